@@ -1,0 +1,152 @@
+"""Every error that Stratus raises on purpose.
+
+    StratusError                exit 1   something failed
+    ├── UsageError              exit 2   the request makes no sense: wrong verb, host, run, argument
+    │   └── ConfigError         exit 2   mistakes in a config file, all of them at once
+    ├── CloudRefused            exit 3   AWS said no (its own code is kept)
+    ├── LeftRunning             exit 4   something is, or may be, still running: it is listed
+    ├── JobFailed               exit 1   the job itself ended badly
+    └── HostError               exit 1   one host failed
+        ├── ConnectError        exit 1   no SSH session: refused, dropped, no-route, silent, auth, host-key
+        └── HostsFailed         exit 1   some of many hosts failed; every outcome is inside
+
+An error's text is one clear line (what, where, the provider's code) followed, where there is one, by an
+indented line that says what to type next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+class StratusError(Exception):
+    """Base of all errors; ``exit_code`` is what the command line returns for it.
+
+    :param what: what went wrong, one line.
+    :param where: the file and line, host or resource it happened at.
+    :param code: the provider's own error code, kept verbatim.
+    :param fix: what to type or edit next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", code: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.code = code
+        self.fix = fix
+
+    def __str__(self) -> str:
+        """One line, and a second, indented one when a fix is known."""
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        if self.code:
+            line += f" ({self.code})"
+        return f"{line}\n  {self.fix}" if self.fix else line
+
+
+class UsageError(StratusError):
+    """The request makes no sense as typed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a config file: where it stands and how to mend it."""
+
+    file: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        """The form that editors jump to: ``file:line: what``."""
+        return f"{self.file}:{self.line}: {self.what}"
+
+
+class ConfigError(UsageError):
+    """All mistakes of a config file at once."""
+
+    def __init__(self, problems: Sequence[Problem], *, consequence: str = "Nothing was launched.") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(f"{count} mistake{'s' if count != 1 else ''}. {consequence}")
+
+    def __str__(self) -> str:
+        """One line per mistake, then the count."""
+        return "\n".join([*(str(problem) for problem in self.problems), self.what])
+
+
+class CloudRefused(StratusError):
+    """AWS answered no; ``code`` holds its own error code."""
+
+    exit_code = 3
+
+
+class LeftRunning(StratusError):
+    """Something is still running, or nobody can say: the list tells what."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, *, left: Sequence[str], fix: str = "") -> None:
+        super().__init__(what, fix=fix)
+        self.left = tuple(left)
+
+    def __str__(self) -> str:
+        """The sentence, then one line for each thing left."""
+        lines = [self.what, *(f"  {item}" for item in self.left)]
+        return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
+
+
+class JobFailed(StratusError):
+    """The job ended badly; ``tail`` holds its last lines.
+
+    :param exit_status: the job's own exit status; None when it was lost or killed without one.
+    """
+
+    def __init__(
+        self, what: str, *, exit_status: int | None, where: str = "", tail: Sequence[str] = (), fix: str = ""
+    ) -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.exit_status = exit_status
+        self.tail = tuple(tail)
+
+    def __str__(self) -> str:
+        """What happened, the job's last lines, and where to look."""
+        first = f"{self.where}: {self.what}" if self.where else self.what
+        lines = [first, *(f"  | {line}" for line in self.tail)]
+        return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
+
+
+class HostError(StratusError):
+    """One host failed; ``where`` is its name."""
+
+
+class ConnectError(HostError):
+    """No SSH session came about.
+
+    :param kind: ``refused`` (nothing listens: booting), ``dropped`` (packets vanish: security group or address),
+        ``no-route``, ``silent`` (accepts but says nothing: hung), ``auth`` (user or key), ``host-key`` (not the
+        machine that was launched), ``lost`` (was there, went away).
+    """
+
+    def __init__(self, kind: str, what: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(what, where=where, fix=fix)
+        self.kind = kind
+
+
+class HostsFailed(HostError):
+    """Some of many hosts failed; ``errors`` maps each failed host's name to its error."""
+
+    def __init__(self, what: str, errors: Mapping[str, Exception], *, fix: str = "") -> None:
+        super().__init__(what, fix=fix)
+        self.errors = dict(errors)
+
+    def __str__(self) -> str:
+        """The sentence, then every failed host with its own error."""
+        lines = [self.what]
+        for name, error in self.errors.items():
+            text = str(error)
+            lines += [f"  {line}" for line in (text if text.startswith(name) else f"{name}: {text}").splitlines()]
+        return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
