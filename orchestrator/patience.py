@@ -1,0 +1,61 @@
+"""How the rest of the toolkit waits: by its own clock, in growing pauses, never without a deadline.
+
+A test hands in a `Patience` whose clock it moves itself, so no test ever sleeps to see a deadline pass.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Pauses between two looks at the same thing.
+
+    :param first: the first pause, seconds.
+    :param longest: no pause grows beyond this, seconds.
+    :param growth: each pause is this many times the one before.
+    """
+
+    first: float = 0.5
+    longest: float = 3.0
+    growth: float = 1.5
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Time itself, as one value that can be handed in.
+
+    :param clock: seconds that never go backwards.
+    :param sleep: pauses for that many seconds.
+    :param chance: a number in [0, 1), for jitter.
+    :param now: the time of day, UTC.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+    now: Callable[[], datetime] = _utc_now
+
+    def tries(self, deadline_s: float, pace: Pace = Pace(), *, jitter: bool = False) -> Iterator[float]:
+        """Yield the seconds waited so far: at once, after every pause, and a last time at the deadline.
+
+        :param deadline_s: seconds after which the last try comes.
+        :param jitter: pause a random part of each pause (full jitter), so that many callers spread out.
+        """
+        start, pause = self.clock(), pace.first
+        while True:
+            yield self.clock() - start
+            left = deadline_s - (self.clock() - start)
+            if left <= 0:
+                return
+            self.sleep(min(pause * (self.chance() if jitter else 1.0), left))
+            pause = min(pause * pace.growth, pace.longest)

@@ -1,0 +1,19 @@
+#!/bin/sh
+# The runs on this host, oldest first, one task per line.   runs.sh [RUN]
+#   @@run RUN ROLE PID-ALIVE(yes|no) RC(-: none yet) STARTED ENDED(-)      @@job RUN JSON (the run's job.json, one line)
+set -u
+for folder in "$HOME"/stratus/runs/${1:-*}/; do
+    folder=${folder%/}
+    [ -e "$folder/job.json" ] || continue
+    run=${folder##*/}
+    printf '@@job %s %s\n' "$run" "$(tr -d '\n' <"$folder/job.json")"
+    for cmd in "$folder"/task/*.cmd; do
+        role=${cmd##*/}
+        role=${role%.cmd}
+        state="$folder/state/$role"
+        alive=no
+        [ -s "$state.pid" ] && [ ! -e "$state.rc" ] && kill -0 "$(cat "$state.pid")" 2>/dev/null && alive=yes
+        printf '@@run %s %s %s %s %s %s\n' "$run" "$role" "$alive" "$(cat "$state.rc" 2>/dev/null || echo -)" \
+            "$(cat "$state.started" 2>/dev/null || echo -)" "$(cat "$state.ended" 2>/dev/null || echo -)"
+    done
+done

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Lays out one run on this host and starts its tasks, detached: they outlive the SSH session.
+#
+#   sh start.sh BUNDLE RUN CODE VENV RUNTIME [SOURCE=DEST...]
+#
+# BUNDLE/run holds job.json, task/<role>.{cmd,env}, tls/ and bin/. CODE (below ~/stratus) is copied, so that a later
+# sync cannot change a running job; each SOURCE (below ~/stratus) is linked at DEST in the copy.
+set -u
+bundle=$1 run=$2 code=$3 venv=$4 runtime=$5
+shift 5
+root="$HOME/stratus"
+folder="$root/runs/$run"
+trap 'rm -rf "$bundle"' EXIT
+umask 077
+if [ -e "$folder" ]; then
+    echo "@@exists"
+    exit 0
+fi
+if [ "$runtime" = venv ] && [ ! -f "$root/venvs/$venv/.stratus-requirements" ]; then
+    echo "@@missing the packages of $venv"
+    exit 0
+fi
+for link in "$@"; do
+    [ -e "$root/${link%%=*}" ] || { echo "@@missing the data ${link#*=}"; exit 0; }
+done
+mkdir -p "$folder.new" && cp -R "$bundle/run/." "$folder.new/" && mkdir -p "$folder.new/log" "$folder.new/state" || exit 73
+cp -R "$root/$code" "$folder.new/work" 2>/dev/null || mkdir -p "$folder.new/work"
+for link in "$@"; do
+    dest="$folder.new/work/${link#*=}"
+    mkdir -p "${dest%/*}" && rm -rf "$dest" && ln -s "$root/${link%%=*}" "$dest" || exit 73
+done
+[ -f "$root/venvs/$venv/.stratus-versions" ] && cp "$root/venvs/$venv/.stratus-versions" "$folder.new/state/versions.txt"
+# Appears under its real name only when complete: what is found there can be run.
+mv "$folder.new" "$folder" || exit 73
+
+for cmd in "$folder"/task/*.cmd; do
+    role=${cmd##*/}
+    role=${role%.cmd}
+    # A session of its own: no hang-up reaches it, and it can be ended as one.
+    setsid sh "$folder/bin/task.sh" "$folder" "$role" "$root/venvs/$venv" </dev/null >/dev/null 2>&1 &
+    echo "@@started $role"
+done

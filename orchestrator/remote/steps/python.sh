@@ -1,0 +1,35 @@
+#!/bin/sh
+# A virtual environment for one job.   python.sh check|apply VENV PYTHON SHARED
+# SHARED=yes lets it see the packages that PYTHON already has (an AMI with PyTorch on board, say).
+set -u
+mode=$1 venv=$2 python=$3 shared=$4
+venv="$STRATUS_ROOT/venvs/$venv"
+mark="$venv/.stratus-python"
+
+case $mode in
+check)
+    [ "$(cat "$mark" 2>/dev/null)" = "$python $shared" ] && [ -x "$venv/bin/python" ] && exit 0
+    exit 1
+    ;;
+apply)
+    if ! command -v "$python" >/dev/null 2>&1; then
+        echo "no $python on this machine: set python in job.ini"
+        exit 1
+    fi
+    # Debian and Ubuntu split ensurepip off into a package of its own.
+    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        echo "installing python3-venv"
+        sudo -n cloud-init status --wait >/dev/null 2>&1
+        sudo -n apt-get -o DPkg::Lock::Timeout=300 -q update &&
+            sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qy install python3-venv || exit 1
+    fi
+    rm -rf "$venv"
+    mkdir -p "${venv%/*}" && "$python" -m venv "$venv" || exit 1
+    if [ "$shared" = yes ]; then
+        # --system-site-packages would show the interpreter under a virtual environment, not the environment itself.
+        site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        "$python" -c 'import sysconfig; print(*dict.fromkeys(sysconfig.get_path(p) for p in ("purelib", "platlib")), sep="\n")' >"$site/stratus-shared.pth"
+    fi
+    printf '%s %s\n' "$python" "$shared" >"$mark"
+    ;;
+esac

@@ -1,0 +1,25 @@
+#!/bin/sh
+# The job's Python packages.   requirements.sh check|apply VENV DIGEST FILE [PIP-OPTION...]
+# FILE lies in the bundle. DIGEST covers its text and the options, so that any edit installs again.
+set -u
+mode=$1 venv="$STRATUS_ROOT/venvs/$2" digest=$3 file="$STRATUS_BUNDLE/$4"
+shift 4
+mark="$venv/.stratus-requirements"
+
+case $mode in
+check)
+    [ "$(cat "$mark" 2>/dev/null)" = "$digest" ]
+    ;;
+apply)
+    rm -f "$mark"
+    if [ -s "$STRATUS_BUNDLE/ca.pem" ]; then
+        cp "$STRATUS_BUNDLE/ca.pem" "$STRATUS_ROOT/state/ca.pem"
+        export PIP_CERT="$STRATUS_ROOT/state/ca.pem"
+    fi
+    # --no-compile: bytecode is made at first import, of what is imported, not of everything.
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-compile --progress-bar off \
+        "$@" -r "$file" || exit 1
+    "$venv/bin/python" -m pip freeze --disable-pip-version-check >"$venv/.stratus-versions" 2>/dev/null
+    printf '%s\n' "$digest" >"$mark"
+    ;;
+esac

@@ -1,0 +1,6 @@
+#!/bin/sh
+# A prefix of S3, read with the machine's own role.   s3.sh check|apply VENV URL DEST
+set -u
+mode=$1 python="$STRATUS_ROOT/venvs/$2/bin/python" url=$3 dest="$STRATUS_ROOT/$4"
+[ -x "$python" ] || exit 1
+exec "$python" "$STRATUS_BUNDLE/stage.py" "$mode" "$url" "$dest"

@@ -1,0 +1,38 @@
+#!/bin/sh
+# One task of a run, in a session of its own.   task.sh FOLDER ROLE VENV
+# Leaves in FOLDER/state: ROLE.pid (leader of its session), ROLE.started and ROLE.ended (UTC), ROLE.rc (exit status).
+set -u
+folder=$1 role=$2 venv=$3
+state="$folder/state/$role"
+echo $$ >"$state.pid"
+date -u +%Y-%m-%dT%H:%M:%SZ >"$state.started"
+umask 022
+set -a
+. "$folder/task/$role.env"
+set +a
+[ -d "$venv/bin" ] && PATH="$venv/bin:$PATH" && export PATH VIRTUAL_ENV="$venv"
+# Lines appear as they are written, and a figure needs no screen.
+export PYTHONUNBUFFERED=1 MPLBACKEND=Agg STRATUS_FOLDER="$folder"
+if [ -d "$folder/tls" ]; then
+    # Dask reads its certificates from these; every process may act in any of the three roles.
+    export "DASK_DISTRIBUTED__COMM__TLS__CA_FILE=$folder/tls/ca.pem"
+    for side in SCHEDULER WORKER CLIENT; do
+        export "DASK_DISTRIBUTED__COMM__TLS__${side}__CERT=$folder/tls/cert.pem"
+        export "DASK_DISTRIBUTED__COMM__TLS__${side}__KEY=$folder/tls/key.pem"
+    done
+fi
+cd "$folder/work" || exit 73
+
+if [ -n "${STRATUS_IMAGE:-}" ]; then
+    sh "$folder/bin/container.sh" "$folder" "$role"
+else
+    sh "$folder/task/$role.cmd"
+fi >"$folder/log/$role.log" 2>&1 </dev/null
+rc=$?
+
+date -u +%Y-%m-%dT%H:%M:%SZ >"$state.ended"
+echo "$rc" >"$state.rc.new" && mv "$state.rc.new" "$state.rc"
+# The helpers of a run (scheduler, workers) have no reason to outlive its main task.
+if [ "$role" = main ]; then
+    sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
+fi

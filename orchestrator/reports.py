@@ -1,0 +1,219 @@
+"""What the use cases answer with: frozen records that the interface renders and ``--output json`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from orchestrator import money
+from orchestrator.provision import HostInstall
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine of the cluster as the cloud tells it.
+
+    :param state: EC2's word: pending, running, stopping, stopped, shutting-down, terminated.
+    :param per_hour: USD per hour, its disk included; None when the price is unknown.
+    :param expires: when it ends itself.
+    """
+
+    name: str
+    id: str
+    type: str
+    state: str
+    zone: str
+    address: str
+    launched: datetime | None
+    expires: datetime | None
+    per_hour: Decimal | None
+
+    @property
+    def billed(self) -> bool:
+        """Whether it costs money by the hour now."""
+        return self.state in ("pending", "running")
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """The whole cluster at one moment.
+
+    :param at: the moment.
+    """
+
+    cluster: str
+    region: str
+    owner: str
+    machines: tuple[Machine, ...]
+    at: datetime
+
+    @property
+    def up(self) -> tuple[Machine, ...]:
+        """The machines that cost money now."""
+        return tuple(machine for machine in self.machines if machine.billed)
+
+    @property
+    def per_hour(self) -> Decimal | None:
+        """USD per hour for all of them; None when one price is unknown."""
+        return money.total(machine.per_hour for machine in self.up)
+
+    @property
+    def spent(self) -> Decimal | None:
+        """USD so far, of the machines that are still there."""
+        return money.total(money.spent(machine.per_hour, machine.launched, self.at) for machine in self.up)
+
+    @property
+    def expires(self) -> datetime | None:
+        """When the last of them ends itself; None when one of them never does."""
+        times = [machine.expires for machine in self.up]
+        return None if None in times or not times else max(time for time in times if time)
+
+
+@dataclass(frozen=True)
+class HostReady:
+    """How one host came up. Seconds: ``pending`` request to running, ``boot`` running to SSH, ``ssh`` one round trip."""
+
+    name: str
+    zone: str
+    pending: float
+    boot: float
+    ssh: float
+
+
+@dataclass(frozen=True)
+class LaunchReport:
+    """What a launch brought.
+
+    :param launch: id of the launch, ``stratus:run`` in the tags.
+    :param api: seconds that the one RunInstances call took.
+    :param ready: hosts that answer SSH.
+    :param failed: name of every other host -> why.
+    :param seconds: wall time of it all.
+    """
+
+    launch: str
+    api: float
+    ready: tuple[HostReady, ...]
+    failed: Mapping[str, Exception]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class InstallReport:
+    """What an install did.
+
+    :param failed: name of every host that failed -> why.
+    """
+
+    hosts: tuple[HostInstall, ...]
+    failed: Mapping[str, Exception]
+    seconds: float
+
+    @property
+    def changed(self) -> int:
+        """How many steps changed something, over all hosts."""
+        return sum(host.changed for host in self.hosts)
+
+
+@dataclass(frozen=True)
+class RunHandle:
+    """A run that was started and goes on by itself.
+
+    :param roles: host -> its roles (``main``, ``scheduler``, ``worker``).
+    :param folder: where its results will be.
+    """
+
+    run: str
+    job: str
+    multi: bool
+    roles: Mapping[str, tuple[str, ...]]
+    dashboard: bool
+    folder: Path
+
+    @property
+    def short(self) -> str:
+        """The end of the id, enough for Attach()."""
+        return self.run.rsplit("-", 1)[-1]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that ended well."""
+
+    run: str
+    job: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of the list of runs.
+
+    :param state: running, done, failed, cancelled, lost.
+    """
+
+    run: str
+    job: str
+    multi: bool
+    hosts: tuple[str, ...]
+    state: str
+    started: datetime | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class CancelReport:
+    """What a cancel left behind: per host the number of processes that would not go (0 is the answer to expect)."""
+
+    run: str
+    left: Mapping[str, int]
+    failed: Mapping[str, Exception]
+
+
+@dataclass(frozen=True)
+class InstanceResult:
+    """What stop, start or terminate did to one instance.
+
+    :param state: the state it was seen in last.
+    :param error: why not, when it was not.
+    """
+
+    name: str
+    id: str
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class TerminateReport:
+    """What a terminate ended.
+
+    :param group: ``gone``, ``none`` (there was none of ours) or why it stays.
+    :param key: the same for the key pair.
+    :param spent: USD that the instances cost; None when a price is unknown.
+    """
+
+    instances: tuple[InstanceResult, ...]
+    group: str
+    key: str
+    spent: Decimal | None
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Everything that is still there, or may be."""
+        found = [f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"]
+        named = (("security group", self.group), ("key pair", self.key))
+        return (*found, *(f"{what}: {state}" for what, state in named if state not in ("gone", "none")))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the cluster costs and has cost."""
+
+    per_hour: Decimal | None
+    spent: Decimal | None
+    at_most: Decimal | None
+    expires: datetime | None

@@ -1,0 +1,295 @@
+"""Starts jobs on hosts so that they outlive us, follows them, finds them again, and ends them.
+
+Everything a run is lies on the VMs, in ``~/stratus/runs/<run>``: any shell with the cluster's key can come back to it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from orchestrator import fleet, remote_files
+from orchestrator.errors import ConnectError, HostError, UsageError
+from orchestrator.hosts import Host
+from orchestrator.jobs import Job, Task
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import Links
+
+# A followed host sends a heartbeat every five seconds; silence for this long means that it, or the network, is gone.
+SILENCE = 20.0
+# How often and for how long a lost host is looked for again before it is called lost (laptops change networks).
+RETRY_EVERY = 2.0
+TAIL = 30
+
+Line = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task as its host knows it.
+
+    :param ended: how it ended: an exit status, ``cancelled``, ``lost`` (vanished without a status), or empty while it
+        runs.
+    """
+
+    host: str
+    role: str
+    alive: bool
+    ended: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its hosts know it.
+
+    :param roles: host -> roles it has in the run.
+    :param dashboard: port of the Dask dashboard on the first host's private address; 0 without one.
+    """
+
+    run: str
+    job: str
+    framework: str
+    multi: bool
+    roles: Mapping[str, tuple[str, ...]]
+    outputs: tuple[str, ...]
+    dashboard: int
+    tasks: tuple[TaskState, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the hosts that take part, first one first."""
+        return tuple(self.roles)
+
+    @property
+    def mains(self) -> tuple[str, ...]:
+        """Names of the hosts whose task decides how the run ended."""
+        return tuple(host for host, roles in self.roles.items() if "main" in roles)
+
+    @property
+    def state(self) -> str:
+        """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``: the worst of its main tasks."""
+        ends = [task.ended or ("" if task.alive else "lost") for task in self.tasks if task.role == "main"]
+        if not ends or "" in ends:
+            return "running" if ends else "lost"
+        words = {"0": "done", "cancelled": "cancelled", "lost": "lost"}
+        found = [words.get(end, "failed") for end in ends]
+        return next((word for word in ("failed", "lost", "cancelled") if word in found), "done")
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When its first task began."""
+        return min((task.started_at for task in self.tasks if task.started_at), default=None)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its main tasks took; None before their end."""
+        ends = [task.ended_at for task in self.tasks if task.role == "main"]
+        began = self.started_at
+        if began is None or not ends or None in ends:
+            return None
+        return max((end - began).total_seconds() for end in ends if end)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one host's main task ended.
+
+    :param status: its exit status; None when it was lost, cancelled or killed without one.
+    :param how: ``exit``, ``cancelled``, ``lost``, ``unknown``.
+    :param tail: its last lines.
+    """
+
+    host: str
+    status: int | None
+    how: str
+    tail: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with exit status 0."""
+        return self.status == 0
+
+
+def start(links: Links, hosts: Mapping[str, Host], job: Job) -> fleet.Outcomes[int]:
+    """Lay the run out on its hosts and start its tasks, detached; one round trip per host, all at once.
+
+    :return: per host, how many tasks were started.
+    """
+    taking_part = [hosts[name] for name in job.hosts]
+    return fleet.each(taking_part, lambda host: _start_one(links, host, job))
+
+
+def _start_one(links: Links, host: Host, job: Job) -> int:
+    tasks = job.on(host.name)
+    content = {f"run/{name}": data for name, data in _layout(job, tasks).items()}
+    places = [f"{job.spec.place_of(item)}={item.dest}" for item in job.spec.data]
+    words = (job.run, job.spec.code, job.spec.name, job.spec.runtime, *places)
+    envelope = remote_files.bundle(content | remote_files.tools(("start.sh",)))
+    reply = links.run(host, remote_files.unpack("start.sh", *words), stdin=envelope, timeout=60)
+    missing = [line.removeprefix("@@missing ") for line in reply.stdout.splitlines() if line.startswith("@@missing ")]
+    if missing:
+        raise HostError(f"{missing[0]} is not there yet", where=host.name, fix="InstallDeps()")
+    started = reply.stdout.count("@@started ")
+    if not reply.ok or ("@@exists" not in reply.stdout and started != len(tasks)):
+        words_said = (reply.stderr or reply.stdout).strip().splitlines()
+        raise HostError(f"could not start {job.run}: {words_said[-1] if words_said else reply.exit_status}", where=host.name)
+    return started
+
+
+def _layout(job: Job, tasks: Sequence[Task]) -> dict[str, bytes]:
+    """Return the files of a run on one host."""
+    content = {"job.json": (job.summary + "\n").encode()} | job.files
+    content |= remote_files.tools(remote_files.RUN_TOOLS, under="bin/")
+    for task in tasks:
+        env = "".join(f"{name}={shlex.quote(value)}\n" for name, value in task.env.items())
+        content |= {f"task/{task.role}.cmd": (task.command + "\n").encode(), f"task/{task.role}.env": env.encode()}
+    return content
+
+
+@dataclass
+class _Follower:
+    """Follows one host's main task, through lost connections, until it ends."""
+
+    host: Host
+    on_line: Line
+    seen: int = 0
+    ended: str = ""
+    tail: list[str] = field(default_factory=list)
+
+    def line(self, text: str) -> None:
+        if text.startswith("@@exit "):
+            self.ended = text.split()[1]
+        elif not text.startswith("@@"):
+            self.seen += 1
+            self.tail = [*self.tail[1 - TAIL :], text]
+            self.on_line(self.host.name, text)
+
+    def ending(self) -> Ending:
+        tail = list(self.tail)
+        while tail and not tail[-1].strip():
+            tail.pop()
+        if self.ended.lstrip("-").isdigit():
+            return Ending(self.host.name, int(self.ended), "exit", tuple(tail))
+        return Ending(self.host.name, None, self.ended or "lost", tuple(tail))
+
+
+def follow(
+    links: Links, hosts: Sequence[Host], run: str, *, on_line: Line, patience: float = 60.0
+) -> fleet.Outcomes[Ending]:
+    """Show a run's output as it comes, from its start, until its main tasks end.
+
+    :param hosts: the hosts that have a main task.
+    :param on_line: called with (host, line); from several threads when there are several hosts.
+    :param patience: seconds for which a lost host is looked for again before it counts as lost.
+    """
+    return fleet.each(hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, patience))
+
+
+def _follow_one(links: Links, follower: _Follower, run: str, patience: float) -> Ending:
+    last_heard = time.monotonic()
+    while True:
+        before = follower.seen
+        try:
+            command = remote_files.call("follow.sh", run, "main", str(follower.seen))
+            links.stream(follower.host, command, on_line=follower.line, silence=SILENCE)
+        except ConnectError as error:
+            if error.kind in ("auth", "host-key"):
+                raise
+            if follower.seen > before:
+                last_heard = time.monotonic()
+            if time.monotonic() - last_heard > patience:
+                raise
+            time.sleep(RETRY_EVERY)
+            continue
+        if not follower.ended:
+            raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
+        return follower.ending()
+
+
+def find(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
+    """List the runs on these hosts, oldest first.
+
+    :param run: only this one (the full id).
+    """
+    answers = fleet.each(hosts, lambda host: links.run(host, remote_files.call("runs.sh", *([run] if run else []))))
+    known: dict[str, dict[str, object]] = {}
+    tasks: dict[str, list[TaskState]] = {}
+    for host, outcome in answers.items():
+        if outcome.value is None:
+            continue
+        for line in outcome.value.stdout.splitlines():
+            if line.startswith("@@job "):
+                _, name, facts = line.split(" ", 2)
+                known[name] = json.loads(facts)
+            elif line.startswith("@@run "):
+                words = line.split()
+                tasks.setdefault(words[1], []).append(_task_state(host, words[2:]))
+    if not any(outcome.ok for outcome in answers.values()):
+        answers.check("no host could be asked about runs")
+    return [_run(facts, tuple(tasks.get(name, ()))) for name, facts in sorted(known.items())]
+
+
+def _task_state(host: str, words: Sequence[str]) -> TaskState:
+    role, alive, ended, started_at, ended_at = words
+    return TaskState(host, role, alive == "yes", "" if ended == "-" else ended, _time(started_at), _time(ended_at))
+
+
+def _time(text: str) -> datetime | None:
+    return None if text == "-" else datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _run(facts: dict[str, object], tasks: tuple[TaskState, ...]) -> Run:
+    roles = facts["roles"]
+    outputs = facts["outputs"]
+    assert isinstance(roles, dict)
+    assert isinstance(outputs, list)
+    return Run(
+        run=str(facts["run"]),
+        job=str(facts["job"]),
+        framework=str(facts["framework"]),
+        multi=bool(facts["multi"]),
+        roles={host: tuple(names) for host, names in roles.items()},
+        outputs=tuple(outputs),
+        dashboard=int(str(facts["dashboard"])),
+        tasks=tasks,
+    )
+
+
+def cancel(links: Links, hosts: Sequence[Host], run: str) -> fleet.Outcomes[int]:
+    """End every process and container of a run on these hosts.
+
+    :return: per host, how many processes would not go; 0 is the answer to expect.
+    """
+    return fleet.each(hosts, lambda host: _cancel_one(links, host, run))
+
+
+def _cancel_one(links: Links, host: Host, run: str) -> int:
+    # The folder is told relative to the login's home, where every SSH session begins.
+    reply = links.run(host, remote_files.call("cancel.sh", f"stratus/runs/{run}", "all"), timeout=60)
+    left = [line for line in reply.stdout.splitlines() if line.startswith("@@left ")]
+    if not left:
+        raise HostError(f"could not cancel {run}: {reply.stderr.strip() or reply.exit_status}", where=host.name)
+    return int(left[-1].split()[1])
+
+
+def pick(runs: Sequence[Run], wanted: str = "") -> Run:
+    """Choose a run by its id or the id's end; the newest when nothing is asked for.
+
+    :raises UsageError: when there is none, or several answer.
+    """
+    matching = [run for run in runs if run.run == wanted or run.run.endswith(wanted)]
+    if not matching:
+        known = ", ".join(run.run for run in runs[-5:])
+        raise UsageError(f"no run {wanted!r} here" if wanted else "no run here yet", fix=f"known: {known}" if known else "")
+    exact = [run for run in matching if run.run == wanted]
+    if wanted and len(matching) > 1 and not exact:
+        raise UsageError(f"{wanted!r} fits several runs: {', '.join(run.run for run in matching)}")
+    return exact[0] if exact else matching[-1]
