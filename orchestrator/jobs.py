@@ -76,7 +76,7 @@ class Job:
             "framework": self.spec.framework,
             "multi": self.multi,
             "roles": roles,
-            "outputs": list(self.spec.outputs),
+            "outputs": list(self.spec.table.outputs),
             "dashboard": _port(self.run) + 1 if "scheduler" in roles[self.hosts[0]] else 0,
         }
         return json.dumps(facts, sort_keys=True)
@@ -90,7 +90,7 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
     """
     if not hosts:
         raise UsageError("no host is up", fix="LaunchInstances()")
-    command = spec.multi if multi else spec.single
+    command = spec.table.multi if multi else spec.table.single
     if not command:
         verb = "multi" if multi else "single"
         raise UsageError(f"job.ini names no command for {verb}", where=str(spec.folder), fix=f"add {verb} = ...")
@@ -113,8 +113,8 @@ def _env(spec: JobSpec, hosts: Sequence[Host], host: Host, run: str) -> dict[str
         "STRATUS_ADDRESS": host.private_address,
     }
     if spec.runtime == "docker":
-        own["STRATUS_IMAGE"] = spec.image or spec.built_image
-    return spec.env | own
+        own["STRATUS_IMAGE"] = spec.table.image or spec.built_image
+    return dict(spec.env) | own
 
 
 def _port(run: str) -> int:
@@ -132,8 +132,8 @@ def _dask(spec: JobSpec, hosts: Sequence[Host], command: str, run: str) -> tuple
     shared = {
         "SCHEDULER": scheduler,
         "STRATUS_WORKERS": ",".join(host.name for host in hosts),
-        "STRATUS_WORKERS_PER_HOST": str(spec.workers_per_host),
-        "STRATUS_WAIT": f"{spec.wait:g}",
+        "STRATUS_WORKERS_PER_HOST": str(spec.resources.workers_per_host),
+        "STRATUS_WAIT": f"{spec.resources.wait:g}",
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
     }
 
@@ -154,9 +154,9 @@ def _scheduler(host: Host, port: int) -> str:
 
 def _worker(spec: JobSpec, host: Host, scheduler: str) -> str:
     words = ["dask", "worker", scheduler, "--protocol", "tls", "--host", host.private_address, "--name", host.name]
-    words += ["--nworkers", str(spec.workers_per_host), "--death-timeout", f"{spec.wait:g}", "--no-dashboard"]
-    if spec.threads_per_worker:
-        words += ["--nthreads", str(spec.threads_per_worker)]
-    if spec.memory_per_worker:
-        words += ["--memory-limit", spec.memory_per_worker]
+    words += ["--nworkers", str(spec.resources.workers_per_host), "--death-timeout", f"{spec.resources.wait:g}", "--no-dashboard"]
+    if spec.resources.threads_per_worker:
+        words += ["--nthreads", str(spec.resources.threads_per_worker)]
+    if spec.resources.memory_per_worker:
+        words += ["--memory-limit", spec.resources.memory_per_worker]
     return shlex.join([*words, "--local-directory", "../scratch"])

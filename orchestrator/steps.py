@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.jobs import JobSpec
+from orchestrator.jobfile import JobSpec
 from orchestrator.parcels import Parcel, parcel
 from orchestrator.settings import Install
 
@@ -93,13 +93,13 @@ def _venv(spec: JobSpec, settings: Install, files: dict[str, bytes]) -> Sequence
         text += "\nboto3\n"
     files["requirements.txt"] = text.encode()
     options = shlex.split(settings.pip_options)
-    digest = hashlib.sha256(shlex.join([text, *options, spec.python]).encode()).hexdigest()
-    python = Step("python", "python.sh", (spec.name, spec.python, "yes" if spec.system_packages else "no"))
+    digest = hashlib.sha256(shlex.join([text, *options, spec.table.python]).encode()).hexdigest()
+    python = Step("python", "python.sh", (spec.name, spec.table.python, "yes" if spec.table.system_packages else "no"))
     return [python, Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *options))]
 
 
 def _docker(spec: JobSpec) -> Sequence[Step]:
-    how = ("pull", spec.image) if spec.image else ("build", spec.built_image, spec.code)
+    how = ("pull", spec.table.image) if spec.table.image else ("build", spec.built_image, spec.code)
     return [Step("engine", "engine.sh", ()), Step("image", "image.sh", how)]
 
 

@@ -1,0 +1,162 @@
+"""What a job is: a folder with a ``job.ini``, read into a frozen record; every mistake of the file at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from orchestrator import ini, schema
+from orchestrator.schema import FREE, Reading, choice, command, lines, number, option, text, whole, yes_no
+
+FRAMEWORKS = ("command", "dask")
+RUNTIMES = ("venv", "docker")
+
+
+@dataclass(frozen=True)
+class JobTable:
+    """What runs, in what environment, on what data."""
+
+    framework: str = option("command", choice(*FRAMEWORKS), "command: as it is; dask: with a cluster when on many VMs.")
+    runtime: str = option("venv", choice(*RUNTIMES), "venv: a virtual environment; docker: a container.")
+    image: str = option("", text(), "docker: image to pull, best by digest; empty: built from the folder's Dockerfile.")
+    requirements: str = option("", text(), "venv: file of Python packages, in pip's format.")
+    python: str = option("python3", text(), "venv: interpreter on the VM that the environment is made with.")
+    system_packages: bool = option(False, yes_no(), "venv: let the job see the packages that this interpreter has.")
+    data: tuple[str, ...] = option((), lines(), "folder or s3:// prefix -> name in the job's working folder.")
+    single: str = option("", command(), "shell command of a run on one VM.")
+    multi: str = option("", command(), "shell command of a run on many VMs; $SCHEDULER is Dask's address.")
+    outputs: tuple[str, ...] = option(("outputs",), lines(), "folders, below the working folder, that are fetched.")
+
+
+@dataclass(frozen=True)
+class ResourceTable:
+    """How a distributed run is laid out."""
+
+    workers_per_host: int = option(1, whole(1, 256), "dask: worker processes on each VM.")
+    threads_per_worker: int = option(0, whole(0, 1024), "dask: threads of each; 0: the VM's cores, shared out.")
+    memory_per_worker: str = option("", text(), "dask: such as 4GiB; empty: the VM's memory, shared out.")
+    wait: float = option(120.0, number(0, 3600, "s"), "how long to wait for all workers.")
+
+
+TABLES: schema.Tables = {"job": JobTable, "resources": ResourceTable, "env": FREE}
+
+
+@dataclass(frozen=True)
+class DataItem:
+    """Input of a job.
+
+    :param source: ``s3://bucket/prefix``, or a folder or file relative to the job's folder.
+    :param dest: its name in the job's working folder.
+    """
+
+    source: str
+    dest: str
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether the VMs fetch it themselves."""
+        return self.source.startswith("s3://")
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A job as its ``job.ini`` describes it; see the tables above for the meaning of each field."""
+
+    name: str
+    folder: Path
+    table: JobTable
+    resources: ResourceTable
+    data: tuple[DataItem, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def framework(self) -> str:
+        """``command`` or ``dask``."""
+        return self.table.framework
+
+    @property
+    def runtime(self) -> str:
+        """``venv`` or ``docker``."""
+        return self.table.runtime
+
+    @property
+    def code(self) -> str:
+        """Where the job's own files lie on a host, below ``~/stratus``."""
+        return f"jobs/{self.name}"
+
+    @property
+    def built_image(self) -> str:
+        """Name of the image that is built from the folder's Dockerfile; it changes when what goes in changes."""
+        made_of = (self.folder / name for name in ("Dockerfile", self.table.requirements) if name)
+        digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in made_of if path.is_file()))
+        return f"stratus/{self.name}:{digest.hexdigest()[:12]}"
+
+    @property
+    def requirements_text(self) -> str:
+        """The requirements file's text; empty without one."""
+        return (self.folder / self.table.requirements).read_text(encoding="utf-8") if self.table.requirements else ""
+
+    @property
+    def left_behind(self) -> tuple[str, ...]:
+        """Names at the top of the folder that are not code: data goes its own way, outputs stay where they were made."""
+        local = [item.source for item in self.data if not item.is_s3]
+        return tuple(PurePosixPath(name).parts[0] for name in (*local, *self.table.outputs))
+
+    def place_of(self, item: DataItem) -> str:
+        """Return where a data item lies on a host, below ``~/stratus``."""
+        return f"data/{self.name}/{item.dest}"
+
+
+def load(folder: Path, env: Mapping[str, str]) -> JobSpec:
+    """Read a job's folder.
+
+    :param env: where ``${VAR}`` in its ``job.ini`` comes from.
+    :raises ConfigError: with every mistake in the file.
+    """
+    path = folder / "job.ini"
+    reading = Reading(ini.read(path, env, schema.layout(TABLES)), TABLES)
+    table, resources = reading.fill("job", JobTable), reading.fill("resources", ResourceTable)
+    data = _data(reading, table, folder)
+    _check(reading, table, folder)
+    reading.finish("Nothing was run.")
+    return JobSpec(_name(folder), folder, table, resources, data, reading.free("env"))
+
+
+def _name(folder: Path) -> str:
+    """Return a name that is good as a folder and as a part of an image's name."""
+    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in folder.resolve().name.lower())
+
+
+def _data(reading: Reading, table: JobTable, folder: Path) -> tuple[DataItem, ...]:
+    items = []
+    for line in table.data:
+        source, arrow, dest = (part.strip() for part in line.partition("->"))
+        dest = dest or PurePosixPath(source.rstrip("/")).name
+        if not arrow and source.startswith("s3://"):
+            reading.complain("job", "data", f"{line!r} names no folder: write {line} -> data")
+        elif not _stays_inside(dest):
+            reading.complain("job", "data", f"{line!r} leads out of the working folder")
+        elif not source.startswith("s3://") and not (folder / source).exists():
+            reading.complain("job", "data", f"{line!r}: nothing at {folder / source}")
+        items.append(DataItem(source, dest))
+    return tuple(items)
+
+
+def _stays_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _check(reading: Reading, table: JobTable, folder: Path) -> None:
+    """Complain about values that do not fit each other or the folder."""
+    if not (table.single or table.multi):
+        reading.complain("job", "single", "is missing, and so is multi: the job has no command")
+    if table.requirements and not (folder / table.requirements).is_file():
+        reading.complain("job", "requirements", f"does not exist in {folder}")
+    if table.runtime == "docker" and not table.image and not (folder / "Dockerfile").is_file():
+        reading.complain("job", "image", f"is empty, and there is no Dockerfile in {folder}")
+    for name in table.outputs:
+        if not _stays_inside(name):
+            reading.complain("job", "outputs", f"{name!r} leads out of the working folder")
