@@ -2,10 +2,10 @@
 
 The rules, which hold for config.ini and job.ini alike:
 
-- UTF-8, with or without a byte order mark; ``[section]`` and option names in any case; ``name = value`` or ``name: value``.
-- ``#`` or ``;`` starts a comment at the start of a line or after a blank. Elsewhere it belongs to the value, as ``%`` does.
-- ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}`` come from the environment, as in a shell; ``$VAR`` is left alone.
-- An indented line continues the option above it where that option takes several lines. Elsewhere it is a mistake:
+- UTF-8, with or without a byte order mark. ``[section]``, then ``name = value`` or ``name: value``; case is free.
+- ``#`` or ``;`` begins a comment at the start of a line or after a blank; elsewhere both belong to the value.
+- ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}`` come from the environment, as in a shell; not ``$VAR``.
+- An indented line goes on with the option above it where that option takes several lines. Elsewhere it is a mistake:
   the usual INI parsers would swallow it, key and all.
 - A verbatim option (a shell command) is taken as typed: no comments, no variables.
 """
@@ -52,14 +52,20 @@ class Value:
 
     :param text: blanks around it trimmed, variables filled in; the lines of a multi-line value joined by newlines.
     :param line: counted from 1.
-    :param typed: the option's name as typed, ``[section] Name``.
+    :param name: of the option, in the letters it was typed in.
     :param broken: a mistake in it was reported already.
     """
 
     text: str = field(repr=False)
     line: int
-    typed: str
+    section: str
+    name: str
     broken: bool = False
+
+    @property
+    def typed(self) -> str:
+        """How messages call it: ``[section] Name``."""
+        return f"[{self.section}] {self.name}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def read(path: Path, env: Mapping[str, str], layout: Layout | None = None) -> Do
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean X?`` for the nearest known word, or nothing; case, blanks, ``-`` and ``_`` count little."""
+    """Return `` Did you mean X?`` for the nearest known word, or nothing; case and ``-`` or ``_`` do not count."""
     # Costs 2 ms, which a file without mistakes need not pay.
     from difflib import get_close_matches
 
@@ -144,11 +150,15 @@ class _Entry:
     """An option while its lines are still coming in."""
 
     key: Key
-    typed: str
+    name: str
     line: int
     indent: int
     lines: list[str]
     broken: bool = False
+
+    @property
+    def typed(self) -> str:
+        return f"[{self.key[0]}] {self.name}"
 
 
 class _Scanner:
@@ -206,16 +216,15 @@ class _Scanner:
         if match is None:
             self.complain(number, self._no_equals(text))
             return
-        typed = match["name"]
-        name = typed.lower()
+        name = match["name"]
         if self.section is None:
-            home = [section for section, names in self.layout.known.items() if name in names]
-            self.complain(number, f"{typed}: stands above any section; put it under [{home[0] if home else 'section'}]")
+            home = [section for section, names in self.layout.known.items() if name.lower() in names]
+            self.complain(number, f"{name}: stands above any section; put it under [{home[0] if home else 'section'}]")
             return
-        key, typed = (self.section, name), f"[{self.section}] {typed}"
-        self.current = _Entry(key, typed, number, indent, [self._value(key, match["value"])])
+        key = (self.section, name.lower())
+        self.current = _Entry(key, name, number, indent, [self._value(key, match["value"])])
         if first := self.entries.get(key):
-            self.complain(number, f"{typed}: again (first in line {first.line}); keep one of the two")
+            self.complain(number, f"{self.current.typed}: again (first in line {first.line}); keep one of the two")
         self.entries.setdefault(key, self.current)
 
     def _no_equals(self, text: str) -> str:
@@ -274,7 +283,7 @@ def _filled_in(scanner: _Scanner, env: Mapping[str, str]) -> Iterator[tuple[Key,
     """Yield the values of all options, variables filled in."""
     for key, entry in scanner.entries.items():
         text = "\n".join(line for line in entry.lines if line)
-        value = Value(text, entry.line, entry.typed, entry.broken)
+        value = Value(text, entry.line, key[0], entry.name, entry.broken)
         if "${" in text and key not in scanner.layout.verbatim:
             text, complaints = expand(text, env)
             for complaint in complaints:
