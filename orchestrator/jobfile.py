@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -119,14 +120,27 @@ def load(folder: Path, env: Mapping[str, str]) -> JobSpec:
     reading = Reading(ini.read(path, env, schema.layout(TABLES)), TABLES)
     table, resources = reading.fill("job", JobTable), reading.fill("resources", ResourceTable)
     data = _data(reading, table, folder)
+    variables = _variables(reading)
     _check(reading, table, folder)
     reading.finish("Nothing was run.")
-    return JobSpec(_name(folder), folder, table, resources, data, reading.free("env"))
+    return JobSpec(_name(folder), folder, table, resources, data, variables)
 
 
 def _name(folder: Path) -> str:
     """Return a name that is good as a folder and as a part of an image's name."""
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in folder.resolve().name.lower())
+
+
+def _variables(reading: Reading) -> dict[str, str]:
+    """Return the section [env]; the names of variables keep their case, unlike all other names."""
+    found = {}
+    for (section, name), value in reading.document.values.items():
+        if section == "env":
+            typed = value.typed.partition("] ")[2]
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", typed) or typed.startswith("STRATUS_"):
+                reading.complain(section, name, "cannot be the name of a variable here: letters, digits and _, not STRATUS_")
+            found[typed] = value.text
+    return found
 
 
 def _data(reading: Reading, table: JobTable, folder: Path) -> tuple[DataItem, ...]:

@@ -5,7 +5,7 @@ set -u
 folder="$HOME/stratus/runs/$1" role=$2 seen=$3
 state="$folder/state/$role"
 [ -d "$folder" ] || { echo "@@exit unknown"; exit 0; }
-( while sleep 5; do echo "@@beat"; done ) &
+( while sleep 5 >/dev/null 2>&1; do echo "@@beat"; done ) &
 beat=$!
 trap 'kill "$beat" 2>/dev/null' EXIT
 trap 'exit 143' HUP INT TERM

@@ -19,7 +19,7 @@ if command -v flock >/dev/null 2>&1; then
     flock -n 9 || { echo "another install is running here: waiting for it"; flock -w 900 9 || { echo "it did not end in 15 minutes"; exit 75; }; }
 fi
 
-( while sleep 5; do echo "@@beat"; done ) 9>&- 3<&- &
+( while sleep 5 >/dev/null 2>&1; do echo "@@beat"; done ) 9>&- 3<&- &
 beat=$!
 trap 'kill "$beat" 2>/dev/null; rm -rf "$bundle"' EXIT
 trap 'exit 143' HUP INT TERM

@@ -34,5 +34,5 @@ date -u +%Y-%m-%dT%H:%M:%SZ >"$state.ended"
 echo "$rc" >"$state.rc.new" && mv "$state.rc.new" "$state.rc"
 # The helpers of a run (scheduler, workers) have no reason to outlive its main task.
 if [ "$role" = main ]; then
-    sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
+    env -u STRATUS_RUN sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
 fi
