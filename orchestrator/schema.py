@@ -139,8 +139,13 @@ class Reading:
         self.problems.append(self._problem(section, name, what))
 
     def warn(self, section: str, name: str, what: str) -> None:
-        """Note something that is worth a word but works; ``what`` as for :meth:`complain`."""
-        self.warnings.append(self._problem(section, name, what))
+        """Note something that is worth a word but works; ``what`` as for :meth:`complain`. A line gets one warning."""
+        warning = self._problem(section, name, what)
+        for index, other in enumerate(self.warnings):
+            if other.line == warning.line:
+                self.warnings[index] = dataclasses.replace(other, what=f"{other.what}; it {what}")
+                return
+        self.warnings.append(warning)
 
     def origin(self, section: str, name: str) -> str:
         """Return where a value comes from: ``config.ini:14``, or ``default``."""
@@ -190,6 +195,8 @@ class Reading:
 
     def _hint(self, name: str, known: Sequence[str]) -> str:
         homes = [section for section, table in self.tables.items() if name in _names(table)]
+        if name in self.tables:
+            return f" [{name}] is a section of its own."
         return f" It belongs under [{homes[0]}]." if homes else ini.suggest(name, known)
 
     def _note(self, line: int, what: str) -> None:
