@@ -1,0 +1,106 @@
+"""``python -m localcloud up|down|status|logs|env``: the embedded cloud's command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from localcloud import daemon
+from localcloud.errors import LocalCloudError
+from localcloud.home import Home, find
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0 done, 1 it failed (the reason is on stderr), 2 usage."""
+    words = _parser().parse_args(argv)
+    try:
+        return _VERBS[words.verb](find(words.home), words)
+    except LocalCloudError as error:
+        print(f"localcloud: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="localcloud", description="An EC2-compatible cloud on this machine.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    up = _verb(verbs, "up", "start the cloud unless it is up; print its environment")
+    up.add_argument("--real-times", action="store_true", help="take as long as EC2: 17 s pending, 4 s boot")
+    up.add_argument("--pending", type=_seconds, metavar="S", help="seconds from launch to running (default 1)")
+    up.add_argument("--boot", type=_seconds, metavar="S", help="seconds from running to SSH (default 0.5)")
+    _verb(verbs, "down", "end the cloud and everything in it")
+    status = _verb(verbs, "status", "show what is up; exit code 1 when nothing is")
+    status.add_argument("--output", choices=("text", "json"), default="text")
+    logs = _verb(verbs, "logs", "show the daemon's log")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
+    _verb(verbs, "env", "print the environment of the cloud that is up, one KEY=VALUE a line")
+    return parser
+
+
+def _verb(verbs: Any, name: str, meaning: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=meaning, description=meaning)
+    parser.add_argument("--home", metavar="DIR", help="the cloud's folder (default: LOCALCLOUD_HOME)")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 3600:
+        raise argparse.ArgumentTypeError("must lie between 0 and 3600")
+    return seconds
+
+
+def _up(home: Home, words: argparse.Namespace) -> int:
+    options = daemon.Options(real_times=words.real_times, pending=words.pending, boot=words.boot)
+    _print_environment(daemon.up(home, options))
+    return 0
+
+
+def _down(home: Home, _: argparse.Namespace) -> int:
+    if not daemon.down(home):
+        print("nothing was up", file=sys.stderr)
+    return 0
+
+
+def _env(home: Home, _: argparse.Namespace) -> int:
+    _print_environment(daemon.environment(home))
+    return 0
+
+
+def _print_environment(env: Mapping[str, str]) -> None:
+    for name, value in env.items():
+        print(f"{name}={shlex.quote(value)}")
+
+
+def _status(home: Home, words: argparse.Namespace) -> int:
+    facts = daemon.status(home)
+    print(json.dumps(facts, indent=1) if words.output == "json" else _in_words(facts))
+    return 0 if facts["running"] else 1
+
+
+def _in_words(facts: Mapping[str, Any]) -> str:
+    if not facts["running"]:
+        return f"no cloud is up ({facts['home']})"
+    count = len(facts["processes"])
+    lines = [f"{facts['endpoint']} is up: pid {facts['pid']}, {count} processes, home {facts['home']}"]
+    for one in facts["instances"]:
+        lines.append("  {id}  {state:13}  {type:12}  {zone:11}  {address:15}  {name}".format(**one).rstrip())
+    return "\n".join(lines)
+
+
+def _logs(home: Home, words: argparse.Namespace) -> int:
+    if not home.log.exists():
+        raise LocalCloudError(f"there is no log yet ({home.log})")
+    sys.stdout.flush()
+    argv = ["tail", "-n", "+1", *(["-F"] if words.follow else []), str(home.log)]
+    os.execvp(argv[0], argv)
+
+
+_VERBS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "env": _env}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""The requests that EC2 answers otherwise than moto: RunInstances and GetConsoleOutput."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from moto.core.responses import ActionResult
+from moto.core.types import Base64EncodedString
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.responses import EC2Response
+
+from localcloud import launches
+
+if TYPE_CHECKING:
+    from moto.ec2.models.instances import Instance, Reservation
+
+    from localcloud.ec2 import Ec2
+
+# GetConsoleOutput returns at most the last 64 KB.
+_CONSOLE_BYTES = 64 * 1024
+
+
+class Ec2Api(EC2Response):
+    """moto's reading of requests, corrected."""
+
+    def run_instances(self) -> ActionResult:
+        """Launch once per client token, as many as asked, and only what EC2 would launch."""
+        launches.check_profile(self.params, account=self.current_account, partition=self.partition)
+        if self._get_param("DryRun"):
+            return super().run_instances()
+        token, order = self._get_param("ClientToken"), _fingerprint(self.params)
+        known = self.ec2_backend.launches.get(token)
+        if known is None:
+            reservation = self._launch()
+            if token:
+                self.ec2_backend.launches[token] = (order, reservation)
+        elif known[0] != order:
+            raise EC2ClientError(
+                "IdempotentParameterMismatch",
+                "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+            )
+        else:
+            reservation = known[1]
+        return ActionResult(reservation)
+
+    def start_instances(self) -> ActionResult:
+        """moto's answer, with the states that instances are really in."""
+        return self._with_states(super().start_instances())
+
+    def stop_instances(self) -> ActionResult:
+        """moto's answer, with the states that instances are really in."""
+        return self._with_states(super().stop_instances())
+
+    def terminate_instances(self) -> ActionResult:
+        """moto's answer, with the states that instances are really in."""
+        return self._with_states(super().terminate_instances())
+
+    def get_console_output(self) -> ActionResult:
+        """What the host wrote while it booted."""
+        instance: Instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+        ec2: Ec2 = self.ec2_backend
+        text = ec2.ground.home.console(instance.id)[-_CONSOLE_BYTES:]
+        output = Base64EncodedString.from_raw_string(text.decode(errors="replace")) if text else None
+        return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": output})
+
+    def _with_states(self, answer: ActionResult) -> ActionResult:
+        # moto always says pending, stopping, shutting-down, also of those that were there already.
+        (changes,) = cast("dict[str, list[dict[str, Any]]]", answer.result).values()
+        for change in changes:
+            state = self.ec2_backend.get_instance(change["InstanceId"]).instance_state
+            change["CurrentState"] = {"Code": state.code, "Name": state.name}
+        return answer
+
+    def _launch(self) -> Reservation:
+        launches.settle(self.ec2_backend, self.params)
+        reservation = cast("Reservation", super().run_instances().result)
+        profile = self._get_param("IamInstanceProfile")
+        if profile:
+            # moto gives the role to the first instance only.
+            for instance in reservation.instances[1:]:
+                self.ec2_backend.associate_iam_instance_profile(
+                    instance_id=instance.id,
+                    iam_instance_profile_name=profile.get("Name"),
+                    iam_instance_profile_arn=profile.get("Arn"),
+                )
+        return reservation
+
+
+def _fingerprint(params: dict[str, Any]) -> str:
+    order = {name: value for name, value in params.items() if name != "ClientToken"}
+    return json.dumps(order, sort_keys=True, default=str)

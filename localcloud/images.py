@@ -1,0 +1,164 @@
+"""The machine images that the cloud offers, and the SSM parameters that name them.
+
+Names, owners and parameter paths are those of AWS; ids and dates are made up. An id depends on region and name only,
+so it stays the same from one start of the cloud to the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from moto.ec2.models.amis import Ami
+from moto.ssm.models import Parameter
+
+if TYPE_CHECKING:
+    from moto.ssm.models import SimpleSystemManagerBackend
+
+CANONICAL = "099720109477"
+AMAZON_LINUX = "137112412989"
+DEEP_LEARNING = "898082745236"
+DEBIAN = "136693071363"
+_MADE = datetime(2026, 7, 10, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """One image: ``size_gib`` is its root disk's, ``user`` the account that SSH logs in to."""
+
+    name: str
+    parameter: str
+    owner: str
+    user: str
+    size_gib: int
+    architecture: str = "x86_64"
+    root_device: str = "/dev/sda1"
+
+    def id(self, region: str) -> str:
+        """The AMI id in ``region``."""
+        return "ami-" + hashlib.sha256(f"{region}/{self.name}".encode()).hexdigest()[:17]
+
+
+def _ubuntu(release: str, name: str, machine: str, disk: str) -> ImageFacts:
+    return ImageFacts(
+        name=f"ubuntu/images/hvm-ssd{'-gp3' if disk == 'gp3' else ''}/{name}-{machine}-server-20260710",
+        parameter=f"/aws/service/canonical/ubuntu/server/{release}/stable/current/{machine}/hvm/ebs-{disk}/ami-id",
+        owner=CANONICAL,
+        user="ubuntu",
+        size_gib=8,
+        architecture="arm64" if machine == "arm64" else "x86_64",
+    )
+
+
+def _amazon_linux(machine: str) -> ImageFacts:
+    return ImageFacts(
+        name=f"al2023-ami-2023.9.20260710.0-kernel-6.1-{machine}",
+        parameter=f"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{machine}",
+        owner=AMAZON_LINUX,
+        user="ec2-user",
+        size_gib=8,
+        architecture=machine,
+        root_device="/dev/xvda",
+    )
+
+
+def _deep_learning(title: str, alias: str, *, user: str = "ubuntu", root_device: str = "/dev/sda1") -> ImageFacts:
+    # 65 GiB stands for "larger than an ordinary image": the published sizes change with every release.
+    return ImageFacts(
+        name=f"{title} 20260710",
+        parameter=f"/aws/service/deeplearning/ami/x86_64/{alias}/latest/ami-id",
+        owner=DEEP_LEARNING,
+        user=user,
+        size_gib=65,
+        root_device=root_device,
+    )
+
+
+_BASE = "Deep Learning Base OSS Nvidia Driver GPU AMI"
+IMAGES = (
+    _ubuntu("24.04", "ubuntu-noble-24.04", "amd64", "gp3"),
+    _ubuntu("24.04", "ubuntu-noble-24.04", "arm64", "gp3"),
+    _ubuntu("22.04", "ubuntu-jammy-22.04", "amd64", "gp2"),
+    _amazon_linux("x86_64"),
+    _amazon_linux("arm64"),
+    _deep_learning(f"{_BASE} (Ubuntu 24.04)", "base-oss-nvidia-driver-gpu-ubuntu-24.04"),
+    _deep_learning(f"{_BASE} (Ubuntu 22.04)", "base-oss-nvidia-driver-gpu-ubuntu-22.04"),
+    _deep_learning(
+        f"{_BASE} (Amazon Linux 2023)",
+        "base-oss-nvidia-driver-gpu-amazon-linux-2023",
+        user="ec2-user",
+        root_device="/dev/xvda",
+    ),
+    _deep_learning(
+        "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.8 (Ubuntu 24.04)",
+        "oss-nvidia-driver-gpu-pytorch-2.8-ubuntu-24.04",
+    ),
+    ImageFacts(
+        name="debian-12-amd64-20260710-2170",
+        parameter="/aws/service/debian/release/12/latest/amd64",
+        owner=DEBIAN,
+        user="admin",
+        size_gib=8,
+        root_device="/dev/xvda",
+    ),
+)
+
+
+class SeededImage(Ami):
+    """An image of the table, in the form that moto lists."""
+
+    def __init__(self, ec2: Any, facts: ImageFacts) -> None:
+        self.facts = facts
+        super().__init__(
+            ec2,
+            facts.id(ec2.region_name),
+            name=facts.name,
+            description=facts.name,
+            owner_id=facts.owner,
+            owner_alias="amazon" if facts.owner != DEBIAN else None,
+            public=True,
+            virtualization_type="hvm",
+            architecture=facts.architecture,
+            creation_date=_MADE,
+            image_location=f"{facts.owner}/{facts.name}",
+            hypervisor="xen",
+            root_device_type="ebs",
+            root_device_name=facts.root_device,
+            region_name=f"{ec2.region_name}a",
+            boot_mode="uefi-preferred",
+        )
+
+    @property
+    def block_device_mappings(self) -> list[dict[str, Any]]:
+        """The root disk that an instance gets unless it asks for another."""
+        ebs = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": self.facts.size_gib, "VolumeType": "gp3"}
+        return [{"DeviceName": self.root_device_name, "Ebs": {**ebs, "DeleteOnTermination": True, "Encrypted": False}}]
+
+
+def login_user(image: Ami | None) -> str:
+    """The account that an image's machines let in; images made from instances are taken for Ubuntu."""
+    return image.facts.user if isinstance(image, SeededImage) else "ubuntu"
+
+
+def seed_parameters(ssm: SimpleSystemManagerBackend) -> None:
+    """Fill the public parameters that name the images of ``ssm``'s region."""
+    parameters = ssm._parameters
+    # moto would otherwise add Amazon Linux images that DescribeImages does not know.
+    parameters.latest_amis_loaded = True
+    for facts in IMAGES:
+        parameters[facts.parameter].append(
+            Parameter(  # type: ignore[abstract]
+                account_id=ssm.account_id,
+                name=facts.parameter,
+                value=facts.id(ssm.region_name),
+                parameter_type="String",
+                description=None,
+                allowed_pattern=None,
+                keyid=None,
+                last_modified_date=_MADE,
+                version=1,
+                data_type="aws:ec2:image",
+            )
+        )

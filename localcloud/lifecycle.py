@@ -1,0 +1,263 @@
+"""What becomes of an instance over time, and the host that follows it.
+
+    pending --> running --> shutting-down --> terminated (forgotten after an hour)
+                   |  ^
+                   v  |
+               stopping --> stopped --> pending ...
+
+An instance's state changes only here, and only with the cloud's lock held. A host is started when its instance comes
+to run; it is stopped or destroyed on a worker thread, because that waits for processes to end, and the instance moves
+on when both the host is gone and the dwell time is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from localcloud.timer import Timer
+
+if TYPE_CHECKING:
+    from moto.ec2.models.instances import Instance
+
+    from localcloud.machine_spec import MachineSpec
+
+_log = logging.getLogger(__name__)
+
+PENDING, RUNNING, SHUTTING_DOWN, TERMINATED = (0, "pending"), (16, "running"), (32, "shutting-down"), (48, "terminated")
+STOPPING, STOPPED = (64, "stopping"), (80, "stopped")
+
+# EC2 lists terminated instances "for a short while (usually less than one hour)".
+FORGET_AFTER = 3600.0
+
+
+@dataclass(frozen=True)
+class Dwell:
+    """How long an instance stays in each passing state, in seconds; ``boot`` is from running to an open SSH port."""
+
+    pending: float = 1.0
+    boot: float = 0.5
+    stopping: float = 0.3
+    shutting_down: float = 0.3
+
+    @classmethod
+    def real(cls) -> Dwell:
+        """EC2's own: 17 s pending, then 4 s until SSH answers (cold launches take 22-26 s in all).
+
+        There is no measured figure for the way down; 5 s stands for it.
+        """
+        return cls(pending=17.0, boot=4.0, stopping=5.0, shutting_down=5.0)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why an instance goes down: EC2's StateReason, and its StateTransitionReason."""
+
+    code: str
+    message: str
+    transition: str = ""
+
+
+BY_USER = Cause("Client.UserInitiatedShutdown", "User initiated shutdown", "User initiated")
+BY_HOST = Cause("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
+BY_FAILURE = Cause("Server.InternalError", "Internal error on launch", "Server.InternalError")
+
+
+class HostControl(Protocol):
+    """What the life cycle asks of the hosts (see ``localcloud.hosts.Hosts``)."""
+
+    def start(self, spec: MachineSpec) -> None:
+        """Start a host, without waiting for it."""
+
+    def stop(self, instance_id: str) -> None:
+        """End every process of a host, keep its folder."""
+
+    def destroy(self, instance_id: str) -> None:
+        """End every process of a host and remove its folder."""
+
+
+@dataclass
+class Machine:
+    """An instance with what the life cycle has to remember about it."""
+
+    instance: Instance
+    authorized_keys: tuple[str, ...]
+    turn: int = 0
+    has_host: bool = False
+    busy: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Lifecycle:
+    """Drives every instance of the cloud.
+
+    :param hosts: starts and ends the machines.
+    :param spec: says what machine an instance is.
+    :param dwell: how long passing states last.
+    :param lock: held whenever an instance is looked at or changed; shared with the API.
+    """
+
+    def __init__(
+        self, hosts: HostControl, spec: Callable[[Machine], MachineSpec], *, dwell: Dwell, lock: threading.RLock
+    ) -> None:
+        self._hosts, self._spec, self._dwell, self._lock = hosts, spec, dwell, lock
+        self._timer = Timer()
+        self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="host")
+        self._closed = False
+        self.machines: dict[str, Machine] = {}
+        #: Called with an instance's id when it has ended.
+        self.on_end: Callable[[str], None] = lambda _: None
+
+    def launched(self, instance: Instance, authorized_keys: tuple[str, ...]) -> None:
+        """Take over an instance that the API has just made."""
+        machine = self.machines[instance.id] = Machine(instance, authorized_keys)
+        self._boot(machine)
+
+    def start(self, instance: Instance) -> None:
+        """Bring a stopped instance back."""
+        self._boot(self.machines[instance.id])
+
+    def stop(self, instance: Instance, cause: Cause = BY_USER) -> None:
+        """Stop a running instance: its host ends, its folder stays."""
+        machine = self.machines[instance.id]
+        self._enter(machine, STOPPING, cause)
+        self._wind_down(machine, self._hosts.stop, self._stopped, at_least=self._dwell.stopping)
+
+    def terminate(self, instance: Instance, cause: Cause = BY_USER) -> None:
+        """End an instance in any state, and its host with it."""
+        machine = self.machines[instance.id]
+        self._enter(machine, SHUTTING_DOWN, cause)
+        self._wind_down(machine, self._hosts.destroy, self._terminated, at_least=self._dwell.shutting_down)
+
+    def reboot(self, instance: Instance) -> None:
+        """Restart a running instance's host; the instance counts as running throughout."""
+        machine = self.machines[instance.id]
+        machine.turn += 1
+        self._wind_down(machine, self._hosts.stop, self._run, at_least=0.0)
+
+    def shut_down_from_within(self, instance_id: str) -> None:
+        """`shutdown -h` was typed on a host: stop or terminate, as the instance was told at launch. Returns at once."""
+        if not self._closed:
+            self._workers.submit(self._shut_down, instance_id)
+
+    def close(self) -> None:
+        """Change no state any more, and wait for the workers; the hosts are closed by whoever opened them."""
+        self._closed = True
+        self._timer.close()
+        self._workers.shutdown(cancel_futures=True)
+
+    def _shut_down(self, instance_id: str) -> None:
+        with self._lock:
+            machine = self.machines.get(instance_id)
+            if machine is None or machine.instance.state != "running":
+                return
+            behavior = machine.instance.instance_initiated_shutdown_behavior
+            (self.terminate if behavior == "terminate" else self.stop)(machine.instance, BY_HOST)
+
+    def _boot(self, machine: Machine) -> None:
+        self._enter(machine, PENDING)
+        self._later(machine, self._dwell.pending, self._run)
+
+    def _run(self, machine: Machine) -> None:
+        try:
+            self._hosts.start(self._spec(machine))
+        except Exception:
+            _log.exception("%s: its host did not start", machine.instance.id)
+            self.terminate(machine.instance, BY_FAILURE)
+            return
+        machine.has_host = True
+        self._enter(machine, RUNNING)
+
+    def _stopped(self, machine: Machine) -> None:
+        _set_state(machine.instance, STOPPED)
+
+    def _terminated(self, machine: Machine) -> None:
+        instance = machine.instance
+        reason, transition = instance.state_reason, instance._reason
+        instance.terminate()
+        instance.state_reason, instance._reason = reason, transition
+        _forget_addresses(instance)
+        _set_state(instance, TERMINATED)
+        self.on_end(instance.id)
+        self._later(machine, FORGET_AFTER, self._forget)
+
+    def _forget(self, machine: Machine) -> None:
+        del self.machines[machine.instance.id]
+        machine.instance.ec2_backend.forget(machine.instance)
+
+    def _enter(self, machine: Machine, state: tuple[int, str], cause: Cause | None = None) -> None:
+        # Whatever was under way for the earlier state is void from here on.
+        machine.turn += 1
+        _set_state(machine.instance, state)
+        _set_reason(machine.instance, cause, pending=state == PENDING)
+
+    def _later(self, machine: Machine, seconds: float, action: Callable[[Machine], None]) -> None:
+        turn = machine.turn
+
+        def run() -> None:
+            with self._lock:
+                if machine.turn == turn and not self._closed:
+                    action(machine)
+
+        self._timer.after(seconds, run)
+
+    def _wind_down(
+        self, machine: Machine, end: Callable[[str], None], then: Callable[[Machine], None], *, at_least: float
+    ) -> None:
+        """End the host on a worker, then go on once the dwell time is over too."""
+        turn, due = machine.turn, time.monotonic() + at_least
+
+        def work() -> None:
+            if machine.has_host:
+                self._end_host(machine, end)
+            with self._lock:
+                if machine.turn == turn:
+                    self._later(machine, due - time.monotonic(), then)
+
+        self._workers.submit(work)
+
+    def _end_host(self, machine: Machine, end: Callable[[str], None]) -> None:
+        # A host ends once at a time: terminate may come while it still stops.
+        with machine.busy:
+            try:
+                end(machine.instance.id)
+            except Exception:
+                _log.exception("%s: its host did not end", machine.instance.id)
+
+
+def _set_state(instance: Instance, state: tuple[int, str]) -> None:
+    instance._state.code, instance._state.name = state
+
+
+def _set_reason(instance: Instance, cause: Cause | None, *, pending: bool) -> None:
+    from moto.core.utils import utcnow
+    from moto.ec2.models.instances import StateReason
+
+    if cause is None:
+        instance._reason = ""
+        instance.state_reason = StateReason("pending", "pending") if pending else StateReason()
+        return
+    when = f" ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if cause.transition == BY_USER.transition else ""
+    instance._reason = cause.transition + when
+    instance.state_reason = StateReason(f"{cause.code}: {cause.message}", cause.code)
+
+
+def _forget_addresses(instance: Instance) -> None:
+    # A terminated instance has no address any more, somebody else gets it; nor does it hold a group.
+    instance._private_ips.clear()
+    instance.security_groups = []
+    for interface in instance.nics.values():
+        interface.private_ip_address = None
+        interface.private_ip_addresses = []
+
+
+def summary(machine: Machine) -> dict[str, Any]:
+    """One line of ``status``: plain values only."""
+    instance = machine.instance
+    name = next((tag["value"] for tag in instance.get_tags() if tag["key"] == "Name"), "")
+    facts = {"id": instance.id, "name": name, "type": instance.instance_type, "zone": instance.placement.zone}
+    return {**facts, "state": instance.state, "address": instance.private_ip or ""}

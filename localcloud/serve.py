@@ -1,0 +1,114 @@
+"""The daemon itself: ``python -m localcloud.serve ORDERS``, started by ``localcloud.daemon`` only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from localcloud import locks
+from localcloud.addresses import HOME_REGION, SSH_PORT, Block
+from localcloud.endpoint import MOTO_SETTINGS, Endpoint, open_endpoint
+from localcloud.errors import LocalCloudError
+from localcloud.home import Home
+
+_log = logging.getLogger(__name__)
+
+
+def main(orders: dict[str, Any]) -> int:
+    """Be the cloud until SIGTERM comes.
+
+    :param orders: ``home``, the descriptor ``ready`` to write to, and the fields of ``daemon.Options``.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    os.environ.update(MOTO_SETTINGS)
+    home = Home(Path(orders["home"]))
+    try:
+        with _cloud(home, orders) as endpoint:
+            _publish(home, endpoint.block, orders)
+            stop.wait()
+    except LocalCloudError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+@contextmanager
+def _cloud(home: Home, orders: dict[str, Any]) -> Iterator[Endpoint]:
+    if not locks.hold(home.held):
+        raise LocalCloudError(f"another cloud is up in {home.folder}")
+    from localcloud.hosts import Hosts
+
+    with ExitStack() as last:
+        last.callback(shutil.rmtree, home.machines, ignore_errors=True)
+        last.callback(home.facts.unlink, missing_ok=True)
+
+        def make_hosts(on_shutdown: Callable[[str], None]) -> Hosts:
+            hosts = Hosts(home.folder, on_shutdown=on_shutdown)
+            last.callback(hosts.close)
+            return hosts
+
+        endpoint = open_endpoint(home, _dwell(orders), make_hosts)
+        last.callback(endpoint.close)
+        threading.Thread(target=endpoint.serve, name="server", daemon=True).start()
+        yield endpoint
+
+
+def _dwell(orders: dict[str, Any]) -> Any:
+    from localcloud.lifecycle import Dwell
+
+    base = Dwell.real() if orders["real_times"] else Dwell()
+    given = {name: orders[name] for name in ("pending", "boot") if orders[name] is not None}
+    return replace(base, **given)
+
+
+def _publish(home: Home, block: Block, orders: dict[str, Any]) -> None:
+    """Write down how to reach the cloud, then say that it is there."""
+    home.aws.touch()
+    facts = {"pid": os.getpid(), "env": _environment(home, block), "orders": orders}
+    partial = home.facts.with_suffix(".part")
+    partial.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    partial.replace(home.facts)
+    _log.info("listening on %s", block.url)
+    os.write(orders["ready"], b"ready\n")
+    os.close(orders["ready"])
+
+
+def _environment(home: Home, block: Block) -> dict[str, str]:
+    from localcloud.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+
+    return {
+        "AWS_ENDPOINT_URL": block.url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        "AWS_DEFAULT_REGION": HOME_REGION,
+        "AWS_CONFIG_FILE": str(home.aws),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home.aws),
+        "REHEARSAL_SSH_PORT": str(SSH_PORT),
+        **_around_proxies(block),
+    }
+
+
+def _around_proxies(block: Block) -> dict[str, str]:
+    """Where a proxy is set, calls to the cloud must not go to it."""
+    if not any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")):
+        return {}
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    around = ",".join(filter(None, [known, block.endpoint]))
+    return {"NO_PROXY": around, "no_proxy": around}
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

@@ -1,0 +1,56 @@
+"""Which machine an instance is: the bridge from EC2's records to a host's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from localcloud.addresses import SSH_PORT, Block
+from localcloud.home import Home
+from localcloud.images import login_user
+from localcloud.machine_spec import MachineSpec
+from localcloud.metadata import PREFIX, user_data
+
+if TYPE_CHECKING:
+    from moto.ec2.models.instances import Instance
+
+    from localcloud.lifecycle import Machine
+
+
+@dataclass(frozen=True)
+class Specs:
+    """Turns an instance into what a host needs to know; callable.
+
+    :param boot: seconds from the start of a host to its open SSH port.
+    """
+
+    home: Home
+    block: Block
+    boot: float
+
+    def __call__(self, machine: Machine) -> MachineSpec:
+        """The host of one instance."""
+        instance = machine.instance
+        return MachineSpec(
+            instance_id=instance.id,
+            address=str(instance.private_ip),
+            port=SSH_PORT,
+            folder=self.home.machine(instance.id),
+            user=login_user(instance.ec2_backend.amis.get(instance.image_id)),
+            authorized_keys=machine.authorized_keys,
+            user_data=user_data(instance),
+            environment=self._environment(instance),
+            boot_seconds=self.boot,
+        )
+
+    def _environment(self, instance: Instance) -> dict[str, str]:
+        """What makes AWS libraries on the host find this cloud; no key is among it, as on EC2."""
+        return {
+            "AWS_ENDPOINT_URL": self.block.url,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.block.url}{PREFIX}{instance.id}/",
+            "AWS_REGION": instance.region_name,
+            "AWS_DEFAULT_REGION": instance.region_name,
+            # Nothing on a loopback address is reached through a proxy.
+            "NO_PROXY": self.block.endpoint,
+            "no_proxy": self.block.endpoint,
+        }

@@ -1,0 +1,55 @@
+"""One thread that runs small functions when their time has come, and sleeps in between."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+
+class Timer:
+    """Runs actions in the order of their times; an action must not block."""
+
+    def __init__(self) -> None:
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        # Equal times must not make the heap compare functions.
+        self._order = itertools.count()
+        self._changed = threading.Condition()
+        self._open = True
+        self._thread = threading.Thread(target=self._run, name="timer", daemon=True)
+        self._thread.start()
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Run ``action`` in ``seconds`` from now (at once when not positive), in the timer's thread."""
+        with self._changed:
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), action))
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Drop what has not run yet and end the thread."""
+        with self._changed:
+            self._open = False
+            self._changed.notify()
+        self._thread.join(timeout=5)
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            while self._open:
+                wait = self._due[0][0] - time.monotonic() if self._due else None
+                if wait is not None and wait <= 0:
+                    return heapq.heappop(self._due)[2]
+                self._changed.wait(wait)
+            return None
+
+    def _run(self) -> None:
+        while action := self._next():
+            try:
+                action()
+            except Exception:
+                # One bad action must not stop every later one.
+                _log.exception("a timed action failed")
