@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StratusError
-from orchestrator.patience import Pace, Patience
+from orchestrator.patience import REAL_TIME, Pace, Patience
 
 LOCK_DEADLINE_S = 30.0
 
@@ -50,7 +50,7 @@ class Journal:
     :param patience: time.
     """
 
-    def __init__(self, folder: Path, *, sync: Callable[[int], None] = os.fsync, patience: Patience = Patience()) -> None:
+    def __init__(self, folder: Path, *, sync: Callable[[int], None] = os.fsync, patience: Patience = REAL_TIME) -> None:
         self.path = folder / "journal.jsonl"
         self._sync = sync
         self._patience = patience
@@ -98,7 +98,8 @@ class Journal:
                 _write(file, data)
                 self._sync(file)
         except OSError as error:
-            raise StratusError(f"the journal cannot be written: {error.strerror or error}", where=str(self.path)) from error
+            what = f"the journal cannot be written: {error.strerror or error}"
+            raise StratusError(what, where=str(self.path)) from error
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

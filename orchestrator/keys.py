@@ -160,11 +160,11 @@ def _certificate(
     def called(name: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
-    now = datetime.now(UTC)
+    now = datetime.now(UTC)  # a day back: a machine's clock may be behind this one
     builder = x509.CertificateBuilder(
         issuer_name=called("stratus cluster"), subject_name=called("stratus cluster" if ca else "stratus member"),
         public_key=key.public_key(), serial_number=x509.random_serial_number(),
-        not_valid_before=now - timedelta(days=1), not_valid_after=now + CERTIFICATE_LIFE,  # a day for clocks that are off
+        not_valid_before=now - timedelta(days=1), not_valid_after=now + CERTIFICATE_LIFE,
     ).add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)  # fmt: skip
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), False)

@@ -18,7 +18,8 @@ _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 def fresh(cluster: str, count: int, *, taken: Collection[str] = ()) -> tuple[str, ...]:
     """Return ``count`` new names: the lowest numbers that no living machine has, so living ones keep theirs."""
-    free, number = [], 0
+    free: list[str] = []
+    number = 0
     while len(free) < count:
         if (name := f"{cluster}-{number}") not in taken:
             free.append(name)

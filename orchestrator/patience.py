@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def _utc_now() -> datetime:
@@ -38,19 +41,23 @@ class Patience:
     :param sleep: pauses for that many seconds.
     :param chance: a number in [0, 1), for jitter.
     :param now: the time of day, UTC.
+    :param pace: of looks for which nothing else is said.
     """
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
     now: Callable[[], datetime] = _utc_now
+    pace: Pace = Pace()
 
-    def tries(self, deadline_s: float, pace: Pace = Pace(), *, jitter: bool = False) -> Iterator[float]:
+    def tries(self, deadline_s: float, pace: Pace | None = None, *, jitter: bool = False) -> Iterator[float]:
         """Yield the seconds waited so far: at once, after every pause, and a last time at the deadline.
 
         :param deadline_s: seconds after which the last try comes.
+        :param pace: our own by default.
         :param jitter: pause a random part of each pause (full jitter), so that many callers spread out.
         """
+        pace = pace or self.pace
         start, pause = self.clock(), pace.first
         while True:
             yield self.clock() - start
@@ -59,3 +66,24 @@ class Patience:
                 return
             self.sleep(min(pause * (self.chance() if jitter else 1.0), left))
             pause = min(pause * pace.growth, pace.longest)
+
+    def retry(
+        self, call: Callable[[], T], *, when: Callable[[Exception], bool], deadline_s: float, pace: Pace | None = None
+    ) -> T:
+        """Return what ``call`` returns, calling it again after errors that pass.
+
+        :param when: whether an error passes with time; any other is raised at once.
+        :param deadline_s: seconds after which the last such error is raised.
+        """
+        for waited in self.tries(deadline_s, pace):
+            try:
+                return call()
+            except Exception as error:
+                if not when(error):
+                    raise
+                last, after = error, waited
+        last.add_note(f"tried for {after:.0f} s")
+        raise last
+
+
+REAL_TIME = Patience()

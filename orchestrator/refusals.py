@@ -1,0 +1,122 @@
+"""The one table of AWS's error codes: what each means in plain words, what to do about it, how we react.
+
+A row is looked up by code and, where one code covers different troubles, by words in AWS's message. A code that is
+not here keeps AWS's own text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+Reaction = Literal["user", "zone", "region", "again", "unsure", "wait"]
+"""How to react: ``user`` must mend something, retry nothing · ``zone`` another zone or type may have it · ``region``
+only another region or a raised quota helps · ``again`` nothing was done, ask again · ``unsure`` it may have been done,
+ask again with the same token · ``wait`` until a state or a copy has caught up."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One row.
+
+    :param codes: AWS error codes, ``*`` allowed.
+    :param reaction: see `Reaction`.
+    :param words: what it means; ``{said}`` stands for AWS's own text.
+    :param fix: what to type or edit; ``{action}`` and ``{profile}`` are filled in.
+    :param about: this row only counts when AWS's text holds these words.
+    """
+
+    codes: tuple[str, ...]
+    reaction: Reaction
+    words: str = "{said}"
+    fix: str = ""
+    about: str = ""
+
+
+UNKNOWN = Refusal((), "user")
+
+_QUOTAS = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
+
+_TOO_OLD = "the request was too old when it reached AWS{skew}: {said}"
+_CLOCK = "set this computer's clock (timedatectl set-ntp true); if it is right, the session has expired: aws sso login"
+
+TABLE: tuple[Refusal, ...] = (
+    # credentials and account
+    Refusal(("AuthFailure",), "user", "the image is not shared with this account: {said}",
+            "choose another [cluster] image", about="Not authorized for images"),
+    Refusal(("AuthFailure.ServiceLinkedRoleCreationNotPermitted",), "user",
+            fix="ask whoever runs the account to make the role"),
+    Refusal(("RequestExpired", "RequestTimeTooSkewed"), "user", _TOO_OLD, _CLOCK),
+    Refusal(("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"), "user", _TOO_OLD, _CLOCK,
+            about="expired"),
+    Refusal(("AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"), "user",
+            "AWS does not accept these keys: {said}",
+            "aws configure --profile {profile}   (or another [aws] profile): they are wrong, deleted or not active"),
+    Refusal(("ExpiredToken", "ExpiredTokenException"), "user", "the session has expired: {said}",
+            "aws sso login --profile {profile}   (or fetch new session keys); then run the same command again"),
+    Refusal(("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"), "user",
+            "an explicit deny forbids {action}: {said}",
+            "no policy of yours can allow it: ask whoever set the organization's policy or permission boundary",
+            about="explicit deny"),
+    Refusal(("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"), "user",
+            "this identity may not do {action}: {said}",
+            'add to its policy: {{"Effect": "Allow", "Action": "{action}", "Resource": "*"}}'),
+    Refusal(("OptInRequired",), "user", "this account is not signed up for the service or region: {said}",
+            "https://console.aws.amazon.com/billing/home#/account   enables regions"),
+    Refusal(("Blocked",), "user", "AWS has blocked this account: {said}", "https://aws.amazon.com/contact-us/"),
+    Refusal(("PendingVerification",), "user", "AWS is still verifying this account: {said}",
+            "try again later; it usually takes minutes, at most 4 hours"),
+    # quota and capacity
+    Refusal(("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"), "region",
+            "the quota is too small: {said}", f"ask for more at {_QUOTAS} or launch fewer, or smaller, machines"),
+    Refusal(("VolumeLimitExceeded", "AddressLimitExceeded", "SecurityGroupLimitExceeded", "*LimitExceeded"), "region",
+            "a quota is used up: {said}", f"ask for more at {_QUOTAS} or delete what is no longer needed",
+            about="limit"),
+    Refusal(("InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientReservedInstanceCapacity",
+             "InsufficientCapacity", "ReservationCapacityExceeded", "UnfulfillableCapacity"), "zone",
+            "AWS has no free machine of this type there now: {said}",
+            "try again later, or another [cluster] instance_type, or an [aws] subnet_id in another zone"),
+    Refusal(("Unsupported",), "zone", fix="try another [cluster] instance_type, or an [aws] subnet_id in another zone"),
+    Refusal(("InsufficientFreeAddressesInSubnet",), "zone", "the subnet has no free addresses left: {said}",
+            "name another [aws] subnet_id"),
+    Refusal(("SpotMaxPriceTooLow",), "zone"),
+    # names and ids in the config
+    Refusal(("InvalidInstanceType*",), "user", fix="correct [cluster] instance_type"),
+    Refusal(("InvalidAMIID.*",), "user", fix="correct [cluster] image: ids differ from region to region"),
+    Refusal(("InvalidSubnetID.*", "InvalidSubnet*"), "user", fix="correct [aws] subnet_id, or leave it empty"),
+    Refusal(("InvalidVpcID.*",), "user", fix="correct [aws] vpc_id, or leave it empty"),
+    Refusal(("InvalidGroup.NotFound", "InvalidGroupId.*", "InvalidSecurityGroupID.*"), "user",
+            fix="correct [aws] security_group_id, or leave it empty"),
+    Refusal(("InvalidKeyPair.NotFound",), "user", fix="correct [aws] key_name, or leave it empty"),
+    Refusal(("InvalidParameter",), "user", "subnet and security group are in different networks: {said}",
+            "name [aws] subnet_id and security_group_id of one VPC", about="different networks"),
+    Refusal(("InvalidParameterValue", "NoSuchEntity"), "user", "the instance profile is not there: {said}",
+            "correct [aws] instance_profile; one made this minute takes about 10 s to arrive", about="nstance"),
+    Refusal(("InvalidUserData.Malformed",), "user"),
+    Refusal(("IdempotentParameterMismatch",), "user", "the same token was used for another request: {said}",
+            "stratus status   shows what runs; then launch again"),
+    Refusal(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user"),
+    # machines
+    Refusal(("OperationNotPermitted",), "user", "it is protected: {said}",
+            "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID   lifts the protection",
+            about="ermination"),
+    Refusal(("IncorrectInstanceState", "IncorrectState", "IncorrectSpotRequestState"), "wait"),
+    Refusal(("InvalidInstanceID.NotFound",), "wait"),
+    Refusal(("DependencyViolation",), "wait", "something still uses it: {said}",
+            "stratus terminate   again in a minute; it goes on where this one stopped"),
+    # busy, broken
+    Refusal(("RequestLimitExceeded", "EC2ThrottledException", "Throttling*", "TooManyRequestsException", "SlowDown",
+             "BandwidthLimitExceeded"), "again", "AWS asks to slow down: {said}", "try again in a minute"),
+    Refusal(("InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable",
+             "RequestTimeout", "RequestTimeoutException", "500", "502", "503", "504"), "unsure",
+            "AWS has trouble of its own: {said}", "try again; https://health.aws.amazon.com shows known trouble"),
+)  # fmt: skip
+
+
+def look_up(code: str, said: str, *, status: int = 400) -> Refusal:
+    """Return the row for a code and AWS's text; an unknown code with an HTTP status of 500 or more is ``unsure``."""
+    for row in TABLE:
+        if row.about.lower() in said.lower() and any(fnmatchcase(code, pattern) for pattern in row.codes):
+            return row
+    return UNKNOWN if status < 500 else Refusal((), "unsure")
