@@ -1,0 +1,57 @@
+"""The machine's switch: shutdown and reboot, now or in a while, as its stand-in commands ask through a pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+Cause = Literal["off", "reboot"]
+_CAUSES: dict[str, Cause] = {"off": "off", "reboot": "reboot"}
+
+
+class Switch:
+    """Reads requests, one line each, such as ``off 0``, ``reboot 60`` (in seconds) and ``cancel 0``.
+
+    The time is kept here, in the machine, so a request outlives the session in which it was typed.
+
+    :param flip: called when the time has come.
+    :param say: puts a line on the console.
+    """
+
+    def __init__(self, control: Path, *, flip: Callable[[Cause], None], say: Callable[[str], None]) -> None:
+        self._flip = flip
+        self._say = say
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        # Open for writing too, or the pipe would be at its end whenever no command is using it.
+        self._pipe = os.open(control, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._loop.add_reader(self._pipe, self._read)
+
+    def close(self) -> None:
+        """Heed no more requests."""
+        self._cancel()
+        self._loop.remove_reader(self._pipe)
+        os.close(self._pipe)
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for line in os.read(self._pipe, 4096).decode(errors="replace").splitlines():
+                self._obey(line.split())
+
+    def _obey(self, words: list[str]) -> None:
+        if words[:1] == ["cancel"]:
+            self._cancel()
+            self._say("The system shutdown has been cancelled")
+        elif len(words) == 2 and words[0] in _CAUSES and words[1].isdecimal():
+            self._cancel()
+            self._say(f"System {words[0]} in {words[1]} seconds")
+            self._timer = self._loop.call_later(int(words[1]), self._flip, _CAUSES[words[0]])
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,179 @@
+"""User data as values: what cloud-init would find in it. Pure; nothing is written or run here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import email
+import email.policy
+import gzip
+import posixpath
+import shlex
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_UNDERSTOOD = frozenset(
+    {"ssh_keys", "ssh_deletekeys", "ssh_genkeytypes", "ssh_authorized_keys", "write_files", "bootcmd", "runcmd"}
+)
+_GZIP_MAGIC = b"\x1f\x8b"
+_TEXT_ENCODINGS = ("", "text/plain")
+
+
+@dataclass(frozen=True)
+class File:
+    """One entry of ``write_files``.
+
+    :param path: below the machine's folder, without a leading slash.
+    """
+
+    path: str
+    content: bytes
+    mode: int
+    append: bool
+
+
+@dataclass(frozen=True)
+class UserData:
+    """What a machine does with its user data.
+
+    :param host_keys: key type (``ed25519``) to the private key's text.
+    :param authorized_keys: public keys besides the key pair's.
+    :param files: to write at the first boot.
+    :param bootcmd: shell script of every boot, before SSH is up; empty for none.
+    :param runcmd: shell script of the first boot, after SSH is up; empty for none.
+    :param scripts: whole ``#!`` scripts of the first boot, after ``runcmd``.
+    :param remarks: what is not understood, to be said on the console.
+    """
+
+    host_keys: Mapping[str, str] = field(default_factory=dict)
+    authorized_keys: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+    bootcmd: str = ""
+    runcmd: str = ""
+    scripts: tuple[bytes, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def parse(data: bytes) -> UserData:
+    """Read user data of any form cloud-init knows and a rehearsal needs: cloud-config, scripts, MIME multipart, gzip.
+
+    A mistake in it never stops a boot, as on a real machine: it becomes one of the ``remarks``.
+    """
+    parts = [_part(part) for part in _parts(_unzip(data))]
+    return UserData(
+        host_keys={kind: key for part in parts for kind, key in part.host_keys.items()},
+        authorized_keys=tuple(key for part in parts for key in part.authorized_keys),
+        files=tuple(file for part in parts for file in part.files),
+        bootcmd="".join(part.bootcmd for part in parts),
+        runcmd="".join(part.runcmd for part in parts),
+        scripts=tuple(script for part in parts for script in part.scripts),
+        remarks=tuple(remark for part in parts for remark in part.remarks),
+    )
+
+
+def _unzip(data: bytes) -> bytes:
+    if not data.startswith(_GZIP_MAGIC):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        return data
+
+
+def _parts(data: bytes) -> Iterator[bytes]:
+    head = data[:512].lower()
+    if head.startswith((b"content-type:", b"mime-version:")) and b"multipart/" in head:
+        message = email.message_from_bytes(data, policy=email.policy.default)
+        for part in message.walk():
+            payload = part.get_payload(decode=True)
+            if isinstance(payload, bytes):
+                yield _unzip(payload)
+    elif data.strip():
+        yield data
+
+
+def _part(data: bytes) -> UserData:
+    if data.startswith(b"#!"):
+        return UserData(scripts=(data,))
+    if data.startswith(b"#cloud-config"):
+        return _cloud_config(data)
+    first = data.splitlines()[0][:40] if data.strip() else b""
+    return UserData(remarks=(f"Unhandled non-multipart (text/x-not-multipart) userdata: {first!r}",))
+
+
+def _cloud_config(data: bytes) -> UserData:
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        config = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return UserData(remarks=(f"Failed loading yaml blob: {' '.join(str(error).split())}",))
+    if not isinstance(config, dict):
+        return UserData(remarks=("Failed loading yaml blob: a mapping was expected",) if config is not None else ())
+    files, file_remarks = _files(config.get("write_files"))
+    ignored = sorted(str(name) for name in config if name not in _UNDERSTOOD)
+    return UserData(
+        host_keys=_host_keys(config.get("ssh_keys")),
+        authorized_keys=tuple(str(key).strip() for key in _listed(config.get("ssh_authorized_keys"))),
+        files=tuple(files),
+        bootcmd=_shellify(_listed(config.get("bootcmd"))),
+        runcmd=_shellify(_listed(config.get("runcmd"))),
+        remarks=(*file_remarks, *(f"{name}: not done on a rehearsal machine" for name in ignored)),
+    )
+
+
+def _listed(value: object) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _host_keys(value: object) -> dict[str, str]:
+    keys = value if isinstance(value, dict) else {}
+    return {
+        str(name).removesuffix("_private"): str(key)
+        for name, key in keys.items()
+        if str(name).endswith("_private") and "/" not in str(name)
+    }
+
+
+def _shellify(items: Iterable[object]) -> str:
+    """One line per item, as cloud-init writes them into one script: lists are words, strings are shell."""
+    lines = (shlex.join(map(str, item)) if isinstance(item, list) else str(item) for item in items)
+    return "".join(line.rstrip("\n") + "\n" for line in lines)
+
+
+def _files(value: object) -> tuple[list[File], list[str]]:
+    files, remarks = [], []
+    for entry in _listed(value):
+        try:
+            files.append(_file(entry))
+        except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error, AttributeError) as error:
+            remarks.append(f"write_files: an entry is left out: {type(error).__name__}: {error}")
+    return files, remarks
+
+
+def _file(entry: Mapping[str, Any]) -> File:
+    permissions = entry.get("permissions", 0o644)
+    return File(
+        # Normalised from the root on, so that no ".." leads out of the machine's folder.
+        path=posixpath.normpath("/" + str(entry["path"])).lstrip("/"),
+        content=_decode(str(entry.get("content", "")), str(entry.get("encoding") or "").lower()),
+        mode=int(permissions, 8) if isinstance(permissions, str) else int(permissions),
+        append=bool(entry.get("append", False)),
+    )
+
+
+def _decode(content: str, encoding: str) -> bytes:
+    kinds = set(encoding.replace("gzip", "gz").replace("base64", "b64").split("+"))
+    if encoding in _TEXT_ENCODINGS:
+        return content.encode()
+    if not kinds <= {"gz", "b64"}:
+        raise ValueError(f"unknown encoding {encoding!r}")
+    try:
+        data = base64.b64decode(content) if "b64" in kinds else content.encode("latin-1")
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+    return gzip.decompress(data) if "gz" in kinds else data
