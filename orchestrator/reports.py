@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -217,3 +217,15 @@ class Cost:
     spent: Decimal | None
     at_most: Decimal | None
     expires: datetime | None
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """An open tunnel to a web page of the cluster.
+
+    :param url: to open in a browser on this computer.
+    :param close: ends the tunnel.
+    """
+
+    url: str
+    close: Callable[[], None]

@@ -117,6 +117,15 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def versions_of(folder: Path) -> dict[str, str]:
+    """Return the job's packages and their versions, as ``pip freeze`` listed them on the VM."""
+    try:
+        lines = (folder / "versions.txt").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name: version for name, _, version in (line.partition("==") for line in lines) if version}
+
+
 def files_of(folder: Path) -> tuple[str, ...]:
     """List the output files, relative to the run's folder."""
     top = folder / "outputs"

@@ -12,8 +12,9 @@ import os
 import sys
 import time
 from collections import Counter
+from typing import Any
 
-from distributed import Client
+from distributed import Client  # type: ignore[attr-defined, unused-ignore]
 
 COMPARED = ("python", "dask", "distributed", "numpy", "msgpack", "cloudpickle")
 
@@ -27,7 +28,7 @@ def missing(client: Client, hosts: list[str], each: int) -> list[str]:
 
 def disagreements(client: Client) -> list[str]:
     """List the packages whose versions differ between the scheduler and its workers."""
-    versions = client.get_versions()
+    versions: Any = client.get_versions()
 
     def of(side: dict[str, dict[str, dict[str, str]]], package: str) -> str:
         facts = {**side.get("host", {}), **side.get("packages", {})}

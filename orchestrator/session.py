@@ -1,0 +1,403 @@
+"""The Python API, and all that shell and command line are made of: a cluster, and the jobs that run on it.
+
+    with Session(settings, home=default_home(), runs=Path("runs")) as session:
+        session.launch(session.plan(2))
+        session.install()
+        handle = session.start_run(multi=True)
+        session.follow(handle.run, on_line=lambda host, line: print(line))
+        record = session.fetch(handle.run)
+        report = session.terminate()
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from orchestrator import fleet, jobfile, jobs, money, results, runner, steps
+from orchestrator.cluster import Cluster
+from orchestrator.errors import HostError, HostsFailed, JobFailed, StratusError, UsageError
+from orchestrator.events import Tell, ignore
+from orchestrator.planning import Plan
+from orchestrator.provision import HostInstall, Installer
+from orchestrator.reports import (
+    CancelReport,
+    ClusterStatus,
+    Cost,
+    Dashboard,
+    InstallReport,
+    InstanceResult,
+    LaunchReport,
+    RunHandle,
+    RunResult,
+    RunSummary,
+    TerminateReport,
+)
+from orchestrator.results import RunRecord
+
+if TYPE_CHECKING:
+    from orchestrator.aws import Clients
+    from orchestrator.hosts import Host
+    from orchestrator.settings import Settings
+
+NAMES_LIVE_S = 30.0
+
+
+def default_home() -> Path:
+    """Return the folder of everything that is kept on this computer: ``STRATUS_HOME``, or the platform's own place."""
+    named = os.environ.get("STRATUS_HOME")
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("stratus", appauthor=False)
+
+
+class Session:
+    """One user, one cluster, and the jobs on it.
+
+    :param settings: what the config file says.
+    :param home: folder of everything that is kept on this computer.
+    :param runs: folder that results are fetched into.
+    :param tell: hears of every change of state; called from several threads.
+    :param clients: AWS clients; made from the settings when not given.
+    """
+
+    def __init__(
+        self, settings: Settings, *, home: Path, runs: Path, tell: Tell = ignore, clients: Clients | None = None
+    ) -> None:
+        self.settings = settings
+        self.cluster = Cluster(settings, home=home, tell=tell, clients=clients)
+        self.runs_folder = runs
+        self._names: tuple[float, list[str]] = (float("-inf"), [])
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; machines and jobs go on."""
+        self.cluster.close()
+
+    # -- machines
+
+    def status(self) -> ClusterStatus:
+        """Return the cluster as it is now."""
+        status = self.cluster.status()
+        self._names = (time.monotonic(), [machine.name for machine in status.machines])
+        return status
+
+    def host_names(self) -> list[str]:
+        """Return the names of the machines, for completion: as last seen when that was within 30 s."""
+        if time.monotonic() - self._names[0] > NAMES_LIVE_S:
+            self.status()
+        return self._names[1]
+
+    def plan(self, count: int | None = None) -> Plan:
+        """Look up and check what a launch needs, and its price; nothing is changed."""
+        return self.cluster.plan(count)
+
+    def launch(self, plan: Plan) -> LaunchReport:
+        """Launch machines and wait until they answer SSH; those that do not are in the report."""
+        return self._launch(plan, lambda host: None)[0]
+
+    def _launch(
+        self, plan: Plan, then: Callable[[Host], HostInstall | None]
+    ) -> tuple[LaunchReport, list[HostInstall | None]]:
+        began = time.monotonic()
+        instances, api = self.cluster.request(plan)
+        arrived = self.cluster.arrive(instances, then)
+        done = arrived.values_in_order()
+        report = LaunchReport(
+            launch=plan.run, api=api, ready=tuple(one.ready for one in done), failed=arrived.errors,
+            seconds=time.monotonic() - began,
+        )  # fmt: skip
+        self._note_launch(report)
+        return report, [one.result for one in done]
+
+    def stop_all(self) -> tuple[InstanceResult, ...]:
+        """Stop the running machines; their disks stay, and cost."""
+        return self.cluster.stop()
+
+    def start_all(self) -> tuple[InstanceResult, ...]:
+        """Start the stopped machines and wait until they answer SSH; one that does not has that as its error."""
+        found, arrived = self.cluster.start()
+        errors = arrived.errors if arrived else {}
+        return tuple(replace(one, error=one.error or str(errors.get(one.name, ""))) for one in found)
+
+    def terminate(self) -> TerminateReport:
+        """End all machines of the cluster, its group and its key; what is left is in the report."""
+        return self.cluster.terminate()
+
+    def cost(self) -> Cost:
+        """Return what the cluster costs, has cost, and will cost at most."""
+        status = self.status()
+        now = status.at
+        rest = [
+            money.of_seconds(one.per_hour, (one.expires - now).total_seconds()) if one.expires else None
+            for one in status.up
+        ]
+        at_most = money.total([status.spent, *rest])
+        return Cost(status.per_hour, status.spent, at_most, status.expires)
+
+    def ssh_command(self, name: str) -> list[str]:
+        """Return the argv of a plain OpenSSH session to a host, its host key pinned."""
+        from orchestrator.ssh import command_line
+
+        return command_line(self.cluster.hosts([name])[0], self.cluster.home / "ssh")
+
+    # -- install
+
+    def install(self, names: Sequence[str] = ()) -> InstallReport:
+        """Bring the hosts to where the job can run; every host starts as soon as its own SSH answers."""
+        began = time.monotonic()
+        hosts = self.cluster.hosts(names)
+        installer = self._installer(self.job())
+
+        def work(host: Host) -> HostInstall:
+            self.cluster.links.wait(host, deadline=self.settings.ssh.ready_timeout)
+            return installer(host)
+
+        outcomes = fleet.each(hosts, work)
+        return self._installed(outcomes.values_in_order(), outcomes.errors, time.monotonic() - began)
+
+    def _installed(
+        self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float
+    ) -> InstallReport:
+        report = InstallReport(tuple(done), failed, seconds)
+        self._note({"install": seconds})
+        return report
+
+    def _installer(self, spec: jobfile.JobSpec) -> Installer:
+        plan = steps.install(spec, self.settings.install)
+        logs = self.cluster.home / "logs" / self.cluster.mine.name
+        return Installer(
+            self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=self.settings.install.timeout
+        )
+
+    def job(self, folder: Path | None = None) -> jobfile.JobSpec:
+        """Read the job: this folder's, or the one that the settings name."""
+        return jobfile.load(folder or Path(self.settings.job.run), os.environ)
+
+    # -- runs
+
+    def start_run(self, *, multi: bool, job: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
+        """Start the job, detached: it goes on whatever becomes of this computer.
+
+        :param multi: over all hosts; otherwise on the first.
+        :param job: another job's folder than the settings name.
+        :param names: of the hosts to take; all when empty.
+        """
+        spec = self.job(job)
+        hosts = self.cluster.hosts(names)
+        run = _run_id()
+        built = jobs.build(spec, hosts, run=run, multi=multi)
+        taking_part = [host for host in hosts if host.name in built.hosts]
+        folder = self.runs_folder / run
+        code = Installer(self.cluster.links, steps.sync(spec), folder / "logs", deadline=self.settings.install.timeout)
+        fleet.each(taking_part, code).check("the code did not get there")
+        started = runner.start(self.cluster.links, {host.name: host for host in hosts}, built)
+        if started.failed:
+            # Half a run is no run: what began elsewhere is ended again.
+            runner.cancel(self.cluster.links, taking_part, run)
+            started.check(f"{spec.name} did not start")
+        self._record(run, built)
+        roles = {name: tuple(task.role for task in built.on(name)) for name in built.hosts}
+        return RunHandle(run, spec.name, multi, roles, any("scheduler" in one for one in roles.values()), folder)
+
+    def follow(self, run: str, *, on_line: Callable[[str, str], None]) -> RunResult:
+        """Show a run's output from its beginning as it comes, until it ends.
+
+        :param run: its id, or the end of it.
+        :param on_line: called with (host, line), from one thread per host.
+        :raises JobFailed: it ended badly, or its host was lost.
+        """
+        found = self._find(run)
+        hosts = [host for host in self.cluster.hosts() if host.name in found.mains]
+        missing = set(found.mains) - {host.name for host in hosts}
+        if missing:
+            raise JobFailed(f"{', '.join(sorted(missing))} is gone", exit_status=None, where=found.job)
+        outcomes = runner.follow(self.cluster.links, hosts, found.run, on_line=on_line)
+        bad = [outcome for outcome in outcomes.values() if not (outcome.value and outcome.value.ok)]
+        if bad:
+            raise self._failure(found, bad[0])
+        return RunResult(found.run, found.job, self._find(found.run).seconds or 0.0)
+
+    def _failure(self, run: runner.Run, outcome: fleet.Outcome[runner.Ending]) -> JobFailed:
+        host = outcome.host.name
+        fix = f"logs: stratus logs {run.run}    results so far: stratus fetch {run.run}"
+        if outcome.value is None:
+            return JobFailed(f"lost: {outcome.error}", exit_status=None, where=f"{run.job} on {host}", fix=fix)
+        ending = outcome.value
+        tail = ending.tail[-10:]
+        if ending.status is None:
+            words = {"cancelled": "was cancelled", "lost": "vanished without an exit status (killed, or the VM restarted)"}
+            what = words.get(ending.how, f"ended: {ending.how}")
+        else:
+            what = f"failed (exit {ending.status}{_meaning(ending.status)})"
+        return JobFailed(what, exit_status=ending.status, where=f"{run.job} on {host}", tail=tail, fix=fix)
+
+    def runs(self) -> list[RunSummary]:
+        """Return the runs that the hosts know, oldest first."""
+        found = runner.find(self.cluster.links, self.cluster.hosts())
+        return [
+            RunSummary(one.run, one.job, one.multi, one.hosts, one.state, one.started_at, one.seconds) for one in found
+        ]
+
+    def logs(self, run: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
+        """Yield (host, line) of a run's main log: what there is, or, with ``follow``, until it ends."""
+        found = self._find(run)
+        names = [host] if host else list(found.hosts)
+        return self._logs(found, self.cluster.hosts(names), follow=follow)
+
+    def _logs(self, found: runner.Run, hosts: Sequence[Host], *, follow: bool) -> Iterator[tuple[str, str]]:
+        from orchestrator.streams import lines_of
+
+        return lines_of(self.cluster.links, hosts, found, follow=follow)
+
+    def cancel(self, run: str = "") -> CancelReport:
+        """End every process of a run on every host."""
+        found = self._find(run)
+        up = [host for host in self.cluster.hosts() if host.name in found.hosts]
+        outcomes = runner.cancel(self.cluster.links, up, found.run)
+        gone = {name: HostError("is not up", where=name) for name in set(found.hosts) - {host.name for host in up}}
+        left = {name: outcome.value for name, outcome in outcomes.items() if outcome.value is not None}
+        return CancelReport(found.run, left, outcomes.errors | gone)
+
+    def fetch(self, run: str = "") -> RunRecord:
+        """Bring a run's outputs and logs to ``runs/<id>/`` and complete its record; the newest when none is named."""
+        found = self._find(run)
+        began = time.monotonic()
+        folder = self.runs_folder / found.run
+        hosts = [host for host in self.cluster.hosts() if host.name in found.hosts]
+        folder.mkdir(parents=True, exist_ok=True)
+        outcomes = results.fetch(self.cluster.links, hosts, found, folder)
+        if outcomes and not outcomes.succeeded:
+            outcomes.check("nothing could be fetched")
+        facts = results.load(folder, "record.json")
+        timings = {**facts.get("timings", {}), **({"job": found.seconds} if found.seconds is not None else {})}
+        cost = money.of_seconds(self._per_hour(found.hosts), found.seconds or 0.0)
+        record = RunRecord(
+            run=found.run, job=found.job, folder=folder, state=found.state, hosts=found.hosts,
+            outputs=results.files_of(folder), bytes=sum(outcomes.values_in_order()),
+            seconds=time.monotonic() - began, metrics=results.metrics_of(folder), timings=timings, cost=cost,
+            failed=outcomes.errors,
+        )  # fmt: skip
+        self._complete(record, facts)
+        return record
+
+    def dashboard(self, run: str = "") -> Dashboard:
+        """Open a tunnel to the Dask dashboard of a run.
+
+        :raises UsageError: the run has none.
+        """
+        found = self._find(run)
+        if not found.dashboard:
+            raise UsageError(f"{found.run} has no dashboard", fix="RunMultiVMComputing() of a dask job has one")
+        tunnel = self.cluster.links.forward(self.cluster.hosts([found.hosts[0]])[0], found.dashboard)
+        return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
+
+    def experiment(
+        self, *, multi: bool, count: int | None = None, on_line: Callable[[str, str], None] = lambda host, line: None
+    ) -> tuple[RunRecord, TerminateReport]:
+        """Launch, install, run, fetch and terminate in one call; it terminates even when a step fails.
+
+        :raises StratusError: what failed; the machines are ended all the same, or listed.
+        """
+        try:
+            record = self._experiment(self.plan(count), multi=multi, on_line=on_line)
+        except BaseException as error:
+            self._end_after(error)
+            raise
+        return record, self.terminate()
+
+    def _experiment(self, plan: Plan, *, multi: bool, on_line: Callable[[str, str], None]) -> RunRecord:
+        """Every host installs as soon as its own SSH is up."""
+        installer = self._installer(self.job())
+        report, installed = self._launch(plan, installer)
+        self._installed([one for one in installed if one], {}, report.seconds)
+        if report.failed:
+            raise HostsFailed(f"{len(report.failed)} of {plan.count} hosts failed", report.failed)
+        handle = self.start_run(multi=multi)
+        try:
+            self.follow(handle.run, on_line=on_line)
+        except JobFailed:
+            self.fetch(handle.run)
+            raise
+        return self.fetch(handle.run)
+
+    def _end_after(self, error: BaseException) -> None:
+        """Terminate because something failed; what stays up is told with the error that came first."""
+        try:
+            left = self.terminate().left
+        except StratusError as second:
+            left = (str(second),)
+        if left:
+            error.add_note("left: " + "; ".join(left))
+
+    def _find(self, run: str) -> runner.Run:
+        return runner.pick(runner.find(self.cluster.links, self.cluster.hosts()), run)
+
+    def _per_hour(self, names: Sequence[str]) -> Decimal | None:
+        return money.total(one.per_hour for one in self.status().machines if one.name in names)
+
+    # -- the record
+
+    def _note_launch(self, report: LaunchReport) -> None:
+        """Remember how long the phases of the last launch took (of its slowest host), for the records of its runs."""
+        slowest = {
+            phase: max((getattr(one, phase) for one in report.ready), default=0.0) for phase in ("pending", "boot", "ssh")
+        }
+        self._note({"api": report.api, **slowest, "launch": report.seconds})
+
+    def _note(self, timings: dict[str, float]) -> None:
+        folder = self.cluster.home / "timings"
+        name = f"{self.cluster.mine.name}.json"
+        results.save(folder, name, results.load(folder, name) | timings)
+
+    def _record(self, run: str, built: jobs.Job) -> None:
+        from orchestrator import __version__
+        from orchestrator.settings import to_rows
+
+        rows = {f"{section}.{option}": value for section, option, value, _ in to_rows(self.settings)}
+        facts = {
+            "run": run, "job": built.spec.name, "multi": built.multi, "hosts": list(built.hosts), "settings": rows,
+            "commands": {f"{task.host} {task.role}": task.command for task in built.tasks},
+            "image": built.spec.table.image if built.spec.runtime == "docker" else "",
+            "timings": results.load(self.cluster.home / "timings", f"{self.cluster.mine.name}.json"),
+            "started": datetime.now(UTC), "stratus": __version__,
+        }  # fmt: skip
+        results.save(self.runs_folder / run, "record.json", facts)
+
+    def _complete(self, record: RunRecord, facts: dict[str, object]) -> None:
+        more = {
+            "run": record.run, "job": record.job, "hosts": list(record.hosts), "state": record.state,
+            "outputs": list(record.outputs), "timings": dict(record.timings), "cost_usd": record.cost,
+            "versions": results.versions_of(record.folder), "fetched": datetime.now(UTC),
+        }  # fmt: skip
+        results.save(record.folder, "record.json", facts | more)
+
+
+def _run_id() -> str:
+    """Return a new run's id: it sorts by time (UTC), and its end is short enough to type."""
+    letters = "abcdefghijkmnpqrstuvwxyz23456789"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))
+
+
+def _meaning(status: int) -> str:
+    """Say what a telling exit status means: https://tldp.org/LDP/abs/html/exitcodes.html."""
+    if status == 137:
+        return ", killed: often out of memory"
+    return {126: ", not executable", 127: ", command not found"}.get(status, f", signal {status - 128}" if status > 128 else "")
