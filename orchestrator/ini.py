@@ -213,7 +213,7 @@ class _Scanner:
     def _option(self, number: int, text: str, indent: int) -> None:
         self.current = None
         match = _OPTION.fullmatch(text)
-        if match is None:
+        if match is None or _COMMENT.search(match["name"]):
             self.complain(number, self._no_equals(text))
             return
         name = match["name"]
@@ -239,8 +239,10 @@ class _Scanner:
         multiline = above.key in self.layout.multiline
         if self._swallowed(text, above, multiline=multiline):
             word = re.split(r"[\s=:]", text)[0]
-            what = f"{word}: this line is indented, so it would become part of {above.typed} in line {above.line}"
-            self.complain(number, f"{what}; remove the blanks before it")
+            hint = "remove the blanks before it"
+            self.complain(
+                number, f"{word}: is indented, so {above.typed} in line {above.line} would swallow it; {hint}"
+            )
             self._header(number, text) if text[0] == "[" else self._option(number, text, above.indent)
         elif multiline:
             above.lines.append(self._value(above.key, text))
