@@ -57,6 +57,13 @@ class Ec2Api(EC2Response):
         """moto's answer, with the states that instances are really in."""
         return self._with_states(super().terminate_instances())
 
+    def delete_key_pair(self) -> ActionResult:
+        """By id as well as by name; moto knows the name only, and says yes to what it did not do."""
+        wanted = self._get_param("KeyPairId")
+        pairs = self.ec2_backend.key_pairs.values()
+        self.params.setdefault("KeyName", next((pair.key_name for pair in pairs if pair.id == wanted), ""))
+        return super().delete_key_pair()
+
     def get_console_output(self) -> ActionResult:
         """What the host wrote while it booted."""
         instance: Instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
