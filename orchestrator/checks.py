@@ -39,6 +39,8 @@ def _region(reading: Reading, settings: Settings) -> None:
 
 
 def _key_pair(reading: Reading) -> None:
+    if not (reading.sound("aws", "key_name") and reading.sound("ssh", "private_key")):
+        return
     key_name, private_key = reading.given("aws", "key_name"), reading.given("ssh", "private_key")
     if key_name and not private_key:
         reading.complain("aws", "key_name", "needs its file: add private_key = ... under [ssh], or delete this line")

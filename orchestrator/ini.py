@@ -25,11 +25,12 @@ Key = tuple[str, str]
 #: No config file is that long; what is, was named by mistake (a disk image, ``/dev/zero``).
 SIZE_LIMIT = 1 << 20
 
-_HEADER = re.compile(r"\[([^\]]*)\]\s*(.*)")
-_OPTION = re.compile(r"(?P<name>[^\s=:\[#;][^=:]*?)\s*(?:=|:(?![/\\]))\s*(?P<value>.*)")
-_KEY_LIKE = re.compile(r"[A-Za-z_][\w-]*\s*(?:=|:(?![/\\]))")
-_COMMENT = re.compile(r"(?:^|(?<=\s))[#;].*")
-_VARIABLE = re.compile(r"\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<rule>:?[-?])(?P<rest>[^{}]*))?\})?")
+# Compiled when first used: whoever imports this for `--help` reads no file.
+_HEADER = r"\[([^\]]*)\]\s*(.*)"
+_OPTION = r"(?P<name>[^\s=:\[#;][^=:]*?)\s*(?:=|:(?![/\\]))\s*(?P<value>.*)"
+_KEY_LIKE = r"[A-Za-z_][\w-]*\s*(?:=|:(?![/\\]))"
+_COMMENT = r"(?:^|(?<=\s))[#;].*"
+_VARIABLE = r"\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<rule>:?[-?])(?P<rest>[^{}]*))?\})?"
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,13 @@ class Layout:
     :param multiline: options that go on over indented lines.
     :param verbatim: options taken as typed: no comments, no variables.
     :param known: section -> the names of its options; only for better words about mistakes.
+    :param start: a sentence on how to get such a file, for those who have none.
     """
 
     multiline: frozenset[Key] = frozenset()
     verbatim: frozenset[Key] = frozenset()
     known: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def read(path: Path, env: Mapping[str, str], layout: Layout | None = None) -> Do
     :param env: where variables come from.
     """
     layout = layout or Layout()
-    lines, problems = _lines(path)
+    lines, problems = _lines(path, layout)
     scanner = _Scanner(str(path), layout, problems)
     for number, line in enumerate(lines, 1):
         scanner.take(number, line)
@@ -110,13 +113,13 @@ def _plain(word: str) -> str:
     return re.sub(r"[\s-]+", "_", word.strip().lower())
 
 
-def _lines(path: Path) -> tuple[list[bytes], list[Problem]]:
+def _lines(path: Path, layout: Layout) -> tuple[list[bytes], list[Problem]]:
     """Return the file's lines, or none and the reason why."""
     try:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)
     except (OSError, ValueError) as error:
-        return [], [Problem(str(path), 1, _unreadable(path, error))]
+        return [], [Problem(str(path), 1, _unreadable(path, layout, error))]
     line, complaint = _no_text(data)
     if complaint:
         return [], [Problem(str(path), line, complaint)]
@@ -124,12 +127,12 @@ def _lines(path: Path) -> tuple[list[bytes], list[Problem]]:
     return text.split(b"\n"), []
 
 
-def _unreadable(path: Path, error: Exception) -> str:
+def _unreadable(path: Path, layout: Layout, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         near = suggest(path.name, sorted(other.name for other in path.parent.glob("*.ini")))
-        return f"no such file.{near} `stratus config template` prints a commented one to start from."
+        return f"no such file.{near} {layout.start}".rstrip()
     if isinstance(error, IsADirectoryError):
-        return "is a folder; name the file in it, such as config/config.ini"
+        return "is a folder; name the file in it"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
@@ -198,7 +201,7 @@ class _Scanner:
 
     def _header(self, number: int, text: str) -> None:
         self.current = None
-        match = _HEADER.fullmatch(text)
+        match = re.fullmatch(_HEADER, text)
         name = (match[1] if match else re.split(r"[#;=]", text[1:])[0]).strip().lower()
         if match is None:
             self.complain(number, f"[{name}: section header without its ]")
@@ -212,8 +215,8 @@ class _Scanner:
 
     def _option(self, number: int, text: str, indent: int) -> None:
         self.current = None
-        match = _OPTION.fullmatch(text)
-        if match is None or _COMMENT.search(match["name"]):
+        match = re.fullmatch(_OPTION, text)
+        if match is None or re.search(_COMMENT, match["name"]):
             self.complain(number, self._no_equals(text))
             return
         name = match["name"]
@@ -252,13 +255,13 @@ class _Scanner:
     def _swallowed(self, text: str, above: _Entry, *, multiline: bool) -> bool:
         """Tell whether an indented line was meant as a line of its own."""
         if not multiline:
-            return text[0] == "[" or bool(_KEY_LIKE.match(text))
+            return text[0] == "[" or bool(re.match(_KEY_LIKE, text))
         # Lines such as NAME=value are what a multi-line option is for; only our own names are suspect.
-        match = _OPTION.fullmatch(text)
+        match = re.fullmatch(_OPTION, text)
         return match is not None and match["name"] in self.layout.known.get(above.key[0], ())
 
     def _value(self, key: Key, text: str) -> str:
-        return text.strip() if key in self.layout.verbatim else _COMMENT.sub("", text, count=1).strip()
+        return text.strip() if key in self.layout.verbatim else re.sub(_COMMENT, "", text, count=1).strip()
 
 
 def _bad_bytes(raw: bytes) -> str:
@@ -310,7 +313,7 @@ def expand(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]:
             complaints.append(complaint)
         return value
 
-    return _VARIABLE.sub(fill, text), complaints
+    return re.sub(_VARIABLE, fill, text), complaints
 
 
 def _variable(match: re.Match[str], env: Mapping[str, str]) -> tuple[str, str]:

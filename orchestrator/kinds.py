@@ -176,11 +176,16 @@ def is_placeholder(given: str) -> bool:
 
 
 def shown(value: object) -> str:
-    """Return a value as a config file would write it."""
+    """Return a value as a config file would write it, passwords in addresses masked."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple):
-        return "\n".join(map(str, value))
-    return str(value)
+        return "\n".join(map(shown, value))
+    return without_passwords(str(value))
+
+
+def without_passwords(given: str) -> str:
+    """Mask what stands before the @ of an address: ``https://me:secret@host`` becomes ``https://********@host``."""
+    return re.sub(r"(?<=://)[^/@\s]+(?=@)", "********", given)

@@ -21,8 +21,8 @@ _TEMPLATE_HEAD = """\
 _PAGE_HEAD = """\
 # Settings
 
-`config/config.ini` is an INI file with the sections below. Every line of it is optional. `stratus config template`
-prints a file to start from, `stratus config show` what counts and where it comes from.
+`config/config.ini` is an INI file with the sections below. Every line of it is optional. `stratus config init`
+writes one to start from, `stratus config show` prints what counts and where it comes from.
 
 - All mistakes are reported at once, each as `file:line: what`, before anything is launched.
 - Case does not matter in the names of sections and options. Blanks around values are trimmed.

@@ -100,13 +100,15 @@ def networks() -> Kind:
     """Return the kind of ``auto``, or of IPv4 networks; the value is ``auto``, or CIDRs joined by commas."""
 
     def parse(given: str) -> str:
+        if given == "auto":
+            return given
         parts = [part.strip() for part in given.split(",")]
-        return given if given == "auto" else ",".join(dict.fromkeys(_network(part) for part in parts))
+        return ",".join(dict.fromkeys(_network(part, alone=len(parts) == 1) for part in parts))
 
     return Kind("auto, or IPv4 networks with commas between", parse)
 
 
-def _network(given: str) -> str:
+def _network(given: str, *, alone: bool) -> str:
     """Return one network in the form a.b.c.d/n; a bare address is a network of its own."""
     from ipaddress import IPv4Interface, IPv4Network
 
@@ -118,4 +120,5 @@ def _network(given: str) -> str:
         near = f" Did you mean {IPv4Interface(given).network}?"
     except ValueError:
         near = ini.suggest(given, ["auto"])
-    raise ValueError(f"{given!r} is no IPv4 network (auto, 203.0.113.7/32 or 203.0.113.0/24).{near}")
+    subject = "is" if alone else f"holds {given!r}, which is"
+    raise ValueError(f"{subject} no IPv4 network (auto, 203.0.113.7/32 or 203.0.113.0/24).{near}")

@@ -39,6 +39,7 @@ from orchestrator.kinds import (
     shown,
     text,
     whole,
+    without_passwords,
     yes_no,
 )
 
@@ -77,10 +78,15 @@ class Option:
         return not self.required and self.default in ("", ())
 
 
-def option(default: Any, kind: Kind, meaning: str, *, required: bool = False, essential: bool = False) -> Any:
-    """Declare a dataclass field that is an option; see :class:`Option`."""
+def option(
+    default: Any, kind: Kind, meaning: str, *, required: bool = False, essential: bool = False, show: bool = True
+) -> Any:
+    """Declare a dataclass field that is an option; see :class:`Option`.
+
+    :param show: whether the record's repr shows it; not where a password may be part of it.
+    """
     facts = {"kind": kind, "meaning": meaning, "required": required, "essential": essential}
-    return dataclasses.field(default=default, metadata={"option": facts})
+    return dataclasses.field(default=default, repr=show, metadata={"option": facts})
 
 
 def options(table: type) -> tuple[Option, ...]:
@@ -89,13 +95,17 @@ def options(table: type) -> tuple[Option, ...]:
     return tuple(Option(field.name, field.default, **field.metadata["option"]) for field in fields)
 
 
-def layout(tables: Tables) -> ini.Layout:
-    """Return what :func:`orchestrator.ini.read` has to know of the tables."""
+def layout(tables: Tables, start: str = "") -> ini.Layout:
+    """Return what :func:`orchestrator.ini.read` has to know of the tables.
+
+    :param start: a sentence on how to get such a file, for those who have none.
+    """
     all_options = [(section, each) for section, table in tables.items() if table for each in options(table)]
     return ini.Layout(
         multiline=frozenset((section, each.name) for section, each in all_options if each.kind.multiline),
         verbatim=frozenset((section, each.name) for section, each in all_options if each.kind.verbatim),
         known={section: frozenset(_names(table)) for section, table in tables.items()},
+        start=start,
     )
 
 
@@ -217,14 +227,15 @@ def _parsed(given: str, each: Option) -> Any:
     try:
         return each.kind.parse(given)
     except ValueError as error:
-        raise ValueError(f"{error}{_slip(given, each.kind)}") from None
+        raise ValueError(_slip(given, each.kind) or str(error)) from None
 
 
 def _slip(given: str, kind: Kind) -> str:
-    """Return a hint when the value would be right but for quotes around it or a comment that sticks to it."""
-    for plain, hint in ((given.strip("'\""), "; write it without the quotes"), (re.split("[#;]", given)[0], "")):
-        if plain and plain != given and _accepts(kind, plain.strip()):
-            return hint or "; a comment needs a blank before its # or ;"
+    """Return better words where the value would be right but for quotes around it or a comment that sticks to it."""
+    if given[0] in "'\"" and _accepts(kind, given.strip("'\"")):
+        return "stands in quotes: write it without them"
+    if _accepts(kind, re.split("[#;]", given)[0].strip()):
+        return "has a comment that sticks to it: put a blank before the # or ;"
     return ""
 
 
@@ -233,10 +244,11 @@ def _accepts(kind: Kind, given: str) -> bool:
         kind.parse(given)
     except ValueError:
         return False
-    return True
+    return bool(given)
 
 
 def _subject(value: ini.Value) -> str:
     """Return ``[section] name = 'value'``, the value cut where it is long."""
-    given = value.text if len(value.text) <= 80 else value.text[:77] + "..."
+    given = without_passwords(value.text)
+    given = given if len(given) <= 80 else given[:77] + "..."
     return f"{value.typed} = {given!r}" if given else value.typed

@@ -29,7 +29,8 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
     :param files: whether the files that it names (key, CA bundle, job) must exist. Ending VMs needs none of them.
     :raises ConfigError: with every mistake of the file, each with its line.
     """
-    document, old = legacy.adopt(ini.read(path, env, schema.layout(TABLES)))
+    layout = schema.layout(TABLES, "`stratus config init` writes a commented one to start from.")
+    document, old = legacy.adopt(ini.read(path, env, layout))
     reading = Reading(document, TABLES)
     reading.warnings += old.warnings
     reading.problems += old.problems

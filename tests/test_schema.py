@@ -67,10 +67,10 @@ def test_a_table_is_filled_with_values_of_its_types_and_defaults(tmp_path: Path)
         ("workers = 0", "[job] workers = '0' is out of range: 1 to 64"),
         ("workers = " + "9" * 60, f"[job] workers = '{'9' * 60}' is out of range: 1 to 64"),
         ("workers =", "[job] workers needs a value; without the line it is 1"),
-        ("workers = '4'", "[job] workers = \"'4'\" is no whole number (1 to 64); write it without the quotes"),
+        ("workers = '4'", "[job] workers = \"'4'\" stands in quotes: write it without them"),
         (
             "workers = 4# four",
-            "[job] workers = '4# four' is no whole number (1 to 64); a comment needs a blank before its # or ;",
+            "[job] workers = '4# four' has a comment that sticks to it: put a blank before the # or ;",
         ),
         ("wait = 0", "[job] wait = '0' is out of range: above 0, up to 60 seconds"),
         ("wait = nan", "[job] wait = 'nan' is no number (above 0, up to 60 seconds)"),
