@@ -23,6 +23,7 @@ TAG_EXPIRES = "stratus:expires"
 TAG_HOURS = "stratus:hours"
 TAG_HOST_KEY = "stratus:hostkey"
 TAG_DISK = "stratus:disk"
+TAG_USER = "stratus:user"
 
 ALIVE = ("pending", "running", "stopping", "stopped")
 ENDING = ("shutting-down", "terminated")
@@ -75,6 +76,7 @@ class Instance:
     :param launched: when it was launched, or last started.
     :param expires: when it ends itself; None when its tags do not tell.
     :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
+    :param user: login name; empty when its tags do not tell.
     """
 
     id: str
@@ -96,6 +98,7 @@ class Instance:
     image_id: str
     group_ids: tuple[str, ...]
     disk: Disk | None = None
+    user: str = ""
 
     @property
     def alive(self) -> bool:
@@ -187,7 +190,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         host_key=f"{HOST_KEY_TYPE} {tags[TAG_HOST_KEY]}" if tags.get(TAG_HOST_KEY) else "",
         key_name=facts.get("KeyName", ""), launched=facts["LaunchTime"], expires=_time(tags.get(TAG_EXPIRES, "")),
         max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
-        disk=Disk.of_tag(tags.get(TAG_DISK, "")),
+        disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
     )  # fmt: skip
 
 

@@ -67,6 +67,9 @@ TABLE: tuple[Refusal, ...] = (
     Refusal(("Blocked",), "user", "AWS has blocked this account: {said}", "https://aws.amazon.com/contact-us/"),
     Refusal(("PendingVerification",), "user", "AWS is still verifying this account: {said}",
             "try again later; it usually takes minutes, at most 4 hours"),
+    # busy: before the quotas, whose pattern would take it in
+    Refusal(("RequestLimitExceeded", "EC2ThrottledException", "Throttling*", "TooManyRequestsException", "SlowDown",
+             "BandwidthLimitExceeded"), "again", "AWS asks to slow down: {said}", "try again in a minute"),
     # quota and capacity
     Refusal(("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"), "region",
             "the quota is too small: {said}", f"ask for more at {_QUOTAS} or launch fewer, or smaller, machines"),
@@ -105,9 +108,7 @@ TABLE: tuple[Refusal, ...] = (
     Refusal(("InvalidInstanceID.NotFound",), "wait"),
     Refusal(("DependencyViolation",), "wait", "something still uses it: {said}",
             "stratus terminate   again in a minute; it goes on where this one stopped"),
-    # busy, broken
-    Refusal(("RequestLimitExceeded", "EC2ThrottledException", "Throttling*", "TooManyRequestsException", "SlowDown",
-             "BandwidthLimitExceeded"), "again", "AWS asks to slow down: {said}", "try again in a minute"),
+    # broken
     Refusal(("InternalError", "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable",
              "RequestTimeout", "RequestTimeoutException", "500", "502", "503", "504"), "unsure",
             "AWS has trouble of its own: {said}", "try again; https://health.aws.amazon.com shows known trouble"),

@@ -1,0 +1,260 @@
+"""Every way in which AWS, or the way to it, can say no, in words that name what to do."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import botocore.exceptions
+import pytest
+from botocore.exceptions import ClientError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import aws, refusals
+from orchestrator.errors import CloudRefused, StratusError, UsageError
+from orchestrator.settings import Aws, Secret
+
+NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
+
+
+def refused(code: str, message: str = "said AWS", *, status: int = 400, operation: str = "RunInstances",
+            date: str = "Fri, 20 Nov 2026 12:00:00 GMT") -> ClientError:  # fmt: skip
+    metadata: Any = {"HTTPStatusCode": status, "HTTPHeaders": {"date": date}}
+    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, operation)
+
+
+def words(error: Exception, profile: str = "lab") -> str:
+    return str(aws.translate(error, doing="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
+
+
+REFUSALS = [  # code, AWS's words, what we must say
+    ("AuthFailure", "AWS was not able to validate the provided access credentials",
+     "does not accept these keys", "--profile lab"),
+    ("InvalidClientTokenId", "The security token included in the request is invalid", "does not accept these keys"),
+    ("UnrecognizedClientException", "The security token included in the request is invalid", "not accept these keys"),
+    ("AuthFailure", "Not authorized for images: [ami-1]", "image is not shared", "[cluster] image"),
+    ("ExpiredToken", "The security token included in the request is expired", "session has expired",
+     "aws sso login --profile lab"),
+    ("ExpiredTokenException", "The security token included in the request is expired", "session has expired"),
+    ("UnauthorizedOperation", "You are not authorized to perform this operation. User: arn:aws:iam::1:user/ada is not "
+     "authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:us-west-2:1:instance/*",
+     '{"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"}'),
+    ("UnauthorizedOperation", "You are not authorized to perform this operation.", '"Action": "ec2:RunInstances"'),
+    ("AccessDeniedException", "User: arn is not authorized to perform: ssm:GetParameter on resource: x with an "
+     "explicit deny in a service control policy", "explicit deny forbids ssm:GetParameter", "organization"),
+    ("OptInRequired", "You are not subscribed to this service", "not signed up"),
+    ("Blocked", "This account is currently blocked", "has blocked this account"),
+    ("PendingVerification", "Your account is currently being verified", "still verifying"),
+    ("VcpuLimitExceeded", "You have requested more vCPU capacity than your current vCPU limit of 0 allows",
+     "quota is too small", "servicequotas"),
+    ("InsufficientInstanceCapacity", "We currently do not have sufficient g5.xlarge capacity",
+     "no free machine of this type", "another zone"),
+    ("Unsupported", "Your requested instance type (c7i.2xlarge) is not supported in your requested Availability Zone",
+     "not supported in your requested", "[aws] subnet_id"),
+    ("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet", "no free addresses left"),
+    ("InvalidInstanceType", "The following supplied instance types do not exist: [c9i]", "[cluster] instance_type"),
+    ("InvalidAMIID.NotFound", "The image id '[ami-1]' does not exist", "[cluster] image"),
+    ("InvalidSubnetID.NotFound", "The subnet ID 'subnet-1' does not exist", "[aws] subnet_id"),
+    ("InvalidGroup.NotFound", "The security group 'sg-1' does not exist", "[aws] security_group_id"),
+    ("InvalidKeyPair.NotFound", "The key pair 'k' does not exist", "[aws] key_name"),
+    ("InvalidParameter", "Security group sg-1 and subnet subnet-1 belong to different networks.", "of one VPC"),
+    ("InvalidParameterValue", "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance "
+     "Profile name", "instance profile is not there"),
+    ("IdempotentParameterMismatch", "the arguments differ", "same token", "stratus status"),
+    ("OperationNotPermitted", "The instance 'i-1' may not be terminated. Modify its 'disableApiTermination' instance "
+     "attribute and try again.", "protected", "--no-disable-api-termination"),
+    ("DependencyViolation", "resource sg-1 has a dependent object", "still uses it"),
+    ("RequestLimitExceeded", "Request limit exceeded.", "slow down"),
+    ("InternalError", "An internal error has occurred", "trouble of its own"),
+    ("BrandNewError", "words of next year", "launching 2 x c7i.2xlarge: words of next year (BrandNewError)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row[0])
+def test_a_refusal_keeps_awss_words_and_code_and_says_what_to_do(row: tuple[str, ...]) -> None:
+    code, said, *expected = row
+    error = aws.translate(refused(code, said), doing="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
+
+    assert isinstance(error, CloudRefused)
+    assert (error.exit_code, error.code) == (3, code)
+    assert said.rstrip(".") in str(error)
+    for each in ["launching 2 x c7i.2xlarge", *expected]:
+        assert each in str(error)
+
+
+@pytest.mark.parametrize(
+    ("date", "clock"),
+    [
+        ("Fri, 20 Nov 2026 12:10:00 GMT", "clock is 600 s behind"),
+        ("Fri, 20 Nov 2026 11:50:00 GMT", "clock is 600 s ahead"),
+    ],
+)
+def test_a_clock_that_is_off_is_told_by_how_much(date: str, clock: str) -> None:
+    assert clock in words(refused("RequestExpired", "Request has expired.", date=date))
+    assert clock in words(refused("SignatureDoesNotMatch", "Signature expired: x is now earlier than y", date=date))
+
+
+def test_a_clock_that_is_right_is_not_blamed() -> None:
+    assert "computer's clock is" not in words(refused("RequestExpired", "Request has expired."))
+    assert "computer's clock is" not in words(refused("RequestExpired", "Request has expired.", date="whenever"))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reaction"),
+    [
+        ("InsufficientInstanceCapacity", 500, "zone"),
+        ("Unsupported", 400, "zone"),
+        ("VcpuLimitExceeded", 400, "region"),
+        ("RequestLimitExceeded", 503, "again"),
+        ("ThrottlingException", 400, "again"),
+        ("InternalError", 500, "unsure"),
+        ("NobodyKnowsThis", 502, "unsure"),
+        ("NobodyKnowsThis", 400, "user"),
+        ("UnauthorizedOperation", 403, "user"),
+        ("InvalidInstanceID.NotFound", 400, "wait"),
+    ],
+)
+def test_every_code_has_one_reaction(code: str, status: int, reaction: refusals.Reaction) -> None:
+    assert aws.reaction(refused(code, status=status)) == reaction
+
+
+@pytest.mark.parametrize(
+    ("error", "reaction"),
+    [
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="u"), "again"),
+        (botocore.exceptions.ConnectTimeoutError(endpoint_url="u"), "again"),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url="u"), "unsure"),
+        (botocore.exceptions.ConnectionClosedError(endpoint_url="u"), "unsure"),
+        (botocore.exceptions.SSLError(endpoint_url="u", error=OSError("e")), "user"),
+        (botocore.exceptions.NoCredentialsError(), "user"),
+    ],
+)
+def test_without_an_answer_the_question_is_whether_aws_got_the_request(error: Exception, reaction: str) -> None:
+    assert aws.reaction(error) == reaction
+
+
+def test_no_credentials_names_the_three_places_and_is_a_matter_of_config() -> None:
+    error = aws.translate(botocore.exceptions.NoCredentialsError(), doing="asking AWS who you are", profile="lab")
+
+    assert isinstance(error, UsageError)
+    for place in ("AWS_ACCESS_KEY_ID", "~/.aws/credentials", "role of this machine", "aws configure"):
+        assert place in str(error)
+
+
+def test_half_a_pair_of_credentials_names_the_other_half() -> None:
+    error = botocore.exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY")
+
+    assert "AWS_SECRET_ACCESS_KEY is missing" in words(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        botocore.exceptions.SSOTokenLoadError(error_msg="x"),
+        botocore.exceptions.UnauthorizedSSOTokenError(),
+        botocore.exceptions.TokenRetrievalError(provider="sso", error_msg="x"),
+    ],
+)
+def test_all_kinds_of_expired_logins_have_the_same_words_and_command(error: Exception) -> None:
+    assert words(error) == (
+        "AWS profile lab is not logged in, or its login has expired\n  aws sso login --profile lab"
+    )  # fmt: skip
+
+
+def test_a_region_that_does_not_exist_is_told_by_its_address_with_the_nearest_one() -> None:
+    error = botocore.exceptions.EndpointConnectionError(endpoint_url="https://ec2.us-wst-2.amazonaws.com/")
+
+    assert "there is no AWS region 'us-wst-2'. Did you mean us-west-2?" in words(error)
+    assert "there is no AWS region 'us west-2'. Did you mean us-west-2?" in words(
+        botocore.exceptions.InvalidRegionError(region_name="us west-2")
+    )
+
+
+def test_a_region_that_exists_means_that_the_network_is_down() -> None:
+    error = botocore.exceptions.EndpointConnectionError(endpoint_url="https://ec2.us-west-2.amazonaws.com/")
+
+    assert "no AWS region" not in words(error)
+    assert "check the network" in words(error)
+
+
+def every_botocore_error() -> list[type[Exception]]:
+    found = [each for _, each in inspect.getmembers(botocore.exceptions, inspect.isclass)]
+    return [each for each in found if issubclass(each, botocore.exceptions.BotoCoreError)]
+
+
+@pytest.mark.parametrize("kind", every_botocore_error(), ids=lambda kind: kind.__name__)
+def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> None:
+    fields = {"endpoint_url", "error", "error_msg", "profile", "provider", "cred_var", "region_name", "msg", "path"}
+    error = kind.__new__(kind)
+    Exception.__init__(error, "text")
+    error.kwargs = dict.fromkeys(fields, "x")  # type: ignore[attr-defined]
+
+    assert isinstance(aws.translate(error, doing="launching"), StratusError)
+
+
+def test_an_error_of_ours_passes_through_unchanged() -> None:
+    error = UsageError("mine")
+
+    assert aws.translate(error, doing="launching") is error
+    with pytest.raises(UsageError) as caught, aws.calls("launching"):
+        raise error
+    assert caught.value is error
+
+
+@given(st.text(max_size=40), st.text(max_size=200))
+def test_no_code_and_no_words_of_aws_can_break_the_translation(code: str, said: str) -> None:
+    error = aws.translate(refused(code, said), doing="launching")
+
+    assert isinstance(error, CloudRefused)
+    assert error.code == code
+
+
+def test_every_row_of_the_table_can_be_reached() -> None:
+    for row in refusals.TABLE:
+        for code in row.codes:
+            assert refusals.look_up(code.replace("*", "X"), row.about) is not refusals.UNKNOWN
+
+
+# -- sessions
+
+
+@pytest.fixture
+def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An AWS configuration of our own, and nothing in the environment."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (tmp_path / "config").write_text("[profile laboratory]\nregion = us-west-2\n[profile other]\n")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("aws_files")
+def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
+    with pytest.raises(UsageError) as caught:
+        aws.clients(Aws(profile="laboratry"))
+
+    assert "laboratry" in str(caught.value)
+    assert "Did you mean laboratory?" in str(caught.value)
+    assert "profiles there are: laboratory, other" in str(caught.value)
+
+
+@pytest.mark.usefixtures("aws_files")
+def test_without_credentials_nothing_is_asked_of_ec2() -> None:
+    with pytest.raises(UsageError, match="no AWS credentials"):
+        aws.identity(aws.clients(Aws()))
+
+
+def test_keys_of_an_old_config_file_count_only_when_nothing_else_is_there(aws_files: Path) -> None:
+    old = Aws(legacy_access_key=Secret("OLD"), legacy_secret_key=Secret("SECRET"))
+    found = aws.clients(old).session.get_credentials()
+    (aws_files / "credentials").write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = x\n")
+    better = aws.clients(old).session.get_credentials()
+
+    assert found is not None
+    assert better is not None
+    assert (found.access_key, better.access_key) == ("OLD", "NEW")

@@ -1,0 +1,171 @@
+"""Keys and certificates, checked by the programs and libraries that have to accept them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from orchestrator import keys
+from orchestrator.errors import UsageError
+
+needs_ssh_keygen = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="OpenSSH is not installed")
+
+
+def ssh_keygen(*words: str) -> str:
+    return subprocess.run(["ssh-keygen", *words], check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+
+
+def test_every_host_key_is_new_and_its_halves_belong_together(tmp_path: Path) -> None:
+    one, two = keys.host_key(), keys.host_key()
+    (tmp_path / "key").write_text(one.private)
+
+    assert one.public.startswith("ssh-ed25519 AAAA")
+    assert len(one.public.split()) == 2
+    assert one != two
+    assert keys.public_of(tmp_path / "key") == one.public
+
+
+def test_no_private_key_shows_in_a_representation() -> None:
+    key, tls = keys.host_key(), keys.cluster_tls(["ml-0"])
+
+    assert "PRIVATE" not in repr(key)
+    assert "PRIVATE" not in repr(tls)
+
+
+@needs_ssh_keygen
+def test_openssh_reads_our_keys_and_prints_the_same_fingerprint(tmp_path: Path) -> None:
+    public = keys.write_login_key(tmp_path / "login")
+
+    assert ssh_keygen("-y", "-f", str(tmp_path / "login")).split()[:2] == public.split()
+    assert keys.fingerprint(public) in ssh_keygen("-l", "-f", str(tmp_path / "login"))
+
+
+def test_a_login_key_is_readable_by_its_owner_only_and_never_writable(tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        public = keys.write_login_key(tmp_path / "keys" / "login")
+    finally:
+        os.umask(old)
+
+    assert stat.S_IMODE((tmp_path / "keys" / "login").stat().st_mode) == 0o400
+    assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
+    assert [path.name for path in (tmp_path / "keys").iterdir()] == ["login"]
+    assert keys.public_of(tmp_path / "keys" / "login") == public
+
+
+def test_a_login_key_never_replaces_a_file_or_follows_a_link(tmp_path: Path) -> None:
+    (tmp_path / "login").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+
+    for name in ("login", "link"):
+        with pytest.raises(FileExistsError):
+            keys.write_login_key(tmp_path / name)
+
+    assert (tmp_path / "login").read_text() == "mine"
+    assert not (tmp_path / "elsewhere").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"login", "link"}
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.OpenSSH, PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+def test_the_public_half_of_an_rsa_key_is_found_in_any_form_of_file(tmp_path: Path, form: PrivateFormat) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
+    expected = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+    assert keys.public_of(tmp_path / "key.pem") == expected
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.OpenSSH, PrivateFormat.PKCS8])
+def test_a_key_with_a_passphrase_is_named_as_such(tmp_path: Path, form: PrivateFormat) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    (tmp_path / "key").write_bytes(key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret")))
+
+    with pytest.raises(UsageError, match=r"key: the private key is protected by a passphrase"):
+        keys.public_of(tmp_path / "key")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"ssh-ed25519 AAAA me@here\n", b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"]
+)
+def test_a_file_that_is_no_private_key_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key").write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"key: no private key in OpenSSH or PEM form"):
+        keys.public_of(tmp_path / "key")
+
+
+def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"missing\.pem: the private key cannot be read: No such file"):
+        keys.public_of(tmp_path / "missing.pem")
+
+
+def test_a_clusters_certificate_is_good_for_all_its_names_and_addresses() -> None:
+    tls = keys.cluster_tls(["ml-0", "10.0.0.4"])
+    names = x509.load_pem_x509_certificate(tls.cert.encode()).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+
+    assert names.value.get_values_for_type(x509.DNSName) == ["ml-0"]
+    assert [str(address) for address in names.value.get_values_for_type(x509.IPAddress)] == ["10.0.0.4"]
+
+
+def test_members_of_a_cluster_trust_each_other_and_nobody_else(tmp_path: Path) -> None:
+    ours, theirs = keys.cluster_tls(["ml-0"]), keys.cluster_tls(["ml-0"])
+
+    assert handshake(tmp_path, server=ours, client=ours)
+    assert not handshake(tmp_path, server=ours, client=theirs)
+
+
+def handshake(folder: Path, *, server: keys.Tls, client: keys.Tls) -> bool:
+    """Tell whether a mutual TLS handshake succeeds on both sides."""
+    left, right = socket.socketpair()
+    for end in (left, right):
+        end.settimeout(10)
+    agreed = []
+    serving, asking = context(folder, server, ssl.PROTOCOL_TLS_SERVER), context(folder, client, ssl.PROTOCOL_TLS_CLIENT)
+
+    def serve() -> None:
+        try:
+            with serving.wrap_socket(left, server_side=True) as secure:
+                secure.send(b"hello")
+                agreed.append(secure.recv(5) == b"hello")
+        except OSError:
+            left.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with asking.wrap_socket(right, server_hostname="ml-0") as secure:
+            agreed.append(secure.recv(5) == b"hello")
+            secure.send(b"hello")
+    except OSError:
+        right.close()
+    thread.join(timeout=20)
+    return agreed == [True, True]
+
+
+def context(folder: Path, tls: keys.Tls, protocol: int) -> ssl.SSLContext:
+    for name, text in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
+        (folder / name).write_text(text)
+    made = ssl.SSLContext(protocol)
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.load_verify_locations(folder / "ca")
+    made.load_cert_chain(folder / "cert", folder / "key")
+    return made
