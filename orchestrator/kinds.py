@@ -57,6 +57,7 @@ class Kind:
     :param unit: of numbers, ``GiB``.
     :param multiline: goes on over indented lines.
     :param verbatim: taken as typed: no comments, no variables.
+    :param private: a password may be part of it, so no record's repr shows it.
     """
 
     words: str
@@ -64,6 +65,7 @@ class Kind:
     unit: str = ""
     multiline: bool = False
     verbatim: bool = False
+    private: bool = False
 
 
 def text(pattern: str = "", shape: str = "") -> Kind:

@@ -69,7 +69,7 @@ def url() -> Kind:
 
 
 def words() -> Kind:
-    """Return the kind of words for a command line, quoted as in a shell; the value stays one text."""
+    """Return the kind of words for a command line, quoted as in a shell; the value stays one text, often with a token."""
 
     def parse(given: str) -> str:
         import shlex
@@ -80,7 +80,7 @@ def words() -> Kind:
             raise ValueError("has a quote that is not closed") from None
         return given
 
-    return Kind("words", parse)
+    return Kind("words", parse, private=True)
 
 
 def disk_type() -> Kind:

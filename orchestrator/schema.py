@@ -78,15 +78,10 @@ class Option:
         return not self.required and self.default in ("", ())
 
 
-def option(
-    default: Any, kind: Kind, meaning: str, *, required: bool = False, essential: bool = False, show: bool = True
-) -> Any:
-    """Declare a dataclass field that is an option; see :class:`Option`.
-
-    :param show: whether the record's repr shows it; not where a password may be part of it.
-    """
+def option(default: Any, kind: Kind, meaning: str, *, required: bool = False, essential: bool = False) -> Any:
+    """Declare a dataclass field that is an option; see :class:`Option`."""
     facts = {"kind": kind, "meaning": meaning, "required": required, "essential": essential}
-    return dataclasses.field(default=default, repr=show, metadata={"option": facts})
+    return dataclasses.field(default=default, repr=not kind.private, metadata={"option": facts})
 
 
 def options(table: type) -> tuple[Option, ...]:

@@ -79,9 +79,7 @@ class Disk:
 class Install:
     """What InstallDeps() needs to know of your network."""
 
-    pip_options: str = option(
-        "", rules.words(), "more words for pip install, such as --index-url https://...", show=False
-    )
+    pip_options: str = option("", rules.words(), "more words for pip install, such as --index-url https://...")
     ca_bundle: str = option("", file_path("path"), "CA certificates (PEM) for the VMs, behind a corporate proxy")
     timeout: float = option(1800.0, number(0, 86400, "seconds"), "for everything that is installed on a VM")
 
