@@ -69,7 +69,7 @@ def url() -> Kind:
 
 
 def words() -> Kind:
-    """Return the kind of words for a command line, quoted as in a shell; the value stays one text, often with a token."""
+    """Return the kind of words for a command line, quoted as in a shell; it stays one text and may hold a token."""
 
     def parse(given: str) -> str:
         import shlex
