@@ -21,6 +21,7 @@ from localcloud.errors import LocalCloudError
 from localcloud.home import Home
 
 DEADLINE = 30.0
+_AFTER_KILL = 5.0
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -52,7 +53,10 @@ def up(home: Home, options: Options) -> dict[str, str]:
     """
     if sys.platform != "linux":
         raise LocalCloudError(f"the embedded cloud runs its hosts as Linux processes; this is {sys.platform}")
-    home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LocalCloudError(f"{home.folder} cannot be the cloud's folder: {error.strerror}") from error
     with locks.turn(home.turn, deadline=DEADLINE):
         if running(home) is None:
             _start(home, options)
@@ -82,6 +86,8 @@ def down(home: Home) -> bool:
         pid = running(home)
         if pid is not None:
             _end(pid)
+        elif home.facts.exists():
+            _end_orphans(home)
         _sweep(home)
         return pid is not None
 
@@ -113,18 +119,19 @@ def _start(home: Home, options: Options) -> None:
     ready, told = os.pipe()
     try:
         with home.log.open("wb") as log:
-            daemon = subprocess.Popen(
+            starter = subprocess.Popen(
                 [sys.executable, "-m", "localcloud.serve", json.dumps(_orders(home, options, told))],
                 cwd=_PACKAGE_ROOT,
                 env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
                 pass_fds=[told],
             )
         os.close(told)
-        _wait_until_ready(home, daemon, ready)
+        # The starter forks the daemon off and ends at once, so that the daemon never is a zombie of ours.
+        starter.wait()
+        _wait_until_ready(home, ready)
     finally:
         os.close(ready)
 
@@ -133,17 +140,14 @@ def _orders(home: Home, options: Options, told: int) -> dict[str, Any]:
     return {"home": str(home.folder), "ready": told, **dataclasses.asdict(options)}
 
 
-def _wait_until_ready(home: Home, daemon: subprocess.Popen[bytes], ready: int) -> None:
+def _wait_until_ready(home: Home, ready: int) -> None:
     """The daemon writes one line when it answers, and closes the pipe without one when it dies."""
     answered, _, _ = select.select([ready], [], [], DEADLINE)
-    line = os.read(ready, 4096) if answered else b""
-    if line == b"ready\n":
-        # It is to outlive this process: nothing here waits for it.
-        daemon.returncode = 0
+    if answered and os.read(ready, 4096) == b"ready\n":
         return
-    daemon.kill()
-    daemon.wait()
     why = _last_line(home.log) if answered else f"it did not answer within {DEADLINE:.0f} s"
+    if pid := running(home):
+        _end(pid)
     raise LocalCloudError(f"the cloud did not come up: {why} (log: {home.log})")
 
 
@@ -153,41 +157,45 @@ def _last_line(log: Path) -> str:
 
 
 def _end(pid: int) -> None:
-    from localcloud.machine_processes import descendants
+    from localcloud.machine_processes import descendants, signal_all
 
-    below = descendants(pid)
-    watched = _watch([pid, *below])
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    left = _wait_for(watched, DEADLINE) or {}
-    for straggler in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(straggler, signal.SIGKILL)
-    left = _wait_for(left, 5.0)
-    with contextlib.suppress(ChildProcessError):
-        # Where the daemon is this process's own child, it would stay a zombie.
-        os.waitpid(pid, os.WNOHANG)
-    if left:
-        raise LocalCloudError(f"still alive after SIGKILL: processes {', '.join(map(str, left))}")
+    with contextlib.ExitStack() as last:
+        watched = _watch([pid, *descendants(pid)], last)
+        signal_all([pid], signal.SIGTERM)
+        left = _wait_for(watched, DEADLINE)
+        signal_all(list(left.values()), signal.SIGKILL)
+        if left := _wait_for(left, _AFTER_KILL):
+            raise LocalCloudError(f"still alive after SIGKILL: processes {', '.join(map(str, left.values()))}")
 
 
-def _watch(pids: list[int]) -> dict[int, int]:
+def _end_orphans(home: Home) -> None:
+    """End what a daemon left that was killed: new hosts of a home begin and close by ending earlier ones."""
+    from localcloud.hosts import Hosts
+
+    with Hosts(home.folder, on_shutdown=lambda _: None):
+        pass
+
+
+def _watch(pids: list[int], last: contextlib.ExitStack) -> dict[int, int]:
+    """A descriptor for each living process, closed with ``last``: unlike a pid it never means another process."""
     watched = {}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            watched[pid] = os.pidfd_open(pid)
+            watched[os.pidfd_open(pid)] = pid
+    for descriptor in watched:
+        last.callback(os.close, descriptor)
     return watched
 
 
 def _wait_for(watched: dict[int, int], seconds: float) -> dict[int, int]:
-    """Wait until every process has ended; those that have not are returned, and still watched."""
-    left, end = dict(watched), time.monotonic() + seconds
+    """Wait until every process has ended; returns those that have not."""
+    left, end, ready = dict(watched), time.monotonic() + seconds, select.poll()
+    for descriptor in left:
+        ready.register(descriptor, select.POLLIN)
     while left and (remaining := end - time.monotonic()) > 0:
-        ended, _, _ = select.select(list(left.values()), [], [], remaining)
-        for pid, descriptor in list(left.items()):
-            if descriptor in ended:
-                os.close(descriptor)
-                del left[pid]
+        for descriptor, _ in ready.poll(remaining * 1000):
+            ready.unregister(descriptor)
+            del left[descriptor]
     return left
 
 

@@ -183,5 +183,3 @@ def _set_disks(instance: Instance, mappings: list[dict[str, Any]]) -> None:
     for device, block in instance.get_block_device_mapping:
         if iops := wanted.get(device):
             instance.ec2_backend.get_volume(block.volume_id).iops = iops
-
-

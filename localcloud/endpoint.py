@@ -5,6 +5,7 @@ Everything runs in one process, so that the layer can reach into moto's backends
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -74,7 +75,12 @@ class Endpoint:
 
     def close(self) -> None:
         """Stop answering and stop moving instances."""
-        self.server.shutdown()
+        stopping = threading.Thread(target=self.server.shutdown)
+        stopping.start()
+        with contextlib.suppress(OSError):
+            # A caller wakes the server, which else looks up twice a second only.
+            socket.create_connection((self.block.endpoint, ENDPOINT_PORT), timeout=1).close()
+        stopping.join()
         self.server.server_close()
         self.lifecycle.close()
 

@@ -90,6 +90,7 @@ def _environment(home: Home, block: Block) -> dict[str, str]:
     from localcloud.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
     return {
+        "LOCALCLOUD_HOME": str(home.folder),
         "AWS_ENDPOINT_URL": block.url,
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
@@ -111,4 +112,10 @@ def _around_proxies(block: Block) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1])))
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    code = main(json.loads(sys.argv[1]))
+    logging.shutdown()
+    # Whoever waits for the end need not wait for moto's data to be freed piece by piece.
+    os._exit(code)

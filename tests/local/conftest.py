@@ -1,0 +1,32 @@
+"""Fixtures of all tests against the embedded cloud: one cloud for the session, in a folder of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import localcloud
+from tests.local.support import boto
+
+__all__ = ["boto"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies here: it needs the cloud, and that needs Linux."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.local)
+            if sys.platform != "linux":
+                item.add_marker(pytest.mark.skip(reason="the embedded cloud runs on Linux"))
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a cloud that is quick to start machines; nothing of it is left afterwards."""
+    home = tmp_path_factory.mktemp("cloud")
+    yield localcloud.up(home, pending=0.4, boot=0.1)
+    localcloud.down(home)
