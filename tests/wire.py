@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from orchestrator.aws import Clients
 from orchestrator.patience import Patience
+
+if TYPE_CHECKING:
+    import boto3
 
 Answer = Callable[["Request"], "tuple[int, str]"]
 
@@ -57,23 +60,28 @@ class _Raw:
 
 
 @cache
-def _loader() -> Any:
+def loader() -> Any:
     """Reads the descriptions of AWS's services once for all tests: EC2's alone takes a quarter of a second."""
     from botocore.loaders import create_loader
 
     return create_loader()
 
 
-def clients(wire: Wire) -> Clients:
-    """Clients that talk to ``wire`` and to nothing else."""
+def session(key: str, secret: str) -> boto3.Session:
+    """A session in us-west-2 with these credentials."""
     import boto3
     import botocore.session
 
     inner = botocore.session.Session()
-    inner.register_component("data_loader", _loader())
-    session = boto3.Session("a", "b", region_name="us-west-2", botocore_session=inner)
-    session.events.register("before-send", wire)
-    return Clients(session, region="us-west-2")
+    inner.register_component("data_loader", loader())
+    return boto3.Session(key, secret, region_name="us-west-2", botocore_session=inner)
+
+
+def clients(wire: Wire) -> Clients:
+    """Clients that talk to ``wire`` and to nothing else."""
+    made = session("a", "b")
+    made.events.register("before-send", wire)
+    return Clients(made, region="us-west-2")
 
 
 def refusal(code: str, message: str = "said AWS", status: int = 400) -> tuple[int, str]:
