@@ -1,3 +1,23 @@
 """Stratus: machine-learning jobs on EC2, on one VM or on many."""
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.1.0"
+
+_places: list[Any] = []
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Give the verbs to a running IPython or notebook: ``%load_ext orchestrator``."""
+    from orchestrator import shell
+
+    _places.append(shell.load_into(ip))
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """Take the verbs away from it again."""
+    for place in [place for place in _places if place.ip is ip]:
+        place.remove()
+        _places.remove(place)

@@ -1,0 +1,58 @@
+"""Start Stratus: the shell, or one verb of it.
+
+    python run_interface.py                       the shell, on the cloud that config/config.ini names
+    python run_interface.py --local               the shell, on the rehearsal cloud of this computer
+    python run_interface.py [--local] VERB        one verb; --help lists them
+    python run_interface.py -c 'LaunchInstances(2); InstallDeps()'
+
+The composition root: the only file that knows both the toolkit and the rehearsal cloud.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator import cli
+
+# What could lead a rehearsal to a real account, whatever the shell it is started from has set.
+REAL_ACCOUNT = (
+    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_REGION", "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL_STS", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    program = "stratus" if Path(sys.argv[0]).name == "stratus" else "python run_interface.py"
+    if "--local" not in argv[: cli.verb_at(argv)]:
+        return cli.main(argv, cli.Setup(program))
+    setup = cli.Setup(f"{program} --local", config=local_config(), local=True, prepare=rehearse)
+    return cli.main(argv, setup)
+
+
+def rehearse() -> None:
+    """Start the rehearsal cloud, unless it is up, and point this process at it and at nothing else."""
+    import localcloud
+
+    try:
+        environment = localcloud.up()
+    except localcloud.LocalCloudError as error:
+        raise cli.NoCloud(str(error)) from error
+    for name in REAL_ACCOUNT:
+        os.environ.pop(name, None)
+    os.environ.update(environment)
+
+
+def local_config() -> Path:
+    """Return the rehearsal's config: the working directory's, else the one that came with this program."""
+    places = (Path("config"), Path(__file__).parent / "config", Path(sys.prefix) / "share/stratus/config")
+    return next((place / "local.ini" for place in places if (place / "local.ini").exists()), places[0] / "local.ini")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
