@@ -21,6 +21,7 @@ def up(
     real_times: bool = False,
     pending: float | None = None,
     boot: float | None = None,
+    bound_to: int | None = None,
 ) -> dict[str, str]:
     """Start the cloud unless it is up already, wait until it answers, and return its environment.
 
@@ -28,12 +29,14 @@ def up(
     :param real_times: take as long as EC2 does (17 s pending, 4 s boot) instead of about a second.
     :param pending: seconds from launch to running.
     :param boot: seconds from running to an open SSH port.
+    :param bound_to: a process id; the cloud ends soon after that process, whatever became of it.
     :raises LocalCloudError: it did not come up within 30 s, or this is not Linux.
     """
     from localcloud import daemon
     from localcloud.home import find
 
-    return daemon.up(find(home), daemon.Options(real_times=real_times, pending=pending, boot=boot))
+    options = daemon.Options(real_times=real_times, pending=pending, boot=boot, bound_to=bound_to)
+    return daemon.up(find(home), options)
 
 
 def down(home: Path | str | None = None) -> bool:

@@ -32,11 +32,13 @@ class Options:
     :param real_times: take EC2's own times (17 s pending, 4 s boot) instead of short ones.
     :param pending: from launch to running.
     :param boot: from running to an open SSH port.
+    :param bound_to: a process id; the cloud ends when that process has ended.
     """
 
     real_times: bool = False
     pending: float | None = None
     boot: float | None = None
+    bound_to: int | None = None
 
 
 def running(home: Home) -> int | None:

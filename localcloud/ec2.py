@@ -121,6 +121,19 @@ class Ec2(EC2Backend):
             raise DependencyViolationError(f"resource {group.id} has a dependent object")
         super().delete_security_group(name, group_id)
 
+    def retire(self, instance: Instance) -> None:
+        """Take disks, interfaces and addresses from an instance that has ended, and the tags of what is gone."""
+        parts = [block.volume_id for _, block in instance.get_block_device_mapping]
+        parts += [interface.id for interface in instance.nics.values()]
+        instance.terminate()
+        # Somebody else gets the address; nor does the instance hold a group any more.
+        instance._private_ips.clear()
+        instance.security_groups = []
+        for interface in instance.nics.values():
+            interface.private_ip_address, interface.private_ip_addresses = None, []
+        for gone in set(parts) - set(self.volumes) - set(self.enis):
+            self.tags.pop(gone, None)
+
     def forget(self, instance: Instance) -> None:
         """Drop a terminated instance for good, with its tags."""
         for reservation in list(self.reservations.values()):

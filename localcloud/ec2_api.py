@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,4 +98,4 @@ class Ec2Api(EC2Response):
 
 def _fingerprint(params: dict[str, Any]) -> str:
     order = {name: value for name, value in params.items() if name != "ClientToken"}
-    return json.dumps(order, sort_keys=True, default=str)
+    return hashlib.sha256(json.dumps(order, sort_keys=True, default=str).encode()).hexdigest()

@@ -179,9 +179,8 @@ class Lifecycle:
     def _terminated(self, machine: Machine) -> None:
         instance = machine.instance
         reason, transition = instance.state_reason, instance._reason
-        instance.terminate()
+        instance.ec2_backend.retire(instance)
         instance.state_reason, instance._reason = reason, transition
-        _forget_addresses(instance)
         _set_state(instance, TERMINATED)
         self.on_end(instance.id)
         self._later(machine, FORGET_AFTER, self._forget)
@@ -245,15 +244,6 @@ def _set_reason(instance: Instance, cause: Cause | None, *, pending: bool) -> No
     when = f" ({utcnow():%Y-%m-%d %H:%M:%S} GMT)" if cause.transition == BY_USER.transition else ""
     instance._reason = cause.transition + when
     instance.state_reason = StateReason(f"{cause.code}: {cause.message}", cause.code)
-
-
-def _forget_addresses(instance: Instance) -> None:
-    # A terminated instance has no address any more, somebody else gets it; nor does it hold a group.
-    instance._private_ips.clear()
-    instance.security_groups = []
-    for interface in instance.nics.values():
-        interface.private_ip_address = None
-        interface.private_ip_addresses = []
 
 
 def summary(machine: Machine) -> dict[str, Any]:

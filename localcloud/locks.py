@@ -1,12 +1,12 @@
 """File locks: who holds one is a fact of the kernel's, so a crash leaves no stale one behind.
 
-POSIX record locks, not ``flock``: a child that is forked off the holder does not keep them alive.
+POSIX record locks, not ``flock``: a child that is forked off the holder does not keep them alive. ``fcntl`` is imported
+late, so that systems without it get as far as being told that this is for Linux.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import struct
 import time
@@ -22,6 +22,8 @@ _PAUSE = 0.02
 
 def hold(path: Path) -> bool:
     """Lock ``path`` until this process ends; False when another process holds it."""
+    import fcntl
+
     descriptor = _open(path)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -33,6 +35,8 @@ def hold(path: Path) -> bool:
 
 def holder(path: Path) -> int | None:
     """The pid of the process that holds ``path``, or None."""
+    import fcntl
+
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -69,6 +73,8 @@ def _open(path: Path) -> int:
 
 
 def _try_flock(descriptor: int) -> bool:
+    import fcntl
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

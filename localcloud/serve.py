@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import shutil
 import signal
 import sys
@@ -21,6 +22,9 @@ from localcloud.endpoint import MOTO_SETTINGS, Endpoint, open_endpoint
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home
 
+# Seconds between two looks at what may have ended without a signal.
+_LOOK_UP = 2.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -34,11 +38,12 @@ def main(orders: dict[str, Any]) -> int:
         signal.signal(number, lambda *_: stop.set())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     os.environ.update(MOTO_SETTINGS)
+    os.chdir("/")
     home = Home(Path(orders["home"]))
     try:
         with _cloud(home, orders) as endpoint:
             _publish(home, endpoint.block, orders)
-            stop.wait()
+            _wait(stop, home, orders["bound_to"])
     except LocalCloudError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -64,6 +69,21 @@ def _cloud(home: Home, orders: dict[str, Any]) -> Iterator[Endpoint]:
         last.callback(endpoint.close)
         threading.Thread(target=endpoint.serve, name="server", daemon=True).start()
         yield endpoint
+
+
+def _wait(stop: threading.Event, home: Home, bound_to: int | None) -> None:
+    """Wait for the signal; go too when the process that the cloud is bound to has gone, or the home was removed."""
+    with ExitStack() as last:
+        owner = select.poll()
+        if bound_to is not None:
+            try:
+                descriptor = os.pidfd_open(bound_to)
+            except ProcessLookupError:
+                return
+            last.callback(os.close, descriptor)
+            owner.register(descriptor, select.POLLIN)
+        while not stop.wait(_LOOK_UP) and home.held.exists() and not owner.poll(0):
+            pass
 
 
 def _dwell(orders: dict[str, Any]) -> Any:

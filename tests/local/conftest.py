@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a cloud that is quick to start machines; nothing of it is left afterwards."""
+    """The environment of a cloud that is quick to start machines; nothing of it is left, even if pytest is killed."""
     home = tmp_path_factory.mktemp("cloud")
-    yield localcloud.up(home, pending=0.4, boot=0.1)
+    yield localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid())
     localcloud.down(home)

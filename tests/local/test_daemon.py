@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -90,6 +91,23 @@ def alive(pids: list[int]) -> list[int]:
             return "X"
 
     return [pid for pid in pids if state(pid) not in "XZ"]
+
+
+def test_a_cloud_ends_with_the_process_it_is_bound_to(home: Path) -> None:
+    owner = subprocess.Popen(["sleep", "600"])
+    env = localcloud.up(home, bound_to=owner.pid)
+    owner.kill()
+    owner.wait()
+
+    wait_until(lambda: not localcloud.running(home))
+    assert not is_open(env["AWS_ENDPOINT_URL"][7:-5], 4566)
+
+
+def test_a_cloud_ends_when_its_folder_is_removed(home: Path) -> None:
+    env = localcloud.up(home)
+    shutil.rmtree(home)
+
+    wait_until(lambda: not is_open(env["AWS_ENDPOINT_URL"][7:-5], 4566))
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
