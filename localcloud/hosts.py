@@ -75,7 +75,7 @@ class Hosts:
         self, home: Path, *, on_shutdown: Callable[[str], None], environ: Mapping[str, str] | None = None
     ) -> None:
         self._home = home.resolve()
-        self._home.mkdir(parents=True, exist_ok=True)
+        (self._home / "cache").mkdir(parents=True, exist_ok=True)
         self._on_shutdown = on_shutdown
         self._states: dict[str, MachineState] = {}
         self._folders: dict[str, Path] = {}
@@ -107,15 +107,19 @@ class Hosts:
         """
         folder = spec.folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
+        opens_at = time.monotonic() + spec.boot_seconds
         with self._changed:
-            known = self._states.get(spec.instance_id)
-            if known is not None and known.state != "off":
+            known = self.state(spec.instance_id)
+            if known.state != "off":
                 raise HostsError(f"{spec.instance_id} is on already")
-            boots = known.boots if known else 0
-            self._states[spec.instance_id] = MachineState(spec.instance_id, "booting", boots=boots + 1)
+            self._states[spec.instance_id] = MachineState(spec.instance_id, "booting", boots=known.boots + 1)
             self._folders[spec.instance_id] = folder
-        spec = replace(spec, folder=folder)
-        self._send({"do": "start", "spec": spec.encode(), "opens_at": time.monotonic() + spec.boot_seconds})
+        try:
+            self._send({"do": "start", "spec": replace(spec, folder=folder).encode(), "opens_at": opens_at})
+        except HostsError:
+            with self._changed:
+                self._states[spec.instance_id] = known
+            raise
 
     def stop(self, instance_id: str) -> None:
         """Switch a machine off; every process of it is gone on return, its folder is kept. Nothing if it is off.
@@ -198,17 +202,19 @@ class Hosts:
             if self._closed:
                 raise HostsError("these hosts are closed")
             try:
-                _pipe(self._process.stdin).write(line)
+                stdin = _pipe(self._process.stdin)
+                stdin.write(line)
+                stdin.flush()
             except OSError as error:
                 raise HostsError(f"the machines' process is gone; see {self._home / 'hosts.log'}") from error
 
     def _listen(self) -> None:
         """Take in events until the machines' process ends."""
-        for line in _pipe(self._process.stdout):
-            event = json.loads(line)
-            with self._changed:
-                self._take_in(event)
-                self._changed.notify_all()
+        with _pipe(self._process.stdout) as events:
+            for line in events:
+                with self._changed:
+                    self._take_in(json.loads(line))
+                    self._changed.notify_all()
         with self._changed:
             for instance_id, known in self._states.items():
                 self._states[instance_id] = replace(known, state="off", cause="stopped")
@@ -264,7 +270,6 @@ def _start_process(home: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            bufsize=0,
             cwd=home,
             start_new_session=True,
             # Machines are forks of it, and what runs on a machine can read this environment: nothing of the owner's.
@@ -309,14 +314,13 @@ def _leftovers(home: Path) -> Iterator[int]:
 
 def _remove(folder: Path) -> None:
     """Remove a machine's folder, also where a program has locked a part of it against its owner."""
-
-    def unlock(_: Callable[[str], object], path: str, __: object) -> None:
-        os.chmod(os.path.dirname(path), 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-
-    if folder.exists():
-        shutil.rmtree(folder, onerror=unlock)
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        for parent, names, _ in os.walk(folder):
+            for path in (Path(parent, name) for name in names):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+        shutil.rmtree(folder)

@@ -60,10 +60,11 @@ def live(ignition: Ignition) -> int:
     adopt_orphans()
     os.umask(0o022)
     _allow_many_files()
-    machine_files.furnish(spec, surroundings)
-    os.chdir(Layout(spec.folder, spec.user).home)
     writable = (spec.folder, surroundings.cache)
     confinement = confine(Rules(surroundings.readable, surroundings.executable, writable))
+    # Only now: what ran on this disk before may have put links to the user's files where furniture goes.
+    machine_files.furnish(spec, surroundings)
+    os.chdir(Layout(spec.folder, spec.user).home)
     return asyncio.run(Machine(ignition, confinement).run())
 
 

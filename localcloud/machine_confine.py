@@ -120,16 +120,18 @@ def handled_rights(abi: int) -> int:
     return rights
 
 
-def confine(rules: Rules) -> Confinement:
+def confine(rules: Rules, *, newest: int = 7) -> Confinement:
     """Lay the rules on this process for good, and give up what makes root special.
 
+    :param newest: use no more than this version of Landlock, even if the kernel knows more.
     :returns: what holds from now on.
     :raises OSError: the kernel offers Landlock and refuses this use of it.
     """
-    abi = landlock_abi()
+    libc = _libc()
+    _drop_capabilities(libc)
+    abi = min(landlock_abi(), newest)
     if abi < 1:
         return Confinement(0)
-    libc = _libc()
     ruleset = _create(libc, abi)
     try:
         _allow_all(libc, ruleset, rules, handled_rights(abi))
@@ -137,7 +139,6 @@ def confine(rules: Rules) -> Confinement:
         _check(libc.syscall(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0)))
     finally:
         os.close(ruleset)
-    _drop_capabilities(libc)
     return Confinement(abi)
 
 

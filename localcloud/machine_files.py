@@ -78,7 +78,7 @@ def furnish(spec: MachineSpec, surroundings: Surroundings) -> None:
     """Make the disk ready for a boot; what is there already stays, the state of the last boot does not."""
     layout = Layout(spec.folder, spec.user)
     shutil.rmtree(layout.run, ignore_errors=True)
-    for folder in (layout.tmp, layout.run, layout.host_keys, layout.cloud / "scripts/per-boot", surroundings.cache):
+    for folder in (layout.tmp, layout.run, layout.host_keys, layout.cloud / "scripts/per-boot"):
         folder.mkdir(parents=True, exist_ok=True)
     for private in (layout.home, layout.authorized_keys.parent):
         private.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -105,4 +105,4 @@ def _write_profile(spec: MachineSpec, layout: Layout) -> None:
         path = shlex.quote(search_path(layout))
         profile.write_text(f'export PATH={path}\n[ -z "$BASH_VERSION" ] || . "$HOME/.bashrc"\n')
     if not interactive.exists():
-        interactive.write_text(f"case $- in *i*) PS1='{spec.user}@{spec.hostname}:\\w\\$ ' ;; esac\n")
+        interactive.write_text(f"case $- in *i*) PS1='{spec.user}@{spec.hostname}:\\w$ ' ;; esac\n")

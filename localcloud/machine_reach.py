@@ -7,6 +7,7 @@ neighbours of the home folder, of its parent, and so on up to the root.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import pwd
 import re
@@ -47,7 +48,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def private_places(environ: Mapping[str, str]) -> set[Path]:
     """Folders that no machine may see: the user's home, the common temporary folder, AWS files kept elsewhere."""
-    homes = {Path(pwd.getpwuid(os.getuid()).pw_dir), Path(environ.get("HOME") or "/")}
+    homes = {Path(environ.get("HOME") or "/")}
+    # In a container, a user need not have an entry of that kind.
+    with contextlib.suppress(KeyError):
+        homes.add(Path(pwd.getpwuid(os.getuid()).pw_dir))
     places = {Path("/tmp"), Path(tempfile.gettempdir())}
     for home in homes:
         # A container's user may live in "/": then at least what holds secrets there is hidden.

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 _UNDERSTOOD = frozenset(
     {"ssh_keys", "ssh_deletekeys", "ssh_genkeytypes", "ssh_authorized_keys", "write_files", "bootcmd", "runcmd"}
 )
@@ -104,8 +106,6 @@ def _part(data: bytes) -> UserData:
 
 
 def _cloud_config(data: bytes) -> UserData:
-    import yaml  # type: ignore[import-untyped]
-
     try:
         config = yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

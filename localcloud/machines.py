@@ -40,6 +40,7 @@ from localcloud.machine_spec import MachineSpec, Surroundings
 _POWER_OFF_DEADLINE_S = 12.0
 _ORPHAN_DEADLINE_S = 5.0
 _TICK_S = 0.5
+_MACHINE_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1)
 # A machine that keeps dying this soon after its boot is given up.
 _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3
@@ -63,7 +64,8 @@ class Machines:
         self._slots: dict[str, _Slot] = {}
         self._buffer = b""
         self._owned = True
-        self._selector = selectors.DefaultSelector()
+        # Not epoll, whose table a fork shares with its parent.
+        self._selector = selectors.PollSelector()
         self._wake, waker = socket.socketpair()
         self._waker = waker
         for end in (self._wake, waker):
@@ -153,17 +155,21 @@ class Machines:
     def _fork(self, slot: _Slot, opens_at: float) -> None:
         slot.born = time.monotonic()
         parent = os.getpid()
+        # A signal meant for the machine must not reach this process's handlers in the machine's first moments.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _MACHINE_SIGNALS)
         slot.pid = os.fork()
         if slot.pid == 0:
             self._become(slot.spec, opens_at, parent)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _become(self, spec: MachineSpec, opens_at: float, parent: int) -> None:
         """Turn this fresh fork into the machine; never returns."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM):
+            for number in _MACHINE_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _MACHINE_SIGNALS)
             die_with_parent(signal.SIGTERM, parent)
             os.setsid()
             events = _isolate(self._events)

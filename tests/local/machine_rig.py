@@ -1,0 +1,169 @@
+"""What tests of the process hosts share: machines on a block of addresses of their own, and clients that log in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+
+import asyncssh
+
+from localcloud.hosts import Hosts, MachineSpec
+
+NEEDS_OPENSSH = "the OpenSSH client is not installed"
+_numbers = count(1)
+
+
+def free_port() -> int:
+    """A port nobody uses on the addresses of these tests."""
+    with socket.create_server(("127.77.240.255", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Rig:
+    """Hosts in a temporary folder, and the key that opens their machines."""
+
+    folder: Path
+    hosts: Hosts
+    key: asyncssh.SSHKey
+    shut_down: list[str] = field(default_factory=list)
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / "key"
+
+    def spec(self, *, user_data: str | bytes = b"", boot_seconds: float = 0.0, **variables: str) -> MachineSpec:
+        number = next(_numbers)
+        return MachineSpec(
+            instance_id=f"i-{number:017x}",
+            address=f"127.77.240.{number}",
+            port=PORT,
+            folder=self.folder / "machines" / str(number),
+            user="ubuntu",
+            authorized_keys=(self.key.export_public_key().decode(),),
+            user_data=user_data.encode() if isinstance(user_data, str) else user_data,
+            environment=variables,
+            boot_seconds=boot_seconds,
+        )
+
+    def up(self, spec: MachineSpec) -> Machine:
+        self.hosts.start(spec)
+        assert self.hosts.wait(spec.instance_id, "running", deadline_s=10), (spec.folder / "console.log").read_text()
+        return Machine(self, spec)
+
+    def boot(self, *, user_data: str | bytes = b"", **variables: str) -> Machine:
+        return self.up(self.spec(user_data=user_data, **variables))
+
+
+PORT = free_port()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that is up."""
+
+    rig: Rig
+    spec: MachineSpec
+
+    @property
+    def home(self) -> Path:
+        return self.spec.folder / "home" / self.spec.user
+
+    @property
+    def console(self) -> str:
+        return (self.spec.folder / "console.log").read_text()
+
+    def ssh_words(self, *options: str) -> list[str]:
+        """An OpenSSH command line that pins the machine's key by what its console shows."""
+        known = self.rig.folder / f"known-{self.spec.instance_id}"
+        name = f"[{self.spec.address}]:{self.spec.port}"
+        lines = self.console.split("-----BEGIN SSH HOST KEY KEYS-----\n")[-1].split("-----END")[0].splitlines()
+        known.write_text("".join(f"{name} {' '.join(line.split()[:2])}\n" for line in lines))
+        settings = {
+            "IdentityFile": self.rig.key_file,
+            "IdentitiesOnly": "yes",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": known,
+            "BatchMode": "yes",
+            "LogLevel": "ERROR",
+        }
+        pairs = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
+        return ["ssh", "-F", os.devnull, "-p", str(self.spec.port), *pairs, *options, f"ubuntu@{self.spec.address}"]
+
+    def run(self, command: str, *, stdin: bytes = b"", timeout: float = 20) -> subprocess.CompletedProcess[bytes]:
+        """Run a command through the OpenSSH client."""
+        return subprocess.run([*self.ssh_words(), command], input=stdin, capture_output=True, timeout=timeout)
+
+    def say(self, command: str) -> str:
+        """What a command prints; it has to succeed."""
+        done = self.run(command)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    def connect(self, user: str = "ubuntu", key: asyncssh.SSHKey | None = None) -> asyncssh.misc._ACMWrapper:  # type: ignore[type-arg]
+        """An asyncssh connection, to be awaited or entered."""
+        return asyncssh.connect(
+            self.spec.address,
+            self.spec.port,
+            username=user,
+            client_keys=[key or self.rig.key],
+            known_hosts=None,
+            agent_path=None,
+            config=None,
+        )
+
+    def again(self) -> Machine:
+        """Stop the machine and start it anew, same folder, same everything."""
+        self.rig.hosts.stop(self.spec.instance_id)
+        return self.rig.up(replace(self.spec))
+
+
+def open_rig(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Rig]:
+    """A rig whose machines, and all they started, are gone afterwards."""
+    shut_down: list[str] = []
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    (folder / "key").touch(0o600)
+    (folder / "key").write_bytes(key.export_private_key())
+    with Hosts(folder / "cloud", on_shutdown=shut_down.append, environ=environ) as hosts:
+        yield Rig(folder, hosts, key, shut_down)
+    assert processes_of(folder) == []
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Every process, zombies aside, that runs in ``folder`` or belongs to a machine whose disk lies there."""
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _belongs(pid, folder)]
+
+
+def _belongs(pid: int, folder: Path) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        return pid != os.getpid() and (str(folder).encode() in environment and b"LOCALCLOUD_" in environment)
+    except OSError:
+        return False
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def answers(spec: MachineSpec) -> bool:
+    """Whether somebody listens where the machine's SSH server does."""
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((spec.address, spec.port)) == 0
+
+
+def has_openssh() -> bool:
+    """Whether the ``ssh`` command is there."""
+    return shutil.which("ssh") is not None
