@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -295,6 +294,8 @@ def _action(error: ClientError, said: str) -> str:
 
 def _skew(error: ClientError, now: datetime) -> str:
     """Say by how much this computer's clock differs from the Date of AWS's answer, when it does."""
+    from email.utils import parsedate_to_datetime
+
     date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
         seconds = (now - parsedate_to_datetime(date)).total_seconds()

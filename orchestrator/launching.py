@@ -73,6 +73,25 @@ def launch(
     return [ec2.instance(each) for each in ordered]
 
 
+def check(clients: aws.Clients, plan: Plan) -> None:
+    """Ask AWS whether it would let us launch this, without launching: one dry run of the same request.
+
+    It finds missing permissions before anything is made. Capacity and quota are not looked at by AWS in a dry run.
+
+    :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
+    """
+    nobody = LaunchKey("", "", keys.HostKey("", f"{ec2.HOST_KEY_TYPE} none"))
+    request = run_request(plan, nobody, expires=REAL_TIME.now())
+    for made_later in ("KeyName", "SecurityGroupIds", "NetworkInterfaces"):
+        request.pop(made_later, None)
+    with clients.calls(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
+        try:
+            clients.ec2.run_instances(**request, DryRun=True)
+        except aws.failures() as error:
+            if aws.code_of(error) != "DryRunOperation":
+                raise
+
+
 def _settle(journal: Journal, entry: Entry, **facts: Any) -> None:
     """Settle an entry if the disk allows it: what AWS has answered counts for more than a line about it."""
     with suppress(StratusError):

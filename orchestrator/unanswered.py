@@ -103,9 +103,11 @@ def _no_answer(trouble: Trouble) -> StratusError:
 
 
 def _regions() -> list[str]:
-    import boto3
+    import botocore.session
 
-    return boto3.Session().get_available_regions("ec2")
+    session = botocore.session.Session()
+    partitions = session.get_available_partitions()  # China and GovCloud are worlds of their own
+    return [region for partition in partitions for region in session.get_available_regions("ec2", partition)]
 
 
 _TABLE: tuple[tuple[frozenset[str], Callable[[Trouble], StratusError]], ...] = (

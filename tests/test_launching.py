@@ -10,7 +10,7 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.journal import Journal
-from orchestrator.launching import DEADLINE_S, launch
+from orchestrator.launching import DEADLINE_S, check, launch
 from tests.test_ec2_units import KEY, PLAN
 from tests.wire import Request, Time, Wire, clients, launched, refusal
 
@@ -178,6 +178,21 @@ def test_ctrl_c_while_aws_is_asked_leaves_the_journal_open(tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         attempt.go()
     assert len(attempt.journal.open()) == 1
+
+
+def test_a_missing_permission_is_found_by_a_dry_run_and_named_with_the_statement_that_gives_it() -> None:
+    denied = refusal("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
+    wire = Wire(script(denied))
+
+    with pytest.raises(CloudRefused, match='"Action": "ec2:RunInstances"'):
+        check(clients(wire), PLAN)
+    assert [request.arguments["DryRun"] for request in wire.requests] == ["true"]
+
+
+def test_a_dry_run_that_aws_would_carry_out_is_a_yes() -> None:
+    yes = refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+
+    check(clients(Wire(script(yes))), PLAN)
 
 
 def test_machines_are_named_by_their_launch_index_whatever_the_order_of_the_answer(tmp_path: Path) -> None:

@@ -492,6 +492,13 @@ def test_a_plan_changes_nothing_and_says_what_it_would_cost(me: Desk) -> None:
     assert plan.subnet in plan.place.subnets
 
 
+def test_asking_whether_a_launch_is_allowed_launches_nothing(me: Desk) -> None:
+    launching.check(me.clients, me.plan(1))
+
+    assert me.calls["RunInstances"] == 1
+    assert me.machines() == []
+
+
 def test_more_machines_than_any_subnet_has_room_for_are_told_before_the_launch(me: Desk) -> None:
     with pytest.raises(UsageError, match=r"no subnet has 100000 addresses left"):
         me.plan(100_000)
