@@ -62,8 +62,6 @@ class Arrivals:
         """
         began = time.monotonic()
         running: dict[str, Future[tuple[Instance, float]]] = {name: Future() for name in names}
-        for name in names:
-            self.tell(Event(name, "pending", "start"))
         threading.Thread(target=self._feed, args=(running, began), name="arrivals", daemon=True).start()
         expected = [Host(name, "", "", 0, "", Path(), "", "") for name in names]
         return fleet.each(expected, lambda host: self._one(host.name, running[host.name], then), limit=len(names))

@@ -148,12 +148,12 @@ def _dask(spec: JobSpec, hosts: Sequence[Host], command: str, run: str) -> tuple
 
 
 def _scheduler(host: Host, port: int) -> str:
-    words = ["dask", "scheduler", "--protocol", "tls", "--host", host.private_address, "--port", str(port)]
+    words = ["python", "-m", "dask", "scheduler", "--protocol", "tls", "--host", host.private_address, "--port", str(port)]
     return shlex.join([*words, "--dashboard-address", f"{host.private_address}:{port + 1}"])
 
 
 def _worker(spec: JobSpec, host: Host, scheduler: str) -> str:
-    words = ["dask", "worker", scheduler, "--protocol", "tls", "--host", host.private_address, "--name", host.name]
+    words = ["python", "-m", "dask", "worker", scheduler, "--protocol", "tls", "--host", host.private_address, "--name", host.name]
     words += ["--nworkers", str(spec.resources.workers_per_host), "--death-timeout", f"{spec.resources.wait:g}", "--no-dashboard"]
     if spec.resources.threads_per_worker:
         words += ["--nthreads", str(spec.resources.threads_per_worker)]

@@ -109,6 +109,15 @@ def _output(links: Links, host: Host, remote: str, folder: Path, *, several: boo
         raise
 
 
+def keep_logs(source: Path, folder: Path, hosts: Sequence[str]) -> None:
+    """Copy the install logs of these hosts into a run's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for host in hosts:
+        log = source / f"{host}.install.log"
+        if log.exists():
+            shutil.copyfile(log, folder / log.name)
+
+
 def metrics_of(folder: Path) -> dict[str, Any]:
     """Return the job's ``metrics.json``, wherever below ``outputs`` it lies; empty without one."""
     for path in sorted((folder / "outputs").rglob("metrics.json")):

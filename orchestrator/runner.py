@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator import fleet, remote_files
@@ -234,7 +234,8 @@ def find(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
                 tasks.setdefault(words[1], []).append(_task_state(host, words[2:]))
     if not any(outcome.ok for outcome in answers.values()):
         answers.check("no host could be asked about runs")
-    return [_run(facts, tuple(tasks.get(name, ()))) for name, facts in sorted(known.items())]
+    found = [_run(facts, tuple(tasks.get(name, ()))) for name, facts in known.items()]
+    return sorted(found, key=lambda one: (one.started_at or datetime.max.replace(tzinfo=UTC), one.run))
 
 
 def _task_state(host: str, words: Sequence[str]) -> TaskState:

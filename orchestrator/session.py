@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from orchestrator import fleet, jobfile, jobs, money, results, runner, steps
 from orchestrator.cluster import Cluster
 from orchestrator.errors import HostError, HostsFailed, JobFailed, StratusError, UsageError
-from orchestrator.events import Tell, ignore
+from orchestrator.events import Event, Tell, ignore
 from orchestrator.planning import Plan
 from orchestrator.provision import HostInstall, Installer
 from orchestrator.reports import (
@@ -177,12 +177,13 @@ class Session:
         self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float
     ) -> InstallReport:
         report = InstallReport(tuple(done), failed, seconds)
-        self._note({"install": seconds})
+        timings = self._timings()
+        self._note(timings | {"install": timings.get("install", 0.0) + seconds})
         return report
 
     def _installer(self, spec: jobfile.JobSpec) -> Installer:
         plan = steps.install(spec, self.settings.install)
-        logs = self.cluster.home / "logs" / self.cluster.mine.name
+        logs = self._notes / "logs"
         return Installer(
             self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=self.settings.install.timeout
         )
@@ -232,12 +233,20 @@ class Session:
         outcomes = runner.follow(self.cluster.links, hosts, found.run, on_line=on_line)
         bad = [outcome for outcome in outcomes.values() if not (outcome.value and outcome.value.ok)]
         if bad:
+            self._keep(found)
             raise self._failure(found, bad[0])
         return RunResult(found.run, found.job, self._find(found.run).seconds or 0.0)
 
+    def _keep(self, run: runner.Run) -> None:
+        """Bring what a failed run left; its own error is what counts, so a host that is gone changes nothing."""
+        try:
+            self.fetch(run.run)
+        except StratusError as error:
+            self.cluster.tell(Event("", "fetch", "warning", text=str(error).splitlines()[0]))
+
     def _failure(self, run: runner.Run, outcome: fleet.Outcome[runner.Ending]) -> JobFailed:
         host = outcome.host.name
-        fix = f"logs: stratus logs {run.run}    results so far: stratus fetch {run.run}"
+        fix = f"logs of every host: {self.runs_folder / run.run / 'logs'}"
         if outcome.value is None:
             return JobFailed(f"lost: {outcome.error}", exit_status=None, where=f"{run.job} on {host}", fix=fix)
         ending = outcome.value
@@ -331,11 +340,7 @@ class Session:
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} hosts failed", report.failed)
         handle = self.start_run(multi=multi)
-        try:
-            self.follow(handle.run, on_line=on_line)
-        except JobFailed:
-            self.fetch(handle.run)
-            raise
+        self.follow(handle.run, on_line=on_line)
         return self.fetch(handle.run)
 
     def _end_after(self, error: BaseException) -> None:
@@ -363,9 +368,15 @@ class Session:
         self._note({"api": report.api, **slowest, "launch": report.seconds})
 
     def _note(self, timings: dict[str, float]) -> None:
-        folder = self.cluster.home / "timings"
-        name = f"{self.cluster.mine.name}.json"
-        results.save(folder, name, results.load(folder, name) | timings)
+        results.save(self._notes, "timings.json", timings)
+
+    def _timings(self) -> dict[str, float]:
+        return results.load(self._notes, "timings.json")
+
+    @property
+    def _notes(self) -> Path:
+        """Folder of what this computer knows of the cluster and can do without: logs of installs, timings."""
+        return self.cluster.home / "clusters" / f"{self.cluster.mine.name}-{self.cluster.mine.region}"
 
     def _record(self, run: str, built: jobs.Job) -> None:
         from orchestrator import __version__
@@ -376,10 +387,12 @@ class Session:
             "run": run, "job": built.spec.name, "multi": built.multi, "hosts": list(built.hosts), "settings": rows,
             "commands": {f"{task.host} {task.role}": task.command for task in built.tasks},
             "image": built.spec.table.image if built.spec.runtime == "docker" else "",
-            "timings": results.load(self.cluster.home / "timings", f"{self.cluster.mine.name}.json"),
+            "timings": self._timings(),
             "started": datetime.now(UTC), "stratus": __version__,
         }  # fmt: skip
-        results.save(self.runs_folder / run, "record.json", facts)
+        folder = self.runs_folder / run
+        results.save(folder, "record.json", facts)
+        results.keep_logs(self._notes / "logs", folder / "logs", built.hosts)
 
     def _complete(self, record: RunRecord, facts: dict[str, object]) -> None:
         more = {

@@ -53,7 +53,7 @@ signal KILL
 wait_for_them 30
 for role in $marked; do
     [ -e "$folder/state/$role.rc" ] && continue
-    date -u +%Y-%m-%dT%H:%M:%SZ >"$folder/state/$role.ended"
+    date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$folder/state/$role.ended"
     echo cancelled >"$folder/state/$role.rc"
 done
 echo "@@left $(members | wc -l)"

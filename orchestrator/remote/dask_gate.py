@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from distributed import Client  # type: ignore[attr-defined, unused-ignore]
@@ -39,12 +40,27 @@ def disagreements(client: Client) -> list[str]:
     return [f"{package}: {' / '.join(values)}" for package, values in found.items() if len(values) > 1]
 
 
+def dead() -> str:
+    """Return the last words of a scheduler or worker of this host that ended already; empty while they live."""
+    folder = Path(os.environ["STRATUS_FOLDER"])
+    for role in ("scheduler", "worker"):
+        if (folder / "state" / f"{role}.rc").exists():
+            lines = (folder / "log" / f"{role}.log").read_text(errors="replace").split("\n")
+            return f"the {role} ended: {next((line.strip() for line in reversed(lines) if line.strip()), 'no word why')}"
+    return ""
+
+
 def connect(deadline: float) -> Client:
-    """Connect to the scheduler, which may still be starting."""
+    """Connect to the scheduler, which may still be starting.
+
+    :raises OSError: it does not come, or has ended.
+    """
     while True:
         try:
-            return Client(os.environ["SCHEDULER"], timeout=5)
+            return Client(os.environ["SCHEDULER"], timeout=2)
         except OSError:
+            if why := dead():
+                raise OSError(why) from None
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -58,10 +74,14 @@ def wait() -> int:
     try:
         client = connect(began + seconds)
     except OSError as error:
-        print(f"dask: no scheduler at {os.environ['SCHEDULER']} after {seconds:.0f} s: {error}", flush=True)
+        waited = time.monotonic() - began
+        print(f"dask: no scheduler at {os.environ['SCHEDULER']} after {waited:.0f} s: {error}", flush=True)
         return 1
     with client:
         while absent := missing(client, hosts, each):
+            if why := dead():
+                print(f"dask: {why}", flush=True)
+                return 1
             if time.monotonic() - began > seconds:
                 print(f"dask: no worker from {', '.join(absent)} after {seconds:.0f} s; see their worker.log", flush=True)
                 return 1

@@ -24,5 +24,6 @@ if [ ! -e "$state.rc" ] && kill -0 "$pid" 2>/dev/null; then
 else
     tail -n "+$((seen + 1))" "$folder/log/$role.log" 2>/dev/null
 fi
-echo
+# The task's last line may lack its end.
+[ -n "$(tail -c 1 "$folder/log/$role.log" 2>/dev/null)" ] && echo
 echo "@@exit $(cat "$state.rc" 2>/dev/null || echo lost)"

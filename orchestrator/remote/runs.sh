@@ -2,6 +2,13 @@
 # The runs on this host, oldest first, one task per line.   runs.sh [RUN]
 #   @@run RUN ROLE PID-ALIVE(yes|no) RC(-: none yet) STARTED ENDED(-)      @@job RUN JSON (the run's job.json, one line)
 set -u
+
+# A file's word; - when it is missing, or is being written just now.
+word() {
+    found=$(cat "$1" 2>/dev/null)
+    echo "${found:--}"
+}
+
 for folder in "$HOME"/stratus/runs/${1:-*}/; do
     folder=${folder%/}
     [ -e "$folder/job.json" ] || continue
@@ -13,7 +20,7 @@ for folder in "$HOME"/stratus/runs/${1:-*}/; do
         state="$folder/state/$role"
         alive=no
         [ -s "$state.pid" ] && [ ! -e "$state.rc" ] && kill -0 "$(cat "$state.pid")" 2>/dev/null && alive=yes
-        printf '@@run %s %s %s %s %s %s\n' "$run" "$role" "$alive" "$(cat "$state.rc" 2>/dev/null || echo -)" \
-            "$(cat "$state.started" 2>/dev/null || echo -)" "$(cat "$state.ended" 2>/dev/null || echo -)"
+        printf '@@run %s %s %s %s %s %s\n' "$run" "$role" "$alive" "$(word "$state.rc")" \
+            "$(word "$state.started")" "$(word "$state.ended")"
     done
 done

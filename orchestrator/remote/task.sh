@@ -5,7 +5,7 @@ set -u
 folder=$1 role=$2 venv=$3
 state="$folder/state/$role"
 echo $$ >"$state.pid"
-date -u +%Y-%m-%dT%H:%M:%SZ >"$state.started"
+date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.started"
 umask 022
 set -a
 . "$folder/task/$role.env"
@@ -30,7 +30,7 @@ else
 fi >"$folder/log/$role.log" 2>&1 </dev/null
 rc=$?
 
-date -u +%Y-%m-%dT%H:%M:%SZ >"$state.ended"
+date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.ended"
 echo "$rc" >"$state.rc.new" && mv "$state.rc.new" "$state.rc"
 # The helpers of a run (scheduler, workers) have no reason to outlive its main task.
 if [ "$role" = main ]; then

@@ -24,7 +24,10 @@ apply)
             sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qy install python3-venv || exit 1
     fi
     rm -rf "$venv"
-    mkdir -p "${venv%/*}" && "$python" -m venv "$venv" || exit 1
+    # Shared packages include pip, and its installation is most of the time that an environment takes.
+    without=
+    [ "$shared" = yes ] && "$python" -c 'import pip' 2>/dev/null && without=--without-pip
+    mkdir -p "${venv%/*}" && "$python" -m venv $without "$venv" || exit 1
     if [ "$shared" = yes ]; then
         # --system-site-packages would show the interpreter under a virtual environment, not the environment itself.
         site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

@@ -5,6 +5,7 @@ set -u
 mode=$1 venv="$STRATUS_ROOT/venvs/$2" digest=$3 file="$STRATUS_BUNDLE/$4"
 shift 4
 mark="$venv/.stratus-requirements"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
 case $mode in
 check)
@@ -16,10 +17,11 @@ apply)
         cp "$STRATUS_BUNDLE/ca.pem" "$STRATUS_ROOT/state/ca.pem"
         export PIP_CERT="$STRATUS_ROOT/state/ca.pem"
     fi
-    # --no-compile: bytecode is made at first import, of what is imported, not of everything.
-    "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --no-compile --progress-bar off \
-        "$@" -r "$file" || exit 1
-    "$venv/bin/python" -m pip freeze --disable-pip-version-check >"$venv/.stratus-versions" 2>/dev/null
+    if grep -q '[^[:space:]]' "$file"; then
+        # --no-compile: bytecode is made at first import, of what is imported, not of everything.
+        pip install --no-input --no-compile --progress-bar off "$@" -r "$file" || exit 1
+    fi
+    pip freeze >"$venv/.stratus-versions" 2>/dev/null
     printf '%s\n' "$digest" >"$mark"
     ;;
 esac

@@ -1,0 +1,80 @@
+"""A researcher's desk for tests: a config file, job folders, and sessions as different computers would have them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator import aws, settings
+from orchestrator.events import Event
+from orchestrator.session import Session
+
+CONFIG = """
+[cluster]
+name = {name}
+count = 2
+[aws]
+region = us-west-2
+endpoint_url = {endpoint}
+ssh_from = 127.0.0.1/32
+instance_profile = rehearsal
+[ssh]
+port = {port}
+[job]
+run = job
+"""
+
+
+@dataclass
+class Lab:
+    """One cluster's config and one computer's home.
+
+    :param env: of the embedded cloud.
+    :param calls: names of all API calls made by this lab's sessions.
+    """
+
+    folder: Path
+    name: str
+    env: Mapping[str, str]
+    events: list[Event] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    def job(self, text: str, *, name: str = "job", **files: str) -> Path:
+        """Write a job's folder; its virtual environment sees the packages that the tests run with, so it is quick."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "job.ini").write_text(f"[job]\npython = {sys.executable}\nsystem_packages = yes\n{text}")
+        for file, content in files.items():
+            (folder / file.replace("__", ".")).write_text(content)
+        return folder
+
+    @property
+    def config(self) -> Path:
+        """The config file, written when first asked for."""
+        path = self.folder / "config.ini"
+        if not path.exists():
+            values = {"endpoint": self.env["AWS_ENDPOINT_URL"], "port": self.env["REHEARSAL_SSH_PORT"]}
+            path.write_text(CONFIG.format(name=self.name, **values))
+        return path
+
+    def session(self, computer: str = "laptop") -> Session:
+        """A session as it would be on this computer."""
+        import boto3
+
+        given = settings.load(self.config, {})
+        session = boto3.Session(
+            aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-west-2",
+        )  # fmt: skip
+        session.events.register("before-call", lambda model, **_: self.calls.append(model.name))
+        clients = aws.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
+        home, runs = self.folder / computer, self.folder / computer / "runs"
+        return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients)
+
+    def carry_key(self, source: str, to: str) -> None:
+        """Copy the cluster's private key from one computer to another."""
+        shutil.copytree(self.folder / source / "keys", self.folder / to / "keys")

@@ -1,0 +1,339 @@
+"""The life cycle against the embedded cloud: real EC2 calls, real SSH, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import HostsFailed, JobFailed, StratusError, UsageError
+from orchestrator.session import Session
+from tests.local.lab import Lab
+from tests.local.support import boto, wait_until
+
+HELLO = """
+import json, os, pathlib, sys
+print("hello from", os.environ["STRATUS_HOST"])
+pathlib.Path("outputs").mkdir()
+pathlib.Path("outputs/metrics.json").write_text(json.dumps({"rank": int(os.environ["STRATUS_RANK"]), "args": sys.argv[1:]}))
+"""
+BOTH = "single = python hello.py one\nmulti = python hello.py many\n"
+
+
+def quiet(host: str, line: str) -> None:
+    """Nobody watches."""
+
+
+@pytest.fixture
+def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab whose cluster is gone afterwards, whatever the test did."""
+    made = Lab(tmp_path, "t" + str(abs(hash(request.node.name)) % 10**6), cloud)
+    made.job(BOTH, hello__py=HELLO)
+    yield made
+    with made.session("cleaner") as session:
+        assert session.terminate().left == ()
+
+
+@pytest.fixture(scope="module")
+def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab with two hosts that are up and installed, for tests that leave them so."""
+    made = Lab(tmp_path_factory.mktemp("desk"), "desk", cloud)
+    made.job(BOTH, hello__py=HELLO)
+    up(made).close()
+    yield made
+    with made.session("cleaner") as session:
+        assert session.terminate().left == ()
+
+
+def processes(mark: str) -> list[str]:
+    """List the processes that carry a mark on their command line."""
+    out = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in out.splitlines() if mark in line and "ps -eo" not in line]
+
+
+def up(lab: Lab, count: int = 2) -> Session:
+    """Return a session whose hosts are up and installed."""
+    session = lab.session()
+    if not session.status().machines:
+        assert not session.launch(session.plan(count)).failed
+    assert not session.install().failed
+    return session
+
+
+def test_the_whole_flow_from_launch_to_terminate(lab: Lab) -> None:
+    """On one VM and on two, with a record that tells all, and nothing left."""
+    with lab.session() as session:
+        plan = session.plan(2)
+        launched = session.launch(plan)
+        first, second = session.install(), session.install()
+        one = session.start_run(multi=False)
+        session.follow(one.run, on_line=quiet)
+        alone = session.fetch(one.run)
+        many = session.start_run(multi=True)
+        lines: list[tuple[str, str]] = []
+        session.follow(many.short, on_line=lambda host, line: lines.append((host, line)))
+        together = session.fetch()
+        ended = session.terminate()
+        after = session.status()
+
+    assert [host.name for host in launched.ready] == [f"{lab.name}-0", f"{lab.name}-1"]
+    assert lab.calls.count("RunInstances") == 1
+    assert (first.changed, second.changed) == (6, 0)
+    assert (alone.state, alone.metrics) == ("done", {"rank": 0, "args": ["one"]})
+    assert sorted(lines) == [(f"{lab.name}-{n}", f"hello from {lab.name}-{n}") for n in (0, 1)]
+    assert together.outputs == tuple(f"outputs/{lab.name}-{n}/metrics.json" for n in (0, 1))
+    record = json.loads((together.folder / "record.json").read_text())
+    assert {"api", "pending", "boot", "ssh", "install", "job"} <= record["timings"].keys()
+    assert record["settings"]["cluster.name"] == lab.name
+    assert record["versions"]
+    assert float(record["cost_usd"]) > 0
+    logs = {path.name for path in (together.folder / "logs").iterdir()}
+    assert logs == {f"{lab.name}-{n}.{kind}.log" for n in (0, 1) for kind in ("install", "main")}
+    assert {one.state for one in ended.instances} == {"terminated"}
+    assert (ended.group, ended.key, ended.left) == ("gone", "gone", ())
+    assert after.machines == ()
+
+
+def test_status_asks_aws_at_most_three_times(desk: Lab) -> None:
+    """A fresh session asks who it is, and once for all machines."""
+    desk.calls.clear()
+    with desk.session() as fresh:
+        status = fresh.status()
+
+    assert len(desk.calls) <= 3
+    assert [machine.state for machine in status.up] == ["running", "running"]
+    assert status.per_hour is not None
+    assert status.expires is not None
+
+
+def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
+    """A new session attaches, sees the log from its start, the job finishes, its results come."""
+    script = "import pathlib, time\nfor i in range(8):\n    print('tick', i)\n    time.sleep(0.25)\n"
+    script += "pathlib.Path('outputs').mkdir()\npathlib.Path('outputs/metrics.json').write_text('{\"ticks\": 8}')\n"
+    desk.job("single = python slow.py\n", slow__py=script)
+    up(desk, 1).close()
+    program = f"""
+        import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from pathlib import Path
+        from tests.local.lab import Lab
+        lab = Lab(Path({str(desk.folder)!r}), {desk.name!r}, {dict(desk.env)!r})
+        session = lab.session()
+        run = session.start_run(multi=False)
+        session.follow(run.run, on_line=lambda host, line: print(line, flush=True))
+    """
+    shell = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
+    assert shell.stdout
+    assert shell.stdout.readline() == "tick 0\n"
+    os.kill(shell.pid, signal.SIGKILL)
+    shell.wait()
+    seen: list[str] = []
+    with desk.session() as session:
+        run = session.runs()[-1]
+        session.follow(run.run, on_line=lambda host, line: seen.append(line))
+        record = session.fetch()
+
+    assert run.state == "running"
+    assert seen == [f"tick {n}" for n in range(8)]
+    assert record.metrics == {"ticks": 8}
+
+
+def test_another_computer_sees_the_same_cluster_and_can_end_it(lab: Lab) -> None:
+    """From tags alone; with the key it can work there, too, on pinned host keys."""
+    with lab.session("laptop") as session:
+        session.launch(session.plan(2))
+        here = session.status()
+    lab.carry_key("laptop", "desktop")
+    with lab.session("desktop") as session:
+        there = session.status()
+        installed = session.install()
+    with lab.session("without-a-key") as session:
+        ended = session.terminate()
+
+    assert [machine.id for machine in there.machines] == [machine.id for machine in here.machines]
+    assert not installed.failed
+    assert ended.left == ()
+
+
+def test_a_failing_job_says_how_and_brings_its_logs(desk: Lab) -> None:
+    """Exit status and last lines are in the error, the logs are on the laptop."""
+    desk.job("single = python bad.py\n", bad__py="print('about to fail')\nraise SystemExit(3)\n")
+    with up(desk, 1) as session:
+        handle = session.start_run(multi=False)
+        with pytest.raises(JobFailed) as caught:
+            session.follow(handle.run, on_line=quiet)
+
+    assert caught.value.exit_status == 3
+    assert caught.value.tail[-1] == "about to fail"
+    assert (handle.folder / "logs" / f"{desk.name}-0.main.log").read_text() == "about to fail\n"
+
+
+def test_cancel_leaves_no_process_on_any_host(desk: Lab) -> None:
+    """Strays in sessions of their own included."""
+    desk.job("multi = setsid sleep 91.5 & sleep 91.5\n")
+    with up(desk) as session:
+        handle = session.start_run(multi=True)
+        wait_until(lambda: len(processes("sleep 91.5")) >= 4)
+        report = session.cancel(handle.short)
+        run = session.runs()[-1]
+
+    assert (set(report.left.values()), report.failed) == ({0}, {})
+    assert processes("sleep 91.5") == []
+    assert run.state == "cancelled"
+
+
+def test_an_experiment_that_fails_leaves_nothing_up(lab: Lab) -> None:
+    """Whatever the step: here packages that do not exist."""
+    lab.job("requirements = r.txt\n" + BOTH, r__txt="no-such-package-as-this-one==99\n", hello__py=HELLO)
+    with lab.session() as session:
+        with pytest.raises(HostsFailed, match="requirements failed"):
+            session.experiment(multi=True, count=2)
+        status = session.status()
+
+    assert status.machines == ()
+
+
+def test_an_experiment_returns_its_record_and_what_it_ended(lab: Lab) -> None:
+    """Launch to terminate in one call."""
+    with lab.session() as session:
+        record, ended = session.experiment(multi=True, count=2)
+
+    assert record.state == "done"
+    assert ended.left == ()
+    assert record.timings["install"] > 0
+
+
+def test_one_dead_host_does_not_take_the_others_outcome(lab: Lab) -> None:
+    """Its error names it; the other one is installed."""
+    with lab.session() as session:
+        session.launch(session.plan(2))
+        victim = session.cluster.hosts()[1]
+        instance = session.status().machines[1].id
+        boto(lab.env, "ec2").stop_instances(InstanceIds=[instance])
+        session.cluster.links.forget(victim)
+        session.settings = session.cluster.settings
+        outcome = session.install([f"{lab.name}-0"])
+        with pytest.raises(UsageError, match="not up"):
+            session.install([f"{lab.name}-1"])
+
+    assert [host.host for host in outcome.hosts] == [f"{lab.name}-0"]
+
+
+def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Lab) -> None:
+    """What was installed is there again; nothing is installed twice."""
+    with up(lab) as session:
+        before = session.status()
+        stopped = session.stop_all()
+        started = session.start_all()
+        again = session.install()
+        after = session.status()
+
+    assert {one.state for one in stopped} == {"stopped"}
+    assert {(one.state, one.error) for one in started} == {("running", "")}
+    assert again.changed == 0
+    assert [machine.id for machine in after.machines] == [machine.id for machine in before.machines]
+
+
+def test_a_run_before_any_install_says_what_to_type(lab: Lab) -> None:
+    """And starts nothing."""
+    with lab.session() as session:
+        session.launch(session.plan(1))
+        with pytest.raises(StratusError, match=r"InstallDeps\(\)"):
+            session.start_run(multi=False)
+        assert session.runs() == []
+
+
+def test_data_on_s3_is_fetched_by_the_hosts_with_their_role(desk: Lab) -> None:
+    """No key of ours is there; a second install asks S3 and fetches nothing."""
+    s3 = boto(desk.env, "s3")
+    s3.create_bucket(Bucket=desk.name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    for number in range(3):
+        s3.put_object(Bucket=desk.name, Key=f"scenes/deep/{number}.txt", Body=b"x" * number)
+    script = "import os, pathlib\nprint(sorted(p.name for p in pathlib.Path('in').rglob('*.txt')))\n"
+    script += "print([n for n in os.environ if n in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY')])\n"
+    desk.job(f"data = s3://{desk.name}/scenes -> in\nsingle = python show.py\n", show__py=script)
+    seen: list[str] = []
+    with up(desk, 1) as session:
+        again = session.install()
+        s3.put_object(Bucket=desk.name, Key="scenes/3.txt", Body=b"new")
+        newer = session.install()
+        session.follow(session.start_run(multi=False).run, on_line=lambda host, line: seen.append(line))
+
+    assert (again.changed, newer.changed) == (0, len(newer.hosts))
+    assert seen == ["['0.txt', '1.txt', '2.txt', '3.txt']", "[]"]
+
+
+def test_edited_code_runs_without_another_install(desk: Lab) -> None:
+    """Every run begins with the code as it is on the laptop."""
+    desk.job(BOTH, hello__py=HELLO)
+    with up(desk, 1) as session:
+        (desk.folder / "job/hello.py").write_text("print('edited')\n")
+        seen: list[str] = []
+        session.follow(session.start_run(multi=False).run, on_line=lambda host, line: seen.append(line))
+
+    assert seen == ["edited"]
+
+
+DASK = """
+import json, os, pathlib, sys
+from distributed import Client
+
+def where(number):
+    return os.environ["STRATUS_HOST"]
+
+if __name__ == "__main__":
+    with Client(sys.argv[1]) as client:
+        print("at", sys.argv[1])
+        workers = [info["name"] for info in client.scheduler_info()["workers"].values()]
+        hosts = set(client.gather([client.submit(where, n, workers=name) for n, name in enumerate(workers)]))
+    pathlib.Path("outputs").mkdir()
+    pathlib.Path("outputs/metrics.json").write_text(json.dumps({"hosts": sorted(hosts)}))
+    if "wait" in sys.argv:
+        open("waiting", "w").close()
+        import time
+        time.sleep(60)
+"""
+
+
+def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
+    """Scheduler on the first host, a worker on each; all of it ends with the job."""
+    desk.job("framework = dask\nmulti = python d.py $SCHEDULER\n", d__py=DASK)
+    with up(desk) as session:
+        handle = session.start_run(multi=True)
+        lines: list[str] = []
+        session.follow(handle.run, on_line=lambda host, line: lines.append(line))
+        record = session.fetch(handle.run)
+        wait_until(lambda: not processes(handle.run))
+
+    assert record.metrics == {"hosts": [f"{desk.name}-0", f"{desk.name}-1"]}
+    assert any(line.startswith("at tls://") for line in lines)
+    assert {path.name for path in (record.folder / "logs").glob("*worker*")} == {
+        f"{desk.name}-0.worker.log", f"{desk.name}-1.worker.log",
+    }  # fmt: skip
+    assert processes(handle.run) == []
+
+
+def test_the_dashboard_opens_through_a_tunnel(desk: Lab) -> None:
+    """While the run is on; nothing of it listens beyond the cluster's private addresses."""
+    from urllib.request import urlopen
+
+    desk.job("framework = dask\nmulti = python d.py $SCHEDULER wait\n", d__py=DASK)
+    with up(desk) as session:
+        handle = session.start_run(multi=True)
+        wait_until(lambda: session.fetch(handle.run).metrics, seconds=60)
+        page = session.dashboard(handle.run)
+        with urlopen(page.url, timeout=10) as answer:
+            body = answer.read().decode()
+        page.close()
+        report = session.cancel(handle.run)
+
+    assert "Dask" in body
+    assert set(report.left.values()) == {0}
+
+
