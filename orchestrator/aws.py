@@ -284,6 +284,7 @@ def _refused(error: ClientError, doing: str, profile: str, now: datetime) -> Clo
     code, said = code_of(error), said_by(error)
     row = refusals.look_up(code, said)
     facts = {"said": said, "profile": profile, "action": _action(error, said), "skew": _skew(error, now)}
+    facts["instance"] = next(iter(re.findall(r"\bi-[0-9a-f]{8,}", said)), "ID")
     return CloudRefused(f"{doing}: {row.words.format_map(facts)}", code=code, fix=row.fix.format_map(facts))
 
 

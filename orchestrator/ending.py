@@ -187,7 +187,7 @@ def _ended(clients: aws.Clients, call: _Call, each: Instance, result: str | Exce
     if aws.code_of(result) == _GONE:
         return Ended(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
     error = aws.translate(result, doing=call.doing, profile=clients.profile)
-    return Ended(each.id, each.name, each.state, str(error).replace(" ID ", f" {each.id} "))
+    return Ended(each.id, each.name, each.state, str(error))
 
 
 def _foreign(each: Instance) -> Ended:

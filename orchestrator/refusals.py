@@ -23,7 +23,7 @@ class Refusal:
     :param codes: AWS error codes, ``*`` allowed.
     :param reaction: see `Reaction`.
     :param words: what it means; ``{said}`` stands for AWS's own text.
-    :param fix: what to type or edit; ``{action}`` and ``{profile}`` are filled in.
+    :param fix: what to type or edit; ``{action}``, ``{instance}`` and ``{profile}`` are filled in.
     :param about: this row only counts when AWS's text holds these words.
     """
 
@@ -102,7 +102,7 @@ TABLE: tuple[Refusal, ...] = (
     Refusal(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user"),
     # machines
     Refusal(("OperationNotPermitted",), "user", "it is protected: {said}",
-            "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id ID   lifts the protection",
+            "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id {instance}   lifts the protection",
             about="ermination"),
     Refusal(("IncorrectInstanceState", "IncorrectState", "IncorrectSpotRequestState"), "wait"),
     Refusal(("InvalidInstanceID.NotFound",), "wait"),
