@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -56,6 +57,8 @@ def _cloud(home: Home, orders: dict[str, Any]) -> Iterator[Endpoint]:
         raise LocalCloudError(f"another cloud is up in {home.folder}")
     from localcloud.hosts import Hosts
 
+    # moto's tables are a million objects that never go: no collection is to walk them, now (0.4 s) or later.
+    gc.disable()
     with ExitStack() as last:
         last.callback(shutil.rmtree, home.machines, ignore_errors=True)
         last.callback(home.facts.unlink, missing_ok=True)
@@ -67,6 +70,8 @@ def _cloud(home: Home, orders: dict[str, Any]) -> Iterator[Endpoint]:
 
         endpoint = open_endpoint(home, _dwell(orders), make_hosts)
         last.callback(endpoint.close)
+        gc.freeze()
+        gc.enable()
         threading.Thread(target=endpoint.serve, name="server", daemon=True).start()
         yield endpoint
 
