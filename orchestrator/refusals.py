@@ -102,7 +102,7 @@ TABLE: tuple[Refusal, ...] = (
     Refusal(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user"),
     # machines
     Refusal(("OperationNotPermitted",), "user", "it is protected: {said}",
-            "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id {instance}   lifts the protection",
+            "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id {instance}   lifts it",
             about="ermination"),
     Refusal(("IncorrectInstanceState", "IncorrectState", "IncorrectSpotRequestState"), "wait"),
     Refusal(("InvalidInstanceID.NotFound",), "wait"),
