@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import errno
-import importlib
+import io
 import logging
 import socket
 import threading
@@ -121,14 +121,49 @@ def _login_key(host: Host) -> paramiko.PKey:
 
     path = host.key_file.expanduser()
     try:
-        return paramiko.PKey.from_path(path)
+        return _parsed(path.read_bytes())
     except OSError as error:
         raise _key_file(host, f"private key {path} cannot be read: {error.strerror}") from error
-    except (TypeError, paramiko.PasswordRequiredException) as error:
+    except TypeError as error:
         what = f"private key {path} is locked with a passphrase, which is never asked for"
         raise _key_file(host, what, "ssh-keygen -p -f FILE removes it; or let the cluster make its own key") from error
-    except (ValueError, UnsupportedAlgorithm, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
+    except (ValueError, UnsupportedAlgorithm, paramiko.SSHException) as error:
         raise _key_file(host, f"{path} is no private key that SSH can use") from error
+
+
+def _parsed(data: bytes) -> paramiko.PKey:
+    """Parse a private key of any of the usual types and formats.
+
+    Paramiko reads no PKCS#8, and fails on a third of all ECDSA keys in OpenSSH's format (5.1, tried): cryptography
+    reads them all, and writes what paramiko understands.
+
+    :raises TypeError: when it is locked with a passphrase.
+    :raises ValueError: when it is no private key.
+    """
+    import paramiko
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        load_pem_private_key,
+        load_ssh_private_key,
+    )
+
+    try:
+        secret = load_ssh_private_key(data, None)
+    except ValueError:
+        secret = load_pem_private_key(data, None)  # type: ignore[assignment]
+    kinds: list[tuple[type, type[paramiko.PKey], PrivateFormat]] = [
+        (ed25519.Ed25519PrivateKey, paramiko.Ed25519Key, PrivateFormat.OpenSSH),
+        (rsa.RSAPrivateKey, paramiko.RSAKey, PrivateFormat.TraditionalOpenSSL),
+        (ec.EllipticCurvePrivateKey, paramiko.ECDSAKey, PrivateFormat.TraditionalOpenSSL),
+    ]
+    for kind, key_class, form in kinds:
+        if isinstance(secret, kind):
+            text = secret.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
+            return key_class.from_private_key(io.StringIO(text))
+    raise ValueError("neither Ed25519 nor RSA nor ECDSA")
 
 
 def _key_file(host: Host, what: str, fix: str = "") -> ConnectError:
@@ -152,7 +187,7 @@ def _dial(host: Host, seconds: float) -> socket.socket:
 def _no_tcp(host: Host, error: OSError, seconds: float) -> ConnectError:
     place = f"{host.address} port {host.port}"
     if isinstance(error, TimeoutError):
-        what = f"ssh: no answer from {place} for {seconds:.0f} s (packets dropped)"
+        what = f"ssh: no answer from {place} for {seconds:.1f} s (packets dropped)"
         fix = "a security group or firewall does not admit this computer's address, or the address is an old one"
         return ConnectError("dropped", what, where=host.name, fix=fix)
     if isinstance(error, socket.gaierror):
@@ -192,9 +227,9 @@ class _Handshake:
 
     def prepare(self, pinned: paramiko.PKey, login: paramiko.PKey) -> Connection:
         """A fabric Connection that trusts one host key, offers one login key, and reads nobody's config."""
+        import fabric
         import paramiko
 
-        fabric = importlib.import_module("fabric")
         connection: Connection = fabric.Connection(
             self.host.address,
             user=self.host.user,
@@ -244,7 +279,7 @@ class _Handshake:
         place = f"{self.host.address} port {self.host.port}"
         waited = time.monotonic() - self.started
         if isinstance(error, TimeoutError) or waited >= self.within:
-            what = f"ssh: {place} accepts connections but says nothing for {waited:.0f} s"
+            what = f"ssh: {place} accepts connections but says nothing for {waited:.1f} s"
             return self.failed("silent", what, "the machine hangs, is overloaded, or is only half booted")
         transport = self.transport
         if transport is None or not transport.initial_kex_done:
