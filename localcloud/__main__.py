@@ -30,8 +30,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True)
     up = _verb(verbs, "up", "start the cloud unless it is up; print its environment")
     up.add_argument("--real-times", action="store_true", help="take as long as EC2: 17 s pending, 4 s boot")
-    up.add_argument("--pending", type=_seconds, metavar="S", help="seconds from launch to running (default 1)")
-    up.add_argument("--boot", type=_seconds, metavar="S", help="seconds from running to SSH (default 0.5)")
+    up.add_argument("--pending", type=seconds, metavar="S", help="seconds from launch to running (default 1)")
+    up.add_argument("--boot", type=seconds, metavar="S", help="seconds from running to SSH (default 0.5)")
     _verb(verbs, "down", "end the cloud and everything in it")
     status = _verb(verbs, "status", "show what is up; exit code 1 when nothing is")
     status.add_argument("--output", choices=("text", "json"), default="text")
@@ -47,11 +47,12 @@ def _verb(verbs: Any, name: str, meaning: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < 3600:
+def seconds(text: str) -> float:
+    """A number of seconds, as typed; its name is part of argparse's message."""
+    number = float(text)
+    if not 0 <= number < 3600:
         raise argparse.ArgumentTypeError("must lie between 0 and 3600")
-    return seconds
+    return number
 
 
 def _up(home: Home, words: argparse.Namespace) -> int:

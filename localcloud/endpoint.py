@@ -11,6 +11,7 @@ import json
 import logging
 import socket
 import threading
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,16 @@ def claim() -> tuple[Block, socket.socket]:
     )
 
 
+_FIRST_CALLS = {"sts": "GetCallerIdentity", "ec2": "DescribeVpcs", "ssm": "GetParameter"}
+
+
+def _form(service: str, action: str) -> dict[str, str]:
+    """The headers that say how a call's body is to be read."""
+    if service == "ssm":
+        return {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"AmazonSSM.{action}"}
+    return {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+
+
 @dataclass
 class Endpoint:
     """A cloud that answers; made by ``open_endpoint``."""
@@ -72,6 +83,16 @@ class Endpoint:
     def serve(self) -> None:
         """Answer requests until ``close`` is called from another thread."""
         self.server.serve_forever()
+
+    def warm_up(self) -> None:
+        """Make one call to each of the services that are called first, so that no caller waits for their tables."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        for service, action in _FIRST_CALLS.items():
+            scope = f"AWS4-HMAC-SHA256 Credential=WARM/20260101/{HOME_REGION}/{service}/aws4_request,"
+            headers = {"Authorization": scope, **_form(service, action)}
+            with contextlib.suppress(OSError):
+                body = f"Action={action}" if service != "ssm" else '{"Name": "none"}'
+                direct.open(urllib.request.Request(self.block.url, body.encode(), headers), timeout=30).close()
 
     def close(self) -> None:
         """Stop answering and stop moving instances."""

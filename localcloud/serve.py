@@ -70,10 +70,17 @@ def _cloud(home: Home, orders: dict[str, Any]) -> Iterator[Endpoint]:
 
         endpoint = open_endpoint(home, _dwell(orders), make_hosts)
         last.callback(endpoint.close)
-        gc.freeze()
-        gc.enable()
+        threading.Thread(target=_warm_up, args=[endpoint], name="warm-up", daemon=True).start()
         threading.Thread(target=endpoint.serve, name="server", daemon=True).start()
         yield endpoint
+
+
+def _warm_up(endpoint: Endpoint) -> None:
+    try:
+        endpoint.warm_up()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _wait(stop: threading.Event, home: Home, bound_to: int | None) -> None:
