@@ -42,8 +42,8 @@ class Home:
 
     @property
     def aws(self) -> Path:
-        """An empty file, given out as AWS config and credentials so that the user's own are never read."""
-        return self.folder / "aws-empty"
+        """AWS config and credentials in one, given out so that the user's own are never read: one profile, empty."""
+        return self.folder / "aws.ini"
 
     def machine(self, instance_id: str) -> Path:
         """The folder of one instance: its disk, as it were."""

@@ -108,7 +108,7 @@ def _dwell(orders: dict[str, Any]) -> Any:
 
 def _publish(home: Home, block: Block, orders: dict[str, Any]) -> None:
     """Write down how to reach the cloud, then say that it is there."""
-    home.aws.touch()
+    home.aws.write_text("[default]\n", encoding="utf-8")
     facts = {"pid": os.getpid(), "env": _environment(home, block), "orders": orders}
     partial = home.facts.with_suffix(".part")
     partial.write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -127,6 +127,8 @@ def _environment(home: Home, block: Block) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
         "AWS_DEFAULT_REGION": HOME_REGION,
+        # A profile that the user's shell names is not in our file, and would be an error.
+        "AWS_PROFILE": "default",
         "AWS_CONFIG_FILE": str(home.aws),
         "AWS_SHARED_CREDENTIALS_FILE": str(home.aws),
         "REHEARSAL_SSH_PORT": str(SSH_PORT),

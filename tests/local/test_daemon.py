@@ -127,7 +127,16 @@ def test_up_prints_the_environment_and_a_second_up_prints_the_same(home: Path) -
     assert printed["AWS_DEFAULT_REGION"] == "us-west-2"
     assert printed["REHEARSAL_SSH_PORT"] == "22022"
     assert printed["LOCALCLOUD_HOME"] == str(home)
-    assert Path(printed["AWS_CONFIG_FILE"]).read_bytes() == b""
+
+
+def test_the_environment_overrules_whatever_profile_a_shell_names(cloud: dict[str, str]) -> None:
+    script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    shell = {"PATH": os.environ["PATH"], "AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "stale"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**shell, **cloud}, capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.stdout.strip(), done.stderr) == ("arn:aws:iam::123456789012:user/researcher", "")
 
 
 def test_many_who_call_up_at_once_get_one_cloud(home: Path) -> None:
