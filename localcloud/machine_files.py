@@ -82,7 +82,10 @@ def furnish(spec: MachineSpec, surroundings: Surroundings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for private in (layout.home, layout.authorized_keys.parent):
         private.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.copytree(STAND_INS, layout.bin, dirs_exist_ok=True)
+    layout.bin.mkdir(exist_ok=True)
+    for stand_in in STAND_INS.iterdir():
+        # An installed package may have lost its modes.
+        Path(shutil.copyfile(stand_in, layout.bin / stand_in.name)).chmod(0o755)
     (spec.folder / "etc/hostname").write_text(spec.hostname + "\n")
     os.mkfifo(layout.control, 0o600)
     _install_python(layout, surroundings.python)
