@@ -193,6 +193,23 @@ class TestDeadlines:
         assert set(lines) == {"tick"}
         assert took < 4
 
+    def test_an_upload_into_a_silent_partition_is_lost_and_closing_does_not_wait_for_it(self, lab: Lab) -> None:
+        with Wire(lab.host()) as wire, Links() as links:
+            host = lab.host(address=wire.address, port=wire.port)
+
+            def chunks() -> Iterator[bytes]:
+                while True:
+                    yield bytes(100_000)
+                    wire.cut()
+
+            with pytest.raises(ConnectError, match="nothing heard for") as caught:
+                links.stream(host, "cat >/dev/null", stdin=chunks(), on_line=lambda _: None, silence=1)
+            started = time.monotonic()
+            links.close()
+
+        assert caught.value.kind == "lost"
+        assert time.monotonic() - started < 2
+
     def test_time_that_the_listener_takes_is_no_silence_of_the_host(self, lab: Lab, links: Links) -> None:
         status = links.stream(lab.host(), "echo a; sleep 0.6; echo b", on_line=lambda _: time.sleep(0.5), silence=0.9)
 
@@ -223,7 +240,7 @@ class TestKeptConnections:
             assert links.run(host, "echo one").stdout == "one\n"
             wire.cut()
 
-            assert links.run(host, "echo two", timeout=4).stdout == "two\n"
+            assert links.run(host, "echo two", timeout=3).stdout == "two\n"
             assert len(wire.accepted) == 2
 
     def test_a_forgotten_host_is_disconnected(self, lab: Lab, links: Links) -> None:
@@ -552,6 +569,27 @@ def test_a_real_shell_sees_quoted_words_unchanged(words: list[str]) -> None:
 def test_a_nul_cannot_be_quoted() -> None:
     with pytest.raises(UsageError):
         quote("a\0b")
+
+
+def test_a_program_that_met_hanging_hosts_ends_at_once(lab: Lab) -> None:
+    with Listener(lambda connection: connection.sendall(b"SSH-2.0-half\r\n")) as half:
+        program = f"""
+from pathlib import Path
+from orchestrator.errors import ConnectError
+from orchestrator.hosts import Host
+from orchestrator.ssh import Links
+key = Path({str(lab.key_file)!r})
+host = Host("ml-0", {half.address!r}, "", {half.port}, "dev", key, {lab.host_key!r}, "i-0")
+try:
+    Links(connect_timeout=0.5).connect(host)
+except ConnectError as error:
+    print(error.kind)
+"""
+        started = time.monotonic()
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+
+    assert (done.stdout, done.stderr) == ("silent\n", "")
+    assert time.monotonic() - started < 6
 
 
 def test_importing_costs_neither_fabric_nor_paramiko() -> None:
