@@ -1,0 +1,230 @@
+"""Synthetic cloud scenes: argued from physics, not fitted to any measurement.
+
+Each scene is made on a grid three times finer than its pixels (33 m for pixels of 100 m) and averaged at the end, so
+that pixels are partly covered, as real ones are. The steps, and where each comes from:
+
+1.  **Water.** A Gaussian random field whose spectrum along a line falls as k^-5/3, as liquid water does from tens of
+    metres to tens of kilometres [1, 2]; below the depth of the layer one power steeper, because a column sums over
+    eddies smaller than itself. Its exponential less a threshold is the liquid water path (LWP): lognormal-like
+    inside, zero in a stated part of the scene, and going to zero smoothly at edges, so that thin cloud exists.
+2.  **Droplets.** An adiabatic column has LWP = c_w h^2 / 2 and, with N droplets per volume,
+    r_e(top) = (3 sqrt(2 c_w LWP) / (4 pi rho_w k N))^(1/3) [3]: r_e grows with LWP^(1/6) only. Entrainment adds a
+    correlated lognormal scatter, so that r_e is no function of COT. N varies from scene to scene.
+3.  **Optical thickness.** COT = 3 LWP / (2 rho_w r_e) [4].
+4.  **Reflectance.** Two-stream solution for a beam on a scattering layer [5] over a Lambertian surface [6, 7],
+    asymmetry g = 0.85. At 0.66 um next to nothing is absorbed. At 2.13 um the co-albedo is 0.85 kappa r_e with
+    kappa = 4 pi n_i / lambda [8]: thick clouds darken as droplets grow, which is what makes the bispectral retrieval
+    possible [9]. The albedo stands for the reflectance seen from above.
+5.  **Three dimensions.** (a) Slopes of the cloud top that face the sun are brighter and those turned away darker, and
+    what lies behind a cloud is in its shadow: the direct beam is followed up-sun through the columns. (b) Photons
+    wander sideways before they leave: radiative smoothing of scale h / sqrt((1 - g) COT) [10], shorter where
+    absorption cuts long paths. Both make a pixel's own reflectance ambiguous, as in nature; neither is radiative
+    transfer in three dimensions.
+6.  **Instrument.** A gain error per scene and band, photon-like noise, and haze of varying amount.
+
+Truth at pixel scale: COT is the mean over the pixel, CER = sum(LWP) / sum(LWP / r_e), and a pixel of mean COT below
+0.5 counts as clear. The large-eddy scene whose layout is copied holds COT from 0.56 to 199.5.
+
+[1] Davis et al. 1994, J. Geophys. Res. 99, 8055.  [2] Cahalan et al. 1994, J. Atmos. Sci. 51, 2434.
+[3] Bennartz 2007, J. Geophys. Res. 112, D02201.  [4] Stephens 1978, J. Atmos. Sci. 35, 2123.
+[5] Meador and Weaver 1980, J. Atmos. Sci. 37, 630.  [6] Coakley and Chylek 1975, J. Atmos. Sci. 32, 409.
+[7] Bohren 1987, Am. J. Phys. 55, 524.  [8] Twomey and Bohren 1980, J. Atmos. Sci. 37, 2086.
+[9] Nakajima and King 1990, J. Atmos. Sci. 47, 1878.  [10] Marshak et al. 1995, J. Geophys. Res. 100, 26247.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Plane = NDArray[np.float64]
+
+PIXEL_M = 100.0
+FINE = 3  # sub-pixels per pixel side
+WATER_KG_M3 = 1000.0
+ADIABATIC_KG_M4 = 2.0e-6  # c_w: condensate gained per metre of lift, warm boundary-layer cloud [3]
+DROPLET_SPECTRUM = 0.8  # k: volume radius cubed over effective radius cubed, maritime [3]
+ASYMMETRY = 0.85
+LAMBDA_M = (0.66e-6, 2.13e-6)
+IMAGINARY_INDEX = (1.6e-8, 3.7e-4)  # of water at the two wavelengths
+LAYER_M = 500.0  # depth of the cloud layer
+SMALLEST_WAVENUMBER = 3.0  # waves per domain
+CLEAR_BELOW_COT = 0.5
+LARGEST_COT = 199.5
+DIFFUSE_SHARE = 0.12  # of the sunlight that a point in full shadow still gets from sky and neighbours
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What one scene is made of; drawn per scene by :func:`draw_sky`.
+
+    Angles in degrees, water path in kg m-2, droplet number in m-3, lengths in m.
+    """
+
+    cover: float
+    water_path: float
+    spread: float
+    droplets: float
+    scatter: float
+    base: float
+    sza: float
+    albedo: float
+    haze: float
+    noise: float
+
+
+@dataclass(frozen=True)
+class SyntheticScene:
+    """A scene as the file layout holds it: planes of (size, size), reflectance (2, size, size)."""
+
+    reflectance: NDArray[np.float64]
+    cot: Plane
+    cer: Plane
+    cover: Plane
+    sky: Sky
+
+
+def draw_sky(rng: np.random.Generator, *, sza: float = 60.0) -> Sky:
+    """The make-up of one scene: a field of broken cumulus under a sun at ``sza`` degrees from the zenith."""
+    return Sky(
+        cover=rng.uniform(0.30, 0.5),
+        water_path=rng.lognormal(np.log(0.20), 0.25),
+        spread=rng.uniform(1.2, 1.6),
+        droplets=rng.lognormal(np.log(2.2e8), 0.25),
+        scatter=rng.uniform(0.10, 0.16),
+        base=rng.uniform(500.0, 900.0),
+        sza=sza,
+        albedo=0.05,
+        haze=rng.uniform(0.004, 0.02),
+        noise=0.01,
+    )
+
+
+def make_scene(size: int, rng: np.random.Generator, sky: Sky) -> SyntheticScene:
+    """One scene of ``size`` x ``size`` pixels of 100 m, periodic at its edges as large-eddy domains are."""
+    fine = size * FINE
+    water = liquid_water(fine, rng, sky)
+    radius = effective_radius(water, fractal(fine, rng), sky)
+    cot = np.minimum(3.0 * water / (2.0 * WATER_KG_M3 * radius), LARGEST_COT)
+    light = sunlight(water, cot, sky)
+    haze = sky.haze * np.exp(0.5 * fractal(fine, rng))
+    planes = [band(cot, radius, light, haze, sky, index=index) for index in range(len(LAMBDA_M))]
+    reflectance = np.stack([measure(coarse(plane), rng, sky) for plane in planes])
+    return SyntheticScene(reflectance=reflectance, sky=sky, **truth(water, cot, radius))
+
+
+def truth(water: Plane, cot: Plane, radius: Plane) -> dict[str, Plane]:
+    """Pixel-scale truth from the fine planes; NaN where the pixel counts as clear."""
+    mean_cot = coarse(cot)
+    cloudy = mean_cot >= CLEAR_BELOW_COT
+    volume = coarse(water / radius)
+    cer = np.divide(coarse(water), volume, out=np.full_like(volume, np.nan), where=cloudy) * 1e6
+    return {"cot": np.where(cloudy, mean_cot, np.nan), "cer": cer, "cover": coarse((cot > 0.0).astype(float))}
+
+
+def fractal(size: int, rng: np.random.Generator) -> Plane:
+    """A Gaussian field of unit variance: two-dimensional power k^-8/3, k^-11/3 below the thickness of the layer."""
+    k = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]) * size
+    bend = max(size * PIXEL_M / FINE / LAYER_M, SMALLEST_WAVENUMBER)
+    # Nothing larger than a third of the domain: else one cloud would be the scene.
+    usable = np.maximum(k, SMALLEST_WAVENUMBER)
+    power = np.where(k >= SMALLEST_WAVENUMBER, usable ** (-8 / 3) / np.maximum(usable / bend, 1.0), 0.0)
+    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size))) * np.sqrt(power), s=(size, size))
+    return np.asarray(field / field.std())
+
+
+def liquid_water(size: int, rng: np.random.Generator, sky: Sky) -> Plane:
+    """Liquid water path in kg m-2: zero in 1 - ``sky.cover`` of the area, mean ``sky.water_path`` inside cloud."""
+    field = np.exp(sky.spread * fractal(size, rng))
+    excess = np.maximum(field - np.quantile(field, 1.0 - sky.cover), 0.0)
+    return np.asarray(excess * (sky.water_path / excess[excess > 0.0].mean()))
+
+
+def effective_radius(water: Plane, entrainment: Plane, sky: Sky) -> Plane:
+    """Cloud-top effective radius in m: adiabatic, with correlated lognormal scatter, kept within 4 to 25 um."""
+    top_water = np.sqrt(2.0 * ADIABATIC_KG_M4 * np.maximum(water, 1e-6))
+    adiabatic = np.cbrt(3.0 * top_water / (4.0 * np.pi * WATER_KG_M3 * DROPLET_SPECTRUM * sky.droplets))
+    return np.asarray(np.clip(adiabatic * np.exp(sky.scatter * entrainment), 4e-6, 25e-6))
+
+
+def sunlight(water: Plane, cot: Plane, sky: Sky) -> Plane:
+    """Sunlight on each column's top over that on a level, open one: slopes and shadows, sun in the west (column 0).
+
+    The beam that reaches a top is followed up-sun, where it climbs by cot(sza) per metre; in each column whose cloud it
+    crosses it loses that column's extinction, scaled by 1 - g^2 for the light that is only nudged forward.
+    """
+    step = PIXEL_M / FINE
+    height = np.sqrt(2.0 * water / ADIABATIC_KG_M4)
+    climb = 1.0 / np.tan(np.radians(sky.sza))
+    slope = (np.roll(height, -1, axis=1) - np.roll(height, 1, axis=1)) / (2.0 * step)
+    facing = np.clip(1.0 + slope / climb, 0.0, 2.2)
+    extinction = (1.0 - ASYMMETRY**2) * cot / np.maximum(height, step)
+    start = np.where(height > 0.0, height, -sky.base)
+    lost = np.zeros_like(height)
+    for columns in range(1, int((sky.base + height.max()) / (climb * step)) + 1):
+        ray = start + columns * step * climb
+        crossed = (ray > 0.0) & (ray < np.roll(height, columns, axis=1))
+        lost += np.where(crossed, np.roll(extinction, columns, axis=1) * step / np.sin(np.radians(sky.sza)), 0.0)
+    return np.asarray(DIFFUSE_SHARE + (1.0 - DIFFUSE_SHARE) * facing * np.exp(-lost))
+
+
+def band(cot: Plane, radius: Plane, light: Plane, haze: Plane, sky: Sky, *, index: int) -> Plane:
+    """Reflectance of one band at the fine scale, lit by ``light`` and smoothed sideways."""
+    absorption = 4.0 * np.pi * IMAGINARY_INDEX[index] / LAMBDA_M[index]
+    single = 1.0 - np.clip(0.85 * absorption * radius, 1e-6, 0.2)
+    cloud = two_stream(cot, single, np.cos(np.radians(sky.sza)), sky.albedo)
+    # Haze scatters far less at the longer wavelength (Angstrom exponent near 1.3).
+    veil = haze * (LAMBDA_M[0] / LAMBDA_M[index]) ** 1.3
+    return np.asarray(smooth(cloud * light, cot, mean_absorption=float(1.0 - single.mean())) + veil)
+
+
+def two_stream(tau: Plane, single: Plane, mu0: float, albedo: float) -> Plane:
+    """Albedo of a cloud layer over a Lambertian surface, beam at cosine ``mu0``.
+
+    Meador and Weaver 1980: equations 14 and 15 for the beam, the same equations' solution for diffuse light between
+    cloud and surface, quadrature coefficients. g3 stays positive for suns lower than 47 degrees from the zenith.
+    """
+    root = np.sqrt(3.0)
+    g1 = root * (2.0 - single * (1.0 + ASYMMETRY)) / 2.0
+    g2 = root * single * (1.0 - ASYMMETRY) / 2.0
+    g3 = (1.0 - root * ASYMMETRY * mu0) / 2.0
+    g4 = 1.0 - g3
+    k = np.sqrt(g1 * g1 - g2 * g2)
+    a1, a2 = g1 * g4 + g2 * g3, g1 * g3 + g2 * g4
+    up, down, beam = np.exp(k * tau), np.exp(-k * tau), np.exp(-tau / mu0)
+    bottom = (k + g1) * up + (k - g1) * down
+    scale = single / ((1.0 - (k * mu0) ** 2) * bottom)
+    rise = (1.0 - k * mu0) * (a2 + k * g3) * up - (1.0 + k * mu0) * (a2 - k * g3) * down
+    reflected = scale * (rise - 2.0 * k * (g3 - a2 * mu0) * beam)
+    fall = (1.0 + k * mu0) * (a1 + k * g4) - (1.0 - k * mu0) * (a1 - k * g4) * np.exp(-2.0 * k * tau)
+    passed = beam + scale * (2.0 * k * (g4 + a1 * mu0) - (fall * up * beam))
+    bounce = g2 * (up - down) / bottom
+    through = 2.0 * k / bottom
+    return np.asarray(reflected + np.clip(passed, 0.0, 1.0) * albedo * through / (1.0 - albedo * bounce))
+
+
+def smooth(plane: Plane, cot: Plane, *, mean_absorption: float) -> Plane:
+    """Radiative smoothing: exponential kernel of scale h / sqrt((1 - g) COT), h 500 m, COT the cloudy mean."""
+    thick = float(cot[cot > CLEAR_BELOW_COT].mean()) if (cot > CLEAR_BELOW_COT).any() else 1.0
+    scale = LAYER_M / np.sqrt((1.0 - ASYMMETRY) * thick) / (1.0 + 20.0 * mean_absorption)
+    size = len(plane)
+    distance = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size, 1.0 / size) * PIXEL_M / FINE] * 2))
+    kernel = np.exp(-distance / scale)
+    spread = np.fft.irfft2(np.fft.rfft2(plane) * np.fft.rfft2(kernel / kernel.sum()), s=plane.shape)
+    # Photons that come straight back from the top have not wandered.
+    return np.asarray(0.6 * plane + 0.4 * spread)
+
+
+def measure(plane: Plane, rng: np.random.Generator, sky: Sky) -> Plane:
+    """What the instrument makes of it: 2 % gain error, photon noise of 1 % at reflectance 1, never below zero."""
+    gain = 1.0 + 0.02 * rng.standard_normal()
+    noise = sky.noise * np.sqrt(np.maximum(plane, 0.01)) * rng.standard_normal(plane.shape)
+    return np.asarray(np.maximum(plane * gain + noise, 0.001))
+
+
+def coarse(plane: Plane) -> Plane:
+    """Means over FINE x FINE sub-pixels."""
+    size = len(plane) // FINE
+    return np.asarray(plane.reshape(size, FINE, size, FINE).mean(axis=(1, 3)))

@@ -1,0 +1,135 @@
+"""One machine or many behind one function: a Dask client, and a stream of results with a bound on what is under way.
+
+On one machine the workers are threads of this process, so nothing listens on any port. On many, a scheduler is
+already running (address ``tls://...`` or ``tcp://...``); keys and certificates come from Dask's own configuration
+(DASK_DISTRIBUTED__COMM__TLS__*).
+
+The job's modules are shipped to a cluster as a zip by ``Client.upload_file``: Dask installs it on the scheduler and on
+every worker, those that join or restart later too. Pickling by value would need no upload, but Dask applies it to the
+outermost object of a message only (distributed/protocol/pickle.py), not to what lies inside lists and records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, LocalCluster, as_completed
+
+JOIN_SECONDS = 60.0
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached, or lost the work. One line."""
+
+
+@dataclass(frozen=True)
+class Crew:
+    """A client with the number of its workers and of their threads at the start."""
+
+    client: Any
+    workers: int
+    threads: int
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        """A future of one call; never taken for an earlier call with the same arguments."""
+        return self.client.submit(function, *args, pure=False)
+
+    def stream(
+        self, function: Callable[..., Any], items: Sequence[Any], *shared: Any, window: int = 0
+    ) -> Iterator[tuple[int, Any]]:
+        """Results of ``function(item, *shared)`` as they come, with the item's number.
+
+        At most ``window`` calls (default: three per thread) are under way: results cannot pile up faster than they
+        are taken.
+        """
+        waiting = iter(enumerate(items))
+        numbers: dict[str, int] = {}
+        ready = as_completed()
+
+        def more(count: int) -> None:
+            for number, item in islice(waiting, count):
+                future = self.submit(function, item, *shared)
+                numbers[future.key] = number
+                ready.add(future)
+
+        more(window or 3 * self.threads)
+        for future in ready:
+            result = future.result()
+            yield numbers.pop(future.key), result
+            future.release()
+            more(1)
+
+
+@contextmanager
+def crew(scheduler: str) -> Iterator[Crew]:
+    """Workers to run tasks on: threads of this process, or those of the cluster at ``scheduler``.
+
+    :raises ClusterError: when nobody answers, or no worker joins within a minute.
+    """
+    if not scheduler:
+        with one_machine() as client:
+            yield Crew(client, 1, threads_here())
+        return
+    with many_machines(scheduler) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        yield Crew(client, len(workers), sum(worker["nthreads"] for worker in workers.values()))
+
+
+def threads_here() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_machine() -> Iterator[Any]:
+    """A client whose workers are threads of this process."""
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": threads_here(), "processes": False}
+    with LocalCluster(**options, dashboard_address=None) as cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def many_machines(scheduler: str) -> Iterator[Any]:
+    """A client of a running cluster, its workers provided with this job's modules."""
+    try:
+        client = Client(scheduler, timeout=JOIN_SECONDS / 2)
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
+        raise ClusterError(f"{scheduler}: no Dask scheduler answers there ({first_line(error)})") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=JOIN_SECONDS)
+        except TimeoutError as error:
+            raise ClusterError(f"{scheduler}: no worker joined within {JOIN_SECONDS:.0f} s") from error
+        ship(client)
+        yield client
+
+
+def ship(client: Any) -> None:
+    """Give scheduler and workers this package."""
+    with tempfile.TemporaryDirectory() as folder:
+        client.upload_file(str(packed(Path(__file__).parent, Path(folder))))
+
+
+def packed(package: Path, folder: Path) -> Path:
+    """A zip of a package's modules, named by their content: workers that keep an older one cannot mix the two up."""
+    sources = sorted(package.glob("*.py"))
+    content = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    path = folder / f"{package.name}-{content[:12]}.zip"
+    with zipfile.ZipFile(path, "w") as bundle:
+        for source in sources:
+            bundle.write(source, f"{package.name}/{source.name}")
+    return path
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line, or its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

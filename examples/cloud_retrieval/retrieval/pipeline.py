@@ -1,0 +1,282 @@
+"""The order of it all: read and sample, grow, predict, judge.
+
+Nothing but names goes out from here and nothing but counts, progress and predictions comes back; rows and
+trees travel between workers. Every intermediate result is a task that Dask can repeat, so a worker that dies costs
+time and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import as_completed
+
+from retrieval import forest, judge, products, scenes, tasks
+from retrieval.cluster import Crew, crew
+from retrieval.features import Footprint
+from retrieval.forest import Recipe, Target
+from retrieval.judge import Score
+from retrieval.scenes import Info, SceneError, Source
+from retrieval.tasks import Cut, Place
+
+Say = Callable[[str], None]
+
+# Enough groups to keep tens of cores busy, few enough to keep Dask's overhead (about 1 ms a task) out of sight.
+TREES_PER_TASK = 4
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for.
+
+    ``rows`` caps the training rows of all scenes together; 0 blocks: of 65,536 pixels; depth 0: no limit.
+    """
+
+    data: str
+    out: Path
+    held_out: str = ""
+    scheduler: str = ""
+    match: str = "*"
+    trees: int = 60
+    depth: int = 16
+    rows: int = 30_000
+    blocks: int = 0
+    seed: int = 1
+    neighbourhood: int = 3
+    fold: int = 0
+    buffer: int = 0
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to grow the forests."""
+        return Recipe(trees=self.trees, depth=self.depth, seed=self.seed)
+
+    @property
+    def cut(self) -> Cut:
+        """How training scenes are cut: inside, unless others are held out."""
+        footprint = Footprint(self.neighbourhood)
+        fold = -1 if self.held_out else self.fold
+        return Cut(footprint, self.blocks, fold, max(self.buffer, 2 * footprint.halo))
+
+
+@dataclass
+class Clock:
+    """Seconds per stage, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, still on the workers, and what is known of it here."""
+
+    future: Any
+    digest: str
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Training samples, still on the workers, and what is known of them here."""
+
+    futures: list[Any]
+    infos: list[Info]
+    rows: int
+    cloudy_rows: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a run found out; seconds and team aside, the same on one machine and on many."""
+
+    options: Options
+    trained: Trained
+    sampled: Sampled
+    judged: list[Info]
+    score: Score
+    per_scene: dict[str, Score]
+    prediction_digest: str
+    seconds: dict[str, float]
+    team: Crew
+
+    @property
+    def data(self) -> str:
+        """synthetic, real or mixed, over training and judged scenes."""
+        return products.kind([*self.sampled.infos, *self.judged])
+
+
+def run(options: Options, say: Say) -> Outcome:
+    """Train and judge; leaves predictions.h5 in the output folder.
+
+    :param say: takes progress, one line at a time.
+    :raises SceneError: on input that cannot be used.
+    :raises ClusterError: when the cluster cannot be reached.
+    """
+    clock = Clock()
+    with ExitStack() as stack:
+        with clock.stage("find"):
+            training = scenes.find(options.data, match=options.match)
+            held_out = scenes.find(options.held_out, match=options.match) if options.held_out else None
+        options.out.mkdir(parents=True, exist_ok=True)
+        with clock.stage("connect"):
+            team = stack.enter_context(crew(options.scheduler))
+        scenes_here = plural(len(training.names), "scene")
+        say(f"{scenes_here} to train on, {plural(team.workers, 'worker')}, {plural(team.threads, 'thread')}")
+        return work(Job(options, team, training, held_out, clock, say))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the stages share."""
+
+    options: Options
+    team: Crew
+    training: Source
+    held_out: Source | None
+    clock: Clock
+    say: Say
+
+
+def work(job: Job) -> Outcome:
+    """The stages that need workers, one after the other."""
+    with job.clock.stage("read"):
+        sampled, judged = read(job)
+    with job.clock.stage("train"):
+        trained = train(job, sampled)
+    path = job.options.out / "predictions.h5"
+    with job.clock.stage("predict"):
+        predict(job, sampled, judged, trained, path)
+    with job.clock.stage("judge"):
+        score, each = judge.judge(path)
+        digest = products.digest(path)
+    return Outcome(job.options, trained, sampled, judged, score, each, digest, job.clock.seconds, job.team)
+
+
+def places(source: Source) -> list[Place]:
+    """The scenes of a source, numbered."""
+    return [Place(source.root, name, turn) for turn, name in enumerate(source.names)]
+
+
+def read(job: Job) -> tuple[Sampled, list[Info]]:
+    """Check all scenes and sample those to train on; also the scenes to judge."""
+    options, team = job.options, job.team
+    looks = [team.submit(tasks.look, place, options.cut) for place in places(job.held_out)] if job.held_out else []
+    training = places(job.training)
+    futures = [
+        team.submit(tasks.sample, place, options.cut, options.seed, quota)
+        for place, quota in zip(training, quotas(options.rows, len(training)), strict=True)
+    ]
+    briefs = [team.submit(tasks.info_of, future) for future in futures]
+    numbers = {future.key: place for future, place in zip(briefs, training, strict=True)}
+    for count, future in enumerate(as_completed(briefs), 1):
+        if future.status == "finished":
+            info, rows, cloudy = future.result()
+            job.say(
+                f"scene {count}/{len(training)}  {numbers[future.key].name}  {info.rows} x {info.columns}"
+                f"  rows {rows:,} ({cloudy:,} cloudy)"
+            )
+    infos, rows, cloudy = zip(*collected([*looks, *briefs])[len(looks) :], strict=True)
+    sampled = Sampled(futures, list(infos), sum(rows), sum(cloudy))
+    enough(sampled, job)
+    return sampled, collected(looks) if job.held_out else sampled.infos
+
+
+def quotas(rows: int, count: int) -> list[int]:
+    """Shares of ``rows`` for ``count`` scenes, the first ones one more where it does not divide."""
+    return [rows // count + (turn < rows % count) for turn in range(count)]
+
+
+def collected(futures: Sequence[Any]) -> list[Any]:
+    """Results of all futures.
+
+    :raises SceneError: with one line per scene that cannot be used.
+    """
+    errors = [error for error in (future.exception() for future in futures) if error is not None]
+    for error in errors:
+        if not isinstance(error, SceneError):
+            raise error
+    if errors:
+        raise SceneError("\n".join(dict.fromkeys(str(error) for error in errors)))
+    return [future.result() for future in futures]
+
+
+def enough(sampled: Sampled, job: Job) -> None:
+    """Raise SceneError when there is nothing to tell apart."""
+    if not 0 < sampled.cloudy_rows < sampled.rows:
+        what = "cloudy" if sampled.cloudy_rows else "clear"
+        raise SceneError(f"{job.options.data}: all {sampled.rows:,} training pixels are {what}; both kinds are needed")
+
+
+def train(job: Job, sampled: Sampled) -> Trained:
+    """Grow both forests in groups of trees and merge them in the order of their seeds."""
+    team, recipe = job.team, job.options.recipe
+    table = team.submit(tasks.assemble, sampled.futures)
+    groups: dict[Target, list[Any]] = {
+        target: [team.submit(tasks.grow, table, target, recipe, seeds) for seeds in grouped(recipe.seeds(target))]
+        for target in forest.TARGETS
+    }
+    follow([future for target in forest.TARGETS for future in groups[target]], job)
+    model = team.submit(tasks.merge, groups["mask"], groups["micro"], team.submit(tasks.scale_of, table))
+    digest, nodes = team.submit(tasks.describe, model).result()
+    return Trained(model, digest, nodes)
+
+
+def grouped(seeds: Sequence[int]) -> list[Sequence[int]]:
+    """Seeds, a few to each task."""
+    return [seeds[first : first + TREES_PER_TASK] for first in range(0, len(seeds), TREES_PER_TASK)]
+
+
+def follow(groups: Sequence[Any], job: Job) -> None:
+    """Tell how many trees are grown, ten times in all."""
+    total, told = 2 * job.options.trees, 0
+    for count, future in enumerate(as_completed(groups), 1):
+        future.result()
+        done = total * count // len(groups)
+        if (done - told) * 10 >= total or count == len(groups):
+            job.say(f"trees {done}/{total}")
+            told = done
+
+
+def predict(job: Job, sampled: Sampled, judged: list[Info], trained: Trained, path: Path) -> None:
+    """Predict every judged scene in blocks of rows and write the blocks as they come."""
+    source = job.held_out or job.training
+    items = list(portions(source, judged, job.options.blocks))
+    left = {info.name: info.pixels for info in judged}
+    data = products.kind([*sampled.infos, *judged])
+    with products.writing(path, judged, data=data, model=trained.digest) as writer:
+        for _, blocks in job.team.stream(tasks.predict, items, job.options.cut, trained.future):
+            for block in blocks:
+                writer.put(block)
+                left[block.name] -= block.planes["cloud_mask_probability"].size
+                if not left[block.name]:
+                    done = sum(not pixels for pixels in left.values())
+                    job.say(f"predicted {done}/{len(judged)}  {block.name}")
+
+
+def portions(source: Source, infos: Sequence[Info], blocks: int) -> Iterator[tuple[Place, list[tuple[int, int]]]]:
+    """Work for prediction tasks: one range of rows each; a staged scene goes to one task, so that it is staged once."""
+    for place, info in zip(places(source), infos, strict=True):
+        ranges = scenes.spans((info.rows, info.columns), blocks)
+        if source.remote:
+            yield place, ranges
+        else:
+            yield from ((place, [span]) for span in ranges)
+
+
+def plural(count: int, what: str) -> str:
+    """``1 scene``, ``2 scenes``."""
+    return f"{count} {what}{'s' if count != 1 else ''}"

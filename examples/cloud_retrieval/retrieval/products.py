@@ -1,0 +1,118 @@
+"""predictions.h5: one group per scene, written block by block as blocks arrive, in any order.
+
+    /<scene>/cloud_mask_probability            1     cloud if 0.5 or more
+    /<scene>/cloud_optical_thickness           1     given that there is cloud
+    /<scene>/cloud_effective_radius            um    given that there is cloud
+    /<scene>/truth_cloud_optical_thickness     1     where the scene knows it; NaN where clear
+    /<scene>/truth_cloud_effective_radius      um
+    /<scene>/role                              0 trained on, 1 left out as buffer, 2 judged; absent: all judged
+
+The last two outputs hold a value in every pixel; where the probability is below 0.5 they answer "what if".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from retrieval.scenes import Info, spans
+from retrieval.tasks import Block
+
+UNITS = {
+    "cloud_mask_probability": "1",
+    "cloud_optical_thickness": "1",
+    "cloud_effective_radius": "um",
+    "truth_cloud_optical_thickness": "1",
+    "truth_cloud_effective_radius": "um",
+    "role": "1",
+}
+NAMES = {
+    "cloud_mask_probability": "probability that the pixel is cloudy; cloud if 0.5 or more",
+    "cloud_optical_thickness": "cloud optical thickness at 0.66 um, given that there is cloud",
+    "cloud_effective_radius": "cloud droplet effective radius, given that there is cloud",
+    "truth_cloud_optical_thickness": "cloud optical thickness as the scene has it; NaN where clear",
+    "truth_cloud_effective_radius": "cloud droplet effective radius as the scene has it; NaN where clear",
+    "role": "0: trained on, 1: left out between training and judged pixels, 2: judged",
+}
+
+
+def kind(infos: Iterable[Info]) -> str:
+    """``synthetic``, ``real`` (not marked synthetic) or ``mixed``."""
+    found = {info.synthetic for info in infos}
+    return "mixed" if len(found) > 1 else "synthetic" if True in found else "real"
+
+
+class Writer:
+    """Writes predictions; use :func:`writing`."""
+
+    def __init__(self, file: Any, infos: Iterable[Info]) -> None:
+        self.file = file
+        for info in infos:
+            group = file.create_group(info.name)
+            group.attrs["synthetic"] = info.synthetic
+            group.attrs["shape"] = (info.rows, info.columns)
+
+    def put(self, block: Block) -> None:
+        """Store one block of rows."""
+        group = self.file[block.name]
+        for name, plane in block.planes.items():
+            if name not in group:
+                self.create(group, name, plane.dtype)
+            group[name][block.first : block.first + len(plane)] = plane
+
+    def create(self, group: Any, name: str, dtype: Any) -> None:
+        """An empty plane of a scene's size."""
+        shape = tuple(int(size) for size in group.attrs["shape"])
+        dataset = group.create_dataset(name, shape, dtype=dtype, chunks=True, compression="gzip", compression_opts=1)
+        dataset.attrs["units"] = UNITS[name]
+        dataset.attrs["long_name"] = NAMES[name]
+
+
+@contextmanager
+def writing(path: Path, infos: list[Info], *, data: str, model: str) -> Iterator[Writer]:
+    """A writer to ``path``; the file takes its name only when it is complete.
+
+    :param data: synthetic, real or mixed: everything the result rests on, training scenes included.
+    :param model: hash of the model.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with h5py.File(part, "w") as file:
+        file.attrs["title"] = "cloud properties retrieved from reflectances at 0.66 and 2.13 um"
+        file.attrs["synthetic"] = data != "real"
+        file.attrs["data_kind"] = data
+        file.attrs["model_sha256"] = model
+        yield Writer(file, infos)
+    part.replace(path)
+
+
+def scenes(path: Path) -> Iterator[tuple[str, Any]]:
+    """Name and open group of each scene, sorted."""
+    with h5py.File(path, "r") as file:
+        found: list[str] = []
+        file.visititems(lambda name, item: found.append(name) if "shape" in item.attrs else None)
+        for name in sorted(found):
+            yield name, file[name]
+
+
+def rows(group: Any) -> Iterator[dict[str, Any]]:
+    """A scene's planes, a few rows at a time."""
+    shape = tuple(int(size) for size in group.attrs["shape"])
+    for first, last in spans((shape[0], shape[1]), 0):
+        yield {name: dataset[first:last] for name, dataset in group.items()}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over names and predicted values of all scenes, sorted; truth and roles are no predictions."""
+    total = hashlib.sha256()
+    for name, group in scenes(path):
+        total.update(name.encode())
+        for part in rows(group):
+            for plane in ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius"):
+                total.update(np.ascontiguousarray(part[plane], dtype="<f4").tobytes())
+    return total.hexdigest()

@@ -1,0 +1,256 @@
+"""Scenes: where they lie, what a file must hold, and reading it in blocks of rows.
+
+A scene is an HDF5 file with ``Reflectance`` (2, rows, columns) at 0.66 and 2.13 um, ``Cloud_optical_thickness`` and
+``CER`` (rows, columns; NaN where clear; um), and the scalars ``SZA``, ``VZA`` (degrees) and ``Surface_albedo``. Names
+may carry the resolution, as in ``Cloud_optical_thickness_(100m resolution)``; of several the finest counts.
+A root attribute ``synthetic`` marks a scene that was made up.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import staging
+
+Plane = NDArray[np.float64]
+
+STEMS = {
+    "reflectance": "Reflectance",
+    "cot": "Cloud_optical_thickness",
+    "cer": "CER",
+    "sza": "SZA",
+    "vza": "VZA",
+    "albedo": "Surface_albedo",
+}
+TRUTH = ("cot", "cer")
+SCALARS = ("sza", "vza", "albedo")
+SUFFIXES = (".h5", ".hdf5", ".he5")
+ROOT_VARIABLE = "CLOUD_RETRIEVAL_ROOT"
+# Reflectance is a fraction; 3-D effects carry it above 1 (1.94 in the large-eddy scenes). Beyond this it is
+# a percentage, a scaled integer or a fill value.
+PLAUSIBLE = (-0.2, 5.0)
+
+
+class SceneError(ValueError):
+    """Input that cannot be used. The text is one line: which file, and what about it."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Scenes of one folder or s3 prefix: ``root`` as it was typed, ``names`` relative to it, sorted."""
+
+    root: str
+    names: tuple[str, ...]
+
+    @property
+    def remote(self) -> bool:
+        """Whether scenes must be staged before they can be read."""
+        return staging.is_remote(self.root)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a look at a whole scene found out; ``cloudy`` counts pixels, -1 where there is no truth."""
+
+    name: str
+    rows: int
+    columns: int
+    cloudy: int
+    synthetic: bool
+    truth: tuple[str, ...]
+    geometry: tuple[float, float, float]
+
+    @property
+    def pixels(self) -> int:
+        """Pixels in the scene."""
+        return self.rows * self.columns
+
+
+def find(where: str, *, match: str = "*") -> Source:
+    """The scenes at ``where``: a folder (searched in depth), one file, or ``s3://bucket/prefix``.
+
+    :param match: shell pattern that a file's name must fit.
+    :raises SceneError: when there is nothing there, or no scene in it.
+    """
+    if staging.is_remote(where):
+        with staging.told(where, SceneError):
+            names = staging.listing(where)
+        return Source(where, chosen(names, match, where))
+    path = resolve(where, "")
+    if path.is_file():
+        return Source(str(Path(where).parent), (path.name,))
+    if not path.is_dir():
+        raise SceneError(f"{where}: no such folder or file; synthesize.py makes scenes to try the job on")
+    found = [str(entry.relative_to(path).as_posix()) for entry in path.rglob("*") if entry.is_file()]
+    return Source(where, chosen(found, match, where))
+
+
+def chosen(names: list[str], match: str, where: str) -> tuple[str, ...]:
+    """Those of ``names`` that are scene files by suffix and pattern, sorted; hidden ones left out."""
+    kept = [name for name in names if is_scene_name(name) and fnmatch(name.rsplit("/", 1)[-1], match)]
+    if not kept:
+        raise SceneError(f"{where}: no scene in it ({', '.join(SUFFIXES)} files that fit {match!r})")
+    return tuple(sorted(kept))
+
+
+def is_scene_name(name: str) -> bool:
+    """Whether a relative path looks like a scene file."""
+    return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in name.split("/"))
+
+
+def resolve(root: str, name: str) -> Path:
+    """The path of a scene on *this* machine.
+
+    A relative root starts at the folder named by CLOUD_RETRIEVAL_ROOT, or at the working directory: on many hosts the
+    same data may lie at different absolute paths.
+    """
+    return Path(os.environ.get(ROOT_VARIABLE, "")) / root / name
+
+
+@contextmanager
+def local_copy(root: str, name: str) -> Iterator[Path]:
+    """The scene as a file of this machine; a remote one is staged whole to scratch and removed afterwards.
+
+    Whole, because HDF5 reads in many small pieces, each of which would be a request of its own.
+    """
+    if not staging.is_remote(root):
+        yield resolve(root, name)
+        return
+    with staging.told(f"{root.rstrip('/')}/{name}", SceneError), staging.staged(root, name) as path:
+        yield path
+
+
+@dataclass(frozen=True)
+class Scene:
+    """An open scene; rows are read on demand."""
+
+    label: str
+    datasets: Mapping[str, Any]
+    shape: tuple[int, int]
+    synthetic: bool
+
+    @property
+    def truth(self) -> tuple[str, ...]:
+        """Which of cot and cer the file knows."""
+        return tuple(part for part in TRUTH if part in self.datasets)
+
+    def reflectance(self, first: int, last: int, *, halo: int) -> Plane:
+        """Reflectances of rows ``first`` to ``last`` with ``halo`` rows more on each side, mirrored at the edge."""
+        rows = mirrored(np.arange(first - halo, last + halo), self.shape[0])
+        low, high = int(rows.min()), int(rows.max()) + 1
+        return np.asarray(self.datasets["reflectance"][:, low:high, :], dtype=np.float64)[:, rows - low]
+
+    def known(self, part: str, first: int, last: int) -> Plane:
+        """Truth of rows ``first`` to ``last``: COT (1) or CER (um); NaN where clear or unknown."""
+        if part not in self.datasets:
+            return np.full((last - first, self.shape[1]), np.nan)
+        values = np.asarray(self.datasets[part][first:last], dtype=np.float64)
+        return np.where(np.isfinite(values) & (values > 0.0), values, np.nan)
+
+    def geometry(self) -> tuple[float, float, float]:
+        """Solar and viewing zenith angle (degrees) and surface albedo."""
+        sza, vza, albedo = (float(np.asarray(self.datasets[part]).ravel()[0]) for part in SCALARS)
+        return sza, vza, albedo
+
+
+def mirrored(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+    """Indices folded back into 0 .. size - 1 by reflection about the first and last element."""
+    folded = np.abs(index) % (2 * size - 2)
+    return np.asarray(np.minimum(folded, 2 * size - 2 - folded))
+
+
+@contextmanager
+def opened(path: Path, *, label: str, needs: tuple[str, ...] = TRUTH) -> Iterator[Scene]:
+    """Open a scene and check names, shapes and types (values are checked by :func:`look`).
+
+    :param label: how errors name the file.
+    :param needs: truth that must be there.
+    :raises SceneError: when the file is missing, unreadable, or not laid out as a scene.
+    """
+    if not path.is_file():
+        raise SceneError(f"{label}: no such file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise SceneError(f"{label}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+    with file:
+        datasets = {part: named(file, stem) for part, stem in STEMS.items()}
+        check_layout(label, datasets, needs)
+        kept = {part: found for part, found in datasets.items() if found is not None}
+        shape = kept["reflectance"].shape
+        yield Scene(label, kept, (shape[1], shape[2]), bool(file.attrs.get("synthetic", False)))
+
+
+def named(file: Any, stem: str) -> Any:
+    """The dataset called ``stem``, with or without a resolution in metres behind it; the finest, or None."""
+    pattern = re.compile(rf"{stem}(?:[ _]*\(?(\d+(?:\.\d+)?) ?(k?)m(?:[ _]resolution)?\)?)?", re.IGNORECASE)
+    found = []
+    for name in file:
+        fit = pattern.fullmatch(name)
+        if fit and isinstance(file[name], h5py.Dataset):
+            found.append((float(fit[1] or 0) * (1000.0 if fit[2] else 1.0), name))
+    return file[min(found)[1]] if found else None
+
+
+def check_layout(label: str, datasets: Mapping[str, Any], needs: tuple[str, ...]) -> None:
+    """Raise SceneError on the first missing dataset, wrong shape or wrong type."""
+    for part, stem in STEMS.items():
+        if datasets[part] is None and (part not in TRUTH or part in needs):
+            raise SceneError(f"{label}: no dataset {stem} (--match 'LES_*' leaves other files out)")
+        if datasets[part] is not None and datasets[part].dtype.kind not in "fiu":
+            raise SceneError(f"{label}: {stem} holds {datasets[part].dtype}, not numbers")
+    shape = datasets["reflectance"].shape
+    if len(shape) != 3 or shape[0] != 2 or min(shape) < 2:
+        raise SceneError(f"{label}: Reflectance has shape {shape}, not (2, rows, columns)")
+    for part in TRUTH:
+        if datasets[part] is not None and datasets[part].shape != shape[1:]:
+            raise SceneError(f"{label}: {STEMS[part]} has shape {datasets[part].shape}, Reflectance {shape}")
+    for part in SCALARS:
+        if datasets[part].size != 1 or not np.isfinite(np.asarray(datasets[part], dtype=float)).all():
+            raise SceneError(f"{label}: {STEMS[part]} is not one finite number")
+
+
+def look(scene: Scene, name: str, *, blocks: int) -> Info:
+    """Read a whole scene once, block by block, and check every value.
+
+    :raises SceneError: on reflectances that are not finite or no fractions.
+    """
+    cloudy = 0
+    for first, last in spans(scene.shape, blocks):
+        check_values(scene, first, last)
+        cloudy += int(np.isfinite(scene.known("cot", first, last)).sum())
+    count = cloudy if "cot" in scene.truth else -1
+    return Info(name, *scene.shape, count, scene.synthetic, scene.truth, scene.geometry())
+
+
+def check_values(scene: Scene, first: int, last: int) -> None:
+    """Raise SceneError when rows hold a reflectance that cannot be one."""
+    values = scene.reflectance(first, last, halo=0)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        band, row, column = (int(index[0]) for index in np.nonzero(bad))
+        where = f"first at band {band}, row {row + first}, column {column}"
+        raise SceneError(f"{scene.label}: Reflectance is not finite in {int(bad.sum())} places, {where}")
+    low, high = float(values.min()), float(values.max())
+    if low < PLAUSIBLE[0] or high > PLAUSIBLE[1]:
+        raise SceneError(f"{scene.label}: Reflectance runs from {low:g} to {high:g}, not from 0 to about 2")
+
+
+def spans(shape: tuple[int, int], blocks: int) -> list[tuple[int, int]]:
+    """Row ranges that cut a scene into ``blocks`` parts; 0: parts of about 65,536 pixels."""
+    rows, columns = shape
+    count = min(blocks or -(-rows * columns // 65_536), rows)
+    edges = [rows * part // count for part in range(count + 1)]
+    return list(pairwise(edges))

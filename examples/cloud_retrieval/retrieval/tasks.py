@@ -1,0 +1,217 @@
+"""What runs on the workers. Each function depends on its arguments alone, so Dask may run it again elsewhere.
+
+Scenes travel as names: a worker reads its own copy. What comes back is the sampled training rows (to other workers),
+finished trees (likewise) and predictions (to the client).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval import features, forest, scenes, split
+from retrieval.features import Footprint
+from retrieval.forest import Model, Recipe, Table, Target
+from retrieval.scenes import Info, Scene, SceneError
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How scenes are cut: footprint, blocks of rows, and, if pixels inside scenes are judged, fold and buffer.
+
+    ``fold`` below zero: no pixel is kept back.
+    """
+
+    footprint: Footprint
+    blocks: int
+    fold: int
+    buffer: int
+
+    def roles(self, scene: Scene, first: int, last: int, turn: int) -> NDArray[np.uint8]:
+        """The role of each pixel of some rows; ``turn`` moves the judged tiles on from scene to scene."""
+        if self.fold < 0:
+            return np.full((last - first, scene.shape[1]), split.TRAIN, dtype=np.uint8)
+        return split.roles(scene.shape, first, last, fold=self.fold + turn, buffer=self.buffer)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which scene: the root as typed, the name below it, and its number in the order of all."""
+
+    root: str
+    name: str
+    turn: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Training rows of one scene, with what was seen of the scene on the way."""
+
+    info: Info
+    features: NDArray[np.float32]
+    cot: NDArray[np.float64]
+    cer: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Predictions for some rows of a scene, truth and role beside them; planes of (rows, columns)."""
+
+    name: str
+    first: int
+    planes: dict[str, NDArray[Any]]
+
+
+@contextmanager
+def reading(place: Place, needs: tuple[str, ...] = ()) -> Iterator[Scene]:
+    """The scene, open; errors name this host when there are several."""
+    with scenes.local_copy(place.root, place.name) as path:
+        remote = path != scenes.resolve(place.root, place.name)
+        label = f"{place.root.rstrip('/')}/{place.name}" if remote else str(path)
+        with scenes.opened(path, label=f"{host()}{label}", needs=needs) as scene:
+            yield scene
+
+
+def host() -> str:
+    """``name (address): `` of the worker that runs this; empty in a run on one machine."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return ""
+    if worker.address.startswith("inproc://"):
+        return ""
+    address = worker.address.rpartition(":")[0].rpartition("/")[2]
+    named = isinstance(worker.name, str) and "://" not in worker.name
+    return f"{worker.name} ({address}): " if named else f"{address}: "
+
+
+def look(place: Place, cut: Cut) -> Info:
+    """Check a scene that will only be judged; it may lack truth."""
+    with reading(place) as scene:
+        fits(scene, cut)
+        return scenes.look(scene, place.name, blocks=cut.blocks)
+
+
+def fits(scene: Scene, cut: Cut) -> None:
+    """Raise SceneError when a scene is too small to be mirrored at its edges."""
+    if min(scene.shape) <= cut.footprint.halo:
+        raise SceneError(f"{scene.label}: {scene.shape[0]} x {scene.shape[1]} pixels are too few here")
+
+
+def sample(place: Place, cut: Cut, seed: int, quota: int) -> Sample:
+    """Check a scene and draw at most ``quota`` training pixels from it.
+
+    Memory holds one block's features and the rows drawn so far, whatever the size of the scene.
+    """
+    with reading(place, scenes.TRUTH) as scene:
+        fits(scene, cut)
+        info = scenes.look(scene, place.name, blocks=cut.blocks)
+        drawn = draw(scene, place, cut, seed, quota)
+        if not len(drawn):
+            raise SceneError(f"{scene.label}: no pixel is left to train on between judged tiles; hold scenes out")
+        return Sample(info, *collect(scene, cut, drawn))
+
+
+def draw(scene: Scene, place: Place, cut: Cut, seed: int, quota: int) -> NDArray[np.int64]:
+    """Flat indices of the pixels drawn, sorted.
+
+    Every pixel of the scene gets a random number, in order; the ``quota`` training pixels with the smallest
+    ones are drawn. So the choice does not depend on how the scene is cut into blocks.
+    """
+    rng = np.random.default_rng(scene_seed(seed, place.name))
+    keys, indices = np.empty(0), np.empty(0, dtype=np.int64)
+    for first, last in scenes.spans(scene.shape, cut.blocks):
+        numbers = rng.random((last - first) * scene.shape[1])
+        mine = np.flatnonzero(cut.roles(scene, first, last, place.turn).ravel() == split.TRAIN)
+        keys = np.concatenate([keys, numbers[mine]])
+        indices = np.concatenate([indices, mine + first * scene.shape[1]])
+        if len(keys) > quota:
+            kept = np.argpartition(keys, quota)[:quota]
+            keys, indices = keys[kept], indices[kept]
+    return np.sort(indices)
+
+
+def scene_seed(seed: int, name: str) -> int:
+    """A scene's own seed: by name, so that another scene more or less changes nothing for this one."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")
+
+
+def collect(scene: Scene, cut: Cut, drawn: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Features, COT and CER of the pixels drawn, computed block by block."""
+    parts = []
+    for first, last in scenes.spans(scene.shape, cut.blocks):
+        start = first * scene.shape[1]
+        low, high = np.searchsorted(drawn, [start, last * scene.shape[1]])
+        here = drawn[low:high] - start
+        truth = [scene.known(part, first, last).ravel()[here] for part in scenes.TRUTH]
+        parts.append((block_features(scene, cut, first, last)[here], *truth))
+    whole = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return whole[0], whole[1], whole[2]
+
+
+def block_features(scene: Scene, cut: Cut, first: int, last: int) -> NDArray[np.float32]:
+    """Features of some rows of a scene."""
+    bands = scene.reflectance(first, last, halo=cut.footprint.halo)
+    return features.compute(bands, scene.geometry(), cut.footprint)
+
+
+def info_of(drawn: Sample) -> tuple[Info, int, int]:
+    """The small part of a sample, for the client: what was seen, rows drawn, cloudy rows among them."""
+    return drawn.info, len(drawn.cot), int(np.isfinite(drawn.cot).sum())
+
+
+def assemble(samples: Sequence[Sample]) -> Table:
+    """One training table from all scenes' rows, in the order of the scenes."""
+    columns = [np.concatenate([getattr(part, name) for part in samples]) for name in ("features", "cot", "cer")]
+    return forest.tabulate(*columns)
+
+
+def grow(table: Table, target: Target, recipe: Recipe, seeds: Sequence[int]) -> list[Any]:
+    """Trees of one forest; see forest.grow."""
+    return forest.grow(table, target, recipe, seeds)
+
+
+def merge(mask: Sequence[list[Any]], micro: Sequence[list[Any]], scale: tuple[float, float]) -> Model:
+    """The model, from groups of trees in the order of their seeds."""
+    whole = [forest.merge([one for group in groups for one in group]) for groups in (mask, micro)]
+    return Model(whole[0], whole[1], scale)
+
+
+def scale_of(table: Table) -> tuple[float, float]:
+    """The scale of the micro targets."""
+    return table.scale
+
+
+def describe(model: Model) -> tuple[str, int]:
+    """Hash and number of nodes of a model."""
+    return forest.digest(model), forest.nodes(model)
+
+
+def predict(work: tuple[Place, Sequence[tuple[int, int]]], cut: Cut, model: Model) -> list[Block]:
+    """Predictions for ranges of rows of one scene, one range in memory at a time."""
+    place, ranges = work
+    with reading(place) as scene:
+        return [block(scene, place, cut, model, span) for span in ranges]
+
+
+def block(scene: Scene, place: Place, cut: Cut, model: Model, span: tuple[int, int]) -> Block:
+    """Predictions, truth and roles of one range of rows."""
+    first, last = span
+    shape = (last - first, scene.shape[1])
+    names = ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius")
+    found = forest.predict(model, block_features(scene, cut, first, last))
+    planes: dict[str, NDArray[Any]] = {name: values.reshape(shape) for name, values in zip(names, found, strict=True)}
+    for part, name in zip(scenes.TRUTH, names[1:], strict=True):
+        if part in scene.truth:
+            planes[f"truth_{name}"] = scene.known(part, first, last).astype(np.float32)
+    if cut.fold >= 0:
+        planes["role"] = cut.roles(scene, first, last, place.turn)
+    return Block(place.name, first, planes)

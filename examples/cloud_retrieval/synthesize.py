@@ -1,0 +1,69 @@
+"""Synthetic scenes to try the job on, in the layout of the real ones.
+
+    python synthesize.py --scenes 6 --size 144 --seed 1 --out data
+
+The physics, with sources, stands in retrieval/clouds.py. Every file says that it is synthetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+from retrieval.clouds import SyntheticScene, draw_sky, make_scene
+
+
+def write(path: Path, scene: SyntheticScene) -> None:
+    """One scene as an HDF5 file with the names, shapes and types of the large-eddy series."""
+    planes = {
+        "Reflectance_100m_resolution": (scene.reflectance, "1"),
+        "Cloud_optical_thickness_(100m resolution)": (scene.cot, "1"),
+        "CER_(100m resolution)": (scene.cer, "um"),
+        "Native_Cloud_fraction_(100m)": (scene.cover, "1"),
+        "SZA": (np.array([scene.sky.sza]), "degree"),
+        "VZA": (np.array([0]), "degree"),
+        "Surface_albedo": (np.float64(scene.sky.albedo), "1"),
+    }
+    with h5py.File(path, "w") as file:
+        file.attrs["synthetic"] = True
+        file.attrs["comment"] = "made by synthesize.py; no measurement, no radiative transfer in three dimensions"
+        for name, (values, units) in planes.items():
+            dataset = file.create_dataset(name, data=values)
+            dataset.attrs["units"] = units
+            dataset.attrs["long_name"] = name
+
+
+def synthesize(out: Path, *, scenes: int, size: int, seed: int, sza: float = 60.0) -> list[Path]:
+    """Write scenes to a folder; scene n of a seed is the same whatever the number of scenes."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"synthetic_{number:05d}.hdf5" for number in range(1, scenes + 1)]
+    for number, path in enumerate(paths):
+        rng = np.random.default_rng([seed, number])
+        write(path, make_scene(size, rng, draw_sky(rng, sza=sza)))
+    return paths
+
+
+def main(words: list[str] | None = None) -> int:
+    """Make scenes; the exit code."""
+    parser = argparse.ArgumentParser(prog="synthesize.py", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the scenes; made if need be")
+    parser.add_argument("--scenes", type=int, default=6, metavar="N", help="how many (default: 6)")
+    parser.add_argument(
+        "--size", type=int, default=144, metavar="N", help="pixels of 100 m along each side (default: 144)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
+    parser.add_argument("--sza", type=float, default=60.0, metavar="DEGREES", help="solar zenith angle (default: 60)")
+    chosen = parser.parse_args(words)
+    if chosen.scenes < 1 or chosen.size < 16 or chosen.seed < 0 or not 48.0 <= chosen.sza <= 75.0:
+        print("synthesize.py: --scenes from 1, --size from 16, --seed from 0, --sza from 48 to 75", file=sys.stderr)
+        return 2
+    made = synthesize(chosen.out, scenes=chosen.scenes, size=chosen.size, seed=chosen.seed, sza=chosen.sza)
+    print(f"{len(made)} synthetic scenes of {chosen.size} x {chosen.size} pixels in {chosen.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
