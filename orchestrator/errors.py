@@ -7,7 +7,7 @@
     ├── LeftRunning             exit 4   something is, or may be, still running: it is listed
     ├── JobFailed               exit 1   the job itself ended badly
     └── HostError               exit 1   one host failed
-        ├── ConnectError        exit 1   no SSH session: refused, dropped, no-route, silent, auth, host-key
+        ├── ConnectError        exit 1   no SSH session: refused, dropped, no-route, silent, auth, host-key, key-file
         └── HostsFailed         exit 1   some of many hosts failed; every outcome is inside
 
 An error's text is one clear line (what, where, the provider's code) followed, where there is one, by an
@@ -128,7 +128,7 @@ class ConnectError(HostError):
 
     :param kind: ``refused`` (nothing listens: booting), ``dropped`` (packets vanish: security group or address),
         ``no-route``, ``silent`` (accepts but says nothing: hung), ``auth`` (user or key), ``host-key`` (not the
-        machine that was launched), ``lost`` (was there, went away).
+        machine that was launched), ``key-file`` (our own private key cannot be used), ``lost`` (was there, went away).
     """
 
     def __init__(self, kind: str, what: str, *, where: str = "", fix: str = "") -> None:

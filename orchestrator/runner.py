@@ -201,7 +201,7 @@ def _follow_one(links: Links, follower: _Follower, run: str, patience: float) ->
             command = remote_files.call("follow.sh", run, "main", str(follower.seen))
             links.stream(follower.host, command, on_line=follower.line, silence=SILENCE)
         except ConnectError as error:
-            if error.kind in ("auth", "host-key"):
+            if error.kind in ("auth", "host-key", "key-file"):
                 raise
             if follower.seen > before:
                 last_heard = time.monotonic()
