@@ -24,7 +24,7 @@ def shipped(top: str) -> list[tuple[str, list[str]]]:
     """Return the files of a folder as setuptools wants its data files: one entry for each folder."""
     found = []
     for folder, inner, names in os.walk(top):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__")) and name != "outputs")
+        inner[:] = sorted(name for name in inner if not name.startswith((".", "__")) and name not in ("data", "outputs"))
         files = [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
         found.append((os.path.join("share", "stratus", folder), files))
     return found
@@ -59,6 +59,8 @@ setup(
         "rich>=13",
     ],
     extras_require={
+        # What makes the example's synthetic scenes on this computer.
+        "demo": ["h5py>=3.11", "numpy>=2"],
         "local": ["moto[ec2,s3,ssm,sagemaker,server]>=5.2.5", "asyncssh>=2.18"],
         "dev": [
             "boto3-stubs[ec2,s3,ssm,sts]",
