@@ -3,7 +3,8 @@
     python retrieve.py --data data --out outputs
     python retrieve.py --data data --out outputs --scheduler tls://10.0.0.5:8786
 
-Exit codes: 0 done; 1 the cluster failed; 2 input or arguments that cannot be used (one line says which file and what).
+Exit codes: 0 done; 1 the cluster failed; 2 input or arguments that cannot be used (one line says which file and what);
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -79,17 +80,19 @@ def main(words: list[str] | None = None) -> int:
     options = arguments(words)
     # Dask logs each lost connection with its traceback; what matters comes back as an exception.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    from distributed import KilledWorker
-    from retrieval.cluster import ClusterError, first_line
+    from retrieval.cluster import TROUBLE, told
 
     try:
         finish(options)
     except SceneError as error:
         print(error, file=sys.stderr)
         return 2
-    except (ClusterError, KilledWorker) as error:
-        print(first_line(error), file=sys.stderr)
+    except TROUBLE as error:
+        print(told(error, options.scheduler), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -25,3 +25,4 @@ for _name, _module in list(sys.modules.items()):
     _file = getattr(_module, "__file__", None) or ""
     if _name.startswith(f"{__name__}.") and ".zip" in _file and os.path.dirname(_file) != os.path.dirname(__file__):
         del sys.modules[_name]
+        globals().pop(_name.rpartition(".")[2], None)

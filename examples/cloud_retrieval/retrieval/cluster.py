@@ -16,19 +16,34 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
+from distributed.comm.core import CommClosedError
 
 JOIN_SECONDS = 60.0
 
 
 class ClusterError(RuntimeError):
-    """The cluster cannot be reached, or lost the work. One line."""
+    """The cluster cannot be reached. One line."""
+
+
+# What a lost scheduler, or work that kills its workers, looks like from here.
+TROUBLE: tuple[type[Exception], ...] = (ClusterError, KilledWorker, CommClosedError, CancelledError)
+
+
+def told(error: Exception, scheduler: str) -> str:
+    """One line on what went wrong with the cluster."""
+    if isinstance(error, ClusterError):
+        return str(error)
+    if isinstance(error, KilledWorker):
+        return f"{scheduler}: workers died four times at the same task; too little memory? --blocks 8 needs less"
+    return f"{scheduler}: the scheduler is gone ({first_line(error)})"
 
 
 @dataclass(frozen=True)
@@ -99,9 +114,12 @@ def one_machine() -> Iterator[Any]:
 
 @contextmanager
 def many_machines(scheduler: str) -> Iterator[Any]:
-    """A client of a running cluster, its workers provided with this job's modules."""
+    """A client of a running cluster, its workers provided with this job's modules.
+
+    How long to knock at the scheduler is Dask's own setting, distributed.comm.timeouts.connect (30 s).
+    """
     try:
-        client = Client(scheduler, timeout=JOIN_SECONDS / 2)
+        client = Client(scheduler)
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         raise ClusterError(f"{scheduler}: no Dask scheduler answers there ({first_line(error)})") from error
     with client:

@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import features, forest, scenes, split
+from retrieval import features, forest, scenes, split, staging
 from retrieval.features import Footprint
 from retrieval.forest import Model, Recipe, Table, Target
 from retrieval.scenes import Info, Scene, SceneError
@@ -71,11 +72,18 @@ class Block:
 @contextmanager
 def reading(place: Place, needs: tuple[str, ...] = ()) -> Iterator[Scene]:
     """The scene, open; errors name this host when there are several."""
-    with scenes.local_copy(place.root, place.name) as path:
-        remote = path != scenes.resolve(place.root, place.name)
-        label = f"{place.root.rstrip('/')}/{place.name}" if remote else str(path)
-        with scenes.opened(path, label=f"{host()}{label}", needs=needs) as scene:
-            yield scene
+    with (
+        scenes.local_copy(place.root, place.name) as path,
+        scenes.opened(path, label=label(place, path), needs=needs) as scene,
+    ):
+        yield scene
+
+
+def label(place: Place, path: Path) -> str:
+    """How errors name a scene: by its address if it was staged; with host and full path if there are many hosts."""
+    if staging.is_remote(place.root):
+        return f"{host()}{place.root.rstrip('/')}/{place.name}"
+    return f"{host()}{path.absolute()}" if host() else str(path)
 
 
 def host() -> str:
