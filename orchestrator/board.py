@@ -158,7 +158,9 @@ class Board:
         from rich.console import Console as RichConsole
         from rich.live import Live
 
-        screen = RichConsole(file=self.console.stream, highlight=False, soft_wrap=False)
+        screen = RichConsole(
+            file=self.console.stream, highlight=False, force_terminal=True, _environ=dict(self.console.env)
+        )
         with Live(
             get_renderable=lambda: self._drawing(screen),
             console=screen,

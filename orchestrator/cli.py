@@ -150,7 +150,9 @@ class _Invocation:
             # What was achieved on the way belongs to the answer.
             got = documents.document(self.verbs.last) if self.verbs else None
             got = got if isinstance(got, dict) else {"result": got} if got else {}
-            self.console.write(documents.text(got | documents.error(error)))
+            problem = documents.error(error)
+            problem |= {"fix": self.console.reword(error.fix)} if error.fix else {}
+            self.console.write(documents.text(got | problem))
         return error.exit_code
 
     def bug(self, error: Exception) -> StratusError:
@@ -220,9 +222,7 @@ class _Adder:
             name, help=help_, description=f"{help_[0].upper()}{help_[1:]}.", allow_abbrev=False
         )
         parser.set_defaults(carry_out=carry_out)
-        parser.add_argument(
-            "--output", choices=["text", "json"], default=argparse.SUPPRESS, help=OUTPUT_HELP
-        )
+        parser.add_argument("--output", choices=["text", "json"], default=argparse.SUPPRESS, help=OUTPUT_HELP)
         return parser
 
 
@@ -360,8 +360,7 @@ def _ssh(run: _Invocation, options: argparse.Namespace) -> int:
 def _dashboard(run: _Invocation, options: argparse.Namespace) -> None:
     import threading
 
-    url = run.work(options).dashboard(options.run)
-    run.document({"url": url})
+    run.document({"url": run.work(options).dashboard(options.run).url})
     try:
         # Waiting for Ctrl-C; the timeout only lets Python notice it everywhere.
         while not threading.Event().wait(3600):

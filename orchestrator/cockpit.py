@@ -57,11 +57,23 @@ class ExitStatus(int):
 
 
 class Shown:
-    """Remembers what was on the screen already, so that a prompt does not show a verb's answer a second time."""
+    """Remembers what was on the screen already, so that a prompt does not show a verb's answer a second time.
 
-    def __init__(self, console: Console) -> None:
+    :param register: called once with every kind of record that a verb answered with.
+    """
+
+    def __init__(self, console: Console, register: Callable[[type], object]) -> None:
         self.console = console
         self.fresh: object = None
+        self._register = register
+        self._known: set[type] = set()
+
+    def note(self, answer: object) -> None:
+        """Note what a verb has just shown."""
+        self.fresh = answer
+        if answer is not None and type(answer) not in self._known:
+            self._known.add(type(answer))
+            self._register(type(answer))
 
     def forget(self, *_: object) -> None:
         """Begin a new input: what is named from now on is to be shown."""
@@ -127,7 +139,6 @@ class Verb:
         return f"{self.__name__}{_short(self.__signature__)}"
 
 
-
 def _short(signature: inspect.Signature) -> str:
     """Return a signature without its types: ``(n=None, *, yes=False)``."""
     bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
@@ -149,7 +160,7 @@ def all_verbs(verbs: Verbs, pulse: Pulse | None = None, shown: Shown | None = No
 
     def after(method: str, answer: object) -> None:
         if shown is not None:
-            shown.fresh = answer
+            shown.note(answer)
         if pulse is not None:
             _learn(pulse, method, answer)
 

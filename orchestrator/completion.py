@@ -51,9 +51,7 @@ def _one_line(text: str | None) -> str:
 
 
 def _bash(top: dict[str, str], verbs: list[Verb]) -> str:
-    cases = "\n".join(
-        f"    {verb.name}) words='{' '.join([*verb.options, *verb.words])}' ;;" for verb in verbs
-    )
+    cases = "\n".join(f"    {verb.name}) words='{' '.join([*verb.options, *verb.words])}' ;;" for verb in verbs)
     return f"""\
 # {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}
 _{PROGRAM}() {{

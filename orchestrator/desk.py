@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import units
 from orchestrator.board import Board
 from orchestrator.console import Console
 from orchestrator.errors import ConfigError, StratusError, UsageError
@@ -133,7 +134,12 @@ class Desk:
         except ConfigError as error:
             if self._settings is None:
                 raise
-            self.console.complain([*map(str, error.problems), f"{error.what} The settings from before stay."])
+            self.console.complain(
+                [
+                    *map(str, error.problems),
+                    f"{units.count(len(error.problems), 'mistake')}. The settings from before stay.",
+                ]
+            )
             self._stamp = stamp
             return
         # What was read without its files is read again by the next verb that needs them.

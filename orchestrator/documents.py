@@ -12,6 +12,8 @@ from typing import Any
 
 from orchestrator.errors import ConfigError, HostsFailed, JobFailed, LeftRunning, StratusError
 
+MONEY_DIGITS = 6
+
 # Field or property -> its name in documents. Fields of the same name mean the same in every record.
 _UNITS = {
     "per_hour": "usd_per_hour",
@@ -60,7 +62,7 @@ def _scalar(value: object) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Decimal):
-        return format(value, "f")
+        return format(round(value, MONEY_DIGITS).normalize(), "f")
     if isinstance(value, Path | Exception):
         return str(value)
     if value is None or isinstance(value, str | int | float | bool):

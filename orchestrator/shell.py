@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import cockpit, units, view, words
-from orchestrator.cockpit import ExitStatus, Rows, Shown, Verb
+from orchestrator.cockpit import Shown, Verb
 from orchestrator.console import Console
 from orchestrator.errors import StratusError, UsageError
 from orchestrator.pulse import Pulse
@@ -90,7 +90,7 @@ def banner(desk: Desk, version: str) -> str:
     cloud = settings.aws.note or settings.aws.label
     named = [f"cluster {settings.cluster.name}", f"config {desk.config}"]
     facts = [f"Stratus {version}", cloud, settings.aws.region, *named]
-    lines = [*units.filled(facts, "   ", width), *units.filled(["Verbs:", *cockpit.MAIN, "  more: Help()"], " ", width)]
+    lines = [*units.filled(facts, "  ", width), *units.filled(["Verbs:", *cockpit.MAIN, "  more: Help()"], " ", width)]
     return "\n".join(lines) + "\n"
 
 
@@ -104,9 +104,9 @@ class Place:
     def __init__(self, ip: Any, verbs: Verbs) -> None:
         self.ip = ip
         self.verbs = verbs
-        self.shown = Shown(verbs.console)
+        self.shown = Shown(verbs.console, self._show)
         self.pulse = Pulse(self._ask, self._heard)
-        self._told = self._greeted = False
+        self._greets = self._greeted = False
         self.names = cockpit.all_verbs(verbs, self.pulse, self.shown)
         # In builtins, so that %reset, which empties the user's own namespace, leaves the verbs.
         for name, verb in self.names.items():
@@ -114,37 +114,35 @@ class Place:
         _show_errors_in_a_line(ip, verbs.console)
         ip.events.register("pre_run_cell", self.shown.forget)
         ip.inspector.mime_hooks |= {"text/plain": _explained, "text/html": _explained_in_html}
-        self._show_records()
         ip.Completer.custom_matchers.append(matcher(self._hosts, self._runs))
 
-    def _show_records(self) -> None:
-        from orchestrator import reports, results
-
-        formatter = self.ip.display_formatter.ipython_display_formatter
-        own = (kind for kind in vars(reports).values() if getattr(kind, "__module__", "") == reports.__name__)
-        for kind in (*own, results.RunRecord, Rows, ExitStatus):
-            formatter.for_type(kind, self.shown.display)
+    def _show(self, kind: type) -> None:
+        """Have a kind of record shown in our words when it is named at the prompt."""
+        if kind.__module__.startswith("orchestrator."):
+            self.ip.display_formatter.ipython_display_formatter.for_type(kind, self.shown.display)
 
     def take_prompt(self) -> None:
-        """Have the prompt say what is up."""
-        self.ip.prompts = prompts(self.ip, self._prompt)
-
-    def _prompt(self) -> str:
-        if not self._told:
-            # The first question is asked when the prompt is there: nobody waits for it.
-            self._told = True
+        """Have the prompt say what is up; the first question is asked when it is drawn, so that nobody waits for it."""
+        self._greets = True
+        self.ip.prompts = prompts(self.ip, lambda: view.prompt(self.verbs.desk.label, self.pulse.status))
+        if self.ip.pt_app is None:
             self.pulse.refresh()
-        return view.prompt(self.verbs.desk.label, self.pulse.status)
+        else:
+            self.ip.pt_app.app.after_render += self._ask_once
+
+    def _ask_once(self, app: Any) -> None:
+        app.after_render -= self._ask_once
+        self.pulse.refresh()
 
     def _ask(self) -> Any:
         return self.verbs.desk.session(files=False).status()
 
     def _heard(self, pulse: Pulse) -> None:
-        if not self._greeted:
+        if self._greets and not self._greeted:
             self._greeted = True
             self._first_words(pulse)
         session = getattr(self.ip, "pt_app", None)
-        if session is not None and self._told:
+        if session is not None and self._greets:
             from prompt_toolkit.formatted_text import PygmentsTokens
 
             # IPython works the prompt out once per input; this is how a later answer gets into it.
@@ -257,4 +255,3 @@ def load_into(ip: Any) -> Place:
     from orchestrator.desk import Desk
 
     return Place(ip, Verbs(Desk(None, Console(can_ask=True))))
-

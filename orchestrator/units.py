@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 
 UNKNOWN = "price unknown"
 
@@ -17,21 +17,26 @@ def usd(amount: Decimal | None) -> str:
     """Return dollars and cents: ``$5.84``, ``<$0.01`` for less than a cent, ``price unknown`` for None."""
     if amount is None:
         return UNKNOWN
-    return "<$0.01" if 0 < amount < Decimal("0.01") else f"${amount:,.2f}"
+    return "<$0.01" if 0 < amount < Decimal("0.005") else f"${_rounded(amount, 2):,}"
 
 
 def rate(per_hour: Decimal | None) -> str:
     """Return dollars per hour to the cent, ``$0.73/h``; finer where it would vanish."""
     if per_hour is None:
         return UNKNOWN
-    return f"${per_hour:.3f}/h" if 0 < per_hour < Decimal("0.095") else f"${per_hour:,.2f}/h"
+    return f"${_rounded(per_hour, 3 if 0 < per_hour < Decimal('0.095') else 2):,}/h"
 
 
 def unit_price(per_hour: Decimal | None) -> str:
     """Return the price of one thing as price lists give it: ``$0.357/h``, three decimals."""
     if per_hour is None:
         return UNKNOWN
-    return f"${per_hour:,.3f}/h" if per_hour < 10 else f"${per_hour:,.2f}/h"
+    return f"${_rounded(per_hour, 3 if per_hour < 10 else 2):,}/h"
+
+
+def _rounded(amount: Decimal, digits: int) -> Decimal:
+    # Half a cent is a cent: Python's own formatting would round 0.365 down.
+    return amount.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
 
 
 def duration(seconds: float) -> str:

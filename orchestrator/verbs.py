@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         CancelReport,
         ClusterStatus,
         Cost,
+        Dashboard,
         InstallReport,
         InstanceResult,
         LaunchReport,
@@ -258,16 +259,16 @@ class Verbs(Work):
         except FileNotFoundError:
             raise UsageError(f"{argv[0]}: no such program here", fix="install the OpenSSH client") from None
 
-    def dashboard(self, run: str = "") -> str:
+    def dashboard(self, run: str = "") -> Dashboard:
         """Open a tunnel to a run's Dask dashboard, until you leave.
 
         run  its id, or the end of it (default: the newest).
 
         Example  Dashboard()
         """
-        tunnel = self.desk.session().dashboard(run)
-        self.desk.keep(tunnel.close)
-        return self._answer(tunnel.url, [f"  {tunnel.url}   open until you leave"])
+        dashboard = self.desk.session().dashboard(run)
+        self.desk.keep(dashboard.close)
+        return self._answer(dashboard, view.dashboard(dashboard))
 
     def cost(self) -> Cost:
         """Show what the cluster costs: per hour, so far, at most if you forget it.
@@ -331,7 +332,7 @@ class Verbs(Work):
 
     def _not_twice(self, error: JobFailed, lines: Lines) -> JobFailed:
         """Return the error without the last lines when they stand right above it."""
-        if len(lines.shown) != 1:
+        if len(lines.shown) != 1 or self.console.document:
             return error
         return JobFailed(error.what, exit_status=error.exit_status, where=error.where, fix=error.fix)
 
@@ -357,4 +358,3 @@ def _each_one(results: Sequence[InstanceResult], what: str) -> Sequence[Instance
     if wrong:
         raise StratusError(f"{' '.join(one.name for one in wrong)} {what}", fix="Status() shows the state of each")
     return results
-

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         CancelReport,
         ClusterStatus,
         Cost,
+        Dashboard,
         HostReady,
         InstallReport,
         InstanceResult,
@@ -128,12 +129,12 @@ AFTER_INSTALL = "Next: RunSingleVMComputing() or RunMultiVMComputing()"
 
 
 def _installed(host: HostInstall) -> Sequence[str]:
-    times = [f"{step.name} {_took(step.state, step.seconds)} " for step in host.steps]
+    times = [f"{step.name}{_took(step.state, step.seconds)} " for step in host.steps]
     return [host.host, "done" if host.changed else "unchanged", *times]
 
 
 def _took(state: str, seconds: float) -> str:
-    return "-" if state == "unchanged" else duration(seconds)
+    return "" if state == "unchanged" else f" {duration(seconds)}"
 
 
 def status(status: ClusterStatus) -> Lines:
@@ -331,6 +332,11 @@ def _total(spent: Decimal | None, any_instance: bool) -> str:
     return "What this cluster cost: price unknown." if spent is None else f"This cluster cost {units.usd(spent)}."
 
 
+def dashboard(dashboard: Dashboard) -> Lines:
+    """Say where a dashboard can be seen."""
+    return [f"  {dashboard.url}   open until you leave"]
+
+
 def cost(cost: Cost, now: datetime) -> Lines:
     """Show what the cluster costs now, has cost, and can cost at most."""
     rows = [
@@ -361,6 +367,7 @@ def of(record: object) -> Lines:
     shows = {
         "ClusterStatus": status, "LaunchReport": launch, "InstallReport": install, "RunHandle": started,
         "RunResult": finished, "CancelReport": cancelled, "RunRecord": fetched, "TerminateReport": terminated,
+        "Dashboard": dashboard,
     }  # fmt: skip
     return shows[kind](record) if kind in shows else []  # type: ignore[operator]
 

@@ -1,0 +1,133 @@
+"""The board: what hosts are doing, as redrawn lines or as a log."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+
+import pytest
+
+from orchestrator import board
+from orchestrator.board import Board, Row
+from orchestrator.console import Console
+from orchestrator.events import Event
+
+
+class Screen(io.StringIO):
+    """Something that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def until(fact: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Wait for a fact; False when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not fact() and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    return fact()
+
+
+def row(*events: Event) -> Row:
+    found = Row("ml-0", 0.0)
+    for number, event in enumerate(events):
+        found.take(event, float(number))
+    return found
+
+
+def test_a_row_says_what_is_under_way_since_when_and_what_is_behind() -> None:
+    found = row(
+        Event("ml-0", "pending", "start"),
+        Event("ml-0", "pending", "done", 2.1),
+        Event("ml-0", "python", "unchanged", 0.1),
+        Event("ml-0", "requirements", "start"),
+        Event("ml-0", "", "progress", text="Collecting \x1b[31mdask"),
+    )
+    assert found.cells(15.4) == ["ml-0", "requirements", "12.4 s", "pending 2.1 s   python", "Collecting dask"]
+
+
+def test_a_failed_row_keeps_its_reason() -> None:
+    found = row(Event("ml-0", "boot", "start"), Event("ml-0", "boot", "failed", 30.0, "ssh: no answer"))
+
+    assert found.cells(99.0) == ["ml-0", "boot failed", "", "", "ssh: no answer"]
+
+
+def test_many_hosts_are_counted_and_the_slowest_is_named() -> None:
+    found = [Row(f"ml-{n}", 0.0) for n in range(128)]
+    for n, one in enumerate(found):
+        one.take(Event(one.name, "boot" if n < 100 else "ssh", "start"), 1.0 if n == 7 else 5.0)
+
+    lines = board.rows(found, 9.0, 0.0)
+
+    assert lines == ["  128 hosts   100 boot   28 ssh   9.0 s", "  longest: ml-7  boot  8.0 s"]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Event("ml-0", "boot", "start"), ""),
+        (Event("ml-0", "", "progress", text="Collecting dask"), ""),
+        (Event("ml-0", "boot", "done", 1.4), "  ml-0  boot  done  1.4 s"),
+        (Event("ml-0", "python", "unchanged", 0.1), "  ml-0  python  unchanged"),
+        (Event("ml-0", "boot", "failed", 30.0, "no answer"), "  ml-0  boot  failed  no answer"),
+        (Event("", "request", "warning", text="asked again"), "  request  warning  asked again"),
+    ],
+)
+def test_a_log_gets_a_line_per_change_of_state(event: Event, line: str) -> None:
+    assert board.news(event, many=False) == line
+
+
+def test_a_log_of_many_hosts_tells_only_what_goes_wrong() -> None:
+    assert board.news(Event("ml-0", "boot", "done", 1.4), many=True) == ""
+    assert board.news(Event("ml-0", "boot", "failed", text="x"), many=True) == "  ml-0  boot  failed  x"
+
+
+def test_where_nothing_can_move_the_board_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Board(Console())
+    shown.tell(Event("ml-9", "boot", "done", 1.0))
+    with shown.shown():
+        shown.tell(Event("ml-0", "boot", "start"))
+        shown.tell(Event("ml-0", "boot", "done", 1.4))
+    shown.tell(Event("ml-9", "boot", "done", 1.0))
+
+    assert capsys.readouterr().out == "  ml-0  boot  done  1.4 s\n"
+
+
+def test_a_silent_log_says_now_and_then_what_is_still_under_way(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    shown = Board(Console(), clock=lambda: now[0])
+    said = threading.Event()
+
+    class Telling(Console):
+        def say(self, lines: object) -> None:
+            super().say(lines)  # type: ignore[arg-type]
+            said.set()
+
+    shown.console = Telling()
+    with shown.shown():
+        shown.tell(Event("ml-0", "requirements", "start"))
+        now[0] = 40.0
+        assert said.wait(5)
+
+    assert capsys.readouterr().out == "  still  ml-0  requirements  40.0 s\n"
+
+
+def test_on_a_terminal_the_board_redraws_itself_and_leaves_nothing() -> None:
+    shown = Board(Console(env={"TERM": "xterm"}))
+    with redirect_stdout(Screen()) as screen, shown.shown():
+        shown.tell(Event("ml-0", "boot", "start"))
+        assert until(lambda: "ml-0  boot" in screen.getvalue())
+
+    # Erased: the last thing written goes up and clears the line.
+    assert "\x1b[2K" in screen.getvalue().rsplit("ml-0", 1)[1]
+
+
+def test_a_dumb_terminal_gets_lines() -> None:
+    shown = Board(Console(env={"TERM": "dumb"}))
+    with redirect_stdout(Screen()) as screen, shown.shown():
+        shown.tell(Event("ml-0", "boot", "done", 1.4))
+
+    assert screen.getvalue() == "  ml-0  boot  done  1.4 s\n"
