@@ -162,8 +162,8 @@ def test_what_terminate_leaves_is_listed_with_exit_code_4(launched: Stratus) -> 
 @pytest.mark.parametrize(
     "verb",
     [["launch", "--yes"], ["status"], ["install"], ["run"], ["run", "--detach"], ["runs"], ["logs"], ["fetch"],
-     ["cost"], ["cancel"], ["stop"], ["start"], ["config", "check"], ["config", "show"], ["config", "template"], ["terminate"],
-     ["experiment", "--yes"], ["attach"]],
+     ["cost"], ["cancel"], ["stop"], ["start"], ["config", "check"], ["config", "show"], ["config", "template"],
+     ["terminate"], ["experiment", "--yes"], ["attach"]],
     ids=" ".join,
 )  # fmt: skip
 def test_json_is_one_document_on_stdout_and_words_go_to_stderr(launched: Stratus, verb: list[str]) -> None:
