@@ -509,6 +509,29 @@ def test_arguments_that_make_no_sense_are_one_line_and_exit_code_2(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_scene_trained_on_cannot_be_held_out_as_well(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "again").symlink_to(folder)
+
+    with pytest.raises(SceneError, match=r"synthetic_00001\.hdf5: trained on and held out at once"):
+        pipeline.run(Options(data=str(folder), held_out=str(tmp_path / "again"), out=tmp_path / "out"), silent)
+
+
+def test_clouds_without_any_droplet_size_cannot_be_learnt_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene_file(tmp_path / "bare.h5", GOOD, COT, CER=np.full((20, 20), np.nan))
+
+    assert retrieve.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--neighbourhood", "1"]) == 2
+    assert "CER is known in none of" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+
+    with pytest.raises(SceneError, match="taken: cannot be made a folder"):
+        pipeline.run(Options(data=str(folder), out=tmp_path / "taken"), silent)
+
+
 def test_a_scene_too_small_to_be_split_says_so(tmp_path: Path) -> None:
     scene_file(tmp_path / "small.h5", GOOD[:, :8, :8], COT[:8, :8])
 

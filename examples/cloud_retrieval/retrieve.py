@@ -58,7 +58,7 @@ def arguments(words: list[str] | None = None) -> Options:
     numbers = [
         ("--trees", whole(1, 10_000), 60, "trees per forest"),
         ("--depth", whole(0, 1000), 16, "largest depth of a tree, 0: no limit"),
-        ("--rows", whole(10, many), 30_000, "training pixels of all scenes together, at most"),
+        ("--rows", whole(10, many), 24_000, "training pixels of all scenes together, at most"),
         (
             "--blocks",
             whole(0, many),
@@ -78,10 +78,11 @@ def arguments(words: list[str] | None = None) -> Options:
 def main(words: list[str] | None = None) -> int:
     """Run the job; the exit code."""
     options = arguments(words)
-    # Dask logs each lost connection with its traceback; what matters comes back as an exception.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     from retrieval.cluster import TROUBLE, told
 
+    # Dask logs each lost connection, some with a traceback; what matters comes back as an exception.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         finish(options)
     except SceneError as error:

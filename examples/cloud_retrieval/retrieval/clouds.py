@@ -110,7 +110,7 @@ def make_scene(size: int, rng: np.random.Generator, sky: Sky) -> SyntheticScene:
     cot = np.minimum(3.0 * water / (2.0 * WATER_KG_M3 * radius), LARGEST_COT)
     light = sunlight(water, cot, sky)
     haze = sky.haze * np.exp(0.5 * fractal(fine, rng))
-    planes = [band(cot, radius, light, haze, sky, index=index) for index in range(len(LAMBDA_M))]
+    planes = [band(cot, radius, light, sky, index=index) + veil(haze, index) for index in range(len(LAMBDA_M))]
     reflectance = np.stack([measure(coarse(plane), rng, sky) for plane in planes])
     return SyntheticScene(reflectance=reflectance, sky=sky, **truth(water, cot, radius))
 
@@ -170,14 +170,17 @@ def sunlight(water: Plane, cot: Plane, sky: Sky) -> Plane:
     return np.asarray(DIFFUSE_SHARE + (1.0 - DIFFUSE_SHARE) * facing * np.exp(-lost))
 
 
-def band(cot: Plane, radius: Plane, light: Plane, haze: Plane, sky: Sky, *, index: int) -> Plane:
+def band(cot: Plane, radius: Plane, light: Plane, sky: Sky, *, index: int) -> Plane:
     """Reflectance of one band at the fine scale, lit by ``light`` and smoothed sideways."""
     absorption = 4.0 * np.pi * IMAGINARY_INDEX[index] / LAMBDA_M[index]
     single = 1.0 - np.clip(0.85 * absorption * radius, 1e-6, 0.2)
     cloud = two_stream(cot, single, np.cos(np.radians(sky.sza)), sky.albedo)
-    # Haze scatters far less at the longer wavelength (Angstrom exponent near 1.3).
-    veil = haze * (LAMBDA_M[0] / LAMBDA_M[index]) ** 1.3
-    return np.asarray(smooth(cloud * light, cot, mean_absorption=float(1.0 - single.mean())) + veil)
+    return smooth(cloud * light, cot, mean_absorption=float(1.0 - single.mean()))
+
+
+def veil(haze: Plane, index: int) -> Plane:
+    """What haze adds to a band; it scatters far less at the longer wavelength (Angstrom exponent near 1.3)."""
+    return np.asarray(haze * (LAMBDA_M[0] / LAMBDA_M[index]) ** 1.3)
 
 
 def two_stream(tau: Plane, single: Plane, mu0: float, albedo: float) -> Plane:

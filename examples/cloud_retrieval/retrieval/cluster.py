@@ -25,6 +25,7 @@ from typing import Any
 
 from distributed import Client, KilledWorker, LocalCluster, as_completed
 from distributed.comm.core import CommClosedError
+from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
 JOIN_SECONDS = 60.0
 
@@ -33,8 +34,9 @@ class ClusterError(RuntimeError):
     """The cluster cannot be reached. One line."""
 
 
-# What a lost scheduler, or work that kills its workers, looks like from here.
-TROUBLE: tuple[type[Exception], ...] = (ClusterError, KilledWorker, CommClosedError, CancelledError)
+# What a lost scheduler, lost workers, or work that kills its workers look like from here.
+NO_WORKERS = (NoValidWorkerError, NoWorkerError)
+TROUBLE: tuple[type[Exception], ...] = (ClusterError, KilledWorker, CommClosedError, CancelledError, *NO_WORKERS)
 
 
 def told(error: Exception, scheduler: str) -> str:
@@ -43,6 +45,8 @@ def told(error: Exception, scheduler: str) -> str:
         return str(error)
     if isinstance(error, KilledWorker):
         return f"{scheduler}: workers died four times at the same task; too little memory? --blocks 8 needs less"
+    if isinstance(error, NO_WORKERS):
+        return f"{scheduler}: all workers are gone"
     return f"{scheduler}: the scheduler is gone ({first_line(error)})"
 
 

@@ -44,7 +44,7 @@ class Options:
     match: str = "*"
     trees: int = 60
     depth: int = 16
-    rows: int = 30_000
+    rows: int = 24_000
     blocks: int = 0
     seed: int = 1
     neighbourhood: int = 3
@@ -131,7 +131,7 @@ def run(options: Options, say: Say) -> Outcome:
         with clock.stage("find"):
             training = scenes.find(options.data, match=options.match)
             held_out = scenes.find(options.held_out, match=options.match) if options.held_out else None
-        options.out.mkdir(parents=True, exist_ok=True)
+            sensible(options, training, held_out)
         with clock.stage("connect"):
             team = stack.enter_context(crew(options.scheduler))
         scenes_here = plural(len(training.names), "scene")
@@ -149,6 +149,19 @@ class Job:
     held_out: Source | None
     clock: Clock
     say: Say
+
+
+def sensible(options: Options, training: Source, held_out: Source | None) -> None:
+    """Make the output folder; raise SceneError when that, or what is asked of the scenes, cannot be."""
+    if options.rows < len(training.names):
+        raise SceneError(f"--rows {options.rows}: less than one for each of {len(training.names)} scenes")
+    both = held_out.addresses() & training.addresses() if held_out else set()
+    if both:
+        raise SceneError(f"{min(both)}: trained on and held out at once")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SceneError(f"{options.out}: cannot be made a folder ({error.strerror})") from error
 
 
 def work(job: Job) -> Outcome:
@@ -184,14 +197,14 @@ def read(job: Job) -> tuple[Sampled, list[Info]]:
     numbers = {future.key: place for future, place in zip(briefs, training, strict=True)}
     for count, future in enumerate(as_completed(briefs), 1):
         if future.status == "finished":
-            info, rows, cloudy = future.result()
+            info, rows, cloudy, _ = future.result()
             job.say(
                 f"scene {count}/{len(training)}  {numbers[future.key].name}  {info.rows} x {info.columns}"
                 f"  rows {rows:,} ({cloudy:,} cloudy)"
             )
-    infos, rows, cloudy = zip(*collected([*looks, *briefs])[len(looks) :], strict=True)
+    infos, rows, cloudy, known = zip(*collected([*looks, *briefs])[len(looks) :], strict=True)
     sampled = Sampled(futures, list(infos), sum(rows), sum(cloudy))
-    enough(sampled, job)
+    enough(sampled, job, sum(known))
     return sampled, collected(looks) if job.held_out else sampled.infos
 
 
@@ -214,11 +227,13 @@ def collected(futures: Sequence[Any]) -> list[Any]:
     return [future.result() for future in futures]
 
 
-def enough(sampled: Sampled, job: Job) -> None:
-    """Raise SceneError when there is nothing to tell apart."""
+def enough(sampled: Sampled, job: Job, known: int) -> None:
+    """Raise SceneError when there is nothing to tell apart, or no droplet size (``known`` rows have one) to learn."""
     if not 0 < sampled.cloudy_rows < sampled.rows:
         what = "cloudy" if sampled.cloudy_rows else "clear"
         raise SceneError(f"{job.options.data}: all {sampled.rows:,} training pixels are {what}; both kinds are needed")
+    if not known:
+        raise SceneError(f"{job.options.data}: CER is known in none of {sampled.cloudy_rows:,} cloudy training pixels")
 
 
 def train(job: Job, sampled: Sampled) -> Trained:

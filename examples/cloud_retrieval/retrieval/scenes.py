@@ -59,6 +59,12 @@ class Source:
         """Whether scenes must be staged before they can be read."""
         return staging.is_remote(self.root)
 
+    def addresses(self) -> set[str]:
+        """Each scene's full address, whatever way the root was typed."""
+        if self.remote:
+            return {f"{self.root.rstrip('/')}/{name}" for name in self.names}
+        return {str(resolve(self.root, name).resolve()) for name in self.names}
+
 
 @dataclass(frozen=True)
 class Info:

@@ -171,9 +171,10 @@ def block_features(scene: Scene, cut: Cut, first: int, last: int) -> NDArray[np.
     return features.compute(bands, scene.geometry(), cut.footprint)
 
 
-def info_of(drawn: Sample) -> tuple[Info, int, int]:
-    """The small part of a sample, for the client: what was seen, rows drawn, cloudy rows among them."""
-    return drawn.info, len(drawn.cot), int(np.isfinite(drawn.cot).sum())
+def info_of(drawn: Sample) -> tuple[Info, int, int, int]:
+    """The small part of a sample, for the client: what was seen, rows drawn, cloudy ones, those of them with CER."""
+    cloudy = np.isfinite(drawn.cot)
+    return drawn.info, len(cloudy), int(cloudy.sum()), int((cloudy & np.isfinite(drawn.cer)).sum())
 
 
 def assemble(samples: Sequence[Sample]) -> Table:
