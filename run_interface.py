@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator import cli
+from orchestrator.interface import cli
 
 # What could lead a rehearsal to a real account, whatever the shell it is started from has set.
 REAL_ACCOUNT = (

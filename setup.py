@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 EXAMPLE = "examples/cloud_retrieval"
@@ -24,7 +24,9 @@ def shipped(top: str) -> list[tuple[str, list[str]]]:
     """Return the files of a folder as setuptools wants its data files: one entry for each folder."""
     found = []
     for folder, inner, names in os.walk(top):
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__")) and name not in ("data", "outputs"))
+        inner[:] = sorted(
+            name for name in inner if not name.startswith((".", "__")) and name not in ("data", "outputs")
+        )
         files = [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
         found.append((os.path.join("share", "stratus", folder), files))
     return found
@@ -41,7 +43,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=["orchestrator", "localcloud"],
+    packages=find_packages(include=["orchestrator*", "localcloud*"]),
     package_data={"orchestrator": ["remote/*", "remote/*/*"], "localcloud": ["machine_bin/*"]},
     py_modules=["run_interface"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},

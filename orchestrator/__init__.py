@@ -11,7 +11,7 @@ _places: list[Any] = []
 
 def load_ipython_extension(ip: Any) -> None:
     """Give the verbs to a running IPython or notebook: ``%load_ext orchestrator``."""
-    from orchestrator import shell
+    from orchestrator.interface import shell
 
     _places.append(shell.load_into(ip))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator import cli
+from orchestrator.interface import cli
 
 if __name__ == "__main__":
     sys.exit(cli.main(setup=cli.Setup(program="python -m orchestrator")))

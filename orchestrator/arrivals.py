@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orchestrator import fleet
-from orchestrator.ec2 import Instance
+from orchestrator.cloud.ec2 import Instance
 from orchestrator.errors import HostError
 from orchestrator.events import Event, Tell
 from orchestrator.hosts import Host
@@ -83,7 +83,9 @@ class Arrivals:
         instance, pending = self._phase(name, "pending", lambda: running.result(self.running_s + GRACE_S))
         host = self.host_of(instance)
         boot = self._phase(name, "boot", lambda: self._boot(host))
-        ssh = self._phase(name, "ssh", lambda: self.links.run(host, "true", timeout=30).check("the first command").seconds)
+        ssh = self._phase(
+            name, "ssh", lambda: self.links.run(host, "true", timeout=30).check("the first command").seconds
+        )
         ready = HostReady(name, instance.zone, pending, boot, ssh)
         return Arrived(ready, host, then(host))
 

@@ -13,8 +13,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator import aws, ec2, ending, fleet, groups, keypairs, keys, launching, money, planning, prices
+from orchestrator import fleet, keys, money
 from orchestrator.arrivals import Arrivals, Arrived
+from orchestrator.cloud import aws, ec2, ending, groups, keypairs, launching, planning, prices
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError, UsageError
 from orchestrator.events import Event, Tell, ignore
 from orchestrator.hosts import Host
@@ -22,7 +23,7 @@ from orchestrator.journal import Journal
 from orchestrator.reports import ClusterStatus, InstanceResult, Machine, TerminateReport
 
 if TYPE_CHECKING:
-    from orchestrator.settings import Settings
+    from orchestrator.config.settings import Settings
     from orchestrator.ssh import Links
 
 T = TypeVar("T")
@@ -164,9 +165,7 @@ class Cluster:
         access = groups.access(self.settings, plan.place.vpc_id)
         group, _ = aws.together(
             lambda: groups.ensure(self.clients, self.mine, access, journal=self.journal),
-            lambda: keypairs.ensure(
-                self.clients, self.mine, self.login, journal=self.journal, living=plan.living
-            ),
+            lambda: keypairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living),
         )
         return launching.LaunchKey(self.login.key_name, group, keys.host_key())
 

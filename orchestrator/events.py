@@ -15,7 +15,7 @@ class Event:
 
     :param host: the host it happened on; empty for the cluster as a whole.
     :param phase: what is going on: ``request``, ``pending``, ``boot``, ``ssh``, the name of an install step, ``job``...
-    :param state: ``start`` and ``progress`` while it runs, ``done`` or ``unchanged`` at its end, ``failed``, ``warning``.
+    :param state: ``start`` and ``progress`` while it runs; at its end ``done``, ``unchanged``, ``failed``; ``warning``.
     :param seconds: how long the phase took, at its end; None before.
     :param text: a few words of detail.
     """

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from orchestrator import ini, schema
-from orchestrator.schema import FREE, Reading, choice, command, lines, number, option, text, whole, yes_no
+from orchestrator.config import ini, schema
+from orchestrator.config.schema import FREE, Reading, choice, command, lines, number, option, text, whole, yes_no
 
 FRAMEWORKS = ("command", "dask")
 RUNTIMES = ("venv", "docker")
@@ -101,7 +101,7 @@ class JobSpec:
 
     @property
     def left_behind(self) -> tuple[str, ...]:
-        """Names at the top of the folder that are not code: data goes its own way, outputs stay where they were made."""
+        """Names at the top of the folder that are not code: data goes its own way, outputs stay where they are."""
         local = [item.source for item in self.data if not item.is_s3]
         return tuple(PurePosixPath(name).parts[0] for name in (*local, *self.table.outputs))
 
@@ -138,7 +138,9 @@ def _variables(reading: Reading) -> dict[str, str]:
         if section == "env":
             typed = value.typed.partition("] ")[2]
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", typed) or typed.startswith("STRATUS_"):
-                reading.complain(section, name, "cannot be the name of a variable here: letters, digits and _, not STRATUS_")
+                reading.complain(
+                    section, name, "cannot be the name of a variable here: letters, digits and _, not STRATUS_"
+                )
             found[typed] = value.text
     return found
 

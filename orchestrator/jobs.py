@@ -10,7 +10,6 @@ import shlex
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.hosts import Host
@@ -18,6 +17,7 @@ from orchestrator.jobfile import JobSpec
 from orchestrator.keys import cluster_tls
 
 __all__ = ["Job", "JobSpec", "Task", "build"]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -118,7 +118,7 @@ def _env(spec: JobSpec, hosts: Sequence[Host], host: Host, run: str) -> dict[str
 
 
 def _port(run: str) -> int:
-    """Return the scheduler's port, spread by run so that two runs on one cluster do not meet; the dashboard's is next."""
+    """Return the scheduler's port, spread so that two runs on one cluster do not meet; the dashboard's is next."""
     return 20000 + 2 * (zlib.crc32(run.encode()) % 5000)
 
 
@@ -148,13 +148,42 @@ def _dask(spec: JobSpec, hosts: Sequence[Host], command: str, run: str) -> tuple
 
 
 def _scheduler(host: Host, port: int) -> str:
-    words = ["python", "-m", "dask", "scheduler", "--protocol", "tls", "--host", host.private_address, "--port", str(port)]
+    words = [
+        "python",
+        "-m",
+        "dask",
+        "scheduler",
+        "--protocol",
+        "tls",
+        "--host",
+        host.private_address,
+        "--port",
+        str(port),
+    ]
     return shlex.join([*words, "--dashboard-address", f"{host.private_address}:{port + 1}"])
 
 
 def _worker(spec: JobSpec, host: Host, scheduler: str) -> str:
-    words = ["python", "-m", "dask", "worker", scheduler, "--protocol", "tls", "--host", host.private_address, "--name", host.name]
-    words += ["--nworkers", str(spec.resources.workers_per_host), "--death-timeout", f"{spec.resources.wait:g}", "--no-dashboard"]
+    words = [
+        "python",
+        "-m",
+        "dask",
+        "worker",
+        scheduler,
+        "--protocol",
+        "tls",
+        "--host",
+        host.private_address,
+        "--name",
+        host.name,
+    ]
+    words += [
+        "--nworkers",
+        str(spec.resources.workers_per_host),
+        "--death-timeout",
+        f"{spec.resources.wait:g}",
+        "--no-dashboard",
+    ]
     if spec.resources.threads_per_worker:
         words += ["--nthreads", str(spec.resources.threads_per_worker)]
     if spec.resources.memory_per_worker:

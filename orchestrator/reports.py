@@ -74,7 +74,7 @@ class ClusterStatus:
 
 @dataclass(frozen=True)
 class HostReady:
-    """How one host came up. Seconds: ``pending`` request to running, ``boot`` running to SSH, ``ssh`` one round trip."""
+    """How one host came up, seconds: ``pending`` request to running, ``boot`` to SSH, ``ssh`` one round trip."""
 
     name: str
     zone: str
@@ -204,7 +204,9 @@ class TerminateReport:
     @property
     def left(self) -> tuple[str, ...]:
         """Everything that is still there, or may be."""
-        found = [f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"]
+        found = [
+            f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"
+        ]
         named = (("security group", self.group), ("key pair", self.key))
         return (*found, *(f"{what}: {state}" for what, state in named if state not in ("gone", "none")))
 

@@ -1,9 +1,9 @@
 """The run record: everything to understand a run and to run it again, in ``runs/<id>/`` on the laptop.
 
-    runs/20261120-1412-k3/
-        record.json     settings, hosts, versions, image, timings per phase, cost
-        outputs/        what the job wrote (from every host, in folders of their names, when every host has a main task)
-        logs/           every task of every host: ml-0.main.log, ml-1.worker.log ..., and its install.log
+runs/20261120-1412-k3/
+    record.json     settings, hosts, versions, image, timings per phase, cost
+    outputs/        what the job wrote (from every host, in folders of their names, when every host has a main task)
+    logs/           every task of every host: ml-0.main.log, ml-1.worker.log ..., and its install.log
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _logs(links: Links, host: Host, base: str, folder: Path) -> int:
 
 
 def _state(links: Links, host: Host, base: str, folder: Path, *, first: bool) -> int:
-    """Fetch the package versions that the run was started with; one host speaks for all, InstallDeps made them equal."""
+    """Fetch the package versions of the run; one host speaks for all, InstallDeps made them equal."""
     if not first:
         return 0
     with tempfile.TemporaryDirectory(dir=folder) as scratch:

@@ -140,7 +140,9 @@ def _start_one(links: Links, host: Host, job: Job) -> int:
     started = reply.stdout.count("@@started ")
     if not reply.ok or ("@@exists" not in reply.stdout and started != len(tasks)):
         words_said = (reply.stderr or reply.stdout).strip().splitlines()
-        raise HostError(f"could not start {job.run}: {words_said[-1] if words_said else reply.exit_status}", where=host.name)
+        raise HostError(
+            f"could not start {job.run}: {words_said[-1] if words_said else reply.exit_status}", where=host.name
+        )
     return started
 
 
@@ -289,7 +291,9 @@ def pick(runs: Sequence[Run], wanted: str = "") -> Run:
     matching = [run for run in runs if run.run == wanted or run.run.endswith(wanted)]
     if not matching:
         known = ", ".join(run.run for run in runs[-5:])
-        raise UsageError(f"no run {wanted!r} here" if wanted else "no run here yet", fix=f"known: {known}" if known else "")
+        raise UsageError(
+            f"no run {wanted!r} here" if wanted else "no run here yet", fix=f"known: {known}" if known else ""
+        )
     exact = [run for run in matching if run.run == wanted]
     if wanted and len(matching) > 1 and not exact:
         raise UsageError(f"{wanted!r} fits several runs: {', '.join(run.run for run in matching)}")

@@ -1,12 +1,12 @@
 """The Python API, and all that shell and command line are made of: a cluster, and the jobs that run on it.
 
-    with Session(settings, home=default_home(), runs=Path("runs")) as session:
-        session.launch(session.plan(2))
-        session.install()
-        handle = session.start_run(multi=True)
-        session.follow(handle.run, on_line=lambda host, line: print(line))
-        record = session.fetch(handle.run)
-        report = session.terminate()
+with Session(settings, home=default_home(), runs=Path("runs")) as session:
+    session.launch(session.plan(2))
+    session.install()
+    handle = session.start_run(multi=True)
+    session.follow(handle.run, on_line=lambda host, line: print(line))
+    record = session.fetch(handle.run)
+    report = session.terminate()
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from orchestrator import fleet, jobfile, jobs, money, results, runner, steps
+from orchestrator.cloud.planning import Plan
 from orchestrator.cluster import Cluster
 from orchestrator.errors import HostError, HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.events import Event, Tell, ignore
-from orchestrator.planning import Plan
 from orchestrator.provision import HostInstall, Installer
 from orchestrator.reports import (
     CancelReport,
@@ -44,9 +44,9 @@ from orchestrator.reports import (
 from orchestrator.results import RunRecord
 
 if TYPE_CHECKING:
-    from orchestrator.aws import Clients
+    from orchestrator.cloud.aws import Clients
+    from orchestrator.config.settings import Settings
     from orchestrator.hosts import Host
-    from orchestrator.settings import Settings
 
 NAMES_LIVE_S = 30.0
 
@@ -173,9 +173,7 @@ class Session:
         outcomes = fleet.each(hosts, work)
         return self._installed(outcomes.values_in_order(), outcomes.errors, time.monotonic() - began)
 
-    def _installed(
-        self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float
-    ) -> InstallReport:
+    def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:
         report = InstallReport(tuple(done), failed, seconds)
         timings = self._timings()
         self._note(timings | {"install": timings.get("install", 0.0) + seconds})
@@ -184,9 +182,7 @@ class Session:
     def _installer(self, spec: jobfile.JobSpec) -> Installer:
         plan = steps.install(spec, self.settings.install)
         logs = self._notes / "logs"
-        return Installer(
-            self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=self.settings.install.timeout
-        )
+        return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=self.settings.install.timeout)
 
     def job(self, folder: Path | None = None) -> jobfile.JobSpec:
         """Read the job: this folder's, or the one that the settings name."""
@@ -252,7 +248,10 @@ class Session:
         ending = outcome.value
         tail = ending.tail[-10:]
         if ending.status is None:
-            words = {"cancelled": "was cancelled", "lost": "vanished without an exit status (killed, or the VM restarted)"}
+            words = {
+                "cancelled": "was cancelled",
+                "lost": "vanished without an exit status (killed, or the VM restarted)",
+            }
             what = words.get(ending.how, f"ended: {ending.how}")
         else:
             what = f"failed (exit {ending.status}{_meaning(ending.status)})"
@@ -363,7 +362,8 @@ class Session:
     def _note_launch(self, report: LaunchReport) -> None:
         """Remember how long the phases of the last launch took (of its slowest host), for the records of its runs."""
         slowest = {
-            phase: max((getattr(one, phase) for one in report.ready), default=0.0) for phase in ("pending", "boot", "ssh")
+            phase: max((getattr(one, phase) for one in report.ready), default=0.0)
+            for phase in ("pending", "boot", "ssh")
         }
         self._note({"api": report.api, **slowest, "launch": report.seconds})
 
@@ -380,7 +380,7 @@ class Session:
 
     def _record(self, run: str, built: jobs.Job) -> None:
         from orchestrator import __version__
-        from orchestrator.settings import to_rows
+        from orchestrator.config.settings import to_rows
 
         rows = {f"{section}.{option}": value for section, option, value, _ in to_rows(self.settings)}
         facts = {
@@ -413,4 +413,6 @@ def _meaning(status: int) -> str:
     """Say what a telling exit status means: https://tldp.org/LDP/abs/html/exitcodes.html."""
     if status == 137:
         return ", killed: often out of memory"
-    return {126: ", not executable", 127: ", command not found"}.get(status, f", signal {status - 128}" if status > 128 else "")
+    return {126: ", not executable", 127: ", command not found"}.get(
+        status, f", signal {status - 128}" if status > 128 else ""
+    )

@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.config.settings import Install
 from orchestrator.jobfile import JobSpec
 from orchestrator.parcels import Parcel, parcel
-from orchestrator.settings import Install
 
 
 @dataclass(frozen=True)

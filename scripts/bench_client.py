@@ -38,7 +38,7 @@ multi = mkdir outputs && head -c 100000 /dev/urandom > outputs/bytes && seq 1000
 FLOW = """
 import os, sys, resource
 from pathlib import Path
-from orchestrator import settings
+from orchestrator.config import settings
 from orchestrator.session import Session
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 given = settings.load(folder / "config.ini", os.environ)
@@ -72,7 +72,9 @@ def memory(hosts: int) -> int:
         env = os.environ | localcloud.up(folder / "cloud", pending=1.0, boot=0.5)
         try:
             command = [sys.executable, "-c", FLOW, scratch, str(hosts)]
-            answer = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+            answer = subprocess.run(
+                command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, timeout=600
+            )
         finally:
             localcloud.down(folder / "cloud")
     *said, peak = answer.stdout.splitlines()

@@ -2,8 +2,8 @@
 
     python scripts/compare_runs.py runs [--within 1e-6]
 
-Every number in the two ``metrics.json`` is compared, except what a run says of itself (``run``: workers, seconds). Exits 1
-when one of them differs by more than ``--within``.
+Every number in the two ``metrics.json`` is compared, except what a run says of itself (``run``: workers, seconds).
+Exits 1 when one of them differs by more than ``--within``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def newest(runs: Path, *, multi: bool) -> Path:
     """Return the folder of the newest fetched run on one VM, or on several."""
     for folder in sorted(runs.iterdir(), reverse=True):
         record = folder / "record.json"
-        if (folder / "outputs/metrics.json").exists() and record.exists():
-            if json.loads(record.read_text())["multi"] is multi:
-                return folder
+        fetched = (folder / "outputs/metrics.json").exists() and record.exists()
+        if fetched and json.loads(record.read_text())["multi"] is multi:
+            return folder
     raise SystemExit(f"{runs}: no run on {'several VMs' if multi else 'one VM'} was fetched")
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator import cli
 from orchestrator.errors import ConnectError, JobFailed, UsageError
 from orchestrator.events import Event, Tell, ignore
+from orchestrator.interface import cli
 from orchestrator.provision import HostInstall, StepResult
 from orchestrator.reports import (
     CancelReport,

@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import aws, refusals
+from orchestrator.cloud import aws, refusals
+from orchestrator.config.settings import Aws, Secret
 from orchestrator.errors import CloudRefused, StratusError, UsageError
-from orchestrator.settings import Aws, Secret
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from orchestrator import board
-from orchestrator.board import Board, Row
-from orchestrator.console import Console
 from orchestrator.events import Event
+from orchestrator.interface import board
+from orchestrator.interface.board import Board, Row
+from orchestrator.interface.console import Console
 
 
 class Screen(io.StringIO):
@@ -46,7 +46,7 @@ def test_a_row_says_what_is_under_way_since_when_and_what_is_behind() -> None:
         Event("ml-0", "requirements", "start"),
         Event("ml-0", "", "progress", text="Collecting \x1b[31mdask"),
     )
-    assert found.cells(15.4) == ["ml-0", "requirements", "12.4 s", "pending 2.1 s   python", "Collecting dask"]
+    assert found.cells(15.4) == ["ml-0", "requirements", "12.4 s", "pending 2.1 s   python", "| Collecting dask"]
 
 
 def test_a_failed_row_keeps_its_reason() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from orchestrator import catalog
+from orchestrator.config import catalog
 
 
 @functools.cache

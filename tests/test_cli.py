@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import cli, completion, words
+from orchestrator.interface import cli, completion, words
 
 ROOT = Path(__file__).parent.parent
 

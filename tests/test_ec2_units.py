@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import aws, ec2, images, names, planning, prices
-from orchestrator.instance_types import InstanceType
+from orchestrator.cloud import aws, ec2, images, names, planning, prices
+from orchestrator.cloud.instance_types import InstanceType
+from orchestrator.cloud.launching import LaunchKey, run_request, user_data
+from orchestrator.cloud.network import Place, Subnet
 from orchestrator.keys import HostKey
-from orchestrator.launching import LaunchKey, run_request, user_data
-from orchestrator.network import Place, Subnet
 from orchestrator.patience import Pace
 from tests.wire import Time
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator import ec2, ending
+from orchestrator.cloud import ec2, ending
 from orchestrator.errors import CloudRefused, HostsFailed, LeftRunning
 from tests.test_ec2_units import MINE
 from tests.wire import Request, Time, Wire, clients, refusal

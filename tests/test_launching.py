@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
+from orchestrator.cloud.launching import DEADLINE_S, check, launch
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.journal import Journal
-from orchestrator.launching import DEADLINE_S, check, launch
 from tests.test_ec2_units import KEY, PLAN
 from tests.wire import Request, Time, Wire, clients, launched, refusal
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import settings
+from orchestrator.config import settings
+from orchestrator.config.settings import Secret, Settings
 from orchestrator.errors import ConfigError
-from orchestrator.settings import Secret, Settings
 
 # As that project shipped it, stray blanks included.
 SHIPPED = """\

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.hosts import Host
-from orchestrator.openssh import command_line, write_ssh_config
+from orchestrator.ssh.openssh import command_line, write_ssh_config
 from tests.ssh_lab import Lab
 
 needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import settings
-from orchestrator.schema import options
+from orchestrator.config import settings
+from orchestrator.config.schema import options
 
 ROOT = Path(__file__).parents[1]
 

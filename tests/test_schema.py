@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import ini, kinds, schema
+from orchestrator.config import ini, kinds, schema
+from orchestrator.config.schema import FREE, Reading, Secret, option
 from orchestrator.errors import ConfigError
-from orchestrator.schema import FREE, Reading, Secret, option
 
 
 @dataclass(frozen=True)

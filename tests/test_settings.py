@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from orchestrator import settings
+from orchestrator.config import settings
+from orchestrator.config.schema import options
+from orchestrator.config.settings import Settings
 from orchestrator.errors import ConfigError
-from orchestrator.schema import options
-from orchestrator.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 HERE = {"HOME": "/home/nobody-here"}
@@ -215,7 +215,8 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
 COMMAND = """
 import os, sys
 from pathlib import Path
-from orchestrator import errors, settings
+from orchestrator import errors
+from orchestrator.config import settings
 try:
     settings.load(Path(sys.argv[1]), os.environ)
 except errors.StratusError as error:
@@ -498,7 +499,7 @@ def timed(project: Path) -> float:
 
 def test_importing_is_quick_and_brings_in_nothing_but_the_standard_library(tmp_path: Path) -> None:
     snippet = (
-        "import sys, time; start = time.process_time(); import orchestrator.settings;"
+        "import sys, time; start = time.process_time(); import orchestrator.config.settings;"
         "print(time.process_time() - start);"
         "known = sys.stdlib_module_names | {'orchestrator', '__main__'};"
         "print([name for name in sys.modules if name.partition('.')[0] not in known])"

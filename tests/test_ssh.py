@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import ConnectError, HostError, UsageError
 from orchestrator.fleet import each
 from orchestrator.ssh import Links, quote
-from orchestrator.ssh_talk import Lines
+from orchestrator.ssh.talk import Lines
 from tests.ssh_lab import Lab, Listener, Wire, dropping, eventually, refusing
 
 

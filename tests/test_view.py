@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import documents, units, view, words
-from orchestrator.console import coloured
 from orchestrator.errors import ConfigError, ConnectError, HostsFailed, JobFailed, LeftRunning, Problem
+from orchestrator.interface import documents, units, view, words
+from orchestrator.interface.console import coloured
 from orchestrator.provision import HostInstall, StepResult
 from orchestrator.reports import (
     CancelReport,

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from orchestrator.aws import Clients
+from orchestrator.cloud.aws import Clients
 from orchestrator.patience import Patience
 
 if TYPE_CHECKING:

@@ -46,7 +46,9 @@ def dead() -> str:
     for role in ("scheduler", "worker"):
         if (folder / "state" / f"{role}.rc").exists():
             lines = (folder / "log" / f"{role}.log").read_text(errors="replace").split("\n")
-            return f"the {role} ended: {next((line.strip() for line in reversed(lines) if line.strip()), 'no word why')}"
+            return (
+                f"the {role} ended: {next((line.strip() for line in reversed(lines) if line.strip()), 'no word why')}"
+            )
     return ""
 
 
@@ -83,13 +85,19 @@ def wait() -> int:
                 print(f"dask: {why}", flush=True)
                 return 1
             if time.monotonic() - began > seconds:
-                print(f"dask: no worker from {', '.join(absent)} after {seconds:.0f} s; see their worker.log", flush=True)
+                print(
+                    f"dask: no worker from {', '.join(absent)} after {seconds:.0f} s; see their worker.log", flush=True
+                )
                 return 1
             time.sleep(0.1)
         if different := disagreements(client):
-            print(f"dask: versions differ between the hosts: {'; '.join(different)}. InstallDeps() mends it", flush=True)
+            print(
+                f"dask: versions differ between the hosts: {'; '.join(different)}. InstallDeps() mends it", flush=True
+            )
             return 1
-        print(f"dask: {len(hosts) * each} workers on {len(hosts)} hosts in {time.monotonic() - began:.1f} s", flush=True)
+        print(
+            f"dask: {len(hosts) * each} workers on {len(hosts)} hosts in {time.monotonic() - began:.1f} s", flush=True
+        )
     return 0
 
 

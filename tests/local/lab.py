@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator import aws, settings
+from orchestrator.cloud import aws
+from orchestrator.config import settings
 from orchestrator.events import Event
 from orchestrator.session import Session
 

@@ -14,11 +14,12 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from orchestrator import aws, ec2, ending, groups, images, instance_types, keypairs, keys, launching, network, planning
+from orchestrator import keys
+from orchestrator.cloud import aws, ec2, ending, groups, images, instance_types, keypairs, launching, network, planning
+from orchestrator.config.settings import Aws, Cluster, Settings, Ssh
 from orchestrator.errors import CloudRefused, HostsFailed, UsageError
 from orchestrator.journal import Journal
 from orchestrator.patience import Pace, Patience
-from orchestrator.settings import Aws, Cluster, Settings, Ssh
 from tests import wire
 
 HASTY = Patience(pace=Pace(first=0.02, longest=0.2))

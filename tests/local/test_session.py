@@ -22,7 +22,8 @@ HELLO = """
 import json, os, pathlib, sys
 print("hello from", os.environ["STRATUS_HOST"])
 pathlib.Path("outputs").mkdir()
-pathlib.Path("outputs/metrics.json").write_text(json.dumps({"rank": int(os.environ["STRATUS_RANK"]), "args": sys.argv[1:]}))
+facts = {"rank": int(os.environ["STRATUS_RANK"]), "args": sys.argv[1:]}
+pathlib.Path("outputs/metrics.json").write_text(json.dumps(facts))
 """
 BOTH = "single = python hello.py one\nmulti = python hello.py many\n"
 
@@ -335,5 +336,3 @@ def test_the_dashboard_opens_through_a_tunnel(desk: Lab) -> None:
 
     assert "Dask" in body
     assert set(report.left.values()) == {0}
-
-

@@ -1,0 +1,80 @@
+"""EC2 instance types: what a machine has, and in which zones it is offered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.cloud import aws
+from orchestrator.config import ini
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """What one machine of a type has.
+
+    :param name: such as ``c7i.2xlarge``.
+    :param memory_gib: main memory, GiB.
+    :param gpus: number of GPUs.
+    :param gpu: what they are, ``NVIDIA L4``; empty without any.
+    :param architectures: such as ``x86_64``; an image must have one of them.
+    :param zones: where the region offers it, sorted. Offered does not mean free.
+    """
+
+    name: str
+    vcpus: int
+    memory_gib: float
+    architectures: tuple[str, ...]
+    gpus: int = 0
+    gpu: str = ""
+    zones: tuple[str, ...] = ()
+
+
+def find(clients: aws.Clients, name: str) -> InstanceType:
+    """Return what the region knows of a type: two calls.
+
+    :raises UsageError: the region has no such type; the nearest names are in the message.
+    """
+    info, zones = aws.together(lambda: _info(clients, name), lambda: _zones(clients, name))
+    if not zones:
+        raise UsageError(
+            f"instance type {name} is not offered in any zone of {clients.region} open to this account",
+            fix="choose another [cluster] instance_type or [aws] region",
+        )
+    gpus = info.get("GpuInfo", {}).get("Gpus", [])
+    return InstanceType(
+        name=name, vcpus=info["VCpuInfo"]["DefaultVCpus"], memory_gib=info["MemoryInfo"]["SizeInMiB"] / 1024,
+        architectures=tuple(info["ProcessorInfo"]["SupportedArchitectures"]), gpus=sum(gpu["Count"] for gpu in gpus),
+        gpu=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "", zones=zones,
+    )  # fmt: skip
+
+
+def _info(clients: aws.Clients, name: str) -> InstanceTypeInfoTypeDef:
+    with clients.calls(f"looking up instance type {name}"):
+        try:
+            return clients.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]  # type: ignore[list-item]
+        except aws.failures() as error:
+            if not aws.code_of(error).startswith("InvalidInstanceType"):
+                raise
+            hint = ini.suggest(name, _offered(clients))
+            raise UsageError(
+                f"{name} is no EC2 instance type in {clients.region}.{hint}", code=aws.code_of(error),
+                fix="correct [cluster] instance_type in the config",
+            ) from error  # fmt: skip
+
+
+def _zones(clients: aws.Clients, name: str) -> tuple[str, ...]:
+    with clients.calls(f"asking which zones offer {name}"):
+        offers = clients.ec2.describe_instance_type_offerings(
+            LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [name]}]
+        )
+    return tuple(sorted(offer["Location"] for offer in offers["InstanceTypeOfferings"]))
+
+
+def _offered(clients: aws.Clients) -> list[str]:
+    pages = clients.ec2.get_paginator("describe_instance_type_offerings").paginate(LocationType="region")
+    return sorted(offer["InstanceType"] for page in pages for offer in page["InstanceTypeOfferings"])

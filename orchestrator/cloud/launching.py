@@ -1,0 +1,205 @@
+"""Launching: one RunInstances call for all machines, with a token that was on the disk before AWS was asked.
+
+The token makes asking again safe: as long as nobody knows whether a call was carried out, it is repeated with the same
+token, and EC2 answers with the same machines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import keys
+from orchestrator.cloud import aws, ec2, names
+from orchestrator.errors import CloudRefused, LeftRunning, StratusError
+from orchestrator.journal import Entry, Journal
+from orchestrator.patience import REAL_TIME, Pace, Patience
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import ReservationResponseTypeDef
+
+    from orchestrator.cloud.planning import Plan
+
+DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
+NEW_THINGS_S = 15.0  # how long a group or key made a moment ago may be unknown to RunInstances
+EXPIRE_SCRIPT = "/var/lib/cloud/scripts/per-boot/stratus-expire"
+_NEW_THINGS = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
+_DECIDING = ("zone", "region")
+
+
+@dataclass(frozen=True)
+class LaunchKey:
+    """What a launch takes besides its plan.
+
+    :param key_name: EC2 key pair that opens the machines.
+    :param group_id: their security group.
+    :param host_key: the SSH host key that they boot with.
+    """
+
+    key_name: str
+    group_id: str
+    host_key: keys.HostKey
+
+
+def launch(
+    clients: aws.Clients, plan: Plan, *, launch_key: LaunchKey, journal: Journal, patience: Patience = REAL_TIME
+) -> list[ec2.Instance]:  # fmt: skip
+    """Launch all machines of a plan, or none.
+
+    :returns: the machines in the order of the plan's names, most of them pending.
+    :raises CloudRefused: AWS said no, so nothing was launched; capacity and quota are not asked for twice.
+    :raises LeftRunning: nobody can say whether they were launched; the journal keeps the entry open.
+    """
+    request = run_request(plan, launch_key, expires=patience.now() + timedelta(hours=plan.max_hours))
+    token = uuid.uuid4().hex
+    entry = journal.intend(
+        "launch", run=plan.run, token=token, subnet=plan.subnet.id, zone=plan.subnet.zone, count=plan.count,
+        type=plan.instance_type, **plan.mine.facts,
+    )  # fmt: skip
+    try:
+        answer = _decided(clients, {**request, "ClientToken": token}, plan, patience)
+    except LeftRunning:
+        raise
+    except StratusError as refusal:
+        _settle(journal, entry, refused=refusal.code, ids=[])
+        raise
+    _settle(journal, entry, ids=[each["InstanceId"] for each in answer["Instances"]])
+    ordered = sorted(answer["Instances"], key=lambda each: each["AmiLaunchIndex"])
+    return [ec2.instance(each) for each in ordered]
+
+
+def check(clients: aws.Clients, plan: Plan) -> None:
+    """Ask AWS whether it would let us launch this, without launching: one dry run of the same request.
+
+    It finds missing permissions before anything is made. Capacity and quota are not looked at by AWS in a dry run.
+
+    :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
+    """
+    nobody = LaunchKey("", "", keys.HostKey("", f"{ec2.HOST_KEY_TYPE} none"))
+    request = run_request(plan, nobody, expires=REAL_TIME.now())
+    for made_later in ("KeyName", "SecurityGroupIds", "NetworkInterfaces"):
+        request.pop(made_later, None)
+    with clients.calls(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
+        try:
+            clients.ec2.run_instances(**request, DryRun=True)
+        except aws.failures() as error:
+            if aws.code_of(error) != "DryRunOperation":
+                raise
+
+
+def _settle(journal: Journal, entry: Entry, **facts: Any) -> None:
+    """Settle an entry if the disk allows it: what AWS has answered counts for more than a line about it."""
+    with suppress(StratusError):
+        journal.settle(entry, **facts)
+
+
+def user_data(host_key: keys.HostKey, max_hours: float) -> str:
+    """Return the cloud-config that a machine boots with.
+
+    It brings the host key, so that the first connection can be verified, and at every boot sets the time after which
+    the machine shuts down, which ends it whatever became of this computer. JSON is YAML, and needs no quoting rules.
+
+    :param max_hours: time to live, counted from each boot; rounded up to whole minutes.
+    """
+    script = f"#!/bin/sh\nshutdown -h +{math.ceil(max_hours * 60)}\n"
+    config = {
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
+        "write_files": [{"path": EXPIRE_SCRIPT, "permissions": "0755", "content": script}],
+    }
+    return "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
+
+
+def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict[str, Any]:
+    """Return the arguments of RunInstances, without the token.
+
+    :param expires: when the machines end themselves, for their tag.
+    """
+    request = {
+        "ImageId": plan.image.id, "InstanceType": plan.instance_type, "MinCount": plan.count, "MaxCount": plan.count,
+        "KeyName": launch_key.key_name, "UserData": user_data(launch_key.host_key, plan.max_hours),
+        "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
+        # One hop: containers and other machines cannot reach the role's credentials through this one.
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+        "InstanceInitiatedShutdownBehavior": "terminate", "TagSpecifications": _tags(plan, launch_key, expires),
+        **_network(plan, launch_key),
+    }  # fmt: skip
+    if plan.instance_profile:
+        kind = "Arn" if plan.instance_profile.startswith("arn:") else "Name"
+        request["IamInstanceProfile"] = {kind: plan.instance_profile}
+    return request
+
+
+def _root_disk(plan: Plan) -> dict[str, Any]:
+    disk = plan.disk
+    facts = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True, "Encrypted": disk.encrypted}
+    extra = {"Iops": disk.iops, "Throughput": disk.throughput}
+    return facts | {key: value for key, value in extra.items() if value}
+
+
+def _network(plan: Plan, launch_key: LaunchKey) -> dict[str, Any]:
+    if plan.address == "auto":
+        return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [launch_key.group_id]}
+    card = {
+        "DeviceIndex": 0, "SubnetId": plan.subnet.id, "Groups": [launch_key.group_id],
+        "AssociatePublicIpAddress": plan.address == "public",
+    }  # fmt: skip
+    return {"NetworkInterfaces": [card]}
+
+
+def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str, Any]]:
+    """Return the tags of machines, disks and network cards, which get them as they are made."""
+    hosts = names.pack(plan.names)
+    own = {
+        "Name": hosts, ec2.TAG_HOSTS: hosts, ec2.TAG_RUN: plan.run,
+        ec2.TAG_EXPIRES: expires.isoformat(timespec="seconds"), ec2.TAG_HOURS: f"{plan.max_hours:g}",
+        ec2.TAG_HOST_KEY: launch_key.host_key.public.split()[1], ec2.TAG_DISK: plan.disk.tag,
+        ec2.TAG_USER: plan.user,
+    }  # fmt: skip
+    tags = [*plan.mine.tags, *({"Key": key, "Value": value} for key, value in own.items())]
+    return [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]
+
+
+def _decided(
+    clients: aws.Clients, request: Mapping[str, Any], plan: Plan, patience: Patience
+) -> ReservationResponseTypeDef:
+    """Ask until AWS has said yes or no, with the same token each time.
+
+    :raises CloudRefused: AWS said no.
+    :raises LeftRunning: it never said, or an earlier request may have been carried out.
+    """
+    doing = f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}"
+    unsure: Exception | None = None
+    for waited in patience.tries(DEADLINE_S, Pace(first=1.0, longest=15.0, growth=2.0), jitter=True):
+        try:
+            return clients.ec2_once.run_instances(**request)
+        except aws.failures() as error:
+            last, reaction = error, aws.reaction(error)
+            unsure = error if reaction == "unsure" else unsure
+            if not (reaction in ("again", "unsure") or (_is_new(error) and waited < NEW_THINGS_S)):
+                break
+    refusal = aws.translate(last, doing=doing, profile=clients.profile)
+    # With the same token a lack of capacity or quota is said of the whole request; other refusals (such as expired
+    # credentials) come before the token is looked at, and tell nothing of an earlier request.
+    if unsure is None or aws.reaction(last) in _DECIDING:
+        raise refusal from last
+    raise _unknown(plan, refusal) from last
+
+
+def _is_new(error: Exception) -> bool:
+    return aws.code_of(error) in _NEW_THINGS
+
+
+def _unknown(plan: Plan, refusal: StratusError) -> LeftRunning:
+    said = f"{refusal.what} ({refusal.code})" if isinstance(refusal, CloudRefused) else refusal.what
+    return LeftRunning(
+        f"nobody can say whether the machines were launched. {said}",
+        left=[f"{name} ({plan.instance_type}, {plan.subnet.zone}, launch {plan.run})" for name in plan.names],
+        fix="stratus status   shows them if they were; stratus terminate   ends them",
+    )

@@ -1,0 +1,216 @@
+"""What a launch would do, where and at what price: looked up and checked before anything is made or billed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from orchestrator.cloud import aws, ec2, images, instance_types, names, network, prices
+from orchestrator.cloud.ec2 import Disk
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.cloud.images import Image
+    from orchestrator.cloud.instance_types import InstanceType
+    from orchestrator.cloud.network import Place, Subnet
+    from orchestrator.config import settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A launch, ready to be carried out.
+
+    :param mine: cluster, owner, account and region.
+    :param run: id of the launch.
+    :param names: of the machines, in the order of their launch indices.
+    :param machine: what one machine has.
+    :param place: VPC and subnets that can take the machines, the best first.
+    :param subnet: the one that will be asked.
+    :param user: login name.
+    :param address: ``public``, ``private``, or ``auto``: as the subnet does it.
+    :param living: names of the cluster's machines that already exist.
+    :param price: of one running machine; None when unknown.
+    :param disk_price: of one disk; None when unknown.
+    """
+
+    mine: aws.Mine
+    run: str
+    names: tuple[str, ...]
+    machine: InstanceType
+    image: Image
+    place: Place
+    subnet: Subnet
+    disk: Disk
+    max_hours: float
+    user: str
+    address: str = "auto"
+    instance_profile: str = ""
+    living: tuple[str, ...] = ()
+    price: prices.Price | None = None
+    disk_price: prices.Price | None = None
+
+    @property
+    def count(self) -> int:
+        """How many machines."""
+        return len(self.names)
+
+    @property
+    def cluster(self) -> str:
+        """Name of the cluster."""
+        return self.mine.cluster
+
+    @property
+    def owner(self) -> str:
+        """Value of the owner tag."""
+        return self.mine.owner
+
+    @property
+    def region(self) -> str:
+        """Region, such as ``us-west-2``."""
+        return self.mine.region
+
+    @property
+    def instance_type(self) -> str:
+        """Instance type, such as ``c7i.2xlarge``."""
+        return self.machine.name
+
+    @property
+    def vcpus(self) -> int:
+        """Virtual CPUs of one machine."""
+        return self.machine.vcpus
+
+    @property
+    def memory_gib(self) -> float:
+        """Main memory of one machine, GiB."""
+        return self.machine.memory_gib
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one machine."""
+        return self.machine.gpus
+
+    @property
+    def price_per_hour(self) -> Decimal | None:
+        """USD per hour of one running machine without its disk; None when unknown."""
+        return self.price.usd if self.price else None
+
+    @property
+    def disk_per_hour(self) -> Decimal | None:
+        """USD per hour of one disk; None when unknown."""
+        return self.disk_price.usd if self.disk_price else None
+
+    @property
+    def per_hour(self) -> Decimal | None:
+        """USD per hour of all machines with their disks; None when any part is unknown."""
+        if self.price_per_hour is None or self.disk_per_hour is None:
+            return None
+        return (self.price_per_hour + self.disk_per_hour) * self.count
+
+    @property
+    def at_most(self) -> Decimal | None:
+        """USD that the launch costs if it is forgotten: until the machines end themselves; None when unknown."""
+        return None if self.per_hour is None else self.per_hour * Decimal(str(self.max_hours))
+
+    def elsewhere(self) -> Plan | None:
+        """Return the same plan for the next subnet; None after the last one."""
+        rest = self.place.subnets[self.place.subnets.index(self.subnet) + 1 :]
+        return replace(self, subnet=rest[0]) if rest else None
+
+
+def plan(
+    clients: aws.Clients,
+    settings: settings.Settings,
+    *,
+    count: int,
+    identity: aws.Identity,
+    now: datetime | None = None,
+) -> Plan:
+    """Look up and check everything that a launch needs; changes nothing.
+
+    :param count: how many machines to add to the cluster.
+    :raises UsageError: something in the config does not exist or does not fit together.
+    """
+    mine = aws.mine(clients, settings, identity)
+    machine, place, instances = aws.together(
+        lambda: instance_types.find(clients, settings.cluster.instance_type),
+        lambda: network.find(clients, settings.aws),
+        lambda: ec2.describe(clients, cluster=mine.cluster, owner=mine.owner),
+    )
+    image = _image(clients, settings, machine)
+    living = [each for each in instances if each.alive]
+    place = _fitting(place, machine, count=count, first=sorted({each.zone for each in living}))
+    disk = _disk(settings, image)
+    return Plan(
+        mine=mine, run=launch_id(now or datetime.now(UTC)), names=_names(mine.cluster, count, instances),
+        machine=machine, image=image, place=place, subnet=place.subnets[0], disk=disk,
+        max_hours=settings.cluster.max_hours, user=_user(settings, image), address=settings.ssh.address,
+        instance_profile=settings.aws.instance_profile, living=tuple(each.name for each in living),
+        price=prices.per_hour(machine.name, mine.region), disk_price=prices.disk_per_hour(disk, mine.region),
+    )  # fmt: skip
+
+
+def launch_id(now: datetime) -> str:
+    """Return a new id that sorts by time: ``20261120-141207-k3x9``."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def _image(clients: aws.Clients, settings: settings.Settings, machine: InstanceType) -> Image:
+    wanted = next((each for each in ("x86_64", "arm64") if each in machine.architectures), machine.architectures[0])
+    image = images.find(clients, settings.cluster.image, architecture=wanted)
+    if image.architecture not in machine.architectures:
+        raise UsageError(
+            f"image {settings.cluster.image} is built for {image.architecture}, {machine.name} is "
+            + " or ".join(machine.architectures),
+            fix="choose another [cluster] image or instance_type",
+        )
+    return image
+
+
+def _fitting(place: Place, machine: InstanceType, *, count: int, first: Sequence[str]) -> Place:
+    offered = place.within(machine.zones)
+    if not offered.subnets:
+        raise UsageError(
+            f"{machine.name} is not offered in {', '.join(place.zones)}, where the subnets lie", code="Unsupported",
+            fix=f"name an [aws] subnet_id in {', '.join(machine.zones)}, or another [cluster] instance_type",
+        )  # fmt: skip
+    fitting = offered.within(machine.zones, count=count, first=first)
+    if not fitting.subnets:
+        most = max(subnet.free for subnet in offered.subnets)
+        raise UsageError(
+            f"no subnet has {count} addresses left; the emptiest has {most}", code="InsufficientFreeAddressesInSubnet",
+            fix="launch fewer machines, or name a larger [aws] subnet_id",
+        )  # fmt: skip
+    return fitting
+
+
+def _names(cluster: str, count: int, instances: Sequence[ec2.Instance]) -> tuple[str, ...]:
+    """Return names for new machines; one that is still shutting down keeps its name until it is gone."""
+    new = names.fresh(cluster, count, taken={each.name for each in instances})
+    try:
+        names.pack(new)
+    except ValueError as error:
+        raise UsageError(str(error), fix="launch fewer machines at once, or terminate the cluster first") from error
+    return new
+
+
+def _disk(settings: settings.Settings, image: Image) -> Disk:
+    wanted = settings.disk
+    if wanted.type in ("io1", "io2") and not wanted.iops:
+        raise UsageError(f"[disk] type = {wanted.type} needs iops", fix="set [disk] iops, or type = gp3")
+    size = max(wanted.size, math.ceil(image.size_gib))  # EC2 refuses a disk smaller than the image's snapshot
+    return Disk(wanted.type, size, wanted.iops, wanted.throughput, wanted.encrypted)
+
+
+def _user(settings: settings.Settings, image: Image) -> str:
+    user = settings.ssh.user or image.user
+    if not user:
+        raise UsageError(
+            f"nothing tells the login name of image {image.id} ({image.name})",
+            fix="set [ssh] user in the config: often ubuntu, ec2-user or admin",
+        )
+    return user

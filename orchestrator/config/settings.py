@@ -1,0 +1,107 @@
+"""The settings: what ``config/config.ini`` says, as one frozen record.
+
+:func:`load` reads a file and names every mistake in it at once; :mod:`orchestrator.config.tables` says what there is
+to set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+from orchestrator.config import checks, ini, legacy, schema
+from orchestrator.config.schema import Reading, Secret, shown
+from orchestrator.config.tables import TABLES, Aws, Cluster, Disk, Install, Job, Settings, Ssh
+
+__all__ = [
+    "TABLES", "Aws", "Cluster", "Disk", "Install", "Job", "Secret", "Settings", "Ssh",
+    "base_folder", "load", "reference", "template", "to_rows",
+]  # fmt: skip
+
+
+def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
+    """Read a config file.
+
+    Paths in it may begin with ``~`` and become absolute; relative ones start at the folder above ``config/``, or at the
+    file's own folder when that is not called ``config``.
+
+    :param env: where ``${VAR}`` and ``~`` come from.
+    :param files: whether the files that it names (key, CA bundle, job) must exist. Ending VMs needs none of them.
+    :raises ConfigError: with every mistake of the file, each with its line.
+    """
+    layout = schema.layout(TABLES, "`stratus config init` writes a commented one to start from.")
+    document, old = legacy.adopt(ini.read(path, env, layout))
+    reading = Reading(document, TABLES)
+    reading.warnings += old.warnings
+    reading.problems += old.problems
+    settings = Settings(
+        path=path,
+        cluster=checks.living_type(reading, reading.fill("cluster", Cluster)),
+        aws=replace(reading.fill("aws", Aws), legacy_access_key=old.access_key, legacy_secret_key=old.secret_key),
+        ssh=reading.fill("ssh", Ssh),
+        disk=reading.fill("disk", Disk),
+        install=reading.fill("install", Install),
+        job=reading.fill("job", Job),
+    )
+    checks.check(reading, settings)
+    settings = _absolute(settings, path, env)
+    if files:
+        checks.check_files(reading, settings)
+    reading.finish()
+    origins = {key: f"{path.name}:{value.line}" for key, value in document.values.items()} | old.origins(path.name)
+    return replace(settings, warnings=tuple(sorted(reading.warnings, key=lambda each: each.line)), origins=origins)
+
+
+def base_folder(path: Path) -> Path:
+    """Return the folder that relative paths in a config file start from."""
+    folder = path.absolute().parent
+    return folder.parent if folder.name == "config" else folder
+
+
+def _absolute(settings: Settings, path: Path, env: Mapping[str, str]) -> Settings:
+    base = base_folder(path)
+
+    def absolute(given: str) -> str:
+        return str(schema.resolve(given, base, env)) if given else ""
+
+    return replace(
+        settings,
+        ssh=replace(settings.ssh, private_key=absolute(settings.ssh.private_key)),
+        install=replace(settings.install, ca_bundle=absolute(settings.install.ca_bundle)),
+        job=replace(settings.job, run=checks.job_folder(absolute(settings.job.run), settings.job.run)),
+    )
+
+
+def to_rows(settings: Settings) -> list[tuple[str, str, str, str]]:
+    """Return (section, option, value, origin) for every option; the origin is ``config.ini:14`` or ``default``.
+
+    Secrets are masked.
+    """
+    return list(_rows(settings))
+
+
+def _rows(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
+    for section in TABLES:
+        record = getattr(settings, section)
+        for each in fields(record):
+            value = getattr(record, each.name)
+            if "option" in each.metadata or value is not None:
+                yield section, each.name, shown(value), settings.origins.get((section, each.name), "default")
+
+
+def template(values: Mapping[tuple[str, str], str] | None = None) -> str:
+    """Return a commented config file to start from.
+
+    :param values: (section, option) -> the text to set it to.
+    """
+    from orchestrator.config import pages
+
+    return pages.template(TABLES, values or {})
+
+
+def reference() -> str:
+    """Return the page ``docs/reference/config.md``; ``stratus config reference`` prints it anew."""
+    from orchestrator.config import pages
+
+    return pages.page(TABLES)

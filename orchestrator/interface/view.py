@@ -1,0 +1,382 @@
+"""Records as text. Pure: every function takes a record and returns lines; nothing here prints or asks anything.
+
+Lines are written for the shell (``Next: InstallDeps()``); :mod:`orchestrator.interface.verbs` rewords them for the
+command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.interface import units
+from orchestrator.interface.units import columns, duration
+
+if TYPE_CHECKING:
+    from orchestrator.cloud.planning import Plan
+    from orchestrator.provision import HostInstall
+    from orchestrator.reports import (
+        CancelReport,
+        ClusterStatus,
+        Cost,
+        Dashboard,
+        HostReady,
+        InstallReport,
+        InstanceResult,
+        LaunchReport,
+        Machine,
+        RunHandle,
+        RunResult,
+        RunSummary,
+        TerminateReport,
+    )
+    from orchestrator.results import RunRecord
+
+MANY = 20
+"""More hosts than this are summed up instead of listed."""
+
+METRICS_SHOWN = 6
+
+Lines = list[str]
+
+
+def plan(plan: Plan, *, image: str, ssh_from: str) -> Lines:
+    """Say what a launch would bring and what it costs, before anybody is asked.
+
+    :param image: the setting of that name, which says more to its author than the name it led to.
+    :param ssh_from: the setting of that name: ``auto``, or address ranges.
+    """
+    gpus = f", {units.count(plan.gpus, 'GPU')}" if plan.gpus else ""
+    shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
+    disk = f"{plan.disk.type} {plan.disk.size} GiB" + (" encrypted" if plan.disk.encrypted else ", NOT encrypted")
+    what = [f"{plan.count} x {plan.instance_type} ({shape})", image, disk, _where(plan)]
+    access = f"{_access(ssh_from)}, host keys pinned"
+    return ["", f"  Plan   {', '.join(what)}", f"  Price  {_price(plan)}", f"  Access {access}"]
+
+
+def _where(plan: Plan) -> str:
+    zones = plan.place.zones
+    return f"{plan.region} ({zones[0] if len(zones) == 1 else 'any zone'})"
+
+
+def _access(ssh_from: str) -> str:
+    ranges = [part.strip() for part in ssh_from.split(",")]
+    if ranges == ["auto"]:
+        return "ssh from your address only"
+    if any(part.endswith("/0") for part in ranges):
+        return "ssh from ANYWHERE"
+    return f"ssh from {', '.join(part.removesuffix('/32') for part in ranges)} only"
+
+
+def _price(plan: Plan) -> str:
+    one = f"{units.unit_price(plan.price_per_hour)} each, disks {units.unit_price(plan.disk_per_hour)} each"
+    lasts = f"ends itself after {units.hours(plan.max_hours)}"
+    if plan.per_hour is None:
+        return f"{one}  = {units.UNKNOWN}  {lasts}"
+    return f"{one}  = {units.rate(plan.per_hour)}  at most {units.usd(plan.at_most)} if you forget it ({lasts})"
+
+
+def launch(report: LaunchReport) -> Lines:
+    """Show which hosts came up, how fast, and which did not and why."""
+    ready, total = len(report.ready), len(report.ready) + len(report.failed)
+    lines = [] if ready > MANY else columns([_ready(host) for host in report.ready])
+    lines += _failures(report.failed)
+    summary = f"  {ready} of {total} ready in {duration(report.seconds)}."
+    if ready > MANY:
+        summary += f"  {_spread(report.ready)}"
+    if ready:
+        summary += f"  Ssh({_quoted(report.ready[0].name)}) opens a terminal on it.  Next: InstallDeps()"
+    return [*lines, summary]
+
+
+def _ready(host: HostReady) -> Sequence[str]:
+    times = [f"{phase} {duration(getattr(host, phase))} " for phase in ("pending", "boot", "ssh")]
+    return [host.name, "ready", host.zone, *times]
+
+
+def _spread(hosts: Sequence[HostReady]) -> str:
+    def phase(name: str) -> str:
+        times = [float(getattr(host, name)) for host in hosts]
+        return f"{name} {min(times):.1f} to {duration(max(times))}"
+
+    return "   ".join(phase(name) for name in ("pending", "boot", "ssh")) + "."
+
+
+def _failures(failed: Mapping[str, Exception]) -> Lines:
+    return [line for name, error in failed.items() for line in failure(name, error)]
+
+
+def failure(name: str, error: Exception) -> Lines:
+    """Show one host's failure: its name once, then the reason and, indented, what to do."""
+    first, *more = (str(error) or type(error).__name__).splitlines()
+    return [f"  {name}  failed  {first.removeprefix(f'{name}: ')}", *(f"    {line.strip()}" for line in more)]
+
+
+def install(report: InstallReport) -> Lines:
+    """Show what an install did on every host, step by step."""
+    many = len(report.hosts) > MANY
+    lines = [] if many else columns([_installed(host) for host in report.hosts])
+    lines += _failures(report.failed)
+    if not report.changed and not report.failed:
+        return [*lines, f"  Nothing to do, {duration(report.seconds)}.  {AFTER_INSTALL}"]
+    hosts = f" on {len(report.hosts)} hosts" if many else ""
+    did = f"{units.count(report.changed, 'step')} changed something{hosts}, {len(report.failed)} failed"
+    return [*lines, f"  {did}, {duration(report.seconds)}.  {'' if report.failed else AFTER_INSTALL}".rstrip()]
+
+
+AFTER_INSTALL = "Next: RunSingleVMComputing() or RunMultiVMComputing()"
+
+
+def _installed(host: HostInstall) -> Sequence[str]:
+    times = [f"{step.name}{_took(step.state, step.seconds)} " for step in host.steps]
+    return [host.host, "done" if host.changed else "unchanged", *times]
+
+
+def _took(state: str, seconds: float) -> str:
+    return "" if state == "unchanged" else f" {duration(seconds)}"
+
+
+def status(status: ClusterStatus) -> Lines:
+    """Show every machine of the cluster and what they cost together."""
+    if not status.machines:
+        return [f"  0 instances of cluster {status.cluster} in {status.region}.  Next: LaunchInstances()"]
+    lines = columns([_machine(machine, status.at) for machine in status.machines])
+    return [*lines, f"  {up(status)}"]
+
+
+def _machine(machine: Machine, at: datetime) -> Sequence[str]:
+    age = f"up {duration((at - machine.launched).total_seconds())}" if machine.launched and machine.billed else ""
+    until = f"ends {units.clock(machine.expires, at)}" if machine.expires and machine.billed else ""
+    price = units.unit_price(machine.per_hour) if machine.billed else ""
+    return [machine.name, machine.state, machine.type, machine.zone, machine.address, age, until, price]
+
+
+def up(status: ClusterStatus) -> str:
+    """Say in one line what runs, what it costs and when it ends itself."""
+    running = len(status.up)
+    if not running:
+        return f"0 up{_stopped(status)}."
+    spent = "" if status.spent is None else f", {units.usd(status.spent)} so far"
+    return f"{running} up, {units.rate(status.per_hour)}{spent}{_stopped(status)}.  {_end(status)}"
+
+
+def _stopped(status: ClusterStatus) -> str:
+    asleep = sum(machine.state in ("stopping", "stopped") for machine in status.machines)
+    return f", {asleep} stopped (disks are still billed)" if asleep else ""
+
+
+def _end(status: ClusterStatus) -> str:
+    one = len(status.up) == 1
+    if status.expires is None:
+        return "They do not all end themselves: TerminateAll() does." if not one else "It does not end itself."
+    return f"{'It ends itself' if one else 'They end themselves'} {units.ends(status.expires, status.at)}."
+
+
+def leaving(status: ClusterStatus, command: str) -> Lines:
+    """Say what runs on after the shell is gone; nothing when nothing does.
+
+    :param command: what ends it from any other shell.
+    """
+    running = len(status.up)
+    if not running:
+        return []
+    one = running == 1
+    end = "" if status.expires is None else f", {'it ends itself' if one else 'they end themselves'} "
+    end += "" if status.expires is None else units.ends(status.expires, status.at)
+    still = f"{units.count(running, 'instance')} still run{'s' if one else ''}: {units.rate(status.per_hour)}{end}."
+    return [still, f"TerminateAll from any shell:  {command}"]
+
+
+def prompt(label: str, status: ClusterStatus | None) -> str:
+    """Return the shell's prompt: ``aws [2 up $0.73/h]: ``."""
+    if status is None:
+        return f"{label} [...]: "
+    running = len(status.up)
+    price = f" {units.rate(status.per_hour)}" if running else ""
+    return f"{label} [{running} up{price}]: "
+
+
+def started(handle: RunHandle) -> Lines:
+    """Say where a run began and how to get back to it."""
+    board = "   dashboard: Dashboard()" if handle.dashboard else ""
+    return [f"  {handle.job} on {_roles(handle.roles)}   run {handle.run}{board}"]
+
+
+def _roles(roles: Mapping[str, Sequence[str]]) -> str:
+    """Return ``ml-0 (scheduler), ml-0 ml-1 (workers)``; a plain list where every host does the same."""
+    by_role: dict[str, list[str]] = {}
+    for host, names in roles.items():
+        for name in names:
+            by_role.setdefault(name, []).append(host)
+    by_role = {role: hosts for role, hosts in by_role.items() if role != "main" or len(by_role) == 1}
+    if list(by_role) == ["main"]:
+        return _names(by_role["main"])
+    order = sorted(by_role.items(), key=lambda item: item[0] != "scheduler")
+    return ", ".join(f"{_names(hosts)} ({role}{'s' if len(hosts) > 1 else ''})" for role, hosts in order)
+
+
+def _names(hosts: Sequence[str]) -> str:
+    return " ".join(hosts) if len(hosts) <= 6 else f"{hosts[0]} ... {hosts[-1]} ({len(hosts)} hosts)"
+
+
+def finished(result: RunResult) -> Lines:
+    """Say that a run ended well."""
+    return [f"  {result.job} done in {duration(result.seconds)}.  Next: FetchResults()"]
+
+
+def left_running(short: str) -> Lines:
+    """Say that a run goes on without being watched."""
+    return [f"  It runs on. Attach({_quoted(short)}) comes back to it."]
+
+
+def runs(found: Sequence[RunSummary], now: datetime) -> Lines:
+    """Show all runs known on the cluster, oldest first."""
+    if not found:
+        return ["  No run here yet.  Next: RunSingleVMComputing()"]
+    return columns([_run(run, now) for run in found])
+
+
+def _run(run: RunSummary, now: datetime) -> Sequence[str]:
+    began = units.clock(run.started, now) if run.started else ""
+    took = run.seconds
+    if took is None and run.started and run.state == "running":
+        took = (now - run.started).total_seconds()
+    where = _names(run.hosts) if run.multi else "".join(run.hosts[:1])
+    return [run.run, run.state, run.job, began, "" if took is None else duration(max(0.0, took)), where]
+
+
+def cancelled(report: CancelReport) -> Lines:
+    """Say what a cancel left behind on each host, by name where it is anything."""
+    lines = _failures(report.failed)
+    stuck = {host: left for host, left in report.left.items() if left}
+    lines += [f"  {host}  {units.count(left, 'process', 'processes')} would not go" for host, left in stuck.items()]
+    clean = len(report.left) - len(stuck)
+    return [*lines, f"  {report.run} cancelled: no process left on {units.count(clean, 'host')}."]
+
+
+def fetched(record: RunRecord) -> Lines:
+    """Show a run's receipt: its files, the numbers it is about, its time and its cost."""
+    files = [path.removeprefix("outputs/") for path in record.outputs]
+    named = "  ".join(files[:4]) + (f"  and {len(files) - 4} more" if len(files) > 4 else "")
+    lines = [f"  {record.folder}/   {named or 'no output files'}   {_transferred(record)}"]
+    if record.state != "done":
+        lines.append(f"  The run {_ENDED.get(record.state, 'is ' + record.state)}: these are the outputs it had.")
+    lines += [f"    {line}" for line in metrics(record.metrics)]
+    lines.append(f"    {_times(record)}     cost {units.usd(record.cost)}")
+    return [*lines, *_failures(record.failed)]
+
+
+_ENDED = {"running": "is still running", "failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
+
+
+def _transferred(record: RunRecord) -> str:
+    return f"{units.size(record.bytes)} in {duration(record.seconds)}"
+
+
+_PHASES = ("launch", "install", "job")
+_LAUNCH_PARTS = ("api", "pending", "boot", "ssh")
+
+
+def _times(record: RunRecord) -> str:
+    times = {name: float(seconds) for name, seconds in record.timings.items()}
+    # What a launch consists of goes without saying once its whole is known.
+    parts = _LAUNCH_PARTS if "launch" in times else ()
+    rest = [name for name in times if name not in (*_PHASES, *parts)]
+    order = [name for name in (*_PHASES[:-1], *rest, _PHASES[-1]) if name in times]
+    return "time   " + ("  ".join(f"{name} {duration(times[name])}" for name in order) or "unknown")
+
+
+def metrics(found: Mapping[str, Any]) -> Lines:
+    """Return a job's own numbers, a few: those under ``summary`` where it names some, else the first plain ones."""
+    summary = found.get("summary")
+    chosen = summary if isinstance(summary, Mapping) else found
+    scalars = [(name, _scalar(value)) for name, value in chosen.items() if _is_scalar(value)]
+    shown = [f"{name.replace('_', ' ')} {value}" for name, value in scalars[:METRICS_SHOWN]]
+    return ["   ".join(shown[start : start + 3]) for start in range(0, len(shown), 3)]
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _scalar(value: float) -> str:
+    return units.number(value)
+
+
+def instances(results: Iterable[InstanceResult]) -> Lines:
+    """Show what stopping or starting did to each instance."""
+    found = list(results)
+    if not found:
+        return ["  No instance of this cluster."]
+    return columns([[one.name, one.state, one.error] for one in found])
+
+
+def terminated(report: TerminateReport) -> Lines:
+    """Say that everything is gone, or what is not, thing by thing."""
+    ended = [one.name for one in report.instances if one.state == "terminated"]
+    gone = [f"{name} terminated" for name in ended] if len(ended) <= MANY else [f"{len(ended)} instances terminated"]
+    kept = (("security group", report.group), ("key pair", report.key))
+    gone += [f"{what} gone" for what, state in kept if state == "gone"]
+    lines = [f"  {'   '.join(gone)}"] if gone else []
+    if report.left:
+        return lines
+    if not report.instances and not gone:
+        return ["  There was nothing to terminate: 0 instances running."]
+    return [*lines, f"  0 instances running. {_total(report.spent, bool(report.instances))}".rstrip()]
+
+
+def _total(spent: Decimal | None, any_instance: bool) -> str:
+    if not any_instance:
+        return ""
+    return "What this cluster cost: price unknown." if spent is None else f"This cluster cost {units.usd(spent)}."
+
+
+def dashboard(dashboard: Dashboard) -> Lines:
+    """Say where a dashboard can be seen."""
+    return [f"  {dashboard.url}   open until you leave"]
+
+
+def cost(cost: Cost, now: datetime) -> Lines:
+    """Show what the cluster costs now, has cost, and can cost at most."""
+    rows = [
+        ["now", units.rate(cost.per_hour)],
+        ["so far", units.usd(cost.spent)],
+        ["at most", units.usd(cost.at_most) + (f", ends {units.ends(cost.expires, now)}" if cost.expires else "")],
+    ]
+    return columns(rows)
+
+
+def settings(rows: Iterable[tuple[str, str, str, str]]) -> Lines:
+    """Show every setting with its value and where that comes from."""
+    return columns([[f"[{section}]", name, value.replace("\n", " "), origin] for section, name, value, origin in rows])
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
+
+
+def of(record: object) -> Lines:
+    """Return any record as its verb shows it; nothing for what no verb answers with."""
+    now = datetime.now(UTC)
+    if isinstance(record, tuple | list):
+        return _several(record, now)
+    kind = type(record).__name__
+    if kind == "Cost":
+        return cost(record, now)  # type: ignore[arg-type]
+    shows = {
+        "ClusterStatus": status, "LaunchReport": launch, "InstallReport": install, "RunHandle": started,
+        "RunResult": finished, "CancelReport": cancelled, "RunRecord": fetched, "TerminateReport": terminated,
+        "Dashboard": dashboard,
+    }  # fmt: skip
+    return shows[kind](record) if kind in shows else []  # type: ignore[operator]
+
+
+def _several(records: Sequence[Any], now: datetime) -> Lines:
+    kinds = {type(record).__name__ for record in records}
+    if kinds == {"RunSummary"}:
+        return runs(records, now)
+    if kinds == {"InstanceResult"}:
+        return instances(records)
+    return [line for record in records for line in of(record)]
