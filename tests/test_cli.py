@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.interface import cli, completion, words
+from orchestrator.interface import cli, cockpit, commands, completion, grammar, words
 
 ROOT = Path(__file__).parent.parent
 
@@ -92,6 +92,7 @@ def test_where_nobody_can_agree_to_the_price_launch_needs_yes(stratus: Stratus) 
         ("", ["frobnicate"], 2, "frobnicate: no such verb."),
         ("", ["statsu"], 2, "statsu: no such verb. Did you mean status?"),
         ("", ["launch", "-n", "0"], 2, "'0' is no number of VMs"),
+        ("", ["status", "--local"], 2, "--local goes before the verb\n  stratus --local ... VERB\n"),
         ("", ["run", "--multi", "--host", "ml-0"], 2, "--host names one VM"),
         ("", ["--config", "nowhere.ini", "status"], 2, "nowhere.ini:1: no such file."),
         ("", ["--local", "status"], 2, "python run_interface.py --local status"),
@@ -304,7 +305,7 @@ def test_every_verb_of_the_shell_is_a_command_and_has_help() -> None:
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_is_one_that_its_shell_can_read(shell: str, tmp_path: Path) -> None:
     script = tmp_path / "script"
-    script.write_text(completion.script(shell, cli.parser()))
+    script.write_text(completion.script(shell, grammar.parser()))
     if shutil.which(shell) is None:
         assert "terminate" in script.read_text()
         return
@@ -313,7 +314,7 @@ def test_a_completion_script_is_one_that_its_shell_can_read(shell: str, tmp_path
 
 def test_bash_completes_verbs_and_their_options(tmp_path: Path) -> None:
     script = tmp_path / "stratus.bash"
-    script.write_text(completion.script("bash", cli.parser()))
+    script.write_text(completion.script("bash", grammar.parser()))
 
     def completed(*typed: str) -> set[str]:
         line = " ".join(f"'{word}'" for word in typed)
@@ -332,3 +333,8 @@ def test_bash_completes_verbs_and_their_options(tmp_path: Path) -> None:
 )
 def test_where_the_verb_begins(argv: list[str], at: int) -> None:
     assert cli.verb_at(argv) == at
+
+
+def test_shell_and_command_line_have_the_same_verbs() -> None:
+    assert set(words.COMMANDS) == set(cockpit.METHODS)
+    assert {command.split()[0] for command in words.COMMANDS.values()} <= set(commands.COMMANDS)

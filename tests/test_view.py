@@ -237,6 +237,10 @@ def test_a_receipt_shows_six_plain_numbers_at_most_when_the_job_names_no_summary
     assert lines == ["m0 0   m1 1   m2 2", "m3 3   m4 4   m5 5"]
 
 
+def test_a_receipt_takes_the_jobs_own_headline_when_it_has_one() -> None:
+    assert view.metrics({"headline": "accuracy 0.935   R2 0.83\x1b[2J", "loss": 1}) == ["accuracy 0.935   R2 0.83"]
+
+
 def test_a_receipt_of_a_failed_run_says_that_it_failed() -> None:
     lines = view.fetched(record(state="failed", outputs=(), cost=None))
 

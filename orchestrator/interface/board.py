@@ -66,7 +66,7 @@ class Row:
             return [self.name, f"{self.phase} failed".strip(), "", behind, self.text]
         if not self.phase:
             return [self.name, self.behind[-1][0] if self.behind else "waiting", "", behind, ""]
-        return [self.name, self.phase, duration(now - self.since), behind, self.text]
+        return [self.name, self.phase, duration(now - self.since), behind, self.text and f"| {self.text}"]
 
 
 def rows(found: Sequence[Row], now: float, began: float) -> list[str]:

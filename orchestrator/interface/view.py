@@ -289,7 +289,10 @@ def _times(record: RunRecord) -> str:
 
 
 def metrics(found: Mapping[str, Any]) -> Lines:
-    """Return a job's own numbers, a few: those under ``summary`` where it names some, else the first plain ones."""
+    """Return what a job says of itself: its ``headline``, else a few numbers, those of its ``summary`` first."""
+    headline = found.get("headline")
+    if isinstance(headline, str) and headline.strip():
+        return [units.plain(line) for line in headline.splitlines()]
     summary = found.get("summary")
     chosen = summary if isinstance(summary, Mapping) else found
     scalars = [(name, _scalar(value)) for name, value in chosen.items() if _is_scalar(value)]
