@@ -70,9 +70,10 @@ setup(
             "mypy",
             "pexpect",
             "pytest>=8",
+            "pytest-xdist",
             "ruff",
             "types-paramiko",
         ],
-        "docs": ["furo", "myst-parser", "sphinx"],
+        "docs": ["pexpect", "pyte"],
     },
 )

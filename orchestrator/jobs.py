@@ -135,6 +135,8 @@ def _dask(spec: JobSpec, hosts: Sequence[Host], command: str, run: str) -> tuple
         "STRATUS_WORKERS_PER_HOST": str(spec.resources.workers_per_host),
         "STRATUS_WAIT": f"{spec.resources.wait:g}",
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+        # Without it a run that has lost all its workers waits for ever.
+        "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": f"{max(spec.resources.wait, 1):g}s",
     }
 
     def task(host: Host, role: str, words: str) -> Task:
