@@ -3,7 +3,7 @@
 It keeps the promises of :class:`orchestrator.session.Session` and refuses what it was not told about. Run as a
 program it is ``stratus`` with such a session:  python -m tests.paper VERB...
 
-``PAPER`` in the environment makes a day bad: ``job-fails``, ``slow-job``, ``host-fails``, ``left``, ``bug``.
+``PAPER`` in the environment makes a day bad: ``job-fails``, ``slow-job``, ``host-fails``, ``left``, ``bug``, ``umlauts``.
 """
 
 # ruff: noqa: ARG002 - what a promise takes, paper need not use.
@@ -122,6 +122,8 @@ class PaperSession:
         for number in range(1, steps + 1):
             on_line("ml-0", f"scene {number}/{steps}")
             time.sleep(0.05 if steps > 3 else 0)
+        if "umlauts" in self.bad:
+            on_line("ml-0", "K\u00f6ln \u2713")
         if "job-fails" in self.bad:
             fix = f"logs: stratus logs {RUN}"
             raise JobFailed("failed (exit 3)", exit_status=3, where="cloud_retrieval on ml-0", tail=["oh"], fix=fix)

@@ -42,10 +42,13 @@ def environment(place: Path, **more: str) -> dict[str, str]:
 def stratus(place: Path) -> Stratus:
     """Run ``stratus`` with these words; ``bad`` makes the day a bad one."""
 
-    def run(*arguments: str, bad: str = "", stdin: str = "", module: str = "tests.paper") -> Any:
+    def run(
+        *arguments: str, bad: str = "", stdin: str = "", encoding: str = "utf-8", module: str = "tests.paper"
+    ) -> Any:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            cwd=place, env=environment(place, PAPER=bad), input=stdin, capture_output=True, text=True, timeout=60,
+            cwd=place, env=environment(place, PAPER=bad, PYTHONIOENCODING=encoding), input=stdin,
+            capture_output=True, text=True, timeout=60,
         )  # fmt: skip
 
     return run
@@ -230,6 +233,20 @@ def test_statements_run_without_a_prompt_and_stop_at_the_first_error(stratus: St
     assert done.stdout.endswith("2 machines\n")
     assert failed.returncode == 1
     assert "not reached" not in failed.stdout
+
+
+def test_without_a_verb_a_terminal_or_statements_there_is_nothing_to_do(stratus: Stratus) -> None:
+    done = stratus()
+
+    assert done.returncode == 2
+    assert done.stderr == "no verb, and no terminal for the shell\n  stratus --help\n"
+
+
+def test_what_a_terminal_cannot_show_does_not_end_the_output(launched: Stratus) -> None:
+    done = launched("run", bad="umlauts", encoding="ascii")
+
+    assert done.returncode == 0, done.stderr
+    assert "  | K?ln ?\n" in done.stdout
 
 
 def test_statements_may_come_through_a_pipe(stratus: Stratus) -> None:

@@ -188,6 +188,7 @@ def test_the_prompt_says_what_is_up_and_its_price_unknown_or_not() -> None:
     assert view.prompt("aws", None) == "aws [...]: "
     assert view.prompt("aws", status()) == "aws [0 up]: "
     assert view.prompt("aws", status(machine("ml-0"), machine("ml-1"))) == "aws [2 up $0.73/h]: "
+    assert view.prompt("aws", status(machine("ml-0"), machine("ml-1", "stopped"))) == "aws [1 up $0.37/h, 1 stopped]: "
     assert view.prompt("aws", status(machine("ml-0", per_hour=None))) == "aws [1 up price unknown]: "
 
 

@@ -114,12 +114,17 @@ class Invocation:
         self.console.reword = words.for_command_line(self.console.program)
         return commands.COMMANDS[options.verb or "shell"](self, options) or 0
 
-    def work(self, options: argparse.Namespace, *, consent: bool = False) -> Verbs:
-        """Open the desk, not yet the session."""
+    def work(self, options: argparse.Namespace, *, consent: bool = False, on_paper: bool = False) -> Verbs:
+        """Open the desk, not yet the session.
+
+        :param consent: prices are not asked about.
+        :param on_paper: no cloud is needed, so none is prepared.
+        """
         from orchestrator.interface.desk import Desk
         from orchestrator.interface.verbs import Verbs
 
-        self.setup.prepare()
+        if not on_paper:
+            self.setup.prepare()
         more: dict[str, Any] = {"opener": self.setup.opener} if self.setup.opener else {}
         self.desk = Desk(options.config or self.setup.config, self.console, consent=consent, **more)
         self.verbs = Verbs(self.desk)

@@ -101,7 +101,9 @@ def _dashboard(run: Invocation, options: Namespace) -> None:
 def _config(run: Invocation, options: Namespace) -> None:
     from orchestrator.interface import configuring
 
-    configuring.carry_out(options.what, run.work(options).desk, run.document)
+    # What a config says may depend on the cloud that it is for; a fresh one does not.
+    on_paper = options.what not in ("check", "show")
+    configuring.carry_out(options.what, run.work(options, on_paper=on_paper).desk, run.document)
 
 
 def _completion(run: Invocation, options: Namespace) -> None:
@@ -119,6 +121,8 @@ def _shell(run: Invocation, options: Namespace) -> int:
     if not scripted:
         return shell.start(verbs, version=__version__)
     statements = sys.stdin.read() if options.statements is None else options.statements
+    if not statements.strip():
+        raise UsageError("no verb, and no terminal for the shell", fix=f"{run.setup.program} --help")
     return shell.run_statements(verbs, statements)
 
 

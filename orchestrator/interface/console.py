@@ -80,7 +80,7 @@ class Console:
     def write(self, text: str) -> None:
         """Print the one thing that was asked for (a JSON document, a template), as it is, to stdout."""
         with self._lock:
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+            sys.stdout.write(_writable(text if text.endswith("\n") else text + "\n", sys.stdout))
             sys.stdout.flush()
 
     def ask(self, question: str, default: str) -> str:
@@ -102,8 +102,14 @@ class Console:
         said = [self.reword(line) for line in found]
         text = "".join(f"{coloured(line) if colours else line}\n" for line in said)
         with self._lock:
-            stream.write(text)
+            stream.write(_writable(text, stream))
             stream.flush()
+
+
+def _writable(text: str, stream: TextIO) -> str:
+    """Return a text with what the stream's encoding lacks replaced: a job's umlaut must not end its display."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
 
 
 def _terminal(stream: TextIO) -> bool:

@@ -53,7 +53,7 @@ class Verbs(Work):
         plan = session.plan(_positive(n))
         self._show_plan(plan)
         self._agree("  Launch? [Y/n] ", yes)
-        with self._at_work("Machines may be up: Status() lists them, TerminateAll() ends them."):
+        with self._at_work("Machines may be up.", "Status()  lists them", "TerminateAll()  ends them"):
             report = session.launch(plan)
         self._answer(report, view.launch(report))
         _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")
@@ -80,7 +80,7 @@ class Verbs(Work):
         Next  RunSingleVMComputing() or RunMultiVMComputing()
         """
         session = self.desk.session()
-        with self._at_work("InstallDeps() goes on where it stopped."):
+        with self._at_work("What is done stays done.", "InstallDeps()  goes on from there"):
             report = session.install(names)
         self._answer(report, view.install(report))
         _all_well(report.failed, "could not be installed", fix="InstallDeps() tries again; what is done stays done")
@@ -171,7 +171,7 @@ class Verbs(Work):
         Example  FetchResults()
         Next  TerminateAll(), when nothing more is to run
         """
-        with self._at_work("FetchResults() begins again."):
+        with self._at_work("Nothing is lost.", "FetchResults()  begins again"):
             record = self.desk.session().fetch(run)
         self._answer(record, view.fetched(record))
         _all_well(record.failed, "sent nothing", fix="FetchResults() tries again")
@@ -185,7 +185,7 @@ class Verbs(Work):
         Example  TerminateAll()
         """
         session = self.desk.session(files=False)
-        with self._at_work("Some may still be up: TerminateAll() again ends the rest."):
+        with self._at_work("Some may still be up.", "TerminateAll()  ends the rest"):
             report = session.terminate()
         self._answer(report, view.terminated(report))
         if report.left:
@@ -199,7 +199,7 @@ class Verbs(Work):
         Next  StartAll()
         """
         session = self.desk.session(files=False)
-        with self._at_work("Status() shows what happened."):
+        with self._at_work("Some may have changed.", "Status()  shows which"):
             results = session.stop_all()
         self._answer(results, view.instances(results))
         return _each_one(results, "was not stopped")
@@ -211,7 +211,7 @@ class Verbs(Work):
         Example  StartAll()
         """
         session = self.desk.session()
-        with self._at_work("Status() shows what happened."):
+        with self._at_work("Some may have changed.", "Status()  shows which"):
             results = session.start_all()
         self._answer(results, view.instances(results))
         return _each_one(results, "was not started")
@@ -234,8 +234,8 @@ class Verbs(Work):
         plan = session.plan(_positive(n))
         self._show_plan(plan)
         self._agree("  Launch, run and terminate? [Y/n] ", yes)
-        with self._at_work("Status() shows what is left; TerminateAll() ends it.", redraw=False):
-            show = Lines(self.console).listener()
+        with self._at_work("All was to be ended.", "Status()  shows whether it was", redraw=False):
+            show = Lines(self.console, named=multi).listener()
             record, ended = session.experiment(multi=multi, count=_positive(n), on_line=show)
         self._answer((record, ended), [*view.fetched(record), *view.terminated(ended)])
         _all_well(record.failed, "sent nothing")
@@ -297,7 +297,7 @@ class Verbs(Work):
     def _run(self, job: str, *, multi: bool, names: Sequence[str], detach: bool) -> Followed:
         session = self.desk.session()
         folder = Path(job) if job else None
-        with self._at_work("Runs() tells whether it started."):
+        with self._at_work("It may have started.", "Runs()  tells"):
             handle = session.start_run(multi=multi, job=folder, names=tuple(names))
         self._answer(handle, view.started(handle))
         if detach:

@@ -163,8 +163,12 @@ def up(status: ClusterStatus) -> str:
 
 
 def _stopped(status: ClusterStatus) -> str:
-    asleep = sum(machine.state in ("stopping", "stopped") for machine in status.machines)
+    asleep = _asleep(status)
     return f", {asleep} stopped (disks are still billed)" if asleep else ""
+
+
+def _asleep(status: ClusterStatus) -> int:
+    return sum(machine.state in ("stopping", "stopped") for machine in status.machines)
 
 
 def _end(status: ClusterStatus) -> str:
@@ -195,7 +199,8 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
         return f"{label} [...]: "
     running = len(status.up)
     price = f" {units.rate(status.per_hour)}" if running else ""
-    return f"{label} [{running} up{price}]: "
+    asleep = _asleep(status)
+    return f"{label} [{running} up{price}{f', {asleep} stopped' if asleep else ''}]: "
 
 
 def started(handle: RunHandle) -> Lines:
@@ -313,7 +318,10 @@ def instances(results: Iterable[InstanceResult]) -> Lines:
     found = list(results)
     if not found:
         return ["  No instance of this cluster."]
-    return columns([[one.name, one.state, one.error] for one in found])
+    lines = columns([[one.name, one.state, one.error] for one in found])
+    if {one.state for one in found} == {"stopped"}:
+        lines.append("  The disks stay, and are billed.  StartAll() brings the VMs back; TerminateAll() ends it all.")
+    return lines
 
 
 def terminated(report: TerminateReport) -> Lines:

@@ -57,10 +57,10 @@ class Work:
             raise UsageError("Nothing was launched.")
 
     @contextmanager
-    def _at_work(self, afterwards: str, *, redraw: bool = True) -> Iterator[None]:
+    def _at_work(self, *afterwards: str, redraw: bool = True) -> Iterator[None]:
         """Show the board while hosts are at work.
 
-        :param afterwards: what to know after Ctrl-C.
+        :param afterwards: what to know after Ctrl-C, and what to type then, line by line.
         """
         try:
             with self.desk.board.shown(redraw=redraw):
@@ -68,4 +68,4 @@ class Work:
         except Interrupted:
             raise
         except KeyboardInterrupt:
-            raise Interrupted(f"Interrupted. {afterwards}") from None
+            raise Interrupted("Interrupted. " + "\n  ".join(afterwards)) from None
