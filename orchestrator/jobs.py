@@ -149,45 +149,29 @@ def _dask(spec: JobSpec, hosts: Sequence[Host], command: str, run: str) -> tuple
     return [*tasks, task(head, "main", wrapped)], files
 
 
+def _dask_words(kind: str, options: dict[str, str], *words: str) -> str:
+    """Return a ``dask`` command line; through the interpreter, as a shared environment has no scripts of its own."""
+    given = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    return shlex.join(["python", "-m", "dask", kind, *words, "--protocol", "tls", *given])
+
+
 def _scheduler(host: Host, port: int) -> str:
-    words = [
-        "python",
-        "-m",
-        "dask",
-        "scheduler",
-        "--protocol",
-        "tls",
-        "--host",
-        host.private_address,
-        "--port",
-        str(port),
-    ]
-    return shlex.join([*words, "--dashboard-address", f"{host.private_address}:{port + 1}"])
+    address = host.private_address
+    options = {"host": address, "port": str(port), "dashboard-address": f"{address}:{port + 1}"}
+    return _dask_words("scheduler", options)
 
 
 def _worker(spec: JobSpec, host: Host, scheduler: str) -> str:
-    words = [
-        "python",
-        "-m",
-        "dask",
-        "worker",
-        scheduler,
-        "--protocol",
-        "tls",
-        "--host",
-        host.private_address,
-        "--name",
-        host.name,
-    ]
-    words += [
-        "--nworkers",
-        str(spec.resources.workers_per_host),
-        "--death-timeout",
-        f"{spec.resources.wait:g}",
-        "--no-dashboard",
-    ]
-    if spec.resources.threads_per_worker:
-        words += ["--nthreads", str(spec.resources.threads_per_worker)]
-    if spec.resources.memory_per_worker:
-        words += ["--memory-limit", spec.resources.memory_per_worker]
-    return shlex.join([*words, "--local-directory", "../scratch"])
+    resources = spec.resources
+    options = {
+        "host": host.private_address,
+        # Its pages, too, listen on the private address; left to itself it takes all.
+        "dashboard-address": f"{host.private_address}:0",
+        "name": host.name,
+        "nworkers": str(resources.workers_per_host),
+        "nthreads": str(resources.threads_per_worker or ""),
+        "memory-limit": resources.memory_per_worker,
+        "death-timeout": f"{resources.wait:g}",
+        "local-directory": "../scratch",
+    }
+    return _dask_words("worker", options, scheduler)

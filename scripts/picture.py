@@ -1,8 +1,9 @@
 """Make docs/terminal.svg, the picture in the README, from a real sitting at the prompt.
 
-    python scripts/picture.py [--out docs/terminal.svg]       needs the extra "docs": pip install -e '.[local,demo,docs]'
+    python scripts/picture.py [--out docs/terminal.svg]       needs extra "docs":
+                                                              pip install -e '.[local,demo,docs]'
 
-A terminal emulator (pyte) stands between the shell and the picture: what it shows is what a user sees, colours included.
+A terminal emulator (pyte) stands between the shell and the picture: what it shows is what a user sees.
 """
 
 from __future__ import annotations
