@@ -3,7 +3,8 @@
 It keeps the promises of :class:`orchestrator.session.Session` and refuses what it was not told about. Run as a
 program it is ``stratus`` with such a session:  python -m tests.paper VERB...
 
-``PAPER`` in the environment makes a day bad: ``job-fails``, ``slow-job``, ``host-fails``, ``left``, ``bug``, ``umlauts``.
+``PAPER`` in the environment makes a day bad:
+``job-fails``, ``slow-job``, ``host-fails``, ``left``, ``bug``, ``umlauts``.
 """
 
 # ruff: noqa: ARG002 - what a promise takes, paper need not use.

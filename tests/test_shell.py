@@ -141,6 +141,9 @@ def test_tab_knows_hosts_and_runs(sitting: Sitting, place: Path) -> None:
     (place / "runs/20261120-1412-k3/record.json").write_text("{}")
     sitting.until(UP)
 
+    sitting.child.send("LaunchIn\t")
+    sitting.until("LaunchInstances")
+    sitting.child.send("\x15")
     sitting.child.send('Ssh("ml-\t')
     sitting.until("ml-0(.|\n)*ml-1")
     sitting.child.send("\x15")

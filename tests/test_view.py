@@ -117,6 +117,16 @@ def test_columns_line_up_and_are_never_cut() -> None:
     assert lines == [f"  ml-0   {'x' * 200}  z", "  ml-10  y"]
 
 
+def test_a_long_line_breaks_between_words_and_goes_on_further_in() -> None:
+    assert units.wrapped("  Plan   2 x c7i.2xlarge, ubuntu-24.04", 24) == [
+        "  Plan   2 x",
+        "    c7i.2xlarge,",
+        "    ubuntu-24.04",
+    ]
+    assert units.wrapped("  " + "x" * 50, 24) == ["  " + "x" * 50]
+    assert units.wrapped("  ml-0 | " + "word " * 9, 24) == ["  ml-0 | " + "word " * 9]
+
+
 def test_a_plan_says_what_it_brings_what_it_costs_and_who_gets_in() -> None:
     lines = view.plan(plan(), image="ubuntu-24.04", ssh_from="203.0.113.7/32")
 

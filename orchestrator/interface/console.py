@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
+
+from orchestrator.interface import units
 
 # Words that a glance should find. Only what is at the start of a cell or a sentence of ours, so paths stay as they are.
 _COLOURS = (
@@ -100,6 +103,9 @@ class Console:
         found = lines.splitlines() if isinstance(lines, str) else list(lines)
         colours = _terminal(stream) and not self.env.get("NO_COLOR") and self.env.get("TERM") != "dumb"
         said = [self.reword(line) for line in found]
+        if _terminal(stream):
+            width = shutil.get_terminal_size().columns
+            said = [part for line in said for part in units.wrapped(line, width)]
         text = "".join(f"{coloured(line) if colours else line}\n" for line in said)
         with self._lock:
             stream.write(_writable(text, stream))

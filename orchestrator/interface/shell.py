@@ -28,6 +28,7 @@ LAST_LOOK_S = 4.0
 _HOSTS = "Ssh|InstallDeps|RunSingleVMComputing|Logs"
 _RUNS = "Attach|CancelJob|FetchResults|Dashboard|Logs"
 _IN_HOST = re.compile(rf"\b(?:(?:{_HOSTS})\([^()]*host\s*=\s*|(?:Ssh|InstallDeps)\((?:[^()]*,)?\s*)([\"'])([\w.-]*)$")
+_AT_WORD = re.compile(r"(?:^|[^\w.\"'])([A-Za-z]\w*)$")
 _IN_RUN = re.compile(rf"\b(?:{_RUNS})\(\s*(?:run\s*=\s*)?([\"'])([\w.-]*)$")
 
 
@@ -114,7 +115,8 @@ class Place:
         _show_errors_in_a_line(ip, verbs.console)
         ip.events.register("pre_run_cell", self.shown.forget)
         ip.inspector.mime_hooks |= {"text/plain": _explained, "text/html": _explained_in_html}
-        ip.Completer.custom_matchers.append(matcher(self._hosts, self._runs))
+        self._matcher = matcher(self.names, self._hosts, self._runs)
+        ip.Completer.custom_matchers.append(self._matcher)
 
     def _show(self, kind: type) -> None:
         """Have a kind of record shown in our words when it is named at the prompt."""
@@ -180,6 +182,7 @@ class Place:
             if getattr(builtins, name, None) is verb:
                 delattr(builtins, name)
         self.ip.set_custom_exc((), None)
+        self.ip.Completer.custom_matchers.remove(self._matcher)
         self.ip.events.unregister("pre_run_cell", self.shown.forget)
         self.verbs.desk.close()
 
@@ -226,8 +229,8 @@ def prompts(ip: Any, text: Callable[[], str]) -> Any:
     return StratusPrompts(ip)
 
 
-def matcher(hosts: Callable[[], Iterable[str]], runs: Callable[[], Iterable[str]]) -> Any:
-    """Return IPython's idea of a completer: names of hosts inside ``Ssh("``, ids of runs inside ``Attach("``."""
+def matcher(verbs: Iterable[str], hosts: Callable[[], Iterable[str]], runs: Callable[[], Iterable[str]]) -> Any:
+    """Return IPython's idea of a completer: verbs, names of hosts inside ``Ssh("``, ids of runs inside ``Attach("``."""
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     def complete(context: Any) -> Mapping[str, Any]:
@@ -237,7 +240,10 @@ def matcher(hosts: Callable[[], Iterable[str]], runs: Callable[[], Iterable[str]
                 typed = found[2]
                 fitting = [SimpleCompletion(text=name, type="text") for name in names() if _fits(name, typed)]
                 return {"completions": fitting, "suppress": True, "matched_fragment": typed, "ordered": True}
-        return {"completions": [], "suppress": False}
+        # Builtins are nothing that jedi would look through.
+        word = _AT_WORD.search(before)
+        fitting = [SimpleCompletion(text=verb, type="function") for verb in verbs if word and verb.startswith(word[1])]
+        return {"completions": fitting, "suppress": False, "matched_fragment": word[1] if word else ""}
 
     return context_matcher(priority=200, identifier="stratus")(complete)
 

@@ -12,6 +12,8 @@ UNKNOWN = "price unknown"
 # What a terminal would obey instead of show: colours and cursor moves, and other control characters but the tab.
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+_QUOTED = re.compile(r"\s*(?:\S+ )?\| ")
+
 
 def usd(amount: Decimal | None) -> str:
     """Return dollars and cents: ``$5.84``, ``<$0.01`` for less than a cent, ``price unknown`` for None."""
@@ -134,3 +136,15 @@ def filled(words: Iterable[str], gap: str, width: int) -> list[str]:
         else:
             lines.append(word.strip())
     return lines
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """Break a line of ours between words, the rest further in than its beginning; others' output stays as it is."""
+    if len(line) <= width or _QUOTED.match(line):
+        return [line]
+    inside = " " * (len(line) - len(line.lstrip()) + 2)
+    lines, rest = [], line
+    while len(rest) > width and (at := rest.rfind(" ", len(inside) + 1, width)) > 0:
+        lines.append(rest[:at].rstrip())
+        rest = inside + rest[at:].lstrip()
+    return [*lines, rest]
