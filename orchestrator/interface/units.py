@@ -144,7 +144,13 @@ def wrapped(line: str, width: int) -> list[str]:
         return [line]
     inside = " " * (len(line) - len(line.lstrip()) + 2)
     lines, rest = [], line
-    while len(rest) > width and (at := rest.rfind(" ", len(inside) + 1, width)) > 0:
+    while len(rest) > width and (at := _gap(rest, len(inside) + 1, width)) > 0:
         lines.append(rest[:at].rstrip())
         rest = inside + rest[at:].lstrip()
     return [*lines, rest]
+
+
+def _gap(line: str, first: int, width: int) -> int:
+    """Return where to break a line: between sentences rather than words, as long as that leaves no short line."""
+    sentence = line.rfind("  ", max(first, width * 2 // 3), width)
+    return sentence if sentence > 0 else line.rfind(" ", first, width)
