@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from orchestrator.errors import HostError, HostsFailed
 from orchestrator.hosts import Host
@@ -111,6 +111,45 @@ class Outcomes(Mapping[str, Outcome[T]]):
         raise HostsFailed(f"{what} on {len(errors)} of {len(self)} hosts", errors) from next(iter(errors.values()))
 
 
+class Each(Protocol):
+    """Work on many hosts, as :func:`each` and :func:`one_by_one` do it."""
+
+    def __call__(
+        self,
+        hosts: Sequence[Host],
+        work: Callable[[Host], T],
+        *,
+        limit: int = LIMIT,
+        deadline: float | None = None,
+        done: Callable[[Outcome[T]], None] | None = None,
+    ) -> Outcomes[T]:
+        """Do ``work`` on every host; see :func:`each`."""
+
+
+def one_by_one(
+    hosts: Sequence[Host],
+    work: Callable[[Host], T],
+    *,
+    limit: int = LIMIT,  # noqa: ARG001 - what `each` takes, this takes, too
+    deadline: float | None = None,  # noqa: ARG001 - nobody could be left behind
+    done: Callable[[Outcome[T]], None] | None = None,
+) -> Outcomes[T]:
+    """Do what `each` does without threads: the hosts one after another, in their order, every time the same.
+
+    :raises FleetInterrupted: on Ctrl-C, as `each` does.
+    """
+    crew = _Crew(hosts, work)
+    try:
+        for host in hosts:
+            crew.began[host.name] = time.monotonic()
+            outcome = crew.known[host.name] = crew.attempt_here(host)
+            if done is not None:
+                done(outcome)
+    except KeyboardInterrupt as interrupt:
+        raise FleetInterrupted(crew.result(Interrupted, "interrupted")) from interrupt
+    return crew.result(Unfinished, "not done")
+
+
 def each(
     hosts: Sequence[Host],
     work: Callable[[Host], T],
@@ -171,13 +210,19 @@ class _Crew(Generic[T]):
             self.began[host.name] = time.monotonic()
             self.ended.put(self.attempt(host))
 
-    def attempt(self, host: Host) -> Outcome[T]:
-        """Work on one host; whatever goes wrong becomes its outcome."""
+    def attempt_here(self, host: Host) -> Outcome[T]:
+        """Work on one host; an error becomes its outcome."""
         began = time.monotonic()
         try:
             return Outcome(host, self.work(host), None, time.monotonic() - began)
         except Exception as error:
             return Outcome(host, None, error, time.monotonic() - began)
+
+    def attempt(self, host: Host) -> Outcome[T]:
+        """Work on one host in a thread of its own; whatever goes wrong becomes its outcome."""
+        began = time.monotonic()
+        try:
+            return self.attempt_here(host)
         except BaseException as error:
             # SystemExit and the like must not end a thread without an outcome.
             failure = HostError(f"work ended by {type(error).__name__}", where=host.name)

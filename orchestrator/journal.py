@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,7 +59,7 @@ class Journal:
 
         :raises StratusError: it could not be written, so the thing must not be done.
         """
-        entry = Entry(id=uuid.uuid4().hex, kind=kind, at=self._patience.now(), facts=facts)
+        entry = Entry(id=self._patience.token(), kind=kind, at=self._patience.now(), facts=facts)
         self._append({"id": entry.id, "intend": kind, "at": entry.at.isoformat(), "facts": facts})
         return entry
 

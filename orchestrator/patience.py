@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,10 @@ T = TypeVar("T")
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _token() -> str:
+    return uuid.uuid4().hex
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Patience:
     :param chance: a number in [0, 1), for jitter.
     :param now: the time of day, UTC.
     :param pace: of looks for which nothing else is said.
+    :param token: 32 hexadecimal digits that nobody had before: names of launches, of requests, of journal entries.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -49,6 +55,7 @@ class Patience:
     chance: Callable[[], float] = random.random
     now: Callable[[], datetime] = _utc_now
     pace: Pace = Pace()
+    token: Callable[[], str] = _token
 
     def tries(self, deadline_s: float, pace: Pace | None = None, *, jitter: bool = False) -> Iterator[float]:
         """Yield the seconds waited so far: at once, after every pause, and a last time at the deadline.

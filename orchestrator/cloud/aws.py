@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
     from orchestrator.config import settings
+    from orchestrator.patience import Patience
 
 T = TypeVar("T")
 
 ATTEMPTS = 8  # throttling of a busy account outlasts botocore's own three
 FIRST_ATTEMPTS = 3  # who we are is asked first: a wrong region or no network must show within seconds
+LONGEST_PAUSE_S = 20.0  # between two attempts, as botocore's standard mode has it
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 ADDRESS_URL = "https://checkip.amazonaws.com"
@@ -46,12 +48,22 @@ class Clients:
     :param region: such as ``us-west-2``.
     :param profile: named in messages only; empty means the default one.
     :param endpoint_url: empty means what botocore itself finds.
+    :param alone: one question after another in the calling thread, pauses by this clock; None: threads, real time.
     """
 
-    def __init__(self, session: boto3.Session, *, region: str, profile: str = "", endpoint_url: str = "") -> None:
+    def __init__(
+        self,
+        session: boto3.Session,
+        *,
+        region: str,
+        profile: str = "",
+        endpoint_url: str = "",
+        alone: Patience | None = None,
+    ) -> None:
         self.session = session
         self.region = region
         self.profile = profile
+        self._alone = alone
         self._endpoint_url = endpoint_url or None
         self._made: dict[tuple[str, int], Any] = {}
         self._lock = threading.Lock()
@@ -76,6 +88,16 @@ class Clients:
         """Who we are."""
         return self._client("sts", FIRST_ATTEMPTS)  # type: ignore[no-any-return]
 
+    def elsewhere(self, region: str) -> Clients:
+        """Return the same session's clients for another region."""
+        return Clients(
+            self.session, region=region, profile=self.profile, endpoint_url=self._endpoint_url or "", alone=self._alone
+        )
+
+    def together(self, *asks: Callable[[], Any]) -> list[Any]:
+        """Return the answers of independent calls made at the same time; the first error is raised."""
+        return [ask() for ask in asks] if self._alone else together(*asks)
+
     @contextmanager
     def calls(self, doing: str) -> Iterator[None]:
         """Translate AWS errors raised inside, as `calls` does, naming this session's profile."""
@@ -87,14 +109,41 @@ class Clients:
 
         with self._lock:  # making clients is not thread-safe, using them is
             if (service, attempts) not in self._made:
+                retries: Any = {"mode": "standard", "total_max_attempts": 1 if self._alone else attempts}
                 config = Config(
-                    retries={"mode": "standard", "total_max_attempts": attempts}, connect_timeout=CONNECT_TIMEOUT_S,
-                    read_timeout=READ_TIMEOUT_S, user_agent_extra="stratus",
+                    retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S,
+                    user_agent_extra="stratus",
                 )  # fmt: skip
-                self._made[service, attempts] = self.session.client(  # type: ignore[call-overload]
-                    service, endpoint_url=self._endpoint_url, config=config
+                made = self.session.client(  # type: ignore[call-overload]
+                    service, region_name=self.region, endpoint_url=self._endpoint_url, config=config
                 )
+                if self._alone is not None and attempts > 1:
+                    _retry_by(self._alone, made, attempts)
+                self._made[service, attempts] = made
             return self._made[service, attempts]
+
+
+def _retry_by(patience: Patience, client: Any, attempts: int) -> None:
+    """Have a client's requests repeated by a clock and a chance that were handed in, instead of botocore's own."""
+
+    def again(response: Any, caught_exception: Exception | None, **facts: Any) -> float | None:
+        made: int = facts["attempts"]
+        if made >= attempts or _passing(response, caught_exception) not in ("again", "unsure"):
+            return None
+        patience.sleep(min(2.0 ** (made - 1), LONGEST_PAUSE_S) * patience.chance())
+        return 0.0
+
+    client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", again)
+
+
+def _passing(response: Any, error: Exception | None) -> str:
+    if error is not None:
+        return reaction(error)
+    http, parsed = response
+    said = parsed.get("Error", {})
+    if http.status_code < 300 or not said:
+        return ""
+    return refusals.look_up(said.get("Code", ""), said.get("Message", ""), status=http.status_code).reaction
 
 
 def clients(aws: settings.Aws) -> Clients:

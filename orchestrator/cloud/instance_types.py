@@ -39,7 +39,7 @@ def find(clients: aws.Clients, name: str) -> InstanceType:
 
     :raises UsageError: the region has no such type; the nearest names are in the message.
     """
-    info, zones = aws.together(lambda: _info(clients, name), lambda: _zones(clients, name))
+    info, zones = clients.together(lambda: _info(clients, name), lambda: _zones(clients, name))
     if not zones:
         raise UsageError(
             f"instance type {name} is not offered in any zone of {clients.region} open to this account",

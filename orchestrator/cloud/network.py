@@ -60,7 +60,7 @@ def find(clients: aws.Clients, settings: settings.Aws) -> Place:
     asks: list[Callable[[], Any]] = [lambda: _subnets(clients, settings)]
     if settings.security_group_id:
         asks.append(lambda: _group_vpc(clients, settings.security_group_id))
-    subnets, *group_vpc = aws.together(*asks)
+    subnets, *group_vpc = clients.together(*asks)
     place = _place(clients, settings, subnets)
     if group_vpc and group_vpc[0] != place.vpc_id:
         raise UsageError(

@@ -136,7 +136,7 @@ def plan(
     :raises UsageError: something in the config does not exist or does not fit together.
     """
     mine = aws.mine(clients, settings, identity)
-    machine, place, instances = aws.together(
+    machine, place, instances = clients.together(
         lambda: instance_types.find(clients, settings.cluster.instance_type),
         lambda: network.find(clients, settings.aws),
         lambda: ec2.describe(clients, cluster=mine.cluster, owner=mine.owner),
