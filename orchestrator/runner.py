@@ -136,7 +136,7 @@ def _start_one(links: Links, host: Host, job: Job) -> int:
     reply = links.run(host, remote_files.unpack("start.sh", *words), stdin=envelope, timeout=60)
     missing = [line.removeprefix("@@missing ") for line in reply.stdout.splitlines() if line.startswith("@@missing ")]
     if missing:
-        raise HostError(f"{missing[0]} is not there yet", where=host.name, fix="InstallDeps()")
+        raise HostError(f"no {missing[0]} here yet", where=host.name, fix="InstallDeps()")
     started = reply.stdout.count("@@started ")
     if not reply.ok or ("@@exists" not in reply.stdout and started != len(tasks)):
         words_said = (reply.stderr or reply.stdout).strip().splitlines()

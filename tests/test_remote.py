@@ -250,6 +250,6 @@ def test_a_run_that_nobody_installed_for_says_what_is_missing(vm: Vm) -> None:
 
     assert (
         vm.call(remote_files.unpack("start.sh", *words), remote_files.bundle(content))
-        == "@@missing the packages of job\n"
+        == "@@missing packages of job\n"
     )
     assert not (vm.home / "stratus/runs").exists()

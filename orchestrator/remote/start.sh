@@ -17,11 +17,11 @@ if [ -e "$folder" ]; then
     exit 0
 fi
 if [ "$runtime" = venv ] && [ ! -f "$root/venvs/$venv/.stratus-requirements" ]; then
-    echo "@@missing the packages of $venv"
+    echo "@@missing packages of $venv"
     exit 0
 fi
 for link in "$@"; do
-    [ -e "$root/${link%%=*}" ] || { echo "@@missing the data ${link#*=}"; exit 0; }
+    [ -e "$root/${link%%=*}" ] || { echo "@@missing data ${link#*=}"; exit 0; }
 done
 mkdir -p "$folder.new" && cp -R "$bundle/run/." "$folder.new/" && mkdir -p "$folder.new/log" "$folder.new/state" || exit 73
 cp -R "$root/$code" "$folder.new/work" 2>/dev/null || mkdir -p "$folder.new/work"
