@@ -131,6 +131,7 @@ class Machine:
         keys = await boot.early()
         await asyncio.sleep(max(0.0, self._ignition.opens_at - time.monotonic()))
         await self._serve(keys)
+        self._heed_hangups(boot)
         good = await boot.final()
         self._conclude("done" if good else "error")
         self._console.say(f"cloud-init finished: {'done' if good else 'error'}")
@@ -149,6 +150,18 @@ class Machine:
         self._console.say(f"sshd: listening on {spec.address} port {spec.port}")
         confinement = {"confined": self._confinement.files, "landlock_abi": self._confinement.abi}
         self._ignition.tell({"event": "running", "id": spec.instance_id, **confinement})
+
+    def _heed_hangups(self, boot: Boot) -> None:
+        """Read the host keys anew on SIGHUP, as sshd(8) does; connections that are open stay as they are."""
+
+        def reload() -> None:
+            keys = boot.host_keys()
+            if keys:
+                self._acceptor.update(server_host_keys=keys)
+            self._console.say(f"sshd: Received SIGHUP; {len(keys)} host keys read")
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        (self._layout.run / "sshd.pid").write_text(f"{os.getpid()}\n")
 
     def _conclude(self, status: str) -> None:
         """Leave the outcome of the boot for ``cloud-init status``, whole or not at all."""

@@ -77,7 +77,7 @@ class Boot:
             self._authorize()
             self._write_files()
             self._make_host_keys()
-        keys = self._host_keys()
+        keys = self.host_keys()
         self._show(keys)
         if self.data.bootcmd:
             await self._run_text("bootcmd", self.data.bootcmd)
@@ -126,7 +126,8 @@ class Boot:
             self.console.say(f"cloud-init: ssh_keys: {kind}_private: {error}")
             return None
 
-    def _host_keys(self) -> list[asyncssh.SSHKey]:
+    def host_keys(self) -> list[asyncssh.SSHKey]:
+        """Return the host keys that lie on the disk now; one that is none is passed over."""
         keys = []
         for path in sorted(self.layout.host_keys.glob("ssh_host_*_key")):
             with contextlib.suppress(asyncssh.KeyImportError, OSError):

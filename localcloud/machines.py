@@ -40,7 +40,7 @@ from localcloud.machine_spec import MachineSpec, Surroundings
 _POWER_OFF_DEADLINE_S = 12.0
 _ORPHAN_DEADLINE_S = 5.0
 _TICK_S = 0.5
-_MACHINE_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1)
+_MACHINE_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 # A machine that keeps dying this soon after its boot is given up.
 _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3

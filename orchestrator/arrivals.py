@@ -26,6 +26,10 @@ T = TypeVar("T")
 GRACE_S = 30.0
 
 
+def _as_it_is(host: Host) -> Host:
+    return host
+
+
 @dataclass(frozen=True)
 class Arrived(Generic[T]):
     """A host that came up, and what was done on it then."""
@@ -45,6 +49,7 @@ class Arrivals:
     :param died: asked while SSH is waited for: why the machine of that id died, or nothing while it lives.
     :param running_s: deadline for running, seconds.
     :param ready_s: deadline for SSH after that, seconds.
+    :param renew: gives a host its own host key in the first session, and returns it with that key.
     """
 
     links: Links
@@ -54,6 +59,7 @@ class Arrivals:
     tell: Tell
     running_s: float
     ready_s: float
+    renew: Callable[[Host], Host] = _as_it_is
 
     def each(self, names: Sequence[str], then: Callable[[Host], T]) -> fleet.Outcomes[Arrived[T]]:
         """Bring up the machines of these names and do ``then`` on each; nobody waits for the slowest.
@@ -86,6 +92,7 @@ class Arrivals:
         ssh = self._phase(
             name, "ssh", lambda: self.links.run(host, "true", timeout=30).check("the first command").seconds
         )
+        host = self.renew(host)
         ready = HostReady(name, instance.zone, pending, boot, ssh)
         return Arrived(ready, host, then(host))
 

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator import fleet, keys, money
+from orchestrator import fleet, hostkeys, keys, money
 from orchestrator.arrivals import Arrivals, Arrived
 from orchestrator.cloud import aws, ec2, ending, groups, keypairs, launching, planning, prices
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError, UsageError
@@ -75,6 +75,25 @@ class Cluster:
         """Where intent is written down before anything is made."""
         return Journal(self.home)
 
+    @cached_property
+    def pins(self) -> hostkeys.Pins:
+        """The host keys that this computer has seen take effect."""
+        return hostkeys.Pins(self.home / "ssh" / "pins")
+
+    @cached_property
+    def renewal(self) -> hostkeys.Renewal:
+        """Gives hosts keys of their own; `settle_host_keys` is to be called after it."""
+        return hostkeys.Renewal(self.links, partial(ec2.pin, self.clients), self.pins, self.tell)
+
+    def settle_host_keys(self) -> None:
+        """Let the tags forget the launch's key of all machines that got one of their own; one call for all."""
+        done = self.renewal.take()
+        try:
+            if done:
+                ec2.forget_boot_keys(self.clients, done)
+        except StratusError as error:
+            self.tell(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))
+
     def close(self) -> None:
         """Close the SSH connections; the machines stay."""
         if "links" in self.__dict__:
@@ -110,10 +129,11 @@ class Cluster:
         address, ssh = instance.public_address or instance.private_address, self.settings.ssh
         if ssh.address != "auto":
             address = instance.public_address if ssh.address == "public" else instance.private_address
+        pinned = self.pins.get(instance.id)
         return Host(
             name=instance.name, address=address, private_address=instance.private_address, port=ssh.port,
-            user=ssh.user or instance.user, key_file=self.login.key_file, host_key=instance.host_key,
-            identity=instance.id,
+            user=ssh.user or instance.user, key_file=self.login.key_file, host_key=pinned or instance.host_key,
+            identity=instance.id, boot_key="" if pinned else instance.boot_key,
         )  # fmt: skip
 
     def _machine(self, each: ec2.Instance) -> Machine:
@@ -163,7 +183,7 @@ class Cluster:
     def _openings(self, plan: planning.Plan) -> launching.LaunchKey:
         """Make sure of the group and the key pair that the machines shall have."""
         access = groups.access(self.settings, plan.place.vpc_id)
-        group, _ = aws.together(
+        group, _ = self.clients.together(
             lambda: groups.ensure(self.clients, self.mine, access, journal=self.journal),
             lambda: keypairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living),
         )
@@ -186,9 +206,12 @@ class Cluster:
         arrivals = Arrivals(
             links=self.links, host_of=self.host, watch=partial(self._running, [each.id for each in instances]),
             died=_Pulse(self.clients, [each.id for each in instances]), tell=self.tell,
-            running_s=ssh.ready_timeout, ready_s=ssh.ready_timeout,
+            running_s=ssh.ready_timeout, ready_s=ssh.ready_timeout, renew=self.renewal,
         )  # fmt: skip
-        return arrivals.each([each.name for each in instances], then)
+        try:
+            return arrivals.each([each.name for each in instances], then)
+        finally:
+            self.settle_host_keys()
 
     def _running(self, ids: Sequence[str]) -> Iterator[ec2.Instance]:
         return ec2.watch(self.clients, ids, until="running", deadline_s=self.settings.ssh.ready_timeout)
@@ -240,6 +263,7 @@ class Cluster:
             InstanceResult(each.name, each.id, results.get(each.id, ended[each.id].state), ended[each.id].error)
             for each in instances
         )
+        self.pins.forget(one.id for one in report if one.state == "terminated")
         if any(one.state != "terminated" for one in report):
             return TerminateReport(report, "kept: machines are left", "kept: machines are left", spent)
         return TerminateReport(report, self._removed(partial(groups.delete, self.clients, self.mine)),

@@ -18,6 +18,8 @@ class Host:
     :param key_file: private key that opens it.
     :param host_key: its pinned public host key, ``ssh-ed25519 AAAA...``; empty means unknown, and unknown is refused.
     :param identity: the cloud's own id of the machine; known_hosts entries are kept by it.
+    :param boot_key: the public host key that it was launched with, while that still counts, too; empty once the host
+        has one of its own.
     """
 
     name: str
@@ -28,3 +30,4 @@ class Host:
     key_file: Path
     host_key: str
     identity: str
+    boot_key: str = ""

@@ -168,9 +168,10 @@ class Session:
 
         def work(host: Host) -> HostInstall:
             self.cluster.links.wait(host, deadline=self.settings.ssh.ready_timeout)
-            return installer(host)
+            return installer(self.cluster.renewal(host))
 
         outcomes = fleet.each(hosts, work)
+        self.cluster.settle_host_keys()
         return self._installed(outcomes.values_in_order(), outcomes.errors, time.monotonic() - began)
 
     def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:

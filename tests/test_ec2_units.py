@@ -197,6 +197,7 @@ def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
     assert kinds["instance"] == {
         "stratus:cluster": "ml", "stratus:owner": MINE.owner, "stratus:run": PLAN.run, "stratus:hosts": "ml-[0-1]",
         "stratus:expires": "2026-11-20T22:12:07+00:00", "stratus:hours": "8", "stratus:hostkey": "AAAAC3Nz",
+        "stratus:bootkey": "AAAAC3Nz",
         "stratus:disk": "gp3:75:0:0", "stratus:user": "ubuntu", "Name": "ml-[0-1]",
     }  # fmt: skip
 

@@ -18,10 +18,10 @@ PACKAGE = ROOT / "orchestrator"
 ROWS = {
     5: "interface __main__ __init__",
     4: "session cluster",
-    3: "provision runner results reports money arrivals streams",
-    2: "steps jobs jobfile fleet parcels remote_files",
+    3: "provision runner hostkeys results reports money arrivals streams",
+    2: "steps jobs jobfile fleet parcels",
     1: "cloud ssh keys",
-    0: "config journal errors events hosts patience",
+    0: "config journal errors events hosts patience remote_files",
 }
 """Row of each module or package; a module imports from its own row and rows below. 0 is the standard library only."""
 

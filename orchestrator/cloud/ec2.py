@@ -22,6 +22,7 @@ TAG_HOSTS = "stratus:hosts"
 TAG_EXPIRES = "stratus:expires"
 TAG_HOURS = "stratus:hours"
 TAG_HOST_KEY = "stratus:hostkey"
+TAG_BOOT_KEY = "stratus:bootkey"
 TAG_DISK = "stratus:disk"
 TAG_USER = "stratus:user"
 
@@ -29,6 +30,7 @@ ALIVE = ("pending", "running", "stopping", "stopped")
 ENDING = ("shutting-down", "terminated")
 HOST_KEY_TYPE = "ssh-ed25519"
 NOT_YET_VISIBLE_S = 300.0  # EC2 may deny for that long that a machine just launched exists
+_RESOURCES = 1000  # most ids that one CreateTags call takes
 _FILTER_VALUES = 200  # most values that one filter of a describe call takes
 
 
@@ -77,6 +79,7 @@ class Instance:
     :param expires: when it ends itself; None when its tags do not tell.
     :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
     :param user: login name; empty when its tags do not tell.
+    :param boot_key: the host key it was launched with, while that still counts; empty once it has one of its own.
     """
 
     id: str
@@ -99,6 +102,7 @@ class Instance:
     group_ids: tuple[str, ...]
     disk: Disk | None = None
     user: str = ""
+    boot_key: str = ""
 
     @property
     def alive(self) -> bool:
@@ -167,6 +171,20 @@ def look(clients: aws.Clients, ids: Iterable[str]) -> list[Instance]:
     return sorted(found, key=lambda each: names.order(each.name))
 
 
+def pin(clients: aws.Clients, instance_id: str, public: str) -> None:
+    """Tag a machine with the host key that it is about to take; the one of its launch still counts beside it."""
+    with clients.calls(f"noting the new host key of {instance_id}"):
+        clients.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": TAG_HOST_KEY, "Value": public.split()[1]}])
+
+
+def forget_boot_keys(clients: aws.Clients, ids: Sequence[str]) -> None:
+    """Make the tags say of machines that the host key of their launch counts no more; one call for all."""
+    with clients.calls("noting that the host keys of the launch are replaced"):
+        for start in range(0, len(ids), _RESOURCES):
+            some = list(ids[start : start + _RESOURCES])
+            clients.ec2.create_tags(Resources=some, Tags=[{"Key": TAG_BOOT_KEY, "Value": ""}])
+
+
 def console(clients: aws.Clients, instance_id: str) -> str:
     """Return what a machine has printed while booting, as far as EC2 has it by now; often that is nothing."""
     from base64 import b64decode
@@ -187,7 +205,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         run=tags.get(TAG_RUN, ""), owner=tags.get(aws.TAG_OWNER, ""), type=facts["InstanceType"],
         state=facts["State"]["Name"], reason=_reason(facts), zone=facts["Placement"].get("AvailabilityZone", ""),
         public_address=facts.get("PublicIpAddress", ""), private_address=facts.get("PrivateIpAddress", ""),
-        host_key=f"{HOST_KEY_TYPE} {tags[TAG_HOST_KEY]}" if tags.get(TAG_HOST_KEY) else "",
+        host_key=_host_key(tags, TAG_HOST_KEY), boot_key=_host_key(tags, TAG_BOOT_KEY),
         key_name=facts.get("KeyName", ""), launched=facts["LaunchTime"], expires=_time(tags.get(TAG_EXPIRES, "")),
         max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
         disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
@@ -201,6 +219,10 @@ def _described(clients: aws.Clients, filters: Sequence[FilterTypeDef]) -> Iterat
     for page in pages:
         for reservation in page["Reservations"]:
             yield from map(instance, reservation["Instances"])
+
+
+def _host_key(tags: Mapping[str, str], name: str) -> str:
+    return f"{HOST_KEY_TYPE} {tags[name]}" if tags.get(name) else ""
 
 
 def _name(facts: InstanceTypeDef, tags: Mapping[str, str]) -> str:

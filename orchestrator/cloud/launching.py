@@ -159,8 +159,8 @@ def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str
     own = {
         "Name": hosts, ec2.TAG_HOSTS: hosts, ec2.TAG_RUN: plan.run,
         ec2.TAG_EXPIRES: expires.isoformat(timespec="seconds"), ec2.TAG_HOURS: f"{plan.max_hours:g}",
-        ec2.TAG_HOST_KEY: launch_key.host_key.public.split()[1], ec2.TAG_DISK: plan.disk.tag,
-        ec2.TAG_USER: plan.user,
+        ec2.TAG_HOST_KEY: launch_key.host_key.public.split()[1],
+        ec2.TAG_BOOT_KEY: launch_key.host_key.public.split()[1], ec2.TAG_DISK: plan.disk.tag, ec2.TAG_USER: plan.user,
     }  # fmt: skip
     tags = [*plan.mine.tags, *({"Key": key, "Value": value} for key, value in own.items())]
     return [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]

@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from orchestrator.errors import ConnectError
@@ -86,6 +87,21 @@ def open_connection(host: Host, *, within: float, knock: float | None = None) ->
     """
     # paramiko prints a traceback for every failed attempt unless someone owns its logger.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
+    until = time.monotonic() + within
+    try:
+        return _open(host, within, knock)
+    except ConnectError as error:
+        if error.kind != "host-key" or host.boot_key in ("", host.host_key):
+            raise
+        # A computer that was replacing the key may have ended in between: then the launch's is the one in force.
+        before = replace(host, host_key=host.boot_key)
+        try:
+            return _open(before, max(0.1, until - time.monotonic()), knock)
+        except ConnectError as second:
+            raise (error if second.kind == "host-key" else second) from second
+
+
+def _open(host: Host, within: float, knock: float | None) -> Connection:
     pinned, login = pinned_key(host), _login_key(host)
     until = time.monotonic() + within
     sock = _dial(host, min(within, knock or within))

@@ -96,7 +96,7 @@ def _path(path: Path) -> str:
 
 def _pin(hosts: Sequence[Host], folder: Path) -> None:
     """Note the hosts' keys in ``folder/known_hosts``, keeping those of other hosts."""
-    lines = {_word(_alias(host)): _known(host) for host in hosts}
+    lines = {_word(_alias(host)): "\n".join(_known(host)) for host in hosts}
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "known_hosts"
     with _locked(folder):
@@ -105,11 +105,12 @@ def _pin(hosts: Sequence[Host], folder: Path) -> None:
         _replace(path, "".join(f"{line}\n" for line in [*kept, *lines.values()]))
 
 
-def _known(host: Host) -> str:
-    key = " ".join(host.host_key.split()[:2])
-    if not _HOST_KEY.fullmatch(key):
+def _known(host: Host) -> list[str]:
+    """The lines of one host: usually one; two while the key of its launch still counts beside its own."""
+    keys = [" ".join(key.split()[:2]) for key in (host.host_key, host.boot_key or host.host_key)]
+    if not all(_HOST_KEY.fullmatch(key) for key in keys):
         raise UsageError(f"no usable host key is known for {host.name} ({_alias(host)}); not connecting")
-    return f"{_alias(host)} {key}"
+    return [f"{_alias(host)} {key}" for key in dict.fromkeys(keys)]
 
 
 @contextmanager
