@@ -7,30 +7,25 @@ token, and EC2 answers with the same machines.
 from __future__ import annotations
 
 import json
-import math
-import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import keys
-from orchestrator.cloud import aws, ec2, names
+from orchestrator.cloud import aws, ec2, ending, ledger, names, refusals
+from orchestrator.cloud.lifetime import Lifetime
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.journal import Entry, Journal
 from orchestrator.patience import REAL_TIME, Pace, Patience
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import ReservationResponseTypeDef
-
     from orchestrator.cloud.planning import Plan
 
 DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
+PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
 NEW_THINGS_S = 15.0  # how long a group or key made a moment ago may be unknown to RunInstances
-EXPIRE_SCRIPT = "/var/lib/cloud/scripts/per-boot/stratus-expire"
 _NEW_THINGS = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
-_DECIDING = ("zone", "region")
 
 
 @dataclass(frozen=True)
@@ -50,28 +45,47 @@ class LaunchKey:
 def launch(
     clients: aws.Clients, plan: Plan, *, launch_key: LaunchKey, journal: Journal, patience: Patience = REAL_TIME
 ) -> list[ec2.Instance]:  # fmt: skip
-    """Launch all machines of a plan, or none.
+    """Launch all machines of a plan, or none, with one request.
 
-    :returns: the machines in the order of the plan's names, most of them pending.
+    :returns: the machines in the order of the plan's names, most of them pending; fewer when the plan allows that.
     :raises CloudRefused: AWS said no, so nothing was launched; capacity and quota are not asked for twice.
     :raises LeftRunning: nobody can say whether they were launched; the journal keeps the entry open.
     """
-    request = run_request(plan, launch_key, expires=patience.now() + timedelta(hours=plan.max_hours))
-    token = uuid.uuid4().hex
+    request = run_request(plan, launch_key, expires=patience.now() + timedelta(hours=plan.hours))
+    token = patience.token()
+    books = ledger.Ledger(journal, plan.mine, patience)
     entry = journal.intend(
-        "launch", run=plan.run, token=token, subnet=plan.subnet.id, zone=plan.subnet.zone, count=plan.count,
-        type=plan.instance_type, **plan.mine.facts,
+        ledger.LAUNCH, run=plan.run, token=token, subnet=plan.subnet.id, zone=plan.subnet.zone, count=plan.count,
+        type=plan.instance_type, hosts=names.pack(plan.names), **plan.mine.facts,
     )  # fmt: skip
     try:
-        answer = _decided(clients, {**request, "ClientToken": token}, plan, patience)
+        found = _decided(clients, {**request, "ClientToken": token}, plan, entry, patience)
     except LeftRunning:
         raise
     except StratusError as refusal:
-        _settle(journal, entry, refused=refusal.code, ids=[])
+        books.settle([entry], refused=refusal.code, ids=[])
         raise
-    _settle(journal, entry, ids=[each["InstanceId"] for each in answer["Instances"]])
-    ordered = sorted(answer["Instances"], key=lambda each: each["AmiLaunchIndex"])
-    return [ec2.instance(each) for each in ordered]
+    books.settle([entry], ids=[each.id for each in found])
+    if len(found) < plan.least:
+        _take_back(clients, plan, found, patience)
+        books.ended({each.id for each in found}, plan.run)
+        raise CloudRefused(
+            f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(found)} came, and were "
+            "ended again", code=PARTIAL, fix="try again later, or set [cluster] allow_partial = yes",
+        )  # fmt: skip
+    return found
+
+
+def _take_back(clients: aws.Clients, plan: Plan, found: Sequence[ec2.Instance], patience: Patience) -> None:
+    """End the machines of a launch that came to less than was asked for, before anything else is tried.
+
+    :raises LeftRunning: they are not known to be ending.
+    """
+    ended = ending.terminate(clients, found, mine=plan.mine, patience=patience)
+    left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].ok]
+    if left:
+        raise LeftRunning("only some of the machines came, and they could not be ended", left=left,
+                          fix="stratus terminate   tries again")  # fmt: skip
 
 
 def check(clients: aws.Clients, plan: Plan) -> None:
@@ -93,25 +107,16 @@ def check(clients: aws.Clients, plan: Plan) -> None:
                 raise
 
 
-def _settle(journal: Journal, entry: Entry, **facts: Any) -> None:
-    """Settle an entry if the disk allows it: what AWS has answered counts for more than a line about it."""
-    with suppress(StratusError):
-        journal.settle(entry, **facts)
-
-
-def user_data(host_key: keys.HostKey, max_hours: float) -> str:
+def user_data(host_key: keys.HostKey, lifetime: Lifetime) -> str:
     """Return the cloud-config that a machine boots with.
 
     It brings the host key, so that the first connection can be verified, and at every boot sets the time after which
     the machine shuts down, which ends it whatever became of this computer. JSON is YAML, and needs no quoting rules.
-
-    :param max_hours: time to live, counted from each boot; rounded up to whole minutes.
     """
-    script = f"#!/bin/sh\nshutdown -h +{math.ceil(max_hours * 60)}\n"
     config = {
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
-        "write_files": [{"path": EXPIRE_SCRIPT, "permissions": "0755", "content": script}],
+        "write_files": lifetime.files,
     }
     return "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
 
@@ -122,8 +127,8 @@ def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict
     :param expires: when the machines end themselves, for their tag.
     """
     request = {
-        "ImageId": plan.image.id, "InstanceType": plan.instance_type, "MinCount": plan.count, "MaxCount": plan.count,
-        "KeyName": launch_key.key_name, "UserData": user_data(launch_key.host_key, plan.max_hours),
+        "ImageId": plan.image.id, "InstanceType": plan.instance_type, "MinCount": plan.least, "MaxCount": plan.count,
+        "KeyName": launch_key.key_name, "UserData": user_data(launch_key.host_key, plan.limits),
         "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
         # One hop: containers and other machines cannot reach the role's credentials through this one.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
@@ -158,7 +163,7 @@ def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str
     hosts = names.pack(plan.names)
     own = {
         "Name": hosts, ec2.TAG_HOSTS: hosts, ec2.TAG_RUN: plan.run,
-        ec2.TAG_EXPIRES: expires.isoformat(timespec="seconds"), ec2.TAG_HOURS: f"{plan.max_hours:g}",
+        ec2.TAG_EXPIRES: expires.isoformat(timespec="seconds"), ec2.TAG_HOURS: f"{plan.hours:g}",
         ec2.TAG_HOST_KEY: launch_key.host_key.public.split()[1],
         ec2.TAG_BOOT_KEY: launch_key.host_key.public.split()[1], ec2.TAG_DISK: plan.disk.tag, ec2.TAG_USER: plan.user,
     }  # fmt: skip
@@ -167,8 +172,8 @@ def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str
 
 
 def _decided(
-    clients: aws.Clients, request: Mapping[str, Any], plan: Plan, patience: Patience
-) -> ReservationResponseTypeDef:
+    clients: aws.Clients, request: Mapping[str, Any], plan: Plan, entry: Entry, patience: Patience
+) -> list[ec2.Instance]:
     """Ask until AWS has said yes or no, with the same token each time.
 
     :raises CloudRefused: AWS said no.
@@ -178,18 +183,38 @@ def _decided(
     unsure: Exception | None = None
     for waited in patience.tries(DEADLINE_S, Pace(first=1.0, longest=15.0, growth=2.0), jitter=True):
         try:
-            return clients.ec2_once.run_instances(**request)
+            answer = clients.ec2_once.run_instances(**request)
+            return [ec2.instance(each) for each in sorted(answer["Instances"], key=lambda one: one["AmiLaunchIndex"])]
         except aws.failures() as error:
             last, reaction = error, aws.reaction(error)
             unsure = error if reaction == "unsure" else unsure
             if not (reaction in ("again", "unsure") or (_is_new(error) and waited < NEW_THINGS_S)):
                 break
     refusal = aws.translate(last, doing=doing, profile=clients.profile)
-    # With the same token a lack of capacity or quota is said of the whole request; other refusals (such as expired
-    # credentials) come before the token is looked at, and tell nothing of an earlier request.
-    if unsure is None or aws.reaction(last) in _DECIDING:
+    if unsure is None:
         raise refusal from last
-    raise _unknown(plan, refusal) from last
+    return _looked_up(clients, plan, entry, refusal, patience)
+
+
+def _looked_up(
+    clients: aws.Clients, plan: Plan, entry: Entry, refusal: StratusError, patience: Patience
+) -> list[ec2.Instance]:
+    """Find out by looking what became of a request whose answer was lost, and which was then refused or not answered.
+
+    A refusal of the repeated request says nothing for sure of the first one.
+
+    :raises StratusError: the refusal: no machine is there, and none can come any more.
+    :raises LeftRunning: nobody can say.
+    """
+    try:
+        found = ledger.appeared(clients, entry, patience)
+    except StratusError as error:
+        raise _unknown(plan, refusal) from error
+    if found:
+        return found
+    if isinstance(refusal, CloudRefused) and refusals.look_up(refusal.code, refusal.what).reaction != "unsure":
+        raise refusal
+    raise _unknown(plan, refusal)
 
 
 def _is_new(error: Exception) -> bool:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC
 from decimal import Decimal
-from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from orchestrator.cloud import aws, ec2, images, instance_types, names, network, prices
+from orchestrator.cloud import aws, ec2, images, instance_types, lifetime, names, network, prices
 from orchestrator.cloud.ec2 import Disk
+from orchestrator.cloud.pools import ON_DEMAND, Pool
 from orchestrator.errors import UsageError
+from orchestrator.patience import REAL_TIME, Patience
 
 if TYPE_CHECKING:
     from orchestrator.cloud.images import Image
     from orchestrator.cloud.instance_types import InstanceType
+    from orchestrator.cloud.ledger import Ledger
     from orchestrator.cloud.network import Place, Subnet
     from orchestrator.config import settings
 
@@ -34,6 +36,12 @@ class Plan:
     :param user: login name.
     :param address: ``public``, ``private``, or ``auto``: as the subnet does it.
     :param living: names of the cluster's machines that already exist.
+    :param pools: where machines will be asked for, one after another; the first is ``machine`` in ``subnet``.
+    :param market: ``on-demand`` or ``spot``.
+    :param allow_partial: whether fewer machines than ``names`` will do.
+    :param max_dollars: that the launch may cost; 0 is no cap.
+    :param idle_minutes: of nobody's use after which a machine ends itself; 0 is never.
+    :param port: of the machines' SSH server.
     :param price: of one running machine; None when unknown.
     :param disk_price: of one disk; None when unknown.
     """
@@ -51,8 +59,14 @@ class Plan:
     address: str = "auto"
     instance_profile: str = ""
     living: tuple[str, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    market: str = ON_DEMAND
+    allow_partial: bool = False
     price: prices.Price | None = None
     disk_price: prices.Price | None = None
+    max_dollars: float = 0.0
+    idle_minutes: int = 0
+    port: int = 22
 
     @property
     def count(self) -> int:
@@ -114,12 +128,44 @@ class Plan:
     @property
     def at_most(self) -> Decimal | None:
         """USD that the launch costs if it is forgotten: until the machines end themselves; None when unknown."""
-        return None if self.per_hour is None else self.per_hour * Decimal(str(self.max_hours))
+        if self.per_hour is None:
+            return None
+        booked = lifetime.BOOT_MINUTES / 60 if self.capped else 0.0
+        return self.per_hour * Decimal(str(self.hours + booked))
 
-    def elsewhere(self) -> Plan | None:
-        """Return the same plan for the next subnet; None after the last one."""
-        rest = self.place.subnets[self.place.subnets.index(self.subnet) + 1 :]
-        return replace(self, subnet=rest[0]) if rest else None
+    @property
+    def limits(self) -> lifetime.Lifetime:
+        """The limits that each machine keeps by itself.
+
+        :raises UsageError: money is to be the limit, and the price is unknown or the cap too low.
+        """
+        what = f"{self.count} x {self.instance_type}"
+        budget = lifetime.budget_minutes(self.max_dollars, self.per_hour, what=what)
+        return lifetime.Lifetime(lifetime.minutes_of(self.max_hours), budget, self.idle_minutes, self.port)
+
+    @property
+    def capped(self) -> bool:
+        """Whether ``max_dollars`` ends the machines before ``max_hours`` does."""
+        limits = self.limits
+        return 0 < limits.budget - lifetime.BOOT_MINUTES < limits.minutes
+
+    @property
+    def hours(self) -> float:
+        """Hours after which the machines end themselves: ``max_hours``, or what ``max_dollars`` buys."""
+        return (self.limits.budget - lifetime.BOOT_MINUTES) / 60 if self.capped else self.max_hours
+
+    @property
+    def least(self) -> int:
+        """How many machines must come for any of them to stay."""
+        return 1 if self.allow_partial else self.count
+
+    def at(self, pool: Pool) -> Plan:
+        """Return the same plan for another pool."""
+        return replace(self, machine=pool.machine, subnet=pool.subnet, market=pool.market, price=pool.price)
+
+    def only(self, name: str) -> Plan:
+        """Return a plan for one machine of this launch, in place of the one that had the name."""
+        return replace(self, names=(name,), max_dollars=self.max_dollars / self.count)
 
 
 def plan(
@@ -128,13 +174,15 @@ def plan(
     *,
     count: int,
     identity: aws.Identity,
-    now: datetime | None = None,
+    books: Ledger | None = None,
 ) -> Plan:
     """Look up and check everything that a launch needs; changes nothing.
 
     :param count: how many machines to add to the cluster.
+    :param books: knows the machines of the last minutes, which EC2 may not show yet, and the time.
     :raises UsageError: something in the config does not exist or does not fit together.
     """
+    patience = books.patience if books else REAL_TIME
     mine = aws.mine(clients, settings, identity)
     machine, place, instances = clients.together(
         lambda: instance_types.find(clients, settings.cluster.instance_type),
@@ -145,18 +193,22 @@ def plan(
     living = [each for each in instances if each.alive]
     place = _fitting(place, machine, count=count, first=sorted({each.zone for each in living}))
     disk = _disk(settings, image)
-    return Plan(
-        mine=mine, run=launch_id(now or datetime.now(UTC)), names=_names(mine.cluster, count, instances),
+    made = Plan(
+        mine=mine, run=launch_id(patience),
+        names=_names(mine.cluster, count, {each.name for each in instances} | (books.names() if books else set())),
         machine=machine, image=image, place=place, subnet=place.subnets[0], disk=disk,
         max_hours=settings.cluster.max_hours, user=_user(settings, image), address=settings.ssh.address,
         instance_profile=settings.aws.instance_profile, living=tuple(each.name for each in living),
         price=prices.per_hour(machine.name, mine.region), disk_price=prices.disk_per_hour(disk, mine.region),
+        max_dollars=settings.cluster.max_dollars, idle_minutes=settings.cluster.idle_minutes, port=settings.ssh.port,
     )  # fmt: skip
+    made.limits  # noqa: B018 - a cap that cannot be kept is told before anything is launched
+    return made
 
 
-def launch_id(now: datetime) -> str:
-    """Return a new id that sorts by time: ``20261120-141207-k3x9``."""
-    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+def launch_id(patience: Patience) -> str:
+    """Return a new id that sorts by time: ``20261120-141207-3f9c``."""
+    return f"{patience.now().astimezone(UTC):%Y%m%d-%H%M%S}-{patience.token()[:4]}"
 
 
 def _image(clients: aws.Clients, settings: settings.Settings, machine: InstanceType) -> Image:
@@ -188,9 +240,9 @@ def _fitting(place: Place, machine: InstanceType, *, count: int, first: Sequence
     return fitting
 
 
-def _names(cluster: str, count: int, instances: Sequence[ec2.Instance]) -> tuple[str, ...]:
+def _names(cluster: str, count: int, taken: Collection[str]) -> tuple[str, ...]:
     """Return names for new machines; one that is still shutting down keeps its name until it is gone."""
-    new = names.fresh(cluster, count, taken={each.name for each in instances})
+    new = names.fresh(cluster, count, taken=taken)
     try:
         names.pack(new)
     except ValueError as error:

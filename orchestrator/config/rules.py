@@ -63,6 +63,20 @@ def tag() -> Kind:
     return text(r"[\w +=.:/@-]{1,256}", "up to 256 letters, digits, blanks or + - = . _ : / @")
 
 
+def dollars() -> Kind:
+    """Return the kind of an amount of money, 0 included."""
+    words = "0 to 1000000, USD"
+
+    def parse(given: str) -> float:
+        if not re.fullmatch(r"\$?[0-9]+(\.[0-9]{1,2})?", given):
+            raise ValueError(f"is no amount of money ({words}): write 5 or 12.50")
+        if float(given.lstrip("$")) > 1_000_000:
+            raise ValueError(f"is out of range: {words}")
+        return float(given.lstrip("$"))
+
+    return Kind(words, parse)
+
+
 def url() -> Kind:
     """Return the kind of an endpoint's address; a name and password in it would end up in logs, so they are refused."""
     return text(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[^\s@?#]*)?", "http(s)://host:port")

@@ -30,6 +30,8 @@ class Cluster:
         essential=True,
     )
     max_hours: float = option(8.0, number(0, 720, "hours"), "after which each VM ends itself", essential=True)
+    max_dollars: float = option(0.0, rules.dollars(), "one launch may cost: its VMs end themselves in time; 0: no cap")
+    idle_minutes: int = option(0, whole(0, 43200), "without job, SSH session or GPU use: a VM ends itself; 0: never")
     owner: str = option("", rules.tag(), "whose VMs these are; empty: who AWS says you are (ARN)")
 
 

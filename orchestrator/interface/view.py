@@ -73,6 +73,8 @@ def _access(ssh_from: str) -> str:
 def _price(plan: Plan) -> str:
     one = f"{units.unit_price(plan.price_per_hour)} each, disks {units.unit_price(plan.disk_per_hour)} each"
     lasts = f"ends itself after {units.hours(plan.max_hours)}"
+    if plan.capped:
+        lasts = f"ends itself after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
     if plan.per_hour is None:
         return f"{one}  = {units.UNKNOWN}  {lasts}"
     return f"{one}  = {units.rate(plan.per_hour)}  at most {units.usd(plan.at_most)} if you forget it ({lasts})"
