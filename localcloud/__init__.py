@@ -1,6 +1,8 @@
 """An EC2-compatible cloud on this machine, with real SSH hosts: rehearse free, run for real later.
 
     env = localcloud.up()       # the variables that point AWS libraries at it
+    localcloud.scenario(path)   # something goes wrong (docs/scenarios.md)
+    localcloud.calls()          # what it was asked
     localcloud.down()           # ends everything it started
 
 It is reached over the wire only. Importing this package imports nothing heavy; the work is done by a daemon.
@@ -9,10 +11,15 @@ It is reached over the wire only. Importing this package imports nothing heavy; 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localcloud.errors import LocalCloudError
 
-__all__ = ["LocalCloudError", "down", "running", "up"]
+if TYPE_CHECKING:
+    from localcloud.mishaps import Seen
+    from localcloud.scenarios import Scenario
+
+__all__ = ["LocalCloudError", "calls", "down", "running", "scenario", "up"]
 
 
 def up(
@@ -22,6 +29,7 @@ def up(
     pending: float | None = None,
     boot: float | None = None,
     bound_to: int | None = None,
+    scenario: Scenario | Path | str | None = None,
 ) -> dict[str, str]:
     """Start the cloud unless it is up already, wait until it answers, and return its environment.
 
@@ -30,13 +38,18 @@ def up(
     :param pending: seconds from launch to running.
     :param boot: seconds from running to an open SSH port.
     :param bound_to: a process id; the cloud ends soon after that process, whatever became of it.
-    :raises LocalCloudError: it did not come up within 30 s, or this is not Linux.
+    :param scenario: what is to go wrong (as for :func:`scenario`); a cloud that is up already plays it from now on.
+    :raises LocalCloudError: it did not come up within 30 s, this is not Linux, or the scenario cannot be read.
     """
-    from localcloud import daemon
+    from localcloud import daemon, playing
     from localcloud.home import find
 
+    day = playing.read(scenario)
     options = daemon.Options(real_times=real_times, pending=pending, boot=boot, bound_to=bound_to)
-    return daemon.up(find(home), options)
+    environment = daemon.up(find(home), options)
+    if scenario is not None:
+        playing.begin(environment["AWS_ENDPOINT_URL"], day)
+    return environment
 
 
 def down(home: Path | str | None = None) -> bool:
@@ -58,3 +71,32 @@ def running(home: Path | str | None = None) -> bool:
     from localcloud.home import find
 
     return daemon.running(find(home)) is not None
+
+
+def scenario(source: Scenario | Path | str | None, home: Path | str | None = None) -> None:
+    """Play a scenario on the cloud that is up, from its beginning; times count from now.
+
+    :param source: a file, the text of one (with at least one line break), a scenario, or None for fair weather.
+    :param home: as for :func:`up`.
+    :raises ScenarioError: with every mistake in it, as ``file:line: what``.
+    :raises LocalCloudError: no cloud is up.
+    """
+    from localcloud import daemon, playing
+    from localcloud.home import find
+
+    day = playing.read(source)
+    playing.begin(daemon.environment(find(home))["AWS_ENDPOINT_URL"], day)
+
+
+def calls(home: Path | str | None = None) -> list[Seen]:
+    """The API calls that the cloud has seen, at most the last 100,000: when, what, and with which outcome.
+
+    :param home: as for :func:`up`.
+    :returns: ``(time, action, outcome)`` each: seconds since the cloud came up; the action as AWS names it (a request
+        line for S3); and ``ok``, the error's code, or ``dropped``.
+    :raises LocalCloudError: no cloud is up.
+    """
+    from localcloud import daemon, playing
+    from localcloud.home import find
+
+    return playing.calls(daemon.environment(find(home))["AWS_ENDPOINT_URL"])

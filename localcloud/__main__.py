@@ -1,4 +1,4 @@
-"""``python -m localcloud up|down|status|logs|env``: the embedded cloud's command line."""
+"""``python -m localcloud up|down|status|scenario|calls|logs|env``: the embedded cloud's command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from localcloud import daemon
+from localcloud import daemon, playing
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home, find
 
@@ -32,9 +32,14 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--real-times", action="store_true", help="take as long as EC2: 17 s pending, 4 s boot")
     up.add_argument("--pending", type=seconds, metavar="S", help="seconds from launch to running (default 1)")
     up.add_argument("--boot", type=seconds, metavar="S", help="seconds from running to SSH (default 0.5)")
+    up.add_argument("--scenario", metavar="FILE", help="what is to go wrong (docs/scenarios.md)")
     _verb(verbs, "down", "end the cloud and everything in it")
     status = _verb(verbs, "status", "show what is up; exit code 1 when nothing is")
     status.add_argument("--output", choices=("text", "json"), default="text")
+    scenario = _verb(verbs, "scenario", "play a scenario on the cloud that is up, show it, or list what can go wrong")
+    scenario.add_argument("what", metavar="FILE|none|show|kinds", help="a scenario file; none for fair weather")
+    calls = _verb(verbs, "calls", "show the API calls that the cloud has seen")
+    calls.add_argument("--output", choices=("text", "json"), default="text")
     logs = _verb(verbs, "logs", "show the daemon's log")
     logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
     _verb(verbs, "env", "print the environment of the cloud that is up, one KEY=VALUE a line")
@@ -57,7 +62,11 @@ def seconds(text: str) -> float:
 
 def _up(home: Home, words: argparse.Namespace) -> int:
     options = daemon.Options(real_times=words.real_times, pending=words.pending, boot=words.boot)
-    _print_environment(daemon.up(home, options))
+    day = playing.read(words.scenario)
+    environment = daemon.up(home, options)
+    if words.scenario:
+        playing.begin(environment["AWS_ENDPOINT_URL"], day)
+    _print_environment(environment)
     return 0
 
 
@@ -93,6 +102,30 @@ def _in_words(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _scenario(home: Home, words: argparse.Namespace) -> int:
+    from localcloud import faults
+
+    if words.what == "kinds":
+        print(faults.reference(), end="")
+        return 0
+    day = playing.read(None if words.what in ("none", "show") else words.what)
+    url = daemon.environment(home)["AWS_ENDPOINT_URL"]
+    if words.what == "show":
+        print(playing.current(url), end="")
+    else:
+        playing.begin(url, day)
+    return 0
+
+
+def _calls(home: Home, words: argparse.Namespace) -> int:
+    seen = playing.calls(daemon.environment(home)["AWS_ENDPOINT_URL"])
+    if words.output == "json":
+        print(json.dumps(seen))
+    else:
+        print("\n".join(f"{one.time:10.3f} s  {one.action:40}  {one.outcome}" for one in seen))
+    return 0
+
+
 def _logs(home: Home, words: argparse.Namespace) -> int:
     if not home.log.exists():
         raise LocalCloudError(f"there is no log yet ({home.log})")
@@ -101,7 +134,15 @@ def _logs(home: Home, words: argparse.Namespace) -> int:
     os.execvp(argv[0], argv)
 
 
-_VERBS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "env": _env}
+_VERBS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "scenario": _scenario,
+    "calls": _calls,
+    "logs": _logs,
+    "env": _env,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, OperationNotPermitted4
-from moto.ec2.models import EC2Backend
 
 from localcloud.addresses import ZONES_PER_REGION, Block
-from localcloud.home import Home
 from localcloud.images import IMAGES, SeededImage
 from localcloud.lifecycle import SHUTTING_DOWN, Lifecycle
+from localcloud.refusals import Refusal
+from localcloud.views import Views
+from localcloud.where import Subject
+from localcloud.world import World
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance, InstanceState, Reservation
@@ -28,19 +30,26 @@ _DEFAULT_IOPS = {"io1": 3000, "io2": 3000}
 
 @dataclass(frozen=True)
 class Ground:
-    """What every region's EC2 stands on: folder, addresses and machines of the cloud, its regions in order of use."""
+    """What every region's EC2 stands on.
 
-    home: Home
+    :param console: what an instance wrote while it booted.
+    :param regions: those in use, in the order in which they came to be.
+    """
+
+    world: World
     block: Block
     lifecycle: Lifecycle
+    console: Callable[[str], bytes]
     regions: list[str]
 
 
-class Ec2(EC2Backend):
+class Ec2(Views):
     """One region. Every method is called with the cloud's lock held."""
 
     def __init__(self, region_name: str, account_id: str, *, ground: Ground) -> None:
-        self.ground = ground
+        self.ground, self.world, self.lifecycle = ground, ground.world, ground.lifecycle
+        # When each group was first tried to be deleted in vain, on the cloud's clock.
+        self._tried: dict[str, float] = {}
         self.launches: dict[str, tuple[str, Reservation]] = {}
         super().__init__(region_name, account_id)
 
@@ -99,8 +108,11 @@ class Ec2(EC2Backend):
         return [self._move(instance, instance.state == "running", self._stop) for instance in instances]
 
     def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """Terminate all or, when one is protected or unknown, none."""
-        instances = self.get_multi_instances_by_id(list(dict.fromkeys(instance_ids)))
+        """Terminate all or, when one is protected or unknown, none.
+
+        Contract: one-bad-id-fails-all, protection-holds.
+        """
+        instances = self.known(instance_ids)
         for instance in instances:
             if instance.disable_api_termination:
                 raise OperationNotPermitted4(instance.id)
@@ -119,7 +131,19 @@ class Ec2(EC2Backend):
         group = self.get_security_group_by_name_or_id(group_id or name or "")
         if group is not None and any(group in interface.group_set for interface in self.enis.values()):
             raise DependencyViolationError(f"resource {group.id} has a dependent object")
+        if group is not None and self._still_in_use(group.id):
+            raise Refusal("DependencyViolation", group=group.id)
         super().delete_security_group(name, group_id)
+
+    def _still_in_use(self, group_id: str) -> bool:
+        """Whether a scenario wants EC2 to be late in noticing that nothing uses a group any more."""
+        now = self.world.clock.now()
+        for rule in self.world.weather.rules("group-in-use", Subject(region=self.region_name)):
+            if group_id not in self._tried and not rule.strike():
+                continue
+            if now - self._tried.setdefault(group_id, now) < rule.fault["seconds"]:
+                return True
+        return False
 
     def retire(self, instance: Instance) -> None:
         """Take disks, interfaces and addresses from an instance that has ended, and the tags of what is gone."""
@@ -154,7 +178,7 @@ class Ec2(EC2Backend):
         self.ground.lifecycle.launched(instance, (pair.public_key.strip(),) if pair else ())
 
     def _in_states(self, instance_ids: list[str], states: Iterable[str], verb: str) -> list[Instance]:
-        instances = self.get_multi_instances_by_id(list(dict.fromkeys(instance_ids)))
+        instances = self.known(instance_ids)
         for instance in instances:
             if instance.state not in states:
                 words = f"The instance '{instance.id}' is not in a state from which it can be {verb}."

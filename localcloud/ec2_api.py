@@ -1,23 +1,27 @@
-"""The requests that EC2 answers otherwise than moto: RunInstances and GetConsoleOutput."""
+"""The requests that EC2 answers otherwise than moto."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
-from moto.core.utils import utcnow
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
 from localcloud import launches
+from localcloud.market import spot_price
+from localcloud.prices import spot_kinds
+from localcloud.where import Subject
 
 if TYPE_CHECKING:
-    from moto.ec2.models.instances import Instance, Reservation
+    from moto.ec2.models.instances import Reservation
 
     from localcloud.ec2 import Ec2
+    from localcloud.weather import Weather
 
 # GetConsoleOutput returns at most the last 64 KB.
 _CONSOLE_BYTES = 64 * 1024
@@ -27,7 +31,10 @@ class Ec2Api(EC2Response):
     """moto's reading of requests, corrected."""
 
     def run_instances(self) -> ActionResult:
-        """Launch once per client token, as many as asked, and only what EC2 would launch."""
+        """Launch once per client token, as many as asked, and only what EC2 would launch.
+
+        Contract: a-token-launches-once, a-token-binds-its-arguments, a-dry-run-launches-nothing.
+        """
         launches.check_profile(self.params, account=self.current_account, partition=self.partition)
         if self._get_param("DryRun"):
             return super().run_instances()
@@ -67,11 +74,24 @@ class Ec2Api(EC2Response):
 
     def get_console_output(self) -> ActionResult:
         """What the host wrote while it booted."""
-        instance: Instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
         ec2: Ec2 = self.ec2_backend
-        text = ec2.ground.home.console(instance.id)[-_CONSOLE_BYTES:]
+        (instance,) = ec2.known([self._get_param("InstanceId")])
+        text = ec2.ground.console(instance.id)[-_CONSOLE_BYTES:]
         output = Base64EncodedString.from_raw_string(text.decode(errors="replace")) if text else None
-        return ActionResult({"InstanceId": instance.id, "Timestamp": utcnow(), "Output": output})
+        return ActionResult({"InstanceId": instance.id, "Timestamp": ec2.world.clock.utc(), "Output": output})
+
+    def describe_spot_price_history(self) -> ActionResult:
+        """One price for each type and zone: today's."""
+        ec2: Ec2 = self.ec2_backend
+        filters = self._filters_from_querystring()
+        kinds = spot_kinds([*self._get_param("InstanceTypes", []), *filters.get("instance-type", [])])
+        zones = [self._get_param("AvailabilityZone"), *filters.get("availability-zone", [])]
+        wanted = set(filter(None, zones)) or {zone for _, zone in launches.offered(ec2.region_name)}
+        places = [Subject(ec2.region_name, zone, type=kind, market="spot")
+                  for kind in kinds for zone in sorted(wanted)
+                  if (kind, zone) in launches.offered(ec2.region_name)]  # fmt: skip
+        now = ec2.world.clock.utc()
+        return ActionResult({"SpotPriceHistory": [_spot_price(ec2.world.weather, place, now) for place in places]})
 
     def _with_states(self, answer: ActionResult) -> ActionResult:
         # moto always says pending, stopping, shutting-down, also of those that were there already.
@@ -85,6 +105,11 @@ class Ec2Api(EC2Response):
         launches.settle(self.ec2_backend, self.params)
         reservation = cast("Reservation", super().run_instances().result)
         profile = self._get_param("IamInstanceProfile")
+        launched: list[Any] = reservation.instances
+        for instance in launched:
+            if instance.lifecycle == "spot":
+                # Contract: spot-instances-name-their-request. A made-up one: one-time requests end with the instance.
+                instance.spot_instance_request_id = f"sir-{instance.id[-8:]}"
         if profile:
             # moto gives the role to the first instance only.
             for instance in reservation.instances[1:]:
@@ -99,3 +124,13 @@ class Ec2Api(EC2Response):
 def _fingerprint(params: dict[str, Any]) -> str:
     order = {name: value for name, value in params.items() if name != "ClientToken"}
     return hashlib.sha256(json.dumps(order, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _spot_price(weather: Weather, place: Subject, now: datetime) -> dict[str, Any]:
+    return {
+        "InstanceType": place.type,
+        "AvailabilityZone": place.zone,
+        "ProductDescription": "Linux/UNIX",
+        "SpotPrice": f"{spot_price(weather, place):.6f}",
+        "Timestamp": now,
+    }

@@ -6,8 +6,6 @@ Everything runs in one process, so that the layer can reach into moto's backends
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import logging
 import socket
 import threading
@@ -16,19 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud import wsgi
+from localcloud import mishaps, wsgi
 from localcloud.addresses import ENDPOINT_PORT, HOME_REGION, Block, blocks
+from localcloud.control import STATUS_PATH as STATUS_PATH
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home
+from localcloud.world import Dwell, World
 
 if TYPE_CHECKING:
-    from moto.ec2.models.instances import Instance
     from werkzeug.serving import BaseWSGIServer
 
-    from localcloud.identity import RoleSessions
-    from localcloud.lifecycle import Dwell, HostControl, Lifecycle
-
-STATUS_PATH = "/_localcloud/status"
+    from localcloud.cloud import Cloud
+    from localcloud.lifecycle import HostControl
 
 # Read by moto when it is imported or asked.
 MOTO_SETTINGS = {
@@ -77,7 +74,7 @@ class Endpoint:
     """A cloud that answers; made by ``open_endpoint``."""
 
     block: Block
-    lifecycle: Lifecycle
+    cloud: Cloud
     server: BaseWSGIServer
 
     def serve(self) -> None:
@@ -88,7 +85,7 @@ class Endpoint:
         """Make one call to each of the services that are called first, so that no caller waits for their tables."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         for service, action in _FIRST_CALLS.items():
-            scope = f"AWS4-HMAC-SHA256 Credential=WARM/20260101/{HOME_REGION}/{service}/aws4_request,"
+            scope = f"AWS4-HMAC-SHA256 Credential={wsgi.WARM_UP}/20260101/{HOME_REGION}/{service}/aws4_request,"
             headers = {"Authorization": scope, **_form(service, action)}
             with contextlib.suppress(OSError):
                 body = f"Action={action}" if service != "ssm" else '{"Name": "none"}'
@@ -103,7 +100,8 @@ class Endpoint:
             socket.create_connection((self.block.endpoint, ENDPOINT_PORT), timeout=1).close()
         stopping.join()
         self.server.server_close()
-        self.lifecycle.close()
+        self.cloud.lifecycle.close()
+        self.cloud.world.clock.close()
 
 
 def open_endpoint(home: Home, dwell: Dwell, make_hosts: Callable[[Callable[[str], None]], HostControl]) -> Endpoint:
@@ -111,74 +109,18 @@ def open_endpoint(home: Home, dwell: Dwell, make_hosts: Callable[[Callable[[str]
 
     :param make_hosts: makes the hosts, given what to call when a host shut itself down.
     """
-    block, listener = claim()
-    lock = threading.RLock()
-    lifecycle = _lifecycle(home, block, dwell=dwell, lock=lock, make_hosts=make_hosts)
-    sessions = _install(home, block, lifecycle)
-    server = _server(build(lifecycle, sessions, lock), block, listener)
-    return Endpoint(block, lifecycle, server)
-
-
-def build(lifecycle: Lifecycle, sessions: RoleSessions, lock: threading.RLock) -> wsgi.Application:
-    """Stack the layers, the innermost first; a request passes them from the last to the first."""
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-
-    from localcloud.metadata import Metadata
-
-    application: wsgi.Application = DomainDispatcherApplication(create_backend_app)
-    application = wsgi.one_at_a_time(application, lock)
-    application = wsgi.serve_page(application, STATUS_PATH, functools.partial(_status, lifecycle, lock))
-    application = wsgi.serve_metadata(application, Metadata(functools.partial(_find, lifecycle), sessions), lock)
-    application = wsgi.catch_errors(application)
-    application = wsgi.read_whole(application)
-    return wsgi.log_calls(application)
-
-
-def _lifecycle(
-    home: Home,
-    block: Block,
-    *,
-    dwell: Dwell,
-    lock: threading.RLock,
-    make_hosts: Callable[[Callable[[str], None]], HostControl],
-) -> Lifecycle:
-    from localcloud.lifecycle import Lifecycle
+    from localcloud.bad_hosts import Decoy
+    from localcloud.clock import RealClock
+    from localcloud.cloud import Parts, assemble, moto_application
     from localcloud.specs import Specs
+    from localcloud.weather import Weather
 
-    def on_shutdown(instance_id: str) -> None:
-        lifecycle.shut_down_from_within(instance_id)
-
-    hosts = make_hosts(on_shutdown)
-    lifecycle = Lifecycle(hosts, Specs(home, block, dwell.boot), dwell=dwell, lock=lock)
-    return lifecycle
-
-
-def _install(home: Home, block: Block, lifecycle: Lifecycle) -> RoleSessions:
-    """Put our EC2 in the place of moto's, and seed what every account of AWS has."""
-    from moto.ec2 import utils
-    from moto.ec2.models import ec2_backends
-    from moto.ssm.models import SimpleSystemManagerBackend, ssm_backends
-
-    from localcloud import identity
-    from localcloud.ec2 import Ec2, Ground
-    from localcloud.images import seed_parameters
-
-    def parameters(region_name: str, account_id: str) -> SimpleSystemManagerBackend:
-        ssm = SimpleSystemManagerBackend(region_name, account_id)
-        seed_parameters(ssm)
-        return ssm
-
-    sessions = identity.RoleSessions()
-    lifecycle.on_end = sessions.drop
-    ground = Ground(home, block, lifecycle, [HOME_REGION])
-    # moto only ever calls what stands here, with these two arguments.
-    backends: Any = (ec2_backends, ssm_backends)
-    backends[0].backend = functools.partial(Ec2, ground=ground)
-    backends[1].backend = parameters
-    # DescribeInstances filters that moto does not know.
-    utils.filter_dict_attribute_mapping.update({"client-token": "client_token", "reason": "_reason"})
-    identity.seed()
-    return sessions
+    block, listener = claim()
+    clock = RealClock()
+    world = World(clock, Weather(clock), dwell)
+    cloud = assemble(Parts(world, block, make_hosts, Specs(home, block, dwell.boot), home.console, Decoy))
+    application = wsgi.log_calls(mishaps.take_time(cloud.chain(moto_application()), clock))
+    return Endpoint(block, cloud, _server(application, block, listener))
 
 
 def _server(application: wsgi.Application, block: Block, listener: socket.socket) -> BaseWSGIServer:
@@ -188,6 +130,14 @@ def _server(application: wsgi.Application, block: Block, listener: socket.socket
     class Handler(MotoRequestHandler):
         # A caller that falls silent must not keep its thread for ever.
         timeout = 120
+
+        def send_response(self, code: int, message: str | None = None) -> None:
+            """The date is the chain's to say."""
+            self.send_response_only(code, message)
+
+        def connection_dropped(self, *_: Any) -> None:
+            """No answer: the next thing that the caller sees is the end of the connection."""
+            self.close_connection = True
 
         def log(self, type: str, message: str, *args: Any) -> None:
             """Only what went wrong: calls are logged by the chain, under their names."""
@@ -203,15 +153,3 @@ def _server(application: wsgi.Application, block: Block, listener: socket.socket
             request_handler=Handler,
             fd=listener.fileno(),
         )
-
-
-def _find(lifecycle: Lifecycle, instance_id: str) -> Instance | None:
-    machine = lifecycle.machines.get(instance_id)
-    return machine.instance if machine is not None and machine.instance.state == "running" else None
-
-
-def _status(lifecycle: Lifecycle, lock: threading.RLock) -> bytes:
-    from localcloud.lifecycle import summary
-
-    with lock:
-        return json.dumps([summary(machine) for machine in lifecycle.machines.values()]).encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ from moto.ec2.exceptions import (
     MalformedAMIIdError,
 )
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
+
+from localcloud import market
+from localcloud.market import Order
+from localcloud.refusals import Refusal
 
 if TYPE_CHECKING:
     from moto.ec2.models.amis import Ami
@@ -28,19 +33,20 @@ _USER_DATA_BYTES = 16384
 def settle(ec2: Ec2, params: dict[str, Any]) -> None:
     """Check a launch and make ``params`` say in full what is to be launched.
 
-    :raises EC2ClientError: with EC2's code for what is wrong; nothing has been made then.
+    :raises EC2ClientError: with EC2's code for what is wrong; nothing has been made then. Or a Refusal, likewise.
     """
+    order = Order.of(params)
     _check_user_data(params.get("UserData"))
     _check_key(ec2, params.get("KeyName"))
-    subnet = _subnet(ec2, params)
-    params["MinCount"] = _count(params, subnet)
+    subnet = _subnet(ec2, params, order)
     _check_groups(ec2, params, subnet)
-    if "LaunchTemplate" in params:
-        # Image, type and disks may be the template's: moto merges them later.
-        return
-    image = _image(ec2, params.get("ImageId", ""))
-    _check_type(params, image, subnet)
-    params["BlockDeviceMappings"] = _disks(params.get("BlockDeviceMappings", []), image)
+    if "LaunchTemplate" not in params:
+        # Else image, type and disks may be the template's: moto merges them later.
+        image = _image(ec2, params.get("ImageId", ""))
+        _check_type(params, image, subnet)
+        params["BlockDeviceMappings"] = _disks(params.get("BlockDeviceMappings", []), image)
+    _check_availability(ec2, params, order, subnet)
+    params["MinCount"] = market.count(ec2, order, subnet)
 
 
 def check_profile(params: dict[str, Any], *, account: str, partition: str) -> None:
@@ -56,9 +62,7 @@ def check_profile(params: dict[str, Any], *, account: str, partition: str) -> No
         try:
             filter_iam_instance_profiles(account, partition, arn, name)
         except ServiceException as error:
-            label = f"iamInstanceProfile.{key.lower()}"
-            words = f"Value ({value}) for parameter {label} is invalid. Invalid IAM Instance Profile {key.lower()}"
-            raise EC2ClientError("InvalidParameterValue", words) from error
+            raise EC2ClientError("InvalidParameterValue", _unknown_profile(params, roles=False)) from error
 
 
 @cache
@@ -90,11 +94,11 @@ def _check_key(ec2: Ec2, name: str | None) -> None:
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
 
 
-def _subnet(ec2: Ec2, params: dict[str, Any]) -> Subnet:
+def _subnet(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
     """The subnet that is named or, if none is, the default one of a zone; ``params`` names it from then on."""
     interfaces = params.get("NetworkInterfaces", [])
     named = params.get("SubnetId") or next((nic["SubnetId"] for nic in interfaces if "SubnetId" in nic), None)
-    subnet = ec2.get_subnet(named) if named else _default_subnet(ec2, params)
+    subnet = ec2.get_subnet(named) if named else _default_subnet(ec2, params, order)
     if not interfaces:
         params["SubnetId"] = subnet.id
     elif not any("NetworkInterfaceId" in nic for nic in interfaces):
@@ -105,7 +109,7 @@ def _subnet(ec2: Ec2, params: dict[str, Any]) -> Subnet:
     return subnet
 
 
-def _default_subnet(ec2: Ec2, params: dict[str, Any]) -> Subnet:
+def _default_subnet(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
     zone = params.get("Placement", {}).get("AvailabilityZone")
     subnets = ec2.get_default_subnets()
     wanted = [subnet for name, subnet in sorted(subnets.items()) if zone in (None, name)]
@@ -115,7 +119,9 @@ def _default_subnet(ec2: Ec2, params: dict[str, Any]) -> Subnet:
         raise EC2ClientError("MissingInput", f"No default subnet for availability zone: '{zone}'.")
     offers = offered(ec2.region_name)
     fitting = [subnet for subnet in wanted if (params.get("InstanceType"), subnet.availability_zone) in offers]
-    return (fitting or wanted)[0]
+    # Who leaves the zone to EC2 gets one that has room.
+    roomy = [subnet for subnet in fitting if market.has_room(ec2, order, subnet)]
+    return (roomy or fitting or wanted)[0]
 
 
 def _check_type(params: dict[str, Any], image: Ami, subnet: Subnet) -> None:
@@ -148,17 +154,24 @@ def _check_groups(ec2: Ec2, params: dict[str, Any], subnet: Subnet) -> None:
             raise EC2ClientError("InvalidParameter", words)
 
 
-def _count(params: dict[str, Any], subnet: Subnet) -> int:
-    """How many to launch: as many as asked for up to MaxCount, as far as addresses go, but never below MinCount."""
-    least, most = int(params.get("MinCount", 1)), int(params.get("MaxCount", 1))
-    if not 1 <= least <= most:
-        words = f"Value ({least}) for parameter minCount is invalid: it must lie between 1 and maxCount ({most})."
-        raise EC2ClientError("InvalidParameterValue", words)
-    free = subnet.available_ip_address_count
-    if free < least:
-        words = f"There are not enough free addresses in subnet '{subnet.id}'"
-        raise EC2ClientError("InsufficientFreeAddressesInSubnet", f"{words} for the requested number of instances.")
-    return min(most, free)
+def _check_availability(ec2: Ec2, params: dict[str, Any], order: Order, subnet: Subnet) -> None:
+    """What a scenario has against this launch, other than how many it gets."""
+    image = params.get("ImageId", "")
+    for rule in ec2.world.weather.rules("image-unavailable", order.at(subnet)):
+        if any(fnmatchcase(image, pattern) for pattern in rule.fault["image"]) and rule.strike():
+            code = rule.fault["code"]
+            raise Refusal(code, f"Not authorized for images: [{image}]" if code == "AuthFailure" else "", image=image)
+    for rule in ec2.world.weather.rules("profile-late", order.at(subnet)):
+        if params.get("IamInstanceProfile") and rule.strike():
+            raise Refusal("InvalidParameterValue", _unknown_profile(params, roles=rule.fault["words"] == "roles"))
+
+
+def _unknown_profile(params: dict[str, Any], *, roles: bool) -> str:
+    key, value = next(iter(params["IamInstanceProfile"].items()))
+    if roles:
+        return f"IAM Instance Profile \"{value}\" has no associated IAM Roles"
+    label = f"iamInstanceProfile.{key.lower()}"
+    return f"Value ({value}) for parameter {label} is invalid. Invalid IAM Instance Profile {key.lower()}"
 
 
 def _disks(asked: list[dict[str, Any]], image: Ami) -> list[dict[str, Any]]:

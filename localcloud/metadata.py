@@ -22,6 +22,8 @@ from localcloud.identity import RoleSessions
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
+    from localcloud.lifecycle import Machine
+
 PREFIX = "/_imds/"
 TOKEN_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN"
 TTL_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS"
@@ -45,27 +47,27 @@ _NO_TOKEN = Answer("401 Unauthorized", b"Unauthorized")
 class Metadata:
     """Answers for all instances.
 
-    :param find: the instance with an id; None when there is none, or it has ended.
+    :param find: the machine with an id; None when there is none, or it does not run.
     :param sessions: gives out role credentials.
     """
 
-    def __init__(self, find: Callable[[str], Instance | None], sessions: RoleSessions) -> None:
+    def __init__(self, find: Callable[[str], Machine | None], sessions: RoleSessions) -> None:
         self._find, self._sessions = find, sessions
         self._key = secrets.token_bytes(32)
 
     def answer(self, method: str, path: str, headers: Mapping[str, Any]) -> Answer:
         """Answer one request; ``path`` begins with ``PREFIX``, ``headers`` are those of WSGI."""
         instance_id, _, rest = path.removeprefix(PREFIX).partition("/")
-        instance = self._find(instance_id)
-        if instance is None:
+        machine = self._find(instance_id)
+        if machine is None:
             return _NOT_FOUND
-        if instance.metadata_options.http_endpoint == "disabled":
+        if machine.instance.metadata_options.http_endpoint == "disabled":
             return Answer("403 Forbidden", b"Forbidden")
         if rest == "latest/api/token":
             return self._give_token(method, instance_id, str(headers.get(TTL_HEADER, "")))
         if not self._valid(instance_id, str(headers.get(TOKEN_HEADER, ""))):
             return _NO_TOKEN
-        return self._read(instance, rest.removeprefix("latest/"))
+        return self._read(machine, rest.removeprefix("latest/"))
 
     def _give_token(self, method: str, instance_id: str, ttl: str) -> Answer:
         if method != "PUT":
@@ -87,10 +89,10 @@ class Metadata:
             and hmac.compare_digest(token.encode(), self._sign(instance_id, until).encode())
         )
 
-    def _read(self, instance: Instance, path: str) -> Answer:
+    def _read(self, machine: Machine, path: str) -> Answer:
         if path == "user-data":
-            return Answer("200 OK", data) if (data := user_data(instance)) else _NOT_FOUND
-        found: Any = self._tree(instance)
+            return Answer("200 OK", data) if (data := user_data(machine.instance)) else _NOT_FOUND
+        found: Any = self._tree(machine)
         for part in filter(None, path.split("/")):
             found = found.get(part) if isinstance(found, dict) else None
         if found is None:
@@ -100,8 +102,10 @@ class Metadata:
             return Answer("200 OK", "\n".join(names).encode())
         return Answer("200 OK", str(found() if callable(found) else found).encode())
 
-    def _tree(self, instance: Instance) -> dict[str, Any]:
-        data = _meta_data(instance)
+    def _tree(self, machine: Machine) -> dict[str, Any]:
+        instance, data = machine.instance, _meta_data(machine.instance)
+        for path, notice in machine.notices.items():
+            _put(data, path.split("/"), notice)
         role = self._sessions.role_of(instance)
         if profile := self._sessions.profile_of(instance):
             info = {"Code": "Success", **profile}
@@ -110,6 +114,12 @@ class Metadata:
             # A thunk: only who asks for keys is given some.
             data["iam"]["security-credentials"] = {role: lambda: json.dumps(self._sessions.credentials(instance))}
         return {"meta-data": data, "dynamic": {"instance-identity": {"document": json.dumps(_document(instance))}}}
+
+
+def _put(tree: dict[str, Any], path: list[str], value: str) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = value
 
 
 def user_data(instance: Instance) -> bytes:

@@ -99,7 +99,7 @@ def _wait(stop: threading.Event, home: Home, bound_to: int | None) -> None:
 
 
 def _dwell(orders: dict[str, Any]) -> Any:
-    from localcloud.lifecycle import Dwell
+    from localcloud.world import Dwell
 
     base = Dwell.real() if orders["real_times"] else Dwell()
     given = {name: orders[name] for name in ("pending", "boot") if orders[name] is not None}

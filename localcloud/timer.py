@@ -16,7 +16,7 @@ class Timer:
     """Runs actions in the order of their times; an action must not block."""
 
     def __init__(self) -> None:
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
         # Equal times must not make the heap compare functions.
         self._order = itertools.count()
         self._changed = threading.Condition()
@@ -24,7 +24,7 @@ class Timer:
         self._thread = threading.Thread(target=self._run, name="timer", daemon=True)
         self._thread.start()
 
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
+    def after(self, seconds: float, action: Callable[[], object]) -> None:
         """Run ``action`` in ``seconds`` from now (at once when not positive), in the timer's thread."""
         with self._changed:
             heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), action))
@@ -37,7 +37,7 @@ class Timer:
             self._changed.notify()
         self._thread.join(timeout=5)
 
-    def _next(self) -> Callable[[], None] | None:
+    def _next(self) -> Callable[[], object] | None:
         with self._changed:
             while self._open:
                 wait = self._due[0][0] - time.monotonic() if self._due else None

@@ -1,32 +1,56 @@
 """The chain that a request passes before moto answers it: small WSGI wrappers, one concern each.
 
-``endpoint.build`` stacks them. A wrapper takes the application below it and is itself one; whatever is to befall
-requests on purpose (errors, delays, throttling) is one more wrapper in that stack.
+``cloud.chain`` stacks them. A wrapper takes the application below it and is itself one; what befalls requests on
+purpose is in ``localcloud.mishaps``.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
 
+from localcloud import refusals
 from localcloud.metadata import PREFIX, Metadata
+from localcloud.refusals import Refusal
 
 Environ = dict[str, Any]
 Respond = Callable[..., Any]
 Application = Callable[[Environ, Respond], Iterable[bytes]]
 
-_log = logging.getLogger(__name__)
-_SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]*)/([^/]+)/")
+# Takes an action, its parameters and a region; returns the answer's fields, or raises a Refusal.
+Service = Callable[[str, dict[str, Any], str], dict[str, Any]]
 
-# Set by ``read_whole`` on every request, for the wrappers further in.
-ACTION, SERVICE = "localcloud.action", "localcloud.service"
+_log = logging.getLogger(__name__)
+_SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]*)/([^/]+)/")
+
+# Set by ``read_whole`` on every request, for the wrappers further in: what is asked of which service, in which region
+# and signed with which access key; empty without a signature.
+ACTION, SERVICE, REGION, KEY = "localcloud.action", "localcloud.service", "localcloud.region", "localcloud.key"
+
+# The access key of the calls that a cloud makes to itself.
+WARM_UP = "WARM"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The answer to a request for one of this cloud's own pages."""
+
+    body: bytes
+    status: str = "200 OK"
+    content_type: str = "application/json"
+
+
+def is_call(environ: Environ) -> bool:
+    """Whether a request is one to the API, and neither to pages of this cloud's own nor its own first call."""
+    return not environ["PATH_INFO"].startswith("/_") and environ[KEY] != WARM_UP
 
 
 def log_calls(below: Application) -> Application:
@@ -56,12 +80,18 @@ def read_whole(below: Application) -> Application:
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
         body = environ["wsgi.input"].read() if chunked else environ["wsgi.input"].read(int(length or 0))
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
-        scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-        environ[SERVICE] = scope.group(2).lower() if scope else ""
-        environ[ACTION] = _action(environ, body)
+        name_call(environ, body)
         return below(environ, respond)
 
     return application
+
+
+def name_call(environ: Environ, body: bytes) -> None:
+    """Say in ``environ`` what is asked, of which service and region, and signed with which key."""
+    scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    environ[KEY], environ[REGION], service = scope.groups() if scope else ("", "", "")
+    environ[SERVICE] = service.lower()
+    environ[ACTION] = _action(environ, body)
 
 
 def _action(environ: Environ, body: bytes) -> str:
@@ -74,26 +104,27 @@ def _action(environ: Environ, body: bytes) -> str:
 
 
 def catch_errors(below: Application) -> Application:
-    """Answer what moto cannot do, or breaks on, with an error in EC2's form; the log keeps the traceback."""
+    """Answer refusals in the form of their service; what moto cannot do or breaks on becomes one, and is logged."""
 
     def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
         try:
             return below(environ, respond)
+        except Refusal as refusal:
+            return _fail(environ, respond, refusal)
         except NotImplementedError as error:
             # Not 500: asking again would not help, and AWS libraries would.
             _log.warning("%s: %s", environ.get(ACTION), error)
-            return _fail(respond, "501 Not Implemented", "NotImplemented", str(error))
+            return _fail(environ, respond, Refusal("NotImplemented", str(error)))
         except Exception as error:
             _log.exception("%s failed", environ.get(ACTION))
-            return _fail(respond, "500 Internal Server Error", "InternalError", f"{type(error).__name__}: see the log")
+            return _fail(environ, respond, Refusal("InternalError", f"{type(error).__name__}: see the log"))
 
     return application
 
 
-def _fail(respond: Respond, status: str, code: str, message: str) -> Iterable[bytes]:
-    error = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
-    text = f"<Response><Errors>{error}</Errors><RequestID>0</RequestID></Response>"
-    return _say(respond, status, text.encode(), ("Content-Type", "text/xml"))
+def _fail(environ: Environ, respond: Respond, refusal: Refusal) -> Iterable[bytes]:
+    reply = refusals.reply(environ[SERVICE], refusal)
+    return _say(respond, reply.status, reply.body, ("Content-Type", reply.content_type))
 
 
 def serve_metadata(below: Application, metadata: Metadata, lock: threading.RLock) -> Application:
@@ -109,13 +140,29 @@ def serve_metadata(below: Application, metadata: Metadata, lock: threading.RLock
     return application
 
 
-def serve_page(below: Application, path: str, page: Callable[[], bytes]) -> Application:
-    """Answer one path with the JSON document that ``page`` makes."""
+def serve_pages(below: Application, pages: Mapping[str, Callable[[Environ], Page]]) -> Application:
+    """Answer some paths with what a function makes of the request."""
 
     def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != path:
+        page = pages.get(environ["PATH_INFO"])
+        if page is None:
             return below(environ, respond)
-        return _say(respond, "200 OK", page(), ("Content-Type", "application/json"))
+        answer = page(environ)
+        return _say(respond, answer.status, answer.body, ("Content-Type", answer.content_type))
+
+    return application
+
+
+def serve_json(below: Application, services: Mapping[str, Service]) -> Application:
+    """Answer services that speak JSON and are not moto's."""
+
+    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+        service = services.get(environ[SERVICE])
+        if service is None:
+            return below(environ, respond)
+        question = json.loads(environ["wsgi.input"].read() or b"{}")
+        answer = service(environ[ACTION], question, environ[REGION])
+        return _say(respond, "200 OK", json.dumps(answer).encode(), ("Content-Type", "application/x-amz-json-1.1"))
 
     return application
 

@@ -1,0 +1,61 @@
+"""Talking to a cloud that is up about its scenario and its calls."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcloud.control import CALLS_PATH, SCENARIO_PATH
+from localcloud.errors import LocalCloudError
+from localcloud.scenarios import Scenario, load
+
+if TYPE_CHECKING:
+    from localcloud.mishaps import Seen
+
+_DEADLINE_S = 30.0
+
+
+def read(source: Scenario | Path | str | None) -> Scenario:
+    """A scenario from whatever stands for one; None for fair weather.
+
+    :raises ScenarioError: it cannot be read.
+    """
+    if source is None:
+        return Scenario()
+    return source if isinstance(source, Scenario) else load(source)
+
+
+def begin(url: str, scenario: Scenario) -> None:
+    """Have the cloud at ``url`` play a scenario.
+
+    :raises LocalCloudError: it would not.
+    """
+    _ask(urllib.request.Request(url + SCENARIO_PATH, scenario.text().encode(), method="PUT"))
+
+
+def current(url: str) -> str:
+    """The scenario that is played, as a file would say it."""
+    return _ask(urllib.request.Request(url + SCENARIO_PATH)).decode()
+
+
+def calls(url: str) -> list[Seen]:
+    """The calls so far."""
+    from localcloud.mishaps import Seen
+
+    return [Seen(*one) for one in json.loads(_ask(urllib.request.Request(url + CALLS_PATH)))]
+
+
+def _ask(request: urllib.request.Request) -> bytes:
+    # Straight to the address, whatever proxy this shell is told to use.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=_DEADLINE_S) as answer:
+            body: bytes = answer.read()
+    except urllib.error.HTTPError as error:
+        raise LocalCloudError(error.read().decode("utf-8", "replace")) from error
+    except OSError as error:
+        raise LocalCloudError(f"the cloud does not answer: {error}") from error
+    return body

@@ -1,0 +1,110 @@
+"""The vCPU quotas of EC2: their codes, the instance types that each one counts, and the Service Quotas API.
+
+Families and names: https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html. Quotas of rarer
+families (F, Inf, Trn, X and so on) are not kept: such types may be launched without limit here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moto.ec2.models.instances import Instance
+
+# So large that nobody meets it by accident; a scenario makes it small.
+ORDINARY_VCPUS = 4096
+
+_STANDARD = frozenset("acdhimrtz")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """One quota: how many vCPUs of some families may run in a region.
+
+    :param bucket: ``standard``, ``g`` or ``p``.
+    """
+
+    code: str
+    name: str
+    bucket: str
+    market: str
+
+
+QUOTAS = (
+    Quota("L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", "standard", "on-demand"),
+    Quota("L-DB2E81BA", "Running On-Demand G and VT instances", "g", "on-demand"),
+    Quota("L-417A185B", "Running On-Demand P instances", "p", "on-demand"),
+    Quota("L-34B43A08", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", "standard", "spot"),
+    Quota("L-3819A6DF", "All G and VT Spot Instance Requests", "g", "spot"),
+    Quota("L-7212CCBC", "All P4, P3 and P2 Spot Instance Requests", "p", "spot"),
+)
+BY_CODE = {quota.code: quota for quota in QUOTAS}
+
+# These hold a vCPU; a stopped instance holds none.
+_HOLDING = ("pending", "running", "stopping")
+
+
+def quota_of(kind: str, market: str) -> Quota | None:
+    """The quota that an instance type counts against; None when none is kept."""
+    family = re.match("[a-z]+", kind.partition(".")[0])
+    letters = family[0] if family else ""
+    bucket = "standard" if letters[:1] in _STANDARD else letters[:1]
+    # Inf, Trn and the like begin with the letters of other buckets.
+    rare = letters.startswith(("inf", "hpc", "trn", "dl", "mac")) or letters == "u"
+    bucket = "g" if letters in ("g", "gr", "vt") else bucket
+    return next((one for one in QUOTAS if (one.bucket, one.market) == (bucket, market) and not rare), None)
+
+
+@cache
+def vcpus(kind: str) -> int:
+    """How many vCPUs a type has; 0 for an unknown one."""
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    return int(INSTANCE_TYPES.get(kind, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0))
+
+
+def used(quota: Quota, instances: Iterable[Instance]) -> int:
+    """The vCPUs that instances hold of a quota."""
+    return sum(
+        vcpus(instance.instance_type)
+        for instance in instances
+        if instance.state in _HOLDING and quota_of(instance.instance_type, market_of(instance)) == quota
+    )
+
+
+def market_of(instance: Instance) -> str:
+    """``spot`` or ``on-demand``."""
+    return "spot" if instance.lifecycle == "spot" else "on-demand"
+
+
+def described(quota: Quota, limit: float, *, region: str, account: str) -> dict[str, Any]:
+    """A quota as the Service Quotas API tells it."""
+    families = {"standard": "Standard", "g": "G", "p": "P"}[quota.bucket]
+    market = "OnDemand" if quota.market == "on-demand" else "Spot"
+    return {
+        "ServiceCode": "ec2",
+        "ServiceName": "Amazon Elastic Compute Cloud (Amazon EC2)",
+        "QuotaArn": f"arn:aws:servicequotas:{region}:{account}:ec2/{quota.code}",
+        "QuotaCode": quota.code,
+        "QuotaName": quota.name,
+        "Value": float(limit),
+        "Unit": "None",
+        "Adjustable": True,
+        "GlobalQuota": False,
+        "QuotaAppliedAtLevel": "ACCOUNT",
+        "UsageMetric": {
+            "MetricNamespace": "AWS/Usage",
+            "MetricName": "ResourceCount",
+            "MetricDimensions": {
+                "Class": f"{families}/{market}",
+                "Resource": "vCPU",
+                "Service": "EC2",
+                "Type": "Resource",
+            },
+            "MetricStatisticRecommendation": "Maximum",
+        },
+    }

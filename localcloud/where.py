@@ -1,0 +1,107 @@
+"""Where a fault strikes: ``us-west-2a / host 3 / c7i.* / spot``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What may be struck: a place on the market, or a machine there.
+
+    :param host: number of the machine, in the order of launches, from 0; None for what is no machine.
+    """
+
+    region: str = ""
+    zone: str = ""
+    subnet: str = ""
+    type: str = ""
+    market: str = "on-demand"
+    host: int | None = None
+
+
+@dataclass(frozen=True)
+class Where:
+    """A set of subjects: for each aspect the values that are meant, none for all.
+
+    Types may hold wildcards; ``host`` holds ranges of numbers, ends included.
+    """
+
+    region: tuple[str, ...] = ()
+    zone: tuple[str, ...] = ()
+    subnet: tuple[str, ...] = ()
+    type: tuple[str, ...] = ()
+    market: tuple[str, ...] = ()
+    host: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Where:
+        """Read aspects divided by ``/``, each one value or several divided by commas.
+
+        :raises ValueError: a word names nothing, or an aspect comes twice.
+        """
+        found: dict[str, tuple[object, ...]] = {}
+        for part in filter(None, (part.strip() for part in text.split("/"))):
+            read = [_read(word.strip()) for word in part.split(",")]
+            aspects = {aspect for aspect, _ in read}
+            if len(aspects) > 1:
+                raise ValueError(f"{part!r} mixes {' and '.join(sorted(aspects))}: divide them with /")
+            aspect = aspects.pop()
+            if aspect in found:
+                raise ValueError(f"{part!r} is a second {aspect}: divide several of them with commas")
+            found[aspect] = tuple(value for _, value in read)
+        return cls(**found)  # type: ignore[arg-type]
+
+    @property
+    def aspects(self) -> set[str]:
+        """The names of what is narrowed down."""
+        return {field.name for field in fields(self) if getattr(self, field.name)}
+
+    def fits(self, subject: Subject) -> bool:
+        """Whether ``subject`` is one of those meant."""
+        return self._fits_host(subject.host) and all(
+            not wanted or any(fnmatchcase(value, pattern) for pattern in wanted)
+            for wanted, value in (
+                (self.region, subject.region),
+                (self.zone, subject.zone),
+                (self.subnet, subject.subnet),
+                (self.type, subject.type),
+                (self.market, subject.market),
+            )
+        )
+
+    def _fits_host(self, number: int | None) -> bool:
+        return not self.host or (number is not None and any(first <= number <= last for first, last in self.host))
+
+    def __str__(self) -> str:
+        named = (self.region, self.zone, self.subnet, self.type, self.market)
+        parts = [", ".join(values) for values in named if values]
+        hosts = [f"host {first}" if first == last else f"hosts {first}-{last}" for first, last in self.host]
+        return " / ".join([*parts, *([", ".join(hosts)] if hosts else [])])
+
+
+EVERYWHERE = Where()
+
+
+def _read(word: str) -> tuple[str, str | tuple[int, int]]:
+    if found := re.fullmatch(r"hosts? (\d+)(?: ?- ?(\d+))?", word):
+        first = int(found[1])
+        return "host", (first, int(found[2] or first))
+    for aspect, pattern in _ASPECTS.items():
+        if re.fullmatch(pattern, word):
+            return aspect, word
+    raise ValueError(
+        f"{word!r} is no place: write a region (us-west-2), a zone (us-west-2a), a subnet (subnet-...), "
+        "a type (c7i.2xlarge, g5.*), a market (on-demand, spot), or host 3"
+    )
+
+
+_ASPECTS = {
+    "market": "on-demand|spot",
+    "subnet": r"subnet-[0-9a-f]+",
+    "zone": r"[a-z]{2}(-[a-z]+)+-\d[a-z]",
+    "region": r"[a-z]{2}(-[a-z]+)+-\d",
+    "type": r"[a-z0-9-]+\.[a-z0-9*?-]+",
+}
