@@ -86,14 +86,14 @@ def _logs(links: Links, host: Host, base: str, folder: Path) -> int:
 
 
 def _state(links: Links, host: Host, base: str, folder: Path, *, first: bool) -> int:
-    """Fetch the package versions of the run; one host speaks for all, InstallDeps made them equal."""
+    """Fetch package versions and image digests of the run; one host speaks for all, InstallDeps made them equal."""
     if not first:
         return 0
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         received = links.fetch(host, f"{base}/state", Path(scratch), timeout=60)
-        versions = Path(scratch) / "versions.txt"
-        if versions.exists():
-            shutil.move(versions, folder / "versions.txt")
+        for name in ("versions.txt", "image.txt"):
+            if (Path(scratch) / name).exists():
+                shutil.move(Path(scratch) / name, folder / name)
     return received
 
 
@@ -133,6 +133,14 @@ def versions_of(folder: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     return {name: version for name, _, version in (line.partition("==") for line in lines) if version}
+
+
+def image_of(folder: Path) -> tuple[str, ...]:
+    """Return the id and the registry digests of the image that the job ran in; none without one."""
+    try:
+        return tuple((folder / "image.txt").read_text(encoding="utf-8").split())
+    except FileNotFoundError:
+        return ()
 
 
 def files_of(folder: Path) -> tuple[str, ...]:

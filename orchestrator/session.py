@@ -399,7 +399,8 @@ class Session:
         more = {
             "run": record.run, "job": record.job, "hosts": list(record.hosts), "state": record.state,
             "outputs": list(record.outputs), "timings": dict(record.timings), "cost_usd": record.cost,
-            "versions": results.versions_of(record.folder), "fetched": datetime.now(UTC),
+            "versions": results.versions_of(record.folder),
+            "image_digests": list(results.image_of(record.folder)), "fetched": datetime.now(UTC),
         }  # fmt: skip
         results.save(record.folder, "record.json", facts | more)
 

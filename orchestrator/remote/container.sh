@@ -5,6 +5,8 @@
 set -u
 folder=$1 role=$2
 docker() { if command docker info >/dev/null 2>&1; then command docker "$@"; else sudo -n docker "$@"; fi; }
+# What really ran: a tag may point elsewhere tomorrow.
+docker image inspect --format '{{.Id}}{{range .RepoDigests}} {{.}}{{end}}' "$STRATUS_IMAGE" >"$folder/state/image.txt" 2>/dev/null
 gpus=
 command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && gpus="--gpus all"
 # The names of the task's variables, without values: the values are taken from this environment, not from argv.

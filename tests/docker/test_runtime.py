@@ -1,0 +1,85 @@
+"""Jobs in containers, on a real engine: the embedded cloud's hosts share the one of this computer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+import localcloud
+from tests.local.lab import Lab
+from tests.local.support import wait_until
+
+GO = """
+echo "on $STRATUS_HOST of $STRATUS_SIZE: $LEVEL"
+cat in/x
+mkdir outputs
+echo '{"ok": 1}' > outputs/metrics.json
+"""
+JOB = """runtime = docker
+image = {image}
+data = in -> in
+single = sh go.sh
+multi = sh go.sh
+[env]
+LEVEL = a 'b; c
+"""
+
+
+@pytest.fixture
+def lab(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two hosts that are up, and a job in a container."""
+    home = tmp_path_factory.mktemp("cloud")
+    made = Lab(tmp_path_factory.mktemp("lab"), "dock", localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))
+    folder = made.job(JOB.format(image=image), go__sh=GO)
+    (folder / "in").mkdir()
+    (folder / "in/x").write_text("data\n")
+    with made.session() as session:
+        assert not session.launch(session.plan(2)).failed
+        yield made
+        assert session.terminate().left == ()
+    localcloud.down(home)
+
+
+def containers(run: str) -> list[str]:
+    """List the containers of a run."""
+    command = ["docker", "ps", "-aq", "--filter", f"label=stratus.run={run}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: Lab) -> None:
+    """On both hosts; the record names the image by what it was, not by its tag alone."""
+    lines: list[tuple[str, str]] = []
+    with lab.session() as session:
+        first, second = session.install(), session.install()
+        run = session.start_run(multi=True)
+        session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+        record = session.fetch(run.run)
+
+    assert not first.failed
+    assert second.changed == 0
+    assert sorted(lines) == sorted(
+        (f"dock-{n}", line) for n in (0, 1) for line in (f"on dock-{n} of 2: a 'b; c", "data")
+    )
+    assert record.metrics == {"ok": 1}
+    facts = json.loads((record.folder / "record.json").read_text())
+    assert facts["image_digests"][0].startswith("sha256:")
+    assert containers(run.run) == []
+    for path in (record.folder / "outputs").rglob("*.json"):
+        assert path.stat().st_uid == os.getuid()
+
+
+def test_cancel_leaves_no_container(lab: Lab) -> None:
+    """Whether or not the process inside listens to signals."""
+    lab.job("runtime = docker\nimage = stratus-test/tiny:1\nmulti = trap '' TERM; sleep 60; sleep 60\n")
+    with lab.session() as session:
+        session.install()
+        run = session.start_run(multi=True)
+        wait_until(lambda: len(containers(run.run)) == 2)
+        report = session.cancel(run.run)
+
+    assert set(report.left.values()) == {0}
+    assert containers(run.run) == []
