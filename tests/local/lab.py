@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestrator.cloud import aws
 from orchestrator.config import settings
@@ -35,6 +36,7 @@ class Lab:
 
     :param env: of the embedded cloud.
     :param calls: names of all API calls made by this lab's sessions.
+    :param watch: given the boto3 session of every session.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class Lab:
     env: Mapping[str, str]
     events: list[Event] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    watch: Callable[[Any], None] = lambda session: None
 
     def job(self, text: str, *, name: str = "job", **files: str) -> Path:
         """Write a job's folder; its virtual environment sees the packages that the tests run with, so it is quick."""
@@ -72,6 +75,7 @@ class Lab:
             region_name="us-west-2",
         )  # fmt: skip
         session.events.register("before-call", lambda model, **_: self.calls.append(model.name))
+        self.watch(session)
         clients = aws.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients)
