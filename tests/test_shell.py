@@ -125,6 +125,10 @@ def test_names_answers_and_mistakes_at_the_prompt(sitting: Sitting) -> None:
     mistake = sitting.do("Attach('nothing')")
     assert "no run 'nothing' here" in mistake
     assert "Traceback" not in mistake
+    misspelt = sitting.do("LaunchInstnces()")
+    assert "LaunchInstnces: no such verb. Did you mean LaunchInstances?" in misspelt
+    assert "Traceback" not in misspelt
+    assert "Traceback" in sitting.do("of_ones_own")
 
     # An answer that is kept is not shown twice, and is shown again when it is named.
     assert sitting.do("s = Status()").count("ml-1  running") == 1

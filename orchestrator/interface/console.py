@@ -16,7 +16,7 @@ from orchestrator.interface import units
 # Words that a glance should find. Only what is at the start of a cell or a sentence of ours, so paths stay as they are.
 _COLOURS = (
     (re.compile(r"(?<= )(ready|done|running|terminated|gone)(?=  |$|   )"), "32"),
-    (re.compile(r"(?<= )(failed|lost|NOT encrypted|price unknown)(?=  |$|,| )"), "31"),
+    (re.compile(r"(?<= )(?<! 0 )(failed|lost|NOT encrypted|price unknown)(?=  |$|,| )"), "31"),
     (re.compile(r"<?\$[0-9][0-9,.]*(?:/h)?"), "33"),
     (re.compile(r"(?<=Next: )[A-Z]\w+\([^)]*\)(?: or [A-Z]\w+\([^)]*\))*"), "1;36"),
     (re.compile(r"^  (Plan|Price|Limit|Access)(?= )"), "1"),

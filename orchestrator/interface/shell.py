@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.config import ini
 from orchestrator.errors import StratusError, UsageError
 from orchestrator.interface import cockpit, units, view, words
 from orchestrator.interface.cockpit import Shown, Verb
@@ -112,7 +113,7 @@ class Place:
         # In builtins, so that %reset, which empties the user's own namespace, leaves the verbs.
         for name, verb in self.names.items():
             setattr(builtins, name, verb)
-        _show_errors_in_a_line(ip, verbs.console)
+        _show_errors_in_a_line(ip, verbs.console, self.names)
         ip.events.register("pre_run_cell", self.shown.forget)
         ip.inspector.mime_hooks |= {"text/plain": _explained, "text/html": _explained_in_html}
         self._matcher = matcher(self.names, self._hosts, self._runs)
@@ -187,14 +188,25 @@ class Place:
         self.verbs.desk.close()
 
 
-def _show_errors_in_a_line(ip: Any, console: Console) -> None:
+def _show_errors_in_a_line(ip: Any, console: Console, names: Iterable[str]) -> None:
     def show(_ip: object, _kind: object, error: BaseException, _trace: object, **_: object) -> list[str]:
         text = str(error)
         if text:
             console.complain([words.for_shell(line) for line in text.splitlines()])
         return [text]
 
-    ip.set_custom_exc((StratusError, Interrupted), show)
+    def mistyped(_ip: Any, kind: type, error: NameError, trace: Any, **options: Any) -> Any:
+        """A name that is nearly a verb's gets a line; other people's mistakes in Python keep their traceback."""
+        guess = ini.suggest(error.name or "", [name for name in names if name[0].isupper()])
+        if not guess:
+            return ip.showtraceback((kind, error, trace), tb_offset=1, running_compiled_code=True)
+        console.complain([f"{error.name}: no such verb.{guess}"])
+        return [str(error)]
+
+    def either(ip: Any, kind: type, error: Any, trace: Any, **options: Any) -> Any:
+        return (mistyped if isinstance(error, NameError) else show)(ip, kind, error, trace, **options)
+
+    ip.set_custom_exc((StratusError, Interrupted, NameError), either)
 
 
 def _explained(asked: Any) -> list[tuple[str, str]] | None:
