@@ -9,9 +9,11 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from orchestrator.cloud.launching import DEADLINE_S, check, launch
+from orchestrator.cloud.ledger import LAG_S
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.journal import Journal
 from tests.test_ec2_units import KEY, PLAN
+from tests.test_ending import changed, shown
 from tests.wire import Request, Time, Wire, clients, launched, refusal
 
 BOTH = ("i-00000000000000001", "i-00000000000000002")
@@ -25,10 +27,12 @@ Step = tuple[int, str] | BaseException
 
 
 def script(*steps: Step) -> Callable[[Request], tuple[int, str]]:
-    """Answer by these steps, the last one for ever."""
+    """Answer launches by these steps, the last one for ever; nothing is ever shown to have been launched."""
     left = list(steps)
 
-    def answer(_: Request) -> tuple[int, str]:
+    def answer(request: Request) -> tuple[int, str]:
+        if request.action == "DescribeInstances" and EXPIRED not in steps:
+            return shown({})
         step = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(step, BaseException):
             raise step
@@ -53,7 +57,8 @@ class Attempt:
 
     @property
     def tokens(self) -> set[str]:
-        return {request.arguments["ClientToken"] for request in self.wire.requests}
+        requests = (request.arguments for request in self.wire.requests)
+        return {arguments["ClientToken"] for arguments in requests if "ClientToken" in arguments}
 
 
 def test_one_call_launches_all_machines_and_the_journal_keeps_their_ids(tmp_path: Path) -> None:
@@ -123,11 +128,37 @@ def test_a_refusal_is_asked_for_once_and_settles_the_journal(tmp_path: Path, cod
     assert [entry.outcome for entry in attempt.journal.entries()] == [{"refused": code, "ids": []}]
 
 
-def test_no_capacity_after_a_lost_answer_decides_that_nothing_runs(tmp_path: Path) -> None:
+def test_no_capacity_after_a_lost_answer_counts_once_no_machine_can_turn_up_any_more(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, TIMEOUT, CAPACITY)
 
     with pytest.raises(CloudRefused, match="InsufficientInstanceCapacity"):
         attempt.go()
+    assert attempt.journal.open() == []
+    assert attempt.time.seconds >= LAG_S
+
+
+def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch_is_asked_for(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path)
+    steps = script(TIMEOUT, CAPACITY)
+
+    def answer(request: Request) -> tuple[int, str]:
+        if request.action != "DescribeInstances":
+            return steps(request)
+        assert {request.arguments["Filter.1.Name"], request.arguments["Filter.1.Value.1"]} == {
+            "client-token", *attempt.tokens}  # fmt: skip
+        return shown(dict.fromkeys(BOTH, "pending") if attempt.time.seconds > 40 else {})
+
+    attempt.wire.answer = answer
+    assert attempt.go() == list(BOTH)
+    assert [entry.outcome for entry in attempt.journal.entries()] == [{"ids": list(BOTH)}]
+
+
+def test_fewer_machines_than_asked_for_are_ended_again_before_anything_else_is_tried(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, launched(BOTH[0]), changed(BOTH[:1], "shutting-down"))
+
+    with pytest.raises(CloudRefused, match="only 1 came"):
+        attempt.go()
+    assert [request.action for request in attempt.wire.requests] == ["RunInstances", "TerminateInstances"]
     assert attempt.journal.open() == []
 
 
@@ -148,8 +179,8 @@ def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_
 
     with pytest.raises(LeftRunning, match="nobody can say"):
         attempt.go()
-    assert attempt.time.seconds == DEADLINE_S
-    assert len(attempt.wire.requests) < 25
+    assert attempt.time.seconds == DEADLINE_S + LAG_S
+    assert sum(request.action == "RunInstances" for request in attempt.wire.requests) < 25
     assert len(attempt.tokens) == len(attempt.journal.open()) == 1
 
 

@@ -17,11 +17,11 @@ PACKAGE = ROOT / "orchestrator"
 
 ROWS = {
     5: "interface __main__ __init__",
-    4: "session cluster",
-    3: "provision runner hostkeys results reports money arrivals streams",
+    4: "session cluster extending",
+    3: "provision runner hostkeys results reports money arrivals streams means teardown",
     2: "steps jobs jobfile fleet parcels",
     1: "cloud ssh keys",
-    0: "config journal errors events hosts patience remote_files",
+    0: "config journal errors events hosts patience remote_files locks interrupts",
 }
 """Row of each module or package; a module imports from its own row and rows below. 0 is the standard library only."""
 

@@ -79,6 +79,7 @@ class Instance:
     :param expires: when it ends itself; None when its tags do not tell.
     :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
     :param user: login name; empty when its tags do not tell.
+    :param sharing: how many machines its launch had; they share one ``max_dollars``.
     :param boot_key: the host key it was launched with, while that still counts; empty once it has one of its own.
     """
 
@@ -103,6 +104,7 @@ class Instance:
     disk: Disk | None = None
     user: str = ""
     boot_key: str = ""
+    sharing: int = 1
 
     @property
     def alive(self) -> bool:
@@ -171,6 +173,21 @@ def look(clients: aws.Clients, ids: Iterable[str]) -> list[Instance]:
     return sorted(found, key=lambda each: names.order(each.name))
 
 
+def of_token(clients: aws.Clients, token: str) -> list[Instance]:
+    """Return the machines, ended ones included, that the request with a token launched, as far as EC2 shows them."""
+    with clients.calls("looking for what was launched"):
+        found = _described(clients, [{"Name": "client-token", "Values": [token]}])
+        return sorted(found, key=lambda each: names.order(each.name))
+
+
+def of_run(clients: aws.Clients, mine: aws.Mine, run: str) -> list[Instance]:
+    """Return the machines, ended ones included, of one of our launches, as far as EC2 shows them."""
+    with clients.calls(f"looking for the machines of launch {run}"):
+        found = list(_described(clients, [*mine.filters, aws.tag_filter(TAG_RUN, run)]))
+    ours = [each for each in found if (each.cluster, each.owner, each.run) == (mine.cluster, mine.owner, run)]
+    return sorted(ours, key=lambda each: names.order(each.name))
+
+
 def pin(clients: aws.Clients, instance_id: str, public: str) -> None:
     """Tag a machine with the host key that it is about to take; the one of its launch still counts beside it."""
     with clients.calls(f"noting the new host key of {instance_id}"):
@@ -209,6 +226,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         key_name=facts.get("KeyName", ""), launched=facts["LaunchTime"], expires=_time(tags.get(TAG_EXPIRES, "")),
         max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
         disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
+        sharing=_sharing(tags),
     )  # fmt: skip
 
 
@@ -231,6 +249,13 @@ def _name(facts: InstanceTypeDef, tags: Mapping[str, str]) -> str:
         return names.unpack(tags[TAG_HOSTS])[facts["AmiLaunchIndex"]]
     except (KeyError, ValueError, IndexError):
         return facts["InstanceId"]
+
+
+def _sharing(tags: Mapping[str, str]) -> int:
+    try:
+        return len(names.unpack(tags[TAG_HOSTS]))
+    except (KeyError, ValueError):
+        return 1
 
 
 def _reason(facts: InstanceTypeDef) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,8 @@ def _take_back(clients: aws.Clients, plan: Plan, found: Sequence[ec2.Instance], 
 
     :raises LeftRunning: they are not known to be ending.
     """
+    # The answer to our own request: they are ours, whether it shows their tags or not.
+    found = [replace(each, cluster=plan.cluster, owner=plan.owner) for each in found]
     ended = ending.terminate(clients, found, mine=plan.mine, patience=patience)
     left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].ok]
     if left:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.cloud import aws, ec2, images, instance_types, lifetime, names, network, prices
 from orchestrator.cloud.ec2 import Disk
-from orchestrator.cloud.pools import ON_DEMAND, Pool
+from orchestrator.cloud.pools import ON_DEMAND, SPOT, Pool, order
 from orchestrator.errors import UsageError
 from orchestrator.patience import REAL_TIME, Patience
 
@@ -40,6 +41,8 @@ class Plan:
     :param market: ``on-demand`` or ``spot``.
     :param allow_partial: whether fewer machines than ``names`` will do.
     :param max_dollars: that the launch may cost; 0 is no cap.
+    :param sharing: how many machines share it, when that is more than are launched: those of a launch one of whose
+        machines is replaced.
     :param idle_minutes: of nobody's use after which a machine ends itself; 0 is never.
     :param port: of the machines' SSH server.
     :param price: of one running machine; None when unknown.
@@ -65,6 +68,7 @@ class Plan:
     price: prices.Price | None = None
     disk_price: prices.Price | None = None
     max_dollars: float = 0.0
+    sharing: int = 0
     idle_minutes: int = 0
     port: int = 22
 
@@ -140,7 +144,8 @@ class Plan:
         :raises UsageError: money is to be the limit, and the price is unknown or the cap too low.
         """
         what = f"{self.count} x {self.instance_type}"
-        budget = lifetime.budget_minutes(self.max_dollars, self.per_hour, what=what)
+        per_hour = None if self.per_hour is None else self.per_hour / self.count * max(self.count, self.sharing)
+        budget = lifetime.budget_minutes(self.max_dollars, per_hour, what=what)
         return lifetime.Lifetime(lifetime.minutes_of(self.max_hours), budget, self.idle_minutes, self.port)
 
     @property
@@ -191,8 +196,11 @@ def plan(
     )
     image = _image(clients, settings, machine)
     living = [each for each in instances if each.alive]
-    place = _fitting(place, machine, count=count, first=sorted({each.zone for each in living}))
+    first = sorted({each.zone for each in living})
+    fits = partial(place.within, count=count, first=first)
+    place = _fitting(place, machine, count=count, first=first)
     disk = _disk(settings, image)
+    pools = _pools(clients, settings, [(machine, place), *_siblings(clients, settings, image, fits)])
     made = Plan(
         mine=mine, run=launch_id(patience),
         names=_names(mine.cluster, count, {each.name for each in instances} | (books.names() if books else set())),
@@ -200,6 +208,7 @@ def plan(
         max_hours=settings.cluster.max_hours, user=_user(settings, image), address=settings.ssh.address,
         instance_profile=settings.aws.instance_profile, living=tuple(each.name for each in living),
         price=prices.per_hour(machine.name, mine.region), disk_price=prices.disk_per_hour(disk, mine.region),
+        pools=tuple(pools), market=pools[0].market, allow_partial=settings.cluster.allow_partial,
         max_dollars=settings.cluster.max_dollars, idle_minutes=settings.cluster.idle_minutes, port=settings.ssh.port,
     )  # fmt: skip
     made.limits  # noqa: B018 - a cap that cannot be kept is told before anything is launched
@@ -238,6 +247,39 @@ def _fitting(place: Place, machine: InstanceType, *, count: int, first: Sequence
             fix="launch fewer machines, or name a larger [aws] subnet_id",
         )  # fmt: skip
     return fitting
+
+
+def _siblings(
+    clients: aws.Clients, settings: settings.Settings, image: Image, fits: Callable[[Collection[str]], Place]
+) -> list[tuple[InstanceType, Place]]:
+    """Return the other types that will do, each with the subnets that can take it.
+
+    :param fits: returns the subnets for machines of a type that is offered in some zones.
+    :raises UsageError: there is no such type, or it cannot boot the image.
+    """
+    found: list[tuple[InstanceType, Place]] = []
+    for name in settings.cluster.siblings.replace(",", " ").split():
+        machine = instance_types.find(clients, name)
+        if image.architecture not in machine.architectures:
+            raise UsageError(
+                f"{name} cannot boot image {settings.cluster.image}, which is built for {image.architecture}",
+                fix="leave it out of [cluster] siblings",
+            )
+        found.append((machine, fits(machine.zones)))
+    return found
+
+
+def _pools(
+    clients: aws.Clients, settings: settings.Settings, machines: Sequence[tuple[InstanceType, Place]]
+) -> list[Pool]:
+    """Return where machines will be asked for: the best pool first, and on demand only if the settings say so."""
+    wanted = settings.cluster
+    buy = [SPOT, *([ON_DEMAND] if wanted.spot_fallback else [])] if wanted.market == SPOT else [ON_DEMAND]
+    pools = order([(machine, place.subnets) for machine, place in machines], buy)
+    priced = {machine.name: prices.per_hour(machine.name, clients.region) for machine, _ in machines}
+    found = [replace(pool, price=priced[pool.machine.name]) for pool in pools]
+    # A cap in dollars cannot be kept by a machine of unknown price; the first one's is checked with words of its own.
+    return [pool for pool in found if pool.price or not wanted.max_dollars or pool.machine is machines[0][0]]
 
 
 def _names(cluster: str, count: int, taken: Collection[str]) -> tuple[str, ...]:

@@ -45,8 +45,8 @@ TABLE: tuple[Refusal, ...] = (
     # credentials and account
     Refusal(("AuthFailure",), "user", "the image is not shared with this account: {said}",
             "choose another [cluster] image", about="Not authorized for images"),
-    Refusal(("AuthFailure.ServiceLinkedRoleCreationNotPermitted",), "user",
-            fix="ask whoever runs the account to make the role"),
+    Refusal(("AuthFailure.ServiceLinkedRoleCreationNotPermitted",), "user", "spot needs a role of the account: {said}",
+            "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com   or [cluster] spot_fallback"),
     Refusal(("RequestExpired", "RequestTimeTooSkewed"), "user", _TOO_OLD, _CLOCK),
     Refusal(("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"), "user", _TOO_OLD, _CLOCK,
             about="expired"),
@@ -83,7 +83,9 @@ TABLE: tuple[Refusal, ...] = (
     Refusal(("Unsupported",), "zone", fix="try another [cluster] instance_type, or an [aws] subnet_id in another zone"),
     Refusal(("InsufficientFreeAddressesInSubnet",), "zone", "the subnet has no free addresses left: {said}",
             "name another [aws] subnet_id"),
-    Refusal(("SpotMaxPriceTooLow",), "zone"),
+    Refusal(("SpotMaxPriceTooLow",), "zone", "spot machines cost more than the price offered now: {said}",
+            "try again later, or set [cluster] spot_fallback = yes"),
+    Refusal(("Stratus.PartialLaunch",), "zone"),  # our own: see launching.PARTIAL
     # names and ids in the config
     Refusal(("InvalidInstanceType*",), "user", fix="correct [cluster] instance_type"),
     Refusal(("InvalidAMIID.*",), "user", fix="correct [cluster] image: ids differ from region to region"),

@@ -20,6 +20,26 @@ def instance_type() -> Kind:
     return Kind("family.size", parse)
 
 
+def instance_types() -> Kind:
+    """Return the kind of a list of EC2 instance types, separated by commas."""
+    one = instance_type()
+    return Kind("types, ...", lambda given: ", ".join(one.parse(each) for each in _listed(given)))
+
+
+def sweep() -> Kind:
+    """Return the kind of a list of regions, or ``all``."""
+    one = region()
+
+    def parse(given: str) -> str:
+        return "all" if given == "all" else ", ".join(one.parse(each) for each in _listed(given))
+
+    return Kind("all, or regions, ...", parse)
+
+
+def _listed(given: str) -> list[str]:
+    return given.replace(",", " ").split()
+
+
 def region() -> Kind:
     """Return the kind of a region's name, judged by its shape."""
 

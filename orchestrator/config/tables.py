@@ -32,6 +32,10 @@ class Cluster:
     max_hours: float = option(8.0, number(0, 720, "hours"), "after which each VM ends itself", essential=True)
     max_dollars: float = option(0.0, rules.dollars(), "one launch may cost: its VMs end themselves in time; 0: no cap")
     idle_minutes: int = option(0, whole(0, 43200), "without job, SSH session or GPU use: a VM ends itself; 0: never")
+    siblings: str = option("", rules.instance_types(), "other types that will do when no zone has instance_type")
+    market: str = option("on-demand", choice("on-demand", "spot"), "spot costs less and may end at two minutes' notice")
+    spot_fallback: bool = option(False, yes_no(), "on demand when there is no spot machine; at its price")
+    allow_partial: bool = option(False, yes_no(), "take fewer VMs when not all can be had")
     owner: str = option("", rules.tag(), "whose VMs these are; empty: who AWS says you are (ARN)")
 
 
@@ -49,6 +53,7 @@ class Aws:
     instance_profile: str = option("", rules.instance_profile(), "the VMs' IAM role, such as to read S3")
     ssh_from: str = option("auto", rules.networks(), "who may connect: auto (this machine) or 203.0.113.7/32, ...")
     label: str = option("aws", text("[A-Za-z0-9_.-]{1,20}", "1 to 20 letters, digits, _ . or -"), "word in the prompt")
+    sweep: str = option("", rules.sweep(), "other regions that TerminateAll() looks into, too: all, or their names")
     note: str = option("", text(), "words in the banner at the start")
     legacy_access_key: Secret | None = None
     legacy_secret_key: Secret | None = None

@@ -1,0 +1,40 @@
+"""What a cluster does its work with: time, SSH and threads. A test, or a seeded life, hands in its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator import fleet
+from orchestrator.patience import REAL_TIME, Patience
+
+if TYPE_CHECKING:
+    from orchestrator.config.settings import Ssh
+    from orchestrator.ssh import Links
+
+
+def over_ssh(ssh: Ssh) -> Links:
+    """Return real SSH connections."""
+    from orchestrator.ssh import Links
+
+    return Links(connect_timeout=ssh.connect_timeout)
+
+
+@dataclass(frozen=True)
+class Means:
+    """Time, SSH and threads.
+
+    :param patience: the clock, and all pauses.
+    :param links: makes the SSH connections for the settings of SSH.
+    :param alone: everything in the calling thread, one host after another, in the same order every time.
+    """
+
+    patience: Patience = REAL_TIME
+    links: Callable[[Ssh], Links] = over_ssh
+    alone: bool = False
+
+    @property
+    def each(self) -> fleet.Each:
+        """Does the same work on many hosts."""
+        return fleet.one_by_one if self.alone else fleet.each
