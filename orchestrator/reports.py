@@ -222,6 +222,50 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class ExtendedHost:
+    """One machine whose end was moved.
+
+    :param before: when it would have ended itself.
+    :param expires: when it does now.
+    :param capped: that is earlier than asked for, because its ``max_dollars`` buys no more.
+    """
+
+    name: str
+    before: datetime | None
+    expires: datetime
+    capped: bool
+
+
+@dataclass(frozen=True)
+class ExtendReport:
+    """What Extend() did.
+
+    :param failed: name of every machine whose end stays as it was -> why.
+    :param at_most: USD from the start of the machines to their new ends; None when a price is unknown.
+    :param max_dollars: the config's cap for one launch; 0 is none.
+    """
+
+    hosts: tuple[ExtendedHost, ...]
+    failed: Mapping[str, Exception]
+    at_most: Decimal | None
+    max_dollars: float
+
+
+@dataclass(frozen=True)
+class IdleReport:
+    """What IdleShutdown() did.
+
+    :param minutes: of nobody's use after which the machines end themselves; 0 is never.
+    :param hosts: names of those that know.
+    :param failed: name of every other one -> why.
+    """
+
+    minutes: int
+    hosts: tuple[str, ...]
+    failed: Mapping[str, Exception]
+
+
+@dataclass(frozen=True)
 class Dashboard:
     """An open tunnel to a web page of the cluster.
 

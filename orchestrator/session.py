@@ -33,6 +33,8 @@ from orchestrator.reports import (
     ClusterStatus,
     Cost,
     Dashboard,
+    ExtendReport,
+    IdleReport,
     InstallReport,
     InstanceResult,
     LaunchReport,
@@ -151,6 +153,18 @@ class Session:
         ]
         at_most = money.total([status.spent, *rest])
         return Cost(status.per_hour, status.spent, at_most, status.expires)
+
+    def extend(self, hours: float) -> ExtendReport:
+        """Let the running machines live some hours longer, as far as ``max_dollars`` allows."""
+        from orchestrator import extending
+
+        return extending.extend(self.cluster, hours)
+
+    def idle_shutdown(self, minutes: int) -> IdleReport:
+        """Have the running machines end themselves after some minutes of nobody's use; 0 is never."""
+        from orchestrator import extending
+
+        return extending.idle(self.cluster, minutes)
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of a plain OpenSSH session to a host, its host key pinned."""

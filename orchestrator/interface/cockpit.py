@@ -33,6 +33,8 @@ METHODS = {
     "Ssh": "ssh",
     "Dashboard": "dashboard",
     "Cost": "cost",
+    "Extend": "extend",
+    "IdleShutdown": "idle_shutdown",
     "Config": "config",
 }
 """Name at the prompt -> method of :class:`orchestrator.interface.verbs.Verbs`."""
@@ -41,7 +43,7 @@ MAIN = tuple(METHODS)[:6]
 ALIASES = {"CheckStatus": "Status"}
 
 # After these the number of machines may be another one.
-_CHANGING = frozenset({"launch", "terminate", "stop", "start", "experiment"})
+_CHANGING = frozenset({"launch", "terminate", "stop", "start", "experiment", "extend"})
 _STALE_S = 30.0
 _PATIENCE_S = 1.5
 

@@ -81,6 +81,14 @@ def _logs(run: Invocation, options: Namespace) -> None:
     run.document({"lines": [{"host": host, "line": line} for host, line in lines]})
 
 
+def _extend(run: Invocation, options: Namespace) -> None:
+    run.document(run.work(options).extend(options.hours))
+
+
+def _idle(run: Invocation, options: Namespace) -> None:
+    run.document(run.work(options).idle_shutdown(options.minutes))
+
+
 def _ssh(run: Invocation, options: Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     return run.work(options).ssh(options.host, *command)
@@ -135,6 +143,8 @@ COMMANDS: Mapping[str, Command] = {
     "start": _plain("start"),
     "experiment": _experiment,
     "cost": _plain("cost"),
+    "extend": _extend,
+    "idle": _idle,
     "run": _run,
     "attach": _attach,
     "runs": _plain("runs"),

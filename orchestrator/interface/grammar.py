@@ -80,6 +80,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _count_or_none(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes: 0, 30")
+    return int(text)
+
+
+def _amount(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours: 4, 1.5")
+    return float(text)
+
+
 def _add_consent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=_count, metavar="N", help="how many VMs (default: [cluster] count)")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask whether the price is all right")
@@ -99,6 +111,10 @@ def _add_life(add: _Adder) -> None:
     experiment.add_argument("--multi", action="store_true", help="on all VMs together")
     _add_consent(experiment)
     add("cost", "show what it costs: per hour, so far, at most")
+    extend = add("extend", "let the VMs live longer, as far as max_dollars allows")
+    extend.add_argument("hours", type=_amount, metavar="HOURS", help="added to the time that each has left")
+    idle = add("idle", "end VMs that nobody uses: no job, no SSH session, no GPU use")
+    idle.add_argument("minutes", type=_count_or_none, metavar="MINUTES", help="of nobody's use; 0: never")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         ClusterStatus,
         Cost,
         Dashboard,
+        ExtendReport,
         HostReady,
+        IdleReport,
         InstallReport,
         InstanceResult,
         LaunchReport,
@@ -361,6 +363,23 @@ def cost(cost: Cost, now: datetime) -> Lines:
     return columns(rows)
 
 
+def extended(report: ExtendReport, now: datetime) -> Lines:
+    """Show when each VM ends itself from now on, and what they can cost at most."""
+    lines = columns([[host.name, f"ends {units.ends(host.expires, now)}"] for host in report.hosts])
+    lines += _failures(report.failed)
+    if any(host.capped for host in report.hosts):
+        lines.append("  That is earlier than asked: the cap of their launch buys no more.")
+        lines.append("    Raise [cluster] max_dollars in the config, then Extend() again.")
+    return [*lines, f"  At most {units.usd(report.at_most)} from their start to their end."]
+
+
+def idle(report: IdleReport) -> Lines:
+    """Say after how long VMs that nobody uses end themselves."""
+    who = _names(report.hosts) or "no VM"
+    what = f"after {report.minutes} min without job, SSH session or GPU use" if report.minutes else "not for being idle"
+    return [*_failures(report.failed), f"  {who}  {'ends' if len(report.hosts) == 1 else 'end'} {what}."]
+
+
 def settings(rows: Iterable[tuple[str, str, str, str]]) -> Lines:
     """Show every setting with its value and where that comes from."""
     return columns([[f"[{section}]", name, value.replace("\n", " "), origin] for section, name, value, origin in rows])
@@ -376,12 +395,13 @@ def of(record: object) -> Lines:
     if isinstance(record, tuple | list):
         return _several(record, now)
     kind = type(record).__name__
-    if kind == "Cost":
-        return cost(record, now)  # type: ignore[arg-type]
+    timely: dict[str, Any] = {"Cost": cost, "ExtendReport": extended}
+    if kind in timely:
+        return list(timely[kind](record, now))
     shows = {
         "ClusterStatus": status, "LaunchReport": launch, "InstallReport": install, "RunHandle": started,
         "RunResult": finished, "CancelReport": cancelled, "RunRecord": fetched, "TerminateReport": terminated,
-        "Dashboard": dashboard,
+        "Dashboard": dashboard, "IdleReport": idle,
     }  # fmt: skip
     return shows[kind](record) if kind in shows else []  # type: ignore[operator]
 

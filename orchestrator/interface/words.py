@@ -23,6 +23,8 @@ COMMANDS = {
     "Ssh": "ssh",
     "Dashboard": "dashboard",
     "Cost": "cost",
+    "Extend": "extend",
+    "IdleShutdown": "idle",
     "Config": "config",
 }
 """Name in the shell -> command; the order is that of a sitting."""
