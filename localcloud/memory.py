@@ -26,7 +26,7 @@ from localcloud.addresses import Block
 from localcloud.clock import VirtualClock
 from localcloud.errors import LocalCloudError
 from localcloud.mishaps import LATE, Dropped, Seen
-from localcloud.paper_hosts import PaperHosts
+from localcloud.paper_hosts import Life, PaperHosts
 from localcloud.scenarios import Scenario
 from localcloud.weather import Weather
 from localcloud.world import Dwell, World
@@ -74,6 +74,7 @@ class MemoryCloud:
     :param clock: its time; whoever waits calls its ``sleep``.
     :param dwell: how long states last; EC2's own times by default.
     :param owner_tag: names the tag that ``most_alive`` looks at.
+    :param life: reads from user data how long a machine lives; see ``PaperHosts``.
     """
 
     _current: ClassVar[MemoryCloud | None] = None
@@ -86,6 +87,7 @@ class MemoryCloud:
         *,
         dwell: Dwell | None = None,
         owner_tag: str = "stratus:owner",
+        life: Life | None = None,
     ) -> None:
         if MemoryCloud._current is not None:
             MemoryCloud._current.close()
@@ -99,6 +101,7 @@ class MemoryCloud:
         self._number, self._open = 0, True
         self._alive: dict[str, str] = {}
         self._most: Counter[str | None] = Counter()
+        self._life = life
         self._put_together(seed, dwell or Dwell.real())
         self.begin(scenario or Scenario())
 
@@ -149,6 +152,17 @@ class MemoryCloud:
         """
         return self._most[owner]
 
+    def reach(self, instance_id: str) -> str:
+        """What becomes of a connection to a machine's SSH now: nothing for a session, ``silent`` and so on otherwise."""
+        machine = self._cloud.lifecycle.machines.get(instance_id)
+        if machine is None or machine.instance.state not in ("running", "stopping"):
+            return "dropped"
+        for kind in ("ssh-silent", "ssh-dropped", "ssh-refused"):
+            if kind in machine.faults:
+                return kind.removeprefix("ssh-")
+        up = self.clock.now() - machine.running_at >= self._boot_s
+        return "" if up and "boot-hangs" not in machine.faults else "refused"
+
     def close(self) -> None:
         """No call is answered any more."""
         if self._open:
@@ -166,9 +180,10 @@ class MemoryCloud:
         world = World(self.clock, Weather(self.clock), dwell)
 
         def make_hosts(on_shutdown: Callable[[str], None]) -> PaperHosts:
-            self.hosts = PaperHosts(self.clock, on_shutdown)
+            self.hosts = PaperHosts(self.clock, on_shutdown, self._life)
             return self.hosts
 
+        self._boot_s = dwell.boot
         specs = Specs(_nowhere(), Block(0), dwell.boot)
         parts = Parts(world, Block(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort())
         self._cloud = assemble(parts)

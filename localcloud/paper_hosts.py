@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -27,14 +28,36 @@ _SHUTDOWN = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Boot:
+    """One boot of a machine.
+
+    :param first: whether it is the machine's first.
+    :param lived: seconds that the machine was on, over all boots before.
+    """
+
+    user_data: bytes
+    first: bool
+    lived: float = 0.0
+
+
+# After how many minutes from a boot a machine shuts itself down; None for never.
+Life = Callable[[Boot], "int | None"]
+
+
 class PaperHosts:
     """Remembers what was ordered, and shuts machines down when their user data says so.
 
     :param on_shutdown: called with the instance's id when a machine shut itself down.
+    :param life: reads the user data; by default as far as ``minutes_to_live`` understands it.
     """
 
-    def __init__(self, clock: Clock, on_shutdown: Callable[[str], None]) -> None:
+    def __init__(self, clock: Clock, on_shutdown: Callable[[str], None], life: Life | None = None) -> None:
         self._clock, self._on_shutdown = clock, on_shutdown
+        self._life = life or (lambda boot: minutes_to_live(boot.user_data, first_boot=boot.first))
+        # When each machine that is on was switched on, and how long it was on before.
+        self._since: dict[str, float] = {}
+        self._lived: dict[str, float] = {}
         self._boots: dict[str, tuple[int, MachineSpec]] = {}
         #: Every order in turn: what, and to which instance.
         self.orders: list[tuple[str, str]] = []
@@ -47,6 +70,7 @@ class PaperHosts:
     def stop(self, instance_id: str) -> None:
         """Switch a machine off."""
         self.orders.append(("stop", instance_id))
+        self._count(instance_id)
         if instance_id in self._boots:
             self._boots[instance_id] = (self._boots[instance_id][0] + 1, self._boots[instance_id][1])
 
@@ -72,9 +96,16 @@ class PaperHosts:
     def _boot(self, spec: MachineSpec) -> None:
         boot = self._boots.get(spec.instance_id, (0, spec))[0] + 1
         self._boots[spec.instance_id] = (boot, spec)
-        minutes = minutes_to_live(spec.user_data, first_boot=boot == 1)
+        self._count(spec.instance_id)
+        self._since[spec.instance_id] = self._clock.now()
+        minutes = self._life(Boot(spec.user_data, boot == 1, self._lived.get(spec.instance_id, 0.0)))
         if minutes is not None:
             self._clock.after(spec.boot_seconds + 60.0 * minutes, lambda: self._expire(spec.instance_id, boot))
+
+    def _count(self, instance_id: str) -> None:
+        """Add the boot that ends now to the time that a machine was on."""
+        since = self._since.pop(instance_id, self._clock.now())
+        self._lived[instance_id] = self._lived.get(instance_id, 0.0) + self._clock.now() - since
 
     def _expire(self, instance_id: str, boot: int) -> None:
         if self._boots.get(instance_id, (0, None))[0] == boot:
