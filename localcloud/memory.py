@@ -153,7 +153,7 @@ class MemoryCloud:
         return self._most[owner]
 
     def reach(self, instance_id: str) -> str:
-        """What becomes of a connection to a machine's SSH now: nothing for a session, ``silent`` and so on otherwise."""
+        """What keeps a machine from answering SSH now, ``silent`` or ``refused``; empty when nothing does."""
         machine = self._cloud.lifecycle.machines.get(instance_id)
         if machine is None or machine.instance.state not in ("running", "stopping"):
             return "dropped"

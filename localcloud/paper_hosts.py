@@ -32,12 +32,12 @@ _SHUTDOWN = re.compile(
 class Boot:
     """One boot of a machine.
 
-    :param first: whether it is the machine's first.
+    :param number: of the machine's boots, from 1.
     :param lived: seconds that the machine was on, over all boots before.
     """
 
     user_data: bytes
-    first: bool
+    number: int
     lived: float = 0.0
 
 
@@ -54,7 +54,7 @@ class PaperHosts:
 
     def __init__(self, clock: Clock, on_shutdown: Callable[[str], None], life: Life | None = None) -> None:
         self._clock, self._on_shutdown = clock, on_shutdown
-        self._life = life or (lambda boot: minutes_to_live(boot.user_data, first_boot=boot.first))
+        self._life = life or (lambda boot: minutes_to_live(boot.user_data, first_boot=boot.number == 1))
         # When each machine that is on was switched on, and how long it was on before.
         self._since: dict[str, float] = {}
         self._lived: dict[str, float] = {}
@@ -98,7 +98,7 @@ class PaperHosts:
         self._boots[spec.instance_id] = (boot, spec)
         self._count(spec.instance_id)
         self._since[spec.instance_id] = self._clock.now()
-        minutes = self._life(Boot(spec.user_data, boot == 1, self._lived.get(spec.instance_id, 0.0)))
+        minutes = self._life(Boot(spec.user_data, boot, self._lived.get(spec.instance_id, 0.0)))
         if minutes is not None:
             self._clock.after(spec.boot_seconds + 60.0 * minutes, lambda: self._expire(spec.instance_id, boot))
 
