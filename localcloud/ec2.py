@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, OperationNotPermitted4
@@ -23,6 +24,7 @@ from localcloud.world import World
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance, InstanceState, Reservation
+    from moto.ec2.models.key_pairs import KeyPair
     from moto.ec2.models.vpcs import VPC
 
 _DEFAULT_IOPS = {"io1": 3000, "io2": 3000}
@@ -145,6 +147,18 @@ class Ec2(Views):
                 return True
         return False
 
+    def import_key_pair(self, *args: Any, **options: Any) -> KeyPair:
+        """As moto, with the cloud's time."""
+        return self._dated(super().import_key_pair(*args, **options))
+
+    def create_key_pair(self, *args: Any, **options: Any) -> KeyPair:
+        """As moto, with the cloud's time."""
+        return self._dated(super().create_key_pair(*args, **options))
+
+    def _dated(self, pair: KeyPair) -> KeyPair:
+        pair.create_time = self.world.clock.utc()
+        return pair
+
     def retire(self, instance: Instance) -> None:
         """Take disks, interfaces and addresses from an instance that has ended, and the tags of what is gone."""
         parts = [block.volume_id for _, block in instance.get_block_device_mapping]
@@ -173,6 +187,7 @@ class Ec2(Views):
         if not instance.security_groups:
             instance.security_groups = list(instance.nics[0].group_set)
         _set_disks(instance, options.get("block_device_mappings", []))
+        _date(instance, self.world.clock.utc())
         _publish(instance)
         pair = self.key_pairs.get(instance.key_name or "")
         self.ground.lifecycle.launched(instance, (pair.public_key.strip(),) if pair else ())
@@ -212,6 +227,15 @@ def _publish(instance: Instance) -> None:
     for interface in instance.nics.values():
         if interface.public_ip:
             interface.public_ip = interface.private_ip_address
+
+
+def _date(instance: Instance, now: datetime) -> None:
+    """Give what a launch makes the cloud's time; moto takes the computer's."""
+    for interface in instance.nics.values():
+        interface.attach_time = now
+    for _, block in instance.get_block_device_mapping:
+        volume: Any = instance.ec2_backend.get_volume(block.volume_id)
+        block.attach_time = volume.create_time = volume.attachment.attach_time = now
 
 
 def _set_disks(instance: Instance, mappings: list[dict[str, Any]]) -> None:

@@ -75,8 +75,8 @@ def bad_keys(service: str) -> Refusal:
 
 def expired_keys(service: str) -> Refusal:
     """The session that the keys belong to is over."""
-    return Refusal(_of(service, ec2="RequestExpired", s3="ExpiredToken", json="ExpiredTokenException",
-                       query="ExpiredToken"))  # fmt: skip
+    code = _of(service, ec2="RequestExpired", s3="ExpiredToken", json="ExpiredTokenException", query="ExpiredToken")
+    return Refusal(code, status=400 if service in ("s3", "") else 0)
 
 
 def skewed(service: str, *, signed: str, now: str) -> Refusal:

@@ -124,7 +124,8 @@ def catch_errors(below: Application) -> Application:
 
 def _fail(environ: Environ, respond: Respond, refusal: Refusal) -> Iterable[bytes]:
     reply = refusals.reply(environ[SERVICE], refusal)
-    return _say(respond, reply.status, reply.body, ("Content-Type", reply.content_type))
+    body = b"" if environ["REQUEST_METHOD"] == "HEAD" else reply.body
+    return _say(respond, reply.status, body, ("Content-Type", reply.content_type))
 
 
 def serve_metadata(below: Application, metadata: Metadata, lock: threading.RLock) -> Application:
