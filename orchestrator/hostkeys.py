@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.ssh import Links
 
 SECONDS = 20.0  # for one round trip with a healthy host, ssh-keygen included
+LOCK_S = 10.0  # whoever holds the lock of the pins writes one small file
 RELOAD_S = 10.0  # an SSH server that was told to read its keys anew has done so by then
 
 
@@ -66,7 +67,10 @@ class Pins:
         """Replace the file, whole, by what ``change`` makes of it; one process and thread at a time."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # held for one small write only
+            REAL_TIME.retry(
+                lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB),
+                when=lambda error: isinstance(error, BlockingIOError), deadline_s=LOCK_S, pace=Pace(0.002, 0.1),
+            )  # fmt: skip
             draft = self.path.with_name(f".{self.path.name}.new")
             with draft.open("w", encoding="utf-8") as file:
                 file.writelines(f"{identity} {key}\n" for identity, key in change(self._load()).items())

@@ -13,11 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.errors import UsageError
+from orchestrator.errors import StratusError, UsageError
 from orchestrator.hosts import Host
+from orchestrator.patience import REAL_TIME, Pace
 
 CONNECT_TIMEOUT_S = 10
 KEEPALIVE_S = 15
+LOCK_S = 10.0  # whoever holds the lock writes two small files
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+-]*")
 _HOST_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+=*")
@@ -117,7 +119,14 @@ def _known(host: Host) -> list[str]:
 def _locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change the files of ``folder``."""
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            REAL_TIME.retry(
+                lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB),
+                when=lambda error: isinstance(error, BlockingIOError), deadline_s=LOCK_S, pace=Pace(0.002, 0.1),
+            )  # fmt: skip
+        except BlockingIOError as error:
+            what = f"another process has held the SSH files for {LOCK_S:.0f} s"
+            raise StratusError(what, where=str(folder), fix="look for a stopped stratus process, and end it") from error
         yield
 
 
