@@ -160,8 +160,7 @@ class MemoryCloud:
         for kind in ("ssh-silent", "ssh-dropped", "ssh-refused"):
             if kind in machine.faults:
                 return kind.removeprefix("ssh-")
-        up = self.clock.now() - machine.running_at >= self._boot_s
-        return "" if up and "boot-hangs" not in machine.faults else "refused"
+        return self.hosts.reach(instance_id)
 
     def close(self) -> None:
         """No call is answered any more."""
@@ -183,7 +182,6 @@ class MemoryCloud:
             self.hosts = PaperHosts(self.clock, on_shutdown, self._life)
             return self.hosts
 
-        self._boot_s = dwell.boot
         specs = Specs(_nowhere(), Block(0), dwell.boot)
         parts = Parts(world, Block(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort())
         self._cloud = assemble(parts)

@@ -58,6 +58,7 @@ class PaperHosts:
         # When each machine that is on was switched on, and how long it was on before.
         self._since: dict[str, float] = {}
         self._lived: dict[str, float] = {}
+        self._frozen: set[str] = set()
         self._boots: dict[str, tuple[int, MachineSpec]] = {}
         #: Every order in turn: what, and to which instance.
         self.orders: list[tuple[str, str]] = []
@@ -77,6 +78,7 @@ class PaperHosts:
     def destroy(self, instance_id: str) -> None:
         """Take a machine away."""
         self.orders.append(("destroy", instance_id))
+        self._count(instance_id)
         self._boots.pop(instance_id, None)
 
     def reboot(self, instance_id: str) -> None:
@@ -88,10 +90,19 @@ class PaperHosts:
     def freeze(self, instance_id: str) -> None:
         """Nothing is there to be frozen; a frozen machine's timer goes on, as it would behind a dead network."""
         self.orders.append(("freeze", instance_id))
+        self._frozen.add(instance_id)
 
     def thaw(self, instance_id: str) -> None:
         """The end of ``freeze``."""
         self.orders.append(("thaw", instance_id))
+        self._frozen.discard(instance_id)
+
+    def reach(self, instance_id: str) -> str:
+        """What keeps a machine from answering SSH now, ``silent`` or ``refused``; empty when nothing does."""
+        since = self._since.get(instance_id)
+        if since is None or self._clock.now() - since < self._boots[instance_id][1].boot_seconds:
+            return "refused"
+        return "silent" if instance_id in self._frozen else ""
 
     def _boot(self, spec: MachineSpec) -> None:
         boot = self._boots.get(spec.instance_id, (0, spec))[0] + 1
