@@ -101,7 +101,7 @@ def _budget(cluster: Cluster, machines: Sequence[ec2.Instance]) -> int:
     """
     rates = [cluster.per_hour(each) for each in machines]
     dearest = None if None in rates else max(rate for rate in rates if rate is not None)
-    per_hour = None if dearest is None else dearest * max(len(machines), machines[0].sharing)
+    per_hour = None if dearest is None else dearest * max(len(machines), *(each.sharing for each in machines))
     what = f"{len(machines)} x {machines[0].type}"
     return lifetime.budget_minutes(cluster.settings.cluster.max_dollars, per_hour, what=what)
 

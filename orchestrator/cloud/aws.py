@@ -34,6 +34,8 @@ FIRST_ATTEMPTS = 3  # who we are is asked first: a wrong region or no network mu
 LONGEST_PAUSE_S = 20.0  # between two attempts, as botocore's standard mode has it
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
+QUICK_S = 4  # for what a launch can do without
+PRICING_REGION = "us-east-1"
 ADDRESS_URL = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
 
@@ -88,6 +90,21 @@ class Clients:
         """Who we are."""
         return self._client("sts", FIRST_ATTEMPTS)  # type: ignore[no-any-return]
 
+    @property
+    def pricing(self) -> Any:
+        """The price list, which is told in few regions, for all of them; asked once, and not for long."""
+        return self._client("pricing", 1, region=PRICING_REGION, timeout=QUICK_S)
+
+    @property
+    def quotas(self) -> Any:
+        """Service Quotas; not for long either."""
+        return self._client("service-quotas", 2, timeout=QUICK_S)
+
+    @property
+    def alone(self) -> bool:
+        """Whether questions are asked one after another, in the calling thread."""
+        return self._alone is not None
+
     def elsewhere(self, region: str) -> Clients:
         """Return the same session's clients for another region."""
         return Clients(
@@ -104,18 +121,18 @@ class Clients:
         with calls(doing, profile=self.profile):
             yield
 
-    def _client(self, service: str, attempts: int) -> Any:
+    def _client(self, service: str, attempts: int, *, region: str = "", timeout: float = READ_TIMEOUT_S) -> Any:
         from botocore.config import Config
 
         with self._lock:  # making clients is not thread-safe, using them is
             if (service, attempts) not in self._made:
                 retries: Any = {"mode": "standard", "total_max_attempts": 1 if self._alone else attempts}
                 config = Config(
-                    retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S,
+                    retries=retries, connect_timeout=min(CONNECT_TIMEOUT_S, timeout), read_timeout=timeout,
                     user_agent_extra="stratus",
                 )  # fmt: skip
                 made = self.session.client(  # type: ignore[call-overload]
-                    service, region_name=self.region, endpoint_url=self._endpoint_url, config=config
+                    service, region_name=region or self.region, endpoint_url=self._endpoint_url, config=config
                 )
                 if self._alone is not None and attempts > 1:
                     _retry_by(self._alone, made, attempts)

@@ -41,8 +41,6 @@ class Plan:
     :param market: ``on-demand`` or ``spot``.
     :param allow_partial: whether fewer machines than ``names`` will do.
     :param max_dollars: that the launch may cost; 0 is no cap.
-    :param sharing: how many machines share it, when that is more than are launched: those of a launch one of whose
-        machines is replaced.
     :param idle_minutes: of nobody's use after which a machine ends itself; 0 is never.
     :param port: of the machines' SSH server.
     :param price: of one running machine; None when unknown.
@@ -68,7 +66,6 @@ class Plan:
     price: prices.Price | None = None
     disk_price: prices.Price | None = None
     max_dollars: float = 0.0
-    sharing: int = 0
     idle_minutes: int = 0
     port: int = 22
 
@@ -144,8 +141,7 @@ class Plan:
         :raises UsageError: money is to be the limit, and the price is unknown or the cap too low.
         """
         what = f"{self.count} x {self.instance_type}"
-        per_hour = None if self.per_hour is None else self.per_hour / self.count * max(self.count, self.sharing)
-        budget = lifetime.budget_minutes(self.max_dollars, per_hour, what=what)
+        budget = lifetime.budget_minutes(self.max_dollars, self.per_hour, what=what)
         return lifetime.Lifetime(lifetime.minutes_of(self.max_hours), budget, self.idle_minutes, self.port)
 
     @property
@@ -168,9 +164,15 @@ class Plan:
         """Return the same plan for another pool."""
         return replace(self, machine=pool.machine, subnet=pool.subnet, market=pool.market, price=pool.price)
 
-    def only(self, name: str) -> Plan:
-        """Return a plan for one machine of this launch, in place of the one that had the name."""
-        return replace(self, names=(name,), max_dollars=self.max_dollars / self.count)
+    def only(self, name: str, used_hours: float = 0.0) -> Plan:
+        """Return a plan for one machine of this launch, in place of the one that had the name.
+
+        :param used_hours: for which that one ran: they count against ``max_dollars`` as well as against ``max_hours``.
+        """
+        share = self.max_dollars / self.count
+        if self.max_dollars and self.per_hour is not None:
+            share = max(0.01, share - float(self.per_hour) / self.count * used_hours)
+        return replace(self, names=(name,), max_dollars=share)
 
 
 def plan(
@@ -180,19 +182,23 @@ def plan(
     count: int,
     identity: aws.Identity,
     books: Ledger | None = None,
+    book: prices.Book = prices.TABLE,
 ) -> Plan:
     """Look up and check everything that a launch needs; changes nothing.
 
     :param count: how many machines to add to the cluster.
     :param books: knows the machines of the last minutes, which EC2 may not show yet, and the time.
+    :param book: where prices are looked up.
     :raises UsageError: something in the config does not exist or does not fit together.
     """
     patience = books.patience if books else REAL_TIME
     mine = aws.mine(clients, settings, identity)
-    machine, place, instances = clients.together(
+    types = [settings.cluster.instance_type, *settings.cluster.siblings.replace(",", " ").split()]
+    machine, place, instances, _ = clients.together(
         lambda: instance_types.find(clients, settings.cluster.instance_type),
         lambda: network.find(clients, settings.aws),
         lambda: ec2.describe(clients, cluster=mine.cluster, owner=mine.owner),
+        lambda: book.ask(types, [settings.disk.type]),
     )
     image = _image(clients, settings, machine)
     living = [each for each in instances if each.alive]
@@ -200,14 +206,14 @@ def plan(
     fits = partial(place.within, count=count, first=first)
     place = _fitting(place, machine, count=count, first=first)
     disk = _disk(settings, image)
-    pools = _pools(clients, settings, [(machine, place), *_siblings(clients, settings, image, fits)])
+    pools = _pools(book, settings, [(machine, place), *_siblings(clients, settings, image, fits)])
     made = Plan(
         mine=mine, run=launch_id(patience),
         names=_names(mine.cluster, count, {each.name for each in instances} | (books.names() if books else set())),
         machine=machine, image=image, place=place, subnet=place.subnets[0], disk=disk,
         max_hours=settings.cluster.max_hours, user=_user(settings, image), address=settings.ssh.address,
         instance_profile=settings.aws.instance_profile, living=tuple(each.name for each in living),
-        price=prices.per_hour(machine.name, mine.region), disk_price=prices.disk_per_hour(disk, mine.region),
+        price=book.per_hour(machine.name, mine.region), disk_price=book.disk_per_hour(disk, mine.region),
         pools=tuple(pools), market=pools[0].market, allow_partial=settings.cluster.allow_partial,
         max_dollars=settings.cluster.max_dollars, idle_minutes=settings.cluster.idle_minutes, port=settings.ssh.port,
     )  # fmt: skip
@@ -270,13 +276,13 @@ def _siblings(
 
 
 def _pools(
-    clients: aws.Clients, settings: settings.Settings, machines: Sequence[tuple[InstanceType, Place]]
+    book: prices.Book, settings: settings.Settings, machines: Sequence[tuple[InstanceType, Place]]
 ) -> list[Pool]:
     """Return where machines will be asked for: the best pool first, and on demand only if the settings say so."""
     wanted = settings.cluster
     buy = [SPOT, *([ON_DEMAND] if wanted.spot_fallback else [])] if wanted.market == SPOT else [ON_DEMAND]
     pools = order([(machine, place.subnets) for machine, place in machines], buy)
-    priced = {machine.name: prices.per_hour(machine.name, clients.region) for machine, _ in machines}
+    priced = {machine.name: book.per_hour(machine.name, settings.aws.region) for machine, _ in machines}
     found = [replace(pool, price=priced[pool.machine.name]) for pool in pools]
     # A cap in dollars cannot be kept by a machine of unknown price; the first one's is checked with words of its own.
     return [pool for pool in found if pool.price or not wanted.max_dollars or pool.machine is machines[0][0]]

@@ -6,6 +6,7 @@ these types and disks; for every other region this module knows nothing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -25,8 +26,8 @@ _USD_PER_HOUR = {
 }  # fmt: skip
 
 _USD_PER_GB_MONTH = {"gp3": Decimal("0.08"), "gp2": Decimal("0.10"), "io2": Decimal("0.125")}
-_IO2_USD_PER_IOPS_MONTH = Decimal("0.065")
-_IO2_FIRST_TIER = 32_000  # IOPS beyond cost less, by figures not in this table
+_USD_PER_IOPS_MONTH = {"io2": Decimal("0.065")}
+_FIRST_TIER = 32_000  # IOPS beyond cost less, by figures not in this table
 _GP3_INCLUDED_IOPS = 3000
 _GP3_INCLUDED_MIB_S = 125
 
@@ -69,15 +70,38 @@ def disk_per_hour(disk: DiskLike, region: str) -> Price | None:
     disk's price is unknown.
     """
     per_gb = _USD_PER_GB_MONTH.get(disk.type)
-    if per_gb is None or region not in SAME_PRICE or not _known(disk):
+    if per_gb is None or region not in SAME_PRICE:
         return None
-    month = per_gb * disk.size
-    if disk.type == "io2":
-        month += _IO2_USD_PER_IOPS_MONTH * disk.iops
-    return Price(month / HOURS_PER_MONTH, SAME_PRICE[region])
+    month = month_of(disk, per_gb, _USD_PER_IOPS_MONTH.get(disk.type), None)
+    return None if month is None else Price(month / HOURS_PER_MONTH, SAME_PRICE[region])
 
 
-def _known(disk: DiskLike) -> bool:
-    if disk.type == "gp3":
-        return disk.iops <= _GP3_INCLUDED_IOPS and disk.throughput <= _GP3_INCLUDED_MIB_S
-    return disk.type != "io2" or 0 < disk.iops <= _IO2_FIRST_TIER
+def month_of(
+    disk: DiskLike, per_gib: Decimal | None, per_iops: Decimal | None, per_mib_s: Decimal | None
+) -> Decimal | None:
+    """Return USD per month of a disk by the prices of its parts; None when it needs one that is unknown."""
+    if disk.type in ("io1", "io2") and not 0 < disk.iops <= _FIRST_TIER:
+        return None
+    iops = disk.iops if disk.type in ("io1", "io2") else max(0, disk.iops - _GP3_INCLUDED_IOPS)
+    parts = [(disk.size, per_gib), (iops, per_iops), (max(0, disk.throughput - _GP3_INCLUDED_MIB_S), per_mib_s)]
+    if any(amount and price is None for amount, price in parts):
+        return None
+    return sum((amount * price for amount, price in parts if price is not None), Decimal(0))
+
+
+class Book:
+    """Where prices are looked up: this one in the table alone."""
+
+    def per_hour(self, instance_type: str, region: str) -> Price | None:
+        """Return what one running machine costs per hour without its disk; None when unknown. Asks nobody."""
+        return per_hour(instance_type, region)
+
+    def disk_per_hour(self, disk: DiskLike, region: str) -> Price | None:
+        """Return what one disk costs per hour, used or not; None when unknown. Asks nobody."""
+        return disk_per_hour(disk, region)
+
+    def ask(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
+        """Bring prices up to date where that can be done within seconds."""
+
+
+TABLE = Book()
