@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,16 +32,19 @@ def eventually(fact: Callable[[], bool], within: float = 10.0) -> None:
 
 
 class Lab:
-    """Servers in one process of their own, all with the same host key, each on an address of its own."""
+    """Servers in one process of their own, all with the same host key, each on an address of its own.
 
-    def __init__(self, folder: Path, *, hosts: int = 1, first: int = 1) -> None:
+    :param addresses: of the servers; some of this computer's own when empty.
+    """
+
+    def __init__(self, folder: Path, *, hosts: int = 1, first: int = 1, addresses: Sequence[str] = ()) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.key_file, public = self.new_key("login")
         self.host_key_file, self.host_key = self.new_key("host")
         (folder / "authorized").write_text(public + "\n")
         self.homes = [folder / f"home{number}" for number in range(hosts)]
-        self.addresses = [ADDRESS.format(first + number) for number in range(hosts)]
+        self.addresses = [*addresses] or [ADDRESS.format(first + number) for number in range(hosts)]
         self.ports = [0] * hosts
         for home in self.homes:
             home.mkdir()

@@ -75,6 +75,7 @@ class Lab:
             region_name="us-west-2",
         )  # fmt: skip
         session.events.register("before-call", lambda model, **_: self.calls.append(model.name))
+        session.events.register("before-parameter-build.ec2.RunInstances", safe)
         self.watch(session)
         clients = aws.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
@@ -83,3 +84,12 @@ class Lab:
     def carry_key(self, source: str, to: str) -> None:
         """Copy the cluster's private key from one computer to another."""
         shutil.copytree(self.folder / source / "keys", self.folder / to / "keys")
+
+
+def safe(params: dict[str, Any], **_: Any) -> None:
+    """What holds for every launch of every test: safe metadata, an encrypted disk that ends with its machine, tags."""
+    metadata, (disk,) = params["MetadataOptions"], params["BlockDeviceMappings"]
+    assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
+    assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["DeleteOnTermination"]) == (True, True)
+    assert params["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert all("stratus:cluster" in [tag["Key"] for tag in one["Tags"]] for one in params["TagSpecifications"])

@@ -1,0 +1,189 @@
+"""What holds always: every row of the table in docs/security.md, on a real run and against an impostor."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ConnectError, HostError
+from orchestrator.session import Session
+from tests.local.lab import Lab
+from tests.local.scene import SECRETS, Scene, play
+from tests.ssh_lab import Lab as SshLab
+
+
+@pytest.fixture(scope="module")
+def scene(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """One run that all tests look at."""
+    return play(cloud, tmp_path_factory.mktemp("security"))
+
+
+def forms(secret: str) -> list[bytes]:
+    """A secret as it is, and as base64 would show it at any offset."""
+    raw = secret.encode()
+    encoded = [base64.b64encode(b"x" * shift + raw)[4:-4] for shift in range(3)]
+    return [raw, *encoded]
+
+
+def where(secret: str, places: Mapping[str, bytes]) -> list[str]:
+    """The places that hold a secret."""
+    return [place for place, content in places.items() if any(form in content for form in forms(secret))]
+
+
+def test_the_search_finds_what_is_there(scene: Scene) -> None:
+    """Else finding nothing would mean nothing."""
+    for places in (scene.disks, scene.kept_here()):
+        assert where("the job runs on", places)
+    assert where("STRATUS_RUN=" + scene.dask, scene.processes)
+    assert where(
+        SECRETS["password of an index"], {"x": base64.b64encode(b"1" + SECRETS["password of an index"].encode())}
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in SECRETS if name != "password of an index"])
+def test_no_byte_of_an_aws_key_reaches_a_machine_or_lies_in_anything_we_keep(scene: Scene, name: str) -> None:
+    """Disks, argv, environment, user data, logs, journal, run records, events."""
+    places = scene.disks | scene.processes | {name: text.encode() for name, text in scene.user_data.items()}
+    kept = scene.kept_here()
+    if name.startswith("id "):
+        # AWS logs who called, and so does the daemon that plays it.
+        kept = {place: content for place, content in kept.items() if not place.endswith("daemon.log")}
+
+    assert where(SECRETS[name], places) == []
+    assert where(SECRETS[name], kept) == []
+
+
+def test_a_password_in_an_address_is_in_no_record_and_no_log(scene: Scene) -> None:
+    """The machine needs it to install; whoever is shown the record does not."""
+    assert where(SECRETS["password of an index"], scene.kept_here()) == []
+    assert where("https://********@pypi.invalid", scene.kept_here())
+
+
+def test_the_private_keys_of_a_run_lie_where_they_are_used_and_nowhere_else(scene: Scene) -> None:
+    """Dask's on the machines, for their user alone; a machine's host key on that machine; the login key here."""
+    tls = [place for place in scene.disks if place.endswith("/tls/key.pem")]
+    secret = b"".join(scene.disks[tls[0]].split(b"\n")[1:3])[40:100].decode()
+    host_keys = [place for place in scene.disks if place.endswith("etc/ssh/ssh_host_ed25519_key")]
+    everything = scene.processes | scene.kept_here()
+
+    assert len(tls) == len(host_keys) == 2
+    assert {scene.modes[place] for place in tls + host_keys} == {0o600}
+    assert set(where_split(secret, scene.disks)) == set(tls)
+    assert where_split(secret, everything) == []
+    for place in host_keys:
+        body = b"".join(scene.disks[place].split(b"\n")[1:-2])[-100:-30].decode()
+        assert where_split(body, scene.disks) == [place]
+        assert where_split(body, everything | {"user data": "".join(scene.user_data.values()).encode()}) == []
+    for text in scene.user_data.values():
+        launch = re.sub(r"\\n|\n", "", text.split("PRIVATE KEY-----")[1])[-130:-60]
+        assert where_split(launch, scene.disks | everything) == []
+
+
+def where_split(secret: str, places: Mapping[str, bytes]) -> list[str]:
+    """As `where`, for what PEM and JSON break into lines."""
+    return [place for place, content in places.items() if secret.encode() in re.sub(rb"\\n|\n", b"", content)]
+
+
+def test_the_login_key_is_for_its_owner_alone_and_ends_with_the_cluster(scene: Scene) -> None:
+    """Mode 0400 in a folder of mode 0700; gone here and in EC2 after the end."""
+    mode, folder, owner = scene.key_mode
+    assert (oct(mode), oct(folder), owner) == ("0o400", "0o700", os.getuid())
+    assert any(name.startswith("stratus-canary-") for name in scene.key_pairs[0])
+    assert not any(name.startswith("stratus-canary-") for name in scene.key_pairs[1])
+    assert not list((scene.folder / "laptop/keys").glob("*canary*"))
+
+
+def test_no_rule_is_open_to_the_world(scene: Scene) -> None:
+    """SSH from one address, everything among the machines, nothing else."""
+    group = next(one for one in scene.rules if one["GroupName"].startswith("stratus-canary-"))
+    sources = [each["CidrIp"] for rule in group["IpPermissions"] for each in rule["IpRanges"]]
+    ssh, inside = sorted(group["IpPermissions"], key=lambda rule: str(rule["IpProtocol"]), reverse=True)
+
+    assert sources == ["127.0.0.1/32"]
+    assert not [each for rule in group["IpPermissions"] for each in rule.get("Ipv6Ranges", [])]
+    assert (ssh["IpProtocol"], ssh["FromPort"], ssh["ToPort"]) == ("tcp", *[int(scene.env["REHEARSAL_SSH_PORT"])] * 2)
+    assert [pair["GroupId"] for pair in inside["UserIdGroupPairs"]] == [group["GroupId"]]
+    assert len(group["IpPermissions"]) == 2
+
+
+def test_jobs_listen_on_their_machines_private_address_only(scene: Scene) -> None:
+    """A scan of every port from outside the cluster's addresses finds nothing open."""
+    assert len(scene.outside) >= 5  # scheduler, its dashboard, workers, their nannies
+    for address, places in scene.listeners.items():
+        assert {place for place, _ in places} == {address}
+    assert set(scene.outside.values()) == {"ConnectionRefusedError"}
+
+
+def test_dask_talks_to_nobody_without_the_runs_certificate(scene: Scene) -> None:
+    """Even on the private address."""
+    assert re.search("(?i)certificate required|alert|closed|reset|EOF", scene.tls_without_certificate)
+
+
+def test_every_launch_asks_for_the_safe_metadata_service_and_encrypted_disks(scene: Scene) -> None:
+    """As it went over the wire; `Lab.session` holds the same for every launch of every test."""
+    (launch,) = scene.launches
+    (disk,) = launch["BlockDeviceMappings"]
+
+    assert launch["MetadataOptions"] == {
+        "HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled",
+    }  # fmt: skip
+    assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["DeleteOnTermination"], disk["Ebs"]["VolumeType"]) == (
+        True, True, "gp3",
+    )  # fmt: skip
+    assert launch["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert {one["ResourceType"] for one in launch["TagSpecifications"]} == {"instance", "volume", "network-interface"}
+
+
+@pytest.fixture
+def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Lab, SshLab, Session]]:
+    """A machine that is up, and a second SSH server with another key on the same address."""
+    lab = Lab(tmp_path, "twin", cloud)
+    lab.job("single = true\n")
+    with lab.session() as first:
+        first.launch(first.plan(1))
+        (host,) = first.cluster.hosts()
+    other = SshLab(tmp_path / "impostor", addresses=[host.address])
+    text = lab.config.read_text()
+    lab.config.write_text(text.replace(f"port = {cloud['REHEARSAL_SSH_PORT']}", f"port = {other.ports[0]}"))
+    with lab.session() as fooled:
+        yield lab, other, fooled
+    other.stop()
+    lab.config.write_text(text)
+    with lab.session() as cleaner:
+        assert cleaner.terminate().left == ()
+
+
+def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(
+    impostor: tuple[Lab, SshLab, Session],
+) -> None:
+    """Whatever is asked of the machine; both fingerprints and the machine's id are named."""
+    _, other, fooled = impostor
+    (host,) = fooled.cluster.hosts()
+    failures = [fooled.install().failed[host.name]]
+    for use in (
+        fooled.runs, fooled.fetch, fooled.cancel, lambda: fooled.start_run(multi=False), lambda: list(fooled.logs()),
+        lambda: fooled.cluster.links.fetch(host, "stratus", fooled.runs_folder),
+        lambda: fooled.cluster.links.forward(host, 80),
+    ):  # fmt: skip
+        with pytest.raises(HostError) as caught:
+            use()
+        failures.append(caught.value)
+    plain = subprocess.run(
+        [*fooled.ssh_command(host.name), "echo secret"], capture_output=True, text=True, timeout=20, check=False
+    )
+
+    found = str(failures[0])
+    assert isinstance(failures[0], ConnectError)
+    assert failures[0].kind == "host-key"
+    assert len(set(re.findall(r"SHA256:[A-Za-z0-9+/]+", found))) == 2
+    assert host.identity in found
+    assert plain.returncode == 255
+    assert "secret" not in plain.stdout
+    assert other.count("connect") >= len(failures) + 1
+    assert set(other.events()) == {"connect"}
