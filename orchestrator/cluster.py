@@ -5,31 +5,31 @@ The cloud is the state file. Every method finds the machines by their tags, so a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator import fleet, hostkeys, keys, money
+from orchestrator import fleet, hostkeys, money
 from orchestrator.arrivals import Arrivals, Arrived
-from orchestrator.cloud import aws, ec2, ending, groups, keypairs, launching, planning, prices
-from orchestrator.errors import CloudRefused, LeftRunning, StratusError, UsageError
+from orchestrator.cloud import aws, ec2, ending, keypairs, ledger, planning, quotes
+from orchestrator.ender import Ender
+from orchestrator.errors import HostError, StratusError, UsageError
 from orchestrator.events import Event, Tell, ignore
 from orchestrator.hosts import Host
 from orchestrator.journal import Journal
+from orchestrator.launcher import Launcher, telling_what_remains
+from orchestrator.means import Means
+from orchestrator.replacing import Replacing
 from orchestrator.reports import ClusterStatus, InstanceResult, Machine, TerminateReport
+from orchestrator.vitals import Vitals
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
     from orchestrator.ssh import Links
 
 T = TypeVar("T")
-
-# While SSH is waited for, EC2 is asked at most this often whether the machines still live; one call answers for all.
-PULSE_S = 5.0
 
 
 class Cluster:
@@ -38,22 +38,29 @@ class Cluster:
     :param home: folder of everything that is kept on this computer.
     :param tell: hears of every change of state.
     :param clients: AWS clients; made from the settings when not given.
+    :param means: time, SSH and threads.
     """
 
     def __init__(
-        self, settings: Settings, *, home: Path, tell: Tell = ignore, clients: aws.Clients | None = None
+        self,
+        settings: Settings,
+        *,
+        home: Path,
+        tell: Tell = ignore,
+        clients: aws.Clients | None = None,
+        means: Means | None = None,
     ) -> None:
         self.settings = settings
         self.home = home
         self.tell = tell
+        self.means = means or Means()
+        self.launcher = Launcher(self)
         self.clients = clients or aws.clients(settings.aws)
 
     @cached_property
     def links(self) -> Links:
         """The SSH connections, kept for as long as this object is."""
-        from orchestrator.ssh import Links
-
-        return Links(connect_timeout=self.settings.ssh.connect_timeout)
+        return self.means.links(self.settings.ssh)
 
     @cached_property
     def identity(self) -> aws.Identity:
@@ -73,7 +80,17 @@ class Cluster:
     @cached_property
     def journal(self) -> Journal:
         """Where intent is written down before anything is made."""
-        return Journal(self.home)
+        return Journal(self.home, patience=self.means.patience)
+
+    @property
+    def books(self) -> ledger.Ledger:
+        """What the journal knows of this cluster's launches."""
+        return ledger.Ledger(self.journal, self.mine, self.means.patience)
+
+    @cached_property
+    def book(self) -> quotes.Quotes:
+        """The prices that this computer knows."""
+        return quotes.Quotes(self.clients, self.home / "prices.json", place=self.settings.aws.endpoint_url)
 
     @cached_property
     def pins(self) -> hostkeys.Pins:
@@ -108,7 +125,7 @@ class Cluster:
     def status(self) -> ClusterStatus:
         """Return the cluster as it is now; two API calls, one when we know already who we are."""
         machines = tuple(self._machine(each) for each in self.instances())
-        return ClusterStatus(self.mine.cluster, self.mine.region, self.mine.owner, machines, datetime.now(UTC))
+        return ClusterStatus(self.mine.cluster, self.mine.region, self.mine.owner, machines, self.means.patience.now())
 
     def hosts(self, names: Sequence[str] = ()) -> list[Host]:
         """Return the running machines as hosts.
@@ -145,8 +162,8 @@ class Cluster:
 
     def per_hour(self, each: ec2.Instance) -> Decimal | None:
         """Return USD per hour of a running machine with its disk; None when unknown."""
-        machine = prices.per_hour(each.type, self.mine.region)
-        disk = prices.disk_per_hour(each.disk, self.mine.region) if each.disk else None
+        machine = self.book.per_hour(each.type, self.mine.region)
+        disk = self.book.disk_per_hour(each.disk, self.mine.region) if each.disk else None
         return money.total([machine.usd if machine else None, disk.usd if disk else None])
 
     # -- launching
@@ -157,8 +174,9 @@ class Cluster:
         :param count: how many machines to add; the settings' when None.
         """
         return planning.plan(
-            self.clients, self.settings, count=count or self.settings.cluster.count, identity=self.identity
-        )
+            self.clients, self.settings, count=count or self.settings.cluster.count, identity=self.identity,
+            books=self.books, book=self.book,
+        )  # fmt: skip
 
     def request(self, plan: planning.Plan) -> tuple[list[ec2.Instance], float]:
         """Ask EC2 for the machines of a plan; what was made for a launch that failed is removed again.
@@ -166,69 +184,60 @@ class Cluster:
         :return: the instances, most of them pending, and the seconds that the one call took.
         """
         self.tell(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
-        try:
-            launch_key = self._openings(plan)
-            began = time.monotonic()
-            instances = launching.launch(self.clients, plan, launch_key=launch_key, journal=self.journal)
-        except LeftRunning:
-            raise
-        except BaseException:
-            if not plan.living:
-                self._clear_away()
-            raise
-        seconds = time.monotonic() - began
+        began = self.means.patience.clock()
+        instances = self.launcher.request(plan)
+        seconds = self.means.patience.clock() - began
         self.tell(Event("", "request", "done", seconds))
         return instances, seconds
 
-    def _openings(self, plan: planning.Plan) -> launching.LaunchKey:
-        """Make sure of the group and the key pair that the machines shall have."""
-        access = groups.access(self.settings, plan.place.vpc_id)
-        group, _ = self.clients.together(
-            lambda: groups.ensure(self.clients, self.mine, access, journal=self.journal),
-            lambda: keypairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living),
-        )
-        return launching.LaunchKey(self.login.key_name, group, keys.host_key())
-
-    def _clear_away(self) -> None:
-        """Remove group and key of a launch that came to nothing; the launch's own error is what counts."""
-        for what in (partial(groups.delete, self.clients, self.mine), self._delete_key):
-            try:
-                what()
-            except StratusError as error:
-                self.tell(Event("", "request", "warning", text=str(error).splitlines()[0]))
-
-    def _delete_key(self) -> list[str]:
+    def delete_key(self) -> list[str]:
+        """Delete the cluster's own key pair, here and in EC2, and return its name if there was one there."""
         return keypairs.delete(self.clients, self.mine, self.login)
 
-    def arrive(self, instances: Sequence[ec2.Instance], then: Callable[[Host], T]) -> fleet.Outcomes[Arrived[T]]:
-        """Wait until machines answer SSH and do ``then`` on each as soon as it does; nobody waits for the slowest."""
-        ssh = self.settings.ssh
+    def arrive(
+        self, instances: Sequence[ec2.Instance], then: Callable[[Host], T], *, plan: planning.Plan | None = None
+    ) -> fleet.Outcomes[Arrived[T]]:
+        """Wait until machines answer SSH and do ``then`` on each as soon as it does; nobody waits for the slowest.
+
+        :param plan: what they were launched by: one that dies on the way, or never answers, is then replaced once.
+        """
+        machines, ssh = {each.name: each for each in instances}, self.settings.ssh
+        patience = self.means.patience
+        replacing = plan and Replacing(self.clients, plan, machines, self.launcher.again, self.tell, patience)
         arrivals = Arrivals(
-            links=self.links, host_of=self.host, watch=partial(self._running, [each.id for each in instances]),
-            died=_Pulse(self.clients, [each.id for each in instances]), tell=self.tell,
-            running_s=ssh.ready_timeout, ready_s=ssh.ready_timeout, renew=self.renewal,
+            links=self.links, host_of=self.host, watch=self._running, tell=self.tell, running_s=ssh.ready_timeout,
+            died=Vitals(self.clients, lambda: [each.id for each in machines.values()], patience),
+            ready_s=ssh.ready_timeout, renew=self.renewal, replace=replacing or _keep, means=self.means,
         )  # fmt: skip
         try:
-            return arrivals.each([each.name for each in instances], then)
+            with telling_what_remains(machines.values()):
+                return arrivals.each({name: each.id for name, each in machines.items()}, then)
+        except KeyboardInterrupt:
+            if replacing:
+                replacing.stop()
+            raise
         finally:
             self.settle_host_keys()
 
-    def _running(self, ids: Sequence[str]) -> Iterator[ec2.Instance]:
-        return ec2.watch(self.clients, ids, until="running", deadline_s=self.settings.ssh.ready_timeout)
+    def _running(self, ids: Sequence[str], lost: Callable[[str, HostError], None]) -> Iterator[ec2.Instance]:
+        return ec2.watch(
+            self.clients, ids, until="running", deadline_s=self.settings.ssh.ready_timeout,
+            patience=self.means.patience, lost=lost,
+        )  # fmt: skip
 
     # -- stopping, starting, ending
 
     def stop(self) -> tuple[InstanceResult, ...]:
         """Stop the running machines; their disks stay, and cost."""
         running = [each for each in self.instances() if each.state in ("pending", "running")]
-        ended = ending.stop(self.clients, running, mine=self.mine)
+        ended = ending.stop(self.clients, running, mine=self.mine, patience=self.means.patience)
         self._forget(running)
         return self._reached(running, ended, "stopped")
 
     def start(self) -> tuple[tuple[InstanceResult, ...], fleet.Outcomes[Arrived[None]] | None]:
         """Start the stopped machines and wait until they answer SSH."""
         stopped = [each for each in self.instances() if each.state == "stopped"]
-        ended = ending.start(self.clients, stopped, mine=self.mine)
+        ended = ending.start(self.clients, stopped, mine=self.mine, patience=self.means.patience)
         started = [each for each in stopped if ended[each.id].ok]
         arrived = self.arrive(started, lambda host: None) if started else None
         return self._reached(stopped, ended, "running"), arrived
@@ -240,7 +249,8 @@ class Cluster:
         states: dict[str, str] = {}
         failures: dict[str, Exception] = {}
         try:
-            for each in ec2.watch(self.clients, [each.id for each in instances if ended[each.id].ok], until=until):
+            ids = [each.id for each in instances if ended[each.id].ok]
+            for each in ec2.watch(self.clients, ids, until=until, patience=self.means.patience):
                 states[each.id] = each.state
                 self.tell(Event(each.name, until, "done"))
         except StratusError as error:
@@ -252,45 +262,12 @@ class Cluster:
 
         Everything that is left is in the report; nothing is raised for it.
         """
-        instances = self.instances()
-        spent = self._spent(instances)
-        self._forget(instances)
-        for each in instances:
-            self.tell(Event(each.name, "terminate", "start"))
-        ended = ending.terminate(self.clients, instances, mine=self.mine)
-        results = self._gone([each for each in instances if ended[each.id].ok])
-        report = tuple(
-            InstanceResult(each.name, each.id, results.get(each.id, ended[each.id].state), ended[each.id].error)
-            for each in instances
-        )
-        self.pins.forget(one.id for one in report if one.state == "terminated")
-        if any(one.state != "terminated" for one in report):
-            return TerminateReport(report, "kept: machines are left", "kept: machines are left", spent)
-        return TerminateReport(report, self._removed(partial(groups.delete, self.clients, self.mine)),
-                               self._removed(self._delete_key), spent)  # fmt: skip
-
-    def _gone(self, instances: Sequence[ec2.Instance]) -> dict[str, str]:
-        """Wait until machines are terminated; return the state that each was seen in last."""
-        states = {each.id: "shutting-down" for each in instances}
-        began = time.monotonic()
-        try:
-            for each in ending.await_gone(self.clients, instances):
-                states[each.id] = "terminated"
-                self.tell(Event(each.name, "terminate", "done", time.monotonic() - began))
-        except LeftRunning:
-            pass  # the states say which
-        return states
-
-    def _removed(self, delete: Callable[[], list[str]]) -> str:
-        try:
-            return "gone" if delete() else "none"
-        except CloudRefused as error:
-            return str(error).splitlines()[0]
-
-    def _spent(self, instances: Sequence[ec2.Instance]) -> Decimal | None:
-        now = datetime.now(UTC)
-        costly = [each for each in instances if each.state != "stopped"]
-        return money.total(money.spent(self.per_hour(each), each.launched, now) for each in costly)
+        report = Ender(self).end_all()
+        self.pins.forget(one.id for one in report.instances if one.state == "terminated")
+        self.close()
+        for kept in ("links", "renewal"):
+            self.__dict__.pop(kept, None)
+        return report
 
     def _forget(self, instances: Sequence[ec2.Instance]) -> None:
         if "links" in self.__dict__:
@@ -305,22 +282,5 @@ def _result(
     return InstanceResult(each.name, each.id, states.get(each.id, ended.state), error)
 
 
-class _Pulse:
-    """Says why a machine died, asking EC2 at most every few seconds for all of them at once."""
-
-    def __init__(self, clients: aws.Clients, ids: Sequence[str]) -> None:
-        import threading
-
-        self._clients = clients
-        self._ids = ids
-        self._lock = threading.Lock()
-        self._asked = time.monotonic()
-        self._dead: dict[str, str] = {}
-
-    def __call__(self, identity: str) -> str:
-        with self._lock:
-            if time.monotonic() - self._asked >= PULSE_S:
-                self._asked = time.monotonic()
-                shown = ec2.look(self._clients, self._ids)
-                self._dead = {each.id: f"{each.state} {each.reason}".strip() for each in shown if not each.alive}
-            return self._dead.get(identity, "")
+def _keep(name: str, error: Exception, others_up: bool) -> None:
+    """Replace nothing."""

@@ -10,10 +10,10 @@ from types import FrameType
 
 
 class Shield:
-    """What has come of Ctrl-C so far."""
+    """What has come of Ctrl-C so far: ``pressed`` once, or ``again``."""
 
     def __init__(self) -> None:
-        self.pressed = False
+        self.pressed = self.again = False
 
     def check(self) -> None:
         """Give way to a Ctrl-C that has come: here is a good place.
@@ -39,6 +39,7 @@ def first_waits(tell: Callable[[], None] = lambda: None) -> Iterator[Shield]:
 
     def handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a handler is called with
         if shield.pressed:
+            shield.again = True
             raise KeyboardInterrupt
         shield.pressed = True
         # Whoever shows this may hold a lock right now, in the very thread that the signal interrupts.

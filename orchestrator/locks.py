@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from orchestrator.errors import StratusError
+
+Lock = AbstractContextManager[None]
 
 
 class Busy(StratusError):

@@ -194,12 +194,16 @@ class TerminateReport:
     :param group: ``gone``, ``none`` (there was none of ours) or why it stays.
     :param key: the same for the key pair.
     :param spent: USD that the instances cost; None when a price is unknown.
+    :param unsure: what nobody can say, and what is kept in other regions.
+    :param note: what to know besides.
     """
 
     instances: tuple[InstanceResult, ...]
     group: str
     key: str
     spent: Decimal | None
+    unsure: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -208,7 +212,8 @@ class TerminateReport:
             f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"
         ]
         named = (("security group", self.group), ("key pair", self.key))
-        return (*found, *(f"{what}: {state}" for what, state in named if state not in ("gone", "none")))
+        kept = [f"{what}: {state}" for what, state in named if state not in ("gone", "none")]
+        return (*found, *kept, *self.unsure)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from orchestrator.cloud.aws import Clients
     from orchestrator.config.settings import Settings
     from orchestrator.hosts import Host
+    from orchestrator.means import Means
 
 NAMES_LIVE_S = 30.0
 
@@ -71,13 +72,21 @@ class Session:
     :param runs: folder that results are fetched into.
     :param tell: hears of every change of state; called from several threads.
     :param clients: AWS clients; made from the settings when not given.
+    :param means: time, SSH and threads; the real ones when not given.
     """
 
     def __init__(
-        self, settings: Settings, *, home: Path, runs: Path, tell: Tell = ignore, clients: Clients | None = None
+        self,
+        settings: Settings,
+        *,
+        home: Path,
+        runs: Path,
+        tell: Tell = ignore,
+        clients: Clients | None = None,
+        means: Means | None = None,
     ) -> None:
         self.settings = settings
-        self.cluster = Cluster(settings, home=home, tell=tell, clients=clients)
+        self.cluster = Cluster(settings, home=home, tell=tell, clients=clients, means=means)
         self.runs_folder = runs
         self._names: tuple[float, list[str]] = (float("-inf"), [])
 
@@ -112,19 +121,25 @@ class Session:
         return self.cluster.plan(count)
 
     def launch(self, plan: Plan) -> LaunchReport:
-        """Launch machines and wait until they answer SSH; those that do not are in the report."""
+        """Launch machines and wait until they answer SSH; one that does not is replaced once, then in the report.
+
+        :raises Busy: another shell of this computer is launching into the cluster.
+        """
         return self._launch(plan, lambda host: None)[0]
 
     def _launch(
         self, plan: Plan, then: Callable[[Host], HostInstall | None]
     ) -> tuple[LaunchReport, list[HostInstall | None]]:
-        began = time.monotonic()
-        instances, api = self.cluster.request(plan)
-        arrived = self.cluster.arrive(instances, then)
+        clock = self.cluster.means.patience.clock
+        began = clock()
+        with self.cluster.launcher.lock():
+            instances, api = self.cluster.request(plan)
+            arrived = self.cluster.arrive(instances, then, plan=plan)
+            self.cluster.launcher.done(plan.run, ready=list(arrived.succeeded), failed=list(arrived.failed))
         done = arrived.values_in_order()
         report = LaunchReport(
             launch=plan.run, api=api, ready=tuple(one.ready for one in done), failed=arrived.errors,
-            seconds=time.monotonic() - began,
+            seconds=clock() - began,
         )  # fmt: skip
         self._note_launch(report)
         return report, [one.result for one in done]
@@ -341,7 +356,7 @@ class Session:
         """
         try:
             record = self._experiment(self.plan(count), multi=multi, on_line=on_line)
-        except BaseException as error:
+        except (Exception, KeyboardInterrupt) as error:
             self._end_after(error)
             raise
         return record, self.terminate()

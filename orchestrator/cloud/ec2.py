@@ -5,7 +5,7 @@ The tags are the state file: whatever is known of a machine can be read back fro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -133,12 +133,13 @@ def describe(clients: aws.Clients, *, cluster: str | None, owner: str | None, en
 
 def watch(
     clients: aws.Clients, ids: Collection[str], *, until: str = "running", deadline_s: float = 300.0,
-    patience: Patience = REAL_TIME,
+    patience: Patience = REAL_TIME, lost: Callable[[str, HostError], None] = lambda name, error: None,
 ) -> Iterator[Instance]:  # fmt: skip
     """Yield every machine once, as it reaches a state; all are asked for in one call per look.
 
     :param until: ``running`` or ``stopped``.
     :param deadline_s: seconds after which those that are not there count as failed.
+    :param lost: hears at once of every machine, by name, that will not get there.
     :raises HostsFailed: at the end, with every machine that went elsewhere or was too slow.
     """
     pending, failed, seen = set(ids), dict[str, Exception](), dict[str, Instance]()
@@ -150,7 +151,8 @@ def watch(
                 yield each
             elif _lost(each, until, before):
                 pending.discard(each.id)
-                failed[each.name] = HostError(_went(each), where=each.name)
+                error = failed[each.name] = HostError(_went(each), where=each.name)
+                lost(each.name, error)
         if not pending:
             break
         late = waited
@@ -200,6 +202,20 @@ def forget_boot_keys(clients: aws.Clients, ids: Sequence[str]) -> None:
         for start in range(0, len(ids), _RESOURCES):
             some = list(ids[start : start + _RESOURCES])
             clients.ec2.create_tags(Resources=some, Tags=[{"Key": TAG_BOOT_KEY, "Value": ""}])
+
+
+def impaired(clients: aws.Clients, ids: Sequence[str]) -> list[str]:
+    """Return the ids of machines whose system or instance status check has failed, as far as EC2 shows them."""
+    with clients.calls("asking for status checks"):
+        pages = clients.ec2.get_paginator("describe_instance_status").paginate(
+            Filters=[{"Name": "instance-status.status", "Values": ["impaired"]}]
+        )
+        failed = {each["InstanceId"] for page in pages for each in page["InstanceStatuses"]}
+        pages = clients.ec2.get_paginator("describe_instance_status").paginate(
+            Filters=[{"Name": "system-status.status", "Values": ["impaired"]}]
+        )
+        failed |= {each["InstanceId"] for page in pages for each in page["InstanceStatuses"]}
+    return [each for each in ids if each in failed]
 
 
 def console(clients: aws.Clients, instance_id: str) -> str:

@@ -38,13 +38,18 @@ def login(settings: settings.Settings, mine: aws.Mine, *, home: Path) -> Login:
     :raises UsageError: a key pair is named without the file of its private key.
     """
     if not settings.aws.key_name:
-        return Login(mine.name, home / "keys" / f"{mine.name}-{mine.region}.ed25519", own=True)
+        return own_login(mine, home=home)
     if not str(settings.ssh.private_key or ""):
         raise UsageError(
             f"[aws] key_name = {settings.aws.key_name} names a key pair, but not where its private key lies",
             fix="set [ssh] private_key to the file; or leave key_name empty, and one is made for the cluster",
         )
     return Login(settings.aws.key_name, Path(settings.ssh.private_key).expanduser(), own=False)
+
+
+def own_login(mine: aws.Mine, *, home: Path) -> Login:
+    """Return the cluster's own key pair, whether it is in use or not."""
+    return Login(mine.name, home / "keys" / f"{mine.name}-{mine.region}.ed25519", own=True)
 
 
 def ensure(clients: aws.Clients, mine: aws.Mine, login: Login, *, journal: Journal, living: Sequence[str] = ()) -> None:
