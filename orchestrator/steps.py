@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.config.settings import Install
+from orchestrator.errors import UsageError
 from orchestrator.jobfile import JobSpec
 from orchestrator.parcels import Parcel, parcel
 
@@ -32,7 +33,12 @@ class Step:
 
     @property
     def line(self) -> str:
-        """The step as a line of the plan that ``install.sh`` reads."""
+        """The step as a line of the plan that ``install.sh`` reads.
+
+        :raises UsageError: a word holds what no line can.
+        """
+        if any(set("\n\0") & set(word) for word in self.words):
+            raise UsageError(f"step {self.name}: a line break or NUL in {' '.join(self.words)!r}")
         return shlex.join([self.name, self.script, *self.words])
 
 

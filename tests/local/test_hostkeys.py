@@ -127,7 +127,7 @@ def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Lab, boundary: st
     with lab.session() as session:
         cluster = session.cluster
         instances, _ = cluster.request(session.plan(1))
-        host = cluster.host(next(cluster._running([each.id for each in instances])))
+        host = cluster.host(next(ec2.watch(cluster.clients, [each.id for each in instances])))
         cluster.links.wait(host, deadline=20)
         half_done(session, boundary)
     with lab.session() as session:
@@ -151,7 +151,7 @@ def test_a_host_without_the_right_says_so_and_works_on(lab: Lab) -> None:
     with lab.session() as session:
         cluster = session.cluster
         instances, _ = cluster.request(session.plan(1))
-        host = cluster.host(next(cluster._running([each.id for each in instances])))
+        host = cluster.host(next(ec2.watch(cluster.clients, [each.id for each in instances])))
         cluster.links.wait(host, deadline=20)
         (disk(lab, host.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
         installed = session.install()
