@@ -39,7 +39,9 @@ def the_whole_life(lab: Lab) -> None:
         session.plan(1)
         session.launch(session.plan(2))
         session.install()
-        ec2.console(session.cluster.clients, session.status().machines[0].id)
+        identity = session.status().machines[0].id
+        ec2.console(session.cluster.clients, identity)
+        ec2.impaired(session.cluster.clients, [identity])
         session.stop_all()
         session.start_all()
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")
