@@ -80,7 +80,7 @@ class Teardown:
         shown = {each.id: each for each in ec2.describe(self.clients, cluster=mine.cluster, owner=mine.owner)}
         known = {key: each for key, each in self.books.young().items() if key not in shown and not self._gone(key)}
         looked = {each.id: each for each in ec2.look(self.clients, known)} if known else {}
-        hidden = [looked.get(key, each) for key, each in known.items()]
+        hidden = [ec2.tagged(looked[key], each) if key in looked else each for key, each in known.items()]
         return [*shown.values(), *(each for each in hidden if each.state != "terminated")]
 
     def end(self, machines: Sequence[Instance]) -> None:
@@ -180,11 +180,12 @@ def undo(clients: aws.Clients, books: Ledger, run: str, *, tell: Tell = ignore) 
     :raises StratusError: EC2 cannot be asked.
     """
     open_entries = books.undecided(run)
-    machines = {one.id: one for entry in open_entries for one in ledger.appeared(clients, entry, books.patience)}
+    machines = {one.id: one for entry in open_entries for one in books.appeared(clients, entry)}
     if not machines and not open_entries and not books.young(run):
         books.ended(set(), run)
         return []
-    machines |= books.young(run) | {each.id: each for each in ec2.of_run(clients, books.mine, run)}
+    known = books.young(run)
+    machines |= known | {each.id: each for each in ec2.of_run(clients, books.mine, run)}
     work = Teardown(clients, books, delete_key=list, tell=tell)
     work.end([each for each in machines.values() if each.state != "terminated"])
     if not work.left:

@@ -6,7 +6,7 @@ The tags are the state file: whatever is known of a machine can be read back fro
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,7 @@ class Instance:
     :param expires: when it ends itself; None when its tags do not tell.
     :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
     :param user: login name; empty when its tags do not tell.
+    :param index: of the machine in its request.
     :param sharing: how many machines its launch had; they share one ``max_dollars``.
     :param boot_key: the host key it was launched with, while that still counts; empty once it has one of its own.
     """
@@ -105,11 +106,26 @@ class Instance:
     user: str = ""
     boot_key: str = ""
     sharing: int = 1
+    index: int = 0
 
     @property
     def alive(self) -> bool:
         """Whether it is neither ended nor ending."""
         return self.state in ALIVE
+
+
+def tagged(shown: Instance, known: Instance) -> Instance:
+    """Return a machine as EC2 shows it; what only its tags tell as it is known here, while EC2 does not show them yet.
+
+    :param known: the same machine, by its id, as its launch made it.
+    """
+    if shown.id != known.id or shown.cluster:
+        return shown
+    return replace(
+        shown, name=known.name, cluster=known.cluster, run=known.run, owner=known.owner, host_key=known.host_key,
+        boot_key=known.boot_key, expires=known.expires, max_hours=known.max_hours, disk=known.disk, user=known.user,
+        sharing=known.sharing,
+    )  # fmt: skip
 
 
 def describe(clients: aws.Clients, *, cluster: str | None, owner: str | None, ended: bool = False) -> list[Instance]:
@@ -242,7 +258,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         key_name=facts.get("KeyName", ""), launched=facts["LaunchTime"], expires=_time(tags.get(TAG_EXPIRES, "")),
         max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
         disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
-        sharing=_sharing(tags),
+        sharing=_sharing(tags), index=facts.get("AmiLaunchIndex", 0),
     )  # fmt: skip
 
 

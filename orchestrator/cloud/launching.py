@@ -59,13 +59,14 @@ def launch(
         type=plan.instance_type, hosts=names.pack(plan.names), **plan.mine.facts,
     )  # fmt: skip
     try:
-        found = _decided(clients, {**request, "ClientToken": token}, plan, entry, patience)
+        shown = _decided(clients, {**request, "ClientToken": token}, plan, entry, patience)
     except LeftRunning:
         raise
     except StratusError as refusal:
         books.settle([entry], refused=refusal.code, ids=[])
         raise
-    books.settle([entry], ids=[each.id for each in found])
+    books.settle([entry], ids=[each.id for each in shown])
+    found = [ec2.tagged(each, _made(plan, launch_key, each)) for each in shown]
     if len(found) < plan.least:
         _take_back(clients, plan, found, patience)
         books.ended({each.id for each in found}, plan.run)
@@ -76,13 +77,21 @@ def launch(
     return found
 
 
+def _made(plan: Plan, launch_key: LaunchKey, shown: ec2.Instance) -> ec2.Instance:
+    """Return a machine with what our own request says of it; its tags may take a while to show."""
+    key = launch_key.host_key.public
+    named = plan.names[shown.index] if shown.index < plan.count else shown.id
+    return replace(
+        shown, name=named, cluster=plan.cluster, run=plan.run, owner=plan.owner, host_key=key, boot_key=key,
+        max_hours=plan.hours, disk=plan.disk, user=plan.user, sharing=plan.count,
+    )  # fmt: skip
+
+
 def _take_back(clients: aws.Clients, plan: Plan, found: Sequence[ec2.Instance], patience: Patience) -> None:
     """End the machines of a launch that came to less than was asked for, before anything else is tried.
 
     :raises LeftRunning: they are not known to be ending.
     """
-    # The answer to our own request: they are ours, whether it shows their tags or not.
-    found = [replace(each, cluster=plan.cluster, owner=plan.owner) for each in found]
     ended = ending.terminate(clients, found, mine=plan.mine, patience=patience)
     left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].ok]
     if left:

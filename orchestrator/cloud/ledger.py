@@ -76,6 +76,13 @@ class Ledger:
         undecided = [name for entry in self.undecided() for name in _names(entry)]
         return {one.name for one in self.young().values()} | set(undecided)
 
+    def appeared(self, clients: aws.Clients, entry: Entry) -> list[ec2.Instance]:
+        """Return what a request is shown to have launched; see the function. It is ours, as its token is."""
+        return [
+            ec2.tagged(each, _machine(entry, each.id, each.index))
+            for each in appeared(clients, entry, self.patience)
+        ]  # fmt: skip
+
     def settle(self, entries: Sequence[Entry], **facts: Any) -> None:
         """Settle entries if the disk allows it: what AWS has answered counts for more than a line about it."""
         with suppress(StratusError):

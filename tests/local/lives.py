@@ -1,0 +1,115 @@
+"""One researcher's lives in a cloud in memory: sessions in virtual time, and what must hold at the end of each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from localcloud.memory import MemoryCloud
+from orchestrator.cloud import aws
+from orchestrator.config import settings
+from orchestrator.errors import ConnectError, HostError
+from orchestrator.events import Event
+from orchestrator.hosts import Host
+from orchestrator.means import Means
+from orchestrator.patience import Pace, Patience
+from orchestrator.session import Session
+from orchestrator.ssh import Reply
+
+OWNER = "arn:aws:iam::123456789012:user/rehearsal"
+REGION = "us-west-2"
+CONFIG = """
+[cluster]
+name = ml
+{cluster}
+[aws]
+region = us-west-2
+ssh_from = 203.0.113.7/32
+{aws}
+[ssh]
+ready_timeout = 300
+"""
+
+
+@dataclass
+class PaperLinks:
+    """SSH to machines on paper: they answer when the cloud says that they can be reached."""
+
+    cloud: MemoryCloud
+    patience: Patience
+
+    def wait(self, host: Host, *, deadline: float, alive: Callable[[], str] | None = None) -> float:
+        """As `Links.wait`."""
+        for waited in self.patience.tries(deadline, Pace(0.5, 5.0)):
+            kind = self.cloud.reach(host.identity)
+            if not kind:
+                return waited
+            if reason := alive() if alive else "":
+                raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
+        raise ConnectError(kind, f"ssh: {kind}", where=host.name)
+
+    def run(self, host: Host, command: str, **_: Any) -> Reply:
+        """As `Links.run`: every command is carried out, and says nothing."""
+        return Reply(host.name, command, "", "", 0, 0.1)
+
+    def forget(self, host: Host) -> None:
+        """Nothing is kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class Life:
+    """A researcher with one cloud.
+
+    :param cluster: more lines of the config's ``[cluster]``.
+    :param aws: more lines of its ``[aws]``.
+    """
+
+    cloud: MemoryCloud
+    folder: Path
+    cluster: str = ""
+    aws: str = ""
+    events: list[Event] = field(default_factory=list)
+    chance: random.Random = field(default_factory=lambda: random.Random(7))
+
+    @property
+    def patience(self) -> Patience:
+        """The cloud's clock, and names that are drawn."""
+        clock = self.cloud.clock
+        return Patience(
+            clock=clock.now, sleep=clock.sleep, chance=self.chance.random,
+            now=lambda: clock.utc().replace(tzinfo=UTC), token=lambda: f"{self.chance.getrandbits(128):032x}",
+        )  # fmt: skip
+
+    def session(self, computer: str = "laptop") -> Session:
+        """A process that has just started on this computer."""
+        path = self.folder / "config.ini"
+        path.write_text(CONFIG.format(cluster=self.cluster, aws=self.aws))
+        patience = self.patience
+        clients = aws.Clients(self.cloud.session(), region=REGION, alone=patience)
+        links: Any = PaperLinks(self.cloud, patience)
+        means = Means(patience=patience, links=lambda ssh: links, alone=True)
+        return Session(
+            settings.load(path, {}, files=False), home=self.folder / computer, runs=self.folder / "runs",
+            tell=self.events.append, clients=clients, means=means,
+        )  # fmt: skip
+
+    @property
+    def ours(self) -> list[str]:
+        """States of our machines that have not ended."""
+        return [one.state for one in self.cloud.alive() if one.tags.get(aws.TAG_OWNER) == OWNER]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was told as a warning, and as progress of the request."""
+        return [one.text for one in self.events if one.state == "warning" or one.phase in ("request", "replace")]
+
+    def calls(self, action: str) -> int:
+        """How often an action was called so far."""
+        return sum(seen.action == action for seen in self.cloud.calls)
