@@ -201,7 +201,8 @@ class _Scanner:
 
     def _header(self, number: int, text: str) -> None:
         self.current = None
-        match = re.fullmatch(_HEADER, text)
+        # A comment that starts inside the brackets leaves a header without its end.
+        match = re.fullmatch(_HEADER, re.sub(_COMMENT, "", text, count=1).strip())
         name = (match[1] if match else re.split(r"[#;=]", text[1:])[0]).strip().lower()
         if match is None:
             self.complain(number, f"[{name}: section header without its ]")

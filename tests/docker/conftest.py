@@ -69,6 +69,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     finally:
         daemon.terminate()
         daemon.wait(30)
+        # What it mounted would keep the folder from being removed.
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
+        subprocess.run(["umount", *mounts], check=False, capture_output=True) if mounts else None
 
 
 @pytest.fixture(scope="session")
