@@ -11,7 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator import fleet, hostkeys, money
+from orchestrator import fleet, hostkeys, money, preflight
 from orchestrator.arrivals import Arrivals, Arrived
 from orchestrator.cloud import aws, ec2, ending, keypairs, ledger, planning, quotes
 from orchestrator.ender import Ender
@@ -168,15 +168,16 @@ class Cluster:
 
     # -- launching
 
-    def plan(self, count: int | None = None) -> planning.Plan:
+    def plan(self, count: int | None = None, *, more: preflight.Questions | None = None) -> planning.Plan:
         """Look up and check what a launch needs, and its price; nothing is changed.
 
         :param count: how many machines to add; the settings' when None.
+        :param more: questions about the job, asked at the same time.
         """
-        return planning.plan(
-            self.clients, self.settings, count=count or self.settings.cluster.count, identity=self.identity,
-            books=self.books, book=self.book,
-        )  # fmt: skip
+        desk = preflight.Desk(
+            self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more
+        )
+        return preflight.plan(desk, count or self.settings.cluster.count)
 
     def request(self, plan: planning.Plan) -> tuple[list[ec2.Instance], float]:
         """Ask EC2 for the machines of a plan; what was made for a launch that failed is removed again.

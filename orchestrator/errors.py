@@ -4,6 +4,7 @@
     ├── UsageError              exit 2   the request makes no sense: wrong verb, host, run, argument
     │   └── ConfigError         exit 2   mistakes in a config file, all of them at once
     ├── CloudRefused            exit 3   AWS said no (its own code is kept)
+    ├── NotReady                exit 2   several things speak against a launch (3 when it is only AWS that does)
     ├── LeftRunning             exit 4   something is, or may be, still running: it is listed
     ├── JobFailed               exit 1   the job itself ended badly
     └── HostError               exit 1   one host failed
@@ -82,6 +83,36 @@ class CloudRefused(StratusError):
     """AWS answered no; ``code`` holds its own error code."""
 
     exit_code = 3
+
+
+class NotReady(StratusError):
+    """Everything that speaks against a launch, at once, each with its fix."""
+
+    def __init__(self, problems: Sequence[StratusError]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"{len(self.problems)} problems. Nothing was launched.")
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]
+        """2, or 3 when all of them are AWS's."""
+        return 3 if all(isinstance(each, CloudRefused) for each in self.problems) else 2
+
+    def __str__(self) -> str:
+        """Problem by problem, then their number."""
+        return "\n".join([*map(str, self.problems), self.what])
+
+    @classmethod
+    def check(cls, problems: Sequence[StratusError]) -> None:
+        """Raise what there is: a single problem as it is, several together; one cause is told once.
+
+        :raises StratusError: there is one.
+        :raises NotReady: there are several.
+        """
+        distinct = list({(type(each), each.code, each.fix) if each.fix else id(each): each for each in problems}.values())
+        if len(distinct) == 1:
+            raise distinct[0]
+        if distinct:
+            raise cls(distinct)
 
 
 class LeftRunning(StratusError):

@@ -147,7 +147,10 @@ def _unusable(path: Path, error: Exception) -> UsageError:
             "the private key is protected by a passphrase, which is never asked for", where=str(path),
             fix="leave [aws] key_name and [ssh] private_key empty: a key of its own is made for the cluster",
         )  # fmt: skip
-    return UsageError("no private key in OpenSSH or PEM form", where=str(path))
+    return UsageError(
+        "no private key in OpenSSH or PEM form", where=str(path),
+        fix="name a private key file: [ssh] private_key; or leave it and key_name empty, and one is made for the cluster",
+    )  # fmt: skip
 
 
 def _certificate(

@@ -28,27 +28,34 @@ class Answer(Generic[T]):
         self.error = error
 
 
-def ask_all(clients: Clients, asks: Mapping[str, Callable[[], T]], *, seconds: float) -> dict[str, Answer[T]]:
+def ask_all(
+    clients: Clients, asks: Mapping[str, Callable[[], T]], *, seconds: float, longer: Mapping[str, float] | None = None
+) -> dict[str, Answer[T]]:
     """Ask independent questions at the same time and return every one's answer or error.
 
     :param asks: name -> question; it may raise.
     :param seconds: for all of them; one that is late counts as :class:`Late`, and its thread is left behind.
+    :param longer: name -> seconds, for those that are waited for longer. While they are, the others may still answer.
     """
+    longer = longer or {}
     if clients.alone:
         return {name: _answer(ask) for name, ask in asks.items()}
     answers: queue.SimpleQueue[tuple[str, Answer[T]]] = queue.SimpleQueue()
     for name, ask in asks.items():
         threading.Thread(target=lambda n=name, a=ask: answers.put((n, _answer(a))), name=name, daemon=True).start()
     found: dict[str, Answer[T]] = {}
-    until = time.monotonic() + seconds
-    while len(found) < len(asks):
+    began = time.monotonic()
+    while left := [longer.get(name, seconds) for name in asks if name not in found]:
         try:
-            name, answer = answers.get(timeout=max(0.0, until - time.monotonic()))
+            name, answer = answers.get(timeout=max(0.0, began + max(left) - time.monotonic()))
         except queue.Empty:
             break
         found[name] = answer
-    late = Answer[T](error=Late(f"no answer within {seconds:g} s"))
-    return {name: found.get(name, late) for name in asks}
+    return {name: found.get(name) or _late(name, longer.get(name, seconds)) for name in asks}
+
+
+def _late(name: str, seconds: float) -> Answer[T]:
+    return Answer(error=Late(f"{name}: no answer within {seconds:g} s", fix="try again"))
 
 
 def _answer(ask: Callable[[], T]) -> Answer[T]:

@@ -71,6 +71,14 @@ def ensure(
     return group["GroupId"]
 
 
+def check(clients: aws.Clients, mine: aws.Mine, vpc_id: str) -> None:
+    """Find what `ensure` would refuse: somebody else's group of our name; changes nothing.
+
+    :raises CloudRefused: there is one.
+    """
+    _find(clients, mine, vpc_id)
+
+
 def delete(
     clients: aws.Clients, mine: aws.Mine, *, deadline_s: float = 120.0, patience: Patience = REAL_TIME
 ) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from orchestrator.config import ini
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import InstanceTypeInfoTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeInfoTypeDef
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class InstanceType:
     zones: tuple[str, ...] = ()
 
 
+def architecture(name: str) -> str:
+    """Guess what images a type boots by its name, ahead of EC2's answer: a ``g`` after the generation is Graviton.
+
+    https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html
+    """
+    return "arm64" if re.match(r"([a-z]+[0-9]+[a-z]*g|a1\.)", name.partition(".")[0] + ".") else "x86_64"
+
+
 def find(clients: aws.Clients, name: str) -> InstanceType:
     """Return what the region knows of a type: two calls.
 
@@ -45,9 +55,13 @@ def find(clients: aws.Clients, name: str) -> InstanceType:
             f"instance type {name} is not offered in any zone of {clients.region} open to this account",
             fix="choose another [cluster] instance_type or [aws] region",
         )
+    return _type(info, zones)
+
+
+def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType:
     gpus = info.get("GpuInfo", {}).get("Gpus", [])
     return InstanceType(
-        name=name, vcpus=info["VCpuInfo"]["DefaultVCpus"], memory_gib=info["MemoryInfo"]["SizeInMiB"] / 1024,
+        name=info["InstanceType"], vcpus=info["VCpuInfo"]["DefaultVCpus"], memory_gib=info["MemoryInfo"]["SizeInMiB"] / 1024,
         architectures=tuple(info["ProcessorInfo"]["SupportedArchitectures"]), gpus=sum(gpu["Count"] for gpu in gpus),
         gpu=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "", zones=zones,
     )  # fmt: skip
@@ -78,3 +92,25 @@ def _zones(clients: aws.Clients, name: str) -> tuple[str, ...]:
 def _offered(clients: aws.Clients) -> list[str]:
     pages = clients.ec2.get_paginator("describe_instance_type_offerings").paginate(LocationType="region")
     return sorted(offer["InstanceType"] for page in pages for offer in page["InstanceTypeOfferings"])
+
+
+def vcpus(clients: aws.Clients, names: Collection[str]) -> dict[str, int]:
+    """Return the virtual CPUs of some types; those that the region does not know are left out."""
+    if not names:
+        return {}
+    pages = clients.ec2.get_paginator("describe_instance_types").paginate(
+        Filters=[{"Name": "instance-type", "Values": sorted(names)}]
+    )
+    return {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for page in pages for each in page["InstanceTypes"]}
+
+
+def listed(clients: aws.Clients, patterns: Sequence[str]) -> list[InstanceType]:
+    """Return the current types of the region whose names match; their zones are not asked for.
+
+    :param patterns: such as ``g*.*``; all types when empty.
+    """
+    wanted: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}]
+    wanted += [{"Name": "instance-type", "Values": [*patterns]}] if patterns else []
+    with clients.calls("listing instance types"):
+        pages = clients.ec2.get_paginator("describe_instance_types").paginate(Filters=wanted)
+        return [_type(each, ()) for page in pages for each in page["InstanceTypes"]]

@@ -65,16 +65,29 @@ def ensure(clients: aws.Clients, mine: aws.Mine, login: Login, *, journal: Journ
     if found is None:
         return _import(clients, mine, login, public, journal)
     if not mine.carried_by(found.get("Tags", [])):
-        raise CloudRefused(
-            f"a key pair named {login.key_name} exists, and it is not tagged as this cluster's",
-            code="InvalidKeyPair.Duplicate",
-            fix="delete it (aws ec2 delete-key-pair), or name your own: [aws] key_name and [ssh] private_key",
-        )
+        raise _foreign(login)
     if not _same(found, public):
         _refuse_when_used(login, living)
         with clients.calls(f"replacing key pair {login.key_name}"):
             clients.ec2.delete_key_pair(KeyPairId=found["KeyPairId"])
         _import(clients, mine, login, public, journal)
+
+
+def check(clients: aws.Clients, mine: aws.Mine, login: Login, *, living: Sequence[str] = ()) -> None:
+    """Find what `ensure` would refuse; changes nothing, here or in EC2.
+
+    :raises StratusError: as `ensure` does.
+    """
+    if not login.own:
+        return _compare(clients, login)
+    here = login.key_file.exists()
+    if not here and living:
+        raise _not_here(login, living)
+    found = _find(clients, login.key_name)
+    if found is not None and not mine.carried_by(found.get("Tags", [])):
+        raise _foreign(login)
+    if found is not None and here and not _same(found, keys.public_of(login.key_file)):
+        _refuse_when_used(login, living)
 
 
 def delete(clients: aws.Clients, mine: aws.Mine, login: Login) -> list[str]:
@@ -97,13 +110,25 @@ def _local(login: Login, living: Sequence[str]) -> str:
     """Return the public half of the key file, made when it is missing."""
     if not login.key_file.exists():
         if living:
-            raise UsageError(
-                f"the private key of {', '.join(living)} is not on this computer: {login.key_file} is missing",
-                fix="copy it from the computer that launched them; or end them: stratus terminate",
-            )
+            raise _not_here(login, living)
         with suppress(FileExistsError):  # another shell was quicker: its key is as good
             return keys.write_login_key(login.key_file)
     return keys.public_of(login.key_file)
+
+
+def _not_here(login: Login, living: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"the private key of {', '.join(living)} is not on this computer: {login.key_file} is missing",
+        fix="copy it from the computer that launched them; or end them: stratus terminate",
+    )
+
+
+def _foreign(login: Login) -> CloudRefused:
+    return CloudRefused(
+        f"a key pair named {login.key_name} exists, and it is not tagged as this cluster's",
+        code="InvalidKeyPair.Duplicate",
+        fix="delete it (aws ec2 delete-key-pair), or name your own: [aws] key_name and [ssh] private_key",
+    )
 
 
 def _find(clients: aws.Clients, name: str) -> KeyPairInfoTypeDef | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cloud import aws, ec2, images, instance_types, lifetime, names, network, prices
 from orchestrator.cloud.ec2 import Disk
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchestrator.cloud.instance_types import InstanceType
     from orchestrator.cloud.ledger import Ledger
     from orchestrator.cloud.network import Place, Subnet
+    from orchestrator.cloud.quotas import Limit
     from orchestrator.config import settings
 
 
@@ -43,6 +44,9 @@ class Plan:
     :param max_dollars: that the launch may cost; 0 is no cap.
     :param idle_minutes: of nobody's use after which a machine ends itself; 0 is never.
     :param port: of the machines' SSH server.
+    :param limit: the quota that it counts against; None when that was not asked for.
+    :param sources: networks that may reach the machines; empty when that was not found out.
+    :param notes: what could not be checked, a line each.
     :param price: of one running machine; None when unknown.
     :param disk_price: of one disk; None when unknown.
     """
@@ -68,6 +72,9 @@ class Plan:
     max_dollars: float = 0.0
     idle_minutes: int = 0
     port: int = 22
+    limit: Limit | None = None
+    sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -191,20 +198,60 @@ def plan(
     :param book: where prices are looked up.
     :raises UsageError: something in the config does not exist or does not fit together.
     """
-    patience = books.patience if books else REAL_TIME
     mine = aws.mine(clients, settings, identity)
-    types = [settings.cluster.instance_type, *settings.cluster.siblings.replace(",", " ").split()]
-    machine, place, instances, _ = clients.together(
-        lambda: instance_types.find(clients, settings.cluster.instance_type),
-        lambda: network.find(clients, settings.aws),
-        lambda: ec2.describe(clients, cluster=mine.cluster, owner=mine.owner),
-        lambda: book.ask(types, [settings.disk.type]),
-    )
-    image = _image(clients, settings, machine)
+    asks = questions(clients, settings, mine)
+    *answers, _ = clients.together(*asks.values(), lambda: book.ask(*priced(settings)))
+    return assemble(clients, settings, Found(mine, *answers), count=count, books=books, book=book)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was looked up for a launch."""
+
+    mine: aws.Mine
+    machine: InstanceType
+    image: Image
+    place: Place
+    instances: list[ec2.Instance]
+
+
+def questions(clients: aws.Clients, settings: settings.Settings, mine: aws.Mine) -> dict[str, Callable[[], Any]]:
+    """Return what has to be asked before a launch can be planned: independent of each other, `Found` in order."""
+    wanted = settings.cluster
+    architecture = instance_types.architecture(wanted.instance_type)
+    return {
+        "instance type": lambda: instance_types.find(clients, wanted.instance_type),
+        "image": lambda: images.find(clients, wanted.image, architecture=architecture),
+        "subnets": lambda: network.find(clients, settings.aws),
+        "machines": lambda: ec2.describe(clients, cluster=mine.cluster, owner=mine.owner),
+    }
+
+
+def priced(settings: settings.Settings) -> tuple[list[str], list[str]]:
+    """Return the types and disks whose prices a plan needs."""
+    return [settings.cluster.instance_type, *_sibling_names(settings)], [settings.disk.type]
+
+
+def assemble(
+    clients: aws.Clients,
+    settings: settings.Settings,
+    found: Found,
+    *,
+    count: int,
+    books: Ledger | None = None,
+    book: prices.Book = prices.TABLE,
+) -> Plan:
+    """Make a plan of what was looked up; asks only about types that may stand in, and about an image guessed wrong.
+
+    :raises UsageError: something does not fit together.
+    """
+    patience = books.patience if books else REAL_TIME
+    mine, machine, instances = found.mine, found.machine, found.instances
+    image = found.image if found.image.architecture in machine.architectures else _image(clients, settings, machine)
     living = [each for each in instances if each.alive]
     first = sorted({each.zone for each in living})
-    fits = partial(place.within, count=count, first=first)
-    place = _fitting(place, machine, count=count, first=first)
+    fits = partial(found.place.within, count=count, first=first)
+    place = _fitting(found.place, machine, count=count, first=first)
     disk = _disk(settings, image)
     pools = _pools(book, settings, [(machine, place), *_siblings(clients, settings, image, fits)])
     made = Plan(
@@ -264,7 +311,7 @@ def _siblings(
     :raises UsageError: there is no such type, or it cannot boot the image.
     """
     found: list[tuple[InstanceType, Place]] = []
-    for name in settings.cluster.siblings.replace(",", " ").split():
+    for name in _sibling_names(settings):
         machine = instance_types.find(clients, name)
         if image.architecture not in machine.architectures:
             raise UsageError(
@@ -273,6 +320,10 @@ def _siblings(
             )
         found.append((machine, fits(machine.zones)))
     return found
+
+
+def _sibling_names(settings: settings.Settings) -> list[str]:
+    return settings.cluster.siblings.replace(",", " ").split()
 
 
 def _pools(

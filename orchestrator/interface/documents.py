@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import ConfigError, HostsFailed, JobFailed, LeftRunning, StratusError
+from orchestrator.errors import ConfigError, HostsFailed, JobFailed, LeftRunning, NotReady, StratusError
 
 MONEY_DIGITS = 6
 
@@ -74,7 +74,7 @@ def error(problem: StratusError) -> dict[str, Any]:
     """Return an error as a document: its kind, its words, and what it carries."""
     found: dict[str, Any] = {"error": type(problem).__name__, "what": problem.what, "exit_code": problem.exit_code}
     found |= {name: text for name in ("where", "code", "fix") if (text := getattr(problem, name))}
-    if isinstance(problem, ConfigError):
+    if isinstance(problem, ConfigError | NotReady):
         found["problems"] = document(problem.problems)
     if isinstance(problem, HostsFailed):
         found["hosts"] = document(problem.errors)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.interface import units
+from orchestrator.interface import rescued, units
 from orchestrator.interface.units import columns, duration
 
 if TYPE_CHECKING:
@@ -54,8 +54,18 @@ def plan(plan: Plan, *, image: str, ssh_from: str) -> Lines:
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
     disk = f"{plan.disk.type} {plan.disk.size} GiB" + (" encrypted" if plan.disk.encrypted else ", NOT encrypted")
     what = [f"{plan.count} x {plan.instance_type} ({shape})", image, disk, _where(plan)]
-    access = f"{_access(ssh_from)}, host keys pinned"
-    return ["", f"  Plan   {', '.join(what)}", f"  Price  {_price(plan)}", f"  Access {access}"]
+    access = f"{_access(','.join(plan.sources) or ssh_from)}, host keys pinned"
+    lines = ["", f"  Plan   {', '.join(what)}", f"  Price  {_price(plan)}"]
+    lines.append(f"  Limit  {_limit(plan):<42}Access  {access}" if plan.limit else f"  Access {access}")
+    return [*lines, *(f"  Note   {note}" for note in plan.notes)]
+
+
+def _limit(plan: Plan) -> str:
+    limit = plan.limit
+    if limit is None or limit.limit is None:
+        return "vCPU quota unknown"
+    used = "" if limit.in_use is None else f" ({limit.in_use:,} in use)"
+    return f"{limit.needed:,} of {limit.limit:,} vCPU{used}"
 
 
 def _where(plan: Plan) -> str:
@@ -338,7 +348,8 @@ def terminated(report: TerminateReport) -> Lines:
     if report.left:
         return lines
     if not report.instances and not gone:
-        return ["  There was nothing to terminate: 0 instances running."]
+        nothing = ["  There was nothing to terminate: 0 instances running."]
+        return [*nothing, f"  {report.note}"] if report.note else nothing
     return [*lines, f"  0 instances running. {_total(report.spent, bool(report.instances))}".rstrip()]
 
 
@@ -395,7 +406,7 @@ def of(record: object) -> Lines:
     if isinstance(record, tuple | list):
         return _several(record, now)
     kind = type(record).__name__
-    timely: dict[str, Any] = {"Cost": cost, "ExtendReport": extended}
+    timely: dict[str, Any] = {"Cost": cost, "ExtendReport": extended, "RecoverReport": rescued.recovered}
     if kind in timely:
         return list(timely[kind](record, now))
     shows = {

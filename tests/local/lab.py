@@ -74,12 +74,16 @@ class Lab:
             aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
             region_name="us-west-2",
         )  # fmt: skip
-        session.events.register("before-call", lambda model, **_: self.calls.append(model.name))
+        session.events.register("before-call", self._note)
         session.events.register("before-parameter-build.ec2.RunInstances", safe)
         self.watch(session)
         clients = aws.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients)
+
+    def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:
+        body = params["body"] if isinstance(params["body"], dict) else {}
+        self.calls.append(model.name + (" (dry run)" if body.get("DryRun") == "true" else ""))
 
     def carry_key(self, source: str, to: str) -> None:
         """Copy the cluster's private key from one computer to another."""

@@ -1,0 +1,160 @@
+"""Everything that can be known before a launch, asked at the same time: all problems at once, and nothing is changed.
+
+Two rounds of questions, because some follow from answers: first what is named in the config, then whether AWS would
+let us do it with what was found. What a launch can do without (prices, quota, the job's data) has seconds to answer;
+when it does not, it is unknown and stops nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cloud import aws, deadlines, groups, keypairs, launching, planning, prices, quotas, refusals
+from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.cloud.ledger import Ledger
+    from orchestrator.config.settings import Settings
+
+QUICK_S = 2.5
+"""For what a launch can do without."""
+
+PATIENT_S = 150.0
+"""For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
+
+Questions = Mapping[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a launch is checked with.
+
+    :param books: the journal's knowledge.
+    :param book: the prices.
+    :param login: the key that is to open the machines; a function, because it may find fault with the config.
+    :param more: questions about the job, each raising what it finds.
+    :param my_address: finds out this computer's address.
+    """
+
+    clients: aws.Clients
+    settings: Settings
+    identity: aws.Identity
+    login: Callable[[], keypairs.Login]
+    books: Ledger | None = None
+    book: prices.Book = prices.TABLE
+    more: Questions | None = None
+    my_address: Callable[[], str] = aws.my_address
+
+
+def plan(desk: Desk, count: int) -> planning.Plan:
+    """Look up and check everything that a launch needs.
+
+    :param count: how many machines.
+    :raises StratusError: one thing speaks against it.
+    :raises NotReady: several do; it holds them all.
+    """
+    mine = aws.mine(desk.clients, desk.settings, desk.identity)
+    must = planning.questions(desk.clients, desk.settings, mine)
+    answers = deadlines.ask_all(
+        desk.clients, {**must, **_first(desk)}, seconds=QUICK_S, longer=dict.fromkeys(must, PATIENT_S)
+    )
+    problems = [answers[name].error for name in must] + [_counts(answers[name].error) for name in answers.keys() - must]
+    found = [each for each in problems if each is not None]
+    made = None
+    if not any(answers[name].error for name in must):
+        facts: list[Any] = [answers[name].value for name in must]
+        made, more = _made(desk, planning.Found(mine, *facts), count)
+        found += more
+    _refuse(found)
+    assert made is not None
+    limit = _limit(desk, made, answers["quota"].value)
+    sources = answers["address"].value or ()
+    return replace(made, limit=limit, sources=sources, notes=_notes(answers))
+
+
+def _first(desk: Desk) -> dict[str, Callable[[], Any]]:
+    wanted = desk.settings.cluster
+    asks: dict[str, Callable[[], Any]] = {
+        "prices": lambda: desk.book.ask(*planning.priced(desk.settings)),
+        "quota": lambda: quotas.look(desk.clients, wanted.instance_type, 0, market=wanted.market),
+        "address": lambda: groups.access(desk.settings, "", my_address=desk.my_address).sources,
+    }
+    if desk.settings.aws.key_name:
+        asks["key pair"] = lambda: keypairs.check(desk.clients, _nobody(desk), desk.login())
+    return asks | dict(desk.more or {})
+
+
+def _nobody(desk: Desk) -> aws.Mine:
+    return aws.mine(desk.clients, desk.settings, desk.identity)
+
+
+def _made(desk: Desk, facts: planning.Found, count: int) -> tuple[planning.Plan | None, list[Exception]]:
+    """Make the plan and ask what follows from it."""
+    try:
+        made = planning.assemble(
+            desk.clients, desk.settings, facts, count=count, books=desk.books, book=desk.book
+        )  # fmt: skip
+    except StratusError as error:
+        return None, [error]
+    answers = deadlines.ask_all(desk.clients, _second(desk, made), seconds=QUICK_S)
+    counted = [_counts(answer.error) for answer in answers.values()]
+    return made, [each for each in counted if each is not None]
+
+
+def _second(desk: Desk, made: planning.Plan) -> dict[str, Callable[[], Any]]:
+    asks: dict[str, Callable[[], Any]] = {"permissions": partial(launching.check, desk.clients, made)}
+    if not desk.settings.aws.key_name:
+        asks["key pair"] = lambda: keypairs.check(desk.clients, made.mine, desk.login(), living=made.living)
+    if not desk.settings.aws.security_group_id:
+        asks["security group"] = lambda: groups.check(desk.clients, made.mine, made.place.vpc_id)
+    return asks
+
+
+def _counts(error: Exception | None) -> Exception | None:
+    """Return an error of a question that a launch can do without, if it speaks against the launch all the same."""
+    if isinstance(error, UsageError) or (error is not None and not isinstance(error, StratusError)):
+        return error
+    if isinstance(error, CloudRefused):
+        # Throttling, capacity and trouble of AWS's own pass; the launch itself copes with them.
+        return error if refusals.look_up(error.code, error.what).reaction == "user" else None
+    return error if error is not None and not isinstance(error, deadlines.Late) and error.fix else None
+
+
+def _refuse(found: list[Exception]) -> None:
+    for each in found:
+        if not isinstance(each, StratusError):
+            raise each
+    NotReady.check([each for each in found if isinstance(each, StratusError)])
+
+
+def _limit(desk: Desk, made: planning.Plan, limit: quotas.Limit | None) -> quotas.Limit | None:
+    """Return what the launch needs of its quota.
+
+    :raises CloudRefused: none of the pools that it may come from has room.
+    """
+    if limit is None:
+        return None
+    needed = made.vcpus * made.count
+    limit = replace(limit, needed=needed)
+    if limit.lacking and not _room_elsewhere(desk, made, limit):
+        limit.check(made.instance_type, made.region)
+    return limit
+
+
+def _room_elsewhere(desk: Desk, made: planning.Plan, limit: quotas.Limit) -> bool:
+    others = {quotas.of(pool.machine.name, pool.market): pool for pool in made.pools}
+    for quota, pool in others.items():
+        if quota == limit.quota:
+            continue
+        vcpus = pool.machine.vcpus * made.count
+        if not quotas.look(desk.clients, pool.machine.name, vcpus, market=pool.market).lacking:
+            return True
+    return False
+
+
+def _notes(answers: Mapping[str, deadlines.Answer[Any]]) -> tuple[str, ...]:
+    """Return what could not be found out about the job, in a line each."""
+    return tuple(str(answer.value) for name, answer in answers.items() if name.startswith("s3://") and answer.value)

@@ -1,0 +1,177 @@
+"""What is found out before a launch: all problems at once, within seconds, with nothing changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import localcloud
+from localcloud.scenarios import Scenario, fault
+from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
+from tests.local.lab import Lab
+from tests.local.support import boto
+
+Play = Callable[..., None]
+QUOTA = "L-1216C47A"
+CHANGING = ("Create", "Delete", "Import", "Authorize", "Revoke", "Terminate", "Stop", "Start", "Modify", "Request")
+
+
+@pytest.fixture
+def play(cloud: dict[str, str]) -> Iterator[Play]:
+    """Plays faults on the cloud; fair weather afterwards."""
+    home = cloud["LOCALCLOUD_HOME"]
+    yield lambda *made, seed=1: localcloud.scenario(Scenario(seed, made), home)
+    localcloud.scenario(None, home)
+
+
+@pytest.fixture
+def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab whose cluster is gone afterwards, whatever the test did."""
+    made = Lab(tmp_path, "p" + str(abs(hash(request.node.name)) % 10**6), cloud)
+    made.job("single = true\n")
+    yield made
+    localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
+    with made.session("cleaner") as session:
+        assert session.terminate().left == ()
+
+
+def config(lab: Lab, **lines: str) -> None:
+    """Set options in the lab's config: ``cluster__image="..."``."""
+    text = lab.config.read_text()
+    for name, value in lines.items():
+        section, _, option = name.partition("__")
+        if f"[{section}]" not in text:
+            text += f"\n[{section}]\n"
+        kept = [line for line in text.splitlines() if not line.startswith(f"{option} =")]
+        kept.insert(kept.index(f"[{section}]") + 1, f"{option} = {value}")
+        text = "\n".join(kept)
+    lab.config.write_text(text + "\n")
+
+
+def refused(lab: Lab, kind: type[StratusError], count: int = 2) -> Any:
+    """Plan a launch that cannot be; it takes at most 5 s, and changes nothing."""
+    lab.calls.clear()
+    began = time.monotonic()
+    with lab.session() as session, pytest.raises(kind) as caught:
+        session.plan(count)
+    assert time.monotonic() - began < 5
+    assert not [call for call in lab.calls if call.startswith(CHANGING) or call == "RunInstances"]
+    return caught.value
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Lab) -> None:
+    (lab.folder / "key").write_text("not a key")
+    config(
+        lab, cluster__instance_type="c7i.9xlarge", cluster__image="ami-0123456789abcdef0",
+        aws__subnet_id="subnet-0123456789abcdef0", aws__key_name="nobodys", ssh__private_key=str(lab.folder / "key"),
+    )  # fmt: skip
+    error = refused(lab, NotReady)
+
+    told = [str(each) for each in error.problems]
+    assert len(told) == 4
+    assert {"c7i.9xlarge", "ami-0123456789abcdef0", "subnet-0123456789abcdef0", "key"} == {
+        word for word in ("c7i.9xlarge", "ami-0123456789abcdef0", "subnet-0123456789abcdef0", "key")
+        if any(word in line for line in told)
+    }  # fmt: skip
+    assert all(each.fix for each in error.problems)
+    assert error.exit_code == 2
+    assert str(error).endswith("4 problems. Nothing was launched.")
+
+
+def test_a_plan_asks_all_at_once_and_costs_less_than_a_second(lab: Lab) -> None:
+    with lab.session() as session:
+        session.plan(1)
+        began = time.monotonic()
+        plan = session.plan(2)
+        took = time.monotonic() - began
+
+    assert took < 1.5
+    assert plan.limit is not None
+    assert (plan.limit.needed, plan.limit.limit) == (16, 4096)
+    assert plan.sources == ("127.0.0.1/32",)
+
+
+def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Play) -> None:
+    play(
+        fault("quota", quota=QUOTA, vcpus=32),
+        fault("colleague", machines=2, tags={"Name": "ml-0"}),
+    )
+    error = refused(lab, CloudRefused, 3)
+
+    assert "quota too small in us-west-2 (Standard on demand, L-1216C47A): 24 vCPU needed, limit 32 (16 in use)" in str(
+        error
+    )
+    assert "RequestLimitIncrease()  asks AWS for 40" in error.fix
+    with lab.session() as session:
+        assert session.plan(2).limit.lacking == 0
+
+
+def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
+    config(lab, cluster__market="spot")
+    play(fault("quota", quota="L-34B43A08", vcpus=8))
+    with lab.session() as session:
+        first = session.request_limit_increase(2)
+        again = session.request_limit_increase(2)
+    config(lab, cluster__market="on-demand")
+    with lab.session() as session:
+        enough = session.request_limit_increase(2)
+
+    assert (first.wanted, first.status, first.open) == (16, "PENDING", False)
+    assert (again.wanted, again.status, again.open) == (16, "PENDING", True)
+    assert enough.status == "not needed"
+
+
+def test_a_lacking_permission_is_found_before_anything_is_made(lab: Lab, play: Play) -> None:
+    play(fault("denied", action="RunInstances"))
+    error = refused(lab, CloudRefused)
+
+    assert "ec2:RunInstances" in str(error)
+    assert error.code == "UnauthorizedOperation"
+
+
+@pytest.mark.parametrize("action", ["servicequotas:*", "pricing:*"])
+@pytest.mark.parametrize("how", ["denied", "error", "slow"])
+def test_what_a_launch_can_do_without_stops_nothing(lab: Lab, play: Play, action: str, how: str) -> None:
+    more: dict[str, Any] = {"error": {"code": "InternalFailure"}, "slow": {"seconds": 60}}.get(how, {})
+    play(fault(how, action=action, **more))
+    began = time.monotonic()
+    with lab.session() as session:
+        plan = session.plan(1)
+
+    assert time.monotonic() - began < 7
+    assert plan.limit is None or plan.limit.limit in (None, 4096)
+    assert plan.price is not None
+
+
+def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: Lab) -> None:
+    ec2 = boto(lab.env, "ec2")
+    vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    with lab.session() as session:
+        name = session.cluster.mine.name
+    group = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
+    try:
+        error = refused(lab, CloudRefused)
+    finally:
+        ec2.delete_security_group(GroupId=group)
+
+    assert name in str(error)
+
+
+def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Lab) -> None:
+    from orchestrator import keys
+
+    keys.write_login_key(lab.folder / "mine")
+    keys.write_login_key(lab.folder / "other")
+    ec2 = boto(lab.env, "ec2")
+    ec2.import_key_pair(KeyName="held", PublicKeyMaterial=keys.public_of(lab.folder / "other").encode())
+    config(lab, aws__key_name="held", ssh__private_key=str(lab.folder / "mine"))
+    try:
+        error = refused(lab, UsageError)
+    finally:
+        ec2.delete_key_pair(KeyName="held")
+
+    assert "is not the private key of key pair held" in str(error)
