@@ -5,7 +5,7 @@ The cloud is the state file. Every method finds the machines by their tags, so a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property, partial
 from pathlib import Path
@@ -100,7 +100,7 @@ class Cluster:
     @cached_property
     def renewal(self) -> hostkeys.Renewal:
         """Gives hosts keys of their own; `settle_host_keys` is to be called after it."""
-        return hostkeys.Renewal(self.links, partial(ec2.pin, self.clients), self.pins, self.tell)
+        return hostkeys.Renewal(self.links, partial(ec2.pin, self.clients), self.pins, self.tell, self.means.patience)
 
     def settle_host_keys(self) -> None:
         """Let the tags forget the launch's key of all machines that got one of their own; one call for all."""
@@ -206,7 +206,8 @@ class Cluster:
         patience = self.means.patience
         replacing = plan and Replacing(self.clients, plan, machines, self.launcher.again, self.tell, patience)
         arrivals = Arrivals(
-            links=self.links, host_of=self.host, watch=self._running, tell=self.tell, running_s=ssh.ready_timeout,
+            links=self.links, host_of=lambda shown: self.host(_known(machines, shown)), watch=self._running,
+            tell=self.tell, running_s=ssh.ready_timeout,
             died=Vitals(self.clients, lambda: [each.id for each in machines.values()], patience),
             ready_s=ssh.ready_timeout, renew=self.renewal, replace=replacing or _keep, means=self.means,
         )  # fmt: skip
@@ -281,6 +282,10 @@ def _result(
 ) -> InstanceResult:
     error = ended.error or str(failures.get(each.name, ""))
     return InstanceResult(each.name, each.id, states.get(each.id, ended.state), error)
+
+
+def _known(machines: Mapping[str, ec2.Instance], shown: ec2.Instance) -> ec2.Instance:
+    return next((ec2.tagged(shown, each) for each in machines.values() if each.id == shown.id), shown)
 
 
 def _keep(name: str, error: Exception, others_up: bool) -> None:

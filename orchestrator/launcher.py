@@ -108,9 +108,9 @@ class Launcher:
             fix = "stratus terminate   ends them"
             raise LeftRunning(f"the launch failed ({why}), and could not be undone", left=left, fix=fix) from error
         if not plan.living:
-            self._clear_away()
+            self.clear_away()
 
-    def _clear_away(self) -> None:
+    def clear_away(self) -> None:
         """Remove group and key of a launch that came to nothing; the launch's own error is what counts."""
         cluster = self.cluster
         try:
@@ -142,5 +142,6 @@ def telling_what_remains(instances: Collection[ec2.Instance]) -> Iterator[None]:
     except KeyboardInterrupt as error:
         count = f"{len(instances)} machine{'s are' if len(instances) != 1 else ' is'} up or coming up"
         listed = ", ".join(f"{each.name} ({each.id})" for each in instances)
-        error.add_note(f"{count}: {listed}. InstallDeps() goes on with them; TerminateAll() ends them.")
+        error.add_note(f"{count}: {listed}.")
+        error.add_note("InstallDeps() goes on with them; TerminateAll() ends them.")
         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -217,6 +217,41 @@ class TerminateReport:
 
 
 @dataclass(frozen=True)
+class Leftover:
+    """What is left of a launch that was never seen to end: the program crashed, or was left in haste.
+
+    :param run: id of the launch.
+    :param since: when it began.
+    :param machines: names and ids of those that live.
+    :param may_come: how many more EC2 may still show.
+    :param expires: when the last of them ends itself; None when that is unknown.
+    """
+
+    run: str
+    since: datetime
+    machines: tuple[str, ...]
+    may_come: int
+    per_hour: Decimal | None
+    spent: Decimal | None
+    expires: datetime | None
+
+
+@dataclass(frozen=True)
+class RecoverReport:
+    """What became of leftovers.
+
+    :param ended: whether they were to be ended; otherwise they were finished, or only listed.
+    :param left: what could not be ended.
+    """
+
+    leftovers: tuple[Leftover, ...]
+    ready: tuple[HostReady, ...] = ()
+    failed: Mapping[str, Exception] = field(default_factory=dict)
+    ended: bool = False
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Cost:
     """What the cluster costs and has cost."""
 
@@ -254,6 +289,19 @@ class ExtendReport:
     failed: Mapping[str, Exception]
     at_most: Decimal | None
     max_dollars: float
+
+
+@dataclass(frozen=True)
+class AccessReport:
+    """Who may reach the SSH port of the machines.
+
+    :param before: networks that were admitted until now.
+    :param now: those that are from now on.
+    """
+
+    before: tuple[str, ...]
+    now: tuple[str, ...]
+    port: int
 
 
 @dataclass(frozen=True)

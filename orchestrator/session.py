@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from orchestrator import fleet, jobfile, jobs, money, results, runner, steps
+from orchestrator.account import Account
 from orchestrator.cloud.planning import Plan
 from orchestrator.cluster import Cluster
 from orchestrator.errors import HostError, HostsFailed, JobFailed, StratusError, UsageError
@@ -31,13 +32,12 @@ from orchestrator.provision import HostInstall, Installer
 from orchestrator.reports import (
     CancelReport,
     ClusterStatus,
-    Cost,
     Dashboard,
-    ExtendReport,
-    IdleReport,
     InstallReport,
     InstanceResult,
     LaunchReport,
+    Leftover,
+    RecoverReport,
     RunHandle,
     RunResult,
     RunSummary,
@@ -64,7 +64,7 @@ def default_home() -> Path:
     return user_data_path("stratus", appauthor=False)
 
 
-class Session:
+class Session(Account):
     """One user, one cluster, and the jobs on it.
 
     :param settings: what the config file says.
@@ -158,28 +158,17 @@ class Session:
         """End all machines of the cluster, its group and its key; what is left is in the report."""
         return self.cluster.terminate()
 
-    def cost(self) -> Cost:
-        """Return what the cluster costs, has cost, and will cost at most."""
-        status = self.status()
-        now = status.at
-        rest = [
-            money.of_seconds(one.per_hour, (one.expires - now).total_seconds()) if one.expires else None
-            for one in status.up
-        ]
-        at_most = money.total([status.spent, *rest])
-        return Cost(status.per_hour, status.spent, at_most, status.expires)
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """Return launches of this computer that were never seen to end; asks nobody when there is none."""
+        from orchestrator import rescue
 
-    def extend(self, hours: float) -> ExtendReport:
-        """Let the running machines live some hours longer, as far as ``max_dollars`` allows."""
-        from orchestrator import extending
+        return rescue.leftovers(self.cluster)
 
-        return extending.extend(self.cluster, hours)
+    def recover(self, *, end: bool) -> RecoverReport:
+        """Finish what is left of such launches, or end it."""
+        from orchestrator import rescue
 
-    def idle_shutdown(self, minutes: int) -> IdleReport:
-        """Have the running machines end themselves after some minutes of nobody's use; 0 is never."""
-        from orchestrator import extending
-
-        return extending.idle(self.cluster, minutes)
+        return (rescue.end if end else rescue.finish)(self.cluster, self.leftovers())
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of a plain OpenSSH session to a host, its host key pinned."""

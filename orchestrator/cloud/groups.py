@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from orchestrator.cloud import aws
-from orchestrator.errors import CloudRefused
+from orchestrator.errors import CloudRefused, UsageError
 from orchestrator.journal import Journal
 from orchestrator.patience import REAL_TIME, Pace, Patience
 
@@ -69,6 +69,22 @@ def ensure(
             lambda: _refresh(clients, group, access), when=_code_is("InvalidGroup.NotFound"), deadline_s=VISIBLE_S
         )
     return group["GroupId"]
+
+
+def readmit(clients: aws.Clients, mine: aws.Mine, access: Access) -> tuple[str, ...]:
+    """Bring the rules of the cluster's groups up to date and return the networks that they admitted before.
+
+    :raises UsageError: the cluster has no group.
+    """
+    with clients.calls(f"opening security group {mine.name}"):
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=mine.filters)
+        ours = [group for page in pages for group in page["SecurityGroups"] if _ours(group, mine)]
+        before = {source for group in ours for _, source in _rules(group)}
+        for group in ours:
+            _refresh(clients, group, access)
+    if not ours:
+        raise UsageError(f"cluster {mine.cluster} has no security group in {mine.region}", fix="LaunchInstances()")
+    return tuple(sorted(before))
 
 
 def check(clients: aws.Clients, mine: aws.Mine, vpc_id: str) -> None:

@@ -33,6 +33,7 @@ METHODS = {
     "Ssh": "ssh",
     "Dashboard": "dashboard",
     "Cost": "cost",
+    "Recover": "recover",
     "Extend": "extend",
     "IdleShutdown": "idle_shutdown",
     "Config": "config",
@@ -43,7 +44,7 @@ MAIN = tuple(METHODS)[:6]
 ALIASES = {"CheckStatus": "Status"}
 
 # After these the number of machines may be another one.
-_CHANGING = frozenset({"launch", "terminate", "stop", "start", "experiment", "extend"})
+_CHANGING = frozenset({"launch", "terminate", "stop", "start", "experiment", "extend", "recover"})
 _STALE_S = 30.0
 _PATIENCE_S = 1.5
 

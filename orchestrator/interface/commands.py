@@ -85,6 +85,10 @@ def _extend(run: Invocation, options: Namespace) -> None:
     run.document(run.work(options).extend(options.hours))
 
 
+def _recover(run: Invocation, options: Namespace) -> None:
+    run.document(run.work(options).recover(options.then))
+
+
 def _idle(run: Invocation, options: Namespace) -> None:
     run.document(run.work(options).idle_shutdown(options.minutes))
 
@@ -145,6 +149,7 @@ COMMANDS: Mapping[str, Command] = {
     "cost": _plain("cost"),
     "extend": _extend,
     "idle": _idle,
+    "recover": _recover,
     "run": _run,
     "attach": _attach,
     "runs": _plain("runs"),

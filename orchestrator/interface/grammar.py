@@ -113,6 +113,8 @@ def _add_life(add: _Adder) -> None:
     add("cost", "show what it costs: per hour, so far, at most")
     extend = add("extend", "let the VMs live longer, as far as max_dollars allows")
     extend.add_argument("hours", type=_amount, metavar="HOURS", help="added to the time that each has left")
+    recover = add("recover", "launches that were cut short: list them, finish or end them")
+    recover.add_argument("then", choices=["finish", "terminate"], metavar="{finish,terminate}", nargs="?", default="")
     idle = add("idle", "end VMs that nobody uses: no job, no SSH session, no GPU use")
     idle.add_argument("minutes", type=_count_or_none, metavar="MINUTES", help="of nobody's use; 0: never")
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,19 @@ class Place:
             self.verbs.console.complain(words.for_shell(str(pulse.error)))
         elif pulse.status is not None and pulse.status.machines:
             self.verbs.console.say(f"  {view.up(pulse.status)}")
+        if pulse.error is None:
+            self._left_over()
+
+    def _left_over(self) -> None:
+        """Say what an earlier sitting left in the middle; nobody is asked when it left nothing."""
+        from orchestrator.interface import rescued
+        from orchestrator.rescue import anything_open
+
+        try:
+            if anything_open(self.verbs.desk.home) and (found := self.verbs.desk.session(files=False).leftovers()):
+                self.verbs.console.complain(rescued.leftovers(found, datetime.now(UTC)))
+        except StratusError as error:
+            self.verbs.console.complain(words.for_shell(str(error)))
 
     def _hosts(self) -> Iterable[str]:
         if self.pulse.age > 30:

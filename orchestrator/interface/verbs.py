@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.errors import JobFailed, LeftRunning, StratusError, UsageError
-from orchestrator.interface import units, view
+from orchestrator.interface import rescued, units, view
 from orchestrator.interface.watching import Lines, what_now
 from orchestrator.interface.work import Interrupted, Work
+from orchestrator.reports import RecoverReport
 
 if TYPE_CHECKING:
     from orchestrator.reports import (
@@ -192,6 +193,30 @@ class Verbs(Work):
         self._answer(report, view.terminated(report))
         if report.left:
             raise LeftRunning("Still there:", left=report.left, fix="TerminateAll() tries again")
+        return report
+
+    def recover(self, then: str = "") -> RecoverReport:
+        """Finish or end launches that were cut short: a crash, a closed laptop, a hasty Ctrl-C.
+
+        then  finish: wait until their VMs answer SSH; terminate: end them. Without it they are listed.
+
+        Costs  nothing more; what is listed costs until it ends.
+        Example  Recover("terminate")
+        """
+        if then not in ("", "finish", "terminate"):
+            raise UsageError(f"{then!r}: finish or terminate?", fix='Recover("finish") or Recover("terminate")')
+        session = self.desk.session(files=False)
+        if not then:
+            return self._recovered(RecoverReport(session.leftovers()))
+        with self._at_work("Recover() lists what is left."):
+            report = session.recover(end=then == "terminate")
+        return self._recovered(report)
+
+    def _recovered(self, report: RecoverReport) -> RecoverReport:
+        self._answer(report, rescued.recovered(report, _now()))
+        if report.left:
+            raise LeftRunning("Still there:", left=report.left, fix="TerminateAll() tries again")
+        _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")
         return report
 
     def stop(self) -> Sequence[InstanceResult]:
@@ -387,6 +412,9 @@ def _now() -> datetime:
 
 def _all_well(failed: Mapping[str, Exception], what: str, *, fix: str = "") -> None:
     """Raise when hosts failed; their own errors were shown already."""
+    unsure = [f"{name}: {line}" for name, each in failed.items() if isinstance(each, LeftRunning) for line in each.left]
+    if unsure:
+        raise LeftRunning(f"{' '.join(failed)} {what}", left=unsure, fix=fix)
     if failed:
         raise StratusError(f"{' '.join(failed)} {what}", fix=fix)
 

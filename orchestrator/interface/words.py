@@ -23,6 +23,7 @@ COMMANDS = {
     "Ssh": "ssh",
     "Dashboard": "dashboard",
     "Cost": "cost",
+    "Recover": "recover",
     "Extend": "extend",
     "IdleShutdown": "idle",
     "Config": "config",

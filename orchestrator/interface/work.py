@@ -67,5 +67,7 @@ class Work:
                 yield
         except Interrupted:
             raise
-        except KeyboardInterrupt:
-            raise Interrupted("Interrupted. " + "\n  ".join(afterwards)) from None
+        except KeyboardInterrupt as error:
+            # Whoever was interrupted may know better what remains.
+            said = getattr(error, "__notes__", None) or afterwards
+            raise Interrupted("Interrupted. " + "\n  ".join(said)) from None

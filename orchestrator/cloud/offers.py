@@ -1,0 +1,82 @@
+"""What could be launched now: current types of the region with what they have, cost, and the quota leaves room for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from orchestrator.cloud import instance_types, prices, quotas
+from orchestrator.cloud.pools import ON_DEMAND
+
+if TYPE_CHECKING:
+    from orchestrator.cloud.aws import Clients
+    from orchestrator.cloud.instance_types import InstanceType
+
+LOOKED_AT = 24
+"""So many of the smallest types that fit are priced: each price is a question of its own."""
+
+_WITH_GPUS = ("g*.*", "p*.*")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a machine must have at least; 0 is anything."""
+
+    gpus: int = 0
+    vcpus: int = 0
+    memory_gib: float = 0.0
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One type.
+
+    :param price_per_hour: USD of one running machine without its disk; None when unknown.
+    :param room: how many may be launched by the quota; None when AWS would not say.
+    """
+
+    type: str
+    vcpus: int
+    memory_gib: float
+    gpus: int
+    gpu: str
+    price_per_hour: Decimal | None
+    room: int | None
+
+
+def find(clients: Clients, book: prices.Book, wish: Wish, *, market: str = ON_DEMAND, most: int = 12) -> list[Offer]:
+    """Return types that have what is wished for and that the quota has room for, the cheapest first.
+
+    :param most: how many.
+    """
+    fitting = [each for each in _listed(clients, wish) if _has(each, wish)]
+    fitting.sort(key=lambda each: (each.gpus, each.vcpus, each.memory_gib, each.name))
+    kinds = {each.name: quotas.of(each.name, market) for each in fitting}
+    limits = quotas.room(clients, {quota for quota in kinds.values() if quota})
+    rooms = {each.name: _room(each, limits.get(quota) if (quota := kinds[each.name]) else None) for each in fitting}
+    open_ = [each for each in fitting if rooms[each.name] != 0][:LOOKED_AT]
+    book.ask([each.name for each in open_])
+    found = [_offer(each, book.per_hour(each.name, clients.region), rooms[each.name]) for each in open_]
+    found.sort(key=lambda each: (each.price_per_hour is None, each.price_per_hour or 0))
+    return found[:most]
+
+
+def _listed(clients: Clients, wish: Wish) -> Sequence[InstanceType]:
+    return instance_types.listed(clients, _WITH_GPUS if wish.gpus else ())
+
+
+def _has(machine: InstanceType, wish: Wish) -> bool:
+    enough = machine.gpus >= wish.gpus and machine.vcpus >= wish.vcpus and machine.memory_gib >= wish.memory_gib
+    return enough and (wish.gpus > 0 or not machine.gpus) and not machine.name.endswith(".metal")
+
+
+def _room(machine: InstanceType, limit: quotas.Limit | None) -> int | None:
+    return limit.room(machine.vcpus) if limit else None
+
+
+def _offer(machine: InstanceType, price: prices.Price | None, room: int | None) -> Offer:
+    return Offer(
+        machine.name, machine.vcpus, machine.memory_gib, machine.gpus, machine.gpu, price.usd if price else None, room
+    )
