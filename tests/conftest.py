@@ -1,4 +1,4 @@
-"""What all tests share: in CI, hypothesis tries the same examples each time, so that a red run is of the change's making."""
+"""What all tests share: in CI, hypothesis tries the same examples each time, so a red run is of the change's making."""
 
 from __future__ import annotations
 
