@@ -79,6 +79,8 @@ class Cloud:
 
         world = self.world
         application = wsgi.one_at_a_time(moto, world.lock)
+        application = wsgi.remember(application, self.lifecycle.state, self.lifecycle.touch)
+        application = mishaps.word_denials(application)
         application = wsgi.serve_json(application, services.services(world))
         application = mishaps.refuse(application, world.clock)
         application = mishaps.spoil(application)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -116,7 +116,7 @@ class Lifecycle:
 
     def __init__(self, hosts: HostControl, spec: Callable[[Machine], MachineSpec], world: World) -> None:
         self._hosts, self._spec, self._world = hosts, spec, world
-        self._closed = False
+        self._closed, self._version = False, 0
         self.machines: dict[str, Machine] = {}
         #: Called with an instance's id when it has ended.
         self.on_end: Callable[[str], None] = lambda _: None
@@ -163,6 +163,17 @@ class Lifecycle:
         machine = self.machines.get(instance_id)
         return machine is None or machine.visible_at <= self._world.clock.now()
 
+    def state(self) -> Hashable:
+        """Something that differs whenever any instance does, or is known where it was not."""
+        now = self._world.clock.now()
+        # Asked without the lock: a list is copied at once.
+        hidden = frozenset(name for name, one in list(self.machines.items()) if one.visible_at > now)
+        return self._version, hidden
+
+    def touch(self) -> None:
+        """Something about instances may have changed, other than by the life cycle."""
+        self._version += 1
+
     def close(self) -> None:
         """Change no state any more; clock and hosts are closed by whoever opened them."""
         self._closed = True
@@ -201,7 +212,7 @@ class Lifecycle:
 
     def _stopped(self, machine: Machine) -> None:
         _set_state(machine.instance, STOPPED)
-        self.on_change(machine)
+        self._tell(machine)
 
     def _terminated(self, machine: Machine) -> None:
         instance = machine.instance
@@ -210,10 +221,11 @@ class Lifecycle:
         instance.state_reason, instance._reason = reason, transition
         _set_state(instance, TERMINATED)
         self.on_end(instance.id)
-        self.on_change(machine)
+        self._tell(machine)
         self._later(machine, FORGET_AFTER, self._forget)
 
     def _forget(self, machine: Machine) -> None:
+        self.touch()
         del self.machines[machine.instance.id]
         machine.instance.ec2_backend.forget(machine.instance)
 
@@ -222,6 +234,10 @@ class Lifecycle:
         machine.turn += 1
         _set_state(machine.instance, state)
         _set_reason(machine.instance, cause, self._world.clock.utc())
+        self._tell(machine)
+
+    def _tell(self, machine: Machine) -> None:
+        self.touch()
         self.on_change(machine)
 
     def _later(self, machine: Machine, seconds: float, action: Callable[[Machine], None]) -> None:

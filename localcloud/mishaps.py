@@ -154,6 +154,26 @@ def spoil(below: Application) -> Application:
     return application
 
 
+def word_denials(below: Application) -> Application:
+    """Say that a policy denies something as the service at hand says it; moto has one way for all.
+
+    Contract: a-missing-permission-has-a-code-per-service.
+    """
+
+    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+        told: list[Any] = []
+        answer = list(below(environ, lambda *facts: told.extend(facts)))
+        if told[0].startswith("403") and refusals.code_in(answer[0] if answer else b"") == "AccessDenied":
+            who = re.search(rb"User: (arn:[^ <]+)", answer[0])
+            if who and environ[SERVICE] not in ("s3", ""):
+                named = {"who": who[1].decode(), "region": environ[REGION]}
+                raise refusals.denied(environ[SERVICE], environ[ACTION], by="policy", **named)
+        respond(*told)
+        return answer
+
+    return application
+
+
 def _struck(environ: Environ, kind: str) -> Fault | None:
     return next((fault for fault in environ[FATE] if fault.kind == kind), None)
 

@@ -95,8 +95,8 @@ def throttled(service: str) -> Refusal:
                        query="Throttling"))  # fmt: skip
 
 
-def denied(service: str, action: str, *, by: str, region: str) -> Refusal:
-    """No permission; ``by`` is ``policy``, ``scp`` or ``boundary``."""
+def denied(service: str, action: str, *, by: str, region: str, who: str = USER_ARN) -> Refusal:
+    """No permission for ``who``; ``by`` is ``policy``, ``scp`` or ``boundary``."""
     code = _of(service, ec2="UnauthorizedOperation", s3="AccessDenied", json="AccessDeniedException",
                query="AccessDenied")  # fmt: skip
     name = f"{_IAM_PREFIXES.get(service, service)}:{action}"
@@ -105,11 +105,11 @@ def denied(service: str, action: str, *, by: str, region: str) -> Refusal:
         "scp": "with an explicit deny in a service control policy",
         "boundary": f"because no permissions boundary allows the {name} action",
     }[by]
-    who = f"User: {USER_ARN} is not authorized to perform: {name}"
+    whom = f"User: {who} is not authorized to perform: {name}"
     on = f"on resource: arn:aws:{_IAM_PREFIXES.get(service, service)}:{region}:123456789012:*"
     if service == "ec2":
-        return Refusal(code, f"You are not authorized to perform this operation. {who} {on} {why}")
-    return Refusal(code, f"{who} {on} {why}", status=403 if service in ("s3", "sts", "iam") else 400)
+        return Refusal(code, f"You are not authorized to perform this operation. {whom} {on} {why}")
+    return Refusal(code, f"{whom} {on} {why}", status=403 if service in ("s3", "sts", "iam") else 400)
 
 
 def _of(service: str, *, ec2: str, s3: str, json: str, query: str) -> str:

@@ -12,7 +12,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -34,6 +34,11 @@ _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]*)/([^/]+)/")
 # Set by ``read_whole`` on every request, for the wrappers further in: what is asked of which service, in which region
 # and signed with which access key; empty without a signature.
 ACTION, SERVICE, REGION, KEY = "localcloud.action", "localcloud.service", "localcloud.region", "localcloud.key"
+
+# Answers of EC2's that depend on what there is, and on nothing else.
+_STEADY = frozenset(
+    f"Describe{what}" for what in ("Images", "InstanceTypeOfferings", "InstanceTypes", "Instances", "Subnets", "Vpcs")
+)
 
 # The access key of the calls that a cloud makes to itself.
 WARM_UP = "WARM"
@@ -166,6 +171,52 @@ def serve_json(below: Application, services: Mapping[str, Service]) -> Applicati
         return _say(respond, "200 OK", json.dumps(answer).encode(), ("Content-Type", "application/x-amz-json-1.1"))
 
     return application
+
+
+def remember(below: Application, state: Callable[[], Hashable], changed: Callable[[], None]) -> Application:
+    """Give the same answer to the same question for as long as nothing has changed: whoever waits asks often.
+
+    :param state: differs whenever answers may.
+    :param changed: told after every call that may have changed something.
+    """
+    known, lock = _Answers(), threading.Lock()
+
+    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+        if environ[SERVICE] != "ec2" or environ[ACTION] not in _STEADY:
+            return _and_tell(below, environ, respond, changed)
+        now, question = state(), (environ[REGION], environ[KEY], environ["wsgi.input"].getvalue())
+        with lock:
+            said = known.at(now).get(question)
+        if said is None:
+            told: list[Any] = []
+            said = told, list(below(environ, lambda *facts: told.extend(facts)))
+            with lock:
+                known.at(now)[question] = said
+        respond(*said[0])
+        return said[1]
+
+    return application
+
+
+class _Answers:
+    """What was answered in one state; in another, nothing."""
+
+    def __init__(self) -> None:
+        self._state: Hashable = None
+        self._said: dict[tuple[Hashable, ...], tuple[list[Any], list[bytes]]] = {}
+
+    def at(self, state: Hashable) -> dict[tuple[Hashable, ...], tuple[list[Any], list[bytes]]]:
+        if state != self._state:
+            self._state, self._said = state, {}
+        return self._said
+
+
+def _and_tell(below: Application, environ: Environ, respond: Respond, changed: Callable[[], None]) -> Iterable[bytes]:
+    try:
+        return list(below(environ, respond))
+    finally:
+        if not environ[ACTION].startswith(("Describe", "Get", "List")):
+            changed()
 
 
 def one_at_a_time(below: Application, lock: threading.RLock) -> Application:
