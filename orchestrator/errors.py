@@ -108,7 +108,8 @@ class NotReady(StratusError):
         :raises StratusError: there is one.
         :raises NotReady: there are several.
         """
-        distinct = list({(type(each), each.code, each.fix) if each.fix else id(each): each for each in problems}.values())
+        by_cause = {(type(each), each.code, each.fix) if each.fix else id(each): each for each in problems}
+        distinct = list(by_cause.values())
         if len(distinct) == 1:
             raise distinct[0]
         if distinct:

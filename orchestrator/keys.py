@@ -149,7 +149,7 @@ def _unusable(path: Path, error: Exception) -> UsageError:
         )  # fmt: skip
     return UsageError(
         "no private key in OpenSSH or PEM form", where=str(path),
-        fix="name a private key file: [ssh] private_key; or leave it and key_name empty, and one is made for the cluster",
+        fix="name a private key file: [ssh] private_key; or leave it and key_name empty: one is made for the cluster",
     )  # fmt: skip
 
 

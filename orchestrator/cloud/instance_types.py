@@ -61,7 +61,8 @@ def find(clients: aws.Clients, name: str) -> InstanceType:
 def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType:
     gpus = info.get("GpuInfo", {}).get("Gpus", [])
     return InstanceType(
-        name=info["InstanceType"], vcpus=info["VCpuInfo"]["DefaultVCpus"], memory_gib=info["MemoryInfo"]["SizeInMiB"] / 1024,
+        name=info["InstanceType"], vcpus=info["VCpuInfo"]["DefaultVCpus"],
+        memory_gib=info["MemoryInfo"]["SizeInMiB"] / 1024,
         architectures=tuple(info["ProcessorInfo"]["SupportedArchitectures"]), gpus=sum(gpu["Count"] for gpu in gpus),
         gpu=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "", zones=zones,
     )  # fmt: skip

@@ -178,6 +178,12 @@ def _open(clients: aws.Clients, limit: Limit, quota: Quota) -> Request:
     return Request(limit, math.floor(newest["DesiredValue"]), newest["Status"], open=True)
 
 
+def default(clients: aws.Clients, quota: Quota) -> int:
+    """Return what every new account may run of a quota."""
+    found = clients.quotas.get_aws_default_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
+    return int(found["Quota"]["Value"])
+
+
 def _limit(clients: aws.Clients, quota: Quota) -> int | None:
     try:
         with clients.calls(f"asking for the quota ({quota})"):
@@ -186,8 +192,8 @@ def _limit(clients: aws.Clients, quota: Quota) -> int | None:
             except aws.failures() as error:
                 if aws.code_of(error) != "NoSuchResourceException":
                     raise
-                # An account that never differed from the default has no quota of its own.
-                found = clients.quotas.get_aws_default_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
+                # An account that never differed from the default may have no quota of its own.
+                return default(clients, quota)
             return int(found["Quota"]["Value"])
     except (StratusError, KeyError):
         return None

@@ -36,6 +36,9 @@ METHODS = {
     "Recover": "recover",
     "Extend": "extend",
     "IdleShutdown": "idle_shutdown",
+    "Instances": "instances",
+    "RequestLimitIncrease": "request_limit_increase",
+    "RefreshAccess": "refresh_access",
     "Config": "config",
 }
 """Name at the prompt -> method of :class:`orchestrator.interface.verbs.Verbs`."""

@@ -93,6 +93,15 @@ def _idle(run: Invocation, options: Namespace) -> None:
     run.document(run.work(options).idle_shutdown(options.minutes))
 
 
+def _instances(run: Invocation, options: Namespace) -> None:
+    found = run.work(options).instances(options.gpus, vcpus=options.vcpus, memory=options.memory)
+    run.document({"instance_types": found})
+
+
+def _quota(run: Invocation, options: Namespace) -> None:
+    run.document(run.work(options).request_limit_increase(options.n))
+
+
 def _ssh(run: Invocation, options: Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     return run.work(options).ssh(options.host, *command)
@@ -149,6 +158,9 @@ COMMANDS: Mapping[str, Command] = {
     "cost": _plain("cost"),
     "extend": _extend,
     "idle": _idle,
+    "instances": _instances,
+    "quota": _quota,
+    "access": _plain("refresh_access"),
     "recover": _recover,
     "run": _run,
     "attach": _attach,

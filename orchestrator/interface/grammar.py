@@ -82,13 +82,13 @@ def _count(text: str) -> int:
 
 def _count_or_none(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes: 0, 30")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number: 0, 30")
     return int(text)
 
 
 def _amount(text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours: 4, 1.5")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: 4, 1.5")
     return float(text)
 
 
@@ -115,6 +115,13 @@ def _add_life(add: _Adder) -> None:
     extend.add_argument("hours", type=_amount, metavar="HOURS", help="added to the time that each has left")
     recover = add("recover", "launches that were cut short: list them, finish or end them")
     recover.add_argument("then", choices=["finish", "terminate"], metavar="{finish,terminate}", nargs="?", default="")
+    types = add("instances", "list instance types that can be launched now, the cheapest first")
+    types.add_argument("--gpus", type=_count_or_none, default=0, metavar="N", help="at least so many; 0: types without")
+    types.add_argument("--vcpus", type=_count_or_none, default=0, metavar="N", help="at least so many")
+    types.add_argument("--memory", type=_amount, default=0.0, metavar="GIB", help="at least so much")
+    quota = add("quota", "ask AWS for the vCPU quota that a launch takes, unless there is enough")
+    quota.add_argument("-n", type=_count, metavar="N", help="how many VMs (default: [cluster] count)")
+    add("access", "admit the address that this computer has now to the VMs, and no old one")
     idle = add("idle", "end VMs that nobody uses: no job, no SSH session, no GPU use")
     idle.add_argument("minutes", type=_count_or_none, metavar="MINUTES", help="of nobody's use; 0: never")
 

@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.errors import JobFailed, LeftRunning, StratusError, UsageError
 from orchestrator.interface import rescued, units, view
+from orchestrator.interface.accounting import AccountVerbs
 from orchestrator.interface.watching import Lines, what_now
-from orchestrator.interface.work import Interrupted, Work
+from orchestrator.interface.work import Interrupted
 from orchestrator.reports import RecoverReport
 
 if TYPE_CHECKING:
     from orchestrator.reports import (
         CancelReport,
         ClusterStatus,
-        Cost,
         Dashboard,
-        ExtendReport,
-        IdleReport,
         InstallReport,
         InstanceResult,
         LaunchReport,
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     Followed: TypeAlias = RunResult | RunHandle | CancelReport | None
 
 
-class Verbs(Work):
+class Verbs(AccountVerbs):
     """Everything a user can ask for."""
 
     def launch(self, n: int | None = None, *, yes: bool = False) -> LaunchReport:
@@ -297,45 +295,6 @@ class Verbs(Work):
         self.desk.keep(dashboard.close)
         return self._answer(dashboard, view.dashboard(dashboard))
 
-    def cost(self) -> Cost:
-        """Show what the cluster costs: per hour, so far, at most if you forget it.
-
-        Example  Cost()
-        """
-        cost = self.desk.session(files=False).cost()
-        return self._answer(cost, view.cost(cost, _now()))
-
-    def extend(self, hours: float) -> ExtendReport:
-        """Let the VMs that are up live some hours longer.
-
-        Their own timers are set anew. [cluster] max_dollars still holds: to go beyond it, raise it in the config first.
-
-        hours  added to the time that each VM has left.
-
-        Costs  as before, for longer: the new end and the most it can cost are shown.
-        Example  Extend(4)
-        """
-        _number(hours, "hours", "Extend(4)")
-        report = self.desk.session().extend(float(hours))
-        self._answer(report, view.extended(report, _now()))
-        _all_well(report.failed, "could not be extended", fix="Status() shows when they end")
-        return report
-
-    def idle_shutdown(self, minutes: int) -> IdleReport:
-        """End each VM that nobody uses: no job, no SSH session (this shell's count), no GPU use.
-
-        [cluster] idle_minutes sets it for VMs that are launched from then on; this is for those that are up.
-
-        minutes  of nobody's use, after which a VM ends itself; 0 is never.
-
-        Example  IdleShutdown(30)
-        """
-        _number(minutes, "minutes", "IdleShutdown(30)")
-        report = self.desk.session().idle_shutdown(int(minutes))
-        self._answer(report, view.idle(report))
-        _all_well(report.failed, "could not be told", fix="IdleShutdown() again tries again")
-        return report
-
     def config(self, what: str = "show", *, use: str = "") -> None:
         """Show the settings and where each comes from; check or change the file.
 
@@ -399,11 +358,6 @@ def _positive(n: int | None) -> int | None:
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise UsageError(f"n = {n!r}: how many VMs? A whole number from 1 on", fix="LaunchInstances(2)")
     return n
-
-
-def _number(value: object, name: str, example: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        raise UsageError(f"{name} = {value!r}: a number is wanted", fix=example)
 
 
 def _now() -> datetime:

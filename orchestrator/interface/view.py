@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.interface import rescued, units
+from orchestrator.interface import account_view, rescued, units
 from orchestrator.interface.units import columns, duration
 
 if TYPE_CHECKING:
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.reports import (
         CancelReport,
         ClusterStatus,
-        Cost,
         Dashboard,
-        ExtendReport,
         HostReady,
-        IdleReport,
         InstallReport,
         InstanceResult,
         LaunchReport,
@@ -364,33 +361,6 @@ def dashboard(dashboard: Dashboard) -> Lines:
     return [f"  {dashboard.url}   open until you leave"]
 
 
-def cost(cost: Cost, now: datetime) -> Lines:
-    """Show what the cluster costs now, has cost, and can cost at most."""
-    rows = [
-        ["now", units.rate(cost.per_hour)],
-        ["so far", units.usd(cost.spent)],
-        ["at most", units.usd(cost.at_most) + (f", ends {units.ends(cost.expires, now)}" if cost.expires else "")],
-    ]
-    return columns(rows)
-
-
-def extended(report: ExtendReport, now: datetime) -> Lines:
-    """Show when each VM ends itself from now on, and what they can cost at most."""
-    lines = columns([[host.name, f"ends {units.ends(host.expires, now)}"] for host in report.hosts])
-    lines += _failures(report.failed)
-    if any(host.capped for host in report.hosts):
-        lines.append("  That is earlier than asked: the cap of their launch buys no more.")
-        lines.append("    Raise [cluster] max_dollars in the config, then Extend() again.")
-    return [*lines, f"  At most {units.usd(report.at_most)} from their start to their end."]
-
-
-def idle(report: IdleReport) -> Lines:
-    """Say after how long VMs that nobody uses end themselves."""
-    who = _names(report.hosts) or "no VM"
-    what = f"after {report.minutes} min without job, SSH session or GPU use" if report.minutes else "not for being idle"
-    return [*_failures(report.failed), f"  {who}  {'ends' if len(report.hosts) == 1 else 'end'} {what}."]
-
-
 def settings(rows: Iterable[tuple[str, str, str, str]]) -> Lines:
     """Show every setting with its value and where that comes from."""
     return columns([[f"[{section}]", name, value.replace("\n", " "), origin] for section, name, value, origin in rows])
@@ -406,13 +376,14 @@ def of(record: object) -> Lines:
     if isinstance(record, tuple | list):
         return _several(record, now)
     kind = type(record).__name__
-    timely: dict[str, Any] = {"Cost": cost, "ExtendReport": extended, "RecoverReport": rescued.recovered}
-    if kind in timely:
-        return list(timely[kind](record, now))
+    if account_view.knows(kind):
+        return account_view.of(record, now)
+    if kind == "RecoverReport":
+        return rescued.recovered(record, now)  # type: ignore[arg-type]
     shows = {
         "ClusterStatus": status, "LaunchReport": launch, "InstallReport": install, "RunHandle": started,
         "RunResult": finished, "CancelReport": cancelled, "RunRecord": fetched, "TerminateReport": terminated,
-        "Dashboard": dashboard, "IdleReport": idle,
+        "Dashboard": dashboard,
     }  # fmt: skip
     return shows[kind](record) if kind in shows else []  # type: ignore[operator]
 
@@ -423,4 +394,6 @@ def _several(records: Sequence[Any], now: datetime) -> Lines:
         return runs(records, now)
     if kinds == {"InstanceResult"}:
         return instances(records)
+    if kinds == {"Offer"}:
+        return account_view.offers(records)
     return [line for record in records for line in of(record)]

@@ -26,6 +26,9 @@ COMMANDS = {
     "Recover": "recover",
     "Extend": "extend",
     "IdleShutdown": "idle",
+    "Instances": "instances",
+    "RequestLimitIncrease": "quota",
+    "RefreshAccess": "access",
     "Config": "config",
 }
 """Name in the shell -> command; the order is that of a sitting."""

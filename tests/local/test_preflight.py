@@ -11,6 +11,7 @@ import pytest
 
 import localcloud
 from localcloud.scenarios import Scenario, fault
+from orchestrator.cloud.offers import Wish
 from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.local.lab import Lab
 from tests.local.support import boto
@@ -175,3 +176,36 @@ def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Lab
         ec2.delete_key_pair(KeyName="held")
 
     assert "is not the private key of key pair held" in str(error)
+
+
+def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Lab) -> None:
+    """And a group that the user named is left alone."""
+    with lab.session() as session:
+        with pytest.raises(UsageError, match="has no security group"):
+            session.refresh_access()
+        session.launch(session.plan(1))
+    config(lab, aws__ssh_from="127.0.0.0/8")
+    with lab.session() as session:
+        report = session.refresh_access()
+        again = session.refresh_access()
+    config(lab, aws__security_group_id="sg-0123456789abcdef0")
+    with lab.session() as session, pytest.raises(UsageError, match="your own security group"):
+        session.refresh_access()
+
+    assert (report.before, report.now) == (("127.0.0.1/32",), ("127.0.0.0/8",))
+    assert again.before == again.now
+
+
+def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play) -> None:
+    """Types without room in their quota are left out; a price that is unknown comes last."""
+    play(fault("quota", quota="L-DB2E81BA", vcpus=4))
+    with lab.session() as session:
+        found = session.offers(Wish(gpus=1))
+
+    assert found
+    assert all(each.gpus >= 1 and each.room != 0 for each in found)
+    assert all(each.vcpus <= 4 for each in found if each.type.startswith("g"))
+    assert [each.type for each in found][:2] == ["g4dn.xlarge", "g6.xlarge"]
+    known = [each.price_per_hour for each in found if each.price_per_hour is not None]
+    assert known == sorted(known)
+    assert [each.price_per_hour is None for each in found] == sorted(each.price_per_hour is None for each in found)
