@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,8 +49,11 @@ def _parent_and_state(pid: str) -> tuple[int, str] | None:
     return int(parent), state.decode()
 
 
-def descendants(root: int) -> list[int]:
-    """Every living process below ``root``; zombies are dead and not listed."""
+def descendants(root: int, *, beside: Collection[int] = ()) -> list[int]:
+    """Every living process below ``root``; zombies are dead and not listed.
+
+    :param beside: processes that are left out with all that is below them.
+    """
     children: dict[int, list[int]] = {}
     dead = set()
     for name in filter(str.isdigit, os.listdir("/proc")):
@@ -61,7 +64,7 @@ def descendants(root: int) -> list[int]:
     found: list[int] = []
     queue = [root]
     while queue:
-        below = children.get(queue.pop(), [])
+        below = [pid for pid in children.get(queue.pop(), []) if pid not in beside]
         found += below
         queue += below
     return [pid for pid in found if pid not in dead]
