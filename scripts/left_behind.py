@@ -1,0 +1,58 @@
+"""Count the processes that a run left behind, and the ports they listen on.   python scripts/left_behind.py FOLDER
+
+A process belongs to the run when FOLDER occurs in its environment or command line. Exits 1 when there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LISTENING = "0A"
+
+
+def processes(folder: str) -> Iterator[Path]:
+    """Yield the /proc folders of the processes that name a folder, this one excepted."""
+    mark = os.fsencode(folder)
+    for proc in Path("/proc").glob("[0-9]*"):
+        try:
+            known = (proc / "environ").read_bytes() + (proc / "cmdline").read_bytes()
+        except OSError:  # it ended meanwhile, or is somebody else's
+            continue
+        if mark in known and int(proc.name) not in (os.getpid(), os.getppid()):
+            yield proc
+
+
+def sockets(proc: Path) -> set[str]:
+    """Return the inodes of a process's sockets."""
+    found = set()
+    for entry in (proc / "fd").glob("*"):
+        try:
+            target = os.readlink(entry)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            found.add(target[8:-1])
+    return found
+
+
+def listening() -> set[str]:
+    """Return the inodes of all TCP sockets that listen."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[3] == LISTENING}
+
+
+def main() -> int:
+    """Print both counts."""
+    left = list(processes(sys.argv[1]))
+    ports = listening() & {inode for proc in left for inode in sockets(proc)}
+    print(f"{len(left)} processes and {len(ports)} listening ports left behind")
+    for proc in left:
+        print(f"  {proc.name} {(proc / 'cmdline').read_bytes().replace(bytes(1), b' ').decode(errors='replace')[:100]}")
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
