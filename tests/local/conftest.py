@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
+from tests.local.strict import enforce
 from tests.local.support import boto
 
 __all__ = ["boto"]
@@ -27,7 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a cloud that is quick to start machines; nothing of it is left, even if pytest is killed."""
+    """The environment of a cloud that is quick to start machines; nothing of it is left, even if pytest is killed.
+
+    It looks at policies: `Lab` uses the toolkit as somebody to whom docs/iam-policy.json applies.
+    """
     home = tmp_path_factory.mktemp("cloud")
-    yield localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid())
+    yield enforce(localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))
     localcloud.down(home)

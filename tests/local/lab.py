@@ -13,6 +13,7 @@ from orchestrator.cloud import aws
 from orchestrator.config import settings
 from orchestrator.events import Event
 from orchestrator.session import Session
+from tests.local.strict import as_user
 
 CONFIG = """
 [cluster]
@@ -70,8 +71,9 @@ class Lab:
         import boto3
 
         given = settings.load(self.config, {})
+        user = as_user(self.env)
         session = boto3.Session(
-            aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"], aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
+            aws_access_key_id=user["AWS_ACCESS_KEY_ID"], aws_secret_access_key=user["AWS_SECRET_ACCESS_KEY"],
             region_name="us-west-2",
         )  # fmt: skip
         session.events.register("before-call", self._note)

@@ -6,9 +6,7 @@ supports for it), a row to docs/security.md, and the use that makes the call to 
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,9 +15,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 import localcloud
-from orchestrator.cloud import ec2
+from orchestrator.cloud import ec2, quotas
 from orchestrator.errors import CloudRefused
 from tests.local.lab import Lab
+from tests.local.strict import ROLE, as_user, enforce
 from tests.local.support import boto
 from tests.policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
 
@@ -28,8 +27,6 @@ ELSEWHERE = {
     "sts:GetCallerIdentity": "needs no permission, whatever policies say",
 }
 """Actions that are called, or allowed, and need not be both; each with its reason."""
-
-ROLE = "rehearsal"
 
 
 def the_whole_life(lab: Lab) -> None:
@@ -42,6 +39,10 @@ def the_whole_life(lab: Lab) -> None:
         identity = session.status().machines[0].id
         ec2.console(session.cluster.clients, identity)
         ec2.impaired(session.cluster.clients, [identity])
+        session.refresh_access()
+        quota = session.request_limit_increase(600).limit.quota
+        session.request_limit_increase(600)
+        quotas.default(session.cluster.clients, quota)
         session.stop_all()
         session.start_all()
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")
@@ -57,7 +58,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Recor
     home = tmp_path_factory.mktemp("strict")
     env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
     try:
-        admin = enforce(env)
+        env = enforce(env)
+        admin = boto(env, "ec2")
         lab = Lab(tmp_path_factory.mktemp("policy"), "strict", env)
         lab.job("single = true\n")
         recorder = Recorder(lambda ids: tags_of(admin, ids))
@@ -66,24 +68,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Recor
         yield lab, recorder
     finally:
         localcloud.down(home)
-
-
-def enforce(env: dict[str, str]) -> Any:
-    """Give the researcher our policy and nothing else; return an EC2 client of somebody who may do all."""
-    iam = boto(env, "iam")
-    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    iam.create_user(UserName="admin")
-    iam.put_user_policy(
-        UserName="admin", PolicyName="all",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
-    )  # fmt: skip
-    key = iam.create_access_key(UserName="admin")["AccessKey"]
-    iam.put_user_policy(UserName="researcher", PolicyName="stratus", PolicyDocument=Policy.load().without_conditions())
-    address, plain = env["AWS_ENDPOINT_URL"] + "/moto-api/reset-auth", {"Content-Type": "text/plain"}
-    request = urllib.request.Request(address, b"0", plain, method="POST")
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
-    theirs = {**env, "AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
-    return boto(theirs, "ec2")
 
 
 def tags_of(admin: Any, ids: Sequence[str]) -> dict[str, Tags]:
@@ -99,7 +83,7 @@ def test_nobody_may_do_what_the_policy_does_not_name(world: tuple[Lab, Recorder]
     """So that the life that passed here passed under the policy."""
     lab, _ = world
     with pytest.raises(ClientError, match="not authorized to perform"):
-        boto(lab.env, "ec2").describe_volumes()
+        boto(as_user(lab.env), "ec2").describe_volumes()
 
 
 def test_every_call_of_a_whole_life_is_allowed_and_nothing_else_is(world: tuple[Lab, Recorder]) -> None:
