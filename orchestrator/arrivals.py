@@ -68,7 +68,7 @@ class Arrivals:
     ready_s: float
     renew: Callable[[Host], Host] = _as_it_is
     replace: Callable[[str, Exception, bool], Instance | None] = lambda name, error, others_up: None
-    means: Means = Means()
+    means: Means = field(default_factory=Means)
     arrived: list[str] = field(default_factory=list)
 
     def each(self, ids: Mapping[str, str], then: Callable[[Host], T]) -> fleet.Outcomes[Arrived[T]]:

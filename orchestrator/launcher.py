@@ -75,6 +75,13 @@ class Launcher:
         """Ask for one machine in place of one that is gone; the group and the key are there already."""
         return self.ask(plan, self._openings(plan), interrupts.Shield())[0]
 
+    def taken_back(self, hosts: Collection[str]) -> None:
+        """Remember the pools of spot machines that AWS takes back: the next launch begins elsewhere."""
+        memory = pools.Memory(self.cluster.home / "pools.json", self.cluster.mine, self.patience)
+        for each in self.cluster.instances():
+            if each.name in hosts:
+                memory.note_key((each.type, each.zone, pools.SPOT), "Server.SpotInstanceTermination")
+
     def done(self, run: str, **facts: object) -> None:
         """Write down that a launch is over: its machines answer, or their owner was told which do not."""
         books = self.cluster.books

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-RUN_TOOLS = ("task.sh", "container.sh", "cancel.sh", "dask_main.sh", "dask_gate.py")
+RUN_TOOLS = ("task.sh", "container.sh", "cancel.sh", "spot.sh", "dask_main.sh", "dask_gate.py")
 INSTALL_TOOLS = (
     "install.sh",
     "stage.py",

@@ -43,9 +43,8 @@ def finish(cluster: Cluster, found: Sequence[Leftover]) -> RecoverReport:
             outcomes = cluster.arrive(machines, lambda host: None)
             ready += [arrived.ready for arrived in outcomes.values_in_order()]
             failed |= outcomes.errors
-            ids = [each.id for each in machines]
-            books = cluster.books
-            books.settle([each for each in books.undecided(one.run) if not _may_come(cluster, each)], ids=ids)
+            if not _leftover(cluster, one.run).may_come:
+                cluster.books.settle(cluster.books.undecided(one.run), ids=[each.id for each in machines])
             cluster.launcher.done(one.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
     return RecoverReport(tuple(found), ready=tuple(ready), failed=failed)
 

@@ -105,12 +105,14 @@ class Ending:
     :param status: its exit status; None when it was lost, cancelled or killed without one.
     :param how: ``exit``, ``cancelled``, ``lost``, ``unknown``.
     :param tail: its last lines.
+    :param notice: when AWS takes its spot machine back; empty when nothing of that kind was said.
     """
 
     host: str
     status: int | None
     how: str
     tail: tuple[str, ...]
+    notice: str = ""
 
     @property
     def ok(self) -> bool:
@@ -165,10 +167,16 @@ class _Follower:
     seen: int = 0
     ended: str = ""
     tail: list[str] = field(default_factory=list)
+    notice: str = ""
 
     def line(self, text: str) -> None:
         if text.startswith("@@exit "):
             self.ended = text.split()[1]
+        elif text.startswith("@@spot "):
+            self.seen += 1
+            self.notice = text.split()[1]
+            said = f"AWS takes this spot machine back at {self.notice}; the job was told (SIGTERM)"
+            self.on_line(self.host.name, said)
         elif not text.startswith("@@"):
             self.seen += 1
             self.tail = [*self.tail[1 - TAIL :], text]
@@ -179,8 +187,8 @@ class _Follower:
         while tail and not tail[-1].strip():
             tail.pop()
         if self.ended.lstrip("-").isdigit():
-            return Ending(self.host.name, int(self.ended), "exit", tuple(tail))
-        return Ending(self.host.name, None, self.ended or "lost", tuple(tail))
+            return Ending(self.host.name, int(self.ended), "exit", tuple(tail), self.notice)
+        return Ending(self.host.name, None, self.ended or "lost", tuple(tail), self.notice)
 
 
 def follow(

@@ -247,8 +247,12 @@ class Session(Account):
             raise JobFailed(f"{', '.join(sorted(missing))} is gone", exit_status=None, where=found.job)
         outcomes = runner.follow(self.cluster.links, hosts, found.run, on_line=on_line)
         bad = [outcome for outcome in outcomes.values() if not (outcome.value and outcome.value.ok)]
-        if bad:
+        noticed = [each.value for each in outcomes.values() if each.value and each.value.notice]
+        if noticed:
+            self.cluster.launcher.taken_back([each.host for each in noticed])
+        if bad or noticed:  # a spot machine takes its disk with it
             self._keep(found)
+        if bad:
             raise self._failure(found, bad[0])
         return RunResult(found.run, found.job, self._find(found.run).seconds or 0.0)
 
@@ -266,6 +270,10 @@ class Session(Account):
             return JobFailed(f"lost: {outcome.error}", exit_status=None, where=f"{run.job} on {host}", fix=fix)
         ending = outcome.value
         tail = ending.tail[-10:]
+        if ending.notice:
+            what = f"ended by AWS, which takes the spot machine back at {ending.notice}"
+            again = f"what it had is in {self.runs_folder / run.run}; LaunchInstances(), then run it again"
+            return JobFailed(what, exit_status=ending.status, where=f"{run.job} on {host}", tail=tail, fix=again)
         if ending.status is None:
             words = {
                 "cancelled": "was cancelled",

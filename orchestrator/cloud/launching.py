@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import keys
 from orchestrator.cloud import aws, ec2, ending, ledger, names, refusals
 from orchestrator.cloud.lifetime import Lifetime
+from orchestrator.cloud.pools import SPOT
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.journal import Entry, Journal
 from orchestrator.patience import REAL_TIME, Pace, Patience
@@ -137,7 +138,7 @@ def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict
 
     :param expires: when the machines end themselves, for their tag.
     """
-    request = {
+    request: dict[str, Any] = {
         "ImageId": plan.image.id, "InstanceType": plan.instance_type, "MinCount": plan.least, "MaxCount": plan.count,
         "KeyName": launch_key.key_name, "UserData": user_data(launch_key.host_key, plan.limits),
         "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
@@ -146,6 +147,9 @@ def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict
         "InstanceInitiatedShutdownBehavior": "terminate", "TagSpecifications": _tags(plan, launch_key, expires),
         **_network(plan, launch_key),
     }  # fmt: skip
+    if plan.market == SPOT:
+        once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
     if plan.instance_profile:
         kind = "Arn" if plan.instance_profile.startswith("arn:") else "Name"
         request["IamInstanceProfile"] = {kind: plan.instance_profile}

@@ -107,9 +107,13 @@ class Memory:
 
     def note(self, pool: Pool, code: str) -> None:
         """Remember that a pool was empty."""
+        self.note_key(pool.key, code)
+
+    def note_key(self, key: tuple[str, str, str], code: str) -> None:
+        """Remember it of the pool with this key: type, zone and market."""
         now = self.patience.now()
         kept = {name: fact for name, fact in self._load().items() if _fresh(fact, now)}
-        kept[self._name(pool)] = {"at": now.isoformat(), "code": code}
+        kept[self._name(key)] = {"at": now.isoformat(), "code": code}
         draft = self.path.with_suffix(".new")
         with suppress(OSError):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -118,7 +122,7 @@ class Memory:
 
     def empty(self, pool: Pool) -> str:
         """Return why a pool need not be asked; nothing when it may have machines."""
-        fact = self._load().get(self._name(pool), {})
+        fact = self._load().get(self._name(pool.key), {})
         return fact.get("code", "") if _fresh(fact, self.patience.now()) else ""
 
     def split(self, pools: Sequence[Pool]) -> tuple[list[Pool], list[tuple[Pool, str]]]:
@@ -127,8 +131,8 @@ class Memory:
         asked = [pool for pool, why in passed if not why]
         return (asked, [(pool, why) for pool, why in passed if why]) if asked else (list(pools), [])
 
-    def _name(self, pool: Pool) -> str:
-        return "/".join((self.mine.account, self.mine.region, *pool.key))
+    def _name(self, key: tuple[str, str, str]) -> str:
+        return "/".join((self.mine.account, self.mine.region, *key))
 
     def _load(self) -> dict[str, dict[str, str]]:
         try:

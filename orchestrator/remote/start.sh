@@ -40,3 +40,5 @@ for cmd in "$folder"/task/*.cmd; do
     setsid sh "$folder/bin/task.sh" "$folder" "$role" "$root/venvs/$venv" </dev/null >/dev/null 2>&1 &
     echo "@@started $role"
 done
+# Leaves at once on a machine that is not from the spot market.
+setsid sh "$folder/bin/spot.sh" "$folder" </dev/null >/dev/null 2>&1 &

@@ -27,7 +27,7 @@ if [ -n "${STRATUS_IMAGE:-}" ]; then
     sh "$folder/bin/container.sh" "$folder" "$role"
 else
     sh "$folder/task/$role.cmd"
-fi >"$folder/log/$role.log" 2>&1 </dev/null
+fi >>"$folder/log/$role.log" 2>&1 </dev/null # spot.sh may add a line of its own
 rc=$?
 
 date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.ended"

@@ -15,12 +15,13 @@ from orchestrator.config import settings
 from orchestrator.errors import ConnectError, HostError
 from orchestrator.events import Event
 from orchestrator.hosts import Host
+from orchestrator.journal import Journal
 from orchestrator.means import Means
 from orchestrator.patience import Pace, Patience
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
 
-OWNER = "arn:aws:iam::123456789012:user/rehearsal"
+OWNER = "arn:aws:iam::123456789012:user/researcher"
 REGION = "us-west-2"
 CONFIG = """
 [cluster]
@@ -109,6 +110,12 @@ class Life:
     def warnings(self) -> list[str]:
         """What was told as a warning, and as progress of the request."""
         return [one.text for one in self.events if one.state == "warning" or one.phase in ("request", "replace")]
+
+    @property
+    def requests(self) -> int:
+        """How many launches were asked for in earnest, repeated requests counted once."""
+        entries = Journal(self.folder / "laptop").entries()
+        return sum(entry.kind == "launch" for entry in entries)
 
     def calls(self, action: str) -> int:
         """How often an action was called so far."""

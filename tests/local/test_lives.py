@@ -1,4 +1,4 @@
-"""Lives that are struck at every API boundary: nothing of ours is left, never too many are alive, nobody else is hit."""
+"""Lives struck at every API boundary: nothing of ours is left, never too many are alive, nobody else is hit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from localcloud.memory import Crash, MemoryCloud, VirtualClock
 from localcloud.scenarios import Fault, Scenario, fault
 from orchestrator.errors import StratusError
 from tests.local.lives import OWNER, Life
-
 
 COLLEAGUE = "arn:aws:iam::123456789012:user/colleague"
 LAG = fault("invisible", seconds=60)

@@ -1,0 +1,83 @@
+"""A spot machine that AWS takes back: the job is told, what it has is fetched before the machine is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import localcloud
+from localcloud.scenarios import Scenario, fault
+from orchestrator.cloud import pools
+from orchestrator.errors import JobFailed
+from tests.local.lab import Lab
+
+# It saves what it has when it is told to end, as any job on spot machines should.
+SAVES = """
+import pathlib, signal, sys, time
+def told(*_):
+    pathlib.Path("outputs/metrics.json").write_text('{"saved": 1}')
+    print("saved", flush=True)
+    sys.exit(3)
+pathlib.Path("outputs").mkdir()
+signal.signal(signal.SIGTERM, told)
+print("at work", flush=True)
+for _ in range(600):
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
+    """A lab on the spot market."""
+    made = Lab(tmp_path, "spot", cloud)
+    made.job("single = python saves.py\nmulti = python saves.py\n", saves__py=SAVES)
+    made.config.write_text(made.config.read_text().replace("count = 2", "count = 1\nmarket = spot"))
+    yield made
+    localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
+    with made.session("cleaner") as session:
+        assert session.terminate().left == ()
+
+
+def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends(
+    lab: Lab, cloud: dict[str, str]
+) -> None:
+    lines: list[str] = []
+    with lab.session() as session:
+        session.launch(session.plan(1))
+        session.install()
+        run = session.start_run(multi=False)
+
+        def heard(_: str, line: str) -> None:
+            lines.append(line)
+            if line == "at work":
+                notice = fault("spot-interruption", when="0.1 s after running", notice=20)
+                localcloud.scenario(Scenario(1, (notice,)), cloud["LOCALCLOUD_HOME"])
+
+        with pytest.raises(JobFailed, match="takes the spot machine back") as caught:
+            session.follow(run.run, on_line=heard)
+        pool = pools.Memory(session.cluster.home / "pools.json", session.cluster.mine)
+        first = session.plan(1).pools[0]
+
+    assert caught.value.exit_status == 3
+    assert lines[-1] == "saved"
+    assert any(line.startswith("AWS takes this spot machine back at 20") for line in lines)
+    assert (session.runs_folder / run.run / "outputs/metrics.json").read_text() == '{"saved": 1}'
+    assert pool.empty(first) == "Server.SpotInstanceTermination"
+
+
+def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], tmp_path: Path) -> None:
+    lab = Lab(tmp_path, "plain", cloud)
+    lab.job("single = python -c 'print(1)'\n")
+    said: Callable[[str, str], None] = lambda host, line: None  # noqa: E731
+    with lab.session() as session:
+        session.launch(session.plan(1))
+        session.install()
+        run = session.start_run(multi=False)
+        session.follow(run.run, on_line=said)
+        host = session.cluster.hosts()[0]
+        watching = session.cluster.links.run(host, "pgrep -f 'bin/[s]pot.sh' || echo none").stdout
+        assert session.terminate().left == ()
+
+    assert watching.split()[-1] == "none"
