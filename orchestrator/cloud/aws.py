@@ -324,12 +324,18 @@ def translate(error: Exception, *, doing: str, profile: str = "", now: datetime 
 
 def code_of(error: Exception) -> str:
     """Return AWS's own error code; empty when AWS did not answer."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    return str(_told(error).get("Code", ""))
 
 
 def said_by(error: Exception) -> str:
     """Return AWS's own text; empty when AWS did not answer."""
-    return str(getattr(error, "response", {}).get("Error", {}).get("Message", ""))
+    return str(_told(error).get("Message", ""))
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    # Errors of the transport have a response, too: None.
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return dict(response.get("Error", {}))
 
 
 def reaction(error: Exception) -> refusals.Reaction:

@@ -39,6 +39,7 @@ UNKNOWN = Refusal((), "user")
 _QUOTAS = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
 
 _TOO_OLD = "the request was too old when it reached AWS{skew}: {said}"
+_TOO_NEW = "the request was newer than AWS's own time{skew}: {said}"
 _CLOCK = "set this computer's clock (timedatectl set-ntp true); if it is right, the session has expired: aws sso login"
 
 TABLE: tuple[Refusal, ...] = (
@@ -50,6 +51,8 @@ TABLE: tuple[Refusal, ...] = (
     Refusal(("RequestExpired", "RequestTimeTooSkewed"), "user", _TOO_OLD, _CLOCK),
     Refusal(("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"), "user", _TOO_OLD, _CLOCK,
             about="expired"),
+    Refusal(("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"), "user", _TOO_NEW, _CLOCK,
+            about="not yet current"),
     Refusal(("AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"), "user",
             "AWS does not accept these keys: {said}",
             "aws configure --profile {profile}   (or another [aws] profile): they are wrong, deleted or not active"),
