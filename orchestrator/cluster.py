@@ -256,7 +256,9 @@ class Cluster:
                 states[each.id] = each.state
                 self.tell(Event(each.name, until, "done"))
         except StratusError as error:
-            failures = getattr(error, "errors", {})
+            # Not an error of some machines, but of asking about all: nobody knows how the others are.
+            unknown = {each.name: error for each in instances if ended[each.id].ok and each.id not in states}
+            failures = getattr(error, "errors", unknown)
         return tuple(_result(each, ended[each.id], states, failures) for each in instances)
 
     def terminate(self) -> TerminateReport:
