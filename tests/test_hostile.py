@@ -217,6 +217,14 @@ def test_a_config_file_is_only_ever_read(vm: Vm, value: str) -> None:
     assert not [path for path in vm.content() - before if TRAP in Path(path).name]
 
 
+def test_no_script_opens_a_machine_wider_than_it_was() -> None:
+    """Docker's socket keeps its mode, containers get no privileges, and nothing is made writable for everybody."""
+    remote = Path(remote_files.__file__).parent / "remote"
+    scripts = {path.name: path.read_text(encoding="utf-8") for path in remote.rglob("*") if path.is_file()}
+    wide = r"--privileged|--cap-add|docker\.sock|chmod (-R )?[0-7]*[2367]\b|chmod \S*o\+w|umask 0?00\b|NOPASSWD"
+    assert {name for name, text in scripts.items() if re.search(wide, text)} == set()
+
+
 def test_no_code_hands_words_to_a_shell_of_this_computer() -> None:
     """argv lists only."""
     package, shells = Path(remote_files.__file__).parent, r"shell\s*=\s*True|os\.(system|popen)|getoutput|process_shell"

@@ -384,6 +384,9 @@ def test_a_retired_type_becomes_the_nearest_living_one_with_a_warning(project: P
 
 
 def test_a_door_open_to_the_world_draws_a_warning(project: Path) -> None:
+    assert not load(project, "[aws]\nssh_from = 10.0.0.0/8, 203.0.113.7/32\n").warnings
+    for halves in ("10.0.0.0/8, 0.0.0.0/0", "0.0.0.0/1, 128.0.0.0/1"):
+        assert "whole world" in load(project, f"[aws]\nssh_from = {halves}\n").warnings[0].what
     (warning,) = load(project, "[aws]\nssh_from = 0.0.0.0/0\n").warnings
 
     assert (warning.line, "lets the whole world" in warning.what) == (2, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import sys
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 from orchestrator.config import catalog, ini
@@ -51,10 +52,16 @@ def _key_pair(reading: Reading) -> None:
 def _access(reading: Reading, settings: Settings) -> None:
     if not reading.sound("aws", "ssh_from") or not reading.given("aws", "ssh_from"):
         return
-    if "0.0.0.0/0" in settings.aws.ssh_from.split(","):
+    if _is_wide(settings.aws.ssh_from):
         reading.warn("aws", "ssh_from", "lets the whole world try the VMs' SSH port: auto admits this machine alone")
     if settings.aws.security_group_id:
         reading.warn("aws", "ssh_from", "has no effect: the group named by security_group_id is never changed")
+
+
+def _is_wide(ssh_from: str) -> bool:
+    """Tell whether networks admit so many that it could be anybody: two halves of the world are the world, too."""
+    networks = [ip_network(word.strip(), strict=False) for word in ssh_from.split(",") if "/" in word]
+    return any(network.prefixlen < 8 for network in networks)
 
 
 def _disk(reading: Reading, settings: Settings) -> None:
