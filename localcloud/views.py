@@ -67,8 +67,11 @@ class Views(EC2Backend):
     def describe_instance_status(self, instance_ids: list[str], include_all_instances: bool, filters: Any) -> Any:
         """Status checks: they begin when an instance runs, and are ok after a while."""
         instances = self.known(instance_ids) if instance_ids else self.all_instances()
-        shown = [one for one in instances if self.lifecycle.sees(one.id) and one.applies(filters)]
-        return [self._status(one) for one in shown if include_all_instances or one.state == "running"]
+        of_checks = [each for each in filters or () if each["name"] in _CHECK_FILTERS]
+        others = [each for each in filters or () if each not in of_checks]
+        shown = [one for one in instances if self.lifecycle.sees(one.id) and one.applies(others)]
+        told = [self._status(one) for one in shown if include_all_instances or one.state == "running"]
+        return [one for one in told if all(_passes(one, each) for each in of_checks)]
 
     def describe_instance_attribute(self, instance_id: str, attribute: str) -> Any:
         """As moto, for what is known."""
@@ -108,3 +111,11 @@ class Views(EC2Backend):
         ready = self.world.clock.now() - machine.running_at >= self.world.dwell.checks
         details = [{"Name": "reachability", "Status": "passed" if ready else "initializing"}]
         return {"Status": "ok" if ready else "initializing", "Details": details}
+
+
+# What of DescribeInstanceStatus moto's filters do not know.
+_CHECK_FILTERS = {"instance-status.status": "instance_status", "system-status.status": "system_status"}
+
+
+def _passes(told: Status, wanted: dict[str, Any]) -> bool:
+    return getattr(told, _CHECK_FILTERS[wanted["name"]])["Status"] in wanted["values"]
