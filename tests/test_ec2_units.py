@@ -16,6 +16,7 @@ from orchestrator.cloud.instance_types import InstanceType
 from orchestrator.cloud.launching import LaunchKey, run_request, user_data
 from orchestrator.cloud.lifetime import Lifetime
 from orchestrator.cloud.network import Place, Subnet
+from orchestrator.cloud.pools import SPOT, Pool, after
 from orchestrator.keys import HostKey
 from orchestrator.patience import Pace
 from tests.wire import Time
@@ -360,3 +361,33 @@ def test_launch_ids_sort_by_time_and_never_repeat() -> None:
     assert first.startswith("20261120-141207-")
     assert first != second
     assert max(first, second) < planning.launch_id(time.patience)
+
+
+def test_the_most_that_a_launch_can_cost_is_that_of_its_dearest_pool() -> None:
+    assert PLAN.price is not None
+    cheap = Pool(PLAN.machine, PLAN.subnet, price=PLAN.price)
+    dear = replace(cheap, price=replace(PLAN.price, usd=PLAN.price.usd * 2))
+    unknown = replace(cheap, price=None)
+
+    assert replace(PLAN, pools=(cheap,)).at_most == PLAN.at_most
+    assert replace(PLAN, pools=(cheap, dear)).at_most == replace(PLAN, price=dear.price).at_most
+    assert replace(PLAN, pools=(cheap, unknown)).at_most is None
+
+
+A2 = replace(A, id="subnet-2a")
+
+
+def test_after_a_refusal_only_pools_that_can_help_are_left() -> None:
+    big = replace(PLAN.machine, name="g5.xlarge")
+    spot, first, same, other, gpu = (
+        Pool(PLAN.machine, A, SPOT), Pool(PLAN.machine, A), Pool(PLAN.machine, A2), Pool(PLAN.machine, B), Pool(big, A),
+    )  # fmt: skip
+    pools = [first, same, other, gpu]
+
+    assert after(pools, "InsufficientInstanceCapacity") == [other, gpu]
+    assert after([first, other, same], "InsufficientFreeAddressesInSubnet") == [same, other]
+    assert after(pools, "VcpuLimitExceeded") == [gpu]
+    assert after([spot, first], "MaxSpotInstanceCountExceeded") == [first]
+    assert after([spot, first], "AuthFailure.ServiceLinkedRoleCreationNotPermitted") == [first]
+    assert after(pools, "Unsupported") == [other, gpu]
+    assert after(pools, "UnauthorizedOperation") is None

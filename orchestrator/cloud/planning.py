@@ -135,7 +135,15 @@ class Plan:
 
     @property
     def at_most(self) -> Decimal | None:
-        """USD that the launch costs if it is forgotten: until the machines end themselves; None when unknown."""
+        """USD that the launch costs if it is forgotten: until the machines end themselves; None when unknown.
+
+        In the dearest of the pools that it may end up in.
+        """
+        mosts = [self.at(pool)._most for pool in self.pools] or [self._most]
+        return None if None in mosts else max(most for most in mosts if most is not None)
+
+    @property
+    def _most(self) -> Decimal | None:
         if self.per_hour is None:
             return None
         booked = lifetime.BOOT_MINUTES / 60 if self.capped else 0.0
