@@ -94,6 +94,7 @@ SCRIPTS = {
     "follow.sh": ("{}", "{}", "0"),
     "cancel.sh": ("{}", "all"),
     "rotate.sh": ("stage", "{}"),
+    "spot.sh": ("{}",),
     "extend.sh": ("{}", "{}", "{}"),
 }
 ELSEWHERE = {

@@ -312,7 +312,7 @@ class _Handshake:
     def wrong_machine(self, error: paramiko.BadHostKeyException) -> ConnectError:
         what = (
             f"ssh: {self.host.address} port {self.host.port} shows host key {error.key.fingerprint}, "
-            f"but {self.host.identity or self.host.name} was launched with {error.expected_key.fingerprint}"
+            f"but {self.host.identity or self.host.name} has {error.expected_key.fingerprint}"
         )
         fix = "another machine answers at this address, or someone listens in; nothing was sent to it"
         return self.failed("host-key", what, fix)
