@@ -31,12 +31,9 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left(lab: Lab) -> Iterator[None]:
+def _fresh(lab: Lab) -> None:
     lab.events.clear()
     lab.calls.clear()
-    yield
-    with lab.session() as session:
-        session.terminate()
 
 
 def tags(lab: Lab, instance: str) -> dict[str, str]:
@@ -58,6 +55,13 @@ def disk(lab: Lab, instance: str) -> Path:
     return next(Path(lab.env["LOCALCLOUD_HOME"]).rglob(f"{instance}*/etc/ssh")).parent.parent
 
 
+def key_on(disk: Path) -> tuple[str, int, list[Path]]:
+    """The host key that lies on a disk, its mode, and what was left of others."""
+    private = disk / "etc/ssh/ssh_host_ed25519_key"
+    left = list(private.parent.glob("*.stratus-*"))
+    return keys.public_of(private), private.stat().st_mode & 0o777, left
+
+
 def reached(session: Session, host: Host) -> str:
     """How a connection to a host goes: ``in``, or the kind of its failure."""
     session.cluster.links.forget(host)
@@ -74,18 +78,16 @@ def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Lab) -> None:
         hosts = session.cluster.hosts()
         stale = [replace(host, host_key=launch_key(lab, host.identity)["ed25519_public"]) for host in hosts]
         outcome = [(reached(session, old), reached(session, new)) for old, new in zip(stale, hosts, strict=True)]
+        state = {host.identity: (tags(lab, host.identity), key_on(disk(lab, host.identity))) for host in hosts}
+        session.terminate()
 
     assert not report.failed
     assert len({host.host_key for host in hosts} | {host.host_key for host in stale}) == 3
     assert outcome == [("host-key", "in")] * 2
     for host in hosts:
-        shown = tags(lab, host.identity)
-        assert f"ssh-ed25519 {shown['stratus:hostkey']}" == host.host_key
-        assert shown["stratus:bootkey"] == ""
-        private = disk(lab, host.identity) / "etc/ssh/ssh_host_ed25519_key"
-        assert keys.public_of(private) == host.host_key
-        assert private.stat().st_mode & 0o777 == 0o600
-        assert not list(private.parent.glob("*.stratus-*"))
+        shown, found = state[host.identity]
+        assert (f"ssh-ed25519 {shown['stratus:hostkey']}", shown["stratus:bootkey"]) == (host.host_key, "")
+        assert found == (host.host_key, 0o600, [])
     assert lab.calls.count("CreateTags") == len(hosts) + 1
 
 
@@ -101,63 +103,76 @@ def test_another_computer_and_a_restart_find_the_new_key(lab: Lab) -> None:
         started = session.start_all()
         host = session.cluster.hosts()[0]
         answer = reached(session, host)
+        session.terminate()
 
     assert [(one.state, one.error) for one in started] == [("running", "")]
     assert (host.host_key, answer) == (before, "in")
     assert lab.calls.count("CreateTags") == 3  # new key; launch's forgotten; new end after the restart
 
 
-def half_done(session: Session, boundary: str) -> None:
-    """Replace the host key of the only host, and stop at a boundary as a computer that dies does."""
-    cluster = session.cluster
-    (host,) = cluster.hosts()
-    said = cluster.links.run(host, call("rotate.sh", "stage", host.boot_key)).stdout
+STOPS = ("staged", "tagged", "adopted")
+
+
+def half_done(session: Session, host: Host, stop: str) -> None:
+    """Replace a host's key, and stop where a computer that dies does."""
+    links = session.cluster.links
+    said = links.run(host, call("rotate.sh", "stage", host.boot_key)).stdout
     new = said.split(" ", 1)[1].strip()
-    if boundary == "staged":
+    if stop == "staged":
         return
-    ec2.pin(cluster.clients, host.identity, new)
-    if boundary == "tagged":
+    ec2.pin(session.cluster.clients, host.identity, new)
+    if stop == "tagged":
         return
-    cluster.links.run(host, call("rotate.sh", "adopt", host.boot_key, new)).check("adopt")
+    links.run(host, call("rotate.sh", "adopt", host.boot_key, new)).check("adopt")
 
 
-@pytest.mark.parametrize("boundary", ["staged", "tagged", "adopted"])
-def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Lab, boundary: str) -> None:
-    """The next session gets in with the key that is in force, and brings the change to its end."""
+@pytest.fixture(scope="module")
+def half(lab: Lab) -> Iterator[dict[str, Host]]:
+    """Four machines: on three a computer died at one of the stops; on the fourth nobody may replace the key."""
     with lab.session() as session:
         cluster = session.cluster
-        instances, _ = cluster.request(session.plan(1))
-        host = cluster.host(next(ec2.watch(cluster.clients, [each.id for each in instances])))
-        cluster.links.wait(host, deadline=20)
-        half_done(session, boundary)
+        instances, _ = cluster.request(session.plan(4))
+        up = sorted(ec2.watch(cluster.clients, [each.id for each in instances]), key=lambda each: each.name)
+        for instance, stop in zip(up, STOPS, strict=False):
+            host = cluster.host(instance)
+            cluster.links.wait(host, deadline=20)
+            half_done(session, host, stop)
+        last = cluster.host(up[-1])
+        cluster.links.wait(last, deadline=20)
+        (disk(lab, last.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
     with lab.session() as session:
-        (before,) = session.cluster.hosts()
-        came_in = reached(session, before)
-        plain = subprocess.run(
-            [*session.ssh_command(before.name), "echo in"], capture_output=True, text=True, timeout=20, check=False
-        )
-        session.install()
-        (after,) = session.cluster.hosts()
-        answers = (reached(session, replace(before, host_key=before.boot_key, boot_key="")), reached(session, after))
-
-    assert (came_in, plain.stdout) == ("in", "in\n"), plain.stderr
-    assert answers == ("host-key", "in")
-    assert tags(lab, after.identity)["stratus:bootkey"] == ""
-    assert f"ssh-ed25519 {tags(lab, after.identity)['stratus:hostkey']}" == after.host_key
+        yield dict(zip([*STOPS, "not allowed"], session.cluster.hosts(), strict=True))
+        session.terminate()
 
 
-def test_a_host_without_the_right_says_so_and_works_on(lab: Lab) -> None:
-    """No sudo, no ssh-keygen: the launch's key stays in force, and everybody is told."""
+def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Lab, half: dict[str, Host]) -> None:
+    """The next session gets in with the key that is in force, and brings the change to its end.
+
+    A host on which that is not allowed keeps the launch's key, works on, and everybody is told.
+    """
     with lab.session() as session:
-        cluster = session.cluster
-        instances, _ = cluster.request(session.plan(1))
-        host = cluster.host(next(ec2.watch(cluster.clients, [each.id for each in instances])))
-        cluster.links.wait(host, deadline=20)
-        (disk(lab, host.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
+        came_in = {stop: reached(session, host) for stop, host in half.items()}
+        plain = {stop: ssh(session, host) for stop, host in half.items()}
         installed = session.install()
-        (after,) = session.cluster.hosts()
+        after = dict(zip(half, session.cluster.hosts(), strict=True))
+        stale = {stop: replace(host, host_key=host.boot_key, boot_key="") for stop, host in half.items()}
+        old = {stop: reached(session, host) for stop, host in stale.items()}
+        new = {stop: reached(session, host) for stop, host in after.items()}
 
+    assert came_in == dict.fromkeys(half, "in")
+    assert plain == dict.fromkeys(half, "in\n")
+    assert old == dict.fromkeys(STOPS, "host-key") | {"not allowed": "in"}
+    assert new == dict.fromkeys(half, "in")
+    for stop in STOPS:
+        shown = tags(lab, after[stop].identity)
+        assert (shown["stratus:bootkey"], f"ssh-ed25519 {shown['stratus:hostkey']}") == ("", after[stop].host_key)
+    assert not installed.failed
+    assert after["not allowed"].host_key == half["not allowed"].host_key
     warnings = [event.text for event in lab.events if event.state == "warning"]
     assert warnings == ["still has the host key of its launch: sudo is not allowed here"]
-    assert not installed.failed
-    assert after.host_key == host.host_key
+
+
+def ssh(session: Session, host: Host) -> str:
+    """What plain ssh brings."""
+    words = [*session.ssh_command(host.name), "echo in"]
+    return subprocess.run(words, capture_output=True, text=True, timeout=20, check=False).stdout
