@@ -6,6 +6,7 @@ The cloud is the state file. Every method finds the machines by their tags, so a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cached_property, partial
 from pathlib import Path
@@ -123,8 +124,11 @@ class Cluster:
         return ec2.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
 
     def status(self) -> ClusterStatus:
-        """Return the cluster as it is now; two API calls, one when we know already who we are."""
-        machines = tuple(self._machine(each) for each in self.instances())
+        """Return the cluster as it is now; two API calls, one when we know already who we are, one more for spot."""
+        found = self.instances()
+        if spot := {each.type for each in found if each.spot}:
+            self.book.ask_spot(spot)
+        machines = tuple(self._machine(each) for each in found)
         return ClusterStatus(self.mine.cluster, self.mine.region, self.mine.owner, machines, self.means.patience.now())
 
     def hosts(self, names: Sequence[str] = ()) -> list[Host]:
@@ -157,14 +161,19 @@ class Cluster:
         return Machine(
             name=each.name, id=each.id, type=each.type, state=each.state, zone=each.zone,
             address=each.public_address or each.private_address, launched=each.launched, expires=each.expires,
-            per_hour=self.per_hour(each),
+            per_hour=self.per_hour(each), disk_per_hour=self.disk_per_hour(each), spot=each.spot,
         )  # fmt: skip
 
     def per_hour(self, each: ec2.Instance) -> Decimal | None:
         """Return USD per hour of a running machine with its disk; None when unknown."""
-        machine = self.book.per_hour(each.type, self.mine.region)
+        listed = self.book.per_hour(each.type, self.mine.region)
+        machine = self.book.spot_per_hour(each.type, each.zone) if each.spot else listed
+        return money.total([machine.usd if machine else None, self.disk_per_hour(each)])
+
+    def disk_per_hour(self, each: ec2.Instance) -> Decimal | None:
+        """Return USD per hour of a machine's disk, whether the machine runs or not; None when unknown."""
         disk = self.book.disk_per_hour(each.disk, self.mine.region) if each.disk else None
-        return money.total([machine.usd if machine else None, disk.usd if disk else None])
+        return disk.usd if disk else None
 
     # -- launching
 
@@ -234,7 +243,8 @@ class Cluster:
         running = [each for each in self.instances() if each.state in ("pending", "running")]
         ended = ending.stop(self.clients, running, mine=self.mine, patience=self.means.patience)
         self._forget(running)
-        return self._reached(running, ended, "stopped")
+        disks = {each.id: self.disk_per_hour(each) for each in running}
+        return tuple(replace(one, disk_per_hour=disks[one.id]) for one in self._reached(running, ended, "stopped"))
 
     def start(self) -> tuple[tuple[InstanceResult, ...], fleet.Outcomes[Arrived[None]] | None]:
         """Start the stopped machines and wait until they answer SSH."""

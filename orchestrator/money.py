@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -26,6 +27,34 @@ def spent(per_hour: Decimal | None, since: datetime | None, now: datetime) -> De
         return None
     seconds = max(MINIMUM_SECONDS, (now - since).total_seconds())
     return per_hour * Decimal(str(seconds)) / 3600
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a run cost: its own time on its machines.
+
+    :param seconds: billed, over all machines.
+    :param machines: USD; None when a price is unknown.
+    :param disks: USD for their disks in that time; None when a price is unknown.
+    :param spot: whether all, some or none of the machines were spot: ``yes``, ``partly``, ``no``.
+    """
+
+    seconds: float
+    machines: Decimal | None
+    disks: Decimal | None
+    spot: str = "no"
+
+    @property
+    def total(self) -> Decimal | None:
+        """USD; None when any part is unknown."""
+        return total([self.machines, self.disks])
+
+
+def receipt(bill: Bill) -> dict[str, object]:
+    """Return a bill as a record keeps it: seconds and dollars, each under a name that says which."""
+    return {
+        "billed_seconds": bill.seconds, "machines_usd": bill.machines, "disks_usd": bill.disks, "spot": bill.spot,
+    }  # fmt: skip
 
 
 def of_seconds(per_hour: Decimal | None, seconds: float) -> Decimal | None:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cloud import aws, deadlines, groups, keypairs, launching, planning, prices, quotas, refusals
+from orchestrator.cloud.pools import SPOT
 from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def plan(desk: Desk, count: int) -> planning.Plan:
     assert made is not None
     limit = _limit(desk, made, answers["quota"].value)
     sources = answers["address"].value or ()
-    return replace(made, limit=limit, sources=sources, notes=_notes(answers))
+    return replace(made, limit=limit, sources=sources, notes=_notes(answers, desk.more or {}))
 
 
 def _first(desk: Desk) -> dict[str, Callable[[], Any]]:
@@ -82,6 +83,8 @@ def _first(desk: Desk) -> dict[str, Callable[[], Any]]:
         "quota": lambda: quotas.look(desk.clients, wanted.instance_type, 0, market=wanted.market),
         "address": lambda: groups.access(desk.settings, "", my_address=desk.my_address).sources,
     }
+    if wanted.market == SPOT:
+        asks["spot"] = lambda: desk.book.ask_spot(planning.priced(desk.settings)[0])
     if desk.settings.aws.key_name:
         asks["key pair"] = lambda: keypairs.check(desk.clients, _nobody(desk), desk.login())
     return asks | dict(desk.more or {})
@@ -155,6 +158,6 @@ def _room_elsewhere(desk: Desk, made: planning.Plan, limit: quotas.Limit) -> boo
     return False
 
 
-def _notes(answers: Mapping[str, deadlines.Answer[Any]]) -> tuple[str, ...]:
+def _notes(answers: Mapping[str, deadlines.Answer[Any]], more: Questions) -> tuple[str, ...]:
     """Return what could not be found out about the job, in a line each."""
-    return tuple(str(answer.value) for name, answer in answers.items() if name.startswith("s3://") and answer.value)
+    return tuple(str(answers[name].value) for name in more if answers[name].value)

@@ -19,6 +19,8 @@ class Machine:
     :param state: EC2's word: pending, running, stopping, stopped, shutting-down, terminated.
     :param per_hour: USD per hour, its disk included; None when the price is unknown.
     :param expires: when it ends itself.
+    :param disk_per_hour: USD per hour of its disk alone, which is billed while it is stopped, too.
+    :param spot: it was bought on the spot market.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Machine:
     launched: datetime | None
     expires: datetime | None
     per_hour: Decimal | None
+    disk_per_hour: Decimal | None = None
+    spot: bool = False
 
     @property
     def billed(self) -> bool:
@@ -59,6 +63,16 @@ class ClusterStatus:
     def per_hour(self) -> Decimal | None:
         """USD per hour for all of them; None when one price is unknown."""
         return money.total(machine.per_hour for machine in self.up)
+
+    @property
+    def asleep(self) -> tuple[Machine, ...]:
+        """The machines that are stopped: their disks are billed."""
+        return tuple(machine for machine in self.machines if machine.state in ("stopping", "stopped"))
+
+    @property
+    def asleep_per_hour(self) -> Decimal | None:
+        """USD per hour for the disks of stopped machines; None when one price is unknown."""
+        return money.total(machine.disk_per_hour for machine in self.asleep)
 
     @property
     def spent(self) -> Decimal | None:
@@ -179,12 +193,14 @@ class InstanceResult:
 
     :param state: the state it was seen in last.
     :param error: why not, when it was not.
+    :param disk_per_hour: USD per hour of its disk, where that stays.
     """
 
     name: str
     id: str
     state: str
     error: str = ""
+    disk_per_hour: Decimal | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import fleet
 from orchestrator.errors import HostError
 from orchestrator.hosts import Host
+from orchestrator.money import Bill
 from orchestrator.runner import Run
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class RunRecord:
     :param timings: seconds per phase: api, pending, boot, ssh, install, job (what is known of them).
     :param cost: USD for the job's own time on its hosts; None when a price is unknown.
     :param failed: host -> why nothing came from it.
+    :param bill: what ``cost`` is made of.
     """
 
     run: str
@@ -53,6 +55,7 @@ class RunRecord:
     timings: Mapping[str, float] = field(default_factory=dict)
     cost: Decimal | None = None
     failed: Mapping[str, Exception] = field(default_factory=dict)
+    bill: Bill | None = None
 
 
 def fetch(links: Links, hosts: Sequence[Host], run: Run, folder: Path) -> fleet.Outcomes[int]:

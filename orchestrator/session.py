@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from orchestrator import fleet, jobfile, jobs, money, results, runner, steps
+from orchestrator import fleet, jobcheck, jobfile, jobs, money, preflight, results, runner, steps
 from orchestrator.account import Account
 from orchestrator.cloud.planning import Plan
 from orchestrator.cluster import Cluster
@@ -118,7 +117,14 @@ class Session(Account):
 
     def plan(self, count: int | None = None) -> Plan:
         """Look up and check what a launch needs, and its price; nothing is changed."""
-        return self.cluster.plan(count)
+        return self.cluster.plan(count, more=self._questions())
+
+    def _questions(self) -> preflight.Questions:
+        """Return what the job needs from elsewhere; mistakes in its file are told when it is installed or run."""
+        try:
+            return jobcheck.questions(self.cluster.clients, self.job())
+        except StratusError:
+            return {}
 
     def launch(self, plan: Plan) -> LaunchReport:
         """Launch machines and wait until they answer SSH; one that does not is replaced once, then in the report.
@@ -323,12 +329,12 @@ class Session(Account):
             outcomes.check("nothing could be fetched")
         facts = results.load(folder, "record.json")
         timings = {**facts.get("timings", {}), **({"job": found.seconds} if found.seconds is not None else {})}
-        cost = money.of_seconds(self._per_hour(found.hosts), found.seconds or 0.0)
+        bill = self._bill(found.hosts, found.seconds or 0.0)
         record = RunRecord(
             run=found.run, job=found.job, folder=folder, state=found.state, hosts=found.hosts,
             outputs=results.files_of(folder), bytes=sum(outcomes.values_in_order()),
-            seconds=time.monotonic() - began, metrics=results.metrics_of(folder), timings=timings, cost=cost,
-            failed=outcomes.errors,
+            seconds=time.monotonic() - began, metrics=results.metrics_of(folder), timings=timings, cost=bill.total,
+            failed=outcomes.errors, bill=bill,
         )  # fmt: skip
         self._complete(record, facts)
         return record
@@ -381,8 +387,16 @@ class Session(Account):
     def _find(self, run: str) -> runner.Run:
         return runner.pick(runner.find(self.cluster.links, self.cluster.hosts()), run)
 
-    def _per_hour(self, names: Sequence[str]) -> Decimal | None:
-        return money.total(one.per_hour for one in self.status().machines if one.name in names)
+    def _bill(self, names: Sequence[str], seconds: float) -> money.Bill:
+        """Return what some hosts cost in a stretch of time."""
+        machines = [one for one in self.status().machines if one.name in names]
+        disks = money.total(one.disk_per_hour for one in machines)
+        both = money.total(one.per_hour for one in machines)
+        alone = None if both is None or disks is None else both - disks
+        spot = {one.spot for one in machines}
+        word = "partly" if len(spot) > 1 else "yes" if True in spot else "no"
+        time_of_all = seconds * len(machines)
+        return money.Bill(time_of_all, money.of_seconds(alone, seconds), money.of_seconds(disks, seconds), word)
 
     # -- the record
 
@@ -425,6 +439,7 @@ class Session(Account):
         more = {
             "run": record.run, "job": record.job, "hosts": list(record.hosts), "state": record.state,
             "outputs": list(record.outputs), "timings": dict(record.timings), "cost_usd": record.cost,
+            "bill": money.receipt(record.bill) if record.bill else None,
             "versions": results.versions_of(record.folder),
             "image_digests": list(results.image_of(record.folder)), "fetched": datetime.now(UTC),
         }  # fmt: skip

@@ -88,7 +88,7 @@ class PaperSession:
         return SimpleNamespace(
             count=number, instance_type="c7i.2xlarge", vcpus=8, memory_gib=16, gpus=0, region="us-west-2",
             disk=SimpleNamespace(type="gp3", size=75, encrypted=True), max_hours=8.0, hours=8.0,
-            capped=False, max_dollars=0.0, sources=(), limit=None, notes=(),
+            capped=False, max_dollars=0.0, sources=(), limit=None, notes=(), price=None, market="on-demand",
             place=SimpleNamespace(zones=("us-west-2a", "us-west-2b")), price_per_hour=Decimal("0.357"),
             disk_per_hour=Decimal("0.008"), per_hour=PRICE * number, at_most=PRICE * number * 8,
         )  # fmt: skip

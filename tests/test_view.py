@@ -34,7 +34,7 @@ NOW = datetime(2026, 11, 20, 14, 24, tzinfo=UTC)
 def machine(name: str, state: str = "running", per_hour: str | None = "0.365") -> Machine:
     return Machine(
         name, f"i-{name}", "c7i.2xlarge", state, "us-west-2b", "10.0.3.7", NOW - timedelta(minutes=12),
-        NOW + timedelta(hours=7, minutes=48), Decimal(per_hour) if per_hour else None,
+        NOW + timedelta(hours=7, minutes=48), Decimal(per_hour) if per_hour else None, Decimal("0.0082"),
     )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def plan(**changes: Any) -> Any:
         "count": 2, "instance_type": "c7i.2xlarge", "vcpus": 8, "memory_gib": 16.0, "gpus": 0, "region": "us-west-2",
         "disk": SimpleNamespace(type="gp3", size=75, encrypted=True), "max_hours": 8.0,
         "hours": 8.0, "capped": False, "max_dollars": 0.0, "sources": (), "limit": None, "notes": (),
+        "price": None, "market": "on-demand",
         "place": SimpleNamespace(zones=("us-west-2a", "us-west-2b")), "price_per_hour": Decimal("0.357"),
         "disk_per_hour": Decimal("0.0082"), "per_hour": Decimal("0.7304"), "at_most": Decimal("5.843"),
     }  # fmt: skip
@@ -191,7 +192,7 @@ def test_a_status_shows_each_machine_and_the_sum() -> None:
 
     assert "$0.365/h" in lines[0]
     assert "$" not in lines[1]
-    assert lines[2].startswith("  1 up, $0.37/h, $0.07 so far, 1 stopped (disks are still billed).  It ends itself at ")
+    assert lines[2].startswith("  1 up, $0.37/h, $0.07 so far, 1 stopped (disks are still billed: $0.008/h).  It ends")
     assert lines[2].endswith("(in 7 h 48 min).")
 
 

@@ -101,6 +101,11 @@ class Clients:
         return self._client("service-quotas", 2, timeout=QUICK_S)
 
     @property
+    def s3(self) -> Any:
+        """S3, for a quick look at what is there."""
+        return self._client("s3", 1, timeout=QUICK_S)
+
+    @property
     def alone(self) -> bool:
         """Whether questions are asked one after another, in the calling thread."""
         return self._alone is not None

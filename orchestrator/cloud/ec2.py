@@ -80,6 +80,7 @@ class Instance:
     :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
     :param user: login name; empty when its tags do not tell.
     :param index: of the machine in its request.
+    :param spot: it was bought on the spot market.
     :param sharing: how many machines its launch had; they share one ``max_dollars``.
     :param boot_key: the host key it was launched with, while that still counts; empty once it has one of its own.
     """
@@ -106,6 +107,7 @@ class Instance:
     user: str = ""
     boot_key: str = ""
     sharing: int = 1
+    spot: bool = False
     index: int = 0
 
     @property
@@ -258,7 +260,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         key_name=facts.get("KeyName", ""), launched=facts["LaunchTime"], expires=_time(tags.get(TAG_EXPIRES, "")),
         max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
         disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
-        sharing=_sharing(tags), index=facts.get("AmiLaunchIndex", 0),
+        sharing=_sharing(tags), spot=facts.get("InstanceLifecycle") == "spot", index=facts.get("AmiLaunchIndex", 0),
     )  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Plan:
     :param max_dollars: that the launch may cost; 0 is no cap.
     :param idle_minutes: of nobody's use after which a machine ends itself; 0 is never.
     :param port: of the machines' SSH server.
+    :param spot_price: of one machine on the spot market now; ``price`` is the most that it can become.
     :param limit: the quota that it counts against; None when that was not asked for.
     :param sources: networks that may reach the machines; empty when that was not found out.
     :param notes: what could not be checked, a line each.
@@ -72,6 +73,7 @@ class Plan:
     max_dollars: float = 0.0
     idle_minutes: int = 0
     port: int = 22
+    spot_price: prices.Price | None = None
     limit: Limit | None = None
     sources: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -272,6 +274,8 @@ def assemble(
         pools=tuple(pools), market=pools[0].market, allow_partial=settings.cluster.allow_partial,
         max_dollars=settings.cluster.max_dollars, idle_minutes=settings.cluster.idle_minutes, port=settings.ssh.port,
     )  # fmt: skip
+    if made.market == SPOT:
+        made = replace(made, spot_price=book.spot_per_hour(machine.name, pools[0].subnet.zone))
     made.limits  # noqa: B018 - a cap that cannot be kept is told before anything is launched
     return made
 

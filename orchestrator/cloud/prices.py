@@ -100,6 +100,12 @@ class Book:
         """Return what one disk costs per hour, used or not; None when unknown. Asks nobody."""
         return disk_per_hour(disk, region)
 
+    def spot_per_hour(self, instance_type: str, zone: str) -> Price | None:
+        """Return what one spot machine costs per hour now, without its disk; None when unknown. Asks nobody."""
+
+    def ask_spot(self, instance_types: Collection[str]) -> None:
+        """Bring spot prices up to date where that can be done within seconds."""
+
     def ask(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
         """Bring prices up to date where that can be done within seconds."""
 

@@ -7,7 +7,7 @@ answer counts, with its date; then the dated table of :mod:`orchestrator.cloud.p
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.cloud.aws import Clients
 
 FRESH = timedelta(days=1)
+SPOT_FRESH = timedelta(hours=1)
 DEADLINE_S = 2.5
 PLACES_KEPT = 12
 
@@ -63,6 +64,33 @@ class Quotes(prices.Book):
         if month is None:
             return super().disk_per_hour(disk, region)
         return prices.Price(month / prices.HOURS_PER_MONTH, self._source(name))
+
+    def spot_per_hour(self, instance_type: str, zone: str) -> prices.Price | None:
+        """Return what one spot machine costs per hour without its disk, as asked last; asks nobody."""
+        name = f"spot {instance_type} {zone}"
+        usd = _number(self._facts(name, self._clients.region).get("usd"))
+        return None if usd is None else prices.Price(usd, self._source(name, "AWS spot price"))
+
+    def ask_spot(self, instance_types: Collection[str]) -> None:
+        """Ask AWS for the spot prices of types in every zone, unless the last answer is of this hour."""
+        stale = sorted(each for each in set(instance_types) if not self._fresh(f"spot {each}", SPOT_FRESH))
+        if not stale:
+            return
+        answer = deadlines.ask_all(self._clients, {"spot": partial(self._spot, stale)}, seconds=DEADLINE_S)["spot"]
+        if answer.value:
+            today = self._patience.now().isoformat(timespec="seconds")
+            # A type that has no price anywhere was asked for, too.
+            found: dict[str, Facts] = {f"spot {each}": {} for each in stale} | answer.value
+            self._kept |= {name: {**facts, "asked": today} for name, facts in found.items()}
+            self._save()
+
+    def _spot(self, instance_types: Sequence[str]) -> dict[str, Facts]:
+        wanted: Any = [*instance_types]
+        pages = self._clients.ec2.get_paginator("describe_spot_price_history").paginate(
+            InstanceTypes=wanted, ProductDescriptions=["Linux/UNIX"], StartTime=self._patience.now()
+        )
+        newest = sorted((each for page in pages for each in page["SpotPriceHistory"]), key=lambda one: one["Timestamp"])
+        return {f"spot {one['InstanceType']} {one['AvailabilityZone']}": {"usd": one["SpotPrice"]} for one in newest}
 
     def ask(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
         """Ask AWS for prices whose last answer is old; what it does not answer in time stays as it was."""
@@ -136,13 +164,13 @@ class Quotes(prices.Book):
         except (KeyError, ValueError):
             return None
 
-    def _fresh(self, name: str) -> bool:
+    def _fresh(self, name: str, lasts: timedelta = FRESH) -> bool:
         asked = self._asked(name)
-        return asked is not None and timedelta(0) <= self._patience.now() - asked < FRESH
+        return asked is not None and timedelta(0) <= self._patience.now() - asked < lasts
 
-    def _source(self, name: str) -> str:
+    def _source(self, name: str, what: str = "AWS price list") -> str:
         asked = self._asked(name)
-        return f"AWS price list, asked {asked:%Y-%m-%d}" if asked else "AWS price list, asked some day"
+        return f"{what}, asked {asked:%Y-%m-%d}" if asked else f"{what}, asked some day"
 
     def _save(self) -> None:
         """Keep the answers; a disk that is full must not stop a launch."""

@@ -19,6 +19,7 @@ _UNITS = {
     "per_hour": "usd_per_hour",
     "price_per_hour": "usd_per_hour_each",
     "disk_per_hour": "usd_per_hour_disk_each",
+    "asleep_per_hour": "usd_per_hour_stopped",
     "spent": "usd_spent",
     "at_most": "usd_at_most",
     "cost": "usd",
@@ -32,7 +33,7 @@ _UNITS = {
 
 # What a reader wants to know although it is computed.
 _COMPUTED = {
-    "ClusterStatus": ("per_hour", "spent", "expires"),
+    "ClusterStatus": ("per_hour", "asleep_per_hour", "spent", "expires"),
     "TerminateReport": ("left",),
     "RunHandle": ("short",),
     "InstallReport": ("changed",),

@@ -53,6 +53,7 @@ def plan(plan: Plan, *, image: str, ssh_from: str) -> Lines:
     what = [f"{plan.count} x {plan.instance_type} ({shape})", image, disk, _where(plan)]
     access = f"{_access(','.join(plan.sources) or ssh_from)}, host keys pinned"
     lines = ["", f"  Plan   {', '.join(what)}", f"  Price  {_price(plan)}"]
+    lines += [f"         {plan.price.source}"] if plan.price else []
     lines.append(f"  Limit  {_limit(plan):<42}Access  {access}" if plan.limit else f"  Access {access}")
     return [*lines, *(f"  Note   {note}" for note in plan.notes)]
 
@@ -80,13 +81,21 @@ def _access(ssh_from: str) -> str:
 
 
 def _price(plan: Plan) -> str:
-    one = f"{units.unit_price(plan.price_per_hour)} each, disks {units.unit_price(plan.disk_per_hour)} each"
+    one = f"{_each(plan)} each, disks {units.unit_price(plan.disk_per_hour)} each"
     lasts = f"ends itself after {units.hours(plan.max_hours)}"
     if plan.capped:
         lasts = f"ends itself after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
     if plan.per_hour is None:
         return f"{one}  = {units.UNKNOWN}  {lasts}"
     return f"{one}  = {units.rate(plan.per_hour)}  at most {units.usd(plan.at_most)} if you forget it ({lasts})"
+
+
+def _each(plan: Plan) -> str:
+    listed = units.unit_price(plan.price_per_hour)
+    if plan.market != "spot":
+        return listed
+    now = "price unknown" if plan.spot_price is None else units.unit_price(plan.spot_price.usd)
+    return f"spot {now} now, {listed} at most"
 
 
 def launch(report: LaunchReport) -> Lines:
@@ -174,12 +183,8 @@ def up(status: ClusterStatus) -> str:
 
 
 def _stopped(status: ClusterStatus) -> str:
-    asleep = _asleep(status)
-    return f", {asleep} stopped (disks are still billed)" if asleep else ""
-
-
-def _asleep(status: ClusterStatus) -> int:
-    return sum(machine.state in ("stopping", "stopped") for machine in status.machines)
+    asleep = len(status.asleep)
+    return f", {asleep} stopped (disks are still billed: {units.rate(status.asleep_per_hour)})" if asleep else ""
 
 
 def _end(status: ClusterStatus) -> str:
@@ -210,7 +215,7 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
         return f"{label} [...]: "
     running = len(status.up)
     price = f" {units.rate(status.per_hour)}" if running else ""
-    asleep = _asleep(status)
+    asleep = len(status.asleep)
     return f"{label} [{running} up{price}{f', {asleep} stopped' if asleep else ''}]: "
 
 
@@ -280,7 +285,7 @@ def fetched(record: RunRecord) -> Lines:
     if record.state != "done":
         lines.append(f"  The run {_ENDED.get(record.state, 'is ' + record.state)}: these are the outputs it had.")
     lines += [f"    {line}" for line in metrics(record.metrics)]
-    lines.append(f"    {_times(record)}     cost {units.usd(record.cost)}")
+    lines.append(f"    {_times(record)}     cost {units.usd(record.cost)}{_bill(record)}")
     return [*lines, *_failures(record.failed)]
 
 
@@ -289,6 +294,16 @@ _ENDED = {"running": "is still running", "failed": "failed", "cancelled": "was c
 
 def _transferred(record: RunRecord) -> str:
     return f"{units.size(record.bytes)} in {duration(record.seconds)}"
+
+
+def _bill(record: RunRecord) -> str:
+    """Return what the cost is made of: ``  (122.6 s billed: machines $0.012, disks $0.001)``."""
+    bill = record.bill
+    if bill is None or bill.total is None:
+        return ""
+    spot = {"yes": " (spot)", "partly": " (partly spot)"}.get(bill.spot, "")
+    parts = f"machines{spot} {units.usd(bill.machines)}, disks {units.usd(bill.disks)}"
+    return f"  ({duration(bill.seconds)} billed: {parts})"
 
 
 _PHASES = ("launch", "install", "job")
@@ -331,7 +346,10 @@ def instances(results: Iterable[InstanceResult]) -> Lines:
         return ["  No instance of this cluster."]
     lines = columns([[one.name, one.state, one.error] for one in found])
     if {one.state for one in found} == {"stopped"}:
-        lines.append("  The disks stay, and are billed.  StartAll() brings the VMs back; TerminateAll() ends it all.")
+        disks = [one.disk_per_hour for one in found]
+        price = "price unknown" if None in disks else units.rate(sum(filter(None, disks), Decimal(0)))
+        lines.append(f"  The disks stay, and are billed: {price}.")
+        lines.append("  StartAll() brings the VMs back; TerminateAll() ends it all.")
     return lines
 
 

@@ -40,6 +40,7 @@ def the_whole_life(lab: Lab) -> None:
         ec2.console(session.cluster.clients, identity)
         ec2.impaired(session.cluster.clients, [identity])
         session.refresh_access()
+        session.cluster.book.ask_spot(["c7i.2xlarge"])
         quota = session.request_limit_increase(600).limit.quota
         session.request_limit_increase(600)
         quotas.default(session.cluster.clients, quota)

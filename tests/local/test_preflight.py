@@ -209,3 +209,44 @@ def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play)
     known = [each.price_per_hour for each in found if each.price_per_hour is not None]
     assert known == sorted(known)
     assert [each.price_per_hour is None for each in found] == sorted(each.price_per_hour is None for each in found)
+
+
+def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Lab) -> None:
+    """The spot price may rise up to the listed one, so a cap in dollars is kept by that."""
+    config(lab, cluster__market="spot", cluster__max_dollars="2")
+    with lab.session() as session:
+        plan = session.plan(2)
+        session.launch(plan)
+        status = session.status()
+
+    assert plan.spot_price is not None
+    assert plan.price is not None
+    assert plan.spot_price.usd < plan.price.usd
+    assert "spot price, asked" in plan.spot_price.source
+    assert plan.capped
+    assert plan.at_most is not None
+    assert plan.at_most <= 2
+    assert all(machine.spot for machine in status.up)
+    assert status.per_hour is not None
+    assert status.per_hour < plan.per_hour
+
+
+def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Lab, play: Play) -> None:
+    """What this computer may not look at is a note: the VMs' role decides."""
+    s3 = boto(lab.env, "s3")
+    s3.create_bucket(Bucket=lab.name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    s3.put_object(Bucket=lab.name, Key="scenes/1", Body=b"x")
+    sources = (f"{lab.name}/scenes -> a", f"{lab.name}/sceens -> b", f"no-such-one-{lab.name}/x -> c")
+    lab.job("single = true\ndata =" + "".join(f"\n  s3://{each}" for each in sources) + "\n")
+    play(fault("denied", action="s3:*"))
+    with lab.session() as session:
+        plan = session.plan(1)
+    play()
+    # docs/iam-policy.json lets nobody look at S3; this user may do all.
+    lab.env = {name: value for name, value in lab.env.items() if not name.startswith("TESTS_")}
+    error = refused(lab, NotReady)
+
+    assert sorted(each.code for each in error.problems) == ["NoSuchBucket", "NoSuchKey"]
+    assert f"s3://{lab.name}/sceens" in str(error)
+    assert len(plan.notes) == 3
+    assert "the VMs' role decides" in plan.notes[0]
