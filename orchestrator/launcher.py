@@ -57,6 +57,8 @@ class Launcher:
                 if isinstance(error, KeyboardInterrupt) and shield.again:
                     raise _left_in_haste(error, plan) from None
                 self._undo(plan, error)
+                if isinstance(error, KeyboardInterrupt):
+                    error.add_note(f"Launch {plan.run} was taken back: nothing of it is left.")
                 raise
 
     def ask(self, plan: Plan, launch_key: launching.LaunchKey, shield: Shield) -> list[ec2.Instance]:

@@ -151,7 +151,8 @@ class Teardown:
         """Delete the key once nothing can need it, and close the books when all is certain."""
         mine = self.books.mine
         if trouble is not None:
-            self.unsure.append(f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}")
+            fix = f"; {trouble.fix}" if trouble.fix else ""
+            self.unsure.append(f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}{fix}")
         if self.left or self.unsure or self.group not in ("gone", "none"):
             self.group = self.group if self.group and not self.left else KEPT
             self.key = KEPT

@@ -100,6 +100,8 @@ def news(event: Event, *, many: bool) -> str:
     subject = f"  {'  '.join(word for word in (event.host, event.phase) if word)}"
     if event.state in ("failed", "warning"):
         return f"{subject}  {event.state}  {plain(event.text)}".rstrip()
+    if event.state == "progress" and not event.host:
+        return f"{subject}  {plain(event.text)}"  # of everybody: which pool is asked next, and why
     if many or event.state not in _OVER:
         return ""
     took = "" if event.seconds is None or event.state == "unchanged" else f"  {duration(event.seconds)}"
@@ -126,7 +128,7 @@ class Board:
             if event.host:
                 self._rows.setdefault(event.host, Row(event.host, now)).take(event, now)
             line = "" if self._live else news(event, many=len(self._rows) > MANY)
-            if not event.host and event.state == "warning":
+            if not event.host and event.state in ("warning", "progress"):
                 line = news(event, many=False)
             self._said = now if line else self._said
         if line:
