@@ -6,7 +6,7 @@ The machine has the last word: it keeps its budget of minutes itself, and answer
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -99,7 +99,8 @@ def _budget(cluster: Cluster, machines: Sequence[ec2.Instance]) -> int:
 
     A config without a cap leaves the one that the machines were launched with.
     """
-    rates = [cluster.per_hour(each) for each in machines]
+    # Of spot machines the listed price counts: theirs may rise that far.
+    rates = [cluster.per_hour(replace(each, spot=False)) for each in machines]
     dearest = None if None in rates else max(rate for rate in rates if rate is not None)
     per_hour = None if dearest is None else dearest * max(len(machines), *(each.sharing for each in machines))
     what = f"{len(machines)} x {machines[0].type}"

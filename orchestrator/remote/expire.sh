@@ -5,6 +5,7 @@
 #   stratus-expire                       at boot: arm the timer
 #   stratus-expire MINUTES BUDGET IDLE   end MINUTES from now, live BUDGET minutes in all (0: any number), end after IDLE
 #                                        minutes of nobody's use (0: never); - leaves one as it is
+#                                        (a new BUDGET with - for MINUTES counts from the next boot or extension on)
 #
 # Answers "@@until EPOCH BUDGET USED IDLE". /var/lib/stratus holds limits (minutes of one boot, budget, idle, port),
 # used (minutes lived, counted by idle.sh), until (when this boot ends) and extended (an end that was asked for).
@@ -32,15 +33,16 @@ if [ $# -eq 3 ]; then
     for word in "$@"; do
         case "$word" in '' | *[!0-9-]* | ?*-*) echo "expire.sh: $word is no number of minutes" >&2; exit 64 ;; esac
     done
-    left=$(($(number until) - now))
-    left=$((left > 0 ? left / 60 : 0))
-    if [ "$1" != - ]; then
-        left=$1
-        keep extended $((now + left * 60))
-    fi
     [ "$2" = - ] || budget=$2
     [ "$3" = - ] || idle=$3
     keep limits "minutes=$minutes budget=$budget idle=$idle port=$port"
+    if [ "$1" = - ]; then
+        # The timer stays as it is: right after a start it is not armed yet, and what it was before means nothing.
+        echo "@@until $(number until) $budget $used $idle"
+        exit 0
+    fi
+    left=$1
+    keep extended $((now + left * 60))
 else
     # Billing began before this script did: two minutes cover any boot.
     used=$((used + 2))
