@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localcloud import control, mishaps, services, wsgi
+from localcloud import control, mishaps, paths, services, wsgi
 from localcloud.addresses import HOME_REGION, Block
 from localcloud.bad_hosts import BadHosts, Closable
 from localcloud.colleague import Colleagues
@@ -75,13 +75,14 @@ class Cloud:
 
     def chain(self, moto: wsgi.Application) -> wsgi.Application:
         """Stack the layers, the innermost first; a request passes them from the last to the first."""
+        from localcloud.identity import check_permitted
         from localcloud.metadata import Metadata
 
         world = self.world
         application = wsgi.one_at_a_time(moto, world.lock)
         application = wsgi.remember(application, self.lifecycle.state, self.lifecycle.touch)
         application = mishaps.word_denials(application)
-        application = wsgi.serve_json(application, services.services(world))
+        application = wsgi.serve_json(application, services.services(world), check_permitted)
         application = mishaps.refuse(application, world.clock)
         application = mishaps.spoil(application)
         application = wsgi.catch_errors(application)
@@ -96,9 +97,9 @@ class Cloud:
 
     def _pages(self) -> dict[str, Callable[[Environ], wsgi.Page]]:
         return {
-            control.STATUS_PATH: lambda _: wsgi.Page(json.dumps(self._status()).encode()),
-            control.CALLS_PATH: control.calls(lambda: list(self.seen)),
-            control.SCENARIO_PATH: control.scenario(lambda: self.world.weather.scenario, self.begin),
+            paths.STATUS: lambda _: wsgi.Page(json.dumps(self._status()).encode()),
+            paths.CALLS: control.calls(lambda: list(self.seen)),
+            paths.SCENARIO: control.scenario(lambda: self.world.weather.scenario, self.begin),
         }
 
     def _find(self, instance_id: str) -> Machine | None:

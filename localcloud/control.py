@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-STATUS_PATH = "/_localcloud/status"
-CALLS_PATH = "/_localcloud/calls"
-SCENARIO_PATH = "/_localcloud/scenario"
 
 
 def calls(seen: Callable[[], list[Seen]]) -> Callable[[Environ], Page]:

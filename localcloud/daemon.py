@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from localcloud import locks
+from localcloud import locks, paths
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home
 
@@ -107,11 +107,9 @@ def status(home: Home) -> dict[str, Any]:
 
 
 def _instances(url: str) -> list[dict[str, Any]]:
-    from localcloud.endpoint import STATUS_PATH
-
     # Straight to the address, whatever proxy this shell is told to use.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(url + STATUS_PATH, timeout=DEADLINE) as answer:
+    with direct.open(url + paths.STATUS, timeout=DEADLINE) as answer:
         instances: list[dict[str, Any]] = json.load(answer)
     return instances
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud import mishaps, wsgi
 from localcloud.addresses import ENDPOINT_PORT, HOME_REGION, Block, blocks
-from localcloud.control import STATUS_PATH as STATUS_PATH
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home
 from localcloud.world import Dwell, World

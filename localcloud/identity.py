@@ -6,6 +6,7 @@ Nothing is secret here: the keys open a cloud that only this machine reaches.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import AssumedRole, sts_backends
+
+from localcloud.refusals import bad_keys, denied
+from localcloud.wsgi import ACTION, REGION, SERVICE, Environ
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
@@ -41,6 +45,32 @@ def seed() -> None:
 def _trust() -> dict[str, Any]:
     who = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     return {"Version": "2012-10-17", "Statement": [who]}
+
+
+def check_permitted(environ: Environ) -> None:
+    """Ask moto whether policies allow a call, if it looks at policies at all; for services that are not moto's.
+
+    :raises Refusal: they do not, or the key is not known.
+    """
+    from moto import settings
+    from moto.core.authorization import ActionAuthenticatorMixin
+    from moto.iam.access_control import IAMRequest
+    from werkzeug.exceptions import HTTPException
+
+    if ActionAuthenticatorMixin.request_count < settings.INITIAL_NO_AUTH_ACTION_COUNT:
+        return
+    headers = {"Authorization": environ["HTTP_AUTHORIZATION"]}
+    if token := environ.get("HTTP_X_AMZ_SECURITY_TOKEN"):
+        headers["X-Amz-Security-Token"] = token
+    facts = {"method": "POST", "path": "/", "data": {}, "body": b"", "headers": headers, "action": environ[ACTION]}
+    try:
+        IAMRequest(account_id=DEFAULT_ACCOUNT_ID, **facts).check_action_permitted("*")
+    except HTTPException as error:
+        who = re.search(r"User: (arn:\S+)", str(getattr(error, "message", "")))
+        if who is None:
+            raise bad_keys(environ[SERVICE]) from error
+        named = {"who": who[1], "region": environ[REGION]}
+        raise denied(environ[SERVICE], environ[ACTION], by="policy", **named) from error
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.identity import RoleSessions
+from localcloud.paths import METADATA
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
+    from localcloud.identity import RoleSessions
     from localcloud.lifecycle import Machine
 
-PREFIX = "/_imds/"
 TOKEN_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN"
 TTL_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS"
 # Six hours is the longest that EC2 gives a token.
@@ -56,8 +56,8 @@ class Metadata:
         self._key = secrets.token_bytes(32)
 
     def answer(self, method: str, path: str, headers: Mapping[str, Any]) -> Answer:
-        """Answer one request; ``path`` begins with ``PREFIX``, ``headers`` are those of WSGI."""
-        instance_id, _, rest = path.removeprefix(PREFIX).partition("/")
+        """Answer one request; ``path`` begins with ``METADATA``, ``headers`` are those of WSGI."""
+        instance_id, _, rest = path.removeprefix(METADATA).partition("/")
         machine = self._find(instance_id)
         if machine is None:
             return _NOT_FOUND

@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.control import CALLS_PATH, SCENARIO_PATH
+from localcloud import paths
 from localcloud.errors import LocalCloudError
 from localcloud.scenarios import Scenario, load
 
@@ -33,19 +33,19 @@ def begin(url: str, scenario: Scenario) -> None:
 
     :raises LocalCloudError: it would not.
     """
-    _ask(urllib.request.Request(url + SCENARIO_PATH, scenario.text().encode(), method="PUT"))
+    _ask(urllib.request.Request(url + paths.SCENARIO, scenario.text().encode(), method="PUT"))
 
 
 def current(url: str) -> str:
     """The scenario that is played, as a file would say it."""
-    return _ask(urllib.request.Request(url + SCENARIO_PATH)).decode()
+    return _ask(urllib.request.Request(url + paths.SCENARIO)).decode()
 
 
 def calls(url: str) -> list[Seen]:
     """The calls so far."""
     from localcloud.mishaps import Seen
 
-    return [Seen(*one) for one in json.loads(_ask(urllib.request.Request(url + CALLS_PATH)))]
+    return [Seen(*one) for one in json.loads(_ask(urllib.request.Request(url + paths.CALLS)))]
 
 
 def _ask(request: urllib.request.Request) -> bytes:

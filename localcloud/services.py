@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,6 @@ def _named(question: Question) -> Any:
     return BY_CODE[question["QuotaCode"]]
 
 
-def services(world: World) -> dict[str, Service]:
+def services(world: World) -> Mapping[str, Service]:
     """What to put in front of moto, by the names in signatures."""
     return {"servicequotas": ServiceQuotas(world), "pricing": price_list}

@@ -9,7 +9,8 @@ from localcloud.addresses import SSH_PORT, Block
 from localcloud.home import Home
 from localcloud.images import login_user
 from localcloud.machine_spec import MachineSpec
-from localcloud.metadata import PREFIX, user_data
+from localcloud.metadata import user_data
+from localcloud.paths import METADATA
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
@@ -47,7 +48,7 @@ class Specs:
         """What makes AWS libraries on the host find this cloud; no key is among it, as on EC2."""
         return {
             "AWS_ENDPOINT_URL": self.block.url,
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.block.url}{PREFIX}{instance.id}/",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.block.url}{METADATA}{instance.id}/",
             "AWS_REGION": instance.region_name,
             "AWS_DEFAULT_REGION": instance.region_name,
             # Nothing on a loopback address is reached through a proxy.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from moto.ec2.exceptions import InvalidInstanceIdError
+from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
 from moto.ec2.models import EC2Backend
 from moto.ec2.utils import filter_reservations
 
@@ -26,6 +27,28 @@ class Status:
     instance_state: Any
     instance_status: dict[str, Any]
     system_status: dict[str, Any]
+
+    def fits(self, filter_name: str, values: Iterable[str]) -> bool:
+        """Whether a filter lets it pass.
+
+        :raises EC2ClientError: there is no such filter.
+        """
+        known = {
+            "availability-zone": self.availability_zone or "",
+            "instance-state-code": str(self.instance_state.code),
+            "instance-state-name": self.instance_state.name,
+            "instance-status.status": self.instance_status["Status"],
+            "instance-status.reachability": _reachability(self.instance_status),
+            "system-status.status": self.system_status["Status"],
+            "system-status.reachability": _reachability(self.system_status),
+        }
+        if filter_name not in known:
+            raise EC2ClientError("InvalidParameterValue", f"The filter '{filter_name}' is invalid")
+        return any(fnmatchcase(known[filter_name], value) for value in values)
+
+
+def _reachability(check: dict[str, Any]) -> str:
+    return next((str(detail["Status"]) for detail in check.get("Details", ())), "")
 
 
 class Views(EC2Backend):
@@ -67,11 +90,9 @@ class Views(EC2Backend):
     def describe_instance_status(self, instance_ids: list[str], include_all_instances: bool, filters: Any) -> Any:
         """Status checks: they begin when an instance runs, and are ok after a while."""
         instances = self.known(instance_ids) if instance_ids else self.all_instances()
-        of_checks = [each for each in filters or () if each["name"] in _CHECK_FILTERS]
-        others = [each for each in filters or () if each not in of_checks]
-        shown = [one for one in instances if self.lifecycle.sees(one.id) and one.applies(others)]
-        told = [self._status(one) for one in shown if include_all_instances or one.state == "running"]
-        return [one for one in told if all(_passes(one, each) for each in of_checks)]
+        shown = [one for one in instances if include_all_instances or one.state == "running"]
+        told = [self._status(one) for one in shown if self.lifecycle.sees(one.id)]
+        return [status for status in told if all(status.fits(each["name"], each["values"]) for each in filters)]
 
     def describe_instance_attribute(self, instance_id: str, attribute: str) -> Any:
         """As moto, for what is known."""
@@ -111,11 +132,3 @@ class Views(EC2Backend):
         ready = self.world.clock.now() - machine.running_at >= self.world.dwell.checks
         details = [{"Name": "reachability", "Status": "passed" if ready else "initializing"}]
         return {"Status": "ok" if ready else "initializing", "Details": details}
-
-
-# What of DescribeInstanceStatus moto's filters do not know.
-_CHECK_FILTERS = {"instance-status.status": "instance_status", "system-status.status": "system_status"}
-
-
-def _passes(told: Status, wanted: dict[str, Any]) -> bool:
-    return getattr(told, _CHECK_FILTERS[wanted["name"]])["Status"] in wanted["values"]

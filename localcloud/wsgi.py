@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from localcloud import refusals
-from localcloud.metadata import PREFIX, Metadata
+from localcloud import paths, refusals
 from localcloud.refusals import Refusal
+
+if TYPE_CHECKING:
+    from localcloud.metadata import Metadata
 
 Environ = dict[str, Any]
 Respond = Callable[..., Any]
@@ -69,7 +71,7 @@ def log_calls(below: Application) -> Application:
             return respond(status, *rest)
 
         answer = below(environ, note)
-        if not environ["PATH_INFO"].startswith(PREFIX):
+        if not environ["PATH_INFO"].startswith(paths.METADATA):
             took = (time.monotonic() - began) * 1000
             _log.info("%s %s %s %.0f ms", environ.get(SERVICE) or "-", environ.get(ACTION), seen[0], took)
         return answer
@@ -137,7 +139,7 @@ def serve_metadata(below: Application, metadata: Metadata, lock: threading.RLock
     """Answer the paths of the instance metadata service."""
 
     def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        if not environ["PATH_INFO"].startswith(PREFIX):
+        if not environ["PATH_INFO"].startswith(paths.METADATA):
             return below(environ, respond)
         with lock:
             answer = metadata.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ)
@@ -159,13 +161,16 @@ def serve_pages(below: Application, pages: Mapping[str, Callable[[Environ], Page
     return application
 
 
-def serve_json(below: Application, services: Mapping[str, Service]) -> Application:
-    """Answer services that speak JSON and are not moto's."""
+def serve_json(
+    below: Application, services: Mapping[str, Service], permit: Callable[[Environ], None]
+) -> Application:
+    """Answer services that speak JSON and are not moto's; ``permit`` refuses whom policies do."""
 
     def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
         service = services.get(environ[SERVICE])
         if service is None:
             return below(environ, respond)
+        permit(environ)
         question = json.loads(environ["wsgi.input"].read() or b"{}")
         answer = service(environ[ACTION], question, environ[REGION])
         return _say(respond, "200 OK", json.dumps(answer).encode(), ("Content-Type", "application/x-amz-json-1.1"))

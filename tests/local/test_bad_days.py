@@ -84,6 +84,21 @@ def test_status_checks_take_their_time_and_may_fail(sky: Open) -> None:
     assert seen == [[], ["initializing"] * 2, ["ok"] * 2, ["ok", "impaired"], ["ok"] * 2]
 
 
+def test_status_checks_are_found_by_their_outcome(sky: Open) -> None:
+    cloud = sky(fault("impaired", where="host 1", check="system"))
+    ids, ec2 = launch(cloud, 2), once(cloud)
+    cloud.clock.sleep(150)
+
+    def found(name: str, value: str) -> list[str]:
+        told = ec2.describe_instance_status(Filters=[{"Name": name, "Values": [value]}])["InstanceStatuses"]
+        return [one["InstanceId"] for one in told]
+
+    assert found("system-status.status", "impaired") == found("system-status.reachability", "failed") == ids[1:]
+    assert found("instance-status.status", "impaired") == []
+    assert found("instance-status.status", "ok") == found("instance-state-name", "runn*") == ids
+    assert code(ec2.describe_instance_status, Filters=[{"Name": "nope", "Values": ["x"]}]) == "InvalidParameterValue"
+
+
 def test_hosts_on_paper_are_reached_as_real_ones_would_be(sky: Open) -> None:
     cloud = sky(
         fault("ssh-dropped", where="host 1"), fault("boot-hangs", where="host 2"),
