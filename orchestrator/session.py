@@ -25,7 +25,7 @@ from orchestrator import fleet, jobcheck, jobfile, jobs, money, preflight, resul
 from orchestrator.account import Account
 from orchestrator.cloud.planning import Plan
 from orchestrator.cluster import Cluster
-from orchestrator.errors import HostError, HostsFailed, JobFailed, StratusError, UsageError
+from orchestrator.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.events import Event, Tell, ignore
 from orchestrator.provision import HostInstall, Installer
 from orchestrator.reports import (
@@ -141,7 +141,9 @@ class Session(Account):
         with self.cluster.launcher.lock():
             instances, api = self.cluster.request(plan)
             arrived = self.cluster.arrive(instances, then, plan=plan)
-            self.cluster.launcher.done(plan.run, ready=list(arrived.succeeded), failed=list(arrived.failed))
+            # Whom AWS refuses even to be asked, the next start tells what came of it all.
+            if not any(isinstance(error, CloudRefused) for error in arrived.errors.values()):
+                self.cluster.launcher.done(plan.run, ready=list(arrived.succeeded), failed=list(arrived.failed))
         done = arrived.values_in_order()
         report = LaunchReport(
             launch=plan.run, api=api, ready=tuple(one.ready for one in done), failed=arrived.errors,

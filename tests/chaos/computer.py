@@ -159,9 +159,9 @@ class Computer:
             now=lambda: clock.utc().replace(tzinfo=UTC), token=lambda: f"{self.chance.getrandbits(128):032x}",
         )  # fmt: skip
 
-    def session(self) -> Session:
+    def session(self, given: settings.Settings | None = None) -> Session:
         """A process that has just started."""
-        given, patience = settings.load(self.config, {}), self.patience
+        given, patience = given or settings.load(self.config, {}), self.patience
         boto = self.cloud.session()
         boto.events.register("provide-client-params", lambda params, model, **_: self.sent(model.name, params))
         clients = aws.Clients(boto, region=REGION, alone=patience)

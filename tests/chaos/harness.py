@@ -6,7 +6,7 @@ import multiprocessing
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tests.chaos.lives import Result, live
@@ -50,20 +50,18 @@ class Summary:
 
     @property
     def lines(self) -> list[str]:
-        """The figures, and a line for every life that failed."""
+        """The figures."""
         more = "never more than N alive" if not self.most else f"more than N alive in {self.most}"
         codes = ", ".join(f"{code}: {count}" for code, count in sorted(self.exits.items()))
         longest = ", ".join(f"{verb} {seconds:.0f} s" for verb, seconds in sorted(self.longest.items()))
         return [
-            *(f"seed {seed}: {'; '.join(what)}   scripts/chaos --seed {seed} --trace" for seed, what in
-              sorted(self.failed.items())),
             f"{self.lives} lives, {self.orphans} orphans, {self.foreign} foreign touched, {more}; "
             f"{len(self.failed)} failed",
             f"{self.alone} of them with a laptop that died and nobody who came back; {self.stopped} machines that were "
             "stopped on request outlasted it",
             f"{self.calls} calls, {self.struck} crashes and Ctrl-C at their boundaries; exit codes {codes}",
             f"longest waits in virtual time: {longest}; {self.seconds:.0f} s in all",
-        ]  # fmt: skip
+        ]
 
 
 def many(seeds: Iterable[int], *, at_once: int = AT_ONCE) -> Iterator[Result]:
@@ -86,10 +84,12 @@ def attempt(seed: int) -> Result:
         return Result(seed, [what], trace, 0, 0, 0, 0, 0, [], {}, expired=False)
 
 
-def summarise(results: Iterable[Result]) -> Summary:
-    """Count."""
+def summarise(results: Iterable[Result], *, tell: Callable[[str], None] = lambda line: None) -> Summary:
+    """Count; every life that fails is told at once."""
     began, summary = time.monotonic(), Summary()
     for one in results:
         summary.add(one)
+        if one.broken:
+            tell(f"seed {one.seed}: {'; '.join(one.broken)}   scripts/chaos --seed {one.seed} --trace")
     summary.seconds = time.monotonic() - began
     return summary
