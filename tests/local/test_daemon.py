@@ -219,15 +219,20 @@ def test_an_idle_cloud_uses_no_processor_time(cloud: dict[str, str]) -> None:
         fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
-    quiet = ticks()
-    with socket.socket() as silence:
-        # A fact that never comes: the deadline is the measurement's length.
-        silence.bind(("127.0.0.1", 0))
-        silence.listen()
-        silence.settimeout(1.0)
-        with pytest.raises(TimeoutError):
-            silence.accept()
-    assert ticks() - quiet <= 5
+    def used(seconds: float) -> int:
+        before = ticks()
+        with socket.socket() as silence:
+            # A fact that never comes: the deadline is the measurement's length.
+            silence.bind(("127.0.0.1", 0))
+            silence.listen()
+            silence.settimeout(seconds)
+            with pytest.raises(TimeoutError):
+                silence.accept()
+        return ticks() - before
+
+    # It may still be warming up, or ending the machines of the test before.
+    wait_until(lambda: used(0.2) == 0)
+    assert used(1.0) <= 5
 
 
 def test_the_log_has_one_line_for_each_call(cloud: dict[str, str]) -> None:
