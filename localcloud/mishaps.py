@@ -71,7 +71,7 @@ def judge(below: Application, weather: Weather) -> Application:
     def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
         # Session keys are those of machines' roles here.
         by_user = not environ[KEY].startswith("ASIA")
-        call = Call(environ[SERVICE], environ[ACTION], environ[REGION], by_user)
+        call = Call(environ[SERVICE], _action(environ), environ[REGION], by_user)
         environ[FATE] = weather.strike(call) if is_call(environ) else []
         return below(environ, respond)
 
@@ -174,6 +174,31 @@ def word_denials(below: Application) -> Application:
     return application
 
 
+def _action(environ: Environ) -> str:
+    """What a call is named in scenarios: as AWS names it, S3's too, whose requests do not say."""
+    if environ[SERVICE] not in ("s3", ""):
+        return str(environ[ACTION])
+    bucket, _, key = environ["PATH_INFO"].strip("/").partition("/")
+    if ".s3." in environ.get("HTTP_HOST", ""):
+        # The bucket is in the host's name.
+        bucket, key = "there", environ["PATH_INFO"].strip("/")
+    level = 2 if key else 1 if bucket else 0
+    return _S3_ACTIONS.get((environ["REQUEST_METHOD"], level), str(environ[ACTION]))
+
+
+_S3_ACTIONS = {
+    ("GET", 0): "ListBuckets",
+    ("GET", 1): "ListObjectsV2",
+    ("GET", 2): "GetObject",
+    ("HEAD", 1): "HeadBucket",
+    ("HEAD", 2): "HeadObject",
+    ("PUT", 1): "CreateBucket",
+    ("PUT", 2): "PutObject",
+    ("DELETE", 1): "DeleteBucket",
+    ("DELETE", 2): "DeleteObject",
+}
+
+
 def _struck(environ: Environ, kind: str) -> Fault | None:
     return next((fault for fault in environ[FATE] if fault.kind == kind), None)
 
@@ -204,9 +229,7 @@ def _skewed(fault: Fault, environ: Environ, clock: Clock) -> Refusal | None:
 
 
 def _denied(fault: Fault, environ: Environ, _: Clock) -> Refusal:
-    # S3's actions are paths here; its permissions have names of their own.
-    action = "GetObject" if re.match("GET |HEAD ", environ[ACTION]) else environ[ACTION].partition(" ")[0]
-    return refusals.denied(environ[SERVICE], action, by=fault["by"], region=environ[REGION])
+    return refusals.denied(environ[SERVICE], _action(environ), by=fault["by"], region=environ[REGION])
 
 
 _REFUSALS: dict[str, Callable[[Fault, Environ, Clock], Refusal | None]] = {

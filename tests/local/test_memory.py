@@ -135,6 +135,18 @@ def test_a_seed_brings_the_same_day_bit_for_bit_in_any_process() -> None:
     assert first.count("InternalError") > 2
 
 
+def test_s3_is_there_too_and_its_calls_have_names(sky: Open) -> None:
+    missing = fault("error", code="NoSuchKey", action="s3:HeadObject")
+    cloud = sky(missing, fault("denied", action="s3:PutObject", times=1))
+    s3 = cloud.session().client("s3")
+    s3.create_bucket(Bucket="scenes", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+
+    assert code(s3.put_object, Bucket="scenes", Key="a/b c", Body=b"seen") == "AccessDenied"
+    s3.put_object(Bucket="scenes", Key="a/b c", Body=b"seen")
+    assert s3.get_object(Bucket="scenes", Key="a/b c")["Body"].read() == b"seen"
+    assert code(s3.head_object, Bucket="scenes", Key="a/b c") == "404"
+
+
 def test_lives_are_cheap_and_one_cloud_follows_another(sky: Open) -> None:
     def life(seed: int) -> list[str]:
         cloud = sky(seed=seed)
