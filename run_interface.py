@@ -4,6 +4,7 @@
     python run_interface.py --local               the shell, on the rehearsal cloud of this computer
     python run_interface.py [--local] VERB        one verb; --help lists them
     python run_interface.py -c 'LaunchInstances(2); InstallDeps()'
+    python run_interface.py rehearse scenario.ini     a bad day, played against your own config
 
 The composition root: the only file that knows both the toolkit and the rehearsal cloud.
 """
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     program = "stratus" if Path(sys.argv[0]).name == "stratus" else "python run_interface.py"
+    if argv[cli.verb_at(argv) :][:1] == ["rehearse"]:
+        return bad_day(argv, program)
     if "--local" not in argv[: cli.verb_at(argv)]:
         return cli.main(argv, cli.Setup(program))
     setup = cli.Setup(f"{program} --local", config=local_config(), local=True, prepare=rehearse)
@@ -46,6 +49,31 @@ def rehearse() -> None:
     for name in REAL_ACCOUNT:
         os.environ.pop(name, None)
     os.environ.update(environment)
+
+
+def bad_day(argv: Sequence[str], program: str) -> int:
+    """Play a scenario against a config, on a cloud of its own."""
+    from localcloud import LocalCloudError, rehearsal
+
+    at = cli.verb_at(argv)
+    named = [argv[number + 1] for number, word in enumerate(argv[:at]) if word == "--config"]
+    config = Path(named[-1]) if named else local_config() if "--local" in argv[:at] else Path("config/config.ini")
+    for name in REAL_ACCOUNT:
+        os.environ.pop(name, None)
+    code = 0
+
+    def run(words: Sequence[str]) -> int:
+        nonlocal code
+        code = cli.main(words, cli.Setup(program))
+        return code
+
+    try:
+        for line in rehearsal.play(rehearsal.parse(argv[at + 1 :], config), run):
+            print(line)
+    except LocalCloudError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return code
 
 
 def local_config() -> Path:

@@ -12,6 +12,7 @@ from orchestrator.errors import UsageError
 
 EPILOG = """\
 without a verb: the shell.   -c 'LaunchInstances(2); InstallDeps()': run statements of the shell and exit.
+rehearse FILE: play a bad day (docs/scenarios.md) against your config, on the rehearsal cloud; asks no account.
 exit codes: 0 ok, 1 the job or a host failed, 2 usage or config, 3 the cloud refused,
             4 something is left running (it is listed), 130 Ctrl-C
 """
