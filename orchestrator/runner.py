@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import fleet, remote_files
-from orchestrator.errors import ConnectError, HostError, UsageError
+from orchestrator.errors import ConnectError, HostError, JobFailed, UsageError
 from orchestrator.hosts import Host
 from orchestrator.jobs import Job, Task
 
@@ -306,3 +307,29 @@ def pick(runs: Sequence[Run], wanted: str = "") -> Run:
     if wanted and len(matching) > 1 and not exact:
         raise UsageError(f"{wanted!r} fits several runs: {', '.join(run.run for run in matching)}")
     return exact[0] if exact else matching[-1]
+
+
+def failure(run: Run, outcome: fleet.Outcome[Ending], *, logs: Path) -> JobFailed:
+    """Return what to tell of a main task that did not end well.
+
+    :param logs: folder where the logs of every host are.
+    """
+    where, fix = f"{run.job} on {outcome.host.name}", f"logs of every host: {logs}"
+    if outcome.value is None:
+        return JobFailed(f"lost: {outcome.error}", exit_status=None, where=where, fix=fix)
+    ending = outcome.value
+    if ending.notice:
+        what = f"ended by AWS, which takes the spot machine back at {ending.notice}"
+        fix = f"what it had is in {logs.parent}; LaunchInstances(), then run it again"
+    elif ending.status is None:
+        vanished = "vanished without an exit status (killed, or the VM restarted)"
+        what = {"cancelled": "was cancelled", "lost": vanished}.get(ending.how, f"ended: {ending.how}")
+    else:
+        what = f"failed (exit {ending.status}{_meaning(ending.status)})"
+    return JobFailed(what, exit_status=ending.status, where=where, tail=ending.tail[-10:], fix=fix)
+
+
+def _meaning(status: int) -> str:
+    """Say what a telling exit status means: https://tldp.org/LDP/abs/html/exitcodes.html."""
+    known = {126: ", not executable", 127: ", command not found", 137: ", killed: often out of memory"}
+    return known.get(status, f", signal {status - 128}" if status > 128 else "")

@@ -27,6 +27,7 @@ from orchestrator.cloud.planning import Plan
 from orchestrator.cluster import Cluster
 from orchestrator.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.events import Event, Tell, ignore
+from orchestrator.notes import Notes, complete
 from orchestrator.provision import HostInstall, Installer
 from orchestrator.reports import (
     CancelReport,
@@ -149,7 +150,7 @@ class Session(Account):
             launch=plan.run, api=api, ready=tuple(one.ready for one in done), failed=arrived.errors,
             seconds=clock() - began,
         )  # fmt: skip
-        self._note_launch(report)
+        self.notes.launched(report)
         return report, [one.result for one in done]
 
     def stop_all(self) -> tuple[InstanceResult, ...]:
@@ -201,14 +202,18 @@ class Session(Account):
         return self._installed(outcomes.values_in_order(), outcomes.errors, time.monotonic() - began)
 
     def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:
-        report = InstallReport(tuple(done), failed, seconds)
-        timings = self._timings()
-        self._note(timings | {"install": timings.get("install", 0.0) + seconds})
-        return report
+        self.notes.installed(seconds)
+        return InstallReport(tuple(done), failed, seconds)
+
+    @property
+    def notes(self) -> Notes:
+        """What this computer knows of the cluster and can do without: timings, logs of installs."""
+        mine = self.cluster.mine
+        return Notes(self.cluster.home / "clusters" / f"{mine.name}-{mine.region}")
 
     def _installer(self, spec: jobfile.JobSpec) -> Installer:
         plan = steps.install(spec, self.settings.install)
-        logs = self._notes / "logs"
+        logs = self.notes.logs
         return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=self.settings.install.timeout)
 
     def job(self, folder: Path | None = None) -> jobfile.JobSpec:
@@ -237,7 +242,7 @@ class Session(Account):
             # Half a run is no run: what began elsewhere is ended again.
             runner.cancel(self.cluster.links, taking_part, run)
             started.check(f"{spec.name} did not start")
-        self._record(run, built)
+        self.notes.begin(folder, built, self.settings)
         roles = {name: tuple(task.role for task in built.on(name)) for name in built.hosts}
         return RunHandle(run, spec.name, multi, roles, any("scheduler" in one for one in roles.values()), folder)
 
@@ -261,7 +266,7 @@ class Session(Account):
         if bad or noticed:  # a spot machine takes its disk with it
             self._keep(found)
         if bad:
-            raise self._failure(found, bad[0])
+            raise runner.failure(found, bad[0], logs=self.runs_folder / found.run / "logs")
         return RunResult(found.run, found.job, self._find(found.run).seconds or 0.0)
 
     def _keep(self, run: runner.Run) -> None:
@@ -270,27 +275,6 @@ class Session(Account):
             self.fetch(run.run)
         except StratusError as error:
             self.cluster.tell(Event("", "fetch", "warning", text=str(error).splitlines()[0]))
-
-    def _failure(self, run: runner.Run, outcome: fleet.Outcome[runner.Ending]) -> JobFailed:
-        host = outcome.host.name
-        fix = f"logs of every host: {self.runs_folder / run.run / 'logs'}"
-        if outcome.value is None:
-            return JobFailed(f"lost: {outcome.error}", exit_status=None, where=f"{run.job} on {host}", fix=fix)
-        ending = outcome.value
-        tail = ending.tail[-10:]
-        if ending.notice:
-            what = f"ended by AWS, which takes the spot machine back at {ending.notice}"
-            again = f"what it had is in {self.runs_folder / run.run}; LaunchInstances(), then run it again"
-            return JobFailed(what, exit_status=ending.status, where=f"{run.job} on {host}", tail=tail, fix=again)
-        if ending.status is None:
-            words = {
-                "cancelled": "was cancelled",
-                "lost": "vanished without an exit status (killed, or the VM restarted)",
-            }
-            what = words.get(ending.how, f"ended: {ending.how}")
-        else:
-            what = f"failed (exit {ending.status}{_meaning(ending.status)})"
-        return JobFailed(what, exit_status=ending.status, where=f"{run.job} on {host}", tail=tail, fix=fix)
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that the hosts know, oldest first."""
@@ -338,7 +322,7 @@ class Session(Account):
             seconds=time.monotonic() - began, metrics=results.metrics_of(folder), timings=timings, cost=bill.total,
             failed=outcomes.errors, bill=bill,
         )  # fmt: skip
-        self._complete(record, facts)
+        complete(record, facts)
         return record
 
     def dashboard(self, run: str = "") -> Dashboard:
@@ -400,64 +384,8 @@ class Session(Account):
         time_of_all = seconds * len(machines)
         return money.Bill(time_of_all, money.of_seconds(alone, seconds), money.of_seconds(disks, seconds), word)
 
-    # -- the record
-
-    def _note_launch(self, report: LaunchReport) -> None:
-        """Remember how long the phases of the last launch took (of its slowest host), for the records of its runs."""
-        slowest = {
-            phase: max((getattr(one, phase) for one in report.ready), default=0.0)
-            for phase in ("pending", "boot", "ssh")
-        }
-        self._note({"api": report.api, **slowest, "launch": report.seconds})
-
-    def _note(self, timings: dict[str, float]) -> None:
-        results.save(self._notes, "timings.json", timings)
-
-    def _timings(self) -> dict[str, float]:
-        return results.load(self._notes, "timings.json")
-
-    @property
-    def _notes(self) -> Path:
-        """Folder of what this computer knows of the cluster and can do without: logs of installs, timings."""
-        return self.cluster.home / "clusters" / f"{self.cluster.mine.name}-{self.cluster.mine.region}"
-
-    def _record(self, run: str, built: jobs.Job) -> None:
-        from orchestrator import __version__
-        from orchestrator.config.settings import to_rows
-
-        rows = {f"{section}.{option}": value for section, option, value, _ in to_rows(self.settings)}
-        facts = {
-            "run": run, "job": built.spec.name, "multi": built.multi, "hosts": list(built.hosts), "settings": rows,
-            "commands": {f"{task.host} {task.role}": task.command for task in built.tasks},
-            "image": built.spec.table.image if built.spec.runtime == "docker" else "",
-            "timings": self._timings(),
-            "started": datetime.now(UTC), "stratus": __version__,
-        }  # fmt: skip
-        folder = self.runs_folder / run
-        results.save(folder, "record.json", facts)
-        results.keep_logs(self._notes / "logs", folder / "logs", built.hosts)
-
-    def _complete(self, record: RunRecord, facts: dict[str, object]) -> None:
-        more = {
-            "run": record.run, "job": record.job, "hosts": list(record.hosts), "state": record.state,
-            "outputs": list(record.outputs), "timings": dict(record.timings), "cost_usd": record.cost,
-            "bill": money.receipt(record.bill) if record.bill else None,
-            "versions": results.versions_of(record.folder),
-            "image_digests": list(results.image_of(record.folder)), "fetched": datetime.now(UTC),
-        }  # fmt: skip
-        results.save(record.folder, "record.json", facts | more)
-
 
 def _run_id() -> str:
     """Return a new run's id: it sorts by time (UTC), and its end is short enough to type."""
     letters = "abcdefghijkmnpqrstuvwxyz23456789"
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))
-
-
-def _meaning(status: int) -> str:
-    """Say what a telling exit status means: https://tldp.org/LDP/abs/html/exitcodes.html."""
-    if status == 137:
-        return ", killed: often out of memory"
-    return {126: ", not executable", 127: ", command not found"}.get(
-        status, f", signal {status - 128}" if status > 128 else ""
-    )

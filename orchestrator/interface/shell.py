@@ -209,7 +209,7 @@ def _show_errors_in_a_line(ip: Any, console: Console, names: Iterable[str]) -> N
             console.complain([words.for_shell(line) for line in text.splitlines()])
         return [text]
 
-    def mistyped(_ip: Any, kind: type, error: NameError, trace: Any, **options: Any) -> Any:
+    def mistyped(_ip: Any, kind: type, error: NameError, trace: Any, **_options: Any) -> Any:
         """A name that is nearly a verb's gets a line; other people's mistakes in Python keep their traceback."""
         guess = ini.suggest(error.name or "", [name for name in names if name[0].isupper()])
         if not guess:

@@ -112,7 +112,9 @@ def threads_here() -> int:
 def one_machine() -> Iterator[Any]:
     """A client whose workers are threads of this process."""
     options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": threads_here(), "processes": False}
-    with LocalCluster(**options, dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0") as cluster, Client(cluster) as client:
+    # Its pages listen on this machine alone.
+    options |= {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
         yield client
 
 
