@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-
 def calls(seen: Callable[[], list[Seen]]) -> Callable[[Environ], Page]:
     """The calls so far."""
     return lambda _: Page(json.dumps(seen()).encode())

@@ -169,7 +169,7 @@ def _check_availability(ec2: Ec2, params: dict[str, Any], order: Order, subnet: 
 def _unknown_profile(params: dict[str, Any], *, roles: bool) -> str:
     key, value = next(iter(params["IamInstanceProfile"].items()))
     if roles:
-        return f"IAM Instance Profile \"{value}\" has no associated IAM Roles"
+        return f'IAM Instance Profile "{value}" has no associated IAM Roles'
     label = f"iamInstanceProfile.{key.lower()}"
     return f"Value ({value}) for parameter {label} is invalid. Invalid IAM Instance Profile {key.lower()}"
 

@@ -236,7 +236,7 @@ KNOWN: dict[str, tuple[int, str]] = {
     "MissingParameter": (400, "The request must contain a parameter that is missing."),
     "InvalidInstanceType": (400, "The instance type is not valid."),
     "InvalidAMIID.NotFound": (400, "The image id does not exist"),
-    "InvalidAMIID.Malformed": (400, "Invalid id for an image (expecting \"ami-...\")"),
+    "InvalidAMIID.Malformed": (400, 'Invalid id for an image (expecting "ami-...")'),
     "InvalidAMIID.Unavailable": (400, "The image ID '{image}' is not available"),
     "InvalidSubnetID.NotFound": (400, "The subnet ID does not exist"),
     "InvalidVpcID.NotFound": (400, "The vpc ID does not exist"),

@@ -161,9 +161,7 @@ def serve_pages(below: Application, pages: Mapping[str, Callable[[Environ], Page
     return application
 
 
-def serve_json(
-    below: Application, services: Mapping[str, Service], permit: Callable[[Environ], None]
-) -> Application:
+def serve_json(below: Application, services: Mapping[str, Service], permit: Callable[[Environ], None]) -> Application:
     """Answer services that speak JSON and are not moto's; ``permit`` refuses whom policies do."""
 
     def application(environ: Environ, respond: Respond) -> Iterable[bytes]:

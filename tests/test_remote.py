@@ -249,7 +249,6 @@ def test_a_run_that_nobody_installed_for_says_what_is_missing(vm: Vm) -> None:
     words = ("r8", "jobs/job", "job", "venv")
 
     assert (
-        vm.call(remote_files.unpack("start.sh", *words), remote_files.bundle(content))
-        == "@@missing packages of job\n"
+        vm.call(remote_files.unpack("start.sh", *words), remote_files.bundle(content)) == "@@missing packages of job\n"
     )
     assert not (vm.home / "stratus/runs").exists()

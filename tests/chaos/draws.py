@@ -95,9 +95,7 @@ def draw(seed: int) -> Draw:
         kept = [each for each in blows if each.kind.startswith("ctrl")]
         blows = [*kept[: MOST_FAULTS - 1], _blow(chance, "crash")]
         faults = faults[: MOST_FAULTS - len(blows)]
-    return Draw(
-        seed, _steps(chance), tuple(faults), tuple(blows), returns, _colleague(chance, seed), _config(chance)
-    )
+    return Draw(seed, _steps(chance), tuple(faults), tuple(blows), returns, _colleague(chance, seed), _config(chance))
 
 
 def _steps(chance: random.Random) -> tuple[Step, ...]:

@@ -217,9 +217,7 @@ def test_other_launches_that_fail_fail_in_ec2s_words(ec2: Any, launch: Launch, p
     assert refused(launch, **profile)[2].endswith("has no associated IAM Roles")
 
 
-def test_spot_machines_have_a_price_and_a_bid_below_it_is_refused(
-    ec2: Any, launch: Launch, play: Play
-) -> None:
+def test_spot_machines_have_a_price_and_a_bid_below_it_is_refused(ec2: Any, launch: Launch, play: Play) -> None:
     play(fault("spot-price", price=0.25, where="us-west-2b"))
     told = ec2.describe_spot_price_history(InstanceTypes=[TYPE], ProductDescriptions=["Linux/UNIX"])["SpotPriceHistory"]
     prices = {one["AvailabilityZone"]: float(one["SpotPrice"]) for one in told}
@@ -319,9 +317,7 @@ def host_key(address: str) -> str:
     return key.get_fingerprint()
 
 
-def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(
-    ec2: Any, launch: Launch, play: Play
-) -> None:
+def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(ec2: Any, launch: Launch, play: Play) -> None:
     private = asyncssh.generate_private_key("ssh-ed25519")
     config = {"ssh_keys": {"ed25519_private": private.export_private_key().decode()}}
     play(
