@@ -15,6 +15,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+TICK_S = 1e-6
+"""A shorter pause is none: added to a clock that has run for days, it may not move it at all."""
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -69,7 +72,7 @@ class Patience:
         while True:
             yield self.clock() - start
             left = deadline_s - (self.clock() - start)
-            if left <= 0:
+            if left <= TICK_S:
                 return
             self.sleep(min(pause * (self.chance() if jitter else 1.0), left))
             pause = min(pause * pace.growth, pace.longest)
