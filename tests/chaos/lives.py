@@ -93,6 +93,7 @@ class _Life:
     struck: int = 0
     homes: int = 0
     asked_to_stop: bool = False
+    hours: float = 0.0
 
     def __post_init__(self) -> None:
         config = self.folder / "config.ini"
@@ -183,6 +184,7 @@ class _Life:
     def _launch(self, session: Session, step: Step) -> tuple[int, str]:
         plan = session.plan(step.count)
         self.watch.wanted[plan.run] = plan.count
+        self.hours = max(self.hours, plan.hours)
         report = session.launch(plan)
         told = [f"ready {' '.join(each.name for each in report.ready)}"]
         told += [f"failed {name}: {str(error).splitlines()[0]}" for name, error in report.failed.items()]
@@ -216,14 +218,13 @@ class _Life:
     # -- the end
 
     def _nobody(self) -> bool:
-        """Months pass; every machine must have ended itself."""
-        hours = float(dict(self.draw.config)["max_hours"])
-        self.cloud.clock.sleep(hours * 3600 + GRACE_S)
+        """Hours pass; every machine must have ended itself, by max_hours or by what max_dollars buys."""
+        self.cloud.clock.sleep(self.hours * 3600 + GRACE_S)
         self.watch.look()
         left = [each for each in checks.orphans(self.cloud) if not (each.state == "stopped" and self.asked_to_stop)]
         if left:
             words = ", ".join(f"{each.id} {each.state}" for each in left)
-            self.watch.break_(f"nobody returned, and after max_hours there is {words}")
+            self.watch.break_(f"nobody returned, and after {self.hours:g} h there is {words}")
         return True
 
     def _return(self) -> None:
