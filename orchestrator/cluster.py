@@ -220,15 +220,15 @@ class Cluster:
             died=Vitals(self.clients, lambda: [each.id for each in machines.values()], patience),
             ready_s=ssh.ready_timeout, renew=self.renewal, replace=replacing or _keep, means=self.means,
         )  # fmt: skip
-        try:
-            with telling_what_remains(machines.values()):
+        with telling_what_remains(machines.values()):
+            try:
                 return arrivals.each({name: each.id for name, each in machines.items()}, then)
-        except KeyboardInterrupt:
-            if replacing:
-                replacing.stop()
-            raise
-        finally:
-            self.settle_host_keys()
+            except KeyboardInterrupt:
+                if replacing:
+                    replacing.stop()
+                raise
+            finally:
+                self.settle_host_keys()
 
     def _running(self, ids: Sequence[str], lost: Callable[[str, HostError], None]) -> Iterator[ec2.Instance]:
         return ec2.watch(
