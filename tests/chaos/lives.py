@@ -94,6 +94,7 @@ class _Life:
     homes: int = 0
     asked_to_stop: bool = False
     hours: float = 0.0
+    run: str = "-"
 
     def __post_init__(self) -> None:
         config = self.folder / "config.ini"
@@ -159,14 +160,24 @@ class _Life:
             code, words = error.exit_code, str(error)
             self._listed(error)
         except KeyboardInterrupt as interrupt:
-            code, words = 130, str(interrupt)
+            code, words = 130, "\n".join([str(interrupt), *getattr(interrupt, "__notes__", ())])
         except Crash as error:
             code, words, crash = 137, "crash", error
         except Exception as error:
             code, words = 1, "".join(traceback.format_exception(error))
             self.watch.break_(f"{step.verb}: a bug: {error!r}")
         self._ended(step, code, words, self.cloud.clock.now() - began)
+        if step.verb == "launch" and code in (3, 4, 130):
+            self._came_to_nothing(words)
         return crash
+
+    def _came_to_nothing(self, words: str) -> None:
+        """A launch that failed, or that Ctrl-C ended: what it left was named."""
+        run = self.run
+        left = [each for each in checks.orphans(self.cloud) if each.tags.get(checks.TAG_RUN) == run]
+        silent = [each.id for each in left if each.state in checks.LASTING and each.id not in words]
+        if silent and run not in words:
+            self.watch.break_(f"launch {run} came to nothing, left {', '.join(silent)}, and did not say so")
 
     def _ended(self, step: Step, code: int, words: str, seconds: float) -> None:
         self.exits.append(code)
@@ -182,7 +193,9 @@ class _Life:
             self.watch.break_("exit 4 without a list")
 
     def _launch(self, session: Session, step: Step) -> tuple[int, str]:
+        self.run = "-"
         plan = session.plan(step.count)
+        self.run = plan.run
         self.watch.wanted[plan.run] = plan.count
         self.hours = max(self.hours, plan.hours)
         report = session.launch(plan)
@@ -230,9 +243,12 @@ class _Life:
     def _return(self) -> None:
         """Somebody comes back, once the bad day is over: a fresh process ends everything."""
         self._again("terminate")
-        if checks.orphans(self.cloud):
+        if self.exits[-1] or checks.orphans(self.cloud):
             self.cloud.clock.sleep(QUIET_S)
             self._again("terminate")
+        kept = any(checks.protected(each.id) for each in checks.orphans(self.cloud))
+        if self.exits[-1] != (4 if kept else 0):
+            self.watch.break_(f"TerminateAll on a quiet day: exit {self.exits[-1]}")
         self.left = [each for each in checks.orphans(self.cloud) if not checks.protected(each.id)]
         for each in self.left:
             self.watch.break_(f"an orphan: {each.id}, {each.state}")
