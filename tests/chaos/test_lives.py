@@ -24,6 +24,7 @@ def test_whatever_goes_wrong_nothing_is_left_and_nothing_foreign_is_touched(firs
     assert summary.orphans == 0
 
 
+@pytest.mark.slow
 def test_a_life_is_lived_again_bit_for_bit_in_another_process() -> None:
     """Whatever the order in which that process keeps its sets."""
     seed = 35

@@ -91,6 +91,7 @@ def launch_and_end(life: Life) -> None:
     session.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("computer", ["laptop", "another"])
 def test_a_crash_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(
     begin: Callable[..., Life], computer: str
@@ -98,5 +99,6 @@ def test_a_crash_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(
     assert strike_everywhere(begin, Crash, computer, LAG) > 20
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(begin: Callable[..., Life]) -> None:
     assert strike_everywhere(begin, KeyboardInterrupt, "laptop", LAG) > 20
