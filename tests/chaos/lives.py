@@ -176,7 +176,7 @@ class _Life:
         run = self.run
         left = [each for each in checks.orphans(self.cloud) if each.tags.get(checks.TAG_RUN) == run]
         silent = [each.id for each in left if each.state in checks.LASTING and each.id not in words]
-        if silent and run not in words:
+        if silent and (run not in words or "was taken back" in words):
             self.watch.break_(f"launch {run} came to nothing, left {', '.join(silent)}, and did not say so")
 
     def _ended(self, step: Step, code: int, words: str, seconds: float) -> None:
