@@ -96,10 +96,10 @@ def lines(screen: pyte.Screen) -> list[Text]:
 
 
 def line(screen: pyte.Screen, row: int) -> Text:
-    """Return one row of the screen; cells of one style are one piece of text."""
+    """Return one row of the screen; cells of one style are one piece, and blanks another: some viewers trim pieces."""
     text = Text()
     cells = [screen.buffer[row][column] for column in range(COLUMNS)]
-    for look, group in groupby(cells, key=lambda cell: (cell.fg, cell.bold)):
+    for look, group in groupby(cells, key=lambda cell: (cell.fg, cell.bold, cell.data == " ")):
         text.append("".join(cell.data for cell in group), Style(color=colour(look[0]), bold=look[1]))
     text.rstrip()
     return text
