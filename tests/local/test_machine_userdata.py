@@ -37,7 +37,7 @@ def test_commands_become_one_script_so_that_each_sees_what_the_last_one_set() ->
         ("{path: /a, content: x, permissions: '0600', append: true, owner: root:root}", File("a", b"x", 0o600, True)),
         (f"{{path: /a, encoding: b64, content: {base64.b64encode(b'bin').decode()}}}", File("a", b"bin", 0o644, False)),
         (
-            f"{{path: /a, encoding: gz+b64, content: {base64.b64encode(gzip.compress(b'zip')).decode()}}}",
+            f"{{path: /a, encoding: gz+b64, content: {base64.b64encode(gzip.compress(b'zip', mtime=0)).decode()}}}",
             File("a", b"zip", 0o644, False),
         ),
         ("{path: /../../etc/passwd, content: x}", File("etc/passwd", b"x", 0o644, False)),
