@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """How long until the prompt is there: bare IPython and Stratus side by side, in turns, on a real terminal.
 
-    scripts/bench_prompt [--rounds 7] [--most 1.5]
+    scripts/bench prompt [--rounds 7] [--most 1.5]
 
 Prints the medians in seconds and their ratio; exits 1 when the ratio is above --most. Needs pexpect and IPython; the
 rehearsal cloud need not be up: the first prompt never waits for a cloud.

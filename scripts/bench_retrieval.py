@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """The cloud retrieval example, measured: scores on a real scene, and one worker against two side by side.
 
-    scripts/bench_retrieval [--scene FILE] [--scenes 6] [--trees 120] [--rounds 2] [--least RATIO] [--only scores|speed]
+    scripts/bench retrieval [--scene FILE] [--scenes 6] [--trees 120] [--rounds 2] [--least RATIO] [--only scores|speed]
 
 The scene defaults to LES_profile_00579.hdf5 in the folder named by STRATUS_TEST_DATA, else in shared/data beside the
 checkout. Scores come from the job's own command line, printed as it is run, once per fold: the four folds judge each
