@@ -571,6 +571,7 @@ def test_a_scene_held_out_without_truth_is_retrieved_and_not_judged(
     assert outcome.data == "mixed"
 
 
+@pytest.mark.slow
 def test_scenes_on_s3_are_staged_processed_and_removed_with_the_result_of_local_ones(
     alone: Outcome, folder: Path, tmp_path: Path
 ) -> None:

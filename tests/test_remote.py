@@ -203,6 +203,7 @@ def test_helpers_end_with_the_main_task(vm: Vm) -> None:
     assert vm.ends("r2") == {"main": "0", "worker": "cancelled"}
 
 
+@pytest.mark.slow
 def test_cancel_leaves_no_process_not_even_a_stubborn_stray(vm: Vm) -> None:
     """A process that ignores TERM in a session of its own is found by its environment and killed."""
     vm.start("r3", main="setsid sh -c 'trap \"\" TERM; sleep 72.5; sleep 72.5' & sleep 72.5")

@@ -140,6 +140,7 @@ def test_names_answers_and_mistakes_at_the_prompt(sitting: Sitting) -> None:
     assert "2 up, $0.73/h" in sitting.do("CheckStatus()")
 
 
+@pytest.mark.slow
 def test_tab_knows_hosts_and_runs(sitting: Sitting, place: Path) -> None:
     (place / "runs/20261120-1412-k3").mkdir(parents=True)
     (place / "runs/20261120-1412-k3/record.json").write_text("{}")

@@ -16,7 +16,9 @@ from tests.chaos.lives import live
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("first", range(0, 24, 8))
+@pytest.mark.parametrize(
+    "first", [pytest.param(first, marks=[pytest.mark.slow] * (first > 0)) for first in range(0, 24, 8)]
+)
 def test_whatever_goes_wrong_nothing_is_left_and_nothing_foreign_is_touched(first: int) -> None:
     summary = summarise(map(live, range(first, first + 8)))
 

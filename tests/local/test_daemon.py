@@ -147,6 +147,7 @@ def test_many_who_call_up_at_once_get_one_cloud(home: Path) -> None:
     assert localcloud.running(home)
 
 
+@pytest.mark.slow
 def test_two_homes_are_two_clouds_with_addresses_of_their_own(cloud: dict[str, str], home: Path) -> None:
     other = localcloud.up(home, pending=0, boot=0)
     (machine,) = launch(other, 1)
@@ -188,6 +189,7 @@ def test_down_leaves_no_process_no_open_port_and_no_machine_folder(home: Path) -
     assert not localcloud.running(home)
 
 
+@pytest.mark.slow
 def test_after_a_killed_daemon_down_cleans_up_and_up_starts_anew(home: Path) -> None:
     (machine,) = launch(localcloud.up(home, pending=0, boot=0), 1)
     before = status(home)
@@ -202,6 +204,7 @@ def test_after_a_killed_daemon_down_cleans_up_and_up_starts_anew(home: Path) -> 
     assert localcloud.up(home)
 
 
+@pytest.mark.slow
 def test_thirty_two_instances_come_up_at_once(cloud: dict[str, str]) -> None:
     machines = launch(cloud, 32)
     addresses = {one["PublicIpAddress"] for one in machines}
@@ -212,6 +215,7 @@ def test_thirty_two_instances_come_up_at_once(cloud: dict[str, str]) -> None:
     boto(cloud, "ec2").terminate_instances(InstanceIds=[one["InstanceId"] for one in machines])
 
 
+@pytest.mark.slow
 def test_an_idle_cloud_uses_no_processor_time(cloud: dict[str, str]) -> None:
     pid = json.loads((home_of(cloud) / "cloud.json").read_text())["pid"]
 

@@ -91,6 +91,7 @@ def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Lab) -> None:
     assert lab.calls.count("CreateTags") == len(hosts) + 1
 
 
+@pytest.mark.slow
 def test_another_computer_and_a_restart_find_the_new_key(lab: Lab) -> None:
     """By the tags alone; and nothing is replaced twice."""
     with lab.session() as session:
@@ -145,6 +146,7 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
         session.terminate()
 
 
+@pytest.mark.slow
 def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Lab, half: dict[str, Host]) -> None:
     """The next session gets in with the key that is in force, and brings the change to its end.
 

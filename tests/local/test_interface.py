@@ -64,6 +64,7 @@ def stratus(place: Place) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.slow
 def test_a_sitting_that_moves_from_the_shell_to_the_command_line(place: Place, stratus: Callable[..., Any]) -> None:
     folder, env = place
     child = pexpect.spawn(

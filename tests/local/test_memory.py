@@ -121,6 +121,7 @@ for seed in range(6):
 """
 
 
+@pytest.mark.slow
 def test_a_seed_brings_the_same_day_bit_for_bit_in_any_process() -> None:
     def live(hash_seed: str) -> str:
         env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}

@@ -89,6 +89,7 @@ def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab
     assert not {"RunInstances", "CreateSecurityGroup", "ImportKeyPair"} & set(lab.calls)
 
 
+@pytest.mark.slow
 def test_idle_machines_can_be_told_to_end_themselves(lab: Lab) -> None:
     """Their watchers know at the next minute."""
     with lab.session() as session:

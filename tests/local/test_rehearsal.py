@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 DAY = """
@@ -34,6 +36,7 @@ def rehearse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_a_day_is_played_against_a_config_that_names_a_real_account(tmp_path: Path) -> None:
     """Whatever lives in AWS only is left out; the fault is met and told; nothing of the rehearsal stays."""
     (tmp_path / "job").mkdir()

@@ -18,6 +18,9 @@ from tests.local.lab import Lab
 from tests.local.scene import SECRETS, Scene, play
 from tests.ssh_lab import Lab as SshLab
 
+# A whole run, searched to its last byte.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:

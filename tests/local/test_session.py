@@ -145,6 +145,7 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
     assert record.metrics == {"ticks": 8}
 
 
+@pytest.mark.slow
 def test_another_computer_sees_the_same_cluster_and_can_end_it(lab: Lab) -> None:
     """From tags alone; with the key it can work there, too, on pinned host keys."""
     with lab.session("laptop") as session:
@@ -200,6 +201,7 @@ def test_an_experiment_that_fails_leaves_nothing_up(lab: Lab) -> None:
     assert status.machines == ()
 
 
+@pytest.mark.slow
 def test_an_experiment_returns_its_record_and_what_it_ended(lab: Lab) -> None:
     """Launch to terminate in one call."""
     with lab.session() as session:
@@ -225,6 +227,7 @@ def test_one_dead_host_does_not_take_the_others_outcome(lab: Lab) -> None:
     assert (outcome.failed, [host.host for host in outcome.hosts]) == ({}, [f"{lab.name}-0"])
 
 
+@pytest.mark.slow
 def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Lab) -> None:
     """What was installed is there again; nothing is installed twice."""
     with up(lab) as session:
@@ -249,6 +252,7 @@ def test_a_run_before_any_install_says_what_to_type(lab: Lab) -> None:
         assert session.runs() == []
 
 
+@pytest.mark.slow
 def test_data_on_s3_is_fetched_by_the_hosts_with_their_role(desk: Lab) -> None:
     """No key of ours is there; a second install asks S3 and fetches nothing."""
     s3 = boto(desk.env, "s3")
@@ -319,6 +323,7 @@ def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
     assert processes(handle.run) == []
 
 
+@pytest.mark.slow
 def test_the_dashboard_opens_through_a_tunnel(desk: Lab) -> None:
     """While the run is on; nothing of it listens beyond the cluster's private addresses."""
     from urllib.request import urlopen
