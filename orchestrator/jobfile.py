@@ -1,17 +1,17 @@
-"""What a job is: a folder with a ``job.ini``, read into a frozen record; every mistake of the file at once."""
+"""What a job is: a folder with a ``job.ini``, or another .ini file there, as a frozen record; or all its mistakes."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from orchestrator.config import ini, schema
 from orchestrator.config.schema import FREE, Reading, choice, command, lines, number, option, text, whole, yes_no
 
-FRAMEWORKS = ("command", "dask")
+FRAMEWORKS = ("command", "dask", "horovod", "torchrun", "hostfile", "mpi", "mxnet")
 RUNTIMES = ("venv", "docker")
 
 
@@ -19,7 +19,7 @@ RUNTIMES = ("venv", "docker")
 class JobTable:
     """What runs, in what environment, on what data."""
 
-    framework: str = option("command", choice(*FRAMEWORKS), "command: as it is; dask: with a cluster when on many VMs.")
+    framework: str = option("command", choice(*FRAMEWORKS), "what brings the VMs together; see docs/jobs.md.")
     runtime: str = option("venv", choice(*RUNTIMES), "venv: a virtual environment; docker: a container.")
     image: str = option("", text(), "docker: image to pull, best by digest; empty: built from the folder's Dockerfile.")
     requirements: str = option("", text(), "venv: file of Python packages, in pip's format.")
@@ -27,7 +27,7 @@ class JobTable:
     system_packages: bool = option(False, yes_no(), "venv: let the job see the packages that this interpreter has.")
     data: tuple[str, ...] = option((), lines(), "folder or s3:// prefix -> name in the job's working folder.")
     single: str = option("", command(), "shell command of a run on one VM.")
-    multi: str = option("", command(), "shell command of a run on many VMs; $SCHEDULER is Dask's address.")
+    multi: str = option("", command(), "shell command of a run on many VMs, without the framework's launcher.")
     outputs: tuple[str, ...] = option(("outputs",), lines(), "folders, below the working folder, that are fetched.")
 
 
@@ -38,6 +38,8 @@ class ResourceTable:
     workers_per_host: int = option(1, whole(1, 256), "dask: worker processes on each VM.")
     threads_per_worker: int = option(0, whole(0, 1024), "dask: threads of each; 0: the VM's cores, shared out.")
     memory_per_worker: str = option("", text(), "dask: such as 4GiB; empty: the VM's memory, shared out.")
+    slots_per_host: int = option(0, whole(0, 256), "horovod, torchrun, mpi: processes on each VM; 0: as many as GPUs.")
+    min_hosts: int = option(0, whole(0, 10_000), "horovod: goes on while so many VMs are left; 0: ends with the first.")
     wait: float = option(120.0, number(0, 3600, "s"), "how long to wait for all workers.")
 
 
@@ -74,7 +76,7 @@ class JobSpec:
 
     @property
     def framework(self) -> str:
-        """``command`` or ``dask``."""
+        """One of :data:`FRAMEWORKS`."""
         return self.table.framework
 
     @property
@@ -110,25 +112,34 @@ class JobSpec:
         return f"data/{self.name}/{item.dest}"
 
 
-def load(folder: Path, env: Mapping[str, str]) -> JobSpec:
-    """Read a job's folder.
+def load(place: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
+    """Read a job.
 
-    :param env: where ``${VAR}`` in its ``job.ini`` comes from.
+    :param place: its folder, which holds a ``job.ini``; or another .ini file in such a folder.
+    :param env: where ``${VAR}`` in the file comes from.
+    :param runtime: ``venv`` or ``docker``, whatever the file says; empty: as it says.
     :raises ConfigError: with every mistake in the file.
     """
-    path = folder / "job.ini"
+    path = place if place.suffix == ".ini" else place / "job.ini"
+    folder = path.parent
     reading = Reading(ini.read(path, env, schema.layout(TABLES)), TABLES)
+    if not reading.document.values:
+        # What is not there, or cannot be read, has no other mistakes.
+        reading.finish("Nothing was run.")
     table, resources = reading.fill("job", JobTable), reading.fill("resources", ResourceTable)
+    table = replace(table, runtime=runtime or table.runtime)
     data = _data(reading, table, folder)
     variables = _variables(reading)
     _check(reading, table, folder)
+    _check_framework(reading, table, resources)
     reading.finish("Nothing was run.")
-    return JobSpec(_name(folder), folder, table, resources, data, variables)
+    return JobSpec(_name(path), folder, table, resources, data, variables)
 
 
-def _name(folder: Path) -> str:
+def _name(path: Path) -> str:
     """Return a name that is good as a folder and as a part of an image's name."""
-    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in folder.resolve().name.lower())
+    words = path.resolve().parent.name + ("" if path.name == "job.ini" else f"_{path.stem}")
+    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in words.lower())
 
 
 def _variables(reading: Reading) -> dict[str, str]:
@@ -176,3 +187,11 @@ def _check(reading: Reading, table: JobTable, folder: Path) -> None:
     for name in table.outputs:
         if not _stays_inside(name):
             reading.complain("job", "outputs", f"{name!r} leads out of the working folder")
+
+
+def _check_framework(reading: Reading, table: JobTable, resources: ResourceTable) -> None:
+    """Complain about what a framework cannot do."""
+    if table.framework in ("horovod", "hostfile", "mpi", "mxnet") and table.single and not table.multi:
+        reading.complain("job", "multi", f"is missing: framework = {table.framework} is for many VMs")
+    if resources.min_hosts and table.framework != "horovod":
+        reading.complain("resources", "min_hosts", f"is for framework = horovod, and this is {table.framework}")

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-RUN_TOOLS = ("task.sh", "container.sh", "cancel.sh", "spot.sh", "dask_main.sh", "dask_gate.py")
+RUN_TOOLS = (
+    *("task.sh", "container.sh", "cancel.sh", "spot.sh", "python.sh", "interface.py"),
+    *("dask_main.sh", "dask_gate.py", "torchrun.sh", "mxnet_main.sh"),
+)
 INSTALL_TOOLS = (
     "install.sh",
     "stage.py",

@@ -244,7 +244,7 @@ class Session(Account):
             started.check(f"{spec.name} did not start")
         self.notes.begin(folder, built, self.settings)
         roles = {name: tuple(task.role for task in built.on(name)) for name in built.hosts}
-        return RunHandle(run, spec.name, multi, roles, any("scheduler" in one for one in roles.values()), folder)
+        return RunHandle(run, spec.name, multi, roles, bool(built.dashboard), folder)
 
     def follow(self, run: str, *, on_line: Callable[[str, str], None]) -> RunResult:
         """Show a run's output from its beginning as it comes, until it ends.

@@ -84,7 +84,7 @@ def test_one_vm_runs_one_task_without_a_cluster(folder: Path) -> None:
     job = jobs.build(jobfile.load(folder, {}), [host(0), host(1)], run="r-1", multi=False)
 
     assert [(task.host, task.role, task.command) for task in job.tasks] == [("ml-0", "main", "python go.py")]
-    assert job.files == {}
+    assert job.files == {"hostfile": b"10.0.0.0\n"}
 
 
 def test_dask_on_many_vms_has_a_scheduler_workers_and_tls(folder: Path) -> None:
@@ -102,7 +102,7 @@ def test_dask_on_many_vms_has_a_scheduler_workers_and_tls(folder: Path) -> None:
     assert main.env["SCHEDULER"].startswith("tls://10.0.0.0:")
     assert main.env["SCHEDULER"] in second.command
     assert main.env["STRATUS_WORKERS"] == "ml-0,ml-1"
-    assert set(job.files) == {"tls/ca.pem", "tls/cert.pem", "tls/key.pem", "bin/command.sh"}
+    assert set(job.files) == {"tls/ca.pem", "tls/cert.pem", "tls/key.pem", "bin/command.sh", "hostfile"}
     assert job.files["bin/command.sh"] == b"python go.py --scheduler $SCHEDULER\n"
     assert "203.0.113" not in " ".join(task.command for task in job.tasks)
 

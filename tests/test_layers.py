@@ -20,7 +20,7 @@ ROWS = {
     4: "account session cluster launcher ender rescue extending",
     3: "preflight jobcheck provision runner hostkeys results reports money arrivals streams means teardown replacing "
     "vitals notes",
-    2: "steps jobs jobfile fleet parcels",
+    2: "steps jobs jobfile tasks frameworks fleet parcels",
     1: "cloud ssh keys",
     0: "config journal errors events hosts patience remote_files locks interrupts",
 }

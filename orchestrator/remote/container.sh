@@ -1,7 +1,7 @@
 #!/bin/sh
 # The task's command inside the job's image.   container.sh FOLDER ROLE
 # The run's folder is mounted at its own path, as are the data folders its links point to, so every path means the same
-# on both sides; files belong to the login user.
+# on both sides; files belong to the login user, who has a name and a home folder in there as well.
 set -u
 folder=$1 role=$2
 docker() { if command docker info >/dev/null 2>&1; then command docker "$@"; else sudo -n docker "$@"; fi; }
@@ -9,11 +9,22 @@ docker() { if command docker info >/dev/null 2>&1; then command docker "$@"; els
 docker image inspect --format '{{.Id}}{{range .RepoDigests}} {{.}}{{end}}' "$STRATUS_IMAGE" >"$folder/state/image.txt" 2>/dev/null
 gpus=
 command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && gpus="--gpus all"
+# Programs ask who they run as (PyTorch does for its caches), and an image knows nothing of this user.
+uid=$(id -u) gid=$(id -g)
+home="$folder/home"
+mkdir -p "$home"
+passwd="$folder/state/$role.passwd"
+{
+    [ "$uid" -eq 0 ] || echo "root:x:0:0:root:/root:/bin/sh"
+    echo "$(id -un):x:$uid:$gid::$home:/bin/sh"
+    echo "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"
+} >"$passwd"
 # The names of the task's variables, without values: the values are taken from this environment, not from argv.
 names=$({ sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/--env \1/p' "$folder/task/$role.env"
     env | sed -n 's/^\(DASK_[A-Z_]*\)=.*/--env \1/p'; } | sort -u)
 # shellcheck disable=SC2086  # several words on purpose
 docker run --rm --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" --label "stratus.run=$STRATUS_RUN" \
-    --network host --shm-size 1g $gpus --user "$(id -u):$(id -g)" --env HOME=/tmp --env STRATUS_FOLDER --env PYTHONUNBUFFERED \
-    --env MPLBACKEND $names --volume "$folder:$folder" --volume "$HOME/stratus/data:$HOME/stratus/data:ro" \
+    --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" --env STRATUS_FOLDER --env STRATUS_SLOTS \
+    --env STRATUS_HOSTFILE --env PYTHONUNBUFFERED --env MPLBACKEND $names --volume "$folder:$folder" \
+    --volume "$passwd:/etc/passwd:ro" --volume "$HOME/stratus/data:$HOME/stratus/data:ro" \
     --workdir "$folder/work" "$STRATUS_IMAGE" sh "$folder/task/$role.cmd"

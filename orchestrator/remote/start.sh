@@ -29,6 +29,7 @@ for link in "$@"; do
     dest="$folder.new/work/${link#*=}"
     mkdir -p "${dest%/*}" && rm -rf "$dest" && ln -s "$root/${link%%=*}" "$dest" || exit 73
 done
+chmod 700 "$folder.new/bin/"* || exit 73
 [ -f "$root/venvs/$venv/.stratus-versions" ] && cp "$root/venvs/$venv/.stratus-versions" "$folder.new/state/versions.txt"
 # Appears under its real name only when complete: what is found there can be run.
 mv "$folder.new" "$folder" || exit 73

@@ -12,7 +12,13 @@ set -a
 set +a
 [ -d "$venv/bin" ] && PATH="$venv/bin:$PATH" && export PATH VIRTUAL_ENV="$venv"
 # Lines appear as they are written, and a figure needs no screen.
-export PYTHONUNBUFFERED=1 MPLBACKEND=Agg STRATUS_FOLDER="$folder"
+export PYTHONUNBUFFERED=1 MPLBACKEND=Agg STRATUS_FOLDER="$folder" STRATUS_HOSTFILE="$folder/hostfile"
+if [ -z "${STRATUS_SLOTS:-}" ]; then
+    # One process per GPU that is really there; without any, one.
+    STRATUS_SLOTS=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')
+    [ "$STRATUS_SLOTS" -gt 0 ] || STRATUS_SLOTS=1
+fi
+export STRATUS_SLOTS
 if [ -d "$folder/tls" ]; then
     # Dask reads its certificates from these; every process may act in any of the three roles.
     export "DASK_DISTRIBUTED__COMM__TLS__CA_FILE=$folder/tls/ca.pem"
@@ -30,9 +36,17 @@ else
 fi >>"$folder/log/$role.log" 2>&1 </dev/null # spot.sh may add a line of its own
 rc=$?
 
+# The helpers of a run (scheduler, workers) have no reason to outlive its main task; nor has what a mesh's agent started,
+# on a host that has no other task.
+case $role in
+main) last=yes ;;
+mesh) [ -e "$folder/task/main.cmd" ] && last=no || last=yes ;;
+*) last=no ;;
+esac
+# The keys of a mesh open the other hosts: they go with the run.
+[ "$last" = yes ] && rm -rf "$folder/mesh"
 date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.ended"
 echo "$rc" >"$state.rc.new" && mv "$state.rc.new" "$state.rc"
-# The helpers of a run (scheduler, workers) have no reason to outlive its main task.
-if [ "$role" = main ]; then
+if [ "$last" = yes ]; then
     env -u STRATUS_RUN sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
 fi

@@ -1,0 +1,20 @@
+#!/bin/sh
+# The worker of an MXNet run on this host, its main task.   mxnet_main.sh FOLDER
+# MXNet's scheduler and servers end by themselves once every worker has said goodbye: ending them at the first worker's
+# end would take them from the others.
+set -u
+folder=$1
+sh "$folder/bin/command.sh"
+rc=$?
+[ "$rc" -eq 0 ] || exit "$rc"
+tries=0
+while [ "$tries" -lt 100 ]; do
+    left=
+    for role in scheduler server; do
+        [ ! -e "$folder/task/$role.cmd" ] || [ -e "$folder/state/$role.rc" ] || left=$role
+    done
+    [ -n "$left" ] || exit 0
+    tries=$((tries + 1))
+    sleep 0.1
+done
+exit 0

@@ -1,0 +1,16 @@
+#!/bin/sh
+# This host's part of a job under torchrun.   torchrun.sh FOLDER
+# MASTER_ADDR and MASTER_PORT say where the hosts meet; without them the job is this host's alone.
+set -u
+folder=$1
+sh "$folder/bin/python.sh" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))" ||
+    { echo "torch is missing here: add it to the job's requirements, or to its image"; exit 127; }
+if [ -n "${MASTER_ADDR:-}" ]; then
+    # Left to themselves both libraries take an interface of their own choice, perhaps Docker's bridge.
+    interface=$(sh "$folder/bin/python.sh" "$folder/bin/interface.py" "$STRATUS_ADDRESS") || exit 1
+    export GLOO_SOCKET_IFNAME="$interface" NCCL_SOCKET_IFNAME="$interface"
+    set -- --nnodes "$STRATUS_SIZE" --node-rank "$STRATUS_RANK" --master-addr "$MASTER_ADDR" --master-port "$MASTER_PORT"
+else
+    set -- --standalone
+fi
+exec sh "$folder/bin/python.sh" -m torch.distributed.run "$@" --nproc-per-node "$STRATUS_SLOTS" --no-python sh "$folder/bin/command.sh"

@@ -1,0 +1,83 @@
+"""Frameworks over several hosts, with real processes: torchrun, Horovod, MPI's mesh, MXNet.
+
+Those that need PyTorch take it from .venv-training (scripts/training-env makes it), which the hosts share.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.local.lab import Lab
+
+ROOT = Path(__file__).parents[2]
+TRAINING = Path(os.environ.get("STRATUS_TRAINING_PYTHON", ROOT / ".venv-training/bin/python"))
+needs_torch = pytest.mark.skipif(not TRAINING.exists(), reason="no .venv-training: scripts/training-env makes it")
+
+WHO = "echo $STRATUS_RANK/$STRATUS_SIZE $STRATUS_SLOTS $(cat $STRATUS_HOSTFILE)\n"
+
+ALLREDUCE = """
+import json, os, pathlib, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+total = torch.tensor([dist.get_rank() + 1.0])
+dist.all_reduce(total)
+print(os.environ["STRATUS_HOST"], dist.get_rank(), dist.get_world_size(), total.item(), flush=True)
+dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two hosts that are up, for all tests here."""
+    made = Lab(tmp_path_factory.mktemp("desk"), "fw", cloud)
+    made.job("single = true\n")
+    with made.session() as session:
+        assert not session.launch(session.plan(2)).failed
+    yield made
+    with made.session("cleaner") as session:
+        assert session.terminate().left == ()
+
+
+def ran(desk: Lab, *, multi: bool = True) -> list[tuple[str, str]]:
+    """Install and run the desk's job; what it said, as (host, line)."""
+    lines: list[tuple[str, str]] = []
+    with desk.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=multi)
+        session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+    return lines
+
+
+def job(desk: Lab, text: str, python: Path | None = None, **files: str) -> None:
+    """Write the desk's job, for another interpreter when one is given."""
+    folder = desk.job(text, **files)
+    if python:
+        given = (folder / "job.ini").read_text().splitlines()
+        (folder / "job.ini").write_text("\n".join(["[job]", f"python = {python}", *given[2:]]) + "\n")
+
+
+def test_a_hostfile_job_knows_all_hosts(desk: Lab) -> None:
+    """The command runs on each of them, with a file of all addresses and the number of slots."""
+    job(desk, "framework = hostfile\nmulti = sh go.sh\n", go__sh=WHO)
+    lines = ran(desk)
+
+    addresses = lines[0][1].split()[2:]
+    assert len(set(addresses)) == 2
+    assert sorted(lines) == [(f"fw-{n}", f"{n}/2 1 {' '.join(addresses)}") for n in (0, 1)]
+
+
+@needs_torch
+@pytest.mark.slow
+def test_torchrun_reduces_over_both_hosts_and_over_slots_of_one(desk: Lab) -> None:
+    """Ranks are counted over all hosts; on one VM the same command fills its slots."""
+    both = "framework = torchrun\nmulti = python all.py\nsingle = python all.py\n[resources]\nslots_per_host = 2\n"
+    job(desk, both, TRAINING, all__py=ALLREDUCE)
+    many, one = ran(desk), ran(desk, multi=False)
+
+    assert sorted(line for _, line in many if line.startswith("fw")) == [
+        "fw-0 0 4 10.0", "fw-0 1 4 10.0", "fw-1 2 4 10.0", "fw-1 3 4 10.0",
+    ]  # fmt: skip
+    assert sorted(line for _, line in one if line.startswith("fw")) == ["fw-0 0 2 3.0", "fw-0 1 2 3.0"]
