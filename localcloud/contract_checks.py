@@ -184,6 +184,18 @@ def user_data_has_a_limit(lab: Lab) -> None:
 
 
 @_check
+def a_dry_run_checks_what_is_named(lab: Lab) -> None:
+    """The names of which a launch would be refused."""
+    wrong: dict[str, Any] = {
+        "ImageId": f"ami-{_NOWHERE}",
+        "SubnetId": f"subnet-{_NOWHERE}",
+        "IamInstanceProfile": {"Name": lab.tag},
+    }
+    found = {name: refusal(lab.launch, count=1, DryRun=True, **{name: value})[0] for name, value in wrong.items()}
+    same(list(found.values()), ["InvalidAMIID.NotFound", "InvalidSubnetID.NotFound", "InvalidParameterValue"])
+
+
+@_check
 def a_dry_run_launches_nothing(lab: Lab) -> None:
     """The question whether one may."""
     same(refusal(lab.launch, count=1, DryRun=True), ("DryRunOperation", 412))

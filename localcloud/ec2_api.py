@@ -13,7 +13,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
 from localcloud import launches
-from localcloud.market import spot_price
+from localcloud.market import Order, spot_price
 from localcloud.prices import spot_kinds
 from localcloud.where import Subject
 
@@ -37,6 +37,7 @@ class Ec2Api(EC2Response):
         """
         launches.check_profile(self.params, account=self.current_account, partition=self.partition)
         if self._get_param("DryRun"):
+            launches.check(self.ec2_backend, self.params, Order.of(self.params))
             return super().run_instances()
         token, order = self._get_param("ClientToken"), _fingerprint(self.params)
         known = self.ec2_backend.launches.get(token)

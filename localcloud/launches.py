@@ -36,6 +36,17 @@ def settle(ec2: Ec2, params: dict[str, Any]) -> None:
     :raises EC2ClientError: with EC2's code for what is wrong; nothing has been made then. Or a Refusal, likewise.
     """
     order = Order.of(params)
+    subnet = check(ec2, params, order)
+    params["MinCount"] = market.count(ec2, order, subnet)
+
+
+def check(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
+    """Check all that a launch names, which is as far as a dry run goes, and return its subnet.
+
+    Contract: a-dry-run-checks-what-is-named.
+
+    :raises EC2ClientError: as `settle`, but for want of room.
+    """
     _check_user_data(params.get("UserData"))
     _check_key(ec2, params.get("KeyName"))
     subnet = _subnet(ec2, params, order)
@@ -46,7 +57,7 @@ def settle(ec2: Ec2, params: dict[str, Any]) -> None:
         _check_type(params, image, subnet)
         params["BlockDeviceMappings"] = _disks(params.get("BlockDeviceMappings", []), image)
     _check_availability(ec2, params, order, subnet)
-    params["MinCount"] = market.count(ec2, order, subnet)
+    return subnet
 
 
 def check_profile(params: dict[str, Any], *, account: str, partition: str) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from localcloud import refusals
@@ -73,6 +75,9 @@ def judge(below: Application, weather: Weather) -> Application:
         by_user = not environ[KEY].startswith("ASIA")
         call = Call(environ[SERVICE], _action(environ), environ[REGION], by_user)
         environ[FATE] = weather.strike(call) if is_call(environ) else []
+        if is_call(environ) and not environ[FATE] and _tags_what_it_makes(environ):
+            # Contract: tags-want-their-own-permission.
+            environ[FATE] = weather.forbids(replace(call, action="CreateTags"))
         return below(environ, respond)
 
     return application
@@ -229,7 +234,15 @@ def _skewed(fault: Fault, environ: Environ, clock: Clock) -> Refusal | None:
 
 
 def _denied(fault: Fault, environ: Environ, _: Clock) -> Refusal:
-    return refusals.denied(environ[SERVICE], _action(environ), by=fault["by"], region=environ[REGION])
+    action = _action(environ)
+    meant = any(fnmatchcase(name, pattern) for pattern in fault["action"] for name in (action, f"ec2:{action}"))
+    named = action if meant or not _tags_what_it_makes(environ) else "CreateTags"
+    return refusals.denied(environ[SERVICE], named, by=fault["by"], region=environ[REGION])
+
+
+def _tags_what_it_makes(environ: Environ) -> bool:
+    named = environ[SERVICE] == "ec2" and environ[ACTION].startswith(("Run", "Create", "Import"))
+    return named and b"TagSpecification." in environ["wsgi.input"].getvalue()
 
 
 _REFUSALS: dict[str, Callable[[Fault, Environ, Clock], Refusal | None]] = {

@@ -116,6 +116,12 @@ class Weather:
                     struck.append(live.fault)
             return struck
 
+    def forbids(self, call: Call) -> list[Fault]:
+        """The ``denied`` that is in force for a permission that a call of another name takes; not counted as a call."""
+        with self._lock:
+            denied = [live for live in self._of_group("call") if live.fault.kind == "denied" and live.means(call)]
+            return [live.fault for live in denied if live.fault.when.covers(self.time) and live.strike()][:1]
+
     def rules(self, kind: str, subject: Subject) -> Iterator[Live]:
         """The faults of a kind that are in force for ``subject``; who applies one asks its ``strike``."""
         with self._lock:

@@ -184,7 +184,7 @@ class Cluster:
         :param more: questions about the job, asked at the same time.
         """
         desk = preflight.Desk(
-            self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more
+            self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more, tell=self.tell
         )
         return preflight.plan(desk, count or self.settings.cluster.count)
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator import money
-from orchestrator.cloud import ec2, keypairs, ledger
+from orchestrator.cloud import ec2, keypairs, ledger, network
 from orchestrator.errors import StratusError
 from orchestrator.locks import Busy
 from orchestrator.patience import Pace
@@ -88,12 +88,10 @@ class Ender:
         if wanted != "all":
             return [each for each in wanted.replace(",", " ").split() if each != own]
         try:
-            with self.cluster.clients.calls("asking which regions there are"):
-                found = self.cluster.clients.ec2.describe_regions()["Regions"]
+            return [each for each in network.regions(self.cluster.clients) if each != own]
         except StratusError as error:
             self.unsure.append(f"other regions: {str(error).splitlines()[0]}")
             return []
-        return sorted(each["RegionName"] for each in found if each["RegionName"] != own)
 
     def _spent(self, seen: Iterable[ec2.Instance]) -> Decimal | None:
         now = self.patience.now()

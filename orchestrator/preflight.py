@@ -12,9 +12,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cloud import aws, deadlines, groups, keypairs, launching, planning, prices, quotas, refusals
+from orchestrator.cloud import (
+    aws,
+    deadlines,
+    groups,
+    keypairs,
+    launching,
+    planning,
+    prices,
+    profiles,
+    quotas,
+    refusals,
+)
 from orchestrator.cloud.pools import SPOT
 from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
+from orchestrator.events import Event, Tell, ignore
+from orchestrator.patience import REAL_TIME, Pace, Patience
 
 if TYPE_CHECKING:
     from orchestrator.cloud.ledger import Ledger
@@ -25,6 +38,9 @@ QUICK_S = 2.5
 
 PATIENT_S = 150.0
 """For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
+
+PACE = Pace(first=1.0, longest=5.0)
+PERMISSIONS = "permissions"
 
 Questions = Mapping[str, Callable[[], Any]]
 
@@ -38,6 +54,7 @@ class Desk:
     :param login: the key that is to open the machines; a function, because it may find fault with the config.
     :param more: questions about the job, each raising what it finds.
     :param my_address: finds out this computer's address.
+    :param tell: hears what is waited for.
     """
 
     clients: aws.Clients
@@ -48,6 +65,12 @@ class Desk:
     book: prices.Book = prices.TABLE
     more: Questions | None = None
     my_address: Callable[[], str] = aws.my_address
+    tell: Tell = ignore
+
+    @property
+    def patience(self) -> Patience:
+        """Time, as the journal has it."""
+        return self.books.patience if self.books else REAL_TIME
 
 
 def plan(desk: Desk, count: int) -> planning.Plan:
@@ -64,16 +87,15 @@ def plan(desk: Desk, count: int) -> planning.Plan:
     )
     problems = [answers[name].error for name in must] + [_counts(answers[name].error) for name in answers.keys() - must]
     found = [each for each in problems if each is not None]
-    made = None
+    made, sources = None, answers["address"].value or ()
     if not any(answers[name].error for name in must):
         facts: list[Any] = [answers[name].value for name in must]
-        made, more = _made(desk, planning.Found(mine, *facts), count)
+        made, more = _made(desk, planning.Found(mine, *facts), count, sources)
         found += more
     _refuse(found)
     assert made is not None
     limit = _limit(desk, made, answers["quota"].value)
-    sources = answers["address"].value or ()
-    return replace(made, limit=limit, sources=sources, notes=_notes(answers, desk.more or {}))
+    return replace(made, limit=limit, notes=_notes(answers, desk.more or {}))
 
 
 def _first(desk: Desk) -> dict[str, Callable[[], Any]]:
@@ -94,7 +116,9 @@ def _nobody(desk: Desk) -> aws.Mine:
     return aws.mine(desk.clients, desk.settings, desk.identity)
 
 
-def _made(desk: Desk, facts: planning.Found, count: int) -> tuple[planning.Plan | None, list[Exception]]:
+def _made(
+    desk: Desk, facts: planning.Found, count: int, sources: tuple[str, ...]
+) -> tuple[planning.Plan | None, list[Exception]]:
     """Make the plan and ask what follows from it."""
     try:
         made = planning.assemble(
@@ -102,18 +126,47 @@ def _made(desk: Desk, facts: planning.Found, count: int) -> tuple[planning.Plan 
         )  # fmt: skip
     except StratusError as error:
         return None, [error]
+    made = replace(made, sources=sources)
     answers = deadlines.ask_all(desk.clients, _second(desk, made), seconds=QUICK_S)
-    counted = [_counts(answer.error) for answer in answers.values()]
-    return made, [each for each in counted if each is not None]
+    errors = [answers[name].error for name in answers if name != PERMISSIONS]
+    errors.append(_in_time(desk, made, answers[PERMISSIONS].error))
+    return made, [each for each in map(_counts, errors) if each is not None]
 
 
 def _second(desk: Desk, made: planning.Plan) -> dict[str, Callable[[], Any]]:
-    asks: dict[str, Callable[[], Any]] = {"permissions": partial(launching.check, desk.clients, made)}
-    if not desk.settings.aws.key_name:
+    """Return the questions whether AWS would let us do it: what is there already is named, what is not is left out."""
+    named = desk.settings.aws
+    launch = partial(
+        launching.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id
+    )  # fmt: skip
+    asks: dict[str, Callable[[], Any]] = {PERMISSIONS: launch}
+    if not named.key_name:
         asks["key pair"] = lambda: keypairs.check(desk.clients, made.mine, desk.login(), living=made.living)
-    if not desk.settings.aws.security_group_id:
-        asks["security group"] = lambda: groups.check(desk.clients, made.mine, made.place.vpc_id)
+    if not named.security_group_id:
+        access = groups.Access(made.place.vpc_id, desk.settings.ssh.port, made.sources)
+        asks["security group"] = lambda: groups.check(desk.clients, made.mine, access)
     return asks
+
+
+def _in_time(desk: Desk, made: planning.Plan, error: Exception | None) -> Exception | None:
+    """Wait for an instance profile that EC2 has not heard of yet, and return what speaks against the launch then."""
+    if not isinstance(error, CloudRefused) or not profiles.on_its_way(desk.clients, made.instance_profile, error):
+        return error
+    desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
+    last: CloudRefused | None = error
+    for _ in desk.patience.tries(profiles.ARRIVES_S, PACE):
+        last = _refusal(_second(desk, made)[PERMISSIONS])
+        if last is None or not profiles.unknown(last.code, last.what):
+            break
+    return last
+
+
+def _refusal(ask: Callable[[], Any]) -> CloudRefused | None:
+    try:
+        ask()
+    except CloudRefused as error:
+        return error
+    return None
 
 
 def _counts(error: Exception | None) -> Exception | None:

@@ -126,6 +126,9 @@ class Call:
         """Everything that must be allowed for this call."""
         if self.service == "ssm" and "Name" in self.parameters:
             yield Claim(self.action, f"arn:aws:ssm:us-west-2::parameter{self.parameters['Name']}")
+        elif self.operation == "GetInstanceProfile":
+            name = self.parameters["InstanceProfileName"]
+            yield Claim(self.action, f"arn:aws:iam::123456789012:instance-profile/{name}")
         elif self.operation == "CreateTags":
             for resource in self.parameters["Resources"]:
                 yield self._on(resource, {"aws:tagkeys": [tag["Key"] for tag in self.parameters["Tags"]]})

@@ -106,6 +106,16 @@ class Clients:
         return self._client("s3", 1, timeout=QUICK_S)
 
     @property
+    def iam(self) -> Any:
+        """IAM, for whether it has an instance profile."""
+        return self._client("iam", 2, timeout=QUICK_S)
+
+    @property
+    def ecr(self) -> Any:
+        """The registry of container images: logins."""
+        return self._client("ecr", FIRST_ATTEMPTS)
+
+    @property
     def alone(self) -> bool:
         """Whether questions are asked one after another, in the calling thread."""
         return self._alone is not None

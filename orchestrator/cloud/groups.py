@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.cloud import aws
+from orchestrator.cloud import aws, dryrun
 from orchestrator.errors import CloudRefused, UsageError
 from orchestrator.journal import Journal
 from orchestrator.patience import REAL_TIME, Pace, Patience
@@ -87,12 +87,22 @@ def readmit(clients: aws.Clients, mine: aws.Mine, access: Access) -> tuple[str, 
     return tuple(sorted(before))
 
 
-def check(clients: aws.Clients, mine: aws.Mine, vpc_id: str) -> None:
-    """Find what `ensure` would refuse: somebody else's group of our name; changes nothing.
+def check(clients: aws.Clients, mine: aws.Mine, access: Access) -> None:
+    """Find what `ensure` would be refused; changes nothing.
 
-    :raises CloudRefused: there is one.
+    A group that is not there yet can be asked about, its rules cannot: policies go by the tags that it will have.
+
+    :raises CloudRefused: somebody else's group has our name, or AWS would refuse.
     """
-    _find(clients, mine, vpc_id)
+    group = _find(clients, mine, access.vpc_id)
+    if group is None:
+        with clients.calls(f"asking whether security group {mine.name} may be made"):
+            dryrun.ask(clients.ec2.create_security_group, **_request(mine, access.vpc_id))
+    elif missing := _missing(group, access):
+        with clients.calls(f"asking whether security group {mine.name} may be opened"):
+            dryrun.ask(
+                clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing
+            )  # fmt: skip
 
 
 def delete(
@@ -154,10 +164,7 @@ def _create(clients: aws.Clients, mine: aws.Mine, vpc_id: str, journal: Journal)
     entry = journal.intend("group", name=mine.name, vpc=vpc_id, **mine.facts)
     with clients.calls(f"making security group {mine.name}"):
         try:
-            made = clients.ec2.create_security_group(
-                GroupName=mine.name, Description=f"Stratus cluster {mine.cluster}", VpcId=vpc_id,
-                TagSpecifications=[{"ResourceType": "security-group", "Tags": mine.tags}],
-            )  # fmt: skip
+            made = clients.ec2.create_security_group(**_request(mine, vpc_id))
         except aws.failures() as error:
             if aws.reaction(error) not in ("unsure", "again"):
                 journal.settle(entry, refused=aws.code_of(error))
@@ -170,17 +177,27 @@ def _create(clients: aws.Clients, mine: aws.Mine, vpc_id: str, journal: Journal)
     return {"GroupId": made["GroupId"], "GroupName": mine.name, "IpPermissions": [], "VpcId": vpc_id}
 
 
+def _request(mine: aws.Mine, vpc_id: str) -> dict[str, Any]:
+    return {
+        "GroupName": mine.name, "Description": f"Stratus cluster {mine.cluster}", "VpcId": vpc_id,
+        "TagSpecifications": [{"ResourceType": "security-group", "Tags": mine.tags}],
+    }  # fmt: skip
+
+
+def _missing(group: SecurityGroupTypeDef, access: Access) -> list[IpPermissionUnionTypeDef]:
+    """Return the rules that a group lacks."""
+    wanted = {(access.port, source) for source in access.sources}
+    rules = [_ssh(port, source) for port, source in sorted(wanted - _rules(group))]
+    return rules if _open_inside(group) else [*rules, _inside(group["GroupId"])]
+
+
 def _refresh(clients: aws.Clients, group: SecurityGroupTypeDef, access: Access) -> None:
     """Bring the rules up to date: new ones first, so that nobody is locked out in between."""
-    here = _rules(group)
-    wanted = {(access.port, source) for source in access.sources}
-    missing = [_ssh(port, source) for port, source in sorted(wanted - here)]
-    if not _open_inside(group):
-        missing.append(_inside(group["GroupId"]))
-    if missing:
+    if missing := _missing(group, access):
         _authorize(clients, group["GroupId"], missing)
-    if here - wanted:
-        stale = [_ssh(port, source) for port, source in sorted(here - wanted)]
+    old = _rules(group) - {(access.port, source) for source in access.sources}
+    if old:
+        stale = [_ssh(port, source) for port, source in sorted(old)]
         clients.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=stale)
 
 

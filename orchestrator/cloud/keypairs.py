@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import keys
-from orchestrator.cloud import aws
+from orchestrator.cloud import aws, dryrun
 from orchestrator.errors import CloudRefused, UsageError
 from orchestrator.journal import Journal
 
@@ -74,7 +74,7 @@ def ensure(clients: aws.Clients, mine: aws.Mine, login: Login, *, journal: Journ
 
 
 def check(clients: aws.Clients, mine: aws.Mine, login: Login, *, living: Sequence[str] = ()) -> None:
-    """Find what `ensure` would refuse; changes nothing, here or in EC2.
+    """Find what `ensure` would refuse, or be refused; changes nothing, here or in EC2.
 
     :raises StratusError: as `ensure` does.
     """
@@ -86,7 +86,12 @@ def check(clients: aws.Clients, mine: aws.Mine, login: Login, *, living: Sequenc
     found = _find(clients, login.key_name)
     if found is not None and not mine.carried_by(found.get("Tags", [])):
         raise _foreign(login)
-    if found is not None and here and not _same(found, keys.public_of(login.key_file)):
+    # A key that is made with the launch is as good a question as any other.
+    public = keys.public_of(login.key_file) if here else keys.host_key().public
+    if found is None:
+        with clients.calls(f"asking whether key pair {login.key_name} may be imported"):
+            dryrun.ask(clients.ec2.import_key_pair, **_request(mine, login, public))
+    elif here and not _same(found, public):
         _refuse_when_used(login, living)
 
 
@@ -143,10 +148,7 @@ def _import(clients: aws.Clients, mine: aws.Mine, login: Login, public: str, jou
     entry = journal.intend("key", name=login.key_name, **mine.facts)
     with clients.calls(f"importing key pair {login.key_name}"):
         try:
-            made = clients.ec2.import_key_pair(
-                KeyName=login.key_name, PublicKeyMaterial=public.encode(),
-                TagSpecifications=[{"ResourceType": "key-pair", "Tags": mine.tags}],
-            )  # fmt: skip
+            made = clients.ec2.import_key_pair(**_request(mine, login, public))
         except aws.failures() as error:
             if aws.reaction(error) not in ("unsure", "again"):
                 journal.settle(entry, refused=aws.code_of(error))
@@ -155,6 +157,13 @@ def _import(clients: aws.Clients, mine: aws.Mine, login: Login, public: str, jou
                 raise
             return
     journal.settle(entry, id=made.get("KeyPairId", ""))
+
+
+def _request(mine: aws.Mine, login: Login, public: str) -> dict[str, Any]:
+    return {
+        "KeyName": login.key_name, "PublicKeyMaterial": public.encode(),
+        "TagSpecifications": [{"ResourceType": "key-pair", "Tags": mine.tags}],
+    }  # fmt: skip
 
 
 def _compare(clients: aws.Clients, login: Login) -> None:

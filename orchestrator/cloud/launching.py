@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import keys
-from orchestrator.cloud import aws, ec2, ending, ledger, names, refusals
+from orchestrator.cloud import aws, dryrun, ec2, ending, ledger, names, profiles, refusals
 from orchestrator.cloud.lifetime import Lifetime
 from orchestrator.cloud.pools import SPOT
 from orchestrator.errors import CloudRefused, LeftRunning, StratusError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
 PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
-NEW_THINGS_S = 15.0  # how long a group or key made a moment ago may be unknown to RunInstances
+NEW_THINGS_S = 15.0  # how long a group, key or profile made a moment ago may be unknown to RunInstances
 _NEW_THINGS = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
 
 
@@ -100,23 +100,22 @@ def _take_back(clients: aws.Clients, plan: Plan, found: Sequence[ec2.Instance], 
                           fix="stratus terminate   tries again")  # fmt: skip
 
 
-def check(clients: aws.Clients, plan: Plan) -> None:
+def check(clients: aws.Clients, plan: Plan, *, key_name: str = "", group_id: str = "") -> None:
     """Ask AWS whether it would let us launch this, without launching: one dry run of the same request.
 
-    It finds missing permissions before anything is made. Capacity and quota are not looked at by AWS in a dry run.
-
+    :param key_name: a key pair that is there already; one that is made later is left out.
+    :param group_id: the same of the security group.
     :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
     """
-    nobody = LaunchKey("", "", keys.HostKey("", f"{ec2.HOST_KEY_TYPE} none"))
-    request = run_request(plan, nobody, expires=REAL_TIME.now())
-    for made_later in ("KeyName", "SecurityGroupIds", "NetworkInterfaces"):
-        request.pop(made_later, None)
+    soon = LaunchKey(key_name, group_id, keys.HostKey("", f"{ec2.HOST_KEY_TYPE} none"))
+    request = run_request(plan, soon, expires=REAL_TIME.now())
+    if not key_name:
+        del request["KeyName"]
+    for card in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
+        card.pop("SecurityGroupIds", None)
+        card.pop("Groups", None)
     with clients.calls(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
-        try:
-            clients.ec2.run_instances(**request, DryRun=True)
-        except aws.failures() as error:
-            if aws.code_of(error) != "DryRunOperation":
-                raise
+        dryrun.ask(clients.ec2.run_instances, **request)
 
 
 def user_data(host_key: keys.HostKey, lifetime: Lifetime) -> str:
@@ -233,7 +232,9 @@ def _looked_up(
 
 
 def _is_new(error: Exception) -> bool:
-    return aws.code_of(error) in _NEW_THINGS
+    code = aws.code_of(error)
+    # A profile was known to the machine of EC2's that answered the dry run; others may hear of it later.
+    return code in _NEW_THINGS or profiles.unknown(code, aws.said_by(error))
 
 
 def _unknown(plan: Plan, refusal: StratusError) -> LeftRunning:

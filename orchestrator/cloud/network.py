@@ -132,3 +132,9 @@ def _group_vpc(clients: aws.Clients, group_id: str) -> str:
 def _candidates(clients: aws.Clients) -> str:
     subnets = clients.ec2.describe_subnets(MaxResults=MOST_SHOWN)["Subnets"]
     return ", ".join(f"{each['SubnetId']} ({each['AvailabilityZone']}, {each['VpcId']})" for each in subnets) or "none"
+
+
+def regions(clients: aws.Clients) -> list[str]:
+    """Return the names of the regions that are open to this account, sorted."""
+    with clients.calls("asking which regions there are"):
+        return sorted(each["RegionName"] for each in clients.ec2.describe_regions()["Regions"])

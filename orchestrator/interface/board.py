@@ -120,10 +120,10 @@ class Board:
         self._began = self._said = clock()
 
     def tell(self, event: Event) -> None:
-        """Take an event, from any thread; nothing is shown before :meth:`shown` or after it."""
+        """Take an event, from any thread; before :meth:`shown` and after it only what is waited for is said."""
         now = self._clock()
         with self._lock:
-            if not self._shown:
+            if not self._shown and (event.host or event.state != "progress"):
                 return
             if event.host:
                 self._rows.setdefault(event.host, Row(event.host, now)).take(event, now)

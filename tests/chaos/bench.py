@@ -56,6 +56,7 @@ class Cell:
     :param then: typed afterwards, in fair weather, with its exit code: nothing may be left behind by it.
     :param environment: of the process, on top of nobody's.
     :param real_login: credentials come from that environment.
+    :param note: why this is as far as a promise can go.
     :param gap: why the promise does not hold yet.
     """
 
@@ -79,6 +80,7 @@ class Cell:
     real_login: bool = False
     within: float | None = None
     text: str = ""
+    note: str = ""
     gap: str = ""
 
     @property

@@ -26,6 +26,10 @@ _CHANGING = ("RunInstances", "RunInstances", "RunInstances", "CreateSecurityGrou
              "TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair")  # fmt: skip
 
 
+ASKED_FIRST = ("RunInstances", "CreateSecurityGroup", "ImportKeyPair")
+"""Calls that come first as a dry run."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that the researcher does.
@@ -139,7 +143,14 @@ def _blow(chance: random.Random, kind: str) -> Blow:
     phase = chance.choice(("before", "after"))
     if chance.random() < 0.5:
         return Blow(kind, phase, "", chance.randint(1, 70))
-    return Blow(kind, phase, chance.choice((*CALLS, *_CHANGING)), chance.choice((1, 1, 1, 2, 3)))
+    action = chance.choice((*CALLS, *_CHANGING))
+    return Blow(kind, phase, action, _nth(chance, action))
+
+
+def _nth(chance: random.Random, action: str) -> int:
+    """Which such call; dry runs are struck as well, but not often."""
+    number = chance.choice((1, 1, 1, 2, 3))
+    return number + (action in ASKED_FIRST and chance.random() < 0.8)
 
 
 def _colleague(chance: random.Random, seed: int) -> Fault | None:
@@ -154,8 +165,8 @@ def _colleague(chance: random.Random, seed: int) -> Fault | None:
     )
 
 
-def _at(chance: random.Random) -> str:
-    return f"at call {chance.choice((1, 1, 1, 2, 3))}"
+def _at(chance: random.Random, action: str) -> str:
+    return f"at call {_nth(chance, action)}"
 
 
 def _window(chance: random.Random) -> str:
@@ -165,9 +176,10 @@ def _window(chance: random.Random) -> str:
 
 def _error(chance: random.Random) -> Fault:
     code = chance.choice(("InternalError", "ServiceUnavailable", "Unavailable", "InternalFailure"))
+    action = chance.choice((*CALLS, *_CHANGING))
     return scenarios.fault(
         "error", code=code, message="An internal error has occurred.", status=503 if "U" in code else 500,
-        action=chance.choice((*CALLS, *_CHANGING)), applied=chance.random() < 0.5, when=_at(chance), times=1,
+        action=action, applied=chance.random() < 0.5, when=_at(chance, action), times=1,
     )  # fmt: skip
 
 
@@ -179,9 +191,10 @@ def _troubled(chance: random.Random) -> Fault:
 
 
 def _dropped(chance: random.Random) -> Fault:
+    action = chance.choice((*CALLS, *_CHANGING))
     return scenarios.fault(
-        "dropped", action=chance.choice((*CALLS, *_CHANGING)), applied=chance.random() < 0.6, when=_at(chance), times=1
-    )
+        "dropped", action=action, applied=chance.random() < 0.6, when=_at(chance, action), times=1
+    )  # fmt: skip
 
 
 def _cut_off(chance: random.Random) -> Fault:
@@ -191,7 +204,7 @@ def _cut_off(chance: random.Random) -> Fault:
 def _slow(chance: random.Random) -> Fault:
     late = chance.choice((5, 45, 61, 75))
     action = chance.choice((*CALLS, *_CHANGING))
-    return scenarios.fault("slow", action=action, seconds=f"{late} s", when=_at(chance), times=1)
+    return scenarios.fault("slow", action=action, seconds=f"{late} s", when=_at(chance, action), times=1)
 
 
 def _throttled(chance: random.Random) -> Fault:

@@ -28,7 +28,8 @@ READING = (
     "DescribeKeyPairs",
     "DescribeInstances",
 )
-# The first RunInstances is a dry run, which changes nothing.
+ASKED_FIRST = ("RunInstances", "CreateSecurityGroup", "ImportKeyPair")
+"""The first of these calls is a dry run, which changes nothing."""
 ASKED: dict[str, Any] = {"action": "RunInstances", "when": "from call 2"}
 ENDING = ("TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair")
 
@@ -64,7 +65,7 @@ def _broken() -> Iterator[Cell]:
     changing = {*CREATING, "CreateTags", "StopInstances", "StartInstances", *ENDING}
     for action, typed, before, alive in _phases():
         for way, fault in ways if action in changing else ways[1:2]:
-            once = {**fault, **(ASKED if action == "RunInstances" else {"action": action}), "times": 1}
+            once = {**fault, "action": action, "when": f"from call {_nth(action)}", "times": 1}
             yield Cell("F26", f"{action}, {way}", typed, "R", 0, faults=(once,), before=before, alive=alive)
     stays = {"kind": "error", "code": "InternalError", "applied": True, **ASKED}
     yield Cell("F26", "RunInstances, for good", LAUNCH, "R", 0, faults=(stays,), alive=2, then="terminate")
@@ -294,6 +295,7 @@ def _stays() -> Iterator[Cell]:
     ):
         # Another shell made it between our look and our call.
         fault = {"kind": "error", "code": code, "action": action, "applied": True, "times": 1}
+        fault["when"] = f"from call {_nth(action)}"
         yield Cell("F32", f"{code}: another shell was quicker", LAUNCH, "W", 0, faults=(fault,), alive=2)
     kept = {"kind": "protected", "where": "host 0"}
     yield Cell(
@@ -354,7 +356,8 @@ def _stays() -> Iterator[Cell]:
         open=1,
         then="terminate",
     )
-    early = {"kind": "expired-keys", "action": "ImportKeyPair, Delete*", "when": "until 300 s"}
+    early = {"kind": "expired-keys", "action": "ImportKeyPair", "when": "from call 2"}
+    late = {"kind": "expired-keys", "action": "Delete*", "when": "until 300 s"}
     yield Cell(
         "F06",
         "before RunInstances",
@@ -362,7 +365,7 @@ def _stays() -> Iterator[Cell]:
         "X",
         3,
         ("RequestExpired", "aws sso login"),
-        (early,),
+        (early, late),
         alive=0,
         then="terminate",
     )
@@ -387,7 +390,7 @@ def _stays() -> Iterator[Cell]:
 
 
 def _nth(action: str) -> int:
-    return 2 if action == "RunInstances" else 1
+    return 2 if action in ASKED_FIRST else 1
 
 
 def _interrupted() -> Iterator[Cell]:
@@ -445,16 +448,7 @@ def cells() -> list[Cell]:
     return sorted((_known(cell) for cell in found), key=lambda cell: cell.fault)
 
 
-_ONLY_THEN = "EC2 says so only when machines are asked for: group and key are made by then, and removed again"
-_NO_DRY_RUN = "nobody can be asked whether it is allowed before the group is there: it is made, and removed again"
-GAPS: dict[str, str] = {
-    "F08 AuthorizeSecurityGroupIngress, launch": _NO_DRY_RUN,
-    "F08 ImportKeyPair, launch": _NO_DRY_RUN,
-    "F17 RunInstances: InvalidAMIID.Unavailable, launch": _ONLY_THEN,
-    "F17 RunInstances: AuthFailure, launch": _ONLY_THEN,
-    "F22 RunInstances: name, launch": _ONLY_THEN,
-    "F22 RunInstances: roles, launch": _ONLY_THEN,
-}
+GAPS: dict[str, str] = {}
 """Cells whose promise does not hold yet -> why."""
 
 

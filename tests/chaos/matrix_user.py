@@ -137,8 +137,8 @@ def _account() -> Iterator[Cell]:
         "DescribeKeyPairs",
         "RunInstances",
         "CreateSecurityGroup",
-        "AuthorizeSecurityGroupIngress",
         "ImportKeyPair",
+        "CreateTags",
     ):
         yield _user(
             "F08",
@@ -148,6 +148,19 @@ def _account() -> Iterator[Cell]:
             ("UnauthorizedOperation", f"ec2:{action}", '"Effect": "Allow"'),
             faults=({"kind": "denied", "action": action},),
         )
+    yield Cell(
+        "F08",
+        "AuthorizeSecurityGroupIngress, launch",
+        LAUNCH,
+        "U",
+        3,
+        ("UnauthorizedOperation", "ec2:AuthorizeSecurityGroupIngress", '"Effect": "Allow"'),
+        ({"kind": "denied", "action": "AuthorizeSecurityGroupIngress"},),
+        alive=0,
+        makes=2,
+        within=SOON,
+        note="policies go by the tags of the group, so it has to be there: it is made, and removed again at once",
+    )
     for by, words in (("scp", "explicit deny"), ("boundary", "permissions boundary")):
         yield _user(
             "F08",
@@ -251,17 +264,7 @@ def _names() -> Iterator[Cell]:
     for code in ("InvalidAMIID.Unavailable", "AuthFailure"):
         gone = {"kind": "image-unavailable", "code": code}
         yield _user("F17", f"RunInstances: {code}", LAUNCH, 3, (code, "[cluster] image"), faults=(gone,))
-    for words in ("name", "roles"):
-        late = {"kind": "profile-late", "words": words}
-        yield _user(
-            "F22",
-            f"RunInstances: {words}",
-            LAUNCH,
-            3,
-            ("InvalidParameterValue", "instance_profile"),
-            faults=(late,),
-            config={"aws.instance_profile": "rehearsal"},
-        )
+    yield from _late_profiles()
     for code, message, words in (
         ("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent", "stratus status"),
         ("InvalidUserData.Malformed", "User data is limited to 16384 bytes", "InvalidUserData.Malformed"),
@@ -284,6 +287,35 @@ def _names() -> Iterator[Cell]:
             (theirs,),
             alive=0,
         )
+
+
+def _late_profiles() -> Iterator[Cell]:
+    """F22: IAM has the profile, EC2 does not know it yet."""
+    named, waits = {"aws.instance_profile": "rehearsal"}, "waiting for EC2 to hear of rehearsal"
+    refused = ("InvalidParameterValue", "instance_profile")
+    for words in ("name", "roles"):
+        late = {"kind": "profile-late", "words": words}
+        soon = {**late, "when": "until 20 s"}
+        yield Cell("F22", f"{words}, for 20 s", LAUNCH, "W", 0, (waits, "2 of 2 ready"), (soon,), named, alive=2)
+        yield Cell(
+            "F22",
+            f"{words}, for good",
+            LAUNCH,
+            "U",
+            3,
+            (waits, *refused),
+            (late,),
+            named,
+            alive=0,
+            makes=0,
+            within=70.0,
+        )
+    unasked = ({"kind": "profile-late"}, {"kind": "denied", "action": "iam:GetInstanceProfile"})
+    yield _user("F22", "IAM may not be asked", LAUNCH, 3, refused, faults=unasked, config=named)
+    said = "Value (rehearsal) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
+    once = {"kind": "error", "code": "InvalidParameterValue", "message": said, "action": "RunInstances"}
+    once |= {"when": "from call 2", "times": 2}
+    yield Cell("F22", "RunInstances: name, once more", LAUNCH, "R", 0, ("2 of 2 ready",), (once,), named, alive=2)
 
 
 USER = (*_credentials(), *_account(), *_config(), *_names())

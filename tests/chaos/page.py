@@ -43,7 +43,7 @@ def _table(cells: Iterable[Cell]) -> str:
     lines = ["| fault | phase | typed | reaction | exit | it says | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for cell in cells:
         says = ", ".join(f"`{_plain(word)}`" for word in cell.says)
-        state = f"not yet: {cell.gap}" if cell.gap else "holds"
+        state = f"not yet: {cell.gap}" if cell.gap else f"holds: {cell.note}" if cell.note else "holds"
         row = (cell.fault, _plain(cell.phase), f"`{cell.typed}`", cell.reaction, str(cell.exit), says, state)
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"

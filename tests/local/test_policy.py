@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import localcloud
-from orchestrator.cloud import ec2, quotas
+from orchestrator.cloud import ec2, profiles, quotas
 from orchestrator.errors import CloudRefused
 from tests.local.lab import Lab
 from tests.local.strict import ROLE, as_user, enforce
@@ -44,10 +44,12 @@ def the_whole_life(lab: Lab) -> None:
         quota = session.request_limit_increase(600).limit.quota
         session.request_limit_increase(600)
         quotas.default(session.cluster.clients, quota)
+        late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
+        assert profiles.on_its_way(session.cluster.clients, ROLE, late)
         session.stop_all()
         session.start_all()
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")
-    lab.config.write_text(moved)
+    lab.config.write_text(moved.replace("[aws]", "[aws]\nsweep = all"))
     with lab.session() as session:
         session.launch(session.plan(1))
         session.terminate()

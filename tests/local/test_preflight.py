@@ -60,8 +60,14 @@ def refused(lab: Lab, kind: type[StratusError], count: int = 2) -> Any:
     with lab.session() as session, pytest.raises(kind) as caught:
         session.plan(count)
     assert time.monotonic() - began < 5
-    assert not [call for call in lab.calls if call.startswith(CHANGING) or call == "RunInstances"]
+    assert not changes(lab)
     return caught.value
+
+
+def changes(lab: Lab) -> list[str]:
+    """The calls that changed something; dry runs do not."""
+    made = [call for call in lab.calls if not call.endswith("(dry run)")]
+    return [call for call in made if call.startswith(CHANGING) or call == "RunInstances"]
 
 
 def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Lab) -> None:
@@ -126,12 +132,36 @@ def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
     assert enough.status == "not needed"
 
 
-def test_a_lacking_permission_is_found_before_anything_is_made(lab: Lab, play: Play) -> None:
-    play(fault("denied", action="RunInstances"))
+@pytest.mark.parametrize("action", ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "CreateTags"])
+def test_a_lacking_permission_is_found_before_anything_is_made(lab: Lab, play: Play, action: str) -> None:
+    play(fault("denied", action=action))
     error = refused(lab, CloudRefused)
 
-    assert "ec2:RunInstances" in str(error)
+    assert f"ec2:{action}" in str(error)
     assert error.code == "UnauthorizedOperation"
+
+
+def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: Lab, play: Play) -> None:
+    """From another place than the one it was opened for."""
+    with lab.session() as session:
+        session.launch(session.plan(1))
+    config(lab, aws__ssh_from="127.0.0.0/8")
+    play(fault("denied", action="AuthorizeSecurityGroupIngress"))
+    error = refused(lab, CloudRefused)
+
+    assert "ec2:AuthorizeSecurityGroupIngress" in str(error)
+
+
+def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Lab, play: Play) -> None:
+    """IAM has it, with its role; EC2 hears of it some seconds later."""
+    config(lab, aws__instance_profile="rehearsal")
+    play(fault("profile-late", times=2))
+    with lab.session() as session:
+        session.plan(1)
+
+    assert [event.text for event in lab.events] == ["waiting for EC2 to hear of rehearsal"]
+    assert lab.calls.count("RunInstances (dry run)") == 3
+    assert not changes(lab)
 
 
 @pytest.mark.parametrize("action", ["servicequotas:*", "pricing:*"])

@@ -155,6 +155,18 @@ def test_a_permission_is_missing_for_a_dry_run_too(cloud: dict[str, str], ec2: A
     assert refused(ec2.run_instances, **order)[:2] == ("DryRunOperation", 412)
 
 
+def test_tagging_what_a_call_makes_wants_a_permission_of_its_own(cloud: dict[str, str], ec2: Any, play: Play) -> None:
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "b"}]}]
+    order = {"ImageId": image(cloud), "InstanceType": TYPE, "MinCount": 1, "MaxCount": 1, "TagSpecifications": tags}
+    play(fault("denied", action="CreateTags"))
+    for dry in (True, False):
+        code, _, words = refused(ec2.run_instances, **order, DryRun=dry)
+        assert (code, "perform: ec2:CreateTags on" in words) == ("UnauthorizedOperation", True)
+
+    del order["TagSpecifications"]
+    assert refused(ec2.run_instances, **order, DryRun=True)[:2] == ("DryRunOperation", 412)
+
+
 def test_an_empty_pool_names_zones_that_are_not_and_a_launch_anywhere_finds_one(launch: Launch, play: Play) -> None:
     play(fault("no-capacity", where=f"us-west-2a / {TYPE} / on-demand"))
     code, status, words = refused(launch, Placement={"AvailabilityZone": "us-west-2a"})
