@@ -65,7 +65,10 @@ class DataItem:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job as its ``job.ini`` describes it; see the tables above for the meaning of each field."""
+    """A job as its ``job.ini`` describes it; see the tables above for the meaning of each field.
+
+    :param recipe: digest of what goes into an image that is built, besides the folder: arguments, certificates.
+    """
 
     name: str
     folder: Path
@@ -73,6 +76,7 @@ class JobSpec:
     resources: ResourceTable
     data: tuple[DataItem, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = ""
 
     @property
     def framework(self) -> str:
@@ -92,8 +96,10 @@ class JobSpec:
     @property
     def built_image(self) -> str:
         """Name of the image that is built from the folder's Dockerfile; it changes when what goes in changes."""
-        made_of = (self.folder / name for name in ("Dockerfile", self.table.requirements) if name)
-        digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in made_of if path.is_file()))
+        names = dict.fromkeys(("Dockerfile", self.table.requirements, *copied(self.folder / "Dockerfile")))
+        made_of = (self.folder / name for name in names if name)
+        content = [path.read_bytes() for path in made_of if path.is_file()]
+        digest = hashlib.sha256(b"\0".join([*content, self.recipe.encode()]))
         return f"stratus/{self.name}:{digest.hexdigest()[:12]}"
 
     @property
@@ -110,6 +116,13 @@ class JobSpec:
     def place_of(self, item: DataItem) -> str:
         """Return where a data item lies on a host, below ``~/stratus``."""
         return f"data/{self.name}/{item.dest}"
+
+
+def copied(dockerfile: Path) -> list[str]:
+    """Return the files that a Dockerfile copies by name; a folder is the job's code, which every run brings anew."""
+    lines = dockerfile.read_text(encoding="utf-8").splitlines() if dockerfile.is_file() else []
+    words = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
+    return sorted({word.lstrip("/") for line in words for word in line if not word.startswith("--")})
 
 
 def load(place: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:

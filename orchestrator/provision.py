@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # A host that says nothing for this long, not even the heartbeat it sends every five seconds, is gone.
 SILENCE = 30.0
 TAIL = 12
+# Of a host's plain output no more than a line every so many seconds is told; what its steps say on purpose always is.
+PAUSE = 0.2
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,15 @@ class StepResult:
 
 @dataclass(frozen=True)
 class HostInstall:
-    """What all steps did on one host."""
+    """What all steps did on one host.
+
+    :param image: the container image that the job runs in there: its id, then name@digest where a registry has it.
+    """
 
     host: str
     steps: tuple[StepResult, ...]
     seconds: float
+    image: str = ""
 
     @property
     def changed(self) -> int:
@@ -60,20 +66,39 @@ class _Reader:
     log: Callable[[str], None]
     results: list[StepResult] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
+    fix: str = ""
+    image: str = ""
+    told: float = float("-inf")
 
     def line(self, text: str) -> None:
         """Take one line of output."""
         if text.startswith("@@step "):
             self._step(*text.split()[1:4])
+        elif text.startswith("@@fix "):
+            self.fix = text.partition(" ")[2]
+        elif text.startswith("@@image "):
+            self.image = text.partition(" ")[2]
+            self.log(f"image {self.image}")
+        elif text.startswith("@@say "):
+            self._say(text.partition(" ")[2])
         elif not text.startswith("@@"):
             self.log(text)
             self.tail = [*self.tail[1 - TAIL :], text]
-            self.tell(Event(self.host, "", "progress", text=text))
+            if time.monotonic() - self.told > PAUSE:
+                self._tell(text)
+
+    def _say(self, text: str) -> None:
+        self.log(text)
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        self.told = time.monotonic()
+        self.tell(Event(self.host, "", "progress", text=text))
 
     def _step(self, name: str, state: str, milliseconds: str) -> None:
         seconds = int(milliseconds) / 1000
         if state == "start":
-            self.tail = []
+            self.tail, self.fix = [], ""
             self.tell(Event(self.host, name, "start"))
             return
         kind: State = "done" if state == "done" else "unchanged" if state == "unchanged" else "failed"
@@ -121,12 +146,19 @@ class Installer:
             )
         if status != 0:
             raise _failure(host, reader, status, log)
-        return HostInstall(host.name, tuple(reader.results), time.monotonic() - began)
+        return HostInstall(host.name, tuple(reader.results), time.monotonic() - began, reader.image)
 
     def _answer(self, text: str) -> Iterator[bytes] | None:
-        """Return the bytes of the parcel that a host asks for."""
+        """Return the bytes of the parcel, or of the password, that a host asks for."""
+        if not text.startswith("@@want "):
+            return None
         asked = text.removeprefix("@@want ")
-        return stream(self.plan.parcels[asked]) if text.startswith("@@want ") else None
+        return self._password() if asked == "login" else stream(self.plan.parcels[asked])
+
+    def _password(self) -> Iterator[bytes]:
+        assert self.plan.login, "a host asks for a login that the plan does not name"
+        secret = self.plan.login.password().reveal().encode()
+        yield b"%d\n" % len(secret) + secret
 
 
 def _write(file: TextIO, text: str) -> None:
@@ -139,4 +171,5 @@ def _failure(host: Host, reader: _Reader, status: int, log: Path) -> HostError:
     step = next((result.name for result in reader.results if result.state == "failed"), "install")
     words = next((line.strip() for line in reversed(reader.tail) if line.strip()), f"exit {status}")
     reader.tell(Event(host.name, step, "failed", text=words))
-    return HostError(f"{step} failed: {words}", where=host.name, fix=f"full log: {log}")
+    fix = f"{reader.fix}   (full log: {log})" if reader.fix else f"full log: {log}"
+    return HostError(f"{step} failed: {words}", where=host.name, fix=fix)

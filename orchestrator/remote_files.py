@@ -11,12 +11,16 @@ from importlib.resources import files
 
 RUN_TOOLS = (
     *("task.sh", "container.sh", "cancel.sh", "spot.sh", "python.sh", "interface.py"),
-    *("dask_main.sh", "dask_gate.py", "torchrun.sh", "mxnet_main.sh"),
+    *("dask_main.sh", "dask_gate.py", "torchrun.sh", "mxnet_main.sh", "horovod.sh", "mpi.sh"),
+    *("mesh.py", "mesh_lead.py", "mesh_env.sh", "mesh_ssh.sh", "mesh_host.sh", "mesh_main.sh", "rank.sh", "alive.sh"),
 )
 INSTALL_TOOLS = (
     "install.sh",
     "stage.py",
-    *(f"steps/{name}.sh" for name in ("python", "requirements", "parcel", "s3", "engine", "image")),
+    *(
+        f"steps/{name}.sh"
+        for name in ("common", "apt", "python", "requirements", "parcel", "s3", "engine", "gpu", "image")
+    ),
 )
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator import fleet, jobcheck, jobfile, jobs, money, preflight, results, runner, steps
 from orchestrator.account import Account
+from orchestrator.cloud import registry
 from orchestrator.cloud.planning import Plan
 from orchestrator.cluster import Cluster
 from orchestrator.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
@@ -203,6 +204,10 @@ class Session(Account):
 
     def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:
         self.notes.installed(seconds)
+        if len({one.image for one in done if one.image}) > 1:
+            # A tag that moved between two installs, say.
+            what = "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then InstallDeps()"
+            self.cluster.tell(Event("", "image", "warning", text=what))
         return InstallReport(tuple(done), failed, seconds)
 
     @property
@@ -212,13 +217,22 @@ class Session(Account):
         return Notes(self.cluster.home / "clusters" / f"{mine.name}-{mine.region}")
 
     def _installer(self, spec: jobfile.JobSpec) -> Installer:
-        plan = steps.install(spec, self.settings.install)
+        plan = steps.install(spec, self.settings.install, self._login(spec))
         logs = self.notes.logs
         return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=self.settings.install.timeout)
 
     def job(self, folder: Path | None = None) -> jobfile.JobSpec:
         """Read the job: this folder's, or the one that the settings name."""
-        return jobfile.load(folder or Path(self.settings.job.run), os.environ)
+        given = self.settings.job
+        spec = jobfile.load(folder or Path(given.run), os.environ, runtime=given.runtime)
+        return replace(spec, recipe=steps.recipe(self.settings.install)) if spec.runtime == "docker" else spec
+
+    def _login(self, spec: jobfile.JobSpec) -> registry.Login | None:
+        if spec.runtime != "docker":
+            return None
+        given = self.settings.install
+        images = [spec.table.image] if spec.table.image else list(steps.build_arguments(given).values())
+        return registry.login(self.cluster.clients, given, images, os.environ)
 
     # -- runs
 

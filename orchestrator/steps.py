@@ -9,11 +9,16 @@ import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.config.settings import Install
 from orchestrator.errors import UsageError
 from orchestrator.jobfile import JobSpec
 from orchestrator.parcels import Parcel, parcel
+
+if TYPE_CHECKING:
+    from orchestrator.cloud.registry import Login
+    from orchestrator.config.settings import Install
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,12 @@ class Plan:
     """All steps of a host, in order, and the small files that travel with them.
 
     :param files: name in the bundle -> content.
+    :param login: to the registry of the job's image; its password travels when a host asks for it.
     """
 
     steps: tuple[Step, ...]
     files: dict[str, bytes] = field(default_factory=dict)
+    login: Login | None = None
 
     @property
     def parcels(self) -> dict[str, Parcel]:
@@ -63,17 +70,39 @@ class Plan:
         return "".join(step.line + "\n" for step in self.steps).encode()
 
 
-def install(spec: JobSpec, settings: Install) -> Plan:
-    """Return what a host needs before it can run the job."""
+def install(spec: JobSpec, settings: Install, login: Login | None = None) -> Plan:
+    """Return what a host needs before it can run the job.
+
+    :param login: to the registry that its image, or what that is built on, comes from.
+    """
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
         files["ca.pem"] = open_bytes(settings.ca_bundle)
     steps = [*_code(spec)]
     if spec.runtime == "docker":
-        steps += [*_docker(spec)]
+        steps += _docker(spec, login)
+        if not spec.table.image:
+            files["build.env"] = _assignments(build_arguments(settings))
     if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
         steps = [*_venv(spec, settings, files), *steps]
-    return Plan((*steps, *_data(spec)), files)
+    return Plan((*steps, *_data(spec)), files, login)
+
+
+def build_arguments(settings: Install) -> dict[str, str]:
+    """Return the arguments of ``docker build``, name -> value; pip's own options are one of them."""
+    given = dict(word.split("=", 1) for word in shlex.split(settings.build_args))
+    return ({"PIP_OPTIONS": settings.pip_options} if settings.pip_options else {}) | given
+
+
+def recipe(settings: Install) -> str:
+    """Return a digest of all that goes into an image besides its folder; empty when that is nothing."""
+    certificates = open_bytes(settings.ca_bundle) if settings.ca_bundle else b""
+    made_of = _assignments(build_arguments(settings)) + certificates
+    return hashlib.sha256(made_of).hexdigest() if made_of else ""
+
+
+def _assignments(values: dict[str, str]) -> bytes:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()).encode()
 
 
 def sync(spec: JobSpec) -> Plan:
@@ -83,8 +112,6 @@ def sync(spec: JobSpec) -> Plan:
 
 def open_bytes(path: str) -> bytes:
     """Read a small file that the user named."""
-    from pathlib import Path
-
     return Path(path).expanduser().read_bytes()
 
 
@@ -104,9 +131,11 @@ def _venv(spec: JobSpec, settings: Install, files: dict[str, bytes]) -> Sequence
     return [python, Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *options))]
 
 
-def _docker(spec: JobSpec) -> Sequence[Step]:
-    how = ("pull", spec.table.image) if spec.table.image else ("build", spec.built_image, spec.code)
-    return [Step("engine", "engine.sh", ()), Step("image", "image.sh", how)]
+def _docker(spec: JobSpec, login: Login | None) -> Sequence[Step]:
+    who = (login.registry, login.user) if login else ("", "")
+    image = spec.table.image
+    how = ("pull", image, *who) if image else ("build", spec.built_image, *who, spec.code)
+    return [Step("engine", "engine.sh", ()), Step("gpu", "gpu.sh", ()), Step("image", "image.sh", how)]
 
 
 def _data(spec: JobSpec) -> Sequence[Step]:

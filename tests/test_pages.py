@@ -44,7 +44,7 @@ def test_a_template_with_every_line_in_force_means_the_defaults(tmp_path: Path) 
 def test_a_template_is_short_and_fits_a_screen() -> None:
     lines = settings.template().splitlines()
 
-    assert len(lines) <= 60
+    assert len(lines) <= 64
     assert max(map(len, lines)) <= 110
 
 

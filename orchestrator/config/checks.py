@@ -27,6 +27,7 @@ def check(reading: Reading, settings: Settings) -> None:
     _region(reading, settings)
     _key_pair(reading)
     _access(reading, settings)
+    _registry(reading, settings)
     if reading.sound("disk", "type"):
         _disk(reading, settings)
 
@@ -56,6 +57,19 @@ def _access(reading: Reading, settings: Settings) -> None:
         reading.warn("aws", "ssh_from", "lets the whole world try the VMs' SSH port: auto admits this machine alone")
     if settings.aws.security_group_id:
         reading.warn("aws", "ssh_from", "has no effect: the group named by security_group_id is never changed")
+
+
+def _registry(reading: Reading, settings: Settings) -> None:
+    names = ("registry_user", "registry_password_env")
+    if not reading.sound("install", "registry", *names):
+        return
+    registry = settings.install.registry
+    for name in names:
+        if reading.given("install", name) and registry in ("", "ecr"):
+            what = "needs its host: add registry = ..." if not registry else "is not for ecr: AWS makes that login"
+            reading.complain("install", name, what)
+        elif registry not in ("", "ecr") and not reading.given("install", name):
+            reading.complain("install", "registry", f"needs {name} = ... as well")
 
 
 def _is_wide(ssh_from: str) -> bool:
@@ -122,15 +136,17 @@ def _private_key(reading: Reading, path: str) -> None:
 
 def job_folder(path: str, given: str) -> str:
     """Return the job's folder: where the config file says, or the example of that name that came with Stratus."""
-    if os.path.isdir(path) or not given.startswith("examples/"):
+    if os.path.exists(path) or not given.startswith("examples/"):
         return path
     checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     installed = os.path.join(sys.prefix, "share", "stratus")
     shipped = (os.path.join(folder, given) for folder in (checkout, installed))
-    return next(filter(os.path.isdir, shipped), path)
+    return next(filter(os.path.exists, shipped), path)
 
 
 def _job(reading: Reading, path: str) -> None:
+    if path.endswith(".ini") and os.path.isfile(path):
+        return
     if not os.path.isdir(path):
         folder = Path(path)
         near = ini.suggest(folder.name, _jobs_beside(folder))

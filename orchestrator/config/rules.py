@@ -117,6 +117,33 @@ def words() -> Kind:
     return Kind("words", parse, private=True)
 
 
+def build_args() -> Kind:
+    """Return the kind of ``NAME=VALUE`` words, quoted as in a shell; it stays one text."""
+
+    def parse(given: str) -> str:
+        import shlex
+
+        for word in shlex.split(words().parse(given)):
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.*", word, re.DOTALL):
+                raise ValueError(f"holds {word!r}, which is not NAME=VALUE")
+        return given
+
+    return Kind("NAME=VALUE ...", parse, private=True)
+
+
+def registry() -> Kind:
+    """Return the kind of a registry of container images: its host, or ``ecr``."""
+    return text(
+        r"ecr|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5}", "a host, host:port or ecr"
+    )
+
+
+def secret_place() -> Kind:
+    """Return the kind of a place that holds a secret: a variable of the environment or a file; never the secret."""
+    shape = "a variable's name in capitals (REGISTRY_PASSWORD) or a file's path with a / in it; never the password"
+    return Kind("VARIABLE or path/of/file", text(r"[A-Z_][A-Z0-9_]*|[^\s]*/[^\s]*", shape).parse)
+
+
 def disk_type() -> Kind:
     """Return the kind of a volume type that a VM can boot from."""
     bootable = [name for name, disk in catalog.DISKS.items() if disk.boots]

@@ -60,7 +60,7 @@ def base_folder(path: Path) -> Path:
 
 
 def _absolute(settings: Settings, path: Path, env: Mapping[str, str]) -> Settings:
-    base = base_folder(path)
+    base, place = base_folder(path), settings.install.registry_password_env
 
     def absolute(given: str) -> str:
         return str(schema.resolve(given, base, env)) if given else ""
@@ -68,7 +68,11 @@ def _absolute(settings: Settings, path: Path, env: Mapping[str, str]) -> Setting
     return replace(
         settings,
         ssh=replace(settings.ssh, private_key=absolute(settings.ssh.private_key)),
-        install=replace(settings.install, ca_bundle=absolute(settings.install.ca_bundle)),
+        install=replace(
+            settings.install,
+            ca_bundle=absolute(settings.install.ca_bundle),
+            registry_password_env=absolute(place) if "/" in place else place,
+        ),
         job=replace(settings.job, run=checks.job_folder(absolute(settings.job.run), settings.job.run)),
     )
 

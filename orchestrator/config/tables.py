@@ -88,6 +88,12 @@ class Install:
 
     pip_options: str = option("", rules.words(), "more words for pip install, such as --index-url https://...")
     ca_bundle: str = option("", file_path("path"), "CA certificates (PEM) for the VMs, behind a corporate proxy")
+    build_args: str = option(
+        "", rules.build_args(), "of images that are built: NAME=VALUE ...; BASE=... is an example's base"
+    )
+    registry: str = option("", rules.registry(), "of images, to log in to: host, host:port, docker.io; ecr: by AWS")
+    registry_user: str = option("", text(r"[^\s:]+", "a name without blanks"), "who logs in there; not for ecr")
+    registry_password_env: str = option("", rules.secret_place(), "where this machine has the password; not for ecr")
     timeout: float = option(1800.0, number(0, 86400, "seconds"), "for everything that is installed on a VM")
 
 
@@ -95,10 +101,11 @@ class Install:
 class Job:
     """What RunSingleVMComputing() and RunMultiVMComputing() run."""
 
+    runtime: str = option("", choice("venv", "docker"), "what the job runs in; empty: as its job.ini says")
     run: str = option(
         "examples/cloud_retrieval",
         file_path("folder"),
-        "folder with a job.ini; relative to the folder above config/",
+        "folder with a job.ini, or such a file; from the folder above config/ on",
         essential=True,
     )
 

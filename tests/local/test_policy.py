@@ -15,7 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 import localcloud
-from orchestrator.cloud import ec2, profiles, quotas
+from orchestrator.cloud import ec2, profiles, quotas, registry
+from orchestrator.config.settings import Install
 from orchestrator.errors import CloudRefused
 from tests.local.lab import Lab
 from tests.local.strict import ROLE, as_user, enforce
@@ -24,6 +25,8 @@ from tests.policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_act
 
 ELSEWHERE = {
     "iam:PassRole": "EC2 asks for it on RunInstances with a profile; there is no call of that name",
+    "ecr:BatchGetImage": "a machine's engine makes it, with the login that GetAuthorizationToken gave",
+    "ecr:GetDownloadUrlForLayer": "the same",
     "sts:GetCallerIdentity": "needs no permission, whatever policies say",
 }
 """Actions that are called, or allowed, and need not be both; each with its reason."""
@@ -37,6 +40,9 @@ def the_whole_life(lab: Lab) -> None:
         session.launch(session.plan(2))
         session.install()
         identity = session.status().machines[0].id
+        ecr = registry.login(session.cluster.clients, Install(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {})
+        assert ecr
+        assert ecr.password().reveal()
         ec2.console(session.cluster.clients, identity)
         ec2.impaired(session.cluster.clients, [identity])
         session.refresh_access()

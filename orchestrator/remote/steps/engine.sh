@@ -1,25 +1,44 @@
 #!/bin/sh
 # A Docker engine that the login user may use.   engine.sh check|apply
+# The distribution's own package, and its socket as it is: the user joins the group that may use it.
 set -u
-usable() { docker info >/dev/null 2>&1 || sudo -n docker info >/dev/null 2>&1; }
+. "$STRATUS_BUNDLE/steps/common.sh"
+PATH=$PATH:/usr/sbin:/sbin
+
+start() {
+    if [ -d /run/systemd/system ]; then
+        sudo -n systemctl enable --now docker
+    else
+        sudo -n service docker start
+    fi
+}
+
+answers() { # seconds: waits for so long
+    until=$(($(date +%s) + $1))
+    until engine; do
+        [ "$(date +%s)" -lt "$until" ] || return 1
+        sleep 0.5
+    done
+}
 
 case $1 in
 check)
-    usable
+    engine
     ;;
 apply)
     if ! sudo -n true 2>/dev/null; then
-        echo "no Docker engine here and no sudo to install one: set runtime = venv in job.ini"
-        exit 1
+        fail "no Docker engine here, and no sudo to install one" "set runtime = venv in job.ini, or under [job] in the config"
     fi
-    sudo -n cloud-init status --wait >/dev/null 2>&1
-    if command -v apt-get >/dev/null 2>&1; then
-        sudo -n apt-get -o DPkg::Lock::Timeout=300 -q update &&
-            sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qy install docker.io || exit 1
-    else
-        sudo -n dnf -q -y install docker || exit 1
+    if ! command -v dockerd >/dev/null 2>&1; then
+        package=docker.io
+        command -v apt-get >/dev/null 2>&1 || package=docker
+        say "installing $package"
+        sh "$STRATUS_BUNDLE/steps/apt.sh" "$package" || exit 1
     fi
-    sudo -n systemctl enable --now docker || exit 1
-    sudo -n usermod -aG docker "$(id -un)"
+    sudo -n usermod -aG docker "$(id -un)" || exit 1
+    keep start
+    answers 60 && exit 0
+    sudo -n journalctl -u docker --no-pager -n 20 2>/dev/null
+    fail "the Docker engine was installed and does not answer" "sudo journalctl -u docker  on that machine says why"
     ;;
 esac

@@ -18,10 +18,8 @@ apply)
     fi
     # Debian and Ubuntu split ensurepip off into a package of its own.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        echo "installing python3-venv"
-        sudo -n cloud-init status --wait >/dev/null 2>&1
-        sudo -n apt-get -o DPkg::Lock::Timeout=300 -q update &&
-            sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qy install python3-venv || exit 1
+        echo "@@say installing python3-venv"
+        sh "$STRATUS_BUNDLE/steps/apt.sh" python3-venv || exit 1
     fi
     rm -rf "$venv"
     # Shared packages include pip, and its installation is most of the time that an environment takes.

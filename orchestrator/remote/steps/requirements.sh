@@ -2,6 +2,7 @@
 # The job's Python packages.   requirements.sh check|apply VENV DIGEST FILE [PIP-OPTION...]
 # FILE lies in the bundle. DIGEST covers its text and the options, so that any edit installs again.
 set -u
+. "$STRATUS_BUNDLE/steps/common.sh"
 mode=$1 venv="$STRATUS_ROOT/venvs/$2" digest=$3 file="$STRATUS_BUNDLE/$4"
 shift 4
 mark="$venv/.stratus-requirements"
@@ -19,7 +20,10 @@ apply)
     fi
     if grep -q '[^[:space:]]' "$file"; then
         # --no-compile: bytecode is made at first import, of what is imported, not of everything.
-        pip install --no-input --no-compile --progress-bar off "$@" -r "$file" || exit 1
+        if ! keep pip install --no-input --no-compile --progress-bar off "$@" -r "$file"; then
+            full && no_room "$venv" "the packages of the job" 0
+            exit 1
+        fi
     fi
     pip freeze >"$venv/.stratus-versions" 2>/dev/null
     printf '%s\n' "$digest" >"$mark"
