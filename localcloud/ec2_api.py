@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 # GetConsoleOutput returns at most the last 64 KB.
 _CONSOLE_BYTES = 64 * 1024
+# What a machine that does not boot has written last.
+_PANIC = b"""\
+[    1.398215] VFS: Cannot open root device "PARTUUID=f3a8b2c1-01" or unknown-block(0,0): error -6
+[    1.402377] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)
+[    1.406119] ---[ end Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0) ]---
+"""
 
 
 class Ec2Api(EC2Response):
@@ -77,7 +83,9 @@ class Ec2Api(EC2Response):
         """What the host wrote while it booted."""
         ec2: Ec2 = self.ec2_backend
         (instance,) = ec2.known([self._get_param("InstanceId")])
-        text = ec2.ground.console(instance.id)[-_CONSOLE_BYTES:]
+        machine = ec2.lifecycle.machines.get(instance.id)
+        hung = _PANIC if machine is not None and "boot-hangs" in machine.faults else b""
+        text = (ec2.ground.console(instance.id) or hung)[-_CONSOLE_BYTES:]
         output = Base64EncodedString.from_raw_string(text.decode(errors="replace")) if text else None
         return ActionResult({"InstanceId": instance.id, "Timestamp": ec2.world.clock.utc(), "Output": output})
 

@@ -100,7 +100,8 @@ class Replacing:
         except StratusError:  # a courtesy only
             return
         for line in lines:
-            self.tell(Event(machine.name, "replace", "progress", text=f"console: {line.strip()}"))
+            # About no host in particular, so that it is printed wherever output goes, and stays.
+            self.tell(Event("", "console", "progress", text=f"{machine.name}: {line.strip()}"))
 
 
 def reason_to_keep(error: Exception, machine: Instance, others_up: bool) -> str:

@@ -121,7 +121,7 @@ class Teardown:
             if error.code == "DependencyViolation":
                 return False  # a machine that EC2 does not show may be what uses it
             raise
-        self.group = "gone" if deleted or self.group else "none"
+        self.group = "gone" if deleted or self.group not in ("", "none") else "none"
         return bool(deleted) or not self._pending(began)
 
     def _pending(self, began: datetime) -> list[Entry]:

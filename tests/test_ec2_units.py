@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from orchestrator.cloud import aws, ec2, images, names, planning, prices
 from orchestrator.cloud.instance_types import InstanceType
-from orchestrator.cloud.launching import LaunchKey, run_request, user_data
+from orchestrator.cloud.launching import USER_DATA_BYTES, LaunchKey, run_request, user_data
 from orchestrator.cloud.lifetime import Lifetime
 from orchestrator.cloud.network import Place, Subnet
 from orchestrator.cloud.pools import SPOT, Pool, after
+from orchestrator.errors import UsageError
 from orchestrator.keys import HostKey
 from orchestrator.patience import Pace
 from tests.wire import Time
@@ -214,6 +215,18 @@ def test_disk_speed_is_asked_for_only_when_it_is_set() -> None:
     ebs = run_request(fast, KEY, expires=datetime.now(UTC))["BlockDeviceMappings"][0]["Ebs"]
 
     assert (ebs["Iops"], ebs["Throughput"], ebs["Encrypted"]) == (4000, 250, False)
+
+
+def test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte() -> None:
+    """Before base64, as EC2 counts: what fits makes a launch, one byte more is said in one line."""
+    limits = Lifetime(480, budget=960, idle=30)
+    room = USER_DATA_BYTES - len(user_data(HostKey("", HOST_KEY.public), limits).encode())
+    assert len(user_data(HostKey("k" * room, HOST_KEY.public), limits).encode()) == 16384
+    assert room > 8000, "the scripts that every machine boots with take up half of it"
+
+    with pytest.raises(UsageError, match="the machines' user data has 16,385 bytes, EC2 takes 16,384") as caught:
+        user_data(HostKey("k" * (room + 1), HOST_KEY.public), limits)
+    assert caught.value.code == "InvalidUserData.Malformed"
 
 
 def test_user_data_is_a_cloud_config_that_brings_the_host_key_and_the_end() -> None:

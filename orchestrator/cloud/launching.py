@@ -16,7 +16,7 @@ from orchestrator import keys
 from orchestrator.cloud import aws, dryrun, ec2, ending, ledger, names, profiles, refusals
 from orchestrator.cloud.lifetime import Lifetime
 from orchestrator.cloud.pools import SPOT
-from orchestrator.errors import CloudRefused, LeftRunning, StratusError
+from orchestrator.errors import CloudRefused, LeftRunning, StratusError, UsageError
 from orchestrator.journal import Entry, Journal
 from orchestrator.patience import REAL_TIME, Pace, Patience
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
 PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
+USER_DATA_BYTES = (
+    16384  # before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html
+)
 NEW_THINGS_S = 15.0  # how long a group, key or profile made a moment ago may be unknown to RunInstances
 _NEW_THINGS = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
 
@@ -107,7 +110,7 @@ def check(clients: aws.Clients, plan: Plan, *, key_name: str = "", group_id: str
     :param group_id: the same of the security group.
     :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
     """
-    soon = LaunchKey(key_name, group_id, keys.HostKey("", f"{ec2.HOST_KEY_TYPE} none"))
+    soon = LaunchKey(key_name, group_id, keys.host_key())  # as long as the one that it will be
     request = run_request(plan, soon, expires=REAL_TIME.now())
     if not key_name:
         del request["KeyName"]
@@ -123,13 +126,23 @@ def user_data(host_key: keys.HostKey, lifetime: Lifetime) -> str:
 
     It brings the host key, so that the first connection can be verified, and at every boot sets the time after which
     the machine shuts down, which ends it whatever became of this computer. JSON is YAML, and needs no quoting rules.
+
+    :raises UsageError: it is larger than EC2 takes.
     """
     config = {
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
         "write_files": lifetime.files,
     }
-    return "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
+    text = "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
+    size = len(text.encode())
+    if size > USER_DATA_BYTES:
+        raise UsageError(
+            f"the machines' user data has {size:,} bytes, EC2 takes {USER_DATA_BYTES:,}",
+            code="InvalidUserData.Malformed",
+            fix="shorten orchestrator/remote/expire.sh or idle.sh, which every machine boots with",
+        )
+    return text
 
 
 def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict[str, Any]:

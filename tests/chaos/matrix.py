@@ -249,8 +249,33 @@ def _hosts() -> Iterator[Cell]:
     ill = {"kind": "impaired", "where": "host 0", "when": "3 s after launch"}
     yield Cell("F31", "impaired from the start", LAUNCH, "W", 0, ("2 of 2 ready",), (ill,), alive=2)
     hangs = {"kind": "boot-hangs", "where": "host 0"}
+    says = ("ml-0 boot failed", "status checks have failed for 18", "console ml-0: [", "Kernel panic", "2 of 2 ready")
+    for check in ("instance", "system"):
+        yield Cell(
+            "F31",
+            f"never boots, {check} check impaired",
+            LAUNCH,
+            "F",
+            0,
+            says,
+            (hangs, {**ill, "check": check}),
+            alive=2,
+            asks=2,
+            within=300.0,
+            then="terminate",
+        )
+    hang = {"kind": "boot-hangs"}
     yield Cell(
-        "F31", "never boots, impaired", LAUNCH, "F", 0, ("2 of 2 ready",), (hangs, ill), alive=2, then="terminate"
+        "F31",
+        "never boots, nor does its replacement",
+        "launch -n 1 --yes",
+        "F",
+        1,
+        ("status checks have failed", "Kernel panic", "did not come up", "stratus status", "stratus terminate"),
+        (hang, {"kind": "impaired", "when": "3 s after launch"}),
+        alive=1,
+        asks=2,
+        then="terminate",
     )
     for kind in ("dropped", "refused", "silent"):
         # The second host: what keeps packets from the first is the way there, as far as anybody knows then.
