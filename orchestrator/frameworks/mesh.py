@@ -38,9 +38,10 @@ def _meshed(given: Assignment, launcher: str) -> tuple[list[Task], Files]:
         "mesh/ca.pem": tls.ca.encode(),
         "mesh/cert.pem": tls.cert.encode(),
         "mesh/key.pem": tls.key.encode(),
+        "mesh/port": b"%d\n" % given.port,
         "mesh/members": members.encode(),
     }
-    shared = {"STRATUS_MESH_PORT": str(given.port), "STRATUS_WAIT": f"{resources.wait:g}"}
+    shared = {"STRATUS_WAIT": f"{resources.wait:g}"}
     if resources.min_hosts:
         shared["STRATUS_MIN_HOSTS"] = str(resources.min_hosts)
     tasks = [given.task(host, "mesh", AGENT, shared) for host in given.hosts]

@@ -6,6 +6,7 @@ Those that need PyTorch take it from .venv-training (scripts/training-env makes 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,16 @@ needs_torch = pytest.mark.skipif(not TRAINING.exists(), reason="no .venv-trainin
 
 WHO = "echo $STRATUS_RANK/$STRATUS_SIZE $STRATUS_SLOTS $(cat $STRATUS_HOSTFILE)\n"
 
+THROUGH = """
+status=0
+for address in $(cat "$STRATUS_HOSTFILE"); do
+    ssh -o StrictHostKeyChecking=no $address -p 1 -i key \
+        'cd /nowhere >/dev/null 2>&1; echo "$STRATUS_HOST in $(basename $PWD): a b"; exit '$status
+    echo "ended $?"
+    status=7
+done
+"""
+
 ALLREDUCE = """
 import json, os, pathlib, torch, torch.distributed as dist
 dist.init_process_group("gloo")
@@ -27,6 +38,33 @@ dist.all_reduce(total)
 print(os.environ["STRATUS_HOST"], dist.get_rank(), dist.get_world_size(), total.item(), flush=True)
 dist.destroy_process_group()
 """
+
+
+# Every process reports what it sees on the command lines of this computer that a run must not show.
+HOROVOD = """
+import os, pathlib, torch, horovod.torch as hvd
+hvd.init()
+total = hvd.allreduce(torch.tensor([hvd.rank() + 1.0]), op=hvd.Sum)
+def words(path):
+    try:
+        return path.read_bytes().decode(errors="replace").replace("\\0", " ")
+    except OSError:
+        return ""
+ours = [text for path in pathlib.Path("/proc").glob("[0-9]*/cmdline") if "HOROVOD_" in (text := words(path))]
+assert ours
+seen = [name for name in ("AWS_", "LEVEL=", "nine") if any(name in text for text in ours)]
+print(os.environ["STRATUS_HOST"], hvd.rank(), hvd.size(), total.item(), "level", os.environ["LEVEL"],
+      "seen", *(seen or ["none"]), flush=True)
+"""
+
+
+def has_horovod() -> bool:
+    """Whether the training environment has it."""
+    ask = [TRAINING, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('horovod'))"]
+    return TRAINING.exists() and subprocess.run(ask, check=False).returncode == 0
+
+
+needs_horovod = pytest.mark.skipif(not has_horovod(), reason="no Horovod: scripts/training-env builds it")
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +119,28 @@ def test_torchrun_reduces_over_both_hosts_and_over_slots_of_one(desk: Lab) -> No
         "fw-0 0 4 10.0", "fw-0 1 4 10.0", "fw-1 2 4 10.0", "fw-1 3 4 10.0",
     ]  # fmt: skip
     assert sorted(line for _, line in one if line.startswith("fw")) == ["fw-0 0 2 3.0", "fw-0 1 2 3.0"]
+
+
+def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(desk: Lab) -> None:
+    """Through a program called ssh, with OpenSSH's options, and the exit status of what it ran."""
+    job(desk, "framework = mpi\nmulti = sh go.sh\n", go__sh=THROUGH)
+    lines = ran(desk)
+
+    assert ("fw-0", "mesh: 2 hosts") in [(host, line[:13]) for host, line in lines]
+    assert [line for host, line in lines if not line.startswith("mesh:")] == [
+        "fw-0 in work: a b", "ended 0", "fw-1 in work: a b", "ended 7",
+    ]  # fmt: skip
+
+
+@needs_horovod
+@pytest.mark.slow
+def test_horovod_reduces_over_both_hosts_and_shows_no_secret(desk: Lab) -> None:
+    """Each process has its own host's environment, the job's among it, and none of it is on any command line."""
+    text = "framework = horovod\nmulti = python all.py\nsingle = python all.py\n[resources]\nslots_per_host = 2\n"
+    job(desk, text + '[env]\nLEVEL = it\'s "nine"\n', TRAINING, all__py=HOROVOD)
+    many, one = ran(desk), ran(desk, multi=False)
+
+    said = sorted(line.partition(">:")[2] for _, line in many if "level" in line)
+    assert said == [f'fw-{n // 2} {n} 4 10.0 level it\'s "nine" seen none' for n in range(4)]
+    said = sorted(line.partition(">:")[2] for _, line in one if "level" in line)
+    assert said == [f'fw-0 {n} 2 3.0 level it\'s "nine" seen none' for n in range(2)]

@@ -1,0 +1,20 @@
+#!/bin/sh
+# horovodrun over the hosts of the mesh, or over this one's slots when there is none.   horovod.sh FOLDER
+# It puts its whole environment on the command lines of the processes that it starts: it gets none but this. Each
+# process finds its own in rank.sh.
+set -u
+folder=$1
+sh "$folder/bin/python.sh" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('horovod'))" ||
+    { echo "horovod is missing here: add it to the job's requirements, or to its image"; exit 127; }
+. "$folder/bin/mesh_env.sh"
+if [ -z "${STRATUS_HOST_SLOTS:-}" ]; then
+    set -- --gloo -np "$STRATUS_SLOTS"
+elif [ -n "${STRATUS_MIN_HOSTS:-}" ]; then
+    set -- --gloo -np "$STRATUS_NP" --min-np "$STRATUS_MIN_NP" --host-discovery-script "$folder/bin/alive.sh" \
+        --network-interfaces "$STRATUS_INTERFACE" --blacklist-cooldown-range 10 60 --disable-cache
+else
+    set -- --gloo -np "$STRATUS_NP" -H "$STRATUS_HOST_SLOTS" --network-interfaces "$STRATUS_INTERFACE" --disable-cache
+fi
+exec env -i PATH="$PATH" HOME="$HOME" PYTHONUNBUFFERED=1 STRATUS_RUN="$STRATUS_RUN" STRATUS_HOST="$STRATUS_HOST" \
+    STRATUS_HEAD_FOLDER="$folder" sh "$folder/bin/python.sh" -m horovod.runner.launch "$@" \
+    sh -c 'exec sh "${STRATUS_FOLDER:-$STRATUS_HEAD_FOLDER}/bin/rank.sh"'
