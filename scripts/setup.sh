@@ -27,7 +27,7 @@ setup() {
         }
     fi
     # What is there already: a checksum of what decides the packages, then the extras.
-    sum=$(cat setup.py pyproject.toml examples/*/requirements.txt | cksum | tr ' ' -)
+    sum=$(cat setup.py pyproject.toml examples/cloud_retrieval/requirements.txt | cksum | tr ' ' -)
     have=$(cat .venv/.installed 2>/dev/null || true)
     case "$have" in "$sum "*) extras=${have#* } ;; *) extras= ;; esac
     missing=

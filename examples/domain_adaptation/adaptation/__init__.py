@@ -1,0 +1,1 @@
+"""Unsupervised domain adaptation of an image classifier: parts of the job in ``train.py``."""

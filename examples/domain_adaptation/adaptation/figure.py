@@ -1,0 +1,123 @@
+"""curves.png: how the training went, and what the images look like.
+
+matplotlib is imported by the functions that draw: a run that ends in an error does not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adaptation.report import DATA, TITLES
+
+if TYPE_CHECKING:
+    from adaptation.material import Material
+    from adaptation.training import Trained
+
+INK, GRID = "#222222", "#e3e6ea"
+SOURCE, TARGET, ALONE, CHOSEN = "#7a8793", "#1f6f9f", "#c0562b", "#222222"
+#: Classes and images of each that are shown.
+ACROSS, EACH = 6, 2
+
+
+def draw(trained: Trained, material: Material, baseline: Trained | None, how: str) -> None:
+    """Write curves.png to the output folder.
+
+    :param how: ranks and backend, for the title.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    options = trained.options
+    look: Any = {"font.size": 10, "axes.titlesize": 11, "axes.edgecolor": INK, "axes.linewidth": 0.6}
+    with plt.rc_context(look | {"axes.spines.top": False, "axes.spines.right": False}):
+        figure: Any = plt.figure(figsize=(14.5, 5.1), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
+        accuracy, loss, pictures = figure.subplots(1, 3, gridspec_kw={"width_ratios": (5, 4.4, 4.2)})
+        draw_accuracies(accuracy, trained, baseline)
+        draw_losses(loss, trained)
+        draw_images(pictures, material, (options.source, options.target))
+        figure.suptitle(
+            f"{TITLES[options.method]}, {options.source} → {options.target}, {DATA[material.kind]}, {how}", fontsize=13
+        )
+        figure.savefig(options.out / "curves.png", dpi=110)
+        plt.close(figure)
+
+
+def column(trained: Trained, name: str) -> tuple[list[float], list[float]]:
+    """Epochs and one of their figures."""
+    return [row["epoch"] for row in trained.history], [row[name] for row in trained.history]
+
+
+def draw_accuracies(axis: Any, trained: Trained, baseline: Trained | None) -> None:
+    """Source and target accuracy over epochs, the baseline's target accuracy, and the chosen epoch."""
+    mark = {"marker": "o", "ms": 3.5} if len(trained.history) <= 30 else {}
+    axis.plot(*column(trained, "source_accuracy"), color=SOURCE, label="source, validation images", **mark)
+    label = f"target, {TITLES[trained.options.method]}"
+    axis.plot(*column(trained, "target_accuracy"), color=TARGET, lw=2, label=label, **mark)
+    if baseline:
+        axis.plot(*column(baseline, "target_accuracy"), color=ALONE, ls="--", label="target, source only", **mark)
+    best = trained.best
+    axis.plot(
+        *(best["epoch"], best["target_accuracy"]),
+        **{"marker": "o", "ms": 11, "mfc": "none", "mec": CHOSEN, "ls": "none"},
+        label="best.pt (chosen on source validation)",
+    )
+    axis.set(xlabel="epoch", ylabel="accuracy (share of images)", ylim=(0, 1.02), title="Accuracy")
+    finish(axis)
+    axis.legend(frameon=False, fontsize=9, loc="best")
+
+
+def draw_losses(axis: Any, trained: Trained) -> None:
+    """Class loss and, on its own scale, transfer loss over epochs."""
+    lines = axis.plot(*column(trained, "class_loss"), color=SOURCE, label="cross entropy on the source (left)")
+    axis.set(xlabel="epoch", ylabel="cross entropy (nat)", title="Losses")
+    axis.set_ylim(bottom=0)
+    if trained.options.method != "none":
+        other = axis.twinx()
+        other.spines["right"].set_visible(True)
+        lines += other.plot(*column(trained, "transfer_loss"), color=TARGET, lw=2, label="transfer loss (right)")
+        other.set_ylabel("transfer loss, unweighted (1)")
+        other.set_ylim(bottom=0)
+    finish(axis)
+    axis.legend(handles=lines, frameon=False, fontsize=9, loc="best")
+
+
+def finish(axis: Any) -> None:
+    """A light grid and whole epochs."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.grid(visible=True, color=GRID, lw=0.7)
+    axis.set_axisbelow(True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def draw_images(axis: Any, material: Material, names: tuple[str, str]) -> None:
+    """Some images of both domains, the same classes above and below."""
+    classes = np.linspace(0, len(material.classes) - 1, min(ACROSS, len(material.classes))).astype(int)
+    rows = []
+    for images, labels in (
+        (material.source_images, material.source_labels),
+        (material.target_images, material.target_labels),
+    ):
+        for number in range(EACH):
+            rows.append(torch.cat([one(images, labels, int(label), number) for label in classes], dim=2))
+    sheet = torch.cat(rows, dim=1).permute(1, 2, 0).cpu().numpy()
+    axis.imshow(sheet, interpolation="nearest")
+    height = sheet.shape[0]
+    axis.axhline(height / 2 - 0.5, color="white", lw=4)
+    axis.set(xticks=[], yticks=[height * 0.25, height * 0.75])
+    axis.set_yticklabels(names, rotation=90, va="center")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    axis.set_title(f"{DATA[material.kind].capitalize()}, {len(material.classes)} classes")
+
+
+def one(images: torch.Tensor, labels: torch.Tensor, label: int, number: int) -> torch.Tensor:
+    """The numbered image of a class, (3, s, s); the last where there are fewer."""
+    found = torch.nonzero(labels == label).reshape(-1)
+    return images[found[min(number, len(found) - 1)]]

@@ -1,0 +1,67 @@
+"""Networks: features, a classifier over them, and the domain head of DANN.
+
+No network keeps statistics of a batch (group normalisation, or frozen batch normalisation): an image's features do not
+depend on which rank it landed on, nor on its neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+NETS = ("small", "resnet50")
+BOTTLENECK = {"small": 64, "resnet50": 256}
+
+
+def build(net: str, classes: int, *, seed: int, weights: Path | None = None) -> Any:
+    """A module with the parts ``features``, ``classifier`` and ``domain``, the same for the same seed.
+
+    :param net: ``small`` or ``resnet50`` (needs torchvision).
+    :param weights: a state dict for ResNet-50's backbone, such as ImageNet's.
+    :raises ImportError: torchvision is needed and does not import.
+    """
+    torch.manual_seed(seed)
+    width = BOTTLENECK[net]
+    features = small(width) if net == "small" else resnet50(width, weights)
+    domain = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
+    return nn.ModuleDict({"features": features, "classifier": nn.Linear(width, classes), "domain": domain})
+
+
+def small(width: int) -> Any:
+    """Four convolutions for small images, 16 to 64 channels, then ``width`` features."""
+    layers: list[Any] = []
+    channels = 3
+    for wider in (16, 32, 64):
+        layers += [nn.Conv2d(channels, wider, 3, padding=1), nn.GroupNorm(4, wider), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = wider
+    pooled = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(channels * 16, width), nn.ReLU()]
+    return nn.Sequential(*layers, *pooled)
+
+
+def resnet50(width: int, weights: Path | None) -> Any:
+    """ResNet-50 with batch normalisation frozen, then ``width`` features."""
+    from torchvision.models import resnet50 as backbone
+
+    net = backbone()
+    if weights is not None:
+        net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    net.fc = nn.Identity()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(requires_grad=False)
+            module.eval()  # and nothing calls train() on the whole: it would bring batch statistics back
+    return nn.Sequential(net, nn.Linear(2048, width), nn.ReLU())
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Images (n, 3, s, s) of bytes as numbers around 0, with ImageNet's means and spreads."""
+    mean = torch.tensor([0.485, 0.456, 0.406], device=images.device)[:, None, None]
+    spread = torch.tensor([0.229, 0.224, 0.225], device=images.device)[:, None, None]
+    return (images.float() / 255 - mean) / spread

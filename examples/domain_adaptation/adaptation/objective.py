@@ -1,0 +1,98 @@
+"""The loss of one part of a batch, as each rank's share: shares add up over ranks to the global batch's loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+
+from adaptation import losses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adaptation.comm import Comm
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is minimised.
+
+    :param weight: of the transfer loss.
+    :param scope: ``global``: CORAL and MMD over all ranks' rows; ``local``: over each rank's own.
+    """
+
+    method: str
+    weight: float
+    scope: str = "global"
+
+
+@dataclass(frozen=True)
+class Part:
+    """This rank's images of one part of a batch.
+
+    :param source: (n, 3, s, s) numbers; ``labels`` (n,); ``target`` (n, 3, s, s).
+    :param counts: n of each rank.
+    :param total: images per domain in the whole batch: all ranks, all parts.
+    """
+
+    source: Tensor
+    labels: Tensor
+    target: Tensor
+    counts: list[int]
+    total: int
+
+
+@dataclass(frozen=True)
+class Shares:
+    """This rank's shares of the loss.
+
+    :param backward: what to call ``backward`` on.
+    :param classes: cross entropy, detached; ``transfer`` likewise, without its weight.
+    """
+
+    backward: Tensor
+    classes: Tensor
+    transfer: Tensor
+
+
+def shares(net: Any, part: Part, goal: Goal, strength: float, comm: Comm) -> Shares:
+    """The rank's shares of the loss of one part.
+
+    :param strength: of the transfer loss now, in [0, 1] (:func:`adaptation.losses.ramp`).
+    """
+    source, target = net["features"](torch.cat([part.source, part.target])).split(len(part.source))
+    logits = at_least_single(net["classifier"](source))
+    classes = functional.cross_entropy(logits, part.labels, reduction="sum") / part.total
+    if goal.method == "none":
+        return Shares(classes, classes.detach(), torch.zeros_like(classes.detach()))
+    if goal.method == "dann":
+        transfer = domain_share(net, source, target, strength) / part.total
+        # The strength sits in the reversal: the domain head itself always learns at full rate.
+        return Shares(classes + goal.weight * transfer, classes.detach(), transfer.detach())
+    measure = losses.coral if goal.method == "coral" else losses.mmd
+    source, target = at_least_single(source), at_least_single(target)
+    if goal.scope == "local":
+        transfer = measure(source, target) * (len(source) / part.total)
+        value = transfer.detach()
+    else:
+        both = comm.gather_rows(torch.cat([source, target], dim=1), part.counts, "features")
+        transfer = measure(*both.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
+        # Every rank holds the whole of it.
+        value = transfer.detach() / comm.size
+    return Shares(classes + goal.weight * strength * transfer, classes.detach(), value)
+
+
+def domain_share(net: Any, source: Tensor, target: Tensor, strength: float) -> Tensor:
+    """Sum over images of half the domain head's cross entropy; features get its gradient turned round."""
+    rows = losses.reversed_gradient(torch.cat([source, target]), strength)
+    logits = at_least_single(net["domain"](rows)).squeeze(1)
+    truth = torch.cat([torch.ones_like(logits[: len(source)]), torch.zeros_like(logits[len(source) :])])
+    return functional.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / 2
+
+
+def at_least_single(values: Tensor) -> Tensor:
+    """Half precision is for layers; losses are computed in single precision or better."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,0 +1,217 @@
+"""One training on one rank: its network, optimiser and images, and what is done with them step by step."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adaptation import losses, nets, objective, order
+from adaptation.progress import FIXED, Progress, Totals
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from adaptation.comm import Comm
+    from adaptation.material import Material
+    from adaptation.options import Options
+
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+#: The rate falls as (1 + GAMMA iteration)^-POWER, DANN's schedule with a length of its own.
+GAMMA, POWER = 1e-3, 0.75
+#: A rate scaled with the number of ranks is reached within so many epochs (Goyal et al., 2017, section 2.2).
+WARM_UP = 5
+#: Images judged at once.
+JUDGED_AT_ONCE = 256
+
+
+class Session:
+    """A network in training.
+
+    :param say: takes lines of progress; called on rank 0 only.
+    """
+
+    def __init__(self, options: Options, material: Material, comm: Comm, say: Callable[[str], None]) -> None:
+        self.options, self.material, self.comm, self._say = options, material, comm, say
+        self.device = material.source_images.device
+        net = nets.build(options.net, len(material.classes), seed=options.seed, weights=options.weights)
+        # Without a part in the loss it would get no gradient here and zeros there.
+        net["domain"].requires_grad_(options.method == "dann")
+        self.net = net.to(self.device)
+        trained = [value for value in self.net.parameters() if value.requires_grad]
+        self.optimizer = torch.optim.SGD(trained, lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        self._half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp and self.device.type == "cuda")
+        self._goal = objective.Goal(options.method, options.weight, options.transfer_scope)
+        self._streams = (
+            order.Stream(len(material.kept), options.seed, 0),
+            order.Stream(len(material.target_images), options.seed, 1),
+        )
+        self.per_epoch = math.ceil(len(material.kept) / options.global_batch)
+        self.iterations = options.iters or options.epochs * self.per_epoch
+        self.epochs = math.ceil(self.iterations / self.per_epoch)
+        self.restart(Progress())
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """The options that make the run what it is."""
+        return {name: getattr(self.options, name) for name in FIXED} | {
+            "transfer_weight": self.options.weight,
+            "classes": len(self.material.classes),
+            "images": len(self.material.kept) + len(self.material.target_images),
+        }
+
+    def restart(self, progress: Progress) -> None:
+        """Begin, or begin again after a loss, from weights that are already in place."""
+        self._sums = torch.zeros(2, dtype=torch.float64, device="cpu" if self.device.type == "mps" else self.device)
+        self._count, self._since = 0, time.perf_counter()
+        if progress.scaler:
+            self._scaler.load_state_dict(progress.scaler)
+
+    def run(self, progress: Progress, keep: Callable[[Progress, bool], None], every: int) -> Progress:
+        """Train from there to the end.
+
+        :param keep: gets the progress each ``every`` iterations (0: never) and at the end, and whether that is the end.
+        """
+        while progress.iteration < self.iterations:
+            self.step(progress.iteration)
+            progress = replace(progress, iteration=progress.iteration + 1)
+            done = progress.iteration == self.iterations
+            epoch_over = done or progress.iteration % self.per_epoch == 0
+            due = bool(every) and progress.iteration % every == 0
+            if due or epoch_over or progress.iteration % self.options.log_every == 0:
+                progress = self._absorb(progress)
+            if epoch_over:
+                progress = self._judge(progress)
+            if due or done:
+                keep(replace(progress, scaler=self._scaler.state_dict() or None), done)
+        return progress
+
+    def step(self, iteration: int) -> None:
+        """One update of the weights."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(iteration)
+        self.optimizer.zero_grad(set_to_none=True)
+        strength = losses.ramp(iteration, self.options.ramp)
+        for part in self.parts(iteration):
+            with torch.autocast(self.device.type, dtype=self._half, enabled=self.options.amp):
+                shares = objective.shares(self.net, part, self._goal, strength, self.comm)
+            self._scaler.scale(shares.backward).backward()
+            self._sums += torch.stack([shares.classes, shares.transfer])
+        # Before the scaling is taken off: an overflow on one rank reaches all, and all skip the step.
+        self.comm.sum_gradients(self.net.parameters())
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self._count += 1
+
+    def parts(self, iteration: int) -> list[objective.Part]:
+        """This rank's images of a batch, in the parts that are worked through one after another."""
+        batch = self.options.global_batch
+        source, target = (stream.batch(iteration, batch) for stream in self._streams)
+        found = []
+        start = 0
+        for rows in order.shares(batch, self.options.accumulate):
+            counts = order.shares(rows, self.comm.size)
+            mine = [order.own(indices[start : start + rows], counts, self.comm.rank) for indices in (source, target)]
+            kept, aside = (torch.from_numpy(indices).to(self.device) for indices in mine)
+            chosen = self.material.kept[kept]
+            found.append(
+                objective.Part(
+                    source=nets.normalised(self.material.source_images[chosen]),
+                    labels=self.material.source_labels[chosen],
+                    target=nets.normalised(self.material.target_images[aside]),
+                    counts=counts,
+                    total=batch,
+                )
+            )
+            start += rows
+        return found
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of an iteration, with as many ranks as there are now."""
+        ranks = self.comm.size
+        factor = {"none": 1.0, "linear": float(ranks), "sqrt": math.sqrt(ranks)}[self.options.lr_scaling]
+        warm = min(1.0, iteration / (WARM_UP * self.per_epoch))
+        fallen = math.pow(1 + GAMMA * iteration, -POWER)
+        return self.options.lr * (1 + (factor - 1) * warm) * fallen
+
+    def accuracies(self) -> tuple[float, float]:
+        """Share of correct answers on the source's validation images and on all target images."""
+        material = self.material
+        judged = (material.source_images[material.judged], material.source_labels[material.judged])
+        right = [self._right(*judged), self._right(material.target_images, material.target_labels)]
+        counts = self.comm.sum(torch.tensor(right, dtype=torch.float64), "right").tolist()
+        return counts[0] / len(material.judged), counts[1] / len(material.target_images)
+
+    def _right(self, images: Tensor, labels: Tensor) -> int:
+        """Correct answers among this rank's share of the images."""
+        mine = slice(self.comm.rank, None, self.comm.size)
+        right = 0
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=self._half, enabled=self.options.amp):
+            pieces = zip(images[mine].split(JUDGED_AT_ONCE), labels[mine].split(JUDGED_AT_ONCE), strict=True)
+            for some, truth in pieces:
+                logits = self.net["classifier"](self.net["features"](nets.normalised(some)))
+                right += int((logits.argmax(dim=1) == truth).sum())
+        return right
+
+    def _absorb(self, progress: Progress) -> Progress:
+        """Add what was summed up since the last time, over all ranks, to the totals; say how it goes."""
+        if self._count == 0:
+            return progress
+        classes, transfer = self.comm.sum(self._sums.cpu(), "losses").tolist()
+        seconds = time.perf_counter() - self._since
+        old, count = progress.totals, self._count
+        totals = Totals(old.classes + classes, old.transfer + transfer, old.iterations + count, old.seconds + seconds)
+        if self.comm.rank == 0 and progress.iteration % self.options.log_every == 0:
+            speed = 2 * self.options.global_batch * count / seconds
+            self._say(
+                f"iteration {progress.iteration}/{self.iterations}  class loss {classes / count:.4f}  "
+                f"transfer loss {transfer / count:.5f}  {speed:.0f} img/s"
+            )
+        self._sums.zero_()
+        self._count, self._since = 0, time.perf_counter()
+        return replace(progress, totals=totals)
+
+    def _judge(self, progress: Progress) -> Progress:
+        """Figures of the epoch that has ended, and its weights where they are the best so far."""
+        totals, epoch = progress.totals, math.ceil(progress.iteration / self.per_epoch)
+        source, target = self.accuracies()
+        figures = {
+            "epoch": epoch,
+            "iteration": progress.iteration,
+            "class_loss": totals.classes / max(1, totals.iterations),
+            "transfer_loss": totals.transfer / max(1, totals.iterations),
+            "source_accuracy": source,
+            "target_accuracy": target,
+            "learning_rate": self.rate(progress.iteration - 1),
+            "ranks": self.comm.size,
+            "images_per_second": 2 * self.options.global_batch * totals.iterations / max(totals.seconds, 1e-9),
+        }
+        if self.comm.rank == 0:
+            self._say(
+                f"epoch {epoch}/{self.epochs}  class loss {figures['class_loss']:.4f}  "
+                f"transfer loss {figures['transfer_loss']:.5f}  source {source:.3f}  target {target:.3f}  "
+                f"{figures['images_per_second']:.0f} img/s"
+            )
+        best = progress.best
+        # The later of two equals: the source is learnt early, adaptation goes on.
+        if best is None or source >= best["source_accuracy"]:
+            best = {name: figures[name] for name in ("epoch", "source_accuracy", "target_accuracy")}
+            best["weights"] = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
+        self._since = time.perf_counter()
+        return replace(progress, totals=Totals(), history=(*progress.history, figures), best=best)
+
+
+def digest(weights: dict[str, Any]) -> str:
+    """SHA-256 over names, shapes and bytes of weights."""
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

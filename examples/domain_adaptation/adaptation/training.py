@@ -1,0 +1,129 @@
+"""A whole training: from the weights that rank 0 says, with checkpoints, plain or elastic, to the figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptation import progress as points
+from adaptation.folders import DataError
+from adaptation.session import Session, digest
+
+if TYPE_CHECKING:
+    from adaptation.comm import Comm
+    from adaptation.material import Material
+    from adaptation.options import Options
+    from adaptation.progress import Progress
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training ended with.
+
+    :param agree: whether all ranks hold the same bits.
+    """
+
+    options: Options
+    history: tuple[dict[str, Any], ...]
+    best: dict[str, Any]
+    sha256: str
+    agree: bool
+
+
+def train(options: Options, material: Material, comm: Comm, say: Callable[[str], None]) -> Trained:
+    """Train one network; every rank returns the same.
+
+    :raises DataError: the checkpoint to go on from is of another run, or the batch is too small for so many ranks.
+    """
+    least = 2 if options.transfer_scope == "local" else 1
+    if options.global_batch // options.accumulate < least * comm.size:
+        raise DataError(
+            f"--global-batch {options.global_batch} is too small for {comm.size} ranks x {options.accumulate} part(s)"
+        )
+    session = Session(options, material, comm, say)
+    start = begin(session)
+    saver = Saver(session, options.out / "checkpoint.pt")
+    if elastic(options):
+        end = run_elastic(session, start, saver)
+    else:
+        end = session.run(start, saver.keep, options.checkpoint_every)
+    sha256 = digest(session.net.state_dict())
+    if end.best is None:
+        raise DataError(f"{saver.path}: ends before an epoch was judged: delete it")
+    return Trained(options, end.history, end.best, sha256, comm.agree(sha256))
+
+
+def elastic(options: Options) -> bool:
+    """Whether ranks may come and go: asked for, or launched so."""
+    return options.elastic or (options.dist in ("auto", "horovod") and os.environ.get("HOROVOD_ELASTIC") == "1")
+
+
+def begin(session: Session) -> Progress:
+    """Put rank 0's first weights, or those of its checkpoint, on every rank."""
+    options, comm = session.options, session.comm
+    path = options.out / "checkpoint.pt"
+    if elastic(options):
+        # Joining ranks come at any time: state travels when Horovod synchronises it, not here.
+        if not (options.resume and path.is_file()):
+            return points.Progress()
+        return points.unpack(points.check(path, session.fixed), session.net, session.optimizer)[0]
+    content, problem = b"", ""
+    if comm.rank == 0:
+        try:
+            resumed = options.resume and path.is_file()
+            content = points.check(path, session.fixed) if resumed else fresh(session)
+        except DataError as error:
+            problem = str(error)
+    # Rank 0 alone reads the file: the others must hear of its trouble, not wait for its weights.
+    if problem := comm.broadcast_bytes(problem.encode()).decode():
+        raise DataError(problem)
+    return points.unpack(comm.broadcast_bytes(content), session.net, session.optimizer)[0]
+
+
+def fresh(session: Session) -> bytes:
+    """The start of a run, as a checkpoint."""
+    return points.pack(points.Progress(), session.net, session.optimizer, session.fixed)
+
+
+@dataclass
+class Saver:
+    """Writes checkpoints on rank 0."""
+
+    session: Session
+    path: Path
+
+    def keep(self, progress: Progress, _done: bool) -> None:
+        """Write one."""
+        if self.session.comm.rank == 0:
+            content = points.pack(progress, self.session.net, self.session.optimizer, self.session.fixed)
+            points.write(self.path, content)
+
+
+def run_elastic(session: Session, start: Progress, saver: Saver) -> Progress:
+    """Train while ranks come and go: after a loss the others go back to the last commit and go on without it."""
+    import horovod.torch as hvd
+
+    options = session.options
+
+    def keep(progress: Progress, done: bool) -> None:
+        every = options.checkpoint_every
+        if done or (every and progress.iteration % every == 0):
+            saver.keep(progress, done)
+        state.progress = progress
+        state.commit()
+
+    def rounds(held: Any) -> Progress:
+        session.restart(held.progress)
+        return session.run(held.progress, keep, options.commit_every)
+
+    state = hvd.elastic.TorchState(model=session.net, optimizer=session.optimizer, progress=start)
+    end: Progress = hvd.elastic.run(rounds)(state)
+    return end
+
+
+def baseline(options: Options) -> Options:
+    """The same run without adaptation, in a folder of its own."""
+    return replace(options, method="none", transfer_weight=-1.0, out=options.out / "baseline", baseline=False)

@@ -1,0 +1,109 @@
+"""Unsupervised domain adaptation of an image classifier, on one process or on many.
+
+    python train.py --data data --out outputs --method coral
+    horovodrun -np 2 python train.py --data data --out outputs --method dan
+    torchrun --nproc-per-node 2 train.py --data data --out outputs --method dann
+
+Exit codes: 0 done; 1 a rank was lost or the machine failed; 2 images or arguments that cannot be used (one line says
+which and what); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from adaptation.folders import DataError
+from adaptation.options import Options, parse
+
+if TYPE_CHECKING:
+    import torch
+    from adaptation.comm import Comm
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the job; the exit code."""
+    options = parse(words)
+    from adaptation.comm import TROUBLE
+
+    try:
+        work(options)
+    except DataError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        print(f"train.py: {error}: see requirements.txt, or choose another --dist or --net", file=sys.stderr)
+        return 2
+    except TROUBLE as error:
+        first = str(error).strip().partition("\n")[0]
+        print(f"train.py: stopped by {type(error).__name__}: {first}; --resume goes on", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"train.py: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def work(options: Options) -> None:
+    """Read, train, judge, write all results."""
+    from adaptation import figure, material, report, training
+    from adaptation.comm import connect
+
+    # Before ranks wait for each other: what is wrong with the folder is said at once.
+    pair, kind = material.listings(options.data, options.source, options.target)
+    options.out.mkdir(parents=True, exist_ok=True)
+    comm = connect(options.dist, cuda=wants_cuda(options))
+    device = place(options, comm)
+    images = material.read(pair, kind, options.image_size, (device, options.seed))
+    if comm.rank == 0:
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in images.counts.items())
+        say(f"{report.DATA[kind]}: {counts}; {comm.size} rank(s), {comm.backend}, {device.type}")
+    alone = None
+    if options.baseline and options.method != "none":
+        if comm.rank == 0:
+            say("source only, to compare with")
+        alone = training.train(training.baseline(options), images, comm, say)
+    trained = training.train(options, images, comm, say)
+    if comm.rank == 0:
+        facts = report.write(trained, images, comm, alone)
+        figure.draw(trained, images, alone, f"{comm.size} rank(s), {comm.backend}")
+        say(facts["headline"])
+    comm.barrier()
+    comm.close()
+    if not trained.agree:
+        raise RuntimeError("ranks ended with different weights")
+
+
+def wants_cuda(options: Options) -> bool:
+    """Whether to run on GPUs."""
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise DataError("--device cuda: torch sees no GPU here (nvidia-smi tells whether the machine has one)")
+    return options.device != "cpu" and bool(torch.cuda.is_available())
+
+
+def place(options: Options, comm: Comm) -> torch.device:
+    """The rank's device; sets the number of threads."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(options.threads or max(1, cores // comm.local_size))
+    if not wants_cuda(options):
+        return torch.device("cpu")
+    device = torch.device("cuda", comm.local_rank % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device
+
+
+def say(line: str) -> None:
+    """Progress, at once."""
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
