@@ -204,7 +204,7 @@ class Session(Account):
 
     def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:
         self.notes.installed(seconds)
-        if len({one.image for one in done if one.image}) > 1:
+        if len({one.image for one in done if "@" in one.image}) > 1:
             # A tag that moved between two installs, say.
             what = "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then InstallDeps()"
             self.cluster.tell(Event("", "image", "warning", text=what))

@@ -1,0 +1,374 @@
+"""Images for jobs: pulled with and without a login, built, refused for a reason; a real engine, a real registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import localcloud
+from orchestrator.config.settings import Ssh
+from orchestrator.errors import UsageError
+from orchestrator.means import Means
+from orchestrator.ssh import Links
+from tests.docker import registry
+from tests.docker.conftest import install
+from tests.docker.registry import Registry, docker
+from tests.local.lab import Lab
+from tests.test_remote import Vm, states
+
+PASSWORD = "canary-registry-Qx7Qx7Qx7"
+
+
+@pytest.fixture(scope="module")
+def server(engine: None) -> None:
+    """The program of a registry is here."""
+    if not shutil.which("docker-registry"):
+        if os.environ.get("CI") != "true":
+            pytest.skip("no docker-registry here (apt install docker-registry)")
+        install("docker-registry")
+
+
+@pytest.fixture(scope="module")
+def open_registry(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One that anybody may pull from."""
+    with registry.serve(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def closed_registry(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """One that wants a login."""
+    with registry.serve(tmp_path_factory.mktemp("closed"), "me", PASSWORD) as found:
+        yield found
+
+
+@pytest.fixture
+def layered(image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of three layers, with something in them."""
+    folder = tmp_path_factory.mktemp("layered")
+    (folder / "a").write_bytes(os.urandom(3_000_000))
+    (folder / "b").write_bytes(os.urandom(1_000_000))
+    (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY a /a\nCOPY b /b\n")
+    docker("build", "-q", "-t", "stratus-test/layered:1", str(folder))
+    return "stratus-test/layered:1"
+
+
+# -- one script on one host: a home folder, a real sh, the real engine
+
+
+@pytest.fixture
+def vm(tmp_path: Path) -> Vm:
+    """A machine with nothing on it but an engine."""
+    (tmp_path / "home").mkdir()
+    return Vm(tmp_path / "home")
+
+
+def pull(vm: Vm, name: str) -> tuple[list[str], str, str]:
+    """Pull an image; how the step ended, its last words, and what to do about them."""
+    _, lines = vm.install([["image", "image.sh", "pull", name, "", ""]])
+    fix = next((line.removeprefix("@@fix ") for line in lines if line.startswith("@@fix ")), "")
+    plain = [line for line in lines if line and not line.startswith("@@")]
+    return states(lines), plain[-1] if plain else "", fix
+
+
+def test_a_pull_tells_how_far_it_is_and_what_came(vm: Vm, open_registry: Registry, layered: str) -> None:
+    """By digest; layers as bytes, as far as the registry tells of them."""
+    name = open_registry.push(layered, "layered:1")
+    docker("rmi", layered)
+    _, lines = vm.install([["image", "image.sh", "pull", name, "", ""]])
+    _, again = vm.install([["image", "image.sh", "pull", name, "", ""]])
+    docker("rmi", name)
+
+    assert states(lines) == ["image done"]
+    assert states(again) == ["image unchanged"]
+    said = [line for line in lines if line.startswith("@@say pulled")]
+    assert said
+    assert said[-1] == "@@say pulled 3 of 3 layers (5 MB of 5 MB)"
+    (image,) = (line for line in again if line.startswith("@@image"))
+    assert image.split()[1].startswith("sha256:")
+    assert name in image.split()
+
+
+def test_an_image_that_is_not_there(vm: Vm, open_registry: Registry) -> None:
+    ended, said, fix = pull(vm, f"{open_registry.host}/nothing:7")
+
+    assert ended == ["image failed"]
+    assert said == f"the registry {open_registry.host} has no {open_registry.host}/nothing:7 (manifest unknown)"
+    assert fix == "correct image in job.ini: its name, its tag"
+
+
+def test_an_image_behind_a_login(vm: Vm, closed_registry: Registry) -> None:
+    _, said, fix = pull(vm, f"{closed_registry.host}/secret:1")
+
+    assert said.startswith(f"{closed_registry.host} wants a login for {closed_registry.host}/secret:1")
+    assert fix.startswith(f"set [install] registry = {closed_registry.host}, registry_user and registry_password_env")
+
+
+@pytest.mark.slow
+def test_a_registry_that_does_not_answer_is_asked_three_times(vm: Vm, engine: None) -> None:
+    host = f"127.0.0.1:{registry.free_port()}"
+    _, lines = vm.install([["image", "image.sh", "pull", f"{host}/x:1", "", ""]])
+
+    assert sum("; again in " in line for line in lines) == 2
+    assert f"the registry {host} does not answer this machine, three tries: " in "\n".join(lines)
+    assert states(lines) == ["image failed"]
+
+
+def test_an_image_for_another_architecture(vm: Vm, open_registry: Registry, image: str) -> None:
+    """Engines of some versions run on with a warning, and the job then dies of an exec format error."""
+    docker("load", stdin=registry.for_architecture("arm64", image, "stratus-test/arm:1"))
+    name = open_registry.push("stratus-test/arm:1", "arm:1")
+    docker("rmi", "stratus-test/arm:1")
+    ended, said, fix = pull(vm, name)
+
+    assert ended == ["image failed"]
+    assert said == f"{name} has no image for this machine's architecture, amd64"
+    assert "name one for amd64 in job.ini" in fix
+
+
+class Limited(BaseHTTPRequestHandler):
+    """A registry whose limit is reached: the answer of Docker Hub."""
+
+    def do_GET(self) -> None:
+        limited = "/manifests/" in self.path
+        words = {"code": "TOOMANYREQUESTS", "message": "You have reached your pull rate limit."}
+        body = json.dumps({"errors": [words]} if limited else {}).encode()
+        self.send_response(429 if limited else 200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.slow
+def test_a_registry_whose_limit_of_pulls_is_reached(vm: Vm, engine: None) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Limited) as limited:
+        threading.Thread(target=limited.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{limited.server_address[1]}"
+        ended, said, fix = pull(vm, f"{host}/x:1")
+        limited.shutdown()
+
+    assert ended == ["image failed"]
+    assert said == f"{host}: its limit of pulls is reached (toomanyrequests), three tries"
+    assert fix.startswith(f"log in: [install] registry = {host}")
+
+
+# -- a build
+
+
+def build(vm: Vm, tag: str, **files: bytes) -> list[str]:
+    """Build ~/stratus/jobs/job."""
+    status, lines = vm.install([["image", "image.sh", "build", tag, "", "", "jobs/job"]], **files)
+    assert status == (0 if "@@step image failed" not in "\n".join(lines) else 1)
+    return lines
+
+
+@pytest.fixture
+def context(vm: Vm, image: str) -> Path:
+    """The code of a job with a Dockerfile as examples have it."""
+    folder = vm.home / "stratus/jobs/job"
+    folder.mkdir(parents=True)
+    (folder / "need.txt").write_text("x\n")
+    lines = [f"FROM {image}", "ARG PIP_OPTIONS=", "ARG LEVEL=none", "COPY need.txt ca.pe[m] /job/"]
+    (folder / "Dockerfile").write_text("\n".join([*lines, 'RUN echo "$PIP_OPTIONS|$LEVEL" >/said\n']))
+    return folder
+
+
+def test_arguments_and_certificates_reach_a_build_and_nothing_stays_behind(vm: Vm, context: Path) -> None:
+    lines = build(
+        vm, "stratus-test/built:1", **{"build.env": b"PIP_OPTIONS='--index-url x'\nLEVEL='a b;c'\n", "ca.pem": b"CERT"}
+    )
+    said = docker("run", "--rm", "--network", "none", "stratus-test/built:1", "cat", "/said", "/job/ca.pem")
+    docker("rmi", "stratus-test/built:1")
+
+    assert states(lines) == ["image done"]
+    assert said == "--index-url x|a b;c\nCERT"
+    assert any(line.startswith("@@say Step 5/5 : RUN echo") for line in lines)
+    assert sorted(path.name for path in context.iterdir()) == ["Dockerfile", "need.txt"]
+    assert not list((vm.home / "stratus").glob(".b*"))
+
+
+def test_a_build_that_fails_says_which_command_did(vm: Vm, context: Path) -> None:
+    text = (context / "Dockerfile").read_text()
+    (context / "Dockerfile").write_text(text + "RUN echo 'ERROR: No matching distribution found for x' && exit 1\n")
+    lines = build(vm, "stratus-test/built:2")
+
+    assert states(lines) == ["image failed"]
+    assert lines[-2].startswith("the Dockerfile did not build: ERROR: No matching distribution found for x")
+
+
+# -- the whole way, from the config file to the container
+
+
+@dataclass
+class Counted:
+    """Counts the channels that a session opens."""
+
+    opened: list[str] = field(default_factory=list)
+
+    def links(self, ssh: Ssh) -> Links:
+        opened = self.opened
+
+        class Counting(Links):
+            def _exchange(self, host: Any, command: str, *args: Any, **options: Any) -> Any:
+                opened.append(host.name)
+                return super()._exchange(host, command, *args, **options)
+
+        return Counting(connect_timeout=ssh.connect_timeout)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[dict[str, str]]:
+    """An embedded cloud."""
+    home = tmp_path_factory.mktemp("cloud")
+    yield {**localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid()), "HOME_OF_IT_ALL": str(home)}
+    localcloud.down(home)
+
+
+@pytest.fixture
+def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Two hosts that are up."""
+    made = Lab(tmp_path, f"d{abs(hash(request.node.name)) % 10**6}", cloud)
+    made.job("single = true\n")
+    with made.session() as session:
+        assert not session.launch(session.plan(2)).failed
+        yield made
+        assert session.terminate().left == ()
+
+
+def with_install(lab: Lab, text: str) -> None:
+    """Add settings to [install]."""
+    lab.config.write_text(f"{lab.config.read_text()}[install]\n{text}")
+
+
+class Watch:
+    """Reads argv and environment of all processes, again and again, for something that must not be in them."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret.encode()
+        self.seen: list[str] = []
+        self.looks = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            for name in ("cmdline", "environ"):
+                for path in Path("/proc").glob(f"[0-9]*/{name}"):
+                    try:
+                        content = path.read_bytes()
+                    except OSError:
+                        continue
+                    if self.secret in content:
+                        self.seen.append(f"{path}: {content[:200]!r}")
+            self.looks += 1
+
+
+def lying_in(folder: Path, secret: str) -> list[str]:
+    """The files below a folder that hold a secret, as it is or in base64."""
+    from tests.local.test_security import forms
+
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file() and any(form in path.read_bytes() for form in forms(secret)):
+            found.append(str(path))
+    return found
+
+
+def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
+    lab: Lab, closed_registry: Registry, layered: str
+) -> None:
+    """Not in argv or environment of any process, not in a file, a log or the journal, not in an event."""
+    name = closed_registry.push(layered, "private:1")
+    (lab.folder / "secret").mkdir()
+    (lab.folder / "secret/password").write_text(PASSWORD + "\n")
+    with_install(
+        lab, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = secret/password\n"
+    )
+    lab.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
+    counted = Counted()
+    with lab.session() as session:
+        session.cluster.means = dataclasses.replace(Means(), links=counted.links)
+        with Watch(PASSWORD) as watch:
+            first = session.install()
+        before = len(counted.opened)
+        second = session.install()
+        channels = counted.opened[before:]
+    left = [path for place in (lab.folder, Path(lab.env["HOME_OF_IT_ALL"])) for path in lying_in(place, PASSWORD)]
+    docker("rmi", name)
+
+    assert not first.failed, first.failed
+    assert {host.image.split()[1] for host in first.hosts} == {name}
+    assert watch.looks > 3
+    assert watch.seen == []
+    assert left == [str(lab.folder / "secret/password")]
+    assert not list(Path("/dev/shm").glob("stratus-login.*"))
+    assert not [event for event in lab.events if PASSWORD in event.text]
+    assert second.changed == 0
+    assert sorted(channels) == sorted(host.host for host in first.hosts)
+
+
+def test_a_wrong_password_is_one_clear_line(lab: Lab, closed_registry: Registry, image: str) -> None:
+    (lab.folder / "wrong").write_text("not-it")
+    with_install(lab, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = ./wrong\n")
+    lab.job(f"runtime = docker\nimage = {closed_registry.host}/private:9\nsingle = true\n")
+    with lab.session() as session:
+        report = session.install()
+
+    said = {str(error).splitlines()[0].partition(": ")[2] for error in report.failed.values()}
+    what = (
+        f"{closed_registry.host} refuses the login of me, or me may not have {closed_registry.host}/private:9 (denied)"
+    )
+    assert said == {f"image failed: {what}"}
+
+
+def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(lab: Lab, engine: None) -> None:
+    with_install(lab, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
+    lab.job("runtime = docker\nimage = ghcr.io/me/job:1\nsingle = true\n")
+    with lab.session() as session, pytest.raises(UsageError, match="no variable NO_SUCH_VARIABLE here"):
+        session.install()
+
+
+def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPathFactory, image: str) -> None:
+    """``registry = ecr``: the token that AWS makes is the password; one call for all hosts, none for a check."""
+    import base64
+
+    ecr = lab.session().cluster.clients.ecr
+    answer = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
+    user, _, token = base64.b64decode(answer).decode().partition(":")
+    with registry.serve(tmp_path_factory.mktemp("ecr"), user, token) as like_ecr:
+        name = like_ecr.push(image, "job:1")
+        with_install(lab, "registry = ecr\n")
+        lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
+        lab.calls.clear()
+        with lab.session() as session:
+            first, second = session.install(), session.install()
+        docker("rmi", name)
+
+    assert not first.failed, first.failed
+    assert (first.changed > 0, second.changed) == (True, 0)
+    assert lab.calls.count("GetAuthorizationToken") == 1
