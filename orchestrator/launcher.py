@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator import interrupts, keys, locks, teardown
-from orchestrator.cloud import ec2, failover, groups, keypairs, launching, ledger, names, pools
-from orchestrator.errors import LeftRunning, StratusError
+from orchestrator.cloud import deadlines, ec2, failover, groups, keypairs, launching, ledger, names, offers, pools
+from orchestrator.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.events import Event
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from orchestrator.cloud.planning import Plan
     from orchestrator.cluster import Cluster
     from orchestrator.interrupts import Shield
+
+LOOK_S = 8.0  # for what else could be asked for, once a launch has come to nothing
 
 
 class Launcher:
@@ -59,6 +63,8 @@ class Launcher:
                 self._undo(plan, error)
                 if isinstance(error, KeyboardInterrupt):
                     error.add_note(f"Launch {plan.run} was taken back: nothing of it is left.")
+                if isinstance(error, CloudRefused) and pools.is_empty(error.code):
+                    raise self._with_a_way_out(error, plan) from error
                 raise
 
     def ask(self, plan: Plan, launch_key: launching.LaunchKey, shield: Shield) -> list[ec2.Instance]:
@@ -130,11 +136,29 @@ class Launcher:
         except StratusError as error:
             self._say("warning", str(error).splitlines()[0])
 
+    def _with_a_way_out(self, error: CloudRefused, plan: Plan) -> CloudRefused:
+        """Return a refusal for want of machines with what could be asked next; other types are the user's choice."""
+        wanted, ways = self.cluster.settings.cluster, list[str]()
+        if wanted.market == pools.SPOT and not wanted.spot_fallback:
+            ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.price_per_hour])}")
+        if not wanted.siblings:
+            look = partial(offers.siblings, self.cluster.clients, self.cluster.book, plan)
+            found = deadlines.ask_all(self.cluster.clients, {"siblings": look}, seconds=LOOK_S)["siblings"].value or []
+            known = [each for each in found if each.price_per_hour is not None] or found
+            names = ", ".join(each.type for each in known)
+            prices = _prices([each.price_per_hour for each in known])
+            ways += [f"[cluster] siblings = {names}   asks for those as well{prices}"] if known else []
+        return CloudRefused(error.what, where=error.where, code=error.code, fix="\n  or ".join([*ways, error.fix]))
+
     def _first_heard(self) -> None:
         self._say("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
 
     def _say(self, state: str, text: str) -> None:
         self.cluster.tell(Event("", "request", "warning" if state == "warning" else "progress", text=text))
+
+
+def _prices(found: Sequence[Decimal | None]) -> str:
+    return f" ({', '.join(f'${usd:.3f}/h' for usd in found if usd is not None)})" if any(found) else ""
 
 
 def _left_in_haste(error: KeyboardInterrupt, plan: Plan) -> KeyboardInterrupt:

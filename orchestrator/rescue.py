@@ -73,11 +73,13 @@ def _found(cluster: Cluster) -> tuple[Leftover, ...]:
 def _leftover(cluster: Cluster, run: str) -> Leftover:
     machines = _machines(cluster, run)
     entries = cluster.books.open(run)
+    decided = {one.id for each in cluster.books.entries(ledger.LAUNCH) for one in ledger.machines(each)}
     coming = sum(int(each.facts.get("count", 1)) for each in entries if _may_come(cluster, each))
+    came = sum(each.id not in decided for each in machines)
     now = cluster.means.patience.now()
     return Leftover(
         run=run, since=min(each.at for each in entries),
-        machines=tuple(f"{each.name} ({each.id})" for each in machines), may_come=max(0, coming - len(machines)),
+        machines=tuple(f"{each.name} ({each.id})" for each in machines), may_come=max(0, coming - came),
         per_hour=money.total(cluster.per_hour(each) for each in machines),
         spent=money.total(money.spent(cluster.per_hour(each), each.launched, now) for each in machines),
         expires=_last(machines),

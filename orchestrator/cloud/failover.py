@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cloud import pools
-from orchestrator.errors import CloudRefused
+from orchestrator.errors import CloudRefused, LeftRunning
 
 if TYPE_CHECKING:
     from orchestrator.cloud.ec2 import Instance
@@ -19,30 +19,51 @@ def launch(
 ) -> list[Instance]:
     """Launch the machines of a plan in the first of its pools that has them.
 
+    Where fewer will do, what one pool lacks is asked of the next ones, until all are there or no pool is left.
+
     :param ask: asks EC2 for a plan's machines in its one pool; returns them, or raises.
     :param memory: of pools that were empty lately: they are passed over while others are left.
     :param tell: hears why a pool is left behind, and which comes next.
-    :raises CloudRefused: no pool has them, or AWS refuses for a reason that is the same everywhere.
+    :raises CloudRefused: no pool has any, or AWS refuses for a reason that is the same everywhere.
     :raises LeftRunning: nobody can say whether one of them has launched: no other is asked then.
     """
     left, passed = memory.split(plan.pools or [_only(plan)])
     for pool, why in passed:
         tell(f"{pool}: passed over, {why} a moment ago")
     tried: list[tuple[Pool, CloudRefused]] = []
-    while left:
-        here = left[0]
+    found: list[Instance] = []
+    while left and len(found) < plan.count:
+        here, wanted = left[0], plan.rest(len(found))
         try:
-            return ask(plan.at(here))
+            came = ask(wanted.at(here))
+        except LeftRunning as error:
+            raise _besides(found, error) from error
         except CloudRefused as refusal:
             rest = pools.after(left, refusal.code, refusal.what)
-            if rest is None:
+            if rest is None and not found:
                 raise
             if pools.is_empty(refusal.code):
                 memory.note(here, refusal.code)
             tried.append((here, refusal))
-            left = rest
-            tell(f"{here}: {refusal.code}; " + (f"next {left[0]}" if left else "no other pool is left"))
-    raise pools.failed(tried) from tried[-1][1]
+            left, why = rest or [], refusal.code
+        else:
+            found += came
+            # It has no more: its other subnets draw on the same machines.
+            left, why = [pool for pool in left if pool.key != here.key], f"{len(came)} of {wanted.count}"
+            if len(found) == plan.count:
+                break
+        tell(f"{here}: {why}; " + (f"next {left[0]}" if left else "no other pool is left"))
+    if not found:
+        raise pools.failed(tried) from tried[-1][1]
+    if len(found) < plan.count:
+        tell(f"{len(found)} of {plan.count} machines have to do: [cluster] allow_partial = yes")
+    return found
+
+
+def _besides(found: Sequence[Instance], error: LeftRunning) -> LeftRunning:
+    """Return the error with the machines that other pools brought before."""
+    there = [f"{each.name} ({each.id}, {each.type}, {each.zone})" for each in found]
+    return LeftRunning(error.what, left=[*there, *error.left], fix=error.fix)
 
 
 def _only(plan: Plan) -> Pool:

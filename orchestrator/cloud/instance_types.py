@@ -105,13 +105,15 @@ def vcpus(clients: aws.Clients, names: Collection[str]) -> dict[str, int]:
     return {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for page in pages for each in page["InstanceTypes"]}
 
 
-def listed(clients: aws.Clients, patterns: Sequence[str]) -> list[InstanceType]:
+def listed(clients: aws.Clients, patterns: Sequence[str], *, vcpus: int = 0) -> list[InstanceType]:
     """Return the current types of the region whose names match; their zones are not asked for.
 
     :param patterns: such as ``g*.*``; all types when empty.
+    :param vcpus: only those with so many; 0 is any number.
     """
     wanted: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}]
     wanted += [{"Name": "instance-type", "Values": [*patterns]}] if patterns else []
+    wanted += [{"Name": "vcpu-info.default-vcpus", "Values": [str(vcpus)]}] if vcpus else []
     with clients.calls("listing instance types"):
         pages = clients.ec2.get_paginator("describe_instance_types").paginate(Filters=wanted)
         return [_type(each, ()) for page in pages for each in page["InstanceTypes"]]

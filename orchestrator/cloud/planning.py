@@ -181,6 +181,14 @@ class Plan:
         """Return the same plan for another pool."""
         return replace(self, machine=pool.machine, subnet=pool.subnet, market=pool.market, price=pool.price)
 
+    def rest(self, had: int) -> Plan:
+        """Return a plan for the machines that are still wanted once some have come, with their share of the money.
+
+        :param had: how many came.
+        """
+        left = self.names[had:]
+        return replace(self, names=left, max_dollars=self.max_dollars * len(left) / self.count)
+
     def only(self, name: str, used_hours: float = 0.0) -> Plan:
         """Return a plan for one machine of this launch, in place of the one that had the name.
 

@@ -95,7 +95,7 @@ def _empty() -> Iterator[Cell]:
             LAUNCH,
             "F",
             3,
-            (code, "us-west-2a", "us-west-2c", "instance_type"),
+            (code, "us-west-2a", "us-west-2c", "[cluster] siblings = m7i.2xlarge asks for those as well ($0.403/h)"),
             (region,),
             alive=0,
             asks=3,
@@ -143,7 +143,8 @@ def _empty() -> Iterator[Cell]:
     )
     spot = {"cluster.market": "spot"}
     gone = {"kind": "no-capacity", "where": "spot"}
-    yield Cell("F24", "no spot machine", LAUNCH, "F", 3, ("InsufficientInstanceCapacity",), (gone,), spot, alive=0)
+    says = ("InsufficientInstanceCapacity", "[cluster] spot_fallback = yes takes them on demand ($0.357/h)")
+    yield Cell("F24", "no spot machine", LAUNCH, "F", 3, says, (gone,), spot, alive=0)
     yield Cell(
         "F24",
         "on demand when the config says so",
@@ -221,7 +222,17 @@ def _late() -> Iterator[Cell]:
     yield Cell(
         "F29", "all or none", LAUNCH, "F", 3, ("InsufficientInstanceCapacity",), (some,), alive=0, then="terminate"
     )
-    yield Cell("F29", "fewer will do", LAUNCH, "F", 0, ("1 of",), (some,), {"cluster.allow_partial": "yes"}, alive=1)
+    fewer = {"cluster.allow_partial": "yes"}
+    says = ("1 of 2; next", "InsufficientInstanceCapacity", "1 of 2 machines have to do", "allow_partial")
+    yield Cell("F29", "fewer will do", LAUNCH, "F", 0, says, (some,), fewer, alive=1, asks=3, then="terminate")
+    here = {"kind": "no-capacity", "machines": 1, "where": "us-west-2a"}
+    says = ("us-west-2a: 1 of 2; next c7i.2xlarge in us-west-2b", "2 of 2 ready")
+    yield Cell("F29", "the next zone brings the rest", LAUNCH, "F", 0, says, (here,), fewer, alive=2, asks=2)
+    lost = {"kind": "dropped", "applied": False, "action": "RunInstances", "when": "from call 3"}
+    says = ("nobody can say", "ml-0 (i-", "ml-1 (c7i.2xlarge, us-west-2b", "stratus terminate")
+    yield Cell(
+        "F29", "nobody can say of the rest", LAUNCH, "R", 4, says, (here, lost), fewer, alive=1, then="terminate"
+    )
 
 
 def _hosts() -> Iterator[Cell]:

@@ -80,6 +80,20 @@ def test_a_sibling_type_comes_after_the_last_zone_and_only_when_it_is_named(begi
     assert alone.calls("DeleteSecurityGroup") == alone.calls("DeleteKeyPair") == 1
 
 
+def test_what_one_zone_lacks_the_next_brings_where_fewer_will_do(begin: Begin) -> None:
+    """Never one more than was asked for, each with its share of the money."""
+    first, second = zones(begin())[:2]
+    life = begin(fault("no-capacity", where=first, machines=1), cluster="allow_partial = yes\nmax_dollars = 3")
+
+    assert up(life, 3) == [f"ml-0 {first}", f"ml-1 {second}", f"ml-2 {second}"]
+    assert life.requests == 2
+    ends = [machine.expires for machine in life.session().status().up if machine.expires]
+    assert len(ends) == 3
+    assert (max(ends) - min(ends)).total_seconds() < 120
+    alone = begin(fault("no-capacity", where=first, machines=1), cluster="max_dollars = 3")
+    assert up(alone, 3) == [f"ml-{number} {second}" for number in range(3)]
+
+
 def test_a_quota_is_the_same_in_every_zone_so_no_other_is_asked(begin: Begin) -> None:
     life = begin(fault("error", code="VcpuLimitExceeded", action="RunInstances"))
 

@@ -11,7 +11,7 @@ import pytest
 
 import localcloud
 from localcloud.scenarios import Scenario, fault
-from orchestrator.cloud.offers import Wish
+from orchestrator.cloud.offers import Wish, siblings
 from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.local.lab import Lab
 from tests.local.support import boto
@@ -239,6 +239,28 @@ def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play)
     known = [each.price_per_hour for each in found if each.price_per_hour is not None]
     assert known == sorted(known)
     assert [each.price_per_hour is None for each in found] == sorted(each.price_per_hour is None for each in found)
+
+
+def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) -> None:
+    """As many vCPUs and GPUs, as much memory or up to twice that, priced first; none that was named already."""
+    with lab.session() as session:
+        plan = session.plan(2)
+        cpu = siblings(session.cluster.clients, session.cluster.book, plan, most=99)
+    config(lab, cluster__instance_type="g5.xlarge", cluster__siblings="g6.xlarge")
+    play(fault("quota", quota="L-DB2E81BA", vcpus=8))
+    with lab.session() as session:
+        plan = session.plan(2)
+        gpu = siblings(session.cluster.clients, session.cluster.book, plan, most=99)
+    play(fault("quota", quota="L-DB2E81BA", vcpus=8), fault("colleague", type="g5.xlarge"))
+    with lab.session() as session:
+        none = siblings(session.cluster.clients, session.cluster.book, plan, most=99)
+
+    assert cpu[0].type == "m7i.2xlarge"
+    assert {(each.vcpus, each.gpus) for each in cpu} == {(8, 0)}
+    assert all(16 <= each.memory_gib <= 32 and not each.type.startswith(("t", "c7g", "inf")) for each in cpu)
+    assert {(each.vcpus, each.gpus) for each in gpu} == {(4, 1)}
+    assert not {"g5.xlarge", "g6.xlarge"} & {each.type for each in gpu}
+    assert not [each.type for each in none if each.type.startswith("g")]
 
 
 def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Lab) -> None:
