@@ -2,7 +2,8 @@
 # Ends processes and containers of one run on this host.   cancel.sh FOLDER all|helpers
 # "helpers" spares the task that calls it, a main task at its end. TERM first, KILL after five seconds. A process belongs
 # to the run when it is in the session of one of its tasks, or carries the run's and the host's name in its environment:
-# so those that made a session of their own are found as well. Prints "@@left N", the number that would not go.
+# so those that made a session of their own are found as well. Prints "@@left N", the number of processes and containers
+# that would not go.
 set -u
 folder=$1 which=$2
 [ -d "$folder" ] || { echo "@@left 0"; exit 0; }
@@ -33,27 +34,35 @@ signal() {
     done
 }
 
-wait_for_them() {
+wait_for_them() { # TENTHS-OF-SECONDS members|containers
     tries=0
-    while [ -n "$(members)" ] && [ "$tries" -lt "$1" ]; do
+    while [ -n "$($2)" ] && [ "$tries" -lt "$1" ]; do
         tries=$((tries + 1))
         sleep 0.1
     done
 }
 
-docker() { if command docker info >/dev/null 2>&1; then command docker "$@"; else sudo -n docker "$@"; fi; }
+docker() { if command docker version >/dev/null 2>&1; then command docker "$@"; else sudo -n docker "$@"; fi; }
+
+# The stopped ones as well: what a machine that was switched off left of itself.
+containers() {
+    [ "$which" = all ] && grep -q '^STRATUS_IMAGE=' "$folder"/task/*.env 2>/dev/null || return 0
+    docker ps -aq --filter "label=stratus.run=$run" --filter "name=-$host-" 2>/dev/null
+}
 
 marked=$(roles)
 signal TERM
-if [ "$which" = all ] && grep -q '^STRATUS_IMAGE=' "$folder"/task/*.env 2>/dev/null; then
-    docker ps -q --filter "label=stratus.run=$run" 2>/dev/null | while read -r id; do docker rm -f "$id"; done >/dev/null 2>&1
-fi
-wait_for_them 50
+wait_for_them 50 members
+for id in $(containers); do
+    docker rm -f "$id" >/dev/null 2>&1
+done
 signal KILL
-wait_for_them 30
+wait_for_them 30 members
+# The engine removes what has ended in its own time.
+wait_for_them 50 containers
 for role in $marked; do
     [ -e "$folder/state/$role.rc" ] && continue
     date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$folder/state/$role.ended"
     echo cancelled >"$folder/state/$role.rc"
 done
-echo "@@left $(members | wc -l)"
+echo "@@left $(($(members | wc -l) + $(containers | wc -l)))"

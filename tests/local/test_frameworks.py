@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import JobFailed
+from orchestrator.session import Session
 from tests.local.lab import Lab
+from tests.local.support import boto, wait_until
 
 ROOT = Path(__file__).parents[2]
 TRAINING = Path(os.environ.get("STRATUS_TRAINING_PYTHON", ROOT / ".venv-training/bin/python"))
@@ -79,6 +82,29 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
         assert session.terminate().left == ()
 
 
+@pytest.fixture
+def three(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
+    """Three hosts of one's own, for tests that lose some."""
+    made = Lab(tmp_path, "lose", cloud)
+    made.job("single = true\n")
+    with made.session() as session:
+        assert not session.launch(session.plan(3)).failed
+    yield made
+    with made.session("cleaner") as session:
+        assert session.terminate().left == ()
+
+
+def lose(lab: Lab, session: Session, name: str) -> None:
+    """End a machine behind everybody's back, with all that runs on it."""
+    (host,) = session.cluster.hosts([name])
+    boto(lab.env, "ec2").terminate_instances(InstanceIds=[host.identity])
+
+
+def everywhere(session: Session, command: str) -> list[str]:
+    """What a command says on each host that is up."""
+    return [session.cluster.links.run(host, command).stdout.strip() for host in session.cluster.hosts()]
+
+
 def ran(desk: Lab, *, multi: bool = True) -> list[tuple[str, str]]:
     """Install and run the desk's job; what it said, as (host, line)."""
     lines: list[tuple[str, str]] = []
@@ -130,6 +156,56 @@ def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(desk: L
     assert [line for host, line in lines if not line.startswith("mesh:")] == [
         "fw-0 in work: a b", "ended 0", "fw-1 in work: a b", "ended 7",
     ]  # fmt: skip
+
+
+STAY = """
+for address in $(cat "$STRATUS_HOSTFILE"); do ssh $address 'echo there; exec sleep 97.5' & done
+wait
+"""
+# The number of processes of this computer's that sleep for us, whatever machine they are on.
+ASLEEP = ["pgrep", "--count", "--full", "^sleep 97.5"]
+
+
+def asleep() -> int:
+    """How many of the mesh's commands are running."""
+    return int(subprocess.run(ASLEEP, capture_output=True, text=True, check=False).stdout)
+
+
+def test_cancel_of_a_meshed_run_leaves_no_process_and_no_key(desk: Lab) -> None:
+    """On any host, whoever started what."""
+    job(desk, "framework = mpi\nmulti = sh go.sh\n", go__sh=STAY)
+    with desk.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        wait_until(lambda: asleep() == 2)
+        keys = everywhere(session, f"ls stratus/runs/{run.run}/mesh/key.pem")
+        report = session.cancel(run.run)
+        left = everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null")
+
+    assert keys == [f"stratus/runs/{run.run}/mesh/key.pem"] * 2
+    assert set(report.left.values()) == {0}
+    assert asleep() == 0
+    assert left == ["", ""]
+
+
+@pytest.mark.slow
+def test_a_lost_machine_ends_a_meshed_run_on_all_others(three: Lab) -> None:
+    """It is named, the exit status is 1, and nobody had to watch for it to end."""
+    job(three, "framework = mpi\nmulti = sh go.sh\n", go__sh=STAY)
+    with three.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        wait_until(lambda: asleep() == 3)
+        lose(three, session, "lose-2")
+        wait_until(lambda: session.runs()[-1].state == "failed", seconds=30)
+        with pytest.raises(JobFailed) as caught:
+            session.follow(run.run, on_line=lambda host, line: None)
+        wait_until(lambda: asleep() == 0)
+        left = everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null")
+
+    assert caught.value.exit_status == 1
+    assert "mesh: lost lose-2" in "\n".join(caught.value.tail)
+    assert left == ["", ""]
 
 
 @needs_horovod
