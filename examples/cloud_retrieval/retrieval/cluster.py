@@ -89,16 +89,17 @@ class Crew:
 
 
 @contextmanager
-def crew(scheduler: str) -> Iterator[Crew]:
+def crew(scheduler: str, *others: Path) -> Iterator[Crew]:
     """Workers to run tasks on: threads of this process, or those of the cluster at ``scheduler``.
 
+    :param others: folders of packages that a cluster's workers need besides this one.
     :raises ClusterError: when nobody answers, or no worker joins within a minute.
     """
     if not scheduler:
         with one_machine() as client:
             yield Crew(client, 1, threads_here())
         return
-    with many_machines(scheduler) as client:
+    with many_machines(scheduler, others) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         yield Crew(client, len(workers), sum(worker["nthreads"] for worker in workers.values()))
 
@@ -119,7 +120,7 @@ def one_machine() -> Iterator[Any]:
 
 
 @contextmanager
-def many_machines(scheduler: str) -> Iterator[Any]:
+def many_machines(scheduler: str, others: Sequence[Path] = ()) -> Iterator[Any]:
     """A client of a running cluster, its workers provided with this job's modules.
 
     How long to knock at the scheduler is Dask's own setting, distributed.comm.timeouts.connect (30 s).
@@ -133,14 +134,15 @@ def many_machines(scheduler: str) -> Iterator[Any]:
             client.wait_for_workers(1, timeout=JOIN_SECONDS)
         except TimeoutError as error:
             raise ClusterError(f"{scheduler}: no worker joined within {JOIN_SECONDS:.0f} s") from error
-        ship(client)
+        ship(client, (Path(__file__).parent, *others))
         yield client
 
 
-def ship(client: Any) -> None:
-    """Give scheduler and workers this package."""
+def ship(client: Any, packages: Sequence[Path]) -> None:
+    """Give scheduler and workers some packages, in this order."""
     with tempfile.TemporaryDirectory() as folder:
-        client.upload_file(str(packed(Path(__file__).parent, Path(folder))))
+        for package in packages:
+            client.upload_file(str(packed(package, Path(folder))))
 
 
 def packed(package: Path, folder: Path) -> Path:

@@ -122,8 +122,13 @@ def predict(model: Model, features: NDArray[np.float32]) -> tuple[Column, Column
 
 def digest(model: Model) -> str:
     """SHA-256 over the structure and values of every tree, in order, and the scale."""
-    total = hashlib.sha256(np.asarray(model.scale, dtype="<f8").tobytes())
-    for forest in (model.mask, model.micro):
+    return digest_of((model.mask, model.micro), np.asarray(model.scale, dtype="<f8").tobytes())
+
+
+def digest_of(forests: Sequence[Any], start: bytes) -> str:
+    """SHA-256 over the structure and values of every tree of some forests, in order, after some bytes."""
+    total = hashlib.sha256(start)
+    for forest in forests:
         for estimator in forest.estimators_:
             tree = estimator.tree_
             for part in (tree.children_left, tree.children_right, tree.feature, tree.threshold, tree.value):
@@ -133,4 +138,9 @@ def digest(model: Model) -> str:
 
 def nodes(model: Model) -> int:
     """Nodes of all trees together, a measure of the model's size (about 100 bytes each)."""
-    return sum(int(tree.tree_.node_count) for forest in (model.mask, model.micro) for tree in forest.estimators_)
+    return nodes_of((model.mask, model.micro))
+
+
+def nodes_of(forests: Sequence[Any]) -> int:
+    """Nodes of all trees of some forests."""
+    return sum(int(tree.tree_.node_count) for forest in forests for tree in forest.estimators_)

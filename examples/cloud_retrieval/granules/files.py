@@ -1,0 +1,70 @@
+"""One door to the netCDF and HDF4 libraries.
+
+Neither C library bears two threads at once, and Dask runs tasks in threads of one process: everything that
+touches a file of theirs holds :data:`FILES`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from retrieval.scenes import SceneError
+
+FILES = threading.RLock()
+
+
+@contextmanager
+def netcdf(path: Path, label: str) -> Iterator[Any]:
+    """An open NetCDF file that leaves scale, offset and fill values to us.
+
+    :param label: how errors name the file.
+    :raises SceneError: when it cannot be opened.
+    """
+    import netCDF4
+
+    try:
+        with FILES:
+            file = netCDF4.Dataset(path, "r")
+            file.set_auto_maskandscale(False)
+    except OSError as error:
+        raise SceneError(f"{label}: not a readable NetCDF file ({error.strerror or error})") from error
+    try:
+        yield file
+    finally:
+        with FILES:
+            file.close()
+
+
+@contextmanager
+def hdf4(path: Path, label: str) -> Iterator[Any]:
+    """An open HDF4 file of scientific data sets; the library is held for as long as it is open.
+
+    :raises SceneError: when it cannot be opened.
+    """
+    from pyhdf.error import HDF4Error
+    from pyhdf.SD import SD, SDC
+
+    with FILES:
+        try:
+            file = SD(str(path), SDC.READ)
+        except HDF4Error as error:
+            raise SceneError(f"{label}: not a readable HDF4 file ({error})") from error
+        try:
+            yield file
+        finally:
+            file.end()
+
+
+def variable(file: Any, name: str, label: str) -> Any:
+    """A variable of a NetCDF file by its path.
+
+    :raises SceneError: when there is none.
+    """
+    try:
+        return file[name]
+    except (IndexError, KeyError) as error:
+        raise SceneError(f"{label}: no dataset {name}") from error

@@ -1,0 +1,123 @@
+"""Index files: which pixel belongs to which profile, under the names of the collocation tool that introduced them.
+
+CALIPSO_Track_Index      (profiles)   number of the profile, -1: no match
+VIIRS_AlongTrack_Index   (profiles)   line
+VIIRS_CrossTrack_Index   (profiles)   pixel
+CALIPSO_VIIRS_Distance   (profiles)   km, -9999.99: no match
+CALIPSO_VIIRS_Interval   (profiles)   minutes, positive if CALIPSO looked after VIIRS
+observation_data/M01 ... (matches, 5) the matched pixel and four across the track; ours has it in the middle
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from retrieval.scenes import SceneError
+
+from granules import files
+from granules.bands import BANDS
+from granules.collocate import Matches
+from granules.viirs import Granule, Window
+
+NONE, NOTHING = -1, -9999.99
+ACROSS = 2  # neighbours on either side
+INTEGERS = {
+    "CALIPSO_Track_Index": ("profile", "CALIPSO Track Indices, start from 0. Negative if unusable."),
+    "VIIRS_AlongTrack_Index": ("line", "VIIRS Along Track Indices. Negative if unusable."),
+    "VIIRS_CrossTrack_Index": ("pixel", "VIIRS Cross Track Indices. Negative if unusable."),
+}
+NUMBERS = {
+    "CALIPSO_VIIRS_Distance": (
+        "km",
+        "Distances between CALIPSO and VIIRS pixels in kilometer. Negative if unusable.",
+    ),
+    "CALIPSO_VIIRS_Interval": (
+        "minutes",
+        "Time interval between CALIPSO and VIIRS pixels in minute. Positive if CALIPSO observes after VIIRS",
+    ),
+}
+
+
+def read(path: Path, *, label: str, km: float, minutes: float) -> Matches:
+    """Matches of an index file that lie within ``km`` and ``minutes``: the tool's own limits were wider.
+
+    :raises SceneError: when a dataset is missing or they are not of one length.
+    """
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise SceneError(f"{label}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+    with file:
+        missing = [name for name in (*INTEGERS, *NUMBERS) if name not in file]
+        if missing:
+            raise SceneError(f"{label}: no dataset {missing[0]}")
+        held = {part: np.asarray(file[name][()]).ravel() for name, (part, _) in (INTEGERS | NUMBERS).items()}
+    if len({len(values) for values in held.values()}) > 1:
+        raise SceneError(f"{label}: its datasets are not of one length")
+    good = (held["profile"] >= 0) & (held["line"] >= 0) & (held["pixel"] >= 0)
+    good &= (held["km"] >= 0.0) & (held["km"] <= km) & (np.abs(held["minutes"]) <= minutes)
+    whole = [held[part][good].astype(np.int32) for part in ("profile", "line", "pixel")]
+    return Matches(whole[0], whole[1], whole[2], held["km"][good], held["minutes"][good], len(good))
+
+
+def observations(path: Path) -> dict[str, NDArray[Any]]:
+    """The radiances of an index file's matches, by band, (matches, 5)."""
+    with h5py.File(path, "r") as file:
+        return {name: np.asarray(plane[()]) for name, plane in file["observation_data"].items()}
+
+
+def write(path: Path, matches: Matches, granule: Granule, sources: tuple[str, ...]) -> None:
+    """Write an index file.
+
+    :param sources: names of the files that were collocated.
+    """
+    with h5py.File(path, "w") as file:
+        file.attrs["Description"] = "collocation of a CALIPSO track and a VIIRS granule: nearest pixel of each profile"
+        file.attrs["Input_Files"] = ",".join(sources)
+        file.attrs["synthetic"] = granule.synthetic
+        for name, (part, text) in INTEGERS.items():
+            stored(file, name, spread(matches, part, np.int32(NONE)), text, NONE)
+        for name, (part, text) in NUMBERS.items():
+            stored(file, name, spread(matches, part, np.float64(NOTHING)), text, NOTHING)
+        group = file.create_group("observation_data")
+        for name, values in across(granule, matches).items():
+            group.create_dataset(name, data=values)
+
+
+def stored(file: Any, name: str, values: NDArray[Any], text: str, fill: float) -> None:
+    """One dataset with its attributes."""
+    dataset = file.create_dataset(name, data=values, compression="gzip", compression_opts=1)
+    dataset.attrs["Description"], dataset.attrs["fillvalue"] = text, fill
+
+
+def spread(matches: Matches, part: str, fill: Any) -> NDArray[Any]:
+    """A value per profile of the whole track."""
+    whole = np.full(matches.profiles, fill)
+    whole[matches.profile] = getattr(matches, part)
+    return whole
+
+
+def across(granule: Granule, matches: Matches) -> dict[str, NDArray[np.float32]]:
+    """Values of the matched pixels and their neighbours across the track, as stored (see viirs), NaN where none."""
+    if not len(matches):
+        return {band.name: np.empty((0, 2 * ACROSS + 1), np.float32) for band in BANDS}
+    window = Window(
+        int(matches.line.min()),
+        int(matches.line.max()) + 1,
+        max(int(matches.pixel.min()) - ACROSS, 0),
+        min(int(matches.pixel.max()) + ACROSS + 1, granule.shape[1]),
+    )
+    pixel = matches.pixel[:, None] + np.arange(-ACROSS, ACROSS + 1) - window.left
+    inside = (pixel >= 0) & (pixel < window.shape[1])
+    line = (matches.line - window.first)[:, None]
+    with files.FILES:
+        return {
+            band.name: np.where(
+                inside, granule.band(band, window)[line, np.clip(pixel, 0, window.shape[1] - 1)], np.float32(np.nan)
+            )
+            for band in BANDS
+        }

@@ -1,0 +1,138 @@
+"""The training table and the forests: bootstrapped random forests (Breiman 2001), each tree with a seed of its own.
+
+Two forests share the features: ``phase`` tells clear, water, ice and mixed columns apart (the cloud mask is one minus
+its probability of clear, so the two cannot contradict each other), ``top`` gives the height of the highest cloud top
+from columns that have one.
+
+As in the package retrieval a tree depends on the table and on its own seed only, and trees are merged and summed in the
+order of their seeds: the same bits come out of one machine and of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from retrieval import forest
+
+from granules.caliop import CLASSES, CLEAR, CLOUDY
+
+Target = Literal["phase", "top"]
+TARGETS: tuple[Target, ...] = ("phase", "top")
+SMALLEST_LEAF = {"phase": 2, "top": 3}
+# The usual shares of features offered at a split: root of their number, and a third.
+OFFERED: dict[str, Any] = {"phase": "sqrt", "top": 1 / 3}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to grow a model: trees of each forest, largest depth (0: no limit), seed."""
+
+    trees: int
+    depth: int
+    seed: int
+
+    def seeds(self, target: Target, fold: int) -> list[int]:
+        """One seed per tree; the first n are the same whatever the number of trees."""
+        root = np.random.SeedSequence([self.seed, TARGETS.index(target), fold])
+        return [int(child.generate_state(1)[0]) for child in root.spawn(self.trees)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Matched pixels of one granule: features, class of the column (see caliop), highest top (km, NaN where clear)."""
+
+    features: NDArray[np.float32]
+    kind: NDArray[np.int8]
+    top: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+@dataclass(frozen=True)
+class Model:
+    """Both forests."""
+
+    phase: Any
+    top: Any
+
+    @property
+    def forests(self) -> tuple[Any, Any]:
+        """Both, in order."""
+        return self.phase, self.top
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of some pixels: probability of each class (pixels, 4) and height of the top (km), if cloudy."""
+
+    chances: NDArray[np.float32]
+    top: NDArray[np.float32]
+
+    @property
+    def cloud(self) -> NDArray[np.float32]:
+        """Probability of cloud."""
+        return np.asarray(1.0 - self.chances[:, CLEAR], np.float32)
+
+    @property
+    def kind(self) -> NDArray[np.int8]:
+        """The class: clear if cloud is less likely than not, else the likeliest of the three phases."""
+        cloudy = 1 + self.chances[:, 1:].argmax(axis=1)
+        return np.where(self.cloud >= 0.5, cloudy, CLEAR).astype(np.int8)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Rows of several granules, in order."""
+    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "kind", "top")]
+    return Rows(columns[0], columns[1], columns[2])
+
+
+def inputs(rows: Rows, target: Target) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Features and targets of one forest: columns of known phase; columns with a cloud top."""
+    if target == "phase":
+        used = rows.kind < CLOUDY
+        return rows.features[used], rows.kind[used]
+    used = (rows.kind > CLEAR) & (rows.kind <= CLOUDY) & np.isfinite(rows.top)
+    return rows.features[used], rows.top[used].astype(np.float64)
+
+
+def grow(rows: Rows, target: Target, recipe: Recipe, seeds: Sequence[int]) -> list[Any]:
+    """One forest of a single tree per seed."""
+    features, targets = inputs(rows, target)
+    return [planted(target, recipe, seed).fit(features, targets) for seed in seeds]
+
+
+def planted(target: Target, recipe: Recipe, seed: int) -> Any:
+    """A forest of one tree, not grown yet."""
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    kind = RandomForestClassifier if target == "phase" else RandomForestRegressor
+    return kind(
+        n_estimators=1,
+        max_depth=recipe.depth or None,
+        min_samples_leaf=SMALLEST_LEAF[target],
+        max_features=OFFERED[target],
+        n_jobs=1,
+        random_state=seed,
+    )
+
+
+def predict(model: Model, features: NDArray[np.float32]) -> Answer:
+    """What a model says of lines of features; a class that it has never met has no chance."""
+    chances = np.zeros((len(features), len(CLASSES)), np.float32)
+    chances[:, model.phase.classes_] = model.phase.predict_proba(features)
+    return Answer(chances, model.top.predict(features).astype(np.float32))
+
+
+def digest(model: Model) -> str:
+    """SHA-256 over the structure and values of every tree, in order."""
+    return forest.digest_of(model.forests, b"")
+
+
+def nodes(model: Model) -> int:
+    """Nodes of all trees together (about 100 bytes each)."""
+    return forest.nodes_of(model.forests)

@@ -1,0 +1,263 @@
+"""The product of a granule: cloud phase, mask and top height of every pixel as NetCDF with CF names, and a picture.
+
+Written on the worker that holds the granule, a few scans at a time; what leaves the worker is the finished files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from granules import features, files, learn
+from granules.caliop import CLASSES, CLEAR
+from granules.learn import Answer, Model
+from granules.viirs import Granule, Window
+
+PIXELS_AT_ONCE = 100_000
+LINES_AT_ONCE = 64
+UNKNOWN = -1
+# A picture has at most so many pixels along a side.
+LARGEST_PICTURE = 800
+
+
+@dataclass(frozen=True)
+class About:
+    """What a product says of itself: the granule's key, hash of the model, names of the files it came from, made up?"""
+
+    key: str
+    model: str
+    sources: tuple[str, ...]
+    synthetic: bool
+
+    @property
+    def note(self) -> str:
+        """A line for titles."""
+        return " - synthetic data" if self.synthetic else ""
+
+
+@dataclass(frozen=True)
+class Thin:
+    """Every so-many-th pixel of a granule, for the picture, and the track's matched pixels with their true classes."""
+
+    step: int
+    planes: dict[str, NDArray[Any]]
+
+
+def predicted(granule: Granule, model: Model, lines: tuple[int, int]) -> tuple[Answer, NDArray[np.bool_]]:
+    """The answer for all pixels of some lines, and which of them were observed."""
+    window = Window(*lines, 0, granule.shape[1])
+    table = features.compute(granule, window)
+    seen = np.isfinite(table[:, features.NAMES.index("M15")])
+    parts = [learn.predict(model, table[first : first + PIXELS_AT_ONCE]) for first in starts(len(table))]
+    answer = Answer(np.concatenate([one.chances for one in parts]), np.concatenate([one.top for one in parts]))
+    return answer, seen
+
+
+def starts(count: int) -> range:
+    """Where portions begin."""
+    return range(0, count, PIXELS_AT_ONCE)
+
+
+def write(path: Path, granule: Granule, model: Model, about: About) -> tuple[str, Thin]:
+    """Predict a granule and write its product; SHA-256 of the predictions, and what the picture needs."""
+    import netCDF4
+
+    total = hashlib.sha256()
+    step = -(-max(granule.shape) // LARGEST_PICTURE)
+    thin: dict[str, list[NDArray[Any]]] = {}
+    with files.FILES:
+        file = netCDF4.Dataset(path, "w")
+    try:
+        with files.FILES:
+            planes = described(file, granule, about)
+        for first in range(0, granule.shape[0], LINES_AT_ONCE):
+            lines = (first, min(first + LINES_AT_ONCE, granule.shape[0]))
+            block = block_planes(granule, model, lines)
+            for name, plane in block.items():
+                if name not in ("latitude", "longitude"):
+                    total.update(np.ascontiguousarray(plane).tobytes())
+                thin.setdefault(name, []).append(plane[(-first) % step :: step, ::step])
+                with files.FILES:
+                    planes[name][lines[0] : lines[1]] = plane
+    finally:
+        with files.FILES:
+            file.close()
+    return total.hexdigest(), Thin(step, {name: np.concatenate(parts) for name, parts in thin.items()})
+
+
+def block_planes(granule: Granule, model: Model, lines: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    """The product's planes of some lines."""
+    answer, seen = predicted(granule, model, lines)
+    window = Window(*lines, 0, granule.shape[1])
+    cloud = np.where(seen, answer.cloud, np.float32(np.nan))
+    kind = np.where(seen, answer.kind, UNKNOWN).astype(np.int8)
+    top = np.where(seen & (answer.kind > CLEAR), answer.top * np.float32(1000.0), np.float32(np.nan))
+    found: dict[str, NDArray[Any]] = {
+        name: granule.scaled(granule.geolocation, f"geolocation_data/{name}", window)
+        for name in ("latitude", "longitude")
+    }
+    flat = {"cloud_probability": cloud, "cloud_phase": kind, "cloud_top_altitude": top}
+    return found | {name: values.reshape(window.shape) for name, values in flat.items()}
+
+
+def described(file: Any, granule: Granule, about: About) -> dict[str, Any]:
+    """Dimensions, attributes and variables of a product, after the CF conventions (1.10)."""
+    file.Conventions = "CF-1.10"
+    file.title = f"cloud phase and cloud top altitude, granule {about.key}{about.note}"
+    file.source = f"{', '.join(about.sources)}; random forests {about.model}"
+    file.synthetic = np.int32(about.synthetic)
+    file.model_sha256 = about.model
+    for name, length in zip(("line", "pixel"), granule.shape, strict=True):
+        file.createDimension(name, length)
+    chances = {
+        "units": "1",
+        "long_name": "probability that the column holds cloud",
+        "coordinates": "latitude longitude",
+    }
+    phase = {
+        "long_name": "cloud phase of the column; mixed: layers of both phases",
+        "flag_values": np.arange(len(CLASSES), dtype=np.int8),
+        "flag_meanings": " ".join(CLASSES),
+        "coordinates": "latitude longitude",
+    }
+    top = {"standard_name": "cloud_top_altitude", "units": "m", "coordinates": "latitude longitude"}
+    return {
+        "latitude": plane(file, "latitude", 4, standard_name="latitude", units="degrees_north"),
+        "longitude": plane(file, "longitude", 4, standard_name="longitude", units="degrees_east"),
+        "cloud_probability": plane(file, "cloud_probability", 3, **chances),
+        "cloud_phase": plane(file, "cloud_phase", None, **phase),
+        "cloud_top_altitude": plane(file, "cloud_top_altitude", 0, **top),
+    }
+
+
+def plane(file: Any, name: str, digits: int | None, **facts: Any) -> Any:
+    """A compressed plane; ``digits``: decimal places that are kept, None: whole numbers."""
+    whole = digits is None
+    made = file.createVariable(
+        name,
+        "i1" if whole else "f4",
+        ("line", "pixel"),
+        zlib=True,
+        complevel=1,
+        least_significant_digit=digits,
+        fill_value=np.int8(UNKNOWN) if whole else np.float32(np.nan),
+    )
+    made.setncatts(facts)
+    return made
+
+
+# ---------------------------------------------------------------- the picture
+
+INK, NOTHING = "#222222", "#dde1e6"
+# Told apart by lightness as well as by hue: clear, water, ice, mixed.
+COLOURS = ("#1b3a5c", "#f0a030", "#ffffff", "#8c1d40")
+
+
+@dataclass(frozen=True)
+class Under:
+    """Matched pixels of the track: line, pixel, and the lidar's class."""
+
+    line: NDArray[np.int32]
+    pixel: NDArray[np.int32]
+    kind: NDArray[np.int8]
+
+
+def draw(path: Path, thin: Thin, under: Under, about: About) -> None:
+    """Phase, probability of cloud and top altitude of a granule, the track on each."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height, width = thin.planes["cloud_phase"].shape
+    side = 4.6
+    figure = Figure(figsize=(3 * side * max(width / height, 0.6) + 3.0, side + 1.35), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 3)
+    figure.subplots_adjust(left=0.05, right=0.94, top=0.85, bottom=0.12, wspace=0.38)
+    phase_map(axes[0], thin)
+    plain_map(axes[1], thin, "cloud_probability", ("Probability of cloud", "1", "Blues", 0.0, 1.0, 1.0))
+    plain_map(axes[2], thin, "cloud_top_altitude", ("Cloud top altitude", "km", "viridis", 0.0, 17.0, 1e-3))
+    for axis in axes:
+        axis.plot(under.pixel / thin.step, under.line / thin.step, color=INK, lw=2.6, solid_capstyle="butt")
+        axis.plot(under.pixel / thin.step, under.line / thin.step, color="#ffffff", lw=0.8, ls=(0, (4, 3)))
+        graticule(axis, thin)
+        axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), aspect="auto")
+    judged_strip(axes[0], thin, under)
+    figure.suptitle(
+        f"VIIRS granule {about.key}, predicted by a model that has not seen it{about.note}", fontsize=12, y=0.965
+    )
+    figure.savefig(path)
+
+
+def phase_map(axis: Any, thin: Thin) -> None:
+    """Classes, with a legend below."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    shown = thin.planes["cloud_phase"].astype(float)
+    colours = ListedColormap([NOTHING, *COLOURS])
+    axis.imshow(shown, cmap=colours, vmin=-1.5, vmax=len(CLASSES) - 0.5, interpolation="nearest")
+    patches = [
+        Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=name)
+        for name, colour in (*zip(CLASSES, COLOURS, strict=True), ("not observed", NOTHING))
+    ]
+    axis.legend(
+        handles=patches,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        ncols=5,
+        frameon=False,
+        fontsize=8,
+        handlelength=1.0,
+        columnspacing=0.9,
+        handletextpad=0.4,
+    )
+    axis.set_title("Cloud phase", fontsize=11)
+
+
+def plain_map(axis: Any, thin: Thin, name: str, look: tuple[str, str, str, float, float, float]) -> None:
+    """A plane with a colour scale; ``look``: title, unit, colours, range, factor."""
+    title, unit, colours, low, high, factor = look
+    axis.set_facecolor(NOTHING if name == "cloud_probability" else "#ffffff")
+    shown = np.ma.masked_invalid(thin.planes[name] * factor)
+    image = axis.imshow(shown, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+    beside = axis.inset_axes((1.02, 0.0, 0.04, 1.0))
+    axis.figure.colorbar(image, cax=beside, label=f"{title.lower()} ({unit})")
+    axis.set_title(title + (", clear pixels white" if factor != 1.0 else ""), fontsize=11)
+
+
+def graticule(axis: Any, thin: Thin) -> None:
+    """Lines of latitude and longitude; where the date line or a pole lies inside, latitude only."""
+    latitude, longitude = thin.planes["latitude"], thin.planes["longitude"]
+    axis.set(xticks=[], yticks=[])
+    planes = [(latitude, "N", "S")] + ([(longitude, "E", "W")] if np.ptp(longitude) < 120.0 else [])
+    for values, plus, minus in planes:
+        span = float(np.ptp(values))
+        step = next(size for size in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0) if span / size < 6 or size == 20.0)
+        levels = np.arange(np.floor(values.min() / step), np.ceil(values.max() / step) + 1) * step
+        lines = axis.contour(values, levels=levels, colors="#7a828a", linewidths=0.5, linestyles=":")
+        labels = {level: f"{abs(level):g}\N{DEGREE SIGN}{plus if level >= 0 else minus}" for level in levels}
+        axis.clabel(lines, fmt=labels, fontsize=7)
+
+
+def judged_strip(axis: Any, thin: Thin, under: Under) -> None:
+    """The lidar's classes beside the map, line by line: what the track says of the column under it."""
+    if not len(under.line):
+        return
+    height = thin.planes["cloud_phase"].shape[0]
+    column = np.full(height, np.nan)
+    known = under.kind < len(CLASSES)
+    column[np.minimum(under.line[known] // thin.step, height - 1)] = under.kind[known]
+    from matplotlib.colors import ListedColormap
+
+    beside = axis.inset_axes((1.02, 0.0, 0.05, 1.0))
+    beside.imshow(
+        column[:, None], cmap=ListedColormap(list(COLOURS)), vmin=-0.5, vmax=3.5, aspect="auto", interpolation="nearest"
+    )
+    beside.set(xticks=[], yticks=[])
+    beside.set_xlabel("lidar", fontsize=8)
+    beside.set_facecolor(NOTHING)

@@ -1,0 +1,137 @@
+"""File names: which granules and tracks are there, and which belong together.
+
+    VNP02MOD.A2013002.1542.001.2017290180216.nc      radiances; year, day of year, hour and minute of the first line
+    VNP03MOD.A2013002.1542.001.2017290180216.nc      where and when
+    CAL_LID_L2_01kmCLay-Standard-V4-10.2013-01-02T15-03-57ZD.hdf     half an orbit from that second on
+    CAL_2013-01-02T15-03-57ZD_VNP_2013002.1542_Index.h5              a collocation of the two
+
+VJ1 (NOAA-20) and VJ2 in place of VNP are read as well: the layout is the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from retrieval import scenes, staging
+from retrieval.scenes import SceneError
+
+SWATH = re.compile(r"(V(?:NP|J1|J2))0([23])MOD\.A(\d{7}\.\d{4})\..*\.nc")
+TRACK = re.compile(r"CAL_LID_L2_01kmCLay-.*\.(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ[DN])\.hdf")
+INDEX = re.compile(r"CAL_(.+)_V(?:NP|J1|J2)_(\d{7}\.\d{4})_Index\.h5")
+GRANULE_LASTS = timedelta(minutes=6)
+TRACK_LASTS = timedelta(minutes=60)  # a day or night half of an orbit takes 46 to 53
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A granule and the tracks that may cross it: file names relative to ``root``, and its number among all."""
+
+    root: str
+    key: str
+    radiances: str
+    geolocation: str
+    tracks: tuple[str, ...]
+    indices: tuple[str, ...]
+    turn: int
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that are needed of it."""
+        return (self.radiances, self.geolocation, *self.tracks, *self.indices)
+
+
+def granule_time(key: str) -> datetime:
+    """First line of a granule, from ``2013002.1542``."""
+    return datetime.strptime(key, "%Y%j.%H%M").replace(tzinfo=UTC)
+
+
+def track_time(name: str) -> datetime:
+    """First profile of a track, from its file's name."""
+    return datetime.strptime(track_key(name)[:19], "%Y-%m-%dT%H-%M-%S").replace(tzinfo=UTC)
+
+
+def track_key(name: str) -> str:
+    """``2013-01-02T15-03-57ZD`` of a track's file name."""
+    fit = TRACK.fullmatch(bare(name))
+    if not fit:
+        raise SceneError(f"{name}: not the name of a 1 km cloud layer file (CAL_LID_L2_01kmCLay-...hdf)")
+    return fit[1]
+
+
+def bare(name: str) -> str:
+    """A file's name without its folders."""
+    return name.rsplit("/", 1)[-1]
+
+
+def listed(root: str) -> list[str]:
+    """All file names below a folder or s3 prefix, relative to it.
+
+    :raises SceneError: when there is no such place.
+    """
+    if staging.is_remote(root):
+        with staging.told(root, SceneError):
+            return staging.listing(root)
+    path = scenes.resolve(root, "")
+    if not path.is_dir():
+        raise SceneError(f"{root}: no such folder; make_granules.py makes granules to try the job on")
+    return [entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file()]
+
+
+def find(root: str, *, minutes: float) -> tuple[Pair, ...]:
+    """The granules below ``root`` that a track may cross within ``minutes``, in order of time.
+
+    :raises SceneError: when there are none, or a granule lacks one of its two files.
+    """
+    names = sorted(listed(root))
+    swaths: dict[str, dict[str, str]] = {}
+    for name in names:
+        if fit := SWATH.fullmatch(bare(name)):
+            swaths.setdefault(fit[3], {}).setdefault(fit[2], name)
+    tracks = [name for name in names if TRACK.fullmatch(bare(name))]
+    indices = [name for name in names if INDEX.fullmatch(bare(name))]
+    if not swaths:
+        raise SceneError(f"{root}: no granule in it (VNP02MOD.A*.nc and VNP03MOD.A*.nc)")
+    alone = [key for key, parts in swaths.items() if len(parts) < 2]
+    if alone:
+        missing = "VNP03MOD" if "2" in swaths[alone[0]] else "VNP02MOD"
+        raise SceneError(f"{root}: granule {alone[0]} has no {missing} file")
+    pairs = [crossing(root, key, swaths[key], (tracks, indices), minutes) for key in sorted(swaths, key=granule_time)]
+    kept = [pair for pair in pairs if pair.tracks]
+    if not kept:
+        raise SceneError(f"{root}: no track within {minutes:g} minutes of any granule (CAL_LID_L2_01kmCLay-*.hdf)")
+    return tuple(numbered(kept))
+
+
+def numbered(pairs: Iterable[Pair]) -> Iterable[Pair]:
+    """The pairs, each with its number."""
+    for turn, pair in enumerate(pairs):
+        yield Pair(pair.root, pair.key, pair.radiances, pair.geolocation, pair.tracks, pair.indices, turn)
+
+
+def crossing(root: str, key: str, parts: dict[str, str], others: tuple[list[str], list[str]], minutes: float) -> Pair:
+    """A granule with the tracks that may cross it in time, and index files of just these."""
+    start, slack = granule_time(key), timedelta(minutes=minutes)
+    tracks = tuple(
+        name
+        for name in others[0]
+        if track_time(name) - slack <= start + GRANULE_LASTS and start - slack <= track_time(name) + TRACK_LASTS
+    )
+    wanted = {(track_key(name), key) for name in tracks}
+    indices = tuple(name for name in others[1] if index_of(name) in wanted)
+    return Pair(root, key, parts["2"], parts["3"], tracks, indices, 0)
+
+
+def index_of(name: str) -> tuple[str, str]:
+    """Track and granule of an index file, from its name."""
+    fit = INDEX.fullmatch(bare(name))
+    if not fit:
+        raise SceneError(f"{name}: not the name of an index file (CAL_..._VNP_..._Index.h5)")
+    return fit[1], fit[2]
+
+
+def index_name(track: str, key: str) -> str:
+    """Name of the index file of a track and a granule."""
+    return f"CAL_{track_key(track)}_VNP_{key}_Index.h5"

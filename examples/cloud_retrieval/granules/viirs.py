@@ -1,0 +1,173 @@
+"""VNP02MOD and VNP03MOD: radiances, geometry, and the time of each line, window by window.
+
+Layout (NetCDF4; VIIRS Level 1 user guide):
+
+    VNP02MOD  observation_data/M01 ... M16 (number_of_lines, number_of_pixels) uint16, scale_factor, add_offset;
+              observation_data/M12_brightness_temperature_lut ... (65536)
+    VNP03MOD  geolocation_data/latitude, longitude, solar_zenith, solar_azimuth, sensor_zenith, sensor_azimuth,
+              land_water_mask; scan_line_attributes/scan_start_time, scan_end_time (number_of_scans), TAI since 1993
+
+M01 to M11 hold reflectance times the cosine of the solar zenith angle. Integers above ``valid_max`` say why there is no
+value (65533: trimmed on board). A night granule lacks most reflective bands: they read as NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from retrieval.scenes import SceneError
+
+from granules import bands, files
+from granules.bands import Band
+from granules.collocate import Swath
+
+Plane = NDArray[np.float32]
+ANGLES = ("solar_zenith", "solar_azimuth", "sensor_zenith", "sensor_azimuth")
+# Codes of land_water_mask that are land or coast.
+LAND = (1, 2)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Lines ``first`` to ``last`` and pixels ``left`` to ``right`` (half open); may reach beyond the granule."""
+
+    first: int
+    last: int
+    left: int
+    right: int
+
+    def grown(self, by: int) -> Window:
+        """The window with a margin."""
+        return Window(self.first - by, self.last + by, self.left - by, self.right + by)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and pixels."""
+        return self.last - self.first, self.right - self.left
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Angles (degrees) and land (1) or water (0) of a window."""
+
+    angles: dict[str, Plane]
+    land: Plane
+
+
+@dataclass(frozen=True)
+class Granule:
+    """An open granule; windows are read on demand."""
+
+    label: str
+    radiances: Any
+    geolocation: Any
+    shape: tuple[int, int]
+    synthetic: bool
+
+    def swath(self) -> Swath:
+        """Where and when; pixels without an observation (trimmed on board) are not usable."""
+        latitude, longitude = (self.whole(f"geolocation_data/{name}") for name in ("latitude", "longitude"))
+        return Swath(latitude, longitude, self.line_times(), self.observed())
+
+    def whole(self, name: str) -> Plane:
+        """A plane of the geolocation file."""
+        return self.scaled(self.geolocation, name, Window(0, self.shape[0], 0, self.shape[1]))
+
+    def line_times(self) -> NDArray[np.float64]:
+        """Middle of the scan of each line, seconds since 1993 (TAI)."""
+        with files.FILES:
+            edges = [
+                np.asarray(self.variable(self.geolocation, f"scan_line_attributes/{name}")[:], np.float64)
+                for name in ("scan_start_time", "scan_end_time")
+            ]
+        middle = (edges[0] + edges[1]) / 2.0
+        if not len(middle) or self.shape[0] % len(middle):
+            raise SceneError(f"{self.label}: {self.shape[0]} lines are no multiple of {len(middle)} scans")
+        return np.repeat(middle, self.shape[0] // len(middle))
+
+    def observed(self) -> NDArray[np.bool_]:
+        """Where the 10.8 um band, which sees day and night, has a value."""
+        with files.FILES:
+            plane = self.variable(self.radiances, "observation_data/M15")
+            limit = int(getattr(plane, "valid_max", bands.LARGEST))
+            return np.asarray(plane[:] <= limit)
+
+    def band(self, band: Band, window: Window) -> Plane:
+        """A band as stored (reflectance times the sun's cosine, or W m-2 sr-1 um-1), NaN where there is none."""
+        name = f"observation_data/{band.name}"
+        if not band.thermal and band.name not in self.radiances["observation_data"].variables:
+            return np.full(window.shape, np.nan, np.float32)
+        return self.scaled(self.radiances, name, window)
+
+    def temperature(self, band: Band, window: Window) -> Plane:
+        """Brightness temperature (K) of a thermal band: by the file's own table where it has one."""
+        name = f"observation_data/{band.name}"
+        table = f"{band.name}_brightness_temperature_lut"
+        if table not in self.radiances["observation_data"].variables:
+            return bands.brightness(band.um, self.scaled(self.radiances, name, window))
+        with files.FILES:
+            raw, limit = self.integers(name, window)
+            kelvin = np.asarray(self.radiances[f"observation_data/{table}"][:], np.float32)
+        return np.where(raw <= limit, kelvin[raw], np.float32(np.nan))
+
+    def integers(self, name: str, window: Window) -> tuple[NDArray[np.uint16], int]:
+        """Stored integers of a window inside the granule, and the largest that is a value."""
+        plane = self.variable(self.radiances, name)
+        limit = int(getattr(plane, "valid_max", bands.LARGEST))
+        return np.asarray(plane[window.first : window.last, window.left : window.right]), limit
+
+    def geometry(self, window: Window) -> Geometry:
+        """Angles and land of a window inside the granule."""
+        angles = {name: self.scaled(self.geolocation, f"geolocation_data/{name}", window) for name in ANGLES}
+        with files.FILES:
+            mask = self.variable(self.geolocation, "geolocation_data/land_water_mask")
+            codes = np.asarray(mask[window.first : window.last, window.left : window.right])
+        return Geometry(angles, np.isin(codes, LAND).astype(np.float32))
+
+    def scaled(self, file: Any, name: str, window: Window) -> Plane:
+        """Values of a window inside the granule: scale and offset applied, NaN for fill values."""
+        with files.FILES:
+            plane = self.variable(file, name)
+            facts = {key: plane.getncattr(key) for key in plane.ncattrs()}
+            raw = np.asarray(plane[window.first : window.last, window.left : window.right])
+        good = np.ones(raw.shape, bool)
+        if "_FillValue" in facts:
+            good &= raw != facts["_FillValue"]
+        low, high = limits(facts)
+        good &= (raw >= low) & (raw <= high)
+        values = raw * np.float32(facts.get("scale_factor", 1.0)) + np.float32(facts.get("add_offset", 0.0))
+        return np.where(good, values, np.float32(np.nan)).astype(np.float32, copy=False)
+
+    def variable(self, file: Any, name: str) -> Any:
+        """A variable of one of the two files."""
+        return files.variable(file, name, self.label)
+
+
+def limits(facts: dict[str, Any]) -> tuple[float, float]:
+    """Smallest and largest stored number that is a value."""
+    if "valid_range" in facts:
+        low, high = facts["valid_range"]
+        return float(low), float(high)
+    return float(facts.get("valid_min", -np.inf)), float(facts.get("valid_max", np.inf))
+
+
+@contextmanager
+def opened(radiances: Path, geolocation: Path, *, label: str) -> Iterator[Granule]:
+    """Open both files of a granule and check that they are of one shape.
+
+    :raises SceneError: when a file cannot be read or is not laid out as a granule.
+    """
+    with files.netcdf(radiances, label) as first, files.netcdf(geolocation, label) as second:
+        with files.FILES:
+            shape = files.variable(second, "geolocation_data/latitude", label).shape
+            other = files.variable(first, "observation_data/M15", label).shape
+            synthetic = any(bool(getattr(file, "synthetic", 0)) for file in (first, second))
+        if shape != other:
+            raise SceneError(f"{label}: radiances of {other} pixels, geolocation of {shape}")
+        yield Granule(label, first, second, (int(shape[0]), int(shape[1])), synthetic)

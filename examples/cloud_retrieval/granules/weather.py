@@ -1,0 +1,232 @@
+"""The synthetic world under a granule: surface and two decks of cloud, as functions of place that both satellites see.
+
+Fields live on a grid along and across the ground track (km on the ground; no pole, no date line inside a granule). What
+each stands on:
+
+- **Cloud water.** Gaussian fields whose power falls as k^-8/3 in two dimensions (k^-5/3 along a line: Davis et al.
+  1994, J. Geophys. Res. 99, 8055), up to an outer scale; optical thickness is an exponential of the field less a
+  threshold, so it is lognormal-like inside, zero elsewhere, and thin at every edge.
+- **Two decks.** A low deck, liquid when warm, whose tallest towers become deep convection, and cirrus below the
+  tropopause. Where both lie over each other the column holds both phases.
+- **Phase of the low deck.** Water above 0 C, ice below -38 C (homogeneous freezing); between, supercooled water is the
+  rarer the colder (a ramp in temperature against a correlated field), as lidar climatologies find (Hu et al. 2010,
+  J. Geophys. Res. 115, D00H34).
+- **Air.** Surface temperature by latitude and land, 6.5 K per km up to a tropopause that sinks from 16.5 km at the
+  equator to 8.5 km at the poles; water vapour of 4.8 cm in the tropics to 0.2 cm at the poles, scale height 2.2 km.
+- **Surface.** Continents from a few waves on the sphere, the same in every granule; vegetation, deserts, snow; sea ice
+  towards the winter pole.
+- **Between the two looks** clouds drift with the wind, and the swath sees a cloud displaced by its height times the
+  tangent of the viewing angle: the lidar looks straight down. Nothing corrects for either, as nothing does in real
+  collocations.
+
+Plausible, not calibrated. Nothing tells a cloudy pixel from a clear one but its optical thickness.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from granules import earth
+from granules.orbit import Pass
+
+Plane = NDArray[np.float32]
+Vectors = NDArray[np.float64]
+
+STEP_KM = 1.0
+MARGIN_KM = 110.0
+LAPSE = 6.5  # K per km
+VAPOUR_SCALE_KM = 2.2
+WORLD = 20130102  # seed of the continents
+LOW, HIGH, TEXTURE, FREEZING = "low", "high", "texture", "freezing"
+# Largest scale (km) and slope of the power spectrum of each field.
+FIELDS = {LOW: (350.0, 8.0 / 3.0), HIGH: (700.0, 3.0), TEXTURE: (500.0, 3.0), FREEZING: (400.0, 8.0 / 3.0)}
+
+
+@dataclass(frozen=True)
+class Climate:
+    """What a granule's weather is drawn from.
+
+    ``low``, ``high``: share of the area under each deck; ``depth``: spread of the low deck's tops (km); ``spread``:
+    of the logarithm of optical thickness; ``wind``: km per minute at the low deck; ``day``: of the year.
+    """
+
+    low: float
+    high: float
+    depth: float
+    spread: float
+    wind: float
+    day: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Along and across a ground track: unit vectors to its middle, ahead and to the right; the grid's corner (km)."""
+
+    middle: Vectors
+    ahead: Vectors
+    right: Vectors
+    corner: tuple[float, float]
+    shape: tuple[int, int]
+
+    def place(self, ground: Vectors) -> tuple[Vectors, Vectors]:
+        """Kilometres ahead and to the right of unit vectors."""
+        ahead = np.arctan2(ground @ self.ahead, ground @ self.middle) * earth.EARTH_KM
+        return ahead, np.arcsin(np.clip(ground @ self.right, -1.0, 1.0)) * earth.EARTH_KM
+
+
+def frame(flight: Pass, corners: Vectors) -> Frame:
+    """The frame of a pass that covers some points of the ground with a margin."""
+    place, ahead = (vectors[0] for vectors in flight.state(np.array([flight.middle])))
+    bare = Frame(place, ahead, np.cross(ahead, place), (0.0, 0.0), (0, 0))
+    edges = [(km.min() - MARGIN_KM, km.max() + MARGIN_KM) for km in bare.place(corners)]
+    shape = tuple(int((high - low) / STEP_KM) + 2 for low, high in edges)
+    return Frame(bare.middle, bare.ahead, bare.right, (edges[0][0], edges[1][0]), (shape[0], shape[1]))
+
+
+@dataclass(frozen=True)
+class World:
+    """Fields of one granule on its grid, ``thresholds``: the value above which there is cloud."""
+
+    frame: Frame
+    climate: Climate
+    fields: dict[str, Plane]
+    thresholds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What lies under some points: optical thickness, top (km), temperature (K) of both decks, ice or not, surface."""
+
+    low_tau: Plane
+    low_top: Plane
+    low_kelvin: Plane
+    low_ice: NDArray[np.bool_]
+    high_tau: Plane
+    high_top: Plane
+    high_kelvin: Plane
+    texture: Plane
+    ground: Ground
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Surface under some points: kind of land as shares (0 to 1), temperature of the skin, which the sun heats, and
+    of the air above it (K), and water vapour (cm)."""
+
+    land: Plane
+    desert: Plane
+    snow: Plane
+    skin: Plane
+    air: Plane
+    vapour: Plane
+
+
+def make_world(flight: Pass, corners: Vectors, climate: Climate, rng: np.random.Generator) -> World:
+    """Draw the fields of a granule."""
+    around = frame(flight, corners)
+    fields = {name: fractal(around.shape, rng, *FIELDS[name]) for name in FIELDS}
+    shares = {LOW: climate.low, HIGH: climate.high}
+    sample = {name: fields[name][::7, ::7] for name in shares}
+    thresholds = {name: float(np.quantile(sample[name], 1.0 - share)) for name, share in shares.items()}
+    return World(around, climate, fields, thresholds)
+
+
+def fractal(shape: tuple[int, int], rng: np.random.Generator, outer_km: float, slope: float) -> Plane:
+    """A Gaussian field of unit variance with power k^-slope below an outer scale."""
+    from scipy import fft
+
+    size = tuple(fft.next_fast_len(side, real=True) for side in shape)
+    noise = fft.rfft2(rng.standard_normal(size, dtype=np.float32))
+    k = np.hypot(fft.fftfreq(size[0], STEP_KM)[:, None], fft.rfftfreq(size[1], STEP_KM)[None, :]).astype(np.float32)
+    noise *= (k * k + np.float32(1.0 / outer_km**2)) ** np.float32(-slope / 4.0)
+    noise[0, 0] = 0.0
+    field = fft.irfft2(noise, s=size)[: shape[0], : shape[1]]
+    return np.asarray(field / field.std(), np.float32)
+
+
+def sampled(world: World, name: str, ahead: Vectors, right: Vectors) -> Plane:
+    """A field at places of its grid (km), linear in between; beyond the grid its edge."""
+    field, corner = world.fields[name], world.frame.corner
+    u = np.clip((ahead - corner[0]) / STEP_KM, 0.0, field.shape[0] - 1.001).astype(np.float32)
+    v = np.clip((right - corner[1]) / STEP_KM, 0.0, field.shape[1] - 1.001).astype(np.float32)
+    i, j = u.astype(np.int32), v.astype(np.int32)
+    du, dv = u - i, v - j
+    flat, start = field.reshape(-1), i.astype(np.int64) * field.shape[1] + j
+    below = flat[start] * (1 - dv) + flat[start + 1] * dv
+    above = flat[start + field.shape[1]] * (1 - dv) + flat[start + field.shape[1] + 1] * dv
+    return np.asarray(below * (1 - du) + above * du, np.float32)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """How points are seen: unit vectors to them, slope of the view to the right (tan), minutes since the middle."""
+
+    ground: Vectors
+    slope: Vectors
+    minutes: float
+
+
+def scene(world: World, sight: Sight, sun_cosine: Plane) -> Scene:
+    """What lies along some lines of sight."""
+    climate = world.climate
+    ahead, right = world.frame.place(sight.ground)
+    drift = climate.wind * sight.minutes
+    ground = make_ground(sight.ground, climate, sun_cosine)
+    tropopause = 8.5 + 8.0 * np.exp(-((np.degrees(np.arcsin(sight.ground[..., 2])) / 34.0) ** 2))
+    # Each deck is looked up where the line of sight meets its usual height.
+    low_right = right + 2.0 * sight.slope - drift
+    low = sampled(world, LOW, ahead, low_right)
+    texture = sampled(world, TEXTURE, ahead, low_right)
+    excess = np.maximum(low - world.thresholds[LOW], 0.0)
+    low_tau = np.minimum(2.2 * (np.exp(climate.spread * excess) - 1.0), 90.0)
+    tower = np.clip((excess - 1.0) / 0.9, 0.0, 1.0)
+    low_top = np.clip(1.7 + climate.depth * (0.55 * texture + 0.4 + 0.5 * excess), 0.4, 7.5)
+    low_top = low_top + tower * np.maximum(tropopause - 1.0 - low_top, 0.0) * (climate.depth > 1.4)
+    high_right = right + 0.75 * tropopause * sight.slope - 2.5 * drift
+    high = sampled(world, HIGH, ahead, high_right)
+    high_tau = np.minimum(0.32 * (np.exp(1.5 * np.maximum(high - world.thresholds[HIGH], 0.0)) - 1.0), 40.0)
+    high_top = np.maximum(tropopause - 2.2 + 1.1 * sampled(world, TEXTURE, ahead, high_right), 5.0)
+    low_kelvin = temperature(ground, low_top, tropopause)
+    frozen = (273.0 - low_kelvin) / 35.0 > 0.62 + 0.30 * sampled(world, FREEZING, ahead, low_right)
+    planes = [low_tau, low_top, low_kelvin, high_tau, high_top, temperature(ground, high_top, tropopause), texture]
+    single = [np.asarray(plane, np.float32) for plane in planes]
+    ice = (frozen & (low_kelvin < 271.0)) | (low_kelvin < 235.0)
+    return Scene(single[0], single[1], single[2], ice, single[3], single[4], single[5], single[6], ground)
+
+
+def temperature(ground: Ground, height: Plane, tropopause: Vectors) -> Plane:
+    """Air temperature (K) at a height (km)."""
+    return np.asarray(ground.air - LAPSE * np.minimum(height, tropopause), np.float32)
+
+
+def make_ground(ground: Vectors, climate: Climate, sun_cosine: Plane) -> Ground:
+    """The surface under unit vectors."""
+    height = waves(ground)
+    latitude = np.degrees(np.arcsin(np.clip(ground[..., 2], -1.0, 1.0)))
+    # A coast is a few kilometres wide.
+    land = np.clip(0.5 + 12.0 * (height - 0.35), 0.0, 1.0)
+    north_winter = np.cos(2.0 * np.pi * climate.day / 365.25)
+    cold = np.abs(latitude) + 9.0 * np.sign(latitude) * north_winter
+    air = 301.0 - 60.0 * np.clip(np.abs(latitude + 6.0 * north_winter) / 90.0, 0.0, 1.0) ** 1.6 - 2.0 * land
+    skin = air + land * (11.0 * np.clip(sun_cosine, 0.0, 1.0) - 3.0)
+    dry = np.exp(-(((np.abs(latitude) - 24.0) / 9.0) ** 2))
+    desert = np.clip(2.0 * dry - 0.6, 0.0, 1.0) * land
+    snow = np.where(land > 0.5, np.clip((cold - 55.0) / 5.0, 0.0, 1.0), np.clip((cold - 71.0) / 4.0, 0.0, 1.0))
+    vapour = (0.2 + 4.6 * np.exp(-((latitude / 32.0) ** 2))) * (1.0 - 0.5 * desert)
+    planes = [np.asarray(plane, np.float32) for plane in (land, desert, snow, skin, air, vapour)]
+    return Ground(*planes)
+
+
+def waves(ground: Vectors) -> Plane:
+    """Height of the land in units of its spread: a sum of plane waves cut by the sphere."""
+    rng = np.random.default_rng(WORLD)
+    total = np.zeros(ground.shape[:-1], np.float32)
+    for octave in (2.0, 4.0, 8.0, 16.0, 40.0):
+        for _ in range(4):
+            way = rng.standard_normal(3)
+            way *= octave / np.linalg.norm(way)
+            total += np.cos(ground @ way + rng.uniform(0.0, 2.0 * np.pi)).astype(np.float32) / np.float32(octave**0.7)
+    return total
