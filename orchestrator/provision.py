@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +55,15 @@ class HostInstall:
     def changed(self) -> int:
         """How many steps changed something."""
         return sum(step.state == "done" for step in self.steps)
+
+
+def differing(installs: Sequence[HostInstall]) -> str:
+    """Say so when hosts pulled different images; empty when all is well. A built image is each host's own."""
+    pulled = {one.image for one in installs if "@" in one.image}
+    if len(pulled) < 2:
+        return ""
+    # A tag that moved between two installs, say.
+    return "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then InstallDeps()"
 
 
 @dataclass

@@ -28,8 +28,9 @@ from orchestrator.cloud.planning import Plan
 from orchestrator.cluster import Cluster
 from orchestrator.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.events import Event, Tell, ignore
+from orchestrator.everywhere import Everywhere
 from orchestrator.notes import Notes, complete
-from orchestrator.provision import HostInstall, Installer
+from orchestrator.provision import HostInstall, Installer, differing
 from orchestrator.reports import (
     CancelReport,
     ClusterStatus,
@@ -65,7 +66,7 @@ def default_home() -> Path:
     return user_data_path("stratus", appauthor=False)
 
 
-class Session(Account):
+class Session(Account, Everywhere):
     """One user, one cluster, and the jobs on it.
 
     :param settings: what the config file says.
@@ -204,10 +205,8 @@ class Session(Account):
 
     def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:
         self.notes.installed(seconds)
-        if len({one.image for one in done if "@" in one.image}) > 1:
-            # A tag that moved between two installs, say.
-            what = "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then InstallDeps()"
-            self.cluster.tell(Event("", "image", "warning", text=what))
+        if odd := differing(done):
+            self.cluster.tell(Event("", "image", "warning", text=odd))
         return InstallReport(tuple(done), failed, seconds)
 
     @property
@@ -217,22 +216,17 @@ class Session(Account):
         return Notes(self.cluster.home / "clusters" / f"{mine.name}-{mine.region}")
 
     def _installer(self, spec: jobfile.JobSpec) -> Installer:
-        plan = steps.install(spec, self.settings.install, self._login(spec))
+        given = self.settings.install
+        login = registry.login(self.cluster.clients, given, steps.images(spec, given), os.environ)
+        plan = steps.install(spec, given, login)
         logs = self.notes.logs
-        return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=self.settings.install.timeout)
+        return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=given.timeout)
 
     def job(self, folder: Path | None = None) -> jobfile.JobSpec:
         """Read the job: this folder's, or the one that the settings name."""
         given = self.settings.job
         spec = jobfile.load(folder or Path(given.run), os.environ, runtime=given.runtime)
         return replace(spec, recipe=steps.recipe(self.settings.install)) if spec.runtime == "docker" else spec
-
-    def _login(self, spec: jobfile.JobSpec) -> registry.Login | None:
-        if spec.runtime != "docker":
-            return None
-        given = self.settings.install
-        images = [spec.table.image] if spec.table.image else list(steps.build_arguments(given).values())
-        return registry.login(self.cluster.clients, given, images, os.environ)
 
     # -- runs
 

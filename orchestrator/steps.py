@@ -88,6 +88,13 @@ def install(spec: JobSpec, settings: Install, login: Login | None = None) -> Pla
     return Plan((*steps, *_data(spec)), files, login)
 
 
+def images(spec: JobSpec, settings: Install) -> list[str]:
+    """Return the names of images that a host may pull for the job; of a build, whatever its arguments name."""
+    if spec.runtime != "docker":
+        return []
+    return [spec.table.image] if spec.table.image else list(build_arguments(settings).values())
+
+
 def build_arguments(settings: Install) -> dict[str, str]:
     """Return the arguments of ``docker build``, name -> value; pip's own options are one of them."""
     given = dict(word.split("=", 1) for word in shlex.split(settings.build_args))

@@ -23,6 +23,17 @@ from typing import Any
 
 from orchestrator.errors import ConnectError, JobFailed, UsageError
 from orchestrator.events import Event, Tell, ignore
+from orchestrator.hostwork import (
+    Answered,
+    CommandReport,
+    Gpu,
+    GpuTask,
+    HostTask,
+    HostUse,
+    Killed,
+    KillReport,
+    UseReport,
+)
 from orchestrator.interface import cli
 from orchestrator.provision import HostInstall, StepResult
 from orchestrator.reports import (
@@ -141,6 +152,27 @@ class PaperSession:
     def cancel(self, run: str = "") -> CancelReport:
         self._known(run)
         return CancelReport(RUN, dict.fromkeys(self.names, 0), {})
+
+    def kill_all(self) -> KillReport:
+        self._up()
+        stuck = ("process 7 of r1: python train.py",) if "left" in self.bad else ()
+        return KillReport(tuple(Killed(name, (RUN,), len(stuck), stuck) for name in self.names), {})
+
+    def use(self, names: Sequence[str] = ()) -> UseReport:
+        self._up()
+        gpu = Gpu(0, "NVIDIA A10G", 97.0, 1234.0, 23028.0, 61.0, (GpuTask(42, RUN, 1200.0, "python"),))
+        task = HostTask(42, RUN, 99.5, 1_500_000_000, "python train.py")
+        hosts = [HostUse(name, 8, 1.5, 4_000_000_000, 16_000_000_000, (gpu,), (task,)) for name in names or self.names]
+        return UseReport(tuple(hosts), {})
+
+    def run_command(
+        self, command: str, *, names: Sequence[str] = (), timeout: float = 600.0, on_line: Callable[[str, str], None]
+    ) -> CommandReport:
+        self._up()
+        for name in names or self.names:
+            on_line(name, f"{command} on {name}")
+        status = 3 if command == "false" else 0
+        return CommandReport(command, tuple(Answered(name, status, (), 0.1) for name in names or self.names), {})
 
     def fetch(self, run: str = "") -> RunRecord:
         self._known(run)

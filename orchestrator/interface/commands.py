@@ -103,8 +103,20 @@ def _quota(run: Invocation, options: Namespace) -> None:
 
 
 def _ssh(run: Invocation, options: Namespace) -> int:
-    command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    return run.work(options).ssh(options.host, *command)
+    return run.work(options).ssh(options.host, *_words(options))
+
+
+def _gpus(run: Invocation, options: Namespace) -> None:
+    run.document(run.work(options).gpus(*options.hosts))
+
+
+def _exec(run: Invocation, options: Namespace) -> None:
+    run.document(run.work(options).run_everywhere(*_words(options), host=options.host, timeout=options.timeout))
+
+
+def _words(options: Namespace) -> list[str]:
+    words: list[str] = options.command
+    return words[1:] if words[:1] == ["--"] else words
 
 
 def _dashboard(run: Invocation, options: Namespace) -> None:
@@ -168,6 +180,9 @@ COMMANDS: Mapping[str, Command] = {
     "logs": _logs,
     "cancel": _on_run("cancel"),
     "fetch": _on_run("fetch"),
+    "killall": _plain("kill_all"),
+    "gpus": _gpus,
+    "exec": _exec,
     "ssh": _ssh,
     "dashboard": _dashboard,
     "config": _config,

@@ -144,6 +144,13 @@ def _add_jobs(add: _Adder) -> None:
     logs.add_argument("--host", default="", metavar="HOST", help="only this host's")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
     _add_run(add("cancel", "end a run: every process of it on every host"))
+    add("killall", "end every run: all processes and containers of all of them, on every VM")
+    gpus = add("gpus", "show what each VM is doing: GPUs, cores, memory, processes of your runs")
+    gpus.add_argument("hosts", nargs="*", metavar="HOST", help="only these (default: all)")
+    everywhere = add("exec", "run a command on every VM and show what each says")
+    everywhere.add_argument("--host", default="", metavar="HOST", help="only on this one")
+    everywhere.add_argument("--timeout", type=_amount, default=600.0, metavar="S", help="seconds that it may take")
+    everywhere.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="after --: what to run there")
     _add_run(add("fetch", "bring outputs, logs and record of a run to runs/<id>/"))
 
 

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 # On leaving, how long the cloud may take to say what still runs before the last known answer has to do.
 LAST_LOOK_S = 4.0
 
-_HOSTS = "Ssh|InstallDeps|RunSingleVMComputing|Logs"
+_HOSTS = "Ssh|InstallDeps|RunSingleVMComputing|Logs|Run"
 _RUNS = "Attach|CancelJob|FetchResults|Dashboard|Logs"
-_IN_HOST = re.compile(rf"\b(?:(?:{_HOSTS})\([^()]*host\s*=\s*|(?:Ssh|InstallDeps)\((?:[^()]*,)?\s*)([\"'])([\w.-]*)$")
+_IN_HOST = re.compile(
+    rf"\b(?:(?:{_HOSTS})\([^()]*host\s*=\s*|(?:Ssh|InstallDeps|Gpus)\((?:[^()]*,)?\s*)([\"'])([\w.-]*)$"
+)
 _AT_WORD = re.compile(r"(?:^|[^\w.\"'])([A-Za-z]\w*)$")
 _IN_RUN = re.compile(rf"\b(?:{_RUNS})\(\s*(?:run\s*=\s*)?([\"'])([\w.-]*)$")
 

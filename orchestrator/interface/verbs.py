@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from orchestrator.errors import JobFailed, LeftRunning, StratusError, UsageError
 from orchestrator.interface import rescued, units, view
 from orchestrator.interface.accounting import AccountVerbs
+from orchestrator.interface.host_verbs import HostVerbs
 from orchestrator.interface.watching import Lines, what_now
 from orchestrator.interface.work import Interrupted
 from orchestrator.reports import RecoverReport
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     Followed: TypeAlias = RunResult | RunHandle | CancelReport | None
 
 
-class Verbs(AccountVerbs):
+class Verbs(AccountVerbs, HostVerbs):
     """Everything a user can ask for."""
 
     def launch(self, n: int | None = None, *, yes: bool = False) -> LaunchReport:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.interface import account_view, rescued, units
+from orchestrator.interface import account_view, host_view, rescued, units
 from orchestrator.interface.units import columns, duration
 
 if TYPE_CHECKING:
@@ -396,6 +396,8 @@ def of(record: object) -> Lines:
     kind = type(record).__name__
     if account_view.knows(kind):
         return account_view.of(record, now)
+    if host_view.knows(kind):
+        return host_view.of(record)
     if kind == "RecoverReport":
         return rescued.recovered(record, now)  # type: ignore[arg-type]
     shows = {
