@@ -3,15 +3,21 @@
 # After a boot unattended-upgrades holds the locks for minutes: whoever holds them is named and waited for, up to a
 # deadline. A lock is never removed, and no other process is ever ended for it.
 set -u
+packages="$*"
 . "$STRATUS_BUNDLE/steps/common.sh"
 patience=${STRATUS_APT_PATIENCE:-600} # seconds
 until=$(($(date +%s) + patience))
+
+broken() {
+    full && no_room / "$packages" 0
+    exit 1
+}
 
 apt() {
     told=
     # LC_ALL: what is said about locks is read below.
     until keep sudo -n env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -qy -o Acquire::Retries=3 "$@"; do
-        grep -q 'Could not get lock\|Unable to lock\|lock was locked by' "$kept" || return 1
+        grep -q 'Could not get lock\|Unable to lock\|lock was locked by' "$kept" || broken
         who=$(sed -n 's/.*held by process \([0-9]*\) (\(.*\)).*/\2, pid \1/p' "$kept" | head -n 1)
         who=${who:-it does not say which}
         if [ "$(date +%s)" -ge "$until" ]; then
@@ -25,12 +31,9 @@ apt() {
 
 sudo -n timeout "$patience" cloud-init status --wait >/dev/null 2>&1
 if command -v apt-get >/dev/null 2>&1; then
-    apt update || exit 1
-    apt install "$@" && exit 0
-    full && no_room / "$*" 0
-    exit 1
+    apt update
+    apt install "$@"
+else
+    # dnf waits for its lock itself.
+    keep sudo -n timeout "$patience" dnf -q -y install "$@" || broken
 fi
-# dnf waits for its lock itself.
-keep sudo -n timeout "$patience" dnf -q -y install "$@" && exit 0
-full && no_room / "$*" 0
-exit 1
