@@ -44,7 +44,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["orchestrator*", "localcloud*"]),
-    package_data={"orchestrator": ["remote/*", "remote/*/*"], "localcloud": ["machine_bin/*", "contract.toml"]},
+    package_data={
+        "orchestrator": ["remote/*", "remote/*/*"],
+        "localcloud": ["machine_bin/*", "host_image/Dockerfile", "host_image/bin/*", "contract.toml"],
+    },
     py_modules=["run_interface"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},
     data_files=[*shipped("config"), *shipped(EXAMPLE)],

@@ -29,6 +29,7 @@ def up(
     pending: float | None = None,
     boot: float | None = None,
     bound_to: int | None = None,
+    hosts: str | None = None,
     scenario: Scenario | Path | str | None = None,
 ) -> dict[str, str]:
     """Start the cloud unless it is up already, wait until it answers, and return its environment.
@@ -38,14 +39,18 @@ def up(
     :param pending: seconds from launch to running.
     :param boot: seconds from running to an open SSH port.
     :param bound_to: a process id; the cloud ends soon after that process, whatever became of it.
+    :param hosts: what its machines are: ``process``, or ``docker`` for containers with room for an engine of their own
+        (their image is built the first time, which takes minutes); by default as LOCALCLOUD_HOSTS_KIND says, or process.
     :param scenario: what is to go wrong (as for :func:`scenario`); a cloud that is up already plays it from now on.
-    :raises LocalCloudError: it did not come up within 30 s, this is not Linux, or the scenario cannot be read.
+    :raises LocalCloudError: it did not come up within 30 s, this is not Linux, no Docker engine answers (for docker
+        hosts), one with hosts of another kind is up, or the scenario cannot be read.
     """
     from localcloud import daemon, playing
     from localcloud.home import find
 
     day = playing.read(scenario)
-    options = daemon.Options(real_times=real_times, pending=pending, boot=boot, bound_to=bound_to)
+    times = {"real_times": real_times, "pending": pending, "boot": boot}
+    options = daemon.Options(**times, bound_to=bound_to, hosts=daemon.kind_of_hosts(hosts))  # type: ignore[arg-type]
     environment = daemon.up(find(home), options)
     if scenario is not None:
         playing.begin(environment["AWS_ENDPOINT_URL"], day)

@@ -32,6 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--real-times", action="store_true", help="take as long as EC2: 17 s pending, 4 s boot")
     up.add_argument("--pending", type=seconds, metavar="S", help="seconds from launch to running (default 1)")
     up.add_argument("--boot", type=seconds, metavar="S", help="seconds from running to SSH (default 0.5)")
+    up.add_argument(
+        "--hosts", choices=daemon.KINDS, help="what its machines are (default: LOCALCLOUD_HOSTS_KIND, or process)"
+    )
     up.add_argument("--scenario", metavar="FILE", help="what is to go wrong (docs/scenarios.md)")
     _verb(verbs, "down", "end the cloud and everything in it")
     status = _verb(verbs, "status", "show what is up; exit code 1 when nothing is")
@@ -61,7 +64,8 @@ def seconds(text: str) -> float:
 
 
 def _up(home: Home, words: argparse.Namespace) -> int:
-    options = daemon.Options(real_times=words.real_times, pending=words.pending, boot=words.boot)
+    times = {"real_times": words.real_times, "pending": words.pending, "boot": words.boot}
+    options = daemon.Options(**times, hosts=daemon.kind_of_hosts(words.hosts))
     day = playing.read(words.scenario)
     environment = daemon.up(home, options)
     if words.scenario:

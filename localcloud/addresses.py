@@ -4,6 +4,9 @@ Linux answers on every address of 127.0.0.0/8, so each cloud takes the first fre
 below 127.77.0.0/16. Its endpoint listens on the first address of the block (which is also what claims the block:
 a second cloud cannot bind it), its default subnets are /24s of the block, and a machine's private *and* public
 address is an address on which that machine really listens.
+
+A cloud with docker hosts has a block of 172.31.0.0/16 in their place: its endpoint listens on the gateway of a docker
+network, and its machines have the other addresses to themselves.
 """
 
 from __future__ import annotations
@@ -18,18 +21,26 @@ HOME_REGION = "us-west-2"
 ZONES_PER_REGION = 3
 
 _ALL = ipaddress.IPv4Network("127.77.0.0/16")
+_DOCKER = ipaddress.IPv4Network("172.31.0.0/16")
 
 
 @dataclass(frozen=True)
 class Block:
-    """The addresses of one cloud; ``index`` is 0 to 15."""
+    """The addresses of one cloud.
+
+    :param index: 0 to 15.
+    :param space: the addresses of which it is a block.
+    :param ssh_port: on which machines are reached by SSH.
+    """
 
     index: int
+    space: ipaddress.IPv4Network = _ALL
+    ssh_port: int = SSH_PORT
 
     @property
     def network(self) -> ipaddress.IPv4Network:
         """All addresses of the cloud."""
-        return list(_ALL.subnets(new_prefix=20))[self.index]
+        return list(self.space.subnets(new_prefix=20))[self.index]
 
     @property
     def endpoint(self) -> str:
@@ -54,3 +65,7 @@ class Block:
 def blocks() -> list[Block]:
     """Every block, in the order in which they are tried."""
     return [Block(index) for index in range(BLOCKS)]
+
+
+DOCKER_BLOCKS = tuple(Block(index, _DOCKER, ssh_port=22) for index in range(BLOCKS))
+"""Those of clouds with docker hosts."""

@@ -21,6 +21,7 @@ from localcloud.errors import LocalCloudError
 from localcloud.home import Home
 
 DEADLINE = 30.0
+KINDS = ("process", "docker")
 _AFTER_KILL = 5.0
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,12 +34,26 @@ class Options:
     :param pending: from launch to running.
     :param boot: from running to an open SSH port.
     :param bound_to: a process id; the cloud ends when that process has ended.
+    :param hosts: what its machines are: ``process`` (no rights needed), or ``docker`` (containers with an engine).
     """
 
     real_times: bool = False
     pending: float | None = None
     boot: float | None = None
     bound_to: int | None = None
+    hosts: str = "process"
+
+
+def kind_of_hosts(named: str | None) -> str:
+    """The kind of hosts that is named or, if none is, the one that the environment names.
+
+    :raises LocalCloudError: there is no such kind.
+    """
+    kind = named or os.environ.get("LOCALCLOUD_HOSTS_KIND") or "process"
+    if kind not in KINDS:
+        where = "" if named else " (LOCALCLOUD_HOSTS_KIND)"
+        raise LocalCloudError(f"no hosts are of the kind {kind!r}{where}: write {' or '.join(KINDS)}")
+    return kind
 
 
 def running(home: Home) -> int | None:
@@ -62,6 +77,8 @@ def up(home: Home, options: Options) -> dict[str, str]:
     with locks.turn(home.turn, deadline=DEADLINE):
         if running(home) is None:
             _start(home, options)
+        elif (kind := _kind(home)) != options.hosts:
+            raise LocalCloudError(f"a cloud with {kind} hosts is up in {home.folder}: end it first (localcloud down)")
         return environment(home)
 
 
@@ -114,8 +131,18 @@ def _instances(url: str) -> list[dict[str, Any]]:
     return instances
 
 
+def _kind(home: Home) -> str:
+    """What hosts the cloud has, or had when it was killed."""
+    try:
+        return str(home.read_facts()["orders"].get("hosts", "process"))
+    except (OSError, ValueError, KeyError):
+        return "process"
+
+
 def _start(home: Home, options: Options) -> None:
     _sweep(home)
+    if options.hosts == "docker":
+        _prepare_docker()
     ready, told = os.pipe()
     try:
         with home.log.open("wb") as log:
@@ -168,6 +195,14 @@ def _end(pid: int) -> None:
             raise LocalCloudError(f"still alive after SIGKILL: processes {', '.join(map(str, left.values()))}")
 
 
+def _prepare_docker() -> None:
+    """See that docker hosts are possible, and build their image, for which the daemon's own start has no time."""
+    from localcloud import docker_engine, docker_image
+
+    docker_engine.check()
+    docker_image.ensure()
+
+
 def _end_orphans(home: Home) -> None:
     """End what a daemon left that was killed: new hosts of a home begin and close by ending earlier ones."""
     from localcloud.hosts import Hosts
@@ -201,5 +236,9 @@ def _wait_for(watched: dict[int, int], seconds: float) -> dict[int, int]:
 
 def _sweep(home: Home) -> None:
     """Remove what a cloud leaves behind, also one that was killed."""
+    if _kind(home) == "docker":
+        from localcloud import docker_network
+
+        docker_network.remove(home.folder)
     home.facts.unlink(missing_ok=True)
     shutil.rmtree(home.machines, ignore_errors=True)

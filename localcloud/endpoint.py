@@ -23,6 +23,7 @@ from localcloud.world import Dwell, World
 if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
 
+    from localcloud.bad_hosts import Closable
     from localcloud.cloud import Cloud
     from localcloud.lifecycle import HostControl
 
@@ -103,23 +104,35 @@ class Endpoint:
         self.cloud.world.clock.close()
 
 
-def open_endpoint(home: Home, dwell: Dwell, make_hosts: Callable[[Callable[[str], None]], HostControl]) -> Endpoint:
-    """Claim a block and put a cloud on it.
+@dataclass(frozen=True)
+class Site:
+    """Where a cloud stands, and what its hosts are.
 
+    :param listener: bound to the endpoint of ``block``.
     :param make_hosts: makes the hosts, given what to call when a host shut itself down.
+    :param console: what an instance wrote while it booted.
+    :param decoy: see ``localcloud.cloud.Parts``.
     """
-    from localcloud.bad_hosts import Decoy
+
+    block: Block
+    listener: socket.socket
+    make_hosts: Callable[[Callable[[str], None]], HostControl]
+    console: Callable[[str], bytes]
+    decoy: Callable[[str, int, bool], Closable]
+
+
+def open_endpoint(home: Home, dwell: Dwell, site: Site) -> Endpoint:
+    """Put a cloud on a site."""
     from localcloud.clock import RealClock
     from localcloud.cloud import Parts, assemble, moto_application
     from localcloud.specs import Specs
     from localcloud.weather import Weather
 
-    block, listener = claim()
-    clock = RealClock()
+    block, clock = site.block, RealClock()
     world = World(clock, Weather(clock), dwell)
-    cloud = assemble(Parts(world, block, make_hosts, Specs(home, block, dwell.boot), home.console, Decoy))
+    cloud = assemble(Parts(world, block, site.make_hosts, Specs(home, block, dwell.boot), site.console, site.decoy))
     application = wsgi.log_calls(mishaps.take_time(cloud.chain(moto_application()), clock))
-    return Endpoint(block, cloud, _server(application, block, listener))
+    return Endpoint(block, cloud, _server(application, block, site.listener))
 
 
 def _server(application: wsgi.Application, block: Block, listener: socket.socket) -> BaseWSGIServer:

@@ -11,17 +11,18 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from localcloud import locks
-from localcloud.addresses import HOME_REGION, SSH_PORT, Block
+from localcloud.addresses import HOME_REGION, Block
 from localcloud.endpoint import MOTO_SETTINGS, Endpoint, open_endpoint
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home
+from localcloud.sites import open_site
 
 # Seconds between two looks at what may have ended without a signal.
 _LOOK_UP = 2.0
@@ -55,20 +56,12 @@ def main(orders: dict[str, Any]) -> int:
 def _cloud(home: Home, orders: dict[str, Any]) -> Iterator[Endpoint]:
     if not locks.hold(home.held):
         raise LocalCloudError(f"another cloud is up in {home.folder}")
-    from localcloud.hosts import Hosts
-
     # moto's tables are a million objects that never go: no collection is to walk them, now (0.4 s) or later.
     gc.disable()
     with ExitStack() as last:
         last.callback(shutil.rmtree, home.machines, ignore_errors=True)
         last.callback(home.facts.unlink, missing_ok=True)
-
-        def make_hosts(on_shutdown: Callable[[str], None]) -> Hosts:
-            hosts = Hosts(home.folder, on_shutdown=on_shutdown)
-            last.callback(hosts.close)
-            return hosts
-
-        endpoint = open_endpoint(home, _dwell(orders), make_hosts)
+        endpoint = open_endpoint(home, _dwell(orders), open_site(orders["hosts"], home, last))
         last.callback(endpoint.close)
         threading.Thread(target=_warm_up, args=[endpoint], name="warm-up", daemon=True).start()
         threading.Thread(target=endpoint.serve, name="server", daemon=True).start()
@@ -131,7 +124,7 @@ def _environment(home: Home, block: Block) -> dict[str, str]:
         "AWS_PROFILE": "default",
         "AWS_CONFIG_FILE": str(home.aws),
         "AWS_SHARED_CREDENTIALS_FILE": str(home.aws),
-        "REHEARSAL_SSH_PORT": str(SSH_PORT),
+        "REHEARSAL_SSH_PORT": str(block.ssh_port),
         **_around_proxies(block),
     }
 

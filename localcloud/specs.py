@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localcloud.addresses import SSH_PORT, Block
+from localcloud.addresses import Block
 from localcloud.home import Home
 from localcloud.images import login_user
 from localcloud.machine_spec import MachineSpec
@@ -35,7 +35,7 @@ class Specs:
         return MachineSpec(
             instance_id=instance.id,
             address=str(instance.private_ip),
-            port=SSH_PORT,
+            port=self.block.ssh_port,
             folder=self.home.machine(instance.id),
             user=login_user(instance.ec2_backend.amis.get(instance.image_id)),
             authorized_keys=machine.authorized_keys,
@@ -51,7 +51,7 @@ class Specs:
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.block.url}{METADATA}{instance.id}/",
             "AWS_REGION": instance.region_name,
             "AWS_DEFAULT_REGION": instance.region_name,
-            # Nothing on a loopback address is reached through a proxy.
+            # Nothing on this computer is reached through a proxy.
             "NO_PROXY": self.block.endpoint,
             "no_proxy": self.block.endpoint,
         }

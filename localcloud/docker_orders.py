@@ -1,0 +1,83 @@
+"""What a docker host is told before it boots, and how it is put on its disk."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from localcloud import machine_userdata
+from localcloud.machine_spec import MachineSpec
+
+_PLACE = "var/lib/host/orders.json"
+# What of the owner's environment says how this computer reaches its network, and is true in a container, too.
+_NETWORK = re.compile(
+    r"PIP_(INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|DEFAULT_TIMEOUT|DISABLE_PIP_VERSION_CHECK)|\w+_(proxy|PROXY)"
+)
+
+
+@dataclass(frozen=True)
+class Tether:
+    """Where a host says what happens to it, and that it must not end.
+
+    :param token: proves which boot of which host speaks.
+    """
+
+    host: str
+    port: int
+    token: str
+
+
+def network_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the owner's environment a host needs to reach the network as the owner does; no paths."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if _NETWORK.fullmatch(name) and not ("PIP_" in name and "file:" in value)
+    }
+
+
+def orders(spec: MachineSpec, network: Mapping[str, str], tether: Tether, opens_at: float) -> dict[str, Any]:
+    """What a host does at its next boot, as plain JSON values.
+
+    :param network: variables from ``network_variables``.
+    :param opens_at: when SSH may open, in seconds since the epoch.
+    """
+    data = machine_userdata.parse(spec.user_data)
+    return {
+        "user": spec.user,
+        "port": spec.port,
+        "authorized_keys": [*spec.authorized_keys, *data.authorized_keys],
+        "host_keys": dict(data.host_keys),
+        "files": [{**vars(file), "content": base64.b64encode(file.content).decode()} for file in data.files],
+        "bootcmd": data.bootcmd,
+        "runcmd": data.runcmd,
+        "scripts": [base64.b64encode(script).decode() for script in data.scripts],
+        "remarks": list(data.remarks),
+        "environment": {**network, **spec.environment, **_direct(network, spec, tether), "LANG": "C.UTF-8"},
+        "insecure_registries": [tether.host],
+        "tether": vars(tether),
+        "opens_at": opens_at,
+    }
+
+
+def archive(values: Mapping[str, Any]) -> bytes:
+    """A tar of the orders, to be unpacked at the root of a host; only its root may read them."""
+    content = json.dumps(values).encode()
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo(_PLACE)
+        member.size, member.mode = len(content), 0o600
+        tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def _direct(network: Mapping[str, str], spec: MachineSpec, tether: Tether) -> dict[str, str]:
+    """Keep traffic to this cloud off the owner's proxy."""
+    around = ",".join(filter(None, [network.get("NO_PROXY") or network.get("no_proxy"), tether.host, spec.address]))
+    return {"NO_PROXY": around, "no_proxy": around}

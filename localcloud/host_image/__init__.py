@@ -1,0 +1,1 @@
+"""What is inside a docker host: its image, and the program that boots it. Standard library only."""
