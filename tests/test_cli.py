@@ -167,7 +167,8 @@ def test_what_terminate_leaves_is_listed_with_exit_code_4(launched: Stratus) -> 
     "verb",
     [["launch", "--yes"], ["status"], ["install"], ["run"], ["run", "--detach"], ["runs"], ["logs"], ["fetch"],
      ["cost"], ["cancel"], ["stop"], ["start"], ["config", "check"], ["config", "show"], ["config", "template"],
-     ["terminate"], ["experiment", "--yes"], ["attach"]],
+     ["terminate"], ["experiment", "--yes"], ["attach"], ["killall"], ["gpus"], ["gpus", "ml-1"],
+     ["exec", "--", "nvidia-smi", "-L"]],
     ids=" ".join,
 )  # fmt: skip
 def test_json_is_one_document_on_stdout_and_words_go_to_stderr(launched: Stratus, verb: list[str]) -> None:
@@ -175,6 +176,30 @@ def test_json_is_one_document_on_stdout_and_words_go_to_stderr(launched: Stratus
 
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) is not None
+
+
+def test_a_command_on_all_machines_names_each_line_and_fails_when_it_fails_anywhere(launched: Stratus) -> None:
+    well, bad, one = launched("exec", "--", "df", "-h", "/a b"), launched("exec", "false"), launched("exec")
+
+    assert (well.returncode, well.stdout) == (0, "  ml-0 | df -h '/a b' on ml-0\n  ml-1 | df -h '/a b' on ml-1\n")
+    assert (bad.returncode, bad.stderr) == (1, "false: failed on ml-0 ml-1\n")
+    assert (one.returncode, one.stderr) == (2, "which command?\n  stratus exec nvidia-smi\n")
+
+
+def test_an_end_to_all_runs_that_leaves_something_is_exit_code_4_and_a_list(launched: Stratus) -> None:
+    well, bad = launched("killall"), launched("killall", bad="left")
+
+    assert (well.returncode, bad.returncode) == (0, 4)
+    assert "  ml-1  0 left  ended 20261120-1412-k3\n  0 left on 2 hosts.\n" in well.stdout
+    assert "  ml-1: process 7 of r1: python train.py\n" in bad.stderr
+
+
+def test_what_machines_are_doing_is_a_few_lines_each(launched: Stratus) -> None:
+    assert launched("gpus", "ml-1").stdout.splitlines() == [
+        "  ml-1  load 1.5 on 8 cores   4.0 GB of 16.0 GB memory",
+        "    GPU 0  NVIDIA A10G  97% busy  1234 of 23028 MiB  61 \N{DEGREE SIGN}C  pid 42",
+        "    20261120-1412-k3  pid 42  99.5% CPU  1.5 GB  python train.py",
+    ]
 
 
 def test_output_may_be_chosen_after_the_verb_as_well(launched: Stratus) -> None:

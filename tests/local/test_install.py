@@ -1,0 +1,131 @@
+"""All hosts at once on the embedded cloud: an end to every run, what hosts are doing, a command on each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import localcloud
+from orchestrator.errors import UsageError
+from tests.local.lab import Lab
+from tests.local.support import wait_until
+
+STUBBORN = "setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' & sleep {0}"
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An embedded cloud."""
+    home = tmp_path_factory.mktemp("cloud")
+    env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
+    yield {**env, "HOME_OF_IT_ALL": str(home)}
+    localcloud.down(home)
+
+
+@pytest.fixture(scope="module")
+def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two hosts that are up, with a job installed."""
+    made = Lab(tmp_path_factory.mktemp("lab"), "every", cloud)
+    made.job("single = true\nmulti = true\n")
+    with made.session() as session:
+        assert not session.launch(session.plan(2)).failed
+        assert not session.install().failed
+        yield made
+        assert session.terminate().left == ()
+
+
+def running(mark: str) -> list[str]:
+    """Processes of this computer with a mark on their command line."""
+    out = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in out.splitlines() if mark in line]
+
+
+def folder_of(lab: Lab, run: str) -> Path:
+    """Where a run lies on the first host's disk."""
+    (found,) = {path for path in Path(lab.env["HOME_OF_IT_ALL"]).rglob(f"stratus/runs/{run}") if path.is_dir()}
+    return found
+
+
+@pytest.mark.slow
+def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> None:
+    """Of two shells, one of them gone; stubborn ones, and one whose folder was removed; no other cluster's."""
+    other = Lab(lab.folder / "other", "else", lab.env)
+    other.job("single = sleep 912.25\n")
+    with other.session() as theirs, lab.session() as session:
+        theirs.launch(theirs.plan(1))
+        theirs.install()
+        theirs.start_run(multi=False)
+        lab.job(f"multi = {STUBBORN.format('911.25')}\n")
+        with lab.session("somebody's") as gone:
+            lab.carry_key("laptop", "somebody's")
+            first = gone.start_run(multi=True)
+        lab.job(f"single = {STUBBORN.format('913.25')}\n")
+        second = session.start_run(multi=False)
+        wait_until(lambda: len(running("sleep 911.25")) >= 6 and len(running("sleep 913.25")) >= 3)
+        shutil.rmtree(folder_of(lab, second.run))
+
+        report = session.kill_all()
+        again = session.kill_all()
+        untouched = running("sleep 912.25")
+        theirs.terminate()
+
+    assert not report.failed
+    assert {host.host: host.left for host in report.hosts} == {"every-0": 0, "every-1": 0}
+    assert {host.host: set(host.runs) for host in report.hosts} == {
+        "every-0": {first.run, second.run},
+        "every-1": {first.run},
+    }
+    assert running("sleep 911.25") + running("sleep 913.25") == []
+    assert untouched
+    assert [(host.runs, host.left) for host in again.hosts] == [((), 0), ((), 0)]
+
+
+def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Lab) -> None:
+    lab.job("multi = sleep 914.25\n")
+    with lab.session() as session:
+        run = session.start_run(multi=True)
+        session.kill_all()
+        states = {one.run: one.state for one in session.runs()}
+
+    assert states[run.run] == "cancelled"
+
+
+def test_what_hosts_are_doing_names_the_run(lab: Lab) -> None:
+    lab.job("multi = sleep 915.25\n")
+    with lab.session() as session:
+        run = session.start_run(multi=True)
+        wait_until(lambda: len(running("sleep 915.25")) >= 2)
+        report = session.use()
+        session.cancel(run.run)
+        after = session.use(["every-1"])
+
+    assert not report.failed
+    for host in report.hosts:
+        assert host.cores > 0
+        assert 0 < host.memory_used < host.memory
+        assert [task.run for task in host.tasks if task.command == "sleep 915.25"] == [run.run]
+    assert [(host.host, host.tasks) for host in after.hosts] == [("every-1", ())]
+
+
+def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Lab) -> None:
+    heard: list[tuple[str, str]] = []
+    with lab.session() as session:
+        name = "case $(whoami) in *) echo here; esac; exit 3"
+        report = session.run_command(name, on_line=lambda host, line: heard.append((host, line)))
+        one = session.run_command("true", names=["every-1"])
+        with pytest.raises(UsageError, match="every-9"):
+            session.run_command("true", names=["every-9"])
+        slow = session.run_command("sleep 30", timeout=1)
+
+    assert sorted(heard) == [("every-0", "here"), ("every-1", "here")]
+    assert [(host.host, host.status, host.lines) for host in report.hosts] == [
+        ("every-0", 3, ("here",)),
+        ("every-1", 3, ("here",)),
+    ]
+    assert [(host.host, host.status) for host in one.hosts] == [("every-1", 0)]
+    assert set(slow.failed) == {"every-0", "every-1"}
