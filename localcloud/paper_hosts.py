@@ -58,6 +58,7 @@ class PaperHosts:
         # When each machine that is on was switched on, and how long it was on before.
         self._since: dict[str, float] = {}
         self._lived: dict[str, float] = {}
+        self._ends: dict[str, float] = {}
         self._frozen: set[str] = set()
         self._boots: dict[str, tuple[int, MachineSpec]] = {}
         #: Every order in turn: what, and to which instance.
@@ -104,13 +105,20 @@ class PaperHosts:
             return "refused"
         return "silent" if instance_id in self._frozen else ""
 
+    def ends_in(self, instance_id: str) -> float | None:
+        """After how many seconds a machine shuts itself down, as it was set at its last boot; None for never."""
+        end = self._ends.get(instance_id)
+        return None if end is None else end - self._clock.now()
+
     def _boot(self, spec: MachineSpec) -> None:
         boot = self._boots.get(spec.instance_id, (0, spec))[0] + 1
         self._boots[spec.instance_id] = (boot, spec)
         self._count(spec.instance_id)
         self._since[spec.instance_id] = self._clock.now()
         minutes = self._life(Boot(spec.user_data, boot, self._lived.get(spec.instance_id, 0.0)))
+        self._ends.pop(spec.instance_id, None)
         if minutes is not None:
+            self._ends[spec.instance_id] = self._clock.now() + spec.boot_seconds + 60.0 * minutes
             self._clock.after(spec.boot_seconds + 60.0 * minutes, lambda: self._expire(spec.instance_id, boot))
 
     def _count(self, instance_id: str) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator import fleet, hostkeys, money, preflight
+from orchestrator import extending, fleet, hostkeys, money, preflight
 from orchestrator.arrivals import Arrivals, Arrived
 from orchestrator.cloud import aws, ec2, ending, keypairs, ledger, planning, quotes
 from orchestrator.ender import Ender
@@ -162,6 +162,7 @@ class Cluster:
             name=each.name, id=each.id, type=each.type, state=each.state, zone=each.zone,
             address=each.public_address or each.private_address, launched=each.launched, expires=each.expires,
             per_hour=self.per_hour(each), disk_per_hour=self.disk_per_hour(each), spot=each.spot,
+            stopped=each.stopped,
         )  # fmt: skip
 
     def per_hour(self, each: ec2.Instance) -> Decimal | None:
@@ -252,6 +253,8 @@ class Cluster:
         ended = ending.start(self.clients, stopped, mine=self.mine, patience=self.means.patience)
         started = [each for each in stopped if ended[each.id].ok]
         arrived = self.arrive(started, lambda host: None) if started else None
+        if arrived and arrived.succeeded:
+            extending.note(self, arrived.succeeded)
         return self._reached(stopped, ended, "running"), arrived
 
     def _reached(

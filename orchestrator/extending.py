@@ -5,7 +5,7 @@ The machine has the last word: it keeps its budget of minutes itself, and answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator import fleet, money, remote_files
 from orchestrator.cloud import ec2, expiry, lifetime
-from orchestrator.errors import HostError, UsageError
+from orchestrator.errors import HostError, StratusError, UsageError
+from orchestrator.events import Event
 from orchestrator.reports import ExtendedHost, ExtendReport, IdleReport
 
 if TYPE_CHECKING:
     from orchestrator.cluster import Cluster
     from orchestrator.hosts import Host
 
-DEADLINE_S = 45.0
+DEADLINE_S = 60.0
 LONGEST_H = 720.0
 """As long as max_hours can be; the certificates of runs do not last much longer."""
 
@@ -68,6 +69,23 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
     return ExtendReport(hosts, timers.errors, _at_most(cluster, up, known), cluster.settings.cluster.max_dollars)
 
 
+def note(cluster: Cluster, names: Collection[str]) -> None:
+    """Have the tags of machines that were just started say when they end themselves, which their own timers know.
+
+    A start begins max_hours anew, but the dollars that were spent before stay spent. Where a machine does not answer,
+    its tag says the latest that its end can be.
+    """
+    up = [each for each in cluster.instances() if each.name in names and each.state == "running"]
+    try:
+        timers = _set(cluster, {each.name: (cluster.host(each), [_AS_IT_IS] * 3) for each in up})
+        expiry.note(cluster.clients, {each.id: timers[each.name].get().until for each in up if timers[each.name].ok})
+        unknown = [str(error) for error in timers.errors.values()]
+    except StratusError as error:
+        unknown = [str(error)]
+    for why in unknown:
+        cluster.tell(Event("", "timer", "warning", text=f"an end may be tagged too late: {why.splitlines()[0]}"))
+
+
 def idle(cluster: Cluster, minutes: int) -> IdleReport:
     """Have all running machines end themselves after some minutes without a job, an SSH session or GPU use.
 
@@ -110,9 +128,9 @@ def _budget(cluster: Cluster, machines: Sequence[ec2.Instance]) -> int:
 def _set(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]) -> fleet.Outcomes[Timer]:
     def one(host: Host) -> Timer:
         command = remote_files.call("extend.sh", *todo[host.name][1])
-        return _timer(host, cluster.links.run(host, command, timeout=30).check("setting the timer").stdout)
+        return _timer(host, cluster.links.run(host, command, timeout=45).check("setting the timer").stdout)
 
-    return fleet.each([host for host, _ in todo.values()], one, deadline=DEADLINE_S)
+    return cluster.means.each([host for host, _ in todo.values()], one, deadline=DEADLINE_S)
 
 
 def _timer(host: Host, said: str) -> Timer:

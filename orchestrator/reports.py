@@ -21,6 +21,7 @@ class Machine:
     :param expires: when it ends itself.
     :param disk_per_hour: USD per hour of its disk alone, which is billed while it is stopped, too.
     :param spot: it was bought on the spot market.
+    :param stopped: since when it is stopped; None when it is not.
     """
 
     name: str
@@ -34,11 +35,17 @@ class Machine:
     per_hour: Decimal | None
     disk_per_hour: Decimal | None = None
     spot: bool = False
+    stopped: datetime | None = None
 
     @property
     def billed(self) -> bool:
         """Whether it costs money by the hour now."""
         return self.state in ("pending", "running")
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it is stopped, or about to be: its disk is billed."""
+        return self.state in ("stopping", "stopped")
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,18 @@ class ClusterStatus:
     @property
     def asleep(self) -> tuple[Machine, ...]:
         """The machines that are stopped: their disks are billed."""
-        return tuple(machine for machine in self.machines if machine.state in ("stopping", "stopped"))
+        return tuple(machine for machine in self.machines if machine.asleep)
 
     @property
     def asleep_per_hour(self) -> Decimal | None:
         """USD per hour for the disks of stopped machines; None when one price is unknown."""
         return money.total(machine.disk_per_hour for machine in self.asleep)
+
+    def forgotten(self, hours: float) -> tuple[Machine, ...]:
+        """Return the machines that have been stopped for longer than some hours: nothing ends them by itself."""
+        return tuple(
+            one for one in self.asleep if one.stopped and (self.at - one.stopped).total_seconds() > hours * 3600
+        )
 
     @property
     def spent(self) -> Decimal | None:

@@ -191,7 +191,7 @@ def test_a_status_shows_each_machine_and_the_sum() -> None:
     lines = view.status(status(machine("ml-0"), machine("ml-1", "stopped")))
 
     assert "$0.365/h" in lines[0]
-    assert "$" not in lines[1]
+    assert lines[1].endswith("disk $0.008/h")
     assert lines[2].startswith("  1 up, $0.37/h, $0.07 so far, 1 stopped (disks are still billed: $0.008/h).  It ends")
     assert lines[2].endswith("(in 7 h 48 min).")
 
@@ -209,7 +209,10 @@ def test_leaving_says_what_still_runs_and_how_to_end_it_and_nothing_when_nothing
 
     assert lines[0].startswith("2 instances still run: $0.73/h, they end themselves at ")
     assert lines[1] == "TerminateAll from any shell:  stratus terminate"
-    assert view.leaving(status(machine("ml-0", "stopped")), "stratus terminate") == []
+    assert view.leaving(status(), "stratus terminate") == []
+    assert view.leaving(status(machine("ml-0", "stopped")), "stratus terminate") == [
+        "1 stopped instance keeps its disk: $5.99 a month, until TerminateAll()."
+    ]
 
 
 def test_a_run_says_where_its_parts_are() -> None:

@@ -5,6 +5,7 @@ The tags are the state file: whatever is known of a machine can be read back fro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -80,6 +81,7 @@ class Instance:
     :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
     :param user: login name; empty when its tags do not tell.
     :param index: of the machine in its request.
+    :param stopped: since when it is stopped, or about to be; None when it is not, or EC2 does not say.
     :param spot: it was bought on the spot market.
     :param sharing: how many machines its launch had; they share one ``max_dollars``.
     :param boot_key: the host key it was launched with, while that still counts; empty once it has one of its own.
@@ -109,6 +111,7 @@ class Instance:
     sharing: int = 1
     spot: bool = False
     index: int = 0
+    stopped: datetime | None = None
 
     @property
     def alive(self) -> bool:
@@ -261,6 +264,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
         disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
         sharing=_sharing(tags), spot=facts.get("InstanceLifecycle") == "spot", index=facts.get("AmiLaunchIndex", 0),
+        stopped=_stopped(facts),
     )  # fmt: skip
 
 
@@ -296,6 +300,12 @@ def _reason(facts: InstanceTypeDef) -> str:
     reason = facts.get("StateReason", {})
     code, message = reason.get("Code", ""), reason.get("Message", "")
     return message if message.startswith(code) else f"{code}: {message}"
+
+
+def _stopped(facts: InstanceTypeDef) -> datetime | None:
+    """Read when a machine was stopped; nothing but the reason tells: ``User initiated (2026-11-20 14:12:07 GMT)``."""
+    found = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", facts.get("StateTransitionReason", ""))
+    return _time(found[1]) if found and facts["State"]["Name"] in ("stopping", "stopped") else None
 
 
 def _groups(facts: InstanceTypeDef) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import ini
 from orchestrator.errors import StratusError, UsageError
-from orchestrator.interface import cockpit, units, view, words
+from orchestrator.interface import cockpit, sleeping, units, view, words
 from orchestrator.interface.cockpit import Shown, Verb
 from orchestrator.interface.console import Console
 from orchestrator.interface.pulse import Pulse
@@ -160,6 +160,8 @@ class Place:
             self.verbs.console.complain(words.for_shell(str(pulse.error)))
         elif pulse.status is not None and pulse.status.machines:
             self.verbs.console.say(f"  {view.up(pulse.status)}")
+            hours = self.verbs.desk.settings(files=False).cluster.max_hours
+            self.verbs.console.complain(sleeping.reminder(pulse.status, hours))
         if pulse.error is None:
             self._left_over()
 

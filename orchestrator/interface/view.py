@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.interface import account_view, host_view, rescued, units
+from orchestrator.interface import account_view, host_view, rescued, sleeping, units
 from orchestrator.interface.units import columns, duration
 
 if TYPE_CHECKING:
@@ -168,8 +168,10 @@ def status(status: ClusterStatus) -> Lines:
 
 def _machine(machine: Machine, at: datetime) -> Sequence[str]:
     age = f"up {duration((at - machine.launched).total_seconds())}" if machine.launched and machine.billed else ""
+    age = sleeping.age(machine, at) if machine.asleep else age
     until = f"ends {units.clock(machine.expires, at)}" if machine.expires and machine.billed else ""
     price = units.unit_price(machine.per_hour) if machine.billed else ""
+    price = f"disk {units.unit_price(machine.disk_per_hour)}" if machine.asleep else price
     return [machine.name, machine.state, machine.type, machine.zone, machine.address, age, until, price]
 
 
@@ -201,12 +203,12 @@ def leaving(status: ClusterStatus, command: str) -> Lines:
     """
     running = len(status.up)
     if not running:
-        return []
+        return sleeping.left(status)
     one = running == 1
     end = "" if status.expires is None else f", {'it ends itself' if one else 'they end themselves'} "
     end += "" if status.expires is None else units.ends(status.expires, status.at)
     still = f"{units.count(running, 'instance')} still run{'s' if one else ''}: {units.rate(status.per_hour)}{end}."
-    return [still, f"TerminateAll from any shell:  {command}"]
+    return [still, *sleeping.left(status), f"TerminateAll from any shell:  {command}"]
 
 
 def prompt(label: str, status: ClusterStatus | None) -> str:
@@ -346,10 +348,7 @@ def instances(results: Iterable[InstanceResult]) -> Lines:
         return ["  No instance of this cluster."]
     lines = columns([[one.name, one.state, one.error] for one in found])
     if {one.state for one in found} == {"stopped"}:
-        disks = [one.disk_per_hour for one in found]
-        price = "price unknown" if None in disks else units.rate(sum(filter(None, disks), Decimal(0)))
-        lines.append(f"  The disks stay, and are billed: {price}.")
-        lines.append("  StartAll() brings the VMs back; TerminateAll() ends it all.")
+        lines += sleeping.kept(one.disk_per_hour for one in found)
     return lines
 
 

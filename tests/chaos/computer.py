@@ -106,6 +106,7 @@ class PaperLinks:
         self.patience.sleep(0.1)
         words = shlex.split(command)
         said = self._rotate(host, words[4:]) if "rotate.sh" in words[3:4] else ""
+        said = self._timer(host) if "extend.sh" in words[3:4] else said
         return Reply(host.name, words[0], said, "", 0, 0.1)
 
     def forget(self, host: Host) -> None:
@@ -122,6 +123,10 @@ class PaperLinks:
         shown = self.keys.setdefault(host.identity, host.boot_key or host.host_key)
         if shown not in (host.host_key, host.boot_key):
             raise ConnectError("host-key", "ssh: another host key", where=host.name)
+
+    def _timer(self, host: Host) -> str:
+        left = self.cloud.hosts.ends_in(host.identity)
+        return "@@none\n" if left is None else f"@@until {self.patience.now().timestamp() + left:.0f} 0 0 0\n"
 
     def _rotate(self, host: Host, words: list[str]) -> str:
         mode, boot, *new = words

@@ -90,6 +90,26 @@ def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab
 
 
 @pytest.mark.slow
+def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Lab) -> None:
+    """A boot books minutes of its own, and what was lived before counts: only the machine can say."""
+    capped(lab, "2")
+    with lab.session() as session:
+        session.launch(session.plan(1))
+        assert [one.state for one in session.stop_all()] == ["stopped"]
+        (asleep,) = session.status().machines
+        assert [one.state for one in session.start_all()] == ["running"]
+        (machine,) = session.status().up
+        host = session.cluster.hosts()[0]
+        until = session.cluster.links.run(host, "cat ${HOME%/home/*}/var/lib/stratus/until").stdout
+
+    assert asleep.stopped is not None
+    assert asleep.expires is not None
+    assert machine.expires is not None
+    assert 0 <= machine.expires.timestamp() - int(until) <= 60
+    assert not [event for event in lab.events if event.phase == "timer"]
+
+
+@pytest.mark.slow
 def test_idle_machines_can_be_told_to_end_themselves(lab: Lab) -> None:
     """Their watchers know at the next minute."""
     with lab.session() as session:
