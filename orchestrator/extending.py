@@ -78,7 +78,8 @@ def note(cluster: Cluster, names: Collection[str]) -> None:
     up = [each for each in cluster.instances() if each.name in names and each.state == "running"]
     try:
         timers = _set(cluster, {each.name: (cluster.host(each), [_AS_IT_IS] * 3) for each in up})
-        expiry.note(cluster.clients, {each.id: timers[each.name].get().until for each in up if timers[each.name].ok})
+        ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
+        expiry.note(cluster.clients, ends)
         unknown = [str(error) for error in timers.errors.values()]
     except StratusError as error:
         unknown = [str(error)]
