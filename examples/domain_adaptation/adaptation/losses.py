@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 METHODS = ("none", "coral", "dan", "dann")
 #: Weight of the transfer loss where none is asked for.
-WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 1.0, "dann": 1.0}
+WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.1}
 #: Widths of the Gaussian kernels around the mean distance, as in DAN's published code: 2^-2 ... 2^2.
 KERNEL_POWERS = (-2, -1, 0, 1, 2)
 

@@ -32,7 +32,7 @@ class Options:
     image_size: int = 32
     net: str = "small"
     weights: Path | None = None
-    lr: float = 0.03
+    lr: float = 0.01
     lr_scaling: str = "none"
     transfer_weight: float = -1.0
     transfer_scope: str = "global"

@@ -1,0 +1,58 @@
+"""One gradient of every loss in double precision, by as many ranks as there are; rank 0 writes them.
+
+gradients.py JOB FILE: run by test_parity.py, alone, under horovodrun and under torchrun.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, sys.argv[1])
+
+from adaptation import comm, losses, nets, objective, order
+
+#: Odd: two ranks take unequal numbers.
+ROWS, CLASSES, STRENGTH = 11, 5, 0.7
+#: So large that the transfer loss makes up a good part of the gradient; a mistake in it would show.
+WEIGHTS = {"none": 0.0, "coral": 1e5, "dan": 1e3, "dann": 10.0}
+
+
+def gradient(method: str, scope: str, parts: int, ranks: comm.Comm) -> Any:
+    """The gradient of one global batch, flat."""
+    torch.manual_seed(5)
+    source, target = (torch.rand(ROWS, 3, 16, 16, dtype=torch.float64) for _ in range(2))
+    labels = torch.arange(ROWS) % CLASSES
+    net = nets.build("small", CLASSES, seed=3).double()
+    net["domain"].requires_grad_(method == "dann")
+    goal = objective.Goal(method, weight=WEIGHTS[method], scope=scope)
+    start = 0
+    for rows in order.shares(ROWS, parts):
+        counts = order.shares(rows, ranks.size)
+        mine = torch.from_numpy(order.own(np.arange(start, start + rows), counts, ranks.rank))
+        part = objective.Part(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS)
+        objective.shares(net, part, goal, STRENGTH, ranks).backward.backward()
+        start += rows
+    ranks.sum_gradients(net.parameters())
+    return torch.cat([value.grad.reshape(-1) for value in net.parameters() if value.grad is not None]).numpy()
+
+
+def main() -> None:
+    """Write the gradients of all methods, of sums in parts, and of the rank-local objective."""
+    torch.set_num_threads(1)
+    ranks = comm.connect("auto", cuda=False)
+    found = {method: gradient(method, "global", 1, ranks) for method in losses.METHODS}
+    found |= {f"{method}-in-parts": gradient(method, "global", 3, ranks) for method in losses.METHODS}
+    found |= {f"{method}-local": gradient(method, "local", 1, ranks) for method in ("coral", "dan")}
+    if ranks.rank == 0:
+        np.savez(Path(sys.argv[2]), backend=ranks.backend, size=ranks.size, **found)
+    ranks.barrier()
+    ranks.close()
+
+
+if __name__ == "__main__":
+    main()
