@@ -5,7 +5,9 @@ Those that need PyTorch take it from .venv-training (scripts/training-env makes 
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from tests.local.support import boto, wait_until
 
 ROOT = Path(__file__).parents[2]
 TRAINING = Path(os.environ.get("STRATUS_TRAINING_PYTHON", ROOT / ".venv-training/bin/python"))
+MXNET = Path(os.environ.get("STRATUS_MXNET_PYTHON", ROOT / ".venv-mxnet/bin/python"))
+needs_mxnet = pytest.mark.skipif(not MXNET.exists(), reason="no .venv-mxnet: scripts/mxnet-env makes it")
 needs_torch = pytest.mark.skipif(not TRAINING.exists(), reason="no .venv-training: scripts/training-env makes it")
 
 WHO = "echo $STRATUS_RANK/$STRATUS_SIZE $STRATUS_SLOTS $(cat $STRATUS_HOSTFILE)\n"
@@ -220,3 +224,28 @@ def test_horovod_reduces_over_both_hosts_and_shows_no_secret(desk: Lab) -> None:
     assert said == [f'fw-{n // 2} {n} 4 10.0 level it\'s "nine" seen none' for n in range(4)]
     said = sorted(line.partition(">:")[2] for _, line in one if "level" in line)
     assert said == [f'fw-0 {n} 2 3.0 level it\'s "nine" seen none' for n in range(2)]
+
+
+@needs_mxnet
+@pytest.mark.slow
+def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Lab) -> None:
+    """The shipped example, its servers and scheduler gone with it."""
+    shutil.rmtree(desk.folder / "job")
+    shutil.copytree(ROOT / "examples/mnist_kvstore", desk.folder / "job")
+    ini = desk.folder / "job/job.ini"
+    prepared = f"python = {MXNET}\nsystem_packages = yes"
+    ini.write_text(ini.read_text().replace("requirements = requirements.txt", prepared))
+    with desk.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        session.follow(run.run, on_line=lambda host, line: None)
+        record = session.fetch(run.run)
+        states = session.runs()[-1]
+        helpers = everywhere(session, f"cat stratus/runs/{run.run}/state/*.rc")
+
+    found = [json.loads((record.folder / f"outputs/fw-{n}/metrics.json").read_text()) for n in (0, 1)]
+    assert [one["run"]["rank"] for one in found] in ([0, 1], [1, 0])
+    assert [one["run"]["workers"] for one in found] == [2, 2]
+    assert len({one["weights_sha256"] for one in found}) == 1
+    assert min(one["accuracy"] for one in found) > 0.95
+    assert (states.state, helpers) == ("done", ["0\n0\n0", "0\n0"])

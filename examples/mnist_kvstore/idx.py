@@ -1,0 +1,54 @@
+"""MNIST's file format: four bytes that say type and dimensions, the sizes, then bytes.
+
+https://yann.lecun.com/exdb/mnist/ describes it; all numbers are big-endian.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+NAMES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+
+_UNSIGNED_BYTE = 8
+
+
+def packed(values: np.ndarray) -> bytes:
+    """Return an array of bytes, of any shape, as a file's content."""
+    head = struct.pack(f">HBB{values.ndim}I", 0, _UNSIGNED_BYTE, values.ndim, *values.shape)
+    return head + np.ascontiguousarray(values, np.uint8).tobytes()
+
+
+def unpacked(content: bytes) -> np.ndarray:
+    """Return the array that a file's content holds.
+
+    :raises ValueError: it is no such file.
+    """
+    if len(content) < 4 or content[:3] != bytes((0, 0, _UNSIGNED_BYTE)):
+        raise ValueError("no IDX file of bytes")
+    dimensions = content[3]
+    start = 4 + 4 * dimensions
+    if len(content) < start:
+        raise ValueError("its head is cut off")
+    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    if len(content) - start != int(np.prod(shape)):
+        raise ValueError(f"{len(content) - start} bytes, and its head says {shape}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read(folder: Path, name: str) -> np.ndarray:
+    """Read one of the four files.
+
+    :raises ValueError: naming the file and what is wrong with it.
+    """
+    path = folder / name
+    try:
+        with gzip.open(path, "rb") as file:
+            return unpacked(file.read())
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
