@@ -5,12 +5,14 @@ its probability of clear, so the two cannot contradict each other), ``top`` give
 from columns that have one.
 
 As in the package retrieval a tree depends on the table and on its own seed only, and trees are merged and summed in the
-order of their seeds: the same bits come out of one machine and of many.
+order of their seeds: the same bits come out of one machine and of many. Trees are grown and asked one by one, without
+scikit-learn's forest around them: that one runs each call through joblib, which swaps the process's warning filters,
+and tasks of one worker are threads of one process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,14 +56,28 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Forest:
+    """Trees in the order of their seeds."""
+
+    estimators_: tuple[Any, ...]
+
+    def mean(self, ask: Callable[[Any], NDArray[Any]]) -> NDArray[np.float64]:
+        """The mean of what the trees answer, summed in their order."""
+        total = ask(self.estimators_[0]).astype(np.float64)
+        for tree in self.estimators_[1:]:
+            total += ask(tree)
+        return np.asarray(total / len(self.estimators_))
+
+
+@dataclass(frozen=True)
 class Model:
     """Both forests."""
 
-    phase: Any
-    top: Any
+    phase: Forest
+    top: Forest
 
     @property
-    def forests(self) -> tuple[Any, Any]:
+    def forests(self) -> tuple[Forest, Forest]:
         """Both, in order."""
         return self.phase, self.top
 
@@ -101,31 +117,40 @@ def inputs(rows: Rows, target: Target) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def grow(rows: Rows, target: Target, recipe: Recipe, seeds: Sequence[int]) -> list[Any]:
-    """One forest of a single tree per seed."""
+    """A tree per seed, each from rows drawn anew with replacement: as weights, how often each was drawn."""
     features, targets = inputs(rows, target)
-    return [planted(target, recipe, seed).fit(features, targets) for seed in seeds]
+    grown = []
+    for seed in seeds:
+        drawn = np.random.default_rng(seed).integers(0, len(targets), len(targets))
+        weights = np.bincount(drawn, minlength=len(targets)).astype(np.float64)
+        grown.append(planted(target, recipe, seed).fit(features, targets, sample_weight=weights))
+    return grown
 
 
 def planted(target: Target, recipe: Recipe, seed: int) -> Any:
-    """A forest of one tree, not grown yet."""
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    """A tree, not grown yet."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    kind = RandomForestClassifier if target == "phase" else RandomForestRegressor
+    kind = DecisionTreeClassifier if target == "phase" else DecisionTreeRegressor
     return kind(
-        n_estimators=1,
         max_depth=recipe.depth or None,
         min_samples_leaf=SMALLEST_LEAF[target],
         max_features=OFFERED[target],
-        n_jobs=1,
         random_state=seed,
     )
+
+
+def merge(groups: Mapping[str, Sequence[list[Any]]]) -> Model:
+    """The model, from groups of trees in the order of their seeds."""
+    whole = [Forest(tuple(tree for group in groups[target] for tree in group)) for target in TARGETS]
+    return Model(whole[0], whole[1])
 
 
 def predict(model: Model, features: NDArray[np.float32]) -> Answer:
     """What a model says of lines of features; a class that it has never met has no chance."""
     chances = np.zeros((len(features), len(CLASSES)), np.float32)
-    chances[:, model.phase.classes_] = model.phase.predict_proba(features)
-    return Answer(chances, model.top.predict(features).astype(np.float32))
+    chances[:, model.phase.estimators_[0].classes_] = model.phase.mean(lambda tree: tree.predict_proba(features))
+    return Answer(chances, model.top.mean(lambda tree: tree.predict(features)).astype(np.float32))
 
 
 def digest(model: Model) -> str:

@@ -52,9 +52,9 @@ class Size:
         return self.lines // LINES_PER_SCAN
 
 
-# Where along the orbit (degrees from the equator northwards), in turn: tropics, middle latitudes, polar regions; the
-# one at 82 degrees in northern winter lies in twilight.
-ARGUMENTS = (8.0, 37.0, -33.0, 58.0, -12.0, 82.0, 22.0, -55.0)
+# Where along the orbit (degrees from the equator northwards), in turn: each climate has a
+# partner that another fold of four holds out. The ones past 60 degrees reach into northern winter's twilight.
+ARGUMENTS = (10.0, 62.0, -35.0, 38.0, 67.0, -12.0, 42.0, -40.0)
 
 
 def plans(count: int, seed: int) -> list[Plan]:
@@ -73,10 +73,10 @@ def plan(number: int, rng: np.random.Generator) -> Plan:
         high=float(rng.uniform(0.28, 0.45)),
         depth=float(1.0 + 0.9 * tropical + rng.uniform(0.0, 0.6)),
         spread=float(rng.uniform(1.25, 1.6)),
-        wind=float(rng.uniform(-0.5, 0.9)),
+        wind=float(rng.uniform(0.1, 0.5)),
         day=moment.timetuple().tm_yday,
     )
-    return Plan(moment, argument, float(rng.uniform(2.0, 9.0)), float(rng.uniform(-7.0, 7.0)), climate)
+    return Plan(moment, argument, float(rng.uniform(0.5, 6.0)), float(rng.uniform(-6.0, 6.0)), climate)
 
 
 def make(out: Path, *, count: int, size: Size, seed: int) -> Iterator[Path]:

@@ -69,25 +69,34 @@ def write(path: Path, granule: Granule, model: Model, about: About) -> tuple[str
 
     total = hashlib.sha256()
     step = -(-max(granule.shape) // LARGEST_PICTURE)
+    at_once = step * -(-LINES_AT_ONCE // step)
     thin: dict[str, list[NDArray[Any]]] = {}
     with files.FILES:
         file = netCDF4.Dataset(path, "w")
     try:
         with files.FILES:
             planes = described(file, granule, about)
-        for first in range(0, granule.shape[0], LINES_AT_ONCE):
-            lines = (first, min(first + LINES_AT_ONCE, granule.shape[0]))
+        for first in range(0, granule.shape[0], at_once):
+            lines = (first, min(first + at_once, granule.shape[0]))
             block = block_planes(granule, model, lines)
+            chosen = observed_lines(block["cloud_phase"] != UNKNOWN, step)
             for name, plane in block.items():
                 if name not in ("latitude", "longitude"):
                     total.update(np.ascontiguousarray(plane).tobytes())
-                thin.setdefault(name, []).append(plane[(-first) % step :: step, ::step])
+                thin.setdefault(name, []).append(plane[chosen, np.arange(0, plane.shape[1], step)])
                 with files.FILES:
                     planes[name][lines[0] : lines[1]] = plane
     finally:
         with files.FILES:
             file.close()
     return total.hexdigest(), Thin(step, {name: np.concatenate(parts) for name, parts in thin.items()})
+
+
+def observed_lines(seen: NDArray[np.bool_], step: int) -> NDArray[np.intp]:
+    """For every ``step``-th pixel of every ``step`` lines the first observed line: a picture without stripes."""
+    starts = np.arange(0, len(seen), step)
+    columns = seen[:, ::step]
+    return np.stack([start + columns[start : start + step].argmax(axis=0) for start in starts])
 
 
 def block_planes(granule: Granule, model: Model, lines: tuple[int, int]) -> dict[str, NDArray[Any]]:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from retrieval import scenes, staging
-from retrieval.forest import merge as merge_trees
 from retrieval.scenes import SceneError
 from retrieval.tasks import host
 
@@ -216,9 +215,8 @@ def grow(rows: Rows, target: Target, recipe: Recipe, seeds: Sequence[int]) -> li
 
 
 def merge(groups: Mapping[str, Sequence[list[Any]]]) -> Model:
-    """The model, from groups of trees in the order of their seeds."""
-    whole = {target: merge_trees([one for group in groups[target] for one in group]) for target in learn.TARGETS}
-    return Model(whole["phase"], whole["top"])
+    """The model, from groups of trees; see learn.merge."""
+    return learn.merge(groups)
 
 
 def describe(model: Model) -> tuple[str, int]:

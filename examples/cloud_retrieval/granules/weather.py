@@ -3,9 +3,10 @@
 Fields live on a grid along and across the ground track (km on the ground; no pole, no date line inside a granule). What
 each stands on:
 
-- **Cloud water.** Gaussian fields whose power falls as k^-8/3 in two dimensions (k^-5/3 along a line: Davis et al.
-  1994, J. Geophys. Res. 99, 8055), up to an outer scale; optical thickness is an exponential of the field less a
-  threshold, so it is lognormal-like inside, zero elsewhere, and thin at every edge.
+- **Cloud water.** Gaussian fields whose power falls as k^-3.3 in two dimensions up to an outer scale: level sets of
+  such a field have outlines of dimension 1.35, as clouds have from 1 to 1000 km (Lovejoy 1982, Science 216, 185).
+  Optical thickness is an exponential of the field less a threshold, so it is lognormal-like inside, zero elsewhere, and
+  thin at every edge.
 - **Two decks.** A low deck, liquid when warm, whose tallest towers become deep convection, and cirrus below the
   tropopause. Where both lie over each other the column holds both phases.
 - **Phase of the low deck.** Water above 0 C, ice below -38 C (homogeneous freezing); between, supercooled water is the
@@ -42,7 +43,7 @@ VAPOUR_SCALE_KM = 2.2
 WORLD = 20130102  # seed of the continents
 LOW, HIGH, TEXTURE, FREEZING = "low", "high", "texture", "freezing"
 # Largest scale (km) and slope of the power spectrum of each field.
-FIELDS = {LOW: (350.0, 8.0 / 3.0), HIGH: (700.0, 3.0), TEXTURE: (500.0, 3.0), FREEZING: (400.0, 8.0 / 3.0)}
+FIELDS = {LOW: (250.0, 3.3), HIGH: (500.0, 3.3), TEXTURE: (400.0, 3.3), FREEZING: (300.0, 3.3)}
 
 
 @dataclass(frozen=True)
