@@ -40,7 +40,8 @@ def up(
     :param boot: seconds from running to an open SSH port.
     :param bound_to: a process id; the cloud ends soon after that process, whatever became of it.
     :param hosts: what its machines are: ``process``, or ``docker`` for containers with room for an engine of their own
-        (their image is built the first time, which takes minutes); by default as LOCALCLOUD_HOSTS_KIND says, or process.
+        (their image is built the first time, which takes minutes); by default what LOCALCLOUD_HOSTS_KIND says, or
+        process.
     :param scenario: what is to go wrong (as for :func:`scenario`); a cloud that is up already plays it from now on.
     :raises LocalCloudError: it did not come up within 30 s, this is not Linux, no Docker engine answers (for docker
         hosts), one with hosts of another kind is up, or the scenario cannot be read.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localcloud import control, mishaps, paths, services, wsgi
+from localcloud import control, ecr, mishaps, paths, services, wsgi
 from localcloud.addresses import HOME_REGION, Block
 from localcloud.bad_hosts import BadHosts, Closable
 from localcloud.colleague import Colleagues
@@ -58,6 +58,7 @@ class Cloud:
     colleagues: Colleagues
     sessions: RoleSessions
     began: float
+    ecr: ecr.Login
     seen: deque[Seen] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     def begin(self, scenario: Scenario) -> None:
@@ -82,7 +83,8 @@ class Cloud:
         application = wsgi.one_at_a_time(moto, world.lock)
         application = wsgi.remember(application, self.lifecycle.state, self.lifecycle.touch)
         application = mishaps.word_denials(application)
-        application = wsgi.serve_json(application, services.services(world), check_permitted)
+        known: dict[str, wsgi.Service] = {**services.services(world), "ecr/GetAuthorizationToken": self.ecr}
+        application = wsgi.serve_json(application, known, check_permitted)
         application = mishaps.refuse(application, world.clock)
         application = mishaps.spoil(application)
         application = wsgi.catch_errors(application)
@@ -99,6 +101,7 @@ class Cloud:
         return {
             paths.STATUS: lambda _: wsgi.Page(json.dumps(self._status()).encode()),
             paths.CALLS: control.calls(lambda: list(self.seen)),
+            paths.REGISTRY: ecr.page(self.ecr),
             paths.SCENARIO: control.scenario(lambda: self.world.weather.scenario, self.begin),
         }
 
@@ -123,7 +126,9 @@ def assemble(parts: Parts) -> Cloud:
     fates = Fates(lifecycle, hosts, world)
     lifecycle.on_launch, lifecycle.on_running = fates.launched, fates.running
     sessions = _install(parts, lifecycle)
-    return Cloud(world, lifecycle, fates, Colleagues(lifecycle, world), sessions, world.clock.now())
+    return Cloud(
+        world, lifecycle, fates, Colleagues(lifecycle, world), sessions, world.clock.now(), ecr.Login(world.clock)
+    )
 
 
 def moto_application() -> wsgi.Application:

@@ -8,6 +8,7 @@ the container's, kept over stop and start. What the container does, from its fir
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import sys
@@ -26,6 +27,7 @@ from localcloud.docker_tether import Tethers
 from localcloud.hosts import HostsError, MachineState
 from localcloud.machine_spec import MachineSpec
 
+_log = logging.getLogger(__name__)
 _STOP_DEADLINE_S = 60.0
 _END_GRACE_S = 6
 # The engine's work for many hosts at once would only slow all of them down.
@@ -218,7 +220,7 @@ class DockerHosts:
             action()
         except EngineError as error:
             if not slot.ending:
-                print(f"{slot.spec.instance_id}: {error}", file=sys.stderr, flush=True)
+                _log.warning("%s: %s", slot.spec.instance_id, error)
                 self._set(slot, state="off", cause="crash")
 
     def _boot(self, slot: _Slot, opens_at: float) -> None:

@@ -7,13 +7,16 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from localcloud import machine_userdata
 from localcloud.machine_spec import MachineSpec
 
+# The second is systemd-resolved's, which says in the first that it listens on loopback.
+_RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 _PLACE = "var/lib/host/orders.json"
 # What of the owner's environment says how this computer reaches its network, and is true in a container, too.
 _NETWORK = re.compile(
@@ -60,7 +63,7 @@ def orders(spec: MachineSpec, network: Mapping[str, str], tether: Tether, opens_
         "scripts": [base64.b64encode(script).decode() for script in data.scripts],
         "remarks": list(data.remarks),
         "environment": {**network, **spec.environment, **_direct(network, spec, tether), "LANG": "C.UTF-8"},
-        "insecure_registries": [tether.host],
+        "engine": _engine_settings(tether.host),
         "tether": vars(tether),
         "opens_at": opens_at,
     }
@@ -75,6 +78,30 @@ def archive(values: Mapping[str, Any]) -> bytes:
         member.size, member.mode = len(content), 0o600
         tar.addfile(member, io.BytesIO(content))
     return out.getvalue()
+
+
+def _engine_settings(gateway: str) -> dict[str, Any]:
+    """Settings of an engine on a host: a registry of ours at the gateway speaks plain HTTP, whatever its port.
+
+    Containers on a host cannot use its own resolver, which is the engine's of this computer.
+    """
+    settings: dict[str, Any] = {"insecure-registries": [f"{gateway}/32"]}
+    if servers := nameservers():
+        settings["dns"] = servers
+    return settings
+
+
+def nameservers(files: Sequence[Path] = _RESOLVERS) -> list[str]:
+    """The name servers of this computer that containers reach, from the first of ``files`` that names any."""
+    for file in files:
+        try:
+            fields = [line.split() for line in file.read_text().splitlines()]
+        except OSError:
+            continue
+        named = [words[1] for words in fields if len(words) > 1 and words[0] == "nameserver"]
+        if servers := [one for one in named if not one.startswith("127.") and ":" not in one]:
+            return servers
+    return []
 
 
 def _direct(network: Mapping[str, str], spec: MachineSpec, tether: Tether) -> dict[str, str]:

@@ -8,5 +8,7 @@ METADATA = "/_imds/"
 STATUS = "/_localcloud/status"
 #: The API calls so far, as JSON.
 CALLS = "/_localcloud/calls"
+#: PUT says which registry ECR's tokens open.
+REGISTRY = "/_localcloud/registry"
 #: The scenario that is played, as a file would say it; PUT plays another.
 SCENARIO = "/_localcloud/scenario"

@@ -1,4 +1,4 @@
-"""Talking to a cloud that is up about its scenario and its calls."""
+"""Talking to a cloud that is up about its scenario, its calls and its registry."""
 
 from __future__ import annotations
 
@@ -34,6 +34,15 @@ def begin(url: str, scenario: Scenario) -> None:
     :raises LocalCloudError: it would not.
     """
     _ask(urllib.request.Request(url + paths.SCENARIO, scenario.text().encode(), method="PUT"))
+
+
+def announce_registry(url: str, address: str, password: str) -> None:
+    """Have the ECR of the cloud at ``url`` give out the password of a registry.
+
+    :raises LocalCloudError: the cloud does not answer.
+    """
+    told = json.dumps({"address": address, "password": password}).encode()
+    _ask(urllib.request.Request(url + paths.REGISTRY, told, method="PUT"))
 
 
 def current(url: str) -> str:

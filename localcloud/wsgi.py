@@ -162,10 +162,13 @@ def serve_pages(below: Application, pages: Mapping[str, Callable[[Environ], Page
 
 
 def serve_json(below: Application, services: Mapping[str, Service], permit: Callable[[Environ], None]) -> Application:
-    """Answer services that speak JSON and are not moto's; ``permit`` refuses whom policies do."""
+    """Answer services, and single calls (``ecr/GetAuthorizationToken``), that speak JSON and are not moto's.
+
+    :param permit: refuses whom policies do.
+    """
 
     def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        service = services.get(environ[SERVICE])
+        service = services.get(environ[SERVICE]) or services.get(f"{environ[SERVICE]}/{environ[ACTION]}")
         if service is None:
             return below(environ, respond)
         permit(environ)

@@ -6,6 +6,7 @@ The user data was read by whoever made the host; here it comes as plain values (
 from __future__ import annotations
 
 import base64
+import json
 import os
 import pwd
 import subprocess
@@ -18,6 +19,8 @@ from typing import Any
 
 CLOUD = Path("/var/lib/cloud")
 SSH = Path("/etc/ssh")
+# As on Ubuntu.
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEYS_BEGIN = "-----BEGIN SSH HOST KEY KEYS-----"
 _KEYS_END = "-----END SSH HOST KEY KEYS-----"
 # What a program that runs as root must know of the cloud.
@@ -60,7 +63,7 @@ class Boot:
             self._write_files()
             self._make_host_keys()
         _configure_sshd(self.orders["port"])
-        _configure_engine(self.orders["insecure_registries"])
+        _configure_engine(self.orders["engine"])
         public = [path.read_text().strip() for path in sorted(SSH.glob("ssh_host_*_key.pub"))]
         print("\n".join([_KEYS_BEGIN, *public, _KEYS_END]), flush=True)
         if self.orders["bootcmd"]:
@@ -160,7 +163,8 @@ def _runnable(folder: Path) -> list[Path]:
 
 def _write_environment(variables: Mapping[str, str]) -> None:
     """PAM gives these to every session."""
-    Path("/etc/environment").write_text("".join(f'{name}="{value}"\n' for name, value in sorted(variables.items())))
+    lines = [f'{name}="{value}"\n' for name, value in sorted({"PATH": SEARCH_PATH, **variables}.items())]
+    Path("/etc/environment").write_text("".join(lines))
 
 
 def _configure_sshd(port: int) -> None:
@@ -169,18 +173,14 @@ def _configure_sshd(port: int) -> None:
     (SSH / "sshd_config.d/50-cloud-init.conf").write_text(text)
 
 
-def _configure_engine(registries: list[str]) -> None:
+def _configure_engine(given: Mapping[str, Any]) -> None:
     """Settings for an engine on this host, now or later; whoever has written some of their own keeps them.
 
     What an engine starts counts as this host's: it is frozen, and goes, with it.
     """
-    import json
-
     file = Path("/etc/docker/daemon.json")
-    settings: dict[str, Any] = {"insecure-registries": registries}
     own = _cgroup()
-    if own is not None:
-        settings["cgroup-parent"] = f"{own.rstrip('/')}/engine"
+    settings = dict(given) if own is None else {**given, "cgroup-parent": f"{own.rstrip('/')}/engine"}
     text = json.dumps(settings, indent=1) + "\n"
     mark = CLOUD / "instance/engine.json"
     if file.exists() and (not mark.exists() or file.read_text() != mark.read_text()):

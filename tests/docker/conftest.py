@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from localcloud import docker_image
+from localcloud.docker_engine import EngineError
+
+ROOT = Path(__file__).parent.parent.parent
 IMAGE = "stratus-test/tiny:1"
 APPLETS = ("sh", "cat", "id", "mkdir", "echo", "sleep", "true", "head", "seq", "setsid")
 
@@ -90,3 +94,27 @@ def image(engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     archive = subprocess.run(["tar", "-C", str(root), "-c", "."], check=True, capture_output=True).stdout
     subprocess.run(["docker", "import", "-", IMAGE], input=archive, check=True, capture_output=True)
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def host_image(engine: None) -> str:
+    """The image of docker hosts; in CI, also the one that it is built on is made here."""
+    if os.environ.get("CI") == "true":
+        subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True)
+    if not docker_image.is_there(name := docker_image.name()):
+        try:
+            docker_image.ensure()
+        except EngineError as error:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"{error} (scripts/base-image makes one to build on; CI does)")
+    return name
+
+
+@pytest.fixture
+def registry_program() -> None:
+    """The program that is a registry; installed in CI."""
+    if not shutil.which("docker-registry"):
+        if os.environ.get("CI") != "true":
+            pytest.skip("no docker-registry here (apt install docker-registry; CI does)")
+        install("docker-registry")

@@ -1,0 +1,244 @@
+"""The embedded cloud with containers for hosts: what a VM has, they have, and nothing of them is left afterwards."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import localcloud
+from localcloud import daemon
+from localcloud.home import find
+from localcloud.registry import Registry
+from orchestrator.errors import HostError
+from orchestrator.hosts import Host
+from orchestrator.session import Session
+from orchestrator.ssh import Reply
+from tests.local.lab import Lab
+from tests.local.strict import enforce
+from tests.local.support import TYPE, boto, image, wait_until
+
+pytestmark = pytest.mark.slow
+
+# curl signs requests itself, so that a host needs no AWS library for this.
+READ_S3 = """
+field() { echo "$keys" | sed -n "s/.*\\"$1\\": \\"\\([^\\"]*\\)\\".*/\\1/p"; }
+imds=$AWS_EC2_METADATA_SERVICE_ENDPOINT
+token=$(curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "${imds}latest/api/token") || exit 11
+keys=$(curl -sf -H "X-aws-ec2-metadata-token: $token" \
+    "${imds}latest/meta-data/iam/security-credentials/rehearsal") || exit 12
+exec curl -sf --aws-sigv4 aws:amz:us-west-2:s3 --user "$(field AccessKeyId):$(field SecretAccessKey)" \
+    -H "x-amz-content-sha256: $(sha256sum </dev/null | cut -d' ' -f1)" \
+    -H "x-amz-security-token: $(field Token)" "$AWS_ENDPOINT_URL/scenes/a"
+"""
+
+Run = Callable[[str, str], Reply]
+
+
+def engine_lists(*words: str) -> list[str]:
+    """What a docker command lists, one word a line."""
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.split()
+
+
+def left_of(home: Path) -> dict[str, list[str]]:
+    """All that the engine has of a cloud, running or not."""
+    mine = ["--filter", f"label=localcloud.home={home}"]
+    return {
+        "containers": engine_lists("ps", "--all", "--quiet", *mine),
+        "networks": engine_lists("network", "ls", "--quiet", *mine),
+    }
+
+
+def volumes_of(home: Path) -> list[str]:
+    """The volumes of a cloud's containers, which have no labels of their own."""
+    template = "{{range .Mounts}}{{.Name}} {{end}}"
+    containers = left_of(home)["containers"]
+    return engine_lists("inspect", "--format", template, *containers) if containers else []
+
+
+@pytest.fixture(scope="module")
+def home(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cloud")
+
+
+@pytest.fixture(scope="module")
+def env(home: Path) -> Iterator[dict[str, str]]:
+    """A cloud with docker hosts that looks at policies; all of it is gone afterwards."""
+    yield enforce(localcloud.up(home, hosts="docker", pending=0.4, boot=0.1, bound_to=os.getpid()))
+    volumes = volumes_of(home)
+    localcloud.down(home)
+    assert left_of(home) == {"containers": [], "networks": []}
+    assert not set(volumes) & set(engine_lists("volume", "ls", "--quiet"))
+
+
+@pytest.fixture(scope="module")
+def lab(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    made = Lab(tmp_path_factory.mktemp("lab"), "vm", env)
+    made.job("single = true\n")
+    return made
+
+
+@pytest.fixture(scope="module")
+def session(lab: Lab) -> Iterator[Session]:
+    """A cluster of two."""
+    with lab.session() as session:
+        assert not session.launch(session.plan(2)).failed
+        yield session
+        assert session.terminate().left == ()
+
+
+@pytest.fixture
+def run(session: Session) -> Run:
+    """Run a command on a host, over the session's pinned SSH."""
+    hosts: dict[str, Host] = {host.name: host for host in session.cluster.hosts()}
+    return lambda name, command: session.cluster.links.run(hosts[name], command, timeout=60)
+
+
+def test_a_host_is_a_machine_of_its_own_with_sudo_and_no_engine(run: Run) -> None:
+    for name, first in (("vm-0", "tini"), ("vm-1", "tini")):
+        facts = run(name, "whoami; sudo -n whoami; cat /proc/1/comm; command -v docker || echo none").stdout.split()
+        assert facts == ["ubuntu", "root", first, "none"]
+    assert run("vm-0", "hostname").stdout != run("vm-1", "hostname").stdout
+    assert run("vm-0", "cloud-init status --wait").stdout == "status: done\n"
+
+
+def test_plain_ssh_finds_the_pinned_host_key(session: Session) -> None:
+    done = subprocess.run([*session.ssh_command("vm-0"), "echo here"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "here\n")
+
+
+def test_hosts_reach_each_other_at_their_private_addresses(session: Session, run: Run) -> None:
+    second = session.cluster.hosts(["vm-1"])[0]
+    assert f"{second.private_address}/" in run("vm-1", "ip -4 -o address show dev eth0").stdout
+    # Nothing is sent; the server speaks first.
+    assert run("vm-0", f"curl -s --max-time 5 telnet://{second.private_address}:22 </dev/null").stdout.startswith(
+        "SSH-2.0"
+    )
+
+
+def test_a_host_reads_s3_with_its_role_and_not_without(env: dict[str, str], run: Run) -> None:
+    s3 = boto(env, "s3")
+    s3.create_bucket(Bucket="scenes", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    s3.put_object(Bucket="scenes", Key="a", Body=b"seen")
+    assert run("vm-0", READ_S3).check("s3").stdout == "seen"
+    assert run("vm-0", 'curl -sf "$AWS_ENDPOINT_URL/scenes/a"').exit_status != 0
+
+
+def test_the_disk_stays_over_stop_and_start(session: Session, run: Run) -> None:
+    run("vm-1", "echo kept > note").check("note")
+    assert not [one for one in session.stop_all() if one.error]
+    assert not [one for one in session.start_all() if one.error]
+    host = session.cluster.hosts(["vm-1"])[0]
+    assert session.cluster.links.run(host, "cat note").stdout == "kept\n"
+
+
+def test_an_engine_is_installed_and_runs_images_of_a_registry(
+    lab: Lab, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
+) -> None:
+    assert run("vm-0", "command -v docker").exit_status == 1
+    with Registry(tmp_path, lab.env) as registry:
+        name = registry.push(image, "team/tiny:1")
+        lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
+        with lab.session() as other:
+            assert not other.install().failed
+    # What is in the group from now on needs no sudo.
+    assert run("vm-1", f"sudo docker run --rm --network host {name} echo inside").check("run").stdout == "inside\n"
+
+
+def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Lab, session: Session, run: Run) -> None:
+    before = run("vm-0", "sudo docker images -q").check("images").stdout
+    ids = [machine.id for machine in session.status().machines if machine.name == "vm-0"]
+    booted = run("vm-0", "ps -o lstart= -p 1").stdout
+    boto(lab.env, "ec2").reboot_instances(InstanceIds=ids)
+    wait_until(lambda: again(session, booted), seconds=60)
+    host = session.cluster.hosts(["vm-0"])[0]
+    assert session.cluster.links.run(host, "cloud-init status --wait").stdout == "status: done\n"
+    assert session.cluster.links.run(host, "sudo docker images -q").stdout == before != ""
+
+
+def again(session: Session, booted: str) -> bool:
+    """Whether vm-0 answers after another boot than the one that began at ``booted``."""
+    host = session.cluster.hosts(["vm-0"])[0]
+    try:
+        return session.cluster.links.run(host, "ps -o lstart= -p 1", timeout=5).check("ps").stdout != booted
+    except HostError:
+        return False
+
+
+def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
+    lab: Lab, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
+) -> None:
+    with Registry(tmp_path, lab.env, login=True) as registry:
+        name = registry.push(image, "secret/tiny:1")
+        assert run("vm-0", f"sudo docker pull -q {name}").exit_status != 0
+        told = boto(lab.env, "ecr").get_authorization_token()["authorizationData"][0]
+        user, _, password = base64.b64decode(told["authorizationToken"]).decode().partition(":")
+        login = f"sudo docker login -u {user} --password-stdin {told['proxyEndpoint'].removeprefix('http://')}"
+        host = session.cluster.hosts(["vm-0"])[0]
+        session.cluster.links.run(host, login, stdin=password.encode()).check("login")
+        run("vm-0", f"sudo docker pull -q {name}").check("pull")
+
+
+def launch_one(env: dict[str, str], **options: Any) -> str:
+    """Start an instance by the API, without a toolkit; its id."""
+    made = boto(env, "ec2").run_instances(ImageId=image_id(env), InstanceType=TYPE, MinCount=1, MaxCount=1, **options)
+    instance_id: str = made["Instances"][0]["InstanceId"]
+    return instance_id
+
+
+image_id = image
+
+
+def state(env: dict[str, str], instance_id: str) -> str:
+    """What EC2 says of an instance."""
+    found = boto(env, "ec2").describe_instances(InstanceIds=[instance_id])
+    name: str = found["Reservations"][0]["Instances"][0]["State"]["Name"]
+    return name
+
+
+def test_shutdown_typed_on_a_host_ends_its_instance(env: dict[str, str], home: Path) -> None:
+    script = "#!/bin/sh\ncloud-init status\nshutdown -h now\n"
+    one = launch_one(env, UserData=script, InstanceInitiatedShutdownBehavior="terminate")
+    wait_until(lambda: state(env, one) == "terminated", seconds=60)
+    assert not engine_lists("ps", "--all", "--quiet", "--filter", f"label=localcloud.instance={one}")
+
+
+def test_what_a_killed_cloud_leaves_ends_itself_and_is_swept_by_the_next(
+    env: dict[str, str], host_image: str, tmp_path: Path
+) -> None:
+    """Also when the next one has another home."""
+    dead, heir = tmp_path / "dead", tmp_path / "heir"
+    other = localcloud.up(dead, hosts="docker", pending=0.1, boot=0.0, bound_to=os.getpid())
+    one = launch_one(other)
+    running = ["ps", "--quiet", "--filter", f"label=localcloud.instance={one}"]
+    wait_until(lambda: b"HOST KEY" in console(other, one), seconds=60)
+    pid = daemon.running(find(dead))
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not engine_lists(*running), seconds=60)
+    assert left_of(dead)["containers"]
+
+    localcloud.up(heir, hosts="docker", bound_to=os.getpid())
+    try:
+        assert left_of(dead) == {"containers": [], "networks": []}
+    finally:
+        localcloud.down(heir)
+    assert left_of(heir) == {"containers": [], "networks": []}
+
+
+def console(env: dict[str, str], instance_id: str) -> bytes:
+    """What an instance wrote while it booted."""
+    told = boto(env, "ec2").get_console_output(InstanceId=instance_id)
+    return str(told.get("Output", "")).encode()
+
+
+def test_without_an_engine_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(localcloud.LocalCloudError, match=r"docker hosts need a Docker engine.*systemctl start docker"):
+        localcloud.up(tmp_path / "home", hosts="docker")
