@@ -4,7 +4,14 @@
 # on both sides; files belong to the login user, who has a name and a home folder in there as well.
 set -u
 folder=$1 role=$2
-docker() { if command docker info >/dev/null 2>&1; then command docker "$@"; else sudo -n docker "$@"; fi; }
+keep=
+docker() {
+    if command docker version >/dev/null 2>&1; then
+        command docker "$@"
+    else # sudo gives a command an environment of its own
+        sudo -n ${keep:+--preserve-env="$keep"} docker "$@"
+    fi
+}
 # What really ran: a tag may point elsewhere tomorrow.
 docker image inspect --format '{{.Id}}{{range .RepoDigests}} {{.}}{{end}}' "$STRATUS_IMAGE" >"$folder/state/image.txt" 2>/dev/null
 gpus=
@@ -22,9 +29,11 @@ passwd="$folder/state/$role.passwd"
 # The names of the task's variables, without values: the values are taken from this environment, not from argv.
 names=$({ sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/--env \1/p' "$folder/task/$role.env"
     env | sed -n 's/^\(DASK_[A-Z_]*\)=.*/--env \1/p'; } | sort -u)
+names="$names --env STRATUS_FOLDER --env STRATUS_SLOTS --env STRATUS_HOSTFILE --env PYTHONUNBUFFERED --env MPLBACKEND"
+keep=$(echo "$names" | sed 's/--env//g' | xargs echo | tr ' ' ,)
 # shellcheck disable=SC2086  # several words on purpose
 docker run --rm --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" --label "stratus.run=$STRATUS_RUN" \
-    --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" --env STRATUS_FOLDER --env STRATUS_SLOTS \
-    --env STRATUS_HOSTFILE --env PYTHONUNBUFFERED --env MPLBACKEND $names --volume "$folder:$folder" \
+    --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" $names \
+    --volume "$folder:$folder" \
     --volume "$passwd:/etc/passwd:ro" --volume "$HOME/stratus/data:$HOME/stratus/data:ro" \
     --workdir "$folder/work" "$STRATUS_IMAGE" sh "$folder/task/$role.cmd"

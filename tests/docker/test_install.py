@@ -6,9 +6,9 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,12 @@ from typing import Any
 import pytest
 
 import localcloud
-from orchestrator.config.settings import Ssh
 from orchestrator.errors import UsageError
 from orchestrator.means import Means
-from orchestrator.ssh import Links
 from tests.docker import registry
 from tests.docker.conftest import install
 from tests.docker.registry import Registry, docker
+from tests.docker.watching import Counted, Watch, lying_in
 from tests.local.lab import Lab
 from tests.test_remote import Vm, states
 
@@ -53,14 +52,15 @@ def closed_registry(server: None, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def layered(image: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def layered(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of three layers, with something in them."""
     folder = tmp_path_factory.mktemp("layered")
     (folder / "a").write_bytes(os.urandom(3_000_000))
     (folder / "b").write_bytes(os.urandom(1_000_000))
     (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY a /a\nCOPY b /b\n")
     docker("build", "-q", "-t", "stratus-test/layered:1", str(folder))
-    return "stratus-test/layered:1"
+    yield "stratus-test/layered:1"
+    subprocess.run(["docker", "rmi", "stratus-test/layered:1"], capture_output=True, check=False)
 
 
 # -- one script on one host: a home folder, a real sh, the real engine
@@ -216,23 +216,6 @@ def test_a_build_that_fails_says_which_command_did(vm: Vm, context: Path) -> Non
 # -- the whole way, from the config file to the container
 
 
-@dataclass
-class Counted:
-    """Counts the channels that a session opens."""
-
-    opened: list[str] = field(default_factory=list)
-
-    def links(self, ssh: Ssh) -> Links:
-        opened = self.opened
-
-        class Counting(Links):
-            def _exchange(self, host: Any, command: str, *args: Any, **options: Any) -> Any:
-                opened.append(host.name)
-                return super()._exchange(host, command, *args, **options)
-
-        return Counting(connect_timeout=ssh.connect_timeout)
-
-
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[dict[str, str]]:
     """An embedded cloud."""
@@ -255,48 +238,6 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
 def with_install(lab: Lab, text: str) -> None:
     """Add settings to [install]."""
     lab.config.write_text(f"{lab.config.read_text()}[install]\n{text}")
-
-
-class Watch:
-    """Reads argv and environment of all processes, again and again, for something that must not be in them."""
-
-    def __init__(self, secret: str) -> None:
-        self.secret = secret.encode()
-        self.seen: list[str] = []
-        self.looks = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(30)
-
-    def _look(self) -> None:
-        while not self._over.is_set():
-            for name in ("cmdline", "environ"):
-                for path in Path("/proc").glob(f"[0-9]*/{name}"):
-                    try:
-                        content = path.read_bytes()
-                    except OSError:
-                        continue
-                    if self.secret in content:
-                        self.seen.append(f"{path}: {content[:200]!r}")
-            self.looks += 1
-
-
-def lying_in(folder: Path, secret: str) -> list[str]:
-    """The files below a folder that hold a secret, as it is or in base64."""
-    from tests.local.test_security import forms
-
-    found = []
-    for path in folder.rglob("*"):
-        if path.is_file() and any(form in path.read_bytes() for form in forms(secret)):
-            found.append(str(path))
-    return found
 
 
 def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(

@@ -1,0 +1,189 @@
+"""InstallDeps on hosts with an operating system of their own: the engine by apt, images from a registry, full disks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import localcloud
+from orchestrator.means import Means
+from orchestrator.session import Session
+from tests.docker import registry
+from tests.docker.registry import Registry, docker
+from tests.docker.test_install import layered, server, with_install
+from tests.docker.watching import Counted, Watch, lying_in
+from tests.local.lab import Lab
+
+__all__ = ["layered", "server"]
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "canary-hosts-Zr5Zr5Zr5"
+HOLDER = """
+import fcntl, time
+with open("/var/lib/dpkg/lock-frontend", "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(6)
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An embedded cloud whose machines are containers with root, apt and room for an engine."""
+    home = tmp_path_factory.mktemp("cloud")
+    yield dict(localcloud.up(home, hosts="docker", pending=0.2, boot=0.05, bound_to=os.getpid()))
+    localcloud.down(home)
+
+
+@pytest.fixture(scope="module")
+def gateway(cloud: dict[str, str]) -> str:
+    """This computer's address on the machines' network."""
+    return str(urlsplit(cloud["AWS_ENDPOINT_URL"]).hostname)
+
+
+@pytest.fixture(scope="module")
+def stores(server: None, gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, Registry]]:
+    """One registry with a login, as this computer's engine sees it, and as the machines do."""
+    folder = tmp_path_factory.mktemp("registry")
+    with (
+        registry.serve(folder, "me", PASSWORD) as here,
+        registry.serve(folder, "me", PASSWORD, address=gateway) as there,
+    ):
+        yield here, there
+
+
+@pytest.fixture(scope="module")
+def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two machines that are up, with nothing on them."""
+    made = Lab(tmp_path_factory.mktemp("lab"), "vm", cloud)
+    made.job("single = true\n")
+    with made.session() as session:
+        assert not session.launch(session.plan(2)).failed
+        yield made
+        assert session.terminate().left == ()
+
+
+def said(session: Session, command: str) -> dict[str, str]:
+    """What each machine answers."""
+    return {each.host: "\n".join(each.lines) for each in session.run_command(command).hosts}
+
+
+def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login(
+    lab: Lab, stores: tuple[Registry, Registry], layered: str
+) -> None:
+    """The whole of InstallDeps on new machines; then again: nothing to do, one channel per machine."""
+    here, there = stores
+    name = here.push(layered, "job:1").replace(here.host, there.host)
+    docker("rmi", layered)
+    (lab.folder / "secret").write_text(PASSWORD)
+    with_install(lab, f"registry = {there.host}\nregistry_user = me\nregistry_password_env = ./secret\n")
+    lab.job(
+        f"runtime = docker\nimage = {name}\nmulti = id -u; echo on $STRATUS_HOST; mkdir outputs; echo 1 >outputs/x\n"
+    )
+    counted = Counted()
+    lines: list[tuple[str, str]] = []
+    with lab.session() as session:
+        session.cluster.means = dataclasses.replace(Means(), links=counted.links)
+        assert set(said(session, "docker --version 2>&1 || true; test -x /usr/sbin/dockerd || echo none").values()) != {
+            ""
+        }
+        holder = shlex.quote(HOLDER)
+        held = said(
+            session,
+            f"sudo setsid python3 -c {holder} >/tmp/held 2>&1 & until grep -q held /tmp/held; do sleep 0.1; done",
+        )
+        assert len(held) == 2
+        with Watch(PASSWORD) as watch:
+            first = session.install()
+        before = len(counted.opened)
+        second = session.install()
+        channels = counted.opened[before:]
+        socket = said(session, "stat -c '%a %G' /var/run/docker.sock; id -nG $(whoami)")
+        found = said(
+            session,
+            f"sudo grep -rlsF {PASSWORD} / --exclude-dir=proc --exclude-dir=sys; sudo ls -A /dev/shm; "
+            "sudo find / -xdev -name config.json -path '*docker*' | head; true",
+        )
+        run = session.start_run(multi=True)
+        session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+        record = session.fetch(run.run)
+
+    assert not first.failed, first.failed
+    texts = [event.text for event in lab.events]
+    assert any(text.startswith("another apt runs here (python3, pid ") for text in texts)
+    assert "pulled 3 of 3 layers" in " ".join(texts)
+    assert [step.name for step in first.hosts[0].steps] == ["code", "engine", "gpu", "image"]
+    assert {host.image.split()[1] for host in first.hosts} == {name}
+    assert second.changed == 0
+    assert sorted(channels) == ["vm-0", "vm-1"]
+    for text in socket.values():
+        assert text.splitlines()[0] == "660 docker"
+        assert "docker" in text.splitlines()[1].split()
+    assert watch.seen == []
+    assert watch.looks > 3
+    assert set(found.values()) == {""}
+    assert lying_in(lab.folder, PASSWORD) == [str(lab.folder / "secret")]
+    assert not [text for text in texts if PASSWORD in text]
+    facts = json.loads((record.folder / "record.json").read_text())
+    assert name in facts["image_digests"]
+    assert ("vm-0", "on vm-0") in lines
+    assert ("vm-1", "on vm-1") in lines
+    assert len([path for path in record.outputs if path.endswith("/x")]) == 2
+
+
+def test_an_end_to_all_runs_leaves_no_container(lab: Lab) -> None:
+    """After the test above; also of a container whose process will not listen."""
+    ini = (lab.folder / "job/job.ini").read_text()
+    image = next(line.partition("= ")[2] for line in ini.splitlines() if line.startswith("image"))
+    lab.job(f"runtime = docker\nimage = {image}\nmulti = trap '' TERM; sleep 300; sleep 300\n")
+    with lab.session() as session:
+        session.install()
+        run = session.start_run(multi=True)
+        ask = (
+            'for i in $(seq 100); do [ -n "$(sudo docker ps -q)" ] && break; sleep 0.1; done; sudo docker ps -q | wc -l'
+        )
+        before = said(session, ask)
+        use = session.use()
+        report = session.kill_all()
+        after = said(session, "sudo docker ps -aq | wc -l")
+
+    assert set(before.values()) == {"1"}
+    assert all(run.run in {task.run for task in host.tasks} for host in use.hosts)
+    assert {host.host: (host.left, host.runs) for host in report.hosts} == {
+        "vm-0": (0, (run.run,)),
+        "vm-1": (0, (run.run,)),
+    }
+    assert set(after.values()) == {"0"}
+
+
+def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
+    lab: Lab, stores: tuple[Registry, Registry], image: str, tmp_path: Path
+) -> None:
+    """A real disk of 64 MB under the engine, and an image of which nobody could unpack the second half."""
+    here, there = stores
+    (tmp_path / "a").write_bytes(os.urandom(40_000_000))
+    (tmp_path / "Dockerfile").write_text(f"FROM {image}\nCOPY a /a\n")
+    docker("build", "-q", "-t", "stratus-test/big:1", str(tmp_path))
+    name = here.push("stratus-test/big:1", "big:1").replace(here.host, there.host)
+    docker("rmi", "stratus-test/big:1")
+    lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
+    small = (
+        "sudo systemctl stop docker; sudo mkdir -p /small && sudo mount -t tmpfs -o size=64m tmpfs /small && "
+        'sudo sed -i \'s|{|{"data-root": "/small", |\' /etc/docker/daemon.json && sudo systemctl start docker'
+    )
+    with lab.session() as session:
+        report = session.run_command(small, names=["vm-1"])
+        assert [each.status for each in report.hosts] == [0], report
+        failed = session.install(["vm-1"]).failed
+
+    words = str(failed["vm-1"])
+    assert words.startswith(f"vm-1: image failed: no room for {name}: 2.1 GB needed, 67 MB free on the disk of 67 MB")
+    assert "[disk] size = " in words

@@ -1,0 +1,69 @@
+"""What a test of installs looks at: channels that were opened, and places where no secret may be."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.settings import Ssh
+from orchestrator.ssh import Links
+from tests.local.test_security import forms
+
+
+@dataclass
+class Counted:
+    """Counts the channels that a session opens."""
+
+    opened: list[str] = field(default_factory=list)
+
+    def links(self, ssh: Ssh) -> Links:
+        opened = self.opened
+
+        class Counting(Links):
+            def _exchange(self, host: Any, command: str, *args: Any, **options: Any) -> Any:
+                opened.append(host.name)
+                return super()._exchange(host, command, *args, **options)
+
+        return Counting(connect_timeout=ssh.connect_timeout)
+
+
+class Watch:
+    """Reads argv and environment of all processes, again and again, for something that must not be in them."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret.encode()
+        self.seen: list[str] = []
+        self.looks = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            for name in ("cmdline", "environ"):
+                for path in Path("/proc").glob(f"[0-9]*/{name}"):
+                    try:
+                        content = path.read_bytes()
+                    except OSError:
+                        continue
+                    if self.secret in content:
+                        self.seen.append(f"{path}: {content[:200]!r}")
+            self.looks += 1
+
+
+def lying_in(folder: Path, secret: str) -> list[str]:
+    """The files below a folder that hold a secret, as it is or in base64."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file() and any(form in path.read_bytes() for form in forms(secret)):
+            found.append(str(path))
+    return found
