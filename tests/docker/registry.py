@@ -23,7 +23,6 @@ log: {{level: warn}}
 storage: {{filesystem: {{rootdirectory: {folder}/images}}, delete: {{enabled: true}}}}
 http: {{addr: "{host}"}}
 """
-LOOPBACK = "127.0.0.1"
 AUTH = "auth: {{htpasswd: {{realm: tests, path: {folder}/users}}}}\n"
 
 
@@ -84,27 +83,26 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(folder: Path, user: str = "", password: str = "", *, address: str = LOOPBACK) -> Iterator[Registry]:
+def serve(folder: Path, user: str = "", password: str = "") -> Iterator[Registry]:
     """Run a registry.
 
-    :param folder: where its images lie; two of them may share it.
+    :param folder: where its images lie.
     :param user: who may pull and push; empty: anybody.
-    :param address: where it listens; this computer's engine pushes to one on loopback only.
     """
-    host = f"{address}:{free_port()}"
+    host = f"127.0.0.1:{free_port()}"
     text = CONFIG.format(folder=folder, host=host)
     if user:
         hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
         (folder / "users").write_text(f"{user}:{hashed}\n")
         text += AUTH.format(folder=folder)
-    config_file, log_file = folder / f"{address}.yml", folder / f"{address}.log"
+    config_file, log_file = folder / "config.yml", folder / "log"
     config_file.write_text(text)
     with log_file.open("wb") as log:
         process = subprocess.Popen(["docker-registry", "serve", str(config_file)], stdout=log, stderr=log)
     try:
         _wait(process, f"http://{host}/v2/", log_file)
         config: tuple[str, ...] = ()
-        if user and address == LOOPBACK:
+        if user:
             config = ("--config", str(folder / "docker"))
             docker(*config, "login", "--username", user, "--password-stdin", host, stdin=password.encode())
         yield Registry(host, user, password, config)

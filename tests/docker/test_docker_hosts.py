@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 
 import localcloud
 from localcloud import daemon
 from localcloud.home import find
 from localcloud.registry import Registry
+from localcloud.scenarios import Scenario, fault
 from orchestrator.errors import HostError
 from orchestrator.hosts import Host
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
 from tests.local.lab import Lab
 from tests.local.strict import enforce
-from tests.local.support import TYPE, boto, image, wait_until
+from tests.local.support import TYPE, boto, instances, wait_for_state, wait_until
+from tests.local.support import image as image_id
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +43,8 @@ exec curl -sf --aws-sigv4 aws:amz:us-west-2:s3 --user "$(field AccessKeyId):$(fi
     -H "x-amz-content-sha256: $(sha256sum </dev/null | cut -d' ' -f1)" \
     -H "x-amz-security-token: $(field Token)" "$AWS_ENDPOINT_URL/scenes/a"
 """
+
+DEEP_LEARNING = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 
 Run = Callable[[str, str], Reply]
 
@@ -185,14 +193,10 @@ def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
         run("vm-0", f"sudo docker pull -q {name}").check("pull")
 
 
-def launch_one(env: dict[str, str], **options: Any) -> str:
-    """Start an instance by the API, without a toolkit; its id."""
-    made = boto(env, "ec2").run_instances(ImageId=image_id(env), InstanceType=TYPE, MinCount=1, MaxCount=1, **options)
-    instance_id: str = made["Instances"][0]["InstanceId"]
-    return instance_id
-
-
-image_id = image
+def launch(env: dict[str, str], count: int, **options: Any) -> list[str]:
+    """Start instances by the API, without a toolkit; their ids."""
+    order = {"ImageId": image_id(env), "InstanceType": TYPE, "MinCount": count, "MaxCount": count, **options}
+    return [one["InstanceId"] for one in boto(env, "ec2").run_instances(**order)["Instances"]]
 
 
 def state(env: dict[str, str], instance_id: str) -> str:
@@ -204,9 +208,79 @@ def state(env: dict[str, str], instance_id: str) -> str:
 
 def test_shutdown_typed_on_a_host_ends_its_instance(env: dict[str, str], home: Path) -> None:
     script = "#!/bin/sh\ncloud-init status\nshutdown -h now\n"
-    one = launch_one(env, UserData=script, InstanceInitiatedShutdownBehavior="terminate")
+    (one,) = launch(env, 1, UserData=script, InstanceInitiatedShutdownBehavior="terminate")
     wait_until(lambda: state(env, one) == "terminated", seconds=60)
     assert not engine_lists("ps", "--all", "--quiet", "--filter", f"label=localcloud.instance={one}")
+
+
+def knock(address: str) -> str:
+    """What a connection to SSH's port meets."""
+    try:
+        link = socket.create_connection((address, 22), timeout=1.0)
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return "dropped"
+    with link:
+        try:
+            return "ssh" if link.recv(4) == b"SSH-" else "closed"
+        except TimeoutError:
+            return "silent"
+
+
+def host_key(address: str) -> str:
+    key = asyncio.run(asyncssh.get_server_host_key(address, 22))
+    assert key is not None
+    return key.get_fingerprint()
+
+
+def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: dict[str, str], home: Path) -> None:
+    private = asyncssh.generate_private_key("ssh-ed25519")
+    config = {"ssh_keys": {"ed25519_private": private.export_private_key().decode()}}
+    day = (
+        fault("ssh-refused", where="host 0"),
+        fault("ssh-dropped", where="host 1"),
+        fault("ssh-silent", where="host 2"),
+        fault("host-frozen", where="host 3", when="4 s after running", seconds=4),
+        fault("host-lost", where="host 4", when="4 s after running"),
+        fault("host-key-swapped", where="host 5", when="4 s after running"),
+    )
+    ec2 = boto(env, "ec2")
+    localcloud.scenario(Scenario(1, day), home)
+    new = launch(env, 6, UserData="#cloud-config\n" + json.dumps(config))
+    try:
+        found = [one["PublicIpAddress"] for one in wait_for_state(ec2, new, "running")]
+        ours = private.get_fingerprint()
+        for one in found[3:]:
+            wait_until(lambda one=one: knock(one) == "ssh")
+        assert host_key(found[5]) == ours
+        for one, met in zip(found, ("refused", "dropped", "silent"), strict=False):
+            wait_until(lambda one=one, met=met: knock(one) == met)
+        wait_until(lambda: knock(found[3]) == "silent")
+        wait_until(lambda: knock(found[4]) == "dropped")
+        wait_until(lambda: knock(found[5]) == "ssh" and host_key(found[5]) != ours)
+        wait_until(lambda: knock(found[3]) == "ssh")
+    finally:
+        localcloud.scenario(None, home)
+        ec2.terminate_instances(InstanceIds=new)
+    wait_until(lambda: {state(env, one) for one in new} == {"terminated"}, seconds=60)
+
+
+def test_a_deep_learning_image_has_an_engine_that_runs(env: dict[str, str]) -> None:
+    """Nobody need install one, and the login user needs no sudo."""
+    login = asyncssh.generate_private_key("ssh-ed25519")
+    made = boto(env, "ec2").import_key_pair(KeyName="dl", PublicKeyMaterial=login.export_public_key())
+    (one,) = launch(env, 1, ImageId=image_id(env, DEEP_LEARNING), KeyName=made["KeyName"])
+    wait_until(lambda: b"cloud-init: finished: done" in console(env, one), seconds=120)
+    (told,) = instances(boto(env, "ec2"), [one])
+
+    async def ask() -> str:
+        address = told["PrivateIpAddress"]
+        async with asyncssh.connect(address, username="ubuntu", client_keys=[login], known_hosts=None) as link:
+            return str((await link.run("docker info --format '{{.OSType}}'", check=True)).stdout)
+
+    assert asyncio.run(ask()) == "linux\n"
+    boto(env, "ec2").terminate_instances(InstanceIds=[one])
 
 
 def test_what_a_killed_cloud_leaves_ends_itself_and_is_swept_by_the_next(
@@ -215,7 +289,7 @@ def test_what_a_killed_cloud_leaves_ends_itself_and_is_swept_by_the_next(
     """Also when the next one has another home."""
     dead, heir = tmp_path / "dead", tmp_path / "heir"
     other = localcloud.up(dead, hosts="docker", pending=0.1, boot=0.0, bound_to=os.getpid())
-    one = launch_one(other)
+    (one,) = launch(other, 1)
     running = ["ps", "--quiet", "--filter", f"label=localcloud.instance={one}"]
     wait_until(lambda: b"HOST KEY" in console(other, one), seconds=60)
     pid = daemon.running(find(dead))

@@ -8,15 +8,14 @@ import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 import localcloud
+from localcloud.registry import Registry
 from orchestrator.means import Means
 from orchestrator.session import Session
-from tests.docker import registry
-from tests.docker.registry import Registry, docker
+from tests.docker.registry import docker
 from tests.docker.test_install import layered, server, with_install
 from tests.docker.watching import Counted, Watch, lying_in
 from tests.local.lab import Lab
@@ -25,7 +24,6 @@ __all__ = ["layered", "server"]
 
 pytestmark = pytest.mark.slow
 
-PASSWORD = "canary-hosts-Zr5Zr5Zr5"
 HOLDER = """
 import fcntl, time
 with open("/var/lib/dpkg/lock-frontend", "w") as lock:
@@ -36,7 +34,7 @@ with open("/var/lib/dpkg/lock-frontend", "w") as lock:
 
 
 @pytest.fixture(scope="module")
-def cloud(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def cloud(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """An embedded cloud whose machines are containers with root, apt and room for an engine."""
     home = tmp_path_factory.mktemp("cloud")
     yield dict(localcloud.up(home, hosts="docker", pending=0.2, boot=0.05, bound_to=os.getpid()))
@@ -44,20 +42,10 @@ def cloud(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
 
 
 @pytest.fixture(scope="module")
-def gateway(cloud: dict[str, str]) -> str:
-    """This computer's address on the machines' network."""
-    return str(urlsplit(cloud["AWS_ENDPOINT_URL"]).hostname)
-
-
-@pytest.fixture(scope="module")
-def stores(server: None, gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Registry, Registry]]:
-    """One registry with a login, as this computer's engine sees it, and as the machines do."""
-    folder = tmp_path_factory.mktemp("registry")
-    with (
-        registry.serve(folder, "me", PASSWORD) as here,
-        registry.serve(folder, "me", PASSWORD, address=gateway) as there,
-    ):
-        yield here, there
+def store(server: None, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """The cloud's own registry: it wants the password that ECR gives out."""
+    with Registry(tmp_path_factory.mktemp("registry"), cloud, login=True) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +65,12 @@ def said(session: Session, command: str) -> dict[str, str]:
 
 
 def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login(
-    lab: Lab, stores: tuple[Registry, Registry], layered: str
+    lab: Lab, store: Registry, layered: str
 ) -> None:
     """The whole of InstallDeps on new machines; then again: nothing to do, one channel per machine."""
-    here, there = stores
-    name = here.push(layered, "job:1").replace(here.host, there.host)
+    name, secret = store.push(layered, "job:1"), store.facts.password
     docker("rmi", layered)
-    (lab.folder / "secret").write_text(PASSWORD)
-    with_install(lab, f"registry = {there.host}\nregistry_user = me\nregistry_password_env = ./secret\n")
+    with_install(lab, "registry = ecr\n")
     lab.job(
         f"runtime = docker\nimage = {name}\nmulti = id -u; echo on $STRATUS_HOST; mkdir outputs; echo 1 >outputs/x\n"
     )
@@ -101,7 +87,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
             f"sudo setsid python3 -c {holder} >/tmp/held 2>&1 & until grep -q held /tmp/held; do sleep 0.1; done",
         )
         assert len(held) == 2
-        with Watch(PASSWORD) as watch:
+        with Watch(secret) as watch:
             first = session.install()
         before = len(counted.opened)
         second = session.install()
@@ -109,7 +95,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
         socket = said(session, "stat -c '%a %G' /var/run/docker.sock; id -nG $(whoami)")
         found = said(
             session,
-            f"sudo grep -rlsF {PASSWORD} / --exclude-dir=proc --exclude-dir=sys; sudo ls -A /dev/shm; "
+            f"sudo grep -rlsF {secret} / --exclude-dir=proc --exclude-dir=sys; sudo ls -A /dev/shm; "
             "sudo find / -xdev -name config.json -path '*docker*' | head; true",
         )
         run = session.start_run(multi=True)
@@ -121,7 +107,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     assert any(text.startswith("another apt runs here (python3, pid ") for text in texts)
     assert "pulled 3 of 3 layers" in " ".join(texts)
     assert [step.name for step in first.hosts[0].steps] == ["code", "engine", "gpu", "image"]
-    assert {host.image.split()[1] for host in first.hosts} == {name}
+    assert {host.image.split()[1].partition("@")[0] for host in first.hosts} == {name.rpartition(":")[0]}
     assert second.changed == 0
     assert sorted(channels) == ["vm-0", "vm-1"]
     for text in socket.values():
@@ -130,10 +116,10 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     assert watch.seen == []
     assert watch.looks > 3
     assert set(found.values()) == {""}
-    assert lying_in(lab.folder, PASSWORD) == [str(lab.folder / "secret")]
-    assert not [text for text in texts if PASSWORD in text]
+    assert lying_in(lab.folder, secret) == []
+    assert not [text for text in texts if secret in text]
     facts = json.loads((record.folder / "record.json").read_text())
-    assert name in facts["image_digests"]
+    assert facts["image_digests"][1] == first.hosts[0].image.split()[1]
     assert ("vm-0", "on vm-0") in lines
     assert ("vm-1", "on vm-1") in lines
     assert len([path for path in record.outputs if path.endswith("/x")]) == 2
@@ -165,14 +151,13 @@ def test_an_end_to_all_runs_leaves_no_container(lab: Lab) -> None:
 
 
 def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
-    lab: Lab, stores: tuple[Registry, Registry], image: str, tmp_path: Path
+    lab: Lab, store: Registry, image: str, tmp_path: Path
 ) -> None:
     """A real disk of 64 MB under the engine, and an image of which nobody could unpack the second half."""
-    here, there = stores
     (tmp_path / "a").write_bytes(os.urandom(40_000_000))
     (tmp_path / "Dockerfile").write_text(f"FROM {image}\nCOPY a /a\n")
     docker("build", "-q", "-t", "stratus-test/big:1", str(tmp_path))
-    name = here.push("stratus-test/big:1", "big:1").replace(here.host, there.host)
+    name = store.push("stratus-test/big:1", "big:1")
     docker("rmi", "stratus-test/big:1")
     lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
     small = (
