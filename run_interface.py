@@ -43,7 +43,7 @@ def rehearse() -> None:
     import localcloud
 
     try:
-        environment = localcloud.up()
+        environment = localcloud.up(tell=lambda line: print(line, file=sys.stderr, flush=True))
     except localcloud.LocalCloudError as error:
         raise cli.NoCloud(str(error)) from error
     for name in REAL_ACCOUNT:

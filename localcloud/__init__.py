@@ -10,6 +10,7 @@ It is reached over the wire only. Importing this package imports nothing heavy; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def up(
     bound_to: int | None = None,
     hosts: str | None = None,
     scenario: Scenario | Path | str | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
     """Start the cloud unless it is up already, wait until it answers, and return its environment.
 
@@ -43,6 +45,7 @@ def up(
         (their image is built the first time, which takes minutes); by default what LOCALCLOUD_HOSTS_KIND says, or
         process.
     :param scenario: what is to go wrong (as for :func:`scenario`); a cloud that is up already plays it from now on.
+    :param tell: called with a line about what takes minutes, before it begins.
     :raises LocalCloudError: it did not come up within 30 s, this is not Linux, no Docker engine answers (for docker
         hosts), one with hosts of another kind is up, or the scenario cannot be read.
     """
@@ -52,7 +55,7 @@ def up(
     day = playing.read(scenario)
     times = {"real_times": real_times, "pending": pending, "boot": boot}
     options = daemon.Options(**times, bound_to=bound_to, hosts=daemon.kind_of_hosts(hosts))  # type: ignore[arg-type]
-    environment = daemon.up(find(home), options)
+    environment = daemon.up(find(home), options, tell)
     if scenario is not None:
         playing.begin(environment["AWS_ENDPOINT_URL"], day)
     return environment

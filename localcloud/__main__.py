@@ -67,11 +67,15 @@ def _up(home: Home, words: argparse.Namespace) -> int:
     times = {"real_times": words.real_times, "pending": words.pending, "boot": words.boot}
     options = daemon.Options(**times, hosts=daemon.kind_of_hosts(words.hosts))
     day = playing.read(words.scenario)
-    environment = daemon.up(home, options)
+    environment = daemon.up(home, options, _note)
     if words.scenario:
         playing.begin(environment["AWS_ENDPOINT_URL"], day)
     _print_environment(environment)
     return 0
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _down(home: Home, _: argparse.Namespace) -> int:

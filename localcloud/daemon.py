@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,12 @@ def running(home: Home) -> int | None:
     return locks.holder(home.held)
 
 
-def up(home: Home, options: Options) -> dict[str, str]:
+def up(home: Home, options: Options, tell: Callable[[str], None] = lambda _: None) -> dict[str, str]:
     """Start the cloud unless it is up, wait until it answers, and return its environment.
 
     A cloud that is up already keeps the options it was started with.
 
+    :param tell: called with a line about what takes minutes, before it begins.
     :raises LocalCloudError: not on Linux, or the daemon did not come up within 30 s.
     """
     if sys.platform != "linux":
@@ -76,7 +78,7 @@ def up(home: Home, options: Options) -> dict[str, str]:
         raise LocalCloudError(f"{home.folder} cannot be the cloud's folder: {error.strerror}") from error
     with locks.turn(home.turn, deadline=DEADLINE):
         if running(home) is None:
-            _start(home, options)
+            _start(home, options, tell)
         elif (kind := _kind(home)) != options.hosts:
             raise LocalCloudError(f"a cloud with {kind} hosts is up in {home.folder}: end it first (localcloud down)")
         return environment(home)
@@ -139,10 +141,10 @@ def _kind(home: Home) -> str:
         return "process"
 
 
-def _start(home: Home, options: Options) -> None:
+def _start(home: Home, options: Options, tell: Callable[[str], None]) -> None:
     _sweep(home)
     if options.hosts == "docker":
-        _prepare_docker()
+        _prepare_docker(tell)
     ready, told = os.pipe()
     try:
         with home.log.open("wb") as log:
@@ -195,12 +197,14 @@ def _end(pid: int) -> None:
             raise LocalCloudError(f"still alive after SIGKILL: processes {', '.join(map(str, left.values()))}")
 
 
-def _prepare_docker() -> None:
+def _prepare_docker(tell: Callable[[str], None]) -> None:
     """See that docker hosts are possible, and build their image, for which the daemon's own start has no time."""
     from localcloud import docker_engine, docker_image
 
     docker_engine.check()
-    docker_image.ensure()
+    if not docker_image.is_there(docker_image.name()):
+        tell(f"building the image of docker hosts on {docker_image.base()} (once, a minute or two)")
+        docker_image.ensure()
 
 
 def _end_orphans(home: Home) -> None:

@@ -37,7 +37,7 @@ _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3
 _SHUTDOWN, _REBOOT = 41, 42
 
-_CONFINEMENT = (
+CONFINEMENT = (
     "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE",
     "--security-opt", "seccomp=unconfined",
     "--security-opt", "apparmor=unconfined",
@@ -235,13 +235,14 @@ class DockerHosts:
 
     def _create(self, slot: _Slot) -> None:
         spec = slot.spec
+        image = docker_image.ensure("engine") if spec.engine else self._image
         slot.made = True
         docker(
             "create", "--name", self._name(spec.instance_id), "--hostname", spec.hostname,
             *self._network.labels(), "--label", f"localcloud.instance={spec.instance_id}",
-            "--network", self._network.name, "--ip", spec.address, *_CONFINEMENT, *_cgroups(),
+            "--network", self._network.name, "--ip", spec.address, *CONFINEMENT, *_cgroups(),
             "--volume", "/var/lib/docker", "--tmpfs", "/run:exec,mode=755",
-            "--log-driver", "json-file", "--log-opt", "max-size=4m", "--stop-signal", "SIGTERM", self._image,
+            "--log-driver", "json-file", "--log-opt", "max-size=4m", "--stop-signal", "SIGTERM", image,
         )  # fmt: skip
 
     def _give_orders(self, slot: _Slot, opens_at: float) -> None:

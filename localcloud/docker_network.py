@@ -10,7 +10,7 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,27 @@ def _listen(name: str, block: Block) -> socket.socket:
             "docker hosts need an engine that runs on this computer itself, not in a virtual machine or elsewhere"
         ) from error
     return listener
+
+
+def probe(network: Network, image: str, confinement: Sequence[str]) -> None:
+    """See that a host of this network can start, and reaches the endpoint.
+
+    :param image: of hosts.
+    :param confinement: options that hosts are started with.
+    :raises EngineError: with what to do about it.
+    """
+    block = network.block
+    code = f"import socket; socket.create_connection(('{block.endpoint}', {ENDPOINT_PORT}), 5)"
+    start = ["run", "--rm", *network.labels(), *confinement, "--network", network.name, "--entrypoint", "python3"]
+    try:
+        docker(*start, image, "-c", code)
+    except EngineError as error:
+        if "Error:" not in str(error) and "timed out" not in str(error):
+            raise EngineError(f"no docker host can start here: {error}") from error
+        raise EngineError(
+            f"docker hosts do not reach this computer at {block.endpoint}:{ENDPOINT_PORT}; does a firewall keep them "
+            f"out? sudo ufw allow from {block.network} ({error})"
+        ) from error
 
 
 def remove(home: Path) -> None:

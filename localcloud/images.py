@@ -142,6 +142,11 @@ def login_user(image: Ami | None) -> str:
     return image.facts.user if isinstance(image, SeededImage) else "ubuntu"
 
 
+def has_engine(image: Ami | None) -> bool:
+    """Whether a Docker engine runs on an image's machines from the start."""
+    return isinstance(image, SeededImage) and image.facts.owner == DEEP_LEARNING
+
+
 def seed_parameters(ssm: SimpleSystemManagerBackend) -> None:
     """Fill the public parameters that name the images of ``ssm``'s region."""
     parameters = ssm._parameters

@@ -22,6 +22,7 @@ class MachineSpec:
     :param user_data: as given to RunInstances, decoded from base64.
     :param environment: AWS and metadata variables for everything that runs on the machine.
     :param boot_seconds: from start to an open SSH port.
+    :param engine: whether its image has a Docker engine; docker hosts only.
     """
 
     instance_id: str
@@ -33,6 +34,7 @@ class MachineSpec:
     user_data: bytes = b""
     environment: Mapping[str, str] = field(default_factory=dict)
     boot_seconds: float = 0.0
+    engine: bool = False
 
     @property
     def hostname(self) -> str:

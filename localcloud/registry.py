@@ -89,16 +89,18 @@ class Registry:
         """Put an image of this computer's engine into the registry.
 
         :param name: in the registry, with a tag: ``team/job:1``.
-        :returns: the image's name on a host.
+        :returns: the image's name on a host, with the digest that it has there.
         :raises EngineError: the engine does not push it.
         """
         local = f"{self.facts.push}/{name}"
         docker("tag", image, local)
         try:
-            docker("--config", str(self._engine_config()), "push", "--quiet", local, deadline_s=600)
+            said = docker("--config", str(self._engine_config()), "push", local, deadline_s=600)
         finally:
             docker("image", "rm", local)
-        return f"{self.facts.address}/{name}"
+        # "1: digest: sha256:... size: 528"
+        digest = next(word for word in reversed(said.split()) if word.startswith("sha256:"))
+        return f"{self.facts.address}/{name.rpartition(':')[0]}@{digest}"
 
     def close(self) -> None:
         """End it; what was pushed stays in its folder."""

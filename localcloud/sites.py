@@ -37,8 +37,8 @@ def _process(home: Home, last: ExitStack) -> Site:
 
 
 def _docker(home: Home, last: ExitStack) -> Site:
-    from localcloud import docker_engine, docker_network
-    from localcloud.docker_hosts import DockerHosts
+    from localcloud import docker_engine, docker_image, docker_network
+    from localcloud.docker_hosts import CONFINEMENT, DockerHosts
 
     made: list[DockerHosts] = []
 
@@ -52,6 +52,7 @@ def _docker(home: Home, last: ExitStack) -> Site:
     docker_network.sweep(home.folder)
     last.callback(docker_network.remove, home.folder)
     network, listener = docker_network.claim(home.folder)
+    docker_network.probe(network, docker_image.ensure(), CONFINEMENT)
     return Site(
         network.block,
         listener,

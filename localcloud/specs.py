@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.addresses import Block
 from localcloud.home import Home
-from localcloud.images import login_user
+from localcloud.images import has_engine, login_user
 from localcloud.machine_spec import MachineSpec
 from localcloud.metadata import user_data
 from localcloud.paths import METADATA
@@ -32,16 +32,18 @@ class Specs:
     def __call__(self, machine: Machine) -> MachineSpec:
         """The host of one instance."""
         instance = machine.instance
+        image = instance.ec2_backend.amis.get(instance.image_id)
         return MachineSpec(
             instance_id=instance.id,
             address=str(instance.private_ip),
             port=self.block.ssh_port,
             folder=self.home.machine(instance.id),
-            user=login_user(instance.ec2_backend.amis.get(instance.image_id)),
+            user=login_user(image),
             authorized_keys=machine.authorized_keys,
             user_data=user_data(instance),
             environment=self._environment(instance),
             boot_seconds=self.boot,
+            engine=has_engine(image),
         )
 
     def _environment(self, instance: Instance) -> dict[str, str]:

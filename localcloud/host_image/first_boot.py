@@ -88,7 +88,8 @@ class Boot:
         try:
             pwd.getpwnam(user)
         except KeyError:
-            _call("useradd", "--create-home", "--shell", "/bin/bash", user)
+            groups = ["--groups", "docker"] if "docker:" in Path("/etc/group").read_text() else []
+            _call("useradd", "--create-home", "--shell", "/bin/bash", *groups, user)
         rules = Path("/etc/sudoers.d/90-cloud-init-users")
         rules.write_text(f'{user} ALL=(ALL) NOPASSWD:ALL\nDefaults env_keep += "{_KEPT}"\n')
         rules.chmod(0o440)

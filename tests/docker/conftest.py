@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from localcloud import docker_image
 from localcloud.docker_engine import EngineError
+from tests.docker.shared_engine import answers, install, running, turn
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGE = "stratus-test/tiny:1"
@@ -27,64 +27,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.docker)
 
 
-def answers() -> bool:
-    """Whether an engine answers this user."""
-    if not shutil.which("docker"):
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
-
-
-def install(*packages: str) -> None:
-    """Install Debian packages, in CI only."""
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "-qq", "update"], check=True, env=env, capture_output=True)
-    subprocess.run(["apt-get", "-qq", "install", "--yes", *packages], check=True, env=env, capture_output=True)
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared-docker"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An engine that answers; one started here is ended here."""
-    if answers():
-        yield
-        return
-    if os.environ.get("CI") != "true" or os.geteuid() != 0:
+def engine(shared: Path) -> Iterator[None]:
+    """An engine that answers; one that the tests start, they end."""
+    if not answers() and (os.environ.get("CI") != "true" or os.geteuid() != 0):
         pytest.skip("no Docker engine answers this user (CI installs and starts one)")
-    if not shutil.which("dockerd"):
-        install("docker.io")
-    folder = tmp_path_factory.mktemp("docker")
-    log = folder / "log"
-    places = [
-        "--data-root",
-        str(folder / "data"),
-        "--exec-root",
-        str(folder / "exec"),
-        "--pidfile",
-        str(folder / "pid"),
-    ]
-    with log.open("wb") as file:
-        daemon = subprocess.Popen(["dockerd", *places], stdout=file, stderr=file)
-    try:
-        until = time.monotonic() + 60
-        while not answers():
-            assert daemon.poll() is None, f"dockerd ended: {log.read_text()[-2000:]}"
-            assert time.monotonic() < until, f"dockerd does not answer: {log.read_text()[-2000:]}"
-            time.sleep(0.2)
+    with running(shared):
         yield
-    finally:
-        daemon.terminate()
-        daemon.wait(30)
-        # What it mounted would keep the folder from being removed.
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if str(folder) in line]
-        subprocess.run(["umount", *mounts], check=False, capture_output=True) if mounts else None
 
 
 @pytest.fixture(scope="session")
-def image(engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(engine: None, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small image made of a static busybox, as nothing can be pulled here."""
-    if not shutil.which("busybox"):
-        if os.environ.get("CI") != "true":
-            pytest.skip("no busybox to make an image of (apt install busybox-static)")
-        install("busybox-static")
+    with turn(shared):
+        if not shutil.which("busybox"):
+            if os.environ.get("CI") != "true":
+                pytest.skip("no busybox to make an image of (apt install busybox-static)")
+            install("busybox-static")
     root = tmp_path_factory.mktemp("root")
     for folder in ("bin", "tmp", "etc", "proc", "sys", "dev"):
         (root / folder).mkdir()
@@ -97,24 +65,24 @@ def image(engine: None, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def host_image(engine: None) -> str:
+def host_image(engine: None, shared: Path) -> str:
     """The image of docker hosts; in CI, also the one that it is built on is made here."""
-    if os.environ.get("CI") == "true":
-        subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True)
-    if not docker_image.is_there(name := docker_image.name()):
+    with turn(shared):
+        if os.environ.get("CI") == "true":
+            subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True)
         try:
-            docker_image.ensure()
+            return docker_image.ensure()
         except EngineError as error:
             if os.environ.get("CI") == "true":
                 raise
             pytest.skip(f"{error} (scripts/base-image makes one to build on; CI does)")
-    return name
 
 
 @pytest.fixture
-def registry_program() -> None:
+def registry_program(shared: Path) -> None:
     """The program that is a registry; installed in CI."""
-    if not shutil.which("docker-registry"):
-        if os.environ.get("CI") != "true":
-            pytest.skip("no docker-registry here (apt install docker-registry; CI does)")
-        install("docker-registry")
+    with turn(shared):
+        if not shutil.which("docker-registry"):
+            if os.environ.get("CI") != "true":
+                pytest.skip("no docker-registry here (apt install docker-registry; CI does)")
+            install("docker-registry")
