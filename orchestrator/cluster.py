@@ -125,11 +125,19 @@ class Cluster:
 
     def status(self) -> ClusterStatus:
         """Return the cluster as it is now; two API calls, one when we know already who we are, one more for spot."""
-        found = self.instances()
-        if spot := {each.type for each in found if each.spot}:
+        mine = self.mine
+        found = ec2.describe(self.clients, cluster=mine.cluster, owner=None)
+        ours = [each for each in found if each.owner == mine.owner]
+        if spot := {each.type for each in ours if each.spot}:
             self.book.ask_spot(spot)
-        machines = tuple(self._machine(each) for each in found)
-        return ClusterStatus(self.mine.cluster, self.mine.region, self.mine.owner, machines, self.means.patience.now())
+        machines = tuple(self._machine(each) for each in ours)
+        others = tuple(each.words for each in found if each.owner != mine.owner)
+        return ClusterStatus(mine.cluster, mine.region, mine.owner, machines, self.means.patience.now(), others)
+
+    def foreign(self) -> tuple[str, ...]:
+        """Return the machines in a cluster of this name that are another owner's, in words."""
+        found = ec2.describe(self.clients, cluster=self.mine.cluster, owner=None)
+        return tuple(each.words for each in found if each.owner != self.mine.owner)
 
     def hosts(self, names: Sequence[str] = ()) -> list[Host]:
         """Return the running machines as hosts.
@@ -184,10 +192,15 @@ class Cluster:
         :param count: how many machines to add; the settings' when None.
         :param more: questions about the job, asked at the same time.
         """
-        desk = preflight.Desk(
-            self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more, tell=self.tell
-        )
-        return preflight.plan(desk, count or self.settings.cluster.count)
+        try:
+            desk = preflight.Desk(
+                self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more,
+                tell=self.tell,
+            )  # fmt: skip
+            return preflight.plan(desk, count or self.settings.cluster.count)
+        except KeyboardInterrupt as error:
+            error.add_note("Nothing was launched.")
+            raise
 
     def request(self, plan: planning.Plan) -> tuple[list[ec2.Instance], float]:
         """Ask EC2 for the machines of a plan; what was made for a launch that failed is removed again.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator import money
 from orchestrator.cloud import ec2, keypairs, ledger, network
 from orchestrator.errors import StratusError
+from orchestrator.events import Event
 from orchestrator.locks import Busy
 from orchestrator.patience import Pace
 from orchestrator.reports import TerminateReport
@@ -45,7 +46,18 @@ class Ender:
                 f"Nothing was found. No launch is known to this computer: one made elsewhere less than "
                 f"{ledger.LAG_S:.0f} s ago may not be shown yet."
             )
-        return TerminateReport(results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note)
+        return TerminateReport(
+            results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note, foreign=self._foreign()
+        )  # fmt: skip
+
+    def _foreign(self) -> tuple[str, ...]:
+        try:
+            return self.cluster.foreign()
+        except StratusError as error:
+            self.cluster.tell(
+                Event("", "terminate", "warning", text=f"not asked whose else: {str(error).splitlines()[0]}")
+            )
+            return ()
 
     def _here(self) -> Teardown:
         """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
@@ -64,8 +76,6 @@ class Ender:
         return work
 
     def _say_busy(self, busy: Busy) -> None:
-        from orchestrator.events import Event
-
         self.cluster.tell(Event("", "terminate", "warning", text=f"{busy.what}; waiting for it to notice"))
 
     def _elsewhere(self) -> Iterator[Teardown]:

@@ -53,6 +53,7 @@ class ClusterStatus:
     """The whole cluster at one moment.
 
     :param at: the moment.
+    :param foreign: machines in a cluster of this name that are another owner's, in words; they are never touched.
     """
 
     cluster: str
@@ -60,6 +61,7 @@ class ClusterStatus:
     owner: str
     machines: tuple[Machine, ...]
     at: datetime
+    foreign: tuple[str, ...] = ()
 
     @property
     def up(self) -> tuple[Machine, ...]:
@@ -225,6 +227,7 @@ class TerminateReport:
     :param spent: USD that the instances cost; None when a price is unknown.
     :param unsure: what nobody can say, and what is kept in other regions.
     :param note: what to know besides.
+    :param foreign: machines in a cluster of this name that are another owner's, in words: they were left alone.
     """
 
     instances: tuple[InstanceResult, ...]
@@ -233,6 +236,7 @@ class TerminateReport:
     spent: Decimal | None
     unsure: tuple[str, ...] = ()
     note: str = ""
+    foreign: tuple[str, ...] = ()
 
     @property
     def left(self) -> tuple[str, ...]:

@@ -118,6 +118,12 @@ class Instance:
         """Whether it is neither ended nor ending."""
         return self.state in ALIVE
 
+    @property
+    def words(self) -> str:
+        """What it is and whose: ``ml-0 (i-0123, running, user/ada)``."""
+        known = [*([self.id] if self.id != self.name else []), self.state, self.owner.rpartition(":")[2] or "nobody's"]
+        return f"{self.name} ({', '.join(known)})"
+
 
 def tagged(shown: Instance, known: Instance) -> Instance:
     """Return a machine as EC2 shows it; what only its tags tell as it is known here, while EC2 does not show them yet.

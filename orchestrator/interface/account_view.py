@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Lines = list[str]
 
+LISTED = 20
+"""Of somebody else's machines, no more are named than these."""
+
 
 def cost(cost: Cost, now: datetime) -> Lines:
     """Show what the cluster costs now, has cost, and can cost at most."""
@@ -103,3 +106,9 @@ def of(record: object, now: datetime) -> Lines:
     """Return a record as its verb shows it."""
     kind = type(record).__name__
     return _SHOWS[kind](record, now) if kind in _TIMELY else _SHOWS[kind](record)
+
+
+def not_ours(foreign: Sequence[str]) -> Lines:
+    """Say which machines in a cluster of this name are another owner's; nothing when there are none."""
+    listed = ", ".join(foreign[:LISTED]) + (f" and {len(foreign) - LISTED} more" if len(foreign) > LISTED else "")
+    return [f"  Not yours, never touched: {listed}."] if foreign else []

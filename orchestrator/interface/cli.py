@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None, setup: Setup = Setup()) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
-        console.complain(str(interrupt) or "Interrupted.")
+        console.complain(str(interrupt) or " ".join(["Interrupted.", *getattr(interrupt, "__notes__", ())]))
         return INTERRUPTED
     except StratusError as error:
         return invocation.failed(error)

@@ -160,10 +160,11 @@ def _took(state: str, seconds: float) -> str:
 
 def status(status: ClusterStatus) -> Lines:
     """Show every machine of the cluster and what they cost together."""
+    others = account_view.not_ours(status.foreign)
     if not status.machines:
-        return [f"  0 instances of cluster {status.cluster} in {status.region}.  Next: LaunchInstances()"]
+        return [f"  0 instances of cluster {status.cluster} in {status.region}.  Next: LaunchInstances()", *others]
     lines = columns([_machine(machine, status.at) for machine in status.machines])
-    return [*lines, f"  {up(status)}"]
+    return [*lines, f"  {up(status)}", *others]
 
 
 def _machine(machine: Machine, at: datetime) -> Sequence[str]:
@@ -358,11 +359,11 @@ def terminated(report: TerminateReport) -> Lines:
     gone = [f"{name} terminated" for name in ended] if len(ended) <= MANY else [f"{len(ended)} instances terminated"]
     kept = (("security group", report.group), ("key pair", report.key))
     gone += [f"{what} gone" for what, state in kept if state == "gone"]
-    lines = [f"  {'   '.join(gone)}"] if gone else []
+    lines = [*([f"  {'   '.join(gone)}"] if gone else []), *account_view.not_ours(report.foreign)]
     if report.left:
         return lines
     if not report.instances and not gone:
-        nothing = ["  There was nothing to terminate: 0 instances running."]
+        nothing = [*lines, "  There was nothing to terminate: 0 instances running."]
         return [*nothing, f"  {report.note}"] if report.note else nothing
     return [*lines, f"  0 instances running. {_total(report.spent, bool(report.instances))}".rstrip()]
 

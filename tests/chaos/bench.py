@@ -53,7 +53,9 @@ class Cell:
     :param asks: how often RunInstances is sent, dry runs aside; None does not matter.
     :param open: launches that the journal keeps open; None does not matter.
     :param makes: changes that AWS carried out; None does not matter.
-    :param then: typed afterwards, in fair weather, with its exit code: nothing may be left behind by it.
+    :param then: typed afterwards, in fair weather: it goes well.
+    :param then_says: words that it prints.
+    :param stays: machines that are there after it.
     :param environment: of the process, on top of nobody's.
     :param real_login: credentials come from that environment.
     :param note: why this is as far as a promise can go.
@@ -76,6 +78,8 @@ class Cell:
     open: int | None = None
     makes: int | None = None
     then: str = ""
+    then_says: tuple[str, ...] = ()
+    stays: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
     real_login: bool = False
     within: float | None = None
@@ -231,8 +235,11 @@ def judge(cell: Cell, outcome: Outcome) -> Iterator[str]:
         yield f"{len(outcome.changes)} changes ({', '.join(outcome.changes)}), not {cell.makes}"
     if cell.within is not None and outcome.seconds > cell.within:
         yield f"took {outcome.seconds:.0f} s, not {cell.within:g} s"
-    if cell.then and (outcome.after != 0 or outcome.orphans):
+    if cell.then and (outcome.after != 0 or outcome.orphans != cell.stays):
         yield f"afterwards: exit {outcome.after}, {outcome.orphans} machines: {outcome.after_said}"
+    for words in cell.then_says:
+        if words not in " ".join(outcome.after_said.split()):
+            yield f"afterwards it does not say {words!r}: {outcome.after_said}"
     yield from outcome.broken
     yield from _REACTIONS[cell.reaction](cell, outcome)
 

@@ -32,6 +32,13 @@ ASKED_FIRST = ("RunInstances", "CreateSecurityGroup", "ImportKeyPair")
 """The first of these calls is a dry run, which changes nothing."""
 ASKED: dict[str, Any] = {"action": "RunInstances", "when": "from call 2"}
 ENDING = ("TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair")
+DONE = {
+    LAUNCH: ("2 of 2 ready",),
+    "stop": ("ml-0 stopped", "ml-1 stopped", "billed: $12.00 a month", "nothing ends it"),
+    "start": ("ml-0 running", "ml-1 running"),
+    "terminate": ("ml-0 terminated ml-1 terminated security group gone key pair gone", "0 instances running"),
+}
+"""What is said when all went well in the end."""
 
 
 def _phases() -> Iterator[tuple[str, str, tuple[str, ...], int]]:
@@ -49,7 +56,7 @@ def _busy() -> Iterator[Cell]:
     for action, typed, before, alive in _phases():
         service = {"GetCallerIdentity": "sts", "GetParameter": "ssm"}.get(action, "ec2")
         fault = {"kind": "throttled", "action": action, "when": "until 20 s" if service != "sts" else "until 1 s"}
-        yield Cell("F25", action, typed, "R", 0, faults=(fault,), before=before, alive=alive)
+        yield Cell("F25", action, typed, "R", 0, DONE[typed], (fault,), before=before, alive=alive)
     stays = {"kind": "error", "code": "RequestLimitExceeded", **ASKED}
     says = ("RequestLimitExceeded", "launching 2 x c7i.2xlarge", "try again")
     yield Cell("F25", "RunInstances, for good", LAUNCH, "R", 3, says, (stays,), alive=0, then="terminate")
@@ -66,9 +73,9 @@ def _broken() -> Iterator[Cell]:
     for action, typed, before, alive in _phases():
         for way, fault in ways if action in changing else ways[1:2]:
             once = {**fault, "action": action, "when": f"from call {_nth(action)}", "times": 1}
-            yield Cell("F26", f"{action}, {way}", typed, "R", 0, faults=(once,), before=before, alive=alive)
+            yield Cell("F26", f"{action}, {way}", typed, "R", 0, DONE[typed], (once,), before=before, alive=alive)
     stays = {"kind": "error", "code": "InternalError", "applied": True, **ASKED}
-    yield Cell("F26", "RunInstances, for good", LAUNCH, "R", 0, faults=(stays,), alive=2, then="terminate")
+    yield Cell("F26", "RunInstances, for good", LAUNCH, "R", 0, DONE[LAUNCH], (stays,), alive=2, then="terminate")
     never = {"kind": "dropped", "applied": False, **ASKED}
     says = ("nobody can say", "ml-0", "stratus terminate")
     yield Cell("F26", "RunInstances, never heard of", LAUNCH, "R", 4, says, (never,), alive=0, then="terminate")
@@ -191,7 +198,8 @@ def _late() -> Iterator[Cell]:
     """F28, F29: what EC2 does not show yet is there all the same; all or none."""
     hidden = {"kind": "invisible", "seconds": "60 s"}
     yield Cell("F28", "while coming up", LAUNCH, "W", 0, ("2 of 2 ready",), (hidden,), alive=2, then="terminate")
-    yield Cell("F28", "terminate right after", "terminate", "W", 0, faults=(hidden,), before=UP, early=True, alive=0)
+    ended = DONE["terminate"]
+    yield Cell("F28", "terminate right after", "terminate", "W", 0, ended, (hidden,), before=UP, early=True, alive=0)
     for kind, phase, action in (
         ("ctrl-c", "after", "RunInstances"),
         ("ctrl-c", "before", "DescribeInstances"),
@@ -202,7 +210,8 @@ def _late() -> Iterator[Cell]:
             LAUNCH,
             "X",
             130,
-            faults=(hidden,),
+            BACK if action[0] == "R" else COMING,
+            (hidden,),
             alive=0 if action[0] == "R" else None,
             strikes=(kind, phase, action, 2 if action[0] == "R" else 3),
             then="terminate",
@@ -308,7 +317,8 @@ def _stays() -> Iterator[Cell]:
         "terminate",
         "W",
         0,
-        faults=({"kind": "group-in-use", "seconds": "30 s"},),
+        DONE["terminate"],
+        ({"kind": "group-in-use", "seconds": "30 s"},),
         before=UP,
         alive=0,
     )
@@ -332,7 +342,7 @@ def _stays() -> Iterator[Cell]:
         # Another shell made it between our look and our call.
         fault = {"kind": "error", "code": code, "action": action, "applied": True, "times": 1}
         fault["when"] = f"from call {_nth(action)}"
-        yield Cell("F32", f"{code}: another shell was quicker", LAUNCH, "W", 0, faults=(fault,), alive=2)
+        yield Cell("F32", f"{code}: another shell was quicker", LAUNCH, "W", 0, DONE[LAUNCH], (fault,), alive=2)
     kept = {"kind": "protected", "where": "host 0"}
     yield Cell(
         "F48",
@@ -353,7 +363,7 @@ def _stays() -> Iterator[Cell]:
         "times": 1,
         "message": "The instance ID 'i-0123456789abcdef0' does not exist",
     }
-    yield Cell("F48", "one is unknown", "terminate", "X", 0, faults=(unknown,), before=UP, alive=0)
+    yield Cell("F48", "one is unknown", "terminate", "X", 0, DONE["terminate"], (unknown,), before=UP, alive=0)
     denied = {"kind": "denied", "action": "TerminateInstances"}
     yield Cell(
         "F48",
@@ -419,7 +429,8 @@ def _stays() -> Iterator[Cell]:
             typed,
             "X",
             0,
-            faults=(other,),
+            (*DONE.get(typed, ("2 up",)), *(THEIRS if typed in ("terminate", "status") else ())),
+            (other,),
             before=before,
             alive=alive,
         )
@@ -429,21 +440,38 @@ def _nth(action: str) -> int:
     return 2 if action in ASKED_FIRST else 1
 
 
+BACK = ("Ctrl-C: what was asked for is taken back first; again leaves at once", "was taken back: nothing of it is left")
+COMING = ("Interrupted. 2 machines are up or coming up: ml-0 (i-", "ml-1 (i-", "stratus terminate ends them")
+THEIRS = ("Not yours, never touched: i-", "(running, somebody else)")
+
+
+def _remains(action: str, typed: str) -> tuple[str, ...]:
+    """What a Ctrl-C at a call says of what remains."""
+    if action in CREATING:
+        return BACK
+    if typed == LAUNCH:
+        return COMING if action == "CreateTags" else ("Interrupted. Nothing was launched.",)
+    if typed == "terminate":
+        return ("Interrupted. Some may still be up.", "stratus terminate ends the rest")
+    return ("Interrupted. Some may have changed.", "stratus status shows which")
+
+
 def _interrupted() -> Iterator[Cell]:
     """F47: Ctrl-C around every call; what was begun is taken back, or said."""
-    undone = set(CREATING)
     for action, typed, before, _ in _phases():
         for phase in ("before", "after"):
-            taken_back = action in undone or typed == "launch"
+            nothing = action in (*CREATING, *READING)
             yield Cell(
                 "F47",
                 f"{phase} {action}",
                 typed,
                 "X",
                 130,
-                ("nterrupted",),
+                _remains(action, typed),
                 before=before,
-                alive=0 if taken_back else None,
+                alive=0 if nothing else None,
+                open=0 if nothing else None,
+                makes=0 if action in READING else None,
                 strikes=("ctrl-c", phase, action, _nth(action)),
                 then="terminate",
             )
@@ -454,7 +482,8 @@ def _interrupted() -> Iterator[Cell]:
             LAUNCH,
             "X",
             130,
-            ("nterrupted",),
+            ("Interrupted. Launch ", "(2 x c7i.2xlarge) may have happened: stratus terminate ends it."),
+            open=1 if action == "AuthorizeSecurityGroupIngress" else 2,
             strikes=("ctrl-c twice", "after", action, _nth(action)),
             then="terminate",
         )
@@ -474,7 +503,16 @@ def _crashed() -> Iterator[Cell]:
                 before=before,
                 strikes=("crash", phase, action, _nth(action)),
                 then="terminate",
+                then_says=("0 instances running",),
             )
+    offer = ("2 machines from launch ", "finish or terminate?", "ends at ", "stratus recover terminate")
+    died = {"strikes": ("crash", "after", "RunInstances", 2), "alive": 2}
+    yield Cell("F50", "the next start lists it", LAUNCH, "X", 137, **died, then="recover", then_says=offer, stays=2)
+    yield Cell(
+        "F50", "and ends it", LAUNCH, "X", 137, **died, then="recover terminate", then_says=("2 machines ended.",)
+    )
+    done = ("ml-0 ready", "ml-1 ready")
+    yield Cell("F50", "or finishes it", LAUNCH, "X", 137, **died, then="recover finish", then_says=done, stays=2)
 
 
 def cells() -> list[Cell]:

@@ -43,6 +43,8 @@ def _table(cells: Iterable[Cell]) -> str:
     lines = ["| fault | phase | typed | reaction | exit | it says | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for cell in cells:
         says = ", ".join(f"`{_plain(word)}`" for word in cell.says)
+        if cell.then_says:
+            says += f"{'; ' if says else ''}then `{cell.then}`: " + ", ".join(f"`{_plain(w)}`" for w in cell.then_says)
         state = f"not yet: {cell.gap}" if cell.gap else f"holds: {cell.note}" if cell.note else "holds"
         row = (cell.fault, _plain(cell.phase), f"`{cell.typed}`", cell.reaction, str(cell.exit), says, state)
         lines.append(f"| {' | '.join(row)} |")
