@@ -1,0 +1,561 @@
+"""examples/cloud_retrieval/granules, part by part: files, flags, collocation, features, scores, the generator.
+
+The tests on a real collocation read the folder named by STRATUS_TEST_DATA (else shared/data beside the repository) and
+are skipped without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+for package in ("numpy", "scipy", "sklearn", "h5py", "netCDF4", "pyhdf", "matplotlib", "distributed"):
+    pytest.importorskip(package, reason=f"the granules job needs {package} (requirements.txt of the example)")
+
+ROOT = Path(__file__).parent.parent
+JOB = ROOT / "examples" / "cloud_retrieval"
+sys.path.insert(0, str(JOB))
+
+import h5py  # noqa: E402
+import netCDF4  # noqa: E402
+import numpy as np  # noqa: E402
+from granules import (  # noqa: E402
+    bands,
+    caliop,
+    collocate,
+    earth,
+    features,
+    indices,
+    judge,
+    learn,
+    light,
+    making,
+    names,
+    orbit,
+    viirs,
+)
+from granules.bands import BANDS  # noqa: E402
+from granules.caliop import CLEAR, CLOUDY, ICE, MIXED, OTHER, WATER  # noqa: E402
+from granules.collocate import Swath, Track  # noqa: E402
+from granules.making import Size  # noqa: E402
+from granules.viirs import Window  # noqa: E402
+from retrieval.scenes import SceneError  # noqa: E402
+
+REAL = "CAL_2013-01-02T15-03-57ZD_VNP_2013002.1542_Index.h5"
+SMALL = Size(160, 160, 260)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One synthetic pair of middle latitudes, one that reaches into twilight."""
+    place = tmp_path_factory.mktemp("granules")
+    list(making.make(place, count=2, size=SMALL, seed=5))
+    return place
+
+
+@pytest.fixture(scope="module")
+def pair(folder: Path) -> names.Pair:
+    """The first pair."""
+    return names.find(str(folder), minutes=15.0)[0]
+
+
+@pytest.fixture
+def granule(folder: Path, pair: names.Pair) -> Any:
+    """The first granule, open."""
+    with viirs.opened(folder / pair.radiances, folder / pair.geolocation, label="granule") as found:
+        yield found
+
+
+@pytest.fixture
+def real() -> Path:
+    """The index file of a real collocation."""
+    place = Path(os.environ.get("STRATUS_TEST_DATA", ROOT.parent / "shared" / "data")) / REAL
+    if not place.is_file():
+        pytest.skip(f"no {REAL} in {place.parent}; STRATUS_TEST_DATA names its folder")
+    return place
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_the_names_of_real_files_are_told_apart_and_paired_by_time(tmp_path: Path) -> None:
+    track = "CAL_LID_L2_01kmCLay-Standard-V4-10.2013-01-02T15-03-57ZD.hdf"
+    late = "CAL_LID_L2_01kmCLay-Standard-V4-10.2013-01-02T16-42-37ZD.hdf"
+    parts = [f"VNP0{kind}MOD.A2013002.1542.001.2017290180216.nc" for kind in (2, 3)]
+    for name in (track, late, *parts, REAL, "readme.txt"):
+        (tmp_path / name).touch()
+
+    found = names.find(str(tmp_path), minutes=15.0)
+
+    assert [(one.key, one.tracks, one.indices) for one in found] == [("2013002.1542", (track,), (REAL,))]
+    assert found[0].files == (*parts, track, REAL)
+    assert names.index_name(track, "2013002.1542") == REAL
+
+
+@pytest.mark.parametrize(
+    ("there", "complaint"),
+    [
+        ([], "no granule in it"),
+        (["VNP02MOD.A2013002.1542.001.1.nc"], "granule 2013002.1542 has no VNP03MOD file"),
+        (["VNP03MOD.A2013002.1542.001.1.nc"], "granule 2013002.1542 has no VNP02MOD file"),
+        (["VNP02MOD.A2013002.1542.001.1.nc", "VNP03MOD.A2013002.1542.001.1.nc"], "no track within 15 minutes"),
+    ],
+)
+def test_a_folder_that_lacks_files_is_one_line(tmp_path: Path, there: list[str], complaint: str) -> None:
+    for name in there:
+        (tmp_path / name).touch()
+
+    with pytest.raises(SceneError, match=complaint):
+        names.find(str(tmp_path), minutes=15.0)
+
+
+# ---------------------------------------------------------------- flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "type_", "phase", "confidence"),
+    [
+        (0b0000000110101010, 2, 1, 3),  # cloud, randomly oriented ice, high confidence
+        (0b0000000111001010, 2, 2, 3),  # cloud, water
+        (0b0000000111101010, 2, 3, 3),  # cloud, horizontally oriented ice
+        (0b0000000000001010, 2, 0, 0),  # cloud of undetermined phase
+        (0b0100000000011011, 3, 0, 0),  # aerosol
+        (1, 1, 0, 0),  # clear air
+    ],
+)
+def test_flags_mean_what_the_data_products_catalog_says(flags: int, type_: int, phase: int, confidence: int) -> None:
+    values = np.array([flags], np.uint16)
+
+    assert int(caliop.decoded(values, "type")[0]) == type_
+    assert int(caliop.decoded(values, "phase")[0]) == phase
+    assert int(caliop.decoded(values, "phase_confidence")[0]) == confidence
+
+
+@given(flags=st.integers(0, 2**16 - 1))
+def test_the_parts_of_the_flags_share_out_all_sixteen_bits(flags: int) -> None:
+    parts = {part: caliop.decoded(np.array([flags]), part) for part in caliop.PARTS}
+
+    assert int(caliop.encoded(**parts)[0]) == flags
+
+
+def test_a_column_is_what_its_layers_say() -> None:
+    def cloud(phase: int, confidence: int = 3) -> int:
+        return int(caliop.encoded(type=2, type_confidence=3, phase=phase, phase_confidence=confidence))
+
+    columns = {
+        CLEAR: [],
+        WATER: [cloud(2), cloud(2)],
+        ICE: [cloud(1), cloud(3)],
+        MIXED: [cloud(1), cloud(2)],
+        CLOUDY: [cloud(1), cloud(2, confidence=1)],
+        OTHER: [int(caliop.encoded(type=4))],
+    }
+    flags, tops = np.zeros((6, 10), np.uint16), np.full((6, 10), np.nan, np.float32)
+    for row, layers in enumerate(columns.values()):
+        flags[row, : len(layers)], tops[row, : len(layers)] = layers, [12.0 - turn for turn in range(len(layers))]
+
+    found = caliop.columns(caliop.Layers(flags, tops))
+
+    assert found.kind.tolist() == list(columns)
+    assert found.top[[1, 2, 3, 4]].tolist() == [12.0] * 4
+    assert np.isnan(found.top[[0, 5]]).all()
+
+
+# ---------------------------------------------------------------- readers
+
+
+def test_bands_come_scaled_with_trimmed_and_missing_pixels_left_out(
+    folder: Path, pair: names.Pair, tmp_path: Path
+) -> None:
+    path = tmp_path / pair.radiances
+    shutil.copy(folder / pair.radiances, path)
+    with netCDF4.Dataset(path, "a") as file:
+        plane = file["observation_data/M05"]
+        plane.set_auto_maskandscale(False)
+        plane[7, 3:8] = [0, 1000, bands.LARGEST, bands.TRIMMED, bands.MISSING]
+        plane.scale_factor, plane.add_offset = np.float32(2e-5), np.float32(0.25)
+    with viirs.opened(path, folder / pair.geolocation, label="granule") as granule:
+        values = granule.band(BANDS[4], Window(7, 8, 3, 8))[0]
+
+    assert values[:3] == pytest.approx([0.25, 0.27, 0.25 + 2e-5 * bands.LARGEST])
+    assert np.isnan(values[3:]).all()
+
+
+def test_brightness_temperatures_are_those_of_planck_s_function(granule: Any) -> None:
+    window = Window(0, 40, 0, 160)
+    for band in BANDS[-2:]:
+        watts, kelvin = granule.band(band, window), granule.temperature(band, window)
+        assert np.nanmax(np.abs(bands.radiance(band.um, kelvin) - watts)) < 1e-3
+
+    assert float(bands.radiance(10.763, 300.0)) == pytest.approx(9.69, abs=0.01)
+
+
+def test_a_night_granule_without_reflective_bands_reads_as_nothing_there(
+    folder: Path, pair: names.Pair, tmp_path: Path
+) -> None:
+    with netCDF4.Dataset(folder / pair.radiances) as day, netCDF4.Dataset(tmp_path / "night.nc", "w") as night:
+        day.set_auto_maskandscale(False)
+        for name in ("number_of_lines", "number_of_pixels"):
+            night.createDimension(name, len(day.dimensions[name]))
+        group = night.createGroup("observation_data")
+        for band in (band for band in BANDS if band.thermal):
+            source = day[f"observation_data/{band.name}"]
+            plane = group.createVariable(band.name, "u2", source.dimensions, fill_value=source._FillValue)
+            plane.set_auto_maskandscale(False)
+            plane.setncatts({key: source.getncattr(key) for key in source.ncattrs() if key != "_FillValue"})
+            plane[:] = source[:]
+    with viirs.opened(tmp_path / "night.nc", folder / pair.geolocation, label="night") as granule:
+        table = features.compute(granule, Window(0, 8, 0, 8))
+
+    assert np.isnan(table[:, features.NAMES.index("M01")]).all()
+    # Without the file's own table Planck's function is inverted.
+    assert np.isfinite(table[:, features.NAMES.index("M15")]).all()
+
+
+def test_each_line_has_the_time_of_its_scan(granule: Any) -> None:
+    times = granule.line_times()
+
+    assert len(times) == SMALL.lines
+    assert np.diff(times[::16]) == pytest.approx(orbit.SCAN_SECONDS)
+    assert (times[:16] == times[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["text", "other HDF"])
+def test_a_file_that_is_none_of_ours_is_one_line(folder: Path, pair: names.Pair, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "odd.nc"
+    if kind == "text":
+        path.write_text("no data")
+    else:
+        with h5py.File(path, "w") as file:
+            file["Reflectance"] = 1.0
+    with (
+        pytest.raises(SceneError, match=r"^here: (not a readable NetCDF|no dataset observation_data/M15)"),
+        viirs.opened(path, folder / pair.geolocation, label="here"),
+    ):
+        pass
+    with pytest.raises(SceneError, match=r"^there: not a readable HDF4 file"):
+        caliop.read(path, label="there")
+
+
+def test_a_granule_of_two_shapes_is_refused(folder: Path, pair: names.Pair, tmp_path: Path) -> None:
+    list(making.make(tmp_path, count=1, size=Size(32, 48, 60), seed=5))
+    with (
+        pytest.raises(SceneError, match=r"radiances of \(160, 160\) pixels, geolocation of \(32, 48\)"),
+        viirs.opened(folder / pair.radiances, tmp_path / pair.geolocation, label="granule"),
+    ):
+        pass
+
+
+# ---------------------------------------------------------------- collocation
+
+
+def full_tree(swath: Swath, track: Track, km: float, minutes: float) -> tuple[Any, Any, Any]:
+    """Profile, chord and flat pixel of all matches by a tree over all pixels; the reference."""
+    from scipy.spatial import cKDTree
+
+    usable = np.isfinite(swath.latitude) & np.isfinite(swath.longitude)
+    if swath.usable is not None:
+        usable &= swath.usable
+    flat = np.flatnonzero(usable)
+    latitude, longitude = (plane.ravel()[flat] for plane in (swath.latitude, swath.longitude))
+    bound = np.nextafter(earth.chord(km), np.inf)
+    tree = cKDTree(earth.unit(latitude, longitude))
+    chords, found = tree.query(earth.unit(track.latitude, track.longitude), distance_upper_bound=bound)
+    profile = np.flatnonzero(np.isfinite(chords))
+    pixel = flat[found[profile]]
+    late = (track.time[profile] - swath.time[pixel // swath.latitude.shape[1]]) / 60.0
+    near = np.abs(late) <= minutes
+    return profile[near], chords[profile[near]], pixel[near]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    argument=st.floats(-180.0, 180.0),
+    moment=st.integers(0, 23),
+    east=st.floats(-30.0, 30.0),
+    late=st.floats(-20.0, 20.0),
+    first=st.sampled_from([0, 1200, 1550, 2900]),
+    holes=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_block_pruning_finds_what_a_tree_over_all_pixels_finds(
+    argument: float, moment: int, east: float, late: float, first: int, holes: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    flight = orbit.swath_pass(making.datetime(2013, 1, 2, moment), argument)
+    scans, columns = np.arange(8), slice(first, first + 300)
+    ground = orbit.look(flight, scans, 8, columns).ground
+    latitude, longitude = (plane.astype(np.float32) for plane in earth.degrees(ground))
+    if holes:
+        latitude[rng.random(latitude.shape) < 0.1] = np.nan
+    usable = rng.random(latitude.shape) < 0.9 if holes else None
+    times = np.repeat(flight.middle + (scans - 3.5) * orbit.SCAN_SECONDS, 16)
+    swath = Swath(latitude, longitude, times, usable)
+    # A track through a pixel of the swath, at any heading, leaving it on both sides.
+    through, heading = ground[rng.integers(128), rng.integers(300)], rng.standard_normal(3)
+    along = np.cross(through, heading)
+    way = np.linspace(-0.06, 0.06, 400)[:, None]
+    points = np.cos(way) * through + np.sin(way) * along / np.linalg.norm(along)
+    track = Track(*earth.degrees(points), flight.middle + 60.0 * late + np.linspace(-60.0, 60.0, 400) * east)
+
+    found = collocate.collocate(swath, track, km=5.0, minutes=15.0)
+
+    profile, chords, pixel = full_tree(swath, track, 5.0, 15.0)
+    flat = found.line * 300 + found.pixel
+    assert found.profile.tolist() == profile.tolist()
+    assert found.km == pytest.approx(earth.kilometres(chords), abs=1e-9)
+    # Another pixel only where two are equally far.
+    others = flat != pixel
+    gap = np.linalg.norm(unit_of(swath, flat[others]) - unit_of(swath, pixel[others]), axis=1)
+    assert (found.km[others] == pytest.approx(earth.kilometres(chords[others]), abs=1e-9)) or not gap.any()
+
+
+def unit_of(swath: Swath, flat: Any) -> Any:
+    """Unit vectors of flat pixels."""
+    return earth.unit(swath.latitude.ravel()[flat], swath.longitude.ravel()[flat])
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [(90.0, 0.0), (-90.0, 77.0), (0.0, 180.0), (65.0, -180.0)])
+def test_pole_and_date_line_are_places_like_any_other(latitude: float, longitude: float) -> None:
+    centre = earth.unit(latitude, longitude)
+    side = np.cross(centre, [0.3, 0.5, 0.8])
+    side /= np.linalg.norm(side)
+    ahead = np.cross(centre, side)
+    grid = (np.arange(-40, 40) + 0.5) * 0.75 / earth.EARTH_KM
+    ground = centre + grid[:, None, None] * ahead + grid[None, :, None] * side
+    ground /= np.linalg.norm(ground, axis=-1, keepdims=True)
+    swath = Swath(*earth.degrees(ground), np.zeros(80))
+    way = np.linspace(-0.008, 0.008, 60)[:, None]
+    points = centre + way * (ahead + 0.3 * side)
+    points /= np.linalg.norm(points, axis=-1, keepdims=True)
+    track = Track(*earth.degrees(points), np.zeros(60))
+
+    found = collocate.collocate(swath, track)
+
+    profile, _, pixel = full_tree(swath, track, 5.0, 15.0)
+    assert len(found) > 30
+    assert found.profile.tolist() == profile.tolist()
+    assert (found.line * 80 + found.pixel).tolist() == pixel.tolist()
+    assert found.km.max() <= 5.0
+
+
+def test_the_clock_of_each_line_decides_and_both_limits_are_included() -> None:
+    lines = np.zeros((32, 16)) + np.arange(32)[:, None] * 0.01
+    swath = Swath(lines, np.zeros((32, 16)) + np.arange(16) * 0.01, np.repeat([0.0, 600.0], 16))
+    track = Track(np.array([0.02, 0.02, 0.20, 0.20]), np.full(4, 0.03), np.array([900.0, 900.1, 1500.0, -300.1]))
+
+    found = collocate.collocate(swath, track, minutes=15.0)
+
+    assert found.profile.tolist() == [0, 2]
+    assert found.minutes.tolist() == [15.0, 15.0]
+    assert (found.line.tolist(), found.pixel.tolist()) == ([2, 20], [3, 3])
+
+
+def test_a_swath_and_a_track_that_never_meet_match_nowhere() -> None:
+    swath = Swath(np.zeros((16, 16)), np.zeros((16, 16)), np.zeros(16))
+
+    assert len(collocate.collocate(swath, Track(np.array([5.0]), np.array([5.0]), np.zeros(1)))) == 0
+    assert len(collocate.collocate(swath, Track(np.array([0.0]), np.array([0.0]), np.array([1e6])))) == 0
+    nowhere = Swath(np.full((16, 16), np.nan), np.zeros((16, 16)), np.zeros(16))
+    assert len(collocate.collocate(nowhere, Track(np.zeros(1), np.zeros(1), np.zeros(1)))) == 0
+
+
+# ---------------------------------------------------------------- index files
+
+
+def test_an_index_file_is_read_as_it_was_written(
+    granule: Any, folder: Path, pair: names.Pair, tmp_path: Path, real: Path
+) -> None:
+    lidar = caliop.read(folder / pair.tracks[0], label="track")
+    matches = collocate.collocate(granule.swath(), lidar.track)
+    indices.write(tmp_path / "index.h5", matches, granule, (pair.tracks[0], pair.geolocation))
+
+    again = indices.read(tmp_path / "index.h5", label="index", km=5.0, minutes=15.0)
+
+    for field in dataclasses.fields(matches):
+        assert np.array_equal(getattr(again, field.name), getattr(matches, field.name)), field.name
+    with h5py.File(tmp_path / "index.h5") as ours, h5py.File(real) as theirs:
+        assert ours.attrs["synthetic"]
+        assert sorted(ours) == sorted(theirs)
+        assert sorted(ours["observation_data"]) == sorted(theirs["observation_data"])
+        for name in (*indices.INTEGERS, *indices.NUMBERS):
+            assert ours[name].dtype == theirs[name].dtype
+            assert ours[name].attrs["fillvalue"] == theirs[name].attrs["fillvalue"]
+
+
+def test_a_real_index_file_is_read_within_the_limits_asked_for(real: Path) -> None:
+    wide = indices.read(real, label="real", km=50.0, minutes=15.0)
+    near = indices.read(real, label="real", km=5.0, minutes=15.0)
+
+    assert (len(wide), len(near), wide.profiles) == (236, 226, 21120)
+    assert near.km.max() <= 5.0 < wide.km.max()
+    assert near.profile.tolist() == sorted(near.profile.tolist())
+    assert {name: plane.shape for name, plane in indices.observations(real).items()} == {
+        band.name: (236, 5) for band in BANDS
+    }
+
+
+def test_real_radiances_lie_inside_the_range_of_synthetic_ones(real: Path, tmp_path: Path) -> None:
+    # The real granule lies in the twilight of the northern winter: so does the end of the fifth plan.
+    size = Size(3232, 48, 100)
+    making.write_pair(tmp_path, making.plans(5, 1)[4], size, np.random.default_rng(1))
+    pair = names.find(str(tmp_path), minutes=15.0)[0]
+    measured = indices.observations(real)
+
+    with viirs.opened(tmp_path / pair.radiances, tmp_path / pair.geolocation, label="made") as granule:
+        for band in BANDS:
+            made = granule.band(band, Window(0, 3232, 0, 48))
+            assert np.nanmin(made) <= measured[band.name].min(), band.name
+            assert np.nanmax(made) >= measured[band.name].max(), band.name
+            # And the steps of the stored integers are the same.
+            steps = (measured[band.name] - measured[band.name].min()) / band.step
+            assert steps == pytest.approx(np.rint(steps), abs=2e-2), band.name
+
+
+# ---------------------------------------------------------------- features
+
+
+def test_features_do_not_depend_on_how_a_granule_is_cut(granule: Any) -> None:
+    whole = features.compute(granule, Window(0, 160, 0, 160)).reshape(160, 160, -1)
+    rows = np.concatenate([features.compute(granule, Window(a, a + 32, 0, 160)) for a in range(0, 160, 32)])
+    spot = features.compute(granule, Window(17, 19, 158, 160)).reshape(2, 2, -1)
+
+    assert np.array_equal(whole.reshape(-1, whole.shape[2]), rows, equal_nan=True)
+    assert np.array_equal(whole[17:19, 158:160], spot, equal_nan=True)
+
+
+def test_mean_and_spread_of_a_neighbourhood_leave_out_what_was_not_observed() -> None:
+    plane = np.array([[1.0, 2.0, 3.0], [np.nan, 5.0, 6.0], [7.0, np.nan, np.nan]], np.float32)
+
+    centre, mean, spread = features.neighbourhood(plane)
+
+    assert centre[0, 0] == 5.0
+    assert mean[0, 0] == pytest.approx(np.nanmean(plane), abs=1e-6)
+    assert spread[0, 0] == pytest.approx(np.nanstd(plane), abs=1e-6)
+
+
+def test_reflectance_is_what_is_stored_over_the_cosine_of_the_sun_and_nothing_near_the_horizon() -> None:
+    suns = np.array([[0.0, 60.0, 84.9, 85.1, 95.0]], np.float32)
+    geometry = viirs.Geometry({"solar_zenith": suns}, suns)
+
+    values = features.lit(np.full((1, 5), 0.2, np.float32), geometry)[0]
+
+    assert values[:2] == pytest.approx([0.2, 0.4])
+    assert np.isfinite(values).tolist() == [True, True, True, False, False]
+
+
+# ---------------------------------------------------------------- scores
+
+
+def answer(kinds: list[int], cloud: list[float]) -> learn.Answer:
+    """An answer that says these classes with these probabilities of cloud."""
+    chances = np.zeros((len(kinds), 4), np.float32)
+    chances[:, CLEAR] = 1.0 - np.array(cloud)
+    chances[np.arange(len(kinds)), [kind or WATER for kind in kinds]] += np.array(cloud, np.float32)
+    return learn.Answer(chances, np.full(len(kinds), 5.0, np.float32))
+
+
+def test_scores_count_what_they_say() -> None:
+    kinds = np.array([CLEAR, CLEAR, WATER, ICE, MIXED, CLOUDY], np.int8)
+    tops = np.array([np.nan, np.nan, 2.0, 9.0, 12.0, 5.0], np.float32)
+    rows = learn.Rows(np.zeros((6, 1), np.float32), kinds, tops)
+
+    told = judge.tally(rows, answer([CLEAR, WATER, WATER, ICE, ICE, CLEAR], [0.1, 0.6, 0.9, 0.8, 0.95, 0.3]))
+    scores = judge.scores([told, told], seed=1)
+
+    assert scores["phase"]["accuracy"] == pytest.approx(3 / 5)
+    assert scores["phase"]["classes"]["ice"] == {
+        "columns": 2,
+        "precision": 0.5,
+        "recall": 1.0,
+        "f1": pytest.approx(2 / 3),
+    }
+    assert scores["phase"]["classes"]["mixed"]["recall"] == 0.0
+    # A cloud of unknown phase counts for the mask.
+    assert scores["cloud_mask"]["columns"] == 12
+    assert scores["cloud_mask"]["accuracy"] == pytest.approx(4 / 6)
+    assert scores["calibration"]["brier"] == pytest.approx(np.mean([0.01, 0.36, 0.01, 0.04, 0.0025, 0.49]), abs=1e-6)
+    assert scores["cloud_top_height"]["rmse"] == pytest.approx(np.sqrt((9 + 16 + 49) / 4))
+    assert scores["phase"]["accuracy_95"] == pytest.approx((0.6, 0.6))
+
+
+def test_the_interval_widens_when_granules_differ_not_when_pixels_are_many() -> None:
+    good, bad = (np.array([[part, 0], [10_000 - part, 0]]) for part in (9_900, 5_000))
+
+    low, high = judge.interval([good, bad, good, bad], seed=3) or (0.0, 0.0)
+
+    assert low < 0.6
+    assert high > 0.9
+    assert judge.interval([good], seed=3) is None
+
+
+def test_a_pixel_is_clear_if_cloud_is_less_likely_than_not_and_else_its_likeliest_phase() -> None:
+    chances = np.array([[0.45, 0.2, 0.2, 0.15], [0.51, 0.49, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]], np.float32)
+
+    assert learn.Answer(chances, np.zeros(3, np.float32)).kind.tolist() == [WATER, CLEAR, MIXED]
+
+
+# ---------------------------------------------------------------- the generator
+
+
+def test_every_synthetic_file_says_so(folder: Path, granule: Any, pair: names.Pair) -> None:
+    assert granule.synthetic
+    assert caliop.read(folder / pair.tracks[0], label="track").synthetic
+    assert all("synthetic" in path.name.lower() for path in folder.iterdir())
+
+
+def test_a_swath_has_the_width_resolution_and_trimmed_lines_of_the_instrument() -> None:
+    flight = orbit.swath_pass(making.datetime(2013, 1, 2), 0.0)
+    ground = orbit.look(flight, np.arange(2), 2, slice(None)).ground
+
+    def km(one: Any, other: Any) -> float:
+        return float(earth.kilometres(np.linalg.norm(one - other)))
+
+    assert km(ground[0, 0], ground[0, -1]) == pytest.approx(3040.0, abs=60.0)
+    assert km(ground[7, 1599], ground[7, 1600]) == pytest.approx(0.75, abs=0.05)
+    assert km(ground[7, 0], ground[7, 1]) == pytest.approx(1.6, abs=0.2)
+    # Scans follow each other without a gap in the middle and overlap at the edge.
+    # (The earth turns by a pixel meanwhile.)
+    assert min(km(ground[15, 1600], one) for one in ground[16, 1590:1610]) == pytest.approx(0.74, abs=0.1)
+    assert km(ground[0, 0], ground[15, 0]) > 1.7 * km(ground[0, 1600], ground[15, 1600])
+    # Four of sixteen lines at the edge, two further in, none in the middle.
+    assert orbit.trimmed(slice(None)).sum(axis=0)[[0, 700, 1600, 2500, 3199]].tolist() == [4, 2, 0, 2, 4]
+
+
+def test_clouds_are_the_brighter_and_the_colder_the_thicker_they_are() -> None:
+    tau = np.geomspace(0.01, 60.0, 30).astype(np.float32)
+    bright = light.layer(tau, np.full(30, 0.6, np.float32))
+
+    assert (np.diff(bright) > 0.0).all()
+    assert 0.0 < bright[0] < 0.01
+    assert bright[-1] < 1.0
+    m10, size = BANDS[9], np.full(3, 20.0, np.float32)
+    water, ice = light.darkening(m10, size, False), light.darkening(m10, size, True)
+    assert (ice < water).all()
+    assert (light.darkening(BANDS[4], size, True) == 1.0).all()
+
+
+def test_lidar_and_swath_see_one_world(folder: Path) -> None:
+    """What the lidar calls clear is warmer and darker than what it calls ice, as seen by the other instrument."""
+    pair = names.find(str(folder), minutes=15.0)[0]
+    lidar = caliop.read(folder / pair.tracks[0], label="track")
+    with viirs.opened(folder / pair.radiances, folder / pair.geolocation, label="granule") as granule:
+        matches = collocate.collocate(granule.swath(), lidar.track)
+        window = Window(0, SMALL.lines, 0, SMALL.pixels)
+        kelvin = granule.temperature(BANDS[14], window)[matches.line, matches.pixel]
+    tops = lidar.columns.top[matches.profile]
+    clear = lidar.columns.kind[matches.profile] == CLEAR
+    high = tops > 7.0
+
+    assert len(matches) > 80
+    assert clear.sum() > 5
+    assert high.sum() > 5
+    assert np.nanmean(kelvin[clear]) > np.nanmean(kelvin[high]) + 5.0

@@ -1,0 +1,366 @@
+"""The granules job as a whole: the same result everywhere, honest scores, finished files, plain errors.
+
+Cluster tests use real Dask schedulers and workers, each a process of its own in a folder of its own, over TLS; S3 is a
+real server on loopback.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+for package in ("numpy", "scipy", "sklearn", "h5py", "netCDF4", "pyhdf", "matplotlib", "distributed"):
+    pytest.importorskip(package, reason=f"the granules job needs {package} (requirements.txt of the example)")
+
+ROOT = Path(__file__).parent.parent
+JOB = ROOT / "examples" / "cloud_retrieval"
+sys.path.insert(0, str(JOB))
+
+import granule_job  # noqa: E402
+import make_granules  # noqa: E402
+import netCDF4  # noqa: E402
+import numpy as np  # noqa: E402
+from granules import figure, judge, making, maps, names, pipeline, report, tasks  # noqa: E402
+from granules.learn import TARGETS, Model, Recipe, Rows  # noqa: E402
+from granules.making import Size  # noqa: E402
+from granules.pipeline import Options, Outcome  # noqa: E402
+from retrieval.scenes import SceneError  # noqa: E402
+
+from tests import dask_cluster  # noqa: E402
+
+SMALL = Size(160, 128, 240)
+
+
+def silent(line: str) -> None:
+    """Progress that nobody reads."""
+
+
+def grown(rows: Rows, recipe: Recipe, fold: int = 0) -> Model:
+    """A model from some rows."""
+    return tasks.merge({target: [tasks.grow(rows, target, recipe, recipe.seeds(target, fold))] for target in TARGETS})
+
+
+def hashes(outcome: Outcome) -> tuple[str, str]:
+    """What must be the same everywhere."""
+    return outcome.model_digest, outcome.prediction_digest
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four small synthetic pairs."""
+    place = tmp_path_factory.mktemp("work") / "data"
+    assert make_granules.main(["--out", str(place), "--granules", "4", "--lines", "160", "--pixels", "128"]) == 0
+    return place
+
+
+@pytest.fixture(scope="module")
+def quick(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
+    """Options for a run of a few seconds."""
+    return Options(data=str(folder), out=tmp_path_factory.mktemp("alone"), folds=2, trees=8, maps=2)
+
+
+@pytest.fixture(scope="module")
+def alone(quick: Options) -> Outcome:
+    """A run on this machine, everything written."""
+    outcome = pipeline.run(quick, silent)
+    report.write(outcome)
+    figure.draw(outcome)
+    return outcome
+
+
+class Cluster(dask_cluster.Cluster):
+    """A cluster that runs this job."""
+
+    def run(self, options: Options, out: Path, say: Callable[[str], None] = silent) -> Outcome:
+        """The job on this cluster, with the data named relative to the workers' folders."""
+        with self.near():
+            return pipeline.run(dataclasses.replace(options, data="data", out=out, scheduler=self.address), say)
+
+
+@pytest.fixture
+def many(tmp_path: Path, folder: Path) -> Iterator[Cluster]:
+    """A cluster without workers yet."""
+    started = Cluster(tmp_path, folder)
+    with started.processes:
+        yield started
+
+
+# ---------------------------------------------------------------- the same everywhere
+
+
+@pytest.mark.slow
+def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_run_alone(
+    many: Cluster, quick: Options, alone: Outcome, tmp_path: Path
+) -> None:
+    many.worker("ml-0")
+    one = many.run(quick, tmp_path / "one")
+    doomed = many.worker("ml-1")
+    many.joined(2)
+    two = many.run(quick, tmp_path / "two")
+
+    def kill_once_trees_grow(line: str) -> None:
+        if line.startswith("trees") and doomed.poll() is None:
+            os.kill(doomed.pid, signal.SIGKILL)
+            doomed.wait(dask_cluster.DEADLINE)
+
+    bereft = many.run(quick, tmp_path / "bereft", kill_once_trees_grow)
+
+    assert doomed.poll() == -signal.SIGKILL
+    assert (one.team.workers, two.team.workers, bereft.team.workers) == (1, 2, 2)
+    assert hashes(one) == hashes(two) == hashes(bereft) == hashes(alone)
+    assert judge.scores(one.tallies, 1) == judge.scores(alone.tallies, 1)
+    for place in ("one", "two", "bereft"):
+        written = {str(path.relative_to(tmp_path / place)) for path in (tmp_path / place).rglob("*.*")}
+        assert written == {str(p.relative_to(quick.out)) for p in quick.out.rglob("*.*")} - {
+            "metrics.json",
+            "granules.png",
+        }
+
+
+def test_a_granule_is_told_by_a_model_that_has_seen_none_of_its_pixels(
+    folder: Path, quick: Options, alone: Outcome
+) -> None:
+    """Without one granule's truth the model that judges it is the same to the bit."""
+    pairs = names.find(str(folder), minutes=15.0)
+    matched = [tasks.match(pair, quick.limits) for pair in pairs]
+    folds = alone.folds
+
+    for fold in range(quick.folds):
+        outside = [one for one, where in zip(matched, folds, strict=True) if where != fold]
+        model = grown(tasks.assemble(outside), quick.recipe, fold)
+        assert tasks.describe(model)[0] == alone.models[fold]
+
+    assert folds == sorted(folds)
+    assert len(alone.models) == len(set(alone.models)) == quick.folds
+
+
+@pytest.mark.slow
+def test_granules_on_s3_are_staged_processed_and_removed_with_the_result_of_local_ones(
+    alone: Outcome, quick: Options, folder: Path, tmp_path: Path
+) -> None:
+    boto3 = pytest.importorskip("boto3")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-west-2"}
+        login = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-west-2"}
+        s3 = boto3.client("s3", endpoint_url=endpoint, **login)
+        s3.create_bucket(Bucket="orbits", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        for path in folder.iterdir():
+            s3.upload_file(str(path), "orbits", f"2013/{path.name}")
+        (tmp_path / "scratch").mkdir()
+        env = os.environ | keys | {"AWS_ENDPOINT_URL": endpoint, "TMPDIR": str(tmp_path / "scratch")}
+        words = ["--out", "outputs", "--folds", "2", "--trees", "8", "--maps", "2", "--data"]
+        command = [sys.executable, str(JOB / "granule_job.py"), *words]
+        done, lost = (
+            subprocess.run([*command, where], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+            for where in ("s3://orbits/2013", "s3://elsewhere/x")
+        )
+    finally:
+        server.stop()
+
+    assert (done.returncode, done.stderr) == (0, "")
+    metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
+    assert (metrics["model"]["sha256"], metrics["predictions"]["sha256"]) == hashes(alone)
+    assert not list((tmp_path / "scratch").glob("cloud_retrieval-*"))
+    assert (lost.returncode, lost.stderr.count("\n")) == (2, 1)
+    assert lost.stderr.startswith("s3://elsewhere/x: ")
+    assert "phase accuracy" in done.stdout
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_metrics_say_what_was_measured_on_what(alone: Outcome, quick: Options) -> None:
+    found = json.loads((quick.out / "metrics.json").read_text())
+
+    assert found["data"]["kind"] == "synthetic"
+    assert "synthetic data" in found["headline"]
+    assert found["data"]["granules"] == 4
+    assert found["data"]["matched"] == sum(sum(row["columns"].values()) for row in found["per_granule"].values())
+    assert set(found["scores"]) == {"phase", "cloud_mask", "calibration", "cloud_top_height"}
+    assert set(found["scores"]["phase"]["classes"]) == {"clear", "water", "ice", "mixed"}
+    low, high = found["scores"]["phase"]["accuracy_95"]
+    assert low <= found["scores"]["phase"]["accuracy"] <= high
+    assert set(found["importance"]) == {*(f"M{n:02d}" for n in range(1, 17)), "differences", "light", "land"}
+    assert found["run"]["workers"] == 1
+
+
+@pytest.mark.slow
+def test_synthetic_granules_are_neither_hopeless_nor_trivial(tmp_path: Path) -> None:
+    """Full-length granules, as wide as needed around the track: scores lie in the band that the report states."""
+    list(making.make(tmp_path / "data", count=8, size=Size(3232, 160, 4000), seed=1))
+
+    outcome = pipeline.run(Options(data=str(tmp_path / "data"), out=tmp_path / "out", maps=0, trees=24), silent)
+
+    scores = judge.scores(outcome.tallies, 1)
+    for part, (low, high) in report.SYNTHETIC_BAND.items():
+        assert low <= scores[part]["accuracy"] <= high, part
+        # The interval holds the score and is no wider than fits the eight granules.
+        bounds = scores[part]["accuracy_95"]
+        assert bounds[0] <= scores[part]["accuracy"] <= bounds[1]
+        assert bounds[1] - bounds[0] < 0.2
+    assert scores["phase"]["accuracy"] > scores["phase"]["baseline_largest_class"] + 0.2
+    assert scores["calibration"]["expected_calibration_error"] < 0.1
+    # Cirrus is what 1.38 um is for.
+    assert "M09" in list(report.importance(outcome))[:4]
+
+
+def test_truth_that_is_shuffled_among_columns_cannot_be_told(folder: Path, quick: Options) -> None:
+    """No way from a pixel to its truth but the light: with truth shuffled the forest is worth no more than a guess."""
+    rng = np.random.default_rng(2)
+    pairs = names.find(str(folder), minutes=15.0)
+    matched = [tasks.match(pair, quick.limits) for pair in pairs]
+    shuffled = []
+    for one in matched:
+        order = rng.permutation(len(one.rows))
+        rows = dataclasses.replace(one.rows, kind=one.rows.kind[order], top=one.rows.top[order])
+        shuffled.append(dataclasses.replace(one, rows=rows))
+    recipe = Recipe(8, 16, 1)
+    rows = tasks.assemble(shuffled[:2])
+    model = tasks.merge(
+        {target: [tasks.grow(rows, target, recipe, recipe.seeds(target, 0))] for target in ("phase", "top")}
+    )
+
+    tallies = [tasks.judged(one, model, 1)[0] for one in shuffled[2:]]
+
+    found = judge.scores(tallies, 1)["phase"]
+    assert found["accuracy"] < found["baseline_largest_class"] + 0.1
+
+
+# ---------------------------------------------------------------- what a run leaves
+
+
+def test_a_map_is_a_netcdf_file_with_cf_names_that_says_it_is_synthetic(alone: Outcome, quick: Options) -> None:
+    key = next(iter(alone.predictions))
+    with netCDF4.Dataset(quick.out / "maps" / f"cloud_{key}.nc") as file:
+        assert (file.Conventions, int(file.synthetic)) == ("CF-1.10", 1)
+        assert file.model_sha256 in alone.models
+        assert "synthetic" in file.title
+        assert file["cloud_top_altitude"].standard_name == "cloud_top_altitude"
+        assert file["cloud_top_altitude"].units == "m"
+        assert file["cloud_phase"].flag_meanings == "clear water ice mixed"
+        assert file["cloud_phase"].flag_values.tolist() == [0, 1, 2, 3]
+        assert {file[name].dimensions for name in file.variables} == {("line", "pixel")}
+        assert file["latitude"].shape == (160, 128)
+        phase, chance = file["cloud_phase"][:], file["cloud_probability"][:]
+        top = file["cloud_top_altitude"][:]
+    assert set(np.unique(phase.compressed())) <= {0, 1, 2, 3}
+    assert (np.ma.getmaskarray(top) == (np.ma.getmaskarray(phase) | (phase == 0).filled(True))).all()
+    clearly = ~phase.mask & (np.abs(chance - 0.5) > 0.01)
+    assert ((chance >= 0.5) == (phase > 0))[clearly].all()
+
+
+def test_pictures_and_index_files_come_with_it(alone: Outcome, quick: Options) -> None:
+    pictures = sorted((quick.out / "maps").glob("*.png"))
+
+    assert len(pictures) == 2
+    assert all(path.stat().st_size > 30_000 for path in [*pictures, quick.out / "granules.png"])
+    assert len(list((quick.out / "collocation").glob("CAL_*_VNP_*_Index.h5"))) == 4
+    assert not list(quick.out.rglob("*.part"))
+
+
+def test_index_files_stand_in_for_the_search(folder: Path, quick: Options, alone: Outcome, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    for path in (quick.out / "collocation").iterdir():
+        shutil.copy(path, tmp_path / "data")
+    options = dataclasses.replace(quick, data=str(tmp_path / "data"), out=tmp_path / "out", indexed=True, maps=0)
+
+    assert pipeline.run(options, silent).models == alone.models
+
+
+def test_mapping_a_tall_granule_holds_a_few_scans_in_memory(tmp_path: Path, alone: Outcome, quick: Options) -> None:
+    list(making.make(tmp_path, count=1, size=Size(960, 48, 100), seed=9))
+    pair = names.find(str(tmp_path), minutes=15.0)[0]
+    matched = [tasks.match(one, quick.limits) for one in names.find(quick.data, minutes=15.0)[:2]]
+    recipe, rows = Recipe(2, 6, 1), tasks.assemble(matched)
+    model = tasks.merge(
+        {target: [tasks.grow(rows, target, recipe, recipe.seeds(target, 0))] for target in ("phase", "top")}
+    )
+    whole = 960 * 48 * len(tasks.features.NAMES) * 4
+    about = maps.About(pair.key, "", (), True)
+
+    with tasks.at_hand(pair, pair.files[:2]) as paths, tasks.reading(pair, paths) as granule:
+        tracemalloc.start()
+        maps.write(tmp_path / "map.nc", granule, model, about)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert peak < whole / 3
+
+
+# ---------------------------------------------------------------- input that cannot be used
+
+
+def test_a_broken_granule_is_one_line_and_exit_code_2(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    broken = sorted((tmp_path / "data").glob("VNP02MOD*"))[1]
+    broken.write_bytes(broken.read_bytes()[:5000])
+
+    status = granule_job.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--folds", "2"])
+
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    assert broken.name in error
+
+
+@pytest.mark.parametrize(
+    "words", [["--folds", "1"], ["--trees", "0"], ["--km", "-5"], ["--minutes", "soon"], ["--maps", "x"], ["--no"]]
+)
+def test_arguments_that_make_no_sense_are_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        granule_job.main(["--data", "data", "--out", "outputs", *words])
+
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_more_folds_than_granules_and_a_missing_folder_are_told(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="--folds 5: 4 granules here"):
+        pipeline.run(Options(data=str(folder), out=tmp_path, folds=5), silent)
+    with pytest.raises(SceneError, match="nowhere: no such folder"):
+        pipeline.run(Options(data=str(tmp_path / "nowhere"), out=tmp_path), silent)
+
+
+def test_an_index_file_of_another_track_is_refused(
+    folder: Path, quick: Options, alone: Outcome, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "data")
+    here, other = sorted((quick.out / "collocation").iterdir())[:2]
+    import h5py
+
+    shutil.copy(other, tmp_path / "data" / here.name)
+    with h5py.File(tmp_path / "data" / here.name, "a") as file:
+        for name in list(file):
+            if name != "observation_data":
+                values = file[name][:-7]
+                del file[name]
+                file[name] = values
+    options = dataclasses.replace(quick, data=str(tmp_path / "data"), out=tmp_path / "out", indexed=True)
+
+    with pytest.raises(SceneError, match="made from another granule or track"):
+        pipeline.run(options, silent)
+
+
+@pytest.mark.parametrize("words", [["--lines", "100"], ["--pixels", "4000"], ["--granules", "0"], ["--seed", "-1"]])
+def test_a_generator_asked_for_the_impossible_says_what_is_possible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert make_granules.main(["--out", str(tmp_path / "x"), *words]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
