@@ -53,7 +53,12 @@ def _table(cells: Iterable[Cell]) -> str:
 
 def _elsewhere() -> str:
     """Faults of hosts and jobs, which need real hosts."""
-    lines = ["## With real hosts", "", "These need real SSH, and are held by tests of their own.", ""]
+    lines = [
+        "## With real hosts",
+        "",
+        "These need real hosts or a real engine, or are looked at closer, and are held by tests of their own.",
+        "",
+    ]
     lines += ["| fault | phase | test |", "| --- | --- | --- |"]
     lines += [f"| {fault} | {phase} | `{test}` |" for fault, phase, test in ELSEWHERE]
     return "\n".join(lines) + "\n"
