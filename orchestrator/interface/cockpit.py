@@ -134,8 +134,8 @@ class Verb:
             answer = _wrapped(self._method(*args, **options))
         except (StratusError, Interrupted):
             raise
-        except KeyboardInterrupt:
-            raise Interrupted("Interrupted.") from None
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(" ".join(["Interrupted.", *getattr(interrupt, "__notes__", ())])) from None
         except Exception as error:
             raise self._bug(error) from error
         finally:

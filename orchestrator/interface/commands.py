@@ -86,7 +86,7 @@ def _extend(run: Invocation, options: Namespace) -> None:
 
 
 def _recover(run: Invocation, options: Namespace) -> None:
-    run.document(run.work(options).recover(options.then))
+    run.document(run.work(options).recover(options.then or ""))
 
 
 def _idle(run: Invocation, options: Namespace) -> None:

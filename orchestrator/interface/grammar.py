@@ -115,7 +115,7 @@ def _add_life(add: _Adder) -> None:
     extend = add("extend", "let the VMs live longer, as far as max_dollars allows")
     extend.add_argument("hours", type=_amount, metavar="HOURS", help="added to the time that each has left")
     recover = add("recover", "launches that were cut short: list them, finish or end them")
-    recover.add_argument("then", choices=["finish", "terminate"], metavar="{finish,terminate}", nargs="?", default="")
+    recover.add_argument("then", choices=["finish", "terminate"], metavar="{finish,terminate}", nargs="?")
     types = add("instances", "list instance types that can be launched now, the cheapest first")
     types.add_argument("--gpus", type=_count_or_none, default=0, metavar="N", help="at least so many; 0: types without")
     types.add_argument("--vcpus", type=_count_or_none, default=0, metavar="N", help="at least so many")
