@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
 
 from localcloud.errors import LocalCloudError
 
@@ -64,14 +63,6 @@ def check() -> None:
         else:
             fix = said
         raise EngineError(f"docker hosts need a Docker engine on this computer; {fix}") from error
-
-
-def lines(argv: Sequence[str]) -> list[str]:
-    """The lines that a ``docker`` command prints; none when it fails."""
-    try:
-        return docker(*argv).splitlines()
-    except EngineError:
-        return []
 
 
 def _absent() -> str:

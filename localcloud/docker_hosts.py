@@ -29,6 +29,7 @@ from localcloud.machine_spec import MachineSpec
 
 _log = logging.getLogger(__name__)
 _STOP_DEADLINE_S = 60.0
+_CLOSE_DEADLINE_S = 300.0
 _END_GRACE_S = 6
 # The engine's work for many hosts at once would only slow all of them down.
 _AT_ONCE = 4
@@ -193,8 +194,8 @@ class DockerHosts:
         for slot in slots:
             slot.ending = True
             slot.lane.shutdown(wait=True, cancel_futures=True)
-        if slots:
-            docker("rm", "--force", "--volumes", *[self._name(slot.spec.instance_id) for slot in slots if slot.made])
+        if made := [self._name(slot.spec.instance_id) for slot in slots if slot.made]:
+            docker("rm", "--force", "--volumes", *made, deadline_s=_CLOSE_DEADLINE_S)
         self._tethers.close()
         self._shutdowns.put(None)
 
@@ -240,7 +241,9 @@ class DockerHosts:
         docker(
             "create", "--name", self._name(spec.instance_id), "--hostname", spec.hostname,
             *self._network.labels(), "--label", f"localcloud.instance={spec.instance_id}",
-            "--network", self._network.name, "--ip", spec.address, *CONFINEMENT, *_cgroups(),
+            "--network", self._network.name, "--ip", spec.address,
+            # Its name at EC2's resolver; and room for what a VM has room for.
+            "--network-alias", spec.hostname, "--shm-size", "4g", *CONFINEMENT, *_cgroups(),
             "--volume", "/var/lib/docker", "--tmpfs", "/run:exec,mode=755",
             "--log-driver", "json-file", "--log-opt", "max-size=4m", "--stop-signal", "SIGTERM", image,
         )  # fmt: skip

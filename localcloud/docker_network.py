@@ -16,10 +16,12 @@ from pathlib import Path
 
 from localcloud import locks
 from localcloud.addresses import DOCKER_BLOCKS, ENDPOINT_PORT, Block
-from localcloud.docker_engine import EngineError, docker, lines
+from localcloud.docker_engine import EngineError, docker
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home
 
+# For any number of containers.
+_REMOVAL_DEADLINE_S = 300.0
 HOME, VIEW = "localcloud.home", "localcloud.view"
 
 
@@ -115,9 +117,9 @@ def remove(home: Path) -> None:
 
 
 def _remove(label: str) -> None:
-    if found := lines(["ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}"]):
-        docker("rm", "--force", "--volumes", *found)
-    if found := lines(["network", "ls", "--quiet", "--filter", f"label={label}"]):
+    if found := docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}").splitlines():
+        docker("rm", "--force", "--volumes", *found, deadline_s=_REMOVAL_DEADLINE_S)
+    if found := docker("network", "ls", "--quiet", "--filter", f"label={label}").splitlines():
         docker("network", "rm", *found)
 
 
@@ -136,8 +138,8 @@ def _homes() -> set[Path]:
     """The homes of all things on the engine that were made from this view of the file system."""
     template = f'{{{{.Label "{VIEW}"}}}}\t{{{{.Label "{HOME}"}}}}'
     found: Iterable[str] = [
-        *lines(["ps", "--all", "--filter", f"label={HOME}", "--format", template]),
-        *lines(["network", "ls", "--filter", f"label={HOME}", "--format", template]),
+        *docker("ps", "--all", "--filter", f"label={HOME}", "--format", template).splitlines(),
+        *docker("network", "ls", "--filter", f"label={HOME}", "--format", template).splitlines(),
     ]
     pairs = (line.partition("\t") for line in found)
     return {Path(home) for view, _, home in pairs if view == _view()}

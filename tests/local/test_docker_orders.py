@@ -1,0 +1,92 @@
+"""What docker hosts are told, and which hosts a cloud has; no engine is needed to know."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from localcloud import LocalCloudError, daemon, docker_orders
+from localcloud.addresses import DOCKER_BLOCKS
+from localcloud.docker_orders import Tether
+from localcloud.machine_spec import MachineSpec
+
+USER_DATA = b"""#cloud-config
+ssh_keys: {ed25519_private: secret}
+ssh_authorized_keys: [ssh-ed25519 second]
+write_files: [{path: /etc/x, content: aGk=, encoding: b64, permissions: '0600'}]
+runcmd: [[echo, a b]]
+hostname: other
+"""
+
+
+def spec(tmp_path: Path) -> MachineSpec:
+    return MachineSpec(
+        "i-1", "172.31.0.4", 22, tmp_path, "ubuntu", ("ssh-ed25519 first",), USER_DATA, {"AWS_REGION": "us-west-2"}
+    )
+
+
+def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
+    told = docker_orders.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 12.5)
+
+    assert told["authorized_keys"] == ["ssh-ed25519 first", "ssh-ed25519 second"]
+    assert told["host_keys"] == {"ed25519": "secret"}
+    assert told["files"] == [{"path": "etc/x", "content": "aGk=", "mode": 0o600, "append": False}]
+    assert told["runcmd"] == "echo 'a b'\n"
+    assert told["remarks"] == ["hostname: not done on a rehearsal machine"]
+    assert (told["user"], told["port"], told["opens_at"]) == ("ubuntu", 22, 12.5)
+    assert told["engine"]["insecure-registries"] == ["172.31.0.1/32"]
+
+
+def test_orders_are_a_file_that_root_alone_reads(tmp_path: Path) -> None:
+    told = docker_orders.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 0.0)
+    with tarfile.open(fileobj=io.BytesIO(docker_orders.archive(told))) as tar:
+        (member,) = tar.getmembers()
+        content = tar.extractfile(member)
+        assert content is not None
+        assert json.load(content) == told
+    assert (member.mode, member.uid) == (0o600, 0)
+
+
+def test_a_host_reaches_the_network_as_its_owner_does_but_the_cloud_directly(tmp_path: Path) -> None:
+    owner = {
+        "https_proxy": "http://proxy:3128", "no_proxy": "intern", "PIP_INDEX_URL": "https://mirror/simple",
+        "PIP_EXTRA_INDEX_URL": "file:///srv/wheels", "PIP_CERT": "/etc/x.pem", "AWS_SECRET_ACCESS_KEY": "s",
+    }  # fmt: skip
+    network = docker_orders.network_variables(owner)
+    told = docker_orders.orders(spec(tmp_path), network, Tether("172.31.0.1", 9, "t"), 0.0)["environment"]
+
+    # A path of the owner's means nothing in a container.
+    assert network.keys() == {"https_proxy", "no_proxy", "PIP_INDEX_URL"}
+    assert told["no_proxy"] == told["NO_PROXY"] == "intern,172.31.0.1,172.31.0.4"
+    assert told["AWS_REGION"] == "us-west-2"
+
+
+def test_name_servers_are_those_that_containers_reach(tmp_path: Path) -> None:
+    stub, real = tmp_path / "stub", tmp_path / "real"
+    stub.write_text("# resolved\nnameserver 127.0.0.53\nsearch x\n")
+    real.write_text("nameserver 10.0.0.2\nnameserver fe80::1\n")
+
+    assert docker_orders.nameservers([stub, real]) == ["10.0.0.2"]
+    assert docker_orders.nameservers([stub, tmp_path / "none"]) == []
+
+
+def test_the_kind_of_hosts_is_named_or_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCALCLOUD_HOSTS_KIND", raising=False)
+    assert (daemon.kind_of_hosts(None), daemon.kind_of_hosts("docker")) == ("process", "docker")
+    monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "docker")
+    assert (daemon.kind_of_hosts(None), daemon.kind_of_hosts("process")) == ("docker", "process")
+    monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "vm")
+    with pytest.raises(LocalCloudError, match=r"kind 'vm' \(LOCALCLOUD_HOSTS_KIND\): write process or docker"):
+        daemon.kind_of_hosts(None)
+
+
+def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:
+    networks = [block.network for block in DOCKER_BLOCKS]
+    assert len(set(networks)) == 16
+    assert not any(one.overlaps(other) for one in networks for other in networks if one is not other)
+    assert DOCKER_BLOCKS[1].endpoint == "172.31.16.1"
+    assert DOCKER_BLOCKS[1].ssh_port == 22
