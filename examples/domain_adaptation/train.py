@@ -61,7 +61,7 @@ def work(options: Options) -> None:
     images = material.read(pair, kind, options.image_size, (device, options.seed))
     if comm.rank == 0:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in images.counts.items())
-        say(f"{report.DATA[kind]}: {counts}; {comm.size} rank(s), {comm.backend}, {device.type}")
+        say(f"{report.DATA[kind]}: {counts}; {report.how(comm)}, {device.type}")
     alone = None
     if options.baseline and options.method != "none":
         if comm.rank == 0:
@@ -70,7 +70,7 @@ def work(options: Options) -> None:
     trained = training.train(options, images, comm, say)
     if comm.rank == 0:
         facts = report.write(trained, images, comm, alone)
-        figure.draw(trained, images, alone, f"{comm.size} rank(s), {comm.backend}")
+        figure.draw(trained, images, alone, report.how(comm))
         say(facts["headline"])
     comm.barrier()
     comm.close()

@@ -1,4 +1,4 @@
-"""Ranks that are killed: an elastic run goes on without them, another one ends and says so."""
+"""Ranks that are killed or join late: an elastic run goes on, another one ends and says so."""
 
 from __future__ import annotations
 
@@ -101,6 +101,11 @@ def test_an_elastic_run_that_loses_a_host_reaches_its_last_epoch(data: Path, tmp
     assert [row["epoch"] for row in found["history"]] == list(range(1, EPOCHS + 1))
     assert (found["history"][0]["ranks"], found["history"][-1]["ranks"]) == (3, 2)
     assert found["ranks_agree"] is True
+
+
+def test_a_rank_that_joins_has_the_bits_of_the_others(data: Path) -> None:
+    script = Path(__file__).with_name("joining.py")
+    launch.launched("horovod", script, str(launch.JOB), str(data))
 
 
 def test_a_run_that_is_not_elastic_ends_with_an_error_when_a_rank_is_lost(data: Path, tmp_path: Path) -> None:

@@ -47,8 +47,10 @@ def small(width: int) -> Any:
 
 def resnet50(width: int, weights: Path | None) -> Any:
     """ResNet-50 with batch normalisation frozen, then ``width`` features."""
-    from torchvision.models import resnet50 as backbone
-
+    try:
+        from torchvision.models import resnet50 as backbone
+    except (ImportError, RuntimeError) as error:  # a build for another torch raises the latter
+        raise ImportError(f"--net resnet50 needs a torchvision that fits this torch ({error})") from error
     net = backbone()
     if weights is not None:
         net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))

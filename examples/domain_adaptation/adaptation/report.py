@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adaptation.training import Trained
 
 TITLES = {"none": "Source only", "coral": "DeepCORAL", "dan": "DAN (multi-kernel MMD)", "dann": "DANN"}
+BACKENDS = {"horovod": "Horovod", "ddp": "torch.distributed"}
 #: Said wherever a figure stands.
 DATA = {"synthetic": "synthetic images", "files": "images from files"}
 CHOSEN_BY = "highest source validation accuracy, the later epoch of equals; target labels have no part in it"
@@ -64,6 +65,13 @@ def metrics(trained: Trained, material: Material, comm: Comm, baseline: Trained 
             "versions": versions(comm),
         },
     }
+
+
+def how(comm: Comm) -> str:
+    """``1 process``, or ranks and what they talk by."""
+    if comm.backend == "none":
+        return "1 process"
+    return f"{comm.size} rank{'s' * (comm.size != 1)} over {BACKENDS[comm.backend]}"
 
 
 def deterministic(figures: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,10 @@ class Session:
         self.net = net.to(self.device)
         trained = [value for value in self.net.parameters() if value.requires_grad]
         self.optimizer = torch.optim.SGD(trained, lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        # What the first step would begin with. Horovod's elastic state fills an empty optimiser by a step of its own,
+        # on the rank that joins alone, and the weight decay in that step sets its weights apart from the others'.
+        for value in trained:
+            self.optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)
         self._half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp and self.device.type == "cuda")
         self._goal = objective.Goal(options.method, options.weight, options.transfer_scope)
@@ -196,7 +200,7 @@ class Session:
             self._say(
                 f"epoch {epoch}/{self.epochs}  class loss {figures['class_loss']:.4f}  "
                 f"transfer loss {figures['transfer_loss']:.5f}  source {source:.3f}  target {target:.3f}  "
-                f"{figures['images_per_second']:.0f} img/s"
+                f"{figures['images_per_second']:.0f} img/s  {self.comm.size} rank(s)"
             )
         best = progress.best
         # The later of two equals: the source is learnt early, adaptation goes on.

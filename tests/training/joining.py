@@ -1,0 +1,49 @@
+"""Two ranks under horovodrun; the second joins after the first has trained for a while, as in an elastic run.
+
+joining.py JOB DATA: exits 1 when the weights differ after some common steps. Run by test_losing.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, sys.argv[1])
+
+import horovod.torch as hvd
+from adaptation import comm, material
+from adaptation.options import Options
+from adaptation.progress import Progress
+from adaptation.session import Session, digest
+
+ALONE, TOGETHER = 3, 2
+
+
+def main() -> int:
+    """Train, meet, train on; 1 when the ranks differ."""
+    torch.set_num_threads(1)
+    data = Path(sys.argv[2])
+    pair, kind = material.listings(data, "amazon", "webcam")
+    images = material.read(pair, kind, 16, (torch.device("cpu"), 0))
+    options = Options(data=data, out=data, method="dann", image_size=16, global_batch=16)
+    ranks = comm.connect("horovod", cuda=False)
+    alone = Session(options, images, comm.Comm(), print)
+    for iteration in range(ALONE if ranks.rank == 0 else 0):
+        alone.step(iteration)
+    state = hvd.elastic.TorchState(
+        model=alone.net, optimizer=alone.optimizer, progress=Progress(iteration=ALONE if ranks.rank == 0 else 0)
+    )
+    state.sync()
+    alone.comm = ranks
+    for iteration in range(state.progress.iteration, state.progress.iteration + TOGETHER):
+        alone.step(iteration)
+    agreed = ranks.agree(digest(alone.net.state_dict()))
+    ranks.barrier()
+    ranks.close()
+    return 0 if agreed and state.progress.iteration == ALONE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
