@@ -86,7 +86,8 @@ class PaperSession:
         now = datetime.now(UTC)
         machines = tuple(
             Machine(name, f"i-{name}", "c7i.2xlarge", state, "us-west-2b", f"10.0.3.{number}", now - timedelta(hours=1),
-                    now + timedelta(hours=7), PRICE)
+                    now + timedelta(hours=7), PRICE, Decimal("0.008"),
+                    stopped=now - timedelta(hours=74) if state == "stopped" else None)
             for number, (name, state) in enumerate(self.names.items())
         )  # fmt: skip
         return ClusterStatus(self.settings.cluster.name, "us-west-2", "me", machines, now)

@@ -116,6 +116,19 @@ def test_what_is_up_is_said_at_the_first_prompt_and_on_leaving(sitting: Sitting)
     assert "TerminateAll from any shell:  stratus terminate" in farewell
 
 
+def test_machines_that_were_stopped_and_forgotten_are_reminded_of_at_each_start(place: Path) -> None:
+    """They are longer asleep than max_hours; nothing but a person ends them."""
+    machines_up(place)
+    (place / "home/paper.json").write_text('{"ml-0": "running", "ml-1": "stopped"}')
+    for _ in range(2):
+        sitting = Sitting(place)
+        try:
+            sitting.until(r"ml-1 has been stopped for 3 d 2 h \(max_hours is 8 h\): \$5\.84 a month for its disk")
+            sitting.until(r"TerminateAll\(\) ends it")
+        finally:
+            sitting.child.close(force=True)
+
+
 def test_names_answers_and_mistakes_at_the_prompt(sitting: Sitting) -> None:
     sitting.until(UP)
 
