@@ -6,6 +6,7 @@ depend on which rank it landed on, nor on its neighbours.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,6 +65,12 @@ def resnet50(width: int, weights: Path | None) -> Any:
 
 def normalised(images: Tensor) -> Tensor:
     """Images (n, 3, s, s) of bytes as numbers around 0, with ImageNet's means and spreads."""
-    mean = torch.tensor([0.485, 0.456, 0.406], device=images.device)[:, None, None]
-    spread = torch.tensor([0.229, 0.224, 0.225], device=images.device)[:, None, None]
+    mean, spread = scale(images.device)
     return (images.float() / 255 - mean) / spread
+
+
+@functools.cache
+def scale(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Means and spreads, (3, 1, 1) each; copied to a GPU once."""
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
+    return mean, torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]

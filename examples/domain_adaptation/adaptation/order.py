@@ -26,9 +26,8 @@ class Stream:
 
     def batch(self, iteration: int, size: int) -> Indices:
         """The images of one global batch, (size,); a batch may reach over the end of a pass."""
-        places = np.arange(iteration * size, (iteration + 1) * size)
-        passes, within = np.divmod(places, self._count)
-        return np.array([self._pass(number)[place] for number, place in zip(passes, within, strict=True)])
+        passes, places = np.divmod(np.arange(iteration * size, (iteration + 1) * size), self._count)
+        return np.concatenate([self._pass(int(number))[places[passes == number]] for number in np.unique(passes)])
 
     def _pass(self, number: int) -> Indices:
         if number not in self._held:
