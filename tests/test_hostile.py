@@ -96,6 +96,7 @@ SCRIPTS = {
     "rotate.sh": ("stage", "{}"),
     "spot.sh": ("{}",),
     "extend.sh": ("{}", "{}", "{}"),
+    "gpus.sh": ("{}",),
 }
 ELSEWHERE = {
     "container.sh": "called by task.sh with names that start.sh made",
@@ -103,6 +104,7 @@ ELSEWHERE = {
     "expire.sh": "takes numbers, from extend.sh",
     "idle.sh": "takes a number, from expire.sh",
     "install.sh": "below, with its plan",
+    "killall.sh": "takes no words of the user's",
     "start.sh": "below",
     "task.sh": "called by start.sh",
     "unpack.sh": "below, with all that travels in a bundle",

@@ -18,6 +18,7 @@ from orchestrator.hostwork import use
 from orchestrator.jobfile import load
 from orchestrator.provision import HostInstall, _Reader, differing
 from orchestrator.steps import build_arguments, install, recipe
+from tests.test_hostile import POISONS
 from tests.test_remote import Vm, states
 
 SUDO = 'while case "$1" in -*) true ;; *) false ;; esac; do shift; done\nexec "$@"\n'
@@ -68,12 +69,13 @@ def fix(lines: list[str]) -> str:
 LOCKED = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 4711 (unattended-upgr)"
 
 
-def apt(vm: Paper, package: str) -> tuple[int, list[str]]:
-    """Install a package; how it ended and what was said."""
+def script(vm: Paper, name: str, *words: str, stdin: str = "") -> tuple[int, list[str]]:
+    """Run one of the steps' scripts; how it ended and what was said."""
     bundle = vm.home / "bundle"
     shutil.copytree(REMOTE, bundle, dirs_exist_ok=True)
-    env = vm.env | {"STRATUS_BUNDLE": str(bundle)}
-    done = subprocess.run(["sh", bundle / "steps/apt.sh", package], env=env, capture_output=True, text=True, timeout=60)
+    env = vm.env | {"STRATUS_BUNDLE": str(bundle), "STRATUS_ROOT": str(vm.home / "stratus")}
+    command = ["sh", str(bundle / "steps" / name), *words]
+    done = subprocess.run(command, env=env, input=stdin, cwd=vm.home, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout.splitlines()
 
 
@@ -82,7 +84,7 @@ def test_whoever_holds_apts_lock_is_named_and_waited_for(vm: Paper) -> None:
     tries = f'echo "$@" >>{vm.home}/calls\n[ "$(wc -l <{vm.home}/calls)" -gt 2 ]'
     vm.tool("apt-get", f'{tries} || {{ echo "{LOCKED}"; exit 100; }}\n')
     vm.tool("sleep", "exit 0\n")
-    status, lines = apt(vm, "docker.io")
+    status, lines = script(vm, "apt.sh", "docker.io")
     calls = [call.split()[3:] for call in (vm.home / "calls").read_text().splitlines()]
 
     assert status == 0
@@ -92,7 +94,7 @@ def test_whoever_holds_apts_lock_is_named_and_waited_for(vm: Paper) -> None:
 
 def test_a_lock_that_is_never_given_back_ends_in_one_line(vm: Paper) -> None:
     vm.tool("apt-get", f'echo "{LOCKED}"\nexit 100\n')
-    status, lines = apt(Paper(vm.home, {"STRATUS_APT_PATIENCE": "1"}), "docker.io")
+    status, lines = script(Paper(vm.home, {"STRATUS_APT_PATIENCE": "1"}), "apt.sh", "docker.io")
 
     assert status == 1
     assert lines[-1] == "another apt still runs here after 1 s (unattended-upgr, pid 4711)"
@@ -102,7 +104,7 @@ def test_a_lock_that_is_never_given_back_ends_in_one_line(vm: Paper) -> None:
 def test_packages_that_do_not_fit_on_the_disk(vm: Paper) -> None:
     vm.tool("apt-get", "echo 'dpkg: error: cannot copy: No space left on device'\nexit 100\n")
     disk(vm, total=8000, free=3)
-    status, lines = apt(vm, "docker.io")
+    status, lines = script(vm, "apt.sh", "docker.io")
 
     assert status == 1
     assert lines[-1] == "the disk is full: docker.io did not fit, 3 MB free of 8.4 GB"
@@ -318,6 +320,18 @@ def test_the_script_reads_what_nvidia_smi_prints(vm: Paper) -> None:
     assert [(gpu.name, gpu.busy, gpu.tasks) for gpu in found.gpus] == [("NVIDIA A10G", 12, ())]
     assert found.cores > 0
     assert 0 < found.memory_used < found.memory
+
+
+def test_no_image_step_executes_what_it_is_told(vm: Paper) -> None:
+    """Names of images, registries, users and folders; and what the engine says of them."""
+    engine(vm, f"*) cat {vm.home}/said; exit 1 ;;\n")
+    vm.tool("sleep", "exit 0\n")
+    for poison in (text.format(trap="owned") for text in POISONS):
+        (vm.home / "said").write_text(poison)
+        script(vm, "image.sh", "apply", "pull", f"r.io/{poison}", poison, poison, stdin="3\nabc")
+        script(vm, "image.sh", "apply", "build", poison, "", "", poison)
+
+    assert not list(vm.home.parent.rglob("owned*"))
 
 
 # -- values

@@ -25,7 +25,7 @@ esac
 case $host in *.* | *:*) ;; *) host=docker.io ;; esac
 
 present() { # whether the image is here, for this machine's architecture
-    found=$(docker image inspect --format '{{.Architecture}} {{.Id}}{{range .RepoDigests}} {{.}}{{end}}' "$image" 2>/dev/null) &&
+    found=$(docker image inspect --format '{{.Architecture}} {{.Id}}{{range .RepoDigests}} {{.}}{{end}}' -- "$image" 2>/dev/null) &&
         [ "${found%% *}" = "$arch" ] && echo "@@image ${found#* }"
 }
 
@@ -62,8 +62,8 @@ trust() { # certificates of a network of its own, for the engine
 
 layers() { # ARCHITECTURE DIGEST BYTES of every layer that the registry tells of, for all architectures of the image
     # Over plain http, which the engine may allow, without a login: what is sent there anybody can read.
-    { $sudo timeout 60 docker ${config:+--config "$config"} manifest inspect --verbose "$image" ||
-        $sudo timeout 60 docker --config "$STRATUS_BUNDLE/nobody" manifest inspect --insecure --verbose "$image"; } 2>/dev/null |
+    { $sudo timeout 60 docker ${config:+--config "$config"} manifest inspect --verbose -- "$image" ||
+        $sudo timeout 60 docker --config "$STRATUS_BUNDLE/nobody" manifest inspect --insecure --verbose -- "$image"; } 2>/dev/null |
         awk '
             /"Ref":/ { arch = "?"; inside = 0 }
             /"architecture":/ && arch == "?" { split($0, word, "\""); arch = word[4] }
@@ -99,7 +99,7 @@ pull() {
     told=$(awk -v arch="$arch" '$1 == arch || $1 == "?" { n++; sum += $3 } END { printf "%d %d", n, sum / 1024 }' "$kept.layers")
     count=${told% *} sum=${told#* }
     : >"$kept"
-    { client pull "$image" 2>&1; echo $? >"$kept.rc"; } | while IFS= read -r line; do
+    { client pull -- "$image" 2>&1; echo $? >"$kept.rc"; } | while IFS= read -r line; do
         echo "$line"
         echo "$line" >>"$kept"
         case $line in *": Pulling fs layer" | *": Already exists") all=$((all + 1)) ;; esac
