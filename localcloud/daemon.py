@@ -23,6 +23,8 @@ from localcloud.home import Home
 
 DEADLINE = 30.0
 KINDS = ("process", "docker")
+# An engine is asked for several things before, and may be busy.
+_DOCKER_DEADLINE = 120.0
 _AFTER_KILL = 5.0
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,7 +70,7 @@ def up(home: Home, options: Options, tell: Callable[[str], None] = lambda _: Non
     A cloud that is up already keeps the options it was started with.
 
     :param tell: called with a line about what takes minutes, before it begins.
-    :raises LocalCloudError: not on Linux, or the daemon did not come up within 30 s.
+    :raises LocalCloudError: not on Linux, or the daemon did not come up within 30 s (with docker hosts, 120 s).
     """
     if sys.platform != "linux":
         raise LocalCloudError(f"the embedded cloud runs its hosts as Linux processes; this is {sys.platform}")
@@ -160,7 +162,7 @@ def _start(home: Home, options: Options, tell: Callable[[str], None]) -> None:
         os.close(told)
         # The starter forks the daemon off and ends at once, so that the daemon never is a zombie of ours.
         starter.wait()
-        _wait_until_ready(home, ready)
+        _wait_until_ready(home, ready, _DOCKER_DEADLINE if options.hosts == "docker" else DEADLINE)
     finally:
         os.close(ready)
 
@@ -169,12 +171,12 @@ def _orders(home: Home, options: Options, told: int) -> dict[str, Any]:
     return {"home": str(home.folder), "ready": told, **dataclasses.asdict(options)}
 
 
-def _wait_until_ready(home: Home, ready: int) -> None:
+def _wait_until_ready(home: Home, ready: int, deadline: float) -> None:
     """The daemon writes one line when it answers, and closes the pipe without one when it dies."""
-    answered, _, _ = select.select([ready], [], [], DEADLINE)
+    answered, _, _ = select.select([ready], [], [], deadline)
     if answered and os.read(ready, 4096) == b"ready\n":
         return
-    why = _last_line(home.log) if answered else f"it did not answer within {DEADLINE:.0f} s"
+    why = _last_line(home.log) if answered else f"it did not answer within {deadline:.0f} s"
     if pid := running(home):
         _end(pid)
     raise LocalCloudError(f"the cloud did not come up: {why} (log: {home.log})")
