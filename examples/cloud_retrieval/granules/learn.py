@@ -146,11 +146,22 @@ def merge(groups: Mapping[str, Sequence[list[Any]]]) -> Model:
     return Model(whole[0], whole[1])
 
 
-def predict(model: Model, features: NDArray[np.float32]) -> Answer:
-    """What a model says of lines of features; a class that it has never met has no chance."""
-    chances = np.zeros((len(features), len(CLASSES)), np.float32)
-    chances[:, model.phase.estimators_[0].classes_] = model.phase.mean(lambda tree: tree.predict_proba(features))
-    return Answer(chances, model.top.mean(lambda tree: tree.predict(features)).astype(np.float32))
+def predict(model: Model, features: NDArray[np.float32], *, tops: bool = True) -> Answer:
+    """What a model says of lines of features; a class that it has never met has no chance.
+
+    :param tops: heights of all lines; else of those told cloudy, NaN for the others.
+    """
+    table = np.ascontiguousarray(features, np.float32)
+    chances = np.zeros((len(table), len(CLASSES)), np.float32)
+    # Our own table is single precision and may hold NaN: checking it again for each tree would take half of the time.
+    phases = model.phase.mean(lambda tree: tree.predict_proba(table, check_input=False))
+    chances[:, model.phase.estimators_[0].classes_] = phases
+    heights = np.full(len(table), np.nan, np.float32)
+    wanted = np.flatnonzero((1.0 - chances[:, CLEAR] >= 0.5) | tops)
+    if len(wanted):
+        part = table if len(wanted) == len(table) else table[wanted]
+        heights[wanted] = model.top.mean(lambda tree: tree.predict(part, check_input=False))
+    return Answer(chances, heights)
 
 
 def digest(model: Model) -> str:

@@ -87,7 +87,8 @@ def make(out: Path, *, count: int, size: Size, seed: int) -> Iterator[Path]:
 
 
 def write_pair(out: Path, wanted: Plan, size: Size, rng: np.random.Generator) -> Path:
-    """Write the three files of a pair."""
+    """Write the three files of a pair to a folder, made if need be."""
+    out.mkdir(parents=True, exist_ok=True)
     start = wanted.moment
     flight = orbit.swath_pass(start + timedelta(seconds=size.scans * SCAN_SECONDS / 2.0), wanted.argument)
     track = orbit.track_pass(flight, degrees_east=wanted.degrees_east, minutes_late=wanted.minutes_late)

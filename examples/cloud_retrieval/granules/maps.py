@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from granules import features, files, learn
-from granules.caliop import CLASSES, CLEAR
+from granules.caliop import CLASSES
 from granules.learn import Answer, Model
 from granules.viirs import Granule, Window
 
@@ -49,18 +49,13 @@ class Thin:
 
 
 def predicted(granule: Granule, model: Model, lines: tuple[int, int]) -> tuple[Answer, NDArray[np.bool_]]:
-    """The answer for all pixels of some lines, and which of them were observed."""
-    window = Window(*lines, 0, granule.shape[1])
-    table = features.compute(granule, window)
+    """The answer for the observed pixels of some lines, and which these are."""
+    table = features.compute(granule, Window(*lines, 0, granule.shape[1]))
     seen = np.isfinite(table[:, features.NAMES.index("M15")])
-    parts = [learn.predict(model, table[first : first + PIXELS_AT_ONCE]) for first in starts(len(table))]
-    answer = Answer(np.concatenate([one.chances for one in parts]), np.concatenate([one.top for one in parts]))
-    return answer, seen
-
-
-def starts(count: int) -> range:
-    """Where portions begin."""
-    return range(0, count, PIXELS_AT_ONCE)
+    table = table[seen]
+    starts = range(0, max(len(table), 1), PIXELS_AT_ONCE)
+    parts = [learn.predict(model, table[first : first + PIXELS_AT_ONCE], tops=False) for first in starts]
+    return Answer(np.concatenate([one.chances for one in parts]), np.concatenate([one.top for one in parts])), seen
 
 
 def write(path: Path, granule: Granule, model: Model, about: About) -> tuple[str, Thin]:
@@ -103,14 +98,14 @@ def block_planes(granule: Granule, model: Model, lines: tuple[int, int]) -> dict
     """The product's planes of some lines."""
     answer, seen = predicted(granule, model, lines)
     window = Window(*lines, 0, granule.shape[1])
-    cloud = np.where(seen, answer.cloud, np.float32(np.nan))
-    kind = np.where(seen, answer.kind, UNKNOWN).astype(np.int8)
-    top = np.where(seen & (answer.kind > CLEAR), answer.top * np.float32(1000.0), np.float32(np.nan))
+    cloud, top = (np.full(len(seen), np.nan, np.float32) for _ in range(2))
+    kind = np.full(len(seen), UNKNOWN, np.int8)
+    cloud[seen], kind[seen], top[seen] = answer.cloud, answer.kind, answer.top * np.float32(1000.0)
     found: dict[str, NDArray[Any]] = {
         name: granule.scaled(granule.geolocation, f"geolocation_data/{name}", window)
         for name in ("latitude", "longitude")
     }
-    flat = {"cloud_probability": cloud, "cloud_phase": kind, "cloud_top_altitude": top}
+    flat: dict[str, NDArray[Any]] = {"cloud_probability": cloud, "cloud_phase": kind, "cloud_top_altitude": top}
     return found | {name: values.reshape(window.shape) for name, values in flat.items()}
 
 
