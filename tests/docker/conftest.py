@@ -47,13 +47,24 @@ def engine(shared: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def image(engine: None, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small image made of a static busybox, as nothing can be pulled here."""
+    """A small image made of a static busybox, as nothing can be pulled here; the same for all workers of a run."""
+    made = shared / "image-made"
     with turn(shared):
-        if not shutil.which("busybox"):
-            if os.environ.get("CI") != "true":
-                pytest.skip("no busybox to make an image of (apt install busybox-static)")
-            install("busybox-static")
-    root = tmp_path_factory.mktemp("root")
+        if not made.exists():
+            if not shutil.which("busybox"):
+                if os.environ.get("CI") != "true":
+                    pytest.skip("no busybox to make an image of (apt install busybox-static)")
+                install("busybox-static")
+            make_image(tmp_path_factory.mktemp("root"))
+            made.touch()
+    return IMAGE
+
+
+def make_image(root: Path) -> None:
+    """Import ``IMAGE``.
+
+    :param root: an empty folder, for its files.
+    """
     for folder in ("bin", "tmp", "etc", "proc", "sys", "dev"):
         (root / folder).mkdir()
     shutil.copy(shutil.which("busybox") or "", root / "bin/busybox")
@@ -61,7 +72,6 @@ def image(engine: None, shared: Path, tmp_path_factory: pytest.TempPathFactory) 
         (root / "bin" / applet).symlink_to("busybox")
     archive = subprocess.run(["tar", "-C", str(root), "-c", "."], check=True, capture_output=True).stdout
     subprocess.run(["docker", "import", "-", IMAGE], input=archive, check=True, capture_output=True)
-    return IMAGE
 
 
 @pytest.fixture(scope="session")
