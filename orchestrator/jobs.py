@@ -6,8 +6,10 @@ Pure: nothing here touches a host. :mod:`orchestrator.runner` starts and follows
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from orchestrator import frameworks
 from orchestrator.errors import UsageError
@@ -15,7 +17,7 @@ from orchestrator.hosts import Host
 from orchestrator.jobfile import JobSpec
 from orchestrator.tasks import Assignment, Task
 
-__all__ = ["Job", "JobSpec", "Task", "build"]
+__all__ = ["Job", "JobSpec", "Task", "build", "new_id"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class Job:
         return tuple(task for task in self.tasks if task.host == host)
 
     @property
+    def start(self) -> tuple[str, ...]:
+        """What ``start.sh`` takes after the run."""
+        places = [f"{self.spec.place_of(item)}={item.dest}" for item in self.spec.data]
+        return (self.spec.code, self.spec.name, self.spec.runtime, *places)
+
+    @property
     def summary(self) -> str:
         """The run in one line of JSON; it lies on every host, so that any shell can find its way back."""
         roles = {host: [task.role for task in self.on(host)] for host in self.hosts}
@@ -63,6 +71,8 @@ class Job:
             "roles": roles,
             "outputs": list(self.spec.table.outputs),
             "dashboard": self.dashboard,
+            "min_hosts": self.spec.resources.min_hosts if self.multi else 0,
+            "start": list(self.start),
         }
         return json.dumps(facts, sort_keys=True)
 
@@ -90,3 +100,9 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
     tasks, files = frameworks.lay_out(given, multi=multi)
     dashboard = given.port + 1 if multi and spec.framework == "dask" else 0
     return Job(run, spec, multi, tuple(tasks), files, dashboard)
+
+
+def new_id() -> str:
+    """Return a new run's id: it sorts by time (UTC), and its end is short enough to type."""
+    letters = "abcdefghijkmnpqrstuvwxyz23456789"
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))

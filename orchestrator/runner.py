@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import fleet, remote_files
 from orchestrator.errors import ConnectError, HostError, JobFailed, UsageError
@@ -53,6 +53,8 @@ class Run:
 
     :param roles: host -> roles it has in the run.
     :param dashboard: port of the Dask dashboard on the first host's private address; 0 without one.
+    :param min_hosts: with how many hosts it goes on, and takes new ones; 0: with no fewer than it began with.
+    :param start: what ``start.sh`` takes after the run.
     """
 
     run: str
@@ -63,6 +65,8 @@ class Run:
     outputs: tuple[str, ...]
     dashboard: int
     tasks: tuple[TaskState, ...] = ()
+    min_hosts: int = 0
+    start: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -132,20 +136,28 @@ def start(links: Links, hosts: Mapping[str, Host], job: Job) -> fleet.Outcomes[i
 
 def _start_one(links: Links, host: Host, job: Job) -> int:
     tasks = job.on(host.name)
-    content = {f"run/{name}": data for name, data in _layout(job, tasks).items()}
-    places = [f"{job.spec.place_of(item)}={item.dest}" for item in job.spec.data]
-    words = (job.run, job.spec.code, job.spec.name, job.spec.runtime, *places)
-    envelope = remote_files.bundle(content | remote_files.tools(("start.sh",)))
-    reply = links.run(host, remote_files.unpack("start.sh", *words), stdin=envelope, timeout=60)
+    return lay_out(links, host, job.run, job.start, _layout(job, tasks))
+
+
+def lay_out(links: Links, host: Host, run: str, words: Sequence[str], files: Mapping[str, bytes]) -> int:
+    """Lay a run out on one host and start its tasks.
+
+    :param words: what ``start.sh`` takes after the run.
+    :param files: of the run on this host, by name below its folder; each ``task/ROLE.cmd`` is a task.
+    :return: how many were started.
+    """
+    content = {f"run/{name}": data for name, data in files.items()} | remote_files.tools(("start.sh",))
+    command = remote_files.unpack("start.sh", run, *words)
+    reply = links.run(host, command, stdin=remote_files.bundle(content), timeout=60)
     missing = [line.removeprefix("@@missing ") for line in reply.stdout.splitlines() if line.startswith("@@missing ")]
     if missing:
         raise HostError(f"no {missing[0]} here yet", where=host.name, fix="InstallDeps()")
     started = reply.stdout.count("@@started ")
-    if not reply.ok or ("@@exists" not in reply.stdout and started != len(tasks)):
+    expected = sum(name.startswith("task/") and name.endswith(".cmd") for name in files)
+    if not reply.ok or ("@@exists" not in reply.stdout and started != expected):
         words_said = (reply.stderr or reply.stdout).strip().splitlines()
-        raise HostError(
-            f"could not start {job.run}: {words_said[-1] if words_said else reply.exit_status}", where=host.name
-        )
+        why = words_said[-1] if words_said else reply.exit_status
+        raise HostError(f"could not start {run}: {why}", where=host.name)
     return started
 
 
@@ -231,7 +243,7 @@ def find(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
     :param run: only this one (the full id).
     """
     answers = fleet.each(hosts, lambda host: links.run(host, remote_files.call("runs.sh", *([run] if run else []))))
-    known: dict[str, dict[str, object]] = {}
+    known: dict[str, dict[str, Any]] = {}
     tasks: dict[str, list[TaskState]] = {}
     for host, outcome in answers.items():
         if outcome.value is None:
@@ -258,20 +270,19 @@ def _time(text: str) -> datetime | None:
     return None if text == "-" else datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def _run(facts: dict[str, object], tasks: tuple[TaskState, ...]) -> Run:
-    roles = facts["roles"]
-    outputs = facts["outputs"]
-    assert isinstance(roles, dict)
-    assert isinstance(outputs, list)
+def _run(facts: dict[str, Any], tasks: tuple[TaskState, ...]) -> Run:
     return Run(
         run=str(facts["run"]),
         job=str(facts["job"]),
         framework=str(facts["framework"]),
         multi=bool(facts["multi"]),
-        roles={host: tuple(names) for host, names in roles.items()},
-        outputs=tuple(outputs),
-        dashboard=int(str(facts["dashboard"])),
+        roles={host: tuple(names) for host, names in facts["roles"].items()},
+        outputs=tuple(facts["outputs"]),
+        dashboard=int(facts["dashboard"]),
         tasks=tasks,
+        # Runs of an older version know neither.
+        min_hosts=int(facts.get("min_hosts", 0)),
+        start=tuple(facts.get("start", ())),
     )
 
 

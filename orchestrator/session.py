@@ -12,16 +12,14 @@ with Session(settings, home=default_home(), runs=Path("runs")) as session:
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from orchestrator import fleet, jobcheck, jobfile, jobs, money, preflight, results, runner, steps
+from orchestrator import fleet, jobcheck, jobfile, jobs, joining, money, preflight, results, runner, steps
 from orchestrator.account import Account
 from orchestrator.cloud import registry
 from orchestrator.cloud.planning import Plan
@@ -239,12 +237,11 @@ class Session(Account, Everywhere):
         """
         spec = self.job(job)
         hosts = self.cluster.hosts(names)
-        run = _run_id()
+        run = jobs.new_id()
         built = jobs.build(spec, hosts, run=run, multi=multi)
         taking_part = [host for host in hosts if host.name in built.hosts]
         folder = self.runs_folder / run
-        code = Installer(self.cluster.links, steps.sync(spec), folder / "logs", deadline=self.settings.install.timeout)
-        fleet.each(taking_part, code).check("the code did not get there")
+        fleet.each(taking_part, self._courier(spec, folder)).check("the code did not get there")
         started = runner.start(self.cluster.links, {host.name: host for host in hosts}, built)
         if started.failed:
             # Half a run is no run: what began elsewhere is ended again.
@@ -253,6 +250,17 @@ class Session(Account, Everywhere):
         self.notes.begin(folder, built, self.settings)
         roles = {name: tuple(task.role for task in built.on(name)) for name in built.hosts}
         return RunHandle(run, spec.name, multi, roles, bool(built.dashboard), folder)
+
+    def _courier(self, spec: jobfile.JobSpec, folder: Path) -> Installer:
+        """Return what brings a job's code, as it is here now, to a host."""
+        install = self.settings.install
+        return Installer(self.cluster.links, steps.sync(spec), folder / "logs", deadline=install.timeout)
+
+    def join(self, run: str = "") -> joining.JoinReport:
+        """Let hosts that came up later take part in an elastic run of the job; they have to be installed."""
+        found = self._find(run)
+        code = self._courier(joining.same_job(self.job(), found), self.runs_folder / found.run)
+        return joining.join(self.cluster.links, self.cluster.hosts(), found, code)
 
     def follow(self, run: str, *, on_line: Callable[[str, str], None]) -> RunResult:
         """Show a run's output from its beginning as it comes, until it ends.
@@ -391,9 +399,3 @@ class Session(Account, Everywhere):
         word = "partly" if len(spot) > 1 else "yes" if True in spot else "no"
         time_of_all = seconds * len(machines)
         return money.Bill(time_of_all, money.of_seconds(alone, seconds), money.of_seconds(disks, seconds), word)
-
-
-def _run_id() -> str:
-    """Return a new run's id: it sorts by time (UTC), and its end is short enough to type."""
-    letters = "abcdefghijkmnpqrstuvwxyz23456789"
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))

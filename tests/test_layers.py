@@ -19,7 +19,7 @@ ROWS = {
     5: "interface __main__ __init__",
     4: "account everywhere session cluster launcher ender rescue extending",
     3: "preflight jobcheck provision runner hostkeys results reports money arrivals streams means teardown replacing "
-    "vitals notes hostwork",
+    "vitals notes hostwork joining",
     2: "steps jobs jobfile tasks frameworks fleet parcels",
     1: "cloud ssh keys",
     0: "config journal errors events hosts patience remote_files locks interrupts",

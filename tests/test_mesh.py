@@ -242,3 +242,18 @@ def test_an_elastic_run_goes_on_without_a_lost_host_and_takes_a_new_one(mesh: Me
     mesh.agents["ml-0"].kill()
     assert lead.wait(60) == 1
     assert "0 hosts are left, and min_hosts = 1: the job ends" in mesh.log()
+
+
+@pytest.mark.parametrize(
+    ("words", "address", "command"),
+    [
+        (["-o", "PasswordAuthentication=no", "10.0.0.2", "-p", "1", "-i", "key", "cd /; x"], "10.0.0.2", "cd /; x"),
+        (["-x", "-q", "ml@10.0.0.2", "orted", "-mca", "ess", "env"], "10.0.0.2", "orted -mca ess env"),
+        (["-oBatchMode=yes", "-p22", "10.0.0.2", "true"], "10.0.0.2", "true"),
+        (["10.0.0.2"], "10.0.0.2", ""),
+        ([], "", ""),
+    ],
+)  # fmt: skip
+def test_openssh_options_are_read_over(words: list[str], address: str, command: str) -> None:
+    """As the launchers give them: before the address and after it, never after the command's first word."""
+    assert lead_module.mesh.parsed(words) == (address, command)

@@ -29,6 +29,7 @@ METHODS = {
     "Attach": "attach",
     "Runs": "runs",
     "Logs": "logs",
+    "JoinJob": "join",
     "CancelJob": "cancel",
     "KillAll": "kill_all",
     "Gpus": "gpus",

@@ -178,6 +178,7 @@ COMMANDS: Mapping[str, Command] = {
     "attach": _attach,
     "runs": _plain("runs"),
     "logs": _logs,
+    "join": _on_run("join"),
     "cancel": _on_run("cancel"),
     "fetch": _on_run("fetch"),
     "killall": _plain("kill_all"),

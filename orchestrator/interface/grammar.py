@@ -143,6 +143,7 @@ def _add_jobs(add: _Adder) -> None:
     _add_run(logs)
     logs.add_argument("--host", default="", metavar="HOST", help="only this host's")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
+    _add_run(add("join", "let VMs that came up later take part in an elastic run"))
     _add_run(add("cancel", "end a run: every process of it on every host"))
     add("killall", "end every run: all processes and containers of all of them, on every VM")
     gpus = add("gpus", "show what each VM is doing: GPUs, cores, memory, processes of your runs")

@@ -10,6 +10,7 @@ from orchestrator.interface.units import columns, plain
 
 if TYPE_CHECKING:
     from orchestrator.hostwork import CommandReport, Gpu, HostUse, Killed, KillReport, UseReport
+    from orchestrator.joining import JoinReport
 
 Lines = list[str]
 COMMAND_WIDTH = 60
@@ -22,6 +23,12 @@ def killed(report: KillReport) -> Lines:
     lines += _failed(report.failed)
     left = sum(host.left for host in report.hosts)
     return [*lines, f"  {left} left on {units.count(len(report.hosts), 'host')}."]
+
+
+def joined(report: JoinReport) -> Lines:
+    """Say who takes part in a run from now on, and who does not."""
+    there = f"  {' '.join(report.joined)} in {report.run}" if report.joined else f"  nobody joined {report.run}"
+    return [*_failed(report.failed), there]
 
 
 def _killed(host: Killed) -> Sequence[str]:
@@ -76,7 +83,9 @@ def _failed(failed: Mapping[str, Exception]) -> Lines:
     ]
 
 
-_SHOWS: dict[str, Callable[..., Lines]] = {"KillReport": killed, "UseReport": use, "CommandReport": command}
+_SHOWS: dict[str, Callable[..., Lines]] = {
+    "KillReport": killed, "UseReport": use, "CommandReport": command, "JoinReport": joined,
+}  # fmt: skip
 
 
 def knows(kind: str) -> bool:

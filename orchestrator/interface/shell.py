@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LAST_LOOK_S = 4.0
 
 _HOSTS = "Ssh|InstallDeps|RunSingleVMComputing|Logs|Run"
-_RUNS = "Attach|CancelJob|FetchResults|Dashboard|Logs"
+_RUNS = "Attach|JoinJob|CancelJob|FetchResults|Dashboard|Logs"
 _IN_HOST = re.compile(
     rf"\b(?:(?:{_HOSTS})\([^()]*host\s*=\s*|(?:Ssh|InstallDeps|Gpus)\((?:[^()]*,)?\s*)([\"'])([\w.-]*)$"
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.errors import JobFailed, LeftRunning, StratusError, UsageError
-from orchestrator.interface import rescued, units, view
+from orchestrator.interface import host_view, rescued, units, view
 from orchestrator.interface.accounting import AccountVerbs
 from orchestrator.interface.host_verbs import HostVerbs
 from orchestrator.interface.watching import Lines, what_now
@@ -20,6 +20,7 @@ from orchestrator.interface.work import Interrupted
 from orchestrator.reports import RecoverReport
 
 if TYPE_CHECKING:
+    from orchestrator.joining import JoinReport
     from orchestrator.reports import (
         CancelReport,
         ClusterStatus,
@@ -163,6 +164,20 @@ class Verbs(AccountVerbs, HostVerbs):
         stuck = [f"{host}: {units.count(n, 'process', 'processes')}" for host, n in report.left.items() if n]
         if stuck:
             raise LeftRunning(f"{report.run}: some would not go", left=stuck, fix="TerminateAll() ends the VMs")
+        return report
+
+    def join(self, run: str = "") -> JoinReport:
+        """Let VMs that came up later take part in an elastic run, without starting it again.
+
+        They have to be installed: LaunchInstances(1), InstallDeps(), then this.
+
+        run  its id, or the end of it (default: the newest).
+
+        Example  JoinJob("k3")
+        """
+        report = self.desk.session().join(run)
+        self._answer(report, host_view.joined(report))
+        _all_well(report.failed, "did not join", fix="InstallDeps(), then JoinJob() again")
         return report
 
     def fetch(self, run: str = "") -> RunRecord:

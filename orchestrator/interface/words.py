@@ -14,6 +14,7 @@ COMMANDS = {
     "Attach": "attach",
     "Runs": "runs",
     "Logs": "logs",
+    "JoinJob": "join",
     "CancelJob": "cancel",
     "FetchResults": "fetch",
     "TerminateAll": "terminate",

@@ -11,7 +11,7 @@ if [ -z "${STRATUS_HOST_SLOTS:-}" ]; then
     set -- --gloo -np "$STRATUS_SLOTS"
 elif [ -n "${STRATUS_MIN_HOSTS:-}" ]; then
     set -- --gloo -np "$STRATUS_NP" --min-np "$STRATUS_MIN_NP" --host-discovery-script "$folder/bin/alive.sh" \
-        --network-interfaces "$STRATUS_INTERFACE" --blacklist-cooldown-range 10 60 --disable-cache
+        --network-interfaces "$STRATUS_INTERFACE" --blacklist-cooldown-range 1 60 --disable-cache
 else
     set -- --gloo -np "$STRATUS_NP" -H "$STRATUS_HOST_SLOTS" --network-interfaces "$STRATUS_INTERFACE" --disable-cache
 fi

@@ -52,14 +52,17 @@ class Lead:
     folder: Path
     least: int = 0
     there: dict[str, Member] = field(default_factory=dict)
-    known: set[str] = field(default_factory=set)
+    heeded: int = 0
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     watchers: list[asyncio.Future[None]] = field(default_factory=list)
 
+    def lines(self) -> list[list[str]]:
+        """Return name and address of all members that there ever were; a new machine may have an old one's address."""
+        return [line.split() for line in (self.folder / "mesh/members").read_text().splitlines()]
+
     def members(self) -> dict[str, str]:
         """Return address -> name, as the file has them now."""
-        lines = (self.folder / "mesh/members").read_text().splitlines()
-        return {address: name for name, address in (line.split() for line in lines if line.strip())}
+        return {address: name for name, address in self.lines()}
 
     def present(self) -> list[Member]:
         """Return the hosts that are there, in the file's order: the first one gets rank 0."""
@@ -71,6 +74,7 @@ class Lead:
         :raises Refused: one does not come in time.
         """
         wanted, began = self.members(), time.monotonic()
+        self.heeded = len(wanted)
 
         async def greet(address: str, name: str) -> tuple[str, str]:
             return name, await self._greet(address, began + seconds)
@@ -86,7 +90,6 @@ class Lead:
 
     async def _greet(self, address: str, deadline: float) -> str:
         """Connect to a host, again and again; return why it did not come, or nothing."""
-        self.known.add(address)
         why = "no time to ask it"
         while True:
             try:
@@ -179,15 +182,14 @@ class Lead:
         """Greet hosts that are added to the run."""
         while not self.lost.is_set():
             await asyncio.sleep(LOOK_S)
-            for address, name in self.members().items():
-                if address not in self.known:
-                    self.watchers.append(asyncio.ensure_future(self._join(address, name)))
+            new = self.lines()[self.heeded :]
+            self.heeded += len(new)
+            self.watchers += [asyncio.ensure_future(self._join(address, name)) for name, address in new]
 
     async def _join(self, address: str, name: str) -> None:
         why = await self._greet(address, time.monotonic() + float(os.environ["STRATUS_WAIT"]))
         if why:
             say(f"{name} ({address}) was to join, and did not: {why}")
-            self.known.discard(address)
             return
         say(f"{name} ({address}) joins")
         self.publish()

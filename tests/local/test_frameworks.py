@@ -9,12 +9,13 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import JobFailed
+from orchestrator.errors import JobFailed, UsageError
 from orchestrator.session import Session
 from tests.local.lab import Lab
 from tests.local.support import boto, wait_until
@@ -249,3 +250,100 @@ def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Lab) -> Non
     assert len({one["weights_sha256"] for one in found}) == 1
     assert min(one["accuracy"] for one in found) > 0.95
     assert (states.state, helpers) == ("done", ["0\n0\n0", "0\n0"])
+
+
+ELASTIC = """
+import os, sys, time, torch, horovod.torch as hvd
+hvd.init()
+model = torch.nn.Linear(4, 1)
+optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.01), model.named_parameters())
+state = hvd.elastic.TorchState(model, optimizer, epoch=0, together=0)
+
+@hvd.elastic.run
+def train(state):
+    while state.epoch < int(sys.argv[1]) or state.together < 3:
+        optimizer.zero_grad()
+        model(torch.ones(8, 4)).sum().backward()
+        optimizer.step()
+        time.sleep(0.3)
+        state.epoch += 1
+        state.together += state.epoch > int(sys.argv[1]) and hvd.size() >= int(sys.argv[2])
+        print(os.environ["STRATUS_HOST"], "epoch", state.epoch, "of", hvd.size(), flush=True)
+        state.commit()
+
+train(state)
+"""
+
+
+class Heard:
+    """The lines of a run, while they come."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, _: str, line: str) -> None:
+        self.lines.append(line.partition(">:")[2] or line)
+
+    def epochs(self, size: int) -> list[int]:
+        """The epochs that were run by so many."""
+        words = [line.split() for line in self.lines if " epoch " in line]
+        return sorted({int(word[2]) for word in words if word[4] == str(size)})
+
+
+def watched(lab: Lab, session: Session, run: str) -> tuple[Heard, threading.Thread]:
+    """Follow a run beside the test."""
+    heard = Heard()
+    thread = threading.Thread(target=lambda: session.follow(run, on_line=heard))
+    thread.start()
+    return heard, thread
+
+
+@needs_horovod
+@pytest.mark.slow
+def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Lab) -> None:
+    """One of three processes is killed: all epochs that were asked for are run, from the last commit on."""
+    text = "framework = horovod\nmulti = python go.py 30 2\n[resources]\nmin_hosts = 2\n"
+    job(three, text, TRAINING, go__py=ELASTIC)
+    with three.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        heard, thread = watched(three, session, run.run)
+        wait_until(lambda: len(heard.epochs(3)) > 3, seconds=60)
+        (host,) = session.cluster.hosts(["lose-2"])
+        assert session.cluster.links.run(host, "pkill -KILL -f '^python go.py 30 2'").ok
+        thread.join(120)
+        state = session.runs()[-1].state
+
+    assert state == "done"
+    assert {*range(1, 31)} <= {*heard.epochs(3), *heard.epochs(2)}
+
+
+@needs_horovod
+@pytest.mark.slow
+def test_a_new_machine_joins_an_elastic_run_in_the_place_of_a_lost_one(three: Lab) -> None:
+    """Without starting it again; the run knows its new host, whoever asks."""
+    text = "framework = horovod\nmulti = python go.py 30 3\n[resources]\nmin_hosts = 1\n"
+    job(three, text, TRAINING, go__py=ELASTIC)
+    with three.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        heard, thread = watched(three, session, run.run)
+        with pytest.raises(UsageError, match="every host that is up takes part"):
+            session.join(run.run)
+        wait_until(lambda: len(heard.epochs(3)) > 2, seconds=60)
+        lose(three, session, "lose-2")
+        wait_until(lambda: len(heard.epochs(2)) > 2, seconds=60)
+        assert not session.launch(session.plan(1)).failed
+        not_yet = session.join(run.run)
+        assert not session.install().failed
+        joined = session.join(run.run)
+        found = session.runs()[-1]
+        thread.join(150)
+        ended = session.runs()[-1]
+
+    assert [str(error) for error in not_yet.failed.values()] != []
+    assert not_yet.joined == ()
+    assert len(joined.joined) == 1
+    assert set(joined.joined) <= set(found.hosts)
+    assert ended.state == "done"
+    assert max(heard.epochs(3)) > max(heard.epochs(2))
