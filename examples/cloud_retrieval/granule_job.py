@@ -1,6 +1,6 @@
 """Cloud phase and top height of whole VIIRS granules, learnt from CALIPSO, on one machine or on many.
 
-    python granule_job.py --data granules_data --out outputs
+    python granule_job.py --data data/granules --out outputs
     python granule_job.py --data s3://bucket/granules --out outputs --scheduler tls://10.0.0.5:8786
 
 Exit codes: 0 done; 1 the cluster failed; 2 input or arguments that cannot be used (one line says which file and what);

@@ -1,6 +1,6 @@
 """Synthetic pairs of VIIRS granules and CALIPSO tracks to try the job on, in the layout of the real files.
 
-    python make_granules.py --granules 8 --out granules_data                  # 400 x 400 pixels each: 1 s and 6 MB
+    python make_granules.py --granules 8 --out data/granules                  # 400 x 400 pixels each: 1 s and 6 MB
     python make_granules.py --granules 8 --lines 3232 --pixels 3200 --out ... # full size: 25 s and 250 MB
 
 The physics, with sources, stands in granules/weather.py and granules/light.py. Every file says that it is synthetic.
