@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 QUICK_S = 2.5
 """For what a launch can do without."""
 
+CHECKS_S = 20.0
+"""For whether AWS would let us: the launch itself would find out, after it has made a group or a key."""
+
 PATIENT_S = 150.0
 """For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
 
@@ -83,7 +86,10 @@ def plan(desk: Desk, count: int) -> planning.Plan:
     mine = aws.mine(desk.clients, desk.settings, desk.identity)
     must = planning.questions(desk.clients, desk.settings, mine)
     answers = deadlines.ask_all(
-        desk.clients, {**must, **_first(desk)}, seconds=QUICK_S, longer=dict.fromkeys(must, PATIENT_S)
+        desk.clients,
+        {**must, **_first(desk)},
+        seconds=QUICK_S,
+        longer={"key pair": CHECKS_S, **dict.fromkeys(must, PATIENT_S)},
     )
     problems = [answers[name].error for name in must] + [_counts(answers[name].error) for name in answers.keys() - must]
     found = [each for each in problems if each is not None]
@@ -127,7 +133,7 @@ def _made(
     except StratusError as error:
         return None, [error]
     made = replace(made, sources=sources)
-    answers = deadlines.ask_all(desk.clients, _second(desk, made), seconds=QUICK_S)
+    answers = deadlines.ask_all(desk.clients, _second(desk, made), seconds=CHECKS_S)
     errors = [answers[name].error for name in answers if name != PERMISSIONS]
     errors.append(_in_time(desk, made, answers[PERMISSIONS].error))
     return made, [each for each in map(_counts, errors) if each is not None]
