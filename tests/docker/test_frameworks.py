@@ -1,0 +1,79 @@
+"""The mesh of a run whose tasks are containers: what one host starts on another runs in the container there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+import localcloud
+from localcloud import docker_image
+from tests.local.lab import Lab
+from tests.local.support import wait_until
+
+pytestmark = pytest.mark.slow
+
+GO = """
+for address in $(cat "$STRATUS_HOSTFILE"); do
+    ssh $address 'echo "$STRATUS_HOST $(test -e /.dockerenv && echo inside) $(id -un) ${HOME##*/} $(basename $PWD)"'
+done
+"""
+
+
+@pytest.fixture
+def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two hosts that are up."""
+    if not docker_image.is_there(docker_image.OFFLINE_BASE):
+        pytest.skip("no image with Python (scripts/base-image makes it; CI does)")
+    home = tmp_path_factory.mktemp("cloud")
+    env = localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid())
+    made = Lab(tmp_path_factory.mktemp("lab"), "dock", env)
+    made.job("single = true\n")
+    with made.session() as session:
+        assert not session.launch(session.plan(2)).failed
+        yield made
+        assert session.terminate().left == ()
+    localcloud.down(home)
+
+
+def containers(run: str) -> list[str]:
+    """List the containers of a run."""
+    command = ["docker", "ps", "-aq", "--filter", f"label=stratus.run={run}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def mesh_job(lab: Lab, command: str, **files: str) -> None:
+    """Write a job whose hosts are meshed, in containers of an image with Python."""
+    lab.job(f"runtime = docker\nimage = {docker_image.OFFLINE_BASE}\nframework = mpi\nmulti = {command}\n", **files)
+
+
+def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:
+    """As the login user, who has a name and a home there; nothing of it is left at the end."""
+    mesh_job(lab, "sh go.sh", go__sh=GO)
+    lines: list[str] = []
+    with lab.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        session.follow(run.run, on_line=lambda host, line: lines.append(line))
+        wait_until(lambda: containers(run.run) == [], seconds=60)
+
+    user = os.environ.get("USER") or "root"
+    said = [line for line in lines if not line.startswith("mesh:")]
+    assert [line.replace(user, "me") for line in said] == ["dock-0 inside me home work", "dock-1 inside me home work"]
+
+
+def test_cancel_of_a_mesh_leaves_no_container(lab: Lab) -> None:
+    """On neither host."""
+    mesh_job(lab, "for a in $(cat $STRATUS_HOSTFILE); do ssh $a 'echo there; exec sleep 96.5' & done; wait")
+    with lab.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        wait_until(lambda: [line for _, line in session.logs(run.run)].count("there") == 2, seconds=60)
+        before = containers(run.run)
+        report = session.cancel(run.run)
+
+    assert len(before) == 3
+    assert set(report.left.values()) == {0}
+    assert containers(run.run) == []
