@@ -7,7 +7,7 @@ import subprocess
 
 from localcloud.errors import LocalCloudError
 
-_DEADLINE_S = 60.0
+_DEADLINE_S = 120.0
 
 
 class EngineError(LocalCloudError):

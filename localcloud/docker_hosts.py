@@ -28,7 +28,7 @@ from localcloud.hosts import HostsError, MachineState
 from localcloud.machine_spec import MachineSpec
 
 _log = logging.getLogger(__name__)
-_STOP_DEADLINE_S = 60.0
+_STOP_DEADLINE_S = 150.0
 _CLOSE_DEADLINE_S = 300.0
 _END_GRACE_S = 6
 # The engine's work for many hosts at once would only slow all of them down.
@@ -129,7 +129,7 @@ class DockerHosts:
     def stop(self, instance_id: str) -> None:
         """Switch a host off; every process of it is gone on return, its disk is kept. Nothing if it is off.
 
-        :raises HostsError: it is still there after a minute.
+        :raises HostsError: it is still there after 150 s.
         """
         slot = self._slot(instance_id)
         if slot is not None:
@@ -244,7 +244,7 @@ class DockerHosts:
             "--network", self._network.name, "--ip", spec.address,
             # Its name at EC2's resolver; and room for what a VM has room for.
             "--network-alias", spec.hostname, "--shm-size", "4g", *CONFINEMENT, *_cgroups(),
-            "--volume", "/var/lib/docker", "--tmpfs", "/run:exec,mode=755",
+            *self._network.volume("/var/lib/docker"), "--tmpfs", "/run:exec,mode=755",
             "--log-driver", "json-file", "--log-opt", "max-size=4m", "--stop-signal", "SIGTERM", image,
         )  # fmt: skip
 

@@ -97,7 +97,7 @@ class Supervisor:
         result = "error"
         try:
             boot.say(f"boot of {os.uname().nodename}")
-            _prepare_groups()
+            self._prepare_groups(boot)
             if self._orders["decoy"]:
                 self._decoy = _open_decoy(self._orders["decoy"])
             boot.early()
@@ -109,6 +109,12 @@ class Supervisor:
         finally:
             boot.say(f"cloud-init: finished: {result}")
             (_RUN / "cloud-init-result").write_text(result + "\n")
+
+    def _prepare_groups(self, boot: Boot) -> None:
+        try:
+            _make_room_for_groups()
+        except (OSError, subprocess.CalledProcessError) as error:
+            boot.say(f"cgroups: {error}: an engine may not start on this host")
 
     def _serve_ssh(self) -> None:
         Path("/run/sshd").mkdir(exist_ok=True)
@@ -137,12 +143,12 @@ def _open_decoy(decoy: Mapping[str, Any]) -> socket.socket | None:
     return listener
 
 
-def _prepare_groups() -> None:
+def _make_room_for_groups() -> None:
     """Make room for an engine where cgroups have version 2: there, a group with processes cannot have groups."""
     top = Path("/sys/fs/cgroup")
     if not (top / "cgroup.controllers").exists():
         return
-    subprocess.run(["mount", "-o", "remount,rw", str(top)], check=True)
+    subprocess.run(["/usr/bin/mount", "-o", "remount,rw", str(top)], check=True)
     (top / "init").mkdir(exist_ok=True)
     for pid in (top / "cgroup.procs").read_text().split():
         with contextlib.suppress(OSError):
