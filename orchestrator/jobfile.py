@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from orchestrator.config import ini, schema
+from orchestrator.config import ini, pages, schema
 from orchestrator.config.schema import FREE, Reading, choice, command, lines, number, option, text, whole, yes_no
 
 FRAMEWORKS = ("command", "dask", "horovod", "torchrun", "hostfile", "mpi", "mxnet")
@@ -147,6 +147,11 @@ def load(place: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     _check_framework(reading, table, resources)
     reading.finish("Nothing was run.")
     return JobSpec(_name(path), folder, table, resources, data, variables)
+
+
+def reference() -> str:
+    """Return the tables of all settings, in Markdown."""
+    return pages.sections(TABLES)
 
 
 def _name(path: Path) -> str:

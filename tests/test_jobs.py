@@ -150,3 +150,125 @@ def test_no_host_is_a_usage_error(folder: Path) -> None:
     """And the next verb to type is in it."""
     with pytest.raises(UsageError, match="no host is up"):
         jobs.build(jobfile.load(folder, {}), [], run="r-1", multi=True)
+
+
+def test_a_job_may_be_another_ini_file_of_the_folder(folder: Path) -> None:
+    """It has a name of its own, so neither environment nor code gets in the other's way."""
+    (folder / "small.ini").write_text(DASK.replace("LEVEL = 9", "LEVEL = 1"))
+    small, usual = jobfile.load(folder / "small.ini", {}), jobfile.load(folder, {})
+
+    assert (small.name, usual.name) == ("my_job_small", "my_job")
+    assert (small.folder, small.env["LEVEL"]) == (folder, "1")
+
+
+@pytest.mark.parametrize("name", ["job.ini", "other.ini"])
+def test_a_file_that_is_not_there_is_one_mistake(tmp_path: Path, name: str) -> None:
+    """What it would say does not matter any more."""
+    with pytest.raises(ConfigError) as caught:
+        jobfile.load(tmp_path / name if name != "job.ini" else tmp_path, {})
+
+    assert [str(tmp_path / name) in str(problem) for problem in caught.value.problems] == [True]
+
+
+def test_the_runtime_can_be_asked_for_from_outside(folder: Path) -> None:
+    """And what it needs is checked as if the file said it."""
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+
+    assert jobfile.load(folder, {}, runtime="docker").runtime == "docker"
+    (folder / "Dockerfile").unlink()
+    with pytest.raises(ConfigError, match="no Dockerfile"):
+        jobfile.load(folder, {}, runtime="docker")
+
+
+def test_the_page_of_job_ini_is_up_to_date() -> None:
+    """Else: scripts/docs-tables."""
+    page = (Path(__file__).parent.parent / "docs/jobs.md").read_text(encoding="utf-8")
+    assert jobfile.reference() in page
+
+
+def simple(folder: Path, framework: str, more: str = "") -> jobfile.JobSpec:
+    """A job with one command for one VM and for many."""
+    text = f"[job]\nframework = {framework}\nsingle = python go.py\nmulti = python go.py\n[resources]\nwait = 9\n{more}"
+    (folder / "job.ini").write_text(text)
+    return jobfile.load(folder, {})
+
+
+@pytest.mark.parametrize(
+    ("framework", "text", "words"),
+    [
+        ("horovod", "single = go\n", "[job] multi is missing: framework = horovod is for many VMs"),
+        ("mpi", "single = go\n", "framework = mpi is for many VMs"),
+        ("torchrun", "multi = go\n[resources]\nmin_hosts = 2\n", "min_hosts = '2' is for framework = horovod"),
+        ("horovod", "multi = go\n[resources]\nslots_per_host = -1\n", "slots_per_host"),
+    ],
+)
+def test_what_a_framework_cannot_do_is_one_line(folder: Path, framework: str, text: str, words: str) -> None:
+    """With the file and the line."""
+    (folder / "job.ini").write_text(f"[job]\nframework = {framework}\n{text}")
+
+    with pytest.raises(ConfigError) as caught:
+        jobfile.load(folder, {})
+    assert len(caught.value.problems) == 1
+    assert words in str(caught.value)
+    assert f"{folder / 'job.ini'}:" in str(caught.value)
+
+
+def test_an_elastic_job_needs_its_least_number_of_hosts(folder: Path) -> None:
+    """Before anything begins; on one VM it is no matter."""
+    spec = simple(folder, "horovod", "min_hosts = 3\n")
+
+    with pytest.raises(UsageError, match="min_hosts = 3, and 2 VMs are up"):
+        jobs.build(spec, [host(0), host(1)], run="r-1", multi=True)
+    assert jobs.build(spec, [host(0)], run="r-1", multi=False).mains == ("ml-0",)
+
+
+@pytest.mark.parametrize("framework", ["horovod", "mpi"])
+def test_a_meshed_job_has_an_agent_on_each_host_and_a_main_task_on_the_first(folder: Path, framework: str) -> None:
+    """The members are named in order; keys are the run's own, and in no command and no variable."""
+    spec = simple(folder, framework)
+    first, second = (jobs.build(spec, [host(0), host(1)], run=run, multi=True) for run in ("r-1", "r-2"))
+
+    assert [(task.host, task.role) for task in first.tasks] == [("ml-0", "mesh"), ("ml-1", "mesh"), ("ml-0", "main")]
+    assert first.files["mesh/members"] == b"ml-0 10.0.0.0\nml-1 10.0.0.1\n"
+    assert first.files["bin/command.sh"] == b"python go.py\n"
+    assert first.files["mesh/key.pem"] != second.files["mesh/key.pem"]
+    said = " ".join(str((task.command, task.env)) for task in first.tasks) + first.summary
+    assert "PRIVATE" not in said
+    assert {task.env["STRATUS_WAIT"] for task in first.tasks} == {"9"}
+    assert not {"AWS_SECRET_ACCESS_KEY", "STRATUS_MIN_HOSTS"} & first.tasks[-1].env.keys()
+
+
+def test_torchrun_meets_at_the_first_hosts_private_address(folder: Path) -> None:
+    """Every host has a main task; two runs have ports of their own."""
+    spec = simple(folder, "torchrun", "slots_per_host = 4\n")
+    many = jobs.build(spec, [host(0), host(1)], run="r-1", multi=True)
+    other = jobs.build(spec, [host(0), host(1)], run="r-2", multi=True)
+    (alone,) = jobs.build(spec, [host(0), host(1)], run="r-1", multi=False).tasks
+
+    assert many.mains == ("ml-0", "ml-1")
+    assert {task.env["MASTER_ADDR"] for task in many.tasks} == {"10.0.0.0"}
+    assert len({task.env["MASTER_PORT"] for task in (*many.tasks, *other.tasks)}) == 2
+    assert {task.env["STRATUS_SLOTS"] for task in many.tasks} == {"4"}
+    assert "MASTER_ADDR" not in alone.env
+
+
+def test_mxnet_has_one_scheduler_and_a_server_and_a_worker_on_each_host(folder: Path) -> None:
+    """Its workers are the main tasks."""
+    job = jobs.build(simple(folder, "mxnet"), [host(0), host(1)], run="r-1", multi=True)
+    roles = [(task.host, task.env["DMLC_ROLE"], task.role) for task in job.tasks]
+
+    assert roles == [
+        ("ml-0", "scheduler", "scheduler"), ("ml-0", "server", "server"), ("ml-0", "worker", "main"),
+        ("ml-1", "server", "server"), ("ml-1", "worker", "main"),
+    ]  # fmt: skip
+    assert {task.env["DMLC_PS_ROOT_URI"] for task in job.tasks} == {"10.0.0.0"}
+    assert [task.env["DMLC_NODE_HOST"] for task in job.tasks] == ["10.0.0.0"] * 3 + ["10.0.0.1"] * 2
+    assert {(task.env["DMLC_NUM_SERVER"], task.env["DMLC_NUM_WORKER"]) for task in job.tasks} == {("2", "2")}
+    assert job.dashboard == 0
+
+
+def test_all_hosts_stand_in_a_file_whatever_the_framework(folder: Path) -> None:
+    """One private address on each line."""
+    for framework in jobfile.FRAMEWORKS:
+        job = jobs.build(simple(folder, framework), [host(0), host(1)], run="r-1", multi=True)
+        assert job.files["hostfile"] == b"10.0.0.0\n10.0.0.1\n"

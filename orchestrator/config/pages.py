@@ -86,7 +86,12 @@ def _first_line(table: type) -> str:
 
 def page(tables: Tables) -> str:
     """Return the reference page of config.ini, in Markdown."""
-    return _PAGE_HEAD + "".join(_page_section(name, table) for name, table in tables.items() if table) + _old_names()
+    return _PAGE_HEAD + sections(tables) + _old_names()
+
+
+def sections(tables: Tables) -> str:
+    """Return the sections of a reference page, a table of options each, in Markdown."""
+    return "".join(_page_section(name, table) for name, table in tables.items() if table)
 
 
 def _page_section(section: str, table: type) -> str:

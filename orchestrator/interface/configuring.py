@@ -36,7 +36,7 @@ def check(desk: Desk, document: Document) -> None:
     settings = desk.settings()
     from orchestrator import jobfile
 
-    spec = jobfile.load(Path(settings.job.run), os.environ)
+    spec = jobfile.load(Path(settings.job.run), os.environ, runtime=settings.job.runtime)
     warnings = units.count(len(settings.warnings), "warning")
     desk.console.say(f"  {settings.path}: no mistakes, {warnings}.  Job {spec.name}: no mistakes.")
     document({"config": settings.path, "job": spec.name, "warnings": settings.warnings})

@@ -5,6 +5,9 @@ set -u
 folder=$1
 sh "$folder/bin/python.sh" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))" ||
     { echo "torch is missing here: add it to the job's requirements, or to its image"; exit 127; }
+# The cores, shared out; torchrun's own default is one thread.
+threads=$(($(nproc) / STRATUS_SLOTS))
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
 if [ -n "${MASTER_ADDR:-}" ]; then
     # Left to themselves both libraries take an interface of their own choice, perhaps Docker's bridge.
     interface=$(sh "$folder/bin/python.sh" "$folder/bin/interface.py" "$STRATUS_ADDRESS") || exit 1
