@@ -19,7 +19,7 @@ from orchestrator.jobfile import load
 from orchestrator.provision import HostInstall, _Reader, differing
 from orchestrator.steps import build_arguments, install, recipe
 from tests.test_hostile import POISONS
-from tests.test_remote import Vm, states
+from tests.test_remote import Vm, states, until
 
 SUDO = 'while case "$1" in -*) true ;; *) false ;; esac; do shift; done\nexec "$@"\n'
 ENGINE = """case "$*" in
@@ -320,6 +320,32 @@ def test_the_script_reads_what_nvidia_smi_prints(vm: Paper) -> None:
     assert [(gpu.name, gpu.busy, gpu.tasks) for gpu in found.gpus] == [("NVIDIA A10G", 12, ())]
     assert found.cores > 0
     assert 0 < found.memory_used < found.memory
+
+
+@pytest.mark.parametrize("how", ["answered", "cut off", "ended"])
+def test_the_file_of_a_login_goes_however_the_step_ends(vm: Paper, how: str) -> None:
+    """With the pull, with the connection, with a signal."""
+    seen = vm.home / "seen"
+    vm.tool("mktemp", f'folder=$({shutil.which("mktemp")} "$@") && echo "$folder" >>{seen} && echo "$folder"\n')
+    engine(vm, "*login*) cat >/dev/null; exit 0 ;;\n*pull*) exit 1 ;;\n")
+    disk(vm, total=80000, free=70000)
+    bundle = shutil.copytree(REMOTE, vm.home / "bundle")
+    env = vm.env | {"STRATUS_BUNDLE": str(bundle), "STRATUS_ROOT": str(vm.home / "stratus")}
+    words = ["sh", str(bundle / "steps/image.sh"), "apply", "pull", "r.io/x", "r.io", "me"]
+    with subprocess.Popen(words, env=env, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        until(lambda: seen.exists() and seen.read_text().endswith("\n"))
+        (folder,) = map(Path, seen.read_text().splitlines())
+        assert folder.stat().st_mode & 0o077 == 0
+        if how == "answered":
+            process.stdin.write("3\nabc")
+        if how == "ended":
+            process.terminate()
+        process.stdin.close()
+        assert process.wait(30) != 0
+
+    assert not folder.exists()
 
 
 def test_no_image_step_executes_what_it_is_told(vm: Paper) -> None:

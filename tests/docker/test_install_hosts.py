@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shlex
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +21,20 @@ from tests.docker.registry import docker
 from tests.docker.test_install import layered, server, with_install
 from tests.docker.watching import Counted, Watch, lying_in
 from tests.local.lab import Lab
+from tests.local.support import wait_until
 
 __all__ = ["layered", "server"]
 
 pytestmark = pytest.mark.slow
 
 HOLDER = """
-import fcntl, time
+import fcntl, os, time
 with open("/var/lib/dpkg/lock-frontend", "w") as lock:
     fcntl.lockf(lock, fcntl.LOCK_EX)
     print("held", flush=True)
-    time.sleep(6)
+    until = time.monotonic() + 120
+    while not os.path.exists("/tmp/give-back") and time.monotonic() < until:
+        time.sleep(0.1)
 """
 
 
@@ -64,6 +69,14 @@ def said(session: Session, command: str) -> dict[str, str]:
     return {each.host: "\n".join(each.lines) for each in session.run_command(command).hosts}
 
 
+def give_back(lab: Lab) -> None:
+    """Let whoever holds apt's lock go once every machine has said that it waits."""
+    waiting = "another apt runs here (python3, pid "
+    wait_until(lambda: len({one.host for one in [*lab.events] if one.text.startswith(waiting)}) == 2, seconds=120)
+    with lab.session() as session:
+        said(session, "touch /tmp/give-back")
+
+
 def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login(
     lab: Lab, store: Registry, layered: str
 ) -> None:
@@ -87,6 +100,8 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
             f"sudo setsid python3 -c {holder} >/tmp/held 2>&1 & until grep -q held /tmp/held; do sleep 0.1; done",
         )
         assert len(held) == 2
+        giver = threading.Thread(target=give_back, args=(lab,), daemon=True)
+        giver.start()
         with Watch(secret) as watch:
             first = session.install()
         before = len(counted.opened)
@@ -107,7 +122,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     assert any(text.startswith("another apt runs here (python3, pid ") for text in texts)
     assert "pulled 3 of 3 layers" in " ".join(texts)
     assert [step.name for step in first.hosts[0].steps] == ["code", "engine", "gpu", "image"]
-    assert {host.image.split()[1].partition("@")[0] for host in first.hosts} == {name.rpartition(":")[0]}
+    assert {host.image.split()[1].partition("@")[0] for host in first.hosts} == {re.sub("(@.*|:[^/:]*)$", "", name)}
     assert second.changed == 0
     assert sorted(channels) == ["vm-0", "vm-1"]
     for text in socket.values():
@@ -125,11 +140,36 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     assert len([path for path in record.outputs if path.endswith("/x")]) == 2
 
 
-def test_an_end_to_all_runs_leaves_no_container(lab: Lab) -> None:
-    """After the test above; also of a container whose process will not listen."""
-    ini = (lab.folder / "job/job.ini").read_text()
-    image = next(line.partition("= ")[2] for line in ini.splitlines() if line.startswith("image"))
-    lab.job(f"runtime = docker\nimage = {image}\nmulti = trap '' TERM; sleep 300; sleep 300\n")
+def test_an_image_is_built_on_a_base_behind_a_login_by_a_user_who_needs_sudo(
+    lab: Lab, store: Registry, image: str
+) -> None:
+    """As in the first session of a new machine, in which the group docker does not count yet."""
+    base = store.push(image, "base:1")
+    (lab.folder / "ca.pem").write_text("CERTIFICATE\n")
+    lab.config.write_text(f"{lab.config.read_text()}build_args = BASE={base} LEVEL='a b'\nca_bundle = ca.pem\n")
+    steps = ["ARG BASE=none", "FROM ${BASE}", "ARG LEVEL=", "COPY job.ini ca.pe[m] /job/", 'RUN echo "$LEVEL" >/said']
+    lab.job("runtime = docker\nsingle = cat /said /job/ca.pem; echo $STRATUS_HOST\n", Dockerfile="\n".join(steps))
+    lines: list[str] = []
+    with lab.session() as session:
+        said(session, "sudo gpasswd -d $(whoami) docker")
+    with lab.session() as session:
+        groups = said(session, "id -nG")
+        first, second = session.install(), session.install()
+        run = session.start_run(multi=False)
+        session.follow(run.run, on_line=lambda host, line: lines.append(line))
+        trusted = said(session, f"cat /etc/docker/certs.d/{base.partition('/')[0]}/stratus.crt")
+
+    assert not any("docker" in text.split() for text in groups.values())
+    assert not first.failed, first.failed
+    assert second.changed == 0
+    assert lines == ["a b", "CERTIFICATE", "vm-0"]
+    assert set(trusted.values()) == {"CERTIFICATE"}
+    assert any(event.text.startswith("Step 5/5 : RUN echo") for event in lab.events)
+
+
+def test_an_end_to_all_runs_leaves_no_container(lab: Lab, store: Registry, image: str) -> None:
+    """Also of one whose process will not listen."""
+    lab.job(f"runtime = docker\nimage = {store.push(image, 'tiny:1')}\nmulti = trap '' TERM; sleep 300; sleep 300\n")
     with lab.session() as session:
         session.install()
         run = session.start_run(multi=True)

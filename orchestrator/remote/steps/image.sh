@@ -51,13 +51,15 @@ log_in() {
 # Without a login of ours the machine's own may do: a helper that its image came with.
 client() { docker ${config:+--config "$config"} "$@"; }
 
-trust() { # certificates of a network of its own, for the engine
+trust() { # certificates of a network of its own, for the engine: of the registries that it is going to ask
     [ -s "$STRATUS_BUNDLE/ca.pem" ] || return 0
-    certs=/etc/docker/certs.d/$host
-    [ "$host" = docker.io ] && certs=/etc/docker/certs.d/registry-1.docker.io
-    cmp -s "$STRATUS_BUNDLE/ca.pem" "$certs/stratus.crt" ||
-        { sudo -n mkdir -p "$certs" && sudo -n cp "$STRATUS_BUNDLE/ca.pem" "$certs/stratus.crt"; } 2>/dev/null ||
-        echo "sudo is not allowed here: the engine does not learn of [install] ca_bundle"
+    bases=$(sed -n "s|^[A-Za-z0-9_]*='\{0,1\}\([a-z0-9-]*\.[a-z0-9.:-]*\)/.*|\1|p" "$STRATUS_BUNDLE/build.env" 2>/dev/null)
+    for each in $host $registry $bases; do
+        [ "$each" = docker.io ] && each=registry-1.docker.io
+        cmp -s "$STRATUS_BUNDLE/ca.pem" "/etc/docker/certs.d/$each/stratus.crt" ||
+            sudo -n install -D -m 644 "$STRATUS_BUNDLE/ca.pem" "/etc/docker/certs.d/$each/stratus.crt" 2>/dev/null ||
+            echo "sudo is not allowed here: the engine does not learn of [install] ca_bundle for $each"
+    done
 }
 
 layers() { # ARCHITECTURE DIGEST BYTES of every layer that the registry tells of, for all architectures of the image
@@ -124,6 +126,8 @@ build() {
         rm -f "$context/ca.pem"
         cp "$STRATUS_BUNDLE/ca.pem" "$context/ca.pem"
     fi
+    # Nobody else can read what lies on this machine; in the image root has it, and the job runs as the login user.
+    chmod -R go+rX "$context"
     names=$(sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' "$STRATUS_BUNDLE/build.env" 2>/dev/null)
     : >"$kept"
     { built; echo $? >"$kept.rc"; } 2>&1 | while IFS= read -r line; do
