@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -319,14 +318,12 @@ def test_config_show_says_where_each_value_comes_from(stratus: Stratus) -> None:
 
 def test_help_and_completion_cost_no_heavy_import() -> None:
     for arguments in (["--help"], ["completion", "bash"], ["launch", "--help"]):
-        began = time.process_time()
         done = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "orchestrator", *arguments],
             cwd=ROOT, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0
         assert not re.search(r"\b(boto3|botocore|fabric|paramiko|IPython|rich|cryptography)\b", done.stderr)
-        assert time.process_time() - began < 0.25
 
 
 def test_python_m_orchestrator_is_the_same_program(stratus: Stratus) -> None:
