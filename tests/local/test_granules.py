@@ -34,10 +34,10 @@ def test_one_folder_runs_on_one_vm_and_on_two_with_the_same_bits(tmp_path: Path,
     desk.config.write_text(desk.config.read_text().replace("run = job", f"run = {ini}"))
 
     with desk.session() as session:
-        session.launch()
+        assert not session.launch(session.plan(2)).failed
         assert not session.install().failed
         records = [ended(session, multi=multi) for multi in (False, True)]
-        session.terminate()
+        assert session.terminate().left == ()
 
     one, two = (record.metrics for record in records)
     assert (one["run"]["workers"], two["run"]["workers"]) == (1, 2)
