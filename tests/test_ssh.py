@@ -22,7 +22,7 @@ from orchestrator.ssh import Links, quote
 from orchestrator.ssh.talk import Lines
 from tests.ssh_lab import Lab, Listener, Wire, dropping, eventually, refusing
 
-# What ends by its deadline of a second or so ends well before this, on a busy computer too; what does not, hangs longer.
+# What ends by its deadline of a second or so ends well before this on a busy computer too; what does not, hangs longer.
 PATIENCE = 9.0
 
 
