@@ -313,3 +313,45 @@ def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPat
     assert not first.failed, first.failed
     assert (first.changed > 0, second.changed) == (True, 0)
     assert lab.calls.count("GetAuthorizationToken") == 1
+
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples/cloud_retrieval"
+CHECK = """\
+import dask, distributed, h5py, sklearn
+from retrieval import pipeline
+print("all there", pipeline.__name__)
+"""
+
+
+@pytest.fixture
+def base(engine: None) -> str:
+    """An image with Python 3.11 that needs no registry."""
+    name = "stratus-base:bookworm"
+    if os.environ.get("CI") == "true":
+        subprocess.run([EXAMPLE.parent.parent / "scripts/base-image"], check=True, capture_output=True)
+    if subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode:
+        pytest.skip(f"no {name} here (scripts/base-image makes it; CI does)")
+    return name
+
+
+@pytest.mark.slow
+def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(lab: Lab, base: str) -> None:
+    """Whatever its job.ini says it runs in: the config file has the last word."""
+    skip = shutil.ignore_patterns("data", "granules_data", "outputs", "__pycache__")
+    job = shutil.copytree(EXAMPLE, lab.folder / "job", ignore=skip, dirs_exist_ok=True)
+    (job / "check.py").write_text(CHECK)
+    (job / "job.ini").write_text("[job]\nrequirements = requirements.txt\nsingle = python check.py\n")
+    lab.config.write_text(f"{lab.config.read_text()}runtime = docker\n")
+    with_install(lab, f"build_args = BASE={base}\n")
+    lines: list[str] = []
+    with lab.session() as session:
+        first, second = session.install(), session.install()
+        assert not first.failed, first.failed
+        run = session.start_run(multi=False)
+        session.follow(run.run, on_line=lambda host, line: lines.append(line))
+        tag = session.job().built_image
+    docker("rmi", tag)
+
+    assert second.changed == 0
+    assert lines == ["all there retrieval.pipeline"]
+    assert any("Step 1/" in event.text for event in lab.events)
