@@ -73,7 +73,7 @@ def main(words: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except TROUBLE as error:
-        print(told(error, options.scheduler), file=sys.stderr)
+        print(told(error, options.scheduler, remedy="--nthreads 1 needs less"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -39,12 +39,15 @@ NO_WORKERS = (NoValidWorkerError, NoWorkerError)
 TROUBLE: tuple[type[Exception], ...] = (ClusterError, KilledWorker, CommClosedError, CancelledError, *NO_WORKERS)
 
 
-def told(error: Exception, scheduler: str) -> str:
-    """One line on what went wrong with the cluster."""
+def told(error: Exception, scheduler: str, *, remedy: str = "--blocks 8 needs less") -> str:
+    """One line on what went wrong with the cluster.
+
+    :param remedy: what a job can do about too little memory.
+    """
     if isinstance(error, ClusterError):
         return str(error)
     if isinstance(error, KilledWorker):
-        return f"{scheduler}: workers died four times at the same task; too little memory? --blocks 8 needs less"
+        return f"{scheduler}: workers died four times at the same task; too little memory? {remedy}"
     if isinstance(error, NO_WORKERS):
         return f"{scheduler}: all workers are gone"
     return f"{scheduler}: the scheduler is gone ({first_line(error)})"
