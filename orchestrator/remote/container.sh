@@ -19,7 +19,8 @@ command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && gpus="
 # Programs ask who they run as (PyTorch does for its caches), and an image knows nothing of this user.
 uid=$(id -u) gid=$(id -g)
 home="$folder/home"
-mkdir -p "$home"
+# The engine would make a folder that is missing, and root would own it.
+mkdir -p "$home" "$HOME/stratus/data"
 passwd="$folder/state/$role.passwd"
 {
     [ "$uid" -eq 0 ] || echo "root:x:0:0:root:/root:/bin/sh"
@@ -32,7 +33,8 @@ names=$({ sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/--env \1/p' "$folder/task/$ro
 names="$names --env STRATUS_FOLDER --env STRATUS_SLOTS --env STRATUS_HOSTFILE --env PYTHONUNBUFFERED --env MPLBACKEND"
 keep=$(echo "$names" | sed 's/--env//g' | xargs echo | tr ' ' ,)
 # shellcheck disable=SC2086  # several words on purpose
-docker run --rm --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" --label "stratus.run=$STRATUS_RUN" \
+# A name that is not here must not be looked for elsewhere: anybody may publish an image of any name.
+docker run --rm --pull never --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" --label "stratus.run=$STRATUS_RUN" \
     --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" $names \
     --volume "$folder:$folder" \
     --volume "$passwd:/etc/passwd:ro" --volume "$HOME/stratus/data:$HOME/stratus/data:ro" \

@@ -20,6 +20,11 @@ if [ "$runtime" = venv ] && [ ! -f "$root/venvs/$venv/.stratus-requirements" ]; 
     echo "@@missing packages of $venv"
     exit 0
 fi
+image=$(sed -n 's/^STRATUS_IMAGE=//p' "$bundle"/run/task/*.env | head -n 1)
+if [ -n "$image" ] && ! docker image inspect -- "$image" >/dev/null 2>&1 && ! sudo -n docker image inspect -- "$image" >/dev/null 2>&1; then
+    echo "@@missing image $image"
+    exit 0
+fi
 for link in "$@"; do
     [ -e "$root/${link%%=*}" ] || { echo "@@missing data ${link#*=}"; exit 0; }
 done

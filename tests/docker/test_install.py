@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import localcloud
-from orchestrator.errors import UsageError
+from orchestrator.errors import HostsFailed, UsageError
 from orchestrator.means import Means
 from tests.docker import registry
 from tests.docker.conftest import install
@@ -313,6 +313,18 @@ def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPat
     assert not first.failed, first.failed
     assert (first.changed > 0, second.changed) == (True, 0)
     assert lab.calls.count("GetAuthorizationToken") == 1
+
+
+def test_a_run_whose_image_changed_since_asks_for_an_install_and_pulls_nothing(lab: Lab, image: str) -> None:
+    """Anybody may publish an image of that name."""
+    job = lab.job("runtime = docker\nsingle = true\n", Dockerfile=f"FROM {image}\n")
+    with lab.session() as session:
+        assert not session.install().failed
+        tag = session.job().built_image
+        (job / "Dockerfile").write_text(f"FROM {image}\nENV A=1\n")
+        with pytest.raises(HostsFailed, match=r"no image stratus/job:[0-9a-f]{12} here yet\n.*InstallDeps\(\)"):
+            session.start_run(multi=False)
+    docker("rmi", tag)
 
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/cloud_retrieval"
