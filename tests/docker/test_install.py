@@ -58,9 +58,11 @@ def layered(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
     (folder / "a").write_bytes(os.urandom(3_000_000))
     (folder / "b").write_bytes(os.urandom(1_000_000))
     (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY a /a\nCOPY b /b\n")
-    docker("build", "-q", "-t", "stratus-test/layered:1", str(folder))
-    yield "stratus-test/layered:1"
-    subprocess.run(["docker", "rmi", "stratus-test/layered:1"], capture_output=True, check=False)
+    # Of this process: others may work with the same engine.
+    tag = f"stratus-test/layered:{os.getpid()}"
+    docker("build", "-q", "-t", tag, str(folder))
+    yield tag
+    subprocess.run(["docker", "rmi", tag], capture_output=True, check=False)
 
 
 # -- one script on one host: a home folder, a real sh, the real engine
