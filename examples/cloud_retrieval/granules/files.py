@@ -15,6 +15,9 @@ from typing import Any
 from retrieval.scenes import SceneError
 
 FILES = threading.RLock()
+# Bytes of chunks that are kept of each variable: a few scans of a plane. The library's own 16 MB, for some thirty
+# planes, would be most of what a worker needs.
+CACHE = 4 << 20
 
 
 @contextmanager
@@ -28,6 +31,7 @@ def netcdf(path: Path, label: str) -> Iterator[Any]:
 
     try:
         with FILES:
+            netCDF4.set_chunk_cache(CACHE)
             file = netCDF4.Dataset(path, "r")
             file.set_auto_maskandscale(False)
     except OSError as error:

@@ -142,12 +142,15 @@ def described(file: Any, granule: Granule, about: About) -> dict[str, Any]:
 def plane(file: Any, name: str, digits: int | None, **facts: Any) -> Any:
     """A compressed plane; ``digits``: decimal places that are kept, None: whole numbers."""
     whole = digits is None
+    # No larger than what is written at once: a chunk that leaves the cache half full is packed twice.
+    sides = [len(file.dimensions[side]) for side in ("line", "pixel")]
     made = file.createVariable(
         name,
         "i1" if whole else "f4",
         ("line", "pixel"),
         zlib=True,
         complevel=1,
+        chunksizes=(min(sides[0], LINES_AT_ONCE), min(sides[1], 800)),
         least_significant_digit=digits,
         fill_value=np.int8(UNKNOWN) if whole else np.float32(np.nan),
     )
