@@ -222,6 +222,10 @@ def test_a_run_says_where_its_parts_are() -> None:
     assert view.started(handle) == [
         "  cloud_retrieval on ml-0 (scheduler), ml-0 ml-1 (workers)   run 20261120-1412-k3   dashboard: Dashboard()"
     ]
+    meshed = RunHandle(
+        "r", "domain_adaptation", True, {"ml-0": ("mesh", "main"), "ml-1": ("mesh",)}, False, Path("runs")
+    )
+    assert view.started(meshed) == ["  domain_adaptation on ml-0 ml-1   run r"]
 
 
 def record(**changes: Any) -> RunRecord:

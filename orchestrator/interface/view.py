@@ -235,8 +235,9 @@ def _roles(roles: Mapping[str, Sequence[str]]) -> str:
         for name in names:
             by_role.setdefault(name, []).append(host)
     by_role = {role: hosts for role, hosts in by_role.items() if role != "main" or len(by_role) == 1}
-    if list(by_role) == ["main"]:
-        return _names(by_role["main"])
+    # What agents of a mesh are to the machine, hosts are to the reader.
+    if list(by_role) in (["main"], ["mesh"]):
+        return _names(next(iter(by_role.values())))
     order = sorted(by_role.items(), key=lambda item: item[0] != "scheduler")
     return ", ".join(f"{_names(hosts)} ({role}{'s' if len(hosts) > 1 else ''})" for role, hosts in order)
 
