@@ -100,13 +100,17 @@ SCRIPTS = {
     "give.sh": ("{}",),
     "admit.sh": ("{}", "{}", "{}"),
     "python.sh": ("-c", "pass", "{}"),
+    "end_main.sh": ("{}", "{}"),
 }
 ELSEWHERE = {
     "alive.sh": "called by Horovod, without words",
     "container.sh": "called by task.sh with names that start.sh made",
     "dask_main.sh": "called by a task with fixed words",
     **dict.fromkeys(("horovod.sh", "mpi.sh", "torchrun.sh", "mxnet_main.sh"), "called with the run's folder alone"),
-    **dict.fromkeys(("mesh_env.sh", "mesh_host.sh", "mesh_main.sh", "rank.sh"), "called with the run's folder alone"),
+    **dict.fromkeys(
+        ("mesh_env.sh", "mesh_host.sh", "mesh_main.sh", "mesh_guard.sh", "rank.sh"),
+        "called with the run's folder alone",
+    ),
     "mesh_ssh.sh": "called by a launcher; test_mesh.py tries its words",
     "expire.sh": "takes numbers, from extend.sh",
     "idle.sh": "takes a number, from expire.sh",

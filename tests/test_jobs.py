@@ -246,8 +246,9 @@ def test_torchrun_meets_at_the_first_hosts_private_address(folder: Path) -> None
     (alone,) = jobs.build(spec, [host(0), host(1)], run="r-1", multi=False).tasks
 
     assert many.mains == ("ml-0", "ml-1")
-    assert {task.env["MASTER_ADDR"] for task in many.tasks} == {"10.0.0.0"}
-    assert len({task.env["MASTER_PORT"] for task in (*many.tasks, *other.tasks)}) == 2
+    mains = [task for task in (*many.tasks, *other.tasks) if task.role == "main"]
+    assert {task.env["MASTER_ADDR"] for task in mains} == {"10.0.0.0"}
+    assert len({task.env["MASTER_PORT"] for task in mains}) == 2
     assert {task.env["STRATUS_SLOTS"] for task in many.tasks} == {"4"}
     assert "MASTER_ADDR" not in alone.env
 
@@ -255,15 +256,16 @@ def test_torchrun_meets_at_the_first_hosts_private_address(folder: Path) -> None
 def test_mxnet_has_one_scheduler_and_a_server_and_a_worker_on_each_host(folder: Path) -> None:
     """Its workers are the main tasks."""
     job = jobs.build(simple(folder, "mxnet"), [host(0), host(1)], run="r-1", multi=True)
-    roles = [(task.host, task.env["DMLC_ROLE"], task.role) for task in job.tasks]
+    tasks = [task for task in job.tasks if "DMLC_ROLE" in task.env]
+    roles = [(task.host, task.env["DMLC_ROLE"], task.role) for task in tasks]
 
     assert roles == [
         ("ml-0", "scheduler", "scheduler"), ("ml-0", "server", "server"), ("ml-0", "worker", "main"),
         ("ml-1", "server", "server"), ("ml-1", "worker", "main"),
     ]  # fmt: skip
-    assert {task.env["DMLC_PS_ROOT_URI"] for task in job.tasks} == {"10.0.0.0"}
-    assert [task.env["DMLC_NODE_HOST"] for task in job.tasks] == ["10.0.0.0"] * 3 + ["10.0.0.1"] * 2
-    assert {(task.env["DMLC_NUM_SERVER"], task.env["DMLC_NUM_WORKER"]) for task in job.tasks} == {("2", "2")}
+    assert {task.env["DMLC_PS_ROOT_URI"] for task in tasks} == {"10.0.0.0"}
+    assert [task.env["DMLC_NODE_HOST"] for task in tasks] == ["10.0.0.0"] * 3 + ["10.0.0.1"] * 2
+    assert {(task.env["DMLC_NUM_SERVER"], task.env["DMLC_NUM_WORKER"]) for task in tasks} == {("2", "2")}
     assert job.dashboard == 0
 
 
@@ -272,3 +274,20 @@ def test_all_hosts_stand_in_a_file_whatever_the_framework(folder: Path) -> None:
     for framework in jobfile.FRAMEWORKS:
         job = jobs.build(simple(folder, framework), [host(0), host(1)], run="r-1", multi=True)
         assert job.files["hostfile"] == b"10.0.0.0\n10.0.0.1\n"
+
+
+@pytest.mark.parametrize("framework", ["torchrun", "mxnet"])
+def test_a_job_with_a_main_task_on_every_host_is_guarded(folder: Path, framework: str) -> None:
+    """By agents on the hosts themselves, also where the job is in containers; one host alone needs none."""
+    (folder / "Dockerfile").write_text("FROM scratch\n")
+    simple(folder, framework)
+    spec = jobfile.load(folder, {}, runtime="docker")
+    two, one = (jobs.build(spec, [host(n) for n in range(count)], run="r-1", multi=True) for count in (2, 1))
+    guards = [task for task in two.tasks if task.role in ("mesh", "guard")]
+
+    assert [(task.host, task.role) for task in guards] == [("ml-0", "mesh"), ("ml-1", "mesh"), ("ml-0", "guard")]
+    assert all("STRATUS_IMAGE" not in task.env for task in guards)
+    assert all("STRATUS_IMAGE" in task.env for task in two.tasks if task not in guards)
+    taken = {task.env.get("MASTER_PORT", task.env.get("DMLC_PS_ROOT_PORT")) for task in two.tasks}
+    assert two.files["mesh/port"].decode().strip() not in taken
+    assert not {task.role for task in one.tasks} & {"mesh", "guard"}

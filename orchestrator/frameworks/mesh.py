@@ -12,6 +12,7 @@ from orchestrator.tasks import Assignment, Files, Task
 
 AGENT = 'sh "$STRATUS_FOLDER/bin/mesh_host.sh" "$STRATUS_FOLDER"'
 LEAD = 'sh "$STRATUS_FOLDER/bin/mesh_main.sh" "$STRATUS_FOLDER" '
+GUARD = 'sh "$STRATUS_FOLDER/bin/mesh_guard.sh" "$STRATUS_FOLDER"'
 
 
 def horovod_alone(given: Assignment) -> tuple[list[Task], Files]:
@@ -30,19 +31,35 @@ def mpi(given: Assignment) -> tuple[list[Task], Files]:
     return _meshed(given, "mpi.sh")
 
 
-def _meshed(given: Assignment, launcher: str) -> tuple[list[Task], Files]:
-    resources = given.spec.resources
+def guarded(given: Assignment, tasks: list[Task], files: Files) -> tuple[list[Task], Files]:
+    """Add what ends all main tasks when one of them fails, or its host is lost, to a job that has one on every host."""
+    if len(given.hosts) == 1:
+        return tasks, files
+    shared = {"STRATUS_WAIT": f"{given.spec.resources.wait:g}", "STRATUS_GUARD": "yes"}
+    more = [given.task(host, "mesh", AGENT, shared) for host in given.hosts]
+    more.append(given.task(given.head, "guard", GUARD, shared))
+    for task in more:
+        # On the host itself, not in the job's container: from inside, the main task's processes cannot be seen.
+        task.env.pop("STRATUS_IMAGE", None)
+    return [*tasks, *more], files | _keys(given)
+
+
+def _keys(given: Assignment) -> Files:
     tls = cluster_tls([host.private_address for host in given.hosts])
     members = "".join(f"{host.name} {host.private_address}\n" for host in given.hosts)
-    files = {
+    return {
         "mesh/ca.pem": tls.ca.encode(),
         "mesh/cert.pem": tls.cert.encode(),
         "mesh/key.pem": tls.key.encode(),
-        "mesh/port": b"%d\n" % given.port,
+        "mesh/port": b"%d\n" % (given.port + 1),
         "mesh/members": members.encode(),
     }
+
+
+def _meshed(given: Assignment, launcher: str) -> tuple[list[Task], Files]:
+    resources = given.spec.resources
     shared = {"STRATUS_WAIT": f"{resources.wait:g}"}
     if resources.min_hosts:
         shared["STRATUS_MIN_HOSTS"] = str(resources.min_hosts)
     tasks = [given.task(host, "mesh", AGENT, shared) for host in given.hosts]
-    return [*tasks, given.task(given.head, "main", LEAD + launcher, shared)], files | given.own_words
+    return [*tasks, given.task(given.head, "main", LEAD + launcher, shared)], _keys(given) | given.own_words

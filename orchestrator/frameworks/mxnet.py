@@ -5,6 +5,7 @@ The variables are ps-lite's: https://mxnet.apache.org/versions/1.9.1/api/faq/dis
 
 from __future__ import annotations
 
+from orchestrator.frameworks import mesh
 from orchestrator.tasks import Assignment, Files, Task
 
 SCHEDULER = SERVER = "exec python -c 'import mxnet'"
@@ -32,4 +33,4 @@ def many(given: Assignment) -> tuple[list[Task], Files]:
     for number, host in enumerate(given.hosts):
         tasks += [given.task(host, "server", SERVER, at(number, "server"))]
         tasks += [given.task(host, "main", WORKER, at(number, "worker"))]
-    return tasks, given.own_words
+    return mesh.guarded(given, tasks, given.own_words)

@@ -5,6 +5,7 @@ https://docs.pytorch.org/docs/stable/elastic/run.html; static rendezvous, as the
 
 from __future__ import annotations
 
+from orchestrator.frameworks import mesh
 from orchestrator.tasks import Assignment, Files, Task
 
 WRAPPED = 'sh "$STRATUS_FOLDER/bin/torchrun.sh" "$STRATUS_FOLDER"'
@@ -18,4 +19,5 @@ def alone(given: Assignment) -> tuple[list[Task], Files]:
 def many(given: Assignment) -> tuple[list[Task], Files]:
     """The agent on every host; each is a main task, as each of them knows how its part ended."""
     meeting = {"MASTER_ADDR": given.head.private_address, "MASTER_PORT": str(given.port)}
-    return [given.task(host, "main", WRAPPED, meeting) for host in given.hosts], given.own_words
+    tasks = [given.task(host, "main", WRAPPED, meeting) for host in given.hosts]
+    return mesh.guarded(given, tasks, given.own_words)

@@ -65,4 +65,6 @@ for role in $marked; do
     date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$folder/state/$role.ended"
     echo cancelled >"$folder/state/$role.rc"
 done
+# The keys of a mesh open the other hosts: they go with the run.
+[ "$which" = all ] && rm -rf "$folder/mesh"
 echo "@@left $(($(members | wc -l) + $(containers | wc -l)))"

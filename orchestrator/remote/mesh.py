@@ -19,6 +19,7 @@ import os
 import signal
 import ssl
 import struct
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -135,6 +136,19 @@ async def end(process: asyncio.subprocess.Process) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def word_of_main(folder: Path) -> str:
+    """Return how this host's main task ended: an exit status, or a word; empty while it runs."""
+    with contextlib.suppress(OSError):
+        return (folder / "state/main.rc").read_text().strip()
+    # A spot machine that is taken back had its task told to end.
+    return "143" if (folder / "state/spot").exists() else ""
+
+
+def is_bad(word: str) -> bool:
+    """Whether a main task that ended so has failed: one that was cancelled has not, nor has one that runs."""
+    return word not in ("", "0", "cancelled")
+
+
 class Agent:
     """What a host does for its run's first host."""
 
@@ -143,6 +157,9 @@ class Agent:
         self.address = os.environ["STRATUS_ADDRESS"]
         self.watched, self.ended = asyncio.Event(), asyncio.Event()
         self.ending = False
+        # Where every host has a main task, the first one hears how it ended, and may have it ended.
+        self.guards = "STRATUS_GUARD" in os.environ
+        self.watcher: Peer | None = None
         self.running: set[asyncio.subprocess.Process] = set()
         self.probe_port = 0
 
@@ -153,11 +170,18 @@ class Agent:
         # Launchers listen on ports of the system's choice: one of that kind shows whether others come through to it.
         probe = await asyncio.start_server(lambda reader, writer: writer.close(), self.address, 0)
         self.probe_port = probe.sockets[0].getsockname()[1]
+        if self.guards:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, lambda: loop.create_task(self._depart()))
+        (self.folder / "state/mesh.up").touch()
         patience = float(os.environ["STRATUS_WAIT"]) + 60
         try:
             await asyncio.wait_for(self.watched.wait(), patience)
         except TIMEOUT:
-            print(f"mesh: the first host did not come in {patience:.0f} s")
+            why = f"the first host did not come in {patience:.0f} s"
+            print(f"mesh: {why}")
+            if self.guards:
+                self._end_main(why)
             return 1
         await self.ended.wait()
         server.close()
@@ -208,17 +232,39 @@ class Agent:
     async def _be_watched(self, peer: Peer) -> None:
         """Tell the first host about this one, and end all when it lets go."""
         self.watched.set()
+        self.watcher = peer
         facts = {"slots": int(os.environ["STRATUS_SLOTS"]), "interface": interface_of(self.address)}
+        wrong = ""
         await peer.send(ANSWER, json.dumps({**facts, "probe": self.probe_port}).encode())
         async for kind, body in peer.frames():
             if kind == ASK:
                 await peer.send(ANSWER, json.dumps(await unreachable(json.loads(body))).encode())
             elif kind == BYE:
                 peer.why = "is done"
+                wrong = body.decode()
+        if self.guards and not self.ended.is_set() and (peer.why != "is done" or wrong):
+            self._end_main(wrong or f"lost the first host: it {peer.why}")
         print(f"mesh: the first host {peer.why}: this one ends")
         self.ending = True
         await asyncio.gather(*(end(process) for process in self.running))
         self.ended.set()
+
+    async def _depart(self) -> None:
+        """Tell how the main task of this host ended, as this agent ends with it."""
+        with contextlib.suppress(TIMEOUT):
+            # A task may fail sooner than anybody asks; cancel.sh gives five seconds.
+            await asyncio.wait_for(self.watched.wait(), GRACE_S - 1)
+        if self.watcher:
+            with contextlib.suppress(*TROUBLE):
+                await self.watcher.send(EXIT, word_of_main(self.folder).encode())
+            await self.watcher.leave()
+        self.watched.set()
+        self.ended.set()
+
+    def _end_main(self, why: str) -> None:
+        """End the main task of this host; it takes this agent with it."""
+        script = str(self.folder / "bin/end_main.sh")
+        subprocess.Popen(["sh", script, str(self.folder), why], start_new_session=True)
 
 
 async def unreachable(targets: dict[str, list[object]]) -> dict[str, str]:

@@ -4,6 +4,7 @@
 # end would take them from the others.
 set -u
 folder=$1
+. "$folder/bin/mesh_up.sh"
 sh "$folder/bin/command.sh"
 rc=$?
 [ "$rc" -eq 0 ] || exit "$rc"

@@ -43,10 +43,10 @@ main) last=yes ;;
 mesh) [ -e "$folder/task/main.cmd" ] && last=no || last=yes ;;
 *) last=no ;;
 esac
-# The keys of a mesh open the other hosts: they go with the run.
-[ "$last" = yes ] && rm -rf "$folder/mesh"
 date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.ended"
 echo "$rc" >"$state.rc.new" && mv "$state.rc.new" "$state.rc"
 if [ "$last" = yes ]; then
     env -u STRATUS_RUN sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
+    # The keys of a mesh open the other hosts: they go with the run.
+    rm -rf "$folder/mesh"
 fi

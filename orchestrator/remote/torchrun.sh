@@ -3,6 +3,7 @@
 # MASTER_ADDR and MASTER_PORT say where the hosts meet; without them the job is this host's alone.
 set -u
 folder=$1
+. "$folder/bin/mesh_up.sh"
 sh "$folder/bin/python.sh" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('torch'))" ||
     { echo "torch is missing here: add it to the job's requirements, or to its image"; exit 127; }
 # The cores, shared out; torchrun's own default is one thread.

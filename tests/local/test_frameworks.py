@@ -242,14 +242,14 @@ def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Lab) -> Non
         session.follow(run.run, on_line=lambda host, line: None)
         record = session.fetch(run.run)
         states = session.runs()[-1]
-        helpers = everywhere(session, f"cat stratus/runs/{run.run}/state/*.rc")
+        helpers = everywhere(session, f"cd stratus/runs/{run.run}/state; cat s*.rc")
 
     found = [json.loads((record.folder / f"outputs/fw-{n}/metrics.json").read_text()) for n in (0, 1)]
     assert [one["run"]["rank"] for one in found] in ([0, 1], [1, 0])
     assert [one["run"]["workers"] for one in found] == [2, 2]
     assert len({one["weights_sha256"] for one in found}) == 1
     assert min(one["accuracy"] for one in found) > 0.95
-    assert (states.state, helpers) == ("done", ["0\n0\n0", "0\n0"])
+    assert (states.state, helpers) == ("done", ["0\n0", "0"])
 
 
 ELASTIC = """
@@ -347,3 +347,57 @@ def test_a_new_machine_joins_an_elastic_run_in_the_place_of_a_lost_one(three: La
     assert set(joined.joined) <= set(found.hosts)
     assert ended.state == "done"
     assert max(heard.epochs(3)) > max(heard.epochs(2))
+
+
+# No MXNet in it: what guards the tasks does not look into them.
+GUARDED = """
+echo "there $$"
+[ "$STRATUS_RANK" != "$1" ] || exit 3
+exec sleep 97.5
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_main_task_that_fails_ends_those_on_the_other_hosts(desk: Lab, rank: int) -> None:
+    """However soon it fails; the log of each says whose fault it was."""
+    job(desk, f"framework = mxnet\nmulti = sh go.sh {rank}\n", go__sh=GUARDED)
+    lines: list[tuple[str, str]] = []
+    with desk.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        with pytest.raises(JobFailed):
+            session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+        wait_until(lambda: asleep() == 0)
+        wait_until(lambda: everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null") == ["", ""])
+        state = session.runs()[-1].state
+
+    assert state == "failed"
+    assert (f"fw-{1 - rank}", f"mesh: the task on fw-{rank} ended with 3") in lines
+
+
+@pytest.mark.slow
+def test_a_lost_machine_ends_the_main_tasks_on_the_others(three: Lab) -> None:
+    """Also where their own library would wait for ever."""
+    job(three, "framework = mxnet\nmulti = sh go.sh none\n", go__sh=GUARDED)
+    with three.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        wait_until(lambda: asleep() == 3)
+        log = f"stratus/runs/{run.run}/log"
+        wait_until(lambda: "3 hosts" in everywhere(session, f"cat {log}/guard.log 2>/dev/null")[0])
+        lose(three, session, "lose-2")
+        wait_until(lambda: asleep() == 0, seconds=30)
+        said = everywhere(session, f"cat {log}/main.log")
+
+    assert ["mesh: lost lose-2" in line for line in said] == [True, True]
+
+
+@pytest.mark.skipif(not shutil.which("mpirun"), reason="no mpirun here (apt install openmpi-bin; CI does)")
+def test_mpirun_reaches_both_hosts_through_the_mesh(desk: Lab) -> None:
+    """A real Open MPI, which takes its ranks from the hosts in their order."""
+    allowed = "OMPI_ALLOW_RUN_AS_ROOT = 1\nOMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1\n"
+    go = """mpirun --host "$STRATUS_HOST_SLOTS" -wdir / sh -c 'echo rank $OMPI_COMM_WORLD_RANK on $STRATUS_HOST'\n"""
+    job(desk, f"framework = mpi\nmulti = sh go.sh\n[env]\n{allowed}", go__sh=go)
+
+    said = sorted(line for _, line in ran(desk) if line.startswith("rank"))
+    assert said == ["rank 0 on fw-0", "rank 1 on fw-1"]
