@@ -27,9 +27,17 @@ horovod)
             exit 0
         fi
     done
-    command -v g++ >/dev/null && command -v make >/dev/null && command -v cmake >/dev/null || {
+    tools=
+    for tool in g++ make cmake; do
+        command -v $tool >/dev/null || tools="$tools $tool"
+    done
+    # A Debian's own Python comes without its headers, others with them.
+    python -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+        tools="$tools python3-dev"
+    [ -z "$tools" ] || {
         apt-get update
-        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends g++ make cmake
+        # shellcheck disable=SC2086
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $tools
     }
     pip wheel setuptools
     # Horovod's build asks for C++14 in its own CMake files, this torch for C++17: the last -std wins.
@@ -39,7 +47,7 @@ horovod)
         export HOROVOD_GPU_OPERATIONS=NCCL HOROVOD_BUILD_CUDA_CC_LIST=75,80,86,89,90
     fi
     # shellcheck disable=SC2086
-    CXX=/usr/local/bin/cxx17 CMAKE_POLICY_VERSION_MINIMUM=3.5 HOROVOD_WITH_PYTORCH=1 HOROVOD_WITH_GLOO=1 \
+    MAKEFLAGS="-j$(nproc)" CXX=/usr/local/bin/cxx17 CMAKE_POLICY_VERSION_MINIMUM=3.5 HOROVOD_WITH_PYTORCH=1 HOROVOD_WITH_GLOO=1 \
         HOROVOD_WITHOUT_MPI=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_MXNET=1 \
         python -m pip wheel $PIP_OPTIONS --no-deps --no-build-isolation -w out "horovod==$version"
     ;;
