@@ -401,3 +401,17 @@ def test_mpirun_reaches_both_hosts_through_the_mesh(desk: Lab) -> None:
 
     said = sorted(line for _, line in ran(desk) if line.startswith("rank"))
     assert said == ["rank 0 on fw-0", "rank 1 on fw-1"]
+
+
+def test_cancel_of_guarded_tasks_is_no_failure(desk: Lab) -> None:
+    """Those who would tell the others of a failure are silent about it, and gone."""
+    job(desk, "framework = mxnet\nmulti = sh go.sh none\n", go__sh=GUARDED)
+    with desk.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        wait_until(lambda: asleep() == 2)
+        report = session.cancel(run.run)
+        state = session.runs()[-1].state
+
+    assert set(report.left.values()) == {0}
+    assert (asleep(), state) == (0, "cancelled")
