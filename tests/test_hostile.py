@@ -108,7 +108,7 @@ ELSEWHERE = {
     "dask_main.sh": "called by a task with fixed words",
     **dict.fromkeys(("horovod.sh", "mpi.sh", "torchrun.sh", "mxnet_main.sh"), "called with the run's folder alone"),
     **dict.fromkeys(
-        ("mesh_env.sh", "mesh_host.sh", "mesh_main.sh", "mesh_guard.sh", "rank.sh"),
+        ("mesh_env.sh", "mesh_up.sh", "mesh_host.sh", "mesh_main.sh", "mesh_guard.sh", "rank.sh"),
         "called with the run's folder alone",
     ),
     "mesh_ssh.sh": "called by a launcher; test_mesh.py tries its words",
