@@ -371,19 +371,34 @@ def test_a_swath_and_a_track_that_never_meet_match_nowhere() -> None:
 # ---------------------------------------------------------------- index files
 
 
-def test_an_index_file_is_read_as_it_was_written(
-    granule: Any, folder: Path, pair: names.Pair, tmp_path: Path, real: Path
-) -> None:
+@pytest.fixture
+def index(granule: Any, folder: Path, pair: names.Pair, tmp_path: Path) -> tuple[Path, collocate.Matches]:
+    """An index file of ours, and what went into it."""
     lidar = caliop.read(folder / pair.tracks[0], label="track")
     matches = collocate.collocate(granule.swath(), lidar.track)
     indices.write(tmp_path / "index.h5", matches, granule, (pair.tracks[0], pair.geolocation))
+    return tmp_path / "index.h5", matches
 
-    again = indices.read(tmp_path / "index.h5", label="index", km=5.0, minutes=15.0)
+
+def test_an_index_file_is_read_as_it_was_written(index: tuple[Path, collocate.Matches], granule: Any) -> None:
+    path, matches = index
+
+    again = indices.read(path, label="index", km=5.0, minutes=15.0)
 
     for field in dataclasses.fields(matches):
         assert np.array_equal(getattr(again, field.name), getattr(matches, field.name)), field.name
-    with h5py.File(tmp_path / "index.h5") as ours, h5py.File(real) as theirs:
-        assert ours.attrs["synthetic"]
+    with h5py.File(path) as file:
+        assert file.attrs["synthetic"]
+    # The pixel itself stands in the middle of its neighbours across the track.
+    kelvin = granule.band(BANDS[14], Window(0, SMALL.lines, 0, SMALL.pixels))
+    found = indices.observations(path)["M15"]
+    assert np.array_equal(found[:, 2], kelvin[matches.line, matches.pixel])
+
+
+def test_index_files_have_the_names_types_and_fill_values_of_real_ones(
+    index: tuple[Path, collocate.Matches], real: Path
+) -> None:
+    with h5py.File(index[0]) as ours, h5py.File(real) as theirs:
         assert sorted(ours) == sorted(theirs)
         assert sorted(ours["observation_data"]) == sorted(theirs["observation_data"])
         for name in (*indices.INTEGERS, *indices.NUMBERS):
