@@ -253,8 +253,7 @@ class Session(Account, Everywhere):
 
     def _courier(self, spec: jobfile.JobSpec, folder: Path) -> Installer:
         """Return what brings a job's code, as it is here now, to a host."""
-        install = self.settings.install
-        return Installer(self.cluster.links, steps.sync(spec), folder / "logs", deadline=install.timeout)
+        return Installer(self.cluster.links, steps.sync(spec), folder / "logs", deadline=self.settings.install.timeout)
 
     def join(self, run: str = "") -> joining.JoinReport:
         """Let hosts that came up later take part in an elastic run of the job; they have to be installed."""

@@ -415,3 +415,34 @@ def test_cancel_of_guarded_tasks_is_no_failure(desk: Lab) -> None:
 
     assert set(report.left.values()) == {0}
     assert (asleep(), state) == (0, "cancelled")
+
+
+FOR_EVER = """
+import time, torch, horovod.torch as hvd
+hvd.init()
+while True:
+    hvd.allreduce(torch.ones(1))
+    print("step", flush=True)
+    time.sleep(0.3)
+"""
+
+
+@needs_horovod
+@pytest.mark.slow
+def test_horovod_without_elasticity_ends_when_a_machine_is_lost(three: Lab) -> None:
+    """On all hosts, with exit status 1 and the machine's name."""
+    job(three, "framework = horovod\nmulti = python forever.py\n", TRAINING, forever__py=FOR_EVER)
+    with three.session() as session:
+        assert not session.install().failed
+        run = session.start_run(multi=True)
+        wait_until(lambda: any("step" in line for _, line in session.logs(run.run)), seconds=90)
+        lose(three, session, "lose-1")
+        wait_until(lambda: session.runs()[-1].state == "failed", seconds=30)
+        with pytest.raises(JobFailed) as caught:
+            session.follow(run.run, on_line=lambda host, line: None)
+        log = everywhere(session, f"cat stratus/runs/{run.run}/log/main.log 2>/dev/null")[0]
+        left = ["pgrep", "--full", "python.* forever.py$"]
+        wait_until(lambda: not subprocess.run(left, capture_output=True, check=False).stdout)
+
+    assert caught.value.exit_status == 1
+    assert "mesh: lost lose-1" in log
