@@ -2,6 +2,8 @@
 # What the Dockerfile installs:   install.sh packages | horovod    (PIP_OPTIONS, ca.pem: see there)
 set -eu
 [ ! -f ca.pem ] || export PIP_CERT="$PWD/ca.pem" SSL_CERT_FILE="$PWD/ca.pem"
+# The image is the environment; a Debian's own Python would refuse.
+export PIP_BREAK_SYSTEM_PACKAGES=1
 # shellcheck disable=SC2086  # several words on purpose
 pip() { python -m pip install --disable-pip-version-check $PIP_OPTIONS "$@"; }
 pinned() { sed -n "s/^$1==\([^ #]*\).*/\1/p" requirements.txt; }
