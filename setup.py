@@ -9,7 +9,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-EXAMPLE = "examples/cloud_retrieval"
+EXAMPLES = "examples"
 
 
 def version() -> str:
@@ -25,7 +25,7 @@ def shipped(top: str) -> list[tuple[str, list[str]]]:
     found = []
     for folder, inner, names in os.walk(top):
         inner[:] = sorted(
-            name for name in inner if not name.startswith((".", "__")) and name not in ("data", "outputs")
+            name for name in inner if not name.startswith((".", "__")) and name not in ("data", "outputs", "wheels")
         )
         files = [os.path.join(folder, name) for name in sorted(names) if not name.startswith(".")]
         found.append((os.path.join("share", "stratus", folder), files))
@@ -50,7 +50,7 @@ setup(
     },
     py_modules=["run_interface"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},
-    data_files=[*shipped("config"), *shipped(EXAMPLE)],
+    data_files=[*shipped("config"), *shipped(EXAMPLES)],
     zip_safe=False,
     install_requires=[
         "boto3>=1.40",

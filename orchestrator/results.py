@@ -74,7 +74,7 @@ def _fetch_one(links: Links, host: Host, run: Run, folder: Path) -> int:
     if host.name in run.mains:
         own = folder / "outputs" / host.name if len(run.mains) > 1 else folder / "outputs"
         for output in run.outputs:
-            received += _output(links, host, f"{base}/work/{output}", own, several=len(run.outputs) > 1)
+            received += _output(links, host, f"{base}/workdir/{output}", own, several=len(run.outputs) > 1)
     return received
 
 

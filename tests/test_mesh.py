@@ -47,7 +47,7 @@ class Mesh:
         files = {"ca.pem": tls.ca, "cert.pem": tls.cert, "key.pem": tls.key, "port": str(free_port())}
         files["members"] = "".join(f"{name} {address}\n" for name, address in hosts.items())
         for name in hosts:
-            for inner in ("bin", "mesh", "state", "work"):
+            for inner in ("bin", "mesh", "state", "workdir"):
                 (self.folder / name / inner).mkdir(parents=True)
             for tool, data in remote_files.tools(remote_files.RUN_TOOLS).items():
                 (self.folder / name / "bin" / tool).write_bytes(data)
@@ -69,7 +69,7 @@ class Mesh:
         with (folder / f"{script}.log").open("wb") as log:
             process = subprocess.Popen(
                 ["sh", str(folder / "bin" / script), str(folder), *words], env=given | self.env | env,
-                cwd=folder / "work", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                cwd=folder / "workdir", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)
         return process

@@ -38,4 +38,4 @@ docker run --rm --pull never --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" -
     --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" $names \
     --volume "$folder:$folder" \
     --volume "$passwd:/etc/passwd:ro" --volume "$HOME/stratus/data:$HOME/stratus/data:ro" \
-    --workdir "$folder/work" "$STRATUS_IMAGE" sh "$folder/task/$role.cmd"
+    --workdir "$folder/workdir" "$STRATUS_IMAGE" sh "$folder/task/$role.cmd"

@@ -15,6 +15,17 @@ elif [ -n "${STRATUS_MIN_HOSTS:-}" ]; then
 else
     set -- --gloo -np "$STRATUS_NP" -H "$STRATUS_HOST_SLOTS" --network-interfaces "$STRATUS_INTERFACE" --disable-cache
 fi
-exec env -i PATH="$PATH" HOME="$HOME" PYTHONUNBUFFERED=1 STRATUS_RUN="$STRATUS_RUN" STRATUS_HOST="$STRATUS_HOST" \
+# Horovod marks every line as "[RANK]<stdout>:". Rank 0 speaks for all; the others are named.
+lines="$folder/lines"
+rm -f "$lines" && mkfifo -m 600 "$lines" || exit 73
+sed -u -e 's/^\[0\]<std[a-z]*>://' -e 's/^\[\([0-9]*\)\]<std[a-z]*>:/rank \1: /' <"$lines" &
+reader=$!
+env -i PATH="$PATH" HOME="$HOME" PYTHONUNBUFFERED=1 STRATUS_RUN="$STRATUS_RUN" STRATUS_HOST="$STRATUS_HOST" \
     STRATUS_HEAD_FOLDER="$folder" sh "$folder/bin/python.sh" -m horovod.runner.launch "$@" \
-    sh -c 'exec sh "${STRATUS_FOLDER:-$STRATUS_HEAD_FOLDER}/bin/rank.sh"'
+    sh -c 'exec sh "${STRATUS_FOLDER:-$STRATUS_HEAD_FOLDER}/bin/rank.sh"' >"$lines" 2>&1
+rc=$?
+# A process that was left behind may hold the pipe open: the last lines get two seconds.
+(sleep 2 && kill "$reader") >/dev/null 2>&1 &
+wait "$reader"
+rm -f "$lines"
+exit "$rc"

@@ -29,9 +29,9 @@ for link in "$@"; do
     [ -e "$root/${link%%=*}" ] || { echo "@@missing data ${link#*=}"; exit 0; }
 done
 mkdir -p "$folder.new" && cp -R "$bundle/run/." "$folder.new/" && mkdir -p "$folder.new/log" "$folder.new/state" || exit 73
-cp -R "$root/$code" "$folder.new/work" 2>/dev/null || mkdir -p "$folder.new/work"
+cp -R "$root/$code" "$folder.new/workdir" 2>/dev/null || mkdir -p "$folder.new/workdir"
 for link in "$@"; do
-    dest="$folder.new/work/${link#*=}"
+    dest="$folder.new/workdir/${link#*=}"
     mkdir -p "${dest%/*}" && rm -rf "$dest" && ln -s "$root/${link%%=*}" "$dest" || exit 73
 done
 chmod 700 "$folder.new/bin/"* || exit 73

@@ -27,7 +27,7 @@ if [ -d "$folder/tls" ]; then
         export "DASK_DISTRIBUTED__COMM__TLS__${side}__KEY=$folder/tls/key.pem"
     done
 fi
-cd "$folder/work" || exit 73
+cd "$folder/workdir" || exit 73
 
 if [ -n "${STRATUS_IMAGE:-}" ]; then
     sh "$folder/bin/container.sh" "$folder" "$role"
