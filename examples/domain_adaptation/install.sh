@@ -12,10 +12,9 @@ PIP_OPTIONS=${PIP_OPTIONS:-}
 case $1 in
 packages)
     version=$(pinned torch)
-    # A base for GPUs brings its own. What the public registry calls just the version is CUDA's, several gigabytes.
-    python -c 'import torch' 2>/dev/null ||
-        pip "torch==$version+cpu" ||
-        pip "torch==$version+cpu" --extra-index-url https://download.pytorch.org/whl/cpu
+    # A base for GPUs brings its own. What the public registry calls just the version is CUDA's, several gigabytes: PyTorch's
+    # index of CPU builds (https://pytorch.org/get-started/locally) in PIP_OPTIONS, as --extra-index-url, spares them.
+    python -c 'import torch' 2>/dev/null || pip "torch==$version+cpu" || pip "torch==$version"
     sed '/^torch==/d; /^horovod==/d' requirements.txt >others.txt
     pip -r others.txt cffi cloudpickle psutil pyyaml packaging
     ;;
