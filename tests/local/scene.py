@@ -217,7 +217,8 @@ def work(scene: Scene, session: Session) -> None:
     installed = session.install()
     assert not installed.failed, installed.failed
     handle = session.start_run(multi=True)
-    wait_until(lambda: list(scene.home.glob(f"machines/*/home/*/stratus/runs/{handle.run}/workdir/outputs/*")), seconds=60)
+    outputs = f"machines/*/home/*/stratus/runs/{handle.run}/workdir/outputs/*"
+    wait_until(lambda: list(scene.home.glob(outputs)), seconds=60)
     assert session.fetch(handle.run).metrics
     scene.dask = handle.run
     scene.look(session)
