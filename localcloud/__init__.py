@@ -36,6 +36,8 @@ def up(
 ) -> dict[str, str]:
     """Start the cloud unless it is up already, wait until it answers, and return its environment.
 
+    Process hosts read nothing of the user's own, but folders that LOCALCLOUD_READABLE names (joined as in PATH).
+
     :param home: its folder; by default that of ``LOCALCLOUD_HOME``, or one in the user's data folder.
     :param real_times: take as long as EC2 does (17 s pending, 4 s boot) instead of about a second.
     :param pending: seconds from launch to running.

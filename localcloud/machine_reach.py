@@ -122,6 +122,12 @@ def _paths(value: str) -> Iterator[Path]:
             yield Path(path)
 
 
+def lent(environ: Mapping[str, str]) -> set[Path]:
+    """Folders that the owner lets machines read, such as an environment that jobs are to share: LOCALCLOUD_READABLE."""
+    words = environ.get("LOCALCLOUD_READABLE", "").split(os.pathsep)
+    return {Path(word) for word in words if word and Path(word).exists()}
+
+
 def readable(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Roots that a machine may read.
 
@@ -129,7 +135,7 @@ def readable(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     :param environ: of the cloud's owner.
     """
     hidden = private_places(environ) | {home.resolve()}
-    extra = (path.resolve() for path in toolchain() | network_files(environ))
+    extra = (path.resolve() for path in toolchain() | network_files(environ) | lent(environ))
     # A setting may name a folder as wide as the home folder itself; then it is not opened.
     narrow = sorted(path for path in extra if not any(place.is_relative_to(path) for place in hidden))
     return (*around(hidden), *narrow)

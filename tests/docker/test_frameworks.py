@@ -61,7 +61,10 @@ def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:
 
     user = os.environ.get("USER") or "root"
     said = [line for line in lines if not line.startswith("mesh:")]
-    assert [line.replace(user, "me") for line in said] == ["dock-0 inside me home work", "dock-1 inside me home work"]
+    assert [line.replace(user, "me") for line in said] == [
+        "dock-0 inside me home workdir",
+        "dock-1 inside me home workdir",
+    ]
 
 
 def test_cancel_of_a_mesh_leaves_no_container(lab: Lab) -> None:

@@ -33,5 +33,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     It looks at policies: `Lab` uses the toolkit as somebody to whom docs/iam-policy.json applies.
     """
     home = tmp_path_factory.mktemp("cloud")
+    # Environments that are large, and that jobs of some tests share; wherever this checkout lies.
+    root = Path(__file__).parents[2]
+    os.environ["LOCALCLOUD_READABLE"] = os.pathsep.join(str(root / name) for name in (".venv-training", ".venv-mxnet"))
     yield enforce(localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))
     localcloud.down(home)

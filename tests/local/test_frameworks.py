@@ -160,7 +160,7 @@ def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(desk: L
 
     assert ("fw-0", "mesh: 2 hosts") in [(host, line[:13]) for host, line in lines]
     assert [line for host, line in lines if not line.startswith("mesh:")] == [
-        "fw-0 in work: a b", "ended 0", "fw-1 in work: a b", "ended 7",
+        "fw-0 in workdir: a b", "ended 0", "fw-1 in workdir: a b", "ended 7",
     ]  # fmt: skip
 
 

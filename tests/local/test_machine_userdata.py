@@ -99,16 +99,19 @@ def test_all_but_the_hidden_is_reachable_through_neighbours(tmp_path: Path) -> N
     ]
 
 
-def test_the_home_folder_is_never_readable_but_what_pip_is_told_to_use_there_is(tmp_path: Path) -> None:
+def test_the_home_folder_is_never_readable_but_what_is_lent_and_what_pip_is_told_to_use_there_is(
+    tmp_path: Path,
+) -> None:
     home, cloud = tmp_path / "me", tmp_path / "cloud"
-    for folder in (home / "wheels", home / ".config/pip", home / ".ssh", cloud):
+    for folder in (home / "wheels", home / ".config/pip", home / ".ssh", home / "venv", cloud):
         folder.mkdir(parents=True)
     (home / "ca.pem").touch()
     config = home / ".config/pip/pip.conf"
     config.write_text(f"[global]\nfind-links = file://{home}/wheels\n  {home}\ncert = {home}/ca.pem\n")
-    readable = machine_reach.readable(cloud, {"HOME": str(home)})
+    lent = f"{home}/venv:{home}:{home}/none"
+    readable = machine_reach.readable(cloud, {"HOME": str(home), "LOCALCLOUD_READABLE": lent})
     below_home = {path for path in readable if path.is_relative_to(home)}
-    assert below_home == {config, home / "wheels", home / "ca.pem"}
+    assert below_home == {config, home / "wheels", home / "ca.pem", home / "venv"}
     assert not any(place.is_relative_to(path) for path in readable for place in (home, cloud))
 
 

@@ -76,15 +76,20 @@ def draw_losses(axis: Any, trained: Trained) -> None:
     """Class loss and, on its own scale, transfer loss over epochs."""
     lines = axis.plot(*column(trained, "class_loss"), color=SOURCE, label="cross entropy on the source (left)")
     axis.set(xlabel="epoch", ylabel="cross entropy (nat)", title="Losses")
-    axis.set_ylim(bottom=0)
+    leave_room(axis)
     if trained.options.method != "none":
         other = axis.twinx()
         other.spines["right"].set_visible(True)
         lines += other.plot(*column(trained, "transfer_loss"), color=TARGET, lw=2, label="transfer loss (right)")
         other.set_ylabel("transfer loss, unweighted (1)")
-        other.set_ylim(bottom=0)
+        leave_room(other)
     finish(axis)
-    axis.legend(handles=lines, frameon=False, fontsize=9, loc="best")
+    axis.legend(handles=lines, frameon=False, fontsize=9, loc="upper right")
+
+
+def leave_room(axis: Any) -> None:
+    """From 0 up, with room above the lines for a legend that knows nothing of the other scale's."""
+    axis.set_ylim(0, 1.2 * (axis.get_ylim()[1] or 1))
 
 
 def finish(axis: Any) -> None:
