@@ -44,7 +44,9 @@ import json, os, pathlib, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 total = torch.tensor([dist.get_rank() + 1.0])
 dist.all_reduce(total)
-print(os.environ["STRATUS_HOST"], dist.get_rank(), dist.get_world_size(), total.item(), flush=True)
+# Two processes share one log: a line in one piece.
+line = f"{os.environ['STRATUS_HOST']} {dist.get_rank()} {dist.get_world_size()} {total.item()}"
+os.write(1, f"{line}\n".encode())
 dist.destroy_process_group()
 """
 
