@@ -197,10 +197,11 @@ class Session:
             "images_per_second": 2 * self.options.global_batch * totals.iterations / max(totals.seconds, 1e-9),
         }
         if self.comm.rank == 0:
+            ranks = f"{self.comm.size} rank{'s' if self.comm.size > 1 else ''}"
             self._say(
                 f"epoch {epoch}/{self.epochs}  class loss {figures['class_loss']:.4f}  "
                 f"transfer loss {figures['transfer_loss']:.5f}  source {source:.3f}  target {target:.3f}  "
-                f"{figures['images_per_second']:.0f} img/s  {self.comm.size} rank(s)"
+                f"{figures['images_per_second']:.0f} img/s  {ranks}"
             )
         best = progress.best
         # The later of two equals: the source is learnt early, adaptation goes on.
