@@ -46,7 +46,7 @@ total = torch.tensor([dist.get_rank() + 1.0])
 dist.all_reduce(total)
 # Two processes share one log: a line in one piece.
 line = f"{os.environ['STRATUS_HOST']} {dist.get_rank()} {dist.get_world_size()} {total.item()}"
-os.write(1, f"{line}\n".encode())
+os.write(1, f"{line}\\n".encode())
 dist.destroy_process_group()
 """
 
