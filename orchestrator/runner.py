@@ -89,6 +89,13 @@ class Run:
         return next((word for word in ("failed", "lost", "cancelled") if word in found), "done")
 
     @property
+    def going(self) -> Mapping[str, tuple[str, ...]]:
+        """Name of every host -> roles of its tasks that run."""
+        return {
+            host: tuple(task.role for task in self.tasks if task.host == host and task.alive) for host in self.roles
+        }
+
+    @property
     def started_at(self) -> datetime | None:
         """When its first task began."""
         return min((task.started_at for task in self.tasks if task.started_at), default=None)
@@ -286,17 +293,23 @@ def _run(facts: dict[str, Any], tasks: tuple[TaskState, ...]) -> Run:
     )
 
 
-def cancel(links: Links, hosts: Sequence[Host], run: str) -> fleet.Outcomes[int]:
+def cancel(
+    links: Links, hosts: Sequence[Host], run: str, going: Mapping[str, Sequence[str]] | None = None
+) -> fleet.Outcomes[int]:
     """End every process and container of a run on these hosts.
 
+    :param going: name of a host -> roles of its tasks that ran when this was decided: they count as cancelled, also
+        where one falls because another host was faster.
     :return: per host, how many processes would not go; 0 is the answer to expect.
     """
-    return fleet.each(hosts, lambda host: _cancel_one(links, host, run))
+    known = going or {}
+    return fleet.each(hosts, lambda host: _cancel_one(links, host, run, known.get(host.name, ())))
 
 
-def _cancel_one(links: Links, host: Host, run: str) -> int:
+def _cancel_one(links: Links, host: Host, run: str, going: Sequence[str]) -> int:
     # The folder is told relative to the login's home, where every SSH session begins.
-    reply = links.run(host, remote_files.call("cancel.sh", f"stratus/runs/{run}", "all"), timeout=60)
+    command = remote_files.call("cancel.sh", f"stratus/runs/{run}", "all", *going)
+    reply = links.run(host, command, timeout=60)
     left = [line for line in reply.stdout.splitlines() if line.startswith("@@left ")]
     if not left:
         raise HostError(f"could not cancel {run}: {reply.stderr.strip() or reply.exit_status}", where=host.name)

@@ -313,7 +313,7 @@ class Session(Account, Everywhere):
         """End every process of a run on every host."""
         found = self._find(run)
         up = [host for host in self.cluster.hosts() if host.name in found.hosts]
-        outcomes = runner.cancel(self.cluster.links, up, found.run)
+        outcomes = runner.cancel(self.cluster.links, up, found.run, found.going)
         gone = {name: HostError("is not up", where=name) for name in set(found.hosts) - {host.name for host in up}}
         left = {name: outcome.value for name, outcome in outcomes.items() if outcome.value is not None}
         return CancelReport(found.run, left, outcomes.errors | gone)

@@ -74,9 +74,9 @@ class Vm:
         lines = self.call(remote_files.call("follow.sh", run, "main", str(seen))).splitlines()
         return [line for line in lines if line and line != "@@beat"]
 
-    def cancel(self, run: str) -> str:
-        """End a run."""
-        return self.call(remote_files.call("cancel.sh", f"stratus/runs/{run}", "all"))
+    def cancel(self, run: str, *going: str) -> str:
+        """End a run, of which these roles went on when that was decided."""
+        return self.call(remote_files.call("cancel.sh", f"stratus/runs/{run}", "all", *going))
 
     def ends(self, run: str) -> dict[str, str]:
         """Return how each task of a run ended."""
@@ -212,6 +212,16 @@ def test_cancel_leaves_no_process_not_even_a_stubborn_stray(vm: Vm) -> None:
     assert vm.cancel("r3") == "@@left 0\n"
     assert processes("sleep 72.5") == []
     assert vm.follow("r3") == ["@@exit cancelled"]
+
+
+@pytest.mark.parametrize(("status", "going", "ends"), [(3, ["main"], "cancelled"), (3, [], "3"), (0, ["main"], "0")])
+def test_a_task_that_falls_as_its_run_is_cancelled(vm: Vm, status: int, going: list[str], ends: str) -> None:
+    """Those of the other hosts end it before its own turn comes; what had failed or ended well before, stays so."""
+    vm.start("run-9", main=f"exit {status}")
+    until(lambda: vm.ends("run-9")["main"] == str(status))
+
+    assert vm.cancel("run-9", *going) == "@@left 0\n"
+    assert vm.ends("run-9") == {"main": ends}
 
 
 def test_cancel_touches_no_other_run(vm: Vm) -> None:

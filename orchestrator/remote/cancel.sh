@@ -1,11 +1,13 @@
 #!/bin/sh
-# Ends processes and containers of one run on this host.   cancel.sh FOLDER all|helpers
+# Ends processes and containers of one run on this host.   cancel.sh FOLDER all|helpers [ROLE...]
 # "helpers" spares the task that calls it, a main task at its end. TERM first, KILL after five seconds. A process belongs
 # to the run when it is in the session of one of its tasks, or carries the run's and the host's name in its environment:
-# so those that made a session of their own are found as well. Prints "@@left N", the number of processes and containers
-# that would not go.
+# so those that made a session of their own are found as well. Tasks that still ran, here or, the ROLEs, when the cancel
+# was decided, count as cancelled unless they end well: a task may fall because its run is being ended on another host
+# already. Prints "@@left N", the number of processes and containers that would not go.
 set -u
 folder=$1 which=$2
+shift 2
 [ -d "$folder" ] || { echo "@@left 0"; exit 0; }
 run=${folder##*/}
 host=$(sed -n 's/^STRATUS_HOST=//p' "$folder"/task/*.env 2>/dev/null | head -n 1)
@@ -50,7 +52,10 @@ containers() {
     docker ps -aq --filter "label=stratus.run=$run" --filter "name=-$host-" 2>/dev/null
 }
 
-marked=$(roles)
+marked=$*
+for role in $(roles); do
+    [ -e "$folder/state/$role.rc" ] || marked="$marked $role"
+done
 signal TERM
 wait_for_them 50 members
 for id in $(containers); do
@@ -61,7 +66,7 @@ wait_for_them 30 members
 # The engine removes what has ended in its own time.
 wait_for_them 50 containers
 for role in $marked; do
-    [ -e "$folder/state/$role.rc" ] && continue
+    [ "$(cat "$folder/state/$role.rc" 2>/dev/null)" = 0 ] && continue
     date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$folder/state/$role.ended"
     echo cancelled >"$folder/state/$role.rc"
 done
