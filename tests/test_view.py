@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import ConfigError, ConnectError, HostsFailed, JobFailed, LeftRunning, Problem
-from orchestrator.interface import documents, units, view, words
+from orchestrator.interface import documents, run_view, units, view, words
 from orchestrator.interface.console import coloured
 from orchestrator.provision import HostInstall, StepResult
 from orchestrator.reports import (
@@ -219,13 +219,13 @@ def test_a_run_says_where_its_parts_are() -> None:
     roles = {"ml-0": ("scheduler", "worker", "main"), "ml-1": ("worker",)}
     handle = RunHandle("20261120-1412-k3", "cloud_retrieval", True, roles, True, Path("runs"))
 
-    assert view.started(handle) == [
+    assert run_view.started(handle) == [
         "  cloud_retrieval on ml-0 (scheduler), ml-0 ml-1 (workers)   run 20261120-1412-k3   dashboard: Dashboard()"
     ]
     meshed = RunHandle(
         "r", "domain_adaptation", True, {"ml-0": ("mesh", "main"), "ml-1": ("mesh",)}, False, Path("runs")
     )
-    assert view.started(meshed) == ["  domain_adaptation on ml-0 ml-1   run r"]
+    assert run_view.started(meshed) == ["  domain_adaptation on ml-0 ml-1   run r"]
 
 
 def record(**changes: Any) -> RunRecord:
@@ -244,7 +244,7 @@ def test_a_receipt_shows_files_size_numbers_times_and_cost() -> None:
         "summary": {"cloud_mask_accuracy": 0.9783, "r2_cer": 0.58, "pixels": 20736, "note": "x"},
     }
 
-    assert view.fetched(record(metrics=found)) == [
+    assert run_view.fetched(record(metrics=found)) == [
         "  runs/r/   metrics.json  retrieval.png   14.2 MB in 0.3 s",
         "    cloud mask accuracy 0.978   r2 cer 0.58   pixels 20,736",
         "    time   launch 3.9 s  install 22.6 s  job 61.3 s     cost $0.02",
@@ -252,17 +252,17 @@ def test_a_receipt_shows_files_size_numbers_times_and_cost() -> None:
 
 
 def test_a_receipt_shows_six_plain_numbers_at_most_when_the_job_names_no_summary() -> None:
-    lines = view.metrics({"ok": True, "name": "x", "nested": {}} | {f"m{n}": n for n in range(9)})
+    lines = run_view.metrics({"ok": True, "name": "x", "nested": {}} | {f"m{n}": n for n in range(9)})
 
     assert lines == ["m0 0   m1 1   m2 2", "m3 3   m4 4   m5 5"]
 
 
 def test_a_receipt_takes_the_jobs_own_headline_when_it_has_one() -> None:
-    assert view.metrics({"headline": "accuracy 0.935   R2 0.83\x1b[2J", "loss": 1}) == ["accuracy 0.935   R2 0.83"]
+    assert run_view.metrics({"headline": "accuracy 0.935   R2 0.83\x1b[2J", "loss": 1}) == ["accuracy 0.935   R2 0.83"]
 
 
 def test_a_receipt_of_a_failed_run_says_that_it_failed() -> None:
-    lines = view.fetched(record(state="failed", outputs=(), cost=None))
+    lines = run_view.fetched(record(state="failed", outputs=(), cost=None))
 
     assert "no output files" in lines[0]
     assert lines[1] == "  The run failed: these are the outputs it had."
@@ -291,7 +291,7 @@ def test_a_terminate_that_left_something_never_says_zero() -> None:
 
 
 def test_a_cancel_counts_what_is_left() -> None:
-    lines = view.cancelled(CancelReport("r", {"ml-0": 0, "ml-1": 2}, {}))
+    lines = run_view.cancelled(CancelReport("r", {"ml-0": 0, "ml-1": 2}, {}))
 
     assert lines == ["  ml-1  2 processes would not go", "  r cancelled: no process left on 1 host."]
 

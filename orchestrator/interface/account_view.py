@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.interface import units
+from orchestrator.interface.failing import failures
 from orchestrator.interface.units import columns
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def cost(cost: Cost, now: datetime) -> Lines:
 def extended(report: ExtendReport, now: datetime) -> Lines:
     """Show when each VM ends itself from now on, and what they can cost at most."""
     lines = columns([[host.name, f"ends {units.ends(host.expires, now)}"] for host in report.hosts])
-    lines += _failed(report.failed)
+    lines += failures(report.failed)
     if any(host.capped for host in report.hosts):
         lines.append("  That is earlier than asked: the cap of their launch buys no more.")
         lines.append("    Raise [cluster] max_dollars in the config, then Extend() again.")
@@ -44,15 +45,7 @@ def idle(report: IdleReport) -> Lines:
     """Say after how long VMs that nobody uses end themselves."""
     who = " ".join(report.hosts) or "no VM"
     what = f"after {report.minutes} min without job, SSH session or GPU use" if report.minutes else "not for being idle"
-    return [*_failed(report.failed), f"  {who}  {'ends' if len(report.hosts) == 1 else 'end'} {what}."]
-
-
-def _failed(failed: Any) -> Lines:
-    return [
-        f"  {name}  failed  {line}" if not number else f"    {line.strip()}"
-        for name, error in failed.items()
-        for number, line in enumerate(str(error).removeprefix(f"{name}: ").splitlines())
-    ]
+    return [*failures(report.failed), f"  {who}  {'ends' if len(report.hosts) == 1 else 'end'} {what}."]
 
 
 def requested(made: Request) -> Lines:

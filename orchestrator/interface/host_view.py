@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.interface import units
+from orchestrator.interface.failing import failures
 from orchestrator.interface.units import columns, plain
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def killed(report: KillReport) -> Lines:
     """Say of every host what was ended there and what is left."""
     lines = columns([_killed(host) for host in report.hosts])
     lines += [f"  {host.host}  {plain(line)}" for host in report.hosts for line in host.stuck]
-    lines += _failed(report.failed)
+    lines += failures(report.failed)
     left = sum(host.left for host in report.hosts)
     return [*lines, f"  {left} left on {units.count(len(report.hosts), 'host')}."]
 
@@ -28,7 +29,7 @@ def killed(report: KillReport) -> Lines:
 def joined(report: JoinReport) -> Lines:
     """Say who takes part in a run from now on, and who does not."""
     there = f"  {' '.join(report.joined)} in {report.run}" if report.joined else f"  nobody joined {report.run}"
-    return [*_failed(report.failed), there]
+    return [*failures(report.failed), there]
 
 
 def _killed(host: Killed) -> Sequence[str]:
@@ -38,7 +39,7 @@ def _killed(host: Killed) -> Sequence[str]:
 
 def use(report: UseReport) -> Lines:
     """Show each host's cores and memory, its GPUs, and what runs there."""
-    return [*(line for host in report.hosts for line in _host(host)), *_failed(report.failed)]
+    return [*(line for host in report.hosts for line in _host(host)), *failures(report.failed)]
 
 
 def _host(host: HostUse) -> Iterator[str]:
@@ -72,15 +73,7 @@ def command(report: CommandReport) -> Lines:
     """Sum up how a command ended on every host; what it said was shown as it came."""
     bad = [host for host in report.hosts if host.status]
     lines = [f"  {host.host}  {'killed by a signal' if host.status < 0 else f'exit {host.status}'}" for host in bad]
-    return [*lines, *_failed(report.failed)]
-
-
-def _failed(failed: Mapping[str, Exception]) -> Lines:
-    return [
-        f"  {name}  failed  {line}" if not number else f"    {line.strip()}"
-        for name, error in failed.items()
-        for number, line in enumerate(str(error).removeprefix(f"{name}: ").splitlines())
-    ]
+    return [*lines, *failures(report.failed)]
 
 
 _SHOWS: dict[str, Callable[..., Lines]] = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.errors import JobFailed, LeftRunning, StratusError, UsageError
-from orchestrator.interface import host_view, rescued, units, view
+from orchestrator.interface import host_view, rescued, run_view, units, view
 from orchestrator.interface.accounting import AccountVerbs
 from orchestrator.interface.host_verbs import HostVerbs
 from orchestrator.interface.watching import Lines, what_now
@@ -135,7 +135,7 @@ class Verbs(AccountVerbs, HostVerbs):
         Next  Attach("k3"), Logs("k3") or FetchResults("k3")
         """
         found = self.desk.session().runs()
-        return self._answer(found, view.runs(found, _now()))
+        return self._answer(found, run_view.runs(found, _now()))
 
     def logs(self, run: str = "", *, host: str = "", follow: bool = False) -> None:
         """Print the log of a run so far.
@@ -159,7 +159,7 @@ class Verbs(AccountVerbs, HostVerbs):
         Example  CancelJob("k3")
         """
         report = self.desk.session().cancel(run)
-        self._answer(report, view.cancelled(report))
+        self._answer(report, run_view.cancelled(report))
         _all_well(report.failed, "could not be asked to cancel", fix=f'CancelJob("{report.run}") tries again')
         stuck = [f"{host}: {units.count(n, 'process', 'processes')}" for host, n in report.left.items() if n]
         if stuck:
@@ -190,7 +190,7 @@ class Verbs(AccountVerbs, HostVerbs):
         """
         with self._at_work("Nothing is lost.", "FetchResults()  begins again"):
             record = self.desk.session().fetch(run)
-        self._answer(record, view.fetched(record))
+        self._answer(record, run_view.fetched(record))
         _all_well(record.failed, "sent nothing", fix="FetchResults() tries again")
         return record
 
@@ -278,7 +278,7 @@ class Verbs(AccountVerbs, HostVerbs):
         with self._at_work("All was to be ended.", "Status()  shows whether it was", redraw=False):
             show = Lines(self.console, named=multi).listener()
             record, ended = session.experiment(multi=multi, count=_positive(n), on_line=show)
-        self._answer((record, ended), [*view.fetched(record), *view.terminated(ended)])
+        self._answer((record, ended), [*run_view.fetched(record), *view.terminated(ended)])
         _all_well(record.failed, "sent nothing")
         if ended.left:
             raise LeftRunning("Still there:", left=ended.left, fix="TerminateAll() tries again")
@@ -332,9 +332,9 @@ class Verbs(AccountVerbs, HostVerbs):
         folder = Path(job) if job else None
         with self._at_work("It may have started.", "Runs()  tells"):
             handle = session.start_run(multi=multi, job=folder, names=tuple(names))
-        self._answer(handle, view.started(handle))
+        self._answer(handle, run_view.started(handle))
         if detach:
-            self.console.say(view.left_running(handle.short))
+            self.console.say(run_view.left_running(handle.short))
             return handle
         mains = sum("main" in roles for roles in handle.roles.values())
         return self._watch(handle.run, Lines(self.console, named=mains > 1), handle)
@@ -349,7 +349,7 @@ class Verbs(AccountVerbs, HostVerbs):
             except JobFailed as error:
                 raise self._not_twice(error, lines) from error
             else:
-                return self._answer(result, view.finished(result))
+                return self._answer(result, run_view.finished(result))
             answer = what_now(self.console)
             if answer == "c":
                 return self.cancel(run)
@@ -358,7 +358,7 @@ class Verbs(AccountVerbs, HostVerbs):
 
     def _leave(self, run: str, handle: RunHandle | None) -> RunHandle | None:
         short = handle.short if handle else run.rsplit("-", 1)[-1]
-        self.console.say(view.left_running(short))
+        self.console.say(run_view.left_running(short))
         if not self.console.asks:
             raise Interrupted("")
         return handle
