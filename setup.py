@@ -46,7 +46,9 @@ setup(
     packages=find_packages(include=["orchestrator*", "localcloud*"]),
     package_data={
         "orchestrator": ["remote/*", "remote/*/*"],
-        "localcloud": ["machine_bin/*", "host_image/Dockerfile", "host_image/bin/*", "contract.toml"],
+        "localcloud.contract": ["contract.toml"],
+        "localcloud.docker": ["host_image/Dockerfile", "host_image/bin/*"],
+        "localcloud.machine": ["bin/*"],
     },
     py_modules=["run_interface"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},

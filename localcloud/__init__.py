@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from localcloud.errors import LocalCloudError
 
 if TYPE_CHECKING:
-    from localcloud.mishaps import Seen
-    from localcloud.scenarios import Scenario
+    from localcloud.badday.scenarios import Scenario
+    from localcloud.mishaps.calls import Seen
 
 __all__ = ["LocalCloudError", "calls", "down", "running", "scenario", "up"]
 

@@ -111,7 +111,7 @@ def _in_words(facts: Mapping[str, Any]) -> str:
 
 
 def _scenario(home: Home, words: argparse.Namespace) -> int:
-    from localcloud import faults
+    from localcloud.badday import faults
 
     if words.what == "kinds":
         print(faults.reference(), end="")

@@ -9,20 +9,23 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localcloud import control, ecr, mishaps, paths, services, wsgi
+from localcloud import control, paths
 from localcloud.addresses import HOME_REGION, Block
-from localcloud.bad_hosts import BadHosts, Closable
-from localcloud.colleague import Colleagues
-from localcloud.fates import Fates
-from localcloud.lifecycle import HostControl, Lifecycle, Machine, summary
-from localcloud.mishaps import Seen
-from localcloud.scenarios import Scenario
+from localcloud.aws import ecr, wsgi
+from localcloud.badday.scenarios import Scenario
+from localcloud.ec2 import services
+from localcloud.ec2.lifecycle import HostControl, Lifecycle, Machine, summary
+from localcloud.mishaps import calls
+from localcloud.mishaps.bad_hosts import BadHosts, Closable
+from localcloud.mishaps.calls import Seen
+from localcloud.mishaps.colleague import Colleagues
+from localcloud.mishaps.fates import Fates
 from localcloud.world import World
 
 if TYPE_CHECKING:
-    from localcloud.identity import RoleSessions
-    from localcloud.machine_spec import MachineSpec
-    from localcloud.wsgi import Environ
+    from localcloud.aws.identity import RoleSessions
+    from localcloud.aws.wsgi import Environ
+    from localcloud.machine.spec import MachineSpec
 
 # Whose requests go to one application of moto's, whatever their path.
 _PLAIN_SERVICES = frozenset(("ec2", "iam", "ssm", "sts"))
@@ -76,25 +79,25 @@ class Cloud:
 
     def chain(self, moto: wsgi.Application) -> wsgi.Application:
         """Stack the layers, the innermost first; a request passes them from the last to the first."""
-        from localcloud.identity import check_permitted
-        from localcloud.metadata import Metadata
+        from localcloud.aws.identity import check_permitted
+        from localcloud.ec2 import metadata
 
         world = self.world
         application = wsgi.one_at_a_time(moto, world.lock)
         application = wsgi.remember(application, self.lifecycle.state, self.lifecycle.touch)
-        application = mishaps.word_denials(application)
+        application = calls.word_denials(application)
         known: dict[str, wsgi.Service] = {**services.services(world), "ecr/GetAuthorizationToken": self.ecr}
         application = wsgi.serve_json(application, known, check_permitted)
-        application = mishaps.refuse(application, world.clock)
-        application = mishaps.spoil(application)
+        application = calls.refuse(application, world.clock)
+        application = calls.spoil(application)
         application = wsgi.catch_errors(application)
-        application = mishaps.drop(application)
-        application = mishaps.delay(application)
-        application = mishaps.date(application, world.clock)
-        application = mishaps.judge(application, world.weather)
-        application = mishaps.record(application, self.note)
+        application = calls.drop(application)
+        application = calls.delay(application)
+        application = calls.date(application, world.clock)
+        application = calls.judge(application, world.weather)
+        application = calls.record(application, self.note)
         application = wsgi.serve_pages(application, self._pages())
-        application = wsgi.serve_metadata(application, Metadata(self._find, self.sessions), world.lock)
+        application = metadata.serve(application, metadata.Metadata(self._find, self.sessions), world.lock)
         return wsgi.read_whole(application)
 
     def _pages(self) -> dict[str, Callable[[Environ], wsgi.Page]]:
@@ -158,9 +161,9 @@ def _install(parts: Parts, lifecycle: Lifecycle) -> RoleSessions:
     from moto.ec2.models import ec2_backends
     from moto.ssm.models import SimpleSystemManagerBackend, ssm_backends
 
-    from localcloud import identity
-    from localcloud.ec2 import Ec2, Ground
-    from localcloud.images import seed_parameters
+    from localcloud.aws import identity
+    from localcloud.aws.images import seed_parameters
+    from localcloud.ec2.backend import Ec2, Ground
 
     def parameters(region_name: str, account_id: str) -> SimpleSystemManagerBackend:
         ssm = SimpleSystemManagerBackend(region_name, account_id)

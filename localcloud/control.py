@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from localcloud.scenarios import Scenario, ScenarioError, parse
-from localcloud.wsgi import Environ, Page
+from localcloud.aws.wsgi import Environ, Page
+from localcloud.badday.scenarios import Scenario, ScenarioError, parse
 
 if TYPE_CHECKING:
-    from localcloud.mishaps import Seen
+    from localcloud.mishaps.calls import Seen
 
 _log = logging.getLogger(__name__)
 

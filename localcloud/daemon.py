@@ -117,7 +117,7 @@ def down(home: Home) -> bool:
 
 def status(home: Home) -> dict[str, Any]:
     """What is up: pid, endpoint, instances and processes; only ``home`` and ``running`` when nothing is."""
-    from localcloud.machine_processes import descendants
+    from localcloud.machine.processes import descendants
 
     pid = running(home)
     facts: dict[str, Any] = {"home": str(home.folder), "running": pid is not None}
@@ -188,7 +188,7 @@ def _last_line(log: Path) -> str:
 
 
 def _end(pid: int) -> None:
-    from localcloud.machine_processes import descendants, signal_all
+    from localcloud.machine.processes import descendants, signal_all
 
     with contextlib.ExitStack() as last:
         watched = _watch([pid, *descendants(pid)], last)
@@ -201,17 +201,17 @@ def _end(pid: int) -> None:
 
 def _prepare_docker(tell: Callable[[str], None]) -> None:
     """See that docker hosts are possible, and build their image, for which the daemon's own start has no time."""
-    from localcloud import docker_engine, docker_image
+    from localcloud.docker import engine, image
 
-    docker_engine.check()
-    if not docker_image.is_there(docker_image.name()):
-        tell(f"building the image of docker hosts on {docker_image.base()} (once, a minute or two)")
-        docker_image.ensure()
+    engine.check()
+    if not image.is_there(image.name()):
+        tell(f"building the image of docker hosts on {image.base()} (once, a minute or two)")
+        image.ensure()
 
 
 def _end_orphans(home: Home) -> None:
     """End what a daemon left that was killed: new hosts of a home begin and close by ending earlier ones."""
-    from localcloud.hosts import Hosts
+    from localcloud.machine.hosts import Hosts
 
     with Hosts(home.folder, on_shutdown=lambda _: None):
         pass
@@ -243,8 +243,8 @@ def _wait_for(watched: dict[int, int], seconds: float) -> dict[int, int]:
 def _sweep(home: Home) -> None:
     """Remove what a cloud leaves behind, also one that was killed."""
     if _kind(home) == "docker":
-        from localcloud import docker_network
+        from localcloud.docker import network
 
-        docker_network.remove(home.folder)
+        network.remove(home.folder)
     home.facts.unlink(missing_ok=True)
     shutil.rmtree(home.machines, ignore_errors=True)

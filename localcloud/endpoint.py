@@ -14,18 +14,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud import mishaps, wsgi
 from localcloud.addresses import ENDPOINT_PORT, HOME_REGION, Block, blocks
+from localcloud.aws import wsgi
 from localcloud.errors import LocalCloudError
 from localcloud.home import Home
+from localcloud.mishaps import calls
 from localcloud.world import Dwell, World
 
 if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
 
-    from localcloud.bad_hosts import Closable
     from localcloud.cloud import Cloud
-    from localcloud.lifecycle import HostControl
+    from localcloud.ec2.lifecycle import HostControl
+    from localcloud.mishaps.bad_hosts import Closable
 
 # Read by moto when it is imported or asked.
 MOTO_SETTINGS = {
@@ -123,15 +124,15 @@ class Site:
 
 def open_endpoint(home: Home, dwell: Dwell, site: Site) -> Endpoint:
     """Put a cloud on a site."""
+    from localcloud.badday.weather import Weather
     from localcloud.clock import RealClock
     from localcloud.cloud import Parts, assemble, moto_application
     from localcloud.specs import Specs
-    from localcloud.weather import Weather
 
     block, clock = site.block, RealClock()
     world = World(clock, Weather(clock), dwell)
     cloud = assemble(Parts(world, block, site.make_hosts, Specs(home, block, dwell.boot), site.console, site.decoy))
-    application = wsgi.log_calls(mishaps.take_time(cloud.chain(moto_application()), clock))
+    application = wsgi.log_calls(calls.take_time(cloud.chain(moto_application()), clock))
     return Endpoint(block, cloud, _server(application, block, site.listener))
 
 

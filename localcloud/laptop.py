@@ -18,8 +18,8 @@ from botocore.loaders import create_loader
 from botocore.retries import standard
 
 from localcloud.addresses import HOME_REGION
+from localcloud.aws.wsgi import Environ
 from localcloud.clock import Clock
-from localcloud.wsgi import Environ
 
 # Takes a request and the caller's read timeout in seconds; returns status, headers and body, or raises what botocore's
 # own transport would raise.

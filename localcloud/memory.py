@@ -23,20 +23,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from localcloud.addresses import Block
+from localcloud.aws.wsgi import ACTION, Application, name_call
+from localcloud.badday.scenarios import Scenario
+from localcloud.badday.weather import Weather
 from localcloud.clock import VirtualClock
 from localcloud.errors import LocalCloudError
-from localcloud.mishaps import LATE, Dropped, Seen
+from localcloud.mishaps.calls import LATE, Dropped, Seen
 from localcloud.paper_hosts import Life, PaperHosts
-from localcloud.scenarios import Scenario
-from localcloud.weather import Weather
 from localcloud.world import Dwell, World
-from localcloud.wsgi import ACTION, Application, name_call
 
 if TYPE_CHECKING:
     import boto3
     from botocore.awsrequest import AWSPreparedRequest
 
-    from localcloud.lifecycle import Machine
+    from localcloud.ec2.lifecycle import Machine
 
 # Called around every call with "before" or "after", the action, and the call's number, from 1; what it raises is what
 # the caller gets.
@@ -115,7 +115,7 @@ class MemoryCloud:
 
     def session(self) -> boto3.Session:
         """A session as on another laptop with the same keys; one that met a ``Crash`` is dead, others go on."""
-        from localcloud.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+        from localcloud.aws.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
         from localcloud.laptop import Laptop
 
         died: list[Crash] = []
@@ -264,7 +264,7 @@ def _tags(machine: Machine) -> dict[str, str]:
 
 
 def _told(machine: Machine) -> Alive:
-    from localcloud.quotas import market_of
+    from localcloud.aws.quotas import market_of
 
     one = machine.instance
     return Alive(one.id, one.state, one.instance_type, market_of(one), _tags(machine), machine.launched_at)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from localcloud import machine_userdata
 from localcloud.clock import Clock
+from localcloud.machine import userdata
 
 if TYPE_CHECKING:
-    from localcloud.machine_spec import MachineSpec
-    from localcloud.machine_userdata import UserData
+    from localcloud.machine.spec import MachineSpec
+    from localcloud.machine.userdata import UserData
 
 _PER_BOOT, _PER_INSTANCE = "var/lib/cloud/scripts/per-boot/", "var/lib/cloud/scripts/per-instance/"
 # The last one counts, as on a real machine: each replaces the one before. What is indented depends on something.
@@ -138,7 +138,7 @@ def minutes_to_live(user_data: bytes, *, first_boot: bool) -> int | None:
     Only ``shutdown`` commands with literal times are understood, at the beginning of a line of whatever runs at boot.
     """
     last = None
-    for script in _scripts(machine_userdata.parse(user_data), first_boot=first_boot):
+    for script in _scripts(userdata.parse(user_data), first_boot=first_boot):
         for found in _SHUTDOWN.finditer(script):
             last = None if found["cancel"] else int(found["minutes"] or 0)
     return last

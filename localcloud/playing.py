@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud import paths
+from localcloud.badday.scenarios import Scenario, load
 from localcloud.errors import LocalCloudError
-from localcloud.scenarios import Scenario, load
 
 if TYPE_CHECKING:
-    from localcloud.mishaps import Seen
+    from localcloud.mishaps.calls import Seen
 
 _DEADLINE_S = 30.0
 
@@ -52,7 +52,7 @@ def current(url: str) -> str:
 
 def calls(url: str) -> list[Seen]:
     """The calls so far."""
-    from localcloud.mishaps import Seen
+    from localcloud.mishaps.calls import Seen
 
     return [Seen(*one) for one in json.loads(_ask(urllib.request.Request(url + paths.CALLS)))]
 

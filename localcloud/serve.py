@@ -112,7 +112,7 @@ def _publish(home: Home, block: Block, orders: dict[str, Any]) -> None:
 
 
 def _environment(home: Home, block: Block) -> dict[str, str]:
-    from localcloud.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+    from localcloud.aws.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
     return {
         "LOCALCLOUD_HOME": str(home.folder),

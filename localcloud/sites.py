@@ -10,8 +10,8 @@ from localcloud.endpoint import Site, claim
 from localcloud.home import Home
 
 if TYPE_CHECKING:
-    from localcloud.docker_hosts import DockerHosts
-    from localcloud.hosts import Hosts
+    from localcloud.docker.hosts import DockerHosts
+    from localcloud.machine.hosts import Hosts
 
 
 def open_site(kind: str, home: Home, last: ExitStack) -> Site:
@@ -24,8 +24,8 @@ def open_site(kind: str, home: Home, last: ExitStack) -> Site:
 
 
 def _process(home: Home, last: ExitStack) -> Site:
-    from localcloud.bad_hosts import Decoy
-    from localcloud.hosts import Hosts
+    from localcloud.machine.hosts import Hosts
+    from localcloud.mishaps.bad_hosts import Decoy
 
     def make_hosts(on_shutdown: Callable[[str], None]) -> Hosts:
         hosts = Hosts(home.folder, on_shutdown=on_shutdown)
@@ -37,24 +37,24 @@ def _process(home: Home, last: ExitStack) -> Site:
 
 
 def _docker(home: Home, last: ExitStack) -> Site:
-    from localcloud import docker_engine, docker_image, docker_network
-    from localcloud.docker_hosts import CONFINEMENT, DockerHosts
+    from localcloud.docker import engine, image, network
+    from localcloud.docker.hosts import CONFINEMENT, DockerHosts
 
     made: list[DockerHosts] = []
 
     def make_hosts(on_shutdown: Callable[[str], None]) -> DockerHosts:
-        hosts = DockerHosts(network, on_shutdown=on_shutdown)
+        hosts = DockerHosts(claimed, on_shutdown=on_shutdown)
         made.append(hosts)
         last.callback(hosts.close)
         return hosts
 
-    docker_engine.check()
-    docker_network.sweep(home.folder)
-    last.callback(docker_network.remove, home.folder)
-    network, listener = docker_network.claim(home.folder)
-    docker_network.probe(network, docker_image.ensure(), CONFINEMENT)
+    engine.check()
+    network.sweep(home.folder)
+    last.callback(network.remove, home.folder)
+    claimed, listener = network.claim(home.folder)
+    network.probe(claimed, image.ensure(), CONFINEMENT)
     return Site(
-        network.block,
+        claimed.block,
         listener,
         make_hosts,
         lambda instance_id: made[0].console(instance_id),

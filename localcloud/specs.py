@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from localcloud.addresses import Block
+from localcloud.aws.images import has_engine, login_user
+from localcloud.ec2.metadata import user_data
 from localcloud.home import Home
-from localcloud.images import has_engine, login_user
-from localcloud.machine_spec import MachineSpec
-from localcloud.metadata import user_data
+from localcloud.machine.spec import MachineSpec
 from localcloud.paths import METADATA
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
-    from localcloud.lifecycle import Machine
+    from localcloud.ec2.lifecycle import Machine
 
 
 @dataclass(frozen=True)

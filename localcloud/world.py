@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+from localcloud.badday.weather import Weather
 from localcloud.clock import Clock
-from localcloud.weather import Weather
 
 
 @dataclass(frozen=True)

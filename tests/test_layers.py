@@ -1,11 +1,13 @@
-"""The shape of ``orchestrator/``: who may import whom, who may speak to the user, and what nobody there may know."""
+"""The shape of the code: in ``orchestrator/`` who may import whom, who may speak to the user, and what nobody there may
+know; in ``localcloud/`` that packages depend on each other in one direction.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -61,6 +63,11 @@ def dotted(path: Path) -> str:
 SOURCES = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py")) if "remote" not in path.parts}
 MODULES = sorted(SOURCES)
 FILES = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+CLOUD = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "localcloud").rglob("*.py"))
+}
+"""The modules of ``localcloud/``, by their full names."""
 
 
 @cache
@@ -89,17 +96,26 @@ def imported(node: ast.AST) -> Iterator[str]:
 def ours(module: str, *, types_too: bool) -> set[str]:
     """The modules of orchestrator that a module imports."""
     names = (name for node in walk(tree(module), types_too=types_too) for name in imported(node))
-    return {owner(name.removeprefix("orchestrator.")) for name in names if name.startswith("orchestrator.")} - {
-        module,
-        "",
-    }
+    inside = (name.removeprefix("orchestrator.") for name in names if name.startswith("orchestrator."))
+    return {owner(name, SOURCES) for name in inside} - {module, ""}
 
 
-def owner(name: str) -> str:
+def owner(name: str, modules: Container[str]) -> str:
     """The module that a dotted name lies in: the longest part of it that is one."""
-    while name and name not in SOURCES:
+    while name and name not in modules:
         name = name.rpartition(".")[0]
     return name
+
+
+def of_the_cloud(module: str, *, types_too: bool) -> set[str]:
+    """The modules of localcloud that one of them imports."""
+    nodes = walk(ast.parse(CLOUD[module].read_text(encoding="utf-8")), types_too=types_too)
+    return {owner(name, CLOUD) for node in nodes for name in imported(node)} - {module, ""}
+
+
+def room(module: str) -> str:
+    """The package of localcloud that a module lies in; the module itself if it lies in none."""
+    return ".".join(module.split(".")[:2])
 
 
 def row(module: str) -> int:
@@ -169,6 +185,27 @@ def test_toolkit_and_rehearsal_cloud_never_import_each_other() -> None:
     for module in MODULES:
         names = {name for node in ast.walk(tree(module)) for name in imported(node)}
         assert not {name for name in names if name.partition(".")[0] == "localcloud"}, module
+
+
+def test_no_import_of_the_rehearsal_cloud_goes_in_a_circle() -> None:
+    list(TopologicalSorter({module: of_the_cloud(module, types_too=False) for module in CLOUD}).static_order())
+
+
+def test_packages_of_the_rehearsal_cloud_depend_on_each_other_in_one_direction() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in CLOUD:
+        others = {room(other) for other in of_the_cloud(module, types_too=True)}
+        graph.setdefault(room(module), set()).update(others - {room(module)})
+    assert len(graph["localcloud.ec2"]) > 3
+    list(TopologicalSorter(graph).static_order())
+
+
+def test_a_package_of_the_rehearsal_cloud_says_what_is_in_it_and_brings_nothing_along() -> None:
+    packages = list((ROOT / "localcloud").glob("*/__init__.py"))
+    for path in packages:
+        (line,) = path.read_text(encoding="utf-8").splitlines()
+        assert line.startswith('"""'), path
+    assert len(packages) > 3
 
 
 def test_only_the_composition_root_knows_both() -> None:

@@ -37,5 +37,5 @@ def test_every_file_of_a_package_is_installed(package: str, tmp_path: Path) -> N
 def test_scripts_stay_executable_when_installed(tmp_path: Path) -> None:
     ask("-q", "build_py", "--build-lib", str(tmp_path))
 
-    scripts = [path for path in ROOT.glob("localcloud/machine_bin/*") if path.stat().st_mode & 0o100]
+    scripts = [path for path in ROOT.glob("localcloud/machine/bin/*") if path.stat().st_mode & 0o100]
     assert all((tmp_path / path.relative_to(ROOT)).stat().st_mode & 0o100 for path in scripts)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from localcloud import scenarios
+from localcloud.badday import scenarios
 from localcloud.clock import VirtualClock
 from localcloud.memory import Crash, MemoryCloud
 from orchestrator import keys

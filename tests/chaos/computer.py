@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud import machine_userdata
+from localcloud.machine import userdata
 from localcloud.memory import Crash, MemoryCloud
 from localcloud.paper_hosts import Boot
 from orchestrator.cloud import aws
@@ -45,7 +45,7 @@ _KNOCK = Pace(first=0.5, longest=5.0, growth=1.5)
 
 def minutes_of(boot: Boot) -> int | None:
     """How long a machine lives from this boot on: its own boot script does the arithmetic."""
-    limits = {file.path: file.content for file in machine_userdata.parse(boot.user_data).files}
+    limits = {file.path: file.content for file in userdata.parse(boot.user_data).files}
     script = limits.get(EXPIRE_SCRIPT.lstrip("/"))
     if script is None:
         return None

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from localcloud import scenarios
-from localcloud.scenarios import Fault
+from localcloud.badday import scenarios
+from localcloud.badday.scenarios import Fault
 
 MOST_FAULTS = 5
 OTHER_OWNER = "arn:aws:iam::123456789012:user/colleague"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from localcloud.images import IMAGES
+from localcloud.aws.images import IMAGES
 from orchestrator.cloud.aws import Mine
 from tests.chaos.bench import Cell
 from tests.chaos.checks import US

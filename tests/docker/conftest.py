@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import docker_image
-from localcloud.docker_engine import EngineError
+from localcloud.docker.engine import EngineError
+from localcloud.docker.image import ensure
 from tests.docker.shared_engine import answers, install, running, turn
 
 ROOT = Path(__file__).parent.parent.parent
@@ -81,7 +81,7 @@ def host_image(engine: None, shared: Path) -> str:
         if os.environ.get("CI") == "true":
             subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True)
         try:
-            return docker_image.ensure()
+            return ensure()
         except EngineError as error:
             if os.environ.get("CI") == "true":
                 raise

@@ -19,9 +19,9 @@ import pytest
 
 import localcloud
 from localcloud import daemon
+from localcloud.badday.scenarios import Fault, Scenario, fault
+from localcloud.docker.registry import Registry
 from localcloud.home import find
-from localcloud.registry import Registry
-from localcloud.scenarios import Fault, Scenario, fault
 from orchestrator.errors import HostError
 from orchestrator.hosts import Host
 from orchestrator.session import Session

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import localcloud
-from localcloud import docker_image
+from localcloud.docker import image
 from tests.local.lab import Lab
 from tests.local.support import wait_until
 
@@ -25,7 +25,7 @@ done
 @pytest.fixture
 def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two hosts that are up."""
-    if not docker_image.is_there(docker_image.OFFLINE_BASE):
+    if not image.is_there(image.OFFLINE_BASE):
         pytest.skip("no image with Python (scripts/base-image makes it; CI does)")
     home = tmp_path_factory.mktemp("cloud")
     env = localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid())
@@ -46,7 +46,7 @@ def containers(run: str) -> list[str]:
 
 def mesh_job(lab: Lab, command: str, **files: str) -> None:
     """Write a job whose hosts are meshed, in containers of an image with Python."""
-    lab.job(f"runtime = docker\nimage = {docker_image.OFFLINE_BASE}\nframework = mpi\nmulti = {command}\n", **files)
+    lab.job(f"runtime = docker\nimage = {image.OFFLINE_BASE}\nframework = mpi\nmulti = {command}\n", **files)
 
 
 def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:

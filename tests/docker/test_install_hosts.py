@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from localcloud.registry import Registry
+from localcloud.docker.registry import Registry
 from orchestrator.means import Means
 from orchestrator.session import Session
 from tests.docker.registry import docker

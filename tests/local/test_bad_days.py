@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from localcloud.scenarios import Scenario, fault
-from localcloud.weather import Call, Live
+from localcloud.badday.scenarios import Scenario, fault
+from localcloud.badday.weather import Call, Live
 from tests.local.virtual import Open, code, launch, once, sky, states
 
 __all__ = ["sky"]

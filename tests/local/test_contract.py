@@ -13,14 +13,14 @@ import boto3
 import pytest
 
 import localcloud
-from localcloud import contract
-from localcloud.contract_checks import CHECKS
-from localcloud.contract_lab import Lab
-from localcloud.scenarios import Scenario, fault
+from localcloud.badday.scenarios import Scenario, fault
+from localcloud.contract import assumptions
+from localcloud.contract.checks import CHECKS
+from localcloud.contract.lab import Lab
 from tests.local.support import boto
 
 ROOT = Path(__file__).resolve().parents[2]
-ASSUMED = contract.read()
+ASSUMED = assumptions.read()
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_embedded_cloud_keeps_its_contract(cloud: dict[str, str], lab: Lab, 
 
 
 @pytest.mark.parametrize("one", ASSUMED.values(), ids=lambda one: one.name)
-def test_an_assumption_says_its_source_and_is_checked_once(one: contract.Assumption) -> None:
+def test_an_assumption_says_its_source_and_is_checked_once(one: assumptions.Assumption) -> None:
     assert one.says.endswith(".")
     assert "https://" in one.source
     assert (one.name in CHECKS) != bool(one.test)

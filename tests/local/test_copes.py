@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from localcloud.badday.scenarios import Scenario, fault
 from localcloud.memory import Crash
-from localcloud.scenarios import Scenario, fault
 from orchestrator import interrupts, locks
 from orchestrator.cloud import aws
 from orchestrator.errors import CloudRefused, ConnectError, LeftRunning, StratusError

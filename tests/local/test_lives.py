@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from localcloud.badday.scenarios import Fault, Scenario, fault
 from localcloud.memory import Crash, MemoryCloud, VirtualClock
-from localcloud.scenarios import Fault, Scenario, fault
 from orchestrator.errors import StratusError
 from tests.local.lives import OWNER, Life
 

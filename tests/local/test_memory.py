@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
+from localcloud.badday.scenarios import fault
 from localcloud.errors import LocalCloudError
 from localcloud.memory import Crash
 from localcloud.paper_hosts import minutes_to_live
-from localcloud.scenarios import fault
 from tests.local.virtual import Open, code, launch, once, sky, states
 
 __all__ = ["sky"]
@@ -99,7 +99,7 @@ def test_the_last_unconditional_shutdown_of_a_boot_counts(data: str, first: int 
 LIFE = """
 import sys
 from localcloud.memory import MemoryCloud
-from localcloud.scenarios import Scenario, fault
+from localcloud.badday.scenarios import Scenario, fault
 from tests.local.virtual import once, launch
 faults = (fault("error", code="InternalError", action="ec2:*", chance=0.4, applied=True),
           fault("invisible", chance=0.5), fault("dropped", action="RunInstances", chance=0.3),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import localcloud
-from localcloud.scenarios import Scenario, fault
+from localcloud.badday.scenarios import Scenario, fault
 from orchestrator.cloud.offers import Wish, siblings
 from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.local.lab import Lab

@@ -18,8 +18,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 import localcloud
-from localcloud import faults
-from localcloud.scenarios import Scenario, fault
+from localcloud.badday import faults
+from localcloud.badday.scenarios import Scenario, fault
 from tests.local.support import TYPE, boto, image, instances, wait_for_state, wait_until
 from tests.local.test_endpoint import ask_metadata, metadata_token
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud import faults
-from localcloud.scenarios import Fault, Scenario, ScenarioError, fault, load, parse
+from localcloud.badday import faults
+from localcloud.badday.scenarios import Fault, Scenario, ScenarioError, fault, load, parse
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/scenarios.md"
 

@@ -1,0 +1,1 @@
+"""What this cloud takes to be true of AWS, and the checks that hold it against a cloud."""
