@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 QUICK_S = 2.5
 """For what a launch can do without."""
 
+QUOTA_S = 4.0
+"""For the quota: a launch can do without, but too small a one is found out best before it."""
+
 CHECKS_S = 20.0
 """For whether AWS would let us: the launch itself would find out, after it has made a group or a key."""
 
@@ -89,7 +92,7 @@ def plan(desk: Desk, count: int) -> planning.Plan:
         desk.clients,
         {**must, **_first(desk)},
         seconds=QUICK_S,
-        longer={"key pair": CHECKS_S, **dict.fromkeys(must, PATIENT_S)},
+        longer={"key pair": CHECKS_S, "quota": QUOTA_S, **dict.fromkeys(must, PATIENT_S)},
     )
     problems = [answers[name].error for name in must] + [_counts(answers[name].error) for name in answers.keys() - must]
     found = [each for each in problems if each is not None]

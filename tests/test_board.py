@@ -23,7 +23,7 @@ class Screen(io.StringIO):
         return True
 
 
-def until(fact: Callable[[], bool], seconds: float = 5.0) -> bool:
+def until(fact: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Wait for a fact; False when it does not come."""
     deadline = time.monotonic() + seconds
     while not fact() and time.monotonic() < deadline:

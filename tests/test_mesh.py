@@ -24,7 +24,7 @@ lead_module = importlib.import_module("mesh_lead")
 HOSTS = {"ml-0": "127.0.66.1", "ml-1": "127.0.66.2", "ml-2": "127.0.66.3"}
 
 
-def until(fact: Callable[[], bool], *, deadline: float = 30) -> None:
+def until(fact: Callable[[], bool], *, deadline: float = 60) -> None:
     """Wait for a fact."""
     end = time.monotonic() + deadline
     while not fact():

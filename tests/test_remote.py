@@ -96,7 +96,7 @@ def states(lines: list[str]) -> list[str]:
     return [" ".join(line.split()[1:3]) for line in lines if line.startswith("@@step") and " start " not in line]
 
 
-def until(fact: Callable[[], bool], *, deadline: float = 10) -> None:
+def until(fact: Callable[[], bool], *, deadline: float = 60) -> None:
     """Wait for a fact."""
     end = time.monotonic() + deadline
     while not fact():

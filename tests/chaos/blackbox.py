@@ -199,7 +199,7 @@ def _left(desk: Desk) -> Iterator[str]:
         yield f"a key pair is left: {pair['KeyName']}"
     ids = {each["InstanceId"] for each in desk.machines()}
     try:
-        wait_until(lambda: not processes(ids), seconds=10)
+        wait_until(lambda: not processes(ids))
     except AssertionError:
         yield f"processes are left: {processes(ids)}"
 

@@ -153,7 +153,7 @@ def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Lab, session: Se
     ids = [machine.id for machine in session.status().machines if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
     boto(lab.env, "ec2").reboot_instances(InstanceIds=ids)
-    wait_until(lambda: again(session, booted), seconds=60)
+    wait_until(lambda: again(session, booted), seconds=180)
     host = session.cluster.hosts(["vm-0"])[0]
     assert session.cluster.links.run(host, "cloud-init status --wait").stdout == "status: done\n"
     assert session.cluster.links.run(host, "sudo docker images -q").stdout == before != ""
@@ -198,7 +198,7 @@ def state(env: dict[str, str], instance_id: str) -> str:
 def test_shutdown_typed_on_a_host_ends_its_instance(env: dict[str, str], home: Path) -> None:
     script = "#!/bin/sh\ncloud-init status\nshutdown -h now\n"
     (one,) = launch(env, 1, UserData=script, InstanceInitiatedShutdownBehavior="terminate")
-    wait_until(lambda: state(env, one) == "terminated", seconds=60)
+    wait_until(lambda: state(env, one) == "terminated", seconds=180)
     assert not engine_lists("ps", "--all", "--quiet", "--filter", f"label=localcloud.instance={one}")
 
 
@@ -246,7 +246,7 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: di
         found = [one["PublicIpAddress"] for one in wait_for_state(ec2, new, "running")]
         ours = private.get_fingerprint()
         for one, met in zip(found, ("refused", "dropped", "silent", "ssh", "ssh", "ssh"), strict=True):
-            wait_until(lambda one=one, met=met: knock(one) == met, seconds=60)
+            wait_until(lambda one=one, met=met: knock(one) == met, seconds=180)
         assert b"HOST KEY" in console(env, new[1])
         assert knock(found[1]) == "dropped"
         assert host_key(found[5]) == ours
@@ -257,13 +257,13 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: di
             fault("host-key-swapped", where=types[5]),
         )
         wait_until(lambda: knock(found[3]) == "silent")
-        wait_until(lambda: knock(found[4]) == "dropped", seconds=60)
-        wait_until(lambda: knock(found[5]) == "ssh" and host_key(found[5]) != ours, seconds=60)
-        wait_until(lambda: knock(found[3]) == "ssh", seconds=60)
+        wait_until(lambda: knock(found[4]) == "dropped", seconds=180)
+        wait_until(lambda: knock(found[5]) == "ssh" and host_key(found[5]) != ours, seconds=180)
+        wait_until(lambda: knock(found[3]) == "ssh", seconds=180)
     finally:
         localcloud.scenario(None, home)
         ec2.terminate_instances(InstanceIds=new)
-    wait_until(lambda: {state(env, one) for one in new} == {"terminated"}, seconds=60)
+    wait_until(lambda: {state(env, one) for one in new} == {"terminated"}, seconds=180)
 
 
 def test_a_deep_learning_image_has_an_engine_that_runs(env: dict[str, str]) -> None:
@@ -291,12 +291,12 @@ def test_what_a_killed_cloud_leaves_ends_itself_and_is_swept(
     dead, heir = tmp_path / "a,b dead", tmp_path / "heir"
     other = localcloud.up(dead, hosts="docker", pending=0.1, boot=0.0, bound_to=os.getpid())
     (one,) = launch(other, 1)
-    wait_until(lambda: b"HOST KEY" in console(other, one), seconds=60)
+    wait_until(lambda: b"HOST KEY" in console(other, one), seconds=180)
     pid = daemon.running(find(dead))
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     running = ["ps", "--quiet", "--filter", f"label=localcloud.instance={one}"]
-    wait_until(lambda: not engine_lists(*running), seconds=60)
+    wait_until(lambda: not engine_lists(*running), seconds=180)
     assert len(left_of(dead)) == 3
 
     if sweeper == "down":

@@ -57,7 +57,7 @@ def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:
         assert not session.install().failed
         run = session.start_run(multi=True)
         session.follow(run.run, on_line=lambda host, line: lines.append(line))
-        wait_until(lambda: containers(run.run) == [], seconds=60)
+        wait_until(lambda: containers(run.run) == [], seconds=180)
 
     user = os.environ.get("USER") or "root"
     said = [line for line in lines if not line.startswith("mesh:")]
@@ -73,7 +73,7 @@ def test_cancel_of_a_mesh_leaves_no_container(lab: Lab) -> None:
     with lab.session() as session:
         assert not session.install().failed
         run = session.start_run(multi=True)
-        wait_until(lambda: [line for _, line in session.logs(run.run)].count("there") == 2, seconds=60)
+        wait_until(lambda: [line for _, line in session.logs(run.run)].count("there") == 2, seconds=180)
         before = containers(run.run)
         report = session.cancel(run.run)
 

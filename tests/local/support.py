@@ -23,7 +23,7 @@ def boto(env: Mapping[str, str], service: str, **config: Any) -> Any:
     return session.client(service, endpoint_url=env["AWS_ENDPOINT_URL"], config=Config(**config))
 
 
-def wait_until(fact: Callable[[], Any], *, seconds: float = 15.0) -> Any:
+def wait_until(fact: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """The first true answer of ``fact``; fails when none came in time."""
     end = time.monotonic() + seconds
     while not (answer := fact()):

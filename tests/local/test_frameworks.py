@@ -312,7 +312,7 @@ def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Lab) -> None
         assert not session.install().failed
         run = session.start_run(multi=True)
         heard, thread = watched(three, session, run.run)
-        wait_until(lambda: len(heard.epochs(3)) > 3, seconds=60)
+        wait_until(lambda: len(heard.epochs(3)) > 3, seconds=180)
         (host,) = session.cluster.hosts(["lose-2"])
         assert session.cluster.links.run(host, "pkill -KILL -f '^python go.py 30 2'").ok
         thread.join(120)
@@ -334,9 +334,9 @@ def test_a_new_machine_joins_an_elastic_run_in_the_place_of_a_lost_one(three: La
         heard, thread = watched(three, session, run.run)
         with pytest.raises(UsageError, match="every host that is up takes part"):
             session.join(run.run)
-        wait_until(lambda: len(heard.epochs(3)) > 2, seconds=60)
+        wait_until(lambda: len(heard.epochs(3)) > 2, seconds=180)
         lose(three, session, "lose-2")
-        wait_until(lambda: len(heard.epochs(2)) > 2, seconds=60)
+        wait_until(lambda: len(heard.epochs(2)) > 2, seconds=180)
         assert not session.launch(session.plan(1)).failed
         not_yet = session.join(run.run)
         assert not session.install().failed
@@ -439,7 +439,7 @@ def test_horovod_without_elasticity_ends_when_a_machine_is_lost(three: Lab) -> N
     with three.session() as session:
         assert not session.install().failed
         run = session.start_run(multi=True)
-        wait_until(lambda: any("step" in line for _, line in session.logs(run.run)), seconds=90)
+        wait_until(lambda: any("step" in line for _, line in session.logs(run.run)), seconds=180)
         lose(three, session, "lose-1")
         wait_until(lambda: session.runs()[-1].state == "failed", seconds=30)
         with pytest.raises(JobFailed) as caught:

@@ -117,6 +117,7 @@ def test_status_asks_aws_at_most_three_times(desk: Lab) -> None:
 def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
     """A new session attaches, sees the log from its start, the job finishes, its results come."""
     script = "import pathlib, time\nfor i in range(8):\n    print('tick', i)\n    time.sleep(0.25)\n"
+    script += "while not pathlib.Path('go').exists():\n    time.sleep(0.1)\n"
     script += "pathlib.Path('outputs').mkdir()\npathlib.Path('outputs/metrics.json').write_text('{\"ticks\": 8}')\n"
     desk.job("single = python slow.py\n", slow__py=script)
     up(desk, 1).close()
@@ -137,6 +138,7 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
     seen: list[str] = []
     with desk.session() as session:
         run = session.runs()[-1]
+        session.run_command(f"touch stratus/runs/{run.run}/workdir/go")
         session.follow(run.run, on_line=lambda host, line: seen.append(line))
         record = session.fetch()
 
