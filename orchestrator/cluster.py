@@ -91,7 +91,8 @@ class Cluster:
     @cached_property
     def book(self) -> quotes.Quotes:
         """The prices that this computer knows."""
-        return quotes.Quotes(self.clients, self.home / "prices.json", place=self.settings.aws.endpoint_url)
+        path, place = self.home / "prices.json", self.settings.aws.endpoint_url
+        return quotes.Quotes(self.clients, path, place=place, quick=self.means.quick)
 
     @cached_property
     def pins(self) -> hostkeys.Pins:
@@ -195,7 +196,7 @@ class Cluster:
         try:
             desk = preflight.Desk(
                 self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more,
-                tell=self.tell,
+                tell=self.tell, quick=self.means.quick,
             )  # fmt: skip
             return preflight.plan(desk, count or self.settings.cluster.count)
         except KeyboardInterrupt as error:

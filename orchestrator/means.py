@@ -27,11 +27,13 @@ class Means:
 
     :param patience: the clock, and all pauses.
     :param links: makes the SSH connections for the settings of SSH.
+    :param quick: seconds that answers may take which a launch can do without.
     :param alone: everything in the calling thread, one host after another, in the same order every time.
     """
 
     patience: Patience = REAL_TIME
     links: Callable[[Ssh], Links] = over_ssh
+    quick: float = 2.5
     alone: bool = False
 
     @property

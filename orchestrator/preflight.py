@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from orchestrator.cloud.ledger import Ledger
     from orchestrator.config.settings import Settings
 
-QUICK_S = 2.5
-"""For what a launch can do without."""
-
 QUOTA_S = 4.0
 """For the quota: a launch can do without, but too small a one is found out best before it."""
 
@@ -61,6 +58,7 @@ class Desk:
     :param more: questions about the job, each raising what it finds.
     :param my_address: finds out this computer's address.
     :param tell: hears what is waited for.
+    :param quick: seconds for what a launch can do without.
     """
 
     clients: aws.Clients
@@ -72,6 +70,7 @@ class Desk:
     more: Questions | None = None
     my_address: Callable[[], str] = aws.my_address
     tell: Tell = ignore
+    quick: float = 2.5
 
     @property
     def patience(self) -> Patience:
@@ -91,8 +90,8 @@ def plan(desk: Desk, count: int) -> planning.Plan:
     answers = deadlines.ask_all(
         desk.clients,
         {**must, **_first(desk)},
-        seconds=QUICK_S,
-        longer={"key pair": CHECKS_S, "quota": QUOTA_S, **dict.fromkeys(must, PATIENT_S)},
+        seconds=desk.quick,
+        longer={"key pair": CHECKS_S, "quota": max(QUOTA_S, desk.quick), **dict.fromkeys(must, PATIENT_S)},
     )
     problems = [answers[name].error for name in must] + [_counts(answers[name].error) for name in answers.keys() - must]
     found = [each for each in problems if each is not None]

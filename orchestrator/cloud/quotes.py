@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 FRESH = timedelta(days=1)
 SPOT_FRESH = timedelta(hours=1)
-DEADLINE_S = 2.5
 PLACES_KEPT = 12
 
 _MACHINE = {
@@ -41,10 +40,14 @@ class Quotes(prices.Book):
 
     :param path: where answers are kept.
     :param place: whose prices they are: the endpoint that was asked; empty for AWS itself.
+    :param quick: seconds that AWS may take to answer.
     """
 
-    def __init__(self, clients: Clients, path: Path, *, place: str = "", patience: Patience = REAL_TIME) -> None:
+    def __init__(
+        self, clients: Clients, path: Path, *, place: str = "", patience: Patience = REAL_TIME, quick: float = 2.5
+    ) -> None:
         self._clients = clients
+        self._quick = quick
         self._path = path
         self._place = f"{place or 'aws'} {clients.region}"
         self._patience = patience
@@ -76,7 +79,7 @@ class Quotes(prices.Book):
         stale = sorted(each for each in set(instance_types) if not self._fresh(f"spot {each}", SPOT_FRESH))
         if not stale:
             return
-        answer = deadlines.ask_all(self._clients, {"spot": partial(self._spot, stale)}, seconds=DEADLINE_S)["spot"]
+        answer = deadlines.ask_all(self._clients, {"spot": partial(self._spot, stale)}, seconds=self._quick)["spot"]
         if answer.value:
             today = self._patience.now().isoformat(timespec="seconds")
             # A type that has no price anywhere was asked for, too.
@@ -99,7 +102,7 @@ class Quotes(prices.Book):
         stale = {name: ask for name, ask in asks.items() if not self._fresh(name)}
         if not stale:
             return
-        answers = deadlines.ask_all(self._clients, stale, seconds=DEADLINE_S)
+        answers = deadlines.ask_all(self._clients, stale, seconds=self._quick)
         today = self._patience.now().isoformat(timespec="seconds")
         found = {name: {**answer.value, "asked": today} for name, answer in answers.items() if answer.value}
         if found:

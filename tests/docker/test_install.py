@@ -17,7 +17,6 @@ import pytest
 
 import localcloud
 from orchestrator.errors import HostsFailed, UsageError
-from orchestrator.means import Means
 from tests.docker import registry
 from tests.docker.conftest import install
 from tests.docker.registry import Registry, docker
@@ -255,7 +254,7 @@ def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
     lab.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
     counted = Counted()
     with lab.session() as session:
-        session.cluster.means = dataclasses.replace(Means(), links=counted.links)
+        session.cluster.means = dataclasses.replace(session.cluster.means, links=counted.links)
         with Watch(PASSWORD) as watch:
             first = session.install()
         before = len(counted.opened)

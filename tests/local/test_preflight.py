@@ -14,7 +14,7 @@ from localcloud.badday.scenarios import Scenario, fault
 from orchestrator.cloud.offers import Wish, siblings
 from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.local.lab import Lab
-from tests.local.support import boto, wait_until
+from tests.local.support import boto
 
 Play = Callable[..., None]
 QUOTA = "L-1216C47A"
@@ -90,9 +90,9 @@ def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Lab) -> None:
 
 def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Lab) -> None:
     with lab.session() as session:
-        # A plan does without the limit when the answer comes late.
-        plan = wait_until(lambda: (made := session.plan(2)).limit and made)
+        plan = session.plan(2)
 
+    assert plan.limit is not None
     assert (plan.limit.needed, plan.limit.limit) == (16, 4096)
     assert plan.sources == ("127.0.0.1/32",)
 
@@ -109,7 +109,7 @@ def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Pla
     )
     assert "RequestLimitIncrease()  asks AWS for 40" in error.fix
     with lab.session() as session:
-        assert wait_until(lambda: session.plan(2).limit).lacking == 0
+        assert session.plan(2).limit.lacking == 0
 
 
 def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
