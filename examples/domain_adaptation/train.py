@@ -1,10 +1,11 @@
-"""Unsupervised domain adaptation of an image classifier, on one process or on many.
+"""Unsupervised domain adaptation, of an image classifier or between two sensors, on one process or on many.
 
     python train.py --data data --out outputs --method coral
     horovodrun -np 2 python train.py --data data --out outputs --method dan
     torchrun --nproc-per-node 2 train.py --data data --out outputs --method dann
+    python train.py --task sensors --data data/columns --out outputs
 
-Exit codes: 0 done; 1 a rank was lost or the machine failed; 2 images or arguments that cannot be used (one line says
+Exit codes: 0 done; 1 a rank was lost or the machine failed; 2 data or arguments that cannot be used (one line says
 which and what); 130 interrupted.
 """
 
@@ -50,27 +51,29 @@ def main(words: list[str] | None = None) -> int:
 
 def work(options: Options) -> None:
     """Read, train, judge, write all results."""
-    from adaptation import figure, material, report, training
+    from adaptation import figure, material, report, sensors, training
     from adaptation.comm import connect
 
     # Before ranks wait for each other: what is wrong with the folder is said at once.
-    pair, kind = material.listings(options.data, options.source, options.target)
+    if options.task == "sensors":
+        files, kind = sensors.listing(options.data)
+    else:
+        pair, kind = material.listings(options.data, options.source, options.target)
     options.out.mkdir(parents=True, exist_ok=True)
     comm = connect(options.dist, cuda=wants_cuda(options))
     device = place(options, comm)
-    images = material.read(pair, kind, options.image_size, (device, options.seed))
+    if options.task == "sensors":
+        rows = sensors.read(files, kind, (device, options.seed))
+    else:
+        rows = material.read(pair, kind, options.image_size, (device, options.seed))
     if comm.rank == 0:
-        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in images.counts.items())
-        say(f"{report.DATA[kind]}: {counts}; {report.how(comm)}, {device.type}")
-    alone = None
-    if options.baseline and options.method != "none":
-        if comm.rank == 0:
-            say("source only, to compare with")
-        alone = training.train(training.baseline(options), images, comm, say)
-    trained = training.train(options, images, comm, say)
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in rows.counts.items())
+        say(f"{rows.what}: {counts}; {report.how(comm)}, {device.type}")
+    others = training.compare(options, rows, comm, say)
+    trained = training.train(options, rows, comm, say)
     if comm.rank == 0:
-        facts = report.write(trained, images, comm, alone)
-        figure.draw(trained, images, alone, report.how(comm))
+        facts = report.write(trained, rows, comm, others)
+        figure.draw(trained, rows, others, report.how(comm))
         say(facts["headline"])
     comm.barrier()
     comm.close()

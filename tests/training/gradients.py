@@ -20,21 +20,23 @@ from adaptation import comm, losses, nets, objective, order
 ROWS, CLASSES, STRENGTH = 11, 5, 0.7
 #: So large that the transfer loss makes up a good part of the gradient; a mistake in it would show.
 WEIGHTS = {"none": 0.0, "coral": 1e5, "dan": 1e3, "dann": 10.0}
+PAIRS = 10.0
 
 
-def gradient(method: str, scope: str, parts: int, ranks: comm.Comm) -> Any:
-    """The gradient of one global batch, flat."""
+def gradient(method: str, scope: str, parts: int, ranks: comm.Comm, *, pairs: float = 0.0) -> Any:
+    """The gradient of one global batch, flat; with a weight for ``pairs`` of columns, else of images."""
     torch.manual_seed(5)
-    source, target = (torch.rand(ROWS, 3, 16, 16, dtype=torch.float64) for _ in range(2))
+    shapes = ((25,), (20,), (25,)) if pairs else ((3, 16, 16),) * 3
+    source, target, partners = (torch.rand(ROWS, *shape, dtype=torch.float64) for shape in shapes)
     labels = torch.arange(ROWS) % CLASSES
-    net = nets.build("small", CLASSES, seed=3).double()
-    net["domain"].requires_grad_(method == "dann")
-    goal = objective.Goal(method, weight=WEIGHTS[method], scope=scope)
+    net = nets.build_sensors((source, target), CLASSES, seed=3) if pairs else nets.build("small", CLASSES, seed=3)
+    net.double()["domain"].requires_grad_(method == "dann")
+    goal = objective.Goal(method, weight=WEIGHTS[method], scope=scope, pairs=pairs)
     start = 0
     for rows in order.shares(ROWS, parts):
         counts = order.shares(rows, ranks.size)
         mine = torch.from_numpy(order.own(np.arange(start, start + rows), counts, ranks.rank))
-        part = objective.Part(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS)
+        part = objective.Part(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS, partners[mine])
         objective.shares(net, part, goal, STRENGTH, ranks).backward.backward()
         start += rows
     ranks.sum_gradients(net.parameters())
@@ -42,12 +44,17 @@ def gradient(method: str, scope: str, parts: int, ranks: comm.Comm) -> Any:
 
 
 def main() -> None:
-    """Write the gradients of all methods, of sums in parts, and of the rank-local objective."""
+    """Write the gradients of all methods, of sums in parts, of the rank-local objective, and between two sensors."""
     torch.set_num_threads(1)
     ranks = comm.connect("auto", cuda=False)
     found = {method: gradient(method, "global", 1, ranks) for method in losses.METHODS}
     found |= {f"{method}-in-parts": gradient(method, "global", 3, ranks) for method in losses.METHODS}
     found |= {f"{method}-local": gradient(method, "local", 1, ranks) for method in ("coral", "dan")}
+    found |= {f"{method}-of-pairs": gradient(method, "global", 1, ranks, pairs=PAIRS) for method in losses.METHODS}
+    found |= {
+        f"{method}-of-pairs-in-parts": gradient(method, "global", 3, ranks, pairs=PAIRS) for method in losses.METHODS
+    }
+    found["other-pairs"] = gradient("none", "global", 1, ranks, pairs=2 * PAIRS)
     if ranks.rank == 0:
         np.savez(Path(sys.argv[2]), backend=ranks.backend, size=ranks.size, **found)
     ranks.barrier()

@@ -65,6 +65,18 @@ def test_two_ranks_have_the_gradient_of_one_process(gradients: dict[str, Any], b
     assert distance(found[f"{method}-in-parts"], alone[f"{method}-in-parts"]) < 1e-12
 
 
+@pytest.mark.parametrize("backend", ["horovod", "ddp"])
+@pytest.mark.parametrize("method", losses.METHODS)
+def test_two_ranks_have_the_gradient_of_one_process_between_two_sensors(
+    gradients: dict[str, Any], backend: str, method: str
+) -> None:
+    found, alone = gradients[backend], gradients["none"]
+
+    for name in (f"{method}-of-pairs", f"{method}-of-pairs-in-parts"):
+        assert distance(found[name], alone[name]) < 1e-12
+    assert distance(alone["other-pairs"], alone["none-of-pairs"]) > 0.01, "pairs would not be noticed"
+
+
 @pytest.mark.parametrize("method", ["coral", "dan"])
 def test_rank_local_losses_are_another_objective(gradients: dict[str, Any], method: str) -> None:
     """Also shows that the comparison above would notice."""

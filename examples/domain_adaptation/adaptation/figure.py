@@ -1,4 +1,4 @@
-"""curves.png: how the training went, and what the images look like.
+"""curves.png: how the training went, and what the images look like, or how well each class of columns is told.
 
 matplotlib is imported by the functions that draw: a run that ends in an error does not wait for it.
 """
@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adaptation.report import DATA, TITLES
+from adaptation.report import title
+from adaptation.training import COMPARED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from adaptation.material import Material
     from adaptation.training import Trained
 
 INK, GRID = "#222222", "#e3e6ea"
-SOURCE, TARGET, ALONE, CHOSEN = "#7a8793", "#1f6f9f", "#c0562b", "#222222"
+SOURCE, TARGET, ALONE, DIRECT, CHOSEN = "#7a8793", "#1f6f9f", "#c0562b", "#5b8c5a", "#222222"
 #: Classes and images of each that are shown.
 ACROSS, EACH = 6, 2
 
 
-def draw(trained: Trained, material: Material, baseline: Trained | None, how: str) -> None:
+def draw(trained: Trained, material: Material, others: Mapping[str, Trained], how: str) -> None:
     """Write curves.png to the output folder.
 
     :param how: ranks and backend, for the title.
@@ -37,13 +40,14 @@ def draw(trained: Trained, material: Material, baseline: Trained | None, how: st
     with plt.rc_context(look | {"axes.spines.top": False, "axes.spines.right": False}):
         figure: Any = plt.figure(figsize=(14.5, 5.1), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
-        accuracy, loss, pictures = figure.subplots(1, 3, gridspec_kw={"width_ratios": (5, 4.4, 4.2)})
-        draw_accuracies(accuracy, trained, baseline)
+        accuracy, loss, third = figure.subplots(1, 3, gridspec_kw={"width_ratios": (5, 4.4, 4.2)})
+        draw_accuracies(accuracy, trained, material, others)
         draw_losses(loss, trained)
-        draw_images(pictures, material, (options.source, options.target))
-        figure.suptitle(
-            f"{TITLES[options.method]}, {options.source} → {options.target}, {DATA[material.kind]}, {how}", fontsize=13
-        )
+        if options.task == "sensors":
+            draw_recalls(third, trained, material, others)
+        else:
+            draw_images(third, material, (options.source, options.target))
+        figure.suptitle(f"{title(options)}, {options.source} → {options.target}, {material.what}, {how}", fontsize=13)
         figure.savefig(options.out / "curves.png", dpi=110)
         plt.close(figure)
 
@@ -53,21 +57,22 @@ def column(trained: Trained, name: str) -> tuple[list[float], list[float]]:
     return [row["epoch"] for row in trained.history], [row[name] for row in trained.history]
 
 
-def draw_accuracies(axis: Any, trained: Trained, baseline: Trained | None) -> None:
-    """Source and target accuracy over epochs, the baseline's target accuracy, and the chosen epoch."""
+def draw_accuracies(axis: Any, trained: Trained, material: Material, others: Mapping[str, Trained]) -> None:
+    """Source and target accuracy over epochs, the target accuracy of what it is compared with, and the chosen epoch."""
     mark = {"marker": "o", "ms": 3.5} if len(trained.history) <= 30 else {}
-    axis.plot(*column(trained, "source_accuracy"), color=SOURCE, label="source, validation images", **mark)
-    label = f"target, {TITLES[trained.options.method]}"
+    axis.plot(*column(trained, "source_accuracy"), color=SOURCE, label=f"source, validation {material.rows}", **mark)
+    label = f"target, {title(trained.options)}"
     axis.plot(*column(trained, "target_accuracy"), color=TARGET, lw=2, label=label, **mark)
-    if baseline:
-        axis.plot(*column(baseline, "target_accuracy"), color=ALONE, ls="--", label="target, source only", **mark)
+    for (name, other), colour in zip(others.items(), (ALONE, DIRECT), strict=False):
+        label = f"target, {COMPARED[trained.options.task][name]}"
+        axis.plot(*column(other, "target_accuracy"), color=colour, ls="--", label=label, **mark)
     best = trained.best
     axis.plot(
         *(best["epoch"], best["target_accuracy"]),
         **{"marker": "o", "ms": 11, "mfc": "none", "mec": CHOSEN, "ls": "none"},
         label="best.pt (chosen on source validation)",
     )
-    axis.set(xlabel="epoch", ylabel="accuracy (share of images)", ylim=(0, 1.02), title="Accuracy")
+    axis.set(xlabel="epoch", ylabel=f"accuracy (share of {material.rows})", ylim=(0, 1.02), title="Accuracy")
     finish(axis)
     axis.legend(frameon=False, fontsize=9, loc="best")
 
@@ -101,13 +106,30 @@ def finish(axis: Any) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def draw_recalls(axis: Any, trained: Trained, material: Material, others: Mapping[str, Trained]) -> None:
+    """Share of each class's columns that are told, after the last epoch."""
+    runs = {title(trained.options): trained} | {COMPARED["sensors"][name]: other for name, other in others.items()}
+    places, height = np.arange(len(material.classes)), 0.8 / len(runs)
+    for turn, ((label, run), colour) in enumerate(zip(runs.items(), (TARGET, ALONE, DIRECT), strict=False)):
+        shares = run.history[-1]["target_recall"]
+        axis.barh(places + (turn - (len(runs) - 1) / 2) * height, shares, height, color=colour, label=label)
+    counts = material.test_labels.bincount(minlength=len(places)).tolist()
+    names = [f"{name}\n{count:,}" for name, count in zip(material.classes, counts, strict=True)]
+    axis.set(xlim=(0, 1), xlabel="share told", title=f"Classes of the {material.rows} to judge on")
+    axis.set_yticks(places, names)
+    axis.invert_yaxis()
+    axis.grid(visible=True, axis="x", color=GRID, lw=0.7)
+    axis.set_axisbelow(True)
+    axis.legend(frameon=False, fontsize=8, loc="lower right")
+
+
 def draw_images(axis: Any, material: Material, names: tuple[str, str]) -> None:
     """Some images of both domains, the same classes above and below."""
     classes = np.linspace(0, len(material.classes) - 1, min(ACROSS, len(material.classes))).astype(int)
     rows = []
     for images, labels in (
-        (material.source_images, material.source_labels),
-        (material.target_images, material.target_labels),
+        (material.source_rows, material.source_labels),
+        (material.test_rows, material.test_labels),
     ):
         for number in range(EACH):
             rows.append(torch.cat([one(images, labels, int(label), number) for label in classes], dim=2))
@@ -119,7 +141,7 @@ def draw_images(axis: Any, material: Material, names: tuple[str, str]) -> None:
     axis.set_yticklabels(names, rotation=90, va="center")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    axis.set_title(f"{DATA[material.kind].capitalize()}, {len(material.classes)} classes")
+    axis.set_title(f"{material.what.capitalize()}, {len(material.classes)} classes")
 
 
 def one(images: torch.Tensor, labels: torch.Tensor, label: int, number: int) -> torch.Tensor:

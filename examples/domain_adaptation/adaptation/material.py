@@ -1,4 +1,4 @@
-"""The images of a run, read once and held where they are used: as bytes, on the GPU if there is one."""
+"""The rows of a run, images (bytes) or columns, read once and held where they are used: on the GPU if there is one."""
 
 from __future__ import annotations
 
@@ -19,29 +19,49 @@ VALIDATION = 0.2
 
 @dataclass(frozen=True)
 class Material:
-    """Images of both domains and who may see what.
+    """Rows of both domains and who may see what.
 
-    :param kept: the source images to train on, as indices; ``judged``: those for validation.
-    :param target_labels: for judging only; no training step sees them.
+    :param kept: the source's rows to train on, as indices; ``judged``: those for validation.
+    :param target_rows: to train on without labels; ``partners``: what the other sensor saw of each, if there are two.
+    :param test_rows: to judge on, with ``test_labels``, which no training step sees; images: ``target_rows`` again.
+    :param rows: what a row is, for lines and names.
+    :param direct: the same rows as the target sees them, with the source's labels: to compare with.
     """
 
     kind: str
     classes: tuple[str, ...]
-    source_images: Tensor
+    source_rows: Tensor
     source_labels: Tensor
     kept: Tensor
     judged: Tensor
-    target_images: Tensor
-    target_labels: Tensor
+    target_rows: Tensor
+    test_rows: Tensor
+    test_labels: Tensor
+    rows: str = "images"
+    partners: Tensor | None = None
+    direct: Material | None = None
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers of images by use."""
+        """Numbers of rows by use."""
+        tested = {} if self.test_rows is self.target_rows else {"judged": len(self.test_rows)}
         return {
             "source_training": len(self.kept),
             "source_validation": len(self.judged),
-            "target": len(self.target_images),
+            "target": len(self.target_rows),
+            **tested,
         }
+
+    @property
+    def what(self) -> str:
+        """What they are; said wherever a figure stands."""
+        return f"synthetic {self.rows}" if self.kind == "synthetic" else f"{self.rows} from files"
+
+    @property
+    def largest_class(self) -> float:
+        """Accuracy of always saying the class that is most frequent in training."""
+        most = self.source_labels[self.kept].bincount().argmax()
+        return float((self.test_labels == most).double().mean())
 
 
 def read(pair: tuple[folders.Listing, folders.Listing], kind: str, size: int, place: tuple[Any, int]) -> Material:
@@ -54,7 +74,7 @@ def read(pair: tuple[folders.Listing, folders.Listing], kind: str, size: int, pl
     images = [torch.from_numpy(folders.read_images(listing, size)).to(device) for listing in pair]
     labels = [torch.tensor(listing.labels, device=device) for listing in pair]
     kept, judged = (torch.from_numpy(part).to(device) for part in order.held_out(pair[0].labels, VALIDATION, seed))
-    return Material(kind, pair[0].classes, images[0], labels[0], kept, judged, images[1], labels[1])
+    return Material(kind, pair[0].classes, images[0], labels[0], kept, judged, images[1], images[1], labels[1])
 
 
 def listings(data: Path, source: str, target: str) -> tuple[tuple[folders.Listing, folders.Listing], str]:

@@ -1,4 +1,4 @@
-"""Networks: features, a classifier over them, and the domain head of DANN.
+"""Networks: features (one net, or one for each sensor), a classifier over them, and the domain head of DANN.
 
 No network keeps statistics of a batch (group normalisation, or frozen batch normalisation): an image's features do not
 depend on which rank it landed on, nor on its neighbours.
@@ -13,12 +13,15 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
 NETS = ("small", "resnet50")
 BOTTLENECK = {"small": 64, "resnet50": 256}
+#: Features of a column, and units of the two layers before them.
+COMMON, HIDDEN = 32, 64
 
 
 def build(net: str, classes: int, *, seed: int, weights: Path | None = None) -> Any:
@@ -30,9 +33,47 @@ def build(net: str, classes: int, *, seed: int, weights: Path | None = None) -> 
     """
     torch.manual_seed(seed)
     width = BOTTLENECK[net]
-    features = small(width) if net == "small" else resnet50(width, weights)
+    features = {"features": small(width) if net == "small" else resnet50(width, weights)}
+    return nn.ModuleDict(features | heads(width, classes))
+
+
+def heads(width: int, classes: int) -> dict[str, Any]:
+    """What stands on the features."""
     domain = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-    return nn.ModuleDict({"features": features, "classifier": nn.Linear(width, classes), "domain": domain})
+    return {"classifier": nn.Linear(width, classes), "domain": domain}
+
+
+def build_sensors(samples: Sequence[Tensor], classes: int, *, seed: int) -> Any:
+    """As :func:`build`, with an encoder for each sensor into common features: ``features``, ``target_features``.
+
+    :param samples: rows (n, numbers) of the source, and of the target where that is another sensor; scaled by theirs.
+    """
+    torch.manual_seed(seed)
+    encoders = dict(zip(("features", "target_features"), map(encoder, samples), strict=False))
+    return nn.ModuleDict(encoders | heads(COMMON, classes))
+
+
+def encoder(sample: Tensor) -> Any:
+    """One sensor's numbers to common features, scaled by the sample's means and spreads, kept with the weights."""
+    scale = nn.BatchNorm1d(sample.shape[1], eps=0.0, affine=False).eval()
+    variance = sample.var(dim=0)
+    scale.running_mean.copy_(sample.mean(dim=0))
+    scale.running_var.copy_(torch.where(variance > 0, variance, torch.ones_like(variance)))
+    inner = [nn.Linear(sample.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()]
+    return nn.Sequential(scale, *inner, nn.Linear(HIDDEN, COMMON))
+
+
+def both(net: Any, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Features of rows of both domains."""
+    if "target_features" in net:
+        return net["features"](source), net["target_features"](target)
+    first, second = net["features"](torch.cat([source, target])).split([len(source), len(target)])
+    return first, second
+
+
+def of_target(net: Any) -> Any:
+    """The part that makes the target's features."""
+    return net["target_features"] if "target_features" in net else net["features"]
 
 
 def small(width: int) -> Any:
@@ -64,7 +105,9 @@ def resnet50(width: int, weights: Path | None) -> Any:
 
 
 def normalised(images: Tensor) -> Tensor:
-    """Images (n, 3, s, s) of bytes as numbers around 0, with ImageNet's means and spreads."""
+    """Images (n, 3, s, s) of bytes as numbers around 0, with ImageNet's means and spreads; columns stay."""
+    if images.dtype != torch.uint8:
+        return images
     mean, spread = scale(images.device)
     return (images.float() / 255 - mean) / spread
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from adaptation import losses
+from adaptation import losses, nets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,20 +22,23 @@ class Goal:
 
     :param weight: of the transfer loss.
     :param scope: ``global``: CORAL and MMD over all ranks' rows; ``local``: over each rank's own.
+    :param pairs: weight of the distance between what two sensors' encoders make of one column.
     """
 
     method: str
     weight: float
     scope: str = "global"
+    pairs: float = 0.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """This rank's images of one part of a batch.
+    """This rank's rows of one part of a batch.
 
-    :param source: (n, 3, s, s) numbers; ``labels`` (n,); ``target`` (n, 3, s, s).
+    :param source: (n, ...) numbers; ``labels`` (n,); ``target`` (n, ...).
     :param counts: n of each rank.
-    :param total: images per domain in the whole batch: all ranks, all parts.
+    :param total: rows per domain in the whole batch: all ranks, all parts.
+    :param partners: what the source's sensor saw of the columns in ``target``, (n, ...).
     """
 
     source: Tensor
@@ -43,6 +46,7 @@ class Part:
     target: Tensor
     counts: list[int]
     total: int
+    partners: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,13 @@ class Shares:
     """This rank's shares of the loss.
 
     :param backward: what to call ``backward`` on.
-    :param classes: cross entropy, detached; ``transfer`` likewise, without its weight.
+    :param classes: cross entropy, detached; ``transfer`` and ``pairs`` likewise, without their weights.
     """
 
     backward: Tensor
     classes: Tensor
     transfer: Tensor
+    pairs: Tensor
 
 
 def shares(net: Any, part: Part, goal: Goal, strength: float, comm: Comm) -> Shares:
@@ -63,15 +68,18 @@ def shares(net: Any, part: Part, goal: Goal, strength: float, comm: Comm) -> Sha
 
     :param strength: of the transfer loss now, in [0, 1] (:func:`adaptation.losses.ramp`).
     """
-    source, target = net["features"](torch.cat([part.source, part.target])).split(len(part.source))
+    source, target = nets.both(net, part.source, part.target)
     logits = at_least_single(net["classifier"](source))
     classes = functional.cross_entropy(logits, part.labels, reduction="sum") / part.total
+    pairs = pair_share(net, part, target) / part.total if goal.pairs else torch.zeros_like(classes)
+    known = classes + goal.pairs * pairs
+    classes, pairs = classes.detach(), pairs.detach()
     if goal.method == "none":
-        return Shares(classes, classes.detach(), torch.zeros_like(classes.detach()))
+        return Shares(known, classes, torch.zeros_like(classes), pairs)
     if goal.method == "dann":
         transfer = domain_share(net, source, target, strength) / part.total
         # The strength sits in the reversal: the domain head itself always learns at full rate.
-        return Shares(classes + goal.weight * transfer, classes.detach(), transfer.detach())
+        return Shares(known + goal.weight * transfer, classes, transfer.detach(), pairs)
     measure = losses.coral if goal.method == "coral" else losses.mmd
     source, target = at_least_single(source), at_least_single(target)
     if goal.scope == "local":
@@ -82,7 +90,13 @@ def shares(net: Any, part: Part, goal: Goal, strength: float, comm: Comm) -> Sha
         transfer = measure(*both.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
         # Every rank holds the whole of it.
         value = transfer.detach() / comm.size
-    return Shares(classes + goal.weight * strength * transfer, classes.detach(), value)
+    return Shares(known + goal.weight * strength * transfer, classes, value, pairs)
+
+
+def pair_share(net: Any, part: Part, target: Tensor) -> Tensor:
+    """Sum over columns of the mean squared difference between the two sensors' features."""
+    partners = net["features"](part.partners)
+    return (at_least_single(target) - at_least_single(partners)).square().mean(dim=1).sum()
 
 
 def domain_share(net: Any, source: Tensor, target: Tensor, strength: float) -> Tensor:

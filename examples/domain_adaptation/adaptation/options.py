@@ -19,6 +19,7 @@ class Options:
 
     data: Path
     out: Path
+    task: str = "images"
     source: str = "amazon"
     target: str = "webcam"
     method: str = "coral"
@@ -36,6 +37,7 @@ class Options:
     lr_scaling: str = "none"
     transfer_weight: float = -1.0
     transfer_scope: str = "global"
+    pair_weight: float = 10.0
     ramp: int = 300
     amp: bool = False
     checkpoint_every: int = 0
@@ -52,13 +54,15 @@ class Options:
         return WEIGHTS[self.method] if self.transfer_weight < 0 else self.transfer_weight
 
 
+#: Source and target of each task.
+DOMAINS = {"images": ("amazon", "webcam"), "sensors": ("lidar", "radiometer")}
 #: Name, least value, meaning.
 WHOLE = (
-    ("epochs", 1, "passes over the source images"),
+    ("epochs", 1, "passes over the source's rows, images or columns"),
     ("iters", 0, "iterations instead of epochs; 0: as --epochs says"),
-    ("global-batch", 2, "images per iteration and domain, over all ranks"),
+    ("global-batch", 2, "rows per iteration and domain, over all ranks"),
     ("accumulate", 1, "parts that a batch is worked through in, one after another, to save memory"),
-    ("seed", 0, "of the first weights, the validation split and the order of images"),
+    ("seed", 0, "of the first weights, the validation split (columns: of granules' uses) and the order of rows"),
     ("image-size", 16, "pixels along a side that images are scaled to"),
     ("ramp", 1, "iterations over which the transfer loss grows to its weight"),
     ("checkpoint-every", 0, "iterations between checkpoints; 0: at the end only"),
@@ -67,7 +71,8 @@ WHOLE = (
     ("log-every", 1, "iterations between lines of progress"),
 )
 CHOICES = (
-    ("method", METHODS, "DeepCORAL, DAN (multi-kernel MMD), DANN, or none: train on the source alone"),
+    ("task", tuple(DOMAINS), "images in two domains, or columns that two sensors saw"),
+    ("method", METHODS, "DeepCORAL, DAN (multi-kernel MMD), DANN, or none: no alignment"),
     ("dist", ("auto", *BACKENDS), "how ranks talk; auto: as horovodrun or torchrun launched them"),
     ("device", ("auto", "cpu", "cuda"), "auto: the GPU of the rank's number on its host, if it has one"),
     ("net", NETS, "resnet50 needs torchvision"),
@@ -82,7 +87,7 @@ FLAGS = (
     ("amp", "mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs"),
     ("resume", "go on from the checkpoint in --out, if there is one"),
     ("elastic", "go on when ranks come and go (by itself under an elastic horovodrun)"),
-    ("baseline", "train on the source alone first, to compare with"),
+    ("baseline", "first train what to compare with: the source alone; between sensors also with labels of the target"),
 )
 
 
@@ -107,23 +112,35 @@ def whole(low: int) -> Callable[[str], int]:
 
 def positive(text: str) -> float:
     """A number above 0."""
+    if (value := number(text)) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def from_zero(text: str) -> float:
+    """A number above 0, or 0."""
+    if (value := number(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
+
+
+def number(text: str) -> float:
+    """A number of reasonable size; -1 for anything else."""
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+        return -1.0
+    return value if 0 <= value < 1e9 else -1.0
 
 
 def parse(words: list[str] | None = None) -> Options:
     """The command line as options; leaves with exit code 2 when it makes no sense."""
     defaults = {name: field.default for name, field in Options.__dataclass_fields__.items()}
-    parser = Parser(prog="train.py", description="Unsupervised domain adaptation of an image classifier.")
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of domains, each of classes")
+    parser = Parser(prog="train.py", description="Domain adaptation of an image classifier, or between two sensors.")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of domains, or of granules")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; made if need be")
-    parser.add_argument("--source", default="amazon", metavar="DOMAIN", help="labelled domain (default: amazon)")
-    parser.add_argument("--target", default="webcam", metavar="DOMAIN", help="domain to adapt to (default: webcam)")
+    parser.add_argument("--source", metavar="DOMAIN", help="images: labelled domain (default: amazon)")
+    parser.add_argument("--target", metavar="DOMAIN", help="images: domain to adapt to (default: webcam)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="resnet50: a state dict to begin with")
     for name, least, meaning in WHOLE:
         default = defaults[name.replace("-", "_")]
@@ -139,7 +156,20 @@ def parse(words: list[str] | None = None) -> Options:
     parser.add_argument(
         "--transfer-weight", type=positive, default=-1.0, metavar="W", help=f"default: {WEIGHTS} by method"
     )
-    options = Options(**vars(parser.parse_args(words)))
+    parser.add_argument(
+        "--pair-weight",
+        type=from_zero,
+        default=defaults["pair_weight"],
+        metavar="W",
+        help="sensors: of the distance between both encoders' features of a column (default: %(default)s; 0: no pairs)",
+    )
+    asked = parser.parse_args(words)
+    if asked.task == "sensors" and (asked.source or asked.target):
+        parser.error("--source and --target are for --task images")
+    asked.source, asked.target = (
+        given or usual for given, usual in zip((asked.source, asked.target), DOMAINS[asked.task], strict=True)
+    )
+    options = Options(**vars(asked))
     if problem := conflict(options):
         parser.error(problem)
     return options
@@ -153,4 +183,6 @@ def conflict(options: Options) -> str:
         return "--baseline and --elastic exclude each other: train --method none as a run of its own"
     if options.elastic and options.dist not in ("auto", "horovod"):
         return f"--elastic is Horovod's, not --dist {options.dist}'s; torchrun restarts ranks, use --resume there"
+    if options.task == "sensors" and options.net != "small":
+        return f"--net {options.net} is for --task images"
     return "--weights is for --net resnet50" if options.weights and options.net != "resnet50" else ""

@@ -17,8 +17,8 @@ from adaptation.folders import DataError
 
 #: Options that a checkpoint must share with the run that goes on from it.
 FIXED = (
-    *("source", "target", "method", "net", "image_size", "global_batch", "accumulate", "seed"),
-    *("lr", "lr_scaling", "ramp", "transfer_scope", "amp"),
+    *("task", "source", "target", "method", "net", "image_size", "global_batch", "accumulate", "seed"),
+    *("lr", "lr_scaling", "ramp", "transfer_scope", "amp", "pair_weight"),
 )
 
 
@@ -28,6 +28,7 @@ class Totals:
 
     classes: float = 0.0
     transfer: float = 0.0
+    pairs: float = 0.0
     iterations: int = 0
     seconds: float = 0.0
 

@@ -12,55 +12,73 @@ import torch
 
 from adaptation import progress as points
 from adaptation.session import digest
+from adaptation.training import COMPARED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from adaptation.comm import Comm
     from adaptation.material import Material
+    from adaptation.options import Options
     from adaptation.training import Trained
 
 TITLES = {"none": "Source only", "coral": "DeepCORAL", "dan": "DAN (multi-kernel MMD)", "dann": "DANN"}
 BACKENDS = {"horovod": "Horovod", "ddp": "torch.distributed"}
-#: Said wherever a figure stands.
-DATA = {"synthetic": "synthetic images", "files": "images from files"}
 CHOSEN_BY = "highest source validation accuracy, the later epoch of equals; target labels have no part in it"
 
 
-def headline(trained: Trained, material: Material, baseline: Trained | None) -> str:
+def title(options: Options) -> str:
+    """The method in words."""
+    if options.task == "images":
+        return TITLES[options.method]
+    aligned = "no alignment" if options.method == "none" else TITLES[options.method]
+    return f"{aligned}, {'pairs without labels' if options.pair_weight else 'no pairs'}"
+
+
+def headline(trained: Trained, material: Material, others: Mapping[str, Trained]) -> str:
     """The result in one line."""
     options, last = trained.options, trained.history[-1]
-    alone = f" (source only {baseline.history[-1]['target_accuracy']:.3f})" if baseline else ""
+    names = COMPARED[options.task]
+    beside = [f"{names[name]} {other.history[-1]['target_accuracy']:.3f}" for name, other in others.items()]
+    if options.task == "sensors":
+        beside.append(f"always the largest class {material.largest_class:.3f}")
+    known = f" ({', '.join(beside)})" if beside else ""
     return (
-        f"{TITLES[options.method]}, {options.source} -> {options.target}, {DATA[material.kind]}: "
-        f"target accuracy {last['target_accuracy']:.3f}{alone} after epoch {last['epoch']}"
+        f"{title(options)}, {options.source} -> {options.target}, {material.what}: "
+        f"target accuracy {last['target_accuracy']:.3f}{known} after epoch {last['epoch']}"
     )
 
 
-def metrics(trained: Trained, material: Material, comm: Comm, baseline: Trained | None) -> dict[str, Any]:
+def metrics(trained: Trained, material: Material, comm: Comm, others: Mapping[str, Trained]) -> dict[str, Any]:
     """What goes to metrics.json; what differs between machines is kept apart under ``run``."""
     options = trained.options
+    sensors = options.task == "sensors"
     fields = {name: getattr(options, name) for name in vars(options) if name not in ("data", "out", "weights")}
     best = {name: trained.best[name] for name in ("epoch", "source_accuracy", "target_accuracy")}
     return {
-        "headline": headline(trained, material, baseline),
+        "headline": headline(trained, material, others),
         "data": {
             "kind": material.kind,
             "source": options.source,
             "target": options.target,
             "classes": len(material.classes),
-            "images": material.counts,
-        },
+            material.rows: material.counts,
+        }
+        | ({"class_names": list(material.classes), "largest_class": material.largest_class} if sensors else {}),
         "method": options.method,
         "final": deterministic(trained.history[-1]),
         "best": best | {"chosen_by": CHOSEN_BY, "weights_sha256": digest(trained.best["weights"])},
-        "source_only": deterministic(baseline.history[-1]) if baseline else None,
+        **{
+            name: deterministic(others[name].history[-1]) if name in others else None for name in COMPARED[options.task]
+        },
         "weights_sha256": trained.sha256,
-        "ranks_agree": trained.agree and (baseline is None or baseline.agree),
+        "ranks_agree": all(each.agree for each in (trained, *others.values())),
         "history": [deterministic(figures) for figures in trained.history],
         "run": {
             "backend": comm.backend,
             "size": comm.size,
             "device": device_name(material),
-            "images_per_second": [figures["images_per_second"] for figures in trained.history],
+            f"{material.rows}_per_second": [figures[f"{material.rows}_per_second"] for figures in trained.history],
             "options": fields | {"transfer_weight": options.weight},
             "versions": versions(comm),
         },
@@ -76,12 +94,12 @@ def how(comm: Comm) -> str:
 
 def deterministic(figures: dict[str, Any]) -> dict[str, Any]:
     """An epoch's figures without its speed."""
-    return {name: value for name, value in figures.items() if name != "images_per_second"}
+    return {name: value for name, value in figures.items() if not name.endswith("_per_second")}
 
 
 def device_name(material: Material) -> str:
     """What it ran on."""
-    device = material.source_images.device
+    device = material.source_rows.device
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else f"{platform.machine()} CPU"
 
 
@@ -100,11 +118,12 @@ def versions(comm: Comm) -> dict[str, str]:
     return found
 
 
-def write(trained: Trained, material: Material, comm: Comm, baseline: Trained | None) -> dict[str, Any]:
+def write(trained: Trained, material: Material, comm: Comm, others: Mapping[str, Trained]) -> dict[str, Any]:
     """Write both files to the output folder; what went to metrics.json."""
     out = trained.options.out
-    facts = metrics(trained, material, comm, baseline)
+    facts = metrics(trained, material, comm, others)
     kept = {
+        "task": trained.options.task,
         "net": trained.options.net,
         "classes": list(material.classes),
         "image_size": trained.options.image_size,

@@ -1,4 +1,4 @@
-"""One training on one rank: its network, optimiser and images, and what is done with them step by step."""
+"""One training on one rank: its network, optimiser and rows, and what is done with them step by step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 GAMMA, POWER = 1e-3, 0.75
 #: A rate scaled with the number of ranks is reached within so many epochs (Goyal et al., 2017, section 2.2).
 WARM_UP = 5
-#: Images judged at once.
+#: Rows judged at once.
 JUDGED_AT_ONCE = 256
 
 
@@ -38,10 +38,12 @@ class Session:
 
     def __init__(self, options: Options, material: Material, comm: Comm, say: Callable[[str], None]) -> None:
         self.options, self.material, self.comm, self._say = options, material, comm, say
-        self.device = material.source_images.device
-        net = nets.build(options.net, len(material.classes), seed=options.seed, weights=options.weights)
+        self.device = material.source_rows.device
+        net = network(options, material)
         # Without a part in the loss it would get no gradient here and zeros there.
         net["domain"].requires_grad_(options.method == "dann")
+        if material.partners is not None:
+            net["target_features"].requires_grad_(options.method != "none" or options.pair_weight > 0)
         self.net = net.to(self.device)
         trained = [value for value in self.net.parameters() if value.requires_grad]
         self.optimizer = torch.optim.SGD(trained, lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -51,10 +53,15 @@ class Session:
             self.optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)
         self._half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp and self.device.type == "cuda")
-        self._goal = objective.Goal(options.method, options.weight, options.transfer_scope)
+        self._goal = objective.Goal(
+            options.method,
+            options.weight,
+            options.transfer_scope,
+            options.pair_weight if material.partners is not None else 0.0,
+        )
         self._streams = (
             order.Stream(len(material.kept), options.seed, 0),
-            order.Stream(len(material.target_images), options.seed, 1),
+            order.Stream(len(material.target_rows), options.seed, 1),
         )
         self.per_epoch = math.ceil(len(material.kept) / options.global_batch)
         self.iterations = options.iters or options.epochs * self.per_epoch
@@ -67,12 +74,12 @@ class Session:
         return {name: getattr(self.options, name) for name in FIXED} | {
             "transfer_weight": self.options.weight,
             "classes": len(self.material.classes),
-            "images": len(self.material.kept) + len(self.material.target_images),
+            self.material.rows: len(self.material.kept) + len(self.material.target_rows),
         }
 
     def restart(self, progress: Progress) -> None:
         """Begin, or begin again after a loss, from weights that are already in place."""
-        self._sums = torch.zeros(2, dtype=torch.float64, device="cpu" if self.device.type == "mps" else self.device)
+        self._sums = torch.zeros(3, dtype=torch.float64, device="cpu" if self.device.type == "mps" else self.device)
         self._count, self._since = 0, time.perf_counter()
         if progress.scaler:
             self._scaler.load_state_dict(progress.scaler)
@@ -106,7 +113,7 @@ class Session:
             with torch.autocast(self.device.type, dtype=self._half, enabled=self.options.amp):
                 shares = objective.shares(self.net, part, self._goal, strength, self.comm)
             self._scaler.scale(shares.backward).backward()
-            self._sums += torch.stack([shares.classes, shares.transfer])
+            self._sums += torch.stack([shares.classes, shares.transfer, shares.pairs])
         # Before the scaling is taken off: an overflow on one rank reaches all, and all skip the step.
         self.comm.sum_gradients(self.net.parameters())
         self._scaler.step(self.optimizer)
@@ -114,7 +121,7 @@ class Session:
         self._count += 1
 
     def parts(self, iteration: int) -> list[objective.Part]:
-        """This rank's images of a batch, in the parts that are worked through one after another."""
+        """This rank's rows of a batch, in the parts that are worked through one after another."""
         batch = self.options.global_batch
         source, target = (stream.batch(iteration, batch) for stream in self._streams)
         found = []
@@ -126,11 +133,12 @@ class Session:
             chosen = self.material.kept[kept]
             found.append(
                 objective.Part(
-                    source=nets.normalised(self.material.source_images[chosen]),
+                    source=nets.normalised(self.material.source_rows[chosen]),
                     labels=self.material.source_labels[chosen],
-                    target=nets.normalised(self.material.target_images[aside]),
+                    target=nets.normalised(self.material.target_rows[aside]),
                     counts=counts,
                     total=batch,
+                    partners=None if self.material.partners is None else self.material.partners[aside],
                 )
             )
             start += rows
@@ -144,38 +152,47 @@ class Session:
         fallen = math.pow(1 + GAMMA * iteration, -POWER)
         return self.options.lr * (1 + (factor - 1) * warm) * fallen
 
-    def accuracies(self) -> tuple[float, float]:
-        """Share of correct answers on the source's validation images and on all target images."""
+    def accuracies(self) -> tuple[float, float, list[float]]:
+        """Share of correct answers on the source's validation rows, on the rows to judge, on each class of these."""
         material = self.material
-        judged = (material.source_images[material.judged], material.source_labels[material.judged])
-        right = [self._right(*judged), self._right(material.target_images, material.target_labels)]
-        counts = self.comm.sum(torch.tensor(right, dtype=torch.float64), "right").tolist()
-        return counts[0] / len(material.judged), counts[1] / len(material.target_images)
+        judged = (material.source_rows[material.judged], material.source_labels[material.judged])
+        source = self._right(self.net["features"], *judged)
+        target = self._right(nets.of_target(self.net), material.test_rows, material.test_labels)
+        right = self.comm.sum(torch.stack([source, target]), "right")
+        classes = material.test_labels.bincount(minlength=len(material.classes)).cpu().clamp(min=1)
+        shares = (right[1] / classes).tolist()
+        return float(right[0].sum()) / len(material.judged), float(right[1].sum()) / len(material.test_rows), shares
 
-    def _right(self, images: Tensor, labels: Tensor) -> int:
-        """Correct answers among this rank's share of the images."""
+    def _right(self, features: Any, rows: Tensor, labels: Tensor) -> Tensor:
+        """Correct answers among this rank's share of the rows, by class."""
         mine = slice(self.comm.rank, None, self.comm.size)
-        right = 0
+        right = torch.zeros(len(self.material.classes), dtype=torch.float64)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self._half, enabled=self.options.amp):
-            pieces = zip(images[mine].split(JUDGED_AT_ONCE), labels[mine].split(JUDGED_AT_ONCE), strict=True)
+            pieces = zip(rows[mine].split(JUDGED_AT_ONCE), labels[mine].split(JUDGED_AT_ONCE), strict=True)
             for some, truth in pieces:
-                logits = self.net["classifier"](self.net["features"](nets.normalised(some)))
-                right += int((logits.argmax(dim=1) == truth).sum())
+                logits = self.net["classifier"](features(nets.normalised(some)))
+                right += truth[logits.argmax(dim=1) == truth].bincount(minlength=len(right)).cpu()
         return right
 
     def _absorb(self, progress: Progress) -> Progress:
         """Add what was summed up since the last time, over all ranks, to the totals; say how it goes."""
         if self._count == 0:
             return progress
-        classes, transfer = self.comm.sum(self._sums.cpu(), "losses").tolist()
+        classes, transfer, pairs = self.comm.sum(self._sums.cpu(), "losses").tolist()
         seconds = time.perf_counter() - self._since
         old, count = progress.totals, self._count
-        totals = Totals(old.classes + classes, old.transfer + transfer, old.iterations + count, old.seconds + seconds)
+        totals = Totals(
+            old.classes + classes,
+            old.transfer + transfer,
+            old.pairs + pairs,
+            old.iterations + count,
+            old.seconds + seconds,
+        )
         if self.comm.rank == 0 and progress.iteration % self.options.log_every == 0:
             speed = 2 * self.options.global_batch * count / seconds
             self._say(
                 f"iteration {progress.iteration}/{self.iterations}  class loss {classes / count:.4f}  "
-                f"transfer loss {transfer / count:.5f}  {speed:.0f} img/s"
+                f"transfer loss {transfer / count:.5f}  {speed:.0f} {self.material.rows}/s"
             )
         self._sums.zero_()
         self._count, self._since = 0, time.perf_counter()
@@ -184,8 +201,9 @@ class Session:
     def _judge(self, progress: Progress) -> Progress:
         """Figures of the epoch that has ended, and its weights where they are the best so far."""
         totals, epoch = progress.totals, math.ceil(progress.iteration / self.per_epoch)
-        source, target = self.accuracies()
-        figures = {
+        source, target, shares = self.accuracies()
+        speed = 2 * self.options.global_batch * totals.iterations / max(totals.seconds, 1e-9)
+        figures: dict[str, Any] = {
             "epoch": epoch,
             "iteration": progress.iteration,
             "class_loss": totals.classes / max(1, totals.iterations),
@@ -194,14 +212,16 @@ class Session:
             "target_accuracy": target,
             "learning_rate": self.rate(progress.iteration - 1),
             "ranks": self.comm.size,
-            "images_per_second": 2 * self.options.global_batch * totals.iterations / max(totals.seconds, 1e-9),
+            f"{self.material.rows}_per_second": speed,
         }
+        if self.options.task == "sensors":
+            figures |= {"pair_loss": totals.pairs / max(1, totals.iterations), "target_recall": shares}
         if self.comm.rank == 0:
             ranks = f"{self.comm.size} rank{'s' if self.comm.size > 1 else ''}"
             self._say(
                 f"epoch {epoch}/{self.epochs}  class loss {figures['class_loss']:.4f}  "
                 f"transfer loss {figures['transfer_loss']:.5f}  source {source:.3f}  target {target:.3f}  "
-                f"{figures['images_per_second']:.0f} img/s  {ranks}"
+                f"{speed:.0f} {self.material.rows}/s  {ranks}"
             )
         best = progress.best
         # The later of two equals: the source is learnt early, adaptation goes on.
@@ -210,6 +230,17 @@ class Session:
             best["weights"] = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
         self._since = time.perf_counter()
         return replace(progress, totals=Totals(), history=(*progress.history, figures), best=best)
+
+
+def network(options: Options, material: Material) -> Any:
+    """The task's network, with its first weights."""
+    count = len(material.classes)
+    if options.task == "images":
+        return nets.build(options.net, count, seed=options.seed, weights=options.weights)
+    samples = [material.source_rows[material.kept]]
+    if material.partners is not None:
+        samples.append(material.target_rows)
+    return nets.build_sensors(samples, count, seed=options.seed)
 
 
 def digest(weights: dict[str, Any]) -> str:

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from adaptation.progress import Progress
 
 
+#: What a task's runs are compared with: name in metrics.json, and in words.
+COMPARED = {
+    "images": {"source_only": "source only"},
+    "sensors": {"no_alignment": "no alignment", "target_labels": "labels on the target's side"},
+}
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a training ended with.
@@ -125,5 +132,21 @@ def run_elastic(session: Session, start: Progress, saver: Saver) -> Progress:
 
 
 def baseline(options: Options) -> Options:
-    """The same run without adaptation, in a folder of its own."""
+    """The same run without adaptation (between sensors: without alignment), in a folder of its own."""
     return replace(options, method="none", transfer_weight=-1.0, out=options.out / "baseline", baseline=False)
+
+
+def compare(options: Options, material: Material, comm: Comm, say: Callable[[str], None]) -> dict[str, Trained]:
+    """Train what ``--baseline`` asks for, by name: see :data:`COMPARED`."""
+    plain = baseline(options)
+    wanted = {"no_alignment" if options.task == "sensors" else "source_only": (plain, material)}
+    if options.method == "none":
+        wanted.clear()
+    if material.direct is not None:
+        wanted["target_labels"] = replace(plain, out=options.out / "direct"), material.direct
+    trained = {}
+    for name, (asked, rows) in wanted.items() if options.baseline else ():
+        if comm.rank == 0:
+            say(f"{COMPARED[options.task][name]}, to compare with")
+        trained[name] = train(asked, rows, comm, say)
+    return trained

@@ -1,0 +1,129 @@
+"""Synthetic columns before anybody looks: surface, two decks of cloud and a haze along a line, as functions of place.
+
+- **Fields.** Gaussian, power along a line falling as k^-2.3 up to an outer scale: in the plane, level sets of such a
+  field have outlines of dimension 1.35, as clouds have from 1 to 1000 km (Lovejoy 1982, Science 216, 185). Optical
+  thickness is an exponential of a field less a threshold: lognormal-like, thin at every edge. Haze is lognormal
+  (O'Neill et al. 2000, Geophys. Res. Lett. 27, 3333).
+- **Phase of the low deck.** Water above 0 C, ice below -38 C, in between the rarer the colder (Hu et al. 2010, J.
+  Geophys. Res. 115, D00H34).
+- **Air.** Warm and moist towards the equator, 6.5 K per km up to a tropopause that is higher there.
+
+Plausible, not calibrated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Line = NDArray[np.float64]
+
+# Surfaces by reflective band: ocean, plants, desert, snow.
+ALBEDO = np.array(
+    [
+        [0.030, 0.028, 0.025, 0.022, 0.020, 0.018, 0.016, 0.014, 0.012, 0.010, 0.008],
+        [0.030, 0.032, 0.038, 0.075, 0.055, 0.250, 0.380, 0.360, 0.300, 0.210, 0.100],
+        [0.120, 0.150, 0.190, 0.280, 0.370, 0.400, 0.430, 0.480, 0.480, 0.520, 0.480],
+        [0.830, 0.830, 0.830, 0.820, 0.800, 0.770, 0.740, 0.460, 0.400, 0.110, 0.080],
+    ]
+)
+MARGIN = 40  # columns beyond both ends, for what is seen displaced
+LAPSE = 6.5  # K per km
+
+
+@dataclass(frozen=True)
+class Granule:
+    """What a granule's weather and light are drawn from: degrees, kelvin, cm of vapour, shares of area."""
+
+    sun: float
+    view: float
+    azimuths: tuple[float, float]
+    surface: tuple[int, int]
+    air: float
+    vapour: float
+    tropopause: float
+    low: float
+    high: float
+    haze: float
+    dust: bool
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A line of columns: optical thickness and top (km) of both decks and of haze, whether the low deck is ice, and of
+    the surface temperature (K) and albedo by band."""
+
+    low: Line
+    low_top: Line
+    frozen: NDArray[np.bool_]
+    high: Line
+    high_top: Line
+    haze: Line
+    haze_top: Line
+    skin: Line
+    albedo: Line
+
+
+def draw(rng: np.random.Generator) -> Granule:
+    """A granule somewhere between 65 degrees south and north, in daylight."""
+    latitude = rng.uniform(-65, 65)
+    warm = np.cos(np.radians(latitude)) ** 2
+    ground = rng.permutation([0, 0, 0, 1, 2] if abs(latitude) < 50 else [0, 0, 1, 3])[:2]
+    return Granule(
+        sun=float(np.clip(abs(latitude) + rng.uniform(-20, 15), 10, 76)),
+        view=rng.uniform(0, 35),
+        azimuths=(rng.uniform(-180, 180), rng.uniform(-180, 180)),
+        surface=(int(ground[0]), int(ground[1])),
+        air=262 + 38 * warm + rng.uniform(-4, 4),
+        vapour=0.4 + 4.2 * warm * rng.uniform(0.6, 1.2),
+        tropopause=8.5 + 8 * warm,
+        low=rng.uniform(0.25, 0.6),
+        high=rng.uniform(0.2, 0.5),
+        haze=rng.uniform(0.08, 0.25),
+        dust=bool(2 in ground),
+    )
+
+
+def field(count: int, rng: np.random.Generator, outer_km: float) -> Line:
+    """A Gaussian field along a line of 1 km steps, mean 0, variance 1."""
+    k = np.fft.rfftfreq(2 * count)
+    power = (k**2 + outer_km**-2.0) ** (-2.3 / 4)
+    power[0] = 0
+    line = np.fft.irfft(np.fft.rfft(rng.standard_normal(2 * count)) * power)[:count]
+    return np.asarray((line - line.mean()) / line.std())
+
+
+def weather(granule: Granule, count: int, rng: np.random.Generator) -> Scene:
+    """The columns of a granule, with margins."""
+    count += 2 * MARGIN
+    low, high, texture, cold, haze, coast = (field(count, rng, km) for km in (120, 250, 200, 150, 300, 500))
+    decks = ((low, granule.low), (high, granule.high))
+    excess = [np.maximum(deck - np.quantile(deck, 1 - share), 0) for deck, share in decks]
+    low_top = np.clip(1.6 + 1.3 * texture + 1.4 * excess[0], 0.4, granule.tropopause - 1)
+    kelvin = granule.air - LAPSE * low_top
+    frozen = ((273 - kelvin) / 35 > 0.55 + 0.3 * cold) & (kelvin < 271) | (kelvin < 235)
+    share = np.clip(0.5 + 6 * coast, 0, 1)[:, None]
+    first, second = (ALBEDO[kind] for kind in granule.surface)
+    varied = np.exp(0.12 * field(count, rng, 60))[:, None]
+    land = np.array(granule.surface) > 0
+    heat = (share[:, 0] * land[0] + (1 - share[:, 0]) * land[1]) * (9 * np.cos(np.radians(granule.sun)) - 3)
+    return Scene(
+        low=np.minimum(2.2 * np.expm1(1.4 * excess[0]), 90),
+        low_top=low_top,
+        frozen=frozen,
+        high=np.minimum(0.32 * np.expm1(1.5 * excess[1]), 40),
+        high_top=np.maximum(granule.tropopause - 2.2 + 1.1 * texture, low_top + 0.8),
+        haze=granule.haze * np.exp(0.9 * haze),
+        haze_top=np.clip((3.5 if granule.dust else 1.8) + 0.6 * texture, 0.5, 6),
+        skin=granule.air + heat + 1.5 * field(count, rng, 60),
+        albedo=np.clip((share * first + (1 - share) * second) * varied, 0, 0.95),
+    )
+
+
+def moved(line: NDArray[Any], km: float, count: int) -> NDArray[Any]:
+    """A line without its margins, as it looks displaced by some kilometres."""
+    start = MARGIN + int(np.clip(round(km), -MARGIN, MARGIN))
+    return line[start : start + count]

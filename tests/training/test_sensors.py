@@ -1,0 +1,279 @@
+"""Adaptation between two sensors: who sees which granule, what labels reach, the same bits, plain errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training import launch
+
+for needed in launch.NEEDED:
+    pytest.importorskip(needed, reason="tests of training: scripts/test-training")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import train  # noqa: E402
+from adaptation import columns, names, nets, sensors  # noqa: E402
+
+GRANULES = 16
+WORDS = ("--task", "sensors", "--global-batch", "32", "--threads", "1", "--log-every", "1000000", "--lr", "0.03")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small synthetic data set."""
+    folder = tmp_path_factory.mktemp("columns")
+    columns.write(folder, seed=5, granules=GRANULES, count=120)
+    return folder
+
+
+def run(data: Path, out: Path, *words: str) -> dict[str, Any]:
+    """Train here; the metrics."""
+    assert train.main(["--data", str(data), "--out", str(out), *WORDS, *words]) == 0
+    found: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def held(path: Path) -> dict[str, Any]:
+    """A granule's arrays."""
+    with np.load(path) as file:
+        return dict(file)
+
+
+def relabelled(data: Path, out: Path, uses: tuple[str, ...]) -> Path:
+    """A copy in which the labels of granules of some uses (under seed 0) stand at other columns, some nowhere."""
+    shutil.copytree(data, out)
+    files, _ = sensors.listing(out)
+    rng = np.random.default_rng(1)
+    for use in uses:
+        for number in sensors.roles(GRANULES, 0)[use]:
+            found = held(files[number])
+            found[names.LABEL] = rng.permutation(found[names.LABEL])
+            if use == "pairs":
+                found[names.LABEL][::3] = 0
+            np.savez(files[number], **found)
+    return out
+
+
+# ---------------------------------------------------------------- columns
+
+
+def test_the_generator_makes_the_same_columns_from_the_same_seed(data: Path, tmp_path: Path) -> None:
+    columns.write(tmp_path / "again", seed=5, granules=2, count=120)
+    columns.write(tmp_path / "other", seed=6, granules=1, count=120)
+    name = "match_data.synthetic.000.npz"
+    first, again, other = (held(folder / name) for folder in (data, tmp_path / "again", tmp_path / "other"))
+
+    assert set(first) == {*names.LIDAR, *names.RADIOMETER, names.LABEL}
+    assert (len(names.LIDAR), len(names.RADIOMETER)) == (25, 20)
+    assert all((first[name] == again[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_synthetic_columns_stay_within_what_instruments_can_say(data: Path) -> None:
+    every = [held(path) for path in sorted(data.glob("*.npz"))]
+    found = {name: np.concatenate([each[name] for each in every]) for name in every[0]}
+    warm = np.stack([found[f"VIIRS_M{number}"] for number in range(12, 17)])
+
+    assert all(np.isfinite(line).all() for line in found.values())
+    assert 180 < warm.min() < warm.max() < 340
+    assert all(found[name].min() >= 0 and found[name].max() < 1.8 for name in names.BANDS[:11])
+    assert all(0 <= found[name].min() <= found[name].max() < 83 for name in ("VIIRS_SZA", "VIIRS_VZA"))
+    assert set(found[names.LABEL].tolist()) == {1, 2, 3, 4, 5, 6}
+    # Ice lies high, and looks cold from above.
+    ice, clear = found[names.LABEL] == 3, found[names.LABEL] == 1
+    assert found["CALIOP_Clay_Top_Altitude"][ice].mean() > 6
+    assert found["VIIRS_M15"][ice].mean() < found["VIIRS_M15"][clear].mean() - 15
+
+
+def test_the_command_line_of_the_generator_says_what_it_made(tmp_path: Path) -> None:
+    words = ["--out", str(tmp_path / "d"), "--granules", "2", "--columns", "20"]
+    command = [sys.executable, str(launch.JOB / "make_columns.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=launch.DEADLINE)
+
+    assert done.stdout.startswith("2 synthetic granules of 20 columns")
+    assert sensors.folders.kind(tmp_path / "d") == "synthetic"
+
+
+# ---------------------------------------------------------------- who sees what
+
+
+@pytest.mark.parametrize("count", [4, 5, 16, 121])
+def test_each_granule_has_one_use_and_every_use_a_granule(count: int) -> None:
+    uses = sensors.roles(count, 3)
+
+    assert sorted(number for part in uses.values() for number in part) == list(range(count))
+    assert all(uses.values())
+    assert count < 16 or uses != sensors.roles(count, 4)
+
+
+def test_rows_come_from_the_granules_of_their_use(data: Path) -> None:
+    files, kind = sensors.listing(data)
+    found = sensors.read(files, kind, (torch.device("cpu"), 0))
+    uses = {name: [files[number] for number in part] for name, part in sensors.roles(GRANULES, 0).items()}
+    lidar, radiometer, labels = sensors.tables(uses["training"], labelled=True)
+    pairs, judged = sensors.tables(uses["pairs"], labelled=False), sensors.tables(uses["judged"], labelled=True)
+
+    assert found.partners is not None
+    assert found.direct is not None
+    assert (found.source_rows[found.kept].numpy() == lidar).all()
+    assert (found.source_labels[found.kept].numpy() == labels).all()
+    assert (found.partners.numpy() == pairs[0]).all()
+    assert (found.target_rows.numpy() == pairs[1]).all()
+    assert (found.test_rows.numpy() == judged[1]).all()
+    assert (found.direct.source_rows[found.kept].numpy() == radiometer).all()
+    assert len(found.judged) == len(sensors.tables(uses["validation"], labelled=True)[2])
+
+
+def test_labels_of_pairs_and_of_judged_columns_change_no_weight(data: Path, tmp_path: Path) -> None:
+    """The labels of the source do: the comparison would notice."""
+    few = ("--method", "coral", "--iters", "12")
+    first = run(data, tmp_path / "first", *few)
+    other = run(relabelled(data, tmp_path / "theirs", ("pairs", "judged")), tmp_path / "other", *few)
+    source = run(relabelled(data, tmp_path / "ours", ("training",)), tmp_path / "source", *few)
+
+    assert other["weights_sha256"] == first["weights_sha256"]
+    assert other["best"]["weights_sha256"] == first["best"]["weights_sha256"]
+    assert other["final"]["target_accuracy"] != first["final"]["target_accuracy"]
+    assert source["weights_sha256"] != first["weights_sha256"]
+
+
+def test_columns_that_published_pre_processing_leaves_out_are_left_out(data: Path, tmp_path: Path) -> None:
+    found = held(next(iter(sorted(data.glob("*.npz")))))
+    found["VIIRS_SZA"][0] = 84.0
+    found["VIIRS_M16"][1] = -999.0
+    found[names.LABEL][2] = 0
+    found["CALIOP_Clay_Color_Ratio"][3] = np.nan
+    np.savez(tmp_path / "g.npz", **found)
+    labelled, unlabelled = (sensors.table(tmp_path / "g.npz", labelled=each) for each in (True, False))
+
+    assert (len(labelled[0]), len(unlabelled[0])) == (117, 118)
+    assert labelled[0][0][names.LIDAR.index("CALIOP_Clay_Color_Ratio")] == 0
+    assert labelled[2].tolist() == (found[names.LABEL][3:] - 1).tolist()
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_pairs_teach_the_radiometer_what_the_lidar_knows(data: Path, tmp_path: Path) -> None:
+    found = run(data, tmp_path, "--method", "coral", "--epochs", "6", "--baseline")
+    picture = (tmp_path / "curves.png").stat().st_size
+
+    assert found["data"]["largest_class"] + 0.05 < found["final"]["target_accuracy"] < 0.9
+    assert found["final"]["source_accuracy"] < 0.99, "a lidar that makes no mistakes is none"
+    assert found["no_alignment"]["pair_loss"] > 0 == found["target_labels"]["pair_loss"]
+    assert len(found["final"]["target_recall"]) == len(found["data"]["class_names"]) == 6
+    assert found["data"]["kind"] == "synthetic"
+    assert "synthetic columns" in found["headline"]
+    assert "always the largest class" in found["headline"]
+    assert picture > 10_000
+
+
+def test_the_kept_weights_take_columns_as_they_are(data: Path, tmp_path: Path) -> None:
+    found = run(data, tmp_path, "--method", "none", "--epochs", "2")
+    files, kind = sensors.listing(data)
+    rows = sensors.read(files, kind, (torch.device("cpu"), 0))
+    net = nets.build_sensors((torch.zeros(2, 25), torch.zeros(2, 20)), 6, seed=9)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    net.load_state_dict(best["weights"])
+    said = net["classifier"](net["target_features"](rows.test_rows)).argmax(dim=1)
+
+    assert best["task"] == "sensors"
+    assert float((said == rows.test_labels).double().mean()) == pytest.approx(found["best"]["target_accuracy"])
+
+
+def test_a_run_that_goes_on_ends_with_the_same_bits(data: Path, tmp_path: Path) -> None:
+    whole = run(data, tmp_path / "whole", "--method", "dann", "--iters", "30")
+    run(data, tmp_path / "parts", "--method", "dann", "--iters", "17")
+    parts = run(data, tmp_path / "parts", "--method", "dann", "--iters", "30", "--resume")
+
+    assert parts["weights_sha256"] == whole["weights_sha256"]
+    assert parts["final"] == whole["final"]
+
+
+@pytest.mark.slow
+def test_horovod_and_torchrun_end_with_the_same_bits_and_follow_one_process(data: Path, tmp_path: Path) -> None:
+    words = (*WORDS, "--method", "coral", "--epochs", "2", "--checkpoint-every", "7")
+    found = {backend: launch.train(backend, data, tmp_path / backend, words) for backend in launch.LAUNCHERS}
+    one, horovod, ddp = (found[backend] for backend in ("none", "horovod", "ddp"))
+
+    assert (horovod["run"]["size"], ddp["run"]["size"]) == (2, 2)
+    assert horovod["ranks_agree"] is ddp["ranks_agree"] is True
+    assert horovod["weights_sha256"] == ddp["weights_sha256"]
+    assert horovod["history"] == ddp["history"]
+    for name in ("class_loss", "transfer_loss", "pair_loss"):
+        curves = [[row[name] for row in each["history"]] for each in (horovod, one)]
+        np.testing.assert_allclose(*curves, rtol=2e-3, atol=1e-6)
+
+
+# ---------------------------------------------------------------- what cannot be used
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line with which train.py refuses."""
+    try:
+        code = train.main(list(words))
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert (code, len(lines)) == (2, 1), lines
+    return lines[0]
+
+
+def test_columns_that_cannot_be_used_are_named_in_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, out = tmp_path / "broken", ("--out", str(tmp_path / "out"), *WORDS, "--iters", "1")
+    shutil.copytree(data, broken)
+    files, _ = sensors.listing(broken)
+    first = files[sensors.roles(GRANULES, 0)["training"][0]]
+    good = held(first)
+
+    def line(**changed: Any) -> str:
+        np.savez(first, **{name: value for name, value in (good | changed).items() if value is not None})
+        return told(capsys, "--data", str(broken), *out)
+
+    assert "no such folder; make_columns.py" in told(capsys, "--data", str(tmp_path / "nowhere"), *out)
+    assert f"{first}: lacks VIIRS_M05 (1 of 46 names)" in line(VIIRS_M05=None)
+    assert "CALIOP_N_Clay_1km is (3,)" in line(CALIOP_N_Clay_1km=np.zeros(3))
+    assert "need one number per column" in line(VIIRS_SAA=np.array(["east"] * 120))
+    assert "Pixel_Label_Calipso is 9 somewhere, need 0 to 6" in line(Pixel_Label_Calipso=np.full(120, 9))
+    first.write_bytes(b"not an archive")
+    assert f"{first}: no granule that can be read" in told(capsys, "--data", str(broken), *out)
+    for path in files[3:]:
+        path.unlink()
+    assert "3 granule(s) (*.npz) in it, need 4 or more" in told(capsys, "--data", str(broken), *out)
+
+
+def test_a_class_that_nobody_can_learn_is_named_in_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(data, copy)
+    files, _ = sensors.listing(copy)
+    for number in sensors.roles(GRANULES, 0)["training"]:
+        found = held(files[number])
+        found[names.LABEL][found[names.LABEL] == 3] = 0
+        np.savez(files[number], **found)
+
+    assert "no column of ice to train on" in told(capsys, "--data", str(copy), "--out", str(tmp_path / "out"), *WORDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--source", "amazon"], "are for --task images"),
+        (["--net", "resnet50"], "--net resnet50 is for --task images"),
+        (["--pair-weight", "-1"], "not a number from 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_named_in_one_line(
+    words: list[str], part: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert part in told(capsys, "--data", str(data), "--out", str(tmp_path), *WORDS, *words)
