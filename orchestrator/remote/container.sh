@@ -27,9 +27,11 @@ passwd="$folder/state/$role.passwd"
     echo "$(id -un):x:$uid:$gid::$home:/bin/sh"
     echo "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"
 } >"$passwd"
-# The names of the task's variables, without values: the values are taken from this environment, not from argv.
+# The names of the task's variables, without values: the values are taken from this environment, not from argv. Where the
+# VM's environment says at which endpoints and in which region AWS is, that holds inside, too; keys are not among it.
 names=$({ sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/--env \1/p' "$folder/task/$role.env"
-    env | sed -n 's/^\(DASK_[A-Z_]*\)=.*/--env \1/p'; } | sort -u)
+    env | sed -n -e 's/^\(DASK_[A-Z_]*\)=.*/--env \1/p' -e 's/^\(AWS_[A-Z0-9_]*ENDPOINT[A-Z0-9_]*\)=.*/--env \1/p' \
+        -e 's/^\(AWS_REGION\)=.*/--env \1/p' -e 's/^\(AWS_DEFAULT_REGION\)=.*/--env \1/p'; } | sort -u)
 names="$names --env STRATUS_FOLDER --env STRATUS_SLOTS --env STRATUS_HOSTFILE --env PYTHONUNBUFFERED --env MPLBACKEND"
 keep=$(echo "$names" | sed 's/--env//g' | xargs echo | tr ' ' ,)
 # shellcheck disable=SC2086  # several words on purpose

@@ -16,6 +16,7 @@ from tests.local.support import wait_until
 GO = """
 echo "on $STRATUS_HOST of $STRATUS_SIZE: $LEVEL"
 cat in/x
+[ -n "$AWS_EC2_METADATA_SERVICE_ENDPOINT" ] && echo "$AWS_ENDPOINT_URL $AWS_REGION ${AWS_ACCESS_KEY_ID:-no key}"
 mkdir outputs
 echo '{"ok": 1}' > outputs/metrics.json
 """
@@ -51,7 +52,7 @@ def containers(run: str) -> list[str]:
 
 
 def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: Lab) -> None:
-    """On both hosts; the record names the image by what it was, not by its tag alone."""
+    """On both hosts, and where AWS is; the record names the image by what it was, not by its tag alone."""
     lines: list[tuple[str, str]] = []
     with lab.session() as session:
         first, second = session.install(), session.install()
@@ -62,7 +63,9 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
     assert not first.failed
     assert second.changed == 0
     assert sorted(lines) == sorted(
-        (f"dock-{n}", line) for n in (0, 1) for line in (f"on dock-{n} of 2: a 'b; c", "data")
+        (f"dock-{n}", line)
+        for n in (0, 1)
+        for line in (f"on dock-{n} of 2: a 'b; c", "data", f"{lab.env['AWS_ENDPOINT_URL']} us-west-2 no key")
     )
     assert record.metrics == {"ok": 1}
     facts = json.loads((record.folder / "record.json").read_text())
