@@ -100,6 +100,29 @@ def test_the_names_of_real_files_are_told_apart_and_paired_by_time(tmp_path: Pat
     assert names.index_name(track, "2013002.1542") == REAL
 
 
+def test_granules_of_two_satellites_at_the_same_minute_are_two(tmp_path: Path) -> None:
+    """NOAA-20 flies half an orbit behind Suomi NPP, and both are cut into granules at the same minutes."""
+    track = "CAL_LID_L2_01kmCLay-Standard-V4-51.2018-06-02T15-03-57ZD.hdf"
+    parts = [f"{craft}0{kind}MOD.A2018153.1542.002.1.nc" for craft in ("VJ1", "VNP") for kind in (2, 3)]
+    indices = [f"CAL_2018-06-02T15-03-57ZD_{craft}_2018153.1542_Index.h5" for craft in ("VJ1", "VNP")]
+    for name in (track, *parts, *indices):
+        (tmp_path / name).touch()
+
+    found = names.find(str(tmp_path), minutes=15.0)
+
+    assert [one.files for one in found] == [(*parts[2:], track, indices[1]), (*parts[:2], track, indices[0])]
+    assert [one.key for one in found] == ["2018153.1542", "VJ1_2018153.1542"]
+    assert [names.index_name(track, one.key) for one in found] == indices[::-1]
+
+
+def test_a_granule_is_not_completed_by_another_satellite_s(tmp_path: Path) -> None:
+    for name in ("VNP02MOD.A2018153.1542.002.1.nc", "VJ103MOD.A2018153.1542.002.1.nc"):
+        (tmp_path / name).touch()
+
+    with pytest.raises(SceneError, match=r"granule VJ1_2018153\.1542 has no VJ102MOD file"):
+        names.find(str(tmp_path), minutes=15.0)
+
+
 @pytest.mark.parametrize(
     ("there", "complaint"),
     [
@@ -198,6 +221,27 @@ def test_brightness_temperatures_are_those_of_planck_s_function(granule: Any) ->
     assert float(bands.radiance(10.763, 300.0)) == pytest.approx(9.69, abs=0.01)
 
 
+def test_no_radiance_is_the_lowest_temperature_that_the_file_s_table_tells(
+    folder: Path, pair: names.Pair, tmp_path: Path
+) -> None:
+    """It says -999.9 where there is none: at its lower end, which the coldest clouds reach at 4 um, or anywhere."""
+    paths = [Path(shutil.copy(folder / name, tmp_path)) for name in pair.swath]
+    with netCDF4.Dataset(paths[0], "a") as file:
+        file.set_auto_maskandscale(False)
+        table = file["observation_data/M13_brightness_temperature_lut"]
+        assert table[0] == np.float32(-999.9)
+        lowest = float(table[1])
+        table[40_000] = -999.9
+        file["observation_data/M13"][40, 6:8] = [0, 40_000]
+
+    with viirs.opened(*paths, label="granule") as found:
+        kelvin = found.temperature(BANDS[12], Window(39, 42, 5, 9))
+
+    assert float(kelvin[1, 1]) == lowest
+    assert np.argwhere(np.isnan(kelvin)).tolist() == [[1, 2]]
+    assert np.nanmin(kelvin) == lowest > 180.0
+
+
 def test_a_night_granule_without_reflective_bands_reads_as_nothing_there(
     folder: Path, pair: names.Pair, tmp_path: Path
 ) -> None:
@@ -243,6 +287,23 @@ def test_a_file_that_is_none_of_ours_is_one_line(folder: Path, pair: names.Pair,
         pass
     with pytest.raises(SceneError, match=r"^there: not a readable HDF4 file"):
         caliop.read(path, label="there")
+
+
+def test_a_damaged_dataset_of_a_track_is_one_line(tmp_path: Path) -> None:
+    from pyhdf.SD import SD, SDC
+
+    path = tmp_path / "track.hdf"
+    file = SD(str(path), SDC.WRITE | SDC.CREATE)
+    dataset = file.create("Latitude", SDC.FLOAT64, (4000, 1))
+    dataset.setcompress(SDC.COMP_DEFLATE, 6)
+    dataset[:] = np.random.default_rng(0).random((4000, 1))
+    dataset.endaccess()
+    file.end()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8000] + np.random.default_rng(1).bytes(12_000) + whole[20_000:])
+
+    with pytest.raises(SceneError, match=r"^track: Latitude cannot be read; damaged\? \([^\n]*\)$"):
+        caliop.read(path, label="track")
 
 
 def test_a_granule_of_two_shapes_is_refused(folder: Path, pair: names.Pair, tmp_path: Path) -> None:

@@ -143,10 +143,18 @@ def read(path: Path, *, label: str) -> Lidar:
 
 
 def taken(file: Any, name: str, label: str) -> NDArray[Any]:
-    """A dataset of an HDF4 file."""
+    """A dataset of an HDF4 file.
+
+    :raises SceneError: when there is none, or it cannot be unpacked.
+    """
+    from pyhdf.error import HDF4Error
+
     if name not in file.datasets():
         raise SceneError(f"{label}: no dataset {name}")
-    return np.asarray(file.select(name).get())
+    try:
+        return np.asarray(file.select(name).get())
+    except (HDF4Error, ValueError) as error:
+        raise SceneError(f"{label}: {name} cannot be read; damaged? ({error})") from error
 
 
 def whole_column(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from retrieval.scenes import SceneError
 
 FILES = threading.RLock()
@@ -61,6 +63,19 @@ def hdf4(path: Path, label: str) -> Iterator[Any]:
             yield file
         finally:
             file.end()
+
+
+def read(plane: Any, where: Any, label: str) -> NDArray[Any]:
+    """Part of a variable, as it is stored.
+
+    :param where: an index.
+    :raises SceneError: when it cannot be unpacked: a damaged file can be opened, and breaks here.
+    """
+    with FILES:
+        try:
+            return np.asarray(plane[where])
+        except (RuntimeError, OSError) as error:
+            raise SceneError(f"{label}: {plane.name} cannot be read; damaged? ({error})") from error
 
 
 def variable(file: Any, name: str, label: str) -> Any:

@@ -116,6 +116,9 @@ def described(file: Any, granule: Granule, about: About) -> dict[str, Any]:
     file.source = f"{', '.join(about.sources)}; random forests {about.model}"
     file.synthetic = np.int32(about.synthetic)
     file.model_sha256 = about.model
+    for name in ("time_coverage_start", "time_coverage_end"):
+        if name in granule.radiances.ncattrs():
+            file.setncattr(name, granule.radiances.getncattr(name))
     for name, length in zip(("line", "pixel"), granule.shape, strict=True):
         file.createDimension(name, length)
     chances = {
@@ -238,12 +241,13 @@ def plain_map(axis: Any, thin: Thin, name: str, look: tuple[str, str, str, float
 
 
 def graticule(axis: Any, thin: Thin) -> None:
-    """Lines of latitude and longitude; where the date line or a pole lies inside, latitude only."""
-    latitude, longitude = thin.planes["latitude"], thin.planes["longitude"]
+    """Lines of latitude and longitude where these are known; with the date line or a pole inside, latitude only."""
     axis.set(xticks=[], yticks=[])
-    planes = [(latitude, "N", "S")] + ([(longitude, "E", "W")] if np.ptp(longitude) < 120.0 else [])
-    for values, plus, minus in planes:
-        span = float(np.ptp(values))
+    for name, plus, minus in (("latitude", "N", "S"), ("longitude", "E", "W")):
+        values = np.ma.masked_invalid(thin.planes[name])
+        span = float(values.max() - values.min()) if values.count() else 0.0
+        if not span or (name == "longitude" and span >= 120.0):
+            continue
         step = next(size for size in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0) if span / size < 6 or size == 20.0)
         levels = np.arange(np.floor(values.min() / step), np.ceil(values.max() / step) + 1) * step
         lines = axis.contour(values, levels=levels, colors="#7a828a", linewidths=0.5, linestyles=":")

@@ -5,7 +5,9 @@
     CAL_LID_L2_01kmCLay-Standard-V4-10.2013-01-02T15-03-57ZD.hdf     half an orbit from that second on
     CAL_2013-01-02T15-03-57ZD_VNP_2013002.1542_Index.h5              a collocation of the two
 
-VJ1 (NOAA-20) and VJ2 in place of VNP are read as well: the layout is the same.
+VJ1 (NOAA-20) and VJ2 in place of VNP are read as well: the layout is the same. All three are cut into granules
+at the same minutes, so the key of a granule is its time, 2013002.1542, and with VJ1 and VJ2 the satellite before it:
+VJ1_2018153.1542.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from retrieval.scenes import SceneError
 
 SWATH = re.compile(r"(V(?:NP|J1|J2))0([23])MOD\.A(\d{7}\.\d{4})\..*\.nc")
 TRACK = re.compile(r"CAL_LID_L2_01kmCLay-.*\.(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ[DN])\.hdf")
-INDEX = re.compile(r"CAL_(.+)_V(?:NP|J1|J2)_(\d{7}\.\d{4})_Index\.h5")
+INDEX = re.compile(r"CAL_(.+)_(V(?:NP|J1|J2))_(\d{7}\.\d{4})_Index\.h5")
 GRANULE_LASTS = timedelta(minutes=6)
 TRACK_LASTS = timedelta(minutes=60)  # a day or night half of an orbit takes 46 to 53
 
@@ -38,14 +40,34 @@ class Pair:
     turn: int
 
     @property
+    def swath(self) -> tuple[str, str]:
+        """The granule's two files."""
+        return self.radiances, self.geolocation
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """Granule and tracks."""
+        return (*self.swath, *self.tracks)
+
+    @property
     def files(self) -> tuple[str, ...]:
-        """All files that are needed of it."""
-        return (self.radiances, self.geolocation, *self.tracks, *self.indices)
+        """All of it, index files included."""
+        return (*self.observations, *self.indices)
 
 
 def granule_time(key: str) -> datetime:
     """First line of a granule, from ``2013002.1542``."""
-    return datetime.strptime(key, "%Y%j.%H%M").replace(tzinfo=UTC)
+    return datetime.strptime(key[-12:], "%Y%j.%H%M").replace(tzinfo=UTC)
+
+
+def key_of(craft: str, time: str) -> str:
+    """The key of a granule of ``VNP``, ``VJ1`` or ``VJ2``."""
+    return time if craft == "VNP" else f"{craft}_{time}"
+
+
+def with_craft(key: str) -> str:
+    """A granule's key with its satellite, whichever that is."""
+    return key if "_" in key else f"VNP_{key}"
 
 
 def track_time(name: str) -> datetime:
@@ -89,16 +111,17 @@ def find(root: str, *, minutes: float) -> tuple[Pair, ...]:
     swaths: dict[str, dict[str, str]] = {}
     for name in names:
         if fit := SWATH.fullmatch(bare(name)):
-            swaths.setdefault(fit[3], {}).setdefault(fit[2], name)
+            swaths.setdefault(key_of(fit[1], fit[3]), {}).setdefault(fit[2], name)
     tracks = [name for name in names if TRACK.fullmatch(bare(name))]
     indices = [name for name in names if INDEX.fullmatch(bare(name))]
     if not swaths:
         raise SceneError(f"{root}: no granule in it (VNP02MOD.A*.nc and VNP03MOD.A*.nc)")
     alone = [key for key, parts in swaths.items() if len(parts) < 2]
     if alone:
-        missing = "VNP03MOD" if "2" in swaths[alone[0]] else "VNP02MOD"
+        missing = f"{with_craft(alone[0])[:3]}0{'3' if '2' in swaths[alone[0]] else '2'}MOD"
         raise SceneError(f"{root}: granule {alone[0]} has no {missing} file")
-    pairs = [crossing(root, key, swaths[key], (tracks, indices), minutes) for key in sorted(swaths, key=granule_time)]
+    in_time = sorted(sorted(swaths), key=granule_time)
+    pairs = [crossing(root, key, swaths[key], (tracks, indices), minutes) for key in in_time]
     kept = [pair for pair in pairs if pair.tracks]
     if not kept:
         raise SceneError(f"{root}: no track within {minutes:g} minutes of any granule (CAL_LID_L2_01kmCLay-*.hdf)")
@@ -129,9 +152,9 @@ def index_of(name: str) -> tuple[str, str]:
     fit = INDEX.fullmatch(bare(name))
     if not fit:
         raise SceneError(f"{name}: not the name of an index file (CAL_..._VNP_..._Index.h5)")
-    return fit[1], fit[2]
+    return fit[1], key_of(fit[2], fit[3])
 
 
 def index_name(track: str, key: str) -> str:
     """Name of the index file of a track and a granule."""
-    return f"CAL_{track_key(track)}_VNP_{key}_Index.h5"
+    return f"CAL_{track_key(track)}_{with_craft(key)}_Index.h5"

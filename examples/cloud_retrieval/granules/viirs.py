@@ -64,7 +64,7 @@ class Geometry:
 class Granule:
     """An open granule; windows are read on demand."""
 
-    label: str
+    labels: tuple[str, str]
     radiances: Any
     geolocation: Any
     shape: tuple[int, int]
@@ -81,14 +81,11 @@ class Granule:
 
     def line_times(self) -> NDArray[np.float64]:
         """Middle of the scan of each line, seconds since 1993 (TAI)."""
-        with files.FILES:
-            edges = [
-                np.asarray(self.variable(self.geolocation, f"scan_line_attributes/{name}")[:], np.float64)
-                for name in ("scan_start_time", "scan_end_time")
-            ]
-        middle = (edges[0] + edges[1]) / 2.0
+        names = ("scan_start_time", "scan_end_time")
+        edges = [self.read(self.geolocation, f"scan_line_attributes/{name}") for name in names]
+        middle = (edges[0].astype(np.float64) + edges[1]) / 2.0
         if not len(middle) or self.shape[0] % len(middle):
-            raise SceneError(f"{self.label}: {self.shape[0]} lines are no multiple of {len(middle)} scans")
+            raise SceneError(f"{self.labels[1]}: {self.shape[0]} lines are no multiple of {len(middle)} scans")
         return np.repeat(middle, self.shape[0] // len(middle))
 
     def observed(self) -> NDArray[np.bool_]:
@@ -96,7 +93,7 @@ class Granule:
         with files.FILES:
             plane = self.variable(self.radiances, "observation_data/M15")
             limit = int(getattr(plane, "valid_max", bands.LARGEST))
-            return np.asarray(plane[:] <= limit)
+        return np.asarray(self.read(self.radiances, "observation_data/M15") <= limit)
 
     def band(self, band: Band, window: Window) -> Plane:
         """A band as stored (reflectance times the sun's cosine, or W m-2 sr-1 um-1), NaN where there is none."""
@@ -113,21 +110,19 @@ class Granule:
             return bands.brightness(band.um, self.scaled(self.radiances, name, window))
         with files.FILES:
             raw, limit = self.integers(name, window)
-            kelvin = np.asarray(self.radiances[f"observation_data/{table}"][:], np.float32)
+        kelvin = floored(self.read(self.radiances, f"observation_data/{table}").astype(np.float32))
         return np.where(raw <= limit, kelvin[raw], np.float32(np.nan))
 
     def integers(self, name: str, window: Window) -> tuple[NDArray[np.uint16], int]:
         """Stored integers of a window inside the granule, and the largest that is a value."""
         plane = self.variable(self.radiances, name)
         limit = int(getattr(plane, "valid_max", bands.LARGEST))
-        return np.asarray(plane[window.first : window.last, window.left : window.right]), limit
+        return self.read(self.radiances, name, window), limit
 
     def geometry(self, window: Window) -> Geometry:
         """Angles and land of a window inside the granule."""
         angles = {name: self.scaled(self.geolocation, f"geolocation_data/{name}", window) for name in ANGLES}
-        with files.FILES:
-            mask = self.variable(self.geolocation, "geolocation_data/land_water_mask")
-            codes = np.asarray(mask[window.first : window.last, window.left : window.right])
+        codes = self.read(self.geolocation, "geolocation_data/land_water_mask", window)
         return Geometry(angles, np.isin(codes, LAND).astype(np.float32))
 
     def scaled(self, file: Any, name: str, window: Window) -> Plane:
@@ -135,7 +130,7 @@ class Granule:
         with files.FILES:
             plane = self.variable(file, name)
             facts = {key: plane.getncattr(key) for key in plane.ncattrs()}
-            raw = np.asarray(plane[window.first : window.last, window.left : window.right])
+        raw = self.read(file, name, window)
         good = np.ones(raw.shape, bool)
         if "_FillValue" in facts:
             good &= raw != facts["_FillValue"]
@@ -146,7 +141,24 @@ class Granule:
 
     def variable(self, file: Any, name: str) -> Any:
         """A variable of one of the two files."""
-        return files.variable(file, name, self.label)
+        return files.variable(file, name, self.labels[file is self.geolocation])
+
+    def read(self, file: Any, name: str, window: Window | None = None) -> NDArray[Any]:
+        """Stored numbers of a variable of one of the two files: all of them, or those of a window inside it."""
+        where = (slice(window.first, window.last), slice(window.left, window.right)) if window else slice(None)
+        with files.FILES:
+            return files.read(self.variable(file, name), where, self.labels[file is self.geolocation])
+
+
+def floored(kelvin: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A table of temperatures whose entries without one (-999.9) are NaN, but for those at its lower end.
+
+    No radiance is no gap: M13 receives less than one step from the coldest clouds. They get the lowest temperature
+    that the table tells.
+    """
+    known = kelvin > 0.0
+    first = int(known.argmax())
+    return np.concatenate([np.full(first, kelvin[first]), np.where(known, kelvin, np.float32(np.nan))[first:]])
 
 
 def limits(facts: dict[str, Any]) -> tuple[float, float]:
@@ -158,16 +170,18 @@ def limits(facts: dict[str, Any]) -> tuple[float, float]:
 
 
 @contextmanager
-def opened(radiances: Path, geolocation: Path, *, label: str) -> Iterator[Granule]:
+def opened(radiances: Path, geolocation: Path, *, label: str, other: str = "") -> Iterator[Granule]:
     """Open both files of a granule and check that they are of one shape.
 
+    :param label: how errors name the radiances, and ``other`` the geolocation; without: as the radiances.
     :raises SceneError: when a file cannot be read or is not laid out as a granule.
     """
-    with files.netcdf(radiances, label) as first, files.netcdf(geolocation, label) as second:
+    other = other or label
+    with files.netcdf(radiances, label) as first, files.netcdf(geolocation, other) as second:
         with files.FILES:
-            shape = files.variable(second, "geolocation_data/latitude", label).shape
-            other = files.variable(first, "observation_data/M15", label).shape
+            shape = files.variable(second, "geolocation_data/latitude", other).shape
+            seen = files.variable(first, "observation_data/M15", label).shape
             synthetic = any(bool(getattr(file, "synthetic", 0)) for file in (first, second))
-        if shape != other:
-            raise SceneError(f"{label}: radiances of {other} pixels, geolocation of {shape}")
-        yield Granule(label, first, second, (int(shape[0]), int(shape[1])), synthetic)
+        if shape != seen:
+            raise SceneError(f"{label}: radiances of {seen} pixels, geolocation of {shape}")
+        yield Granule((label, other), first, second, (int(shape[0]), int(shape[1])), synthetic)
