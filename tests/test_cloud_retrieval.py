@@ -34,7 +34,7 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import retrieve  # noqa: E402
 import synthesize  # noqa: E402
-from retrieval import clouds, cluster, features, pipeline, products, scenes, split, staging, tasks  # noqa: E402
+from retrieval import clouds, cluster, features, pipeline, scenes, split, stages, staging, tasks  # noqa: E402
 from retrieval.features import Footprint  # noqa: E402
 from retrieval.pipeline import Options, Outcome  # noqa: E402
 from retrieval.scenes import SceneError  # noqa: E402
@@ -588,4 +588,4 @@ def test_a_synthetic_scene_is_marked_and_laid_out_like_a_real_one(folder: Path) 
         cot = file["Cloud_optical_thickness_(100m resolution)"][:]
     assert np.nanmin(cot) >= clouds.CLEAR_BELOW_COT
     assert 0.1 < np.isfinite(cot).mean() < 0.7
-    assert products.kind([]) == "real"
+    assert stages.kind([]) == "real"

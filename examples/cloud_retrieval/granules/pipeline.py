@@ -7,7 +7,7 @@ trees travel between workers, and a product arrives as the bytes of its compress
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +16,14 @@ from typing import Any
 import numpy as np
 from distributed import as_completed
 from retrieval.cluster import Crew, crew
-from retrieval.pipeline import Clock, collected, grouped, plural
 from retrieval.scenes import SceneError
+from retrieval.stages import Clock, Say, Trained, collected, follow, grouped, kind, made, plural
 
 from granules import caliop, learn, names, tasks
 from granules.judge import Counts, Tally
 from granules.learn import Recipe
 from granules.names import Pair
 from granules.tasks import Info, Limits
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A fold's model, still on the workers, and what is known of it here."""
-
-    future: Any
-    digest: str
-    nodes: int
-
-
-@dataclass(frozen=True)
 class Outcome:
     """All that a run found out; seconds and team aside, the same on one machine and on many."""
 
@@ -97,8 +86,7 @@ class Outcome:
     @property
     def data(self) -> str:
         """synthetic, real or mixed."""
-        kinds = {info.synthetic for info in self.infos}
-        return "mixed" if len(kinds) > 1 else "synthetic" if True in kinds else "real"
+        return kind(info.synthetic for info in self.infos)
 
     @property
     def model_digest(self) -> str:
@@ -137,11 +125,7 @@ def sensible(options: Options, pairs: Sequence[Pair]) -> None:
         raise SceneError(
             f"--folds {options.folds}: {plural(len(pairs), 'granule')} here; each fold holds one or more out"
         )
-    for folder in (options.out, options.out / "collocation", options.out / "maps"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SceneError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+    made(options.out, options.out / "collocation", options.out / "maps")
 
 
 def work(job: Job) -> Outcome:
@@ -215,21 +199,11 @@ def train(job: Job, matched: Sequence[Any]) -> list[Trained]:
                 for target in learn.TARGETS
             }
         )
-    follow(job, [future for groups in planted for target in learn.TARGETS for future in groups[target]])
+    growing = [future for groups in planted for target in learn.TARGETS for future in groups[target]]
+    follow(growing, len(learn.TARGETS) * recipe.trees * options.folds, job.say)
     models = [team.submit(tasks.merge, groups) for groups in planted]
     facts = [team.submit(tasks.describe, model).result() for model in models]
     return [Trained(model, *fact) for model, fact in zip(models, facts, strict=True)]
-
-
-def follow(job: Job, groups: Sequence[Any]) -> None:
-    """Tell how many trees are grown, ten times in all."""
-    total, told = len(learn.TARGETS) * job.options.trees * job.options.folds, 0
-    for count, future in enumerate(as_completed(groups), 1):
-        future.result()
-        done = total * count // len(groups)
-        if (done - told) * 10 >= total or count == len(groups):
-            job.say(f"trees {done}/{total}")
-            told = done
 
 
 def judged(job: Job, matched: Sequence[Any], models: Sequence[Trained]) -> tuple[list[Tally], Counts]:

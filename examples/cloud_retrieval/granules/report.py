@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from importlib.metadata import version
 from typing import Any
 
-from retrieval.report import shown
+from retrieval.report import circumstances, save, shown
 
 from granules import features, judge
 from granules.caliop import CLASSES
@@ -31,13 +28,7 @@ def metrics(outcome: Outcome) -> dict[str, Any]:
         "per_granule": per_granule(outcome),
         "model": {"sha256": outcome.model_digest, "folds": outcome.models, "nodes": outcome.nodes},
         "predictions": {"sha256": outcome.prediction_digest, "granules": dict(sorted(outcome.predictions.items()))},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "run": {
-            "scheduler": outcome.options.scheduler or "none",
-            "workers": outcome.team.workers,
-            "threads": outcome.team.threads,
-            "seconds": outcome.seconds,
-        },
+        **circumstances(outcome, PACKAGES),
     }
 
 
@@ -146,5 +137,4 @@ def table(outcome: Outcome) -> list[str]:
 
 def write(outcome: Outcome) -> None:
     """Write metrics.json to the output folder."""
-    text = json.dumps(metrics(outcome), indent=2)
-    (outcome.options.out / "metrics.json").write_text(f"{text}\n", encoding="utf-8")
+    save(outcome.options.out, metrics(outcome))

@@ -4,13 +4,17 @@ scenes     what a scene file holds; finding, checking, staging and reading scene
 features   what the forest sees of a pixel, and how far around the pixel that reaches
 split      which pixels train, which are judged, which are left out between them
 forest     the trees: seeds, growing, merging, hashing
+here       where a task runs: its machine's name, a scratch folder
+staging    scenes on S3
 tasks      what runs on the workers
 cluster    one machine or many, behind one function
 products   predictions.h5
 judge      scores, from predictions.h5 alone
 report     metrics.json, the table on the screen
 figure     retrieval.png
+stages     what the stages of both jobs share: clock, progress, errors
 pipeline   the order of it all
+command    what both command lines share: words, errors, exit codes
 clouds     synthetic scenes
 """
 

@@ -7,10 +7,9 @@ time and nothing else.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,8 @@ from retrieval.features import Footprint
 from retrieval.forest import Recipe, Target
 from retrieval.judge import Score
 from retrieval.scenes import Info, SceneError, Source
+from retrieval.stages import Clock, Say, Trained, collected, follow, grouped, kind, made, plural
 from retrieval.tasks import Cut, Place
-
-Say = Callable[[str], None]
-
-# Enough groups to keep tens of cores busy, few enough to keep Dask's overhead (about 1 ms a task) out of sight.
-TREES_PER_TASK = 4
 
 
 @dataclass(frozen=True)
@@ -64,31 +59,6 @@ class Options:
         return Cut(footprint, self.blocks, fold, max(self.buffer, 2 * footprint.halo))
 
 
-@dataclass
-class Clock:
-    """Seconds per stage, in order."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = round(time.perf_counter() - start, 3)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A model, still on the workers, and what is known of it here."""
-
-    future: Any
-    digest: str
-    nodes: int
-
-
 @dataclass(frozen=True)
 class Sampled:
     """Training samples, still on the workers, and what is known of them here."""
@@ -116,7 +86,7 @@ class Outcome:
     @property
     def data(self) -> str:
         """synthetic, real or mixed, over training and judged scenes."""
-        return products.kind([*self.sampled.infos, *self.judged])
+        return kind(info.synthetic for info in (*self.sampled.infos, *self.judged))
 
 
 def run(options: Options, say: Say) -> Outcome:
@@ -158,10 +128,7 @@ def sensible(options: Options, training: Source, held_out: Source | None) -> Non
     both = held_out.addresses() & training.addresses() if held_out else set()
     if both:
         raise SceneError(f"{min(both)}: trained on and held out at once")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SceneError(f"{options.out}: cannot be made a folder ({error.strerror})") from error
+    made(options.out)
 
 
 def work(job: Job) -> Outcome:
@@ -213,20 +180,6 @@ def quotas(rows: int, count: int) -> list[int]:
     return [rows // count + (turn < rows % count) for turn in range(count)]
 
 
-def collected(futures: Sequence[Any]) -> list[Any]:
-    """Results of all futures.
-
-    :raises SceneError: with one line per scene that cannot be used.
-    """
-    errors = [error for error in (future.exception() for future in futures) if error is not None]
-    for error in errors:
-        if not isinstance(error, SceneError):
-            raise error
-    if errors:
-        raise SceneError("\n".join(dict.fromkeys(str(error) for error in errors)))
-    return [future.result() for future in futures]
-
-
 def enough(sampled: Sampled, job: Job, known: int) -> None:
     """Raise SceneError when there is nothing to tell apart, or no droplet size (``known`` rows have one) to learn."""
     if not 0 < sampled.cloudy_rows < sampled.rows:
@@ -244,26 +197,11 @@ def train(job: Job, sampled: Sampled) -> Trained:
         target: [team.submit(tasks.grow, table, target, recipe, seeds) for seeds in grouped(recipe.seeds(target))]
         for target in forest.TARGETS
     }
-    follow([future for target in forest.TARGETS for future in groups[target]], job)
+    growing = [future for target in forest.TARGETS for future in groups[target]]
+    follow(growing, len(forest.TARGETS) * recipe.trees, job.say)
     model = team.submit(tasks.merge, groups["mask"], groups["micro"], team.submit(tasks.scale_of, table))
     digest, nodes = team.submit(tasks.describe, model).result()
     return Trained(model, digest, nodes)
-
-
-def grouped(seeds: Sequence[int]) -> list[Sequence[int]]:
-    """Seeds, a few to each task."""
-    return [seeds[first : first + TREES_PER_TASK] for first in range(0, len(seeds), TREES_PER_TASK)]
-
-
-def follow(groups: Sequence[Any], job: Job) -> None:
-    """Tell how many trees are grown, ten times in all."""
-    total, told = 2 * job.options.trees, 0
-    for count, future in enumerate(as_completed(groups), 1):
-        future.result()
-        done = total * count // len(groups)
-        if (done - told) * 10 >= total or count == len(groups):
-            job.say(f"trees {done}/{total}")
-            told = done
 
 
 def predict(job: Job, sampled: Sampled, judged: list[Info], trained: Trained, path: Path) -> None:
@@ -271,7 +209,7 @@ def predict(job: Job, sampled: Sampled, judged: list[Info], trained: Trained, pa
     source = job.held_out or job.training
     items = list(portions(source, judged, job.options.blocks))
     left = {info.name: info.pixels for info in judged}
-    data = products.kind([*sampled.infos, *judged])
+    data = kind(info.synthetic for info in (*sampled.infos, *judged))
     with products.writing(path, judged, data=data, model=trained.digest) as writer:
         for _, blocks in job.team.stream(tasks.predict, items, job.options.cut, trained.future):
             for block in blocks:
@@ -290,8 +228,3 @@ def portions(source: Source, infos: Sequence[Info], blocks: int) -> Iterator[tup
             yield place, ranges
         else:
             yield from ((place, [span]) for span in ranges)
-
-
-def plural(count: int, what: str) -> str:
-    """``1 scene``, ``2 scenes``."""
-    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -42,12 +42,6 @@ NAMES = {
 }
 
 
-def kind(infos: Iterable[Info]) -> str:
-    """``synthetic``, ``real`` (not marked synthetic) or ``mixed``."""
-    found = {info.synthetic for info in infos}
-    return "mixed" if len(found) > 1 else "synthetic" if True in found else "real"
-
-
 class Writer:
     """Writes predictions; use :func:`writing`."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from retrieval.pipeline import Options, Outcome
@@ -22,7 +24,14 @@ def metrics(outcome: Outcome) -> dict[str, Any]:
         "per_scene": {name: score.as_dict() for name, score in sorted(outcome.per_scene.items())},
         "model": {"sha256": outcome.trained.digest, "nodes": outcome.trained.nodes},
         "predictions": {"sha256": outcome.prediction_digest},
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        **circumstances(outcome, PACKAGES),
+    }
+
+
+def circumstances(outcome: Any, packages: Sequence[str]) -> dict[str, Any]:
+    """Versions of Python and of packages, and what differs from one run to the next, for the report of either job."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "run": {
             "scheduler": outcome.options.scheduler or "none",
             "workers": outcome.team.workers,
@@ -111,5 +120,9 @@ def shown(value: float | None, digits: int = 3) -> str:
 
 def write(outcome: Outcome) -> None:
     """Write metrics.json to the output folder."""
-    text = json.dumps(metrics(outcome), indent=2, sort_keys=False)
-    (outcome.options.out / "metrics.json").write_text(f"{text}\n", encoding="utf-8")
+    save(outcome.options.out, metrics(outcome))
+
+
+def save(folder: Path, found: dict[str, Any]) -> None:
+    """Write metrics.json, of either job, to a folder."""
+    (folder / "metrics.json").write_text(f"{json.dumps(found, indent=2)}\n", encoding="utf-8")
