@@ -134,6 +134,34 @@ def test_a_worker_without_the_data_is_named_with_its_path_in_one_line(
     assert len(lines) == 4
 
 
+DIES_ONCE = """
+import os
+from pathlib import Path
+from retrieval import here
+left = [str(path) for path in Path("scratch").rglob("cloud_retrieval-*")]
+with here.scratch() as folder:
+    (folder / "granule").touch()
+    if not Path("died").exists():
+        Path("died").write_text(str(folder.resolve()))
+        os._exit(9)
+Path("found").write_text(repr(left))
+"""
+
+
+def test_scratch_of_a_worker_that_was_killed_is_removed_when_the_next_one_starts(many: Cluster) -> None:
+    words = ("--scheduler-file", str(many.contact), "--nthreads", "1", "--local-directory", "scratch")
+    many.start("worker", *words)
+
+    with many.near(), cluster.crew(many.address) as team:
+        team.submit(exec, DIES_ONCE).result(DEADLINE)
+
+    host = many.home / "host-1"
+    folder = Path((host / "died").read_text())
+    assert host / "scratch" in folder.parents
+    assert (host / "found").read_text() == "[]"
+    assert not folder.exists()
+
+
 def test_a_scheduler_that_is_not_there_is_one_line_and_exit_code_1(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

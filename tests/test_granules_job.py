@@ -144,6 +144,18 @@ def test_a_granule_is_told_by_a_model_that_has_seen_none_of_its_pixels(
     assert len(alone.models) == len(set(alone.models)) == quick.folds
 
 
+TAKE = """
+import sys
+from retrieval import scenes
+try:
+    with scenes.local_copy("s3://orbits/2013", sys.argv[1]) as path:
+        print(path.stat().st_size)
+    print(path.parent.exists())
+except scenes.SceneError as error:
+    print(error)
+"""
+
+
 @pytest.mark.slow
 def test_granules_on_s3_are_staged_processed_and_removed_with_the_result_of_local_ones(
     alone: Outcome, quick: Options, folder: Path, tmp_path: Path
@@ -160,23 +172,45 @@ def test_granules_on_s3_are_staged_processed_and_removed_with_the_result_of_loca
         for path in folder.iterdir():
             s3.upload_file(str(path), "orbits", f"2013/{path.name}")
         (tmp_path / "scratch").mkdir()
-        env = os.environ | keys | {"AWS_ENDPOINT_URL": endpoint, "TMPDIR": str(tmp_path / "scratch")}
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        env |= keys | {"AWS_ENDPOINT_URL": endpoint, "TMPDIR": str(tmp_path / "scratch"), "PYTHONPATH": str(JOB)}
         words = ["--out", "outputs", "--folds", "2", "--trees", "8", "--maps", "2", "--data"]
         command = [sys.executable, str(JOB / "granule_job.py"), *words]
-        done, lost = (
-            subprocess.run([*command, where], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-            for where in ("s3://orbits/2013", "s3://elsewhere/x")
+
+        def ran(where: str, *before: str, **other: str) -> subprocess.CompletedProcess[str]:
+            """The job with granules of a bucket."""
+            wanted = [*before, *command, where]
+            return subprocess.run(wanted, cwd=tmp_path, env=env | other, capture_output=True, text=True, check=False)
+
+        done = ran("s3://orbits/2013")
+        assert (done.returncode, done.stderr) == (0, "")
+        one = next(path for path in folder.iterdir() if path.name.startswith("VNP03MOD"))
+        taken, gone = (
+            subprocess.run([sys.executable, "-c", TAKE, name], env=env, capture_output=True, text=True, check=True)
+            for name in (one.name, "VNP02MOD.nc")
         )
+        nobody = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true"}
+        nobody |= {"AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_CONFIG_FILE": "/dev/null"}
+        failed = {
+            "s3://elsewhere/x: there is no such bucket (NoSuchBucket)": ran("s3://elsewhere/x"),
+            "s3://orbits/2013: no AWS credentials here; give the machine a role": ran("s3://orbits/2013", **nobody),
+            # No file may have more than half a kilobyte: as on a disk that is full.
+            "s3://orbits/2013/VNP02MOD.": ran("s3://orbits/2013", "sh", "-c", 'ulimit -f 1; exec "$@"', "sh"),
+        }
     finally:
         server.stop()
 
-    assert (done.returncode, done.stderr) == (0, "")
     metrics = json.loads((tmp_path / "outputs" / "metrics.json").read_text())
     assert (metrics["model"]["sha256"], metrics["predictions"]["sha256"]) == hashes(alone)
-    assert not list((tmp_path / "scratch").glob("cloud_retrieval-*"))
-    assert (lost.returncode, lost.stderr.count("\n")) == (2, 1)
-    assert lost.stderr.startswith("s3://elsewhere/x: ")
+    assert not list((tmp_path / "scratch").rglob("cloud_retrieval-*"))
     assert "phase accuracy" in done.stdout
+    for told, run in failed.items():
+        assert (run.returncode, "Traceback" in run.stderr) == (2, False), run.stderr
+        assert all(line.startswith(told) for line in run.stderr.splitlines()), run.stderr
+        assert run.stderr.count("\n") == (4 if told.endswith(".") else 1)
+    assert taken.stdout.split() == [str(one.stat().st_size), "False"]
+    assert gone.stdout == "s3://orbits/2013/VNP02MOD.nc: there is no such object any more (404)\n"
+    assert "cannot be written to scratch (File too large)" in run.stderr
 
 
 # ---------------------------------------------------------------- scores
@@ -262,6 +296,37 @@ def test_a_map_is_a_netcdf_file_with_cf_names_that_says_it_is_synthetic(alone: O
     assert ((chance >= 0.5) == (phase > 0))[clearly].all()
 
 
+def test_a_map_says_when_its_granule_was_seen(folder: Path, alone: Outcome, quick: Options) -> None:
+    pair = names.find(str(folder), minutes=15.0)[0]
+    with (
+        netCDF4.Dataset(quick.out / "maps" / f"cloud_{pair.key}.nc") as made,
+        netCDF4.Dataset(folder / pair.radiances) as file,
+    ):
+        assert made.time_coverage_start == file.time_coverage_start == "2013-01-02T18:00:00.000Z"
+        assert made.time_coverage_end == file.time_coverage_end
+
+
+def test_lines_whose_place_is_unknown_are_mapped_as_any_others(
+    folder: Path, quick: Options, alone: Outcome, tmp_path: Path
+) -> None:
+    """A granule may lack the place of some scans; what was seen there is there all the same."""
+    shutil.copytree(folder, tmp_path / "data")
+    pair = names.find(str(tmp_path / "data"), minutes=15.0)[0]
+    with netCDF4.Dataset(tmp_path / "data" / pair.geolocation, "a") as file:
+        file.set_auto_maskandscale(False)
+        for name in ("latitude", "longitude"):
+            file["geolocation_data"][name][16:32] = -999.9
+
+    outcome = pipeline.run(
+        dataclasses.replace(quick, data=str(tmp_path / "data"), out=tmp_path / "out", maps=1), silent
+    )
+
+    assert outcome.infos[0].matched < alone.infos[0].matched
+    with netCDF4.Dataset(tmp_path / "out" / "maps" / f"cloud_{pair.key}.nc") as file:
+        assert np.ma.getmaskarray(file["latitude"][16:32]).all()
+        assert not np.ma.getmaskarray(file["cloud_probability"][20]).any()
+
+
 def test_pictures_and_index_files_come_with_it(alone: Outcome, quick: Options) -> None:
     pictures = sorted((quick.out / "maps").glob("*.png"))
 
@@ -303,12 +368,26 @@ def test_mapping_a_tall_granule_holds_a_few_scans_in_memory(tmp_path: Path, alon
 # ---------------------------------------------------------------- input that cannot be used
 
 
-def test_a_broken_granule_is_one_line_and_exit_code_2(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("VNP02MOD", "cut off"),
+        ("VNP03MOD", "cut off"),
+        ("CAL_LID", "cut off"),
+        ("VNP02MOD", "spoilt"),
+        ("VNP03MOD", "spoilt"),
+    ],
+)
+def test_a_broken_file_is_one_line_and_exit_code_2(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, how: str
 ) -> None:
     shutil.copytree(folder, tmp_path / "data")
-    broken = sorted((tmp_path / "data").glob("VNP02MOD*"))[1]
-    broken.write_bytes(broken.read_bytes()[:5000])
+    broken = sorted((tmp_path / "data").glob(f"{kind}*"))[1]
+    whole = broken.read_bytes()
+    # Spoilt: it can be opened, but what was compressed in it is noise.
+    noise = np.random.default_rng(1).bytes(len(whole) // 2)
+    start = len(whole) // 4
+    broken.write_bytes(whole[:5000] if how == "cut off" else whole[:start] + noise + whole[start + len(noise) :])
 
     status = granule_job.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--folds", "2"])
 
@@ -327,8 +406,10 @@ def test_arguments_that_make_no_sense_are_one_line_and_exit_code_2(
     with pytest.raises(SystemExit) as caught:
         granule_job.main(["--data", "data", "--out", "outputs", *words])
 
+    error = capsys.readouterr().err
     assert caught.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert error.startswith("granule_job.py: ")
+    assert error.count("\n") == 1
 
 
 def test_more_folds_than_granules_and_a_missing_folder_are_told(folder: Path, tmp_path: Path) -> None:

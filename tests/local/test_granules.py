@@ -1,56 +1,176 @@
-"""The granules job through the verbs: one folder, on one VM and on two."""
+"""The granules job through the verbs: from disk on one VM and on two, and from a bucket, with the same bits."""
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.errors import JobFailed
+from orchestrator.session import Session
 from tests.local.lab import Lab
+from tests.local.strict import ROLE
+from tests.local.support import boto
 
 for package in ("netCDF4", "pyhdf", "sklearn", "matplotlib"):
     pytest.importorskip(package, reason=f"the granules job needs {package} (requirements.txt of the example)")
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "cloud_retrieval"
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-def test_one_folder_runs_on_one_vm_and_on_two_with_the_same_bits(tmp_path: Path, cloud: dict[str, str]) -> None:
-    desk = Lab(tmp_path, "granules", cloud)
-    left = shutil.ignore_patterns("data", "outputs", "__pycache__")
-    shutil.copytree(EXAMPLE, tmp_path / "sky", ignore=left)
+@pytest.fixture(scope="module")
+def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Two hosts that are up, the job's folder and four small granules in it."""
+    made = Lab(tmp_path_factory.mktemp("desk"), "granules", cloud)
+    sky = made.folder / "sky"
+    shutil.copytree(EXAMPLE, sky, ignore=shutil.ignore_patterns("data", "outputs", "__pycache__"))
     make = [sys.executable, "make_granules.py", "--out", "data/granules", "--granules", "4", "--lines", "160"]
-    subprocess.run([*make, "--pixels", "128"], cwd=tmp_path / "sky", check=True, capture_output=True, timeout=120)
-    ini = tmp_path / "sky" / "granules.ini"
-    text = ini.read_text().replace(
-        "requirements = requirements.txt", f"python = {sys.executable}\nsystem_packages = yes"
+    subprocess.run([*make, "--pixels", "128"], cwd=sky, check=True, capture_output=True, timeout=120)
+    edit(
+        sky / "granules.ini",
+        ("requirements = requirements.txt", f"python = {sys.executable}\nsystem_packages = yes"),
+        ("workers_per_host = 2", "workers_per_host = 1"),
+        ("--data data ", "--data data --folds 2 --trees 8 --maps 2 "),
     )
-    text = text.replace("workers_per_host = 2", "workers_per_host = 1")
-    ini.write_text(text.replace("--data data ", "--data data --folds 2 --trees 8 --maps 2 "))
-    desk.config.write_text(desk.config.read_text().replace("run = job", f"run = {ini}"))
-
-    with desk.session() as session:
+    edit(made.config, ("run = job", f"run = {sky / 'granules.ini'}"))
+    with made.session() as session:
         assert not session.launch(session.plan(2)).failed
-        assert not session.install().failed
-        records = [ended(session, multi=multi) for multi in (False, True)]
+    yield made
+    with made.session("cleaner") as session:
         assert session.terminate().left == ()
 
-    one, two = (record.metrics for record in records)
+
+def edit(path: Path, *changes: tuple[str, str]) -> None:
+    """Replace words of a file, each of which is there."""
+    text = path.read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def ended(session: Session, *, multi: bool, on_line: Callable[[str, str], None] = lambda host, line: None) -> Any:
+    """A run, followed to its end and fetched."""
+    handle = session.start_run(multi=multi)
+    session.follow(handle.run, on_line=on_line)
+    return session.fetch(handle.run)
+
+
+@pytest.fixture(scope="module")
+def from_disk(desk: Lab) -> list[Any]:
+    """What came of granules that the hosts were given: on one VM, then on two."""
+    with desk.session() as session:
+        assert not session.install().failed
+        return [ended(session, multi=multi) for multi in (False, True)]
+
+
+def test_one_folder_runs_on_one_vm_and_on_two_with_the_same_bits(from_disk: list[Any]) -> None:
+    one, two = (record.metrics for record in from_disk)
     assert (one["run"]["workers"], two["run"]["workers"]) == (1, 2)
     assert one["data"]["kind"] == two["data"]["kind"] == "synthetic"
     assert one["model"] == two["model"]
     assert one["predictions"] == two["predictions"]
-    for record in records:
+    for record in from_disk:
         assert len(list((record.folder / "outputs" / "maps").glob("cloud_*.nc"))) == 2
         assert len(list((record.folder / "outputs" / "collocation").glob("*_Index.h5"))) == 4
 
 
-def ended(session: Any, *, multi: bool) -> Any:
-    """A run, followed to its end and fetched."""
-    handle = session.start_run(multi=multi)
-    session.follow(handle.run, on_line=lambda host, line: None)
-    return session.fetch(handle.run)
+@pytest.fixture(scope="module")
+def bucket(desk: Lab, from_disk: list[Any]) -> str:
+    """The granules in a bucket, and the job edited to take them from there: GRANULES.md, "From a bucket"."""
+    s3, name = boto(desk.env, "s3"), "orbits"
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    for path in (desk.folder / "sky/data/granules").iterdir():
+        s3.upload_file(str(path), name, f"2013/{path.name}")
+    # Nothing is left to take by mistake.
+    shutil.rmtree(desk.folder / "sky/data")
+    edit(
+        desk.folder / "sky/granules.ini",
+        ("data = data/granules -> data", "data ="),
+        ("--data data ", f"--data s3://{name}/2013 "),
+    )
+    with desk.session() as session:
+        assert not session.install().failed
+    return name
+
+
+def test_granules_in_a_bucket_are_staged_by_the_workers_with_their_role_and_removed(
+    desk: Lab, bucket: str, from_disk: list[Any]
+) -> None:
+    at_once = []
+
+    def count(host: str, line: str) -> None:
+        # All have been collocated by now; one is there for each worker that may have begun to map.
+        if line.startswith("trees"):
+            at_once.append(sum("VNP02MOD" in path for path in staged_files(desk)))
+
+    with desk.session() as session:
+        record = ended(session, multi=True, on_line=count)
+
+    assert max(at_once) <= record.metrics["run"]["workers"] == 2
+    assert record.metrics["model"] == from_disk[1].metrics["model"]
+    assert record.metrics["predictions"] == from_disk[1].metrics["predictions"]
+    assert staged_files(desk) == []
+
+
+def staged_files(desk: Lab) -> list[str]:
+    """Granules, tracks and scratch folders on the hosts' disks, apart from what InstallDeps() brought there."""
+    with desk.session() as session:
+        disks = [Path(desk.env["LOCALCLOUD_HOME"], "machines", host.identity) for host in session.cluster.hosts()]
+    # Each has what the runs from disk were given: so this looks where granules are.
+    given = [place for disk in disks for place in disk.glob("home/*/stratus/data") if list(place.rglob("VNP0*.nc"))]
+    assert len(given) == len(disks) == 2
+    names = ("VNP0*.nc", "CAL_LID_*.hdf", "cloud_retrieval-*")
+    found = [path for disk in disks for name in names for path in disk.rglob(name)]
+    return [str(path) for path in found if not any(place in path.parents for place in given)]
+
+
+@contextmanager
+def role_may(desk: Lab, actions: list[str]) -> Iterator[None]:
+    """For a while the hosts' role may do this and nothing else."""
+    iam = boto(desk.env, "iam")
+    rule = {"Effect": "Deny", "NotAction": actions, "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+    iam.put_role_policy(RoleName=ROLE, PolicyName="only", PolicyDocument=document)
+    try:
+        yield
+    finally:
+        iam.delete_role_policy(RoleName=ROLE, PolicyName="only")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "allowed", "told"),
+    [
+        ("elsewhere/2013", ["s3:*"], r"s3://elsewhere/2013: there is no such bucket \(NoSuchBucket\)$"),
+        ("orbits/2013", ["sts:*"], r"s3://orbits/2013: access denied \(AccessDenied\): .* needs s3:ListBucket"),
+        ("orbits/2013", ["s3:ListBucket"], r"granules-[01] \(.*\): s3://orbits/2013/.*\.nc: access denied \(403\): "),
+    ],
+)
+def test_a_bucket_that_cannot_be_read_is_a_line_and_no_traceback(
+    desk: Lab, bucket: str, prefix: str, allowed: list[str], told: str
+) -> None:
+    ini, lines = desk.folder / "sky/granules.ini", []
+    before = ini.read_text()
+    edit(ini, (f"s3://{bucket}/2013", f"s3://{prefix}"))
+    try:
+        with role_may(desk, allowed), desk.session() as session:
+            handle = session.start_run(multi=True)
+            with pytest.raises(JobFailed, match=r"exit 2"):
+                session.follow(handle.run, on_line=lambda host, line: lines.append(line))
+    finally:
+        ini.write_text(before)
+
+    # The cluster's own line, and where the listing went well the number of granules; then a line for each granule.
+    complaints = [line for line in lines if "s3://" in line]
+    assert len(lines) == len(complaints) + (1 if len(complaints) == 1 else 2)
+    assert all(re.match(told, line) for line in complaints)
+    assert staged_files(desk) == []

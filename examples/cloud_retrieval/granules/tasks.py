@@ -7,7 +7,6 @@ client).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from retrieval import scenes, staging
+from retrieval import here, scenes
 from retrieval.scenes import SceneError
-from retrieval.tasks import host
 
 from granules import caliop, features, indices, judge, learn, maps, names, viirs
 from granules.caliop import Lidar
@@ -52,7 +50,6 @@ class Info:
     mean_km: float
     mean_minutes: float
     synthetic: bool
-    indexed: bool
 
 
 @dataclass(frozen=True)
@@ -77,20 +74,13 @@ class Product:
 @contextmanager
 def at_hand(pair: Pair, wanted: Sequence[str]) -> Iterator[dict[str, Path]]:
     """Files of a pair on this machine, by name; those of a bucket are staged whole and removed afterwards."""
-    if not staging.is_remote(pair.root):
-        yield {name: scenes.resolve(pair.root, name) for name in wanted}
-        return
     with ExitStack() as stack:
-        found = {}
-        for name in wanted:
-            with staging.told(f"{pair.root.rstrip('/')}/{name}", SceneError):
-                found[name] = stack.enter_context(staging.staged(pair.root, name))
-        yield found
+        yield {name: stack.enter_context(scenes.local_copy(pair.root, name)) for name in wanted}
 
 
 def label(pair: Pair, name: str) -> str:
     """How errors name a file: by host, where there are several, and address."""
-    return f"{host()}{pair.root.rstrip('/')}/{name}"
+    return f"{here.host()}{pair.root.rstrip('/')}/{name}"
 
 
 @contextmanager
@@ -99,13 +89,15 @@ def reading(pair: Pair, paths: Mapping[str, Path]) -> Iterator[Granule]:
     for name in paths:
         if not paths[name].is_file():
             raise SceneError(f"{label(pair, name)}: no such file")
-    with viirs.opened(paths[pair.radiances], paths[pair.geolocation], label=label(pair, pair.radiances)) as granule:
+    labels = [label(pair, name) for name in pair.swath]
+    with viirs.opened(paths[pair.radiances], paths[pair.geolocation], label=labels[0], other=labels[1]) as granule:
         yield granule
 
 
 def match(pair: Pair, limits: Limits) -> Matched:
     """Collocate a granule with its tracks and compute features of the matched pixels."""
-    with at_hand(pair, pair.files) as paths, reading(pair, paths) as granule:
+    wanted = pair.files if limits.indexed else pair.observations
+    with at_hand(pair, wanted) as paths, reading(pair, paths) as granule:
         parts = [one_track(pair, granule, paths, track, limits) for track in pair.tracks]
         rows = learn.joined([part[1] for part in parts])
         matches = [part[0] for part in parts]
@@ -151,8 +143,8 @@ def index_file(name: str, matches: Matches, granule: Granule, sources: tuple[str
     """The finished index file of a track, none where nothing matched."""
     if not len(matches):
         return {}
-    with tempfile.TemporaryDirectory(prefix="cloud_retrieval-") as folder:
-        path = Path(folder) / name
+    with here.scratch() as folder:
+        path = folder / name
         indices.write(path, matches, granule, sources)
         return {name: path.read_bytes()}
 
@@ -190,7 +182,6 @@ def summary(pair: Pair, granule: Granule, matches: Sequence[Matches], kind: NDAr
         mean_km=float(km.mean()) if len(km) else 0.0,
         mean_minutes=float(minutes.mean()) if len(km) else 0.0,
         synthetic=synthetic,
-        indexed=bool(pair.indices),
     )
 
 
@@ -231,15 +222,13 @@ def judged(matched: Matched, model: Model, seed: int) -> tuple[Tally, Counts]:
 
 def mapped(pair: Pair, matched: Matched, model: Model) -> Product:
     """Predict a whole granule; its NetCDF file and picture."""
-    about = About(
-        pair.key, learn.digest(model), tuple(names.bare(name) for name in pair.files[:2]), matched.info.synthetic
-    )
+    about = About(pair.key, learn.digest(model), tuple(names.bare(name) for name in pair.swath), matched.info.synthetic)
     with (
-        at_hand(pair, pair.files[:2]) as paths,
+        at_hand(pair, pair.swath) as paths,
         reading(pair, paths) as granule,
-        tempfile.TemporaryDirectory(prefix="cloud_retrieval-") as folder,
+        here.scratch() as folder,
     ):
-        product, picture = (Path(folder) / f"cloud_{pair.key}.{kind}" for kind in ("nc", "png"))
+        product, picture = (folder / f"cloud_{pair.key}.{kind}" for kind in ("nc", "png"))
         digest, thin = maps.write(product, granule, model, about)
         maps.draw(picture, thin, matched.under, about)
         return Product(pair.key, {path.name: path.read_bytes() for path in (product, picture)}, digest)

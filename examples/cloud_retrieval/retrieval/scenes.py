@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import pairwise
@@ -134,7 +134,9 @@ def local_copy(root: str, name: str) -> Iterator[Path]:
     if not staging.is_remote(root):
         yield resolve(root, name)
         return
-    with staging.told(f"{root.rstrip('/')}/{name}", SceneError), staging.staged(root, name) as path:
+    with ExitStack() as stack:
+        with staging.told(f"{root.rstrip('/')}/{name}", SceneError):
+            path = stack.enter_context(staging.staged(root, name))
         yield path
 
 

@@ -6,13 +6,18 @@ region and endpoint come from the environment or the machine's role, as boto3 fi
 
 from __future__ import annotations
 
-import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from retrieval import here
+
 SCHEME = "s3://"
+# Several threads of a worker begin at once, and boto3's sessions bear one at a time; its clients bear all.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def is_remote(root: str) -> bool:
@@ -28,10 +33,21 @@ def parted(url: str) -> tuple[str, str]:
 
 
 def client() -> Any:
-    """A client for S3."""
-    import boto3
+    """This process's client for S3."""
+    with _ONE_AT_A_TIME:
+        return _client()
 
-    return boto3.client("s3")
+
+@cache
+def _client() -> Any:
+    import boto3
+    import botocore.session
+
+    core = botocore.session.get_session()
+    # Left to itself it asks the machine's role once and waits a second: too little where all workers begin at once.
+    core.set_config_variable("metadata_service_timeout", 5)
+    core.set_config_variable("metadata_service_num_attempts", 4)
+    return boto3.session.Session(botocore_session=core).client("s3")
 
 
 def listing(url: str) -> list[str]:
@@ -45,19 +61,47 @@ def listing(url: str) -> list[str]:
 def staged(url: str, name: str) -> Iterator[Path]:
     """One object as a file in a scratch folder that is removed with it."""
     bucket, prefix = parted(url)
-    with tempfile.TemporaryDirectory(prefix="cloud_retrieval-") as folder:
-        path = Path(folder) / Path(name).name
+    with here.scratch() as folder:
+        path = folder / Path(name).name
         client().download_file(bucket, prefix + name, str(path))
         yield path
 
 
 @contextmanager
 def told(what: str, kind: type[Exception]) -> Iterator[None]:
-    """Turn what boto3 raises into ``kind`` with one line that names ``what``."""
+    """Turn what goes wrong with S3, or with writing what it sends, into ``kind`` with one line.
+
+    :param what: the address that is asked for.
+    """
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
-    except (BotoCoreError, ClientError, Boto3Error) as error:
-        raise kind(f"{what}: {' '.join(str(error).split())}") from error
+    except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
+        raise kind(f"{here.host()}{what}: {meaning(error)}") from error
+
+
+def meaning(error: Exception) -> str:
+    """What an error of S3 means, and what to do about it, in one line."""
+    from botocore.exceptions import ClientError, NoCredentialsError
+
+    if isinstance(error, NoCredentialsError):
+        return (
+            "no AWS credentials here; give the machine a role that may read the bucket "
+            "(Stratus: [aws] instance_profile), or set AWS_PROFILE"
+        )
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if code == "NoSuchBucket":
+            return f"there is no such bucket ({code})"
+        if status == 404:
+            return "there is no such object any more (404)"
+        if status == 403:
+            lists = error.operation_name == "ListObjectsV2"
+            needs = "s3:ListBucket on the bucket" if lists else "s3:GetObject on the bucket's objects"
+            return f"access denied ({code}): whoever asks, such as the machine's role, needs {needs}"
+    if isinstance(error, OSError):
+        return f"cannot be written to scratch ({error.strerror or error})"
+    return " ".join(str(error).split())

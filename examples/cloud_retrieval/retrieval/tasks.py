@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import features, forest, scenes, split, staging
+from retrieval import features, forest, here, scenes, split, staging
 from retrieval.features import Footprint
 from retrieval.forest import Model, Recipe, Table, Target
 from retrieval.scenes import Info, Scene, SceneError
@@ -82,23 +82,8 @@ def reading(place: Place, needs: tuple[str, ...] = ()) -> Iterator[Scene]:
 def label(place: Place, path: Path) -> str:
     """How errors name a scene: by its address if it was staged; with host and full path if there are many hosts."""
     if staging.is_remote(place.root):
-        return f"{host()}{place.root.rstrip('/')}/{place.name}"
-    return f"{host()}{path.absolute()}" if host() else str(path)
-
-
-def host() -> str:
-    """``name (address): `` of the worker that runs this; empty in a run on one machine."""
-    from distributed import get_worker
-
-    try:
-        worker = get_worker()
-    except ValueError:
-        return ""
-    if worker.address.startswith("inproc://"):
-        return ""
-    address = worker.address.rpartition(":")[0].rpartition("/")[2]
-    named = isinstance(worker.name, str) and "://" not in worker.name
-    return f"{worker.name} ({address}): " if named else f"{address}: "
+        return f"{here.host()}{place.root.rstrip('/')}/{place.name}"
+    return f"{here.host()}{path.absolute()}" if here.host() else str(path)
 
 
 def look(place: Place, cut: Cut) -> Info:
