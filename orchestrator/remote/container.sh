@@ -9,7 +9,7 @@ docker() {
     if command docker version >/dev/null 2>&1; then
         command docker "$@"
     else # sudo gives a command an environment of its own
-        sudo -n ${keep:+--preserve-env="$keep"} docker "$@"
+        sudo -n ${keep:+--preserve-env="${keep%,}"} docker "$@"
     fi
 }
 # What really ran: a tag may point elsewhere tomorrow.
@@ -27,17 +27,20 @@ passwd="$folder/state/$role.passwd"
     echo "$(id -un):x:$uid:$gid::$home:/bin/sh"
     echo "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"
 } >"$passwd"
-# The names of the task's variables, without values: the values are taken from this environment, not from argv. Where the
-# VM's environment says at which endpoints and in which region AWS is, that holds inside, too; keys are not among it.
-names=$({ sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/--env \1/p' "$folder/task/$role.env"
-    env | sed -n -e 's/^\(DASK_[A-Z_]*\)=.*/--env \1/p' -e 's/^\(AWS_[A-Z0-9_]*ENDPOINT[A-Z0-9_]*\)=.*/--env \1/p' \
-        -e 's/^\(AWS_REGION\)=.*/--env \1/p' -e 's/^\(AWS_DEFAULT_REGION\)=.*/--env \1/p'; } | sort -u)
-names="$names --env STRATUS_FOLDER --env STRATUS_SLOTS --env STRATUS_HOSTFILE --env PYTHONUNBUFFERED --env MPLBACKEND"
-keep=$(echo "$names" | sed 's/--env//g' | xargs echo | tr ' ' ,)
+# The names of the task's variables, in a file, without values: none stands in argv. Where the VM's environment says at
+# which endpoints and in which region AWS is, that holds inside, too; keys are not among it.
+names="$folder/state/$role.names"
+{
+    sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' "$folder/task/$role.env"
+    env | sed -n -e 's/^\(DASK_[A-Z_]*\)=.*/\1/p' -e 's/^\(AWS_[A-Z0-9_]*ENDPOINT[A-Z0-9_]*\)=.*/\1/p' \
+        -e 's/^\(AWS_REGION\)=.*/\1/p' -e 's/^\(AWS_DEFAULT_REGION\)=.*/\1/p'
+    printf '%s\n' STRATUS_FOLDER STRATUS_SLOTS STRATUS_HOSTFILE PYTHONUNBUFFERED MPLBACKEND
+} | sort -u >"$names"
+keep=$(tr '\n' , <"$names")
 # shellcheck disable=SC2086  # several words on purpose
 # A name that is not here must not be looked for elsewhere: anybody may publish an image of any name.
 docker run --rm --pull never --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" --label "stratus.run=$STRATUS_RUN" \
-    --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" $names \
+    --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" --env-file "$names" \
     --volume "$folder:$folder" \
     --volume "$passwd:/etc/passwd:ro" --volume "$HOME/stratus/data:$HOME/stratus/data:ro" \
     --workdir "$folder/workdir" "$STRATUS_IMAGE" sh "$folder/task/$role.cmd"

@@ -51,6 +51,11 @@ def containers(run: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
+def processes() -> list[str]:
+    """List the command lines of this computer's processes, those of its rehearsal machines among them."""
+    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: Lab) -> None:
     """On both hosts, and where AWS is; the record names the image by what it was, not by its tag alone."""
     lines: list[tuple[str, str]] = []
@@ -76,13 +81,17 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
 
 
 def test_cancel_leaves_no_container(lab: Lab) -> None:
-    """Whether or not the process inside listens to signals."""
-    lab.job("runtime = docker\nimage = stratus-test/tiny:1\nmulti = trap '' TERM; sleep 60; sleep 60\n")
+    """Whether or not the process inside listens to signals. What it was given was on no command line."""
+    go = "multi = trap '' TERM; sleep 60; sleep 60\n[env]\nLEVEL = 1\n"
+    lab.job(f"runtime = docker\nimage = stratus-test/tiny:1\n{go}")
     with lab.session() as session:
         session.install()
         run = session.start_run(multi=True)
         wait_until(lambda: len(containers(run.run)) == 2)
+        shown = [line for line in processes() if f"docker run --rm --pull never --name stratus-{run.run}" in line]
         report = session.cancel(run.run)
 
+    assert len(shown) >= 2
+    assert not [line for line in shown if "AWS_" in line or "LEVEL" in line]
     assert set(report.left.values()) == {0}
     assert containers(run.run) == []
