@@ -231,6 +231,36 @@ def test_horovod_reduces_over_both_hosts_and_shows_no_secret(desk: Lab) -> None:
     assert said == [f'{marks[n]}fw-0 {n} 2 3.0 level it\'s "nine" seen none' for n in range(2)]
 
 
+@needs_horovod
+@pytest.mark.slow
+def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(desk: Lab) -> None:
+    """The shipped example with its own job file, in an environment that is there already."""
+    folder = desk.folder / "job"
+    shutil.rmtree(folder)
+    shutil.copytree(ROOT / "examples/domain_adaptation", folder)
+    text = (folder / "sensors.ini").read_text().replace("epochs 15", "epochs 2")
+    text = text.replace("runtime = docker", "runtime = venv")
+    prepared = f"python = {TRAINING}\nsystem_packages = yes"
+    (folder / "job.ini").write_text(text.replace("requirements = requirements.txt", prepared))
+    made = ["make_columns.py", "--out", "data/columns", "--granules", "20", "--columns", "60"]
+    subprocess.run([TRAINING, *made], cwd=folder, check=True, timeout=120)
+    found = []
+    with desk.session() as session:
+        assert not session.install().failed
+        for multi in (False, True):
+            run = session.start_run(multi=multi)
+            session.follow(run.run, on_line=lambda host, line: None)
+            record = session.fetch(run.run)
+            outputs = record.folder / "outputs"
+            found.append(json.loads(next(outputs.rglob("metrics.json")).read_text()))
+
+    one, two = found
+    assert (one["run"]["size"], two["run"]["size"]) == (1, 2)
+    # One process and two differ by rounding, which may turn a column over.
+    assert one["final"]["target_accuracy"] == pytest.approx(two["final"]["target_accuracy"], abs=0.02)
+    assert "synthetic" in one["headline"]
+
+
 @needs_mxnet
 @pytest.mark.slow
 def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Lab) -> None:
