@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cloud import aws
-from orchestrator.errors import UsageError
+from orchestrator.errors import StratusError, UsageError
 from orchestrator.jobfile import JobSpec
 
 if TYPE_CHECKING:
@@ -28,8 +28,16 @@ _KINDS = (
 )
 
 
-def questions(clients: Clients, spec: JobSpec) -> dict[str, Callable[[], str]]:
-    """Return what there is to ask about a job; keys name what each is about."""
+def questions(clients: Clients, job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
+    """Return what there is to ask about a job; keys name what each is about.
+
+    :param job: reads it; what keeps it from being installed does not keep machines from being launched, and is a line.
+    """
+    try:
+        spec = job()
+    except StratusError as error:
+        first, *_ = str(error).splitlines()
+        return {"job": lambda: f"the job cannot be installed yet: {first}"}
     asks: dict[str, Callable[[], str]] = {
         item.source: partial(_data, clients, item.source) for item in spec.data if item.is_s3
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ class JobTable:
     python: str = option("python3", text(), "venv: interpreter on the VM that the environment is made with.")
     system_packages: bool = option(False, yes_no(), "venv: let the job see the packages that this interpreter has.")
     data: tuple[str, ...] = option((), lines(), "folder or s3:// prefix -> name in the job's working folder.")
+    sample: str = option("", text(), "hint: command that makes data to try the job on, in its folder on your computer.")
     single: str = option("", command(), "shell command of a run on one VM.")
     multi: str = option("", command(), "shell command of a run on many VMs, without the framework's launcher.")
     outputs: tuple[str, ...] = option(("outputs",), lines(), "folders, below the working folder, that are fetched.")
@@ -184,9 +186,15 @@ def _data(reading: Reading, table: JobTable, folder: Path) -> tuple[DataItem, ..
         elif not _stays_inside(dest):
             reading.complain("job", "data", f"{line!r} leads out of the working folder")
         elif not source.startswith("s3://") and not (folder / source).exists():
-            reading.complain("job", "data", f"{line!r}: nothing at {folder / source}")
+            missing = _missing(folder, source, table.sample)
+            reading.complain("job", "data", missing if len(table.data) == 1 else f"{line!r} {missing}")
         items.append(DataItem(source, dest))
     return tuple(items)
+
+
+def _missing(folder: Path, source: str, sample: str) -> str:
+    there = f"has nothing at {folder / source}"
+    return f"{there}; to make some: cd {shlex.quote(str(folder))} && {sample}" if sample else there
 
 
 def _stays_inside(name: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from orchestrator import fleet, jobcheck, jobfile, jobs, joining, money, preflight, results, runner, steps
+from orchestrator import fleet, jobcheck, jobfile, jobs, joining, money, results, runner, steps
 from orchestrator.account import Account
 from orchestrator.cloud import registry
 from orchestrator.cloud.planning import Plan
@@ -118,14 +118,7 @@ class Session(Account, Everywhere):
 
     def plan(self, count: int | None = None) -> Plan:
         """Look up and check what a launch needs, and its price; nothing is changed."""
-        return self.cluster.plan(count, more=self._questions())
-
-    def _questions(self) -> preflight.Questions:
-        """Return what the job needs from elsewhere; mistakes in its file are told when it is installed or run."""
-        try:
-            return jobcheck.questions(self.cluster.clients, self.job())
-        except StratusError:
-            return {}
+        return self.cluster.plan(count, more=jobcheck.questions(self.cluster.clients, self.job))
 
     def launch(self, plan: Plan) -> LaunchReport:
         """Launch machines and wait until they answer SSH; one that does not is replaced once, then in the report.
