@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -487,33 +486,13 @@ def test_the_rehearsal_file_says_how_to_start_where_the_rehearsal_cloud_is_down(
         load(project, content)
 
 
-def test_loading_is_quick(project: Path) -> None:
-    load(project, settings.template())
-    best = min(timed(project) for _ in range(5))
-
-    assert best < 0.010
-
-
-def timed(project: Path) -> float:
-    start = time.perf_counter()
-    settings.load(project / "config" / "config.ini", HERE)
-    return time.perf_counter() - start
-
-
-def test_importing_is_quick_and_brings_in_nothing_but_the_standard_library(tmp_path: Path) -> None:
+def test_importing_brings_in_nothing_but_the_standard_library(tmp_path: Path) -> None:
     snippet = (
-        "import sys, time; start = time.process_time(); import orchestrator.config.settings;"
-        "print(time.process_time() - start);"
+        "import sys; import orchestrator.config.settings;"
         "known = sys.stdlib_module_names | {'orchestrator', '__main__'};"
         "print([name for name in sys.modules if name.partition('.')[0] not in known])"
     )
-    # Bytecode goes to a folder of its own: the first run fills it, as an install does.
-    env = {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(tmp_path)} | {"PATH": os.environ["PATH"]}
+    env = {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(tmp_path), "PATH": os.environ["PATH"]}
+    words = [sys.executable, "-S", "-c", snippet]
 
-    def run() -> list[str]:
-        words = [sys.executable, "-S", "-c", snippet]
-        return subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
-
-    assert run()[1] == "[]"
-    # Neighbours on the machine slow down single runs; what counts is what the import itself takes.
-    assert any(float(run()[0]) < 0.030 for _ in range(20))
+    assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout == "[]\n"
