@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator import fleet
+from orchestrator.cloud import deadlines
 from orchestrator.patience import REAL_TIME, Patience
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Means:
 
     patience: Patience = REAL_TIME
     links: Callable[[Ssh], Links] = over_ssh
-    quick: float = 2.5
+    quick: float = deadlines.OPTIONAL_S
     alone: bool = False
 
     @property

@@ -70,7 +70,7 @@ class Desk:
     more: Questions | None = None
     my_address: Callable[[], str] = aws.my_address
     tell: Tell = ignore
-    quick: float = 2.5
+    quick: float = deadlines.OPTIONAL_S
 
     @property
     def patience(self) -> Patience:

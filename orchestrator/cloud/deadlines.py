@@ -13,6 +13,9 @@ from orchestrator.errors import StratusError
 if TYPE_CHECKING:
     from orchestrator.cloud.aws import Clients
 
+OPTIONAL_S = 2.5
+"""For what a launch can do without."""
+
 T = TypeVar("T")
 
 

@@ -44,7 +44,13 @@ class Quotes(prices.Book):
     """
 
     def __init__(
-        self, clients: Clients, path: Path, *, place: str = "", patience: Patience = REAL_TIME, quick: float = 2.5
+        self,
+        clients: Clients,
+        path: Path,
+        *,
+        place: str = "",
+        patience: Patience = REAL_TIME,
+        quick: float = deadlines.OPTIONAL_S,
     ) -> None:
         self._clients = clients
         self._quick = quick

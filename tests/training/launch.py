@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 JOB = Path(__file__).parents[2] / "examples" / "domain_adaptation"
 NEEDED = ("torch", "horovod", "PIL", "matplotlib", "psutil")
 BIN = Path(sys.executable).parent
@@ -31,6 +33,19 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HOROVOD", "TORCHELASTIC"))}
     threads = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg"}
     return kept | threads | {"PATH": f"{BIN}{os.pathsep}{kept.get('PATH', '')}"}
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line with which train.py refuses, in this process."""
+    import train
+
+    try:
+        code = train.main(list(words))
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert (code, len(lines)) == (2, 1), lines
+    return lines[0]
 
 
 def launched(backend: str, script: Path, *words: str) -> str:

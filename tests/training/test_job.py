@@ -274,17 +274,6 @@ def test_the_baseline_is_the_source_only_run_of_the_same_seed(data: Path, tmp_pa
 # ---------------------------------------------------------------- what cannot be used
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line with which train.py refuses."""
-    try:
-        code = train.main(list(words))
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert (code, len(lines)) == (2, 1), lines
-    return lines[0]
-
-
 def test_images_that_cannot_be_used_are_named_in_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,21 +281,21 @@ def test_images_that_cannot_be_used_are_named_in_one_line(
     broken = tmp_path / "broken"
     shutil.copytree(data, broken)
 
-    assert "no such folder" in told(capsys, "--data", str(tmp_path / "nowhere"), *out)
-    line = told(capsys, "--data", str(data), "--target", "dslrr", *out)
+    assert "no such folder" in launch.told(capsys, "--data", str(tmp_path / "nowhere"), *out)
+    line = launch.told(capsys, "--data", str(data), "--target", "dslrr", *out)
     assert "no domain dslrr" in line
     assert "amazon, dslr, webcam" in line
-    assert "choose two" in told(capsys, "--data", str(data), "--target", "amazon", *out)
+    assert "choose two" in launch.told(capsys, "--data", str(data), "--target", "amazon", *out)
 
     first = broken / "webcam" / generator.CLASSES[0]
     picture = next(first.iterdir())
     picture.write_bytes(b"not a picture")
-    assert str(picture) in told(capsys, "--data", str(broken), *out)
+    assert str(picture) in launch.told(capsys, "--data", str(broken), *out)
     for each in first.iterdir():
         each.unlink()
-    assert f"{first}: no image" in told(capsys, "--data", str(broken), *out)
+    assert f"{first}: no image" in launch.told(capsys, "--data", str(broken), *out)
     first.rmdir()
-    line = told(capsys, "--data", str(broken), *out)
+    line = launch.told(capsys, "--data", str(broken), *out)
     assert "amazon has 1 class(es) that webcam lacks" in line
     assert generator.CLASSES[0] in line
 
@@ -329,7 +318,7 @@ def test_arguments_that_make_no_sense_are_named_in_one_line(
     if words == ["--device", "cuda"] and torch.cuda.is_available():
         words, part = ["--weights", "x"], "--weights is for"
 
-    assert part in told(capsys, "--data", str(data), "--out", str(tmp_path), *words)
+    assert part in launch.told(capsys, "--data", str(data), "--out", str(tmp_path), *words)
 
 
 def test_a_checkpoint_of_another_run_is_refused_in_one_line(
@@ -339,10 +328,10 @@ def test_a_checkpoint_of_another_run_is_refused_in_one_line(
     capsys.readouterr()
     words = ["--data", str(data), "--out", str(tmp_path), "--resume", "--threads", "1", "--iters", "4"]
 
-    line = told(capsys, *words, "--method", "dan", "--global-batch", "16")
+    line = launch.told(capsys, *words, "--method", "dan", "--global-batch", "16")
     assert "made with method coral, asked for dan" in line
     (tmp_path / "checkpoint.pt").write_bytes(b"rubbish")
-    assert "no checkpoint of this program" in told(capsys, *words, "--global-batch", "16")
+    assert "no checkpoint of this program" in launch.told(capsys, *words, "--global-batch", "16")
 
 
 def test_an_unusable_folder_ends_the_process_without_a_traceback(tmp_path: Path) -> None:

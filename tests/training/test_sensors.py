@@ -215,17 +215,6 @@ def test_horovod_and_torchrun_end_with_the_same_bits_and_follow_one_process(data
 # ---------------------------------------------------------------- what cannot be used
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line with which train.py refuses."""
-    try:
-        code = train.main(list(words))
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert (code, len(lines)) == (2, 1), lines
-    return lines[0]
-
-
 def test_columns_that_cannot_be_used_are_named_in_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,18 +226,18 @@ def test_columns_that_cannot_be_used_are_named_in_one_line(
 
     def line(**changed: Any) -> str:
         np.savez(first, **{name: value for name, value in (good | changed).items() if value is not None})
-        return told(capsys, "--data", str(broken), *out)
+        return launch.told(capsys, "--data", str(broken), *out)
 
-    assert "no such folder; make_columns.py" in told(capsys, "--data", str(tmp_path / "nowhere"), *out)
+    assert "no such folder; make_columns.py" in launch.told(capsys, "--data", str(tmp_path / "nowhere"), *out)
     assert f"{first}: lacks VIIRS_M05 (1 of 46 names)" in line(VIIRS_M05=None)
     assert "CALIOP_N_Clay_1km is (3,)" in line(CALIOP_N_Clay_1km=np.zeros(3))
     assert "need one number per column" in line(VIIRS_SAA=np.array(["east"] * 120))
     assert "Pixel_Label_Calipso is 9 somewhere, need 0 to 6" in line(Pixel_Label_Calipso=np.full(120, 9))
     first.write_bytes(b"not an archive")
-    assert f"{first}: no granule that can be read" in told(capsys, "--data", str(broken), *out)
+    assert f"{first}: no granule that can be read" in launch.told(capsys, "--data", str(broken), *out)
     for path in files[3:]:
         path.unlink()
-    assert "3 granule(s) (*.npz) in it, need 4 or more" in told(capsys, "--data", str(broken), *out)
+    assert "3 granule(s) (*.npz) in it, need 4 or more" in launch.told(capsys, "--data", str(broken), *out)
 
 
 def test_a_class_that_nobody_can_learn_is_named_in_one_line(
@@ -262,7 +251,8 @@ def test_a_class_that_nobody_can_learn_is_named_in_one_line(
         found[names.LABEL][found[names.LABEL] == 3] = 0
         np.savez(files[number], **found)
 
-    assert "no column of ice to train on" in told(capsys, "--data", str(copy), "--out", str(tmp_path / "out"), *WORDS)
+    line = launch.told(capsys, "--data", str(copy), "--out", str(tmp_path / "out"), *WORDS)
+    assert "no column of ice to train on" in line
 
 
 @pytest.mark.parametrize(
@@ -276,4 +266,4 @@ def test_a_class_that_nobody_can_learn_is_named_in_one_line(
 def test_arguments_that_make_no_sense_are_named_in_one_line(
     words: list[str], part: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert part in told(capsys, "--data", str(data), "--out", str(tmp_path), *WORDS, *words)
+    assert part in launch.told(capsys, "--data", str(data), "--out", str(tmp_path), *WORDS, *words)
