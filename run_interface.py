@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.interface import cli
+from orchestrator.interface.cli import main as cli_main
 
 # What could lead a rehearsal to a real account, whatever the shell it is started from has set.
 REAL_ACCOUNT = (
@@ -30,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     program = "stratus" if Path(sys.argv[0]).name == "stratus" else "python run_interface.py"
-    if argv[cli.verb_at(argv) :][:1] == ["rehearse"]:
+    if argv[cli_main.verb_at(argv) :][:1] == ["rehearse"]:
         return bad_day(argv, program)
-    if "--local" not in argv[: cli.verb_at(argv)]:
-        return cli.main(argv, cli.Setup(program))
-    setup = cli.Setup(f"{program} --local", config=local_config(), local=True, prepare=rehearse)
-    return cli.main(argv, setup)
+    if "--local" not in argv[: cli_main.verb_at(argv)]:
+        return cli_main.main(argv, cli_main.Setup(program))
+    setup = cli_main.Setup(f"{program} --local", config=local_config(), local=True, prepare=rehearse)
+    return cli_main.main(argv, setup)
 
 
 def rehearse() -> None:
@@ -45,7 +45,7 @@ def rehearse() -> None:
     try:
         environment = localcloud.up(tell=lambda line: print(line, file=sys.stderr, flush=True))
     except localcloud.LocalCloudError as error:
-        raise cli.NoCloud(str(error)) from error
+        raise cli_main.NoCloud(str(error)) from error
     for name in REAL_ACCOUNT:
         os.environ.pop(name, None)
     os.environ.update(environment)
@@ -53,9 +53,9 @@ def rehearse() -> None:
 
 def bad_day(argv: Sequence[str], program: str) -> int:
     """Play a scenario against a config, on a cloud of its own."""
-    from localcloud import LocalCloudError, rehearsal
+    from localcloud import LocalCloudError, rehearse
 
-    at = cli.verb_at(argv)
+    at = cli_main.verb_at(argv)
     named = [argv[number + 1] for number, word in enumerate(argv[:at]) if word == "--config"]
     config = Path(named[-1]) if named else local_config() if "--local" in argv[:at] else Path("config/config.ini")
     for name in REAL_ACCOUNT:
@@ -64,11 +64,11 @@ def bad_day(argv: Sequence[str], program: str) -> int:
 
     def run(words: Sequence[str]) -> int:
         nonlocal code
-        code = cli.main(words, cli.Setup(program))
+        code = cli_main.main(words, cli_main.Setup(program))
         return code
 
     try:
-        for line in rehearsal.play(rehearsal.parse(argv[at + 1 :], config), run):
+        for line in rehearse.play(rehearse.parse(argv[at + 1 :], config), run):
             print(line)
     except LocalCloudError as error:
         print(error, file=sys.stderr)

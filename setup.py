@@ -47,8 +47,8 @@ setup(
     package_data={
         "orchestrator": ["remote/*", "remote/*/*"],
         "localcloud.contract": ["contract.toml"],
-        "localcloud.docker": ["host_image/Dockerfile", "host_image/bin/*"],
-        "localcloud.machine": ["bin/*"],
+        "localcloud.hosts.docker": ["host_image/Dockerfile", "host_image/bin/*"],
+        "localcloud.hosts.process": ["bin/*"],
     },
     py_modules=["run_interface"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},

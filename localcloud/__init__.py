@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.errors import LocalCloudError
+from localcloud.core.errors import LocalCloudError
 
 if TYPE_CHECKING:
-    from localcloud.badday.scenarios import Scenario
-    from localcloud.mishaps.calls import Seen
+    from localcloud.fault_injection.api_calls import Seen
+    from localcloud.scenarios.scenario import Scenario
 
 __all__ = ["LocalCloudError", "calls", "down", "running", "scenario", "up"]
 
@@ -51,15 +51,15 @@ def up(
     :raises LocalCloudError: it did not come up within 30 s, this is not Linux, no Docker engine answers (for docker
         hosts), one with hosts of another kind is up, or the scenario cannot be read.
     """
-    from localcloud import daemon, playing
-    from localcloud.home import find
+    from localcloud.core.home import find
+    from localcloud.server import control_client, daemon
 
-    day = playing.read(scenario)
+    day = control_client.read(scenario)
     times = {"real_times": real_times, "pending": pending, "boot": boot}
     options = daemon.Options(**times, bound_to=bound_to, hosts=daemon.kind_of_hosts(hosts))  # type: ignore[arg-type]
     environment = daemon.up(find(home), options, tell)
     if scenario is not None:
-        playing.begin(environment["AWS_ENDPOINT_URL"], day)
+        control_client.begin(environment["AWS_ENDPOINT_URL"], day)
     return environment
 
 
@@ -70,16 +70,16 @@ def down(home: Path | str | None = None) -> bool:
     :returns: False when none was up.
     :raises LocalCloudError: something would not end.
     """
-    from localcloud import daemon
-    from localcloud.home import find
+    from localcloud.core.home import find
+    from localcloud.server import daemon
 
     return daemon.down(find(home))
 
 
 def running(home: Path | str | None = None) -> bool:
     """Whether a cloud is up in ``home`` (as for :func:`up`)."""
-    from localcloud import daemon
-    from localcloud.home import find
+    from localcloud.core.home import find
+    from localcloud.server import daemon
 
     return daemon.running(find(home)) is not None
 
@@ -92,11 +92,11 @@ def scenario(source: Scenario | Path | str | None, home: Path | str | None = Non
     :raises ScenarioError: with every mistake in it, as ``file:line: what``.
     :raises LocalCloudError: no cloud is up.
     """
-    from localcloud import daemon, playing
-    from localcloud.home import find
+    from localcloud.core.home import find
+    from localcloud.server import control_client, daemon
 
-    day = playing.read(source)
-    playing.begin(daemon.environment(find(home))["AWS_ENDPOINT_URL"], day)
+    day = control_client.read(source)
+    control_client.begin(daemon.environment(find(home))["AWS_ENDPOINT_URL"], day)
 
 
 def calls(home: Path | str | None = None) -> list[Seen]:
@@ -107,7 +107,7 @@ def calls(home: Path | str | None = None) -> list[Seen]:
         line for S3); and ``ok``, the error's code, or ``dropped``.
     :raises LocalCloudError: no cloud is up.
     """
-    from localcloud import daemon, playing
-    from localcloud.home import find
+    from localcloud.core.home import find
+    from localcloud.server import control_client, daemon
 
-    return playing.calls(daemon.environment(find(home))["AWS_ENDPOINT_URL"])
+    return control_client.calls(daemon.environment(find(home))["AWS_ENDPOINT_URL"])

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from localcloud import daemon, playing
-from localcloud.errors import LocalCloudError
-from localcloud.home import Home, find
+from localcloud.core.errors import LocalCloudError
+from localcloud.core.home import Home, find
+from localcloud.server import control_client, daemon
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,10 +66,10 @@ def seconds(text: str) -> float:
 def _up(home: Home, words: argparse.Namespace) -> int:
     times = {"real_times": words.real_times, "pending": words.pending, "boot": words.boot}
     options = daemon.Options(**times, hosts=daemon.kind_of_hosts(words.hosts))
-    day = playing.read(words.scenario)
+    day = control_client.read(words.scenario)
     environment = daemon.up(home, options, _note)
     if words.scenario:
-        playing.begin(environment["AWS_ENDPOINT_URL"], day)
+        control_client.begin(environment["AWS_ENDPOINT_URL"], day)
     _print_environment(environment)
     return 0
 
@@ -111,22 +111,22 @@ def _in_words(facts: Mapping[str, Any]) -> str:
 
 
 def _scenario(home: Home, words: argparse.Namespace) -> int:
-    from localcloud.badday import faults
+    from localcloud.scenarios import fault_kinds
 
     if words.what == "kinds":
-        print(faults.reference(), end="")
+        print(fault_kinds.reference(), end="")
         return 0
-    day = playing.read(None if words.what in ("none", "show") else words.what)
+    day = control_client.read(None if words.what in ("none", "show") else words.what)
     url = daemon.environment(home)["AWS_ENDPOINT_URL"]
     if words.what == "show":
-        print(playing.current(url), end="")
+        print(control_client.current(url), end="")
     else:
-        playing.begin(url, day)
+        control_client.begin(url, day)
     return 0
 
 
 def _calls(home: Home, words: argparse.Namespace) -> int:
-    seen = playing.calls(daemon.environment(home)["AWS_ENDPOINT_URL"])
+    seen = control_client.calls(daemon.environment(home)["AWS_ENDPOINT_URL"])
     if words.output == "json":
         print(json.dumps(seen))
     else:

@@ -11,9 +11,9 @@ _places: list[Any] = []
 
 def load_ipython_extension(ip: Any) -> None:
     """Give the verbs to a running IPython or notebook: ``%load_ext orchestrator``."""
-    from orchestrator.interface import shell
+    from orchestrator.interface.shell import app
 
-    _places.append(shell.load_into(ip))
+    _places.append(app.load_into(ip))
 
 
 def unload_ipython_extension(ip: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.interface import cli
+from orchestrator.interface.cli import main
 
 if __name__ == "__main__":
-    sys.exit(cli.main(setup=cli.Setup(program="python -m orchestrator")))
+    sys.exit(main.main(setup=main.Setup(program="python -m orchestrator")))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator import fleet
-from orchestrator.cloud import deadlines
-from orchestrator.patience import REAL_TIME, Patience
+from orchestrator.aws import parallel as aws_parallel
+from orchestrator.core.clock import REAL_TIME, Patience
+from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Ssh
@@ -34,10 +34,10 @@ class Means:
 
     patience: Patience = REAL_TIME
     links: Callable[[Ssh], Links] = over_ssh
-    quick: float = deadlines.OPTIONAL_S
+    quick: float = aws_parallel.OPTIONAL_S
     alone: bool = False
 
     @property
-    def each(self) -> fleet.Each:
+    def each(self) -> parallel.Each:
         """Does the same work on many hosts."""
-        return fleet.one_by_one if self.alone else fleet.each
+        return parallel.one_by_one if self.alone else parallel.each

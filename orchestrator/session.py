@@ -19,17 +19,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from orchestrator import fleet, jobcheck, jobfile, jobs, joining, money, results, runner, steps
-from orchestrator.account import Account
-from orchestrator.cloud import registry
-from orchestrator.cloud.planning import Plan
-from orchestrator.cluster import Cluster
-from orchestrator.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
-from orchestrator.events import Event, Tell, ignore
-from orchestrator.everywhere import Everywhere
-from orchestrator.notes import Notes, complete
-from orchestrator.provision import HostInstall, Installer, differing
-from orchestrator.reports import (
+from orchestrator.aws import ecr
+from orchestrator.aws.launch.planner import Plan
+from orchestrator.cluster.status import (
     CancelReport,
     ClusterStatus,
     Dashboard,
@@ -43,12 +35,24 @@ from orchestrator.reports import (
     RunSummary,
     TerminateReport,
 )
-from orchestrator.results import RunRecord
+from orchestrator.core import cost
+from orchestrator.core.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
+from orchestrator.core.events import Event, Tell, ignore
+from orchestrator.hosts import parallel
+from orchestrator.install import steps
+from orchestrator.install.installer import HostInstall, Installer, differing
+from orchestrator.jobs import build, elastic, inputs, results, runner
+from orchestrator.jobs import spec as jobs_spec
+from orchestrator.jobs.record import Notes, complete
+from orchestrator.jobs.results import RunRecord
+from orchestrator.services.account import Account
+from orchestrator.services.cluster import Cluster
+from orchestrator.services.hosts import Everywhere
 
 if TYPE_CHECKING:
-    from orchestrator.cloud.aws import Clients
+    from orchestrator.aws.client import Clients
     from orchestrator.config.settings import Settings
-    from orchestrator.hosts import Host
+    from orchestrator.core.host import Host
     from orchestrator.means import Means
 
 NAMES_LIVE_S = 30.0
@@ -118,7 +122,7 @@ class Session(Account, Everywhere):
 
     def plan(self, count: int | None = None) -> Plan:
         """Look up and check what a launch needs, and its price; nothing is changed."""
-        return self.cluster.plan(count, more=jobcheck.questions(self.cluster.clients, self.job))
+        return self.cluster.plan(count, more=inputs.questions(self.cluster.clients, self.job))
 
     def launch(self, plan: Plan) -> LaunchReport:
         """Launch machines and wait until they answer SSH; one that does not is replaced once, then in the report.
@@ -162,15 +166,15 @@ class Session(Account, Everywhere):
 
     def leftovers(self) -> tuple[Leftover, ...]:
         """Return launches of this computer that were never seen to end; asks nobody when there is none."""
-        from orchestrator import rescue
+        from orchestrator.cluster import recovery
 
-        return rescue.leftovers(self.cluster)
+        return recovery.leftovers(self.cluster)
 
     def recover(self, *, end: bool) -> RecoverReport:
         """Finish what is left of such launches, or end it."""
-        from orchestrator import rescue
+        from orchestrator.cluster import recovery
 
-        return (rescue.end if end else rescue.finish)(self.cluster, self.leftovers())
+        return (recovery.end if end else recovery.finish)(self.cluster, self.leftovers())
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of a plain OpenSSH session to a host, its host key pinned."""
@@ -190,7 +194,7 @@ class Session(Account, Everywhere):
             self.cluster.links.wait(host, deadline=self.settings.ssh.ready_timeout)
             return installer(self.cluster.renewal(host))
 
-        outcomes = fleet.each(hosts, work)
+        outcomes = parallel.each(hosts, work)
         self.cluster.settle_host_keys()
         return self._installed(outcomes.values_in_order(), outcomes.errors, time.monotonic() - began)
 
@@ -206,17 +210,17 @@ class Session(Account, Everywhere):
         mine = self.cluster.mine
         return Notes(self.cluster.home / "clusters" / f"{mine.name}-{mine.region}")
 
-    def _installer(self, spec: jobfile.JobSpec) -> Installer:
+    def _installer(self, spec: jobs_spec.JobSpec) -> Installer:
         given = self.settings.install
-        login = registry.login(self.cluster.clients, given, steps.images(spec, given), os.environ)
+        login = ecr.login(self.cluster.clients, given, steps.images(spec, given), os.environ)
         plan = steps.install(spec, given, login)
         logs = self.notes.logs
         return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=given.timeout)
 
-    def job(self, folder: Path | None = None) -> jobfile.JobSpec:
+    def job(self, folder: Path | None = None) -> jobs_spec.JobSpec:
         """Read the job: this folder's, or the one that the settings name."""
         given = self.settings.job
-        spec = jobfile.load(folder or Path(given.run), os.environ, runtime=given.runtime)
+        spec = jobs_spec.load(folder or Path(given.run), os.environ, runtime=given.runtime)
         return replace(spec, recipe=steps.recipe(self.settings.install)) if spec.runtime == "docker" else spec
 
     # -- runs
@@ -230,11 +234,11 @@ class Session(Account, Everywhere):
         """
         spec = self.job(job)
         hosts = self.cluster.hosts(names)
-        run = jobs.new_id()
-        built = jobs.build(spec, hosts, run=run, multi=multi)
+        run = build.new_id()
+        built = build.build(spec, hosts, run=run, multi=multi)
         taking_part = [host for host in hosts if host.name in built.hosts]
         folder = self.runs_folder / run
-        fleet.each(taking_part, self._courier(spec, folder)).check("the code did not get there")
+        parallel.each(taking_part, self._courier(spec, folder)).check("the code did not get there")
         started = runner.start(self.cluster.links, {host.name: host for host in hosts}, built)
         if started.failed:
             # Half a run is no run: what began elsewhere is ended again.
@@ -244,15 +248,15 @@ class Session(Account, Everywhere):
         roles = {name: tuple(task.role for task in built.on(name)) for name in built.hosts}
         return RunHandle(run, spec.name, multi, roles, bool(built.dashboard), folder)
 
-    def _courier(self, spec: jobfile.JobSpec, folder: Path) -> Installer:
+    def _courier(self, spec: jobs_spec.JobSpec, folder: Path) -> Installer:
         """Return what brings a job's code, as it is here now, to a host."""
         return Installer(self.cluster.links, steps.sync(spec), folder / "logs", deadline=self.settings.install.timeout)
 
-    def join(self, run: str = "") -> joining.JoinReport:
+    def join(self, run: str = "") -> elastic.JoinReport:
         """Let hosts that came up later take part in an elastic run of the job; they have to be installed."""
         found = self._find(run)
-        code = self._courier(joining.same_job(self.job(), found), self.runs_folder / found.run)
-        return joining.join(self.cluster.links, self.cluster.hosts(), found, code)
+        code = self._courier(elastic.same_job(self.job(), found), self.runs_folder / found.run)
+        return elastic.join(self.cluster.links, self.cluster.hosts(), found, code)
 
     def follow(self, run: str, *, on_line: Callable[[str, str], None]) -> RunResult:
         """Show a run's output from its beginning as it comes, until it ends.
@@ -298,7 +302,7 @@ class Session(Account, Everywhere):
         return self._logs(found, self.cluster.hosts(names), follow=follow)
 
     def _logs(self, found: runner.Run, hosts: Sequence[Host], *, follow: bool) -> Iterator[tuple[str, str]]:
-        from orchestrator.streams import lines_of
+        from orchestrator.jobs.logs import lines_of
 
         return lines_of(self.cluster.links, hosts, found, follow=follow)
 
@@ -381,13 +385,13 @@ class Session(Account, Everywhere):
     def _find(self, run: str) -> runner.Run:
         return runner.pick(runner.find(self.cluster.links, self.cluster.hosts()), run)
 
-    def _bill(self, names: Sequence[str], seconds: float) -> money.Bill:
+    def _bill(self, names: Sequence[str], seconds: float) -> cost.Bill:
         """Return what some hosts cost in a stretch of time."""
         machines = [one for one in self.status().machines if one.name in names]
-        disks = money.total(one.disk_per_hour for one in machines)
-        both = money.total(one.per_hour for one in machines)
+        disks = cost.total(one.disk_per_hour for one in machines)
+        both = cost.total(one.per_hour for one in machines)
         alone = None if both is None or disks is None else both - disks
         spot = {one.spot for one in machines}
         word = "partly" if len(spot) > 1 else "yes" if True in spot else "no"
         time_of_all = seconds * len(machines)
-        return money.Bill(time_of_all, money.of_seconds(alone, seconds), money.of_seconds(disks, seconds), word)
+        return cost.Bill(time_of_all, cost.of_seconds(alone, seconds), cost.of_seconds(disks, seconds), word)

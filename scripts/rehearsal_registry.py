@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 def main(folder: str, *images: str) -> None:
     """Push, print, serve."""
-    from localcloud.docker.registry import Registry
+    from localcloud.server.registry import Registry
 
     with Registry(Path(folder), os.environ, login=True) as registry:
         for each in images:

@@ -21,22 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator.errors import ConnectError, JobFailed, UsageError
-from orchestrator.events import Event, Tell, ignore
-from orchestrator.hostwork import (
-    Answered,
-    CommandReport,
-    Gpu,
-    GpuTask,
-    HostTask,
-    HostUse,
-    Killed,
-    KillReport,
-    UseReport,
-)
-from orchestrator.interface import cli
-from orchestrator.provision import HostInstall, StepResult
-from orchestrator.reports import (
+from orchestrator.cluster.status import (
     CancelReport,
     ClusterStatus,
     Cost,
@@ -51,7 +36,22 @@ from orchestrator.reports import (
     RunSummary,
     TerminateReport,
 )
-from orchestrator.results import RunRecord
+from orchestrator.core.errors import ConnectError, JobFailed, UsageError
+from orchestrator.core.events import Event, Tell, ignore
+from orchestrator.hosts.usage import (
+    Answered,
+    CommandReport,
+    Gpu,
+    GpuTask,
+    HostTask,
+    HostUse,
+    Killed,
+    KillReport,
+    UseReport,
+)
+from orchestrator.install.installer import HostInstall, StepResult
+from orchestrator.interface.cli import main as cli_main
+from orchestrator.jobs.results import RunRecord
 
 PRICE = Decimal("0.365")
 RUN = "20261120-1412-k3"
@@ -232,7 +232,7 @@ class PaperSession:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Be ``stratus`` on paper."""
-    return cli.main(argv, cli.Setup("stratus", opener=PaperSession))  # type: ignore[arg-type]
+    return cli_main.main(argv, cli_main.Setup("stratus", opener=PaperSession))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

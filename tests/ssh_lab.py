@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import asyncssh
 
-from orchestrator.hosts import Host
+from orchestrator.core.host import Host
 
 SCRIPT = Path(__file__).with_name("ssh_server.py")
 ADDRESS = "127.77.241.{}"

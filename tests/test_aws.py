@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cloud import aws, refusals
+from orchestrator.aws import client, error_codes
 from orchestrator.config.settings import Aws, Secret
-from orchestrator.errors import CloudRefused, StratusError, UsageError
+from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def refused(code: str, message: str = "said AWS", *, status: int = 400, operatio
 
 
 def words(error: Exception, profile: str = "lab") -> str:
-    return str(aws.translate(error, doing="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
+    return str(client.translate(error, doing="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
 
 
 REFUSALS = [  # code, AWS's words, what we must say
@@ -76,7 +76,7 @@ REFUSALS = [  # code, AWS's words, what we must say
 @pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row[0])
 def test_a_refusal_keeps_awss_words_and_code_and_says_what_to_do(row: tuple[str, ...]) -> None:
     code, said, *expected = row
-    error = aws.translate(refused(code, said), doing="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
+    error = client.translate(refused(code, said), doing="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
 
     assert isinstance(error, CloudRefused)
     assert (error.exit_code, error.code) == (3, code)
@@ -117,8 +117,8 @@ def test_a_clock_that_is_right_is_not_blamed() -> None:
         ("InvalidInstanceID.NotFound", 400, "wait"),
     ],
 )
-def test_every_code_has_one_reaction(code: str, status: int, reaction: refusals.Reaction) -> None:
-    assert aws.reaction(refused(code, status=status)) == reaction
+def test_every_code_has_one_reaction(code: str, status: int, reaction: error_codes.Reaction) -> None:
+    assert client.reaction(refused(code, status=status)) == reaction
 
 
 @pytest.mark.parametrize(
@@ -133,11 +133,11 @@ def test_every_code_has_one_reaction(code: str, status: int, reaction: refusals.
     ],
 )
 def test_without_an_answer_the_question_is_whether_aws_got_the_request(error: Exception, reaction: str) -> None:
-    assert aws.reaction(error) == reaction
+    assert client.reaction(error) == reaction
 
 
 def test_no_credentials_names_the_three_places_and_is_a_matter_of_config() -> None:
-    error = aws.translate(botocore.exceptions.NoCredentialsError(), doing="asking AWS who you are", profile="lab")
+    error = client.translate(botocore.exceptions.NoCredentialsError(), doing="asking AWS who you are", profile="lab")
 
     assert isinstance(error, UsageError)
     for place in ("AWS_ACCESS_KEY_ID", "~/.aws/credentials", "role of this machine", "aws configure"):
@@ -192,30 +192,30 @@ def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> N
     Exception.__init__(error, "text")
     error.kwargs = dict.fromkeys(fields, "x")  # type: ignore[attr-defined]
 
-    assert isinstance(aws.translate(error, doing="launching"), StratusError)
+    assert isinstance(client.translate(error, doing="launching"), StratusError)
 
 
 def test_an_error_of_ours_passes_through_unchanged() -> None:
     error = UsageError("mine")
 
-    assert aws.translate(error, doing="launching") is error
-    with pytest.raises(UsageError) as caught, aws.calls("launching"):
+    assert client.translate(error, doing="launching") is error
+    with pytest.raises(UsageError) as caught, client.calls("launching"):
         raise error
     assert caught.value is error
 
 
 @given(st.text(max_size=40), st.text(max_size=200))
 def test_no_code_and_no_words_of_aws_can_break_the_translation(code: str, said: str) -> None:
-    error = aws.translate(refused(code, said), doing="launching")
+    error = client.translate(refused(code, said), doing="launching")
 
     assert isinstance(error, CloudRefused)
     assert error.code == code
 
 
 def test_every_row_of_the_table_can_be_reached() -> None:
-    for row in refusals.TABLE:
+    for row in error_codes.TABLE:
         for code in row.codes:
-            assert refusals.look_up(code.replace("*", "X"), row.about) is not refusals.UNKNOWN
+            assert error_codes.look_up(code.replace("*", "X"), row.about) is not error_codes.UNKNOWN
 
 
 # -- sessions
@@ -236,7 +236,7 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("aws_files")
 def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
     with pytest.raises(UsageError) as caught:
-        aws.clients(Aws(profile="laboratry"))
+        client.clients(Aws(profile="laboratry"))
 
     assert "laboratry" in str(caught.value)
     assert "Did you mean laboratory?" in str(caught.value)
@@ -246,14 +246,14 @@ def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
 @pytest.mark.usefixtures("aws_files")
 def test_without_credentials_nothing_is_asked_of_ec2() -> None:
     with pytest.raises(UsageError, match="no AWS credentials"):
-        aws.identity(aws.clients(Aws()))
+        client.identity(client.clients(Aws()))
 
 
 def test_keys_of_an_old_config_file_count_only_when_nothing_else_is_there(aws_files: Path) -> None:
     old = Aws(legacy_access_key=Secret("OLD"), legacy_secret_key=Secret("SECRET"))
-    found = aws.clients(old).session.get_credentials()
+    found = client.clients(old).session.get_credentials()
     (aws_files / "credentials").write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = x\n")
-    better = aws.clients(old).session.get_credentials()
+    better = client.clients(old).session.get_credentials()
 
     assert found is not None
     assert better is not None

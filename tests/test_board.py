@@ -10,10 +10,10 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from orchestrator.events import Event
-from orchestrator.interface import board
-from orchestrator.interface.board import Board, Row
+from orchestrator.core.events import Event
+from orchestrator.interface import progress
 from orchestrator.interface.console import Console
+from orchestrator.interface.progress import Board, Row
 
 
 class Screen(io.StringIO):
@@ -60,7 +60,7 @@ def test_many_hosts_are_counted_and_the_slowest_is_named() -> None:
     for n, one in enumerate(found):
         one.take(Event(one.name, "boot" if n < 100 else "ssh", "start"), 1.0 if n == 7 else 5.0)
 
-    lines = board.rows(found, 9.0, 0.0)
+    lines = progress.rows(found, 9.0, 0.0)
 
     assert lines == ["  128 hosts   100 boot   28 ssh   9.0 s", "  longest: ml-7  boot  8.0 s"]
 
@@ -77,12 +77,12 @@ def test_many_hosts_are_counted_and_the_slowest_is_named() -> None:
     ],
 )
 def test_a_log_gets_a_line_per_change_of_state(event: Event, line: str) -> None:
-    assert board.news(event, many=False) == line
+    assert progress.news(event, many=False) == line
 
 
 def test_a_log_of_many_hosts_tells_only_what_goes_wrong() -> None:
-    assert board.news(Event("ml-0", "boot", "done", 1.4), many=True) == ""
-    assert board.news(Event("ml-0", "boot", "failed", text="x"), many=True) == "  ml-0  boot  failed  x"
+    assert progress.news(Event("ml-0", "boot", "done", 1.4), many=True) == ""
+    assert progress.news(Event("ml-0", "boot", "failed", text="x"), many=True) == "  ml-0  boot  failed  x"
 
 
 def test_where_nothing_can_move_the_board_is_lines(capsys: pytest.CaptureFixture[str]) -> None:

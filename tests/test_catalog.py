@@ -9,7 +9,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from orchestrator.config import catalog
+from orchestrator.config import aws_catalog
 
 
 @functools.cache
@@ -25,35 +25,35 @@ def test_every_region_that_botocore_knows_is_known() -> None:
         for region in session.get_available_regions("ec2", partition)
     }
 
-    assert regions <= set(catalog.REGIONS)
-    assert len(catalog.REGIONS) == len(set(catalog.REGIONS))
+    assert regions <= set(aws_catalog.REGIONS)
+    assert len(aws_catalog.REGIONS) == len(set(aws_catalog.REGIONS))
 
 
 def test_every_instance_type_has_the_shape_that_is_asked_for() -> None:
-    assert [name for name in model().shape_for("InstanceType").enum if not catalog.is_type(name)] == []
+    assert [name for name in model().shape_for("InstanceType").enum if not aws_catalog.is_type(name)] == []
 
 
 @pytest.mark.parametrize("name", ["c7i.2xlrage", "c7i", "c7i.", ".large", "C7i.large", "c7i.large.x", "c7i large", ""])
 def test_other_words_have_not(name: str) -> None:
-    assert not catalog.is_type(name)
+    assert not aws_catalog.is_type(name)
 
 
 def test_suggestions_and_replacements_are_types_that_exist() -> None:
     known = set(model().shape_for("InstanceType").enum)
 
-    assert set(catalog.instance_types()) | set(catalog.RETIRED) | set(catalog.RETIRED.values()) <= known
-    assert not set(catalog.RETIRED) & (set(catalog.instance_types()) | set(catalog.RETIRED.values()))
+    assert set(aws_catalog.instance_types()) | set(aws_catalog.RETIRED) | set(aws_catalog.RETIRED.values()) <= known
+    assert not set(aws_catalog.RETIRED) & (set(aws_catalog.instance_types()) | set(aws_catalog.RETIRED.values()))
 
 
-@pytest.mark.parametrize("name", catalog.DISKS)
+@pytest.mark.parametrize("name", aws_catalog.DISKS)
 def test_disks_have_the_limits_of_the_api_reference(name: str) -> None:
     members = model().shape_for("EbsBlockDevice").members
-    disk = catalog.DISKS[name]
+    disk = aws_catalog.DISKS[name]
 
     assert limits(members["VolumeSize"].documentation, name) == disk.size
     assert limits(members["Iops"].documentation, name) == disk.iops
     throughput = re.findall(r"Minimum value of (\d+)\. Maximum value of ([\d,]+)", members["Throughput"].documentation)
-    assert [(int(low), int(high.replace(",", ""))) for low, high in throughput] == [catalog.GP3_THROUGHPUT]
+    assert [(int(low), int(high.replace(",", ""))) for low, high in throughput] == [aws_catalog.GP3_THROUGHPUT]
 
 
 def limits(documentation: str, name: str) -> tuple[int, ...]:

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.interface import cli, cockpit, commands, completion, grammar, words
+from orchestrator.interface.cli import completion, dispatch, main, parser
+from orchestrator.interface.shell import prompt_verbs
+from orchestrator.interface.verbs import registry
 
 ROOT = Path(__file__).parent.parent
 
@@ -337,14 +339,14 @@ def test_every_verb_of_the_shell_is_a_command_and_has_help() -> None:
     helped = subprocess.run(
         [sys.executable, "-m", "orchestrator", "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60
     ).stdout
-    for command in words.COMMANDS.values():
+    for command in registry.COMMANDS.values():
         assert re.search(rf"^    {command.split()[0]} ", helped, re.MULTILINE), command
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_completion_script_is_one_that_its_shell_can_read(shell: str, tmp_path: Path) -> None:
     script = tmp_path / "script"
-    script.write_text(completion.script(shell, grammar.parser()))
+    script.write_text(completion.script(shell, parser.parser()))
     if shutil.which(shell) is None:
         assert "terminate" in script.read_text()
         return
@@ -353,7 +355,7 @@ def test_a_completion_script_is_one_that_its_shell_can_read(shell: str, tmp_path
 
 def test_bash_completes_verbs_and_their_options(tmp_path: Path) -> None:
     script = tmp_path / "stratus.bash"
-    script.write_text(completion.script("bash", grammar.parser()))
+    script.write_text(completion.script("bash", parser.parser()))
 
     def completed(*typed: str) -> set[str]:
         line = " ".join(f"'{word}'" for word in typed)
@@ -371,9 +373,9 @@ def test_bash_completes_verbs_and_their_options(tmp_path: Path) -> None:
     [([], 0), (["--local", "status"], 1), (["--config", "f", "--local", "run", "--local"], 3), (["-c", "x"], 2)],
 )
 def test_where_the_verb_begins(argv: list[str], at: int) -> None:
-    assert cli.verb_at(argv) == at
+    assert main.verb_at(argv) == at
 
 
 def test_shell_and_command_line_have_the_same_verbs() -> None:
-    assert set(words.COMMANDS) == set(cockpit.METHODS)
-    assert {command.split()[0] for command in words.COMMANDS.values()} <= set(commands.COMMANDS)
+    assert set(registry.COMMANDS) == set(prompt_verbs.METHODS)
+    assert {command.split()[0] for command in registry.COMMANDS.values()} <= set(dispatch.COMMANDS)

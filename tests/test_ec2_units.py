@@ -11,28 +11,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cloud import aws, ec2, images, names, planning, prices
-from orchestrator.cloud.instance_types import InstanceType
-from orchestrator.cloud.launching import USER_DATA_BYTES, LaunchKey, run_request, user_data
-from orchestrator.cloud.lifetime import Lifetime
-from orchestrator.cloud.network import Place, Subnet
-from orchestrator.cloud.pools import SPOT, Pool, after
-from orchestrator.errors import UsageError
-from orchestrator.keys import HostKey
-from orchestrator.patience import Pace
+from orchestrator.aws import client
+from orchestrator.aws.capacity.pools import SPOT, Pool, after
+from orchestrator.aws.ec2 import host_names, images, instances
+from orchestrator.aws.ec2.instance_types import InstanceType
+from orchestrator.aws.ec2.network import Place, Subnet
+from orchestrator.aws.launch import planner
+from orchestrator.aws.launch.run_instances import USER_DATA_BYTES, LaunchKey, run_request, user_data
+from orchestrator.aws.launch.time_limits import Lifetime
+from orchestrator.aws.pricing import price_table
+from orchestrator.core.clock import Pace
+from orchestrator.core.errors import UsageError
+from orchestrator.crypto.ssh_keys import HostKey
 from tests.wire import Time
 
-MINE = aws.Mine("ml", "arn:aws:iam::123456789012:user/ada", "123456789012", "us-west-2")
+MINE = client.Mine("ml", "arn:aws:iam::123456789012:user/ada", "123456789012", "us-west-2")
 MACHINE = InstanceType("c7i.2xlarge", 8, 16.0, ("x86_64",), zones=("us-west-2a", "us-west-2b"))
 IMAGE = images.Image("ami-1", "ubuntu", "ubuntu", "x86_64", "/dev/sda1", 8)
 A, B = Subnet("subnet-a", "us-west-2a", 100), Subnet("subnet-b", "us-west-2b", 50)
 HOST_KEY = HostKey(private='-----BEGIN\n"quotes": {braces} #hash\n', public="ssh-ed25519 AAAAC3Nz")
 
-PLAN = planning.Plan(
+PLAN = planner.Plan(
     mine=MINE, run="20261120-141207-ab12", names=("ml-0", "ml-1"), machine=MACHINE, image=IMAGE,
-    place=Place("vpc-1", (A, B)), subnet=A, disk=ec2.Disk("gp3", 75), max_hours=8.0, user="ubuntu",
-    price=prices.per_hour("c7i.2xlarge", "us-west-2"),
-    disk_price=prices.disk_per_hour(ec2.Disk("gp3", 75), "us-west-2"),
+    place=Place("vpc-1", (A, B)), subnet=A, disk=instances.Disk("gp3", 75), max_hours=8.0, user="ubuntu",
+    price=price_table.per_hour("c7i.2xlarge", "us-west-2"),
+    disk_price=price_table.disk_per_hour(instances.Disk("gp3", 75), "us-west-2"),
 )  # fmt: skip
 KEY = LaunchKey("stratus-ml-1", "sg-1", HOST_KEY)
 
@@ -46,16 +49,16 @@ clusters = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
 def test_names_survive_the_tag(cluster: str, numbers: set[int]) -> None:
     given = tuple(f"{cluster}-{number}" for number in sorted(numbers))
 
-    assert names.unpack(names.pack(given)) == given
+    assert host_names.unpack(host_names.pack(given)) == given
 
 
 @given(st.text("ml-[]0123456789,", max_size=30) | st.text(max_size=300))
 def test_a_tag_is_either_exactly_what_we_write_or_refused(value: str) -> None:
     try:
-        found = names.unpack(value)
+        found = host_names.unpack(value)
     except ValueError:
         return
-    assert names.pack(found) == value
+    assert host_names.pack(found) == value
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,7 @@ def test_a_tag_is_either_exactly_what_we_write_or_refused(value: str) -> None:
     ],
 )
 def test_names_are_packed_as_ranges(given: list[str], packed: str) -> None:
-    assert names.pack(given) == packed
+    assert host_names.pack(given) == packed
 
 
 @pytest.mark.parametrize("value", ["", "ml", "ml-", "ml-[]", "ml-[3-3]", "ml-[1-0]", "ml-[0,1]", "ml-[0-999999999]",
@@ -77,22 +80,22 @@ def test_names_are_packed_as_ranges(given: list[str], packed: str) -> None:
                                    "x" * 300])  # fmt: skip
 def test_a_tag_that_we_never_write_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"machines|range|names"):
-        names.unpack(value)
+        host_names.unpack(value)
 
 
 def test_names_that_do_not_fit_into_a_tag_are_refused() -> None:
     with pytest.raises(ValueError, match="500 machines do not fit into a tag of 256"):
-        names.pack([f"ml-{number}" for number in range(0, 1000, 2)])
+        host_names.pack([f"ml-{number}" for number in range(0, 1000, 2)])
 
 
 def test_new_machines_take_the_lowest_free_numbers_and_living_ones_keep_theirs() -> None:
-    assert names.fresh("ml", 2) == ("ml-0", "ml-1")
-    assert names.fresh("ml", 2, taken={"ml-0", "ml-1"}) == ("ml-2", "ml-3")
-    assert names.fresh("ml", 3, taken={"ml-1", "ml-3"}) == ("ml-0", "ml-2", "ml-4")
+    assert host_names.fresh("ml", 2) == ("ml-0", "ml-1")
+    assert host_names.fresh("ml", 2, taken={"ml-0", "ml-1"}) == ("ml-2", "ml-3")
+    assert host_names.fresh("ml", 3, taken={"ml-1", "ml-3"}) == ("ml-0", "ml-2", "ml-4")
 
 
 def test_names_sort_by_number() -> None:
-    assert sorted(["ml-10", "i-0ab", "ml-9"], key=names.order) == ["i-0ab", "ml-9", "ml-10"]
+    assert sorted(["ml-10", "i-0ab", "ml-9"], key=host_names.order) == ["i-0ab", "ml-9", "ml-10"]
 
 
 # -- plans and prices
@@ -124,13 +127,13 @@ def test_a_place_puts_the_clusters_own_zones_first_then_the_emptiest_subnet() ->
 @pytest.mark.parametrize(
     ("disk", "usd"),
     [
-        (ec2.Disk("gp3", 730), "0.08"),
-        (ec2.Disk("gp2", 730), "0.1"),
-        (ec2.Disk("io2", 730, iops=1000), str(Decimal("0.125") + 65 / Decimal(730))),
+        (instances.Disk("gp3", 730), "0.08"),
+        (instances.Disk("gp2", 730), "0.1"),
+        (instances.Disk("io2", 730, iops=1000), str(Decimal("0.125") + 65 / Decimal(730))),
     ],
 )
-def test_a_disks_hour_is_its_month_over_730(disk: ec2.Disk, usd: str) -> None:
-    price = prices.disk_per_hour(disk, "us-east-1")
+def test_a_disks_hour_is_its_month_over_730(disk: instances.Disk, usd: str) -> None:
+    price = price_table.disk_per_hour(disk, "us-east-1")
 
     assert price is not None
     assert price.usd == pytest.approx(Decimal(usd))
@@ -139,21 +142,21 @@ def test_a_disks_hour_is_its_month_over_730(disk: ec2.Disk, usd: str) -> None:
 
 @pytest.mark.parametrize(
     "disk",
-    [ec2.Disk("st1", 500), ec2.Disk("io1", 75, iops=100), ec2.Disk("gp3", 75, iops=3001),
-     ec2.Disk("gp3", 75, throughput=126), ec2.Disk("io2", 75), ec2.Disk("io2", 75, iops=64000)],
+    [instances.Disk("st1", 500), instances.Disk("io1", 75, iops=100), instances.Disk("gp3", 75, iops=3001),
+     instances.Disk("gp3", 75, throughput=126), instances.Disk("io2", 75), instances.Disk("io2", 75, iops=64000)],
 )  # fmt: skip
-def test_a_disk_beyond_the_table_has_an_unknown_price(disk: ec2.Disk) -> None:
-    assert prices.disk_per_hour(disk, "us-east-1") is None
+def test_a_disk_beyond_the_table_has_an_unknown_price(disk: instances.Disk) -> None:
+    assert price_table.disk_per_hour(disk, "us-east-1") is None
 
 
 def test_types_and_regions_beyond_the_table_have_an_unknown_price() -> None:
-    assert prices.per_hour("p3.2xlarge", "us-east-1") is None
-    assert prices.per_hour("c7i.2xlarge", "eu-central-1") is None
-    assert prices.disk_per_hour(ec2.Disk("gp3", 75), "eu-central-1") is None
+    assert price_table.per_hour("p3.2xlarge", "us-east-1") is None
+    assert price_table.per_hour("c7i.2xlarge", "eu-central-1") is None
+    assert price_table.disk_per_hour(instances.Disk("gp3", 75), "eu-central-1") is None
 
 
 def test_us_west_2_has_the_prices_of_us_east_1_and_says_so() -> None:
-    here, there = (prices.per_hour("g5.xlarge", region) for region in ("us-west-2", "us-east-1"))
+    here, there = (price_table.per_hour("g5.xlarge", region) for region in ("us-west-2", "us-east-1"))
 
     assert here is not None
     assert there is not None
@@ -211,7 +214,7 @@ def test_an_instance_profile_goes_by_name_or_arn(profile: str, kind: str) -> Non
 
 
 def test_disk_speed_is_asked_for_only_when_it_is_set() -> None:
-    fast = replace(PLAN, disk=ec2.Disk("gp3", 75, iops=4000, throughput=250, encrypted=False))
+    fast = replace(PLAN, disk=instances.Disk("gp3", 75, iops=4000, throughput=250, encrypted=False))
     ebs = run_request(fast, KEY, expires=datetime.now(UTC))["BlockDeviceMappings"][0]["Ebs"]
 
     assert (ebs["Iops"], ebs["Throughput"], ebs["Encrypted"]) == (4000, 250, False)
@@ -263,7 +266,7 @@ def test_user_data_means_the_same_to_a_yaml_reader_whatever_the_key_holds(privat
     ],
 )
 def test_the_owner_stays_the_same_from_one_session_to_the_next(arn: str, owner: str) -> None:
-    assert aws.Identity("1", arn).owner == owner
+    assert client.Identity("1", arn).owner == owner
 
 
 def test_names_of_own_things_differ_by_owner_and_account_but_not_by_day() -> None:
@@ -282,7 +285,7 @@ def test_only_both_tags_together_make_a_thing_ours() -> None:
 
 
 def test_a_wildcard_in_an_owners_name_finds_that_owner_only() -> None:
-    assert aws.tag_filter("stratus:owner", "lab*?")["Values"] == [r"lab\*\?"]
+    assert client.tag_filter("stratus:owner", "lab*?")["Values"] == [r"lab\*\?"]
 
 
 @pytest.mark.parametrize(
@@ -302,12 +305,12 @@ def test_the_login_name_follows_from_the_image(words: str, user: str) -> None:
 
 
 def test_a_disk_survives_its_tag() -> None:
-    disk = ec2.Disk("gp3", 75, 4000, 250)
+    disk = instances.Disk("gp3", 75, 4000, 250)
 
-    assert ec2.Disk.of_tag(disk.tag) == disk
-    assert ec2.Disk.of_tag("") is None
-    assert ec2.Disk.of_tag("gp3:75") is None
-    assert ec2.Disk.of_tag("gp3:x:0:0") is None
+    assert instances.Disk.of_tag(disk.tag) == disk
+    assert instances.Disk.of_tag("") is None
+    assert instances.Disk.of_tag("gp3:75") is None
+    assert instances.Disk.of_tag("gp3:x:0:0") is None
 
 
 def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> None:
@@ -317,7 +320,7 @@ def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> No
         "Tags": [{"Key": "stratus:hosts", "Value": "ml-[0-1]"}, {"Key": "stratus:expires", "Value": "soon"},
                  {"Key": "stratus:hours", "Value": ""}, {"Key": "stratus:disk", "Value": "?"}],
     }  # fmt: skip
-    found = ec2.instance(facts)  # type: ignore[arg-type]
+    found = instances.instance(facts)  # type: ignore[arg-type]
 
     assert (found.name, found.expires, found.max_hours, found.disk, found.host_key) == ("i-1", None, 0.0, None, "")
 
@@ -368,12 +371,12 @@ def test_an_error_that_does_not_pass_is_raised_at_the_deadline() -> None:
 
 def test_launch_ids_sort_by_time_and_never_repeat() -> None:
     time = Time()
-    first, second = planning.launch_id(time.patience), planning.launch_id(time.patience)
+    first, second = planner.launch_id(time.patience), planner.launch_id(time.patience)
     time.patience.sleep(1)
 
     assert first.startswith("20261120-141207-")
     assert first != second
-    assert max(first, second) < planning.launch_id(time.patience)
+    assert max(first, second) < planner.launch_id(time.patience)
 
 
 def test_the_most_that_a_launch_can_cost_is_that_of_its_dearest_pool() -> None:

@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.cloud import ec2, ending
-from orchestrator.errors import CloudRefused, HostsFailed, LeftRunning
+from orchestrator.aws.ec2 import instances, state_changes
+from orchestrator.core.errors import CloudRefused, HostsFailed, LeftRunning
 from tests.test_ec2_units import MINE
 from tests.wire import Request, Time, Wire, clients, refusal
 
 NOW = datetime(2026, 11, 20, 14, 12, 7, tzinfo=UTC)
 
 
-def machine(number: int, *, owner: str = MINE.owner, age_s: float = 3600) -> ec2.Instance:
-    return ec2.Instance(
+def machine(number: int, *, owner: str = MINE.owner, age_s: float = 3600) -> instances.Instance:
+    return instances.Instance(
         id=f"i-{number:017x}", name=f"ml-{number}", cluster="ml", run="r", owner=owner, type="c7i.2xlarge",
         state="running", reason="", zone="us-west-2a", public_address="", private_address="", host_key="", key_name="",
         launched=NOW - timedelta(seconds=age_s), expires=None, max_hours=8.0, image_id="ami-1", group_ids=(),
@@ -63,10 +63,10 @@ class Cloud:
 
 
 def ended(
-    cloud: Cloud, instances: list[ec2.Instance], time: Time | None = None
-) -> tuple[dict[str, ending.Ended], Wire]:
+    cloud: Cloud, instances: list[instances.Instance], time: Time | None = None
+) -> tuple[dict[str, state_changes.Ended], Wire]:
     wire = Wire(cloud)
-    return ending.terminate(clients(wire), instances, mine=MINE, patience=(time or Time()).patience), wire
+    return state_changes.terminate(clients(wire), instances, mine=MINE, patience=(time or Time()).patience), wire
 
 
 def test_all_machines_end_in_one_call() -> None:
@@ -107,7 +107,7 @@ def test_a_machine_of_the_last_minutes_that_ec2_does_not_show_yet_is_asked_for_a
         return cloud(request)
 
     wire = Wire(appears)
-    outcomes = ending.terminate(
+    outcomes = state_changes.terminate(
         clients(wire), [machine(0), machine(1, age_s=2)], mine=MINE, patience=time.patience
     )  # fmt: skip
 
@@ -142,7 +142,7 @@ def test_a_refusal_that_is_about_no_machine_is_raised() -> None:
     wire = Wire(lambda _: refusal("ExpiredToken", "The security token included in the request is expired"))
 
     with pytest.raises(CloudRefused, match="ending machines: the session has expired"):
-        ending.terminate(clients(wire), [machine(0)], mine=MINE, patience=Time().patience)
+        state_changes.terminate(clients(wire), [machine(0)], mine=MINE, patience=Time().patience)
 
 
 def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
@@ -153,7 +153,7 @@ def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
         return changed(request.ids, "pending", request.action)
 
     wire = Wire(answer)
-    outcomes = ending.start(clients(wire), [machine(0), machine(1)], mine=MINE, patience=Time().patience)
+    outcomes = state_changes.start(clients(wire), [machine(0), machine(1)], mine=MINE, patience=Time().patience)
 
     assert [outcomes[machine(number).id].state for number in (0, 1)] == ["pending", "running"]
     assert "not in a state" in outcomes[machine(1).id].error
@@ -166,10 +166,10 @@ def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
 # -- waiting for the end, and for the beginning
 
 
-def gone(states: list[dict[str, str]], instances: list[ec2.Instance], time: Time) -> list[str]:
+def gone(states: list[dict[str, str]], instances: list[instances.Instance], time: Time) -> list[str]:
     left = list(states)
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
-    found = ending.await_gone(clients(wire), instances, deadline_s=30, patience=time.patience)
+    found = state_changes.await_gone(clients(wire), instances, deadline_s=30, patience=time.patience)
     return [each.id for each in found]
 
 
@@ -200,7 +200,7 @@ def watched(states: list[dict[str, str]], ids: list[str], time: Time, until: str
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
     seen: list[str] = []
     try:
-        for each in ec2.watch(clients(wire), ids, until=until, deadline_s=60, patience=time.patience):
+        for each in instances.watch(clients(wire), ids, until=until, deadline_s=60, patience=time.patience):
             seen.append(each.id)
     except HostsFailed as failure:
         seen += [f"{name}: {error}" for name, error in failure.errors.items()]
@@ -243,5 +243,5 @@ def test_a_hundred_machines_cost_one_call_per_look_and_a_thousand_cost_five() ->
                                            if value.startswith("i-")}))  # fmt: skip
         ids = [f"i-{number:017x}" for number in range(count)]
 
-        assert len(list(ec2.watch(clients(wire), ids, patience=Time().patience))) == count
+        assert len(list(instances.watch(clients(wire), ids, patience=Time().patience))) == count
         assert len(wire.requests) == calls

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import HostError, HostsFailed
-from orchestrator.fleet import FleetInterrupted, Interrupted, Outcome, Unfinished, each
-from orchestrator.hosts import Host
+from orchestrator.core.errors import HostError, HostsFailed
+from orchestrator.core.host import Host
+from orchestrator.hosts.parallel import FleetInterrupted, Interrupted, Outcome, Unfinished, each
 
 
 def fleet(count: int) -> list[Host]:

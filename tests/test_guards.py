@@ -12,17 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cloud import aws, ec2, groups, keypairs, ledger
-from orchestrator.cloud.keypairs import Login
-from orchestrator.journal import Journal
-from orchestrator.teardown import Teardown
+from orchestrator.aws import client
+from orchestrator.aws.ec2 import instances, key_pairs, security_groups
+from orchestrator.aws.ec2.key_pairs import Login
+from orchestrator.aws.launch import launch_log
+from orchestrator.cluster.teardown import Teardown
+from orchestrator.core.journal import Journal
 from tests.test_ec2_units import MINE
 from tests.test_ending import changed
 from tests.wire import Request, Time, Wire, clients, refusal
 
-OURS = {aws.TAG_CLUSTER: MINE.cluster, aws.TAG_OWNER: MINE.owner, ec2.TAG_RUN: "r"}
-THEIRS = {**OURS, aws.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
-OTHER_CLUSTER = {**OURS, aws.TAG_CLUSTER: "lm"}
+OURS = {client.TAG_CLUSTER: MINE.cluster, client.TAG_OWNER: MINE.owner, instances.TAG_RUN: "r"}
+THEIRS = {**OURS, client.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
+OTHER_CLUSTER = {**OURS, client.TAG_CLUSTER: "lm"}
 ONE = "i-00000000000000001"
 
 
@@ -84,11 +86,11 @@ def _said(action: str, body: str) -> tuple[int, str]:
     return 200, f"<{action}Response>{body}</{action}Response>"
 
 
-LOOKS: dict[str, Callable[[aws.Clients], object]] = {
-    "all": lambda clients: ec2.describe(clients, cluster=MINE.cluster, owner=MINE.owner),
-    "a launch": lambda clients: ec2.of_run(clients, MINE, "r"),
-    "groups": lambda clients: groups.delete(clients, MINE, patience=Time().patience),
-    "keys": lambda clients: keypairs.delete(clients, MINE, Login(MINE.name, Path("/nonexistent"), own=True)),
+LOOKS: dict[str, Callable[[client.Clients], object]] = {
+    "all": lambda clients: instances.describe(clients, cluster=MINE.cluster, owner=MINE.owner),
+    "a launch": lambda clients: instances.of_run(clients, MINE, "r"),
+    "groups": lambda clients: security_groups.delete(clients, MINE, patience=Time().patience),
+    "keys": lambda clients: key_pairs.delete(clients, MINE, Login(MINE.name, Path("/nonexistent"), own=True)),
 }
 
 
@@ -99,8 +101,8 @@ def test_ec2_is_asked_for_our_cluster_and_our_owner_alone(look: str) -> None:
     asked = wire.requests[0].arguments
     filters = {asked[name]: asked[name.replace("Name", "Value.1")] for name in asked if name.endswith(".Name")}
 
-    assert filters[f"tag:{aws.TAG_OWNER}"] == MINE.owner
-    assert filters[f"tag:{aws.TAG_CLUSTER}"] == MINE.cluster
+    assert filters[f"tag:{client.TAG_OWNER}"] == MINE.owner
+    assert filters[f"tag:{client.TAG_CLUSTER}"] == MINE.cluster
 
 
 @pytest.mark.parametrize("tags", [THEIRS, OTHER_CLUSTER, {}], ids=["owner", "cluster", "none"])
@@ -133,12 +135,12 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.time = Time()
-        self.books = ledger.Ledger(Journal(self.folder, patience=self.time.patience), MINE, self.time.patience)
+        self.books = launch_log.Ledger(Journal(self.folder, patience=self.time.patience), MINE, self.time.patience)
 
     def ask_for_one(self) -> object:
         """Write down a request for one machine, of which nobody knows what became."""
         facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
-        return self.books.journal.intend(ledger.LAUNCH, **facts, **MINE.facts)
+        return self.books.journal.intend(launch_log.LAUNCH, **facts, **MINE.facts)
 
     def end(self) -> Teardown:
         work = Teardown(clients(Wire(self._answer)), self.books, delete_key=list)

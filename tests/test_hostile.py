@@ -20,12 +20,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import jobfile, jobs, remote_files, runner
 from orchestrator.config.settings import load
-from orchestrator.errors import ConfigError, StratusError, UsageError
-from orchestrator.hosts import Host
+from orchestrator.core import remote_scripts
+from orchestrator.core.errors import ConfigError, StratusError, UsageError
+from orchestrator.core.host import Host
+from orchestrator.install.steps import Step
+from orchestrator.jobs import build, runner
+from orchestrator.jobs import spec as jobs_spec
 from orchestrator.ssh import command_line, quote
-from orchestrator.steps import Step
 
 TRAP = "owned"
 POISONS = (
@@ -128,12 +130,12 @@ def test_no_script_on_a_vm_executes_what_it_is_told(script: str, vm: Vm) -> None
     """Arguments of every script, poisoned one by one and all at once."""
     for poison in (text.format(trap=TRAP) for text in POISONS):
         told = [word.format(poison) for word in SCRIPTS[script]]
-        vm.run(remote_files.call(script, *told), env={"PATH": "/usr/bin:/bin"})
+        vm.run(remote_scripts.call(script, *told), env={"PATH": "/usr/bin:/bin"})
 
 
 def test_every_script_is_tried() -> None:
     """A new script gets a line in one of the two tables."""
-    names = {path.name for path in (Path(remote_files.__file__).parent / "remote").glob("*.sh")}
+    names = {path.name for path in (Path(remote_scripts.__file__).parent / "remote").glob("*.sh")}
     assert names == SCRIPTS.keys() | ELSEWHERE.keys()
 
 
@@ -151,30 +153,30 @@ def test_a_steps_words_arrive_in_the_step(vm: Vm, values: list[str]) -> None:
     """Through the plan, which a shell reads line by line."""
     seen = vm.home / "seen"
     seen.unlink(missing_ok=True)
-    tools = remote_files.tools(("install.sh",)) | {"steps/show.sh": SHOW}
+    tools = remote_scripts.tools(("install.sh",)) | {"steps/show.sh": SHOW}
     try:
         line = Step("show", "show.sh", tuple(values)).line + "\n"
     except UsageError:
         assert any("\n" in value for value in values)
         return
-    vm.run(remote_files.unpack("install.sh"), stdin=remote_files.bundle(tools | {"plan": line.encode()}))
+    vm.run(remote_scripts.unpack("install.sh"), stdin=remote_scripts.bundle(tools | {"plan": line.encode()}))
     assert seen.read_bytes() == b"".join(value.encode() + b"\0" for value in values)
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> jobfile.JobSpec:
+def spec(tmp_path_factory: pytest.TempPathFactory) -> jobs_spec.JobSpec:
     """The plainest job."""
     folder = tmp_path_factory.mktemp("job")
     (folder / "job.ini").write_text("[job]\nsingle = true\nruntime = docker\nimage = busybox\n")
-    return jobfile.load(folder, {})
+    return jobs_spec.load(folder, {})
 
 
 @settings(quick, max_examples=60)
 @given(hostile, hostile)
-def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobfile.JobSpec, one: str, two: str) -> None:
+def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobs_spec.JobSpec, one: str, two: str) -> None:
     """Through the file that the task's shell sources."""
-    task = jobs.Task("ml-0", "main", "true", {"ONE": one, "TWO": two})
-    files = runner._layout(jobs.Job("r", spec, False, (task,), {}), [task])
+    task = build.Task("ml-0", "main", "true", {"ONE": one, "TWO": two})
+    files = runner._layout(build.Job("r", spec, False, (task,), {}), [task])
     (vm.home / "task.env").write_bytes(files["task/main.env"])
     said = vm.run('set -a; . ./task.env; set +a; printf "%s\\0" "$ONE" "$TWO"')
     assert said == one.encode() + b"\0" + two.encode() + b"\0"
@@ -185,10 +187,10 @@ def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobfile.JobSpe
 def test_a_run_is_laid_out_under_any_name(vm: Vm, name: str) -> None:
     """Run, code, environment and data of whatever names: either they are folders, or nothing happens."""
     (vm.home / "stratus").mkdir(exist_ok=True)
-    parts = {"run/job.json": b"{}", "run/task/main.cmd": b"true", **remote_files.tools(("start.sh",))}
-    tools = remote_files.tools(runner.remote_files.RUN_TOOLS, under="run/bin/")
-    command = remote_files.unpack("start.sh", name, name, name, "venv", f"{name}={name}")
-    vm.run(command, stdin=remote_files.bundle(parts | tools))
+    parts = {"run/job.json": b"{}", "run/task/main.cmd": b"true", **remote_scripts.tools(("start.sh",))}
+    tools = remote_scripts.tools(runner.remote_files.RUN_TOOLS, under="run/bin/")
+    command = remote_scripts.unpack("start.sh", name, name, name, "venv", f"{name}={name}")
+    vm.run(command, stdin=remote_scripts.bundle(parts | tools))
 
 
 def written_out(address: str) -> str:
@@ -243,7 +245,7 @@ def test_a_config_file_is_only_ever_read(vm: Vm, value: str) -> None:
 
 def test_no_script_opens_a_machine_wider_than_it_was() -> None:
     """Docker's socket keeps its mode, containers get no privileges, and nothing is made writable for everybody."""
-    remote = Path(remote_files.__file__).parent / "remote"
+    remote = Path(remote_scripts.__file__).parent / "remote"
     scripts = {
         path.name: path.read_text(encoding="utf-8") for kind in ("sh", "py") for path in remote.rglob(f"*.{kind}")
     }
@@ -254,5 +256,8 @@ def test_no_script_opens_a_machine_wider_than_it_was() -> None:
 
 def test_no_code_hands_words_to_a_shell_of_this_computer() -> None:
     """argv lists only."""
-    package, shells = Path(remote_files.__file__).parent, r"shell\s*=\s*True|os\.(system|popen)|getoutput|process_shell"
+    package, shells = (
+        Path(remote_scripts.__file__).parent,
+        r"shell\s*=\s*True|os\.(system|popen)|getoutput|process_shell",
+    )
     assert [path for path in package.rglob("*.py") if re.search(shells, path.read_text(encoding="utf-8"))] == []

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cloud import registry
+from orchestrator.aws import ecr
 from orchestrator.config.settings import Install
-from orchestrator.errors import UsageError
-from orchestrator.events import Event
-from orchestrator.hostwork import use
-from orchestrator.jobfile import load
-from orchestrator.provision import HostInstall, _Reader, differing
-from orchestrator.steps import build_arguments, install, recipe
+from orchestrator.core.errors import UsageError
+from orchestrator.core.events import Event
+from orchestrator.hosts.usage import use
+from orchestrator.install.installer import HostInstall, _Reader, differing
+from orchestrator.install.steps import build_arguments, install, recipe
+from orchestrator.jobs.spec import load
 from tests.test_hostile import POISONS
 from tests.test_remote import Vm, states, until
 
@@ -313,9 +313,9 @@ def test_the_script_reads_what_nvidia_smi_prints(vm: Paper) -> None:
         "nvidia-smi",
         'case "$*" in *query-gpu*) echo "0, GPU-aa, NVIDIA A10G, 12, 300, 23028, 41" ;; *compute-apps*) true ;; esac\n',
     )
-    from orchestrator import remote_files
+    from orchestrator.core import remote_scripts
 
-    found = use("ml-0", vm.call(remote_files.call("gpus.sh")))
+    found = use("ml-0", vm.call(remote_scripts.call("gpus.sh")))
 
     assert [(gpu.name, gpu.busy, gpu.tasks) for gpu in found.gpus] == [("NVIDIA A10G", 12, ())]
     assert found.cores > 0
@@ -404,14 +404,14 @@ def test_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: P
 def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
     given = Install(registry="ghcr.io", registry_user="me", registry_password_env="TOKEN")
     env = {"TOKEN": "s3cret"}
-    found = registry.login(None, given, ["ghcr.io/me/job:1"], env)  # type: ignore[arg-type]
+    found = ecr.login(None, given, ["ghcr.io/me/job:1"], env)  # type: ignore[arg-type]
 
     assert found
     assert (found.registry, found.user, found.password().reveal()) == ("ghcr.io", "me", "s3cret")
     assert "s3cret" not in repr(found)
-    assert registry.login(None, given, ["python:3.11"], env) is None  # type: ignore[arg-type]
+    assert ecr.login(None, given, ["python:3.11"], env) is None  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no variable TOKEN here"):
-        registry.login(None, given, ["ghcr.io/me/job:1"], {})  # type: ignore[arg-type]
+        ecr.login(None, given, ["ghcr.io/me/job:1"], {})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -424,19 +424,19 @@ def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
     ],
 )
 def test_the_registry_of_an_image_is_what_docker_takes_it_for(image: str, host: str) -> None:
-    assert registry.host_of(image) == host
+    assert ecr.host_of(image) == host
 
 
 def test_a_password_in_a_file_is_read_from_there(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cret\n")
     given = Install(registry="r.example.com", registry_user="me", registry_password_env=str(tmp_path / "password"))
-    found = registry.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
+    found = ecr.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
     assert found
     assert found.password().reveal() == "s3cret"
 
     (tmp_path / "password").unlink()
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        registry.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
+        ecr.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
 
 
 def test_hosts_with_different_images_are_told_of() -> None:

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from orchestrator.errors import UsageError
-from orchestrator.jobcheck import HUB, image, split
+from orchestrator.core.errors import UsageError
+from orchestrator.jobs.inputs import HUB, image, split
 
 
 class Registry(BaseHTTPRequestHandler):

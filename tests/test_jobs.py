@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import jobfile, jobs
-from orchestrator.errors import ConfigError, UsageError
-from orchestrator.hosts import Host
+from orchestrator.core.errors import ConfigError, UsageError
+from orchestrator.core.host import Host
+from orchestrator.jobs import build
+from orchestrator.jobs import spec as jobs_spec
 
 DASK = """
 [job]
@@ -43,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_job_is_read_with_its_data_and_environment(folder: Path) -> None:
     """Names become safe for folders and images; the lines of data are taken apart."""
-    spec = jobfile.load(folder, {})
+    spec = jobs_spec.load(folder, {})
 
     assert spec.name == "my_job"
     assert [(item.source, item.dest, item.is_s3) for item in spec.data] == [
@@ -74,7 +75,7 @@ def test_a_mistake_in_job_ini_names_its_line(folder: Path, line: str, instead: s
     (folder / "job.ini").write_text(DASK.replace(line, instead))
 
     with pytest.raises(ConfigError) as caught:
-        jobfile.load(folder, {})
+        jobs_spec.load(folder, {})
 
     assert words in str(caught.value)
     assert f"{folder / 'job.ini'}:" in str(caught.value)
@@ -82,7 +83,7 @@ def test_a_mistake_in_job_ini_names_its_line(folder: Path, line: str, instead: s
 
 def test_one_vm_runs_one_task_without_a_cluster(folder: Path) -> None:
     """Dask on one VM is the job's own affair."""
-    job = jobs.build(jobfile.load(folder, {}), [host(0), host(1)], run="r-1", multi=False)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run="r-1", multi=False)
 
     assert [(task.host, task.role, task.command) for task in job.tasks] == [("ml-0", "main", "python go.py")]
     assert job.files == {"hostfile": b"10.0.0.0\n"}
@@ -90,7 +91,7 @@ def test_one_vm_runs_one_task_without_a_cluster(folder: Path) -> None:
 
 def test_dask_on_many_vms_has_a_scheduler_workers_and_tls(folder: Path) -> None:
     """Everything listens on private addresses, and nothing speaks without a certificate."""
-    job = jobs.build(jobfile.load(folder, {}), [host(0), host(1)], run="r-1", multi=True)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run="r-1", multi=True)
     scheduler, first, second, main = job.tasks
 
     assert [(task.host, task.role) for task in job.tasks] == [
@@ -110,8 +111,8 @@ def test_dask_on_many_vms_has_a_scheduler_workers_and_tls(folder: Path) -> None:
 
 def test_two_runs_never_share_their_certificates(folder: Path) -> None:
     """The key of one run opens nothing in the next."""
-    spec = jobfile.load(folder, {})
-    first, second = (jobs.build(spec, [host(0)], run=run, multi=True) for run in ("r-1", "r-2"))
+    spec = jobs_spec.load(folder, {})
+    first, second = (build.build(spec, [host(0)], run=run, multi=True) for run in ("r-1", "r-2"))
 
     assert first.files["tls/key.pem"] != second.files["tls/key.pem"]
     assert first.files["tls/ca.pem"] != second.files["tls/ca.pem"]
@@ -121,7 +122,7 @@ def test_a_command_on_many_vms_knows_its_rank(folder: Path) -> None:
     """Each host runs the command and knows who else does."""
     text = DASK.replace("framework = dask", "framework = command")
     (folder / "job.ini").write_text(text)
-    job = jobs.build(jobfile.load(folder, {}), [host(0), host(1), host(2)], run="r-1", multi=True)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1), host(2)], run="r-1", multi=True)
 
     assert [task.env["STRATUS_RANK"] for task in job.tasks] == ["0", "1", "2"]
     assert {task.env["STRATUS_SIZE"] for task in job.tasks} == {"3"}
@@ -131,7 +132,7 @@ def test_a_command_on_many_vms_knows_its_rank(folder: Path) -> None:
 
 def test_the_summary_is_one_line_of_json_without_secrets(folder: Path) -> None:
     """It lies on every host for any shell that comes later."""
-    job = jobs.build(jobfile.load(folder, {}), [host(0), host(1)], run="r-1", multi=True)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run="r-1", multi=True)
     facts = json.loads(job.summary)
 
     assert "\n" not in job.summary
@@ -144,19 +145,19 @@ def test_a_job_without_that_command_says_so(folder: Path) -> None:
     (folder / "job.ini").write_text(DASK.replace("multi = python go.py --scheduler $SCHEDULER\n", ""))
 
     with pytest.raises(UsageError, match="names no command for multi"):
-        jobs.build(jobfile.load(folder, {}), [host(0)], run="r-1", multi=True)
+        build.build(jobs_spec.load(folder, {}), [host(0)], run="r-1", multi=True)
 
 
 def test_no_host_is_a_usage_error(folder: Path) -> None:
     """And the next verb to type is in it."""
     with pytest.raises(UsageError, match="no host is up"):
-        jobs.build(jobfile.load(folder, {}), [], run="r-1", multi=True)
+        build.build(jobs_spec.load(folder, {}), [], run="r-1", multi=True)
 
 
 def test_a_job_may_be_another_ini_file_of_the_folder(folder: Path) -> None:
     """It has a name of its own, so neither environment nor code gets in the other's way."""
     (folder / "small.ini").write_text(DASK.replace("LEVEL = 9", "LEVEL = 1"))
-    small, usual = jobfile.load(folder / "small.ini", {}), jobfile.load(folder, {})
+    small, usual = jobs_spec.load(folder / "small.ini", {}), jobs_spec.load(folder, {})
 
     assert (small.name, usual.name) == ("my_job_small", "my_job")
     assert (small.folder, small.env["LEVEL"]) == (folder, "1")
@@ -166,7 +167,7 @@ def test_a_job_may_be_another_ini_file_of_the_folder(folder: Path) -> None:
 def test_a_file_that_is_not_there_is_one_mistake(tmp_path: Path, name: str) -> None:
     """What it would say does not matter any more."""
     with pytest.raises(ConfigError) as caught:
-        jobfile.load(tmp_path / name if name != "job.ini" else tmp_path, {})
+        jobs_spec.load(tmp_path / name if name != "job.ini" else tmp_path, {})
 
     assert [str(tmp_path / name) in str(problem) for problem in caught.value.problems] == [True]
 
@@ -175,23 +176,23 @@ def test_the_runtime_can_be_asked_for_from_outside(folder: Path) -> None:
     """And what it needs is checked as if the file said it."""
     (folder / "Dockerfile").write_text("FROM scratch\n")
 
-    assert jobfile.load(folder, {}, runtime="docker").runtime == "docker"
+    assert jobs_spec.load(folder, {}, runtime="docker").runtime == "docker"
     (folder / "Dockerfile").unlink()
     with pytest.raises(ConfigError, match="no Dockerfile"):
-        jobfile.load(folder, {}, runtime="docker")
+        jobs_spec.load(folder, {}, runtime="docker")
 
 
 def test_the_page_of_job_ini_is_up_to_date() -> None:
     """Else: scripts/docs-tables."""
     page = (Path(__file__).parent.parent / "docs/jobs.md").read_text(encoding="utf-8")
-    assert jobfile.reference() in page
+    assert jobs_spec.reference() in page
 
 
-def simple(folder: Path, framework: str, more: str = "") -> jobfile.JobSpec:
+def simple(folder: Path, framework: str, more: str = "") -> jobs_spec.JobSpec:
     """A job with one command for one VM and for many."""
     text = f"[job]\nframework = {framework}\nsingle = python go.py\nmulti = python go.py\n[resources]\nwait = 9\n{more}"
     (folder / "job.ini").write_text(text)
-    return jobfile.load(folder, {})
+    return jobs_spec.load(folder, {})
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_what_a_framework_cannot_do_is_one_line(folder: Path, framework: str, te
     (folder / "job.ini").write_text(f"[job]\nframework = {framework}\n{text}")
 
     with pytest.raises(ConfigError) as caught:
-        jobfile.load(folder, {})
+        jobs_spec.load(folder, {})
     assert len(caught.value.problems) == 1
     assert words in str(caught.value)
     assert f"{folder / 'job.ini'}:" in str(caught.value)
@@ -219,15 +220,15 @@ def test_an_elastic_job_needs_its_least_number_of_hosts(folder: Path) -> None:
     spec = simple(folder, "horovod", "min_hosts = 3\n")
 
     with pytest.raises(UsageError, match="min_hosts = 3, and 2 VMs are up"):
-        jobs.build(spec, [host(0), host(1)], run="r-1", multi=True)
-    assert jobs.build(spec, [host(0)], run="r-1", multi=False).mains == ("ml-0",)
+        build.build(spec, [host(0), host(1)], run="r-1", multi=True)
+    assert build.build(spec, [host(0)], run="r-1", multi=False).mains == ("ml-0",)
 
 
 @pytest.mark.parametrize("framework", ["horovod", "mpi"])
 def test_a_meshed_job_has_an_agent_on_each_host_and_a_main_task_on_the_first(folder: Path, framework: str) -> None:
     """The members are named in order; keys are the run's own, and in no command and no variable."""
     spec = simple(folder, framework)
-    first, second = (jobs.build(spec, [host(0), host(1)], run=run, multi=True) for run in ("r-1", "r-2"))
+    first, second = (build.build(spec, [host(0), host(1)], run=run, multi=True) for run in ("r-1", "r-2"))
 
     assert [(task.host, task.role) for task in first.tasks] == [("ml-0", "mesh"), ("ml-1", "mesh"), ("ml-0", "main")]
     assert first.files["mesh/members"] == b"ml-0 10.0.0.0\nml-1 10.0.0.1\n"
@@ -242,9 +243,9 @@ def test_a_meshed_job_has_an_agent_on_each_host_and_a_main_task_on_the_first(fol
 def test_torchrun_meets_at_the_first_hosts_private_address(folder: Path) -> None:
     """Every host has a main task; two runs have ports of their own."""
     spec = simple(folder, "torchrun", "slots_per_host = 4\n")
-    many = jobs.build(spec, [host(0), host(1)], run="r-1", multi=True)
-    other = jobs.build(spec, [host(0), host(1)], run="r-2", multi=True)
-    (alone,) = jobs.build(spec, [host(0), host(1)], run="r-1", multi=False).tasks
+    many = build.build(spec, [host(0), host(1)], run="r-1", multi=True)
+    other = build.build(spec, [host(0), host(1)], run="r-2", multi=True)
+    (alone,) = build.build(spec, [host(0), host(1)], run="r-1", multi=False).tasks
 
     assert many.mains == ("ml-0", "ml-1")
     mains = [task for task in (*many.tasks, *other.tasks) if task.role == "main"]
@@ -256,7 +257,7 @@ def test_torchrun_meets_at_the_first_hosts_private_address(folder: Path) -> None
 
 def test_mxnet_has_one_scheduler_and_a_server_and_a_worker_on_each_host(folder: Path) -> None:
     """Its workers are the main tasks."""
-    job = jobs.build(simple(folder, "mxnet"), [host(0), host(1)], run="r-1", multi=True)
+    job = build.build(simple(folder, "mxnet"), [host(0), host(1)], run="r-1", multi=True)
     tasks = [task for task in job.tasks if "DMLC_ROLE" in task.env]
     roles = [(task.host, task.env["DMLC_ROLE"], task.role) for task in tasks]
 
@@ -272,8 +273,8 @@ def test_mxnet_has_one_scheduler_and_a_server_and_a_worker_on_each_host(folder: 
 
 def test_all_hosts_stand_in_a_file_whatever_the_framework(folder: Path) -> None:
     """One private address on each line."""
-    for framework in jobfile.FRAMEWORKS:
-        job = jobs.build(simple(folder, framework), [host(0), host(1)], run="r-1", multi=True)
+    for framework in jobs_spec.FRAMEWORKS:
+        job = build.build(simple(folder, framework), [host(0), host(1)], run="r-1", multi=True)
         assert job.files["hostfile"] == b"10.0.0.0\n10.0.0.1\n"
 
 
@@ -282,8 +283,8 @@ def test_a_job_with_a_main_task_on_every_host_is_guarded(folder: Path, framework
     """By agents on the hosts themselves, also where the job is in containers; one host alone needs none."""
     (folder / "Dockerfile").write_text("FROM scratch\n")
     simple(folder, framework)
-    spec = jobfile.load(folder, {}, runtime="docker")
-    two, one = (jobs.build(spec, [host(n) for n in range(count)], run="r-1", multi=True) for count in (2, 1))
+    spec = jobs_spec.load(folder, {}, runtime="docker")
+    two, one = (build.build(spec, [host(n) for n in range(count)], run="r-1", multi=True) for count in (2, 1))
     guards = [task for task in two.tasks if task.role in ("mesh", "guard")]
 
     assert [(task.host, task.role) for task in guards] == [("ml-0", "mesh"), ("ml-1", "mesh"), ("ml-0", "guard")]

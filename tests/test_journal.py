@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import StratusError
-from orchestrator.journal import Journal
-from orchestrator.patience import Patience
+from orchestrator.core.clock import Patience
+from orchestrator.core.errors import StratusError
+from orchestrator.core.journal import Journal
 
 WRITER = """
 import sys

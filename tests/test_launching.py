@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-from orchestrator.cloud.launching import DEADLINE_S, check, launch
-from orchestrator.cloud.ledger import LAG_S
-from orchestrator.errors import CloudRefused, LeftRunning, StratusError
-from orchestrator.journal import Journal
+from orchestrator.aws.launch.launch_log import LAG_S
+from orchestrator.aws.launch.run_instances import DEADLINE_S, check, launch
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
+from orchestrator.core.journal import Journal
 from tests.test_ec2_units import KEY, PLAN
 from tests.test_ending import changed, shown
 from tests.wire import Request, Time, Wire, clients, launched, refusal

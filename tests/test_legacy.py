@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config import settings
 from orchestrator.config.settings import Secret, Settings
-from orchestrator.errors import ConfigError
+from orchestrator.core.errors import ConfigError
 
 # As that project shipped it, stray blanks included.
 SHIPPED = """\

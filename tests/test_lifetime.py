@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import remote_files
-from orchestrator.cloud import prices
-from orchestrator.cloud.lifetime import BOOT_MINUTES, LEAST_MINUTES, Lifetime, budget_minutes, minutes_of
-from orchestrator.errors import UsageError
+from orchestrator.aws.launch.time_limits import BOOT_MINUTES, LEAST_MINUTES, Lifetime, budget_minutes, minutes_of
+from orchestrator.aws.pricing import price_table
+from orchestrator.core import remote_scripts
+from orchestrator.core.errors import UsageError
 from tests.test_ec2_units import PLAN
 
 rates = st.decimals("0.001", "500", places=4)
@@ -78,7 +78,7 @@ def test_a_plan_never_costs_more_than_its_cap_even_if_it_is_forgotten(count: int
 def test_another_price_makes_another_timer() -> None:
     """A sibling type that costs twice as much lives half as long for the same money."""
     cheap = replace(PLAN, max_dollars=2.0)
-    dear = replace(cheap, price=prices.Price(Decimal("0.714") + cheap.disk_per_hour, "x"))  # type: ignore[operator]
+    dear = replace(cheap, price=price_table.Price(Decimal("0.714") + cheap.disk_per_hour, "x"))  # type: ignore[operator]
 
     assert cheap.capped
     assert dear.capped
@@ -126,7 +126,7 @@ class Vm:
 
     def extend(self, *words: str) -> str:
         """Set the timer as SSH does."""
-        return self.run(["sh", "-c", remote_files.call("extend.sh", *words)])
+        return self.run(["sh", "-c", remote_scripts.call("extend.sh", *words)])
 
     def run(self, argv: list[str]) -> str:
         done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=30)
@@ -227,7 +227,7 @@ def test_what_is_no_number_of_minutes_changes_nothing(tmp_path: Path, word: str)
     vm = Vm.make(tmp_path, Lifetime(60))
     vm.boot()
     before = (tmp_path / "var/lib/stratus/limits").read_text()
-    done = subprocess.run(["sh", "-c", remote_files.call("extend.sh", word, "-", "-")], env=vm.env, cwd=tmp_path)
+    done = subprocess.run(["sh", "-c", remote_scripts.call("extend.sh", word, "-", "-")], env=vm.env, cwd=tmp_path)
 
     assert done.returncode == 64
     assert vm.asked == ["-h +60"]
@@ -237,7 +237,7 @@ def test_what_is_no_number_of_minutes_changes_nothing(tmp_path: Path, word: str)
 
 def test_a_machine_without_our_timer_says_so(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    done = subprocess.run(["sh", "-c", remote_files.call("extend.sh", "1", "-", "-")], env=env, capture_output=True)
+    done = subprocess.run(["sh", "-c", remote_scripts.call("extend.sh", "1", "-", "-")], env=env, capture_output=True)
 
     assert done.stdout == b"@@none\n"
 

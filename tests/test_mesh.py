@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import remote_files
-from orchestrator.keys import cluster_tls
+from orchestrator.core import remote_scripts
+from orchestrator.crypto.ssh_keys import cluster_tls
 
 # What runs on the VMs finds its neighbours beside it.
-sys.path.append(str(Path(remote_files.__file__).parent / "remote"))
+sys.path.append(str(Path(remote_scripts.__file__).parent / "remote"))
 lead_module = importlib.import_module("mesh_lead")
 HOSTS = {"ml-0": "127.0.66.1", "ml-1": "127.0.66.2", "ml-2": "127.0.66.3"}
 
@@ -49,7 +49,7 @@ class Mesh:
         for name in hosts:
             for inner in ("bin", "mesh", "state", "workdir"):
                 (self.folder / name / inner).mkdir(parents=True)
-            for tool, data in remote_files.tools(remote_files.RUN_TOOLS).items():
+            for tool, data in remote_scripts.tools(remote_scripts.RUN_TOOLS).items():
                 (self.folder / name / "bin" / tool).write_bytes(data)
                 (self.folder / name / "bin" / tool).chmod(0o700)
             for file, text in files.items():

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import UsageError
-from orchestrator.hosts import Host
+from orchestrator.core.errors import UsageError
+from orchestrator.core.host import Host
 from orchestrator.ssh.openssh import command_line, write_ssh_config
 from tests.ssh_lab import Lab
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.parcels import Parcel, parcel, stream
+from orchestrator.install.upload import Parcel, parcel, stream
 
 
 def unpacked(goods: Parcel) -> dict[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.patience import Pace, Patience
+from orchestrator.core.clock import Pace, Patience
 
 
 @pytest.mark.parametrize("start", [0.0, 1e5 / 3, 2e6 / 7, 1e9 / 3])

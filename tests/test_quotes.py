@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cloud import ec2, prices, quotes
-from orchestrator.cloud.aws import Clients
+from orchestrator.aws.client import Clients
+from orchestrator.aws.ec2 import instances
+from orchestrator.aws.pricing import price_list, price_table
 from tests.wire import Time, _Raw, session
 
-GP3 = ec2.Disk("gp3", 100)
+GP3 = instances.Disk("gp3", 100)
 
 
 def product(unit: str, usd: str, **attributes: str) -> str:
@@ -63,10 +64,10 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.aws, self.time, self.path = Aws(), Time(), folder / "prices.json"
 
-    def book(self, place: str = "") -> quotes.Quotes:
+    def book(self, place: str = "") -> price_list.Quotes:
         made = session("a", "b")
         made.events.register("before-send", self.aws)
-        return quotes.Quotes(
+        return price_list.Quotes(
             Clients(made, region="us-west-2", alone=self.time.patience), self.path, place=place,
             patience=self.time.patience,
         )  # fmt: skip
@@ -81,7 +82,9 @@ def test_an_asked_price_counts_more_than_the_table_and_says_when_it_was_asked(de
     book = desk.book()
     book.ask(["x9.large"], ["gp3"])
 
-    assert book.per_hour("x9.large", "us-west-2") == prices.Price(Decimal("1.5"), "AWS price list, asked 2026-11-20")
+    assert book.per_hour("x9.large", "us-west-2") == price_table.Price(
+        Decimal("1.5"), "AWS price list, asked 2026-11-20"
+    )
     price = book.disk_per_hour(GP3, "us-west-2")
     assert price is not None
     assert price.usd == Decimal(8) / 730
@@ -110,8 +113,8 @@ def test_without_an_answer_the_old_one_counts_with_its_date_then_the_table_then_
     book.ask(["x9.large", "c7i.2xlarge", "y9.large"])
 
     old, table = book.per_hour("x9.large", "us-west-2"), book.per_hour("c7i.2xlarge", "us-west-2")
-    assert old == prices.Price(Decimal("1.5"), "AWS price list, asked 2026-11-20")
-    assert table == prices.per_hour("c7i.2xlarge", "us-west-2")
+    assert old == price_table.Price(Decimal("1.5"), "AWS price list, asked 2026-11-20")
+    assert table == price_table.per_hour("c7i.2xlarge", "us-west-2")
     assert book.per_hour("y9.large", "us-west-2") is None
 
 
@@ -133,14 +136,14 @@ def test_another_clouds_prices_and_other_regions_prices_are_kept_apart(desk: Des
 def test_the_price_of_a_disk_counts_what_goes_beyond_the_included(desk: Desk) -> None:
     book = desk.book()
     book.ask([], ["gp3", "io2"])
-    fast = book.disk_per_hour(ec2.Disk("gp3", 100, 4000, 225), "us-west-2")
-    sure = book.disk_per_hour(ec2.Disk("io2", 100, 1000), "us-west-2")
+    fast = book.disk_per_hour(instances.Disk("gp3", 100, 4000, 225), "us-west-2")
+    sure = book.disk_per_hour(instances.Disk("io2", 100, 1000), "us-west-2")
 
     assert fast is not None
     assert fast.usd == (8 + 1000 * Decimal("0.005") + 100 * Decimal("0.04")) / 730
     assert sure is not None
     assert sure.usd == (Decimal("12.5") + 65) / 730
-    assert book.disk_per_hour(ec2.Disk("io2", 100, 64_000), "us-west-2") is None
+    assert book.disk_per_hour(instances.Disk("io2", 100, 64_000), "us-west-2") is None
 
 
 @pytest.mark.parametrize(

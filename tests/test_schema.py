@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import ini, kinds, schema
+from orchestrator.config import ini, schema, value_types
 from orchestrator.config.schema import FREE, Reading, Secret, option
-from orchestrator.errors import ConfigError
+from orchestrator.core.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Job:
     """What to run."""
 
-    single: str = option("", kinds.command(), "Command of a run on one VM.", required=True)
-    workers: int = option(1, kinds.whole(1, 64), "Worker processes on each VM.")
-    wait: float = option(2.5, kinds.number(0, 60, "seconds"), "For the workers.")
-    keep: bool = option(False, kinds.yes_no(), "Keep the outputs.")
-    mode: str = option("dask", kinds.choice("dask", "command"), "How it is spread.")
-    name: str = option("", kinds.text("[a-z]+", "lower-case letters"), "What it is called.")
-    data: tuple[str, ...] = option((), kinds.lines(), "Inputs.")
+    single: str = option("", value_types.command(), "Command of a run on one VM.", required=True)
+    workers: int = option(1, value_types.whole(1, 64), "Worker processes on each VM.")
+    wait: float = option(2.5, value_types.number(0, 60, "seconds"), "For the workers.")
+    keep: bool = option(False, value_types.yes_no(), "Keep the outputs.")
+    mode: str = option("dask", value_types.choice("dask", "command"), "How it is spread.")
+    name: str = option("", value_types.text("[a-z]+", "lower-case letters"), "What it is called.")
+    data: tuple[str, ...] = option((), value_types.lines(), "Inputs.")
     made_up: int = 7
 
 
@@ -176,7 +176,7 @@ def test_a_secret_cannot_be_written_down_by_accident() -> None:
     ],
 )
 def test_a_path_starts_where_its_config_file_says(given: str, path: str) -> None:
-    assert kinds.resolve(given, Path("/base"), {"HOME": "/home/me"}) == Path(path)
+    assert value_types.resolve(given, Path("/base"), {"HOME": "/home/me"}) == Path(path)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_a_path_starts_where_its_config_file_says(given: str, path: str) -> None
     ],
 )  # fmt: skip
 def test_what_a_template_left_to_fill_in_is_known_as_that(word: str) -> None:
-    assert kinds.is_placeholder(word)
+    assert value_types.is_placeholder(word)
 
 
 @pytest.mark.parametrize("word", ["my-cluster", "ml", "x", "sg-0123abcd", "a<b", "yourself", "xx", "~/.ssh/id_rsa"])
 def test_an_ordinary_value_is_no_placeholder(word: str) -> None:
-    assert not kinds.is_placeholder(word)
+    assert not value_types.is_placeholder(word)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from orchestrator.config import settings
 from orchestrator.config.schema import options
 from orchestrator.config.settings import Settings
-from orchestrator.errors import ConfigError
+from orchestrator.core.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 HERE = {"HOME": "/home/nobody-here"}

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cloud import ec2
-from orchestrator.interface import sleeping, view
-from orchestrator.reports import InstanceResult
+from orchestrator.aws.ec2 import instances
+from orchestrator.cluster.status import InstanceResult
+from orchestrator.interface.render import cluster, stopped
 from tests.test_view import NOW, machine, status
 
 
@@ -21,7 +21,7 @@ def asleep(name: str, hours: float) -> Any:
 
 
 def test_a_stopped_machine_is_shown_with_its_age_and_the_price_of_its_disk() -> None:
-    lines = view.status(status(asleep("ml-0", 74), replace(machine("ml-1", "stopped"), disk_per_hour=None)))
+    lines = cluster.status(status(asleep("ml-0", 74), replace(machine("ml-1", "stopped"), disk_per_hour=None)))
 
     assert "stopped 3 d 2 h" in lines[0]
     assert lines[0].endswith("disk $0.008/h")
@@ -32,24 +32,24 @@ def test_a_stopped_machine_is_shown_with_its_age_and_the_price_of_its_disk() -> 
 def test_who_stops_machines_is_told_what_a_month_costs_and_that_nothing_ends_them() -> None:
     done = [InstanceResult(name, "i-1", "stopped", disk_per_hour=Decimal("0.0082")) for name in ("ml-0", "ml-1")]
 
-    assert view.instances(done)[-2:] == [
+    assert cluster.instances(done)[-2:] == [
         "  The disks stay, and are billed: $11.97 a month. A stopped VM has no timer: nothing ends it.",
         "  StartAll() brings the VMs back; TerminateAll() ends it all.",
     ]
-    assert "price unknown." in "".join(sleeping.kept([Decimal(1), None]))
+    assert "price unknown." in "".join(stopped.kept([Decimal(1), None]))
 
 
 def test_the_shell_reminds_of_machines_stopped_for_longer_than_they_may_run() -> None:
     found = status(machine("ml-0"), asleep("ml-1", 74), asleep("ml-2", 9), asleep("ml-3", 7))
-    lines = sleeping.reminder(found, 8)
+    lines = stopped.reminder(found, 8)
 
     assert lines == [
         "  ml-1, ml-2 have been stopped for 3 d 2 h (max_hours is 8 h): $11.97 a month for their disks, and nothing "
         "ends them by itself.",
         "    StartAll() brings them back; TerminateAll() ends them.",
     ]
-    assert sleeping.reminder(found, 80) == []
-    assert "has been stopped" in sleeping.reminder(status(asleep("ml-1", 74)), 8)[0]
+    assert stopped.reminder(found, 80) == []
+    assert "has been stopped" in stopped.reminder(status(asleep("ml-1", 74)), 8)[0]
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_since_when_a_machine_is_stopped_is_read_from_its_reason(
         "Placement": {}, "StateTransitionReason": reason,
     }  # fmt: skip
 
-    assert ec2.instance(facts).stopped == when
+    assert instances.instance(facts).stopped == when

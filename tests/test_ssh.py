@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import ConnectError, HostError, UsageError
-from orchestrator.fleet import each
+from orchestrator.core.errors import ConnectError, HostError, UsageError
+from orchestrator.hosts.parallel import each
 from orchestrator.ssh import Links, quote
-from orchestrator.ssh.talk import Lines
+from orchestrator.ssh.channel import Lines
 from tests.ssh_lab import Lab, Listener, Wire, dropping, eventually, refusing
 
 # What ends by its deadline of a second or so ends well before this on a busy computer too; what does not, hangs longer.
@@ -594,7 +594,9 @@ except ConnectError as error:
 
 
 def test_importing_costs_neither_fabric_nor_paramiko() -> None:
-    program = "import sys, orchestrator.ssh, orchestrator.fleet; print({'fabric', 'paramiko'} & set(sys.modules))"
+    program = (
+        "import sys, orchestrator.ssh, orchestrator.hosts.parallel; print({'fabric', 'paramiko'} & set(sys.modules))"
+    )
 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

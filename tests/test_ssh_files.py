@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import HostError
+from orchestrator.core.errors import HostError
 from orchestrator.ssh import Links
 from tests.ssh_lab import Lab
 

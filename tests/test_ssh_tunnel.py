@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.errors import ConnectError, HostError
+from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.ssh import Links, Tunnel
 from tests.ssh_lab import Lab, Listener, eventually, refusing
 

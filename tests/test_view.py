@@ -11,11 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import ConfigError, ConnectError, HostsFailed, JobFailed, LeftRunning, Problem
-from orchestrator.interface import documents, run_view, units, view, words
-from orchestrator.interface.console import coloured
-from orchestrator.provision import HostInstall, StepResult
-from orchestrator.reports import (
+from orchestrator.cluster.status import (
     CancelReport,
     ClusterStatus,
     HostReady,
@@ -26,7 +22,13 @@ from orchestrator.reports import (
     RunHandle,
     TerminateReport,
 )
-from orchestrator.results import RunRecord
+from orchestrator.core.errors import ConfigError, ConnectError, HostsFailed, JobFailed, LeftRunning, Problem
+from orchestrator.install.installer import HostInstall, StepResult
+from orchestrator.interface.cli import json_output
+from orchestrator.interface.console import coloured
+from orchestrator.interface.render import cluster, runs, units
+from orchestrator.interface.verbs import registry
+from orchestrator.jobs.results import RunRecord
 
 NOW = datetime(2026, 11, 20, 14, 24, tzinfo=UTC)
 
@@ -130,7 +132,7 @@ def test_a_long_line_breaks_between_words_and_goes_on_further_in() -> None:
 
 
 def test_a_plan_says_what_it_brings_what_it_costs_and_who_gets_in() -> None:
-    lines = view.plan(plan(), image="ubuntu-24.04", ssh_from="203.0.113.7/32")
+    lines = cluster.plan(plan(), image="ubuntu-24.04", ssh_from="203.0.113.7/32")
 
     assert lines == [
         "",
@@ -142,14 +144,14 @@ def test_a_plan_says_what_it_brings_what_it_costs_and_who_gets_in() -> None:
 
 
 def test_a_plan_of_unknown_price_says_so_and_still_says_when_it_ends() -> None:
-    price = view.plan(plan(price_per_hour=None, per_hour=None, at_most=None, gpus=1), image="x", ssh_from="auto")[2]
+    price = cluster.plan(plan(price_per_hour=None, per_hour=None, at_most=None, gpus=1), image="x", ssh_from="auto")[2]
 
     assert price == "  Price  price unknown each, disks $0.008/h each  = price unknown  ends itself after 8 h"
 
 
 def test_a_plan_warns_of_an_open_door_and_an_open_disk() -> None:
     text = "\n".join(
-        view.plan(plan(disk=SimpleNamespace(type="gp3", size=75, encrypted=False)), image="x", ssh_from="0.0.0.0/0")
+        cluster.plan(plan(disk=SimpleNamespace(type="gp3", size=75, encrypted=False)), image="x", ssh_from="0.0.0.0/0")
     )
 
     assert "NOT encrypted" in text
@@ -160,7 +162,7 @@ def test_a_launch_shows_each_host_and_why_one_did_not_come_up() -> None:
     error = ConnectError("dropped", "ssh: no answer for 30 s", where="ml-1", fix="check the security group")
     report = LaunchReport("l", 0.2, (HostReady("ml-0", "us-west-2b", 2.1, 1.4, 0.2),), {"ml-1": error}, 33.9)
 
-    assert view.launch(report) == [
+    assert cluster.launch(report) == [
         "  ml-0  ready  us-west-2b  pending 2.1 s   boot 1.4 s   ssh 0.2 s",
         "  ml-1  failed  ssh: no answer for 30 s",
         "    check the security group",
@@ -170,7 +172,7 @@ def test_a_launch_shows_each_host_and_why_one_did_not_come_up() -> None:
 
 def test_a_launch_of_many_hosts_is_summed_up_in_one_line() -> None:
     ready = tuple(HostReady(f"ml-{n}", "us-west-2b", 10 + n / 10, 1.0, 0.1) for n in range(128))
-    lines = view.launch(LaunchReport("l", 0.2, ready, {}, 24.0))
+    lines = cluster.launch(LaunchReport("l", 0.2, ready, {}, 24.0))
 
     assert len(lines) == 1
     assert lines[0].startswith("  128 of 128 ready in 24.0 s.  pending 10.0 to 22.7 s   boot 1.0 to 1.0 s")
@@ -180,15 +182,15 @@ def test_an_install_names_each_step_and_a_second_one_has_nothing_to_do() -> None
     done = HostInstall("ml-0", (StepResult("python", "unchanged", 0.1), StepResult("requirements", "done", 21.4)), 22.0)
     nothing = HostInstall("ml-0", (StepResult("python", "unchanged", 0.1),), 0.4)
 
-    assert view.install(InstallReport((done,), {}, 22.6)) == [
+    assert cluster.install(InstallReport((done,), {}, 22.6)) == [
         "  ml-0  done  python   requirements 21.4 s",
         "  1 step changed something, 0 failed, 22.6 s.  Next: RunSingleVMComputing() or RunMultiVMComputing()",
     ]
-    assert "Nothing to do, 0.4 s." in view.install(InstallReport((nothing,), {}, 0.4))[1]
+    assert "Nothing to do, 0.4 s." in cluster.install(InstallReport((nothing,), {}, 0.4))[1]
 
 
 def test_a_status_shows_each_machine_and_the_sum() -> None:
-    lines = view.status(status(machine("ml-0"), machine("ml-1", "stopped")))
+    lines = cluster.status(status(machine("ml-0"), machine("ml-1", "stopped")))
 
     assert "$0.365/h" in lines[0]
     assert lines[1].endswith("disk $0.008/h")
@@ -197,20 +199,22 @@ def test_a_status_shows_each_machine_and_the_sum() -> None:
 
 
 def test_the_prompt_says_what_is_up_and_its_price_unknown_or_not() -> None:
-    assert view.prompt("aws", None) == "aws [...]: "
-    assert view.prompt("aws", status()) == "aws [0 up]: "
-    assert view.prompt("aws", status(machine("ml-0"), machine("ml-1"))) == "aws [2 up $0.73/h]: "
-    assert view.prompt("aws", status(machine("ml-0"), machine("ml-1", "stopped"))) == "aws [1 up $0.37/h, 1 stopped]: "
-    assert view.prompt("aws", status(machine("ml-0", per_hour=None))) == "aws [1 up price unknown]: "
+    assert cluster.prompt("aws", None) == "aws [...]: "
+    assert cluster.prompt("aws", status()) == "aws [0 up]: "
+    assert cluster.prompt("aws", status(machine("ml-0"), machine("ml-1"))) == "aws [2 up $0.73/h]: "
+    assert (
+        cluster.prompt("aws", status(machine("ml-0"), machine("ml-1", "stopped"))) == "aws [1 up $0.37/h, 1 stopped]: "
+    )
+    assert cluster.prompt("aws", status(machine("ml-0", per_hour=None))) == "aws [1 up price unknown]: "
 
 
 def test_leaving_says_what_still_runs_and_how_to_end_it_and_nothing_when_nothing_does() -> None:
-    lines = view.leaving(status(machine("ml-0"), machine("ml-1")), "stratus terminate")
+    lines = cluster.leaving(status(machine("ml-0"), machine("ml-1")), "stratus terminate")
 
     assert lines[0].startswith("2 instances still run: $0.73/h, they end themselves at ")
     assert lines[1] == "TerminateAll from any shell:  stratus terminate"
-    assert view.leaving(status(), "stratus terminate") == []
-    assert view.leaving(status(machine("ml-0", "stopped")), "stratus terminate") == [
+    assert cluster.leaving(status(), "stratus terminate") == []
+    assert cluster.leaving(status(machine("ml-0", "stopped")), "stratus terminate") == [
         "1 stopped instance keeps its disk: $5.99 a month, until TerminateAll()."
     ]
 
@@ -219,13 +223,13 @@ def test_a_run_says_where_its_parts_are() -> None:
     roles = {"ml-0": ("scheduler", "worker", "main"), "ml-1": ("worker",)}
     handle = RunHandle("20261120-1412-k3", "cloud_retrieval", True, roles, True, Path("runs"))
 
-    assert run_view.started(handle) == [
+    assert runs.started(handle) == [
         "  cloud_retrieval on ml-0 (scheduler), ml-0 ml-1 (workers)   run 20261120-1412-k3   dashboard: Dashboard()"
     ]
     meshed = RunHandle(
         "r", "domain_adaptation", True, {"ml-0": ("mesh", "main"), "ml-1": ("mesh",)}, False, Path("runs")
     )
-    assert run_view.started(meshed) == ["  domain_adaptation on ml-0 ml-1   run r"]
+    assert runs.started(meshed) == ["  domain_adaptation on ml-0 ml-1   run r"]
 
 
 def record(**changes: Any) -> RunRecord:
@@ -244,7 +248,7 @@ def test_a_receipt_shows_files_size_numbers_times_and_cost() -> None:
         "summary": {"cloud_mask_accuracy": 0.9783, "r2_cer": 0.58, "pixels": 20736, "note": "x"},
     }
 
-    assert run_view.fetched(record(metrics=found)) == [
+    assert runs.fetched(record(metrics=found)) == [
         "  runs/r/   metrics.json  retrieval.png   14.2 MB in 0.3 s",
         "    cloud mask accuracy 0.978   r2 cer 0.58   pixels 20,736",
         "    time   launch 3.9 s  install 22.6 s  job 61.3 s     cost $0.02",
@@ -252,17 +256,17 @@ def test_a_receipt_shows_files_size_numbers_times_and_cost() -> None:
 
 
 def test_a_receipt_shows_six_plain_numbers_at_most_when_the_job_names_no_summary() -> None:
-    lines = run_view.metrics({"ok": True, "name": "x", "nested": {}} | {f"m{n}": n for n in range(9)})
+    lines = runs.metrics({"ok": True, "name": "x", "nested": {}} | {f"m{n}": n for n in range(9)})
 
     assert lines == ["m0 0   m1 1   m2 2", "m3 3   m4 4   m5 5"]
 
 
 def test_a_receipt_takes_the_jobs_own_headline_when_it_has_one() -> None:
-    assert run_view.metrics({"headline": "accuracy 0.935   R2 0.83\x1b[2J", "loss": 1}) == ["accuracy 0.935   R2 0.83"]
+    assert runs.metrics({"headline": "accuracy 0.935   R2 0.83\x1b[2J", "loss": 1}) == ["accuracy 0.935   R2 0.83"]
 
 
 def test_a_receipt_of_a_failed_run_says_that_it_failed() -> None:
-    lines = run_view.fetched(record(state="failed", outputs=(), cost=None))
+    lines = runs.fetched(record(state="failed", outputs=(), cost=None))
 
     assert "no output files" in lines[0]
     assert lines[1] == "  The run failed: these are the outputs it had."
@@ -272,11 +276,11 @@ def test_a_receipt_of_a_failed_run_says_that_it_failed() -> None:
 def test_a_terminate_counts_to_zero_and_says_what_it_cost() -> None:
     results = tuple(InstanceResult(name, f"i-{name}", "terminated") for name in ("ml-0", "ml-1"))
 
-    assert view.terminated(TerminateReport(results, "gone", "gone", Decimal("0.0214"))) == [
+    assert cluster.terminated(TerminateReport(results, "gone", "gone", Decimal("0.0214"))) == [
         "  ml-0 terminated   ml-1 terminated   security group gone   key pair gone",
         "  0 instances running. This cluster cost $0.02.",
     ]
-    assert view.terminated(TerminateReport((), "none", "none", Decimal(0))) == [
+    assert cluster.terminated(TerminateReport((), "none", "none", Decimal(0))) == [
         "  There was nothing to terminate: 0 instances running."
     ]
 
@@ -287,11 +291,11 @@ def test_a_terminate_that_left_something_never_says_zero() -> None:
         InstanceResult("ml-1", "i-1", "running", "OperationNotPermitted"),
     )
 
-    assert view.terminated(TerminateReport(results, "kept", "kept", None)) == ["  ml-0 terminated"]
+    assert cluster.terminated(TerminateReport(results, "kept", "kept", None)) == ["  ml-0 terminated"]
 
 
 def test_a_cancel_counts_what_is_left() -> None:
-    lines = run_view.cancelled(CancelReport("r", {"ml-0": 0, "ml-1": 2}, {}))
+    lines = runs.cancelled(CancelReport("r", {"ml-0": 0, "ml-1": 2}, {}))
 
     assert lines == ["  ml-1  2 processes would not go", "  r cancelled: no process left on 1 host."]
 
@@ -303,20 +307,20 @@ def test_any_record_named_at_the_prompt_is_shown_as_its_verb_shows_it(kind: str)
         "TerminateReport": TerminateReport((), "none", "none", None),
         "RunRecord": record(),
     }
-    assert view.of(records[kind])
-    assert view.of(object()) == []
+    assert cluster.of(records[kind])
+    assert cluster.of(object()) == []
 
 
 def test_documents_carry_units_in_their_names_and_money_as_text() -> None:
-    found = json.loads(documents.text(documents.document(status(machine("ml-0")))))
+    found = json.loads(json_output.text(json_output.document(status(machine("ml-0")))))
 
     assert found["usd_per_hour"] == "0.365"
     assert found["machines"][0]["launched"] == "2026-11-20T14:12:00+00:00"
     assert (
-        json.loads(documents.text(documents.document(record(metrics={"loss": float("nan")}))))["metrics"]["loss"]
+        json.loads(json_output.text(json_output.document(record(metrics={"loss": float("nan")}))))["metrics"]["loss"]
         is None
     )
-    assert documents.document(record())["usd"] == "0.0214"
+    assert json_output.document(record())["usd"] == "0.0214"
 
 
 @pytest.mark.parametrize(
@@ -333,7 +337,7 @@ def test_documents_carry_units_in_their_names_and_money_as_text() -> None:
     ],
 )
 def test_errors_as_documents_keep_what_they_carry(error: Any, key: str, value: object) -> None:
-    found = documents.document(error)
+    found = json_output.document(error)
 
     assert found["exit_code"] == error.exit_code
     assert found[key] == value
@@ -352,11 +356,11 @@ def test_errors_as_documents_keep_what_they_carry(error: Any, key: str, value: o
     ],
 )
 def test_hints_for_the_shell_become_commands_on_the_command_line(shell: str, line: str) -> None:
-    assert words.for_command_line("stratus")(shell) == line
+    assert registry.for_command_line("stratus")(shell) == line
 
 
 def test_commands_keep_the_options_that_the_program_was_started_with() -> None:
-    reword = words.for_command_line("python run_interface.py --local")
+    reword = registry.for_command_line("python run_interface.py --local")
 
     assert (
         reword("logs: stratus logs 20261120-1412-k3") == "logs: python run_interface.py --local logs 20261120-1412-k3"
@@ -364,10 +368,10 @@ def test_commands_keep_the_options_that_the_program_was_started_with() -> None:
 
 
 def test_commands_become_verbs_in_the_shell() -> None:
-    assert words.for_shell("results so far: stratus fetch 20261120-1412-k3") == (
+    assert registry.for_shell("results so far: stratus fetch 20261120-1412-k3") == (
         'results so far: FetchResults("20261120-1412-k3")'
     )
-    assert words.for_shell("stratus status  asks again") == "Status()  asks again"
+    assert registry.for_shell("stratus status  asks again") == "Status()  asks again"
 
 
 def test_colours_touch_words_and_never_the_text() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.vitals import CHECKS_AFTER_S, IMPAIRED_S, Vitals
+from orchestrator.cluster.health import CHECKS_AFTER_S, IMPAIRED_S, Vitals
 from tests.test_ending import shown
 from tests.wire import Request, Time, Wire, clients
 

@@ -9,8 +9,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from orchestrator.cloud.aws import Clients
-from orchestrator.patience import Patience
+from orchestrator.aws.client import Clients
+from orchestrator.core.clock import Patience
 
 if TYPE_CHECKING:
     import boto3

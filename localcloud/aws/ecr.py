@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.aws.wsgi import Environ, Page, Question
-from localcloud.clock import Clock
+from localcloud.core.clock import Clock
 
 ACCOUNT = "123456789012"
 # An authorization token is good for twelve hours.

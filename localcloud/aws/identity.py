@@ -16,7 +16,7 @@ from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import AssumedRole, sts_backends
 
-from localcloud.aws.refusals import bad_keys, denied
+from localcloud.aws.error_responses import bad_keys, denied
 from localcloud.aws.wsgi import ACTION, REGION, SERVICE, Environ
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The chain that a request passes before moto answers it: small WSGI wrappers, one concern each.
 
 ``cloud.chain`` stacks them. A wrapper takes the application below it and is itself one; what befalls requests on
-purpose is in ``localcloud.mishaps.calls``.
+purpose is in ``localcloud.fault_injection.api_calls``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from localcloud import paths
-from localcloud.aws import refusals
-from localcloud.aws.refusals import Refusal
+from localcloud.aws import error_responses
+from localcloud.aws.error_responses import Refusal
+from localcloud.core import urls
 
 Environ = dict[str, Any]
 Respond = Callable[..., Any]
@@ -70,7 +70,7 @@ def log_calls(below: Application) -> Application:
             return respond(status, *rest)
 
         answer = below(environ, note)
-        if not environ["PATH_INFO"].startswith(paths.METADATA):
+        if not environ["PATH_INFO"].startswith(urls.METADATA):
             took = (time.monotonic() - began) * 1000
             _log.info("%s %s %s %.0f ms", environ.get(SERVICE) or "-", environ.get(ACTION), seen[0], took)
         return answer
@@ -129,7 +129,7 @@ def catch_errors(below: Application) -> Application:
 
 
 def _fail(environ: Environ, respond: Respond, refusal: Refusal) -> Iterable[bytes]:
-    reply = refusals.reply(environ[SERVICE], refusal)
+    reply = error_responses.reply(environ[SERVICE], refusal)
     body = b"" if environ["REQUEST_METHOD"] == "HEAD" else reply.body
     return say(respond, reply.status, body, ("Content-Type", reply.content_type))
 

@@ -13,15 +13,15 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
 from localcloud.aws.prices import spot_kinds
-from localcloud.badday.where import Subject
-from localcloud.ec2 import launches
-from localcloud.ec2.market import Order, spot_price
+from localcloud.ec2 import launch_validation
+from localcloud.ec2.capacity import Order, spot_price
+from localcloud.scenarios.targets import Subject
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Reservation
 
-    from localcloud.badday.weather import Weather
     from localcloud.ec2.backend import Ec2
+    from localcloud.scenarios.fault_engine import Weather
 
 # GetConsoleOutput returns at most the last 64 KB.
 _CONSOLE_BYTES = 64 * 1024
@@ -41,9 +41,9 @@ class Ec2Api(EC2Response):
 
         Contract: a-token-launches-once, a-token-binds-its-arguments, a-dry-run-launches-nothing.
         """
-        launches.check_profile(self.params, account=self.current_account, partition=self.partition)
+        launch_validation.check_profile(self.params, account=self.current_account, partition=self.partition)
         if self._get_param("DryRun"):
-            launches.check(self.ec2_backend, self.params, Order.of(self.params))
+            launch_validation.check(self.ec2_backend, self.params, Order.of(self.params))
             return super().run_instances()
         token, order = self._get_param("ClientToken"), _fingerprint(self.params)
         known = self.ec2_backend.launches.get(token)
@@ -95,10 +95,10 @@ class Ec2Api(EC2Response):
         filters = self._filters_from_querystring()
         kinds = spot_kinds([*self._get_param("InstanceTypes", []), *filters.get("instance-type", [])])
         zones = [self._get_param("AvailabilityZone"), *filters.get("availability-zone", [])]
-        wanted = set(filter(None, zones)) or {zone for _, zone in launches.offered(ec2.region_name)}
+        wanted = set(filter(None, zones)) or {zone for _, zone in launch_validation.offered(ec2.region_name)}
         places = [Subject(ec2.region_name, zone, type=kind, market="spot")
                   for kind in kinds for zone in sorted(wanted)
-                  if (kind, zone) in launches.offered(ec2.region_name)]  # fmt: skip
+                  if (kind, zone) in launch_validation.offered(ec2.region_name)]  # fmt: skip
         now = ec2.world.clock.utc()
         return ActionResult({"SpotPriceHistory": [_spot_price(ec2.world.weather, place, now) for place in places]})
 
@@ -111,7 +111,7 @@ class Ec2Api(EC2Response):
         return answer
 
     def _launch(self) -> Reservation:
-        launches.settle(self.ec2_backend, self.params)
+        launch_validation.settle(self.ec2_backend, self.params)
         reservation = cast("Reservation", super().run_instances().result)
         profile = self._get_param("IamInstanceProfile")
         launched: list[Any] = reservation.instances

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, OperationNotPermitted4
 
-from localcloud.addresses import ZONES_PER_REGION, Block
+from localcloud.aws.error_responses import Refusal
 from localcloud.aws.images import IMAGES, SeededImage
-from localcloud.aws.refusals import Refusal
-from localcloud.badday.where import Subject
+from localcloud.core.addresses import ZONES_PER_REGION, Block
+from localcloud.ec2.environment import World
 from localcloud.ec2.lifecycle import SHUTTING_DOWN, Lifecycle
-from localcloud.ec2.views import Views
-from localcloud.world import World
+from localcloud.ec2.visibility import Views
+from localcloud.scenarios.targets import Subject
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance, InstanceState, Reservation

@@ -9,7 +9,7 @@ An instance's state changes only here, and only with the cloud's lock held. A ho
 to run; it is stopped or destroyed on a worker thread, because that waits for processes to end, and the instance moves
 on when both the host is gone and the dwell time is over.
 
-What a scenario does to machines is in ``localcloud.mishaps.fates``, which is told of every launch and of every machine
+What a scenario does to machines is in ``localcloud.fault_injection.instances``, which is told of every launch and of every machine
 that comes to run.
 """
 
@@ -23,13 +23,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from localcloud.world import World
+from localcloud.ec2.environment import World
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
-    from localcloud.badday.scenarios import Fault
-    from localcloud.machine.spec import MachineSpec
+    from localcloud.hosts.spec import MachineSpec
+    from localcloud.scenarios.scenario import Fault
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ BY_FAILURE = Cause("Server.InternalError", "Internal error on launch", "Server.I
 
 
 class HostControl(Protocol):
-    """What the life cycle asks of the hosts (see ``localcloud.machine.hosts.Hosts``)."""
+    """What the life cycle asks of the hosts (see ``localcloud.hosts.process.hosts.Hosts``)."""
 
     def start(self, spec: MachineSpec) -> None:
         """Start a host, without waiting for it."""

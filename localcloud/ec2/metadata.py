@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws.wsgi import Application, Environ, Respond, say
-from localcloud.paths import METADATA
+from localcloud.core.urls import METADATA
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws import prices
+from localcloud.aws.error_responses import USER_ARN, Refusal
 from localcloud.aws.quotas import BY_CODE, ORDINARY_VCPUS, QUOTAS, described
-from localcloud.aws.refusals import USER_ARN, Refusal
-from localcloud.ec2.market import quota_limit
-from localcloud.world import World
+from localcloud.ec2.capacity import quota_limit
+from localcloud.ec2.environment import World
 
 if TYPE_CHECKING:
     from localcloud.aws.wsgi import Question, Service

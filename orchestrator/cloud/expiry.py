@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from orchestrator.cloud import aws, ec2
+from orchestrator.aws import client
+from orchestrator.aws.ec2 import instances
 
 
-def note(clients: aws.Clients, ends: Mapping[str, datetime]) -> None:
+def note(clients: client.Clients, ends: Mapping[str, datetime]) -> None:
     """Tag machines with their ends, rounded up to the minute: one call for all that end in the same one.
 
     :param ends: instance id -> when it ends itself.
@@ -20,7 +21,7 @@ def note(clients: aws.Clients, ends: Mapping[str, datetime]) -> None:
     with clients.calls("tagging machines with their new end"):
         for end, ids in by_minute.items():
             value = end.isoformat(timespec="seconds")
-            clients.ec2.create_tags(Resources=ids, Tags=[{"Key": ec2.TAG_EXPIRES, "Value": value}])
+            clients.ec2.create_tags(Resources=ids, Tags=[{"Key": instances.TAG_EXPIRES, "Value": value}])
 
 
 def _minute(moment: datetime) -> datetime:

@@ -8,14 +8,14 @@ from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
-from orchestrator.config import catalog, ini
+from orchestrator.config import aws_catalog, ini
+from orchestrator.config.options import Cluster, Settings
 from orchestrator.config.schema import Reading
-from orchestrator.config.tables import Cluster, Settings
 
 
 def living_type(reading: Reading, cluster: Cluster) -> Cluster:
     """Return the cluster with the nearest living type in place of one that EC2 has retired; a warning says so."""
-    living = catalog.RETIRED.get(cluster.instance_type)
+    living = aws_catalog.RETIRED.get(cluster.instance_type)
     if living is None:
         return cluster
     reading.warn("cluster", "instance_type", f"is retired: {living}, the nearest that EC2 has, is used instead")
@@ -36,8 +36,8 @@ def _region(reading: Reading, settings: Settings) -> None:
     # Another cloud behind endpoint_url may call its regions as it likes.
     if reading.sound("aws", "region", "endpoint_url") and not settings.aws.endpoint_url:
         region = settings.aws.region
-        if region not in catalog.REGIONS:
-            reading.complain("aws", "region", f"is no AWS region.{ini.suggest(region, catalog.REGIONS)}")
+        if region not in aws_catalog.REGIONS:
+            reading.complain("aws", "region", f"is no AWS region.{ini.suggest(region, aws_catalog.REGIONS)}")
 
 
 def _key_pair(reading: Reading) -> None:
@@ -79,7 +79,7 @@ def _is_wide(ssh_from: str) -> bool:
 
 
 def _disk(reading: Reading, settings: Settings) -> None:
-    disk, limits = settings.disk, catalog.DISKS[settings.disk.type]
+    disk, limits = settings.disk, aws_catalog.DISKS[settings.disk.type]
     low, high = limits.size
     if reading.sound("disk", "size") and not low <= disk.size <= high:
         reading.complain("disk", "size", f"is out of range: {low} to {high} GiB for {disk.type}")
@@ -89,7 +89,7 @@ def _disk(reading: Reading, settings: Settings) -> None:
         _throughput(reading, settings, limits)
 
 
-def _iops(reading: Reading, settings: Settings, limits: catalog.Disk) -> None:
+def _iops(reading: Reading, settings: Settings, limits: aws_catalog.Disk) -> None:
     disk = settings.disk
     if not limits.iops:
         if disk.iops:
@@ -105,9 +105,9 @@ def _iops(reading: Reading, settings: Settings, limits: catalog.Disk) -> None:
         reading.complain("disk", "iops", f"is out of range: {low} to {most} ({bound})")
 
 
-def _throughput(reading: Reading, settings: Settings, limits: catalog.Disk) -> None:
-    disk, (low, high) = settings.disk, catalog.GP3_THROUGHPUT
-    needed = int(disk.throughput / catalog.GP3_THROUGHPUT_PER_IOPS)
+def _throughput(reading: Reading, settings: Settings, limits: aws_catalog.Disk) -> None:
+    disk, (low, high) = settings.disk, aws_catalog.GP3_THROUGHPUT
+    needed = int(disk.throughput / aws_catalog.GP3_THROUGHPUT_PER_IOPS)
     if disk.type != "gp3":
         reading.complain("disk", "throughput", f"cannot be set for {disk.type}: delete the line, or use type = gp3")
     elif not low <= disk.throughput <= high:

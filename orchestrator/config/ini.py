@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.errors import Problem
+from orchestrator.core.errors import Problem
 
 Key = tuple[str, str]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from orchestrator.config import ini
-from orchestrator.config.kinds import Secret, is_placeholder
-from orchestrator.errors import Problem
+from orchestrator.config.value_types import Secret, is_placeholder
+from orchestrator.core.errors import Problem
 
 OLD_SECTION = "summary"
 

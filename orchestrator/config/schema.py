@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orchestrator.config import ini
-from orchestrator.config.kinds import (
+from orchestrator.config.value_types import (
     Kind,
     Secret,
     choice,
@@ -41,7 +41,7 @@ from orchestrator.config.kinds import (
     without_passwords,
     yes_no,
 )
-from orchestrator.errors import ConfigError, Problem
+from orchestrator.core.errors import ConfigError, Problem
 
 __all__ = [
     "FREE", "Kind", "Option", "Reading", "Secret", "Tables", "choice", "command", "file_path", "layout", "lines",

@@ -1,6 +1,6 @@
 """The settings: what ``config/config.ini`` says, as one frozen record.
 
-:func:`load` reads a file and names every mistake in it at once; :mod:`orchestrator.config.tables` says what there is
+:func:`load` reads a file and names every mistake in it at once; :mod:`orchestrator.config.options` says what there is
 to set.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from orchestrator.config import checks, ini, legacy, schema
+from orchestrator.config.options import TABLES, Aws, Cluster, Disk, Install, Job, Settings, Ssh
 from orchestrator.config.schema import Reading, Secret, shown
-from orchestrator.config.tables import TABLES, Aws, Cluster, Disk, Install, Job, Settings, Ssh
 
 __all__ = [
     "TABLES", "Aws", "Cluster", "Disk", "Install", "Job", "Secret", "Settings", "Ssh",
@@ -99,13 +99,13 @@ def template(values: Mapping[tuple[str, str], str] | None = None) -> str:
 
     :param values: (section, option) -> the text to set it to.
     """
-    from orchestrator.config import pages
+    from orchestrator.config import reference
 
-    return pages.template(TABLES, values or {})
+    return reference.template(TABLES, values or {})
 
 
 def reference() -> str:
     """Return the page ``docs/reference/config.md``; ``stratus config reference`` prints it anew."""
-    from orchestrator.config import pages
+    from orchestrator.config import reference
 
-    return pages.page(TABLES)
+    return reference.page(TABLES)

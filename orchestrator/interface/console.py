@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from orchestrator.interface import units
+from orchestrator.interface.render import units
 
 # Words that a glance should find. Only what is at the start of a cell or a sentence of ours, so paths stay as they are.
 _COLOURS = (

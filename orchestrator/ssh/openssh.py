@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.errors import StratusError, UsageError
-from orchestrator.hosts import Host
-from orchestrator.patience import REAL_TIME, Pace
+from orchestrator.core.clock import REAL_TIME, Pace
+from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.core.host import Host
 
 CONNECT_TIMEOUT_S = 10
 KEEPALIVE_S = 15

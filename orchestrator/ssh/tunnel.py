@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import HostError, StratusError
-from orchestrator.ssh.talk import WINDOW, let_go, send_all
+from orchestrator.core.errors import HostError, StratusError
+from orchestrator.ssh.channel import WINDOW, let_go, send_all
 
 if TYPE_CHECKING:
     import paramiko

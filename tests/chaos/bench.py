@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from localcloud.badday import scenarios
-from localcloud.clock import VirtualClock
-from localcloud.memory import Crash, MemoryCloud
-from orchestrator import keys
-from orchestrator.interface import cli
-from orchestrator.journal import Journal
+from localcloud.core.clock import VirtualClock
+from localcloud.scenarios import scenario
+from localcloud.simulation.cloud import Crash, MemoryCloud
+from orchestrator.core.journal import Journal
+from orchestrator.crypto import ssh_keys
+from orchestrator.interface.cli import main
 from orchestrator.session import Session
 from tests.chaos import checks
 from tests.chaos.computer import SCRATCH, Computer, minutes_of
@@ -130,7 +130,7 @@ class Bench:
         config = folder / "config.ini"
         text = cell.text or _config(cell.config)
         if "{key}" in text:
-            keys.write_login_key(folder / "key")
+            ssh_keys.write_login_key(folder / "key")
         config.write_text(text.replace("{key}", str(folder / "key")))
         self.computer = Computer(cloud, folder / "home", config, random.Random(cell.name), sent=self._sent)
         self.watch.new_home(self.computer.home)
@@ -138,10 +138,10 @@ class Bench:
     def type(self, line: str) -> tuple[int, str]:
         """Type one line, and return its exit code and all that it printed."""
         out = io.StringIO()
-        setup = cli.Setup(config=self.computer.config, opener=self._open)
+        setup = main.Setup(config=self.computer.config, opener=self._open)
         with _environment(self.cell, self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
-                code = cli.main(line.split(), setup)
+                code = main.main(line.split(), setup)
             except Crash as crash:
                 self.computer = crash.args[0]
                 self.watch.new_home(self.computer.home)
@@ -150,7 +150,7 @@ class Bench:
 
     def carry_out(self) -> Outcome:
         """Fair weather, then the fault, then fair weather again."""
-        weather = scenarios.Scenario(0, tuple(scenarios.fault(**each) for each in self.cell.faults))
+        weather = scenario.Scenario(0, tuple(scenario.fault(**each) for each in self.cell.faults))
         if self.cell.early:
             self.cloud.begin(weather)
         for line in self.cell.before:

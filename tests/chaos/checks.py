@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.chaos.draws import OTHER_OWNER
 
 if TYPE_CHECKING:
-    from localcloud.memory import Alive, MemoryCloud
+    from localcloud.simulation.cloud import Alive, MemoryCloud
 
 TAG_RUN, TAG_OWNER, TAG_CLUSTER = "stratus:run", "stratus:owner", "stratus:cluster"
 US = "arn:aws:iam::123456789012:user/researcher"

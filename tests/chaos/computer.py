@@ -15,21 +15,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.machine import userdata
-from localcloud.memory import Crash, MemoryCloud
-from localcloud.paper_hosts import Boot
-from orchestrator.cloud import aws
-from orchestrator.cloud.lifetime import EXPIRE_SCRIPT, STATE
+from localcloud.hosts import user_data
+from localcloud.hosts.simulated import Boot
+from localcloud.simulation.cloud import Crash, MemoryCloud
+from orchestrator.aws import client
+from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE
 from orchestrator.config import settings
-from orchestrator.errors import ConnectError, HostError
-from orchestrator.hosts import Host
+from orchestrator.core.clock import Pace, Patience
+from orchestrator.core.errors import ConnectError, HostError
+from orchestrator.core.host import Host
 from orchestrator.means import Means
-from orchestrator.patience import Pace, Patience
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
 
 if TYPE_CHECKING:
-    from orchestrator.events import Event
+    from orchestrator.core.events import Event
 
 REGION = "us-west-2"
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
@@ -45,7 +45,7 @@ _KNOCK = Pace(first=0.5, longest=5.0, growth=1.5)
 
 def minutes_of(boot: Boot) -> int | None:
     """How long a machine lives from this boot on: its own boot script does the arithmetic."""
-    limits = {file.path: file.content for file in userdata.parse(boot.user_data).files}
+    limits = {file.path: file.content for file in user_data.parse(boot.user_data).files}
     script = limits.get(EXPIRE_SCRIPT.lstrip("/"))
     if script is None:
         return None
@@ -169,7 +169,7 @@ class Computer:
         given, patience = given or settings.load(self.config, {}), self.patience
         boto = self.cloud.session()
         boto.events.register("provide-client-params", lambda params, model, **_: self.sent(model.name, params))
-        clients = aws.Clients(boto, region=REGION, alone=patience)
+        clients = client.Clients(boto, region=REGION, alone=patience)
         made: Any = lambda ssh: PaperLinks(self.cloud, patience, self.keys)  # noqa: E731
         means = Means(patience=patience, links=made, alone=True)
         return Session(given, home=self.home, runs=self.home / "runs", tell=self.tell, clients=clients, means=means)

@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.memory import Crash, MemoryCloud
-from orchestrator.errors import LeftRunning, StratusError
+from localcloud.simulation.cloud import Crash, MemoryCloud
+from orchestrator.core.errors import LeftRunning, StratusError
 from tests.chaos import checks
 from tests.chaos.computer import SCRATCH, Computer, minutes_of
 from tests.chaos.draws import Draw, Step, draw

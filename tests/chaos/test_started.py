@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.clock import VirtualClock
-from localcloud.memory import MemoryCloud
-from orchestrator.cloud import ec2
+from localcloud.core.clock import VirtualClock
+from localcloud.simulation.cloud import MemoryCloud
+from orchestrator.aws.ec2 import instances
 from tests.chaos.bench import Bench, Cell
 from tests.chaos.computer import minutes_of
 
@@ -44,7 +44,7 @@ def test_a_start_does_not_give_back_the_dollars_that_were_spent(desk: Bench) -> 
     for machine in desk.cloud.alive():
         left = desk.cloud.hosts.ends_in(machine.id)
         assert left is not None
-        tagged = (datetime.fromisoformat(machine.tags[ec2.TAG_EXPIRES]) - now).total_seconds()
+        tagged = (datetime.fromisoformat(machine.tags[instances.TAG_EXPIRES]) - now).total_seconds()
         assert left <= tagged <= left + 60  # tags are whole minutes
         assert left < 2 * 3600
     desk.cloud.clock.sleep(2 * 3600 + 300)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.docker.engine import EngineError
-from localcloud.docker.image import ensure
+from localcloud.hosts.docker.engine import EngineError
+from localcloud.hosts.docker.image import ensure
 from tests.docker.shared_engine import answers, install, running, turn
 
 ROOT = Path(__file__).parent.parent.parent

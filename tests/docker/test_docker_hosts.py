@@ -18,12 +18,12 @@ import asyncssh
 import pytest
 
 import localcloud
-from localcloud import daemon
-from localcloud.badday.scenarios import Fault, Scenario, fault
-from localcloud.docker.registry import Registry
-from localcloud.home import find
-from orchestrator.errors import HostError
-from orchestrator.hosts import Host
+from localcloud.core.home import find
+from localcloud.scenarios.scenario import Fault, Scenario, fault
+from localcloud.server import daemon
+from localcloud.server.registry import Registry
+from orchestrator.core.errors import HostError
+from orchestrator.core.host import Host
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
 from tests.local.lab import Lab

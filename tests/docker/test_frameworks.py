@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import localcloud
-from localcloud.docker import image
+from localcloud.hosts.docker import image
 from tests.local.lab import Lab
 from tests.local.support import wait_until
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import localcloud
-from orchestrator.errors import HostsFailed, UsageError
+from orchestrator.core.errors import HostsFailed, UsageError
 from tests.docker import registry
 from tests.docker.conftest import install
 from tests.docker.registry import Registry, docker

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from localcloud.docker.registry import Registry
+from localcloud.server.registry import Registry
 from orchestrator.session import Session
 from tests.docker.registry import docker
 from tests.docker.test_install import layered, server, with_install

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cloud import aws
+from orchestrator.aws import client
 from orchestrator.config import settings
-from orchestrator.events import Event
+from orchestrator.core.events import Event
 from orchestrator.means import Means
 from orchestrator.session import Session
 from tests.local.strict import as_user
@@ -80,7 +80,7 @@ class Lab:
         session.events.register("before-call", self._note)
         session.events.register("before-parameter-build.ec2.RunInstances", safe)
         self.watch(session)
-        clients = aws.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
+        clients = client.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
         means = Means(quick=30.0)

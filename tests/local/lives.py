@@ -9,15 +9,15 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from localcloud.memory import MemoryCloud
-from orchestrator.cloud import aws
+from localcloud.simulation.cloud import MemoryCloud
+from orchestrator.aws import client
 from orchestrator.config import settings
-from orchestrator.errors import ConnectError, HostError
-from orchestrator.events import Event
-from orchestrator.hosts import Host
-from orchestrator.journal import Journal
+from orchestrator.core.clock import Pace, Patience
+from orchestrator.core.errors import ConnectError, HostError
+from orchestrator.core.events import Event
+from orchestrator.core.host import Host
+from orchestrator.core.journal import Journal
 from orchestrator.means import Means
-from orchestrator.patience import Pace, Patience
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
 
@@ -93,7 +93,7 @@ class Life:
         path = self.folder / "config.ini"
         path.write_text(CONFIG.format(cluster=self.cluster, aws=self.aws))
         patience = self.patience
-        clients = aws.Clients(self.cloud.session(), region=REGION, alone=patience)
+        clients = client.Clients(self.cloud.session(), region=REGION, alone=patience)
         links: Any = PaperLinks(self.cloud, patience)
         means = Means(patience=patience, links=lambda ssh: links, alone=True)
         return Session(
@@ -104,7 +104,7 @@ class Life:
     @property
     def ours(self) -> list[str]:
         """States of our machines that have not ended."""
-        return [one.state for one in self.cloud.alive() if one.tags.get(aws.TAG_OWNER) == OWNER]
+        return [one.state for one in self.cloud.alive() if one.tags.get(client.TAG_OWNER) == OWNER]
 
     @property
     def warnings(self) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncssh
 
-from localcloud.machine.hosts import Hosts, MachineSpec
+from localcloud.hosts.process.hosts import Hosts, MachineSpec
 
 NEEDS_OPENSSH = "the OpenSSH client is not installed"
 _numbers = count(1)

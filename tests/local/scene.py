@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config import settings
-from orchestrator.events import Event
+from orchestrator.core.events import Event
 from orchestrator.session import Session
 from tests.local.lab import CONFIG, Lab
 from tests.local.support import boto, wait_until

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from localcloud.badday.scenarios import Scenario, fault
-from localcloud.badday.weather import Call, Live
+from localcloud.scenarios.fault_engine import Call, Live
+from localcloud.scenarios.scenario import Scenario, fault
 from tests.local.virtual import Open, code, launch, once, sky, states
 
 __all__ = ["sky"]

@@ -13,10 +13,10 @@ import boto3
 import pytest
 
 import localcloud
-from localcloud.badday.scenarios import Scenario, fault
 from localcloud.contract import assumptions
 from localcloud.contract.checks import CHECKS
 from localcloud.contract.lab import Lab
+from localcloud.scenarios.scenario import Scenario, fault
 from tests.local.support import boto
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.badday.scenarios import Scenario, fault
-from localcloud.memory import Crash
-from orchestrator import interrupts, locks
-from orchestrator.cloud import aws
-from orchestrator.errors import CloudRefused, ConnectError, LeftRunning, StratusError
-from orchestrator.replacing import reason_to_keep
+from localcloud.scenarios.scenario import Scenario, fault
+from localcloud.simulation.cloud import Crash
+from orchestrator.aws import client
+from orchestrator.cluster.replacement import reason_to_keep
+from orchestrator.core import file_lock, interrupts
+from orchestrator.core.errors import CloudRefused, ConnectError, LeftRunning, StratusError
 from tests.local.lives import OWNER, Life
 from tests.local.test_lives import LAG, begin
 from tests.test_ending import machine
@@ -219,7 +219,7 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
     assert life.session("another").terminate().left == ()
 
     assert [one.id for one in life.cloud.alive()] == others
-    assert not [one for one in life.cloud.alive() if one.tags.get(aws.TAG_OWNER) == OWNER]
+    assert not [one for one in life.cloud.alive() if one.tags.get(client.TAG_OWNER) == OWNER]
 
 
 def test_when_aws_does_not_answer_the_end_is_not_certain_and_says_so(begin: Begin) -> None:
@@ -277,11 +277,11 @@ def test_a_second_launch_right_after_the_first_takes_other_names(begin: Begin) -
 
 
 def test_two_shells_do_not_launch_into_one_cluster_at_the_same_time(tmp_path: Path) -> None:
-    again = locks.held(tmp_path / "a.lock", "launching into ml")
-    late = pytest.raises(locks.Busy, match=f"process {os.getpid()} of this computer is launching into ml")
-    with locks.held(tmp_path / "a.lock", "launching into ml"), late, again:
+    again = file_lock.held(tmp_path / "a.lock", "launching into ml")
+    late = pytest.raises(file_lock.Busy, match=f"process {os.getpid()} of this computer is launching into ml")
+    with file_lock.held(tmp_path / "a.lock", "launching into ml"), late, again:
         pass
-    with locks.held(tmp_path / "a.lock", "launching into ml"):
+    with file_lock.held(tmp_path / "a.lock", "launching into ml"):
         pass
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import LocalCloudError, daemon
-from localcloud.addresses import DOCKER_BLOCKS
-from localcloud.docker import orders
-from localcloud.docker.orders import Tether
-from localcloud.machine.spec import MachineSpec
+from localcloud import LocalCloudError
+from localcloud.core.addresses import DOCKER_BLOCKS
+from localcloud.hosts.docker import host_config
+from localcloud.hosts.docker.host_config import Tether
+from localcloud.hosts.spec import MachineSpec
+from localcloud.server import daemon
 
 USER_DATA = b"""#cloud-config
 ssh_keys: {ed25519_private: secret}
@@ -31,7 +32,7 @@ def spec(tmp_path: Path) -> MachineSpec:
 
 
 def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
-    told = orders.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 12.5)
+    told = host_config.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 12.5)
 
     assert told["authorized_keys"] == ["ssh-ed25519 first", "ssh-ed25519 second"]
     assert told["host_keys"] == {"ed25519": "secret"}
@@ -43,8 +44,8 @@ def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
 
 
 def test_orders_are_a_file_that_root_alone_reads(tmp_path: Path) -> None:
-    told = orders.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 0.0)
-    with tarfile.open(fileobj=io.BytesIO(orders.archive(told))) as tar:
+    told = host_config.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 0.0)
+    with tarfile.open(fileobj=io.BytesIO(host_config.archive(told))) as tar:
         (member,) = tar.getmembers()
         content = tar.extractfile(member)
         assert content is not None
@@ -57,8 +58,8 @@ def test_a_host_reaches_the_network_as_its_owner_does_but_the_cloud_directly(tmp
         "https_proxy": "http://proxy:3128", "no_proxy": "intern", "PIP_INDEX_URL": "https://mirror/simple",
         "PIP_EXTRA_INDEX_URL": "file:///srv/wheels", "PIP_CERT": "/etc/x.pem", "AWS_SECRET_ACCESS_KEY": "s",
     }  # fmt: skip
-    network = orders.network_variables(owner)
-    told = orders.orders(spec(tmp_path), network, Tether("172.31.0.1", 9, "t"), 0.0)["environment"]
+    network = host_config.network_variables(owner)
+    told = host_config.orders(spec(tmp_path), network, Tether("172.31.0.1", 9, "t"), 0.0)["environment"]
 
     # A path of the owner's means nothing in a container.
     assert network.keys() == {"https_proxy", "no_proxy", "PIP_INDEX_URL"}
@@ -71,8 +72,8 @@ def test_name_servers_are_those_that_containers_reach(tmp_path: Path) -> None:
     stub.write_text("# resolved\nnameserver 127.0.0.53\nsearch x\n")
     real.write_text("nameserver 10.0.0.2\nnameserver fe80::1\n")
 
-    assert orders.nameservers([stub, real]) == ["10.0.0.2"]
-    assert orders.nameservers([stub, tmp_path / "none"]) == []
+    assert host_config.nameservers([stub, real]) == ["10.0.0.2"]
+    assert host_config.nameservers([stub, tmp_path / "none"]) == []
 
 
 def test_the_kind_of_hosts_is_named_or_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,12 +14,15 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from orchestrator import keys
-from orchestrator.cloud import aws, ec2, ending, groups, images, instance_types, keypairs, launching, network, planning
+from orchestrator.aws import client
+from orchestrator.aws.ec2 import images, instance_types, key_pairs, network, security_groups, state_changes
+from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.launch import planner, run_instances
 from orchestrator.config.settings import Aws, Cluster, Settings, Ssh
-from orchestrator.errors import CloudRefused, HostsFailed, UsageError
-from orchestrator.journal import Journal
-from orchestrator.patience import Pace, Patience
+from orchestrator.core.clock import Pace, Patience
+from orchestrator.core.errors import CloudRefused, HostsFailed, UsageError
+from orchestrator.core.journal import Journal
+from orchestrator.crypto import ssh_keys
 from tests import wire
 
 HASTY = Patience(pace=Pace(first=0.02, longest=0.2))
@@ -38,40 +41,40 @@ class Desk:
     def __post_init__(self) -> None:
         session = wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
         session.events.register("before-send", self._count)
-        self.clients = aws.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"])
-        self.identity = aws.identity(self.clients)
-        self.mine = aws.mine(self.clients, self.settings, self.identity)
+        self.clients = client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"])
+        self.identity = client.identity(self.clients)
+        self.mine = client.mine(self.clients, self.settings, self.identity)
         self.journal = Journal(self.home)
-        self.login = keypairs.login(self.settings, self.mine, home=self.home)
+        self.login = key_pairs.login(self.settings, self.mine, home=self.home)
 
     def _count(self, event_name: str, **_: Any) -> None:
         self.calls[event_name.rpartition(".")[2]] += 1
 
-    def plan(self, count: int) -> planning.Plan:
-        return planning.plan(self.clients, self.settings, count=count, identity=self.identity)
+    def plan(self, count: int) -> planner.Plan:
+        return planner.plan(self.clients, self.settings, count=count, identity=self.identity)
 
-    def key(self, plan: planning.Plan) -> launching.LaunchKey:
-        access = groups.access(self.settings, plan.place.vpc_id)
-        group = groups.ensure(self.clients, self.mine, access, journal=self.journal)
-        keypairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living)
-        return launching.LaunchKey(self.login.key_name, group, keys.host_key())
+    def key(self, plan: planner.Plan) -> run_instances.LaunchKey:
+        access = security_groups.access(self.settings, plan.place.vpc_id)
+        group = security_groups.ensure(self.clients, self.mine, access, journal=self.journal)
+        key_pairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living)
+        return run_instances.LaunchKey(self.login.key_name, group, ssh_keys.host_key())
 
-    def launch(self, count: int) -> list[ec2.Instance]:
+    def launch(self, count: int) -> list[ec2_instances.Instance]:
         plan = self.plan(count)
-        return launching.launch(self.clients, plan, launch_key=self.key(plan), journal=self.journal)
+        return run_instances.launch(self.clients, plan, launch_key=self.key(plan), journal=self.journal)
 
-    def machines(self) -> list[ec2.Instance]:
-        return ec2.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
+    def machines(self) -> list[ec2_instances.Instance]:
+        return ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
 
-    def running(self, instances: list[ec2.Instance]) -> list[ec2.Instance]:
-        return list(ec2.watch(self.clients, [each.id for each in instances], deadline_s=30, patience=HASTY))
+    def running(self, instances: list[ec2_instances.Instance]) -> list[ec2_instances.Instance]:
+        return list(ec2_instances.watch(self.clients, [each.id for each in instances], deadline_s=30, patience=HASTY))
 
     def end(self) -> None:
-        machines = ec2.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
-        ending.terminate(self.clients, machines, mine=self.mine, patience=HASTY)
-        list(ending.await_gone(self.clients, machines, deadline_s=30, patience=HASTY))
-        groups.delete(self.clients, self.mine, deadline_s=30, patience=HASTY)
-        keypairs.delete(self.clients, self.mine, self.login)
+        machines = ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
+        state_changes.terminate(self.clients, machines, mine=self.mine, patience=HASTY)
+        list(state_changes.await_gone(self.clients, machines, deadline_s=30, patience=HASTY))
+        security_groups.delete(self.clients, self.mine, deadline_s=30, patience=HASTY)
+        key_pairs.delete(self.clients, self.mine, self.login)
 
     def raw(self, instance_id: str) -> dict[str, Any]:
         found = self.clients.ec2.describe_instances(InstanceIds=[instance_id])
@@ -93,7 +96,9 @@ def me(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture(scope="module")
-def two(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, list[ec2.Instance]]]:
+def two(
+    cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Desk, list[ec2_instances.Instance]]]:
     """Two running machines, for tests that only look at them."""
     made = desk(cloud, tmp_path_factory.mktemp("desk"), "two")
     yield made, made.running(made.launch(2))
@@ -107,7 +112,7 @@ def tags(described: Any) -> dict[str, str]:
 # -- launching
 
 
-def test_machines_come_from_one_call_with_all_their_tags(two: tuple[Desk, list[ec2.Instance]]) -> None:
+def test_machines_come_from_one_call_with_all_their_tags(two: tuple[Desk, list[ec2_instances.Instance]]) -> None:
     desk, instances = two
 
     assert desk.calls["RunInstances"] == 1
@@ -120,18 +125,20 @@ def test_machines_come_from_one_call_with_all_their_tags(two: tuple[Desk, list[e
     assert all(each.public_address and each.private_address and each.zone for each in instances)
 
 
-def test_machines_say_when_they_end_and_by_which_key_they_are_known(two: tuple[Desk, list[ec2.Instance]]) -> None:
+def test_machines_say_when_they_end_and_by_which_key_they_are_known(
+    two: tuple[Desk, list[ec2_instances.Instance]],
+) -> None:
     for each in two[1]:
         assert each.expires is not None
         assert timedelta(hours=7.9) < each.expires - each.launched < timedelta(hours=8.1)
         assert each.max_hours == 8
         assert each.host_key.startswith("ssh-ed25519 AAAA")
-        assert each.disk == ec2.Disk("gp3", 75)
+        assert each.disk == ec2_instances.Disk("gp3", 75)
         assert each.key_name == two[0].login.key_name
 
 
 def test_machines_answer_metadata_to_tokens_only_and_end_when_they_shut_down(
-    two: tuple[Desk, list[ec2.Instance]],
+    two: tuple[Desk, list[ec2_instances.Instance]],
 ) -> None:
     desk, (first, _) = two
     options = desk.raw(first.id)["MetadataOptions"]
@@ -143,7 +150,7 @@ def test_machines_answer_metadata_to_tokens_only_and_end_when_they_shut_down(
     assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
 
 
-def test_disks_are_encrypted_tagged_and_go_with_their_machine(two: tuple[Desk, list[ec2.Instance]]) -> None:
+def test_disks_are_encrypted_tagged_and_go_with_their_machine(two: tuple[Desk, list[ec2_instances.Instance]]) -> None:
     desk, instances = two
     devices = [desk.raw(each.id)["BlockDeviceMappings"][0]["Ebs"] for each in instances]
     volumes = desk.clients.ec2.describe_volumes(VolumeIds=[each["VolumeId"] for each in devices])["Volumes"]
@@ -154,7 +161,7 @@ def test_disks_are_encrypted_tagged_and_go_with_their_machine(two: tuple[Desk, l
 
 
 def test_another_computer_sees_the_same_cluster(
-    two: tuple[Desk, list[ec2.Instance]], cloud: dict[str, str], tmp_path: Path
+    two: tuple[Desk, list[ec2_instances.Instance]], cloud: dict[str, str], tmp_path: Path
 ) -> None:
     other = desk(cloud, tmp_path, "two")
 
@@ -163,7 +170,7 @@ def test_another_computer_sees_the_same_cluster(
 
 
 def test_looking_at_a_cluster_takes_two_calls(
-    two: tuple[Desk, list[ec2.Instance]], cloud: dict[str, str], tmp_path: Path
+    two: tuple[Desk, list[ec2_instances.Instance]], cloud: dict[str, str], tmp_path: Path
 ) -> None:
     other = desk(cloud, tmp_path, "two")
     other.machines()
@@ -184,7 +191,7 @@ def test_a_lost_answer_does_not_make_a_second_fleet(me: Desk) -> None:
     plan = me.plan(2)
     key = me.key(plan)
     me.clients.ec2_once.meta.events.register("before-send.ec2.RunInstances", lose_first)
-    instances = launching.launch(me.clients, plan, launch_key=key, journal=me.journal, patience=HASTY)
+    instances = run_instances.launch(me.clients, plan, launch_key=key, journal=me.journal, patience=HASTY)
 
     assert len(lost) == 1
     assert {each.id for each in me.running(instances)} == {each.id for each in me.machines()}
@@ -194,9 +201,11 @@ def test_a_lost_answer_does_not_make_a_second_fleet(me: Desk) -> None:
 
 def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
     first = me.running(me.launch(2))
-    ending.terminate(me.clients, [each for each in first if each.name.endswith("-0")], mine=me.mine, patience=HASTY)
+    state_changes.terminate(
+        me.clients, [each for each in first if each.name.endswith("-0")], mine=me.mine, patience=HASTY
+    )
     plan = me.plan(1)
-    more = launching.launch(me.clients, plan, launch_key=me.key(plan), journal=me.journal)
+    more = run_instances.launch(me.clients, plan, launch_key=me.key(plan), journal=me.journal)
     left = me.running(more)
 
     assert plan.subnet.zone == first[0].zone
@@ -210,10 +219,10 @@ def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
 
 def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
     (machine,) = me.running(me.launch(1))
-    stopped = ending.stop(me.clients, [machine], mine=me.mine, patience=HASTY)
-    (asleep,) = ec2.watch(me.clients, [machine.id], until="stopped", deadline_s=30, patience=HASTY)
+    stopped = state_changes.stop(me.clients, [machine], mine=me.mine, patience=HASTY)
+    (asleep,) = ec2_instances.watch(me.clients, [machine.id], until="stopped", deadline_s=30, patience=HASTY)
     later = Patience(now=lambda: HASTY.now() + timedelta(hours=1))
-    started = ending.start(me.clients, [asleep], mine=me.mine, patience=later)
+    started = state_changes.start(me.clients, [asleep], mine=me.mine, patience=later)
     (awake,) = me.running([machine])
 
     assert stopped[machine.id].ok
@@ -226,10 +235,10 @@ def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
 
 def test_ending_leaves_no_machine_no_group_and_no_key(me: Desk) -> None:
     machines = me.running(me.launch(2))
-    outcomes = ending.terminate(me.clients, machines, mine=me.mine, patience=HASTY)
-    gone = list(ending.await_gone(me.clients, machines, deadline_s=30, patience=HASTY))
-    deleted = groups.delete(me.clients, me.mine, deadline_s=30, patience=HASTY)
-    pairs = keypairs.delete(me.clients, me.mine, me.login)
+    outcomes = state_changes.terminate(me.clients, machines, mine=me.mine, patience=HASTY)
+    gone = list(state_changes.await_gone(me.clients, machines, deadline_s=30, patience=HASTY))
+    deleted = security_groups.delete(me.clients, me.mine, deadline_s=30, patience=HASTY)
+    pairs = key_pairs.delete(me.clients, me.mine, me.login)
 
     assert all(each.ok for each in outcomes.values())
     assert {each.id for each in gone} == {each.id for each in machines}
@@ -238,8 +247,8 @@ def test_ending_leaves_no_machine_no_group_and_no_key(me: Desk) -> None:
     assert me.clients.ec2.describe_security_groups(Filters=me.mine.filters)["SecurityGroups"] == []
     assert me.clients.ec2.describe_key_pairs(Filters=me.mine.filters)["KeyPairs"] == []
     assert not me.login.key_file.exists()
-    assert groups.delete(me.clients, me.mine) == []
-    assert keypairs.delete(me.clients, me.mine, me.login) == []
+    assert security_groups.delete(me.clients, me.mine) == []
+    assert key_pairs.delete(me.clients, me.mine, me.login) == []
 
 
 def test_foreign_machines_are_neither_found_nor_touched(me: Desk) -> None:
@@ -252,9 +261,9 @@ def test_foreign_machines_are_neither_found_nor_touched(me: Desk) -> None:
     )["Instances"][0]["InstanceId"]
     bare = me.clients.ec2.run_instances(**order)["Instances"][0]["InstanceId"]
 
-    everyone = ec2.describe(me.clients, cluster=me.mine.cluster, owner=None)
-    outcomes = ending.terminate(me.clients, everyone, mine=me.mine, patience=HASTY)
-    states = {each.id: each.state for each in ec2.look(me.clients, [ours.id, theirs, bare])}
+    everyone = ec2_instances.describe(me.clients, cluster=me.mine.cluster, owner=None)
+    outcomes = state_changes.terminate(me.clients, everyone, mine=me.mine, patience=HASTY)
+    states = {each.id: each.state for each in ec2_instances.look(me.clients, [ours.id, theirs, bare])}
     me.clients.ec2.terminate_instances(InstanceIds=[theirs, bare])
 
     assert [each.id for each in me.machines()] in ([ours.id], [])
@@ -289,7 +298,7 @@ def rules(me: Desk, group: str) -> set[tuple[str, int | None, str]]:
 
 def test_the_group_admits_ssh_from_here_and_the_cluster_itself_and_nothing_else(me: Desk) -> None:
     vpc = network.find(me.clients, me.settings.aws).vpc_id
-    group = groups.ensure(me.clients, me.mine, groups.access(me.settings, vpc), journal=me.journal)
+    group = security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
 
     assert rules(me, group) == {("tcp", me.settings.ssh.port, ME), ("-1", None, group)}
     assert [(entry.kind, entry.outcome) for entry in me.journal.entries()] == [("group", {"id": group})]
@@ -297,17 +306,17 @@ def test_the_group_admits_ssh_from_here_and_the_cluster_itself_and_nothing_else(
 
 def test_the_group_follows_your_address_and_keeps_what_you_added_by_hand(me: Desk) -> None:
     vpc = network.find(me.clients, me.settings.aws).vpc_id
-    first = groups.ensure(me.clients, me.mine, groups.access(me.settings, vpc), journal=me.journal)
+    first = security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
     me.clients.ec2.authorize_security_group_ingress(
         GroupId=first, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80,
                                        "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}]
     )  # fmt: skip
     before = me.calls["AuthorizeSecurityGroupIngress"]
-    groups.ensure(me.clients, me.mine, groups.access(me.settings, vpc), journal=me.journal)
+    security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
     unchanged = me.calls["AuthorizeSecurityGroupIngress"] - before
     auto = replace(me.settings, aws=replace(me.settings.aws, ssh_from="auto"))
-    moved = groups.access(auto, vpc, my_address=lambda: "203.0.113.9")
-    second = groups.ensure(me.clients, me.mine, moved, journal=me.journal)
+    moved = security_groups.access(auto, vpc, my_address=lambda: "203.0.113.9")
+    second = security_groups.ensure(me.clients, me.mine, moved, journal=me.journal)
 
     assert (first, unchanged) == (second, 0)
     port = me.settings.ssh.port
@@ -318,9 +327,9 @@ def test_a_group_that_the_user_names_is_never_changed(me: Desk) -> None:
     vpc = network.find(me.clients, me.settings.aws).vpc_id
     theirs = me.clients.ec2.create_security_group(GroupName=me.mine.cluster, Description="d", VpcId=vpc)["GroupId"]
     named = replace(me.settings, aws=replace(me.settings.aws, security_group_id=theirs))
-    access = groups.access(named, vpc, my_address=lambda: pytest.fail("nobody needs the address"))
-    used = groups.ensure(me.clients, me.mine, access, journal=me.journal)
-    deleted = groups.delete(me.clients, me.mine)
+    access = security_groups.access(named, vpc, my_address=lambda: pytest.fail("nobody needs the address"))
+    used = security_groups.ensure(me.clients, me.mine, access, journal=me.journal)
+    deleted = security_groups.delete(me.clients, me.mine)
     left = rules(me, theirs)
     me.clients.ec2.delete_security_group(GroupId=theirs)
 
@@ -332,9 +341,9 @@ def test_a_foreign_group_of_the_same_name_is_neither_used_nor_deleted(me: Desk) 
     theirs = me.clients.ec2.create_security_group(GroupName=me.mine.name, Description="d", VpcId=vpc)["GroupId"]
 
     with pytest.raises(CloudRefused, match="not tagged as this cluster's") as caught:
-        groups.ensure(me.clients, me.mine, groups.access(me.settings, vpc), journal=me.journal)
+        security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
     assert theirs in str(caught.value)
-    assert groups.delete(me.clients, me.mine) == []
+    assert security_groups.delete(me.clients, me.mine) == []
     me.clients.ec2.delete_security_group(GroupId=theirs)
 
 
@@ -342,7 +351,7 @@ def test_a_group_in_use_is_waited_for_and_named_at_the_deadline(me: Desk) -> Non
     me.running(me.launch(1))
 
     with pytest.raises(CloudRefused, match="DependencyViolation"):
-        groups.delete(me.clients, me.mine, deadline_s=0.3, patience=HASTY)
+        security_groups.delete(me.clients, me.mine, deadline_s=0.3, patience=HASTY)
 
 
 # -- the key
@@ -353,39 +362,39 @@ def test_a_lost_private_key_is_told_plainly_while_machines_live(me: Desk) -> Non
     me.login.key_file.unlink()
 
     with pytest.raises(UsageError, match=r"the private key of ml-0, ml-1 is not on this computer"):
-        keypairs.ensure(me.clients, me.mine, me.login, journal=me.journal, living=["ml-0", "ml-1"])
+        key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal, living=["ml-0", "ml-1"])
 
 
 def test_a_lost_private_key_is_replaced_when_no_machine_needs_it(me: Desk) -> None:
     me.key(me.plan(1))
     me.login.key_file.unlink()
-    keypairs.ensure(me.clients, me.mine, me.login, journal=me.journal)
+    key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal)
     pairs = me.clients.ec2.describe_key_pairs(KeyNames=[me.login.key_name], IncludePublicKey=True)["KeyPairs"]
 
-    assert pairs[0]["PublicKey"].split()[:2] == keys.public_of(me.login.key_file).split()
+    assert pairs[0]["PublicKey"].split()[:2] == ssh_keys.public_of(me.login.key_file).split()
 
 
 def test_another_private_key_than_the_living_machines_have_is_told(me: Desk) -> None:
     me.key(me.plan(1))
     me.login.key_file.unlink()
-    keys.write_login_key(me.login.key_file)
+    ssh_keys.write_login_key(me.login.key_file)
 
     with pytest.raises(UsageError, match="ml-0 were launched with another key"):
-        keypairs.ensure(me.clients, me.mine, me.login, journal=me.journal, living=["ml-0"])
+        key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal, living=["ml-0"])
 
 
 def test_a_key_that_the_user_names_must_be_the_one_that_ec2_holds(me: Desk, tmp_path: Path) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
-    public = keys.write_login_key(right)
-    keys.write_login_key(wrong)
+    public = ssh_keys.write_login_key(right)
+    ssh_keys.write_login_key(wrong)
     name = f"lab-{me.mine.cluster}"
     me.clients.ec2.import_key_pair(KeyName=name, PublicKeyMaterial=public.encode())
 
     def ensure(key: str, file: Path) -> None:
         settings = replace(me.settings, aws=replace(me.settings.aws, key_name=key), ssh=Ssh(private_key=str(file)))
-        login = keypairs.login(settings, me.mine, home=me.home)
-        keypairs.ensure(me.clients, me.mine, login, journal=me.journal)
-        assert keypairs.delete(me.clients, me.mine, login) == []
+        login = key_pairs.login(settings, me.mine, home=me.home)
+        key_pairs.ensure(me.clients, me.mine, login, journal=me.journal)
+        assert key_pairs.delete(me.clients, me.mine, login) == []
 
     ensure(name, right)
     with pytest.raises(UsageError, match=f"wrong is not the private key of key pair {name}: it is SHA256:"):
@@ -399,7 +408,7 @@ def test_a_key_pair_named_without_its_file_is_told_before_anything_is_asked(me: 
     settings = replace(me.settings, aws=replace(me.settings.aws, key_name="lab"))
 
     with pytest.raises(UsageError, match=r"set \[ssh\] private_key"):
-        keypairs.login(settings, me.mine, home=me.home)
+        key_pairs.login(settings, me.mine, home=me.home)
 
 
 # -- what the config names and the region does not have
@@ -494,7 +503,7 @@ def test_a_plan_changes_nothing_and_says_what_it_would_cost(me: Desk) -> None:
 
 
 def test_asking_whether_a_launch_is_allowed_launches_nothing(me: Desk) -> None:
-    launching.check(me.clients, me.plan(1))
+    run_instances.check(me.clients, me.plan(1))
 
     assert me.calls["RunInstances"] == 1
     assert me.machines() == []

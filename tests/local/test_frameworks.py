@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import JobFailed, UsageError
+from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.session import Session
 from tests.local.lab import Lab
 from tests.local.support import boto, wait_until

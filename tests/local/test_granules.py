@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import JobFailed
+from orchestrator.core.errors import JobFailed
 from orchestrator.session import Session
 from tests.local.lab import Lab
 from tests.local.strict import ROLE

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import keys
-from orchestrator.cloud import ec2
-from orchestrator.errors import ConnectError
-from orchestrator.hosts import Host
-from orchestrator.remote_files import call
+from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.core.errors import ConnectError
+from orchestrator.core.host import Host
+from orchestrator.core.remote_scripts import call
+from orchestrator.crypto import ssh_keys
 from orchestrator.session import Session
 from tests.local.lab import Lab
 from tests.local.support import boto
@@ -59,7 +59,7 @@ def key_on(disk: Path) -> tuple[str, int, list[Path]]:
     """The host key that lies on a disk, its mode, and what was left of others."""
     private = disk / "etc/ssh/ssh_host_ed25519_key"
     left = list(private.parent.glob("*.stratus-*"))
-    return keys.public_of(private), private.stat().st_mode & 0o777, left
+    return ssh_keys.public_of(private), private.stat().st_mode & 0o777, left
 
 
 def reached(session: Session, host: Host) -> str:
@@ -122,7 +122,7 @@ def half_done(session: Session, host: Host, stop: str) -> None:
     new = said.split(" ", 1)[1].strip()
     if stop == "staged":
         return
-    ec2.pin(session.cluster.clients, host.identity, new)
+    ec2_instances.pin(session.cluster.clients, host.identity, new)
     if stop == "tagged":
         return
     links.run(host, call("rotate.sh", "adopt", host.boot_key, new)).check("adopt")
@@ -134,7 +134,7 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
     with lab.session() as session:
         cluster = session.cluster
         instances, _ = cluster.request(session.plan(4))
-        up = sorted(ec2.watch(cluster.clients, [each.id for each in instances]), key=lambda each: each.name)
+        up = sorted(ec2_instances.watch(cluster.clients, [each.id for each in instances]), key=lambda each: each.name)
         for instance, stop in zip(up, STOPS, strict=False):
             host = cluster.host(instance)
             cluster.links.wait(host, deadline=20)

@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from localcloud.machine.confine import landlock_abi
-from localcloud.machine.hosts import Hosts, HostsError
+from localcloud.hosts.process.hosts import Hosts, HostsError
+from localcloud.hosts.process.sandbox import landlock_abi
 from tests.local.machine_rig import (
     NEEDS_OPENSSH,
     PORT,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from orchestrator.errors import UsageError
+from orchestrator.core.errors import UsageError
 from tests.local.lab import Lab
 from tests.local.support import wait_until
 

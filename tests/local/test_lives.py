@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.badday.scenarios import Fault, Scenario, fault
-from localcloud.memory import Crash, MemoryCloud, VirtualClock
-from orchestrator.errors import StratusError
+from localcloud.scenarios.scenario import Fault, Scenario, fault
+from localcloud.simulation.cloud import Crash, MemoryCloud, VirtualClock
+from orchestrator.core.errors import StratusError
 from tests.local.lives import OWNER, Life
 
 COLLEAGUE = "arn:aws:iam::123456789012:user/colleague"

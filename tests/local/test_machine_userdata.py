@@ -12,10 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.machine import reach
-from localcloud.machine.confine import EXECUTE, IOCTL_DEV, REFER, TRUNCATE, Confinement, handled_rights, landlock_abi
-from localcloud.machine.spec import MachineSpec
-from localcloud.machine.userdata import File, UserData, parse
+from localcloud.hosts.process import visible_paths
+from localcloud.hosts.process.sandbox import (
+    EXECUTE,
+    IOCTL_DEV,
+    REFER,
+    TRUNCATE,
+    Confinement,
+    handled_rights,
+    landlock_abi,
+)
+from localcloud.hosts.spec import MachineSpec
+from localcloud.hosts.user_data import File, UserData, parse
 
 HELLO = b"#cloud-config\nruncmd:\n- echo hello\n"
 
@@ -92,7 +100,7 @@ def test_all_but_the_hidden_is_reachable_through_neighbours(tmp_path: Path) -> N
     for folder in ("home/me/.ssh", "home/you", "usr/bin", "opt"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "home/me")
-    assert reach.around({tmp_path / "home/me"}, tmp_path) == [
+    assert visible_paths.around({tmp_path / "home/me"}, tmp_path) == [
         tmp_path / "home/you",
         tmp_path / "opt",
         tmp_path / "usr",
@@ -109,7 +117,7 @@ def test_the_home_folder_is_never_readable_but_what_is_lent_and_what_pip_is_told
     config = home / ".config/pip/pip.conf"
     config.write_text(f"[global]\nfind-links = file://{home}/wheels\n  {home}\ncert = {home}/ca.pem\n")
     lent = f"{home}/venv:{home}:{home}/none"
-    readable = reach.readable(cloud, {"HOME": str(home), "LOCALCLOUD_READABLE": lent})
+    readable = visible_paths.readable(cloud, {"HOME": str(home), "LOCALCLOUD_READABLE": lent})
     below_home = {path for path in readable if path.is_relative_to(home)}
     assert below_home == {config, home / "wheels", home / "ca.pem", home / "venv"}
     assert not any(place.is_relative_to(path) for path in readable for place in (home, cloud))

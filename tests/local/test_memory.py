@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
-from localcloud.badday.scenarios import fault
-from localcloud.errors import LocalCloudError
-from localcloud.memory import Crash
-from localcloud.paper_hosts import minutes_to_live
+from localcloud.core.errors import LocalCloudError
+from localcloud.hosts.simulated import minutes_to_live
+from localcloud.scenarios.scenario import fault
+from localcloud.simulation.cloud import Crash
 from tests.local.virtual import Open, code, launch, once, sky, states
 
 __all__ = ["sky"]

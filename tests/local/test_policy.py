@@ -15,9 +15,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 import localcloud
-from orchestrator.cloud import ec2, profiles, quotas, registry
+from orchestrator.aws import ecr as aws_ecr
+from orchestrator.aws.capacity import quotas
+from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import Install
-from orchestrator.errors import CloudRefused
+from orchestrator.core.errors import CloudRefused
 from tests.local.lab import Lab
 from tests.local.strict import ROLE, as_user, enforce
 from tests.local.support import boto
@@ -40,18 +42,18 @@ def the_whole_life(lab: Lab) -> None:
         session.launch(session.plan(2))
         session.install()
         identity = session.status().machines[0].id
-        ecr = registry.login(session.cluster.clients, Install(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {})
+        ecr = aws_ecr.login(session.cluster.clients, Install(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {})
         assert ecr
         assert ecr.password().reveal()
-        ec2.console(session.cluster.clients, identity)
-        ec2.impaired(session.cluster.clients, [identity])
+        instances.console(session.cluster.clients, identity)
+        instances.impaired(session.cluster.clients, [identity])
         session.refresh_access()
         session.cluster.book.ask_spot(["c7i.2xlarge"])
         quota = session.request_limit_increase(600).limit.quota
         session.request_limit_increase(600)
         quotas.default(session.cluster.clients, quota)
         late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
-        assert profiles.on_its_way(session.cluster.clients, ROLE, late)
+        assert instance_profiles.on_its_way(session.cluster.clients, ROLE, late)
         session.stop_all()
         session.start_all()
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import localcloud
-from localcloud.badday.scenarios import Scenario, fault
-from orchestrator.cloud.offers import Wish, siblings
-from orchestrator.errors import CloudRefused, NotReady, StratusError, UsageError
+from localcloud.scenarios.scenario import Scenario, fault
+from orchestrator.aws.capacity.offerings import Wish, siblings
+from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.local.lab import Lab
 from tests.local.support import boto
 
@@ -188,12 +188,12 @@ def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: L
 
 
 def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Lab) -> None:
-    from orchestrator import keys
+    from orchestrator.crypto import ssh_keys
 
-    keys.write_login_key(lab.folder / "mine")
-    keys.write_login_key(lab.folder / "other")
+    ssh_keys.write_login_key(lab.folder / "mine")
+    ssh_keys.write_login_key(lab.folder / "other")
     ec2 = boto(lab.env, "ec2")
-    ec2.import_key_pair(KeyName="held", PublicKeyMaterial=keys.public_of(lab.folder / "other").encode())
+    ec2.import_key_pair(KeyName="held", PublicKeyMaterial=ssh_keys.public_of(lab.folder / "other").encode())
     config(lab, aws__key_name="held", ssh__private_key=str(lab.folder / "mine"))
     try:
         error = refused(lab, UsageError)

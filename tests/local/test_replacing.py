@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from localcloud.badday.scenarios import Scenario, fault
+from localcloud.scenarios.scenario import Scenario, fault
 from tests.local.lab import Lab
 
 

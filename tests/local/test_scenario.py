@@ -18,8 +18,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 import localcloud
-from localcloud.badday import faults
-from localcloud.badday.scenarios import Scenario, fault
+from localcloud.scenarios import fault_kinds
+from localcloud.scenarios.scenario import Scenario, fault
 from tests.local.support import TYPE, boto, image, instances, wait_for_state, wait_until
 from tests.local.test_endpoint import ask_metadata, metadata_token
 
@@ -378,5 +378,5 @@ def test_the_command_line_plays_shows_and_refuses_scenarios(cloud: dict[str, str
     assert (refusal.returncode, f"{bad}:2: there is no fault 'slo': did you mean slow?" in refusal.stderr) == (1, True)
     assert command("scenario", "none").returncode == 0
     assert "fault" not in command("scenario", "show").stdout
-    assert command("scenario", "kinds").stdout == faults.reference()
+    assert command("scenario", "kinds").stdout == fault_kinds.reference()
     assert any("DescribeInstances" in line for line in command("calls").stdout.splitlines())

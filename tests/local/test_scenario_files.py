@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.badday import faults
-from localcloud.badday.scenarios import Fault, Scenario, ScenarioError, fault, load, parse
+from localcloud.scenarios import fault_kinds
+from localcloud.scenarios.scenario import Fault, Scenario, ScenarioError, fault, load, parse
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/scenarios.md"
 
@@ -62,7 +62,7 @@ def test_a_fault_made_in_python_is_checked_like_one_in_a_file() -> None:
         fault("error")
 
 
-def value_of(option: faults.Option) -> st.SearchStrategy[Any]:
+def value_of(option: fault_kinds.Option) -> st.SearchStrategy[Any]:
     """Values that a file may give to an option."""
     name = option.read.__name__
     if name in ("seconds", "decimal"):
@@ -84,7 +84,7 @@ def value_of(option: faults.Option) -> st.SearchStrategy[Any]:
 
 @st.composite
 def any_fault(draw: st.DrawFn) -> Fault:
-    kind = draw(st.sampled_from(faults.KINDS))
+    kind = draw(st.sampled_from(fault_kinds.KINDS))
     options = {option.name: draw(value_of(option)) for option in kind.options}
     whens = {"calls": "at calls 2 to 5", "at": "at 40 s", "window": "from 10 s to 1 min", "after": "1 s after running"}
     wheres = {"region": "us-west-2", "zone": "us-west-2a, us-west-2b", "type": "c7i.*", "host": "hosts 2-3, host 7"}
@@ -109,7 +109,7 @@ def test_a_scenario_reads_back_what_it_writes(made: list[Fault], seed: int) -> N
 def test_the_table_in_the_docs_is_the_one_in_the_code() -> None:
     _, _, rest = DOCS.read_text(encoding="utf-8").partition("<!-- kinds -->\n")
 
-    assert rest.partition("<!-- end -->")[0] == faults.reference(), "run scripts/docs-tables"
+    assert rest.partition("<!-- end -->")[0] == fault_kinds.reference(), "run scripts/docs-tables"
 
 
 def test_the_examples_in_the_docs_can_be_played() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from orchestrator.errors import ConnectError, HostError
+from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.session import Session
 from tests.local.lab import Lab
 from tests.local.scene import SECRETS, Scene, play

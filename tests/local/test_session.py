@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import HostsFailed, JobFailed, StratusError, UsageError
+from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.session import Session
 from tests.local.lab import Lab
 from tests.local.support import boto, wait_until

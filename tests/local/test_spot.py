@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from localcloud.badday.scenarios import Scenario, fault
-from orchestrator.cloud import pools
-from orchestrator.errors import JobFailed
+from localcloud.scenarios.scenario import Scenario, fault
+from orchestrator.aws.capacity import pools
+from orchestrator.core.errors import JobFailed
 from tests.local.lab import Lab
 
 # It saves what it has when it is told to end, as any job on spot machines should.

@@ -9,8 +9,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from localcloud.badday.scenarios import Fault, Scenario
-from localcloud.memory import MemoryCloud, VirtualClock
+from localcloud.scenarios.scenario import Fault, Scenario
+from localcloud.simulation.cloud import MemoryCloud, VirtualClock
 from tests.local.support import TYPE, UBUNTU
 
 Open = Callable[..., MemoryCloud]

@@ -1,0 +1,1 @@
+"""The embedded cloud, put together from its parts."""

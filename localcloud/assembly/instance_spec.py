@@ -1,0 +1,59 @@
+"""Which machine an instance is: the bridge from EC2's records to a host's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from localcloud.aws.images import has_engine, login_user
+from localcloud.core.addresses import Block
+from localcloud.core.home import Home
+from localcloud.core.urls import METADATA
+from localcloud.ec2.metadata import user_data
+from localcloud.hosts.spec import MachineSpec
+
+if TYPE_CHECKING:
+    from moto.ec2.models.instances import Instance
+
+    from localcloud.ec2.lifecycle import Machine
+
+
+@dataclass(frozen=True)
+class Specs:
+    """Turns an instance into what a host needs to know; callable.
+
+    :param boot: seconds from the start of a host to its open SSH port.
+    """
+
+    home: Home
+    block: Block
+    boot: float
+
+    def __call__(self, machine: Machine) -> MachineSpec:
+        """The host of one instance."""
+        instance = machine.instance
+        image = instance.ec2_backend.amis.get(instance.image_id)
+        return MachineSpec(
+            instance_id=instance.id,
+            address=str(instance.private_ip),
+            port=self.block.ssh_port,
+            folder=self.home.machine(instance.id),
+            user=login_user(image),
+            authorized_keys=machine.authorized_keys,
+            user_data=user_data(instance),
+            environment=self._environment(instance),
+            boot_seconds=self.boot,
+            engine=has_engine(image),
+        )
+
+    def _environment(self, instance: Instance) -> dict[str, str]:
+        """What makes AWS libraries on the host find this cloud; no key is among it, as on EC2."""
+        return {
+            "AWS_ENDPOINT_URL": self.block.url,
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.block.url}{METADATA}{instance.id}/",
+            "AWS_REGION": instance.region_name,
+            "AWS_DEFAULT_REGION": instance.region_name,
+            # Nothing on this computer is reached through a proxy.
+            "NO_PROXY": self.block.endpoint,
+            "no_proxy": self.block.endpoint,
+        }

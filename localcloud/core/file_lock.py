@@ -1,0 +1,82 @@
+"""File locks: who holds one is a fact of the kernel's, so a crash leaves no stale one behind.
+
+POSIX record locks, not ``flock``: a child that is forked off the holder does not keep them alive. ``fcntl`` is imported
+late, so that systems without it get as far as being told that this is for Linux.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from localcloud.core.errors import LocalCloudError
+
+# struct flock of 64-bit Linux: type, whence, start, length, pid.
+_FLOCK = "hhlli4x"
+_PAUSE = 0.02
+
+
+def hold(path: Path) -> bool:
+    """Lock ``path`` until this process ends; False when another process holds it."""
+    import fcntl
+
+    descriptor = _open(path)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return False
+    return True
+
+
+def holder(path: Path) -> int | None:
+    """The pid of the process that holds ``path``, or None."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, question))
+    finally:
+        os.close(descriptor)
+    return None if kind == fcntl.F_UNLCK else pid
+
+
+@contextlib.contextmanager
+def turn(path: Path, *, deadline: float) -> Iterator[None]:
+    """Hold ``path`` for the length of a block, waiting up to ``deadline`` seconds for others.
+
+    ``flock`` here, because it also keeps apart the threads of one process.
+
+    :raises LocalCloudError: others held it for longer.
+    """
+    descriptor, end = _open(path), time.monotonic() + deadline
+    try:
+        while not _try_flock(descriptor):
+            if time.monotonic() > end:
+                raise LocalCloudError(f"another `up` or `down` has been at work on {path.parent} for {deadline:.0f} s")
+            time.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_flock(descriptor: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Hosts behind the instances: simulated ones, processes and Docker containers."""

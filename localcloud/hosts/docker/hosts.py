@@ -1,0 +1,346 @@
+"""The docker hosts of the embedded cloud: one container per instance, with an SSH server, sudo, and room for an engine.
+
+A host has an address of its own on the cloud's network, and is reached there on the port of SSH itself. Its disk is
+the container's, kept over stop and start. What the container does, from its first process on, is in
+``localcloud.hosts.docker.host_image``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Self
+
+from localcloud.hosts.docker import host_config, image
+from localcloud.hosts.docker.engine import EngineError, docker, docker_bytes
+from localcloud.hosts.docker.liveness import Tethers
+from localcloud.hosts.docker.network import Network
+from localcloud.hosts.process.hosts import HostsError, MachineState
+from localcloud.hosts.spec import MachineSpec
+
+_log = logging.getLogger(__name__)
+_STOP_DEADLINE_S = 150.0
+_CLOSE_DEADLINE_S = 300.0
+_END_GRACE_S = 6
+# The engine's work for many hosts at once would only slow all of them down.
+_AT_ONCE = 4
+# A host that keeps dying this soon after its boot is given up.
+_CRASH_WINDOW_S = 5.0
+_CRASH_LIMIT = 3
+_SHUTDOWN, _REBOOT = 41, 42
+
+CONFINEMENT = (
+    "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE",
+    "--security-opt", "seccomp=unconfined",
+    "--security-opt", "apparmor=unconfined",
+    "--security-opt", "systempaths=unconfined",
+)  # fmt: skip
+"""What a container needs to run an engine of its own; ``--privileged`` is more, and not allowed everywhere."""
+
+
+@dataclass
+class _Slot:
+    """One host: its orders are carried out one after the other, by a thread of its own."""
+
+    spec: MachineSpec
+    lane: ThreadPoolExecutor
+    made: bool = False
+    boot: int = 0
+    born: float = 0.0
+    crashes: int = 0
+    frozen: bool = False
+    ending: bool = False
+    state: MachineState = field(default_factory=lambda: MachineState("", "off"))
+
+
+@dataclass(frozen=True)
+class DockerDecoy:
+    """A port of a host that takes no part in SSH; it goes when the host does."""
+
+    forget: Callable[[], object]
+
+    def close(self) -> None:
+        """Do without it at the next boot."""
+        self.forget()
+
+
+class DockerHosts:
+    """Switches hosts on and off. Safe to use from several threads; a context manager.
+
+    :param network: of the hosts; stays when they go.
+    :param on_shutdown: called with the instance id, on a thread of its own, when a host has switched itself off because
+        ``shutdown`` was typed on it; all of it is gone by then.
+    :param environ: the owner's environment, from which hosts get the way to the network; this process's by default.
+    :raises EngineError: the image is not there and cannot be built.
+    """
+
+    def __init__(
+        self, network: Network, *, on_shutdown: Callable[[str], None], environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._network, self._on_shutdown = network, on_shutdown
+        self._variables = host_config.network_variables(os.environ if environ is None else environ)
+        self._image = image.ensure()
+        self._slots: dict[str, _Slot] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._decoys: dict[str, dict[str, object]] = {}
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._tethers = Tethers(network.block.endpoint)
+        threading.Thread(target=self._announce, name="shutdowns", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self, spec: MachineSpec) -> None:
+        """Switch a host on; returns at once.
+
+        :raises HostsError: it is on already, or no host can be held any more.
+        """
+        opens_at = time.time() + spec.boot_seconds
+        with self._changed:
+            if self._closed:
+                raise HostsError("these hosts are closed")
+            slot = self._slots.get(spec.instance_id)
+            if slot is None:
+                lane = ThreadPoolExecutor(1, thread_name_prefix=spec.instance_id)
+                slot = self._slots[spec.instance_id] = _Slot(spec, lane)
+            elif slot.state.state != "off":
+                raise HostsError(f"{spec.instance_id} is on already")
+            slot.spec, slot.ending = spec, False
+            boots = slot.state.boots + 1
+            slot.state = MachineState(spec.instance_id, "booting", confined=True, boots=boots)
+            slot.lane.submit(self._guarded, slot, lambda: self._boot(slot, opens_at))
+
+    def stop(self, instance_id: str) -> None:
+        """Switch a host off; every process of it is gone on return, its disk is kept. Nothing if it is off.
+
+        :raises HostsError: it is still there after 150 s.
+        """
+        slot = self._slot(instance_id)
+        if slot is not None:
+            slot.ending = True
+            self._finish(slot, slot.lane.submit(self._stop, slot))
+
+    def destroy(self, instance_id: str) -> None:
+        """End a host and remove its disk.
+
+        :raises HostsError: it does not go.
+        """
+        slot = self._slot(instance_id)
+        if slot is None:
+            return
+        slot.ending = True
+        self._finish(slot, slot.lane.submit(self._remove, slot))
+        with self._changed:
+            self._slots.pop(instance_id, None)
+        slot.lane.shutdown(wait=False)
+
+    def reboot(self, instance_id: str) -> None:
+        """Kill all that runs on a host and boot it again; returns at once. Nothing if it is off."""
+        self._order(instance_id, lambda slot: self._again(slot, "reboot"))
+
+    def freeze(self, instance_id: str) -> None:
+        """Stop a host in its tracks: connections still open, and nobody answers. Nothing if it is off."""
+        self._order(instance_id, self._pause)
+
+    def thaw(self, instance_id: str) -> None:
+        """Let a frozen host go on. Nothing if it is off."""
+        self._order(instance_id, self._unpause)
+
+    def state(self, instance_id: str) -> MachineState:
+        """What is known of a host; one never heard of is off."""
+        slot = self._slot(instance_id)
+        return slot.state if slot is not None else MachineState(instance_id, "off")
+
+    def wait(self, instance_id: str, state: str, *, deadline_s: float) -> bool:
+        """Wait until a host is ``booting``, ``running`` or ``off``; false when it is not in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.state(instance_id).state == state, deadline_s)
+
+    def console(self, instance_id: str) -> bytes:
+        """What a host wrote while it booted; empty when there is none."""
+        return docker_bytes("logs", self._name(instance_id))
+
+    def decoy(self, address: str, port: int, answers: bool) -> DockerDecoy:
+        """Have the host with ``address``, from its next boot on, show a port that connections get nowhere on.
+
+        :param answers: whether connections are taken, and then meet silence; else they are not even answered.
+        """
+        self._decoys[address] = {"port": port, "answers": answers}
+        return DockerDecoy(lambda: self._decoys.pop(address, None))
+
+    def close(self) -> None:
+        """End and remove all hosts; nothing of them is left on return."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            slots = list(self._slots.values())
+        for slot in slots:
+            slot.ending = True
+            slot.lane.shutdown(wait=True, cancel_futures=True)
+        if made := [self._name(slot.spec.instance_id) for slot in slots if slot.made]:
+            docker("rm", "--force", "--volumes", *made, deadline_s=_CLOSE_DEADLINE_S)
+        self._tethers.close()
+        self._shutdowns.put(None)
+
+    def _slot(self, instance_id: str) -> _Slot | None:
+        with self._changed:
+            return self._slots.get(instance_id)
+
+    def _order(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
+        slot = self._slot(instance_id)
+        if slot is not None and slot.state.state != "off":
+            with contextlib.suppress(RuntimeError):
+                slot.lane.submit(self._guarded, slot, lambda: action(slot))
+
+    def _finish(self, slot: _Slot, work: Future[None]) -> None:
+        try:
+            work.result(_STOP_DEADLINE_S)
+        except (TimeoutError, EngineError) as error:
+            raise HostsError(f"{slot.spec.instance_id} does not switch off: {error}") from error
+
+    def _guarded(self, slot: _Slot, action: Callable[[], None]) -> None:
+        """Carry out an order that nobody waits for; one that fails has left the host off."""
+        try:
+            action()
+        except EngineError as error:
+            if not slot.ending:
+                _log.warning("%s: %s", slot.spec.instance_id, error)
+                self._set(slot, state="off", cause="crash")
+
+    def _boot(self, slot: _Slot, opens_at: float) -> None:
+        with self._turns:
+            if slot.ending:
+                return
+            if not slot.made:
+                self._create(slot)
+            self._give_orders(slot, opens_at)
+            slot.born = time.monotonic()
+            docker("start", self._name(slot.spec.instance_id))
+
+    def _create(self, slot: _Slot) -> None:
+        spec = slot.spec
+        chosen = image.ensure("engine") if spec.engine else self._image
+        slot.made = True
+        docker(
+            "create", "--name", self._name(spec.instance_id), "--hostname", spec.hostname,
+            *self._network.labels(), "--label", f"localcloud.instance={spec.instance_id}",
+            "--network", self._network.name, "--ip", spec.address,
+            # Its name at EC2's resolver; and room for what a VM has room for.
+            "--network-alias", spec.hostname, "--shm-size", "4g", *CONFINEMENT, *_cgroups(),
+            *self._network.volume("/var/lib/docker"), "--tmpfs", "/run:exec,mode=755",
+            "--log-driver", "json-file", "--log-opt", "max-size=4m", "--stop-signal", "SIGTERM", chosen,
+        )  # fmt: skip
+
+    def _give_orders(self, slot: _Slot, opens_at: float) -> None:
+        slot.boot += 1
+        boot = slot.boot
+        tether = self._tethers.expect(lambda event: self._heard(slot, boot, event))
+        values = host_config.orders(slot.spec, self._variables, tether, opens_at)
+        values["decoy"] = self._decoys.get(slot.spec.address)
+        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=host_config.archive(values))
+
+    def _stop(self, slot: _Slot) -> None:
+        if slot.made and slot.state.state != "off":
+            self._unpause(slot)
+            docker("stop", "--time", str(_END_GRACE_S), self._name(slot.spec.instance_id))
+        self._set(slot, state="off", cause="stopped")
+
+    def _remove(self, slot: _Slot) -> None:
+        if slot.made:
+            self._unpause(slot)
+            docker("rm", "--force", "--volumes", self._name(slot.spec.instance_id))
+            slot.made = False
+        self._set(slot, state="off", cause="stopped")
+
+    def _pause(self, slot: _Slot) -> None:
+        docker("pause", self._name(slot.spec.instance_id))
+        slot.frozen = True
+
+    def _unpause(self, slot: _Slot) -> None:
+        if slot.frozen:
+            slot.frozen = False
+            docker("unpause", self._name(slot.spec.instance_id))
+
+    def _again(self, slot: _Slot, cause: str) -> None:
+        """Boot once more, whatever state the container is in."""
+        self._set(slot, state="booting", cause=cause, boots=slot.state.boots + 1)
+        self._unpause(slot)
+        slot.boot += 1
+        if self._is_up(slot):
+            docker("kill", self._name(slot.spec.instance_id))
+        docker("wait", self._name(slot.spec.instance_id))
+        self._boot(slot, time.time() + slot.spec.boot_seconds)
+
+    def _is_up(self, slot: _Slot) -> bool:
+        return docker("inspect", "--format", "{{.State.Running}}", self._name(slot.spec.instance_id)) == "true"
+
+    def _heard(self, slot: _Slot, boot: int, event: str) -> None:
+        """Take in what boot number ``boot`` of a host says; what an earlier one says means nothing any more."""
+        with self._changed:
+            if boot != slot.boot or slot.ending or self._closed:
+                return
+            if event == "lost":
+                slot.lane.submit(self._guarded, slot, lambda: self._ended(slot, boot))
+                return
+        if event == "running":
+            self._set(slot, state="running")
+
+    def _ended(self, slot: _Slot, boot: int) -> None:
+        if boot != slot.boot or slot.ending:
+            return
+        code = int(docker("wait", self._name(slot.spec.instance_id)))
+        if code == _SHUTDOWN:
+            self._set(slot, state="off", cause="shutdown")
+            self._shutdowns.put(slot.spec.instance_id)
+        elif code == _REBOOT:
+            self._again(slot, "reboot")
+        else:
+            self._crashed(slot)
+
+    def _crashed(self, slot: _Slot) -> None:
+        soon = time.monotonic() - slot.born < _CRASH_WINDOW_S
+        slot.crashes = slot.crashes + 1 if soon else 1
+        if slot.crashes > _CRASH_LIMIT:
+            self._set(slot, state="off", cause="crash")
+        else:
+            self._again(slot, "crash")
+
+    def _set(self, slot: _Slot, **changes: object) -> None:
+        with self._changed:
+            slot.state = replace(slot.state, **changes)  # type: ignore[arg-type]
+            self._changed.notify_all()
+
+    def _announce(self) -> None:
+        """Call the owner back, away from the thread that hears of the stop it may ask for in return."""
+        while (instance_id := self._shutdowns.get()) is not None:
+            try:
+                self._on_shutdown(instance_id)
+            except Exception as error:
+                # One callback that fails must not silence those after it.
+                sys.excepthook(type(error), error, error.__traceback__)
+
+    def _name(self, instance_id: str) -> str:
+        return f"{self._network.name}-{instance_id}"
+
+
+def _cgroups() -> tuple[str, ...]:
+    """How a container sees the kernel's groups: those of version 1 are mounted, of version 2 it has its own."""
+    version = docker("info", "--format", "{{.CgroupVersion}}")
+    return ("--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw") if version == "1" else ("--cgroupns", "private")

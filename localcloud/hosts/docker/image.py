@@ -1,0 +1,65 @@
+"""The image that docker hosts are started from: built once, again when something that it is made of changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from localcloud.hosts.docker.engine import EngineError, docker
+
+CONTEXT = Path(__file__).with_name("host_image")
+OFFLINE_BASE = "stratus-base:bookworm"
+"""Made by scripts/base-image, for computers that cannot pull images."""
+_PUBLIC_BASE = "debian:bookworm-slim"
+_BUILD_DEADLINE_S = 1800.0
+
+
+def name(target: str = "host") -> str:
+    """The image that fits the files of this package; it need not be there yet.
+
+    :param target: ``host``, or ``engine`` for one with a Docker engine that runs.
+    """
+    digest = hashlib.sha256(_base_id().encode())
+    for path in sorted(path for path in CONTEXT.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        digest.update(f"{path.relative_to(CONTEXT)} ".encode() + path.read_bytes())
+    return f"localcloud-{target}:{digest.hexdigest()[:12]}"
+
+
+def is_there(image: str) -> bool:
+    """Whether the engine has an image."""
+    try:
+        docker("image", "inspect", "--format", "{{.Id}}", image)
+    except EngineError:
+        return False
+    return True
+
+
+def ensure(target: str = "host") -> str:
+    """Build the image unless it is there, which takes a minute or two; returns its name.
+
+    :raises EngineError: the build failed, with its last line.
+    """
+    image = name(target)
+    if not is_there(image):
+        try:
+            docker(
+                "build", "--target", target, "--build-arg", f"BASE={base()}", "--tag", image, str(CONTEXT),
+                deadline_s=_BUILD_DEADLINE_S,
+            )  # fmt: skip
+        except EngineError as error:
+            raise EngineError(f"the image of docker hosts could not be built on {base()}: {error}") from error
+    return image
+
+
+def base() -> str:
+    """What the image is built on: what LOCALCLOUD_HOST_BASE names, else the one made offline, else a public one."""
+    return os.environ.get("LOCALCLOUD_HOST_BASE") or (OFFLINE_BASE if is_there(OFFLINE_BASE) else _PUBLIC_BASE)
+
+
+def _base_id() -> str:
+    chosen = base()
+    try:
+        return docker("image", "inspect", "--format", "{{.Id}}", chosen)
+    except EngineError:
+        return chosen

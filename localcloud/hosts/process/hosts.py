@@ -1,0 +1,326 @@
+"""The process hosts of the embedded cloud: one real SSH server per instance, without root.
+
+A *machine* is a process that serves SSH on a loopback address, has a folder for a disk, and holds everything that is
+ever started on it: whatever detaches itself stays its descendant and dies with it. Where the kernel has Landlock, a
+machine can write nothing but its folder and the cloud's cache, and signal nobody but itself.
+
+:class:`Hosts` is the owner's side. All machines are forks of one process, :mod:`localcloud.hosts.process.supervisor`, which ends
+with its owner, however that one ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Self
+
+from localcloud.core.errors import LocalCloudError
+from localcloud.hosts.process import disk, visible_paths
+from localcloud.hosts.process.processes import kill_descendants, signal_all
+from localcloud.hosts.spec import MachineSpec, Surroundings
+
+__all__ = ["Hosts", "HostsError", "MachineSpec", "MachineState"]
+
+_STOP_DEADLINE_S = 20.0
+_CLOSE_DEADLINE_S = 25.0
+_SWEEP_DEADLINE_S = 5.0
+_POLL_S = 0.01
+
+
+class HostsError(LocalCloudError):
+    """A machine, or the process that holds them all, does not do what it was asked."""
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """What is known of a machine.
+
+    :param state: ``booting`` until SSH is up.
+    :param confined: whether the kernel keeps it from the user's files; None until it is up.
+    :param boots: how often it was switched on or booted again.
+    :param cause: of the last change: ``start``, ``stopped``, ``shutdown``, ``reboot``, ``crash``.
+    """
+
+    instance_id: str
+    state: Literal["booting", "running", "off"]
+    confined: bool | None = None
+    boots: int = 0
+    cause: str = "start"
+
+
+class Hosts:
+    """Switches machines on and off. Safe to use from several threads; a context manager.
+
+    :param home: folder of the cloud; one owner at a time.
+    :param on_shutdown: called with the instance id, on a thread of its own, when a machine has switched itself off
+        because ``shutdown`` was typed on it; all of it is gone by then.
+    :param environ: the owner's environment, from which machines get the way to the network; this process's by default.
+    :raises HostsError: another living owner uses ``home``.
+    """
+
+    def __init__(
+        self, home: Path, *, on_shutdown: Callable[[str], None], environ: Mapping[str, str] | None = None
+    ) -> None:
+        self._home = home.resolve()
+        (self._home / "cache").mkdir(parents=True, exist_ok=True)
+        self._on_shutdown = on_shutdown
+        self._states: dict[str, MachineState] = {}
+        self._folders: dict[str, Path] = {}
+        self._changed = threading.Condition()
+        self._writing = threading.Lock()
+        self._closed = False
+        self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lock = _lock(self._home)
+        _sweep(self._home)
+        self._process = _start_process(self._home)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._announce)]
+        for thread in self._threads:
+            thread.start()
+        surroundings = _surroundings(self._home, os.environ if environ is None else environ)
+        self._send({"do": "settle", "surroundings": surroundings.encode()})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self, spec: MachineSpec) -> None:
+        """Switch a machine on; returns at once.
+
+        :raises HostsError: it is on already, or no machine can be held any more.
+        """
+        folder = spec.folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        opens_at = time.monotonic() + spec.boot_seconds
+        with self._changed:
+            known = self.state(spec.instance_id)
+            if known.state != "off":
+                raise HostsError(f"{spec.instance_id} is on already")
+            self._states[spec.instance_id] = MachineState(spec.instance_id, "booting", boots=known.boots + 1)
+            self._folders[spec.instance_id] = folder
+        try:
+            self._send({"do": "start", "spec": replace(spec, folder=folder).encode(), "opens_at": opens_at})
+        except HostsError:
+            with self._changed:
+                self._states[spec.instance_id] = known
+            raise
+
+    def stop(self, instance_id: str) -> None:
+        """Switch a machine off; every process of it is gone on return, its folder is kept. Nothing if it is off.
+
+        :raises HostsError: it is still there after 20 s.
+        """
+        if self._is_off(instance_id):
+            return
+        self._send({"do": "stop", "id": instance_id})
+        if not self._wait(lambda: self._is_off(instance_id), _STOP_DEADLINE_S):
+            raise HostsError(f"{instance_id} does not switch off")
+
+    def destroy(self, instance_id: str) -> None:
+        """Switch a machine off and remove its folder.
+
+        :raises HostsError: it does not switch off.
+        :raises OSError: something in its folder cannot be removed.
+        """
+        self.stop(instance_id)
+        with self._changed:
+            self._states.pop(instance_id, None)
+            folder = self._folders.pop(instance_id, None)
+        if folder is not None:
+            _remove(folder)
+
+    def reboot(self, instance_id: str) -> None:
+        """Kill all that runs on a machine and boot it again; returns at once. Nothing if it is off."""
+        self._order("reboot", instance_id)
+
+    def freeze(self, instance_id: str) -> None:
+        """Stop a machine in its tracks: connections still open, and nobody answers. Nothing if it is off."""
+        self._order("freeze", instance_id)
+
+    def thaw(self, instance_id: str) -> None:
+        """Let a frozen machine go on. Nothing if it is off."""
+        self._order("thaw", instance_id)
+
+    def state(self, instance_id: str) -> MachineState:
+        """What is known of a machine; one never heard of is off."""
+        with self._changed:
+            return self._states.get(instance_id, MachineState(instance_id, "off"))
+
+    def wait(self, instance_id: str, state: str, *, deadline_s: float) -> bool:
+        """Wait until a machine is ``booting``, ``running`` or ``off``; false when it is not in time."""
+        return self._wait(lambda: self.state(instance_id).state == state, deadline_s)
+
+    def close(self) -> None:
+        """End all machines, and the process that holds them; nothing of them is left on return. Folders are kept."""
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            with contextlib.suppress(OSError):
+                _pipe(self._process.stdin).close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_CLOSE_DEADLINE_S)
+        if self._process.poll() is None:
+            kill_descendants(self._process.pid, deadline_s=_SWEEP_DEADLINE_S)
+            self._process.kill()
+            self._process.wait()
+        self._threads[0].join()
+        self._shutdowns.put(None)
+        _sweep(self._home)
+        self._lock.close()
+
+    def _order(self, action: str, instance_id: str) -> None:
+        if not self._is_off(instance_id):
+            self._send({"do": action, "id": instance_id})
+
+    def _is_off(self, instance_id: str) -> bool:
+        return self.state(instance_id).state == "off"
+
+    def _wait(self, fact: Callable[[], bool], deadline_s: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(fact, deadline_s)
+
+    def _send(self, command: Mapping[str, Any]) -> None:
+        line = json.dumps(command).encode() + b"\n"
+        with self._writing:
+            if self._closed:
+                raise HostsError("these hosts are closed")
+            try:
+                stdin = _pipe(self._process.stdin)
+                stdin.write(line)
+                stdin.flush()
+            except OSError as error:
+                raise HostsError(f"the machines' process is gone; see {self._home / 'hosts.log'}") from error
+
+    def _listen(self) -> None:
+        """Take in events until the machines' process ends."""
+        with _pipe(self._process.stdout) as events:
+            for line in events:
+                with self._changed:
+                    self._take_in(json.loads(line))
+                    self._changed.notify_all()
+        with self._changed:
+            for instance_id, known in self._states.items():
+                self._states[instance_id] = replace(known, state="off", cause="stopped")
+            self._changed.notify_all()
+
+    def _take_in(self, event: Mapping[str, Any]) -> None:
+        known = self._states.get(event["id"])
+        if known is None:
+            return
+        cause = event.get("cause", known.cause)
+        match event["event"]:
+            case "running":
+                known = replace(known, state="running", confined=event["confined"])
+            case "booting":
+                known = replace(known, state="booting", boots=known.boots + 1, cause=cause)
+            case "off":
+                known = replace(known, state="off", cause=cause)
+                if cause == "shutdown":
+                    self._shutdowns.put(event["id"])
+        self._states[event["id"]] = known
+
+    def _announce(self) -> None:
+        """Call the owner back, away from the thread that hears of the stop it may ask for in return."""
+        while (instance_id := self._shutdowns.get()) is not None:
+            try:
+                self._on_shutdown(instance_id)
+            except Exception as error:
+                # One callback that fails must not silence those after it.
+                sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream
+
+
+def _surroundings(home: Path, environ: Mapping[str, str]) -> Surroundings:
+    readable = visible_paths.readable(home, environ)
+    return Surroundings(
+        home=home,
+        python=Path(getattr(sys, "_base_executable", None) or sys.executable),
+        network=disk.network_variables(environ, home),
+        readable=readable,
+        executable=visible_paths.executable(readable),
+    )
+
+
+def _start_process(home: Path) -> subprocess.Popen[bytes]:
+    root = Path(__file__).resolve().parents[3]
+    with (home / "hosts.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "localcloud.hosts.process.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=home,
+            start_new_session=True,
+            # Machines are forks of it, and what runs on a machine can read this environment: nothing of the owner's.
+            env={
+                "PATH": os.defpath,
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": str(root),
+                "PYTHONSAFEPATH": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "LOCALCLOUD_HOSTS": str(home),
+            },
+        )
+
+
+def _lock(home: Path) -> IO[bytes]:
+    file = (home / "hosts.lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise HostsError(f"another embedded cloud uses {home}") from error
+    return file
+
+
+def _sweep(home: Path) -> None:
+    """Kill what an owner of ``home`` that died badly, or a machine, may have left behind."""
+    end = time.monotonic() + _SWEEP_DEADLINE_S
+    while (left := list(_leftovers(home))) and time.monotonic() < end:
+        signal_all(left, signal.SIGKILL)
+        time.sleep(_POLL_S)
+
+
+def _leftovers(home: Path) -> Iterator[int]:
+    marks = (f"LOCALCLOUD_HOSTS={home}".encode(), f"PIP_CACHE_DIR={home}/cache/pip".encode())
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            variables = Path("/proc", name, "environ").read_bytes().split(b"\0")
+            carries_id = any(variable.startswith(b"LOCALCLOUD_INSTANCE=") for variable in variables)
+            if marks[0] in variables or (carries_id and marks[1] in variables):
+                yield int(name)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a machine's folder, also where a program has locked a part of it against its owner."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        for parent, names, _ in os.walk(folder):
+            for path in (Path(parent, name) for name in names):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+        shutil.rmtree(folder)

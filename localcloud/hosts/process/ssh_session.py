@@ -1,0 +1,241 @@
+"""One SSH session on a machine: a shell or a command, with or without a terminal, or a file transfer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import asyncssh
+from asyncssh.channel import SSHChannel
+from asyncssh.stream import SSHServerStreamSession
+
+from localcloud.hosts.process import pty
+from localcloud.hosts.process.processes import Child, Children, Command, Streams
+from localcloud.hosts.process.streams import Inflow, Outflow, widen
+
+Channel = asyncssh.SSHServerChannel[bytes]
+
+# What the other end of scp(1) asks for; any other command of that name is a command.
+_SCP = re.compile(r"scp( -[A-Za-z]+)* (-[A-Za-z]*[tf][A-Za-z]*)( |$)")
+_CANNOT_EXECUTE = 126
+_SFTP_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Login:
+    """What every session of a machine starts from.
+
+    :param children: starts and reaps its programs.
+    :param environment: makes the variables every program gets.
+    :param home: working directory.
+    :param shell: login shell, which also runs commands.
+    """
+
+    children: Children
+    environment: Callable[[], dict[str, str]]
+    home: Path
+    shell: str
+
+
+class Session(asyncssh.SSHServerSession[bytes]):
+    """Does what OpenSSH's sshd does for a ``session`` channel.
+
+    As there, a program outlives its connection; without a terminal the channel stays open until nobody holds the
+    program's output any more, with one it closes as soon as the program ends.
+    """
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._command: str | None = None
+        self._terminal: pty.Terminal | None = None
+        self._transfer: SSHServerStreamSession[bytes] | None = None
+        self._child: Child | None = None
+        self._inflow: Inflow | None = None
+        self._outflows: list[Outflow] = []
+        self._master: int | None = None
+
+    def connection_made(self, chan: Channel) -> None:
+        """Keep the channel."""
+        self._channel = chan
+
+    def pty_requested(
+        self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
+    ) -> bool:
+        """Remember the client's terminal for when its program starts."""
+        self._terminal = pty.Terminal(term_type, term_size, term_modes)
+        return True
+
+    def shell_requested(self) -> bool:
+        """A login shell is always granted."""
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        """Any command is granted; the two ends of an ``scp`` are served here, should the computer have no scp."""
+        self._command = command
+        if _SCP.match(command):
+            self._serve_files()
+        return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """File transfer is the one subsystem."""
+        if subsystem != "sftp":
+            return False
+        self._serve_files()
+        return True
+
+    def _serve_files(self) -> None:
+        self._transfer = SSHServerStreamSession(None, _sftp_server, _SFTP_VERSION, True)
+        self._transfer.connection_made(self._channel)
+
+    def session_started(self) -> None:
+        """Start what was asked for."""
+        if self._transfer is not None:
+            self._transfer.session_started()
+            return
+        try:
+            self._start_program()
+        except OSError as error:
+            self._channel.write_stderr(f"{self._login.shell}: {error.strerror}\r\n".encode())
+            self._channel.exit(_CANNOT_EXECUTE)
+
+    def _start_program(self) -> None:
+        environment = self._login.environment() | self._connection_variables()
+        if self._command is None:
+            argv = ["-" + os.path.basename(self._login.shell)]
+        else:
+            argv = [self._login.shell, "-c", self._command]
+        command = Command(argv, environment, self._login.home, self._login.shell)
+        child = self._on_terminal(command, self._terminal) if self._terminal else self._on_pipes(command)
+        child.ended.add_done_callback(lambda _: self._progress())
+        self._child = child
+
+    def _connection_variables(self) -> dict[str, str]:
+        client, server = (self._channel.get_extra_info(name) for name in ("peername", "sockname"))
+        variables = {"SSH_CONNECTION": f"{client[0]} {client[1]} {server[0]} {server[1]}"}
+        return variables | ({"TERM": self._terminal.kind or "dumb"} if self._terminal else {})
+
+    def _on_pipes(self, command: Command) -> Child:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            pipes = [os.pipe() for _ in range(3)]
+            (stdin, feed), (out, stdout), (err, stderr) = pipes
+            for end in (stdin, stdout, stderr):
+                theirs.callback(os.close, end)
+            for end in (feed, out, err):
+                ours.callback(os.close, end)
+                widen(end)
+            child = self._login.children.spawn(command, Streams(stdin, stdout, stderr))
+            ours.pop_all()
+        self._take_input(feed)
+        self._take_output(out, self._channel.write)
+        self._take_output(err, self._channel.write_stderr)
+        return child
+
+    def _on_terminal(self, command: Command, terminal: pty.Terminal) -> Child:
+        master, slave = pty.open_pair(terminal)
+        try:
+            child = self._login.children.spawn(command, Streams(slave, slave, slave, pty.take_over))
+        except OSError:
+            os.close(master)
+            raise
+        finally:
+            os.close(slave)
+        self._master = master
+        self._take_input(os.dup(master))
+        self._take_output(master, self._channel.write)
+        return child
+
+    def _take_input(self, descriptor: int) -> None:
+        channel = self._channel
+        self._inflow = Inflow(descriptor, pause=channel.pause_reading, resume=channel.resume_reading)
+
+    def _take_output(self, descriptor: int, write: Callable[[bytes], None]) -> None:
+        self._outflows.append(Outflow(descriptor, write=write, ended=self._progress))
+
+    def _progress(self) -> None:
+        """End the session once its program has ended and all of its output is on its way."""
+        if self._child is None or not self._child.ended.done():
+            return
+        if self._master is not None:
+            for flow in self._outflows:
+                flow.drain()
+        if not any(flow.open for flow in self._outflows):
+            self._finish(self._child.ended.result())
+
+    def _finish(self, code: int) -> None:
+        if self._channel.is_closing():
+            return
+        if code >= 0:
+            self._channel.exit(code)
+        else:
+            # Real-time signals have no name; "RTMIN+n" would be no name of RFC 4254 either.
+            known = -code in signal.Signals.__members__.values()
+            self._channel.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG") if known else "KILL")
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        """Pass the client's bytes on to the program."""
+        if self._transfer is not None:
+            self._transfer.data_received(data, datatype)
+        elif self._inflow is not None:
+            self._inflow.feed(data)
+
+    def eof_received(self) -> bool:
+        """Close the program's input, once it has taken all; a terminal has no end of input, as with sshd."""
+        if self._transfer is not None:
+            return bool(self._transfer.eof_received())
+        if self._inflow is not None and self._master is None:
+            self._inflow.finish()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client is slower than the program: stop reading from the program."""
+        if self._transfer is not None:
+            self._transfer.pause_writing()
+        for flow in self._outflows:
+            flow.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._transfer is not None:
+            self._transfer.resume_writing()
+        for flow in self._outflows:
+            flow.resume()
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """Pass the new size on to the programs on the terminal."""
+        if self._master is not None and any(flow.open for flow in self._outflows):
+            pty.resize(self._master, (width, height, pixwidth, pixheight))
+
+    def signal_received(self, signal: str) -> None:
+        """Signal the program and its process group."""
+        number = _signal_number(signal)
+        if self._child is not None and number is not None:
+            self._child.signal(number)
+
+    def break_received(self, msec: int) -> bool:  # noqa: ARG002 - the name is asyncssh's
+        """There is no line to break."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the program: it goes on, and learns of it by SIGPIPE or, on a terminal, by SIGHUP."""
+        if self._transfer is not None:
+            self._transfer.connection_lost(exc)
+        for flow in self._outflows:
+            flow.close()
+        if self._inflow is not None:
+            self._inflow.close()
+
+
+def _signal_number(name: str) -> int | None:
+    with contextlib.suppress(KeyError):
+        return signal.Signals[f"SIG{name}"]
+    return None
+
+
+def _sftp_server(channel: SSHChannel[bytes]) -> asyncssh.SFTPServer:
+    return asyncssh.SFTPServer(cast(Channel, channel))

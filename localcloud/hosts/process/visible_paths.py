@@ -1,0 +1,147 @@
+"""How far a machine may see: everything a program needs to run, nothing of the user's own.
+
+Landlock knows no exceptions, only permissions. "Everything but the home folder" therefore becomes the list of all
+neighbours of the home folder, of its parent, and so on up to the root.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import pwd
+import re
+import site
+import sys
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+# Whoever types these on a machine, with their full path, means the machine and not the user's computer.
+_POWER_TOOLS = ("shutdown", "poweroff", "reboot", "halt", "telinit", "systemctl", "systemd-run", "loginctl", "busctl")
+_PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf")
+_CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "PIP_CLIENT_CERT")
+_AWS_FILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
+_FILE_URL = re.compile(r"^file://(?:localhost)?(?=/)")
+
+
+def around(hidden: Collection[Path], root: Path = Path("/")) -> list[Path]:
+    """The highest paths at or below ``root`` that hold none of ``hidden``.
+
+    :param hidden: resolved paths.
+    """
+    if root in hidden:
+        return []
+    if not any(path.is_relative_to(root) for path in hidden):
+        return [root]
+    # A link's target is met again at its own place, unless it is hidden there.
+    return [path for entry in _entries(root) if not entry.is_symlink() for path in around(hidden, Path(entry.path))]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return []
+
+
+def private_places(environ: Mapping[str, str]) -> set[Path]:
+    """Folders that no machine may see: the user's home, the common temporary folder, AWS files kept elsewhere."""
+    homes = {Path(environ.get("HOME") or "/")}
+    # In a container, a user need not have an entry of that kind.
+    with contextlib.suppress(KeyError):
+        homes.add(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    places = {Path("/tmp"), Path(tempfile.gettempdir())}
+    for home in homes:
+        # A container's user may live in "/": then at least what holds secrets there is hidden.
+        places |= {home} if home.resolve() != Path("/") else {Path("/.aws"), Path("/.ssh"), Path("/.config")}
+    places |= {Path(environ[name]) for name in _AWS_FILES if environ.get(name)}
+    return {place.resolve() for place in places} - {Path("/"), Path(os.devnull)}
+
+
+def power_tools() -> set[Path]:
+    """The files that switch this computer off, behind the links that lead to them."""
+    found = set()
+    for folder in ("/sbin", "/bin", "/usr/sbin", "/usr/bin"):
+        for name in _POWER_TOOLS:
+            path = Path(folder, name).resolve()
+            # Where one program is everything (busybox), hiding it would take the shell away.
+            if path.name in _POWER_TOOLS and path.is_file():
+                found.add(path)
+    return found
+
+
+def toolchain() -> set[Path]:
+    """Where the interpreter and its libraries lie, often inside the user's home; and all of this package."""
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    packages = {*site.getsitepackages(), site.getusersitepackages()}
+    return {
+        *(Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)),
+        *(Path(package) for package in packages),
+        Path(base).resolve(),
+        Path(__file__).resolve().parents[2],
+    }
+
+
+def user_pip_config(environ: Mapping[str, str]) -> Path | None:
+    """The user's own pip configuration, which a machine's fresh home folder would hide.
+
+    The places and their order are pip's: ``PIP_CONFIG_FILE``, ``$XDG_CONFIG_HOME/pip/pip.conf``, ``~/.pip/pip.conf``.
+    """
+    home = Path(environ.get("HOME") or "/")
+    configs = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    named = [Path(environ["PIP_CONFIG_FILE"])] if environ.get("PIP_CONFIG_FILE") else []
+    return next((path for path in [*named, configs / "pip/pip.conf", home / ".pip/pip.conf"] if path.exists()), None)
+
+
+def network_files(environ: Mapping[str, str]) -> set[Path]:
+    """Files and folders that the user's pip and CA settings name: wheels, certificates, the settings themselves."""
+    config = user_pip_config(environ)
+    settings = [value for name, value in environ.items() if name.startswith("PIP_") or name in _CA_VARIABLES]
+    files = [*map(Path, _PIP_FILES), *([config] if config else [])]
+    named = {path for value in [*settings, *_pip_values(files)] for path in _paths(value)}
+    return {path for path in {*named, *files} if path.exists()}
+
+
+def _pip_values(files: Iterable[Path]) -> Iterator[str]:
+    parser = configparser.RawConfigParser()
+    for file in files:
+        try:
+            parser.read(file, encoding="utf-8")
+        except (configparser.Error, OSError, UnicodeDecodeError):
+            continue
+    for section in parser.sections():
+        yield from (value for _, value in parser.items(section))
+
+
+def _paths(value: str) -> Iterator[Path]:
+    for word in value.split():
+        path = _FILE_URL.sub("", word)
+        if path.startswith("/"):
+            yield Path(path)
+
+
+def lent(environ: Mapping[str, str]) -> set[Path]:
+    """Folders that the owner lets machines read, such as an environment that jobs are to share: LOCALCLOUD_READABLE."""
+    words = environ.get("LOCALCLOUD_READABLE", "").split(os.pathsep)
+    return {Path(word) for word in words if word and Path(word).exists()}
+
+
+def readable(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Roots that a machine may read.
+
+    :param home: the cloud's own folder; hidden, so that machines do not see each other.
+    :param environ: of the cloud's owner.
+    """
+    hidden = private_places(environ) | {home.resolve()}
+    extra = (path.resolve() for path in toolchain() | network_files(environ) | lent(environ))
+    # A setting may name a folder as wide as the home folder itself; then it is not opened.
+    narrow = sorted(path for path in extra if not any(place.is_relative_to(path) for place in hidden))
+    return (*around(hidden), *narrow)
+
+
+def executable(roots: Iterable[Path]) -> tuple[Path, ...]:
+    """Of what a machine may read, that which it may run: all but the tools that switch this computer off."""
+    tools = power_tools()
+    return tuple(path for root in roots for path in around(tools, root))

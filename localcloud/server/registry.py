@@ -1,0 +1,172 @@
+"""A container registry for rehearsals: the Docker Hub, or ECR, of the embedded cloud.
+
+It is Debian's ``docker-registry``, on two addresses with one store: on loopback, where this computer's engine pushes
+without being told to trust it, and on the address of the cloud's endpoint, where docker hosts pull.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from localcloud.core.errors import LocalCloudError
+from localcloud.hosts.docker.engine import docker
+from localcloud.server import control_client
+
+PORT = 5000
+USER = "AWS"
+"""The user name that goes with every password that ECR gives out."""
+_PROGRAM = "docker-registry"
+_DEADLINE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How a registry is reached.
+
+    :param address: ``host:port`` for hosts; the first part of the names of its images.
+    :param push: ``host:port`` for this computer.
+    :param password: of ``USER``; empty when anybody may read and write.
+    """
+
+    address: str
+    push: str
+    password: str = ""
+
+
+class Registry:
+    """A registry that runs until ``close``, or until the thread that made it ends; a context manager.
+
+    :param folder: where it keeps what is pushed; made.
+    :param env: of the cloud whose hosts are to reach it; from now on, its ECR gives out this registry's password.
+    :param login: whether it asks for one.
+    :raises LocalCloudError: ``docker-registry`` is not installed, or does not answer.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str], *, login: bool = False) -> None:
+        if not shutil.which(_PROGRAM):
+            raise LocalCloudError(f"a registry needs the program {_PROGRAM}: sudo apt install {_PROGRAM}")
+        self._folder, self._url = folder, env["AWS_ENDPOINT_URL"]
+        folder.mkdir(parents=True, exist_ok=True)
+        gateway = urlsplit(self._url).hostname
+        password = secrets.token_urlsafe(24) if login else ""
+        self.facts = Facts(f"{gateway}:{PORT}", f"127.0.0.1:{_free_port()}", password)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            for address in (self.facts.push, self.facts.address):
+                self._serve(address)
+            control_client.announce_registry(self._url, self.facts.address, password)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def push(self, image: str, name: str) -> str:
+        """Put an image of this computer's engine into the registry.
+
+        :param name: in the registry, with a tag: ``team/job:1``.
+        :returns: the image's name on a host, with the digest that it has there.
+        :raises EngineError: the engine does not push it.
+        """
+        local = f"{self.facts.push}/{name}"
+        docker("tag", image, local)
+        try:
+            said = docker("--config", str(self._engine_config()), "push", local, deadline_s=600)
+        finally:
+            docker("image", "rm", local)
+        # "1: digest: sha256:... size: 528"
+        digest = next(word for word in reversed(said.split()) if word.startswith("sha256:"))
+        return f"{self.facts.address}/{name.rpartition(':')[0]}@{digest}"
+
+    def close(self) -> None:
+        """End it; what was pushed stays in its folder."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+    def _serve(self, address: str) -> None:
+        from localcloud.hosts.process.processes import die_with_parent
+
+        file = self._folder / f"{address.replace(':', '-')}.json"
+        # YAML, of which JSON is a part.
+        file.write_text(json.dumps(self._settings(address)), encoding="utf-8")
+        with (self._folder / "registry.log").open("ab") as log:
+            process = subprocess.Popen(
+                [_PROGRAM, "serve", str(file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=functools.partial(die_with_parent, signal.SIGTERM, os.getpid()),
+            )  # fmt: skip
+        self._processes.append(process)
+        end = time.monotonic() + _DEADLINE_S
+        while not _answers(address):
+            if process.poll() is not None or time.monotonic() > end:
+                raise LocalCloudError(f"{_PROGRAM} does not answer on {address} (log: {self._folder / 'registry.log'})")
+            time.sleep(0.05)
+
+    def _settings(self, address: str) -> dict[str, Any]:
+        store = {"filesystem": {"rootdirectory": str(self._folder / "store")}}
+        settings: dict[str, Any] = {"version": 0.1, "log": {"level": "warn"}, "storage": store}
+        settings["http"] = {"addr": address, "secret": secrets.token_hex(8)}
+        if self.facts.password:
+            settings["auth"] = {"htpasswd": {"realm": "registry", "path": str(self._passwords())}}
+        return settings
+
+    def _passwords(self) -> Path:
+        import bcrypt
+
+        file = self._folder / "htpasswd"
+        if not file.exists() or not file.read_text().endswith(f"# {self.facts.push}\n"):
+            mark = bcrypt.hashpw(self.facts.password.encode(), bcrypt.gensalt(4)).decode()
+            file.write_text(f"{USER}:{mark}\n# {self.facts.push}\n")
+            file.chmod(0o600)
+        return file
+
+    def _engine_config(self) -> Path:
+        """A folder for ``docker --config`` that knows the password; nothing of the user's is touched."""
+        folder = self._folder / "engine"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        word = base64.b64encode(f"{USER}:{self.facts.password}".encode()).decode()
+        auths = {self.facts.push: {"auth": word}} if self.facts.password else {}
+        (folder / "config.json").write_text(json.dumps({"auths": auths}))
+        return folder
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _answers(address: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with contextlib.suppress(OSError):
+        try:
+            direct.open(f"http://{address}/v2/", timeout=5).close()
+        except urllib.error.HTTPError as error:
+            return error.code == 401
+        return True
+    return False

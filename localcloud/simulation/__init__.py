@@ -1,0 +1,1 @@
+"""The embedded cloud in one process, in virtual time."""

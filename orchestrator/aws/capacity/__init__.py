@@ -1,0 +1,1 @@
+"""Where instances can be had: capacity pools, offerings, quotas."""

@@ -1,0 +1,124 @@
+"""What could be launched now: current types of the region with what they have, cost, and the quota leaves room for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from orchestrator.aws.capacity import quotas
+from orchestrator.aws.capacity.pools import ON_DEMAND, quota_of
+from orchestrator.aws.ec2 import instance_types
+from orchestrator.aws.pricing import price_table
+
+if TYPE_CHECKING:
+    from orchestrator.aws.client import Clients
+    from orchestrator.aws.ec2.instance_types import InstanceType
+    from orchestrator.aws.launch.planner import Plan
+
+LOOKED_AT = 24
+"""So many of the smallest types that fit are priced: each price is a question of its own."""
+
+_WITH_GPUS = ("g*.*", "p*.*")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a machine must have at least; 0 is anything."""
+
+    gpus: int = 0
+    vcpus: int = 0
+    memory_gib: float = 0.0
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One type.
+
+    :param price_per_hour: USD of one running machine without its disk; None when unknown.
+    :param room: how many may be launched by the quota; None when AWS would not say.
+    """
+
+    type: str
+    vcpus: int
+    memory_gib: float
+    gpus: int
+    gpu: str
+    price_per_hour: Decimal | None
+    room: int | None
+
+
+def find(
+    clients: Clients, book: price_table.Book, wish: Wish, *, market: str = ON_DEMAND, most: int = 12
+) -> list[Offer]:
+    """Return types that have what is wished for and that the quota has room for, the cheapest first.
+
+    :param most: how many.
+    """
+    fitting = [each for each in _listed(clients, wish) if _has(each, wish)]
+    fitting.sort(key=lambda each: (each.gpus, each.vcpus, each.memory_gib, each.name))
+    kinds = {each.name: quotas.of(each.name, market) for each in fitting}
+    limits = quotas.room(clients, {quota for quota in kinds.values() if quota})
+    rooms = {each.name: _room(each, limits.get(quota) if (quota := kinds[each.name]) else None) for each in fitting}
+    open_ = [each for each in fitting if rooms[each.name] != 0][:LOOKED_AT]
+    book.ask([each.name for each in open_])
+    found = [_offer(each, book.per_hour(each.name, clients.region), rooms[each.name]) for each in open_]
+    found.sort(key=lambda each: (each.price_per_hour is None, each.price_per_hour or 0))
+    return found[:most]
+
+
+def siblings(clients: Clients, book: price_table.Book, plan: Plan, *, most: int = 3) -> list[Offer]:
+    """Return types that could stand in for a plan's, the cheapest first; those without a known price come last.
+
+    They have as many vCPUs and GPUs, as much memory or up to twice that, the image's architecture, and room in the
+    quota for all machines; the newest generations are looked at.
+
+    :param most: how many.
+    """
+    patterns = _WITH_GPUS if plan.gpus else ()
+    akin = [each for each in instance_types.listed(clients, patterns, vcpus=plan.vcpus) if _akin(each, plan)]
+    akin.sort(key=lambda each: (-_generation(each.name), each.memory_gib, each.name))
+    kinds = {each.name: quotas.of(each.name, plan.market) for each in akin}
+    limits = quotas.room(clients, {quota for quota in kinds.values() if quota})
+    rooms = {each.name: _room(each, limits.get(quota) if (quota := kinds[each.name]) else None) for each in akin}
+    open_ = [each for each in akin if rooms[each.name] is None or (rooms[each.name] or 0) >= plan.count][:LOOKED_AT]
+    book.ask([each.name for each in open_])
+    found = [_offer(each, book.per_hour(each.name, clients.region), rooms[each.name]) for each in open_]
+    found.sort(key=lambda each: (each.price_per_hour is None, each.price_per_hour or 0))
+    return found[:most]
+
+
+def _generation(name: str) -> int:
+    found = re.match(r"[a-z-]+(\d+)", name)
+    return int(found[1]) if found else 0
+
+
+def _akin(machine: InstanceType, plan: Plan) -> bool:
+    has = machine.vcpus == plan.vcpus and machine.gpus == plan.gpus
+    memory = plan.memory_gib * 0.99 <= machine.memory_gib <= plan.memory_gib * 2
+    boots = plan.image.architecture in machine.architectures and not machine.name.endswith(".metal")
+    # Neither accelerators of other kinds nor machines that are slowed down after a while.
+    kind = plan.gpus > 0 or (quota_of(machine.name) == quota_of(plan.instance_type) and machine.name[0] != "t")
+    named = {pool.machine.name for pool in plan.pools} | {plan.instance_type}
+    return has and memory and boots and kind and machine.name not in named
+
+
+def _listed(clients: Clients, wish: Wish) -> Sequence[InstanceType]:
+    return instance_types.listed(clients, _WITH_GPUS if wish.gpus else ())
+
+
+def _has(machine: InstanceType, wish: Wish) -> bool:
+    enough = machine.gpus >= wish.gpus and machine.vcpus >= wish.vcpus and machine.memory_gib >= wish.memory_gib
+    return enough and (wish.gpus > 0 or not machine.gpus) and not machine.name.endswith(".metal")
+
+
+def _room(machine: InstanceType, limit: quotas.Limit | None) -> int | None:
+    return limit.room(machine.vcpus) if limit else None
+
+
+def _offer(machine: InstanceType, price: price_table.Price | None, room: int | None) -> Offer:
+    return Offer(
+        machine.name, machine.vcpus, machine.memory_gib, machine.gpus, machine.gpu, price.usd if price else None, room
+    )

@@ -1,0 +1,196 @@
+"""Machine images: from what a config says (alias, AMI id, SSM path, name pattern) to the image and its login name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from orchestrator.aws import client
+from orchestrator.config import ini
+from orchestrator.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import ImageTypeDef
+
+CANONICAL = "099720109477"
+AMAZON = "amazon"
+DEBIAN = "136693071363"
+TRUSTED = ("self", AMAZON, CANONICAL, DEBIAN)
+"""Who may have made an image that is looked up by name: anybody in the world can publish one under any name."""
+
+_NO_IMAGE = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable")
+_NO_PARAMETER = ("ParameterNotFound", "ParameterVersionNotFound", "AccessDenied", "AccessDeniedException")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A machine image.
+
+    :param id: ``ami-...``; differs from region to region.
+    :param user: login name; empty when it cannot be told.
+    :param architecture: ``x86_64`` or ``arm64``.
+    :param root_device: name under which the root disk is attached, such as ``/dev/sda1``.
+    :param size_gib: of its snapshot: no root disk can be smaller.
+    """
+
+    id: str
+    name: str
+    user: str
+    architecture: str
+    root_device: str
+    size_gib: int
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name for the newest image of a kind.
+
+    ``{deb}`` stands for amd64 or arm64, ``{arch}`` for x86_64 or arm64.
+
+    :param parameter: public SSM parameter that holds the newest id.
+    :param pattern: of its name, for accounts that may not read that parameter.
+    :param maker: account that publishes it.
+    """
+
+    parameter: str
+    pattern: str
+    maker: str
+    user: str
+
+
+_UBUNTU = "/aws/service/canonical/ubuntu/server/{}/stable/current/{{deb}}/hvm/{}/ami-id"
+_DLAMI = "/aws/service/deeplearning/ami/{{arch}}/{}/latest/ami-id"
+
+ALIASES = {
+    "ubuntu-24.04": Alias(
+        _UBUNTU.format("24.04", "ebs-gp3"), "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{deb}-server-*",
+        CANONICAL, "ubuntu"),
+    "ubuntu-22.04": Alias(
+        _UBUNTU.format("22.04", "ebs-gp2"), "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-{deb}-server-*",
+        CANONICAL, "ubuntu"),
+    "amazon-linux-2023": Alias(
+        "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{arch}", "al2023-ami-2023.*-kernel-*-{arch}",
+        AMAZON, "ec2-user"),
+    "deep-learning-ubuntu-24.04": Alias(
+        _DLAMI.format("base-oss-nvidia-driver-gpu-ubuntu-24.04"),
+        "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *", AMAZON, "ubuntu"),
+    "deep-learning-ubuntu-22.04": Alias(
+        _DLAMI.format("base-oss-nvidia-driver-gpu-ubuntu-22.04"),
+        "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) *", AMAZON, "ubuntu"),
+    "deep-learning-amazon-linux-2023": Alias(
+        _DLAMI.format("base-oss-nvidia-driver-gpu-amazon-linux-2023"),
+        "Deep Learning Base OSS Nvidia Driver GPU AMI (Amazon Linux 2023) *", AMAZON, "ec2-user"),
+    "pytorch-2.8": Alias(
+        _DLAMI.format("oss-nvidia-driver-gpu-pytorch-2.8-ubuntu-24.04"),
+        "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.8* (Ubuntu 24.04) *", AMAZON, "ubuntu"),
+}  # fmt: skip
+
+
+def find(clients: client.Clients, name: str, *, architecture: str = "x86_64") -> Image:
+    """Return the image that a name means.
+
+    :param name: an alias, ``ami-...``, the path of an SSM parameter, or a pattern of image names, of which the newest
+        counts.
+    :param architecture: what an alias is looked up for.
+    :raises UsageError: there is none, or it is none that can be used.
+    """
+    if name.startswith("ami-"):
+        return _by_id(clients, name, name)
+    if name.startswith(("/", "resolve:ssm:")):
+        return _by_id(clients, _parameter(clients, name.removeprefix("resolve:ssm:")), name)
+    if name.lower() in ALIASES:
+        return _by_alias(clients, ALIASES[name.lower()], name, architecture)
+    found = _by_name(clients, name, TRUSTED, architecture)
+    if found is None:
+        raise _unknown(clients, name)
+    return found
+
+
+def _by_alias(clients: client.Clients, alias: Alias, name: str, architecture: str) -> Image:
+    words = {"deb": "arm64" if architecture == "arm64" else "amd64", "arch": architecture}
+    image: Image | None
+    try:
+        image = _by_id(clients, _parameter(clients, alias.parameter.format_map(words)), name)
+    except UsageError:
+        image = _by_name(clients, alias.pattern.format_map(words), (alias.maker,), architecture)
+        if image is None:
+            raise
+    return replace(image, user=alias.user)
+
+
+def _parameter(clients: client.Clients, path: str) -> str:
+    with clients.calls(f"looking up the image at {path}"):
+        try:
+            return clients.ssm.get_parameter(Name=path)["Parameter"]["Value"]
+        except client.failures() as error:
+            if client.code_of(error) not in _NO_PARAMETER:
+                raise
+            raise UsageError(
+                f"SSM parameter {path} cannot be read in {clients.region}: {client.said_by(error)}",
+                code=client.code_of(error), fix="correct [cluster] image in the config",
+            ) from error  # fmt: skip
+
+
+def _by_id(clients: client.Clients, image_id: str, name: str) -> Image:
+    with clients.calls(f"looking up image {name}"):
+        try:
+            found = clients.ec2.describe_images(ImageIds=[image_id])["Images"]
+        except client.failures() as error:
+            if client.code_of(error) not in _NO_IMAGE:
+                raise
+            raise _missing(clients, image_id, client.code_of(error)) from error
+    if not found:
+        raise _missing(clients, image_id)
+    return _image(found[0])
+
+
+def _missing(clients: client.Clients, image_id: str, code: str = "InvalidAMIID.NotFound") -> UsageError:
+    return UsageError(
+        f"there is no image {image_id} in {clients.region} that this account may use", code=code,
+        fix="correct [cluster] image: every region has its own ids; ubuntu-24.04 works in all of them",
+    )  # fmt: skip
+
+
+def _by_name(clients: client.Clients, pattern: str, makers: tuple[str, ...], architecture: str) -> Image | None:
+    """Return the newest image of these makers whose name matches."""
+    wanted = {"name": pattern, "state": "available", "architecture": architecture}
+    with clients.calls(f"looking up images named {pattern}"):
+        found = clients.ec2.describe_images(
+            Owners=list(makers), Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]
+        )["Images"]
+    newest = max(found, key=lambda image: image.get("CreationDate", ""), default=None)
+    return _image(newest) if newest else None
+
+
+def _unknown(clients: client.Clients, name: str) -> UsageError:
+    return UsageError(
+        f"there is no image {name!r} in {clients.region}, of yours or of Amazon, Canonical or Debian."
+        + ini.suggest(name, ALIASES),
+        fix=f"[cluster] image takes an ami- id, an SSM path, a name pattern, or one of: {', '.join(ALIASES)}",
+    )
+
+
+def _image(facts: ImageTypeDef) -> Image:
+    name = facts.get("Name", "")
+    if facts.get("Platform") == "windows":
+        raise UsageError(f"image {facts['ImageId']} ({name}) is Windows; only Linux can be used")
+    if facts.get("State", "available") != "available":
+        raise UsageError(f"image {facts['ImageId']} ({name}) is {facts['State']}, not available")
+    root = facts.get("RootDeviceName", "")
+    disks = [disk.get("Ebs", {}) for disk in facts.get("BlockDeviceMappings", []) if disk.get("DeviceName") == root]
+    if not disks:
+        raise UsageError(f"image {facts['ImageId']} ({name}) has no EBS root disk; such images can no longer be used")
+    return Image(
+        id=facts["ImageId"], name=name, user=login_name(f"{name} {facts.get('Description', '')}"),
+        architecture=facts["Architecture"], root_device=root, size_gib=disks[0].get("VolumeSize", 1),
+    )  # fmt: skip
+
+
+def login_name(words: str) -> str:
+    """Return the login name that images of such a name and description come with; empty when nothing tells."""
+    known = (
+        (r"amazon[ -]linux|\bamzn|\bal20\d\d|\brhel|red hat|\bsuse|\bsles", "ec2-user"),
+        (r"debian", "admin"), (r"ubuntu", "ubuntu"),
+    )  # fmt: skip
+    return next((user for pattern, user in known if re.search(pattern, words.lower())), "")

@@ -1,0 +1,37 @@
+"""Instance profiles that are new: IAM has them at once, EC2 hears of them some seconds later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.aws import client
+
+if TYPE_CHECKING:
+    from orchestrator.core.errors import CloudRefused
+
+ARRIVES_S = (
+    60.0  # IAM's changes take seconds: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_general.html
+)
+
+
+def unknown(code: str, said: str) -> bool:
+    """Tell whether EC2 refused because it knows no such instance profile, or none with a role in it.
+
+    :param code: AWS's error code.
+    :param said: its text, or ours, which holds it.
+    """
+    return code == "InvalidParameterValue" and "iam instance profile" in said.lower()
+
+
+def on_its_way(clients: client.Clients, profile: str, refusal: CloudRefused) -> bool:
+    """Tell whether a refusal passes by itself: EC2 does not know a profile that IAM has, with a role in it.
+
+    :param profile: name or ARN.
+    """
+    if not profile or not unknown(refusal.code, refusal.what):
+        return False
+    try:
+        found = clients.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])
+    except client.failures():  # it is not there, or we may not look: EC2's own refusal stands
+        return False
+    return bool(found["InstanceProfile"]["Roles"])

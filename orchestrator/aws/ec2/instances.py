@@ -1,0 +1,355 @@
+"""Machines as EC2 shows them: what we launched, what state it is in, when it gets where we want it.
+
+The tags are the state file: whatever is known of a machine can be read back from any computer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from orchestrator.aws import client
+from orchestrator.aws.ec2 import host_names
+from orchestrator.core.clock import REAL_TIME, Patience
+from orchestrator.core.errors import HostError, HostsFailed
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
+
+TAG_RUN = "stratus:run"
+TAG_HOSTS = "stratus:hosts"
+TAG_EXPIRES = "stratus:expires"
+TAG_HOURS = "stratus:hours"
+TAG_HOST_KEY = "stratus:hostkey"
+TAG_BOOT_KEY = "stratus:bootkey"
+TAG_DISK = "stratus:disk"
+TAG_USER = "stratus:user"
+
+ALIVE = ("pending", "running", "stopping", "stopped")
+ENDING = ("shutting-down", "terminated")
+HOST_KEY_TYPE = "ssh-ed25519"
+NOT_YET_VISIBLE_S = 300.0  # EC2 may deny for that long that a machine just launched exists
+_RESOURCES = 1000  # most ids that one CreateTags call takes
+_FILTER_VALUES = 200  # most values that one filter of a describe call takes
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A root disk.
+
+    :param type: EBS volume type, ``gp3``.
+    :param size: GiB.
+    :param iops: 0 is the type's default.
+    :param throughput: MiB/s; 0 is the type's default.
+    """
+
+    type: str
+    size: int
+    iops: int = 0
+    throughput: int = 0
+    encrypted: bool = True
+
+    @property
+    def tag(self) -> str:
+        """The form that a machine's tag keeps, so that the cost of its disk can be told without another call."""
+        return f"{self.type}:{self.size}:{self.iops}:{self.throughput}"
+
+    @classmethod
+    def of_tag(cls, value: str) -> Disk | None:
+        """Return the disk that `tag` wrote down; None for anything else."""
+        try:
+            kind, size, iops, throughput = value.split(":")
+            return cls(kind, int(size), int(iops), int(throughput))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One machine.
+
+    :param name: such as ``ml-0``; its id when its tags do not tell.
+    :param run: id of the launch that it came from.
+    :param state: ``pending``, ``running``, ``stopping``, ``stopped``, ``shutting-down`` or ``terminated``.
+    :param reason: why it is in that state, in EC2's words; empty while all is well.
+    :param public_address: empty when it has none.
+    :param host_key: ``ssh-ed25519 AAAA...``; empty when its tags do not tell.
+    :param launched: when it was launched, or last started.
+    :param expires: when it ends itself; None when its tags do not tell.
+    :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
+    :param user: login name; empty when its tags do not tell.
+    :param index: of the machine in its request.
+    :param stopped: since when it is stopped, or about to be; None when it is not, or EC2 does not say.
+    :param spot: it was bought on the spot market.
+    :param sharing: how many machines its launch had; they share one ``max_dollars``.
+    :param boot_key: the host key it was launched with, while that still counts; empty once it has one of its own.
+    """
+
+    id: str
+    name: str
+    cluster: str
+    run: str
+    owner: str
+    type: str
+    state: str
+    reason: str
+    zone: str
+    public_address: str
+    private_address: str
+    host_key: str
+    key_name: str
+    launched: datetime
+    expires: datetime | None
+    max_hours: float
+    image_id: str
+    group_ids: tuple[str, ...]
+    disk: Disk | None = None
+    user: str = ""
+    boot_key: str = ""
+    sharing: int = 1
+    spot: bool = False
+    index: int = 0
+    stopped: datetime | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is neither ended nor ending."""
+        return self.state in ALIVE
+
+    @property
+    def words(self) -> str:
+        """What it is and whose: ``ml-0 (i-0123, running, user/ada)``."""
+        known = [*([self.id] if self.id != self.name else []), self.state, self.owner.rpartition(":")[2] or "nobody's"]
+        return f"{self.name} ({', '.join(known)})"
+
+
+def tagged(shown: Instance, known: Instance) -> Instance:
+    """Return a machine as EC2 shows it; what only its tags tell as it is known here, while EC2 does not show them yet.
+
+    :param known: the same machine, by its id, as its launch made it.
+    """
+    if shown.id != known.id or shown.cluster:
+        return shown
+    return replace(
+        shown, name=known.name, cluster=known.cluster, run=known.run, owner=known.owner, host_key=known.host_key,
+        boot_key=known.boot_key, expires=known.expires, max_hours=known.max_hours, disk=known.disk, user=known.user,
+        sharing=known.sharing,
+    )  # fmt: skip
+
+
+def describe(clients: client.Clients, *, cluster: str | None, owner: str | None, ended: bool = False) -> list[Instance]:
+    """Return machines that Stratus launched, in the order of their names; one call for up to 1000.
+
+    :param cluster: of this cluster only; None for all.
+    :param owner: of this owner only; None for all, foreign ones included.
+    :param ended: also those that are terminated, which EC2 shows for about an hour.
+    """
+    filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [client.TAG_CLUSTER]}]
+    if not ended:
+        filters.append({"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down"]})
+    filters += [client.tag_filter(client.TAG_CLUSTER, cluster)] if cluster is not None else []
+    filters += [client.tag_filter(client.TAG_OWNER, owner)] if owner is not None else []
+    with clients.calls("asking which machines there are"):
+        found = list(_described(clients, filters))
+    # Filters are EC2's; that a foreign machine is never taken for ours is checked here.
+    mine = [each for each in found if cluster in (None, each.cluster) and owner in (None, each.owner)]
+    return sorted(mine, key=lambda each: (each.cluster, host_names.order(each.name), each.launched))
+
+
+def watch(
+    clients: client.Clients, ids: Collection[str], *, until: str = "running", deadline_s: float = 300.0,
+    patience: Patience = REAL_TIME, lost: Callable[[str, HostError], None] = lambda name, error: None,
+) -> Iterator[Instance]:  # fmt: skip
+    """Yield every machine once, as it reaches a state; all are asked for in one call per look.
+
+    :param until: ``running`` or ``stopped``.
+    :param deadline_s: seconds after which those that are not there count as failed.
+    :param lost: hears at once of every machine, by name, that will not get there.
+    :raises HostsFailed: at the end, with every machine that went elsewhere or was too slow.
+    """
+    pending, failed, seen = set(ids), dict[str, Exception](), dict[str, Instance]()
+    for waited in patience.tries(deadline_s):
+        for each in look(clients, pending):
+            before, seen[each.id] = seen.get(each.id), each
+            if each.state == until:
+                pending.discard(each.id)
+                yield each
+            elif _lost(each, until, before):
+                pending.discard(each.id)
+                error = failed[each.name] = HostError(_went(each), where=each.name)
+                lost(each.name, error)
+        if not pending:
+            break
+        late = waited
+    for missing in sorted(pending):
+        name = seen[missing].name if missing in seen else missing
+        failed[name] = HostError(_late(seen.get(missing), until, late), where=name)
+    if failed:
+        raise HostsFailed(f"{len(failed)} of {len(ids)} machines did not get to {until}", failed)
+
+
+def look(clients: client.Clients, ids: Iterable[str]) -> list[Instance]:
+    """Return the machines of some ids; those that EC2 does not show (yet, or any more) are left out."""
+    wanted = sorted(ids)
+    found: list[Instance] = []
+    with clients.calls("asking how the machines are"):
+        # By filter, not by id: one id that EC2 does not know would fail the whole call.
+        for start in range(0, len(wanted), _FILTER_VALUES):
+            some = wanted[start : start + _FILTER_VALUES]
+            found += _described(clients, [{"Name": "instance-id", "Values": some}])
+    return sorted(found, key=lambda each: host_names.order(each.name))
+
+
+def of_token(clients: client.Clients, token: str) -> list[Instance]:
+    """Return the machines, ended ones included, that the request with a token launched, as far as EC2 shows them."""
+    with clients.calls("looking for what was launched"):
+        found = _described(clients, [{"Name": "client-token", "Values": [token]}])
+        return sorted(found, key=lambda each: host_names.order(each.name))
+
+
+def of_run(clients: client.Clients, mine: client.Mine, run: str) -> list[Instance]:
+    """Return the machines, ended ones included, of one of our launches, as far as EC2 shows them."""
+    with clients.calls(f"looking for the machines of launch {run}"):
+        found = list(_described(clients, [*mine.filters, client.tag_filter(TAG_RUN, run)]))
+    ours = [each for each in found if (each.cluster, each.owner, each.run) == (mine.cluster, mine.owner, run)]
+    return sorted(ours, key=lambda each: host_names.order(each.name))
+
+
+def pin(clients: client.Clients, instance_id: str, public: str) -> None:
+    """Tag a machine with the host key that it is about to take; the one of its launch still counts beside it."""
+    with clients.calls(f"noting the new host key of {instance_id}"):
+        clients.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": TAG_HOST_KEY, "Value": public.split()[1]}])
+
+
+def forget_boot_keys(clients: client.Clients, ids: Sequence[str]) -> None:
+    """Make the tags say of machines that the host key of their launch counts no more; one call for all."""
+    with clients.calls("noting that the host keys of the launch are replaced"):
+        for start in range(0, len(ids), _RESOURCES):
+            some = list(ids[start : start + _RESOURCES])
+            clients.ec2.create_tags(Resources=some, Tags=[{"Key": TAG_BOOT_KEY, "Value": ""}])
+
+
+def impaired(clients: client.Clients, ids: Sequence[str]) -> list[str]:
+    """Return the ids of machines whose system or instance status check has failed, as far as EC2 shows them."""
+    with clients.calls("asking for status checks"):
+        pages = clients.ec2.get_paginator("describe_instance_status").paginate(
+            Filters=[{"Name": "instance-status.status", "Values": ["impaired"]}]
+        )
+        failed = {each["InstanceId"] for page in pages for each in page["InstanceStatuses"]}
+        pages = clients.ec2.get_paginator("describe_instance_status").paginate(
+            Filters=[{"Name": "system-status.status", "Values": ["impaired"]}]
+        )
+        failed |= {each["InstanceId"] for page in pages for each in page["InstanceStatuses"]}
+    return [each for each in ids if each in failed]
+
+
+def console(clients: client.Clients, instance_id: str) -> str:
+    """Return what a machine has printed while booting, as far as EC2 has it by now; often that is nothing."""
+    from base64 import b64decode
+
+    with clients.calls(f"reading the console of {instance_id}"):
+        output = clients.ec2.get_console_output(InstanceId=instance_id).get("Output", "")
+    try:
+        return b64decode(output, validate=True).decode(errors="replace")
+    except ValueError:  # botocore has decoded it already
+        return output
+
+
+def instance(facts: InstanceTypeDef) -> Instance:
+    """Return the record for one machine in an EC2 answer."""
+    tags = {tag["Key"]: tag["Value"] for tag in facts.get("Tags", [])}
+    return Instance(
+        id=facts["InstanceId"], name=_name(facts, tags), cluster=tags.get(client.TAG_CLUSTER, ""),
+        run=tags.get(TAG_RUN, ""), owner=tags.get(client.TAG_OWNER, ""), type=facts["InstanceType"],
+        state=facts["State"]["Name"], reason=_reason(facts), zone=facts["Placement"].get("AvailabilityZone", ""),
+        public_address=facts.get("PublicIpAddress", ""), private_address=facts.get("PrivateIpAddress", ""),
+        host_key=_host_key(tags, TAG_HOST_KEY), boot_key=_host_key(tags, TAG_BOOT_KEY),
+        key_name=facts.get("KeyName", ""), launched=facts["LaunchTime"], expires=_time(tags.get(TAG_EXPIRES, "")),
+        max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
+        disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
+        sharing=_sharing(tags), spot=facts.get("InstanceLifecycle") == "spot", index=facts.get("AmiLaunchIndex", 0),
+        stopped=_stopped(facts),
+    )  # fmt: skip
+
+
+def _described(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Iterator[Instance]:
+    pages = clients.ec2.get_paginator("describe_instances").paginate(
+        Filters=filters, PaginationConfig={"PageSize": host_names.MOST}
+    )
+    for page in pages:
+        for reservation in page["Reservations"]:
+            yield from map(instance, reservation["Instances"])
+
+
+def _host_key(tags: Mapping[str, str], name: str) -> str:
+    return f"{HOST_KEY_TYPE} {tags[name]}" if tags.get(name) else ""
+
+
+def _name(facts: InstanceTypeDef, tags: Mapping[str, str]) -> str:
+    """Return the machine's own of its launch's names; tags that make no sense must not hide a machine."""
+    try:
+        return host_names.unpack(tags[TAG_HOSTS])[facts["AmiLaunchIndex"]]
+    except (KeyError, ValueError, IndexError):
+        return facts["InstanceId"]
+
+
+def _sharing(tags: Mapping[str, str]) -> int:
+    try:
+        return len(host_names.unpack(tags[TAG_HOSTS]))
+    except (KeyError, ValueError):
+        return 1
+
+
+def _reason(facts: InstanceTypeDef) -> str:
+    reason = facts.get("StateReason", {})
+    code, message = reason.get("Code", ""), reason.get("Message", "")
+    return message if message.startswith(code) else f"{code}: {message}"
+
+
+def _stopped(facts: InstanceTypeDef) -> datetime | None:
+    """Read when a machine was stopped; nothing but the reason tells: ``User initiated (2026-11-20 14:12:07 GMT)``."""
+    found = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", facts.get("StateTransitionReason", ""))
+    return _time(found[1]) if found and facts["State"]["Name"] in ("stopping", "stopped") else None
+
+
+def _groups(facts: InstanceTypeDef) -> tuple[str, ...]:
+    cards = [group["GroupId"] for card in facts.get("NetworkInterfaces", []) for group in card.get("Groups", [])]
+    return tuple(dict.fromkeys([group["GroupId"] for group in facts.get("SecurityGroups", [])] + cards))
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _hours(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _lost(each: Instance, until: str, before: Instance | None) -> bool:
+    """Tell whether a machine will not get there by itself.
+
+    One that was just started may be shown as stopped for a while, so that counts only once it was seen awake.
+    """
+    if until == "running" and before is not None and before.state == "pending":
+        return each.state in (*ENDING, "stopping", "stopped")
+    return each.state in ENDING
+
+
+def _went(each: Instance) -> str:
+    return f"is {each.state} instead" + (f": {each.reason}" if each.reason else "")
+
+
+def _late(each: Instance | None, until: str, waited: float) -> str:
+    if each is None:
+        return f"EC2 has not shown it for {waited:.0f} s"
+    return f"still {each.state} after {waited:.0f} s, not {until}" + (f": {each.reason}" if each.reason else "")

@@ -1,0 +1,252 @@
+"""The cluster's own security group: SSH from where you are, everything among its own machines, nothing else.
+
+A group that the user names is used as it is and never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws import client, dry_run
+from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.errors import CloudRefused, UsageError
+from orchestrator.core.journal import Journal
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import IpPermissionOutputTypeDef, IpPermissionUnionTypeDef, SecurityGroupTypeDef
+
+    from orchestrator.config import settings
+
+SSH_RULE = "stratus: ssh"
+INSIDE_RULE = "stratus: among the cluster's machines"
+VISIBLE_S = 30.0  # a new group can take that long to be known everywhere in EC2
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may reach the machines.
+
+    :param vpc_id: where the group lies.
+    :param port: of SSH.
+    :param sources: networks that may reach it, such as ``203.0.113.7/32``.
+    :param named: the id of a group that the user named, which then is all that counts.
+    """
+
+    vpc_id: str
+    port: int
+    sources: tuple[str, ...]
+    named: str = ""
+
+
+def access(settings: settings.Settings, vpc_id: str, *, my_address: Callable[[], str] = client.my_address) -> Access:
+    """Return who may reach the machines by the settings; ``ssh_from = auto`` means this computer alone.
+
+    :param my_address: finds out this computer's public address; called only when it is needed.
+    """
+    named, wanted = settings.aws.security_group_id, settings.aws.ssh_from
+    if named:
+        return Access(vpc_id, settings.ssh.port, (), named)
+    words = [my_address()] if wanted == "auto" else [word.strip() for word in wanted.split(",") if word.strip()]
+    sources = sorted({str(ip_network(word, strict=False)) for word in words})
+    return Access(vpc_id, settings.ssh.port, tuple(sources))
+
+
+def ensure(
+    clients: client.Clients, mine: client.Mine, access: Access, *, journal: Journal, patience: Patience = REAL_TIME
+) -> str:
+    """Return the id of the cluster's group, made and with its rules up to date.
+
+    :raises CloudRefused: somebody else's group has its name, or AWS refuses.
+    """
+    if access.named:
+        return access.named
+    group = _find(clients, mine, access.vpc_id) or _create(clients, mine, access.vpc_id, journal)
+    with clients.calls(f"opening security group {mine.name}"):
+        patience.retry(
+            lambda: _refresh(clients, group, access), when=_code_is("InvalidGroup.NotFound"), deadline_s=VISIBLE_S
+        )
+    return group["GroupId"]
+
+
+def readmit(clients: client.Clients, mine: client.Mine, access: Access) -> tuple[str, ...]:
+    """Bring the rules of the cluster's groups up to date and return the networks that they admitted before.
+
+    :raises UsageError: the cluster has no group.
+    """
+    with clients.calls(f"opening security group {mine.name}"):
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=mine.filters)
+        ours = [group for page in pages for group in page["SecurityGroups"] if _ours(group, mine)]
+        before = {source for group in ours for _, source in _rules(group)}
+        for group in ours:
+            _refresh(clients, group, access)
+    if not ours:
+        raise UsageError(f"cluster {mine.cluster} has no security group in {mine.region}", fix="LaunchInstances()")
+    return tuple(sorted(before))
+
+
+def check(clients: client.Clients, mine: client.Mine, access: Access) -> None:
+    """Find what `ensure` would be refused; changes nothing.
+
+    A group that is not there yet can be asked about, its rules cannot: policies go by the tags that it will have.
+
+    :raises CloudRefused: somebody else's group has our name, or AWS would refuse.
+    """
+    group = _find(clients, mine, access.vpc_id)
+    if group is None:
+        with clients.calls(f"asking whether security group {mine.name} may be made"):
+            dry_run.ask(clients.ec2.create_security_group, **_request(mine, access.vpc_id))
+    elif missing := _missing(group, access):
+        with clients.calls(f"asking whether security group {mine.name} may be opened"):
+            dry_run.ask(
+                clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing
+            )  # fmt: skip
+
+
+def delete(
+    clients: client.Clients, mine: client.Mine, *, deadline_s: float = 120.0, patience: Patience = REAL_TIME
+) -> list[str]:
+    """Delete the cluster's own groups and return their ids; none is fine.
+
+    :param deadline_s: machines that are just ending hold on to their group for that long at most.
+    :raises CloudRefused: a group is still in use at the deadline, or AWS refuses.
+    """
+    with clients.calls("looking for the cluster's security group"):
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=mine.filters)
+        groups = [group for page in pages for group in page["SecurityGroups"]]
+    ours = [group["GroupId"] for group in groups if _ours(group, mine)]
+    for group_id in ours:
+        _delete(clients, group_id, deadline_s, patience)
+    return ours
+
+
+def _delete(clients: client.Clients, group_id: str, deadline_s: float, patience: Patience) -> None:
+    with clients.calls(f"deleting security group {group_id}"):
+        try:
+            patience.retry(
+                lambda: clients.ec2.delete_security_group(GroupId=group_id), when=_code_is("DependencyViolation"),
+                deadline_s=deadline_s, pace=Pace(first=0.5, longest=5.0),
+            )  # fmt: skip
+        except client.failures() as error:
+            if client.code_of(error) != "InvalidGroup.NotFound":
+                raise
+
+
+def _code_is(code: str) -> Callable[[Exception], bool]:
+    return lambda error: client.code_of(error) == code
+
+
+def _ours(group: SecurityGroupTypeDef, mine: client.Mine) -> bool:
+    return group["GroupName"] == mine.name and mine.carried_by(group.get("Tags", []))
+
+
+def _find(clients: client.Clients, mine: client.Mine, vpc_id: str) -> SecurityGroupTypeDef | None:
+    """Return the cluster's group in a VPC.
+
+    :raises CloudRefused: there is one of that name, but it is not tagged as ours.
+    """
+    with clients.calls(f"looking up security group {mine.name}"):
+        found = clients.ec2.describe_security_groups(
+            Filters=[{"Name": "group-name", "Values": [mine.name]}, {"Name": "vpc-id", "Values": [vpc_id]}]
+        )["SecurityGroups"]
+    if found and not _ours(found[0], mine):
+        raise CloudRefused(
+            f"a security group named {mine.name} exists in {vpc_id}, and it is not tagged as this cluster's",
+            code="InvalidGroup.Duplicate", where=found[0]["GroupId"],
+            fix="delete or rename it, or use it: [aws] security_group_id = " + found[0]["GroupId"],
+        )  # fmt: skip
+    return found[0] if found else None
+
+
+def _create(clients: client.Clients, mine: client.Mine, vpc_id: str, journal: Journal) -> SecurityGroupTypeDef:
+    entry = journal.intend("group", name=mine.name, vpc=vpc_id, **mine.facts)
+    with clients.calls(f"making security group {mine.name}"):
+        try:
+            made = clients.ec2.create_security_group(**_request(mine, vpc_id))
+        except client.failures() as error:
+            if client.reaction(error) not in ("unsure", "again"):
+                journal.settle(entry, refused=client.code_of(error))
+            # Another shell made it since we looked: it is adopted when it is tagged as ours.
+            group = _find(clients, mine, vpc_id) if client.code_of(error) == "InvalidGroup.Duplicate" else None
+            if group is None:
+                raise
+            return group
+    journal.settle(entry, id=made["GroupId"])
+    return {"GroupId": made["GroupId"], "GroupName": mine.name, "IpPermissions": [], "VpcId": vpc_id}
+
+
+def _request(mine: client.Mine, vpc_id: str) -> dict[str, Any]:
+    return {
+        "GroupName": mine.name, "Description": f"Stratus cluster {mine.cluster}", "VpcId": vpc_id,
+        "TagSpecifications": [{"ResourceType": "security-group", "Tags": mine.tags}],
+    }  # fmt: skip
+
+
+def _missing(group: SecurityGroupTypeDef, access: Access) -> list[IpPermissionUnionTypeDef]:
+    """Return the rules that a group lacks."""
+    wanted = {(access.port, source) for source in access.sources}
+    rules = [_ssh(port, source) for port, source in sorted(wanted - _rules(group))]
+    return rules if _open_inside(group) else [*rules, _inside(group["GroupId"])]
+
+
+def _refresh(clients: client.Clients, group: SecurityGroupTypeDef, access: Access) -> None:
+    """Bring the rules up to date: new ones first, so that nobody is locked out in between."""
+    if missing := _missing(group, access):
+        _authorize(clients, group["GroupId"], missing)
+    old = _rules(group) - {(access.port, source) for source in access.sources}
+    if old:
+        stale = [_ssh(port, source) for port, source in sorted(old)]
+        clients.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=stale)
+
+
+def _authorize(clients: client.Clients, group_id: str, rules: Sequence[IpPermissionUnionTypeDef]) -> None:
+    try:
+        clients.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=rules)
+    except client.failures() as error:
+        # Another shell was quicker. One rule that is there already fails all of them: each gets its own call.
+        if client.code_of(error) != "InvalidPermission.Duplicate":
+            raise
+        for rule in rules if len(rules) > 1 else []:
+            _authorize(clients, group_id, [rule])
+
+
+def _rules(group: SecurityGroupTypeDef) -> set[tuple[int, str]]:
+    """Return port and network of the rules that carry our description; others are the user's and stay."""
+    return {
+        (rule["FromPort"], source)
+        for rule in group.get("IpPermissions", [])
+        for source in _sources(rule)
+        if rule["IpProtocol"] == "tcp"
+    }
+
+
+def _sources(rule: IpPermissionOutputTypeDef) -> list[str]:
+    old = [each["CidrIp"] for each in rule.get("IpRanges", []) if each.get("Description") == SSH_RULE]
+    return old + [each["CidrIpv6"] for each in rule.get("Ipv6Ranges", []) if each.get("Description") == SSH_RULE]
+
+
+def _open_inside(group: SecurityGroupTypeDef) -> bool:
+    return any(
+        pair.get("GroupId") == group["GroupId"]
+        for rule in group.get("IpPermissions", [])
+        for pair in rule.get("UserIdGroupPairs", [])
+        if rule["IpProtocol"] == "-1"
+    )
+
+
+def _ssh(port: int, source: str) -> IpPermissionUnionTypeDef:
+    if ip_network(source).version == 4:
+        return {
+            "IpProtocol": "tcp", "FromPort": port, "ToPort": port,
+            "IpRanges": [{"CidrIp": source, "Description": SSH_RULE}],
+        }  # fmt: skip
+    return {
+        "IpProtocol": "tcp", "FromPort": port, "ToPort": port,
+        "Ipv6Ranges": [{"CidrIpv6": source, "Description": SSH_RULE}],
+    }  # fmt: skip
+
+
+def _inside(group_id: str) -> IpPermissionUnionTypeDef:
+    return {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id, "Description": INSIDE_RULE}]}

@@ -1,0 +1,214 @@
+"""Ending, stopping and starting machines: every one gets its own outcome, and only ours are touched."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws import client
+from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.errors import LeftRunning
+
+if TYPE_CHECKING:
+    from orchestrator.aws.ec2.instances import Instance
+
+VISIBLE_S = 60.0  # how long to ask again for a machine that EC2 does not show yet
+
+_PER_MACHINE = frozenset({
+    "InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed", "OperationNotPermitted", "IncorrectInstanceState",
+    "UnsupportedOperation", "UnauthorizedOperation", "InvalidInstanceID",
+})  # fmt: skip
+"""Codes that say something about one machine of a call, and fail the call for all of them."""
+
+_GONE = "InvalidInstanceID.NotFound"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of one machine.
+
+    :param state: the state that EC2 now reports; ``gone`` when it knows the machine no more, ``unknown`` when it would
+        not say.
+    :param error: why nothing was done to it, with a fix where there is one; empty when it was done.
+    """
+
+    id: str
+    name: str
+    state: str
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it was done."""
+        return not self.error
+
+
+def terminate(
+    clients: client.Clients, instances: Sequence[Instance], *, mine: client.Mine, patience: Patience = REAL_TIME
+) -> dict[str, Ended]:
+    """Ask EC2 to end machines; one that cannot be ended does not keep the others alive.
+
+    :param mine: only machines with this cluster's and owner's tags are touched.
+    :returns: what became of each, by id. They are not gone yet: see `await_gone`.
+    :raises StratusError: AWS refuses the calls as such (credentials, network).
+    """
+    call = _Call("ending machines", clients.ec2.terminate_instances, "TerminatingInstances", ends=True)
+    return _change(clients, call, instances, mine, patience)
+
+
+def stop(
+    clients: client.Clients, instances: Sequence[Instance], *, mine: client.Mine, patience: Patience = REAL_TIME
+) -> dict[str, Ended]:
+    """Ask EC2 to stop machines; their disks stay, and cost. Otherwise as `terminate`."""
+    call = _Call("stopping machines", clients.ec2.stop_instances, "StoppingInstances")
+    return _change(clients, call, instances, mine, patience)
+
+
+def start(
+    clients: client.Clients, instances: Sequence[Instance], *, mine: client.Mine, patience: Patience = REAL_TIME
+) -> dict[str, Ended]:
+    """Ask EC2 to start stopped machines; their time to live begins anew, and their tags say so.
+
+    Otherwise as `terminate`.
+    """
+    call = _Call("starting machines", clients.ec2.start_instances, "StartingInstances")
+    outcomes = _change(clients, call, instances, mine, patience)
+    _renew(clients, [each for each in instances if outcomes[each.id].ok], patience)
+    return outcomes
+
+
+def await_gone(
+    clients: client.Clients, instances: Collection[Instance], *, deadline_s: float = 300.0, patience: Patience = REAL_TIME,
+) -> Iterator[Instance]:  # fmt: skip
+    """Yield machines as they are terminated, which is when they stop holding on to their group and disk.
+
+    :raises LeftRunning: at the deadline, with those that are not.
+    """
+    left, seen = {each.id: each for each in instances}, set[str]()
+    for _ in patience.tries(deadline_s):
+        shown = {each.id: each for each in ec2_instances.look(clients, left)}
+        seen |= shown.keys()
+        for each in [*left.values()]:
+            now = shown.get(each.id)
+            if now.state == "terminated" if now else _vanished(each, seen, patience):
+                yield now or left[each.id]
+                del left[each.id]
+            elif now:
+                left[each.id] = now
+        if not left:
+            return
+    raise LeftRunning(
+        f"{len(left)} machines are not gone after {deadline_s:.0f} s", left=[_line(each) for each in left.values()],
+        fix="stratus terminate   asks again",
+    )  # fmt: skip
+
+
+def _line(each: Instance) -> str:
+    return f"{each.name} ({each.id}, {each.type}, {each.zone}): {each.state}"
+
+
+def _vanished(each: Instance, seen: Collection[str], patience: Patience) -> bool:
+    """Tell a machine that EC2 has forgotten from one too young for EC2 to show it."""
+    return each.id in seen or not _young(each, patience)
+
+
+def _young(each: Instance, patience: Patience) -> bool:
+    return (patience.now() - each.launched).total_seconds() < ec2_instances.NOT_YET_VISIBLE_S
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One of EC2's calls that change machines; ``answer`` is where its answer lists them."""
+
+    doing: str
+    call: Callable[..., Any]
+    answer: str
+    ends: bool = False
+
+
+def _change(
+    clients: client.Clients, call: _Call, instances: Sequence[Instance], mine: client.Mine, patience: Patience
+) -> dict[str, Ended]:
+    outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, mine)}
+    todo = {each.id: each for each in instances if each.id not in outcomes}
+    for _ in patience.tries(VISIBLE_S, Pace(1.0, 5.0)):
+        results = dict(_batch(clients, call, list(todo))) if todo else {}
+        outcomes |= {each.id: _ended(clients, call, each, results[each.id]) for each in todo.values()}
+        # EC2 may deny that a machine of the last minutes exists, and it would then run on.
+        todo = {key: each for key, each in todo.items() if _unseen(results[key]) and _young(each, patience)}
+        if not todo:
+            break
+    outcomes |= {each.id: _too_young(each) for each in todo.values()}
+    return outcomes
+
+
+def _is_ours(each: Instance, mine: client.Mine) -> bool:
+    return (each.cluster, each.owner) == (mine.cluster, mine.owner)
+
+
+def _unseen(result: str | Exception) -> bool:
+    return isinstance(result, Exception) and client.code_of(result) == _GONE
+
+
+def _batch(clients: client.Clients, call: _Call, ids: list[str]) -> Iterator[tuple[str, str | Exception]]:
+    """Yield each id with its new state or its own error; ids that spoil a call are taken out of it."""
+    try:
+        yield from _called(call, ids)
+        return
+    except client.failures() as error:
+        if client.code_of(error) not in _PER_MACHINE:
+            raise client.translate(error, doing=call.doing, profile=clients.profile) from error
+        failure = error
+    named = [each for each in re.findall(r"i-[0-9a-f]+", client.said_by(failure)) if each in ids]
+    if not named and len(ids) > 1:  # the message does not say which: halve until it is plain
+        half = len(ids) // 2
+        yield from _batch(clients, call, ids[:half])
+        yield from _batch(clients, call, ids[half:])
+        return
+    bad = set(named or ids)
+    yield from ((each, failure) for each in sorted(bad))
+    if good := [each for each in ids if each not in bad]:
+        yield from _batch(clients, call, good)
+
+
+def _called(call: _Call, ids: list[str]) -> Iterator[tuple[str, str]]:
+    changes = call.call(InstanceIds=ids)[call.answer]
+    states = {change["InstanceId"]: change["CurrentState"]["Name"] for change in changes}
+    return iter([(each, states.get(each, "unknown")) for each in ids])
+
+
+def _ended(clients: client.Clients, call: _Call, each: Instance, result: str | Exception) -> Ended:
+    if isinstance(result, str):
+        return Ended(each.id, each.name, result)
+    if client.code_of(result) == _GONE:
+        return Ended(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
+    error = client.translate(result, doing=call.doing, profile=clients.profile)
+    return Ended(each.id, each.name, each.state, str(error))
+
+
+def _foreign(each: Instance) -> Ended:
+    return Ended(each.id, each.name, each.state, "not this cluster's and owner's: left alone")
+
+
+def _too_young(each: Instance) -> Ended:
+    return Ended(
+        each.id, each.name, "unknown",
+        f"EC2 does not show it, {VISIBLE_S:.0f} s on: it may still run. stratus status   looks again",
+    )  # fmt: skip
+
+
+def _renew(clients: client.Clients, started: Sequence[Instance], patience: Patience) -> None:
+    """Tag machines with the end of their new time to live: one call for all that live equally long."""
+    by_hours = defaultdict[float, list[str]](list)
+    for each in started:
+        by_hours[each.max_hours].append(each.id)
+    by_hours.pop(0.0, None)
+    with clients.calls("tagging machines with their new end"):
+        for hours, ids in by_hours.items():
+            end = (patience.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
+            clients.ec2.create_tags(Resources=ids, Tags=[{"Key": ec2_instances.TAG_EXPIRES, "Value": end}])

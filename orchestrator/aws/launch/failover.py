@@ -1,0 +1,70 @@
+"""Launching where there is room: pool after pool, one request each, never a second one before the first is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.aws.capacity import pools
+from orchestrator.core.errors import CloudRefused, LeftRunning
+
+if TYPE_CHECKING:
+    from orchestrator.aws.capacity.pools import Memory, Pool
+    from orchestrator.aws.ec2.instances import Instance
+    from orchestrator.aws.launch.planner import Plan
+
+
+def launch(
+    plan: Plan, ask: Callable[[Plan], list[Instance]], *, memory: Memory, tell: Callable[[str], None]
+) -> list[Instance]:
+    """Launch the machines of a plan in the first of its pools that has them.
+
+    Where fewer will do, what one pool lacks is asked of the next ones, until all are there or no pool is left.
+
+    :param ask: asks EC2 for a plan's machines in its one pool; returns them, or raises.
+    :param memory: of pools that were empty lately: they are passed over while others are left.
+    :param tell: hears why a pool is left behind, and which comes next.
+    :raises CloudRefused: no pool has any, or AWS refuses for a reason that is the same everywhere.
+    :raises LeftRunning: nobody can say whether one of them has launched: no other is asked then.
+    """
+    left, passed = memory.split(plan.pools or [_only(plan)])
+    for pool, why in passed:
+        tell(f"{pool}: passed over, {why} a moment ago")
+    tried: list[tuple[Pool, CloudRefused]] = []
+    found: list[Instance] = []
+    while left and len(found) < plan.count:
+        here, wanted = left[0], plan.rest(len(found))
+        try:
+            came = ask(wanted.at(here))
+        except LeftRunning as error:
+            raise _besides(found, error) from error
+        except CloudRefused as refusal:
+            rest = pools.after(left, refusal.code, refusal.what)
+            if rest is None and not found:
+                raise
+            if pools.is_empty(refusal.code):
+                memory.note(here, refusal.code)
+            tried.append((here, refusal))
+            left, why = rest or [], refusal.code
+        else:
+            found += came
+            # It has no more: its other subnets draw on the same machines.
+            left, why = [pool for pool in left if pool.key != here.key], f"{len(came)} of {wanted.count}"
+            if len(found) == plan.count:
+                break
+        tell(f"{here}: {why}; " + (f"next {left[0]}" if left else "no other pool is left"))
+    if not found:
+        raise pools.failed(tried) from tried[-1][1]
+    if len(found) < plan.count:
+        tell(f"{len(found)} of {plan.count} machines have to do: [cluster] allow_partial = yes")
+    return found
+
+
+def _besides(found: Sequence[Instance], error: LeftRunning) -> LeftRunning:
+    """Return the error with the machines that other pools brought before."""
+    there = [f"{each.name} ({each.id}, {each.type}, {each.zone})" for each in found]
+    return LeftRunning(error.what, left=[*there, *error.left], fix=error.fix)
+
+
+def _only(plan: Plan) -> Pool:
+    return pools.Pool(plan.machine, plan.subnet, plan.market, plan.price)

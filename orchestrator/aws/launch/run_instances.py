@@ -1,0 +1,263 @@
+"""Launching: one RunInstances call for all machines, with a token that was on the disk before AWS was asked.
+
+The token makes asking again safe: as long as nobody knows whether a call was carried out, it is repeated with the same
+token, and EC2 answers with the same machines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws import client, dry_run, error_codes
+from orchestrator.aws.capacity.pools import SPOT
+from orchestrator.aws.ec2 import host_names, instance_profiles, instances, state_changes
+from orchestrator.aws.launch import launch_log
+from orchestrator.aws.launch.time_limits import Lifetime
+from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
+from orchestrator.core.journal import Entry, Journal
+from orchestrator.crypto import ssh_keys
+
+if TYPE_CHECKING:
+    from orchestrator.aws.launch.planner import Plan
+
+DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
+PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
+USER_DATA_BYTES = (
+    16384  # before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html
+)
+NEW_THINGS_S = 15.0  # how long a group, key or profile made a moment ago may be unknown to RunInstances
+_NEW_THINGS = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
+
+
+@dataclass(frozen=True)
+class LaunchKey:
+    """What a launch takes besides its plan.
+
+    :param key_name: EC2 key pair that opens the machines.
+    :param group_id: their security group.
+    :param host_key: the SSH host key that they boot with.
+    """
+
+    key_name: str
+    group_id: str
+    host_key: ssh_keys.HostKey
+
+
+def launch(
+    clients: client.Clients, plan: Plan, *, launch_key: LaunchKey, journal: Journal, patience: Patience = REAL_TIME
+) -> list[instances.Instance]:  # fmt: skip
+    """Launch all machines of a plan, or none, with one request.
+
+    :returns: the machines in the order of the plan's names, most of them pending; fewer when the plan allows that.
+    :raises CloudRefused: AWS said no, so nothing was launched; capacity and quota are not asked for twice.
+    :raises LeftRunning: nobody can say whether they were launched; the journal keeps the entry open.
+    """
+    request = run_request(plan, launch_key, expires=patience.now() + timedelta(hours=plan.hours))
+    token = patience.token()
+    books = launch_log.Ledger(journal, plan.mine, patience)
+    entry = journal.intend(
+        launch_log.LAUNCH, run=plan.run, token=token, subnet=plan.subnet.id, zone=plan.subnet.zone, count=plan.count,
+        type=plan.instance_type, hosts=host_names.pack(plan.names), **plan.mine.facts,
+    )  # fmt: skip
+    try:
+        shown = _decided(clients, {**request, "ClientToken": token}, plan, entry, patience)
+    except LeftRunning:
+        raise
+    except StratusError as refusal:
+        books.settle([entry], refused=refusal.code, ids=[])
+        raise
+    books.settle([entry], ids=[each.id for each in shown])
+    found = [instances.tagged(each, _made(plan, launch_key, each)) for each in shown]
+    if len(found) < plan.least:
+        _take_back(clients, plan, found, patience)
+        books.ended({each.id for each in found}, plan.run)
+        raise CloudRefused(
+            f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(found)} came, and were "
+            "ended again", code=PARTIAL, fix="try again later, or set [cluster] allow_partial = yes",
+        )  # fmt: skip
+    return found
+
+
+def _made(plan: Plan, launch_key: LaunchKey, shown: instances.Instance) -> instances.Instance:
+    """Return a machine with what our own request says of it; its tags may take a while to show."""
+    key = launch_key.host_key.public
+    named = plan.names[shown.index] if shown.index < plan.count else shown.id
+    return replace(
+        shown, name=named, cluster=plan.cluster, run=plan.run, owner=plan.owner, host_key=key, boot_key=key,
+        max_hours=plan.hours, disk=plan.disk, user=plan.user, sharing=plan.count,
+    )  # fmt: skip
+
+
+def _take_back(clients: client.Clients, plan: Plan, found: Sequence[instances.Instance], patience: Patience) -> None:
+    """End the machines of a launch that came to less than was asked for, before anything else is tried.
+
+    :raises LeftRunning: they are not known to be ending.
+    """
+    ended = state_changes.terminate(clients, found, mine=plan.mine, patience=patience)
+    left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].ok]
+    if left:
+        raise LeftRunning("only some of the machines came, and they could not be ended", left=left,
+                          fix="stratus terminate   tries again")  # fmt: skip
+
+
+def check(clients: client.Clients, plan: Plan, *, key_name: str = "", group_id: str = "") -> None:
+    """Ask AWS whether it would let us launch this, without launching: one dry run of the same request.
+
+    :param key_name: a key pair that is there already; one that is made later is left out.
+    :param group_id: the same of the security group.
+    :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
+    """
+    soon = LaunchKey(key_name, group_id, ssh_keys.host_key())  # as long as the one that it will be
+    request = run_request(plan, soon, expires=REAL_TIME.now())
+    if not key_name:
+        del request["KeyName"]
+    for card in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
+        card.pop("SecurityGroupIds", None)
+        card.pop("Groups", None)
+    with clients.calls(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
+        dry_run.ask(clients.ec2.run_instances, **request)
+
+
+def user_data(host_key: ssh_keys.HostKey, lifetime: Lifetime) -> str:
+    """Return the cloud-config that a machine boots with.
+
+    It brings the host key, so that the first connection can be verified, and at every boot sets the time after which
+    the machine shuts down, which ends it whatever became of this computer. JSON is YAML, and needs no quoting rules.
+
+    :raises UsageError: it is larger than EC2 takes.
+    """
+    config = {
+        "ssh_deletekeys": True,
+        "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
+        "write_files": lifetime.files,
+    }
+    text = "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
+    size = len(text.encode())
+    if size > USER_DATA_BYTES:
+        raise UsageError(
+            f"the machines' user data has {size:,} bytes, EC2 takes {USER_DATA_BYTES:,}",
+            code="InvalidUserData.Malformed",
+            fix="shorten orchestrator/remote/expire.sh or idle.sh, which every machine boots with",
+        )
+    return text
+
+
+def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict[str, Any]:
+    """Return the arguments of RunInstances, without the token.
+
+    :param expires: when the machines end themselves, for their tag.
+    """
+    request: dict[str, Any] = {
+        "ImageId": plan.image.id, "InstanceType": plan.instance_type, "MinCount": plan.least, "MaxCount": plan.count,
+        "KeyName": launch_key.key_name, "UserData": user_data(launch_key.host_key, plan.limits),
+        "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
+        # One hop: containers and other machines cannot reach the role's credentials through this one.
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+        "InstanceInitiatedShutdownBehavior": "terminate", "TagSpecifications": _tags(plan, launch_key, expires),
+        **_network(plan, launch_key),
+    }  # fmt: skip
+    if plan.market == SPOT:
+        once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
+    if plan.instance_profile:
+        kind = "Arn" if plan.instance_profile.startswith("arn:") else "Name"
+        request["IamInstanceProfile"] = {kind: plan.instance_profile}
+    return request
+
+
+def _root_disk(plan: Plan) -> dict[str, Any]:
+    disk = plan.disk
+    facts = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True, "Encrypted": disk.encrypted}
+    extra = {"Iops": disk.iops, "Throughput": disk.throughput}
+    return facts | {key: value for key, value in extra.items() if value}
+
+
+def _network(plan: Plan, launch_key: LaunchKey) -> dict[str, Any]:
+    if plan.address == "auto":
+        return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [launch_key.group_id]}
+    card = {
+        "DeviceIndex": 0, "SubnetId": plan.subnet.id, "Groups": [launch_key.group_id],
+        "AssociatePublicIpAddress": plan.address == "public",
+    }  # fmt: skip
+    return {"NetworkInterfaces": [card]}
+
+
+def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str, Any]]:
+    """Return the tags of machines, disks and network cards, which get them as they are made."""
+    hosts = host_names.pack(plan.names)
+    own = {
+        "Name": hosts, instances.TAG_HOSTS: hosts, instances.TAG_RUN: plan.run,
+        instances.TAG_EXPIRES: expires.isoformat(timespec="seconds"), instances.TAG_HOURS: f"{plan.hours:g}",
+        instances.TAG_HOST_KEY: launch_key.host_key.public.split()[1],
+        instances.TAG_BOOT_KEY: launch_key.host_key.public.split()[1], instances.TAG_DISK: plan.disk.tag, instances.TAG_USER: plan.user,
+    }  # fmt: skip
+    tags = [*plan.mine.tags, *({"Key": key, "Value": value} for key, value in own.items())]
+    return [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]
+
+
+def _decided(
+    clients: client.Clients, request: Mapping[str, Any], plan: Plan, entry: Entry, patience: Patience
+) -> list[instances.Instance]:
+    """Ask until AWS has said yes or no, with the same token each time.
+
+    :raises CloudRefused: AWS said no.
+    :raises LeftRunning: it never said, or an earlier request may have been carried out.
+    """
+    doing = f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}"
+    unsure: Exception | None = None
+    for waited in patience.tries(DEADLINE_S, Pace(first=1.0, longest=15.0, growth=2.0), jitter=True):
+        try:
+            answer = clients.ec2_once.run_instances(**request)
+            return [
+                instances.instance(each) for each in sorted(answer["Instances"], key=lambda one: one["AmiLaunchIndex"])
+            ]
+        except client.failures() as error:
+            last, reaction = error, client.reaction(error)
+            unsure = error if reaction == "unsure" else unsure
+            if not (reaction in ("again", "unsure") or (_is_new(error) and waited < NEW_THINGS_S)):
+                break
+    refusal = client.translate(last, doing=doing, profile=clients.profile)
+    if unsure is None:
+        raise refusal from last
+    return _looked_up(clients, plan, entry, refusal, patience)
+
+
+def _looked_up(
+    clients: client.Clients, plan: Plan, entry: Entry, refusal: StratusError, patience: Patience
+) -> list[instances.Instance]:
+    """Find out by looking what became of a request whose answer was lost, and which was then refused or not answered.
+
+    A refusal of the repeated request says nothing for sure of the first one.
+
+    :raises StratusError: the refusal: no machine is there, and none can come any more.
+    :raises LeftRunning: nobody can say.
+    """
+    try:
+        found = launch_log.appeared(clients, entry, patience)
+    except StratusError as error:
+        raise _unknown(plan, refusal) from error
+    if found:
+        return found
+    if isinstance(refusal, CloudRefused) and error_codes.look_up(refusal.code, refusal.what).reaction != "unsure":
+        raise refusal
+    raise _unknown(plan, refusal)
+
+
+def _is_new(error: Exception) -> bool:
+    code = client.code_of(error)
+    # A profile was known to the machine of EC2's that answered the dry run; others may hear of it later.
+    return code in _NEW_THINGS or instance_profiles.unknown(code, client.said_by(error))
+
+
+def _unknown(plan: Plan, refusal: StratusError) -> LeftRunning:
+    said = f"{refusal.what} ({refusal.code})" if isinstance(refusal, CloudRefused) else refusal.what
+    return LeftRunning(
+        f"nobody can say whether the machines were launched. {said}",
+        left=[f"{name} ({plan.instance_type}, {plan.subnet.zone}, launch {plan.run})" for name in plan.names],
+        fix="stratus status   shows them if they were; stratus terminate   ends them",
+    )

@@ -1,0 +1,1 @@
+"""Prices: the bundled table and AWS's price list."""

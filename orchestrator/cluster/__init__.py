@@ -1,0 +1,1 @@
+"""One EC2 cluster: launching, inspecting, stopping and terminating its instances."""

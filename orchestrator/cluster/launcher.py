@@ -1,0 +1,185 @@
+"""One launch from intent to machines: group and key, pool after pool, and back again when it comes to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.aws import parallel
+from orchestrator.aws.capacity import offerings, pools
+from orchestrator.aws.ec2 import host_names, instances, key_pairs, security_groups
+from orchestrator.aws.launch import failover, launch_log, run_instances
+from orchestrator.cluster import teardown
+from orchestrator.core import file_lock, interrupts
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
+from orchestrator.core.events import Event
+from orchestrator.crypto import ssh_keys
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from orchestrator.aws.launch.planner import Plan
+    from orchestrator.core.interrupts import Shield
+    from orchestrator.services.cluster import Cluster
+
+LOOK_S = 8.0  # for what else could be asked for, once a launch has come to nothing
+
+
+class Launcher:
+    """Launches into one cluster; one launch at a time on this computer, see `lock`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.patience = cluster.means.patience
+
+    def lock(self) -> file_lock.Lock:
+        """Hold the cluster's lock: whoever launches into it, or ends it, is alone on this computer.
+
+        :raises Busy: another shell holds it.
+        """
+        mine = self.cluster.mine
+        path = self.cluster.home / "locks" / f"{mine.name}-{mine.region}.lock"
+        return file_lock.held(path, f"launching into {mine.cluster}")
+
+    def request(self, plan: Plan) -> list[instances.Instance]:
+        """Ask EC2 for the machines of a plan, in one pool after the other.
+
+        What was made for a launch that fails, or that Ctrl-C ends, is removed again; a second Ctrl-C leaves at once.
+
+        :raises LeftRunning: something may be left.
+        """
+        self.cluster.journal.intend(
+            launch_log.UP, run=plan.run, hosts=host_names.pack(plan.names), count=plan.count, **plan.mine.facts
+        )
+        with interrupts.first_waits(self._first_heard) as shield:
+            try:
+                launch_key = self._openings(plan)
+                shield.check()
+                instances = self.ask(plan, launch_key, shield)
+                shield.check()
+                return instances
+            except LeftRunning:
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, KeyboardInterrupt) and shield.again:
+                    raise _left_in_haste(error, plan) from None
+                self._undo(plan, error)
+                if isinstance(error, KeyboardInterrupt):
+                    error.add_note(f"Launch {plan.run} was taken back: nothing of it is left.")
+                if isinstance(error, CloudRefused) and pools.is_empty(error.code):
+                    raise self._with_a_way_out(error, plan) from error
+                raise
+
+    def ask(self, plan: Plan, launch_key: run_instances.LaunchKey, shield: Shield) -> list[instances.Instance]:
+        """Ask for machines, pool after pool; between two of them a Ctrl-C is given way to."""
+
+        def once(here: Plan) -> list[instances.Instance]:
+            shield.check()
+            return run_instances.launch(
+                self.cluster.clients, here, launch_key=launch_key, journal=self.cluster.journal, patience=self.patience
+            )
+
+        memory = pools.Memory(self.cluster.home / "pools.json", plan.mine, self.patience)
+        return failover.launch(plan, once, memory=memory, tell=partial(self._say, "progress"))
+
+    def again(self, plan: Plan) -> instances.Instance:
+        """Ask for one machine in place of one that is gone; the group and the key are there already."""
+        return self.ask(plan, self._openings(plan), interrupts.Shield())[0]
+
+    def taken_back(self, hosts: Collection[str]) -> None:
+        """Remember the pools of spot machines that AWS takes back: the next launch begins elsewhere."""
+        memory = pools.Memory(self.cluster.home / "pools.json", self.cluster.mine, self.patience)
+        for each in self.cluster.instances():
+            if each.name in hosts:
+                memory.note_key((each.type, each.zone, pools.SPOT), "Server.SpotInstanceTermination")
+
+    def done(self, run: str, **facts: object) -> None:
+        """Write down that a launch is over: its machines answer, or their owner was told which do not."""
+        books = self.cluster.books
+        books.settle([each for each in books.open(run) if each.kind == launch_log.UP], **facts)
+
+    def _openings(self, plan: Plan) -> run_instances.LaunchKey:
+        """Make sure of the group and the key pair that the machines shall have."""
+        cluster = self.cluster
+        access = security_groups.access(cluster.settings, plan.place.vpc_id)
+        make_group = partial(security_groups.ensure, journal=cluster.journal, patience=self.patience)
+        group, _ = cluster.clients.together(
+            lambda: make_group(cluster.clients, cluster.mine, access),
+            lambda: key_pairs.ensure(
+                cluster.clients, cluster.mine, cluster.login, journal=cluster.journal, living=plan.living
+            ),
+        )
+        return run_instances.LaunchKey(cluster.login.key_name, group, ssh_keys.host_key())
+
+    def _undo(self, plan: Plan, error: BaseException) -> None:
+        """Roll a launch back.
+
+        :raises LeftRunning: not all of it can be.
+        """
+        cluster = self.cluster
+        why = str(error).splitlines()[0] if str(error) else "interrupted"
+        try:
+            left = teardown.undo(cluster.clients, cluster.books, plan.run, tell=cluster.tell)
+        except StratusError as second:
+            left = [f"launch {plan.run}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
+        if left:
+            fix = "stratus terminate   ends them"
+            raise LeftRunning(f"the launch failed ({why}), and could not be undone", left=left, fix=fix) from error
+        if not plan.living:
+            self.clear_away()
+
+    def clear_away(self) -> None:
+        """Remove group and key of a launch that came to nothing; the launch's own error is what counts."""
+        cluster = self.cluster
+        try:
+            # The group first: EC2 keeps it while a machine has it, be it one that is not shown; then the key stays too.
+            security_groups.delete(cluster.clients, cluster.mine, deadline_s=30, patience=self.patience)
+            if not cluster.books.young():
+                cluster.delete_key()
+        except StratusError as error:
+            self._say("warning", str(error).splitlines()[0])
+
+    def _with_a_way_out(self, error: CloudRefused, plan: Plan) -> CloudRefused:
+        """Return a refusal for want of machines with what could be asked next; other types are the user's choice."""
+        wanted, ways = self.cluster.settings.cluster, list[str]()
+        if wanted.market == pools.SPOT and not wanted.spot_fallback:
+            ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.price_per_hour])}")
+        if not wanted.siblings:
+            look = partial(offerings.siblings, self.cluster.clients, self.cluster.book, plan)
+            found = parallel.ask_all(self.cluster.clients, {"siblings": look}, seconds=LOOK_S)["siblings"].value or []
+            known = [each for each in found if each.price_per_hour is not None] or found
+            names = ", ".join(each.type for each in known)
+            prices = _prices([each.price_per_hour for each in known])
+            ways += [f"[cluster] siblings = {names}   asks for those as well{prices}"] if known else []
+        return CloudRefused(error.what, where=error.where, code=error.code, fix="\n  or ".join([*ways, error.fix]))
+
+    def _first_heard(self) -> None:
+        self._say("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
+
+    def _say(self, state: str, text: str) -> None:
+        self.cluster.tell(Event("", "request", "warning" if state == "warning" else "progress", text=text))
+
+
+def _prices(found: Sequence[Decimal | None]) -> str:
+    return f" ({', '.join(f'${usd:.3f}/h' for usd in found if usd is not None)})" if any(found) else ""
+
+
+def _left_in_haste(error: KeyboardInterrupt, plan: Plan) -> KeyboardInterrupt:
+    what = f"Launch {plan.run} ({plan.count} x {plan.instance_type})"
+    error.add_note(f"{what} may have happened: TerminateAll() ends it.")
+    return error
+
+
+@contextmanager
+def telling_what_remains(instances: Collection[instances.Instance]) -> Iterator[None]:
+    """Have a Ctrl-C while machines come up say which of them are there now."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        count = f"{len(instances)} machine{'s are' if len(instances) != 1 else ' is'} up or coming up"
+        listed = ", ".join(f"{each.name} ({each.id})" for each in instances)
+        error.add_note(f"{count}: {listed}.")
+        error.add_note("InstallDeps() goes on with them; TerminateAll() ends them.")
+        raise

@@ -1,0 +1,162 @@
+"""Moving the end of machines: their own timers are set anew over SSH, within what money allows, and their tags follow.
+
+The machine has the last word: it keeps its budget of minutes itself, and answers with the end that now holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from orchestrator.aws.ec2 import instances
+from orchestrator.aws.launch import time_limits
+from orchestrator.cloud import expiry
+from orchestrator.cluster.status import ExtendedHost, ExtendReport, IdleReport
+from orchestrator.core import cost, remote_scripts
+from orchestrator.core.errors import HostError, StratusError, UsageError
+from orchestrator.core.events import Event
+from orchestrator.hosts import parallel
+
+if TYPE_CHECKING:
+    from orchestrator.core.host import Host
+    from orchestrator.services.cluster import Cluster
+
+DEADLINE_S = 60.0
+LONGEST_H = 720.0
+"""As long as max_hours can be; the certificates of runs do not last much longer."""
+
+_AS_IT_IS = "-"
+_NEAR = timedelta(minutes=3)  # less than this short of what was asked for is rounding, not the budget
+
+
+@dataclass(frozen=True)
+class Timer:
+    """What a machine answers about its own end.
+
+    :param until: when it ends itself.
+    :param budget: minutes that it may live in all; 0 is any number.
+    :param used: minutes that it has lived.
+    :param idle: minutes of nobody's use after which it ends itself; 0 is never.
+    """
+
+    until: datetime
+    budget: int
+    used: int
+    idle: int
+
+
+def extend(cluster: Cluster, hours: float) -> ExtendReport:
+    """Let all running machines live some hours longer than they would, as far as ``max_dollars`` allows.
+
+    :param hours: added to the time that each has left.
+    :raises UsageError: no machine is up, or that would be longer than any may live.
+    """
+    up = _up(cluster)
+    now = datetime.now(UTC)
+    wanted = {each.id: max(now, each.expires or now) + timedelta(hours=hours) for each in up}
+    if hours <= 0 or max(wanted.values()) > now + timedelta(hours=LONGEST_H):
+        raise UsageError(f"{hours:g} h: machines can have up to {LONGEST_H:g} h left", fix="Extend(2) adds two hours")
+    budgets = {run: _budget(cluster, machines) for run, machines in _launches(up).items()}
+
+    def words(each: instances.Instance) -> Sequence[str]:
+        minutes = max(1, round((wanted[each.id] - now).total_seconds() / 60))
+        return [str(minutes), str(budgets[each.run] or _AS_IT_IS), _AS_IT_IS]
+
+    timers = _set(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
+    known = {each.id: timers[each.name].get() for each in up if timers[each.name].ok}
+    expiry.note(cluster.clients, {key: timer.until for key, timer in known.items()})
+    hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
+    return ExtendReport(hosts, timers.errors, _at_most(cluster, up, known), cluster.settings.cluster.max_dollars)
+
+
+def note(cluster: Cluster, names: Collection[str]) -> None:
+    """Have the tags of machines that were just started say when they end themselves, which their own timers know.
+
+    A start begins max_hours anew, but the dollars that were spent before stay spent. Where a machine does not answer,
+    its tag says the latest that its end can be.
+    """
+    up = [each for each in cluster.instances() if each.name in names and each.state == "running"]
+    try:
+        timers = _set(cluster, {each.name: (cluster.host(each), [_AS_IT_IS] * 3) for each in up})
+        ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
+        expiry.note(cluster.clients, ends)
+        unknown = [str(error) for error in timers.errors.values()]
+    except StratusError as error:
+        unknown = [str(error)]
+    for why in unknown:
+        cluster.tell(Event("", "timer", "warning", text=f"an end may be tagged too late: {why.splitlines()[0]}"))
+
+
+def idle(cluster: Cluster, minutes: int) -> IdleReport:
+    """Have all running machines end themselves after some minutes without a job, an SSH session or GPU use.
+
+    :param minutes: 0 turns it off.
+    """
+    if not 0 <= minutes <= LONGEST_H * 60:
+        raise UsageError(f"{minutes} minutes: 0 (never) to {LONGEST_H * 60:g}", fix="IdleShutdown(30)")
+    up = _up(cluster)
+    timers = _set(cluster, {each.name: (cluster.host(each), [_AS_IT_IS, _AS_IT_IS, str(minutes)]) for each in up})
+    return IdleReport(minutes, tuple(timers.succeeded), timers.errors)
+
+
+def _up(cluster: Cluster) -> list[instances.Instance]:
+    up = [each for each in cluster.instances() if each.state == "running"]
+    if not up:
+        raise UsageError(f"no machine of {cluster.mine.cluster} is up", fix="LaunchInstances()")
+    return up
+
+
+def _launches(machines: Sequence[instances.Instance]) -> dict[str, list[instances.Instance]]:
+    found: dict[str, list[instances.Instance]] = {}
+    for each in machines:
+        found.setdefault(each.run, []).append(each)
+    return found
+
+
+def _budget(cluster: Cluster, machines: Sequence[instances.Instance]) -> int:
+    """Return the minutes that the machines of one launch may live by today's ``max_dollars``; 0 without one.
+
+    A config without a cap leaves the one that the machines were launched with.
+    """
+    # Of spot machines the listed price counts: theirs may rise that far.
+    rates = [cluster.per_hour(replace(each, spot=False)) for each in machines]
+    dearest = None if None in rates else max(rate for rate in rates if rate is not None)
+    per_hour = None if dearest is None else dearest * max(len(machines), *(each.sharing for each in machines))
+    what = f"{len(machines)} x {machines[0].type}"
+    return time_limits.budget_minutes(cluster.settings.cluster.max_dollars, per_hour, what=what)
+
+
+def _set(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]) -> parallel.Outcomes[Timer]:
+    def one(host: Host) -> Timer:
+        command = remote_scripts.call("extend.sh", *todo[host.name][1])
+        return _timer(host, cluster.links.run(host, command, timeout=45).check("setting the timer").stdout)
+
+    return cluster.means.each([host for host, _ in todo.values()], one, deadline=DEADLINE_S)
+
+
+def _timer(host: Host, said: str) -> Timer:
+    words = next((line.split() for line in said.splitlines() if line.startswith("@@until ")), [])
+    if len(words) != 5 or not all(word.lstrip("-").isdecimal() for word in words[1:]):
+        raise HostError(
+            "it has no timer of ours, so its end cannot be moved", where=host.name,
+            fix="TerminateAll() ends it; machines that are launched now have one",
+        )  # fmt: skip
+    epoch, budget, used, idle = map(int, words[1:])
+    return Timer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)
+
+
+def _extended(each: instances.Instance, timer: Timer, wanted: datetime) -> ExtendedHost:
+    return ExtendedHost(
+        each.name, each.expires, timer.until, capped=bool(timer.budget) and timer.until < wanted - _NEAR
+    )
+
+
+def _at_most(cluster: Cluster, up: Sequence[instances.Instance], timers: Mapping[str, Timer]) -> Decimal | None:
+    """Return what the machines will have cost when all have ended themselves."""
+    ends = {each.id: timers[each.id].until if each.id in timers else each.expires for each in up}
+    return cost.total(
+        cost.spent(cluster.per_hour(each), each.launched, end) if (end := ends[each.id]) else None for each in up
+    )

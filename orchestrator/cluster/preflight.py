@@ -1,0 +1,219 @@
+"""Everything that can be known before a launch, asked at the same time: all problems at once, and nothing is changed.
+
+Two rounds of questions, because some follow from answers: first what is named in the config, then whether AWS would
+let us do it with what was found. What a launch can do without (prices, quota, the job's data) has seconds to answer;
+when it does not, it is unknown and stops nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws import client, error_codes, parallel
+from orchestrator.aws.capacity import quotas
+from orchestrator.aws.capacity.pools import SPOT
+from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
+from orchestrator.aws.launch import planner, run_instances
+from orchestrator.aws.pricing import price_table
+from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
+from orchestrator.core.events import Event, Tell, ignore
+
+if TYPE_CHECKING:
+    from orchestrator.aws.launch.launch_log import Ledger
+    from orchestrator.config.settings import Settings
+
+QUOTA_S = 4.0
+"""For the quota: a launch can do without, but too small a one is found out best before it."""
+
+CHECKS_S = 20.0
+"""For whether AWS would let us: the launch itself would find out, after it has made a group or a key."""
+
+PATIENT_S = 150.0
+"""For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
+
+PACE = Pace(first=1.0, longest=5.0)
+PERMISSIONS = "permissions"
+
+Questions = Mapping[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a launch is checked with.
+
+    :param books: the journal's knowledge.
+    :param book: the prices.
+    :param login: the key that is to open the machines; a function, because it may find fault with the config.
+    :param more: questions about the job, each raising what it finds.
+    :param my_address: finds out this computer's address.
+    :param tell: hears what is waited for.
+    :param quick: seconds for what a launch can do without.
+    """
+
+    clients: client.Clients
+    settings: Settings
+    identity: client.Identity
+    login: Callable[[], key_pairs.Login]
+    books: Ledger | None = None
+    book: price_table.Book = price_table.TABLE
+    more: Questions | None = None
+    my_address: Callable[[], str] = client.my_address
+    tell: Tell = ignore
+    quick: float = parallel.OPTIONAL_S
+
+    @property
+    def patience(self) -> Patience:
+        """Time, as the journal has it."""
+        return self.books.patience if self.books else REAL_TIME
+
+
+def plan(desk: Desk, count: int) -> planner.Plan:
+    """Look up and check everything that a launch needs.
+
+    :param count: how many machines.
+    :raises StratusError: one thing speaks against it.
+    :raises NotReady: several do; it holds them all.
+    """
+    mine = client.mine(desk.clients, desk.settings, desk.identity)
+    must = planner.questions(desk.clients, desk.settings, mine)
+    answers = parallel.ask_all(
+        desk.clients,
+        {**must, **_first(desk)},
+        seconds=desk.quick,
+        longer={"key pair": CHECKS_S, "quota": max(QUOTA_S, desk.quick), **dict.fromkeys(must, PATIENT_S)},
+    )
+    problems = [answers[name].error for name in must] + [_counts(answers[name].error) for name in answers.keys() - must]
+    found = [each for each in problems if each is not None]
+    made, sources = None, answers["address"].value or ()
+    if not any(answers[name].error for name in must):
+        facts: list[Any] = [answers[name].value for name in must]
+        made, more = _made(desk, planner.Found(mine, *facts), count, sources)
+        found += more
+    _refuse(found)
+    assert made is not None
+    limit = _limit(desk, made, answers["quota"].value)
+    return replace(made, limit=limit, notes=_notes(answers, desk.more or {}))
+
+
+def _first(desk: Desk) -> dict[str, Callable[[], Any]]:
+    wanted = desk.settings.cluster
+    asks: dict[str, Callable[[], Any]] = {
+        "prices": lambda: desk.book.ask(*planner.priced(desk.settings)),
+        "quota": lambda: quotas.look(desk.clients, wanted.instance_type, 0, market=wanted.market),
+        "address": lambda: security_groups.access(desk.settings, "", my_address=desk.my_address).sources,
+    }
+    if wanted.market == SPOT:
+        asks["spot"] = lambda: desk.book.ask_spot(planner.priced(desk.settings)[0])
+    if desk.settings.aws.key_name:
+        asks["key pair"] = lambda: key_pairs.check(desk.clients, _nobody(desk), desk.login())
+    return asks | dict(desk.more or {})
+
+
+def _nobody(desk: Desk) -> client.Mine:
+    return client.mine(desk.clients, desk.settings, desk.identity)
+
+
+def _made(
+    desk: Desk, facts: planner.Found, count: int, sources: tuple[str, ...]
+) -> tuple[planner.Plan | None, list[Exception]]:
+    """Make the plan and ask what follows from it."""
+    try:
+        made = planner.assemble(
+            desk.clients, desk.settings, facts, count=count, books=desk.books, book=desk.book
+        )  # fmt: skip
+    except StratusError as error:
+        return None, [error]
+    made = replace(made, sources=sources)
+    answers = parallel.ask_all(desk.clients, _second(desk, made), seconds=CHECKS_S)
+    errors = [answers[name].error for name in answers if name != PERMISSIONS]
+    errors.append(_in_time(desk, made, answers[PERMISSIONS].error))
+    return made, [each for each in map(_counts, errors) if each is not None]
+
+
+def _second(desk: Desk, made: planner.Plan) -> dict[str, Callable[[], Any]]:
+    """Return the questions whether AWS would let us do it: what is there already is named, what is not is left out."""
+    named = desk.settings.aws
+    launch = partial(
+        run_instances.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id
+    )  # fmt: skip
+    asks: dict[str, Callable[[], Any]] = {PERMISSIONS: launch}
+    if not named.key_name:
+        asks["key pair"] = lambda: key_pairs.check(desk.clients, made.mine, desk.login(), living=made.living)
+    if not named.security_group_id:
+        access = security_groups.Access(made.place.vpc_id, desk.settings.ssh.port, made.sources)
+        asks["security group"] = lambda: security_groups.check(desk.clients, made.mine, access)
+    return asks
+
+
+def _in_time(desk: Desk, made: planner.Plan, error: Exception | None) -> Exception | None:
+    """Wait for an instance profile that EC2 has not heard of yet, and return what speaks against the launch then."""
+    if not isinstance(error, CloudRefused) or not instance_profiles.on_its_way(
+        desk.clients, made.instance_profile, error
+    ):
+        return error
+    desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
+    last: CloudRefused | None = error
+    for _ in desk.patience.tries(instance_profiles.ARRIVES_S, PACE):
+        last = _refusal(_second(desk, made)[PERMISSIONS])
+        if last is None or not instance_profiles.unknown(last.code, last.what):
+            break
+    return last
+
+
+def _refusal(ask: Callable[[], Any]) -> CloudRefused | None:
+    try:
+        ask()
+    except CloudRefused as error:
+        return error
+    return None
+
+
+def _counts(error: Exception | None) -> Exception | None:
+    """Return an error of a question that a launch can do without, if it speaks against the launch all the same."""
+    if isinstance(error, UsageError) or (error is not None and not isinstance(error, StratusError)):
+        return error
+    if isinstance(error, CloudRefused):
+        # Throttling, capacity and trouble of AWS's own pass; the launch itself copes with them.
+        return error if error_codes.look_up(error.code, error.what).reaction == "user" else None
+    return error if error is not None and not isinstance(error, parallel.Late) and error.fix else None
+
+
+def _refuse(found: list[Exception]) -> None:
+    for each in found:
+        if not isinstance(each, StratusError):
+            raise each
+    NotReady.check([each for each in found if isinstance(each, StratusError)])
+
+
+def _limit(desk: Desk, made: planner.Plan, limit: quotas.Limit | None) -> quotas.Limit | None:
+    """Return what the launch needs of its quota.
+
+    :raises CloudRefused: none of the pools that it may come from has room.
+    """
+    if limit is None:
+        return None
+    needed = made.vcpus * made.count
+    limit = replace(limit, needed=needed)
+    if limit.lacking and not _room_elsewhere(desk, made, limit):
+        limit.check(made.instance_type, made.region)
+    return limit
+
+
+def _room_elsewhere(desk: Desk, made: planner.Plan, limit: quotas.Limit) -> bool:
+    others = {quotas.of(pool.machine.name, pool.market): pool for pool in made.pools}
+    for quota, pool in others.items():
+        if quota == limit.quota:
+            continue
+        vcpus = pool.machine.vcpus * made.count
+        if not quotas.look(desk.clients, pool.machine.name, vcpus, market=pool.market).lacking:
+            return True
+    return False
+
+
+def _notes(answers: Mapping[str, parallel.Answer[Any]], more: Questions) -> tuple[str, ...]:
+    """Return what could not be found out about the job, in a line each."""
+    return tuple(str(answers[name].value) for name in more if answers[name].value)

@@ -1,0 +1,149 @@
+"""Machines as they come up: each goes on to SSH, and to whatever comes next, the moment it runs itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from orchestrator.aws.ec2.instances import Instance
+from orchestrator.cluster.status import HostReady
+from orchestrator.core.errors import HostError, HostsFailed
+from orchestrator.core.events import Event, Tell
+from orchestrator.core.host import Host
+from orchestrator.hosts import parallel
+from orchestrator.means import Means
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import Links
+
+T = TypeVar("T")
+
+Running = Future[tuple[Instance, float]]
+
+# How long the thread that asks EC2 may take to hand over its last word after its own deadline.
+GRACE_S = 30.0
+
+
+def _as_it_is(host: Host) -> Host:
+    return host
+
+
+@dataclass(frozen=True)
+class Arrived(Generic[T]):
+    """A host that came up, and what was done on it then."""
+
+    ready: HostReady
+    host: Host
+    result: T
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How machines become hosts.
+
+    :param links: opens the SSH sessions.
+    :param host_of: turns a running instance into a host.
+    :param watch: yields the instances of some ids once each, as they run; raises at its deadline or when one dies, and
+        tells its second argument of those that will not run as soon as that is known.
+    :param died: asked while SSH is waited for: why the machine of that id died, or nothing while it lives.
+    :param running_s: deadline for running, seconds.
+    :param ready_s: deadline for SSH after that, seconds.
+    :param replace: returns the instance that takes a failed host's place, given its name, why it failed, and whether
+        others came up; None when none does.
+    :param means: time and threads.
+    :param arrived: names of the hosts that came up.
+    :param renew: gives a host its own host key in the first session, and returns it with that key.
+    """
+
+    links: Links
+    host_of: Callable[[Instance], Host]
+    watch: Callable[[Sequence[str], Callable[[str, HostError], None]], Iterator[Instance]]
+    died: Callable[[str], str]
+    tell: Tell
+    running_s: float
+    ready_s: float
+    renew: Callable[[Host], Host] = _as_it_is
+    replace: Callable[[str, Exception, bool], Instance | None] = lambda name, error, others_up: None
+    means: Means = field(default_factory=Means)
+    arrived: list[str] = field(default_factory=list)
+
+    def each(self, ids: Mapping[str, str], then: Callable[[Host], T]) -> parallel.Outcomes[Arrived[T]]:
+        """Bring up machines and do ``then`` on each; nobody waits for the slowest.
+
+        :param ids: name -> id of the machines.
+        :return: every name's outcome.
+        """
+        running: dict[str, Running] = {name: Future() for name in ids}
+        if self.means.alone:
+            self._feed(ids, running)
+        else:
+            threading.Thread(target=self._feed, args=(ids, running), name="arrivals", daemon=True).start()
+        expected = [Host(name, "", "", 0, "", Path(), "", "") for name in ids]
+        return self.means.each(expected, lambda host: self._one(host.name, running[host.name], then), limit=len(ids))
+
+    def _feed(self, ids: Mapping[str, str], running: Mapping[str, Running]) -> None:
+        """Hand every instance to the thread that waits for it; an error goes to those that it is about."""
+        names = {identity: name for name, identity in ids.items()}
+        began = self.means.patience.clock()
+
+        def lost(name: str, error: Exception) -> None:
+            if name in running and not running[name].done():
+                running[name].set_exception(error)
+
+        failure: Exception | None = None
+        try:
+            for instance in self.watch(list(names), lost):
+                running[names[instance.id]].set_result((instance, self.means.patience.clock() - began))
+        except Exception as error:
+            failure = error
+        known = failure.errors if isinstance(failure, HostsFailed) else {}
+        for name, identity in ids.items():
+            # A machine that was never shown goes by its id.
+            why = known.get(name) or known.get(identity) or failure
+            lost(name, why or HostError("it was never seen running", where=name))
+
+    def _one(self, name: str, running: Running, then: Callable[[Host], T]) -> Arrived[T]:
+        try:
+            ready, host = self._up(name, lambda: running.result(self.running_s + GRACE_S))
+        except Exception as error:
+            instance = self.replace(name, error, bool(self.arrived))
+            if instance is None:
+                raise
+            ready, host = self._up(name, lambda: self._runs(instance))
+        self.arrived.append(name)
+        return Arrived(ready, host, then(host))
+
+    def _runs(self, instance: Instance) -> tuple[Instance, float]:
+        """Wait until a machine that came later runs."""
+        began = self.means.patience.clock()
+        (running,) = self.watch([instance.id], lambda name, error: None)
+        return running, self.means.patience.clock() - began
+
+    def _up(self, name: str, wait: Callable[[], tuple[Instance, float]]) -> tuple[HostReady, Host]:
+        """Bring up one machine, from pending to a host key of its own."""
+        instance, pending = self._phase(name, "pending", wait)
+        host = self.host_of(instance)
+        boot = self._phase(name, "boot", lambda: self._boot(host))
+        ssh = self._phase(
+            name, "ssh", lambda: self.links.run(host, "true", timeout=30).check("the first command").seconds
+        )
+        return HostReady(name, instance.zone, pending, boot, ssh), self.renew(host)
+
+    def _boot(self, host: Host) -> float:
+        return self.links.wait(host, deadline=self.ready_s, alive=lambda: self.died(host.identity))
+
+    def _phase(self, name: str, phase: str, work: Callable[[], T]) -> T:
+        """Do one phase of one host and tell how it went."""
+        began = self.means.patience.clock()
+        self.tell(Event(name, phase, "start"))
+        try:
+            result = work()
+        except Exception as error:
+            self.tell(Event(name, phase, "failed", self.means.patience.clock() - began, str(error).splitlines()[0]))
+            raise
+        self.tell(Event(name, phase, "done", self.means.patience.clock() - began))
+        return result

@@ -1,0 +1,107 @@
+"""After a crash: launches that this computer began and never saw the end of, to be finished or ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.aws.ec2 import instances
+from orchestrator.aws.launch import launch_log
+from orchestrator.cluster import teardown
+from orchestrator.cluster.status import HostReady, Leftover, RecoverReport
+from orchestrator.core import cost
+from orchestrator.core.file_lock import Busy
+from orchestrator.core.journal import Entry, Journal
+
+if TYPE_CHECKING:
+    from orchestrator.services.cluster import Cluster
+
+
+def anything_open(home: Path) -> bool:
+    """Tell, without asking anybody, whether this computer knows of launches without an end."""
+    return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home).open())
+
+
+def leftovers(cluster: Cluster) -> tuple[Leftover, ...]:
+    """Return the launches that were never seen to end, oldest first; none while a launch goes on in another shell."""
+    if not anything_open(cluster.home) or not cluster.books.open():
+        return ()
+    try:
+        with cluster.launcher.lock():
+            return _found(cluster)
+    except Busy:
+        return ()
+
+
+def finish(cluster: Cluster, found: Sequence[Leftover]) -> RecoverReport:
+    """Wait until the machines of such launches answer SSH; they are the cluster's as any others then."""
+    ready: list[HostReady] = []
+    failed: dict[str, Exception] = {}
+    with cluster.launcher.lock():
+        for one in found:
+            machines = _machines(cluster, one.run)
+            outcomes = cluster.arrive(machines, lambda host: None)
+            ready += [arrived.ready for arrived in outcomes.values_in_order()]
+            failed |= outcomes.errors
+            if not _leftover(cluster, one.run).may_come:
+                cluster.books.settle(cluster.books.undecided(one.run), ids=[each.id for each in machines])
+            cluster.launcher.done(one.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
+    return RecoverReport(tuple(found), ready=tuple(ready), failed=failed)
+
+
+def end(cluster: Cluster, found: Sequence[Leftover]) -> RecoverReport:
+    """End the machines of such launches, those that EC2 does not show yet included."""
+    left: list[str] = []
+    with cluster.launcher.lock():
+        for one in found:
+            left += teardown.undo(cluster.clients, cluster.books, one.run, tell=cluster.tell)
+        if not left and not cluster.instances():
+            cluster.launcher.clear_away()
+    return RecoverReport(tuple(found), ended=True, left=tuple(left))
+
+
+def _found(cluster: Cluster) -> tuple[Leftover, ...]:
+    books = cluster.books
+    runs = dict.fromkeys(str(each.facts.get("run", "")) for each in books.open())
+    every = [_leftover(cluster, run) for run in runs]
+    for one in every:
+        if not one.machines and not one.may_come:
+            books.ended(set(), one.run)
+    return tuple(one for one in every if one.machines or one.may_come)
+
+
+def _leftover(cluster: Cluster, run: str) -> Leftover:
+    machines = _machines(cluster, run)
+    entries = cluster.books.open(run)
+    decided = {one.id for each in cluster.books.entries(launch_log.LAUNCH) for one in launch_log.machines(each)}
+    coming = sum(int(each.facts.get("count", 1)) for each in entries if _may_come(cluster, each))
+    came = sum(each.id not in decided for each in machines)
+    now = cluster.means.patience.now()
+    return Leftover(
+        run=run, since=min(each.at for each in entries),
+        machines=tuple(f"{each.name} ({each.id})" for each in machines), may_come=max(0, coming - came),
+        per_hour=cost.total(cluster.per_hour(each) for each in machines),
+        spent=cost.total(cost.spent(cluster.per_hour(each), each.launched, now) for each in machines),
+        expires=_last(machines),
+    )  # fmt: skip
+
+
+def _machines(cluster: Cluster, run: str) -> list[instances.Instance]:
+    """Return the living machines of a launch, those that only the journal knows included."""
+    shown = {each.id: each for each in instances.of_run(cluster.clients, cluster.mine, run)}
+    known = cluster.books.young(run)
+    return [each for each in (known | shown).values() if each.alive]
+
+
+def _may_come(cluster: Cluster, entry: Entry) -> bool:
+    if entry.kind != launch_log.LAUNCH:
+        return False
+    now = cluster.means.patience.now()
+    return now < cluster.books.until(entry, now)
+
+
+def _last(machines: Sequence[instances.Instance]) -> datetime | None:
+    times = [each.expires for each in machines]
+    return None if None in times or not times else max(time for time in times if time)

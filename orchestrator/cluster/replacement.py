@@ -1,0 +1,123 @@
+"""A machine that died on the way up, or never answered, is replaced: once, and only after it is gone for certain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.aws.ec2 import instances, state_changes
+from orchestrator.core.clock import REAL_TIME, Patience
+from orchestrator.core.errors import ConnectError, LeftRunning, StratusError
+from orchestrator.core.events import Event, Tell
+
+if TYPE_CHECKING:
+    from orchestrator.aws import client
+    from orchestrator.aws.ec2.instances import Instance
+    from orchestrator.aws.launch.planner import Plan
+
+GONE_S = 180.0  # for how long a machine may take to go down before nothing comes in its place
+CONSOLE_LINES = 3
+_OURS_TO_MEND = ("auth", "host-key", "key-file")  # another machine would not answer differently
+_PATH = ("dropped", "no-route")  # about the way there, unless others of the launch are reached that way
+_ENDED_BY_HAND = "UserInitiated"
+
+
+@dataclass
+class Replacing:
+    """Replaces machines of one launch; safe to call from many threads, which then wait for one another.
+
+    :param machines: the launch's machines by name.
+    :param again: launches one machine by a plan; its errors are ours to tell.
+    """
+
+    clients: client.Clients
+    plan: Plan
+    machines: dict[str, Instance]
+    again: Callable[[Plan], Instance]
+    tell: Tell
+    patience: Patience = REAL_TIME
+    done: set[str] = field(default_factory=set)
+    stopped: bool = False
+    _one: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, name: str, error: Exception, others_up: bool) -> Instance | None:
+        """Return the machine that takes a failed one's place; None when there is none, and the error stands.
+
+        :param others_up: whether other machines of the launch answered.
+        :raises LeftRunning: nobody can say whether there is one.
+        """
+        with self._one:
+            if name in self.done or self.stopped:
+                return None
+            self.done.add(name)
+            try:
+                why_not = self._end(self.machines[name], error, others_up)
+                if not why_not:
+                    return self._launch(name)
+            except LeftRunning:
+                raise
+            except StratusError as second:
+                why_not = str(second).splitlines()[0]
+            self.tell(Event(name, "replace", "warning", text=f"not replaced: {why_not}"))
+            return None
+
+    def stop(self) -> None:
+        """Replace nothing from now on; a replacement under way is waited for."""
+        self.stopped = True
+        with self._one:
+            pass
+
+    def _end(self, machine: Instance, error: Exception, others_up: bool) -> str:
+        """End a machine that is worth replacing, and return why nothing may take its place, if so."""
+        shown = next(iter(instances.look(self.clients, [machine.id])), machine)
+        why_not = reason_to_keep(error, shown, others_up)
+        if why_not:
+            return why_not
+        self.tell(Event(machine.name, "replace", "start", text=str(error).splitlines()[0]))
+        self._last_words(shown)
+        ended = state_changes.terminate(self.clients, [machine], mine=self.plan.mine, patience=self.patience)[
+            machine.id
+        ]
+        if not ended.ok:
+            return ended.error.splitlines()[0]
+        for _ in state_changes.await_gone(self.clients, [machine], deadline_s=GONE_S, patience=self.patience):
+            pass
+        return ""
+
+    def _launch(self, name: str) -> Instance:
+        before = self.machines[name]
+        hours = (self.patience.now() - before.launched).total_seconds() / 3600
+        plan = self.plan.only(name, hours)
+        found = self.machines[name] = self.again(plan)
+        self.tell(Event(name, "replace", "done", text=f"{found.id} in place of {before.id}"))
+        return found
+
+    def _last_words(self, machine: Instance) -> None:
+        if machine.state != "running":
+            return
+        try:
+            lines = instances.console(self.clients, machine.id).strip().splitlines()[-CONSOLE_LINES:]
+        except StratusError:  # a courtesy only
+            return
+        for line in lines:
+            # About no host in particular, so that it is printed wherever output goes, and stays.
+            self.tell(Event("", "console", "progress", text=f"{machine.name}: {line.strip()}"))
+
+
+def reason_to_keep(error: Exception, machine: Instance, others_up: bool) -> str:
+    """Say why a machine that failed is not replaced; nothing when it is to be.
+
+    :param machine: as EC2 shows it now.
+    :param others_up: whether other machines of the launch answered.
+    """
+    if machine.state in instances.ENDING:
+        by_hand = _ENDED_BY_HAND in machine.reason or "User initiated" in machine.reason
+        return "somebody ended it" if by_hand else ""
+    kind = error.kind if isinstance(error, ConnectError) else ""
+    if kind in _OURS_TO_MEND:
+        return "another one would answer the same"
+    if kind in _PATH and not others_up:
+        return "no machine of this launch was reached, so the way there is to be mended first"
+    return ""

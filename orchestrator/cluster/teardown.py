@@ -1,0 +1,196 @@
+"""Ending for certain: all machines of a cluster, those that EC2 does not show yet included, then its group and key.
+
+What makes it certain: the journal names the machines of the last minutes and the requests whose end nobody knows; and
+EC2 deletes no group that a machine still has, whether it shows the machine or not. What stays uncertain is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from orchestrator.aws import client, error_codes
+from orchestrator.aws.ec2 import instances, security_groups, state_changes
+from orchestrator.aws.launch import launch_log
+from orchestrator.cluster.status import InstanceResult
+from orchestrator.core.clock import Pace
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
+from orchestrator.core.events import Event, Tell, ignore
+
+if TYPE_CHECKING:
+    from orchestrator.aws.ec2.instances import Instance
+    from orchestrator.aws.launch.launch_log import Ledger
+    from orchestrator.core.journal import Entry
+
+DEADLINE_S = 240.0  # for everything; machines that go down slowly have their own on top
+PACE = Pace(first=1.0, longest=5.0)
+KEPT = "kept: machines are left"
+
+
+@dataclass
+class Teardown:
+    """Ends what one cluster has in one region.
+
+    :param clients: of the region.
+    :param books: what the journal knows of the cluster there.
+    :param delete_key: deletes the cluster's key pair and returns the names of what was deleted.
+    :param seen: every machine of ours that was found, by id.
+    :param results: what became of each.
+    :param group: ``gone``, ``none`` (there was none of ours) or why it stays; empty before that is known.
+    :param key: the same for the key pair.
+    :param unsure: what nobody can say.
+    """
+
+    clients: client.Clients
+    books: Ledger
+    delete_key: Callable[[], list[str]]
+    tell: Tell = ignore
+    seen: dict[str, Instance] = field(default_factory=dict)
+    results: dict[str, InstanceResult] = field(default_factory=dict)
+    group: str = ""
+    key: str = ""
+    unsure: list[str] = field(default_factory=list)
+
+    def run(self) -> None:
+        """End everything; what is left, or may be, is in the fields. Only a Ctrl-C gets out of here."""
+        began = self.books.patience.now()
+        trouble: StratusError | None = None
+        for _ in self.books.patience.tries(DEADLINE_S, PACE):
+            try:
+                self.end(self.find())
+                if self.left or self._certain(began):
+                    break
+                trouble = None
+            except StratusError as error:
+                trouble = error
+                if not _passes(error):
+                    break
+        else:
+            self._uncertain(began)
+        self._finish(trouble)
+
+    @property
+    def left(self) -> list[InstanceResult]:
+        """The machines that were found and are not gone."""
+        return [one for one in self.results.values() if one.state != "terminated"]
+
+    def find(self) -> list[Instance]:
+        """Return our machines that are not gone: those that EC2 shows, and those that the journal alone knows."""
+        mine = self.books.mine
+        shown = {each.id: each for each in instances.describe(self.clients, cluster=mine.cluster, owner=mine.owner)}
+        known = {key: each for key, each in self.books.young().items() if key not in shown and not self._gone(key)}
+        looked = {each.id: each for each in instances.look(self.clients, known)} if known else {}
+        hidden = [instances.tagged(looked[key], each) if key in looked else each for key, each in known.items()]
+        return [*shown.values(), *(each for each in hidden if each.state != "terminated")]
+
+    def end(self, machines: Sequence[Instance]) -> None:
+        """End machines and wait until they are gone; each gets its own result."""
+        todo = [each for each in machines if not self._gone(each.id)]
+        for each in todo:
+            if each.id not in self.seen:
+                self.tell(Event(each.name, "terminate", "start"))
+            self.seen[each.id] = each
+            self.results[each.id] = InstanceResult(each.name, each.id, each.state)
+        if not todo:
+            return
+        patience = self.books.patience
+        ended = state_changes.terminate(self.clients, todo, mine=self.books.mine, patience=patience)
+        for each in todo:
+            self.results[each.id] = InstanceResult(each.name, each.id, ended[each.id].state, ended[each.id].error)
+        self._await([each for each in todo if ended[each.id].ok])
+
+    def _await(self, machines: Sequence[Instance]) -> None:
+        patience, began = self.books.patience, self.books.patience.clock()
+        try:
+            for each in state_changes.await_gone(self.clients, machines, patience=patience):
+                name = self.seen[each.id].name
+                self.results[each.id] = InstanceResult(name, each.id, "terminated")
+                self.tell(Event(name, "terminate", "done", patience.clock() - began))
+        except LeftRunning:
+            pass  # the results say which
+
+    def _gone(self, instance_id: str) -> bool:
+        return instance_id in self.results and self.results[instance_id].state == "terminated"
+
+    def _certain(self, began: datetime) -> bool:
+        """Tell whether nothing can turn up any more, deleting the group on the way."""
+        try:
+            deleted = security_groups.delete(self.clients, self.books.mine, deadline_s=0, patience=self.books.patience)
+        except CloudRefused as error:
+            self.group = str(error).splitlines()[0]
+            if error.code == "DependencyViolation":
+                return False  # a machine that EC2 does not show may be what uses it
+            raise
+        self.group = "gone" if deleted or self.group not in ("", "none") else "none"
+        return bool(deleted) or not self._pending(began)
+
+    def _pending(self, began: datetime) -> list[Entry]:
+        """Return the requests whose machines may still turn up."""
+        now = self.books.patience.now()
+        waiting = [each for each in self.books.undecided() if now < self.books.until(each, began)]
+        return [each for each in waiting if self._expected(each.facts["run"]) > self._found(each.facts["run"])]
+
+    def _expected(self, run: str) -> int:
+        """Return how many machines all requests of a launch can have brought."""
+        requests = [each for each in self.books.entries(launch_log.LAUNCH) if each.facts.get("run") == run]
+        return sum(
+            int(each.facts.get("count", 1)) if each.outcome is None else len(each.outcome.get("ids", ()))
+            for each in requests
+        )
+
+    def _found(self, run: str) -> int:
+        return sum(each.run == run for each in self.seen.values())
+
+    def _uncertain(self, began: datetime) -> None:
+        self.unsure += [
+            f"launch {each.facts['run']} in {each.facts.get('zone')}: its machines may still turn up"
+            for each in self._pending(began)
+        ]
+
+    def _finish(self, trouble: StratusError | None) -> None:
+        """Delete the key once nothing can need it, and close the books when all is certain."""
+        mine = self.books.mine
+        if trouble is not None:
+            fix = f"; {trouble.fix}" if trouble.fix else ""
+            self.unsure.append(f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}{fix}")
+        if self.left or self.unsure or self.group not in ("gone", "none"):
+            self.group = self.group if self.group and not self.left else KEPT
+            self.key = KEPT
+        else:
+            self.key = self._without_key()
+        if not (self.left or self.unsure or self.group not in ("gone", "none")):
+            self.books.close({each.id for each in self.seen.values()})
+
+    def _without_key(self) -> str:
+        try:
+            return "gone" if self.delete_key() else "none"
+        except StratusError as error:
+            return str(error).splitlines()[0]
+
+
+def _passes(error: StratusError) -> bool:
+    """Tell whether asking again may help."""
+    if not isinstance(error, CloudRefused):
+        return False
+    return error_codes.look_up(error.code, error.what).reaction in ("again", "unsure", "wait")
+
+
+def undo(clients: client.Clients, books: Ledger, run: str, *, tell: Tell = ignore) -> list[str]:
+    """End the machines of one launch, whether EC2 shows them yet or not, and return those that may be left.
+
+    :raises StratusError: EC2 cannot be asked.
+    """
+    open_entries = books.undecided(run)
+    machines = {one.id: one for entry in open_entries for one in books.appeared(clients, entry)}
+    if not machines and not open_entries and not books.young(run):
+        books.ended(set(), run)
+        return []
+    known = books.young(run)
+    machines |= known | {each.id: each for each in instances.of_run(clients, books.mine, run)}
+    work = Teardown(clients, books, delete_key=list, tell=tell)
+    work.end([each for each in machines.values() if each.state != "terminated"])
+    if not work.left:
+        books.ended(set(machines), run)
+    return [f"{one.name} ({one.id}): {one.error or one.state}" for one in work.left]

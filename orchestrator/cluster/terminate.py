@@ -1,0 +1,118 @@
+"""TerminateAll: the cluster in its own region, and in every other that the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.aws.ec2 import instances, key_pairs, network
+from orchestrator.aws.launch import launch_log
+from orchestrator.cluster.status import TerminateReport
+from orchestrator.cluster.teardown import Teardown
+from orchestrator.core import cost
+from orchestrator.core.clock import Pace
+from orchestrator.core.errors import StratusError
+from orchestrator.core.events import Event
+from orchestrator.core.file_lock import Busy
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from orchestrator.services.cluster import Cluster
+
+BUSY_S = 120.0  # for how long another shell, whose machines were just ended, may take to notice
+
+
+class Ender:
+    """Ends everything of one cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.patience = cluster.means.patience
+        self.unsure: list[str] = []
+
+    def end_all(self) -> TerminateReport:
+        """End machines, group and key everywhere; what is left, or may be, is in the report."""
+        fresh = not self.cluster.journal.path.exists()
+        here = self._here()
+        works = [here, *self._elsewhere()]
+        results = tuple(one for work in works for one in work.results.values())
+        unsure = [*self.unsure, *(line for work in works for line in work.unsure), *_kept(works[1:])]
+        seen = [each for work in works for each in work.seen.values()]
+        note = ""
+        if fresh and not seen and here.group == "none":
+            note = (
+                f"Nothing was found. No launch is known to this computer: one made elsewhere less than "
+                f"{launch_log.LAG_S:.0f} s ago may not be shown yet."
+            )
+        return TerminateReport(
+            results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note, foreign=self._foreign()
+        )  # fmt: skip
+
+    def _foreign(self) -> tuple[str, ...]:
+        try:
+            return self.cluster.foreign()
+        except StratusError as error:
+            self.cluster.tell(
+                Event("", "terminate", "warning", text=f"not asked whose else: {str(error).splitlines()[0]}")
+            )
+            return ()
+
+    def _here(self) -> Teardown:
+        """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
+        work = self._work(self.cluster.books)
+        for waited in self.patience.tries(BUSY_S, Pace(first=1.0, longest=5.0)):
+            try:
+                with self.cluster.launcher.lock():
+                    work.run()
+                    return work
+            except Busy as error:
+                busy = error
+                if not waited:
+                    work.run()
+                    self._say_busy(busy)
+        self.unsure.append(f"{busy.what}: what it launches from now on stays")
+        return work
+
+    def _say_busy(self, busy: Busy) -> None:
+        self.cluster.tell(Event("", "terminate", "warning", text=f"{busy.what}; waiting for it to notice"))
+
+    def _elsewhere(self) -> Iterator[Teardown]:
+        for region in self._regions():
+            books = replace(self.cluster.books, mine=replace(self.cluster.mine, region=region))
+            work = self._work(books)
+            work.run()
+            yield work
+
+    def _work(self, books: launch_log.Ledger) -> Teardown:
+        cluster, region = self.cluster, books.mine.region
+        here = region == cluster.mine.region
+        clients = cluster.clients if here else cluster.clients.elsewhere(region)
+        login = key_pairs.own_login(books.mine, home=cluster.home)
+        return Teardown(clients, books, partial(key_pairs.delete, clients, books.mine, login), tell=cluster.tell)
+
+    def _regions(self) -> list[str]:
+        """Return the other regions to look into."""
+        wanted, own = self.cluster.settings.aws.sweep, self.cluster.mine.region
+        if wanted != "all":
+            return [each for each in wanted.replace(",", " ").split() if each != own]
+        try:
+            return [each for each in network.regions(self.cluster.clients) if each != own]
+        except StratusError as error:
+            self.unsure.append(f"other regions: {str(error).splitlines()[0]}")
+            return []
+
+    def _spent(self, seen: Iterable[instances.Instance]) -> Decimal | None:
+        now = self.patience.now()
+        costly = [each for each in seen if each.state != "stopped"]
+        return cost.total(cost.spent(self.cluster.per_hour(each), each.launched, now) for each in costly)
+
+
+def _kept(works: Iterable[Teardown]) -> Iterator[str]:
+    """Yield what other regions keep besides machines."""
+    for work in works:
+        for what, state in (("security group", work.group), ("key pair", work.key)):
+            if state not in ("gone", "none"):
+                yield f"{what} in {work.books.mine.region}: {state}"

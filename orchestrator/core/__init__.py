@@ -1,0 +1,1 @@
+"""Building blocks on the standard library alone."""

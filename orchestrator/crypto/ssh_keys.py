@@ -1,0 +1,194 @@
+"""Keys and certificates, all made here and never by a remote side: host keys, login keys, a cluster's TLS."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+CERTIFICATE_LIFE = timedelta(days=35)  # longer than the longest max_hours, 720 h
+
+
+@dataclass(frozen=True)
+class HostKey:
+    """An ed25519 SSH host key.
+
+    :param private: OpenSSH private key text; never shown.
+    :param public: ``ssh-ed25519 AAAA...``, without a comment.
+    """
+
+    private: str = field(repr=False)
+    public: str
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What mutual TLS inside one cluster takes, all PEM text.
+
+    :param ca: certificate that both sides trust; its private key is thrown away.
+    :param cert: certificate of every member, as server and as client.
+    :param key: private key of ``cert``; never shown.
+    """
+
+    ca: str
+    cert: str
+    key: str = field(repr=False)
+
+
+def host_key() -> HostKey:
+    """Make a new host key."""
+    key = _ed25519()
+    return HostKey(private=_openssh(key), public=_public_line(key))
+
+
+def write_login_key(path: Path) -> str:
+    """Make an ed25519 login key in a new file of mode 0400 and return its public half.
+
+    The file appears whole or not at all, and never replaces another one.
+
+    :raises FileExistsError: there is already a file at ``path``.
+    """
+    key = _ed25519()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(file, "w", encoding="ascii") as stream:
+            stream.write(_openssh(key))
+            stream.flush()
+            os.fsync(file)
+            os.fchmod(file, 0o400)
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+    return _public_line(key)
+
+
+def public_of(path: Path) -> str:
+    """Return the public half, ``type base64``, of a private key file (OpenSSH or PEM).
+
+    :raises UsageError: the file is missing, unreadable, protected by a passphrase or no private key.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key as load_openssh
+
+    data = _read(path)
+    load = load_openssh if b"BEGIN OPENSSH PRIVATE KEY" in data else load_pem_private_key
+    try:
+        public = load(data, password=None).public_key()
+        return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()  # type: ignore[call-arg, unused-ignore]
+    except Exception as error:  # cryptography names no common base for what a broken file can raise
+        raise _unusable(path, error) from error
+
+
+def fingerprint(public: str) -> str:
+    """Return ``SHA256:...`` of a public key line, as ``ssh-keygen -l`` prints it."""
+    digest = sha256(b64decode(public.split()[1])).digest()
+    return "SHA256:" + b64encode(digest).decode().rstrip("=")
+
+
+def cluster_tls(names: Sequence[str]) -> Tls:
+    """Make a certificate authority for one cluster and one certificate for all its members.
+
+    :param names: host names and addresses that the certificate is good for.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca = _certificate(ca_key, ca_key, [], ca=True)
+    cert = _certificate(key, ca_key, names, ca=False)
+    return Tls(ca=_pem(ca), cert=_pem(cert), key=_private_pem(key))
+
+
+def _ed25519() -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.generate()
+
+
+def _openssh(key: Ed25519PrivateKey) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
+def _public_line(key: Ed25519PrivateKey) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.expanduser().read_bytes()
+    except OSError as error:
+        raise UsageError(f"the private key cannot be read: {error.strerror or error}", where=str(path)) from error
+
+
+def _unusable(path: Path, error: Exception) -> UsageError:
+    # TypeError and "password" are how cryptography says that a key is encrypted.
+    if isinstance(error, TypeError) or "password" in str(error).lower():
+        return UsageError(
+            "the private key is protected by a passphrase, which is never asked for", where=str(path),
+            fix="leave [aws] key_name and [ssh] private_key empty: a key of its own is made for the cluster",
+        )  # fmt: skip
+    return UsageError(
+        "no private key in OpenSSH or PEM form", where=str(path),
+        fix="name a private key file: [ssh] private_key; or leave it and key_name empty: one is made for the cluster",
+    )  # fmt: skip
+
+
+def _certificate(
+    key: EllipticCurvePrivateKey, signer: EllipticCurvePrivateKey, names: Sequence[str], *, ca: bool
+) -> x509.Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.x509.oid import NameOID
+
+    def called(name: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+    now = datetime.now(UTC)  # a day back: a machine's clock may be behind this one
+    builder = x509.CertificateBuilder(
+        issuer_name=called("stratus cluster"), subject_name=called("stratus cluster" if ca else "stratus member"),
+        public_key=key.public_key(), serial_number=x509.random_serial_number(),
+        not_valid_before=now - timedelta(days=1), not_valid_after=now + CERTIFICATE_LIFE,
+    ).add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)  # fmt: skip
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), False)
+    return builder.sign(signer, SHA256())
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    from cryptography import x509
+
+    with suppress(ValueError):
+        return x509.IPAddress(ip_address(name))
+    return x509.DNSName(name)
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def _private_pem(key: EllipticCurvePrivateKey) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

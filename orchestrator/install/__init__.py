@@ -1,0 +1,1 @@
+"""Bringing hosts to where a job can run."""

@@ -1,0 +1,184 @@
+"""Carries out steps on hosts: one script and one round trip per host, every host from the moment its own SSH is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from orchestrator.core import remote_scripts
+from orchestrator.core.errors import HostError
+from orchestrator.core.events import Event, State, Tell, ignore
+from orchestrator.core.host import Host
+from orchestrator.install.steps import Plan
+from orchestrator.install.upload import stream
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import Links
+
+# A host that says nothing for this long, not even the heartbeat it sends every five seconds, is gone.
+SILENCE = 30.0
+TAIL = 12
+# Of a host's plain output no more than a line every so many seconds is told; what its steps say on purpose always is.
+PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step did on one host.
+
+    :param state: ``done`` (it changed something), ``unchanged`` (there was nothing to do) or ``failed``.
+    :param seconds: how long it took there.
+    """
+
+    name: str
+    state: State
+    seconds: float
+
+
+@dataclass(frozen=True)
+class HostInstall:
+    """What all steps did on one host.
+
+    :param image: the container image that the job runs in there: its id, then name@digest where a registry has it.
+    """
+
+    host: str
+    steps: tuple[StepResult, ...]
+    seconds: float
+    image: str = ""
+
+    @property
+    def changed(self) -> int:
+        """How many steps changed something."""
+        return sum(step.state == "done" for step in self.steps)
+
+
+def differing(installs: Sequence[HostInstall]) -> str:
+    """Say so when hosts pulled different images; empty when all is well. A built image is each host's own."""
+    pulled = {one.image for one in installs if "@" in one.image}
+    if len(pulled) < 2:
+        return ""
+    # A tag that moved between two installs, say.
+    return "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then InstallDeps()"
+
+
+@dataclass
+class _Reader:
+    """Understands one host's output: protocol lines become events, all others go to its log."""
+
+    host: str
+    tell: Tell
+    log: Callable[[str], None]
+    results: list[StepResult] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+    fix: str = ""
+    image: str = ""
+    told: float = float("-inf")
+
+    def line(self, text: str) -> None:
+        """Take one line of output."""
+        if text.startswith("@@step "):
+            self._step(*text.split()[1:4])
+        elif text.startswith("@@fix "):
+            self.fix = text.partition(" ")[2]
+        elif text.startswith("@@image "):
+            self.image = text.partition(" ")[2]
+            self.log(f"image {self.image}")
+        elif text.startswith("@@say "):
+            self._say(text.partition(" ")[2])
+        elif not text.startswith("@@"):
+            self.log(text)
+            self.tail = [*self.tail[1 - TAIL :], text]
+            if time.monotonic() - self.told > PAUSE:
+                self._tell(text)
+
+    def _say(self, text: str) -> None:
+        self.log(text)
+        self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        self.told = time.monotonic()
+        self.tell(Event(self.host, "", "progress", text=text))
+
+    def _step(self, name: str, state: str, milliseconds: str) -> None:
+        seconds = int(milliseconds) / 1000
+        if state == "start":
+            self.tail, self.fix = [], ""
+            self.tell(Event(self.host, name, "start"))
+            return
+        kind: State = "done" if state == "done" else "unchanged" if state == "unchanged" else "failed"
+        self.results.append(StepResult(name, kind, seconds))
+        self.tell(Event(self.host, name, kind, seconds))
+
+
+@dataclass(frozen=True)
+class Installer:
+    """Carries out one plan on any host it is called with, in one round trip; safe to use from many threads.
+
+    :param logs: folder that gets one full log per host.
+    :param deadline: seconds after which a host's install counts as failed.
+    """
+
+    links: Links
+    plan: Plan
+    logs: Path
+    tell: Tell = ignore
+    deadline: float = 1800.0
+
+    @cached_property
+    def _envelope(self) -> bytes:
+        tools = remote_scripts.tools(remote_scripts.INSTALL_TOOLS)
+        return remote_scripts.bundle(tools | {"plan": self.plan.text} | self.plan.files)
+
+    def __call__(self, host: Host) -> HostInstall:
+        """Install on one host.
+
+        :raises HostError: naming the step that failed and the last it said.
+        """
+        began = time.monotonic()
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"{host.name}.install.log"
+        with log.open("a", encoding="utf-8") as file:
+            reader = _Reader(host.name, self.tell, lambda text: _write(file, text))
+            status = self.links.stream(
+                host,
+                remote_scripts.unpack("install.sh"),
+                stdin=self._envelope,
+                feed=self._answer,
+                on_line=reader.line,
+                silence=SILENCE,
+                deadline=self.deadline,
+            )
+        if status != 0:
+            raise _failure(host, reader, status, log)
+        return HostInstall(host.name, tuple(reader.results), time.monotonic() - began, reader.image)
+
+    def _answer(self, text: str) -> Iterator[bytes] | None:
+        """Return the bytes of the parcel, or of the password, that a host asks for."""
+        if not text.startswith("@@want "):
+            return None
+        asked = text.removeprefix("@@want ")
+        return self._password() if asked == "login" else stream(self.plan.parcels[asked])
+
+    def _password(self) -> Iterator[bytes]:
+        assert self.plan.login, "a host asks for a login that the plan does not name"
+        secret = self.plan.login.password().reveal().encode()
+        yield b"%d\n" % len(secret) + secret
+
+
+def _write(file: TextIO, text: str) -> None:
+    file.write(text + "\n")
+    file.flush()
+
+
+def _failure(host: Host, reader: _Reader, status: int, log: Path) -> HostError:
+    """Say which step failed, and what it last said."""
+    step = next((result.name for result in reader.results if result.state == "failed"), "install")
+    words = next((line.strip() for line in reversed(reader.tail) if line.strip()), f"exit {status}")
+    reader.tell(Event(host.name, step, "failed", text=words))
+    fix = f"{reader.fix}   (full log: {log})" if reader.fix else f"full log: {log}"
+    return HostError(f"{step} failed: {words}", where=host.name, fix=fix)

@@ -1,0 +1,107 @@
+"""Records on time, money, quotas and access as text; pure, as :mod:`orchestrator.interface.render.cluster` is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from orchestrator.interface.render import units
+from orchestrator.interface.render.failures import failures
+from orchestrator.interface.render.units import columns
+
+if TYPE_CHECKING:
+    from orchestrator.aws.capacity.offerings import Offer
+    from orchestrator.aws.capacity.quotas import Request
+    from orchestrator.cluster.status import AccessReport, Cost, ExtendReport, IdleReport
+
+Lines = list[str]
+
+LISTED = 20
+"""Of somebody else's machines, no more are named than these."""
+
+
+def cost(cost: Cost, now: datetime) -> Lines:
+    """Show what the cluster costs now, has cost, and can cost at most."""
+    rows = [
+        ["now", units.rate(cost.per_hour)],
+        ["so far", units.usd(cost.spent)],
+        ["at most", units.usd(cost.at_most) + (f", ends {units.ends(cost.expires, now)}" if cost.expires else "")],
+    ]
+    return columns(rows)
+
+
+def extended(report: ExtendReport, now: datetime) -> Lines:
+    """Show when each VM ends itself from now on, and what they can cost at most."""
+    lines = columns([[host.name, f"ends {units.ends(host.expires, now)}"] for host in report.hosts])
+    lines += failures(report.failed)
+    if any(host.capped for host in report.hosts):
+        lines.append("  That is earlier than asked: the cap of their launch buys no more.")
+        lines.append("    Raise [cluster] max_dollars in the config, then Extend() again.")
+    return [*lines, f"  At most {units.usd(report.at_most)} from their start to their end."]
+
+
+def idle(report: IdleReport) -> Lines:
+    """Say after how long VMs that nobody uses end themselves."""
+    who = " ".join(report.hosts) or "no VM"
+    what = f"after {report.minutes} min without job, SSH session or GPU use" if report.minutes else "not for being idle"
+    return [*failures(report.failed), f"  {who}  {'ends' if len(report.hosts) == 1 else 'end'} {what}."]
+
+
+def requested(made: Request) -> Lines:
+    """Say what AWS was asked for, or why it was not."""
+    limit = made.limit
+    have = f"{limit.needed:,} vCPU needed, limit {limit.limit:,}" if limit.limit is not None else "limit unknown"
+    have += f" ({limit.in_use:,} in use)" if limit.in_use else ""
+    if made.status == "not needed":
+        return [f"  Nothing to ask for: {have} ({limit.quota})."]
+    if made.open:
+        return [f"  AWS was asked already: {made.wanted:,} vCPU ({limit.quota}), {made.status}."]
+    return [f"  AWS is asked for {made.wanted:,} vCPU ({limit.quota}): {have}.  {made.status}, usually a working day."]
+
+
+def offers(found: Sequence[Offer]) -> Lines:
+    """Show instance types that can be launched, one a line."""
+    if not found:
+        return ["  No type that fits can be launched: the quota has no room.  RequestLimitIncrease() asks for more."]
+    lines = columns([_offer(each) for each in found])
+    return [*lines, "  [cluster] instance_type in the config file chooses one."]
+
+
+def _offer(each: Offer) -> Sequence[str]:
+    gpus = f"{each.gpus} x {each.gpu}" if each.gpus else ""
+    room = "quota unknown" if each.room is None else f"{each.room:,} at a time"
+    price = units.unit_price(each.price_per_hour)
+    return [each.type, f"{each.vcpus} vCPU", f"{each.memory_gib:g} GiB", *([gpus] if gpus else []), price, room]
+
+
+def access(report: AccessReport) -> Lines:
+    """Say who may reach the machines now."""
+    now = ", ".join(each.removesuffix("/32") for each in report.now)
+    before = ", ".join(each.removesuffix("/32") for each in report.before) or "nobody"
+    if report.now == report.before:
+        return [f"  ssh is admitted from {now}, as it was."]
+    return [f"  ssh is admitted from {now} (was: {before})."]
+
+
+_SHOWS: dict[str, Callable[..., Lines]] = {
+    "Cost": cost, "ExtendReport": extended, "IdleReport": idle, "Request": requested, "AccessReport": access,
+}  # fmt: skip
+_TIMELY = ("Cost", "ExtendReport")
+
+
+def knows(kind: str) -> bool:
+    """Tell whether a kind of record is shown here."""
+    return kind in _SHOWS
+
+
+def of(record: object, now: datetime) -> Lines:
+    """Return a record as its verb shows it."""
+    kind = type(record).__name__
+    return _SHOWS[kind](record, now) if kind in _TIMELY else _SHOWS[kind](record)
+
+
+def not_ours(foreign: Sequence[str]) -> Lines:
+    """Say which machines in a cluster of this name are another owner's; nothing when there are none."""
+    listed = ", ".join(foreign[:LISTED]) + (f" and {len(foreign) - LISTED} more" if len(foreign) > LISTED else "")
+    return [f"  Not yours, never touched: {listed}."] if foreign else []

@@ -1,0 +1,91 @@
+"""What hosts are doing as text; pure, as :mod:`orchestrator.interface.render.cluster` is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.interface.render import units
+from orchestrator.interface.render.failures import failures
+from orchestrator.interface.render.units import columns, plain
+
+if TYPE_CHECKING:
+    from orchestrator.hosts.usage import CommandReport, Gpu, HostUse, Killed, KillReport, UseReport
+    from orchestrator.jobs.elastic import JoinReport
+
+Lines = list[str]
+COMMAND_WIDTH = 60
+
+
+def killed(report: KillReport) -> Lines:
+    """Say of every host what was ended there and what is left."""
+    lines = columns([_killed(host) for host in report.hosts])
+    lines += [f"  {host.host}  {plain(line)}" for host in report.hosts for line in host.stuck]
+    lines += failures(report.failed)
+    left = sum(host.left for host in report.hosts)
+    return [*lines, f"  {left} left on {units.count(len(report.hosts), 'host')}."]
+
+
+def joined(report: JoinReport) -> Lines:
+    """Say who takes part in a run from now on, and who does not."""
+    there = f"  {' '.join(report.joined)} in {report.run}" if report.joined else f"  nobody joined {report.run}"
+    return [*failures(report.failed), there]
+
+
+def _killed(host: Killed) -> Sequence[str]:
+    ended = f"ended {', '.join(host.runs)}" if host.runs else "nothing ran"
+    return [host.host, f"{host.left} left", ended]
+
+
+def use(report: UseReport) -> Lines:
+    """Show each host's cores and memory, its GPUs, and what runs there."""
+    return [*(line for host in report.hosts for line in _host(host)), *failures(report.failed)]
+
+
+def _host(host: HostUse) -> Iterator[str]:
+    memory = f"{units.size(host.memory_used)} of {units.size(host.memory)} memory"
+    gpus = "" if host.gpus else "   no GPU"
+    yield f"  {host.host}  load {host.load:g} on {units.count(host.cores, 'core')}   {memory}{gpus}"
+    yield from columns([_gpu(gpu) for gpu in host.gpus], indent="    ")
+    on_gpus = {task.pid: task for gpu in host.gpus for task in gpu.tasks if not task.run}
+    rows = [[task.run, f"pid {task.pid}", f"{task.cpu:g}% CPU", units.size(task.memory), _short(task.command)]
+            for task in host.tasks]  # fmt: skip
+    rows += [["not ours", f"pid {pid}", "", "", _short(task.command)] for pid, task in on_gpus.items()]
+    yield from columns(rows, indent="    ")
+    if not rows:
+        yield "    no run here"
+
+
+def _gpu(gpu: Gpu) -> Sequence[str]:
+    busy = "" if gpu.busy is None else f"{gpu.busy:g}% busy"
+    memory = "" if gpu.memory_used is None or gpu.memory is None else f"{gpu.memory_used:g} of {gpu.memory:g} MiB"
+    pids = ", ".join(str(task.pid) for task in gpu.tasks)
+    warm = "" if gpu.celsius is None else f"{gpu.celsius:g} \N{DEGREE SIGN}C"
+    return [f"GPU {gpu.index}", plain(gpu.name), busy, memory, warm, f"pid {pids}" if pids else "idle"]
+
+
+def _short(command: str) -> str:
+    command = plain(command)
+    return command if len(command) <= COMMAND_WIDTH else f"{command[: COMMAND_WIDTH - 3]}..."
+
+
+def command(report: CommandReport) -> Lines:
+    """Sum up how a command ended on every host; what it said was shown as it came."""
+    bad = [host for host in report.hosts if host.status]
+    lines = [f"  {host.host}  {'killed by a signal' if host.status < 0 else f'exit {host.status}'}" for host in bad]
+    return [*lines, *failures(report.failed)]
+
+
+_SHOWS: dict[str, Callable[..., Lines]] = {
+    "KillReport": killed, "UseReport": use, "CommandReport": command, "JoinReport": joined,
+}  # fmt: skip
+
+
+def knows(kind: str) -> bool:
+    """Tell whether a kind of record is shown here."""
+    return kind in _SHOWS
+
+
+def of(record: object) -> Lines:
+    """Return a record as its verb shows it."""
+    return _SHOWS[type(record).__name__](record)

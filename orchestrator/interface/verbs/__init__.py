@@ -1,0 +1,1 @@
+"""The verbs that the shell and the command line share."""

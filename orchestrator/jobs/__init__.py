@@ -1,0 +1,1 @@
+"""A job, from its job.ini to the record of a run; independent of any cloud."""

@@ -1,0 +1,10 @@
+"""No framework: the command on every host. Rank, size and the hosts' addresses are in its environment."""
+
+from __future__ import annotations
+
+from orchestrator.jobs.tasks import Assignment, Files, Task
+
+
+def each(given: Assignment) -> tuple[list[Task], Files]:
+    """The command on every host."""
+    return [given.task(host, "main", given.command) for host in given.hosts], {}

@@ -1,0 +1,112 @@
+"""What a job needs from elsewhere, looked at before machines are launched for it: its data on S3, its container image.
+
+Each question raises when what it looks for is certainly not there, and returns a line when nobody can say from here:
+the machines ask by their own role, and through their own network.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws import client
+from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.jobs.spec import JobSpec
+
+if TYPE_CHECKING:
+    from orchestrator.aws.client import Clients
+
+HUB = "registry-1.docker.io"
+TIMEOUT_S = 2.0
+_KINDS = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+)
+
+
+def questions(clients: Clients, job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
+    """Return what there is to ask about a job; keys name what each is about.
+
+    :param job: reads it; what keeps it from being installed does not keep machines from being launched, and is a line.
+    """
+    try:
+        spec = job()
+    except StratusError as error:
+        first, *_ = str(error).splitlines()
+        return {"job": lambda: f"the job cannot be installed yet: {first}"}
+    asks: dict[str, Callable[[], str]] = {
+        item.source: partial(_data, clients, item.source) for item in spec.data if item.is_s3
+    }
+    if spec.runtime == "docker" and spec.table.image:
+        asks[f"image {spec.table.image}"] = partial(image, spec.table.image)
+    return asks
+
+
+def _data(clients: Clients, source: str) -> str:
+    bucket, _, prefix = source.removeprefix("s3://").partition("/")
+    fix = "correct data in job.ini"
+    try:
+        found = clients.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    except client.failures() as error:
+        if client.code_of(error) == "NoSuchBucket":
+            raise UsageError(f"there is no bucket {bucket}", where=source, code="NoSuchBucket", fix=fix) from error
+        why = client.code_of(error) or type(error).__name__
+        return f"{source}: this computer may not look ({why}); the VMs' role decides"
+    if not found.get("KeyCount"):
+        raise UsageError("there is nothing there", where=source, code="NoSuchKey", fix=fix)
+    return ""
+
+
+def image(name: str, *, scheme: str = "https") -> str:
+    """Ask the registry for an image's manifest, as anybody may who has no login there.
+
+    :return: why nobody can say from here; empty when it is there.
+    :raises UsageError: it is not there.
+    """
+    host, path, reference = split(name)
+    url = f"{scheme}://{host}/v2/{path}/manifests/{reference}"
+    try:
+        _head(url, _token(path) if host == HUB else "")
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            raise UsageError(
+                f"the registry {host} has no such image", where=name, code="manifest unknown",
+                fix="correct image in job.ini: its name, its tag",
+            ) from error  # fmt: skip
+        return f"image {name}: {host} does not say whether it is there ({error.code}); the VMs ask again"
+    except (OSError, ValueError, KeyError) as error:
+        return f"image {name}: {host} does not answer ({type(error).__name__}); the VMs ask again"
+    return ""
+
+
+def split(name: str) -> tuple[str, str, str]:
+    """Return registry, path and tag or digest of an image's name, as Docker reads it.
+
+    https://docs.docker.com/reference/cli/docker/image/tag/: what stands before the first slash is a registry if it
+    has a dot or a port.
+    """
+    rest, at, digest = name.partition("@")
+    first, slash, after = rest.partition("/")
+    host, path = (first, after) if slash and ("." in first or ":" in first) else (HUB, rest)
+    path, colon, tag = path.partition(":")
+    if host == HUB and "/" not in path:
+        path = f"library/{path}"
+    return host, path, digest if at else tag if colon else "latest"
+
+
+def _token(path: str) -> str:
+    url = f"https://auth.docker.io/token?service=registry.docker.io&scope=repository:{path}:pull"
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        found: dict[str, Any] = json.loads(answer.read(1 << 20))
+    return str(found["token"])
+
+
+def _head(url: str, token: str) -> None:
+    request = urllib.request.Request(url, method="HEAD", headers={"Accept": _KINDS})
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    urllib.request.urlopen(request, timeout=TIMEOUT_S).close()

@@ -1,0 +1,333 @@
+"""The machines of one cluster: launching them, looking at them, stopping, starting and ending them.
+
+The cloud is the state file. Every method finds the machines by their tags, so a second computer sees the same cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.aws import client
+from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.ec2 import key_pairs, state_changes
+from orchestrator.aws.launch import launch_log, planner
+from orchestrator.aws.pricing import price_list
+from orchestrator.cluster import lifetime, preflight
+from orchestrator.cluster.health import Vitals
+from orchestrator.cluster.launcher import Launcher, telling_what_remains
+from orchestrator.cluster.readiness import Arrivals, Arrived
+from orchestrator.cluster.replacement import Replacing
+from orchestrator.cluster.status import ClusterStatus, InstanceResult, Machine, TerminateReport
+from orchestrator.cluster.terminate import Ender
+from orchestrator.core import cost
+from orchestrator.core.errors import HostError, StratusError, UsageError
+from orchestrator.core.events import Event, Tell, ignore
+from orchestrator.core.host import Host
+from orchestrator.core.journal import Journal
+from orchestrator.hosts import host_keys, parallel
+from orchestrator.means import Means
+
+if TYPE_CHECKING:
+    from orchestrator.config.settings import Settings
+    from orchestrator.ssh import Links
+
+T = TypeVar("T")
+
+
+class Cluster:
+    """One cluster, as one set of settings means it.
+
+    :param home: folder of everything that is kept on this computer.
+    :param tell: hears of every change of state.
+    :param clients: AWS clients; made from the settings when not given.
+    :param means: time, SSH and threads.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        home: Path,
+        tell: Tell = ignore,
+        clients: client.Clients | None = None,
+        means: Means | None = None,
+    ) -> None:
+        self.settings = settings
+        self.home = home
+        self.tell = tell
+        self.means = means or Means()
+        self.launcher = Launcher(self)
+        self.clients = clients or client.clients(settings.aws)
+
+    @cached_property
+    def links(self) -> Links:
+        """The SSH connections, kept for as long as this object is."""
+        return self.means.links(self.settings.ssh)
+
+    @cached_property
+    def identity(self) -> client.Identity:
+        """Who AWS says we are; asked once."""
+        return client.identity(self.clients)
+
+    @cached_property
+    def mine(self) -> client.Mine:
+        """What tells this cluster's things from everybody else's."""
+        return client.mine(self.clients, self.settings, self.identity)
+
+    @cached_property
+    def login(self) -> key_pairs.Login:
+        """The key that opens the machines."""
+        return key_pairs.login(self.settings, self.mine, home=self.home)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Where intent is written down before anything is made."""
+        return Journal(self.home, patience=self.means.patience)
+
+    @property
+    def books(self) -> launch_log.Ledger:
+        """What the journal knows of this cluster's launches."""
+        return launch_log.Ledger(self.journal, self.mine, self.means.patience)
+
+    @cached_property
+    def book(self) -> price_list.Quotes:
+        """The prices that this computer knows."""
+        path, place = self.home / "prices.json", self.settings.aws.endpoint_url
+        return price_list.Quotes(self.clients, path, place=place, quick=self.means.quick)
+
+    @cached_property
+    def pins(self) -> host_keys.Pins:
+        """The host keys that this computer has seen take effect."""
+        return host_keys.Pins(self.home / "ssh" / "pins")
+
+    @cached_property
+    def renewal(self) -> host_keys.Renewal:
+        """Gives hosts keys of their own; `settle_host_keys` is to be called after it."""
+        return host_keys.Renewal(
+            self.links, partial(ec2_instances.pin, self.clients), self.pins, self.tell, self.means.patience
+        )
+
+    def settle_host_keys(self) -> None:
+        """Let the tags forget the launch's key of all machines that got one of their own; one call for all."""
+        done = self.renewal.take()
+        try:
+            if done:
+                ec2_instances.forget_boot_keys(self.clients, done)
+        except StratusError as error:
+            self.tell(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))
+
+    def close(self) -> None:
+        """Close the SSH connections; the machines stay."""
+        if "links" in self.__dict__:
+            self.links.close()
+
+    # -- looking
+
+    def instances(self) -> list[ec2_instances.Instance]:
+        """Return the machines that are not ended, in the order of their names."""
+        return ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
+
+    def status(self) -> ClusterStatus:
+        """Return the cluster as it is now; two API calls, one when we know already who we are, one more for spot."""
+        mine = self.mine
+        found = ec2_instances.describe(self.clients, cluster=mine.cluster, owner=None)
+        ours = [each for each in found if each.owner == mine.owner]
+        if spot := {each.type for each in ours if each.spot}:
+            self.book.ask_spot(spot)
+        machines = tuple(self._machine(each) for each in ours)
+        others = tuple(each.words for each in found if each.owner != mine.owner)
+        return ClusterStatus(mine.cluster, mine.region, mine.owner, machines, self.means.patience.now(), others)
+
+    def foreign(self) -> tuple[str, ...]:
+        """Return the machines in a cluster of this name that are another owner's, in words."""
+        found = ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=None)
+        return tuple(each.words for each in found if each.owner != self.mine.owner)
+
+    def hosts(self, names: Sequence[str] = ()) -> list[Host]:
+        """Return the running machines as hosts.
+
+        :param names: only these; all when empty.
+        :raises UsageError: none is up, or one of the names is not.
+        """
+        up = {each.name: each for each in self.instances() if each.state == "running"}
+        if not up:
+            raise UsageError(f"no machine of {self.mine.cluster} is up", fix="LaunchInstances()")
+        unknown = [name for name in names if name not in up]
+        if unknown:
+            raise UsageError(f"{', '.join(unknown)}: not up", fix=f"up: {', '.join(up)}")
+        return [self.host(up[name]) for name in names or up]
+
+    def host(self, instance: ec2_instances.Instance) -> Host:
+        """Return what SSH needs to know of a machine."""
+        address, ssh = instance.public_address or instance.private_address, self.settings.ssh
+        if ssh.address != "auto":
+            address = instance.public_address if ssh.address == "public" else instance.private_address
+        pinned = self.pins.get(instance.id)
+        return Host(
+            name=instance.name, address=address, private_address=instance.private_address, port=ssh.port,
+            user=ssh.user or instance.user, key_file=self.login.key_file, host_key=pinned or instance.host_key,
+            identity=instance.id, boot_key="" if pinned else instance.boot_key,
+        )  # fmt: skip
+
+    def _machine(self, each: ec2_instances.Instance) -> Machine:
+        return Machine(
+            name=each.name, id=each.id, type=each.type, state=each.state, zone=each.zone,
+            address=each.public_address or each.private_address, launched=each.launched, expires=each.expires,
+            per_hour=self.per_hour(each), disk_per_hour=self.disk_per_hour(each), spot=each.spot,
+            stopped=each.stopped,
+        )  # fmt: skip
+
+    def per_hour(self, each: ec2_instances.Instance) -> Decimal | None:
+        """Return USD per hour of a running machine with its disk; None when unknown."""
+        listed = self.book.per_hour(each.type, self.mine.region)
+        machine = self.book.spot_per_hour(each.type, each.zone) if each.spot else listed
+        return cost.total([machine.usd if machine else None, self.disk_per_hour(each)])
+
+    def disk_per_hour(self, each: ec2_instances.Instance) -> Decimal | None:
+        """Return USD per hour of a machine's disk, whether the machine runs or not; None when unknown."""
+        disk = self.book.disk_per_hour(each.disk, self.mine.region) if each.disk else None
+        return disk.usd if disk else None
+
+    # -- launching
+
+    def plan(self, count: int | None = None, *, more: preflight.Questions | None = None) -> planner.Plan:
+        """Look up and check what a launch needs, and its price; nothing is changed.
+
+        :param count: how many machines to add; the settings' when None.
+        :param more: questions about the job, asked at the same time.
+        """
+        try:
+            desk = preflight.Desk(
+                self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more,
+                tell=self.tell, quick=self.means.quick,
+            )  # fmt: skip
+            return preflight.plan(desk, count or self.settings.cluster.count)
+        except KeyboardInterrupt as error:
+            error.add_note("Nothing was launched.")
+            raise
+
+    def request(self, plan: planner.Plan) -> tuple[list[ec2_instances.Instance], float]:
+        """Ask EC2 for the machines of a plan; what was made for a launch that failed is removed again.
+
+        :return: the instances, most of them pending, and the seconds that the one call took.
+        """
+        self.tell(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
+        began = self.means.patience.clock()
+        instances = self.launcher.request(plan)
+        seconds = self.means.patience.clock() - began
+        self.tell(Event("", "request", "done", seconds))
+        return instances, seconds
+
+    def delete_key(self) -> list[str]:
+        """Delete the cluster's own key pair, here and in EC2, and return its name if there was one there."""
+        return key_pairs.delete(self.clients, self.mine, self.login)
+
+    def arrive(
+        self,
+        instances: Sequence[ec2_instances.Instance],
+        then: Callable[[Host], T],
+        *,
+        plan: planner.Plan | None = None,
+    ) -> parallel.Outcomes[Arrived[T]]:
+        """Wait until machines answer SSH and do ``then`` on each as soon as it does; nobody waits for the slowest.
+
+        :param plan: what they were launched by: one that dies on the way, or never answers, is then replaced once.
+        """
+        machines, ssh = {each.name: each for each in instances}, self.settings.ssh
+        patience = self.means.patience
+        replacing = plan and Replacing(self.clients, plan, machines, self.launcher.again, self.tell, patience)
+        arrivals = Arrivals(
+            links=self.links, host_of=lambda shown: self.host(_known(machines, shown)), watch=self._running,
+            tell=self.tell, running_s=ssh.ready_timeout,
+            died=Vitals(self.clients, lambda: [each.id for each in machines.values()], patience),
+            ready_s=ssh.ready_timeout, renew=self.renewal, replace=replacing or _keep, means=self.means,
+        )  # fmt: skip
+        with telling_what_remains(machines.values()):
+            try:
+                return arrivals.each({name: each.id for name, each in machines.items()}, then)
+            except KeyboardInterrupt:
+                if replacing:
+                    replacing.stop()
+                raise
+            finally:
+                self.settle_host_keys()
+
+    def _running(self, ids: Sequence[str], lost: Callable[[str, HostError], None]) -> Iterator[ec2_instances.Instance]:
+        return ec2_instances.watch(
+            self.clients, ids, until="running", deadline_s=self.settings.ssh.ready_timeout,
+            patience=self.means.patience, lost=lost,
+        )  # fmt: skip
+
+    # -- stopping, starting, ending
+
+    def stop(self) -> tuple[InstanceResult, ...]:
+        """Stop the running machines; their disks stay, and cost."""
+        running = [each for each in self.instances() if each.state in ("pending", "running")]
+        ended = state_changes.stop(self.clients, running, mine=self.mine, patience=self.means.patience)
+        self._forget(running)
+        disks = {each.id: self.disk_per_hour(each) for each in running}
+        return tuple(replace(one, disk_per_hour=disks[one.id]) for one in self._reached(running, ended, "stopped"))
+
+    def start(self) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[Arrived[None]] | None]:
+        """Start the stopped machines and wait until they answer SSH."""
+        stopped = [each for each in self.instances() if each.state == "stopped"]
+        ended = state_changes.start(self.clients, stopped, mine=self.mine, patience=self.means.patience)
+        started = [each for each in stopped if ended[each.id].ok]
+        arrived = self.arrive(started, lambda host: None) if started else None
+        if arrived and arrived.succeeded:
+            lifetime.note(self, arrived.succeeded)
+        return self._reached(stopped, ended, "running"), arrived
+
+    def _reached(
+        self, instances: Sequence[ec2_instances.Instance], ended: dict[str, state_changes.Ended], until: str
+    ) -> tuple[InstanceResult, ...]:
+        """Wait until machines are in a state and say of each whether it is."""
+        states: dict[str, str] = {}
+        failures: dict[str, Exception] = {}
+        try:
+            ids = [each.id for each in instances if ended[each.id].ok]
+            for each in ec2_instances.watch(self.clients, ids, until=until, patience=self.means.patience):
+                states[each.id] = each.state
+                self.tell(Event(each.name, until, "done"))
+        except StratusError as error:
+            # Not an error of some machines, but of asking about all: nobody knows how the others are.
+            unknown = {each.name: error for each in instances if ended[each.id].ok and each.id not in states}
+            failures = getattr(error, "errors", unknown)
+        return tuple(_result(each, ended[each.id], states, failures) for each in instances)
+
+    def terminate(self) -> TerminateReport:
+        """End all machines of the cluster, then its group and key; needs neither SSH nor anything kept here.
+
+        Everything that is left is in the report; nothing is raised for it.
+        """
+        report = Ender(self).end_all()
+        self.pins.forget(one.id for one in report.instances if one.state == "terminated")
+        self.close()
+        for kept in ("links", "renewal"):
+            self.__dict__.pop(kept, None)
+        return report
+
+    def _forget(self, instances: Sequence[ec2_instances.Instance]) -> None:
+        if "links" in self.__dict__:
+            for each in instances:
+                self.links.forget(self.host(each))
+
+
+def _result(
+    each: ec2_instances.Instance, ended: state_changes.Ended, states: dict[str, str], failures: dict[str, Exception]
+) -> InstanceResult:
+    error = ended.error or str(failures.get(each.name, ""))
+    return InstanceResult(each.name, each.id, states.get(each.id, ended.state), error)
+
+
+def _known(machines: Mapping[str, ec2_instances.Instance], shown: ec2_instances.Instance) -> ec2_instances.Instance:
+    return next((ec2_instances.tagged(shown, each) for each in machines.values() if each.id == shown.id), shown)
+
+
+def _keep(name: str, error: Exception, others_up: bool) -> None:
+    """Replace nothing."""
