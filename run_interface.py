@@ -16,14 +16,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.interface.cli import invocation
 from orchestrator.interface.cli import main as cli_main
 
 # What could lead a rehearsal to a real account, whatever the shell it is started from has set.
 REAL_ACCOUNT = (
-    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_REGION", "AWS_ROLE_ARN",
-    "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_SSM", "AWS_ENDPOINT_URL_STS", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-)  # fmt: skip
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_ENDPOINT_URL_EC2",
+    "AWS_ENDPOINT_URL_SSM",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[cli_main.verb_at(argv) :][:1] == ["rehearse"]:
         return bad_day(argv, program)
     if "--local" not in argv[: cli_main.verb_at(argv)]:
-        return cli_main.main(argv, cli_main.Setup(program))
-    setup = cli_main.Setup(f"{program} --local", config=local_config(), local=True, prepare=rehearse)
+        return cli_main.main(argv, invocation.Setup(program))
+    setup = invocation.Setup(f"{program} --local", config=local_config(), local=True, prepare=rehearse)
     return cli_main.main(argv, setup)
 
 
@@ -45,7 +56,7 @@ def rehearse() -> None:
     try:
         environment = localcloud.up(tell=lambda line: print(line, file=sys.stderr, flush=True))
     except localcloud.LocalCloudError as error:
-        raise cli_main.NoCloud(str(error)) from error
+        raise invocation.NoCloud(str(error)) from error
     for name in REAL_ACCOUNT:
         os.environ.pop(name, None)
     os.environ.update(environment)
@@ -64,7 +75,7 @@ def bad_day(argv: Sequence[str], program: str) -> int:
 
     def run(words: Sequence[str]) -> int:
         nonlocal code
-        code = cli_main.main(words, cli_main.Setup(program))
+        code = cli_main.main(words, invocation.Setup(program))
         return code
 
     try:

@@ -14,9 +14,11 @@ EXAMPLES = "examples"
 
 def version() -> str:
     """Return the version, which lives in the package itself and nowhere else."""
-    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "orchestrator/__init__.py").read_text(encoding="utf-8"), re.M)
+    found = re.search(
+        r'^__version__ = "(.+)"$', (ROOT / "orchestrator/core/version.py").read_text(encoding="utf-8"), re.M
+    )
     if found is None:
-        raise SystemExit("orchestrator/__init__.py names no __version__")
+        raise SystemExit("orchestrator/core/version.py names no __version__")
     return found[1]
 
 

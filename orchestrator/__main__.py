@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orchestrator.interface.cli import main
+from orchestrator.interface.cli import invocation, main
 
 if __name__ == "__main__":
-    sys.exit(main.main(setup=main.Setup(program="python -m orchestrator")))
+    sys.exit(main.main(setup=invocation.Setup(program="python -m orchestrator")))

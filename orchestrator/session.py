@@ -19,32 +19,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import ecr
-from orchestrator.aws.launch.planner import Plan
-from orchestrator.cluster.status import (
-    CancelReport,
-    ClusterStatus,
-    Dashboard,
-    InstallReport,
-    InstanceResult,
-    LaunchReport,
-    Leftover,
-    RecoverReport,
-    RunHandle,
-    RunResult,
-    RunSummary,
-    TerminateReport,
-)
-from orchestrator.core import cost
+from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.aws.launch.plan import Plan
+from orchestrator.cluster.launcher import LaunchReport
+from orchestrator.cluster.recovery import Leftover, RecoverReport
+from orchestrator.cluster.status import ClusterStatus
+from orchestrator.cluster.terminate import TerminateReport
+from orchestrator.core import cost, json_file
 from orchestrator.core.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.core.events import Event, Tell, ignore
 from orchestrator.hosts import parallel
-from orchestrator.install import steps
-from orchestrator.install.installer import HostInstall, Installer, differing
+from orchestrator.hosts.tunnels import Dashboard
+from orchestrator.install import registry_login, steps
+from orchestrator.install.installer import HostInstall, Installer, InstallReport, differing
 from orchestrator.jobs import build, elastic, inputs, results, runner
+from orchestrator.jobs import follow as jobs_follow
+from orchestrator.jobs import runs as jobs_runs
 from orchestrator.jobs import spec as jobs_spec
-from orchestrator.jobs.record import Notes, complete
-from orchestrator.jobs.results import RunRecord
+from orchestrator.jobs.record import Notes, RunRecord, complete
+from orchestrator.jobs.runner import CancelReport
+from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import Account
 from orchestrator.services.cluster import Cluster
 from orchestrator.services.hosts import Everywhere
@@ -144,9 +138,12 @@ class Session(Account, Everywhere):
                 self.cluster.launcher.done(plan.run, ready=list(arrived.succeeded), failed=list(arrived.failed))
         done = arrived.values_in_order()
         report = LaunchReport(
-            launch=plan.run, api=api, ready=tuple(one.ready for one in done), failed=arrived.errors,
+            launch=plan.run,
+            api=api,
+            ready=tuple(one.ready for one in done),
+            failed=arrived.errors,
             seconds=clock() - began,
-        )  # fmt: skip
+        )
         self.notes.launched(report)
         return report, [one.result for one in done]
 
@@ -212,7 +209,7 @@ class Session(Account, Everywhere):
 
     def _installer(self, spec: jobs_spec.JobSpec) -> Installer:
         given = self.settings.install
-        login = ecr.login(self.cluster.clients, given, steps.images(spec, given), os.environ)
+        login = registry_login.login(self.cluster.clients, given, steps.images(spec, given), os.environ)
         plan = steps.install(spec, given, login)
         logs = self.notes.logs
         return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=given.timeout)
@@ -270,7 +267,7 @@ class Session(Account, Everywhere):
         missing = set(found.mains) - {host.name for host in hosts}
         if missing:
             raise JobFailed(f"{', '.join(sorted(missing))} is gone", exit_status=None, where=found.job)
-        outcomes = runner.follow(self.cluster.links, hosts, found.run, on_line=on_line)
+        outcomes = jobs_follow.follow(self.cluster.links, hosts, found.run, on_line=on_line)
         bad = [outcome for outcome in outcomes.values() if not (outcome.value and outcome.value.ok)]
         noticed = [each.value for each in outcomes.values() if each.value and each.value.notice]
         if noticed:
@@ -278,10 +275,10 @@ class Session(Account, Everywhere):
         if bad or noticed:  # a spot machine takes its disk with it
             self._keep(found)
         if bad:
-            raise runner.failure(found, bad[0], logs=self.runs_folder / found.run / "logs")
+            raise jobs_follow.failure(found, bad[0], logs=self.runs_folder / found.run / "logs")
         return RunResult(found.run, found.job, self._find(found.run).seconds or 0.0)
 
-    def _keep(self, run: runner.Run) -> None:
+    def _keep(self, run: jobs_runs.Run) -> None:
         """Bring what a failed run left; its own error is what counts, so a host that is gone changes nothing."""
         try:
             self.fetch(run.run)
@@ -290,7 +287,7 @@ class Session(Account, Everywhere):
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that the hosts know, oldest first."""
-        found = runner.find(self.cluster.links, self.cluster.hosts())
+        found = jobs_runs.find(self.cluster.links, self.cluster.hosts())
         return [
             RunSummary(one.run, one.job, one.multi, one.hosts, one.state, one.started_at, one.seconds) for one in found
         ]
@@ -301,7 +298,7 @@ class Session(Account, Everywhere):
         names = [host] if host else list(found.hosts)
         return self._logs(found, self.cluster.hosts(names), follow=follow)
 
-    def _logs(self, found: runner.Run, hosts: Sequence[Host], *, follow: bool) -> Iterator[tuple[str, str]]:
+    def _logs(self, found: jobs_runs.Run, hosts: Sequence[Host], *, follow: bool) -> Iterator[tuple[str, str]]:
         from orchestrator.jobs.logs import lines_of
 
         return lines_of(self.cluster.links, hosts, found, follow=follow)
@@ -325,15 +322,24 @@ class Session(Account, Everywhere):
         outcomes = results.fetch(self.cluster.links, hosts, found, folder)
         if outcomes and not outcomes.succeeded:
             outcomes.check("nothing could be fetched")
-        facts = results.load(folder, "record.json")
+        facts = json_file.load(folder, "record.json")
         timings = {**facts.get("timings", {}), **({"job": found.seconds} if found.seconds is not None else {})}
         bill = self._bill(found.hosts, found.seconds or 0.0)
         record = RunRecord(
-            run=found.run, job=found.job, folder=folder, state=found.state, hosts=found.hosts,
-            outputs=results.files_of(folder), bytes=sum(outcomes.values_in_order()),
-            seconds=time.monotonic() - began, metrics=results.metrics_of(folder), timings=timings, cost=bill.total,
-            failed=outcomes.errors, bill=bill,
-        )  # fmt: skip
+            run=found.run,
+            job=found.job,
+            folder=folder,
+            state=found.state,
+            hosts=found.hosts,
+            outputs=results.files_of(folder),
+            bytes=sum(outcomes.values_in_order()),
+            seconds=time.monotonic() - began,
+            metrics=results.metrics_of(folder),
+            timings=timings,
+            cost=bill.total,
+            failed=outcomes.errors,
+            bill=bill,
+        )
         complete(record, facts)
         return record
 
@@ -382,8 +388,8 @@ class Session(Account, Everywhere):
         if left:
             error.add_note("left: " + "; ".join(left))
 
-    def _find(self, run: str) -> runner.Run:
-        return runner.pick(runner.find(self.cluster.links, self.cluster.hosts()), run)
+    def _find(self, run: str) -> jobs_runs.Run:
+        return jobs_runs.pick(jobs_runs.find(self.cluster.links, self.cluster.hosts()), run)
 
     def _bill(self, names: Sequence[str], seconds: float) -> cost.Bill:
         """Return what some hosts cost in a stretch of time."""

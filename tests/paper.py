@@ -21,37 +21,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator.cluster.status import (
-    CancelReport,
-    ClusterStatus,
-    Cost,
-    Dashboard,
-    HostReady,
-    InstallReport,
-    InstanceResult,
-    LaunchReport,
-    Machine,
-    RunHandle,
-    RunResult,
-    RunSummary,
-    TerminateReport,
-)
+from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.cluster.launcher import LaunchReport
+from orchestrator.cluster.readiness import HostReady
+from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.errors import ConnectError, JobFailed, UsageError
 from orchestrator.core.events import Event, Tell, ignore
-from orchestrator.hosts.usage import (
-    Answered,
-    CommandReport,
-    Gpu,
-    GpuTask,
-    HostTask,
-    HostUse,
-    Killed,
-    KillReport,
-    UseReport,
-)
-from orchestrator.install.installer import HostInstall, StepResult
+from orchestrator.hosts.commands import Answered, CommandReport
+from orchestrator.hosts.tunnels import Dashboard
+from orchestrator.hosts.usage import Gpu, GpuTask, HostTask, HostUse, UseReport
+from orchestrator.install.installer import HostInstall, InstallReport, StepResult
+from orchestrator.interface.cli import invocation
 from orchestrator.interface.cli import main as cli_main
-from orchestrator.jobs.results import RunRecord
+from orchestrator.jobs.kill import Killed, KillReport
+from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.runner import CancelReport
+from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
+from orchestrator.services.account import Cost
 
 PRICE = Decimal("0.365")
 RUN = "20261120-1412-k3"
@@ -85,11 +72,21 @@ class PaperSession:
             raise KeyError("nobody foresaw this")
         now = datetime.now(UTC)
         machines = tuple(
-            Machine(name, f"i-{name}", "c7i.2xlarge", state, "us-west-2b", f"10.0.3.{number}", now - timedelta(hours=1),
-                    now + timedelta(hours=7), PRICE, Decimal("0.008"),
-                    stopped=now - timedelta(hours=74) if state == "stopped" else None)
+            Machine(
+                name,
+                f"i-{name}",
+                "c7i.2xlarge",
+                state,
+                "us-west-2b",
+                f"10.0.3.{number}",
+                now - timedelta(hours=1),
+                now + timedelta(hours=7),
+                PRICE,
+                Decimal("0.008"),
+                stopped=now - timedelta(hours=74) if state == "stopped" else None,
+            )
             for number, (name, state) in enumerate(self.names.items())
-        )  # fmt: skip
+        )
         return ClusterStatus(self.settings.cluster.name, "us-west-2", "me", machines, now)
 
     def host_names(self) -> list[str]:
@@ -98,12 +95,28 @@ class PaperSession:
     def plan(self, count: int | None = None) -> Any:
         number = count or self.settings.cluster.count
         return SimpleNamespace(
-            count=number, instance_type="c7i.2xlarge", vcpus=8, memory_gib=16, gpus=0, region="us-west-2",
-            disk=SimpleNamespace(type="gp3", size=75, encrypted=True), max_hours=8.0, hours=8.0,
-            capped=False, max_dollars=0.0, sources=(), limit=None, notes=(), price=None, market="on-demand",
-            place=SimpleNamespace(zones=("us-west-2a", "us-west-2b")), price_per_hour=Decimal("0.357"),
-            disk_per_hour=Decimal("0.008"), per_hour=PRICE * number, at_most=PRICE * number * 8,
-        )  # fmt: skip
+            count=number,
+            instance_type="c7i.2xlarge",
+            vcpus=8,
+            memory_gib=16,
+            gpus=0,
+            region="us-west-2",
+            disk=SimpleNamespace(type="gp3", size=75, encrypted=True),
+            max_hours=8.0,
+            hours=8.0,
+            capped=False,
+            max_dollars=0.0,
+            sources=(),
+            limit=None,
+            notes=(),
+            price=None,
+            market="on-demand",
+            place=SimpleNamespace(zones=("us-west-2a", "us-west-2b")),
+            price_per_hour=Decimal("0.357"),
+            disk_per_hour=Decimal("0.008"),
+            per_hour=PRICE * number,
+            at_most=PRICE * number * 8,
+        )
 
     def launch(self, plan: Any) -> LaunchReport:
         names = [f"ml-{number}" for number in range(plan.count)]
@@ -178,10 +191,18 @@ class PaperSession:
     def fetch(self, run: str = "") -> RunRecord:
         self._known(run)
         return RunRecord(
-            RUN, "cloud_retrieval", self.runs_folder / RUN, "done", ("ml-0",), ("outputs/metrics.json",), 14_200_000,
-            0.3, {"cloud_mask_accuracy": 0.9784, "notes": "none"}, {"launch": 3.9, "api": 0.3, "job": 61.3},
+            RUN,
+            "cloud_retrieval",
+            self.runs_folder / RUN,
+            "done",
+            ("ml-0",),
+            ("outputs/metrics.json",),
+            14_200_000,
+            0.3,
+            {"cloud_mask_accuracy": 0.9784, "notes": "none"},
+            {"launch": 3.9, "api": 0.3, "job": 61.3},
             Decimal("0.02"),
-        )  # fmt: skip
+        )
 
     def terminate(self) -> TerminateReport:
         left = "left" in self.bad
@@ -232,7 +253,7 @@ class PaperSession:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Be ``stratus`` on paper."""
-    return cli_main.main(argv, cli_main.Setup("stratus", opener=PaperSession))  # type: ignore[arg-type]
+    return cli_main.main(argv, invocation.Setup("stratus", opener=PaperSession))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

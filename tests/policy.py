@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 POLICY = ROOT / "docs/iam-policy.json"
-CLOUD = ROOT / "orchestrator/cloud"
+CLOUD = ROOT / "orchestrator/aws"
 
 Tags = Mapping[str, str]
 
@@ -203,9 +203,9 @@ class Recorder:
 
 
 def callable_actions() -> dict[str, str]:
-    """All calls that the source of ``orchestrator/cloud`` can make: action -> the module it stands in.
+    """All calls that the source of ``orchestrator/aws`` can make: action -> the module it stands in.
 
-    A call is an attribute of one of the clients that ``aws.Clients`` offers, or the name given to its paginator.
+    A call is an attribute of one of the clients that ``Clients`` offers, or the name given to its paginator.
     """
     import boto3
 
@@ -222,9 +222,9 @@ def callable_actions() -> dict[str, str]:
 
 
 def _doors() -> dict[str, str]:
-    """The clients that ``aws.Clients`` offers: name of the property -> service."""
+    """The clients that ``Clients`` offers: name of the property -> service."""
     doors = {}
-    for node in ast.walk(ast.parse((CLOUD / "aws.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((CLOUD / "client.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef):
             for inner in ast.walk(node):
                 if isinstance(inner, ast.Call) and ast.unparse(inner.func).endswith("._client") and inner.args:

@@ -8,9 +8,10 @@ from decimal import Decimal
 
 from orchestrator.aws.capacity.offerings import Offer
 from orchestrator.aws.capacity.quotas import Limit, Request, of
-from orchestrator.cluster.status import AccessReport, ExtendedHost, ExtendReport, IdleReport
+from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
 from orchestrator.core.errors import HostError
 from orchestrator.interface.render import account, cluster
+from orchestrator.services.account import AccessReport
 
 NOW = datetime(2026, 11, 20, 14, 24, tzinfo=UTC)
 LIMIT = Limit(of("g5.xlarge"), needed=8, limit=4, in_use=4)

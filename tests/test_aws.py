@@ -13,47 +13,81 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aws import client, error_codes
+from orchestrator.aws import client, error_codes, errors, identity
 from orchestrator.config.settings import Aws, Secret
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
 
-def refused(code: str, message: str = "said AWS", *, status: int = 400, operation: str = "RunInstances",
-            date: str = "Fri, 20 Nov 2026 12:00:00 GMT") -> ClientError:  # fmt: skip
+def refused(
+    code: str,
+    message: str = "said AWS",
+    *,
+    status: int = 400,
+    operation: str = "RunInstances",
+    date: str = "Fri, 20 Nov 2026 12:00:00 GMT",
+) -> ClientError:
     metadata: Any = {"HTTPStatusCode": status, "HTTPHeaders": {"date": date}}
     return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, operation)
 
 
 def words(error: Exception, profile: str = "lab") -> str:
-    return str(client.translate(error, doing="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
+    return str(errors.translate(error, doing="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
 
 
 REFUSALS = [  # code, AWS's words, what we must say
-    ("AuthFailure", "AWS was not able to validate the provided access credentials",
-     "does not accept these keys", "--profile lab"),
+    (
+        "AuthFailure",
+        "AWS was not able to validate the provided access credentials",
+        "does not accept these keys",
+        "--profile lab",
+    ),
     ("InvalidClientTokenId", "The security token included in the request is invalid", "does not accept these keys"),
     ("UnrecognizedClientException", "The security token included in the request is invalid", "not accept these keys"),
     ("AuthFailure", "Not authorized for images: [ami-1]", "image is not shared", "[cluster] image"),
-    ("ExpiredToken", "The security token included in the request is expired", "session has expired",
-     "aws sso login --profile lab"),
+    (
+        "ExpiredToken",
+        "The security token included in the request is expired",
+        "session has expired",
+        "aws sso login --profile lab",
+    ),
     ("ExpiredTokenException", "The security token included in the request is expired", "session has expired"),
-    ("UnauthorizedOperation", "You are not authorized to perform this operation. User: arn:aws:iam::1:user/ada is not "
-     "authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:us-west-2:1:instance/*",
-     '{"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"}'),
+    (
+        "UnauthorizedOperation",
+        "You are not authorized to perform this operation. User: arn:aws:iam::1:user/ada is not "
+        "authorized to perform: ec2:RunInstances on resource: arn:aws:ec2:us-west-2:1:instance/*",
+        '{"Effect": "Allow", "Action": "ec2:RunInstances", "Resource": "*"}',
+    ),
     ("UnauthorizedOperation", "You are not authorized to perform this operation.", '"Action": "ec2:RunInstances"'),
-    ("AccessDeniedException", "User: arn is not authorized to perform: ssm:GetParameter on resource: x with an "
-     "explicit deny in a service control policy", "explicit deny forbids ssm:GetParameter", "organization"),
+    (
+        "AccessDeniedException",
+        "User: arn is not authorized to perform: ssm:GetParameter on resource: x with an "
+        "explicit deny in a service control policy",
+        "explicit deny forbids ssm:GetParameter",
+        "organization",
+    ),
     ("OptInRequired", "You are not subscribed to this service", "not signed up"),
     ("Blocked", "This account is currently blocked", "has blocked this account"),
     ("PendingVerification", "Your account is currently being verified", "still verifying"),
-    ("VcpuLimitExceeded", "You have requested more vCPU capacity than your current vCPU limit of 0 allows",
-     "quota is too small", "servicequotas"),
-    ("InsufficientInstanceCapacity", "We currently do not have sufficient g5.xlarge capacity",
-     "no free machine of this type", "another zone"),
-    ("Unsupported", "Your requested instance type (c7i.2xlarge) is not supported in your requested Availability Zone",
-     "not supported in your requested", "[aws] subnet_id"),
+    (
+        "VcpuLimitExceeded",
+        "You have requested more vCPU capacity than your current vCPU limit of 0 allows",
+        "quota is too small",
+        "servicequotas",
+    ),
+    (
+        "InsufficientInstanceCapacity",
+        "We currently do not have sufficient g5.xlarge capacity",
+        "no free machine of this type",
+        "another zone",
+    ),
+    (
+        "Unsupported",
+        "Your requested instance type (c7i.2xlarge) is not supported in your requested Availability Zone",
+        "not supported in your requested",
+        "[aws] subnet_id",
+    ),
     ("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet", "no free addresses left"),
     ("InvalidInstanceType", "The following supplied instance types do not exist: [c9i]", "[cluster] instance_type"),
     ("InvalidAMIID.NotFound", "The image id '[ami-1]' does not exist", "[cluster] image"),
@@ -61,22 +95,30 @@ REFUSALS = [  # code, AWS's words, what we must say
     ("InvalidGroup.NotFound", "The security group 'sg-1' does not exist", "[aws] security_group_id"),
     ("InvalidKeyPair.NotFound", "The key pair 'k' does not exist", "[aws] key_name"),
     ("InvalidParameter", "Security group sg-1 and subnet subnet-1 belong to different networks.", "of one VPC"),
-    ("InvalidParameterValue", "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance "
-     "Profile name", "instance profile is not there"),
+    (
+        "InvalidParameterValue",
+        "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+        "instance profile is not there",
+    ),
     ("IdempotentParameterMismatch", "the arguments differ", "same token", "stratus status"),
-    ("OperationNotPermitted", "The instance 'i-1' may not be terminated. Modify its 'disableApiTermination' instance "
-     "attribute and try again.", "protected", "--no-disable-api-termination"),
+    (
+        "OperationNotPermitted",
+        "The instance 'i-1' may not be terminated. Modify its 'disableApiTermination' instance "
+        "attribute and try again.",
+        "protected",
+        "--no-disable-api-termination",
+    ),
     ("DependencyViolation", "resource sg-1 has a dependent object", "still uses it"),
     ("RequestLimitExceeded", "Request limit exceeded.", "slow down"),
     ("InternalError", "An internal error has occurred", "trouble of its own"),
     ("BrandNewError", "words of next year", "launching 2 x c7i.2xlarge: words of next year (BrandNewError)"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row[0])
 def test_a_refusal_keeps_awss_words_and_code_and_says_what_to_do(row: tuple[str, ...]) -> None:
     code, said, *expected = row
-    error = client.translate(refused(code, said), doing="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
+    error = errors.translate(refused(code, said), doing="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
 
     assert isinstance(error, CloudRefused)
     assert (error.exit_code, error.code) == (3, code)
@@ -118,7 +160,7 @@ def test_a_clock_that_is_right_is_not_blamed() -> None:
     ],
 )
 def test_every_code_has_one_reaction(code: str, status: int, reaction: error_codes.Reaction) -> None:
-    assert client.reaction(refused(code, status=status)) == reaction
+    assert errors.reaction(refused(code, status=status)) == reaction
 
 
 @pytest.mark.parametrize(
@@ -133,11 +175,11 @@ def test_every_code_has_one_reaction(code: str, status: int, reaction: error_cod
     ],
 )
 def test_without_an_answer_the_question_is_whether_aws_got_the_request(error: Exception, reaction: str) -> None:
-    assert client.reaction(error) == reaction
+    assert errors.reaction(error) == reaction
 
 
 def test_no_credentials_names_the_three_places_and_is_a_matter_of_config() -> None:
-    error = client.translate(botocore.exceptions.NoCredentialsError(), doing="asking AWS who you are", profile="lab")
+    error = errors.translate(botocore.exceptions.NoCredentialsError(), doing="asking AWS who you are", profile="lab")
 
     assert isinstance(error, UsageError)
     for place in ("AWS_ACCESS_KEY_ID", "~/.aws/credentials", "role of this machine", "aws configure"):
@@ -159,9 +201,7 @@ def test_half_a_pair_of_credentials_names_the_other_half() -> None:
     ],
 )
 def test_all_kinds_of_expired_logins_have_the_same_words_and_command(error: Exception) -> None:
-    assert words(error) == (
-        "AWS profile lab is not logged in, or its login has expired\n  aws sso login --profile lab"
-    )  # fmt: skip
+    assert words(error) == ("AWS profile lab is not logged in, or its login has expired\n  aws sso login --profile lab")
 
 
 def test_a_region_that_does_not_exist_is_told_by_its_address_with_the_nearest_one() -> None:
@@ -192,21 +232,21 @@ def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> N
     Exception.__init__(error, "text")
     error.kwargs = dict.fromkeys(fields, "x")  # type: ignore[attr-defined]
 
-    assert isinstance(client.translate(error, doing="launching"), StratusError)
+    assert isinstance(errors.translate(error, doing="launching"), StratusError)
 
 
 def test_an_error_of_ours_passes_through_unchanged() -> None:
     error = UsageError("mine")
 
-    assert client.translate(error, doing="launching") is error
-    with pytest.raises(UsageError) as caught, client.calls("launching"):
+    assert errors.translate(error, doing="launching") is error
+    with pytest.raises(UsageError) as caught, errors.calls("launching"):
         raise error
     assert caught.value is error
 
 
 @given(st.text(max_size=40), st.text(max_size=200))
 def test_no_code_and_no_words_of_aws_can_break_the_translation(code: str, said: str) -> None:
-    error = client.translate(refused(code, said), doing="launching")
+    error = errors.translate(refused(code, said), doing="launching")
 
     assert isinstance(error, CloudRefused)
     assert error.code == code
@@ -246,7 +286,7 @@ def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
 @pytest.mark.usefixtures("aws_files")
 def test_without_credentials_nothing_is_asked_of_ec2() -> None:
     with pytest.raises(UsageError, match="no AWS credentials"):
-        client.identity(client.clients(Aws()))
+        identity.identity(client.clients(Aws()))
 
 
 def test_keys_of_an_old_config_file_count_only_when_nothing_else_is_there(aws_files: Path) -> None:

@@ -48,9 +48,13 @@ def stratus(place: Path) -> Stratus:
     ) -> Any:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            cwd=place, env=environment(place, PAPER=bad, PYTHONIOENCODING=encoding), input=stdin,
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            cwd=place,
+            env=environment(place, PAPER=bad, PYTHONIOENCODING=encoding),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     return run
 
@@ -166,12 +170,32 @@ def test_what_terminate_leaves_is_listed_with_exit_code_4(launched: Stratus) -> 
 
 @pytest.mark.parametrize(
     "verb",
-    [["launch", "--yes"], ["status"], ["install"], ["run"], ["run", "--detach"], ["runs"], ["logs"], ["fetch"],
-     ["cost"], ["cancel"], ["stop"], ["start"], ["config", "check"], ["config", "show"], ["config", "template"],
-     ["terminate"], ["experiment", "--yes"], ["attach"], ["killall"], ["gpus"], ["gpus", "ml-1"],
-     ["exec", "--", "nvidia-smi", "-L"]],
+    [
+        ["launch", "--yes"],
+        ["status"],
+        ["install"],
+        ["run"],
+        ["run", "--detach"],
+        ["runs"],
+        ["logs"],
+        ["fetch"],
+        ["cost"],
+        ["cancel"],
+        ["stop"],
+        ["start"],
+        ["config", "check"],
+        ["config", "show"],
+        ["config", "template"],
+        ["terminate"],
+        ["experiment", "--yes"],
+        ["attach"],
+        ["killall"],
+        ["gpus"],
+        ["gpus", "ml-1"],
+        ["exec", "--", "nvidia-smi", "-L"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_json_is_one_document_on_stdout_and_words_go_to_stderr(launched: Stratus, verb: list[str]) -> None:
     done = launched("--output", "json", *verb)
 
@@ -223,8 +247,12 @@ def test_an_error_is_a_document_too_with_all_that_was_achieved(launched: Stratus
 def test_ctrl_c_leaves_the_job_running_and_says_so_with_exit_code_130(place: Path) -> None:
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.paper", "run"],
-        cwd=place, env=environment(place, PAPER="slow-job"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=place,
+        env=environment(place, PAPER="slow-job"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert child.stdout is not None
     while "scene 2" not in child.stdout.readline():
         pass
@@ -240,8 +268,13 @@ def test_ctrl_c_leaves_the_job_running_and_says_so_with_exit_code_130(place: Pat
 def test_a_reader_that_goes_away_is_no_error(place: Path) -> None:
     done = subprocess.run(
         f"{sys.executable} -m tests.paper run | head -1",
-        shell=True, cwd=place, env=environment(place, PAPER="slow-job"), capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        shell=True,
+        cwd=place,
+        env=environment(place, PAPER="slow-job"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.stderr == ""
 
 
@@ -322,8 +355,11 @@ def test_help_and_completion_cost_no_heavy_import() -> None:
     for arguments in (["--help"], ["completion", "bash"], ["launch", "--help"]):
         done = subprocess.run(
             [sys.executable, "-X", "importtime", "-m", "orchestrator", *arguments],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert done.returncode == 0
         assert not re.search(r"\b(boto3|botocore|fabric|paramiko|IPython|rich|cryptography)\b", done.stderr)
 

@@ -13,17 +13,17 @@ PACKAGE = Path(__file__).parent.parent / "orchestrator"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 BOUNDED = {
-    "patience.py:Patience.tries while True": "the deadline itself: returns at it",
-    "cloud/aws.py:together .result()": "of AWS calls, which end by botocore's own connect and read timeouts",
-    "extending.py:extend .get()": "an outcome that is there already, no queue",
-    "fleet.py:Outcomes.values_in_order .get()": "an outcome that is there already, no queue",
-    "fleet.py:_Crew.labour while True": "ends when no host is left to begin with",
-    "fleet.py:_Crew.result .get()": "asked only while the queue is not empty, by its one reader",
-    "interface/board.py:Board._murmuring .join()": "of a thread that was told to end and looks every second",
-    "interface/pulse.py:Pulse._work while True": "as often as somebody asked anew meanwhile; each question is bounded",
-    "interface/shell.py:start Config": "IPython's, no network",
-    "interface/verbs.py:Verbs.ssh call": "a terminal session, which the user ends",
-    "interface/verbs.py:Verbs._watch while True": "until the run ends or Ctrl-C; silence of 20 s ends it, too",
+    "core/clock.py:Patience.tries while True": "the deadline itself: returns at it",
+    "aws/client.py:together .result()": "of AWS calls, which end by botocore's own connect and read timeouts",
+    "cluster/lifetime.py:extend .get()": "an outcome that is there already, no queue",
+    "hosts/parallel.py:Outcomes.values_in_order .get()": "an outcome that is there already, no queue",
+    "hosts/parallel.py:_Crew.labour while True": "ends when no host is left to begin with",
+    "hosts/parallel.py:_Crew.result .get()": "asked only while the queue is not empty, by its one reader",
+    "interface/progress.py:Board._murmuring .join()": "of a thread that was told to end and looks every second",
+    "interface/shell/status_poller.py:Pulse._work while True": "as often as somebody asked anew meanwhile; each question is bounded",
+    "interface/shell/app.py:start Config": "IPython's, no network",
+    "interface/verbs/jobs.py:Verbs.ssh call": "a terminal session, which the user ends",
+    "interface/verbs/jobs.py:Verbs._watch while True": "until the run ends or Ctrl-C; silence of 20 s ends it, too",
     "remote/dask_gate.py:connect while True": "raises at the deadline it is given",
     "remote/mesh.py:Agent.serve .wait()": "as long as the run; silence of 15 s on its first host's side ends it, too",
     "remote/mesh.py:Agent._depart .wait()": "inside a wait_for of 4 s",
@@ -34,19 +34,19 @@ BOUNDED = {
     "remote/mesh_lead.py:Lead._greet while True": "returns at the deadline it is given",
     "remote/mesh_lead.py:Lead.run .result()": "of a task that has ended",
     "remote/mesh_lead.py:Lead.run .wait()": "as long as the job; a lost host ends it, too",
-    "runner.py:_follow_one while True": "as long as the run; a silent host is lost after 20 s plus patience",
-    "ssh/files.py:pack .join()": "of a thread whose output has ended",
-    "ssh/keep.py:Keeper.wait while True": "raises at the deadline it is given",
-    "ssh/keep.py:Keeper.channel while True": "a second time at most: over a fresh connection",
-    "ssh/keep.py:_growing while True": "lengths of pauses, no wait",
-    "ssh/talk.py:Exchange.output while True": "checks silence and deadline at every turn",
-    "ssh/talk.py:Exchange._write .get()": "a daemon thread; the end of the exchange puts its None",
+    "jobs/follow.py:_follow_one while True": "as long as the run; a silent host is lost after 20 s plus patience",
+    "ssh/tar_stream.py:pack .join()": "of a thread whose output has ended",
+    "ssh/connection_pool.py:Keeper.wait while True": "raises at the deadline it is given",
+    "ssh/connection_pool.py:Keeper.channel while True": "a second time at most: over a fresh connection",
+    "ssh/connection_pool.py:_growing while True": "lengths of pauses, no wait",
+    "ssh/channel.py:Exchange.output while True": "checks silence and deadline at every turn",
+    "ssh/channel.py:Exchange._write .get()": "a daemon thread; the end of the exchange puts its None",
     "ssh/tunnel.py:_Pair.carry .join()": "of a thread whose socket was shut down",
-    "streams.py:lines_of .get()": "every reader puts its end, and none outlives 20 s of silence",
+    "jobs/logs.py:lines_of .get()": "every reader puts its end, and none outlives 20 s of silence",
 }
 """Waits that name no time themselves: ``module:function what`` -> what bounds them all the same."""
 
-SLEEPERS = {"patience.py", "runner.py", "dask_gate.py"}
+SLEEPERS = {"core/clock.py", "jobs/follow.py", "remote/dask_gate.py"}
 """Modules that may call time.sleep; all others wait through `Patience`, whose tries end at a deadline.
 
 runner looks for a lost host again for a minute; dask_gate runs on the VMs, on Python alone."""
@@ -120,7 +120,7 @@ def test_no_reason_outlives_its_wait() -> None:
     assert BOUNDED.keys() <= found
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.name not in SLEEPERS], ids=name_of)
+@pytest.mark.parametrize("path", [path for path in FILES if str(path.relative_to(PACKAGE)) not in SLEEPERS], ids=name_of)
 def test_nobody_sleeps_by_hand(path: Path) -> None:
     """A sleep in a loop is a wait whose deadline nobody sees."""
     calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]

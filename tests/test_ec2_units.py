@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aws import client
+from orchestrator.aws import identity
 from orchestrator.aws.capacity.pools import SPOT, Pool, after
 from orchestrator.aws.ec2 import host_names, images, instances
 from orchestrator.aws.ec2.instance_types import InstanceType
 from orchestrator.aws.ec2.network import Place, Subnet
-from orchestrator.aws.launch import planner
+from orchestrator.aws.launch import plan, planner
 from orchestrator.aws.launch.run_instances import USER_DATA_BYTES, LaunchKey, run_request, user_data
 from orchestrator.aws.launch.time_limits import Lifetime
 from orchestrator.aws.pricing import price_table
@@ -25,18 +25,26 @@ from orchestrator.core.errors import UsageError
 from orchestrator.crypto.ssh_keys import HostKey
 from tests.wire import Time
 
-MINE = client.Mine("ml", "arn:aws:iam::123456789012:user/ada", "123456789012", "us-west-2")
+MINE = identity.Mine("ml", "arn:aws:iam::123456789012:user/ada", "123456789012", "us-west-2")
 MACHINE = InstanceType("c7i.2xlarge", 8, 16.0, ("x86_64",), zones=("us-west-2a", "us-west-2b"))
 IMAGE = images.Image("ami-1", "ubuntu", "ubuntu", "x86_64", "/dev/sda1", 8)
 A, B = Subnet("subnet-a", "us-west-2a", 100), Subnet("subnet-b", "us-west-2b", 50)
 HOST_KEY = HostKey(private='-----BEGIN\n"quotes": {braces} #hash\n', public="ssh-ed25519 AAAAC3Nz")
 
-PLAN = planner.Plan(
-    mine=MINE, run="20261120-141207-ab12", names=("ml-0", "ml-1"), machine=MACHINE, image=IMAGE,
-    place=Place("vpc-1", (A, B)), subnet=A, disk=instances.Disk("gp3", 75), max_hours=8.0, user="ubuntu",
+PLAN = plan.Plan(
+    mine=MINE,
+    run="20261120-141207-ab12",
+    names=("ml-0", "ml-1"),
+    machine=MACHINE,
+    image=IMAGE,
+    place=Place("vpc-1", (A, B)),
+    subnet=A,
+    disk=instances.Disk("gp3", 75),
+    max_hours=8.0,
+    user="ubuntu",
     price=price_table.per_hour("c7i.2xlarge", "us-west-2"),
     disk_price=price_table.disk_per_hour(instances.Disk("gp3", 75), "us-west-2"),
-)  # fmt: skip
+)
 KEY = LaunchKey("stratus-ml-1", "sg-1", HOST_KEY)
 
 clusters = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
@@ -75,9 +83,26 @@ def test_names_are_packed_as_ranges(given: list[str], packed: str) -> None:
     assert host_names.pack(given) == packed
 
 
-@pytest.mark.parametrize("value", ["", "ml", "ml-", "ml-[]", "ml-[3-3]", "ml-[1-0]", "ml-[0,1]", "ml-[0-999999999]",
-                                   "ml-00", "ml-[0-1],x", "ML-0", "ml-[2,0]", " ml-0", "ml-0\n",
-                                   "x" * 300])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "ml",
+        "ml-",
+        "ml-[]",
+        "ml-[3-3]",
+        "ml-[1-0]",
+        "ml-[0,1]",
+        "ml-[0-999999999]",
+        "ml-00",
+        "ml-[0-1],x",
+        "ML-0",
+        "ml-[2,0]",
+        " ml-0",
+        "ml-0\n",
+        "x" * 300,
+    ],
+)
 def test_a_tag_that_we_never_write_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"machines|range|names"):
         host_names.unpack(value)
@@ -142,9 +167,15 @@ def test_a_disks_hour_is_its_month_over_730(disk: instances.Disk, usd: str) -> N
 
 @pytest.mark.parametrize(
     "disk",
-    [instances.Disk("st1", 500), instances.Disk("io1", 75, iops=100), instances.Disk("gp3", 75, iops=3001),
-     instances.Disk("gp3", 75, throughput=126), instances.Disk("io2", 75), instances.Disk("io2", 75, iops=64000)],
-)  # fmt: skip
+    [
+        instances.Disk("st1", 500),
+        instances.Disk("io1", 75, iops=100),
+        instances.Disk("gp3", 75, iops=3001),
+        instances.Disk("gp3", 75, throughput=126),
+        instances.Disk("io2", 75),
+        instances.Disk("io2", 75, iops=64000),
+    ],
+)
 def test_a_disk_beyond_the_table_has_an_unknown_price(disk: instances.Disk) -> None:
     assert price_table.disk_per_hour(disk, "us-east-1") is None
 
@@ -172,13 +203,17 @@ def test_a_request_asks_for_all_or_none_with_everything_that_keeps_machines_safe
 
     assert (request["MinCount"], request["MaxCount"]) == (2, 2)
     assert request["MetadataOptions"] == {
-        "HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled",
-    }  # fmt: skip
+        "HttpTokens": "required",
+        "HttpPutResponseHopLimit": 1,
+        "HttpEndpoint": "enabled",
+    }
     assert request["InstanceInitiatedShutdownBehavior"] == "terminate"
     assert request["BlockDeviceMappings"] == [
-        {"DeviceName": "/dev/sda1",
-         "Ebs": {"VolumeSize": 75, "VolumeType": "gp3", "DeleteOnTermination": True, "Encrypted": True}}
-    ]  # fmt: skip
+        {
+            "DeviceName": "/dev/sda1",
+            "Ebs": {"VolumeSize": 75, "VolumeType": "gp3", "DeleteOnTermination": True, "Encrypted": True},
+        }
+    ]
     assert (request["SubnetId"], request["SecurityGroupIds"]) == ("subnet-a", ["sg-1"])
     assert "IamInstanceProfile" not in request
     assert "ClientToken" not in request
@@ -186,16 +221,25 @@ def test_a_request_asks_for_all_or_none_with_everything_that_keeps_machines_safe
 
 def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
     request = run_request(PLAN, KEY, expires=datetime(2026, 11, 20, 22, 12, 7, tzinfo=UTC))
-    kinds = {each["ResourceType"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
-             for each in request["TagSpecifications"]}  # fmt: skip
+    kinds = {
+        each["ResourceType"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+        for each in request["TagSpecifications"]
+    }
 
     assert set(kinds) == {"instance", "volume", "network-interface"}
     assert kinds["instance"] == {
-        "stratus:cluster": "ml", "stratus:owner": MINE.owner, "stratus:run": PLAN.run, "stratus:hosts": "ml-[0-1]",
-        "stratus:expires": "2026-11-20T22:12:07+00:00", "stratus:hours": "8", "stratus:hostkey": "AAAAC3Nz",
+        "stratus:cluster": "ml",
+        "stratus:owner": MINE.owner,
+        "stratus:run": PLAN.run,
+        "stratus:hosts": "ml-[0-1]",
+        "stratus:expires": "2026-11-20T22:12:07+00:00",
+        "stratus:hours": "8",
+        "stratus:hostkey": "AAAAC3Nz",
         "stratus:bootkey": "AAAAC3Nz",
-        "stratus:disk": "gp3:75:0:0", "stratus:user": "ubuntu", "Name": "ml-[0-1]",
-    }  # fmt: skip
+        "stratus:disk": "gp3:75:0:0",
+        "stratus:user": "ubuntu",
+        "Name": "ml-[0-1]",
+    }
 
 
 @pytest.mark.parametrize(("address", "wanted"), [("public", True), ("private", False)])
@@ -266,7 +310,7 @@ def test_user_data_means_the_same_to_a_yaml_reader_whatever_the_key_holds(privat
     ],
 )
 def test_the_owner_stays_the_same_from_one_session_to_the_next(arn: str, owner: str) -> None:
-    assert client.Identity("1", arn).owner == owner
+    assert identity.Identity("1", arn).owner == owner
 
 
 def test_names_of_own_things_differ_by_owner_and_account_but_not_by_day() -> None:
@@ -285,7 +329,7 @@ def test_only_both_tags_together_make_a_thing_ours() -> None:
 
 
 def test_a_wildcard_in_an_owners_name_finds_that_owner_only() -> None:
-    assert client.tag_filter("stratus:owner", "lab*?")["Values"] == [r"lab\*\?"]
+    assert identity.tag_filter("stratus:owner", "lab*?")["Values"] == [r"lab\*\?"]
 
 
 @pytest.mark.parametrize(
@@ -315,11 +359,19 @@ def test_a_disk_survives_its_tag() -> None:
 
 def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> None:
     facts = {
-        "InstanceId": "i-1", "InstanceType": "c7i.2xlarge", "State": {"Name": "running"}, "Placement": {},
-        "LaunchTime": datetime(2026, 11, 20, tzinfo=UTC), "AmiLaunchIndex": 7,
-        "Tags": [{"Key": "stratus:hosts", "Value": "ml-[0-1]"}, {"Key": "stratus:expires", "Value": "soon"},
-                 {"Key": "stratus:hours", "Value": ""}, {"Key": "stratus:disk", "Value": "?"}],
-    }  # fmt: skip
+        "InstanceId": "i-1",
+        "InstanceType": "c7i.2xlarge",
+        "State": {"Name": "running"},
+        "Placement": {},
+        "LaunchTime": datetime(2026, 11, 20, tzinfo=UTC),
+        "AmiLaunchIndex": 7,
+        "Tags": [
+            {"Key": "stratus:hosts", "Value": "ml-[0-1]"},
+            {"Key": "stratus:expires", "Value": "soon"},
+            {"Key": "stratus:hours", "Value": ""},
+            {"Key": "stratus:disk", "Value": "?"},
+        ],
+    }
     found = instances.instance(facts)  # type: ignore[arg-type]
 
     assert (found.name, found.expires, found.max_hours, found.disk, found.host_key) == ("i-1", None, 0.0, None, "")
@@ -396,8 +448,12 @@ A2 = replace(A, id="subnet-2a")
 def test_after_a_refusal_only_pools_that_can_help_are_left() -> None:
     big = replace(PLAN.machine, name="g5.xlarge")
     spot, first, same, other, gpu = (
-        Pool(PLAN.machine, A, SPOT), Pool(PLAN.machine, A), Pool(PLAN.machine, A2), Pool(PLAN.machine, B), Pool(big, A),
-    )  # fmt: skip
+        Pool(PLAN.machine, A, SPOT),
+        Pool(PLAN.machine, A),
+        Pool(PLAN.machine, A2),
+        Pool(PLAN.machine, B),
+        Pool(big, A),
+    )
     pools = [first, same, other, gpu]
 
     assert after(pools, "InsufficientInstanceCapacity") == [other, gpu]

@@ -18,10 +18,25 @@ NOW = datetime(2026, 11, 20, 14, 12, 7, tzinfo=UTC)
 
 def machine(number: int, *, owner: str = MINE.owner, age_s: float = 3600) -> instances.Instance:
     return instances.Instance(
-        id=f"i-{number:017x}", name=f"ml-{number}", cluster="ml", run="r", owner=owner, type="c7i.2xlarge",
-        state="running", reason="", zone="us-west-2a", public_address="", private_address="", host_key="", key_name="",
-        launched=NOW - timedelta(seconds=age_s), expires=None, max_hours=8.0, image_id="ami-1", group_ids=(),
-    )  # fmt: skip
+        id=f"i-{number:017x}",
+        name=f"ml-{number}",
+        cluster="ml",
+        run="r",
+        owner=owner,
+        type="c7i.2xlarge",
+        state="running",
+        reason="",
+        zone="us-west-2a",
+        public_address="",
+        private_address="",
+        host_key="",
+        key_name="",
+        launched=NOW - timedelta(seconds=age_s),
+        expires=None,
+        max_hours=8.0,
+        image_id="ami-1",
+        group_ids=(),
+    )
 
 
 def changed(ids: Iterable[str], state: str, action: str = "TerminateInstances") -> tuple[int, str]:
@@ -109,7 +124,7 @@ def test_a_machine_of_the_last_minutes_that_ec2_does_not_show_yet_is_asked_for_a
     wire = Wire(appears)
     outcomes = state_changes.terminate(
         clients(wire), [machine(0), machine(1, age_s=2)], mine=MINE, patience=time.patience
-    )  # fmt: skip
+    )
 
     assert [each.state for each in outcomes.values()] == ["shutting-down", "shutting-down"]
     assert time.seconds > 10
@@ -148,8 +163,10 @@ def test_a_refusal_that_is_about_no_machine_is_raised() -> None:
 def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
     def answer(request: Request) -> tuple[int, str]:
         if request.action == "StartInstances" and machine(1).id in request.ids:
-            return refusal("IncorrectInstanceState", f"The instance '{machine(1).id}' is not in a state from which it "
-                           "can be started.")  # fmt: skip
+            return refusal(
+                "IncorrectInstanceState",
+                f"The instance '{machine(1).id}' is not in a state from which it can be started.",
+            )
         return changed(request.ids, "pending", request.action)
 
     wire = Wire(answer)
@@ -239,8 +256,11 @@ def test_a_machine_just_started_may_be_shown_as_stopped_for_a_moment() -> None:
 
 def test_a_hundred_machines_cost_one_call_per_look_and_a_thousand_cost_five() -> None:
     for count, calls in ((100, 1), (1000, 5)):
-        wire = Wire(lambda request: shown({value: "running" for key, value in request.arguments.items()
-                                           if value.startswith("i-")}))  # fmt: skip
+        wire = Wire(
+            lambda request: shown(
+                {value: "running" for key, value in request.arguments.items() if value.startswith("i-")}
+            )
+        )
         ids = [f"i-{number:017x}" for number in range(count)]
 
         assert len(list(instances.watch(clients(wire), ids, patience=Time().patience))) == count

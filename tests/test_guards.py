@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.aws import client
+from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import instances, key_pairs, security_groups
 from orchestrator.aws.ec2.key_pairs import Login
 from orchestrator.aws.launch import launch_log
@@ -22,9 +22,9 @@ from tests.test_ec2_units import MINE
 from tests.test_ending import changed
 from tests.wire import Request, Time, Wire, clients, refusal
 
-OURS = {client.TAG_CLUSTER: MINE.cluster, client.TAG_OWNER: MINE.owner, instances.TAG_RUN: "r"}
-THEIRS = {**OURS, client.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
-OTHER_CLUSTER = {**OURS, client.TAG_CLUSTER: "lm"}
+OURS = {identity.TAG_CLUSTER: MINE.cluster, identity.TAG_OWNER: MINE.owner, instances.TAG_RUN: "r"}
+THEIRS = {**OURS, identity.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
+OTHER_CLUSTER = {**OURS, identity.TAG_CLUSTER: "lm"}
 ONE = "i-00000000000000001"
 
 
@@ -41,10 +41,13 @@ class Account:
 
     def __call__(self, request: Request) -> tuple[int, str]:
         answers: dict[str, Callable[[Request], tuple[int, str]]] = {
-            "TerminateInstances": self._terminate, "DeleteSecurityGroup": self._delete, "DeleteKeyPair": self._delete,
-            "DescribeInstances": lambda _: self._instances(), "DescribeSecurityGroups": lambda _: self._groups(),
+            "TerminateInstances": self._terminate,
+            "DeleteSecurityGroup": self._delete,
+            "DeleteKeyPair": self._delete,
+            "DescribeInstances": lambda _: self._instances(),
+            "DescribeSecurityGroups": lambda _: self._groups(),
             "DescribeKeyPairs": lambda _: self._keys(),
-        }  # fmt: skip
+        }
         return answers[request.action](request)
 
     def _instances(self) -> tuple[int, str]:
@@ -101,8 +104,8 @@ def test_ec2_is_asked_for_our_cluster_and_our_owner_alone(look: str) -> None:
     asked = wire.requests[0].arguments
     filters = {asked[name]: asked[name.replace("Name", "Value.1")] for name in asked if name.endswith(".Name")}
 
-    assert filters[f"tag:{client.TAG_OWNER}"] == MINE.owner
-    assert filters[f"tag:{client.TAG_CLUSTER}"] == MINE.cluster
+    assert filters[f"tag:{identity.TAG_OWNER}"] == MINE.owner
+    assert filters[f"tag:{identity.TAG_CLUSTER}"] == MINE.cluster
 
 
 @pytest.mark.parametrize("tags", [THEIRS, OTHER_CLUSTER, {}], ids=["owner", "cluster", "none"])

@@ -31,11 +31,40 @@ from orchestrator.ssh import command_line, quote
 
 TRAP = "owned"
 POISONS = (
-    "; touch {trap} #", "$(touch {trap})", "`touch {trap}`", "| touch {trap}", "&& touch {trap}",
-    "' ; touch {trap} ; '", '" ; touch {trap} ; "', "\ntouch {trap}\n", "x; touch {trap} #", "${{IFS}}", "$HOME", "~",
-    "*", "../../{trap}", "-rf", "--help", "-oProxyCommand=touch {trap}", "\\", "'", '"', "!", "#", "(", "<{trap}",
-    ">{trap}", "%h", "\x7f", "é", "\u2028", "=", "@@exit 0", "a b", "\t",
-)  # fmt: skip
+    "; touch {trap} #",
+    "$(touch {trap})",
+    "`touch {trap}`",
+    "| touch {trap}",
+    "&& touch {trap}",
+    "' ; touch {trap} ; '",
+    '" ; touch {trap} ; "',
+    "\ntouch {trap}\n",
+    "x; touch {trap} #",
+    "${{IFS}}",
+    "$HOME",
+    "~",
+    "*",
+    "../../{trap}",
+    "-rf",
+    "--help",
+    "-oProxyCommand=touch {trap}",
+    "\\",
+    "'",
+    '"',
+    "!",
+    "#",
+    "(",
+    "<{trap}",
+    ">{trap}",
+    "%h",
+    "\x7f",
+    "é",
+    "\u2028",
+    "=",
+    "@@exit 0",
+    "a b",
+    "\t",
+)
 hostile = st.one_of(
     st.sampled_from(POISONS).map(lambda text: text.format(trap=TRAP)),
     st.lists(st.sampled_from(POISONS), min_size=1, max_size=4).map(lambda some: "".join(some).format(trap=TRAP)),
@@ -57,9 +86,14 @@ class Vm:
         """Run a command to its end; whatever it prints."""
         before = self.content()
         done = subprocess.run(
-            ["/bin/sh", "-c", command], cwd=self.home, input=stdin, capture_output=True, timeout=30, check=False,
+            ["/bin/sh", "-c", command],
+            cwd=self.home,
+            input=stdin,
+            capture_output=True,
+            timeout=30,
+            check=False,
             env={"HOME": str(self.home), "PATH": os.environ["PATH"], **(env or {})},
-        )  # fmt: skip
+        )
         born = {path for path in self.content() - before if TRAP in path}
         assert not born, f"{command!r} was executed: {born}"
         return done.stdout
@@ -135,7 +169,7 @@ def test_no_script_on_a_vm_executes_what_it_is_told(script: str, vm: Vm) -> None
 
 def test_every_script_is_tried() -> None:
     """A new script gets a line in one of the two tables."""
-    names = {path.name for path in (Path(remote_scripts.__file__).parent / "remote").glob("*.sh")}
+    names = {path.name for path in (Path(remote_scripts.__file__).parents[1] / "remote").glob("*.sh")}
     assert names == SCRIPTS.keys() | ELSEWHERE.keys()
 
 
@@ -188,7 +222,7 @@ def test_a_run_is_laid_out_under_any_name(vm: Vm, name: str) -> None:
     """Run, code, environment and data of whatever names: either they are folders, or nothing happens."""
     (vm.home / "stratus").mkdir(exist_ok=True)
     parts = {"run/job.json": b"{}", "run/task/main.cmd": b"true", **remote_scripts.tools(("start.sh",))}
-    tools = remote_scripts.tools(runner.remote_files.RUN_TOOLS, under="run/bin/")
+    tools = remote_scripts.tools(remote_scripts.RUN_TOOLS, under="run/bin/")
     command = remote_scripts.unpack("start.sh", name, name, name, "venv", f"{name}={name}")
     vm.run(command, stdin=remote_scripts.bundle(parts | tools))
 
@@ -245,7 +279,7 @@ def test_a_config_file_is_only_ever_read(vm: Vm, value: str) -> None:
 
 def test_no_script_opens_a_machine_wider_than_it_was() -> None:
     """Docker's socket keeps its mode, containers get no privileges, and nothing is made writable for everybody."""
-    remote = Path(remote_scripts.__file__).parent / "remote"
+    remote = Path(remote_scripts.__file__).parents[1] / "remote"
     scripts = {
         path.name: path.read_text(encoding="utf-8") for kind in ("sh", "py") for path in remote.rglob(f"*.{kind}")
     }
@@ -257,7 +291,7 @@ def test_no_script_opens_a_machine_wider_than_it_was() -> None:
 def test_no_code_hands_words_to_a_shell_of_this_computer() -> None:
     """argv lists only."""
     package, shells = (
-        Path(remote_scripts.__file__).parent,
+        Path(remote_scripts.__file__).parents[1],
         r"shell\s*=\s*True|os\.(system|popen)|getoutput|process_shell",
     )
     assert [path for path in package.rglob("*.py") if re.search(shells, path.read_text(encoding="utf-8"))] == []

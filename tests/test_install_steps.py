@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.aws import ecr
 from orchestrator.config.settings import Install
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Event
 from orchestrator.hosts.usage import use
+from orchestrator.install import registry_login
 from orchestrator.install.installer import HostInstall, _Reader, differing
 from orchestrator.install.steps import build_arguments, install, recipe
 from orchestrator.jobs.spec import load
@@ -207,17 +207,21 @@ def test_a_disk_that_fills_up_under_pip(vm: Paper) -> None:
     ("said", "line"),
     [
         ("toomanyrequests: You have reached your pull rate limit.", "docker.io: its limit of pulls is reached"),
-        ("Error: pull access denied for me/job, repository does not exist or may require 'docker login': denied",
-         "docker.io wants a login for me/job:1, or has no such image (denied)"),
+        (
+            "Error: pull access denied for me/job, repository does not exist or may require 'docker login': denied",
+            "docker.io wants a login for me/job:1, or has no such image (denied)",
+        ),
         ("manifest for me/job:1 not found: manifest unknown: manifest unknown", "the registry docker.io has no me/job"),
         ("no matching manifest for linux/amd64 in the manifest list entries", "me/job:1 has no image for this machine"),
-        ('Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
-         "the registry docker.io does not answer this machine"),
+        (
+            'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
+            "the registry docker.io does not answer this machine",
+        ),
         ('Get "https://r/v2/": x509: certificate signed by unknown authority', "docker.io has a certificate that this"),
         ('Get "https://r/v2/": http: server gave HTTP response to HTTPS client', "docker.io speaks plain http"),
         ("filesystem layer verification failed for digest sha256:1", "what docker.io sent of me/job:1 is not what its"),
     ],
-)  # fmt: skip
+)
 def test_what_an_engine_says_becomes_one_line(vm: Paper, said: str, line: str) -> None:
     """A limit and silence are tried three times, all else is told at once."""
     (vm.home / "said").write_text(f"{said}\n")
@@ -404,14 +408,14 @@ def test_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: P
 def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
     given = Install(registry="ghcr.io", registry_user="me", registry_password_env="TOKEN")
     env = {"TOKEN": "s3cret"}
-    found = ecr.login(None, given, ["ghcr.io/me/job:1"], env)  # type: ignore[arg-type]
+    found = registry_login.login(None, given, ["ghcr.io/me/job:1"], env)  # type: ignore[arg-type]
 
     assert found
     assert (found.registry, found.user, found.password().reveal()) == ("ghcr.io", "me", "s3cret")
     assert "s3cret" not in repr(found)
-    assert ecr.login(None, given, ["python:3.11"], env) is None  # type: ignore[arg-type]
+    assert registry_login.login(None, given, ["python:3.11"], env) is None  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no variable TOKEN here"):
-        ecr.login(None, given, ["ghcr.io/me/job:1"], {})  # type: ignore[arg-type]
+        registry_login.login(None, given, ["ghcr.io/me/job:1"], {})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -424,19 +428,19 @@ def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
     ],
 )
 def test_the_registry_of_an_image_is_what_docker_takes_it_for(image: str, host: str) -> None:
-    assert ecr.host_of(image) == host
+    assert registry_login.host_of(image) == host
 
 
 def test_a_password_in_a_file_is_read_from_there(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cret\n")
     given = Install(registry="r.example.com", registry_user="me", registry_password_env=str(tmp_path / "password"))
-    found = ecr.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
+    found = registry_login.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
     assert found
     assert found.password().reveal() == "s3cret"
 
     (tmp_path / "password").unlink()
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        ecr.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
+        registry_login.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
 
 
 def test_hosts_with_different_images_are_told_of() -> None:

@@ -95,8 +95,11 @@ def test_dask_on_many_vms_has_a_scheduler_workers_and_tls(folder: Path) -> None:
     scheduler, first, second, main = job.tasks
 
     assert [(task.host, task.role) for task in job.tasks] == [
-        ("ml-0", "scheduler"), ("ml-0", "worker"), ("ml-1", "worker"), ("ml-0", "main"),
-    ]  # fmt: skip
+        ("ml-0", "scheduler"),
+        ("ml-0", "worker"),
+        ("ml-1", "worker"),
+        ("ml-0", "main"),
+    ]
     assert "--host 10.0.0.0" in scheduler.command
     assert "--protocol tls" in scheduler.command
     assert "--host 10.0.0.1" in second.command
@@ -262,9 +265,12 @@ def test_mxnet_has_one_scheduler_and_a_server_and_a_worker_on_each_host(folder: 
     roles = [(task.host, task.env["DMLC_ROLE"], task.role) for task in tasks]
 
     assert roles == [
-        ("ml-0", "scheduler", "scheduler"), ("ml-0", "server", "server"), ("ml-0", "worker", "main"),
-        ("ml-1", "server", "server"), ("ml-1", "worker", "main"),
-    ]  # fmt: skip
+        ("ml-0", "scheduler", "scheduler"),
+        ("ml-0", "server", "server"),
+        ("ml-0", "worker", "main"),
+        ("ml-1", "server", "server"),
+        ("ml-1", "worker", "main"),
+    ]
     assert {task.env["DMLC_PS_ROOT_URI"] for task in tasks} == {"10.0.0.0"}
     assert [task.env["DMLC_NODE_HOST"] for task in tasks] == ["10.0.0.0"] * 3 + ["10.0.0.1"] * 2
     assert {(task.env["DMLC_NUM_SERVER"], task.env["DMLC_NUM_WORKER"]) for task in tasks} == {("2", "2")}

@@ -19,7 +19,7 @@ from orchestrator.core.journal import Journal
 WRITER = """
 import sys
 from pathlib import Path
-from orchestrator.journal import Journal
+from orchestrator.core.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 for number in range(50):
     entry = journal.intend("launch", writer=sys.argv[2], number=number, padding="x" * 500)

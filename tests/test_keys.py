@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from orchestrator.core.errors import UsageError
 from orchestrator.crypto import ssh_keys
+from orchestrator.crypto import tls as crypto_tls
 
 needs_ssh_keygen = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="OpenSSH is not installed")
 
@@ -43,7 +44,7 @@ def test_every_host_key_is_new_and_its_halves_belong_together(tmp_path: Path) ->
 
 
 def test_no_private_key_shows_in_a_representation() -> None:
-    key, tls = ssh_keys.host_key(), ssh_keys.cluster_tls(["ml-0"])
+    key, tls = ssh_keys.host_key(), crypto_tls.cluster_tls(["ml-0"])
 
     assert "PRIVATE" not in repr(key)
     assert "PRIVATE" not in repr(tls)
@@ -117,7 +118,7 @@ def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_clusters_certificate_is_good_for_all_its_names_and_addresses() -> None:
-    tls = ssh_keys.cluster_tls(["ml-0", "10.0.0.4"])
+    tls = crypto_tls.cluster_tls(["ml-0", "10.0.0.4"])
     names = x509.load_pem_x509_certificate(tls.cert.encode()).extensions.get_extension_for_class(
         x509.SubjectAlternativeName
     )
@@ -127,13 +128,13 @@ def test_a_clusters_certificate_is_good_for_all_its_names_and_addresses() -> Non
 
 
 def test_members_of_a_cluster_trust_each_other_and_nobody_else(tmp_path: Path) -> None:
-    ours, theirs = ssh_keys.cluster_tls(["ml-0"]), ssh_keys.cluster_tls(["ml-0"])
+    ours, theirs = crypto_tls.cluster_tls(["ml-0"]), crypto_tls.cluster_tls(["ml-0"])
 
     assert handshake(tmp_path, server=ours, client=ours)
     assert not handshake(tmp_path, server=ours, client=theirs)
 
 
-def handshake(folder: Path, *, server: ssh_keys.Tls, client: ssh_keys.Tls) -> bool:
+def handshake(folder: Path, *, server: crypto_tls.Tls, client: crypto_tls.Tls) -> bool:
     """Tell whether a mutual TLS handshake succeeds on both sides."""
     left, right = socket.socketpair()
     for end in (left, right):
@@ -161,7 +162,7 @@ def handshake(folder: Path, *, server: ssh_keys.Tls, client: ssh_keys.Tls) -> bo
     return agreed == [True, True]
 
 
-def context(folder: Path, tls: ssh_keys.Tls, protocol: int) -> ssl.SSLContext:
+def context(folder: Path, tls: crypto_tls.Tls, protocol: int) -> ssl.SSLContext:
     for name, text in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
         (folder / name).write_text(text)
     made = ssl.SSLContext(protocol)

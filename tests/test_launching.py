@@ -50,9 +50,7 @@ class Attempt:
         self.journal = Journal(folder, patience=self.time.patience)
 
     def go(self) -> Sequence[str]:
-        found = launch(
-            clients(self.wire), PLAN, launch_key=KEY, journal=self.journal, patience=self.time.patience
-        )  # fmt: skip
+        found = launch(clients(self.wire), PLAN, launch_key=KEY, journal=self.journal, patience=self.time.patience)
         return [each.id for each in found]
 
     @property
@@ -105,8 +103,18 @@ def test_no_key_and_no_secret_goes_into_the_journal(tmp_path: Path) -> None:
     assert "BEGIN" not in attempt.journal.path.read_text()
 
 
-@pytest.mark.parametrize("trouble", [INTERNAL, TIMEOUT, (502, "<html>Bad gateway</html>"), (200, "<html>"), THROTTLED,
-                                     ConnectTimeoutError(endpoint_url="u")], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        INTERNAL,
+        TIMEOUT,
+        (502, "<html>Bad gateway</html>"),
+        (200, "<html>"),
+        THROTTLED,
+        ConnectTimeoutError(endpoint_url="u"),
+    ],
+    ids=str,
+)
 def test_an_answer_that_leaves_it_open_is_asked_for_again_with_the_same_token(tmp_path: Path, trouble: Step) -> None:
     attempt = Attempt(tmp_path, trouble, trouble, launched(*BOTH))
 
@@ -145,7 +153,9 @@ def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch
         if request.action != "DescribeInstances":
             return steps(request)
         assert {request.arguments["Filter.1.Name"], request.arguments["Filter.1.Value.1"]} == {
-            "client-token", *attempt.tokens}  # fmt: skip
+            "client-token",
+            *attempt.tokens,
+        }
         return shown(dict.fromkeys(BOTH, "pending") if attempt.time.seconds > 40 else {})
 
     attempt.wire.answer = answer

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core import remote_scripts
-from orchestrator.crypto.ssh_keys import cluster_tls
+from orchestrator.crypto.tls import cluster_tls
 
 # What runs on the VMs finds its neighbours beside it.
-sys.path.append(str(Path(remote_scripts.__file__).parent / "remote"))
+sys.path.append(str(Path(remote_scripts.__file__).parents[1] / "remote"))
 lead_module = importlib.import_module("mesh_lead")
 HOSTS = {"ml-0": "127.0.66.1", "ml-1": "127.0.66.2", "ml-2": "127.0.66.3"}
 
@@ -68,9 +68,14 @@ class Mesh:
         given |= {"STRATUS_RUN": "r1", "STRATUS_MESH_TEST": str(self.folder), "PYTHONUNBUFFERED": "1"}
         with (folder / f"{script}.log").open("wb") as log:
             process = subprocess.Popen(
-                ["sh", str(folder / "bin" / script), str(folder), *words], env=given | self.env | env,
-                cwd=folder / "workdir", stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                ["sh", str(folder / "bin" / script), str(folder), *words],
+                env=given | self.env | env,
+                cwd=folder / "workdir",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         self.processes.append(process)
         return process
 
@@ -253,7 +258,7 @@ def test_an_elastic_run_goes_on_without_a_lost_host_and_takes_a_new_one(mesh: Me
         (["10.0.0.2"], "10.0.0.2", ""),
         ([], "", ""),
     ],
-)  # fmt: skip
+)
 def test_openssh_options_are_read_over(words: list[str], address: str, command: str) -> None:
     """As the launchers give them: before the address and after it, never after the command's first word."""
     assert lead_module.mesh.parsed(words) == (address, command)

@@ -31,10 +31,11 @@ LIST = {
     "x9.large": [product("Hrs", "1.5000000000")],
     "gp3": [product("GB-Mo", "0.0800"), product("IOPS-Mo", "0.0050"), product("GiBps-mo", "40.9600")],
     "io2": [
-        product("GB-Mo", "0.125"), product("IOPS-Mo", "0.065"),
+        product("GB-Mo", "0.125"),
+        product("IOPS-Mo", "0.065"),
         product("IOPS-Mo", "0.032", usagetype="EBS:VolumeP-IOPS.io2.tier2"),
     ],
-}  # fmt: skip
+}
 
 
 class Aws:
@@ -68,9 +69,11 @@ class Desk:
         made = session("a", "b")
         made.events.register("before-send", self.aws)
         return price_list.Quotes(
-            Clients(made, region="us-west-2", alone=self.time.patience), self.path, place=place,
+            Clients(made, region="us-west-2", alone=self.time.patience),
+            self.path,
+            place=place,
             patience=self.time.patience,
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture

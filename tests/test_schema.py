@@ -182,10 +182,19 @@ def test_a_path_starts_where_its_config_file_says(given: str, path: str) -> None
 @pytest.mark.parametrize(
     "word",
     [
-        "<your key>", "your_key", "YOUR-KEY", "$YOUR AWS ACCESS KEY", "vpc-xxxxxx", "xxxx", "...", "TODO", "tbd",
-        "change-me", "/path/to/key.pem",
+        "<your key>",
+        "your_key",
+        "YOUR-KEY",
+        "$YOUR AWS ACCESS KEY",
+        "vpc-xxxxxx",
+        "xxxx",
+        "...",
+        "TODO",
+        "tbd",
+        "change-me",
+        "/path/to/key.pem",
     ],
-)  # fmt: skip
+)
 def test_what_a_template_left_to_fill_in_is_known_as_that(word: str) -> None:
     assert value_types.is_placeholder(word)
 

@@ -25,10 +25,16 @@ class Sitting:
 
     def __init__(self, place: Path, bad: str = "") -> None:
         env = {
-            "PATH": "/usr/bin:/bin", "HOME": str(place), "PYTHONPATH": str(ROOT), "STRATUS_HOME": str(place / "home"),
-            "IPYTHONDIR": str(place / "ipython"), "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "PAPER": bad,
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(place),
+            "PYTHONPATH": str(ROOT),
+            "STRATUS_HOME": str(place / "home"),
+            "IPYTHONDIR": str(place / "ipython"),
+            "TERM": "xterm",
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            "PAPER": bad,
             "LC_ALL": "C.UTF-8",
-        }  # fmt: skip
+        }
         self.child = pexpect.spawn(
             sys.executable,
             ["-m", "tests.paper"],

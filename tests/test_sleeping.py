@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.aws.ec2 import instances
-from orchestrator.cluster.status import InstanceResult
+from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.interface.render import cluster, stopped
 from tests.test_view import NOW, machine, status
 
@@ -66,8 +66,12 @@ def test_since_when_a_machine_is_stopped_is_read_from_its_reason(
     state: str, reason: str, when: datetime | None
 ) -> None:
     facts: Any = {
-        "InstanceId": "i-1", "InstanceType": "c7i.2xlarge", "State": {"Code": 80, "Name": state}, "LaunchTime": NOW,
-        "Placement": {}, "StateTransitionReason": reason,
-    }  # fmt: skip
+        "InstanceId": "i-1",
+        "InstanceType": "c7i.2xlarge",
+        "State": {"Code": 80, "Name": state},
+        "LaunchTime": NOW,
+        "Placement": {},
+        "StateTransitionReason": reason,
+    }
 
     assert instances.instance(facts).stopped == when

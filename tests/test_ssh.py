@@ -576,8 +576,8 @@ def test_a_program_that_met_hanging_hosts_ends_at_once(lab: Lab) -> None:
     with Listener(lambda connection: connection.sendall(b"SSH-2.0-half\r\n")) as half:
         program = f"""
 from pathlib import Path
-from orchestrator.errors import ConnectError
-from orchestrator.hosts import Host
+from orchestrator.core.errors import ConnectError
+from orchestrator.core.host import Host
 from orchestrator.ssh import Links
 key = Path({str(lab.key_file)!r})
 host = Host("ml-0", {half.address!r}, "", {half.port}, "dev", key, {lab.host_key!r}, "i-0")

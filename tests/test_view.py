@@ -11,33 +11,37 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cluster.status import (
-    CancelReport,
-    ClusterStatus,
-    HostReady,
-    InstallReport,
-    InstanceResult,
-    LaunchReport,
-    Machine,
-    RunHandle,
-    TerminateReport,
-)
+from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.cluster.launcher import LaunchReport
+from orchestrator.cluster.readiness import HostReady
+from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.errors import ConfigError, ConnectError, HostsFailed, JobFailed, LeftRunning, Problem
-from orchestrator.install.installer import HostInstall, StepResult
+from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import json_output
 from orchestrator.interface.console import coloured
 from orchestrator.interface.render import cluster, runs, units
 from orchestrator.interface.verbs import registry
-from orchestrator.jobs.results import RunRecord
+from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.runner import CancelReport
+from orchestrator.jobs.runs import RunHandle
 
 NOW = datetime(2026, 11, 20, 14, 24, tzinfo=UTC)
 
 
 def machine(name: str, state: str = "running", per_hour: str | None = "0.365") -> Machine:
     return Machine(
-        name, f"i-{name}", "c7i.2xlarge", state, "us-west-2b", "10.0.3.7", NOW - timedelta(minutes=12),
-        NOW + timedelta(hours=7, minutes=48), Decimal(per_hour) if per_hour else None, Decimal("0.0082"),
-    )  # fmt: skip
+        name,
+        f"i-{name}",
+        "c7i.2xlarge",
+        state,
+        "us-west-2b",
+        "10.0.3.7",
+        NOW - timedelta(minutes=12),
+        NOW + timedelta(hours=7, minutes=48),
+        Decimal(per_hour) if per_hour else None,
+        Decimal("0.0082"),
+    )
 
 
 def status(*machines: Machine) -> ClusterStatus:
@@ -46,13 +50,28 @@ def status(*machines: Machine) -> ClusterStatus:
 
 def plan(**changes: Any) -> Any:
     facts: dict[str, Any] = {
-        "count": 2, "instance_type": "c7i.2xlarge", "vcpus": 8, "memory_gib": 16.0, "gpus": 0, "region": "us-west-2",
-        "disk": SimpleNamespace(type="gp3", size=75, encrypted=True), "max_hours": 8.0,
-        "hours": 8.0, "capped": False, "max_dollars": 0.0, "sources": (), "limit": None, "notes": (),
-        "price": None, "market": "on-demand",
-        "place": SimpleNamespace(zones=("us-west-2a", "us-west-2b")), "price_per_hour": Decimal("0.357"),
-        "disk_per_hour": Decimal("0.0082"), "per_hour": Decimal("0.7304"), "at_most": Decimal("5.843"),
-    }  # fmt: skip
+        "count": 2,
+        "instance_type": "c7i.2xlarge",
+        "vcpus": 8,
+        "memory_gib": 16.0,
+        "gpus": 0,
+        "region": "us-west-2",
+        "disk": SimpleNamespace(type="gp3", size=75, encrypted=True),
+        "max_hours": 8.0,
+        "hours": 8.0,
+        "capped": False,
+        "max_dollars": 0.0,
+        "sources": (),
+        "limit": None,
+        "notes": (),
+        "price": None,
+        "market": "on-demand",
+        "place": SimpleNamespace(zones=("us-west-2a", "us-west-2b")),
+        "price_per_hour": Decimal("0.357"),
+        "disk_per_hour": Decimal("0.0082"),
+        "per_hour": Decimal("0.7304"),
+        "at_most": Decimal("5.843"),
+    }
     return SimpleNamespace(**(facts | changes))
 
 
@@ -82,9 +101,17 @@ def test_a_price_says_per_hour_and_keeps_small_ones_visible(per_hour: str | None
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (61.3, "61.3 s"), (725, "12 min 5 s"), (28080, "7 h 48 min"), (3600 * 74, "3 d 2 h"),
-     (3599.7, "1 h"), (720, "12 min"), (48 * 3600, "2 d")],
-)  # fmt: skip
+    [
+        (0.04, "0.0 s"),
+        (61.3, "61.3 s"),
+        (725, "12 min 5 s"),
+        (28080, "7 h 48 min"),
+        (3600 * 74, "3 d 2 h"),
+        (3599.7, "1 h"),
+        (720, "12 min"),
+        (48 * 3600, "2 d"),
+    ],
+)
 def test_a_stretch_of_time_is_told_in_the_units_that_fit(seconds: float, text: str) -> None:
     assert units.duration(seconds) == text
 
@@ -234,11 +261,18 @@ def test_a_run_says_where_its_parts_are() -> None:
 
 def record(**changes: Any) -> RunRecord:
     facts: dict[str, Any] = {
-        "run": "r", "job": "j", "folder": Path("runs/r"), "state": "done", "hosts": ("ml-0",),
-        "outputs": ("outputs/metrics.json", "outputs/retrieval.png"), "bytes": 14_200_000, "seconds": 0.3,
-        "metrics": {}, "timings": {"api": 0.3, "boot": 1.0, "install": 22.6, "job": 61.3, "launch": 3.9},
+        "run": "r",
+        "job": "j",
+        "folder": Path("runs/r"),
+        "state": "done",
+        "hosts": ("ml-0",),
+        "outputs": ("outputs/metrics.json", "outputs/retrieval.png"),
+        "bytes": 14_200_000,
+        "seconds": 0.3,
+        "metrics": {},
+        "timings": {"api": 0.3, "boot": 1.0, "install": 22.6, "job": 61.3, "launch": 3.9},
         "cost": Decimal("0.0214"),
-    }  # fmt: skip
+    }
     return RunRecord(**(facts | changes))
 
 

@@ -16,12 +16,13 @@ from localcloud.core import urls
 from localcloud.core.addresses import HOME_REGION, Block
 from localcloud.ec2 import services
 from localcloud.ec2.environment import World
-from localcloud.ec2.lifecycle import HostControl, Lifecycle, Machine, summary
+from localcloud.ec2.lifecycle import Lifecycle, Machine, summary
 from localcloud.fault_injection import api_calls
 from localcloud.fault_injection.api_calls import Seen
 from localcloud.fault_injection.hosts import BadHosts, Closable
 from localcloud.fault_injection.instances import Fates
 from localcloud.fault_injection.third_party import Colleagues
+from localcloud.hosts.interface import HostControl
 from localcloud.scenarios.scenario import Scenario
 
 if TYPE_CHECKING:

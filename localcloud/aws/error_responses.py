@@ -69,8 +69,15 @@ def code_in(body: bytes) -> str:
 
 def bad_keys(service: str) -> Refusal:
     """The access key is not known."""
-    return Refusal(_of(service, ec2="AuthFailure", s3="InvalidAccessKeyId", json="UnrecognizedClientException",
-                       query="InvalidClientTokenId"))  # fmt: skip
+    return Refusal(
+        _of(
+            service,
+            ec2="AuthFailure",
+            s3="InvalidAccessKeyId",
+            json="UnrecognizedClientException",
+            query="InvalidClientTokenId",
+        )
+    )
 
 
 def expired_keys(service: str) -> Refusal:
@@ -81,8 +88,13 @@ def expired_keys(service: str) -> Refusal:
 
 def skewed(service: str, *, signed: str, now: str) -> Refusal:
     """The signature's time is too far from the service's; both as in ``20261120T141207Z``."""
-    code = _of(service, ec2="RequestExpired", s3="RequestTimeTooSkewed", json="InvalidSignatureException",
-               query="SignatureDoesNotMatch")  # fmt: skip
+    code = _of(
+        service,
+        ec2="RequestExpired",
+        s3="RequestTimeTooSkewed",
+        json="InvalidSignatureException",
+        query="SignatureDoesNotMatch",
+    )
     early = f"Signature not yet current: {signed} is still later than {now}"
     late = f"Signature expired: {signed} is now earlier than {now}"
     words = (early if signed > now else late) + " ( 5 min.)"
@@ -91,14 +103,16 @@ def skewed(service: str, *, signed: str, now: str) -> Refusal:
 
 def throttled(service: str) -> Refusal:
     """Too many calls."""
-    return Refusal(_of(service, ec2="RequestLimitExceeded", s3="SlowDown", json="ThrottlingException",
-                       query="Throttling"))  # fmt: skip
+    return Refusal(
+        _of(service, ec2="RequestLimitExceeded", s3="SlowDown", json="ThrottlingException", query="Throttling")
+    )
 
 
 def denied(service: str, action: str, *, by: str, region: str, who: str = USER_ARN) -> Refusal:
     """No permission for ``who``; ``by`` is ``policy``, ``scp`` or ``boundary``."""
-    code = _of(service, ec2="UnauthorizedOperation", s3="AccessDenied", json="AccessDeniedException",
-               query="AccessDenied")  # fmt: skip
+    code = _of(
+        service, ec2="UnauthorizedOperation", s3="AccessDenied", json="AccessDeniedException", query="AccessDenied"
+    )
     name = f"{_IAM_PREFIXES.get(service, service)}:{action}"
     why = {
         "policy": f"because no identity-based policy allows the {name} action",

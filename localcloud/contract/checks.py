@@ -105,8 +105,14 @@ def quotas_have_codes(lab: Lab) -> None:
 
 
 def _prices(lab: Lab, **more: str) -> list[float]:
-    wanted = {"instanceType": _PRICED, "regionCode": "us-west-2", "operatingSystem": "Linux", "tenancy": "Shared",
-              "preInstalledSw": "NA", **more}  # fmt: skip
+    wanted = {
+        "instanceType": _PRICED,
+        "regionCode": "us-west-2",
+        "operatingSystem": "Linux",
+        "tenancy": "Shared",
+        "preInstalledSw": "NA",
+        **more,
+    }
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
     answer = lab.client("pricing", region_name="us-east-1").get_products(ServiceCode="AmazonEC2", Filters=filters)
     terms = [term for one in answer["PriceList"] for term in json.loads(one)["terms"].get("OnDemand", {}).values()]
@@ -150,8 +156,14 @@ def unknown_keys_have_a_code_per_service(lab: Lab) -> None:
         "ssm": "describe_parameters",
     }
     found = {service: refusal(getattr(lab.client(service, **made_up), call)) for service, call in calls.items()}
-    same(found, {"ec2": ("AuthFailure", 401), "sts": ("InvalidClientTokenId", 403),
-                 "ssm": ("UnrecognizedClientException", 400)})  # fmt: skip
+    same(
+        found,
+        {
+            "ec2": ("AuthFailure", 401),
+            "sts": ("InvalidClientTokenId", 403),
+            "ssm": ("UnrecognizedClientException", 400),
+        },
+    )
 
 
 @_check
@@ -172,8 +184,10 @@ def unknown_names_have_codes(lab: Lab) -> None:
         "SecurityGroupIds": [f"sg-{_NOWHERE}"],
     }
     found = {name: refusal(lab.launch, count=1, **{name: value})[0] for name, value in wrong.items()}
-    same(list(found.values()), ["InvalidAMIID.NotFound", "InvalidKeyPair.NotFound", "InvalidSubnetID.NotFound",
-                                "InvalidGroup.NotFound"])  # fmt: skip
+    same(
+        list(found.values()),
+        ["InvalidAMIID.NotFound", "InvalidKeyPair.NotFound", "InvalidSubnetID.NotFound", "InvalidGroup.NotFound"],
+    )
 
 
 @_check

@@ -96,9 +96,12 @@ class Ec2Api(EC2Response):
         kinds = spot_kinds([*self._get_param("InstanceTypes", []), *filters.get("instance-type", [])])
         zones = [self._get_param("AvailabilityZone"), *filters.get("availability-zone", [])]
         wanted = set(filter(None, zones)) or {zone for _, zone in launch_validation.offered(ec2.region_name)}
-        places = [Subject(ec2.region_name, zone, type=kind, market="spot")
-                  for kind in kinds for zone in sorted(wanted)
-                  if (kind, zone) in launch_validation.offered(ec2.region_name)]  # fmt: skip
+        places = [
+            Subject(ec2.region_name, zone, type=kind, market="spot")
+            for kind in kinds
+            for zone in sorted(wanted)
+            if (kind, zone) in launch_validation.offered(ec2.region_name)
+        ]
         now = ec2.world.clock.utc()
         return ActionResult({"SpotPriceHistory": [_spot_price(ec2.world.weather, place, now) for place in places]})
 

@@ -21,9 +21,10 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from localcloud.ec2.environment import World
+from localcloud.hosts.interface import HostControl
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
@@ -52,28 +53,6 @@ class Cause:
 BY_USER = Cause("Client.UserInitiatedShutdown", "User initiated shutdown", "User initiated")
 BY_HOST = Cause("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 BY_FAILURE = Cause("Server.InternalError", "Internal error on launch", "Server.InternalError")
-
-
-class HostControl(Protocol):
-    """What the life cycle asks of the hosts (see ``localcloud.hosts.process.hosts.Hosts``)."""
-
-    def start(self, spec: MachineSpec) -> None:
-        """Start a host, without waiting for it."""
-
-    def stop(self, instance_id: str) -> None:
-        """End every process of a host, keep its folder."""
-
-    def destroy(self, instance_id: str) -> None:
-        """End every process of a host and remove its folder."""
-
-    def reboot(self, instance_id: str) -> None:
-        """Have a host boot again, without waiting for it."""
-
-    def freeze(self, instance_id: str) -> None:
-        """Stop a host in its tracks."""
-
-    def thaw(self, instance_id: str) -> None:
-        """Let a frozen host go on."""
 
 
 @dataclass

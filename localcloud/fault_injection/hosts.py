@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from localcloud.scenarios.scenario import Fault
 
 if TYPE_CHECKING:
-    from localcloud.ec2.lifecycle import HostControl
+    from localcloud.hosts.interface import HostControl
     from localcloud.hosts.spec import MachineSpec
 
 _CLOUD_CONFIG = b"#cloud-config"

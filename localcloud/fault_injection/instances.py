@@ -86,8 +86,11 @@ class Fates:
 
     def _later(self, machine: Machine, fault: Fault, seconds: float) -> None:
         act = _MOMENTS[fault.kind]
-        self._in(seconds - (fault["rebalance"] if fault.kind == "spot-interruption" else 0.0), machine,
-                 lambda: act(self, machine, fault))  # fmt: skip
+        self._in(
+            seconds - (fault["rebalance"] if fault.kind == "spot-interruption" else 0.0),
+            machine,
+            lambda: act(self, machine, fault),
+        )
 
     def _in(self, seconds: float, machine: Machine, action: Callable[[], None]) -> None:
         """Do something to a machine later, if it is still there and the scenario still the same."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
 
     from localcloud.assembly.cloud import Cloud
-    from localcloud.ec2.lifecycle import HostControl
     from localcloud.fault_injection.hosts import Closable
+    from localcloud.hosts.interface import HostControl
 
 # Read by moto when it is imported or asked.
 MOTO_SETTINGS = {

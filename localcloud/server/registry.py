@@ -117,9 +117,12 @@ class Registry:
         file.write_text(json.dumps(self._settings(address)), encoding="utf-8")
         with (self._folder / "registry.log").open("ab") as log:
             process = subprocess.Popen(
-                [_PROGRAM, "serve", str(file)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [_PROGRAM, "serve", str(file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
                 preexec_fn=functools.partial(die_with_parent, signal.SIGTERM, os.getpid()),
-            )  # fmt: skip
+            )
         self._processes.append(process)
         end = time.monotonic() + _DEADLINE_S
         while not _answers(address):

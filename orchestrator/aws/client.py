@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.aws import connection_errors, error_codes
-from orchestrator.core.errors import CloudRefused, StratusError
+from orchestrator.aws import error_codes
+from orchestrator.aws.errors import calls, reaction
 
 if TYPE_CHECKING:
     import boto3
-    from botocore.exceptions import ClientError
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
     from mypy_boto3_ssm import SSMClient
     from mypy_boto3_sts import STSClient
 
@@ -36,11 +29,6 @@ CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 QUICK_S = 4  # for what a launch can do without
 PRICING_REGION = "us-east-1"
-ADDRESS_URL = "https://checkip.amazonaws.com"
-ADDRESS_TIMEOUT_S = 5
-
-TAG_CLUSTER = "stratus:cluster"
-TAG_OWNER = "stratus:owner"
 
 
 class Clients:
@@ -143,9 +131,11 @@ class Clients:
             if (service, attempts) not in self._made:
                 retries: Any = {"mode": "standard", "total_max_attempts": 1 if self._alone else attempts}
                 config = Config(
-                    retries=retries, connect_timeout=min(CONNECT_TIMEOUT_S, timeout), read_timeout=timeout,
+                    retries=retries,
+                    connect_timeout=min(CONNECT_TIMEOUT_S, timeout),
+                    read_timeout=timeout,
                     user_agent_extra="stratus",
-                )  # fmt: skip
+                )
                 made = self.session.client(  # type: ignore[call-overload]
                     service, region_name=region or self.region, endpoint_url=self._endpoint_url, config=config
                 )
@@ -198,78 +188,6 @@ def clients(aws: settings.Aws) -> Clients:
     return Clients(session, region=aws.region, profile=aws.profile, endpoint_url=aws.endpoint_url)
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who AWS says we are."""
-
-    account: str
-    arn: str
-
-    @property
-    def owner(self) -> str:
-        """The ARN as it stays from one session to the next: a session name that botocore made up is left out."""
-        return re.sub(r"/(botocore-session-\d+|AWSCLI-Session)$", "", self.arn)
-
-
-def identity(clients: Clients) -> Identity:
-    """Ask AWS who we are: one call, needs no permission, and finds bad credentials before anything else is asked."""
-    with clients.calls("asking AWS who you are"):
-        answer = clients.sts.get_caller_identity()
-    return Identity(account=answer["Account"], arn=answer["Arn"])
-
-
-@dataclass(frozen=True)
-class Mine:
-    """Whose cluster: all that tells our things in an account from everybody else's.
-
-    :param cluster: name of the cluster.
-    :param owner: value of the tag ``stratus:owner``.
-    :param account: AWS account number.
-    :param region: such as ``us-west-2``.
-    """
-
-    cluster: str
-    owner: str
-    account: str
-    region: str
-
-    @property
-    def name(self) -> str:
-        """Name of this cluster's own things: a rehearsal's and a colleague's differ, even in one cluster's name."""
-        return f"stratus-{self.cluster}-{sha256(f'{self.account}/{self.owner}'.encode()).hexdigest()[:8]}"
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """The form that the journal keeps."""
-        return asdict(self)
-
-    @property
-    def tags(self) -> list[TagTypeDef]:
-        """The tags that every thing of ours carries."""
-        return [{"Key": TAG_CLUSTER, "Value": self.cluster}, {"Key": TAG_OWNER, "Value": self.owner}]
-
-    @property
-    def filters(self) -> list[FilterTypeDef]:
-        """Describe filters for those tags."""
-        return [tag_filter(TAG_CLUSTER, self.cluster), tag_filter(TAG_OWNER, self.owner)]
-
-    def carried_by(self, tags: Iterable[TagTypeDef]) -> bool:
-        """Whether tags say that a thing is ours."""
-        found = {tag.get("Key"): tag.get("Value") for tag in tags}
-        return found.get(TAG_CLUSTER) == self.cluster and found.get(TAG_OWNER) == self.owner
-
-
-def mine(clients: Clients, settings: settings.Settings, identity: Identity) -> Mine:
-    """Return whose cluster the settings mean: the owner they name, else the caller."""
-    owner = settings.cluster.owner or identity.owner
-    return Mine(cluster=settings.cluster.name, owner=owner, account=identity.account, region=clients.region)
-
-
-def tag_filter(key: str, value: str) -> FilterTypeDef:
-    """Return a filter for one tag's exact value; EC2 reads ``*`` and ``?`` in filters as wildcards."""
-    return {"Name": f"tag:{key}", "Values": [re.sub(r"([*?\\])", r"\\\1", value)]}
-
-
 def together(*asks: Callable[[], Any]) -> list[Any]:
     """Return the answers of independent read-only calls made at the same time; the first error is raised."""
     with ThreadPoolExecutor(max_workers=len(asks)) as pool:
@@ -277,117 +195,4 @@ def together(*asks: Callable[[], Any]) -> list[Any]:
         return [future.result() for future in futures]
 
 
-def my_address() -> str:
-    """Return this computer's public address as AWS sees it, asked of https://checkip.amazonaws.com.
-
-    :raises StratusError: it cannot be found out.
-    """
-    from ipaddress import ip_address
-    from urllib.request import urlopen
-
-    try:
-        with urlopen(ADDRESS_URL, timeout=ADDRESS_TIMEOUT_S) as answer:
-            return str(ip_address(answer.read(64).decode("ascii", "replace").strip()))
-    except (OSError, ValueError) as error:
-        raise StratusError(
-            f"your public address could not be found out at {ADDRESS_URL}: {error}",
-            fix="name it yourself in the config: [aws] ssh_from = 203.0.113.7/32",
-        ) from error
-
-
 # -- errors ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def calls(doing: str, *, profile: str = "") -> Iterator[None]:
-    """Translate every AWS error raised inside.
-
-    :param doing: what we were doing, such as ``launching 2 x c7i.2xlarge``.
-    :param profile: named in messages; empty means the default one.
-    :raises StratusError: in place of any botocore error.
-    """
-    try:
-        yield
-    except failures() as error:
-        raise translate(error, doing=doing, profile=profile) from error
-
-
-def failures() -> tuple[type[Exception], ...]:
-    """Return every class of error that a call to AWS can raise."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from botocore.parsers import ResponseParserError
-
-    return (BotoCoreError, ClientError, ResponseParserError)
-
-
-def translate(error: Exception, *, doing: str, profile: str = "", now: datetime | None = None) -> StratusError:
-    """Return one of our errors for one of botocore's.
-
-    :param doing: what we were doing when it came.
-    :param profile: named in messages; empty means the default one.
-    :param now: this computer's time, for the message about a clock that is off.
-    """
-    from botocore.exceptions import ClientError
-
-    profile = profile or os.environ.get("AWS_PROFILE", "") or "default"
-    if isinstance(error, StratusError):
-        return error
-    if isinstance(error, ClientError):
-        return _refused(error, doing, profile, now or datetime.now(UTC))
-    return connection_errors.explain(connection_errors.Trouble(error, doing, profile))
-
-
-def code_of(error: Exception) -> str:
-    """Return AWS's own error code; empty when AWS did not answer."""
-    return str(_told(error).get("Code", ""))
-
-
-def said_by(error: Exception) -> str:
-    """Return AWS's own text; empty when AWS did not answer."""
-    return str(_told(error).get("Message", ""))
-
-
-def _told(error: Exception) -> dict[str, Any]:
-    # Errors of the transport have a response, too: None.
-    response: dict[str, Any] = getattr(error, "response", None) or {}
-    return dict(response.get("Error", {}))
-
-
-def reaction(error: Exception) -> error_codes.Reaction:
-    """Return how to react to an error of botocore's; without an answer the question is whether AWS got the request."""
-    from botocore import exceptions
-    from botocore.parsers import ResponseParserError
-
-    if isinstance(error, exceptions.ClientError):
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
-        return error_codes.look_up(code_of(error), said_by(error), status=status).reaction
-    if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
-        return "again"
-    lost = exceptions.HTTPClientError | exceptions.IncompleteReadError | ResponseParserError
-    return "unsure" if isinstance(error, lost) else "user"
-
-
-def _refused(error: ClientError, doing: str, profile: str, now: datetime) -> CloudRefused:
-    code, said = code_of(error), said_by(error)
-    row = error_codes.look_up(code, said)
-    facts = {"said": said, "profile": profile, "action": _action(error, said), "skew": _skew(error, now)}
-    facts["instance"] = next(iter(re.findall(r"\bi-[0-9a-f]{8,}", said)), "ID")
-    return CloudRefused(f"{doing}: {row.words.format_map(facts)}", code=code, fix=row.fix.format_map(facts))
-
-
-def _action(error: ClientError, said: str) -> str:
-    named = re.search(r"perform: ([a-z0-9-]+:\w+)", said)
-    return named[1] if named else f"ec2:{error.operation_name}"
-
-
-def _skew(error: ClientError, now: datetime) -> str:
-    """Say by how much this computer's clock differs from the Date of AWS's answer, when it does."""
-    from email.utils import parsedate_to_datetime
-
-    date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
-    try:
-        seconds = (now - parsedate_to_datetime(date)).total_seconds()
-    except (TypeError, ValueError):
-        return ""
-    side = "ahead" if seconds > 0 else "behind"
-    return f", and this computer's clock is {abs(seconds):.0f} s {side}" if abs(seconds) >= 5 else ""

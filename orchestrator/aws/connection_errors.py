@@ -78,9 +78,7 @@ def _profiles() -> list[str]:
 def _logged_out(trouble: Trouble) -> StratusError:
     command = "aws login" if type(trouble.error).__name__.startswith("Login") else "aws sso login"
     option = f" --profile {trouble.profile}" if trouble.profile != "default" else ""
-    return UsageError(
-        f"AWS profile {trouble.profile} is not logged in, or its login has expired", fix=command + option
-    )  # fmt: skip
+    return UsageError(f"AWS profile {trouble.profile} is not logged in, or its login has expired", fix=command + option)
 
 
 def _bad_region(trouble: Trouble) -> StratusError:

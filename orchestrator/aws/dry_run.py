@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.aws import client
+from orchestrator.aws import errors
 
 WOULD = "DryRunOperation"
 
@@ -21,6 +21,6 @@ def ask(call: Callable[..., Any], **request: Any) -> None:
     """
     try:
         call(**request, DryRun=True)
-    except client.failures() as error:
-        if client.code_of(error) != WOULD:
+    except errors.failures() as error:
+        if errors.code_of(error) != WOULD:
             raise

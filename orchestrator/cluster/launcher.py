@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import parallel
-from orchestrator.aws.capacity import offerings, pools
+from orchestrator.aws.capacity import pools
 from orchestrator.aws.ec2 import host_names, instances, key_pairs, security_groups
-from orchestrator.aws.launch import failover, launch_log, run_instances
+from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
 from orchestrator.cluster import teardown
+from orchestrator.cluster.readiness import HostReady
 from orchestrator.core import file_lock, interrupts
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.events import Event
@@ -20,7 +22,7 @@ from orchestrator.crypto import ssh_keys
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from orchestrator.aws.launch.planner import Plan
+    from orchestrator.aws.launch.plan import Plan
     from orchestrator.core.interrupts import Shield
     from orchestrator.services.cluster import Cluster
 
@@ -147,7 +149,7 @@ class Launcher:
         if wanted.market == pools.SPOT and not wanted.spot_fallback:
             ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.price_per_hour])}")
         if not wanted.siblings:
-            look = partial(offerings.siblings, self.cluster.clients, self.cluster.book, plan)
+            look = partial(alternatives.siblings, self.cluster.clients, self.cluster.book, plan)
             found = parallel.ask_all(self.cluster.clients, {"siblings": look}, seconds=LOOK_S)["siblings"].value or []
             known = [each for each in found if each.price_per_hour is not None] or found
             names = ", ".join(each.type for each in known)
@@ -183,3 +185,21 @@ def telling_what_remains(instances: Collection[instances.Instance]) -> Iterator[
         error.add_note(f"{count}: {listed}.")
         error.add_note("InstallDeps() goes on with them; TerminateAll() ends them.")
         raise
+
+
+@dataclass(frozen=True)
+class LaunchReport:
+    """What a launch brought.
+
+    :param launch: id of the launch, ``stratus:run`` in the tags.
+    :param api: seconds that the one RunInstances call took.
+    :param ready: hosts that answer SSH.
+    :param failed: name of every other host -> why.
+    :param seconds: wall time of it all.
+    """
+
+    launch: str
+    api: float
+    ready: tuple[HostReady, ...]
+    failed: Mapping[str, Exception]
+    seconds: float

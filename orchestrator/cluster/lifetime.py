@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances
 from orchestrator.aws.launch import time_limits
-from orchestrator.cloud import expiry
-from orchestrator.cluster.status import ExtendedHost, ExtendReport, IdleReport
 from orchestrator.core import cost, remote_scripts
 from orchestrator.core.errors import HostError, StratusError, UsageError
 from orchestrator.core.events import Event
@@ -23,6 +21,7 @@ from orchestrator.hosts import parallel
 if TYPE_CHECKING:
     from orchestrator.core.host import Host
     from orchestrator.services.cluster import Cluster
+
 
 DEADLINE_S = 60.0
 LONGEST_H = 720.0
@@ -67,7 +66,7 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
 
     timers = _set(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
     known = {each.id: timers[each.name].get() for each in up if timers[each.name].ok}
-    expiry.note(cluster.clients, {key: timer.until for key, timer in known.items()})
+    instances.note(cluster.clients, {key: timer.until for key, timer in known.items()})
     hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
     return ExtendReport(hosts, timers.errors, _at_most(cluster, up, known), cluster.settings.cluster.max_dollars)
 
@@ -82,7 +81,7 @@ def note(cluster: Cluster, names: Collection[str]) -> None:
     try:
         timers = _set(cluster, {each.name: (cluster.host(each), [_AS_IT_IS] * 3) for each in up})
         ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
-        expiry.note(cluster.clients, ends)
+        instances.note(cluster.clients, ends)
         unknown = [str(error) for error in timers.errors.values()]
     except StratusError as error:
         unknown = [str(error)]
@@ -141,9 +140,10 @@ def _timer(host: Host, said: str) -> Timer:
     words = next((line.split() for line in said.splitlines() if line.startswith("@@until ")), [])
     if len(words) != 5 or not all(word.lstrip("-").isdecimal() for word in words[1:]):
         raise HostError(
-            "it has no timer of ours, so its end cannot be moved", where=host.name,
+            "it has no timer of ours, so its end cannot be moved",
+            where=host.name,
             fix="TerminateAll() ends it; machines that are launched now have one",
-        )  # fmt: skip
+        )
     epoch, budget, used, idle = map(int, words[1:])
     return Timer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)
 
@@ -160,3 +160,47 @@ def _at_most(cluster: Cluster, up: Sequence[instances.Instance], timers: Mapping
     return cost.total(
         cost.spent(cluster.per_hour(each), each.launched, end) if (end := ends[each.id]) else None for each in up
     )
+
+
+@dataclass(frozen=True)
+class ExtendedHost:
+    """One machine whose end was moved.
+
+    :param before: when it would have ended itself.
+    :param expires: when it does now.
+    :param capped: that is earlier than asked for, because its ``max_dollars`` buys no more.
+    """
+
+    name: str
+    before: datetime | None
+    expires: datetime
+    capped: bool
+
+
+@dataclass(frozen=True)
+class ExtendReport:
+    """What Extend() did.
+
+    :param failed: name of every machine whose end stays as it was -> why.
+    :param at_most: USD from the start of the machines to their new ends; None when a price is unknown.
+    :param max_dollars: the config's cap for one launch; 0 is none.
+    """
+
+    hosts: tuple[ExtendedHost, ...]
+    failed: Mapping[str, Exception]
+    at_most: Decimal | None
+    max_dollars: float
+
+
+@dataclass(frozen=True)
+class IdleReport:
+    """What IdleShutdown() did.
+
+    :param minutes: of nobody's use after which the machines end themselves; 0 is never.
+    :param hosts: names of those that know.
+    :param failed: name of every other one -> why.
+    """
+
+    minutes: int
+    hosts: tuple[str, ...]
+    failed: Mapping[str, Exception]

@@ -13,9 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, error_codes, parallel
+from orchestrator.aws import identity as aws_identity
 from orchestrator.aws.capacity import quotas
 from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
+from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.pricing import price_table
 from orchestrator.core.clock import REAL_TIME, Pace, Patience
@@ -56,12 +58,12 @@ class Desk:
 
     clients: client.Clients
     settings: Settings
-    identity: client.Identity
+    identity: aws_identity.Identity
     login: Callable[[], key_pairs.Login]
     books: Ledger | None = None
     book: price_table.Book = price_table.TABLE
     more: Questions | None = None
-    my_address: Callable[[], str] = client.my_address
+    my_address: Callable[[], str] = security_groups.my_address
     tell: Tell = ignore
     quick: float = parallel.OPTIONAL_S
 
@@ -71,14 +73,14 @@ class Desk:
         return self.books.patience if self.books else REAL_TIME
 
 
-def plan(desk: Desk, count: int) -> planner.Plan:
+def plan(desk: Desk, count: int) -> launch_plan.Plan:
     """Look up and check everything that a launch needs.
 
     :param count: how many machines.
     :raises StratusError: one thing speaks against it.
     :raises NotReady: several do; it holds them all.
     """
-    mine = client.mine(desk.clients, desk.settings, desk.identity)
+    mine = aws_identity.mine(desk.clients, desk.settings, desk.identity)
     must = planner.questions(desk.clients, desk.settings, mine)
     answers = parallel.ask_all(
         desk.clients,
@@ -113,18 +115,16 @@ def _first(desk: Desk) -> dict[str, Callable[[], Any]]:
     return asks | dict(desk.more or {})
 
 
-def _nobody(desk: Desk) -> client.Mine:
-    return client.mine(desk.clients, desk.settings, desk.identity)
+def _nobody(desk: Desk) -> aws_identity.Mine:
+    return aws_identity.mine(desk.clients, desk.settings, desk.identity)
 
 
 def _made(
     desk: Desk, facts: planner.Found, count: int, sources: tuple[str, ...]
-) -> tuple[planner.Plan | None, list[Exception]]:
+) -> tuple[launch_plan.Plan | None, list[Exception]]:
     """Make the plan and ask what follows from it."""
     try:
-        made = planner.assemble(
-            desk.clients, desk.settings, facts, count=count, books=desk.books, book=desk.book
-        )  # fmt: skip
+        made = planner.assemble(desk.clients, desk.settings, facts, count=count, books=desk.books, book=desk.book)
     except StratusError as error:
         return None, [error]
     made = replace(made, sources=sources)
@@ -134,12 +134,10 @@ def _made(
     return made, [each for each in map(_counts, errors) if each is not None]
 
 
-def _second(desk: Desk, made: planner.Plan) -> dict[str, Callable[[], Any]]:
+def _second(desk: Desk, made: launch_plan.Plan) -> dict[str, Callable[[], Any]]:
     """Return the questions whether AWS would let us do it: what is there already is named, what is not is left out."""
     named = desk.settings.aws
-    launch = partial(
-        run_instances.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id
-    )  # fmt: skip
+    launch = partial(run_instances.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id)
     asks: dict[str, Callable[[], Any]] = {PERMISSIONS: launch}
     if not named.key_name:
         asks["key pair"] = lambda: key_pairs.check(desk.clients, made.mine, desk.login(), living=made.living)
@@ -149,7 +147,7 @@ def _second(desk: Desk, made: planner.Plan) -> dict[str, Callable[[], Any]]:
     return asks
 
 
-def _in_time(desk: Desk, made: planner.Plan, error: Exception | None) -> Exception | None:
+def _in_time(desk: Desk, made: launch_plan.Plan, error: Exception | None) -> Exception | None:
     """Wait for an instance profile that EC2 has not heard of yet, and return what speaks against the launch then."""
     if not isinstance(error, CloudRefused) or not instance_profiles.on_its_way(
         desk.clients, made.instance_profile, error
@@ -189,7 +187,7 @@ def _refuse(found: list[Exception]) -> None:
     NotReady.check([each for each in found if isinstance(each, StratusError)])
 
 
-def _limit(desk: Desk, made: planner.Plan, limit: quotas.Limit | None) -> quotas.Limit | None:
+def _limit(desk: Desk, made: launch_plan.Plan, limit: quotas.Limit | None) -> quotas.Limit | None:
     """Return what the launch needs of its quota.
 
     :raises CloudRefused: none of the pools that it may come from has room.
@@ -203,7 +201,7 @@ def _limit(desk: Desk, made: planner.Plan, limit: quotas.Limit | None) -> quotas
     return limit
 
 
-def _room_elsewhere(desk: Desk, made: planner.Plan, limit: quotas.Limit) -> bool:
+def _room_elsewhere(desk: Desk, made: launch_plan.Plan, limit: quotas.Limit) -> bool:
     others = {quotas.of(pool.machine.name, pool.market): pool for pool in made.pools}
     for quota, pool in others.items():
         if quota == limit.quota:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orchestrator.aws.ec2.instances import Instance
-from orchestrator.cluster.status import HostReady
 from orchestrator.core.errors import HostError, HostsFailed
 from orchestrator.core.events import Event, Tell
 from orchestrator.core.host import Host
@@ -19,6 +18,7 @@ from orchestrator.means import Means
 
 if TYPE_CHECKING:
     from orchestrator.ssh import Links
+
 
 T = TypeVar("T")
 
@@ -147,3 +147,14 @@ class Arrivals:
             raise
         self.tell(Event(name, phase, "done", self.means.patience.clock() - began))
         return result
+
+
+@dataclass(frozen=True)
+class HostReady:
+    """How one host came up, seconds: ``pending`` request to running, ``boot`` to SSH, ``ssh`` one round trip."""
+
+    name: str
+    zone: str
+    pending: float
+    boot: float
+    ssh: float

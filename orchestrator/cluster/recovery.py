@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster import teardown
-from orchestrator.cluster.status import HostReady, Leftover, RecoverReport
+from orchestrator.cluster.readiness import HostReady
 from orchestrator.core import cost
 from orchestrator.core.file_lock import Busy
 from orchestrator.core.journal import Entry, Journal
@@ -80,12 +82,14 @@ def _leftover(cluster: Cluster, run: str) -> Leftover:
     came = sum(each.id not in decided for each in machines)
     now = cluster.means.patience.now()
     return Leftover(
-        run=run, since=min(each.at for each in entries),
-        machines=tuple(f"{each.name} ({each.id})" for each in machines), may_come=max(0, coming - came),
+        run=run,
+        since=min(each.at for each in entries),
+        machines=tuple(f"{each.name} ({each.id})" for each in machines),
+        may_come=max(0, coming - came),
         per_hour=cost.total(cluster.per_hour(each) for each in machines),
         spent=cost.total(cost.spent(cluster.per_hour(each), each.launched, now) for each in machines),
         expires=_last(machines),
-    )  # fmt: skip
+    )
 
 
 def _machines(cluster: Cluster, run: str) -> list[instances.Instance]:
@@ -105,3 +109,38 @@ def _may_come(cluster: Cluster, entry: Entry) -> bool:
 def _last(machines: Sequence[instances.Instance]) -> datetime | None:
     times = [each.expires for each in machines]
     return None if None in times or not times else max(time for time in times if time)
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What is left of a launch that was never seen to end: the program crashed, or was left in haste.
+
+    :param run: id of the launch.
+    :param since: when it began.
+    :param machines: names and ids of those that live.
+    :param may_come: how many more EC2 may still show.
+    :param expires: when the last of them ends itself; None when that is unknown.
+    """
+
+    run: str
+    since: datetime
+    machines: tuple[str, ...]
+    may_come: int
+    per_hour: Decimal | None
+    spent: Decimal | None
+    expires: datetime | None
+
+
+@dataclass(frozen=True)
+class RecoverReport:
+    """What became of leftovers.
+
+    :param ended: whether they were to be ended; otherwise they were finished, or only listed.
+    :param left: what could not be ended.
+    """
+
+    leftovers: tuple[Leftover, ...]
+    ready: tuple[HostReady, ...] = ()
+    failed: Mapping[str, Exception] = field(default_factory=dict)
+    ended: bool = False
+    left: tuple[str, ...] = ()

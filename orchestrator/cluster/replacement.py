@@ -15,7 +15,7 @@ from orchestrator.core.events import Event, Tell
 if TYPE_CHECKING:
     from orchestrator.aws import client
     from orchestrator.aws.ec2.instances import Instance
-    from orchestrator.aws.launch.planner import Plan
+    from orchestrator.aws.launch.plan import Plan
 
 GONE_S = 180.0  # for how long a machine may take to go down before nothing comes in its place
 CONSOLE_LINES = 3

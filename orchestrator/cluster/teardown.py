@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, error_codes
 from orchestrator.aws.ec2 import instances, security_groups, state_changes
+from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch import launch_log
-from orchestrator.cluster.status import InstanceResult
 from orchestrator.core.clock import Pace
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.events import Event, Tell, ignore

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances, key_pairs, network
+from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch import launch_log
-from orchestrator.cluster.status import TerminateReport
 from orchestrator.cluster.teardown import Teardown
 from orchestrator.core import cost
 from orchestrator.core.clock import Pace
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from orchestrator.services.cluster import Cluster
+
 
 BUSY_S = 120.0  # for how long another shell, whose machines were just ended, may take to notice
 
@@ -49,7 +51,7 @@ class Ender:
             )
         return TerminateReport(
             results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note, foreign=self._foreign()
-        )  # fmt: skip
+        )
 
     def _foreign(self) -> tuple[str, ...]:
         try:
@@ -116,3 +118,34 @@ def _kept(works: Iterable[Teardown]) -> Iterator[str]:
         for what, state in (("security group", work.group), ("key pair", work.key)):
             if state not in ("gone", "none"):
                 yield f"{what} in {work.books.mine.region}: {state}"
+
+
+@dataclass(frozen=True)
+class TerminateReport:
+    """What a terminate ended.
+
+    :param group: ``gone``, ``none`` (there was none of ours) or why it stays.
+    :param key: the same for the key pair.
+    :param spent: USD that the instances cost; None when a price is unknown.
+    :param unsure: what nobody can say, and what is kept in other regions.
+    :param note: what to know besides.
+    :param foreign: machines in a cluster of this name that are another owner's, in words: they were left alone.
+    """
+
+    instances: tuple[InstanceResult, ...]
+    group: str
+    key: str
+    spent: Decimal | None
+    unsure: tuple[str, ...] = ()
+    note: str = ""
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Everything that is still there, or may be."""
+        found = [
+            f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"
+        ]
+        named = (("security group", self.group), ("key pair", self.key))
+        kept = [f"{what}: {state}" for what, state in named if state not in ("gone", "none")]
+        return (*found, *kept, *self.unsure)

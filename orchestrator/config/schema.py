@@ -44,9 +44,26 @@ from orchestrator.config.value_types import (
 from orchestrator.core.errors import ConfigError, Problem
 
 __all__ = [
-    "FREE", "Kind", "Option", "Reading", "Secret", "Tables", "choice", "command", "file_path", "layout", "lines",
-    "number", "option", "options", "resolve", "shown", "text", "whole", "yes_no",
-]  # fmt: skip
+    "FREE",
+    "Kind",
+    "Option",
+    "Reading",
+    "Secret",
+    "Tables",
+    "choice",
+    "command",
+    "file_path",
+    "layout",
+    "lines",
+    "number",
+    "option",
+    "options",
+    "resolve",
+    "shown",
+    "text",
+    "whole",
+    "yes_no",
+]
 
 T = TypeVar("T")
 

@@ -15,9 +15,21 @@ from orchestrator.config.options import TABLES, Aws, Cluster, Disk, Install, Job
 from orchestrator.config.schema import Reading, Secret, shown
 
 __all__ = [
-    "TABLES", "Aws", "Cluster", "Disk", "Install", "Job", "Secret", "Settings", "Ssh",
-    "base_folder", "load", "reference", "template", "to_rows",
-]  # fmt: skip
+    "TABLES",
+    "Aws",
+    "Cluster",
+    "Disk",
+    "Install",
+    "Job",
+    "Secret",
+    "Settings",
+    "Ssh",
+    "base_folder",
+    "load",
+    "reference",
+    "template",
+    "to_rows",
+]
 
 
 def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:

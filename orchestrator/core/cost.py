@@ -52,9 +52,7 @@ class Bill:
 
 def receipt(bill: Bill) -> dict[str, object]:
     """Return a bill as a record keeps it: seconds and dollars, each under a name that says which."""
-    return {
-        "billed_seconds": bill.seconds, "machines_usd": bill.machines, "disks_usd": bill.disks, "spot": bill.spot,
-    }  # fmt: skip
+    return {"billed_seconds": bill.seconds, "machines_usd": bill.machines, "disks_usd": bill.disks, "spot": bill.spot}
 
 
 def of_seconds(per_hour: Decimal | None, seconds: float) -> Decimal | None:

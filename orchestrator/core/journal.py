@@ -128,9 +128,10 @@ class Journal:
             except BlockingIOError:
                 continue
         raise StratusError(
-            f"another process has held the journal for {LOCK_DEADLINE_S:.0f} s", where=str(self.path),
+            f"another process has held the journal for {LOCK_DEADLINE_S:.0f} s",
+            where=str(self.path),
             fix="look for a stopped stratus process (jobs, ps) and end it",
-        )  # fmt: skip
+        )
 
 
 def _write(file: int, data: bytes) -> None:

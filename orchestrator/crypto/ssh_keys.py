@@ -5,23 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-CERTIFICATE_LIFE = timedelta(days=35)  # longer than the longest max_hours, 720 h
 
 
 @dataclass(frozen=True)
@@ -34,20 +26,6 @@ class HostKey:
 
     private: str = field(repr=False)
     public: str
-
-
-@dataclass(frozen=True)
-class Tls:
-    """What mutual TLS inside one cluster takes, all PEM text.
-
-    :param ca: certificate that both sides trust; its private key is thrown away.
-    :param cert: certificate of every member, as server and as client.
-    :param key: private key of ``cert``; never shown.
-    """
-
-    ca: str
-    cert: str
-    key: str = field(repr=False)
 
 
 def host_key() -> HostKey:
@@ -102,19 +80,6 @@ def fingerprint(public: str) -> str:
     return "SHA256:" + b64encode(digest).decode().rstrip("=")
 
 
-def cluster_tls(names: Sequence[str]) -> Tls:
-    """Make a certificate authority for one cluster and one certificate for all its members.
-
-    :param names: host names and addresses that the certificate is good for.
-    """
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = _certificate(ca_key, ca_key, [], ca=True)
-    cert = _certificate(key, ca_key, names, ca=False)
-    return Tls(ca=_pem(ca), cert=_pem(cert), key=_private_pem(key))
-
-
 def _ed25519() -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -144,51 +109,12 @@ def _unusable(path: Path, error: Exception) -> UsageError:
     # TypeError and "password" are how cryptography says that a key is encrypted.
     if isinstance(error, TypeError) or "password" in str(error).lower():
         return UsageError(
-            "the private key is protected by a passphrase, which is never asked for", where=str(path),
+            "the private key is protected by a passphrase, which is never asked for",
+            where=str(path),
             fix="leave [aws] key_name and [ssh] private_key empty: a key of its own is made for the cluster",
-        )  # fmt: skip
+        )
     return UsageError(
-        "no private key in OpenSSH or PEM form", where=str(path),
+        "no private key in OpenSSH or PEM form",
+        where=str(path),
         fix="name a private key file: [ssh] private_key; or leave it and key_name empty: one is made for the cluster",
-    )  # fmt: skip
-
-
-def _certificate(
-    key: EllipticCurvePrivateKey, signer: EllipticCurvePrivateKey, names: Sequence[str], *, ca: bool
-) -> x509.Certificate:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.x509.oid import NameOID
-
-    def called(name: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-    now = datetime.now(UTC)  # a day back: a machine's clock may be behind this one
-    builder = x509.CertificateBuilder(
-        issuer_name=called("stratus cluster"), subject_name=called("stratus cluster" if ca else "stratus member"),
-        public_key=key.public_key(), serial_number=x509.random_serial_number(),
-        not_valid_before=now - timedelta(days=1), not_valid_after=now + CERTIFICATE_LIFE,
-    ).add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)  # fmt: skip
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), False)
-    return builder.sign(signer, SHA256())
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    from cryptography import x509
-
-    with suppress(ValueError):
-        return x509.IPAddress(ip_address(name))
-    return x509.DNSName(name)
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.PEM).decode()
-
-
-def _private_pem(key: EllipticCurvePrivateKey) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    )

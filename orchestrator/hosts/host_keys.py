@@ -69,8 +69,10 @@ class Pins:
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
             REAL_TIME.retry(
                 lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB),
-                when=lambda error: isinstance(error, BlockingIOError), deadline_s=LOCK_S, pace=Pace(0.002, 0.1),
-            )  # fmt: skip
+                when=lambda error: isinstance(error, BlockingIOError),
+                deadline_s=LOCK_S,
+                pace=Pace(0.002, 0.1),
+            )
             draft = self.path.with_name(f".{self.path.name}.new")
             with draft.open("w", encoding="utf-8") as file:
                 file.writelines(f"{identity} {key}\n" for identity, key in change(self._load()).items())

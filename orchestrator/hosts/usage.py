@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,34 +17,7 @@ if TYPE_CHECKING:
 # Every run gets five seconds to end by itself, and its containers as long again; all runs of a host at once.
 KILL_S = 90.0
 LOOK_S = 60.0
-LINES_KEPT = 10_000
 _KIB = 1024
-
-
-@dataclass(frozen=True)
-class Killed:
-    """What an end to all runs did on one host.
-
-    :param runs: those that something was left of.
-    :param left: processes and containers that would not go; 0 is the answer to expect.
-    :param stuck: what they are, a line each.
-    """
-
-    host: str
-    runs: tuple[str, ...]
-    left: int
-    stuck: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class KillReport:
-    """What an end to all runs did.
-
-    :param failed: name of every host that could not be asked -> why.
-    """
-
-    hosts: tuple[Killed, ...]
-    failed: Mapping[str, Exception]
 
 
 @dataclass(frozen=True)
@@ -125,49 +96,6 @@ class UseReport:
     failed: Mapping[str, Exception]
 
 
-@dataclass(frozen=True)
-class Answered:
-    """What a command came to on one host.
-
-    :param status: its exit status; -1 when a signal ended it.
-    :param lines: what it said, the last 10,000 lines of it.
-    """
-
-    host: str
-    status: int
-    lines: tuple[str, ...]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class CommandReport:
-    """What a command came to on all hosts.
-
-    :param failed: name of every host where nobody knows -> why.
-    """
-
-    command: str
-    hosts: tuple[Answered, ...]
-    failed: Mapping[str, Exception]
-
-
-def kill_all(links: Links, hosts: Sequence[Host]) -> KillReport:
-    """End every process and container of every run of ours, also those that nobody follows and whose folder is gone."""
-    content = remote_scripts.bundle(remote_scripts.tools(("killall.sh", "cancel.sh")))
-
-    def one(host: Host) -> Killed:
-        reply = links.run(host, remote_scripts.unpack("killall.sh"), stdin=content, timeout=KILL_S)
-        lines = reply.stdout.splitlines()
-        left = _told(lines, "@@left ")
-        if not left:
-            raise _no_answer(host, reply, "its runs could not be ended")
-        stuck = [line for line in lines if not line.startswith("@@")]
-        return Killed(host.name, tuple(_told(lines, "@@ended ")), int(left[-1]), tuple(stuck))
-
-    outcomes = parallel.each(hosts, one)
-    return KillReport(tuple(outcomes.values_in_order()), outcomes.errors)
-
-
 def look(links: Links, hosts: Sequence[Host]) -> UseReport:
     """Ask every host what it is doing."""
 
@@ -190,10 +118,14 @@ def use(host: str, said: str) -> HostUse:
         run, pid, gpu, used, command = (word.strip() for word in line.split(",", 4))
         of_gpu.setdefault(gpu, []).append(GpuTask(int(pid), "" if run == "-" else run, _number(used), command))
     return HostUse(
-        host=host, cores=int(cores), load=float(load), memory_used=(int(memory) - int(free)) * _KIB,
-        memory=int(memory) * _KIB, gpus=tuple(_gpu(line, of_gpu) for line in _told(lines, "@@gpu ")),
+        host=host,
+        cores=int(cores),
+        load=float(load),
+        memory_used=(int(memory) - int(free)) * _KIB,
+        memory=int(memory) * _KIB,
+        gpus=tuple(_gpu(line, of_gpu) for line in _told(lines, "@@gpu ")),
         tasks=tuple(map(_task, _told(lines, "@@task "))),
-    )  # fmt: skip
+    )
 
 
 def _gpu(line: str, of_gpu: Mapping[str, Sequence[GpuTask]]) -> Gpu:
@@ -213,30 +145,6 @@ def _number(word: str) -> float | None:
         return float(word)
     except ValueError:
         return None
-
-
-def run(
-    links: Links, hosts: Sequence[Host], command: str, *, on_line: Callable[[str, str], None], timeout: float
-) -> CommandReport:
-    """Run a shell command on every host at the same time.
-
-    :param on_line: called with (host, line) as lines come, from one thread per host.
-    :param timeout: seconds that it may take.
-    """
-
-    def one(host: Host) -> Answered:
-        began = time.monotonic()
-        said: deque[str] = deque(maxlen=LINES_KEPT)
-
-        def line(text: str) -> None:
-            said.append(text)
-            on_line(host.name, text)
-
-        status = links.stream(host, command, on_line=line, silence=timeout, deadline=timeout)
-        return Answered(host.name, status, tuple(said), time.monotonic() - began)
-
-    outcomes = parallel.each(hosts, one)
-    return CommandReport(command, tuple(outcomes.values_in_order()), outcomes.errors)
 
 
 def _told(lines: Iterable[str], mark: str) -> list[str]:

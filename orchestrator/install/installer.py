@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -182,3 +182,20 @@ def _failure(host: Host, reader: _Reader, status: int, log: Path) -> HostError:
     reader.tell(Event(host.name, step, "failed", text=words))
     fix = f"{reader.fix}   (full log: {log})" if reader.fix else f"full log: {log}"
     return HostError(f"{step} failed: {words}", where=host.name, fix=fix)
+
+
+@dataclass(frozen=True)
+class InstallReport:
+    """What an install did.
+
+    :param failed: name of every host that failed -> why.
+    """
+
+    hosts: tuple[HostInstall, ...]
+    failed: Mapping[str, Exception]
+    seconds: float
+
+    @property
+    def changed(self) -> int:
+        """How many steps changed something, over all hosts."""
+        return sum(host.changed for host in self.hosts)

@@ -17,8 +17,8 @@ from orchestrator.install.upload import Parcel, parcel
 from orchestrator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
-    from orchestrator.aws.ecr import Login
     from orchestrator.config.settings import Install
+    from orchestrator.install.registry_login import Login
 
 
 @dataclass(frozen=True)

@@ -93,9 +93,10 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
     least = spec.resources.min_hosts
     if multi and least > len(chosen):
         raise UsageError(
-            f"[resources] min_hosts = {least}, and {len(chosen)} VMs are up", where=str(spec.folder),
+            f"[resources] min_hosts = {least}, and {len(chosen)} VMs are up",
+            where=str(spec.folder),
             fix=f"LaunchInstances({least - len(chosen)}), or a smaller min_hosts in job.ini",
-        )  # fmt: skip
+        )
     given = Assignment(spec, chosen, command, run)
     tasks, files = frameworks.lay_out(given, multi=multi)
     dashboard = given.port + 1 if multi and spec.framework == "dask" else 0

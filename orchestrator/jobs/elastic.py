@@ -13,7 +13,7 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError, UsageError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.jobs import runner
+from orchestrator.jobs import runner, runs
 from orchestrator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class JoinReport:
     failed: Mapping[str, Exception]
 
 
-def same_job(spec: JobSpec, run: runner.Run) -> JobSpec:
+def same_job(spec: JobSpec, run: runs.Run) -> JobSpec:
     """Return the job, when it is the run's.
 
     :raises UsageError: it is another one.
@@ -44,7 +44,7 @@ def same_job(spec: JobSpec, run: runner.Run) -> JobSpec:
     return spec
 
 
-def newcomers(run: runner.Run, hosts: Sequence[Host]) -> list[Host]:
+def newcomers(run: runs.Run, hosts: Sequence[Host]) -> list[Host]:
     """Return the hosts that could join: those up on which there is nothing of the run.
 
     :raises UsageError: the run takes no more hosts.
@@ -63,7 +63,7 @@ def newcomers(run: runner.Run, hosts: Sequence[Host]) -> list[Host]:
     return found
 
 
-def join(links: Links, hosts: Sequence[Host], run: runner.Run, prepare: Callable[[Host], object]) -> JoinReport:
+def join(links: Links, hosts: Sequence[Host], run: runs.Run, prepare: Callable[[Host], object]) -> JoinReport:
     """Let the newcomers among these hosts take part in a run; they have to be installed.
 
     :param prepare: brings the job's code to a host.

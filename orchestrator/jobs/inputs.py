@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client
+from orchestrator.aws import errors
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.jobs.spec import JobSpec
 
@@ -51,10 +51,10 @@ def _data(clients: Clients, source: str) -> str:
     fix = "correct data in job.ini"
     try:
         found = clients.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-    except client.failures() as error:
-        if client.code_of(error) == "NoSuchBucket":
+    except errors.failures() as error:
+        if errors.code_of(error) == "NoSuchBucket":
             raise UsageError(f"there is no bucket {bucket}", where=source, code="NoSuchBucket", fix=fix) from error
-        why = client.code_of(error) or type(error).__name__
+        why = errors.code_of(error) or type(error).__name__
         return f"{source}: this computer may not look ({why}); the VMs' role decides"
     if not found.get("KeyCount"):
         raise UsageError("there is nothing there", where=source, code="NoSuchKey", fix=fix)
@@ -74,9 +74,11 @@ def image(name: str, *, scheme: str = "https") -> str:
     except urllib.error.HTTPError as error:
         if error.code == 404:
             raise UsageError(
-                f"the registry {host} has no such image", where=name, code="manifest unknown",
+                f"the registry {host} has no such image",
+                where=name,
+                code="manifest unknown",
                 fix="correct image in job.ini: its name, its tag",
-            ) from error  # fmt: skip
+            ) from error
         return f"image {name}: {host} does not say whether it is there ({error.code}); the VMs ask again"
     except (OSError, ValueError, KeyError) as error:
         return f"image {name}: {host} does not answer ({type(error).__name__}); the VMs ask again"

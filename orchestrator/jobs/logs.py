@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import StratusError
 from orchestrator.core.host import Host
-from orchestrator.jobs.runner import SILENCE, Run
+from orchestrator.jobs.runner import SILENCE
+from orchestrator.jobs.runs import Run
 
 if TYPE_CHECKING:
     from orchestrator.ssh import Links

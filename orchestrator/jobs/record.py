@@ -5,19 +5,23 @@ A run can be followed, fetched and ended without any of it; it makes the record 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from orchestrator import __version__
-from orchestrator.cluster.status import LaunchReport
+from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.config.settings import Settings, to_rows
-from orchestrator.core import cost
-from orchestrator.jobs import results
+from orchestrator.core import cost, json_file
+from orchestrator.core.cost import Bill
+from orchestrator.core.version import __version__
+from orchestrator.jobs import record, results
 from orchestrator.jobs.build import Job
-from orchestrator.jobs.results import RunRecord
+
+pass
 
 PHASES = ("pending", "boot", "ssh")
 
@@ -39,7 +43,7 @@ class Notes:
     @property
     def timings(self) -> dict[str, float]:
         """Seconds per phase of the last launch and of all installs since."""
-        return results.load(self.folder, "timings.json")
+        return json_file.load(self.folder, "timings.json")
 
     def launched(self, report: LaunchReport) -> None:
         """Note how long the phases of a launch took, of its slowest host."""
@@ -52,7 +56,7 @@ class Notes:
         self._note(timings | {"install": timings.get("install", 0.0) + seconds})
 
     def _note(self, timings: Mapping[str, float]) -> None:
-        results.save(self.folder, "timings.json", timings)
+        json_file.save(self.folder, "timings.json", timings)
 
     def begin(self, folder: Path, built: Job, settings: Settings) -> None:
         """Begin a run's record with everything that is needed to run it again.
@@ -60,14 +64,19 @@ class Notes:
         :param folder: of the run.
         """
         facts = {
-            "run": built.run, "job": built.spec.name, "multi": built.multi, "hosts": list(built.hosts),
+            "run": built.run,
+            "job": built.spec.name,
+            "multi": built.multi,
+            "hosts": list(built.hosts),
             "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
             "commands": {f"{task.host} {task.role}": task.command for task in built.tasks},
             "image": built.spec.table.image if built.spec.runtime == "docker" else "",
-            "timings": self.timings, "started": datetime.now(UTC), "stratus": __version__,
-        }  # fmt: skip
-        results.save(folder, "record.json", facts)
-        results.keep_logs(self.logs, folder / "logs", built.hosts)
+            "timings": self.timings,
+            "started": datetime.now(UTC),
+            "stratus": __version__,
+        }
+        json_file.save(folder, "record.json", facts)
+        record.keep_logs(self.logs, folder / "logs", built.hosts)
 
 
 def complete(record: RunRecord, facts: Mapping[str, Any]) -> None:
@@ -76,10 +85,55 @@ def complete(record: RunRecord, facts: Mapping[str, Any]) -> None:
     :param facts: what was known of it before.
     """
     more = {
-        "run": record.run, "job": record.job, "hosts": list(record.hosts), "state": record.state,
-        "outputs": list(record.outputs), "timings": dict(record.timings), "cost_usd": record.cost,
+        "run": record.run,
+        "job": record.job,
+        "hosts": list(record.hosts),
+        "state": record.state,
+        "outputs": list(record.outputs),
+        "timings": dict(record.timings),
+        "cost_usd": record.cost,
         "bill": cost.receipt(record.bill) if record.bill else None,
         "versions": results.versions_of(record.folder),
-        "image_digests": list(results.image_of(record.folder)), "fetched": datetime.now(UTC),
-    }  # fmt: skip
-    results.save(record.folder, "record.json", {**facts, **more})
+        "image_digests": list(results.image_of(record.folder)),
+        "fetched": datetime.now(UTC),
+    }
+    json_file.save(record.folder, "record.json", {**facts, **more})
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A fetched run.
+
+    :param folder: where it lies.
+    :param state: done, failed, cancelled, lost, or running (then the outputs are what there was).
+    :param outputs: files that came, relative to ``folder``.
+    :param bytes: their size as transferred.
+    :param metrics: the content of the job's ``metrics.json``, empty without one.
+    :param timings: seconds per phase: api, pending, boot, ssh, install, job (what is known of them).
+    :param cost: USD for the job's own time on its hosts; None when a price is unknown.
+    :param failed: host -> why nothing came from it.
+    :param bill: what ``cost`` is made of.
+    """
+
+    run: str
+    job: str
+    folder: Path
+    state: str
+    hosts: tuple[str, ...]
+    outputs: tuple[str, ...]
+    bytes: int
+    seconds: float
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    cost: Decimal | None = None
+    failed: Mapping[str, Exception] = field(default_factory=dict)
+    bill: Bill | None = None
+
+
+def keep_logs(source: Path, folder: Path, hosts: Sequence[str]) -> None:
+    """Copy the install logs of these hosts into a run's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for host in hosts:
+        log = source / f"{host}.install.log"
+        if log.exists():
+            shutil.copyfile(log, folder / log.name)

@@ -12,50 +12,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.cost import Bill
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.jobs.runner import Run
+from orchestrator.jobs.runs import Run
 
 if TYPE_CHECKING:
     from orchestrator.ssh import Links
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A fetched run.
-
-    :param folder: where it lies.
-    :param state: done, failed, cancelled, lost, or running (then the outputs are what there was).
-    :param outputs: files that came, relative to ``folder``.
-    :param bytes: their size as transferred.
-    :param metrics: the content of the job's ``metrics.json``, empty without one.
-    :param timings: seconds per phase: api, pending, boot, ssh, install, job (what is known of them).
-    :param cost: USD for the job's own time on its hosts; None when a price is unknown.
-    :param failed: host -> why nothing came from it.
-    :param bill: what ``cost`` is made of.
-    """
-
-    run: str
-    job: str
-    folder: Path
-    state: str
-    hosts: tuple[str, ...]
-    outputs: tuple[str, ...]
-    bytes: int
-    seconds: float
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    timings: Mapping[str, float] = field(default_factory=dict)
-    cost: Decimal | None = None
-    failed: Mapping[str, Exception] = field(default_factory=dict)
-    bill: Bill | None = None
 
 
 def fetch(links: Links, hosts: Sequence[Host], run: Run, folder: Path) -> parallel.Outcomes[int]:
@@ -112,15 +79,6 @@ def _output(links: Links, host: Host, remote: str, folder: Path, *, several: boo
         raise
 
 
-def keep_logs(source: Path, folder: Path, hosts: Sequence[str]) -> None:
-    """Copy the install logs of these hosts into a run's folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for host in hosts:
-        log = source / f"{host}.install.log"
-        if log.exists():
-            shutil.copyfile(log, folder / log.name)
-
-
 def metrics_of(folder: Path) -> dict[str, Any]:
     """Return the job's ``metrics.json``, wherever below ``outputs`` it lies; empty without one."""
     for path in sorted((folder / "outputs").rglob("metrics.json")):
@@ -150,20 +108,3 @@ def files_of(folder: Path) -> tuple[str, ...]:
     """List the output files, relative to the run's folder."""
     top = folder / "outputs"
     return tuple(sorted(str(path.relative_to(folder)) for path in top.rglob("*") if path.is_file()))
-
-
-def save(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{name}.part"
-    part.write_text(json.dumps(facts, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
-    os.replace(part, folder / name)
-
-
-def load(folder: Path, name: str) -> dict[str, Any]:
-    """Read a JSON file; empty when there is none."""
-    try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return found if isinstance(found, dict) else {}

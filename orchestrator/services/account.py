@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.capacity import offerings, quotas
 from orchestrator.aws.ec2 import instance_types, security_groups
 from orchestrator.cluster import lifetime
-from orchestrator.cluster.status import AccessReport, Cost, ExtendReport, IdleReport
+from orchestrator.cluster.lifetime import ExtendReport, IdleReport
 from orchestrator.core import cost as core_cost
 from orchestrator.core.errors import UsageError
 
@@ -74,3 +76,26 @@ class Account:
         access = security_groups.access(cluster.settings, "")
         before = security_groups.readmit(cluster.clients, cluster.mine, access)
         return AccessReport(before, access.sources, access.port)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the cluster costs and has cost."""
+
+    per_hour: Decimal | None
+    spent: Decimal | None
+    at_most: Decimal | None
+    expires: datetime | None
+
+
+@dataclass(frozen=True)
+class AccessReport:
+    """Who may reach the SSH port of the machines.
+
+    :param before: networks that were admitted until now.
+    :param now: those that are from now on.
+    """
+
+    before: tuple[str, ...]
+    now: tuple[str, ...]
+    port: int

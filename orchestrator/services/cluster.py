@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.aws import client
+from orchestrator.aws import identity as aws_identity
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2 import key_pairs, state_changes
-from orchestrator.aws.launch import launch_log, planner
+from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.aws.launch import launch_log
+from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.pricing import price_list
 from orchestrator.cluster import lifetime, preflight
 from orchestrator.cluster.health import Vitals
 from orchestrator.cluster.launcher import Launcher, telling_what_remains
 from orchestrator.cluster.readiness import Arrivals, Arrived
 from orchestrator.cluster.replacement import Replacing
-from orchestrator.cluster.status import ClusterStatus, InstanceResult, Machine, TerminateReport
-from orchestrator.cluster.terminate import Ender
+from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.terminate import Ender, TerminateReport
 from orchestrator.core import cost
 from orchestrator.core.errors import HostError, StratusError, UsageError
 from orchestrator.core.events import Event, Tell, ignore
@@ -70,14 +73,14 @@ class Cluster:
         return self.means.links(self.settings.ssh)
 
     @cached_property
-    def identity(self) -> client.Identity:
+    def identity(self) -> aws_identity.Identity:
         """Who AWS says we are; asked once."""
-        return client.identity(self.clients)
+        return aws_identity.identity(self.clients)
 
     @cached_property
-    def mine(self) -> client.Mine:
+    def mine(self) -> aws_identity.Mine:
         """What tells this cluster's things from everybody else's."""
-        return client.mine(self.clients, self.settings, self.identity)
+        return aws_identity.mine(self.clients, self.settings, self.identity)
 
     @cached_property
     def login(self) -> key_pairs.Login:
@@ -169,18 +172,32 @@ class Cluster:
             address = instance.public_address if ssh.address == "public" else instance.private_address
         pinned = self.pins.get(instance.id)
         return Host(
-            name=instance.name, address=address, private_address=instance.private_address, port=ssh.port,
-            user=ssh.user or instance.user, key_file=self.login.key_file, host_key=pinned or instance.host_key,
-            identity=instance.id, boot_key="" if pinned else instance.boot_key,
-        )  # fmt: skip
+            name=instance.name,
+            address=address,
+            private_address=instance.private_address,
+            port=ssh.port,
+            user=ssh.user or instance.user,
+            key_file=self.login.key_file,
+            host_key=pinned or instance.host_key,
+            identity=instance.id,
+            boot_key="" if pinned else instance.boot_key,
+        )
 
     def _machine(self, each: ec2_instances.Instance) -> Machine:
         return Machine(
-            name=each.name, id=each.id, type=each.type, state=each.state, zone=each.zone,
-            address=each.public_address or each.private_address, launched=each.launched, expires=each.expires,
-            per_hour=self.per_hour(each), disk_per_hour=self.disk_per_hour(each), spot=each.spot,
+            name=each.name,
+            id=each.id,
+            type=each.type,
+            state=each.state,
+            zone=each.zone,
+            address=each.public_address or each.private_address,
+            launched=each.launched,
+            expires=each.expires,
+            per_hour=self.per_hour(each),
+            disk_per_hour=self.disk_per_hour(each),
+            spot=each.spot,
             stopped=each.stopped,
-        )  # fmt: skip
+        )
 
     def per_hour(self, each: ec2_instances.Instance) -> Decimal | None:
         """Return USD per hour of a running machine with its disk; None when unknown."""
@@ -195,7 +212,7 @@ class Cluster:
 
     # -- launching
 
-    def plan(self, count: int | None = None, *, more: preflight.Questions | None = None) -> planner.Plan:
+    def plan(self, count: int | None = None, *, more: preflight.Questions | None = None) -> launch_plan.Plan:
         """Look up and check what a launch needs, and its price; nothing is changed.
 
         :param count: how many machines to add; the settings' when None.
@@ -203,15 +220,22 @@ class Cluster:
         """
         try:
             desk = preflight.Desk(
-                self.clients, self.settings, self.identity, lambda: self.login, self.books, self.book, more,
-                tell=self.tell, quick=self.means.quick,
-            )  # fmt: skip
+                self.clients,
+                self.settings,
+                self.identity,
+                lambda: self.login,
+                self.books,
+                self.book,
+                more,
+                tell=self.tell,
+                quick=self.means.quick,
+            )
             return preflight.plan(desk, count or self.settings.cluster.count)
         except KeyboardInterrupt as error:
             error.add_note("Nothing was launched.")
             raise
 
-    def request(self, plan: planner.Plan) -> tuple[list[ec2_instances.Instance], float]:
+    def request(self, plan: launch_plan.Plan) -> tuple[list[ec2_instances.Instance], float]:
         """Ask EC2 for the machines of a plan; what was made for a launch that failed is removed again.
 
         :return: the instances, most of them pending, and the seconds that the one call took.
@@ -232,7 +256,7 @@ class Cluster:
         instances: Sequence[ec2_instances.Instance],
         then: Callable[[Host], T],
         *,
-        plan: planner.Plan | None = None,
+        plan: launch_plan.Plan | None = None,
     ) -> parallel.Outcomes[Arrived[T]]:
         """Wait until machines answer SSH and do ``then`` on each as soon as it does; nobody waits for the slowest.
 
@@ -242,11 +266,17 @@ class Cluster:
         patience = self.means.patience
         replacing = plan and Replacing(self.clients, plan, machines, self.launcher.again, self.tell, patience)
         arrivals = Arrivals(
-            links=self.links, host_of=lambda shown: self.host(_known(machines, shown)), watch=self._running,
-            tell=self.tell, running_s=ssh.ready_timeout,
+            links=self.links,
+            host_of=lambda shown: self.host(_known(machines, shown)),
+            watch=self._running,
+            tell=self.tell,
+            running_s=ssh.ready_timeout,
             died=Vitals(self.clients, lambda: [each.id for each in machines.values()], patience),
-            ready_s=ssh.ready_timeout, renew=self.renewal, replace=replacing or _keep, means=self.means,
-        )  # fmt: skip
+            ready_s=ssh.ready_timeout,
+            renew=self.renewal,
+            replace=replacing or _keep,
+            means=self.means,
+        )
         with telling_what_remains(machines.values()):
             try:
                 return arrivals.each({name: each.id for name, each in machines.items()}, then)
@@ -259,9 +289,13 @@ class Cluster:
 
     def _running(self, ids: Sequence[str], lost: Callable[[str, HostError], None]) -> Iterator[ec2_instances.Instance]:
         return ec2_instances.watch(
-            self.clients, ids, until="running", deadline_s=self.settings.ssh.ready_timeout,
-            patience=self.means.patience, lost=lost,
-        )  # fmt: skip
+            self.clients,
+            ids,
+            until="running",
+            deadline_s=self.settings.ssh.ready_timeout,
+            patience=self.means.patience,
+            lost=lost,
+        )
 
     # -- stopping, starting, ending
 

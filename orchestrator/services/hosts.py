@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.hosts import usage
+from orchestrator.hosts import commands, usage
+from orchestrator.jobs import kill
 
 if TYPE_CHECKING:
     from orchestrator.services.cluster import Cluster
@@ -18,9 +19,9 @@ class Everywhere:
 
     cluster: Cluster
 
-    def kill_all(self) -> usage.KillReport:
+    def kill_all(self) -> kill.KillReport:
         """End every process and container of every run on every host, whatever started it."""
-        return usage.kill_all(self.cluster.links, self.cluster.hosts())
+        return kill.kill_all(self.cluster.links, self.cluster.hosts())
 
     def use(self, names: Sequence[str] = ()) -> usage.UseReport:
         """Return what the GPUs, cores and processes of the hosts are doing.
@@ -36,7 +37,7 @@ class Everywhere:
         names: Sequence[str] = (),
         timeout: float = COMMAND_S,
         on_line: Callable[[str, str], None] = lambda host, line: None,
-    ) -> usage.CommandReport:
+    ) -> commands.CommandReport:
         """Run a shell command on every host at the same time.
 
         :param names: only these hosts; all when empty.
@@ -44,4 +45,4 @@ class Everywhere:
         :param on_line: called with (host, line), from one thread per host.
         """
         hosts = self.cluster.hosts(names)
-        return usage.run(self.cluster.links, hosts, command, on_line=on_line, timeout=timeout)
+        return commands.run(self.cluster.links, hosts, command, on_line=on_line, timeout=timeout)

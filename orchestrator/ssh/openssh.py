@@ -122,8 +122,10 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             REAL_TIME.retry(
                 lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB),
-                when=lambda error: isinstance(error, BlockingIOError), deadline_s=LOCK_S, pace=Pace(0.002, 0.1),
-            )  # fmt: skip
+                when=lambda error: isinstance(error, BlockingIOError),
+                deadline_s=LOCK_S,
+                pace=Pace(0.002, 0.1),
+            )
         except BlockingIOError as error:
             what = f"another process has held the SSH files for {LOCK_S:.0f} s"
             raise StratusError(what, where=str(folder), fix="look for a stopped stratus process, and end it") from error

@@ -20,16 +20,18 @@ from localcloud.scenarios import scenario
 from localcloud.simulation.cloud import Crash, MemoryCloud
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
-from orchestrator.interface.cli import main
+from orchestrator.interface.cli import invocation, main
 from orchestrator.session import Session
 from tests.chaos import checks
 from tests.chaos.computer import SCRATCH, Computer, minutes_of
 
 CONFIG = {"cluster": {"name": "ml", "count": "2"}, "aws": {"region": "us-west-2", "ssh_from": "203.0.113.7/32"}}
 NOBODY = {
-    "AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    "AWS_EC2_METADATA_DISABLED": "true",
     "HOME": "/nowhere",
-}  # fmt: skip
+}
 READS = ("Describe", "Get", "List")
 
 
@@ -138,7 +140,7 @@ class Bench:
     def type(self, line: str) -> tuple[int, str]:
         """Type one line, and return its exit code and all that it printed."""
         out = io.StringIO()
-        setup = main.Setup(config=self.computer.config, opener=self._open)
+        setup = invocation.Setup(config=self.computer.config, opener=self._open)
         with _environment(self.cell, self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
                 code = main.main(line.split(), setup)
@@ -165,11 +167,16 @@ class Bench:
         self.cloud.at_boundary = lambda *_: None
         seen = self.cloud.calls[first:]
         outcome = Outcome(
-            code, said, [call.action for call in seen], list(self.tokens),
+            code,
+            said,
+            [call.action for call in seen],
+            list(self.tokens),
             [call.action for call in seen if call.outcome == "ok" and not call.action.startswith(READS)],
-            self.cloud.clock.now() - began, self._lasting(),
-            len(Journal(self.computer.home).open()), self.watch.broken,
-        )  # fmt: skip
+            self.cloud.clock.now() - began,
+            self._lasting(),
+            len(Journal(self.computer.home).open()),
+            self.watch.broken,
+        )
         if self.cell.then:
             self.cloud.clock.sleep(600.0)
             outcome.after, outcome.after_said = self.type(self.cell.then)

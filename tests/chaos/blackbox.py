@@ -56,9 +56,13 @@ def plot(seed: int) -> Plot:
     chance = random.Random(f"run/{seed}")
     verb = chance.choice(("launch", "launch", "launch", "launch", "terminate", "stop", "experiment"))
     return Plot(
-        seed, verb, chance.randint(1, 3), chance.uniform(0.15, 1.0),
-        chance.choice(("kill", "kill", "ctrl-c", "ctrl-c twice")), chance.random() < 0.3,
-    )  # fmt: skip
+        seed,
+        verb,
+        chance.randint(1, 3),
+        chance.uniform(0.15, 1.0),
+        chance.choice(("kill", "kill", "ctrl-c", "ctrl-c twice")),
+        chance.random() < 0.3,
+    )
 
 
 @dataclass
@@ -102,9 +106,15 @@ class Desk:
         environment = {**os.environ, **self.env, "STRATUS_HOME": str(self.folder / home), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "orchestrator", "--config", str(self.folder / "config.ini"), *words]
         return subprocess.Popen(
-            command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            command,
+            env=environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def run(self, *words: str, home: str = "home") -> tuple[int, str]:
         """Let it come to its end."""
@@ -251,11 +261,14 @@ def neighbour(env: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     for name in names:
         tags = {"Name": f"{name}-0", "stratus:cluster": name, "stratus:owner": OTHER, "stratus:hosts": f"{name}-0"}
         ec2.run_instances(
-            ImageId=image(env, UBUNTU), InstanceType="c7i.2xlarge", MinCount=1, MaxCount=1,
+            ImageId=image(env, UBUNTU),
+            InstanceType="c7i.2xlarge",
+            MinCount=1,
+            MaxCount=1,
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
             ],
-        )  # fmt: skip
+        )
     return _neighbours(env)
 
 

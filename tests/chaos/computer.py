@@ -160,9 +160,12 @@ class Computer:
         """The cloud's clock."""
         clock = self.cloud.clock
         return Patience(
-            clock=clock.now, sleep=clock.sleep, chance=self.chance.random,
-            now=lambda: clock.utc().replace(tzinfo=UTC), token=lambda: f"{self.chance.getrandbits(128):032x}",
-        )  # fmt: skip
+            clock=clock.now,
+            sleep=clock.sleep,
+            chance=self.chance.random,
+            now=lambda: clock.utc().replace(tzinfo=UTC),
+            token=lambda: f"{self.chance.getrandbits(128):032x}",
+        )
 
     def session(self, given: settings.Settings | None = None) -> Session:
         """A process that has just started."""

@@ -14,16 +14,42 @@ OTHER_OWNER = "arn:aws:iam::123456789012:user/colleague"
 ZONES = ("us-west-2a", "us-west-2b", "us-west-2c", "us-west-2d")
 
 CALLS = (
-    "GetCallerIdentity", "DescribeInstances", "DescribeSubnets", "DescribeImages", "DescribeInstanceTypes",
-    "DescribeSecurityGroups", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress", "DescribeKeyPairs",
-    "ImportKeyPair", "RunInstances", "CreateTags", "StopInstances", "StartInstances", "TerminateInstances",
-    "DeleteSecurityGroup", "DeleteKeyPair", "GetParameter",
-)  # fmt: skip
+    "GetCallerIdentity",
+    "DescribeInstances",
+    "DescribeSubnets",
+    "DescribeImages",
+    "DescribeInstanceTypes",
+    "DescribeSecurityGroups",
+    "CreateSecurityGroup",
+    "AuthorizeSecurityGroupIngress",
+    "DescribeKeyPairs",
+    "ImportKeyPair",
+    "RunInstances",
+    "CreateTags",
+    "StopInstances",
+    "StartInstances",
+    "TerminateInstances",
+    "DeleteSecurityGroup",
+    "DeleteKeyPair",
+    "GetParameter",
+)
 """The API boundaries."""
 
-_CHANGING = ("RunInstances", "RunInstances", "RunInstances", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress",
-             "ImportKeyPair", "CreateTags", "StopInstances", "StartInstances", "TerminateInstances",
-             "TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair")  # fmt: skip
+_CHANGING = (
+    "RunInstances",
+    "RunInstances",
+    "RunInstances",
+    "CreateSecurityGroup",
+    "AuthorizeSecurityGroupIngress",
+    "ImportKeyPair",
+    "CreateTags",
+    "StopInstances",
+    "StartInstances",
+    "TerminateInstances",
+    "TerminateInstances",
+    "DeleteSecurityGroup",
+    "DeleteKeyPair",
+)
 
 
 ASKED_FIRST = ("RunInstances", "CreateSecurityGroup", "ImportKeyPair")
@@ -158,8 +184,13 @@ def _nth(chance: random.Random, action: str) -> int:
 def _colleague(chance: random.Random, seed: int) -> Fault | None:
     if chance.random() < 0.3:
         return None
-    tags = {"Name": "ml-0", "stratus:cluster": "ml", "stratus:owner": OTHER_OWNER, "stratus:hosts": "ml-0..ml-1",
-            "stratus:run": "20261119-080000-c011"}  # fmt: skip
+    tags = {
+        "Name": "ml-0",
+        "stratus:cluster": "ml",
+        "stratus:owner": OTHER_OWNER,
+        "stratus:hosts": "ml-0..ml-1",
+        "stratus:run": "20261119-080000-c011",
+    }
     if chance.random() < 0.2:
         tags = {"Name": "ml-0"}
     return scenarios_scenario.fault(
@@ -180,23 +211,33 @@ def _error(chance: random.Random) -> Fault:
     code = chance.choice(("InternalError", "ServiceUnavailable", "Unavailable", "InternalFailure"))
     action = chance.choice((*CALLS, *_CHANGING))
     return scenarios_scenario.fault(
-        "error", code=code, message="An internal error has occurred.", status=503 if "U" in code else 500,
-        action=action, applied=chance.random() < 0.5, when=_at(chance, action), times=1,
-    )  # fmt: skip
+        "error",
+        code=code,
+        message="An internal error has occurred.",
+        status=503 if "U" in code else 500,
+        action=action,
+        applied=chance.random() < 0.5,
+        when=_at(chance, action),
+        times=1,
+    )
 
 
 def _troubled(chance: random.Random) -> Fault:
     return scenarios_scenario.fault(
-        "error", code="InternalError", action=chance.choice((*_CHANGING, "*")), applied=chance.random() < 0.5,
-        when=_window(chance), chance=0.5,
-    )  # fmt: skip
+        "error",
+        code="InternalError",
+        action=chance.choice((*_CHANGING, "*")),
+        applied=chance.random() < 0.5,
+        when=_window(chance),
+        chance=0.5,
+    )
 
 
 def _dropped(chance: random.Random) -> Fault:
     action = chance.choice((*CALLS, *_CHANGING))
     return scenarios_scenario.fault(
         "dropped", action=action, applied=chance.random() < 0.6, when=_at(chance, action), times=1
-    )  # fmt: skip
+    )
 
 
 def _cut_off(chance: random.Random) -> Fault:
@@ -288,9 +329,32 @@ def _never_runs(chance: random.Random) -> Fault:
 
 
 _KINDS: tuple[Callable[[random.Random], Fault], ...] = (
-    _error, _error, _error, _troubled, _dropped, _dropped, _dropped, _cut_off, _slow, _throttled, _expired, _invisible,
-    _invisible, _invisible, _no_room, _no_room, _full, _quota, _born_dead, _dies, _late, _deaf, _impaired,
-    _called_back, _group, _protected,
-)  # fmt: skip
+    _error,
+    _error,
+    _error,
+    _troubled,
+    _dropped,
+    _dropped,
+    _dropped,
+    _cut_off,
+    _slow,
+    _throttled,
+    _expired,
+    _invisible,
+    _invisible,
+    _invisible,
+    _no_room,
+    _no_room,
+    _full,
+    _quota,
+    _born_dead,
+    _dies,
+    _late,
+    _deaf,
+    _impaired,
+    _called_back,
+    _group,
+    _protected,
+)
 # A machine that never boots has no timer of its own: only somebody who returns can end it.
 _DEAF: tuple[Callable[[random.Random], Fault], ...] = (_never_boots, _never_runs)

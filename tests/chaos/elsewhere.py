@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - a test is called what it is called
+
 """Faults that need real hosts, real SSH or real jobs, and the tests that hold them."""
 
 from __future__ import annotations
@@ -9,8 +9,16 @@ ELSEWHERE = (
     ("F12", "steps of an install", "tests/test_hostile.py::test_a_steps_words_arrive_in_the_step"),
     ("F12", "a job's environment", "tests/test_hostile.py::test_a_jobs_variables_arrive_in_its_environment"),
     ("F12", "plain ssh", "tests/test_hostile.py::test_plain_ssh_is_told_a_value_as_it_is_or_not_at_all"),
-    ("F23", "measured here", "tests/test_ec2_units.py::test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte"),
-    ("F31", "checks fail for three minutes", "tests/test_vitals.py::test_a_machine_is_given_up_once_its_checks_have_failed_for_three_minutes"),
+    (
+        "F23",
+        "measured here",
+        "tests/test_ec2_units.py::test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte",
+    ),
+    (
+        "F31",
+        "checks fail for three minutes",
+        "tests/test_vitals.py::test_a_machine_is_given_up_once_its_checks_have_failed_for_three_minutes",
+    ),
     ("F31", "checks pass again", "tests/test_vitals.py::test_checks_that_pass_again_begin_the_count_anew"),
     ("F33", "refused", "tests/test_ssh.py::test_refused_when_nothing_listens"),
     ("F33", "dropped", "tests/test_ssh.py::test_dropped_when_packets_vanish"),
@@ -26,28 +34,68 @@ ELSEWHERE = (
     ("F36", "changed", "tests/test_ssh.py::test_host_key_when_another_machine_answers_and_it_gets_nothing"),
     ("F36", "unknown", "tests/test_ssh.py::test_host_key_when_none_is_known_and_not_even_a_packet_is_sent"),
     ("F36", "plain ssh", "tests/test_openssh.py::test_plain_ssh_refuses_another_host_key_without_asking"),
-    ("F36", "an impostor on the address", "tests/local/test_security.py::test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command"),
-    ("F37", "apt is held by another program", "tests/docker/test_install_hosts.py::test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login"),
-    ("F38", "a package that does not exist", "tests/local/test_session.py::test_an_experiment_that_fails_leaves_nothing_up"),
+    (
+        "F36",
+        "an impostor on the address",
+        "tests/local/test_security.py::test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command",
+    ),
+    (
+        "F37",
+        "apt is held by another program",
+        "tests/docker/test_install_hosts.py::test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login",
+    ),
+    (
+        "F38",
+        "a package that does not exist",
+        "tests/local/test_session.py::test_an_experiment_that_fails_leaves_nothing_up",
+    ),
     ("F38", "a failing step", "tests/test_remote.py::test_a_failing_step_ends_the_install_and_its_words_are_kept"),
-    ("F39", "an image that is not there", "tests/test_jobcheck.py::test_an_image_that_is_not_there_stops_a_launch_with_its_name"),
+    (
+        "F39",
+        "an image that is not there",
+        "tests/test_jobcheck.py::test_an_image_that_is_not_there_stops_a_launch_with_its_name",
+    ),
     ("F39", "a tag that is not there, on the host", "tests/docker/test_install.py::test_an_image_that_is_not_there"),
     ("F39", "no login", "tests/docker/test_install.py::test_an_image_behind_a_login"),
     ("F39", "a wrong password", "tests/docker/test_install.py::test_a_wrong_password_is_one_clear_line"),
     ("F39", "a limit of pulls", "tests/docker/test_install.py::test_a_registry_whose_limit_of_pulls_is_reached"),
     ("F39", "no answer", "tests/docker/test_install.py::test_a_registry_that_does_not_answer_is_asked_three_times"),
-    ("F40", "too small for the image", "tests/docker/test_install_hosts.py::test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull"),
+    (
+        "F40",
+        "too small for the image",
+        "tests/docker/test_install_hosts.py::test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull",
+    ),
     ("F41", "preflight", "tests/local/test_preflight.py::test_data_that_is_not_on_s3_is_found_before_the_launch"),
     ("F42", "a second install", "tests/test_remote.py::test_a_second_install_changes_nothing_and_asks_for_nothing"),
     ("F42", "a broken transfer", "tests/test_remote.py::test_a_broken_transfer_leaves_the_old_folder"),
     ("F43", "the job fails", "tests/local/test_session.py::test_a_failing_job_says_how_and_brings_its_logs"),
     ("F43", "the job is killed", "tests/test_remote.py::test_a_task_killed_with_its_wrapper_is_lost_not_done"),
-    ("F44", "one of two hosts dies", "tests/local/test_session.py::test_one_dead_host_does_not_take_the_others_outcome"),
+    (
+        "F44",
+        "one of two hosts dies",
+        "tests/local/test_session.py::test_one_dead_host_does_not_take_the_others_outcome",
+    ),
     ("F44", "a silent partition", "tests/test_ssh.py::test_a_stream_that_falls_silent_is_lost"),
-    ("F45", "a spot notice", "tests/local/test_spot.py::test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends"),
+    (
+        "F45",
+        "a spot notice",
+        "tests/local/test_spot.py::test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends",
+    ),
     ("F46", "kill -9 of the shell", "tests/local/test_session.py::test_kill_9_of_the_shell_loses_nothing"),
-    ("F49", "two shells launch", "tests/local/test_copes.py::test_two_shells_do_not_launch_into_one_cluster_at_the_same_time"),
-    ("F49", "launch and terminate", "tests/local/test_copes.py::test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes_on"),
-    ("F50", "the next start", "tests/local/test_copes.py::test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it"),
-)  # fmt: skip
+    (
+        "F49",
+        "two shells launch",
+        "tests/local/test_copes.py::test_two_shells_do_not_launch_into_one_cluster_at_the_same_time",
+    ),
+    (
+        "F49",
+        "launch and terminate",
+        "tests/local/test_copes.py::test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes_on",
+    ),
+    (
+        "F50",
+        "the next start",
+        "tests/local/test_copes.py::test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it",
+    ),
+)
 """Fault, phase, test."""

@@ -101,9 +101,12 @@ class _Life:
         config.write_text(CONFIG.format(rest="\n".join(f"{name} = {value}" for name, value in self.draw.config)))
         self.watch = checks.Watch(self.cloud)
         self.computer = Computer(
-            self.cloud, self.folder / "home-0", config, random.Random(f"computer/{self.draw.seed}"),
+            self.cloud,
+            self.folder / "home-0",
+            config,
+            random.Random(f"computer/{self.draw.seed}"),
             sent=self.watch.sent,
-        )  # fmt: skip
+        )
         self.watch.new_home(self.computer.home)
 
     def live(self) -> Result:
@@ -292,9 +295,18 @@ class _Life:
         self.trace += [f"BROKEN {what}" for what in self.watch.broken]
         stopped = sum(each.state == "stopped" for each in checks.orphans(self.cloud))
         return Result(
-            self.draw.seed, self.watch.broken, self.trace, len(self.cloud.calls), self.watch.most, len(self.left),
-            stopped, self.struck, self.exits, self.longest, expired,
-        )  # fmt: skip
+            self.draw.seed,
+            self.watch.broken,
+            self.trace,
+            len(self.cloud.calls),
+            self.watch.most,
+            len(self.left),
+            stopped,
+            self.struck,
+            self.exits,
+            self.longest,
+            expired,
+        )
 
 
 class _NobodyReturns(Exception):

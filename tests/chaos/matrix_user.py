@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from localcloud.aws.images import IMAGES
-from orchestrator.aws.client import Mine
+from orchestrator.aws.identity import Mine
 from tests.chaos.bench import Cell
 from tests.chaos.checks import US
 

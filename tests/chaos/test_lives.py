@@ -33,11 +33,15 @@ def test_a_life_is_lived_again_bit_for_bit_in_another_process() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "chaos.py"), "--seed", str(seed), "--trace"]
     traces = [
         subprocess.run(
-            command, env={**os.environ, "PYTHONHASHSEED": str(hashing)}, capture_output=True, text=True, timeout=60,
+            command,
+            env={**os.environ, "PYTHONHASHSEED": str(hashing)},
+            capture_output=True,
+            text=True,
+            timeout=60,
             check=True,
         ).stdout
         for hashing in (1, 2)
-    ]  # fmt: skip
+    ]
 
     assert traces[0] == traces[1]
     assert traces[0].splitlines()[:-1] == live(seed).trace

@@ -74,9 +74,10 @@ class Lab:
         given = settings.load(self.config, {})
         user = as_user(self.env)
         session = boto3.Session(
-            aws_access_key_id=user["AWS_ACCESS_KEY_ID"], aws_secret_access_key=user["AWS_SECRET_ACCESS_KEY"],
+            aws_access_key_id=user["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=user["AWS_SECRET_ACCESS_KEY"],
             region_name="us-west-2",
-        )  # fmt: skip
+        )
         session.events.register("before-call", self._note)
         session.events.register("before-parameter-build.ec2.RunInstances", safe)
         self.watch(session)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.simulation.cloud import MemoryCloud
-from orchestrator.aws import client
+from orchestrator.aws import client, identity
 from orchestrator.config import settings
 from orchestrator.core.clock import Pace, Patience
 from orchestrator.core.errors import ConnectError, HostError
@@ -84,9 +84,12 @@ class Life:
         """The cloud's clock, and names that are drawn."""
         clock = self.cloud.clock
         return Patience(
-            clock=clock.now, sleep=clock.sleep, chance=self.chance.random,
-            now=lambda: clock.utc().replace(tzinfo=UTC), token=lambda: f"{self.chance.getrandbits(128):032x}",
-        )  # fmt: skip
+            clock=clock.now,
+            sleep=clock.sleep,
+            chance=self.chance.random,
+            now=lambda: clock.utc().replace(tzinfo=UTC),
+            token=lambda: f"{self.chance.getrandbits(128):032x}",
+        )
 
     def session(self, computer: str = "laptop") -> Session:
         """A process that has just started on this computer."""
@@ -97,14 +100,18 @@ class Life:
         links: Any = PaperLinks(self.cloud, patience)
         means = Means(patience=patience, links=lambda ssh: links, alone=True)
         return Session(
-            settings.load(path, {}, files=False), home=self.folder / computer, runs=self.folder / "runs",
-            tell=self.events.append, clients=clients, means=means,
-        )  # fmt: skip
+            settings.load(path, {}, files=False),
+            home=self.folder / computer,
+            runs=self.folder / "runs",
+            tell=self.events.append,
+            clients=clients,
+            means=means,
+        )
 
     @property
     def ours(self) -> list[str]:
         """States of our machines that have not ended."""
-        return [one.state for one in self.cloud.alive() if one.tags.get(client.TAG_OWNER) == OWNER]
+        return [one.state for one in self.cloud.alive() if one.tags.get(identity.TAG_OWNER) == OWNER]
 
     @property
     def warnings(self) -> list[str]:

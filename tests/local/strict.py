@@ -23,9 +23,7 @@ def enforce(env: dict[str, str]) -> dict[str, str]:
     iam.put_user_policy(UserName="researcher", PolicyName="all", PolicyDocument=_allowing("*"))
     iam.put_role_policy(RoleName=ROLE, PolicyName="s3", PolicyDocument=_allowing("s3:*"))
     iam.create_user(UserName="stratus")
-    iam.put_user_policy(
-        UserName="stratus", PolicyName="stratus", PolicyDocument=Policy.load().without_conditions()
-    )  # fmt: skip
+    iam.put_user_policy(UserName="stratus", PolicyName="stratus", PolicyDocument=Policy.load().without_conditions())
     key = iam.create_access_key(UserName="stratus")["AccessKey"]
     # The number of calls that moto lets pass before it looks.
     address, plain = env["AWS_ENDPOINT_URL"] + "/moto-api/reset-auth", {"Content-Type": "text/plain"}

@@ -101,10 +101,12 @@ def test_status_checks_are_found_by_their_outcome(sky: Open) -> None:
 
 def test_hosts_on_paper_are_reached_as_real_ones_would_be(sky: Open) -> None:
     cloud = sky(
-        fault("ssh-dropped", where="host 1"), fault("boot-hangs", where="host 2"),
-        fault("slow-boot", where="host 3", seconds=60), fault("host-lost", where="host 4", when="30 s after running"),
+        fault("ssh-dropped", where="host 1"),
+        fault("boot-hangs", where="host 2"),
+        fault("slow-boot", where="host 3", seconds=60),
+        fault("host-lost", where="host 4", when="30 s after running"),
         fault("host-frozen", where="host 5", when="30 s after running", seconds=60),
-    )  # fmt: skip
+    )
     ids = launch(cloud, 6)
 
     def reach() -> list[str]:

@@ -77,8 +77,12 @@ def real_aws(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[st
     """The command behind scripts/real-aws, in an environment that leads to the embedded cloud."""
     return subprocess.run(
         [sys.executable, "-m", "localcloud.contract", *words],
-        env={"PATH": os.environ["PATH"], **env}, cwd=ROOT, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env={"PATH": os.environ["PATH"], **env},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def test_without_consent_to_the_price_nothing_is_asked_of_aws(cloud: dict[str, str]) -> None:

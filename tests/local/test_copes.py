@@ -12,7 +12,7 @@ import pytest
 
 from localcloud.scenarios.scenario import Scenario, fault
 from localcloud.simulation.cloud import Crash
-from orchestrator.aws import client
+from orchestrator.aws import identity
 from orchestrator.cluster.replacement import reason_to_keep
 from orchestrator.core import file_lock, interrupts
 from orchestrator.core.errors import CloudRefused, ConnectError, LeftRunning, StratusError
@@ -128,9 +128,7 @@ def test_an_error_after_the_machines_were_made_never_makes_a_second_fleet(begin:
 
 
 def test_keys_that_expire_in_the_middle_leave_the_journal_open_and_good_ones_end_it(begin: Begin) -> None:
-    life = begin(
-        fault("dropped", action="RunInstances", times=1), fault("expired-keys", when="from call 17"), LAG
-    )  # fmt: skip
+    life = begin(fault("dropped", action="RunInstances", times=1), fault("expired-keys", when="from call 17"), LAG)
     with pytest.raises(StratusError) as caught:
         up(life)
     life.cloud.begin(Scenario())
@@ -219,7 +217,7 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
     assert life.session("another").terminate().left == ()
 
     assert [one.id for one in life.cloud.alive()] == others
-    assert not [one for one in life.cloud.alive() if one.tags.get(client.TAG_OWNER) == OWNER]
+    assert not [one for one in life.cloud.alive() if one.tags.get(identity.TAG_OWNER) == OWNER]
 
 
 def test_when_aws_does_not_answer_the_end_is_not_certain_and_says_so(begin: Begin) -> None:

@@ -55,9 +55,13 @@ def test_orders_are_a_file_that_root_alone_reads(tmp_path: Path) -> None:
 
 def test_a_host_reaches_the_network_as_its_owner_does_but_the_cloud_directly(tmp_path: Path) -> None:
     owner = {
-        "https_proxy": "http://proxy:3128", "no_proxy": "intern", "PIP_INDEX_URL": "https://mirror/simple",
-        "PIP_EXTRA_INDEX_URL": "file:///srv/wheels", "PIP_CERT": "/etc/x.pem", "AWS_SECRET_ACCESS_KEY": "s",
-    }  # fmt: skip
+        "https_proxy": "http://proxy:3128",
+        "no_proxy": "intern",
+        "PIP_INDEX_URL": "https://mirror/simple",
+        "PIP_EXTRA_INDEX_URL": "file:///srv/wheels",
+        "PIP_CERT": "/etc/x.pem",
+        "AWS_SECRET_ACCESS_KEY": "s",
+    }
     network = host_config.network_variables(owner)
     told = host_config.orders(spec(tmp_path), network, Tether("172.31.0.1", 9, "t"), 0.0)["environment"]
 

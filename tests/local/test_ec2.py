@@ -14,9 +14,10 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
-from orchestrator.aws import client
+from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import images, instance_types, key_pairs, network, security_groups, state_changes
 from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.config.settings import Aws, Cluster, Settings, Ssh
 from orchestrator.core.clock import Pace, Patience
@@ -42,18 +43,18 @@ class Desk:
         session = wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
         session.events.register("before-send", self._count)
         self.clients = client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"])
-        self.identity = client.identity(self.clients)
-        self.mine = client.mine(self.clients, self.settings, self.identity)
+        self.identity = identity.identity(self.clients)
+        self.mine = identity.mine(self.clients, self.settings, self.identity)
         self.journal = Journal(self.home)
         self.login = key_pairs.login(self.settings, self.mine, home=self.home)
 
     def _count(self, event_name: str, **_: Any) -> None:
         self.calls[event_name.rpartition(".")[2]] += 1
 
-    def plan(self, count: int) -> planner.Plan:
+    def plan(self, count: int) -> launch_plan.Plan:
         return planner.plan(self.clients, self.settings, count=count, identity=self.identity)
 
-    def key(self, plan: planner.Plan) -> run_instances.LaunchKey:
+    def key(self, plan: launch_plan.Plan) -> run_instances.LaunchKey:
         access = security_groups.access(self.settings, plan.place.vpc_id)
         group = security_groups.ensure(self.clients, self.mine, access, journal=self.journal)
         key_pairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living)
@@ -308,9 +309,9 @@ def test_the_group_follows_your_address_and_keeps_what_you_added_by_hand(me: Des
     vpc = network.find(me.clients, me.settings.aws).vpc_id
     first = security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
     me.clients.ec2.authorize_security_group_ingress(
-        GroupId=first, IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80,
-                                       "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}]
-    )  # fmt: skip
+        GroupId=first,
+        IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}],
+    )
     before = me.calls["AuthorizeSecurityGroupIngress"]
     security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
     unchanged = me.calls["AuthorizeSecurityGroupIngress"] - before

@@ -150,8 +150,11 @@ def test_torchrun_reduces_over_both_hosts_and_over_slots_of_one(desk: Lab) -> No
     many, one = ran(desk), ran(desk, multi=False)
 
     assert sorted(line for _, line in many if line.startswith("fw")) == [
-        "fw-0 0 4 10.0", "fw-0 1 4 10.0", "fw-1 2 4 10.0", "fw-1 3 4 10.0",
-    ]  # fmt: skip
+        "fw-0 0 4 10.0",
+        "fw-0 1 4 10.0",
+        "fw-1 2 4 10.0",
+        "fw-1 3 4 10.0",
+    ]
     assert sorted(line for _, line in one if line.startswith("fw")) == ["fw-0 0 2 3.0", "fw-0 1 2 3.0"]
 
 
@@ -162,8 +165,11 @@ def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(desk: L
 
     assert ("fw-0", "mesh: 2 hosts") in [(host, line[:13]) for host, line in lines]
     assert [line for host, line in lines if not line.startswith("mesh:")] == [
-        "fw-0 in workdir: a b", "ended 0", "fw-1 in workdir: a b", "ended 7",
-    ]  # fmt: skip
+        "fw-0 in workdir: a b",
+        "ended 0",
+        "fw-1 in workdir: a b",
+        "ended 7",
+    ]
 
 
 STAY = """

@@ -240,7 +240,7 @@ def test_thirty_two_machines_boot_at_once_and_closing_leaves_nothing(tmp_path: P
 _OWNER = """
 import sys
 from pathlib import Path
-from localcloud.machine.hosts import Hosts, MachineSpec
+from localcloud.hosts.process.hosts import Hosts, MachineSpec
 folder, address, port, key = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 hosts = Hosts(folder / "cloud", on_shutdown=print)
 data = b"#!/bin/sh\\nsetsid nohup sleep 300 &\\necho $! > ~/sleeper\\n"

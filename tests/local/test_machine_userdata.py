@@ -129,7 +129,7 @@ def test_every_version_of_landlock_keeps_files_outside_safe(tmp_path: Path, newe
     (tmp_path / "own").mkdir()
     script = f"""
 from pathlib import Path
-from localcloud.machine.confine import Rules, confine
+from localcloud.hosts.process.sandbox import Rules, confine
 own = Path({str(tmp_path / "own")!r})
 held = confine(Rules((Path("/usr"),), (), (own,)), newest={newest})
 (own / "file").write_text("x")

@@ -21,10 +21,17 @@ from tests.local.virtual import Open, code, launch, once, sky, states
 __all__ = ["sky"]
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMER = '#cloud-config\n' + json.dumps(
-    {"write_files": [{"path": "/var/lib/cloud/scripts/per-boot/x", "permissions": "0755",
-                      "content": "#!/bin/sh\nshutdown -h +480\n"}]}
-)  # fmt: skip
+TIMER = "#cloud-config\n" + json.dumps(
+    {
+        "write_files": [
+            {
+                "path": "/var/lib/cloud/scripts/per-boot/x",
+                "permissions": "0755",
+                "content": "#!/bin/sh\nshutdown -h +480\n",
+            }
+        ]
+    }
+)
 
 # -- time
 
@@ -98,8 +105,8 @@ def test_the_last_unconditional_shutdown_of_a_boot_counts(data: str, first: int 
 
 LIFE = """
 import sys
-from localcloud.memory import MemoryCloud
-from localcloud.badday.scenarios import Scenario, fault
+from localcloud.simulation.cloud import MemoryCloud
+from localcloud.scenarios.scenario import Scenario, fault
 from tests.local.virtual import once, launch
 faults = (fault("error", code="InternalError", action="ec2:*", chance=0.4, applied=True),
           fault("invisible", chance=0.5), fault("dropped", action="RunInstances", chance=0.3),

@@ -15,11 +15,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 import localcloud
-from orchestrator.aws import ecr as aws_ecr
 from orchestrator.aws.capacity import quotas
 from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import Install
 from orchestrator.core.errors import CloudRefused
+from orchestrator.install import registry_login
 from tests.local.lab import Lab
 from tests.local.strict import ROLE, as_user, enforce
 from tests.local.support import boto
@@ -42,7 +42,9 @@ def the_whole_life(lab: Lab) -> None:
         session.launch(session.plan(2))
         session.install()
         identity = session.status().machines[0].id
-        ecr = aws_ecr.login(session.cluster.clients, Install(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {})
+        ecr = registry_login.login(
+            session.cluster.clients, Install(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {}
+        )
         assert ecr
         assert ecr.password().reveal()
         instances.console(session.cluster.clients, identity)

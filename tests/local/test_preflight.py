@@ -11,7 +11,8 @@ import pytest
 
 import localcloud
 from localcloud.scenarios.scenario import Scenario, fault
-from orchestrator.aws.capacity.offerings import Wish, siblings
+from orchestrator.aws.capacity.offerings import Wish
+from orchestrator.aws.launch.alternatives import siblings
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.local.lab import Lab
 from tests.local.support import boto
@@ -72,17 +73,22 @@ def changes(lab: Lab) -> list[str]:
 def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Lab) -> None:
     (lab.folder / "key").write_text("not a key")
     config(
-        lab, cluster__instance_type="c7i.9xlarge", cluster__image="ami-0123456789abcdef0",
-        aws__subnet_id="subnet-0123456789abcdef0", aws__key_name="nobodys", ssh__private_key=str(lab.folder / "key"),
-    )  # fmt: skip
+        lab,
+        cluster__instance_type="c7i.9xlarge",
+        cluster__image="ami-0123456789abcdef0",
+        aws__subnet_id="subnet-0123456789abcdef0",
+        aws__key_name="nobodys",
+        ssh__private_key=str(lab.folder / "key"),
+    )
     error = refused(lab, NotReady)
 
     told = [str(each) for each in error.problems]
     assert len(told) == 4
     assert {"c7i.9xlarge", "ami-0123456789abcdef0", "subnet-0123456789abcdef0", "key"} == {
-        word for word in ("c7i.9xlarge", "ami-0123456789abcdef0", "subnet-0123456789abcdef0", "key")
+        word
+        for word in ("c7i.9xlarge", "ami-0123456789abcdef0", "subnet-0123456789abcdef0", "key")
         if any(word in line for line in told)
-    }  # fmt: skip
+    }
     assert all(each.fix for each in error.problems)
     assert error.exit_code == 2
     assert str(error).endswith("4 problems. Nothing was launched.")

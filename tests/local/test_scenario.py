@@ -92,8 +92,9 @@ def test_a_dropped_answer_is_a_closed_connection_and_the_call_is_done(
 
     assert [pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"]] == ["unheard"]
     assert [one[1:] for one in localcloud.calls(cloud["LOCALCLOUD_HOME"])][-2:] == [
-        ("CreateKeyPair", "dropped"), ("DescribeKeyPairs", "ok"),
-    ]  # fmt: skip
+        ("CreateKeyPair", "dropped"),
+        ("DescribeKeyPairs", "ok"),
+    ]
     ec2.delete_key_pair(KeyName="unheard")
 
 
@@ -120,18 +121,25 @@ def test_each_service_refuses_unknown_expired_and_skewed_keys_in_its_own_words(
 
     play(fault("bad-keys"))
     assert codes() == [
-        ("AuthFailure", 401), ("InvalidClientTokenId", 403), ("UnrecognizedClientException", 400),
+        ("AuthFailure", 401),
+        ("InvalidClientTokenId", 403),
+        ("UnrecognizedClientException", 400),
         ("InvalidAccessKeyId", 403),
-    ]  # fmt: skip
+    ]
     play(fault("expired-keys"))
     assert codes() == [
-        ("RequestExpired", 400), ("ExpiredToken", 403), ("ExpiredTokenException", 400), ("ExpiredToken", 400)
-    ]  # fmt: skip
+        ("RequestExpired", 400),
+        ("ExpiredToken", 403),
+        ("ExpiredTokenException", 400),
+        ("ExpiredToken", 400),
+    ]
     play(fault("clock-skew", seconds=900))
     assert codes() == [
-        ("RequestExpired", 400), ("SignatureDoesNotMatch", 403), ("InvalidSignatureException", 400),
+        ("RequestExpired", 400),
+        ("SignatureDoesNotMatch", 403),
+        ("InvalidSignatureException", 400),
         ("RequestTimeTooSkewed", 403),
-    ]  # fmt: skip
+    ]
 
 
 def test_a_small_clock_skew_shows_in_the_date_only(ec2: Any, play: Play) -> None:
@@ -193,9 +201,11 @@ def test_a_quota_counts_the_vcpus_of_machines_that_hold_them(
 ) -> None:
     quotas = boto(cloud, "service-quotas")
     held = sum(
-        8 for page in ec2.describe_instances()["Reservations"] for one in page["Instances"]
+        8
+        for page in ec2.describe_instances()["Reservations"]
+        for one in page["Instances"]
         if one["State"]["Name"] in ("pending", "running", "stopping")
-    )  # fmt: skip
+    )
     play(fault("quota", quota="L-1216C47A", vcpus=held + 16), fault("quota", quota="L-34B43A08", vcpus=7))
     launch(2)
     code, status, words = refused(launch)
@@ -239,8 +249,9 @@ def test_spot_machines_have_a_price_and_a_bid_below_it_is_refused(ec2: Any, laun
     assert 0.05 < prices["us-west-2a"] < 0.357
     code, _, words = refused(launch, InstanceMarketOptions=bid, Placement={"AvailabilityZone": "us-west-2b"})
     assert (code, words.endswith("minimum required Spot request fulfillment price of 0.25.")) == (
-        "SpotMaxPriceTooLow", True,
-    )  # fmt: skip
+        "SpotMaxPriceTooLow",
+        True,
+    )
 
 
 def test_the_price_list_tells_on_demand_prices_and_the_traps_beside_them(cloud: dict[str, str]) -> None:
@@ -365,8 +376,12 @@ def test_the_command_line_plays_shows_and_refuses_scenarios(cloud: dict[str, str
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "localcloud", *words, "--home", cloud["LOCALCLOUD_HOME"]],
-            env=dict(os.environ), cwd=ROOT, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            env=dict(os.environ),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     day, bad = tmp_path / "day.ini", tmp_path / "bad.ini"
     day.write_text("[scenario]\nseed = 7\n[slow]\nfault = slow\nseconds = 10 ms\n")

@@ -37,10 +37,19 @@ def test_every_mistake_of_a_file_is_named_with_its_line_at_once() -> None:
 
     lines = str(caught.value).splitlines()
     expected = {
-        1: "before the first", 3: "did you mean seed?", 5: "did you mean no-capacity?", 8: "40 s after launch",
-        9: "'nowhere' is no place", 10: "a section [b] already", 12: "did you mean InternalError?",
-        13: "did you mean action?", 14: "it is 1 or more", 15: "fault = ...", 18: "40 s, 1.5 min", 21: "knows no host",
-    }  # fmt: skip
+        1: "before the first",
+        3: "did you mean seed?",
+        5: "did you mean no-capacity?",
+        8: "40 s after launch",
+        9: "'nowhere' is no place",
+        10: "a section [b] already",
+        12: "did you mean InternalError?",
+        13: "did you mean action?",
+        14: "it is 1 or more",
+        15: "fault = ...",
+        18: "40 s, 1.5 min",
+        21: "knows no host",
+    }
     assert [int(line.split(":")[1]) for line in lines] == list(expected)
     for line, words in zip(lines, expected.values(), strict=True):
         assert line.startswith("day.ini:")
@@ -102,8 +111,13 @@ def test_a_scenario_reads_back_what_it_writes(made: list[Fault], seed: int) -> N
     assert again.seed == seed
     for before, after in zip(made, again.faults, strict=True):
         assert (after.kind, after.when, after.where, after.times, after.chance, after.options) == (
-            before.kind, before.when, before.where, before.times, before.chance, before.options
-        )  # fmt: skip
+            before.kind,
+            before.when,
+            before.where,
+            before.times,
+            before.chance,
+            before.options,
+        )
 
 
 def test_the_table_in_the_docs_is_the_one_in_the_code() -> None:

@@ -141,8 +141,10 @@ def test_every_launch_asks_for_the_safe_metadata_service_and_encrypted_disks(sce
         (disk,) = launch["BlockDeviceMappings"]
         ebs = disk["Ebs"]
         assert launch["MetadataOptions"] == {
-            "HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled",
-        }  # fmt: skip
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 1,
+            "HttpEndpoint": "enabled",
+        }
         assert (ebs["Encrypted"], ebs["DeleteOnTermination"], ebs["VolumeType"]) == (True, True, "gp3")
         assert launch["InstanceInitiatedShutdownBehavior"] == "terminate"
         kinds = {one["ResourceType"] for one in launch["TagSpecifications"]}
@@ -176,10 +178,14 @@ def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(
     (host,) = fooled.cluster.hosts()
     failures = [fooled.install().failed[host.name]]
     for use in (
-        fooled.runs, fooled.fetch, fooled.cancel, lambda: fooled.start_run(multi=False), lambda: list(fooled.logs()),
+        fooled.runs,
+        fooled.fetch,
+        fooled.cancel,
+        lambda: fooled.start_run(multi=False),
+        lambda: list(fooled.logs()),
         lambda: fooled.cluster.links.fetch(host, "stratus", fooled.runs_folder),
         lambda: fooled.cluster.links.forward(host, 80),
-    ):  # fmt: skip
+    ):
         with pytest.raises(HostError) as caught:
             use()
         failures.append(caught.value)

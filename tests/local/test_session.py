@@ -320,8 +320,9 @@ def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
     assert record.metrics == {"hosts": [f"{desk.name}-0", f"{desk.name}-1"]}
     assert any(line.startswith("at tls://") for line in lines)
     assert {path.name for path in (record.folder / "logs").glob("*worker*")} == {
-        f"{desk.name}-0.worker.log", f"{desk.name}-1.worker.log",
-    }  # fmt: skip
+        f"{desk.name}-0.worker.log",
+        f"{desk.name}-1.worker.log",
+    }
     assert processes(handle.run) == []
 
 

@@ -37,9 +37,13 @@ def docker_bytes(*argv: str) -> bytes:
     """What ``docker ARGV`` prints on both of its streams, in their order; empty when it fails."""
     try:
         done = subprocess.run(
-            ["docker", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=_DEADLINE_S, check=False,
-        )  # fmt: skip
+            ["docker", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_DEADLINE_S,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return b""
     return done.stdout if done.returncode == 0 else b""

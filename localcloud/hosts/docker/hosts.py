@@ -39,11 +39,17 @@ _CRASH_LIMIT = 3
 _SHUTDOWN, _REBOOT = 41, 42
 
 CONFINEMENT = (
-    "--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE",
-    "--security-opt", "seccomp=unconfined",
-    "--security-opt", "apparmor=unconfined",
-    "--security-opt", "systempaths=unconfined",
-)  # fmt: skip
+    "--cap-add",
+    "ALL",
+    "--cap-drop",
+    "SYS_RESOURCE",
+    "--security-opt",
+    "seccomp=unconfined",
+    "--security-opt",
+    "apparmor=unconfined",
+    "--security-opt",
+    "systempaths=unconfined",
+)
 """What a container needs to run an engine of its own; ``--privileged`` is more, and not allowed everywhere."""
 
 
@@ -239,14 +245,36 @@ class DockerHosts:
         chosen = image.ensure("engine") if spec.engine else self._image
         slot.made = True
         docker(
-            "create", "--name", self._name(spec.instance_id), "--hostname", spec.hostname,
-            *self._network.labels(), "--label", f"localcloud.instance={spec.instance_id}",
-            "--network", self._network.name, "--ip", spec.address,
+            "create",
+            "--name",
+            self._name(spec.instance_id),
+            "--hostname",
+            spec.hostname,
+            *self._network.labels(),
+            "--label",
+            f"localcloud.instance={spec.instance_id}",
+            "--network",
+            self._network.name,
+            "--ip",
+            spec.address,
             # Its name at EC2's resolver; and room for what a VM has room for.
-            "--network-alias", spec.hostname, "--shm-size", "4g", *CONFINEMENT, *_cgroups(),
-            *self._network.volume("/var/lib/docker"), "--tmpfs", "/run:exec,mode=755",
-            "--log-driver", "json-file", "--log-opt", "max-size=4m", "--stop-signal", "SIGTERM", chosen,
-        )  # fmt: skip
+            "--network-alias",
+            spec.hostname,
+            "--shm-size",
+            "4g",
+            *CONFINEMENT,
+            *_cgroups(),
+            *self._network.volume("/var/lib/docker"),
+            "--tmpfs",
+            "/run:exec,mode=755",
+            "--log-driver",
+            "json-file",
+            "--log-opt",
+            "max-size=4m",
+            "--stop-signal",
+            "SIGTERM",
+            chosen,
+        )
 
     def _give_orders(self, slot: _Slot, opens_at: float) -> None:
         slot.boot += 1

@@ -44,9 +44,16 @@ def ensure(target: str = "host") -> str:
     if not is_there(image):
         try:
             docker(
-                "build", "--target", target, "--build-arg", f"BASE={base()}", "--tag", image, str(CONTEXT),
+                "build",
+                "--target",
+                target,
+                "--build-arg",
+                f"BASE={base()}",
+                "--tag",
+                image,
+                str(CONTEXT),
                 deadline_s=_BUILD_DEADLINE_S,
-            )  # fmt: skip
+            )
         except EngineError as error:
             raise EngineError(f"the image of docker hosts could not be built on {base()}: {error}") from error
     return image

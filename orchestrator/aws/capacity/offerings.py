@@ -9,14 +9,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.capacity import quotas
-from orchestrator.aws.capacity.pools import ON_DEMAND, quota_of
+from orchestrator.aws.capacity.pools import ON_DEMAND
 from orchestrator.aws.ec2 import instance_types
 from orchestrator.aws.pricing import price_table
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.aws.ec2.instance_types import InstanceType
-    from orchestrator.aws.launch.planner import Plan
 
 LOOKED_AT = 24
 """So many of the smallest types that fit are priced: each price is a question of its own."""
@@ -69,40 +68,9 @@ def find(
     return found[:most]
 
 
-def siblings(clients: Clients, book: price_table.Book, plan: Plan, *, most: int = 3) -> list[Offer]:
-    """Return types that could stand in for a plan's, the cheapest first; those without a known price come last.
-
-    They have as many vCPUs and GPUs, as much memory or up to twice that, the image's architecture, and room in the
-    quota for all machines; the newest generations are looked at.
-
-    :param most: how many.
-    """
-    patterns = _WITH_GPUS if plan.gpus else ()
-    akin = [each for each in instance_types.listed(clients, patterns, vcpus=plan.vcpus) if _akin(each, plan)]
-    akin.sort(key=lambda each: (-_generation(each.name), each.memory_gib, each.name))
-    kinds = {each.name: quotas.of(each.name, plan.market) for each in akin}
-    limits = quotas.room(clients, {quota for quota in kinds.values() if quota})
-    rooms = {each.name: _room(each, limits.get(quota) if (quota := kinds[each.name]) else None) for each in akin}
-    open_ = [each for each in akin if rooms[each.name] is None or (rooms[each.name] or 0) >= plan.count][:LOOKED_AT]
-    book.ask([each.name for each in open_])
-    found = [_offer(each, book.per_hour(each.name, clients.region), rooms[each.name]) for each in open_]
-    found.sort(key=lambda each: (each.price_per_hour is None, each.price_per_hour or 0))
-    return found[:most]
-
-
 def _generation(name: str) -> int:
     found = re.match(r"[a-z-]+(\d+)", name)
     return int(found[1]) if found else 0
-
-
-def _akin(machine: InstanceType, plan: Plan) -> bool:
-    has = machine.vcpus == plan.vcpus and machine.gpus == plan.gpus
-    memory = plan.memory_gib * 0.99 <= machine.memory_gib <= plan.memory_gib * 2
-    boots = plan.image.architecture in machine.architectures and not machine.name.endswith(".metal")
-    # Neither accelerators of other kinds nor machines that are slowed down after a while.
-    kind = plan.gpus > 0 or (quota_of(machine.name) == quota_of(plan.instance_type) and machine.name[0] != "t")
-    named = {pool.machine.name for pool in plan.pools} | {plan.instance_type}
-    return has and memory and boots and kind and machine.name not in named
 
 
 def _listed(clients: Clients, wish: Wish) -> Sequence[InstanceType]:

@@ -18,9 +18,9 @@ from orchestrator.core.clock import REAL_TIME, Patience
 from orchestrator.core.errors import CloudRefused
 
 if TYPE_CHECKING:
-    from orchestrator.aws.client import Mine
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Subnet
+    from orchestrator.aws.identity import Mine
     from orchestrator.aws.pricing import price_table
 
 ON_DEMAND, SPOT = "on-demand", "spot"
@@ -29,8 +29,18 @@ EMPTY_FOR_S = 180.0
 """How long an empty pool is passed over: as long as Karpenter does (https://karpenter.sh/docs/faq, unavailable
 offerings are kept for three minutes)."""
 
-_FAMILIES = (("g", "G and VT"), ("vt", "G and VT"), ("p", "P"), ("inf", "Inf"), ("trn", "Trn"), ("u-", "High Memory"),
-             ("x", "X"), ("dl", "DL"), ("f", "F"), ("hpc", "HPC"))  # fmt: skip
+_FAMILIES = (
+    ("g", "G and VT"),
+    ("vt", "G and VT"),
+    ("p", "P"),
+    ("inf", "Inf"),
+    ("trn", "Trn"),
+    ("u-", "High Memory"),
+    ("x", "X"),
+    ("dl", "DL"),
+    ("f", "F"),
+    ("hpc", "HPC"),
+)
 _SPOT_ONLY = ("MaxSpotInstanceCountExceeded", "AuthFailure.ServiceLinkedRoleCreationNotPermitted")
 _ADDRESSES = "InsufficientFreeAddressesInSubnet"
 

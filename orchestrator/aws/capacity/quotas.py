@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client
+from orchestrator.aws import client, errors
 from orchestrator.aws.capacity.pools import ON_DEMAND, SPOT, quota_of
 from orchestrator.aws.ec2 import instance_types
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
@@ -163,8 +163,8 @@ def request(clients: client.Clients, limit: Limit) -> Request:
             made = clients.quotas.request_service_quota_increase(
                 ServiceCode=_SERVICE, QuotaCode=limit.quota.code, DesiredValue=float(limit.wanted)
             )["RequestedQuota"]
-        except client.failures() as error:
-            if client.code_of(error) != "ResourceAlreadyExistsException":
+        except errors.failures() as error:
+            if errors.code_of(error) != "ResourceAlreadyExistsException":
                 raise
             return _open(clients, limit, limit.quota)
     return Request(limit, math.floor(made["DesiredValue"]), made["Status"])
@@ -190,8 +190,8 @@ def _limit(clients: client.Clients, quota: Quota) -> int | None:
         with clients.calls(f"asking for the quota ({quota})"):
             try:
                 found = clients.quotas.get_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
-            except client.failures() as error:
-                if client.code_of(error) != "NoSuchResourceException":
+            except errors.failures() as error:
+                if errors.code_of(error) != "NoSuchResourceException":
                     raise
                 # An account that never differed from the default may have no quota of its own.
                 return default(clients, quota)

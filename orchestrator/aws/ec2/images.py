@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import client
+from orchestrator.aws import client, errors
 from orchestrator.config import ini
 from orchestrator.core.errors import UsageError
 
@@ -64,27 +64,48 @@ _DLAMI = "/aws/service/deeplearning/ami/{{arch}}/{}/latest/ami-id"
 
 ALIASES = {
     "ubuntu-24.04": Alias(
-        _UBUNTU.format("24.04", "ebs-gp3"), "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{deb}-server-*",
-        CANONICAL, "ubuntu"),
+        _UBUNTU.format("24.04", "ebs-gp3"),
+        "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{deb}-server-*",
+        CANONICAL,
+        "ubuntu",
+    ),
     "ubuntu-22.04": Alias(
-        _UBUNTU.format("22.04", "ebs-gp2"), "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-{deb}-server-*",
-        CANONICAL, "ubuntu"),
+        _UBUNTU.format("22.04", "ebs-gp2"),
+        "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-{deb}-server-*",
+        CANONICAL,
+        "ubuntu",
+    ),
     "amazon-linux-2023": Alias(
-        "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{arch}", "al2023-ami-2023.*-kernel-*-{arch}",
-        AMAZON, "ec2-user"),
+        "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{arch}",
+        "al2023-ami-2023.*-kernel-*-{arch}",
+        AMAZON,
+        "ec2-user",
+    ),
     "deep-learning-ubuntu-24.04": Alias(
         _DLAMI.format("base-oss-nvidia-driver-gpu-ubuntu-24.04"),
-        "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *", AMAZON, "ubuntu"),
+        "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) *",
+        AMAZON,
+        "ubuntu",
+    ),
     "deep-learning-ubuntu-22.04": Alias(
         _DLAMI.format("base-oss-nvidia-driver-gpu-ubuntu-22.04"),
-        "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) *", AMAZON, "ubuntu"),
+        "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 22.04) *",
+        AMAZON,
+        "ubuntu",
+    ),
     "deep-learning-amazon-linux-2023": Alias(
         _DLAMI.format("base-oss-nvidia-driver-gpu-amazon-linux-2023"),
-        "Deep Learning Base OSS Nvidia Driver GPU AMI (Amazon Linux 2023) *", AMAZON, "ec2-user"),
+        "Deep Learning Base OSS Nvidia Driver GPU AMI (Amazon Linux 2023) *",
+        AMAZON,
+        "ec2-user",
+    ),
     "pytorch-2.8": Alias(
         _DLAMI.format("oss-nvidia-driver-gpu-pytorch-2.8-ubuntu-24.04"),
-        "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.8* (Ubuntu 24.04) *", AMAZON, "ubuntu"),
-}  # fmt: skip
+        "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.8* (Ubuntu 24.04) *",
+        AMAZON,
+        "ubuntu",
+    ),
+}
 
 
 def find(clients: client.Clients, name: str, *, architecture: str = "x86_64") -> Image:
@@ -123,23 +144,24 @@ def _parameter(clients: client.Clients, path: str) -> str:
     with clients.calls(f"looking up the image at {path}"):
         try:
             return clients.ssm.get_parameter(Name=path)["Parameter"]["Value"]
-        except client.failures() as error:
-            if client.code_of(error) not in _NO_PARAMETER:
+        except errors.failures() as error:
+            if errors.code_of(error) not in _NO_PARAMETER:
                 raise
             raise UsageError(
-                f"SSM parameter {path} cannot be read in {clients.region}: {client.said_by(error)}",
-                code=client.code_of(error), fix="correct [cluster] image in the config",
-            ) from error  # fmt: skip
+                f"SSM parameter {path} cannot be read in {clients.region}: {errors.said_by(error)}",
+                code=errors.code_of(error),
+                fix="correct [cluster] image in the config",
+            ) from error
 
 
 def _by_id(clients: client.Clients, image_id: str, name: str) -> Image:
     with clients.calls(f"looking up image {name}"):
         try:
             found = clients.ec2.describe_images(ImageIds=[image_id])["Images"]
-        except client.failures() as error:
-            if client.code_of(error) not in _NO_IMAGE:
+        except errors.failures() as error:
+            if errors.code_of(error) not in _NO_IMAGE:
                 raise
-            raise _missing(clients, image_id, client.code_of(error)) from error
+            raise _missing(clients, image_id, errors.code_of(error)) from error
     if not found:
         raise _missing(clients, image_id)
     return _image(found[0])
@@ -147,9 +169,10 @@ def _by_id(clients: client.Clients, image_id: str, name: str) -> Image:
 
 def _missing(clients: client.Clients, image_id: str, code: str = "InvalidAMIID.NotFound") -> UsageError:
     return UsageError(
-        f"there is no image {image_id} in {clients.region} that this account may use", code=code,
+        f"there is no image {image_id} in {clients.region} that this account may use",
+        code=code,
         fix="correct [cluster] image: every region has its own ids; ubuntu-24.04 works in all of them",
-    )  # fmt: skip
+    )
 
 
 def _by_name(clients: client.Clients, pattern: str, makers: tuple[str, ...], architecture: str) -> Image | None:
@@ -182,15 +205,20 @@ def _image(facts: ImageTypeDef) -> Image:
     if not disks:
         raise UsageError(f"image {facts['ImageId']} ({name}) has no EBS root disk; such images can no longer be used")
     return Image(
-        id=facts["ImageId"], name=name, user=login_name(f"{name} {facts.get('Description', '')}"),
-        architecture=facts["Architecture"], root_device=root, size_gib=disks[0].get("VolumeSize", 1),
-    )  # fmt: skip
+        id=facts["ImageId"],
+        name=name,
+        user=login_name(f"{name} {facts.get('Description', '')}"),
+        architecture=facts["Architecture"],
+        root_device=root,
+        size_gib=disks[0].get("VolumeSize", 1),
+    )
 
 
 def login_name(words: str) -> str:
     """Return the login name that images of such a name and description come with; empty when nothing tells."""
     known = (
         (r"amazon[ -]linux|\bamzn|\bal20\d\d|\brhel|red hat|\bsuse|\bsles", "ec2-user"),
-        (r"debian", "admin"), (r"ubuntu", "ubuntu"),
-    )  # fmt: skip
+        (r"debian", "admin"),
+        (r"ubuntu", "ubuntu"),
+    )
     return next((user for pattern, user in known if re.search(pattern, words.lower())), "")

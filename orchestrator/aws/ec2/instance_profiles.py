@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import client
+from orchestrator.aws import client, errors
 
 if TYPE_CHECKING:
     from orchestrator.core.errors import CloudRefused
@@ -32,6 +32,6 @@ def on_its_way(clients: client.Clients, profile: str, refusal: CloudRefused) -> 
         return False
     try:
         found = clients.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])
-    except client.failures():  # it is not there, or we may not look: EC2's own refusal stands
+    except errors.failures():  # it is not there, or we may not look: EC2's own refusal stands
         return False
     return bool(found["InstanceProfile"]["Roles"])

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import client
+from orchestrator.aws import client, errors
 from orchestrator.config import ini
 from orchestrator.core.errors import UsageError
 
@@ -61,25 +61,29 @@ def find(clients: client.Clients, name: str) -> InstanceType:
 def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType:
     gpus = info.get("GpuInfo", {}).get("Gpus", [])
     return InstanceType(
-        name=info["InstanceType"], vcpus=info["VCpuInfo"]["DefaultVCpus"],
+        name=info["InstanceType"],
+        vcpus=info["VCpuInfo"]["DefaultVCpus"],
         memory_gib=info["MemoryInfo"]["SizeInMiB"] / 1024,
-        architectures=tuple(info["ProcessorInfo"]["SupportedArchitectures"]), gpus=sum(gpu["Count"] for gpu in gpus),
-        gpu=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "", zones=zones,
-    )  # fmt: skip
+        architectures=tuple(info["ProcessorInfo"]["SupportedArchitectures"]),
+        gpus=sum(gpu["Count"] for gpu in gpus),
+        gpu=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "",
+        zones=zones,
+    )
 
 
 def _info(clients: client.Clients, name: str) -> InstanceTypeInfoTypeDef:
     with clients.calls(f"looking up instance type {name}"):
         try:
             return clients.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]  # type: ignore[list-item]
-        except client.failures() as error:
-            if not client.code_of(error).startswith("InvalidInstanceType"):
+        except errors.failures() as error:
+            if not errors.code_of(error).startswith("InvalidInstanceType"):
                 raise
             hint = ini.suggest(name, _offered(clients))
             raise UsageError(
-                f"{name} is no EC2 instance type in {clients.region}.{hint}", code=client.code_of(error),
+                f"{name} is no EC2 instance type in {clients.region}.{hint}",
+                code=errors.code_of(error),
                 fix="correct [cluster] instance_type in the config",
-            ) from error  # fmt: skip
+            ) from error
 
 
 def _zones(clients: client.Clients, name: str) -> tuple[str, ...]:

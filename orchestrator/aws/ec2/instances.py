@@ -6,13 +6,14 @@ The tags are the state file: whatever is known of a machine can be read back fro
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import client
-from orchestrator.aws.ec2 import host_names
+from orchestrator.aws import client, identity
+from orchestrator.aws.ec2 import host_names, instances
 from orchestrator.core.clock import REAL_TIME, Patience
 from orchestrator.core.errors import HostError, HostsFailed
 
@@ -134,10 +135,19 @@ def tagged(shown: Instance, known: Instance) -> Instance:
     if shown.id != known.id or shown.cluster:
         return shown
     return replace(
-        shown, name=known.name, cluster=known.cluster, run=known.run, owner=known.owner, host_key=known.host_key,
-        boot_key=known.boot_key, expires=known.expires, max_hours=known.max_hours, disk=known.disk, user=known.user,
+        shown,
+        name=known.name,
+        cluster=known.cluster,
+        run=known.run,
+        owner=known.owner,
+        host_key=known.host_key,
+        boot_key=known.boot_key,
+        expires=known.expires,
+        max_hours=known.max_hours,
+        disk=known.disk,
+        user=known.user,
         sharing=known.sharing,
-    )  # fmt: skip
+    )
 
 
 def describe(clients: client.Clients, *, cluster: str | None, owner: str | None, ended: bool = False) -> list[Instance]:
@@ -147,11 +157,11 @@ def describe(clients: client.Clients, *, cluster: str | None, owner: str | None,
     :param owner: of this owner only; None for all, foreign ones included.
     :param ended: also those that are terminated, which EC2 shows for about an hour.
     """
-    filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [client.TAG_CLUSTER]}]
+    filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [identity.TAG_CLUSTER]}]
     if not ended:
         filters.append({"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down"]})
-    filters += [client.tag_filter(client.TAG_CLUSTER, cluster)] if cluster is not None else []
-    filters += [client.tag_filter(client.TAG_OWNER, owner)] if owner is not None else []
+    filters += [identity.tag_filter(identity.TAG_CLUSTER, cluster)] if cluster is not None else []
+    filters += [identity.tag_filter(identity.TAG_OWNER, owner)] if owner is not None else []
     with clients.calls("asking which machines there are"):
         found = list(_described(clients, filters))
     # Filters are EC2's; that a foreign machine is never taken for ours is checked here.
@@ -160,9 +170,14 @@ def describe(clients: client.Clients, *, cluster: str | None, owner: str | None,
 
 
 def watch(
-    clients: client.Clients, ids: Collection[str], *, until: str = "running", deadline_s: float = 300.0,
-    patience: Patience = REAL_TIME, lost: Callable[[str, HostError], None] = lambda name, error: None,
-) -> Iterator[Instance]:  # fmt: skip
+    clients: client.Clients,
+    ids: Collection[str],
+    *,
+    until: str = "running",
+    deadline_s: float = 300.0,
+    patience: Patience = REAL_TIME,
+    lost: Callable[[str, HostError], None] = lambda name, error: None,
+) -> Iterator[Instance]:
     """Yield every machine once, as it reaches a state; all are asked for in one call per look.
 
     :param until: ``running`` or ``stopped``.
@@ -210,10 +225,10 @@ def of_token(clients: client.Clients, token: str) -> list[Instance]:
         return sorted(found, key=lambda each: host_names.order(each.name))
 
 
-def of_run(clients: client.Clients, mine: client.Mine, run: str) -> list[Instance]:
+def of_run(clients: client.Clients, mine: identity.Mine, run: str) -> list[Instance]:
     """Return the machines, ended ones included, of one of our launches, as far as EC2 shows them."""
     with clients.calls(f"looking for the machines of launch {run}"):
-        found = list(_described(clients, [*mine.filters, client.tag_filter(TAG_RUN, run)]))
+        found = list(_described(clients, [*mine.filters, identity.tag_filter(TAG_RUN, run)]))
     ours = [each for each in found if (each.cluster, each.owner, each.run) == (mine.cluster, mine.owner, run)]
     return sorted(ours, key=lambda each: host_names.order(each.name))
 
@@ -262,17 +277,32 @@ def instance(facts: InstanceTypeDef) -> Instance:
     """Return the record for one machine in an EC2 answer."""
     tags = {tag["Key"]: tag["Value"] for tag in facts.get("Tags", [])}
     return Instance(
-        id=facts["InstanceId"], name=_name(facts, tags), cluster=tags.get(client.TAG_CLUSTER, ""),
-        run=tags.get(TAG_RUN, ""), owner=tags.get(client.TAG_OWNER, ""), type=facts["InstanceType"],
-        state=facts["State"]["Name"], reason=_reason(facts), zone=facts["Placement"].get("AvailabilityZone", ""),
-        public_address=facts.get("PublicIpAddress", ""), private_address=facts.get("PrivateIpAddress", ""),
-        host_key=_host_key(tags, TAG_HOST_KEY), boot_key=_host_key(tags, TAG_BOOT_KEY),
-        key_name=facts.get("KeyName", ""), launched=facts["LaunchTime"], expires=_time(tags.get(TAG_EXPIRES, "")),
-        max_hours=_hours(tags.get(TAG_HOURS, "")), image_id=facts.get("ImageId", ""), group_ids=_groups(facts),
-        disk=Disk.of_tag(tags.get(TAG_DISK, "")), user=tags.get(TAG_USER, ""),
-        sharing=_sharing(tags), spot=facts.get("InstanceLifecycle") == "spot", index=facts.get("AmiLaunchIndex", 0),
+        id=facts["InstanceId"],
+        name=_name(facts, tags),
+        cluster=tags.get(identity.TAG_CLUSTER, ""),
+        run=tags.get(TAG_RUN, ""),
+        owner=tags.get(identity.TAG_OWNER, ""),
+        type=facts["InstanceType"],
+        state=facts["State"]["Name"],
+        reason=_reason(facts),
+        zone=facts["Placement"].get("AvailabilityZone", ""),
+        public_address=facts.get("PublicIpAddress", ""),
+        private_address=facts.get("PrivateIpAddress", ""),
+        host_key=_host_key(tags, TAG_HOST_KEY),
+        boot_key=_host_key(tags, TAG_BOOT_KEY),
+        key_name=facts.get("KeyName", ""),
+        launched=facts["LaunchTime"],
+        expires=_time(tags.get(TAG_EXPIRES, "")),
+        max_hours=_hours(tags.get(TAG_HOURS, "")),
+        image_id=facts.get("ImageId", ""),
+        group_ids=_groups(facts),
+        disk=Disk.of_tag(tags.get(TAG_DISK, "")),
+        user=tags.get(TAG_USER, ""),
+        sharing=_sharing(tags),
+        spot=facts.get("InstanceLifecycle") == "spot",
+        index=facts.get("AmiLaunchIndex", 0),
         stopped=_stopped(facts),
-    )  # fmt: skip
+    )
 
 
 def _described(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Iterator[Instance]:
@@ -353,3 +383,22 @@ def _late(each: Instance | None, until: str, waited: float) -> str:
     if each is None:
         return f"EC2 has not shown it for {waited:.0f} s"
     return f"still {each.state} after {waited:.0f} s, not {until}" + (f": {each.reason}" if each.reason else "")
+
+
+def note(clients: client.Clients, ends: Mapping[str, datetime]) -> None:
+    """Tag machines with their ends, rounded up to the minute: one call for all that end in the same one.
+
+    :param ends: instance id -> when it ends itself.
+    """
+    by_minute = defaultdict[datetime, list[str]](list)
+    for key, end in ends.items():
+        by_minute[_minute(end)].append(key)
+    with clients.calls("tagging machines with their new end"):
+        for end, ids in by_minute.items():
+            value = end.isoformat(timespec="seconds")
+            clients.ec2.create_tags(Resources=ids, Tags=[{"Key": instances.TAG_EXPIRES, "Value": value}])
+
+
+def _minute(moment: datetime) -> datetime:
+    whole = moment.replace(second=0, microsecond=0)
+    return whole if whole == moment else whole + timedelta(minutes=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client, dry_run
+from orchestrator.aws import client, dry_run, errors, identity
 from orchestrator.core.errors import CloudRefused, UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
@@ -31,7 +31,7 @@ class Login:
     own: bool
 
 
-def login(settings: settings.Settings, mine: client.Mine, *, home: Path) -> Login:
+def login(settings: settings.Settings, mine: identity.Mine, *, home: Path) -> Login:
     """Return which key opens the cluster's machines; asks nobody.
 
     :param home: the folder of everything we keep; own keys lie in its ``keys``.
@@ -47,13 +47,13 @@ def login(settings: settings.Settings, mine: client.Mine, *, home: Path) -> Logi
     return Login(settings.aws.key_name, Path(settings.ssh.private_key).expanduser(), own=False)
 
 
-def own_login(mine: client.Mine, *, home: Path) -> Login:
+def own_login(mine: identity.Mine, *, home: Path) -> Login:
     """Return the cluster's own key pair, whether it is in use or not."""
     return Login(mine.name, home / "keys" / f"{mine.name}-{mine.region}.ed25519", own=True)
 
 
 def ensure(
-    clients: client.Clients, mine: client.Mine, login: Login, *, journal: Journal, living: Sequence[str] = ()
+    clients: client.Clients, mine: identity.Mine, login: Login, *, journal: Journal, living: Sequence[str] = ()
 ) -> None:
     """Make sure that EC2 holds the public half of the private key that lies here.
 
@@ -75,7 +75,7 @@ def ensure(
         _import(clients, mine, login, public, journal)
 
 
-def check(clients: client.Clients, mine: client.Mine, login: Login, *, living: Sequence[str] = ()) -> None:
+def check(clients: client.Clients, mine: identity.Mine, login: Login, *, living: Sequence[str] = ()) -> None:
     """Find what `ensure` would refuse, or be refused; changes nothing, here or in EC2.
 
     :raises StratusError: as `ensure` does.
@@ -97,7 +97,7 @@ def check(clients: client.Clients, mine: client.Mine, login: Login, *, living: S
         _refuse_when_used(login, living)
 
 
-def delete(clients: client.Clients, mine: client.Mine, login: Login) -> list[str]:
+def delete(clients: client.Clients, mine: identity.Mine, login: Login) -> list[str]:
     """Delete the cluster's own key pair, here and in EC2; a key that the user named stays.
 
     :returns: names of the key pairs that were deleted in EC2.
@@ -146,26 +146,27 @@ def _find(clients: client.Clients, name: str) -> KeyPairInfoTypeDef | None:
     return next((pair for pair in pairs if pair["KeyName"] == name), None)
 
 
-def _import(clients: client.Clients, mine: client.Mine, login: Login, public: str, journal: Journal) -> None:
+def _import(clients: client.Clients, mine: identity.Mine, login: Login, public: str, journal: Journal) -> None:
     entry = journal.intend("key", name=login.key_name, **mine.facts)
     with clients.calls(f"importing key pair {login.key_name}"):
         try:
             made = clients.ec2.import_key_pair(**_request(mine, login, public))
-        except client.failures() as error:
-            if client.reaction(error) not in ("unsure", "again"):
-                journal.settle(entry, refused=client.code_of(error))
-            found = _find(clients, login.key_name) if client.code_of(error) == "InvalidKeyPair.Duplicate" else None
+        except errors.failures() as error:
+            if errors.reaction(error) not in ("unsure", "again"):
+                journal.settle(entry, refused=errors.code_of(error))
+            found = _find(clients, login.key_name) if errors.code_of(error) == "InvalidKeyPair.Duplicate" else None
             if found is None or not _same(found, public):
                 raise
             return
     journal.settle(entry, id=made.get("KeyPairId", ""))
 
 
-def _request(mine: client.Mine, login: Login, public: str) -> dict[str, Any]:
+def _request(mine: identity.Mine, login: Login, public: str) -> dict[str, Any]:
     return {
-        "KeyName": login.key_name, "PublicKeyMaterial": public.encode(),
+        "KeyName": login.key_name,
+        "PublicKeyMaterial": public.encode(),
         "TagSpecifications": [{"ResourceType": "key-pair", "Tags": mine.tags}],
-    }  # fmt: skip
+    }
 
 
 def _compare(clients: client.Clients, login: Login) -> None:
@@ -174,9 +175,10 @@ def _compare(clients: client.Clients, login: Login) -> None:
     found = _find(clients, login.key_name)
     if found is None:
         raise UsageError(
-            f"there is no key pair {login.key_name} in {clients.region}", code="InvalidKeyPair.NotFound",
+            f"there is no key pair {login.key_name} in {clients.region}",
+            code="InvalidKeyPair.NotFound",
             fix="correct [aws] key_name; or leave it empty, and one is made for the cluster",
-        )  # fmt: skip
+        )
     if not _same(found, public):
         raise UsageError(
             f"{login.key_file} is not the private key of key pair {login.key_name}: it is {ssh_keys.fingerprint(public)}, "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client
+from orchestrator.aws import client, errors
 from orchestrator.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,13 +84,14 @@ def _subnets(clients: client.Clients, settings: settings.Aws) -> list[SubnetType
             return clients.ec2.describe_subnets(Filters=[wanted])["Subnets"]
         try:
             return clients.ec2.describe_subnets(SubnetIds=named)["Subnets"]
-        except client.failures() as error:
-            if not client.code_of(error).startswith("InvalidSubnet"):
+        except errors.failures() as error:
+            if not errors.code_of(error).startswith("InvalidSubnet"):
                 raise
             raise UsageError(
-                f"{client.said_by(error)} in {clients.region}", code=client.code_of(error),
+                f"{errors.said_by(error)} in {clients.region}",
+                code=errors.code_of(error),
                 fix=f"correct [aws] subnet_id; there are: {_candidates(clients)}",
-            ) from error  # fmt: skip
+            ) from error
 
 
 def _place(clients: client.Clients, settings: settings.Aws, subnets: list[SubnetTypeDef]) -> Place:
@@ -118,15 +119,16 @@ def _group_vpc(clients: client.Clients, group_id: str) -> str:
     with clients.calls(f"looking up security group {group_id}"):
         try:
             return clients.ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"][0]["VpcId"]
-        except client.failures() as error:
-            if not client.code_of(error).startswith(("InvalidGroup", "InvalidSecurityGroup")):
+        except errors.failures() as error:
+            if not errors.code_of(error).startswith(("InvalidGroup", "InvalidSecurityGroup")):
                 raise
             groups = clients.ec2.describe_security_groups(MaxResults=MOST_SHOWN)["SecurityGroups"]
             listed = ", ".join(f"{group['GroupId']} ({group['GroupName']}, {group.get('VpcId')})" for group in groups)
             raise UsageError(
-                f"there is no security group {group_id} in {clients.region}", code=client.code_of(error),
+                f"there is no security group {group_id} in {clients.region}",
+                code=errors.code_of(error),
                 fix=f"correct [aws] security_group_id, or leave it empty: one is made; there are: {listed or 'none'}",
-            ) from error  # fmt: skip
+            ) from error
 
 
 def _candidates(clients: client.Clients) -> str:

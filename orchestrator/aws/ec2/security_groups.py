@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client, dry_run
+from orchestrator.aws import client, dry_run, errors, identity
 from orchestrator.core.clock import REAL_TIME, Pace, Patience
-from orchestrator.core.errors import CloudRefused, UsageError
+from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.core.journal import Journal
 
 if TYPE_CHECKING:
@@ -23,6 +23,26 @@ if TYPE_CHECKING:
 SSH_RULE = "stratus: ssh"
 INSIDE_RULE = "stratus: among the cluster's machines"
 VISIBLE_S = 30.0  # a new group can take that long to be known everywhere in EC2
+ADDRESS_URL = "https://checkip.amazonaws.com"
+ADDRESS_TIMEOUT_S = 5
+
+
+def my_address() -> str:
+    """Return this computer's public address as AWS sees it, asked of https://checkip.amazonaws.com.
+
+    :raises StratusError: it cannot be found out.
+    """
+    from ipaddress import ip_address
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(ADDRESS_URL, timeout=ADDRESS_TIMEOUT_S) as answer:
+            return str(ip_address(answer.read(64).decode("ascii", "replace").strip()))
+    except (OSError, ValueError) as error:
+        raise StratusError(
+            f"your public address could not be found out at {ADDRESS_URL}: {error}",
+            fix="name it yourself in the config: [aws] ssh_from = 203.0.113.7/32",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -41,7 +61,7 @@ class Access:
     named: str = ""
 
 
-def access(settings: settings.Settings, vpc_id: str, *, my_address: Callable[[], str] = client.my_address) -> Access:
+def access(settings: settings.Settings, vpc_id: str, *, my_address: Callable[[], str] = my_address) -> Access:
     """Return who may reach the machines by the settings; ``ssh_from = auto`` means this computer alone.
 
     :param my_address: finds out this computer's public address; called only when it is needed.
@@ -55,7 +75,7 @@ def access(settings: settings.Settings, vpc_id: str, *, my_address: Callable[[],
 
 
 def ensure(
-    clients: client.Clients, mine: client.Mine, access: Access, *, journal: Journal, patience: Patience = REAL_TIME
+    clients: client.Clients, mine: identity.Mine, access: Access, *, journal: Journal, patience: Patience = REAL_TIME
 ) -> str:
     """Return the id of the cluster's group, made and with its rules up to date.
 
@@ -71,7 +91,7 @@ def ensure(
     return group["GroupId"]
 
 
-def readmit(clients: client.Clients, mine: client.Mine, access: Access) -> tuple[str, ...]:
+def readmit(clients: client.Clients, mine: identity.Mine, access: Access) -> tuple[str, ...]:
     """Bring the rules of the cluster's groups up to date and return the networks that they admitted before.
 
     :raises UsageError: the cluster has no group.
@@ -87,7 +107,7 @@ def readmit(clients: client.Clients, mine: client.Mine, access: Access) -> tuple
     return tuple(sorted(before))
 
 
-def check(clients: client.Clients, mine: client.Mine, access: Access) -> None:
+def check(clients: client.Clients, mine: identity.Mine, access: Access) -> None:
     """Find what `ensure` would be refused; changes nothing.
 
     A group that is not there yet can be asked about, its rules cannot: policies go by the tags that it will have.
@@ -100,13 +120,11 @@ def check(clients: client.Clients, mine: client.Mine, access: Access) -> None:
             dry_run.ask(clients.ec2.create_security_group, **_request(mine, access.vpc_id))
     elif missing := _missing(group, access):
         with clients.calls(f"asking whether security group {mine.name} may be opened"):
-            dry_run.ask(
-                clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing
-            )  # fmt: skip
+            dry_run.ask(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
 
 
 def delete(
-    clients: client.Clients, mine: client.Mine, *, deadline_s: float = 120.0, patience: Patience = REAL_TIME
+    clients: client.Clients, mine: identity.Mine, *, deadline_s: float = 120.0, patience: Patience = REAL_TIME
 ) -> list[str]:
     """Delete the cluster's own groups and return their ids; none is fine.
 
@@ -126,23 +144,25 @@ def _delete(clients: client.Clients, group_id: str, deadline_s: float, patience:
     with clients.calls(f"deleting security group {group_id}"):
         try:
             patience.retry(
-                lambda: clients.ec2.delete_security_group(GroupId=group_id), when=_code_is("DependencyViolation"),
-                deadline_s=deadline_s, pace=Pace(first=0.5, longest=5.0),
-            )  # fmt: skip
-        except client.failures() as error:
-            if client.code_of(error) != "InvalidGroup.NotFound":
+                lambda: clients.ec2.delete_security_group(GroupId=group_id),
+                when=_code_is("DependencyViolation"),
+                deadline_s=deadline_s,
+                pace=Pace(first=0.5, longest=5.0),
+            )
+        except errors.failures() as error:
+            if errors.code_of(error) != "InvalidGroup.NotFound":
                 raise
 
 
 def _code_is(code: str) -> Callable[[Exception], bool]:
-    return lambda error: client.code_of(error) == code
+    return lambda error: errors.code_of(error) == code
 
 
-def _ours(group: SecurityGroupTypeDef, mine: client.Mine) -> bool:
+def _ours(group: SecurityGroupTypeDef, mine: identity.Mine) -> bool:
     return group["GroupName"] == mine.name and mine.carried_by(group.get("Tags", []))
 
 
-def _find(clients: client.Clients, mine: client.Mine, vpc_id: str) -> SecurityGroupTypeDef | None:
+def _find(clients: client.Clients, mine: identity.Mine, vpc_id: str) -> SecurityGroupTypeDef | None:
     """Return the cluster's group in a VPC.
 
     :raises CloudRefused: there is one of that name, but it is not tagged as ours.
@@ -154,22 +174,23 @@ def _find(clients: client.Clients, mine: client.Mine, vpc_id: str) -> SecurityGr
     if found and not _ours(found[0], mine):
         raise CloudRefused(
             f"a security group named {mine.name} exists in {vpc_id}, and it is not tagged as this cluster's",
-            code="InvalidGroup.Duplicate", where=found[0]["GroupId"],
+            code="InvalidGroup.Duplicate",
+            where=found[0]["GroupId"],
             fix="delete or rename it, or use it: [aws] security_group_id = " + found[0]["GroupId"],
-        )  # fmt: skip
+        )
     return found[0] if found else None
 
 
-def _create(clients: client.Clients, mine: client.Mine, vpc_id: str, journal: Journal) -> SecurityGroupTypeDef:
+def _create(clients: client.Clients, mine: identity.Mine, vpc_id: str, journal: Journal) -> SecurityGroupTypeDef:
     entry = journal.intend("group", name=mine.name, vpc=vpc_id, **mine.facts)
     with clients.calls(f"making security group {mine.name}"):
         try:
             made = clients.ec2.create_security_group(**_request(mine, vpc_id))
-        except client.failures() as error:
-            if client.reaction(error) not in ("unsure", "again"):
-                journal.settle(entry, refused=client.code_of(error))
+        except errors.failures() as error:
+            if errors.reaction(error) not in ("unsure", "again"):
+                journal.settle(entry, refused=errors.code_of(error))
             # Another shell made it since we looked: it is adopted when it is tagged as ours.
-            group = _find(clients, mine, vpc_id) if client.code_of(error) == "InvalidGroup.Duplicate" else None
+            group = _find(clients, mine, vpc_id) if errors.code_of(error) == "InvalidGroup.Duplicate" else None
             if group is None:
                 raise
             return group
@@ -177,11 +198,13 @@ def _create(clients: client.Clients, mine: client.Mine, vpc_id: str, journal: Jo
     return {"GroupId": made["GroupId"], "GroupName": mine.name, "IpPermissions": [], "VpcId": vpc_id}
 
 
-def _request(mine: client.Mine, vpc_id: str) -> dict[str, Any]:
+def _request(mine: identity.Mine, vpc_id: str) -> dict[str, Any]:
     return {
-        "GroupName": mine.name, "Description": f"Stratus cluster {mine.cluster}", "VpcId": vpc_id,
+        "GroupName": mine.name,
+        "Description": f"Stratus cluster {mine.cluster}",
+        "VpcId": vpc_id,
         "TagSpecifications": [{"ResourceType": "security-group", "Tags": mine.tags}],
-    }  # fmt: skip
+    }
 
 
 def _missing(group: SecurityGroupTypeDef, access: Access) -> list[IpPermissionUnionTypeDef]:
@@ -204,9 +227,9 @@ def _refresh(clients: client.Clients, group: SecurityGroupTypeDef, access: Acces
 def _authorize(clients: client.Clients, group_id: str, rules: Sequence[IpPermissionUnionTypeDef]) -> None:
     try:
         clients.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=rules)
-    except client.failures() as error:
+    except errors.failures() as error:
         # Another shell was quicker. One rule that is there already fails all of them: each gets its own call.
-        if client.code_of(error) != "InvalidPermission.Duplicate":
+        if errors.code_of(error) != "InvalidPermission.Duplicate":
             raise
         for rule in rules if len(rules) > 1 else []:
             _authorize(clients, group_id, [rule])
@@ -239,13 +262,17 @@ def _open_inside(group: SecurityGroupTypeDef) -> bool:
 def _ssh(port: int, source: str) -> IpPermissionUnionTypeDef:
     if ip_network(source).version == 4:
         return {
-            "IpProtocol": "tcp", "FromPort": port, "ToPort": port,
+            "IpProtocol": "tcp",
+            "FromPort": port,
+            "ToPort": port,
             "IpRanges": [{"CidrIp": source, "Description": SSH_RULE}],
-        }  # fmt: skip
+        }
     return {
-        "IpProtocol": "tcp", "FromPort": port, "ToPort": port,
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
         "Ipv6Ranges": [{"CidrIpv6": source, "Description": SSH_RULE}],
-    }  # fmt: skip
+    }
 
 
 def _inside(group_id: str) -> IpPermissionUnionTypeDef:

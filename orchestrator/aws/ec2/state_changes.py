@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client
+from orchestrator.aws import client, errors, identity
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.core.clock import REAL_TIME, Pace, Patience
 from orchestrator.core.errors import LeftRunning
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
 
 VISIBLE_S = 60.0  # how long to ask again for a machine that EC2 does not show yet
 
-_PER_MACHINE = frozenset({
-    "InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed", "OperationNotPermitted", "IncorrectInstanceState",
-    "UnsupportedOperation", "UnauthorizedOperation", "InvalidInstanceID",
-})  # fmt: skip
+_PER_MACHINE = frozenset(
+    {
+        "InvalidInstanceID.NotFound",
+        "InvalidInstanceID.Malformed",
+        "OperationNotPermitted",
+        "IncorrectInstanceState",
+        "UnsupportedOperation",
+        "UnauthorizedOperation",
+        "InvalidInstanceID",
+    }
+)
 """Codes that say something about one machine of a call, and fail the call for all of them."""
 
 _GONE = "InvalidInstanceID.NotFound"
@@ -49,7 +57,7 @@ class Ended:
 
 
 def terminate(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: client.Mine, patience: Patience = REAL_TIME
+    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.Mine, patience: Patience = REAL_TIME
 ) -> dict[str, Ended]:
     """Ask EC2 to end machines; one that cannot be ended does not keep the others alive.
 
@@ -62,7 +70,7 @@ def terminate(
 
 
 def stop(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: client.Mine, patience: Patience = REAL_TIME
+    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.Mine, patience: Patience = REAL_TIME
 ) -> dict[str, Ended]:
     """Ask EC2 to stop machines; their disks stay, and cost. Otherwise as `terminate`."""
     call = _Call("stopping machines", clients.ec2.stop_instances, "StoppingInstances")
@@ -70,7 +78,7 @@ def stop(
 
 
 def start(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: client.Mine, patience: Patience = REAL_TIME
+    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.Mine, patience: Patience = REAL_TIME
 ) -> dict[str, Ended]:
     """Ask EC2 to start stopped machines; their time to live begins anew, and their tags say so.
 
@@ -83,8 +91,12 @@ def start(
 
 
 def await_gone(
-    clients: client.Clients, instances: Collection[Instance], *, deadline_s: float = 300.0, patience: Patience = REAL_TIME,
-) -> Iterator[Instance]:  # fmt: skip
+    clients: client.Clients,
+    instances: Collection[Instance],
+    *,
+    deadline_s: float = 300.0,
+    patience: Patience = REAL_TIME,
+) -> Iterator[Instance]:
     """Yield machines as they are terminated, which is when they stop holding on to their group and disk.
 
     :raises LeftRunning: at the deadline, with those that are not.
@@ -103,9 +115,10 @@ def await_gone(
         if not left:
             return
     raise LeftRunning(
-        f"{len(left)} machines are not gone after {deadline_s:.0f} s", left=[_line(each) for each in left.values()],
+        f"{len(left)} machines are not gone after {deadline_s:.0f} s",
+        left=[_line(each) for each in left.values()],
         fix="stratus terminate   asks again",
-    )  # fmt: skip
+    )
 
 
 def _line(each: Instance) -> str:
@@ -132,7 +145,7 @@ class _Call:
 
 
 def _change(
-    clients: client.Clients, call: _Call, instances: Sequence[Instance], mine: client.Mine, patience: Patience
+    clients: client.Clients, call: _Call, instances: Sequence[Instance], mine: identity.Mine, patience: Patience
 ) -> dict[str, Ended]:
     outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, mine)}
     todo = {each.id: each for each in instances if each.id not in outcomes}
@@ -147,12 +160,12 @@ def _change(
     return outcomes
 
 
-def _is_ours(each: Instance, mine: client.Mine) -> bool:
+def _is_ours(each: Instance, mine: identity.Mine) -> bool:
     return (each.cluster, each.owner) == (mine.cluster, mine.owner)
 
 
 def _unseen(result: str | Exception) -> bool:
-    return isinstance(result, Exception) and client.code_of(result) == _GONE
+    return isinstance(result, Exception) and errors.code_of(result) == _GONE
 
 
 def _batch(clients: client.Clients, call: _Call, ids: list[str]) -> Iterator[tuple[str, str | Exception]]:
@@ -160,11 +173,11 @@ def _batch(clients: client.Clients, call: _Call, ids: list[str]) -> Iterator[tup
     try:
         yield from _called(call, ids)
         return
-    except client.failures() as error:
-        if client.code_of(error) not in _PER_MACHINE:
-            raise client.translate(error, doing=call.doing, profile=clients.profile) from error
+    except errors.failures() as error:
+        if errors.code_of(error) not in _PER_MACHINE:
+            raise errors.translate(error, doing=call.doing, profile=clients.profile) from error
         failure = error
-    named = [each for each in re.findall(r"i-[0-9a-f]+", client.said_by(failure)) if each in ids]
+    named = [each for each in re.findall(r"i-[0-9a-f]+", errors.said_by(failure)) if each in ids]
     if not named and len(ids) > 1:  # the message does not say which: halve until it is plain
         half = len(ids) // 2
         yield from _batch(clients, call, ids[:half])
@@ -185,9 +198,9 @@ def _called(call: _Call, ids: list[str]) -> Iterator[tuple[str, str]]:
 def _ended(clients: client.Clients, call: _Call, each: Instance, result: str | Exception) -> Ended:
     if isinstance(result, str):
         return Ended(each.id, each.name, result)
-    if client.code_of(result) == _GONE:
+    if errors.code_of(result) == _GONE:
         return Ended(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
-    error = client.translate(result, doing=call.doing, profile=clients.profile)
+    error = errors.translate(result, doing=call.doing, profile=clients.profile)
     return Ended(each.id, each.name, each.state, str(error))
 
 
@@ -197,9 +210,11 @@ def _foreign(each: Instance) -> Ended:
 
 def _too_young(each: Instance) -> Ended:
     return Ended(
-        each.id, each.name, "unknown",
+        each.id,
+        each.name,
+        "unknown",
         f"EC2 does not show it, {VISIBLE_S:.0f} s on: it may still run. stratus status   looks again",
-    )  # fmt: skip
+    )
 
 
 def _renew(clients: client.Clients, started: Sequence[Instance], patience: Patience) -> None:
@@ -212,3 +227,19 @@ def _renew(clients: client.Clients, started: Sequence[Instance], patience: Patie
         for hours, ids in by_hours.items():
             end = (patience.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
             clients.ec2.create_tags(Resources=ids, Tags=[{"Key": ec2_instances.TAG_EXPIRES, "Value": end}])
+
+
+@dataclass(frozen=True)
+class InstanceResult:
+    """What stop, start or terminate did to one instance.
+
+    :param state: the state it was seen in last.
+    :param error: why not, when it was not.
+    :param disk_per_hour: USD per hour of its disk, where that stays.
+    """
+
+    name: str
+    id: str
+    state: str
+    error: str = ""
+    disk_per_hour: Decimal | None = None

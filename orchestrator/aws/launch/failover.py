@@ -11,7 +11,7 @@ from orchestrator.core.errors import CloudRefused, LeftRunning
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.pools import Memory, Pool
     from orchestrator.aws.ec2.instances import Instance
-    from orchestrator.aws.launch.planner import Plan
+    from orchestrator.aws.launch.plan import Plan
 
 
 def launch(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.aws import client
+from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instances
 from orchestrator.core.clock import REAL_TIME, Pace, Patience
 from orchestrator.core.errors import StratusError
@@ -33,7 +33,7 @@ class Ledger:
     """
 
     journal: Journal
-    mine: client.Mine
+    mine: identity.Mine
     patience: Patience = REAL_TIME
 
     def entries(self, *kinds: str) -> list[Entry]:
@@ -82,7 +82,7 @@ class Ledger:
         return [
             instances.tagged(each, _machine(entry, each.id, each.index))
             for each in appeared(clients, entry, self.patience)
-        ]  # fmt: skip
+        ]
 
     def settle(self, entries: Sequence[Entry], **facts: Any) -> None:
         """Settle entries if the disk allows it: what AWS has answered counts for more than a line about it."""
@@ -117,11 +117,25 @@ def machines(entry: Entry) -> Iterator[instances.Instance]:
 def _machine(entry: Entry, instance_id: str, index: int) -> instances.Instance:
     facts, hosts = entry.facts, _names(entry)
     return instances.Instance(
-        id=instance_id, name=hosts[index] if index < len(hosts) else instance_id, cluster=facts["cluster"],
-        run=facts["run"], owner=facts["owner"], type=facts.get("type", ""), state="pending", reason="",
-        zone=facts.get("zone", ""), public_address="", private_address="", host_key="", key_name="",
-        launched=entry.at, expires=None, max_hours=0.0, image_id="", group_ids=(),
-    )  # fmt: skip
+        id=instance_id,
+        name=hosts[index] if index < len(hosts) else instance_id,
+        cluster=facts["cluster"],
+        run=facts["run"],
+        owner=facts["owner"],
+        type=facts.get("type", ""),
+        state="pending",
+        reason="",
+        zone=facts.get("zone", ""),
+        public_address="",
+        private_address="",
+        host_key="",
+        key_name="",
+        launched=entry.at,
+        expires=None,
+        max_hours=0.0,
+        image_id="",
+        group_ids=(),
+    )
 
 
 def _names(entry: Entry) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client, dry_run, error_codes
+from orchestrator.aws import client, dry_run, error_codes, errors
 from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.ec2 import host_names, instance_profiles, instances, state_changes
 from orchestrator.aws.launch import launch_log
@@ -23,7 +23,7 @@ from orchestrator.core.journal import Entry, Journal
 from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
-    from orchestrator.aws.launch.planner import Plan
+    from orchestrator.aws.launch.plan import Plan
 
 DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
 PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
@@ -50,7 +50,7 @@ class LaunchKey:
 
 def launch(
     clients: client.Clients, plan: Plan, *, launch_key: LaunchKey, journal: Journal, patience: Patience = REAL_TIME
-) -> list[instances.Instance]:  # fmt: skip
+) -> list[instances.Instance]:
     """Launch all machines of a plan, or none, with one request.
 
     :returns: the machines in the order of the plan's names, most of them pending; fewer when the plan allows that.
@@ -61,9 +61,16 @@ def launch(
     token = patience.token()
     books = launch_log.Ledger(journal, plan.mine, patience)
     entry = journal.intend(
-        launch_log.LAUNCH, run=plan.run, token=token, subnet=plan.subnet.id, zone=plan.subnet.zone, count=plan.count,
-        type=plan.instance_type, hosts=host_names.pack(plan.names), **plan.mine.facts,
-    )  # fmt: skip
+        launch_log.LAUNCH,
+        run=plan.run,
+        token=token,
+        subnet=plan.subnet.id,
+        zone=plan.subnet.zone,
+        count=plan.count,
+        type=plan.instance_type,
+        hosts=host_names.pack(plan.names),
+        **plan.mine.facts,
+    )
     try:
         shown = _decided(clients, {**request, "ClientToken": token}, plan, entry, patience)
     except LeftRunning:
@@ -78,8 +85,10 @@ def launch(
         books.ended({each.id for each in found}, plan.run)
         raise CloudRefused(
             f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(found)} came, and were "
-            "ended again", code=PARTIAL, fix="try again later, or set [cluster] allow_partial = yes",
-        )  # fmt: skip
+            "ended again",
+            code=PARTIAL,
+            fix="try again later, or set [cluster] allow_partial = yes",
+        )
     return found
 
 
@@ -88,9 +97,18 @@ def _made(plan: Plan, launch_key: LaunchKey, shown: instances.Instance) -> insta
     key = launch_key.host_key.public
     named = plan.names[shown.index] if shown.index < plan.count else shown.id
     return replace(
-        shown, name=named, cluster=plan.cluster, run=plan.run, owner=plan.owner, host_key=key, boot_key=key,
-        max_hours=plan.hours, disk=plan.disk, user=plan.user, sharing=plan.count,
-    )  # fmt: skip
+        shown,
+        name=named,
+        cluster=plan.cluster,
+        run=plan.run,
+        owner=plan.owner,
+        host_key=key,
+        boot_key=key,
+        max_hours=plan.hours,
+        disk=plan.disk,
+        user=plan.user,
+        sharing=plan.count,
+    )
 
 
 def _take_back(clients: client.Clients, plan: Plan, found: Sequence[instances.Instance], patience: Patience) -> None:
@@ -101,8 +119,11 @@ def _take_back(clients: client.Clients, plan: Plan, found: Sequence[instances.In
     ended = state_changes.terminate(clients, found, mine=plan.mine, patience=patience)
     left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].ok]
     if left:
-        raise LeftRunning("only some of the machines came, and they could not be ended", left=left,
-                          fix="stratus terminate   tries again")  # fmt: skip
+        raise LeftRunning(
+            "only some of the machines came, and they could not be ended",
+            left=left,
+            fix="stratus terminate   tries again",
+        )
 
 
 def check(clients: client.Clients, plan: Plan, *, key_name: str = "", group_id: str = "") -> None:
@@ -153,14 +174,19 @@ def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict
     :param expires: when the machines end themselves, for their tag.
     """
     request: dict[str, Any] = {
-        "ImageId": plan.image.id, "InstanceType": plan.instance_type, "MinCount": plan.least, "MaxCount": plan.count,
-        "KeyName": launch_key.key_name, "UserData": user_data(launch_key.host_key, plan.limits),
+        "ImageId": plan.image.id,
+        "InstanceType": plan.instance_type,
+        "MinCount": plan.least,
+        "MaxCount": plan.count,
+        "KeyName": launch_key.key_name,
+        "UserData": user_data(launch_key.host_key, plan.limits),
         "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
         # One hop: containers and other machines cannot reach the role's credentials through this one.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
-        "InstanceInitiatedShutdownBehavior": "terminate", "TagSpecifications": _tags(plan, launch_key, expires),
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "TagSpecifications": _tags(plan, launch_key, expires),
         **_network(plan, launch_key),
-    }  # fmt: skip
+    }
     if plan.market == SPOT:
         once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
@@ -181,9 +207,11 @@ def _network(plan: Plan, launch_key: LaunchKey) -> dict[str, Any]:
     if plan.address == "auto":
         return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [launch_key.group_id]}
     card = {
-        "DeviceIndex": 0, "SubnetId": plan.subnet.id, "Groups": [launch_key.group_id],
+        "DeviceIndex": 0,
+        "SubnetId": plan.subnet.id,
+        "Groups": [launch_key.group_id],
         "AssociatePublicIpAddress": plan.address == "public",
-    }  # fmt: skip
+    }
     return {"NetworkInterfaces": [card]}
 
 
@@ -191,11 +219,16 @@ def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str
     """Return the tags of machines, disks and network cards, which get them as they are made."""
     hosts = host_names.pack(plan.names)
     own = {
-        "Name": hosts, instances.TAG_HOSTS: hosts, instances.TAG_RUN: plan.run,
-        instances.TAG_EXPIRES: expires.isoformat(timespec="seconds"), instances.TAG_HOURS: f"{plan.hours:g}",
+        "Name": hosts,
+        instances.TAG_HOSTS: hosts,
+        instances.TAG_RUN: plan.run,
+        instances.TAG_EXPIRES: expires.isoformat(timespec="seconds"),
+        instances.TAG_HOURS: f"{plan.hours:g}",
         instances.TAG_HOST_KEY: launch_key.host_key.public.split()[1],
-        instances.TAG_BOOT_KEY: launch_key.host_key.public.split()[1], instances.TAG_DISK: plan.disk.tag, instances.TAG_USER: plan.user,
-    }  # fmt: skip
+        instances.TAG_BOOT_KEY: launch_key.host_key.public.split()[1],
+        instances.TAG_DISK: plan.disk.tag,
+        instances.TAG_USER: plan.user,
+    }
     tags = [*plan.mine.tags, *({"Key": key, "Value": value} for key, value in own.items())]
     return [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]
 
@@ -216,12 +249,12 @@ def _decided(
             return [
                 instances.instance(each) for each in sorted(answer["Instances"], key=lambda one: one["AmiLaunchIndex"])
             ]
-        except client.failures() as error:
-            last, reaction = error, client.reaction(error)
+        except errors.failures() as error:
+            last, reaction = error, errors.reaction(error)
             unsure = error if reaction == "unsure" else unsure
             if not (reaction in ("again", "unsure") or (_is_new(error) and waited < NEW_THINGS_S)):
                 break
-    refusal = client.translate(last, doing=doing, profile=clients.profile)
+    refusal = errors.translate(last, doing=doing, profile=clients.profile)
     if unsure is None:
         raise refusal from last
     return _looked_up(clients, plan, entry, refusal, patience)
@@ -249,9 +282,9 @@ def _looked_up(
 
 
 def _is_new(error: Exception) -> bool:
-    code = client.code_of(error)
+    code = errors.code_of(error)
     # A profile was known to the machine of EC2's that answered the dry run; others may hear of it later.
-    return code in _NEW_THINGS or instance_profiles.unknown(code, client.said_by(error))
+    return code in _NEW_THINGS or instance_profiles.unknown(code, errors.said_by(error))
 
 
 def _unknown(plan: Plan, refusal: StratusError) -> LeftRunning:

@@ -27,9 +27,12 @@ SPOT_FRESH = timedelta(hours=1)
 PLACES_KEPT = 12
 
 _MACHINE = {
-    "operatingSystem": "Linux", "tenancy": "Shared", "preInstalledSw": "NA", "capacitystatus": "Used",
+    "operatingSystem": "Linux",
+    "tenancy": "Shared",
+    "preInstalledSw": "NA",
+    "capacitystatus": "Used",
     "licenseModel": "No License required",
-}  # fmt: skip
+}
 # Unit of a price -> the part of a disk it is for, and how many of ours it has.
 _PARTS = {"GB-Mo": ("gib", 1), "IOPS-Mo": ("iops", 1), "MiBps-Mo": ("mib_s", 1), "GiBps-mo": ("mib_s", 1024)}
 

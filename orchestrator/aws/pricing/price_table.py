@@ -18,12 +18,20 @@ HOURS_PER_MONTH = Decimal(730)  # AWS's own month on price pages
 _USD_PER_HOUR = {
     name: Decimal(usd)
     for name, usd in {
-        "c5.2xlarge": "0.34", "c7i.2xlarge": "0.357", "m7i.2xlarge": "0.4032",
-        "g4dn.xlarge": "0.526", "g6.xlarge": "0.8048", "g5.xlarge": "1.006", "g6e.xlarge": "1.861",
-        "g6.12xlarge": "4.602", "g5.12xlarge": "5.672",
-        "p4d.24xlarge": "21.958", "p5.4xlarge": "6.88", "p5.48xlarge": "55.04",
+        "c5.2xlarge": "0.34",
+        "c7i.2xlarge": "0.357",
+        "m7i.2xlarge": "0.4032",
+        "g4dn.xlarge": "0.526",
+        "g6.xlarge": "0.8048",
+        "g5.xlarge": "1.006",
+        "g6e.xlarge": "1.861",
+        "g6.12xlarge": "4.602",
+        "g5.12xlarge": "5.672",
+        "p4d.24xlarge": "21.958",
+        "p5.4xlarge": "6.88",
+        "p5.48xlarge": "55.04",
     }.items()
-}  # fmt: skip
+}
 
 _USD_PER_GB_MONTH = {"gp3": Decimal("0.08"), "gp2": Decimal("0.10"), "io2": Decimal("0.125")}
 _USD_PER_IOPS_MONTH = {"io2": Decimal("0.065")}

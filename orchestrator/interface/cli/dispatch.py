@@ -7,11 +7,11 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator import __version__
 from orchestrator.core.errors import UsageError
+from orchestrator.core.version import __version__
 
 if TYPE_CHECKING:
-    from orchestrator.interface.cli.main import Invocation
+    from orchestrator.interface.cli.invocation import Invocation
 
 INTERRUPTED = 130
 
@@ -68,7 +68,7 @@ def _attach(run: Invocation, options: Namespace) -> int:
 
 
 def _ended(outcome: object) -> int:
-    from orchestrator.cluster.status import RunResult
+    from orchestrator.jobs.runs import RunResult
 
     return 0 if isinstance(outcome, RunResult) else INTERRUPTED
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from orchestrator import __version__
 from orchestrator.core.errors import UsageError
+from orchestrator.core.version import __version__
 
 EPILOG = """\
 without a verb: the shell.   -c 'LaunchInstances(2); InstallDeps()': run statements of the shell and exit.

@@ -13,7 +13,8 @@ from orchestrator.interface.render.units import columns
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.offerings import Offer
     from orchestrator.aws.capacity.quotas import Request
-    from orchestrator.cluster.status import AccessReport, Cost, ExtendReport, IdleReport
+    from orchestrator.cluster.lifetime import ExtendReport, IdleReport
+    from orchestrator.services.account import AccessReport, Cost
 
 Lines = list[str]
 
@@ -85,8 +86,12 @@ def access(report: AccessReport) -> Lines:
 
 
 _SHOWS: dict[str, Callable[..., Lines]] = {
-    "Cost": cost, "ExtendReport": extended, "IdleReport": idle, "Request": requested, "AccessReport": access,
-}  # fmt: skip
+    "Cost": cost,
+    "ExtendReport": extended,
+    "IdleReport": idle,
+    "Request": requested,
+    "AccessReport": access,
+}
 _TIMELY = ("Cost", "ExtendReport")
 
 

@@ -16,18 +16,14 @@ from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.units import columns, duration
 
 if TYPE_CHECKING:
-    from orchestrator.aws.launch.planner import Plan
-    from orchestrator.cluster.status import (
-        ClusterStatus,
-        Dashboard,
-        HostReady,
-        InstallReport,
-        InstanceResult,
-        LaunchReport,
-        Machine,
-        TerminateReport,
-    )
-    from orchestrator.install.installer import HostInstall
+    from orchestrator.aws.ec2.state_changes import InstanceResult
+    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.cluster.launcher import LaunchReport
+    from orchestrator.cluster.readiness import HostReady
+    from orchestrator.cluster.status import ClusterStatus, Machine
+    from orchestrator.cluster.terminate import TerminateReport
+    from orchestrator.hosts.tunnels import Dashboard
+    from orchestrator.install.installer import HostInstall, InstallReport
 
 MANY = 20
 """More hosts than this are summed up instead of listed."""
@@ -261,10 +257,16 @@ def of(record: object) -> Lines:
     if kind == "RecoverReport":
         return leftovers.recovered(record, now)  # type: ignore[arg-type]
     shows = {
-        "ClusterStatus": status, "LaunchReport": launch, "InstallReport": install, "RunHandle": runs.started,
-        "RunResult": runs.finished, "CancelReport": runs.cancelled, "RunRecord": runs.fetched,
-        "TerminateReport": terminated, "Dashboard": dashboard,
-    }  # fmt: skip
+        "ClusterStatus": status,
+        "LaunchReport": launch,
+        "InstallReport": install,
+        "RunHandle": runs.started,
+        "RunResult": runs.finished,
+        "CancelReport": runs.cancelled,
+        "RunRecord": runs.fetched,
+        "TerminateReport": terminated,
+        "Dashboard": dashboard,
+    }
     return shows[kind](record) if kind in shows else []  # type: ignore[operator]
 
 

@@ -10,8 +10,10 @@ from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.units import columns, plain
 
 if TYPE_CHECKING:
-    from orchestrator.hosts.usage import CommandReport, Gpu, HostUse, Killed, KillReport, UseReport
+    from orchestrator.hosts.commands import CommandReport
+    from orchestrator.hosts.usage import Gpu, HostUse, UseReport
     from orchestrator.jobs.elastic import JoinReport
+    from orchestrator.jobs.kill import Killed, KillReport
 
 Lines = list[str]
 COMMAND_WIDTH = 60
@@ -48,8 +50,10 @@ def _host(host: HostUse) -> Iterator[str]:
     yield f"  {host.host}  load {host.load:g} on {units.count(host.cores, 'core')}   {memory}{gpus}"
     yield from columns([_gpu(gpu) for gpu in host.gpus], indent="    ")
     on_gpus = {task.pid: task for gpu in host.gpus for task in gpu.tasks if not task.run}
-    rows = [[task.run, f"pid {task.pid}", f"{task.cpu:g}% CPU", units.size(task.memory), _short(task.command)]
-            for task in host.tasks]  # fmt: skip
+    rows = [
+        [task.run, f"pid {task.pid}", f"{task.cpu:g}% CPU", units.size(task.memory), _short(task.command)]
+        for task in host.tasks
+    ]
     rows += [["not ours", f"pid {pid}", "", "", _short(task.command)] for pid, task in on_gpus.items()]
     yield from columns(rows, indent="    ")
     if not rows:
@@ -77,8 +81,11 @@ def command(report: CommandReport) -> Lines:
 
 
 _SHOWS: dict[str, Callable[..., Lines]] = {
-    "KillReport": killed, "UseReport": use, "CommandReport": command, "JoinReport": joined,
-}  # fmt: skip
+    "KillReport": killed,
+    "UseReport": use,
+    "CommandReport": command,
+    "JoinReport": joined,
+}
 
 
 def knows(kind: str) -> bool:

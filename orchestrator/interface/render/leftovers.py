@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.interface.render import units
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.status import Leftover, RecoverReport
+    from orchestrator.cluster.recovery import Leftover, RecoverReport
 
 OFFER = '    Recover("finish") waits for their SSH; Recover("terminate") ends them.'
 

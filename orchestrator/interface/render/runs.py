@@ -11,8 +11,9 @@ from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.units import columns, duration
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.status import CancelReport, RunHandle, RunResult, RunSummary
-    from orchestrator.jobs.results import RunRecord
+    from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.runner import CancelReport
+    from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 
 METRICS_SHOWN = 6
 

@@ -13,7 +13,8 @@ from orchestrator.interface.verbs.base import Work
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.offerings import Offer
     from orchestrator.aws.capacity.quotas import Request
-    from orchestrator.cluster.status import AccessReport, Cost, ExtendReport, IdleReport
+    from orchestrator.cluster.lifetime import ExtendReport, IdleReport
+    from orchestrator.services.account import AccessReport, Cost
 
 
 class AccountVerbs(Work):

@@ -11,7 +11,7 @@ from orchestrator.interface.render import cluster
 from orchestrator.interface.workspace import Desk
 
 if TYPE_CHECKING:
-    from orchestrator.aws.launch.planner import Plan
+    from orchestrator.aws.launch.plan import Plan
 
 T = TypeVar("T")
 

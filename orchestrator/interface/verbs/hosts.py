@@ -11,7 +11,9 @@ from orchestrator.interface.verbs.base import Work
 from orchestrator.interface.verbs.follow import Lines
 
 if TYPE_CHECKING:
-    from orchestrator.hosts.usage import CommandReport, KillReport, UseReport
+    from orchestrator.hosts.commands import CommandReport
+    from orchestrator.hosts.usage import UseReport
+    from orchestrator.jobs.kill import KillReport
 
 
 class HostVerbs(Work):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from orchestrator.cluster.status import RecoverReport
+from orchestrator.cluster.recovery import RecoverReport
 from orchestrator.core.errors import JobFailed, LeftRunning, StratusError, UsageError
 from orchestrator.interface.render import cluster, hosts, leftovers, units
 from orchestrator.interface.render import runs as render_runs
@@ -21,20 +21,16 @@ from orchestrator.interface.verbs.follow import Lines, what_now
 from orchestrator.interface.verbs.hosts import HostVerbs
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.status import (
-        CancelReport,
-        ClusterStatus,
-        Dashboard,
-        InstallReport,
-        InstanceResult,
-        LaunchReport,
-        RunHandle,
-        RunResult,
-        RunSummary,
-        TerminateReport,
-    )
+    from orchestrator.aws.ec2.state_changes import InstanceResult
+    from orchestrator.cluster.launcher import LaunchReport
+    from orchestrator.cluster.status import ClusterStatus
+    from orchestrator.cluster.terminate import TerminateReport
+    from orchestrator.hosts.tunnels import Dashboard
+    from orchestrator.install.installer import InstallReport
     from orchestrator.jobs.elastic import JoinReport
-    from orchestrator.jobs.results import RunRecord
+    from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.runner import CancelReport
+    from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 
     #: How watching a run ends: well; left running (None: nobody knows more than its id); cancelled.
     Followed: TypeAlias = RunResult | RunHandle | CancelReport | None

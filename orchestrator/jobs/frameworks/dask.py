@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from orchestrator.core.host import Host
-from orchestrator.crypto.ssh_keys import cluster_tls
+from orchestrator.crypto.tls import cluster_tls
 from orchestrator.jobs.tasks import Assignment, Files, Task
 
 

@@ -7,7 +7,7 @@ first on its PATH that goes through the agents. They end, with all that they sta
 
 from __future__ import annotations
 
-from orchestrator.crypto.ssh_keys import cluster_tls
+from orchestrator.crypto.tls import cluster_tls
 from orchestrator.jobs.tasks import Assignment, Files, Task
 
 AGENT = 'sh "$STRATUS_FOLDER/bin/mesh_host.sh" "$STRATUS_FOLDER"'

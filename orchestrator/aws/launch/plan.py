@@ -1,0 +1,194 @@
+"""Plan of one launch: what, where, at which price and within which limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from orchestrator.aws import identity as aws_identity
+from orchestrator.aws.capacity.pools import ON_DEMAND, Pool
+from orchestrator.aws.ec2.instances import Disk
+from orchestrator.aws.launch import time_limits
+from orchestrator.aws.pricing import price_table
+
+if TYPE_CHECKING:
+    from orchestrator.aws.capacity.quotas import Limit
+    from orchestrator.aws.ec2.images import Image
+    from orchestrator.aws.ec2.instance_types import InstanceType
+    from orchestrator.aws.ec2.network import Place, Subnet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A launch, ready to be carried out.
+
+    :param mine: cluster, owner, account and region.
+    :param run: id of the launch.
+    :param names: of the machines, in the order of their launch indices.
+    :param machine: what one machine has.
+    :param place: VPC and subnets that can take the machines, the best first.
+    :param subnet: the one that will be asked.
+    :param user: login name.
+    :param address: ``public``, ``private``, or ``auto``: as the subnet does it.
+    :param living: names of the cluster's machines that already exist.
+    :param pools: where machines will be asked for, one after another; the first is ``machine`` in ``subnet``.
+    :param market: ``on-demand`` or ``spot``.
+    :param allow_partial: whether fewer machines than ``names`` will do.
+    :param max_dollars: that the launch may cost; 0 is no cap.
+    :param idle_minutes: of nobody's use after which a machine ends itself; 0 is never.
+    :param port: of the machines' SSH server.
+    :param spot_price: of one machine on the spot market now; ``price`` is the most that it can become.
+    :param limit: the quota that it counts against; None when that was not asked for.
+    :param sources: networks that may reach the machines; empty when that was not found out.
+    :param notes: what could not be checked, a line each.
+    :param price: of one running machine; None when unknown.
+    :param disk_price: of one disk; None when unknown.
+    """
+
+    mine: aws_identity.Mine
+    run: str
+    names: tuple[str, ...]
+    machine: InstanceType
+    image: Image
+    place: Place
+    subnet: Subnet
+    disk: Disk
+    max_hours: float
+    user: str
+    address: str = "auto"
+    instance_profile: str = ""
+    living: tuple[str, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    market: str = ON_DEMAND
+    allow_partial: bool = False
+    price: price_table.Price | None = None
+    disk_price: price_table.Price | None = None
+    max_dollars: float = 0.0
+    idle_minutes: int = 0
+    port: int = 22
+    spot_price: price_table.Price | None = None
+    limit: Limit | None = None
+    sources: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many machines."""
+        return len(self.names)
+
+    @property
+    def cluster(self) -> str:
+        """Name of the cluster."""
+        return self.mine.cluster
+
+    @property
+    def owner(self) -> str:
+        """Value of the owner tag."""
+        return self.mine.owner
+
+    @property
+    def region(self) -> str:
+        """Region, such as ``us-west-2``."""
+        return self.mine.region
+
+    @property
+    def instance_type(self) -> str:
+        """Instance type, such as ``c7i.2xlarge``."""
+        return self.machine.name
+
+    @property
+    def vcpus(self) -> int:
+        """Virtual CPUs of one machine."""
+        return self.machine.vcpus
+
+    @property
+    def memory_gib(self) -> float:
+        """Main memory of one machine, GiB."""
+        return self.machine.memory_gib
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one machine."""
+        return self.machine.gpus
+
+    @property
+    def price_per_hour(self) -> Decimal | None:
+        """USD per hour of one running machine without its disk; None when unknown."""
+        return self.price.usd if self.price else None
+
+    @property
+    def disk_per_hour(self) -> Decimal | None:
+        """USD per hour of one disk; None when unknown."""
+        return self.disk_price.usd if self.disk_price else None
+
+    @property
+    def per_hour(self) -> Decimal | None:
+        """USD per hour of all machines with their disks; None when any part is unknown."""
+        if self.price_per_hour is None or self.disk_per_hour is None:
+            return None
+        return (self.price_per_hour + self.disk_per_hour) * self.count
+
+    @property
+    def at_most(self) -> Decimal | None:
+        """USD that the launch costs if it is forgotten: until the machines end themselves; None when unknown.
+
+        In the dearest of the pools that it may end up in.
+        """
+        mosts = [self.at(pool)._most for pool in self.pools] or [self._most]
+        return None if None in mosts else max(most for most in mosts if most is not None)
+
+    @property
+    def _most(self) -> Decimal | None:
+        if self.per_hour is None:
+            return None
+        booked = time_limits.BOOT_MINUTES / 60 if self.capped else 0.0
+        return self.per_hour * Decimal(str(self.hours + booked))
+
+    @property
+    def limits(self) -> time_limits.Lifetime:
+        """The limits that each machine keeps by itself.
+
+        :raises UsageError: money is to be the limit, and the price is unknown or the cap too low.
+        """
+        what = f"{self.count} x {self.instance_type}"
+        budget = time_limits.budget_minutes(self.max_dollars, self.per_hour, what=what)
+        return time_limits.Lifetime(time_limits.minutes_of(self.max_hours), budget, self.idle_minutes, self.port)
+
+    @property
+    def capped(self) -> bool:
+        """Whether ``max_dollars`` ends the machines before ``max_hours`` does."""
+        limits = self.limits
+        return 0 < limits.budget - time_limits.BOOT_MINUTES < limits.minutes
+
+    @property
+    def hours(self) -> float:
+        """Hours after which the machines end themselves: ``max_hours``, or what ``max_dollars`` buys."""
+        return (self.limits.budget - time_limits.BOOT_MINUTES) / 60 if self.capped else self.max_hours
+
+    @property
+    def least(self) -> int:
+        """How many machines must come for any of them to stay."""
+        return 1 if self.allow_partial else self.count
+
+    def at(self, pool: Pool) -> Plan:
+        """Return the same plan for another pool."""
+        return replace(self, machine=pool.machine, subnet=pool.subnet, market=pool.market, price=pool.price)
+
+    def rest(self, had: int) -> Plan:
+        """Return a plan for the machines that are still wanted once some have come, with their share of the money.
+
+        :param had: how many came.
+        """
+        left = self.names[had:]
+        return replace(self, names=left, max_dollars=self.max_dollars * len(left) / self.count)
+
+    def only(self, name: str, used_hours: float = 0.0) -> Plan:
+        """Return a plan for one machine of this launch, in place of the one that had the name.
+
+        :param used_hours: for which that one ran: they count against ``max_dollars`` as well as against ``max_hours``.
+        """
+        share = self.max_dollars / self.count
+        if self.max_dollars and self.per_hour is not None:
+            share = max(0.01, share - float(self.per_hour) / self.count * used_hours)
+        return replace(self, names=(name,), max_dollars=share)

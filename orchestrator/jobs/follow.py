@@ -1,0 +1,111 @@
+"""Follow a run's output until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.core import remote_scripts
+from orchestrator.core.errors import ConnectError, JobFailed
+from orchestrator.core.host import Host
+from orchestrator.hosts import parallel
+from orchestrator.jobs.runner import RETRY_EVERY, SILENCE, TAIL, Line
+from orchestrator.jobs.runs import Ending, Run
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import Links
+
+
+@dataclass
+class _Follower:
+    """Follows one host's main task, through lost connections, until it ends."""
+
+    host: Host
+    on_line: Line
+    seen: int = 0
+    ended: str = ""
+    tail: list[str] = field(default_factory=list)
+    notice: str = ""
+
+    def line(self, text: str) -> None:
+        if text.startswith("@@exit "):
+            self.ended = text.split()[1]
+        elif text.startswith("@@spot "):
+            self.seen += 1
+            self.notice = text.split()[1]
+            said = f"AWS takes this spot machine back at {self.notice}; the job was told (SIGTERM)"
+            self.on_line(self.host.name, said)
+        elif not text.startswith("@@"):
+            self.seen += 1
+            self.tail = [*self.tail[1 - TAIL :], text]
+            self.on_line(self.host.name, text)
+
+    def ending(self) -> Ending:
+        tail = list(self.tail)
+        while tail and not tail[-1].strip():
+            tail.pop()
+        if self.ended.lstrip("-").isdigit():
+            return Ending(self.host.name, int(self.ended), "exit", tuple(tail), self.notice)
+        return Ending(self.host.name, None, self.ended or "lost", tuple(tail), self.notice)
+
+
+def follow(
+    links: Links, hosts: Sequence[Host], run: str, *, on_line: Line, patience: float = 60.0
+) -> parallel.Outcomes[Ending]:
+    """Show a run's output as it comes, from its start, until its main tasks end.
+
+    :param hosts: the hosts that have a main task.
+    :param on_line: called with (host, line); from several threads when there are several hosts.
+    :param patience: seconds for which a lost host is looked for again before it counts as lost.
+    """
+    return parallel.each(hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, patience))
+
+
+def _follow_one(links: Links, follower: _Follower, run: str, patience: float) -> Ending:
+    last_heard = time.monotonic()
+    while True:
+        before = follower.seen
+        try:
+            command = remote_scripts.call("follow.sh", run, "main", str(follower.seen))
+            links.stream(follower.host, command, on_line=follower.line, silence=SILENCE)
+        except ConnectError as error:
+            if error.kind in ("auth", "host-key", "key-file"):
+                raise
+            if follower.seen > before:
+                last_heard = time.monotonic()
+            if time.monotonic() - last_heard > patience:
+                raise
+            time.sleep(RETRY_EVERY)
+            continue
+        if not follower.ended:
+            raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
+        return follower.ending()
+
+
+def failure(run: Run, outcome: parallel.Outcome[Ending], *, logs: Path) -> JobFailed:
+    """Return what to tell of a main task that did not end well.
+
+    :param logs: folder where the logs of every host are.
+    """
+    where, fix = f"{run.job} on {outcome.host.name}", f"logs of every host: {logs}"
+    if outcome.value is None:
+        return JobFailed(f"lost: {outcome.error}", exit_status=None, where=where, fix=fix)
+    ending = outcome.value
+    if ending.notice:
+        what = f"ended by AWS, which takes the spot machine back at {ending.notice}"
+        fix = f"what it had is in {logs.parent}; LaunchInstances(), then run it again"
+    elif ending.status is None:
+        vanished = "vanished without an exit status (killed, or the VM restarted)"
+        what = {"cancelled": "was cancelled", "lost": vanished}.get(ending.how, f"ended: {ending.how}")
+    else:
+        what = f"failed (exit {ending.status}{_meaning(ending.status)})"
+    return JobFailed(what, exit_status=ending.status, where=where, tail=ending.tail[-10:], fix=fix)
+
+
+def _meaning(status: int) -> str:
+    """Say what a telling exit status means: https://tldp.org/LDP/abs/html/exitcodes.html."""
+    known = {126: ", not executable", 127: ", command not found", 137: ", killed: often out of memory"}
+    return known.get(status, f", signal {status - 128}" if status > 128 else "")

@@ -1,0 +1,58 @@
+"""Kill every process of jobs on hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.core import remote_scripts
+from orchestrator.core.host import Host
+from orchestrator.hosts import parallel
+from orchestrator.hosts.usage import KILL_S, _no_answer, _told
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import Links
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What an end to all runs did on one host.
+
+    :param runs: those that something was left of.
+    :param left: processes and containers that would not go; 0 is the answer to expect.
+    :param stuck: what they are, a line each.
+    """
+
+    host: str
+    runs: tuple[str, ...]
+    left: int
+    stuck: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class KillReport:
+    """What an end to all runs did.
+
+    :param failed: name of every host that could not be asked -> why.
+    """
+
+    hosts: tuple[Killed, ...]
+    failed: Mapping[str, Exception]
+
+
+def kill_all(links: Links, hosts: Sequence[Host]) -> KillReport:
+    """End every process and container of every run of ours, also those that nobody follows and whose folder is gone."""
+    content = remote_scripts.bundle(remote_scripts.tools(("killall.sh", "cancel.sh")))
+
+    def one(host: Host) -> Killed:
+        reply = links.run(host, remote_scripts.unpack("killall.sh"), stdin=content, timeout=KILL_S)
+        lines = reply.stdout.splitlines()
+        left = _told(lines, "@@left ")
+        if not left:
+            raise _no_answer(host, reply, "its runs could not be ended")
+        stuck = [line for line in lines if not line.startswith("@@")]
+        return Killed(host.name, tuple(_told(lines, "@@ended ")), int(left[-1]), tuple(stuck))
+
+    outcomes = parallel.each(hosts, one)
+    return KillReport(tuple(outcomes.values_in_order()), outcomes.errors)

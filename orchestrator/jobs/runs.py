@@ -1,0 +1,233 @@
+"""Runs of a job as the hosts report them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.core import remote_scripts
+from orchestrator.core.errors import UsageError
+from orchestrator.core.host import Host
+from orchestrator.hosts import parallel
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import Links
+
+
+@dataclass(frozen=True)
+class RunHandle:
+    """A run that was started and goes on by itself.
+
+    :param roles: host -> its roles (``main``, ``scheduler``, ``worker``).
+    :param folder: where its results will be.
+    """
+
+    run: str
+    job: str
+    multi: bool
+    roles: Mapping[str, tuple[str, ...]]
+    dashboard: bool
+    folder: Path
+
+    @property
+    def short(self) -> str:
+        """The end of the id, enough for Attach()."""
+        return self.run.rsplit("-", 1)[-1]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run that ended well."""
+
+    run: str
+    job: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One line of the list of runs.
+
+    :param state: running, done, failed, cancelled, lost.
+    """
+
+    run: str
+    job: str
+    multi: bool
+    hosts: tuple[str, ...]
+    state: str
+    started: datetime | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """One task as its host knows it.
+
+    :param ended: how it ended: an exit status, ``cancelled``, ``lost`` (vanished without a status), or empty while it
+        runs.
+    """
+
+    host: str
+    role: str
+    alive: bool
+    ended: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as its hosts know it.
+
+    :param roles: host -> roles it has in the run.
+    :param dashboard: port of the Dask dashboard on the first host's private address; 0 without one.
+    :param min_hosts: with how many hosts it goes on, and takes new ones; 0: with no fewer than it began with.
+    :param start: what ``start.sh`` takes after the run.
+    """
+
+    run: str
+    job: str
+    framework: str
+    multi: bool
+    roles: Mapping[str, tuple[str, ...]]
+    outputs: tuple[str, ...]
+    dashboard: int
+    tasks: tuple[TaskState, ...] = ()
+    min_hosts: int = 0
+    start: tuple[str, ...] = ()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the hosts that take part, first one first."""
+        return tuple(self.roles)
+
+    @property
+    def mains(self) -> tuple[str, ...]:
+        """Names of the hosts whose task decides how the run ended."""
+        return tuple(host for host, roles in self.roles.items() if "main" in roles)
+
+    @property
+    def state(self) -> str:
+        """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``: the worst of its main tasks."""
+        ends = [task.ended or ("" if task.alive else "lost") for task in self.tasks if task.role == "main"]
+        if not ends or "" in ends:
+            return "running" if ends else "lost"
+        words = {"0": "done", "cancelled": "cancelled", "lost": "lost"}
+        found = [words.get(end, "failed") for end in ends]
+        return next((word for word in ("failed", "lost", "cancelled") if word in found), "done")
+
+    @property
+    def going(self) -> Mapping[str, tuple[str, ...]]:
+        """Name of every host -> roles of its tasks that run."""
+        return {
+            host: tuple(task.role for task in self.tasks if task.host == host and task.alive) for host in self.roles
+        }
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When its first task began."""
+        return min((task.started_at for task in self.tasks if task.started_at), default=None)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its main tasks took; None before their end."""
+        ends = [task.ended_at for task in self.tasks if task.role == "main"]
+        began = self.started_at
+        if began is None or not ends or None in ends:
+            return None
+        return max((end - began).total_seconds() for end in ends if end)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one host's main task ended.
+
+    :param status: its exit status; None when it was lost, cancelled or killed without one.
+    :param how: ``exit``, ``cancelled``, ``lost``, ``unknown``.
+    :param tail: its last lines.
+    :param notice: when AWS takes its spot machine back; empty when nothing of that kind was said.
+    """
+
+    host: str
+    status: int | None
+    how: str
+    tail: tuple[str, ...]
+    notice: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with exit status 0."""
+        return self.status == 0
+
+
+def find(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
+    """List the runs on these hosts, oldest first.
+
+    :param run: only this one (the full id).
+    """
+    answers = parallel.each(
+        hosts, lambda host: links.run(host, remote_scripts.call("runs.sh", *([run] if run else [])))
+    )
+    known: dict[str, dict[str, Any]] = {}
+    tasks: dict[str, list[TaskState]] = {}
+    for host, outcome in answers.items():
+        if outcome.value is None:
+            continue
+        for line in outcome.value.stdout.splitlines():
+            if line.startswith("@@job "):
+                _, name, facts = line.split(" ", 2)
+                known[name] = json.loads(facts)
+            elif line.startswith("@@run "):
+                words = line.split()
+                tasks.setdefault(words[1], []).append(_task_state(host, words[2:]))
+    if not any(outcome.ok for outcome in answers.values()):
+        answers.check("no host could be asked about runs")
+    found = [_run(facts, tuple(tasks.get(name, ()))) for name, facts in known.items()]
+    return sorted(found, key=lambda one: (one.started_at or datetime.max.replace(tzinfo=UTC), one.run))
+
+
+def _task_state(host: str, words: Sequence[str]) -> TaskState:
+    role, alive, ended, started_at, ended_at = words
+    return TaskState(host, role, alive == "yes", "" if ended == "-" else ended, _time(started_at), _time(ended_at))
+
+
+def _time(text: str) -> datetime | None:
+    return None if text == "-" else datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _run(facts: dict[str, Any], tasks: tuple[TaskState, ...]) -> Run:
+    return Run(
+        run=str(facts["run"]),
+        job=str(facts["job"]),
+        framework=str(facts["framework"]),
+        multi=bool(facts["multi"]),
+        roles={host: tuple(names) for host, names in facts["roles"].items()},
+        outputs=tuple(facts["outputs"]),
+        dashboard=int(facts["dashboard"]),
+        tasks=tasks,
+        # Runs of an older version know neither.
+        min_hosts=int(facts.get("min_hosts", 0)),
+        start=tuple(facts.get("start", ())),
+    )
+
+
+def pick(runs: Sequence[Run], wanted: str = "") -> Run:
+    """Choose a run by its id or the id's end; the newest when nothing is asked for.
+
+    :raises UsageError: when there is none, or several answer.
+    """
+    matching = [run for run in runs if run.run == wanted or run.run.endswith(wanted)]
+    if not matching:
+        known = ", ".join(run.run for run in runs[-5:])
+        raise UsageError(
+            f"no run {wanted!r} here" if wanted else "no run here yet", fix=f"known: {known}" if known else ""
+        )
+    exact = [run for run in matching if run.run == wanted]
+    if wanted and len(matching) > 1 and not exact:
+        raise UsageError(f"{wanted!r} fits several runs: {', '.join(run.run for run in matching)}")
+    return exact[0] if exact else matching[-1]
