@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def _one(options: argparse.Namespace) -> int:
-    from tests.chaos.harness import attempt
+    from tests.chaos.runs import attempt
 
     one = attempt(options.seed)
     if options.trace:
@@ -39,7 +39,7 @@ def _one(options: argparse.Namespace) -> int:
 
 
 def _all(options: argparse.Namespace) -> int:
-    from tests.chaos.harness import many, summarise
+    from tests.chaos.runs import many, summarise
 
     seeds = range(options.first, options.first + options.lives)
     summary = summarise(many(seeds, at_once=options.at_once), tell=partial(print, flush=True))

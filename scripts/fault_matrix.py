@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))
 
 def attempt(number: int) -> tuple[int, list[str], str]:
     """Carry out one cell, by its number."""
-    from tests.chaos.bench import carry_out, judge
-    from tests.chaos.matrix import cells
+    from tests.chaos.cell_runner import carry_out, judge
+    from tests.chaos.fault_matrix import cells
 
     cell = cells()[number]
     try:
@@ -30,8 +30,8 @@ def attempt(number: int) -> tuple[int, list[str], str]:
 
 def main(wanted: str = "") -> int:
     """Carry out the cells whose name holds ``wanted``, and say which are not as promised."""
-    from tests.chaos.matrix import cells
-    from tests.chaos.page import page
+    from tests.chaos.fault_matrix import cells
+    from tests.chaos.fault_page import page
 
     began, found, wrong = time.monotonic(), cells(), 0
     numbers = [number for number, cell in enumerate(found) if wanted in cell.name]

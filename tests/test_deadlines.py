@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "orchestrator"
+from tests.support.paths import PACKAGE
+
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 BOUNDED = {
@@ -20,7 +21,7 @@ BOUNDED = {
     "hosts/parallel.py:_Crew.labour while True": "ends when no host is left to begin with",
     "hosts/parallel.py:_Crew.result .get()": "asked only while the queue is not empty, by its one reader",
     "interface/progress.py:Board._murmuring .join()": "of a thread that was told to end and looks every second",
-    "interface/shell/status_poller.py:Pulse._work while True": "as often as somebody asked anew meanwhile; each question is bounded",
+    "interface/shell/status_poller.py:Pulse._work while True": "once per refresh; each request is bounded",
     "interface/shell/app.py:start Config": "IPython's, no network",
     "interface/verbs/jobs.py:Verbs.ssh call": "a terminal session, which the user ends",
     "interface/verbs/jobs.py:Verbs._watch while True": "until the run ends or Ctrl-C; silence of 20 s ends it, too",
@@ -120,7 +121,9 @@ def test_no_reason_outlives_its_wait() -> None:
     assert BOUNDED.keys() <= found
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if str(path.relative_to(PACKAGE)) not in SLEEPERS], ids=name_of)
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if str(path.relative_to(PACKAGE)) not in SLEEPERS], ids=name_of
+)
 def test_nobody_sleeps_by_hand(path: Path) -> None:
     """A sleep in a loop is a wait whose deadline nobody sees."""
     calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import orchestrator
-
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
 
 
 def ask(*words: str) -> str:

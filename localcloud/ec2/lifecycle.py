@@ -9,8 +9,8 @@ An instance's state changes only here, and only with the cloud's lock held. A ho
 to run; it is stopped or destroyed on a worker thread, because that waits for processes to end, and the instance moves
 on when both the host is gone and the dwell time is over.
 
-What a scenario does to machines is in ``localcloud.fault_injection.instances``, which is told of every launch and of every machine
-that comes to run.
+What a scenario does to machines is in ``localcloud.fault_injection.instances``, which is called at
+every launch and whenever an instance starts running.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import localcloud
-from tests.local.support import UBUNTU, boto, image, wait_until
+from tests.support.embedded_cloud import UBUNTU, boto, image, wait_until
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONFIG = (
     "[cluster]\nname = {name}\nmax_hours = 1\n[aws]\nregion = us-west-2\nendpoint_url = {endpoint}\n"
     "ssh_from = 127.0.0.1/32\n[ssh]\nport = {port}\n[job]\nrun = job\n"

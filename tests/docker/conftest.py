@@ -12,9 +12,9 @@ import pytest
 
 from localcloud.hosts.docker.engine import EngineError
 from localcloud.hosts.docker.image import ensure
-from tests.docker.shared_engine import answers, install, running, turn
+from tests.support.docker_engine import answers, install, running, turn
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 IMAGE = "stratus-test/tiny:1"
 APPLETS = ("sh", "cat", "id", "mkdir", "echo", "sleep", "true", "head", "seq", "setsid")
 

@@ -26,10 +26,10 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
-from tests.local.lab import Lab
-from tests.local.strict import enforce
-from tests.local.support import TYPE, boto, instances, wait_for_state, wait_until
-from tests.local.support import image as image_id
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import TYPE, boto, instances, wait_for_state, wait_until
+from tests.support.embedded_cloud import image as image_id
+from tests.support.strict_cloud import enforce
 
 pytestmark = pytest.mark.slow
 

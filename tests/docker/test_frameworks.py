@@ -10,8 +10,8 @@ import pytest
 
 import localcloud
 from localcloud.hosts.docker import image
-from tests.local.lab import Lab
-from tests.local.support import wait_until
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -17,12 +17,12 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import HostsFailed, UsageError
-from tests.docker import registry
 from tests.docker.conftest import install
-from tests.docker.registry import Registry, docker
-from tests.docker.watching import Counted, Watch, lying_in
-from tests.local.lab import Lab
-from tests.test_remote import Vm, states
+from tests.remote.test_scripts import Vm, states
+from tests.support import docker_registry
+from tests.support.cluster_lab import Lab
+from tests.support.docker_registry import Registry, docker
+from tests.support.install_watch import Counted, Watch, lying_in
 
 PASSWORD = "canary-registry-Qx7Qx7Qx7"
 
@@ -39,14 +39,14 @@ def server(engine: None) -> None:
 @pytest.fixture(scope="module")
 def open_registry(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One that anybody may pull from."""
-    with registry.serve(tmp_path_factory.mktemp("registry")) as found:
+    with docker_registry.serve(tmp_path_factory.mktemp("registry")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def closed_registry(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One that wants a login."""
-    with registry.serve(tmp_path_factory.mktemp("closed"), "me", PASSWORD) as found:
+    with docker_registry.serve(tmp_path_factory.mktemp("closed"), "me", PASSWORD) as found:
         yield found
 
 
@@ -117,7 +117,7 @@ def test_an_image_behind_a_login(vm: Vm, closed_registry: Registry) -> None:
 
 @pytest.mark.slow
 def test_a_registry_that_does_not_answer_is_asked_three_times(vm: Vm, engine: None) -> None:
-    host = f"127.0.0.1:{registry.free_port()}"
+    host = f"127.0.0.1:{docker_registry.free_port()}"
     _, lines = vm.install([["image", "image.sh", "pull", f"{host}/x:1", "", ""]])
 
     assert sum("; again in " in line for line in lines) == 2
@@ -127,7 +127,7 @@ def test_a_registry_that_does_not_answer_is_asked_three_times(vm: Vm, engine: No
 
 def test_an_image_for_another_architecture(vm: Vm, open_registry: Registry, image: str) -> None:
     """Engines of some versions run on with a warning, and the job then dies of an exec format error."""
-    docker("load", stdin=registry.for_architecture("arm64", image, "stratus-test/arm:1"))
+    docker("load", stdin=docker_registry.for_architecture("arm64", image, "stratus-test/arm:1"))
     name = open_registry.push("stratus-test/arm:1", "arm:1")
     docker("rmi", "stratus-test/arm:1")
     ended, said, fix = pull(vm, name)
@@ -302,7 +302,7 @@ def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPat
     ecr = lab.session().cluster.clients.ecr
     answer = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, token = base64.b64decode(answer).decode().partition(":")
-    with registry.serve(tmp_path_factory.mktemp("ecr"), user, token) as like_ecr:
+    with docker_registry.serve(tmp_path_factory.mktemp("ecr"), user, token) as like_ecr:
         name = like_ecr.push(image, "job:1")
         with_install(lab, "registry = ecr\n")
         lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")

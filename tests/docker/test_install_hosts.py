@@ -16,11 +16,11 @@ import pytest
 import localcloud
 from localcloud.server.registry import Registry
 from orchestrator.session import Session
-from tests.docker.registry import docker
 from tests.docker.test_install import layered, server, with_install
-from tests.docker.watching import Counted, Watch, lying_in
-from tests.local.lab import Lab
-from tests.local.support import wait_until
+from tests.support.cluster_lab import Lab
+from tests.support.docker_registry import docker
+from tests.support.embedded_cloud import wait_until
+from tests.support.install_watch import Counted, Watch, lying_in
 
 __all__ = ["layered", "server"]
 

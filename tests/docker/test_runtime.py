@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 import localcloud
-from tests.local.lab import Lab
-from tests.local.support import wait_until
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import wait_until
 
 GO = """
 echo "on $STRATUS_HOST of $STRATUS_SIZE: $LEVEL"

@@ -24,7 +24,7 @@ from orchestrator.core.clock import Pace, Patience
 from orchestrator.core.errors import CloudRefused, HostsFailed, UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
-from tests import wire
+from tests.support import aws_wire
 
 HASTY = Patience(pace=Pace(first=0.02, longest=0.2))
 ME = "198.51.100.7/32"
@@ -40,7 +40,7 @@ class Desk:
     calls: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        session = wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
+        session = aws_wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
         session.events.register("before-send", self._count)
         self.clients = client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"])
         self.identity = identity.identity(self.clients)

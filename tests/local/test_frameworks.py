@@ -18,10 +18,10 @@ import pytest
 
 from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.session import Session
-from tests.local.lab import Lab
-from tests.local.support import boto, wait_until
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import boto, wait_until
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 TRAINING = Path(os.environ.get("STRATUS_TRAINING_PYTHON", ROOT / ".venv-training/bin/python"))
 MXNET = Path(os.environ.get("STRATUS_MXNET_PYTHON", ROOT / ".venv-mxnet/bin/python"))
 needs_mxnet = pytest.mark.skipif(not MXNET.exists(), reason="no .venv-mxnet: scripts/mxnet-env makes it")

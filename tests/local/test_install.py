@@ -12,8 +12,8 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import UsageError
-from tests.local.lab import Lab
-from tests.local.support import wait_until
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import wait_until
 
 STUBBORN = "setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' & sleep {0}"
 

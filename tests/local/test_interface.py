@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import localcloud
+from tests.support.paths import ROOT
 
 pexpect = pytest.importorskip("pexpect")
 
-ROOT = Path(__file__).parent.parent.parent
 START = [str(ROOT / "run_interface.py"), "--local"]
 
 JOB = """\

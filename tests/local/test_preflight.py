@@ -14,8 +14,8 @@ from localcloud.scenarios.scenario import Scenario, fault
 from orchestrator.aws.capacity.offerings import Wish
 from orchestrator.aws.launch.alternatives import siblings
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
-from tests.local.lab import Lab
-from tests.local.support import boto
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import boto
 
 Play = Callable[..., None]
 QUOTA = "L-1216C47A"

@@ -14,9 +14,9 @@ import pytest
 import localcloud
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.session import Session
-from tests.local.lab import Lab
-from tests.local.scene import SECRETS, Scene, play
-from tests.ssh_lab import Lab as SshLab
+from tests.support.cluster_lab import Lab
+from tests.support.secrets_scene import SECRETS, Scene, play
+from tests.support.ssh_lab import Lab as SshLab
 
 # A whole run, searched to its last byte.
 pytestmark = pytest.mark.slow

@@ -15,8 +15,9 @@ import pytest
 
 from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.session import Session
-from tests.local.lab import Lab
-from tests.local.support import boto, wait_until
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import boto, wait_until
+from tests.support.paths import ROOT
 
 HELLO = """
 import json, os, pathlib, sys
@@ -122,9 +123,9 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
     desk.job("single = python slow.py\n", slow__py=script)
     up(desk, 1).close()
     program = f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        import sys; sys.path.insert(0, {str(ROOT)!r})
         from pathlib import Path
-        from tests.local.lab import Lab
+        from tests.support.cluster_lab import Lab
         lab = Lab(Path({str(desk.folder)!r}), {desk.name!r}, {dict(desk.env)!r})
         session = lab.session()
         run = session.start_run(multi=False)

@@ -11,7 +11,7 @@ import localcloud
 from localcloud.scenarios.scenario import Scenario, fault
 from orchestrator.aws.capacity import pools
 from orchestrator.core.errors import JobFailed
-from tests.local.lab import Lab
+from tests.support.cluster_lab import Lab
 
 # It saves what it has when it is told to end, as any job on spot machines should.
 SAVES = """

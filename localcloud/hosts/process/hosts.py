@@ -4,8 +4,8 @@ A *machine* is a process that serves SSH on a loopback address, has a folder for
 ever started on it: whatever detaches itself stays its descendant and dies with it. Where the kernel has Landlock, a
 machine can write nothing but its folder and the cloud's cache, and signal nobody but itself.
 
-:class:`Hosts` is the owner's side. All machines are forks of one process, :mod:`localcloud.hosts.process.supervisor`, which ends
-with its owner, however that one ends.
+:class:`Hosts` is the owner's side. All machines are forks of one process, :mod:`localcloud.hosts.process.supervisor`,
+which ends with its owner, however that one ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The process that holds all machines of one cloud: ``python -m localcloud.hosts.process.supervisor``, started by its owner.
+"""The parent process of all process hosts: ``python -m localcloud.hosts.process.supervisor``, started by its owner.
 
 It imports what a machine needs once and forks, so that a machine costs milliseconds and little memory. It has one
 thread, or forking would not be safe. Commands come on standard input and events leave on standard output, one JSON

@@ -181,7 +181,8 @@ def _compare(clients: client.Clients, login: Login) -> None:
         )
     if not _same(found, public):
         raise UsageError(
-            f"{login.key_file} is not the private key of key pair {login.key_name}: it is {ssh_keys.fingerprint(public)}, "
+            f"{login.key_file} is not the private key of key pair {login.key_name}: "
+            f"it is {ssh_keys.fingerprint(public)}, "
             f"EC2 holds {ssh_keys.fingerprint(found['PublicKey'])}",
             fix="correct [ssh] private_key or [aws] key_name; or leave key_name empty, and one is made for the cluster",
         )

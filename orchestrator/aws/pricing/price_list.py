@@ -1,7 +1,8 @@
 """Prices as AWS tells them: asked when a launch is planned, kept on this computer with their date, never guessed.
 
 An answer of the last day counts as it is. After that AWS is asked again; if it does not answer within seconds, the old
-answer counts, with its date; then the dated table of :mod:`orchestrator.aws.pricing.price_table`; then the price is unknown.
+answer counts, with its date; then the dated table of :mod:`orchestrator.aws.pricing.price_table`;
+then the price is unknown.
 """
 
 from __future__ import annotations

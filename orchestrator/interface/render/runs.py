@@ -1,4 +1,4 @@
-"""Runs as text: where they began, how they ended, their receipts; pure, as :mod:`orchestrator.interface.render.cluster` is."""
+"""Runs as text: where they began, how they ended, their receipts."""
 
 from __future__ import annotations
 

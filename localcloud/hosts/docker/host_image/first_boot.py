@@ -1,6 +1,7 @@
 """What cloud-init does on a host, as far as a rehearsal needs it: users, keys, files, scripts.
 
-The user data was read by whoever made the host; here it comes as plain values (see ``localcloud.hosts.docker.host_config``).
+The user data was read by whoever made the host; here it comes as plain values
+(see ``localcloud.hosts.docker.host_config``).
 """
 
 from __future__ import annotations

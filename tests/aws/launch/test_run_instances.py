@@ -1,0 +1,245 @@
+"""Launching over a wire that fails in every way: never two fleets, never a machine that nobody knows of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+
+from orchestrator.aws.launch.launch_log import LAG_S
+from orchestrator.aws.launch.run_instances import DEADLINE_S, check, launch
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
+from orchestrator.core.journal import Journal
+from tests.aws.ec2.test_state_changes import changed, shown
+from tests.aws.launch.test_planner import KEY, PLAN
+from tests.support.aws_wire import Request, Time, Wire, clients, launched, refusal
+
+BOTH = ("i-00000000000000001", "i-00000000000000002")
+INTERNAL = refusal("InternalError", "An internal error has occurred", 500)
+CAPACITY = refusal("InsufficientInstanceCapacity", "We currently do not have sufficient capacity", 500)
+THROTTLED = refusal("RequestLimitExceeded", "Request limit exceeded.", 503)
+EXPIRED = refusal("ExpiredToken", "The security token included in the request is expired")
+TIMEOUT = ReadTimeoutError(endpoint_url="u")
+
+Step = tuple[int, str] | BaseException
+
+
+def script(*steps: Step) -> Callable[[Request], tuple[int, str]]:
+    """Answer launches by these steps, the last one for ever; nothing is ever shown to have been launched."""
+    left = list(steps)
+
+    def answer(request: Request) -> tuple[int, str]:
+        if request.action == "DescribeInstances" and EXPIRED not in steps:
+            return shown({})
+        step = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+    return answer
+
+
+class Attempt:
+    """One launch over a scripted wire."""
+
+    def __init__(self, folder: Path, *steps: Step) -> None:
+        self.wire = Wire(script(*steps))
+        self.time = Time()
+        self.journal = Journal(folder, patience=self.time.patience)
+
+    def go(self) -> Sequence[str]:
+        found = launch(clients(self.wire), PLAN, launch_key=KEY, journal=self.journal, patience=self.time.patience)
+        return [each.id for each in found]
+
+    @property
+    def tokens(self) -> set[str]:
+        requests = (request.arguments for request in self.wire.requests)
+        return {arguments["ClientToken"] for arguments in requests if "ClientToken" in arguments}
+
+
+def test_one_call_launches_all_machines_and_the_journal_keeps_their_ids(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, launched(*BOTH))
+
+    assert attempt.go() == list(BOTH)
+    assert [request.action for request in attempt.wire.requests] == ["RunInstances"]
+    (entry,) = attempt.journal.entries()
+    assert (entry.kind, entry.outcome) == ("launch", {"ids": list(BOTH)})
+    assert attempt.tokens == {entry.facts["token"]}
+    assert (entry.facts["run"], entry.facts["owner"]) == (PLAN.run, PLAN.owner)
+
+
+def test_the_token_is_on_the_disk_before_aws_is_asked(tmp_path: Path) -> None:
+    on_disk: list[str] = []
+
+    def answer(request: Request) -> tuple[int, str]:
+        on_disk.extend(entry.facts["token"] for entry in Journal(tmp_path).open())
+        assert on_disk == [request.arguments["ClientToken"]]
+        return launched(*BOTH)
+
+    attempt = Attempt(tmp_path)
+    attempt.wire.answer = answer
+
+    assert attempt.go() == list(BOTH)
+
+
+def test_what_the_journal_cannot_keep_is_not_launched(tmp_path: Path) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    attempt = Attempt(tmp_path, launched(*BOTH))
+    attempt.journal = Journal(tmp_path, sync=full)
+
+    with pytest.raises(StratusError, match="No space left"):
+        attempt.go()
+    assert attempt.wire.requests == []
+
+
+def test_no_key_and_no_secret_goes_into_the_journal(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, launched(*BOTH))
+    attempt.go()
+
+    assert "BEGIN" not in attempt.journal.path.read_text()
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        INTERNAL,
+        TIMEOUT,
+        (502, "<html>Bad gateway</html>"),
+        (200, "<html>"),
+        THROTTLED,
+        ConnectTimeoutError(endpoint_url="u"),
+    ],
+    ids=str,
+)
+def test_an_answer_that_leaves_it_open_is_asked_for_again_with_the_same_token(tmp_path: Path, trouble: Step) -> None:
+    attempt = Attempt(tmp_path, trouble, trouble, launched(*BOTH))
+
+    assert attempt.go() == list(BOTH)
+    assert len(attempt.wire.requests) == 3
+    assert len(attempt.tokens) == 1
+    assert attempt.journal.open() == []
+
+
+@pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "Unsupported", "AuthFailure"])
+def test_a_refusal_is_asked_for_once_and_settles_the_journal(tmp_path: Path, code: str) -> None:
+    attempt = Attempt(tmp_path, refusal(code, "no", 500 if code.startswith("Insufficient") else 400))
+
+    with pytest.raises(CloudRefused) as caught:
+        attempt.go()
+    assert caught.value.code == code
+    assert "launching 2 x c7i.2xlarge in us-west-2a" in str(caught.value)
+    assert len(attempt.wire.requests) == 1
+    assert [entry.outcome for entry in attempt.journal.entries()] == [{"refused": code, "ids": []}]
+
+
+def test_no_capacity_after_a_lost_answer_counts_once_no_machine_can_turn_up_any_more(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, TIMEOUT, CAPACITY)
+
+    with pytest.raises(CloudRefused, match="InsufficientInstanceCapacity"):
+        attempt.go()
+    assert attempt.journal.open() == []
+    assert attempt.time.seconds >= LAG_S
+
+
+def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch_is_asked_for(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path)
+    steps = script(TIMEOUT, CAPACITY)
+
+    def answer(request: Request) -> tuple[int, str]:
+        if request.action != "DescribeInstances":
+            return steps(request)
+        assert {request.arguments["Filter.1.Name"], request.arguments["Filter.1.Value.1"]} == {
+            "client-token",
+            *attempt.tokens,
+        }
+        return shown(dict.fromkeys(BOTH, "pending") if attempt.time.seconds > 40 else {})
+
+    attempt.wire.answer = answer
+    assert attempt.go() == list(BOTH)
+    assert [entry.outcome for entry in attempt.journal.entries()] == [{"ids": list(BOTH)}]
+
+
+def test_fewer_machines_than_asked_for_are_ended_again_before_anything_else_is_tried(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, launched(BOTH[0]), changed(BOTH[:1], "shutting-down"))
+
+    with pytest.raises(CloudRefused, match="only 1 came"):
+        attempt.go()
+    assert [request.action for request in attempt.wire.requests] == ["RunInstances", "TerminateInstances"]
+    assert attempt.journal.open() == []
+
+
+def test_keys_that_expire_after_a_lost_answer_decide_nothing(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, TIMEOUT, EXPIRED)
+
+    with pytest.raises(LeftRunning) as caught:
+        attempt.go()
+    assert caught.value.exit_code == 4
+    assert "nobody can say" in str(caught.value)
+    assert "ExpiredToken" in str(caught.value)
+    assert [line.split()[0] for line in caught.value.left] == ["ml-0", "ml-1"]
+    assert [entry.facts["token"] for entry in attempt.journal.open()] == [*attempt.tokens]
+
+
+def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_open(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, INTERNAL)
+
+    with pytest.raises(LeftRunning, match="nobody can say"):
+        attempt.go()
+    assert attempt.time.seconds == DEADLINE_S + LAG_S
+    assert sum(request.action == "RunInstances" for request in attempt.wire.requests) < 25
+    assert len(attempt.tokens) == len(attempt.journal.open()) == 1
+
+
+def test_being_told_to_slow_down_until_the_deadline_means_that_nothing_was_launched(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, THROTTLED)
+
+    with pytest.raises(CloudRefused, match="RequestLimitExceeded"):
+        attempt.go()
+    assert attempt.time.seconds == DEADLINE_S
+    assert attempt.journal.open() == []
+
+
+def test_a_group_made_a_moment_ago_may_be_unknown_for_a_moment(tmp_path: Path) -> None:
+    new = refusal("InvalidGroup.NotFound", "The security group 'sg-1' does not exist")
+
+    assert Attempt(tmp_path, new, new, launched(*BOTH)).go() == list(BOTH)
+    attempt = Attempt(tmp_path, new)
+    with pytest.raises(CloudRefused, match=r"InvalidGroup\.NotFound"):
+        attempt.go()
+    assert attempt.time.seconds < 30
+
+
+def test_ctrl_c_while_aws_is_asked_leaves_the_journal_open(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt.go()
+    assert len(attempt.journal.open()) == 1
+
+
+def test_a_missing_permission_is_found_by_a_dry_run_and_named_with_the_statement_that_gives_it() -> None:
+    denied = refusal("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
+    wire = Wire(script(denied))
+
+    with pytest.raises(CloudRefused, match='"Action": "ec2:RunInstances"'):
+        check(clients(wire), PLAN)
+    assert [request.arguments["DryRun"] for request in wire.requests] == ["true"]
+
+
+def test_a_dry_run_that_aws_would_carry_out_is_a_yes() -> None:
+    yes = refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+
+    check(clients(Wire(script(yes))), PLAN)
+
+
+def test_machines_are_named_by_their_launch_index_whatever_the_order_of_the_answer(tmp_path: Path) -> None:
+    status, text = launched(*BOTH)
+    head, first, second = text.partition("<item>")[0], *text.split("<item>")[1:]
+    second, tail = second.split("</instancesSet>")
+    shuffled = f"{head}<item>{second}<item>{first}</instancesSet>{tail}"
+
+    assert Attempt(tmp_path, (status, shuffled)).go() == list(BOTH)

@@ -1,0 +1,116 @@
+"""Faults that need real hosts, real SSH or real jobs, and the tests that hold them."""
+
+from __future__ import annotations
+
+ELSEWHERE = (
+    ("F12", "a config file", "tests/remote/test_hostile_input.py::test_a_config_file_is_only_ever_read"),
+    (
+        "F12",
+        "scripts on the VMs",
+        "tests/remote/test_hostile_input.py::test_no_script_on_a_vm_executes_what_it_is_told",
+    ),
+    ("F12", "steps of an install", "tests/remote/test_hostile_input.py::test_a_steps_words_arrive_in_the_step"),
+    (
+        "F12",
+        "a job's environment",
+        "tests/remote/test_hostile_input.py::test_a_jobs_variables_arrive_in_its_environment",
+    ),
+    ("F12", "plain ssh", "tests/remote/test_hostile_input.py::test_plain_ssh_is_told_a_value_as_it_is_or_not_at_all"),
+    (
+        "F23",
+        "measured here",
+        "tests/aws/launch/test_planner.py::test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte",
+    ),
+    (
+        "F31",
+        "checks fail for three minutes",
+        "tests/cluster/test_health.py::test_a_machine_is_given_up_once_its_checks_have_failed_for_three_minutes",
+    ),
+    ("F31", "checks pass again", "tests/cluster/test_health.py::test_checks_that_pass_again_begin_the_count_anew"),
+    ("F33", "refused", "tests/ssh/test_client.py::test_refused_when_nothing_listens"),
+    ("F33", "dropped", "tests/ssh/test_client.py::test_dropped_when_packets_vanish"),
+    ("F33", "no route", "tests/ssh/test_client.py::test_no_route_when_the_kernel_knows_no_way"),
+    ("F33", "silent", "tests/ssh/test_client.py::test_silent_when_it_accepts_and_says_nothing"),
+    ("F33", "silent after its greeting", "tests/ssh/test_client.py::test_silent_when_it_hangs_after_its_greeting"),
+    ("F33", "the machine dies meanwhile", "tests/ssh/test_client.py::test_it_ends_early_when_the_machine_died"),
+    ("F34", "another user", "tests/ssh/test_client.py::test_auth_when_the_user_is_wrong"),
+    ("F34", "three tries", "tests/ssh/test_client.py::test_a_refused_login_is_tried_three_times_at_most"),
+    ("F34", "let in late", "tests/ssh/test_client.py::test_a_login_that_is_let_in_late_succeeds"),
+    ("F35", "another key", "tests/ssh/test_client.py::test_auth_when_the_key_is_another"),
+    ("F35", "a key that cannot be used", "tests/ssh/test_client.py::test_key_file_when_the_private_key_cannot_be_used"),
+    ("F36", "changed", "tests/ssh/test_client.py::test_host_key_when_another_machine_answers_and_it_gets_nothing"),
+    ("F36", "unknown", "tests/ssh/test_client.py::test_host_key_when_none_is_known_and_not_even_a_packet_is_sent"),
+    ("F36", "plain ssh", "tests/ssh/test_openssh.py::test_plain_ssh_refuses_another_host_key_without_asking"),
+    (
+        "F36",
+        "an impostor on the address",
+        "tests/local/test_security.py::test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command",
+    ),
+    (
+        "F37",
+        "apt is held by another program",
+        "tests/docker/test_install_hosts.py::test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login",
+    ),
+    (
+        "F38",
+        "a package that does not exist",
+        "tests/local/test_session.py::test_an_experiment_that_fails_leaves_nothing_up",
+    ),
+    (
+        "F38",
+        "a failing step",
+        "tests/remote/test_scripts.py::test_a_failing_step_ends_the_install_and_its_words_are_kept",
+    ),
+    (
+        "F39",
+        "an image that is not there",
+        "tests/jobs/test_inputs.py::test_an_image_that_is_not_there_stops_a_launch_with_its_name",
+    ),
+    ("F39", "a tag that is not there, on the host", "tests/docker/test_install.py::test_an_image_that_is_not_there"),
+    ("F39", "no login", "tests/docker/test_install.py::test_an_image_behind_a_login"),
+    ("F39", "a wrong password", "tests/docker/test_install.py::test_a_wrong_password_is_one_clear_line"),
+    ("F39", "a limit of pulls", "tests/docker/test_install.py::test_a_registry_whose_limit_of_pulls_is_reached"),
+    ("F39", "no answer", "tests/docker/test_install.py::test_a_registry_that_does_not_answer_is_asked_three_times"),
+    (
+        "F40",
+        "too small for the image",
+        "tests/docker/test_install_hosts.py::test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull",
+    ),
+    ("F41", "preflight", "tests/local/test_preflight.py::test_data_that_is_not_on_s3_is_found_before_the_launch"),
+    (
+        "F42",
+        "a second install",
+        "tests/remote/test_scripts.py::test_a_second_install_changes_nothing_and_asks_for_nothing",
+    ),
+    ("F42", "a broken transfer", "tests/remote/test_scripts.py::test_a_broken_transfer_leaves_the_old_folder"),
+    ("F43", "the job fails", "tests/local/test_session.py::test_a_failing_job_says_how_and_brings_its_logs"),
+    ("F43", "the job is killed", "tests/remote/test_scripts.py::test_a_task_killed_with_its_wrapper_is_lost_not_done"),
+    (
+        "F44",
+        "one of two hosts dies",
+        "tests/local/test_session.py::test_one_dead_host_does_not_take_the_others_outcome",
+    ),
+    ("F44", "a silent partition", "tests/ssh/test_client.py::test_a_stream_that_falls_silent_is_lost"),
+    (
+        "F45",
+        "a spot notice",
+        "tests/local/test_spot.py::test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends",
+    ),
+    ("F46", "kill -9 of the shell", "tests/local/test_session.py::test_kill_9_of_the_shell_loses_nothing"),
+    (
+        "F49",
+        "two shells launch",
+        "tests/local/test_failover.py::test_two_shells_do_not_launch_into_one_cluster_at_the_same_time",
+    ),
+    (
+        "F49",
+        "launch and terminate",
+        "tests/local/test_failover.py::test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes_on",
+    ),
+    (
+        "F50",
+        "the next start",
+        "tests/local/test_failover.py::test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it",
+    ),
+)
+"""Fault, phase, test."""

@@ -1,0 +1,85 @@
+"""When a machine is given up while SSH is waited for: it died, or its status checks have failed for minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from orchestrator.cluster.health import CHECKS_AFTER_S, IMPAIRED_S, Vitals
+from tests.aws.ec2.test_state_changes import shown
+from tests.support.aws_wire import Request, Time, Wire, clients
+
+GOOD, ILL = "i-00000000000000001", "i-00000000000000002"
+
+
+@dataclass
+class Sky:
+    """What EC2 says: states of machines, and whose checks fail."""
+
+    states: dict[str, str]
+    system: set[str] = field(default_factory=set)
+    instance: set[str] = field(default_factory=set)
+
+    def __call__(self, request: Request) -> tuple[int, str]:
+        if request.action == "DescribeInstances":
+            return shown(self.states)
+        found = self.system if request.arguments["Filter.1.Name"].startswith("system") else self.instance
+        items = "".join(f"<item><instanceId>{each}</instanceId></item>" for each in sorted(found))
+        name = "DescribeInstanceStatusResponse"
+        return 200, f"<{name}><instanceStatusSet>{items}</instanceStatusSet></{name}>"
+
+
+def at_work(sky: Sky) -> tuple[Vitals, Time, Wire]:
+    wire, time = Wire(sky), Time()
+    return Vitals(clients(wire), lambda: [GOOD, ILL], time.patience), time, wire
+
+
+def given_up_after(vitals: Vitals, time: Time, seconds: float) -> float:
+    """Ask every 5 s, and return when the ill one was given up; -1 if never. The good one never is."""
+    began = time.seconds
+    while time.seconds - began < seconds:
+        assert vitals(GOOD) == ""
+        if vitals(ILL):
+            return time.seconds
+        time.patience.sleep(5.0)
+    return -1.0
+
+
+def test_a_machine_is_given_up_once_its_checks_have_failed_for_three_minutes() -> None:
+    for kind in ("system", "instance"):
+        vitals, time, _ = at_work(Sky({GOOD: "running", ILL: "running"}, **{kind: {ILL}}))
+        when = given_up_after(vitals, time, 600)
+
+        assert CHECKS_AFTER_S + IMPAIRED_S <= when <= CHECKS_AFTER_S + IMPAIRED_S + 20
+        assert "running, but its status checks have failed for 18" in vitals(ILL)
+
+
+def test_checks_that_pass_again_begin_the_count_anew() -> None:
+    sky = Sky({GOOD: "running", ILL: "running"}, instance={ILL})
+    vitals, time, _ = at_work(sky)
+    assert given_up_after(vitals, time, 200) == -1
+
+    sky.instance = set()
+    assert given_up_after(vitals, time, 60) == -1
+    sky.instance = {ILL}
+    well_until = time.seconds
+    assert given_up_after(vitals, time, 600) >= well_until + IMPAIRED_S
+
+
+def test_a_machine_that_died_is_told_within_seconds_with_its_state() -> None:
+    sky = Sky({GOOD: "running", ILL: "running"})
+    vitals, time, _ = at_work(sky)
+    assert given_up_after(vitals, time, 20) == -1
+    sky.states[ILL] = "terminated"
+
+    assert given_up_after(vitals, time, 20) <= 25
+    assert vitals(ILL).startswith("terminated")
+
+
+def test_one_call_answers_for_all_machines_and_no_more_than_one_in_five_seconds() -> None:
+    vitals, time, wire = at_work(Sky({GOOD: "running", ILL: "running"}))
+    for _ in range(500):
+        vitals(GOOD)
+        vitals(ILL)
+        time.patience.sleep(0.1)
+
+    assert len(wire.requests) <= 50 / 5 + 1

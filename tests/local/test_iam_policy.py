@@ -1,0 +1,207 @@
+"""The IAM policy in docs/ is exact: a whole life cycle passes under it, and it allows nothing that is not used.
+
+Whoever adds a call to AWS adds its action to docs/iam-policy.json (on the narrowest resource and condition that EC2
+supports for it), a row to docs/security.md, and the use that makes the call to `the_whole_life` below.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+import localcloud
+from orchestrator.aws.capacity import quotas
+from orchestrator.aws.ec2 import instance_profiles, instances
+from orchestrator.config.settings import Install
+from orchestrator.core.errors import CloudRefused
+from orchestrator.install import registry_login
+from tests.support.cluster_lab import Lab
+from tests.support.embedded_cloud import boto
+from tests.support.iam_policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
+from tests.support.strict_cloud import ROLE, as_user, enforce
+
+ELSEWHERE = {
+    "iam:PassRole": "EC2 asks for it on RunInstances with a profile; there is no call of that name",
+    "ecr:BatchGetImage": "a machine's engine makes it, with the login that GetAuthorizationToken gave",
+    "ecr:GetDownloadUrlForLayer": "the same",
+    "sts:GetCallerIdentity": "needs no permission, whatever policies say",
+}
+"""Actions that are called, or allowed, and need not be both; each with its reason."""
+
+
+def the_whole_life(lab: Lab) -> None:
+    """Everything that the toolkit does with AWS, once."""
+    with lab.session() as session:
+        session.status()
+        session.plan(1)
+        session.launch(session.plan(2))
+        session.install()
+        identity = session.status().machines[0].id
+        ecr = registry_login.login(
+            session.cluster.clients, Install(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {}
+        )
+        assert ecr
+        assert ecr.password().reveal()
+        instances.console(session.cluster.clients, identity)
+        instances.impaired(session.cluster.clients, [identity])
+        session.refresh_access()
+        session.cluster.book.ask_spot(["c7i.2xlarge"])
+        quota = session.request_limit_increase(600).limit.quota
+        session.request_limit_increase(600)
+        quotas.default(session.cluster.clients, quota)
+        late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
+        assert instance_profiles.on_its_way(session.cluster.clients, ROLE, late)
+        session.stop_all()
+        session.start_all()
+    moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")
+    lab.config.write_text(moved.replace("[aws]", "[aws]\nsweep = all"))
+    with lab.session() as session:
+        session.launch(session.plan(1))
+        session.terminate()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Recorder]]:
+    """A cloud that enforces the policy, and all calls of a whole life in it."""
+    home = tmp_path_factory.mktemp("strict")
+    env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
+    try:
+        env = enforce(env)
+        admin = boto(env, "ec2")
+        lab = Lab(tmp_path_factory.mktemp("policy"), "strict", env)
+        lab.job("single = true\n")
+        recorder = Recorder(lambda ids: tags_of(admin, ids))
+        lab.watch = recorder.watch
+        the_whole_life(lab)
+        yield lab, recorder
+    finally:
+        localcloud.down(home)
+
+
+def tags_of(admin: Any, ids: Sequence[str]) -> dict[str, Tags]:
+    """The tags that resources have now."""
+    found: dict[str, dict[str, str]] = {}
+    if ids:
+        for tag in admin.describe_tags(Filters=[{"Name": "resource-id", "Values": list(ids)}])["Tags"]:
+            found.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+    return found
+
+
+def test_nobody_may_do_what_the_policy_does_not_name(world: tuple[Lab, Recorder]) -> None:
+    """So that the life that passed here passed under the policy."""
+    lab, _ = world
+    with pytest.raises(ClientError, match="not authorized to perform"):
+        boto(as_user(lab.env), "ec2").describe_volumes()
+
+
+def test_every_call_of_a_whole_life_is_allowed_and_nothing_else_is(world: tuple[Lab, Recorder]) -> None:
+    """Both ways: an action that is missing fails a launch, one too many is a gift to whoever gets at the keys."""
+    _, recorder = world
+    named = Policy.load().actions
+    missing = recorder.actions - named - ELSEWHERE.keys()
+    unneeded = named - recorder.actions - ELSEWHERE.keys()
+
+    assert not missing, f"add to docs/iam-policy.json and docs/security.md: {sorted(missing)}"
+    assert not unneeded, f"no call of the_whole_life needs {sorted(unneeded)}: remove it, or add its use there"
+
+
+def test_the_life_above_makes_every_call_that_the_source_can_make(world: tuple[Lab, Recorder]) -> None:
+    """A call that is in the source and not in that life would be missing from the policy unseen."""
+    _, recorder = world
+    unseen = {action: module for action, module in callable_actions().items() if action not in recorder.actions}
+
+    assert not unseen.keys() - ELSEWHERE.keys(), f"let the_whole_life make these calls, or say why not: {unseen}"
+
+
+def test_resources_and_conditions_allow_every_call_as_it_was_made(world: tuple[Lab, Recorder]) -> None:
+    """Judged as AWS does: the resource that is named, the tags it has or gets, the metadata options."""
+    _, recorder = world
+    policy = Policy.load()
+    found = {str(claim): claim for call in recorder.calls for claim in call.claims()}
+    claims = [named(claim) for claim in found.values() if claim.action != "sts:GetCallerIdentity"]
+
+    refused = [str(claim) for claim in claims if not policy.allowing(claim)]
+    assert not refused, "\n".join(["docs/iam-policy.json refuses:", *refused])
+    used = {one["Sid"] for claim in claims for one in policy.allowing(claim)}
+    assert used == {one["Sid"] for one in policy.statements}
+
+
+def named(claim: Claim) -> Claim:
+    """A claim as it is with a role that is named as docs/security.md asks for; the rehearsal's has its own name."""
+    return replace(claim, resource=claim.resource.replace(f"role/{ROLE}", "role/stratus-host"))
+
+
+TAGGED = {"i-1": {"stratus:cluster": "ml"}, "sg-1": {"stratus:cluster": "ml"}, "key-1": {"stratus:cluster": "ml"}}
+
+
+@pytest.mark.parametrize(
+    ("operation", "parameters"),
+    [
+        ("TerminateInstances", {"InstanceIds": ["i-1"]}),
+        ("StopInstances", {"InstanceIds": ["i-1"]}),
+        ("StartInstances", {"InstanceIds": ["i-1"]}),
+        ("GetConsoleOutput", {"InstanceId": "i-1"}),
+        ("DeleteSecurityGroup", {"GroupId": "sg-1"}),
+        ("AuthorizeSecurityGroupIngress", {"GroupId": "sg-1"}),
+        ("RevokeSecurityGroupIngress", {"GroupId": "sg-1"}),
+        ("DeleteKeyPair", {"KeyPairId": "key-1"}),
+        ("CreateTags", {"Resources": ["i-1"], "Tags": [{"Key": "stratus:hostkey", "Value": "A"}]}),
+    ],
+)
+def test_only_what_carries_our_tag_may_be_changed(operation: str, parameters: dict[str, Any]) -> None:
+    """What others own in the account is out of reach, even for a toolkit gone mad."""
+    assert allowed(Call("ec2", operation, parameters, TAGGED))
+    assert not allowed(Call("ec2", operation, parameters, {}))
+
+
+def test_a_foreign_machine_cannot_be_made_ours_by_a_tag() -> None:
+    """Nor can ours be given to another cluster: only the tags that change in a life may be written again."""
+    tag = {"Resources": ["i-1"], "Tags": [{"Key": "stratus:cluster", "Value": "ml"}]}
+    assert not allowed(Call("ec2", "CreateTags", tag, {}))
+    assert not allowed(Call("ec2", "CreateTags", tag, TAGGED))
+
+
+@pytest.mark.parametrize("change", ["no tags", "old metadata", "no end"])
+def test_a_machine_without_our_tags_or_with_the_old_metadata_service_cannot_be_launched(change: str) -> None:
+    """The policy holds what the toolkit promises."""
+    tags = [{"Key": key, "Value": "x"} for key in ("stratus:cluster", "stratus:expires")]
+    kinds = ("instance", "volume", "network-interface")
+    good: dict[str, Any] = {
+        "MetadataOptions": {"HttpTokens": "required"},
+        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in kinds],
+    }
+    bad = {
+        "no tags": {**good, "TagSpecifications": []},
+        "old metadata": {**good, "MetadataOptions": {"HttpTokens": "optional"}},
+        "no end": {**good, "TagSpecifications": [{"ResourceType": kind, "Tags": tags[:1]} for kind in kinds]},
+    }[change]
+
+    assert allowed(Call("ec2", "RunInstances", good))
+    assert not allowed(Call("ec2", "RunInstances", bad))
+
+
+def allowed(call: Call) -> bool:
+    """Whether the policy allows all that a call claims."""
+    return all(Policy.load().allowing(claim) for claim in call.claims())
+
+
+def test_a_lacking_permission_is_named_with_its_action(world: tuple[Lab, Recorder]) -> None:
+    """The message names what to add."""
+    lab, _ = world
+    with lab.session() as session:
+        clients = session.cluster.clients
+        with pytest.raises(CloudRefused, match="ec2:DescribeVolumes"), clients.calls("looking at volumes"):
+            clients.ec2.describe_volumes()
+
+
+def test_the_page_on_security_names_every_action_with_its_reason() -> None:
+    """The policy can be read without AWS's reference at hand."""
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    unexplained = {action for action in Policy.load().actions if f"`{action}`" not in page}
+
+    assert not unexplained, f"add a row to docs/security.md: {sorted(unexplained)}"

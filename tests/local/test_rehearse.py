@@ -1,0 +1,66 @@
+"""A bad day against somebody's own config, by the program that they type."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+DAY = """
+[scenario]
+seed = 3
+[no room in one zone]
+fault = no-capacity
+where = us-west-2a / c7i.2xlarge / on-demand
+"""
+CONFIG = """
+[cluster]
+count = 1
+[aws]
+profile = nobody-has-this
+subnet_id = subnet-0123456789abcdef0
+[job]
+run = job
+"""
+
+
+def rehearse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Type it."""
+    command = [sys.executable, str(ROOT / "run_interface.py"), "--config", "config.ini", "rehearse", *words]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.slow
+def test_a_day_is_played_against_a_config_that_names_a_real_account(tmp_path: Path) -> None:
+    """Whatever lives in AWS only is left out; the fault is met and told; nothing of the rehearsal stays."""
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/job.ini").write_text(
+        f"[job]\npython = {sys.executable}\nsystem_packages = yes\nsingle = echo done\n"
+    )
+    (tmp_path / "config.ini").write_text(CONFIG)
+    (tmp_path / "day.ini").write_text(DAY)
+    said = rehearse(tmp_path, "day.ini")
+
+    assert said.returncode == 0, said.stderr
+    assert "us-west-2a: InsufficientInstanceCapacity; next c7i.2xlarge in us-west-2b" in said.stdout
+    assert "  RunInstances: InsufficientInstanceCapacity\n" in said.stdout
+    assert said.stdout.endswith("exit code 0; 0 instances left\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.ini", "day.ini", "job", "runs"]
+
+
+def test_a_scenario_with_mistakes_is_not_played(tmp_path: Path) -> None:
+    """Each mistake with its line, exit code 2, no traceback."""
+    (tmp_path / "config.ini").write_text(CONFIG)
+    (tmp_path / "day.ini").write_text("[scenario]\nseed = 3\n[x]\nfault = no-capcity\n")
+    said = rehearse(tmp_path, "day.ini")
+
+    assert said.returncode == 2
+    assert "day.ini:4:" in said.stderr
+    assert "did you mean no-capacity?" in said.stderr
+    assert "Traceback" not in said.stderr

@@ -1,0 +1,111 @@
+"""What the embedded cloud takes to be true of AWS: written down, referred to, and checked on the embedded cloud."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+import localcloud
+from localcloud.contract import assumptions
+from localcloud.contract.checks import CHECKS
+from localcloud.contract.lab import Lab
+from localcloud.scenarios.scenario import Scenario, fault
+from tests.support.embedded_cloud import boto
+from tests.support.paths import ROOT
+
+ASSUMED = assumptions.read()
+
+
+@pytest.fixture(scope="module")
+def lab(cloud: dict[str, str]) -> Iterator[Lab]:
+    """A place for checks on the embedded cloud, cleaned up in the end."""
+    session = boto3.Session(cloud["AWS_ACCESS_KEY_ID"], cloud["AWS_SECRET_ACCESS_KEY"], region_name="us-west-2")
+    lab = LabHere(session, cloud["AWS_ENDPOINT_URL"])
+    yield lab
+    assert lab.clean_up() == []
+
+
+class LabHere(Lab):
+    """A lab whose clients go to the embedded cloud."""
+
+    def __init__(self, session: boto3.Session, url: str) -> None:
+        super().__init__(session, poll_s=0.05)
+        self._url = url
+
+    def client(self, service: str, **options: object) -> object:
+        return super().client(service, **options, endpoint_url=self._url)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_embedded_cloud_keeps_its_contract(cloud: dict[str, str], lab: Lab, name: str) -> None:
+    # It takes any key; that some are unknown is one of its bad days.
+    day = Scenario(0, (fault("bad-keys"),)) if name == "unknown-keys-have-a-code-per-service" else None
+    localcloud.scenario(day, cloud["LOCALCLOUD_HOME"])
+    try:
+        CHECKS[name](lab)
+    finally:
+        localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
+
+
+@pytest.mark.parametrize("one", ASSUMED.values(), ids=lambda one: one.name)
+def test_an_assumption_says_its_source_and_is_checked_once(one: assumptions.Assumption) -> None:
+    assert one.says.endswith(".")
+    assert "https://" in one.source
+    assert (one.name in CHECKS) != bool(one.test)
+    if one.test:
+        file, _, function = one.test.partition("::")
+        assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_every_check_and_every_mention_in_the_code_is_of_an_assumption() -> None:
+    named = set(CHECKS)
+    for path in (ROOT / "localcloud").glob("*.py"):
+        for found in re.finditer(r"[Cc]ontract: ([a-z0-9-]+(?:, [a-z0-9-]+)*)", path.read_text(encoding="utf-8")):
+            named |= set(found[1].split(", "))
+
+    assert named <= set(ASSUMED)
+
+
+def real_aws(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command behind scripts/real-aws, in an environment that leads to the embedded cloud."""
+    return subprocess.run(
+        [sys.executable, "-m", "localcloud.contract", *words],
+        env={"PATH": os.environ["PATH"], **env},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_without_consent_to_the_price_nothing_is_asked_of_aws(cloud: dict[str, str]) -> None:
+    before = localcloud.calls(cloud["LOCALCLOUD_HOME"])
+    done = real_aws(env=cloud)
+
+    assert done.returncode == 2
+    assert "below $0.05" in done.stderr
+    assert localcloud.calls(cloud["LOCALCLOUD_HOME"]) == before
+
+
+def test_the_command_tells_what_holds_and_what_does_not_and_leaves_nothing(cloud: dict[str, str]) -> None:
+    bad = fault("error", code="InternalError", action="DeleteKeyPair, DescribeVpcs")
+    localcloud.scenario(Scenario(0, (bad,)), cloud["LOCALCLOUD_HOME"])
+    names = ["a-launch-numbers-its-instances", "answers-carry-the-date", "key-pairs-take-ed25519"]
+    done = real_aws("--yes-spend-cents", "--only", *names, env=cloud)
+    localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
+    tag = re.search(r"tag (stratus-contract-\w+)", done.stdout)
+
+    assert tag is not None, done.stderr
+    ec2 = boto(cloud, "ec2")
+    pages = ec2.describe_instances(Filters=[{"Name": "tag:stratus-contract", "Values": [tag[1]]}])["Reservations"]
+    assert {one["State"]["Name"] for page in pages for one in page["Instances"]} == {"terminated"}
+    assert "holds  a-launch-numbers-its-instances" in done.stdout
+    assert "FAILS  answers-carry-the-date: ClientError: An error occurred (InternalError)" in done.stdout
+    assert (done.returncode, f"key {tag[1]}" in done.stderr) == (4, True)
+    ec2.delete_key_pair(KeyName=tag[1])

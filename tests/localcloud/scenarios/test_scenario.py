@@ -1,0 +1,134 @@
+"""Scenario files: read with every mistake named, written back as they were read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from localcloud.scenarios import fault_kinds
+from localcloud.scenarios.scenario import Fault, Scenario, ScenarioError, fault, load, parse
+from tests.support.paths import ROOT
+
+DOCS = ROOT / "docs/scenarios.md"
+
+
+def test_a_file_says_what_goes_wrong_where_and_when() -> None:
+    day = parse(
+        "[scenario]\nseed = 42\n"
+        "[full]\nfault = no-capacity  # in one zone\nwhere = us-west-2a / c7i.*\nwhen = until 60 s\n"
+    )
+
+    (full,) = day.faults
+    assert (day.seed, full.kind, full.title, str(full.where)) == (42, "no-capacity", "full", "us-west-2a / c7i.*")
+    assert (full.when.covers(59.9), full.when.covers(60.0), full["machines"]) == (True, False, 0)
+
+
+def test_every_mistake_of_a_file_is_named_with_its_line_at_once() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        parse(
+            "x = 1\n[scenario]\nsead = 3\n[a]\nfault = no-capacty\n[b]\nfault = host-lost\nwhen = at call 3\n"
+            "where = us-west-2a / nowhere\n[b]\nfault = error\ncode = InternalErorr\nactoin = x\ntimes = 0\n[d]\n"
+            "[e]\nfault = slow\nseconds = 5\n[f]\nfault = slow\nwhere = host 3\n",
+            "day.ini",
+        )
+
+    lines = str(caught.value).splitlines()
+    expected = {
+        1: "before the first",
+        3: "did you mean seed?",
+        5: "did you mean no-capacity?",
+        8: "40 s after launch",
+        9: "'nowhere' is no place",
+        10: "a section [b] already",
+        12: "did you mean InternalError?",
+        13: "did you mean action?",
+        14: "it is 1 or more",
+        15: "fault = ...",
+        18: "40 s, 1.5 min",
+        21: "knows no host",
+    }
+    assert [int(line.split(":")[1]) for line in lines] == list(expected)
+    for line, words in zip(lines, expected.values(), strict=True):
+        assert line.startswith("day.ini:")
+        assert words in line
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"none\.ini: cannot be read: No such file"):
+        load(tmp_path / "none.ini")
+
+
+def test_a_fault_made_in_python_is_checked_like_one_in_a_file() -> None:
+    made = fault("slow", seconds=2, action="Describe*", times=3)
+
+    assert parse(Scenario(faults=(made,)).text()).faults[0].options == made.options
+    with pytest.raises(ScenarioError, match="did you mean seconds"):
+        fault("slow", secnds=2)
+    with pytest.raises(ScenarioError, match="needs code"):
+        fault("error")
+
+
+def value_of(option: fault_kinds.Option) -> st.SearchStrategy[Any]:
+    """Values that a file may give to an option."""
+    name = option.read.__name__
+    if name in ("seconds", "decimal"):
+        return st.integers(0, 10_000).map(lambda number: number / 4)
+    if name == "number":
+        return st.integers(0, 999)
+    if name == "yes_no":
+        return st.booleans()
+    if name == "words":
+        return st.lists(st.from_regex(r"[A-Za-z*]{1,9}", fullmatch=True), min_size=1, max_size=3).map(tuple)
+    if name == "tags":
+        key, value = r"[a-z:]{1,9}", r"[a-z0-9 #]{0,9}x"
+        pair = st.tuples(st.from_regex(key, fullmatch=True), st.from_regex(value, fullmatch=True))
+        return st.lists(pair, max_size=2).map(lambda pairs: tuple((key, value.strip()) for key, value in pairs))
+    if name == "text":
+        return st.sampled_from(["InternalError", "RequestLimitExceeded"])
+    return st.sampled_from([word for word in (option.read.__doc__ or "").replace("`", "").split(" or ") if word])
+
+
+@st.composite
+def any_fault(draw: st.DrawFn) -> Fault:
+    kind = draw(st.sampled_from(fault_kinds.KINDS))
+    options = {option.name: draw(value_of(option)) for option in kind.options}
+    whens = {"calls": "at calls 2 to 5", "at": "at 40 s", "window": "from 10 s to 1 min", "after": "1 s after running"}
+    wheres = {"region": "us-west-2", "zone": "us-west-2a, us-west-2b", "type": "c7i.*", "host": "hosts 2-3, host 7"}
+    when = draw(st.sampled_from(["always", *(words for form, words in whens.items() if form in kind.forms)]))
+    where = draw(st.sampled_from(["", *(words for aspect, words in wheres.items() if aspect in kind.aspects)]))
+    times, chance = draw(st.sampled_from([None, 1, 7])), draw(st.sampled_from([1.0, 0.25]))
+    return fault(kind.name, when=when, where=where, times=times, chance=chance, **options)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(any_fault(), max_size=3), st.integers(-5, 5))
+def test_a_scenario_reads_back_what_it_writes(made: list[Fault], seed: int) -> None:
+    again = parse(Scenario(seed, tuple(made)).text())
+
+    assert again.seed == seed
+    for before, after in zip(made, again.faults, strict=True):
+        assert (after.kind, after.when, after.where, after.times, after.chance, after.options) == (
+            before.kind,
+            before.when,
+            before.where,
+            before.times,
+            before.chance,
+            before.options,
+        )
+
+
+def test_the_table_in_the_docs_is_the_one_in_the_code() -> None:
+    _, _, rest = DOCS.read_text(encoding="utf-8").partition("<!-- kinds -->\n")
+
+    assert rest.partition("<!-- end -->")[0] == fault_kinds.reference(), "run scripts/docs-tables"
+
+
+def test_the_examples_in_the_docs_can_be_played() -> None:
+    blocks = DOCS.read_text(encoding="utf-8").split("```ini\n")[1:]
+
+    days = [parse(block.partition("```")[0]) for block in blocks]
+    assert sum(len(day.faults) for day in days) > 5

@@ -1,0 +1,265 @@
+"""The mesh of a run, its agents as real processes on addresses of this computer's own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestrator.core import remote_scripts
+from orchestrator.crypto.tls import cluster_tls
+from tests.support.paths import REMOTE
+
+# What runs on the VMs finds its neighbours beside it.
+sys.path.append(str(REMOTE))
+lead_module = importlib.import_module("mesh_lead")
+HOSTS = {"ml-0": "127.0.66.1", "ml-1": "127.0.66.2", "ml-2": "127.0.66.3"}
+
+
+def until(fact: Callable[[], bool], *, deadline: float = 60) -> None:
+    """Wait for a fact."""
+    end = time.monotonic() + deadline
+    while not fact():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
+
+
+@dataclass
+class Mesh:
+    """A run's folder on each of several hosts, and what runs there."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=lambda: {"STRATUS_WAIT": "20"})
+    agents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def lay_out(self, command: str, hosts: dict[str, str] = HOSTS) -> None:
+        """Write the run's folder for each host."""
+        tls = cluster_tls(list(hosts.values()))
+        files = {"ca.pem": tls.ca, "cert.pem": tls.cert, "key.pem": tls.key, "port": str(free_port())}
+        files["members"] = "".join(f"{name} {address}\n" for name, address in hosts.items())
+        for name in hosts:
+            for inner in ("bin", "mesh", "state", "workdir"):
+                (self.folder / name / inner).mkdir(parents=True)
+            for tool, data in remote_scripts.tools(remote_scripts.RUN_TOOLS).items():
+                (self.folder / name / "bin" / tool).write_bytes(data)
+                (self.folder / name / "bin" / tool).chmod(0o700)
+            for file, text in files.items():
+                (self.folder / name / "mesh" / file).write_text(text)
+            (self.folder / name / "bin/command.sh").write_text(command)
+
+    def start(self, name: str, script: str, *words: str, **env: str) -> subprocess.Popen[bytes]:
+        """Start one of the run's scripts on a host; it has the run's mark, as every task has."""
+        folder = self.folder / name
+        given = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "STRATUS_SLOTS": "2",
+        }
+        given |= {"STRATUS_HOST": name, "STRATUS_ADDRESS": HOSTS[name], "STRATUS_FOLDER": str(folder)}
+        given |= {"STRATUS_RUN": "r1", "STRATUS_MESH_TEST": str(self.folder), "PYTHONUNBUFFERED": "1"}
+        with (folder / f"{script}.log").open("wb") as log:
+            process = subprocess.Popen(
+                ["sh", str(folder / "bin" / script), str(folder), *words],
+                env=given | self.env | env,
+                cwd=folder / "workdir",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def up(self, *names: str) -> None:
+        """Start the agents of these hosts."""
+        self.agents |= {name: self.start(name, "mesh_host.sh") for name in names}
+
+    def lead(self, launcher: str = "mpi.sh", **env: str) -> subprocess.Popen[bytes]:
+        """Start the main task."""
+        return self.start("ml-0", "mesh_main.sh", launcher, **env)
+
+    def log(self, name: str = "ml-0", script: str = "mesh_main.sh") -> str:
+        """What a script said."""
+        return (self.folder / name / f"{script}.log").read_text()
+
+    def left(self, host: str = "") -> list[int]:
+        """The processes of this mesh, or of one host of it, that are there, however they detached themselves."""
+        marks = {f"STRATUS_MESH_TEST={self.folder}".encode()} | ({f"STRATUS_HOST={host}".encode()} if host else set())
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                found += [int(path.parent.name)] if marks <= set(path.read_bytes().split(b"\0")) else []
+            except OSError:
+                continue
+        return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    import socket
+
+    with socket.create_server(("127.0.66.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    """A mesh of which nothing is left afterwards."""
+    made = Mesh(tmp_path)
+    yield made
+    for pid in made.left():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    for process in made.processes:
+        process.wait(10)
+
+
+STAY = 'ssh 127.0.66.3 "echo there; exec sleep 60" & ssh 127.0.66.2 "echo there; sleep 60" & wait'
+
+
+def test_all_ends_with_the_first_hosts_command(mesh: Mesh) -> None:
+    """Also what is still running on other hosts; the exit status is the command's, and the agents leave in peace."""
+    mesh.lay_out('ssh 127.0.66.3 "echo there; exec sleep 60" & ssh ml@127.0.66.2 -p 1 true; sleep 0.5; exit 7')
+    mesh.up(*HOSTS)
+
+    assert mesh.lead().wait(60) == 7
+    assert [agent.wait(30) for agent in mesh.agents.values()] == [0, 0, 0]
+    assert mesh.left() == []
+    assert "the first host is done" in mesh.log("ml-1", "mesh_host.sh")
+
+
+def test_a_lost_host_ends_the_job_everywhere_and_is_named(mesh: Mesh) -> None:
+    """Whatever kills its processes; nobody has to watch."""
+    mesh.lay_out(STAY)
+    mesh.up(*HOSTS)
+    lead = mesh.lead()
+    until(lambda: mesh.log().count("there") == 2)
+    mesh.agents["ml-2"].kill()
+
+    assert lead.wait(60) == 1
+    assert "mesh: lost ml-2 (127.0.66.3): it closed the connection" in mesh.log()
+    assert mesh.agents["ml-1"].wait(30) == 0
+    assert mesh.left("ml-0") + mesh.left("ml-1") == []
+
+
+@pytest.mark.slow
+def test_a_frozen_host_is_lost_after_a_silence(mesh: Mesh) -> None:
+    """A connection that stays open and says nothing is no life."""
+    mesh.lay_out(STAY)
+    mesh.up(*HOSTS)
+    lead = mesh.lead()
+    until(lambda: mesh.log().count("there") == 2)
+    os.kill(mesh.agents["ml-1"].pid, signal.SIGSTOP)
+
+    assert lead.wait(60) == 1
+    assert "mesh: lost ml-1 (127.0.66.2): it said nothing for 15 s" in mesh.log()
+
+
+def test_a_host_that_does_not_come_is_named(mesh: Mesh) -> None:
+    """The job's command does not begin."""
+    mesh.lay_out("echo begun")
+    mesh.up("ml-0", "ml-2")
+
+    assert mesh.lead(STRATUS_WAIT="1").wait(60) == 1
+    assert "mesh: not there after 1 s: ml-1 (" in mesh.log()
+    assert "begun" not in mesh.log()
+    assert [mesh.agents[name].wait(30) for name in ("ml-0", "ml-2")] == [0, 0]
+
+
+def test_an_agent_that_nobody_leads_ends_by_itself(mesh: Mesh) -> None:
+    """Sixty seconds after the time that hosts have to come; here none are left for it."""
+    mesh.lay_out("true")
+    mesh.env["STRATUS_WAIT"] = "-59.5"
+    mesh.up("ml-0")
+
+    assert mesh.agents["ml-0"].wait(30) == 1
+    assert "the first host did not come" in mesh.log("ml-0", "mesh_host.sh")
+
+
+def test_the_pair_that_cannot_talk_is_named(mesh: Mesh) -> None:
+    """Every host tries every other one, on a port such as launchers take."""
+    mesh.lay_out("true")
+    mesh.up(*HOSTS)
+    closed = free_port()
+
+    async def checked() -> str:
+        lead = lead_module.Lead(mesh.folder / "ml-0")
+        await lead.gather(20)
+        await lead.check()
+        lead.there[HOSTS["ml-2"]].probe = closed
+        try:
+            await lead.check()
+        except lead_module.Refused as error:
+            return str(error)
+        finally:
+            await lead.let_go()
+        return ""
+
+    assert asyncio.run(checked()) == (
+        "hosts do not reach each other on all TCP ports: ml-0 -> ml-2 (Connection refused), "
+        "ml-1 -> ml-2 (Connection refused); see their firewall"
+    )
+
+
+def test_a_stranger_is_not_let_in(mesh: Mesh) -> None:
+    """Whoever has another run's keys, or none, starts nothing."""
+    mesh.lay_out('ssh 127.0.66.2 "echo in"; echo "ended $?"')
+    other = cluster_tls(list(HOSTS.values()))
+    for file, text in (("ca.pem", other.ca), ("cert.pem", other.cert), ("key.pem", other.key)):
+        (mesh.folder / "ml-1/mesh" / file).write_text(text)
+    mesh.up("ml-0", "ml-1")
+
+    assert mesh.lead(STRATUS_WAIT="1").wait(60) == 1
+    assert "ml-1 (" in mesh.log()
+
+
+def test_an_elastic_run_goes_on_without_a_lost_host_and_takes_a_new_one(mesh: Mesh) -> None:
+    """The list that Horovod asks for hosts follows; below the least number the job ends."""
+    mesh.lay_out('while sleep 0.1; do cat "$STRATUS_FOLDER/state/alive" | tr "\\n" " "; echo; done')
+    members = mesh.folder / "ml-0/mesh/members"
+    first = "".join(members.read_text().splitlines(keepends=True)[:2])
+    newcomer = members.read_text().splitlines(keepends=True)[2]
+    members.write_text(first)
+    mesh.up("ml-0", "ml-1")
+    lead = mesh.lead(STRATUS_MIN_HOSTS="1")
+    until(lambda: "127.0.66.1:2 127.0.66.2:2 \n" in mesh.log())
+    mesh.agents["ml-1"].kill()
+    until(lambda: mesh.log().endswith("\n127.0.66.1:2 \n"))
+    mesh.up("ml-2")
+    members.write_text(first + newcomer)
+    until(lambda: "127.0.66.1:2 127.0.66.3:2 \n" in mesh.log())
+
+    assert lead.poll() is None
+    assert "mesh: lost ml-1" in mesh.log()
+    assert "mesh: ml-2 (127.0.66.3) joins" in mesh.log()
+    mesh.agents["ml-2"].kill()
+    mesh.agents["ml-0"].kill()
+    assert lead.wait(60) == 1
+    assert "0 hosts are left, and min_hosts = 1: the job ends" in mesh.log()
+
+
+@pytest.mark.parametrize(
+    ("words", "address", "command"),
+    [
+        (["-o", "PasswordAuthentication=no", "10.0.0.2", "-p", "1", "-i", "key", "cd /; x"], "10.0.0.2", "cd /; x"),
+        (["-x", "-q", "ml@10.0.0.2", "orted", "-mca", "ess", "env"], "10.0.0.2", "orted -mca ess env"),
+        (["-oBatchMode=yes", "-p22", "10.0.0.2", "true"], "10.0.0.2", "true"),
+        (["10.0.0.2"], "10.0.0.2", ""),
+        ([], "", ""),
+    ],
+)
+def test_openssh_options_are_read_over(words: list[str], address: str, command: str) -> None:
+    """As the launchers give them: before the address and after it, never after the command's first word."""
+    assert lead_module.mesh.parsed(words) == (address, command)

@@ -1,0 +1,105 @@
+"""A researcher's desk for tests: a config file, job folders, and sessions as different computers would have them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.aws import client
+from orchestrator.config import settings
+from orchestrator.core.events import Event
+from orchestrator.means import Means
+from orchestrator.session import Session
+from tests.support.strict_cloud import as_user
+
+CONFIG = """
+[cluster]
+name = {name}
+count = 2
+[aws]
+region = us-west-2
+endpoint_url = {endpoint}
+ssh_from = 127.0.0.1/32
+instance_profile = rehearsal
+[ssh]
+port = {port}
+[job]
+run = job
+"""
+
+
+@dataclass
+class Lab:
+    """One cluster's config and one computer's home.
+
+    :param env: of the embedded cloud.
+    :param calls: names of all API calls made by this lab's sessions.
+    :param watch: given the boto3 session of every session.
+    """
+
+    folder: Path
+    name: str
+    env: Mapping[str, str]
+    events: list[Event] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    watch: Callable[[Any], None] = lambda session: None
+
+    def job(self, text: str, *, name: str = "job", **files: str) -> Path:
+        """Write a job's folder; its virtual environment sees the packages that the tests run with, so it is quick."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "job.ini").write_text(f"[job]\npython = {sys.executable}\nsystem_packages = yes\n{text}")
+        for file, content in files.items():
+            (folder / file.replace("__", ".")).write_text(content)
+        return folder
+
+    @property
+    def config(self) -> Path:
+        """The config file, written when first asked for."""
+        path = self.folder / "config.ini"
+        if not path.exists():
+            values = {"endpoint": self.env["AWS_ENDPOINT_URL"], "port": self.env["REHEARSAL_SSH_PORT"]}
+            path.write_text(CONFIG.format(name=self.name, **values))
+        return path
+
+    def session(self, computer: str = "laptop") -> Session:
+        """A session as it would be on this computer."""
+        import boto3
+
+        given = settings.load(self.config, {})
+        user = as_user(self.env)
+        session = boto3.Session(
+            aws_access_key_id=user["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=user["AWS_SECRET_ACCESS_KEY"],
+            region_name="us-west-2",
+        )
+        session.events.register("before-call", self._note)
+        session.events.register("before-parameter-build.ec2.RunInstances", safe)
+        self.watch(session)
+        clients = client.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
+        home, runs = self.folder / computer, self.folder / computer / "runs"
+        # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
+        means = Means(quick=30.0)
+        return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients, means=means)
+
+    def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:
+        body = params["body"] if isinstance(params["body"], dict) else {}
+        self.calls.append(model.name + (" (dry run)" if body.get("DryRun") == "true" else ""))
+
+    def carry_key(self, source: str, to: str) -> None:
+        """Copy the cluster's private key from one computer to another."""
+        shutil.copytree(self.folder / source / "keys", self.folder / to / "keys")
+
+
+def safe(params: dict[str, Any], **_: Any) -> None:
+    """What holds for every launch of every test: safe metadata, an encrypted disk that ends with its machine, tags."""
+    metadata, (disk,) = params["MetadataOptions"], params["BlockDeviceMappings"]
+    assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
+    assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["DeleteOnTermination"]) == (True, True)
+    assert params["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert all("stratus:cluster" in [tag["Key"] for tag in one["Tags"]] for one in params["TagSpecifications"])

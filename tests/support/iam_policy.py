@@ -1,0 +1,244 @@
+"""An IAM policy as AWS reads it, as far as ours goes: actions, resources and conditions, judged call by call.
+
+moto enforces who may call what, but neither resources nor conditions; these are judged here, on the calls that were
+really made. Which resources a call names, and which condition keys EC2 fills in for each, is in the Service
+Authorization Reference: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from tests.support.paths import ROOT
+
+POLICY = ROOT / "docs/iam-policy.json"
+CLOUD = ROOT / "orchestrator/aws"
+
+Tags = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One (action, resource) pair that a call must be allowed, with the condition keys that AWS fills in.
+
+    :param context: lower-cased condition key -> its values.
+    """
+
+    action: str
+    resource: str
+    context: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.action} on {self.resource} with {dict(self.context)}"
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _like(values: Sequence[str], wanted: Sequence[str]) -> bool:
+    return bool(values) and all(any(fnmatchcase(value, pattern) for pattern in wanted) for value in values)
+
+
+OPERATORS: dict[str, Callable[[Sequence[str], Sequence[str]], bool]] = {
+    "StringEquals": lambda values, wanted: bool(values) and all(value in wanted for value in values),
+    "StringLike": _like,
+    "ForAllValues:StringEquals": lambda values, wanted: all(value in wanted for value in values),
+    "Bool": lambda values, wanted: bool(values) and all(value in wanted for value in values),
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy document."""
+
+    statements: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def load(cls, path: Path = POLICY) -> Policy:
+        """Read a policy file."""
+        return cls(tuple(json.loads(path.read_text(encoding="utf-8"))["Statement"]))
+
+    @property
+    def actions(self) -> set[str]:
+        """All actions that it names."""
+        return {action for one in self.statements for action in _listed(one["Action"])}
+
+    def without_conditions(self, *, but: Sequence[str] = ()) -> str:
+        """The same actions on everything, in the form that moto can enforce; ``but`` are left out."""
+        allowed = {"Effect": "Allow", "Action": sorted(self.actions - set(but)), "Resource": "*"}
+        return json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+
+    def allowing(self, claim: Claim) -> list[Mapping[str, Any]]:
+        """The statements that allow a claim."""
+        return [one for one in self.statements if _allows(one, claim)]
+
+
+def _allows(statement: Mapping[str, Any], claim: Claim) -> bool:
+    assert statement["Effect"] == "Allow", "teach this reader of policies about Deny"
+    return (
+        claim.action in _listed(statement["Action"])
+        and any(fnmatchcase(claim.resource, pattern) for pattern in _listed(statement["Resource"]))
+        and all(
+            OPERATORS[operator](claim.context.get(key.lower(), []), _listed(wanted))
+            for operator, conditions in statement.get("Condition", {}).items()
+            for key, wanted in conditions.items()
+        )
+    )
+
+
+# -- what a call claims ------------------------------------------------------------------------------------------------
+
+EC2 = "arn:aws:ec2:us-west-2:123456789012"
+MAKES = {
+    "RunInstances": ("instance", "volume", "network-interface"),
+    "CreateSecurityGroup": ("security-group",),
+    "ImportKeyPair": ("key-pair",),
+}
+USES = {"CreateSecurityGroup": ("vpc",), "RunInstances": ("image", "subnet", "security-group", "key-pair")}
+CHANGES = {"InstanceIds": "instance", "InstanceId": "instance", "GroupId": "security-group", "KeyPairId": "key-pair"}
+KINDS = {"i": "instance", "sg": "security-group", "key": "key-pair", "vol": "volume", "eni": "network-interface"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call as it was made.
+
+    :param tags: of the resources that it names, as they were before it: id -> tags.
+    """
+
+    service: str
+    operation: str
+    parameters: Mapping[str, Any]
+    tags: Mapping[str, Tags] = field(default_factory=dict)
+
+    @property
+    def action(self) -> str:
+        """As a policy names it."""
+        return f"{self.service}:{self.operation}"
+
+    def claims(self) -> Iterator[Claim]:
+        """Everything that must be allowed for this call."""
+        if self.operation == "GetAuthorizationToken":
+            # What the machines then do with the login counts as done by who asked for it.
+            yield Claim(self.action, "*")
+            for action in ("BatchGetImage", "GetDownloadUrlForLayer"):
+                yield Claim(f"ecr:{action}", "arn:aws:ecr:us-west-2:123456789012:repository/x")
+        elif self.service == "ssm" and "Name" in self.parameters:
+            yield Claim(self.action, f"arn:aws:ssm:us-west-2::parameter{self.parameters['Name']}")
+        elif self.operation == "GetInstanceProfile":
+            name = self.parameters["InstanceProfileName"]
+            yield Claim(self.action, f"arn:aws:iam::123456789012:instance-profile/{name}")
+        elif self.operation == "CreateTags":
+            for resource in self.parameters["Resources"]:
+                yield self._on(resource, {"aws:tagkeys": [tag["Key"] for tag in self.parameters["Tags"]]})
+        elif self.operation in MAKES:
+            yield from self._making()
+        elif self.service == "ec2" and not self.operation.startswith("Describe") and self.named:
+            yield from (self._on(resource, {}) for resource in self.named)
+        else:
+            yield Claim(self.action, "*")
+
+    @property
+    def named(self) -> list[str]:
+        """Ids of the existing resources that it changes."""
+        return [each for name in CHANGES for each in _listed(self.parameters.get(name, []))]
+
+    def _on(self, resource: str, context: Mapping[str, Sequence[str]]) -> Claim:
+        kind = KINDS[resource.partition("-")[0]]
+        had = {f"aws:resourcetag/{key.lower()}": [value] for key, value in self.tags.get(resource, {}).items()}
+        return Claim(self.action, f"{EC2}:{kind}/{resource}", {**had, **context})
+
+    def _making(self) -> Iterator[Claim]:
+        given = {one["ResourceType"]: one["Tags"] for one in self.parameters.get("TagSpecifications", [])}
+        metadata = self.parameters.get("MetadataOptions", {}).get("HttpTokens")
+        for kind in MAKES[self.operation]:
+            wanted = {f"aws:requesttag/{tag['Key'].lower()}": [tag["Value"]] for tag in given.get(kind, [])}
+            if kind == "instance" and metadata:
+                wanted["ec2:metadatahttptokens"] = [metadata]
+            yield Claim(self.action, f"{EC2}:{kind}/*", wanted)
+        for kind, tags in given.items():
+            names = {"aws:tagkeys": [tag["Key"] for tag in tags], "ec2:createaction": [self.operation]}
+            yield Claim("ec2:CreateTags", f"{EC2}:{kind}/*", names)
+        for kind in USES.get(self.operation, ()):
+            yield Claim(self.action, f"arn:aws:ec2:us-west-2::{kind}/x" if kind == "image" else f"{EC2}:{kind}/x")
+        if profile := self.parameters.get("IamInstanceProfile"):
+            role = str(profile.get("Name") or profile.get("Arn", "").rpartition("/")[2])
+            yield Claim(
+                "iam:PassRole", f"arn:aws:iam::123456789012:role/{role}", {"iam:passedtoservice": ["ec2.amazonaws.com"]}
+            )
+
+
+# -- recording, and what the code can call -----------------------------------------------------------------------------
+
+
+@dataclass
+class Recorder:
+    """Notes every call of a boto3 session, with its parameters.
+
+    :param tags_of: tells the tags that resources have now.
+    """
+
+    tags_of: Callable[[Sequence[str]], Mapping[str, Tags]]
+    calls: list[Call] = field(default_factory=list)
+
+    def watch(self, session: Any) -> None:
+        """Listen to a boto3 session."""
+        session.events.register("before-parameter-build", self._note)
+
+    def _note(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        call = Call(model.service_model.signing_name, model.name, dict(params))
+        resources = call.named + list(params.get("Resources", []) if model.name == "CreateTags" else [])
+        self.calls.append(Call(call.service, call.operation, call.parameters, self.tags_of(resources)))
+
+    @property
+    def actions(self) -> set[str]:
+        """All actions called."""
+        return {call.action for call in self.calls}
+
+
+def callable_actions() -> dict[str, str]:
+    """All calls that the source of ``orchestrator/aws`` can make: action -> the module it stands in.
+
+    A call is an attribute of one of the clients that ``Clients`` offers, or the name given to its paginator.
+    """
+    import boto3
+
+    session = boto3.Session(region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
+    clients = {name: session.client(service) for name, service in _doors().items()}
+    found: dict[str, str] = {}
+    for path in sorted(CLOUD.rglob("*.py")):
+        for door, method in _uses(ast.parse(path.read_text(encoding="utf-8")), set(clients)):
+            model = clients[door].meta
+            if method in model.method_to_api_mapping:
+                action = f"{model.service_model.signing_name}:{model.method_to_api_mapping[method]}"
+                found[action] = path.name
+    return found
+
+
+def _doors() -> dict[str, str]:
+    """The clients that ``Clients`` offers: name of the property -> service."""
+    doors = {}
+    for node in ast.walk(ast.parse((CLOUD / "client.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Call) and ast.unparse(inner.func).endswith("._client") and inner.args:
+                    doors[node.name] = str(ast.literal_eval(inner.args[0]))
+    return doors
+
+
+def _uses(tree: ast.Module, doors: set[str]) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr in doors:
+            yield node.value.attr, node.attr
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            owner = node.func.value
+            paged = node.func.attr in ("get_paginator", "get_waiter") and isinstance(node.args[0], ast.Constant)
+            if paged and isinstance(owner, ast.Attribute) and owner.attr in doors:
+                yield owner.attr, str(ast.literal_eval(node.args[0]))

@@ -1,0 +1,226 @@
+"""A run by somebody who has secrets everywhere, and all that can be seen of it: disks, processes, ports, files here."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.config import settings
+from orchestrator.core.events import Event
+from orchestrator.session import Session
+from tests.support.cluster_lab import CONFIG, Lab
+from tests.support.embedded_cloud import boto, wait_until
+
+JOB = """
+framework = dask
+multi = python wait.py
+"""
+WAIT = """
+import os, pathlib, time
+print("the job runs on", os.environ["STRATUS_HOST"])
+pathlib.Path("outputs").mkdir()
+pathlib.Path("outputs/metrics.json").write_text('{"seen": 1}')
+while not pathlib.Path("go").exists():
+    time.sleep(0.05)
+"""
+SECRETS = {
+    "id in the environment": "AKIACANARYENV0000001",
+    "secret in the environment": "canary+environment/Zq7Zq7Zq7Zq7Zq7Zq7Zq7",
+    "token in the environment": "canary-session-token-Vx3Vx3Vx3Vx3Vx3Vx3",
+    "id in the config file": "AKIACANARYINI0000002",
+    "secret in the config file": "canary+ini/Jt5Jt5Jt5Jt5Jt5Jt5Jt5Jt5Jt5Jt5",
+    "id in the profile": "AKIACANARYPRO0000003",
+    "secret in the profile": "canary+profile/Hn9Hn9Hn9Hn9Hn9Hn9Hn9Hn9",
+    "password of an index": "canary-password-Bk2Bk2",
+}
+"""Marked secrets, one for every place on a computer where they can lie."""
+
+PROFILES = """
+[default]
+aws_access_key_id = {id in the profile}
+aws_secret_access_key = {secret in the profile}
+"""
+
+MORE = """
+[summary]
+access_key = {id in the config file}
+secret_key = {secret in the config file}
+[install]
+pip_options = --index-url https://me:{password of an index}@pypi.invalid/simple
+"""
+
+
+@dataclass
+class Scene:
+    """What a run on two machines left to be looked at, while it ran and afterwards."""
+
+    env: Mapping[str, str]
+    folder: Path
+    events: list[Event] = field(default_factory=list)
+    launches: list[dict[str, Any]] = field(default_factory=list)
+    processes: dict[str, bytes] = field(default_factory=dict)
+    disks: dict[str, bytes] = field(default_factory=dict)
+    modes: dict[str, int] = field(default_factory=dict)
+    listeners: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
+    outside: dict[tuple[str, int], str] = field(default_factory=dict)
+    dask: str = ""
+    tls_without_certificate: str = ""
+    user_data: dict[str, str] = field(default_factory=dict)
+    rules: list[dict[str, Any]] = field(default_factory=list)
+    key_pairs: tuple[list[str], list[str]] = ([], [])
+    key_mode: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def home(self) -> Path:
+        """The cloud's."""
+        return Path(self.env["LOCALCLOUD_HOME"])
+
+    def look(self, session: Session) -> None:
+        """Take in everything while the job runs."""
+        hosts = session.cluster.hosts()
+        ec2 = boto(self.env, "ec2")
+        for host in hosts:
+            disk = self.home / "machines" / host.identity
+            pids = [pid for pid in running() if of_machine(pid, host.identity)]
+            self.processes |= {f"{host.name} {pid}": said(pid) for pid in pids}
+            self.listeners[host.private_address] = set().union(*(listening(pid) for pid in pids))
+            for path in [path for path in disk.rglob("*") if path.is_file() and not path.is_symlink()]:
+                self.disks[str(path.relative_to(disk.parent))] = path.read_bytes()
+                self.modes[str(path.relative_to(disk.parent))] = path.stat().st_mode & 0o777
+            answer = ec2.describe_instance_attribute(InstanceId=host.identity, Attribute="userData")
+            self.user_data[host.name] = base64.b64decode(answer["UserData"]["Value"]).decode()
+        for port in {port for each in self.listeners.values() for _, port in each}:
+            self.outside[("127.0.0.1", port)] = knock("127.0.0.1", port)
+        scheduler = session._find(self.dask).dashboard - 1
+        self.tls_without_certificate = shake_hands(hosts[0].private_address, scheduler)
+        self.rules = ec2.describe_security_groups()["SecurityGroups"]
+        key = session.cluster.login.key_file
+        self.key_mode = (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777, key.stat().st_uid)
+        self.key_pairs[0].extend(pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"])
+
+    def kept_here(self) -> dict[str, bytes]:
+        """All that the run left on this computer, and what the cloud's daemon logged."""
+        places = [self.folder / "laptop", self.home]
+        files = [path for place in places for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+        found = {str(path): path.read_bytes() for path in files if "machines" not in path.parts}
+        return found | {"events": "\n".join(map(repr, self.events)).encode()}
+
+
+def running() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def of_machine(pid: int, identity: str) -> bool:
+    """Whether a process runs on a machine."""
+    try:
+        return f"LOCALCLOUD_INSTANCE={identity}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def said(pid: int) -> bytes:
+    """What anybody on a machine can read of a process: its arguments and its environment."""
+    try:
+        return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
+    except OSError:
+        return b""
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """Addresses and ports on which a process accepts connections; proc(5), ``net/tcp``."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    places = {row[9]: row[1] for row in rows if row[3] == "0A"}
+    found = set()
+    try:
+        links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+    except OSError:
+        return set()
+    for link in links:
+        inode = link.removeprefix("socket:[").removesuffix("]")
+        if link.startswith("socket:[") and inode in places:
+            address, port = places[inode].split(":")
+            plain = ".".join(str(byte) for byte in bytes.fromhex(address)[::-1]) if len(address) == 8 else address
+            found.add((plain, int(port, 16)))
+    return found
+
+
+def knock(address: str, port: int) -> str:
+    """How a stranger fares at a port."""
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return "open"
+    except OSError as error:
+        return type(error).__name__
+
+
+def shake_hands(address: str, port: int) -> str:
+    """How TLS goes for somebody without the run's certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((address, port), timeout=5) as plain,
+            context.wrap_socket(plain) as secure,
+        ):
+            secure.settimeout(5)
+            secure.sendall(b"hello")
+            return "closed" if secure.recv(1) == b"" else "talks"
+    except OSError as error:
+        return str(error)
+
+
+def play(cloud: Mapping[str, str], folder: Path) -> Scene:
+    """A run from launch to terminate by somebody who has secrets everywhere."""
+    made = Scene(cloud, folder)
+    Lab(folder, "canary", cloud).job(JOB, wait__py=WAIT)
+    profiles = folder / "profiles"
+    profiles.write_text(PROFILES.format_map(SECRETS))
+    config = CONFIG.format(name="canary", endpoint=cloud["AWS_ENDPOINT_URL"], port=cloud["REHEARSAL_SSH_PORT"])
+    (folder / "config.ini").write_text(config + MORE.format_map(SECRETS))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
+        patch.setenv("AWS_CONFIG_FILE", str(profiles))
+        with session(made) as by_profile:
+            report = by_profile.launch(by_profile.plan(2))
+            assert not report.failed, report.failed
+        for name, secret in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("SESSION_TOKEN", "token")):
+            patch.setenv(f"AWS_{name}", SECRETS[f"{secret} in the environment"])
+        with session(made) as by_environment:
+            work(made, by_environment)
+    return made
+
+
+def session(scene: Scene) -> Session:
+    """A session whose AWS keys come from where AWS's own tools look."""
+    given = settings.load(scene.folder / "config.ini", dict(os.environ))
+    laptop = scene.folder / "laptop"
+    made = Session(given, home=laptop, runs=laptop / "runs", tell=scene.events.append)
+    made.cluster.clients.session.events.register(
+        "before-parameter-build.ec2.RunInstances", lambda params, **_: scene.launches.append(dict(params))
+    )
+    return made
+
+
+def work(scene: Scene, session: Session) -> None:
+    """Install, run, look at everything, end."""
+    installed = session.install()
+    assert not installed.failed, installed.failed
+    handle = session.start_run(multi=True)
+    outputs = f"machines/*/home/*/stratus/runs/{handle.run}/workdir/outputs/*"
+    wait_until(lambda: list(scene.home.glob(outputs)), seconds=60)
+    assert session.fetch(handle.run).metrics
+    scene.dask = handle.run
+    scene.look(session)
+    assert session.terminate().left == ()
+    scene.key_pairs[1].extend(pair["KeyName"] for pair in boto(scene.env, "ec2").describe_key_pairs()["KeyPairs"])
