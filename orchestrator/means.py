@@ -23,7 +23,7 @@ def over_ssh(ssh: Ssh) -> Links:
 
 
 @dataclass(frozen=True)
-class Means:
+class Runtime:
     """Time, SSH and threads.
 
     :param patience: the clock, and all pauses.
@@ -33,11 +33,11 @@ class Means:
     """
 
     patience: Patience = REAL_TIME
-    links: Callable[[Ssh], Links] = over_ssh
-    quick: float = aws_parallel.OPTIONAL_S
-    alone: bool = False
+    connect: Callable[[Ssh], Links] = over_ssh
+    optional_timeout_s: float = aws_parallel.OPTIONAL_S
+    sequential: bool = False
 
     @property
-    def each(self) -> parallel.Each:
+    def for_each(self) -> parallel.Each:
         """Does the same work on many hosts."""
-        return parallel.one_by_one if self.alone else parallel.each
+        return parallel.one_by_one if self.sequential else parallel.each

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import Plan
 from orchestrator.cluster.launcher import LaunchReport
-from orchestrator.cluster.recovery import Leftover, RecoverReport
+from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import cost, json_file
@@ -31,12 +31,12 @@ from orchestrator.core.events import Event, Tell, ignore
 from orchestrator.hosts import parallel
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.install import registry_login, steps
-from orchestrator.install.installer import HostInstall, Installer, InstallReport, differing
+from orchestrator.install.installer import HostInstall, Installer, InstallReport, image_mismatch
 from orchestrator.jobs import build, elastic, inputs, results, runner
 from orchestrator.jobs import follow as jobs_follow
 from orchestrator.jobs import runs as jobs_runs
 from orchestrator.jobs import spec as jobs_spec
-from orchestrator.jobs.record import Notes, RunRecord, complete
+from orchestrator.jobs.record import Notes, RunRecord, complete_record
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import Account
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.config.settings import Settings
     from orchestrator.core.host import Host
-    from orchestrator.means import Means
+    from orchestrator.means import Runtime
 
 NAMES_LIVE_S = 30.0
 
@@ -81,7 +81,7 @@ class Session(Account, Everywhere):
         runs: Path,
         tell: Tell = ignore,
         clients: Clients | None = None,
-        means: Means | None = None,
+        means: Runtime | None = None,
     ) -> None:
         self.settings = settings
         self.cluster = Cluster(settings, home=home, tell=tell, clients=clients, means=means)
@@ -116,7 +116,7 @@ class Session(Account, Everywhere):
 
     def plan(self, count: int | None = None) -> Plan:
         """Look up and check what a launch needs, and its price; nothing is changed."""
-        return self.cluster.plan(count, more=inputs.questions(self.cluster.clients, self.job))
+        return self.cluster.plan(count, more=inputs.checks(self.cluster.clients, self.job))
 
     def launch(self, plan: Plan) -> LaunchReport:
         """Launch machines and wait until they answer SSH; one that does not is replaced once, then in the report.
@@ -128,14 +128,16 @@ class Session(Account, Everywhere):
     def _launch(
         self, plan: Plan, then: Callable[[Host], HostInstall | None]
     ) -> tuple[LaunchReport, list[HostInstall | None]]:
-        clock = self.cluster.means.patience.clock
+        clock = self.cluster.runtime.patience.clock
         began = clock()
         with self.cluster.launcher.lock():
-            instances, api = self.cluster.request(plan)
-            arrived = self.cluster.arrive(instances, then, plan=plan)
+            instances, api = self.cluster.launch(plan)
+            arrived = self.cluster.wait_until_ready(instances, then, plan=plan)
             # Whom AWS refuses even to be asked, the next start tells what came of it all.
             if not any(isinstance(error, CloudRefused) for error in arrived.errors.values()):
-                self.cluster.launcher.done(plan.run, ready=list(arrived.succeeded), failed=list(arrived.failed))
+                self.cluster.launcher.record_outcome(
+                    plan.run, ready=list(arrived.succeeded), failed=list(arrived.failed)
+                )
         done = arrived.values_in_order()
         report = LaunchReport(
             launch=plan.run,
@@ -161,17 +163,17 @@ class Session(Account, Everywhere):
         """End all machines of the cluster, its group and its key; what is left is in the report."""
         return self.cluster.terminate()
 
-    def leftovers(self) -> tuple[Leftover, ...]:
+    def leftovers(self) -> tuple[InterruptedLaunch, ...]:
         """Return launches of this computer that were never seen to end; asks nobody when there is none."""
         from orchestrator.cluster import recovery
 
-        return recovery.leftovers(self.cluster)
+        return recovery.find_interrupted(self.cluster)
 
     def recover(self, *, end: bool) -> RecoverReport:
         """Finish what is left of such launches, or end it."""
         from orchestrator.cluster import recovery
 
-        return (recovery.end if end else recovery.finish)(self.cluster, self.leftovers())
+        return (recovery.terminate if end else recovery.resume)(self.cluster, self.leftovers())
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of a plain OpenSSH session to a host, its host key pinned."""
@@ -188,23 +190,23 @@ class Session(Account, Everywhere):
         installer = self._installer(self.job())
 
         def work(host: Host) -> HostInstall:
-            self.cluster.links.wait(host, deadline=self.settings.ssh.ready_timeout)
-            return installer(self.cluster.renewal(host))
+            self.cluster.ssh.wait(host, deadline=self.settings.ssh.ready_timeout)
+            return installer(self.cluster.key_rotation(host))
 
         outcomes = parallel.each(hosts, work)
-        self.cluster.settle_host_keys()
+        self.cluster.clear_boot_key_tags()
         return self._installed(outcomes.values_in_order(), outcomes.errors, time.monotonic() - began)
 
     def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:
         self.notes.installed(seconds)
-        if odd := differing(done):
+        if odd := image_mismatch(done):
             self.cluster.tell(Event("", "image", "warning", text=odd))
         return InstallReport(tuple(done), failed, seconds)
 
     @property
     def notes(self) -> Notes:
         """What this computer knows of the cluster and can do without: timings, logs of installs."""
-        mine = self.cluster.mine
+        mine = self.cluster.cluster_id
         return Notes(self.cluster.home / "clusters" / f"{mine.name}-{mine.region}")
 
     def _installer(self, spec: jobs_spec.JobSpec) -> Installer:
@@ -212,13 +214,13 @@ class Session(Account, Everywhere):
         login = registry_login.login(self.cluster.clients, given, steps.images(spec, given), os.environ)
         plan = steps.install(spec, given, login)
         logs = self.notes.logs
-        return Installer(self.cluster.links, plan, logs, tell=self.cluster.tell, deadline=given.timeout)
+        return Installer(self.cluster.ssh, plan, logs, tell=self.cluster.tell, deadline=given.timeout)
 
     def job(self, folder: Path | None = None) -> jobs_spec.JobSpec:
         """Read the job: this folder's, or the one that the settings name."""
         given = self.settings.job
         spec = jobs_spec.load(folder or Path(given.run), os.environ, runtime=given.runtime)
-        return replace(spec, recipe=steps.recipe(self.settings.install)) if spec.runtime == "docker" else spec
+        return replace(spec, recipe=steps.build_digest(self.settings.install)) if spec.runtime == "docker" else spec
 
     # -- runs
 
@@ -231,29 +233,31 @@ class Session(Account, Everywhere):
         """
         spec = self.job(job)
         hosts = self.cluster.hosts(names)
-        run = build.new_id()
+        run = build.new_run_id()
         built = build.build(spec, hosts, run=run, multi=multi)
         taking_part = [host for host in hosts if host.name in built.hosts]
         folder = self.runs_folder / run
-        parallel.each(taking_part, self._courier(spec, folder)).check("the code did not get there")
-        started = runner.start(self.cluster.links, {host.name: host for host in hosts}, built)
+        parallel.each(taking_part, self._code_installer(spec, folder)).check("the code did not get there")
+        started = runner.start(self.cluster.ssh, {host.name: host for host in hosts}, built)
         if started.failed:
             # Half a run is no run: what began elsewhere is ended again.
-            runner.cancel(self.cluster.links, taking_part, run)
+            runner.cancel(self.cluster.ssh, taking_part, run)
             started.check(f"{spec.name} did not start")
         self.notes.begin(folder, built, self.settings)
         roles = {name: tuple(task.role for task in built.on(name)) for name in built.hosts}
         return RunHandle(run, spec.name, multi, roles, bool(built.dashboard), folder)
 
-    def _courier(self, spec: jobs_spec.JobSpec, folder: Path) -> Installer:
+    def _code_installer(self, spec: jobs_spec.JobSpec, folder: Path) -> Installer:
         """Return what brings a job's code, as it is here now, to a host."""
-        return Installer(self.cluster.links, steps.sync(spec), folder / "logs", deadline=self.settings.install.timeout)
+        return Installer(
+            self.cluster.ssh, steps.code_sync_plan(spec), folder / "logs", deadline=self.settings.install.timeout
+        )
 
     def join(self, run: str = "") -> elastic.JoinReport:
         """Let hosts that came up later take part in an elastic run of the job; they have to be installed."""
-        found = self._find(run)
-        code = self._courier(elastic.same_job(self.job(), found), self.runs_folder / found.run)
-        return elastic.join(self.cluster.links, self.cluster.hosts(), found, code)
+        found = self._locate_run(run)
+        code = self._code_installer(elastic.same_job(self.job(), found), self.runs_folder / found.run)
+        return elastic.add_hosts(self.cluster.ssh, self.cluster.hosts(), found, code)
 
     def follow(self, run: str, *, on_line: Callable[[str, str], None]) -> RunResult:
         """Show a run's output from its beginning as it comes, until it ends.
@@ -262,21 +266,21 @@ class Session(Account, Everywhere):
         :param on_line: called with (host, line), from one thread per host.
         :raises JobFailed: it ended badly, or its host was lost.
         """
-        found = self._find(run)
-        hosts = [host for host in self.cluster.hosts() if host.name in found.mains]
-        missing = set(found.mains) - {host.name for host in hosts}
+        found = self._locate_run(run)
+        hosts = [host for host in self.cluster.hosts() if host.name in found.main_hosts]
+        missing = set(found.main_hosts) - {host.name for host in hosts}
         if missing:
             raise JobFailed(f"{', '.join(sorted(missing))} is gone", exit_status=None, where=found.job)
-        outcomes = jobs_follow.follow(self.cluster.links, hosts, found.run, on_line=on_line)
+        outcomes = jobs_follow.follow(self.cluster.ssh, hosts, found.run, on_line=on_line)
         bad = [outcome for outcome in outcomes.values() if not (outcome.value and outcome.value.ok)]
-        noticed = [each.value for each in outcomes.values() if each.value and each.value.notice]
+        noticed = [each.value for each in outcomes.values() if each.value and each.value.reclaim_time]
         if noticed:
-            self.cluster.launcher.taken_back([each.host for each in noticed])
+            self.cluster.launcher.note_spot_reclaims([each.host for each in noticed])
         if bad or noticed:  # a spot machine takes its disk with it
             self._keep(found)
         if bad:
             raise jobs_follow.failure(found, bad[0], logs=self.runs_folder / found.run / "logs")
-        return RunResult(found.run, found.job, self._find(found.run).seconds or 0.0)
+        return RunResult(found.run, found.job, self._locate_run(found.run).seconds or 0.0)
 
     def _keep(self, run: jobs_runs.Run) -> None:
         """Bring what a failed run left; its own error is what counts, so a host that is gone changes nothing."""
@@ -287,44 +291,44 @@ class Session(Account, Everywhere):
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that the hosts know, oldest first."""
-        found = jobs_runs.find(self.cluster.links, self.cluster.hosts())
+        found = jobs_runs.list_runs(self.cluster.ssh, self.cluster.hosts())
         return [
             RunSummary(one.run, one.job, one.multi, one.hosts, one.state, one.started_at, one.seconds) for one in found
         ]
 
     def logs(self, run: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's main log: what there is, or, with ``follow``, until it ends."""
-        found = self._find(run)
+        found = self._locate_run(run)
         names = [host] if host else list(found.hosts)
         return self._logs(found, self.cluster.hosts(names), follow=follow)
 
     def _logs(self, found: jobs_runs.Run, hosts: Sequence[Host], *, follow: bool) -> Iterator[tuple[str, str]]:
-        from orchestrator.jobs.logs import lines_of
+        from orchestrator.jobs.logs import tail
 
-        return lines_of(self.cluster.links, hosts, found, follow=follow)
+        return tail(self.cluster.ssh, hosts, found, follow=follow)
 
     def cancel(self, run: str = "") -> CancelReport:
         """End every process of a run on every host."""
-        found = self._find(run)
+        found = self._locate_run(run)
         up = [host for host in self.cluster.hosts() if host.name in found.hosts]
-        outcomes = runner.cancel(self.cluster.links, up, found.run, found.going)
+        outcomes = runner.cancel(self.cluster.ssh, up, found.run, found.running_tasks)
         gone = {name: HostError("is not up", where=name) for name in set(found.hosts) - {host.name for host in up}}
         left = {name: outcome.value for name, outcome in outcomes.items() if outcome.value is not None}
         return CancelReport(found.run, left, outcomes.errors | gone)
 
     def fetch(self, run: str = "") -> RunRecord:
         """Bring a run's outputs and logs to ``runs/<id>/`` and complete its record; the newest when none is named."""
-        found = self._find(run)
+        found = self._locate_run(run)
         began = time.monotonic()
         folder = self.runs_folder / found.run
         hosts = [host for host in self.cluster.hosts() if host.name in found.hosts]
         folder.mkdir(parents=True, exist_ok=True)
-        outcomes = results.fetch(self.cluster.links, hosts, found, folder)
+        outcomes = results.fetch(self.cluster.ssh, hosts, found, folder)
         if outcomes and not outcomes.succeeded:
             outcomes.check("nothing could be fetched")
         facts = json_file.load(folder, "record.json")
         timings = {**facts.get("timings", {}), **({"job": found.seconds} if found.seconds is not None else {})}
-        bill = self._bill(found.hosts, found.seconds or 0.0)
+        bill = self._run_cost(found.hosts, found.seconds or 0.0)
         record = RunRecord(
             run=found.run,
             job=found.job,
@@ -340,7 +344,7 @@ class Session(Account, Everywhere):
             failed=outcomes.errors,
             bill=bill,
         )
-        complete(record, facts)
+        complete_record(record, facts)
         return record
 
     def dashboard(self, run: str = "") -> Dashboard:
@@ -348,10 +352,10 @@ class Session(Account, Everywhere):
 
         :raises UsageError: the run has none.
         """
-        found = self._find(run)
+        found = self._locate_run(run)
         if not found.dashboard:
             raise UsageError(f"{found.run} has no dashboard", fix="RunMultiVMComputing() of a dask job has one")
-        tunnel = self.cluster.links.forward(self.cluster.hosts([found.hosts[0]])[0], found.dashboard)
+        tunnel = self.cluster.ssh.forward(self.cluster.hosts([found.hosts[0]])[0], found.dashboard)
         return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
 
     def experiment(
@@ -364,7 +368,7 @@ class Session(Account, Everywhere):
         try:
             record = self._experiment(self.plan(count), multi=multi, on_line=on_line)
         except (Exception, KeyboardInterrupt) as error:
-            self._end_after(error)
+            self._terminate_after_failure(error)
             raise
         return record, self.terminate()
 
@@ -379,7 +383,7 @@ class Session(Account, Everywhere):
         self.follow(handle.run, on_line=on_line)
         return self.fetch(handle.run)
 
-    def _end_after(self, error: BaseException) -> None:
+    def _terminate_after_failure(self, error: BaseException) -> None:
         """Terminate because something failed; what stays up is told with the error that came first."""
         try:
             left = self.terminate().left
@@ -388,10 +392,10 @@ class Session(Account, Everywhere):
         if left:
             error.add_note("left: " + "; ".join(left))
 
-    def _find(self, run: str) -> jobs_runs.Run:
-        return jobs_runs.pick(jobs_runs.find(self.cluster.links, self.cluster.hosts()), run)
+    def _locate_run(self, run: str) -> jobs_runs.Run:
+        return jobs_runs.select_run(jobs_runs.list_runs(self.cluster.ssh, self.cluster.hosts()), run)
 
-    def _bill(self, names: Sequence[str], seconds: float) -> cost.Bill:
+    def _run_cost(self, names: Sequence[str], seconds: float) -> cost.Bill:
         """Return what some hosts cost in a stretch of time."""
         machines = [one for one in self.status().machines if one.name in names]
         disks = cost.total(one.disk_per_hour for one in machines)

@@ -18,7 +18,7 @@ CHECKS_AFTER_S = 60.0  # and are passed by then on a healthy machine
 IMPAIRED_S = 180.0  # a machine impaired for that long is given up
 
 
-class Vitals:
+class InstanceHealth:
     """Says why a machine died or is given up; safe to ask from many threads."""
 
     def __init__(self, clients: Clients, ids: Callable[[], Sequence[str]], patience: Patience = REAL_TIME) -> None:

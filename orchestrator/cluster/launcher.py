@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.core.interrupts import Shield
     from orchestrator.services.cluster import Cluster
 
-LOOK_S = 8.0  # for what else could be asked for, once a launch has come to nothing
+ALTERNATIVES_S = 8.0  # for what else could be asked for, once a launch has come to nothing
 
 
 class Launcher:
@@ -34,14 +34,14 @@ class Launcher:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.patience = cluster.means.patience
+        self.patience = cluster.runtime.patience
 
     def lock(self) -> file_lock.Lock:
         """Hold the cluster's lock: whoever launches into it, or ends it, is alone on this computer.
 
         :raises Busy: another shell holds it.
         """
-        mine = self.cluster.mine
+        mine = self.cluster.cluster_id
         path = self.cluster.home / "locks" / f"{mine.name}-{mine.region}.lock"
         return file_lock.held(path, f"launching into {mine.cluster}")
 
@@ -55,9 +55,9 @@ class Launcher:
         self.cluster.journal.intend(
             launch_log.UP, run=plan.run, hosts=host_names.pack(plan.names), count=plan.count, **plan.mine.facts
         )
-        with interrupts.first_waits(self._first_heard) as shield:
+        with interrupts.first_waits(self._on_first_interrupt) as shield:
             try:
-                launch_key = self._openings(plan)
+                launch_key = self._ensure_access(plan)
                 shield.check()
                 instances = self.ask(plan, launch_key, shield)
                 shield.check()
@@ -66,12 +66,12 @@ class Launcher:
                 raise
             except (Exception, KeyboardInterrupt) as error:
                 if isinstance(error, KeyboardInterrupt) and shield.again:
-                    raise _left_in_haste(error, plan) from None
-                self._undo(plan, error)
+                    raise _interrupted_again(error, plan) from None
+                self._roll_back(plan, error)
                 if isinstance(error, KeyboardInterrupt):
                     error.add_note(f"Launch {plan.run} was taken back: nothing of it is left.")
                 if isinstance(error, CloudRefused) and pools.is_empty(error.code):
-                    raise self._with_a_way_out(error, plan) from error
+                    raise self._with_alternatives(error, plan) from error
                 raise
 
     def ask(self, plan: Plan, launch_key: run_instances.LaunchKey, shield: Shield) -> list[instances.Instance]:
@@ -84,38 +84,38 @@ class Launcher:
             )
 
         memory = pools.Memory(self.cluster.home / "pools.json", plan.mine, self.patience)
-        return failover.launch(plan, once, memory=memory, tell=partial(self._say, "progress"))
+        return failover.launch(plan, once, memory=memory, tell=partial(self._tell, "progress"))
 
-    def again(self, plan: Plan) -> instances.Instance:
+    def launch_one(self, plan: Plan) -> instances.Instance:
         """Ask for one machine in place of one that is gone; the group and the key are there already."""
-        return self.ask(plan, self._openings(plan), interrupts.Shield())[0]
+        return self.ask(plan, self._ensure_access(plan), interrupts.Shield())[0]
 
-    def taken_back(self, hosts: Collection[str]) -> None:
+    def note_spot_reclaims(self, hosts: Collection[str]) -> None:
         """Remember the pools of spot machines that AWS takes back: the next launch begins elsewhere."""
-        memory = pools.Memory(self.cluster.home / "pools.json", self.cluster.mine, self.patience)
+        memory = pools.Memory(self.cluster.home / "pools.json", self.cluster.cluster_id, self.patience)
         for each in self.cluster.instances():
             if each.name in hosts:
                 memory.note_key((each.type, each.zone, pools.SPOT), "Server.SpotInstanceTermination")
 
-    def done(self, run: str, **facts: object) -> None:
+    def record_outcome(self, run: str, **facts: object) -> None:
         """Write down that a launch is over: its machines answer, or their owner was told which do not."""
-        books = self.cluster.books
+        books = self.cluster.launch_log
         books.settle([each for each in books.open(run) if each.kind == launch_log.UP], **facts)
 
-    def _openings(self, plan: Plan) -> run_instances.LaunchKey:
+    def _ensure_access(self, plan: Plan) -> run_instances.LaunchKey:
         """Make sure of the group and the key pair that the machines shall have."""
         cluster = self.cluster
         access = security_groups.access(cluster.settings, plan.place.vpc_id)
         make_group = partial(security_groups.ensure, journal=cluster.journal, patience=self.patience)
         group, _ = cluster.clients.together(
-            lambda: make_group(cluster.clients, cluster.mine, access),
+            lambda: make_group(cluster.clients, cluster.cluster_id, access),
             lambda: key_pairs.ensure(
-                cluster.clients, cluster.mine, cluster.login, journal=cluster.journal, living=plan.living
+                cluster.clients, cluster.cluster_id, cluster.key_pair, journal=cluster.journal, living=plan.living
             ),
         )
-        return run_instances.LaunchKey(cluster.login.key_name, group, ssh_keys.host_key())
+        return run_instances.LaunchKey(cluster.key_pair.key_name, group, ssh_keys.host_key())
 
-    def _undo(self, plan: Plan, error: BaseException) -> None:
+    def _roll_back(self, plan: Plan, error: BaseException) -> None:
         """Roll a launch back.
 
         :raises LeftRunning: not all of it can be.
@@ -123,44 +123,47 @@ class Launcher:
         cluster = self.cluster
         why = str(error).splitlines()[0] if str(error) else "interrupted"
         try:
-            left = teardown.undo(cluster.clients, cluster.books, plan.run, tell=cluster.tell)
+            left = teardown.terminate_launch(cluster.clients, cluster.launch_log, plan.run, tell=cluster.tell)
         except StratusError as second:
             left = [f"launch {plan.run}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
         if left:
             fix = "stratus terminate   ends them"
             raise LeftRunning(f"the launch failed ({why}), and could not be undone", left=left, fix=fix) from error
         if not plan.living:
-            self.clear_away()
+            self.delete_group_and_key()
 
-    def clear_away(self) -> None:
+    def delete_group_and_key(self) -> None:
         """Remove group and key of a launch that came to nothing; the launch's own error is what counts."""
         cluster = self.cluster
         try:
             # The group first: EC2 keeps it while a machine has it, be it one that is not shown; then the key stays too.
-            security_groups.delete(cluster.clients, cluster.mine, deadline_s=30, patience=self.patience)
-            if not cluster.books.young():
+            security_groups.delete(cluster.clients, cluster.cluster_id, deadline_s=30, patience=self.patience)
+            if not cluster.launch_log.young():
                 cluster.delete_key()
         except StratusError as error:
-            self._say("warning", str(error).splitlines()[0])
+            self._tell("warning", str(error).splitlines()[0])
 
-    def _with_a_way_out(self, error: CloudRefused, plan: Plan) -> CloudRefused:
+    def _with_alternatives(self, error: CloudRefused, plan: Plan) -> CloudRefused:
         """Return a refusal for want of machines with what could be asked next; other types are the user's choice."""
         wanted, ways = self.cluster.settings.cluster, list[str]()
         if wanted.market == pools.SPOT and not wanted.spot_fallback:
             ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.price_per_hour])}")
         if not wanted.siblings:
-            look = partial(alternatives.siblings, self.cluster.clients, self.cluster.book, plan)
-            found = parallel.ask_all(self.cluster.clients, {"siblings": look}, seconds=LOOK_S)["siblings"].value or []
+            look = partial(alternatives.siblings, self.cluster.clients, self.cluster.prices, plan)
+            found = (
+                parallel.ask_all(self.cluster.clients, {"siblings": look}, seconds=ALTERNATIVES_S)["siblings"].value
+                or []
+            )
             known = [each for each in found if each.price_per_hour is not None] or found
             names = ", ".join(each.type for each in known)
             prices = _prices([each.price_per_hour for each in known])
             ways += [f"[cluster] siblings = {names}   asks for those as well{prices}"] if known else []
         return CloudRefused(error.what, where=error.where, code=error.code, fix="\n  or ".join([*ways, error.fix]))
 
-    def _first_heard(self) -> None:
-        self._say("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
+    def _on_first_interrupt(self) -> None:
+        self._tell("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
 
-    def _say(self, state: str, text: str) -> None:
+    def _tell(self, state: str, text: str) -> None:
         self.cluster.tell(Event("", "request", "warning" if state == "warning" else "progress", text=text))
 
 
@@ -168,14 +171,14 @@ def _prices(found: Sequence[Decimal | None]) -> str:
     return f" ({', '.join(f'${usd:.3f}/h' for usd in found if usd is not None)})" if any(found) else ""
 
 
-def _left_in_haste(error: KeyboardInterrupt, plan: Plan) -> KeyboardInterrupt:
+def _interrupted_again(error: KeyboardInterrupt, plan: Plan) -> KeyboardInterrupt:
     what = f"Launch {plan.run} ({plan.count} x {plan.instance_type})"
     error.add_note(f"{what} may have happened: TerminateAll() ends it.")
     return error
 
 
 @contextmanager
-def telling_what_remains(instances: Collection[instances.Instance]) -> Iterator[None]:
+def noting_remaining_instances(instances: Collection[instances.Instance]) -> Iterator[None]:
     """Have a Ctrl-C while machines come up say which of them are there now."""
     try:
         yield

@@ -27,12 +27,12 @@ DEADLINE_S = 60.0
 LONGEST_H = 720.0
 """As long as max_hours can be; the certificates of runs do not last much longer."""
 
-_AS_IT_IS = "-"
+_UNCHANGED = "-"
 _NEAR = timedelta(minutes=3)  # less than this short of what was asked for is rounding, not the budget
 
 
 @dataclass(frozen=True)
-class Timer:
+class ShutdownTimer:
     """What a machine answers about its own end.
 
     :param until: when it ends itself.
@@ -53,7 +53,7 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
     :param hours: added to the time that each has left.
     :raises UsageError: no machine is up, or that would be longer than any may live.
     """
-    up = _up(cluster)
+    up = _running(cluster)
     now = datetime.now(UTC)
     wanted = {each.id: max(now, each.expires or now) + timedelta(hours=hours) for each in up}
     if hours <= 0 or max(wanted.values()) > now + timedelta(hours=LONGEST_H):
@@ -62,16 +62,16 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
 
     def words(each: instances.Instance) -> Sequence[str]:
         minutes = max(1, round((wanted[each.id] - now).total_seconds() / 60))
-        return [str(minutes), str(budgets[each.run] or _AS_IT_IS), _AS_IT_IS]
+        return [str(minutes), str(budgets[each.run] or _UNCHANGED), _UNCHANGED]
 
-    timers = _set(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
+    timers = _set_timers(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
     known = {each.id: timers[each.name].get() for each in up if timers[each.name].ok}
     instances.note(cluster.clients, {key: timer.until for key, timer in known.items()})
     hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
     return ExtendReport(hosts, timers.errors, _at_most(cluster, up, known), cluster.settings.cluster.max_dollars)
 
 
-def note(cluster: Cluster, names: Collection[str]) -> None:
+def tag_expiry_after_start(cluster: Cluster, names: Collection[str]) -> None:
     """Have the tags of machines that were just started say when they end themselves, which their own timers know.
 
     A start begins max_hours anew, but the dollars that were spent before stay spent. Where a machine does not answer,
@@ -79,7 +79,7 @@ def note(cluster: Cluster, names: Collection[str]) -> None:
     """
     up = [each for each in cluster.instances() if each.name in names and each.state == "running"]
     try:
-        timers = _set(cluster, {each.name: (cluster.host(each), [_AS_IT_IS] * 3) for each in up})
+        timers = _set_timers(cluster, {each.name: (cluster.host(each), [_UNCHANGED] * 3) for each in up})
         ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
         instances.note(cluster.clients, ends)
         unknown = [str(error) for error in timers.errors.values()]
@@ -89,22 +89,24 @@ def note(cluster: Cluster, names: Collection[str]) -> None:
         cluster.tell(Event("", "timer", "warning", text=f"an end may be tagged too late: {why.splitlines()[0]}"))
 
 
-def idle(cluster: Cluster, minutes: int) -> IdleReport:
+def set_idle_shutdown(cluster: Cluster, minutes: int) -> IdleReport:
     """Have all running machines end themselves after some minutes without a job, an SSH session or GPU use.
 
     :param minutes: 0 turns it off.
     """
     if not 0 <= minutes <= LONGEST_H * 60:
         raise UsageError(f"{minutes} minutes: 0 (never) to {LONGEST_H * 60:g}", fix="IdleShutdown(30)")
-    up = _up(cluster)
-    timers = _set(cluster, {each.name: (cluster.host(each), [_AS_IT_IS, _AS_IT_IS, str(minutes)]) for each in up})
+    up = _running(cluster)
+    timers = _set_timers(
+        cluster, {each.name: (cluster.host(each), [_UNCHANGED, _UNCHANGED, str(minutes)]) for each in up}
+    )
     return IdleReport(minutes, tuple(timers.succeeded), timers.errors)
 
 
-def _up(cluster: Cluster) -> list[instances.Instance]:
+def _running(cluster: Cluster) -> list[instances.Instance]:
     up = [each for each in cluster.instances() if each.state == "running"]
     if not up:
-        raise UsageError(f"no machine of {cluster.mine.cluster} is up", fix="LaunchInstances()")
+        raise UsageError(f"no machine of {cluster.cluster_id.cluster} is up", fix="LaunchInstances()")
     return up
 
 
@@ -128,15 +130,15 @@ def _budget(cluster: Cluster, machines: Sequence[instances.Instance]) -> int:
     return time_limits.budget_minutes(cluster.settings.cluster.max_dollars, per_hour, what=what)
 
 
-def _set(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]) -> parallel.Outcomes[Timer]:
-    def one(host: Host) -> Timer:
+def _set_timers(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]) -> parallel.Outcomes[ShutdownTimer]:
+    def one(host: Host) -> ShutdownTimer:
         command = remote_scripts.call("extend.sh", *todo[host.name][1])
-        return _timer(host, cluster.links.run(host, command, timeout=45).check("setting the timer").stdout)
+        return _timer(host, cluster.ssh.run(host, command, timeout=45).check("setting the timer").stdout)
 
-    return cluster.means.each([host for host, _ in todo.values()], one, deadline=DEADLINE_S)
+    return cluster.runtime.for_each([host for host, _ in todo.values()], one, deadline=DEADLINE_S)
 
 
-def _timer(host: Host, said: str) -> Timer:
+def _timer(host: Host, said: str) -> ShutdownTimer:
     words = next((line.split() for line in said.splitlines() if line.startswith("@@until ")), [])
     if len(words) != 5 or not all(word.lstrip("-").isdecimal() for word in words[1:]):
         raise HostError(
@@ -145,16 +147,16 @@ def _timer(host: Host, said: str) -> Timer:
             fix="TerminateAll() ends it; machines that are launched now have one",
         )
     epoch, budget, used, idle = map(int, words[1:])
-    return Timer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)
+    return ShutdownTimer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)
 
 
-def _extended(each: instances.Instance, timer: Timer, wanted: datetime) -> ExtendedHost:
+def _extended(each: instances.Instance, timer: ShutdownTimer, wanted: datetime) -> ExtendedHost:
     return ExtendedHost(
         each.name, each.expires, timer.until, capped=bool(timer.budget) and timer.until < wanted - _NEAR
     )
 
 
-def _at_most(cluster: Cluster, up: Sequence[instances.Instance], timers: Mapping[str, Timer]) -> Decimal | None:
+def _at_most(cluster: Cluster, up: Sequence[instances.Instance], timers: Mapping[str, ShutdownTimer]) -> Decimal | None:
     """Return what the machines will have cost when all have ended themselves."""
     ends = {each.id: timers[each.id].until if each.id in timers else each.expires for each in up}
     return cost.total(

@@ -34,17 +34,17 @@ QUOTA_S = 4.0
 CHECKS_S = 20.0
 """For whether AWS would let us: the launch itself would find out, after it has made a group or a key."""
 
-PATIENT_S = 150.0
+REQUIRED_S = 150.0
 """For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
 
 PACE = Pace(first=1.0, longest=5.0)
 PERMISSIONS = "permissions"
 
-Questions = Mapping[str, Callable[[], Any]]
+Checks = Mapping[str, Callable[[], Any]]
 
 
 @dataclass(frozen=True)
-class Desk:
+class PreflightContext:
     """What a launch is checked with.
 
     :param books: the journal's knowledge.
@@ -59,21 +59,21 @@ class Desk:
     clients: client.Clients
     settings: Settings
     identity: aws_identity.Identity
-    login: Callable[[], key_pairs.Login]
-    books: Ledger | None = None
-    book: price_table.Book = price_table.TABLE
-    more: Questions | None = None
+    key_pair: Callable[[], key_pairs.Login]
+    launch_log: Ledger | None = None
+    prices: price_table.Book = price_table.TABLE
+    job_checks: Checks | None = None
     my_address: Callable[[], str] = security_groups.my_address
     tell: Tell = ignore
-    quick: float = parallel.OPTIONAL_S
+    optional_timeout_s: float = parallel.OPTIONAL_S
 
     @property
     def patience(self) -> Patience:
         """Time, as the journal has it."""
-        return self.books.patience if self.books else REAL_TIME
+        return self.launch_log.patience if self.launch_log else REAL_TIME
 
 
-def plan(desk: Desk, count: int) -> launch_plan.Plan:
+def plan(desk: PreflightContext, count: int) -> launch_plan.Plan:
     """Look up and check everything that a launch needs.
 
     :param count: how many machines.
@@ -84,70 +84,80 @@ def plan(desk: Desk, count: int) -> launch_plan.Plan:
     must = planner.questions(desk.clients, desk.settings, mine)
     answers = parallel.ask_all(
         desk.clients,
-        {**must, **_first(desk)},
-        seconds=desk.quick,
-        longer={"key pair": CHECKS_S, "quota": max(QUOTA_S, desk.quick), **dict.fromkeys(must, PATIENT_S)},
+        {**must, **_first_round(desk)},
+        seconds=desk.optional_timeout_s,
+        longer={
+            "key pair": CHECKS_S,
+            "quota": max(QUOTA_S, desk.optional_timeout_s),
+            **dict.fromkeys(must, REQUIRED_S),
+        },
     )
-    problems = [answers[name].error for name in must] + [_counts(answers[name].error) for name in answers.keys() - must]
+    problems = [answers[name].error for name in must] + [
+        _blocking(answers[name].error) for name in answers.keys() - must
+    ]
     found = [each for each in problems if each is not None]
     made, sources = None, answers["address"].value or ()
     if not any(answers[name].error for name in must):
         facts: list[Any] = [answers[name].value for name in must]
-        made, more = _made(desk, planner.Found(mine, *facts), count, sources)
+        made, more = _build(desk, planner.Found(mine, *facts), count, sources)
         found += more
-    _refuse(found)
+    _raise_problems(found)
     assert made is not None
     limit = _limit(desk, made, answers["quota"].value)
-    return replace(made, limit=limit, notes=_notes(answers, desk.more or {}))
+    return replace(made, limit=limit, notes=_notes(answers, desk.job_checks or {}))
 
 
-def _first(desk: Desk) -> dict[str, Callable[[], Any]]:
+def _first_round(desk: PreflightContext) -> dict[str, Callable[[], Any]]:
     wanted = desk.settings.cluster
     asks: dict[str, Callable[[], Any]] = {
-        "prices": lambda: desk.book.ask(*planner.priced(desk.settings)),
+        "prices": lambda: desk.prices.ask(*planner.priced(desk.settings)),
         "quota": lambda: quotas.look(desk.clients, wanted.instance_type, 0, market=wanted.market),
         "address": lambda: security_groups.access(desk.settings, "", my_address=desk.my_address).sources,
     }
     if wanted.market == SPOT:
-        asks["spot"] = lambda: desk.book.ask_spot(planner.priced(desk.settings)[0])
+        asks["spot"] = lambda: desk.prices.ask_spot(planner.priced(desk.settings)[0])
     if desk.settings.aws.key_name:
-        asks["key pair"] = lambda: key_pairs.check(desk.clients, _nobody(desk), desk.login())
-    return asks | dict(desk.more or {})
+        asks["key pair"] = lambda: key_pairs.check(desk.clients, _cluster_id(desk), desk.key_pair())
+    return asks | dict(desk.job_checks or {})
 
 
-def _nobody(desk: Desk) -> aws_identity.Mine:
+def _cluster_id(desk: PreflightContext) -> aws_identity.Mine:
     return aws_identity.mine(desk.clients, desk.settings, desk.identity)
 
 
-def _made(
-    desk: Desk, facts: planner.Found, count: int, sources: tuple[str, ...]
+def _build(
+    desk: PreflightContext, facts: planner.Found, count: int, sources: tuple[str, ...]
 ) -> tuple[launch_plan.Plan | None, list[Exception]]:
     """Make the plan and ask what follows from it."""
     try:
-        made = planner.assemble(desk.clients, desk.settings, facts, count=count, books=desk.books, book=desk.book)
+        made = planner.assemble(
+            desk.clients, desk.settings, facts, count=count, books=desk.launch_log, book=desk.prices
+        )
     except StratusError as error:
         return None, [error]
     made = replace(made, sources=sources)
-    answers = parallel.ask_all(desk.clients, _second(desk, made), seconds=CHECKS_S)
+    answers = parallel.ask_all(desk.clients, _second_round(desk, made), seconds=CHECKS_S)
     errors = [answers[name].error for name in answers if name != PERMISSIONS]
-    errors.append(_in_time(desk, made, answers[PERMISSIONS].error))
-    return made, [each for each in map(_counts, errors) if each is not None]
+    errors.append(_after_profile_propagates(desk, made, answers[PERMISSIONS].error))
+    return made, [each for each in map(_blocking, errors) if each is not None]
 
 
-def _second(desk: Desk, made: launch_plan.Plan) -> dict[str, Callable[[], Any]]:
+def _second_round(desk: PreflightContext, made: launch_plan.Plan) -> dict[str, Callable[[], Any]]:
     """Return the questions whether AWS would let us do it: what is there already is named, what is not is left out."""
     named = desk.settings.aws
     launch = partial(run_instances.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id)
     asks: dict[str, Callable[[], Any]] = {PERMISSIONS: launch}
     if not named.key_name:
-        asks["key pair"] = lambda: key_pairs.check(desk.clients, made.mine, desk.login(), living=made.living)
+        asks["key pair"] = lambda: key_pairs.check(desk.clients, made.mine, desk.key_pair(), living=made.living)
     if not named.security_group_id:
         access = security_groups.Access(made.place.vpc_id, desk.settings.ssh.port, made.sources)
         asks["security group"] = lambda: security_groups.check(desk.clients, made.mine, access)
     return asks
 
 
-def _in_time(desk: Desk, made: launch_plan.Plan, error: Exception | None) -> Exception | None:
+def _after_profile_propagates(
+    desk: PreflightContext, made: launch_plan.Plan, error: Exception | None
+) -> Exception | None:
     """Wait for an instance profile that EC2 has not heard of yet, and return what speaks against the launch then."""
     if not isinstance(error, CloudRefused) or not instance_profiles.on_its_way(
         desk.clients, made.instance_profile, error
@@ -156,7 +166,7 @@ def _in_time(desk: Desk, made: launch_plan.Plan, error: Exception | None) -> Exc
     desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
     last: CloudRefused | None = error
     for _ in desk.patience.tries(instance_profiles.ARRIVES_S, PACE):
-        last = _refusal(_second(desk, made)[PERMISSIONS])
+        last = _refusal(_second_round(desk, made)[PERMISSIONS])
         if last is None or not instance_profiles.unknown(last.code, last.what):
             break
     return last
@@ -170,7 +180,7 @@ def _refusal(ask: Callable[[], Any]) -> CloudRefused | None:
     return None
 
 
-def _counts(error: Exception | None) -> Exception | None:
+def _blocking(error: Exception | None) -> Exception | None:
     """Return an error of a question that a launch can do without, if it speaks against the launch all the same."""
     if isinstance(error, UsageError) or (error is not None and not isinstance(error, StratusError)):
         return error
@@ -180,14 +190,14 @@ def _counts(error: Exception | None) -> Exception | None:
     return error if error is not None and not isinstance(error, parallel.Late) and error.fix else None
 
 
-def _refuse(found: list[Exception]) -> None:
+def _raise_problems(found: list[Exception]) -> None:
     for each in found:
         if not isinstance(each, StratusError):
             raise each
     NotReady.check([each for each in found if isinstance(each, StratusError)])
 
 
-def _limit(desk: Desk, made: launch_plan.Plan, limit: quotas.Limit | None) -> quotas.Limit | None:
+def _limit(desk: PreflightContext, made: launch_plan.Plan, limit: quotas.Limit | None) -> quotas.Limit | None:
     """Return what the launch needs of its quota.
 
     :raises CloudRefused: none of the pools that it may come from has room.
@@ -201,7 +211,7 @@ def _limit(desk: Desk, made: launch_plan.Plan, limit: quotas.Limit | None) -> qu
     return limit
 
 
-def _room_elsewhere(desk: Desk, made: launch_plan.Plan, limit: quotas.Limit) -> bool:
+def _room_elsewhere(desk: PreflightContext, made: launch_plan.Plan, limit: quotas.Limit) -> bool:
     others = {quotas.of(pool.machine.name, pool.market): pool for pool in made.pools}
     for quota, pool in others.items():
         if quota == limit.quota:
@@ -212,6 +222,6 @@ def _room_elsewhere(desk: Desk, made: launch_plan.Plan, limit: quotas.Limit) -> 
     return False
 
 
-def _notes(answers: Mapping[str, parallel.Answer[Any]], more: Questions) -> tuple[str, ...]:
+def _notes(answers: Mapping[str, parallel.Answer[Any]], more: Checks) -> tuple[str, ...]:
     """Return what could not be found out about the job, in a line each."""
     return tuple(str(answers[name].value) for name in more if answers[name].value)

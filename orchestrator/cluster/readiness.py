@@ -14,7 +14,7 @@ from orchestrator.core.errors import HostError, HostsFailed
 from orchestrator.core.events import Event, Tell
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.means import Means
+from orchestrator.means import Runtime
 
 if TYPE_CHECKING:
     from orchestrator.ssh import Links
@@ -33,7 +33,7 @@ def _as_it_is(host: Host) -> Host:
 
 
 @dataclass(frozen=True)
-class Arrived(Generic[T]):
+class ReadyHost(Generic[T]):
     """A host that came up, and what was done on it then."""
 
     ready: HostReady
@@ -42,7 +42,7 @@ class Arrived(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class ReadinessWaiter:
     """How machines become hosts.
 
     :param links: opens the SSH sessions.
@@ -62,28 +62,30 @@ class Arrivals:
     links: Links
     host_of: Callable[[Instance], Host]
     watch: Callable[[Sequence[str], Callable[[str, HostError], None]], Iterator[Instance]]
-    died: Callable[[str], str]
+    failure_reason: Callable[[str], str]
     tell: Tell
     running_s: float
     ready_s: float
-    renew: Callable[[Host], Host] = _as_it_is
+    rotate_host_key: Callable[[Host], Host] = _as_it_is
     replace: Callable[[str, Exception, bool], Instance | None] = lambda name, error, others_up: None
-    means: Means = field(default_factory=Means)
-    arrived: list[str] = field(default_factory=list)
+    means: Runtime = field(default_factory=Runtime)
+    ready_names: list[str] = field(default_factory=list)
 
-    def each(self, ids: Mapping[str, str], then: Callable[[Host], T]) -> parallel.Outcomes[Arrived[T]]:
+    def wait(self, instance_ids: Mapping[str, str], on_ready: Callable[[Host], T]) -> parallel.Outcomes[ReadyHost[T]]:
         """Bring up machines and do ``then`` on each; nobody waits for the slowest.
 
         :param ids: name -> id of the machines.
         :return: every name's outcome.
         """
-        running: dict[str, Running] = {name: Future() for name in ids}
-        if self.means.alone:
-            self._feed(ids, running)
+        running: dict[str, Running] = {name: Future() for name in instance_ids}
+        if self.means.sequential:
+            self._feed(instance_ids, running)
         else:
-            threading.Thread(target=self._feed, args=(ids, running), name="arrivals", daemon=True).start()
-        expected = [Host(name, "", "", 0, "", Path(), "", "") for name in ids]
-        return self.means.each(expected, lambda host: self._one(host.name, running[host.name], then), limit=len(ids))
+            threading.Thread(target=self._feed, args=(instance_ids, running), name="arrivals", daemon=True).start()
+        expected = [Host(name, "", "", 0, "", Path(), "", "") for name in instance_ids]
+        return self.means.for_each(
+            expected, lambda host: self._one(host.name, running[host.name], on_ready), limit=len(instance_ids)
+        )
 
     def _feed(self, ids: Mapping[str, str], running: Mapping[str, Running]) -> None:
         """Hand every instance to the thread that waits for it; an error goes to those that it is about."""
@@ -106,16 +108,16 @@ class Arrivals:
             why = known.get(name) or known.get(identity) or failure
             lost(name, why or HostError("it was never seen running", where=name))
 
-    def _one(self, name: str, running: Running, then: Callable[[Host], T]) -> Arrived[T]:
+    def _one(self, name: str, running: Running, then: Callable[[Host], T]) -> ReadyHost[T]:
         try:
             ready, host = self._up(name, lambda: running.result(self.running_s + GRACE_S))
         except Exception as error:
-            instance = self.replace(name, error, bool(self.arrived))
+            instance = self.replace(name, error, bool(self.ready_names))
             if instance is None:
                 raise
             ready, host = self._up(name, lambda: self._runs(instance))
-        self.arrived.append(name)
-        return Arrived(ready, host, then(host))
+        self.ready_names.append(name)
+        return ReadyHost(ready, host, then(host))
 
     def _runs(self, instance: Instance) -> tuple[Instance, float]:
         """Wait until a machine that came later runs."""
@@ -131,10 +133,10 @@ class Arrivals:
         ssh = self._phase(
             name, "ssh", lambda: self.links.run(host, "true", timeout=30).check("the first command").seconds
         )
-        return HostReady(name, instance.zone, pending, boot, ssh), self.renew(host)
+        return HostReady(name, instance.zone, pending, boot, ssh), self.rotate_host_key(host)
 
     def _boot(self, host: Host) -> float:
-        return self.links.wait(host, deadline=self.ready_s, alive=lambda: self.died(host.identity))
+        return self.links.wait(host, deadline=self.ready_s, alive=lambda: self.failure_reason(host.identity))
 
     def _phase(self, name: str, phase: str, work: Callable[[], T]) -> T:
         """Do one phase of one host and tell how it went."""

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from orchestrator.services.cluster import Cluster
 
 
-def anything_open(home: Path) -> bool:
+def has_open_launches(home: Path) -> bool:
     """Tell, without asking anybody, whether this computer knows of launches without an end."""
     return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home).open())
 
 
-def leftovers(cluster: Cluster) -> tuple[Leftover, ...]:
+def find_interrupted(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
     """Return the launches that were never seen to end, oldest first; none while a launch goes on in another shell."""
-    if not anything_open(cluster.home) or not cluster.books.open():
+    if not has_open_launches(cluster.home) or not cluster.launch_log.open():
         return ()
     try:
         with cluster.launcher.lock():
@@ -37,35 +37,35 @@ def leftovers(cluster: Cluster) -> tuple[Leftover, ...]:
         return ()
 
 
-def finish(cluster: Cluster, found: Sequence[Leftover]) -> RecoverReport:
+def resume(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverReport:
     """Wait until the machines of such launches answer SSH; they are the cluster's as any others then."""
     ready: list[HostReady] = []
     failed: dict[str, Exception] = {}
     with cluster.launcher.lock():
         for one in found:
             machines = _machines(cluster, one.run)
-            outcomes = cluster.arrive(machines, lambda host: None)
+            outcomes = cluster.wait_until_ready(machines, lambda host: None)
             ready += [arrived.ready for arrived in outcomes.values_in_order()]
             failed |= outcomes.errors
             if not _leftover(cluster, one.run).may_come:
-                cluster.books.settle(cluster.books.undecided(one.run), ids=[each.id for each in machines])
-            cluster.launcher.done(one.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
+                cluster.launch_log.settle(cluster.launch_log.undecided(one.run), ids=[each.id for each in machines])
+            cluster.launcher.record_outcome(one.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
     return RecoverReport(tuple(found), ready=tuple(ready), failed=failed)
 
 
-def end(cluster: Cluster, found: Sequence[Leftover]) -> RecoverReport:
+def terminate(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverReport:
     """End the machines of such launches, those that EC2 does not show yet included."""
     left: list[str] = []
     with cluster.launcher.lock():
         for one in found:
-            left += teardown.undo(cluster.clients, cluster.books, one.run, tell=cluster.tell)
+            left += teardown.terminate_launch(cluster.clients, cluster.launch_log, one.run, tell=cluster.tell)
         if not left and not cluster.instances():
-            cluster.launcher.clear_away()
+            cluster.launcher.delete_group_and_key()
     return RecoverReport(tuple(found), ended=True, left=tuple(left))
 
 
-def _found(cluster: Cluster) -> tuple[Leftover, ...]:
-    books = cluster.books
+def _found(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
+    books = cluster.launch_log
     runs = dict.fromkeys(str(each.facts.get("run", "")) for each in books.open())
     every = [_leftover(cluster, run) for run in runs]
     for one in every:
@@ -74,14 +74,14 @@ def _found(cluster: Cluster) -> tuple[Leftover, ...]:
     return tuple(one for one in every if one.machines or one.may_come)
 
 
-def _leftover(cluster: Cluster, run: str) -> Leftover:
+def _leftover(cluster: Cluster, run: str) -> InterruptedLaunch:
     machines = _machines(cluster, run)
-    entries = cluster.books.open(run)
-    decided = {one.id for each in cluster.books.entries(launch_log.LAUNCH) for one in launch_log.machines(each)}
+    entries = cluster.launch_log.open(run)
+    decided = {one.id for each in cluster.launch_log.entries(launch_log.LAUNCH) for one in launch_log.machines(each)}
     coming = sum(int(each.facts.get("count", 1)) for each in entries if _may_come(cluster, each))
     came = sum(each.id not in decided for each in machines)
-    now = cluster.means.patience.now()
-    return Leftover(
+    now = cluster.runtime.patience.now()
+    return InterruptedLaunch(
         run=run,
         since=min(each.at for each in entries),
         machines=tuple(f"{each.name} ({each.id})" for each in machines),
@@ -94,16 +94,16 @@ def _leftover(cluster: Cluster, run: str) -> Leftover:
 
 def _machines(cluster: Cluster, run: str) -> list[instances.Instance]:
     """Return the living machines of a launch, those that only the journal knows included."""
-    shown = {each.id: each for each in instances.of_run(cluster.clients, cluster.mine, run)}
-    known = cluster.books.young(run)
+    shown = {each.id: each for each in instances.of_run(cluster.clients, cluster.cluster_id, run)}
+    known = cluster.launch_log.young(run)
     return [each for each in (known | shown).values() if each.alive]
 
 
 def _may_come(cluster: Cluster, entry: Entry) -> bool:
     if entry.kind != launch_log.LAUNCH:
         return False
-    now = cluster.means.patience.now()
-    return now < cluster.books.until(entry, now)
+    now = cluster.runtime.patience.now()
+    return now < cluster.launch_log.until(entry, now)
 
 
 def _last(machines: Sequence[instances.Instance]) -> datetime | None:
@@ -112,7 +112,7 @@ def _last(machines: Sequence[instances.Instance]) -> datetime | None:
 
 
 @dataclass(frozen=True)
-class Leftover:
+class InterruptedLaunch:
     """What is left of a launch that was never seen to end: the program crashed, or was left in haste.
 
     :param run: id of the launch.
@@ -139,7 +139,7 @@ class RecoverReport:
     :param left: what could not be ended.
     """
 
-    leftovers: tuple[Leftover, ...]
+    leftovers: tuple[InterruptedLaunch, ...]
     ready: tuple[HostReady, ...] = ()
     failed: Mapping[str, Exception] = field(default_factory=dict)
     ended: bool = False

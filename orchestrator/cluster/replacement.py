@@ -25,7 +25,7 @@ _ENDED_BY_HAND = "UserInitiated"
 
 
 @dataclass
-class Replacing:
+class Replacer:
     """Replaces machines of one launch; safe to call from many threads, which then wait for one another.
 
     :param machines: the launch's machines by name.
@@ -34,11 +34,11 @@ class Replacing:
 
     clients: client.Clients
     plan: Plan
-    machines: dict[str, Instance]
-    again: Callable[[Plan], Instance]
+    instances: dict[str, Instance]
+    launch_one: Callable[[Plan], Instance]
     tell: Tell
     patience: Patience = REAL_TIME
-    done: set[str] = field(default_factory=set)
+    attempted: set[str] = field(default_factory=set)
     stopped: bool = False
     _one: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,11 +49,11 @@ class Replacing:
         :raises LeftRunning: nobody can say whether there is one.
         """
         with self._one:
-            if name in self.done or self.stopped:
+            if name in self.attempted or self.stopped:
                 return None
-            self.done.add(name)
+            self.attempted.add(name)
             try:
-                why_not = self._end(self.machines[name], error, others_up)
+                why_not = self._terminate(self.instances[name], error, others_up)
                 if not why_not:
                     return self._launch(name)
             except LeftRunning:
@@ -69,14 +69,14 @@ class Replacing:
         with self._one:
             pass
 
-    def _end(self, machine: Instance, error: Exception, others_up: bool) -> str:
+    def _terminate(self, machine: Instance, error: Exception, others_up: bool) -> str:
         """End a machine that is worth replacing, and return why nothing may take its place, if so."""
         shown = next(iter(instances.look(self.clients, [machine.id])), machine)
-        why_not = reason_to_keep(error, shown, others_up)
+        why_not = why_not_replaceable(error, shown, others_up)
         if why_not:
             return why_not
         self.tell(Event(machine.name, "replace", "start", text=str(error).splitlines()[0]))
-        self._last_words(shown)
+        self._report_console(shown)
         ended = state_changes.terminate(self.clients, [machine], mine=self.plan.mine, patience=self.patience)[
             machine.id
         ]
@@ -87,14 +87,14 @@ class Replacing:
         return ""
 
     def _launch(self, name: str) -> Instance:
-        before = self.machines[name]
+        before = self.instances[name]
         hours = (self.patience.now() - before.launched).total_seconds() / 3600
         plan = self.plan.only(name, hours)
-        found = self.machines[name] = self.again(plan)
+        found = self.instances[name] = self.launch_one(plan)
         self.tell(Event(name, "replace", "done", text=f"{found.id} in place of {before.id}"))
         return found
 
-    def _last_words(self, machine: Instance) -> None:
+    def _report_console(self, machine: Instance) -> None:
         if machine.state != "running":
             return
         try:
@@ -106,7 +106,7 @@ class Replacing:
             self.tell(Event("", "console", "progress", text=f"{machine.name}: {line.strip()}"))
 
 
-def reason_to_keep(error: Exception, machine: Instance, others_up: bool) -> str:
+def why_not_replaceable(error: Exception, machine: Instance, others_up: bool) -> str:
     """Say why a machine that failed is not replaced; nothing when it is to be.
 
     :param machine: as EC2 shows it now.

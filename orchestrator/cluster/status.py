@@ -35,12 +35,12 @@ class Machine:
     stopped: datetime | None = None
 
     @property
-    def billed(self) -> bool:
+    def is_billed(self) -> bool:
         """Whether it costs money by the hour now."""
         return self.state in ("pending", "running")
 
     @property
-    def asleep(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether it is stopped, or about to be: its disk is billed."""
         return self.state in ("stopping", "stopped")
 
@@ -63,7 +63,7 @@ class ClusterStatus:
     @property
     def up(self) -> tuple[Machine, ...]:
         """The machines that cost money now."""
-        return tuple(machine for machine in self.machines if machine.billed)
+        return tuple(machine for machine in self.machines if machine.is_billed)
 
     @property
     def per_hour(self) -> Decimal | None:
@@ -71,19 +71,19 @@ class ClusterStatus:
         return cost.total(machine.per_hour for machine in self.up)
 
     @property
-    def asleep(self) -> tuple[Machine, ...]:
+    def stopped(self) -> tuple[Machine, ...]:
         """The machines that are stopped: their disks are billed."""
-        return tuple(machine for machine in self.machines if machine.asleep)
+        return tuple(machine for machine in self.machines if machine.is_stopped)
 
     @property
-    def asleep_per_hour(self) -> Decimal | None:
+    def stopped_per_hour(self) -> Decimal | None:
         """USD per hour for the disks of stopped machines; None when one price is unknown."""
-        return cost.total(machine.disk_per_hour for machine in self.asleep)
+        return cost.total(machine.disk_per_hour for machine in self.stopped)
 
-    def forgotten(self, hours: float) -> tuple[Machine, ...]:
+    def stopped_longer_than(self, hours: float) -> tuple[Machine, ...]:
         """Return the machines that have been stopped for longer than some hours: nothing ends them by itself."""
         return tuple(
-            one for one in self.asleep if one.stopped and (self.at - one.stopped).total_seconds() > hours * 3600
+            one for one in self.stopped if one.stopped and (self.at - one.stopped).total_seconds() > hours * 3600
         )
 
     @property

@@ -30,7 +30,7 @@ KEPT = "kept: machines are left"
 
 
 @dataclass
-class Teardown:
+class RegionTeardown:
     """Ends what one cluster has in one region.
 
     :param clients: of the region.
@@ -47,11 +47,11 @@ class Teardown:
     books: Ledger
     delete_key: Callable[[], list[str]]
     tell: Tell = ignore
-    seen: dict[str, Instance] = field(default_factory=dict)
+    found: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
     group: str = ""
     key: str = ""
-    unsure: list[str] = field(default_factory=list)
+    unconfirmed: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         """End everything; what is left, or may be, is in the fields. Only a Ctrl-C gets out of here."""
@@ -59,16 +59,16 @@ class Teardown:
         trouble: StratusError | None = None
         for _ in self.books.patience.tries(DEADLINE_S, PACE):
             try:
-                self.end(self.find())
-                if self.left or self._certain(began):
+                self.terminate(self.find())
+                if self.left or self._is_confirmed(began):
                     break
                 trouble = None
             except StratusError as error:
                 trouble = error
-                if not _passes(error):
+                if not _is_transient(error):
                     break
         else:
-            self._uncertain(began)
+            self._note_unconfirmed(began)
         self._finish(trouble)
 
     @property
@@ -80,18 +80,20 @@ class Teardown:
         """Return our machines that are not gone: those that EC2 shows, and those that the journal alone knows."""
         mine = self.books.mine
         shown = {each.id: each for each in instances.describe(self.clients, cluster=mine.cluster, owner=mine.owner)}
-        known = {key: each for key, each in self.books.young().items() if key not in shown and not self._gone(key)}
+        known = {
+            key: each for key, each in self.books.young().items() if key not in shown and not self._is_terminated(key)
+        }
         looked = {each.id: each for each in instances.look(self.clients, known)} if known else {}
         hidden = [instances.tagged(looked[key], each) if key in looked else each for key, each in known.items()]
         return [*shown.values(), *(each for each in hidden if each.state != "terminated")]
 
-    def end(self, machines: Sequence[Instance]) -> None:
+    def terminate(self, machines: Sequence[Instance]) -> None:
         """End machines and wait until they are gone; each gets its own result."""
-        todo = [each for each in machines if not self._gone(each.id)]
+        todo = [each for each in machines if not self._is_terminated(each.id)]
         for each in todo:
-            if each.id not in self.seen:
+            if each.id not in self.found:
                 self.tell(Event(each.name, "terminate", "start"))
-            self.seen[each.id] = each
+            self.found[each.id] = each
             self.results[each.id] = InstanceResult(each.name, each.id, each.state)
         if not todo:
             return
@@ -105,16 +107,16 @@ class Teardown:
         patience, began = self.books.patience, self.books.patience.clock()
         try:
             for each in state_changes.await_gone(self.clients, machines, patience=patience):
-                name = self.seen[each.id].name
+                name = self.found[each.id].name
                 self.results[each.id] = InstanceResult(name, each.id, "terminated")
                 self.tell(Event(name, "terminate", "done", patience.clock() - began))
         except LeftRunning:
             pass  # the results say which
 
-    def _gone(self, instance_id: str) -> bool:
+    def _is_terminated(self, instance_id: str) -> bool:
         return instance_id in self.results and self.results[instance_id].state == "terminated"
 
-    def _certain(self, began: datetime) -> bool:
+    def _is_confirmed(self, began: datetime) -> bool:
         """Tell whether nothing can turn up any more, deleting the group on the way."""
         try:
             deleted = security_groups.delete(self.clients, self.books.mine, deadline_s=0, patience=self.books.patience)
@@ -130,7 +132,7 @@ class Teardown:
         """Return the requests whose machines may still turn up."""
         now = self.books.patience.now()
         waiting = [each for each in self.books.undecided() if now < self.books.until(each, began)]
-        return [each for each in waiting if self._expected(each.facts["run"]) > self._found(each.facts["run"])]
+        return [each for each in waiting if self._expected(each.facts["run"]) > self._count_found(each.facts["run"])]
 
     def _expected(self, run: str) -> int:
         """Return how many machines all requests of a launch can have brought."""
@@ -140,11 +142,11 @@ class Teardown:
             for each in requests
         )
 
-    def _found(self, run: str) -> int:
-        return sum(each.run == run for each in self.seen.values())
+    def _count_found(self, run: str) -> int:
+        return sum(each.run == run for each in self.found.values())
 
-    def _uncertain(self, began: datetime) -> None:
-        self.unsure += [
+    def _note_unconfirmed(self, began: datetime) -> None:
+        self.unconfirmed += [
             f"launch {each.facts['run']} in {each.facts.get('zone')}: its machines may still turn up"
             for each in self._pending(began)
         ]
@@ -154,30 +156,30 @@ class Teardown:
         mine = self.books.mine
         if trouble is not None:
             fix = f"; {trouble.fix}" if trouble.fix else ""
-            self.unsure.append(f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}{fix}")
-        if self.left or self.unsure or self.group not in ("gone", "none"):
+            self.unconfirmed.append(f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}{fix}")
+        if self.left or self.unconfirmed or self.group not in ("gone", "none"):
             self.group = self.group if self.group and not self.left else KEPT
             self.key = KEPT
         else:
-            self.key = self._without_key()
-        if not (self.left or self.unsure or self.group not in ("gone", "none")):
-            self.books.close({each.id for each in self.seen.values()})
+            self.key = self._delete_key_pair()
+        if not (self.left or self.unconfirmed or self.group not in ("gone", "none")):
+            self.books.close({each.id for each in self.found.values()})
 
-    def _without_key(self) -> str:
+    def _delete_key_pair(self) -> str:
         try:
             return "gone" if self.delete_key() else "none"
         except StratusError as error:
             return str(error).splitlines()[0]
 
 
-def _passes(error: StratusError) -> bool:
+def _is_transient(error: StratusError) -> bool:
     """Tell whether asking again may help."""
     if not isinstance(error, CloudRefused):
         return False
     return error_codes.look_up(error.code, error.what).reaction in ("again", "unsure", "wait")
 
 
-def undo(clients: client.Clients, books: Ledger, run: str, *, tell: Tell = ignore) -> list[str]:
+def terminate_launch(clients: client.Clients, books: Ledger, run: str, *, tell: Tell = ignore) -> list[str]:
     """End the machines of one launch, whether EC2 shows them yet or not, and return those that may be left.
 
     :raises StratusError: EC2 cannot be asked.
@@ -189,8 +191,8 @@ def undo(clients: client.Clients, books: Ledger, run: str, *, tell: Tell = ignor
         return []
     known = books.young(run)
     machines |= known | {each.id: each for each in instances.of_run(clients, books.mine, run)}
-    work = Teardown(clients, books, delete_key=list, tell=tell)
-    work.end([each for each in machines.values() if each.state != "terminated"])
+    work = RegionTeardown(clients, books, delete_key=list, tell=tell)
+    work.terminate([each for each in machines.values() if each.state != "terminated"])
     if not work.left:
         books.ended(set(machines), run)
     return [f"{one.name} ({one.id}): {one.error or one.state}" for one in work.left]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws.ec2 import instances, key_pairs, network
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch import launch_log
-from orchestrator.cluster.teardown import Teardown
+from orchestrator.cluster.teardown import RegionTeardown
 from orchestrator.core import cost
 from orchestrator.core.clock import Pace
 from orchestrator.core.errors import StratusError
@@ -27,22 +27,26 @@ if TYPE_CHECKING:
 BUSY_S = 120.0  # for how long another shell, whose machines were just ended, may take to notice
 
 
-class Ender:
+class Terminator:
     """Ends everything of one cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.patience = cluster.means.patience
+        self.patience = cluster.runtime.patience
         self.unsure: list[str] = []
 
-    def end_all(self) -> TerminateReport:
+    def terminate_all(self) -> TerminateReport:
         """End machines, group and key everywhere; what is left, or may be, is in the report."""
         fresh = not self.cluster.journal.path.exists()
         here = self._here()
         works = [here, *self._elsewhere()]
         results = tuple(one for work in works for one in work.results.values())
-        unsure = [*self.unsure, *(line for work in works for line in work.unsure), *_kept(works[1:])]
-        seen = [each for work in works for each in work.seen.values()]
+        unsure = [
+            *self.unsure,
+            *(line for work in works for line in work.unconfirmed),
+            *_remaining_resources(works[1:]),
+        ]
+        seen = [each for work in works for each in work.found.values()]
         note = ""
         if fresh and not seen and here.group == "none":
             note = (
@@ -55,16 +59,16 @@ class Ender:
 
     def _foreign(self) -> tuple[str, ...]:
         try:
-            return self.cluster.foreign()
+            return self.cluster.other_owners()
         except StratusError as error:
             self.cluster.tell(
                 Event("", "terminate", "warning", text=f"not asked whose else: {str(error).splitlines()[0]}")
             )
             return ()
 
-    def _here(self) -> Teardown:
+    def _here(self) -> RegionTeardown:
         """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
-        work = self._work(self.cluster.books)
+        work = self._work(self.cluster.launch_log)
         for waited in self.patience.tries(BUSY_S, Pace(first=1.0, longest=5.0)):
             try:
                 with self.cluster.launcher.lock():
@@ -81,23 +85,23 @@ class Ender:
     def _say_busy(self, busy: Busy) -> None:
         self.cluster.tell(Event("", "terminate", "warning", text=f"{busy.what}; waiting for it to notice"))
 
-    def _elsewhere(self) -> Iterator[Teardown]:
+    def _elsewhere(self) -> Iterator[RegionTeardown]:
         for region in self._regions():
-            books = replace(self.cluster.books, mine=replace(self.cluster.mine, region=region))
+            books = replace(self.cluster.launch_log, mine=replace(self.cluster.cluster_id, region=region))
             work = self._work(books)
             work.run()
             yield work
 
-    def _work(self, books: launch_log.Ledger) -> Teardown:
+    def _work(self, books: launch_log.Ledger) -> RegionTeardown:
         cluster, region = self.cluster, books.mine.region
-        here = region == cluster.mine.region
+        here = region == cluster.cluster_id.region
         clients = cluster.clients if here else cluster.clients.elsewhere(region)
         login = key_pairs.own_login(books.mine, home=cluster.home)
-        return Teardown(clients, books, partial(key_pairs.delete, clients, books.mine, login), tell=cluster.tell)
+        return RegionTeardown(clients, books, partial(key_pairs.delete, clients, books.mine, login), tell=cluster.tell)
 
     def _regions(self) -> list[str]:
         """Return the other regions to look into."""
-        wanted, own = self.cluster.settings.aws.sweep, self.cluster.mine.region
+        wanted, own = self.cluster.settings.aws.sweep, self.cluster.cluster_id.region
         if wanted != "all":
             return [each for each in wanted.replace(",", " ").split() if each != own]
         try:
@@ -112,7 +116,7 @@ class Ender:
         return cost.total(cost.spent(self.cluster.per_hour(each), each.launched, now) for each in costly)
 
 
-def _kept(works: Iterable[Teardown]) -> Iterator[str]:
+def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:
     """Yield what other regions keep besides machines."""
     for work in works:
         for what, state in (("security group", work.group), ("key pair", work.key)):

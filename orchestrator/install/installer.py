@@ -13,17 +13,17 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event, State, Tell, ignore
 from orchestrator.core.host import Host
-from orchestrator.install.steps import Plan
-from orchestrator.install.upload import stream
+from orchestrator.install.steps import InstallPlan
+from orchestrator.install.upload import stream_tar
 
 if TYPE_CHECKING:
     from orchestrator.ssh import Links
 
 # A host that says nothing for this long, not even the heartbeat it sends every five seconds, is gone.
-SILENCE = 30.0
-TAIL = 12
+SILENCE_S = 30.0
+TAIL_LINES = 12
 # Of a host's plain output no more than a line every so many seconds is told; what its steps say on purpose always is.
-PAUSE = 0.2
+PROGRESS_INTERVAL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class HostInstall:
         return sum(step.state == "done" for step in self.steps)
 
 
-def differing(installs: Sequence[HostInstall]) -> str:
+def image_mismatch(installs: Sequence[HostInstall]) -> str:
     """Say so when hosts pulled different images; empty when all is well. A built image is each host's own."""
     pulled = {one.image for one in installs if "@" in one.image}
     if len(pulled) < 2:
@@ -92,8 +92,8 @@ class _Reader:
             self._say(text.partition(" ")[2])
         elif not text.startswith("@@"):
             self.log(text)
-            self.tail = [*self.tail[1 - TAIL :], text]
-            if time.monotonic() - self.told > PAUSE:
+            self.tail = [*self.tail[1 - TAIL_LINES :], text]
+            if time.monotonic() - self.told > PROGRESS_INTERVAL_S:
                 self._tell(text)
 
     def _say(self, text: str) -> None:
@@ -124,7 +124,7 @@ class Installer:
     """
 
     links: Links
-    plan: Plan
+    plan: InstallPlan
     logs: Path
     tell: Tell = ignore
     deadline: float = 1800.0
@@ -150,7 +150,7 @@ class Installer:
                 stdin=self._envelope,
                 feed=self._answer,
                 on_line=reader.line,
-                silence=SILENCE,
+                silence=SILENCE_S,
                 deadline=self.deadline,
             )
         if status != 0:
@@ -162,7 +162,7 @@ class Installer:
         if not text.startswith("@@want "):
             return None
         asked = text.removeprefix("@@want ")
-        return self._password() if asked == "login" else stream(self.plan.parcels[asked])
+        return self._password() if asked == "login" else stream_tar(self.plan.parcels[asked])
 
     def _password(self) -> Iterator[bytes]:
         assert self.plan.login, "a host asks for a login that the plan does not name"

@@ -28,7 +28,7 @@ _OF_ECR = re.compile(r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazona
 
 
 @dataclass(frozen=True)
-class Login:
+class RegistryLogin:
     """How a host logs in to a registry.
 
     :param registry: its host, with a port where it has one.
@@ -49,7 +49,7 @@ def host_of(image: str) -> str:
     return first if slash and ("." in first or ":" in first) else HUB
 
 
-def login(clients: Clients, install: Install, images: Iterable[str], env: Mapping[str, str]) -> Login | None:
+def login(clients: Clients, install: Install, images: Iterable[str], env: Mapping[str, str]) -> RegistryLogin | None:
     """Return the login that one of these images needs; None when none does.
 
     :param clients: for ECR's token, which is asked for when a host wants it.
@@ -61,14 +61,14 @@ def login(clients: Clients, install: Install, images: Iterable[str], env: Mappin
     return next(filter(None, found), None)
 
 
-def _login(clients: Clients, install: Install, host: str, env: Mapping[str, str]) -> Login | None:
+def _login(clients: Clients, install: Install, host: str, env: Mapping[str, str]) -> RegistryLogin | None:
     if install.registry == host:
         secret = _password(install.registry_password_env, env)
-        return Login(host, install.registry_user, lambda: secret)
+        return RegistryLogin(host, install.registry_user, lambda: secret)
     of_ecr = _OF_ECR.fullmatch(host)
     if of_ecr or install.registry == ECR:
         region = of_ecr[1] if of_ecr else clients.region
-        return Login(host, "AWS", _once(lambda: _token(clients, region)))
+        return RegistryLogin(host, "AWS", _once(lambda: _token(clients, region)))
     return None
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import UsageError
-from orchestrator.install.upload import Parcel, parcel
+from orchestrator.install.upload import Upload, parcel
 from orchestrator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Install
-    from orchestrator.install.registry_login import Login
+    from orchestrator.install.registry_login import RegistryLogin
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Step:
     name: str
     script: str
     words: tuple[str, ...]
-    parcel: Parcel | None = None
+    parcel: Upload | None = None
 
     @property
     def line(self) -> str:
@@ -48,7 +48,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class InstallPlan:
     """All steps of a host, in order, and the small files that travel with them.
 
     :param files: name in the bundle -> content.
@@ -57,10 +57,10 @@ class Plan:
 
     steps: tuple[Step, ...]
     files: dict[str, bytes] = field(default_factory=dict)
-    login: Login | None = None
+    login: RegistryLogin | None = None
 
     @property
-    def parcels(self) -> dict[str, Parcel]:
+    def parcels(self) -> dict[str, Upload]:
         """The parcels that hosts may ask for, by name."""
         return {step.parcel.name: step.parcel for step in self.steps if step.parcel}
 
@@ -70,7 +70,7 @@ class Plan:
         return "".join(step.line + "\n" for step in self.steps).encode()
 
 
-def install(spec: JobSpec, settings: Install, login: Login | None = None) -> Plan:
+def install(spec: JobSpec, settings: Install, login: RegistryLogin | None = None) -> InstallPlan:
     """Return what a host needs before it can run the job.
 
     :param login: to the registry that its image, or what that is built on, comes from.
@@ -85,7 +85,7 @@ def install(spec: JobSpec, settings: Install, login: Login | None = None) -> Pla
             files["build.env"] = _assignments(build_arguments(settings))
     if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
         steps = [*_venv(spec, settings, files), *steps]
-    return Plan((*steps, *_data(spec)), files, login)
+    return InstallPlan((*steps, *_data(spec)), files, login)
 
 
 def images(spec: JobSpec, settings: Install) -> list[str]:
@@ -101,7 +101,7 @@ def build_arguments(settings: Install) -> dict[str, str]:
     return ({"PIP_OPTIONS": settings.pip_options} if settings.pip_options else {}) | given
 
 
-def recipe(settings: Install) -> str:
+def build_digest(settings: Install) -> str:
     """Return a digest of all that goes into an image besides its folder; empty when that is nothing."""
     certificates = open_bytes(settings.ca_bundle) if settings.ca_bundle else b""
     made_of = _assignments(build_arguments(settings)) + certificates
@@ -112,9 +112,9 @@ def _assignments(values: dict[str, str]) -> bytes:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()).encode()
 
 
-def sync(spec: JobSpec) -> Plan:
+def code_sync_plan(spec: JobSpec) -> InstallPlan:
     """Return the one step that a run begins with: the code as it is on the laptop now."""
-    return Plan(tuple(_code(spec)))
+    return InstallPlan(tuple(_code(spec)))
 
 
 def open_bytes(path: str) -> bytes:
@@ -138,7 +138,7 @@ def _venv(spec: JobSpec, settings: Install, files: dict[str, bytes]) -> Sequence
     return [python, Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *options))]
 
 
-def _docker(spec: JobSpec, login: Login | None) -> Sequence[Step]:
+def _docker(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:
     who = (login.registry, login.user) if login else ("", "")
     image = spec.table.image
     how = ("pull", image, *who) if image else ("build", spec.built_image, *who, spec.code)

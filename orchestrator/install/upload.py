@@ -17,7 +17,7 @@ NEVER = ("__pycache__", ".git", ".venv", ".ipynb_checkpoints", ".DS_Store", "*.p
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Upload:
     """A local folder (or single file) and where it goes.
 
     :param name: unique among one job's parcels; the host remembers under it what it already has.
@@ -34,7 +34,7 @@ class Parcel:
     skip: tuple[str, ...] = ()
 
 
-def parcel(name: str, source: Path, dest: str, *, skip: tuple[str, ...] = ()) -> Parcel:
+def parcel(name: str, source: Path, dest: str, *, skip: tuple[str, ...] = ()) -> Upload:
     """Take stock of a folder or file.
 
     :raises FileNotFoundError: when there is nothing at ``source``.
@@ -45,7 +45,7 @@ def parcel(name: str, source: Path, dest: str, *, skip: tuple[str, ...] = ()) ->
         digest.update(f"{relative}\0{facts.st_size}\0{facts.st_mode & 0o100}\0".encode())
         content = path.read_bytes() if facts.st_size <= BY_CONTENT else str(facts.st_mtime_ns).encode()
         digest.update(hashlib.sha256(content).digest())
-    return Parcel(name, source, dest, digest.hexdigest(), skip)
+    return Upload(name, source, dest, digest.hexdigest(), skip)
 
 
 def members(source: Path, skip: tuple[str, ...] = ()) -> Iterator[tuple[Path, str]]:
@@ -84,7 +84,7 @@ class _Pipe(io.RawIOBase):
         return data
 
 
-def stream(goods: Parcel) -> Iterator[bytes]:
+def stream_tar(goods: Upload) -> Iterator[bytes]:
     """Yield the parcel as steps/parcel.sh reads it: chunks, each after a line with its length; length 0 ends it."""
     for block in _blocks(goods):
         yield b"%d\n" % len(block)
@@ -92,7 +92,7 @@ def stream(goods: Parcel) -> Iterator[bytes]:
     yield b"0\n"
 
 
-def _blocks(goods: Parcel) -> Iterator[bytes]:
+def _blocks(goods: Upload) -> Iterator[bytes]:
     """Yield a compressed tar of the parcel in blocks, never holding more than a few of them."""
     pipe = _Pipe()
     with tarfile.open(fileobj=pipe, mode="w|gz", bufsize=CHUNK) as archive:

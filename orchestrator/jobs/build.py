@@ -15,13 +15,13 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 from orchestrator.jobs import frameworks
 from orchestrator.jobs.spec import JobSpec
-from orchestrator.jobs.tasks import Assignment, Task
+from orchestrator.jobs.tasks import JobLayout, Task
 
-__all__ = ["Job", "JobSpec", "Task", "build", "new_id"]
+__all__ = ["JobPlan", "JobSpec", "Task", "build", "new_run_id"]
 
 
 @dataclass(frozen=True)
-class Job:
+class JobPlan:
     """One run of a job: tasks with roles, ready to be laid out on the hosts.
 
     :param run: the run's id, ``20261120-1412-k3``.
@@ -77,7 +77,7 @@ class Job:
         return json.dumps(facts, sort_keys=True)
 
 
-def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job:
+def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> JobPlan:
     """Turn a job into commands for these hosts.
 
     :param hosts: all hosts of the cluster that shall take part; one VM means the first of them.
@@ -97,13 +97,13 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
             where=str(spec.folder),
             fix=f"LaunchInstances({least - len(chosen)}), or a smaller min_hosts in job.ini",
         )
-    given = Assignment(spec, chosen, command, run)
+    given = JobLayout(spec, chosen, command, run)
     tasks, files = frameworks.lay_out(given, multi=multi)
     dashboard = given.port + 1 if multi and spec.framework == "dask" else 0
-    return Job(run, spec, multi, tuple(tasks), files, dashboard)
+    return JobPlan(run, spec, multi, tuple(tasks), files, dashboard)
 
 
-def new_id() -> str:
+def new_run_id() -> str:
     """Return a new run's id: it sorts by time (UTC), and its end is short enough to type."""
     letters = "abcdefghijkmnpqrstuvwxyz23456789"
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))

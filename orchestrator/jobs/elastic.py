@@ -44,7 +44,7 @@ def same_job(spec: JobSpec, run: runs.Run) -> JobSpec:
     return spec
 
 
-def newcomers(run: runs.Run, hosts: Sequence[Host]) -> list[Host]:
+def joinable_hosts(run: runs.Run, hosts: Sequence[Host]) -> list[Host]:
     """Return the hosts that could join: those up on which there is nothing of the run.
 
     :raises UsageError: the run takes no more hosts.
@@ -63,18 +63,18 @@ def newcomers(run: runs.Run, hosts: Sequence[Host]) -> list[Host]:
     return found
 
 
-def join(links: Links, hosts: Sequence[Host], run: runs.Run, prepare: Callable[[Host], object]) -> JoinReport:
+def add_hosts(links: Links, hosts: Sequence[Host], run: runs.Run, prepare: Callable[[Host], object]) -> JoinReport:
     """Let the newcomers among these hosts take part in a run; they have to be installed.
 
     :param prepare: brings the job's code to a host.
     """
-    new = newcomers(run, hosts)
+    new = joinable_hosts(run, hosts)
     (head,) = [host for host in hosts if host.name == run.hosts[0]]
-    files = _given(links, head, run.run)
+    files = _shared_files(links, head, run.run)
 
     def lay_out(host: Host) -> None:
         prepare(host)
-        runner.lay_out(links, host, run.run, run.start, _own(files, host))
+        runner.stage_run(links, host, run.run, run.start, _files_for(files, host))
 
     laid_out = parallel.each(new, lay_out)
     there = [outcome.host for outcome in laid_out.values() if outcome.ok]
@@ -83,12 +83,12 @@ def join(links: Links, hosts: Sequence[Host], run: runs.Run, prepare: Callable[[
     # The first host is told who they are, and all what the run is now: any shell may ask any of them.
     members = [f"{host.name} {host.private_address}" for host in there]
     words = (run.run, summary)
-    outcomes = parallel.each(told, lambda host: _tell(links, host, *words, *(members if host is head else ())))
+    outcomes = parallel.each(told, lambda host: _admit(links, host, *words, *(members if host is head else ())))
     failed = laid_out.errors | {name: error for name, error in outcomes.errors.items() if name == head.name}
     return JoinReport(run.run, tuple(host.name for host in there), failed)
 
 
-def _given(links: Links, head: Host, run: str) -> dict[str, bytes]:
+def _shared_files(links: Links, head: Host, run: str) -> dict[str, bytes]:
     """Return the files of the run that every host has."""
     reply = links.run(head, remote_scripts.call("give.sh", run), timeout=TIMEOUT_S)
     files = {}
@@ -101,7 +101,7 @@ def _given(links: Links, head: Host, run: str) -> dict[str, bytes]:
     return files
 
 
-def _own(files: Mapping[str, bytes], host: Host) -> dict[str, bytes]:
+def _files_for(files: Mapping[str, bytes], host: Host) -> dict[str, bytes]:
     """Return a run's files as they are on one host."""
     own = {"STRATUS_HOST": host.name, "STRATUS_ADDRESS": host.private_address}
     lines = [
@@ -118,5 +118,5 @@ def _summary(text: bytes, new: Sequence[Host]) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def _tell(links: Links, host: Host, *words: str) -> None:
+def _admit(links: Links, host: Host, *words: str) -> None:
     links.run(host, remote_scripts.call("admit.sh", *words), timeout=TIMEOUT_S).check("could not be told")

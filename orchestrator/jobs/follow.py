@@ -12,8 +12,8 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import ConnectError, JobFailed
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.jobs.runner import RETRY_EVERY, SILENCE, TAIL, Line
-from orchestrator.jobs.runs import Ending, Run
+from orchestrator.jobs.runner import RETRY_S, SILENCE_S, TAIL_LINES, OnLine
+from orchestrator.jobs.runs import Run, TaskExit
 
 if TYPE_CHECKING:
     from orchestrator.ssh import Links
@@ -24,7 +24,7 @@ class _Follower:
     """Follows one host's main task, through lost connections, until it ends."""
 
     host: Host
-    on_line: Line
+    on_line: OnLine
     seen: int = 0
     ended: str = ""
     tail: list[str] = field(default_factory=list)
@@ -40,37 +40,37 @@ class _Follower:
             self.on_line(self.host.name, said)
         elif not text.startswith("@@"):
             self.seen += 1
-            self.tail = [*self.tail[1 - TAIL :], text]
+            self.tail = [*self.tail[1 - TAIL_LINES :], text]
             self.on_line(self.host.name, text)
 
-    def ending(self) -> Ending:
+    def task_exit(self) -> TaskExit:
         tail = list(self.tail)
         while tail and not tail[-1].strip():
             tail.pop()
         if self.ended.lstrip("-").isdigit():
-            return Ending(self.host.name, int(self.ended), "exit", tuple(tail), self.notice)
-        return Ending(self.host.name, None, self.ended or "lost", tuple(tail), self.notice)
+            return TaskExit(self.host.name, int(self.ended), "exit", tuple(tail), self.notice)
+        return TaskExit(self.host.name, None, self.ended or "lost", tuple(tail), self.notice)
 
 
 def follow(
-    links: Links, hosts: Sequence[Host], run: str, *, on_line: Line, patience: float = 60.0
-) -> parallel.Outcomes[Ending]:
+    links: Links, hosts: Sequence[Host], run: str, *, on_line: OnLine, lost_timeout_s: float = 60.0
+) -> parallel.Outcomes[TaskExit]:
     """Show a run's output as it comes, from its start, until its main tasks end.
 
     :param hosts: the hosts that have a main task.
     :param on_line: called with (host, line); from several threads when there are several hosts.
     :param patience: seconds for which a lost host is looked for again before it counts as lost.
     """
-    return parallel.each(hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, patience))
+    return parallel.each(hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, lost_timeout_s))
 
 
-def _follow_one(links: Links, follower: _Follower, run: str, patience: float) -> Ending:
+def _follow_one(links: Links, follower: _Follower, run: str, patience: float) -> TaskExit:
     last_heard = time.monotonic()
     while True:
         before = follower.seen
         try:
             command = remote_scripts.call("follow.sh", run, "main", str(follower.seen))
-            links.stream(follower.host, command, on_line=follower.line, silence=SILENCE)
+            links.stream(follower.host, command, on_line=follower.line, silence=SILENCE_S)
         except ConnectError as error:
             if error.kind in ("auth", "host-key", "key-file"):
                 raise
@@ -78,14 +78,14 @@ def _follow_one(links: Links, follower: _Follower, run: str, patience: float) ->
                 last_heard = time.monotonic()
             if time.monotonic() - last_heard > patience:
                 raise
-            time.sleep(RETRY_EVERY)
+            time.sleep(RETRY_S)
             continue
         if not follower.ended:
             raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
-        return follower.ending()
+        return follower.task_exit()
 
 
-def failure(run: Run, outcome: parallel.Outcome[Ending], *, logs: Path) -> JobFailed:
+def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, logs: Path) -> JobFailed:
     """Return what to tell of a main task that did not end well.
 
     :param logs: folder where the logs of every host are.
@@ -94,18 +94,18 @@ def failure(run: Run, outcome: parallel.Outcome[Ending], *, logs: Path) -> JobFa
     if outcome.value is None:
         return JobFailed(f"lost: {outcome.error}", exit_status=None, where=where, fix=fix)
     ending = outcome.value
-    if ending.notice:
-        what = f"ended by AWS, which takes the spot machine back at {ending.notice}"
+    if ending.reclaim_time:
+        what = f"ended by AWS, which takes the spot machine back at {ending.reclaim_time}"
         fix = f"what it had is in {logs.parent}; LaunchInstances(), then run it again"
     elif ending.status is None:
         vanished = "vanished without an exit status (killed, or the VM restarted)"
-        what = {"cancelled": "was cancelled", "lost": vanished}.get(ending.how, f"ended: {ending.how}")
+        what = {"cancelled": "was cancelled", "lost": vanished}.get(ending.reason, f"ended: {ending.reason}")
     else:
-        what = f"failed (exit {ending.status}{_meaning(ending.status)})"
+        what = f"failed (exit {ending.status}{_status_meaning(ending.status)})"
     return JobFailed(what, exit_status=ending.status, where=where, tail=ending.tail[-10:], fix=fix)
 
 
-def _meaning(status: int) -> str:
+def _status_meaning(status: int) -> str:
     """Say what a telling exit status means: https://tldp.org/LDP/abs/html/exitcodes.html."""
     known = {126: ", not executable", 127: ", command not found", 137: ", killed: often out of memory"}
     return known.get(status, f", signal {status - 128}" if status > 128 else "")

@@ -28,7 +28,7 @@ _KINDS = (
 )
 
 
-def questions(clients: Clients, job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
+def checks(clients: Clients, job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
     """Return what there is to ask about a job; keys name what each is about.
 
     :param job: reads it; what keeps it from being installed does not keep machines from being launched, and is a line.

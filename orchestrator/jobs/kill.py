@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Killed:
+class HostKill:
     """What an end to all runs did on one host.
 
     :param runs: those that something was left of.
@@ -37,7 +37,7 @@ class KillReport:
     :param failed: name of every host that could not be asked -> why.
     """
 
-    hosts: tuple[Killed, ...]
+    hosts: tuple[HostKill, ...]
     failed: Mapping[str, Exception]
 
 
@@ -45,14 +45,14 @@ def kill_all(links: Links, hosts: Sequence[Host]) -> KillReport:
     """End every process and container of every run of ours, also those that nobody follows and whose folder is gone."""
     content = remote_scripts.bundle(remote_scripts.tools(("killall.sh", "cancel.sh")))
 
-    def one(host: Host) -> Killed:
+    def one(host: Host) -> HostKill:
         reply = links.run(host, remote_scripts.unpack("killall.sh"), stdin=content, timeout=KILL_S)
         lines = reply.stdout.splitlines()
         left = _told(lines, "@@left ")
         if not left:
             raise _no_answer(host, reply, "its runs could not be ended")
         stuck = [line for line in lines if not line.startswith("@@")]
-        return Killed(host.name, tuple(_told(lines, "@@ended ")), int(left[-1]), tuple(stuck))
+        return HostKill(host.name, tuple(_told(lines, "@@ended ")), int(left[-1]), tuple(stuck))
 
     outcomes = parallel.each(hosts, one)
     return KillReport(tuple(outcomes.values_in_order()), outcomes.errors)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import StratusError
 from orchestrator.core.host import Host
-from orchestrator.jobs.runner import SILENCE
+from orchestrator.jobs.runner import SILENCE_S
 from orchestrator.jobs.runs import Run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _END = ("", None)
 
 
-def lines_of(links: Links, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:
+def tail(links: Links, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:
     """Yield (host, line) of every task of a run, as lines come.
 
     :param follow: until the tasks end; otherwise what there is now.
@@ -44,7 +44,7 @@ def _read(
 
     command = remote_scripts.call("follow.sh" if follow else "log.sh", run, role, "0")
     try:
-        links.stream(host, command, on_line=put, silence=SILENCE)
+        links.stream(host, command, on_line=put, silence=SILENCE_S)
     except StratusError as error:
         put(f"({error})")
     finally:

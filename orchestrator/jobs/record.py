@@ -19,7 +19,7 @@ from orchestrator.core import cost, json_file
 from orchestrator.core.cost import Bill
 from orchestrator.core.version import __version__
 from orchestrator.jobs import record, results
-from orchestrator.jobs.build import Job
+from orchestrator.jobs.build import JobPlan
 
 pass
 
@@ -58,7 +58,7 @@ class Notes:
     def _note(self, timings: Mapping[str, float]) -> None:
         json_file.save(self.folder, "timings.json", timings)
 
-    def begin(self, folder: Path, built: Job, settings: Settings) -> None:
+    def begin(self, folder: Path, built: JobPlan, settings: Settings) -> None:
         """Begin a run's record with everything that is needed to run it again.
 
         :param folder: of the run.
@@ -79,7 +79,7 @@ class Notes:
         record.keep_logs(self.logs, folder / "logs", built.hosts)
 
 
-def complete(record: RunRecord, facts: Mapping[str, Any]) -> None:
+def complete_record(record: RunRecord, facts: Mapping[str, Any]) -> None:
     """Complete a run's record with what was fetched.
 
     :param facts: what was known of it before.

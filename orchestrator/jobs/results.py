@@ -38,8 +38,8 @@ def _fetch_one(links: Links, host: Host, run: Run, folder: Path) -> int:
     base = f"stratus/runs/{run.run}"
     received = _logs(links, host, base, folder / "logs")
     received += _state(links, host, base, folder, first=host.name == run.hosts[0])
-    if host.name in run.mains:
-        own = folder / "outputs" / host.name if len(run.mains) > 1 else folder / "outputs"
+    if host.name in run.main_hosts:
+        own = folder / "outputs" / host.name if len(run.main_hosts) > 1 else folder / "outputs"
         for output in run.outputs:
             received += _output(links, host, f"{base}/workdir/{output}", own, several=len(run.outputs) > 1)
     return received

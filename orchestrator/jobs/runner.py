@@ -14,21 +14,21 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.jobs.build import Job, Task
+from orchestrator.jobs.build import JobPlan, Task
 
 if TYPE_CHECKING:
     from orchestrator.ssh import Links
 
 # A followed host sends a heartbeat every five seconds; silence for this long means that it, or the network, is gone.
-SILENCE = 20.0
+SILENCE_S = 20.0
 # How often and for how long a lost host is looked for again before it is called lost (laptops change networks).
-RETRY_EVERY = 2.0
-TAIL = 30
+RETRY_S = 2.0
+TAIL_LINES = 30
 
-Line = Callable[[str, str], None]
+OnLine = Callable[[str, str], None]
 
 
-def start(links: Links, hosts: Mapping[str, Host], job: Job) -> parallel.Outcomes[int]:
+def start(links: Links, hosts: Mapping[str, Host], job: JobPlan) -> parallel.Outcomes[int]:
     """Lay the run out on its hosts and start its tasks, detached; one round trip per host, all at once.
 
     :return: per host, how many tasks were started.
@@ -37,12 +37,12 @@ def start(links: Links, hosts: Mapping[str, Host], job: Job) -> parallel.Outcome
     return parallel.each(taking_part, lambda host: _start_one(links, host, job))
 
 
-def _start_one(links: Links, host: Host, job: Job) -> int:
+def _start_one(links: Links, host: Host, job: JobPlan) -> int:
     tasks = job.on(host.name)
-    return lay_out(links, host, job.run, job.start, _layout(job, tasks))
+    return stage_run(links, host, job.run, job.start, _run_files(job, tasks))
 
 
-def lay_out(links: Links, host: Host, run: str, words: Sequence[str], files: Mapping[str, bytes]) -> int:
+def stage_run(links: Links, host: Host, run: str, words: Sequence[str], files: Mapping[str, bytes]) -> int:
     """Lay a run out on one host and start its tasks.
 
     :param words: what ``start.sh`` takes after the run.
@@ -64,7 +64,7 @@ def lay_out(links: Links, host: Host, run: str, words: Sequence[str], files: Map
     return started
 
 
-def _layout(job: Job, tasks: Sequence[Task]) -> dict[str, bytes]:
+def _run_files(job: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
     """Return the files of a run on one host."""
     content = {"job.json": (job.summary + "\n").encode()} | job.files
     content |= remote_scripts.tools(remote_scripts.RUN_TOOLS, under="bin/")
@@ -75,7 +75,7 @@ def _layout(job: Job, tasks: Sequence[Task]) -> dict[str, bytes]:
 
 
 def cancel(
-    links: Links, hosts: Sequence[Host], run: str, going: Mapping[str, Sequence[str]] | None = None
+    links: Links, hosts: Sequence[Host], run: str, running_tasks: Mapping[str, Sequence[str]] | None = None
 ) -> parallel.Outcomes[int]:
     """End every process and container of a run on these hosts.
 
@@ -83,7 +83,7 @@ def cancel(
         where one falls because another host was faster.
     :return: per host, how many processes would not go; 0 is the answer to expect.
     """
-    known = going or {}
+    known = running_tasks or {}
     return parallel.each(hosts, lambda host: _cancel_one(links, host, run, known.get(host.name, ())))
 
 

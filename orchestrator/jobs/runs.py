@@ -107,7 +107,7 @@ class Run:
         return tuple(self.roles)
 
     @property
-    def mains(self) -> tuple[str, ...]:
+    def main_hosts(self) -> tuple[str, ...]:
         """Names of the hosts whose task decides how the run ended."""
         return tuple(host for host, roles in self.roles.items() if "main" in roles)
 
@@ -122,7 +122,7 @@ class Run:
         return next((word for word in ("failed", "lost", "cancelled") if word in found), "done")
 
     @property
-    def going(self) -> Mapping[str, tuple[str, ...]]:
+    def running_tasks(self) -> Mapping[str, tuple[str, ...]]:
         """Name of every host -> roles of its tasks that run."""
         return {
             host: tuple(task.role for task in self.tasks if task.host == host and task.alive) for host in self.roles
@@ -144,7 +144,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Ending:
+class TaskExit:
     """How one host's main task ended.
 
     :param status: its exit status; None when it was lost, cancelled or killed without one.
@@ -155,9 +155,9 @@ class Ending:
 
     host: str
     status: int | None
-    how: str
+    reason: str
     tail: tuple[str, ...]
-    notice: str = ""
+    reclaim_time: str = ""
 
     @property
     def ok(self) -> bool:
@@ -165,7 +165,7 @@ class Ending:
         return self.status == 0
 
 
-def find(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
+def list_runs(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
     """List the runs on these hosts, oldest first.
 
     :param run: only this one (the full id).
@@ -216,7 +216,7 @@ def _run(facts: dict[str, Any], tasks: tuple[TaskState, ...]) -> Run:
     )
 
 
-def pick(runs: Sequence[Run], wanted: str = "") -> Run:
+def select_run(runs: Sequence[Run], wanted: str = "") -> Run:
     """Choose a run by its id or the id's end; the newest when nothing is asked for.
 
     :raises UsageError: when there is none, or several answer.

@@ -18,7 +18,7 @@ RUNTIMES = ("venv", "docker")
 
 
 @dataclass(frozen=True)
-class JobTable:
+class JobOptions:
     """What runs, in what environment, on what data."""
 
     framework: str = option("command", choice(*FRAMEWORKS), "what brings the VMs together; see docs/jobs.md.")
@@ -46,7 +46,7 @@ class ResourceTable:
     wait: float = option(120.0, number(0, 3600, "s"), "how long to wait for all workers.")
 
 
-TABLES: schema.Tables = {"job": JobTable, "resources": ResourceTable, "env": FREE}
+TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceTable, "env": FREE}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class JobSpec:
 
     name: str
     folder: Path
-    table: JobTable
+    table: JobOptions
     resources: ResourceTable
     data: tuple[DataItem, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class JobSpec:
     @property
     def built_image(self) -> str:
         """Name of the image that is built from the folder's Dockerfile; it changes when what goes in changes."""
-        names = dict.fromkeys(("Dockerfile", self.table.requirements, *copied(self.folder / "Dockerfile")))
+        names = dict.fromkeys(("Dockerfile", self.table.requirements, *dockerfile_sources(self.folder / "Dockerfile")))
         made_of = (self.folder / name for name in names if name)
         content = [path.read_bytes() for path in made_of if path.is_file()]
         digest = hashlib.sha256(b"\0".join([*content, self.recipe.encode()]))
@@ -121,7 +121,7 @@ class JobSpec:
         return f"data/{self.name}/{item.dest}"
 
 
-def copied(dockerfile: Path) -> list[str]:
+def dockerfile_sources(dockerfile: Path) -> list[str]:
     """Return the files that a Dockerfile copies by name; a folder is the job's code, which every run brings anew."""
     lines = dockerfile.read_text(encoding="utf-8").splitlines() if dockerfile.is_file() else []
     words = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
@@ -142,7 +142,7 @@ def load(place: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     if not reading.document.values:
         # What is not there, or cannot be read, has no other mistakes.
         reading.finish("Nothing was run.")
-    table, resources = reading.fill("job", JobTable), reading.fill("resources", ResourceTable)
+    table, resources = reading.fill("job", JobOptions), reading.fill("resources", ResourceTable)
     table = replace(table, runtime=runtime or table.runtime)
     data = _data(reading, table, folder)
     variables = _variables(reading)
@@ -177,7 +177,7 @@ def _variables(reading: Reading) -> dict[str, str]:
     return found
 
 
-def _data(reading: Reading, table: JobTable, folder: Path) -> tuple[DataItem, ...]:
+def _data(reading: Reading, table: JobOptions, folder: Path) -> tuple[DataItem, ...]:
     items = []
     for line in table.data:
         source, arrow, dest = (part.strip() for part in line.partition("->"))
@@ -203,7 +203,7 @@ def _stays_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
-def _check(reading: Reading, table: JobTable, folder: Path) -> None:
+def _check(reading: Reading, table: JobOptions, folder: Path) -> None:
     """Complain about values that do not fit each other or the folder."""
     if not (table.single or table.multi):
         reading.complain("job", "single", "is missing, and so is multi: the job has no command")
@@ -216,7 +216,7 @@ def _check(reading: Reading, table: JobTable, folder: Path) -> None:
             reading.complain("job", "outputs", f"{name!r} leads out of the working folder")
 
 
-def _check_framework(reading: Reading, table: JobTable, resources: ResourceTable) -> None:
+def _check_framework(reading: Reading, table: JobOptions, resources: ResourceTable) -> None:
     """Complain about what a framework cannot do."""
     if table.framework in ("horovod", "hostfile", "mpi", "mxnet") and table.single and not table.multi:
         reading.complain("job", "multi", f"is missing: framework = {table.framework} is for many VMs")

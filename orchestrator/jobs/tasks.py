@@ -30,7 +30,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Assignment:
+class JobLayout:
     """What is to run where.
 
     :param hosts: that take part, first one first.

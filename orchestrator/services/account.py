@@ -45,7 +45,7 @@ class Account:
 
     def idle_shutdown(self, minutes: int) -> IdleReport:
         """Have the running machines end themselves after some minutes of nobody's use; 0 is never."""
-        return lifetime.idle(self.cluster, minutes)
+        return lifetime.set_idle_shutdown(self.cluster, minutes)
 
     def request_limit_increase(self, count: int | None = None) -> quotas.Request:
         """Ask AWS for the vCPU quota that a launch takes, unless there is enough.
@@ -60,7 +60,7 @@ class Account:
     def offers(self, wish: offerings.Wish) -> list[offerings.Offer]:
         """Return types that have what is wished for and that can be launched now, the cheapest first."""
         market = self.cluster.settings.cluster.market
-        return offerings.find(self.cluster.clients, self.cluster.book, wish, market=market)
+        return offerings.find(self.cluster.clients, self.cluster.prices, wish, market=market)
 
     def refresh_access(self) -> AccessReport:
         """Let the cluster's security group admit the address that this computer has now, and no old one.
@@ -74,7 +74,7 @@ class Account:
                 fix="change it in the AWS console, or leave [aws] security_group_id empty: one is made for the cluster",
             )
         access = security_groups.access(cluster.settings, "")
-        before = security_groups.readmit(cluster.clients, cluster.mine, access)
+        before = security_groups.readmit(cluster.clients, cluster.cluster_id, access)
         return AccessReport(before, access.sources, access.port)
 
 

@@ -21,19 +21,19 @@ from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.pricing import price_list
 from orchestrator.cluster import lifetime, preflight
-from orchestrator.cluster.health import Vitals
-from orchestrator.cluster.launcher import Launcher, telling_what_remains
-from orchestrator.cluster.readiness import Arrivals, Arrived
-from orchestrator.cluster.replacement import Replacing
+from orchestrator.cluster.health import InstanceHealth
+from orchestrator.cluster.launcher import Launcher, noting_remaining_instances
+from orchestrator.cluster.readiness import ReadinessWaiter, ReadyHost
+from orchestrator.cluster.replacement import Replacer
 from orchestrator.cluster.status import ClusterStatus, Machine
-from orchestrator.cluster.terminate import Ender, TerminateReport
+from orchestrator.cluster.terminate import TerminateReport, Terminator
 from orchestrator.core import cost
 from orchestrator.core.errors import HostError, StratusError, UsageError
 from orchestrator.core.events import Event, Tell, ignore
 from orchestrator.core.host import Host
 from orchestrator.core.journal import Journal
 from orchestrator.hosts import host_keys, parallel
-from orchestrator.means import Means
+from orchestrator.means import Runtime
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
@@ -58,19 +58,19 @@ class Cluster:
         home: Path,
         tell: Tell = ignore,
         clients: client.Clients | None = None,
-        means: Means | None = None,
+        means: Runtime | None = None,
     ) -> None:
         self.settings = settings
         self.home = home
         self.tell = tell
-        self.means = means or Means()
+        self.runtime = means or Runtime()
         self.launcher = Launcher(self)
         self.clients = clients or client.clients(settings.aws)
 
     @cached_property
-    def links(self) -> Links:
+    def ssh(self) -> Links:
         """The SSH connections, kept for as long as this object is."""
-        return self.means.links(self.settings.ssh)
+        return self.runtime.connect(self.settings.ssh)
 
     @cached_property
     def identity(self) -> aws_identity.Identity:
@@ -78,46 +78,46 @@ class Cluster:
         return aws_identity.identity(self.clients)
 
     @cached_property
-    def mine(self) -> aws_identity.Mine:
+    def cluster_id(self) -> aws_identity.Mine:
         """What tells this cluster's things from everybody else's."""
         return aws_identity.mine(self.clients, self.settings, self.identity)
 
     @cached_property
-    def login(self) -> key_pairs.Login:
+    def key_pair(self) -> key_pairs.Login:
         """The key that opens the machines."""
-        return key_pairs.login(self.settings, self.mine, home=self.home)
+        return key_pairs.login(self.settings, self.cluster_id, home=self.home)
 
     @cached_property
     def journal(self) -> Journal:
         """Where intent is written down before anything is made."""
-        return Journal(self.home, patience=self.means.patience)
+        return Journal(self.home, patience=self.runtime.patience)
 
     @property
-    def books(self) -> launch_log.Ledger:
+    def launch_log(self) -> launch_log.Ledger:
         """What the journal knows of this cluster's launches."""
-        return launch_log.Ledger(self.journal, self.mine, self.means.patience)
+        return launch_log.Ledger(self.journal, self.cluster_id, self.runtime.patience)
 
     @cached_property
-    def book(self) -> price_list.Quotes:
+    def prices(self) -> price_list.Quotes:
         """The prices that this computer knows."""
         path, place = self.home / "prices.json", self.settings.aws.endpoint_url
-        return price_list.Quotes(self.clients, path, place=place, quick=self.means.quick)
+        return price_list.Quotes(self.clients, path, place=place, quick=self.runtime.optional_timeout_s)
 
     @cached_property
-    def pins(self) -> host_keys.Pins:
+    def known_hosts(self) -> host_keys.Pins:
         """The host keys that this computer has seen take effect."""
         return host_keys.Pins(self.home / "ssh" / "pins")
 
     @cached_property
-    def renewal(self) -> host_keys.Renewal:
+    def key_rotation(self) -> host_keys.Renewal:
         """Gives hosts keys of their own; `settle_host_keys` is to be called after it."""
         return host_keys.Renewal(
-            self.links, partial(ec2_instances.pin, self.clients), self.pins, self.tell, self.means.patience
+            self.ssh, partial(ec2_instances.pin, self.clients), self.known_hosts, self.tell, self.runtime.patience
         )
 
-    def settle_host_keys(self) -> None:
+    def clear_boot_key_tags(self) -> None:
         """Let the tags forget the launch's key of all machines that got one of their own; one call for all."""
-        done = self.renewal.take()
+        done = self.key_rotation.take()
         try:
             if done:
                 ec2_instances.forget_boot_keys(self.clients, done)
@@ -127,29 +127,29 @@ class Cluster:
     def close(self) -> None:
         """Close the SSH connections; the machines stay."""
         if "links" in self.__dict__:
-            self.links.close()
+            self.ssh.close()
 
     # -- looking
 
     def instances(self) -> list[ec2_instances.Instance]:
         """Return the machines that are not ended, in the order of their names."""
-        return ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
+        return ec2_instances.describe(self.clients, cluster=self.cluster_id.cluster, owner=self.cluster_id.owner)
 
     def status(self) -> ClusterStatus:
         """Return the cluster as it is now; two API calls, one when we know already who we are, one more for spot."""
-        mine = self.mine
+        mine = self.cluster_id
         found = ec2_instances.describe(self.clients, cluster=mine.cluster, owner=None)
         ours = [each for each in found if each.owner == mine.owner]
         if spot := {each.type for each in ours if each.spot}:
-            self.book.ask_spot(spot)
+            self.prices.ask_spot(spot)
         machines = tuple(self._machine(each) for each in ours)
         others = tuple(each.words for each in found if each.owner != mine.owner)
-        return ClusterStatus(mine.cluster, mine.region, mine.owner, machines, self.means.patience.now(), others)
+        return ClusterStatus(mine.cluster, mine.region, mine.owner, machines, self.runtime.patience.now(), others)
 
-    def foreign(self) -> tuple[str, ...]:
+    def other_owners(self) -> tuple[str, ...]:
         """Return the machines in a cluster of this name that are another owner's, in words."""
-        found = ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=None)
-        return tuple(each.words for each in found if each.owner != self.mine.owner)
+        found = ec2_instances.describe(self.clients, cluster=self.cluster_id.cluster, owner=None)
+        return tuple(each.words for each in found if each.owner != self.cluster_id.owner)
 
     def hosts(self, names: Sequence[str] = ()) -> list[Host]:
         """Return the running machines as hosts.
@@ -159,7 +159,7 @@ class Cluster:
         """
         up = {each.name: each for each in self.instances() if each.state == "running"}
         if not up:
-            raise UsageError(f"no machine of {self.mine.cluster} is up", fix="LaunchInstances()")
+            raise UsageError(f"no machine of {self.cluster_id.cluster} is up", fix="LaunchInstances()")
         unknown = [name for name in names if name not in up]
         if unknown:
             raise UsageError(f"{', '.join(unknown)}: not up", fix=f"up: {', '.join(up)}")
@@ -170,14 +170,14 @@ class Cluster:
         address, ssh = instance.public_address or instance.private_address, self.settings.ssh
         if ssh.address != "auto":
             address = instance.public_address if ssh.address == "public" else instance.private_address
-        pinned = self.pins.get(instance.id)
+        pinned = self.known_hosts.get(instance.id)
         return Host(
             name=instance.name,
             address=address,
             private_address=instance.private_address,
             port=ssh.port,
             user=ssh.user or instance.user,
-            key_file=self.login.key_file,
+            key_file=self.key_pair.key_file,
             host_key=pinned or instance.host_key,
             identity=instance.id,
             boot_key="" if pinned else instance.boot_key,
@@ -201,91 +201,91 @@ class Cluster:
 
     def per_hour(self, each: ec2_instances.Instance) -> Decimal | None:
         """Return USD per hour of a running machine with its disk; None when unknown."""
-        listed = self.book.per_hour(each.type, self.mine.region)
-        machine = self.book.spot_per_hour(each.type, each.zone) if each.spot else listed
+        listed = self.prices.per_hour(each.type, self.cluster_id.region)
+        machine = self.prices.spot_per_hour(each.type, each.zone) if each.spot else listed
         return cost.total([machine.usd if machine else None, self.disk_per_hour(each)])
 
     def disk_per_hour(self, each: ec2_instances.Instance) -> Decimal | None:
         """Return USD per hour of a machine's disk, whether the machine runs or not; None when unknown."""
-        disk = self.book.disk_per_hour(each.disk, self.mine.region) if each.disk else None
+        disk = self.prices.disk_per_hour(each.disk, self.cluster_id.region) if each.disk else None
         return disk.usd if disk else None
 
     # -- launching
 
-    def plan(self, count: int | None = None, *, more: preflight.Questions | None = None) -> launch_plan.Plan:
+    def plan(self, count: int | None = None, *, more: preflight.Checks | None = None) -> launch_plan.Plan:
         """Look up and check what a launch needs, and its price; nothing is changed.
 
         :param count: how many machines to add; the settings' when None.
         :param more: questions about the job, asked at the same time.
         """
         try:
-            desk = preflight.Desk(
+            desk = preflight.PreflightContext(
                 self.clients,
                 self.settings,
                 self.identity,
-                lambda: self.login,
-                self.books,
-                self.book,
+                lambda: self.key_pair,
+                self.launch_log,
+                self.prices,
                 more,
                 tell=self.tell,
-                quick=self.means.quick,
+                optional_timeout_s=self.runtime.optional_timeout_s,
             )
             return preflight.plan(desk, count or self.settings.cluster.count)
         except KeyboardInterrupt as error:
             error.add_note("Nothing was launched.")
             raise
 
-    def request(self, plan: launch_plan.Plan) -> tuple[list[ec2_instances.Instance], float]:
+    def launch(self, plan: launch_plan.Plan) -> tuple[list[ec2_instances.Instance], float]:
         """Ask EC2 for the machines of a plan; what was made for a launch that failed is removed again.
 
         :return: the instances, most of them pending, and the seconds that the one call took.
         """
         self.tell(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
-        began = self.means.patience.clock()
+        began = self.runtime.patience.clock()
         instances = self.launcher.request(plan)
-        seconds = self.means.patience.clock() - began
+        seconds = self.runtime.patience.clock() - began
         self.tell(Event("", "request", "done", seconds))
         return instances, seconds
 
     def delete_key(self) -> list[str]:
         """Delete the cluster's own key pair, here and in EC2, and return its name if there was one there."""
-        return key_pairs.delete(self.clients, self.mine, self.login)
+        return key_pairs.delete(self.clients, self.cluster_id, self.key_pair)
 
-    def arrive(
+    def wait_until_ready(
         self,
         instances: Sequence[ec2_instances.Instance],
         then: Callable[[Host], T],
         *,
         plan: launch_plan.Plan | None = None,
-    ) -> parallel.Outcomes[Arrived[T]]:
+    ) -> parallel.Outcomes[ReadyHost[T]]:
         """Wait until machines answer SSH and do ``then`` on each as soon as it does; nobody waits for the slowest.
 
         :param plan: what they were launched by: one that dies on the way, or never answers, is then replaced once.
         """
         machines, ssh = {each.name: each for each in instances}, self.settings.ssh
-        patience = self.means.patience
-        replacing = plan and Replacing(self.clients, plan, machines, self.launcher.again, self.tell, patience)
-        arrivals = Arrivals(
-            links=self.links,
+        patience = self.runtime.patience
+        replacing = plan and Replacer(self.clients, plan, machines, self.launcher.launch_one, self.tell, patience)
+        arrivals = ReadinessWaiter(
+            links=self.ssh,
             host_of=lambda shown: self.host(_known(machines, shown)),
             watch=self._running,
             tell=self.tell,
             running_s=ssh.ready_timeout,
-            died=Vitals(self.clients, lambda: [each.id for each in machines.values()], patience),
+            failure_reason=InstanceHealth(self.clients, lambda: [each.id for each in machines.values()], patience),
             ready_s=ssh.ready_timeout,
-            renew=self.renewal,
+            rotate_host_key=self.key_rotation,
             replace=replacing or _keep,
-            means=self.means,
+            means=self.runtime,
         )
-        with telling_what_remains(machines.values()):
+        with noting_remaining_instances(machines.values()):
             try:
-                return arrivals.each({name: each.id for name, each in machines.items()}, then)
+                return arrivals.wait({name: each.id for name, each in machines.items()}, then)
             except KeyboardInterrupt:
                 if replacing:
                     replacing.stop()
                 raise
             finally:
-                self.settle_host_keys()
+                self.clear_boot_key_tags()
 
     def _running(self, ids: Sequence[str], lost: Callable[[str, HostError], None]) -> Iterator[ec2_instances.Instance]:
         return ec2_instances.watch(
@@ -293,7 +293,7 @@ class Cluster:
             ids,
             until="running",
             deadline_s=self.settings.ssh.ready_timeout,
-            patience=self.means.patience,
+            patience=self.runtime.patience,
             lost=lost,
         )
 
@@ -302,19 +302,19 @@ class Cluster:
     def stop(self) -> tuple[InstanceResult, ...]:
         """Stop the running machines; their disks stay, and cost."""
         running = [each for each in self.instances() if each.state in ("pending", "running")]
-        ended = state_changes.stop(self.clients, running, mine=self.mine, patience=self.means.patience)
+        ended = state_changes.stop(self.clients, running, mine=self.cluster_id, patience=self.runtime.patience)
         self._forget(running)
         disks = {each.id: self.disk_per_hour(each) for each in running}
         return tuple(replace(one, disk_per_hour=disks[one.id]) for one in self._reached(running, ended, "stopped"))
 
-    def start(self) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[Arrived[None]] | None]:
+    def start(self) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[ReadyHost[None]] | None]:
         """Start the stopped machines and wait until they answer SSH."""
         stopped = [each for each in self.instances() if each.state == "stopped"]
-        ended = state_changes.start(self.clients, stopped, mine=self.mine, patience=self.means.patience)
+        ended = state_changes.start(self.clients, stopped, mine=self.cluster_id, patience=self.runtime.patience)
         started = [each for each in stopped if ended[each.id].ok]
-        arrived = self.arrive(started, lambda host: None) if started else None
+        arrived = self.wait_until_ready(started, lambda host: None) if started else None
         if arrived and arrived.succeeded:
-            lifetime.note(self, arrived.succeeded)
+            lifetime.tag_expiry_after_start(self, arrived.succeeded)
         return self._reached(stopped, ended, "running"), arrived
 
     def _reached(
@@ -325,7 +325,7 @@ class Cluster:
         failures: dict[str, Exception] = {}
         try:
             ids = [each.id for each in instances if ended[each.id].ok]
-            for each in ec2_instances.watch(self.clients, ids, until=until, patience=self.means.patience):
+            for each in ec2_instances.watch(self.clients, ids, until=until, patience=self.runtime.patience):
                 states[each.id] = each.state
                 self.tell(Event(each.name, until, "done"))
         except StratusError as error:
@@ -339,8 +339,8 @@ class Cluster:
 
         Everything that is left is in the report; nothing is raised for it.
         """
-        report = Ender(self).end_all()
-        self.pins.forget(one.id for one in report.instances if one.state == "terminated")
+        report = Terminator(self).terminate_all()
+        self.known_hosts.forget(one.id for one in report.instances if one.state == "terminated")
         self.close()
         for kept in ("links", "renewal"):
             self.__dict__.pop(kept, None)
@@ -349,7 +349,7 @@ class Cluster:
     def _forget(self, instances: Sequence[ec2_instances.Instance]) -> None:
         if "links" in self.__dict__:
             for each in instances:
-                self.links.forget(self.host(each))
+                self.ssh.forget(self.host(each))
 
 
 def _result(

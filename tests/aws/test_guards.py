@@ -16,7 +16,7 @@ from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import instances, key_pairs, security_groups
 from orchestrator.aws.ec2.key_pairs import Login
 from orchestrator.aws.launch import launch_log
-from orchestrator.cluster.teardown import Teardown
+from orchestrator.cluster.teardown import RegionTeardown
 from orchestrator.core.journal import Journal
 from tests.aws.ec2.test_state_changes import changed
 from tests.aws.launch.test_planner import MINE
@@ -145,8 +145,8 @@ class Desk:
         facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
         return self.books.journal.intend(launch_log.LAUNCH, **facts, **MINE.facts)
 
-    def end(self) -> Teardown:
-        work = Teardown(clients(Wire(self._answer)), self.books, delete_key=list)
+    def end(self) -> RegionTeardown:
+        work = RegionTeardown(clients(Wire(self._answer)), self.books, delete_key=list)
         work.run()
         return work
 
@@ -164,7 +164,7 @@ def test_an_undecided_request_is_waited_for_although_there_is_no_group_to_be_in_
     work = desk.end()
 
     assert desk.account.ended == {ONE}
-    assert (work.left, work.unsure, work.group) == ([], [], "none")
+    assert (work.left, work.unconfirmed, work.group) == ([], [], "none")
 
 
 def test_without_an_undecided_request_nothing_is_waited_for(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_group_in_use_is_waited_for_although_no_request_is_undecided(tmp_path:
     work = desk.end()
 
     assert desk.account.ended == {ONE}
-    assert (work.left, work.unsure, work.group) == ([], [], "gone")
+    assert (work.left, work.unconfirmed, work.group) == ([], [], "gone")
 
 
 def test_a_machine_that_only_the_journal_knows_is_ended(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from orchestrator.config import settings
 from orchestrator.core.clock import Pace, Patience
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
-from orchestrator.means import Means
+from orchestrator.means import Runtime
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
 
@@ -174,7 +174,7 @@ class Computer:
         boto.events.register("provide-client-params", lambda params, model, **_: self.sent(model.name, params))
         clients = client.Clients(boto, region=REGION, alone=patience)
         made: Any = lambda ssh: PaperLinks(self.cloud, patience, self.keys)  # noqa: E731
-        means = Means(patience=patience, links=made, alone=True)
+        means = Runtime(patience=patience, connect=made, sequential=True)
         return Session(given, home=self.home, runs=self.home / "runs", tell=self.tell, clients=clients, means=means)
 
     def after_crash(self, home: Path, *, empty: bool) -> Computer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.cluster.health import CHECKS_AFTER_S, IMPAIRED_S, Vitals
+from orchestrator.cluster.health import CHECKS_AFTER_S, IMPAIRED_S, InstanceHealth
 from tests.aws.ec2.test_state_changes import shown
 from tests.support.aws_wire import Request, Time, Wire, clients
 
@@ -28,12 +28,12 @@ class Sky:
         return 200, f"<{name}><instanceStatusSet>{items}</instanceStatusSet></{name}>"
 
 
-def at_work(sky: Sky) -> tuple[Vitals, Time, Wire]:
+def at_work(sky: Sky) -> tuple[InstanceHealth, Time, Wire]:
     wire, time = Wire(sky), Time()
-    return Vitals(clients(wire), lambda: [GOOD, ILL], time.patience), time, wire
+    return InstanceHealth(clients(wire), lambda: [GOOD, ILL], time.patience), time, wire
 
 
-def given_up_after(vitals: Vitals, time: Time, seconds: float) -> float:
+def given_up_after(vitals: InstanceHealth, time: Time, seconds: float) -> float:
     """Ask every 5 s, and return when the ill one was given up; -1 if never. The good one never is."""
     began = time.seconds
     while time.seconds - began < seconds:

@@ -95,7 +95,7 @@ def session(lab: Lab) -> Iterator[Session]:
 def run(session: Session) -> Run:
     """Run a command on a host, over the session's pinned SSH."""
     hosts: dict[str, Host] = {host.name: host for host in session.cluster.hosts()}
-    return lambda name, command: session.cluster.links.run(hosts[name], command, timeout=60)
+    return lambda name, command: session.cluster.ssh.run(hosts[name], command, timeout=60)
 
 
 def test_a_host_is_a_machine_of_its_own_with_sudo_and_no_engine(run: Run) -> None:
@@ -132,7 +132,7 @@ def test_the_disk_stays_over_stop_and_start(session: Session, run: Run) -> None:
     assert not [one for one in session.stop_all() if one.error]
     assert not [one for one in session.start_all() if one.error]
     host = session.cluster.hosts(["vm-1"])[0]
-    assert session.cluster.links.run(host, "cat note").stdout == "kept\n"
+    assert session.cluster.ssh.run(host, "cat note").stdout == "kept\n"
 
 
 def test_an_engine_is_installed_and_runs_images_of_a_registry(
@@ -155,15 +155,15 @@ def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Lab, session: Se
     boto(lab.env, "ec2").reboot_instances(InstanceIds=ids)
     wait_until(lambda: again(session, booted), seconds=180)
     host = session.cluster.hosts(["vm-0"])[0]
-    assert session.cluster.links.run(host, "cloud-init status --wait").stdout == "status: done\n"
-    assert session.cluster.links.run(host, "sudo docker images -q").stdout == before != ""
+    assert session.cluster.ssh.run(host, "cloud-init status --wait").stdout == "status: done\n"
+    assert session.cluster.ssh.run(host, "sudo docker images -q").stdout == before != ""
 
 
 def again(session: Session, booted: str) -> bool:
     """Whether vm-0 answers after another boot than the one that began at ``booted``."""
     host = session.cluster.hosts(["vm-0"])[0]
     try:
-        return session.cluster.links.run(host, "ps -o lstart= -p 1", timeout=5).check("ps").stdout != booted
+        return session.cluster.ssh.run(host, "ps -o lstart= -p 1", timeout=5).check("ps").stdout != booted
     except HostError:
         return False
 
@@ -178,7 +178,7 @@ def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
         user, _, password = base64.b64decode(told["authorizationToken"]).decode().partition(":")
         login = f"sudo docker login -u {user} --password-stdin {told['proxyEndpoint'].removeprefix('http://')}"
         host = session.cluster.hosts(["vm-0"])[0]
-        session.cluster.links.run(host, login, stdin=password.encode()).check("login")
+        session.cluster.ssh.run(host, login, stdin=password.encode()).check("login")
         run("vm-0", f"sudo docker pull -q {name}").check("pull")
 
 

@@ -254,7 +254,7 @@ def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
     lab.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
     counted = Counted()
     with lab.session() as session:
-        session.cluster.means = dataclasses.replace(session.cluster.means, links=counted.links)
+        session.cluster.runtime = dataclasses.replace(session.cluster.runtime, links=counted.links)
         with Watch(PASSWORD) as watch:
             first = session.install()
         before = len(counted.opened)

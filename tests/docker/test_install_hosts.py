@@ -89,7 +89,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     counted = Counted()
     lines: list[tuple[str, str]] = []
     with lab.session() as session:
-        session.cluster.means = dataclasses.replace(session.cluster.means, links=counted.links)
+        session.cluster.runtime = dataclasses.replace(session.cluster.runtime, links=counted.links)
         assert set(said(session, "docker --version 2>&1 || true; test -x /usr/sbin/dockerd || echo none").values()) != {
             ""
         }

@@ -15,8 +15,8 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Event
 from orchestrator.hosts.usage import use
 from orchestrator.install import registry_login
-from orchestrator.install.installer import HostInstall, _Reader, differing
-from orchestrator.install.steps import build_arguments, install, recipe
+from orchestrator.install.installer import HostInstall, _Reader, image_mismatch
+from orchestrator.install.steps import build_arguments, build_digest, install
 from orchestrator.jobs.spec import load
 from tests.remote.test_hostile_input import POISONS
 from tests.remote.test_scripts import Vm, states, until
@@ -380,7 +380,7 @@ def test_a_built_image_is_another_one_when_what_goes_in_changes(tmp_path: Path) 
     """Dockerfile, the files that it names, arguments, certificates; not the code, which every run brings anew."""
 
     def tag(**given: str) -> str:
-        return replace(load(folder, {}), recipe=recipe(Install(**given))).built_image  # type: ignore[arg-type]
+        return replace(load(folder, {}), recipe=build_digest(Install(**given))).built_image  # type: ignore[arg-type]
 
     folder = job(tmp_path / "job", need__txt="a", extra__txt="b", code__py="1")
     (tmp_path / "ca").write_text("CERT")
@@ -449,9 +449,9 @@ def test_hosts_with_different_images_are_told_of() -> None:
     def on(host: str, image: str) -> HostInstall:
         return HostInstall(host, (), 0.0, image)
 
-    assert differing([on("a", "sha256:1 r/x@sha256:7"), on("b", "sha256:1 r/x@sha256:7")]) == ""
-    assert differing([on("a", "sha256:1"), on("b", "sha256:2")]) == ""
-    assert "not the same image" in differing([on("a", "sha256:1 r/x@sha256:7"), on("b", "sha256:2 r/x@sha256:8")])
+    assert image_mismatch([on("a", "sha256:1 r/x@sha256:7"), on("b", "sha256:1 r/x@sha256:7")]) == ""
+    assert image_mismatch([on("a", "sha256:1"), on("b", "sha256:2")]) == ""
+    assert "not the same image" in image_mismatch([on("a", "sha256:1 r/x@sha256:7"), on("b", "sha256:2 r/x@sha256:8")])
 
 
 def test_what_a_step_says_on_purpose_is_always_told_and_a_flood_is_not() -> None:

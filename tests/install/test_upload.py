@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.install.upload import Parcel, parcel, stream
+from orchestrator.install.upload import Upload, parcel, stream_tar
 
 
-def unpacked(goods: Parcel) -> dict[str, bytes]:
+def unpacked(goods: Upload) -> dict[str, bytes]:
     """Read a parcel's stream as the host's script does: length, bytes, length, bytes, 0."""
-    data, whole = b"".join(stream(goods)), b""
+    data, whole = b"".join(stream_tar(goods)), b""
     while True:
         line, _, data = data.partition(b"\n")
         if (size := int(line)) == 0:

@@ -28,7 +28,7 @@ def timer(session: Session, name: str) -> list[str]:
     """What a machine's own timer says: budget, minutes used, idle minutes."""
     host = session.cluster.hosts([name])[0]
     state = "${HOME%/home/*}/var/lib/stratus"
-    said = session.cluster.links.run(host, f"cat {state}/limits {state}/used")
+    said = session.cluster.ssh.run(host, f"cat {state}/limits {state}/used")
     return said.stdout.split()
 
 
@@ -100,7 +100,7 @@ def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Lab) -> No
         assert [one.state for one in session.start_all()] == ["running"]
         (machine,) = session.status().up
         host = session.cluster.hosts()[0]
-        until = session.cluster.links.run(host, "cat ${HOME%/home/*}/var/lib/stratus/until").stdout
+        until = session.cluster.ssh.run(host, "cat ${HOME%/home/*}/var/lib/stratus/until").stdout
 
     assert asleep.stopped is not None
     assert asleep.expires is not None

@@ -13,7 +13,7 @@ import pytest
 from localcloud.scenarios.scenario import Scenario, fault
 from localcloud.simulation.cloud import Crash
 from orchestrator.aws import identity
-from orchestrator.cluster.replacement import reason_to_keep
+from orchestrator.cluster.replacement import why_not_replaceable
 from orchestrator.core import file_lock, interrupts
 from orchestrator.core.errors import CloudRefused, ConnectError, LeftRunning, StratusError
 from tests.aws.ec2.test_state_changes import machine
@@ -162,9 +162,9 @@ def test_a_replacement_that_fails_too_is_the_last(begin: Begin) -> None:
 def test_when_no_host_can_be_reached_the_way_there_is_at_fault_and_none_is_replaced() -> None:
     dropped = ConnectError("dropped", "ssh: no answer", where="ml-1")
 
-    assert "the way there is to be mended first" in reason_to_keep(dropped, machine(1), False)
-    assert reason_to_keep(dropped, machine(1), True) == ""
-    assert "the same" in reason_to_keep(ConnectError("host-key", "another"), machine(1), True)
+    assert "the way there is to be mended first" in why_not_replaceable(dropped, machine(1), False)
+    assert why_not_replaceable(dropped, machine(1), True) == ""
+    assert "the same" in why_not_replaceable(ConnectError("host-key", "another"), machine(1), True)
 
 
 def test_a_machine_that_somebody_ended_is_not_brought_back(begin: Begin) -> None:
@@ -207,7 +207,7 @@ def test_a_protected_machine_is_listed_and_the_others_end(begin: Begin) -> None:
 
 
 def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin: Begin) -> None:
-    own = begin().session().cluster.mine
+    own = begin().session().cluster.cluster_id
     theirs = "stratus:cluster=ml, stratus:owner=arn:aws:iam::123456789012:user/colleague"
     life = begin(
         fault("colleague", machines=2, tags=f"Name=ml-0, {theirs}", group=own.name.replace("-ml-", "-other-"), key="k")
@@ -266,7 +266,7 @@ def test_a_second_launch_right_after_the_first_takes_other_names(begin: Begin) -
     life = begin(LAG)
     session = life.session()
     cluster, plan = session.cluster, session.plan(2)
-    cluster.request(plan)
+    cluster.launch(plan)
 
     assert life.session().plan(2).names == ("ml-2", "ml-3")
 

@@ -110,7 +110,7 @@ def lose(lab: Lab, session: Session, name: str) -> None:
 
 def everywhere(session: Session, command: str) -> list[str]:
     """What a command says on each host that is up."""
-    return [session.cluster.links.run(host, command).stdout.strip() for host in session.cluster.hosts()]
+    return [session.cluster.ssh.run(host, command).stdout.strip() for host in session.cluster.hosts()]
 
 
 def ran(desk: Lab, *, multi: bool = True) -> list[tuple[str, str]]:
@@ -350,7 +350,7 @@ def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Lab) -> None
         heard, thread = watched(three, session, run.run)
         wait_until(lambda: len(heard.epochs(3)) > 3, seconds=180)
         (host,) = session.cluster.hosts(["lose-2"])
-        assert session.cluster.links.run(host, "pkill -KILL -f '^python go.py 30 2'").ok
+        assert session.cluster.ssh.run(host, "pkill -KILL -f '^python go.py 30 2'").ok
         thread.join(120)
         state = session.runs()[-1].state
 

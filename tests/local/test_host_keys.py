@@ -64,9 +64,9 @@ def key_on(disk: Path) -> tuple[str, int, list[Path]]:
 
 def reached(session: Session, host: Host) -> str:
     """How a connection to a host goes: ``in``, or the kind of its failure."""
-    session.cluster.links.forget(host)
+    session.cluster.ssh.forget(host)
     try:
-        return session.cluster.links.run(host, "echo in", timeout=10).stdout.strip()
+        return session.cluster.ssh.run(host, "echo in", timeout=10).stdout.strip()
     except ConnectError as error:
         return error.kind
 
@@ -117,7 +117,7 @@ STOPS = ("staged", "tagged", "adopted")
 
 def half_done(session: Session, host: Host, stop: str) -> None:
     """Replace a host's key, and stop where a computer that dies does."""
-    links = session.cluster.links
+    links = session.cluster.ssh
     said = links.run(host, call("rotate.sh", "stage", host.boot_key)).stdout
     new = said.split(" ", 1)[1].strip()
     if stop == "staged":
@@ -133,14 +133,14 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
     """Four machines: on three a computer died at one of the stops; on the fourth nobody may replace the key."""
     with lab.session() as session:
         cluster = session.cluster
-        instances, _ = cluster.request(session.plan(4))
+        instances, _ = cluster.launch(session.plan(4))
         up = sorted(ec2_instances.watch(cluster.clients, [each.id for each in instances]), key=lambda each: each.name)
         for instance, stop in zip(up, STOPS, strict=False):
             host = cluster.host(instance)
-            cluster.links.wait(host, deadline=20)
+            cluster.ssh.wait(host, deadline=20)
             half_done(session, host, stop)
         last = cluster.host(up[-1])
-        cluster.links.wait(last, deadline=20)
+        cluster.ssh.wait(last, deadline=20)
         (disk(lab, last.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
     with lab.session() as session:
         yield dict(zip([*STOPS, "not allowed"], session.cluster.hosts(), strict=True))

@@ -50,7 +50,7 @@ def the_whole_life(lab: Lab) -> None:
         instances.console(session.cluster.clients, identity)
         instances.impaired(session.cluster.clients, [identity])
         session.refresh_access()
-        session.cluster.book.ask_spot(["c7i.2xlarge"])
+        session.cluster.prices.ask_spot(["c7i.2xlarge"])
         quota = session.request_limit_increase(600).limit.quota
         session.request_limit_increase(600)
         quotas.default(session.cluster.clients, quota)

@@ -183,7 +183,7 @@ def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: L
     ec2 = boto(lab.env, "ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     with lab.session() as session:
-        name = session.cluster.mine.name
+        name = session.cluster.cluster_id.name
     group = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
     try:
         error = refused(lab, CloudRefused)
@@ -246,15 +246,15 @@ def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) 
     """As many vCPUs and GPUs, as much memory or up to twice that, priced first; none that was named already."""
     with lab.session() as session:
         plan = session.plan(2)
-        cpu = siblings(session.cluster.clients, session.cluster.book, plan, most=99)
+        cpu = siblings(session.cluster.clients, session.cluster.prices, plan, most=99)
     config(lab, cluster__instance_type="g5.xlarge", cluster__siblings="g6.xlarge")
     play(fault("quota", quota="L-DB2E81BA", vcpus=8))
     with lab.session() as session:
         plan = session.plan(2)
-        gpu = siblings(session.cluster.clients, session.cluster.book, plan, most=99)
+        gpu = siblings(session.cluster.clients, session.cluster.prices, plan, most=99)
     play(fault("quota", quota="L-DB2E81BA", vcpus=8), fault("colleague", type="g5.xlarge"))
     with lab.session() as session:
-        none = siblings(session.cluster.clients, session.cluster.book, plan, most=99)
+        none = siblings(session.cluster.clients, session.cluster.prices, plan, most=99)
 
     assert cpu[0].type == "m7i.2xlarge"
     assert {(each.vcpus, each.gpus) for each in cpu} == {(8, 0)}

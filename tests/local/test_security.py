@@ -183,8 +183,8 @@ def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(
         fooled.cancel,
         lambda: fooled.start_run(multi=False),
         lambda: list(fooled.logs()),
-        lambda: fooled.cluster.links.fetch(host, "stratus", fooled.runs_folder),
-        lambda: fooled.cluster.links.forward(host, 80),
+        lambda: fooled.cluster.ssh.fetch(host, "stratus", fooled.runs_folder),
+        lambda: fooled.cluster.ssh.forward(host, 80),
     ):
         with pytest.raises(HostError) as caught:
             use()

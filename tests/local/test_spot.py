@@ -57,7 +57,7 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
 
         with pytest.raises(JobFailed, match="takes the spot machine back") as caught:
             session.follow(run.run, on_line=heard)
-        pool = pools.Memory(session.cluster.home / "pools.json", session.cluster.mine)
+        pool = pools.Memory(session.cluster.home / "pools.json", session.cluster.cluster_id)
         first = session.plan(1).pools[0]
 
     assert caught.value.exit_status == 3
@@ -77,7 +77,7 @@ def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], 
         run = session.start_run(multi=False)
         session.follow(run.run, on_line=said)
         host = session.cluster.hosts()[0]
-        watching = session.cluster.links.run(host, "pgrep -f 'bin/[s]pot.sh' || echo none").stdout
+        watching = session.cluster.ssh.run(host, "pgrep -f 'bin/[s]pot.sh' || echo none").stdout
         assert session.terminate().left == ()
 
     assert watching.split()[-1] == "none"

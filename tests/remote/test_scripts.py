@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core import remote_scripts
-from orchestrator.install.upload import Parcel, parcel, stream
+from orchestrator.install.upload import Upload, parcel, stream_tar
 
 MINUTE = 60
 
@@ -40,7 +40,7 @@ class Vm:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
-    def install(self, plan: list[list[str]], goods: Parcel | None = None, **files: bytes) -> tuple[int, list[str]]:
+    def install(self, plan: list[list[str]], goods: Upload | None = None, **files: bytes) -> tuple[int, list[str]]:
         """Run a plan, answering its wishes for a parcel; return the exit status and all lines."""
         text = "".join(shlex.join(words) + "\n" for words in plan).encode()
         tools = remote_scripts.tools(remote_scripts.INSTALL_TOOLS)
@@ -54,7 +54,7 @@ class Vm:
             for line in process.stdout:
                 lines.append(line.decode().rstrip("\n"))
                 if lines[-1].startswith("@@want") and goods:
-                    process.stdin.writelines(stream(goods))
+                    process.stdin.writelines(stream_tar(goods))
                     process.stdin.flush()
             process.stdin.close()
             return process.wait(MINUTE), lines

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.aws import client
 from orchestrator.config import settings
 from orchestrator.core.events import Event
-from orchestrator.means import Means
+from orchestrator.means import Runtime
 from orchestrator.session import Session
 from tests.support.strict_cloud import as_user
 
@@ -84,7 +84,7 @@ class Lab:
         clients = client.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
-        means = Means(quick=30.0)
+        means = Runtime(optional_timeout_s=30.0)
         return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients, means=means)
 
     def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:

@@ -34,7 +34,7 @@ from orchestrator.hosts.usage import Gpu, GpuTask, HostTask, HostUse, UseReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import invocation
 from orchestrator.interface.cli import main as cli_main
-from orchestrator.jobs.kill import Killed, KillReport
+from orchestrator.jobs.kill import HostKill, KillReport
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
@@ -170,7 +170,7 @@ class PaperSession:
     def kill_all(self) -> KillReport:
         self._up()
         stuck = ("process 7 of r1: python train.py",) if "left" in self.bad else ()
-        return KillReport(tuple(Killed(name, (RUN,), len(stuck), stuck) for name in self.names), {})
+        return KillReport(tuple(HostKill(name, (RUN,), len(stuck), stuck) for name in self.names), {})
 
     def use(self, names: Sequence[str] = ()) -> UseReport:
         self._up()

@@ -99,10 +99,10 @@ class Scene:
             self.user_data[host.name] = base64.b64decode(answer["UserData"]["Value"]).decode()
         for port in {port for each in self.listeners.values() for _, port in each}:
             self.outside[("127.0.0.1", port)] = knock("127.0.0.1", port)
-        scheduler = session._find(self.dask).dashboard - 1
+        scheduler = session._locate_run(self.dask).dashboard - 1
         self.tls_without_certificate = shake_hands(hosts[0].private_address, scheduler)
         self.rules = ec2.describe_security_groups()["SecurityGroups"]
-        key = session.cluster.login.key_file
+        key = session.cluster.key_pair.key_file
         self.key_mode = (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777, key.stat().st_uid)
         self.key_pairs[0].extend(pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"])
 

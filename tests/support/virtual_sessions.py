@@ -17,7 +17,7 @@ from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.journal import Journal
-from orchestrator.means import Means
+from orchestrator.means import Runtime
 from orchestrator.session import Session
 from orchestrator.ssh import Reply
 
@@ -98,7 +98,7 @@ class Life:
         patience = self.patience
         clients = client.Clients(self.cloud.session(), region=REGION, alone=patience)
         links: Any = PaperLinks(self.cloud, patience)
-        means = Means(patience=patience, links=lambda ssh: links, alone=True)
+        means = Runtime(patience=patience, connect=lambda ssh: links, sequential=True)
         return Session(
             settings.load(path, {}, files=False),
             home=self.folder / computer,

@@ -148,11 +148,11 @@ def status(status: ClusterStatus) -> Lines:
 
 
 def _machine(machine: Machine, at: datetime) -> Sequence[str]:
-    age = f"up {duration((at - machine.launched).total_seconds())}" if machine.launched and machine.billed else ""
-    age = stopped.age(machine, at) if machine.asleep else age
-    until = f"ends {units.clock(machine.expires, at)}" if machine.expires and machine.billed else ""
-    price = units.unit_price(machine.per_hour) if machine.billed else ""
-    price = f"disk {units.unit_price(machine.disk_per_hour)}" if machine.asleep else price
+    age = f"up {duration((at - machine.launched).total_seconds())}" if machine.launched and machine.is_billed else ""
+    age = stopped.age(machine, at) if machine.is_stopped else age
+    until = f"ends {units.clock(machine.expires, at)}" if machine.expires and machine.is_billed else ""
+    price = units.unit_price(machine.per_hour) if machine.is_billed else ""
+    price = f"disk {units.unit_price(machine.disk_per_hour)}" if machine.is_stopped else price
     return [machine.name, machine.state, machine.type, machine.zone, machine.address, age, until, price]
 
 
@@ -166,8 +166,8 @@ def up(status: ClusterStatus) -> str:
 
 
 def _stopped(status: ClusterStatus) -> str:
-    asleep = len(status.asleep)
-    return f", {asleep} stopped (disks are still billed: {units.rate(status.asleep_per_hour)})" if asleep else ""
+    asleep = len(status.stopped)
+    return f", {asleep} stopped (disks are still billed: {units.rate(status.stopped_per_hour)})" if asleep else ""
 
 
 def _end(status: ClusterStatus) -> str:
@@ -198,7 +198,7 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
         return f"{label} [...]: "
     running = len(status.up)
     price = f" {units.rate(status.per_hour)}" if running else ""
-    asleep = len(status.asleep)
+    asleep = len(status.stopped)
     return f"{label} [{running} up{price}{f', {asleep} stopped' if asleep else ''}]: "
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.hosts.commands import CommandReport
     from orchestrator.hosts.usage import Gpu, HostUse, UseReport
     from orchestrator.jobs.elastic import JoinReport
-    from orchestrator.jobs.kill import Killed, KillReport
+    from orchestrator.jobs.kill import HostKill, KillReport
 
 Lines = list[str]
 COMMAND_WIDTH = 60
@@ -34,7 +34,7 @@ def joined(report: JoinReport) -> Lines:
     return [*failures(report.failed), there]
 
 
-def _killed(host: Killed) -> Sequence[str]:
+def _killed(host: HostKill) -> Sequence[str]:
     ended = f"ended {', '.join(host.runs)}" if host.runs else "nothing ran"
     return [host.host, f"{host.left} left", ended]
 

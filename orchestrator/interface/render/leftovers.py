@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from orchestrator.interface.render import units
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.recovery import Leftover, RecoverReport
+    from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 
 OFFER = '    Recover("finish") waits for their SSH; Recover("terminate") ends them.'
 
 
-def leftovers(found: Sequence[Leftover], now: datetime) -> list[str]:
+def leftovers(found: Sequence[InterruptedLaunch], now: datetime) -> list[str]:
     """Say what is left of launches that were never seen to end, since when, and what it has cost."""
     if not found:
         return ["  Nothing is left of any launch of this computer."]
     return [*(_one(each, now) for each in found), OFFER]
 
 
-def _one(one: Leftover, now: datetime) -> str:
+def _one(one: InterruptedLaunch, now: datetime) -> str:
     count = len(one.machines)
     what = units.count(count, "machine") if count else "no machine yet"
     if one.may_come:

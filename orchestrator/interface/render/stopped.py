@@ -40,11 +40,11 @@ def kept(disks: Iterable[Decimal | None]) -> list[str]:
 
 def left(status: ClusterStatus) -> list[str]:
     """Say on leaving that disks of stopped machines are billed; nothing when there are none."""
-    count = len(status.asleep)
+    count = len(status.stopped)
     if not count:
         return []
     what = f"{units.count(count, 'stopped instance')} keep{'s its disk' if count == 1 else ' their disks'}"
-    return [f"{what}: {month(status.asleep_per_hour)}, until TerminateAll()."]
+    return [f"{what}: {month(status.stopped_per_hour)}, until TerminateAll()."]
 
 
 def reminder(status: ClusterStatus, hours: float) -> list[str]:
@@ -52,7 +52,7 @@ def reminder(status: ClusterStatus, hours: float) -> list[str]:
 
     :param hours: the config's ``max_hours``.
     """
-    found = status.forgotten(hours)
+    found = status.stopped_longer_than(hours)
     if not found:
         return []
     since = min(one.stopped for one in found if one.stopped)

@@ -172,11 +172,11 @@ class Place:
 
     def _left_over(self) -> None:
         """Say what an earlier sitting left in the middle; nobody is asked when it left nothing."""
-        from orchestrator.cluster.recovery import anything_open
+        from orchestrator.cluster.recovery import has_open_launches
         from orchestrator.interface.render import leftovers
 
         try:
-            if anything_open(self.verbs.desk.home) and (found := self.verbs.desk.session(files=False).leftovers()):
+            if has_open_launches(self.verbs.desk.home) and (found := self.verbs.desk.session(files=False).leftovers()):
                 self.verbs.console.complain(leftovers.leftovers(found, datetime.now(UTC)))
         except StratusError as error:
             self.verbs.console.complain(registry.for_shell(str(error)))

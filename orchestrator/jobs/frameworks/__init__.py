@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from orchestrator.jobs.frameworks import dask, mesh, mxnet, plain, torchrun
-from orchestrator.jobs.tasks import Assignment, Files, Task
+from orchestrator.jobs.tasks import Files, JobLayout, Task
 
-Framework = Callable[[Assignment], tuple[list[Task], Files]]
+Framework = Callable[[JobLayout], tuple[list[Task], Files]]
 
 SINGLE: dict[str, Framework] = {"horovod": mesh.horovod_alone, "torchrun": torchrun.alone, "mxnet": mxnet.many}
 """On one VM; frameworks that are not named run the command as it is."""
@@ -25,7 +25,7 @@ MULTI: dict[str, Framework] = {
 """On many VMs; frameworks that are not named run the command on each."""
 
 
-def lay_out(given: Assignment, *, multi: bool) -> tuple[list[Task], Files]:
+def lay_out(given: JobLayout, *, multi: bool) -> tuple[list[Task], Files]:
     """Return a job's tasks, and the files that each of its hosts gets."""
     chosen = (MULTI if multi else SINGLE).get(given.spec.framework, plain.each)
     tasks, files = chosen(given)

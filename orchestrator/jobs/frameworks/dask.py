@@ -6,10 +6,10 @@ import shlex
 
 from orchestrator.core.host import Host
 from orchestrator.crypto.tls import cluster_tls
-from orchestrator.jobs.tasks import Assignment, Files, Task
+from orchestrator.jobs.tasks import Files, JobLayout, Task
 
 
-def many(given: Assignment) -> tuple[list[Task], Files]:
+def many(given: JobLayout) -> tuple[list[Task], Files]:
     """A Dask cluster, and the job's command as its client."""
     head, port, resources = given.head, given.port, given.spec.resources
     scheduler = f"tls://{head.private_address}:{port}"
@@ -43,7 +43,7 @@ def _scheduler(host: Host, port: int) -> str:
     return _words("scheduler", options)
 
 
-def _worker(given: Assignment, host: Host, scheduler: str) -> str:
+def _worker(given: JobLayout, host: Host, scheduler: str) -> str:
     resources = given.spec.resources
     options = {
         "host": host.private_address,

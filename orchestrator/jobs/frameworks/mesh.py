@@ -8,30 +8,30 @@ first on its PATH that goes through the agents. They end, with all that they sta
 from __future__ import annotations
 
 from orchestrator.crypto.tls import cluster_tls
-from orchestrator.jobs.tasks import Assignment, Files, Task
+from orchestrator.jobs.tasks import Files, JobLayout, Task
 
 AGENT = 'sh "$STRATUS_FOLDER/bin/mesh_host.sh" "$STRATUS_FOLDER"'
 LEAD = 'sh "$STRATUS_FOLDER/bin/mesh_main.sh" "$STRATUS_FOLDER" '
 GUARD = 'sh "$STRATUS_FOLDER/bin/mesh_guard.sh" "$STRATUS_FOLDER"'
 
 
-def horovod_alone(given: Assignment) -> tuple[list[Task], Files]:
+def horovod_alone(given: JobLayout) -> tuple[list[Task], Files]:
     """``horovodrun`` over the slots of the first host."""
     wrapped = 'sh "$STRATUS_FOLDER/bin/horovod.sh" "$STRATUS_FOLDER"'
     return [given.task(given.head, "main", wrapped)], given.own_words
 
 
-def horovod(given: Assignment) -> tuple[list[Task], Files]:
+def horovod(given: JobLayout) -> tuple[list[Task], Files]:
     """``horovodrun`` over all hosts, through the mesh; elastic when the job names ``min_hosts``."""
     return _meshed(given, "horovod.sh")
 
 
-def mpi(given: Assignment) -> tuple[list[Task], Files]:
+def mpi(given: JobLayout) -> tuple[list[Task], Files]:
     """The command on the first host, where ``mpirun`` reaches the others through the mesh."""
     return _meshed(given, "mpi.sh")
 
 
-def guarded(given: Assignment, tasks: list[Task], files: Files) -> tuple[list[Task], Files]:
+def guarded(given: JobLayout, tasks: list[Task], files: Files) -> tuple[list[Task], Files]:
     """Add what ends all main tasks when one of them fails, or its host is lost, to a job that has one on every host."""
     if len(given.hosts) == 1:
         return tasks, files
@@ -44,7 +44,7 @@ def guarded(given: Assignment, tasks: list[Task], files: Files) -> tuple[list[Ta
     return [*tasks, *more], files | _keys(given)
 
 
-def _keys(given: Assignment) -> Files:
+def _keys(given: JobLayout) -> Files:
     tls = cluster_tls([host.private_address for host in given.hosts])
     members = "".join(f"{host.name} {host.private_address}\n" for host in given.hosts)
     return {
@@ -56,7 +56,7 @@ def _keys(given: Assignment) -> Files:
     }
 
 
-def _meshed(given: Assignment, launcher: str) -> tuple[list[Task], Files]:
+def _meshed(given: JobLayout, launcher: str) -> tuple[list[Task], Files]:
     resources = given.spec.resources
     shared = {"STRATUS_WAIT": f"{resources.wait:g}"}
     if resources.min_hosts:

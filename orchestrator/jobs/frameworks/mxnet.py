@@ -6,7 +6,7 @@ The variables are ps-lite's: https://mxnet.apache.org/versions/1.9.1/api/faq/dis
 from __future__ import annotations
 
 from orchestrator.jobs.frameworks import mesh
-from orchestrator.jobs.tasks import Assignment, Files, Task
+from orchestrator.jobs.tasks import Files, JobLayout, Task
 
 SCHEDULER = SERVER = "exec python -c 'import mxnet'"
 """What DMLC_ROLE says starts with the import, and ends the process when the job is over."""
@@ -14,7 +14,7 @@ SCHEDULER = SERVER = "exec python -c 'import mxnet'"
 WORKER = 'sh "$STRATUS_FOLDER/bin/mxnet_main.sh" "$STRATUS_FOLDER"'
 
 
-def many(given: Assignment) -> tuple[list[Task], Files]:
+def many(given: JobLayout) -> tuple[list[Task], Files]:
     """Scheduler, servers and workers; the workers are the main tasks."""
     count = str(len(given.hosts))
     meeting = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.jobs.tasks import Assignment, Files, Task
+from orchestrator.jobs.tasks import Files, JobLayout, Task
 
 
-def each(given: Assignment) -> tuple[list[Task], Files]:
+def each(given: JobLayout) -> tuple[list[Task], Files]:
     """The command on every host."""
     return [given.task(host, "main", given.command) for host in given.hosts], {}

@@ -6,17 +6,17 @@ https://docs.pytorch.org/docs/stable/elastic/run.html; static rendezvous, as the
 from __future__ import annotations
 
 from orchestrator.jobs.frameworks import mesh
-from orchestrator.jobs.tasks import Assignment, Files, Task
+from orchestrator.jobs.tasks import Files, JobLayout, Task
 
 WRAPPED = 'sh "$STRATUS_FOLDER/bin/torchrun.sh" "$STRATUS_FOLDER"'
 
 
-def alone(given: Assignment) -> tuple[list[Task], Files]:
+def alone(given: JobLayout) -> tuple[list[Task], Files]:
     """All slots of the first host."""
     return [given.task(given.head, "main", WRAPPED)], given.own_words
 
 
-def many(given: Assignment) -> tuple[list[Task], Files]:
+def many(given: JobLayout) -> tuple[list[Task], Files]:
     """The agent on every host; each is a main task, as each of them knows how its part ended."""
     meeting = {"MASTER_ADDR": given.head.private_address, "MASTER_PORT": str(given.port)}
     tasks = [given.task(host, "main", WRAPPED, meeting) for host in given.hosts]
