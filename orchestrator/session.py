@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.aws.launch.plan import Plan
+from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.cluster.status import ClusterStatus
@@ -114,11 +114,11 @@ class Session(Account, Everywhere):
             self.status()
         return self._names[1]
 
-    def plan(self, count: int | None = None) -> Plan:
+    def plan(self, count: int | None = None) -> LaunchPlan:
         """Look up and check what a launch needs, and its price; nothing is changed."""
         return self.cluster.plan(count, more=inputs.checks(self.cluster.clients, self.job))
 
-    def launch(self, plan: Plan) -> LaunchReport:
+    def launch(self, plan: LaunchPlan) -> LaunchReport:
         """Launch machines and wait until they answer SSH; one that does not is replaced once, then in the report.
 
         :raises Busy: another shell of this computer is launching into the cluster.
@@ -126,7 +126,7 @@ class Session(Account, Everywhere):
         return self._launch(plan, lambda host: None)[0]
 
     def _launch(
-        self, plan: Plan, then: Callable[[Host], HostInstall | None]
+        self, plan: LaunchPlan, then: Callable[[Host], HostInstall | None]
     ) -> tuple[LaunchReport, list[HostInstall | None]]:
         clock = self.cluster.runtime.patience.clock
         began = clock()
@@ -136,11 +136,11 @@ class Session(Account, Everywhere):
             # Whom AWS refuses even to be asked, the next start tells what came of it all.
             if not any(isinstance(error, CloudRefused) for error in arrived.errors.values()):
                 self.cluster.launcher.record_outcome(
-                    plan.run, ready=list(arrived.succeeded), failed=list(arrived.failed)
+                    plan.launch_id, ready=list(arrived.succeeded), failed=list(arrived.failed)
                 )
         done = arrived.values_in_order()
         report = LaunchReport(
-            launch=plan.run,
+            launch=plan.launch_id,
             api=api,
             ready=tuple(one.ready for one in done),
             failed=arrived.errors,
@@ -207,7 +207,7 @@ class Session(Account, Everywhere):
     def notes(self) -> Notes:
         """What this computer knows of the cluster and can do without: timings, logs of installs."""
         mine = self.cluster.cluster_id
-        return Notes(self.cluster.home / "clusters" / f"{mine.name}-{mine.region}")
+        return Notes(self.cluster.home / "clusters" / f"{mine.resource_name}-{mine.region}")
 
     def _installer(self, spec: jobs_spec.JobSpec) -> Installer:
         given = self.settings.install
@@ -372,7 +372,7 @@ class Session(Account, Everywhere):
             raise
         return record, self.terminate()
 
-    def _experiment(self, plan: Plan, *, multi: bool, on_line: Callable[[str, str], None]) -> RunRecord:
+    def _experiment(self, plan: LaunchPlan, *, multi: bool, on_line: Callable[[str, str], None]) -> RunRecord:
         """Every host installs as soon as its own SSH is up."""
         installer = self._installer(self.job())
         report, installed = self._launch(plan, installer)

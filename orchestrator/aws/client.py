@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.aws import error_codes
-from orchestrator.aws.errors import calls, reaction
+from orchestrator.aws.errors import reaction, translate_errors
 
 if TYPE_CHECKING:
     import boto3
@@ -108,20 +108,20 @@ class Clients:
         """Whether questions are asked one after another, in the calling thread."""
         return self._alone is not None
 
-    def elsewhere(self, region: str) -> Clients:
+    def in_region(self, region: str) -> Clients:
         """Return the same session's clients for another region."""
         return Clients(
             self.session, region=region, profile=self.profile, endpoint_url=self._endpoint_url or "", alone=self._alone
         )
 
-    def together(self, *asks: Callable[[], Any]) -> list[Any]:
+    def in_parallel(self, *asks: Callable[[], Any]) -> list[Any]:
         """Return the answers of independent calls made at the same time; the first error is raised."""
         return [ask() for ask in asks] if self._alone else together(*asks)
 
     @contextmanager
-    def calls(self, doing: str) -> Iterator[None]:
+    def translate_errors(self, action: str) -> Iterator[None]:
         """Translate AWS errors raised inside, as `calls` does, naming this session's profile."""
-        with calls(doing, profile=self.profile):
+        with translate_errors(action, profile=self.profile):
             yield
 
     def _client(self, service: str, attempts: int, *, region: str = "", timeout: float = READ_TIMEOUT_S) -> Any:
@@ -168,7 +168,7 @@ def _passing(response: Any, error: Exception | None) -> str:
     return error_codes.look_up(said.get("Code", ""), said.get("Message", ""), status=http.status_code).reaction
 
 
-def clients(aws: settings.Aws) -> Clients:
+def create_clients(aws: settings.Aws) -> Clients:
     """Return the clients for the ``[aws]`` section of the settings.
 
     Credentials come from the default chain (profile, SSO, environment, instance role); the old ``access_key`` and
@@ -178,7 +178,7 @@ def clients(aws: settings.Aws) -> Clients:
     """
     import boto3
 
-    with calls("reading the AWS configuration", profile=aws.profile):
+    with translate_errors("reading the AWS configuration", profile=aws.profile):
         session = boto3.Session(profile_name=aws.profile or None, region_name=aws.region)
         key, secret = aws.legacy_access_key, aws.legacy_secret_key
         if key and secret and session.get_credentials() is None:

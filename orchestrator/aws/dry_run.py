@@ -21,6 +21,6 @@ def ask(call: Callable[..., Any], **request: Any) -> None:
     """
     try:
         call(**request, DryRun=True)
-    except errors.failures() as error:
+    except errors.error_types() as error:
         if errors.code_of(error) != WOULD:
             raise

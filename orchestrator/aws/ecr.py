@@ -19,7 +19,7 @@ def _token(clients: Clients, region: str) -> Secret:
 
     https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html: base64 of user:password.
     """
-    there = clients if region == clients.region else clients.elsewhere(region)
-    with there.calls(f"asking ECR in {region} for a login"):
+    there = clients if region == clients.region else clients.in_region(region)
+    with there.translate_errors(f"asking ECR in {region} for a login"):
         answer = there.ecr.get_authorization_token()
     return Secret(base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode().partition(":")[2])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def calls(doing: str, *, profile: str = "") -> Iterator[None]:
+def translate_errors(action: str, *, profile: str = "") -> Iterator[None]:
     """Translate every AWS error raised inside.
 
     :param doing: what we were doing, such as ``launching 2 x c7i.2xlarge``.
@@ -26,11 +26,11 @@ def calls(doing: str, *, profile: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except failures() as error:
-        raise translate(error, doing=doing, profile=profile) from error
+    except error_types() as error:
+        raise translate(error, action=action, profile=profile) from error
 
 
-def failures() -> tuple[type[Exception], ...]:
+def error_types() -> tuple[type[Exception], ...]:
     """Return every class of error that a call to AWS can raise."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
@@ -38,7 +38,7 @@ def failures() -> tuple[type[Exception], ...]:
     return (BotoCoreError, ClientError, ResponseParserError)
 
 
-def translate(error: Exception, *, doing: str, profile: str = "", now: datetime | None = None) -> StratusError:
+def translate(error: Exception, *, action: str, profile: str = "", now: datetime | None = None) -> StratusError:
     """Return one of our errors for one of botocore's.
 
     :param doing: what we were doing when it came.
@@ -51,8 +51,8 @@ def translate(error: Exception, *, doing: str, profile: str = "", now: datetime 
     if isinstance(error, StratusError):
         return error
     if isinstance(error, ClientError):
-        return _refused(error, doing, profile, now or datetime.now(UTC))
-    return connection_errors.explain(connection_errors.Trouble(error, doing, profile))
+        return _refused(error, action, profile, now or datetime.now(UTC))
+    return connection_errors.explain(connection_errors.Trouble(error, action, profile))
 
 
 def code_of(error: Exception) -> str:
@@ -60,7 +60,7 @@ def code_of(error: Exception) -> str:
     return str(_told(error).get("Code", ""))
 
 
-def said_by(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """Return AWS's own text; empty when AWS did not answer."""
     return str(_told(error).get("Message", ""))
 
@@ -78,7 +78,7 @@ def reaction(error: Exception) -> error_codes.Reaction:
 
     if isinstance(error, exceptions.ClientError):
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
-        return error_codes.look_up(code_of(error), said_by(error), status=status).reaction
+        return error_codes.look_up(code_of(error), message_of(error), status=status).reaction
     if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
         return "again"
     lost = exceptions.HTTPClientError | exceptions.IncompleteReadError | ResponseParserError
@@ -86,7 +86,7 @@ def reaction(error: Exception) -> error_codes.Reaction:
 
 
 def _refused(error: ClientError, doing: str, profile: str, now: datetime) -> CloudRefused:
-    code, said = code_of(error), said_by(error)
+    code, said = code_of(error), message_of(error)
     row = error_codes.look_up(code, said)
     facts = {"said": said, "profile": profile, "action": _action(error, said), "skew": _skew(error, now)}
     facts["instance"] = next(iter(re.findall(r"\bi-[0-9a-f]{8,}", said)), "ID")

@@ -35,15 +35,15 @@ class Identity:
         return re.sub(r"/(botocore-session-\d+|AWSCLI-Session)$", "", self.arn)
 
 
-def identity(clients: Clients) -> Identity:
+def caller_identity(clients: Clients) -> Identity:
     """Ask AWS who we are: one call, needs no permission, and finds bad credentials before anything else is asked."""
-    with clients.calls("asking AWS who you are"):
+    with clients.translate_errors("asking AWS who you are"):
         answer = clients.sts.get_caller_identity()
     return Identity(account=answer["Account"], arn=answer["Arn"])
 
 
 @dataclass(frozen=True)
-class Mine:
+class ClusterId:
     """Whose cluster: all that tells our things in an account from everybody else's.
 
     :param cluster: name of the cluster.
@@ -58,12 +58,12 @@ class Mine:
     region: str
 
     @property
-    def name(self) -> str:
+    def resource_name(self) -> str:
         """Name of this cluster's own things: a rehearsal's and a colleague's differ, even in one cluster's name."""
         return f"stratus-{self.cluster}-{sha256(f'{self.account}/{self.owner}'.encode()).hexdigest()[:8]}"
 
     @property
-    def facts(self) -> dict[str, str]:
+    def journal_fields(self) -> dict[str, str]:
         """The form that the journal keeps."""
         return asdict(self)
 
@@ -77,16 +77,16 @@ class Mine:
         """Describe filters for those tags."""
         return [tag_filter(TAG_CLUSTER, self.cluster), tag_filter(TAG_OWNER, self.owner)]
 
-    def carried_by(self, tags: Iterable[TagTypeDef]) -> bool:
+    def matches(self, tags: Iterable[TagTypeDef]) -> bool:
         """Whether tags say that a thing is ours."""
         found = {tag.get("Key"): tag.get("Value") for tag in tags}
         return found.get(TAG_CLUSTER) == self.cluster and found.get(TAG_OWNER) == self.owner
 
 
-def mine(clients: Clients, settings: settings.Settings, identity: Identity) -> Mine:
+def cluster_id(clients: Clients, settings: settings.Settings, identity: Identity) -> ClusterId:
     """Return whose cluster the settings mean: the owner they name, else the caller."""
     owner = settings.cluster.owner or identity.owner
-    return Mine(cluster=settings.cluster.name, owner=owner, account=identity.account, region=clients.region)
+    return ClusterId(cluster=settings.cluster.name, owner=owner, account=identity.account, region=clients.region)
 
 
 def tag_filter(key: str, value: str) -> FilterTypeDef:

@@ -22,7 +22,7 @@ from orchestrator.crypto import ssh_keys
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.core.interrupts import Shield
     from orchestrator.services.cluster import Cluster
 
@@ -42,10 +42,10 @@ class Launcher:
         :raises Busy: another shell holds it.
         """
         mine = self.cluster.cluster_id
-        path = self.cluster.home / "locks" / f"{mine.name}-{mine.region}.lock"
+        path = self.cluster.home / "locks" / f"{mine.resource_name}-{mine.region}.lock"
         return file_lock.held(path, f"launching into {mine.cluster}")
 
-    def request(self, plan: Plan) -> list[instances.Instance]:
+    def request(self, plan: LaunchPlan) -> list[instances.Instance]:
         """Ask EC2 for the machines of a plan, in one pool after the other.
 
         What was made for a launch that fails, or that Ctrl-C ends, is removed again; a second Ctrl-C leaves at once.
@@ -53,7 +53,11 @@ class Launcher:
         :raises LeftRunning: something may be left.
         """
         self.cluster.journal.intend(
-            launch_log.UP, run=plan.run, hosts=host_names.pack(plan.names), count=plan.count, **plan.mine.facts
+            launch_log.UP,
+            run=plan.launch_id,
+            hosts=host_names.pack(plan.names),
+            count=plan.count,
+            **plan.cluster_id.journal_fields,
         )
         with interrupts.first_waits(self._on_first_interrupt) as shield:
             try:
@@ -69,24 +73,24 @@ class Launcher:
                     raise _interrupted_again(error, plan) from None
                 self._roll_back(plan, error)
                 if isinstance(error, KeyboardInterrupt):
-                    error.add_note(f"Launch {plan.run} was taken back: nothing of it is left.")
+                    error.add_note(f"Launch {plan.launch_id} was taken back: nothing of it is left.")
                 if isinstance(error, CloudRefused) and pools.is_empty(error.code):
                     raise self._with_alternatives(error, plan) from error
                 raise
 
-    def ask(self, plan: Plan, launch_key: run_instances.LaunchKey, shield: Shield) -> list[instances.Instance]:
+    def ask(self, plan: LaunchPlan, launch_key: run_instances.LaunchKey, shield: Shield) -> list[instances.Instance]:
         """Ask for machines, pool after pool; between two of them a Ctrl-C is given way to."""
 
-        def once(here: Plan) -> list[instances.Instance]:
+        def once(here: LaunchPlan) -> list[instances.Instance]:
             shield.check()
             return run_instances.launch(
                 self.cluster.clients, here, launch_key=launch_key, journal=self.cluster.journal, patience=self.patience
             )
 
-        memory = pools.Memory(self.cluster.home / "pools.json", plan.mine, self.patience)
+        memory = pools.Memory(self.cluster.home / "pools.json", plan.cluster_id, self.patience)
         return failover.launch(plan, once, memory=memory, tell=partial(self._tell, "progress"))
 
-    def launch_one(self, plan: Plan) -> instances.Instance:
+    def launch_one(self, plan: LaunchPlan) -> instances.Instance:
         """Ask for one machine in place of one that is gone; the group and the key are there already."""
         return self.ask(plan, self._ensure_access(plan), interrupts.Shield())[0]
 
@@ -102,12 +106,12 @@ class Launcher:
         books = self.cluster.launch_log
         books.settle([each for each in books.open(run) if each.kind == launch_log.UP], **facts)
 
-    def _ensure_access(self, plan: Plan) -> run_instances.LaunchKey:
+    def _ensure_access(self, plan: LaunchPlan) -> run_instances.LaunchKey:
         """Make sure of the group and the key pair that the machines shall have."""
         cluster = self.cluster
         access = security_groups.access(cluster.settings, plan.place.vpc_id)
         make_group = partial(security_groups.ensure, journal=cluster.journal, patience=self.patience)
-        group, _ = cluster.clients.together(
+        group, _ = cluster.clients.in_parallel(
             lambda: make_group(cluster.clients, cluster.cluster_id, access),
             lambda: key_pairs.ensure(
                 cluster.clients, cluster.cluster_id, cluster.key_pair, journal=cluster.journal, living=plan.living
@@ -115,7 +119,7 @@ class Launcher:
         )
         return run_instances.LaunchKey(cluster.key_pair.key_name, group, ssh_keys.host_key())
 
-    def _roll_back(self, plan: Plan, error: BaseException) -> None:
+    def _roll_back(self, plan: LaunchPlan, error: BaseException) -> None:
         """Roll a launch back.
 
         :raises LeftRunning: not all of it can be.
@@ -123,9 +127,9 @@ class Launcher:
         cluster = self.cluster
         why = str(error).splitlines()[0] if str(error) else "interrupted"
         try:
-            left = teardown.terminate_launch(cluster.clients, cluster.launch_log, plan.run, tell=cluster.tell)
+            left = teardown.terminate_launch(cluster.clients, cluster.launch_log, plan.launch_id, tell=cluster.tell)
         except StratusError as second:
-            left = [f"launch {plan.run}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
+            left = [f"launch {plan.launch_id}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
         if left:
             fix = "stratus terminate   ends them"
             raise LeftRunning(f"the launch failed ({why}), and could not be undone", left=left, fix=fix) from error
@@ -143,7 +147,7 @@ class Launcher:
         except StratusError as error:
             self._tell("warning", str(error).splitlines()[0])
 
-    def _with_alternatives(self, error: CloudRefused, plan: Plan) -> CloudRefused:
+    def _with_alternatives(self, error: CloudRefused, plan: LaunchPlan) -> CloudRefused:
         """Return a refusal for want of machines with what could be asked next; other types are the user's choice."""
         wanted, ways = self.cluster.settings.cluster, list[str]()
         if wanted.market == pools.SPOT and not wanted.spot_fallback:
@@ -171,8 +175,8 @@ def _prices(found: Sequence[Decimal | None]) -> str:
     return f" ({', '.join(f'${usd:.3f}/h' for usd in found if usd is not None)})" if any(found) else ""
 
 
-def _interrupted_again(error: KeyboardInterrupt, plan: Plan) -> KeyboardInterrupt:
-    what = f"Launch {plan.run} ({plan.count} x {plan.instance_type})"
+def _interrupted_again(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardInterrupt:
+    what = f"Launch {plan.launch_id} ({plan.count} x {plan.instance_type})"
     error.add_note(f"{what} may have happened: TerminateAll() ends it.")
     return error
 

@@ -62,7 +62,7 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
 
     def words(each: instances.Instance) -> Sequence[str]:
         minutes = max(1, round((wanted[each.id] - now).total_seconds() / 60))
-        return [str(minutes), str(budgets[each.run] or _UNCHANGED), _UNCHANGED]
+        return [str(minutes), str(budgets[each.launch_id] or _UNCHANGED), _UNCHANGED]
 
     timers = _set_timers(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
     known = {each.id: timers[each.name].get() for each in up if timers[each.name].ok}
@@ -113,7 +113,7 @@ def _running(cluster: Cluster) -> list[instances.Instance]:
 def _launches(machines: Sequence[instances.Instance]) -> dict[str, list[instances.Instance]]:
     found: dict[str, list[instances.Instance]] = {}
     for each in machines:
-        found.setdefault(each.run, []).append(each)
+        found.setdefault(each.launch_id, []).append(each)
     return found
 
 
@@ -125,7 +125,7 @@ def _budget(cluster: Cluster, machines: Sequence[instances.Instance]) -> int:
     # Of spot machines the listed price counts: theirs may rise that far.
     rates = [cluster.per_hour(replace(each, spot=False)) for each in machines]
     dearest = None if None in rates else max(rate for rate in rates if rate is not None)
-    per_hour = None if dearest is None else dearest * max(len(machines), *(each.sharing for each in machines))
+    per_hour = None if dearest is None else dearest * max(len(machines), *(each.launch_size for each in machines))
     what = f"{len(machines)} x {machines[0].type}"
     return time_limits.budget_minutes(cluster.settings.cluster.max_dollars, per_hour, what=what)
 

@@ -25,7 +25,7 @@ from orchestrator.core.errors import CloudRefused, NotReady, StratusError, Usage
 from orchestrator.core.events import Event, Tell, ignore
 
 if TYPE_CHECKING:
-    from orchestrator.aws.launch.launch_log import Ledger
+    from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.config.settings import Settings
 
 QUOTA_S = 4.0
@@ -60,7 +60,7 @@ class PreflightContext:
     settings: Settings
     identity: aws_identity.Identity
     key_pair: Callable[[], key_pairs.Login]
-    launch_log: Ledger | None = None
+    launch_log: LaunchLog | None = None
     prices: price_table.Book = price_table.TABLE
     job_checks: Checks | None = None
     my_address: Callable[[], str] = security_groups.my_address
@@ -73,14 +73,14 @@ class PreflightContext:
         return self.launch_log.patience if self.launch_log else REAL_TIME
 
 
-def plan(desk: PreflightContext, count: int) -> launch_plan.Plan:
+def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
     """Look up and check everything that a launch needs.
 
     :param count: how many machines.
     :raises StratusError: one thing speaks against it.
     :raises NotReady: several do; it holds them all.
     """
-    mine = aws_identity.mine(desk.clients, desk.settings, desk.identity)
+    mine = aws_identity.cluster_id(desk.clients, desk.settings, desk.identity)
     must = planner.questions(desk.clients, desk.settings, mine)
     answers = parallel.ask_all(
         desk.clients,
@@ -121,13 +121,13 @@ def _first_round(desk: PreflightContext) -> dict[str, Callable[[], Any]]:
     return asks | dict(desk.job_checks or {})
 
 
-def _cluster_id(desk: PreflightContext) -> aws_identity.Mine:
-    return aws_identity.mine(desk.clients, desk.settings, desk.identity)
+def _cluster_id(desk: PreflightContext) -> aws_identity.ClusterId:
+    return aws_identity.cluster_id(desk.clients, desk.settings, desk.identity)
 
 
 def _build(
     desk: PreflightContext, facts: planner.Found, count: int, sources: tuple[str, ...]
-) -> tuple[launch_plan.Plan | None, list[Exception]]:
+) -> tuple[launch_plan.LaunchPlan | None, list[Exception]]:
     """Make the plan and ask what follows from it."""
     try:
         made = planner.assemble(
@@ -142,21 +142,21 @@ def _build(
     return made, [each for each in map(_blocking, errors) if each is not None]
 
 
-def _second_round(desk: PreflightContext, made: launch_plan.Plan) -> dict[str, Callable[[], Any]]:
+def _second_round(desk: PreflightContext, made: launch_plan.LaunchPlan) -> dict[str, Callable[[], Any]]:
     """Return the questions whether AWS would let us do it: what is there already is named, what is not is left out."""
     named = desk.settings.aws
     launch = partial(run_instances.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id)
     asks: dict[str, Callable[[], Any]] = {PERMISSIONS: launch}
     if not named.key_name:
-        asks["key pair"] = lambda: key_pairs.check(desk.clients, made.mine, desk.key_pair(), living=made.living)
+        asks["key pair"] = lambda: key_pairs.check(desk.clients, made.cluster_id, desk.key_pair(), living=made.living)
     if not named.security_group_id:
         access = security_groups.Access(made.place.vpc_id, desk.settings.ssh.port, made.sources)
-        asks["security group"] = lambda: security_groups.check(desk.clients, made.mine, access)
+        asks["security group"] = lambda: security_groups.check(desk.clients, made.cluster_id, access)
     return asks
 
 
 def _after_profile_propagates(
-    desk: PreflightContext, made: launch_plan.Plan, error: Exception | None
+    desk: PreflightContext, made: launch_plan.LaunchPlan, error: Exception | None
 ) -> Exception | None:
     """Wait for an instance profile that EC2 has not heard of yet, and return what speaks against the launch then."""
     if not isinstance(error, CloudRefused) or not instance_profiles.on_its_way(
@@ -197,7 +197,7 @@ def _raise_problems(found: list[Exception]) -> None:
     NotReady.check([each for each in found if isinstance(each, StratusError)])
 
 
-def _limit(desk: PreflightContext, made: launch_plan.Plan, limit: quotas.Limit | None) -> quotas.Limit | None:
+def _limit(desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.Limit | None) -> quotas.Limit | None:
     """Return what the launch needs of its quota.
 
     :raises CloudRefused: none of the pools that it may come from has room.
@@ -211,7 +211,7 @@ def _limit(desk: PreflightContext, made: launch_plan.Plan, limit: quotas.Limit |
     return limit
 
 
-def _room_elsewhere(desk: PreflightContext, made: launch_plan.Plan, limit: quotas.Limit) -> bool:
+def _room_elsewhere(desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.Limit) -> bool:
     others = {quotas.of(pool.machine.name, pool.market): pool for pool in made.pools}
     for quota, pool in others.items():
         if quota == limit.quota:

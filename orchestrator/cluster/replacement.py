@@ -15,7 +15,7 @@ from orchestrator.core.events import Event, Tell
 if TYPE_CHECKING:
     from orchestrator.aws import client
     from orchestrator.aws.ec2.instances import Instance
-    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.aws.launch.plan import LaunchPlan
 
 GONE_S = 180.0  # for how long a machine may take to go down before nothing comes in its place
 CONSOLE_LINES = 3
@@ -33,9 +33,9 @@ class Replacer:
     """
 
     clients: client.Clients
-    plan: Plan
+    plan: LaunchPlan
     instances: dict[str, Instance]
-    launch_one: Callable[[Plan], Instance]
+    launch_one: Callable[[LaunchPlan], Instance]
     tell: Tell
     patience: Patience = REAL_TIME
     attempted: set[str] = field(default_factory=set)
@@ -77,7 +77,7 @@ class Replacer:
             return why_not
         self.tell(Event(machine.name, "replace", "start", text=str(error).splitlines()[0]))
         self._report_console(shown)
-        ended = state_changes.terminate(self.clients, [machine], mine=self.plan.mine, patience=self.patience)[
+        ended = state_changes.terminate(self.clients, [machine], mine=self.plan.cluster_id, patience=self.patience)[
             machine.id
         ]
         if not ended.ok:

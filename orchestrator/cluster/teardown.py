@@ -21,7 +21,7 @@ from orchestrator.core.events import Event, Tell, ignore
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
-    from orchestrator.aws.launch.launch_log import Ledger
+    from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.core.journal import Entry
 
 DEADLINE_S = 240.0  # for everything; machines that go down slowly have their own on top
@@ -44,7 +44,7 @@ class RegionTeardown:
     """
 
     clients: client.Clients
-    books: Ledger
+    books: LaunchLog
     delete_key: Callable[[], list[str]]
     tell: Tell = ignore
     found: dict[str, Instance] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class RegionTeardown:
 
     def find(self) -> list[Instance]:
         """Return our machines that are not gone: those that EC2 shows, and those that the journal alone knows."""
-        mine = self.books.mine
+        mine = self.books.cluster_id
         shown = {each.id: each for each in instances.describe(self.clients, cluster=mine.cluster, owner=mine.owner)}
         known = {
             key: each for key, each in self.books.young().items() if key not in shown and not self._is_terminated(key)
@@ -98,7 +98,7 @@ class RegionTeardown:
         if not todo:
             return
         patience = self.books.patience
-        ended = state_changes.terminate(self.clients, todo, mine=self.books.mine, patience=patience)
+        ended = state_changes.terminate(self.clients, todo, mine=self.books.cluster_id, patience=patience)
         for each in todo:
             self.results[each.id] = InstanceResult(each.name, each.id, ended[each.id].state, ended[each.id].error)
         self._await([each for each in todo if ended[each.id].ok])
@@ -119,7 +119,9 @@ class RegionTeardown:
     def _is_confirmed(self, began: datetime) -> bool:
         """Tell whether nothing can turn up any more, deleting the group on the way."""
         try:
-            deleted = security_groups.delete(self.clients, self.books.mine, deadline_s=0, patience=self.books.patience)
+            deleted = security_groups.delete(
+                self.clients, self.books.cluster_id, deadline_s=0, patience=self.books.patience
+            )
         except CloudRefused as error:
             self.group = str(error).splitlines()[0]
             if error.code == "DependencyViolation":
@@ -143,7 +145,7 @@ class RegionTeardown:
         )
 
     def _count_found(self, run: str) -> int:
-        return sum(each.run == run for each in self.found.values())
+        return sum(each.launch_id == run for each in self.found.values())
 
     def _note_unconfirmed(self, began: datetime) -> None:
         self.unconfirmed += [
@@ -153,7 +155,7 @@ class RegionTeardown:
 
     def _finish(self, trouble: StratusError | None) -> None:
         """Delete the key once nothing can need it, and close the books when all is certain."""
-        mine = self.books.mine
+        mine = self.books.cluster_id
         if trouble is not None:
             fix = f"; {trouble.fix}" if trouble.fix else ""
             self.unconfirmed.append(f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}{fix}")
@@ -179,7 +181,7 @@ def _is_transient(error: StratusError) -> bool:
     return error_codes.look_up(error.code, error.what).reaction in ("again", "unsure", "wait")
 
 
-def terminate_launch(clients: client.Clients, books: Ledger, run: str, *, tell: Tell = ignore) -> list[str]:
+def terminate_launch(clients: client.Clients, books: LaunchLog, run: str, *, tell: Tell = ignore) -> list[str]:
     """End the machines of one launch, whether EC2 shows them yet or not, and return those that may be left.
 
     :raises StratusError: EC2 cannot be asked.
@@ -190,7 +192,7 @@ def terminate_launch(clients: client.Clients, books: Ledger, run: str, *, tell: 
         books.ended(set(), run)
         return []
     known = books.young(run)
-    machines |= known | {each.id: each for each in instances.of_run(clients, books.mine, run)}
+    machines |= known | {each.id: each for each in instances.of_run(clients, books.cluster_id, run)}
     work = RegionTeardown(clients, books, delete_key=list, tell=tell)
     work.terminate([each for each in machines.values() if each.state != "terminated"])
     if not work.left:

@@ -87,17 +87,19 @@ class Terminator:
 
     def _elsewhere(self) -> Iterator[RegionTeardown]:
         for region in self._regions():
-            books = replace(self.cluster.launch_log, mine=replace(self.cluster.cluster_id, region=region))
+            books = replace(self.cluster.launch_log, cluster_id=replace(self.cluster.cluster_id, region=region))
             work = self._work(books)
             work.run()
             yield work
 
-    def _work(self, books: launch_log.Ledger) -> RegionTeardown:
-        cluster, region = self.cluster, books.mine.region
+    def _work(self, books: launch_log.LaunchLog) -> RegionTeardown:
+        cluster, region = self.cluster, books.cluster_id.region
         here = region == cluster.cluster_id.region
-        clients = cluster.clients if here else cluster.clients.elsewhere(region)
-        login = key_pairs.own_login(books.mine, home=cluster.home)
-        return RegionTeardown(clients, books, partial(key_pairs.delete, clients, books.mine, login), tell=cluster.tell)
+        clients = cluster.clients if here else cluster.clients.in_region(region)
+        login = key_pairs.own_login(books.cluster_id, home=cluster.home)
+        return RegionTeardown(
+            clients, books, partial(key_pairs.delete, clients, books.cluster_id, login), tell=cluster.tell
+        )
 
     def _regions(self) -> list[str]:
         """Return the other regions to look into."""
@@ -121,7 +123,7 @@ def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:
     for work in works:
         for what, state in (("security group", work.group), ("key pair", work.key)):
             if state not in ("gone", "none"):
-                yield f"{what} in {work.books.mine.region}: {state}"
+                yield f"{what} in {work.books.cluster_id.region}: {state}"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _data(clients: Clients, source: str) -> str:
     fix = "correct data in job.ini"
     try:
         found = clients.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-    except errors.failures() as error:
+    except errors.error_types() as error:
         if errors.code_of(error) == "NoSuchBucket":
             raise UsageError(f"there is no bucket {bucket}", where=source, code="NoSuchBucket", fix=fix) from error
         why = errors.code_of(error) or type(error).__name__

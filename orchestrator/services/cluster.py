@@ -65,7 +65,7 @@ class Cluster:
         self.tell = tell
         self.runtime = means or Runtime()
         self.launcher = Launcher(self)
-        self.clients = clients or client.clients(settings.aws)
+        self.clients = clients or client.create_clients(settings.aws)
 
     @cached_property
     def ssh(self) -> Links:
@@ -75,12 +75,12 @@ class Cluster:
     @cached_property
     def identity(self) -> aws_identity.Identity:
         """Who AWS says we are; asked once."""
-        return aws_identity.identity(self.clients)
+        return aws_identity.caller_identity(self.clients)
 
     @cached_property
-    def cluster_id(self) -> aws_identity.Mine:
+    def cluster_id(self) -> aws_identity.ClusterId:
         """What tells this cluster's things from everybody else's."""
-        return aws_identity.mine(self.clients, self.settings, self.identity)
+        return aws_identity.cluster_id(self.clients, self.settings, self.identity)
 
     @cached_property
     def key_pair(self) -> key_pairs.Login:
@@ -93,9 +93,9 @@ class Cluster:
         return Journal(self.home, patience=self.runtime.patience)
 
     @property
-    def launch_log(self) -> launch_log.Ledger:
+    def launch_log(self) -> launch_log.LaunchLog:
         """What the journal knows of this cluster's launches."""
-        return launch_log.Ledger(self.journal, self.cluster_id, self.runtime.patience)
+        return launch_log.LaunchLog(self.journal, self.cluster_id, self.runtime.patience)
 
     @cached_property
     def prices(self) -> price_list.Quotes:
@@ -143,13 +143,13 @@ class Cluster:
         if spot := {each.type for each in ours if each.spot}:
             self.prices.ask_spot(spot)
         machines = tuple(self._machine(each) for each in ours)
-        others = tuple(each.words for each in found if each.owner != mine.owner)
+        others = tuple(each.summary for each in found if each.owner != mine.owner)
         return ClusterStatus(mine.cluster, mine.region, mine.owner, machines, self.runtime.patience.now(), others)
 
     def other_owners(self) -> tuple[str, ...]:
         """Return the machines in a cluster of this name that are another owner's, in words."""
         found = ec2_instances.describe(self.clients, cluster=self.cluster_id.cluster, owner=None)
-        return tuple(each.words for each in found if each.owner != self.cluster_id.owner)
+        return tuple(each.summary for each in found if each.owner != self.cluster_id.owner)
 
     def hosts(self, names: Sequence[str] = ()) -> list[Host]:
         """Return the running machines as hosts.
@@ -212,7 +212,7 @@ class Cluster:
 
     # -- launching
 
-    def plan(self, count: int | None = None, *, more: preflight.Checks | None = None) -> launch_plan.Plan:
+    def plan(self, count: int | None = None, *, more: preflight.Checks | None = None) -> launch_plan.LaunchPlan:
         """Look up and check what a launch needs, and its price; nothing is changed.
 
         :param count: how many machines to add; the settings' when None.
@@ -235,7 +235,7 @@ class Cluster:
             error.add_note("Nothing was launched.")
             raise
 
-    def launch(self, plan: launch_plan.Plan) -> tuple[list[ec2_instances.Instance], float]:
+    def launch(self, plan: launch_plan.LaunchPlan) -> tuple[list[ec2_instances.Instance], float]:
         """Ask EC2 for the machines of a plan; what was made for a launch that failed is removed again.
 
         :return: the instances, most of them pending, and the seconds that the one call took.
@@ -256,7 +256,7 @@ class Cluster:
         instances: Sequence[ec2_instances.Instance],
         then: Callable[[Host], T],
         *,
-        plan: launch_plan.Plan | None = None,
+        plan: launch_plan.LaunchPlan | None = None,
     ) -> parallel.Outcomes[ReadyHost[T]]:
         """Wait until machines answer SSH and do ``then`` on each as soon as it does; nobody waits for the slowest.
 

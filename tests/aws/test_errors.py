@@ -33,7 +33,7 @@ def refused(
 
 
 def words(error: Exception, profile: str = "lab") -> str:
-    return str(errors.translate(error, doing="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
+    return str(errors.translate(error, action="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
 
 
 REFUSALS = [  # code, AWS's words, what we must say
@@ -118,7 +118,7 @@ REFUSALS = [  # code, AWS's words, what we must say
 @pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row[0])
 def test_a_refusal_keeps_awss_words_and_code_and_says_what_to_do(row: tuple[str, ...]) -> None:
     code, said, *expected = row
-    error = errors.translate(refused(code, said), doing="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
+    error = errors.translate(refused(code, said), action="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
 
     assert isinstance(error, CloudRefused)
     assert (error.exit_code, error.code) == (3, code)
@@ -179,7 +179,7 @@ def test_without_an_answer_the_question_is_whether_aws_got_the_request(error: Ex
 
 
 def test_no_credentials_names_the_three_places_and_is_a_matter_of_config() -> None:
-    error = errors.translate(botocore.exceptions.NoCredentialsError(), doing="asking AWS who you are", profile="lab")
+    error = errors.translate(botocore.exceptions.NoCredentialsError(), action="asking AWS who you are", profile="lab")
 
     assert isinstance(error, UsageError)
     for place in ("AWS_ACCESS_KEY_ID", "~/.aws/credentials", "role of this machine", "aws configure"):
@@ -232,21 +232,21 @@ def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> N
     Exception.__init__(error, "text")
     error.kwargs = dict.fromkeys(fields, "x")  # type: ignore[attr-defined]
 
-    assert isinstance(errors.translate(error, doing="launching"), StratusError)
+    assert isinstance(errors.translate(error, action="launching"), StratusError)
 
 
 def test_an_error_of_ours_passes_through_unchanged() -> None:
     error = UsageError("mine")
 
-    assert errors.translate(error, doing="launching") is error
-    with pytest.raises(UsageError) as caught, errors.calls("launching"):
+    assert errors.translate(error, action="launching") is error
+    with pytest.raises(UsageError) as caught, errors.translate_errors("launching"):
         raise error
     assert caught.value is error
 
 
 @given(st.text(max_size=40), st.text(max_size=200))
 def test_no_code_and_no_words_of_aws_can_break_the_translation(code: str, said: str) -> None:
-    error = errors.translate(refused(code, said), doing="launching")
+    error = errors.translate(refused(code, said), action="launching")
 
     assert isinstance(error, CloudRefused)
     assert error.code == code
@@ -276,7 +276,7 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("aws_files")
 def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
     with pytest.raises(UsageError) as caught:
-        client.clients(Aws(profile="laboratry"))
+        client.create_clients(Aws(profile="laboratry"))
 
     assert "laboratry" in str(caught.value)
     assert "Did you mean laboratory?" in str(caught.value)
@@ -286,14 +286,14 @@ def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
 @pytest.mark.usefixtures("aws_files")
 def test_without_credentials_nothing_is_asked_of_ec2() -> None:
     with pytest.raises(UsageError, match="no AWS credentials"):
-        identity.identity(client.clients(Aws()))
+        identity.caller_identity(client.create_clients(Aws()))
 
 
 def test_keys_of_an_old_config_file_count_only_when_nothing_else_is_there(aws_files: Path) -> None:
     old = Aws(legacy_access_key=Secret("OLD"), legacy_secret_key=Secret("SECRET"))
-    found = client.clients(old).session.get_credentials()
+    found = client.create_clients(old).session.get_credentials()
     (aws_files / "credentials").write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = x\n")
-    better = client.clients(old).session.get_credentials()
+    better = client.create_clients(old).session.get_credentials()
 
     assert found is not None
     assert better is not None

@@ -61,11 +61,15 @@ class Account:
         return _said("DescribeInstances", f"<reservationSet>{sets}</reservationSet>")
 
     def _groups(self) -> tuple[int, str]:
-        item = f"<item><groupId>sg-1</groupId><groupName>{MINE.name}</groupName>{_tags(self.group or {})}</item>"
+        item = (
+            f"<item><groupId>sg-1</groupId><groupName>{MINE.resource_name}</groupName>{_tags(self.group or {})}</item>"
+        )
         return _said("DescribeSecurityGroups", f"<securityGroupInfo>{item if self.group else ''}</securityGroupInfo>")
 
     def _keys(self) -> tuple[int, str]:
-        item = f"<item><keyPairId>key-1</keyPairId><keyName>{MINE.name}</keyName>{_tags(self.key or {})}</item>"
+        item = (
+            f"<item><keyPairId>key-1</keyPairId><keyName>{MINE.resource_name}</keyName>{_tags(self.key or {})}</item>"
+        )
         return _said("DescribeKeyPairs", f"<keySet>{item if self.key else ''}</keySet>")
 
     def _terminate(self, request: Request) -> tuple[int, str]:
@@ -93,7 +97,7 @@ LOOKS: dict[str, Callable[[client.Clients], object]] = {
     "all": lambda clients: instances.describe(clients, cluster=MINE.cluster, owner=MINE.owner),
     "a launch": lambda clients: instances.of_run(clients, MINE, "r"),
     "groups": lambda clients: security_groups.delete(clients, MINE, patience=Time().patience),
-    "keys": lambda clients: key_pairs.delete(clients, MINE, Login(MINE.name, Path("/nonexistent"), own=True)),
+    "keys": lambda clients: key_pairs.delete(clients, MINE, Login(MINE.resource_name, Path("/nonexistent"), own=True)),
 }
 
 
@@ -138,12 +142,12 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.time = Time()
-        self.books = launch_log.Ledger(Journal(self.folder, patience=self.time.patience), MINE, self.time.patience)
+        self.books = launch_log.LaunchLog(Journal(self.folder, patience=self.time.patience), MINE, self.time.patience)
 
     def ask_for_one(self) -> object:
         """Write down a request for one machine, of which nobody knows what became."""
         facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
-        return self.books.journal.intend(launch_log.LAUNCH, **facts, **MINE.facts)
+        return self.books.journal.intend(launch_log.LAUNCH, **facts, **MINE.journal_fields)
 
     def end(self) -> RegionTeardown:
         work = RegionTeardown(clients(Wire(self._answer)), self.books, delete_key=list)

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from localcloud.aws.images import IMAGES
-from orchestrator.aws.identity import Mine
+from orchestrator.aws.identity import ClusterId
 from tests.chaos.cell_runner import Cell
 from tests.chaos.invariants import US
 
 LAUNCH = "launch -n 2 --yes"
 SOON = 5.0
-OUR_NAME = Mine("ml", US, "123456789012", "us-west-2").name
+OUR_NAME = ClusterId("ml", US, "123456789012", "us-west-2").resource_name
 KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",

@@ -198,8 +198,8 @@ class _Life:
     def _launch(self, session: Session, step: Step) -> tuple[int, str]:
         self.run = "-"
         plan = session.plan(step.count)
-        self.run = plan.run
-        self.watch.wanted[plan.run] = plan.count
+        self.run = plan.launch_id
+        self.watch.wanted[plan.launch_id] = plan.count
         self.hours = max(self.hours, plan.hours)
         report = session.launch(plan)
         told = [f"ready {' '.join(each.name for each in report.ready)}"]

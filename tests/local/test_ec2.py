@@ -43,18 +43,18 @@ class Desk:
         session = aws_wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
         session.events.register("before-send", self._count)
         self.clients = client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"])
-        self.identity = identity.identity(self.clients)
-        self.mine = identity.mine(self.clients, self.settings, self.identity)
+        self.identity = identity.caller_identity(self.clients)
+        self.mine = identity.cluster_id(self.clients, self.settings, self.identity)
         self.journal = Journal(self.home)
         self.login = key_pairs.login(self.settings, self.mine, home=self.home)
 
     def _count(self, event_name: str, **_: Any) -> None:
         self.calls[event_name.rpartition(".")[2]] += 1
 
-    def plan(self, count: int) -> launch_plan.Plan:
+    def plan(self, count: int) -> launch_plan.LaunchPlan:
         return planner.plan(self.clients, self.settings, count=count, identity=self.identity)
 
-    def key(self, plan: launch_plan.Plan) -> run_instances.LaunchKey:
+    def key(self, plan: launch_plan.LaunchPlan) -> run_instances.LaunchKey:
         access = security_groups.access(self.settings, plan.place.vpc_id)
         group = security_groups.ensure(self.clients, self.mine, access, journal=self.journal)
         key_pairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living)
@@ -122,7 +122,7 @@ def test_machines_come_from_one_call_with_all_their_tags(two: tuple[Desk, list[e
     assert {(each.cluster, each.owner, each.type, each.state, each.user) for each in instances} == {
         ("two", desk.identity.owner, "c7i.2xlarge", "running", "ubuntu")
     }
-    assert len({each.run for each in instances}) == 1
+    assert len({each.launch_id for each in instances}) == 1
     assert all(each.public_address and each.private_address and each.zone for each in instances)
 
 
@@ -339,7 +339,9 @@ def test_a_group_that_the_user_names_is_never_changed(me: Desk) -> None:
 
 def test_a_foreign_group_of_the_same_name_is_neither_used_nor_deleted(me: Desk) -> None:
     vpc = network.find(me.clients, me.settings.aws).vpc_id
-    theirs = me.clients.ec2.create_security_group(GroupName=me.mine.name, Description="d", VpcId=vpc)["GroupId"]
+    theirs = me.clients.ec2.create_security_group(GroupName=me.mine.resource_name, Description="d", VpcId=vpc)[
+        "GroupId"
+    ]
 
     with pytest.raises(CloudRefused, match="not tagged as this cluster's") as caught:
         security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)

@@ -210,7 +210,13 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
     own = begin().session().cluster.cluster_id
     theirs = "stratus:cluster=ml, stratus:owner=arn:aws:iam::123456789012:user/colleague"
     life = begin(
-        fault("colleague", machines=2, tags=f"Name=ml-0, {theirs}", group=own.name.replace("-ml-", "-other-"), key="k")
+        fault(
+            "colleague",
+            machines=2,
+            tags=f"Name=ml-0, {theirs}",
+            group=own.resource_name.replace("-ml-", "-other-"),
+            key="k",
+        )
     )
     others = [one.id for one in life.cloud.alive()]
     up(life)

@@ -195,7 +195,7 @@ def test_a_lacking_permission_is_named_with_its_action(world: tuple[Lab, Recorde
     lab, _ = world
     with lab.session() as session:
         clients = session.cluster.clients
-        with pytest.raises(CloudRefused, match="ec2:DescribeVolumes"), clients.calls("looking at volumes"):
+        with pytest.raises(CloudRefused, match="ec2:DescribeVolumes"), clients.translate_errors("looking at volumes"):
             clients.ec2.describe_volumes()
 
 

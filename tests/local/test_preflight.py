@@ -183,7 +183,7 @@ def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: L
     ec2 = boto(lab.env, "ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     with lab.session() as session:
-        name = session.cluster.cluster_id.name
+        name = session.cluster.cluster_id.resource_name
     group = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
     try:
         error = refused(lab, CloudRefused)

@@ -20,7 +20,7 @@ from orchestrator.core.errors import CloudRefused
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Subnet
-    from orchestrator.aws.identity import Mine
+    from orchestrator.aws.identity import ClusterId
     from orchestrator.aws.pricing import price_table
 
 ON_DEMAND, SPOT = "on-demand", "spot"
@@ -112,7 +112,7 @@ class Memory:
     """
 
     path: Path
-    mine: Mine
+    mine: ClusterId
     patience: Patience = REAL_TIME
 
     def note(self, pool: Pool, code: str) -> None:

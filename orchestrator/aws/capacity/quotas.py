@@ -129,14 +129,14 @@ def look(clients: client.Clients, instance_type: str, vcpus: int, *, market: str
     quota = of(instance_type, market)
     if quota is None:
         return Limit(None, vcpus)
-    limit, used = clients.together(lambda: _limit(clients, quota), lambda: _in_use(clients))
+    limit, used = clients.in_parallel(lambda: _limit(clients, quota), lambda: _in_use(clients))
     return Limit(quota, vcpus, limit, None if used is None else used.get(quota, 0))
 
 
 def room(clients: client.Clients, quotas: Collection[Quota]) -> dict[Quota, Limit]:
     """Return limit and use of several quotas."""
     ordered = list(quotas)
-    used, *limits = clients.together(
+    used, *limits = clients.in_parallel(
         lambda: _in_use(clients), *(lambda quota=quota: _limit(clients, quota) for quota in ordered)
     )
     return {
@@ -158,12 +158,12 @@ def request(clients: client.Clients, limit: Limit) -> Request:
         )
     if limit.limit is not None and not limit.lacking:
         return Request(limit, limit.wanted, "not needed")
-    with clients.calls(f"asking for a larger quota ({limit.quota})"):
+    with clients.translate_errors(f"asking for a larger quota ({limit.quota})"):
         try:
             made = clients.quotas.request_service_quota_increase(
                 ServiceCode=_SERVICE, QuotaCode=limit.quota.code, DesiredValue=float(limit.wanted)
             )["RequestedQuota"]
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if errors.code_of(error) != "ResourceAlreadyExistsException":
                 raise
             return _open(clients, limit, limit.quota)
@@ -187,10 +187,10 @@ def default(clients: client.Clients, quota: Quota) -> int:
 
 def _limit(clients: client.Clients, quota: Quota) -> int | None:
     try:
-        with clients.calls(f"asking for the quota ({quota})"):
+        with clients.translate_errors(f"asking for the quota ({quota})"):
             try:
                 found = clients.quotas.get_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
-            except errors.failures() as error:
+            except errors.error_types() as error:
                 if errors.code_of(error) != "NoSuchResourceException":
                     raise
                 # An account that never differed from the default may have no quota of its own.
@@ -203,7 +203,7 @@ def _limit(clients: client.Clients, quota: Quota) -> int | None:
 def _in_use(clients: client.Clients) -> Counter[Quota] | None:
     """Return the vCPUs that everybody's machines in the account hold of each quota."""
     try:
-        with clients.calls("asking which machines hold the quota"):
+        with clients.translate_errors("asking which machines hold the quota"):
             pages = clients.ec2.get_paginator("describe_instances").paginate(
                 Filters=[{"Name": "instance-state-name", "Values": [*_HOLDING]}], PaginationConfig={"PageSize": 1000}
             )

@@ -141,24 +141,24 @@ def _by_alias(clients: client.Clients, alias: Alias, name: str, architecture: st
 
 
 def _parameter(clients: client.Clients, path: str) -> str:
-    with clients.calls(f"looking up the image at {path}"):
+    with clients.translate_errors(f"looking up the image at {path}"):
         try:
             return clients.ssm.get_parameter(Name=path)["Parameter"]["Value"]
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if errors.code_of(error) not in _NO_PARAMETER:
                 raise
             raise UsageError(
-                f"SSM parameter {path} cannot be read in {clients.region}: {errors.said_by(error)}",
+                f"SSM parameter {path} cannot be read in {clients.region}: {errors.message_of(error)}",
                 code=errors.code_of(error),
                 fix="correct [cluster] image in the config",
             ) from error
 
 
 def _by_id(clients: client.Clients, image_id: str, name: str) -> Image:
-    with clients.calls(f"looking up image {name}"):
+    with clients.translate_errors(f"looking up image {name}"):
         try:
             found = clients.ec2.describe_images(ImageIds=[image_id])["Images"]
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if errors.code_of(error) not in _NO_IMAGE:
                 raise
             raise _missing(clients, image_id, errors.code_of(error)) from error
@@ -178,7 +178,7 @@ def _missing(clients: client.Clients, image_id: str, code: str = "InvalidAMIID.N
 def _by_name(clients: client.Clients, pattern: str, makers: tuple[str, ...], architecture: str) -> Image | None:
     """Return the newest image of these makers whose name matches."""
     wanted = {"name": pattern, "state": "available", "architecture": architecture}
-    with clients.calls(f"looking up images named {pattern}"):
+    with clients.translate_errors(f"looking up images named {pattern}"):
         found = clients.ec2.describe_images(
             Owners=list(makers), Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]
         )["Images"]

@@ -32,6 +32,6 @@ def on_its_way(clients: client.Clients, profile: str, refusal: CloudRefused) -> 
         return False
     try:
         found = clients.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])
-    except errors.failures():  # it is not there, or we may not look: EC2's own refusal stands
+    except errors.error_types():  # it is not there, or we may not look: EC2's own refusal stands
         return False
     return bool(found["InstanceProfile"]["Roles"])

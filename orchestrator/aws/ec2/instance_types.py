@@ -49,7 +49,7 @@ def find(clients: client.Clients, name: str) -> InstanceType:
 
     :raises UsageError: the region has no such type; the nearest names are in the message.
     """
-    info, zones = clients.together(lambda: _info(clients, name), lambda: _zones(clients, name))
+    info, zones = clients.in_parallel(lambda: _info(clients, name), lambda: _zones(clients, name))
     if not zones:
         raise UsageError(
             f"instance type {name} is not offered in any zone of {clients.region} open to this account",
@@ -72,10 +72,10 @@ def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType
 
 
 def _info(clients: client.Clients, name: str) -> InstanceTypeInfoTypeDef:
-    with clients.calls(f"looking up instance type {name}"):
+    with clients.translate_errors(f"looking up instance type {name}"):
         try:
             return clients.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]  # type: ignore[list-item]
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if not errors.code_of(error).startswith("InvalidInstanceType"):
                 raise
             hint = ini.suggest(name, _offered(clients))
@@ -87,7 +87,7 @@ def _info(clients: client.Clients, name: str) -> InstanceTypeInfoTypeDef:
 
 
 def _zones(clients: client.Clients, name: str) -> tuple[str, ...]:
-    with clients.calls(f"asking which zones offer {name}"):
+    with clients.translate_errors(f"asking which zones offer {name}"):
         offers = clients.ec2.describe_instance_type_offerings(
             LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [name]}]
         )
@@ -118,6 +118,6 @@ def listed(clients: client.Clients, patterns: Sequence[str], *, vcpus: int = 0) 
     wanted: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}]
     wanted += [{"Name": "instance-type", "Values": [*patterns]}] if patterns else []
     wanted += [{"Name": "vcpu-info.default-vcpus", "Values": [str(vcpus)]}] if vcpus else []
-    with clients.calls("listing instance types"):
+    with clients.translate_errors("listing instance types"):
         pages = clients.ec2.get_paginator("describe_instance_types").paginate(Filters=wanted)
         return [_type(each, ()) for page in pages for each in page["InstanceTypes"]]

@@ -92,7 +92,7 @@ class Instance:
     id: str
     name: str
     cluster: str
-    run: str
+    launch_id: str
     owner: str
     type: str
     state: str
@@ -110,7 +110,7 @@ class Instance:
     disk: Disk | None = None
     user: str = ""
     boot_key: str = ""
-    sharing: int = 1
+    launch_size: int = 1
     spot: bool = False
     index: int = 0
     stopped: datetime | None = None
@@ -121,7 +121,7 @@ class Instance:
         return self.state in ALIVE
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """What it is and whose: ``ml-0 (i-0123, running, user/ada)``."""
         known = [*([self.id] if self.id != self.name else []), self.state, self.owner.rpartition(":")[2] or "nobody's"]
         return f"{self.name} ({', '.join(known)})"
@@ -138,7 +138,7 @@ def tagged(shown: Instance, known: Instance) -> Instance:
         shown,
         name=known.name,
         cluster=known.cluster,
-        run=known.run,
+        launch_id=known.launch_id,
         owner=known.owner,
         host_key=known.host_key,
         boot_key=known.boot_key,
@@ -146,7 +146,7 @@ def tagged(shown: Instance, known: Instance) -> Instance:
         max_hours=known.max_hours,
         disk=known.disk,
         user=known.user,
-        sharing=known.sharing,
+        launch_size=known.launch_size,
     )
 
 
@@ -162,7 +162,7 @@ def describe(clients: client.Clients, *, cluster: str | None, owner: str | None,
         filters.append({"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down"]})
     filters += [identity.tag_filter(identity.TAG_CLUSTER, cluster)] if cluster is not None else []
     filters += [identity.tag_filter(identity.TAG_OWNER, owner)] if owner is not None else []
-    with clients.calls("asking which machines there are"):
+    with clients.translate_errors("asking which machines there are"):
         found = list(_described(clients, filters))
     # Filters are EC2's; that a foreign machine is never taken for ours is checked here.
     mine = [each for each in found if cluster in (None, each.cluster) and owner in (None, each.owner)]
@@ -210,7 +210,7 @@ def look(clients: client.Clients, ids: Iterable[str]) -> list[Instance]:
     """Return the machines of some ids; those that EC2 does not show (yet, or any more) are left out."""
     wanted = sorted(ids)
     found: list[Instance] = []
-    with clients.calls("asking how the machines are"):
+    with clients.translate_errors("asking how the machines are"):
         # By filter, not by id: one id that EC2 does not know would fail the whole call.
         for start in range(0, len(wanted), _FILTER_VALUES):
             some = wanted[start : start + _FILTER_VALUES]
@@ -220,28 +220,28 @@ def look(clients: client.Clients, ids: Iterable[str]) -> list[Instance]:
 
 def of_token(clients: client.Clients, token: str) -> list[Instance]:
     """Return the machines, ended ones included, that the request with a token launched, as far as EC2 shows them."""
-    with clients.calls("looking for what was launched"):
+    with clients.translate_errors("looking for what was launched"):
         found = _described(clients, [{"Name": "client-token", "Values": [token]}])
         return sorted(found, key=lambda each: host_names.order(each.name))
 
 
-def of_run(clients: client.Clients, mine: identity.Mine, run: str) -> list[Instance]:
+def of_run(clients: client.Clients, mine: identity.ClusterId, run: str) -> list[Instance]:
     """Return the machines, ended ones included, of one of our launches, as far as EC2 shows them."""
-    with clients.calls(f"looking for the machines of launch {run}"):
+    with clients.translate_errors(f"looking for the machines of launch {run}"):
         found = list(_described(clients, [*mine.filters, identity.tag_filter(TAG_RUN, run)]))
-    ours = [each for each in found if (each.cluster, each.owner, each.run) == (mine.cluster, mine.owner, run)]
+    ours = [each for each in found if (each.cluster, each.owner, each.launch_id) == (mine.cluster, mine.owner, run)]
     return sorted(ours, key=lambda each: host_names.order(each.name))
 
 
 def pin(clients: client.Clients, instance_id: str, public: str) -> None:
     """Tag a machine with the host key that it is about to take; the one of its launch still counts beside it."""
-    with clients.calls(f"noting the new host key of {instance_id}"):
+    with clients.translate_errors(f"noting the new host key of {instance_id}"):
         clients.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": TAG_HOST_KEY, "Value": public.split()[1]}])
 
 
 def forget_boot_keys(clients: client.Clients, ids: Sequence[str]) -> None:
     """Make the tags say of machines that the host key of their launch counts no more; one call for all."""
-    with clients.calls("noting that the host keys of the launch are replaced"):
+    with clients.translate_errors("noting that the host keys of the launch are replaced"):
         for start in range(0, len(ids), _RESOURCES):
             some = list(ids[start : start + _RESOURCES])
             clients.ec2.create_tags(Resources=some, Tags=[{"Key": TAG_BOOT_KEY, "Value": ""}])
@@ -249,7 +249,7 @@ def forget_boot_keys(clients: client.Clients, ids: Sequence[str]) -> None:
 
 def impaired(clients: client.Clients, ids: Sequence[str]) -> list[str]:
     """Return the ids of machines whose system or instance status check has failed, as far as EC2 shows them."""
-    with clients.calls("asking for status checks"):
+    with clients.translate_errors("asking for status checks"):
         pages = clients.ec2.get_paginator("describe_instance_status").paginate(
             Filters=[{"Name": "instance-status.status", "Values": ["impaired"]}]
         )
@@ -265,7 +265,7 @@ def console(clients: client.Clients, instance_id: str) -> str:
     """Return what a machine has printed while booting, as far as EC2 has it by now; often that is nothing."""
     from base64 import b64decode
 
-    with clients.calls(f"reading the console of {instance_id}"):
+    with clients.translate_errors(f"reading the console of {instance_id}"):
         output = clients.ec2.get_console_output(InstanceId=instance_id).get("Output", "")
     try:
         return b64decode(output, validate=True).decode(errors="replace")
@@ -280,7 +280,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         id=facts["InstanceId"],
         name=_name(facts, tags),
         cluster=tags.get(identity.TAG_CLUSTER, ""),
-        run=tags.get(TAG_RUN, ""),
+        launch_id=tags.get(TAG_RUN, ""),
         owner=tags.get(identity.TAG_OWNER, ""),
         type=facts["InstanceType"],
         state=facts["State"]["Name"],
@@ -298,7 +298,7 @@ def instance(facts: InstanceTypeDef) -> Instance:
         group_ids=_groups(facts),
         disk=Disk.of_tag(tags.get(TAG_DISK, "")),
         user=tags.get(TAG_USER, ""),
-        sharing=_sharing(tags),
+        launch_size=_sharing(tags),
         spot=facts.get("InstanceLifecycle") == "spot",
         index=facts.get("AmiLaunchIndex", 0),
         stopped=_stopped(facts),
@@ -393,7 +393,7 @@ def note(clients: client.Clients, ends: Mapping[str, datetime]) -> None:
     by_minute = defaultdict[datetime, list[str]](list)
     for key, end in ends.items():
         by_minute[_minute(end)].append(key)
-    with clients.calls("tagging machines with their new end"):
+    with clients.translate_errors("tagging machines with their new end"):
         for end, ids in by_minute.items():
             value = end.isoformat(timespec="seconds")
             clients.ec2.create_tags(Resources=ids, Tags=[{"Key": instances.TAG_EXPIRES, "Value": value}])

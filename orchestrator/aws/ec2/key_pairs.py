@@ -31,7 +31,7 @@ class Login:
     own: bool
 
 
-def login(settings: settings.Settings, mine: identity.Mine, *, home: Path) -> Login:
+def login(settings: settings.Settings, mine: identity.ClusterId, *, home: Path) -> Login:
     """Return which key opens the cluster's machines; asks nobody.
 
     :param home: the folder of everything we keep; own keys lie in its ``keys``.
@@ -47,13 +47,13 @@ def login(settings: settings.Settings, mine: identity.Mine, *, home: Path) -> Lo
     return Login(settings.aws.key_name, Path(settings.ssh.private_key).expanduser(), own=False)
 
 
-def own_login(mine: identity.Mine, *, home: Path) -> Login:
+def own_login(mine: identity.ClusterId, *, home: Path) -> Login:
     """Return the cluster's own key pair, whether it is in use or not."""
-    return Login(mine.name, home / "keys" / f"{mine.name}-{mine.region}.ed25519", own=True)
+    return Login(mine.resource_name, home / "keys" / f"{mine.resource_name}-{mine.region}.ed25519", own=True)
 
 
 def ensure(
-    clients: client.Clients, mine: identity.Mine, login: Login, *, journal: Journal, living: Sequence[str] = ()
+    clients: client.Clients, mine: identity.ClusterId, login: Login, *, journal: Journal, living: Sequence[str] = ()
 ) -> None:
     """Make sure that EC2 holds the public half of the private key that lies here.
 
@@ -66,16 +66,16 @@ def ensure(
     found = _find(clients, login.key_name)
     if found is None:
         return _import(clients, mine, login, public, journal)
-    if not mine.carried_by(found.get("Tags", [])):
+    if not mine.matches(found.get("Tags", [])):
         raise _foreign(login)
     if not _same(found, public):
         _refuse_when_used(login, living)
-        with clients.calls(f"replacing key pair {login.key_name}"):
+        with clients.translate_errors(f"replacing key pair {login.key_name}"):
             clients.ec2.delete_key_pair(KeyPairId=found["KeyPairId"])
         _import(clients, mine, login, public, journal)
 
 
-def check(clients: client.Clients, mine: identity.Mine, login: Login, *, living: Sequence[str] = ()) -> None:
+def check(clients: client.Clients, mine: identity.ClusterId, login: Login, *, living: Sequence[str] = ()) -> None:
     """Find what `ensure` would refuse, or be refused; changes nothing, here or in EC2.
 
     :raises StratusError: as `ensure` does.
@@ -86,27 +86,27 @@ def check(clients: client.Clients, mine: identity.Mine, login: Login, *, living:
     if not here and living:
         raise _not_here(login, living)
     found = _find(clients, login.key_name)
-    if found is not None and not mine.carried_by(found.get("Tags", [])):
+    if found is not None and not mine.matches(found.get("Tags", [])):
         raise _foreign(login)
     # A key that is made with the launch is as good a question as any other.
     public = ssh_keys.public_of(login.key_file) if here else ssh_keys.host_key().public
     if found is None:
-        with clients.calls(f"asking whether key pair {login.key_name} may be imported"):
+        with clients.translate_errors(f"asking whether key pair {login.key_name} may be imported"):
             dry_run.ask(clients.ec2.import_key_pair, **_request(mine, login, public))
     elif here and not _same(found, public):
         _refuse_when_used(login, living)
 
 
-def delete(clients: client.Clients, mine: identity.Mine, login: Login) -> list[str]:
+def delete(clients: client.Clients, mine: identity.ClusterId, login: Login) -> list[str]:
     """Delete the cluster's own key pair, here and in EC2; a key that the user named stays.
 
     :returns: names of the key pairs that were deleted in EC2.
     """
     if not login.own:
         return []
-    with clients.calls(f"deleting key pair {login.key_name}"):
+    with clients.translate_errors(f"deleting key pair {login.key_name}"):
         pairs = clients.ec2.describe_key_pairs(Filters=mine.filters)["KeyPairs"]
-        ours = [pair for pair in pairs if pair["KeyName"] == login.key_name and mine.carried_by(pair.get("Tags", []))]
+        ours = [pair for pair in pairs if pair["KeyName"] == login.key_name and mine.matches(pair.get("Tags", []))]
         for pair in ours:
             clients.ec2.delete_key_pair(KeyPairId=pair["KeyPairId"])
     login.key_file.unlink(missing_ok=True)
@@ -139,19 +139,19 @@ def _foreign(login: Login) -> CloudRefused:
 
 
 def _find(clients: client.Clients, name: str) -> KeyPairInfoTypeDef | None:
-    with clients.calls(f"looking up key pair {name}"):
+    with clients.translate_errors(f"looking up key pair {name}"):
         pairs = clients.ec2.describe_key_pairs(Filters=[{"Name": "key-name", "Values": [name]}], IncludePublicKey=True)[
             "KeyPairs"
         ]
     return next((pair for pair in pairs if pair["KeyName"] == name), None)
 
 
-def _import(clients: client.Clients, mine: identity.Mine, login: Login, public: str, journal: Journal) -> None:
-    entry = journal.intend("key", name=login.key_name, **mine.facts)
-    with clients.calls(f"importing key pair {login.key_name}"):
+def _import(clients: client.Clients, mine: identity.ClusterId, login: Login, public: str, journal: Journal) -> None:
+    entry = journal.intend("key", name=login.key_name, **mine.journal_fields)
+    with clients.translate_errors(f"importing key pair {login.key_name}"):
         try:
             made = clients.ec2.import_key_pair(**_request(mine, login, public))
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if errors.reaction(error) not in ("unsure", "again"):
                 journal.settle(entry, refused=errors.code_of(error))
             found = _find(clients, login.key_name) if errors.code_of(error) == "InvalidKeyPair.Duplicate" else None
@@ -161,7 +161,7 @@ def _import(clients: client.Clients, mine: identity.Mine, login: Login, public: 
     journal.settle(entry, id=made.get("KeyPairId", ""))
 
 
-def _request(mine: identity.Mine, login: Login, public: str) -> dict[str, Any]:
+def _request(mine: identity.ClusterId, login: Login, public: str) -> dict[str, Any]:
     return {
         "KeyName": login.key_name,
         "PublicKeyMaterial": public.encode(),

@@ -60,7 +60,7 @@ def find(clients: client.Clients, settings: settings.Aws) -> Place:
     asks: list[Callable[[], Any]] = [lambda: _subnets(clients, settings)]
     if settings.security_group_id:
         asks.append(lambda: _group_vpc(clients, settings.security_group_id))
-    subnets, *group_vpc = clients.together(*asks)
+    subnets, *group_vpc = clients.in_parallel(*asks)
     place = _place(clients, settings, subnets)
     if group_vpc and group_vpc[0] != place.vpc_id:
         raise UsageError(
@@ -76,7 +76,7 @@ def _named(settings: settings.Aws) -> list[str]:
 
 def _subnets(clients: client.Clients, settings: settings.Aws) -> list[SubnetTypeDef]:
     named = _named(settings)
-    with clients.calls("looking up subnets"):
+    with clients.translate_errors("looking up subnets"):
         if not named:
             wanted: FilterTypeDef = {"Name": "default-for-az", "Values": ["true"]}
             if settings.vpc_id:
@@ -84,11 +84,11 @@ def _subnets(clients: client.Clients, settings: settings.Aws) -> list[SubnetType
             return clients.ec2.describe_subnets(Filters=[wanted])["Subnets"]
         try:
             return clients.ec2.describe_subnets(SubnetIds=named)["Subnets"]
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if not errors.code_of(error).startswith("InvalidSubnet"):
                 raise
             raise UsageError(
-                f"{errors.said_by(error)} in {clients.region}",
+                f"{errors.message_of(error)} in {clients.region}",
                 code=errors.code_of(error),
                 fix=f"correct [aws] subnet_id; there are: {_candidates(clients)}",
             ) from error
@@ -116,10 +116,10 @@ def _place(clients: client.Clients, settings: settings.Aws, subnets: list[Subnet
 
 def _group_vpc(clients: client.Clients, group_id: str) -> str:
     """Return the VPC of a security group that the user named."""
-    with clients.calls(f"looking up security group {group_id}"):
+    with clients.translate_errors(f"looking up security group {group_id}"):
         try:
             return clients.ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"][0]["VpcId"]
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if not errors.code_of(error).startswith(("InvalidGroup", "InvalidSecurityGroup")):
                 raise
             groups = clients.ec2.describe_security_groups(MaxResults=MOST_SHOWN)["SecurityGroups"]
@@ -138,5 +138,5 @@ def _candidates(clients: client.Clients) -> str:
 
 def regions(clients: client.Clients) -> list[str]:
     """Return the names of the regions that are open to this account, sorted."""
-    with clients.calls("asking which regions there are"):
+    with clients.translate_errors("asking which regions there are"):
         return sorted(each["RegionName"] for each in clients.ec2.describe_regions()["Regions"])

@@ -75,7 +75,12 @@ def access(settings: settings.Settings, vpc_id: str, *, my_address: Callable[[],
 
 
 def ensure(
-    clients: client.Clients, mine: identity.Mine, access: Access, *, journal: Journal, patience: Patience = REAL_TIME
+    clients: client.Clients,
+    mine: identity.ClusterId,
+    access: Access,
+    *,
+    journal: Journal,
+    patience: Patience = REAL_TIME,
 ) -> str:
     """Return the id of the cluster's group, made and with its rules up to date.
 
@@ -84,19 +89,19 @@ def ensure(
     if access.named:
         return access.named
     group = _find(clients, mine, access.vpc_id) or _create(clients, mine, access.vpc_id, journal)
-    with clients.calls(f"opening security group {mine.name}"):
+    with clients.translate_errors(f"opening security group {mine.resource_name}"):
         patience.retry(
             lambda: _refresh(clients, group, access), when=_code_is("InvalidGroup.NotFound"), deadline_s=VISIBLE_S
         )
     return group["GroupId"]
 
 
-def readmit(clients: client.Clients, mine: identity.Mine, access: Access) -> tuple[str, ...]:
+def readmit(clients: client.Clients, mine: identity.ClusterId, access: Access) -> tuple[str, ...]:
     """Bring the rules of the cluster's groups up to date and return the networks that they admitted before.
 
     :raises UsageError: the cluster has no group.
     """
-    with clients.calls(f"opening security group {mine.name}"):
+    with clients.translate_errors(f"opening security group {mine.resource_name}"):
         pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=mine.filters)
         ours = [group for page in pages for group in page["SecurityGroups"] if _ours(group, mine)]
         before = {source for group in ours for _, source in _rules(group)}
@@ -107,7 +112,7 @@ def readmit(clients: client.Clients, mine: identity.Mine, access: Access) -> tup
     return tuple(sorted(before))
 
 
-def check(clients: client.Clients, mine: identity.Mine, access: Access) -> None:
+def check(clients: client.Clients, mine: identity.ClusterId, access: Access) -> None:
     """Find what `ensure` would be refused; changes nothing.
 
     A group that is not there yet can be asked about, its rules cannot: policies go by the tags that it will have.
@@ -116,22 +121,22 @@ def check(clients: client.Clients, mine: identity.Mine, access: Access) -> None:
     """
     group = _find(clients, mine, access.vpc_id)
     if group is None:
-        with clients.calls(f"asking whether security group {mine.name} may be made"):
+        with clients.translate_errors(f"asking whether security group {mine.resource_name} may be made"):
             dry_run.ask(clients.ec2.create_security_group, **_request(mine, access.vpc_id))
     elif missing := _missing(group, access):
-        with clients.calls(f"asking whether security group {mine.name} may be opened"):
+        with clients.translate_errors(f"asking whether security group {mine.resource_name} may be opened"):
             dry_run.ask(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
 
 
 def delete(
-    clients: client.Clients, mine: identity.Mine, *, deadline_s: float = 120.0, patience: Patience = REAL_TIME
+    clients: client.Clients, mine: identity.ClusterId, *, deadline_s: float = 120.0, patience: Patience = REAL_TIME
 ) -> list[str]:
     """Delete the cluster's own groups and return their ids; none is fine.
 
     :param deadline_s: machines that are just ending hold on to their group for that long at most.
     :raises CloudRefused: a group is still in use at the deadline, or AWS refuses.
     """
-    with clients.calls("looking for the cluster's security group"):
+    with clients.translate_errors("looking for the cluster's security group"):
         pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=mine.filters)
         groups = [group for page in pages for group in page["SecurityGroups"]]
     ours = [group["GroupId"] for group in groups if _ours(group, mine)]
@@ -141,7 +146,7 @@ def delete(
 
 
 def _delete(clients: client.Clients, group_id: str, deadline_s: float, patience: Patience) -> None:
-    with clients.calls(f"deleting security group {group_id}"):
+    with clients.translate_errors(f"deleting security group {group_id}"):
         try:
             patience.retry(
                 lambda: clients.ec2.delete_security_group(GroupId=group_id),
@@ -149,7 +154,7 @@ def _delete(clients: client.Clients, group_id: str, deadline_s: float, patience:
                 deadline_s=deadline_s,
                 pace=Pace(first=0.5, longest=5.0),
             )
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if errors.code_of(error) != "InvalidGroup.NotFound":
                 raise
 
@@ -158,22 +163,22 @@ def _code_is(code: str) -> Callable[[Exception], bool]:
     return lambda error: errors.code_of(error) == code
 
 
-def _ours(group: SecurityGroupTypeDef, mine: identity.Mine) -> bool:
-    return group["GroupName"] == mine.name and mine.carried_by(group.get("Tags", []))
+def _ours(group: SecurityGroupTypeDef, mine: identity.ClusterId) -> bool:
+    return group["GroupName"] == mine.resource_name and mine.matches(group.get("Tags", []))
 
 
-def _find(clients: client.Clients, mine: identity.Mine, vpc_id: str) -> SecurityGroupTypeDef | None:
+def _find(clients: client.Clients, mine: identity.ClusterId, vpc_id: str) -> SecurityGroupTypeDef | None:
     """Return the cluster's group in a VPC.
 
     :raises CloudRefused: there is one of that name, but it is not tagged as ours.
     """
-    with clients.calls(f"looking up security group {mine.name}"):
+    with clients.translate_errors(f"looking up security group {mine.resource_name}"):
         found = clients.ec2.describe_security_groups(
-            Filters=[{"Name": "group-name", "Values": [mine.name]}, {"Name": "vpc-id", "Values": [vpc_id]}]
+            Filters=[{"Name": "group-name", "Values": [mine.resource_name]}, {"Name": "vpc-id", "Values": [vpc_id]}]
         )["SecurityGroups"]
     if found and not _ours(found[0], mine):
         raise CloudRefused(
-            f"a security group named {mine.name} exists in {vpc_id}, and it is not tagged as this cluster's",
+            f"a security group named {mine.resource_name} exists in {vpc_id}, and it is not tagged as this cluster's",
             code="InvalidGroup.Duplicate",
             where=found[0]["GroupId"],
             fix="delete or rename it, or use it: [aws] security_group_id = " + found[0]["GroupId"],
@@ -181,12 +186,12 @@ def _find(clients: client.Clients, mine: identity.Mine, vpc_id: str) -> Security
     return found[0] if found else None
 
 
-def _create(clients: client.Clients, mine: identity.Mine, vpc_id: str, journal: Journal) -> SecurityGroupTypeDef:
-    entry = journal.intend("group", name=mine.name, vpc=vpc_id, **mine.facts)
-    with clients.calls(f"making security group {mine.name}"):
+def _create(clients: client.Clients, mine: identity.ClusterId, vpc_id: str, journal: Journal) -> SecurityGroupTypeDef:
+    entry = journal.intend("group", name=mine.resource_name, vpc=vpc_id, **mine.journal_fields)
+    with clients.translate_errors(f"making security group {mine.resource_name}"):
         try:
             made = clients.ec2.create_security_group(**_request(mine, vpc_id))
-        except errors.failures() as error:
+        except errors.error_types() as error:
             if errors.reaction(error) not in ("unsure", "again"):
                 journal.settle(entry, refused=errors.code_of(error))
             # Another shell made it since we looked: it is adopted when it is tagged as ours.
@@ -195,12 +200,12 @@ def _create(clients: client.Clients, mine: identity.Mine, vpc_id: str, journal: 
                 raise
             return group
     journal.settle(entry, id=made["GroupId"])
-    return {"GroupId": made["GroupId"], "GroupName": mine.name, "IpPermissions": [], "VpcId": vpc_id}
+    return {"GroupId": made["GroupId"], "GroupName": mine.resource_name, "IpPermissions": [], "VpcId": vpc_id}
 
 
-def _request(mine: identity.Mine, vpc_id: str) -> dict[str, Any]:
+def _request(mine: identity.ClusterId, vpc_id: str) -> dict[str, Any]:
     return {
-        "GroupName": mine.name,
+        "GroupName": mine.resource_name,
         "Description": f"Stratus cluster {mine.cluster}",
         "VpcId": vpc_id,
         "TagSpecifications": [{"ResourceType": "security-group", "Tags": mine.tags}],
@@ -227,7 +232,7 @@ def _refresh(clients: client.Clients, group: SecurityGroupTypeDef, access: Acces
 def _authorize(clients: client.Clients, group_id: str, rules: Sequence[IpPermissionUnionTypeDef]) -> None:
     try:
         clients.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=rules)
-    except errors.failures() as error:
+    except errors.error_types() as error:
         # Another shell was quicker. One rule that is there already fails all of them: each gets its own call.
         if errors.code_of(error) != "InvalidPermission.Duplicate":
             raise

@@ -57,7 +57,7 @@ class Ended:
 
 
 def terminate(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.Mine, patience: Patience = REAL_TIME
+    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.ClusterId, patience: Patience = REAL_TIME
 ) -> dict[str, Ended]:
     """Ask EC2 to end machines; one that cannot be ended does not keep the others alive.
 
@@ -70,7 +70,7 @@ def terminate(
 
 
 def stop(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.Mine, patience: Patience = REAL_TIME
+    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.ClusterId, patience: Patience = REAL_TIME
 ) -> dict[str, Ended]:
     """Ask EC2 to stop machines; their disks stay, and cost. Otherwise as `terminate`."""
     call = _Call("stopping machines", clients.ec2.stop_instances, "StoppingInstances")
@@ -78,7 +78,7 @@ def stop(
 
 
 def start(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.Mine, patience: Patience = REAL_TIME
+    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.ClusterId, patience: Patience = REAL_TIME
 ) -> dict[str, Ended]:
     """Ask EC2 to start stopped machines; their time to live begins anew, and their tags say so.
 
@@ -145,7 +145,7 @@ class _Call:
 
 
 def _change(
-    clients: client.Clients, call: _Call, instances: Sequence[Instance], mine: identity.Mine, patience: Patience
+    clients: client.Clients, call: _Call, instances: Sequence[Instance], mine: identity.ClusterId, patience: Patience
 ) -> dict[str, Ended]:
     outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, mine)}
     todo = {each.id: each for each in instances if each.id not in outcomes}
@@ -160,7 +160,7 @@ def _change(
     return outcomes
 
 
-def _is_ours(each: Instance, mine: identity.Mine) -> bool:
+def _is_ours(each: Instance, mine: identity.ClusterId) -> bool:
     return (each.cluster, each.owner) == (mine.cluster, mine.owner)
 
 
@@ -173,11 +173,11 @@ def _batch(clients: client.Clients, call: _Call, ids: list[str]) -> Iterator[tup
     try:
         yield from _called(call, ids)
         return
-    except errors.failures() as error:
+    except errors.error_types() as error:
         if errors.code_of(error) not in _PER_MACHINE:
-            raise errors.translate(error, doing=call.doing, profile=clients.profile) from error
+            raise errors.translate(error, action=call.doing, profile=clients.profile) from error
         failure = error
-    named = [each for each in re.findall(r"i-[0-9a-f]+", errors.said_by(failure)) if each in ids]
+    named = [each for each in re.findall(r"i-[0-9a-f]+", errors.message_of(failure)) if each in ids]
     if not named and len(ids) > 1:  # the message does not say which: halve until it is plain
         half = len(ids) // 2
         yield from _batch(clients, call, ids[:half])
@@ -200,7 +200,7 @@ def _ended(clients: client.Clients, call: _Call, each: Instance, result: str | E
         return Ended(each.id, each.name, result)
     if errors.code_of(result) == _GONE:
         return Ended(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
-    error = errors.translate(result, doing=call.doing, profile=clients.profile)
+    error = errors.translate(result, action=call.doing, profile=clients.profile)
     return Ended(each.id, each.name, each.state, str(error))
 
 
@@ -223,7 +223,7 @@ def _renew(clients: client.Clients, started: Sequence[Instance], patience: Patie
     for each in started:
         by_hours[each.max_hours].append(each.id)
     by_hours.pop(0.0, None)
-    with clients.calls("tagging machines with their new end"):
+    with clients.translate_errors("tagging machines with their new end"):
         for hours, ids in by_hours.items():
             end = (patience.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
             clients.ec2.create_tags(Resources=ids, Tags=[{"Key": ec2_instances.TAG_EXPIRES, "Value": end}])

@@ -13,10 +13,10 @@ from orchestrator.aws.pricing import price_table
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.aws.ec2.instance_types import InstanceType
-    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.aws.launch.plan import LaunchPlan
 
 
-def siblings(clients: Clients, book: price_table.Book, plan: Plan, *, most: int = 3) -> list[Offer]:
+def siblings(clients: Clients, book: price_table.Book, plan: LaunchPlan, *, most: int = 3) -> list[Offer]:
     """Return types that could stand in for a plan's, the cheapest first; those without a known price come last.
 
     They have as many vCPUs and GPUs, as much memory or up to twice that, the image's architecture, and room in the
@@ -37,7 +37,7 @@ def siblings(clients: Clients, book: price_table.Book, plan: Plan, *, most: int 
     return found[:most]
 
 
-def _akin(machine: InstanceType, plan: Plan) -> bool:
+def _akin(machine: InstanceType, plan: LaunchPlan) -> bool:
     has = machine.vcpus == plan.vcpus and machine.gpus == plan.gpus
     memory = plan.memory_gib * 0.99 <= machine.memory_gib <= plan.memory_gib * 2
     boots = plan.image.architecture in machine.architectures and not machine.name.endswith(".metal")

@@ -11,11 +11,11 @@ from orchestrator.core.errors import CloudRefused, LeftRunning
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.pools import Memory, Pool
     from orchestrator.aws.ec2.instances import Instance
-    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.aws.launch.plan import LaunchPlan
 
 
 def launch(
-    plan: Plan, ask: Callable[[Plan], list[Instance]], *, memory: Memory, tell: Callable[[str], None]
+    plan: LaunchPlan, ask: Callable[[LaunchPlan], list[Instance]], *, memory: Memory, tell: Callable[[str], None]
 ) -> list[Instance]:
     """Launch the machines of a plan in the first of its pools that has them.
 
@@ -66,5 +66,5 @@ def _besides(found: Sequence[Instance], error: LeftRunning) -> LeftRunning:
     return LeftRunning(error.what, left=[*there, *error.left], fix=error.fix)
 
 
-def _only(plan: Plan) -> Pool:
+def _only(plan: LaunchPlan) -> Pool:
     return pools.Pool(plan.machine, plan.subnet, plan.market, plan.price)

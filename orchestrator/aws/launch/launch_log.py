@@ -26,19 +26,19 @@ LAUNCH, UP, GROUP, KEY = "launch", "up", "group", "key"
 
 
 @dataclass(frozen=True)
-class Ledger:
+class LaunchLog:
     """The journal's entries on one cluster.
 
     :param mine: whose; entries of others in the same journal are passed over.
     """
 
     journal: Journal
-    mine: identity.Mine
+    cluster_id: identity.ClusterId
     patience: Patience = REAL_TIME
 
     def entries(self, *kinds: str) -> list[Entry]:
         """Return this cluster's entries of some kinds, oldest first."""
-        mine = self.mine.facts.items()
+        mine = self.cluster_id.journal_fields.items()
         return [each for each in self.journal.entries() if each.kind in kinds and mine <= each.facts.items()]
 
     def open(self, run: str = "") -> list[Entry]:
@@ -120,7 +120,7 @@ def _machine(entry: Entry, instance_id: str, index: int) -> instances.Instance:
         id=instance_id,
         name=hosts[index] if index < len(hosts) else instance_id,
         cluster=facts["cluster"],
-        run=facts["run"],
+        launch_id=facts["run"],
         owner=facts["owner"],
         type=facts.get("type", ""),
         state="pending",

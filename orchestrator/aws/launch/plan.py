@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LaunchPlan:
     """A launch, ready to be carried out.
 
     :param mine: cluster, owner, account and region.
@@ -46,8 +46,8 @@ class Plan:
     :param disk_price: of one disk; None when unknown.
     """
 
-    mine: aws_identity.Mine
-    run: str
+    cluster_id: aws_identity.ClusterId
+    launch_id: str
     names: tuple[str, ...]
     machine: InstanceType
     image: Image
@@ -80,17 +80,17 @@ class Plan:
     @property
     def cluster(self) -> str:
         """Name of the cluster."""
-        return self.mine.cluster
+        return self.cluster_id.cluster
 
     @property
     def owner(self) -> str:
         """Value of the owner tag."""
-        return self.mine.owner
+        return self.cluster_id.owner
 
     @property
     def region(self) -> str:
         """Region, such as ``us-west-2``."""
-        return self.mine.region
+        return self.cluster_id.region
 
     @property
     def instance_type(self) -> str:
@@ -171,11 +171,11 @@ class Plan:
         """How many machines must come for any of them to stay."""
         return 1 if self.allow_partial else self.count
 
-    def at(self, pool: Pool) -> Plan:
+    def at(self, pool: Pool) -> LaunchPlan:
         """Return the same plan for another pool."""
         return replace(self, machine=pool.machine, subnet=pool.subnet, market=pool.market, price=pool.price)
 
-    def rest(self, had: int) -> Plan:
+    def rest(self, had: int) -> LaunchPlan:
         """Return a plan for the machines that are still wanted once some have come, with their share of the money.
 
         :param had: how many came.
@@ -183,7 +183,7 @@ class Plan:
         left = self.names[had:]
         return replace(self, names=left, max_dollars=self.max_dollars * len(left) / self.count)
 
-    def only(self, name: str, used_hours: float = 0.0) -> Plan:
+    def only(self, name: str, used_hours: float = 0.0) -> LaunchPlan:
         """Return a plan for one machine of this launch, in place of the one that had the name.
 
         :param used_hours: for which that one ran: they count against ``max_dollars`` as well as against ``max_hours``.

@@ -15,7 +15,7 @@ from orchestrator.aws.capacity.pools import ON_DEMAND, SPOT, Pool, order
 from orchestrator.aws.ec2 import host_names, images, instance_types, network
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
-from orchestrator.aws.launch.plan import Plan
+from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.aws.pricing import price_table
 from orchestrator.core.clock import REAL_TIME, Patience
 from orchestrator.core.errors import UsageError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.images import Image
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Place
-    from orchestrator.aws.launch.launch_log import Ledger
+    from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.config import settings
 
 
@@ -34,9 +34,9 @@ def plan(
     *,
     count: int,
     identity: aws_identity.Identity,
-    books: Ledger | None = None,
+    books: LaunchLog | None = None,
     book: price_table.Book = price_table.TABLE,
-) -> Plan:
+) -> LaunchPlan:
     """Look up and check everything that a launch needs; changes nothing.
 
     :param count: how many machines to add to the cluster.
@@ -44,9 +44,9 @@ def plan(
     :param book: where prices are looked up.
     :raises UsageError: something in the config does not exist or does not fit together.
     """
-    mine = aws_identity.mine(clients, settings, identity)
+    mine = aws_identity.cluster_id(clients, settings, identity)
     asks = questions(clients, settings, mine)
-    *answers, _ = clients.together(*asks.values(), lambda: book.ask(*priced(settings)))
+    *answers, _ = clients.in_parallel(*asks.values(), lambda: book.ask(*priced(settings)))
     return assemble(clients, settings, Found(mine, *answers), count=count, books=books, book=book)
 
 
@@ -54,7 +54,7 @@ def plan(
 class Found:
     """What was looked up for a launch."""
 
-    mine: aws_identity.Mine
+    mine: aws_identity.ClusterId
     machine: InstanceType
     image: Image
     place: Place
@@ -62,7 +62,7 @@ class Found:
 
 
 def questions(
-    clients: client.Clients, settings: settings.Settings, mine: aws_identity.Mine
+    clients: client.Clients, settings: settings.Settings, mine: aws_identity.ClusterId
 ) -> dict[str, Callable[[], Any]]:
     """Return what has to be asked before a launch can be planned: independent of each other, `Found` in order."""
     wanted = settings.cluster
@@ -86,9 +86,9 @@ def assemble(
     found: Found,
     *,
     count: int,
-    books: Ledger | None = None,
+    books: LaunchLog | None = None,
     book: price_table.Book = price_table.TABLE,
-) -> Plan:
+) -> LaunchPlan:
     """Make a plan of what was looked up; asks only about types that may stand in, and about an image guessed wrong.
 
     :raises UsageError: something does not fit together.
@@ -102,9 +102,9 @@ def assemble(
     place = _fitting(found.place, machine, count=count, first=first)
     disk = _disk(settings, image)
     pools = _pools(book, settings, [(machine, place), *_siblings(clients, settings, image, fits)])
-    made = Plan(
-        mine=mine,
-        run=launch_id(patience),
+    made = LaunchPlan(
+        cluster_id=mine,
+        launch_id=launch_id(patience),
         names=_names(mine.cluster, count, {each.name for each in instances} | (books.names() if books else set())),
         machine=machine,
         image=image,

@@ -23,7 +23,7 @@ from orchestrator.core.journal import Entry, Journal
 from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
-    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.aws.launch.plan import LaunchPlan
 
 DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
 PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
@@ -49,7 +49,12 @@ class LaunchKey:
 
 
 def launch(
-    clients: client.Clients, plan: Plan, *, launch_key: LaunchKey, journal: Journal, patience: Patience = REAL_TIME
+    clients: client.Clients,
+    plan: LaunchPlan,
+    *,
+    launch_key: LaunchKey,
+    journal: Journal,
+    patience: Patience = REAL_TIME,
 ) -> list[instances.Instance]:
     """Launch all machines of a plan, or none, with one request.
 
@@ -59,17 +64,17 @@ def launch(
     """
     request = run_request(plan, launch_key, expires=patience.now() + timedelta(hours=plan.hours))
     token = patience.token()
-    books = launch_log.Ledger(journal, plan.mine, patience)
+    books = launch_log.LaunchLog(journal, plan.cluster_id, patience)
     entry = journal.intend(
         launch_log.LAUNCH,
-        run=plan.run,
+        run=plan.launch_id,
         token=token,
         subnet=plan.subnet.id,
         zone=plan.subnet.zone,
         count=plan.count,
         type=plan.instance_type,
         hosts=host_names.pack(plan.names),
-        **plan.mine.facts,
+        **plan.cluster_id.journal_fields,
     )
     try:
         shown = _decided(clients, {**request, "ClientToken": token}, plan, entry, patience)
@@ -82,7 +87,7 @@ def launch(
     found = [instances.tagged(each, _made(plan, launch_key, each)) for each in shown]
     if len(found) < plan.least:
         _take_back(clients, plan, found, patience)
-        books.ended({each.id for each in found}, plan.run)
+        books.ended({each.id for each in found}, plan.launch_id)
         raise CloudRefused(
             f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(found)} came, and were "
             "ended again",
@@ -92,7 +97,7 @@ def launch(
     return found
 
 
-def _made(plan: Plan, launch_key: LaunchKey, shown: instances.Instance) -> instances.Instance:
+def _made(plan: LaunchPlan, launch_key: LaunchKey, shown: instances.Instance) -> instances.Instance:
     """Return a machine with what our own request says of it; its tags may take a while to show."""
     key = launch_key.host_key.public
     named = plan.names[shown.index] if shown.index < plan.count else shown.id
@@ -100,23 +105,25 @@ def _made(plan: Plan, launch_key: LaunchKey, shown: instances.Instance) -> insta
         shown,
         name=named,
         cluster=plan.cluster,
-        run=plan.run,
+        launch_id=plan.launch_id,
         owner=plan.owner,
         host_key=key,
         boot_key=key,
         max_hours=plan.hours,
         disk=plan.disk,
         user=plan.user,
-        sharing=plan.count,
+        launch_size=plan.count,
     )
 
 
-def _take_back(clients: client.Clients, plan: Plan, found: Sequence[instances.Instance], patience: Patience) -> None:
+def _take_back(
+    clients: client.Clients, plan: LaunchPlan, found: Sequence[instances.Instance], patience: Patience
+) -> None:
     """End the machines of a launch that came to less than was asked for, before anything else is tried.
 
     :raises LeftRunning: they are not known to be ending.
     """
-    ended = state_changes.terminate(clients, found, mine=plan.mine, patience=patience)
+    ended = state_changes.terminate(clients, found, mine=plan.cluster_id, patience=patience)
     left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].ok]
     if left:
         raise LeftRunning(
@@ -126,7 +133,7 @@ def _take_back(clients: client.Clients, plan: Plan, found: Sequence[instances.In
         )
 
 
-def check(clients: client.Clients, plan: Plan, *, key_name: str = "", group_id: str = "") -> None:
+def check(clients: client.Clients, plan: LaunchPlan, *, key_name: str = "", group_id: str = "") -> None:
     """Ask AWS whether it would let us launch this, without launching: one dry run of the same request.
 
     :param key_name: a key pair that is there already; one that is made later is left out.
@@ -140,7 +147,7 @@ def check(clients: client.Clients, plan: Plan, *, key_name: str = "", group_id: 
     for card in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
         card.pop("SecurityGroupIds", None)
         card.pop("Groups", None)
-    with clients.calls(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
+    with clients.translate_errors(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
         dry_run.ask(clients.ec2.run_instances, **request)
 
 
@@ -168,7 +175,7 @@ def user_data(host_key: ssh_keys.HostKey, lifetime: Lifetime) -> str:
     return text
 
 
-def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict[str, Any]:
+def run_request(plan: LaunchPlan, launch_key: LaunchKey, *, expires: datetime) -> dict[str, Any]:
     """Return the arguments of RunInstances, without the token.
 
     :param expires: when the machines end themselves, for their tag.
@@ -196,14 +203,14 @@ def run_request(plan: Plan, launch_key: LaunchKey, *, expires: datetime) -> dict
     return request
 
 
-def _root_disk(plan: Plan) -> dict[str, Any]:
+def _root_disk(plan: LaunchPlan) -> dict[str, Any]:
     disk = plan.disk
     facts = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True, "Encrypted": disk.encrypted}
     extra = {"Iops": disk.iops, "Throughput": disk.throughput}
     return facts | {key: value for key, value in extra.items() if value}
 
 
-def _network(plan: Plan, launch_key: LaunchKey) -> dict[str, Any]:
+def _network(plan: LaunchPlan, launch_key: LaunchKey) -> dict[str, Any]:
     if plan.address == "auto":
         return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [launch_key.group_id]}
     card = {
@@ -215,13 +222,13 @@ def _network(plan: Plan, launch_key: LaunchKey) -> dict[str, Any]:
     return {"NetworkInterfaces": [card]}
 
 
-def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str, Any]]:
+def _tags(plan: LaunchPlan, launch_key: LaunchKey, expires: datetime) -> list[dict[str, Any]]:
     """Return the tags of machines, disks and network cards, which get them as they are made."""
     hosts = host_names.pack(plan.names)
     own = {
         "Name": hosts,
         instances.TAG_HOSTS: hosts,
-        instances.TAG_RUN: plan.run,
+        instances.TAG_RUN: plan.launch_id,
         instances.TAG_EXPIRES: expires.isoformat(timespec="seconds"),
         instances.TAG_HOURS: f"{plan.hours:g}",
         instances.TAG_HOST_KEY: launch_key.host_key.public.split()[1],
@@ -229,12 +236,12 @@ def _tags(plan: Plan, launch_key: LaunchKey, expires: datetime) -> list[dict[str
         instances.TAG_DISK: plan.disk.tag,
         instances.TAG_USER: plan.user,
     }
-    tags = [*plan.mine.tags, *({"Key": key, "Value": value} for key, value in own.items())]
+    tags = [*plan.cluster_id.tags, *({"Key": key, "Value": value} for key, value in own.items())]
     return [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]
 
 
 def _decided(
-    clients: client.Clients, request: Mapping[str, Any], plan: Plan, entry: Entry, patience: Patience
+    clients: client.Clients, request: Mapping[str, Any], plan: LaunchPlan, entry: Entry, patience: Patience
 ) -> list[instances.Instance]:
     """Ask until AWS has said yes or no, with the same token each time.
 
@@ -249,19 +256,19 @@ def _decided(
             return [
                 instances.instance(each) for each in sorted(answer["Instances"], key=lambda one: one["AmiLaunchIndex"])
             ]
-        except errors.failures() as error:
+        except errors.error_types() as error:
             last, reaction = error, errors.reaction(error)
             unsure = error if reaction == "unsure" else unsure
             if not (reaction in ("again", "unsure") or (_is_new(error) and waited < NEW_THINGS_S)):
                 break
-    refusal = errors.translate(last, doing=doing, profile=clients.profile)
+    refusal = errors.translate(last, action=doing, profile=clients.profile)
     if unsure is None:
         raise refusal from last
     return _looked_up(clients, plan, entry, refusal, patience)
 
 
 def _looked_up(
-    clients: client.Clients, plan: Plan, entry: Entry, refusal: StratusError, patience: Patience
+    clients: client.Clients, plan: LaunchPlan, entry: Entry, refusal: StratusError, patience: Patience
 ) -> list[instances.Instance]:
     """Find out by looking what became of a request whose answer was lost, and which was then refused or not answered.
 
@@ -284,13 +291,13 @@ def _looked_up(
 def _is_new(error: Exception) -> bool:
     code = errors.code_of(error)
     # A profile was known to the machine of EC2's that answered the dry run; others may hear of it later.
-    return code in _NEW_THINGS or instance_profiles.unknown(code, errors.said_by(error))
+    return code in _NEW_THINGS or instance_profiles.unknown(code, errors.message_of(error))
 
 
-def _unknown(plan: Plan, refusal: StratusError) -> LeftRunning:
+def _unknown(plan: LaunchPlan, refusal: StratusError) -> LeftRunning:
     said = f"{refusal.what} ({refusal.code})" if isinstance(refusal, CloudRefused) else refusal.what
     return LeftRunning(
         f"nobody can say whether the machines were launched. {said}",
-        left=[f"{name} ({plan.instance_type}, {plan.subnet.zone}, launch {plan.run})" for name in plan.names],
+        left=[f"{name} ({plan.instance_type}, {plan.subnet.zone}, launch {plan.launch_id})" for name in plan.names],
         fix="stratus status   shows them if they were; stratus terminate   ends them",
     )

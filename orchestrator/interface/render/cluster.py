@@ -17,7 +17,7 @@ from orchestrator.interface.render.units import columns, duration
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.state_changes import InstanceResult
-    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.cluster.launcher import LaunchReport
     from orchestrator.cluster.readiness import HostReady
     from orchestrator.cluster.status import ClusterStatus, Machine
@@ -31,7 +31,7 @@ MANY = 20
 Lines = list[str]
 
 
-def plan(plan: Plan, *, image: str, ssh_from: str) -> Lines:
+def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     """Say what a launch would bring and what it costs, before anybody is asked.
 
     :param image: the setting of that name, which says more to its author than the name it led to.
@@ -48,7 +48,7 @@ def plan(plan: Plan, *, image: str, ssh_from: str) -> Lines:
     return [*lines, *(f"  Note   {note}" for note in plan.notes)]
 
 
-def _limit(plan: Plan) -> str:
+def _limit(plan: LaunchPlan) -> str:
     limit = plan.limit
     if limit is None or limit.limit is None:
         return "vCPU quota unknown"
@@ -56,7 +56,7 @@ def _limit(plan: Plan) -> str:
     return f"{limit.needed:,} of {limit.limit:,} vCPU{used}"
 
 
-def _where(plan: Plan) -> str:
+def _where(plan: LaunchPlan) -> str:
     zones = plan.place.zones
     return f"{plan.region} ({zones[0] if len(zones) == 1 else 'any zone'})"
 
@@ -70,7 +70,7 @@ def _access(ssh_from: str) -> str:
     return f"ssh from {', '.join(part.removesuffix('/32') for part in ranges)} only"
 
 
-def _price(plan: Plan) -> str:
+def _price(plan: LaunchPlan) -> str:
     one = f"{_each(plan)} each, disks {units.unit_price(plan.disk_per_hour)} each"
     lasts = f"ends itself after {units.hours(plan.max_hours)}"
     if plan.capped:
@@ -80,7 +80,7 @@ def _price(plan: Plan) -> str:
     return f"{one}  = {units.rate(plan.per_hour)}  at most {units.usd(plan.at_most)} if you forget it ({lasts})"
 
 
-def _each(plan: Plan) -> str:
+def _each(plan: LaunchPlan) -> str:
     listed = units.unit_price(plan.price_per_hour)
     if plan.market != "spot":
         return listed

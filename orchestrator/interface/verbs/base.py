@@ -11,7 +11,7 @@ from orchestrator.interface.render import cluster
 from orchestrator.interface.workspace import Desk
 
 if TYPE_CHECKING:
-    from orchestrator.aws.launch.plan import Plan
+    from orchestrator.aws.launch.plan import LaunchPlan
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Work:
         self.console.say(lines)
         return record
 
-    def _show_plan(self, plan: Plan) -> None:
+    def _show_plan(self, plan: LaunchPlan) -> None:
         settings = self.desk.settings()
         self.console.say(cluster.plan(plan, image=settings.cluster.image, ssh_from=settings.aws.ssh_from))
 

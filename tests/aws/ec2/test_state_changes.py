@@ -21,7 +21,7 @@ def machine(number: int, *, owner: str = MINE.owner, age_s: float = 3600) -> ins
         id=f"i-{number:017x}",
         name=f"ml-{number}",
         cluster="ml",
-        run="r",
+        launch_id="r",
         owner=owner,
         type="c7i.2xlarge",
         state="running",

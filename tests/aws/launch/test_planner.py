@@ -25,15 +25,15 @@ from orchestrator.core.errors import UsageError
 from orchestrator.crypto.ssh_keys import HostKey
 from tests.support.aws_wire import Time
 
-MINE = identity.Mine("ml", "arn:aws:iam::123456789012:user/ada", "123456789012", "us-west-2")
+MINE = identity.ClusterId("ml", "arn:aws:iam::123456789012:user/ada", "123456789012", "us-west-2")
 MACHINE = InstanceType("c7i.2xlarge", 8, 16.0, ("x86_64",), zones=("us-west-2a", "us-west-2b"))
 IMAGE = images.Image("ami-1", "ubuntu", "ubuntu", "x86_64", "/dev/sda1", 8)
 A, B = Subnet("subnet-a", "us-west-2a", 100), Subnet("subnet-b", "us-west-2b", 50)
 HOST_KEY = HostKey(private='-----BEGIN\n"quotes": {braces} #hash\n', public="ssh-ed25519 AAAAC3Nz")
 
-PLAN = plan.Plan(
-    mine=MINE,
-    run="20261120-141207-ab12",
+PLAN = plan.LaunchPlan(
+    cluster_id=MINE,
+    launch_id="20261120-141207-ab12",
     names=("ml-0", "ml-1"),
     machine=MACHINE,
     image=IMAGE,
@@ -230,7 +230,7 @@ def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
     assert kinds["instance"] == {
         "stratus:cluster": "ml",
         "stratus:owner": MINE.owner,
-        "stratus:run": PLAN.run,
+        "stratus:run": PLAN.launch_id,
         "stratus:hosts": "ml-[0-1]",
         "stratus:expires": "2026-11-20T22:12:07+00:00",
         "stratus:hours": "8",
@@ -316,16 +316,16 @@ def test_the_owner_stays_the_same_from_one_session_to_the_next(arn: str, owner: 
 def test_names_of_own_things_differ_by_owner_and_account_but_not_by_day() -> None:
     others = [replace(MINE, owner="eve"), replace(MINE, account="2"), replace(MINE, cluster="mm")]
 
-    assert MINE.name == replace(MINE).name
-    assert MINE.name.startswith("stratus-ml-")
-    assert len({MINE.name, *(other.name for other in others)}) == 4
+    assert MINE.resource_name == replace(MINE).resource_name
+    assert MINE.resource_name.startswith("stratus-ml-")
+    assert len({MINE.resource_name, *(other.resource_name for other in others)}) == 4
 
 
 def test_only_both_tags_together_make_a_thing_ours() -> None:
-    assert MINE.carried_by(MINE.tags)
-    assert not MINE.carried_by(MINE.tags[:1])
-    assert not MINE.carried_by(MINE.tags[1:])
-    assert not MINE.carried_by(replace(MINE, owner="eve").tags)
+    assert MINE.matches(MINE.tags)
+    assert not MINE.matches(MINE.tags[:1])
+    assert not MINE.matches(MINE.tags[1:])
+    assert not MINE.matches(replace(MINE, owner="eve").tags)
 
 
 def test_a_wildcard_in_an_owners_name_finds_that_owner_only() -> None:

@@ -67,7 +67,7 @@ def test_one_call_launches_all_machines_and_the_journal_keeps_their_ids(tmp_path
     (entry,) = attempt.journal.entries()
     assert (entry.kind, entry.outcome) == ("launch", {"ids": list(BOTH)})
     assert attempt.tokens == {entry.facts["token"]}
-    assert (entry.facts["run"], entry.facts["owner"]) == (PLAN.run, PLAN.owner)
+    assert (entry.facts["run"], entry.facts["owner"]) == (PLAN.launch_id, PLAN.owner)
 
 
 def test_the_token_is_on_the_disk_before_aws_is_asked(tmp_path: Path) -> None:
