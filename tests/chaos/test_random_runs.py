@@ -28,7 +28,7 @@ def test_whatever_goes_wrong_nothing_is_left_and_nothing_foreign_is_touched(firs
 def test_a_life_is_lived_again_bit_for_bit_in_another_process() -> None:
     """Whatever the order in which that process keeps its sets."""
     seed = 35
-    command = [sys.executable, str(ROOT / "scripts" / "chaos.py"), "--seed", str(seed), "--trace"]
+    command = [sys.executable, str(ROOT / "scripts" / "lib" / "chaos.py"), "--seed", str(seed), "--trace"]
     traces = [
         subprocess.run(
             command,

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """A container registry for the rehearsal cloud that is up, with a login that its ECR gives out, until its input ends.
 
-.venv/bin/python scripts/rehearsal_registry.py FOLDER IMAGE=NAME:TAG...
+.venv/bin/python scripts/lib/serve_registry.py FOLDER IMAGE=NAME:TAG...
 
 Pushes each IMAGE of this computer's engine under NAME:TAG, prints what docker hosts call it, one a line, then an empty
 line; then it serves.
@@ -13,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def main(folder: str, *images: str) -> None:

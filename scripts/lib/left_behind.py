@@ -1,4 +1,4 @@
-"""Count the processes that a run left behind, and the ports they listen on.   python scripts/left_behind.py FOLDER
+"""Count the processes that a run left behind, and the ports they listen on.   python scripts/lib/left_behind.py FOLDER
 
 A process belongs to the run when FOLDER occurs in its environment or command line. Exits 1 when there is one.
 """

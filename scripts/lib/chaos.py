@@ -12,13 +12,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def main() -> int:
     """Read the command line, live, and say what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lives", type=int, default=1000, help="in memory, in virtual time (default: 1000)")
+    parser.add_argument(
+        "--simulated", "--lives", type=int, default=1000, help="in memory, in virtual time (default: 1000)"
+    )
     parser.add_argument("--runs", type=int, default=60, help="of the real program with real hosts (default: 60)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument("--at-once", type=int, default=2, help="processes (default: 2)")
@@ -41,7 +43,7 @@ def _one(options: argparse.Namespace) -> int:
 def _all(options: argparse.Namespace) -> int:
     from tests.chaos.runs import many, summarise
 
-    seeds = range(options.first, options.first + options.lives)
+    seeds = range(options.first, options.first + options.simulated)
     summary = summarise(many(seeds, at_once=options.at_once), tell=partial(print, flush=True))
     print("\n".join(summary.lines), flush=True)
     failed = bool(summary.failed)

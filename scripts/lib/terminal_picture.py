@@ -1,7 +1,6 @@
 """Make docs/terminal.svg, the picture in the README, from a real sitting at the prompt.
 
-    python scripts/picture.py [--out docs/terminal.svg]       needs extra "docs":
-                                                              pip install -e '.[local,demo,docs]'
+    scripts/picture [--out docs/terminal.svg]
 
 A terminal emulator (pyte) stands between the shell and the picture: what it shows is what a user sees.
 """
@@ -23,7 +22,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COLUMNS, ROWS = 118, 200
 PROMPT = r"rehearsal \[[^]]*\]: "
 SITTING = ("LaunchInstances(2)", "InstallDeps()", "RunMultiVMComputing()", "FetchResults()", "TerminateAll()", "exit")

@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 JOB = ROOT / "examples" / "cloud_retrieval"
 STAGES = ("read", "train", "predict")
 BARS = {"mask": 0.95, "log(1+COT)": 0.80}

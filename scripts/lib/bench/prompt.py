@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 BARE = ["-m", "IPython"]
 STRATUS = ["-m", "orchestrator"]
 

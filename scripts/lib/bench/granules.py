@@ -33,7 +33,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 JOB = ROOT / "examples" / "cloud_retrieval"
 sys.path.insert(0, str(JOB))
 

@@ -1,12 +1,12 @@
-# Sourced by scripts that play on the embedded cloud: homes of their own, scenes to work on, and nothing left at the end.
+# Sourced by commands that use the embedded cloud: home folders of their own, sample scenes, and cleanup.
 #
-#   . scripts/rehearsal.sh
-#   rehearse            sets STRATUS_HOME, LOCALCLOUD_HOME and REHEARSAL_CONFIG; makes scenes when there are none
-#   rehearsal_over      ends the embedded cloud and removes those homes
+#   . scripts/lib/rehearsal.sh
+#   rehearsal_start     sets STRATUS_HOME, LOCALCLOUD_HOME and REHEARSAL_CONFIG; creates sample scenes if there are none
+#   rehearsal_stop      stops the embedded cloud and removes the home folders
 
 REHEARSAL_HOME=
 
-rehearse() {
+rehearsal_start() {
     mkdir -p .home
     REHEARSAL_HOME=$(mktemp -d "$PWD/.home/rehearsal.XXXXXX")
     export STRATUS_HOME="$REHEARSAL_HOME/stratus" LOCALCLOUD_HOME="$REHEARSAL_HOME/localcloud"
@@ -16,7 +16,7 @@ rehearse() {
     fi
 }
 
-rehearsal_over() {
+rehearsal_stop() {
     [ -n "$REHEARSAL_HOME" ] || return 0
     .venv/bin/python -m localcloud down || return 1
     rm -rf "$REHEARSAL_HOME"

@@ -1,16 +1,15 @@
-#!/usr/bin/env python3
 """The domain adaptation example, measured: is adaptation better than the source alone, and what does the loop cost?
 
-    scripts/bench_adaptation [--task images|sensors] [--seeds 5] [--epochs 15] [--jobs N] [--markdown]
-                             [--only accuracy|throughput]
+    scripts/bench adaptation [--task images|sensors] [--seeds 5] [--epochs 15] [--jobs N] [--markdown]
+                              [--only accuracy|throughput]
 
-Accuracy: for each of the seeds 0, 1, 2, ... images are made anew (32 x 32, amazon -> webcam) and every method is
-trained from the same first weights over the same batches; no seed is left out, no epoch chosen: what counts is the
-target accuracy after the last one. Exits 1 when a method's mean gain over the source alone is not above two standard
-errors. Between sensors: for each seed granules are made anew and given their uses anew; gains are over training on
-pairs without alignment, and it exits 1 when that is not better than saying the largest class, and than every alignment
-without pairs, by two standard errors. Throughput (of images): images per second of the job's loop against a plain PyTorch loop of the same network, images and
-batch size on the same device (one thread on a CPU), in turns.
+Accuracy: for each of the seeds 0, 1, 2, ... new images are generated (32 x 32, amazon -> webcam) and every method is
+trained from the same initial weights on the same batches. No seed is left out and no epoch is selected: the figure is
+the target accuracy after the last epoch. Exits 1 unless each method's mean gain over the source alone is above two
+standard errors. Between sensors: for each seed new granules are generated and split; gains are over training on pairs
+without alignment, and it exits 1 unless that is better, by two standard errors, than the majority-class baseline and
+than every alignment without pairs. Throughput (images): images per second of the job's loop and of a plain PyTorch loop
+with the same network, images and batch size on the same device (one thread on a CPU), in turns.
 
 Needs torch: run it with an environment that has it (scripts/training-env makes .venv-training).
 """
@@ -31,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 JOB = ROOT / "examples" / "domain_adaptation"
 METHODS = {"none": "source only", "coral": "DeepCORAL", "dan": "DAN", "dann": "DANN"}
 #: Sensors: a run's words, and what is taken from its metrics: title and where the figure stands.
@@ -91,7 +90,7 @@ def python() -> str:
     for candidate in (sys.executable, str(ROOT / ".venv-training" / "bin" / "python")):
         if subprocess.run([candidate, "-c", "import torch, PIL, matplotlib"], capture_output=True).returncode == 0:
             return candidate
-    sys.exit("bench_adaptation: no torch here: scripts/training-env makes .venv-training, which has it")
+    sys.exit("scripts/bench adaptation: no torch here: scripts/training-env makes .venv-training, which has it")
 
 
 def quietly(words: list[str]) -> None:
@@ -100,7 +99,7 @@ def quietly(words: list[str]) -> None:
         [python(), *words], cwd=JOB, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
     if done.returncode:
-        sys.exit(f"bench_adaptation: {' '.join(words)}: {done.stderr.strip()[-2000:]}")
+        sys.exit(f"scripts/bench adaptation: {' '.join(words)}: {done.stderr.strip()[-2000:]}")
 
 
 def figures_of(task: Task, run: str, seed: int, epochs: int, folder: Path) -> dict[str, float]:
@@ -125,7 +124,12 @@ def accuracies(task: Task, seeds: int, epochs: int, jobs: int) -> dict[str, list
         pairs = [(run, seed) for seed in range(seeds) for run in task.runs]
         found = list(pool.map(lambda pair: figures_of(task, *pair, epochs, Path(name)), pairs))
     by_seed = [
-        {title: value for (_, one), row in zip(pairs, found, strict=True) if one == seed for title, value in row.items()}
+        {
+            title: value
+            for (_, one), row in zip(pairs, found, strict=True)
+            if one == seed
+            for title, value in row.items()
+        }
         for seed in range(seeds)
     ]
     return {title: [row[title] for row in by_seed] for title in by_seed[0]}

@@ -1,6 +1,6 @@
 """The newest run on one VM beside the newest on several: the table of results that the demo ends with.
 
-    python scripts/compare_runs.py runs [--within 1e-6]
+    python scripts/lib/compare_runs.py runs [--within 1e-6]
 
 Every number in the two ``metrics.json`` is compared, except what a run says of itself (``run``: workers, seconds).
 Exits 1 when one of them differs by more than ``--within``.
