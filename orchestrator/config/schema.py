@@ -97,14 +97,14 @@ class Option:
 
 def option(default: Any, kind: Kind, meaning: str, *, required: bool = False, essential: bool = False) -> Any:
     """Declare a dataclass field that is an option; see :class:`Option`."""
-    facts = {"kind": kind, "meaning": meaning, "required": required, "essential": essential}
-    return dataclasses.field(default=default, repr=not kind.private, metadata={"option": facts})
+    declared = Option("", default, kind, meaning, required, essential)
+    return dataclasses.field(default=default, repr=not kind.private, metadata={"option": declared})
 
 
 def options(table: type) -> tuple[Option, ...]:
     """Return a table's options in their order; fields declared otherwise are none."""
     fields = [field for field in dataclasses.fields(table) if "option" in field.metadata]
-    return tuple(Option(field.name, field.default, **field.metadata["option"]) for field in fields)
+    return tuple(dataclasses.replace(field.metadata["option"], name=field.name) for field in fields)
 
 
 def layout(tables: Tables, start: str = "") -> ini.Layout:

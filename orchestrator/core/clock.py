@@ -5,12 +5,12 @@ A test hands in a `Patience` whose clock it moves itself, so no test ever sleeps
 
 from __future__ import annotations
 
-import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import random as _uniform
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Patience:
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = random.random
+    chance: Callable[[], float] = _uniform
     now: Callable[[], datetime] = _utc_now
     pace: Pace = Pace()
     token: Callable[[], str] = _token
