@@ -22,6 +22,8 @@ T = TypeVar("T")
 class Late(StratusError):
     """No answer came by the deadline."""
 
+    json_name = "Late"
+
 
 class Answer(Generic[T]):
     """What a question brought: a value, or an error."""

@@ -22,7 +22,10 @@ from dataclasses import dataclass
 
 
 class StratusError(Exception):
-    """Base of all errors; ``exit_code`` is what the command line returns for it.
+    """Base of all errors.
+
+    ``exit_code`` is what the command line returns, ``json_name`` the ``error`` of ``--output json``: scripts rely on
+    both, so every class states its own name and a renamed class keeps it.
 
     :param what: what went wrong, one line.
     :param where: the file and line, host or resource it happened at.
@@ -31,6 +34,7 @@ class StratusError(Exception):
     """
 
     exit_code = 1
+    json_name = "StratusError"
 
     def __init__(self, what: str, *, where: str = "", code: str = "", fix: str = "") -> None:
         super().__init__(what)
@@ -51,6 +55,7 @@ class UsageError(StratusError):
     """The request makes no sense as typed."""
 
     exit_code = 2
+    json_name = "UsageError"
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Problem:
 class ConfigError(UsageError):
     """All mistakes of a config file at once."""
 
+    json_name = "ConfigError"
+
     def __init__(self, problems: Sequence[Problem], *, consequence: str = "Nothing was launched.") -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
@@ -83,10 +90,13 @@ class CloudRefused(StratusError):
     """AWS answered no; ``code`` holds its own error code."""
 
     exit_code = 3
+    json_name = "CloudRefused"
 
 
 class NotReady(StratusError):
     """Everything that speaks against a launch, at once, each with its fix."""
+
+    json_name = "NotReady"
 
     def __init__(self, problems: Sequence[StratusError]) -> None:
         self.problems = tuple(problems)
@@ -120,6 +130,7 @@ class LeftRunning(StratusError):
     """Something is still running, or nobody can say: the list tells what."""
 
     exit_code = 4
+    json_name = "LeftRunning"
 
     def __init__(self, what: str, *, left: Sequence[str], fix: str = "") -> None:
         super().__init__(what, fix=fix)
@@ -136,6 +147,8 @@ class JobFailed(StratusError):
 
     :param exit_status: the job's own exit status; None when it was lost or killed without one.
     """
+
+    json_name = "JobFailed"
 
     def __init__(
         self, what: str, *, exit_status: int | None, where: str = "", tail: Sequence[str] = (), fix: str = ""
@@ -154,6 +167,8 @@ class JobFailed(StratusError):
 class HostError(StratusError):
     """One host failed; ``where`` is its name."""
 
+    json_name = "HostError"
+
 
 class ConnectError(HostError):
     """No SSH session came about.
@@ -163,6 +178,8 @@ class ConnectError(HostError):
         machine that was launched), ``key-file`` (our own private key cannot be used), ``lost`` (was there, went away).
     """
 
+    json_name = "ConnectError"
+
     def __init__(self, kind: str, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what, where=where, fix=fix)
         self.kind = kind
@@ -170,6 +187,8 @@ class ConnectError(HostError):
 
 class HostsFailed(HostError):
     """Some of many hosts failed; ``errors`` maps each failed host's name to its error."""
+
+    json_name = "HostsFailed"
 
     def __init__(self, what: str, errors: Mapping[str, Exception], *, fix: str = "") -> None:
         super().__init__(what, fix=fix)

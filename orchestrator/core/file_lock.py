@@ -16,6 +16,8 @@ Lock = AbstractContextManager[None]
 class Busy(StratusError):
     """Somebody else holds the lock; ``holder`` is its process id, empty when nobody can tell."""
 
+    json_name = "Busy"
+
     def __init__(self, what: str, *, holder: str, fix: str = "") -> None:
         super().__init__(what, fix=fix)
         self.holder = holder

@@ -22,9 +22,13 @@ LIMIT = 64
 class Unfinished(HostError):
     """The work on a host had not ended when nobody waited for it any longer; it may still go on over there."""
 
+    json_name = "Unfinished"
+
 
 class Interrupted(Unfinished):
     """The same, because the user pressed Ctrl-C."""
+
+    json_name = "Interrupted"
 
 
 class FleetInterrupted(KeyboardInterrupt):

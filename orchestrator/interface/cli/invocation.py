@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class NoCloud(CloudRefused):
     """There is no cloud to work on: the rehearsal cloud would not start."""
 
+    json_name = "NoCloud"
+
 
 def _nothing() -> None:
     pass
@@ -99,7 +101,7 @@ class Invocation:
             # What was achieved on the way belongs to the answer.
             got = json_output.document(self.verbs.last) if self.verbs else None
             got = got if isinstance(got, dict) else {"result": got} if got else {}
-            problem = json_output.error(error)
+            problem = json_output.document(error)
             problem |= {"fix": self.console.reword(error.fix)} if error.fix else {}
             self.console.write(json_output.text(got | problem))
         return error.exit_code

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from orchestrator.aws.capacity.offerings import Offer
+from orchestrator.aws.capacity.quotas import Limit, Quota, Request
+from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
+from orchestrator.interface.render.registry import Document, document
 from orchestrator.interface.render.units import columns
-
-if TYPE_CHECKING:
-    from orchestrator.aws.capacity.offerings import Offer
-    from orchestrator.aws.capacity.quotas import Request
-    from orchestrator.cluster.lifetime import ExtendReport, IdleReport
-    from orchestrator.services.account import AccessReport, Cost
+from orchestrator.services.account import AccessReport, Cost
 
 Lines = list[str]
 
@@ -110,3 +108,93 @@ def not_ours(foreign: Sequence[str]) -> Lines:
     """Say which machines in a cluster of this name are another owner's; nothing when there are none."""
     listed = ", ".join(foreign[:LISTED]) + (f" and {len(foreign) - LISTED} more" if len(foreign) > LISTED else "")
     return [f"  Not yours, never touched: {listed}."] if foreign else []
+
+
+@document.register(Cost)
+def _(cost: Cost) -> Document:
+    return {
+        "usd_per_hour": document(cost.per_hour),
+        "usd_spent": document(cost.spent),
+        "usd_at_most": document(cost.at_most),
+        "expires": document(cost.expires),
+    }
+
+
+@document.register(ExtendReport)
+def _(report: ExtendReport) -> Document:
+    return {
+        "hosts": document(report.hosts),
+        "failed": document(report.failed),
+        "usd_at_most": document(report.at_most),
+        "max_dollars": report.max_dollars,
+    }
+
+
+@document.register(ExtendedHost)
+def _(host: ExtendedHost) -> Document:
+    return {
+        "name": host.name,
+        "before": document(host.before),
+        "expires": document(host.expires),
+        "capped": host.capped,
+    }
+
+
+@document.register(IdleReport)
+def _(report: IdleReport) -> Document:
+    return {
+        "minutes": report.minutes,
+        "hosts": document(report.hosts),
+        "failed": document(report.failed),
+    }
+
+
+@document.register(Request)
+def _(request: Request) -> Document:
+    return {
+        "limit": document(request.limit),
+        "wanted": request.wanted,
+        "status": request.status,
+        "open": request.open,
+    }
+
+
+@document.register(Limit)
+def _(quota: Limit) -> Document:
+    return {
+        "quota": document(quota.quota),
+        "needed": quota.needed,
+        "limit": quota.limit,
+        "in_use": quota.in_use,
+    }
+
+
+@document.register(Quota)
+def _(quota: Quota) -> Document:
+    return {
+        "code": quota.code,
+        "families": quota.families,
+        "market": quota.market,
+    }
+
+
+@document.register(Offer)
+def _(offer: Offer) -> Document:
+    return {
+        "type": offer.type,
+        "vcpus": offer.vcpus,
+        "memory_gib": offer.memory_gib,
+        "gpus": offer.gpus,
+        "gpu": offer.gpu,
+        "usd_per_hour_each": document(offer.price_per_hour),
+        "room": offer.room,
+    }
+
+
+@document.register(AccessReport)
+def _(report: AccessReport) -> Document:
+    return {
+        "before": document(report.before),
+        "now": document(report.now),
+        "port": report.port,
+    }

@@ -9,133 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.interface.render import account, hosts, leftovers, runs, stopped, units
-from orchestrator.interface.render.failures import failures
+from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.terminate import TerminateReport
+from orchestrator.hosts.tunnels import Dashboard
+from orchestrator.interface.render import account, hosts, install, launch, runs, stopped, units
+from orchestrator.interface.render.registry import Document, document
 from orchestrator.interface.render.units import columns, duration
-
-if TYPE_CHECKING:
-    from orchestrator.aws.ec2.state_changes import InstanceResult
-    from orchestrator.aws.launch.plan import LaunchPlan
-    from orchestrator.cluster.launcher import LaunchReport
-    from orchestrator.cluster.readiness import HostReady
-    from orchestrator.cluster.status import ClusterStatus, Machine
-    from orchestrator.cluster.terminate import TerminateReport
-    from orchestrator.hosts.tunnels import Dashboard
-    from orchestrator.install.installer import HostInstall, InstallReport
 
 MANY = 20
 """More hosts than this are summed up instead of listed."""
 
 Lines = list[str]
-
-
-def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
-    """Say what a launch would bring and what it costs, before anybody is asked.
-
-    :param image: the setting of that name, which says more to its author than the name it led to.
-    :param ssh_from: the setting of that name: ``auto``, or address ranges.
-    """
-    gpus = f", {units.count(plan.gpus, 'GPU')}" if plan.gpus else ""
-    shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
-    disk = f"{plan.disk.type} {plan.disk.size} GiB" + (" encrypted" if plan.disk.encrypted else ", NOT encrypted")
-    what = [f"{plan.count} x {plan.instance_type} ({shape})", image, disk, _where(plan)]
-    access = f"{_access(','.join(plan.sources) or ssh_from)}, host keys pinned"
-    lines = ["", f"  Plan   {', '.join(what)}", f"  Price  {_price(plan)}"]
-    lines += [f"         {plan.price.source}"] if plan.price else []
-    lines.append(f"  Limit  {_limit(plan):<42}Access  {access}" if plan.limit else f"  Access {access}")
-    return [*lines, *(f"  Note   {note}" for note in plan.notes)]
-
-
-def _limit(plan: LaunchPlan) -> str:
-    limit = plan.limit
-    if limit is None or limit.limit is None:
-        return "vCPU quota unknown"
-    used = "" if limit.in_use is None else f" ({limit.in_use:,} in use)"
-    return f"{limit.needed:,} of {limit.limit:,} vCPU{used}"
-
-
-def _where(plan: LaunchPlan) -> str:
-    zones = plan.place.zones
-    return f"{plan.region} ({zones[0] if len(zones) == 1 else 'any zone'})"
-
-
-def _access(ssh_from: str) -> str:
-    ranges = [part.strip() for part in ssh_from.split(",")]
-    if ranges == ["auto"]:
-        return "ssh from your address only"
-    if any(part.endswith("/0") for part in ranges):
-        return "ssh from ANYWHERE"
-    return f"ssh from {', '.join(part.removesuffix('/32') for part in ranges)} only"
-
-
-def _price(plan: LaunchPlan) -> str:
-    one = f"{_each(plan)} each, disks {units.unit_price(plan.disk_per_hour)} each"
-    lasts = f"ends itself after {units.hours(plan.max_hours)}"
-    if plan.capped:
-        lasts = f"ends itself after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
-    if plan.per_hour is None:
-        return f"{one}  = {units.UNKNOWN}  {lasts}"
-    return f"{one}  = {units.rate(plan.per_hour)}  at most {units.usd(plan.at_most)} if you forget it ({lasts})"
-
-
-def _each(plan: LaunchPlan) -> str:
-    listed = units.unit_price(plan.price_per_hour)
-    if plan.market != "spot":
-        return listed
-    now = "price unknown" if plan.spot_price is None else units.unit_price(plan.spot_price.usd)
-    return f"spot {now} now, {listed} at most"
-
-
-def launch(report: LaunchReport) -> Lines:
-    """Show which hosts came up, how fast, and which did not and why."""
-    ready, total = len(report.ready), len(report.ready) + len(report.failed)
-    lines = [] if ready > MANY else columns([_ready(host) for host in report.ready])
-    lines += failures(report.failed)
-    summary = f"  {ready} of {total} ready in {duration(report.seconds)}."
-    if ready > MANY:
-        summary += f"  {_spread(report.ready)}"
-    if ready:
-        summary += f'  Ssh("{report.ready[0].name}") opens a terminal on it.  Next: InstallDeps()'
-    return [*lines, summary]
-
-
-def _ready(host: HostReady) -> Sequence[str]:
-    times = [f"{phase} {duration(getattr(host, phase))} " for phase in ("pending", "boot", "ssh")]
-    return [host.name, "ready", host.zone, *times]
-
-
-def _spread(hosts: Sequence[HostReady]) -> str:
-    def phase(name: str) -> str:
-        times = [float(getattr(host, name)) for host in hosts]
-        return f"{name} {min(times):.1f} to {duration(max(times))}"
-
-    return "   ".join(phase(name) for name in ("pending", "boot", "ssh")) + "."
-
-
-def install(report: InstallReport) -> Lines:
-    """Show what an install did on every host, step by step."""
-    many = len(report.hosts) > MANY
-    lines = [] if many else columns([_installed(host) for host in report.hosts])
-    lines += failures(report.failed)
-    if not report.changed and not report.failed:
-        return [*lines, f"  Nothing to do, {duration(report.seconds)}.  {AFTER_INSTALL}"]
-    hosts = f" on {len(report.hosts)} hosts" if many else ""
-    did = f"{units.count(report.changed, 'step')} changed something{hosts}, {len(report.failed)} failed"
-    return [*lines, f"  {did}, {duration(report.seconds)}.  {'' if report.failed else AFTER_INSTALL}".rstrip()]
-
-
-AFTER_INSTALL = "Next: RunSingleVMComputing() or RunMultiVMComputing()"
-
-
-def _installed(host: HostInstall) -> Sequence[str]:
-    times = [f"{step.name}{_took(step.state, step.seconds)} " for step in host.steps]
-    return [host.host, "done" if host.changed else "unchanged", *times]
-
-
-def _took(state: str, seconds: float) -> str:
-    return "" if state == "unchanged" else f" {duration(seconds)}"
 
 
 def status(status: ClusterStatus) -> Lines:
@@ -255,11 +142,11 @@ def of(record: object) -> Lines:
     if hosts.knows(kind):
         return hosts.of(record)
     if kind == "RecoverReport":
-        return leftovers.recovered(record, now)  # type: ignore[arg-type]
+        return launch.recovered(record, now)  # type: ignore[arg-type]
     shows = {
         "ClusterStatus": status,
-        "LaunchReport": launch,
-        "InstallReport": install,
+        "LaunchReport": launch.launch,
+        "InstallReport": install.install,
         "RunHandle": runs.started,
         "RunResult": runs.finished,
         "CancelReport": runs.cancelled,
@@ -279,3 +166,62 @@ def _several(records: Sequence[Any], now: datetime) -> Lines:
     if kinds == {"Offer"}:
         return account.offers(records)
     return [line for record in records for line in of(record)]
+
+
+@document.register(ClusterStatus)
+def _(status: ClusterStatus) -> Document:
+    return {
+        "cluster": status.cluster,
+        "region": status.region,
+        "owner": status.owner,
+        "machines": document(status.machines),
+        "at": document(status.at),
+        "foreign": document(status.foreign),
+        "usd_per_hour": document(status.per_hour),
+        "usd_per_hour_stopped": document(status.stopped_per_hour),
+        "usd_spent": document(status.spent),
+        "expires": document(status.expires),
+    }
+
+
+@document.register(Machine)
+def _(instance: Machine) -> Document:
+    return {
+        "name": instance.name,
+        "id": instance.id,
+        "type": instance.type,
+        "state": instance.state,
+        "zone": instance.zone,
+        "address": instance.address,
+        "launched": document(instance.launched),
+        "expires": document(instance.expires),
+        "usd_per_hour": document(instance.per_hour),
+        "usd_per_hour_disk_each": document(instance.disk_per_hour),
+        "spot": instance.spot,
+        "stopped": document(instance.stopped),
+    }
+
+
+@document.register(TerminateReport)
+def _(report: TerminateReport) -> Document:
+    return {
+        "instances": document(report.instances),
+        "group": report.group,
+        "key": report.key,
+        "usd_spent": document(report.spent),
+        "unsure": document(report.unsure),
+        "note": report.note,
+        "foreign": document(report.foreign),
+        "left": document(report.left),
+    }
+
+
+@document.register(InstanceResult)
+def _(result: InstanceResult) -> Document:
+    return {
+        "name": result.name,
+        "id": result.id,
+        "state": result.state,
+        "error": result.error,
+        "usd_per_hour_disk_each": document(result.disk_per_hour),
+    }

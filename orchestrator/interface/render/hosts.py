@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from orchestrator.hosts.commands import Answered, CommandReport
+from orchestrator.hosts.usage import Gpu, GpuTask, HostTask, HostUse, UseReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
+from orchestrator.interface.render.registry import Document, document
 from orchestrator.interface.render.units import columns, plain
-
-if TYPE_CHECKING:
-    from orchestrator.hosts.commands import CommandReport
-    from orchestrator.hosts.usage import Gpu, HostUse, UseReport
-    from orchestrator.jobs.elastic import JoinReport
-    from orchestrator.jobs.kill import HostKill, KillReport
+from orchestrator.jobs.elastic import JoinReport
+from orchestrator.jobs.kill import HostKill, KillReport
 
 Lines = list[str]
 COMMAND_WIDTH = 60
@@ -96,3 +94,95 @@ def knows(kind: str) -> bool:
 def of(record: object) -> Lines:
     """Return a record as its verb shows it."""
     return _SHOWS[type(record).__name__](record)
+
+
+@document.register(KillReport)
+def _(report: KillReport) -> Document:
+    return {
+        "hosts": document(report.hosts),
+        "failed": document(report.failed),
+    }
+
+
+@document.register(HostKill)
+def _(host: HostKill) -> Document:
+    return {
+        "host": host.host,
+        "runs": document(host.runs),
+        "left": host.left,
+        "stuck": document(host.stuck),
+    }
+
+
+@document.register(UseReport)
+def _(report: UseReport) -> Document:
+    return {
+        "hosts": document(report.hosts),
+        "failed": document(report.failed),
+    }
+
+
+@document.register(HostUse)
+def _(host: HostUse) -> Document:
+    return {
+        "host": host.host,
+        "cores": host.cores,
+        "load": host.load,
+        "memory_used": host.memory_used,
+        "memory": host.memory,
+        "gpus": document(host.gpus),
+        "tasks": document(host.tasks),
+    }
+
+
+@document.register(Gpu)
+def _(gpu: Gpu) -> Document:
+    return {
+        "index": gpu.index,
+        "name": gpu.name,
+        "busy": gpu.busy,
+        "memory_used": gpu.memory_used,
+        "memory": gpu.memory,
+        "celsius": gpu.celsius,
+        "tasks": document(gpu.tasks),
+    }
+
+
+@document.register(GpuTask)
+def _(process: GpuTask) -> Document:
+    return {
+        "pid": process.pid,
+        "run": process.run,
+        "memory_mib": process.memory_mib,
+        "command": process.command,
+    }
+
+
+@document.register(HostTask)
+def _(process: HostTask) -> Document:
+    return {
+        "pid": process.pid,
+        "run": process.run,
+        "cpu": process.cpu,
+        "memory": process.memory,
+        "command": process.command,
+    }
+
+
+@document.register(CommandReport)
+def _(report: CommandReport) -> Document:
+    return {
+        "command": report.command,
+        "hosts": document(report.hosts),
+        "failed": document(report.failed),
+    }
+
+
+@document.register(Answered)
+def _(result: Answered) -> Document:
+    return {
+        "host": result.host,
+        "status": result.status,
+        "lines": document(result.lines),
+        "seconds": result.seconds,
+    }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from orchestrator.core.cost import Bill
+from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
+from orchestrator.interface.render.registry import Document, document
 from orchestrator.interface.render.units import columns, duration
-
-if TYPE_CHECKING:
-    from orchestrator.jobs.record import RunRecord
-    from orchestrator.jobs.runner import CancelReport
-    from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
+from orchestrator.jobs.elastic import JoinReport
+from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.runner import CancelReport
+from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 
 METRICS_SHOWN = 6
 
@@ -139,3 +141,92 @@ def _is_scalar(value: object) -> bool:
 
 def _scalar(value: float) -> str:
     return units.number(value)
+
+
+@document.register(RunHandle)
+def _(handle: RunHandle) -> Document:
+    return {
+        "run": handle.run,
+        "job": handle.job,
+        "multi": handle.multi,
+        "roles": document(handle.roles),
+        "dashboard": handle.dashboard,
+        "folder": document(handle.folder),
+        "short": handle.short,
+    }
+
+
+@document.register(RunResult)
+def _(result: RunResult) -> Document:
+    return {
+        "run": result.run,
+        "job": result.job,
+        "seconds": result.seconds,
+    }
+
+
+@document.register(CancelReport)
+def _(report: CancelReport) -> Document:
+    return {
+        "run": report.run,
+        "left": document(report.left),
+        "failed": document(report.failed),
+    }
+
+
+@document.register(RunSummary)
+def _(summary: RunSummary) -> Document:
+    return {
+        "run": summary.run,
+        "job": summary.job,
+        "multi": summary.multi,
+        "hosts": document(summary.hosts),
+        "state": summary.state,
+        "started": document(summary.started),
+        "seconds": summary.seconds,
+    }
+
+
+@document.register(RunRecord)
+def _(record: RunRecord) -> Document:
+    return {
+        "run": record.run,
+        "job": record.job,
+        "folder": document(record.folder),
+        "state": record.state,
+        "hosts": document(record.hosts),
+        "outputs": document(record.outputs),
+        "bytes": record.bytes,
+        "seconds": record.seconds,
+        "metrics": document(record.metrics),
+        "seconds_by_phase": document(record.timings),
+        "usd": document(record.cost),
+        "failed": document(record.failed),
+        "bill": document(record.bill),
+    }
+
+
+@document.register(Bill)
+def _(bill: Bill) -> Document:
+    return {
+        "seconds": bill.seconds,
+        "machines": document(bill.machines),
+        "disks": document(bill.disks),
+        "spot": bill.spot,
+    }
+
+
+@document.register(JoinReport)
+def _(report: JoinReport) -> Document:
+    return {
+        "run": report.run,
+        "joined": document(report.joined),
+        "failed": document(report.failed),
+    }
+
+
+@document.register(Dashboard)
+def _(dashboard: Dashboard) -> Document:
+    return {
+        "url": dashboard.url,
+    }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.core.errors import UsageError
-from orchestrator.interface.render import cluster
+from orchestrator.interface.render import launch
 from orchestrator.interface.workspace import Desk
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Work:
 
     def _show_plan(self, plan: LaunchPlan) -> None:
         settings = self.desk.settings()
-        self.console.say(cluster.plan(plan, image=settings.cluster.image, ssh_from=settings.aws.ssh_from))
+        self.console.say(launch.plan(plan, image=settings.cluster.image, ssh_from=settings.aws.ssh_from))
 
     def _agree(self, question: str, yes: bool) -> None:
         """Have what costs money agreed to.

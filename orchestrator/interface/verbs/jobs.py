@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.cluster.recovery import RecoverReport
 from orchestrator.core.errors import JobFailed, LeftRunning, StratusError, UsageError
-from orchestrator.interface.render import cluster, hosts, leftovers, units
+from orchestrator.interface.render import cluster, hosts, install, launch, units
 from orchestrator.interface.render import runs as render_runs
 from orchestrator.interface.verbs.account import AccountVerbs
 from orchestrator.interface.verbs.base import Interrupted
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from orchestrator.jobs.runner import CancelReport
     from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 
-    #: How watching a run ends: well; left running (None: nobody knows more than its id); cancelled.
-    Followed: TypeAlias = RunResult | RunHandle | CancelReport | None
+Followed: TypeAlias = "RunResult | RunHandle | CancelReport | None"
+"""Outcome of watching a run: it ended well, was left running (None: only its id is known), or was cancelled."""
 
 
 class Verbs(AccountVerbs, HostVerbs):
@@ -55,7 +55,7 @@ class Verbs(AccountVerbs, HostVerbs):
         self._agree("  Launch? [Y/n] ", yes)
         with self._at_work("Machines may be up.", "Status()  lists them", "TerminateAll()  ends them"):
             report = session.launch(plan)
-        self._answer(report, cluster.launch(report))
+        self._answer(report, launch.launch(report))
         _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")
         return report
 
@@ -82,7 +82,7 @@ class Verbs(AccountVerbs, HostVerbs):
         session = self.desk.session()
         with self._at_work("What is done stays done.", "InstallDeps()  goes on from there"):
             report = session.install(names)
-        self._answer(report, cluster.install(report))
+        self._answer(report, install.install(report))
         _all_well(report.failed, "could not be installed", fix="InstallDeps() tries again; what is done stays done")
         return report
 
@@ -224,7 +224,7 @@ class Verbs(AccountVerbs, HostVerbs):
         return self._recovered(report)
 
     def _recovered(self, report: RecoverReport) -> RecoverReport:
-        self._answer(report, leftovers.recovered(report, _now()))
+        self._answer(report, launch.recovered(report, _now()))
         if report.left:
             raise LeftRunning("Still there:", left=report.left, fix="TerminateAll() tries again")
         _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")

@@ -20,7 +20,7 @@ from orchestrator.core.errors import ConfigError, ConnectError, HostsFailed, Job
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import json_output
 from orchestrator.interface.console import coloured
-from orchestrator.interface.render import cluster, runs, units
+from orchestrator.interface.render import cluster, install, launch, runs, units
 from orchestrator.interface.verbs import registry
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
@@ -159,7 +159,7 @@ def test_a_long_line_breaks_between_words_and_goes_on_further_in() -> None:
 
 
 def test_a_plan_says_what_it_brings_what_it_costs_and_who_gets_in() -> None:
-    lines = cluster.plan(plan(), image="ubuntu-24.04", ssh_from="203.0.113.7/32")
+    lines = launch.plan(plan(), image="ubuntu-24.04", ssh_from="203.0.113.7/32")
 
     assert lines == [
         "",
@@ -171,14 +171,14 @@ def test_a_plan_says_what_it_brings_what_it_costs_and_who_gets_in() -> None:
 
 
 def test_a_plan_of_unknown_price_says_so_and_still_says_when_it_ends() -> None:
-    price = cluster.plan(plan(price_per_hour=None, per_hour=None, at_most=None, gpus=1), image="x", ssh_from="auto")[2]
+    price = launch.plan(plan(price_per_hour=None, per_hour=None, at_most=None, gpus=1), image="x", ssh_from="auto")[2]
 
     assert price == "  Price  price unknown each, disks $0.008/h each  = price unknown  ends itself after 8 h"
 
 
 def test_a_plan_warns_of_an_open_door_and_an_open_disk() -> None:
     text = "\n".join(
-        cluster.plan(plan(disk=SimpleNamespace(type="gp3", size=75, encrypted=False)), image="x", ssh_from="0.0.0.0/0")
+        launch.plan(plan(disk=SimpleNamespace(type="gp3", size=75, encrypted=False)), image="x", ssh_from="0.0.0.0/0")
     )
 
     assert "NOT encrypted" in text
@@ -189,7 +189,7 @@ def test_a_launch_shows_each_host_and_why_one_did_not_come_up() -> None:
     error = ConnectError("dropped", "ssh: no answer for 30 s", where="ml-1", fix="check the security group")
     report = LaunchReport("l", 0.2, (HostReady("ml-0", "us-west-2b", 2.1, 1.4, 0.2),), {"ml-1": error}, 33.9)
 
-    assert cluster.launch(report) == [
+    assert launch.launch(report) == [
         "  ml-0  ready  us-west-2b  pending 2.1 s   boot 1.4 s   ssh 0.2 s",
         "  ml-1  failed  ssh: no answer for 30 s",
         "    check the security group",
@@ -199,7 +199,7 @@ def test_a_launch_shows_each_host_and_why_one_did_not_come_up() -> None:
 
 def test_a_launch_of_many_hosts_is_summed_up_in_one_line() -> None:
     ready = tuple(HostReady(f"ml-{n}", "us-west-2b", 10 + n / 10, 1.0, 0.1) for n in range(128))
-    lines = cluster.launch(LaunchReport("l", 0.2, ready, {}, 24.0))
+    lines = launch.launch(LaunchReport("l", 0.2, ready, {}, 24.0))
 
     assert len(lines) == 1
     assert lines[0].startswith("  128 of 128 ready in 24.0 s.  pending 10.0 to 22.7 s   boot 1.0 to 1.0 s")
@@ -209,11 +209,11 @@ def test_an_install_names_each_step_and_a_second_one_has_nothing_to_do() -> None
     done = HostInstall("ml-0", (StepResult("python", "unchanged", 0.1), StepResult("requirements", "done", 21.4)), 22.0)
     nothing = HostInstall("ml-0", (StepResult("python", "unchanged", 0.1),), 0.4)
 
-    assert cluster.install(InstallReport((done,), {}, 22.6)) == [
+    assert install.install(InstallReport((done,), {}, 22.6)) == [
         "  ml-0  done  python   requirements 21.4 s",
         "  1 step changed something, 0 failed, 22.6 s.  Next: RunSingleVMComputing() or RunMultiVMComputing()",
     ]
-    assert "Nothing to do, 0.4 s." in cluster.install(InstallReport((nothing,), {}, 0.4))[1]
+    assert "Nothing to do, 0.4 s." in install.install(InstallReport((nothing,), {}, 0.4))[1]
 
 
 def test_a_status_shows_each_machine_and_the_sum() -> None:

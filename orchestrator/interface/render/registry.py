@@ -1,0 +1,139 @@
+"""JSON documents of records, registered by class: the keys are a contract with scripts and follow no renamed field.
+
+A module of this package registers its records here::
+
+    @document.register(RunResult)
+    def _(result: RunResult) -> Document:
+        return {"run": result.run, ...}
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence, Set
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from orchestrator.core.errors import (
+    ConfigError,
+    HostsFailed,
+    JobFailed,
+    LeftRunning,
+    NotReady,
+    Problem,
+    StratusError,
+)
+
+MONEY_DIGITS = 6
+
+Document = dict[str, Any]
+
+
+@functools.cache
+def load() -> None:
+    """Import every module of this package, so that each has registered its records."""
+    from orchestrator.interface import render
+
+    for module in pkgutil.iter_modules(render.__path__):
+        importlib.import_module(f"{render.__name__}.{module.name}")
+
+
+@functools.singledispatch
+def document(record: object) -> Any:
+    """Return a record as plain JSON values.
+
+    :raises TypeError: no document is registered for records of this class.
+    """
+    raise TypeError(f"no JSON document is registered for {type(record).__qualname__}")
+
+
+@document.register(str)
+@document.register(int)
+@document.register(float)
+@document.register(NoneType)
+def _(value: str | float | None) -> Any:
+    return value
+
+
+@document.register
+def _(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+@document.register
+def _(amount: Decimal) -> str:
+    # As text: a JSON number would come back as binary floating point.
+    return format(round(amount, MONEY_DIGITS).normalize(), "f")
+
+
+@document.register
+def _(path: Path) -> str:
+    return str(path)
+
+
+@document.register
+def _(error: Exception) -> str:
+    return str(error)
+
+
+@document.register(Mapping)
+def _(items: Mapping[object, object]) -> Document:
+    return {str(name): document(value) for name, value in items.items()}
+
+
+@document.register(Sequence)
+@document.register(Set)
+def _(items: Iterable[object]) -> list[Any]:
+    return [document(item) for item in items]
+
+
+@document.register
+def _(problem: Problem) -> Document:
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "what": problem.what,
+    }
+
+
+@document.register
+def _(error: StratusError) -> Document:
+    facts: Document = {"error": error.json_name, "what": error.what, "exit_code": error.exit_code}
+    optional = {"where": error.where, "code": error.code, "fix": error.fix}
+    return facts | {name: text for name, text in optional.items() if text} | _details(error)
+
+
+@functools.singledispatch
+def _details(_error: StratusError) -> Document:
+    """Return what errors of one class carry besides their text."""
+    return {}
+
+
+@_details.register
+def _(error: ConfigError) -> Document:
+    return {"problems": document(error.problems)}
+
+
+@_details.register
+def _(error: NotReady) -> Document:
+    return {"problems": document(error.problems)}
+
+
+@_details.register
+def _(error: HostsFailed) -> Document:
+    return {"hosts": document(error.errors)}
+
+
+@_details.register
+def _(error: LeftRunning) -> Document:
+    return {"left": list(error.left)}
+
+
+@_details.register
+def _(error: JobFailed) -> Document:
+    return {"exit_status": error.exit_status, "tail": list(error.tail)}

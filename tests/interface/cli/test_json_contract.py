@@ -1,0 +1,164 @@
+"""Documents of ``--output json``: their keys are a contract with scripts, whatever the records' fields are called."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.aws.capacity.offerings import Offer
+from orchestrator.aws.capacity.quotas import Limit, Quota, Request
+from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.cluster.launcher import LaunchReport
+from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
+from orchestrator.cluster.readiness import HostReady
+from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
+from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.terminate import TerminateReport
+from orchestrator.core import errors
+from orchestrator.core.cost import Bill
+from orchestrator.core.errors import Problem
+from orchestrator.hosts.commands import Answered, CommandReport
+from orchestrator.hosts.tunnels import Dashboard
+from orchestrator.hosts.usage import Gpu, GpuTask, HostTask, HostUse, UseReport
+from orchestrator.install.installer import HostInstall, InstallReport, StepResult
+from orchestrator.interface.cli import json_output
+from orchestrator.interface.render import registry
+from orchestrator.interface.verbs.jobs import Verbs
+from orchestrator.jobs.elastic import JoinReport
+from orchestrator.jobs.kill import HostKill, KillReport
+from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.runner import CancelReport
+from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
+from orchestrator.services.account import AccessReport, Cost
+from tests.support.example_records import example, type_hints
+
+KEYS: dict[type, str] = {
+    ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires",
+    Machine: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped",
+    TerminateReport: "instances group key usd_spent unsure note foreign left",
+    InstanceResult: "name id state error usd_per_hour_disk_each",
+    LaunchReport: "launch api_seconds ready failed seconds",
+    HostReady: "name zone pending_seconds boot_seconds ssh_seconds",
+    RecoverReport: "leftovers ready failed ended left",
+    InterruptedLaunch: "run since machines may_come usd_per_hour usd_spent expires",
+    InstallReport: "hosts failed seconds changed",
+    HostInstall: "host steps seconds image",
+    StepResult: "name state seconds",
+    RunHandle: "run job multi roles dashboard folder short",
+    RunResult: "run job seconds",
+    CancelReport: "run left failed",
+    RunSummary: "run job multi hosts state started seconds",
+    RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill",
+    Bill: "seconds machines disks spot",
+    JoinReport: "run joined failed",
+    Dashboard: "url",
+    KillReport: "hosts failed",
+    HostKill: "host runs left stuck",
+    UseReport: "hosts failed",
+    HostUse: "host cores load memory_used memory gpus tasks",
+    Gpu: "index name busy memory_used memory celsius tasks",
+    GpuTask: "pid run memory_mib command",
+    HostTask: "pid run cpu memory command",
+    CommandReport: "command hosts failed",
+    Answered: "host status lines seconds",
+    Cost: "usd_per_hour usd_spent usd_at_most expires",
+    ExtendReport: "hosts failed usd_at_most max_dollars",
+    ExtendedHost: "name before expires capped",
+    IdleReport: "minutes hosts failed",
+    Request: "limit wanted status open",
+    Limit: "quota needed limit in_use",
+    Quota: "code families market",
+    Offer: "type vcpus memory_gib gpus gpu usd_per_hour_each room",
+    AccessReport: "before now port",
+    Problem: "file line what",
+}
+
+ERROR_KEYS: list[tuple[errors.StratusError, str]] = [
+    (errors.StratusError("x"), "error=StratusError what exit_code"),
+    (errors.UsageError("x", where="y", code="z", fix="w"), "error=UsageError what exit_code where code fix"),
+    (errors.ConfigError([errors.Problem("f", 1, "x")]), "error=ConfigError what exit_code problems"),
+    (errors.CloudRefused("x", code="y"), "error=CloudRefused what exit_code code"),
+    (errors.NotReady([errors.UsageError("x")]), "error=NotReady what exit_code problems"),
+    (errors.LeftRunning("x", left=["y"]), "error=LeftRunning what exit_code left"),
+    (errors.JobFailed("x", exit_status=3), "error=JobFailed what exit_code exit_status tail"),
+    (errors.HostError("x", where="y"), "error=HostError what exit_code where"),
+    (errors.ConnectError("refused", "x"), "error=ConnectError what exit_code"),
+    (errors.HostsFailed("x", {"ml-0": errors.HostError("y")}), "error=HostsFailed what exit_code hosts"),
+]
+
+
+@pytest.mark.parametrize("record_class", KEYS, ids=lambda record_class: record_class.__name__)
+def test_the_keys_of_a_document_are_these_in_this_order(record_class: type) -> None:
+    document = json_output.document(example(record_class))
+
+    assert list(document) == KEYS[record_class].split()
+    assert json.loads(json_output.text(document)) == document
+
+
+@pytest.mark.parametrize(("error", "keys"), ERROR_KEYS, ids=lambda value: getattr(value, "json_name", ""))
+def test_an_error_has_its_name_and_keys_in_this_order(error: errors.StratusError, keys: str) -> None:
+    document = json_output.document(error)
+
+    name, *rest = keys.split()
+    assert [f"error={document['error']}", *list(document)[1:]] == [name, *rest]
+
+
+def test_every_record_that_a_verb_answers_with_has_a_document_and_a_contract() -> None:
+    registry.load()
+    answered = set(_records_of_verbs())
+
+    assert answered
+    assert {record.__name__ for record in answered - set(registry.document.registry)} == set()
+    assert {record.__name__ for record in answered - set(KEYS)} == set()
+
+
+def test_a_record_without_a_document_is_refused_rather_than_guessed() -> None:
+    @dataclasses.dataclass
+    class Unregistered:
+        name: str = "x"
+
+    with pytest.raises(TypeError, match="no JSON document is registered for"):
+        json_output.document(Unregistered())
+
+
+def test_every_error_class_states_the_name_that_scripts_know_it_by() -> None:
+    registry.load()
+
+    def subclasses(base: type) -> Iterator[type]:
+        for subclass in base.__subclasses__():
+            yield subclass
+            yield from subclasses(subclass)
+
+    unnamed = [cls for cls in subclasses(errors.StratusError) if "orchestrator" in cls.__module__]
+    assert [cls.__name__ for cls in unnamed if "json_name" not in vars(cls)] == []
+
+
+def test_money_is_text_times_are_iso_8601_paths_and_foreign_errors_are_text() -> None:
+    found = json_output.document(example(RunRecord))
+
+    assert found["usd"] == "1.25"
+    assert found["folder"] == str(Path("runs/x"))
+    assert found["failed"] == {"x": "boom"}
+    assert json_output.document(example(ClusterStatus))["at"] == "2026-11-20T14:12:00+00:00"
+
+
+def _records_of_verbs() -> Iterator[type]:
+    for name, method in vars(Verbs).items():
+        if not name.startswith("_") and callable(method):
+            yield from _records(type_hints(method).get("return"), set())
+
+
+def _records(hint: Any, seen: set[type]) -> Iterator[type]:
+    for part in typing.get_args(hint):
+        yield from _records(part, seen)
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in seen:
+        seen.add(hint)
+        yield hint
+        for field_hint in type_hints(hint).values():
+            yield from _records(field_hint, seen)
