@@ -34,7 +34,7 @@ class Runtime:
 
     patience: Patience = REAL_TIME
     connect: Callable[[Ssh], Links] = over_ssh
-    optional_timeout_s: float = aws_parallel.OPTIONAL_S
+    optional_timeout_s: float = aws_parallel.OPTIONAL_TIMEOUT_S
     sequential: bool = False
 
     @property

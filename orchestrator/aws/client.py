@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS = 8  # throttling of a busy account outlasts botocore's own three
-FIRST_ATTEMPTS = 3  # who we are is asked first: a wrong region or no network must show within seconds
-LONGEST_PAUSE_S = 20.0  # between two attempts, as botocore's standard mode has it
+IDENTITY_ATTEMPTS = 3  # who we are is asked first: a wrong region or no network must show within seconds
+MAX_PAUSE_S = 20.0  # between two attempts, as botocore's standard mode has it
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
-QUICK_S = 4  # for what a launch can do without
+OPTIONAL_TIMEOUT_S = 4  # for what a launch can do without
 PRICING_REGION = "us-east-1"
 
 
@@ -76,32 +76,32 @@ class Clients:
     @property
     def sts(self) -> STSClient:
         """Who we are."""
-        return self._client("sts", FIRST_ATTEMPTS)  # type: ignore[no-any-return]
+        return self._client("sts", IDENTITY_ATTEMPTS)  # type: ignore[no-any-return]
 
     @property
     def pricing(self) -> Any:
         """The price list, which is told in few regions, for all of them; asked once, and not for long."""
-        return self._client("pricing", 1, region=PRICING_REGION, timeout=QUICK_S)
+        return self._client("pricing", 1, region=PRICING_REGION, timeout=OPTIONAL_TIMEOUT_S)
 
     @property
     def quotas(self) -> Any:
         """Service Quotas; not for long either."""
-        return self._client("service-quotas", 2, timeout=QUICK_S)
+        return self._client("service-quotas", 2, timeout=OPTIONAL_TIMEOUT_S)
 
     @property
     def s3(self) -> Any:
         """S3, for a quick look at what is there."""
-        return self._client("s3", 1, timeout=QUICK_S)
+        return self._client("s3", 1, timeout=OPTIONAL_TIMEOUT_S)
 
     @property
     def iam(self) -> Any:
         """IAM, for whether it has an instance profile."""
-        return self._client("iam", 2, timeout=QUICK_S)
+        return self._client("iam", 2, timeout=OPTIONAL_TIMEOUT_S)
 
     @property
     def ecr(self) -> Any:
         """The registry of container images: logins."""
-        return self._client("ecr", FIRST_ATTEMPTS)
+        return self._client("ecr", IDENTITY_ATTEMPTS)
 
     @property
     def alone(self) -> bool:
@@ -116,7 +116,7 @@ class Clients:
 
     def in_parallel(self, *asks: Callable[[], Any]) -> list[Any]:
         """Return the answers of independent calls made at the same time; the first error is raised."""
-        return [ask() for ask in asks] if self._alone else together(*asks)
+        return [ask() for ask in asks] if self._alone else in_parallel(*asks)
 
     @contextmanager
     def translate_errors(self, action: str) -> Iterator[None]:
@@ -152,7 +152,7 @@ def _retry_by(patience: Patience, client: Any, attempts: int) -> None:
         made: int = facts["attempts"]
         if made >= attempts or _passing(response, caught_exception) not in ("again", "unsure"):
             return None
-        patience.sleep(min(2.0 ** (made - 1), LONGEST_PAUSE_S) * patience.chance())
+        patience.sleep(min(2.0 ** (made - 1), MAX_PAUSE_S) * patience.chance())
         return 0.0
 
     client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", again)
@@ -188,7 +188,7 @@ def create_clients(aws: settings.Aws) -> Clients:
     return Clients(session, region=aws.region, profile=aws.profile, endpoint_url=aws.endpoint_url)
 
 
-def together(*asks: Callable[[], Any]) -> list[Any]:
+def in_parallel(*asks: Callable[[], Any]) -> list[Any]:
     """Return the answers of independent read-only calls made at the same time; the first error is raised."""
     with ThreadPoolExecutor(max_workers=len(asks)) as pool:
         futures = [pool.submit(ask) for ask in asks]

@@ -12,7 +12,7 @@ from orchestrator.core.errors import StratusError, UsageError
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RequestFailure:
     """One of botocore's errors.
 
     :param doing: what we were doing when it came.
@@ -20,27 +20,27 @@ class Trouble:
     """
 
     error: Exception
-    doing: str
+    action: str
     profile: str
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """What botocore says about it besides its text."""
         return dict(getattr(self.error, "kwargs", {}))
 
 
-def explain(trouble: Trouble) -> StratusError:
+def to_stratus_error(failure: RequestFailure) -> StratusError:
     """Return our error for it; botocore's own text when there is nothing better to say."""
-    classes = {cls.__name__ for cls in type(trouble.error).__mro__}
+    classes = {cls.__name__ for cls in type(failure.error).__mro__}
     explanation = next((explain for names, explain in _TABLE if classes & names), _as_it_is)
-    return explanation(trouble)
+    return explanation(failure)
 
 
-def _as_it_is(trouble: Trouble) -> StratusError:
-    return StratusError(f"{trouble.doing}: {trouble.error}")
+def _as_it_is(trouble: RequestFailure) -> StratusError:
+    return StratusError(f"{trouble.action}: {trouble.error}")
 
 
-def _no_credentials(trouble: Trouble) -> StratusError:
+def _no_credentials(trouble: RequestFailure) -> StratusError:
     return UsageError(
         "no AWS credentials: looked in the environment (AWS_ACCESS_KEY_ID), in ~/.aws/credentials and ~/.aws/config "
         f"(profile {trouble.profile}), and for a role of this machine",
@@ -48,17 +48,17 @@ def _no_credentials(trouble: Trouble) -> StratusError:
     )
 
 
-def _half_credentials(trouble: Trouble) -> StratusError:
-    lacking = trouble.facts.get("cred_var")
+def _half_credentials(trouble: RequestFailure) -> StratusError:
+    lacking = trouble.details.get("cred_var")
     return UsageError(
-        f"half a pair of AWS credentials ({trouble.facts.get('provider')}): {lacking} is missing",
+        f"half a pair of AWS credentials ({trouble.details.get('provider')}): {lacking} is missing",
         fix=f"set {lacking} too, or unset the other half",
     )
 
 
-def _bad_profile(trouble: Trouble) -> StratusError:
+def _bad_profile(trouble: RequestFailure) -> StratusError:
     known = _profiles()
-    name = str(trouble.facts.get("profile") or trouble.profile)
+    name = str(trouble.details.get("profile") or trouble.profile)
     return UsageError(
         f"AWS profile {name}: {str(trouble.error).rstrip('.')}.{ini.suggest(name, known)}",
         fix=f"profiles there are: {', '.join(known) or 'none'}. Set [aws] profile, or make one: aws configure sso",
@@ -75,14 +75,14 @@ def _profiles() -> list[str]:
         return []
 
 
-def _logged_out(trouble: Trouble) -> StratusError:
+def _logged_out(trouble: RequestFailure) -> StratusError:
     command = "aws login" if type(trouble.error).__name__.startswith("Login") else "aws sso login"
     option = f" --profile {trouble.profile}" if trouble.profile != "default" else ""
     return UsageError(f"AWS profile {trouble.profile} is not logged in, or its login has expired", fix=command + option)
 
 
-def _bad_region(trouble: Trouble) -> StratusError:
-    return _no_region(str(trouble.facts.get("region_name", "")), str(trouble.error))
+def _bad_region(trouble: RequestFailure) -> StratusError:
+    return _no_region(str(trouble.details.get("region_name", "")), str(trouble.error))
 
 
 def _no_region(region: str, detail: str) -> StratusError:
@@ -90,14 +90,14 @@ def _no_region(region: str, detail: str) -> StratusError:
     return UsageError(what, fix="correct [aws] region in the config")
 
 
-def _no_answer(trouble: Trouble) -> StratusError:
+def _no_answer(trouble: RequestFailure) -> StratusError:
     """Tell a region that does not exist, whose address cannot be found either, from a network that is down."""
-    url = str(trouble.facts.get("endpoint_url", ""))
+    url = str(trouble.details.get("endpoint_url", ""))
     region = re.search(r"//[a-z0-9]+\.([a-z0-9-]+)\.amazonaws\.com", url)
     if region and region[1] not in _regions():
         return _no_region(region[1], str(trouble.error))
     fix = "check the network, a proxy (HTTPS_PROXY), and [aws] endpoint_url"
-    return StratusError(f"{trouble.doing}: {trouble.error}", fix=fix)
+    return StratusError(f"{trouble.action}: {trouble.error}", fix=fix)
 
 
 def _regions() -> list[str]:
@@ -108,7 +108,7 @@ def _regions() -> list[str]:
     return [region for partition in partitions for region in session.get_available_regions("ec2", partition)]
 
 
-_TABLE: tuple[tuple[frozenset[str], Callable[[Trouble], StratusError]], ...] = (
+_TABLE: tuple[tuple[frozenset[str], Callable[[RequestFailure], StratusError]], ...] = (
     (frozenset({"NoCredentialsError", "NoAuthTokenError"}), _no_credentials),
     (frozenset({"PartialCredentialsError"}), _half_credentials),
     (frozenset({"SSOError", "TokenRetrievalError", "LoginError"}), _logged_out),

@@ -13,7 +13,7 @@ from orchestrator.aws import errors
 WOULD = "DryRunOperation"
 
 
-def ask(call: Callable[..., Any], **request: Any) -> None:
+def check(call: Callable[..., Any], **request: Any) -> None:
     """Ask whether AWS would carry out a request; returns when it would.
 
     :param call: a method of one of EC2's clients.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
 
 
-def _token(clients: Clients, region: str) -> Secret:
+def authorization_token(clients: Clients, region: str) -> Secret:
     """Ask ECR for a password that is good for twelve hours.
 
     https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html: base64 of user:password.

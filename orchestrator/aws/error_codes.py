@@ -17,7 +17,7 @@ ask again with the same token · ``wait`` until a state or a copy has caught up.
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ErrorCode:
     """One row.
 
     :param codes: AWS error codes, ``*`` allowed.
@@ -29,12 +29,12 @@ class Refusal:
 
     codes: tuple[str, ...]
     reaction: Reaction
-    words: str = "{said}"
+    message: str = "{said}"
     fix: str = ""
-    about: str = ""
+    contains: str = ""
 
 
-UNKNOWN = Refusal((), "user")
+UNKNOWN = ErrorCode((), "user")
 
 _QUOTAS = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
 
@@ -42,72 +42,76 @@ _TOO_OLD = "the request was too old when it reached AWS{skew}: {said}"
 _TOO_NEW = "the request was newer than AWS's own time{skew}: {said}"
 _CLOCK = "set this computer's clock (timedatectl set-ntp true); if it is right, the session has expired: aws sso login"
 
-TABLE: tuple[Refusal, ...] = (
+TABLE: tuple[ErrorCode, ...] = (
     # credentials and account
-    Refusal(
+    ErrorCode(
         ("AuthFailure",),
         "user",
         "the image is not shared with this account: {said}",
         "choose another [cluster] image",
-        about="Not authorized for images",
+        contains="Not authorized for images",
     ),
-    Refusal(
+    ErrorCode(
         ("AuthFailure.ServiceLinkedRoleCreationNotPermitted",),
         "user",
         "spot needs a role of the account: {said}",
         "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com   or [cluster] spot_fallback",
     ),
-    Refusal(("RequestExpired", "RequestTimeTooSkewed"), "user", _TOO_OLD, _CLOCK),
-    Refusal(
-        ("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"), "user", _TOO_OLD, _CLOCK, about="expired"
+    ErrorCode(("RequestExpired", "RequestTimeTooSkewed"), "user", _TOO_OLD, _CLOCK),
+    ErrorCode(
+        ("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"),
+        "user",
+        _TOO_OLD,
+        _CLOCK,
+        contains="expired",
     ),
-    Refusal(
+    ErrorCode(
         ("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"),
         "user",
         _TOO_NEW,
         _CLOCK,
-        about="not yet current",
+        contains="not yet current",
     ),
-    Refusal(
+    ErrorCode(
         ("AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"),
         "user",
         "AWS does not accept these keys: {said}",
         "aws configure --profile {profile}   (or another [aws] profile): they are wrong, deleted or not active",
     ),
-    Refusal(
+    ErrorCode(
         ("ExpiredToken", "ExpiredTokenException"),
         "user",
         "the session has expired: {said}",
         "aws sso login --profile {profile}   (or fetch new session keys); then run the same command again",
     ),
-    Refusal(
+    ErrorCode(
         ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"),
         "user",
         "an explicit deny forbids {action}: {said}",
         "no policy of yours can allow it: ask whoever set the organization's policy or permission boundary",
-        about="explicit deny",
+        contains="explicit deny",
     ),
-    Refusal(
+    ErrorCode(
         ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"),
         "user",
         "this identity may not do {action}: {said}",
         'add to its policy: {{"Effect": "Allow", "Action": "{action}", "Resource": "*"}}',
     ),
-    Refusal(
+    ErrorCode(
         ("OptInRequired",),
         "user",
         "this account is not signed up for the service or region: {said}",
         "https://console.aws.amazon.com/billing/home#/account   enables regions",
     ),
-    Refusal(("Blocked",), "user", "AWS has blocked this account: {said}", "https://aws.amazon.com/contact-us/"),
-    Refusal(
+    ErrorCode(("Blocked",), "user", "AWS has blocked this account: {said}", "https://aws.amazon.com/contact-us/"),
+    ErrorCode(
         ("PendingVerification",),
         "user",
         "AWS is still verifying this account: {said}",
         "try again later; it usually takes minutes, at most 4 hours",
     ),
     # busy: before the quotas, whose pattern would take it in
-    Refusal(
+    ErrorCode(
         (
             "RequestLimitExceeded",
             "EC2ThrottledException",
@@ -121,20 +125,20 @@ TABLE: tuple[Refusal, ...] = (
         "try again in a minute",
     ),
     # quota and capacity
-    Refusal(
+    ErrorCode(
         ("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"),
         "region",
         "the quota is too small: {said}",
         f"ask for more at {_QUOTAS} or launch fewer, or smaller, machines",
     ),
-    Refusal(
+    ErrorCode(
         ("VolumeLimitExceeded", "AddressLimitExceeded", "SecurityGroupLimitExceeded", "*LimitExceeded"),
         "region",
         "a quota is used up: {said}",
         f"ask for more at {_QUOTAS} or delete what is no longer needed",
-        about="limit",
+        contains="limit",
     ),
-    Refusal(
+    ErrorCode(
         (
             "InsufficientInstanceCapacity",
             "InsufficientHostCapacity",
@@ -147,71 +151,73 @@ TABLE: tuple[Refusal, ...] = (
         "AWS has no free machine of this type there now: {said}",
         "try again later, or another [cluster] instance_type, or an [aws] subnet_id in another zone",
     ),
-    Refusal(("Unsupported",), "zone", fix="try another [cluster] instance_type, or an [aws] subnet_id in another zone"),
-    Refusal(
+    ErrorCode(
+        ("Unsupported",), "zone", fix="try another [cluster] instance_type, or an [aws] subnet_id in another zone"
+    ),
+    ErrorCode(
         ("InsufficientFreeAddressesInSubnet",),
         "zone",
         "the subnet has no free addresses left: {said}",
         "name another [aws] subnet_id",
     ),
-    Refusal(
+    ErrorCode(
         ("SpotMaxPriceTooLow",),
         "zone",
         "spot machines cost more than the price offered now: {said}",
         "try again later, or set [cluster] spot_fallback = yes",
     ),
-    Refusal(("Stratus.PartialLaunch",), "zone"),  # our own: see launching.PARTIAL
+    ErrorCode(("Stratus.PartialLaunch",), "zone"),  # our own: see launching.PARTIAL
     # names and ids in the config
-    Refusal(("InvalidInstanceType*",), "user", fix="correct [cluster] instance_type"),
-    Refusal(("InvalidAMIID.*",), "user", fix="correct [cluster] image: ids differ from region to region"),
-    Refusal(("InvalidSubnetID.*", "InvalidSubnet*"), "user", fix="correct [aws] subnet_id, or leave it empty"),
-    Refusal(("InvalidVpcID.*",), "user", fix="correct [aws] vpc_id, or leave it empty"),
-    Refusal(
+    ErrorCode(("InvalidInstanceType*",), "user", fix="correct [cluster] instance_type"),
+    ErrorCode(("InvalidAMIID.*",), "user", fix="correct [cluster] image: ids differ from region to region"),
+    ErrorCode(("InvalidSubnetID.*", "InvalidSubnet*"), "user", fix="correct [aws] subnet_id, or leave it empty"),
+    ErrorCode(("InvalidVpcID.*",), "user", fix="correct [aws] vpc_id, or leave it empty"),
+    ErrorCode(
         ("InvalidGroup.NotFound", "InvalidGroupId.*", "InvalidSecurityGroupID.*"),
         "user",
         fix="correct [aws] security_group_id, or leave it empty",
     ),
-    Refusal(("InvalidKeyPair.NotFound",), "user", fix="correct [aws] key_name, or leave it empty"),
-    Refusal(
+    ErrorCode(("InvalidKeyPair.NotFound",), "user", fix="correct [aws] key_name, or leave it empty"),
+    ErrorCode(
         ("InvalidParameter",),
         "user",
         "subnet and security group are in different networks: {said}",
         "name [aws] subnet_id and security_group_id of one VPC",
-        about="different networks",
+        contains="different networks",
     ),
-    Refusal(
+    ErrorCode(
         ("InvalidParameterValue", "NoSuchEntity"),
         "user",
         "the instance profile is not there: {said}",
         "correct [aws] instance_profile; one made this minute takes about 10 s to arrive",
-        about="nstance",
+        contains="nstance",
     ),
-    Refusal(("InvalidUserData.Malformed",), "user"),
-    Refusal(
+    ErrorCode(("InvalidUserData.Malformed",), "user"),
+    ErrorCode(
         ("IdempotentParameterMismatch",),
         "user",
         "the same token was used for another request: {said}",
         "stratus status   shows what runs; then launch again",
     ),
-    Refusal(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user"),
+    ErrorCode(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user"),
     # machines
-    Refusal(
+    ErrorCode(
         ("OperationNotPermitted",),
         "user",
         "it is protected: {said}",
         "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id {instance}   lifts it",
-        about="ermination",
+        contains="ermination",
     ),
-    Refusal(("IncorrectInstanceState", "IncorrectState", "IncorrectSpotRequestState"), "wait"),
-    Refusal(("InvalidInstanceID.NotFound",), "wait"),
-    Refusal(
+    ErrorCode(("IncorrectInstanceState", "IncorrectState", "IncorrectSpotRequestState"), "wait"),
+    ErrorCode(("InvalidInstanceID.NotFound",), "wait"),
+    ErrorCode(
         ("DependencyViolation",),
         "wait",
         "something still uses it: {said}",
         "stratus terminate   again in a minute; it goes on where this one stopped",
     ),
     # broken
-    Refusal(
+    ErrorCode(
         (
             "InternalError",
             "InternalFailure",
@@ -232,9 +238,9 @@ TABLE: tuple[Refusal, ...] = (
 )
 
 
-def look_up(code: str, said: str, *, status: int = 400) -> Refusal:
+def look_up(code: str, message: str, *, status: int = 400) -> ErrorCode:
     """Return the row for a code and AWS's text; an unknown code with an HTTP status of 500 or more is ``unsure``."""
     for row in TABLE:
-        if row.about.lower() in said.lower() and any(fnmatchcase(code, pattern) for pattern in row.codes):
+        if row.contains.lower() in message.lower() and any(fnmatchcase(code, pattern) for pattern in row.codes):
             return row
-    return UNKNOWN if status < 500 else Refusal((), "unsure")
+    return UNKNOWN if status < 500 else ErrorCode((), "unsure")

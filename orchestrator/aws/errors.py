@@ -52,7 +52,7 @@ def translate(error: Exception, *, action: str, profile: str = "", now: datetime
         return error
     if isinstance(error, ClientError):
         return _refused(error, action, profile, now or datetime.now(UTC))
-    return connection_errors.explain(connection_errors.Trouble(error, action, profile))
+    return connection_errors.to_stratus_error(connection_errors.RequestFailure(error, action, profile))
 
 
 def code_of(error: Exception) -> str:
@@ -85,12 +85,12 @@ def reaction(error: Exception) -> error_codes.Reaction:
     return "unsure" if isinstance(error, lost) else "user"
 
 
-def _refused(error: ClientError, doing: str, profile: str, now: datetime) -> CloudRefused:
+def _refused(error: ClientError, action: str, profile: str, now: datetime) -> CloudRefused:
     code, said = code_of(error), message_of(error)
     row = error_codes.look_up(code, said)
     facts = {"said": said, "profile": profile, "action": _action(error, said), "skew": _skew(error, now)}
     facts["instance"] = next(iter(re.findall(r"\bi-[0-9a-f]{8,}", said)), "ID")
-    return CloudRefused(f"{doing}: {row.words.format_map(facts)}", code=code, fix=row.fix.format_map(facts))
+    return CloudRefused(f"{action}: {row.message.format_map(facts)}", code=code, fix=row.fix.format_map(facts))
 
 
 def _action(error: ClientError, said: str) -> str:

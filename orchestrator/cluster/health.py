@@ -36,15 +36,15 @@ class InstanceHealth:
             now = self._patience.clock()
             if now - self._asked >= PULSE_S:
                 self._asked = now
-                shown = instances.look(self._clients, self._ids())
-                self._dead = {each.id: f"{each.state} {each.reason}".strip() for each in shown if not each.alive}
+                shown = instances.describe_ids(self._clients, self._ids())
+                self._dead = {each.id: f"{each.state} {each.reason}".strip() for each in shown if not each.is_alive}
             if now - self._began >= CHECKS_AFTER_S and now - self._checked >= CHECKS_S:
                 self._checked = now
                 self._check(now)
             return self._dead.get(identity) or self._given_up(identity, now)
 
     def _check(self, now: float) -> None:
-        impaired = instances.impaired(self._clients, self._ids())
+        impaired = instances.find_impaired(self._clients, self._ids())
         self._impaired = {each: self._impaired.get(each, now) for each in impaired}
 
     def _given_up(self, identity: str, now: float) -> str:

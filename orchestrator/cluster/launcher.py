@@ -55,7 +55,7 @@ class Launcher:
         self.cluster.journal.intend(
             launch_log.UP,
             run=plan.launch_id,
-            hosts=host_names.pack(plan.names),
+            hosts=host_names.compress(plan.names),
             count=plan.count,
             **plan.cluster_id.journal_fields,
         )
@@ -74,21 +74,23 @@ class Launcher:
                 self._roll_back(plan, error)
                 if isinstance(error, KeyboardInterrupt):
                     error.add_note(f"Launch {plan.launch_id} was taken back: nothing of it is left.")
-                if isinstance(error, CloudRefused) and pools.is_empty(error.code):
+                if isinstance(error, CloudRefused) and pools.is_capacity_error(error.code):
                     raise self._with_alternatives(error, plan) from error
                 raise
 
-    def ask(self, plan: LaunchPlan, launch_key: run_instances.LaunchKey, shield: Shield) -> list[instances.Instance]:
+    def ask(
+        self, plan: LaunchPlan, launch_key: run_instances.LaunchResources, shield: Shield
+    ) -> list[instances.Instance]:
         """Ask for machines, pool after pool; between two of them a Ctrl-C is given way to."""
 
         def once(here: LaunchPlan) -> list[instances.Instance]:
             shield.check()
             return run_instances.launch(
-                self.cluster.clients, here, launch_key=launch_key, journal=self.cluster.journal, patience=self.patience
+                self.cluster.clients, here, resources=launch_key, journal=self.cluster.journal, patience=self.patience
             )
 
-        memory = pools.Memory(self.cluster.home / "pools.json", plan.cluster_id, self.patience)
-        return failover.launch(plan, once, memory=memory, tell=partial(self._tell, "progress"))
+        memory = pools.CapacityMemory(self.cluster.home / "pools.json", plan.cluster_id, self.patience)
+        return failover.launch(plan, once, memory=memory, report=partial(self._tell, "progress"))
 
     def launch_one(self, plan: LaunchPlan) -> instances.Instance:
         """Ask for one machine in place of one that is gone; the group and the key are there already."""
@@ -96,28 +98,32 @@ class Launcher:
 
     def note_spot_reclaims(self, hosts: Collection[str]) -> None:
         """Remember the pools of spot machines that AWS takes back: the next launch begins elsewhere."""
-        memory = pools.Memory(self.cluster.home / "pools.json", self.cluster.cluster_id, self.patience)
+        memory = pools.CapacityMemory(self.cluster.home / "pools.json", self.cluster.cluster_id, self.patience)
         for each in self.cluster.instances():
             if each.name in hosts:
-                memory.note_key((each.type, each.zone, pools.SPOT), "Server.SpotInstanceTermination")
+                memory.record_key((each.type, each.zone, pools.SPOT), "Server.SpotInstanceTermination")
 
     def record_outcome(self, run: str, **facts: object) -> None:
         """Write down that a launch is over: its machines answer, or their owner was told which do not."""
         books = self.cluster.launch_log
-        books.settle([each for each in books.open(run) if each.kind == launch_log.UP], **facts)
+        books.record_outcome([each for each in books.open_entries(run) if each.kind == launch_log.UP], **facts)
 
-    def _ensure_access(self, plan: LaunchPlan) -> run_instances.LaunchKey:
+    def _ensure_access(self, plan: LaunchPlan) -> run_instances.LaunchResources:
         """Make sure of the group and the key pair that the machines shall have."""
         cluster = self.cluster
-        access = security_groups.access(cluster.settings, plan.place.vpc_id)
+        access = security_groups.ssh_access(cluster.settings, plan.placement.vpc_id)
         make_group = partial(security_groups.ensure, journal=cluster.journal, patience=self.patience)
         group, _ = cluster.clients.in_parallel(
             lambda: make_group(cluster.clients, cluster.cluster_id, access),
             lambda: key_pairs.ensure(
-                cluster.clients, cluster.cluster_id, cluster.key_pair, journal=cluster.journal, living=plan.living
+                cluster.clients,
+                cluster.cluster_id,
+                cluster.key_pair,
+                journal=cluster.journal,
+                existing_names=plan.existing_names,
             ),
         )
-        return run_instances.LaunchKey(cluster.key_pair.key_name, group, ssh_keys.host_key())
+        return run_instances.LaunchResources(cluster.key_pair.key_name, group, ssh_keys.host_key())
 
     def _roll_back(self, plan: LaunchPlan, error: BaseException) -> None:
         """Roll a launch back.
@@ -133,7 +139,7 @@ class Launcher:
         if left:
             fix = "stratus terminate   ends them"
             raise LeftRunning(f"the launch failed ({why}), and could not be undone", left=left, fix=fix) from error
-        if not plan.living:
+        if not plan.existing_names:
             self.delete_group_and_key()
 
     def delete_group_and_key(self) -> None:
@@ -142,7 +148,7 @@ class Launcher:
         try:
             # The group first: EC2 keeps it while a machine has it, be it one that is not shown; then the key stays too.
             security_groups.delete(cluster.clients, cluster.cluster_id, deadline_s=30, patience=self.patience)
-            if not cluster.launch_log.young():
+            if not cluster.launch_log.recent():
                 cluster.delete_key()
         except StratusError as error:
             self._tell("warning", str(error).splitlines()[0])
@@ -151,11 +157,11 @@ class Launcher:
         """Return a refusal for want of machines with what could be asked next; other types are the user's choice."""
         wanted, ways = self.cluster.settings.cluster, list[str]()
         if wanted.market == pools.SPOT and not wanted.spot_fallback:
-            ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.price_per_hour])}")
+            ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.usd_per_hour_each])}")
         if not wanted.siblings:
-            look = partial(alternatives.siblings, self.cluster.clients, self.cluster.prices, plan)
+            look = partial(alternatives.find, self.cluster.clients, self.cluster.prices, plan)
             found = (
-                parallel.ask_all(self.cluster.clients, {"siblings": look}, seconds=ALTERNATIVES_S)["siblings"].value
+                parallel.gather(self.cluster.clients, {"siblings": look}, timeout_s=ALTERNATIVES_S)["siblings"].value
                 or []
             )
             known = [each for each in found if each.price_per_hour is not None] or found

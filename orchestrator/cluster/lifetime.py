@@ -55,7 +55,7 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
     """
     up = _running(cluster)
     now = datetime.now(UTC)
-    wanted = {each.id: max(now, each.expires or now) + timedelta(hours=hours) for each in up}
+    wanted = {each.id: max(now, each.expires_at or now) + timedelta(hours=hours) for each in up}
     if hours <= 0 or max(wanted.values()) > now + timedelta(hours=LONGEST_H):
         raise UsageError(f"{hours:g} h: machines can have up to {LONGEST_H:g} h left", fix="Extend(2) adds two hours")
     budgets = {run: _budget(cluster, machines) for run, machines in _launches(up).items()}
@@ -66,7 +66,7 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
 
     timers = _set_timers(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
     known = {each.id: timers[each.name].get() for each in up if timers[each.name].ok}
-    instances.note(cluster.clients, {key: timer.until for key, timer in known.items()})
+    instances.tag_expiry(cluster.clients, {key: timer.until for key, timer in known.items()})
     hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
     return ExtendReport(hosts, timers.errors, _at_most(cluster, up, known), cluster.settings.cluster.max_dollars)
 
@@ -81,7 +81,7 @@ def tag_expiry_after_start(cluster: Cluster, names: Collection[str]) -> None:
     try:
         timers = _set_timers(cluster, {each.name: (cluster.host(each), [_UNCHANGED] * 3) for each in up})
         ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
-        instances.note(cluster.clients, ends)
+        instances.tag_expiry(cluster.clients, ends)
         unknown = [str(error) for error in timers.errors.values()]
     except StratusError as error:
         unknown = [str(error)]
@@ -123,11 +123,11 @@ def _budget(cluster: Cluster, machines: Sequence[instances.Instance]) -> int:
     A config without a cap leaves the one that the machines were launched with.
     """
     # Of spot machines the listed price counts: theirs may rise that far.
-    rates = [cluster.per_hour(replace(each, spot=False)) for each in machines]
+    rates = [cluster.per_hour(replace(each, is_spot=False)) for each in machines]
     dearest = None if None in rates else max(rate for rate in rates if rate is not None)
     per_hour = None if dearest is None else dearest * max(len(machines), *(each.launch_size for each in machines))
     what = f"{len(machines)} x {machines[0].type}"
-    return time_limits.budget_minutes(cluster.settings.cluster.max_dollars, per_hour, what=what)
+    return time_limits.budget_minutes(cluster.settings.cluster.max_dollars, per_hour, description=what)
 
 
 def _set_timers(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]) -> parallel.Outcomes[ShutdownTimer]:
@@ -152,15 +152,15 @@ def _timer(host: Host, said: str) -> ShutdownTimer:
 
 def _extended(each: instances.Instance, timer: ShutdownTimer, wanted: datetime) -> ExtendedHost:
     return ExtendedHost(
-        each.name, each.expires, timer.until, capped=bool(timer.budget) and timer.until < wanted - _NEAR
+        each.name, each.expires_at, timer.until, capped=bool(timer.budget) and timer.until < wanted - _NEAR
     )
 
 
 def _at_most(cluster: Cluster, up: Sequence[instances.Instance], timers: Mapping[str, ShutdownTimer]) -> Decimal | None:
     """Return what the machines will have cost when all have ended themselves."""
-    ends = {each.id: timers[each.id].until if each.id in timers else each.expires for each in up}
+    ends = {each.id: timers[each.id].until if each.id in timers else each.expires_at for each in up}
     return cost.total(
-        cost.spent(cluster.per_hour(each), each.launched, end) if (end := ends[each.id]) else None for each in up
+        cost.spent(cluster.per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None for each in up
     )
 
 

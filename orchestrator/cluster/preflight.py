@@ -59,13 +59,13 @@ class PreflightContext:
     clients: client.Clients
     settings: Settings
     identity: aws_identity.Identity
-    key_pair: Callable[[], key_pairs.Login]
+    key_pair: Callable[[], key_pairs.KeyPair]
     launch_log: LaunchLog | None = None
-    prices: price_table.Book = price_table.TABLE
+    prices: price_table.Prices = price_table.TABLE
     job_checks: Checks | None = None
-    my_address: Callable[[], str] = security_groups.my_address
+    my_address: Callable[[], str] = security_groups.public_address
     tell: Tell = ignore
-    optional_timeout_s: float = parallel.OPTIONAL_S
+    optional_timeout_s: float = parallel.OPTIONAL_TIMEOUT_S
 
     @property
     def patience(self) -> Patience:
@@ -81,12 +81,12 @@ def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
     :raises NotReady: several do; it holds them all.
     """
     mine = aws_identity.cluster_id(desk.clients, desk.settings, desk.identity)
-    must = planner.questions(desk.clients, desk.settings, mine)
-    answers = parallel.ask_all(
+    must = planner.lookups(desk.clients, desk.settings, mine)
+    answers = parallel.gather(
         desk.clients,
         {**must, **_first_round(desk)},
-        seconds=desk.optional_timeout_s,
-        longer={
+        timeout_s=desk.optional_timeout_s,
+        longer_timeouts_s={
             "key pair": CHECKS_S,
             "quota": max(QUOTA_S, desk.optional_timeout_s),
             **dict.fromkeys(must, REQUIRED_S),
@@ -99,23 +99,23 @@ def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
     made, sources = None, answers["address"].value or ()
     if not any(answers[name].error for name in must):
         facts: list[Any] = [answers[name].value for name in must]
-        made, more = _build(desk, planner.Found(mine, *facts), count, sources)
+        made, more = _build(desk, planner.LookupResults(mine, *facts), count, sources)
         found += more
     _raise_problems(found)
     assert made is not None
     limit = _limit(desk, made, answers["quota"].value)
-    return replace(made, limit=limit, notes=_notes(answers, desk.job_checks or {}))
+    return replace(made, quota=limit, warnings=_notes(answers, desk.job_checks or {}))
 
 
 def _first_round(desk: PreflightContext) -> dict[str, Callable[[], Any]]:
     wanted = desk.settings.cluster
     asks: dict[str, Callable[[], Any]] = {
-        "prices": lambda: desk.prices.ask(*planner.priced(desk.settings)),
-        "quota": lambda: quotas.look(desk.clients, wanted.instance_type, 0, market=wanted.market),
-        "address": lambda: security_groups.access(desk.settings, "", my_address=desk.my_address).sources,
+        "prices": lambda: desk.prices.refresh(*planner.priced_types(desk.settings)),
+        "quota": lambda: quotas.query(desk.clients, wanted.instance_type, 0, market=wanted.market),
+        "address": lambda: security_groups.ssh_access(desk.settings, "", find_address=desk.my_address).sources,
     }
     if wanted.market == SPOT:
-        asks["spot"] = lambda: desk.prices.ask_spot(planner.priced(desk.settings)[0])
+        asks["spot"] = lambda: desk.prices.refresh_spot(planner.priced_types(desk.settings)[0])
     if desk.settings.aws.key_name:
         asks["key pair"] = lambda: key_pairs.check(desk.clients, _cluster_id(desk), desk.key_pair())
     return asks | dict(desk.job_checks or {})
@@ -126,17 +126,17 @@ def _cluster_id(desk: PreflightContext) -> aws_identity.ClusterId:
 
 
 def _build(
-    desk: PreflightContext, facts: planner.Found, count: int, sources: tuple[str, ...]
+    desk: PreflightContext, facts: planner.LookupResults, count: int, sources: tuple[str, ...]
 ) -> tuple[launch_plan.LaunchPlan | None, list[Exception]]:
     """Make the plan and ask what follows from it."""
     try:
-        made = planner.assemble(
-            desk.clients, desk.settings, facts, count=count, books=desk.launch_log, book=desk.prices
+        made = planner.build_plan(
+            desk.clients, desk.settings, facts, count=count, launch_log=desk.launch_log, prices=desk.prices
         )
     except StratusError as error:
         return None, [error]
-    made = replace(made, sources=sources)
-    answers = parallel.ask_all(desk.clients, _second_round(desk, made), seconds=CHECKS_S)
+    made = replace(made, ssh_sources=sources)
+    answers = parallel.gather(desk.clients, _second_round(desk, made), timeout_s=CHECKS_S)
     errors = [answers[name].error for name in answers if name != PERMISSIONS]
     errors.append(_after_profile_propagates(desk, made, answers[PERMISSIONS].error))
     return made, [each for each in map(_blocking, errors) if each is not None]
@@ -148,9 +148,11 @@ def _second_round(desk: PreflightContext, made: launch_plan.LaunchPlan) -> dict[
     launch = partial(run_instances.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id)
     asks: dict[str, Callable[[], Any]] = {PERMISSIONS: launch}
     if not named.key_name:
-        asks["key pair"] = lambda: key_pairs.check(desk.clients, made.cluster_id, desk.key_pair(), living=made.living)
+        asks["key pair"] = lambda: key_pairs.check(
+            desk.clients, made.cluster_id, desk.key_pair(), existing_names=made.existing_names
+        )
     if not named.security_group_id:
-        access = security_groups.Access(made.place.vpc_id, desk.settings.ssh.port, made.sources)
+        access = security_groups.SshAccess(made.placement.vpc_id, desk.settings.ssh.port, made.ssh_sources)
         asks["security group"] = lambda: security_groups.check(desk.clients, made.cluster_id, access)
     return asks
 
@@ -159,15 +161,15 @@ def _after_profile_propagates(
     desk: PreflightContext, made: launch_plan.LaunchPlan, error: Exception | None
 ) -> Exception | None:
     """Wait for an instance profile that EC2 has not heard of yet, and return what speaks against the launch then."""
-    if not isinstance(error, CloudRefused) or not instance_profiles.on_its_way(
+    if not isinstance(error, CloudRefused) or not instance_profiles.is_propagating(
         desk.clients, made.instance_profile, error
     ):
         return error
     desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
     last: CloudRefused | None = error
-    for _ in desk.patience.tries(instance_profiles.ARRIVES_S, PACE):
+    for _ in desk.patience.tries(instance_profiles.PROPAGATION_S, PACE):
         last = _refusal(_second_round(desk, made)[PERMISSIONS])
-        if last is None or not instance_profiles.unknown(last.code, last.what):
+        if last is None or not instance_profiles.is_unknown_profile(last.code, last.what):
             break
     return last
 
@@ -187,7 +189,7 @@ def _blocking(error: Exception | None) -> Exception | None:
     if isinstance(error, CloudRefused):
         # Throttling, capacity and trouble of AWS's own pass; the launch itself copes with them.
         return error if error_codes.look_up(error.code, error.what).reaction == "user" else None
-    return error if error is not None and not isinstance(error, parallel.Late) and error.fix else None
+    return error if error is not None and not isinstance(error, parallel.TimedOut) and error.fix else None
 
 
 def _raise_problems(found: list[Exception]) -> None:
@@ -197,7 +199,9 @@ def _raise_problems(found: list[Exception]) -> None:
     NotReady.check([each for each in found if isinstance(each, StratusError)])
 
 
-def _limit(desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.Limit | None) -> quotas.Limit | None:
+def _limit(
+    desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.QuotaUsage | None
+) -> quotas.QuotaUsage | None:
     """Return what the launch needs of its quota.
 
     :raises CloudRefused: none of the pools that it may come from has room.
@@ -206,22 +210,22 @@ def _limit(desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.L
         return None
     needed = made.vcpus * made.count
     limit = replace(limit, needed=needed)
-    if limit.lacking and not _room_elsewhere(desk, made, limit):
+    if limit.shortfall and not _room_elsewhere(desk, made, limit):
         limit.check(made.instance_type, made.region)
     return limit
 
 
-def _room_elsewhere(desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.Limit) -> bool:
-    others = {quotas.of(pool.machine.name, pool.market): pool for pool in made.pools}
+def _room_elsewhere(desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.QuotaUsage) -> bool:
+    others = {quotas.quota_for(pool.type_info.name, pool.market): pool for pool in made.pools}
     for quota, pool in others.items():
         if quota == limit.quota:
             continue
-        vcpus = pool.machine.vcpus * made.count
-        if not quotas.look(desk.clients, pool.machine.name, vcpus, market=pool.market).lacking:
+        vcpus = pool.type_info.vcpus * made.count
+        if not quotas.query(desk.clients, pool.type_info.name, vcpus, market=pool.market).shortfall:
             return True
     return False
 
 
-def _notes(answers: Mapping[str, parallel.Answer[Any]], more: Checks) -> tuple[str, ...]:
+def _notes(answers: Mapping[str, parallel.Result[Any]], more: Checks) -> tuple[str, ...]:
     """Return what could not be found out about the job, in a line each."""
     return tuple(str(answers[name].value) for name in more if answers[name].value)

@@ -28,7 +28,7 @@ def has_open_launches(home: Path) -> bool:
 
 def find_interrupted(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
     """Return the launches that were never seen to end, oldest first; none while a launch goes on in another shell."""
-    if not has_open_launches(cluster.home) or not cluster.launch_log.open():
+    if not has_open_launches(cluster.home) or not cluster.launch_log.open_entries():
         return ()
     try:
         with cluster.launcher.lock():
@@ -48,7 +48,9 @@ def resume(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverRepor
             ready += [arrived.ready for arrived in outcomes.values_in_order()]
             failed |= outcomes.errors
             if not _leftover(cluster, one.run).may_come:
-                cluster.launch_log.settle(cluster.launch_log.undecided(one.run), ids=[each.id for each in machines])
+                cluster.launch_log.record_outcome(
+                    cluster.launch_log.unconfirmed(one.run), ids=[each.id for each in machines]
+                )
             cluster.launcher.record_outcome(one.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
     return RecoverReport(tuple(found), ready=tuple(ready), failed=failed)
 
@@ -66,18 +68,20 @@ def terminate(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverRe
 
 def _found(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
     books = cluster.launch_log
-    runs = dict.fromkeys(str(each.facts.get("run", "")) for each in books.open())
+    runs = dict.fromkeys(str(each.facts.get("run", "")) for each in books.open_entries())
     every = [_leftover(cluster, run) for run in runs]
     for one in every:
         if not one.machines and not one.may_come:
-            books.ended(set(), one.run)
+            books.record_terminated(set(), one.run)
     return tuple(one for one in every if one.machines or one.may_come)
 
 
 def _leftover(cluster: Cluster, run: str) -> InterruptedLaunch:
     machines = _machines(cluster, run)
-    entries = cluster.launch_log.open(run)
-    decided = {one.id for each in cluster.launch_log.entries(launch_log.LAUNCH) for one in launch_log.machines(each)}
+    entries = cluster.launch_log.open_entries(run)
+    decided = {
+        one.id for each in cluster.launch_log.entries(launch_log.LAUNCH) for one in launch_log.launched_instances(each)
+    }
     coming = sum(int(each.facts.get("count", 1)) for each in entries if _may_come(cluster, each))
     came = sum(each.id not in decided for each in machines)
     now = cluster.runtime.patience.now()
@@ -87,27 +91,27 @@ def _leftover(cluster: Cluster, run: str) -> InterruptedLaunch:
         machines=tuple(f"{each.name} ({each.id})" for each in machines),
         may_come=max(0, coming - came),
         per_hour=cost.total(cluster.per_hour(each) for each in machines),
-        spent=cost.total(cost.spent(cluster.per_hour(each), each.launched, now) for each in machines),
+        spent=cost.total(cost.spent(cluster.per_hour(each), each.launched_at, now) for each in machines),
         expires=_last(machines),
     )
 
 
 def _machines(cluster: Cluster, run: str) -> list[instances.Instance]:
     """Return the living machines of a launch, those that only the journal knows included."""
-    shown = {each.id: each for each in instances.of_run(cluster.clients, cluster.cluster_id, run)}
-    known = cluster.launch_log.young(run)
-    return [each for each in (known | shown).values() if each.alive]
+    shown = {each.id: each for each in instances.find_by_launch(cluster.clients, cluster.cluster_id, run)}
+    known = cluster.launch_log.recent(run)
+    return [each for each in (known | shown).values() if each.is_alive]
 
 
 def _may_come(cluster: Cluster, entry: Entry) -> bool:
     if entry.kind != launch_log.LAUNCH:
         return False
     now = cluster.runtime.patience.now()
-    return now < cluster.launch_log.until(entry, now)
+    return now < cluster.launch_log.visible_by(entry, now)
 
 
 def _last(machines: Sequence[instances.Instance]) -> datetime | None:
-    times = [each.expires for each in machines]
+    times = [each.expires_at for each in machines]
     return None if None in times or not times else max(time for time in times if time)
 
 

@@ -71,25 +71,25 @@ class Replacer:
 
     def _terminate(self, machine: Instance, error: Exception, others_up: bool) -> str:
         """End a machine that is worth replacing, and return why nothing may take its place, if so."""
-        shown = next(iter(instances.look(self.clients, [machine.id])), machine)
+        shown = next(iter(instances.describe_ids(self.clients, [machine.id])), machine)
         why_not = why_not_replaceable(error, shown, others_up)
         if why_not:
             return why_not
         self.tell(Event(machine.name, "replace", "start", text=str(error).splitlines()[0]))
         self._report_console(shown)
-        ended = state_changes.terminate(self.clients, [machine], mine=self.plan.cluster_id, patience=self.patience)[
-            machine.id
-        ]
-        if not ended.ok:
+        ended = state_changes.terminate(
+            self.clients, [machine], cluster_id=self.plan.cluster_id, patience=self.patience
+        )[machine.id]
+        if not ended.is_ok:
             return ended.error.splitlines()[0]
-        for _ in state_changes.await_gone(self.clients, [machine], deadline_s=GONE_S, patience=self.patience):
+        for _ in state_changes.wait_terminated(self.clients, [machine], deadline_s=GONE_S, patience=self.patience):
             pass
         return ""
 
     def _launch(self, name: str) -> Instance:
         before = self.instances[name]
-        hours = (self.patience.now() - before.launched).total_seconds() / 3600
-        plan = self.plan.only(name, hours)
+        hours = (self.patience.now() - before.launched_at).total_seconds() / 3600
+        plan = self.plan.for_replacement(name, hours)
         found = self.instances[name] = self.launch_one(plan)
         self.tell(Event(name, "replace", "done", text=f"{found.id} in place of {before.id}"))
         return found
@@ -98,7 +98,7 @@ class Replacer:
         if machine.state != "running":
             return
         try:
-            lines = instances.console(self.clients, machine.id).strip().splitlines()[-CONSOLE_LINES:]
+            lines = instances.console_output(self.clients, machine.id).strip().splitlines()[-CONSOLE_LINES:]
         except StratusError:  # a courtesy only
             return
         for line in lines:
@@ -112,7 +112,7 @@ def why_not_replaceable(error: Exception, machine: Instance, others_up: bool) ->
     :param machine: as EC2 shows it now.
     :param others_up: whether other machines of the launch answered.
     """
-    if machine.state in instances.ENDING:
+    if machine.state in instances.TERMINATING:
         by_hand = _ENDED_BY_HAND in machine.reason or "User initiated" in machine.reason
         return "somebody ended it" if by_hand else ""
     kind = error.kind if isinstance(error, ConnectError) else ""

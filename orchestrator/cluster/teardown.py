@@ -81,10 +81,12 @@ class RegionTeardown:
         mine = self.books.cluster_id
         shown = {each.id: each for each in instances.describe(self.clients, cluster=mine.cluster, owner=mine.owner)}
         known = {
-            key: each for key, each in self.books.young().items() if key not in shown and not self._is_terminated(key)
+            key: each for key, each in self.books.recent().items() if key not in shown and not self._is_terminated(key)
         }
-        looked = {each.id: each for each in instances.look(self.clients, known)} if known else {}
-        hidden = [instances.tagged(looked[key], each) if key in looked else each for key, each in known.items()]
+        looked = {each.id: each for each in instances.describe_ids(self.clients, known)} if known else {}
+        hidden = [
+            instances.with_known_tags(looked[key], each) if key in looked else each for key, each in known.items()
+        ]
         return [*shown.values(), *(each for each in hidden if each.state != "terminated")]
 
     def terminate(self, machines: Sequence[Instance]) -> None:
@@ -98,15 +100,15 @@ class RegionTeardown:
         if not todo:
             return
         patience = self.books.patience
-        ended = state_changes.terminate(self.clients, todo, mine=self.books.cluster_id, patience=patience)
+        ended = state_changes.terminate(self.clients, todo, cluster_id=self.books.cluster_id, patience=patience)
         for each in todo:
             self.results[each.id] = InstanceResult(each.name, each.id, ended[each.id].state, ended[each.id].error)
-        self._await([each for each in todo if ended[each.id].ok])
+        self._await([each for each in todo if ended[each.id].is_ok])
 
     def _await(self, machines: Sequence[Instance]) -> None:
         patience, began = self.books.patience, self.books.patience.clock()
         try:
-            for each in state_changes.await_gone(self.clients, machines, patience=patience):
+            for each in state_changes.wait_terminated(self.clients, machines, patience=patience):
                 name = self.found[each.id].name
                 self.results[each.id] = InstanceResult(name, each.id, "terminated")
                 self.tell(Event(name, "terminate", "done", patience.clock() - began))
@@ -133,7 +135,7 @@ class RegionTeardown:
     def _pending(self, began: datetime) -> list[Entry]:
         """Return the requests whose machines may still turn up."""
         now = self.books.patience.now()
-        waiting = [each for each in self.books.undecided() if now < self.books.until(each, began)]
+        waiting = [each for each in self.books.unconfirmed() if now < self.books.visible_by(each, began)]
         return [each for each in waiting if self._expected(each.facts["run"]) > self._count_found(each.facts["run"])]
 
     def _expected(self, run: str) -> int:
@@ -165,7 +167,7 @@ class RegionTeardown:
         else:
             self.key = self._delete_key_pair()
         if not (self.left or self.unconfirmed or self.group not in ("gone", "none")):
-            self.books.close({each.id for each in self.found.values()})
+            self.books.record_all_deleted({each.id for each in self.found.values()})
 
     def _delete_key_pair(self) -> str:
         try:
@@ -186,15 +188,15 @@ def terminate_launch(clients: client.Clients, books: LaunchLog, run: str, *, tel
 
     :raises StratusError: EC2 cannot be asked.
     """
-    open_entries = books.undecided(run)
-    machines = {one.id: one for entry in open_entries for one in books.appeared(clients, entry)}
-    if not machines and not open_entries and not books.young(run):
-        books.ended(set(), run)
+    open_entries = books.unconfirmed(run)
+    machines = {one.id: one for entry in open_entries for one in books.find_by_token(clients, entry)}
+    if not machines and not open_entries and not books.recent(run):
+        books.record_terminated(set(), run)
         return []
-    known = books.young(run)
-    machines |= known | {each.id: each for each in instances.of_run(clients, books.cluster_id, run)}
+    known = books.recent(run)
+    machines |= known | {each.id: each for each in instances.find_by_launch(clients, books.cluster_id, run)}
     work = RegionTeardown(clients, books, delete_key=list, tell=tell)
     work.terminate([each for each in machines.values() if each.state != "terminated"])
     if not work.left:
-        books.ended(set(machines), run)
+        books.record_terminated(set(machines), run)
     return [f"{one.name} ({one.id}): {one.error or one.state}" for one in work.left]

@@ -51,7 +51,7 @@ class Terminator:
         if fresh and not seen and here.group == "none":
             note = (
                 f"Nothing was found. No launch is known to this computer: one made elsewhere less than "
-                f"{launch_log.LAG_S:.0f} s ago may not be shown yet."
+                f"{launch_log.VISIBILITY_LAG_S:.0f} s ago may not be shown yet."
             )
         return TerminateReport(
             results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note, foreign=self._foreign()
@@ -96,7 +96,7 @@ class Terminator:
         cluster, region = self.cluster, books.cluster_id.region
         here = region == cluster.cluster_id.region
         clients = cluster.clients if here else cluster.clients.in_region(region)
-        login = key_pairs.own_login(books.cluster_id, home=cluster.home)
+        login = key_pairs.own_key_pair(books.cluster_id, home=cluster.home)
         return RegionTeardown(
             clients, books, partial(key_pairs.delete, clients, books.cluster_id, login), tell=cluster.tell
         )
@@ -107,7 +107,7 @@ class Terminator:
         if wanted != "all":
             return [each for each in wanted.replace(",", " ").split() if each != own]
         try:
-            return [each for each in network.regions(self.cluster.clients) if each != own]
+            return [each for each in network.list_regions(self.cluster.clients) if each != own]
         except StratusError as error:
             self.unsure.append(f"other regions: {str(error).splitlines()[0]}")
             return []
@@ -115,7 +115,7 @@ class Terminator:
     def _spent(self, seen: Iterable[instances.Instance]) -> Decimal | None:
         now = self.patience.now()
         costly = [each for each in seen if each.state != "stopped"]
-        return cost.total(cost.spent(self.cluster.per_hour(each), each.launched, now) for each in costly)
+        return cost.total(cost.spent(self.cluster.per_hour(each), each.launched_at, now) for each in costly)
 
 
 def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.aws.ecr import _token
+from orchestrator.aws.ecr import authorization_token
 from orchestrator.config.value_types import Secret
 from orchestrator.core.errors import UsageError
 
@@ -68,7 +68,7 @@ def _login(clients: Clients, install: Install, host: str, env: Mapping[str, str]
     of_ecr = _OF_ECR.fullmatch(host)
     if of_ecr or install.registry == ECR:
         region = of_ecr[1] if of_ecr else clients.region
-        return RegistryLogin(host, "AWS", _once(lambda: _token(clients, region)))
+        return RegistryLogin(host, "AWS", _once(lambda: authorization_token(clients, region)))
     return None
 
 

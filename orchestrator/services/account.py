@@ -47,17 +47,17 @@ class Account:
         """Have the running machines end themselves after some minutes of nobody's use; 0 is never."""
         return lifetime.set_idle_shutdown(self.cluster, minutes)
 
-    def request_limit_increase(self, count: int | None = None) -> quotas.Request:
+    def request_limit_increase(self, count: int | None = None) -> quotas.QuotaIncrease:
         """Ask AWS for the vCPU quota that a launch takes, unless there is enough.
 
         :param count: how many machines; the settings' when None.
         """
         wanted, clients = self.cluster.settings.cluster, self.cluster.clients
         machine = instance_types.find(clients, wanted.instance_type)
-        limit = quotas.look(clients, machine.name, 0, market=wanted.market)
-        return quotas.request(clients, replace(limit, needed=machine.vcpus * (count or wanted.count)))
+        limit = quotas.query(clients, machine.name, 0, market=wanted.market)
+        return quotas.request_increase(clients, replace(limit, needed=machine.vcpus * (count or wanted.count)))
 
-    def offers(self, wish: offerings.Wish) -> list[offerings.Offer]:
+    def offers(self, wish: offerings.Requirements) -> list[offerings.Offering]:
         """Return types that have what is wished for and that can be launched now, the cheapest first."""
         market = self.cluster.settings.cluster.market
         return offerings.find(self.cluster.clients, self.cluster.prices, wish, market=market)
@@ -73,8 +73,8 @@ class Account:
                 f"{cluster.settings.aws.security_group_id} is your own security group: it is never changed",
                 fix="change it in the AWS console, or leave [aws] security_group_id empty: one is made for the cluster",
             )
-        access = security_groups.access(cluster.settings, "")
-        before = security_groups.readmit(cluster.clients, cluster.cluster_id, access)
+        access = security_groups.ssh_access(cluster.settings, "")
+        before = security_groups.update_sources(cluster.clients, cluster.cluster_id, access)
         return AccessReport(before, access.sources, access.port)
 
 

@@ -83,9 +83,9 @@ class Cluster:
         return aws_identity.cluster_id(self.clients, self.settings, self.identity)
 
     @cached_property
-    def key_pair(self) -> key_pairs.Login:
+    def key_pair(self) -> key_pairs.KeyPair:
         """The key that opens the machines."""
-        return key_pairs.login(self.settings, self.cluster_id, home=self.home)
+        return key_pairs.for_settings(self.settings, self.cluster_id, home=self.home)
 
     @cached_property
     def journal(self) -> Journal:
@@ -98,10 +98,10 @@ class Cluster:
         return launch_log.LaunchLog(self.journal, self.cluster_id, self.runtime.patience)
 
     @cached_property
-    def prices(self) -> price_list.Quotes:
+    def prices(self) -> price_list.PriceList:
         """The prices that this computer knows."""
         path, place = self.home / "prices.json", self.settings.aws.endpoint_url
-        return price_list.Quotes(self.clients, path, place=place, quick=self.runtime.optional_timeout_s)
+        return price_list.PriceList(self.clients, path, endpoint=place, timeout_s=self.runtime.optional_timeout_s)
 
     @cached_property
     def known_hosts(self) -> host_keys.Pins:
@@ -112,7 +112,11 @@ class Cluster:
     def key_rotation(self) -> host_keys.Renewal:
         """Gives hosts keys of their own; `settle_host_keys` is to be called after it."""
         return host_keys.Renewal(
-            self.ssh, partial(ec2_instances.pin, self.clients), self.known_hosts, self.tell, self.runtime.patience
+            self.ssh,
+            partial(ec2_instances.tag_host_key, self.clients),
+            self.known_hosts,
+            self.tell,
+            self.runtime.patience,
         )
 
     def clear_boot_key_tags(self) -> None:
@@ -120,7 +124,7 @@ class Cluster:
         done = self.key_rotation.take()
         try:
             if done:
-                ec2_instances.forget_boot_keys(self.clients, done)
+                ec2_instances.clear_boot_key_tags(self.clients, done)
         except StratusError as error:
             self.tell(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))
 
@@ -140,8 +144,8 @@ class Cluster:
         mine = self.cluster_id
         found = ec2_instances.describe(self.clients, cluster=mine.cluster, owner=None)
         ours = [each for each in found if each.owner == mine.owner]
-        if spot := {each.type for each in ours if each.spot}:
-            self.prices.ask_spot(spot)
+        if spot := {each.type for each in ours if each.is_spot}:
+            self.prices.refresh_spot(spot)
         machines = tuple(self._machine(each) for each in ours)
         others = tuple(each.summary for each in found if each.owner != mine.owner)
         return ClusterStatus(mine.cluster, mine.region, mine.owner, machines, self.runtime.patience.now(), others)
@@ -191,18 +195,18 @@ class Cluster:
             state=each.state,
             zone=each.zone,
             address=each.public_address or each.private_address,
-            launched=each.launched,
-            expires=each.expires,
+            launched=each.launched_at,
+            expires=each.expires_at,
             per_hour=self.per_hour(each),
             disk_per_hour=self.disk_per_hour(each),
-            spot=each.spot,
-            stopped=each.stopped,
+            spot=each.is_spot,
+            stopped=each.stopped_at,
         )
 
     def per_hour(self, each: ec2_instances.Instance) -> Decimal | None:
         """Return USD per hour of a running machine with its disk; None when unknown."""
         listed = self.prices.per_hour(each.type, self.cluster_id.region)
-        machine = self.prices.spot_per_hour(each.type, each.zone) if each.spot else listed
+        machine = self.prices.spot_per_hour(each.type, each.zone) if each.is_spot else listed
         return cost.total([machine.usd if machine else None, self.disk_per_hour(each)])
 
     def disk_per_hour(self, each: ec2_instances.Instance) -> Decimal | None:
@@ -288,13 +292,13 @@ class Cluster:
                 self.clear_boot_key_tags()
 
     def _running(self, ids: Sequence[str], lost: Callable[[str, HostError], None]) -> Iterator[ec2_instances.Instance]:
-        return ec2_instances.watch(
+        return ec2_instances.wait_for_state(
             self.clients,
             ids,
-            until="running",
+            state="running",
             deadline_s=self.settings.ssh.ready_timeout,
             patience=self.runtime.patience,
-            lost=lost,
+            on_lost=lost,
         )
 
     # -- stopping, starting, ending
@@ -302,7 +306,7 @@ class Cluster:
     def stop(self) -> tuple[InstanceResult, ...]:
         """Stop the running machines; their disks stay, and cost."""
         running = [each for each in self.instances() if each.state in ("pending", "running")]
-        ended = state_changes.stop(self.clients, running, mine=self.cluster_id, patience=self.runtime.patience)
+        ended = state_changes.stop(self.clients, running, cluster_id=self.cluster_id, patience=self.runtime.patience)
         self._forget(running)
         disks = {each.id: self.disk_per_hour(each) for each in running}
         return tuple(replace(one, disk_per_hour=disks[one.id]) for one in self._reached(running, ended, "stopped"))
@@ -310,27 +314,27 @@ class Cluster:
     def start(self) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[ReadyHost[None]] | None]:
         """Start the stopped machines and wait until they answer SSH."""
         stopped = [each for each in self.instances() if each.state == "stopped"]
-        ended = state_changes.start(self.clients, stopped, mine=self.cluster_id, patience=self.runtime.patience)
-        started = [each for each in stopped if ended[each.id].ok]
+        ended = state_changes.start(self.clients, stopped, cluster_id=self.cluster_id, patience=self.runtime.patience)
+        started = [each for each in stopped if ended[each.id].is_ok]
         arrived = self.wait_until_ready(started, lambda host: None) if started else None
         if arrived and arrived.succeeded:
             lifetime.tag_expiry_after_start(self, arrived.succeeded)
         return self._reached(stopped, ended, "running"), arrived
 
     def _reached(
-        self, instances: Sequence[ec2_instances.Instance], ended: dict[str, state_changes.Ended], until: str
+        self, instances: Sequence[ec2_instances.Instance], ended: dict[str, state_changes.StateChange], until: str
     ) -> tuple[InstanceResult, ...]:
         """Wait until machines are in a state and say of each whether it is."""
         states: dict[str, str] = {}
         failures: dict[str, Exception] = {}
         try:
-            ids = [each.id for each in instances if ended[each.id].ok]
-            for each in ec2_instances.watch(self.clients, ids, until=until, patience=self.runtime.patience):
+            ids = [each.id for each in instances if ended[each.id].is_ok]
+            for each in ec2_instances.wait_for_state(self.clients, ids, state=until, patience=self.runtime.patience):
                 states[each.id] = each.state
                 self.tell(Event(each.name, until, "done"))
         except StratusError as error:
             # Not an error of some machines, but of asking about all: nobody knows how the others are.
-            unknown = {each.name: error for each in instances if ended[each.id].ok and each.id not in states}
+            unknown = {each.name: error for each in instances if ended[each.id].is_ok and each.id not in states}
             failures = getattr(error, "errors", unknown)
         return tuple(_result(each, ended[each.id], states, failures) for each in instances)
 
@@ -353,14 +357,19 @@ class Cluster:
 
 
 def _result(
-    each: ec2_instances.Instance, ended: state_changes.Ended, states: dict[str, str], failures: dict[str, Exception]
+    each: ec2_instances.Instance,
+    ended: state_changes.StateChange,
+    states: dict[str, str],
+    failures: dict[str, Exception],
 ) -> InstanceResult:
     error = ended.error or str(failures.get(each.name, ""))
     return InstanceResult(each.name, each.id, states.get(each.id, ended.state), error)
 
 
 def _known(machines: Mapping[str, ec2_instances.Instance], shown: ec2_instances.Instance) -> ec2_instances.Instance:
-    return next((ec2_instances.tagged(shown, each) for each in machines.values() if each.id == shown.id), shown)
+    return next(
+        (ec2_instances.with_known_tags(shown, each) for each in machines.values() if each.id == shown.id), shown
+    )
 
 
 def _keep(name: str, error: Exception, others_up: bool) -> None:

@@ -255,7 +255,7 @@ def test_no_code_and_no_words_of_aws_can_break_the_translation(code: str, said: 
 def test_every_row_of_the_table_can_be_reached() -> None:
     for row in error_codes.TABLE:
         for code in row.codes:
-            assert error_codes.look_up(code.replace("*", "X"), row.about) is not error_codes.UNKNOWN
+            assert error_codes.look_up(code.replace("*", "X"), row.contains) is not error_codes.UNKNOWN
 
 
 # -- sessions

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import instances, key_pairs, security_groups
-from orchestrator.aws.ec2.key_pairs import Login
+from orchestrator.aws.ec2.key_pairs import KeyPair
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import RegionTeardown
 from orchestrator.core.journal import Journal
@@ -22,7 +22,7 @@ from tests.aws.ec2.test_state_changes import changed
 from tests.aws.launch.test_planner import MINE
 from tests.support.aws_wire import Request, Time, Wire, clients, refusal
 
-OURS = {identity.TAG_CLUSTER: MINE.cluster, identity.TAG_OWNER: MINE.owner, instances.TAG_RUN: "r"}
+OURS = {identity.TAG_CLUSTER: MINE.cluster, identity.TAG_OWNER: MINE.owner, instances.TAG_LAUNCH: "r"}
 THEIRS = {**OURS, identity.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
 OTHER_CLUSTER = {**OURS, identity.TAG_CLUSTER: "lm"}
 ONE = "i-00000000000000001"
@@ -95,9 +95,11 @@ def _said(action: str, body: str) -> tuple[int, str]:
 
 LOOKS: dict[str, Callable[[client.Clients], object]] = {
     "all": lambda clients: instances.describe(clients, cluster=MINE.cluster, owner=MINE.owner),
-    "a launch": lambda clients: instances.of_run(clients, MINE, "r"),
+    "a launch": lambda clients: instances.find_by_launch(clients, MINE, "r"),
     "groups": lambda clients: security_groups.delete(clients, MINE, patience=Time().patience),
-    "keys": lambda clients: key_pairs.delete(clients, MINE, Login(MINE.resource_name, Path("/nonexistent"), own=True)),
+    "keys": lambda clients: key_pairs.delete(
+        clients, MINE, KeyPair(MINE.resource_name, Path("/nonexistent"), is_own=True)
+    ),
 }
 
 

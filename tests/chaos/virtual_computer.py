@@ -19,7 +19,7 @@ from localcloud.hosts import user_data
 from localcloud.hosts.simulated import Boot
 from localcloud.simulation.cloud import Crash, MemoryCloud
 from orchestrator.aws import client
-from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE
+from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE_FOLDER
 from orchestrator.config import settings
 from orchestrator.core.clock import Pace, Patience
 from orchestrator.core.errors import ConnectError, HostError
@@ -52,14 +52,14 @@ def minutes_of(boot: Boot) -> int | None:
     before = boot.number - 1
     # Every boot books two minutes, and idle.sh counts the one that has begun.
     used = int(boot.lived // 60) + 3 * before
-    return _minutes(script, limits[f"{STATE}/limits".lstrip("/")], used)
+    return _minutes(script, limits[f"{STATE_FOLDER}/limits".lstrip("/")], used)
 
 
 @lru_cache(maxsize=256)
 def _minutes(script: bytes, limits: bytes, used: int) -> int | None:
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         root = Path(folder)
-        files = {EXPIRE_SCRIPT: script, f"{STATE}/limits": limits, f"{STATE}/used": f"{used}\n".encode()}
+        files = {EXPIRE_SCRIPT: script, f"{STATE_FOLDER}/limits": limits, f"{STATE_FOLDER}/used": f"{used}\n".encode()}
         files |= {f"/bin/{name}": text.encode() for name, text in _STAND_INS.items()}
         for path, content in files.items():
             file = root / path.lstrip("/")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aws.launch.time_limits import BOOT_MINUTES, LEAST_MINUTES, Lifetime, budget_minutes, minutes_of
+from orchestrator.aws.launch.time_limits import BOOT_MINUTES, MIN_MINUTES, TimeLimits, budget_minutes, whole_minutes
 from orchestrator.aws.pricing import price_table
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import UsageError
@@ -30,33 +30,33 @@ rates = st.decimals("0.001", "500", places=4)
 def test_the_minutes_that_money_buys_never_cost_more_and_one_more_would(cents: int, per_hour: Decimal) -> None:
     dollars = cents / 100
     try:
-        minutes = budget_minutes(dollars, per_hour, what="them")
+        minutes = budget_minutes(dollars, per_hour, description="them")
     except UsageError:
-        assert Decimal(str(dollars)) * 60 / per_hour < BOOT_MINUTES + LEAST_MINUTES
+        assert Decimal(str(dollars)) * 60 / per_hour < BOOT_MINUTES + MIN_MINUTES
         return
 
     assert per_hour * minutes / 60 <= Decimal(str(dollars)) < per_hour * (minutes + 1) / 60
 
 
 def test_no_cap_is_no_limit_whatever_is_known_of_the_price() -> None:
-    assert budget_minutes(0, None, what="them") == 0
+    assert budget_minutes(0, None, description="them") == 0
 
 
 def test_a_cap_on_an_unknown_price_is_refused_because_nobody_could_keep_it() -> None:
     with pytest.raises(UsageError, match=r"the price of 2 x x9\.large is unknown"):
-        budget_minutes(5, None, what="2 x x9.large")
+        budget_minutes(5, None, description="2 x x9.large")
 
 
 def test_a_cap_that_buys_next_to_nothing_names_the_least_that_makes_sense() -> None:
     with pytest.raises(UsageError, match=r"buys 4 min of 2 x big \(\$60.00/h\)") as caught:
-        budget_minutes(4, Decimal(60), what="2 x big")
+        budget_minutes(4, Decimal(60), description="2 x big")
     assert "set max_dollars to 12.00 or more" in caught.value.fix
-    assert budget_minutes(12, Decimal(60), what="2 x big") == 12
+    assert budget_minutes(12, Decimal(60), description="2 x big") == 12
 
 
 @given(st.floats(1 / 60, 720))
 def test_hours_are_rounded_up_to_whole_minutes(hours: float) -> None:
-    assert hours * 60 - 1e-6 <= minutes_of(hours) < hours * 60 + 1
+    assert hours * 60 - 1e-6 <= whole_minutes(hours) < hours * 60 + 1
 
 
 @given(count=st.integers(1, 60), cents=st.integers(1, 100_000))
@@ -68,20 +68,20 @@ def test_a_plan_never_costs_more_than_its_cap_even_if_it_is_forgotten(count: int
         return
 
     assert hours <= plan.max_hours
-    assert plan.at_most is not None
-    if plan.capped:
-        assert plan.at_most <= Decimal(str(plan.max_dollars)) + Decimal("1e-9")
+    assert plan.max_cost_usd is not None
+    if plan.is_budget_limited:
+        assert plan.max_cost_usd <= Decimal(str(plan.max_dollars)) + Decimal("1e-9")
     else:
-        assert plan.at_most == plan.per_hour * Decimal(8)  # type: ignore[operator]
+        assert plan.max_cost_usd == plan.usd_per_hour * Decimal(8)  # type: ignore[operator]
 
 
 def test_another_price_makes_another_timer() -> None:
     """A sibling type that costs twice as much lives half as long for the same money."""
     cheap = replace(PLAN, max_dollars=2.0)
-    dear = replace(cheap, price=price_table.Price(Decimal("0.714") + cheap.disk_per_hour, "x"))  # type: ignore[operator]
+    dear = replace(cheap, price=price_table.Price(Decimal("0.714") + cheap.disk_usd_per_hour, "x"))  # type: ignore[operator]
 
-    assert cheap.capped
-    assert dear.capped
+    assert cheap.is_budget_limited
+    assert dear.is_budget_limited
     assert dear.hours == pytest.approx(cheap.hours / 2, abs=0.1)
 
 
@@ -95,8 +95,8 @@ class Vm:
     root: Path
 
     @classmethod
-    def make(cls, root: Path, lifetime: Lifetime) -> Vm:
-        for file in lifetime.files:
+    def make(cls, root: Path, lifetime: TimeLimits) -> Vm:
+        for file in lifetime.cloud_init_files:
             path = root / file["path"].lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(file["content"])
@@ -166,7 +166,7 @@ def words(answer: str) -> list[int]:
 
 
 def test_every_boot_arms_the_timer_anew(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(480))
+    vm = Vm.make(tmp_path, TimeLimits(480))
 
     assert words(vm.boot()) == [480, 0, 2, 0]
     assert words(vm.boot()) == [480, 0, 4, 0]
@@ -174,7 +174,7 @@ def test_every_boot_arms_the_timer_anew(tmp_path: Path) -> None:
 
 
 def test_a_budget_is_spent_over_all_boots_and_ends_the_machine_when_it_is_gone(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(480, budget=100))
+    vm = Vm.make(tmp_path, TimeLimits(480, budget_minutes=100))
     vm.boot()
     vm.used(60)
     vm.boot()
@@ -185,7 +185,7 @@ def test_a_budget_is_spent_over_all_boots_and_ends_the_machine_when_it_is_gone(t
 
 
 def test_an_extension_counts_from_now_and_outlives_a_reboot(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(60))
+    vm = Vm.make(tmp_path, TimeLimits(60))
     vm.boot()
 
     assert words(vm.extend("600", "-", "-"))[0] == 600
@@ -194,7 +194,7 @@ def test_an_extension_counts_from_now_and_outlives_a_reboot(tmp_path: Path) -> N
 
 
 def test_an_extension_ends_at_the_budget_unless_that_is_raised_too(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(60, budget=100))
+    vm = Vm.make(tmp_path, TimeLimits(60, budget_minutes=100))
     vm.boot()
 
     assert words(vm.extend("600", "-", "-"))[:2] == [98, 100]
@@ -205,7 +205,7 @@ def test_an_extension_ends_at_the_budget_unless_that_is_raised_too(tmp_path: Pat
 
 
 def test_the_idle_time_can_be_set_alone(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(60))
+    vm = Vm.make(tmp_path, TimeLimits(60))
     vm.boot()
 
     assert words(vm.extend("-", "-", "30"))[3] == 30
@@ -215,7 +215,7 @@ def test_the_idle_time_can_be_set_alone(tmp_path: Path) -> None:
 
 def test_the_idle_time_set_right_after_a_start_does_not_end_the_machine(tmp_path: Path) -> None:
     """SSH may be up before the timer is armed, and the end of the last boot is long past."""
-    vm = Vm.make(tmp_path, Lifetime(60))
+    vm = Vm.make(tmp_path, TimeLimits(60))
     (tmp_path / "var/lib/stratus/until").write_text("1000000000\n")
     vm.extend("-", "-", "30")
 
@@ -224,7 +224,7 @@ def test_the_idle_time_set_right_after_a_start_does_not_end_the_machine(tmp_path
 
 @pytest.mark.parametrize("word", ["x", "1;touch owned", "$(touch owned)", "1 2", ""])
 def test_what_is_no_number_of_minutes_changes_nothing(tmp_path: Path, word: str) -> None:
-    vm = Vm.make(tmp_path, Lifetime(60))
+    vm = Vm.make(tmp_path, TimeLimits(60))
     vm.boot()
     before = (tmp_path / "var/lib/stratus/limits").read_text()
     done = subprocess.run(["sh", "-c", remote_scripts.call("extend.sh", word, "-", "-")], env=vm.env, cwd=tmp_path)
@@ -243,7 +243,7 @@ def test_a_machine_without_our_timer_says_so(tmp_path: Path) -> None:
 
 
 def test_a_machine_that_nobody_uses_ends_itself_and_says_why(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(480, idle=2))
+    vm = Vm.make(tmp_path, TimeLimits(480, idle_minutes=2))
     with vm.watch(used=7) as watcher:
         until(lambda: "-h now" in vm.asked)
         watcher.kill()
@@ -253,7 +253,7 @@ def test_a_machine_that_nobody_uses_ends_itself_and_says_why(tmp_path: Path) -> 
 
 
 def test_a_machine_with_a_job_is_in_use_until_the_job_ends(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(480, idle=1))
+    vm = Vm.make(tmp_path, TimeLimits(480, idle_minutes=1))
     state = tmp_path / "home/ubuntu/stratus/runs/r1/state"
     state.mkdir(parents=True)
     (tmp_path / "task.sh").write_text("read forever")
@@ -271,7 +271,7 @@ def test_a_machine_with_a_job_is_in_use_until_the_job_ends(tmp_path: Path) -> No
 
 
 def test_a_machine_with_a_busy_gpu_is_in_use(tmp_path: Path) -> None:
-    vm = Vm.make(tmp_path, Lifetime(480, idle=1))
+    vm = Vm.make(tmp_path, TimeLimits(480, idle_minutes=1))
     vm.program("nvidia-smi", f'cat "{tmp_path}/utilization"')
     (tmp_path / "utilization").write_text("0\n97\n")
     with vm.watch() as watcher:
@@ -290,7 +290,7 @@ def test_a_machine_with_an_ssh_session_is_in_use(tmp_path: Path) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        vm = Vm.make(tmp_path, Lifetime(480, idle=1, port=port))
+        vm = Vm.make(tmp_path, TimeLimits(480, idle_minutes=1, ssh_port=port))
         vm.program("hostname", "echo 127.0.0.1")
         with socket.create_connection(("127.0.0.1", port)) as session, vm.watch() as watcher:
             accepted, _ = server.accept()

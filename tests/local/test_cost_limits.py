@@ -59,10 +59,10 @@ def test_a_dollar_cap_is_a_timer_on_the_machine_and_moves_only_when_it_is_raised
         moved = session.extend(1)
         after = session.status()
 
-    minutes = plan.limits.budget
-    assert plan.capped
-    assert plan.at_most is not None
-    assert Decimal("1.9") < plan.at_most <= 2
+    minutes = plan.time_limits.budget_minutes
+    assert plan.is_budget_limited
+    assert plan.max_cost_usd is not None
+    assert Decimal("1.9") < plan.max_cost_usd <= 2
     assert limits[:4] == ["minutes=480", f"budget={minutes}", "idle=0", f"port={lab.env['REHEARSAL_SSH_PORT']}"]
     assert len(watchers) >= 2
     for one, two, three in zip(first.up, still.up, after.up, strict=True):

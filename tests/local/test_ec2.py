@@ -46,7 +46,7 @@ class Desk:
         self.identity = identity.caller_identity(self.clients)
         self.mine = identity.cluster_id(self.clients, self.settings, self.identity)
         self.journal = Journal(self.home)
-        self.login = key_pairs.login(self.settings, self.mine, home=self.home)
+        self.login = key_pairs.for_settings(self.settings, self.mine, home=self.home)
 
     def _count(self, event_name: str, **_: Any) -> None:
         self.calls[event_name.rpartition(".")[2]] += 1
@@ -54,26 +54,28 @@ class Desk:
     def plan(self, count: int) -> launch_plan.LaunchPlan:
         return planner.plan(self.clients, self.settings, count=count, identity=self.identity)
 
-    def key(self, plan: launch_plan.LaunchPlan) -> run_instances.LaunchKey:
-        access = security_groups.access(self.settings, plan.place.vpc_id)
+    def key(self, plan: launch_plan.LaunchPlan) -> run_instances.LaunchResources:
+        access = security_groups.ssh_access(self.settings, plan.placement.vpc_id)
         group = security_groups.ensure(self.clients, self.mine, access, journal=self.journal)
-        key_pairs.ensure(self.clients, self.mine, self.login, journal=self.journal, living=plan.living)
-        return run_instances.LaunchKey(self.login.key_name, group, ssh_keys.host_key())
+        key_pairs.ensure(self.clients, self.mine, self.login, journal=self.journal, existing_names=plan.existing_names)
+        return run_instances.LaunchResources(self.login.key_name, group, ssh_keys.host_key())
 
     def launch(self, count: int) -> list[ec2_instances.Instance]:
         plan = self.plan(count)
-        return run_instances.launch(self.clients, plan, launch_key=self.key(plan), journal=self.journal)
+        return run_instances.launch(self.clients, plan, resources=self.key(plan), journal=self.journal)
 
     def machines(self) -> list[ec2_instances.Instance]:
         return ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
 
     def running(self, instances: list[ec2_instances.Instance]) -> list[ec2_instances.Instance]:
-        return list(ec2_instances.watch(self.clients, [each.id for each in instances], deadline_s=30, patience=HASTY))
+        return list(
+            ec2_instances.wait_for_state(self.clients, [each.id for each in instances], deadline_s=30, patience=HASTY)
+        )
 
     def end(self) -> None:
         machines = ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
-        state_changes.terminate(self.clients, machines, mine=self.mine, patience=HASTY)
-        list(state_changes.await_gone(self.clients, machines, deadline_s=30, patience=HASTY))
+        state_changes.terminate(self.clients, machines, cluster_id=self.mine, patience=HASTY)
+        list(state_changes.wait_terminated(self.clients, machines, deadline_s=30, patience=HASTY))
         security_groups.delete(self.clients, self.mine, deadline_s=30, patience=HASTY)
         key_pairs.delete(self.clients, self.mine, self.login)
 
@@ -130,8 +132,8 @@ def test_machines_say_when_they_end_and_by_which_key_they_are_known(
     two: tuple[Desk, list[ec2_instances.Instance]],
 ) -> None:
     for each in two[1]:
-        assert each.expires is not None
-        assert timedelta(hours=7.9) < each.expires - each.launched < timedelta(hours=8.1)
+        assert each.expires_at is not None
+        assert timedelta(hours=7.9) < each.expires_at - each.launched_at < timedelta(hours=8.1)
         assert each.max_hours == 8
         assert each.host_key.startswith("ssh-ed25519 AAAA")
         assert each.disk == ec2_instances.Disk("gp3", 75)
@@ -192,7 +194,7 @@ def test_a_lost_answer_does_not_make_a_second_fleet(me: Desk) -> None:
     plan = me.plan(2)
     key = me.key(plan)
     me.clients.ec2_once.meta.events.register("before-send.ec2.RunInstances", lose_first)
-    instances = run_instances.launch(me.clients, plan, launch_key=key, journal=me.journal, patience=HASTY)
+    instances = run_instances.launch(me.clients, plan, resources=key, journal=me.journal, patience=HASTY)
 
     assert len(lost) == 1
     assert {each.id for each in me.running(instances)} == {each.id for each in me.machines()}
@@ -203,15 +205,15 @@ def test_a_lost_answer_does_not_make_a_second_fleet(me: Desk) -> None:
 def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
     first = me.running(me.launch(2))
     state_changes.terminate(
-        me.clients, [each for each in first if each.name.endswith("-0")], mine=me.mine, patience=HASTY
+        me.clients, [each for each in first if each.name.endswith("-0")], cluster_id=me.mine, patience=HASTY
     )
     plan = me.plan(1)
-    more = run_instances.launch(me.clients, plan, launch_key=me.key(plan), journal=me.journal)
+    more = run_instances.launch(me.clients, plan, resources=me.key(plan), journal=me.journal)
     left = me.running(more)
 
     assert plan.subnet.zone == first[0].zone
     assert left[0].name.rpartition("-")[2] in ("0", "2")  # the ended one keeps its name until it is gone
-    names = [each.name for each in me.machines() if each.alive]
+    names = [each.name for each in me.machines() if each.is_alive]
     assert len(names) == len(set(names)) == 2
 
 
@@ -220,28 +222,28 @@ def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
 
 def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
     (machine,) = me.running(me.launch(1))
-    stopped = state_changes.stop(me.clients, [machine], mine=me.mine, patience=HASTY)
-    (asleep,) = ec2_instances.watch(me.clients, [machine.id], until="stopped", deadline_s=30, patience=HASTY)
+    stopped = state_changes.stop(me.clients, [machine], cluster_id=me.mine, patience=HASTY)
+    (asleep,) = ec2_instances.wait_for_state(me.clients, [machine.id], state="stopped", deadline_s=30, patience=HASTY)
     later = Patience(now=lambda: HASTY.now() + timedelta(hours=1))
-    started = state_changes.start(me.clients, [asleep], mine=me.mine, patience=later)
+    started = state_changes.start(me.clients, [asleep], cluster_id=me.mine, patience=later)
     (awake,) = me.running([machine])
 
-    assert stopped[machine.id].ok
-    assert started[machine.id].ok
+    assert stopped[machine.id].is_ok
+    assert started[machine.id].is_ok
     assert (awake.id, awake.name, awake.state) == (machine.id, machine.name, "running")
-    assert machine.expires is not None
-    assert awake.expires is not None
-    assert awake.expires - machine.expires > timedelta(minutes=59)
+    assert machine.expires_at is not None
+    assert awake.expires_at is not None
+    assert awake.expires_at - machine.expires_at > timedelta(minutes=59)
 
 
 def test_ending_leaves_no_machine_no_group_and_no_key(me: Desk) -> None:
     machines = me.running(me.launch(2))
-    outcomes = state_changes.terminate(me.clients, machines, mine=me.mine, patience=HASTY)
-    gone = list(state_changes.await_gone(me.clients, machines, deadline_s=30, patience=HASTY))
+    outcomes = state_changes.terminate(me.clients, machines, cluster_id=me.mine, patience=HASTY)
+    gone = list(state_changes.wait_terminated(me.clients, machines, deadline_s=30, patience=HASTY))
     deleted = security_groups.delete(me.clients, me.mine, deadline_s=30, patience=HASTY)
     pairs = key_pairs.delete(me.clients, me.mine, me.login)
 
-    assert all(each.ok for each in outcomes.values())
+    assert all(each.is_ok for each in outcomes.values())
     assert {each.id for each in gone} == {each.id for each in machines}
     assert me.machines() == []
     assert (len(deleted), pairs) == (1, [me.login.key_name])
@@ -263,13 +265,13 @@ def test_foreign_machines_are_neither_found_nor_touched(me: Desk) -> None:
     bare = me.clients.ec2.run_instances(**order)["Instances"][0]["InstanceId"]
 
     everyone = ec2_instances.describe(me.clients, cluster=me.mine.cluster, owner=None)
-    outcomes = state_changes.terminate(me.clients, everyone, mine=me.mine, patience=HASTY)
-    states = {each.id: each.state for each in ec2_instances.look(me.clients, [ours.id, theirs, bare])}
+    outcomes = state_changes.terminate(me.clients, everyone, cluster_id=me.mine, patience=HASTY)
+    states = {each.id: each.state for each in ec2_instances.describe_ids(me.clients, [ours.id, theirs, bare])}
     me.clients.ec2.terminate_instances(InstanceIds=[theirs, bare])
 
     assert [each.id for each in me.machines()] in ([ours.id], [])
     assert {each.id for each in everyone} == {ours.id, theirs}
-    assert (outcomes[ours.id].ok, outcomes[theirs].ok) == (True, False)
+    assert (outcomes[ours.id].is_ok, outcomes[theirs].is_ok) == (True, False)
     assert states[theirs] in ("pending", "running")
     assert states[bare] in ("pending", "running")
 
@@ -299,7 +301,9 @@ def rules(me: Desk, group: str) -> set[tuple[str, int | None, str]]:
 
 def test_the_group_admits_ssh_from_here_and_the_cluster_itself_and_nothing_else(me: Desk) -> None:
     vpc = network.find(me.clients, me.settings.aws).vpc_id
-    group = security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
+    group = security_groups.ensure(
+        me.clients, me.mine, security_groups.ssh_access(me.settings, vpc), journal=me.journal
+    )
 
     assert rules(me, group) == {("tcp", me.settings.ssh.port, ME), ("-1", None, group)}
     assert [(entry.kind, entry.outcome) for entry in me.journal.entries()] == [("group", {"id": group})]
@@ -307,16 +311,18 @@ def test_the_group_admits_ssh_from_here_and_the_cluster_itself_and_nothing_else(
 
 def test_the_group_follows_your_address_and_keeps_what_you_added_by_hand(me: Desk) -> None:
     vpc = network.find(me.clients, me.settings.aws).vpc_id
-    first = security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
+    first = security_groups.ensure(
+        me.clients, me.mine, security_groups.ssh_access(me.settings, vpc), journal=me.journal
+    )
     me.clients.ec2.authorize_security_group_ingress(
         GroupId=first,
         IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}],
     )
     before = me.calls["AuthorizeSecurityGroupIngress"]
-    security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
+    security_groups.ensure(me.clients, me.mine, security_groups.ssh_access(me.settings, vpc), journal=me.journal)
     unchanged = me.calls["AuthorizeSecurityGroupIngress"] - before
     auto = replace(me.settings, aws=replace(me.settings.aws, ssh_from="auto"))
-    moved = security_groups.access(auto, vpc, my_address=lambda: "203.0.113.9")
+    moved = security_groups.ssh_access(auto, vpc, find_address=lambda: "203.0.113.9")
     second = security_groups.ensure(me.clients, me.mine, moved, journal=me.journal)
 
     assert (first, unchanged) == (second, 0)
@@ -328,7 +334,7 @@ def test_a_group_that_the_user_names_is_never_changed(me: Desk) -> None:
     vpc = network.find(me.clients, me.settings.aws).vpc_id
     theirs = me.clients.ec2.create_security_group(GroupName=me.mine.cluster, Description="d", VpcId=vpc)["GroupId"]
     named = replace(me.settings, aws=replace(me.settings.aws, security_group_id=theirs))
-    access = security_groups.access(named, vpc, my_address=lambda: pytest.fail("nobody needs the address"))
+    access = security_groups.ssh_access(named, vpc, find_address=lambda: pytest.fail("nobody needs the address"))
     used = security_groups.ensure(me.clients, me.mine, access, journal=me.journal)
     deleted = security_groups.delete(me.clients, me.mine)
     left = rules(me, theirs)
@@ -344,7 +350,7 @@ def test_a_foreign_group_of_the_same_name_is_neither_used_nor_deleted(me: Desk) 
     ]
 
     with pytest.raises(CloudRefused, match="not tagged as this cluster's") as caught:
-        security_groups.ensure(me.clients, me.mine, security_groups.access(me.settings, vpc), journal=me.journal)
+        security_groups.ensure(me.clients, me.mine, security_groups.ssh_access(me.settings, vpc), journal=me.journal)
     assert theirs in str(caught.value)
     assert security_groups.delete(me.clients, me.mine) == []
     me.clients.ec2.delete_security_group(GroupId=theirs)
@@ -365,7 +371,7 @@ def test_a_lost_private_key_is_told_plainly_while_machines_live(me: Desk) -> Non
     me.login.key_file.unlink()
 
     with pytest.raises(UsageError, match=r"the private key of ml-0, ml-1 is not on this computer"):
-        key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal, living=["ml-0", "ml-1"])
+        key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal, existing_names=["ml-0", "ml-1"])
 
 
 def test_a_lost_private_key_is_replaced_when_no_machine_needs_it(me: Desk) -> None:
@@ -383,7 +389,7 @@ def test_another_private_key_than_the_living_machines_have_is_told(me: Desk) -> 
     ssh_keys.write_login_key(me.login.key_file)
 
     with pytest.raises(UsageError, match="ml-0 were launched with another key"):
-        key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal, living=["ml-0"])
+        key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal, existing_names=["ml-0"])
 
 
 def test_a_key_that_the_user_names_must_be_the_one_that_ec2_holds(me: Desk, tmp_path: Path) -> None:
@@ -395,7 +401,7 @@ def test_a_key_that_the_user_names_must_be_the_one_that_ec2_holds(me: Desk, tmp_
 
     def ensure(key: str, file: Path) -> None:
         settings = replace(me.settings, aws=replace(me.settings.aws, key_name=key), ssh=Ssh(private_key=str(file)))
-        login = key_pairs.login(settings, me.mine, home=me.home)
+        login = key_pairs.for_settings(settings, me.mine, home=me.home)
         key_pairs.ensure(me.clients, me.mine, login, journal=me.journal)
         assert key_pairs.delete(me.clients, me.mine, login) == []
 
@@ -411,7 +417,7 @@ def test_a_key_pair_named_without_its_file_is_told_before_anything_is_asked(me: 
     settings = replace(me.settings, aws=replace(me.settings.aws, key_name="lab"))
 
     with pytest.raises(UsageError, match=r"set \[ssh\] private_key"):
-        key_pairs.login(settings, me.mine, home=me.home)
+        key_pairs.for_settings(settings, me.mine, home=me.home)
 
 
 # -- what the config names and the region does not have
@@ -436,7 +442,7 @@ def test_an_image_is_found_by_alias_parameter_id_and_name(me: Desk) -> None:
     assert (image.user, image.architecture) == ("ubuntu", "x86_64")
     assert image.root_device.startswith("/dev/")
     assert images.find(me.clients, image.id).id == image.id
-    assert images.find(me.clients, images.ALIASES["ubuntu-24.04"].parameter.format(deb="amd64")).id == image.id
+    assert images.find(me.clients, images.ALIASES["ubuntu-24.04"].ssm_parameter.format(deb="amd64")).id == image.id
     assert images.find(me.clients, image.name.rpartition("-")[0] + "-*").id == image.id
     assert images.find(me.clients, "Ubuntu-24.04", architecture="arm64").architecture == "arm64"
 
@@ -500,9 +506,9 @@ def test_a_plan_changes_nothing_and_says_what_it_would_cost(me: Desk) -> None:
     assert all(call.startswith(("Describe", "Get")) for call in me.calls)
     assert sum(me.calls.values()) <= 7
     assert (plan.count, plan.instance_type, plan.vcpus, plan.memory_gib) == (2, "c7i.2xlarge", 8, 16)
-    assert plan.at_most is not None
-    assert f"{plan.at_most:.2f}" == "5.84"
-    assert plan.subnet in plan.place.subnets
+    assert plan.max_cost_usd is not None
+    assert f"{plan.max_cost_usd:.2f}" == "5.84"
+    assert plan.subnet in plan.placement.subnets
 
 
 def test_asking_whether_a_launch_is_allowed_launches_nothing(me: Desk) -> None:

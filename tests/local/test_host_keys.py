@@ -122,7 +122,7 @@ def half_done(session: Session, host: Host, stop: str) -> None:
     new = said.split(" ", 1)[1].strip()
     if stop == "staged":
         return
-    ec2_instances.pin(session.cluster.clients, host.identity, new)
+    ec2_instances.tag_host_key(session.cluster.clients, host.identity, new)
     if stop == "tagged":
         return
     links.run(host, call("rotate.sh", "adopt", host.boot_key, new)).check("adopt")
@@ -134,7 +134,9 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
     with lab.session() as session:
         cluster = session.cluster
         instances, _ = cluster.launch(session.plan(4))
-        up = sorted(ec2_instances.watch(cluster.clients, [each.id for each in instances]), key=lambda each: each.name)
+        up = sorted(
+            ec2_instances.wait_for_state(cluster.clients, [each.id for each in instances]), key=lambda each: each.name
+        )
         for instance, stop in zip(up, STOPS, strict=False):
             host = cluster.host(instance)
             cluster.ssh.wait(host, deadline=20)

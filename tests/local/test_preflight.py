@@ -11,8 +11,8 @@ import pytest
 
 import localcloud
 from localcloud.scenarios.scenario import Scenario, fault
-from orchestrator.aws.capacity.offerings import Wish
-from orchestrator.aws.launch.alternatives import siblings
+from orchestrator.aws.capacity.offerings import Requirements
+from orchestrator.aws.launch.alternatives import find
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.support.cluster_lab import Lab
 from tests.support.embedded_cloud import boto
@@ -98,9 +98,9 @@ def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Lab) -> None
     with lab.session() as session:
         plan = session.plan(2)
 
-    assert plan.limit is not None
-    assert (plan.limit.needed, plan.limit.limit) == (16, 4096)
-    assert plan.sources == ("127.0.0.1/32",)
+    assert plan.quota is not None
+    assert (plan.quota.needed, plan.quota.limit) == (16, 4096)
+    assert plan.ssh_sources == ("127.0.0.1/32",)
 
 
 def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Play) -> None:
@@ -115,7 +115,7 @@ def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Pla
     )
     assert "RequestLimitIncrease()  asks AWS for 40" in error.fix
     with lab.session() as session:
-        assert session.plan(2).limit.lacking == 0
+        assert session.plan(2).quota.shortfall == 0
 
 
 def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
@@ -175,7 +175,7 @@ def test_what_a_launch_can_do_without_stops_nothing(lab: Lab, play: Play, action
         plan = session.plan(1)
 
     assert time.monotonic() - began < SLOW_S, "it waited for the answer"
-    assert plan.limit is None or plan.limit.limit in (None, 4096)
+    assert plan.quota is None or plan.quota.limit in (None, 4096)
     assert plan.price is not None
 
 
@@ -231,7 +231,7 @@ def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play)
     """Types without room in their quota are left out; a price that is unknown comes last."""
     play(fault("quota", quota="L-DB2E81BA", vcpus=4))
     with lab.session() as session:
-        found = session.offers(Wish(gpus=1))
+        found = session.offers(Requirements(gpus=1))
 
     assert found
     assert all(each.gpus >= 1 and each.room != 0 for each in found)
@@ -246,15 +246,15 @@ def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) 
     """As many vCPUs and GPUs, as much memory or up to twice that, priced first; none that was named already."""
     with lab.session() as session:
         plan = session.plan(2)
-        cpu = siblings(session.cluster.clients, session.cluster.prices, plan, most=99)
+        cpu = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
     config(lab, cluster__instance_type="g5.xlarge", cluster__siblings="g6.xlarge")
     play(fault("quota", quota="L-DB2E81BA", vcpus=8))
     with lab.session() as session:
         plan = session.plan(2)
-        gpu = siblings(session.cluster.clients, session.cluster.prices, plan, most=99)
+        gpu = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
     play(fault("quota", quota="L-DB2E81BA", vcpus=8), fault("colleague", type="g5.xlarge"))
     with lab.session() as session:
-        none = siblings(session.cluster.clients, session.cluster.prices, plan, most=99)
+        none = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
 
     assert cpu[0].type == "m7i.2xlarge"
     assert {(each.vcpus, each.gpus) for each in cpu} == {(8, 0)}
@@ -276,12 +276,12 @@ def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Lab) 
     assert plan.price is not None
     assert plan.spot_price.usd < plan.price.usd
     assert "spot price, asked" in plan.spot_price.source
-    assert plan.capped
-    assert plan.at_most is not None
-    assert plan.at_most <= 2
+    assert plan.is_budget_limited
+    assert plan.max_cost_usd is not None
+    assert plan.max_cost_usd <= 2
     assert all(machine.spot for machine in status.up)
     assert status.per_hour is not None
-    assert status.per_hour < plan.per_hour
+    assert status.per_hour < plan.usd_per_hour
 
 
 def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Lab, play: Play) -> None:
@@ -301,5 +301,5 @@ def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Lab, play: Play)
 
     assert sorted(each.code for each in error.problems) == ["NoSuchBucket", "NoSuchKey"]
     assert f"s3://{lab.name}/sceens" in str(error)
-    assert len(plan.notes) == 3
-    assert "the VMs' role decides" in plan.notes[0]
+    assert len(plan.warnings) == 3
+    assert "the VMs' role decides" in plan.warnings[0]

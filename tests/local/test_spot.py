@@ -57,14 +57,14 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
 
         with pytest.raises(JobFailed, match="takes the spot machine back") as caught:
             session.follow(run.run, on_line=heard)
-        pool = pools.Memory(session.cluster.home / "pools.json", session.cluster.cluster_id)
+        pool = pools.CapacityMemory(session.cluster.home / "pools.json", session.cluster.cluster_id)
         first = session.plan(1).pools[0]
 
     assert caught.value.exit_status == 3
     assert lines[-1] == "saved"
     assert any(line.startswith("AWS takes this spot machine back at 20") for line in lines)
     assert (session.runs_folder / run.run / "outputs/metrics.json").read_text() == '{"saved": 1}'
-    assert pool.empty(first) == "Server.SpotInstanceTermination"
+    assert pool.recent_refusal(first) == "Server.SpotInstanceTermination"
 
 
 def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.aws.ec2.instance_types import InstanceType
 
-LOOKED_AT = 24
+MAX_PRICED = 24
 """So many of the smallest types that fit are priced: each price is a question of its own."""
 
 _WITH_GPUS = ("g*.*", "p*.*")
 
 
 @dataclass(frozen=True)
-class Wish:
+class Requirements:
     """What a machine must have at least; 0 is anything."""
 
     gpus: int = 0
@@ -33,7 +33,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Offer:
+class Offering:
     """One type.
 
     :param price_per_hour: USD of one running machine without its disk; None when unknown.
@@ -50,22 +50,27 @@ class Offer:
 
 
 def find(
-    clients: Clients, book: price_table.Book, wish: Wish, *, market: str = ON_DEMAND, most: int = 12
-) -> list[Offer]:
+    clients: Clients,
+    prices: price_table.Prices,
+    requirements: Requirements,
+    *,
+    market: str = ON_DEMAND,
+    limit: int = 12,
+) -> list[Offering]:
     """Return types that have what is wished for and that the quota has room for, the cheapest first.
 
     :param most: how many.
     """
-    fitting = [each for each in _listed(clients, wish) if _has(each, wish)]
+    fitting = [each for each in _listed(clients, requirements) if _has(each, requirements)]
     fitting.sort(key=lambda each: (each.gpus, each.vcpus, each.memory_gib, each.name))
-    kinds = {each.name: quotas.of(each.name, market) for each in fitting}
-    limits = quotas.room(clients, {quota for quota in kinds.values() if quota})
+    kinds = {each.name: quotas.quota_for(each.name, market) for each in fitting}
+    limits = quotas.query_all(clients, {quota for quota in kinds.values() if quota})
     rooms = {each.name: _room(each, limits.get(quota) if (quota := kinds[each.name]) else None) for each in fitting}
-    open_ = [each for each in fitting if rooms[each.name] != 0][:LOOKED_AT]
-    book.ask([each.name for each in open_])
-    found = [_offer(each, book.per_hour(each.name, clients.region), rooms[each.name]) for each in open_]
+    open_ = [each for each in fitting if rooms[each.name] != 0][:MAX_PRICED]
+    prices.refresh([each.name for each in open_])
+    found = [_offer(each, prices.per_hour(each.name, clients.region), rooms[each.name]) for each in open_]
     found.sort(key=lambda each: (each.price_per_hour is None, each.price_per_hour or 0))
-    return found[:most]
+    return found[:limit]
 
 
 def _generation(name: str) -> int:
@@ -73,20 +78,20 @@ def _generation(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _listed(clients: Clients, wish: Wish) -> Sequence[InstanceType]:
-    return instance_types.listed(clients, _WITH_GPUS if wish.gpus else ())
+def _listed(clients: Clients, wish: Requirements) -> Sequence[InstanceType]:
+    return instance_types.list_types(clients, _WITH_GPUS if wish.gpus else ())
 
 
-def _has(machine: InstanceType, wish: Wish) -> bool:
+def _has(machine: InstanceType, wish: Requirements) -> bool:
     enough = machine.gpus >= wish.gpus and machine.vcpus >= wish.vcpus and machine.memory_gib >= wish.memory_gib
     return enough and (wish.gpus > 0 or not machine.gpus) and not machine.name.endswith(".metal")
 
 
-def _room(machine: InstanceType, limit: quotas.Limit | None) -> int | None:
-    return limit.room(machine.vcpus) if limit else None
+def _room(machine: InstanceType, limit: quotas.QuotaUsage | None) -> int | None:
+    return limit.launchable(machine.vcpus) if limit else None
 
 
-def _offer(machine: InstanceType, price: price_table.Price | None, room: int | None) -> Offer:
-    return Offer(
+def _offer(machine: InstanceType, price: price_table.Price | None, room: int | None) -> Offering:
+    return Offering(
         machine.name, machine.vcpus, machine.memory_gib, machine.gpus, machine.gpu, price.usd if price else None, room
     )

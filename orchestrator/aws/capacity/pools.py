@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ON_DEMAND, SPOT = "on-demand", "spot"
 
-EMPTY_FOR_S = 180.0
+SKIP_FOR_S = 180.0
 """How long an empty pool is passed over: as long as Karpenter does (https://karpenter.sh/docs/faq, unavailable
 offerings are kept for three minutes)."""
 
@@ -53,40 +53,42 @@ class Pool:
     :param price: of one machine; None when unknown.
     """
 
-    machine: InstanceType
+    type_info: InstanceType
     subnet: Subnet
     market: str = ON_DEMAND
     price: price_table.Price | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def capacity_key(self) -> tuple[str, str, str]:
         """What AWS itself tells apart: subnets of one zone draw on the same machines."""
-        return (self.machine.name, self.subnet.zone, self.market)
+        return (self.type_info.name, self.subnet.zone, self.market)
 
     @property
-    def quota(self) -> tuple[str, str]:
+    def quota_key(self) -> tuple[str, str]:
         """Which vCPU quota it counts against: one per group of families and market, in the whole region."""
-        return (quota_of(self.machine.name), self.market)
+        return (quota_family(self.type_info.name), self.market)
 
     def __str__(self) -> str:
         """In words: ``c7i.2xlarge in us-west-2a``."""
-        return f"{self.machine.name} in {self.subnet.zone}" + (" (spot)" if self.market == SPOT else "")
+        return f"{self.type_info.name} in {self.subnet.zone}" + (" (spot)" if self.market == SPOT else "")
 
 
-def quota_of(instance_type: str) -> str:
+def quota_family(instance_type: str) -> str:
     """Return the name of the quota that a type counts against, as Service Quotas groups families."""
     return next((group for start, group in _FAMILIES if instance_type.startswith(start)), "Standard")
 
 
-def order(machines: Sequence[tuple[InstanceType, Sequence[Subnet]]], markets: Sequence[str]) -> list[Pool]:
+def ranked(candidates: Sequence[tuple[InstanceType, Sequence[Subnet]]], markets: Sequence[str]) -> list[Pool]:
     """Return all pools, the best first: subnet after subnet, then the next type; the second market comes last.
 
     :param machines: types, the wanted one first, each with the subnets that can take it, the best first.
     """
-    return [Pool(machine, subnet, market) for market in markets for machine, subnets in machines for subnet in subnets]
+    return [
+        Pool(machine, subnet, market) for market in markets for machine, subnets in candidates for subnet in subnets
+    ]
 
 
-def after(pools: Sequence[Pool], code: str, said: str = "") -> list[Pool] | None:
+def remaining_after(pools: Sequence[Pool], code: str, message: str = "") -> list[Pool] | None:
     """Return the pools still worth asking after the first one was refused; None when no pool can help.
 
     :param code: AWS's error code.
@@ -94,17 +96,17 @@ def after(pools: Sequence[Pool], code: str, said: str = "") -> list[Pool] | None
     """
     here, rest = pools[0], pools[1:]
     if code == _ADDRESSES:  # another subnet of the zone has the same machines, and may have addresses
-        return sorted(rest, key=lambda pool: pool.key != here.key)
+        return sorted(rest, key=lambda pool: pool.capacity_key != here.capacity_key)
     if code in _SPOT_ONLY:
         return [pool for pool in rest if pool.market != SPOT]
-    reaction = error_codes.look_up(code, said).reaction
+    reaction = error_codes.look_up(code, message).reaction
     if reaction == "region":
-        return [pool for pool in rest if pool.quota != here.quota]
-    return [pool for pool in rest if pool.key != here.key] if reaction == "zone" else None
+        return [pool for pool in rest if pool.quota_key != here.quota_key]
+    return [pool for pool in rest if pool.capacity_key != here.capacity_key] if reaction == "zone" else None
 
 
 @dataclass(frozen=True)
-class Memory:
+class CapacityMemory:
     """Which pools were empty lately, in a file; one that cannot be read or written is as good as none.
 
     :param path: of the file.
@@ -112,14 +114,14 @@ class Memory:
     """
 
     path: Path
-    mine: ClusterId
+    cluster_id: ClusterId
     patience: Patience = REAL_TIME
 
-    def note(self, pool: Pool, code: str) -> None:
+    def record(self, pool: Pool, code: str) -> None:
         """Remember that a pool was empty."""
-        self.note_key(pool.key, code)
+        self.record_key(pool.capacity_key, code)
 
-    def note_key(self, key: tuple[str, str, str], code: str) -> None:
+    def record_key(self, key: tuple[str, str, str], code: str) -> None:
         """Remember it of the pool with this key: type, zone and market."""
         now = self.patience.now()
         kept = {name: fact for name, fact in self._load().items() if _fresh(fact, now)}
@@ -130,19 +132,19 @@ class Memory:
             draft.write_text(json.dumps(kept), encoding="utf-8")
             draft.replace(self.path)
 
-    def empty(self, pool: Pool) -> str:
+    def recent_refusal(self, pool: Pool) -> str:
         """Return why a pool need not be asked; nothing when it may have machines."""
-        fact = self._load().get(self._name(pool.key), {})
+        fact = self._load().get(self._name(pool.capacity_key), {})
         return fact.get("code", "") if _fresh(fact, self.patience.now()) else ""
 
     def split(self, pools: Sequence[Pool]) -> tuple[list[Pool], list[tuple[Pool, str]]]:
         """Return the pools to ask, and those to pass over with the reason; when all would be, all are asked."""
-        passed = [(pool, self.empty(pool)) for pool in pools]
+        passed = [(pool, self.recent_refusal(pool)) for pool in pools]
         asked = [pool for pool, why in passed if not why]
         return (asked, [(pool, why) for pool, why in passed if why]) if asked else (list(pools), [])
 
     def _name(self, key: tuple[str, str, str]) -> str:
-        return "/".join((self.mine.account, self.mine.region, *key))
+        return "/".join((self.cluster_id.account, self.cluster_id.region, *key))
 
     def _load(self) -> dict[str, dict[str, str]]:
         try:
@@ -154,17 +156,17 @@ class Memory:
 
 def _fresh(fact: dict[str, str], now: datetime) -> bool:
     try:
-        return now - timedelta(seconds=EMPTY_FOR_S) < datetime.fromisoformat(fact["at"]) <= now
+        return now - timedelta(seconds=SKIP_FOR_S) < datetime.fromisoformat(fact["at"]) <= now
     except (KeyError, TypeError, ValueError):
         return False
 
 
-def is_empty(code: str) -> bool:
+def is_capacity_error(code: str) -> bool:
     """Whether a refusal means that a pool has no machines now, and will not have any in a minute."""
     return code.startswith(("Insufficient", "Reservation", "Unfulfillable")) and code != _ADDRESSES
 
 
-def failed(tried: Sequence[tuple[Pool, CloudRefused]]) -> CloudRefused:
+def combined_error(tried: Sequence[tuple[Pool, CloudRefused]]) -> CloudRefused:
     """Return one error for all pools that were asked in vain; a single pool's own when there was only one."""
     if len(tried) == 1:
         return tried[0][1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, errors
-from orchestrator.aws.capacity.pools import ON_DEMAND, SPOT, quota_of
+from orchestrator.aws.capacity.pools import ON_DEMAND, SPOT, quota_family
 from orchestrator.aws.ec2 import instance_types
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 
@@ -49,15 +49,15 @@ class Quota:
         return f"{self.families} {'spot' if self.market == SPOT else 'on demand'}, {self.code}"
 
 
-def of(instance_type: str, market: str = ON_DEMAND) -> Quota | None:
+def quota_for(instance_type: str, market: str = ON_DEMAND) -> Quota | None:
     """Return the quota that a type counts against; None for families whose code is not known here."""
-    families = quota_of(instance_type)
+    families = quota_family(instance_type)
     code = _CODES.get((families, market))
     return Quota(code, families, market) if code else None
 
 
 @dataclass(frozen=True)
-class Limit:
+class QuotaUsage:
     """What a launch needs of a quota.
 
     :param quota: None when it is not known which one counts.
@@ -72,18 +72,18 @@ class Limit:
     in_use: int | None = None
 
     @property
-    def lacking(self) -> int:
+    def shortfall(self) -> int:
         """How many vCPUs more are needed than are left; 0 when there are enough, or nobody knows."""
         if self.limit is None:
             return 0
         return max(0, self.needed + (self.in_use or 0) - self.limit)
 
     @property
-    def wanted(self) -> int:
+    def required_limit(self) -> int:
         """The limit that the launch takes."""
         return self.needed + (self.in_use or 0)
 
-    def room(self, vcpus: int) -> int | None:
+    def launchable(self, vcpus: int) -> int | None:
         """Return how many machines of so many vCPUs may be launched now; None when AWS would not say."""
         return None if self.limit is None else max(0, self.limit - (self.in_use or 0)) // vcpus
 
@@ -92,12 +92,12 @@ class Limit:
 
         :raises CloudRefused: the quota is too small.
         """
-        if self.lacking:
+        if self.shortfall:
             used = f" ({self.in_use} in use)" if self.in_use else ""
             raise CloudRefused(
                 f"quota too small in {region} ({self.quota}): {self.needed} vCPU needed, limit {self.limit}{used}",
                 where=instance_type,
-                fix=f"RequestLimitIncrease()  asks AWS for {self.wanted} (usually a working day)      "
+                fix=f"RequestLimitIncrease()  asks AWS for {self.required_limit} (usually a working day)      "
                 f"{_alternative(self.quota)}  lists what you can launch now",
             )
 
@@ -107,7 +107,7 @@ def _alternative(quota: Quota | None) -> str:
 
 
 @dataclass(frozen=True)
-class Request:
+class QuotaIncrease:
     """An increase that AWS was asked for.
 
     :param wanted: vCPUs.
@@ -115,71 +115,71 @@ class Request:
     :param open: it was there already; nothing new was asked.
     """
 
-    limit: Limit
+    limit: QuotaUsage
     wanted: int
     status: str
     open: bool = False
 
 
-def look(clients: client.Clients, instance_type: str, vcpus: int, *, market: str = ON_DEMAND) -> Limit:
+def query(clients: client.Clients, instance_type: str, vcpus: int, *, market: str = ON_DEMAND) -> QuotaUsage:
     """Ask AWS for the quota of a launch, and how much of it is used; what it does not answer is unknown.
 
     :param vcpus: of the whole launch.
     """
-    quota = of(instance_type, market)
+    quota = quota_for(instance_type, market)
     if quota is None:
-        return Limit(None, vcpus)
+        return QuotaUsage(None, vcpus)
     limit, used = clients.in_parallel(lambda: _limit(clients, quota), lambda: _in_use(clients))
-    return Limit(quota, vcpus, limit, None if used is None else used.get(quota, 0))
+    return QuotaUsage(quota, vcpus, limit, None if used is None else used.get(quota, 0))
 
 
-def room(clients: client.Clients, quotas: Collection[Quota]) -> dict[Quota, Limit]:
+def query_all(clients: client.Clients, quotas: Collection[Quota]) -> dict[Quota, QuotaUsage]:
     """Return limit and use of several quotas."""
     ordered = list(quotas)
     used, *limits = clients.in_parallel(
         lambda: _in_use(clients), *(lambda quota=quota: _limit(clients, quota) for quota in ordered)
     )
     return {
-        quota: Limit(quota, 0, limit, None if used is None else used.get(quota, 0))
+        quota: QuotaUsage(quota, 0, limit, None if used is None else used.get(quota, 0))
         for quota, limit in zip(ordered, limits, strict=True)
     }
 
 
-def request(clients: client.Clients, limit: Limit) -> Request:
+def request_increase(clients: client.Clients, usage: QuotaUsage) -> QuotaIncrease:
     """Ask AWS for as much as a launch takes; once, however often this is called.
 
     :raises CloudRefused: AWS takes no such request.
     :raises UsageError: it is not known which quota counts.
     """
-    if limit.quota is None:
+    if usage.quota is None:
         raise UsageError(
             "which quota counts for that type is not known here",
             fix="https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas  lists them all",
         )
-    if limit.limit is not None and not limit.lacking:
-        return Request(limit, limit.wanted, "not needed")
-    with clients.translate_errors(f"asking for a larger quota ({limit.quota})"):
+    if usage.limit is not None and not usage.shortfall:
+        return QuotaIncrease(usage, usage.required_limit, "not needed")
+    with clients.translate_errors(f"asking for a larger quota ({usage.quota})"):
         try:
             made = clients.quotas.request_service_quota_increase(
-                ServiceCode=_SERVICE, QuotaCode=limit.quota.code, DesiredValue=float(limit.wanted)
+                ServiceCode=_SERVICE, QuotaCode=usage.quota.code, DesiredValue=float(usage.required_limit)
             )["RequestedQuota"]
         except errors.error_types() as error:
             if errors.code_of(error) != "ResourceAlreadyExistsException":
                 raise
-            return _open(clients, limit, limit.quota)
-    return Request(limit, math.floor(made["DesiredValue"]), made["Status"])
+            return _open(clients, usage, usage.quota)
+    return QuotaIncrease(usage, math.floor(made["DesiredValue"]), made["Status"])
 
 
-def _open(clients: client.Clients, limit: Limit, quota: Quota) -> Request:
+def _open(clients: client.Clients, limit: QuotaUsage, quota: Quota) -> QuotaIncrease:
     made = clients.quotas.list_requested_service_quota_change_history_by_quota(
         ServiceCode=_SERVICE, QuotaCode=quota.code
     )["RequestedQuotas"]
     waiting = [one for one in made if one["Status"] in ("PENDING", "CASE_OPENED")] or made
-    newest: Mapping[str, Any] = waiting[-1] if waiting else {"DesiredValue": limit.wanted, "Status": "PENDING"}
-    return Request(limit, math.floor(newest["DesiredValue"]), newest["Status"], open=True)
+    newest: Mapping[str, Any] = waiting[-1] if waiting else {"DesiredValue": limit.required_limit, "Status": "PENDING"}
+    return QuotaIncrease(limit, math.floor(newest["DesiredValue"]), newest["Status"], open=True)
 
 
-def default(clients: client.Clients, quota: Quota) -> int:
+def aws_default(clients: client.Clients, quota: Quota) -> int:
     """Return what every new account may run of a quota."""
     found = clients.quotas.get_aws_default_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
     return int(found["Quota"]["Value"])
@@ -194,7 +194,7 @@ def _limit(clients: client.Clients, quota: Quota) -> int | None:
                 if errors.code_of(error) != "NoSuchResourceException":
                     raise
                 # An account that never differed from the default may have no quota of its own.
-                return default(clients, quota)
+                return aws_default(clients, quota)
             return int(found["Quota"]["Value"])
     except (StratusError, KeyError):
         return None
@@ -208,12 +208,12 @@ def _in_use(clients: client.Clients) -> Counter[Quota] | None:
                 Filters=[{"Name": "instance-state-name", "Values": [*_HOLDING]}], PaginationConfig={"PageSize": 1000}
             )
             held = [each for page in pages for one in page["Reservations"] for each in one["Instances"]]
-            vcpus = instance_types.vcpus(clients, {each["InstanceType"] for each in held})
+            vcpus = instance_types.vcpus_by_type(clients, {each["InstanceType"] for each in held})
     except StratusError:
         return None
     found: Counter[Quota] = Counter()
     for each in held:
-        if quota := of(each["InstanceType"], _market(each)):
+        if quota := quota_for(each["InstanceType"], _market(each)):
             found[quota] += vcpus.get(each["InstanceType"], 0)
     return found
 

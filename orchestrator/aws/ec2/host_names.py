@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-TAG_LIMIT = 256
-MOST = 1000  # machines in one RunInstances call
+MAX_TAG_CHARS = 256
+MAX_PER_LAUNCH = 1000  # machines in one RunInstances call
 
 _PACKED = re.compile(r"([a-z][a-z0-9-]*)-(?:(\d{1,9})|\[([0-9,-]+)\])")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 
-def fresh(cluster: str, count: int, *, taken: Collection[str] = ()) -> tuple[str, ...]:
+def next_names(cluster: str, count: int, *, taken: Collection[str] = ()) -> tuple[str, ...]:
     """Return ``count`` new names: the lowest numbers that no living machine has, so living ones keep theirs."""
     free: list[str] = []
     number = 0
@@ -27,7 +27,7 @@ def fresh(cluster: str, count: int, *, taken: Collection[str] = ()) -> tuple[str
     return tuple(free)
 
 
-def order(name: str) -> tuple[str, int, str]:
+def sort_key(name: str) -> tuple[str, int, str]:
     """Sort key that puts ``ml-2`` before ``ml-10``; other texts sort as they are."""
     stem, _, number = name.rpartition("-")
     return (stem, int(number), "") if number.isdecimal() else (name, -1, name)
@@ -42,7 +42,7 @@ def _runs(numbers: Sequence[int]) -> Iterable[str]:
             start = end
 
 
-def pack(names: Sequence[str]) -> str:
+def compress(names: Sequence[str]) -> str:
     """Return the tag value for names of one cluster in ascending order.
 
     :raises ValueError: they are not, or the value would not fit into a tag.
@@ -52,8 +52,8 @@ def pack(names: Sequence[str]) -> str:
     if len(stems) != 1 or numbers != sorted(set(numbers)):
         raise ValueError(f"not the ascending names of one cluster: {', '.join(names)}")
     packed = names[0] if len(names) == 1 else f"{stems.pop()}-[{','.join(_runs(numbers))}]"
-    if len(packed) > TAG_LIMIT:
-        raise ValueError(f"the names of {len(names)} machines do not fit into a tag of {TAG_LIMIT} characters")
+    if len(packed) > MAX_TAG_CHARS:
+        raise ValueError(f"the names of {len(names)} machines do not fit into a tag of {MAX_TAG_CHARS} characters")
     return packed
 
 
@@ -63,20 +63,20 @@ def _numbers(packed: str) -> Iterable[int]:
         if match is None:
             raise ValueError(f"no range of numbers: {part!r}")
         first, last = int(match[1]), int(match[2] or match[1])
-        if last - first >= MOST:
-            raise ValueError(f"more than {MOST} machines: {part!r}")
+        if last - first >= MAX_PER_LAUNCH:
+            raise ValueError(f"more than {MAX_PER_LAUNCH} machines: {part!r}")
         yield from range(first, last + 1)
 
 
-def unpack(packed: str) -> tuple[str, ...]:
+def expand(compressed: str) -> tuple[str, ...]:
     """Return the names in a tag value; only what `pack` writes is accepted.
 
     :raises ValueError: the value is not one that `pack` would have written.
     """
-    match = _PACKED.fullmatch(packed) if len(packed) <= TAG_LIMIT else None
+    match = _PACKED.fullmatch(compressed) if len(compressed) <= MAX_TAG_CHARS else None
     if match is None:
-        raise ValueError(f"no names of machines: {packed!r}")
+        raise ValueError(f"no names of machines: {compressed!r}")
     names = tuple(f"{match[1]}-{number}" for number in ([int(match[2])] if match[2] else _numbers(match[3])))
-    if pack(names) != packed:
-        raise ValueError(f"no names of machines: {packed!r}")
+    if compress(names) != compressed:
+        raise ValueError(f"no names of machines: {compressed!r}")
     return names

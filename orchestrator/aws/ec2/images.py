@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 CANONICAL = "099720109477"
 AMAZON = "amazon"
 DEBIAN = "136693071363"
-TRUSTED = ("self", AMAZON, CANONICAL, DEBIAN)
+TRUSTED_OWNERS = ("self", AMAZON, CANONICAL, DEBIAN)
 """Who may have made an image that is looked up by name: anybody in the world can publish one under any name."""
 
 _NO_IMAGE = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable")
@@ -53,9 +53,9 @@ class Alias:
     :param maker: account that publishes it.
     """
 
-    parameter: str
-    pattern: str
-    maker: str
+    ssm_parameter: str
+    name_pattern: str
+    owner: str
     user: str
 
 
@@ -122,7 +122,7 @@ def find(clients: client.Clients, name: str, *, architecture: str = "x86_64") ->
         return _by_id(clients, _parameter(clients, name.removeprefix("resolve:ssm:")), name)
     if name.lower() in ALIASES:
         return _by_alias(clients, ALIASES[name.lower()], name, architecture)
-    found = _by_name(clients, name, TRUSTED, architecture)
+    found = _by_name(clients, name, TRUSTED_OWNERS, architecture)
     if found is None:
         raise _unknown(clients, name)
     return found
@@ -132,9 +132,9 @@ def _by_alias(clients: client.Clients, alias: Alias, name: str, architecture: st
     words = {"deb": "arm64" if architecture == "arm64" else "amd64", "arch": architecture}
     image: Image | None
     try:
-        image = _by_id(clients, _parameter(clients, alias.parameter.format_map(words)), name)
+        image = _by_id(clients, _parameter(clients, alias.ssm_parameter.format_map(words)), name)
     except UsageError:
-        image = _by_name(clients, alias.pattern.format_map(words), (alias.maker,), architecture)
+        image = _by_name(clients, alias.name_pattern.format_map(words), (alias.owner,), architecture)
         if image is None:
             raise
     return replace(image, user=alias.user)
@@ -214,11 +214,11 @@ def _image(facts: ImageTypeDef) -> Image:
     )
 
 
-def login_name(words: str) -> str:
+def login_name(text: str) -> str:
     """Return the login name that images of such a name and description come with; empty when nothing tells."""
     known = (
         (r"amazon[ -]linux|\bamzn|\bal20\d\d|\brhel|red hat|\bsuse|\bsles", "ec2-user"),
         (r"debian", "admin"),
         (r"ubuntu", "ubuntu"),
     )
-    return next((user for pattern, user in known if re.search(pattern, words.lower())), "")
+    return next((user for pattern, user in known if re.search(pattern, text.lower())), "")

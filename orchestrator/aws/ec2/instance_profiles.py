@@ -9,26 +9,26 @@ from orchestrator.aws import client, errors
 if TYPE_CHECKING:
     from orchestrator.core.errors import CloudRefused
 
-ARRIVES_S = (
+PROPAGATION_S = (
     60.0  # IAM's changes take seconds: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_general.html
 )
 
 
-def unknown(code: str, said: str) -> bool:
+def is_unknown_profile(code: str, message: str) -> bool:
     """Tell whether EC2 refused because it knows no such instance profile, or none with a role in it.
 
     :param code: AWS's error code.
     :param said: its text, or ours, which holds it.
     """
-    return code == "InvalidParameterValue" and "iam instance profile" in said.lower()
+    return code == "InvalidParameterValue" and "iam instance profile" in message.lower()
 
 
-def on_its_way(clients: client.Clients, profile: str, refusal: CloudRefused) -> bool:
+def is_propagating(clients: client.Clients, profile: str, refusal: CloudRefused) -> bool:
     """Tell whether a refusal passes by itself: EC2 does not know a profile that IAM has, with a role in it.
 
     :param profile: name or ARN.
     """
-    if not profile or not unknown(refusal.code, refusal.what):
+    if not profile or not is_unknown_profile(refusal.code, refusal.what):
         return False
     try:
         found = clients.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])

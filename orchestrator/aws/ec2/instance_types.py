@@ -36,7 +36,7 @@ class InstanceType:
     zones: tuple[str, ...] = ()
 
 
-def architecture(name: str) -> str:
+def guess_architecture(name: str) -> str:
     """Guess what images a type boots by its name, ahead of EC2's answer: a ``g`` after the generation is Graviton.
 
     https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html
@@ -99,7 +99,7 @@ def _offered(clients: client.Clients) -> list[str]:
     return sorted(offer["InstanceType"] for page in pages for offer in page["InstanceTypeOfferings"])
 
 
-def vcpus(clients: client.Clients, names: Collection[str]) -> dict[str, int]:
+def vcpus_by_type(clients: client.Clients, names: Collection[str]) -> dict[str, int]:
     """Return the virtual CPUs of some types; those that the region does not know are left out."""
     if not names:
         return {}
@@ -109,7 +109,7 @@ def vcpus(clients: client.Clients, names: Collection[str]) -> dict[str, int]:
     return {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for page in pages for each in page["InstanceTypes"]}
 
 
-def listed(clients: client.Clients, patterns: Sequence[str], *, vcpus: int = 0) -> list[InstanceType]:
+def list_types(clients: client.Clients, patterns: Sequence[str], *, vcpus: int = 0) -> list[InstanceType]:
     """Return the current types of the region whose names match; their zones are not asked for.
 
     :param patterns: such as ``g*.*``; all types when empty.

@@ -20,7 +20,7 @@ from orchestrator.core.errors import HostError, HostsFailed
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
 
-TAG_RUN = "stratus:run"
+TAG_LAUNCH = "stratus:run"
 TAG_HOSTS = "stratus:hosts"
 TAG_EXPIRES = "stratus:expires"
 TAG_HOURS = "stratus:hours"
@@ -30,11 +30,11 @@ TAG_DISK = "stratus:disk"
 TAG_USER = "stratus:user"
 
 ALIVE = ("pending", "running", "stopping", "stopped")
-ENDING = ("shutting-down", "terminated")
+TERMINATING = ("shutting-down", "terminated")
 HOST_KEY_TYPE = "ssh-ed25519"
-NOT_YET_VISIBLE_S = 300.0  # EC2 may deny for that long that a machine just launched exists
-_RESOURCES = 1000  # most ids that one CreateTags call takes
-_FILTER_VALUES = 200  # most values that one filter of a describe call takes
+VISIBILITY_LAG_S = 300.0  # EC2 may deny for that long that a machine just launched exists
+_MAX_TAGGED = 1000  # most ids that one CreateTags call takes
+_MAX_FILTER_VALUES = 200  # most values that one filter of a describe call takes
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Disk:
     encrypted: bool = True
 
     @property
-    def tag(self) -> str:
+    def tag_value(self) -> str:
         """The form that a machine's tag keeps, so that the cost of its disk can be told without another call."""
         return f"{self.type}:{self.size}:{self.iops}:{self.throughput}"
 
     @classmethod
-    def of_tag(cls, value: str) -> Disk | None:
+    def from_tag(cls, value: str) -> Disk | None:
         """Return the disk that `tag` wrote down; None for anything else."""
         try:
             kind, size, iops, throughput = value.split(":")
@@ -102,8 +102,8 @@ class Instance:
     private_address: str
     host_key: str
     key_name: str
-    launched: datetime
-    expires: datetime | None
+    launched_at: datetime
+    expires_at: datetime | None
     max_hours: float
     image_id: str
     group_ids: tuple[str, ...]
@@ -111,12 +111,12 @@ class Instance:
     user: str = ""
     boot_key: str = ""
     launch_size: int = 1
-    spot: bool = False
+    is_spot: bool = False
     index: int = 0
-    stopped: datetime | None = None
+    stopped_at: datetime | None = None
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it is neither ended nor ending."""
         return self.state in ALIVE
 
@@ -127,7 +127,7 @@ class Instance:
         return f"{self.name} ({', '.join(known)})"
 
 
-def tagged(shown: Instance, known: Instance) -> Instance:
+def with_known_tags(shown: Instance, known: Instance) -> Instance:
     """Return a machine as EC2 shows it; what only its tags tell as it is known here, while EC2 does not show them yet.
 
     :param known: the same machine, by its id, as its launch made it.
@@ -142,7 +142,7 @@ def tagged(shown: Instance, known: Instance) -> Instance:
         owner=known.owner,
         host_key=known.host_key,
         boot_key=known.boot_key,
-        expires=known.expires,
+        expires_at=known.expires_at,
         max_hours=known.max_hours,
         disk=known.disk,
         user=known.user,
@@ -150,7 +150,9 @@ def tagged(shown: Instance, known: Instance) -> Instance:
     )
 
 
-def describe(clients: client.Clients, *, cluster: str | None, owner: str | None, ended: bool = False) -> list[Instance]:
+def describe(
+    clients: client.Clients, *, cluster: str | None, owner: str | None, include_terminated: bool = False
+) -> list[Instance]:
     """Return machines that Stratus launched, in the order of their names; one call for up to 1000.
 
     :param cluster: of this cluster only; None for all.
@@ -158,7 +160,7 @@ def describe(clients: client.Clients, *, cluster: str | None, owner: str | None,
     :param ended: also those that are terminated, which EC2 shows for about an hour.
     """
     filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [identity.TAG_CLUSTER]}]
-    if not ended:
+    if not include_terminated:
         filters.append({"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down"]})
     filters += [identity.tag_filter(identity.TAG_CLUSTER, cluster)] if cluster is not None else []
     filters += [identity.tag_filter(identity.TAG_OWNER, owner)] if owner is not None else []
@@ -166,17 +168,17 @@ def describe(clients: client.Clients, *, cluster: str | None, owner: str | None,
         found = list(_described(clients, filters))
     # Filters are EC2's; that a foreign machine is never taken for ours is checked here.
     mine = [each for each in found if cluster in (None, each.cluster) and owner in (None, each.owner)]
-    return sorted(mine, key=lambda each: (each.cluster, host_names.order(each.name), each.launched))
+    return sorted(mine, key=lambda each: (each.cluster, host_names.sort_key(each.name), each.launched_at))
 
 
-def watch(
+def wait_for_state(
     clients: client.Clients,
     ids: Collection[str],
     *,
-    until: str = "running",
+    state: str = "running",
     deadline_s: float = 300.0,
     patience: Patience = REAL_TIME,
-    lost: Callable[[str, HostError], None] = lambda name, error: None,
+    on_lost: Callable[[str, HostError], None] = lambda name, error: None,
 ) -> Iterator[Instance]:
     """Yield every machine once, as it reaches a state; all are asked for in one call per look.
 
@@ -187,67 +189,71 @@ def watch(
     """
     pending, failed, seen = set(ids), dict[str, Exception](), dict[str, Instance]()
     for waited in patience.tries(deadline_s):
-        for each in look(clients, pending):
+        for each in describe_ids(clients, pending):
             before, seen[each.id] = seen.get(each.id), each
-            if each.state == until:
+            if each.state == state:
                 pending.discard(each.id)
                 yield each
-            elif _lost(each, until, before):
+            elif _lost(each, state, before):
                 pending.discard(each.id)
                 error = failed[each.name] = HostError(_went(each), where=each.name)
-                lost(each.name, error)
+                on_lost(each.name, error)
         if not pending:
             break
         late = waited
     for missing in sorted(pending):
         name = seen[missing].name if missing in seen else missing
-        failed[name] = HostError(_late(seen.get(missing), until, late), where=name)
+        failed[name] = HostError(_late(seen.get(missing), state, late), where=name)
     if failed:
-        raise HostsFailed(f"{len(failed)} of {len(ids)} machines did not get to {until}", failed)
+        raise HostsFailed(f"{len(failed)} of {len(ids)} machines did not get to {state}", failed)
 
 
-def look(clients: client.Clients, ids: Iterable[str]) -> list[Instance]:
+def describe_ids(clients: client.Clients, ids: Iterable[str]) -> list[Instance]:
     """Return the machines of some ids; those that EC2 does not show (yet, or any more) are left out."""
     wanted = sorted(ids)
     found: list[Instance] = []
     with clients.translate_errors("asking how the machines are"):
         # By filter, not by id: one id that EC2 does not know would fail the whole call.
-        for start in range(0, len(wanted), _FILTER_VALUES):
-            some = wanted[start : start + _FILTER_VALUES]
+        for start in range(0, len(wanted), _MAX_FILTER_VALUES):
+            some = wanted[start : start + _MAX_FILTER_VALUES]
             found += _described(clients, [{"Name": "instance-id", "Values": some}])
-    return sorted(found, key=lambda each: host_names.order(each.name))
+    return sorted(found, key=lambda each: host_names.sort_key(each.name))
 
 
-def of_token(clients: client.Clients, token: str) -> list[Instance]:
+def find_by_token(clients: client.Clients, token: str) -> list[Instance]:
     """Return the machines, ended ones included, that the request with a token launched, as far as EC2 shows them."""
     with clients.translate_errors("looking for what was launched"):
         found = _described(clients, [{"Name": "client-token", "Values": [token]}])
-        return sorted(found, key=lambda each: host_names.order(each.name))
+        return sorted(found, key=lambda each: host_names.sort_key(each.name))
 
 
-def of_run(clients: client.Clients, mine: identity.ClusterId, run: str) -> list[Instance]:
+def find_by_launch(clients: client.Clients, cluster_id: identity.ClusterId, launch_id: str) -> list[Instance]:
     """Return the machines, ended ones included, of one of our launches, as far as EC2 shows them."""
-    with clients.translate_errors(f"looking for the machines of launch {run}"):
-        found = list(_described(clients, [*mine.filters, identity.tag_filter(TAG_RUN, run)]))
-    ours = [each for each in found if (each.cluster, each.owner, each.launch_id) == (mine.cluster, mine.owner, run)]
-    return sorted(ours, key=lambda each: host_names.order(each.name))
+    with clients.translate_errors(f"looking for the machines of launch {launch_id}"):
+        found = list(_described(clients, [*cluster_id.filters, identity.tag_filter(TAG_LAUNCH, launch_id)]))
+    ours = [
+        each
+        for each in found
+        if (each.cluster, each.owner, each.launch_id) == (cluster_id.cluster, cluster_id.owner, launch_id)
+    ]
+    return sorted(ours, key=lambda each: host_names.sort_key(each.name))
 
 
-def pin(clients: client.Clients, instance_id: str, public: str) -> None:
+def tag_host_key(clients: client.Clients, instance_id: str, public_key: str) -> None:
     """Tag a machine with the host key that it is about to take; the one of its launch still counts beside it."""
     with clients.translate_errors(f"noting the new host key of {instance_id}"):
-        clients.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": TAG_HOST_KEY, "Value": public.split()[1]}])
+        clients.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": TAG_HOST_KEY, "Value": public_key.split()[1]}])
 
 
-def forget_boot_keys(clients: client.Clients, ids: Sequence[str]) -> None:
+def clear_boot_key_tags(clients: client.Clients, ids: Sequence[str]) -> None:
     """Make the tags say of machines that the host key of their launch counts no more; one call for all."""
     with clients.translate_errors("noting that the host keys of the launch are replaced"):
-        for start in range(0, len(ids), _RESOURCES):
-            some = list(ids[start : start + _RESOURCES])
+        for start in range(0, len(ids), _MAX_TAGGED):
+            some = list(ids[start : start + _MAX_TAGGED])
             clients.ec2.create_tags(Resources=some, Tags=[{"Key": TAG_BOOT_KEY, "Value": ""}])
 
 
-def impaired(clients: client.Clients, ids: Sequence[str]) -> list[str]:
+def find_impaired(clients: client.Clients, ids: Sequence[str]) -> list[str]:
     """Return the ids of machines whose system or instance status check has failed, as far as EC2 shows them."""
     with clients.translate_errors("asking for status checks"):
         pages = clients.ec2.get_paginator("describe_instance_status").paginate(
@@ -261,7 +267,7 @@ def impaired(clients: client.Clients, ids: Sequence[str]) -> list[str]:
     return [each for each in ids if each in failed]
 
 
-def console(clients: client.Clients, instance_id: str) -> str:
+def console_output(clients: client.Clients, instance_id: str) -> str:
     """Return what a machine has printed while booting, as far as EC2 has it by now; often that is nothing."""
     from base64 import b64decode
 
@@ -273,45 +279,45 @@ def console(clients: client.Clients, instance_id: str) -> str:
         return output
 
 
-def instance(facts: InstanceTypeDef) -> Instance:
+def from_response(response: InstanceTypeDef) -> Instance:
     """Return the record for one machine in an EC2 answer."""
-    tags = {tag["Key"]: tag["Value"] for tag in facts.get("Tags", [])}
+    tags = {tag["Key"]: tag["Value"] for tag in response.get("Tags", [])}
     return Instance(
-        id=facts["InstanceId"],
-        name=_name(facts, tags),
+        id=response["InstanceId"],
+        name=_name(response, tags),
         cluster=tags.get(identity.TAG_CLUSTER, ""),
-        launch_id=tags.get(TAG_RUN, ""),
+        launch_id=tags.get(TAG_LAUNCH, ""),
         owner=tags.get(identity.TAG_OWNER, ""),
-        type=facts["InstanceType"],
-        state=facts["State"]["Name"],
-        reason=_reason(facts),
-        zone=facts["Placement"].get("AvailabilityZone", ""),
-        public_address=facts.get("PublicIpAddress", ""),
-        private_address=facts.get("PrivateIpAddress", ""),
+        type=response["InstanceType"],
+        state=response["State"]["Name"],
+        reason=_reason(response),
+        zone=response["Placement"].get("AvailabilityZone", ""),
+        public_address=response.get("PublicIpAddress", ""),
+        private_address=response.get("PrivateIpAddress", ""),
         host_key=_host_key(tags, TAG_HOST_KEY),
         boot_key=_host_key(tags, TAG_BOOT_KEY),
-        key_name=facts.get("KeyName", ""),
-        launched=facts["LaunchTime"],
-        expires=_time(tags.get(TAG_EXPIRES, "")),
+        key_name=response.get("KeyName", ""),
+        launched_at=response["LaunchTime"],
+        expires_at=_time(tags.get(TAG_EXPIRES, "")),
         max_hours=_hours(tags.get(TAG_HOURS, "")),
-        image_id=facts.get("ImageId", ""),
-        group_ids=_groups(facts),
-        disk=Disk.of_tag(tags.get(TAG_DISK, "")),
+        image_id=response.get("ImageId", ""),
+        group_ids=_groups(response),
+        disk=Disk.from_tag(tags.get(TAG_DISK, "")),
         user=tags.get(TAG_USER, ""),
         launch_size=_sharing(tags),
-        spot=facts.get("InstanceLifecycle") == "spot",
-        index=facts.get("AmiLaunchIndex", 0),
-        stopped=_stopped(facts),
+        is_spot=response.get("InstanceLifecycle") == "spot",
+        index=response.get("AmiLaunchIndex", 0),
+        stopped_at=_stopped(response),
     )
 
 
 def _described(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Iterator[Instance]:
     pages = clients.ec2.get_paginator("describe_instances").paginate(
-        Filters=filters, PaginationConfig={"PageSize": host_names.MOST}
+        Filters=filters, PaginationConfig={"PageSize": host_names.MAX_PER_LAUNCH}
     )
     for page in pages:
         for reservation in page["Reservations"]:
-            yield from map(instance, reservation["Instances"])
+            yield from map(from_response, reservation["Instances"])
 
 
 def _host_key(tags: Mapping[str, str], name: str) -> str:
@@ -321,14 +327,14 @@ def _host_key(tags: Mapping[str, str], name: str) -> str:
 def _name(facts: InstanceTypeDef, tags: Mapping[str, str]) -> str:
     """Return the machine's own of its launch's names; tags that make no sense must not hide a machine."""
     try:
-        return host_names.unpack(tags[TAG_HOSTS])[facts["AmiLaunchIndex"]]
+        return host_names.expand(tags[TAG_HOSTS])[facts["AmiLaunchIndex"]]
     except (KeyError, ValueError, IndexError):
         return facts["InstanceId"]
 
 
 def _sharing(tags: Mapping[str, str]) -> int:
     try:
-        return len(host_names.unpack(tags[TAG_HOSTS]))
+        return len(host_names.expand(tags[TAG_HOSTS]))
     except (KeyError, ValueError):
         return 1
 
@@ -371,8 +377,8 @@ def _lost(each: Instance, until: str, before: Instance | None) -> bool:
     One that was just started may be shown as stopped for a while, so that counts only once it was seen awake.
     """
     if until == "running" and before is not None and before.state == "pending":
-        return each.state in (*ENDING, "stopping", "stopped")
-    return each.state in ENDING
+        return each.state in (*TERMINATING, "stopping", "stopped")
+    return each.state in TERMINATING
 
 
 def _went(each: Instance) -> str:
@@ -385,13 +391,13 @@ def _late(each: Instance | None, until: str, waited: float) -> str:
     return f"still {each.state} after {waited:.0f} s, not {until}" + (f": {each.reason}" if each.reason else "")
 
 
-def note(clients: client.Clients, ends: Mapping[str, datetime]) -> None:
+def tag_expiry(clients: client.Clients, expires_at: Mapping[str, datetime]) -> None:
     """Tag machines with their ends, rounded up to the minute: one call for all that end in the same one.
 
     :param ends: instance id -> when it ends itself.
     """
     by_minute = defaultdict[datetime, list[str]](list)
-    for key, end in ends.items():
+    for key, end in expires_at.items():
         by_minute[_minute(end)].append(key)
     with clients.translate_errors("tagging machines with their new end"):
         for end, ids in by_minute.items():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from orchestrator.config import settings
 
-MOST_SHOWN = 5
+MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Subnet:
 
     id: str
     zone: str
-    free: int
+    free_addresses: int
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """A VPC and its subnets that may be used, the best first."""
 
     vpc_id: str
@@ -41,17 +41,17 @@ class Place:
         """The zones of the subnets, in their order."""
         return tuple(dict.fromkeys(subnet.zone for subnet in self.subnets))
 
-    def within(self, zones: Collection[str], *, count: int = 1, first: Collection[str] = ()) -> Place:
+    def within(self, zones: Collection[str], *, count: int = 1, preferred_zones: Collection[str] = ()) -> Placement:
         """Return the place without subnets outside some zones or too full for ``count`` machines.
 
         :param first: zones to be tried before the others: where the cluster already has machines.
         """
-        fit = [subnet for subnet in self.subnets if subnet.zone in zones and subnet.free >= count]
-        fit.sort(key=lambda subnet: (subnet.zone not in first, -subnet.free, subnet.zone))
+        fit = [subnet for subnet in self.subnets if subnet.zone in zones and subnet.free_addresses >= count]
+        fit.sort(key=lambda subnet: (subnet.zone not in preferred_zones, -subnet.free_addresses, subnet.zone))
         return replace(self, subnets=tuple(fit))
 
 
-def find(clients: client.Clients, settings: settings.Aws) -> Place:
+def find(clients: client.Clients, settings: settings.Aws) -> Placement:
     """Return the named subnets, else those of the named VPC, else those of the default VPC: one or two calls.
 
     :raises UsageError: something named is missing, or VPC, subnets and security group do not belong together; the
@@ -94,7 +94,7 @@ def _subnets(clients: client.Clients, settings: settings.Aws) -> list[SubnetType
             ) from error
 
 
-def _place(clients: client.Clients, settings: settings.Aws, subnets: list[SubnetTypeDef]) -> Place:
+def _place(clients: client.Clients, settings: settings.Aws, subnets: list[SubnetTypeDef]) -> Placement:
     vpcs = sorted({subnet["VpcId"] for subnet in subnets})
     if not vpcs:
         lacking = f"VPC {settings.vpc_id} has no subnets, or is not" if settings.vpc_id else "there is no default VPC"
@@ -111,7 +111,7 @@ def _place(clients: client.Clients, settings: settings.Aws, subnets: list[Subnet
     found = [
         Subnet(subnet["SubnetId"], subnet["AvailabilityZone"], subnet["AvailableIpAddressCount"]) for subnet in subnets
     ]
-    return Place(vpc_id=vpcs[0], subnets=tuple(sorted(found, key=lambda subnet: subnet.zone)))
+    return Placement(vpc_id=vpcs[0], subnets=tuple(sorted(found, key=lambda subnet: subnet.zone)))
 
 
 def _group_vpc(clients: client.Clients, group_id: str) -> str:
@@ -122,7 +122,7 @@ def _group_vpc(clients: client.Clients, group_id: str) -> str:
         except errors.error_types() as error:
             if not errors.code_of(error).startswith(("InvalidGroup", "InvalidSecurityGroup")):
                 raise
-            groups = clients.ec2.describe_security_groups(MaxResults=MOST_SHOWN)["SecurityGroups"]
+            groups = clients.ec2.describe_security_groups(MaxResults=MAX_LISTED)["SecurityGroups"]
             listed = ", ".join(f"{group['GroupId']} ({group['GroupName']}, {group.get('VpcId')})" for group in groups)
             raise UsageError(
                 f"there is no security group {group_id} in {clients.region}",
@@ -132,11 +132,11 @@ def _group_vpc(clients: client.Clients, group_id: str) -> str:
 
 
 def _candidates(clients: client.Clients) -> str:
-    subnets = clients.ec2.describe_subnets(MaxResults=MOST_SHOWN)["Subnets"]
+    subnets = clients.ec2.describe_subnets(MaxResults=MAX_LISTED)["Subnets"]
     return ", ".join(f"{each['SubnetId']} ({each['AvailabilityZone']}, {each['VpcId']})" for each in subnets) or "none"
 
 
-def regions(clients: client.Clients) -> list[str]:
+def list_regions(clients: client.Clients) -> list[str]:
     """Return the names of the regions that are open to this account, sorted."""
     with clients.translate_errors("asking which regions there are"):
         return sorted(each["RegionName"] for each in clients.ec2.describe_regions()["Regions"])

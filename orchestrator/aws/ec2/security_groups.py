@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 SSH_RULE = "stratus: ssh"
 INSIDE_RULE = "stratus: among the cluster's machines"
-VISIBLE_S = 30.0  # a new group can take that long to be known everywhere in EC2
+VISIBILITY_LAG_S = 30.0  # a new group can take that long to be known everywhere in EC2
 ADDRESS_URL = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
 
 
-def my_address() -> str:
+def public_address() -> str:
     """Return this computer's public address as AWS sees it, asked of https://checkip.amazonaws.com.
 
     :raises StratusError: it cannot be found out.
@@ -46,7 +46,7 @@ def my_address() -> str:
 
 
 @dataclass(frozen=True)
-class Access:
+class SshAccess:
     """Who may reach the machines.
 
     :param vpc_id: where the group lies.
@@ -58,26 +58,28 @@ class Access:
     vpc_id: str
     port: int
     sources: tuple[str, ...]
-    named: str = ""
+    user_group_id: str = ""
 
 
-def access(settings: settings.Settings, vpc_id: str, *, my_address: Callable[[], str] = my_address) -> Access:
+def ssh_access(
+    settings: settings.Settings, vpc_id: str, *, find_address: Callable[[], str] = public_address
+) -> SshAccess:
     """Return who may reach the machines by the settings; ``ssh_from = auto`` means this computer alone.
 
     :param my_address: finds out this computer's public address; called only when it is needed.
     """
     named, wanted = settings.aws.security_group_id, settings.aws.ssh_from
     if named:
-        return Access(vpc_id, settings.ssh.port, (), named)
-    words = [my_address()] if wanted == "auto" else [word.strip() for word in wanted.split(",") if word.strip()]
+        return SshAccess(vpc_id, settings.ssh.port, (), named)
+    words = [find_address()] if wanted == "auto" else [word.strip() for word in wanted.split(",") if word.strip()]
     sources = sorted({str(ip_network(word, strict=False)) for word in words})
-    return Access(vpc_id, settings.ssh.port, tuple(sources))
+    return SshAccess(vpc_id, settings.ssh.port, tuple(sources))
 
 
 def ensure(
     clients: client.Clients,
-    mine: identity.ClusterId,
-    access: Access,
+    cluster_id: identity.ClusterId,
+    access: SshAccess,
     *,
     journal: Journal,
     patience: Patience = REAL_TIME,
@@ -86,50 +88,58 @@ def ensure(
 
     :raises CloudRefused: somebody else's group has its name, or AWS refuses.
     """
-    if access.named:
-        return access.named
-    group = _find(clients, mine, access.vpc_id) or _create(clients, mine, access.vpc_id, journal)
-    with clients.translate_errors(f"opening security group {mine.resource_name}"):
+    if access.user_group_id:
+        return access.user_group_id
+    group = _find(clients, cluster_id, access.vpc_id) or _create(clients, cluster_id, access.vpc_id, journal)
+    with clients.translate_errors(f"opening security group {cluster_id.resource_name}"):
         patience.retry(
-            lambda: _refresh(clients, group, access), when=_code_is("InvalidGroup.NotFound"), deadline_s=VISIBLE_S
+            lambda: _refresh(clients, group, access),
+            when=_code_is("InvalidGroup.NotFound"),
+            deadline_s=VISIBILITY_LAG_S,
         )
     return group["GroupId"]
 
 
-def readmit(clients: client.Clients, mine: identity.ClusterId, access: Access) -> tuple[str, ...]:
+def update_sources(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAccess) -> tuple[str, ...]:
     """Bring the rules of the cluster's groups up to date and return the networks that they admitted before.
 
     :raises UsageError: the cluster has no group.
     """
-    with clients.translate_errors(f"opening security group {mine.resource_name}"):
-        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=mine.filters)
-        ours = [group for page in pages for group in page["SecurityGroups"] if _ours(group, mine)]
+    with clients.translate_errors(f"opening security group {cluster_id.resource_name}"):
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
+        ours = [group for page in pages for group in page["SecurityGroups"] if _ours(group, cluster_id)]
         before = {source for group in ours for _, source in _rules(group)}
         for group in ours:
             _refresh(clients, group, access)
     if not ours:
-        raise UsageError(f"cluster {mine.cluster} has no security group in {mine.region}", fix="LaunchInstances()")
+        raise UsageError(
+            f"cluster {cluster_id.cluster} has no security group in {cluster_id.region}", fix="LaunchInstances()"
+        )
     return tuple(sorted(before))
 
 
-def check(clients: client.Clients, mine: identity.ClusterId, access: Access) -> None:
+def check(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAccess) -> None:
     """Find what `ensure` would be refused; changes nothing.
 
     A group that is not there yet can be asked about, its rules cannot: policies go by the tags that it will have.
 
     :raises CloudRefused: somebody else's group has our name, or AWS would refuse.
     """
-    group = _find(clients, mine, access.vpc_id)
+    group = _find(clients, cluster_id, access.vpc_id)
     if group is None:
-        with clients.translate_errors(f"asking whether security group {mine.resource_name} may be made"):
-            dry_run.ask(clients.ec2.create_security_group, **_request(mine, access.vpc_id))
+        with clients.translate_errors(f"asking whether security group {cluster_id.resource_name} may be made"):
+            dry_run.check(clients.ec2.create_security_group, **_request(cluster_id, access.vpc_id))
     elif missing := _missing(group, access):
-        with clients.translate_errors(f"asking whether security group {mine.resource_name} may be opened"):
-            dry_run.ask(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
+        with clients.translate_errors(f"asking whether security group {cluster_id.resource_name} may be opened"):
+            dry_run.check(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
 
 
 def delete(
-    clients: client.Clients, mine: identity.ClusterId, *, deadline_s: float = 120.0, patience: Patience = REAL_TIME
+    clients: client.Clients,
+    cluster_id: identity.ClusterId,
+    *,
+    deadline_s: float = 120.0,
+    patience: Patience = REAL_TIME,
 ) -> list[str]:
     """Delete the cluster's own groups and return their ids; none is fine.
 
@@ -137,9 +147,9 @@ def delete(
     :raises CloudRefused: a group is still in use at the deadline, or AWS refuses.
     """
     with clients.translate_errors("looking for the cluster's security group"):
-        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=mine.filters)
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
         groups = [group for page in pages for group in page["SecurityGroups"]]
-    ours = [group["GroupId"] for group in groups if _ours(group, mine)]
+    ours = [group["GroupId"] for group in groups if _ours(group, cluster_id)]
     for group_id in ours:
         _delete(clients, group_id, deadline_s, patience)
     return ours
@@ -163,22 +173,25 @@ def _code_is(code: str) -> Callable[[Exception], bool]:
     return lambda error: errors.code_of(error) == code
 
 
-def _ours(group: SecurityGroupTypeDef, mine: identity.ClusterId) -> bool:
-    return group["GroupName"] == mine.resource_name and mine.matches(group.get("Tags", []))
+def _ours(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId) -> bool:
+    return group["GroupName"] == cluster_id.resource_name and cluster_id.matches(group.get("Tags", []))
 
 
-def _find(clients: client.Clients, mine: identity.ClusterId, vpc_id: str) -> SecurityGroupTypeDef | None:
+def _find(clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str) -> SecurityGroupTypeDef | None:
     """Return the cluster's group in a VPC.
 
     :raises CloudRefused: there is one of that name, but it is not tagged as ours.
     """
-    with clients.translate_errors(f"looking up security group {mine.resource_name}"):
+    with clients.translate_errors(f"looking up security group {cluster_id.resource_name}"):
         found = clients.ec2.describe_security_groups(
-            Filters=[{"Name": "group-name", "Values": [mine.resource_name]}, {"Name": "vpc-id", "Values": [vpc_id]}]
+            Filters=[
+                {"Name": "group-name", "Values": [cluster_id.resource_name]},
+                {"Name": "vpc-id", "Values": [vpc_id]},
+            ]
         )["SecurityGroups"]
-    if found and not _ours(found[0], mine):
+    if found and not _ours(found[0], cluster_id):
         raise CloudRefused(
-            f"a security group named {mine.resource_name} exists in {vpc_id}, and it is not tagged as this cluster's",
+            f"a security group named {cluster_id.resource_name} exists in {vpc_id}, and it is not tagged as this cluster's",
             code="InvalidGroup.Duplicate",
             where=found[0]["GroupId"],
             fix="delete or rename it, or use it: [aws] security_group_id = " + found[0]["GroupId"],
@@ -186,40 +199,42 @@ def _find(clients: client.Clients, mine: identity.ClusterId, vpc_id: str) -> Sec
     return found[0] if found else None
 
 
-def _create(clients: client.Clients, mine: identity.ClusterId, vpc_id: str, journal: Journal) -> SecurityGroupTypeDef:
-    entry = journal.intend("group", name=mine.resource_name, vpc=vpc_id, **mine.journal_fields)
-    with clients.translate_errors(f"making security group {mine.resource_name}"):
+def _create(
+    clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str, journal: Journal
+) -> SecurityGroupTypeDef:
+    entry = journal.intend("group", name=cluster_id.resource_name, vpc=vpc_id, **cluster_id.journal_fields)
+    with clients.translate_errors(f"making security group {cluster_id.resource_name}"):
         try:
-            made = clients.ec2.create_security_group(**_request(mine, vpc_id))
+            made = clients.ec2.create_security_group(**_request(cluster_id, vpc_id))
         except errors.error_types() as error:
             if errors.reaction(error) not in ("unsure", "again"):
                 journal.settle(entry, refused=errors.code_of(error))
             # Another shell made it since we looked: it is adopted when it is tagged as ours.
-            group = _find(clients, mine, vpc_id) if errors.code_of(error) == "InvalidGroup.Duplicate" else None
+            group = _find(clients, cluster_id, vpc_id) if errors.code_of(error) == "InvalidGroup.Duplicate" else None
             if group is None:
                 raise
             return group
     journal.settle(entry, id=made["GroupId"])
-    return {"GroupId": made["GroupId"], "GroupName": mine.resource_name, "IpPermissions": [], "VpcId": vpc_id}
+    return {"GroupId": made["GroupId"], "GroupName": cluster_id.resource_name, "IpPermissions": [], "VpcId": vpc_id}
 
 
-def _request(mine: identity.ClusterId, vpc_id: str) -> dict[str, Any]:
+def _request(cluster_id: identity.ClusterId, vpc_id: str) -> dict[str, Any]:
     return {
-        "GroupName": mine.resource_name,
-        "Description": f"Stratus cluster {mine.cluster}",
+        "GroupName": cluster_id.resource_name,
+        "Description": f"Stratus cluster {cluster_id.cluster}",
         "VpcId": vpc_id,
-        "TagSpecifications": [{"ResourceType": "security-group", "Tags": mine.tags}],
+        "TagSpecifications": [{"ResourceType": "security-group", "Tags": cluster_id.tags}],
     }
 
 
-def _missing(group: SecurityGroupTypeDef, access: Access) -> list[IpPermissionUnionTypeDef]:
+def _missing(group: SecurityGroupTypeDef, access: SshAccess) -> list[IpPermissionUnionTypeDef]:
     """Return the rules that a group lacks."""
     wanted = {(access.port, source) for source in access.sources}
     rules = [_ssh(port, source) for port, source in sorted(wanted - _rules(group))]
     return rules if _open_inside(group) else [*rules, _inside(group["GroupId"])]
 
 
-def _refresh(clients: client.Clients, group: SecurityGroupTypeDef, access: Access) -> None:
+def _refresh(clients: client.Clients, group: SecurityGroupTypeDef, access: SshAccess) -> None:
     """Bring the rules up to date: new ones first, so that nobody is locked out in between."""
     if missing := _missing(group, access):
         _authorize(clients, group["GroupId"], missing)

@@ -18,7 +18,7 @@ from orchestrator.core.errors import LeftRunning
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
 
-VISIBLE_S = 60.0  # how long to ask again for a machine that EC2 does not show yet
+VISIBILITY_TIMEOUT_S = 60.0  # how long to ask again for a machine that EC2 does not show yet
 
 _PER_MACHINE = frozenset(
     {
@@ -37,7 +37,7 @@ _GONE = "InvalidInstanceID.NotFound"
 
 
 @dataclass(frozen=True)
-class Ended:
+class StateChange:
     """What became of one machine.
 
     :param state: the state that EC2 now reports; ``gone`` when it knows the machine no more, ``unknown`` when it would
@@ -51,14 +51,18 @@ class Ended:
     error: str = ""
 
     @property
-    def ok(self) -> bool:
+    def is_ok(self) -> bool:
         """Whether it was done."""
         return not self.error
 
 
 def terminate(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.ClusterId, patience: Patience = REAL_TIME
-) -> dict[str, Ended]:
+    clients: client.Clients,
+    instances: Sequence[Instance],
+    *,
+    cluster_id: identity.ClusterId,
+    patience: Patience = REAL_TIME,
+) -> dict[str, StateChange]:
     """Ask EC2 to end machines; one that cannot be ended does not keep the others alive.
 
     :param mine: only machines with this cluster's and owner's tags are touched.
@@ -66,31 +70,39 @@ def terminate(
     :raises StratusError: AWS refuses the calls as such (credentials, network).
     """
     call = _Call("ending machines", clients.ec2.terminate_instances, "TerminatingInstances", ends=True)
-    return _change(clients, call, instances, mine, patience)
+    return _change(clients, call, instances, cluster_id, patience)
 
 
 def stop(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.ClusterId, patience: Patience = REAL_TIME
-) -> dict[str, Ended]:
+    clients: client.Clients,
+    instances: Sequence[Instance],
+    *,
+    cluster_id: identity.ClusterId,
+    patience: Patience = REAL_TIME,
+) -> dict[str, StateChange]:
     """Ask EC2 to stop machines; their disks stay, and cost. Otherwise as `terminate`."""
     call = _Call("stopping machines", clients.ec2.stop_instances, "StoppingInstances")
-    return _change(clients, call, instances, mine, patience)
+    return _change(clients, call, instances, cluster_id, patience)
 
 
 def start(
-    clients: client.Clients, instances: Sequence[Instance], *, mine: identity.ClusterId, patience: Patience = REAL_TIME
-) -> dict[str, Ended]:
+    clients: client.Clients,
+    instances: Sequence[Instance],
+    *,
+    cluster_id: identity.ClusterId,
+    patience: Patience = REAL_TIME,
+) -> dict[str, StateChange]:
     """Ask EC2 to start stopped machines; their time to live begins anew, and their tags say so.
 
     Otherwise as `terminate`.
     """
     call = _Call("starting machines", clients.ec2.start_instances, "StartingInstances")
-    outcomes = _change(clients, call, instances, mine, patience)
-    _renew(clients, [each for each in instances if outcomes[each.id].ok], patience)
+    outcomes = _change(clients, call, instances, cluster_id, patience)
+    _renew(clients, [each for each in instances if outcomes[each.id].is_ok], patience)
     return outcomes
 
 
-def await_gone(
+def wait_terminated(
     clients: client.Clients,
     instances: Collection[Instance],
     *,
@@ -103,7 +115,7 @@ def await_gone(
     """
     left, seen = {each.id: each for each in instances}, set[str]()
     for _ in patience.tries(deadline_s):
-        shown = {each.id: each for each in ec2_instances.look(clients, left)}
+        shown = {each.id: each for each in ec2_instances.describe_ids(clients, left)}
         seen |= shown.keys()
         for each in [*left.values()]:
             now = shown.get(each.id)
@@ -131,7 +143,7 @@ def _vanished(each: Instance, seen: Collection[str], patience: Patience) -> bool
 
 
 def _young(each: Instance, patience: Patience) -> bool:
-    return (patience.now() - each.launched).total_seconds() < ec2_instances.NOT_YET_VISIBLE_S
+    return (patience.now() - each.launched_at).total_seconds() < ec2_instances.VISIBILITY_LAG_S
 
 
 @dataclass(frozen=True)
@@ -145,11 +157,15 @@ class _Call:
 
 
 def _change(
-    clients: client.Clients, call: _Call, instances: Sequence[Instance], mine: identity.ClusterId, patience: Patience
-) -> dict[str, Ended]:
-    outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, mine)}
+    clients: client.Clients,
+    call: _Call,
+    instances: Sequence[Instance],
+    cluster_id: identity.ClusterId,
+    patience: Patience,
+) -> dict[str, StateChange]:
+    outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, cluster_id)}
     todo = {each.id: each for each in instances if each.id not in outcomes}
-    for _ in patience.tries(VISIBLE_S, Pace(1.0, 5.0)):
+    for _ in patience.tries(VISIBILITY_TIMEOUT_S, Pace(1.0, 5.0)):
         results = dict(_batch(clients, call, list(todo))) if todo else {}
         outcomes |= {each.id: _ended(clients, call, each, results[each.id]) for each in todo.values()}
         # EC2 may deny that a machine of the last minutes exists, and it would then run on.
@@ -160,8 +176,8 @@ def _change(
     return outcomes
 
 
-def _is_ours(each: Instance, mine: identity.ClusterId) -> bool:
-    return (each.cluster, each.owner) == (mine.cluster, mine.owner)
+def _is_ours(each: Instance, cluster_id: identity.ClusterId) -> bool:
+    return (each.cluster, each.owner) == (cluster_id.cluster, cluster_id.owner)
 
 
 def _unseen(result: str | Exception) -> bool:
@@ -195,25 +211,25 @@ def _called(call: _Call, ids: list[str]) -> Iterator[tuple[str, str]]:
     return iter([(each, states.get(each, "unknown")) for each in ids])
 
 
-def _ended(clients: client.Clients, call: _Call, each: Instance, result: str | Exception) -> Ended:
+def _ended(clients: client.Clients, call: _Call, each: Instance, result: str | Exception) -> StateChange:
     if isinstance(result, str):
-        return Ended(each.id, each.name, result)
+        return StateChange(each.id, each.name, result)
     if errors.code_of(result) == _GONE:
-        return Ended(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
+        return StateChange(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
     error = errors.translate(result, action=call.doing, profile=clients.profile)
-    return Ended(each.id, each.name, each.state, str(error))
+    return StateChange(each.id, each.name, each.state, str(error))
 
 
-def _foreign(each: Instance) -> Ended:
-    return Ended(each.id, each.name, each.state, "not this cluster's and owner's: left alone")
+def _foreign(each: Instance) -> StateChange:
+    return StateChange(each.id, each.name, each.state, "not this cluster's and owner's: left alone")
 
 
-def _too_young(each: Instance) -> Ended:
-    return Ended(
+def _too_young(each: Instance) -> StateChange:
+    return StateChange(
         each.id,
         each.name,
         "unknown",
-        f"EC2 does not show it, {VISIBLE_S:.0f} s on: it may still run. stratus status   looks again",
+        f"EC2 does not show it, {VISIBILITY_TIMEOUT_S:.0f} s on: it may still run. stratus status   looks again",
     )
 
 

@@ -9,13 +9,17 @@ from orchestrator.aws.capacity import pools
 from orchestrator.core.errors import CloudRefused, LeftRunning
 
 if TYPE_CHECKING:
-    from orchestrator.aws.capacity.pools import Memory, Pool
+    from orchestrator.aws.capacity.pools import CapacityMemory, Pool
     from orchestrator.aws.ec2.instances import Instance
     from orchestrator.aws.launch.plan import LaunchPlan
 
 
 def launch(
-    plan: LaunchPlan, ask: Callable[[LaunchPlan], list[Instance]], *, memory: Memory, tell: Callable[[str], None]
+    plan: LaunchPlan,
+    request_instances: Callable[[LaunchPlan], list[Instance]],
+    *,
+    memory: CapacityMemory,
+    report: Callable[[str], None],
 ) -> list[Instance]:
     """Launch the machines of a plan in the first of its pools that has them.
 
@@ -29,34 +33,37 @@ def launch(
     """
     left, passed = memory.split(plan.pools or [_only(plan)])
     for pool, why in passed:
-        tell(f"{pool}: passed over, {why} a moment ago")
+        report(f"{pool}: passed over, {why} a moment ago")
     tried: list[tuple[Pool, CloudRefused]] = []
     found: list[Instance] = []
     while left and len(found) < plan.count:
-        here, wanted = left[0], plan.rest(len(found))
+        here, wanted = left[0], plan.remaining(len(found))
         try:
-            came = ask(wanted.at(here))
+            came = request_instances(wanted.with_pool(here))
         except LeftRunning as error:
             raise _besides(found, error) from error
         except CloudRefused as refusal:
-            rest = pools.after(left, refusal.code, refusal.what)
+            rest = pools.remaining_after(left, refusal.code, refusal.what)
             if rest is None and not found:
                 raise
-            if pools.is_empty(refusal.code):
-                memory.note(here, refusal.code)
+            if pools.is_capacity_error(refusal.code):
+                memory.record(here, refusal.code)
             tried.append((here, refusal))
             left, why = rest or [], refusal.code
         else:
             found += came
             # It has no more: its other subnets draw on the same machines.
-            left, why = [pool for pool in left if pool.key != here.key], f"{len(came)} of {wanted.count}"
+            left, why = (
+                [pool for pool in left if pool.capacity_key != here.capacity_key],
+                f"{len(came)} of {wanted.count}",
+            )
             if len(found) == plan.count:
                 break
-        tell(f"{here}: {why}; " + (f"next {left[0]}" if left else "no other pool is left"))
+        report(f"{here}: {why}; " + (f"next {left[0]}" if left else "no other pool is left"))
     if not found:
-        raise pools.failed(tried) from tried[-1][1]
+        raise pools.combined_error(tried) from tried[-1][1]
     if len(found) < plan.count:
-        tell(f"{len(found)} of {plan.count} machines have to do: [cluster] allow_partial = yes")
+        report(f"{len(found)} of {plan.count} machines have to do: [cluster] allow_partial = yes")
     return found
 
 
@@ -67,4 +74,4 @@ def _besides(found: Sequence[Instance], error: LeftRunning) -> LeftRunning:
 
 
 def _only(plan: LaunchPlan) -> Pool:
-    return pools.Pool(plan.machine, plan.subnet, plan.market, plan.price)
+    return pools.Pool(plan.type_info, plan.subnet, plan.market, plan.price)

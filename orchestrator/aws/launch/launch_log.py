@@ -18,8 +18,10 @@ from orchestrator.core.clock import REAL_TIME, Pace, Patience
 from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import Entry, Journal
 
-LAG_S = 75.0  # for how long a new machine may be left out; more than a minute is not known from anywhere
-ASKED_S = 240.0  # RunInstances is asked for no longer than that after its entry was written, a last answer included
+VISIBILITY_LAG_S = 75.0  # for how long a new machine may be left out; more than a minute is not known from anywhere
+REQUEST_LIFETIME_S = (
+    240.0  # RunInstances is asked for no longer than that after its entry was written, a last answer included
+)
 
 LAUNCH, UP, GROUP, KEY = "launch", "up", "group", "key"
 """Kinds of entries: one request for machines; a whole launch, until its machines answer; group and key pair."""
@@ -41,7 +43,7 @@ class LaunchLog:
         mine = self.cluster_id.journal_fields.items()
         return [each for each in self.journal.entries() if each.kind in kinds and mine <= each.facts.items()]
 
-    def open(self, run: str = "") -> list[Entry]:
+    def open_entries(self, launch_id: str = "") -> list[Entry]:
         """Return launches without an end, requests as well as whole ones.
 
         :param run: only this launch's.
@@ -49,65 +51,67 @@ class LaunchLog:
         return [
             each
             for each in self.entries(LAUNCH, UP)
-            if each.outcome is None and run in ("", str(each.facts.get("run", "")))
+            if each.outcome is None and launch_id in ("", str(each.facts.get("run", "")))
         ]
 
-    def undecided(self, run: str = "") -> list[Entry]:
+    def unconfirmed(self, launch_id: str = "") -> list[Entry]:
         """Return the requests of which nobody knows whether they were carried out."""
-        return [each for each in self.open(run) if each.kind == LAUNCH]
+        return [each for each in self.open_entries(launch_id) if each.kind == LAUNCH]
 
-    def until(self, entry: Entry, since: datetime) -> datetime:
+    def visible_by(self, entry: Entry, since: datetime) -> datetime:
         """Return the time after which machines of a request are shown, or are not.
 
         :param since: a time at which the request was certainly not being asked for any more.
         """
-        return min(since, entry.at + timedelta(seconds=ASKED_S)) + timedelta(seconds=LAG_S)
+        return min(since, entry.at + timedelta(seconds=REQUEST_LIFETIME_S)) + timedelta(seconds=VISIBILITY_LAG_S)
 
-    def young(self, run: str = "") -> dict[str, instances.Instance]:
+    def recent(self, launch_id: str = "") -> dict[str, instances.Instance]:
         """Return machines by id that were launched so lately that EC2 may not show them yet.
 
         :param run: only this launch's.
         """
-        since = self.patience.now() - timedelta(seconds=ASKED_S + LAG_S)
-        recent = [each for each in self.entries(LAUNCH) if each.at >= since and run in ("", each.facts.get("run"))]
-        return {one.id: one for entry in recent for one in machines(entry)}
+        since = self.patience.now() - timedelta(seconds=REQUEST_LIFETIME_S + VISIBILITY_LAG_S)
+        recent = [
+            each for each in self.entries(LAUNCH) if each.at >= since and launch_id in ("", each.facts.get("run"))
+        ]
+        return {one.id: one for entry in recent for one in launched_instances(entry)}
 
-    def names(self) -> set[str]:
+    def reserved_names(self) -> set[str]:
         """Return the names that such machines, and those of undecided requests, have or may have."""
-        undecided = [name for entry in self.undecided() for name in _names(entry)]
-        return {one.name for one in self.young().values()} | set(undecided)
+        undecided = [name for entry in self.unconfirmed() for name in _names(entry)]
+        return {one.name for one in self.recent().values()} | set(undecided)
 
-    def appeared(self, clients: client.Clients, entry: Entry) -> list[instances.Instance]:
+    def find_by_token(self, clients: client.Clients, entry: Entry) -> list[instances.Instance]:
         """Return what a request is shown to have launched; see the function. It is ours, as its token is."""
         return [
-            instances.tagged(each, _machine(entry, each.id, each.index))
-            for each in appeared(clients, entry, self.patience)
+            instances.with_known_tags(each, _machine(entry, each.id, each.index))
+            for each in find_by_token(clients, entry, self.patience)
         ]
 
-    def settle(self, entries: Sequence[Entry], **facts: Any) -> None:
+    def record_outcome(self, entries: Sequence[Entry], **facts: Any) -> None:
         """Settle entries if the disk allows it: what AWS has answered counts for more than a line about it."""
         with suppress(StratusError):
             for entry in entries:
                 self.journal.settle(entry, **facts)
 
-    def ended(self, ids: set[str], run: str = "") -> None:
+    def record_terminated(self, ids: set[str], launch_id: str = "") -> None:
         """Write down that machines are gone, and that their launches are over.
 
         :param run: only this launch is over; all are when empty.
         """
         for entry in self.entries(LAUNCH):
-            left = [one.id for one in machines(entry) if one.id in ids]
+            left = [one.id for one in launched_instances(entry) if one.id in ids]
             if left:
-                self.settle([entry], ids=(entry.outcome or {}).get("ids", []), ended=True)
-        self.settle(self.open(run), ended=True)
+                self.record_outcome([entry], ids=(entry.outcome or {}).get("ids", []), ended=True)
+        self.record_outcome(self.open_entries(launch_id), ended=True)
 
-    def close(self, ids: set[str]) -> None:
+    def record_all_deleted(self, ids: set[str]) -> None:
         """Write down that everything of the cluster is gone, these machines included."""
-        self.ended(ids | self.young().keys())
-        self.settle([each for each in self.entries(GROUP, KEY) if each.outcome is None], ended=True)
+        self.record_terminated(ids | self.recent().keys())
+        self.record_outcome([each for each in self.entries(GROUP, KEY) if each.outcome is None], ended=True)
 
 
-def machines(entry: Entry) -> Iterator[instances.Instance]:
+def launched_instances(entry: Entry) -> Iterator[instances.Instance]:
     """Yield what a settled request is known to have launched, as far as the journal tells; none once they are gone."""
     outcome = entry.outcome or {}
     for index, instance_id in enumerate([] if outcome.get("ended") else outcome.get("ids", [])):
@@ -130,8 +134,8 @@ def _machine(entry: Entry, instance_id: str, index: int) -> instances.Instance:
         private_address="",
         host_key="",
         key_name="",
-        launched=entry.at,
-        expires=None,
+        launched_at=entry.at,
+        expires_at=None,
         max_hours=0.0,
         image_id="",
         group_ids=(),
@@ -140,19 +144,19 @@ def _machine(entry: Entry, instance_id: str, index: int) -> instances.Instance:
 
 def _names(entry: Entry) -> tuple[str, ...]:
     try:
-        return host_names.unpack(str(entry.facts.get("hosts", "")))
+        return host_names.expand(str(entry.facts.get("hosts", "")))
     except ValueError:
         return ()
 
 
-def appeared(clients: client.Clients, entry: Entry, patience: Patience) -> list[instances.Instance]:
+def find_by_token(clients: client.Clients, entry: Entry, patience: Patience) -> list[instances.Instance]:
     """Return the machines that a request has launched, in whatever state, once EC2 shows all of them.
 
     Fewer, or none, when it has not shown more for as long as it may leave new machines out.
     """
     found: list[instances.Instance] = []
-    for _ in patience.tries(LAG_S, Pace(first=1.0, longest=10.0, growth=2.0)):
-        found = instances.of_token(clients, str(entry.facts["token"]))
+    for _ in patience.tries(VISIBILITY_LAG_S, Pace(first=1.0, longest=10.0, growth=2.0)):
+        found = instances.find_by_token(clients, str(entry.facts["token"]))
         if len(found) >= int(entry.facts.get("count", 1)):
             break
     return found

@@ -13,10 +13,10 @@ from orchestrator.aws.launch import time_limits
 from orchestrator.aws.pricing import price_table
 
 if TYPE_CHECKING:
-    from orchestrator.aws.capacity.quotas import Limit
+    from orchestrator.aws.capacity.quotas import QuotaUsage
     from orchestrator.aws.ec2.images import Image
     from orchestrator.aws.ec2.instance_types import InstanceType
-    from orchestrator.aws.ec2.network import Place, Subnet
+    from orchestrator.aws.ec2.network import Placement, Subnet
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class LaunchPlan:
     cluster_id: aws_identity.ClusterId
     launch_id: str
     names: tuple[str, ...]
-    machine: InstanceType
+    type_info: InstanceType
     image: Image
-    place: Place
+    placement: Placement
     subnet: Subnet
     disk: Disk
     max_hours: float
     user: str
-    address: str = "auto"
+    address_type: str = "auto"
     instance_profile: str = ""
-    living: tuple[str, ...] = ()
+    existing_names: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
     market: str = ON_DEMAND
     allow_partial: bool = False
@@ -66,11 +66,11 @@ class LaunchPlan:
     disk_price: price_table.Price | None = None
     max_dollars: float = 0.0
     idle_minutes: int = 0
-    port: int = 22
+    ssh_port: int = 22
     spot_price: price_table.Price | None = None
-    limit: Limit | None = None
-    sources: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    quota: QuotaUsage | None = None
+    ssh_sources: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -95,100 +95,106 @@ class LaunchPlan:
     @property
     def instance_type(self) -> str:
         """Instance type, such as ``c7i.2xlarge``."""
-        return self.machine.name
+        return self.type_info.name
 
     @property
     def vcpus(self) -> int:
         """Virtual CPUs of one machine."""
-        return self.machine.vcpus
+        return self.type_info.vcpus
 
     @property
     def memory_gib(self) -> float:
         """Main memory of one machine, GiB."""
-        return self.machine.memory_gib
+        return self.type_info.memory_gib
 
     @property
     def gpus(self) -> int:
         """GPUs of one machine."""
-        return self.machine.gpus
+        return self.type_info.gpus
 
     @property
-    def price_per_hour(self) -> Decimal | None:
+    def usd_per_hour_each(self) -> Decimal | None:
         """USD per hour of one running machine without its disk; None when unknown."""
         return self.price.usd if self.price else None
 
     @property
-    def disk_per_hour(self) -> Decimal | None:
+    def disk_usd_per_hour(self) -> Decimal | None:
         """USD per hour of one disk; None when unknown."""
         return self.disk_price.usd if self.disk_price else None
 
     @property
-    def per_hour(self) -> Decimal | None:
+    def usd_per_hour(self) -> Decimal | None:
         """USD per hour of all machines with their disks; None when any part is unknown."""
-        if self.price_per_hour is None or self.disk_per_hour is None:
+        if self.usd_per_hour_each is None or self.disk_usd_per_hour is None:
             return None
-        return (self.price_per_hour + self.disk_per_hour) * self.count
+        return (self.usd_per_hour_each + self.disk_usd_per_hour) * self.count
 
     @property
-    def at_most(self) -> Decimal | None:
+    def max_cost_usd(self) -> Decimal | None:
         """USD that the launch costs if it is forgotten: until the machines end themselves; None when unknown.
 
         In the dearest of the pools that it may end up in.
         """
-        mosts = [self.at(pool)._most for pool in self.pools] or [self._most]
+        mosts = [self.with_pool(pool)._own_max_cost_usd for pool in self.pools] or [self._own_max_cost_usd]
         return None if None in mosts else max(most for most in mosts if most is not None)
 
     @property
-    def _most(self) -> Decimal | None:
-        if self.per_hour is None:
+    def _own_max_cost_usd(self) -> Decimal | None:
+        if self.usd_per_hour is None:
             return None
-        booked = time_limits.BOOT_MINUTES / 60 if self.capped else 0.0
-        return self.per_hour * Decimal(str(self.hours + booked))
+        booked = time_limits.BOOT_MINUTES / 60 if self.is_budget_limited else 0.0
+        return self.usd_per_hour * Decimal(str(self.hours + booked))
 
     @property
-    def limits(self) -> time_limits.Lifetime:
+    def time_limits(self) -> time_limits.TimeLimits:
         """The limits that each machine keeps by itself.
 
         :raises UsageError: money is to be the limit, and the price is unknown or the cap too low.
         """
         what = f"{self.count} x {self.instance_type}"
-        budget = time_limits.budget_minutes(self.max_dollars, self.per_hour, what=what)
-        return time_limits.Lifetime(time_limits.minutes_of(self.max_hours), budget, self.idle_minutes, self.port)
+        budget = time_limits.budget_minutes(self.max_dollars, self.usd_per_hour, description=what)
+        return time_limits.TimeLimits(
+            time_limits.whole_minutes(self.max_hours), budget, self.idle_minutes, self.ssh_port
+        )
 
     @property
-    def capped(self) -> bool:
+    def is_budget_limited(self) -> bool:
         """Whether ``max_dollars`` ends the machines before ``max_hours`` does."""
-        limits = self.limits
-        return 0 < limits.budget - time_limits.BOOT_MINUTES < limits.minutes
+        limits = self.time_limits
+        return 0 < limits.budget_minutes - time_limits.BOOT_MINUTES < limits.minutes
 
     @property
     def hours(self) -> float:
         """Hours after which the machines end themselves: ``max_hours``, or what ``max_dollars`` buys."""
-        return (self.limits.budget - time_limits.BOOT_MINUTES) / 60 if self.capped else self.max_hours
+        return (
+            (self.time_limits.budget_minutes - time_limits.BOOT_MINUTES) / 60
+            if self.is_budget_limited
+            else self.max_hours
+        )
 
     @property
-    def least(self) -> int:
+    def min_count(self) -> int:
         """How many machines must come for any of them to stay."""
         return 1 if self.allow_partial else self.count
 
-    def at(self, pool: Pool) -> LaunchPlan:
+    def with_pool(self, pool: Pool) -> LaunchPlan:
         """Return the same plan for another pool."""
-        return replace(self, machine=pool.machine, subnet=pool.subnet, market=pool.market, price=pool.price)
+        return replace(self, type_info=pool.type_info, subnet=pool.subnet, market=pool.market, price=pool.price)
 
-    def rest(self, had: int) -> LaunchPlan:
+    def remaining(self, launched: int) -> LaunchPlan:
         """Return a plan for the machines that are still wanted once some have come, with their share of the money.
 
         :param had: how many came.
         """
-        left = self.names[had:]
+        left = self.names[launched:]
         return replace(self, names=left, max_dollars=self.max_dollars * len(left) / self.count)
 
-    def only(self, name: str, used_hours: float = 0.0) -> LaunchPlan:
+    def for_replacement(self, name: str, used_hours: float = 0.0) -> LaunchPlan:
         """Return a plan for one machine of this launch, in place of the one that had the name.
 
         :param used_hours: for which that one ran: they count against ``max_dollars`` as well as against ``max_hours``.
         """
         share = self.max_dollars / self.count
-        if self.max_dollars and self.per_hour is not None:
-            share = max(0.01, share - float(self.per_hour) / self.count * used_hours)
+        if self.max_dollars and self.usd_per_hour is not None:
+            share = max(0.01, share - float(self.usd_per_hour) / self.count * used_hours)
         return replace(self, names=(name,), max_dollars=share)

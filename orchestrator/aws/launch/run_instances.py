@@ -16,7 +16,7 @@ from orchestrator.aws import client, dry_run, error_codes, errors
 from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.ec2 import host_names, instance_profiles, instances, state_changes
 from orchestrator.aws.launch import launch_log
-from orchestrator.aws.launch.time_limits import Lifetime
+from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.core.clock import REAL_TIME, Pace, Patience
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
 from orchestrator.core.journal import Entry, Journal
@@ -25,17 +25,17 @@ from orchestrator.crypto import ssh_keys
 if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
 
-DEADLINE_S = 180.0  # for how long to ask again while AWS has trouble of its own
+RETRY_TIMEOUT_S = 180.0  # for how long to ask again while AWS has trouble of its own
 PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
 USER_DATA_BYTES = (
     16384  # before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html
 )
-NEW_THINGS_S = 15.0  # how long a group, key or profile made a moment ago may be unknown to RunInstances
-_NEW_THINGS = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
+PROPAGATION_S = 15.0  # how long a group, key or profile made a moment ago may be unknown to RunInstances
+_PROPAGATING = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
 
 
 @dataclass(frozen=True)
-class LaunchKey:
+class LaunchResources:
     """What a launch takes besides its plan.
 
     :param key_name: EC2 key pair that opens the machines.
@@ -52,7 +52,7 @@ def launch(
     clients: client.Clients,
     plan: LaunchPlan,
     *,
-    launch_key: LaunchKey,
+    resources: LaunchResources,
     journal: Journal,
     patience: Patience = REAL_TIME,
 ) -> list[instances.Instance]:
@@ -62,7 +62,7 @@ def launch(
     :raises CloudRefused: AWS said no, so nothing was launched; capacity and quota are not asked for twice.
     :raises LeftRunning: nobody can say whether they were launched; the journal keeps the entry open.
     """
-    request = run_request(plan, launch_key, expires=patience.now() + timedelta(hours=plan.hours))
+    request = build_request(plan, resources, expires=patience.now() + timedelta(hours=plan.hours))
     token = patience.token()
     books = launch_log.LaunchLog(journal, plan.cluster_id, patience)
     entry = journal.intend(
@@ -73,7 +73,7 @@ def launch(
         zone=plan.subnet.zone,
         count=plan.count,
         type=plan.instance_type,
-        hosts=host_names.pack(plan.names),
+        hosts=host_names.compress(plan.names),
         **plan.cluster_id.journal_fields,
     )
     try:
@@ -81,13 +81,13 @@ def launch(
     except LeftRunning:
         raise
     except StratusError as refusal:
-        books.settle([entry], refused=refusal.code, ids=[])
+        books.record_outcome([entry], refused=refusal.code, ids=[])
         raise
-    books.settle([entry], ids=[each.id for each in shown])
-    found = [instances.tagged(each, _made(plan, launch_key, each)) for each in shown]
-    if len(found) < plan.least:
+    books.record_outcome([entry], ids=[each.id for each in shown])
+    found = [instances.with_known_tags(each, _made(plan, resources, each)) for each in shown]
+    if len(found) < plan.min_count:
         _take_back(clients, plan, found, patience)
-        books.ended({each.id for each in found}, plan.launch_id)
+        books.record_terminated({each.id for each in found}, plan.launch_id)
         raise CloudRefused(
             f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(found)} came, and were "
             "ended again",
@@ -97,7 +97,7 @@ def launch(
     return found
 
 
-def _made(plan: LaunchPlan, launch_key: LaunchKey, shown: instances.Instance) -> instances.Instance:
+def _made(plan: LaunchPlan, launch_key: LaunchResources, shown: instances.Instance) -> instances.Instance:
     """Return a machine with what our own request says of it; its tags may take a while to show."""
     key = launch_key.host_key.public
     named = plan.names[shown.index] if shown.index < plan.count else shown.id
@@ -123,8 +123,8 @@ def _take_back(
 
     :raises LeftRunning: they are not known to be ending.
     """
-    ended = state_changes.terminate(clients, found, mine=plan.cluster_id, patience=patience)
-    left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].ok]
+    ended = state_changes.terminate(clients, found, cluster_id=plan.cluster_id, patience=patience)
+    left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].is_ok]
     if left:
         raise LeftRunning(
             "only some of the machines came, and they could not be ended",
@@ -140,18 +140,18 @@ def check(clients: client.Clients, plan: LaunchPlan, *, key_name: str = "", grou
     :param group_id: the same of the security group.
     :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
     """
-    soon = LaunchKey(key_name, group_id, ssh_keys.host_key())  # as long as the one that it will be
-    request = run_request(plan, soon, expires=REAL_TIME.now())
+    soon = LaunchResources(key_name, group_id, ssh_keys.host_key())  # as long as the one that it will be
+    request = build_request(plan, soon, expires=REAL_TIME.now())
     if not key_name:
         del request["KeyName"]
     for card in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
         card.pop("SecurityGroupIds", None)
         card.pop("Groups", None)
     with clients.translate_errors(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
-        dry_run.ask(clients.ec2.run_instances, **request)
+        dry_run.check(clients.ec2.run_instances, **request)
 
 
-def user_data(host_key: ssh_keys.HostKey, lifetime: Lifetime) -> str:
+def user_data(host_key: ssh_keys.HostKey, limits: TimeLimits) -> str:
     """Return the cloud-config that a machine boots with.
 
     It brings the host key, so that the first connection can be verified, and at every boot sets the time after which
@@ -162,7 +162,7 @@ def user_data(host_key: ssh_keys.HostKey, lifetime: Lifetime) -> str:
     config = {
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
-        "write_files": lifetime.files,
+        "write_files": limits.cloud_init_files,
     }
     text = "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
     size = len(text.encode())
@@ -175,7 +175,7 @@ def user_data(host_key: ssh_keys.HostKey, lifetime: Lifetime) -> str:
     return text
 
 
-def run_request(plan: LaunchPlan, launch_key: LaunchKey, *, expires: datetime) -> dict[str, Any]:
+def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: datetime) -> dict[str, Any]:
     """Return the arguments of RunInstances, without the token.
 
     :param expires: when the machines end themselves, for their tag.
@@ -183,16 +183,16 @@ def run_request(plan: LaunchPlan, launch_key: LaunchKey, *, expires: datetime) -
     request: dict[str, Any] = {
         "ImageId": plan.image.id,
         "InstanceType": plan.instance_type,
-        "MinCount": plan.least,
+        "MinCount": plan.min_count,
         "MaxCount": plan.count,
-        "KeyName": launch_key.key_name,
-        "UserData": user_data(launch_key.host_key, plan.limits),
+        "KeyName": resources.key_name,
+        "UserData": user_data(resources.host_key, plan.time_limits),
         "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
         # One hop: containers and other machines cannot reach the role's credentials through this one.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "InstanceInitiatedShutdownBehavior": "terminate",
-        "TagSpecifications": _tags(plan, launch_key, expires),
-        **_network(plan, launch_key),
+        "TagSpecifications": _tags(plan, resources, expires),
+        **_network(plan, resources),
     }
     if plan.market == SPOT:
         once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
@@ -210,30 +210,30 @@ def _root_disk(plan: LaunchPlan) -> dict[str, Any]:
     return facts | {key: value for key, value in extra.items() if value}
 
 
-def _network(plan: LaunchPlan, launch_key: LaunchKey) -> dict[str, Any]:
-    if plan.address == "auto":
+def _network(plan: LaunchPlan, launch_key: LaunchResources) -> dict[str, Any]:
+    if plan.address_type == "auto":
         return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [launch_key.group_id]}
     card = {
         "DeviceIndex": 0,
         "SubnetId": plan.subnet.id,
         "Groups": [launch_key.group_id],
-        "AssociatePublicIpAddress": plan.address == "public",
+        "AssociatePublicIpAddress": plan.address_type == "public",
     }
     return {"NetworkInterfaces": [card]}
 
 
-def _tags(plan: LaunchPlan, launch_key: LaunchKey, expires: datetime) -> list[dict[str, Any]]:
+def _tags(plan: LaunchPlan, launch_key: LaunchResources, expires: datetime) -> list[dict[str, Any]]:
     """Return the tags of machines, disks and network cards, which get them as they are made."""
-    hosts = host_names.pack(plan.names)
+    hosts = host_names.compress(plan.names)
     own = {
         "Name": hosts,
         instances.TAG_HOSTS: hosts,
-        instances.TAG_RUN: plan.launch_id,
+        instances.TAG_LAUNCH: plan.launch_id,
         instances.TAG_EXPIRES: expires.isoformat(timespec="seconds"),
         instances.TAG_HOURS: f"{plan.hours:g}",
         instances.TAG_HOST_KEY: launch_key.host_key.public.split()[1],
         instances.TAG_BOOT_KEY: launch_key.host_key.public.split()[1],
-        instances.TAG_DISK: plan.disk.tag,
+        instances.TAG_DISK: plan.disk.tag_value,
         instances.TAG_USER: plan.user,
     }
     tags = [*plan.cluster_id.tags, *({"Key": key, "Value": value} for key, value in own.items())]
@@ -250,16 +250,17 @@ def _decided(
     """
     doing = f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}"
     unsure: Exception | None = None
-    for waited in patience.tries(DEADLINE_S, Pace(first=1.0, longest=15.0, growth=2.0), jitter=True):
+    for waited in patience.tries(RETRY_TIMEOUT_S, Pace(first=1.0, longest=15.0, growth=2.0), jitter=True):
         try:
             answer = clients.ec2_once.run_instances(**request)
             return [
-                instances.instance(each) for each in sorted(answer["Instances"], key=lambda one: one["AmiLaunchIndex"])
+                instances.from_response(each)
+                for each in sorted(answer["Instances"], key=lambda one: one["AmiLaunchIndex"])
             ]
         except errors.error_types() as error:
             last, reaction = error, errors.reaction(error)
             unsure = error if reaction == "unsure" else unsure
-            if not (reaction in ("again", "unsure") or (_is_new(error) and waited < NEW_THINGS_S)):
+            if not (reaction in ("again", "unsure") or (_is_new(error) and waited < PROPAGATION_S)):
                 break
     refusal = errors.translate(last, action=doing, profile=clients.profile)
     if unsure is None:
@@ -278,7 +279,7 @@ def _looked_up(
     :raises LeftRunning: nobody can say.
     """
     try:
-        found = launch_log.appeared(clients, entry, patience)
+        found = launch_log.find_by_token(clients, entry, patience)
     except StratusError as error:
         raise _unknown(plan, refusal) from error
     if found:
@@ -291,7 +292,7 @@ def _looked_up(
 def _is_new(error: Exception) -> bool:
     code = errors.code_of(error)
     # A profile was known to the machine of EC2's that answered the dry run; others may hear of it later.
-    return code in _NEW_THINGS or instance_profiles.unknown(code, errors.message_of(error))
+    return code in _PROPAGATING or instance_profiles.is_unknown_profile(code, errors.message_of(error))
 
 
 def _unknown(plan: LaunchPlan, refusal: StratusError) -> LeftRunning:

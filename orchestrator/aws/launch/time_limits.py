@@ -14,18 +14,18 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import UsageError
 
 EXPIRE_SCRIPT = "/var/lib/cloud/scripts/per-boot/stratus-expire"
-STATE = "/var/lib/stratus"
+STATE_FOLDER = "/var/lib/stratus"
 BOOT_MINUTES = 2
 """What a machine books for each of its boots: billing begins before the timer does."""
 
-LEAST_MINUTES = 10
+MIN_MINUTES = 10
 """A launch that money buys less of than this is not worth its boot."""
 
 _SLACK = 1e-6  # hours are a float; 1.35 h must not become 82 minutes
 
 
 @dataclass(frozen=True)
-class Lifetime:
+class TimeLimits:
     """The limits of one machine.
 
     :param minutes: of one boot.
@@ -35,27 +35,27 @@ class Lifetime:
     """
 
     minutes: int
-    budget: int = 0
-    idle: int = 0
-    port: int = 22
+    budget_minutes: int = 0
+    idle_minutes: int = 0
+    ssh_port: int = 22
 
     @property
-    def files(self) -> list[dict[str, str]]:
+    def cloud_init_files(self) -> list[dict[str, str]]:
         """The entries of cloud-config's ``write_files`` that keep the limits."""
-        limits = f"minutes={self.minutes} budget={self.budget} idle={self.idle} port={self.port}\n"
+        limits = f"minutes={self.minutes} budget={self.budget_minutes} idle={self.idle_minutes} port={self.ssh_port}\n"
         return [
-            {"path": f"{STATE}/limits", "permissions": "0644", "content": limits},
-            {"path": f"{STATE}/idle.sh", "permissions": "0755", "content": remote_scripts.text("idle.sh")},
+            {"path": f"{STATE_FOLDER}/limits", "permissions": "0644", "content": limits},
+            {"path": f"{STATE_FOLDER}/idle.sh", "permissions": "0755", "content": remote_scripts.text("idle.sh")},
             {"path": EXPIRE_SCRIPT, "permissions": "0755", "content": remote_scripts.text("expire.sh")},
         ]
 
 
-def minutes_of(hours: float) -> int:
+def whole_minutes(hours: float) -> int:
     """Return hours as whole minutes, rounded up."""
     return math.ceil(hours * 60 - _SLACK)
 
 
-def budget_minutes(dollars: float, per_hour: Decimal | None, *, what: str) -> int:
+def budget_minutes(dollars: float, per_hour: Decimal | None, *, description: str) -> int:
     """Return how many minutes some machines may live together for an amount of money; 0 stands for no limit.
 
     :param dollars: the cap; 0 is none.
@@ -67,14 +67,14 @@ def budget_minutes(dollars: float, per_hour: Decimal | None, *, what: str) -> in
         return 0
     if not per_hour:
         raise UsageError(
-            f"[cluster] max_dollars = {dollars:g} cannot be kept: the price of {what} is unknown",
+            f"[cluster] max_dollars = {dollars:g} cannot be kept: the price of {description} is unknown",
             fix="remove max_dollars (max_hours still ends the machines), or choose an instance_type with a known price",
         )
     minutes = int((Decimal(str(dollars)) * 60 / per_hour).to_integral_value(ROUND_FLOOR))
-    if minutes < BOOT_MINUTES + LEAST_MINUTES:
-        least = per_hour * (BOOT_MINUTES + LEAST_MINUTES) / 60
+    if minutes < BOOT_MINUTES + MIN_MINUTES:
+        least = per_hour * (BOOT_MINUTES + MIN_MINUTES) / 60
         raise UsageError(
-            f"[cluster] max_dollars = {dollars:g} buys {minutes} min of {what} (${per_hour:.2f}/h)",
+            f"[cluster] max_dollars = {dollars:g} buys {minutes} min of {description} (${per_hour:.2f}/h)",
             fix=f"set max_dollars to {_up(least)} or more, or launch fewer or smaller machines",
         )
     return minutes

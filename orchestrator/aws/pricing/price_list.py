@@ -23,9 +23,9 @@ from orchestrator.core.clock import REAL_TIME, Patience
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
 
-FRESH = timedelta(days=1)
-SPOT_FRESH = timedelta(hours=1)
-PLACES_KEPT = 12
+MAX_AGE = timedelta(days=1)
+SPOT_MAX_AGE = timedelta(hours=1)
+MAX_ENDPOINTS = 12
 
 _MACHINE = {
     "operatingSystem": "Linux",
@@ -40,7 +40,7 @@ _PARTS = {"GB-Mo": ("gib", 1), "IOPS-Mo": ("iops", 1), "MiBps-Mo": ("mib_s", 1),
 Facts = dict[str, Any]
 
 
-class Quotes(price_table.Book):
+class PriceList(price_table.Prices):
     """The prices of one region.
 
     :param path: where answers are kept.
@@ -53,14 +53,14 @@ class Quotes(price_table.Book):
         clients: Clients,
         path: Path,
         *,
-        place: str = "",
+        endpoint: str = "",
         patience: Patience = REAL_TIME,
-        quick: float = parallel.OPTIONAL_S,
+        timeout_s: float = parallel.OPTIONAL_TIMEOUT_S,
     ) -> None:
         self._clients = clients
-        self._quick = quick
+        self._quick = timeout_s
         self._path = path
-        self._place = f"{place or 'aws'} {clients.region}"
+        self._place = f"{endpoint or 'aws'} {clients.region}"
         self._patience = patience
 
     def per_hour(self, instance_type: str, region: str) -> price_table.Price | None:
@@ -74,7 +74,7 @@ class Quotes(price_table.Book):
         """Return what one disk costs per hour; asks nobody."""
         name = f"disk {disk.type}"
         facts = {key: _number(value) for key, value in self._facts(name, region).items()}
-        month = price_table.month_of(disk, facts.get("gib"), facts.get("iops"), facts.get("mib_s"))
+        month = price_table.usd_per_month(disk, facts.get("gib"), facts.get("iops"), facts.get("mib_s"))
         if month is None:
             return super().disk_per_hour(disk, region)
         return price_table.Price(month / price_table.HOURS_PER_MONTH, self._source(name))
@@ -85,12 +85,12 @@ class Quotes(price_table.Book):
         usd = _number(self._facts(name, self._clients.region).get("usd"))
         return None if usd is None else price_table.Price(usd, self._source(name, "AWS spot price"))
 
-    def ask_spot(self, instance_types: Collection[str]) -> None:
+    def refresh_spot(self, instance_types: Collection[str]) -> None:
         """Ask AWS for the spot prices of types in every zone, unless the last answer is of this hour."""
-        stale = sorted(each for each in set(instance_types) if not self._fresh(f"spot {each}", SPOT_FRESH))
+        stale = sorted(each for each in set(instance_types) if not self._fresh(f"spot {each}", SPOT_MAX_AGE))
         if not stale:
             return
-        answer = parallel.ask_all(self._clients, {"spot": partial(self._spot, stale)}, seconds=self._quick)["spot"]
+        answer = parallel.gather(self._clients, {"spot": partial(self._spot, stale)}, timeout_s=self._quick)["spot"]
         if answer.value:
             today = self._patience.now().isoformat(timespec="seconds")
             # A type that has no price anywhere was asked for, too.
@@ -106,14 +106,14 @@ class Quotes(price_table.Book):
         newest = sorted((each for page in pages for each in page["SpotPriceHistory"]), key=lambda one: one["Timestamp"])
         return {f"spot {one['InstanceType']} {one['AvailabilityZone']}": {"usd": one["SpotPrice"]} for one in newest}
 
-    def ask(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
+    def refresh(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
         """Ask AWS for prices whose last answer is old; what it does not answer in time stays as it was."""
         asks: dict[str, Callable[[], Facts]] = {name: partial(self._machine, name) for name in instance_types}
         asks |= {f"disk {name}": partial(self._disk, name) for name in disk_types}
         stale = {name: ask for name, ask in asks.items() if not self._fresh(name)}
         if not stale:
             return
-        answers = parallel.ask_all(self._clients, stale, seconds=self._quick)
+        answers = parallel.gather(self._clients, stale, timeout_s=self._quick)
         today = self._patience.now().isoformat(timespec="seconds")
         found = {name: {**answer.value, "asked": today} for name, answer in answers.items() if answer.value}
         if found:
@@ -178,7 +178,7 @@ class Quotes(price_table.Book):
         except (KeyError, ValueError):
             return None
 
-    def _fresh(self, name: str, lasts: timedelta = FRESH) -> bool:
+    def _fresh(self, name: str, lasts: timedelta = MAX_AGE) -> bool:
         asked = self._asked(name)
         return asked is not None and timedelta(0) <= self._patience.now() - asked < lasts
 
@@ -188,7 +188,7 @@ class Quotes(price_table.Book):
 
     def _save(self) -> None:
         """Keep the answers; a disk that is full must not stop a launch."""
-        kept = dict(list(self._all.items())[-PLACES_KEPT:])
+        kept = dict(list(self._all.items())[-MAX_ENDPOINTS:])
         part = self._path.with_suffix(".part")
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -80,11 +80,11 @@ def disk_per_hour(disk: DiskLike, region: str) -> Price | None:
     per_gb = _USD_PER_GB_MONTH.get(disk.type)
     if per_gb is None or region not in SAME_PRICE:
         return None
-    month = month_of(disk, per_gb, _USD_PER_IOPS_MONTH.get(disk.type), None)
+    month = usd_per_month(disk, per_gb, _USD_PER_IOPS_MONTH.get(disk.type), None)
     return None if month is None else Price(month / HOURS_PER_MONTH, SAME_PRICE[region])
 
 
-def month_of(
+def usd_per_month(
     disk: DiskLike, per_gib: Decimal | None, per_iops: Decimal | None, per_mib_s: Decimal | None
 ) -> Decimal | None:
     """Return USD per month of a disk by the prices of its parts; None when it needs one that is unknown."""
@@ -97,7 +97,7 @@ def month_of(
     return sum((amount * price for amount, price in parts if price is not None), Decimal(0))
 
 
-class Book:
+class Prices:
     """Where prices are looked up: this one in the table alone."""
 
     def per_hour(self, instance_type: str, region: str) -> Price | None:
@@ -111,11 +111,11 @@ class Book:
     def spot_per_hour(self, instance_type: str, zone: str) -> Price | None:
         """Return what one spot machine costs per hour now, without its disk; None when unknown. Asks nobody."""
 
-    def ask_spot(self, instance_types: Collection[str]) -> None:
+    def refresh_spot(self, instance_types: Collection[str]) -> None:
         """Bring spot prices up to date where that can be done within seconds."""
 
-    def ask(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
+    def refresh(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
         """Bring prices up to date where that can be done within seconds."""
 
 
-TABLE = Book()
+TABLE = Prices()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from orchestrator.aws.capacity.offerings import Offer
-from orchestrator.aws.capacity.quotas import Limit, Quota, Request
+from orchestrator.aws.capacity.offerings import Offering
+from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
@@ -47,7 +47,7 @@ def idle(report: IdleReport) -> Lines:
     return [*failures(report.failed), f"  {who}  {'ends' if len(report.hosts) == 1 else 'end'} {what}."]
 
 
-def requested(made: Request) -> Lines:
+def requested(made: QuotaIncrease) -> Lines:
     """Say what AWS was asked for, or why it was not."""
     limit = made.limit
     have = f"{limit.needed:,} vCPU needed, limit {limit.limit:,}" if limit.limit is not None else "limit unknown"
@@ -59,7 +59,7 @@ def requested(made: Request) -> Lines:
     return [f"  AWS is asked for {made.wanted:,} vCPU ({limit.quota}): {have}.  {made.status}, usually a working day."]
 
 
-def offers(found: Sequence[Offer]) -> Lines:
+def offers(found: Sequence[Offering]) -> Lines:
     """Show instance types that can be launched, one a line."""
     if not found:
         return ["  No type that fits can be launched: the quota has no room.  RequestLimitIncrease() asks for more."]
@@ -67,7 +67,7 @@ def offers(found: Sequence[Offer]) -> Lines:
     return [*lines, "  [cluster] instance_type in the config file chooses one."]
 
 
-def _offer(each: Offer) -> Sequence[str]:
+def _offer(each: Offering) -> Sequence[str]:
     gpus = f"{each.gpus} x {each.gpu}" if each.gpus else ""
     room = "quota unknown" if each.room is None else f"{each.room:,} at a time"
     price = units.unit_price(each.price_per_hour)
@@ -149,8 +149,8 @@ def _(report: IdleReport) -> Document:
     }
 
 
-@document.register(Request)
-def _(request: Request) -> Document:
+@document.register(QuotaIncrease)
+def _(request: QuotaIncrease) -> Document:
     return {
         "limit": document(request.limit),
         "wanted": request.wanted,
@@ -159,8 +159,8 @@ def _(request: Request) -> Document:
     }
 
 
-@document.register(Limit)
-def _(quota: Limit) -> Document:
+@document.register(QuotaUsage)
+def _(quota: QuotaUsage) -> Document:
     return {
         "quota": document(quota.quota),
         "needed": quota.needed,
@@ -178,8 +178,8 @@ def _(quota: Quota) -> Document:
     }
 
 
-@document.register(Offer)
-def _(offer: Offer) -> Document:
+@document.register(Offering)
+def _(offer: Offering) -> Document:
     return {
         "type": offer.type,
         "vcpus": offer.vcpus,

@@ -30,15 +30,15 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
     disk = f"{plan.disk.type} {plan.disk.size} GiB" + (" encrypted" if plan.disk.encrypted else ", NOT encrypted")
     what = [f"{plan.count} x {plan.instance_type} ({shape})", image, disk, _where(plan)]
-    access = f"{_access(','.join(plan.sources) or ssh_from)}, host keys pinned"
+    access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
     lines = ["", f"  Plan   {', '.join(what)}", f"  Price  {_price(plan)}"]
     lines += [f"         {plan.price.source}"] if plan.price else []
-    lines.append(f"  Limit  {_limit(plan):<42}Access  {access}" if plan.limit else f"  Access {access}")
-    return [*lines, *(f"  Note   {note}" for note in plan.notes)]
+    lines.append(f"  Limit  {_limit(plan):<42}Access  {access}" if plan.quota else f"  Access {access}")
+    return [*lines, *(f"  Note   {note}" for note in plan.warnings)]
 
 
 def _limit(plan: LaunchPlan) -> str:
-    limit = plan.limit
+    limit = plan.quota
     if limit is None or limit.limit is None:
         return "vCPU quota unknown"
     used = "" if limit.in_use is None else f" ({limit.in_use:,} in use)"
@@ -46,7 +46,7 @@ def _limit(plan: LaunchPlan) -> str:
 
 
 def _where(plan: LaunchPlan) -> str:
-    zones = plan.place.zones
+    zones = plan.placement.zones
     return f"{plan.region} ({zones[0] if len(zones) == 1 else 'any zone'})"
 
 
@@ -60,17 +60,19 @@ def _access(ssh_from: str) -> str:
 
 
 def _price(plan: LaunchPlan) -> str:
-    one = f"{_each(plan)} each, disks {units.unit_price(plan.disk_per_hour)} each"
+    one = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each"
     lasts = f"ends itself after {units.hours(plan.max_hours)}"
-    if plan.capped:
+    if plan.is_budget_limited:
         lasts = f"ends itself after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
-    if plan.per_hour is None:
+    if plan.usd_per_hour is None:
         return f"{one}  = {units.UNKNOWN}  {lasts}"
-    return f"{one}  = {units.rate(plan.per_hour)}  at most {units.usd(plan.at_most)} if you forget it ({lasts})"
+    return (
+        f"{one}  = {units.rate(plan.usd_per_hour)}  at most {units.usd(plan.max_cost_usd)} if you forget it ({lasts})"
+    )
 
 
 def _each(plan: LaunchPlan) -> str:
-    listed = units.unit_price(plan.price_per_hour)
+    listed = units.unit_price(plan.usd_per_hour_each)
     if plan.market != "spot":
         return listed
     now = "price unknown" if plan.spot_price is None else units.unit_price(plan.spot_price.usd)

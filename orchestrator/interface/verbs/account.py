@@ -11,8 +11,8 @@ from orchestrator.interface.render import account
 from orchestrator.interface.verbs.base import Work
 
 if TYPE_CHECKING:
-    from orchestrator.aws.capacity.offerings import Offer
-    from orchestrator.aws.capacity.quotas import Request
+    from orchestrator.aws.capacity.offerings import Offering
+    from orchestrator.aws.capacity.quotas import QuotaIncrease
     from orchestrator.cluster.lifetime import ExtendReport, IdleReport
     from orchestrator.services.account import AccessReport, Cost
 
@@ -59,7 +59,7 @@ class AccountVerbs(Work):
         _all(report.failed, "could not be told", "IdleShutdown() again tries again")
         return report
 
-    def request_limit_increase(self, n: int | None = None) -> Request:
+    def request_limit_increase(self, n: int | None = None) -> QuotaIncrease:
         """Ask AWS for the vCPU quota that a launch takes; nothing is asked when there is enough.
 
         n  how many VMs (default: [cluster] count).
@@ -72,7 +72,7 @@ class AccountVerbs(Work):
         made = self.desk.session(files=False).request_limit_increase(n and int(n))
         return self._answer(made, account.requested(made))
 
-    def instances(self, gpus: int = 0, *, vcpus: int = 0, memory: float = 0) -> Sequence[Offer]:
+    def instances(self, gpus: int = 0, *, vcpus: int = 0, memory: float = 0) -> Sequence[Offering]:
         """List instance types that can be launched now, the cheapest first.
 
         gpus    at least so many; 0: types without.
@@ -83,11 +83,11 @@ class AccountVerbs(Work):
         Example  Instances(gpus=1)   or   Instances(vcpus=16, memory=64)
         Next  set [cluster] instance_type in the config file
         """
-        from orchestrator.aws.capacity.offerings import Wish
+        from orchestrator.aws.capacity.offerings import Requirements
 
         for name, value in (("gpus", gpus), ("vcpus", vcpus), ("memory", memory)):
             _number(value, name, "Instances(gpus=1)")
-        found = self.desk.session(files=False).offers(Wish(int(gpus), int(vcpus), float(memory)))
+        found = self.desk.session(files=False).offers(Requirements(int(gpus), int(vcpus), float(memory)))
         return self._answer(found, account.offers(found))
 
     def refresh_access(self) -> AccessReport:

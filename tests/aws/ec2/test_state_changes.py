@@ -31,8 +31,8 @@ def machine(number: int, *, owner: str = MINE.owner, age_s: float = 3600) -> ins
         private_address="",
         host_key="",
         key_name="",
-        launched=NOW - timedelta(seconds=age_s),
-        expires=None,
+        launched_at=NOW - timedelta(seconds=age_s),
+        expires_at=None,
         max_hours=8.0,
         image_id="ami-1",
         group_ids=(),
@@ -79,9 +79,9 @@ class Cloud:
 
 def ended(
     cloud: Cloud, instances: list[instances.Instance], time: Time | None = None
-) -> tuple[dict[str, state_changes.Ended], Wire]:
+) -> tuple[dict[str, state_changes.StateChange], Wire]:
     wire = Wire(cloud)
-    return state_changes.terminate(clients(wire), instances, mine=MINE, patience=(time or Time()).patience), wire
+    return state_changes.terminate(clients(wire), instances, cluster_id=MINE, patience=(time or Time()).patience), wire
 
 
 def test_all_machines_end_in_one_call() -> None:
@@ -89,7 +89,7 @@ def test_all_machines_end_in_one_call() -> None:
     outcomes, wire = ended(Cloud(), machines)
 
     assert {each.state for each in outcomes.values()} == {"shutting-down"}
-    assert all(each.ok for each in outcomes.values())
+    assert all(each.is_ok for each in outcomes.values())
     assert (len(outcomes), len(wire.requests)) == (100, 1)
 
 
@@ -98,7 +98,7 @@ def test_machines_that_are_gone_are_dropped_and_the_others_end() -> None:
     outcomes, wire = ended(Cloud(missing=[machines[1].id, machines[3].id]), machines)
 
     assert [outcomes[each.id].state for each in machines] == ["shutting-down", "gone", "shutting-down", "gone"]
-    assert all(each.ok for each in outcomes.values())
+    assert all(each.is_ok for each in outcomes.values())
     assert len(wire.requests) == 2
 
 
@@ -107,7 +107,7 @@ def test_a_protected_machine_is_named_with_the_way_to_lift_it_and_the_others_end
     machines = [machine(number) for number in range(5)]
     outcomes, _ = ended(Cloud(protected=[machines[2].id, machines[4].id], mute=mute), machines)
 
-    assert [each.name for each in outcomes.values() if not each.ok] == ["ml-2", "ml-4"]
+    assert [each.name for each in outcomes.values() if not each.is_ok] == ["ml-2", "ml-4"]
     assert [outcomes[machines[number].id].state for number in (0, 1, 3)] == ["shutting-down"] * 3
     assert "protected" in outcomes[machines[2].id].error
     assert f"--instance-id {'ID' if mute else machines[2].id}" in outcomes[machines[2].id].error
@@ -123,7 +123,7 @@ def test_a_machine_of_the_last_minutes_that_ec2_does_not_show_yet_is_asked_for_a
 
     wire = Wire(appears)
     outcomes = state_changes.terminate(
-        clients(wire), [machine(0), machine(1, age_s=2)], mine=MINE, patience=time.patience
+        clients(wire), [machine(0), machine(1, age_s=2)], cluster_id=MINE, patience=time.patience
     )
 
     assert [each.state for each in outcomes.values()] == ["shutting-down", "shutting-down"]
@@ -144,7 +144,7 @@ def test_foreign_machines_are_never_in_a_call() -> None:
     outcomes, wire = ended(Cloud(), [machine(0), *foreign])
 
     assert [request.ids for request in wire.requests] == [[machine(0).id]]
-    assert [outcomes[each.id].ok for each in foreign] == [False, False]
+    assert [outcomes[each.id].is_ok for each in foreign] == [False, False]
     assert "left alone" in outcomes[foreign[0].id].error
 
 
@@ -157,7 +157,7 @@ def test_a_refusal_that_is_about_no_machine_is_raised() -> None:
     wire = Wire(lambda _: refusal("ExpiredToken", "The security token included in the request is expired"))
 
     with pytest.raises(CloudRefused, match="ending machines: the session has expired"):
-        state_changes.terminate(clients(wire), [machine(0)], mine=MINE, patience=Time().patience)
+        state_changes.terminate(clients(wire), [machine(0)], cluster_id=MINE, patience=Time().patience)
 
 
 def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
@@ -170,7 +170,7 @@ def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
         return changed(request.ids, "pending", request.action)
 
     wire = Wire(answer)
-    outcomes = state_changes.start(clients(wire), [machine(0), machine(1)], mine=MINE, patience=Time().patience)
+    outcomes = state_changes.start(clients(wire), [machine(0), machine(1)], cluster_id=MINE, patience=Time().patience)
 
     assert [outcomes[machine(number).id].state for number in (0, 1)] == ["pending", "running"]
     assert "not in a state" in outcomes[machine(1).id].error
@@ -186,7 +186,7 @@ def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
 def gone(states: list[dict[str, str]], instances: list[instances.Instance], time: Time) -> list[str]:
     left = list(states)
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
-    found = state_changes.await_gone(clients(wire), instances, deadline_s=30, patience=time.patience)
+    found = state_changes.wait_terminated(clients(wire), instances, deadline_s=30, patience=time.patience)
     return [each.id for each in found]
 
 
@@ -217,7 +217,7 @@ def watched(states: list[dict[str, str]], ids: list[str], time: Time, until: str
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
     seen: list[str] = []
     try:
-        for each in instances.watch(clients(wire), ids, until=until, deadline_s=60, patience=time.patience):
+        for each in instances.wait_for_state(clients(wire), ids, state=until, deadline_s=60, patience=time.patience):
             seen.append(each.id)
     except HostsFailed as failure:
         seen += [f"{name}: {error}" for name, error in failure.errors.items()]
@@ -263,5 +263,5 @@ def test_a_hundred_machines_cost_one_call_per_look_and_a_thousand_cost_five() ->
         )
         ids = [f"i-{number:017x}" for number in range(count)]
 
-        assert len(list(instances.watch(clients(wire), ids, patience=Time().patience))) == count
+        assert len(list(instances.wait_for_state(clients(wire), ids, patience=Time().patience))) == count
         assert len(wire.requests) == calls

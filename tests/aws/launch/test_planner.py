@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.aws import identity
-from orchestrator.aws.capacity.pools import SPOT, Pool, after
+from orchestrator.aws.capacity.pools import SPOT, Pool, remaining_after
 from orchestrator.aws.ec2 import host_names, images, instances
 from orchestrator.aws.ec2.instance_types import InstanceType
-from orchestrator.aws.ec2.network import Place, Subnet
+from orchestrator.aws.ec2.network import Placement, Subnet
 from orchestrator.aws.launch import plan, planner
-from orchestrator.aws.launch.run_instances import USER_DATA_BYTES, LaunchKey, run_request, user_data
-from orchestrator.aws.launch.time_limits import Lifetime
+from orchestrator.aws.launch.run_instances import USER_DATA_BYTES, LaunchResources, build_request, user_data
+from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.aws.pricing import price_table
 from orchestrator.core.clock import Pace
 from orchestrator.core.errors import UsageError
@@ -35,9 +35,9 @@ PLAN = plan.LaunchPlan(
     cluster_id=MINE,
     launch_id="20261120-141207-ab12",
     names=("ml-0", "ml-1"),
-    machine=MACHINE,
+    type_info=MACHINE,
     image=IMAGE,
-    place=Place("vpc-1", (A, B)),
+    placement=Placement("vpc-1", (A, B)),
     subnet=A,
     disk=instances.Disk("gp3", 75),
     max_hours=8.0,
@@ -45,7 +45,7 @@ PLAN = plan.LaunchPlan(
     price=price_table.per_hour("c7i.2xlarge", "us-west-2"),
     disk_price=price_table.disk_per_hour(instances.Disk("gp3", 75), "us-west-2"),
 )
-KEY = LaunchKey("stratus-ml-1", "sg-1", HOST_KEY)
+KEY = LaunchResources("stratus-ml-1", "sg-1", HOST_KEY)
 
 clusters = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
 
@@ -57,16 +57,16 @@ clusters = st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True)
 def test_names_survive_the_tag(cluster: str, numbers: set[int]) -> None:
     given = tuple(f"{cluster}-{number}" for number in sorted(numbers))
 
-    assert host_names.unpack(host_names.pack(given)) == given
+    assert host_names.expand(host_names.compress(given)) == given
 
 
 @given(st.text("ml-[]0123456789,", max_size=30) | st.text(max_size=300))
 def test_a_tag_is_either_exactly_what_we_write_or_refused(value: str) -> None:
     try:
-        found = host_names.unpack(value)
+        found = host_names.expand(value)
     except ValueError:
         return
-    assert host_names.pack(found) == value
+    assert host_names.compress(found) == value
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_tag_is_either_exactly_what_we_write_or_refused(value: str) -> None:
     ],
 )
 def test_names_are_packed_as_ranges(given: list[str], packed: str) -> None:
-    assert host_names.pack(given) == packed
+    assert host_names.compress(given) == packed
 
 
 @pytest.mark.parametrize(
@@ -105,22 +105,22 @@ def test_names_are_packed_as_ranges(given: list[str], packed: str) -> None:
 )
 def test_a_tag_that_we_never_write_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"machines|range|names"):
-        host_names.unpack(value)
+        host_names.expand(value)
 
 
 def test_names_that_do_not_fit_into_a_tag_are_refused() -> None:
     with pytest.raises(ValueError, match="500 machines do not fit into a tag of 256"):
-        host_names.pack([f"ml-{number}" for number in range(0, 1000, 2)])
+        host_names.compress([f"ml-{number}" for number in range(0, 1000, 2)])
 
 
 def test_new_machines_take_the_lowest_free_numbers_and_living_ones_keep_theirs() -> None:
-    assert host_names.fresh("ml", 2) == ("ml-0", "ml-1")
-    assert host_names.fresh("ml", 2, taken={"ml-0", "ml-1"}) == ("ml-2", "ml-3")
-    assert host_names.fresh("ml", 3, taken={"ml-1", "ml-3"}) == ("ml-0", "ml-2", "ml-4")
+    assert host_names.next_names("ml", 2) == ("ml-0", "ml-1")
+    assert host_names.next_names("ml", 2, taken={"ml-0", "ml-1"}) == ("ml-2", "ml-3")
+    assert host_names.next_names("ml", 3, taken={"ml-1", "ml-3"}) == ("ml-0", "ml-2", "ml-4")
 
 
 def test_names_sort_by_number() -> None:
-    assert sorted(["ml-10", "i-0ab", "ml-9"], key=host_names.order) == ["i-0ab", "ml-9", "ml-10"]
+    assert sorted(["ml-10", "i-0ab", "ml-9"], key=host_names.sort_key) == ["i-0ab", "ml-9", "ml-10"]
 
 
 # -- plans and prices
@@ -129,23 +129,23 @@ def test_names_sort_by_number() -> None:
 def test_a_plan_adds_machines_and_disks_up_to_what_it_costs_when_forgotten() -> None:
     per_machine = Decimal("0.357") + Decimal("0.08") * 75 / 730
 
-    assert PLAN.per_hour == 2 * per_machine
-    assert PLAN.at_most == 16 * per_machine
-    assert round(PLAN.at_most, 2) == Decimal("5.84")
+    assert PLAN.usd_per_hour == 2 * per_machine
+    assert PLAN.max_cost_usd == 16 * per_machine
+    assert round(PLAN.max_cost_usd, 2) == Decimal("5.84")
 
 
 def test_an_unknown_price_stays_unknown_and_is_never_zero() -> None:
-    assert replace(PLAN, price=None).at_most is None
-    assert replace(PLAN, disk_price=None).at_most is None
+    assert replace(PLAN, price=None).max_cost_usd is None
+    assert replace(PLAN, disk_price=None).max_cost_usd is None
 
 
 def test_a_place_puts_the_clusters_own_zones_first_then_the_emptiest_subnet() -> None:
     c = Subnet("subnet-c", "us-west-2c", 500)
-    place = Place("vpc-1", (A, B, c))
+    place = Placement("vpc-1", (A, B, c))
 
     assert place.within(["us-west-2a", "us-west-2b"]).subnets == (A, B)
     assert place.within(place.zones).subnets == (c, A, B)
-    assert place.within(place.zones, first=["us-west-2b"]).subnets == (B, c, A)
+    assert place.within(place.zones, preferred_zones=["us-west-2b"]).subnets == (B, c, A)
     assert place.within(place.zones, count=101).subnets == (c,)
 
 
@@ -199,7 +199,7 @@ def test_us_west_2_has_the_prices_of_us_east_1_and_says_so() -> None:
 
 
 def test_a_request_asks_for_all_or_none_with_everything_that_keeps_machines_safe() -> None:
-    request = run_request(PLAN, KEY, expires=datetime(2026, 11, 20, 22, 12, 7, tzinfo=UTC))
+    request = build_request(PLAN, KEY, expires=datetime(2026, 11, 20, 22, 12, 7, tzinfo=UTC))
 
     assert (request["MinCount"], request["MaxCount"]) == (2, 2)
     assert request["MetadataOptions"] == {
@@ -220,7 +220,7 @@ def test_a_request_asks_for_all_or_none_with_everything_that_keeps_machines_safe
 
 
 def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
-    request = run_request(PLAN, KEY, expires=datetime(2026, 11, 20, 22, 12, 7, tzinfo=UTC))
+    request = build_request(PLAN, KEY, expires=datetime(2026, 11, 20, 22, 12, 7, tzinfo=UTC))
     kinds = {
         each["ResourceType"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
         for each in request["TagSpecifications"]
@@ -244,7 +244,7 @@ def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
 
 @pytest.mark.parametrize(("address", "wanted"), [("public", True), ("private", False)])
 def test_an_address_that_the_config_insists_on_is_asked_for(address: str, wanted: bool) -> None:
-    request = run_request(replace(PLAN, address=address), KEY, expires=datetime.now(UTC))
+    request = build_request(replace(PLAN, address=address), KEY, expires=datetime.now(UTC))
 
     assert request["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is wanted
     assert "SubnetId" not in request
@@ -252,21 +252,21 @@ def test_an_address_that_the_config_insists_on_is_asked_for(address: str, wanted
 
 @pytest.mark.parametrize(("profile", "kind"), [("ml-role", "Name"), ("arn:aws:iam::1:instance-profile/ml", "Arn")])
 def test_an_instance_profile_goes_by_name_or_arn(profile: str, kind: str) -> None:
-    request = run_request(replace(PLAN, instance_profile=profile), KEY, expires=datetime.now(UTC))
+    request = build_request(replace(PLAN, instance_profile=profile), KEY, expires=datetime.now(UTC))
 
     assert request["IamInstanceProfile"] == {kind: profile}
 
 
 def test_disk_speed_is_asked_for_only_when_it_is_set() -> None:
     fast = replace(PLAN, disk=instances.Disk("gp3", 75, iops=4000, throughput=250, encrypted=False))
-    ebs = run_request(fast, KEY, expires=datetime.now(UTC))["BlockDeviceMappings"][0]["Ebs"]
+    ebs = build_request(fast, KEY, expires=datetime.now(UTC))["BlockDeviceMappings"][0]["Ebs"]
 
     assert (ebs["Iops"], ebs["Throughput"], ebs["Encrypted"]) == (4000, 250, False)
 
 
 def test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte() -> None:
     """Before base64, as EC2 counts: what fits makes a launch, one byte more is said in one line."""
-    limits = Lifetime(480, budget=960, idle=30)
+    limits = TimeLimits(480, budget_minutes=960, idle_minutes=30)
     room = USER_DATA_BYTES - len(user_data(HostKey("", HOST_KEY.public), limits).encode())
     assert len(user_data(HostKey("k" * room, HOST_KEY.public), limits).encode()) == 16384
     assert room > 8000, "the scripts that every machine boots with take up half of it"
@@ -277,7 +277,7 @@ def test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte() -> None
 
 
 def test_user_data_is_a_cloud_config_that_brings_the_host_key_and_the_end() -> None:
-    text = user_data(HOST_KEY, Lifetime(91, 400, 30, 22022))
+    text = user_data(HOST_KEY, TimeLimits(91, 400, 30, 22022))
     config = json.loads(text.removeprefix("#cloud-config\n"))
 
     assert text.startswith("#cloud-config\n")
@@ -293,7 +293,7 @@ def test_user_data_is_a_cloud_config_that_brings_the_host_key_and_the_end() -> N
 def test_user_data_means_the_same_to_a_yaml_reader_whatever_the_key_holds(private: str) -> None:
     yaml = pytest.importorskip("yaml")
 
-    config = yaml.safe_load(user_data(HostKey(private, "ssh-ed25519 AAAA"), Lifetime(480)))
+    config = yaml.safe_load(user_data(HostKey(private, "ssh-ed25519 AAAA"), TimeLimits(480)))
 
     assert config["ssh_keys"]["ed25519_private"] == private
 
@@ -351,10 +351,10 @@ def test_the_login_name_follows_from_the_image(words: str, user: str) -> None:
 def test_a_disk_survives_its_tag() -> None:
     disk = instances.Disk("gp3", 75, 4000, 250)
 
-    assert instances.Disk.of_tag(disk.tag) == disk
-    assert instances.Disk.of_tag("") is None
-    assert instances.Disk.of_tag("gp3:75") is None
-    assert instances.Disk.of_tag("gp3:x:0:0") is None
+    assert instances.Disk.from_tag(disk.tag_value) == disk
+    assert instances.Disk.from_tag("") is None
+    assert instances.Disk.from_tag("gp3:75") is None
+    assert instances.Disk.from_tag("gp3:x:0:0") is None
 
 
 def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> None:
@@ -372,9 +372,9 @@ def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> No
             {"Key": "stratus:disk", "Value": "?"},
         ],
     }
-    found = instances.instance(facts)  # type: ignore[arg-type]
+    found = instances.from_response(facts)  # type: ignore[arg-type]
 
-    assert (found.name, found.expires, found.max_hours, found.disk, found.host_key) == ("i-1", None, 0.0, None, "")
+    assert (found.name, found.expires_at, found.max_hours, found.disk, found.host_key) == ("i-1", None, 0.0, None, "")
 
 
 # -- waiting
@@ -423,43 +423,43 @@ def test_an_error_that_does_not_pass_is_raised_at_the_deadline() -> None:
 
 def test_launch_ids_sort_by_time_and_never_repeat() -> None:
     time = Time()
-    first, second = planner.launch_id(time.patience), planner.launch_id(time.patience)
+    first, second = planner.new_launch_id(time.patience), planner.new_launch_id(time.patience)
     time.patience.sleep(1)
 
     assert first.startswith("20261120-141207-")
     assert first != second
-    assert max(first, second) < planner.launch_id(time.patience)
+    assert max(first, second) < planner.new_launch_id(time.patience)
 
 
 def test_the_most_that_a_launch_can_cost_is_that_of_its_dearest_pool() -> None:
     assert PLAN.price is not None
-    cheap = Pool(PLAN.machine, PLAN.subnet, price=PLAN.price)
+    cheap = Pool(PLAN.type_info, PLAN.subnet, price=PLAN.price)
     dear = replace(cheap, price=replace(PLAN.price, usd=PLAN.price.usd * 2))
     unknown = replace(cheap, price=None)
 
-    assert replace(PLAN, pools=(cheap,)).at_most == PLAN.at_most
-    assert replace(PLAN, pools=(cheap, dear)).at_most == replace(PLAN, price=dear.price).at_most
-    assert replace(PLAN, pools=(cheap, unknown)).at_most is None
+    assert replace(PLAN, pools=(cheap,)).max_cost_usd == PLAN.max_cost_usd
+    assert replace(PLAN, pools=(cheap, dear)).max_cost_usd == replace(PLAN, price=dear.price).max_cost_usd
+    assert replace(PLAN, pools=(cheap, unknown)).max_cost_usd is None
 
 
 A2 = replace(A, id="subnet-2a")
 
 
 def test_after_a_refusal_only_pools_that_can_help_are_left() -> None:
-    big = replace(PLAN.machine, name="g5.xlarge")
+    big = replace(PLAN.type_info, name="g5.xlarge")
     spot, first, same, other, gpu = (
-        Pool(PLAN.machine, A, SPOT),
-        Pool(PLAN.machine, A),
-        Pool(PLAN.machine, A2),
-        Pool(PLAN.machine, B),
+        Pool(PLAN.type_info, A, SPOT),
+        Pool(PLAN.type_info, A),
+        Pool(PLAN.type_info, A2),
+        Pool(PLAN.type_info, B),
         Pool(big, A),
     )
     pools = [first, same, other, gpu]
 
-    assert after(pools, "InsufficientInstanceCapacity") == [other, gpu]
-    assert after([first, other, same], "InsufficientFreeAddressesInSubnet") == [same, other]
-    assert after(pools, "VcpuLimitExceeded") == [gpu]
-    assert after([spot, first], "MaxSpotInstanceCountExceeded") == [first]
-    assert after([spot, first], "AuthFailure.ServiceLinkedRoleCreationNotPermitted") == [first]
-    assert after(pools, "Unsupported") == [other, gpu]
-    assert after(pools, "UnauthorizedOperation") is None
+    assert remaining_after(pools, "InsufficientInstanceCapacity") == [other, gpu]
+    assert remaining_after([first, other, same], "InsufficientFreeAddressesInSubnet") == [same, other]
+    assert remaining_after(pools, "VcpuLimitExceeded") == [gpu]
+    assert remaining_after([spot, first], "MaxSpotInstanceCountExceeded") == [first]
+    assert remaining_after([spot, first], "AuthFailure.ServiceLinkedRoleCreationNotPermitted") == [first]
+    assert remaining_after(pools, "Unsupported") == [other, gpu]
+    assert remaining_after(pools, "UnauthorizedOperation") is None

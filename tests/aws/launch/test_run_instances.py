@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-from orchestrator.aws.launch.launch_log import LAG_S
-from orchestrator.aws.launch.run_instances import DEADLINE_S, check, launch
+from orchestrator.aws.launch.launch_log import VISIBILITY_LAG_S
+from orchestrator.aws.launch.run_instances import RETRY_TIMEOUT_S, check, launch
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.journal import Journal
 from tests.aws.ec2.test_state_changes import changed, shown
@@ -50,7 +50,7 @@ class Attempt:
         self.journal = Journal(folder, patience=self.time.patience)
 
     def go(self) -> Sequence[str]:
-        found = launch(clients(self.wire), PLAN, launch_key=KEY, journal=self.journal, patience=self.time.patience)
+        found = launch(clients(self.wire), PLAN, resources=KEY, journal=self.journal, patience=self.time.patience)
         return [each.id for each in found]
 
     @property
@@ -142,7 +142,7 @@ def test_no_capacity_after_a_lost_answer_counts_once_no_machine_can_turn_up_any_
     with pytest.raises(CloudRefused, match="InsufficientInstanceCapacity"):
         attempt.go()
     assert attempt.journal.open() == []
-    assert attempt.time.seconds >= LAG_S
+    assert attempt.time.seconds >= VISIBILITY_LAG_S
 
 
 def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch_is_asked_for(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_
 
     with pytest.raises(LeftRunning, match="nobody can say"):
         attempt.go()
-    assert attempt.time.seconds == DEADLINE_S + LAG_S
+    assert attempt.time.seconds == RETRY_TIMEOUT_S + VISIBILITY_LAG_S
     assert sum(request.action == "RunInstances" for request in attempt.wire.requests) < 25
     assert len(attempt.tokens) == len(attempt.journal.open()) == 1
 
@@ -199,7 +199,7 @@ def test_being_told_to_slow_down_until_the_deadline_means_that_nothing_was_launc
 
     with pytest.raises(CloudRefused, match="RequestLimitExceeded"):
         attempt.go()
-    assert attempt.time.seconds == DEADLINE_S
+    assert attempt.time.seconds == RETRY_TIMEOUT_S
     assert attempt.journal.open() == []
 
 

@@ -65,13 +65,13 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.aws, self.time, self.path = Aws(), Time(), folder / "prices.json"
 
-    def book(self, place: str = "") -> price_list.Quotes:
+    def book(self, place: str = "") -> price_list.PriceList:
         made = session("a", "b")
         made.events.register("before-send", self.aws)
-        return price_list.Quotes(
+        return price_list.PriceList(
             Clients(made, region="us-west-2", alone=self.time.patience),
             self.path,
-            place=place,
+            endpoint=place,
             patience=self.time.patience,
         )
 
@@ -83,7 +83,7 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_an_asked_price_counts_more_than_the_table_and_says_when_it_was_asked(desk: Desk) -> None:
     book = desk.book()
-    book.ask(["x9.large"], ["gp3"])
+    book.refresh(["x9.large"], ["gp3"])
 
     assert book.per_hour("x9.large", "us-west-2") == price_table.Price(
         Decimal("1.5"), "AWS price list, asked 2026-11-20"
@@ -94,14 +94,14 @@ def test_an_asked_price_counts_more_than_the_table_and_says_when_it_was_asked(de
 
 
 def test_an_answer_of_the_last_day_is_not_asked_for_again_not_even_by_another_shell(desk: Desk) -> None:
-    desk.book().ask(["x9.large"])
+    desk.book().refresh(["x9.large"])
     desk.time.seconds += timedelta(hours=23).total_seconds()
     again = desk.book()
-    again.ask(["x9.large"])
+    again.refresh(["x9.large"])
 
     assert desk.aws.asked == ["x9.large"]
     desk.time.seconds += timedelta(hours=2).total_seconds()
-    again.ask(["x9.large"])
+    again.refresh(["x9.large"])
     assert desk.aws.asked == ["x9.large"] * 2
 
 
@@ -109,11 +109,11 @@ def test_an_answer_of_the_last_day_is_not_asked_for_again_not_even_by_another_sh
 def test_without_an_answer_the_old_one_counts_with_its_date_then_the_table_then_it_is_unknown(
     desk: Desk, status: int
 ) -> None:
-    desk.book().ask(["x9.large"])
+    desk.book().refresh(["x9.large"])
     desk.time.seconds += timedelta(days=9).total_seconds()
     desk.aws.answer = lambda name: (status, {"__type": "AccessDeniedException", "message": "no"})
     book = desk.book()
-    book.ask(["x9.large", "c7i.2xlarge", "y9.large"])
+    book.refresh(["x9.large", "c7i.2xlarge", "y9.large"])
 
     old, table = book.per_hour("x9.large", "us-west-2"), book.per_hour("c7i.2xlarge", "us-west-2")
     assert old == price_table.Price(Decimal("1.5"), "AWS price list, asked 2026-11-20")
@@ -124,13 +124,13 @@ def test_without_an_answer_the_old_one_counts_with_its_date_then_the_table_then_
 def test_what_aws_has_no_price_for_is_never_nothing(desk: Desk) -> None:
     desk.aws.answer = lambda name: (200, {"PriceList": [product("Hrs", "0.0000000000")]})
     book = desk.book()
-    book.ask(["x9.large"])
+    book.refresh(["x9.large"])
 
     assert book.per_hour("x9.large", "us-west-2") is None
 
 
 def test_another_clouds_prices_and_other_regions_prices_are_kept_apart(desk: Desk) -> None:
-    desk.book().ask(["x9.large"])
+    desk.book().refresh(["x9.large"])
 
     assert desk.book("http://elsewhere:1").per_hour("x9.large", "us-west-2") is None
     assert desk.book().per_hour("x9.large", "eu-west-1") is None
@@ -138,7 +138,7 @@ def test_another_clouds_prices_and_other_regions_prices_are_kept_apart(desk: Des
 
 def test_the_price_of_a_disk_counts_what_goes_beyond_the_included(desk: Desk) -> None:
     book = desk.book()
-    book.ask([], ["gp3", "io2"])
+    book.refresh([], ["gp3", "io2"])
     fast = book.disk_per_hour(instances.Disk("gp3", 100, 4000, 225), "us-west-2")
     sure = book.disk_per_hour(instances.Disk("io2", 100, 1000), "us-west-2")
 
@@ -156,7 +156,7 @@ def test_a_broken_file_of_prices_is_as_good_as_none(desk: Desk, text: str) -> No
     desk.path.write_text(text)
     book = desk.book()
     assert book.per_hour("x9.large", "us-west-2") is None
-    book.ask(["x9.large"])
+    book.refresh(["x9.large"])
 
     assert book.per_hour("x9.large", "us-west-2") is not None
 
@@ -165,6 +165,6 @@ def test_a_full_disk_stops_no_launch(desk: Desk) -> None:
     desk.path = desk.path / "no" / "folder"
     (desk.path.parent.parent).write_text("a file in the way")
     book = desk.book()
-    book.ask(["x9.large"])
+    book.refresh(["x9.large"])
 
     assert book.per_hour("x9.large", "us-west-2") is not None

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.aws.capacity.offerings import Offer
-from orchestrator.aws.capacity.quotas import Limit, Quota, Request
+from orchestrator.aws.capacity.offerings import Offering
+from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
@@ -71,10 +71,10 @@ KEYS: dict[type, str] = {
     ExtendReport: "hosts failed usd_at_most max_dollars",
     ExtendedHost: "name before expires capped",
     IdleReport: "minutes hosts failed",
-    Request: "limit wanted status open",
-    Limit: "quota needed limit in_use",
+    QuotaIncrease: "limit wanted status open",
+    QuotaUsage: "quota needed limit in_use",
     Quota: "code families market",
-    Offer: "type vcpus memory_gib gpus gpu usd_per_hour_each room",
+    Offering: "type vcpus memory_gib gpus gpu usd_per_hour_each room",
     AccessReport: "before now port",
     Problem: "file line what",
 }

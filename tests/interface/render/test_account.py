@@ -6,15 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from orchestrator.aws.capacity.offerings import Offer
-from orchestrator.aws.capacity.quotas import Limit, Request, of
+from orchestrator.aws.capacity.offerings import Offering
+from orchestrator.aws.capacity.quotas import QuotaIncrease, QuotaUsage, quota_for
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
 from orchestrator.core.errors import HostError
 from orchestrator.interface.render import account, cluster
 from orchestrator.services.account import AccessReport
 
 NOW = datetime(2026, 11, 20, 14, 24, tzinfo=UTC)
-LIMIT = Limit(of("g5.xlarge"), needed=8, limit=4, in_use=4)
+LIMIT = QuotaUsage(quota_for("g5.xlarge"), needed=8, limit=4, in_use=4)
 
 
 def test_an_extension_tells_every_end_and_the_most_it_can_cost() -> None:
@@ -47,9 +47,9 @@ def test_idle_shutdown_says_who_ends_when_or_that_nobody_does() -> None:
 
 
 def test_a_quota_request_says_what_was_asked_or_why_not() -> None:
-    asked = account.requested(Request(LIMIT, 12, "PENDING"))[0]
-    again = account.requested(Request(LIMIT, 12, "CASE_OPENED", open=True))[0]
-    enough = account.requested(Request(replace(LIMIT, limit=64), 12, "not needed"))[0]
+    asked = account.requested(QuotaIncrease(LIMIT, 12, "PENDING"))[0]
+    again = account.requested(QuotaIncrease(LIMIT, 12, "CASE_OPENED", open=True))[0]
+    enough = account.requested(QuotaIncrease(replace(LIMIT, limit=64), 12, "not needed"))[0]
 
     assert "AWS is asked for 12 vCPU (G and VT on demand, L-DB2E81BA): 8 vCPU needed, limit 4 (4 in use)" in asked
     assert "asked already" in again
@@ -58,7 +58,7 @@ def test_a_quota_request_says_what_was_asked_or_why_not() -> None:
 
 
 def test_types_are_listed_with_what_they_have_cost_and_how_many_the_quota_allows() -> None:
-    g5 = Offer("g5.xlarge", 4, 16.0, 1, "NVIDIA A10G", Decimal("1.006"), 2)
+    g5 = Offering("g5.xlarge", 4, 16.0, 1, "NVIDIA A10G", Decimal("1.006"), 2)
     lines = account.offers([g5, replace(g5, type="g9.xlarge", price_per_hour=None, room=None)])
 
     assert lines[0].split("  ")[1:5] == ["g5.xlarge", "4 vCPU", "16 GiB", "1 x NVIDIA A10G"]
@@ -80,4 +80,4 @@ def test_every_record_is_shown_by_name_as_its_verb_shows_it() -> None:
     report = IdleReport(30, ("ml-0",), {})
 
     assert cluster.of(report) == account.idle(report)
-    assert cluster.of([Offer("g5.xlarge", 4, 16.0, 1, "A10G", None, None)])
+    assert cluster.of([Offering("g5.xlarge", 4, 16.0, 1, "A10G", None, None)])

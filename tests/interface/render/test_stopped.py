@@ -74,4 +74,4 @@ def test_since_when_a_machine_is_stopped_is_read_from_its_reason(
         "StateTransitionReason": reason,
     }
 
-    assert instances.instance(facts).stopped == when
+    assert instances.from_response(facts).stopped_at == when
