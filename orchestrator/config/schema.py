@@ -165,7 +165,7 @@ class Reading:
         warning = self._problem(section, name, what)
         for index, other in enumerate(self.warnings):
             if other.line == warning.line:
-                self.warnings[index] = dataclasses.replace(other, what=f"{other.what}; it {what}")
+                self.warnings[index] = Problem(other.file, other.line, f"{other.what}; it {what}")
                 return
         self.warnings.append(warning)
 
