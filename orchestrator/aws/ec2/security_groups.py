@@ -191,7 +191,7 @@ def _find(clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str) 
         )["SecurityGroups"]
     if found and not _ours(found[0], cluster_id):
         raise CloudRefused(
-            f"a security group named {cluster_id.resource_name} exists in {vpc_id}, and it is not tagged as this cluster's",
+            f"security group {cluster_id.resource_name} exists in {vpc_id} and is not tagged as this cluster's",
             code="InvalidGroup.Duplicate",
             where=found[0]["GroupId"],
             fix="delete or rename it, or use it: [aws] security_group_id = " + found[0]["GroupId"],
