@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import parallel as aws_parallel
-from orchestrator.core.clock import REAL_TIME, Patience
+from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
-    from orchestrator.config.settings import Ssh
-    from orchestrator.ssh import Links
+    from orchestrator.config.settings import SshSettings
+    from orchestrator.ssh import SshClient
 
 
-def over_ssh(ssh: Ssh) -> Links:
+def over_ssh(ssh: SshSettings) -> SshClient:
     """Return real SSH connections."""
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
-    return Links(connect_timeout=ssh.connect_timeout)
+    return SshClient(connect_timeout_s=ssh.connect_timeout)
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Runtime:
     :param alone: everything in the calling thread, one host after another, in the same order every time.
     """
 
-    patience: Patience = REAL_TIME
-    connect: Callable[[Ssh], Links] = over_ssh
+    patience: Clock = REAL_CLOCK
+    connect: Callable[[SshSettings], SshClient] = over_ssh
     optional_timeout_s: float = aws_parallel.OPTIONAL_TIMEOUT_S
     sequential: bool = False
 
     @property
-    def for_each(self) -> parallel.Each:
+    def for_each(self) -> parallel.ForEach:
         """Does the same work on many hosts."""
-        return parallel.one_by_one if self.sequential else parallel.each
+        return parallel.for_each_sequential if self.sequential else parallel.for_each

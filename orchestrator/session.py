@@ -27,7 +27,7 @@ from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import cost, json_file
 from orchestrator.core.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
-from orchestrator.core.events import Event, Tell, ignore
+from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.hosts import parallel
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.install import registry_login, steps
@@ -79,7 +79,7 @@ class Session(Account, Everywhere):
         *,
         home: Path,
         runs: Path,
-        tell: Tell = ignore,
+        tell: EventHandler = ignore_event,
         clients: Clients | None = None,
         means: Runtime | None = None,
     ) -> None:
@@ -128,7 +128,7 @@ class Session(Account, Everywhere):
     def _launch(
         self, plan: LaunchPlan, then: Callable[[Host], HostInstall | None]
     ) -> tuple[LaunchReport, list[HostInstall | None]]:
-        clock = self.cluster.runtime.patience.clock
+        clock = self.cluster.runtime.patience.monotonic
         began = clock()
         with self.cluster.launcher.lock():
             instances, api = self.cluster.launch(plan)
@@ -138,7 +138,7 @@ class Session(Account, Everywhere):
                 self.cluster.launcher.record_outcome(
                     plan.launch_id, ready=list(arrived.succeeded), failed=list(arrived.failed)
                 )
-        done = arrived.values_in_order()
+        done = arrived.successful_values()
         report = LaunchReport(
             launch=plan.launch_id,
             api=api,
@@ -190,12 +190,12 @@ class Session(Account, Everywhere):
         installer = self._installer(self.job())
 
         def work(host: Host) -> HostInstall:
-            self.cluster.ssh.wait(host, deadline=self.settings.ssh.ready_timeout)
+            self.cluster.ssh.wait_until_ready(host, timeout_s=self.settings.ssh.ready_timeout)
             return installer(self.cluster.key_rotation(host))
 
-        outcomes = parallel.each(hosts, work)
+        outcomes = parallel.for_each(hosts, work)
         self.cluster.clear_boot_key_tags()
-        return self._installed(outcomes.values_in_order(), outcomes.errors, time.monotonic() - began)
+        return self._installed(outcomes.successful_values(), outcomes.errors, time.monotonic() - began)
 
     def _installed(self, done: Sequence[HostInstall], failed: dict[str, Exception], seconds: float) -> InstallReport:
         self.notes.installed(seconds)
@@ -237,12 +237,12 @@ class Session(Account, Everywhere):
         built = build.build(spec, hosts, run=run, multi=multi)
         taking_part = [host for host in hosts if host.name in built.hosts]
         folder = self.runs_folder / run
-        parallel.each(taking_part, self._code_installer(spec, folder)).check("the code did not get there")
+        parallel.for_each(taking_part, self._code_installer(spec, folder)).raise_if_failed("the code did not get there")
         started = runner.start(self.cluster.ssh, {host.name: host for host in hosts}, built)
         if started.failed:
             # Half a run is no run: what began elsewhere is ended again.
             runner.cancel(self.cluster.ssh, taking_part, run)
-            started.check(f"{spec.name} did not start")
+            started.raise_if_failed(f"{spec.name} did not start")
         self.notes.begin(folder, built, self.settings)
         roles = {name: tuple(task.role for task in built.on(name)) for name in built.hosts}
         return RunHandle(run, spec.name, multi, roles, bool(built.dashboard), folder)
@@ -325,7 +325,7 @@ class Session(Account, Everywhere):
         folder.mkdir(parents=True, exist_ok=True)
         outcomes = results.fetch(self.cluster.ssh, hosts, found, folder)
         if outcomes and not outcomes.succeeded:
-            outcomes.check("nothing could be fetched")
+            outcomes.raise_if_failed("nothing could be fetched")
         facts = json_file.load(folder, "record.json")
         timings = {**facts.get("timings", {}), **({"job": found.seconds} if found.seconds is not None else {})}
         bill = self._run_cost(found.hosts, found.seconds or 0.0)
@@ -336,7 +336,7 @@ class Session(Account, Everywhere):
             state=found.state,
             hosts=found.hosts,
             outputs=results.files_of(folder),
-            bytes=sum(outcomes.values_in_order()),
+            bytes=sum(outcomes.successful_values()),
             seconds=time.monotonic() - began,
             metrics=results.metrics_of(folder),
             timings=timings,
@@ -404,4 +404,4 @@ class Session(Account, Everywhere):
         spot = {one.spot for one in machines}
         word = "partly" if len(spot) > 1 else "yes" if True in spot else "no"
         time_of_all = seconds * len(machines)
-        return cost.Bill(time_of_all, cost.of_seconds(alone, seconds), cost.of_seconds(disks, seconds), word)
+        return cost.Bill(time_of_all, cost.cost_for(alone, seconds), cost.cost_for(disks, seconds), word)

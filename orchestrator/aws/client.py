@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
     from orchestrator.config import settings
-    from orchestrator.core.clock import Patience
+    from orchestrator.core.clock import Clock
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ class Clients:
         region: str,
         profile: str = "",
         endpoint_url: str = "",
-        alone: Patience | None = None,
+        alone: Clock | None = None,
     ) -> None:
         self.session = session
         self.region = region
@@ -145,14 +145,14 @@ class Clients:
             return self._made[service, attempts]
 
 
-def _retry_by(patience: Patience, client: Any, attempts: int) -> None:
+def _retry_by(patience: Clock, client: Any, attempts: int) -> None:
     """Have a client's requests repeated by a clock and a chance that were handed in, instead of botocore's own."""
 
     def again(response: Any, caught_exception: Exception | None, **facts: Any) -> float | None:
         made: int = facts["attempts"]
         if made >= attempts or _passing(response, caught_exception) not in ("again", "unsure"):
             return None
-        patience.sleep(min(2.0 ** (made - 1), MAX_PAUSE_S) * patience.chance())
+        patience.sleep(min(2.0 ** (made - 1), MAX_PAUSE_S) * patience.random())
         return 0.0
 
     client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", again)
@@ -168,7 +168,7 @@ def _passing(response: Any, error: Exception | None) -> str:
     return error_codes.look_up(said.get("Code", ""), said.get("Message", ""), status=http.status_code).reaction
 
 
-def create_clients(aws: settings.Aws) -> Clients:
+def create_clients(aws: settings.AwsSettings) -> Clients:
     """Return the clients for the ``[aws]`` section of the settings.
 
     Credentials come from the default chain (profile, SSO, environment, instance role); the old ``access_key`` and

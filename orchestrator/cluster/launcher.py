@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from orchestrator.aws.launch.plan import LaunchPlan
-    from orchestrator.core.interrupts import Shield
+    from orchestrator.core.interrupts import DeferredInterrupt
     from orchestrator.services.cluster import Cluster
 
 ALTERNATIVES_S = 8.0  # for what else could be asked for, once a launch has come to nothing
@@ -43,7 +43,7 @@ class Launcher:
         """
         mine = self.cluster.cluster_id
         path = self.cluster.home / "locks" / f"{mine.resource_name}-{mine.region}.lock"
-        return file_lock.held(path, f"launching into {mine.cluster}")
+        return file_lock.hold(path, f"launching into {mine.cluster}")
 
     def request(self, plan: LaunchPlan) -> list[instances.Instance]:
         """Ask EC2 for the machines of a plan, in one pool after the other.
@@ -52,24 +52,24 @@ class Launcher:
 
         :raises LeftRunning: something may be left.
         """
-        self.cluster.journal.intend(
+        self.cluster.journal.record_intent(
             launch_log.UP,
             run=plan.launch_id,
             hosts=host_names.compress(plan.names),
             count=plan.count,
             **plan.cluster_id.journal_fields,
         )
-        with interrupts.first_waits(self._on_first_interrupt) as shield:
+        with interrupts.defer_first_interrupt(self._on_first_interrupt) as shield:
             try:
                 launch_key = self._ensure_access(plan)
-                shield.check()
+                shield.raise_if_pending()
                 instances = self.ask(plan, launch_key, shield)
-                shield.check()
+                shield.raise_if_pending()
                 return instances
             except LeftRunning:
                 raise
             except (Exception, KeyboardInterrupt) as error:
-                if isinstance(error, KeyboardInterrupt) and shield.again:
+                if isinstance(error, KeyboardInterrupt) and shield.repeated:
                     raise _interrupted_again(error, plan) from None
                 self._roll_back(plan, error)
                 if isinstance(error, KeyboardInterrupt):
@@ -79,12 +79,12 @@ class Launcher:
                 raise
 
     def ask(
-        self, plan: LaunchPlan, launch_key: run_instances.LaunchResources, shield: Shield
+        self, plan: LaunchPlan, launch_key: run_instances.LaunchResources, shield: DeferredInterrupt
     ) -> list[instances.Instance]:
         """Ask for machines, pool after pool; between two of them a Ctrl-C is given way to."""
 
         def once(here: LaunchPlan) -> list[instances.Instance]:
-            shield.check()
+            shield.raise_if_pending()
             return run_instances.launch(
                 self.cluster.clients, here, resources=launch_key, journal=self.cluster.journal, patience=self.patience
             )
@@ -94,7 +94,7 @@ class Launcher:
 
     def launch_one(self, plan: LaunchPlan) -> instances.Instance:
         """Ask for one machine in place of one that is gone; the group and the key are there already."""
-        return self.ask(plan, self._ensure_access(plan), interrupts.Shield())[0]
+        return self.ask(plan, self._ensure_access(plan), interrupts.DeferredInterrupt())[0]
 
     def note_spot_reclaims(self, hosts: Collection[str]) -> None:
         """Remember the pools of spot machines that AWS takes back: the next launch begins elsewhere."""
@@ -123,7 +123,7 @@ class Launcher:
                 existing_names=plan.existing_names,
             ),
         )
-        return run_instances.LaunchResources(cluster.key_pair.key_name, group, ssh_keys.host_key())
+        return run_instances.LaunchResources(cluster.key_pair.key_name, group, ssh_keys.generate_host_key())
 
     def _roll_back(self, plan: LaunchPlan, error: BaseException) -> None:
         """Roll a launch back.
@@ -168,7 +168,7 @@ class Launcher:
             names = ", ".join(each.type for each in known)
             prices = _prices([each.price_per_hour for each in known])
             ways += [f"[cluster] siblings = {names}   asks for those as well{prices}"] if known else []
-        return CloudRefused(error.what, where=error.where, code=error.code, fix="\n  or ".join([*ways, error.fix]))
+        return CloudRefused(error.message, where=error.where, code=error.code, fix="\n  or ".join([*ways, error.fix]))
 
     def _on_first_interrupt(self) -> None:
         self._tell("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")

@@ -65,7 +65,7 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
         return [str(minutes), str(budgets[each.launch_id] or _UNCHANGED), _UNCHANGED]
 
     timers = _set_timers(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
-    known = {each.id: timers[each.name].get() for each in up if timers[each.name].ok}
+    known = {each.id: timers[each.name].unwrap() for each in up if timers[each.name].ok}
     instances.tag_expiry(cluster.clients, {key: timer.until for key, timer in known.items()})
     hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
     return ExtendReport(hosts, timers.errors, _at_most(cluster, up, known), cluster.settings.cluster.max_dollars)
@@ -132,8 +132,8 @@ def _budget(cluster: Cluster, machines: Sequence[instances.Instance]) -> int:
 
 def _set_timers(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]) -> parallel.Outcomes[ShutdownTimer]:
     def one(host: Host) -> ShutdownTimer:
-        command = remote_scripts.call("extend.sh", *todo[host.name][1])
-        return _timer(host, cluster.ssh.run(host, command, timeout=45).check("setting the timer").stdout)
+        command = remote_scripts.inline_command("extend.sh", *todo[host.name][1])
+        return _timer(host, cluster.ssh.run(host, command, timeout_s=45).raise_if_failed("setting the timer").stdout)
 
     return cluster.runtime.for_each([host for host, _ in todo.values()], one, deadline=DEADLINE_S)
 
@@ -160,7 +160,8 @@ def _at_most(cluster: Cluster, up: Sequence[instances.Instance], timers: Mapping
     """Return what the machines will have cost when all have ended themselves."""
     ends = {each.id: timers[each.id].until if each.id in timers else each.expires_at for each in up}
     return cost.total(
-        cost.spent(cluster.per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None for each in up
+        cost.cost_since(cluster.per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None
+        for each in up
     )
 
 

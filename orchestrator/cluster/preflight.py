@@ -20,9 +20,9 @@ from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
 from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.pricing import price_table
-from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
-from orchestrator.core.events import Event, Tell, ignore
+from orchestrator.core.events import Event, EventHandler, ignore_event
 
 if TYPE_CHECKING:
     from orchestrator.aws.launch.launch_log import LaunchLog
@@ -37,7 +37,7 @@ CHECKS_S = 20.0
 REQUIRED_S = 150.0
 """For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
 
-PACE = Pace(first=1.0, longest=5.0)
+PACE = Backoff(first_s=1.0, longest_s=5.0)
 PERMISSIONS = "permissions"
 
 Checks = Mapping[str, Callable[[], Any]]
@@ -64,13 +64,13 @@ class PreflightContext:
     prices: price_table.Prices = price_table.TABLE
     job_checks: Checks | None = None
     my_address: Callable[[], str] = security_groups.public_address
-    tell: Tell = ignore
+    tell: EventHandler = ignore_event
     optional_timeout_s: float = parallel.OPTIONAL_TIMEOUT_S
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> Clock:
         """Time, as the journal has it."""
-        return self.launch_log.patience if self.launch_log else REAL_TIME
+        return self.launch_log.patience if self.launch_log else REAL_CLOCK
 
 
 def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
@@ -167,9 +167,9 @@ def _after_profile_propagates(
         return error
     desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
     last: CloudRefused | None = error
-    for _ in desk.patience.tries(instance_profiles.PROPAGATION_S, PACE):
+    for _ in desk.patience.attempts(instance_profiles.PROPAGATION_S, PACE):
         last = _refusal(_second_round(desk, made)[PERMISSIONS])
-        if last is None or not instance_profiles.is_unknown_profile(last.code, last.what):
+        if last is None or not instance_profiles.is_unknown_profile(last.code, last.message):
             break
     return last
 
@@ -188,7 +188,7 @@ def _blocking(error: Exception | None) -> Exception | None:
         return error
     if isinstance(error, CloudRefused):
         # Throttling, capacity and trouble of AWS's own pass; the launch itself copes with them.
-        return error if error_codes.look_up(error.code, error.what).reaction == "user" else None
+        return error if error_codes.look_up(error.code, error.message).reaction == "user" else None
     return error if error is not None and not isinstance(error, parallel.TimedOut) and error.fix else None
 
 
@@ -196,7 +196,7 @@ def _raise_problems(found: list[Exception]) -> None:
     for each in found:
         if not isinstance(each, StratusError):
             raise each
-    NotReady.check([each for each in found if isinstance(each, StratusError)])
+    NotReady.raise_if_any([each for each in found if isinstance(each, StratusError)])
 
 
 def _limit(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.core.errors import HostError, HostsFailed
-from orchestrator.core.events import Event, Tell
+from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.means import Runtime
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 
 T = TypeVar("T")
@@ -59,11 +59,11 @@ class ReadinessWaiter:
     :param renew: gives a host its own host key in the first session, and returns it with that key.
     """
 
-    links: Links
+    links: SshClient
     host_of: Callable[[Instance], Host]
     watch: Callable[[Sequence[str], Callable[[str, HostError], None]], Iterator[Instance]]
     failure_reason: Callable[[str], str]
-    tell: Tell
+    tell: EventHandler
     running_s: float
     ready_s: float
     rotate_host_key: Callable[[Host], Host] = _as_it_is
@@ -90,7 +90,7 @@ class ReadinessWaiter:
     def _feed(self, ids: Mapping[str, str], running: Mapping[str, Running]) -> None:
         """Hand every instance to the thread that waits for it; an error goes to those that it is about."""
         names = {identity: name for name, identity in ids.items()}
-        began = self.means.patience.clock()
+        began = self.means.patience.monotonic()
 
         def lost(name: str, error: Exception) -> None:
             if name in running and not running[name].done():
@@ -99,7 +99,7 @@ class ReadinessWaiter:
         failure: Exception | None = None
         try:
             for instance in self.watch(list(names), lost):
-                running[names[instance.id]].set_result((instance, self.means.patience.clock() - began))
+                running[names[instance.id]].set_result((instance, self.means.patience.monotonic() - began))
         except Exception as error:
             failure = error
         known = failure.errors if isinstance(failure, HostsFailed) else {}
@@ -121,9 +121,9 @@ class ReadinessWaiter:
 
     def _runs(self, instance: Instance) -> tuple[Instance, float]:
         """Wait until a machine that came later runs."""
-        began = self.means.patience.clock()
+        began = self.means.patience.monotonic()
         (running,) = self.watch([instance.id], lambda name, error: None)
-        return running, self.means.patience.clock() - began
+        return running, self.means.patience.monotonic() - began
 
     def _up(self, name: str, wait: Callable[[], tuple[Instance, float]]) -> tuple[HostReady, Host]:
         """Bring up one machine, from pending to a host key of its own."""
@@ -131,23 +131,25 @@ class ReadinessWaiter:
         host = self.host_of(instance)
         boot = self._phase(name, "boot", lambda: self._boot(host))
         ssh = self._phase(
-            name, "ssh", lambda: self.links.run(host, "true", timeout=30).check("the first command").seconds
+            name, "ssh", lambda: self.links.run(host, "true", timeout_s=30).raise_if_failed("the first command").seconds
         )
         return HostReady(name, instance.zone, pending, boot, ssh), self.rotate_host_key(host)
 
     def _boot(self, host: Host) -> float:
-        return self.links.wait(host, deadline=self.ready_s, alive=lambda: self.failure_reason(host.identity))
+        return self.links.wait_until_ready(
+            host, timeout_s=self.ready_s, failure_reason=lambda: self.failure_reason(host.identity)
+        )
 
     def _phase(self, name: str, phase: str, work: Callable[[], T]) -> T:
         """Do one phase of one host and tell how it went."""
-        began = self.means.patience.clock()
+        began = self.means.patience.monotonic()
         self.tell(Event(name, phase, "start"))
         try:
             result = work()
         except Exception as error:
-            self.tell(Event(name, phase, "failed", self.means.patience.clock() - began, str(error).splitlines()[0]))
+            self.tell(Event(name, phase, "failed", self.means.patience.monotonic() - began, str(error).splitlines()[0]))
             raise
-        self.tell(Event(name, phase, "done", self.means.patience.clock() - began))
+        self.tell(Event(name, phase, "done", self.means.patience.monotonic() - began))
         return result
 
 

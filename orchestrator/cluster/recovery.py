@@ -14,8 +14,8 @@ from orchestrator.aws.launch import launch_log
 from orchestrator.cluster import teardown
 from orchestrator.cluster.readiness import HostReady
 from orchestrator.core import cost
-from orchestrator.core.file_lock import Busy
-from orchestrator.core.journal import Entry, Journal
+from orchestrator.core.file_lock import AlreadyLocked
+from orchestrator.core.journal import Journal, JournalEntry
 
 if TYPE_CHECKING:
     from orchestrator.services.cluster import Cluster
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def has_open_launches(home: Path) -> bool:
     """Tell, without asking anybody, whether this computer knows of launches without an end."""
-    return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home).open())
+    return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home).open_entries())
 
 
 def find_interrupted(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
@@ -33,7 +33,7 @@ def find_interrupted(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
     try:
         with cluster.launcher.lock():
             return _found(cluster)
-    except Busy:
+    except AlreadyLocked:
         return ()
 
 
@@ -45,7 +45,7 @@ def resume(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverRepor
         for one in found:
             machines = _machines(cluster, one.run)
             outcomes = cluster.wait_until_ready(machines, lambda host: None)
-            ready += [arrived.ready for arrived in outcomes.values_in_order()]
+            ready += [arrived.ready for arrived in outcomes.successful_values()]
             failed |= outcomes.errors
             if not _leftover(cluster, one.run).may_come:
                 cluster.launch_log.record_outcome(
@@ -87,11 +87,11 @@ def _leftover(cluster: Cluster, run: str) -> InterruptedLaunch:
     now = cluster.runtime.patience.now()
     return InterruptedLaunch(
         run=run,
-        since=min(each.at for each in entries),
+        since=min(each.written_at for each in entries),
         machines=tuple(f"{each.name} ({each.id})" for each in machines),
         may_come=max(0, coming - came),
         per_hour=cost.total(cluster.per_hour(each) for each in machines),
-        spent=cost.total(cost.spent(cluster.per_hour(each), each.launched_at, now) for each in machines),
+        spent=cost.total(cost.cost_since(cluster.per_hour(each), each.launched_at, now) for each in machines),
         expires=_last(machines),
     )
 
@@ -103,7 +103,7 @@ def _machines(cluster: Cluster, run: str) -> list[instances.Instance]:
     return [each for each in (known | shown).values() if each.is_alive]
 
 
-def _may_come(cluster: Cluster, entry: Entry) -> bool:
+def _may_come(cluster: Cluster, entry: JournalEntry) -> bool:
     if entry.kind != launch_log.LAUNCH:
         return False
     now = cluster.runtime.patience.now()

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances, state_changes
-from orchestrator.core.clock import REAL_TIME, Patience
+from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.errors import ConnectError, LeftRunning, StratusError
-from orchestrator.core.events import Event, Tell
+from orchestrator.core.events import Event, EventHandler
 
 if TYPE_CHECKING:
     from orchestrator.aws import client
@@ -36,8 +36,8 @@ class Replacer:
     plan: LaunchPlan
     instances: dict[str, Instance]
     launch_one: Callable[[LaunchPlan], Instance]
-    tell: Tell
-    patience: Patience = REAL_TIME
+    tell: EventHandler
+    patience: Clock = REAL_CLOCK
     attempted: set[str] = field(default_factory=set)
     stopped: bool = False
     _one: threading.Lock = field(default_factory=threading.Lock)

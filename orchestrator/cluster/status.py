@@ -89,7 +89,7 @@ class ClusterStatus:
     @property
     def spent(self) -> Decimal | None:
         """USD so far, of the machines that are still there."""
-        return cost.total(cost.spent(machine.per_hour, machine.launched, self.at) for machine in self.up)
+        return cost.total(cost.cost_since(machine.per_hour, machine.launched, self.at) for machine in self.up)
 
     @property
     def expires(self) -> datetime | None:

@@ -15,17 +15,17 @@ from orchestrator.aws import client, error_codes
 from orchestrator.aws.ec2 import instances, security_groups, state_changes
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch import launch_log
-from orchestrator.core.clock import Pace
+from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
-from orchestrator.core.events import Event, Tell, ignore
+from orchestrator.core.events import Event, EventHandler, ignore_event
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
     from orchestrator.aws.launch.launch_log import LaunchLog
-    from orchestrator.core.journal import Entry
+    from orchestrator.core.journal import JournalEntry
 
 DEADLINE_S = 240.0  # for everything; machines that go down slowly have their own on top
-PACE = Pace(first=1.0, longest=5.0)
+PACE = Backoff(first_s=1.0, longest_s=5.0)
 KEPT = "kept: machines are left"
 
 
@@ -46,7 +46,7 @@ class RegionTeardown:
     clients: client.Clients
     books: LaunchLog
     delete_key: Callable[[], list[str]]
-    tell: Tell = ignore
+    tell: EventHandler = ignore_event
     found: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
     group: str = ""
@@ -57,7 +57,7 @@ class RegionTeardown:
         """End everything; what is left, or may be, is in the fields. Only a Ctrl-C gets out of here."""
         began = self.books.patience.now()
         trouble: StratusError | None = None
-        for _ in self.books.patience.tries(DEADLINE_S, PACE):
+        for _ in self.books.patience.attempts(DEADLINE_S, PACE):
             try:
                 self.terminate(self.find())
                 if self.left or self._is_confirmed(began):
@@ -106,12 +106,12 @@ class RegionTeardown:
         self._await([each for each in todo if ended[each.id].is_ok])
 
     def _await(self, machines: Sequence[Instance]) -> None:
-        patience, began = self.books.patience, self.books.patience.clock()
+        patience, began = self.books.patience, self.books.patience.monotonic()
         try:
             for each in state_changes.wait_terminated(self.clients, machines, patience=patience):
                 name = self.found[each.id].name
                 self.results[each.id] = InstanceResult(name, each.id, "terminated")
-                self.tell(Event(name, "terminate", "done", patience.clock() - began))
+                self.tell(Event(name, "terminate", "done", patience.monotonic() - began))
         except LeftRunning:
             pass  # the results say which
 
@@ -132,7 +132,7 @@ class RegionTeardown:
         self.group = "gone" if deleted or self.group not in ("", "none") else "none"
         return bool(deleted) or not self._pending(began)
 
-    def _pending(self, began: datetime) -> list[Entry]:
+    def _pending(self, began: datetime) -> list[JournalEntry]:
         """Return the requests whose machines may still turn up."""
         now = self.books.patience.now()
         waiting = [each for each in self.books.unconfirmed() if now < self.books.visible_by(each, began)]
@@ -180,10 +180,12 @@ def _is_transient(error: StratusError) -> bool:
     """Tell whether asking again may help."""
     if not isinstance(error, CloudRefused):
         return False
-    return error_codes.look_up(error.code, error.what).reaction in ("again", "unsure", "wait")
+    return error_codes.look_up(error.code, error.message).reaction in ("again", "unsure", "wait")
 
 
-def terminate_launch(clients: client.Clients, books: LaunchLog, run: str, *, tell: Tell = ignore) -> list[str]:
+def terminate_launch(
+    clients: client.Clients, books: LaunchLog, run: str, *, tell: EventHandler = ignore_event
+) -> list[str]:
     """End the machines of one launch, whether EC2 shows them yet or not, and return those that may be left.
 
     :raises StratusError: EC2 cannot be asked.

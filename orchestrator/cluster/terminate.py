@@ -13,10 +13,10 @@ from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import RegionTeardown
 from orchestrator.core import cost
-from orchestrator.core.clock import Pace
+from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import StratusError
 from orchestrator.core.events import Event
-from orchestrator.core.file_lock import Busy
+from orchestrator.core.file_lock import AlreadyLocked
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -69,21 +69,21 @@ class Terminator:
     def _here(self) -> RegionTeardown:
         """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
         work = self._work(self.cluster.launch_log)
-        for waited in self.patience.tries(BUSY_S, Pace(first=1.0, longest=5.0)):
+        for waited in self.patience.attempts(BUSY_S, Backoff(first_s=1.0, longest_s=5.0)):
             try:
                 with self.cluster.launcher.lock():
                     work.run()
                     return work
-            except Busy as error:
+            except AlreadyLocked as error:
                 busy = error
                 if not waited:
                     work.run()
                     self._say_busy(busy)
-        self.unsure.append(f"{busy.what}: what it launches from now on stays")
+        self.unsure.append(f"{busy.message}: what it launches from now on stays")
         return work
 
-    def _say_busy(self, busy: Busy) -> None:
-        self.cluster.tell(Event("", "terminate", "warning", text=f"{busy.what}; waiting for it to notice"))
+    def _say_busy(self, busy: AlreadyLocked) -> None:
+        self.cluster.tell(Event("", "terminate", "warning", text=f"{busy.message}; waiting for it to notice"))
 
     def _elsewhere(self) -> Iterator[RegionTeardown]:
         for region in self._regions():
@@ -115,7 +115,7 @@ class Terminator:
     def _spent(self, seen: Iterable[instances.Instance]) -> Decimal | None:
         now = self.patience.now()
         costly = [each for each in seen if each.state != "stopped"]
-        return cost.total(cost.spent(self.cluster.per_hour(each), each.launched_at, now) for each in costly)
+        return cost.total(cost.cost_since(self.cluster.per_hour(each), each.launched_at, now) for each in costly)
 
 
 def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:

@@ -48,7 +48,7 @@ _FAMILIES = {
 }
 
 #: Types that EC2 no longer has -> the nearest one that it has, by GPUs and their memory.
-RETIRED = {
+RETIRED_TYPES = {
     "p2.xlarge": "g4dn.xlarge",
     "p2.8xlarge": "g4dn.12xlarge",
     "p2.16xlarge": "g5.48xlarge",
@@ -64,13 +64,13 @@ def instance_types() -> list[str]:
     return [f"{family}.{size}" for family, sizes in _FAMILIES.items() for size in sizes.split()]
 
 
-def is_type(name: str) -> bool:
+def is_instance_type(name: str) -> bool:
     """Tell whether a text has the shape of an instance type."""
     return re.fullmatch(TYPE_PATTERN, name) is not None
 
 
 @dataclass(frozen=True)
-class Disk:
+class VolumeLimits:
     """The limits of a volume type.
 
     Sizes, IOPS and throughput: EC2 API reference, EbsBlockDevice (botocore 1.44; since September 2025 a gp3 volume
@@ -83,20 +83,20 @@ class Disk:
     :param boots: whether a VM can start from it.
     """
 
-    size: tuple[int, int]
+    size_gib: tuple[int, int]
     iops: tuple[int, int] | tuple[()] = ()
     iops_per_gib: int = 0
     default_iops: int = 0
-    boots: bool = True
+    bootable: bool = True
 
 
-DISKS = {
-    "gp3": Disk((1, 65536), (3000, 80000), 500, 3000),
-    "gp2": Disk((1, 16384)),
-    "io1": Disk((4, 16384), (100, 64000), 50),
-    "io2": Disk((4, 65536), (100, 256000), 1000),
-    "st1": Disk((125, 16384), boots=False),
-    "sc1": Disk((125, 16384), boots=False),
+VOLUME_TYPES = {
+    "gp3": VolumeLimits((1, 65536), (3000, 80000), 500, 3000),
+    "gp2": VolumeLimits((1, 16384)),
+    "io1": VolumeLimits((4, 16384), (100, 64000), 50),
+    "io2": VolumeLimits((4, 65536), (100, 256000), 1000),
+    "st1": VolumeLimits((125, 16384), bootable=False),
+    "sc1": VolumeLimits((125, 16384), bootable=False),
 }
 
 #: MiB/s that a gp3 volume can be asked for, and how many of them each of its IOPS carries at most.

@@ -5,42 +5,42 @@ from __future__ import annotations
 import re
 
 from orchestrator.config import aws_catalog, ini
-from orchestrator.config.value_types import Kind, choice, text
+from orchestrator.config.value_types import ValueType, choice, text
 
 
-def instance_type() -> Kind:
+def instance_type() -> ValueType:
     """Return the kind of an EC2 instance type, judged by its shape; whether a region has it is AWS's to say."""
 
     def parse(given: str) -> str:
-        if not aws_catalog.is_type(given):
+        if not aws_catalog.is_instance_type(given):
             near = ini.suggest(given, aws_catalog.instance_types())
             raise ValueError(f"is no EC2 instance type (family.size).{near}")
         return given
 
-    return Kind("family.size", parse)
+    return ValueType("family.size", parse)
 
 
-def instance_types() -> Kind:
+def instance_types() -> ValueType:
     """Return the kind of a list of EC2 instance types, separated by commas."""
     one = instance_type()
-    return Kind("types, ...", lambda given: ", ".join(one.parse(each) for each in _listed(given)))
+    return ValueType("types, ...", lambda given: ", ".join(one.parse(each) for each in _listed(given)))
 
 
-def sweep() -> Kind:
+def regions_or_all() -> ValueType:
     """Return the kind of a list of regions, or ``all``."""
     one = region()
 
     def parse(given: str) -> str:
         return "all" if given == "all" else ", ".join(one.parse(each) for each in _listed(given))
 
-    return Kind("all, or regions, ...", parse)
+    return ValueType("all, or regions, ...", parse)
 
 
 def _listed(given: str) -> list[str]:
     return given.replace(",", " ").split()
 
 
-def region() -> Kind:
+def region() -> ValueType:
     """Return the kind of a region's name, judged by its shape."""
 
     def parse(given: str) -> str:
@@ -48,10 +48,10 @@ def region() -> Kind:
             raise ValueError(f"is no region.{ini.suggest(given, aws_catalog.REGIONS)}")
         return given
 
-    return Kind("region", parse)
+    return ValueType("region", parse)
 
 
-def image() -> Kind:
+def image() -> ValueType:
     """Return the kind of an image: its alias, id, SSM parameter or a pattern of its name."""
 
     def parse(given: str) -> str:
@@ -63,27 +63,27 @@ def image() -> Kind:
             raise ValueError("is too long for an image's name (128 characters)")
         return given
 
-    return Kind("alias, id, SSM parameter or name", parse)
+    return ValueType("alias, id, SSM parameter or name", parse)
 
 
-def resource(prefix: str) -> Kind:
+def resource_id(prefix: str) -> ValueType:
     """Return the kind of an EC2 id, such as ``vpc-0123abcd``."""
     return text(f"{prefix}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", f"{prefix}- and 8 or 17 of the digits 0-9 a-f")
 
 
-def instance_profile() -> Kind:
+def instance_profile() -> ValueType:
     """Return the kind of an instance profile: its name or ARN."""
     name = r"[\w+=,.@-]{1,128}"
     arn = rf"arn:[a-z-]+:iam::[0-9]{{12}}:instance-profile/(\S+/)?{name}"
     return text(f"{name}|{arn}", "an instance profile's name or ARN")
 
 
-def tag() -> Kind:
+def tag_value() -> ValueType:
     """Return the kind of a tag's value, in the characters that every AWS service takes."""
     return text(r"[\w +=.:/@-]{1,256}", "up to 256 letters, digits, blanks or + - = . _ : / @")
 
 
-def dollars() -> Kind:
+def dollars() -> ValueType:
     """Return the kind of an amount of money, 0 included."""
     words = "0 to 1000000, USD"
 
@@ -94,15 +94,15 @@ def dollars() -> Kind:
             raise ValueError(f"is out of range: {words}")
         return float(given.lstrip("$"))
 
-    return Kind(words, parse)
+    return ValueType(words, parse)
 
 
-def url() -> Kind:
+def url() -> ValueType:
     """Return the kind of an endpoint's address; a name and password in it would end up in logs, so they are refused."""
     return text(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[^\s@?#]*)?", "http(s)://host:port")
 
 
-def words() -> Kind:
+def shell_words() -> ValueType:
     """Return the kind of words for a command line, quoted as in a shell; it stays one text and may hold a token."""
 
     def parse(given: str) -> str:
@@ -114,50 +114,50 @@ def words() -> Kind:
             raise ValueError("has a quote that is not closed") from None
         return given
 
-    return Kind("words", parse, private=True)
+    return ValueType("words", parse, private=True)
 
 
-def build_args() -> Kind:
+def build_args() -> ValueType:
     """Return the kind of ``NAME=VALUE`` words, quoted as in a shell; it stays one text."""
 
     def parse(given: str) -> str:
         import shlex
 
-        for word in shlex.split(words().parse(given)):
+        for word in shlex.split(shell_words().parse(given)):
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*=.*", word, re.DOTALL):
                 raise ValueError(f"holds {word!r}, which is not NAME=VALUE")
         return given
 
-    return Kind("NAME=VALUE ...", parse, private=True)
+    return ValueType("NAME=VALUE ...", parse, private=True)
 
 
-def registry() -> Kind:
+def registry() -> ValueType:
     """Return the kind of a registry of container images: its host, or ``ecr``."""
     return text(
         r"ecr|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]{1,5})?|[A-Za-z0-9-]+:[0-9]{1,5}", "a host, host:port or ecr"
     )
 
 
-def secret_place() -> Kind:
+def secret_location() -> ValueType:
     """Return the kind of a place that holds a secret: a variable of the environment or a file; never the secret."""
     shape = "a variable's name in capitals (REGISTRY_PASSWORD) or a file's path with a / in it; never the password"
-    return Kind("VARIABLE or path/of/file", text(r"[A-Z_][A-Z0-9_]*|[^\s]*/[^\s]*", shape).parse)
+    return ValueType("VARIABLE or path/of/file", text(r"[A-Z_][A-Z0-9_]*|[^\s]*/[^\s]*", shape).parse)
 
 
-def disk_type() -> Kind:
+def disk_type() -> ValueType:
     """Return the kind of a volume type that a VM can boot from."""
-    bootable = [name for name, disk in aws_catalog.DISKS.items() if disk.boots]
+    bootable = [name for name, disk in aws_catalog.VOLUME_TYPES.items() if disk.bootable]
     one_of = choice(*bootable)
 
     def parse(given: str) -> str:
-        if given in aws_catalog.DISKS and given not in bootable:
+        if given in aws_catalog.VOLUME_TYPES and given not in bootable:
             raise ValueError(f"cannot boot a VM: AWS has it for data only. Did you mean {bootable[0]}?")
         return str(one_of.parse(given))
 
-    return Kind(one_of.words, parse)
+    return ValueType(one_of.description, parse)
 
 
-def networks() -> Kind:
+def ipv4_networks() -> ValueType:
     """Return the kind of ``auto``, or of IPv4 networks; the value is ``auto``, or CIDRs joined by commas."""
 
     def parse(given: str) -> str:
@@ -166,7 +166,7 @@ def networks() -> Kind:
         parts = [part.strip() for part in given.split(",")]
         return ",".join(dict.fromkeys(_network(part, alone=len(parts) == 1) for part in parts))
 
-    return Kind("auto, or IPv4 networks with commas between", parse)
+    return ValueType("auto, or IPv4 networks with commas between", parse)
 
 
 def _network(given: str, *, alone: bool) -> str:

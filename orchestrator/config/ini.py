@@ -23,7 +23,7 @@ from orchestrator.core.errors import Problem
 Key = tuple[str, str]
 
 #: No config file is that long; what is, was named by mistake (a disk image, ``/dev/zero``).
-SIZE_LIMIT = 1 << 20
+MAX_FILE_BYTES = 1 << 20
 
 # Compiled when first used: whoever imports this for `--help` reads no file.
 _HEADER = r"\[([^\]]*)\]\s*(.*)"
@@ -45,8 +45,8 @@ class Layout:
 
     multiline: frozenset[Key] = frozenset()
     verbatim: frozenset[Key] = frozenset()
-    known: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    start: str = ""
+    known_options: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Value:
     broken: bool = False
 
     @property
-    def typed(self) -> str:
+    def label(self) -> str:
         """How messages call it: ``[section] Name``."""
         return f"[{self.section}] {self.name}"
 
@@ -117,7 +117,7 @@ def _lines(path: Path, layout: Layout) -> tuple[list[bytes], list[Problem]]:
     """Return the file's lines, or none and the reason why."""
     try:
         with path.open("rb") as file:
-            data = file.read(SIZE_LIMIT + 1)
+            data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         return [], [Problem(str(path), 1, _unreadable(path, layout, error))]
     line, complaint = _no_text(data)
@@ -130,7 +130,7 @@ def _lines(path: Path, layout: Layout) -> tuple[list[bytes], list[Problem]]:
 def _unreadable(path: Path, layout: Layout, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         near = suggest(path.name, sorted(other.name for other in path.parent.glob("*.ini")))
-        return f"no such file.{near} {layout.start}".rstrip()
+        return f"no such file.{near} {layout.hint}".rstrip()
     if isinstance(error, IsADirectoryError):
         return "is a folder; name the file in it"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
@@ -143,8 +143,8 @@ def _no_text(data: bytes) -> tuple[int, str]:
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         return line, "holds NUL bytes: this is no UTF-8 text file (UTF-16 without its mark, or binary)"
-    if len(data) > SIZE_LIMIT:
-        return 1, f"is larger than {SIZE_LIMIT >> 20} MiB: this is no config file"
+    if len(data) > MAX_FILE_BYTES:
+        return 1, f"is larger than {MAX_FILE_BYTES >> 20} MiB: this is no config file"
     return 1, ""
 
 
@@ -160,7 +160,7 @@ class _Entry:
     broken: bool = False
 
     @property
-    def typed(self) -> str:
+    def label(self) -> str:
         return f"[{self.key[0]}] {self.name}"
 
 
@@ -222,19 +222,19 @@ class _Scanner:
             return
         name = match["name"]
         if self.section is None:
-            home = [section for section, names in self.layout.known.items() if name.lower() in names]
+            home = [section for section, names in self.layout.known_options.items() if name.lower() in names]
             self.complain(number, f"{name}: stands above any section; put it under [{home[0] if home else 'section'}]")
             return
         key = (self.section, name.lower())
         self.current = _Entry(key, name, number, indent, [self._value(key, match["value"])])
         if first := self.entries.get(key):
-            self.complain(number, f"{self.current.typed}: again (first in line {first.line}); keep one of the two")
+            self.complain(number, f"{self.current.label}: again (first in line {first.line}); keep one of the two")
         self.entries.setdefault(key, self.current)
 
     def _no_equals(self, text: str) -> str:
         # The rest of the line may be a secret: only its first word is shown.
         word = text.split()[0]
-        if word.lower() in self.layout.known.get(self.section or "", ()):
+        if word.lower() in self.layout.known_options.get(self.section or "", ()):
             return f"[{self.section}] {word}: no = in this line; write {word} = ..."
         return f"{word}: neither [section], nor name = value, nor a comment (#)"
 
@@ -245,13 +245,13 @@ class _Scanner:
             word = re.split(r"[\s=:]", text)[0]
             hint = "remove the blanks before it"
             self.complain(
-                number, f"{word}: is indented, so {above.typed} in line {above.line} would swallow it; {hint}"
+                number, f"{word}: is indented, so {above.label} in line {above.line} would swallow it; {hint}"
             )
             self._header(number, text) if text[0] == "[" else self._option(number, text, above.indent)
         elif multiline:
             above.lines.append(self._value(above.key, text))
         else:
-            self.complain(number, f"{above.typed} takes one line, and this one continues it (it is indented)")
+            self.complain(number, f"{above.label} takes one line, and this one continues it (it is indented)")
 
     def _swallowed(self, text: str, above: _Entry, *, multiline: bool) -> bool:
         """Tell whether an indented line was meant as a line of its own."""
@@ -259,7 +259,7 @@ class _Scanner:
             return text[0] == "[" or bool(re.match(_KEY_LIKE, text))
         # Lines such as NAME=value are what a multi-line option is for; only our own names are suspect.
         match = re.fullmatch(_OPTION, text)
-        return match is not None and match["name"] in self.layout.known.get(above.key[0], ())
+        return match is not None and match["name"] in self.layout.known_options.get(above.key[0], ())
 
     def _value(self, key: Key, text: str) -> str:
         return text.strip() if key in self.layout.verbatim else re.sub(_COMMENT, "", text, count=1).strip()
@@ -291,14 +291,14 @@ def _filled_in(scanner: _Scanner, env: Mapping[str, str]) -> Iterator[tuple[Key,
         text = "\n".join(line for line in entry.lines if line)
         value = Value(text, entry.line, key[0], entry.name, entry.broken)
         if "${" in text and key not in scanner.layout.verbatim:
-            text, complaints = expand(text, env)
+            text, complaints = expand_variables(text, env)
             for complaint in complaints:
-                scanner.complain(entry.line, f"{entry.typed}: {complaint}")
+                scanner.complain(entry.line, f"{entry.label}: {complaint}")
             value = replace(value, text=text.strip(), broken=value.broken or bool(complaints))
         yield key, value
 
 
-def expand(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]:
+def expand_variables(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]:
     """Fill in ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}``.
 
     As in a shell, the colon means "unset or empty"; without it, ``${VAR-default}``, an empty variable is good enough.
@@ -329,6 +329,6 @@ def _variable(match: re.Match[str], env: Mapping[str, str]) -> tuple[str, str]:
     return "", f"{name} is not set: {rest}" if rest else f"{name} is not set: export {name}=... or ${{{name}:-default}}"
 
 
-def names(document: Document, section: str) -> Collection[str]:
+def option_names(document: Document, section: str) -> Collection[str]:
     """Return the options that a section of the document holds, in the file's order."""
     return [name for home, name in document.values if home == section]

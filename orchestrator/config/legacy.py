@@ -26,14 +26,14 @@ DROPPED = {
 }
 
 #: The examples of old and the jobs they became.
-JOBS = {"cpu-example": "examples/cloud_retrieval"}
+RENAMED_JOBS = {"cpu-example": "examples/cloud_retrieval"}
 
 SECRETS = (OLD_SECTION, "access_key"), (OLD_SECTION, "secret_key")
 _KEYS_AT_HOME = "keep keys out of config files: `aws configure` puts them into ~/.aws/credentials, where all tools look"
 
 
 @dataclass(frozen=True)
-class Old:
+class LegacyValues:
     """What an old file held that has no place in the new table.
 
     :param lines: option of ``[aws]`` -> line that its secret came from.
@@ -50,7 +50,7 @@ class Old:
         return {("aws", name): f"{file}:{line}" for name, line in self.lines.items()}
 
 
-def adopt(document: ini.Document) -> tuple[ini.Document, Old]:
+def translate(document: ini.Document) -> tuple[ini.Document, LegacyValues]:
     """Return the document with old names replaced by today's, and what else the old ones said."""
     move = _Move(document)
     if any(key in document.values for key in MOVED) or OLD_SECTION in document.sections:
@@ -75,7 +75,7 @@ class _Move:
                 self._rename(key, value)
             elif key in DROPPED:
                 del self.values[key]
-                job = f" ({value.text} is now {JOBS[value.text]})" if value.text in JOBS else ""
+                job = f" ({value.text} is now {RENAMED_JOBS[value.text]})" if value.text in RENAMED_JOBS else ""
                 self._warn(value, f"{DROPPED[key]}{job}")
             elif key in SECRETS:
                 del self.values[key]
@@ -89,7 +89,7 @@ class _Move:
         section, name = MOVED[key]
         del self.values[key]
         if twin := self.values.get((section, name)):
-            self._complain(value, f"is given again as {twin.typed} in line {twin.line}; keep that one")
+            self._complain(value, f"is given again as {twin.label} in line {twin.line}; keep that one")
             return
         self.values[section, name] = value
         self._warn(value, f"is now called {name}, under [{section}]")
@@ -108,15 +108,17 @@ class _Move:
             self.problems.append(Problem(self.file, line, f"[{OLD_SECTION}] {name} is of no use without {other}"))
 
     def _warn(self, value: ini.Value, what: str) -> None:
-        self.warnings.append(Problem(self.file, value.line, f"{value.typed}: {what}"))
+        self.warnings.append(Problem(self.file, value.line, f"{value.label}: {what}"))
 
     def _complain(self, value: ini.Value, what: str) -> None:
-        self.problems.append(Problem(self.file, value.line, f"{value.typed}: {what}"))
+        self.problems.append(Problem(self.file, value.line, f"{value.label}: {what}"))
 
-    def old(self) -> Old:
+    def old(self) -> LegacyValues:
         kept = {name: Secret(text) for name, (text, _) in self.secrets.items()}
         lines = {f"legacy_{name}": line for name, (_, line) in self.secrets.items()}
-        return Old(tuple(self.warnings), tuple(self.problems), kept.get("access_key"), kept.get("secret_key"), lines)
+        return LegacyValues(
+            tuple(self.warnings), tuple(self.problems), kept.get("access_key"), kept.get("secret_key"), lines
+        )
 
 
 def _old_names() -> list[str]:

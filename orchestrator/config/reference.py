@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from orchestrator.config import legacy
 from orchestrator.config.schema import Option, Tables, options
-from orchestrator.config.value_types import shown
+from orchestrator.config.value_types import format_value
 
 _COLUMN = 36
 
@@ -66,7 +66,7 @@ def _section(section: str, table: type, values: Mapping[tuple[str, str], str]) -
     for each in options(table):
         given = values.get((section, each.name))
         mark = "" if each.essential or given is not None else "#"
-        text = shown(each.default) if given is None else given
+        text = format_value(each.default) if given is None else given
         lines.append(_commented(f"{mark}{each.name} = {text}".rstrip(), _meaning(each)))
     return "\n".join(lines) + "\n"
 
@@ -77,7 +77,7 @@ def _commented(line: str, comment: str) -> str:
 
 
 def _meaning(each: Option) -> str:
-    return f"{each.kind.unit}: {each.meaning}" if each.kind.unit else each.meaning
+    return f"{each.value_type.unit}: {each.description}" if each.value_type.unit else each.description
 
 
 def _first_line(table: type) -> str:
@@ -103,9 +103,9 @@ def _page_section(section: str, table: type) -> str:
 
 def _rows(table: type) -> Iterator[str]:
     for each in options(table):
-        default = f"`{shown(each.default)}`" if shown(each.default) else ""
-        takes = f"{each.kind.words} {each.kind.unit}".strip()
-        yield "| " + " | ".join(_cell(text) for text in (f"`{each.name}`", default, takes, each.meaning)) + " |"
+        default = f"`{format_value(each.default)}`" if format_value(each.default) else ""
+        takes = f"{each.value_type.description} {each.value_type.unit}".strip()
+        yield "| " + " | ".join(_cell(text) for text in (f"`{each.name}`", default, takes, each.description)) + " |"
 
 
 def _cell(text: str) -> str:

@@ -26,49 +26,49 @@ from typing import Any, TypeVar
 
 from orchestrator.config import ini
 from orchestrator.config.value_types import (
-    Kind,
     Secret,
+    ValueType,
+    boolean,
     choice,
     command,
     file_path,
+    format_value,
+    integer,
     is_placeholder,
-    lines,
+    mask_passwords,
     number,
-    resolve,
-    shown,
+    resolve_path,
     text,
-    whole,
-    without_passwords,
-    yes_no,
+    text_lines,
 )
 from orchestrator.core.errors import ConfigError, Problem
 
 __all__ = [
-    "FREE",
-    "Kind",
+    "FREE_FORM",
     "Option",
-    "Reading",
     "Secret",
+    "SettingsReader",
     "Tables",
+    "ValueType",
+    "boolean",
     "choice",
     "command",
     "file_path",
+    "format_value",
+    "integer",
     "layout",
-    "lines",
     "number",
     "option",
     "options",
-    "resolve",
-    "shown",
+    "resolve_path",
     "text",
-    "whole",
-    "yes_no",
+    "text_lines",
 ]
 
 T = TypeVar("T")
 
 #: A section whose options may have any name; they are read as text.
-FREE = None
+FREE_FORM = None
 
 Tables = Mapping[str, type | None]
 
@@ -84,8 +84,8 @@ class Option:
 
     name: str
     default: Any
-    kind: Kind
-    meaning: str
+    value_type: ValueType
+    description: str
     required: bool = False
     essential: bool = False
 
@@ -95,10 +95,12 @@ class Option:
         return not self.required and self.default in ("", ())
 
 
-def option(default: Any, kind: Kind, meaning: str, *, required: bool = False, essential: bool = False) -> Any:
+def option(
+    default: Any, value_type: ValueType, description: str, *, required: bool = False, essential: bool = False
+) -> Any:
     """Declare a dataclass field that is an option; see :class:`Option`."""
-    declared = Option("", default, kind, meaning, required, essential)
-    return dataclasses.field(default=default, repr=not kind.private, metadata={"option": declared})
+    declared = Option("", default, value_type, description, required, essential)
+    return dataclasses.field(default=default, repr=not value_type.private, metadata={"option": declared})
 
 
 def options(table: type) -> tuple[Option, ...]:
@@ -114,10 +116,10 @@ def layout(tables: Tables, start: str = "") -> ini.Layout:
     """
     all_options = [(section, each) for section, table in tables.items() if table for each in options(table)]
     return ini.Layout(
-        multiline=frozenset((section, each.name) for section, each in all_options if each.kind.multiline),
-        verbatim=frozenset((section, each.name) for section, each in all_options if each.kind.verbatim),
-        known={section: frozenset(_names(table)) for section, table in tables.items()},
-        start=start,
+        multiline=frozenset((section, each.name) for section, each in all_options if each.value_type.multiline),
+        verbatim=frozenset((section, each.name) for section, each in all_options if each.value_type.verbatim),
+        known_options={section: frozenset(_names(table)) for section, table in tables.items()},
+        hint=start,
     )
 
 
@@ -125,7 +127,7 @@ def _names(table: type | None) -> list[str]:
     return [each.name for each in options(table)] if table else []
 
 
-class Reading:
+class SettingsReader:
     """Reads a document by its tables and gathers all that is wrong with it."""
 
     def __init__(self, document: ini.Document, tables: Tables) -> None:
@@ -136,36 +138,36 @@ class Reading:
         self._unsound: set[ini.Key] = {key for key, value in document.values.items() if value.broken}
         self._check_names()
 
-    def fill(self, section: str, table: type[T]) -> T:
+    def read_section(self, section: str, table: type[T]) -> T:
         """Return the table with the section's values; what is wrong in it is noted and keeps its default."""
         values = {each.name: self._value(section, each) for each in options(table)}
         return table(**values)
 
-    def free(self, section: str) -> dict[str, str]:
+    def free_form(self, section: str) -> dict[str, str]:
         """Return all options of a free-form section, names in the letters they were typed in."""
-        found = (self.document.values[section, name] for name in ini.names(self.document, section))
+        found = (self.document.values[section, name] for name in ini.option_names(self.document, section))
         return {value.name: value.text for value in found}
 
-    def given(self, section: str, name: str) -> bool:
+    def is_set(self, section: str, name: str) -> bool:
         """Tell whether the file itself sets this option, to something."""
         value = self.document.values.get((section, name))
         return value is not None and bool(value.text)
 
-    def sound(self, section: str, *names: str) -> bool:
+    def is_valid(self, section: str, *names: str) -> bool:
         """Tell whether none of these options was found wrong: checks of several build on that."""
         return not any((section, name) in self._unsound for name in names)
 
-    def complain(self, section: str, name: str, what: str) -> None:
+    def add_problem(self, section: str, name: str, complaint: str) -> None:
         """Note a mistake; ``what`` goes on after ``[section] name = 'value'``."""
         self._unsound.add((section, name))
-        self.problems.append(self._problem(section, name, what))
+        self.problems.append(self._problem(section, name, complaint))
 
-    def warn(self, section: str, name: str, what: str) -> None:
+    def add_warning(self, section: str, name: str, complaint: str) -> None:
         """Note something that is worth a word but works; ``what`` as for :meth:`complain`. A line gets one warning."""
-        warning = self._problem(section, name, what)
+        warning = self._problem(section, name, complaint)
         for index, other in enumerate(self.warnings):
             if other.line == warning.line:
-                self.warnings[index] = Problem(other.file, other.line, f"{other.what}; it {what}")
+                self.warnings[index] = Problem(other.file, other.line, f"{other.message}; it {complaint}")
                 return
         self.warnings.append(warning)
 
@@ -174,7 +176,7 @@ class Reading:
         value = self.document.values.get((section, name))
         return f"{self.document.path.name}:{value.line}" if value else "default"
 
-    def finish(self, consequence: str = "Nothing was launched.") -> None:
+    def raise_problems(self, consequence: str = "Nothing was launched.") -> None:
         """Raise what was found, in the order of the file.
 
         :raises ConfigError: with every mistake.
@@ -187,14 +189,14 @@ class Reading:
         value = self.document.values.get((section, each.name))
         if value is None:
             if each.required:
-                self.complain(section, each.name, f"is missing. {each.meaning}")
+                self.add_problem(section, each.name, f"is missing. {each.description}")
             return each.default
         if value.broken or (not value.text and each.may_be_empty):
             return each.default
         try:
             return _parsed(value.text, each)
         except ValueError as error:
-            self.complain(section, each.name, str(error))
+            self.add_problem(section, each.name, str(error))
             return each.default
 
     def _problem(self, section: str, name: str, what: str) -> Problem:
@@ -210,10 +212,10 @@ class Reading:
                 self._check_options(section, _names(table))
 
     def _check_options(self, section: str, known: Sequence[str]) -> None:
-        for name in ini.names(self.document, section):
+        for name in ini.option_names(self.document, section):
             if name not in known:
                 value = self.document.values[section, name]
-                self._note(value.line, f"{value.typed}: no such setting.{self._hint(name, known)}")
+                self._note(value.line, f"{value.label}: no such setting.{self._hint(name, known)}")
 
     def _hint(self, name: str, known: Sequence[str]) -> str:
         homes = [section for section, table in self.tables.items() if name in _names(table)]
@@ -232,17 +234,17 @@ def _parsed(given: str, each: Option) -> Any:
     """
     if not given:
         raise ValueError(
-            "needs a value" if each.required else f"needs a value; without the line it is {shown(each.default)}"
+            "needs a value" if each.required else f"needs a value; without the line it is {format_value(each.default)}"
         )
-    if is_placeholder(given) and not each.kind.verbatim:
+    if is_placeholder(given) and not each.value_type.verbatim:
         raise ValueError("is a placeholder: put your own value there, or delete the line")
     try:
-        return each.kind.parse(given)
+        return each.value_type.parse(given)
     except ValueError as error:
-        raise ValueError(_slip(given, each.kind) or str(error)) from None
+        raise ValueError(_slip(given, each.value_type) or str(error)) from None
 
 
-def _slip(given: str, kind: Kind) -> str:
+def _slip(given: str, kind: ValueType) -> str:
     """Return better words where the value would be right but for quotes around it or a comment that sticks to it."""
     if given[0] in "'\"" and _accepts(kind, given.strip("'\"")):
         return "stands in quotes: write it without them"
@@ -251,7 +253,7 @@ def _slip(given: str, kind: Kind) -> str:
     return ""
 
 
-def _accepts(kind: Kind, given: str) -> bool:
+def _accepts(kind: ValueType, given: str) -> bool:
     try:
         kind.parse(given)
     except ValueError:
@@ -261,6 +263,6 @@ def _accepts(kind: Kind, given: str) -> bool:
 
 def _subject(value: ini.Value) -> str:
     """Return ``[section] name = 'value'``, the value cut where it is long."""
-    given = without_passwords(value.text)
+    given = mask_passwords(value.text)
     given = given if len(given) <= 80 else given[:77] + "..."
-    return f"{value.typed} = {given!r}" if given else value.typed
+    return f"{value.label} = {given!r}" if given else value.label

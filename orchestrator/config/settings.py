@@ -11,19 +11,28 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from orchestrator.config import checks, ini, legacy, schema
-from orchestrator.config.options import TABLES, Aws, Cluster, Disk, Install, Job, Settings, Ssh
-from orchestrator.config.schema import Reading, Secret, shown
+from orchestrator.config.options import (
+    TABLES,
+    AwsSettings,
+    ClusterSettings,
+    DiskSettings,
+    InstallSettings,
+    JobSettings,
+    Settings,
+    SshSettings,
+)
+from orchestrator.config.schema import Secret, SettingsReader, format_value
 
 __all__ = [
     "TABLES",
-    "Aws",
-    "Cluster",
-    "Disk",
-    "Install",
-    "Job",
+    "AwsSettings",
+    "ClusterSettings",
+    "DiskSettings",
+    "InstallSettings",
+    "JobSettings",
     "Secret",
     "Settings",
-    "Ssh",
+    "SshSettings",
     "base_folder",
     "load",
     "reference",
@@ -43,24 +52,26 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
     :raises ConfigError: with every mistake of the file, each with its line.
     """
     layout = schema.layout(TABLES, "`stratus config init` writes a commented one to start from.")
-    document, old = legacy.adopt(ini.read(path, env, layout))
-    reading = Reading(document, TABLES)
+    document, old = legacy.translate(ini.read(path, env, layout))
+    reading = SettingsReader(document, TABLES)
     reading.warnings += old.warnings
     reading.problems += old.problems
     settings = Settings(
         path=path,
-        cluster=checks.living_type(reading, reading.fill("cluster", Cluster)),
-        aws=replace(reading.fill("aws", Aws), legacy_access_key=old.access_key, legacy_secret_key=old.secret_key),
-        ssh=reading.fill("ssh", Ssh),
-        disk=reading.fill("disk", Disk),
-        install=reading.fill("install", Install),
-        job=reading.fill("job", Job),
+        cluster=checks.replace_retired_type(reading, reading.read_section("cluster", ClusterSettings)),
+        aws=replace(
+            reading.read_section("aws", AwsSettings), legacy_access_key=old.access_key, legacy_secret_key=old.secret_key
+        ),
+        ssh=reading.read_section("ssh", SshSettings),
+        disk=reading.read_section("disk", DiskSettings),
+        install=reading.read_section("install", InstallSettings),
+        job=reading.read_section("job", JobSettings),
     )
     checks.check(reading, settings)
     settings = _absolute(settings, path, env)
     if files:
         checks.check_files(reading, settings)
-    reading.finish()
+    reading.raise_problems()
     origins = {key: f"{path.name}:{value.line}" for key, value in document.values.items()} | old.origins(path.name)
     return replace(settings, warnings=tuple(sorted(reading.warnings, key=lambda each: each.line)), origins=origins)
 
@@ -75,7 +86,7 @@ def _absolute(settings: Settings, path: Path, env: Mapping[str, str]) -> Setting
     base, place = base_folder(path), settings.install.registry_password_env
 
     def absolute(given: str) -> str:
-        return str(schema.resolve(given, base, env)) if given else ""
+        return str(schema.resolve_path(given, base, env)) if given else ""
 
     return replace(
         settings,
@@ -103,7 +114,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
         for each in fields(record):
             value = getattr(record, each.name)
             if "option" in each.metadata or value is not None:
-                yield section, each.name, shown(value), settings.origins.get((section, each.name), "default")
+                yield section, each.name, format_value(value), settings.origins.get((section, each.name), "default")
 
 
 def template(values: Mapping[tuple[str, str], str] | None = None) -> str:

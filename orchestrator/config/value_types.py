@@ -49,7 +49,7 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueType:
     """What values an option takes.
 
     :param words: for the reference page: ``whole number, 1 to 1000``.
@@ -60,7 +60,7 @@ class Kind:
     :param private: a password may be part of it, so no record's repr shows it.
     """
 
-    words: str
+    description: str
     parse: Callable[[str], Any]
     unit: str = ""
     multiline: bool = False
@@ -68,7 +68,7 @@ class Kind:
     private: bool = False
 
 
-def text(pattern: str = "", shape: str = "") -> Kind:
+def text(pattern: str = "", shape: str = "") -> ValueType:
     """Return the kind of a word or a line.
 
     :param pattern: the whole text must match it.
@@ -80,20 +80,20 @@ def text(pattern: str = "", shape: str = "") -> Kind:
             raise ValueError(f"must be {shape}")
         return given
 
-    return Kind(shape or "text", parse)
+    return ValueType(shape or "text", parse)
 
 
-def command() -> Kind:
+def command() -> ValueType:
     """Return the kind of a shell command: taken as typed, so that ``#``, ``;`` and ``$`` are the shell's."""
-    return Kind("shell command", str, verbatim=True)
+    return ValueType("shell command", str, verbatim=True)
 
 
-def lines() -> Kind:
+def text_lines() -> ValueType:
     """Return the kind of a list with one entry per line; the value is a tuple of texts."""
-    return Kind("one per line", lambda given: tuple(given.splitlines()), multiline=True)
+    return ValueType("one per line", lambda given: tuple(given.splitlines()), multiline=True)
 
 
-def whole(low: int, high: int, unit: str = "") -> Kind:
+def integer(low: int, high: int, unit: str = "") -> ValueType:
     """Return the kind of a whole number within bounds, both included."""
     words = f"{low} to {high}"
 
@@ -105,10 +105,10 @@ def whole(low: int, high: int, unit: str = "") -> Kind:
             raise ValueError(f"is out of range: {words}{_unit(unit)}")
         return int(given)
 
-    return Kind(f"whole number, {words}", parse, unit)
+    return ValueType(f"whole number, {words}", parse, unit)
 
 
-def number(above: float, high: float, unit: str = "") -> Kind:
+def number(above: float, high: float, unit: str = "") -> ValueType:
     """Return the kind of a number above one bound, and not beyond the other."""
     words = f"above {above:g}, up to {high:g}"
 
@@ -119,7 +119,7 @@ def number(above: float, high: float, unit: str = "") -> Kind:
             raise ValueError(f"is out of range: {words}{_unit(unit)}")
         return float(given)
 
-    return Kind(f"number {words}", parse, unit)
+    return ValueType(f"number {words}", parse, unit)
 
 
 def _unit(unit: str) -> str:
@@ -132,7 +132,7 @@ def _bare(given: str, unit: str) -> str:
     return f"; write {match[1]}, the unit is always {unit}" if match and unit else ""
 
 
-def yes_no() -> Kind:
+def boolean() -> ValueType:
     """Return the kind of a switch."""
     words = dict.fromkeys(("yes", "true", "on", "1"), True) | dict.fromkeys(("no", "false", "off", "0"), False)
 
@@ -141,10 +141,10 @@ def yes_no() -> Kind:
             raise ValueError("must be yes or no")
         return words[given.lower()]
 
-    return Kind("yes or no", parse)
+    return ValueType("yes or no", parse)
 
 
-def choice(*allowed: str) -> Kind:
+def choice(*allowed: str) -> ValueType:
     """Return the kind of one word out of a few."""
 
     def parse(given: str) -> str:
@@ -152,15 +152,15 @@ def choice(*allowed: str) -> Kind:
             raise ValueError(f"must be one of {', '.join(allowed)}.{ini.suggest(given, allowed)}")
         return given
 
-    return Kind(" or ".join([", ".join(allowed[:-1]), allowed[-1]]), parse)
+    return ValueType(" or ".join([", ".join(allowed[:-1]), allowed[-1]]), parse)
 
 
-def file_path(words: str = "path of a file") -> Kind:
+def file_path(words: str = "path of a file") -> ValueType:
     """Return the kind of a path; :func:`resolve` makes it absolute."""
-    return Kind(words, str)
+    return ValueType(words, str)
 
 
-def resolve(given: str, base: Path, env: Mapping[str, str]) -> Path:
+def resolve_path(given: str, base: Path, env: Mapping[str, str]) -> Path:
     """Return the absolute path that a text in a config file means.
 
     :param base: what relative paths are relative to.
@@ -177,17 +177,17 @@ def is_placeholder(given: str) -> bool:
     return re.fullmatch(_PLACEHOLDER, given, re.IGNORECASE) is not None
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as a config file would write it, passwords in addresses masked."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, tuple):
-        return "\n".join(map(shown, value))
-    return without_passwords(str(value))
+        return "\n".join(map(format_value, value))
+    return mask_passwords(str(value))
 
 
-def without_passwords(given: str) -> str:
+def mask_passwords(given: str) -> str:
     """Mask what stands before the @ of an address: ``https://me:secret@host`` becomes ``https://********@host``."""
     return re.sub(r"(?<=://)[^/@\s]+(?=@)", "********", given)

@@ -23,12 +23,12 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _token() -> str:
+def _new_id() -> str:
     return uuid.uuid4().hex
 
 
 @dataclass(frozen=True)
-class Pace:
+class Backoff:
     """Pauses between two looks at the same thing.
 
     :param first: the first pause, seconds.
@@ -36,13 +36,13 @@ class Pace:
     :param growth: each pause is this many times the one before.
     """
 
-    first: float = 0.5
-    longest: float = 3.0
+    first_s: float = 0.5
+    longest_s: float = 3.0
     growth: float = 1.5
 
 
 @dataclass(frozen=True)
-class Patience:
+class Clock:
     """Time itself, as one value that can be handed in.
 
     :param clock: seconds that never go backwards.
@@ -53,47 +53,52 @@ class Patience:
     :param token: 32 hexadecimal digits that nobody had before: names of launches, of requests, of journal entries.
     """
 
-    clock: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    chance: Callable[[], float] = _uniform
+    random: Callable[[], float] = _uniform
     now: Callable[[], datetime] = _utc_now
-    pace: Pace = Pace()
-    token: Callable[[], str] = _token
+    backoff: Backoff = Backoff()
+    new_id: Callable[[], str] = _new_id
 
-    def tries(self, deadline_s: float, pace: Pace | None = None, *, jitter: bool = False) -> Iterator[float]:
+    def attempts(self, timeout_s: float, backoff: Backoff | None = None, *, jitter: bool = False) -> Iterator[float]:
         """Yield the seconds waited so far: at once, after every pause, and a last time at the deadline.
 
         :param deadline_s: seconds after which the last try comes.
         :param pace: our own by default.
         :param jitter: pause a random part of each pause (full jitter), so that many callers spread out.
         """
-        pace = pace or self.pace
-        start, pause = self.clock(), pace.first
+        backoff = backoff or self.backoff
+        start, pause = self.monotonic(), backoff.first_s
         while True:
-            yield self.clock() - start
-            left = deadline_s - (self.clock() - start)
+            yield self.monotonic() - start
+            left = timeout_s - (self.monotonic() - start)
             if left <= TICK_S:
                 return
-            self.sleep(min(pause * (self.chance() if jitter else 1.0), left))
-            pause = min(pause * pace.growth, pace.longest)
+            self.sleep(min(pause * (self.random() if jitter else 1.0), left))
+            pause = min(pause * backoff.growth, backoff.longest_s)
 
     def retry(
-        self, call: Callable[[], T], *, when: Callable[[Exception], bool], deadline_s: float, pace: Pace | None = None
+        self,
+        call: Callable[[], T],
+        *,
+        is_transient: Callable[[Exception], bool],
+        timeout_s: float,
+        backoff: Backoff | None = None,
     ) -> T:
         """Return what ``call`` returns, calling it again after errors that pass.
 
         :param when: whether an error passes with time; any other is raised at once.
         :param deadline_s: seconds after which the last such error is raised.
         """
-        for waited in self.tries(deadline_s, pace):
+        for waited in self.attempts(timeout_s, backoff):
             try:
                 return call()
             except Exception as error:
-                if not when(error):
+                if not is_transient(error):
                     raise
                 last, after = error, waited
         last.add_note(f"tried for {after:.0f} s")
         raise last
 
 
-REAL_TIME = Patience()
+REAL_CLOCK = Clock()

@@ -17,7 +17,7 @@ def total(prices: Iterable[Decimal | None]) -> Decimal | None:
     return None if None in found else sum((price for price in found if price is not None), Decimal(0))
 
 
-def spent(per_hour: Decimal | None, since: datetime | None, now: datetime) -> Decimal | None:
+def cost_since(per_hour: Decimal | None, since: datetime | None, now: datetime) -> Decimal | None:
     """Return the dollars that one machine has cost.
 
     :param per_hour: USD per hour, disks included.
@@ -39,22 +39,27 @@ class Bill:
     :param spot: whether all, some or none of the machines were spot: ``yes``, ``partly``, ``no``.
     """
 
-    seconds: float
-    machines: Decimal | None
-    disks: Decimal | None
+    billed_seconds: float
+    vms_usd: Decimal | None
+    disks_usd: Decimal | None
     spot: str = "no"
 
     @property
     def total(self) -> Decimal | None:
         """USD; None when any part is unknown."""
-        return total([self.machines, self.disks])
+        return total([self.vms_usd, self.disks_usd])
 
 
-def receipt(bill: Bill) -> dict[str, object]:
+def to_record(bill: Bill) -> dict[str, object]:
     """Return a bill as a record keeps it: seconds and dollars, each under a name that says which."""
-    return {"billed_seconds": bill.seconds, "machines_usd": bill.machines, "disks_usd": bill.disks, "spot": bill.spot}
+    return {
+        "billed_seconds": bill.billed_seconds,
+        "machines_usd": bill.vms_usd,
+        "disks_usd": bill.disks_usd,
+        "spot": bill.spot,
+    }
 
 
-def of_seconds(per_hour: Decimal | None, seconds: float) -> Decimal | None:
+def cost_for(per_hour: Decimal | None, seconds: float) -> Decimal | None:
     """Return the dollars for a stretch of time, without the minimum that a whole machine has."""
     return None if per_hour is None else per_hour * Decimal(str(seconds)) / 3600

@@ -36,16 +36,16 @@ class StratusError(Exception):
     exit_code = 1
     json_name = "StratusError"
 
-    def __init__(self, what: str, *, where: str = "", code: str = "", fix: str = "") -> None:
-        super().__init__(what)
-        self.what = what
+    def __init__(self, message: str, *, where: str = "", code: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
         self.where = where
         self.code = code
         self.fix = fix
 
     def __str__(self) -> str:
         """One line, and a second, indented one when a fix is known."""
-        line = f"{self.where}: {self.what}" if self.where else self.what
+        line = f"{self.where}: {self.message}" if self.where else self.message
         if self.code:
             line += f" ({self.code})"
         return f"{line}\n  {self.fix}" if self.fix else line
@@ -64,11 +64,11 @@ class Problem:
 
     file: str
     line: int
-    what: str
+    message: str
 
     def __str__(self) -> str:
         """The form that editors jump to: ``file:line: what``."""
-        return f"{self.file}:{self.line}: {self.what}"
+        return f"{self.file}:{self.line}: {self.message}"
 
 
 class ConfigError(UsageError):
@@ -83,7 +83,7 @@ class ConfigError(UsageError):
 
     def __str__(self) -> str:
         """One line per mistake, then the count."""
-        return "\n".join([*(str(problem) for problem in self.problems), self.what])
+        return "\n".join([*(str(problem) for problem in self.problems), self.message])
 
 
 class CloudRefused(StratusError):
@@ -109,10 +109,10 @@ class NotReady(StratusError):
 
     def __str__(self) -> str:
         """Problem by problem, then their number."""
-        return "\n".join([*map(str, self.problems), self.what])
+        return "\n".join([*map(str, self.problems), self.message])
 
     @classmethod
-    def check(cls, problems: Sequence[StratusError]) -> None:
+    def raise_if_any(cls, problems: Sequence[StratusError]) -> None:
         """Raise what there is: a single problem as it is, several together; one cause is told once.
 
         :raises StratusError: there is one.
@@ -132,13 +132,13 @@ class LeftRunning(StratusError):
     exit_code = 4
     json_name = "LeftRunning"
 
-    def __init__(self, what: str, *, left: Sequence[str], fix: str = "") -> None:
-        super().__init__(what, fix=fix)
+    def __init__(self, message: str, *, left: Sequence[str], fix: str = "") -> None:
+        super().__init__(message, fix=fix)
         self.left = tuple(left)
 
     def __str__(self) -> str:
         """The sentence, then one line for each thing left."""
-        lines = [self.what, *(f"  {item}" for item in self.left)]
+        lines = [self.message, *(f"  {item}" for item in self.left)]
         return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
 
 
@@ -151,15 +151,15 @@ class JobFailed(StratusError):
     json_name = "JobFailed"
 
     def __init__(
-        self, what: str, *, exit_status: int | None, where: str = "", tail: Sequence[str] = (), fix: str = ""
+        self, message: str, *, exit_status: int | None, where: str = "", tail: Sequence[str] = (), fix: str = ""
     ) -> None:
-        super().__init__(what, where=where, fix=fix)
+        super().__init__(message, where=where, fix=fix)
         self.exit_status = exit_status
         self.tail = tuple(tail)
 
     def __str__(self) -> str:
         """What happened, the job's last lines, and where to look."""
-        first = f"{self.where}: {self.what}" if self.where else self.what
+        first = f"{self.where}: {self.message}" if self.where else self.message
         lines = [first, *(f"  | {line}" for line in self.tail)]
         return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
 
@@ -180,8 +180,8 @@ class ConnectError(HostError):
 
     json_name = "ConnectError"
 
-    def __init__(self, kind: str, what: str, *, where: str = "", fix: str = "") -> None:
-        super().__init__(what, where=where, fix=fix)
+    def __init__(self, kind: str, message: str, *, where: str = "", fix: str = "") -> None:
+        super().__init__(message, where=where, fix=fix)
         self.kind = kind
 
 
@@ -190,13 +190,13 @@ class HostsFailed(HostError):
 
     json_name = "HostsFailed"
 
-    def __init__(self, what: str, errors: Mapping[str, Exception], *, fix: str = "") -> None:
-        super().__init__(what, fix=fix)
+    def __init__(self, message: str, errors: Mapping[str, Exception], *, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
         self.errors = dict(errors)
 
     def __str__(self) -> str:
         """The sentence, then every failed host with its own error."""
-        lines = [self.what]
+        lines = [self.message]
         for name, error in self.errors.items():
             text = str(error)
             lines += [f"  {line}" for line in (text if text.startswith(name) else f"{name}: {text}").splitlines()]

@@ -27,8 +27,8 @@ class Event:
     text: str = ""
 
 
-Tell = Callable[[Event], None]
+EventHandler = Callable[[Event], None]
 
 
-def ignore(event: Event) -> None:
+def ignore_event(event: Event) -> None:
     """A listener for those who do not want to know."""

@@ -13,7 +13,7 @@ from orchestrator.core.errors import StratusError
 Lock = AbstractContextManager[None]
 
 
-class Busy(StratusError):
+class AlreadyLocked(StratusError):
     """Somebody else holds the lock; ``holder`` is its process id, empty when nobody can tell."""
 
     json_name = "Busy"
@@ -24,7 +24,7 @@ class Busy(StratusError):
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
+def hold(path: Path, activity: str) -> Iterator[None]:
     """Hold the lock of a file, or find out at once that it is taken.
 
     :param path: the file; made when it is missing, never removed: a lock on a removed file would be nobody's.
@@ -37,7 +37,7 @@ def held(path: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _busy(file, what) from None
+            raise _busy(file, activity) from None
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         yield
@@ -45,7 +45,9 @@ def held(path: Path, what: str) -> Iterator[None]:
         os.close(file)  # which also lets go of the lock
 
 
-def _busy(file: int, what: str) -> Busy:
+def _busy(file: int, what: str) -> AlreadyLocked:
     holder = os.pread(file, 20, 0).decode(errors="replace").strip()
     who = f"process {holder}" if holder.isdecimal() else "another process"
-    return Busy(f"{who} of this computer is {what}", holder=holder, fix="wait for it, or end it with Ctrl-C there")
+    return AlreadyLocked(
+        f"{who} of this computer is {what}", holder=holder, fix="wait for it, or end it with Ctrl-C there"
+    )

@@ -9,41 +9,41 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Shield:
+class DeferredInterrupt:
     """What has come of Ctrl-C so far: ``pressed`` once, or ``again``."""
 
     def __init__(self) -> None:
-        self.pressed = self.again = False
+        self.pending = self.repeated = False
 
-    def check(self) -> None:
+    def raise_if_pending(self) -> None:
         """Give way to a Ctrl-C that has come: here is a good place.
 
         :raises KeyboardInterrupt: it has.
         """
-        if self.pressed:
+        if self.pending:
             raise KeyboardInterrupt
 
 
 @contextmanager
-def first_waits(tell: Callable[[], None] = lambda: None) -> Iterator[Shield]:
+def defer_first_interrupt(on_interrupt: Callable[[], None] = lambda: None) -> Iterator[DeferredInterrupt]:
     """Have the first Ctrl-C wait for `Shield.check`; the second takes effect at once, wherever we are.
 
     A thread that gets no signals, and a program that handles Ctrl-C in its own way, are left as they are.
 
     :param tell: called, in a thread of its own, when the first has come.
     """
-    shield = Shield()
+    shield = DeferredInterrupt()
     if not _ours_to_take():
         yield shield
         return
 
     def handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a handler is called with
-        if shield.pressed:
-            shield.again = True
+        if shield.pending:
+            shield.repeated = True
             raise KeyboardInterrupt
-        shield.pressed = True
+        shield.pending = True
         # Whoever shows this may hold a lock right now, in the very thread that the signal interrupts.
-        threading.Thread(target=tell, name="interrupted", daemon=True).start()
+        threading.Thread(target=on_interrupt, name="interrupted", daemon=True).start()
 
     before = signal.signal(signal.SIGINT, handler)
     try:

@@ -17,14 +17,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import StratusError
 
 LOCK_DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One intention.
 
     :param id: unique, made by the journal.
@@ -36,7 +36,7 @@ class Entry:
 
     id: str
     kind: str
-    at: datetime
+    written_at: datetime
     facts: Mapping[str, Any] = field(default_factory=dict)
     outcome: Mapping[str, Any] | None = None
 
@@ -49,34 +49,34 @@ class Journal:
     :param patience: time.
     """
 
-    def __init__(self, folder: Path, *, sync: Callable[[int], None] = os.fsync, patience: Patience = REAL_TIME) -> None:
+    def __init__(self, folder: Path, *, sync: Callable[[int], None] = os.fsync, clock: Clock = REAL_CLOCK) -> None:
         self.path = folder / "journal.jsonl"
         self._sync = sync
-        self._patience = patience
+        self._clock = clock
 
-    def intend(self, kind: str, **facts: Any) -> Entry:
+    def record_intent(self, kind: str, **facts: Any) -> JournalEntry:
         """Write down an intention; it is on the disk when this returns.
 
         :raises StratusError: it could not be written, so the thing must not be done.
         """
-        entry = Entry(id=self._patience.token(), kind=kind, at=self._patience.now(), facts=facts)
-        self._append({"id": entry.id, "intend": kind, "at": entry.at.isoformat(), "facts": facts})
+        entry = JournalEntry(id=self._clock.new_id(), kind=kind, written_at=self._clock.now(), facts=facts)
+        self._append({"id": entry.id, "intend": kind, "at": entry.written_at.isoformat(), "facts": facts})
         return entry
 
-    def settle(self, entry: Entry, **facts: Any) -> None:
+    def record_outcome(self, entry: JournalEntry, **facts: Any) -> None:
         """Write down how an intention ended; it is on the disk when this returns."""
-        self._append({"id": entry.id, "settle": entry.kind, "at": self._patience.now().isoformat(), "facts": facts})
+        self._append({"id": entry.id, "settle": entry.kind, "at": self._clock.now().isoformat(), "facts": facts})
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[JournalEntry]:
         """Return every intention in the order written, each with its outcome; unreadable lines are passed over."""
-        found: dict[str, Entry] = {}
+        found: dict[str, JournalEntry] = {}
         for line in self._lines():
             entry = _read(line, found)
             if entry is not None:
                 found[entry.id] = entry
         return list(found.values())
 
-    def open(self) -> list[Entry]:
+    def open_entries(self) -> list[JournalEntry]:
         """Return the intentions without an outcome, oldest first."""
         return [entry for entry in self.entries() if entry.outcome is None]
 
@@ -122,7 +122,7 @@ class Journal:
             os.close(folder)
 
     def _lock(self, file: int) -> None:
-        for _ in self._patience.tries(LOCK_DEADLINE_S, Pace(first=0.002, longest=0.1), jitter=True):
+        for _ in self._clock.attempts(LOCK_DEADLINE_S, Backoff(first_s=0.002, longest_s=0.1), jitter=True):
             try:
                 return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -143,13 +143,13 @@ def _write(file: int, data: bytes) -> None:
         data = data[os.write(file, data) :]
 
 
-def _read(line: Mapping[str, Any], found: Mapping[str, Entry]) -> Entry | None:
+def _read(line: Mapping[str, Any], found: Mapping[str, JournalEntry]) -> JournalEntry | None:
     """Return the entry that a line makes or settles; None for a line that makes no sense."""
     try:
         name, at, facts = str(line["id"]), datetime.fromisoformat(line["at"]), dict(line["facts"])
         if "intend" in line:
-            return Entry(id=name, kind=str(line["intend"]), at=at, facts=facts)
+            return JournalEntry(id=name, kind=str(line["intend"]), written_at=at, facts=facts)
         begun = found[name]
-        return Entry(id=name, kind=begun.kind, at=begun.at, facts=begun.facts, outcome=facts)
+        return JournalEntry(id=name, kind=begun.kind, written_at=begun.written_at, facts=begun.facts, outcome=facts)
     except (KeyError, TypeError, ValueError):
         return None

@@ -28,13 +28,13 @@ class HostKey:
     public: str
 
 
-def host_key() -> HostKey:
+def generate_host_key() -> HostKey:
     """Make a new host key."""
     key = _ed25519()
     return HostKey(private=_openssh(key), public=_public_line(key))
 
 
-def write_login_key(path: Path) -> str:
+def generate_login_key(path: Path) -> str:
     """Make an ed25519 login key in a new file of mode 0400 and return its public half.
 
     The file appears whole or not at all, and never replaces another one.
@@ -57,7 +57,7 @@ def write_login_key(path: Path) -> str:
     return _public_line(key)
 
 
-def public_of(path: Path) -> str:
+def read_public_key(path: Path) -> str:
     """Return the public half, ``type base64``, of a private key file (OpenSSH or PEM).
 
     :raises UsageError: the file is missing, unreadable, protected by a passphrase or no private key.

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
-CERTIFICATE_LIFE = timedelta(days=35)  # longer than the longest max_hours, 720 h
+CERTIFICATE_LIFETIME = timedelta(days=35)  # longer than the longest max_hours, 720 h
 
 
 @dataclass(frozen=True)
-class Tls:
+class ClusterTls:
     """What mutual TLS inside one cluster takes, all PEM text.
 
     :param ca: certificate that both sides trust; its private key is thrown away.
@@ -31,7 +31,7 @@ class Tls:
     key: str = field(repr=False)
 
 
-def cluster_tls(names: Sequence[str]) -> Tls:
+def generate_cluster_tls(names: Sequence[str]) -> ClusterTls:
     """Make a certificate authority for one cluster and one certificate for all its members.
 
     :param names: host names and addresses that the certificate is good for.
@@ -41,7 +41,7 @@ def cluster_tls(names: Sequence[str]) -> Tls:
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca = _certificate(ca_key, ca_key, [], ca=True)
     cert = _certificate(key, ca_key, names, ca=False)
-    return Tls(ca=_pem(ca), cert=_pem(cert), key=_private_pem(key))
+    return ClusterTls(ca=_pem(ca), cert=_pem(cert), key=_private_pem(key))
 
 
 def _certificate(
@@ -58,7 +58,7 @@ def _certificate(
     builder = x509.CertificateBuilder(
         issuer_name=called("stratus cluster"), subject_name=called("stratus cluster" if ca else "stratus member"),
         public_key=key.public_key(), serial_number=x509.random_serial_number(),
-        not_valid_before=now - timedelta(days=1), not_valid_after=now + CERTIFICATE_LIFE,
+        not_valid_before=now - timedelta(days=1), not_valid_after=now + CERTIFICATE_LIFETIME,
     ).add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)  # fmt: skip
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), False)

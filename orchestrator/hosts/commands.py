@@ -12,14 +12,14 @@ from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 
-LINES_KEPT = 10_000
+MAX_LINES = 10_000
 
 
 @dataclass(frozen=True)
-class Answered:
+class CommandOutput:
     """What a command came to on one host.
 
     :param status: its exit status; -1 when a signal ended it.
@@ -27,7 +27,7 @@ class Answered:
     """
 
     host: str
-    status: int
+    exit_status: int
     lines: tuple[str, ...]
     seconds: float
 
@@ -40,12 +40,12 @@ class CommandReport:
     """
 
     command: str
-    hosts: tuple[Answered, ...]
+    hosts: tuple[CommandOutput, ...]
     failed: Mapping[str, Exception]
 
 
 def run(
-    links: Links, hosts: Sequence[Host], command: str, *, on_line: Callable[[str, str], None], timeout: float
+    ssh_client: SshClient, hosts: Sequence[Host], command: str, *, on_line: Callable[[str, str], None], timeout_s: float
 ) -> CommandReport:
     """Run a shell command on every host at the same time.
 
@@ -53,16 +53,16 @@ def run(
     :param timeout: seconds that it may take.
     """
 
-    def one(host: Host) -> Answered:
+    def one(host: Host) -> CommandOutput:
         began = time.monotonic()
-        said: deque[str] = deque(maxlen=LINES_KEPT)
+        said: deque[str] = deque(maxlen=MAX_LINES)
 
         def line(text: str) -> None:
             said.append(text)
             on_line(host.name, text)
 
-        status = links.stream(host, command, on_line=line, silence=timeout, deadline=timeout)
-        return Answered(host.name, status, tuple(said), time.monotonic() - began)
+        status = ssh_client.stream(host, command, on_line=line, silence_timeout_s=timeout_s, timeout_s=timeout_s)
+        return CommandOutput(host.name, status, tuple(said), time.monotonic() - began)
 
-    outcomes = parallel.each(hosts, one)
-    return CommandReport(command, tuple(outcomes.values_in_order()), outcomes.errors)
+    outcomes = parallel.for_each(hosts, one)
+    return CommandReport(command, tuple(outcomes.successful_values()), outcomes.errors)

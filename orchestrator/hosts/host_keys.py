@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
-from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import ConnectError, HostError, StratusError
-from orchestrator.core.events import Event, Tell
+from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
-SECONDS = 20.0  # for one round trip with a healthy host, ssh-keygen included
+SCRIPT_TIMEOUT_S = 20.0  # for one round trip with a healthy host, ssh-keygen included
 LOCK_S = 10.0  # whoever holds the lock of the pins writes one small file
 RELOAD_S = 10.0  # an SSH server that was told to read its keys anew has done so by then
 
 
 @dataclass(frozen=True)
-class Pins:
+class KnownHostKeys:
     """Which host keys this computer has seen take effect: instance id -> public key.
 
     Tags say the same, but EC2 may show an old tag for a while, and others in the account can write tags.
@@ -45,11 +45,11 @@ class Pins:
         """Return a machine's pin; empty when this computer has seen none."""
         return self._load().get(identity, "")
 
-    def note(self, identity: str, public: str) -> None:
+    def add(self, identity: str, public: str) -> None:
         """Add a pin; it is on the disk when this returns."""
         self._change(lambda pins: pins | {identity: public})
 
-    def forget(self, identities: Iterable[str]) -> None:
+    def remove(self, identities: Iterable[str]) -> None:
         """Drop the pins of machines that are gone."""
         gone = set(identities)
         if gone & self._load().keys():
@@ -67,11 +67,11 @@ class Pins:
         """Replace the file, whole, by what ``change`` makes of it; one process and thread at a time."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
-            REAL_TIME.retry(
+            REAL_CLOCK.retry(
                 lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB),
-                when=lambda error: isinstance(error, BlockingIOError),
-                deadline_s=LOCK_S,
-                pace=Pace(0.002, 0.1),
+                is_transient=lambda error: isinstance(error, BlockingIOError),
+                timeout_s=LOCK_S,
+                backoff=Backoff(0.002, 0.1),
             )
             draft = self.path.with_name(f".{self.path.name}.new")
             with draft.open("w", encoding="utf-8") as file:
@@ -82,7 +82,7 @@ class Pins:
 
 
 @dataclass(frozen=True)
-class Renewal:
+class HostKeyRotation:
     """Gives hosts keys of their own; safe to use from many threads.
 
     :param pin: makes the tags name a machine's (id's) new key, beside the one of its launch.
@@ -90,12 +90,12 @@ class Renewal:
     :param renewed: ids of machines whose tags may now forget the launch's key; see `take`.
     """
 
-    links: Links
-    pin: Callable[[str, str], None]
-    pins: Pins
-    tell: Tell
-    patience: Patience = REAL_TIME
-    renewed: list[str] = field(default_factory=list)
+    ssh_client: SshClient
+    tag_host_key: Callable[[str, str], None]
+    known_keys: KnownHostKeys
+    on_event: EventHandler
+    clock: Clock = REAL_CLOCK
+    rotated: list[str] = field(default_factory=list)
 
     def __call__(self, host: Host) -> Host:
         """Return the host with its new key pinned; as it was when nothing is to be done, or nothing can be.
@@ -104,22 +104,24 @@ class Renewal:
         """
         if not host.boot_key:
             return host
-        began = self.patience.clock()
-        self.tell(Event(host.name, "hostkey", "start"))
+        began = self.clock.monotonic()
+        self.on_event(Event(host.name, "hostkey", "start"))
         try:
             renewed = self._renew(host)
         except _Cannot as reason:
-            self.tell(Event(host.name, "hostkey", "unchanged", self.patience.clock() - began))
-            self.tell(Event(host.name, "hostkey", "warning", text=f"still has the host key of its launch: {reason}"))
+            self.on_event(Event(host.name, "hostkey", "unchanged", self.clock.monotonic() - began))
+            self.on_event(
+                Event(host.name, "hostkey", "warning", text=f"still has the host key of its launch: {reason}")
+            )
             return host
-        self.renewed.append(host.identity)
-        self.tell(Event(host.name, "hostkey", "done", self.patience.clock() - began))
+        self.rotated.append(host.identity)
+        self.on_event(Event(host.name, "hostkey", "done", self.clock.monotonic() - began))
         return renewed
 
-    def take(self) -> list[str]:
+    def take_rotated(self) -> list[str]:
         """Return the ids of the machines renewed since the last call."""
-        taken = list(self.renewed)
-        del self.renewed[: len(taken)]
+        taken = list(self.rotated)
+        del self.rotated[: len(taken)]
         return taken
 
     def _renew(self, host: Host) -> Host:
@@ -135,16 +137,18 @@ class Renewal:
         renewed = replace(host, host_key=key, boot_key="")
         self._see(host, renewed)
         with suppress(OSError):  # a full disk: the tags say it, too
-            self.pins.note(host.identity, key)
+            self.known_keys.add(host.identity, key)
         return renewed
 
     def _ask(self, host: Host, *words: str) -> tuple[str, str]:
         """Return what the script on the host said: ``staged`` or ``current``, and the key."""
         mode, *more = words
         try:
-            reply = self.links.run(host, remote_scripts.call("rotate.sh", mode, host.boot_key, *more), timeout=SECONDS)
+            reply = self.ssh_client.run(
+                host, remote_scripts.inline_command("rotate.sh", mode, host.boot_key, *more), timeout_s=SCRIPT_TIMEOUT_S
+            )
         except HostError as error:
-            raise _Cannot(error.what) from error
+            raise _Cannot(error.message) from error
         said = [line.split(" ", 1) for line in reply.stdout.splitlines() if line.startswith("@@")]
         answer = {words[0].removeprefix("@@"): words[-1].strip() for words in said}
         for state in ("staged", "current"):
@@ -154,24 +158,24 @@ class Renewal:
 
     def _tag(self, host: Host, public: str) -> None:
         try:
-            self.pin(host.identity, public)
+            self.tag_host_key(host.identity, public)
         except StratusError as error:
             raise _Cannot(str(error).splitlines()[0]) from error
 
     def _see(self, before: Host, now: Host) -> None:
         """Connect anew, to see the host prove that it holds its new key."""
-        self.links.forget(before)
+        self.ssh_client.disconnect(before)
         last: ConnectError | None = None
-        for _ in self.patience.tries(RELOAD_S, Pace(0.05, 1.0)):
+        for _ in self.clock.attempts(RELOAD_S, Backoff(0.05, 1.0)):
             try:
-                self.links.wait(now, deadline=RELOAD_S)
+                self.ssh_client.wait_until_ready(now, timeout_s=RELOAD_S)
                 return
             except ConnectError as error:
                 last = error
                 if error.kind != "host-key":
                     break
         assert last is not None
-        raise _Cannot(f"it does not show the new one: {last.what}") from last
+        raise _Cannot(f"it does not show the new one: {last.message}") from last
 
 
 class _Cannot(Exception):

@@ -15,23 +15,23 @@ from orchestrator.core.host import Host
 
 T = TypeVar("T")
 
-LIMIT = 64
+MAX_WORKERS = 64
 """Hosts worked on at the same time: more threads than this only wait for one another."""
 
 
-class Unfinished(HostError):
+class HostUnfinished(HostError):
     """The work on a host had not ended when nobody waited for it any longer; it may still go on over there."""
 
     json_name = "Unfinished"
 
 
-class Interrupted(Unfinished):
+class HostInterrupted(HostUnfinished):
     """The same, because the user pressed Ctrl-C."""
 
     json_name = "Interrupted"
 
 
-class FleetInterrupted(KeyboardInterrupt):
+class HostsInterrupted(KeyboardInterrupt):
     """Ctrl-C while hosts were at work; ``outcomes`` holds what is known of every one of them."""
 
     def __init__(self, outcomes: Outcomes[Any]) -> None:
@@ -56,7 +56,7 @@ class Outcome(Generic[T]):
         """Whether there is a value."""
         return self.error is None
 
-    def get(self) -> T:
+    def unwrap(self) -> T:
         """Return the value.
 
         :raises Exception: the error, when there is one instead.
@@ -99,11 +99,11 @@ class Outcomes(Mapping[str, Outcome[T]]):
         """Host name -> error, of those that failed."""
         return {name: outcome.error for name, outcome in self.items() if outcome.error is not None}
 
-    def values_in_order(self) -> list[T]:
+    def successful_values(self) -> list[T]:
         """Return the values of those that succeeded, in the order of the hosts."""
-        return [outcome.get() for outcome in self.values() if outcome.ok]
+        return [outcome.unwrap() for outcome in self.values() if outcome.ok]
 
-    def check(self, what: str) -> Outcomes[T]:
+    def raise_if_failed(self, message: str) -> Outcomes[T]:
         """Return these outcomes if all succeeded.
 
         :param what: what failed otherwise, in words: ``install failed``.
@@ -112,10 +112,10 @@ class Outcomes(Mapping[str, Outcome[T]]):
         errors = self.errors
         if not errors:
             return self
-        raise HostsFailed(f"{what} on {len(errors)} of {len(self)} hosts", errors) from next(iter(errors.values()))
+        raise HostsFailed(f"{message} on {len(errors)} of {len(self)} hosts", errors) from next(iter(errors.values()))
 
 
-class Each(Protocol):
+class ForEach(Protocol):
     """Work on many hosts, as :func:`each` and :func:`one_by_one` do it."""
 
     def __call__(
@@ -123,18 +123,18 @@ class Each(Protocol):
         hosts: Sequence[Host],
         work: Callable[[Host], T],
         *,
-        limit: int = LIMIT,
+        limit: int = MAX_WORKERS,
         deadline: float | None = None,
         done: Callable[[Outcome[T]], None] | None = None,
     ) -> Outcomes[T]:
         """Do ``work`` on every host; see :func:`each`."""
 
 
-def one_by_one(
+def for_each_sequential(
     hosts: Sequence[Host],
     work: Callable[[Host], T],
     *,
-    limit: int = LIMIT,  # noqa: ARG001 - what `each` takes, this takes, too
+    limit: int = MAX_WORKERS,  # noqa: ARG001 - what `each` takes, this takes, too
     deadline: float | None = None,  # noqa: ARG001 - nobody could be left behind
     done: Callable[[Outcome[T]], None] | None = None,
 ) -> Outcomes[T]:
@@ -142,23 +142,23 @@ def one_by_one(
 
     :raises FleetInterrupted: on Ctrl-C, as `each` does.
     """
-    crew = _Crew(hosts, work)
+    crew = _Workers(hosts, work)
     try:
         for host in hosts:
-            crew.began[host.name] = time.monotonic()
-            outcome = crew.known[host.name] = crew.attempt_here(host)
+            crew.started_at[host.name] = time.monotonic()
+            outcome = crew.outcome_of[host.name] = crew.attempt_here(host)
             if done is not None:
                 done(outcome)
     except KeyboardInterrupt as interrupt:
-        raise FleetInterrupted(crew.result(Interrupted, "interrupted")) from interrupt
-    return crew.result(Unfinished, "not done")
+        raise HostsInterrupted(crew.result(HostInterrupted, "interrupted")) from interrupt
+    return crew.result(HostUnfinished, "not done")
 
 
-def each(
+def for_each(
     hosts: Sequence[Host],
     work: Callable[[Host], T],
     *,
-    limit: int = LIMIT,
+    limit: int = MAX_WORKERS,
     deadline: float | None = None,
     done: Callable[[Outcome[T]], None] | None = None,
 ) -> Outcomes[T]:
@@ -174,7 +174,7 @@ def each(
     """
     if len({host.name for host in hosts}) != len(hosts):
         raise ValueError("two hosts have the same name")
-    crew = _Crew(hosts, work)
+    crew = _Workers(hosts, work)
     until = None if deadline is None else time.monotonic() + deadline
     try:
         crew.start(limit)
@@ -182,37 +182,37 @@ def each(
             if done is not None:
                 done(outcome)
     except KeyboardInterrupt as interrupt:
-        raise FleetInterrupted(crew.result(Interrupted, "interrupted")) from interrupt
+        raise HostsInterrupted(crew.result(HostInterrupted, "interrupted")) from interrupt
     finally:
-        crew.dismiss()
-    return crew.result(Unfinished, f"not done after {deadline or 0:g} s")
+        crew.cancel_waiting()
+    return crew.result(HostUnfinished, f"not done after {deadline or 0:g} s")
 
 
-class _Crew(Generic[T]):
+class _Workers(Generic[T]):
     """Threads that work on hosts, and the outcomes that they brought."""
 
     def __init__(self, hosts: Sequence[Host], work: Callable[[Host], T]) -> None:
         self.hosts = hosts
         self.work = work
         self.waiting = deque(hosts)
-        self.began: dict[str, float] = {}
-        self.ended: queue.SimpleQueue[Outcome[T]] = queue.SimpleQueue()
-        self.known: dict[str, Outcome[T]] = {}
+        self.started_at: dict[str, float] = {}
+        self.finished: queue.SimpleQueue[Outcome[T]] = queue.SimpleQueue()
+        self.outcome_of: dict[str, Outcome[T]] = {}
 
     def start(self, limit: int) -> None:
         """Start the threads: daemons, since one of them may be stuck with a host for ever."""
         for _ in range(min(max(limit, 1), len(self.hosts))):
-            threading.Thread(target=self.labour, name="fleet", daemon=True).start()
+            threading.Thread(target=self.run_worker, name="fleet", daemon=True).start()
 
-    def labour(self) -> None:
+    def run_worker(self) -> None:
         """Work on one host after the other until none waits."""
         while True:
             try:
                 host = self.waiting.popleft()
             except IndexError:
                 return
-            self.began[host.name] = time.monotonic()
-            self.ended.put(self.attempt(host))
+            self.started_at[host.name] = time.monotonic()
+            self.finished.put(self.attempt(host))
 
     def attempt_here(self, host: Host) -> Outcome[T]:
         """Work on one host; an error becomes its outcome."""
@@ -235,30 +235,30 @@ class _Crew(Generic[T]):
 
     def outcomes(self, until: float | None) -> Iterator[Outcome[T]]:
         """Yield outcomes as they come, until all are known or the time is up."""
-        while len(self.known) < len(self.hosts):
+        while len(self.outcome_of) < len(self.hosts):
             try:
                 left = None if until is None else max(0.0, until - time.monotonic())
-                outcome = self.ended.get(timeout=left)
+                outcome = self.finished.get(timeout=left)
             except queue.Empty:
                 return
-            self.known[outcome.host.name] = outcome
+            self.outcome_of[outcome.host.name] = outcome
             yield outcome
 
-    def dismiss(self) -> None:
+    def cancel_waiting(self) -> None:
         """Let no thread begin with another host."""
         self.waiting.clear()
 
-    def result(self, kind: type[Unfinished], why: str) -> Outcomes[T]:
+    def result(self, kind: type[HostUnfinished], why: str) -> Outcomes[T]:
         """What is known of every host; of the others, that it is not, and why."""
-        self.dismiss()
-        while not self.ended.empty():
-            outcome = self.ended.get()
-            self.known[outcome.host.name] = outcome
-        return Outcomes([self.known.get(host.name) or self.unknown(host, kind, why) for host in self.hosts])
+        self.cancel_waiting()
+        while not self.finished.empty():
+            outcome = self.finished.get()
+            self.outcome_of[outcome.host.name] = outcome
+        return Outcomes([self.outcome_of.get(host.name) or self.unknown(host, kind, why) for host in self.hosts])
 
-    def unknown(self, host: Host, kind: type[Unfinished], why: str) -> Outcome[T]:
+    def unknown(self, host: Host, kind: type[HostUnfinished], why: str) -> Outcome[T]:
         """The outcome of a host that brought none."""
-        began = self.began.get(host.name)
+        began = self.started_at.get(host.name)
         if began is None:
             return Outcome(host, None, kind(f"{why}, before it began", where=host.name), 0.0)
         return Outcome(host, None, kind(why, where=host.name), time.monotonic() - began)

@@ -12,16 +12,16 @@ from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links, Reply
+    from orchestrator.ssh import CommandResult, SshClient
 
 # Every run gets five seconds to end by itself, and its containers as long again; all runs of a host at once.
 KILL_S = 90.0
-LOOK_S = 60.0
+QUERY_TIMEOUT_S = 60.0
 _KIB = 1024
 
 
 @dataclass(frozen=True)
-class GpuTask:
+class GpuProcess:
     """A process that computes on a GPU.
 
     :param run: the run of ours that it belongs to; empty for somebody else's.
@@ -29,8 +29,8 @@ class GpuTask:
     """
 
     pid: int
-    run: str
-    memory_mib: float | None
+    run_id: str
+    gpu_memory_mib: float | None
     command: str
 
 
@@ -45,15 +45,15 @@ class Gpu:
 
     index: int
     name: str
-    busy: float | None
-    memory_used: float | None
-    memory: float | None
+    utilization_percent: float | None
+    memory_used_mib: float | None
+    memory_total_mib: float | None
     celsius: float | None
-    tasks: tuple[GpuTask, ...] = ()
+    processes: tuple[GpuProcess, ...] = ()
 
 
 @dataclass(frozen=True)
-class HostTask:
+class HostProcess:
     """A process of one of our runs.
 
     :param cpu: percent of one core, over its life.
@@ -61,14 +61,14 @@ class HostTask:
     """
 
     pid: int
-    run: str
-    cpu: float
-    memory: int
+    run_id: str
+    cpu_percent: float
+    memory_bytes: int
     command: str
 
 
 @dataclass(frozen=True)
-class HostUse:
+class HostUsage:
     """What one host is doing.
 
     :param load: processes that ran or wanted to, on average over the last minute.
@@ -78,65 +78,65 @@ class HostUse:
 
     host: str
     cores: int
-    load: float
-    memory_used: int
-    memory: int
+    load_average: float
+    memory_used_bytes: int
+    memory_total_bytes: int
     gpus: tuple[Gpu, ...] = ()
-    tasks: tuple[HostTask, ...] = ()
+    processes: tuple[HostProcess, ...] = ()
 
 
 @dataclass(frozen=True)
-class UseReport:
+class UsageReport:
     """What all hosts are doing.
 
     :param failed: name of every host that could not be asked -> why.
     """
 
-    hosts: tuple[HostUse, ...]
+    hosts: tuple[HostUsage, ...]
     failed: Mapping[str, Exception]
 
 
-def look(links: Links, hosts: Sequence[Host]) -> UseReport:
+def query(ssh_client: SshClient, hosts: Sequence[Host]) -> UsageReport:
     """Ask every host what it is doing."""
 
-    def one(host: Host) -> HostUse:
-        reply = links.run(host, remote_scripts.call("gpus.sh"), timeout=LOOK_S)
+    def one(host: Host) -> HostUsage:
+        reply = ssh_client.run(host, remote_scripts.inline_command("gpus.sh"), timeout_s=QUERY_TIMEOUT_S)
         if not _told(reply.stdout.splitlines(), "@@host "):
             raise _no_answer(host, reply, "it does not say what it is doing")
-        return use(host.name, reply.stdout)
+        return parse(host.name, reply.stdout)
 
-    outcomes = parallel.each(hosts, one)
-    return UseReport(tuple(outcomes.values_in_order()), outcomes.errors)
+    outcomes = parallel.for_each(hosts, one)
+    return UsageReport(tuple(outcomes.successful_values()), outcomes.errors)
 
 
-def use(host: str, said: str) -> HostUse:
+def parse(host: str, output: str) -> HostUsage:
     """Read what ``gpus.sh`` said."""
-    lines = said.splitlines()
+    lines = output.splitlines()
     cores, load, memory, free = _told(lines, "@@host ")[-1].split()
-    of_gpu: dict[str, list[GpuTask]] = {}
+    of_gpu: dict[str, list[GpuProcess]] = {}
     for line in _told(lines, "@@app "):
         run, pid, gpu, used, command = (word.strip() for word in line.split(",", 4))
-        of_gpu.setdefault(gpu, []).append(GpuTask(int(pid), "" if run == "-" else run, _number(used), command))
-    return HostUse(
+        of_gpu.setdefault(gpu, []).append(GpuProcess(int(pid), "" if run == "-" else run, _number(used), command))
+    return HostUsage(
         host=host,
         cores=int(cores),
-        load=float(load),
-        memory_used=(int(memory) - int(free)) * _KIB,
-        memory=int(memory) * _KIB,
+        load_average=float(load),
+        memory_used_bytes=(int(memory) - int(free)) * _KIB,
+        memory_total_bytes=int(memory) * _KIB,
         gpus=tuple(_gpu(line, of_gpu) for line in _told(lines, "@@gpu ")),
-        tasks=tuple(map(_task, _told(lines, "@@task "))),
+        processes=tuple(map(_task, _told(lines, "@@task "))),
     )
 
 
-def _gpu(line: str, of_gpu: Mapping[str, Sequence[GpuTask]]) -> Gpu:
+def _gpu(line: str, of_gpu: Mapping[str, Sequence[GpuProcess]]) -> Gpu:
     index, uuid, name, *numbers = (word.strip() for word in line.split(","))
     busy, used, memory, celsius = map(_number, numbers)
     return Gpu(int(index), name, busy, used, memory, celsius, tuple(of_gpu.get(uuid, ())))
 
 
-def _task(line: str) -> HostTask:
+def _task(line: str) -> HostProcess:
     pid, run, cpu, kib, command = line.split(None, 4)
-    return HostTask(int(pid), run, float(cpu), int(kib) * _KIB, command)
+    return HostProcess(int(pid), run, float(cpu), int(kib) * _KIB, command)
 
 
 def _number(word: str) -> float | None:
@@ -151,6 +151,6 @@ def _told(lines: Iterable[str], mark: str) -> list[str]:
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
 
 
-def _no_answer(host: Host, reply: Reply, what: str) -> HostError:
+def _no_answer(host: Host, reply: CommandResult, what: str) -> HostError:
     said = (reply.stderr or reply.stdout).strip().splitlines()
     return HostError(f"{what}: {said[-1] if said else f'exit {reply.exit_status}'}", where=host.name)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError
-from orchestrator.core.events import Event, State, Tell, ignore
+from orchestrator.core.events import Event, EventHandler, State, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.install.steps import InstallPlan
 from orchestrator.install.upload import stream_tar
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 # A host that says nothing for this long, not even the heartbeat it sends every five seconds, is gone.
 SILENCE_S = 30.0
@@ -71,7 +71,7 @@ class _Reader:
     """Understands one host's output: protocol lines become events, all others go to its log."""
 
     host: str
-    tell: Tell
+    tell: EventHandler
     log: Callable[[str], None]
     results: list[StepResult] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
@@ -123,15 +123,15 @@ class Installer:
     :param deadline: seconds after which a host's install counts as failed.
     """
 
-    links: Links
+    links: SshClient
     plan: InstallPlan
     logs: Path
-    tell: Tell = ignore
+    tell: EventHandler = ignore_event
     deadline: float = 1800.0
 
     @cached_property
     def _envelope(self) -> bytes:
-        tools = remote_scripts.tools(remote_scripts.INSTALL_TOOLS)
+        tools = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
         return remote_scripts.bundle(tools | {"plan": self.plan.text} | self.plan.files)
 
     def __call__(self, host: Host) -> HostInstall:
@@ -146,12 +146,12 @@ class Installer:
             reader = _Reader(host.name, self.tell, lambda text: _write(file, text))
             status = self.links.stream(
                 host,
-                remote_scripts.unpack("install.sh"),
+                remote_scripts.bundle_command("install.sh"),
                 stdin=self._envelope,
-                feed=self._answer,
+                respond=self._answer,
                 on_line=reader.line,
-                silence=SILENCE_S,
-                deadline=self.deadline,
+                silence_timeout_s=SILENCE_S,
+                timeout_s=self.deadline,
             )
         if status != 0:
             raise _failure(host, reader, status, log)

@@ -15,7 +15,7 @@ from orchestrator.core.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
-    from orchestrator.config.settings import Install
+    from orchestrator.config.settings import InstallSettings
 
 
 HUB = "docker.io"
@@ -49,7 +49,9 @@ def host_of(image: str) -> str:
     return first if slash and ("." in first or ":" in first) else HUB
 
 
-def login(clients: Clients, install: Install, images: Iterable[str], env: Mapping[str, str]) -> RegistryLogin | None:
+def login(
+    clients: Clients, install: InstallSettings, images: Iterable[str], env: Mapping[str, str]
+) -> RegistryLogin | None:
     """Return the login that one of these images needs; None when none does.
 
     :param clients: for ECR's token, which is asked for when a host wants it.
@@ -61,7 +63,7 @@ def login(clients: Clients, install: Install, images: Iterable[str], env: Mappin
     return next(filter(None, found), None)
 
 
-def _login(clients: Clients, install: Install, host: str, env: Mapping[str, str]) -> RegistryLogin | None:
+def _login(clients: Clients, install: InstallSettings, host: str, env: Mapping[str, str]) -> RegistryLogin | None:
     if install.registry == host:
         secret = _password(install.registry_password_env, env)
         return RegistryLogin(host, install.registry_user, lambda: secret)

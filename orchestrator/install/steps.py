@@ -17,7 +17,7 @@ from orchestrator.install.upload import Upload, parcel
 from orchestrator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
-    from orchestrator.config.settings import Install
+    from orchestrator.config.settings import InstallSettings
     from orchestrator.install.registry_login import RegistryLogin
 
 
@@ -70,7 +70,7 @@ class InstallPlan:
         return "".join(step.line + "\n" for step in self.steps).encode()
 
 
-def install(spec: JobSpec, settings: Install, login: RegistryLogin | None = None) -> InstallPlan:
+def install(spec: JobSpec, settings: InstallSettings, login: RegistryLogin | None = None) -> InstallPlan:
     """Return what a host needs before it can run the job.
 
     :param login: to the registry that its image, or what that is built on, comes from.
@@ -88,20 +88,20 @@ def install(spec: JobSpec, settings: Install, login: RegistryLogin | None = None
     return InstallPlan((*steps, *_data(spec)), files, login)
 
 
-def images(spec: JobSpec, settings: Install) -> list[str]:
+def images(spec: JobSpec, settings: InstallSettings) -> list[str]:
     """Return the names of images that a host may pull for the job; of a build, whatever its arguments name."""
     if spec.runtime != "docker":
         return []
     return [spec.table.image] if spec.table.image else list(build_arguments(settings).values())
 
 
-def build_arguments(settings: Install) -> dict[str, str]:
+def build_arguments(settings: InstallSettings) -> dict[str, str]:
     """Return the arguments of ``docker build``, name -> value; pip's own options are one of them."""
     given = dict(word.split("=", 1) for word in shlex.split(settings.build_args))
     return ({"PIP_OPTIONS": settings.pip_options} if settings.pip_options else {}) | given
 
 
-def build_digest(settings: Install) -> str:
+def build_digest(settings: InstallSettings) -> str:
     """Return a digest of all that goes into an image besides its folder; empty when that is nothing."""
     certificates = open_bytes(settings.ca_bundle) if settings.ca_bundle else b""
     made_of = _assignments(build_arguments(settings)) + certificates
@@ -127,7 +127,7 @@ def _code(spec: JobSpec) -> Sequence[Step]:
     return [Step("code", "parcel.sh", (goods.name, goods.digest, goods.dest), goods)]
 
 
-def _venv(spec: JobSpec, settings: Install, files: dict[str, bytes]) -> Sequence[Step]:
+def _venv(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes]) -> Sequence[Step]:
     text = spec.requirements_text
     if any(item.is_s3 for item in spec.data):
         text += "\nboto3\n"

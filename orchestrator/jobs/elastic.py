@@ -17,7 +17,7 @@ from orchestrator.jobs import runner, runs
 from orchestrator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 TIMEOUT_S = 60.0
 
@@ -63,7 +63,7 @@ def joinable_hosts(run: runs.Run, hosts: Sequence[Host]) -> list[Host]:
     return found
 
 
-def add_hosts(links: Links, hosts: Sequence[Host], run: runs.Run, prepare: Callable[[Host], object]) -> JoinReport:
+def add_hosts(links: SshClient, hosts: Sequence[Host], run: runs.Run, prepare: Callable[[Host], object]) -> JoinReport:
     """Let the newcomers among these hosts take part in a run; they have to be installed.
 
     :param prepare: brings the job's code to a host.
@@ -76,21 +76,21 @@ def add_hosts(links: Links, hosts: Sequence[Host], run: runs.Run, prepare: Calla
         prepare(host)
         runner.stage_run(links, host, run.run, run.start, _files_for(files, host))
 
-    laid_out = parallel.each(new, lay_out)
+    laid_out = parallel.for_each(new, lay_out)
     there = [outcome.host for outcome in laid_out.values() if outcome.ok]
     summary = _summary(files["job.json"], there)
     told = [host for host in hosts if host.name in {task.host for task in run.tasks}] + there
     # The first host is told who they are, and all what the run is now: any shell may ask any of them.
     members = [f"{host.name} {host.private_address}" for host in there]
     words = (run.run, summary)
-    outcomes = parallel.each(told, lambda host: _admit(links, host, *words, *(members if host is head else ())))
+    outcomes = parallel.for_each(told, lambda host: _admit(links, host, *words, *(members if host is head else ())))
     failed = laid_out.errors | {name: error for name, error in outcomes.errors.items() if name == head.name}
     return JoinReport(run.run, tuple(host.name for host in there), failed)
 
 
-def _shared_files(links: Links, head: Host, run: str) -> dict[str, bytes]:
+def _shared_files(links: SshClient, head: Host, run: str) -> dict[str, bytes]:
     """Return the files of the run that every host has."""
-    reply = links.run(head, remote_scripts.call("give.sh", run), timeout=TIMEOUT_S)
+    reply = links.run(head, remote_scripts.inline_command("give.sh", run), timeout_s=TIMEOUT_S)
     files = {}
     for line in reply.stdout.splitlines():
         if line.startswith("@@file "):
@@ -108,7 +108,7 @@ def _files_for(files: Mapping[str, bytes], host: Host) -> dict[str, bytes]:
         line for line in files["task/mesh.env"].decode().splitlines(keepends=True) if line.partition("=")[0] not in own
     ]
     lines += [f"{name}={shlex.quote(value)}\n" for name, value in own.items()]
-    tools = remote_scripts.tools(remote_scripts.RUN_TOOLS, under="bin/")
+    tools = remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="bin/")
     return {**tools, **files, "task/mesh.env": "".join(lines).encode()}
 
 
@@ -118,5 +118,7 @@ def _summary(text: bytes, new: Sequence[Host]) -> str:
     return json.dumps(facts, sort_keys=True)
 
 
-def _admit(links: Links, host: Host, *words: str) -> None:
-    links.run(host, remote_scripts.call("admit.sh", *words), timeout=TIMEOUT_S).check("could not be told")
+def _admit(links: SshClient, host: Host, *words: str) -> None:
+    links.run(host, remote_scripts.inline_command("admit.sh", *words), timeout_s=TIMEOUT_S).raise_if_failed(
+        "could not be told"
+    )

@@ -16,7 +16,7 @@ from orchestrator.jobs.runner import RETRY_S, SILENCE_S, TAIL_LINES, OnLine
 from orchestrator.jobs.runs import Run, TaskExit
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 
 @dataclass
@@ -53,7 +53,7 @@ class _Follower:
 
 
 def follow(
-    links: Links, hosts: Sequence[Host], run: str, *, on_line: OnLine, lost_timeout_s: float = 60.0
+    links: SshClient, hosts: Sequence[Host], run: str, *, on_line: OnLine, lost_timeout_s: float = 60.0
 ) -> parallel.Outcomes[TaskExit]:
     """Show a run's output as it comes, from its start, until its main tasks end.
 
@@ -61,16 +61,16 @@ def follow(
     :param on_line: called with (host, line); from several threads when there are several hosts.
     :param patience: seconds for which a lost host is looked for again before it counts as lost.
     """
-    return parallel.each(hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, lost_timeout_s))
+    return parallel.for_each(hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, lost_timeout_s))
 
 
-def _follow_one(links: Links, follower: _Follower, run: str, patience: float) -> TaskExit:
+def _follow_one(links: SshClient, follower: _Follower, run: str, patience: float) -> TaskExit:
     last_heard = time.monotonic()
     while True:
         before = follower.seen
         try:
-            command = remote_scripts.call("follow.sh", run, "main", str(follower.seen))
-            links.stream(follower.host, command, on_line=follower.line, silence=SILENCE_S)
+            command = remote_scripts.inline_command("follow.sh", run, "main", str(follower.seen))
+            links.stream(follower.host, command, on_line=follower.line, silence_timeout_s=SILENCE_S)
         except ConnectError as error:
             if error.kind in ("auth", "host-key", "key-file"):
                 raise

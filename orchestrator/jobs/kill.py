@@ -12,7 +12,7 @@ from orchestrator.hosts import parallel
 from orchestrator.hosts.usage import KILL_S, _no_answer, _told
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class KillReport:
     failed: Mapping[str, Exception]
 
 
-def kill_all(links: Links, hosts: Sequence[Host]) -> KillReport:
+def kill_all(links: SshClient, hosts: Sequence[Host]) -> KillReport:
     """End every process and container of every run of ours, also those that nobody follows and whose folder is gone."""
-    content = remote_scripts.bundle(remote_scripts.tools(("killall.sh", "cancel.sh")))
+    content = remote_scripts.bundle(remote_scripts.scripts(("killall.sh", "cancel.sh")))
 
     def one(host: Host) -> HostKill:
-        reply = links.run(host, remote_scripts.unpack("killall.sh"), stdin=content, timeout=KILL_S)
+        reply = links.run(host, remote_scripts.bundle_command("killall.sh"), stdin=content, timeout_s=KILL_S)
         lines = reply.stdout.splitlines()
         left = _told(lines, "@@left ")
         if not left:
@@ -54,5 +54,5 @@ def kill_all(links: Links, hosts: Sequence[Host]) -> KillReport:
         stuck = [line for line in lines if not line.startswith("@@")]
         return HostKill(host.name, tuple(_told(lines, "@@ended ")), int(left[-1]), tuple(stuck))
 
-    outcomes = parallel.each(hosts, one)
-    return KillReport(tuple(outcomes.values_in_order()), outcomes.errors)
+    outcomes = parallel.for_each(hosts, one)
+    return KillReport(tuple(outcomes.successful_values()), outcomes.errors)

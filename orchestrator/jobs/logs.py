@@ -14,12 +14,12 @@ from orchestrator.jobs.runner import SILENCE_S
 from orchestrator.jobs.runs import Run
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 _END = ("", None)
 
 
-def tail(links: Links, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:
+def tail(links: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:
     """Yield (host, line) of every task of a run, as lines come.
 
     :param follow: until the tasks end; otherwise what there is now.
@@ -34,7 +34,7 @@ def tail(links: Links, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iter
 
 
 def _read(
-    links: Links, host: Host, run: str, role: str, follow: bool, lines: queue.SimpleQueue[tuple[str, str | None]]
+    links: SshClient, host: Host, run: str, role: str, follow: bool, lines: queue.SimpleQueue[tuple[str, str | None]]
 ) -> None:
     name = host.name if role == "main" else f"{host.name}.{role}"
 
@@ -42,9 +42,9 @@ def _read(
         if not line.startswith("@@"):
             lines.put((name, line))
 
-    command = remote_scripts.call("follow.sh" if follow else "log.sh", run, role, "0")
+    command = remote_scripts.inline_command("follow.sh" if follow else "log.sh", run, role, "0")
     try:
-        links.stream(host, command, on_line=put, silence=SILENCE_S)
+        links.stream(host, command, on_line=put, silence_timeout_s=SILENCE_S)
     except StratusError as error:
         put(f"({error})")
     finally:

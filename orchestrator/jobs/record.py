@@ -92,7 +92,7 @@ def complete_record(record: RunRecord, facts: Mapping[str, Any]) -> None:
         "outputs": list(record.outputs),
         "timings": dict(record.timings),
         "cost_usd": record.cost,
-        "bill": cost.receipt(record.bill) if record.bill else None,
+        "bill": cost.to_record(record.bill) if record.bill else None,
         "versions": results.versions_of(record.folder),
         "image_digests": list(results.image_of(record.folder)),
         "fetched": datetime.now(UTC),

@@ -22,19 +22,19 @@ from orchestrator.hosts import parallel
 from orchestrator.jobs.runs import Run
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 
-def fetch(links: Links, hosts: Sequence[Host], run: Run, folder: Path) -> parallel.Outcomes[int]:
+def fetch(links: SshClient, hosts: Sequence[Host], run: Run, folder: Path) -> parallel.Outcomes[int]:
     """Bring a run's outputs and logs from its hosts, all at once.
 
     :param folder: of this run on the laptop; what is there is replaced file by file.
     :return: bytes received per host.
     """
-    return parallel.each(hosts, lambda host: _fetch_one(links, host, run, folder))
+    return parallel.for_each(hosts, lambda host: _fetch_one(links, host, run, folder))
 
 
-def _fetch_one(links: Links, host: Host, run: Run, folder: Path) -> int:
+def _fetch_one(links: SshClient, host: Host, run: Run, folder: Path) -> int:
     base = f"stratus/runs/{run.run}"
     received = _logs(links, host, base, folder / "logs")
     received += _state(links, host, base, folder, first=host.name == run.hosts[0])
@@ -45,36 +45,36 @@ def _fetch_one(links: Links, host: Host, run: Run, folder: Path) -> int:
     return received
 
 
-def _logs(links: Links, host: Host, base: str, folder: Path) -> int:
+def _logs(links: SshClient, host: Host, base: str, folder: Path) -> int:
     """Fetch a host's logs and put its name before theirs."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        received = links.fetch(host, f"{base}/log", Path(scratch), timeout=600)
+        received = links.fetch(host, f"{base}/log", Path(scratch), timeout_s=600)
         for path in Path(scratch).iterdir():
             os.replace(path, folder / f"{host.name}.{path.name}")
     return received
 
 
-def _state(links: Links, host: Host, base: str, folder: Path, *, first: bool) -> int:
+def _state(links: SshClient, host: Host, base: str, folder: Path, *, first: bool) -> int:
     """Fetch package versions and image digests of the run; one host speaks for all, InstallDeps made them equal."""
     if not first:
         return 0
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        received = links.fetch(host, f"{base}/state", Path(scratch), timeout=60)
+        received = links.fetch(host, f"{base}/state", Path(scratch), timeout_s=60)
         for name in ("versions.txt", "image.txt"):
             if (Path(scratch) / name).exists():
                 shutil.move(Path(scratch) / name, folder / name)
     return received
 
 
-def _output(links: Links, host: Host, remote: str, folder: Path, *, several: bool) -> int:
+def _output(links: SshClient, host: Host, remote: str, folder: Path, *, several: bool) -> int:
     """Fetch one output folder; a job that failed early may not have made it."""
     target = folder / Path(remote).name if several else folder
     target.mkdir(parents=True, exist_ok=True)
     try:
-        return links.fetch(host, remote, target, timeout=3600)
+        return links.fetch(host, remote, target, timeout_s=3600)
     except HostError as error:
-        if "nothing at" in error.what:
+        if "nothing at" in error.message:
             return 0
         raise
 

@@ -17,7 +17,7 @@ from orchestrator.hosts import parallel
 from orchestrator.jobs.build import JobPlan, Task
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 # A followed host sends a heartbeat every five seconds; silence for this long means that it, or the network, is gone.
 SILENCE_S = 20.0
@@ -28,30 +28,30 @@ TAIL_LINES = 30
 OnLine = Callable[[str, str], None]
 
 
-def start(links: Links, hosts: Mapping[str, Host], job: JobPlan) -> parallel.Outcomes[int]:
+def start(links: SshClient, hosts: Mapping[str, Host], job: JobPlan) -> parallel.Outcomes[int]:
     """Lay the run out on its hosts and start its tasks, detached; one round trip per host, all at once.
 
     :return: per host, how many tasks were started.
     """
     taking_part = [hosts[name] for name in job.hosts]
-    return parallel.each(taking_part, lambda host: _start_one(links, host, job))
+    return parallel.for_each(taking_part, lambda host: _start_one(links, host, job))
 
 
-def _start_one(links: Links, host: Host, job: JobPlan) -> int:
+def _start_one(links: SshClient, host: Host, job: JobPlan) -> int:
     tasks = job.on(host.name)
     return stage_run(links, host, job.run, job.start, _run_files(job, tasks))
 
 
-def stage_run(links: Links, host: Host, run: str, words: Sequence[str], files: Mapping[str, bytes]) -> int:
+def stage_run(links: SshClient, host: Host, run: str, words: Sequence[str], files: Mapping[str, bytes]) -> int:
     """Lay a run out on one host and start its tasks.
 
     :param words: what ``start.sh`` takes after the run.
     :param files: of the run on this host, by name below its folder; each ``task/ROLE.cmd`` is a task.
     :return: how many were started.
     """
-    content = {f"run/{name}": data for name, data in files.items()} | remote_scripts.tools(("start.sh",))
-    command = remote_scripts.unpack("start.sh", run, *words)
-    reply = links.run(host, command, stdin=remote_scripts.bundle(content), timeout=60)
+    content = {f"run/{name}": data for name, data in files.items()} | remote_scripts.scripts(("start.sh",))
+    command = remote_scripts.bundle_command("start.sh", run, *words)
+    reply = links.run(host, command, stdin=remote_scripts.bundle(content), timeout_s=60)
     missing = [line.removeprefix("@@missing ") for line in reply.stdout.splitlines() if line.startswith("@@missing ")]
     if missing:
         raise HostError(f"no {missing[0]} here yet", where=host.name, fix="InstallDeps()")
@@ -67,7 +67,7 @@ def stage_run(links: Links, host: Host, run: str, words: Sequence[str], files: M
 def _run_files(job: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
     """Return the files of a run on one host."""
     content = {"job.json": (job.summary + "\n").encode()} | job.files
-    content |= remote_scripts.tools(remote_scripts.RUN_TOOLS, under="bin/")
+    content |= remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="bin/")
     for task in tasks:
         env = "".join(f"{name}={shlex.quote(value)}\n" for name, value in task.env.items())
         content |= {f"task/{task.role}.cmd": (task.command + "\n").encode(), f"task/{task.role}.env": env.encode()}
@@ -75,7 +75,7 @@ def _run_files(job: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
 
 
 def cancel(
-    links: Links, hosts: Sequence[Host], run: str, running_tasks: Mapping[str, Sequence[str]] | None = None
+    links: SshClient, hosts: Sequence[Host], run: str, running_tasks: Mapping[str, Sequence[str]] | None = None
 ) -> parallel.Outcomes[int]:
     """End every process and container of a run on these hosts.
 
@@ -84,13 +84,13 @@ def cancel(
     :return: per host, how many processes would not go; 0 is the answer to expect.
     """
     known = running_tasks or {}
-    return parallel.each(hosts, lambda host: _cancel_one(links, host, run, known.get(host.name, ())))
+    return parallel.for_each(hosts, lambda host: _cancel_one(links, host, run, known.get(host.name, ())))
 
 
-def _cancel_one(links: Links, host: Host, run: str, going: Sequence[str]) -> int:
+def _cancel_one(links: SshClient, host: Host, run: str, going: Sequence[str]) -> int:
     # The folder is told relative to the login's home, where every SSH session begins.
-    command = remote_scripts.call("cancel.sh", f"stratus/runs/{run}", "all", *going)
-    reply = links.run(host, command, timeout=60)
+    command = remote_scripts.inline_command("cancel.sh", f"stratus/runs/{run}", "all", *going)
+    reply = links.run(host, command, timeout_s=60)
     left = [line for line in reply.stdout.splitlines() if line.startswith("@@left ")]
     if not left:
         raise HostError(f"could not cancel {run}: {reply.stderr.strip() or reply.exit_status}", where=host.name)

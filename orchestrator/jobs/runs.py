@@ -15,7 +15,7 @@ from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 
 @dataclass(frozen=True)
@@ -165,13 +165,13 @@ class TaskExit:
         return self.status == 0
 
 
-def list_runs(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
+def list_runs(links: SshClient, hosts: Sequence[Host], run: str = "") -> list[Run]:
     """List the runs on these hosts, oldest first.
 
     :param run: only this one (the full id).
     """
-    answers = parallel.each(
-        hosts, lambda host: links.run(host, remote_scripts.call("runs.sh", *([run] if run else [])))
+    answers = parallel.for_each(
+        hosts, lambda host: links.run(host, remote_scripts.inline_command("runs.sh", *([run] if run else [])))
     )
     known: dict[str, dict[str, Any]] = {}
     tasks: dict[str, list[TaskState]] = {}
@@ -186,7 +186,7 @@ def list_runs(links: Links, hosts: Sequence[Host], run: str = "") -> list[Run]:
                 words = line.split()
                 tasks.setdefault(words[1], []).append(_task_state(host, words[2:]))
     if not any(outcome.ok for outcome in answers.values()):
-        answers.check("no host could be asked about runs")
+        answers.raise_if_failed("no host could be asked about runs")
     found = [_run(facts, tuple(tasks.get(name, ()))) for name, facts in known.items()]
     return sorted(found, key=lambda one: (one.started_at or datetime.max.replace(tzinfo=UTC), one.run))
 

@@ -11,7 +11,18 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.config import ini, schema
 from orchestrator.config import reference as config_reference
-from orchestrator.config.schema import FREE, Reading, choice, command, lines, number, option, text, whole, yes_no
+from orchestrator.config.schema import (
+    FREE_FORM,
+    SettingsReader,
+    boolean,
+    choice,
+    command,
+    integer,
+    number,
+    option,
+    text,
+    text_lines,
+)
 
 FRAMEWORKS = ("command", "dask", "horovod", "torchrun", "hostfile", "mpi", "mxnet")
 RUNTIMES = ("venv", "docker")
@@ -26,27 +37,33 @@ class JobOptions:
     image: str = option("", text(), "docker: image to pull, best by digest; empty: built from the folder's Dockerfile.")
     requirements: str = option("", text(), "venv: file of Python packages, in pip's format.")
     python: str = option("python3", text(), "venv: interpreter on the VM that the environment is made with.")
-    system_packages: bool = option(False, yes_no(), "venv: let the job see the packages that this interpreter has.")
-    data: tuple[str, ...] = option((), lines(), "folder or s3:// prefix -> name in the job's working folder.")
+    system_packages: bool = option(False, boolean(), "venv: let the job see the packages that this interpreter has.")
+    data: tuple[str, ...] = option((), text_lines(), "folder or s3:// prefix -> name in the job's working folder.")
     sample: str = option("", text(), "hint: command that makes data to try the job on, in its folder on your computer.")
     single: str = option("", command(), "shell command of a run on one VM.")
     multi: str = option("", command(), "shell command of a run on many VMs, without the framework's launcher.")
-    outputs: tuple[str, ...] = option(("outputs",), lines(), "folders, below the working folder, that are fetched.")
+    outputs: tuple[str, ...] = option(
+        ("outputs",), text_lines(), "folders, below the working folder, that are fetched."
+    )
 
 
 @dataclass(frozen=True)
 class ResourceTable:
     """How a distributed run is laid out."""
 
-    workers_per_host: int = option(1, whole(1, 256), "dask: worker processes on each VM.")
-    threads_per_worker: int = option(0, whole(0, 1024), "dask: threads of each; 0: the VM's cores, shared out.")
+    workers_per_host: int = option(1, integer(1, 256), "dask: worker processes on each VM.")
+    threads_per_worker: int = option(0, integer(0, 1024), "dask: threads of each; 0: the VM's cores, shared out.")
     memory_per_worker: str = option("", text(), "dask: such as 4GiB; empty: the VM's memory, shared out.")
-    slots_per_host: int = option(0, whole(0, 256), "horovod, torchrun, mpi: processes on each VM; 0: as many as GPUs.")
-    min_hosts: int = option(0, whole(0, 10_000), "horovod: goes on while so many VMs are left; 0: ends with the first.")
+    slots_per_host: int = option(
+        0, integer(0, 256), "horovod, torchrun, mpi: processes on each VM; 0: as many as GPUs."
+    )
+    min_hosts: int = option(
+        0, integer(0, 10_000), "horovod: goes on while so many VMs are left; 0: ends with the first."
+    )
     wait: float = option(120.0, number(0, 3600, "s"), "how long to wait for all workers.")
 
 
-TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceTable, "env": FREE}
+TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceTable, "env": FREE_FORM}
 
 
 @dataclass(frozen=True)
@@ -138,17 +155,17 @@ def load(place: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     """
     path = place if place.suffix == ".ini" else place / "job.ini"
     folder = path.parent
-    reading = Reading(ini.read(path, env, schema.layout(TABLES)), TABLES)
+    reading = SettingsReader(ini.read(path, env, schema.layout(TABLES)), TABLES)
     if not reading.document.values:
         # What is not there, or cannot be read, has no other mistakes.
-        reading.finish("Nothing was run.")
-    table, resources = reading.fill("job", JobOptions), reading.fill("resources", ResourceTable)
+        reading.raise_problems("Nothing was run.")
+    table, resources = reading.read_section("job", JobOptions), reading.read_section("resources", ResourceTable)
     table = replace(table, runtime=runtime or table.runtime)
     data = _data(reading, table, folder)
     variables = _variables(reading)
     _check(reading, table, folder)
     _check_framework(reading, table, resources)
-    reading.finish("Nothing was run.")
+    reading.raise_problems("Nothing was run.")
     return JobSpec(_name(path), folder, table, resources, data, variables)
 
 
@@ -163,32 +180,32 @@ def _name(path: Path) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in words.lower())
 
 
-def _variables(reading: Reading) -> dict[str, str]:
+def _variables(reading: SettingsReader) -> dict[str, str]:
     """Return the section [env]; the names of variables keep their case, unlike all other names."""
     found = {}
     for (section, name), value in reading.document.values.items():
         if section == "env":
-            typed = value.typed.partition("] ")[2]
+            typed = value.label.partition("] ")[2]
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", typed) or typed.startswith("STRATUS_"):
-                reading.complain(
+                reading.add_problem(
                     section, name, "cannot be the name of a variable here: letters, digits and _, not STRATUS_"
                 )
             found[typed] = value.text
     return found
 
 
-def _data(reading: Reading, table: JobOptions, folder: Path) -> tuple[DataItem, ...]:
+def _data(reading: SettingsReader, table: JobOptions, folder: Path) -> tuple[DataItem, ...]:
     items = []
     for line in table.data:
         source, arrow, dest = (part.strip() for part in line.partition("->"))
         dest = dest or PurePosixPath(source.rstrip("/")).name
         if not arrow and source.startswith("s3://"):
-            reading.complain("job", "data", f"{line!r} names no folder: write {line} -> data")
+            reading.add_problem("job", "data", f"{line!r} names no folder: write {line} -> data")
         elif not _stays_inside(dest):
-            reading.complain("job", "data", f"{line!r} leads out of the working folder")
+            reading.add_problem("job", "data", f"{line!r} leads out of the working folder")
         elif not source.startswith("s3://") and not (folder / source).exists():
             missing = _missing(folder, source, table.sample)
-            reading.complain("job", "data", missing if len(table.data) == 1 else f"{line!r} {missing}")
+            reading.add_problem("job", "data", missing if len(table.data) == 1 else f"{line!r} {missing}")
         items.append(DataItem(source, dest))
     return tuple(items)
 
@@ -203,22 +220,22 @@ def _stays_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
-def _check(reading: Reading, table: JobOptions, folder: Path) -> None:
+def _check(reading: SettingsReader, table: JobOptions, folder: Path) -> None:
     """Complain about values that do not fit each other or the folder."""
     if not (table.single or table.multi):
-        reading.complain("job", "single", "is missing, and so is multi: the job has no command")
+        reading.add_problem("job", "single", "is missing, and so is multi: the job has no command")
     if table.requirements and not (folder / table.requirements).is_file():
-        reading.complain("job", "requirements", f"does not exist in {folder}")
+        reading.add_problem("job", "requirements", f"does not exist in {folder}")
     if table.runtime == "docker" and not table.image and not (folder / "Dockerfile").is_file():
-        reading.complain("job", "image", f"is empty, and there is no Dockerfile in {folder}")
+        reading.add_problem("job", "image", f"is empty, and there is no Dockerfile in {folder}")
     for name in table.outputs:
         if not _stays_inside(name):
-            reading.complain("job", "outputs", f"{name!r} leads out of the working folder")
+            reading.add_problem("job", "outputs", f"{name!r} leads out of the working folder")
 
 
-def _check_framework(reading: Reading, table: JobOptions, resources: ResourceTable) -> None:
+def _check_framework(reading: SettingsReader, table: JobOptions, resources: ResourceTable) -> None:
     """Complain about what a framework cannot do."""
     if table.framework in ("horovod", "hostfile", "mpi", "mxnet") and table.single and not table.multi:
-        reading.complain("job", "multi", f"is missing: framework = {table.framework} is for many VMs")
+        reading.add_problem("job", "multi", f"is missing: framework = {table.framework} is for many VMs")
     if resources.min_hosts and table.framework != "horovod":
-        reading.complain("resources", "min_hosts", f"is for framework = horovod, and this is {table.framework}")
+        reading.add_problem("resources", "min_hosts", f"is for framework = horovod, and this is {table.framework}")

@@ -33,7 +33,7 @@ class Account:
         status = self.status()
         now = status.at
         rest = [
-            core_cost.of_seconds(one.per_hour, (one.expires - now).total_seconds()) if one.expires else None
+            core_cost.cost_for(one.per_hour, (one.expires - now).total_seconds()) if one.expires else None
             for one in status.up
         ]
         at_most = core_cost.total([status.spent, *rest])

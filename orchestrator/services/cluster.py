@@ -29,7 +29,7 @@ from orchestrator.cluster.status import ClusterStatus, Machine
 from orchestrator.cluster.terminate import TerminateReport, Terminator
 from orchestrator.core import cost
 from orchestrator.core.errors import HostError, StratusError, UsageError
-from orchestrator.core.events import Event, Tell, ignore
+from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.journal import Journal
 from orchestrator.hosts import host_keys, parallel
@@ -37,7 +37,7 @@ from orchestrator.means import Runtime
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
-    from orchestrator.ssh import Links
+    from orchestrator.ssh import SshClient
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Cluster:
         settings: Settings,
         *,
         home: Path,
-        tell: Tell = ignore,
+        tell: EventHandler = ignore_event,
         clients: client.Clients | None = None,
         means: Runtime | None = None,
     ) -> None:
@@ -68,7 +68,7 @@ class Cluster:
         self.clients = clients or client.create_clients(settings.aws)
 
     @cached_property
-    def ssh(self) -> Links:
+    def ssh(self) -> SshClient:
         """The SSH connections, kept for as long as this object is."""
         return self.runtime.connect(self.settings.ssh)
 
@@ -90,7 +90,7 @@ class Cluster:
     @cached_property
     def journal(self) -> Journal:
         """Where intent is written down before anything is made."""
-        return Journal(self.home, patience=self.runtime.patience)
+        return Journal(self.home, clock=self.runtime.patience)
 
     @property
     def launch_log(self) -> launch_log.LaunchLog:
@@ -104,14 +104,14 @@ class Cluster:
         return price_list.PriceList(self.clients, path, endpoint=place, timeout_s=self.runtime.optional_timeout_s)
 
     @cached_property
-    def known_hosts(self) -> host_keys.Pins:
+    def known_hosts(self) -> host_keys.KnownHostKeys:
         """The host keys that this computer has seen take effect."""
-        return host_keys.Pins(self.home / "ssh" / "pins")
+        return host_keys.KnownHostKeys(self.home / "ssh" / "pins")
 
     @cached_property
-    def key_rotation(self) -> host_keys.Renewal:
+    def key_rotation(self) -> host_keys.HostKeyRotation:
         """Gives hosts keys of their own; `settle_host_keys` is to be called after it."""
-        return host_keys.Renewal(
+        return host_keys.HostKeyRotation(
             self.ssh,
             partial(ec2_instances.tag_host_key, self.clients),
             self.known_hosts,
@@ -121,7 +121,7 @@ class Cluster:
 
     def clear_boot_key_tags(self) -> None:
         """Let the tags forget the launch's key of all machines that got one of their own; one call for all."""
-        done = self.key_rotation.take()
+        done = self.key_rotation.take_rotated()
         try:
             if done:
                 ec2_instances.clear_boot_key_tags(self.clients, done)
@@ -245,9 +245,9 @@ class Cluster:
         :return: the instances, most of them pending, and the seconds that the one call took.
         """
         self.tell(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
-        began = self.runtime.patience.clock()
+        began = self.runtime.patience.monotonic()
         instances = self.launcher.request(plan)
-        seconds = self.runtime.patience.clock() - began
+        seconds = self.runtime.patience.monotonic() - began
         self.tell(Event("", "request", "done", seconds))
         return instances, seconds
 
@@ -344,7 +344,7 @@ class Cluster:
         Everything that is left is in the report; nothing is raised for it.
         """
         report = Terminator(self).terminate_all()
-        self.known_hosts.forget(one.id for one in report.instances if one.state == "terminated")
+        self.known_hosts.remove(one.id for one in report.instances if one.state == "terminated")
         self.close()
         for kept in ("links", "renewal"):
             self.__dict__.pop(kept, None)
@@ -353,7 +353,7 @@ class Cluster:
     def _forget(self, instances: Sequence[ec2_instances.Instance]) -> None:
         if "links" in self.__dict__:
             for each in instances:
-                self.ssh.forget(self.host(each))
+                self.ssh.disconnect(self.host(each))
 
 
 def _result(

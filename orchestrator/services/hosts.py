@@ -23,12 +23,12 @@ class Everywhere:
         """End every process and container of every run on every host, whatever started it."""
         return kill.kill_all(self.cluster.ssh, self.cluster.hosts())
 
-    def use(self, names: Sequence[str] = ()) -> usage.UseReport:
+    def use(self, names: Sequence[str] = ()) -> usage.UsageReport:
         """Return what the GPUs, cores and processes of the hosts are doing.
 
         :param names: only these hosts; all when empty.
         """
-        return usage.look(self.cluster.ssh, self.cluster.hosts(names))
+        return usage.query(self.cluster.ssh, self.cluster.hosts(names))
 
     def run_command(
         self,
@@ -45,4 +45,4 @@ class Everywhere:
         :param on_line: called with (host, line), from one thread per host.
         """
         hosts = self.cluster.hosts(names)
-        return commands.run(self.cluster.ssh, hosts, command, on_line=on_line, timeout=timeout)
+        return commands.run(self.cluster.ssh, hosts, command, on_line=on_line, timeout_s=timeout)

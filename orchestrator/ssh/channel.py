@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-WINDOW = 8 << 20
+WINDOW_BYTES = 8 << 20
 """Bytes that may be under way to us unread: on a line with 0.1 s of round trip, 2 MiB would cap it at 20 MB/s."""
 
-CHUNK = 32_000
+CHUNK_BYTES = 32_000
 """Bytes per message sent: what fits into one packet of the usual 32 KiB."""
 
-LONGEST_LINE = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024
 """Bytes after which a line is cut into several: nobody reads a longer one, and none may fill the memory."""
 
 STRAGGLERS_S = 2.0
@@ -39,7 +39,7 @@ _LOOK_S = 1.0
 _LAST_BREATH_S = 0.1
 
 
-class Lines:
+class LineSplitter:
     """Cuts a byte stream into lines of text.
 
     Lines end with a line feed, or with a carriage return (a progress bar draws over itself: every state is a line).
@@ -48,7 +48,7 @@ class Lines:
 
     _end = re.compile(rb"\r*\n|\r+")
 
-    def __init__(self, longest: int = LONGEST_LINE) -> None:
+    def __init__(self, longest: int = MAX_LINE_BYTES) -> None:
         self._longest = longest
         self._held = b""
         self._after_return = False
@@ -67,7 +67,7 @@ class Lines:
         *whole, self._held = self._pieces(text[start:])
         yield from map(_decode, whole)
 
-    def rest(self) -> Iterator[str]:
+    def flush(self) -> Iterator[str]:
         """Yield what is left when the stream has ended without a line end."""
         held, self._held = self._held, b""
         if held:
@@ -114,26 +114,26 @@ class ChannelClosed(OSError):
 
 
 @dataclass(frozen=True)
-class Limits:
+class Timeouts:
     """How long to be patient with a command.
 
     :param silence: seconds without a sign of life after which the host counts as lost; None: no limit.
     :param until: moment on the monotonic clock by which all must be over; None: no limit.
     """
 
-    silence: float | None = None
-    until: float | None = None
+    silence_s: float | None = None
+    deadline: float | None = None
 
 
 @dataclass
-class Exchange:
+class ChannelSession:
     """A command that runs on a channel of ``host``; close it, whatever happened."""
 
     host: Host
     channel: paramiko.Channel
-    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
     started: float = field(default_factory=time.monotonic)
-    heard: bool = False
+    received_output: bool = False
 
     def __post_init__(self) -> None:
         self._bell = _Bell()
@@ -144,7 +144,7 @@ class Exchange:
         self.channel.in_buffer.set_event(self._bell)
         self.channel.in_stderr_buffer.set_event(self._bell)
 
-    def __enter__(self) -> Exchange:
+    def __enter__(self) -> ChannelSession:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,7 +165,7 @@ class Exchange:
             yield from chunks
             if chunks:
                 # Only now: the time that the caller took for its lines is no silence of the host.
-                self.heard = True
+                self.received_output = True
                 self._sign_of_life()
             elif ended or self._only_stragglers():
                 return
@@ -206,7 +206,7 @@ class Exchange:
     def close(self) -> None:
         """End the channel without ever waiting for the other side."""
         self._input.put(None)
-        let_go(self.channel)
+        close_in_background(self.channel)
 
     def _check(self) -> None:
         """Raise here, in the caller's thread, what broke the source of the input."""
@@ -217,9 +217,9 @@ class Exchange:
         chunks = []
         # All at once: paramiko moves the whole rest of its buffer for every piece that is taken off its front.
         if self.channel.recv_ready():
-            chunks.append((1, self.channel.recv(2 * WINDOW)))
+            chunks.append((1, self.channel.recv(2 * WINDOW_BYTES)))
         if self.channel.recv_stderr_ready():
-            chunks.append((2, self.channel.recv_stderr(2 * WINDOW)))
+            chunks.append((2, self.channel.recv_stderr(2 * WINDOW_BYTES)))
         return chunks
 
     def _only_stragglers(self) -> bool:
@@ -229,8 +229,8 @@ class Exchange:
     def _wait(self, event: threading.Event) -> None:
         """Wait a while for ``event``, or raise when patience is at its end."""
         now = time.monotonic()
-        silence = None if self.limits.silence is None else self._last_sign + self.limits.silence
-        moments = [moment for moment in (silence, self.limits.until) if moment is not None]
+        silence = None if self.timeouts.silence_s is None else self._last_sign + self.timeouts.silence_s
+        moments = [moment for moment in (silence, self.timeouts.deadline) if moment is not None]
         if moments and min(moments) <= now:
             raise self._overdue(now, silent=silence is not None and silence <= now)
         event.wait(min([_LOOK_S, *(moment - now for moment in moments)]))
@@ -238,7 +238,7 @@ class Exchange:
     def _overdue(self, now: float, *, silent: bool) -> HostError:
         if silent:
             return self._lost(f"ssh: nothing heard for {now - self._last_sign:.0f} s")
-        if not self.heard:
+        if not self.received_output:
             return self._lost(f"ssh: no answer within {now - self.started:.0f} s")
         return HostError(f"a command was not done within {now - self.started:.0f} s", where=self.host.name)
 
@@ -264,21 +264,21 @@ class Exchange:
             self._bell.set()
 
 
-def send_all(channel: paramiko.Channel, data: bytes, progress: Callable[[], None] = lambda: None) -> None:
+def send_all(channel: paramiko.Channel, data: bytes, on_progress: Callable[[], None] = lambda: None) -> None:
     """Send ``data``, waiting for window as needed; ``progress`` is called as pieces leave.
 
     Paramiko's own ``sendall`` copies the rest for every piece, and never returns when only our side has ended.
 
     :raises ChannelClosed: when the other side takes no more.
     """
-    for start in range(0, len(data), CHUNK):
-        piece = data[start : start + CHUNK]
+    for start in range(0, len(data), CHUNK_BYTES):
+        piece = data[start : start + CHUNK_BYTES]
         while piece:
             sent = _say(partial(channel.send, piece))
             if not sent:
                 raise ChannelClosed("the other side takes no more")
             piece = piece[sent:]
-            progress()
+            on_progress()
 
 
 def _say(speak: Callable[[], T]) -> T:
@@ -291,7 +291,7 @@ def _say(speak: Callable[[], T]) -> T:
         raise ChannelClosed(str(error)) from error
 
 
-def let_go(channel: paramiko.Channel) -> None:
+def close_in_background(channel: paramiko.Channel) -> None:
     """Close a channel; not on this thread when it is still open, for saying goodbye can block on a dead line."""
     if not channel.closed:
         threading.Thread(target=_goodbye, args=(channel,), name="ssh-goodbye", daemon=True).start()

@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.core.host import Host
-from orchestrator.ssh.channel import WINDOW, Exchange, Limits, Lines, let_go
-from orchestrator.ssh.connect import Connection, bounded
-from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, Keeper
+from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, LineSplitter, Timeouts, close_in_background
+from orchestrator.ssh.connect import Connection, call_with_timeout
+from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.openssh import command_line, write_ssh_config
-from orchestrator.ssh.tar_stream import Incoming, LeftOut, pack, unpack
+from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, pack, unpack
 from orchestrator.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import paramiko
 
-__all__ = ["Connection", "Links", "Reply", "Tunnel", "command_line", "quote", "write_ssh_config"]
+__all__ = ["CommandResult", "Connection", "SshClient", "Tunnel", "command_line", "quote", "write_ssh_config"]
 
-SILENCE_S = 30.0
+SILENCE_TIMEOUT_S = 30.0
 
 _NOTHING_THERE = 66
 
-Answer = Callable[[str], Iterable[bytes] | None]
+Respond = Callable[[str], Iterable[bytes] | None]
 """Told every line of output; what it returns is sent to the command as input."""
 
 
@@ -48,7 +48,7 @@ def quote(*words: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reply:
+class CommandResult:
     """What a command answered.
 
     :param host: name of the host.
@@ -68,7 +68,7 @@ class Reply:
         """Whether the command ended with exit status 0."""
         return self.exit_status == 0
 
-    def check(self, what: str) -> Reply:
+    def raise_if_failed(self, message: str) -> CommandResult:
         """Return this reply if it is ok.
 
         :param what: what failed otherwise, in words.
@@ -78,21 +78,21 @@ class Reply:
             return self
         said = (self.stderr.strip() or self.stdout.strip()).splitlines()
         how = "killed by a signal" if self.exit_status is None else f"exit {self.exit_status}"
-        raise HostError(f"{what}: {said[-1].strip() if said else 'no word why'} ({how})", where=self.host)
+        raise HostError(f"{message}: {said[-1].strip() if said else 'no word why'} ({how})", where=self.host)
 
 
-class Links:
+class SshClient:
     """Connections to hosts: opened when first needed, kept, shared by all threads, reopened once when they went stale.
 
     :param connect_timeout: seconds for opening a connection, all in all.
     :param login_pauses: seconds between attempts of :meth:`wait` to log in; one attempt more than pauses.
     """
 
-    def __init__(self, *, connect_timeout: float = 10.0, login_pauses: tuple[float, ...] = LOGIN_PAUSES_S) -> None:
-        self._keeper = Keeper(connect_timeout, login_pauses)
+    def __init__(self, *, connect_timeout_s: float = 10.0, login_pauses_s: tuple[float, ...] = LOGIN_PAUSES_S) -> None:
+        self._pool = ConnectionPool(connect_timeout_s, login_pauses_s)
         self._tunnels: list[Tunnel] = []
 
-    def __enter__(self) -> Links:
+    def __enter__(self) -> SshClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,9 +103,11 @@ class Links:
 
         :raises ConnectError: see :func:`orchestrator.ssh.connect.open_connection` for its kinds.
         """
-        return self._keeper.connect(host)
+        return self._pool.connect(host)
 
-    def wait(self, host: Host, *, deadline: float, alive: Callable[[], str] | None = None) -> float:
+    def wait_until_ready(
+        self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None
+    ) -> float:
         """Wait until a session with ``host`` is up.
 
         :param deadline: seconds to wait at most.
@@ -115,9 +117,9 @@ class Links:
             file; after a few tries for a refused login.
         :raises HostError: when the machine died meanwhile.
         """
-        return self._keeper.wait(host, deadline, alive)
+        return self._pool.wait_until_ready(host, timeout_s, failure_reason)
 
-    def run(self, host: Host, command: str, *, timeout: float = 30.0, stdin: bytes = b"") -> Reply:
+    def run(self, host: Host, command: str, *, timeout_s: float = 30.0, stdin: bytes = b"") -> CommandResult:
         """Ask a short question: run ``command`` in the login shell and return all it says.
 
         Safe to call from many threads: each call has a channel of its own on the shared connection.
@@ -128,7 +130,7 @@ class Links:
         :raises HostError: when the command talked, but was not done in time.
         """
         started = time.monotonic()
-        limits = Limits(until=started + timeout)
+        limits = Timeouts(deadline=started + timeout_s)
         said = {1: bytearray(), 2: bytearray()}
         with self._exchange(host, command, limits, eof=not stdin) as talk:
             if stdin:
@@ -138,7 +140,7 @@ class Links:
                 said[stream] += data
             status = talk.exit_status()
         out, err = (bytes(data).decode("utf-8", errors="replace") for data in said.values())
-        return Reply(host.name, command, out, err, status, time.monotonic() - started)
+        return CommandResult(host.name, command, out, err, status, time.monotonic() - started)
 
     def stream(
         self,
@@ -146,10 +148,10 @@ class Links:
         command: str,
         *,
         on_line: Callable[[str], None],
-        feed: Answer | None = None,
+        respond: Respond | None = None,
         stdin: bytes | Iterable[bytes] = b"",
-        silence: float = SILENCE_S,
-        deadline: float | None = None,
+        silence_timeout_s: float = SILENCE_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> int:
         """Run ``command`` and hand on its lines (both outputs, merged) as they come.
 
@@ -164,22 +166,22 @@ class Links:
         :raises ConnectError: no session, or kind ``lost``.
         :raises HostError: when the deadline passed. What ``on_line``, ``feed`` and their chunks raise is handed on.
         """
-        limits = Limits(silence, None if deadline is None else time.monotonic() + deadline)
-        with self._exchange(host, command, limits, merge=True, eof=not stdin and feed is None) as talk:
+        limits = Timeouts(silence_timeout_s, None if timeout_s is None else time.monotonic() + timeout_s)
+        with self._exchange(host, command, limits, merge=True, eof=not stdin and respond is None) as talk:
             if stdin:
                 talk.send([stdin] if isinstance(stdin, bytes) else stdin)
-            if stdin and feed is None:
+            if stdin and respond is None:
                 talk.end_input()
             for line in _each_line(talk):
                 on_line(line)
-                answer = feed(line) if feed else None
+                answer = respond(line) if respond else None
                 if answer is not None:
                     talk.send(answer)
             status = talk.exit_status()
         return -1 if status is None else status
 
     def fetch(
-        self, host: Host, remote: str, local: Path, *, timeout: float = 3600.0, left_out: LeftOut | None = None
+        self, host: Host, remote: str, local: Path, *, timeout_s: float = 3600.0, on_skipped: OnSkipped | None = None
     ) -> int:
         """Copy the content of the folder ``remote`` into ``local``, as one compressed stream.
 
@@ -196,11 +198,11 @@ class Links:
         complaints = bytearray()
         problem: Exception | None = None
         total = 0
-        with self._exchange(host, command, Limits(SILENCE_S, time.monotonic() + timeout), eof=True) as talk:
-            source = Incoming(_only_stdout(talk, complaints))
+        with self._exchange(host, command, Timeouts(SILENCE_TIMEOUT_S, time.monotonic() + timeout_s), eof=True) as talk:
+            source = ChunkReader(_only_stdout(talk, complaints))
             try:
                 local.mkdir(parents=True, exist_ok=True)
-                total = unpack(source, local, left_out or _ignore)
+                total = unpack(source, local, on_skipped or _ignore)
             except (tarfile.TarError, EOFError) as error:
                 problem = error
             except OSError as error:
@@ -213,7 +215,7 @@ class Links:
             raise _not_fetched(host, remote, status, complaints) from problem
         return total
 
-    def send(self, host: Host, source: Path | bytes, remote: str, *, timeout: float = 3600.0) -> None:
+    def send(self, host: Host, source: Path | bytes, remote: str, *, timeout_s: float = 3600.0) -> None:
         """Copy bytes to the file ``remote``, or the content of a local folder into the folder ``remote``.
 
         :raises HostError: when it could not be written there.
@@ -225,10 +227,10 @@ class Links:
             command, content = f"cat >{place}", iter([source])
         else:
             command, content = f"mkdir -p {place} && exec tar -C {place} -xzf -", pack(source)
-        status = self.stream(host, command, stdin=content, on_line=said.append, deadline=timeout)
-        Reply(host.name, command, "\n".join(said), "", status, 0.0).check(f"could not write {remote}")
+        status = self.stream(host, command, stdin=content, on_line=said.append, timeout_s=timeout_s)
+        CommandResult(host.name, command, "\n".join(said), "", status, 0.0).raise_if_failed(f"could not write {remote}")
 
-    def forward(self, host: Host, port: int, *, to: str = "", local_port: int = 0) -> Tunnel:
+    def forward(self, host: Host, port: int, *, target_address: str = "", local_port: int = 0) -> Tunnel:
         """Open a tunnel: ``Tunnel.address`` and ``Tunnel.port`` on this computer lead to ``port`` over there.
 
         :param to: the target's address as ``host`` sees it; empty: the host's own private address.
@@ -236,34 +238,34 @@ class Links:
         :raises ConnectError: no session.
         :raises HostError: when the local port is taken.
         """
-        self._keeper.connect(host)
-        tunnel = Tunnel(partial(self._dial, host, (to or host.private_address, port)), local_port)
+        self._pool.connect(host)
+        tunnel = Tunnel(partial(self._dial, host, (target_address or host.private_address, port)), local_port)
         self._tunnels.append(tunnel)
         return tunnel
 
-    def forget(self, host: Host) -> None:
+    def disconnect(self, host: Host) -> None:
         """Close the connection to ``host``, if there is one: the machine is gone, or about to be."""
-        self._keeper.forget(host)
+        self._pool.disconnect(host)
 
     def close(self) -> None:
         """Close all tunnels and connections; calls under way end with an error."""
         tunnels, self._tunnels = self._tunnels, []
         for tunnel in tunnels:
             tunnel.close()
-        self._keeper.close()
+        self._pool.close()
 
     def _dial(self, host: Host, target: tuple[str, int], source: tuple[str, int]) -> paramiko.Channel:
         """A channel to ``target`` as ``host`` reaches it."""
 
         def opening(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
             # One second more than our own limit: a timeout of paramiko's cannot be told from a refusal.
-            return transport.open_channel("direct-tcpip", target, source, window_size=WINDOW, timeout=seconds + 1)
+            return transport.open_channel("direct-tcpip", target, source, window_size=WINDOW_BYTES, timeout=seconds + 1)
 
-        return self._keeper.channel(host, time.monotonic() + self._keeper.timeout, opening, prompt=False)
+        return self._pool.open_channel(host, time.monotonic() + self._pool.timeout_s, opening, prompt=False)
 
     def _exchange(
-        self, host: Host, command: str, limits: Limits, *, merge: bool = False, eof: bool = False
-    ) -> Exchange:
+        self, host: Host, command: str, limits: Timeouts, *, merge: bool = False, eof: bool = False
+    ) -> ChannelSession:
         """Begin a command.
 
         :param merge: both outputs come as one.
@@ -272,15 +274,15 @@ class Links:
         import paramiko
 
         started = time.monotonic()
-        until = started + (limits.silence or SILENCE_S) if limits.until is None else limits.until
-        channel = self._keeper.channel(host, until, _session)
+        until = started + (limits.silence_s or SILENCE_TIMEOUT_S) if limits.deadline is None else limits.deadline
+        channel = self._pool.open_channel(host, until, _session)
         try:
-            bounded(partial(_begin, channel, command, merge, eof), until - time.monotonic())
-            return Exchange(host, channel, limits, started)
+            call_with_timeout(partial(_begin, channel, command, merge, eof), until - time.monotonic())
+            return ChannelSession(host, channel, limits, started)
         except (OSError, EOFError, paramiko.SSHException) as error:
             # Not tried again: nobody can tell whether the command has begun.
             transport = channel.transport
-            let_go(channel)
+            close_in_background(channel)
             if not isinstance(error, TimeoutError) and transport is not None and transport.is_active():
                 raise HostError("ssh: the server refused to run a command", where=host.name) from error
             waited = time.monotonic() - started
@@ -289,7 +291,7 @@ class Links:
 
 def _session(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
     # One second more than our own limit: a timeout of paramiko's cannot be told from a refusal.
-    return transport.open_session(window_size=WINDOW, timeout=seconds + 1)
+    return transport.open_session(window_size=WINDOW_BYTES, timeout=seconds + 1)
 
 
 def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> None:
@@ -301,14 +303,14 @@ def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> N
         channel.shutdown_write()
 
 
-def _each_line(talk: Exchange) -> Iterator[str]:
-    lines = Lines()
+def _each_line(talk: ChannelSession) -> Iterator[str]:
+    lines = LineSplitter()
     for _, data in talk.output():
         yield from lines.feed(data)
-    yield from lines.rest()
+    yield from lines.flush()
 
 
-def _only_stdout(talk: Exchange, complaints: bytearray) -> Iterator[bytes]:
+def _only_stdout(talk: ChannelSession, complaints: bytearray) -> Iterator[bytes]:
     """The standard output; the end of the error output is kept aside."""
     for stream, data in talk.output():
         if stream == 1:

@@ -53,7 +53,7 @@ class Connection(Protocol):
         """Fabric's own ``run``: it has no deadline that holds, so Stratus does not call it."""
 
 
-def bounded(work: Callable[[], T], seconds: float) -> T:
+def call_with_timeout(work: Callable[[], T], timeout_s: float) -> T:
     """Return ``work()``, or raise TimeoutError after ``seconds``: several calls of paramiko wait for ever.
 
     The abandoned call goes on in a daemon thread until its socket is closed.
@@ -69,15 +69,15 @@ def bounded(work: Callable[[], T], seconds: float) -> T:
 
     thread = threading.Thread(target=attempt, name="ssh-bounded", daemon=True)
     thread.start()
-    thread.join(max(seconds, 0.0))
+    thread.join(max(timeout_s, 0.0))
     if errors:
         raise errors[0]
     if not box:
-        raise TimeoutError(f"no answer within {seconds:.1f} s")
+        raise TimeoutError(f"no answer within {timeout_s:.1f} s")
     return box[0]
 
 
-def open_connection(host: Host, *, within: float, knock: float | None = None) -> Connection:
+def open_connection(host: Host, *, timeout_s: float, tcp_timeout_s: float | None = None) -> Connection:
     """Open an authenticated connection to ``host``.
 
     :param within: seconds for the whole: TCP, key exchange and login.
@@ -87,22 +87,22 @@ def open_connection(host: Host, *, within: float, knock: float | None = None) ->
     """
     # paramiko prints a traceback for every failed attempt unless someone owns its logger.
     logging.getLogger("paramiko").addHandler(logging.NullHandler())
-    until = time.monotonic() + within
+    until = time.monotonic() + timeout_s
     try:
-        return _open(host, within, knock)
+        return _open(host, timeout_s, tcp_timeout_s)
     except ConnectError as error:
         if error.kind != "host-key" or host.boot_key in ("", host.host_key):
             raise
         # A computer that was replacing the key may have ended in between: then the launch's is the one in force.
         before = replace(host, host_key=host.boot_key)
         try:
-            return _open(before, max(0.1, until - time.monotonic()), knock)
+            return _open(before, max(0.1, until - time.monotonic()), tcp_timeout_s)
         except ConnectError as second:
             raise (error if second.kind == "host-key" else second) from second
 
 
 def _open(host: Host, within: float, knock: float | None) -> Connection:
-    pinned, login = pinned_key(host), _login_key(host)
+    pinned, login = expected_host_key(host), _login_key(host)
     until = time.monotonic() + within
     sock = _dial(host, min(within, knock or within))
     try:
@@ -112,7 +112,7 @@ def _open(host: Host, within: float, knock: float | None) -> Connection:
         raise
 
 
-def pinned_key(host: Host) -> paramiko.PKey:
+def expected_host_key(host: Host) -> paramiko.PKey:
     """Return the public key that ``host`` must prove to hold.
 
     :raises ConnectError: kind ``host-key`` when none is known, or what is known is no key.
@@ -230,7 +230,7 @@ class _Handshake:
         """Shake hands, check the host key, log in."""
         connection = self.prepare(pinned, login)
         try:
-            bounded(connection.open, self.within)
+            call_with_timeout(connection.open, self.within)
         except Exception as error:
             # Explain first: closing wipes the traces that tell one fault from another.
             explained = self.explain(error)

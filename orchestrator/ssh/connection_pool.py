@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
-from orchestrator.ssh.connect import Connection, bounded, open_connection
+from orchestrator.ssh.connect import Connection, call_with_timeout, open_connection
 
 if TYPE_CHECKING:
     import paramiko
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S, LONGEST_PAUSE_S, GROWTH = 0.1, 1.0, 1.4
 """Pauses between attempts while a machine boots: short enough to notice at once, growing to spare the rest."""
 
-KNOCK_S = 2.0
+TCP_ATTEMPT_S = 2.0
 """Seconds for one TCP attempt while waiting: the kernel repeats a dropped packet only after 1, 3, 7... s, we sooner."""
 
 LOGIN_PAUSES_S = (3.0, 12.0)
 """Pauses between attempts to log in: cloud-init may bring the key late, but a wrong key stays wrong."""
 
-Opening = Callable[["paramiko.Transport", float], "paramiko.Channel"]
+OpenChannel = Callable[["paramiko.Transport", float], "paramiko.Channel"]
 """Asks a transport for a channel, within that many seconds."""
 
 
@@ -37,16 +37,16 @@ class _Kept:
     connection: Connection | None = None
 
 
-class Keeper:
+class ConnectionPool:
     """Opens connections when they are first needed, and keeps them.
 
     :param timeout: seconds for opening a connection, all in all.
     :param login_pauses: seconds between attempts of :meth:`wait` to log in; one attempt more than pauses.
     """
 
-    def __init__(self, timeout: float, login_pauses: tuple[float, ...] = LOGIN_PAUSES_S) -> None:
-        self.timeout = timeout
-        self._login_pauses = login_pauses
+    def __init__(self, timeout_s: float, login_pauses_s: tuple[float, ...] = LOGIN_PAUSES_S) -> None:
+        self.timeout_s = timeout_s
+        self._login_pauses = login_pauses_s
         self._guard = threading.Lock()
         self._kept: dict[Host, _Kept] = {}
         self._retired: list[Connection] = []
@@ -54,15 +54,15 @@ class Keeper:
 
     def connect(self, host: Host) -> Connection:
         """Return a living connection to ``host``."""
-        return self._connect(host, time.monotonic() + self.timeout)[0]
+        return self._connect(host, time.monotonic() + self.timeout_s)[0]
 
-    def wait(self, host: Host, deadline: float, alive: Callable[[], str] | None) -> float:
+    def wait_until_ready(self, host: Host, deadline: float, alive: Callable[[], str] | None) -> float:
         """Try until a session with ``host`` is up, and return the seconds it took; see ``Links.wait``."""
         started = time.monotonic()
         pauses, logins, tries = _growing(), iter(self._login_pauses), 0
         while True:
             try:
-                self._connect(host, started + deadline, knock=KNOCK_S)
+                self._connect(host, started + deadline, knock=TCP_ATTEMPT_S)
                 return time.monotonic() - started
             except ConnectError as error:
                 tries += 1
@@ -76,7 +76,7 @@ class Keeper:
             if self._closed.wait(pause):
                 raise HostError("waiting was given up: connections are being closed", where=host.name)
 
-    def forget(self, host: Host) -> None:
+    def disconnect(self, host: Host) -> None:
         """Close the connection to ``host``, if there is one."""
         with self._guard:
             kept = self._kept.pop(host, None)
@@ -103,8 +103,8 @@ class Keeper:
             connection = kept.connection
             if connection is not None and connection.transport.is_active():
                 return connection, False
-            within = max(0.1, min(self.timeout, until - time.monotonic()))
-            connection = open_connection(host, within=within, knock=knock)
+            within = max(0.1, min(self.timeout_s, until - time.monotonic()))
+            connection = open_connection(host, timeout_s=within, tcp_timeout_s=knock)
             self._keep(host, kept, connection)
             return connection, True
         finally:
@@ -133,7 +133,7 @@ class Keeper:
                 kept.connection = None
             self._retired = [one for one in [*self._retired, connection] if one.transport.is_active()]
 
-    def channel(self, host: Host, until: float, opening: Opening, *, prompt: bool = True) -> paramiko.Channel:
+    def open_channel(self, host: Host, until: float, opening: OpenChannel, *, prompt: bool = True) -> paramiko.Channel:
         """A new channel; over a new connection when the kept one turns out to be stale.
 
         :param until: moment on the monotonic clock.
@@ -144,9 +144,9 @@ class Keeper:
         while True:
             connection, fresh = self._connect(host, until)
             left = max(0.1, until - time.monotonic())
-            seconds = min(self.timeout, left / 2) if prompt and not fresh else left
+            seconds = min(self.timeout_s, left / 2) if prompt and not fresh else left
             try:
-                return bounded(partial(opening, connection.transport, seconds), seconds)
+                return call_with_timeout(partial(opening, connection.transport, seconds), seconds)
             except (OSError, EOFError, paramiko.SSHException) as error:
                 mute = isinstance(error, TimeoutError)
                 if connection.transport.is_active() and not (mute and prompt):
@@ -176,5 +176,5 @@ def _check_alive(host: Host, alive: Callable[[], str] | None, error: ConnectErro
 
 
 def _gave_up(error: ConnectError, tries: int, seconds: float) -> ConnectError:
-    what = f"{error.what}; gave up after {seconds:.0f} s and {tries} tries"
+    what = f"{error.message}; gave up after {seconds:.0f} s and {tries} tries"
     return ConnectError(error.kind, what, where=error.where, fix=error.fix)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.core.clock import REAL_TIME, Pace
+from orchestrator.core.clock import REAL_CLOCK, Backoff
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.host import Host
 
@@ -120,11 +120,11 @@ def _locked(folder: Path) -> Iterator[None]:
     """Let one process at a time change the files of ``folder``."""
     with (folder / ".lock").open("w") as file:
         try:
-            REAL_TIME.retry(
+            REAL_CLOCK.retry(
                 lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB),
-                when=lambda error: isinstance(error, BlockingIOError),
-                deadline_s=LOCK_S,
-                pace=Pace(0.002, 0.1),
+                is_transient=lambda error: isinstance(error, BlockingIOError),
+                timeout_s=LOCK_S,
+                backoff=Backoff(0.002, 0.1),
             )
         except BlockingIOError as error:
             what = f"another process has held the SSH files for {LOCK_S:.0f} s"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from orchestrator.core.errors import HostError
 
-LeftOut = Callable[[str, str], None]
+OnSkipped = Callable[[str, str], None]
 """Called with the name of something that was not taken over, and why."""
 
 
-class Incoming:
+class ChunkReader:
     """Chunks of bytes as the file that tarfile reads from."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -41,7 +41,7 @@ class Incoming:
             pass
 
 
-def unpack(source: Incoming, folder: Path, left_out: LeftOut) -> int:
+def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped) -> int:
     """Unpack a compressed tar stream into ``folder``, which must exist, while it comes in.
 
     Files and folders only. Links to files inside the folder become those files, for a link that is never made cannot
@@ -62,8 +62,8 @@ def unpack(source: Incoming, folder: Path, left_out: LeftOut) -> int:
             elif member.isfile() or member.isdir():
                 total += _extract(archive, member, folder / name, folder)
             else:
-                left_out(name, "neither a file nor a folder")
-    _settle(links, folder, left_out)
+                on_skipped(name, "neither a file nor a folder")
+    _settle(links, folder, on_skipped)
     return total
 
 
@@ -101,7 +101,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, place: Path, fol
     return member.size
 
 
-def _settle(links: dict[str, str], folder: Path, left_out: LeftOut) -> None:
+def _settle(links: dict[str, str], folder: Path, left_out: OnSkipped) -> None:
     """Put files where links were, as often as that makes further links point to something."""
     top = folder.resolve()
     while ready := [name for name, target in links.items() if _is_file_inside(folder / target, top)]:

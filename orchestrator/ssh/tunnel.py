@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import HostError, StratusError
-from orchestrator.ssh.channel import WINDOW, let_go, send_all
+from orchestrator.ssh.channel import WINDOW_BYTES, close_in_background, send_all
 
 if TYPE_CHECKING:
     import paramiko
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLOSING_S = 5.0
 """Seconds that closing a tunnel may take; threads stuck on a dead line are left to it."""
 
-Dial = Callable[[tuple[str, int]], "paramiko.Channel"]
+OpenFarSide = Callable[[tuple[str, int]], "paramiko.Channel"]
 """Opens the far side, told who asks: one channel per accepted connection."""
 
 
@@ -30,7 +30,7 @@ class Tunnel:
     A target that refuses, or a lost SSH connection, ends only the connections it carried: the tunnel goes on listening.
     """
 
-    def __init__(self, dial: Dial, local_port: int = 0) -> None:
+    def __init__(self, dial: OpenFarSide, local_port: int = 0) -> None:
         """Start listening.
 
         :param local_port: the port to listen on; 0 takes a free one.
@@ -67,7 +67,7 @@ class _Server(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], dial: Dial) -> None:
+    def __init__(self, address: tuple[str, int], dial: OpenFarSide) -> None:
         super().__init__(address, _Pair)
         self.dial = dial
         self.pairs: set[_Pair] = set()
@@ -150,7 +150,7 @@ class _Pair(socketserver.BaseRequestHandler):
     def downward(self, channel: paramiko.Channel) -> None:
         """Carry from the far side to the local socket."""
         try:
-            while data := channel.recv(2 * WINDOW):
+            while data := channel.recv(2 * WINDOW_BYTES):
                 self.request.sendall(data)
             # When only the far side's sending has ended, ours may go on.
             self.request.shutdown(socket.SHUT_RDWR if channel.closed else socket.SHUT_WR)
@@ -162,4 +162,4 @@ class _Pair(socketserver.BaseRequestHandler):
         with contextlib.suppress(OSError):
             self.request.shutdown(socket.SHUT_RDWR)
         if self.channel is not None:
-            let_go(self.channel)
+            close_in_background(self.channel)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.aws import client, error_codes, errors, identity
-from orchestrator.config.settings import Aws, Secret
+from orchestrator.config.settings import AwsSettings, Secret
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -276,7 +276,7 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("aws_files")
 def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
     with pytest.raises(UsageError) as caught:
-        client.create_clients(Aws(profile="laboratry"))
+        client.create_clients(AwsSettings(profile="laboratry"))
 
     assert "laboratry" in str(caught.value)
     assert "Did you mean laboratory?" in str(caught.value)
@@ -286,11 +286,11 @@ def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
 @pytest.mark.usefixtures("aws_files")
 def test_without_credentials_nothing_is_asked_of_ec2() -> None:
     with pytest.raises(UsageError, match="no AWS credentials"):
-        identity.caller_identity(client.create_clients(Aws()))
+        identity.caller_identity(client.create_clients(AwsSettings()))
 
 
 def test_keys_of_an_old_config_file_count_only_when_nothing_else_is_there(aws_files: Path) -> None:
-    old = Aws(legacy_access_key=Secret("OLD"), legacy_secret_key=Secret("SECRET"))
+    old = AwsSettings(legacy_access_key=Secret("OLD"), legacy_secret_key=Secret("SECRET"))
     found = client.create_clients(old).session.get_credentials()
     (aws_files / "credentials").write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = x\n")
     better = client.create_clients(old).session.get_credentials()

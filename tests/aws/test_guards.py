@@ -144,12 +144,12 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.time = Time()
-        self.books = launch_log.LaunchLog(Journal(self.folder, patience=self.time.patience), MINE, self.time.patience)
+        self.books = launch_log.LaunchLog(Journal(self.folder, clock=self.time.patience), MINE, self.time.patience)
 
     def ask_for_one(self) -> object:
         """Write down a request for one machine, of which nobody knows what became."""
         facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
-        return self.books.journal.intend(launch_log.LAUNCH, **facts, **MINE.journal_fields)
+        return self.books.journal.record_intent(launch_log.LAUNCH, **facts, **MINE.journal_fields)
 
     def end(self) -> RegionTeardown:
         work = RegionTeardown(clients(Wire(self._answer)), self.books, delete_key=list)
@@ -194,7 +194,7 @@ def test_a_machine_that_only_the_journal_knows_is_ended(tmp_path: Path) -> None:
     """EC2 shows it to nobody yet, and neither is there a group nor an undecided request."""
     desk = Desk(tmp_path, Account(), appears_s=float("inf"))
     entry = desk.ask_for_one()
-    desk.books.journal.settle(entry, ids=[ONE])  # type: ignore[arg-type]
+    desk.books.journal.record_outcome(entry, ids=[ONE])  # type: ignore[arg-type]
     desk.end()
 
     assert desk.account.ended == {ONE}

@@ -132,7 +132,7 @@ class Bench:
         config = folder / "config.ini"
         text = cell.text or _config(cell.config)
         if "{key}" in text:
-            ssh_keys.write_login_key(folder / "key")
+            ssh_keys.generate_login_key(folder / "key")
         config.write_text(text.replace("{key}", str(folder / "key")))
         self.computer = Computer(cloud, folder / "home", config, random.Random(cell.name), sent=self._sent)
         self.watch.new_home(self.computer.home)
@@ -174,7 +174,7 @@ class Bench:
             [call.action for call in seen if call.outcome == "ok" and not call.action.startswith(READS)],
             self.cloud.clock.now() - began,
             self._lasting(),
-            len(Journal(self.computer.home).open()),
+            len(Journal(self.computer.home).open_entries()),
             self.watch.broken,
         )
         if self.cell.then:

@@ -21,12 +21,12 @@ from localcloud.simulation.cloud import Crash, MemoryCloud
 from orchestrator.aws import client
 from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE_FOLDER
 from orchestrator.config import settings
-from orchestrator.core.clock import Pace, Patience
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
 from orchestrator.means import Runtime
 from orchestrator.session import Session
-from orchestrator.ssh import Reply
+from orchestrator.ssh import CommandResult
 
 if TYPE_CHECKING:
     from orchestrator.core.events import Event
@@ -40,7 +40,7 @@ _STAND_INS = {
     "date": "#!/bin/sh\necho 1000000000\n",
     "setsid": "#!/bin/sh\n",
 }
-_KNOCK = Pace(first=0.5, longest=5.0, growth=1.5)
+_KNOCK = Backoff(first_s=0.5, longest_s=5.0, growth=1.5)
 
 
 def minutes_of(boot: Boot) -> int | None:
@@ -81,17 +81,17 @@ class PaperLinks:
     """
 
     cloud: MemoryCloud
-    patience: Patience
+    patience: Clock
     keys: dict[str, str]
 
     def wait(self, host: Host, *, deadline: float, alive: Callable[[], str] | None = None) -> float:
         """As `Links.wait`."""
-        began = self.patience.clock()
+        began = self.patience.monotonic()
         trouble = ConnectError("silent", "ssh: no time", where=host.name)
-        for _ in self.patience.tries(deadline, _KNOCK):
+        for _ in self.patience.attempts(deadline, _KNOCK):
             try:
                 self._knock(host)
-                return self.patience.clock() - began
+                return self.patience.monotonic() - began
             except ConnectError as error:
                 trouble = error
                 if error.kind == "host-key":
@@ -100,14 +100,14 @@ class PaperLinks:
                 raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
         raise trouble
 
-    def run(self, host: Host, command: str, *, timeout: float = 30.0) -> Reply:  # noqa: ARG002 - as Links.run
+    def run(self, host: Host, command: str, *, timeout: float = 30.0) -> CommandResult:  # noqa: ARG002 - as Links.run
         """As `Links.run`, for the few commands that lives need."""
         self._knock(host)
         self.patience.sleep(0.1)
         words = shlex.split(command)
         said = self._rotate(host, words[4:]) if "rotate.sh" in words[3:4] else ""
         said = self._timer(host) if "extend.sh" in words[3:4] else said
-        return Reply(host.name, words[0], said, "", 0, 0.1)
+        return CommandResult(host.name, words[0], said, "", 0, 0.1)
 
     def forget(self, host: Host) -> None:
         """Nothing is kept."""
@@ -133,7 +133,7 @@ class PaperLinks:
         if self.keys[host.identity] != boot:
             return f"@@current {self.keys[host.identity]}\n"
         if mode == "stage":
-            return f"@@staged ssh-ed25519 {self.patience.token()}\n"
+            return f"@@staged ssh-ed25519 {self.patience.new_id()}\n"
         self.keys[host.identity] = new[0]
         return f"@@current {new[0]}\n"
 
@@ -156,15 +156,15 @@ class Computer:
     tell: Callable[[Event], None] = lambda event: None
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> Clock:
         """The cloud's clock."""
         clock = self.cloud.clock
-        return Patience(
-            clock=clock.now,
+        return Clock(
+            monotonic=clock.now,
             sleep=clock.sleep,
-            chance=self.chance.random,
+            random=self.chance.random,
             now=lambda: clock.utc().replace(tzinfo=UTC),
-            token=lambda: f"{self.chance.getrandbits(128):032x}",
+            new_id=lambda: f"{self.chance.getrandbits(128):032x}",
         )
 
     def session(self, given: settings.Settings | None = None) -> Session:

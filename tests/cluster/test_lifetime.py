@@ -126,7 +126,7 @@ class Vm:
 
     def extend(self, *words: str) -> str:
         """Set the timer as SSH does."""
-        return self.run(["sh", "-c", remote_scripts.call("extend.sh", *words)])
+        return self.run(["sh", "-c", remote_scripts.inline_command("extend.sh", *words)])
 
     def run(self, argv: list[str]) -> str:
         done = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=30)
@@ -227,7 +227,9 @@ def test_what_is_no_number_of_minutes_changes_nothing(tmp_path: Path, word: str)
     vm = Vm.make(tmp_path, TimeLimits(60))
     vm.boot()
     before = (tmp_path / "var/lib/stratus/limits").read_text()
-    done = subprocess.run(["sh", "-c", remote_scripts.call("extend.sh", word, "-", "-")], env=vm.env, cwd=tmp_path)
+    done = subprocess.run(
+        ["sh", "-c", remote_scripts.inline_command("extend.sh", word, "-", "-")], env=vm.env, cwd=tmp_path
+    )
 
     assert done.returncode == 64
     assert vm.asked == ["-h +60"]
@@ -237,7 +239,9 @@ def test_what_is_no_number_of_minutes_changes_nothing(tmp_path: Path, word: str)
 
 def test_a_machine_without_our_timer_says_so(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    done = subprocess.run(["sh", "-c", remote_scripts.call("extend.sh", "1", "-", "-")], env=env, capture_output=True)
+    done = subprocess.run(
+        ["sh", "-c", remote_scripts.inline_command("extend.sh", "1", "-", "-")], env=env, capture_output=True
+    )
 
     assert done.stdout == b"@@none\n"
 

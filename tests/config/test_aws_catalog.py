@@ -30,27 +30,32 @@ def test_every_region_that_botocore_knows_is_known() -> None:
 
 
 def test_every_instance_type_has_the_shape_that_is_asked_for() -> None:
-    assert [name for name in model().shape_for("InstanceType").enum if not aws_catalog.is_type(name)] == []
+    assert [name for name in model().shape_for("InstanceType").enum if not aws_catalog.is_instance_type(name)] == []
 
 
 @pytest.mark.parametrize("name", ["c7i.2xlrage", "c7i", "c7i.", ".large", "C7i.large", "c7i.large.x", "c7i large", ""])
 def test_other_words_have_not(name: str) -> None:
-    assert not aws_catalog.is_type(name)
+    assert not aws_catalog.is_instance_type(name)
 
 
 def test_suggestions_and_replacements_are_types_that_exist() -> None:
     known = set(model().shape_for("InstanceType").enum)
 
-    assert set(aws_catalog.instance_types()) | set(aws_catalog.RETIRED) | set(aws_catalog.RETIRED.values()) <= known
-    assert not set(aws_catalog.RETIRED) & (set(aws_catalog.instance_types()) | set(aws_catalog.RETIRED.values()))
+    assert (
+        set(aws_catalog.instance_types()) | set(aws_catalog.RETIRED_TYPES) | set(aws_catalog.RETIRED_TYPES.values())
+        <= known
+    )
+    assert not set(aws_catalog.RETIRED_TYPES) & (
+        set(aws_catalog.instance_types()) | set(aws_catalog.RETIRED_TYPES.values())
+    )
 
 
-@pytest.mark.parametrize("name", aws_catalog.DISKS)
+@pytest.mark.parametrize("name", aws_catalog.VOLUME_TYPES)
 def test_disks_have_the_limits_of_the_api_reference(name: str) -> None:
     members = model().shape_for("EbsBlockDevice").members
-    disk = aws_catalog.DISKS[name]
+    disk = aws_catalog.VOLUME_TYPES[name]
 
-    assert limits(members["VolumeSize"].documentation, name) == disk.size
+    assert limits(members["VolumeSize"].documentation, name) == disk.size_gib
     assert limits(members["Iops"].documentation, name) == disk.iops
     throughput = re.findall(r"Minimum value of (\d+)\. Maximum value of ([\d,]+)", members["Throughput"].documentation)
     assert [(int(low), int(high.replace(",", ""))) for low, high in throughput] == [aws_catalog.GP3_THROUGHPUT]

@@ -28,7 +28,7 @@ def texts(document: ini.Document) -> dict[str, str]:
 
 
 def complaints(document: ini.Document) -> list[tuple[int, str]]:
-    return [(problem.line, problem.what) for problem in document.problems]
+    return [(problem.line, problem.message) for problem in document.problems]
 
 
 def test_values_are_trimmed_and_know_their_line_and_the_letters_they_were_typed_in(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_values_are_trimmed_and_know_their_line_and_the_letters_they_were_typed_
 
     assert texts(document) == {"aws.region": "us-west-2", "aws.subnet_id": "subnet-5e38fc14"}
     assert document.values["aws", "region"].line == 4
-    assert document.values["aws", "subnet_id"].typed == "[aws] Subnet_Id"
+    assert document.values["aws", "subnet_id"].label == "[aws] Subnet_Id"
     assert not document.problems
 
 
@@ -114,7 +114,7 @@ def test_an_option_of_several_lines_takes_indented_ones_without_their_comments(t
 
 
 def test_a_known_name_is_never_swallowed_even_by_an_option_of_several_lines(tmp_path: Path) -> None:
-    layout = ini.Layout(frozenset({("job", "data")}), known={"job": frozenset({"data", "single"})})
+    layout = ini.Layout(frozenset({("job", "data")}), known_options={"job": frozenset({"data", "single"})})
 
     document = read(tmp_path, "[job]\ndata = x\n  single = python x.py\n", layout=layout)
 
@@ -176,7 +176,7 @@ def test_a_verbatim_option_is_taken_as_typed(tmp_path: Path) -> None:
             "[a]\nb = 1\n".encode("utf-16"),
             [(1, "is UTF-16, not UTF-8: save it again with the encoding UTF-8")],
         ),
-        (b"#" * ini.SIZE_LIMIT + b"#", [(1, "is larger than 1 MiB: this is no config file")]),
+        (b"#" * ini.MAX_FILE_BYTES + b"#", [(1, "is larger than 1 MiB: this is no config file")]),
     ],
 )
 def test_each_mistake_is_told_with_its_line(tmp_path: Path, content: str | bytes, found: list[tuple[int, str]]) -> None:
@@ -191,7 +191,9 @@ def test_indented_options_are_fine_where_nothing_can_swallow_them(tmp_path: Path
 
 
 def test_a_line_without_its_equals_sign_is_never_shown_whole_for_it_may_be_a_secret(tmp_path: Path) -> None:
-    document = read(tmp_path, "[a]\nsecret_key hunter2\n", layout=ini.Layout(known={"a": frozenset({"secret_key"})}))
+    document = read(
+        tmp_path, "[a]\nsecret_key hunter2\n", layout=ini.Layout(known_options={"a": frozenset({"secret_key"})})
+    )
 
     assert complaints(document) == [(2, "[a] secret_key: no = in this line; write secret_key = ...")]
 
@@ -203,7 +205,7 @@ def test_a_document_does_not_show_its_values_when_it_is_printed(tmp_path: Path) 
 def test_a_missing_file_names_its_nearest_neighbour(tmp_path: Path) -> None:
     (tmp_path / "config.ini").touch()
 
-    document = ini.read(tmp_path / "confg.ini", {}, ini.Layout(start="Make one."))
+    document = ini.read(tmp_path / "confg.ini", {}, ini.Layout(hint="Make one."))
 
     assert [str(problem) for problem in document.problems] == [
         f"{tmp_path / 'confg.ini'}:1: no such file. Did you mean config.ini? Make one."
@@ -220,7 +222,7 @@ def test_a_path_that_cannot_be_opened_is_a_mistake_and_no_crash(tmp_path: Path, 
 
     (problem,) = ini.read(tmp_path / name, {}).problems
 
-    assert problem.what.startswith("cannot be read: ")
+    assert problem.message.startswith("cannot be read: ")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_the_file_as_it_was_shipped_loads_with_its_values_at_their_new_names(tmp
 
 
 def test_each_old_name_draws_one_warning_that_names_its_new_home(tmp_path: Path) -> None:
-    warnings = {problem.line: problem.what for problem in load(tmp_path, SHIPPED).warnings}
+    warnings = {problem.line: problem.message for problem in load(tmp_path, SHIPPED).warnings}
 
     homes = {
         2: "is now called private_key, under [ssh]; it is no file: ",

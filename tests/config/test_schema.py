@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config import ini, schema, value_types
-from orchestrator.config.schema import FREE, Reading, Secret, option
+from orchestrator.config.schema import FREE_FORM, Secret, SettingsReader, option
 from orchestrator.core.errors import ConfigError
 
 
@@ -21,39 +21,39 @@ class Job:
     """What to run."""
 
     single: str = option("", value_types.command(), "Command of a run on one VM.", required=True)
-    workers: int = option(1, value_types.whole(1, 64), "Worker processes on each VM.")
+    workers: int = option(1, value_types.integer(1, 64), "Worker processes on each VM.")
     wait: float = option(2.5, value_types.number(0, 60, "seconds"), "For the workers.")
-    keep: bool = option(False, value_types.yes_no(), "Keep the outputs.")
+    keep: bool = option(False, value_types.boolean(), "Keep the outputs.")
     mode: str = option("dask", value_types.choice("dask", "command"), "How it is spread.")
     name: str = option("", value_types.text("[a-z]+", "lower-case letters"), "What it is called.")
-    data: tuple[str, ...] = option((), value_types.lines(), "Inputs.")
+    data: tuple[str, ...] = option((), value_types.text_lines(), "Inputs.")
     made_up: int = 7
 
 
-TABLES: schema.Tables = {"job": Job, "env": FREE}
+TABLES: schema.Tables = {"job": Job, "env": FREE_FORM}
 
 
-def reading(folder: Path, content: str) -> Reading:
+def reading(folder: Path, content: str) -> SettingsReader:
     path = folder / "job.ini"
     path.write_text(content, encoding="utf-8")
-    return Reading(ini.read(path, {}, schema.layout(TABLES)), TABLES)
+    return SettingsReader(ini.read(path, {}, schema.layout(TABLES)), TABLES)
 
 
-def mistakes(read: Reading) -> list[str]:
-    read.fill("job", Job)
+def mistakes(read: SettingsReader) -> list[str]:
+    read.read_section("job", Job)
     with pytest.raises(ConfigError) as caught:
-        read.finish()
-    return [f"{problem.line}: {problem.what}" for problem in caught.value.problems]
+        read.raise_problems()
+    return [f"{problem.line}: {problem.message}" for problem in caught.value.problems]
 
 
 def test_a_table_is_filled_with_values_of_its_types_and_defaults(tmp_path: Path) -> None:
     read = reading(tmp_path, "[job]\nsingle = a # b\nworkers = 3\nkeep = YES\ndata = x\n  y\n[env]\nOMP_Threads = 2\n")
 
-    job = read.fill("job", Job)
-    read.finish()
+    job = read.read_section("job", Job)
+    read.raise_problems()
 
     assert job == Job(single="a # b", workers=3, keep=True, data=("x", "y"))
-    assert read.free("env") == {"OMP_Threads": "2"}
+    assert read.free_form("env") == {"OMP_Threads": "2"}
     assert (read.origin("job", "workers"), read.origin("job", "wait")) == ("job.ini:3", "default")
 
 
@@ -115,17 +115,21 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> N
 
 def test_a_check_of_several_options_can_ask_whether_they_are_sound(tmp_path: Path) -> None:
     read = reading(tmp_path, "[job]\nsingle = x\nworkers = x\nname =\n")
-    read.fill("job", Job)
+    read.read_section("job", Job)
 
-    assert not read.sound("job", "single", "workers")
-    assert read.sound("job", "single")
-    assert (read.given("job", "single"), read.given("job", "name"), read.given("job", "wait")) == (True, False, False)
+    assert not read.is_valid("job", "single", "workers")
+    assert read.is_valid("job", "single")
+    assert (read.is_set("job", "single"), read.is_set("job", "name"), read.is_set("job", "wait")) == (
+        True,
+        False,
+        False,
+    )
 
 
 def test_a_line_gets_one_warning_however_much_there_is_to_say(tmp_path: Path) -> None:
     read = reading(tmp_path, "[job]\nname = x\n")
-    read.warn("job", "name", "is short")
-    read.warn("job", "name", "is also dull")
+    read.add_warning("job", "name", "is short")
+    read.add_warning("job", "name", "is also dull")
 
     assert [str(warning) for warning in read.warnings] == [
         f"{tmp_path / 'job.ini'}:2: [job] name = 'x' is short; it is also dull"
@@ -176,7 +180,7 @@ def test_a_secret_cannot_be_written_down_by_accident() -> None:
     ],
 )
 def test_a_path_starts_where_its_config_file_says(given: str, path: str) -> None:
-    assert value_types.resolve(given, Path("/base"), {"HOME": "/home/me"}) == Path(path)
+    assert value_types.resolve_path(given, Path("/base"), {"HOME": "/home/me"}) == Path(path)
 
 
 @pytest.mark.parametrize(

@@ -459,7 +459,7 @@ def test_every_option_can_be_set(project: Path) -> None:
         """.replace("\n        ", "\n"),
     )
 
-    assert loaded.cluster == settings.Cluster(
+    assert loaded.cluster == settings.ClusterSettings(
         name="lab-7",
         count=3,
         instance_type="u7in-32tb.224xlarge",
@@ -469,9 +469,9 @@ def test_every_option_can_be_set(project: Path) -> None:
     )
     assert (loaded.aws.profile, loaded.aws.note) == ("lab", "50% rehearsal; no AWS")
     assert loaded.aws.ssh_from == "203.0.113.7/32,198.51.100.0/24"
-    assert loaded.ssh == settings.Ssh("ec2-user", 2222, str(project / "lab.pem"), "private", 3.0, 60.5)
-    assert loaded.disk == settings.Disk(200, "io2", 5000, 0, encrypted=False)
-    assert loaded.install == settings.Install(
+    assert loaded.ssh == settings.SshSettings("ec2-user", 2222, str(project / "lab.pem"), "private", 3.0, 60.5)
+    assert loaded.disk == settings.DiskSettings(200, "io2", 5000, 0, encrypted=False)
+    assert loaded.install == settings.InstallSettings(
         "--index-url https://x/simple --pre", str(project / "lab.pem"), timeout=60.0
     )
     assert loaded.job.run == str(project / "examples/cloud_retrieval")
@@ -494,7 +494,7 @@ def test_a_retired_type_becomes_the_nearest_living_one_with_a_warning(project: P
     loaded = load(project, "[cluster]\ninstance_type = p3.2xlarge\n")
 
     assert loaded.cluster.instance_type == "g6.xlarge"
-    assert [problem.what for problem in loaded.warnings] == [
+    assert [problem.message for problem in loaded.warnings] == [
         "[cluster] instance_type = 'p3.2xlarge' is retired: g6.xlarge, the nearest that EC2 has, is used instead"
     ]
 
@@ -502,16 +502,16 @@ def test_a_retired_type_becomes_the_nearest_living_one_with_a_warning(project: P
 def test_a_door_open_to_the_world_draws_a_warning(project: Path) -> None:
     assert not load(project, "[aws]\nssh_from = 10.0.0.0/8, 203.0.113.7/32\n").warnings
     for halves in ("10.0.0.0/8, 0.0.0.0/0", "0.0.0.0/1, 128.0.0.0/1"):
-        assert "whole world" in load(project, f"[aws]\nssh_from = {halves}\n").warnings[0].what
+        assert "whole world" in load(project, f"[aws]\nssh_from = {halves}\n").warnings[0].message
     (warning,) = load(project, "[aws]\nssh_from = 0.0.0.0/0\n").warnings
 
-    assert (warning.line, "lets the whole world" in warning.what) == (2, True)
+    assert (warning.line, "lets the whole world" in warning.message) == (2, True)
 
 
 def test_a_rule_for_a_group_that_is_never_changed_draws_a_warning(project: Path) -> None:
     (warning,) = load(project, "[aws]\nssh_from = 10.0.0.0/8\nsecurity_group_id = sg-0123abcd\n").warnings
 
-    assert (warning.line, "has no effect" in warning.what) == (2, True)
+    assert (warning.line, "has no effect" in warning.message) == (2, True)
 
 
 def test_machines_can_be_ended_without_the_files_that_a_launch_needs(project: Path) -> None:

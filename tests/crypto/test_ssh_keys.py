@@ -34,17 +34,17 @@ def ssh_keygen(*words: str) -> str:
 
 
 def test_every_host_key_is_new_and_its_halves_belong_together(tmp_path: Path) -> None:
-    one, two = ssh_keys.host_key(), ssh_keys.host_key()
+    one, two = ssh_keys.generate_host_key(), ssh_keys.generate_host_key()
     (tmp_path / "key").write_text(one.private)
 
     assert one.public.startswith("ssh-ed25519 AAAA")
     assert len(one.public.split()) == 2
     assert one != two
-    assert ssh_keys.public_of(tmp_path / "key") == one.public
+    assert ssh_keys.read_public_key(tmp_path / "key") == one.public
 
 
 def test_no_private_key_shows_in_a_representation() -> None:
-    key, tls = ssh_keys.host_key(), crypto_tls.cluster_tls(["ml-0"])
+    key, tls = ssh_keys.generate_host_key(), crypto_tls.generate_cluster_tls(["ml-0"])
 
     assert "PRIVATE" not in repr(key)
     assert "PRIVATE" not in repr(tls)
@@ -52,7 +52,7 @@ def test_no_private_key_shows_in_a_representation() -> None:
 
 @needs_ssh_keygen
 def test_openssh_reads_our_keys_and_prints_the_same_fingerprint(tmp_path: Path) -> None:
-    public = ssh_keys.write_login_key(tmp_path / "login")
+    public = ssh_keys.generate_login_key(tmp_path / "login")
 
     assert ssh_keygen("-y", "-f", str(tmp_path / "login")).split()[:2] == public.split()
     assert ssh_keys.fingerprint(public) in ssh_keygen("-l", "-f", str(tmp_path / "login"))
@@ -61,14 +61,14 @@ def test_openssh_reads_our_keys_and_prints_the_same_fingerprint(tmp_path: Path) 
 def test_a_login_key_is_readable_by_its_owner_only_and_never_writable(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        public = ssh_keys.write_login_key(tmp_path / "keys" / "login")
+        public = ssh_keys.generate_login_key(tmp_path / "keys" / "login")
     finally:
         os.umask(old)
 
     assert stat.S_IMODE((tmp_path / "keys" / "login").stat().st_mode) == 0o400
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
     assert [path.name for path in (tmp_path / "keys").iterdir()] == ["login"]
-    assert ssh_keys.public_of(tmp_path / "keys" / "login") == public
+    assert ssh_keys.read_public_key(tmp_path / "keys" / "login") == public
 
 
 def test_a_login_key_never_replaces_a_file_or_follows_a_link(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_login_key_never_replaces_a_file_or_follows_a_link(tmp_path: Path) -> 
 
     for name in ("login", "link"):
         with pytest.raises(FileExistsError):
-            ssh_keys.write_login_key(tmp_path / name)
+            ssh_keys.generate_login_key(tmp_path / name)
 
     assert (tmp_path / "login").read_text() == "mine"
     assert not (tmp_path / "elsewhere").exists()
@@ -90,7 +90,7 @@ def test_the_public_half_of_an_rsa_key_is_found_in_any_form_of_file(tmp_path: Pa
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, form, NoEncryption()))
     expected = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
-    assert ssh_keys.public_of(tmp_path / "key.pem") == expected
+    assert ssh_keys.read_public_key(tmp_path / "key.pem") == expected
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.OpenSSH, PrivateFormat.PKCS8])
@@ -99,7 +99,7 @@ def test_a_key_with_a_passphrase_is_named_as_such(tmp_path: Path, form: PrivateF
     (tmp_path / "key").write_bytes(key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret")))
 
     with pytest.raises(UsageError, match=r"key: the private key is protected by a passphrase"):
-        ssh_keys.public_of(tmp_path / "key")
+        ssh_keys.read_public_key(tmp_path / "key")
 
 
 @pytest.mark.parametrize(
@@ -109,16 +109,16 @@ def test_a_file_that_is_no_private_key_is_named(tmp_path: Path, content: bytes) 
     (tmp_path / "key").write_bytes(content)
 
     with pytest.raises(UsageError, match=r"key: no private key in OpenSSH or PEM form"):
-        ssh_keys.public_of(tmp_path / "key")
+        ssh_keys.read_public_key(tmp_path / "key")
 
 
 def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"missing\.pem: the private key cannot be read: No such file"):
-        ssh_keys.public_of(tmp_path / "missing.pem")
+        ssh_keys.read_public_key(tmp_path / "missing.pem")
 
 
 def test_a_clusters_certificate_is_good_for_all_its_names_and_addresses() -> None:
-    tls = crypto_tls.cluster_tls(["ml-0", "10.0.0.4"])
+    tls = crypto_tls.generate_cluster_tls(["ml-0", "10.0.0.4"])
     names = x509.load_pem_x509_certificate(tls.cert.encode()).extensions.get_extension_for_class(
         x509.SubjectAlternativeName
     )
@@ -128,13 +128,13 @@ def test_a_clusters_certificate_is_good_for_all_its_names_and_addresses() -> Non
 
 
 def test_members_of_a_cluster_trust_each_other_and_nobody_else(tmp_path: Path) -> None:
-    ours, theirs = crypto_tls.cluster_tls(["ml-0"]), crypto_tls.cluster_tls(["ml-0"])
+    ours, theirs = crypto_tls.generate_cluster_tls(["ml-0"]), crypto_tls.generate_cluster_tls(["ml-0"])
 
     assert handshake(tmp_path, server=ours, client=ours)
     assert not handshake(tmp_path, server=ours, client=theirs)
 
 
-def handshake(folder: Path, *, server: crypto_tls.Tls, client: crypto_tls.Tls) -> bool:
+def handshake(folder: Path, *, server: crypto_tls.ClusterTls, client: crypto_tls.ClusterTls) -> bool:
     """Tell whether a mutual TLS handshake succeeds on both sides."""
     left, right = socket.socketpair()
     for end in (left, right):
@@ -162,7 +162,7 @@ def handshake(folder: Path, *, server: crypto_tls.Tls, client: crypto_tls.Tls) -
     return agreed == [True, True]
 
 
-def context(folder: Path, tls: crypto_tls.Tls, protocol: int) -> ssl.SSLContext:
+def context(folder: Path, tls: crypto_tls.ClusterTls, protocol: int) -> ssl.SSLContext:
     for name, text in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
         (folder / name).write_text(text)
     made = ssl.SSLContext(protocol)

@@ -25,7 +25,7 @@ from localcloud.server.registry import Registry
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.session import Session
-from orchestrator.ssh import Reply
+from orchestrator.ssh import CommandResult
 from tests.support.cluster_lab import Lab
 from tests.support.embedded_cloud import TYPE, boto, instances, wait_for_state, wait_until
 from tests.support.embedded_cloud import image as image_id
@@ -47,7 +47,7 @@ exec curl -sf --aws-sigv4 aws:amz:us-west-2:s3 --user "$(field AccessKeyId):$(fi
 
 DEEP_LEARNING = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 
-Run = Callable[[str, str], Reply]
+Run = Callable[[str, str], CommandResult]
 
 
 def engine_lists(*words: str) -> list[str]:
@@ -95,7 +95,7 @@ def session(lab: Lab) -> Iterator[Session]:
 def run(session: Session) -> Run:
     """Run a command on a host, over the session's pinned SSH."""
     hosts: dict[str, Host] = {host.name: host for host in session.cluster.hosts()}
-    return lambda name, command: session.cluster.ssh.run(hosts[name], command, timeout=60)
+    return lambda name, command: session.cluster.ssh.run(hosts[name], command, timeout_s=60)
 
 
 def test_a_host_is_a_machine_of_its_own_with_sudo_and_no_engine(run: Run) -> None:
@@ -123,12 +123,12 @@ def test_a_host_reads_s3_with_its_role_and_not_without(env: dict[str, str], run:
     s3 = boto(env, "s3")
     s3.create_bucket(Bucket="scenes", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     s3.put_object(Bucket="scenes", Key="a", Body=b"seen")
-    assert run("vm-0", READ_S3).check("s3").stdout == "seen"
+    assert run("vm-0", READ_S3).raise_if_failed("s3").stdout == "seen"
     assert run("vm-0", 'curl -sf "$AWS_ENDPOINT_URL/scenes/a"').exit_status != 0
 
 
 def test_the_disk_stays_over_stop_and_start(session: Session, run: Run) -> None:
-    run("vm-1", "echo kept > note").check("note")
+    run("vm-1", "echo kept > note").raise_if_failed("note")
     assert not [one for one in session.stop_all() if one.error]
     assert not [one for one in session.start_all() if one.error]
     host = session.cluster.hosts(["vm-1"])[0]
@@ -145,11 +145,14 @@ def test_an_engine_is_installed_and_runs_images_of_a_registry(
         with lab.session() as other:
             assert not other.install().failed
     # What is in the group from now on needs no sudo.
-    assert run("vm-1", f"sudo docker run --rm --network host {name} echo inside").check("run").stdout == "inside\n"
+    assert (
+        run("vm-1", f"sudo docker run --rm --network host {name} echo inside").raise_if_failed("run").stdout
+        == "inside\n"
+    )
 
 
 def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Lab, session: Session, run: Run) -> None:
-    before = run("vm-0", "sudo docker images -q").check("images").stdout
+    before = run("vm-0", "sudo docker images -q").raise_if_failed("images").stdout
     ids = [machine.id for machine in session.status().machines if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
     boto(lab.env, "ec2").reboot_instances(InstanceIds=ids)
@@ -163,7 +166,7 @@ def again(session: Session, booted: str) -> bool:
     """Whether vm-0 answers after another boot than the one that began at ``booted``."""
     host = session.cluster.hosts(["vm-0"])[0]
     try:
-        return session.cluster.ssh.run(host, "ps -o lstart= -p 1", timeout=5).check("ps").stdout != booted
+        return session.cluster.ssh.run(host, "ps -o lstart= -p 1", timeout_s=5).raise_if_failed("ps").stdout != booted
     except HostError:
         return False
 
@@ -178,8 +181,8 @@ def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
         user, _, password = base64.b64decode(told["authorizationToken"]).decode().partition(":")
         login = f"sudo docker login -u {user} --password-stdin {told['proxyEndpoint'].removeprefix('http://')}"
         host = session.cluster.hosts(["vm-0"])[0]
-        session.cluster.ssh.run(host, login, stdin=password.encode()).check("login")
-        run("vm-0", f"sudo docker pull -q {name}").check("pull")
+        session.cluster.ssh.run(host, login, stdin=password.encode()).raise_if_failed("login")
+        run("vm-0", f"sudo docker pull -q {name}").raise_if_failed("pull")
 
 
 def launch(env: dict[str, str], count: int, **options: Any) -> list[str]:

@@ -181,7 +181,7 @@ def test_an_end_to_all_runs_leaves_no_container(lab: Lab, store: Registry, image
         after = said(session, "sudo docker ps -aq | wc -l")
 
     assert set(before.values()) == {"1"}
-    assert all(run.run in {task.run for task in host.tasks} for host in use.hosts)
+    assert all(run.run in {task.run_id for task in host.processes} for host in use.hosts)
     assert {host.host: (host.left, host.runs) for host in report.hosts} == {
         "vm-0": (0, (run.run,)),
         "vm-1": (0, (run.run,)),
@@ -205,7 +205,7 @@ def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
     )
     with lab.session() as session:
         report = session.run_command(small, names=["vm-1"])
-        assert [each.status for each in report.hosts] == [0], report
+        assert [each.exit_status for each in report.hosts] == [0], report
         failed = session.install(["vm-1"]).failed
 
     words = str(failed["vm-1"])

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config.settings import Install
+from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Event
-from orchestrator.hosts.usage import use
+from orchestrator.hosts.usage import parse
 from orchestrator.install import registry_login
 from orchestrator.install.installer import HostInstall, _Reader, image_mismatch
 from orchestrator.install.steps import build_arguments, build_digest, install
@@ -299,16 +299,34 @@ SAID = """\
 
 
 def test_what_a_machine_says_of_itself_becomes_a_record() -> None:
-    found = use("ml-0", SAID)
+    found = parse("ml-0", SAID)
 
-    assert (found.cores, found.load, found.memory, found.memory_used) == (16, 3.25, 1_024_000_000, 614_400_000)
+    assert (found.cores, found.load_average, found.memory_total_bytes, found.memory_used_bytes) == (
+        16,
+        3.25,
+        1_024_000_000,
+        614_400_000,
+    )
     first, second = found.gpus
-    assert (first.name, first.busy, first.memory_used, first.celsius) == ("NVIDIA H200", 97, 100123, 61)
-    assert [(task.run, task.pid, task.memory_mib) for task in first.tasks] == [("r1", 42, 99000), ("", 43, None)]
-    assert first.tasks[1].command == "/opt/other, with a comma"
-    assert (second.busy, second.celsius, second.tasks) == (None, None, ())
-    (task,) = found.tasks
-    assert (task.run, task.cpu, task.memory, task.command) == ("r1", 99.5, 209_715_200, "python train.py --steps 3")
+    assert (first.name, first.utilization_percent, first.memory_used_mib, first.celsius) == (
+        "NVIDIA H200",
+        97,
+        100123,
+        61,
+    )
+    assert [(task.run_id, task.pid, task.gpu_memory_mib) for task in first.processes] == [
+        ("r1", 42, 99000),
+        ("", 43, None),
+    ]
+    assert first.processes[1].command == "/opt/other, with a comma"
+    assert (second.utilization_percent, second.celsius, second.processes) == (None, None, ())
+    (task,) = found.processes
+    assert (task.run_id, task.cpu_percent, task.memory_bytes, task.command) == (
+        "r1",
+        99.5,
+        209_715_200,
+        "python train.py --steps 3",
+    )
 
 
 def test_the_script_reads_what_nvidia_smi_prints(vm: Paper) -> None:
@@ -319,11 +337,11 @@ def test_the_script_reads_what_nvidia_smi_prints(vm: Paper) -> None:
     )
     from orchestrator.core import remote_scripts
 
-    found = use("ml-0", vm.call(remote_scripts.call("gpus.sh")))
+    found = parse("ml-0", vm.call(remote_scripts.inline_command("gpus.sh")))
 
-    assert [(gpu.name, gpu.busy, gpu.tasks) for gpu in found.gpus] == [("NVIDIA A10G", 12, ())]
+    assert [(gpu.name, gpu.utilization_percent, gpu.processes) for gpu in found.gpus] == [("NVIDIA A10G", 12, ())]
     assert found.cores > 0
-    assert 0 < found.memory_used < found.memory
+    assert 0 < found.memory_used_bytes < found.memory_total_bytes
 
 
 @pytest.mark.parametrize("how", ["answered", "cut off", "ended"])
@@ -380,7 +398,7 @@ def test_a_built_image_is_another_one_when_what_goes_in_changes(tmp_path: Path) 
     """Dockerfile, the files that it names, arguments, certificates; not the code, which every run brings anew."""
 
     def tag(**given: str) -> str:
-        return replace(load(folder, {}), recipe=build_digest(Install(**given))).built_image  # type: ignore[arg-type]
+        return replace(load(folder, {}), recipe=build_digest(InstallSettings(**given))).built_image  # type: ignore[arg-type]
 
     folder = job(tmp_path / "job", need__txt="a", extra__txt="b", code__py="1")
     (tmp_path / "ca").write_text("CERT")
@@ -396,7 +414,7 @@ def test_a_built_image_is_another_one_when_what_goes_in_changes(tmp_path: Path) 
 
 def test_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: Path) -> None:
     """A word of argv could be read by everybody on the machine."""
-    given = Install(build_args="BASE=me/base:1 NOTE='a b'", pip_options="--index-url https://me:secret@host/")
+    given = InstallSettings(build_args="BASE=me/base:1 NOTE='a b'", pip_options="--index-url https://me:secret@host/")
     plan = install(load(job(tmp_path / "job"), {}), given)
 
     assert build_arguments(given)["NOTE"] == "a b"
@@ -406,7 +424,7 @@ def test_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: P
 
 
 def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
-    given = Install(registry="ghcr.io", registry_user="me", registry_password_env="TOKEN")
+    given = InstallSettings(registry="ghcr.io", registry_user="me", registry_password_env="TOKEN")
     env = {"TOKEN": "s3cret"}
     found = registry_login.login(None, given, ["ghcr.io/me/job:1"], env)  # type: ignore[arg-type]
 
@@ -433,7 +451,9 @@ def test_the_registry_of_an_image_is_what_docker_takes_it_for(image: str, host: 
 
 def test_a_password_in_a_file_is_read_from_there(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("s3cret\n")
-    given = Install(registry="r.example.com", registry_user="me", registry_password_env=str(tmp_path / "password"))
+    given = InstallSettings(
+        registry="r.example.com", registry_user="me", registry_password_env=str(tmp_path / "password")
+    )
     found = registry_login.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
     assert found
     assert found.password().reveal() == "s3cret"

@@ -19,14 +19,14 @@ from orchestrator.aws.ec2 import images, instance_types, key_pairs, network, sec
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
-from orchestrator.config.settings import Aws, Cluster, Settings, Ssh
-from orchestrator.core.clock import Pace, Patience
+from orchestrator.config.settings import AwsSettings, ClusterSettings, Settings, SshSettings
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import CloudRefused, HostsFailed, UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
 from tests.support import aws_wire
 
-HASTY = Patience(pace=Pace(first=0.02, longest=0.2))
+HASTY = Clock(backoff=Backoff(first_s=0.02, longest_s=0.2))
 ME = "198.51.100.7/32"
 
 
@@ -58,7 +58,7 @@ class Desk:
         access = security_groups.ssh_access(self.settings, plan.placement.vpc_id)
         group = security_groups.ensure(self.clients, self.mine, access, journal=self.journal)
         key_pairs.ensure(self.clients, self.mine, self.login, journal=self.journal, existing_names=plan.existing_names)
-        return run_instances.LaunchResources(self.login.key_name, group, ssh_keys.host_key())
+        return run_instances.LaunchResources(self.login.key_name, group, ssh_keys.generate_host_key())
 
     def launch(self, count: int) -> list[ec2_instances.Instance]:
         plan = self.plan(count)
@@ -85,8 +85,10 @@ class Desk:
 
 
 def desk(cloud: dict[str, str], home: Path, cluster: str, **options: Any) -> Desk:
-    where = Aws(endpoint_url=cloud["AWS_ENDPOINT_URL"], ssh_from=ME)
-    settings = Settings(cluster=Cluster(name=cluster), aws=where, ssh=Ssh(port=int(cloud["REHEARSAL_SSH_PORT"])))
+    where = AwsSettings(endpoint_url=cloud["AWS_ENDPOINT_URL"], ssh_from=ME)
+    settings = Settings(
+        cluster=ClusterSettings(name=cluster), aws=where, ssh=SshSettings(port=int(cloud["REHEARSAL_SSH_PORT"]))
+    )
     return Desk(cloud, home, replace(settings, **options))
 
 
@@ -199,7 +201,7 @@ def test_a_lost_answer_does_not_make_a_second_fleet(me: Desk) -> None:
     assert len(lost) == 1
     assert {each.id for each in me.running(instances)} == {each.id for each in me.machines()}
     assert len(me.machines()) == 2
-    assert me.journal.open() == []
+    assert me.journal.open_entries() == []
 
 
 def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
@@ -224,7 +226,7 @@ def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
     (machine,) = me.running(me.launch(1))
     stopped = state_changes.stop(me.clients, [machine], cluster_id=me.mine, patience=HASTY)
     (asleep,) = ec2_instances.wait_for_state(me.clients, [machine.id], state="stopped", deadline_s=30, patience=HASTY)
-    later = Patience(now=lambda: HASTY.now() + timedelta(hours=1))
+    later = Clock(now=lambda: HASTY.now() + timedelta(hours=1))
     started = state_changes.start(me.clients, [asleep], cluster_id=me.mine, patience=later)
     (awake,) = me.running([machine])
 
@@ -380,13 +382,13 @@ def test_a_lost_private_key_is_replaced_when_no_machine_needs_it(me: Desk) -> No
     key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal)
     pairs = me.clients.ec2.describe_key_pairs(KeyNames=[me.login.key_name], IncludePublicKey=True)["KeyPairs"]
 
-    assert pairs[0]["PublicKey"].split()[:2] == ssh_keys.public_of(me.login.key_file).split()
+    assert pairs[0]["PublicKey"].split()[:2] == ssh_keys.read_public_key(me.login.key_file).split()
 
 
 def test_another_private_key_than_the_living_machines_have_is_told(me: Desk) -> None:
     me.key(me.plan(1))
     me.login.key_file.unlink()
-    ssh_keys.write_login_key(me.login.key_file)
+    ssh_keys.generate_login_key(me.login.key_file)
 
     with pytest.raises(UsageError, match="ml-0 were launched with another key"):
         key_pairs.ensure(me.clients, me.mine, me.login, journal=me.journal, existing_names=["ml-0"])
@@ -394,13 +396,15 @@ def test_another_private_key_than_the_living_machines_have_is_told(me: Desk) -> 
 
 def test_a_key_that_the_user_names_must_be_the_one_that_ec2_holds(me: Desk, tmp_path: Path) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
-    public = ssh_keys.write_login_key(right)
-    ssh_keys.write_login_key(wrong)
+    public = ssh_keys.generate_login_key(right)
+    ssh_keys.generate_login_key(wrong)
     name = f"lab-{me.mine.cluster}"
     me.clients.ec2.import_key_pair(KeyName=name, PublicKeyMaterial=public.encode())
 
     def ensure(key: str, file: Path) -> None:
-        settings = replace(me.settings, aws=replace(me.settings.aws, key_name=key), ssh=Ssh(private_key=str(file)))
+        settings = replace(
+            me.settings, aws=replace(me.settings.aws, key_name=key), ssh=SshSettings(private_key=str(file))
+        )
         login = key_pairs.for_settings(settings, me.mine, home=me.home)
         key_pairs.ensure(me.clients, me.mine, login, journal=me.journal)
         assert key_pairs.delete(me.clients, me.mine, login) == []

@@ -281,11 +281,11 @@ def test_a_second_launch_right_after_the_first_takes_other_names(begin: Begin) -
 
 
 def test_two_shells_do_not_launch_into_one_cluster_at_the_same_time(tmp_path: Path) -> None:
-    again = file_lock.held(tmp_path / "a.lock", "launching into ml")
-    late = pytest.raises(file_lock.Busy, match=f"process {os.getpid()} of this computer is launching into ml")
-    with file_lock.held(tmp_path / "a.lock", "launching into ml"), late, again:
+    again = file_lock.hold(tmp_path / "a.lock", "launching into ml")
+    late = pytest.raises(file_lock.AlreadyLocked, match=f"process {os.getpid()} of this computer is launching into ml")
+    with file_lock.hold(tmp_path / "a.lock", "launching into ml"), late, again:
         pass
-    with file_lock.held(tmp_path / "a.lock", "launching into ml"):
+    with file_lock.hold(tmp_path / "a.lock", "launching into ml"):
         pass
 
 
@@ -302,14 +302,14 @@ def test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes
 
 def test_the_first_ctrl_c_waits_for_a_good_place_and_the_second_does_not() -> None:
     told = threading.Event()
-    with interrupts.first_waits(told.set) as shield:
+    with interrupts.defer_first_interrupt(told.set) as shield:
         os.kill(os.getpid(), signal.SIGINT)
         assert told.wait(5)
         with pytest.raises(KeyboardInterrupt):
-            shield.check()
+            shield.raise_if_pending()
         with pytest.raises(KeyboardInterrupt):
             _press()
-        assert shield.again
+        assert shield.repeated
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

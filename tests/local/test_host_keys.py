@@ -14,7 +14,7 @@ import pytest
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
-from orchestrator.core.remote_scripts import call
+from orchestrator.core.remote_scripts import inline_command
 from orchestrator.crypto import ssh_keys
 from orchestrator.session import Session
 from tests.support.cluster_lab import Lab
@@ -59,14 +59,14 @@ def key_on(disk: Path) -> tuple[str, int, list[Path]]:
     """The host key that lies on a disk, its mode, and what was left of others."""
     private = disk / "etc/ssh/ssh_host_ed25519_key"
     left = list(private.parent.glob("*.stratus-*"))
-    return ssh_keys.public_of(private), private.stat().st_mode & 0o777, left
+    return ssh_keys.read_public_key(private), private.stat().st_mode & 0o777, left
 
 
 def reached(session: Session, host: Host) -> str:
     """How a connection to a host goes: ``in``, or the kind of its failure."""
-    session.cluster.ssh.forget(host)
+    session.cluster.ssh.disconnect(host)
     try:
-        return session.cluster.ssh.run(host, "echo in", timeout=10).stdout.strip()
+        return session.cluster.ssh.run(host, "echo in", timeout_s=10).stdout.strip()
     except ConnectError as error:
         return error.kind
 
@@ -118,14 +118,14 @@ STOPS = ("staged", "tagged", "adopted")
 def half_done(session: Session, host: Host, stop: str) -> None:
     """Replace a host's key, and stop where a computer that dies does."""
     links = session.cluster.ssh
-    said = links.run(host, call("rotate.sh", "stage", host.boot_key)).stdout
+    said = links.run(host, inline_command("rotate.sh", "stage", host.boot_key)).stdout
     new = said.split(" ", 1)[1].strip()
     if stop == "staged":
         return
     ec2_instances.tag_host_key(session.cluster.clients, host.identity, new)
     if stop == "tagged":
         return
-    links.run(host, call("rotate.sh", "adopt", host.boot_key, new)).check("adopt")
+    links.run(host, inline_command("rotate.sh", "adopt", host.boot_key, new)).raise_if_failed("adopt")
 
 
 @pytest.fixture(scope="module")
@@ -139,10 +139,10 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
         )
         for instance, stop in zip(up, STOPS, strict=False):
             host = cluster.host(instance)
-            cluster.ssh.wait(host, deadline=20)
+            cluster.ssh.wait_until_ready(host, timeout_s=20)
             half_done(session, host, stop)
         last = cluster.host(up[-1])
-        cluster.ssh.wait(last, deadline=20)
+        cluster.ssh.wait_until_ready(last, timeout_s=20)
         (disk(lab, last.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
     with lab.session() as session:
         yield dict(zip([*STOPS, "not allowed"], session.cluster.hosts(), strict=True))

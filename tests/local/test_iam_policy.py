@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 import localcloud
 from orchestrator.aws.capacity import quotas
 from orchestrator.aws.ec2 import instance_profiles, instances
-from orchestrator.config.settings import Install
+from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused
 from orchestrator.install import registry_login
 from tests.support.cluster_lab import Lab
@@ -43,7 +43,7 @@ def the_whole_life(lab: Lab) -> None:
         session.install()
         identity = session.status().machines[0].id
         ecr = registry_login.login(
-            session.cluster.clients, Install(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {}
+            session.cluster.clients, InstallSettings(), ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"], {}
         )
         assert ecr
         assert ecr.password().reveal()

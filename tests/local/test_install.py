@@ -107,9 +107,9 @@ def test_what_hosts_are_doing_names_the_run(lab: Lab) -> None:
     assert not report.failed
     for host in report.hosts:
         assert host.cores > 0
-        assert 0 < host.memory_used < host.memory
-        assert [task.run for task in host.tasks if task.command == "sleep 915.25"] == [run.run]
-    assert [(host.host, host.tasks) for host in after.hosts] == [("every-1", ())]
+        assert 0 < host.memory_used_bytes < host.memory_total_bytes
+        assert [task.run_id for task in host.processes if task.command == "sleep 915.25"] == [run.run]
+    assert [(host.host, host.processes) for host in after.hosts] == [("every-1", ())]
 
 
 def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Lab) -> None:
@@ -123,9 +123,9 @@ def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Lab) -> N
         slow = session.run_command("sleep 30", timeout=1)
 
     assert sorted(heard) == [("every-0", "here"), ("every-1", "here")]
-    assert [(host.host, host.status, host.lines) for host in report.hosts] == [
+    assert [(host.host, host.exit_status, host.lines) for host in report.hosts] == [
         ("every-0", 3, ("here",)),
         ("every-1", 3, ("here",)),
     ]
-    assert [(host.host, host.status) for host in one.hosts] == [("every-1", 0)]
+    assert [(host.host, host.exit_status) for host in one.hosts] == [("every-1", 0)]
     assert set(slow.failed) == {"every-0", "every-1"}

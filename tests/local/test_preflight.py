@@ -196,10 +196,10 @@ def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: L
 def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Lab) -> None:
     from orchestrator.crypto import ssh_keys
 
-    ssh_keys.write_login_key(lab.folder / "mine")
-    ssh_keys.write_login_key(lab.folder / "other")
+    ssh_keys.generate_login_key(lab.folder / "mine")
+    ssh_keys.generate_login_key(lab.folder / "other")
     ec2 = boto(lab.env, "ec2")
-    ec2.import_key_pair(KeyName="held", PublicKeyMaterial=ssh_keys.public_of(lab.folder / "other").encode())
+    ec2.import_key_pair(KeyName="held", PublicKeyMaterial=ssh_keys.read_public_key(lab.folder / "other").encode())
     config(lab, aws__key_name="held", ssh__private_key=str(lab.folder / "mine"))
     try:
         error = refused(lab, UsageError)

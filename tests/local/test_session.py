@@ -222,7 +222,7 @@ def test_one_dead_host_does_not_take_the_others_outcome(lab: Lab) -> None:
         victim = session.cluster.hosts()[1]
         instance = session.status().machines[1].id
         boto(lab.env, "ec2").stop_instances(InstanceIds=[instance])
-        session.cluster.ssh.forget(victim)
+        session.cluster.ssh.disconnect(victim)
         outcome = session.install([f"{lab.name}-0"])
         with pytest.raises(UsageError, match="not up"):
             session.install([f"{lab.name}-1"])

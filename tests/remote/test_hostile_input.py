@@ -165,7 +165,7 @@ def test_no_script_on_a_vm_executes_what_it_is_told(script: str, vm: Vm) -> None
     """Arguments of every script, poisoned one by one and all at once."""
     for poison in (text.format(trap=TRAP) for text in POISONS):
         told = [word.format(poison) for word in SCRIPTS[script]]
-        vm.run(remote_scripts.call(script, *told), env={"PATH": "/usr/bin:/bin"})
+        vm.run(remote_scripts.inline_command(script, *told), env={"PATH": "/usr/bin:/bin"})
 
 
 def test_every_script_is_tried() -> None:
@@ -188,13 +188,13 @@ def test_a_steps_words_arrive_in_the_step(vm: Vm, values: list[str]) -> None:
     """Through the plan, which a shell reads line by line."""
     seen = vm.home / "seen"
     seen.unlink(missing_ok=True)
-    tools = remote_scripts.tools(("install.sh",)) | {"steps/show.sh": SHOW}
+    tools = remote_scripts.scripts(("install.sh",)) | {"steps/show.sh": SHOW}
     try:
         line = Step("show", "show.sh", tuple(values)).line + "\n"
     except UsageError:
         assert any("\n" in value for value in values)
         return
-    vm.run(remote_scripts.unpack("install.sh"), stdin=remote_scripts.bundle(tools | {"plan": line.encode()}))
+    vm.run(remote_scripts.bundle_command("install.sh"), stdin=remote_scripts.bundle(tools | {"plan": line.encode()}))
     assert seen.read_bytes() == b"".join(value.encode() + b"\0" for value in values)
 
 
@@ -222,9 +222,9 @@ def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobs_spec.JobS
 def test_a_run_is_laid_out_under_any_name(vm: Vm, name: str) -> None:
     """Run, code, environment and data of whatever names: either they are folders, or nothing happens."""
     (vm.home / "stratus").mkdir(exist_ok=True)
-    parts = {"run/job.json": b"{}", "run/task/main.cmd": b"true", **remote_scripts.tools(("start.sh",))}
-    tools = remote_scripts.tools(remote_scripts.RUN_TOOLS, under="run/bin/")
-    command = remote_scripts.unpack("start.sh", name, name, name, "venv", f"{name}={name}")
+    parts = {"run/job.json": b"{}", "run/task/main.cmd": b"true", **remote_scripts.scripts(("start.sh",))}
+    tools = remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="run/bin/")
+    command = remote_scripts.bundle_command("start.sh", name, name, name, "venv", f"{name}={name}")
     vm.run(command, stdin=remote_scripts.bundle(parts | tools))
 
 

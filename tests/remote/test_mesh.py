@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core import remote_scripts
-from orchestrator.crypto.tls import cluster_tls
+from orchestrator.crypto.tls import generate_cluster_tls
 from tests.support.paths import REMOTE
 
 # What runs on the VMs finds its neighbours beside it.
@@ -44,13 +44,13 @@ class Mesh:
 
     def lay_out(self, command: str, hosts: dict[str, str] = HOSTS) -> None:
         """Write the run's folder for each host."""
-        tls = cluster_tls(list(hosts.values()))
+        tls = generate_cluster_tls(list(hosts.values()))
         files = {"ca.pem": tls.ca, "cert.pem": tls.cert, "key.pem": tls.key, "port": str(free_port())}
         files["members"] = "".join(f"{name} {address}\n" for name, address in hosts.items())
         for name in hosts:
             for inner in ("bin", "mesh", "state", "workdir"):
                 (self.folder / name / inner).mkdir(parents=True)
-            for tool, data in remote_scripts.tools(remote_scripts.RUN_TOOLS).items():
+            for tool, data in remote_scripts.scripts(remote_scripts.RUN_SCRIPTS).items():
                 (self.folder / name / "bin" / tool).write_bytes(data)
                 (self.folder / name / "bin" / tool).chmod(0o700)
             for file, text in files.items():
@@ -216,7 +216,7 @@ def test_the_pair_that_cannot_talk_is_named(mesh: Mesh) -> None:
 def test_a_stranger_is_not_let_in(mesh: Mesh) -> None:
     """Whoever has another run's keys, or none, starts nothing."""
     mesh.lay_out('ssh 127.0.66.2 "echo in"; echo "ended $?"')
-    other = cluster_tls(list(HOSTS.values()))
+    other = generate_cluster_tls(list(HOSTS.values()))
     for file, text in (("ca.pem", other.ca), ("cert.pem", other.cert), ("key.pem", other.key)):
         (mesh.folder / "ml-1/mesh" / file).write_text(text)
     mesh.up("ml-0", "ml-1")

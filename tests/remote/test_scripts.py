@@ -43,8 +43,8 @@ class Vm:
     def install(self, plan: list[list[str]], goods: Upload | None = None, **files: bytes) -> tuple[int, list[str]]:
         """Run a plan, answering its wishes for a parcel; return the exit status and all lines."""
         text = "".join(shlex.join(words) + "\n" for words in plan).encode()
-        tools = remote_scripts.tools(remote_scripts.INSTALL_TOOLS)
-        command = ["sh", "-c", remote_scripts.unpack("install.sh")]
+        tools = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
+        command = ["sh", "-c", remote_scripts.bundle_command("install.sh")]
         with subprocess.Popen(command, env=self.env, cwd=self.home, stdin=-1, stdout=-1, stderr=-2) as process:
             assert process.stdin
             assert process.stdout
@@ -62,27 +62,27 @@ class Vm:
     def start(self, run: str, **commands: str) -> str:
         """Start tasks, role -> command."""
         content = {"run/job.json": b'{"run": "%s"}\n' % run.encode()}
-        content |= remote_scripts.tools(remote_scripts.RUN_TOOLS, under="run/bin/") | remote_scripts.tools(
+        content |= remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="run/bin/") | remote_scripts.scripts(
             ("start.sh",)
         )
         for role, command in commands.items():
             env = f"STRATUS_RUN={run}\nSTRATUS_HOST=ml-0\n"
             content |= {f"run/task/{role}.cmd": command.encode(), f"run/task/{role}.env": env.encode()}
         words = (run, "jobs/job", "job", "docker")
-        return self.call(remote_scripts.unpack("start.sh", *words), remote_scripts.bundle(content))
+        return self.call(remote_scripts.bundle_command("start.sh", *words), remote_scripts.bundle(content))
 
     def follow(self, run: str, seen: int = 0) -> list[str]:
         """Return the log from a line on, to the task's end."""
-        lines = self.call(remote_scripts.call("follow.sh", run, "main", str(seen))).splitlines()
+        lines = self.call(remote_scripts.inline_command("follow.sh", run, "main", str(seen))).splitlines()
         return [line for line in lines if line and line != "@@beat"]
 
     def cancel(self, run: str, *going: str) -> str:
         """End a run, of which these roles went on when that was decided."""
-        return self.call(remote_scripts.call("cancel.sh", f"stratus/runs/{run}", "all", *going))
+        return self.call(remote_scripts.inline_command("cancel.sh", f"stratus/runs/{run}", "all", *going))
 
     def ends(self, run: str) -> dict[str, str]:
         """Return how each task of a run ended."""
-        lines = self.call(remote_scripts.call("runs.sh", run)).splitlines()
+        lines = self.call(remote_scripts.inline_command("runs.sh", run)).splitlines()
         return {line.split()[2]: line.split()[4] for line in lines if line.startswith("@@run ")}
 
 
@@ -163,9 +163,9 @@ def test_a_broken_transfer_leaves_the_old_folder(vm: Vm, tmp_path: Path) -> None
     new = parcel("p", tmp_path / "job", "jobs/job")
     plan = [["code", "parcel.sh", "p", new.digest, "jobs/job"]]
     text = shlex.join(plan[0]) + "\n"
-    envelope = remote_scripts.bundle(remote_scripts.tools(remote_scripts.INSTALL_TOOLS) | {"plan": text.encode()})
+    envelope = remote_scripts.bundle(remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS) | {"plan": text.encode()})
     cut = subprocess.run(
-        ["sh", "-c", remote_scripts.unpack("install.sh")],
+        ["sh", "-c", remote_scripts.bundle_command("install.sh")],
         input=envelope + b"9999\nhalf",
         env=vm.env,
         capture_output=True,
@@ -258,11 +258,11 @@ def test_starting_the_same_run_twice_starts_it_once(vm: Vm) -> None:
 
 def test_a_run_that_nobody_installed_for_says_what_is_missing(vm: Vm) -> None:
     """Before anything was laid out."""
-    content = {"run/job.json": b"{}"} | remote_scripts.tools(("start.sh",))
+    content = {"run/job.json": b"{}"} | remote_scripts.scripts(("start.sh",))
     words = ("r8", "jobs/job", "job", "venv")
 
     assert (
-        vm.call(remote_scripts.unpack("start.sh", *words), remote_scripts.bundle(content))
+        vm.call(remote_scripts.bundle_command("start.sh", *words), remote_scripts.bundle(content))
         == "@@missing packages of job\n"
     )
     assert not (vm.home / "stratus/runs").exists()

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.errors import ConnectError, HostError, UsageError
-from orchestrator.hosts.parallel import each
-from orchestrator.ssh import Links, quote
-from orchestrator.ssh.channel import Lines
+from orchestrator.hosts.parallel import for_each
+from orchestrator.ssh import SshClient, quote
+from orchestrator.ssh.channel import LineSplitter
 from tests.support.ssh_lab import Lab, Listener, Wire, dropping, eventually, refusing
 
 # What ends by its deadline of a second or so ends well before this on a busy computer too; what does not, hangs longer.
@@ -49,8 +49,8 @@ def own_lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def links() -> Iterator[Links]:
-    with Links() as links:
+def links() -> Iterator[SshClient]:
+    with SshClient() as links:
         yield links
 
 
@@ -59,15 +59,15 @@ def python(program: str) -> str:
 
 
 class TestRun:
-    def test_a_reply_holds_both_outputs_and_the_exit_status(self, lab: Lab, links: Links) -> None:
+    def test_a_reply_holds_both_outputs_and_the_exit_status(self, lab: Lab, links: SshClient) -> None:
         reply = links.run(lab.host(), "echo out; echo err >&2; exit 3")
 
         assert (reply.host, reply.stdout, reply.stderr, reply.exit_status) == ("ml-0", "out\n", "err\n", 3)
         assert not reply.ok
         with pytest.raises(HostError, match=r"^ml-0: looking failed: err \(exit 3\)$"):
-            reply.check("looking failed")
+            reply.raise_if_failed("looking failed")
 
-    def test_input_reaches_the_command_whole_and_ends(self, lab: Lab, links: Links) -> None:
+    def test_input_reaches_the_command_whole_and_ends(self, lab: Lab, links: SshClient) -> None:
         data = bytes(range(256)) * 20_000
 
         reply = links.run(lab.host(), "sha256sum", stdin=data)
@@ -75,7 +75,7 @@ class TestRun:
         assert reply.stdout.split()[0] == hashlib.sha256(data).hexdigest()
         assert links.run(lab.host(), "cat; echo ended").stdout == "ended\n"
 
-    def test_many_commands_from_many_threads_share_one_connection(self, lab: Lab, links: Links) -> None:
+    def test_many_commands_from_many_threads_share_one_connection(self, lab: Lab, links: SshClient) -> None:
         host, before = lab.host(1), lab.count("connect", 1)
         replies: list[str] = []
         threads = [
@@ -90,28 +90,30 @@ class TestRun:
         assert sorted(replies) == [f"{i}\n" for i in range(8)]
         assert lab.count("connect", 1) - before == 1
 
-    def test_thirty_two_hosts_answer_at_the_same_time(self, lab: Lab, links: Links) -> None:
+    def test_thirty_two_hosts_answer_at_the_same_time(self, lab: Lab, links: SshClient) -> None:
         hosts = [lab.host(number) for number in range(32)]
 
-        outcomes = each(hosts, lambda host: links.run(host, f"echo {host.name}").check("asking failed").stdout)
+        outcomes = for_each(
+            hosts, lambda host: links.run(host, f"echo {host.name}").raise_if_failed("asking failed").stdout
+        )
 
-        assert outcomes.check("asking failed").values_in_order() == [f"{host.name}\n" for host in hosts]
+        assert outcomes.raise_if_failed("asking failed").successful_values() == [f"{host.name}\n" for host in hosts]
 
-    def test_a_command_killed_by_a_signal_has_no_exit_status(self, lab: Lab, links: Links) -> None:
+    def test_a_command_killed_by_a_signal_has_no_exit_status(self, lab: Lab, links: SshClient) -> None:
         reply = links.run(lab.host(), "kill -9 $$")
 
         assert reply.exit_status is None
         assert not reply.ok
         assert links.run(lab.host(), "echo alive").ok
 
-    def test_large_output_on_both_streams_arrives_whole(self, lab: Lab, links: Links) -> None:
+    def test_large_output_on_both_streams_arrives_whole(self, lab: Lab, links: SshClient) -> None:
         program = "import sys\nfor _ in range(3000): print('o' * 999); print('e' * 999, file=sys.stderr)"
 
         reply = links.run(lab.host(), python(program))
 
         assert (len(reply.stdout), len(reply.stderr)) == (3_000_000, 3_000_000)
 
-    def test_a_child_that_holds_the_output_open_does_not_hold_the_answer_back(self, lab: Lab, links: Links) -> None:
+    def test_a_child_that_holds_the_output_open_does_not_hold_the_answer_back(self, lab: Lab, links: SshClient) -> None:
         started = time.monotonic()
 
         reply = links.run(lab.host(), "echo begun; sleep 30 & echo $!")
@@ -120,10 +122,10 @@ class TestRun:
         assert time.monotonic() - started < 25, "it waited for the child"
         links.run(lab.host(), f"kill {reply.stdout.split()[1]}")
 
-    def test_output_that_is_no_text_is_replaced(self, lab: Lab, links: Links) -> None:
+    def test_output_that_is_no_text_is_replaced(self, lab: Lab, links: SshClient) -> None:
         assert links.run(lab.host(), r"printf 'a\377b'").stdout == "a\ufffdb"
 
-    def test_a_server_that_refuses_a_command_is_not_taken_for_a_lost_one(self, lab: Lab, links: Links) -> None:
+    def test_a_server_that_refuses_a_command_is_not_taken_for_a_lost_one(self, lab: Lab, links: SshClient) -> None:
         # This server takes no command that is not UTF-8; a file's name may well be none.
         command = quote("cat", b"\xff".decode(errors="surrogateescape"))
 
@@ -134,19 +136,19 @@ class TestRun:
 
 
 class TestDeadlines:
-    def test_a_question_ends_by_its_deadline_when_the_server_hangs(self, own_lab: Lab, links: Links) -> None:
+    def test_a_question_ends_by_its_deadline_when_the_server_hangs(self, own_lab: Lab, links: SshClient) -> None:
         assert links.run(own_lab.host(), "true").ok
         started = time.monotonic()
 
         with own_lab.frozen(), pytest.raises(ConnectError) as caught:
-            links.run(own_lab.host(), "echo hello", timeout=1.5)
+            links.run(own_lab.host(), "echo hello", timeout_s=1.5)
 
         assert caught.value.kind in ("silent", "lost")
         assert time.monotonic() - started < PATIENCE
         assert links.run(own_lab.host(), "echo again").stdout == "again\n"
 
     def test_a_question_ends_by_its_deadline_when_the_partition_comes_after_it_was_asked(
-        self, lab: Lab, links: Links
+        self, lab: Lab, links: SshClient
     ) -> None:
         with Wire(lab.host()) as wire:
             host = lab.host(address=wire.address, port=wire.port)
@@ -156,18 +158,20 @@ class TestDeadlines:
             started = time.monotonic()
 
             with pytest.raises(ConnectError, match="no answer within") as caught:
-                links.run(host, "sleep 20", timeout=1.5)
+                links.run(host, "sleep 20", timeout_s=1.5)
 
             assert caught.value.kind == "lost"
             assert 1.4 < time.monotonic() - started < PATIENCE
 
-    def test_a_command_that_talks_but_goes_on_too_long_is_told_from_a_lost_host(self, lab: Lab, links: Links) -> None:
+    def test_a_command_that_talks_but_goes_on_too_long_is_told_from_a_lost_host(
+        self, lab: Lab, links: SshClient
+    ) -> None:
         with pytest.raises(HostError, match="not done within") as caught:
-            links.run(lab.host(), "while echo tick; do sleep 0.1; done", timeout=1)
+            links.run(lab.host(), "while echo tick; do sleep 0.1; done", timeout_s=1)
 
         assert not isinstance(caught.value, ConnectError)
 
-    def test_a_stream_that_falls_silent_is_lost(self, own_lab: Lab, links: Links) -> None:
+    def test_a_stream_that_falls_silent_is_lost(self, own_lab: Lab, links: SshClient) -> None:
         lines: list[str] = []
         heard = threading.Event()
 
@@ -185,7 +189,7 @@ class TestDeadlines:
         freezer.start()
         started = time.monotonic()
         with pytest.raises(ConnectError, match="nothing heard for") as caught:
-            links.stream(own_lab.host(), "while echo tick; do sleep 0.1; done", on_line=on_line, silence=1)
+            links.stream(own_lab.host(), "while echo tick; do sleep 0.1; done", on_line=on_line, silence_timeout_s=1)
         took = time.monotonic() - started
         over.set()
         freezer.join(10)
@@ -195,7 +199,7 @@ class TestDeadlines:
         assert took < PATIENCE
 
     def test_an_upload_into_a_silent_partition_is_lost_and_closing_does_not_wait_for_it(self, lab: Lab) -> None:
-        with Wire(lab.host()) as wire, Links() as links:
+        with Wire(lab.host()) as wire, SshClient() as links:
             host = lab.host(address=wire.address, port=wire.port)
 
             def chunks() -> Iterator[bytes]:
@@ -204,63 +208,67 @@ class TestDeadlines:
                     wire.cut()
 
             with pytest.raises(ConnectError, match="nothing heard for") as caught:
-                links.stream(host, "cat >/dev/null", stdin=chunks(), on_line=lambda _: None, silence=1)
+                links.stream(host, "cat >/dev/null", stdin=chunks(), on_line=lambda _: None, silence_timeout_s=1)
             started = time.monotonic()
             links.close()
 
         assert caught.value.kind == "lost"
         assert time.monotonic() - started < PATIENCE
 
-    def test_time_that_the_listener_takes_is_no_silence_of_the_host(self, lab: Lab, links: Links) -> None:
-        status = links.stream(lab.host(), "echo a; sleep 1.2; echo b", on_line=lambda _: time.sleep(1), silence=1.8)
+    def test_time_that_the_listener_takes_is_no_silence_of_the_host(self, lab: Lab, links: SshClient) -> None:
+        status = links.stream(
+            lab.host(), "echo a; sleep 1.2; echo b", on_line=lambda _: time.sleep(1), silence_timeout_s=1.8
+        )
 
         assert status == 0
 
-    def test_a_stream_ends_at_its_deadline_though_the_host_talks(self, lab: Lab, links: Links) -> None:
+    def test_a_stream_ends_at_its_deadline_though_the_host_talks(self, lab: Lab, links: SshClient) -> None:
         with pytest.raises(HostError, match="not done within"):
-            links.stream(lab.host(), "while echo x; do sleep 0.1; done", on_line=lambda _: None, deadline=0.8)
+            links.stream(lab.host(), "while echo x; do sleep 0.1; done", on_line=lambda _: None, timeout_s=0.8)
 
-    def test_a_server_killed_in_mid_command_is_lost_at_once(self, own_lab: Lab, links: Links) -> None:
+    def test_a_server_killed_in_mid_command_is_lost_at_once(self, own_lab: Lab, links: SshClient) -> None:
         with pytest.raises(ConnectError, match="connection ended") as caught:
-            links.stream(own_lab.host(), "echo $PPID; sleep 20", on_line=lambda _: own_lab.process.kill(), silence=20)
+            links.stream(
+                own_lab.host(), "echo $PPID; sleep 20", on_line=lambda _: own_lab.process.kill(), silence_timeout_s=20
+            )
 
         assert caught.value.kind == "lost"
 
 
 class TestKeptConnections:
-    def test_a_connection_that_ended_is_opened_anew(self, own_lab: Lab, links: Links) -> None:
+    def test_a_connection_that_ended_is_opened_anew(self, own_lab: Lab, links: SshClient) -> None:
         assert links.run(own_lab.host(), "echo one").stdout == "one\n"
         own_lab.stop()
         own_lab.start()
 
         assert links.run(own_lab.host(), "echo two").stdout == "two\n"
 
-    def test_a_connection_that_fell_silent_is_opened_anew_once(self, lab: Lab, links: Links) -> None:
+    def test_a_connection_that_fell_silent_is_opened_anew_once(self, lab: Lab, links: SshClient) -> None:
         with Wire(lab.host()) as wire:
             host = lab.host(address=wire.address, port=wire.port)
             assert links.run(host, "echo one").stdout == "one\n"
             wire.cut()
 
-            assert links.run(host, "echo two", timeout=3).stdout == "two\n"
+            assert links.run(host, "echo two", timeout_s=3).stdout == "two\n"
             assert len(wire.accepted) == 2
 
-    def test_a_forgotten_host_is_disconnected(self, lab: Lab, links: Links) -> None:
+    def test_a_forgotten_host_is_disconnected(self, lab: Lab, links: SshClient) -> None:
         connection = links.connect(lab.host(2))
 
-        links.forget(lab.host(2))
+        links.disconnect(lab.host(2))
 
         assert not connection.transport.is_active()
         assert links.connect(lab.host(2)) is not connection
 
     def test_closing_ends_connections_and_refuses_new_ones(self, lab: Lab) -> None:
-        with Links() as links:
+        with SshClient() as links:
             connection = links.connect(lab.host(3))
 
         eventually(lambda: not connection.transport.is_alive())
         with pytest.raises(HostError, match="closed"):
             links.run(lab.host(3), "true")
 
-    def test_fabric_works_on_a_connection_of_ours(self, lab: Lab, links: Links) -> None:
+    def test_fabric_works_on_a_connection_of_ours(self, lab: Lab, links: SshClient) -> None:
         result = links.connect(lab.host()).run("echo fabric", hide=True, in_stream=False)
 
         assert result.stdout == "fabric\n"
@@ -277,7 +285,9 @@ class TestKeptConnections:
         ("ecdsa-sha2-nistp256", "pkcs8-pem"),
     ],
 )
-def test_login_keys_of_the_usual_types_and_formats_open_a_host(lab: Lab, links: Links, kind: str, form: str) -> None:
+def test_login_keys_of_the_usual_types_and_formats_open_a_host(
+    lab: Lab, links: SshClient, kind: str, form: str
+) -> None:
     path = lab.folder / f"{kind}.{form}.key"
     key = asyncssh.generate_private_key(kind)
     key.write_private_key(path, form)
@@ -291,7 +301,7 @@ class TestReasons:
     """Each way of not connecting has its own name and its own words."""
 
     def failure(self, lab: Lab, timeout: float = 5, **changes: Any) -> ConnectError:
-        with Links(connect_timeout=timeout) as links, pytest.raises(ConnectError) as caught:
+        with SshClient(connect_timeout_s=timeout) as links, pytest.raises(ConnectError) as caught:
             links.run(lab.host(**changes), "touch executed")
         assert not (lab.homes[0] / "executed").exists()
         assert str(caught.value).startswith("ml-0: ")
@@ -384,40 +394,42 @@ class TestReasons:
 
 
 class TestWaiting:
-    def test_it_ends_as_soon_as_the_server_is_up(self, own_lab: Lab, links: Links) -> None:
+    def test_it_ends_as_soon_as_the_server_is_up(self, own_lab: Lab, links: SshClient) -> None:
         host = own_lab.host()
         own_lab.stop()
         starting = threading.Timer(0.7, own_lab.start)
         starting.start()
 
-        waited = links.wait(host, deadline=20)
+        waited = links.wait_until_ready(host, timeout_s=20)
         starting.join()
 
         assert 0.5 < waited < 10
         assert links.run(host, "echo up").stdout == "up\n"
 
-    def test_the_last_reason_is_told_at_the_deadline(self, lab: Lab, links: Links) -> None:
+    def test_the_last_reason_is_told_at_the_deadline(self, lab: Lab, links: SshClient) -> None:
         address, port = refusing()
         started = time.monotonic()
 
         with pytest.raises(ConnectError, match=r"gave up after \d s and \d+ tries") as caught:
-            links.wait(lab.host(address=address, port=port), deadline=1)
+            links.wait_until_ready(lab.host(address=address, port=port), timeout_s=1)
 
         assert caught.value.kind == "refused"
         assert time.monotonic() - started < PATIENCE
 
-    def test_it_ends_early_when_the_machine_died(self, lab: Lab, links: Links) -> None:
+    def test_it_ends_early_when_the_machine_died(self, lab: Lab, links: SshClient) -> None:
         address, port = refusing()
         answers = iter(["", "", "Server.InternalError"])
 
         with pytest.raises(HostError, match=r"ended before SSH was up: Server\.InternalError"):
-            links.wait(lab.host(address=address, port=port), deadline=20, alive=lambda: next(answers))
+            links.wait_until_ready(
+                lab.host(address=address, port=port), timeout_s=20, failure_reason=lambda: next(answers)
+            )
 
     def test_a_refused_login_is_tried_three_times_at_most(self, lab: Lab) -> None:
         before = lab.count("login", 4)
 
-        with Links(login_pauses=(0.05, 0.05)) as links, pytest.raises(ConnectError) as caught:
-            links.wait(lab.host(4, user="nobody"), deadline=20)
+        with SshClient(login_pauses_s=(0.05, 0.05)) as links, pytest.raises(ConnectError) as caught:
+            links.wait_until_ready(lab.host(4, user="nobody"), timeout_s=20)
 
         assert caught.value.kind == "auth"
         assert lab.count("login", 4) - before == 3
@@ -433,17 +445,17 @@ class TestWaiting:
 
         late = threading.Thread(target=admit)
         late.start()
-        with Links(login_pauses=(0.5, 2.0)) as links:
-            links.wait(own_lab.host(), deadline=20)
+        with SshClient(login_pauses_s=(0.5, 2.0)) as links:
+            links.wait_until_ready(own_lab.host(), timeout_s=20)
         late.join()
 
         assert own_lab.count("login") in (2, 3)
 
-    def test_a_wrong_host_key_is_not_tried_again(self, lab: Lab, impostor: Lab, links: Links) -> None:
+    def test_a_wrong_host_key_is_not_tried_again(self, lab: Lab, impostor: Lab, links: SshClient) -> None:
         before = impostor.count("connect")
 
         with pytest.raises(ConnectError) as caught:
-            links.wait(impostor.host(host_key=lab.host_key), deadline=20)
+            links.wait_until_ready(impostor.host(host_key=lab.host_key), timeout_s=20)
 
         assert caught.value.kind == "host-key"
         assert impostor.count("connect") - before == 1
@@ -451,12 +463,12 @@ class TestWaiting:
 
 
 class TestStreams:
-    def lines(self, lab: Lab, links: Links, command: str) -> list[str]:
+    def lines(self, lab: Lab, links: SshClient, command: str) -> list[str]:
         lines: list[str] = []
         assert links.stream(lab.host(), command, on_line=lines.append) == 0
         return lines
 
-    def test_lines_come_while_the_command_runs(self, lab: Lab, links: Links) -> None:
+    def test_lines_come_while_the_command_runs(self, lab: Lab, links: SshClient) -> None:
         times: list[float] = []
 
         status = links.stream(
@@ -466,16 +478,16 @@ class TestStreams:
         assert status == 7
         assert times[1] - times[0] > 0.3
 
-    def test_progress_bars_become_lines(self, lab: Lab, links: Links) -> None:
+    def test_progress_bars_become_lines(self, lab: Lab, links: SshClient) -> None:
         assert self.lines(lab, links, r"printf '\r10%%\r20%%\r\nend\r\n\n\nx'") == ["10%", "20%", "end", "", "", "x"]
 
-    def test_very_long_lines_come_in_pieces_with_nothing_lost(self, lab: Lab, links: Links) -> None:
+    def test_very_long_lines_come_in_pieces_with_nothing_lost(self, lab: Lab, links: SshClient) -> None:
         lines = self.lines(lab, links, python("print('\u00e9' * 1_000_000)"))
 
         assert max(len(line.encode()) for line in lines) <= 64 * 1024
         assert "".join(lines) == "\u00e9" * 1_000_000
 
-    def test_fifty_megabytes_go_up_on_demand_while_output_flows(self, lab: Lab, links: Links) -> None:
+    def test_fifty_megabytes_go_up_on_demand_while_output_flows(self, lab: Lab, links: SshClient) -> None:
         block = bytes(range(256)) * 4096
         program = """
 import hashlib, sys
@@ -499,13 +511,13 @@ print("digest", digest.hexdigest())
         def feed(line: str) -> Iterator[bytes] | None:
             return iter([b"%d\n" % (50 * len(block)), *[block] * 50]) if line == "@want blob" else None
 
-        status = links.stream(lab.host(), python(program), on_line=on_line, feed=feed, deadline=60)
+        status = links.stream(lab.host(), python(program), on_line=on_line, respond=feed, timeout_s=60)
 
         assert status == 0
         assert digests == [hashlib.sha256(block * 50).hexdigest()]
         assert noise[0] >= 800 * 10_000
 
-    def test_an_iterable_is_asked_for_as_the_host_takes_it(self, lab: Lab, links: Links) -> None:
+    def test_an_iterable_is_asked_for_as_the_host_takes_it(self, lab: Lab, links: SshClient) -> None:
         asked = [0]
 
         def chunks() -> Iterator[bytes]:
@@ -518,7 +530,7 @@ print("digest", digest.hexdigest())
         assert status == 0
         assert asked[0] < 500
 
-    def test_an_upload_that_breaks_here_ends_the_stream_with_that_error(self, lab: Lab, links: Links) -> None:
+    def test_an_upload_that_breaks_here_ends_the_stream_with_that_error(self, lab: Lab, links: SshClient) -> None:
         def chunks() -> Iterator[bytes]:
             yield b"some"
             raise FileNotFoundError("gone")
@@ -526,7 +538,7 @@ print("digest", digest.hexdigest())
         with pytest.raises(FileNotFoundError, match="gone"):
             links.stream(lab.host(), "cat; sleep 20", stdin=chunks(), on_line=lambda _: None)
 
-    def test_what_a_listener_raises_is_handed_on_and_the_connection_lives(self, lab: Lab, links: Links) -> None:
+    def test_what_a_listener_raises_is_handed_on_and_the_connection_lives(self, lab: Lab, links: SshClient) -> None:
         def stop(_: str) -> None:
             raise KeyboardInterrupt
 
@@ -540,10 +552,10 @@ print("digest", digest.hexdigest())
 
 @given(st.lists(st.binary(max_size=40), max_size=30), st.integers(min_value=4, max_value=20))
 def test_lines_are_the_same_however_the_bytes_are_cut(chunks: list[bytes], longest: int) -> None:
-    whole, parts, text = Lines(longest), Lines(longest), b"".join(chunks)
+    whole, parts, text = LineSplitter(longest), LineSplitter(longest), b"".join(chunks)
 
-    at_once = [*whole.feed(text), *whole.rest()]
-    in_parts = [line for chunk in chunks if chunk for line in parts.feed(chunk)] + [*parts.rest()]
+    at_once = [*whole.feed(text), *whole.flush()]
+    in_parts = [line for chunk in chunks if chunk for line in parts.feed(chunk)] + [*parts.flush()]
 
     assert at_once == in_parts
     assert all(len(line) <= longest for line in at_once)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.errors import HostError
-from orchestrator.ssh import Links
+from orchestrator.ssh import SshClient
 from tests.support.ssh_lab import Lab
 
 
@@ -23,8 +23,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def links() -> Iterator[Links]:
-    with Links() as links:
+def links() -> Iterator[SshClient]:
+    with SshClient() as links:
         yield links
 
 
@@ -70,20 +70,20 @@ def hostile(lab: Lab) -> Iterator[HostileTar]:
     (tar.home / "bin" / "tar").unlink(missing_ok=True)
 
 
-def test_a_thousand_small_files_come_whole(lab: Lab, links: Links, tmp_path: Path) -> None:
+def test_a_thousand_small_files_come_whole(lab: Lab, links: SshClient, tmp_path: Path) -> None:
     out = lab.homes[0] / "outputs"
     for number in range(1000):
         path = out / f"folder {number % 10}" / f"file {number}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"content {number}\n")
 
-    fetched = links.fetch(lab.host(), "outputs", tmp_path / "deep" / "local", timeout=60)
+    fetched = links.fetch(lab.host(), "outputs", tmp_path / "deep" / "local", timeout_s=60)
 
     assert content(tmp_path / "deep" / "local") == content(out)
     assert fetched == sum(len(data) for data in content(out).values())
 
 
-def test_large_files_modes_and_odd_names_survive(lab: Lab, links: Links, tmp_path: Path) -> None:
+def test_large_files_modes_and_odd_names_survive(lab: Lab, links: SshClient, tmp_path: Path) -> None:
     out = lab.homes[0] / "it's -an $(odd) folder"
     out.mkdir()
     (out / "big").write_bytes(os.urandom(5_000_000))
@@ -92,14 +92,14 @@ def test_large_files_modes_and_odd_names_survive(lab: Lab, links: Links, tmp_pat
     (out / "new\nline").write_text("x")
     (out / "empty").mkdir()
 
-    links.fetch(lab.host(), str(out), tmp_path, timeout=60)
+    links.fetch(lab.host(), str(out), tmp_path, timeout_s=60)
 
     assert content(tmp_path) == content(out)
     assert os.access(tmp_path / "run me", os.X_OK)
     assert (tmp_path / "empty").is_dir()
 
 
-def test_files_here_are_replaced_and_others_stay(lab: Lab, links: Links, tmp_path: Path) -> None:
+def test_files_here_are_replaced_and_others_stay(lab: Lab, links: SshClient, tmp_path: Path) -> None:
     (lab.homes[0] / "twice").mkdir()
     (lab.homes[0] / "twice" / "log").write_text("new")
     (tmp_path / "log").write_text("old and longer")
@@ -110,12 +110,12 @@ def test_files_here_are_replaced_and_others_stay(lab: Lab, links: Links, tmp_pat
     assert content(tmp_path) == {"log": b"new", "mine": b"mine"}
 
 
-def test_nothing_there_is_said_so(lab: Lab, links: Links, tmp_path: Path) -> None:
+def test_nothing_there_is_said_so(lab: Lab, links: SshClient, tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"^ml-0: nothing at no/such: no such folder$"):
         links.fetch(lab.host(), "no/such", tmp_path / "local")
 
 
-def test_links_to_files_inside_become_files_and_others_are_left_out(lab: Lab, links: Links, tmp_path: Path) -> None:
+def test_links_to_files_inside_become_files_and_others_are_left_out(lab: Lab, links: SshClient, tmp_path: Path) -> None:
     out = lab.homes[0] / "linked"
     (out / "steps").mkdir(parents=True)
     (out / "steps" / "9.ckpt").write_text("weights")
@@ -128,7 +128,7 @@ def test_links_to_files_inside_become_files_and_others_are_left_out(lab: Lab, li
     (out / "loop").symlink_to("loop")
     left_out: dict[str, str] = {}
 
-    links.fetch(lab.host(), "linked", tmp_path, left_out=left_out.__setitem__)
+    links.fetch(lab.host(), "linked", tmp_path, on_skipped=left_out.__setitem__)
 
     names = ["best.ckpt", "last.ckpt", "steps/9.ckpt", "steps/hard.ckpt", "steps/up.ckpt"]
     assert content(tmp_path) == dict.fromkeys(names, b"weights")
@@ -139,7 +139,7 @@ def test_links_to_files_inside_become_files_and_others_are_left_out(lab: Lab, li
 
 @pytest.mark.parametrize("name", ["/tmp/stratus-evil", "../evil", "a/../../evil", "..", "a/../b"])
 def test_names_that_lead_outside_are_refused(
-    lab: Lab, links: Links, hostile: HostileTar, tmp_path: Path, name: str
+    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path, name: str
 ) -> None:
     hostile.answers(member("good", b"good"), member(name))
 
@@ -151,7 +151,7 @@ def test_names_that_lead_outside_are_refused(
 
 
 def test_nothing_is_written_through_a_link_of_the_same_archive(
-    lab: Lab, links: Links, hostile: HostileTar, tmp_path: Path
+    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -167,7 +167,7 @@ def test_nothing_is_written_through_a_link_of_the_same_archive(
     )
     left_out: dict[str, str] = {}
 
-    links.fetch(lab.host(1), "out", tmp_path / "local", left_out=left_out.__setitem__)
+    links.fetch(lab.host(1), "out", tmp_path / "local", on_skipped=left_out.__setitem__)
 
     assert content(outside) == {"mine": b"mine"}
     assert content(tmp_path / "local") == {"door/evil": b"evil", "file": b"evil"}
@@ -175,7 +175,7 @@ def test_nothing_is_written_through_a_link_of_the_same_archive(
 
 
 def test_nothing_is_written_through_a_link_that_lies_here(
-    lab: Lab, links: Links, hostile: HostileTar, tmp_path: Path
+    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path
 ) -> None:
     outside, local = tmp_path / "outside", tmp_path / "local"
     outside.mkdir()
@@ -198,7 +198,7 @@ def test_nothing_is_written_through_a_link_that_lies_here(
 
 @pytest.mark.parametrize("cut", [0, 10, 200])
 def test_an_archive_that_breaks_off_is_no_success(
-    lab: Lab, links: Links, hostile: HostileTar, tmp_path: Path, cut: int
+    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path, cut: int
 ) -> None:
     hostile.answers(member("big", os.urandom(10_000)))
     whole = (hostile.home / "answer").read_bytes()
@@ -209,7 +209,7 @@ def test_an_archive_that_breaks_off_is_no_success(
 
 
 def test_an_archive_that_breaks_off_without_a_word_is_no_success_either(
-    lab: Lab, links: Links, hostile: HostileTar, tmp_path: Path
+    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path
 ) -> None:
     hostile.answers(member("big", os.urandom(100_000)))
     hostile.answers_raw((hostile.home / "answer").read_bytes()[:50_000])
@@ -218,7 +218,7 @@ def test_an_archive_that_breaks_off_without_a_word_is_no_success_either(
         links.fetch(lab.host(1), "out", tmp_path / "local")
 
 
-def test_a_place_here_that_cannot_be_written_is_named(lab: Lab, links: Links, tmp_path: Path) -> None:
+def test_a_place_here_that_cannot_be_written_is_named(lab: Lab, links: SshClient, tmp_path: Path) -> None:
     (lab.homes[0] / "some").mkdir()
     (lab.homes[0] / "some" / "file").write_text("x")
     (tmp_path / "local").write_text("I am a file")
@@ -227,7 +227,7 @@ def test_a_place_here_that_cannot_be_written_is_named(lab: Lab, links: Links, tm
         links.fetch(lab.host(), "some", tmp_path / "local")
 
 
-def test_folders_and_bytes_go_up_whole(lab: Lab, links: Links, tmp_path: Path) -> None:
+def test_folders_and_bytes_go_up_whole(lab: Lab, links: SshClient, tmp_path: Path) -> None:
     (tmp_path / "sub folder").mkdir()
     (tmp_path / "sub folder" / "a").write_bytes(os.urandom(1_000_000))
     (tmp_path / "b").write_text("b")
@@ -238,7 +238,7 @@ def test_folders_and_bytes_go_up_whole(lab: Lab, links: Links, tmp_path: Path) -
     assert content(lab.homes[0] / "up" / "to here") == content(tmp_path) | {"-bytes": b"\0\xff" * 1000}
 
 
-def test_an_upload_to_where_nothing_can_be_written_says_why(lab: Lab, links: Links) -> None:
+def test_an_upload_to_where_nothing_can_be_written_says_why(lab: Lab, links: SshClient) -> None:
     (lab.homes[0] / "plain").write_text("a file")
 
     with pytest.raises(HostError, match="could not write plain/x: "):

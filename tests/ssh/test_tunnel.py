@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.core.errors import ConnectError, HostError
-from orchestrator.ssh import Links, Tunnel
+from orchestrator.ssh import SshClient, Tunnel
 from tests.support.ssh_lab import Lab, Listener, eventually, refusing
 
 
@@ -21,8 +21,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def links() -> Iterator[Links]:
-    with Links() as links:
+def links() -> Iterator[SshClient]:
+    with SshClient() as links:
         yield links
 
 
@@ -51,21 +51,21 @@ def ask(tunnel: Tunnel, words: bytes) -> bytes:
     return answer
 
 
-def test_what_goes_in_here_comes_out_there_and_back(lab: Lab, links: Links, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, to=target.address)
+def test_what_goes_in_here_comes_out_there_and_back(lab: Lab, links: SshClient, target: Listener) -> None:
+    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
 
     assert ask(tunnel, b"hello") == b"HELLO"
     assert ask(tunnel, b"x" * 5_000_000) == b"X" * 5_000_000
 
 
-def test_without_a_target_it_leads_to_the_hosts_private_address(lab: Lab, links: Links, target: Listener) -> None:
+def test_without_a_target_it_leads_to_the_hosts_private_address(lab: Lab, links: SshClient, target: Listener) -> None:
     tunnel = links.forward(lab.host(private_address=target.address), target.port)
 
     assert ask(tunnel, b"private") == b"PRIVATE"
 
 
-def test_ten_connections_at_a_time_do_not_disturb_one_another(lab: Lab, links: Links, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, to=target.address)
+def test_ten_connections_at_a_time_do_not_disturb_one_another(lab: Lab, links: SshClient, target: Listener) -> None:
+    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
     answers: dict[int, bytes] = {}
 
     def talk(number: int) -> None:
@@ -80,10 +80,10 @@ def test_ten_connections_at_a_time_do_not_disturb_one_another(lab: Lab, links: L
     assert answers == {number: f"WORD {number} ".encode() * 20_000 for number in range(10)}
 
 
-def test_a_target_that_refuses_ends_one_connection_and_not_the_tunnel(lab: Lab, links: Links) -> None:
+def test_a_target_that_refuses_ends_one_connection_and_not_the_tunnel(lab: Lab, links: SshClient) -> None:
     address, port = refusing()
     connection = links.connect(lab.host())
-    tunnel = links.forward(lab.host(), port, to=address)
+    tunnel = links.forward(lab.host(), port, target_address=address)
 
     for _ in range(3):
         with pytest.raises(ConnectionResetError):
@@ -91,12 +91,12 @@ def test_a_target_that_refuses_ends_one_connection_and_not_the_tunnel(lab: Lab, 
     server = socket.create_server((address, port))
     with Listener(shout, address) as late:
         server.close()
-        assert ask(links.forward(lab.host(), late.port, to=address), b"late") == b"LATE"
+        assert ask(links.forward(lab.host(), late.port, target_address=address), b"late") == b"LATE"
     assert links.connect(lab.host()) is connection
 
 
-def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, links: Links, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, to=target.address)
+def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, links: SshClient, target: Listener) -> None:
+    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
     assert ask(tunnel, b"one") == b"ONE"
     connection = links.connect(lab.host())
     lab.stop()
@@ -106,10 +106,10 @@ def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, links: Links
     assert ask(tunnel, b"two") == b"TWO"
 
 
-def test_closing_ends_connections_and_threads(lab: Lab, links: Links) -> None:
+def test_closing_ends_connections_and_threads(lab: Lab, links: SshClient) -> None:
     before = set(threading.enumerate())
     with Listener(lambda connection: connection.sendall(b"hello")) as talker:
-        tunnel = links.forward(lab.host(), talker.port, to=talker.address)
+        tunnel = links.forward(lab.host(), talker.port, target_address=talker.address)
         with socket.create_connection((tunnel.address, tunnel.port), timeout=10) as connection:
             assert connection.recv(5) == b"hello"
 
@@ -123,11 +123,11 @@ def test_closing_ends_connections_and_threads(lab: Lab, links: Links) -> None:
     eventually(lambda: not [one for one in threading.enumerate() if one not in before and one.name in names])
 
 
-def test_a_port_can_be_chosen_and_a_taken_one_is_named(lab: Lab, links: Links, target: Listener) -> None:
-    free = links.forward(lab.host(), target.port, to=target.address)
+def test_a_port_can_be_chosen_and_a_taken_one_is_named(lab: Lab, links: SshClient, target: Listener) -> None:
+    free = links.forward(lab.host(), target.port, target_address=target.address)
     free.close()
 
-    chosen = links.forward(lab.host(), target.port, to=target.address, local_port=free.port)
+    chosen = links.forward(lab.host(), target.port, target_address=target.address, local_port=free.port)
 
     assert chosen.port == free.port
     assert ask(chosen, b"chosen") == b"CHOSEN"
@@ -137,13 +137,13 @@ def test_a_port_can_be_chosen_and_a_taken_one_is_named(lab: Lab, links: Links, t
         links.forward(lab.host(), target.port, local_port=70000)
 
 
-def test_it_listens_for_this_computer_only(lab: Lab, links: Links, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, to=target.address)
+def test_it_listens_for_this_computer_only(lab: Lab, links: SshClient, target: Listener) -> None:
+    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
 
     assert tunnel.address == "127.0.0.1"
 
 
-def test_without_a_session_there_is_no_tunnel(lab: Lab, links: Links) -> None:
+def test_without_a_session_there_is_no_tunnel(lab: Lab, links: SshClient) -> None:
     address, port = refusing()
 
     with pytest.raises(ConnectError):
@@ -151,8 +151,8 @@ def test_without_a_session_there_is_no_tunnel(lab: Lab, links: Links) -> None:
 
 
 def test_closing_the_links_closes_their_tunnels(lab: Lab, target: Listener) -> None:
-    with Links() as links:
-        tunnel = links.forward(lab.host(), target.port, to=target.address)
+    with SshClient() as links:
+        tunnel = links.forward(lab.host(), target.port, target_address=target.address)
 
     with pytest.raises(ConnectionRefusedError):
         ask(tunnel, b"anyone?")

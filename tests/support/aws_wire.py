@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from orchestrator.aws.client import Clients
-from orchestrator.core.clock import Patience
+from orchestrator.core.clock import Clock
 
 if TYPE_CHECKING:
     import boto3
@@ -110,7 +110,7 @@ class Time:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.patience = Patience(clock=lambda: self.seconds, sleep=self._sleep, chance=lambda: 1.0, now=self._now)
+        self.patience = Clock(monotonic=lambda: self.seconds, sleep=self._sleep, random=lambda: 1.0, now=self._now)
 
     def _sleep(self, seconds: float) -> None:
         self.seconds += seconds

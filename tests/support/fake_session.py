@@ -27,10 +27,10 @@ from orchestrator.cluster.readiness import HostReady
 from orchestrator.cluster.status import ClusterStatus, Machine
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.errors import ConnectError, JobFailed, UsageError
-from orchestrator.core.events import Event, Tell, ignore
-from orchestrator.hosts.commands import Answered, CommandReport
+from orchestrator.core.events import Event, EventHandler, ignore_event
+from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.tunnels import Dashboard
-from orchestrator.hosts.usage import Gpu, GpuTask, HostTask, HostUse, UseReport
+from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import invocation
 from orchestrator.interface.cli import main as cli_main
@@ -48,7 +48,7 @@ BEGAN = datetime(2026, 11, 20, 14, 12, tzinfo=UTC)
 class PaperSession:
     """Everything that :class:`orchestrator.session.Session` promises, without a cloud."""
 
-    def __init__(self, settings: Any, *, home: Path, runs: Path, tell: Tell = ignore) -> None:
+    def __init__(self, settings: Any, *, home: Path, runs: Path, tell: EventHandler = ignore_event) -> None:
         self.settings = settings
         self.runs_folder = runs
         self.tell = tell
@@ -172,12 +172,14 @@ class PaperSession:
         stuck = ("process 7 of r1: python train.py",) if "left" in self.bad else ()
         return KillReport(tuple(HostKill(name, (RUN,), len(stuck), stuck) for name in self.names), {})
 
-    def use(self, names: Sequence[str] = ()) -> UseReport:
+    def use(self, names: Sequence[str] = ()) -> UsageReport:
         self._up()
-        gpu = Gpu(0, "NVIDIA A10G", 97.0, 1234.0, 23028.0, 61.0, (GpuTask(42, RUN, 1200.0, "python"),))
-        task = HostTask(42, RUN, 99.5, 1_500_000_000, "python train.py")
-        hosts = [HostUse(name, 8, 1.5, 4_000_000_000, 16_000_000_000, (gpu,), (task,)) for name in names or self.names]
-        return UseReport(tuple(hosts), {})
+        gpu = Gpu(0, "NVIDIA A10G", 97.0, 1234.0, 23028.0, 61.0, (GpuProcess(42, RUN, 1200.0, "python"),))
+        task = HostProcess(42, RUN, 99.5, 1_500_000_000, "python train.py")
+        hosts = [
+            HostUsage(name, 8, 1.5, 4_000_000_000, 16_000_000_000, (gpu,), (task,)) for name in names or self.names
+        ]
+        return UsageReport(tuple(hosts), {})
 
     def run_command(
         self, command: str, *, names: Sequence[str] = (), timeout: float = 600.0, on_line: Callable[[str, str], None]
@@ -186,7 +188,7 @@ class PaperSession:
         for name in names or self.names:
             on_line(name, f"{command} on {name}")
         status = 3 if command == "false" else 0
-        return CommandReport(command, tuple(Answered(name, status, (), 0.1) for name in names or self.names), {})
+        return CommandReport(command, tuple(CommandOutput(name, status, (), 0.1) for name in names or self.names), {})
 
     def fetch(self, run: str = "") -> RunRecord:
         self._known(run)

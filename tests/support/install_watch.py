@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.settings import Ssh
-from orchestrator.ssh import Links
+from orchestrator.config.settings import SshSettings
+from orchestrator.ssh import SshClient
 from tests.local.test_security import forms
 
 
@@ -18,15 +18,15 @@ class Counted:
 
     opened: list[str] = field(default_factory=list)
 
-    def links(self, ssh: Ssh) -> Links:
+    def links(self, ssh: SshSettings) -> SshClient:
         opened = self.opened
 
-        class Counting(Links):
+        class Counting(SshClient):
             def _exchange(self, host: Any, command: str, *args: Any, **options: Any) -> Any:
                 opened.append(host.name)
                 return super()._exchange(host, command, *args, **options)
 
-        return Counting(connect_timeout=ssh.connect_timeout)
+        return Counting(connect_timeout_s=ssh.connect_timeout)
 
 
 class Watch:

@@ -12,14 +12,14 @@ from typing import Any
 from localcloud.simulation.cloud import MemoryCloud
 from orchestrator.aws import client, identity
 from orchestrator.config import settings
-from orchestrator.core.clock import Pace, Patience
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.journal import Journal
 from orchestrator.means import Runtime
 from orchestrator.session import Session
-from orchestrator.ssh import Reply
+from orchestrator.ssh import CommandResult
 
 OWNER = "arn:aws:iam::123456789012:user/researcher"
 REGION = "us-west-2"
@@ -41,11 +41,11 @@ class PaperLinks:
     """SSH to machines on paper: they answer when the cloud says that they can be reached."""
 
     cloud: MemoryCloud
-    patience: Patience
+    patience: Clock
 
     def wait(self, host: Host, *, deadline: float, alive: Callable[[], str] | None = None) -> float:
         """As `Links.wait`."""
-        for waited in self.patience.tries(deadline, Pace(0.5, 5.0)):
+        for waited in self.patience.attempts(deadline, Backoff(0.5, 5.0)):
             kind = self.cloud.reach(host.identity)
             if not kind:
                 return waited
@@ -53,9 +53,9 @@ class PaperLinks:
                 raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
         raise ConnectError(kind, f"ssh: {kind}", where=host.name)
 
-    def run(self, host: Host, command: str, **_: Any) -> Reply:
+    def run(self, host: Host, command: str, **_: Any) -> CommandResult:
         """As `Links.run`: every command is carried out, and says nothing."""
-        return Reply(host.name, command, "", "", 0, 0.1)
+        return CommandResult(host.name, command, "", "", 0, 0.1)
 
     def forget(self, host: Host) -> None:
         """Nothing is kept."""
@@ -80,15 +80,15 @@ class Life:
     chance: random.Random = field(default_factory=lambda: random.Random(7))
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> Clock:
         """The cloud's clock, and names that are drawn."""
         clock = self.cloud.clock
-        return Patience(
-            clock=clock.now,
+        return Clock(
+            monotonic=clock.now,
             sleep=clock.sleep,
-            chance=self.chance.random,
+            random=self.chance.random,
             now=lambda: clock.utc().replace(tzinfo=UTC),
-            token=lambda: f"{self.chance.getrandbits(128):032x}",
+            new_id=lambda: f"{self.chance.getrandbits(128):032x}",
         )
 
     def session(self, computer: str = "laptop") -> Session:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import error_codes
-from orchestrator.core.clock import REAL_TIME, Patience
+from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.errors import CloudRefused
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class CapacityMemory:
 
     path: Path
     cluster_id: ClusterId
-    patience: Patience = REAL_TIME
+    patience: Clock = REAL_CLOCK
 
     def record(self, pool: Pool, code: str) -> None:
         """Remember that a pool was empty."""

@@ -28,7 +28,7 @@ def is_propagating(clients: client.Clients, profile: str, refusal: CloudRefused)
 
     :param profile: name or ARN.
     """
-    if not profile or not is_unknown_profile(refusal.code, refusal.what):
+    if not profile or not is_unknown_profile(refusal.code, refusal.message):
         return False
     try:
         found = clients.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])

@@ -98,7 +98,7 @@ def check(
     if found is not None and not cluster_id.matches(found.get("Tags", [])):
         raise _foreign(key_pair)
     # A key that is made with the launch is as good a question as any other.
-    public = ssh_keys.public_of(key_pair.key_file) if here else ssh_keys.host_key().public
+    public = ssh_keys.read_public_key(key_pair.key_file) if here else ssh_keys.generate_host_key().public
     if found is None:
         with clients.translate_errors(f"asking whether key pair {key_pair.key_name} may be imported"):
             dry_run.check(clients.ec2.import_key_pair, **_request(cluster_id, key_pair, public))
@@ -130,8 +130,8 @@ def _local(key_pair: KeyPair, existing_names: Sequence[str]) -> str:
         if existing_names:
             raise _not_here(key_pair, existing_names)
         with suppress(FileExistsError):  # another shell was quicker: its key is as good
-            return ssh_keys.write_login_key(key_pair.key_file)
-    return ssh_keys.public_of(key_pair.key_file)
+            return ssh_keys.generate_login_key(key_pair.key_file)
+    return ssh_keys.read_public_key(key_pair.key_file)
 
 
 def _not_here(key_pair: KeyPair, existing_names: Sequence[str]) -> UsageError:
@@ -160,18 +160,18 @@ def _find(clients: client.Clients, name: str) -> KeyPairInfoTypeDef | None:
 def _import(
     clients: client.Clients, cluster_id: identity.ClusterId, key_pair: KeyPair, public: str, journal: Journal
 ) -> None:
-    entry = journal.intend("key", name=key_pair.key_name, **cluster_id.journal_fields)
+    entry = journal.record_intent("key", name=key_pair.key_name, **cluster_id.journal_fields)
     with clients.translate_errors(f"importing key pair {key_pair.key_name}"):
         try:
             made = clients.ec2.import_key_pair(**_request(cluster_id, key_pair, public))
         except errors.error_types() as error:
             if errors.reaction(error) not in ("unsure", "again"):
-                journal.settle(entry, refused=errors.code_of(error))
+                journal.record_outcome(entry, refused=errors.code_of(error))
             found = _find(clients, key_pair.key_name) if errors.code_of(error) == "InvalidKeyPair.Duplicate" else None
             if found is None or not _same(found, public):
                 raise
             return
-    journal.settle(entry, id=made.get("KeyPairId", ""))
+    journal.record_outcome(entry, id=made.get("KeyPairId", ""))
 
 
 def _request(cluster_id: identity.ClusterId, key_pair: KeyPair, public: str) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _request(cluster_id: identity.ClusterId, key_pair: KeyPair, public: str) -> 
 
 def _compare(clients: client.Clients, key_pair: KeyPair) -> None:
     """Compare a key that the user named with EC2's: the API itself never says that they differ."""
-    public = ssh_keys.public_of(key_pair.key_file)
+    public = ssh_keys.read_public_key(key_pair.key_file)
     found = _find(clients, key_pair.key_name)
     if found is None:
         raise UsageError(

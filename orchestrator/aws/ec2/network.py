@@ -51,7 +51,7 @@ class Placement:
         return replace(self, subnets=tuple(fit))
 
 
-def find(clients: client.Clients, settings: settings.Aws) -> Placement:
+def find(clients: client.Clients, settings: settings.AwsSettings) -> Placement:
     """Return the named subnets, else those of the named VPC, else those of the default VPC: one or two calls.
 
     :raises UsageError: something named is missing, or VPC, subnets and security group do not belong together; the
@@ -70,11 +70,11 @@ def find(clients: client.Clients, settings: settings.Aws) -> Placement:
     return place
 
 
-def _named(settings: settings.Aws) -> list[str]:
+def _named(settings: settings.AwsSettings) -> list[str]:
     return [word.strip() for word in settings.subnet_id.split(",") if word.strip()]
 
 
-def _subnets(clients: client.Clients, settings: settings.Aws) -> list[SubnetTypeDef]:
+def _subnets(clients: client.Clients, settings: settings.AwsSettings) -> list[SubnetTypeDef]:
     named = _named(settings)
     with clients.translate_errors("looking up subnets"):
         if not named:
@@ -94,7 +94,7 @@ def _subnets(clients: client.Clients, settings: settings.Aws) -> list[SubnetType
             ) from error
 
 
-def _place(clients: client.Clients, settings: settings.Aws, subnets: list[SubnetTypeDef]) -> Placement:
+def _place(clients: client.Clients, settings: settings.AwsSettings, subnets: list[SubnetTypeDef]) -> Placement:
     vpcs = sorted({subnet["VpcId"] for subnet in subnets})
     if not vpcs:
         lacking = f"VPC {settings.vpc_id} has no subnets, or is not" if settings.vpc_id else "there is no default VPC"

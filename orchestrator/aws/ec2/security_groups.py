@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, dry_run, errors, identity
-from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.core.journal import Journal
 
@@ -82,7 +82,7 @@ def ensure(
     access: SshAccess,
     *,
     journal: Journal,
-    patience: Patience = REAL_TIME,
+    patience: Clock = REAL_CLOCK,
 ) -> str:
     """Return the id of the cluster's group, made and with its rules up to date.
 
@@ -94,8 +94,8 @@ def ensure(
     with clients.translate_errors(f"opening security group {cluster_id.resource_name}"):
         patience.retry(
             lambda: _refresh(clients, group, access),
-            when=_code_is("InvalidGroup.NotFound"),
-            deadline_s=VISIBILITY_LAG_S,
+            is_transient=_code_is("InvalidGroup.NotFound"),
+            timeout_s=VISIBILITY_LAG_S,
         )
     return group["GroupId"]
 
@@ -139,7 +139,7 @@ def delete(
     cluster_id: identity.ClusterId,
     *,
     deadline_s: float = 120.0,
-    patience: Patience = REAL_TIME,
+    patience: Clock = REAL_CLOCK,
 ) -> list[str]:
     """Delete the cluster's own groups and return their ids; none is fine.
 
@@ -155,14 +155,14 @@ def delete(
     return ours
 
 
-def _delete(clients: client.Clients, group_id: str, deadline_s: float, patience: Patience) -> None:
+def _delete(clients: client.Clients, group_id: str, deadline_s: float, patience: Clock) -> None:
     with clients.translate_errors(f"deleting security group {group_id}"):
         try:
             patience.retry(
                 lambda: clients.ec2.delete_security_group(GroupId=group_id),
-                when=_code_is("DependencyViolation"),
-                deadline_s=deadline_s,
-                pace=Pace(first=0.5, longest=5.0),
+                is_transient=_code_is("DependencyViolation"),
+                timeout_s=deadline_s,
+                backoff=Backoff(first_s=0.5, longest_s=5.0),
             )
         except errors.error_types() as error:
             if errors.code_of(error) != "InvalidGroup.NotFound":
@@ -202,19 +202,19 @@ def _find(clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str) 
 def _create(
     clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str, journal: Journal
 ) -> SecurityGroupTypeDef:
-    entry = journal.intend("group", name=cluster_id.resource_name, vpc=vpc_id, **cluster_id.journal_fields)
+    entry = journal.record_intent("group", name=cluster_id.resource_name, vpc=vpc_id, **cluster_id.journal_fields)
     with clients.translate_errors(f"making security group {cluster_id.resource_name}"):
         try:
             made = clients.ec2.create_security_group(**_request(cluster_id, vpc_id))
         except errors.error_types() as error:
             if errors.reaction(error) not in ("unsure", "again"):
-                journal.settle(entry, refused=errors.code_of(error))
+                journal.record_outcome(entry, refused=errors.code_of(error))
             # Another shell made it since we looked: it is adopted when it is tagged as ours.
             group = _find(clients, cluster_id, vpc_id) if errors.code_of(error) == "InvalidGroup.Duplicate" else None
             if group is None:
                 raise
             return group
-    journal.settle(entry, id=made["GroupId"])
+    journal.record_outcome(entry, id=made["GroupId"])
     return {"GroupId": made["GroupId"], "GroupName": cluster_id.resource_name, "IpPermissions": [], "VpcId": vpc_id}
 
 

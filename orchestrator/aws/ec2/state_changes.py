@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, errors, identity
 from orchestrator.aws.ec2 import instances as ec2_instances
-from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import LeftRunning
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def terminate(
     instances: Sequence[Instance],
     *,
     cluster_id: identity.ClusterId,
-    patience: Patience = REAL_TIME,
+    patience: Clock = REAL_CLOCK,
 ) -> dict[str, StateChange]:
     """Ask EC2 to end machines; one that cannot be ended does not keep the others alive.
 
@@ -78,7 +78,7 @@ def stop(
     instances: Sequence[Instance],
     *,
     cluster_id: identity.ClusterId,
-    patience: Patience = REAL_TIME,
+    patience: Clock = REAL_CLOCK,
 ) -> dict[str, StateChange]:
     """Ask EC2 to stop machines; their disks stay, and cost. Otherwise as `terminate`."""
     call = _Call("stopping machines", clients.ec2.stop_instances, "StoppingInstances")
@@ -90,7 +90,7 @@ def start(
     instances: Sequence[Instance],
     *,
     cluster_id: identity.ClusterId,
-    patience: Patience = REAL_TIME,
+    patience: Clock = REAL_CLOCK,
 ) -> dict[str, StateChange]:
     """Ask EC2 to start stopped machines; their time to live begins anew, and their tags say so.
 
@@ -107,14 +107,14 @@ def wait_terminated(
     instances: Collection[Instance],
     *,
     deadline_s: float = 300.0,
-    patience: Patience = REAL_TIME,
+    patience: Clock = REAL_CLOCK,
 ) -> Iterator[Instance]:
     """Yield machines as they are terminated, which is when they stop holding on to their group and disk.
 
     :raises LeftRunning: at the deadline, with those that are not.
     """
     left, seen = {each.id: each for each in instances}, set[str]()
-    for _ in patience.tries(deadline_s):
+    for _ in patience.attempts(deadline_s):
         shown = {each.id: each for each in ec2_instances.describe_ids(clients, left)}
         seen |= shown.keys()
         for each in [*left.values()]:
@@ -137,12 +137,12 @@ def _line(each: Instance) -> str:
     return f"{each.name} ({each.id}, {each.type}, {each.zone}): {each.state}"
 
 
-def _vanished(each: Instance, seen: Collection[str], patience: Patience) -> bool:
+def _vanished(each: Instance, seen: Collection[str], patience: Clock) -> bool:
     """Tell a machine that EC2 has forgotten from one too young for EC2 to show it."""
     return each.id in seen or not _young(each, patience)
 
 
-def _young(each: Instance, patience: Patience) -> bool:
+def _young(each: Instance, patience: Clock) -> bool:
     return (patience.now() - each.launched_at).total_seconds() < ec2_instances.VISIBILITY_LAG_S
 
 
@@ -161,11 +161,11 @@ def _change(
     call: _Call,
     instances: Sequence[Instance],
     cluster_id: identity.ClusterId,
-    patience: Patience,
+    patience: Clock,
 ) -> dict[str, StateChange]:
     outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, cluster_id)}
     todo = {each.id: each for each in instances if each.id not in outcomes}
-    for _ in patience.tries(VISIBILITY_TIMEOUT_S, Pace(1.0, 5.0)):
+    for _ in patience.attempts(VISIBILITY_TIMEOUT_S, Backoff(1.0, 5.0)):
         results = dict(_batch(clients, call, list(todo))) if todo else {}
         outcomes |= {each.id: _ended(clients, call, each, results[each.id]) for each in todo.values()}
         # EC2 may deny that a machine of the last minutes exists, and it would then run on.
@@ -233,7 +233,7 @@ def _too_young(each: Instance) -> StateChange:
     )
 
 
-def _renew(clients: client.Clients, started: Sequence[Instance], patience: Patience) -> None:
+def _renew(clients: client.Clients, started: Sequence[Instance], patience: Clock) -> None:
     """Tag machines with the end of their new time to live: one call for all that live equally long."""
     by_hours = defaultdict[float, list[str]](list)
     for each in started:

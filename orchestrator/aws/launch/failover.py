@@ -43,7 +43,7 @@ def launch(
         except LeftRunning as error:
             raise _besides(found, error) from error
         except CloudRefused as refusal:
-            rest = pools.remaining_after(left, refusal.code, refusal.what)
+            rest = pools.remaining_after(left, refusal.code, refusal.message)
             if rest is None and not found:
                 raise
             if pools.is_capacity_error(refusal.code):
@@ -70,7 +70,7 @@ def launch(
 def _besides(found: Sequence[Instance], error: LeftRunning) -> LeftRunning:
     """Return the error with the machines that other pools brought before."""
     there = [f"{each.name} ({each.id}, {each.type}, {each.zone})" for each in found]
-    return LeftRunning(error.what, left=[*there, *error.left], fix=error.fix)
+    return LeftRunning(error.message, left=[*there, *error.left], fix=error.fix)
 
 
 def _only(plan: LaunchPlan) -> Pool:

@@ -14,9 +14,9 @@ from typing import Any
 
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instances
-from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import StratusError
-from orchestrator.core.journal import Entry, Journal
+from orchestrator.core.journal import Journal, JournalEntry
 
 VISIBILITY_LAG_S = 75.0  # for how long a new machine may be left out; more than a minute is not known from anywhere
 REQUEST_LIFETIME_S = (
@@ -36,14 +36,14 @@ class LaunchLog:
 
     journal: Journal
     cluster_id: identity.ClusterId
-    patience: Patience = REAL_TIME
+    patience: Clock = REAL_CLOCK
 
-    def entries(self, *kinds: str) -> list[Entry]:
+    def entries(self, *kinds: str) -> list[JournalEntry]:
         """Return this cluster's entries of some kinds, oldest first."""
         mine = self.cluster_id.journal_fields.items()
         return [each for each in self.journal.entries() if each.kind in kinds and mine <= each.facts.items()]
 
-    def open_entries(self, launch_id: str = "") -> list[Entry]:
+    def open_entries(self, launch_id: str = "") -> list[JournalEntry]:
         """Return launches without an end, requests as well as whole ones.
 
         :param run: only this launch's.
@@ -54,16 +54,18 @@ class LaunchLog:
             if each.outcome is None and launch_id in ("", str(each.facts.get("run", "")))
         ]
 
-    def unconfirmed(self, launch_id: str = "") -> list[Entry]:
+    def unconfirmed(self, launch_id: str = "") -> list[JournalEntry]:
         """Return the requests of which nobody knows whether they were carried out."""
         return [each for each in self.open_entries(launch_id) if each.kind == LAUNCH]
 
-    def visible_by(self, entry: Entry, since: datetime) -> datetime:
+    def visible_by(self, entry: JournalEntry, since: datetime) -> datetime:
         """Return the time after which machines of a request are shown, or are not.
 
         :param since: a time at which the request was certainly not being asked for any more.
         """
-        return min(since, entry.at + timedelta(seconds=REQUEST_LIFETIME_S)) + timedelta(seconds=VISIBILITY_LAG_S)
+        return min(since, entry.written_at + timedelta(seconds=REQUEST_LIFETIME_S)) + timedelta(
+            seconds=VISIBILITY_LAG_S
+        )
 
     def recent(self, launch_id: str = "") -> dict[str, instances.Instance]:
         """Return machines by id that were launched so lately that EC2 may not show them yet.
@@ -72,7 +74,9 @@ class LaunchLog:
         """
         since = self.patience.now() - timedelta(seconds=REQUEST_LIFETIME_S + VISIBILITY_LAG_S)
         recent = [
-            each for each in self.entries(LAUNCH) if each.at >= since and launch_id in ("", each.facts.get("run"))
+            each
+            for each in self.entries(LAUNCH)
+            if each.written_at >= since and launch_id in ("", each.facts.get("run"))
         ]
         return {one.id: one for entry in recent for one in launched_instances(entry)}
 
@@ -81,18 +85,18 @@ class LaunchLog:
         undecided = [name for entry in self.unconfirmed() for name in _names(entry)]
         return {one.name for one in self.recent().values()} | set(undecided)
 
-    def find_by_token(self, clients: client.Clients, entry: Entry) -> list[instances.Instance]:
+    def find_by_token(self, clients: client.Clients, entry: JournalEntry) -> list[instances.Instance]:
         """Return what a request is shown to have launched; see the function. It is ours, as its token is."""
         return [
             instances.with_known_tags(each, _machine(entry, each.id, each.index))
             for each in find_by_token(clients, entry, self.patience)
         ]
 
-    def record_outcome(self, entries: Sequence[Entry], **facts: Any) -> None:
+    def record_outcome(self, entries: Sequence[JournalEntry], **facts: Any) -> None:
         """Settle entries if the disk allows it: what AWS has answered counts for more than a line about it."""
         with suppress(StratusError):
             for entry in entries:
-                self.journal.settle(entry, **facts)
+                self.journal.record_outcome(entry, **facts)
 
     def record_terminated(self, ids: set[str], launch_id: str = "") -> None:
         """Write down that machines are gone, and that their launches are over.
@@ -111,14 +115,14 @@ class LaunchLog:
         self.record_outcome([each for each in self.entries(GROUP, KEY) if each.outcome is None], ended=True)
 
 
-def launched_instances(entry: Entry) -> Iterator[instances.Instance]:
+def launched_instances(entry: JournalEntry) -> Iterator[instances.Instance]:
     """Yield what a settled request is known to have launched, as far as the journal tells; none once they are gone."""
     outcome = entry.outcome or {}
     for index, instance_id in enumerate([] if outcome.get("ended") else outcome.get("ids", [])):
         yield _machine(entry, instance_id, index)
 
 
-def _machine(entry: Entry, instance_id: str, index: int) -> instances.Instance:
+def _machine(entry: JournalEntry, instance_id: str, index: int) -> instances.Instance:
     facts, hosts = entry.facts, _names(entry)
     return instances.Instance(
         id=instance_id,
@@ -134,7 +138,7 @@ def _machine(entry: Entry, instance_id: str, index: int) -> instances.Instance:
         private_address="",
         host_key="",
         key_name="",
-        launched_at=entry.at,
+        launched_at=entry.written_at,
         expires_at=None,
         max_hours=0.0,
         image_id="",
@@ -142,20 +146,20 @@ def _machine(entry: Entry, instance_id: str, index: int) -> instances.Instance:
     )
 
 
-def _names(entry: Entry) -> tuple[str, ...]:
+def _names(entry: JournalEntry) -> tuple[str, ...]:
     try:
         return host_names.expand(str(entry.facts.get("hosts", "")))
     except ValueError:
         return ()
 
 
-def find_by_token(clients: client.Clients, entry: Entry, patience: Patience) -> list[instances.Instance]:
+def find_by_token(clients: client.Clients, entry: JournalEntry, patience: Clock) -> list[instances.Instance]:
     """Return the machines that a request has launched, in whatever state, once EC2 shows all of them.
 
     Fewer, or none, when it has not shown more for as long as it may leave new machines out.
     """
     found: list[instances.Instance] = []
-    for _ in patience.tries(VISIBILITY_LAG_S, Pace(first=1.0, longest=10.0, growth=2.0)):
+    for _ in patience.attempts(VISIBILITY_LAG_S, Backoff(first_s=1.0, longest_s=10.0, growth=2.0)):
         found = instances.find_by_token(clients, str(entry.facts["token"]))
         if len(found) >= int(entry.facts.get("count", 1)):
             break

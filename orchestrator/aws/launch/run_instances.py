@@ -17,9 +17,9 @@ from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.ec2 import host_names, instance_profiles, instances, state_changes
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.time_limits import TimeLimits
-from orchestrator.core.clock import REAL_TIME, Pace, Patience
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
-from orchestrator.core.journal import Entry, Journal
+from orchestrator.core.journal import Journal, JournalEntry
 from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def launch(
     *,
     resources: LaunchResources,
     journal: Journal,
-    patience: Patience = REAL_TIME,
+    patience: Clock = REAL_CLOCK,
 ) -> list[instances.Instance]:
     """Launch all machines of a plan, or none, with one request.
 
@@ -63,9 +63,9 @@ def launch(
     :raises LeftRunning: nobody can say whether they were launched; the journal keeps the entry open.
     """
     request = build_request(plan, resources, expires=patience.now() + timedelta(hours=plan.hours))
-    token = patience.token()
+    token = patience.new_id()
     books = launch_log.LaunchLog(journal, plan.cluster_id, patience)
-    entry = journal.intend(
+    entry = journal.record_intent(
         launch_log.LAUNCH,
         run=plan.launch_id,
         token=token,
@@ -116,9 +116,7 @@ def _made(plan: LaunchPlan, launch_key: LaunchResources, shown: instances.Instan
     )
 
 
-def _take_back(
-    clients: client.Clients, plan: LaunchPlan, found: Sequence[instances.Instance], patience: Patience
-) -> None:
+def _take_back(clients: client.Clients, plan: LaunchPlan, found: Sequence[instances.Instance], patience: Clock) -> None:
     """End the machines of a launch that came to less than was asked for, before anything else is tried.
 
     :raises LeftRunning: they are not known to be ending.
@@ -140,8 +138,8 @@ def check(clients: client.Clients, plan: LaunchPlan, *, key_name: str = "", grou
     :param group_id: the same of the security group.
     :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
     """
-    soon = LaunchResources(key_name, group_id, ssh_keys.host_key())  # as long as the one that it will be
-    request = build_request(plan, soon, expires=REAL_TIME.now())
+    soon = LaunchResources(key_name, group_id, ssh_keys.generate_host_key())  # as long as the one that it will be
+    request = build_request(plan, soon, expires=REAL_CLOCK.now())
     if not key_name:
         del request["KeyName"]
     for card in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
@@ -241,7 +239,7 @@ def _tags(plan: LaunchPlan, launch_key: LaunchResources, expires: datetime) -> l
 
 
 def _decided(
-    clients: client.Clients, request: Mapping[str, Any], plan: LaunchPlan, entry: Entry, patience: Patience
+    clients: client.Clients, request: Mapping[str, Any], plan: LaunchPlan, entry: JournalEntry, patience: Clock
 ) -> list[instances.Instance]:
     """Ask until AWS has said yes or no, with the same token each time.
 
@@ -250,7 +248,7 @@ def _decided(
     """
     doing = f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}"
     unsure: Exception | None = None
-    for waited in patience.tries(RETRY_TIMEOUT_S, Pace(first=1.0, longest=15.0, growth=2.0), jitter=True):
+    for waited in patience.attempts(RETRY_TIMEOUT_S, Backoff(first_s=1.0, longest_s=15.0, growth=2.0), jitter=True):
         try:
             answer = clients.ec2_once.run_instances(**request)
             return [
@@ -269,7 +267,7 @@ def _decided(
 
 
 def _looked_up(
-    clients: client.Clients, plan: LaunchPlan, entry: Entry, refusal: StratusError, patience: Patience
+    clients: client.Clients, plan: LaunchPlan, entry: JournalEntry, refusal: StratusError, patience: Clock
 ) -> list[instances.Instance]:
     """Find out by looking what became of a request whose answer was lost, and which was then refused or not answered.
 
@@ -284,7 +282,7 @@ def _looked_up(
         raise _unknown(plan, refusal) from error
     if found:
         return found
-    if isinstance(refusal, CloudRefused) and error_codes.look_up(refusal.code, refusal.what).reaction != "unsure":
+    if isinstance(refusal, CloudRefused) and error_codes.look_up(refusal.code, refusal.message).reaction != "unsure":
         raise refusal
     raise _unknown(plan, refusal)
 
@@ -296,7 +294,7 @@ def _is_new(error: Exception) -> bool:
 
 
 def _unknown(plan: LaunchPlan, refusal: StratusError) -> LeftRunning:
-    said = f"{refusal.what} ({refusal.code})" if isinstance(refusal, CloudRefused) else refusal.what
+    said = f"{refusal.message} ({refusal.code})" if isinstance(refusal, CloudRefused) else refusal.message
     return LeftRunning(
         f"nobody can say whether the machines were launched. {said}",
         left=[f"{name} ({plan.instance_type}, {plan.subnet.zone}, launch {plan.launch_id})" for name in plan.names],

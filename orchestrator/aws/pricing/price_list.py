@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import parallel
 from orchestrator.aws.pricing import price_table
-from orchestrator.core.clock import REAL_TIME, Patience
+from orchestrator.core.clock import REAL_CLOCK, Clock
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -54,7 +54,7 @@ class PriceList(price_table.Prices):
         path: Path,
         *,
         endpoint: str = "",
-        patience: Patience = REAL_TIME,
+        patience: Clock = REAL_CLOCK,
         timeout_s: float = parallel.OPTIONAL_TIMEOUT_S,
     ) -> None:
         self._clients = clients

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from orchestrator.hosts.commands import Answered, CommandReport
-from orchestrator.hosts.usage import Gpu, GpuTask, HostTask, HostUse, UseReport
+from orchestrator.hosts.commands import CommandOutput, CommandReport
+from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, document
@@ -37,20 +37,26 @@ def _killed(host: HostKill) -> Sequence[str]:
     return [host.host, f"{host.left} left", ended]
 
 
-def use(report: UseReport) -> Lines:
+def use(report: UsageReport) -> Lines:
     """Show each host's cores and memory, its GPUs, and what runs there."""
     return [*(line for host in report.hosts for line in _host(host)), *failures(report.failed)]
 
 
-def _host(host: HostUse) -> Iterator[str]:
-    memory = f"{units.size(host.memory_used)} of {units.size(host.memory)} memory"
+def _host(host: HostUsage) -> Iterator[str]:
+    memory = f"{units.size(host.memory_used_bytes)} of {units.size(host.memory_total_bytes)} memory"
     gpus = "" if host.gpus else "   no GPU"
-    yield f"  {host.host}  load {host.load:g} on {units.count(host.cores, 'core')}   {memory}{gpus}"
+    yield f"  {host.host}  load {host.load_average:g} on {units.count(host.cores, 'core')}   {memory}{gpus}"
     yield from columns([_gpu(gpu) for gpu in host.gpus], indent="    ")
-    on_gpus = {task.pid: task for gpu in host.gpus for task in gpu.tasks if not task.run}
+    on_gpus = {task.pid: task for gpu in host.gpus for task in gpu.processes if not task.run_id}
     rows = [
-        [task.run, f"pid {task.pid}", f"{task.cpu:g}% CPU", units.size(task.memory), _short(task.command)]
-        for task in host.tasks
+        [
+            task.run_id,
+            f"pid {task.pid}",
+            f"{task.cpu_percent:g}% CPU",
+            units.size(task.memory_bytes),
+            _short(task.command),
+        ]
+        for task in host.processes
     ]
     rows += [["not ours", f"pid {pid}", "", "", _short(task.command)] for pid, task in on_gpus.items()]
     yield from columns(rows, indent="    ")
@@ -59,9 +65,13 @@ def _host(host: HostUse) -> Iterator[str]:
 
 
 def _gpu(gpu: Gpu) -> Sequence[str]:
-    busy = "" if gpu.busy is None else f"{gpu.busy:g}% busy"
-    memory = "" if gpu.memory_used is None or gpu.memory is None else f"{gpu.memory_used:g} of {gpu.memory:g} MiB"
-    pids = ", ".join(str(task.pid) for task in gpu.tasks)
+    busy = "" if gpu.utilization_percent is None else f"{gpu.utilization_percent:g}% busy"
+    memory = (
+        ""
+        if gpu.memory_used_mib is None or gpu.memory_total_mib is None
+        else f"{gpu.memory_used_mib:g} of {gpu.memory_total_mib:g} MiB"
+    )
+    pids = ", ".join(str(task.pid) for task in gpu.processes)
     warm = "" if gpu.celsius is None else f"{gpu.celsius:g} \N{DEGREE SIGN}C"
     return [f"GPU {gpu.index}", plain(gpu.name), busy, memory, warm, f"pid {pids}" if pids else "idle"]
 
@@ -73,8 +83,10 @@ def _short(command: str) -> str:
 
 def command(report: CommandReport) -> Lines:
     """Sum up how a command ended on every host; what it said was shown as it came."""
-    bad = [host for host in report.hosts if host.status]
-    lines = [f"  {host.host}  {'killed by a signal' if host.status < 0 else f'exit {host.status}'}" for host in bad]
+    bad = [host for host in report.hosts if host.exit_status]
+    lines = [
+        f"  {host.host}  {'killed by a signal' if host.exit_status < 0 else f'exit {host.exit_status}'}" for host in bad
+    ]
     return [*lines, *failures(report.failed)]
 
 
@@ -114,24 +126,24 @@ def _(host: HostKill) -> Document:
     }
 
 
-@document.register(UseReport)
-def _(report: UseReport) -> Document:
+@document.register(UsageReport)
+def _(report: UsageReport) -> Document:
     return {
         "hosts": document(report.hosts),
         "failed": document(report.failed),
     }
 
 
-@document.register(HostUse)
-def _(host: HostUse) -> Document:
+@document.register(HostUsage)
+def _(host: HostUsage) -> Document:
     return {
         "host": host.host,
         "cores": host.cores,
-        "load": host.load,
-        "memory_used": host.memory_used,
-        "memory": host.memory,
+        "load": host.load_average,
+        "memory_used": host.memory_used_bytes,
+        "memory": host.memory_total_bytes,
         "gpus": document(host.gpus),
-        "tasks": document(host.tasks),
+        "tasks": document(host.processes),
     }
 
 
@@ -140,31 +152,31 @@ def _(gpu: Gpu) -> Document:
     return {
         "index": gpu.index,
         "name": gpu.name,
-        "busy": gpu.busy,
-        "memory_used": gpu.memory_used,
-        "memory": gpu.memory,
+        "busy": gpu.utilization_percent,
+        "memory_used": gpu.memory_used_mib,
+        "memory": gpu.memory_total_mib,
         "celsius": gpu.celsius,
-        "tasks": document(gpu.tasks),
+        "tasks": document(gpu.processes),
     }
 
 
-@document.register(GpuTask)
-def _(process: GpuTask) -> Document:
+@document.register(GpuProcess)
+def _(process: GpuProcess) -> Document:
     return {
         "pid": process.pid,
-        "run": process.run,
-        "memory_mib": process.memory_mib,
+        "run": process.run_id,
+        "memory_mib": process.gpu_memory_mib,
         "command": process.command,
     }
 
 
-@document.register(HostTask)
-def _(process: HostTask) -> Document:
+@document.register(HostProcess)
+def _(process: HostProcess) -> Document:
     return {
         "pid": process.pid,
-        "run": process.run,
-        "cpu": process.cpu,
-        "memory": process.memory,
+        "run": process.run_id,
+        "cpu": process.cpu_percent,
+        "memory": process.memory_bytes,
         "command": process.command,
     }
 
@@ -178,11 +190,11 @@ def _(report: CommandReport) -> Document:
     }
 
 
-@document.register(Answered)
-def _(result: Answered) -> Document:
+@document.register(CommandOutput)
+def _(result: CommandOutput) -> Document:
     return {
         "host": result.host,
-        "status": result.status,
+        "status": result.exit_status,
         "lines": document(result.lines),
         "seconds": result.seconds,
     }

@@ -97,13 +97,13 @@ def _(problem: Problem) -> Document:
     return {
         "file": problem.file,
         "line": problem.line,
-        "what": problem.what,
+        "what": problem.message,
     }
 
 
 @document.register
 def _(error: StratusError) -> Document:
-    facts: Document = {"error": error.json_name, "what": error.what, "exit_code": error.exit_code}
+    facts: Document = {"error": error.json_name, "what": error.message, "exit_code": error.exit_code}
     optional = {"where": error.where, "code": error.code, "fix": error.fix}
     return facts | {name: text for name, text in optional.items() if text} | _details(error)
 

@@ -106,8 +106,8 @@ def _bill(record: RunRecord) -> str:
     if bill is None or bill.total is None:
         return ""
     spot = {"yes": " (spot)", "partly": " (partly spot)"}.get(bill.spot, "")
-    parts = f"machines{spot} {units.usd(bill.machines)}, disks {units.usd(bill.disks)}"
-    return f"  ({duration(bill.seconds)} billed: {parts})"
+    parts = f"machines{spot} {units.usd(bill.vms_usd)}, disks {units.usd(bill.disks_usd)}"
+    return f"  ({duration(bill.billed_seconds)} billed: {parts})"
 
 
 _PHASES = ("launch", "install", "job")
@@ -209,9 +209,9 @@ def _(record: RunRecord) -> Document:
 @document.register(Bill)
 def _(bill: Bill) -> Document:
     return {
-        "seconds": bill.seconds,
-        "machines": document(bill.machines),
-        "disks": document(bill.disks),
+        "seconds": bill.billed_seconds,
+        "machines": document(bill.vms_usd),
+        "disks": document(bill.disks_usd),
         "spot": bill.spot,
     }
 

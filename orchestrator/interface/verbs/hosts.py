@@ -12,7 +12,7 @@ from orchestrator.interface.verbs.follow import Lines
 
 if TYPE_CHECKING:
     from orchestrator.hosts.commands import CommandReport
-    from orchestrator.hosts.usage import UseReport
+    from orchestrator.hosts.usage import UsageReport
     from orchestrator.jobs.kill import KillReport
 
 
@@ -41,7 +41,7 @@ class HostVerbs(Work):
             )
         return report
 
-    def gpus(self, *names: str) -> UseReport:
+    def gpus(self, *names: str) -> UsageReport:
         """Show what each VM is doing: GPUs, cores, memory, and the processes of your runs.
 
         names  only these hosts (default: all that are up).
@@ -73,7 +73,7 @@ class HostVerbs(Work):
             text, names=(host,) if host else (), timeout=timeout, on_line=lines.listener()
         )
         self._answer(report, hosts.command(report))
-        bad = [each.host for each in report.hosts if each.status] + list(report.failed)
+        bad = [each.host for each in report.hosts if each.exit_status] + list(report.failed)
         if bad:
             raise StratusError(f"{text.splitlines()[0]}: failed on {' '.join(bad)}")
         return report

@@ -364,7 +364,7 @@ class Verbs(AccountVerbs, HostVerbs):
         """Return the error without the last lines when they stand right above it."""
         if len(lines.shown) != 1 or self.console.document:
             return error
-        return JobFailed(error.what, exit_status=error.exit_status, where=error.where, fix=error.fix)
+        return JobFailed(error.message, exit_status=error.exit_status, where=error.where, fix=error.fix)
 
 
 def _positive(n: int | None) -> int | None:

@@ -7,7 +7,7 @@ first on its PATH that goes through the agents. They end, with all that they sta
 
 from __future__ import annotations
 
-from orchestrator.crypto.tls import cluster_tls
+from orchestrator.crypto.tls import generate_cluster_tls
 from orchestrator.jobs.tasks import Files, JobLayout, Task
 
 AGENT = 'sh "$STRATUS_FOLDER/bin/mesh_host.sh" "$STRATUS_FOLDER"'
@@ -45,7 +45,7 @@ def guarded(given: JobLayout, tasks: list[Task], files: Files) -> tuple[list[Tas
 
 
 def _keys(given: JobLayout) -> Files:
-    tls = cluster_tls([host.private_address for host in given.hosts])
+    tls = generate_cluster_tls([host.private_address for host in given.hosts])
     members = "".join(f"{host.name} {host.private_address}\n" for host in given.hosts)
     return {
         "mesh/ca.pem": tls.ca.encode(),

@@ -20,7 +20,7 @@ from orchestrator.aws.launch import plan, planner
 from orchestrator.aws.launch.run_instances import USER_DATA_BYTES, LaunchResources, build_request, user_data
 from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.aws.pricing import price_table
-from orchestrator.core.clock import Pace
+from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import UsageError
 from orchestrator.crypto.ssh_keys import HostKey
 from tests.support.aws_wire import Time
@@ -383,12 +383,12 @@ def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> No
 def test_tries_come_at_once_in_growing_pauses_and_a_last_time_at_the_deadline() -> None:
     time = Time()
 
-    assert list(time.patience.tries(10, Pace(first=1, longest=4, growth=2))) == [0, 1, 3, 7, 10]
+    assert list(time.patience.attempts(10, Backoff(first_s=1, longest_s=4, growth=2))) == [0, 1, 3, 7, 10]
 
 
 def test_a_try_that_outlasts_the_deadline_is_the_last_one() -> None:
     time = Time()
-    tries = time.patience.tries(10)
+    tries = time.patience.attempts(10)
     next(tries)
     time.seconds = 11
 
@@ -404,10 +404,10 @@ def test_an_error_that_passes_is_retried_and_any_other_is_raised_at_once() -> No
             raise failures.pop()
         return "done"
 
-    assert time.patience.retry(call, when=lambda error: isinstance(error, OSError), deadline_s=60) == "done"
+    assert time.patience.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60) == "done"
     failures.append(ValueError("wrong"))
     with pytest.raises(ValueError, match="wrong"):
-        time.patience.retry(call, when=lambda error: isinstance(error, OSError), deadline_s=60)
+        time.patience.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60)
 
 
 def test_an_error_that_does_not_pass_is_raised_at_the_deadline() -> None:
@@ -417,7 +417,7 @@ def test_an_error_that_does_not_pass_is_raised_at_the_deadline() -> None:
         raise OSError("busy")
 
     with pytest.raises(OSError, match="busy"):
-        time.patience.retry(call, when=lambda error: isinstance(error, OSError), deadline_s=60)
+        time.patience.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60)
     assert time.seconds == 60
 
 

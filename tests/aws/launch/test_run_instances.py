@@ -47,7 +47,7 @@ class Attempt:
     def __init__(self, folder: Path, *steps: Step) -> None:
         self.wire = Wire(script(*steps))
         self.time = Time()
-        self.journal = Journal(folder, patience=self.time.patience)
+        self.journal = Journal(folder, clock=self.time.patience)
 
     def go(self) -> Sequence[str]:
         found = launch(clients(self.wire), PLAN, resources=KEY, journal=self.journal, patience=self.time.patience)
@@ -74,7 +74,7 @@ def test_the_token_is_on_the_disk_before_aws_is_asked(tmp_path: Path) -> None:
     on_disk: list[str] = []
 
     def answer(request: Request) -> tuple[int, str]:
-        on_disk.extend(entry.facts["token"] for entry in Journal(tmp_path).open())
+        on_disk.extend(entry.facts["token"] for entry in Journal(tmp_path).open_entries())
         assert on_disk == [request.arguments["ClientToken"]]
         return launched(*BOTH)
 
@@ -121,7 +121,7 @@ def test_an_answer_that_leaves_it_open_is_asked_for_again_with_the_same_token(tm
     assert attempt.go() == list(BOTH)
     assert len(attempt.wire.requests) == 3
     assert len(attempt.tokens) == 1
-    assert attempt.journal.open() == []
+    assert attempt.journal.open_entries() == []
 
 
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "Unsupported", "AuthFailure"])
@@ -141,7 +141,7 @@ def test_no_capacity_after_a_lost_answer_counts_once_no_machine_can_turn_up_any_
 
     with pytest.raises(CloudRefused, match="InsufficientInstanceCapacity"):
         attempt.go()
-    assert attempt.journal.open() == []
+    assert attempt.journal.open_entries() == []
     assert attempt.time.seconds >= VISIBILITY_LAG_S
 
 
@@ -169,7 +169,7 @@ def test_fewer_machines_than_asked_for_are_ended_again_before_anything_else_is_t
     with pytest.raises(CloudRefused, match="only 1 came"):
         attempt.go()
     assert [request.action for request in attempt.wire.requests] == ["RunInstances", "TerminateInstances"]
-    assert attempt.journal.open() == []
+    assert attempt.journal.open_entries() == []
 
 
 def test_keys_that_expire_after_a_lost_answer_decide_nothing(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_keys_that_expire_after_a_lost_answer_decide_nothing(tmp_path: Path) -> 
     assert "nobody can say" in str(caught.value)
     assert "ExpiredToken" in str(caught.value)
     assert [line.split()[0] for line in caught.value.left] == ["ml-0", "ml-1"]
-    assert [entry.facts["token"] for entry in attempt.journal.open()] == [*attempt.tokens]
+    assert [entry.facts["token"] for entry in attempt.journal.open_entries()] == [*attempt.tokens]
 
 
 def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_open(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_
         attempt.go()
     assert attempt.time.seconds == RETRY_TIMEOUT_S + VISIBILITY_LAG_S
     assert sum(request.action == "RunInstances" for request in attempt.wire.requests) < 25
-    assert len(attempt.tokens) == len(attempt.journal.open()) == 1
+    assert len(attempt.tokens) == len(attempt.journal.open_entries()) == 1
 
 
 def test_being_told_to_slow_down_until_the_deadline_means_that_nothing_was_launched(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_being_told_to_slow_down_until_the_deadline_means_that_nothing_was_launc
     with pytest.raises(CloudRefused, match="RequestLimitExceeded"):
         attempt.go()
     assert attempt.time.seconds == RETRY_TIMEOUT_S
-    assert attempt.journal.open() == []
+    assert attempt.journal.open_entries() == []
 
 
 def test_a_group_made_a_moment_ago_may_be_unknown_for_a_moment(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_ctrl_c_while_aws_is_asked_leaves_the_journal_open(tmp_path: Path) -> No
 
     with pytest.raises(KeyboardInterrupt):
         attempt.go()
-    assert len(attempt.journal.open()) == 1
+    assert len(attempt.journal.open_entries()) == 1
 
 
 def test_a_missing_permission_is_found_by_a_dry_run_and_named_with_the_statement_that_gives_it() -> None:

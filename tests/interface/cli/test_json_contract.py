@@ -23,9 +23,9 @@ from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import errors
 from orchestrator.core.cost import Bill
 from orchestrator.core.errors import Problem
-from orchestrator.hosts.commands import Answered, CommandReport
+from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.tunnels import Dashboard
-from orchestrator.hosts.usage import Gpu, GpuTask, HostTask, HostUse, UseReport
+from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import json_output
 from orchestrator.interface.render import registry
@@ -60,13 +60,13 @@ KEYS: dict[type, str] = {
     Dashboard: "url",
     KillReport: "hosts failed",
     HostKill: "host runs left stuck",
-    UseReport: "hosts failed",
-    HostUse: "host cores load memory_used memory gpus tasks",
+    UsageReport: "hosts failed",
+    HostUsage: "host cores load memory_used memory gpus tasks",
     Gpu: "index name busy memory_used memory celsius tasks",
-    GpuTask: "pid run memory_mib command",
-    HostTask: "pid run cpu memory command",
+    GpuProcess: "pid run memory_mib command",
+    HostProcess: "pid run cpu memory command",
     CommandReport: "command hosts failed",
-    Answered: "host status lines seconds",
+    CommandOutput: "host status lines seconds",
     Cost: "usd_per_hour usd_spent usd_at_most expires",
     ExtendReport: "hosts failed usd_at_most max_dollars",
     ExtendedHost: "name before expires capped",
