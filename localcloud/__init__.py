@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from localcloud.core.errors import LocalCloudError
 
 if TYPE_CHECKING:
-    from localcloud.fault_injection.api_calls import Seen
+    from localcloud.fault_injection.api_calls import CallRecord
     from localcloud.scenarios.scenario import Scenario
 
 __all__ = ["LocalCloudError", "calls", "down", "running", "scenario", "up"]
@@ -51,15 +51,15 @@ def up(
     :raises LocalCloudError: it did not come up within 30 s, this is not Linux, no Docker engine answers (for docker
         hosts), one with hosts of another kind is up, or the scenario cannot be read.
     """
-    from localcloud.core.home import find
+    from localcloud.core.home import find_home
     from localcloud.server import control_client, daemon
 
-    day = control_client.read(scenario)
+    day = control_client.read_scenario(scenario)
     times = {"real_times": real_times, "pending": pending, "boot": boot}
-    options = daemon.Options(**times, bound_to=bound_to, hosts=daemon.kind_of_hosts(hosts))  # type: ignore[arg-type]
-    environment = daemon.up(find(home), options, tell)
+    options = daemon.CloudOptions(**times, bound_to=bound_to, hosts=daemon.resolve_host_kind(hosts))  # type: ignore[arg-type]
+    environment = daemon.up(find_home(home), options, tell)
     if scenario is not None:
-        control_client.begin(environment["AWS_ENDPOINT_URL"], day)
+        control_client.play(environment["AWS_ENDPOINT_URL"], day)
     return environment
 
 
@@ -70,18 +70,18 @@ def down(home: Path | str | None = None) -> bool:
     :returns: False when none was up.
     :raises LocalCloudError: something would not end.
     """
-    from localcloud.core.home import find
+    from localcloud.core.home import find_home
     from localcloud.server import daemon
 
-    return daemon.down(find(home))
+    return daemon.down(find_home(home))
 
 
 def running(home: Path | str | None = None) -> bool:
     """Whether a cloud is up in ``home`` (as for :func:`up`)."""
-    from localcloud.core.home import find
+    from localcloud.core.home import find_home
     from localcloud.server import daemon
 
-    return daemon.running(find(home)) is not None
+    return daemon.running(find_home(home)) is not None
 
 
 def scenario(source: Scenario | Path | str | None, home: Path | str | None = None) -> None:
@@ -92,14 +92,14 @@ def scenario(source: Scenario | Path | str | None, home: Path | str | None = Non
     :raises ScenarioError: with every mistake in it, as ``file:line: what``.
     :raises LocalCloudError: no cloud is up.
     """
-    from localcloud.core.home import find
+    from localcloud.core.home import find_home
     from localcloud.server import control_client, daemon
 
-    day = control_client.read(source)
-    control_client.begin(daemon.environment(find(home))["AWS_ENDPOINT_URL"], day)
+    day = control_client.read_scenario(source)
+    control_client.play(daemon.environment(find_home(home))["AWS_ENDPOINT_URL"], day)
 
 
-def calls(home: Path | str | None = None) -> list[Seen]:
+def calls(home: Path | str | None = None) -> list[CallRecord]:
     """The API calls that the cloud has seen, at most the last 100,000: when, what, and with which outcome.
 
     :param home: as for :func:`up`.
@@ -107,7 +107,7 @@ def calls(home: Path | str | None = None) -> list[Seen]:
         line for S3); and ``ok``, the error's code, or ``dropped``.
     :raises LocalCloudError: no cloud is up.
     """
-    from localcloud.core.home import find
+    from localcloud.core.home import find_home
     from localcloud.server import control_client, daemon
 
-    return control_client.calls(daemon.environment(find(home))["AWS_ENDPOINT_URL"])
+    return control_client.calls(daemon.environment(find_home(home))["AWS_ENDPOINT_URL"])

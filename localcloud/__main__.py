@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localcloud.core.errors import LocalCloudError
-from localcloud.core.home import Home, find
+from localcloud.core.home import Home, find_home
 from localcloud.server import control_client, daemon
 
 
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0 done, 1 it failed (the reason is on stderr), 2 usage."""
     words = _parser().parse_args(argv)
     try:
-        return _VERBS[words.verb](find(words.home), words)
+        return _VERBS[words.verb](find_home(words.home), words)
     except LocalCloudError as error:
         print(f"localcloud: {error}", file=sys.stderr)
         return 1
@@ -65,11 +65,11 @@ def seconds(text: str) -> float:
 
 def _up(home: Home, words: argparse.Namespace) -> int:
     times = {"real_times": words.real_times, "pending": words.pending, "boot": words.boot}
-    options = daemon.Options(**times, hosts=daemon.kind_of_hosts(words.hosts))
-    day = control_client.read(words.scenario)
+    options = daemon.CloudOptions(**times, hosts=daemon.resolve_host_kind(words.hosts))
+    day = control_client.read_scenario(words.scenario)
     environment = daemon.up(home, options, _note)
     if words.scenario:
-        control_client.begin(environment["AWS_ENDPOINT_URL"], day)
+        control_client.play(environment["AWS_ENDPOINT_URL"], day)
     _print_environment(environment)
     return 0
 
@@ -96,11 +96,11 @@ def _print_environment(env: Mapping[str, str]) -> None:
 
 def _status(home: Home, words: argparse.Namespace) -> int:
     facts = daemon.status(home)
-    print(json.dumps(facts, indent=1) if words.output == "json" else _in_words(facts))
+    print(json.dumps(facts, indent=1) if words.output == "json" else _status_text(facts))
     return 0 if facts["running"] else 1
 
 
-def _in_words(facts: Mapping[str, Any]) -> str:
+def _status_text(facts: Mapping[str, Any]) -> str:
     if not facts["running"]:
         return f"no cloud is up ({facts['home']})"
     count = len(facts["processes"])
@@ -116,12 +116,12 @@ def _scenario(home: Home, words: argparse.Namespace) -> int:
     if words.what == "kinds":
         print(fault_kinds.reference(), end="")
         return 0
-    day = control_client.read(None if words.what in ("none", "show") else words.what)
+    day = control_client.read_scenario(None if words.what in ("none", "show") else words.what)
     url = daemon.environment(home)["AWS_ENDPOINT_URL"]
     if words.what == "show":
-        print(control_client.current(url), end="")
+        print(control_client.current_scenario(url), end="")
     else:
-        control_client.begin(url, day)
+        control_client.play(url, day)
     return 0
 
 

@@ -27,9 +27,9 @@ REAL_ONLY = {
 }
 
 # A dry run that would have been allowed is answered with an error, too.
-ANSWERED = ("ok", "DryRunOperation")
+ANSWERED_OUTCOMES = ("ok", "DryRunOperation")
 
-Play = Callable[[Sequence[str]], int]
+CommandRunner = Callable[[Sequence[str]], int]
 """Carries out a command line of the tool under rehearsal and returns its exit code."""
 
 
@@ -64,7 +64,7 @@ def parse(argv: Sequence[str], config: Path) -> Rehearsal:
     return Rehearsal(words.scenario, config, tuple(options))
 
 
-def play(rehearsal: Rehearsal, run: Play) -> Iterator[str]:
+def play(rehearsal: Rehearsal, run: CommandRunner) -> Iterator[str]:
     """Play the day on a cloud of its own, which is gone afterwards; yield the lines of the report.
 
     :param run: carries out a command line in this process, whose environment leads to the rehearsal's cloud alone.
@@ -74,15 +74,15 @@ def play(rehearsal: Rehearsal, run: Play) -> Iterator[str]:
         home = Path(scratch) / "cloud"
         environment = localcloud.up(home, scenario=rehearsal.scenario, bound_to=os.getpid())
         try:
-            config = adapted(rehearsal.config, Path(scratch), environment)
-            with surroundings({**environment, "STRATUS_HOME": str(Path(scratch) / "stratus")}):
+            config = adapt_config(rehearsal.config, Path(scratch), environment)
+            with environment_variables({**environment, "STRATUS_HOME": str(Path(scratch) / "stratus")}):
                 code = run(["--config", str(config), "experiment", "--yes", *rehearsal.options])
             yield from report(home, code)
         finally:
             localcloud.down(home)
 
 
-def adapted(config: Path, folder: Path, environment: Mapping[str, str]) -> Path:
+def adapt_config(config: Path, folder: Path, environment: Mapping[str, str]) -> Path:
     """Write the user's config as it has to be for the rehearsal, and return the new file.
 
     :raises LocalCloudError: it cannot be read.
@@ -123,7 +123,7 @@ def _anchor(reader: configparser.ConfigParser, config: Path) -> None:
 
 
 @contextmanager
-def surroundings(values: Mapping[str, str]) -> Iterator[None]:
+def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables, and put back what was there."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
@@ -137,16 +137,18 @@ def surroundings(values: Mapping[str, str]) -> Iterator[None]:
 def report(home: Path, code: int) -> Iterator[str]:
     """Yield what the cloud saw: what it refused, what is left, and how the tool ended."""
     seen = localcloud.calls(home)
-    refused = Counter((one.action, one.outcome) for one in seen if one.outcome not in ANSWERED)
+    refused = Counter((one.action, one.outcome) for one in seen if one.outcome not in ANSWERED_OUTCOMES)
     yield ""
     yield f"The rehearsal: {len(seen)} calls to AWS, {sum(refused.values())} of them not answered with a yes."
     for (action, outcome), count in sorted(refused.items()):
         yield f"  {action}: {outcome}" + (f"   {count} times" if count > 1 else "")
-    from localcloud.core.home import find
+    from localcloud.core.home import find_home
     from localcloud.server import daemon
 
     left = [
-        one for one in daemon.status(find(home))["instances"] if one["state"] not in ("terminated", "shutting-down")
+        one
+        for one in daemon.status(find_home(home))["instances"]
+        if one["state"] not in ("terminated", "shutting-down")
     ]
     yield f"  exit code {code}; {len(left)} instances left" + (
         ": they are the cloud's, and gone with it" if left else ""

@@ -11,12 +11,12 @@ from localcloud.aws.wsgi import Environ, Page
 from localcloud.scenarios.scenario import Scenario, ScenarioError, parse
 
 if TYPE_CHECKING:
-    from localcloud.fault_injection.api_calls import Seen
+    from localcloud.fault_injection.api_calls import CallRecord
 
 _log = logging.getLogger(__name__)
 
 
-def calls(seen: Callable[[], list[Seen]]) -> Callable[[Environ], Page]:
+def calls(seen: Callable[[], list[CallRecord]]) -> Callable[[Environ], Page]:
     """The calls so far."""
     return lambda _: Page(json.dumps(seen()).encode())
 

@@ -6,44 +6,44 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from localcloud.aws.images import has_engine, login_user
-from localcloud.core.addresses import Block
+from localcloud.core.addresses import AddressBlock
 from localcloud.core.home import Home
 from localcloud.core.urls import METADATA
 from localcloud.ec2.metadata import user_data
-from localcloud.hosts.spec import MachineSpec
+from localcloud.hosts.spec import HostSpec
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
-    from localcloud.ec2.lifecycle import Machine
+    from localcloud.ec2.lifecycle import TrackedInstance
 
 
 @dataclass(frozen=True)
-class Specs:
+class HostSpecs:
     """Turns an instance into what a host needs to know; callable.
 
     :param boot: seconds from the start of a host to its open SSH port.
     """
 
     home: Home
-    block: Block
-    boot: float
+    block: AddressBlock
+    boot_s: float
 
-    def __call__(self, machine: Machine) -> MachineSpec:
+    def __call__(self, machine: TrackedInstance) -> HostSpec:
         """The host of one instance."""
         instance = machine.instance
         image = instance.ec2_backend.amis.get(instance.image_id)
-        return MachineSpec(
+        return HostSpec(
             instance_id=instance.id,
             address=str(instance.private_ip),
             port=self.block.ssh_port,
-            folder=self.home.machine(instance.id),
+            folder=self.home.host_folder(instance.id),
             user=login_user(image),
             authorized_keys=machine.authorized_keys,
             user_data=user_data(instance),
             environment=self._environment(instance),
-            boot_seconds=self.boot,
-            engine=has_engine(image),
+            boot_seconds=self.boot_s,
+            has_engine=has_engine(image),
         )
 
     def _environment(self, instance: Instance) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.aws.wsgi import Environ, Page, Question
+from localcloud.aws.wsgi import Environ, Page, Params
 from localcloud.core.clock import Clock
 
 ACCOUNT = "123456789012"
@@ -17,7 +17,7 @@ _GOOD_FOR_S = 12 * 3600
 
 
 @dataclass
-class Login:
+class RegistryCredentials:
     """GetAuthorizationToken: the password of the registry that was announced; callable.
 
     :param registry: ``host:port``; empty for none, then a token opens nothing.
@@ -27,7 +27,7 @@ class Login:
     registry: str = ""
     password: str = ""
 
-    def __call__(self, action: str, question: Question, region: str) -> dict[str, Any]:
+    def __call__(self, action: str, question: Params, region: str) -> dict[str, Any]:
         """Answer the call."""
         del action, question
         token = base64.b64encode(f"AWS:{self.password or 'opens-nothing'}".encode()).decode()
@@ -37,7 +37,7 @@ class Login:
         return {"authorizationData": [data]}
 
 
-def page(login: Login) -> Callable[[Environ], Page]:
+def registry_page(login: RegistryCredentials) -> Callable[[Environ], Page]:
     """PUT says which registry there is, as JSON: ``address`` and ``password``."""
 
     def answer(environ: Environ) -> Page:

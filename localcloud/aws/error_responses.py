@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 USER_ARN = "arn:aws:iam::123456789012:user/researcher"
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """The answer to a call is an error; raised anywhere below the chain's ``catch_errors``.
 
     :param code: AWS's.
@@ -23,19 +23,19 @@ class Refusal(Exception):
     """
 
     def __init__(self, code: str, message: str = "", status: int = 0, **facts: object) -> None:
-        known_status, known_words = KNOWN.get(code, (400, code))
+        known_status, known_words = ERRORS.get(code, (400, code))
         self.code, self.status = code, status or known_status
-        self.message = message or known_words.format_map(_Facts(facts))
+        self.message = message or known_words.format_map(_Placeholders(facts))
         super().__init__(f"{code}: {self.message}")
 
 
-class _Facts(dict[str, object]):
+class _Placeholders(dict[str, object]):
     def __missing__(self, name: str) -> str:
         return f"({name})"
 
 
 @dataclass(frozen=True)
-class Reply:
+class ErrorResponse:
     """An error, ready to be sent."""
 
     status: str
@@ -43,34 +43,34 @@ class Reply:
     content_type: str
 
 
-def reply(service: str, refusal: Refusal) -> Reply:
+def render(service: str, error: ApiError) -> ErrorResponse:
     """A refusal in the form of ``service``, named as in the scope of a signature."""
-    status = f"{refusal.status} {_PHRASES.get(refusal.status, 'Error')}"
-    if service in _JSON:
-        body = json.dumps({"__type": refusal.code, "message": refusal.message})
-        return Reply(status, body.encode(), "application/x-amz-json-1.1")
-    code, message = escape(refusal.code), escape(refusal.message)
-    error = f"<Code>{code}</Code><Message>{message}</Message>"
+    status = f"{error.status} {_PHRASES.get(error.status, 'Error')}"
+    if service in _JSON_SERVICES:
+        body = json.dumps({"__type": error.code, "message": error.message})
+        return ErrorResponse(status, body.encode(), "application/x-amz-json-1.1")
+    code, message = escape(error.code), escape(error.message)
+    element = f"<Code>{code}</Code><Message>{message}</Message>"
     if service in ("s3", ""):
-        body = f"<Error>{error}<RequestId>0</RequestId></Error>"
+        body = f"<Error>{element}<RequestId>0</RequestId></Error>"
     elif service == "ec2":
-        body = f"<Response><Errors><Error>{error}</Error></Errors><RequestID>0</RequestID></Response>"
+        body = f"<Response><Errors><Error>{element}</Error></Errors><RequestID>0</RequestID></Response>"
     else:
-        body = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>0</RequestId></ErrorResponse>"
-    return Reply(status, body.encode(), "text/xml")
+        body = f"<ErrorResponse><Error><Type>Sender</Type>{element}</Error><RequestId>0</RequestId></ErrorResponse>"
+    return ErrorResponse(status, body.encode(), "text/xml")
 
 
-def code_in(body: bytes) -> str:
+def error_code(body: bytes) -> str:
     """The code in an error's body, of whatever form; empty when there is none."""
     head = body[:2000].decode("utf-8", "replace")
     found = re.search(r"<Code>([^<]*)</Code>", head) or re.search(r'"__type": ?"(?:[^"]*#)?([^"#]*)"', head)
     return found[1] if found else ""
 
 
-def bad_keys(service: str) -> Refusal:
+def bad_keys(service: str) -> ApiError:
     """The access key is not known."""
-    return Refusal(
-        _of(
+    return ApiError(
+        _code_for(
             service,
             ec2="AuthFailure",
             s3="InvalidAccessKeyId",
@@ -80,15 +80,17 @@ def bad_keys(service: str) -> Refusal:
     )
 
 
-def expired_keys(service: str) -> Refusal:
+def expired_keys(service: str) -> ApiError:
     """The session that the keys belong to is over."""
-    code = _of(service, ec2="RequestExpired", s3="ExpiredToken", json="ExpiredTokenException", query="ExpiredToken")
-    return Refusal(code, status=400 if service in ("s3", "") else 0)
+    code = _code_for(
+        service, ec2="RequestExpired", s3="ExpiredToken", json="ExpiredTokenException", query="ExpiredToken"
+    )
+    return ApiError(code, status=400 if service in ("s3", "") else 0)
 
 
-def skewed(service: str, *, signed: str, now: str) -> Refusal:
+def clock_skewed(service: str, *, signed: str, now: str) -> ApiError:
     """The signature's time is too far from the service's; both as in ``20261120T141207Z``."""
-    code = _of(
+    code = _code_for(
         service,
         ec2="RequestExpired",
         s3="RequestTimeTooSkewed",
@@ -98,19 +100,19 @@ def skewed(service: str, *, signed: str, now: str) -> Refusal:
     early = f"Signature not yet current: {signed} is still later than {now}"
     late = f"Signature expired: {signed} is now earlier than {now}"
     words = (early if signed > now else late) + " ( 5 min.)"
-    return Refusal(code, "" if service in ("ec2", "s3") else words)
+    return ApiError(code, "" if service in ("ec2", "s3") else words)
 
 
-def throttled(service: str) -> Refusal:
+def throttled(service: str) -> ApiError:
     """Too many calls."""
-    return Refusal(
-        _of(service, ec2="RequestLimitExceeded", s3="SlowDown", json="ThrottlingException", query="Throttling")
+    return ApiError(
+        _code_for(service, ec2="RequestLimitExceeded", s3="SlowDown", json="ThrottlingException", query="Throttling")
     )
 
 
-def denied(service: str, action: str, *, by: str, region: str, who: str = USER_ARN) -> Refusal:
+def denied(service: str, action: str, *, by: str, region: str, caller_arn: str = USER_ARN) -> ApiError:
     """No permission for ``who``; ``by`` is ``policy``, ``scp`` or ``boundary``."""
-    code = _of(
+    code = _code_for(
         service, ec2="UnauthorizedOperation", s3="AccessDenied", json="AccessDeniedException", query="AccessDenied"
     )
     name = f"{_IAM_PREFIXES.get(service, service)}:{action}"
@@ -119,20 +121,20 @@ def denied(service: str, action: str, *, by: str, region: str, who: str = USER_A
         "scp": "with an explicit deny in a service control policy",
         "boundary": f"because no permissions boundary allows the {name} action",
     }[by]
-    whom = f"User: {who} is not authorized to perform: {name}"
+    whom = f"User: {caller_arn} is not authorized to perform: {name}"
     on = f"on resource: arn:aws:{_IAM_PREFIXES.get(service, service)}:{region}:123456789012:*"
     if service == "ec2":
-        return Refusal(code, f"You are not authorized to perform this operation. {whom} {on} {why}")
-    return Refusal(code, f"{whom} {on} {why}", status=403 if service in ("s3", "sts", "iam") else 400)
+        return ApiError(code, f"You are not authorized to perform this operation. {whom} {on} {why}")
+    return ApiError(code, f"{whom} {on} {why}", status=403 if service in ("s3", "sts", "iam") else 400)
 
 
-def _of(service: str, *, ec2: str, s3: str, json: str, query: str) -> str:
-    if service in _JSON:
+def _code_for(service: str, *, ec2: str, s3: str, json: str, query: str) -> str:
+    if service in _JSON_SERVICES:
         return json
     return {"ec2": ec2, "s3": s3, "": s3}.get(service, query)
 
 
-_JSON = frozenset(("ssm", "servicequotas", "pricing", "sagemaker", "logs", "ecr", "kms"))
+_JSON_SERVICES = frozenset(("ssm", "servicequotas", "pricing", "sagemaker", "logs", "ecr", "kms"))
 _IAM_PREFIXES = {"": "s3"}
 _PHRASES = {
     301: "Moved Permanently",
@@ -154,7 +156,7 @@ _VALIDATED = (
 )
 _SLOWER = "Rate exceeded"
 
-KNOWN: dict[str, tuple[int, str]] = {
+ERRORS: dict[str, tuple[int, str]] = {
     # Who calls
     "AuthFailure": (401, _VALIDATED[0]),
     "InvalidClientTokenId": (403, _VALIDATED[1]),

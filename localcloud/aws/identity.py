@@ -47,7 +47,7 @@ def _trust() -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [who]}
 
 
-def check_permitted(environ: Environ) -> None:
+def authorize(environ: Environ) -> None:
     """Ask moto whether policies allow a call, if it looks at policies at all; for services that are not moto's.
 
     :raises Refusal: they do not, or the key is not known.
@@ -76,7 +76,7 @@ def check_permitted(environ: Environ) -> None:
 @dataclass(frozen=True)
 class _Session:
     role: AssumedRole
-    made: datetime
+    created_at: datetime
 
 
 class RoleSessions:
@@ -103,7 +103,7 @@ class RoleSessions:
             session = self._sessions[instance.id] = self._assume(instance)
         role, when = session.role, "%Y-%m-%dT%H:%M:%SZ"
         keys = {"AccessKeyId": role.access_key_id, "SecretAccessKey": role.secret_access_key}
-        times = {"LastUpdated": f"{session.made:{when}}", "Expiration": f"{role.expiration:{when}}"}
+        times = {"LastUpdated": f"{session.created_at:{when}}", "Expiration": f"{role.expiration:{when}}"}
         return {"Code": "Success", "Type": "AWS-HMAC", **keys, "Token": role.session_token, **times}
 
     def drop(self, instance_id: str) -> None:

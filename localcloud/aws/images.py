@@ -21,11 +21,11 @@ CANONICAL = "099720109477"
 AMAZON_LINUX = "137112412989"
 DEEP_LEARNING = "898082745236"
 DEBIAN = "136693071363"
-_MADE = datetime(2026, 7, 10, 12, 0, tzinfo=UTC)
+_CREATED_AT = datetime(2026, 7, 10, 12, 0, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class ImageFacts:
+class ImageSpec:
     """One image: ``size_gib`` is its root disk's, ``user`` the account that SSH logs in to."""
 
     name: str
@@ -41,8 +41,8 @@ class ImageFacts:
         return "ami-" + hashlib.sha256(f"{region}/{self.name}".encode()).hexdigest()[:17]
 
 
-def _ubuntu(release: str, name: str, machine: str, disk: str) -> ImageFacts:
-    return ImageFacts(
+def _ubuntu(release: str, name: str, machine: str, disk: str) -> ImageSpec:
+    return ImageSpec(
         name=f"ubuntu/images/hvm-ssd{'-gp3' if disk == 'gp3' else ''}/{name}-{machine}-server-20260710",
         parameter=f"/aws/service/canonical/ubuntu/server/{release}/stable/current/{machine}/hvm/ebs-{disk}/ami-id",
         owner=CANONICAL,
@@ -52,8 +52,8 @@ def _ubuntu(release: str, name: str, machine: str, disk: str) -> ImageFacts:
     )
 
 
-def _amazon_linux(machine: str) -> ImageFacts:
-    return ImageFacts(
+def _amazon_linux(machine: str) -> ImageSpec:
+    return ImageSpec(
         name=f"al2023-ami-2023.9.20260710.0-kernel-6.1-{machine}",
         parameter=f"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{machine}",
         owner=AMAZON_LINUX,
@@ -64,9 +64,9 @@ def _amazon_linux(machine: str) -> ImageFacts:
     )
 
 
-def _deep_learning(title: str, alias: str, *, user: str = "ubuntu", root_device: str = "/dev/sda1") -> ImageFacts:
+def _deep_learning(title: str, alias: str, *, user: str = "ubuntu", root_device: str = "/dev/sda1") -> ImageSpec:
     # 65 GiB stands for "larger than an ordinary image": the published sizes change with every release.
-    return ImageFacts(
+    return ImageSpec(
         name=f"{title} 20260710",
         parameter=f"/aws/service/deeplearning/ami/x86_64/{alias}/latest/ami-id",
         owner=DEEP_LEARNING,
@@ -95,7 +95,7 @@ IMAGES = (
         "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.8 (Ubuntu 24.04)",
         "oss-nvidia-driver-gpu-pytorch-2.8-ubuntu-24.04",
     ),
-    ImageFacts(
+    ImageSpec(
         name="debian-12-amd64-20260710-2170",
         parameter="/aws/service/debian/release/12/latest/amd64",
         owner=DEBIAN,
@@ -109,8 +109,8 @@ IMAGES = (
 class SeededImage(Ami):
     """An image of the table, in the form that moto lists."""
 
-    def __init__(self, ec2: Any, facts: ImageFacts) -> None:
-        self.facts = facts
+    def __init__(self, ec2: Any, facts: ImageSpec) -> None:
+        self.spec = facts
         super().__init__(
             ec2,
             facts.id(ec2.region_name),
@@ -121,7 +121,7 @@ class SeededImage(Ami):
             public=True,
             virtualization_type="hvm",
             architecture=facts.architecture,
-            creation_date=_MADE,
+            creation_date=_CREATED_AT,
             image_location=f"{facts.owner}/{facts.name}",
             hypervisor="xen",
             root_device_type="ebs",
@@ -133,18 +133,18 @@ class SeededImage(Ami):
     @property
     def block_device_mappings(self) -> list[dict[str, Any]]:
         """The root disk that an instance gets unless it asks for another."""
-        ebs = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": self.facts.size_gib, "VolumeType": "gp3"}
+        ebs = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": self.spec.size_gib, "VolumeType": "gp3"}
         return [{"DeviceName": self.root_device_name, "Ebs": {**ebs, "DeleteOnTermination": True, "Encrypted": False}}]
 
 
 def login_user(image: Ami | None) -> str:
     """The account that an image's machines let in; images made from instances are taken for Ubuntu."""
-    return image.facts.user if isinstance(image, SeededImage) else "ubuntu"
+    return image.spec.user if isinstance(image, SeededImage) else "ubuntu"
 
 
 def has_engine(image: Ami | None) -> bool:
     """Whether a Docker engine runs on an image's machines from the start."""
-    return isinstance(image, SeededImage) and image.facts.owner == DEEP_LEARNING
+    return isinstance(image, SeededImage) and image.spec.owner == DEEP_LEARNING
 
 
 def seed_parameters(ssm: SimpleSystemManagerBackend) -> None:
@@ -162,7 +162,7 @@ def seed_parameters(ssm: SimpleSystemManagerBackend) -> None:
                 description=None,
                 allowed_pattern=None,
                 keyid=None,
-                last_modified_date=_MADE,
+                last_modified_date=_CREATED_AT,
                 version=1,
                 data_type="aws:ec2:image",
             )

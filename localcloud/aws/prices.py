@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-PER_HOUR = {
+USD_PER_HOUR = {
     "g4dn.xlarge": 0.526,
     "g6.xlarge": 0.8048,
     "g5.xlarge": 1.006,
@@ -38,29 +38,29 @@ _CAPACITY = {"Used": 1.0, "UnusedCapacityReservation": 1.0, "AllocatedCapacityRe
 _SPOT_PART = {"a": 0.38, "b": 0.35, "c": 0.41}
 
 
-def usual_spot_price(kind: str, zone: str) -> float | None:
+def default_spot_price(kind: str, zone: str) -> float | None:
     """USD an hour for a spot machine on an ordinary day; None for types without a price."""
-    if kind not in PER_HOUR:
+    if kind not in USD_PER_HOUR:
         return None
-    return round(PER_HOUR[kind] * _SPOT_PART.get(zone[-1:], 0.4), 4)
+    return round(USD_PER_HOUR[kind] * _SPOT_PART.get(zone[-1:], 0.4), 4)
 
 
 def products() -> list[dict[str, Any]]:
     """Everything that has a price, as the Pricing API describes it."""
     made = []
     for region in LOCATIONS:
-        for kind, price in PER_HOUR.items():
+        for kind, price in USD_PER_HOUR.items():
             made += [_machine(region, kind, state, price * part) for state, part in _CAPACITY.items()]
         made += [_disk(region, kind, price) for kind, price in DISKS_PER_GB_MONTH.items()]
         made += [_iops(region, kind, price) for kind, price in IOPS_MONTH.items()]
     return made
 
 
-def get_products(question: dict[str, Any]) -> dict[str, Any]:
+def get_products(params: dict[str, Any]) -> dict[str, Any]:
     """The answer of GetProducts; every filter is TERM_MATCH, as AWS's only kind used to be."""
-    wanted = {each["Field"]: each["Value"] for each in question.get("Filters", [])}
-    found = [one for one in products() if _matches(one, {"servicecode": question.get("ServiceCode"), **wanted})]
-    start, most = int(question.get("NextToken") or 0), int(question.get("MaxResults") or 100)
+    wanted = {each["Field"]: each["Value"] for each in params.get("Filters", [])}
+    found = [one for one in products() if _matches(one, {"servicecode": params.get("ServiceCode"), **wanted})]
+    start, most = int(params.get("NextToken") or 0), int(params.get("MaxResults") or 100)
     answer = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(one) for one in found[start : start + most]]}
     return {**answer, "NextToken": str(start + most)} if start + most < len(found) else answer
 
@@ -106,7 +106,7 @@ def _iops(region: str, kind: str, price: float) -> dict[str, Any]:
 
 class _Price:
     def __init__(self, dollars: float, unit: str, words: str) -> None:
-        self.dollars, self.unit, self.words = dollars, unit, words
+        self.usd, self.unit, self.description = dollars, unit, words
 
 
 def _product(region: str, family: str, attributes: dict[str, str], price: _Price) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def _product(region: str, family: str, attributes: dict[str, str], price: _Price
         "unit": price.unit,
         "beginRange": "0",
         "endRange": "Inf",
-        "description": price.words,
+        "description": price.description,
         "appliesTo": [],
         "rateCode": f"{sku}.{_OFFER}.{_RATE}",
-        "pricePerUnit": {"USD": f"{price.dollars:.10f}"},
+        "pricePerUnit": {"USD": f"{price.usd:.10f}"},
     }
     term = {
         "sku": sku,
@@ -138,6 +138,6 @@ def _product(region: str, family: str, attributes: dict[str, str], price: _Price
     }
 
 
-def spot_kinds(kinds: Iterable[str]) -> list[str]:
+def spot_types(kinds: Iterable[str]) -> list[str]:
     """Those of some types that have a spot price; of none, all that have."""
-    return [kind for kind in (kinds or PER_HOUR) if kind in PER_HOUR]
+    return [kind for kind in (kinds or USD_PER_HOUR) if kind in USD_PER_HOUR]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
 # So large that nobody meets it by accident; a scenario makes it small.
-ORDINARY_VCPUS = 4096
+DEFAULT_VCPUS = 4096
 
 _STANDARD = frozenset("acdhimrtz")
 
@@ -48,7 +48,7 @@ BY_CODE = {quota.code: quota for quota in QUOTAS}
 _HOLDING = ("pending", "running", "stopping")
 
 
-def quota_of(kind: str, market: str) -> Quota | None:
+def quota_for(kind: str, market: str) -> Quota | None:
     """The quota that an instance type counts against; None when none is kept."""
     family = re.match("[a-z]+", kind.partition(".")[0])
     letters = family[0] if family else ""
@@ -67,12 +67,12 @@ def vcpus(kind: str) -> int:
     return int(INSTANCE_TYPES.get(kind, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0))
 
 
-def used(quota: Quota, instances: Iterable[Instance]) -> int:
+def vcpus_used(quota: Quota, instances: Iterable[Instance]) -> int:
     """The vCPUs that instances hold of a quota."""
     return sum(
         vcpus(instance.instance_type)
         for instance in instances
-        if instance.state in _HOLDING and quota_of(instance.instance_type, market_of(instance)) == quota
+        if instance.state in _HOLDING and quota_for(instance.instance_type, market_of(instance)) == quota
     )
 
 
@@ -81,7 +81,7 @@ def market_of(instance: Instance) -> str:
     return "spot" if instance.lifecycle == "spot" else "on-demand"
 
 
-def described(quota: Quota, limit: float, *, region: str, account: str) -> dict[str, Any]:
+def describe(quota: Quota, limit: float, *, region: str, account: str) -> dict[str, Any]:
     """A quota as the Service Quotas API tells it."""
     families = {"standard": "Standard", "g": "G", "p": "P"}[quota.bucket]
     market = "OnDemand" if quota.market == "on-demand" else "Spot"

@@ -18,16 +18,16 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from localcloud.aws import error_responses
-from localcloud.aws.error_responses import Refusal
+from localcloud.aws.error_responses import ApiError
 from localcloud.core import urls
 
 Environ = dict[str, Any]
-Respond = Callable[..., Any]
-Application = Callable[[Environ, Respond], Iterable[bytes]]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-Question = dict[str, Any]
+Params = dict[str, Any]
 # Takes an action, its parameters and a region; returns the answer's fields, or raises a Refusal.
-Service = Callable[[str, Question, str], dict[str, Any]]
+Service = Callable[[str, Params, str], dict[str, Any]]
 
 _log = logging.getLogger(__name__)
 _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]*)/([^/]+)/")
@@ -37,7 +37,7 @@ _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]*)/([^/]+)/")
 ACTION, SERVICE, REGION, KEY = "localcloud.action", "localcloud.service", "localcloud.region", "localcloud.key"
 
 # Answers of EC2's that depend on what there is, and on nothing else.
-_STEADY = frozenset(
+_CACHEABLE = frozenset(
     f"Describe{what}" for what in ("Images", "InstanceTypeOfferings", "InstanceTypes", "Instances", "Subnets", "Vpcs")
 )
 
@@ -54,7 +54,7 @@ class Page:
     content_type: str = "application/json"
 
 
-def is_call(environ: Environ) -> bool:
+def is_api_call(environ: Environ) -> bool:
     """Whether a request is one to the API, and neither to pages of this cloud's own nor its own first call."""
     return not environ["PATH_INFO"].startswith("/_") and environ[KEY] != WARM_UP
 
@@ -62,7 +62,7 @@ def is_call(environ: Environ) -> bool:
 def log_calls(below: Application) -> Application:
     """Write one line per API call: what was asked, the answer's status, and how long it took."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         began, seen = time.monotonic(), ["-"]
 
         def note(status: str, *rest: Any) -> Any:
@@ -78,21 +78,21 @@ def log_calls(below: Application) -> Application:
     return application
 
 
-def read_whole(below: Application) -> Application:
+def buffer_body(below: Application) -> Application:
     """Read a request's body before any lock is taken, so that a slow sender delays nobody else."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         length = environ.get("CONTENT_LENGTH")
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
         body = environ["wsgi.input"].read() if chunked else environ["wsgi.input"].read(int(length or 0))
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
-        name_call(environ, body)
+        annotate_call(environ, body)
         return below(environ, respond)
 
     return application
 
 
-def name_call(environ: Environ, body: bytes) -> None:
+def annotate_call(environ: Environ, body: bytes) -> None:
     """Say in ``environ`` what is asked, of which service and region, and signed with which key."""
     scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     environ[KEY], environ[REGION], service = scope.groups() if scope else ("", "", "")
@@ -109,40 +109,40 @@ def _action(environ: Environ, body: bytes) -> str:
     return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
 
 
-def catch_errors(below: Application) -> Application:
+def render_errors(below: Application) -> Application:
     """Answer refusals in the form of their service; what moto cannot do or breaks on becomes one, and is logged."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         try:
             return below(environ, respond)
-        except Refusal as refusal:
-            return _fail(environ, respond, refusal)
+        except ApiError as refusal:
+            return _send_error(environ, respond, refusal)
         except NotImplementedError as error:
             # Not 500: asking again would not help, and AWS libraries would.
             _log.warning("%s: %s", environ.get(ACTION), error)
-            return _fail(environ, respond, Refusal("NotImplemented", str(error)))
+            return _send_error(environ, respond, ApiError("NotImplemented", str(error)))
         except Exception as error:
             _log.exception("%s failed", environ.get(ACTION))
-            return _fail(environ, respond, Refusal("InternalError", f"{type(error).__name__}: see the log"))
+            return _send_error(environ, respond, ApiError("InternalError", f"{type(error).__name__}: see the log"))
 
     return application
 
 
-def _fail(environ: Environ, respond: Respond, refusal: Refusal) -> Iterable[bytes]:
-    reply = error_responses.reply(environ[SERVICE], refusal)
+def _send_error(environ: Environ, respond: StartResponse, refusal: ApiError) -> Iterable[bytes]:
+    reply = error_responses.render(environ[SERVICE], refusal)
     body = b"" if environ["REQUEST_METHOD"] == "HEAD" else reply.body
-    return say(respond, reply.status, body, ("Content-Type", reply.content_type))
+    return send_response(respond, reply.status, body, ("Content-Type", reply.content_type))
 
 
 def serve_pages(below: Application, pages: Mapping[str, Callable[[Environ], Page]]) -> Application:
     """Answer some paths with what a function makes of the request."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         page = pages.get(environ["PATH_INFO"])
         if page is None:
             return below(environ, respond)
         answer = page(environ)
-        return say(respond, answer.status, answer.body, ("Content-Type", answer.content_type))
+        return send_response(respond, answer.status, answer.body, ("Content-Type", answer.content_type))
 
     return application
 
@@ -153,29 +153,31 @@ def serve_json(below: Application, services: Mapping[str, Service], permit: Call
     :param permit: refuses whom policies do.
     """
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         service = services.get(environ[SERVICE]) or services.get(f"{environ[SERVICE]}/{environ[ACTION]}")
         if service is None:
             return below(environ, respond)
         permit(environ)
         question = json.loads(environ["wsgi.input"].read() or b"{}")
         answer = service(environ[ACTION], question, environ[REGION])
-        return say(respond, "200 OK", json.dumps(answer).encode(), ("Content-Type", "application/x-amz-json-1.1"))
+        return send_response(
+            respond, "200 OK", json.dumps(answer).encode(), ("Content-Type", "application/x-amz-json-1.1")
+        )
 
     return application
 
 
-def remember(below: Application, state: Callable[[], Hashable], changed: Callable[[], None]) -> Application:
+def cache_answers(below: Application, state: Callable[[], Hashable], changed: Callable[[], None]) -> Application:
     """Give the same answer to the same question for as long as nothing has changed: whoever waits asks often.
 
     :param state: differs whenever answers may.
     :param changed: told after every call that may have changed something.
     """
-    known, lock = _Answers(), threading.Lock()
+    known, lock = _AnswerCache(), threading.Lock()
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        if environ[SERVICE] != "ec2" or environ[ACTION] not in _STEADY:
-            return _and_tell(below, environ, respond, changed)
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+        if environ[SERVICE] != "ec2" or environ[ACTION] not in _CACHEABLE:
+            return _call_and_notify(below, environ, respond, changed)
         now, question = state(), (environ[REGION], environ[KEY], environ["wsgi.input"].getvalue())
         with lock:
             said = known.at(now).get(question)
@@ -190,20 +192,22 @@ def remember(below: Application, state: Callable[[], Hashable], changed: Callabl
     return application
 
 
-class _Answers:
+class _AnswerCache:
     """What was answered in one state; in another, nothing."""
 
     def __init__(self) -> None:
         self._state: Hashable = None
-        self._said: dict[tuple[Hashable, ...], tuple[list[Any], list[bytes]]] = {}
+        self._answers: dict[tuple[Hashable, ...], tuple[list[Any], list[bytes]]] = {}
 
     def at(self, state: Hashable) -> dict[tuple[Hashable, ...], tuple[list[Any], list[bytes]]]:
         if state != self._state:
-            self._state, self._said = state, {}
-        return self._said
+            self._state, self._answers = state, {}
+        return self._answers
 
 
-def _and_tell(below: Application, environ: Environ, respond: Respond, changed: Callable[[], None]) -> Iterable[bytes]:
+def _call_and_notify(
+    below: Application, environ: Environ, respond: StartResponse, changed: Callable[[], None]
+) -> Iterable[bytes]:
     try:
         return list(below(environ, respond))
     finally:
@@ -211,14 +215,14 @@ def _and_tell(below: Application, environ: Environ, respond: Respond, changed: C
             changed()
 
 
-def one_at_a_time(below: Application, lock: threading.RLock) -> Application:
+def serialize(below: Application, lock: threading.RLock) -> Application:
     """Let one request at a time into moto, whose backends are plain dictionaries.
 
     S3 has a lock of its own: a large object must not hold up the instances.
     """
     storage = threading.RLock()
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         # Requests without a signature are presigned or anonymous ones to S3.
         with storage if environ[SERVICE] in ("", "s3") else lock:
             answer = below(environ, respond)
@@ -227,7 +231,7 @@ def one_at_a_time(below: Application, lock: threading.RLock) -> Application:
     return application
 
 
-def say(respond: Respond, status: str, body: bytes, *headers: tuple[str, str]) -> Iterable[bytes]:
+def send_response(respond: StartResponse, status: str, body: bytes, *headers: tuple[str, str]) -> Iterable[bytes]:
     """Answer a request, with the length of the body among the headers."""
     respond(status, [*headers, ("Content-Length", str(len(body)))])
     return [body]

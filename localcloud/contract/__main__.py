@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localcloud.contract.lab import Lab
+    from localcloud.contract.lab import CheckContext
 
 PRICE = (
     "Up to four {kind} machines for some minutes each, with 8 GiB disks and public addresses: a t3.nano costs about "
@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     import boto3
 
-    from localcloud.contract.lab import Lab
+    from localcloud.contract.lab import CheckContext
 
-    lab = Lab(boto3.Session(profile_name=words.profile, region_name=words.region), kind=words.type)
+    lab = CheckContext(boto3.Session(profile_name=words.profile, region_name=words.region), kind=words.type)
     print(f"account {lab.account()}, {lab.region}, {os.environ.get('AWS_ENDPOINT_URL') or 'AWS itself'}; tag {lab.tag}")
     print(PRICE.format(kind=words.type))
     try:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 4 if left else int(bool(broken))
 
 
-def check(lab: Lab, only: Iterable[str] = ()) -> list[str]:
+def check(lab: CheckContext, only: Iterable[str] = ()) -> list[str]:
     """Check all that can be checked on a cloud, telling each outcome; the names of what does not hold."""
     from localcloud.contract.checks import CHECKS
 
@@ -56,7 +56,7 @@ def check(lab: Lab, only: Iterable[str] = ()) -> list[str]:
     return broken
 
 
-def _failure(run: Callable[[Lab], None], lab: Lab) -> str:
+def _failure(run: Callable[[CheckContext], None], lab: CheckContext) -> str:
     try:
         run(lab)
     except AssertionError as error:

@@ -17,7 +17,7 @@ class Assumption:
     """
 
     name: str
-    says: str
+    statement: str
     source: str
     test: str = ""
 
@@ -25,4 +25,8 @@ class Assumption:
 def read() -> dict[str, Assumption]:
     """The assumptions by name, in the order of the file."""
     tables = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return {name: Assumption(name, **table) for name, table in tables.items()}
+    return {name: _assumption(name, **table) for name, table in tables.items()}
+
+
+def _assumption(name: str, *, says: str, source: str, test: str = "") -> Assumption:
+    return Assumption(name, says, source, test)

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from localcloud.contract.lab import TAG, Lab
+from localcloud.contract.lab import TAG, CheckContext
 
-Check = Callable[[Lab], None]
+Check = Callable[[CheckContext], None]
 CHECKS: dict[str, Check] = {}
 
 _NOWHERE = "0123456789abcdef0"
@@ -56,7 +56,7 @@ def need(fact: object, otherwise: str = "") -> None:
 
 
 @_check
-def answers_carry_the_date(lab: Lab) -> None:
+def answers_carry_the_date(lab: CheckContext) -> None:
     """AWS's clock can be read off any answer."""
     headers = lab.ec2.describe_vpcs()["ResponseMetadata"]["HTTPHeaders"]
     off = parsedate_to_datetime(headers["date"]).timestamp() - time.time()
@@ -64,14 +64,14 @@ def answers_carry_the_date(lab: Lab) -> None:
 
 
 @_check
-def image_parameters_name_images(lab: Lab) -> None:
+def image_parameters_name_images(lab: CheckContext) -> None:
     """The alias of Ubuntu 24.04."""
     (image,) = lab.ec2.describe_images(ImageIds=[lab.image])["Images"]
     same((image["OwnerId"], image["Architecture"], image["RootDeviceType"]), ("099720109477", "x86_64", "ebs"))
 
 
 @_check
-def default_subnets_are_there(lab: Lab) -> None:
+def default_subnets_are_there(lab: CheckContext) -> None:
     """One per zone."""
     subnets = lab.subnets()
     need(subnets, "there is none: this account has no default VPC in the region")
@@ -81,30 +81,30 @@ def default_subnets_are_there(lab: Lab) -> None:
 
 
 @_check
-def types_are_offered_by_zone(lab: Lab) -> None:
+def types_are_offered_by_zone(lab: CheckContext) -> None:
     """Zones of our own type."""
-    only = [{"Name": "instance-type", "Values": [lab.kind]}]
+    only = [{"Name": "instance-type", "Values": [lab.instance_type]}]
     found = lab.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=only)
     zones = [one["Location"] for one in found["InstanceTypeOfferings"]]
     need(zones and all(zone.startswith(lab.region) for zone in zones), f"found {zones}")
 
 
 @_check
-def unknown_types_are_named(lab: Lab) -> None:
+def unknown_types_are_named(lab: CheckContext) -> None:
     """A type with a typing error."""
     code, _ = refusal(lab.ec2.describe_instance_types, InstanceTypes=["c7i.2xlrage"])
     need(code.startswith("InvalidInstanceType"), code)
 
 
 @_check
-def quotas_have_codes(lab: Lab) -> None:
+def quotas_have_codes(lab: CheckContext) -> None:
     """The one that most launches count against."""
     quota = lab.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")["Quota"]
     need("On-Demand Standard" in quota["QuotaName"], quota["QuotaName"])
     need(quota["Adjustable"] and quota["Value"] >= 0)
 
 
-def _prices(lab: Lab, **more: str) -> list[float]:
+def _prices(lab: CheckContext, **more: str) -> list[float]:
     wanted = {
         "instanceType": _PRICED,
         "regionCode": "us-west-2",
@@ -121,21 +121,21 @@ def _prices(lab: Lab, **more: str) -> list[float]:
 
 
 @_check
-def prices_are_listed(lab: Lab) -> None:
+def prices_are_listed(lab: CheckContext) -> None:
     """Of a type that has one everywhere."""
     prices = _prices(lab, capacitystatus="Used")
     need(len(prices) == 1 and 0 < prices[0] < 5, f"found {prices}")
 
 
 @_check
-def prices_have_traps(lab: Lab) -> None:
+def prices_have_traps(lab: CheckContext) -> None:
     """Free reservations among the prices."""
     prices = _prices(lab)
     need(0.0 in prices and len(prices) > 1, f"found {prices}")
 
 
 @_check
-def spot_prices_are_listed(lab: Lab) -> None:
+def spot_prices_are_listed(lab: CheckContext) -> None:
     """In the zones of the region."""
     found = lab.ec2.describe_spot_price_history(
         InstanceTypes=[_PRICED], ProductDescriptions=["Linux/UNIX"], MaxResults=20
@@ -147,7 +147,7 @@ def spot_prices_are_listed(lab: Lab) -> None:
 
 
 @_check
-def unknown_keys_have_a_code_per_service(lab: Lab) -> None:
+def unknown_keys_have_a_code_per_service(lab: CheckContext) -> None:
     """Keys that AWS never gave out."""
     made_up = {"aws_access_key_id": "AKIA" + "0" * 16, "aws_secret_access_key": "0" * 40}
     calls = {
@@ -167,15 +167,15 @@ def unknown_keys_have_a_code_per_service(lab: Lab) -> None:
 
 
 @_check
-def unknown_instances_are_not_found(lab: Lab) -> None:
+def unknown_instances_are_not_found(lab: CheckContext) -> None:
     """By id and by filter."""
     code, _ = refusal(lab.ec2.describe_instances, InstanceIds=[f"i-{_NOWHERE}"])
     same(code, "InvalidInstanceID.NotFound")
-    same(lab.look([f"i-{_NOWHERE}"]), [])
+    same(lab.describe([f"i-{_NOWHERE}"]), [])
 
 
 @_check
-def unknown_names_have_codes(lab: Lab) -> None:
+def unknown_names_have_codes(lab: CheckContext) -> None:
     """Each thing that a launch may name."""
     wrong: dict[str, Any] = {
         "ImageId": f"ami-{_NOWHERE}",
@@ -191,14 +191,14 @@ def unknown_names_have_codes(lab: Lab) -> None:
 
 
 @_check
-def user_data_has_a_limit(lab: Lab) -> None:
+def user_data_has_a_limit(lab: CheckContext) -> None:
     """One byte beyond it."""
     code, _ = refusal(lab.launch, count=1, UserData="x" * 16385)
     need(code in ("InvalidUserData.Malformed", "InvalidParameterValue"), code)
 
 
 @_check
-def a_dry_run_checks_what_is_named(lab: Lab) -> None:
+def a_dry_run_checks_what_is_named(lab: CheckContext) -> None:
     """The names of which a launch would be refused."""
     wrong: dict[str, Any] = {
         "ImageId": f"ami-{_NOWHERE}",
@@ -210,14 +210,14 @@ def a_dry_run_checks_what_is_named(lab: Lab) -> None:
 
 
 @_check
-def a_dry_run_launches_nothing(lab: Lab) -> None:
+def a_dry_run_launches_nothing(lab: CheckContext) -> None:
     """The question whether one may."""
     same(refusal(lab.launch, count=1, DryRun=True), ("DryRunOperation", 412))
-    same(list(lab.ours()), [])
+    same(list(lab.tagged_instances()), [])
 
 
 @_check
-def low_bids_are_refused(lab: Lab) -> None:
+def low_bids_are_refused(lab: CheckContext) -> None:
     """A bid of a hundredth of a cent."""
     bid = {"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.0001"}}
     code, _ = refusal(lab.launch, count=1, InstanceType=_PRICED, InstanceMarketOptions=bid)
@@ -225,7 +225,7 @@ def low_bids_are_refused(lab: Lab) -> None:
 
 
 @_check
-def key_pairs_take_ed25519(lab: Lab) -> None:
+def key_pairs_take_ed25519(lab: CheckContext) -> None:
     """There and back."""
     public = lab.host_key[1]
     lab.ec2.import_key_pair(KeyName=lab.tag, PublicKeyMaterial=public.encode())
@@ -234,7 +234,7 @@ def key_pairs_take_ed25519(lab: Lab) -> None:
 
 
 @_check
-def duplicate_keys_are_refused(lab: Lab) -> None:
+def duplicate_keys_are_refused(lab: CheckContext) -> None:
     """The same name again."""
     public = lab.host_key[1].encode()
     code, _ = refusal(lambda: [lab.ec2.import_key_pair(KeyName=lab.tag, PublicKeyMaterial=public) for _ in range(2)])
@@ -242,7 +242,7 @@ def duplicate_keys_are_refused(lab: Lab) -> None:
 
 
 @_check
-def duplicate_groups_are_refused(lab: Lab) -> None:
+def duplicate_groups_are_refused(lab: CheckContext) -> None:
     """The same name, and the same rule, again."""
     group, vpc = lab.group, lab.subnets()[0]["VpcId"]
     code, _ = refusal(lab.ec2.create_security_group, GroupName=lab.tag, Description=TAG, VpcId=vpc)
@@ -254,39 +254,42 @@ def duplicate_groups_are_refused(lab: Lab) -> None:
 
 
 @_check
-def new_instances_are_pending(lab: Lab) -> None:
+def new_instances_are_pending(lab: CheckContext) -> None:
     """As the launch answers."""
-    same([one["State"]["Name"] for one in lab.pair["Instances"]], ["pending", "pending"])
+    same([one["State"]["Name"] for one in lab.shared_launch["Instances"]], ["pending", "pending"])
 
 
 @_check
-def pending_instances_cannot_be_stopped(lab: Lab) -> None:
+def pending_instances_cannot_be_stopped(lab: CheckContext) -> None:
     """Right after the launch."""
     code, _ = refusal(lab.ec2.stop_instances, InstanceIds=lab.ids[:1])
     need(code in ("IncorrectInstanceState", "InvalidInstanceID.NotFound"), code)
 
 
 @_check
-def a_launch_numbers_its_instances(lab: Lab) -> None:
+def a_launch_numbers_its_instances(lab: CheckContext) -> None:
     """From 0."""
-    same(sorted(one["AmiLaunchIndex"] for one in lab.pair["Instances"]), [0, 1])
+    same(sorted(one["AmiLaunchIndex"] for one in lab.shared_launch["Instances"]), [0, 1])
 
 
 @_check
-def a_token_launches_once(lab: Lab) -> None:
+def a_token_launches_once(lab: CheckContext) -> None:
     """The shared machines' launch, sent again."""
-    again = lab.launch(2, **lab.order())
+    again = lab.launch(2, **lab.launch_args())
     same({one["InstanceId"] for one in again["Instances"]}, set(lab.ids))
 
 
 @_check
-def a_token_binds_its_arguments(lab: Lab) -> None:
+def a_token_binds_its_arguments(lab: CheckContext) -> None:
     """The shared machines' launch, sent again with other user data."""
-    same(refusal(lab.launch, count=2, **{**lab.order(), "UserData": "#!/bin/sh\n"})[0], "IdempotentParameterMismatch")
+    same(
+        refusal(lab.launch, count=2, **{**lab.launch_args(), "UserData": "#!/bin/sh\n"})[0],
+        "IdempotentParameterMismatch",
+    )
 
 
 @_check
-def a_token_is_a_filter(lab: Lab) -> None:
+def a_token_is_a_filter(lab: CheckContext) -> None:
     """The shared machines by their token."""
 
     def found() -> set[str]:
@@ -297,16 +300,16 @@ def a_token_is_a_filter(lab: Lab) -> None:
 
 
 @_check
-def tags_are_set_at_launch(lab: Lab) -> None:
+def tags_are_set_at_launch(lab: CheckContext) -> None:
     """On machines and their volumes."""
-    lab.wait(lambda: set(lab.ours()) == set(lab.ids), seconds=60)
+    lab.wait(lambda: set(lab.tagged_instances()) == set(lab.ids), seconds=60)
     lab.wait_for(lab.ids, "running")
     tagged = [{"Name": f"tag:{TAG}", "Values": [lab.tag]}]
     same(len(lab.ec2.describe_volumes(Filters=tagged)["Volumes"]), 2)
 
 
 @_check
-def status_checks_take_time(lab: Lab) -> None:
+def status_checks_take_time(lab: CheckContext) -> None:
     """Of machines that have just come to run."""
     lab.wait_for(lab.ids, "running")
 
@@ -319,7 +322,7 @@ def status_checks_take_time(lab: Lab) -> None:
 
 
 @_check
-def console_shows_host_keys(lab: Lab) -> None:
+def console_shows_host_keys(lab: CheckContext) -> None:
     """The key that user data brought."""
 
     def console() -> str:
@@ -331,7 +334,7 @@ def console_shows_host_keys(lab: Lab) -> None:
 
 
 @_check
-def one_bad_id_fails_all(lab: Lab) -> None:
+def one_bad_id_fails_all(lab: CheckContext) -> None:
     """One of ours with one that is not there."""
     code, _ = refusal(lab.ec2.terminate_instances, InstanceIds=[lab.ids[0], f"i-{_NOWHERE}"])
     same(code, "InvalidInstanceID.NotFound")
@@ -340,7 +343,7 @@ def one_bad_id_fails_all(lab: Lab) -> None:
 
 
 @_check
-def protection_holds(lab: Lab) -> None:
+def protection_holds(lab: CheckContext) -> None:
     """Until it is taken off."""
     one = lab.ids[0]
     lab.ec2.modify_instance_attribute(InstanceId=one, DisableApiTermination={"Value": True})
@@ -350,14 +353,14 @@ def protection_holds(lab: Lab) -> None:
 
 
 @_check
-def groups_in_use_stay(lab: Lab) -> None:
+def groups_in_use_stay(lab: CheckContext) -> None:
     """The shared machines' group."""
     lab.wait_for(lab.ids, "running")
     same(refusal(lab.ec2.delete_security_group, GroupId=lab.group)[0], "DependencyViolation")
 
 
 @_check
-def stopping_keeps_the_private_address(lab: Lab) -> None:
+def stopping_keeps_the_private_address(lab: CheckContext) -> None:
     """Of one of the shared machines."""
     one = lab.ids[:1]
     (before,) = lab.wait_for(one, "running")
@@ -367,7 +370,7 @@ def stopping_keeps_the_private_address(lab: Lab) -> None:
 
 
 @_check
-def launch_time_is_the_last_start(lab: Lab) -> None:
+def launch_time_is_the_last_start(lab: CheckContext) -> None:
     """Of the machine that was stopped, at least a second later."""
     one = lab.ids[:1]
     (before,) = lab.wait_for(one, "stopped")
@@ -378,7 +381,7 @@ def launch_time_is_the_last_start(lab: Lab) -> None:
 
 
 @_check
-def a_shutdown_from_within_ends_a_machine(lab: Lab) -> None:
+def a_shutdown_from_within_ends_a_machine(lab: CheckContext) -> None:
     """A machine of its own, that boots to shut down."""
     order = {"UserData": "#!/bin/sh\nshutdown -h now\n", "InstanceInitiatedShutdownBehavior": "terminate"}
     made = lab.launch(1, **order)["Instances"][0]["InstanceId"]
@@ -387,7 +390,7 @@ def a_shutdown_from_within_ends_a_machine(lab: Lab) -> None:
 
 
 @_check
-def ending_passes_through_shutting_down(lab: Lab) -> None:
+def ending_passes_through_shutting_down(lab: CheckContext) -> None:
     """The shared machines' end."""
     changes = lab.ec2.terminate_instances(InstanceIds=lab.ids)["TerminatingInstances"]
     same({one["CurrentState"]["Name"] for one in changes}, {"shutting-down"})
@@ -397,7 +400,7 @@ def ending_passes_through_shutting_down(lab: Lab) -> None:
 
 
 @_check
-def root_disks_go_with_their_machine(lab: Lab) -> None:
+def root_disks_go_with_their_machine(lab: CheckContext) -> None:
     """The shared machines' volumes."""
     tagged = [{"Name": f"tag:{TAG}", "Values": [lab.tag]}]
     lab.wait(lambda: not lab.ec2.describe_volumes(Filters=tagged)["Volumes"])

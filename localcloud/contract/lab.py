@@ -18,7 +18,7 @@ _POLL_S = 0.5
 _GONE_DEADLINE_S = 600.0
 
 
-class Lab:
+class CheckContext:
     """A place for checks; everything that it makes carries its tag.
 
     :param session: decides which cloud.
@@ -28,7 +28,7 @@ class Lab:
 
     def __init__(self, session: boto3.Session, *, kind: str = "t3.nano", poll_s: float = _POLL_S) -> None:
         self.session: Any = session
-        self.kind, self._poll_s = kind, poll_s
+        self.instance_type, self._poll_s = kind, poll_s
         self.region = str(session.region_name)
         self.tag = f"{TAG}-{secrets.token_hex(4)}"
         self._made: list[str] = []
@@ -67,16 +67,16 @@ class Lab:
         return made
 
     @functools.cached_property
-    def pair(self) -> dict[str, Any]:
+    def shared_launch(self) -> dict[str, Any]:
         """RunInstances' answer for two machines that most checks share."""
-        return self.launch(2, **self.order())
+        return self.launch(2, **self.launch_args())
 
     @property
     def ids(self) -> list[str]:
         """The shared machines."""
-        return [one["InstanceId"] for one in self.pair["Instances"]]
+        return [one["InstanceId"] for one in self.shared_launch["Instances"]]
 
-    def order(self) -> dict[str, Any]:
+    def launch_args(self) -> dict[str, Any]:
         """The arguments of RunInstances for the shared machines."""
         config = {"ssh_keys": {"ed25519_private": self.host_key[0], "ed25519_public": self.host_key[1]}}
         return {
@@ -100,12 +100,12 @@ class Lab:
         """Launch machines with our tag; RunInstances' answer."""
         tags = [{"Key": TAG, "Value": self.tag}]
         specs = [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume")]
-        base = {"ImageId": self.image, "InstanceType": self.kind, "TagSpecifications": specs}
+        base = {"ImageId": self.image, "InstanceType": self.instance_type, "TagSpecifications": specs}
         answer: dict[str, Any] = self.ec2.run_instances(**{**base, "MinCount": count, "MaxCount": count, **order})
         self._made += [one["InstanceId"] for one in answer["Instances"]]
         return answer
 
-    def look(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+    def describe(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """Descriptions of machines, once all can be seen."""
         filters = [{"Name": "instance-id", "Values": list(ids)}]
         found = {}
@@ -128,14 +128,14 @@ class Lab:
         """Descriptions of machines once all are in ``state``."""
 
         def all_there() -> list[dict[str, Any]]:
-            found = self.look(ids)
+            found = self.describe(ids)
             there = [one for one in found if one["State"]["Name"] == state]
             return found if len(there) == len(ids) else []
 
         found: list[dict[str, Any]] = self.wait(all_there, seconds=seconds)
         return found
 
-    def ours(self) -> Iterator[str]:
+    def tagged_instances(self) -> Iterator[str]:
         """The machines that carry our tag, ended ones not among them; also those whose launch was never answered."""
         filters = [
             {"Name": f"tag:{TAG}", "Values": [self.tag]},
@@ -155,7 +155,7 @@ class Lab:
 
     def _end_machines(self) -> list[str]:
         end = time.monotonic() + _GONE_DEADLINE_S
-        while ours := list(self.ours()):
+        while ours := list(self.tagged_instances()):
             if time.monotonic() > end:
                 return ours
             for one in ours:

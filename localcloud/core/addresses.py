@@ -20,12 +20,12 @@ BLOCKS = 16
 HOME_REGION = "us-west-2"
 ZONES_PER_REGION = 3
 
-_ALL = ipaddress.IPv4Network("127.77.0.0/16")
+_LOOPBACK = ipaddress.IPv4Network("127.77.0.0/16")
 _DOCKER = ipaddress.IPv4Network("172.31.0.0/16")
 
 
 @dataclass(frozen=True)
-class Block:
+class AddressBlock:
     """The addresses of one cloud.
 
     :param index: 0 to 15.
@@ -34,7 +34,7 @@ class Block:
     """
 
     index: int
-    space: ipaddress.IPv4Network = _ALL
+    space: ipaddress.IPv4Network = _LOOPBACK
     ssh_port: int = SSH_PORT
 
     @property
@@ -52,20 +52,20 @@ class Block:
         """What AWS_ENDPOINT_URL says."""
         return f"http://{self.endpoint}:{ENDPOINT_PORT}"
 
-    def vpc(self, order: int) -> ipaddress.IPv4Network | None:
+    def vpc_network(self, index: int) -> ipaddress.IPv4Network | None:
         """The default VPC of the region that came up as number ``order``; None when the block is used up."""
         vpcs = list(self.network.subnets(new_prefix=22))
-        return vpcs[order] if order < len(vpcs) else None
+        return vpcs[index] if index < len(vpcs) else None
 
-    def holds(self, address: str) -> bool:
+    def contains(self, address: str) -> bool:
         """Whether a machine of this cloud may listen on ``address``."""
         return ipaddress.IPv4Address(address) in self.network
 
 
-def blocks() -> list[Block]:
+def loopback_blocks() -> list[AddressBlock]:
     """Every block, in the order in which they are tried."""
-    return [Block(index) for index in range(BLOCKS)]
+    return [AddressBlock(index) for index in range(BLOCKS)]
 
 
-DOCKER_BLOCKS = tuple(Block(index, _DOCKER, ssh_port=22) for index in range(BLOCKS))
+DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, ssh_port=22) for index in range(BLOCKS))
 """Those of clouds with docker hosts."""

@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from localcloud.core.scheduler import Timer
+from localcloud.core.scheduler import Scheduler
 
 Action = Callable[[], object]
 
 # When a virtual day begins unless its maker says otherwise.
-MORNING = datetime(2026, 11, 20, 8, 0)
+DEFAULT_START = datetime(2026, 11, 20, 8, 0)
 
 
 class Clock(Protocol):
@@ -38,7 +38,7 @@ class Clock(Protocol):
     def after(self, seconds: float, action: Action) -> None:
         """Have ``action`` done in ``seconds`` from now (at once when not positive); it must not block."""
 
-    def work(self, action: Action) -> None:
+    def submit(self, action: Action) -> None:
         """Have ``action`` done soon, where it may block."""
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class RealClock:
     """The time that everybody has: a thread for what is due, and a few for what may block."""
 
     def __init__(self) -> None:
-        self._timer = Timer()
+        self._timer = Scheduler()
         self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="host")
 
     def now(self) -> float:
@@ -68,7 +68,7 @@ class RealClock:
         """Do it on the timer's thread."""
         self._timer.after(seconds, action)
 
-    def work(self, action: Action) -> None:
+    def submit(self, action: Action) -> None:
         """Do it on a worker's thread."""
         self._workers.submit(action)
 
@@ -84,7 +84,7 @@ class VirtualClock:
     :param start: the time of day at second 0, UTC.
     """
 
-    def __init__(self, start: datetime = MORNING) -> None:
+    def __init__(self, start: datetime = DEFAULT_START) -> None:
         self._start, self._seconds = start, 0.0
         self._due: list[tuple[float, int, Action]] = []
         # Things due at the same time happen in the order in which they were asked for.
@@ -115,7 +115,7 @@ class VirtualClock:
         with self._lock:
             heapq.heappush(self._due, (self._seconds + max(0.0, seconds), next(self._order), action))
 
-    def work(self, action: Action) -> None:
+    def submit(self, action: Action) -> None:
         """Do it at once: nothing blocks where no time passes."""
         action()
 

@@ -50,18 +50,18 @@ def holder(path: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def turn(path: Path, *, deadline: float) -> Iterator[None]:
+def locked(path: Path, *, timeout_s: float) -> Iterator[None]:
     """Hold ``path`` for the length of a block, waiting up to ``deadline`` seconds for others.
 
     ``flock`` here, because it also keeps apart the threads of one process.
 
     :raises LocalCloudError: others held it for longer.
     """
-    descriptor, end = _open(path), time.monotonic() + deadline
+    descriptor, end = _open(path), time.monotonic() + timeout_s
     try:
         while not _try_flock(descriptor):
             if time.monotonic() > end:
-                raise LocalCloudError(f"another `up` or `down` has been at work on {path.parent} for {deadline:.0f} s")
+                raise LocalCloudError(f"another `up` or `down` has been at work on {path.parent} for {timeout_s:.0f} s")
             time.sleep(_PAUSE)
         yield
     finally:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 _log = logging.getLogger(__name__)
 
 
-class Timer:
+class Scheduler:
     """Runs actions in the order of their times; an action must not block."""
 
     def __init__(self) -> None:

@@ -12,16 +12,16 @@ from moto.core.types import Base64EncodedString
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
-from localcloud.aws.prices import spot_kinds
+from localcloud.aws.prices import spot_types
 from localcloud.ec2 import launch_validation
-from localcloud.ec2.capacity import Order, spot_price
+from localcloud.ec2.capacity import LaunchRequest, spot_price
 from localcloud.scenarios.targets import Subject
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Reservation
 
-    from localcloud.ec2.backend import Ec2
-    from localcloud.scenarios.fault_engine import Weather
+    from localcloud.ec2.backend import Ec2Region
+    from localcloud.scenarios.fault_engine import FaultEngine
 
 # GetConsoleOutput returns at most the last 64 KB.
 _CONSOLE_BYTES = 64 * 1024
@@ -41,9 +41,9 @@ class Ec2Api(EC2Response):
 
         Contract: a-token-launches-once, a-token-binds-its-arguments, a-dry-run-launches-nothing.
         """
-        launch_validation.check_profile(self.params, account=self.current_account, partition=self.partition)
+        launch_validation.validate_profile(self.params, account=self.current_account, partition=self.partition)
         if self._get_param("DryRun"):
-            launch_validation.check(self.ec2_backend, self.params, Order.of(self.params))
+            launch_validation.validate(self.ec2_backend, self.params, LaunchRequest.from_params(self.params))
             return super().run_instances()
         token, order = self._get_param("ClientToken"), _fingerprint(self.params)
         known = self.ec2_backend.launches.get(token)
@@ -81,29 +81,31 @@ class Ec2Api(EC2Response):
 
     def get_console_output(self) -> ActionResult:
         """What the host wrote while it booted."""
-        ec2: Ec2 = self.ec2_backend
+        ec2: Ec2Region = self.ec2_backend
         (instance,) = ec2.known([self._get_param("InstanceId")])
-        machine = ec2.lifecycle.machines.get(instance.id)
+        machine = ec2.lifecycle.instances.get(instance.id)
         hung = _PANIC if machine is not None and "boot-hangs" in machine.faults else b""
-        text = (ec2.ground.console(instance.id) or hung)[-_CONSOLE_BYTES:]
+        text = (ec2.context.console(instance.id) or hung)[-_CONSOLE_BYTES:]
         output = Base64EncodedString.from_raw_string(text.decode(errors="replace")) if text else None
-        return ActionResult({"InstanceId": instance.id, "Timestamp": ec2.world.clock.utc(), "Output": output})
+        return ActionResult({"InstanceId": instance.id, "Timestamp": ec2.environment.clock.utc(), "Output": output})
 
     def describe_spot_price_history(self) -> ActionResult:
         """One price for each type and zone: today's."""
-        ec2: Ec2 = self.ec2_backend
+        ec2: Ec2Region = self.ec2_backend
         filters = self._filters_from_querystring()
-        kinds = spot_kinds([*self._get_param("InstanceTypes", []), *filters.get("instance-type", [])])
+        kinds = spot_types([*self._get_param("InstanceTypes", []), *filters.get("instance-type", [])])
         zones = [self._get_param("AvailabilityZone"), *filters.get("availability-zone", [])]
-        wanted = set(filter(None, zones)) or {zone for _, zone in launch_validation.offered(ec2.region_name)}
+        wanted = set(filter(None, zones)) or {zone for _, zone in launch_validation.offered_types(ec2.region_name)}
         places = [
             Subject(ec2.region_name, zone, type=kind, market="spot")
             for kind in kinds
             for zone in sorted(wanted)
-            if (kind, zone) in launch_validation.offered(ec2.region_name)
+            if (kind, zone) in launch_validation.offered_types(ec2.region_name)
         ]
-        now = ec2.world.clock.utc()
-        return ActionResult({"SpotPriceHistory": [_spot_price(ec2.world.weather, place, now) for place in places]})
+        now = ec2.environment.clock.utc()
+        return ActionResult(
+            {"SpotPriceHistory": [_spot_price(ec2.environment.fault_engine, place, now) for place in places]}
+        )
 
     def _with_states(self, answer: ActionResult) -> ActionResult:
         # moto always says pending, stopping, shutting-down, also of those that were there already.
@@ -114,7 +116,7 @@ class Ec2Api(EC2Response):
         return answer
 
     def _launch(self) -> Reservation:
-        launch_validation.settle(self.ec2_backend, self.params)
+        launch_validation.resolve(self.ec2_backend, self.params)
         reservation = cast("Reservation", super().run_instances().result)
         profile = self._get_param("IamInstanceProfile")
         launched: list[Any] = reservation.instances
@@ -138,7 +140,7 @@ def _fingerprint(params: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(order, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _spot_price(weather: Weather, place: Subject, now: datetime) -> dict[str, Any]:
+def _spot_price(weather: FaultEngine, place: Subject, now: datetime) -> dict[str, Any]:
     return {
         "InstanceType": place.type,
         "AvailabilityZone": place.zone,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, OperationNotPermitted4
 
-from localcloud.aws.error_responses import Refusal
+from localcloud.aws.error_responses import ApiError
 from localcloud.aws.images import IMAGES, SeededImage
-from localcloud.core.addresses import ZONES_PER_REGION, Block
-from localcloud.ec2.environment import World
+from localcloud.core.addresses import ZONES_PER_REGION, AddressBlock
+from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import SHUTTING_DOWN, Lifecycle
 from localcloud.ec2.visibility import Views
 from localcloud.scenarios.targets import Subject
@@ -31,27 +31,27 @@ _DEFAULT_IOPS = {"io1": 3000, "io2": 3000}
 
 
 @dataclass(frozen=True)
-class Ground:
+class BackendContext:
     """What every region's EC2 stands on.
 
     :param console: what an instance wrote while it booted.
     :param regions: those in use, in the order in which they came to be.
     """
 
-    world: World
-    block: Block
+    environment: CloudEnvironment
+    block: AddressBlock
     lifecycle: Lifecycle
     console: Callable[[str], bytes]
     regions: list[str]
 
 
-class Ec2(Views):
+class Ec2Region(Views):
     """One region. Every method is called with the cloud's lock held."""
 
-    def __init__(self, region_name: str, account_id: str, *, ground: Ground) -> None:
-        self.ground, self.world, self.lifecycle = ground, ground.world, ground.lifecycle
+    def __init__(self, region_name: str, account_id: str, *, context: BackendContext) -> None:
+        self.context, self.environment, self.lifecycle = context, context.environment, context.lifecycle
         # When each group was first tried to be deleted in vain, on the cloud's clock.
-        self._tried: dict[str, float] = {}
+        self._first_delete_attempt: dict[str, float] = {}
         self.launches: dict[str, tuple[str, Reservation]] = {}
         super().__init__(region_name, account_id)
 
@@ -64,10 +64,10 @@ class Ec2(Views):
 
     def create_default_vpc(self) -> VPC:
         """A default VPC inside the cloud's block, with a /24 for each of the first zones; moto's own when full."""
-        regions = self.ground.regions
+        regions = self.context.regions
         if self.region_name not in regions:
             regions.append(self.region_name)
-        network = self.ground.block.vpc(regions.index(self.region_name))
+        network = self.context.block.vpc_network(regions.index(self.region_name))
         if network is None:
             return super().create_default_vpc()
         vpc = self.create_vpc(str(network), is_default=True)
@@ -96,18 +96,18 @@ class Ec2(Views):
                 del self.reservations[half_made]
             raise
         for instance in reservation.instances:
-            self._adopt(instance, options)
+            self._register(instance, options)
         return reservation
 
     def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
         """Start the stopped ones; running ones stay as they are."""
         instances = self._in_states(instance_ids, ("stopped", "pending", "running"), "started")
-        return [self._move(instance, instance.state == "stopped", self._start) for instance in instances]
+        return [self._transition(instance, instance.state == "stopped", self._start) for instance in instances]
 
     def stop_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
         """Stop the running ones; stopped ones stay as they are."""
         instances = self._in_states(instance_ids, ("running", "stopping", "stopped"), "stopped")
-        return [self._move(instance, instance.state == "running", self._stop) for instance in instances]
+        return [self._transition(instance, instance.state == "running", self._stop) for instance in instances]
 
     def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
         """Terminate all or, when one is protected or unknown, none.
@@ -118,14 +118,14 @@ class Ec2(Views):
         for instance in instances:
             if instance.disable_api_termination:
                 raise OperationNotPermitted4(instance.id)
-        end = self.ground.lifecycle.terminate
-        return [self._move(instance, instance.state_code not in _GOING, end) for instance in instances]
+        end = self.context.lifecycle.terminate
+        return [self._transition(instance, instance.state_code not in _TERMINATING, end) for instance in instances]
 
     def reboot_instances(self, instance_ids: list[str]) -> list[Instance]:
         """Restart the hosts of running instances."""
         instances = self._in_states(instance_ids, ("running",), "rebooted")
         for instance in instances:
-            self.ground.lifecycle.reboot(instance)
+            self.context.lifecycle.reboot(instance)
         return instances
 
     def delete_security_group(self, name: str | None = None, group_id: str | None = None) -> None:
@@ -134,32 +134,32 @@ class Ec2(Views):
         if group is not None and any(group in interface.group_set for interface in self.enis.values()):
             raise DependencyViolationError(f"resource {group.id} has a dependent object")
         if group is not None and self._still_in_use(group.id):
-            raise Refusal("DependencyViolation", group=group.id)
+            raise ApiError("DependencyViolation", group=group.id)
         super().delete_security_group(name, group_id)
 
     def _still_in_use(self, group_id: str) -> bool:
         """Whether a scenario wants EC2 to be late in noticing that nothing uses a group any more."""
-        now = self.world.clock.now()
-        for rule in self.world.weather.rules("group-in-use", Subject(region=self.region_name)):
-            if group_id not in self._tried and not rule.strike():
+        now = self.environment.clock.now()
+        for rule in self.environment.fault_engine.active("group-in-use", Subject(region=self.region_name)):
+            if group_id not in self._first_delete_attempt and not rule.trigger():
                 continue
-            if now - self._tried.setdefault(group_id, now) < rule.fault["seconds"]:
+            if now - self._first_delete_attempt.setdefault(group_id, now) < rule.fault["seconds"]:
                 return True
         return False
 
     def import_key_pair(self, *args: Any, **options: Any) -> KeyPair:
         """As moto, with the cloud's time."""
-        return self._dated(super().import_key_pair(*args, **options))
+        return self._with_cloud_time(super().import_key_pair(*args, **options))
 
     def create_key_pair(self, *args: Any, **options: Any) -> KeyPair:
         """As moto, with the cloud's time."""
-        return self._dated(super().create_key_pair(*args, **options))
+        return self._with_cloud_time(super().create_key_pair(*args, **options))
 
-    def _dated(self, pair: KeyPair) -> KeyPair:
-        pair.create_time = self.world.clock.utc()
+    def _with_cloud_time(self, pair: KeyPair) -> KeyPair:
+        pair.create_time = self.environment.clock.utc()
         return pair
 
-    def retire(self, instance: Instance) -> None:
+    def release_resources(self, instance: Instance) -> None:
         """Take disks, interfaces and addresses from an instance that has ended, and the tags of what is gone."""
         parts = [block.volume_id for _, block in instance.get_block_device_mapping]
         parts += [interface.id for interface in instance.nics.values()]
@@ -172,7 +172,7 @@ class Ec2(Views):
         for gone in set(parts) - set(self.volumes) - set(self.enis):
             self.tags.pop(gone, None)
 
-    def forget(self, instance: Instance) -> None:
+    def delete_instance(self, instance: Instance) -> None:
         """Drop a terminated instance for good, with its tags."""
         for reservation in list(self.reservations.values()):
             reservation.instances = [other for other in reservation.instances if other.id != instance.id]
@@ -180,17 +180,17 @@ class Ec2(Views):
                 del self.reservations[reservation.id]
         self.tags.pop(instance.id, None)
 
-    def _adopt(self, instance: Instance, options: dict[str, Any]) -> None:
+    def _register(self, instance: Instance, options: dict[str, Any]) -> None:
         given = {spec.get("NetworkInterfaceId") for spec in options.get("nics", [])}
         for interface in instance.nics.values():
             interface.delete_on_termination = interface.id not in given
         if not instance.security_groups:
             instance.security_groups = list(instance.nics[0].group_set)
-        _set_disks(instance, options.get("block_device_mappings", []))
-        _date(instance, self.world.clock.utc())
-        _publish(instance)
+        _set_iops(instance, options.get("block_device_mappings", []))
+        _set_times(instance, self.environment.clock.utc())
+        _use_private_addresses(instance)
         pair = self.key_pairs.get(instance.key_name or "")
-        self.ground.lifecycle.launched(instance, (pair.public_key.strip(),) if pair else ())
+        self.context.lifecycle.register(instance, (pair.public_key.strip(),) if pair else ())
 
     def _in_states(self, instance_ids: list[str], states: Iterable[str], verb: str) -> list[Instance]:
         instances = self.known(instance_ids)
@@ -200,7 +200,7 @@ class Ec2(Views):
                 raise EC2ClientError("IncorrectInstanceState", words)
         return instances
 
-    def _move(
+    def _transition(
         self, instance: Instance, wanted: bool, move: Callable[[Instance], None]
     ) -> tuple[Instance, InstanceState]:
         previous = copy.copy(instance._state)
@@ -210,26 +210,26 @@ class Ec2(Views):
 
     def _start(self, instance: Instance) -> None:
         instance.start()
-        _publish(instance)
-        self.ground.lifecycle.start(instance)
+        _use_private_addresses(instance)
+        self.context.lifecycle.start(instance)
 
     def _stop(self, instance: Instance) -> None:
         for interface in instance.nics.values():
             interface.stop()
-        self.ground.lifecycle.stop(instance)
+        self.context.lifecycle.stop(instance)
 
 
-_GOING = (SHUTTING_DOWN[0], 48)
+_TERMINATING = (SHUTTING_DOWN[0], 48)
 
 
-def _publish(instance: Instance) -> None:
+def _use_private_addresses(instance: Instance) -> None:
     """A machine is reached from outside on the address that it has inside: loopback has no NAT."""
     for interface in instance.nics.values():
         if interface.public_ip:
             interface.public_ip = interface.private_ip_address
 
 
-def _date(instance: Instance, now: datetime) -> None:
+def _set_times(instance: Instance, now: datetime) -> None:
     """Give what a launch makes the cloud's time; moto takes the computer's."""
     for interface in instance.nics.values():
         interface.attach_time = now
@@ -238,7 +238,7 @@ def _date(instance: Instance, now: datetime) -> None:
         block.attach_time = volume.create_time = volume.attachment.attach_time = now
 
 
-def _set_disks(instance: Instance, mappings: list[dict[str, Any]]) -> None:
+def _set_iops(instance: Instance, mappings: list[dict[str, Any]]) -> None:
     """Give the volumes the IOPS that the launch asked for."""
     wanted = {mapping["DeviceName"]: mapping["Ebs"].get("Iops") for mapping in mappings}
     for device, block in instance.get_block_device_mapping:

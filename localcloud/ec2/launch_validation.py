@@ -17,30 +17,30 @@ from moto.ec2.exceptions import (
 )
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
-from localcloud.aws.error_responses import Refusal
+from localcloud.aws.error_responses import ApiError
 from localcloud.ec2 import capacity
-from localcloud.ec2.capacity import Order
+from localcloud.ec2.capacity import LaunchRequest
 
 if TYPE_CHECKING:
     from moto.ec2.models.amis import Ami
     from moto.ec2.models.subnets import Subnet
 
-    from localcloud.ec2.backend import Ec2
+    from localcloud.ec2.backend import Ec2Region
 
 _USER_DATA_BYTES = 16384
 
 
-def settle(ec2: Ec2, params: dict[str, Any]) -> None:
+def resolve(ec2: Ec2Region, params: dict[str, Any]) -> None:
     """Check a launch and make ``params`` say in full what is to be launched.
 
     :raises EC2ClientError: with EC2's code for what is wrong; nothing has been made then. Or a Refusal, likewise.
     """
-    order = Order.of(params)
-    subnet = check(ec2, params, order)
-    params["MinCount"] = capacity.count(ec2, order, subnet)
+    order = LaunchRequest.from_params(params)
+    subnet = validate(ec2, params, order)
+    params["MinCount"] = capacity.launch_count(ec2, order, subnet)
 
 
-def check(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
+def validate(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest) -> Subnet:
     """Check all that a launch names, which is as far as a dry run goes, and return its subnet.
 
     Contract: a-dry-run-checks-what-is-named.
@@ -60,7 +60,7 @@ def check(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
     return subnet
 
 
-def check_profile(params: dict[str, Any], *, account: str, partition: str) -> None:
+def validate_profile(params: dict[str, Any], *, account: str, partition: str) -> None:
     """The instance profile, if one is named, exists.
 
     :raises EC2ClientError: InvalidParameterValue.
@@ -77,13 +77,13 @@ def check_profile(params: dict[str, Any], *, account: str, partition: str) -> No
 
 
 @cache
-def offered(region: str) -> frozenset[tuple[str, str]]:
+def offered_types(region: str) -> frozenset[tuple[str, str]]:
     """Which (instance type, zone) pairs a region offers."""
     offerings = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, [])
     return frozenset((offering["InstanceType"], offering["Location"]) for offering in offerings)
 
 
-def _image(ec2: Ec2, image_id: str) -> Ami:
+def _image(ec2: Ec2Region, image_id: str) -> Ami:
     if not image_id.startswith("ami-"):
         raise MalformedAMIIdError([image_id])
     if image_id not in ec2.amis:
@@ -100,12 +100,12 @@ def _check_user_data(user_data: str | None) -> None:
         raise EC2ClientError("InvalidUserData.Malformed", f"User data is limited to {_USER_DATA_BYTES} bytes")
 
 
-def _check_key(ec2: Ec2, name: str | None) -> None:
+def _check_key(ec2: Ec2Region, name: str | None) -> None:
     if name and name not in ec2.key_pairs:
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
 
 
-def _subnet(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
+def _subnet(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest) -> Subnet:
     """The subnet that is named or, if none is, the default one of a zone; ``params`` names it from then on."""
     interfaces = params.get("NetworkInterfaces", [])
     named = params.get("SubnetId") or next((nic["SubnetId"] for nic in interfaces if "SubnetId" in nic), None)
@@ -114,13 +114,13 @@ def _subnet(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
         params["SubnetId"] = subnet.id
     elif not any("NetworkInterfaceId" in nic for nic in interfaces):
         interfaces[0]["SubnetId"] = subnet.id
-    if not ec2.ground.block.holds(str(subnet.cidr.network_address)):
-        words = f"{subnet.id} ({subnet.cidr_block}) lies outside {ec2.ground.block.network}, where machines can listen"
+    if not ec2.context.block.contains(str(subnet.cidr.network_address)):
+        words = f"{subnet.id} ({subnet.cidr_block}) lies outside {ec2.context.block.network}, where machines can listen"
         raise EC2ClientError("Unsupported", words)
     return subnet
 
 
-def _default_subnet(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
+def _default_subnet(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest) -> Subnet:
     zone = params.get("Placement", {}).get("AvailabilityZone")
     subnets = ec2.get_default_subnets()
     wanted = [subnet for name, subnet in sorted(subnets.items()) if zone in (None, name)]
@@ -128,10 +128,10 @@ def _default_subnet(ec2: Ec2, params: dict[str, Any], order: Order) -> Subnet:
         if zone and zone not in {known.name for known in ec2.describe_availability_zones()}:
             raise EC2ClientError("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
         raise EC2ClientError("MissingInput", f"No default subnet for availability zone: '{zone}'.")
-    offers = offered(ec2.region_name)
+    offers = offered_types(ec2.region_name)
     fitting = [subnet for subnet in wanted if (params.get("InstanceType"), subnet.availability_zone) in offers]
     # Who leaves the zone to EC2 gets one that has room.
-    roomy = [subnet for subnet in fitting if capacity.has_room(ec2, order, subnet)]
+    roomy = [subnet for subnet in fitting if capacity.has_capacity(ec2, order, subnet)]
     return (roomy or fitting or wanted)[0]
 
 
@@ -139,7 +139,7 @@ def _check_type(params: dict[str, Any], image: Ami, subnet: Subnet) -> None:
     kind = params.setdefault("InstanceType", "m1.small")
     if kind not in INSTANCE_TYPES:
         raise InvalidInstanceTypeError(kind)
-    offers = offered(subnet.ec2_backend.region_name)
+    offers = offered_types(subnet.ec2_backend.region_name)
     if offers and (kind, subnet.availability_zone) not in offers:
         zones = ", ".join(sorted(zone for name, zone in offers if name == kind))
         advice = f" Please retry your request by choosing {zones}." if zones else ""
@@ -152,7 +152,7 @@ def _check_type(params: dict[str, Any], image: Ami, subnet: Subnet) -> None:
         raise EC2ClientError("InvalidParameterValue", f"{words} {rest}")
 
 
-def _check_groups(ec2: Ec2, params: dict[str, Any], subnet: Subnet) -> None:
+def _check_groups(ec2: Ec2Region, params: dict[str, Any], subnet: Subnet) -> None:
     listed = [*params.get("SecurityGroupIds", []), *params.get("SecurityGroups", [])]
     for nic in params.get("NetworkInterfaces", []):
         listed += nic.get("Groups", [])
@@ -165,16 +165,16 @@ def _check_groups(ec2: Ec2, params: dict[str, Any], subnet: Subnet) -> None:
             raise EC2ClientError("InvalidParameter", words)
 
 
-def _check_availability(ec2: Ec2, params: dict[str, Any], order: Order, subnet: Subnet) -> None:
+def _check_availability(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest, subnet: Subnet) -> None:
     """What a scenario has against this launch, other than how many it gets."""
     image = params.get("ImageId", "")
-    for rule in ec2.world.weather.rules("image-unavailable", order.at(subnet)):
-        if any(fnmatchcase(image, pattern) for pattern in rule.fault["image"]) and rule.strike():
+    for rule in ec2.environment.fault_engine.active("image-unavailable", order.pool_in(subnet)):
+        if any(fnmatchcase(image, pattern) for pattern in rule.fault["image"]) and rule.trigger():
             code = rule.fault["code"]
-            raise Refusal(code, f"Not authorized for images: [{image}]" if code == "AuthFailure" else "", image=image)
-    for rule in ec2.world.weather.rules("profile-late", order.at(subnet)):
-        if params.get("IamInstanceProfile") and rule.strike():
-            raise Refusal("InvalidParameterValue", _unknown_profile(params, roles=rule.fault["words"] == "roles"))
+            raise ApiError(code, f"Not authorized for images: [{image}]" if code == "AuthFailure" else "", image=image)
+    for rule in ec2.environment.fault_engine.active("profile-late", order.pool_in(subnet)):
+        if params.get("IamInstanceProfile") and rule.trigger():
+            raise ApiError("InvalidParameterValue", _unknown_profile(params, roles=rule.fault["words"] == "roles"))
 
 
 def _unknown_profile(params: dict[str, Any], *, roles: bool) -> str:

@@ -18,23 +18,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws.wsgi import Application, Environ, Respond, say
+from localcloud.aws.wsgi import Application, Environ, StartResponse, send_response
 from localcloud.core.urls import METADATA
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
     from localcloud.aws.identity import RoleSessions
-    from localcloud.ec2.lifecycle import Machine
+    from localcloud.ec2.lifecycle import TrackedInstance
 
 TOKEN_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN"
 TTL_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS"
 # Six hours is the longest that EC2 gives a token.
-_LONGEST = 21600
+_LONGEST_TTL_S = 21600
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """An HTTP answer: status line, body, and extra headers."""
 
     status: str
@@ -42,42 +42,42 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-_NOT_FOUND = Answer("404 Not Found", b"Not Found")
-_NO_TOKEN = Answer("401 Unauthorized", b"Unauthorized")
+_NOT_FOUND = Response("404 Not Found", b"Not Found")
+_NO_TOKEN = Response("401 Unauthorized", b"Unauthorized")
 
 
-class Metadata:
+class MetadataService:
     """Answers for all instances.
 
     :param find: the machine with an id; None when there is none, or it does not run.
     :param sessions: gives out role credentials.
     """
 
-    def __init__(self, find: Callable[[str], Machine | None], sessions: RoleSessions) -> None:
+    def __init__(self, find: Callable[[str], TrackedInstance | None], sessions: RoleSessions) -> None:
         self._find, self._sessions = find, sessions
         self._key = secrets.token_bytes(32)
 
-    def answer(self, method: str, path: str, headers: Mapping[str, Any]) -> Answer:
+    def respond(self, method: str, path: str, headers: Mapping[str, Any]) -> Response:
         """Answer one request; ``path`` begins with ``METADATA``, ``headers`` are those of WSGI."""
         instance_id, _, rest = path.removeprefix(METADATA).partition("/")
         machine = self._find(instance_id)
         if machine is None:
             return _NOT_FOUND
         if machine.instance.metadata_options.http_endpoint == "disabled":
-            return Answer("403 Forbidden", b"Forbidden")
+            return Response("403 Forbidden", b"Forbidden")
         if rest == "latest/api/token":
-            return self._give_token(method, instance_id, str(headers.get(TTL_HEADER, "")))
+            return self._issue_token(method, instance_id, str(headers.get(TTL_HEADER, "")))
         if not self._valid(instance_id, str(headers.get(TOKEN_HEADER, ""))):
             return _NO_TOKEN
         return self._read(machine, rest.removeprefix("latest/"))
 
-    def _give_token(self, method: str, instance_id: str, ttl: str) -> Answer:
+    def _issue_token(self, method: str, instance_id: str, ttl: str) -> Response:
         if method != "PUT":
-            return Answer("405 Method Not Allowed", b"Method Not Allowed")
-        if not ttl.isdigit() or not 1 <= int(ttl) <= _LONGEST:
-            return Answer("400 Bad Request", b"Bad Request")
+            return Response("405 Method Not Allowed", b"Method Not Allowed")
+        if not ttl.isdigit() or not 1 <= int(ttl) <= _LONGEST_TTL_S:
+            return Response("400 Bad Request", b"Bad Request")
         token = self._sign(instance_id, str(int(time.time()) + int(ttl)))
-        return Answer("200 OK", token.encode(), (("X-aws-ec2-metadata-token-ttl-seconds", ttl),))
+        return Response("200 OK", token.encode(), (("X-aws-ec2-metadata-token-ttl-seconds", ttl),))
 
     def _sign(self, instance_id: str, until: str) -> str:
         # A signed token needs no memory of who was given one.
@@ -91,9 +91,9 @@ class Metadata:
             and hmac.compare_digest(token.encode(), self._sign(instance_id, until).encode())
         )
 
-    def _read(self, machine: Machine, path: str) -> Answer:
+    def _read(self, machine: TrackedInstance, path: str) -> Response:
         if path == "user-data":
-            return Answer("200 OK", data) if (data := user_data(machine.instance)) else _NOT_FOUND
+            return Response("200 OK", data) if (data := user_data(machine.instance)) else _NOT_FOUND
         found: Any = self._tree(machine)
         for part in filter(None, path.split("/")):
             found = found.get(part) if isinstance(found, dict) else None
@@ -101,10 +101,10 @@ class Metadata:
             return _NOT_FOUND
         if isinstance(found, dict):
             names = (f"{name}/" if isinstance(below, dict) else name for name, below in found.items())
-            return Answer("200 OK", "\n".join(names).encode())
-        return Answer("200 OK", str(found() if callable(found) else found).encode())
+            return Response("200 OK", "\n".join(names).encode())
+        return Response("200 OK", str(found() if callable(found) else found).encode())
 
-    def _tree(self, machine: Machine) -> dict[str, Any]:
+    def _tree(self, machine: TrackedInstance) -> dict[str, Any]:
         instance, data = machine.instance, _meta_data(machine.instance)
         for path, notice in machine.notices.items():
             _put(data, path.split("/"), notice)
@@ -124,15 +124,15 @@ def _put(tree: dict[str, Any], path: list[str], value: str) -> None:
     tree[path[-1]] = value
 
 
-def serve(below: Application, metadata: Metadata, lock: threading.RLock) -> Application:
+def serve(below: Application, metadata: MetadataService, lock: threading.RLock) -> Application:
     """Answer the paths of the service; a wrapper for the chain of ``localcloud.aws.wsgi``."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         if not environ["PATH_INFO"].startswith(METADATA):
             return below(environ, respond)
         with lock:
-            answer = metadata.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ)
-        return say(respond, answer.status, answer.body, ("Content-Type", "text/plain"), *answer.headers)
+            answer = metadata.respond(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ)
+        return send_response(respond, answer.status, answer.body, ("Content-Type", "text/plain"), *answer.headers)
 
     return application
 

@@ -11,15 +11,15 @@ from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
 from moto.ec2.models import EC2Backend
 from moto.ec2.utils import filter_reservations
 
-from localcloud.ec2.environment import World
-from localcloud.ec2.lifecycle import Lifecycle, Machine
+from localcloud.ec2.environment import CloudEnvironment
+from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance, Reservation
 
 
 @dataclass(frozen=True)
-class Status:
+class InstanceStatus:
     """An instance's line in DescribeInstanceStatus."""
 
     instance_id: str
@@ -28,7 +28,7 @@ class Status:
     instance_status: dict[str, Any]
     system_status: dict[str, Any]
 
-    def fits(self, filter_name: str, values: Iterable[str]) -> bool:
+    def matches(self, filter_name: str, values: Iterable[str]) -> bool:
         """Whether a filter lets it pass.
 
         :raises EC2ClientError: there is no such filter.
@@ -58,7 +58,7 @@ class Views(EC2Backend):
     """
 
     lifecycle: Lifecycle
-    world: World
+    environment: CloudEnvironment
 
     def describe_instances(self, filters: Any = None) -> list[Reservation]:
         """What is known already; the rest is just not there."""
@@ -81,7 +81,7 @@ class Views(EC2Backend):
 
         :raises InvalidInstanceIdError: naming those that are not known, or not yet.
         """
-        there = {one.id: one for one in self.all_instances() if self.lifecycle.sees(one.id)}
+        there = {one.id: one for one in self.all_instances() if self.lifecycle.is_visible(one.id)}
         ids = list(dict.fromkeys(instance_ids))
         if missing := [one for one in ids if one not in there]:
             raise InvalidInstanceIdError(missing)
@@ -91,8 +91,8 @@ class Views(EC2Backend):
         """Status checks: they begin when an instance runs, and are ok after a while."""
         instances = self.known(instance_ids) if instance_ids else self.all_instances()
         shown = [one for one in instances if include_all_instances or one.state == "running"]
-        told = [self._status(one) for one in shown if self.lifecycle.sees(one.id)]
-        return [status for status in told if all(status.fits(each["name"], each["values"]) for each in filters)]
+        told = [self._status(one) for one in shown if self.lifecycle.is_visible(one.id)]
+        return [status for status in told if all(status.matches(each["name"], each["values"]) for each in filters)]
 
     def describe_instance_attribute(self, instance_id: str, attribute: str) -> Any:
         """As moto, for what is known."""
@@ -106,29 +106,29 @@ class Views(EC2Backend):
 
     def describe_tags(self, filters: Any = None) -> list[dict[str, str]]:
         """Tags of what is known."""
-        return [tag for tag in super().describe_tags(filters) if self.lifecycle.sees(tag["resource_id"])]
+        return [tag for tag in super().describe_tags(filters) if self.lifecycle.is_visible(tag["resource_id"])]
 
     def create_tags(self, resource_ids: list[str], tags: dict[str, str]) -> bool:
         """As moto, for what is known."""
-        if hidden := [one for one in resource_ids if not self.lifecycle.sees(one)]:
+        if hidden := [one for one in resource_ids if not self.lifecycle.is_visible(one)]:
             raise InvalidInstanceIdError(hidden)
         return bool(super().create_tags(resource_ids, tags))
 
     def _seen(self, reservation: Reservation) -> Reservation:
         # A copy already, as ``all_reservations`` makes them.
-        reservation.instances = [one for one in reservation.instances if self.lifecycle.sees(one.id)]
+        reservation.instances = [one for one in reservation.instances if self.lifecycle.is_visible(one.id)]
         return reservation
 
-    def _status(self, instance: Instance) -> Status:
-        machine = self.lifecycle.machines[instance.id]
+    def _status(self, instance: Instance) -> InstanceStatus:
+        machine = self.lifecycle.instances[instance.id]
         checks = [self._check(machine, name) for name in ("instance", "system")]
-        return Status(instance.id, instance.placement.zone, instance.instance_state, *checks)
+        return InstanceStatus(instance.id, instance.placement.zone, instance.instance_state, *checks)
 
-    def _check(self, machine: Machine, name: str) -> dict[str, Any]:
+    def _check(self, machine: TrackedInstance, name: str) -> dict[str, Any]:
         if machine.instance.state != "running":
             return {"Status": "not-applicable"}
-        if name in machine.impaired:
+        if name in machine.impaired_checks:
             return {"Status": "impaired", "Details": [{"Name": "reachability", "Status": "failed"}]}
-        ready = self.world.clock.now() - machine.running_at >= self.world.dwell.checks
+        ready = self.environment.clock.now() - machine.running_at >= self.environment.durations.checks_s
         details = [{"Name": "reachability", "Status": "passed" if ready else "initializing"}]
         return {"Status": "ok" if ready else "initializing", "Details": details}

@@ -13,25 +13,25 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from localcloud.aws import error_responses
-from localcloud.aws.error_responses import Refusal
-from localcloud.aws.wsgi import ACTION, KEY, REGION, SERVICE, Application, Environ, Respond, is_call
+from localcloud.aws.error_responses import ApiError
+from localcloud.aws.wsgi import ACTION, KEY, REGION, SERVICE, Application, Environ, StartResponse, is_api_call
 from localcloud.core.clock import Clock
-from localcloud.scenarios.fault_engine import Call, Weather
+from localcloud.scenarios.fault_engine import ApiCall, FaultEngine
 from localcloud.scenarios.scenario import Fault
 
 # Set by ``judge``: the faults that strike this call. And by ``delay``: seconds by which the answer is late.
-FATE, LATE = "localcloud.fate", "localcloud.late"
+FAULTS, DELAY = "localcloud.fate", "localcloud.late"
 
 # AWS accepts signatures that are this old, or this new; seconds.
-_TOLERANCE = 300.0
+_SKEW_TOLERANCE_S = 300.0
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
-class Dropped(ConnectionError):
+class ConnectionDropped(ConnectionError):
     """The caller gets no answer: the connection closes."""
 
 
-class Seen(NamedTuple):
+class CallRecord(NamedTuple):
     """A call that reached the cloud.
 
     :param time: seconds since the cloud came up.
@@ -43,11 +43,11 @@ class Seen(NamedTuple):
     outcome: str
 
 
-def record(below: Application, note: Callable[[str, str], None]) -> Application:
+def record_calls(below: Application, note: Callable[[str, str], None]) -> Application:
     """Tell ``note`` the action and the outcome of every API call."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        if not is_call(environ):
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+        if not is_api_call(environ):
             return below(environ, respond)
         seen = [""]
 
@@ -57,36 +57,36 @@ def record(below: Application, note: Callable[[str, str], None]) -> Application:
 
         try:
             answer = list(below(environ, listen))
-        except Dropped:
+        except ConnectionDropped:
             note(environ[ACTION], "dropped")
             raise
         well = seen[0] < "400"
-        note(environ[ACTION], "ok" if well else error_responses.code_in(b"".join(answer)) or seen[0])
+        note(environ[ACTION], "ok" if well else error_responses.error_code(b"".join(answer)) or seen[0])
         return answer
 
     return application
 
 
-def judge(below: Application, weather: Weather) -> Application:
+def choose_faults(below: Application, fault_engine: FaultEngine) -> Application:
     """Decide what befalls a call."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         # Session keys are those of machines' roles here.
         by_user = not environ[KEY].startswith("ASIA")
-        call = Call(environ[SERVICE], _action(environ), environ[REGION], by_user)
-        environ[FATE] = weather.strike(call) if is_call(environ) else []
-        if is_call(environ) and not environ[FATE] and _tags_what_it_makes(environ):
+        call = ApiCall(environ[SERVICE], _action(environ), environ[REGION], by_user)
+        environ[FAULTS] = fault_engine.faults_for_call(call) if is_api_call(environ) else []
+        if is_api_call(environ) and not environ[FAULTS] and _tags_on_creation(environ):
             # Contract: tags-want-their-own-permission.
-            environ[FATE] = weather.forbids(replace(call, action="CreateTags"))
+            environ[FAULTS] = fault_engine.denial_for(replace(call, action="CreateTags"))
         return below(environ, respond)
 
     return application
 
 
-def date(below: Application, clock: Clock) -> Application:
+def stamp_date(below: Application, clock: Clock) -> Application:
     """Put AWS's time of day on every answer."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         def stamped(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             kept = [(name, value) for name, value in headers if name.lower() != "date"]
             return respond(status, [*kept, ("Date", f"{_now(environ, clock):%a, %d %b %Y %H:%M:%S} GMT")], *rest)
@@ -96,49 +96,49 @@ def date(below: Application, clock: Clock) -> Application:
     return application
 
 
-def drop(below: Application) -> Application:
+def drop_connections(below: Application) -> Application:
     """Close the connection instead of answering, before the call is done or after it."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        fault = _struck(environ, "dropped")
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+        fault = _fault_of_kind(environ, "dropped")
         if fault is None:
             return below(environ, respond)
         if fault["applied"]:
-            _do_unheard(below, environ)
-        raise Dropped(f"{environ[ACTION]}: dropped on purpose")
+            _apply_and_discard(below, environ)
+        raise ConnectionDropped(f"{environ[ACTION]}: dropped on purpose")
 
     return application
 
 
-def delay(below: Application) -> Application:
+def choose_delay(below: Application) -> Application:
     """Have answers come late; ``take_time`` or whoever else hands them over does the waiting."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        environ[LATE] = sum(fault["seconds"] for fault in environ[FATE] if fault.kind == "slow")
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+        environ[DELAY] = sum(fault["seconds"] for fault in environ[FAULTS] if fault.kind == "slow")
         return below(environ, respond)
 
     return application
 
 
-def take_time(below: Application, clock: Clock) -> Application:
+def apply_delay(below: Application, clock: Clock) -> Application:
     """Hold back answers that are to be late."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         answer = below(environ, respond)
-        if late := environ.get(LATE):
+        if late := environ.get(DELAY):
             clock.sleep(late)
         return answer
 
     return application
 
 
-def refuse(below: Application, clock: Clock) -> Application:
+def fail_before_applying(below: Application, clock: Clock) -> Application:
     """Refuse calls before anything is done."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        for fault in environ[FATE]:
-            if fault.kind in _REFUSALS and not fault.options.get("applied"):
-                refusal = _REFUSALS[fault.kind](fault, environ, clock)
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+        for fault in environ[FAULTS]:
+            if fault.kind in _ERRORS and not fault.options.get("applied"):
+                refusal = _ERRORS[fault.kind](fault, environ, clock)
                 if refusal is not None:
                     raise refusal
         return below(environ, respond)
@@ -146,29 +146,29 @@ def refuse(below: Application, clock: Clock) -> Application:
     return application
 
 
-def spoil(below: Application) -> Application:
+def fail_after_applying(below: Application) -> Application:
     """Answer calls that were done with an error."""
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
-        fault = _struck(environ, "error")
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+        fault = _fault_of_kind(environ, "error")
         if fault is None or not fault["applied"]:
             return below(environ, respond)
-        _do_unheard(below, environ)
+        _apply_and_discard(below, environ)
         raise _error(fault)
 
     return application
 
 
-def word_denials(below: Application) -> Application:
+def reword_denials(below: Application) -> Application:
     """Say that a policy denies something as the service at hand says it; moto has one way for all.
 
     Contract: a-missing-permission-has-a-code-per-service.
     """
 
-    def application(environ: Environ, respond: Respond) -> Iterable[bytes]:
+    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
         told: list[Any] = []
         answer = list(below(environ, lambda *facts: told.extend(facts)))
-        if told[0].startswith("403") and error_responses.code_in(answer[0] if answer else b"") == "AccessDenied":
+        if told[0].startswith("403") and error_responses.error_code(answer[0] if answer else b"") == "AccessDenied":
             who = re.search(rb"User: (arn:[^ <]+)", answer[0])
             if who and environ[SERVICE] not in ("s3", ""):
                 named = {"who": who[1].decode(), "region": environ[REGION]}
@@ -204,48 +204,48 @@ _S3_ACTIONS = {
 }
 
 
-def _struck(environ: Environ, kind: str) -> Fault | None:
-    return next((fault for fault in environ[FATE] if fault.kind == kind), None)
+def _fault_of_kind(environ: Environ, kind: str) -> Fault | None:
+    return next((fault for fault in environ[FAULTS] if fault.kind == kind), None)
 
 
-def _do_unheard(below: Application, environ: Environ) -> None:
+def _apply_and_discard(below: Application, environ: Environ) -> None:
     """Have a call done; nobody hears the answer, not even if it is a refusal."""
     try:
         list(below(environ, lambda *_: None))
-    except Refusal:
+    except ApiError:
         return
 
 
 def _now(environ: Environ, clock: Clock) -> datetime:
-    skew = _struck(environ, "clock-skew")
+    skew = _fault_of_kind(environ, "clock-skew")
     return clock.utc() + timedelta(seconds=skew["seconds"] if skew else 0.0)
 
 
-def _error(fault: Fault, *_: object) -> Refusal:
-    return Refusal(fault["code"], fault["message"], fault["status"])
+def _error(fault: Fault, *_: object) -> ApiError:
+    return ApiError(fault["code"], fault["message"], fault["status"])
 
 
-def _skewed(fault: Fault, environ: Environ, clock: Clock) -> Refusal | None:
-    if abs(fault["seconds"]) <= _TOLERANCE:
+def _skewed(fault: Fault, environ: Environ, clock: Clock) -> ApiError | None:
+    if abs(fault["seconds"]) <= _SKEW_TOLERANCE_S:
         return None
     now = _now(environ, clock)
     signed = f"{now - timedelta(seconds=fault['seconds']):{_STAMP}}"
-    return error_responses.skewed(environ[SERVICE], signed=signed, now=f"{now:{_STAMP}}")
+    return error_responses.clock_skewed(environ[SERVICE], signed=signed, now=f"{now:{_STAMP}}")
 
 
-def _denied(fault: Fault, environ: Environ, _: Clock) -> Refusal:
+def _denied(fault: Fault, environ: Environ, _: Clock) -> ApiError:
     action = _action(environ)
     meant = any(fnmatchcase(name, pattern) for pattern in fault["action"] for name in (action, f"ec2:{action}"))
-    named = action if meant or not _tags_what_it_makes(environ) else "CreateTags"
+    named = action if meant or not _tags_on_creation(environ) else "CreateTags"
     return error_responses.denied(environ[SERVICE], named, by=fault["by"], region=environ[REGION])
 
 
-def _tags_what_it_makes(environ: Environ) -> bool:
+def _tags_on_creation(environ: Environ) -> bool:
     named = environ[SERVICE] == "ec2" and environ[ACTION].startswith(("Run", "Create", "Import"))
     return named and b"TagSpecification." in environ["wsgi.input"].getvalue()
 
 
-_REFUSALS: dict[str, Callable[[Fault, Environ, Clock], Refusal | None]] = {
+_ERRORS: dict[str, Callable[[Fault, Environ, Clock], ApiError | None]] = {
     "error": _error,
     "bad-keys": lambda _fault, environ, _clock: error_responses.bad_keys(environ[SERVICE]),
     "expired-keys": lambda _fault, environ, _clock: error_responses.expired_keys(environ[SERVICE]),

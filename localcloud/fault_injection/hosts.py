@@ -13,7 +13,7 @@ from localcloud.scenarios.scenario import Fault
 
 if TYPE_CHECKING:
     from localcloud.hosts.interface import HostControl
-    from localcloud.hosts.spec import MachineSpec
+    from localcloud.hosts.spec import HostSpec
 
 _CLOUD_CONFIG = b"#cloud-config"
 
@@ -25,7 +25,7 @@ class Closable(Protocol):
         """Close it."""
 
 
-class BadHosts:
+class FaultyHosts:
     """Does to hosts what faults say; without any, it only passes orders on.
 
     :param hosts: the real ones.
@@ -37,21 +37,21 @@ class BadHosts:
         self,
         hosts: HostControl,
         faults: Callable[[str], Mapping[str, Fault]],
-        decoy: Callable[[str, int, bool], Closable],
+        open_unresponsive_port: Callable[[str, int, bool], Closable],
     ) -> None:
-        self._hosts, self._faults, self._open_decoy = hosts, faults, decoy
+        self._hosts, self._faults, self._open_unresponsive_port = hosts, faults, open_unresponsive_port
         self._lock = threading.Lock()
-        self._specs: dict[str, MachineSpec] = {}
-        self._decoys: dict[str, Closable] = {}
+        self._specs: dict[str, HostSpec] = {}
+        self._blocked_ports: dict[str, Closable] = {}
 
-    def start(self, spec: MachineSpec) -> None:
+    def start(self, spec: HostSpec) -> None:
         """Start a host, or less than a host."""
         faults = self._faults(spec.instance_id)
         if "boot-hangs" in faults:
             return
-        spec = _changed(spec, faults)
+        spec = _apply_faults(spec, faults)
         if "ssh-silent" in faults or "ssh-dropped" in faults:
-            self._add_decoy(spec, answers="ssh-silent" in faults)
+            self._block_port(spec, answers="ssh-silent" in faults)
         if faults.keys() & {"ssh-refused", "ssh-silent", "ssh-dropped"}:
             spec = replace(spec, port=spec.port + 1)
         with self._lock:
@@ -60,12 +60,12 @@ class BadHosts:
 
     def stop(self, instance_id: str) -> None:
         """End every process of a host, keep its folder."""
-        self._remove_decoy(instance_id)
+        self._unblock_port(instance_id)
         self._hosts.stop(instance_id)
 
     def destroy(self, instance_id: str) -> None:
         """End every process of a host and remove its folder."""
-        self._remove_decoy(instance_id)
+        self._unblock_port(instance_id)
         with self._lock:
             self._specs.pop(instance_id, None)
         self._hosts.destroy(instance_id)
@@ -82,7 +82,7 @@ class BadHosts:
         """Let a frozen host go on."""
         self._hosts.thaw(instance_id)
 
-    def swap_key(self, instance_id: str) -> None:
+    def replace_host(self, instance_id: str) -> None:
         """Put another machine on the host's address: with a host key of its own, and nothing of the old one's disk."""
         with self._lock:
             spec = self._specs.get(instance_id)
@@ -90,19 +90,19 @@ class BadHosts:
             self._hosts.destroy(instance_id)
             self._hosts.start(replace(spec, user_data=b"", boot_seconds=0.0))
 
-    def _add_decoy(self, spec: MachineSpec, *, answers: bool) -> None:
-        decoy = self._open_decoy(spec.address, spec.port, answers)
+    def _block_port(self, spec: HostSpec, *, answers: bool) -> None:
+        decoy = self._open_unresponsive_port(spec.address, spec.port, answers)
         with self._lock:
-            self._decoys[spec.instance_id] = decoy
+            self._blocked_ports[spec.instance_id] = decoy
 
-    def _remove_decoy(self, instance_id: str) -> None:
+    def _unblock_port(self, instance_id: str) -> None:
         with self._lock:
-            decoy = self._decoys.pop(instance_id, None)
+            decoy = self._blocked_ports.pop(instance_id, None)
         if decoy is not None:
             decoy.close()
 
 
-def _changed(spec: MachineSpec, faults: Mapping[str, Fault]) -> MachineSpec:
+def _apply_faults(spec: HostSpec, faults: Mapping[str, Fault]) -> HostSpec:
     if "slow-boot" in faults:
         spec = replace(spec, boot_seconds=spec.boot_seconds + faults["slow-boot"]["seconds"])
     if "user-data-ignored" in faults:
@@ -126,20 +126,20 @@ def _without_host_keys(user_data: bytes) -> bytes:
     return user_data
 
 
-class Decoy:
+class UnresponsivePort:
     """A port that connections get nowhere on.
 
     :param answers: whether connections are taken, by the kernel, and then meet silence; else they are not even
         answered: the queue of connections is full, and the kernel drops whatever else comes.
     """
 
-    def __init__(self, address: str, port: int, answers: bool) -> None:
+    def __init__(self, address: str, port: int, accepts: bool) -> None:
         self._listener = socket.socket()
         self._fillers: list[socket.socket] = []
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind((address, port))
-        self._listener.listen(128 if answers else 0)
-        if not answers:
+        self._listener.listen(128 if accepts else 0)
+        if not accepts:
             self._fill(address, port)
 
     def _fill(self, address: str, port: int) -> None:

@@ -8,40 +8,40 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from localcloud.core.addresses import HOME_REGION
-from localcloud.ec2.environment import World
+from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import Lifecycle
 from localcloud.scenarios.scenario import Fault
 
 if TYPE_CHECKING:
-    from localcloud.ec2.backend import Ec2
+    from localcloud.ec2.backend import Ec2Region
 
 _ACCOUNT = "123456789012"
 # Nobody holds the private half.
 _PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEEgY29sbGVhZ3VlIGhvbGRzIHRoZSBvdGhlciBoYWxm colleague"
 
 
-class Colleagues:
+class ThirdPartyResources:
     """Makes what colleagues have, and takes it away when their scenario is over."""
 
-    def __init__(self, lifecycle: Lifecycle, world: World) -> None:
+    def __init__(self, lifecycle: Lifecycle, world: CloudEnvironment) -> None:
         self._lifecycle, self._world = lifecycle, world
-        self._machines: list[str] = []
-        self._groups: list[tuple[Ec2, str]] = []
-        self._keys: list[tuple[Ec2, str]] = []
+        self._instance_ids: list[str] = []
+        self._groups: list[tuple[Ec2Region, str]] = []
+        self._keys: list[tuple[Ec2Region, str]] = []
 
-    def come_and_go(self, faults: list[Fault]) -> None:
+    def replace(self, faults: list[Fault]) -> None:
         """Replace all colleagues by those of ``faults``; called with the cloud's lock held."""
-        self._go()
+        self._delete()
         for fault in faults:
             region = next(iter(fault.where.region), HOME_REGION)
-            self._come(_ec2(region), fault)
+            self._create(_ec2(region), fault)
 
-    def _come(self, ec2: Ec2, fault: Fault) -> None:
+    def _create(self, ec2: Ec2Region, fault: Fault) -> None:
         tags: Any = dict(fault["tags"])
         if fault["key"]:
             ec2.import_key_pair(fault["key"], _PUBLIC_KEY, tags)
             self._keys.append((ec2, fault["key"]))
-        group = self._group(ec2, fault["group"], tags) if fault["group"] else ""
+        group = self._create_group(ec2, fault["group"], tags) if fault["group"] else ""
         if not fault["machines"]:
             return
         made = ec2.run_instances(
@@ -58,41 +58,43 @@ class Colleagues:
             tags={"instance": tags, "volume": tags},
         )
         for instance in made.instances:
-            machine = self._lifecycle.machines[instance.id]
+            machine = self._lifecycle.instances[instance.id]
             # No scenario means them, and no host stands behind them.
-            machine.number, machine.faults = None, {"boot-hangs": fault}
-            self._machines.append(instance.id)
-            self._lifecycle.run(machine)
+            machine.host_number, machine.faults = None, {"boot-hangs": fault}
+            self._instance_ids.append(instance.id)
+            self._lifecycle.complete_launch(machine)
 
-    def _group(self, ec2: Ec2, name: str, tags: dict[str, str]) -> str:
+    def _create_group(self, ec2: Ec2Region, name: str, tags: dict[str, str]) -> str:
         vpc = next(iter(ec2.get_default_subnets().values())).vpc_id
         made: Any = ec2.create_security_group(name, "A colleague's", vpc, tags)
         self._groups.append((ec2, made.id))
         return str(made.id)
 
-    def _go(self) -> None:
-        for one in self._machines:
-            machine = self._lifecycle.machines.get(one)
+    def _delete(self) -> None:
+        for one in self._instance_ids:
+            machine = self._lifecycle.instances.get(one)
             if machine is not None and machine.instance.state in ("pending", "running", "stopping", "stopped"):
                 self._lifecycle.terminate(machine.instance)
         for ec2, name in self._keys:
             ec2.delete_key_pair(name)
         # A group goes when its machines have gone.
-        self._world.clock.after(self._world.dwell.shutting_down + 1.0, functools.partial(_delete, tuple(self._groups)))
-        self._machines.clear()
+        self._world.clock.after(
+            self._world.durations.shutting_down_s + 1.0, functools.partial(_delete_groups, tuple(self._groups))
+        )
+        self._instance_ids.clear()
         self._keys.clear()
         self._groups.clear()
 
 
-def _delete(groups: Iterable[tuple[Ec2, str]]) -> None:
+def _delete_groups(groups: Iterable[tuple[Ec2Region, str]]) -> None:
     for ec2, group in groups:
-        with ec2.world.lock, contextlib.suppress(Exception):
+        with ec2.environment.lock, contextlib.suppress(Exception):
             ec2.delete_security_group(group_id=group)
 
 
-def _ec2(region: str) -> Ec2:
+def _ec2(region: str) -> Ec2Region:
     from moto.ec2.models import ec2_backends
 
     backend: Any = ec2_backends[_ACCOUNT][region]
-    ec2: Ec2 = backend
+    ec2: Ec2Region = backend
     return ec2

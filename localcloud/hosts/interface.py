@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from localcloud.hosts.spec import MachineSpec
+    from localcloud.hosts.spec import HostSpec
 
 
 class HostControl(Protocol):
     """What the life cycle asks of the hosts (see ``localcloud.hosts.process.hosts.Hosts``)."""
 
-    def start(self, spec: MachineSpec) -> None:
+    def start(self, spec: HostSpec) -> None:
         """Start a host, without waiting for it."""
 
     def stop(self, instance_id: str) -> None:

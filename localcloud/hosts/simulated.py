@@ -16,7 +16,7 @@ from localcloud.core.clock import Clock
 from localcloud.hosts import user_data as hosts_user_data
 
 if TYPE_CHECKING:
-    from localcloud.hosts.spec import MachineSpec
+    from localcloud.hosts.spec import HostSpec
     from localcloud.hosts.user_data import UserData
 
 _PER_BOOT, _PER_INSTANCE = "var/lib/cloud/scripts/per-boot/", "var/lib/cloud/scripts/per-instance/"
@@ -29,7 +29,7 @@ _SHUTDOWN = re.compile(
 
 
 @dataclass(frozen=True)
-class Boot:
+class BootInfo:
     """One boot of a machine.
 
     :param number: of the machine's boots, from 1.
@@ -38,93 +38,97 @@ class Boot:
 
     user_data: bytes
     number: int
-    lived: float = 0.0
+    uptime_s: float = 0.0
 
 
 # After how many minutes from a boot a machine shuts itself down; None for never.
-Life = Callable[[Boot], "int | None"]
+ShutdownReader = Callable[[BootInfo], "int | None"]
 
 
-class PaperHosts:
+class SimulatedHosts:
     """Remembers what was ordered, and shuts machines down when their user data says so.
 
     :param on_shutdown: called with the instance's id when a machine shut itself down.
     :param life: reads the user data; by default as far as ``minutes_to_live`` understands it.
     """
 
-    def __init__(self, clock: Clock, on_shutdown: Callable[[str], None], life: Life | None = None) -> None:
+    def __init__(
+        self, clock: Clock, on_shutdown: Callable[[str], None], read_shutdown: ShutdownReader | None = None
+    ) -> None:
         self._clock, self._on_shutdown = clock, on_shutdown
-        self._life = life or (lambda boot: minutes_to_live(boot.user_data, first_boot=boot.number == 1))
+        self._read_shutdown = read_shutdown or (
+            lambda boot: shutdown_minutes(boot.user_data, first_boot=boot.number == 1)
+        )
         # When each machine that is on was switched on, and how long it was on before.
-        self._since: dict[str, float] = {}
-        self._lived: dict[str, float] = {}
-        self._ends: dict[str, float] = {}
+        self._booted_at: dict[str, float] = {}
+        self._uptime_s: dict[str, float] = {}
+        self._shutdown_at: dict[str, float] = {}
         self._frozen: set[str] = set()
-        self._boots: dict[str, tuple[int, MachineSpec]] = {}
+        self._boots: dict[str, tuple[int, HostSpec]] = {}
         #: Every order in turn: what, and to which instance.
-        self.orders: list[tuple[str, str]] = []
+        self.operations: list[tuple[str, str]] = []
 
-    def start(self, spec: MachineSpec) -> None:
+    def start(self, spec: HostSpec) -> None:
         """Switch a machine on: its first boot, unless it was on before."""
-        self.orders.append(("start", spec.instance_id))
+        self.operations.append(("start", spec.instance_id))
         self._boot(spec)
 
     def stop(self, instance_id: str) -> None:
         """Switch a machine off."""
-        self.orders.append(("stop", instance_id))
-        self._count(instance_id)
+        self.operations.append(("stop", instance_id))
+        self._add_uptime(instance_id)
         if instance_id in self._boots:
             self._boots[instance_id] = (self._boots[instance_id][0] + 1, self._boots[instance_id][1])
 
     def destroy(self, instance_id: str) -> None:
         """Take a machine away."""
-        self.orders.append(("destroy", instance_id))
-        self._count(instance_id)
+        self.operations.append(("destroy", instance_id))
+        self._add_uptime(instance_id)
         self._boots.pop(instance_id, None)
 
     def reboot(self, instance_id: str) -> None:
         """Boot a machine again: its timer begins anew."""
-        self.orders.append(("reboot", instance_id))
+        self.operations.append(("reboot", instance_id))
         if instance_id in self._boots:
             self._boot(self._boots[instance_id][1])
 
     def freeze(self, instance_id: str) -> None:
         """Nothing is there to be frozen; a frozen machine's timer goes on, as it would behind a dead network."""
-        self.orders.append(("freeze", instance_id))
+        self.operations.append(("freeze", instance_id))
         self._frozen.add(instance_id)
 
     def thaw(self, instance_id: str) -> None:
         """The end of ``freeze``."""
-        self.orders.append(("thaw", instance_id))
+        self.operations.append(("thaw", instance_id))
         self._frozen.discard(instance_id)
 
-    def reach(self, instance_id: str) -> str:
+    def ssh_fault(self, instance_id: str) -> str:
         """What keeps a machine from answering SSH now, ``silent`` or ``refused``; empty when nothing does."""
-        since = self._since.get(instance_id)
+        since = self._booted_at.get(instance_id)
         if since is None or self._clock.now() - since < self._boots[instance_id][1].boot_seconds:
             return "refused"
         return "silent" if instance_id in self._frozen else ""
 
-    def ends_in(self, instance_id: str) -> float | None:
+    def shutdown_in_s(self, instance_id: str) -> float | None:
         """After how many seconds a machine shuts itself down, as it was set at its last boot; None for never."""
-        end = self._ends.get(instance_id)
+        end = self._shutdown_at.get(instance_id)
         return None if end is None else end - self._clock.now()
 
-    def _boot(self, spec: MachineSpec) -> None:
+    def _boot(self, spec: HostSpec) -> None:
         boot = self._boots.get(spec.instance_id, (0, spec))[0] + 1
         self._boots[spec.instance_id] = (boot, spec)
-        self._count(spec.instance_id)
-        self._since[spec.instance_id] = self._clock.now()
-        minutes = self._life(Boot(spec.user_data, boot, self._lived.get(spec.instance_id, 0.0)))
-        self._ends.pop(spec.instance_id, None)
+        self._add_uptime(spec.instance_id)
+        self._booted_at[spec.instance_id] = self._clock.now()
+        minutes = self._read_shutdown(BootInfo(spec.user_data, boot, self._uptime_s.get(spec.instance_id, 0.0)))
+        self._shutdown_at.pop(spec.instance_id, None)
         if minutes is not None:
-            self._ends[spec.instance_id] = self._clock.now() + spec.boot_seconds + 60.0 * minutes
+            self._shutdown_at[spec.instance_id] = self._clock.now() + spec.boot_seconds + 60.0 * minutes
             self._clock.after(spec.boot_seconds + 60.0 * minutes, lambda: self._expire(spec.instance_id, boot))
 
-    def _count(self, instance_id: str) -> None:
+    def _add_uptime(self, instance_id: str) -> None:
         """Add the boot that ends now to the time that a machine was on."""
-        since = self._since.pop(instance_id, self._clock.now())
-        self._lived[instance_id] = self._lived.get(instance_id, 0.0) + self._clock.now() - since
+        since = self._booted_at.pop(instance_id, self._clock.now())
+        self._uptime_s[instance_id] = self._uptime_s.get(instance_id, 0.0) + self._clock.now() - since
 
     def _expire(self, instance_id: str, boot: int) -> None:
         if self._boots.get(instance_id, (0, None))[0] == boot:
@@ -132,7 +136,7 @@ class PaperHosts:
 
 
 @lru_cache(maxsize=64)
-def minutes_to_live(user_data: bytes, *, first_boot: bool) -> int | None:
+def shutdown_minutes(user_data: bytes, *, first_boot: bool) -> int | None:
     """After how many minutes from a boot a machine shuts itself down; None for never.
 
     Only ``shutdown`` commands with literal times are understood, at the beginning of a line of whatever runs at boot.

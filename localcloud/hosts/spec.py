@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class MachineSpec:
+class HostSpec:
     """One machine, as the endpoint asks for it.
 
     :param instance_id: ``i-0123...``; every process of the machine carries it as ``LOCALCLOUD_INSTANCE``.
@@ -34,14 +34,14 @@ class MachineSpec:
     user_data: bytes = b""
     environment: Mapping[str, str] = field(default_factory=dict)
     boot_seconds: float = 0.0
-    engine: bool = False
+    has_engine: bool = False
 
     @property
     def hostname(self) -> str:
         """The private name EC2 gives to such an address, ``ip-127-77-x-y``."""
         return "ip-" + self.address.replace(".", "-")
 
-    def encode(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
         return {
             **vars(self),
@@ -52,7 +52,7 @@ class MachineSpec:
         }
 
     @classmethod
-    def decode(cls, values: Mapping[str, Any]) -> MachineSpec:
+    def from_json(cls, values: Mapping[str, Any]) -> HostSpec:
         """The record that :meth:`encode` made ``values`` of."""
         return cls(
             **{
@@ -65,7 +65,7 @@ class MachineSpec:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class SharedSettings:
     """What all machines of one cloud share.
 
     :param home: folder of the cloud; holds the shared cache.
@@ -86,7 +86,7 @@ class Surroundings:
         """Folder that every machine of the cloud may write."""
         return self.home / "cache"
 
-    def encode(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The record as plain JSON values."""
         return {
             "home": str(self.home),
@@ -97,7 +97,7 @@ class Surroundings:
         }
 
     @classmethod
-    def decode(cls, values: Mapping[str, Any]) -> Surroundings:
+    def from_json(cls, values: Mapping[str, Any]) -> SharedSettings:
         """The record that :meth:`encode` made ``values`` of."""
         return cls(
             home=Path(values["home"]),
@@ -109,7 +109,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Layout:
+class HostLayout:
     """Where things lie in a machine's folder, its "disk"."""
 
     folder: Path

@@ -24,7 +24,7 @@ _TEXT_ENCODINGS = ("", "text/plain")
 
 
 @dataclass(frozen=True)
-class File:
+class WriteFile:
     """One entry of ``write_files``.
 
     :param path: below the machine's folder, without a leading slash.
@@ -51,11 +51,11 @@ class UserData:
 
     host_keys: Mapping[str, str] = field(default_factory=dict)
     authorized_keys: tuple[str, ...] = ()
-    files: tuple[File, ...] = ()
+    files: tuple[WriteFile, ...] = ()
     bootcmd: str = ""
     runcmd: str = ""
     scripts: tuple[bytes, ...] = ()
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def parse(data: bytes) -> UserData:
@@ -71,7 +71,7 @@ def parse(data: bytes) -> UserData:
         bootcmd="".join(part.bootcmd for part in parts),
         runcmd="".join(part.runcmd for part in parts),
         scripts=tuple(script for part in parts for script in part.scripts),
-        remarks=tuple(remark for part in parts for remark in part.remarks),
+        warnings=tuple(remark for part in parts for remark in part.warnings),
     )
 
 
@@ -102,16 +102,16 @@ def _part(data: bytes) -> UserData:
     if data.startswith(b"#cloud-config"):
         return _cloud_config(data)
     first = data.splitlines()[0][:40] if data.strip() else b""
-    return UserData(remarks=(f"Unhandled non-multipart (text/x-not-multipart) userdata: {first!r}",))
+    return UserData(warnings=(f"Unhandled non-multipart (text/x-not-multipart) userdata: {first!r}",))
 
 
 def _cloud_config(data: bytes) -> UserData:
     try:
         config = yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return UserData(remarks=(f"Failed loading yaml blob: {' '.join(str(error).split())}",))
+        return UserData(warnings=(f"Failed loading yaml blob: {' '.join(str(error).split())}",))
     if not isinstance(config, dict):
-        return UserData(remarks=("Failed loading yaml blob: a mapping was expected",) if config is not None else ())
+        return UserData(warnings=("Failed loading yaml blob: a mapping was expected",) if config is not None else ())
     files, file_remarks = _files(config.get("write_files"))
     ignored = sorted(str(name) for name in config if name not in _UNDERSTOOD)
     return UserData(
@@ -120,7 +120,7 @@ def _cloud_config(data: bytes) -> UserData:
         files=tuple(files),
         bootcmd=_shellify(_listed(config.get("bootcmd"))),
         runcmd=_shellify(_listed(config.get("runcmd"))),
-        remarks=(*file_remarks, *(f"{name}: not done on a rehearsal machine" for name in ignored)),
+        warnings=(*file_remarks, *(f"{name}: not done on a rehearsal machine" for name in ignored)),
     )
 
 
@@ -145,7 +145,7 @@ def _shellify(items: Iterable[object]) -> str:
     return "".join(line.rstrip("\n") + "\n" for line in lines)
 
 
-def _files(value: object) -> tuple[list[File], list[str]]:
+def _files(value: object) -> tuple[list[WriteFile], list[str]]:
     files, remarks = [], []
     for entry in _listed(value):
         try:
@@ -155,9 +155,9 @@ def _files(value: object) -> tuple[list[File], list[str]]:
     return files, remarks
 
 
-def _file(entry: Mapping[str, Any]) -> File:
+def _file(entry: Mapping[str, Any]) -> WriteFile:
     permissions = entry.get("permissions", 0o644)
-    return File(
+    return WriteFile(
         # Normalised from the root on, so that no ".." leads out of the machine's folder.
         path=posixpath.normpath("/" + str(entry["path"])).lstrip("/"),
         content=_decode(str(entry.get("content", "")), str(entry.get("encoding") or "").lower()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.aws.quotas import BY_CODE
-from localcloud.scenarios.schedule import Form, duration, seconds
+from localcloud.scenarios.schedule import Form, format_duration, parse_duration
 
 Reader = Callable[[str], Any]
 
@@ -17,7 +17,7 @@ def text(value: str) -> str:
     return value
 
 
-def number(value: str) -> int:
+def whole_number(value: str) -> int:
     """A whole number, 0 or more."""
     if not value.isdigit():
         raise ValueError(f"{value!r} is no whole number")
@@ -42,7 +42,7 @@ def yes_no(value: str) -> bool:
     return value == "yes"
 
 
-def words(value: str) -> tuple[str, ...]:
+def comma_list(value: str) -> tuple[str, ...]:
     """Words divided by commas."""
     return tuple(word.strip() for word in value.split(",") if word.strip())
 
@@ -50,7 +50,7 @@ def words(value: str) -> tuple[str, ...]:
 def tags(value: str) -> tuple[tuple[str, str], ...]:
     """Tags ``key=value`` divided by commas."""
     found = []
-    for word in words(value):
+    for word in comma_list(value):
         key, equals, content = word.partition("=")
         if not equals or not key.strip():
             raise ValueError(f"{word!r} is no tag: write key=value")
@@ -58,16 +58,25 @@ def tags(value: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def one_of(*known: str) -> Reader:
-    """One of these words."""
+@dataclass(frozen=True)
+class Choice:
+    """Reader that accepts one of several words."""
 
-    def read(value: str) -> str:
-        if value not in known:
-            raise ValueError(f"{value!r} is none of {', '.join(known)}")
+    words: tuple[str, ...]
+
+    def __call__(self, value: str) -> str:
+        """Return ``value``.
+
+        :raises ValueError: it is not one of the words.
+        """
+        if value not in self.words:
+            raise ValueError(f"{value!r} is none of {', '.join(self.words)}")
         return value
 
-    read.__doc__ = " or ".join(f"`{word}`" for word in known)
-    return read
+
+def choice(*words: str) -> Choice:
+    """Return a reader that accepts one of ``words``."""
+    return Choice(words)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """One kind of fault.
 
     :param group: what it befalls; decides what ``when`` and ``where`` may say.
@@ -112,40 +121,40 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Group:
+class FaultGroup:
     """Kinds that befall the same things."""
 
     title: str
     forms: frozenset[Form]
     aspects: frozenset[str]
-    says: str
+    description: str
 
 
-_STRETCHES: frozenset[Form] = frozenset(("always", "at", "window"))
+_PERIODS: frozenset[Form] = frozenset(("always", "at", "window"))
 _PLACES = frozenset(("region", "zone", "type", "market"))
 GROUPS = {
-    "call": Group(
+    "call": FaultGroup(
         "API calls",
-        _STRETCHES | {"calls"},
+        _PERIODS | {"calls"},
         frozenset(("region",)),
         "`when` may count the calls that `action` means. Actions are named as AWS names them, with wildcards, and "
         "with their service where that matters: `RunInstances`, `Describe*`, `ssm:GetParameter`, `s3:*`.",
     ),
-    "launch": Group(
+    "launch": FaultGroup(
         "Launches",
-        _STRETCHES,
+        _PERIODS,
         _PLACES | {"subnet"},
         "These are in force for as long as `when` says; `times` counts refusals.",
     ),
-    "account": Group("The account", _STRETCHES, frozenset(("region",)), "These belong to the account as a whole."),
-    "machine": Group(
+    "account": FaultGroup("The account", _PERIODS, frozenset(("region",)), "These belong to the account as a whole."),
+    "machine": FaultGroup(
         "Machines, from their launch on",
-        _STRETCHES,
+        _PERIODS,
         _PLACES | {"host", "subnet"},
         "They befall machines that are launched while `when` holds; `times` counts machines, and `chance` is each "
         "machine's.",
     ),
-    "moment": Group(
+    "moment": FaultGroup(
         "Machines, at some moment",
         frozenset(("always", "at", "after")),
         _PLACES | {"host", "subnet"},
@@ -154,8 +163,8 @@ GROUPS = {
     ),
 }
 
-_ACTION = Option("action", words, ("*",), "which calls, divided by commas")
-_FOR_EVER = "; 0 means for ever"
+_ACTION = Option("action", comma_list, ("*",), "which calls, divided by commas")
+_FOREVER = "; 0 means for ever"
 
 CAPACITY_CODES = (
     "InsufficientInstanceCapacity",
@@ -165,177 +174,183 @@ CAPACITY_CODES = (
     "UnfulfillableCapacity",
 )
 
-KINDS: tuple[Kind, ...] = (
-    Kind(
+KINDS: tuple[FaultKind, ...] = (
+    FaultKind(
         "error",
         "call",
         "The call is answered with an error.",
         (
             Option("code", text, None, "AWS's code, such as `InternalError`"),
             Option("message", text, "", "the error's words; AWS's own where they are known"),
-            Option("status", number, 0, "the HTTP status; 0 means the one that belongs to the code"),
+            Option("status", whole_number, 0, "the HTTP status; 0 means the one that belongs to the code"),
             _ACTION,
             Option("applied", yes_no, False, "whether the call was done all the same"),
         ),
     ),
-    Kind(
+    FaultKind(
         "dropped",
         "call",
         "The connection closes without an answer.",
         (_ACTION, Option("applied", yes_no, True, "whether the call was done before that")),
     ),
-    Kind(
+    FaultKind(
         "slow",
         "call",
         "The call is done at once, and its answer comes late.",
-        (_ACTION, Option("seconds", seconds, 5.0, "how late")),
+        (_ACTION, Option("seconds", parse_duration, 5.0, "how late")),
     ),
-    Kind(
+    FaultKind(
         "throttled",
         "call",
         "Calls beyond a rate are refused: `RequestLimitExceeded` from EC2, other services have their own words.",
         (
             _ACTION,
-            Option("burst", number, 0, "how many calls are free, if none came for long"),
+            Option("burst", whole_number, 0, "how many calls are free, if none came for long"),
             Option("rate", decimal, 0.0, "how many more are let through each second"),
         ),
     ),
-    Kind(
+    FaultKind(
         "denied",
         "call",
         "The caller lacks a permission: `UnauthorizedOperation` from EC2, also for a dry run.",
         (
             _ACTION,
-            Option("by", one_of("policy", "scp", "boundary"), "policy", "what denies it: no policy allows it, or"),
+            Option("by", choice("policy", "scp", "boundary"), "policy", "what denies it: no policy allows it, or"),
         ),
     ),
-    Kind("bad-keys", "call", "The researcher's keys are not known.", (_ACTION,)),
-    Kind("expired-keys", "call", "The researcher's session has expired.", (_ACTION,)),
-    Kind(
+    FaultKind("bad-keys", "call", "The researcher's keys are not known.", (_ACTION,)),
+    FaultKind("expired-keys", "call", "The researcher's session has expired.", (_ACTION,)),
+    FaultKind(
         "clock-skew",
         "call",
         "AWS's clock runs ahead of the researcher's; by more than 5 min, and signatures are refused.",
-        (_ACTION, Option("seconds", seconds, 600.0, "how far ahead; below 0 for behind")),
+        (_ACTION, Option("seconds", parse_duration, 600.0, "how far ahead; below 0 for behind")),
     ),
-    Kind(
+    FaultKind(
         "no-capacity",
         "launch",
         "A pool has room for a few machines only, or none.",
         (
-            Option("machines", number, 0, "how many there may be at a time"),
-            Option("code", one_of(*CAPACITY_CODES), CAPACITY_CODES[0], "the error's code"),
+            Option("machines", whole_number, 0, "how many there may be at a time"),
+            Option("code", choice(*CAPACITY_CODES), CAPACITY_CODES[0], "the error's code"),
         ),
     ),
-    Kind(
+    FaultKind(
         "no-addresses",
         "launch",
         "A subnet has few free addresses, or none.",
-        (Option("free", number, 0, "how many"),),
+        (Option("free", whole_number, 0, "how many"),),
     ),
-    Kind(
+    FaultKind(
         "image-unavailable",
         "launch",
         "Images cannot be launched.",
         (
-            Option("image", words, ("*",), "which, divided by commas"),
-            Option("code", one_of("InvalidAMIID.Unavailable", "AuthFailure"), "InvalidAMIID.Unavailable", "how"),
+            Option("image", comma_list, ("*",), "which, divided by commas"),
+            Option("code", choice("InvalidAMIID.Unavailable", "AuthFailure"), "InvalidAMIID.Unavailable", "how"),
         ),
     ),
-    Kind(
+    FaultKind(
         "profile-late",
         "launch",
         "RunInstances does not know an instance profile yet.",
-        (Option("words", one_of("name", "roles"), "name", "which of EC2's two messages"),),
+        (Option("words", choice("name", "roles"), "name", "which of EC2's two messages"),),
     ),
-    Kind(
+    FaultKind(
         "spot-price", "launch", "The price of spot machines.", (Option("price", decimal, None, "USD an hour for each"),)
     ),
-    Kind(
+    FaultKind(
         "quota",
         "account",
         "A vCPU quota is lower than usual.",
         (
-            Option("quota", one_of(*BY_CODE), None, "its code, such as `L-1216C47A`"),
-            Option("vcpus", number, 0, "how many vCPUs may run"),
+            Option("quota", choice(*BY_CODE), None, "its code, such as `L-1216C47A`"),
+            Option("vcpus", whole_number, 0, "how many vCPUs may run"),
         ),
     ),
-    Kind(
+    FaultKind(
         "group-in-use",
         "account",
         "Security groups cannot be deleted for a while after the first try: `DependencyViolation`.",
-        (Option("seconds", seconds, 20.0, "how long"),),
+        (Option("seconds", parse_duration, 20.0, "how long"),),
     ),
-    Kind(
+    FaultKind(
         "colleague",
         "account",
         "Somebody else in the same account has machines, a group and a key from the start.",
         (
-            Option("machines", number, 1, "how many; nobody can log in to them"),
+            Option("machines", whole_number, 1, "how many; nobody can log in to them"),
             Option("tags", tags, (), "tags of all that is theirs: `Name=ml-0, stratus:cluster=ml`"),
             Option("type", text, "c7i.2xlarge", "the machines' type"),
             Option("group", text, "", "name of a security group"),
             Option("key", text, "", "name of a key pair"),
         ),
     ),
-    Kind(
+    FaultKind(
         "invisible",
         "machine",
         "For a while EC2 knows nothing of a new machine, nor of its tags.",
-        (Option("seconds", seconds, 30.0, "how long after the launch"),),
+        (Option("seconds", parse_duration, 30.0, "how long after the launch"),),
     ),
-    Kind(
+    FaultKind(
         "stuck-pending",
         "machine",
         "The machine does not come to run.",
-        (Option("seconds", seconds, 0.0, "how much later than usual it does" + _FOR_EVER),),
+        (Option("seconds", parse_duration, 0.0, "how much later than usual it does" + _FOREVER),),
     ),
-    Kind(
+    FaultKind(
         "dies-pending",
         "machine",
         "The machine ends instead of running.",
         (Option("code", text, "Server.InternalError", "EC2's StateReason"),),
     ),
-    Kind("protected", "machine", "Termination protection is on."),
-    Kind("boot-hangs", "machine", "The machine runs and never boots; SSH is refused, user data has no effect."),
-    Kind("slow-boot", "machine", "SSH comes up late.", (Option("seconds", seconds, 30.0, "how late"),)),
-    Kind("user-data-ignored", "machine", "The machine boots as if it had no user data."),
-    Kind("ssh-refused", "machine", "Nothing listens where SSH should."),
-    Kind("ssh-dropped", "machine", "Connections to SSH are not answered at all, as behind a closed security group."),
-    Kind("ssh-silent", "machine", "SSH's port takes connections and says nothing."),
-    Kind("other-host-key", "machine", "The machine shows another host key than the one in its user data."),
-    Kind(
+    FaultKind("protected", "machine", "Termination protection is on."),
+    FaultKind("boot-hangs", "machine", "The machine runs and never boots; SSH is refused, user data has no effect."),
+    FaultKind("slow-boot", "machine", "SSH comes up late.", (Option("seconds", parse_duration, 30.0, "how late"),)),
+    FaultKind("user-data-ignored", "machine", "The machine boots as if it had no user data."),
+    FaultKind("ssh-refused", "machine", "Nothing listens where SSH should."),
+    FaultKind(
+        "ssh-dropped", "machine", "Connections to SSH are not answered at all, as behind a closed security group."
+    ),
+    FaultKind("ssh-silent", "machine", "SSH's port takes connections and says nothing."),
+    FaultKind("other-host-key", "machine", "The machine shows another host key than the one in its user data."),
+    FaultKind(
         "dies",
         "moment",
         "The machine ends by itself.",
         (Option("code", text, "Server.InternalError", "EC2's StateReason"),),
     ),
-    Kind(
+    FaultKind(
         "impaired",
         "moment",
         "A status check fails.",
         (
-            Option("check", one_of("instance", "system"), "instance", "which"),
-            Option("seconds", seconds, 0.0, "for how long" + _FOR_EVER),
+            Option("check", choice("instance", "system"), "instance", "which"),
+            Option("seconds", parse_duration, 0.0, "for how long" + _FOREVER),
         ),
     ),
-    Kind(
+    FaultKind(
         "spot-interruption",
         "moment",
         "A spot machine gets its notice, and ends after it. On-demand machines are left alone.",
         (
-            Option("notice", seconds, 120.0, "how long before the end it comes"),
-            Option("rebalance", seconds, 0.0, "how long before the notice rebalancing is recommended; 0 for never"),
+            Option("notice", parse_duration, 120.0, "how long before the end it comes"),
+            Option(
+                "rebalance", parse_duration, 0.0, "how long before the notice rebalancing is recommended; 0 for never"
+            ),
         ),
     ),
-    Kind("host-lost", "moment", "The machine is gone from the network, dead; EC2 still says that it runs."),
-    Kind(
+    FaultKind("host-lost", "moment", "The machine is gone from the network, dead; EC2 still says that it runs."),
+    FaultKind(
         "host-frozen",
         "moment",
         "The machine's connections stay open, and nothing answers.",
-        (Option("seconds", seconds, 0.0, "for how long" + _FOR_EVER),),
+        (Option("seconds", parse_duration, 0.0, "for how long" + _FOREVER),),
     ),
-    Kind("host-reboots", "moment", "The machine reboots by itself."),
-    Kind("host-key-swapped", "moment", "Another machine, with another host key, answers on the machine's address."),
+    FaultKind("host-reboots", "moment", "The machine reboots by itself."),
+    FaultKind(
+        "host-key-swapped", "moment", "Another machine, with another host key, answers on the machine's address."
+    ),
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -346,13 +361,13 @@ def reference() -> str:
     parts = []
     for name, group in GROUPS.items():
         kinds = [kind for kind in KINDS if kind.group == name]
-        head = f"### {group.title}\n\n{group.says}\n{_where(group)}"
+        head = f"### {group.title}\n\n{group.description}\n{_where(group)}"
         rows = "\n".join(f"| `{kind.name}` | {kind.meaning} | {_options(kind.options)} |" for kind in kinds)
         parts.append(f"{head}\n\n| fault | what happens | its own options |\n| --- | --- | --- |\n{rows}\n")
     return "\n".join(parts)
 
 
-def _where(group: Group) -> str:
+def _where(group: FaultGroup) -> str:
     order = ("region", "zone", "subnet", "type", "market", "host")
     return f"`where` may name: {', '.join(aspect for aspect in order if aspect in group.aspects)}."
 
@@ -366,13 +381,13 @@ def _default(option: Option) -> str:
         return "required"
     if option.default in ("", ()):
         return "default: none"
-    return f"default: `{shown(option, option.default)}`"
+    return f"default: `{format_value(option, option.default)}`"
 
 
-def shown(option: Option, value: Any) -> str:
+def format_value(option: Option, value: Any) -> str:
     """A value of an option as a file would say it."""
-    if option.read is seconds:
-        return duration(value)
+    if option.read is parse_duration:
+        return format_duration(value)
     if option.read is tags:
         return ", ".join(f"{key}={content}" for key, content in value)
     if isinstance(value, bool):

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from localcloud.aws.error_responses import KNOWN
+from localcloud.aws.error_responses import ERRORS
 from localcloud.core.errors import LocalCloudError
 from localcloud.scenarios import fault_kinds
-from localcloud.scenarios.schedule import ALWAYS, When, seconds
-from localcloud.scenarios.targets import EVERYWHERE, Where
+from localcloud.scenarios.schedule import ALWAYS, Schedule, parse_duration
+from localcloud.scenarios.targets import EVERYWHERE, Target
 
-HEAD = "scenario"
+HEAD_SECTION = "scenario"
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Problem:
 
     file: str
     line: int
-    what: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.what}" if self.line else f"{self.file}: {self.what}"
+        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
 
 
 class ScenarioError(LocalCloudError):
@@ -61,8 +61,8 @@ class Fault:
 
     kind: str
     title: str = ""
-    when: When = ALWAYS
-    where: Where = EVERYWHERE
+    when: Schedule = ALWAYS
+    where: Target = EVERYWHERE
     times: int | None = None
     chance: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -81,11 +81,11 @@ class Scenario:
 
     def text(self) -> str:
         """The file that says this."""
-        head = f"[{HEAD}]\nseed = {self.seed}\n" + (f"about = {self.about}\n" if self.about else "")
-        return "\n".join([head, *(_section(fault, index) for index, fault in enumerate(self.faults, start=1))])
+        head = f"[{HEAD_SECTION}]\nseed = {self.seed}\n" + (f"about = {self.about}\n" if self.about else "")
+        return "\n".join([head, *(_section_text(fault, index) for index, fault in enumerate(self.faults, start=1))])
 
 
-def fault(kind: str, *, title: str = "", **values: Any) -> Fault:
+def make_fault(kind: str, *, title: str = "", **values: Any) -> Fault:
     """A fault of ``kind``; values are those of a file, as text or as what the text stands for.
 
         fault("error", code="InternalError", action="RunInstances", when="at call 1", applied=True)
@@ -94,7 +94,7 @@ def fault(kind: str, *, title: str = "", **values: Any) -> Fault:
     """
     text = {name: value for name, value in values.items() if value is not None}
     section = _Section("fault", 0, title, {"fault": (kind, 0), **{name: (value, 0) for name, value in text.items()}})
-    made, problems = _fault(section)
+    made, problems = _read_fault(section)
     if problems or made is None:
         raise ScenarioError(problems)
     return made
@@ -106,13 +106,13 @@ def parse(text: str, name: str = "scenario") -> Scenario:
     :raises ScenarioError: with every mistake in it, each with its line.
     """
     sections, problems = _sections(text, name)
-    head = next((section for section in sections if section.title == HEAD), _Section(name, 0, HEAD, {}))
-    seed, about, wrong = _head(head)
+    head = next((section for section in sections if section.title == HEAD_SECTION), _Section(name, 0, HEAD_SECTION, {}))
+    seed, about, wrong = _read_head(head)
     problems += wrong
     made = []
     for section in sections:
-        if section.title != HEAD:
-            one, wrong = _fault(section)
+        if section.title != HEAD_SECTION:
+            one, wrong = _read_fault(section)
             problems += wrong
             made += [one] if one else []
     if problems:
@@ -151,7 +151,7 @@ def _sections(text: str, name: str) -> tuple[list[_Section], list[Problem]]:
     sections: list[_Section] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        bare = _bare(line)
+        bare = _strip_comment(line)
         if not bare:
             continue
         if found := re.fullmatch(r"\[(.*)\]", bare):
@@ -159,19 +159,19 @@ def _sections(text: str, name: str) -> tuple[list[_Section], list[Problem]]:
             if any(section.title == title for section in sections):
                 problems.append(Problem(name, number, f"there is a section [{title}] already"))
             sections.append(_Section(name, number, title, {}))
-        elif problem := _take(sections, bare, number):
+        elif problem := _add_line(sections, bare, number):
             problems.append(Problem(name, number, problem))
     return sections, problems
 
 
-def _bare(line: str) -> str:
+def _strip_comment(line: str) -> str:
     """A line without its comment; a value in double quotes may hold anything."""
     if quoted := re.fullmatch(r'([^=\[#;]*=)\s*"(.*)"\s*(?:[#;].*)?', line):
         return quoted[1] + quoted[2]
     return re.split(r"(?:^|\s)[#;]", line, maxsplit=1)[0].strip()
 
 
-def _take(sections: list[_Section], line: str, number: int) -> str:
+def _add_line(sections: list[_Section], line: str, number: int) -> str:
     """Put one line into the last section; returns what is wrong with it."""
     key, equals, value = (part.strip() for part in line.partition("="))
     if not equals or not key:
@@ -184,8 +184,8 @@ def _take(sections: list[_Section], line: str, number: int) -> str:
     return ""
 
 
-def _head(section: _Section) -> tuple[int, str, list[Problem]]:
-    problems = list(_unknown(section, ("seed", "about")))
+def _read_head(section: _Section) -> tuple[int, str, list[Problem]]:
+    problems = list(_unknown_keys(section, ("seed", "about")))
     seed, line = section.values.get("seed", ("0", 0))
     if not re.fullmatch(r"-?\d+", seed):
         problems.append(section.problem(f"seed = {seed}: it is a whole number", line))
@@ -193,58 +193,62 @@ def _head(section: _Section) -> tuple[int, str, list[Problem]]:
     return int(seed), section.values.get("about", ("", 0))[0], problems
 
 
-def _fault(section: _Section) -> tuple[Fault | None, list[Problem]]:
+def _read_fault(section: _Section) -> tuple[Fault | None, list[Problem]]:
     name, line = section.values.get("fault", ("", 0))
     kind = fault_kinds.BY_NAME.get(name)
     if kind is None:
-        what = f"there is no fault {name!r}{_meant(name, fault_kinds.BY_NAME)}" if name else "it says no `fault = ...`"
+        what = (
+            f"there is no fault {name!r}{_suggestion(name, fault_kinds.BY_NAME)}"
+            if name
+            else "it says no `fault = ...`"
+        )
         return None, [section.problem(what, line)]
-    problems = list(_unknown(section, ("fault", *_COMMON, *(option.name for option in kind.options))))
+    problems = list(_unknown_keys(section, ("fault", *_COMMON, *(option.name for option in kind.options))))
     values: dict[str, Any] = {}
     readers = {**_COMMON, **{option.name: option.read for option in kind.options}}
     for key, (value, at) in section.values.items():
         if key in readers:
             try:
-                values[key] = readers[key](value) if isinstance(value, str) else _checked(key, value, readers[key])
+                values[key] = readers[key](value) if isinstance(value, str) else _convert(key, value, readers[key])
             except ValueError as error:
                 problems.append(section.problem(f"{key} = {value}: {error}", at))
-    problems += _complete(section, kind, values)
+    problems += _check_combination(section, kind, values)
     common = {key: values.pop(key) for key in _COMMON if key in values}
     options = {option.name: values.get(option.name, option.default) for option in kind.options}
     return Fault(kind.name, section.title, options=options, **common), problems
 
 
-def _checked(key: str, value: Any, reader: fault_kinds.Reader) -> Any:
+def _convert(key: str, value: Any, reader: fault_kinds.Reader) -> Any:
     """A value that came from Python instead of a file."""
     if isinstance(value, bool):
         return reader("yes" if value else "no")
     if isinstance(value, int | float) and key in ("times", "chance", "seed"):
         return reader(str(value))
     if isinstance(value, int | float):
-        return reader(f"{value} s" if reader is seconds else str(value))
+        return reader(f"{value} s" if reader is parse_duration else str(value))
     if isinstance(value, Mapping):
         return tuple((str(name), str(content)) for name, content in value.items())
     return value
 
 
-def _complete(section: _Section, kind: fault_kinds.Kind, values: Mapping[str, Any]) -> Iterator[Problem]:
+def _check_combination(section: _Section, kind: fault_kinds.FaultKind, values: Mapping[str, Any]) -> Iterator[Problem]:
     """What the values say together."""
     for option in kind.options:
         if option.default is None and option.name not in section.values:
             yield section.problem(f"{kind.name} needs {option.name}: {option.meaning}")
     when, where, code = values.get("when", ALWAYS), values.get("where", EVERYWHERE), values.get("code")
     if when.form not in kind.forms:
-        yield section.problem(f"when = {when}: {kind.name} {_SUITS[kind.group]}", section.values["when"][1])
+        yield section.problem(f"when = {when}: {kind.name} {_WHEN_ADVICE[kind.group]}", section.values["when"][1])
     for aspect in sorted(where.aspects - kind.aspects):
         names = ", ".join(sorted(kind.aspects))
         what = f"where = {where}: {kind.name} knows no {aspect}, only {names}"
         yield section.problem(what, section.values["where"][1])
-    if kind.name == "error" and code and code not in KNOWN and not values.get("message"):
-        what = f"code = {code}: not known here{_meant(code, KNOWN)}; give its message too if you mean it"
+    if kind.name == "error" and code and code not in ERRORS and not values.get("message"):
+        what = f"code = {code}: not known here{_suggestion(code, ERRORS)}; give its message too if you mean it"
         yield section.problem(what, section.values["code"][1])
 
 
-_SUITS = {
+_WHEN_ADVICE = {
     "call": "strikes calls: say at call 3, or from 10 s to 60 s",
     "launch": "is in force for a time: say from 10 s to 60 s",
     "account": "is in force for a time: say from 10 s to 60 s",
@@ -253,20 +257,20 @@ _SUITS = {
 }
 
 
-def _unknown(section: _Section, known: Iterable[str]) -> Iterator[Problem]:
+def _unknown_keys(section: _Section, known: Iterable[str]) -> Iterator[Problem]:
     known = tuple(known)
     for key, (_, line) in section.values.items():
         if key not in known:
-            yield section.problem(f"there is no key {key!r} in [{section.title}]{_meant(key, known)}", line)
+            yield section.problem(f"there is no key {key!r} in [{section.title}]{_suggestion(key, known)}", line)
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
+def _suggestion(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f": did you mean {near[0]}?" if near else ""
 
 
 def _times(value: str) -> int:
-    times = fault_kinds.number(value)
+    times = fault_kinds.whole_number(value)
     if times < 1:
         raise ValueError("it is 1 or more")
     return times
@@ -279,10 +283,15 @@ def _chance(value: str) -> float:
     return chance
 
 
-_COMMON: dict[str, fault_kinds.Reader] = {"when": When.parse, "where": Where.parse, "times": _times, "chance": _chance}
+_COMMON: dict[str, fault_kinds.Reader] = {
+    "when": Schedule.parse,
+    "where": Target.parse,
+    "times": _times,
+    "chance": _chance,
+}
 
 
-def _section(fault: Fault, index: int) -> str:
+def _section_text(fault: Fault, index: int) -> str:
     kind = fault_kinds.BY_NAME[fault.kind]
     lines = [f"[{fault.title or f'{index}: {fault.kind}'}]", f"fault = {fault.kind}"]
     lines += [f"when = {fault.when}"] if fault.when != ALWAYS else []
@@ -291,7 +300,7 @@ def _section(fault: Fault, index: int) -> str:
     lines += [f"chance = {fault.chance!r}"] if fault.chance != 1 else []
     for option in kind.options:
         if fault[option.name] != option.default:
-            lines.append(f"{option.name} = {_quoted(fault_kinds.shown(option, fault[option.name]))}")
+            lines.append(f"{option.name} = {_quoted(fault_kinds.format_value(option, fault[option.name]))}")
     return "\n".join([*lines, ""])
 
 

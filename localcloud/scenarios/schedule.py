@@ -14,7 +14,7 @@ _TIME = r"(-?\d+(?:\.\d+)?) ?(ms|s|min|h)"
 Form = Literal["always", "calls", "at", "window", "after"]
 
 
-def seconds(text: str) -> float:
+def parse_duration(text: str) -> float:
     """A duration: a number and its unit, as in ``40 s``, ``1.5 min``, ``500 ms``, ``2 h``.
 
     :raises ValueError: it is none; the text says how one is written.
@@ -25,13 +25,13 @@ def seconds(text: str) -> float:
     return round(float(found[1]) * _UNITS[found[2]], 6)
 
 
-def duration(value: float) -> str:
+def format_duration(value: float) -> str:
     """Seconds as :func:`seconds` reads them."""
     return f"{value:.6f}".rstrip("0").rstrip(".") + " s"
 
 
 @dataclass(frozen=True)
-class When:
+class Schedule:
     """A time, or a stretch of it.
 
     :param form: ``always``; ``calls`` ``first`` to ``last``, counted from 1; the moment ``at`` ``first``; the
@@ -46,7 +46,7 @@ class When:
     anchor: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> When:
+    def parse(cls, text: str) -> Schedule:
         """Read it.
 
         :raises ValueError: it cannot be read; the text says how times are written.
@@ -77,35 +77,35 @@ class When:
             one = f"at call {self.first:.0f}" if self.first == self.last else ""
             return several or one or f"at calls {self.first:.0f} to {self.last:.0f}"
         if self.form == "at":
-            return f"at {duration(self.first)}"
+            return f"at {format_duration(self.first)}"
         if self.form == "after":
-            return f"{duration(self.first)} after {self.anchor}"
+            return f"{format_duration(self.first)} after {self.anchor}"
         if self.form == "window":
-            end = "" if self.last == math.inf else f" to {duration(self.last)}"
-            return f"from {duration(self.first)}{end}"
+            end = "" if self.last == math.inf else f" to {format_duration(self.last)}"
+            return f"from {format_duration(self.first)}{end}"
         return "always"
 
 
-ALWAYS = When()
+ALWAYS = Schedule()
 
 
-def _span(form: Form) -> Callable[[re.Match[str]], When]:
-    def make(found: re.Match[str]) -> When:
+def _span(form: Form) -> Callable[[re.Match[str]], Schedule]:
+    def make(found: re.Match[str]) -> Schedule:
         first, last = found["first"], found["last"]
-        return When(form, seconds(first) if first else 0.0, seconds(last) if last else math.inf)
+        return Schedule(form, parse_duration(first) if first else 0.0, parse_duration(last) if last else math.inf)
 
     return make
 
 
-def _calls(found: re.Match[str]) -> When:
+def _calls(found: re.Match[str]) -> Schedule:
     first = int(found["first"])
     last = found.groupdict().get("last", found["first"])
-    return When("calls", first, int(last) if last else math.inf)
+    return Schedule("calls", first, int(last) if last else math.inf)
 
 
 _PLAIN = r"\d+(?:\.\d+)? ?(?:ms|s|min|h)"
-_FORMS: tuple[tuple[str, Callable[[re.Match[str]], When]], ...] = (
-    ("always", lambda _: When()),
+_FORMS: tuple[tuple[str, Callable[[re.Match[str]], Schedule]], ...] = (
+    ("always", lambda _: Schedule()),
     (r"at call (?P<first>[1-9]\d*)", _calls),
     (r"at calls (?P<first>[1-9]\d*) to (?P<last>[1-9]\d*)", _calls),
     (r"from call (?P<first>[1-9]\d*)(?P<last>)", _calls),
@@ -114,6 +114,6 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], When]], ...] = (
     (rf"(?P<first>)until (?P<last>{_PLAIN})", _span("window")),
     (
         rf"(?P<first>{_PLAIN}) after (?P<anchor>launch|running)",
-        lambda found: When("after", seconds(found["first"]), math.inf, found["anchor"]),
+        lambda found: Schedule("after", parse_duration(found["first"]), math.inf, found["anchor"]),
     ),
 )

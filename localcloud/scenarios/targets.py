@@ -23,7 +23,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Where:
+class Target:
     """A set of subjects: for each aspect the values that are meant, none for all.
 
     Types may hold wildcards; ``host`` holds ranges of numbers, ends included.
@@ -37,7 +37,7 @@ class Where:
     host: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Where:
+    def parse(cls, text: str) -> Target:
         """Read aspects divided by ``/``, each one value or several divided by commas.
 
         :raises ValueError: a word names nothing, or an aspect comes twice.
@@ -59,9 +59,9 @@ class Where:
         """The names of what is narrowed down."""
         return {field.name for field in fields(self) if getattr(self, field.name)}
 
-    def fits(self, subject: Subject) -> bool:
+    def matches(self, subject: Subject) -> bool:
         """Whether ``subject`` is one of those meant."""
-        return self._fits_host(subject.host) and all(
+        return self._matches_host(subject.host) and all(
             not wanted or any(fnmatchcase(value, pattern) for pattern in wanted)
             for wanted, value in (
                 (self.region, subject.region),
@@ -72,7 +72,7 @@ class Where:
             )
         )
 
-    def _fits_host(self, number: int | None) -> bool:
+    def _matches_host(self, number: int | None) -> bool:
         return not self.host or (number is not None and any(first <= number <= last for first, last in self.host))
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Where:
         return " / ".join([*parts, *([", ".join(hosts)] if hosts else [])])
 
 
-EVERYWHERE = Where()
+EVERYWHERE = Target()
 
 
 def _read(word: str) -> tuple[str, str | tuple[int, int]]:

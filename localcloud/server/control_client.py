@@ -13,12 +13,12 @@ from localcloud.core.errors import LocalCloudError
 from localcloud.scenarios.scenario import Scenario, load
 
 if TYPE_CHECKING:
-    from localcloud.fault_injection.api_calls import Seen
+    from localcloud.fault_injection.api_calls import CallRecord
 
 _DEADLINE_S = 30.0
 
 
-def read(source: Scenario | Path | str | None) -> Scenario:
+def read_scenario(source: Scenario | Path | str | None) -> Scenario:
     """A scenario from whatever stands for one; None for fair weather.
 
     :raises ScenarioError: it cannot be read.
@@ -28,12 +28,12 @@ def read(source: Scenario | Path | str | None) -> Scenario:
     return source if isinstance(source, Scenario) else load(source)
 
 
-def begin(url: str, scenario: Scenario) -> None:
+def play(url: str, scenario: Scenario) -> None:
     """Have the cloud at ``url`` play a scenario.
 
     :raises LocalCloudError: it would not.
     """
-    _ask(urllib.request.Request(url + urls.SCENARIO, scenario.text().encode(), method="PUT"))
+    _send(urllib.request.Request(url + urls.SCENARIO, scenario.text().encode(), method="PUT"))
 
 
 def announce_registry(url: str, address: str, password: str) -> None:
@@ -42,22 +42,22 @@ def announce_registry(url: str, address: str, password: str) -> None:
     :raises LocalCloudError: the cloud does not answer.
     """
     told = json.dumps({"address": address, "password": password}).encode()
-    _ask(urllib.request.Request(url + urls.REGISTRY, told, method="PUT"))
+    _send(urllib.request.Request(url + urls.REGISTRY, told, method="PUT"))
 
 
-def current(url: str) -> str:
+def current_scenario(url: str) -> str:
     """The scenario that is played, as a file would say it."""
-    return _ask(urllib.request.Request(url + urls.SCENARIO)).decode()
+    return _send(urllib.request.Request(url + urls.SCENARIO)).decode()
 
 
-def calls(url: str) -> list[Seen]:
+def calls(url: str) -> list[CallRecord]:
     """The calls so far."""
-    from localcloud.fault_injection.api_calls import Seen
+    from localcloud.fault_injection.api_calls import CallRecord
 
-    return [Seen(*one) for one in json.loads(_ask(urllib.request.Request(url + urls.CALLS)))]
+    return [CallRecord(*one) for one in json.loads(_send(urllib.request.Request(url + urls.CALLS)))]
 
 
-def _ask(request: urllib.request.Request) -> bytes:
+def _send(request: urllib.request.Request) -> bytes:
     # Straight to the address, whatever proxy this shell is told to use.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

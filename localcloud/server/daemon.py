@@ -21,16 +21,16 @@ from localcloud.core import file_lock, urls
 from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home
 
-DEADLINE = 30.0
+TIMEOUT_S = 30.0
 KINDS = ("process", "docker")
 # An engine is asked for several things before, and may be busy.
 _DOCKER_DEADLINE = 120.0
-_AFTER_KILL = 5.0
+_AFTER_KILL_S = 5.0
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class CloudOptions:
     """How a cloud is to behave; seconds, None for the default.
 
     :param real_times: take EC2's own times (17 s pending, 4 s boot) instead of short ones.
@@ -47,7 +47,7 @@ class Options:
     hosts: str = "process"
 
 
-def kind_of_hosts(named: str | None) -> str:
+def resolve_host_kind(named: str | None) -> str:
     """The kind of hosts that is named or, if none is, the one that the environment names.
 
     :raises LocalCloudError: there is no such kind.
@@ -61,10 +61,10 @@ def kind_of_hosts(named: str | None) -> str:
 
 def running(home: Home) -> int | None:
     """The daemon's pid, or None."""
-    return file_lock.holder(home.held)
+    return file_lock.holder(home.daemon_lock)
 
 
-def up(home: Home, options: Options, tell: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+def up(home: Home, options: CloudOptions, tell: Callable[[str], None] = lambda _: None) -> dict[str, str]:
     """Start the cloud unless it is up, wait until it answers, and return its environment.
 
     A cloud that is up already keeps the options it was started with.
@@ -78,7 +78,7 @@ def up(home: Home, options: Options, tell: Callable[[str], None] = lambda _: Non
         home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise LocalCloudError(f"{home.folder} cannot be the cloud's folder: {error.strerror}") from error
-    with file_lock.turn(home.turn, deadline=DEADLINE):
+    with file_lock.locked(home.start_lock, timeout_s=TIMEOUT_S):
         if running(home) is None:
             _start(home, options, tell)
         elif (kind := _kind(home)) != options.hosts:
@@ -93,7 +93,7 @@ def environment(home: Home) -> dict[str, str]:
     """
     if running(home) is None:
         raise LocalCloudError("no cloud is up: start one with `python -m localcloud up`")
-    env: dict[str, str] = home.read_facts()["env"]
+    env: dict[str, str] = home.read_state()["env"]
     return env
 
 
@@ -105,13 +105,13 @@ def down(home: Home) -> bool:
     """
     if not home.folder.is_dir():
         return False
-    with file_lock.turn(home.turn, deadline=DEADLINE):
+    with file_lock.locked(home.start_lock, timeout_s=TIMEOUT_S):
         pid = running(home)
         if pid is not None:
-            _end(pid)
-        elif home.facts.exists():
-            _end_orphans(home)
-        _sweep(home)
+            _stop_process(pid)
+        elif home.state_file.exists():
+            _kill_orphans(home)
+        _remove_leftovers(home)
         return pid is not None
 
 
@@ -130,7 +130,7 @@ def status(home: Home) -> dict[str, Any]:
 def _instances(url: str) -> list[dict[str, Any]]:
     # Straight to the address, whatever proxy this shell is told to use.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(url + urls.STATUS, timeout=DEADLINE) as answer:
+    with direct.open(url + urls.STATUS, timeout=TIMEOUT_S) as answer:
         instances: list[dict[str, Any]] = json.load(answer)
     return instances
 
@@ -138,13 +138,13 @@ def _instances(url: str) -> list[dict[str, Any]]:
 def _kind(home: Home) -> str:
     """What hosts the cloud has, or had when it was killed."""
     try:
-        return str(home.read_facts()["orders"].get("hosts", "process"))
+        return str(home.read_state()["orders"].get("hosts", "process"))
     except (OSError, ValueError, KeyError):
         return "process"
 
 
-def _start(home: Home, options: Options, tell: Callable[[str], None]) -> None:
-    _sweep(home)
+def _start(home: Home, options: CloudOptions, tell: Callable[[str], None]) -> None:
+    _remove_leftovers(home)
     if options.hosts == "docker":
         _prepare_docker(tell)
     ready, told = os.pipe()
@@ -162,12 +162,12 @@ def _start(home: Home, options: Options, tell: Callable[[str], None]) -> None:
         os.close(told)
         # The starter forks the daemon off and ends at once, so that the daemon never is a zombie of ours.
         starter.wait()
-        _wait_until_ready(home, ready, _DOCKER_DEADLINE if options.hosts == "docker" else DEADLINE)
+        _wait_until_ready(home, ready, _DOCKER_DEADLINE if options.hosts == "docker" else TIMEOUT_S)
     finally:
         os.close(ready)
 
 
-def _orders(home: Home, options: Options, told: int) -> dict[str, Any]:
+def _orders(home: Home, options: CloudOptions, told: int) -> dict[str, Any]:
     return {"home": str(home.folder), "ready": told, **dataclasses.asdict(options)}
 
 
@@ -178,7 +178,7 @@ def _wait_until_ready(home: Home, ready: int, deadline: float) -> None:
         return
     why = _last_line(home.log) if answered else f"it did not answer within {deadline:.0f} s"
     if pid := running(home):
-        _end(pid)
+        _stop_process(pid)
     raise LocalCloudError(f"the cloud did not come up: {why} (log: {home.log})")
 
 
@@ -187,15 +187,15 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else "it wrote nothing"
 
 
-def _end(pid: int) -> None:
+def _stop_process(pid: int) -> None:
     from localcloud.hosts.process.processes import descendants, signal_all
 
     with contextlib.ExitStack() as last:
         watched = _watch([pid, *descendants(pid)], last)
         signal_all([pid], signal.SIGTERM)
-        left = _wait_for(watched, DEADLINE)
+        left = _wait_for(watched, TIMEOUT_S)
         signal_all(list(left.values()), signal.SIGKILL)
-        if left := _wait_for(left, _AFTER_KILL):
+        if left := _wait_for(left, _AFTER_KILL_S):
             raise LocalCloudError(f"still alive after SIGKILL: processes {', '.join(map(str, left.values()))}")
 
 
@@ -204,16 +204,16 @@ def _prepare_docker(tell: Callable[[str], None]) -> None:
     from localcloud.hosts.docker import engine, image
 
     engine.check()
-    if not image.is_there(image.name()):
-        tell(f"building the image of docker hosts on {image.base()} (once, a minute or two)")
+    if not image.exists(image.image_name()):
+        tell(f"building the image of docker hosts on {image.base_image()} (once, a minute or two)")
         image.ensure()
 
 
-def _end_orphans(home: Home) -> None:
+def _kill_orphans(home: Home) -> None:
     """End what a daemon left that was killed: new hosts of a home begin and close by ending earlier ones."""
-    from localcloud.hosts.process.hosts import Hosts
+    from localcloud.hosts.process.hosts import ProcessHosts
 
-    with Hosts(home.folder, on_shutdown=lambda _: None):
+    with ProcessHosts(home.folder, on_shutdown=lambda _: None):
         pass
 
 
@@ -240,11 +240,11 @@ def _wait_for(watched: dict[int, int], seconds: float) -> dict[int, int]:
     return left
 
 
-def _sweep(home: Home) -> None:
+def _remove_leftovers(home: Home) -> None:
     """Remove what a cloud leaves behind, also one that was killed."""
     if _kind(home) == "docker":
         from localcloud.hosts.docker import network
 
         network.remove(home.folder)
-    home.facts.unlink(missing_ok=True)
-    shutil.rmtree(home.machines, ignore_errors=True)
+    home.state_file.unlink(missing_ok=True)
+    shutil.rmtree(home.hosts_folder, ignore_errors=True)

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws import wsgi
-from localcloud.core.addresses import ENDPOINT_PORT, HOME_REGION, Block, blocks
+from localcloud.core.addresses import ENDPOINT_PORT, HOME_REGION, AddressBlock, loopback_blocks
 from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home
-from localcloud.ec2.environment import Dwell, World
+from localcloud.ec2.environment import CloudEnvironment, StateDurations
 from localcloud.fault_injection import api_calls
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ MOTO_SETTINGS = {
 _log = logging.getLogger(__name__)
 
 
-def claim() -> tuple[Block, socket.socket]:
+def claim_block() -> tuple[AddressBlock, socket.socket]:
     """Take the first free block by binding its endpoint.
 
     :raises LocalCloudError: every block is taken.
     """
-    for block in blocks():
+    blocks = loopback_blocks()
+    for block in blocks:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -54,8 +55,9 @@ def claim() -> tuple[Block, socket.socket]:
             listener.close()
         else:
             return block, listener
+    first, last = blocks[0].endpoint, blocks[-1].endpoint
     raise LocalCloudError(
-        f"port {ENDPOINT_PORT} is taken on every address from {blocks()[0].endpoint} to {blocks()[-1].endpoint}: "
+        f"port {ENDPOINT_PORT} is taken on every address from {first} to {last}: "
         f"does another program listen on 0.0.0.0:{ENDPOINT_PORT}?"
     )
 
@@ -74,7 +76,7 @@ def _form(service: str, action: str) -> dict[str, str]:
 class Endpoint:
     """A cloud that answers; made by ``open_endpoint``."""
 
-    block: Block
+    block: AddressBlock
     cloud: Cloud
     server: BaseWSGIServer
 
@@ -102,11 +104,11 @@ class Endpoint:
         stopping.join()
         self.server.server_close()
         self.cloud.lifecycle.close()
-        self.cloud.world.clock.close()
+        self.cloud.environment.clock.close()
 
 
 @dataclass(frozen=True)
-class Site:
+class HostSite:
     """Where a cloud stands, and what its hosts are.
 
     :param listener: bound to the endpoint of ``block``.
@@ -115,28 +117,37 @@ class Site:
     :param decoy: see ``localcloud.assembly.cloud.Parts``.
     """
 
-    block: Block
+    block: AddressBlock
     listener: socket.socket
     make_hosts: Callable[[Callable[[str], None]], HostControl]
     console: Callable[[str], bytes]
-    decoy: Callable[[str, int, bool], Closable]
+    open_unresponsive_port: Callable[[str, int, bool], Closable]
 
 
-def open_endpoint(home: Home, dwell: Dwell, site: Site) -> Endpoint:
+def open_endpoint(home: Home, dwell: StateDurations, site: HostSite) -> Endpoint:
     """Put a cloud on a site."""
-    from localcloud.assembly.cloud import Parts, assemble, moto_application
-    from localcloud.assembly.instance_spec import Specs
+    from localcloud.assembly.cloud import CloudParts, build, moto_application
+    from localcloud.assembly.instance_spec import HostSpecs
     from localcloud.core.clock import RealClock
-    from localcloud.scenarios.fault_engine import Weather
+    from localcloud.scenarios.fault_engine import FaultEngine
 
     block, clock = site.block, RealClock()
-    world = World(clock, Weather(clock), dwell)
-    cloud = assemble(Parts(world, block, site.make_hosts, Specs(home, block, dwell.boot), site.console, site.decoy))
-    application = wsgi.log_calls(api_calls.take_time(cloud.chain(moto_application()), clock))
+    world = CloudEnvironment(clock, FaultEngine(clock), dwell)
+    cloud = build(
+        CloudParts(
+            world,
+            block,
+            site.make_hosts,
+            HostSpecs(home, block, dwell.boot_s),
+            site.console,
+            site.open_unresponsive_port,
+        )
+    )
+    application = wsgi.log_calls(api_calls.apply_delay(cloud.application(moto_application()), clock))
     return Endpoint(block, cloud, _server(application, block, site.listener))
 
 
-def _server(application: wsgi.Application, block: Block, listener: socket.socket) -> BaseWSGIServer:
+def _server(application: wsgi.Application, block: AddressBlock, listener: socket.socket) -> BaseWSGIServer:
     from moto.moto_server.werkzeug_app import MotoRequestHandler
     from werkzeug.serving import make_server
 

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from localcloud.core.home import Home
-from localcloud.server.endpoint import Site, claim
+from localcloud.server.endpoint import HostSite, claim_block
 
 if TYPE_CHECKING:
     from localcloud.hosts.docker.hosts import DockerHosts
-    from localcloud.hosts.process.hosts import Hosts
+    from localcloud.hosts.process.hosts import ProcessHosts
 
 
-def open_site(kind: str, home: Home, last: ExitStack) -> Site:
+def open_site(kind: str, home: Home, last: ExitStack) -> HostSite:
     """Claim a site for hosts of a kind.
 
     :param last: closes what was opened, when the cloud ends.
@@ -23,20 +23,20 @@ def open_site(kind: str, home: Home, last: ExitStack) -> Site:
     return _docker(home, last) if kind == "docker" else _process(home, last)
 
 
-def _process(home: Home, last: ExitStack) -> Site:
-    from localcloud.fault_injection.hosts import Decoy
-    from localcloud.hosts.process.hosts import Hosts
+def _process(home: Home, last: ExitStack) -> HostSite:
+    from localcloud.fault_injection.hosts import UnresponsivePort
+    from localcloud.hosts.process.hosts import ProcessHosts
 
-    def make_hosts(on_shutdown: Callable[[str], None]) -> Hosts:
-        hosts = Hosts(home.folder, on_shutdown=on_shutdown)
+    def make_hosts(on_shutdown: Callable[[str], None]) -> ProcessHosts:
+        hosts = ProcessHosts(home.folder, on_shutdown=on_shutdown)
         last.callback(hosts.close)
         return hosts
 
-    block, listener = claim()
-    return Site(block, listener, make_hosts, home.console, Decoy)
+    block, listener = claim_block()
+    return HostSite(block, listener, make_hosts, home.console, UnresponsivePort)
 
 
-def _docker(home: Home, last: ExitStack) -> Site:
+def _docker(home: Home, last: ExitStack) -> HostSite:
     from localcloud.hosts.docker import engine, image, network
     from localcloud.hosts.docker.hosts import CONFINEMENT, DockerHosts
 
@@ -49,14 +49,14 @@ def _docker(home: Home, last: ExitStack) -> Site:
         return hosts
 
     engine.check()
-    network.sweep(home.folder)
+    network.remove_leftovers(home.folder)
     last.callback(network.remove, home.folder)
     claimed, listener = network.claim(home.folder)
     network.probe(claimed, image.ensure(), CONFINEMENT)
-    return Site(
+    return HostSite(
         claimed.block,
         listener,
         make_hosts,
         lambda instance_id: made[0].console(instance_id),
-        lambda address, port, answers: made[0].decoy(address, port, answers),
+        lambda address, port, answers: made[0].unresponsive_port(address, port, answers),
     )

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.core import file_lock
-from localcloud.core.addresses import HOME_REGION, Block
+from localcloud.core.addresses import HOME_REGION, AddressBlock
 from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home
 from localcloud.server.endpoint import MOTO_SETTINGS, Endpoint, open_endpoint
 from localcloud.server.host_kinds import open_site
 
 # Seconds between two looks at what may have ended without a signal.
-_LOOK_UP = 2.0
+_POLL_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -54,14 +54,14 @@ def main(orders: dict[str, Any]) -> int:
 
 @contextmanager
 def _cloud(home: Home, orders: dict[str, Any]) -> Iterator[Endpoint]:
-    if not file_lock.hold(home.held):
+    if not file_lock.hold(home.daemon_lock):
         raise LocalCloudError(f"another cloud is up in {home.folder}")
     # moto's tables are a million objects that never go: no collection is to walk them, now (0.4 s) or later.
     gc.disable()
     with ExitStack() as last:
-        last.callback(shutil.rmtree, home.machines, ignore_errors=True)
-        last.callback(home.facts.unlink, missing_ok=True)
-        endpoint = open_endpoint(home, _dwell(orders), open_site(orders["hosts"], home, last))
+        last.callback(shutil.rmtree, home.hosts_folder, ignore_errors=True)
+        last.callback(home.state_file.unlink, missing_ok=True)
+        endpoint = open_endpoint(home, _durations(orders), open_site(orders["hosts"], home, last))
         last.callback(endpoint.close)
         threading.Thread(target=_warm_up, args=[endpoint], name="warm-up", daemon=True).start()
         threading.Thread(target=endpoint.serve, name="server", daemon=True).start()
@@ -87,31 +87,31 @@ def _wait(stop: threading.Event, home: Home, bound_to: int | None) -> None:
                 return
             last.callback(os.close, descriptor)
             owner.register(descriptor, select.POLLIN)
-        while not stop.wait(_LOOK_UP) and home.held.exists() and not owner.poll(0):
+        while not stop.wait(_POLL_S) and home.daemon_lock.exists() and not owner.poll(0):
             pass
 
 
-def _dwell(orders: dict[str, Any]) -> Any:
-    from localcloud.ec2.environment import Dwell
+def _durations(orders: dict[str, Any]) -> Any:
+    from localcloud.ec2.environment import StateDurations
 
-    base = Dwell.real() if orders["real_times"] else Dwell()
-    given = {name: orders[name] for name in ("pending", "boot") if orders[name] is not None}
+    base = StateDurations.real() if orders["real_times"] else StateDurations()
+    given = {f"{name}_s": orders[name] for name in ("pending", "boot") if orders[name] is not None}
     return replace(base, **given)
 
 
-def _publish(home: Home, block: Block, orders: dict[str, Any]) -> None:
+def _publish(home: Home, block: AddressBlock, orders: dict[str, Any]) -> None:
     """Write down how to reach the cloud, then say that it is there."""
-    home.aws.write_text("[default]\n", encoding="utf-8")
+    home.aws_config.write_text("[default]\n", encoding="utf-8")
     facts = {"pid": os.getpid(), "env": _environment(home, block), "orders": orders}
-    partial = home.facts.with_suffix(".part")
+    partial = home.state_file.with_suffix(".part")
     partial.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    partial.replace(home.facts)
+    partial.replace(home.state_file)
     _log.info("listening on %s", block.url)
     os.write(orders["ready"], b"ready\n")
     os.close(orders["ready"])
 
 
-def _environment(home: Home, block: Block) -> dict[str, str]:
+def _environment(home: Home, block: AddressBlock) -> dict[str, str]:
     from localcloud.aws.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
     return {
@@ -122,14 +122,14 @@ def _environment(home: Home, block: Block) -> dict[str, str]:
         "AWS_DEFAULT_REGION": HOME_REGION,
         # A profile that the user's shell names is not in our file, and would be an error.
         "AWS_PROFILE": "default",
-        "AWS_CONFIG_FILE": str(home.aws),
-        "AWS_SHARED_CREDENTIALS_FILE": str(home.aws),
+        "AWS_CONFIG_FILE": str(home.aws_config),
+        "AWS_SHARED_CREDENTIALS_FILE": str(home.aws_config),
         "REHEARSAL_SSH_PORT": str(block.ssh_port),
         **_around_proxies(block),
     }
 
 
-def _around_proxies(block: Block) -> dict[str, str]:
+def _around_proxies(block: AddressBlock) -> dict[str, str]:
     """Where a proxy is set, calls to the cloud must not go to it."""
     if not any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")):
         return {}

@@ -38,7 +38,7 @@ _DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True)
-class Facts:
+class RegistryInfo:
     """How a registry is reached.
 
     :param address: ``host:port`` for hosts; the first part of the names of its images.
@@ -67,12 +67,12 @@ class Registry:
         folder.mkdir(parents=True, exist_ok=True)
         gateway = urlsplit(self._url).hostname
         password = secrets.token_urlsafe(24) if login else ""
-        self.facts = Facts(f"{gateway}:{PORT}", f"127.0.0.1:{_free_port()}", password)
+        self.info = RegistryInfo(f"{gateway}:{PORT}", f"127.0.0.1:{_free_port()}", password)
         self._processes: list[subprocess.Popen[bytes]] = []
         try:
-            for address in (self.facts.push, self.facts.address):
+            for address in (self.info.push, self.info.address):
                 self._serve(address)
-            control_client.announce_registry(self._url, self.facts.address, password)
+            control_client.announce_registry(self._url, self.info.address, password)
         except BaseException:
             self.close()
             raise
@@ -92,15 +92,15 @@ class Registry:
         :returns: the image's name on a host, with the digest that it has there.
         :raises EngineError: the engine does not push it.
         """
-        local = f"{self.facts.push}/{name}"
+        local = f"{self.info.push}/{name}"
         docker("tag", image, local)
         try:
-            said = docker("--config", str(self._engine_config()), "push", local, deadline_s=600)
+            said = docker("--config", str(self._engine_config()), "push", local, timeout_s=600)
         finally:
             docker("image", "rm", local)
         # "1: digest: sha256:... size: 528"
         digest = next(word for word in reversed(said.split()) if word.startswith("sha256:"))
-        return f"{self.facts.address}/{name.rpartition(':')[0]}@{digest}"
+        return f"{self.info.address}/{name.rpartition(':')[0]}@{digest}"
 
     def close(self) -> None:
         """End it; what was pushed stays in its folder."""
@@ -134,7 +134,7 @@ class Registry:
         store = {"filesystem": {"rootdirectory": str(self._folder / "store")}}
         settings: dict[str, Any] = {"version": 0.1, "log": {"level": "warn"}, "storage": store}
         settings["http"] = {"addr": address, "secret": secrets.token_hex(8)}
-        if self.facts.password:
+        if self.info.password:
             settings["auth"] = {"htpasswd": {"realm": "registry", "path": str(self._passwords())}}
         return settings
 
@@ -142,9 +142,9 @@ class Registry:
         import bcrypt
 
         file = self._folder / "htpasswd"
-        if not file.exists() or not file.read_text().endswith(f"# {self.facts.push}\n"):
-            mark = bcrypt.hashpw(self.facts.password.encode(), bcrypt.gensalt(4)).decode()
-            file.write_text(f"{USER}:{mark}\n# {self.facts.push}\n")
+        if not file.exists() or not file.read_text().endswith(f"# {self.info.push}\n"):
+            mark = bcrypt.hashpw(self.info.password.encode(), bcrypt.gensalt(4)).decode()
+            file.write_text(f"{USER}:{mark}\n# {self.info.push}\n")
             file.chmod(0o600)
         return file
 
@@ -152,8 +152,8 @@ class Registry:
         """A folder for ``docker --config`` that knows the password; nothing of the user's is touched."""
         folder = self._folder / "engine"
         folder.mkdir(exist_ok=True, mode=0o700)
-        word = base64.b64encode(f"{USER}:{self.facts.password}".encode()).decode()
-        auths = {self.facts.push: {"auth": word}} if self.facts.password else {}
+        word = base64.b64encode(f"{USER}:{self.info.password}".encode()).decode()
+        auths = {self.info.push: {"auth": word}} if self.info.password else {}
         (folder / "config.json").write_text(json.dumps({"auths": auths}))
         return folder
 

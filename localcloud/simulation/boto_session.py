@@ -23,14 +23,14 @@ from localcloud.core.clock import Clock
 
 # Takes a request and the caller's read timeout in seconds; returns status, headers and body, or raises what botocore's
 # own transport would raise.
-Answer = Callable[[AWSPreparedRequest, float], tuple[int, dict[str, str], bytes]]
+Transport = Callable[[AWSPreparedRequest, float], tuple[int, dict[str, str], bytes]]
 
 # The longest pause of botocore's standard mode, seconds.
-_LONGEST_PAUSE = 20.0
+_LONGEST_BACKOFF_S = 20.0
 _ATTEMPTS = 3
 
 
-class Laptop(boto3.Session):
+class InProcessSession(boto3.Session):
     """A session with the researcher's keys; reads neither the environment's nor anybody's configuration.
 
     :param answer: answers every request.
@@ -38,8 +38,8 @@ class Laptop(boto3.Session):
     :param chance: of those waits.
     """
 
-    def __init__(self, answer: Answer, clock: Clock, chance: random.Random, *, keys: tuple[str, str]) -> None:
-        inner = botocore.session.Session(session_vars=_NOBODYS)
+    def __init__(self, answer: Transport, clock: Clock, chance: random.Random, *, keys: tuple[str, str]) -> None:
+        inner = botocore.session.Session(session_vars=_NO_USER_CONFIG)
         # Reading EC2's description takes a quarter of a second.
         inner.register_component("data_loader", _loader())
         super().__init__(*keys, region_name=HOME_REGION, botocore_session=inner)
@@ -79,7 +79,7 @@ class Laptop(boto3.Session):
         def needs_retry(**facts: Any) -> int | None:
             if handler.needs_retry(**facts) is None:
                 return None
-            longest = min(2.0 ** (facts["attempts"] - 1), _LONGEST_PAUSE)
+            longest = min(2.0 ** (facts["attempts"] - 1), _LONGEST_BACKOFF_S)
             self._clock.sleep(self._chance.random() * longest)
             return 0
 
@@ -94,7 +94,7 @@ class _Body(io.BytesIO):
 
 
 # The session variables that would look at the environment or at files, looking nowhere.
-_NOBODYS = {
+_NO_USER_CONFIG = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
@@ -106,7 +106,7 @@ def _loader() -> Any:
     return create_loader()
 
 
-def environ(request: AWSPreparedRequest) -> tuple[Environ, bytes]:
+def wsgi_environ(request: AWSPreparedRequest) -> tuple[Environ, bytes]:
     """A request in the form that WSGI applications take, and its body."""
     url, body = urlsplit(request.url), _bytes(request.body)
     made: Environ = {

@@ -17,7 +17,7 @@ from typing import Any
 
 from localcloud.core.clock import VirtualClock
 from localcloud.scenarios import scenario
-from localcloud.simulation.cloud import Crash, MemoryCloud
+from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
 from orchestrator.interface.cli import invocation, main
@@ -123,7 +123,7 @@ class Outcome:
 class Bench:
     """A desk with a cloud in memory."""
 
-    def __init__(self, cell: Cell, cloud: MemoryCloud, folder: Path) -> None:
+    def __init__(self, cell: Cell, cloud: InMemoryCloud, folder: Path) -> None:
         self.cell, self.cloud, self.folder = cell, cloud, folder
         self.watch = invariants.Watch(cloud)
         self.tokens: list[tuple[str, str]] = []
@@ -144,7 +144,7 @@ class Bench:
         with _environment(self.cell, self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
                 code = main.main(line.split(), setup)
-            except Crash as crash:
+            except ClientCrash as crash:
                 self.computer = crash.args[0]
                 self.watch.new_home(self.computer.home)
                 code = 137
@@ -152,19 +152,19 @@ class Bench:
 
     def carry_out(self) -> Outcome:
         """Fair weather, then the fault, then fair weather again."""
-        weather = scenario.Scenario(0, tuple(scenario.fault(**each) for each in self.cell.faults))
+        weather = scenario.Scenario(0, tuple(scenario.make_fault(**each) for each in self.cell.faults))
         if self.cell.early:
-            self.cloud.begin(weather)
+            self.cloud.play(weather)
         for line in self.cell.before:
             code, said = self.type(line)
             assert code == 0, said
         if not self.cell.early:
-            self.cloud.begin(weather)
+            self.cloud.play(weather)
         first, began = len(self.cloud.calls), self.cloud.clock.now()
         self.tokens.clear()
-        self.cloud.at_boundary = self._boundary
+        self.cloud.on_call_boundary = self._boundary
         code, said = self.type(self.cell.typed)
-        self.cloud.at_boundary = lambda *_: None
+        self.cloud.on_call_boundary = lambda *_: None
         seen = self.cloud.calls[first:]
         outcome = Outcome(
             code,
@@ -206,7 +206,7 @@ class Bench:
         if (when, what) == (phase, action) and self.counts[action] == number:
             self.struck = True
             if kind == "crash":
-                raise Crash(self.computer.after_crash(self.folder / "home-after", empty=False))
+                raise ClientCrash(self.computer.after_crash(self.folder / "home-after", empty=False))
             for _ in range(2 if kind.endswith("twice") else 1):
                 signal.raise_signal(signal.SIGINT)
 
@@ -217,7 +217,7 @@ def carry_out(cell: Cell) -> Outcome:
     try:
         # Today, because messages about time compare the cloud's with this computer's.
         clock = VirtualClock(datetime.now(UTC).replace(tzinfo=None))
-        with MemoryCloud(1, clock=clock, life=minutes_of) as cloud:
+        with InMemoryCloud(1, clock=clock, read_shutdown=minutes_of) as cloud:
             return Bench(cell, cloud, folder).carry_out()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

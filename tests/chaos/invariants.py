@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.chaos.random_plan import OTHER_OWNER
 
 if TYPE_CHECKING:
-    from localcloud.simulation.cloud import Alive, MemoryCloud
+    from localcloud.simulation.cloud import InMemoryCloud, LiveInstance
 
 TAG_RUN, TAG_OWNER, TAG_CLUSTER = "stratus:run", "stratus:owner", "stratus:cluster"
 US = "arn:aws:iam::123456789012:user/researcher"
@@ -28,11 +28,11 @@ class Things:
     keys: dict[str, Any]
 
 
-def things(cloud: MemoryCloud, *, ours: bool) -> Things:
+def things(cloud: InMemoryCloud, *, ours: bool) -> Things:
     """Look at what is ours, or at what is somebody else's, behind the API: no fault strikes here."""
     machines = {
         each.id: (each.state, tuple(sorted(each.tags.items())))
-        for each in cloud.alive()
+        for each in cloud.live_instances()
         if (each.tags.get(TAG_OWNER) == US) == ours
     }
     backend = _backend()
@@ -70,7 +70,7 @@ class Watch:
     :param broken: what did not hold, in words.
     """
 
-    cloud: MemoryCloud
+    cloud: InMemoryCloud
     wanted: dict[str, int] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     broken: list[str] = field(default_factory=list)
@@ -104,7 +104,9 @@ class Watch:
             self.broken.append(what)
 
     def _count(self) -> None:
-        lasting = [each for each in self.cloud.alive() if each.state in LASTING and each.tags.get(TAG_OWNER) == US]
+        lasting = [
+            each for each in self.cloud.live_instances() if each.state in LASTING and each.tags.get(TAG_OWNER) == US
+        ]
         for run, number in Counter(each.tags.get(TAG_RUN, "") for each in lasting).items():
             if number > self.wanted.get(run, 0):
                 self.break_(f"{number} machines of launch {run}, {self.wanted.get(run, 0)} were wanted")
@@ -137,6 +139,6 @@ def foreign_names(them: Things) -> set[str]:
     return {*them.machines, *them.groups, *them.keys, *them.keys.values(), OTHER_OWNER}
 
 
-def orphans(cloud: MemoryCloud) -> list[Alive]:
+def orphans(cloud: InMemoryCloud) -> list[LiveInstance]:
     """Our machines that have not ended."""
-    return [each for each in cloud.alive() if each.tags.get(TAG_OWNER) == US]
+    return [each for each in cloud.live_instances() if each.tags.get(TAG_OWNER) == US]

@@ -193,7 +193,7 @@ def _colleague(chance: random.Random, seed: int) -> Fault | None:
     }
     if chance.random() < 0.2:
         tags = {"Name": "ml-0"}
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "colleague", machines=chance.randint(1, 2), tags=tags, group="stratus-ml-c0113a60", key="stratus-ml-c0113a60"
     )
 
@@ -210,7 +210,7 @@ def _window(chance: random.Random) -> str:
 def _error(chance: random.Random) -> Fault:
     code = chance.choice(("InternalError", "ServiceUnavailable", "Unavailable", "InternalFailure"))
     action = chance.choice((*CALLS, *_CHANGING))
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "error",
         code=code,
         message="An internal error has occurred.",
@@ -223,7 +223,7 @@ def _error(chance: random.Random) -> Fault:
 
 
 def _troubled(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "error",
         code="InternalError",
         action=chance.choice((*_CHANGING, "*")),
@@ -235,51 +235,53 @@ def _troubled(chance: random.Random) -> Fault:
 
 def _dropped(chance: random.Random) -> Fault:
     action = chance.choice((*CALLS, *_CHANGING))
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "dropped", action=action, applied=chance.random() < 0.6, when=_at(chance, action), times=1
     )
 
 
 def _cut_off(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("dropped", action="*", applied=chance.random() < 0.5, when=_window(chance))
+    return scenarios_scenario.make_fault("dropped", action="*", applied=chance.random() < 0.5, when=_window(chance))
 
 
 def _slow(chance: random.Random) -> Fault:
     late = chance.choice((5, 45, 61, 75))
     action = chance.choice((*CALLS, *_CHANGING))
-    return scenarios_scenario.fault("slow", action=action, seconds=f"{late} s", when=_at(chance, action), times=1)
+    return scenarios_scenario.make_fault("slow", action=action, seconds=f"{late} s", when=_at(chance, action), times=1)
 
 
 def _throttled(chance: random.Random) -> Fault:
     action = chance.choice(("*", "Describe*", "RunInstances", "TerminateInstances"))
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "throttled", action=action, burst=2, rate=chance.choice((0.1, 0.5)), when=_window(chance)
     )
 
 
 def _expired(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("expired-keys", when=_window(chance))
+    return scenarios_scenario.make_fault("expired-keys", when=_window(chance))
 
 
 def _invisible(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("invisible", seconds=f"{chance.randint(1, 60)} s", where=_host(chance))
+    return scenarios_scenario.make_fault("invisible", seconds=f"{chance.randint(1, 60)} s", where=_host(chance))
 
 
 def _no_room(chance: random.Random) -> Fault:
     where = chance.choice((ZONES[0], f"{ZONES[0]}, {ZONES[1]}", "c7i.*", "spot", "us-west-2"))
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "no-capacity", where=where, machines=chance.choice((0, 0, 1, 2)), when=_window(chance)
     )
 
 
 def _full(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "no-addresses", where=chance.choice(ZONES), free=chance.choice((0, 1)), when=_window(chance)
     )
 
 
 def _quota(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("quota", quota="L-1216C47A", vcpus=chance.choice((0, 8, 16)), when=_window(chance))
+    return scenarios_scenario.make_fault(
+        "quota", quota="L-1216C47A", vcpus=chance.choice((0, 8, 16)), when=_window(chance)
+    )
 
 
 def _host(chance: random.Random) -> str:
@@ -287,45 +289,49 @@ def _host(chance: random.Random) -> str:
 
 
 def _born_dead(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("dies-pending", where=_host(chance))
+    return scenarios_scenario.make_fault("dies-pending", where=_host(chance))
 
 
 def _dies(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault(
+    return scenarios_scenario.make_fault(
         "dies", where=_host(chance), when=f"{chance.choice((3, 19, 25, 120))} s after launch"
     )
 
 
 def _late(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("stuck-pending", where=_host(chance), seconds=f"{chance.choice((30, 250, 400))} s")
+    return scenarios_scenario.make_fault(
+        "stuck-pending", where=_host(chance), seconds=f"{chance.choice((30, 250, 400))} s"
+    )
 
 
 def _deaf(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault(chance.choice(("ssh-silent", "ssh-dropped", "ssh-refused")), where=_host(chance))
+    return scenarios_scenario.make_fault(
+        chance.choice(("ssh-silent", "ssh-dropped", "ssh-refused")), where=_host(chance)
+    )
 
 
 def _impaired(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("impaired", where=_host(chance), when="5 s after launch")
+    return scenarios_scenario.make_fault("impaired", where=_host(chance), when="5 s after launch")
 
 
 def _called_back(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("spot-interruption", where=_host(chance), when="30 s after launch")
+    return scenarios_scenario.make_fault("spot-interruption", where=_host(chance), when="30 s after launch")
 
 
 def _group(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("group-in-use", seconds=f"{chance.choice((10, 60))} s")
+    return scenarios_scenario.make_fault("group-in-use", seconds=f"{chance.choice((10, 60))} s")
 
 
 def _protected(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("protected", where="host 0", times=1)
+    return scenarios_scenario.make_fault("protected", where="host 0", times=1)
 
 
 def _never_boots(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("boot-hangs", where=_host(chance))
+    return scenarios_scenario.make_fault("boot-hangs", where=_host(chance))
 
 
 def _never_runs(chance: random.Random) -> Fault:
-    return scenarios_scenario.fault("stuck-pending", where=_host(chance))
+    return scenarios_scenario.make_fault("stuck-pending", where=_host(chance))
 
 
 _KINDS: tuple[Callable[[random.Random], Fault], ...] = (

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.simulation.cloud import Crash, MemoryCloud
+from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
 from orchestrator.core.errors import LeftRunning, StratusError
 from tests.chaos import invariants
 from tests.chaos.random_plan import Draw, Step, draw
@@ -74,7 +74,7 @@ def _warm_up() -> None:
 def _live(seed: int) -> Result:
     folder = Path(tempfile.mkdtemp(prefix="life-", dir=SCRATCH))
     try:
-        with MemoryCloud(seed, life=minutes_of) as cloud:
+        with InMemoryCloud(seed, read_shutdown=minutes_of) as cloud:
             return _Life(draw(seed), cloud, folder).live()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -83,7 +83,7 @@ def _live(seed: int) -> Result:
 @dataclass
 class _Life:
     draw: Draw
-    cloud: MemoryCloud
+    cloud: InMemoryCloud
     folder: Path
     trace: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -111,16 +111,16 @@ class _Life:
 
     def live(self) -> Result:
         """All of it."""
-        self.cloud.begin(self.draw.scenario)
+        self.cloud.play(self.draw.scenario)
         self.trace += self.draw.lines()
         them = invariants.things(self.cloud, ours=False)
         self.watch.foreign = invariants.foreign_names(them)
-        self.cloud.at_boundary = self._boundary
+        self.cloud.on_call_boundary = self._boundary
         self._day()
         self.armed = False
         expired = self._nobody() if not self.draw.returns else False
         self._return()
-        self.cloud.at_boundary = lambda *_: None
+        self.cloud.on_call_boundary = lambda *_: None
         if invariants.things(self.cloud, ours=False) != them:
             self.watch.break_("something of somebody else's was changed")
         return self._result(expired=expired)
@@ -148,11 +148,11 @@ class _Life:
             self._do(again, step)
         return again
 
-    def _pick_up(self, crash: Crash) -> None:
+    def _pick_up(self, crash: ClientCrash) -> None:
         self.computer = crash.args[0]
         self.watch.new_home(self.computer.home)
 
-    def _do(self, session: Session, step: Step) -> Crash | None:
+    def _do(self, session: Session, step: Step) -> ClientCrash | None:
         """Do one thing and write down how it ended; the crash that the laptop died of, if it did."""
         self.trace.append(f"{self._now():.2f} {step.verb} {step.count or ''}".rstrip())
         began, crash = self.cloud.clock.now(), None
@@ -164,7 +164,7 @@ class _Life:
             self._listed(error)
         except KeyboardInterrupt as interrupt:
             code, words = 130, "\n".join([str(interrupt), *getattr(interrupt, "__notes__", ())])
-        except Crash as error:
+        except ClientCrash as error:
             code, words, crash = 137, "crash", error
         except Exception as error:
             code, words = 1, "".join(traceback.format_exception(error))
@@ -285,7 +285,7 @@ class _Life:
                 signal.raise_signal(signal.SIGINT)
             return
         self.homes += 1
-        raise Crash(self.computer.after_crash(self.folder / f"home-{self.homes}", empty=kind == "moves"))
+        raise ClientCrash(self.computer.after_crash(self.folder / f"home-{self.homes}", empty=kind == "moves"))
 
     def _now(self) -> float:
         return self.cloud.clock.now()

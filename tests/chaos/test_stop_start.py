@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.core.clock import VirtualClock
-from localcloud.simulation.cloud import MemoryCloud
+from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws.ec2 import instances
 from tests.chaos.cell_runner import Bench, Cell
 from tests.chaos.virtual_computer import minutes_of
@@ -20,7 +20,9 @@ CAPPED = {"cluster.max_dollars": "2", "cluster.max_hours": "3"}
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Bench]:
     """A desk whose machines are out to cost two dollars at most, which is less than their three hours."""
-    with MemoryCloud(1, clock=VirtualClock(datetime.now(UTC).replace(tzinfo=None)), life=minutes_of) as cloud:
+    with InMemoryCloud(
+        1, clock=VirtualClock(datetime.now(UTC).replace(tzinfo=None)), read_shutdown=minutes_of
+    ) as cloud:
         yield Bench(Cell("F50", "stopped and started", "start", "W", 0, config=CAPPED), cloud, tmp_path)
 
 
@@ -41,8 +43,8 @@ def test_a_start_does_not_give_back_the_dollars_that_were_spent(desk: Bench) -> 
     typed(desk, "start")
 
     now = desk.cloud.clock.utc().replace(tzinfo=UTC)
-    for machine in desk.cloud.alive():
-        left = desk.cloud.hosts.ends_in(machine.id)
+    for machine in desk.cloud.live_instances():
+        left = desk.cloud.hosts.shutdown_in_s(machine.id)
         assert left is not None
         tagged = (datetime.fromisoformat(machine.tags[instances.TAG_EXPIRES]) - now).total_seconds()
         assert left <= tagged <= left + 60  # tags are whole minutes

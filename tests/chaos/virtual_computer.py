@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localcloud.hosts import user_data
-from localcloud.hosts.simulated import Boot
-from localcloud.simulation.cloud import Crash, MemoryCloud
+from localcloud.hosts.simulated import BootInfo
+from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
 from orchestrator.aws import client
 from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE_FOLDER
 from orchestrator.config import settings
@@ -43,7 +43,7 @@ _STAND_INS = {
 _KNOCK = Backoff(first_s=0.5, longest_s=5.0, growth=1.5)
 
 
-def minutes_of(boot: Boot) -> int | None:
+def minutes_of(boot: BootInfo) -> int | None:
     """How long a machine lives from this boot on: its own boot script does the arithmetic."""
     limits = {file.path: file.content for file in user_data.parse(boot.user_data).files}
     script = limits.get(EXPIRE_SCRIPT.lstrip("/"))
@@ -51,7 +51,7 @@ def minutes_of(boot: Boot) -> int | None:
         return None
     before = boot.number - 1
     # Every boot books two minutes, and idle.sh counts the one that has begun.
-    used = int(boot.lived // 60) + 3 * before
+    used = int(boot.uptime_s // 60) + 3 * before
     return _minutes(script, limits[f"{STATE_FOLDER}/limits".lstrip("/")], used)
 
 
@@ -80,7 +80,7 @@ class PaperLinks:
     :param keys: instance id -> the host key that it shows; a machine that is not there has the one of its launch.
     """
 
-    cloud: MemoryCloud
+    cloud: InMemoryCloud
     patience: Clock
     keys: dict[str, str]
 
@@ -116,7 +116,7 @@ class PaperLinks:
         """Nothing is open."""
 
     def _knock(self, host: Host) -> None:
-        kind = self.cloud.reach(host.identity)
+        kind = self.cloud.ssh_fault(host.identity)
         if kind:
             self.patience.sleep(0.0 if kind == "refused" else 5.0)
             raise ConnectError(kind, f"ssh: {kind}", where=host.name)
@@ -125,7 +125,7 @@ class PaperLinks:
             raise ConnectError("host-key", "ssh: another host key", where=host.name)
 
     def _timer(self, host: Host) -> str:
-        left = self.cloud.hosts.ends_in(host.identity)
+        left = self.cloud.hosts.shutdown_in_s(host.identity)
         return "@@none\n" if left is None else f"@@until {self.patience.now().timestamp() + left:.0f} 0 0 0\n"
 
     def _rotate(self, host: Host, words: list[str]) -> str:
@@ -147,7 +147,7 @@ class Computer:
     :param sent: told every request's action and parameters.
     """
 
-    cloud: MemoryCloud
+    cloud: InMemoryCloud
     home: Path
     config: Path
     chance: random.Random
@@ -186,4 +186,4 @@ class Computer:
 
 def is_crash(error: BaseException) -> bool:
     """Whether the laptop died of it."""
-    return isinstance(error, Crash)
+    return isinstance(error, ClientCrash)

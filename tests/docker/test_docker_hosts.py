@@ -18,8 +18,8 @@ import asyncssh
 import pytest
 
 import localcloud
-from localcloud.core.home import find
-from localcloud.scenarios.scenario import Fault, Scenario, fault
+from localcloud.core.home import find_home
+from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from localcloud.server import daemon
 from localcloud.server.registry import Registry
 from orchestrator.core.errors import HostError
@@ -242,7 +242,7 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: di
     types = [f"{family}.{size}" for family in ("c7i", "m7i") for size in ("large", "xlarge", "2xlarge")]
     boot = ("ssh-refused", "ssh-dropped", "ssh-silent")
     ec2 = boto(env, "ec2")
-    play(home, *[fault(kind, where=one) for kind, one in zip(boot, types[:3], strict=True)])
+    play(home, *[make_fault(kind, where=one) for kind, one in zip(boot, types[:3], strict=True)])
     data = {"UserData": "#cloud-config\n" + json.dumps(config)}
     new = [one for kind in types for one in launch(env, 1, InstanceType=kind, **data)]
     try:
@@ -255,9 +255,9 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: di
         assert host_key(found[5]) == ours
         play(
             home,
-            fault("host-frozen", where=types[3], seconds=15),
-            fault("host-lost", where=types[4]),
-            fault("host-key-swapped", where=types[5]),
+            make_fault("host-frozen", where=types[3], seconds=15),
+            make_fault("host-lost", where=types[4]),
+            make_fault("host-key-swapped", where=types[5]),
         )
         wait_until(lambda: knock(found[3]) == "silent")
         wait_until(lambda: knock(found[4]) == "dropped", seconds=180)
@@ -295,7 +295,7 @@ def test_what_a_killed_cloud_leaves_ends_itself_and_is_swept(
     other = localcloud.up(dead, hosts="docker", pending=0.1, boot=0.0, bound_to=os.getpid())
     (one,) = launch(other, 1)
     wait_until(lambda: b"HOST KEY" in console(other, one), seconds=180)
-    pid = daemon.running(find(dead))
+    pid = daemon.running(find_home(dead))
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     running = ["ps", "--quiet", "--filter", f"label=localcloud.instance={one}"]

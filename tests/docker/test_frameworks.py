@@ -25,7 +25,7 @@ done
 @pytest.fixture
 def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Two hosts that are up."""
-    if not image.is_there(image.OFFLINE_BASE):
+    if not image.exists(image.OFFLINE_BASE):
         pytest.skip("no image with Python (scripts/base-image makes it; CI does)")
     home = tmp_path_factory.mktemp("cloud")
     env = localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid())

@@ -80,7 +80,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     lab: Lab, store: Registry, layered: str
 ) -> None:
     """The whole of InstallDeps on new machines; then again: nothing to do, one channel per machine."""
-    name, secret = store.push(layered, "job:1"), store.facts.password
+    name, secret = store.push(layered, "job:1"), store.info.password
     docker("rmi", layered)
     with_install(lab, "registry = ecr\n")
     lab.job(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.scenarios.scenario import Fault, Scenario, fault
-from localcloud.simulation.cloud import Crash, MemoryCloud, VirtualClock
+from localcloud.scenarios.scenario import Fault, Scenario, make_fault
+from localcloud.simulation.cloud import ClientCrash, InMemoryCloud, VirtualClock
 from orchestrator.core.errors import StratusError
 from tests.support.virtual_sessions import OWNER, Life
 
 COLLEAGUE = "arn:aws:iam::123456789012:user/colleague"
-LAG = fault("invisible", seconds=60)
+LAG = make_fault("invisible", seconds=60)
 N = 2
 
 Strike = Callable[[str, str, int], None]
@@ -22,10 +22,10 @@ Strike = Callable[[str, str, int], None]
 @pytest.fixture
 def begin(tmp_path: Path) -> Iterator[Callable[..., Life]]:
     """Begins a life in a cloud with faults."""
-    made: list[MemoryCloud] = []
+    made: list[InMemoryCloud] = []
 
     def make(*faults: Fault, cluster: str = "", aws: str = "") -> Life:
-        made.append(MemoryCloud(7, Scenario(7, faults), VirtualClock()))
+        made.append(InMemoryCloud(7, Scenario(7, faults), VirtualClock()))
         folder = tmp_path / str(len(made))
         folder.mkdir()
         return Life(made[-1], folder, cluster, aws)
@@ -71,14 +71,14 @@ def strike_everywhere(begin: Callable[..., Life], what: type[BaseException], com
     for number in numbers:
         for phase in ("before", "after"):
             life = begin(*faults)
-            life.cloud.at_boundary = striking(phase, number, what)
+            life.cloud.on_call_boundary = striking(phase, number, what)
             where = f"{what.__name__} {phase} call {number}"
-            with pytest.raises((StratusError, Crash, KeyboardInterrupt)) as struck:
+            with pytest.raises((StratusError, ClientCrash, KeyboardInterrupt)) as struck:
                 launch_and_end(life)
             where = f"{what.__name__} {phase} call {number}: {struck.value}"
-            life.cloud.at_boundary = lambda *_: None
+            life.cloud.on_call_boundary = lambda *_: None
             left = end(life, computer)
-            assert life.cloud.most_alive(OWNER) <= N, where
+            assert life.cloud.max_live_instances(OWNER) <= N, where
             assert not (life.ours and not left), f"{where}: {life.ours} run, and nothing is said"
             assert not left, f"{where}: {left}"
             assert life.ours == [], where
@@ -96,7 +96,7 @@ def launch_and_end(life: Life) -> None:
 def test_a_crash_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(
     begin: Callable[..., Life], computer: str
 ) -> None:
-    assert strike_everywhere(begin, Crash, computer, LAG) > 20
+    assert strike_everywhere(begin, ClientCrash, computer, LAG) > 20
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.scenarios.scenario import Scenario, fault
-from localcloud.simulation.cloud import Crash
+from localcloud.scenarios.scenario import Scenario, make_fault
+from localcloud.simulation.cloud import ClientCrash
 from orchestrator.aws import identity
 from orchestrator.cluster.replacement import why_not_replaceable
 from orchestrator.core import file_lock, interrupts
@@ -42,7 +42,7 @@ def zones(life: Life) -> list[str]:
 
 def test_an_empty_zone_is_asked_once_and_the_next_one_has_the_machines(begin: Begin) -> None:
     first, second = zones(begin())[:2]
-    life = begin(fault("no-capacity", where=first))
+    life = begin(make_fault("no-capacity", where=first))
 
     assert up(life) == [f"ml-0 {second}", f"ml-1 {second}"]
     assert life.requests == 2
@@ -51,7 +51,7 @@ def test_an_empty_zone_is_asked_once_and_the_next_one_has_the_machines(begin: Be
 
 def test_the_next_start_passes_over_a_pool_that_was_empty_a_moment_ago(begin: Begin) -> None:
     first = zones(begin())[0]
-    life = begin(fault("no-capacity", where=first))
+    life = begin(make_fault("no-capacity", where=first))
     up(life)
     life.session().terminate()
     before = life.requests
@@ -66,11 +66,11 @@ def test_the_next_start_passes_over_a_pool_that_was_empty_a_moment_ago(begin: Be
 
 
 def test_a_sibling_type_comes_after_the_last_zone_and_only_when_it_is_named(begin: Begin) -> None:
-    nowhere = fault("no-capacity", where="c7i.2xlarge")
+    nowhere = make_fault("no-capacity", where="c7i.2xlarge")
     life = begin(nowhere, cluster=ALSO)
     up(life)
 
-    assert {one.type for one in life.cloud.alive()} == {"c7a.2xlarge"}
+    assert {one.type for one in life.cloud.live_instances()} == {"c7a.2xlarge"}
     alone = begin(nowhere)
     with pytest.raises(CloudRefused, match="pools asked, none had the machines") as caught:
         up(alone)
@@ -83,19 +83,19 @@ def test_a_sibling_type_comes_after_the_last_zone_and_only_when_it_is_named(begi
 def test_what_one_zone_lacks_the_next_brings_where_fewer_will_do(begin: Begin) -> None:
     """Never one more than was asked for, each with its share of the money."""
     first, second = zones(begin())[:2]
-    life = begin(fault("no-capacity", where=first, machines=1), cluster="allow_partial = yes\nmax_dollars = 3")
+    life = begin(make_fault("no-capacity", where=first, machines=1), cluster="allow_partial = yes\nmax_dollars = 3")
 
     assert up(life, 3) == [f"ml-0 {first}", f"ml-1 {second}", f"ml-2 {second}"]
     assert life.requests == 2
     ends = [machine.expires for machine in life.session().status().up if machine.expires]
     assert len(ends) == 3
     assert (max(ends) - min(ends)).total_seconds() < 120
-    alone = begin(fault("no-capacity", where=first, machines=1), cluster="max_dollars = 3")
+    alone = begin(make_fault("no-capacity", where=first, machines=1), cluster="max_dollars = 3")
     assert up(alone, 3) == [f"ml-{number} {second}" for number in range(3)]
 
 
 def test_a_quota_is_the_same_in_every_zone_so_no_other_is_asked(begin: Begin) -> None:
-    life = begin(fault("error", code="VcpuLimitExceeded", action="RunInstances"))
+    life = begin(make_fault("error", code="VcpuLimitExceeded", action="RunInstances"))
 
     with pytest.raises(CloudRefused, match="VcpuLimitExceeded"):
         up(life)
@@ -104,13 +104,13 @@ def test_a_quota_is_the_same_in_every_zone_so_no_other_is_asked(begin: Begin) ->
 
 def test_spot_falls_back_to_on_demand_only_when_the_settings_say_so(begin: Begin) -> None:
     with pytest.raises(CloudRefused):
-        up(begin(fault("no-capacity", where="spot"), cluster="market = spot"))
-    life = begin(fault("no-capacity", where="spot"), cluster="market = spot\nspot_fallback = yes")
+        up(begin(make_fault("no-capacity", where="spot"), cluster="market = spot"))
+    life = begin(make_fault("no-capacity", where="spot"), cluster="market = spot\nspot_fallback = yes")
     up(life)
-    assert {one.market for one in life.cloud.alive()} == {"on-demand"}
+    assert {one.market for one in life.cloud.live_instances()} == {"on-demand"}
     cheap = begin(cluster="market = spot")
     up(cheap)
-    assert {one.market for one in cheap.cloud.alive()} == {"spot"}
+    assert {one.market for one in cheap.cloud.live_instances()} == {"spot"}
 
 
 # -- doubt
@@ -118,20 +118,22 @@ def test_spot_falls_back_to_on_demand_only_when_the_settings_say_so(begin: Begin
 
 def test_an_error_after_the_machines_were_made_never_makes_a_second_fleet(begin: Begin) -> None:
     for trouble in (
-        fault("error", code="InternalError", action="RunInstances", applied="yes", times=1),
-        fault("dropped", action="RunInstances", times=1),
-        fault("slow", action="RunInstances", seconds=100, times=1),
+        make_fault("error", code="InternalError", action="RunInstances", applied="yes", times=1),
+        make_fault("dropped", action="RunInstances", times=1),
+        make_fault("slow", action="RunInstances", seconds=100, times=1),
     ):
         life = begin(trouble, LAG)
         assert len(up(life)) == 2
-        assert life.cloud.most_alive() == 2
+        assert life.cloud.max_live_instances() == 2
 
 
 def test_keys_that_expire_in_the_middle_leave_the_journal_open_and_good_ones_end_it(begin: Begin) -> None:
-    life = begin(fault("dropped", action="RunInstances", times=1), fault("expired-keys", when="from call 17"), LAG)
+    life = begin(
+        make_fault("dropped", action="RunInstances", times=1), make_fault("expired-keys", when="from call 17"), LAG
+    )
     with pytest.raises(StratusError) as caught:
         up(life)
-    life.cloud.begin(Scenario())
+    life.cloud.play(Scenario())
 
     assert caught.value.exit_code in (3, 4)
     assert life.session().terminate().left == ()
@@ -143,20 +145,20 @@ def test_keys_that_expire_in_the_middle_leave_the_journal_open_and_good_ones_end
 
 @pytest.mark.parametrize("kind", ["dies-pending", "ssh-silent", "ssh-refused", "boot-hangs", "stuck-pending"])
 def test_a_dead_or_silent_host_is_replaced_once_and_never_more_than_asked_are_alive(begin: Begin, kind: str) -> None:
-    life = begin(fault(kind, where="host 1"))
+    life = begin(make_fault(kind, where="host 1"))
 
     assert [host.split()[0] for host in up(life)] == ["ml-0", "ml-1"]
-    assert life.cloud.most_alive(OWNER) == 2
+    assert life.cloud.max_live_instances(OWNER) == 2
     assert life.requests == 2
 
 
 def test_a_replacement_that_fails_too_is_the_last(begin: Begin) -> None:
-    life = begin(fault("ssh-silent", where="host 1-9"))
+    life = begin(make_fault("ssh-silent", where="host 1-9"))
     session = life.session()
     report = session.launch(session.plan(2))
 
     assert (list(report.failed), life.requests) == (["ml-1"], 2)
-    assert life.cloud.most_alive(OWNER) == 2
+    assert life.cloud.max_live_instances(OWNER) == 2
 
 
 def test_when_no_host_can_be_reached_the_way_there_is_at_fault_and_none_is_replaced() -> None:
@@ -173,12 +175,12 @@ def test_a_machine_that_somebody_ended_is_not_brought_back(begin: Begin) -> None
     plan = session.plan(2)
 
     def by_hand(when: str, action: str, _: int) -> None:
-        if when == "after" and action == "RunInstances" and life.cloud.alive():
-            life.cloud.at_boundary = lambda *_: None
-            victim = life.cloud.alive()[0].id
+        if when == "after" and action == "RunInstances" and life.cloud.live_instances():
+            life.cloud.on_call_boundary = lambda *_: None
+            victim = life.cloud.live_instances()[0].id
             life.cloud.session().client("ec2", region_name="us-west-2").terminate_instances(InstanceIds=[victim])
 
-    life.cloud.at_boundary = by_hand
+    life.cloud.on_call_boundary = by_hand
     report = session.launch(plan)
 
     assert len(report.failed) == 1
@@ -197,7 +199,7 @@ def test_terminate_all_sweeps_the_regions_that_are_named(begin: Begin) -> None:
 
 
 def test_a_protected_machine_is_listed_and_the_others_end(begin: Begin) -> None:
-    life = begin(fault("protected", where="host 1"))
+    life = begin(make_fault("protected", where="host 1"))
     up(life)
     report = life.session().terminate()
 
@@ -210,7 +212,7 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
     own = begin().session().cluster.cluster_id
     theirs = "stratus:cluster=ml, stratus:owner=arn:aws:iam::123456789012:user/colleague"
     life = begin(
-        fault(
+        make_fault(
             "colleague",
             machines=2,
             tags=f"Name=ml-0, {theirs}",
@@ -218,16 +220,16 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
             key="k",
         )
     )
-    others = [one.id for one in life.cloud.alive()]
+    others = [one.id for one in life.cloud.live_instances()]
     up(life)
     assert life.session("another").terminate().left == ()
 
-    assert [one.id for one in life.cloud.alive()] == others
-    assert not [one for one in life.cloud.alive() if one.tags.get(identity.TAG_OWNER) == OWNER]
+    assert [one.id for one in life.cloud.live_instances()] == others
+    assert not [one for one in life.cloud.live_instances() if one.tags.get(identity.TAG_OWNER) == OWNER]
 
 
 def test_when_aws_does_not_answer_the_end_is_not_certain_and_says_so(begin: Begin) -> None:
-    life = begin(fault("error", code="InternalError", action="TerminateInstances"))
+    life = begin(make_fault("error", code="InternalError", action="TerminateInstances"))
     up(life)
     report = life.session().terminate()
 
@@ -241,11 +243,11 @@ def test_when_aws_does_not_answer_the_end_is_not_certain_and_says_so(begin: Begi
 def test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it(begin: Begin) -> None:
     for end in (True, False):
         life = begin(LAG)
-        life.cloud.at_boundary = dying(life)
+        life.cloud.on_call_boundary = dying(life)
         session = life.session()
-        with pytest.raises(Crash):
+        with pytest.raises(ClientCrash):
             session.launch(session.plan(2))
-        life.cloud.at_boundary = lambda *_: None
+        life.cloud.on_call_boundary = lambda *_: None
         (found,) = life.session().leftovers()
         assert (found.machines, found.may_come) == ((), 2)
         life.cloud.clock.sleep(70)
@@ -262,8 +264,8 @@ def dying(life: Life) -> Callable[[str, str, int], None]:
     """The laptop dies when the machines were made, before it hears of them."""
 
     def die(when: str, action: str, _: int) -> None:
-        if when == "after" and action == "RunInstances" and life.cloud.alive():
-            raise Crash
+        if when == "after" and action == "RunInstances" and life.cloud.live_instances():
+            raise ClientCrash
 
     return die
 
@@ -320,14 +322,14 @@ def _press() -> None:
 
 
 def test_a_launch_that_cannot_be_undone_lists_what_may_be_left(begin: Begin) -> None:
-    life = begin(fault("error", code="InternalError", action="TerminateInstances"))
+    life = begin(make_fault("error", code="InternalError", action="TerminateInstances"))
 
     def interrupt(when: str, action: str, _: int) -> None:
-        if (when, action) == ("after", "RunInstances") and life.cloud.alive():
-            life.cloud.at_boundary = lambda *_: None
+        if (when, action) == ("after", "RunInstances") and life.cloud.live_instances():
+            life.cloud.on_call_boundary = lambda *_: None
             raise KeyboardInterrupt
 
-    life.cloud.at_boundary = interrupt
+    life.cloud.on_call_boundary = interrupt
     with pytest.raises(LeftRunning) as caught:
         up(life)
     assert caught.value.exit_code == 4

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import localcloud
-from localcloud.scenarios.scenario import Scenario, fault
+from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity.offerings import Requirements
 from orchestrator.aws.launch.alternatives import find
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
@@ -105,8 +105,8 @@ def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Lab) -> None
 
 def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Play) -> None:
     play(
-        fault("quota", quota=QUOTA, vcpus=32),
-        fault("colleague", machines=2, tags={"Name": "ml-0"}),
+        make_fault("quota", quota=QUOTA, vcpus=32),
+        make_fault("colleague", machines=2, tags={"Name": "ml-0"}),
     )
     error = refused(lab, CloudRefused, 3)
 
@@ -120,7 +120,7 @@ def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Pla
 
 def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
     config(lab, cluster__market="spot")
-    play(fault("quota", quota="L-34B43A08", vcpus=8))
+    play(make_fault("quota", quota="L-34B43A08", vcpus=8))
     with lab.session() as session:
         first = session.request_limit_increase(2)
         again = session.request_limit_increase(2)
@@ -135,7 +135,7 @@ def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
 
 @pytest.mark.parametrize("action", ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "CreateTags"])
 def test_a_lacking_permission_is_found_before_anything_is_made(lab: Lab, play: Play, action: str) -> None:
-    play(fault("denied", action=action))
+    play(make_fault("denied", action=action))
     error = refused(lab, CloudRefused)
 
     assert f"ec2:{action}" in str(error)
@@ -147,7 +147,7 @@ def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: La
     with lab.session() as session:
         session.launch(session.plan(1))
     config(lab, aws__ssh_from="127.0.0.0/8")
-    play(fault("denied", action="AuthorizeSecurityGroupIngress"))
+    play(make_fault("denied", action="AuthorizeSecurityGroupIngress"))
     error = refused(lab, CloudRefused)
 
     assert "ec2:AuthorizeSecurityGroupIngress" in str(error)
@@ -156,7 +156,7 @@ def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: La
 def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Lab, play: Play) -> None:
     """IAM has it, with its role; EC2 hears of it some seconds later."""
     config(lab, aws__instance_profile="rehearsal")
-    play(fault("profile-late", times=2))
+    play(make_fault("profile-late", times=2))
     with lab.session() as session:
         session.plan(1)
 
@@ -169,7 +169,7 @@ def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Lab, play: Play) 
 @pytest.mark.parametrize("how", ["denied", "error", "slow"])
 def test_what_a_launch_can_do_without_stops_nothing(lab: Lab, play: Play, action: str, how: str) -> None:
     more: dict[str, Any] = {"error": {"code": "InternalFailure"}, "slow": {"seconds": SLOW_S}}.get(how, {})
-    play(fault(how, action=action, **more))
+    play(make_fault(how, action=action, **more))
     began = time.monotonic()
     with lab.session() as session:
         plan = session.plan(1)
@@ -229,7 +229,7 @@ def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Lab) -> None:
 
 def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play) -> None:
     """Types without room in their quota are left out; a price that is unknown comes last."""
-    play(fault("quota", quota="L-DB2E81BA", vcpus=4))
+    play(make_fault("quota", quota="L-DB2E81BA", vcpus=4))
     with lab.session() as session:
         found = session.offers(Requirements(gpus=1))
 
@@ -248,11 +248,11 @@ def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) 
         plan = session.plan(2)
         cpu = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
     config(lab, cluster__instance_type="g5.xlarge", cluster__siblings="g6.xlarge")
-    play(fault("quota", quota="L-DB2E81BA", vcpus=8))
+    play(make_fault("quota", quota="L-DB2E81BA", vcpus=8))
     with lab.session() as session:
         plan = session.plan(2)
         gpu = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
-    play(fault("quota", quota="L-DB2E81BA", vcpus=8), fault("colleague", type="g5.xlarge"))
+    play(make_fault("quota", quota="L-DB2E81BA", vcpus=8), make_fault("colleague", type="g5.xlarge"))
     with lab.session() as session:
         none = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
 
@@ -291,7 +291,7 @@ def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Lab, play: Play)
     s3.put_object(Bucket=lab.name, Key="scenes/1", Body=b"x")
     sources = (f"{lab.name}/scenes -> a", f"{lab.name}/sceens -> b", f"no-such-one-{lab.name}/x -> c")
     lab.job("single = true\ndata =" + "".join(f"\n  s3://{each}" for each in sources) + "\n")
-    play(fault("denied", action="s3:*"))
+    play(make_fault("denied", action="s3:*"))
     with lab.session() as session:
         plan = session.plan(1)
     play()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from localcloud.scenarios.scenario import Scenario, fault
+from localcloud.scenarios.scenario import Scenario, make_fault
 from tests.support.cluster_lab import Lab
 
 
@@ -25,7 +25,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_a_machine_that_never_boots_is_replaced_while_the_others_go_on(lab: Lab, cloud: dict[str, str]) -> None:
-    hangs = fault("boot-hangs", where="host 1")
+    hangs = make_fault("boot-hangs", where="host 1")
     localcloud.scenario(Scenario(1, (hangs,)), cloud["LOCALCLOUD_HOME"])
     done: list[str] = []
     with lab.session() as session:

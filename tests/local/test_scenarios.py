@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 import localcloud
 from localcloud.scenarios import fault_kinds
-from localcloud.scenarios.scenario import Scenario, fault
+from localcloud.scenarios.scenario import Scenario, make_fault
 from tests.localcloud.server.test_endpoint import ask_metadata, metadata_token
 from tests.support.embedded_cloud import TYPE, boto, image, instances, wait_for_state, wait_until
 from tests.support.paths import ROOT
@@ -72,8 +72,8 @@ def refused(call: Callable[..., Any], *counts: int, **arguments: Any) -> tuple[s
 
 def test_an_error_comes_before_a_call_is_done_or_after_it(ec2: Any, play: Play) -> None:
     play(
-        fault("error", code="InternalError", action="CreateKeyPair", when="at call 1"),
-        fault("error", code="ServiceUnavailable", action="CreateKeyPair", when="at call 2", applied=True),
+        make_fault("error", code="InternalError", action="CreateKeyPair", when="at call 1"),
+        make_fault("error", code="ServiceUnavailable", action="CreateKeyPair", when="at call 2", applied=True),
     )
     codes = [refused(ec2.create_key_pair, KeyName=name)[:2] for name in ("before", "after")]
 
@@ -85,7 +85,7 @@ def test_an_error_comes_before_a_call_is_done_or_after_it(ec2: Any, play: Play) 
 def test_a_dropped_answer_is_a_closed_connection_and_the_call_is_done(
     cloud: dict[str, str], ec2: Any, play: Play
 ) -> None:
-    play(fault("dropped", action="CreateKeyPair", times=1))
+    play(make_fault("dropped", action="CreateKeyPair", times=1))
     with pytest.raises(ConnectionClosedError):
         ec2.create_key_pair(KeyName="unheard")
 
@@ -98,7 +98,7 @@ def test_a_dropped_answer_is_a_closed_connection_and_the_call_is_done(
 
 
 def test_calls_beyond_a_rate_are_throttled(ec2: Any, play: Play) -> None:
-    play(fault("throttled", action="Describe*", burst=2, rate=0.5))
+    play(make_fault("throttled", action="Describe*", burst=2, rate=0.5))
     ec2.describe_vpcs()
     ec2.describe_subnets()
 
@@ -118,21 +118,21 @@ def test_each_service_refuses_unknown_expired_and_skewed_keys_in_its_own_words(
     def codes() -> list[tuple[str, int]]:
         return [refused(call)[:2] for call in calls.values()]
 
-    play(fault("bad-keys"))
+    play(make_fault("bad-keys"))
     assert codes() == [
         ("AuthFailure", 401),
         ("InvalidClientTokenId", 403),
         ("UnrecognizedClientException", 400),
         ("InvalidAccessKeyId", 403),
     ]
-    play(fault("expired-keys"))
+    play(make_fault("expired-keys"))
     assert codes() == [
         ("RequestExpired", 400),
         ("ExpiredToken", 403),
         ("ExpiredTokenException", 400),
         ("ExpiredToken", 400),
     ]
-    play(fault("clock-skew", seconds=900))
+    play(make_fault("clock-skew", seconds=900))
     assert codes() == [
         ("RequestExpired", 400),
         ("SignatureDoesNotMatch", 403),
@@ -142,7 +142,7 @@ def test_each_service_refuses_unknown_expired_and_skewed_keys_in_its_own_words(
 
 
 def test_a_small_clock_skew_shows_in_the_date_only(ec2: Any, play: Play) -> None:
-    play(fault("clock-skew", seconds=-200))
+    play(make_fault("clock-skew", seconds=-200))
     date = ec2.describe_vpcs()["ResponseMetadata"]["HTTPHeaders"]["date"]
 
     assert -203 < parsedate_to_datetime(date).timestamp() - time.time() < -198
@@ -150,7 +150,7 @@ def test_a_small_clock_skew_shows_in_the_date_only(ec2: Any, play: Play) -> None
 
 def test_a_permission_is_missing_for_a_dry_run_too(cloud: dict[str, str], ec2: Any, play: Play) -> None:
     order = {"ImageId": image(cloud), "InstanceType": TYPE, "MinCount": 1, "MaxCount": 1, "DryRun": True}
-    play(fault("denied", action="RunInstances"), fault("denied", action="ssm:*", by="scp"))
+    play(make_fault("denied", action="RunInstances"), make_fault("denied", action="ssm:*", by="scp"))
     code, status, words = refused(ec2.run_instances, **order)
 
     assert (code, status) == ("UnauthorizedOperation", 403)
@@ -165,7 +165,7 @@ def test_a_permission_is_missing_for_a_dry_run_too(cloud: dict[str, str], ec2: A
 def test_tagging_what_a_call_makes_wants_a_permission_of_its_own(cloud: dict[str, str], ec2: Any, play: Play) -> None:
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "a", "Value": "b"}]}]
     order = {"ImageId": image(cloud), "InstanceType": TYPE, "MinCount": 1, "MaxCount": 1, "TagSpecifications": tags}
-    play(fault("denied", action="CreateTags"))
+    play(make_fault("denied", action="CreateTags"))
     for dry in (True, False):
         code, _, words = refused(ec2.run_instances, **order, DryRun=dry)
         assert (code, "perform: ec2:CreateTags on" in words) == ("UnauthorizedOperation", True)
@@ -175,7 +175,7 @@ def test_tagging_what_a_call_makes_wants_a_permission_of_its_own(cloud: dict[str
 
 
 def test_an_empty_pool_names_zones_that_are_not_and_a_launch_anywhere_finds_one(launch: Launch, play: Play) -> None:
-    play(fault("no-capacity", where=f"us-west-2a / {TYPE} / on-demand"))
+    play(make_fault("no-capacity", where=f"us-west-2a / {TYPE} / on-demand"))
     code, status, words = refused(launch, Placement={"AvailabilityZone": "us-west-2a"})
 
     assert (code, status) == ("InsufficientInstanceCapacity", 500)
@@ -187,7 +187,7 @@ def test_an_empty_pool_names_zones_that_are_not_and_a_launch_anywhere_finds_one(
 
 
 def test_a_pool_with_room_for_two_takes_what_fits(launch: Launch, play: Play) -> None:
-    play(fault("no-capacity", machines=2, where="us-west-2c"))
+    play(make_fault("no-capacity", machines=2, where="us-west-2c"))
     there = {"Placement": {"AvailabilityZone": "us-west-2c"}}
 
     assert refused(launch, 3, **there)[0] == "InsufficientInstanceCapacity"
@@ -205,7 +205,7 @@ def test_a_quota_counts_the_vcpus_of_machines_that_hold_them(
         for one in page["Instances"]
         if one["State"]["Name"] in ("pending", "running", "stopping")
     )
-    play(fault("quota", quota="L-1216C47A", vcpus=held + 16), fault("quota", quota="L-34B43A08", vcpus=7))
+    play(make_fault("quota", quota="L-1216C47A", vcpus=held + 16), make_fault("quota", quota="L-34B43A08", vcpus=7))
     launch(2)
     code, status, words = refused(launch)
 
@@ -225,21 +225,21 @@ def test_other_launches_that_fail_fail_in_ec2s_words(ec2: Any, launch: Launch, p
     profile = {"IamInstanceProfile": {"Name": "rehearsal"}}
     in_a = [{"Name": "availability-zone", "Values": ["us-west-2a"]}]
     subnet = ec2.describe_subnets(Filters=in_a)["Subnets"][0]["SubnetId"]
-    play(fault("no-addresses", where="us-west-2a"))
+    play(make_fault("no-addresses", where="us-west-2a"))
     assert refused(launch, SubnetId=subnet)[0] == "InsufficientFreeAddressesInSubnet"
-    play(fault("image-unavailable"))
+    play(make_fault("image-unavailable"))
     assert refused(launch)[0] == "InvalidAMIID.Unavailable"
-    play(fault("image-unavailable", code="AuthFailure"))
+    play(make_fault("image-unavailable", code="AuthFailure"))
     assert refused(launch)[2].startswith("Not authorized for images: [ami-")
-    play(fault("profile-late", times=1))
+    play(make_fault("profile-late", times=1))
     assert refused(launch, **profile)[2].endswith("Invalid IAM Instance Profile name")
     launch(**profile)
-    play(fault("profile-late", words="roles"))
+    play(make_fault("profile-late", words="roles"))
     assert refused(launch, **profile)[2].endswith("has no associated IAM Roles")
 
 
 def test_spot_machines_have_a_price_and_a_bid_below_it_is_refused(ec2: Any, launch: Launch, play: Play) -> None:
-    play(fault("spot-price", price=0.25, where="us-west-2b"))
+    play(make_fault("spot-price", price=0.25, where="us-west-2b"))
     told = ec2.describe_spot_price_history(InstanceTypes=[TYPE], ProductDescriptions=["Linux/UNIX"])["SpotPriceHistory"]
     prices = {one["AvailabilityZone"]: float(one["SpotPrice"]) for one in told}
     bid = {"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.2"}}
@@ -271,7 +271,7 @@ def test_the_price_list_tells_on_demand_prices_and_the_traps_beside_them(cloud: 
 def test_a_protected_machine_cannot_be_terminated_until_the_protection_is_off(
     ec2: Any, launch: Launch, play: Play
 ) -> None:
-    play(fault("protected", times=1))
+    play(make_fault("protected", times=1))
     one, other = (each["InstanceId"] for each in launch(2))
 
     assert refused(ec2.terminate_instances, InstanceIds=[one, other])[0] == "OperationNotPermitted"
@@ -283,7 +283,7 @@ def test_a_protected_machine_cannot_be_terminated_until_the_protection_is_off(
 def test_a_spot_machine_gets_its_notice_and_then_ends(
     cloud: dict[str, str], ec2: Any, launch: Launch, play: Play
 ) -> None:
-    play(fault("spot-interruption", when="0.3 s after running", rebalance=0.2, notice=1))
+    play(make_fault("spot-interruption", when="0.3 s after running", rebalance=0.2, notice=1))
     spot = launch(InstanceMarketOptions={"MarketType": "spot"})[0]["InstanceId"]
     plain = launch()[0]["InstanceId"]
     wait_for_state(ec2, [spot, plain], "running")
@@ -304,7 +304,7 @@ def test_a_spot_machine_gets_its_notice_and_then_ends(
 
 def test_a_colleague_is_there_from_the_start_and_gone_with_the_scenario(ec2: Any, play: Play) -> None:
     theirs = {"Name": "ml-0", "stratus:cluster": "ml", "stratus:owner": "eve"}
-    play(fault("colleague", machines=2, tags=theirs, group="stratus-ml", key="stratus-ml"))
+    play(make_fault("colleague", machines=2, tags=theirs, group="stratus-ml", key="stratus-ml"))
     pages = ec2.describe_instances(Filters=[{"Name": "tag:stratus:cluster", "Values": ["ml"]}])["Reservations"]
     found = [one for page in pages for one in page["Instances"]]
 
@@ -343,15 +343,15 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(ec2: An
     private = asyncssh.generate_private_key("ssh-ed25519")
     config = {"ssh_keys": {"ed25519_private": private.export_private_key().decode()}}
     play(
-        fault("ssh-refused", where="host 0"),
-        fault("ssh-dropped", where="host 1"),
-        fault("ssh-silent", where="host 2"),
-        fault("boot-hangs", where="host 3"),
-        fault("other-host-key", where="host 4"),
-        fault("user-data-ignored", where="host 5"),
-        fault("host-frozen", where="host 6", when="1.5 s after running"),
-        fault("host-lost", where="host 7", when="1.5 s after running"),
-        fault("host-key-swapped", where="host 8", when="1.5 s after running"),
+        make_fault("ssh-refused", where="host 0"),
+        make_fault("ssh-dropped", where="host 1"),
+        make_fault("ssh-silent", where="host 2"),
+        make_fault("boot-hangs", where="host 3"),
+        make_fault("other-host-key", where="host 4"),
+        make_fault("user-data-ignored", where="host 5"),
+        make_fault("host-frozen", where="host 6", when="1.5 s after running"),
+        make_fault("host-lost", where="host 7", when="1.5 s after running"),
+        make_fault("host-key-swapped", where="host 8", when="1.5 s after running"),
     )
     new = [one["InstanceId"] for one in launch(10, UserData="#cloud-config\n" + json.dumps(config))]
     found = [one["PublicIpAddress"] for one in wait_for_state(ec2, new, "running")]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import localcloud
-from localcloud.scenarios.scenario import Scenario, fault
+from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity import pools
 from orchestrator.core.errors import JobFailed
 from tests.support.cluster_lab import Lab
@@ -52,7 +52,7 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
         def heard(_: str, line: str) -> None:
             lines.append(line)
             if line == "at work":
-                notice = fault("spot-interruption", when="0.1 s after running", notice=20)
+                notice = make_fault("spot-interruption", when="0.1 s after running", notice=20)
                 localcloud.scenario(Scenario(1, (notice,)), cloud["LOCALCLOUD_HOME"])
 
         with pytest.raises(JobFailed, match="takes the spot machine back") as caught:

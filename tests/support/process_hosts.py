@@ -13,7 +13,7 @@ from pathlib import Path
 
 import asyncssh
 
-from localcloud.hosts.process.hosts import Hosts, MachineSpec
+from localcloud.hosts.process.hosts import HostSpec, ProcessHosts
 
 NEEDS_OPENSSH = "the OpenSSH client is not installed"
 _numbers = count(1)
@@ -31,7 +31,7 @@ class Rig:
     """Hosts in a temporary folder, and the key that opens their machines."""
 
     folder: Path
-    hosts: Hosts
+    hosts: ProcessHosts
     key: asyncssh.SSHKey
     shut_down: list[str] = field(default_factory=list)
 
@@ -39,9 +39,9 @@ class Rig:
     def key_file(self) -> Path:
         return self.folder / "key"
 
-    def spec(self, *, user_data: str | bytes = b"", boot_seconds: float = 0.0, **variables: str) -> MachineSpec:
+    def spec(self, *, user_data: str | bytes = b"", boot_seconds: float = 0.0, **variables: str) -> HostSpec:
         number = next(_numbers)
-        return MachineSpec(
+        return HostSpec(
             instance_id=f"i-{number:017x}",
             address=f"127.77.240.{number}",
             port=PORT,
@@ -53,7 +53,7 @@ class Rig:
             boot_seconds=boot_seconds,
         )
 
-    def up(self, spec: MachineSpec) -> Machine:
+    def up(self, spec: HostSpec) -> Machine:
         self.hosts.start(spec)
         assert self.hosts.wait(spec.instance_id, "running", deadline_s=10), (spec.folder / "console.log").read_text()
         return Machine(self, spec)
@@ -70,7 +70,7 @@ class Machine:
     """A machine that is up."""
 
     rig: Rig
-    spec: MachineSpec
+    spec: HostSpec
 
     @property
     def home(self) -> Path:
@@ -131,7 +131,7 @@ def open_rig(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator
     key = asyncssh.generate_private_key("ssh-ed25519")
     (folder / "key").touch(0o600)
     (folder / "key").write_bytes(key.export_private_key())
-    with Hosts(folder / "cloud", on_shutdown=shut_down.append, environ=environ) as hosts:
+    with ProcessHosts(folder / "cloud", on_shutdown=shut_down.append, environ=environ) as hosts:
         yield Rig(folder, hosts, key, shut_down)
     assert processes_of(folder) == []
 
@@ -157,7 +157,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def answers(spec: MachineSpec) -> bool:
+def answers(spec: HostSpec) -> bool:
     """Whether somebody listens where the machine's SSH server does."""
     with socket.socket() as probe:
         probe.settimeout(2)

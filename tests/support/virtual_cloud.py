@@ -10,19 +10,19 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from localcloud.scenarios.scenario import Fault, Scenario
-from localcloud.simulation.cloud import MemoryCloud, VirtualClock
+from localcloud.simulation.cloud import InMemoryCloud, VirtualClock
 from tests.support.embedded_cloud import TYPE, UBUNTU
 
-Open = Callable[..., MemoryCloud]
+Open = Callable[..., InMemoryCloud]
 
 
 @pytest.fixture
 def sky() -> Iterator[Open]:
     """Makes clouds with faults; the last one is closed after the test."""
-    made: list[MemoryCloud] = []
+    made: list[InMemoryCloud] = []
 
-    def make(*faults: Fault, seed: int = 7) -> MemoryCloud:
-        made.append(MemoryCloud(seed, Scenario(seed, faults), VirtualClock()))
+    def make(*faults: Fault, seed: int = 7) -> InMemoryCloud:
+        made.append(InMemoryCloud(seed, Scenario(seed, faults), VirtualClock()))
         return made[-1]
 
     yield make
@@ -30,12 +30,12 @@ def sky() -> Iterator[Open]:
         cloud.close()
 
 
-def once(cloud: MemoryCloud) -> Any:
+def once(cloud: InMemoryCloud) -> Any:
     """An EC2 client that never tries again."""
     return cloud.session().client("ec2", config=Config(retries={"total_max_attempts": 1}))
 
 
-def launch(cloud: MemoryCloud, count: int = 1, **order: Any) -> list[str]:
+def launch(cloud: InMemoryCloud, count: int = 1, **order: Any) -> list[str]:
     """Launch machines on a new session; their ids."""
     session = cloud.session()
     ubuntu = session.client("ssm").get_parameter(Name=UBUNTU)["Parameter"]["Value"]
@@ -51,6 +51,6 @@ def code(call: Callable[..., Any], **arguments: Any) -> str:
     return found
 
 
-def states(cloud: MemoryCloud) -> list[str]:
+def states(cloud: InMemoryCloud) -> list[str]:
     """The states of all instances that have not ended, in the order of launches."""
-    return [one.state for one in cloud.alive()]
+    return [one.state for one in cloud.live_instances()]

@@ -9,7 +9,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from localcloud.simulation.cloud import MemoryCloud
+from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client, identity
 from orchestrator.config import settings
 from orchestrator.core.clock import Backoff, Clock
@@ -40,13 +40,13 @@ ready_timeout = 300
 class PaperLinks:
     """SSH to machines on paper: they answer when the cloud says that they can be reached."""
 
-    cloud: MemoryCloud
+    cloud: InMemoryCloud
     patience: Clock
 
     def wait(self, host: Host, *, deadline: float, alive: Callable[[], str] | None = None) -> float:
         """As `Links.wait`."""
         for waited in self.patience.attempts(deadline, Backoff(0.5, 5.0)):
-            kind = self.cloud.reach(host.identity)
+            kind = self.cloud.ssh_fault(host.identity)
             if not kind:
                 return waited
             if reason := alive() if alive else "":
@@ -72,7 +72,7 @@ class Life:
     :param aws: more lines of its ``[aws]``.
     """
 
-    cloud: MemoryCloud
+    cloud: InMemoryCloud
     folder: Path
     cluster: str = ""
     aws: str = ""
@@ -111,7 +111,7 @@ class Life:
     @property
     def ours(self) -> list[str]:
         """States of our machines that have not ended."""
-        return [one.state for one in self.cloud.alive() if one.tags.get(identity.TAG_OWNER) == OWNER]
+        return [one.state for one in self.cloud.live_instances() if one.tags.get(identity.TAG_OWNER) == OWNER]
 
     @property
     def warnings(self) -> list[str]:

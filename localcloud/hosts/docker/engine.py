@@ -7,33 +7,33 @@ import subprocess
 
 from localcloud.core.errors import LocalCloudError
 
-_DEADLINE_S = 120.0
+_TIMEOUT_S = 120.0
 
 
 class EngineError(LocalCloudError):
     """The engine is not there, or does not do what it is asked."""
 
 
-def docker(*argv: str, stdin: bytes | None = None, deadline_s: float = _DEADLINE_S) -> str:
+def docker(*argv: str, stdin: bytes | None = None, timeout_s: float = _TIMEOUT_S) -> str:
     """Run ``docker ARGV`` and return what it prints.
 
     :raises EngineError: it failed, with its last line, or took longer than ``deadline_s``.
     """
     try:
         done = subprocess.run(
-            ["docker", *argv], input=stdin or b"", capture_output=True, timeout=deadline_s, check=False
+            ["docker", *argv], input=stdin or b"", capture_output=True, timeout=timeout_s, check=False
         )
     except FileNotFoundError as error:
         raise EngineError(_absent()) from error
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"docker {argv[0]}: no answer within {deadline_s:.0f} s") from error
+        raise EngineError(f"docker {argv[0]}: no answer within {timeout_s:.0f} s") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
         raise EngineError(f"docker {argv[0]}: {_last_line(said) or f'exit code {done.returncode}'}")
     return done.stdout.decode(errors="replace").strip()
 
 
-def docker_bytes(*argv: str) -> bytes:
+def docker_output(*argv: str) -> bytes:
     """What ``docker ARGV`` prints on both of its streams, in their order; empty when it fails."""
     try:
         done = subprocess.run(
@@ -41,7 +41,7 @@ def docker_bytes(*argv: str) -> bytes:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_DEADLINE_S,
+            timeout=_TIMEOUT_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -57,7 +57,7 @@ def check() -> None:
     if not shutil.which("docker"):
         raise EngineError(_absent())
     try:
-        docker("info", "--format", "{{.ServerVersion}}", deadline_s=20)
+        docker("info", "--format", "{{.ServerVersion}}", timeout_s=20)
     except EngineError as error:
         said = str(error)
         if "permission denied" in said.lower():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.hosts import user_data
-from localcloud.hosts.spec import MachineSpec
+from localcloud.hosts.spec import HostSpec
 
 # The second is systemd-resolved's, which says in the first that it listens on loopback.
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
@@ -25,7 +25,7 @@ _NETWORK = re.compile(
 
 
 @dataclass(frozen=True)
-class Tether:
+class LivenessEndpoint:
     """Where a host says what happens to it, and that it must not end.
 
     :param token: proves which boot of which host speaks.
@@ -45,7 +45,9 @@ def network_variables(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def orders(spec: MachineSpec, network: Mapping[str, str], tether: Tether, opens_at: float) -> dict[str, Any]:
+def boot_config(
+    spec: HostSpec, network: Mapping[str, str], liveness: LivenessEndpoint, opens_at: float
+) -> dict[str, Any]:
     """What a host does at its next boot, as plain JSON values.
 
     :param network: variables from ``network_variables``.
@@ -61,15 +63,15 @@ def orders(spec: MachineSpec, network: Mapping[str, str], tether: Tether, opens_
         "bootcmd": data.bootcmd,
         "runcmd": data.runcmd,
         "scripts": [base64.b64encode(script).decode() for script in data.scripts],
-        "remarks": list(data.remarks),
-        "environment": {**network, **spec.environment, **_direct(network, spec, tether), "LANG": "C.UTF-8"},
-        "engine": _engine_settings(tether.host),
-        "tether": vars(tether),
+        "remarks": list(data.warnings),
+        "environment": {**network, **spec.environment, **_proxy_exceptions(network, spec, liveness), "LANG": "C.UTF-8"},
+        "engine": _engine_settings(liveness.host),
+        "tether": vars(liveness),
         "opens_at": opens_at,
     }
 
 
-def archive(values: Mapping[str, Any]) -> bytes:
+def to_tar(values: Mapping[str, Any]) -> bytes:
     """A tar of the orders, to be unpacked at the root of a host; only its root may read them."""
     content = json.dumps(values).encode()
     out = io.BytesIO()
@@ -104,7 +106,7 @@ def nameservers(files: Sequence[Path] = _RESOLVERS) -> list[str]:
     return []
 
 
-def _direct(network: Mapping[str, str], spec: MachineSpec, tether: Tether) -> dict[str, str]:
+def _proxy_exceptions(network: Mapping[str, str], spec: HostSpec, tether: LivenessEndpoint) -> dict[str, str]:
     """Keep traffic to this cloud off the owner's proxy."""
     around = ",".join(filter(None, [network.get("NO_PROXY") or network.get("no_proxy"), tether.host, spec.address]))
     return {"NO_PROXY": around, "no_proxy": around}

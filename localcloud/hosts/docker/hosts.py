@@ -21,18 +21,18 @@ from types import TracebackType
 from typing import Self
 
 from localcloud.hosts.docker import host_config, image
-from localcloud.hosts.docker.engine import EngineError, docker, docker_bytes
-from localcloud.hosts.docker.liveness import Tethers
+from localcloud.hosts.docker.engine import EngineError, docker, docker_output
+from localcloud.hosts.docker.liveness import LivenessLinks
 from localcloud.hosts.docker.network import Network
-from localcloud.hosts.process.hosts import HostsError, MachineState
-from localcloud.hosts.spec import MachineSpec
+from localcloud.hosts.process.hosts import HostError, HostState
+from localcloud.hosts.spec import HostSpec
 
 _log = logging.getLogger(__name__)
 _STOP_DEADLINE_S = 150.0
 _CLOSE_DEADLINE_S = 300.0
 _END_GRACE_S = 6
 # The engine's work for many hosts at once would only slow all of them down.
-_AT_ONCE = 4
+_PARALLEL_BOOTS = 4
 # A host that keeps dying this soon after its boot is given up.
 _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3
@@ -57,19 +57,19 @@ CONFINEMENT = (
 class _Slot:
     """One host: its orders are carried out one after the other, by a thread of its own."""
 
-    spec: MachineSpec
-    lane: ThreadPoolExecutor
-    made: bool = False
+    spec: HostSpec
+    executor: ThreadPoolExecutor
+    created: bool = False
     boot: int = 0
-    born: float = 0.0
+    started_at: float = 0.0
     crashes: int = 0
     frozen: bool = False
     ending: bool = False
-    state: MachineState = field(default_factory=lambda: MachineState("", "off"))
+    state: HostState = field(default_factory=lambda: HostState("", "off"))
 
 
 @dataclass(frozen=True)
-class DockerDecoy:
+class UnresponsiveDockerPort:
     """A port of a host that takes no part in SSH; it goes when the host does."""
 
     forget: Callable[[], object]
@@ -98,11 +98,11 @@ class DockerHosts:
         self._slots: dict[str, _Slot] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._decoys: dict[str, dict[str, object]] = {}
-        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._unresponsive_ports: dict[str, dict[str, object]] = {}
+        self._boot_slots = threading.BoundedSemaphore(_PARALLEL_BOOTS)
         self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._tethers = Tethers(network.block.endpoint)
-        threading.Thread(target=self._announce, name="shutdowns", daemon=True).start()
+        self._liveness = LivenessLinks(network.block.endpoint)
+        threading.Thread(target=self._report_shutdowns, name="shutdowns", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +112,7 @@ class DockerHosts:
     ) -> None:
         self.close()
 
-    def start(self, spec: MachineSpec) -> None:
+    def start(self, spec: HostSpec) -> None:
         """Switch a host on; returns at once.
 
         :raises HostsError: it is on already, or no host can be held any more.
@@ -120,17 +120,17 @@ class DockerHosts:
         opens_at = time.time() + spec.boot_seconds
         with self._changed:
             if self._closed:
-                raise HostsError("these hosts are closed")
+                raise HostError("these hosts are closed")
             slot = self._slots.get(spec.instance_id)
             if slot is None:
                 lane = ThreadPoolExecutor(1, thread_name_prefix=spec.instance_id)
                 slot = self._slots[spec.instance_id] = _Slot(spec, lane)
             elif slot.state.state != "off":
-                raise HostsError(f"{spec.instance_id} is on already")
+                raise HostError(f"{spec.instance_id} is on already")
             slot.spec, slot.ending = spec, False
             boots = slot.state.boots + 1
-            slot.state = MachineState(spec.instance_id, "booting", confined=True, boots=boots)
-            slot.lane.submit(self._guarded, slot, lambda: self._boot(slot, opens_at))
+            slot.state = HostState(spec.instance_id, "booting", confined=True, boots=boots)
+            slot.executor.submit(self._guarded, slot, lambda: self._boot(slot, opens_at))
 
     def stop(self, instance_id: str) -> None:
         """Switch a host off; every process of it is gone on return, its disk is kept. Nothing if it is off.
@@ -140,7 +140,7 @@ class DockerHosts:
         slot = self._slot(instance_id)
         if slot is not None:
             slot.ending = True
-            self._finish(slot, slot.lane.submit(self._stop, slot))
+            self._await(slot, slot.executor.submit(self._stop, slot))
 
     def destroy(self, instance_id: str) -> None:
         """End a host and remove its disk.
@@ -151,27 +151,27 @@ class DockerHosts:
         if slot is None:
             return
         slot.ending = True
-        self._finish(slot, slot.lane.submit(self._remove, slot))
+        self._await(slot, slot.executor.submit(self._remove, slot))
         with self._changed:
             self._slots.pop(instance_id, None)
-        slot.lane.shutdown(wait=False)
+        slot.executor.shutdown(wait=False)
 
     def reboot(self, instance_id: str) -> None:
         """Kill all that runs on a host and boot it again; returns at once. Nothing if it is off."""
-        self._order(instance_id, lambda slot: self._again(slot, "reboot"))
+        self._submit(instance_id, lambda slot: self._reboot(slot, "reboot"))
 
     def freeze(self, instance_id: str) -> None:
         """Stop a host in its tracks: connections still open, and nobody answers. Nothing if it is off."""
-        self._order(instance_id, self._pause)
+        self._submit(instance_id, self._pause)
 
     def thaw(self, instance_id: str) -> None:
         """Let a frozen host go on. Nothing if it is off."""
-        self._order(instance_id, self._unpause)
+        self._submit(instance_id, self._unpause)
 
-    def state(self, instance_id: str) -> MachineState:
+    def state(self, instance_id: str) -> HostState:
         """What is known of a host; one never heard of is off."""
         slot = self._slot(instance_id)
-        return slot.state if slot is not None else MachineState(instance_id, "off")
+        return slot.state if slot is not None else HostState(instance_id, "off")
 
     def wait(self, instance_id: str, state: str, *, deadline_s: float) -> bool:
         """Wait until a host is ``booting``, ``running`` or ``off``; false when it is not in time."""
@@ -180,15 +180,15 @@ class DockerHosts:
 
     def console(self, instance_id: str) -> bytes:
         """What a host wrote while it booted; empty when there is none."""
-        return docker_bytes("logs", self._name(instance_id))
+        return docker_output("logs", self._name(instance_id))
 
-    def decoy(self, address: str, port: int, answers: bool) -> DockerDecoy:
+    def unresponsive_port(self, address: str, port: int, accepts: bool) -> UnresponsiveDockerPort:
         """Have the host with ``address``, from its next boot on, show a port that connections get nowhere on.
 
         :param answers: whether connections are taken, and then meet silence; else they are not even answered.
         """
-        self._decoys[address] = {"port": port, "answers": answers}
-        return DockerDecoy(lambda: self._decoys.pop(address, None))
+        self._unresponsive_ports[address] = {"port": port, "answers": accepts}
+        return UnresponsiveDockerPort(lambda: self._unresponsive_ports.pop(address, None))
 
     def close(self) -> None:
         """End and remove all hosts; nothing of them is left on return."""
@@ -199,27 +199,27 @@ class DockerHosts:
             slots = list(self._slots.values())
         for slot in slots:
             slot.ending = True
-            slot.lane.shutdown(wait=True, cancel_futures=True)
-        if made := [self._name(slot.spec.instance_id) for slot in slots if slot.made]:
-            docker("rm", "--force", "--volumes", *made, deadline_s=_CLOSE_DEADLINE_S)
-        self._tethers.close()
+            slot.executor.shutdown(wait=True, cancel_futures=True)
+        if made := [self._name(slot.spec.instance_id) for slot in slots if slot.created]:
+            docker("rm", "--force", "--volumes", *made, timeout_s=_CLOSE_DEADLINE_S)
+        self._liveness.close()
         self._shutdowns.put(None)
 
     def _slot(self, instance_id: str) -> _Slot | None:
         with self._changed:
             return self._slots.get(instance_id)
 
-    def _order(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
+    def _submit(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
         slot = self._slot(instance_id)
         if slot is not None and slot.state.state != "off":
             with contextlib.suppress(RuntimeError):
-                slot.lane.submit(self._guarded, slot, lambda: action(slot))
+                slot.executor.submit(self._guarded, slot, lambda: action(slot))
 
-    def _finish(self, slot: _Slot, work: Future[None]) -> None:
+    def _await(self, slot: _Slot, work: Future[None]) -> None:
         try:
             work.result(_STOP_DEADLINE_S)
         except (TimeoutError, EngineError) as error:
-            raise HostsError(f"{slot.spec.instance_id} does not switch off: {error}") from error
+            raise HostError(f"{slot.spec.instance_id} does not switch off: {error}") from error
 
     def _guarded(self, slot: _Slot, action: Callable[[], None]) -> None:
         """Carry out an order that nobody waits for; one that fails has left the host off."""
@@ -231,19 +231,19 @@ class DockerHosts:
                 self._set(slot, state="off", cause="crash")
 
     def _boot(self, slot: _Slot, opens_at: float) -> None:
-        with self._turns:
+        with self._boot_slots:
             if slot.ending:
                 return
-            if not slot.made:
+            if not slot.created:
                 self._create(slot)
-            self._give_orders(slot, opens_at)
-            slot.born = time.monotonic()
+            self._copy_config(slot, opens_at)
+            slot.started_at = time.monotonic()
             docker("start", self._name(slot.spec.instance_id))
 
     def _create(self, slot: _Slot) -> None:
         spec = slot.spec
-        chosen = image.ensure("engine") if spec.engine else self._image
-        slot.made = True
+        chosen = image.ensure("engine") if spec.has_engine else self._image
+        slot.created = True
         docker(
             "create",
             "--name",
@@ -276,25 +276,25 @@ class DockerHosts:
             chosen,
         )
 
-    def _give_orders(self, slot: _Slot, opens_at: float) -> None:
+    def _copy_config(self, slot: _Slot, opens_at: float) -> None:
         slot.boot += 1
         boot = slot.boot
-        tether = self._tethers.expect(lambda event: self._heard(slot, boot, event))
-        values = host_config.orders(slot.spec, self._variables, tether, opens_at)
-        values["decoy"] = self._decoys.get(slot.spec.address)
-        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=host_config.archive(values))
+        tether = self._liveness.expect_boot(lambda event: self._on_event(slot, boot, event))
+        values = host_config.boot_config(slot.spec, self._variables, tether, opens_at)
+        values["decoy"] = self._unresponsive_ports.get(slot.spec.address)
+        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=host_config.to_tar(values))
 
     def _stop(self, slot: _Slot) -> None:
-        if slot.made and slot.state.state != "off":
+        if slot.created and slot.state.state != "off":
             self._unpause(slot)
             docker("stop", "--time", str(_END_GRACE_S), self._name(slot.spec.instance_id))
         self._set(slot, state="off", cause="stopped")
 
     def _remove(self, slot: _Slot) -> None:
-        if slot.made:
+        if slot.created:
             self._unpause(slot)
             docker("rm", "--force", "--volumes", self._name(slot.spec.instance_id))
-            slot.made = False
+            slot.created = False
         self._set(slot, state="off", cause="stopped")
 
     def _pause(self, slot: _Slot) -> None:
@@ -306,7 +306,7 @@ class DockerHosts:
             slot.frozen = False
             docker("unpause", self._name(slot.spec.instance_id))
 
-    def _again(self, slot: _Slot, cause: str) -> None:
+    def _reboot(self, slot: _Slot, cause: str) -> None:
         """Boot once more, whatever state the container is in."""
         self._set(slot, state="booting", cause=cause, boots=slot.state.boots + 1)
         self._unpause(slot)
@@ -319,18 +319,18 @@ class DockerHosts:
     def _is_up(self, slot: _Slot) -> bool:
         return docker("inspect", "--format", "{{.State.Running}}", self._name(slot.spec.instance_id)) == "true"
 
-    def _heard(self, slot: _Slot, boot: int, event: str) -> None:
+    def _on_event(self, slot: _Slot, boot: int, event: str) -> None:
         """Take in what boot number ``boot`` of a host says; what an earlier one says means nothing any more."""
         with self._changed:
             if boot != slot.boot or slot.ending or self._closed:
                 return
             if event == "lost":
-                slot.lane.submit(self._guarded, slot, lambda: self._ended(slot, boot))
+                slot.executor.submit(self._guarded, slot, lambda: self._on_exit(slot, boot))
                 return
         if event == "running":
             self._set(slot, state="running")
 
-    def _ended(self, slot: _Slot, boot: int) -> None:
+    def _on_exit(self, slot: _Slot, boot: int) -> None:
         if boot != slot.boot or slot.ending:
             return
         code = int(docker("wait", self._name(slot.spec.instance_id)))
@@ -338,24 +338,24 @@ class DockerHosts:
             self._set(slot, state="off", cause="shutdown")
             self._shutdowns.put(slot.spec.instance_id)
         elif code == _REBOOT:
-            self._again(slot, "reboot")
+            self._reboot(slot, "reboot")
         else:
-            self._crashed(slot)
+            self._on_crash(slot)
 
-    def _crashed(self, slot: _Slot) -> None:
-        soon = time.monotonic() - slot.born < _CRASH_WINDOW_S
+    def _on_crash(self, slot: _Slot) -> None:
+        soon = time.monotonic() - slot.started_at < _CRASH_WINDOW_S
         slot.crashes = slot.crashes + 1 if soon else 1
         if slot.crashes > _CRASH_LIMIT:
             self._set(slot, state="off", cause="crash")
         else:
-            self._again(slot, "crash")
+            self._reboot(slot, "crash")
 
     def _set(self, slot: _Slot, **changes: object) -> None:
         with self._changed:
             slot.state = replace(slot.state, **changes)  # type: ignore[arg-type]
             self._changed.notify_all()
 
-    def _announce(self) -> None:
+    def _report_shutdowns(self) -> None:
         """Call the owner back, away from the thread that hears of the stop it may ask for in return."""
         while (instance_id := self._shutdowns.get()) is not None:
             try:

@@ -15,7 +15,7 @@ _PUBLIC_BASE = "debian:bookworm-slim"
 _BUILD_DEADLINE_S = 1800.0
 
 
-def name(target: str = "host") -> str:
+def image_name(target: str = "host") -> str:
     """The image that fits the files of this package; it need not be there yet.
 
     :param target: ``host``, or ``engine`` for one with a Docker engine that runs.
@@ -26,7 +26,7 @@ def name(target: str = "host") -> str:
     return f"localcloud-{target}:{digest.hexdigest()[:12]}"
 
 
-def is_there(image: str) -> bool:
+def exists(image: str) -> bool:
     """Whether the engine has an image."""
     try:
         docker("image", "inspect", "--format", "{{.Id}}", image)
@@ -40,32 +40,32 @@ def ensure(target: str = "host") -> str:
 
     :raises EngineError: the build failed, with its last line.
     """
-    image = name(target)
-    if not is_there(image):
+    image = image_name(target)
+    if not exists(image):
         try:
             docker(
                 "build",
                 "--target",
                 target,
                 "--build-arg",
-                f"BASE={base()}",
+                f"BASE={base_image()}",
                 "--tag",
                 image,
                 str(CONTEXT),
-                deadline_s=_BUILD_DEADLINE_S,
+                timeout_s=_BUILD_DEADLINE_S,
             )
         except EngineError as error:
-            raise EngineError(f"the image of docker hosts could not be built on {base()}: {error}") from error
+            raise EngineError(f"the image of docker hosts could not be built on {base_image()}: {error}") from error
     return image
 
 
-def base() -> str:
+def base_image() -> str:
     """What the image is built on: what LOCALCLOUD_HOST_BASE names, else the one made offline, else a public one."""
-    return os.environ.get("LOCALCLOUD_HOST_BASE") or (OFFLINE_BASE if is_there(OFFLINE_BASE) else _PUBLIC_BASE)
+    return os.environ.get("LOCALCLOUD_HOST_BASE") or (OFFLINE_BASE if exists(OFFLINE_BASE) else _PUBLIC_BASE)
 
 
 def _base_id() -> str:
-    chosen = base()
+    chosen = base_image()
     try:
         return docker("image", "inspect", "--format", "{{.Id}}", chosen)
     except EngineError:

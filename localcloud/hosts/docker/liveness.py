@@ -14,15 +14,15 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 
-from localcloud.hosts.docker.host_config import Tether
+from localcloud.hosts.docker.host_config import LivenessEndpoint
 
 _HELLO_DEADLINE_S = 10.0
 
-Heard = Callable[[str], None]
+EventHandler = Callable[[str], None]
 """Called with each event that a host tells, and with ``lost`` when it can tell no more."""
 
 
-class Tethers:
+class LivenessLinks:
     """Listens on an address that the hosts reach.
 
     :param address: the gateway of their network.
@@ -30,7 +30,7 @@ class Tethers:
 
     def __init__(self, address: str) -> None:
         self._lock = threading.Lock()
-        self._expected: dict[str, Heard] = {}
+        self._expected: dict[str, EventHandler] = {}
         self._open: set[socket.socket] = set()
         tethers = self
 
@@ -46,12 +46,12 @@ class Tethers:
         self._address = address
         threading.Thread(target=self._server.serve_forever, args=[0.1], name="tethers", daemon=True).start()
 
-    def expect(self, heard: Heard) -> Tether:
+    def expect_boot(self, heard: EventHandler) -> LivenessEndpoint:
         """Get ready for one boot of a host."""
         token = secrets.token_hex(16)
         with self._lock:
             self._expected[token] = heard
-        return Tether(self._address, self._server.server_address[1], token)
+        return LivenessEndpoint(self._address, self._server.server_address[1], token)
 
     def close(self) -> None:
         """Let go of all hosts."""
@@ -66,7 +66,7 @@ class Tethers:
     def _serve(self, connection: socket.socket) -> None:
         with self._lock:
             self._open.add(connection)
-        heard: Heard | None = None
+        heard: EventHandler | None = None
         try:
             connection.settimeout(_HELLO_DEADLINE_S)
             for message in _messages(connection):

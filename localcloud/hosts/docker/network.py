@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.core import file_lock
-from localcloud.core.addresses import DOCKER_BLOCKS, ENDPOINT_PORT, Block
+from localcloud.core.addresses import DOCKER_BLOCKS, ENDPOINT_PORT, AddressBlock
 from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home
 from localcloud.hosts.docker.engine import EngineError, docker
 
 # For any number of containers.
 _REMOVAL_DEADLINE_S = 300.0
-HOME, VIEW = "localcloud.home", "localcloud.view"
+HOME_LABEL, VIEW_LABEL = "localcloud.home", "localcloud.view"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Network:
     """
 
     name: str
-    block: Block
+    block: AddressBlock
     home: Path
 
     def labels(self) -> list[str]:
@@ -45,7 +45,7 @@ class Network:
 
     def volume(self, place: str) -> list[str]:
         """Options for a volume of a container's own, mounted at ``place``: it goes with the container."""
-        fields = ["type=volume", f"dst={place}", *(f"volume-label={mark}" for mark in _marks(self.home))]
+        fields = ["type=volume", f"dst={place}", *(f"volume-label={mark}" for mark in _label_pairs(self.home))]
         # One line of comma separated values, whatever is in a path.
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow(fields)
@@ -54,11 +54,11 @@ class Network:
 
 def labels(home: Path) -> list[str]:
     """Options of ``docker create`` that mark a thing as that of ``home``."""
-    return [word for mark in _marks(home) for word in ("--label", mark)]
+    return [word for mark in _label_pairs(home) for word in ("--label", mark)]
 
 
-def _marks(home: Path) -> tuple[str, str]:
-    return f"{HOME}={home}", f"{VIEW}={_view()}"
+def _label_pairs(home: Path) -> tuple[str, str]:
+    return f"{HOME_LABEL}={home}", f"{VIEW_LABEL}={_view()}"
 
 
 def claim(home: Path) -> tuple[Network, socket.socket]:
@@ -85,7 +85,7 @@ def claim(home: Path) -> tuple[Network, socket.socket]:
     )
 
 
-def _listen(name: str, block: Block) -> socket.socket:
+def _listen(name: str, block: AddressBlock) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -127,19 +127,19 @@ def remove(home: Path) -> None:
 
     :raises EngineError: something does not go.
     """
-    _remove(f"{HOME}={home}")
+    _remove(f"{HOME_LABEL}={home}")
 
 
 def _remove(label: str) -> None:
     if found := docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}").splitlines():
-        docker("rm", "--force", "--volumes", *found, deadline_s=_REMOVAL_DEADLINE_S)
+        docker("rm", "--force", "--volumes", *found, timeout_s=_REMOVAL_DEADLINE_S)
     if found := docker("volume", "ls", "--quiet", "--filter", f"label={label}").splitlines():
-        docker("volume", "rm", "--force", *found, deadline_s=_REMOVAL_DEADLINE_S)
+        docker("volume", "rm", "--force", *found, timeout_s=_REMOVAL_DEADLINE_S)
     if found := docker("network", "ls", "--quiet", "--filter", f"label={label}").splitlines():
         docker("network", "rm", *found)
 
 
-def sweep(home: Path) -> None:
+def remove_leftovers(home: Path) -> None:
     """Remove what earlier clouds left on the engine: those of ``home``, and those whose owner is gone.
 
     To be called by whoever holds ``home``.
@@ -152,10 +152,10 @@ def sweep(home: Path) -> None:
 
 def _homes() -> set[Path]:
     """The homes of all things on the engine that were made from this view of the file system."""
-    template = f'{{{{.Label "{VIEW}"}}}}\t{{{{.Label "{HOME}"}}}}'
+    template = f'{{{{.Label "{VIEW_LABEL}"}}}}\t{{{{.Label "{HOME_LABEL}"}}}}'
     found: Iterable[str] = [
-        *docker("ps", "--all", "--filter", f"label={HOME}", "--format", template).splitlines(),
-        *docker("network", "ls", "--filter", f"label={HOME}", "--format", template).splitlines(),
+        *docker("ps", "--all", "--filter", f"label={HOME_LABEL}", "--format", template).splitlines(),
+        *docker("network", "ls", "--filter", f"label={HOME_LABEL}", "--format", template).splitlines(),
     ]
     pairs = (line.partition("\t") for line in found)
     return {Path(home) for view, _, home in pairs if view == _view()}
@@ -163,7 +163,7 @@ def _homes() -> set[Path]:
 
 def _is_dead(home: Path) -> bool:
     try:
-        return file_lock.holder(Home(home).held) is None
+        return file_lock.holder(Home(home).daemon_lock) is None
     except OSError:
         # Somebody else's, who lives or not.
         return False

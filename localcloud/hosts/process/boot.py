@@ -12,9 +12,9 @@ from pathlib import Path
 
 import asyncssh
 
-from localcloud.hosts.process.processes import Children, Command, Streams
-from localcloud.hosts.spec import Layout, MachineSpec
-from localcloud.hosts.user_data import File, UserData
+from localcloud.hosts.process.processes import Children, Command, StandardStreams
+from localcloud.hosts.spec import HostLayout, HostSpec
+from localcloud.hosts.user_data import UserData, WriteFile
 
 _KEY_TYPE = "ed25519"
 _KEYS_BEGIN = "-----BEGIN SSH HOST KEY KEYS-----"
@@ -28,11 +28,11 @@ class Console:
         self._start = time.monotonic()
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Put a stamped line on the console."""
-        self.raw(f"[{time.monotonic() - self._start:12.6f}] {text}")
+        self.write_line(f"[{time.monotonic() - self._start:12.6f}] {text}")
 
-    def raw(self, text: str) -> None:
+    def write_line(self, text: str) -> None:
         """Put a line on the console as it is."""
         os.write(self.descriptor, (text + "\n").encode())
 
@@ -45,18 +45,18 @@ class Boot:
     :param environment: of the scripts it runs.
     """
 
-    spec: MachineSpec
+    spec: HostSpec
     data: UserData
     environment: Mapping[str, str]
     children: Children
     console: Console
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> HostLayout:
         """Where things lie."""
-        return Layout(self.spec.folder, self.spec.user)
+        return HostLayout(self.spec.folder, self.spec.user)
 
-    def first(self, stage: str) -> bool:
+    def claim_stage(self, stage: str) -> bool:
         """Whether this instance has never done ``stage``; true once. A stage that was cut off is not repeated."""
         marker = self.layout.cloud / "instance/sem" / stage
         marker.parent.mkdir(parents=True, exist_ok=True)
@@ -66,31 +66,31 @@ class Boot:
             return False
         return True
 
-    async def early(self) -> list[asyncssh.SSHKey]:
+    async def run_early(self) -> list[asyncssh.SSHKey]:
         """What comes before SSH: host keys, login keys, files, ``bootcmd``.
 
         :returns: the host keys.
         """
-        if self.first("init"):
-            for remark in self.data.remarks:
-                self.console.say(f"cloud-init: {remark}")
+        if self.claim_stage("init"):
+            for remark in self.data.warnings:
+                self.console.log(f"cloud-init: {remark}")
             self._authorize()
             self._write_files()
             self._make_host_keys()
         keys = self.host_keys()
-        self._show(keys)
+        self._print_host_keys(keys)
         if self.data.bootcmd:
             await self._run_text("bootcmd", self.data.bootcmd)
         return keys
 
-    async def final(self) -> bool:
+    async def run_final(self) -> bool:
         """What comes after SSH is up: scripts of every boot, then, on the first, ``runcmd`` and the user's scripts.
 
         :returns: whether every script ended well.
         """
         folder = self.layout.cloud / "scripts"
         codes = [await self._run([str(script)]) for script in _runnable(folder / "per-boot")]
-        if self.first("final"):
+        if self.claim_stage("final"):
             codes += [await self._run([str(script)]) for script in _runnable(folder / "per-instance")]
             if self.data.runcmd:
                 codes.append(await self._run_text("runcmd", self.data.runcmd))
@@ -108,10 +108,10 @@ class Boot:
             try:
                 _write(self.spec.folder, file)
             except OSError as error:
-                self.console.say(f"cloud-init: write_files: /{file.path}: {error.strerror}")
+                self.console.log(f"cloud-init: write_files: /{file.path}: {error.strerror}")
 
     def _make_host_keys(self) -> None:
-        given = {kind: self._given_key(kind, text) for kind, text in self.data.host_keys.items()}
+        given = {kind: self._import_key(kind, text) for kind, text in self.data.host_keys.items()}
         keys = {kind: key for kind, key in given.items() if key is not None}
         for kind, key in (keys or {_KEY_TYPE: asyncssh.generate_private_key("ssh-ed25519")}).items():
             key.set_comment(f"root@{self.spec.hostname}")
@@ -119,11 +119,11 @@ class Boot:
             _write_private(path, key.export_private_key())
             path.with_name(path.name + ".pub").write_bytes(key.export_public_key())
 
-    def _given_key(self, kind: str, text: str) -> asyncssh.SSHKey | None:
+    def _import_key(self, kind: str, text: str) -> asyncssh.SSHKey | None:
         try:
             return asyncssh.import_private_key(text)
         except asyncssh.KeyImportError as error:
-            self.console.say(f"cloud-init: ssh_keys: {kind}_private: {error}")
+            self.console.log(f"cloud-init: ssh_keys: {kind}_private: {error}")
             return None
 
     def host_keys(self) -> list[asyncssh.SSHKey]:
@@ -134,9 +134,9 @@ class Boot:
                 keys.append(asyncssh.read_private_key(path))
         return keys
 
-    def _show(self, keys: list[asyncssh.SSHKey]) -> None:
+    def _print_host_keys(self, keys: list[asyncssh.SSHKey]) -> None:
         lines = [key.export_public_key().decode().strip() for key in keys]
-        self.console.raw("\n".join([_KEYS_BEGIN, *lines, _KEYS_END]))
+        self.console.write_line("\n".join([_KEYS_BEGIN, *lines, _KEYS_END]))
 
     async def _run_text(self, name: str, text: str) -> int:
         script = self.layout.cloud / "instance/scripts" / name
@@ -155,14 +155,14 @@ class Boot:
         out = self.console.descriptor
         try:
             child = self.children.spawn(
-                Command(argv, self.environment, self.spec.folder), Streams(subprocess.DEVNULL, out, out)
+                Command(argv, self.environment, self.spec.folder), StandardStreams(subprocess.DEVNULL, out, out)
             )
         except OSError as error:
-            self.console.say(f"cloud-init: failed to run {argv[-1]}: {error.strerror}")
+            self.console.log(f"cloud-init: failed to run {argv[-1]}: {error.strerror}")
             return 1
         code = await child.ended
         if code:
-            self.console.say(f"cloud-init: {argv[-1]} failed: exit code {code}")
+            self.console.log(f"cloud-init: {argv[-1]} failed: exit code {code}")
         return code
 
 
@@ -173,7 +173,7 @@ def _runnable(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK))
 
 
-def _write(root: Path, file: File) -> None:
+def _write(root: Path, file: WriteFile) -> None:
     path = root / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab" if file.append else "wb") as out:

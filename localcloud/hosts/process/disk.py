@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from localcloud.hosts.process.visible_paths import user_pip_config
-from localcloud.hosts.spec import Layout, MachineSpec, Surroundings
+from localcloud.hosts.spec import HostLayout, HostSpec, SharedSettings
 
 STAND_INS = Path(__file__).with_name("bin")
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _NETWORK = re.compile(r"(PIP_\w+|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|\w+_proxy|\w+_PROXY)")
 # These would send what a machine installs to a place of the user's own, or forbid installing at all.
-_NOT_FOR_MACHINES = frozenset(
+_NOT_FOR_HOSTS = frozenset(
     f"PIP_{name}"
     for name in ("TARGET", "PREFIX", "ROOT", "USER", "LOG", "SRC", "BUILD", "PYTHON", "REQUIRE_VIRTUALENV", "CACHE_DIR")
 )
@@ -31,7 +31,7 @@ def network_variables(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     :param home: of the cloud; its machines share one pip cache there.
     """
     kept = {name: value for name, value in environ.items() if _NETWORK.fullmatch(name)}
-    kept = {name: value for name, value in kept.items() if name not in _NOT_FOR_MACHINES}
+    kept = {name: value for name, value in kept.items() if name not in _NOT_FOR_HOSTS}
     config = user_pip_config(environ)
     if config is not None:
         kept["PIP_CONFIG_FILE"] = str(config)
@@ -39,7 +39,7 @@ def network_variables(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     return kept
 
 
-def _direct(network: Mapping[str, str], address: str) -> Iterator[tuple[str, str]]:
+def _proxy_exceptions(network: Mapping[str, str], address: str) -> Iterator[tuple[str, str]]:
     """Keep traffic to this computer off the user's proxy: the endpoint and the other machines are here."""
     if any(name.lower().endswith("_proxy") for name in network):
         for name in ("no_proxy", "NO_PROXY"):
@@ -51,17 +51,17 @@ def shell() -> str:
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
 
 
-def search_path(layout: Layout) -> str:
+def search_path(layout: HostLayout) -> str:
     """``PATH`` of everything on the machine."""
     return f"{layout.bin}:{layout.python}:{_SYSTEM_PATH}"
 
 
-def environment(spec: MachineSpec, surroundings: Surroundings) -> dict[str, str]:
+def environment(spec: HostSpec, surroundings: SharedSettings) -> dict[str, str]:
     """All variables a process of the machine starts with; nothing of the owner's but the way to the network."""
-    layout = Layout(spec.folder, spec.user)
+    layout = HostLayout(spec.folder, spec.user)
     return {
         **surroundings.network,
-        **dict(_direct(surroundings.network, spec.address)),
+        **dict(_proxy_exceptions(surroundings.network, spec.address)),
         **spec.environment,
         "HOME": str(layout.home),
         "USER": spec.user,
@@ -74,9 +74,9 @@ def environment(spec: MachineSpec, surroundings: Surroundings) -> dict[str, str]
     }
 
 
-def furnish(spec: MachineSpec, surroundings: Surroundings) -> None:
+def prepare(spec: HostSpec, surroundings: SharedSettings) -> None:
     """Make the disk ready for a boot; what is there already stays, the state of the last boot does not."""
-    layout = Layout(spec.folder, spec.user)
+    layout = HostLayout(spec.folder, spec.user)
     shutil.rmtree(layout.run, ignore_errors=True)
     for folder in (layout.tmp, layout.run, layout.host_keys, layout.cloud / "scripts/per-boot"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def furnish(spec: MachineSpec, surroundings: Surroundings) -> None:
     _write_profile(spec, layout)
 
 
-def _install_python(layout: Layout, python: Path) -> None:
+def _install_python(layout: HostLayout, python: Path) -> None:
     # A link would make virtual environments look for the standard library beside it.
     layout.python.mkdir(exist_ok=True)
     for name in ("python", "python3", f"python3.{sys.version_info.minor}"):
@@ -101,7 +101,7 @@ def _install_python(layout: Layout, python: Path) -> None:
         shim.chmod(0o755)
 
 
-def _write_profile(spec: MachineSpec, layout: Layout) -> None:
+def _write_profile(spec: HostSpec, layout: HostLayout) -> None:
     """Give login shells the machine's PATH, which /etc/profile takes away, and a prompt with the machine's name."""
     profile, interactive = layout.home / ".profile", layout.home / ".bashrc"
     if not profile.exists():

@@ -30,9 +30,9 @@ from typing import IO, Any, Literal, Self
 from localcloud.core.errors import LocalCloudError
 from localcloud.hosts.process import disk, visible_paths
 from localcloud.hosts.process.processes import kill_descendants, signal_all
-from localcloud.hosts.spec import MachineSpec, Surroundings
+from localcloud.hosts.spec import HostSpec, SharedSettings
 
-__all__ = ["Hosts", "HostsError", "MachineSpec", "MachineState"]
+__all__ = ["HostError", "HostSpec", "HostState", "ProcessHosts"]
 
 _STOP_DEADLINE_S = 20.0
 _CLOSE_DEADLINE_S = 25.0
@@ -40,12 +40,12 @@ _SWEEP_DEADLINE_S = 5.0
 _POLL_S = 0.01
 
 
-class HostsError(LocalCloudError):
+class HostError(LocalCloudError):
     """A machine, or the process that holds them all, does not do what it was asked."""
 
 
 @dataclass(frozen=True)
-class MachineState:
+class HostState:
     """What is known of a machine.
 
     :param state: ``booting`` until SSH is up.
@@ -61,7 +61,7 @@ class MachineState:
     cause: str = "start"
 
 
-class Hosts:
+class ProcessHosts:
     """Switches machines on and off. Safe to use from several threads; a context manager.
 
     :param home: folder of the cloud; one owner at a time.
@@ -77,20 +77,20 @@ class Hosts:
         self._home = home.resolve()
         (self._home / "cache").mkdir(parents=True, exist_ok=True)
         self._on_shutdown = on_shutdown
-        self._states: dict[str, MachineState] = {}
+        self._states: dict[str, HostState] = {}
         self._folders: dict[str, Path] = {}
         self._changed = threading.Condition()
         self._writing = threading.Lock()
         self._closed = False
         self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = _lock(self._home)
-        _sweep(self._home)
-        self._process = _start_process(self._home)
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._announce)]
+        _kill_leftovers(self._home)
+        self._supervisor = _start_supervisor(self._home)
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._report_shutdowns)]
         for thread in self._threads:
             thread.start()
-        surroundings = _surroundings(self._home, os.environ if environ is None else environ)
-        self._send({"do": "settle", "surroundings": surroundings.encode()})
+        surroundings = _shared_settings(self._home, os.environ if environ is None else environ)
+        self._send({"do": "settle", "surroundings": surroundings.to_json()})
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +100,7 @@ class Hosts:
     ) -> None:
         self.close()
 
-    def start(self, spec: MachineSpec) -> None:
+    def start(self, spec: HostSpec) -> None:
         """Switch a machine on; returns at once.
 
         :raises HostsError: it is on already, or no machine can be held any more.
@@ -111,12 +111,12 @@ class Hosts:
         with self._changed:
             known = self.state(spec.instance_id)
             if known.state != "off":
-                raise HostsError(f"{spec.instance_id} is on already")
-            self._states[spec.instance_id] = MachineState(spec.instance_id, "booting", boots=known.boots + 1)
+                raise HostError(f"{spec.instance_id} is on already")
+            self._states[spec.instance_id] = HostState(spec.instance_id, "booting", boots=known.boots + 1)
             self._folders[spec.instance_id] = folder
         try:
-            self._send({"do": "start", "spec": replace(spec, folder=folder).encode(), "opens_at": opens_at})
-        except HostsError:
+            self._send({"do": "start", "spec": replace(spec, folder=folder).to_json(), "opens_at": opens_at})
+        except HostError:
             with self._changed:
                 self._states[spec.instance_id] = known
             raise
@@ -130,7 +130,7 @@ class Hosts:
             return
         self._send({"do": "stop", "id": instance_id})
         if not self._wait(lambda: self._is_off(instance_id), _STOP_DEADLINE_S):
-            raise HostsError(f"{instance_id} does not switch off")
+            raise HostError(f"{instance_id} does not switch off")
 
     def destroy(self, instance_id: str) -> None:
         """Switch a machine off and remove its folder.
@@ -147,20 +147,20 @@ class Hosts:
 
     def reboot(self, instance_id: str) -> None:
         """Kill all that runs on a machine and boot it again; returns at once. Nothing if it is off."""
-        self._order("reboot", instance_id)
+        self._send_if_on("reboot", instance_id)
 
     def freeze(self, instance_id: str) -> None:
         """Stop a machine in its tracks: connections still open, and nobody answers. Nothing if it is off."""
-        self._order("freeze", instance_id)
+        self._send_if_on("freeze", instance_id)
 
     def thaw(self, instance_id: str) -> None:
         """Let a frozen machine go on. Nothing if it is off."""
-        self._order("thaw", instance_id)
+        self._send_if_on("thaw", instance_id)
 
-    def state(self, instance_id: str) -> MachineState:
+    def state(self, instance_id: str) -> HostState:
         """What is known of a machine; one never heard of is off."""
         with self._changed:
-            return self._states.get(instance_id, MachineState(instance_id, "off"))
+            return self._states.get(instance_id, HostState(instance_id, "off"))
 
     def wait(self, instance_id: str, state: str, *, deadline_s: float) -> bool:
         """Wait until a machine is ``booting``, ``running`` or ``off``; false when it is not in time."""
@@ -173,19 +173,19 @@ class Hosts:
                 return
             self._closed = True
             with contextlib.suppress(OSError):
-                _pipe(self._process.stdin).close()
+                _pipe(self._supervisor.stdin).close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_CLOSE_DEADLINE_S)
-        if self._process.poll() is None:
-            kill_descendants(self._process.pid, deadline_s=_SWEEP_DEADLINE_S)
-            self._process.kill()
-            self._process.wait()
+            self._supervisor.wait(_CLOSE_DEADLINE_S)
+        if self._supervisor.poll() is None:
+            kill_descendants(self._supervisor.pid, deadline_s=_SWEEP_DEADLINE_S)
+            self._supervisor.kill()
+            self._supervisor.wait()
         self._threads[0].join()
         self._shutdowns.put(None)
-        _sweep(self._home)
+        _kill_leftovers(self._home)
         self._lock.close()
 
-    def _order(self, action: str, instance_id: str) -> None:
+    def _send_if_on(self, action: str, instance_id: str) -> None:
         if not self._is_off(instance_id):
             self._send({"do": action, "id": instance_id})
 
@@ -200,27 +200,27 @@ class Hosts:
         line = json.dumps(command).encode() + b"\n"
         with self._writing:
             if self._closed:
-                raise HostsError("these hosts are closed")
+                raise HostError("these hosts are closed")
             try:
-                stdin = _pipe(self._process.stdin)
+                stdin = _pipe(self._supervisor.stdin)
                 stdin.write(line)
                 stdin.flush()
             except OSError as error:
-                raise HostsError(f"the machines' process is gone; see {self._home / 'hosts.log'}") from error
+                raise HostError(f"the machines' process is gone; see {self._home / 'hosts.log'}") from error
 
     def _listen(self) -> None:
         """Take in events until the machines' process ends."""
-        with _pipe(self._process.stdout) as events:
+        with _pipe(self._supervisor.stdout) as events:
             for line in events:
                 with self._changed:
-                    self._take_in(json.loads(line))
+                    self._apply_event(json.loads(line))
                     self._changed.notify_all()
         with self._changed:
             for instance_id, known in self._states.items():
                 self._states[instance_id] = replace(known, state="off", cause="stopped")
             self._changed.notify_all()
 
-    def _take_in(self, event: Mapping[str, Any]) -> None:
+    def _apply_event(self, event: Mapping[str, Any]) -> None:
         known = self._states.get(event["id"])
         if known is None:
             return
@@ -236,7 +236,7 @@ class Hosts:
                     self._shutdowns.put(event["id"])
         self._states[event["id"]] = known
 
-    def _announce(self) -> None:
+    def _report_shutdowns(self) -> None:
         """Call the owner back, away from the thread that hears of the stop it may ask for in return."""
         while (instance_id := self._shutdowns.get()) is not None:
             try:
@@ -251,18 +251,18 @@ def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-def _surroundings(home: Path, environ: Mapping[str, str]) -> Surroundings:
-    readable = visible_paths.readable(home, environ)
-    return Surroundings(
+def _shared_settings(home: Path, environ: Mapping[str, str]) -> SharedSettings:
+    readable = visible_paths.readable_paths(home, environ)
+    return SharedSettings(
         home=home,
         python=Path(getattr(sys, "_base_executable", None) or sys.executable),
         network=disk.network_variables(environ, home),
         readable=readable,
-        executable=visible_paths.executable(readable),
+        executable=visible_paths.executable_paths(readable),
     )
 
 
-def _start_process(home: Path) -> subprocess.Popen[bytes]:
+def _start_supervisor(home: Path) -> subprocess.Popen[bytes]:
     root = Path(__file__).resolve().parents[3]
     with (home / "hosts.log").open("ab") as log:
         return subprocess.Popen(
@@ -290,11 +290,11 @@ def _lock(home: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise HostsError(f"another embedded cloud uses {home}") from error
+        raise HostError(f"another embedded cloud uses {home}") from error
     return file
 
 
-def _sweep(home: Path) -> None:
+def _kill_leftovers(home: Path) -> None:
     """Kill what an owner of ``home`` that died badly, or a machine, may have left behind."""
     end = time.monotonic() + _SWEEP_DEADLINE_S
     while (left := list(_leftovers(home))) and time.monotonic() < end:

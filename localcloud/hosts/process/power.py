@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-Cause = Literal["off", "reboot"]
-_CAUSES: dict[str, Cause] = {"off": "off", "reboot": "reboot"}
+PowerAction = Literal["off", "reboot"]
+_ACTIONS: dict[str, PowerAction] = {"off": "off", "reboot": "reboot"}
 
 
-class Switch:
+class PowerSwitch:
     """Reads requests, one line each, such as ``off 0``, ``reboot 60`` (in seconds) and ``cancel 0``.
 
     The time is kept here, in the machine, so a request outlives the session in which it was typed.
@@ -22,9 +22,9 @@ class Switch:
     :param say: puts a line on the console.
     """
 
-    def __init__(self, control: Path, *, flip: Callable[[Cause], None], say: Callable[[str], None]) -> None:
-        self._flip = flip
-        self._say = say
+    def __init__(self, control: Path, *, on_action: Callable[[PowerAction], None], log: Callable[[str], None]) -> None:
+        self._on_action = on_action
+        self._log = log
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         # Open for writing too, or the pipe would be at its end whenever no command is using it.
@@ -40,16 +40,16 @@ class Switch:
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
             for line in os.read(self._pipe, 4096).decode(errors="replace").splitlines():
-                self._obey(line.split())
+                self._handle(line.split())
 
-    def _obey(self, words: list[str]) -> None:
+    def _handle(self, words: list[str]) -> None:
         if words[:1] == ["cancel"]:
             self._cancel()
-            self._say("The system shutdown has been cancelled")
-        elif len(words) == 2 and words[0] in _CAUSES and words[1].isdecimal():
+            self._log("The system shutdown has been cancelled")
+        elif len(words) == 2 and words[0] in _ACTIONS and words[1].isdecimal():
             self._cancel()
-            self._say(f"System {words[0]} in {words[1]} seconds")
-            self._timer = self._loop.call_later(int(words[1]), self._flip, _CAUSES[words[0]])
+            self._log(f"System {words[0]} in {words[1]} seconds")
+            self._timer = self._loop.call_later(int(words[1]), self._on_action, _ACTIONS[words[0]])
 
     def _cancel(self) -> None:
         if self._timer is not None:

@@ -49,7 +49,7 @@ def _parent_and_state(pid: str) -> tuple[int, str] | None:
     return int(parent), state.decode()
 
 
-def descendants(root: int, *, beside: Collection[int] = ()) -> list[int]:
+def descendants(root: int, *, excluding: Collection[int] = ()) -> list[int]:
     """Every living process below ``root``; zombies are dead and not listed.
 
     :param beside: processes that are left out with all that is below them.
@@ -64,7 +64,7 @@ def descendants(root: int, *, beside: Collection[int] = ()) -> list[int]:
     found: list[int] = []
     queue = [root]
     while queue:
-        below = [pid for pid in children.get(queue.pop(), []) if pid not in beside]
+        below = [pid for pid in children.get(queue.pop(), []) if pid not in excluding]
         found += below
         queue += below
     return [pid for pid in found if pid not in dead]
@@ -119,7 +119,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Streams:
+class StandardStreams:
     """File descriptors a program gets as 0, 1 and 2, and what it does first with them (becoming a terminal's owner)."""
 
     stdin: int
@@ -155,13 +155,13 @@ class Children:
     """
 
     def __init__(self) -> None:
-        self._waited: dict[int, Child] = {}
+        self._children: dict[int, Child] = {}
 
     def attach(self) -> None:
         """Begin to reap; called in the running event loop."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
 
-    def spawn(self, command: Command, streams: Streams) -> Child:
+    def spawn(self, command: Command, streams: StandardStreams) -> Child:
         """Start a program in a session of its own.
 
         :raises OSError: it cannot be started.
@@ -180,7 +180,7 @@ class Children:
         )
         # The handler runs in the loop, so it cannot have reaped the process before it is listed here.
         child = Child(process, asyncio.get_running_loop().create_future())
-        self._waited[process.pid] = child
+        self._children[process.pid] = child
         return child
 
     def _reap(self) -> None:
@@ -191,10 +191,10 @@ class Children:
                 return
             if pid == 0:
                 return
-            self._settle(pid, os.waitstatus_to_exitcode(status))
+            self._set_result(pid, os.waitstatus_to_exitcode(status))
 
-    def _settle(self, pid: int, code: int) -> None:
-        child = self._waited.pop(pid, None)
+    def _set_result(self, pid: int, code: int) -> None:
+        child = self._children.pop(pid, None)
         if child is None:
             return
         child.process.returncode = code

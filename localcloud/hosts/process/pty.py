@@ -81,7 +81,7 @@ def resize(master: int, size: tuple[int, int, int, int]) -> None:
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height))
 
 
-def take_over() -> None:
+def make_controlling() -> None:
     """Make standard input the controlling terminal of this session; runs in the new program's process."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 

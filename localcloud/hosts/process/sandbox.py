@@ -70,19 +70,19 @@ class Confinement:
     abi: int
 
     @property
-    def files(self) -> bool:
+    def protects_files(self) -> bool:
         """Whether files outside are safe."""
         return self.abi >= 1
 
     @property
-    def signals(self) -> bool:
+    def protects_processes(self) -> bool:
         """Whether processes outside are safe."""
         return self.abi >= _SCOPE_ABI
 
     def __str__(self) -> str:
-        if not self.files:
+        if not self.protects_files:
             return "NOT confined: this kernel has no Landlock; what runs here can touch all of your files"
-        if not self.signals:
+        if not self.protects_processes:
             return f"confined by Landlock ABI {self.abi}: files are, signals to your other processes are not"
         return f"confined by Landlock ABI {self.abi}: files and signals"
 

@@ -14,7 +14,7 @@ from typing import cast
 import asyncssh
 
 from localcloud.hosts.process.processes import descendants
-from localcloud.hosts.process.ssh_session import Login, Session
+from localcloud.hosts.process.ssh_session import LoginEnvironment, SshSession
 
 NETWORK = ipaddress.IPv4Network("127.77.0.0/16")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -23,7 +23,7 @@ _LISTEN = "0A"
 
 
 @dataclass(frozen=True)
-class Door:
+class SshServer:
     """Where and for whom an SSH server opens.
 
     :param address: loopback address to listen on.
@@ -38,8 +38,8 @@ class Door:
     authorized_keys: Path
 
 
-class _Server(asyncssh.SSHServer):
-    def __init__(self, door: Door, login: Login) -> None:
+class _Connection(asyncssh.SSHServer):
+    def __init__(self, door: SshServer, login: LoginEnvironment) -> None:
         self._door = door
         self._login = login
 
@@ -56,7 +56,7 @@ class _Server(asyncssh.SSHServer):
         return username == self._door.user and key.public_data in _public_data(self._door.authorized_keys)
 
     def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
-        return Session(self._login)
+        return SshSession(self._login)
 
     def connection_requested(
         self,
@@ -119,7 +119,7 @@ def _open_files(pid: int) -> set[str]:
     return found
 
 
-async def serve(door: Door, login: Login, host_keys: Sequence[asyncssh.SSHKey]) -> asyncssh.SSHAcceptor:
+async def serve(door: SshServer, login: LoginEnvironment, host_keys: Sequence[asyncssh.SSHKey]) -> asyncssh.SSHAcceptor:
     """Open the door.
 
     :raises OSError: the address is taken, or not of this computer.
@@ -147,5 +147,5 @@ async def serve(door: Door, login: Login, host_keys: Sequence[asyncssh.SSHKey]) 
     return acceptor
 
 
-def _factory(door: Door, login: Login) -> Callable[[], asyncssh.SSHServer]:
-    return lambda: _Server(door, login)
+def _factory(door: SshServer, login: LoginEnvironment) -> Callable[[], asyncssh.SSHServer]:
+    return lambda: _Connection(door, login)

@@ -16,8 +16,8 @@ from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
 from localcloud.hosts.process import pty
-from localcloud.hosts.process.processes import Child, Children, Command, Streams
-from localcloud.hosts.process.streams import Inflow, Outflow, widen
+from localcloud.hosts.process.processes import Child, Children, Command, StandardStreams
+from localcloud.hosts.process.streams import InputStream, OutputStream, enlarge_pipe
 
 Channel = asyncssh.SSHServerChannel[bytes]
 
@@ -28,7 +28,7 @@ _SFTP_VERSION = 3
 
 
 @dataclass(frozen=True)
-class Login:
+class LoginEnvironment:
     """What every session of a machine starts from.
 
     :param children: starts and reaps its programs.
@@ -38,26 +38,26 @@ class Login:
     """
 
     children: Children
-    environment: Callable[[], dict[str, str]]
+    variables: Callable[[], dict[str, str]]
     home: Path
     shell: str
 
 
-class Session(asyncssh.SSHServerSession[bytes]):
+class SshSession(asyncssh.SSHServerSession[bytes]):
     """Does what OpenSSH's sshd does for a ``session`` channel.
 
     As there, a program outlives its connection; without a terminal the channel stays open until nobody holds the
     program's output any more, with one it closes as soon as the program ends.
     """
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: LoginEnvironment) -> None:
         self._login = login
         self._command: str | None = None
         self._terminal: pty.Terminal | None = None
         self._transfer: SSHServerStreamSession[bytes] | None = None
         self._child: Child | None = None
-        self._inflow: Inflow | None = None
-        self._outflows: list[Outflow] = []
+        self._inflow: InputStream | None = None
+        self._outflows: list[OutputStream] = []
         self._master: int | None = None
 
     def connection_made(self, chan: Channel) -> None:
@@ -105,14 +105,14 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._channel.exit(_CANNOT_EXECUTE)
 
     def _start_program(self) -> None:
-        environment = self._login.environment() | self._connection_variables()
+        environment = self._login.variables() | self._connection_variables()
         if self._command is None:
             argv = ["-" + os.path.basename(self._login.shell)]
         else:
             argv = [self._login.shell, "-c", self._command]
         command = Command(argv, environment, self._login.home, self._login.shell)
         child = self._on_terminal(command, self._terminal) if self._terminal else self._on_pipes(command)
-        child.ended.add_done_callback(lambda _: self._progress())
+        child.ended.add_done_callback(lambda _: self._close_when_done())
         self._child = child
 
     def _connection_variables(self) -> dict[str, str]:
@@ -128,8 +128,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
                 theirs.callback(os.close, end)
             for end in (feed, out, err):
                 ours.callback(os.close, end)
-                widen(end)
-            child = self._login.children.spawn(command, Streams(stdin, stdout, stderr))
+                enlarge_pipe(end)
+            child = self._login.children.spawn(command, StandardStreams(stdin, stdout, stderr))
             ours.pop_all()
         self._take_input(feed)
         self._take_output(out, self._channel.write)
@@ -139,7 +139,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
     def _on_terminal(self, command: Command, terminal: pty.Terminal) -> Child:
         master, slave = pty.open_pair(terminal)
         try:
-            child = self._login.children.spawn(command, Streams(slave, slave, slave, pty.take_over))
+            child = self._login.children.spawn(command, StandardStreams(slave, slave, slave, pty.make_controlling))
         except OSError:
             os.close(master)
             raise
@@ -152,12 +152,12 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def _take_input(self, descriptor: int) -> None:
         channel = self._channel
-        self._inflow = Inflow(descriptor, pause=channel.pause_reading, resume=channel.resume_reading)
+        self._inflow = InputStream(descriptor, pause=channel.pause_reading, resume=channel.resume_reading)
 
     def _take_output(self, descriptor: int, write: Callable[[bytes], None]) -> None:
-        self._outflows.append(Outflow(descriptor, write=write, ended=self._progress))
+        self._outflows.append(OutputStream(descriptor, write=write, ended=self._close_when_done))
 
-    def _progress(self) -> None:
+    def _close_when_done(self) -> None:
         """End the session once its program has ended and all of its output is on its way."""
         if self._child is None or not self._child.ended.done():
             return

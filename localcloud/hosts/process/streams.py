@@ -14,13 +14,13 @@ _PIPE_SIZE = 1024 * 1024
 _DRAIN_ROUNDS = 64
 
 
-def widen(pipe: int) -> None:
+def enlarge_pipe(pipe: int) -> None:
     """Give a pipe room for more than the usual 64 KiB, where the system allows it: fewer wake-ups for bulk data."""
     with contextlib.suppress(OSError, AttributeError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
 
-class Outflow:
+class OutputStream:
     """From a file descriptor, which it owns, to a channel.
 
     :param write: takes what was read.
@@ -85,7 +85,7 @@ class Outflow:
         return True
 
 
-class Inflow:
+class InputStream:
     """From a channel to a file descriptor, which it owns.
 
     :param pause: asks the channel to deliver no more for now.

@@ -35,7 +35,7 @@ from typing import Any
 
 from localcloud.hosts.process import machine
 from localcloud.hosts.process.processes import adopt_orphans, descendants, die_with_parent, kill_descendants, signal_all
-from localcloud.hosts.spec import MachineSpec, Surroundings
+from localcloud.hosts.spec import HostSpec, SharedSettings
 
 _POWER_OFF_DEADLINE_S = 12.0
 _ORPHAN_DEADLINE_S = 5.0
@@ -48,14 +48,14 @@ _CRASH_LIMIT = 3
 
 @dataclass
 class _Slot:
-    spec: MachineSpec
+    spec: HostSpec
     pid: int = 0
-    born: float = 0.0
+    started_at: float = 0.0
     crashes: int = 0
     killed_at: float | None = None
 
 
-class Machines:
+class Supervisor:
     """Forks machines, notices their end, and tells the owner."""
 
     def __init__(self, commands: int, events: int, owner: int) -> None:
@@ -63,7 +63,7 @@ class Machines:
         self._events = events
         self._slots: dict[str, _Slot] = {}
         self._buffer = b""
-        self._owned = True
+        self._has_owner = True
         # Not epoll, whose table a fork shares with its parent.
         self._selector = selectors.PollSelector()
         self._wake, waker = socket.socketpair()
@@ -87,7 +87,7 @@ class Machines:
 
     def run(self) -> None:
         """Serve until the owner is gone; then end every machine."""
-        while self._owned:
+        while self._has_owner:
             self._step()
         for slot in self._slots.values():
             self._end(slot)
@@ -103,7 +103,7 @@ class Machines:
         self._enforce()
 
     def _disown(self) -> None:
-        self._owned = False
+        self._has_owner = False
         for descriptor, key in list(self._selector.get_map().items()):
             if key.data != self._drain_wakeups:
                 self._selector.unregister(descriptor)
@@ -120,14 +120,14 @@ class Machines:
             return
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            self._obey(json.loads(line))
+            self._handle(json.loads(line))
 
-    def _obey(self, command: dict[str, Any]) -> None:
+    def _handle(self, command: dict[str, Any]) -> None:
         match command["do"]:
             case "settle":
-                self._surroundings = Surroundings.decode(command["surroundings"])
+                self._surroundings = SharedSettings.from_json(command["surroundings"])
             case "start":
-                slot = _Slot(MachineSpec.decode(command["spec"]))
+                slot = _Slot(HostSpec.from_json(command["spec"]))
                 self._slots[slot.spec.instance_id] = slot
                 self._fork(slot, command["opens_at"])
             case action:
@@ -153,16 +153,16 @@ class Machines:
         signal_all([slot.pid], signal.SIGCONT)
 
     def _fork(self, slot: _Slot, opens_at: float) -> None:
-        slot.born = time.monotonic()
+        slot.started_at = time.monotonic()
         parent = os.getpid()
         # A signal meant for the machine must not reach this process's handlers in the machine's first moments.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _MACHINE_SIGNALS)
         slot.pid = os.fork()
         if slot.pid == 0:
-            self._become(slot.spec, opens_at, parent)
+            self._run_host(slot.spec, opens_at, parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _become(self, spec: MachineSpec, opens_at: float, parent: int) -> None:
+    def _run_host(self, spec: HostSpec, opens_at: float, parent: int) -> None:
         """Turn this fresh fork into the machine; never returns."""
         status = 1
         try:
@@ -173,8 +173,8 @@ class Machines:
             die_with_parent(signal.SIGTERM, parent)
             os.setsid()
             events = _isolate(self._events)
-            status = machine.live(
-                machine.Ignition(spec, self._surroundings, opens_at, lambda event: _send(events, event))
+            status = machine.run_host(
+                machine.HostStart(spec, self._surroundings, opens_at, lambda event: _send(events, event))
             )
         except BaseException:
             traceback.print_exc()
@@ -191,32 +191,32 @@ class Machines:
                 return
             slot = next((slot for slot in self._slots.values() if slot.pid == pid), None)
             if slot is not None:
-                self._ended(slot, os.waitstatus_to_exitcode(status))
+                self._on_exit(slot, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, slot: _Slot, code: int) -> None:
+    def _on_exit(self, slot: _Slot, code: int) -> None:
         self._kill_orphans()
-        if slot.killed_at is not None or not self._owned:
-            self._off(slot, "stopped")
-        elif code == machine.Exit.SHUTDOWN:
-            self._off(slot, "shutdown")
-        elif code == machine.Exit.REBOOT:
-            self._again(slot, "reboot")
+        if slot.killed_at is not None or not self._has_owner:
+            self._set_off(slot, "stopped")
+        elif code == machine.ExitStatus.SHUTDOWN:
+            self._set_off(slot, "shutdown")
+        elif code == machine.ExitStatus.REBOOT:
+            self._reboot(slot, "reboot")
         else:
-            self._crashed(slot)
+            self._on_crash(slot)
 
-    def _crashed(self, slot: _Slot) -> None:
-        soon = time.monotonic() - slot.born < _CRASH_WINDOW_S
+    def _on_crash(self, slot: _Slot) -> None:
+        soon = time.monotonic() - slot.started_at < _CRASH_WINDOW_S
         slot.crashes = slot.crashes + 1 if soon else 1
         if slot.crashes > _CRASH_LIMIT:
-            self._off(slot, "crash")
+            self._set_off(slot, "crash")
         else:
-            self._again(slot, "crash")
+            self._reboot(slot, "crash")
 
-    def _off(self, slot: _Slot, cause: str) -> None:
+    def _set_off(self, slot: _Slot, cause: str) -> None:
         del self._slots[slot.spec.instance_id]
         _send(self._events, {"event": "off", "id": slot.spec.instance_id, "cause": cause})
 
-    def _again(self, slot: _Slot, cause: str) -> None:
+    def _reboot(self, slot: _Slot, cause: str) -> None:
         _send(self._events, {"event": "booting", "id": slot.spec.instance_id, "cause": cause})
         self._fork(slot, time.monotonic() + slot.spec.boot_seconds)
 
@@ -239,7 +239,7 @@ class Machines:
 def _orphans(machines: set[int]) -> list[int]:
     """All below this process that is no machine and belongs to none that lives."""
     # One look at the processes decides: between two, a living machine may have started something.
-    return descendants(os.getpid(), beside=machines)
+    return descendants(os.getpid(), excluding=machines)
 
 
 def _isolate(events: int) -> int:
@@ -269,7 +269,7 @@ def main() -> None:
     # What is here now is shared by all machines: the collector must not touch, and thereby copy, it.
     gc.collect()
     gc.freeze()
-    Machines(sys.stdin.fileno(), sys.stdout.fileno(), os.getppid()).run()
+    Supervisor(sys.stdin.fileno(), sys.stdout.fileno(), os.getppid()).run()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ _AWS_FILES = ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
 _FILE_URL = re.compile(r"^file://(?:localhost)?(?=/)")
 
 
-def around(hidden: Collection[Path], root: Path = Path("/")) -> list[Path]:
+def paths_without(hidden: Collection[Path], root: Path = Path("/")) -> list[Path]:
     """The highest paths at or below ``root`` that hold none of ``hidden``.
 
     :param hidden: resolved paths.
@@ -35,7 +35,9 @@ def around(hidden: Collection[Path], root: Path = Path("/")) -> list[Path]:
     if not any(path.is_relative_to(root) for path in hidden):
         return [root]
     # A link's target is met again at its own place, unless it is hidden there.
-    return [path for entry in _entries(root) if not entry.is_symlink() for path in around(hidden, Path(entry.path))]
+    return [
+        path for entry in _entries(root) if not entry.is_symlink() for path in paths_without(hidden, Path(entry.path))
+    ]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -46,7 +48,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def private_places(environ: Mapping[str, str]) -> set[Path]:
+def private_paths(environ: Mapping[str, str]) -> set[Path]:
     """Folders that no machine may see: the user's home, the common temporary folder, AWS files kept elsewhere."""
     homes = {Path(environ.get("HOME") or "/")}
     # In a container, a user need not have an entry of that kind.
@@ -72,7 +74,7 @@ def power_tools() -> set[Path]:
     return found
 
 
-def toolchain() -> set[Path]:
+def toolchain_paths() -> set[Path]:
     """Where the interpreter and its libraries lie, often inside the user's home; and all of this package."""
     base = getattr(sys, "_base_executable", None) or sys.executable
     packages = {*site.getsitepackages(), site.getusersitepackages()}
@@ -122,26 +124,26 @@ def _paths(value: str) -> Iterator[Path]:
             yield Path(path)
 
 
-def lent(environ: Mapping[str, str]) -> set[Path]:
+def shared_paths(environ: Mapping[str, str]) -> set[Path]:
     """Folders that the owner lets machines read, such as an environment that jobs are to share: LOCALCLOUD_READABLE."""
     words = environ.get("LOCALCLOUD_READABLE", "").split(os.pathsep)
     return {Path(word) for word in words if word and Path(word).exists()}
 
 
-def readable(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
+def readable_paths(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Roots that a machine may read.
 
     :param home: the cloud's own folder; hidden, so that machines do not see each other.
     :param environ: of the cloud's owner.
     """
-    hidden = private_places(environ) | {home.resolve()}
-    extra = (path.resolve() for path in toolchain() | network_files(environ) | lent(environ))
+    hidden = private_paths(environ) | {home.resolve()}
+    extra = (path.resolve() for path in toolchain_paths() | network_files(environ) | shared_paths(environ))
     # A setting may name a folder as wide as the home folder itself; then it is not opened.
     narrow = sorted(path for path in extra if not any(place.is_relative_to(path) for place in hidden))
-    return (*around(hidden), *narrow)
+    return (*paths_without(hidden), *narrow)
 
 
-def executable(roots: Iterable[Path]) -> tuple[Path, ...]:
+def executable_paths(roots: Iterable[Path]) -> tuple[Path, ...]:
     """Of what a machine may read, that which it may run: all but the tools that switch this computer off."""
     tools = power_tools()
-    return tuple(path for root in roots for path in around(tools, root))
+    return tuple(path for root in roots for path in paths_without(tools, root))

@@ -14,8 +14,8 @@ import pytest
 import localcloud
 from localcloud.contract import assumptions
 from localcloud.contract.checks import CHECKS
-from localcloud.contract.lab import Lab
-from localcloud.scenarios.scenario import Scenario, fault
+from localcloud.contract.lab import CheckContext
+from localcloud.scenarios.scenario import Scenario, make_fault
 from tests.support.embedded_cloud import boto
 from tests.support.paths import ROOT
 
@@ -23,7 +23,7 @@ ASSUMED = assumptions.read()
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: dict[str, str]) -> Iterator[Lab]:
+def lab(cloud: dict[str, str]) -> Iterator[CheckContext]:
     """A place for checks on the embedded cloud, cleaned up in the end."""
     session = boto3.Session(cloud["AWS_ACCESS_KEY_ID"], cloud["AWS_SECRET_ACCESS_KEY"], region_name="us-west-2")
     lab = LabHere(session, cloud["AWS_ENDPOINT_URL"])
@@ -31,7 +31,7 @@ def lab(cloud: dict[str, str]) -> Iterator[Lab]:
     assert lab.clean_up() == []
 
 
-class LabHere(Lab):
+class LabHere(CheckContext):
     """A lab whose clients go to the embedded cloud."""
 
     def __init__(self, session: boto3.Session, url: str) -> None:
@@ -43,9 +43,9 @@ class LabHere(Lab):
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_embedded_cloud_keeps_its_contract(cloud: dict[str, str], lab: Lab, name: str) -> None:
+def test_the_embedded_cloud_keeps_its_contract(cloud: dict[str, str], lab: CheckContext, name: str) -> None:
     # It takes any key; that some are unknown is one of its bad days.
-    day = Scenario(0, (fault("bad-keys"),)) if name == "unknown-keys-have-a-code-per-service" else None
+    day = Scenario(0, (make_fault("bad-keys"),)) if name == "unknown-keys-have-a-code-per-service" else None
     localcloud.scenario(day, cloud["LOCALCLOUD_HOME"])
     try:
         CHECKS[name](lab)
@@ -55,7 +55,7 @@ def test_the_embedded_cloud_keeps_its_contract(cloud: dict[str, str], lab: Lab, 
 
 @pytest.mark.parametrize("one", ASSUMED.values(), ids=lambda one: one.name)
 def test_an_assumption_says_its_source_and_is_checked_once(one: assumptions.Assumption) -> None:
-    assert one.says.endswith(".")
+    assert one.statement.endswith(".")
     assert "https://" in one.source
     assert (one.name in CHECKS) != bool(one.test)
     if one.test:
@@ -94,7 +94,7 @@ def test_without_consent_to_the_price_nothing_is_asked_of_aws(cloud: dict[str, s
 
 
 def test_the_command_tells_what_holds_and_what_does_not_and_leaves_nothing(cloud: dict[str, str]) -> None:
-    bad = fault("error", code="InternalError", action="DeleteKeyPair, DescribeVpcs")
+    bad = make_fault("error", code="InternalError", action="DeleteKeyPair, DescribeVpcs")
     localcloud.scenario(Scenario(0, (bad,)), cloud["LOCALCLOUD_HOME"])
     names = ["a-launch-numbers-its-instances", "answers-carry-the-date", "key-pairs-take-ed25519"]
     done = real_aws("--yes-spend-cents", "--only", *names, env=cloud)

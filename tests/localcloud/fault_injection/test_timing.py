@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from localcloud.scenarios.fault_engine import Call, Live
-from localcloud.scenarios.scenario import Scenario, fault
+from localcloud.scenarios.fault_engine import ActiveFault, ApiCall
+from localcloud.scenarios.scenario import Scenario, make_fault
 from tests.support.virtual_cloud import Open, code, launch, once, sky, states
 
 __all__ = ["sky"]
 
 
 def test_a_dropped_answer_is_a_closed_connection_and_a_very_slow_one_a_timeout(sky: Open) -> None:
-    cloud = sky(fault("dropped", action="CreateKeyPair"), fault("slow", action="DescribeVpcs", seconds=100))
+    cloud = sky(make_fault("dropped", action="CreateKeyPair"), make_fault("slow", action="DescribeVpcs", seconds=100))
     ec2 = once(cloud)
     with pytest.raises(ConnectionClosedError):
         ec2.create_key_pair(KeyName="unheard")
@@ -28,7 +28,7 @@ def test_a_dropped_answer_is_a_closed_connection_and_a_very_slow_one_a_timeout(s
 
 
 def test_a_new_machine_is_invisible_for_a_while_and_its_tags_with_it(sky: Open) -> None:
-    cloud = sky(fault("invisible", seconds=60))
+    cloud = sky(make_fault("invisible", seconds=60))
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "late", "Value": "yes"}]}]
     ids, ec2 = launch(cloud, TagSpecifications=tags), once(cloud)
     by_tag = [{"Name": "tag:late", "Values": ["yes"]}]
@@ -42,18 +42,18 @@ def test_a_new_machine_is_invisible_for_a_while_and_its_tags_with_it(sky: Open) 
 
 
 def test_the_same_token_finds_machines_that_cannot_be_seen_yet(sky: Open) -> None:
-    cloud = sky(fault("invisible", seconds=60), fault("dropped", action="RunInstances", times=1))
+    cloud = sky(make_fault("invisible", seconds=60), make_fault("dropped", action="RunInstances", times=1))
 
     # botocore tries again, with the token that it made up.
     assert len(launch(cloud, 2)) == 2
-    assert len(cloud.alive()) == 2
+    assert len(cloud.live_instances()) == 2
 
 
 def test_a_machine_dies_at_its_time_or_instead_of_running_with_its_reason(sky: Open) -> None:
     cloud = sky(
-        fault("dies-pending", where="host 0", code="Client.VolumeLimitExceeded"),
-        fault("dies", where="host 1", when="3 s after running"),
-        fault("stuck-pending", where="host 2"),
+        make_fault("dies-pending", where="host 0", code="Client.VolumeLimitExceeded"),
+        make_fault("dies", where="host 1", when="3 s after running"),
+        make_fault("stuck-pending", where="host 2"),
     )
     ids = launch(cloud, 3)
     cloud.clock.sleep(19)
@@ -69,7 +69,7 @@ def test_a_machine_dies_at_its_time_or_instead_of_running_with_its_reason(sky: O
 
 
 def test_status_checks_take_their_time_and_may_fail(sky: Open) -> None:
-    cloud = sky(fault("impaired", where="host 1", when="200 s after running", seconds=60))
+    cloud = sky(make_fault("impaired", where="host 1", when="200 s after running", seconds=60))
     ids, ec2 = launch(cloud, 2), once(cloud)
 
     def checks() -> list[str]:
@@ -85,7 +85,7 @@ def test_status_checks_take_their_time_and_may_fail(sky: Open) -> None:
 
 
 def test_status_checks_are_found_by_their_outcome(sky: Open) -> None:
-    cloud = sky(fault("impaired", where="host 1", check="system"))
+    cloud = sky(make_fault("impaired", where="host 1", check="system"))
     ids, ec2 = launch(cloud, 2), once(cloud)
     cloud.clock.sleep(150)
 
@@ -101,16 +101,16 @@ def test_status_checks_are_found_by_their_outcome(sky: Open) -> None:
 
 def test_hosts_on_paper_are_reached_as_real_ones_would_be(sky: Open) -> None:
     cloud = sky(
-        fault("ssh-dropped", where="host 1"),
-        fault("boot-hangs", where="host 2"),
-        fault("slow-boot", where="host 3", seconds=60),
-        fault("host-lost", where="host 4", when="30 s after running"),
-        fault("host-frozen", where="host 5", when="30 s after running", seconds=60),
+        make_fault("ssh-dropped", where="host 1"),
+        make_fault("boot-hangs", where="host 2"),
+        make_fault("slow-boot", where="host 3", seconds=60),
+        make_fault("host-lost", where="host 4", when="30 s after running"),
+        make_fault("host-frozen", where="host 5", when="30 s after running", seconds=60),
     )
     ids = launch(cloud, 6)
 
     def reach() -> list[str]:
-        return [cloud.reach(one) for one in ids]
+        return [cloud.ssh_fault(one) for one in ids]
 
     assert reach() == ["dropped"] * 6
     cloud.clock.sleep(17)
@@ -124,7 +124,7 @@ def test_hosts_on_paper_are_reached_as_real_ones_would_be(sky: Open) -> None:
 
 
 def test_a_group_may_be_said_to_be_in_use_for_a_while(sky: Open) -> None:
-    cloud = sky(fault("group-in-use", seconds=30))
+    cloud = sky(make_fault("group-in-use", seconds=30))
     ec2 = once(cloud)
     vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     group = ec2.create_security_group(GroupName="lingering", Description="-", VpcId=vpc)["GroupId"]
@@ -138,7 +138,7 @@ def test_a_scenario_loaded_later_counts_its_seconds_and_hosts_from_then_on(sky: 
     cloud = sky()
     launch(cloud, 2)
     cloud.clock.sleep(100)
-    cloud.begin(Scenario(1, (fault("dies", where="host 1", when="at 10 s"), fault("dies", where="host 2"))))
+    cloud.play(Scenario(1, (make_fault("dies", where="host 1", when="at 10 s"), make_fault("dies", where="host 2"))))
     cloud.clock.sleep(9)
     assert states(cloud) == ["running", "running"]
     cloud.clock.sleep(7)
@@ -150,9 +150,9 @@ def test_a_scenario_loaded_later_counts_its_seconds_and_hosts_from_then_on(sky: 
 
 
 def test_faults_that_are_over_strike_no_more(sky: Open) -> None:
-    cloud = sky(fault("dies", when="at 60 s"), fault("error", code="InternalError", action="DescribeVpcs"))
+    cloud = sky(make_fault("dies", when="at 60 s"), make_fault("error", code="InternalError", action="DescribeVpcs"))
     launch(cloud)
-    cloud.begin(Scenario())
+    cloud.play(Scenario())
     cloud.clock.sleep(100)
 
     assert states(cloud) == ["running"]
@@ -161,7 +161,7 @@ def test_faults_that_are_over_strike_no_more(sky: Open) -> None:
 
 def test_a_window_a_number_of_times_and_a_chance_narrow_a_fault_down(sky: Open) -> None:
     def failures(**narrowed: Any) -> str:
-        cloud = sky(fault("error", code="InternalError", action="DescribeVpcs", **narrowed))
+        cloud = sky(make_fault("error", code="InternalError", action="DescribeVpcs", **narrowed))
         ec2, seen = once(cloud), ""
         for _ in range(12):
             try:
@@ -180,7 +180,7 @@ def test_a_window_a_number_of_times_and_a_chance_narrow_a_fault_down(sky: Open) 
 
 
 def test_a_fault_of_the_researchers_keys_leaves_machines_keys_alone() -> None:
-    live = Live(fault("bad-keys"), "seed")
+    live = ActiveFault(make_fault("bad-keys"), "seed")
 
-    assert live.means(Call("s3", "GET /x", "us-west-2", by_user=True))
-    assert not live.means(Call("s3", "GET /x", "us-west-2", by_user=False))
+    assert live.matches(ApiCall("s3", "GET /x", "us-west-2", by_user=True))
+    assert not live.matches(ApiCall("s3", "GET /x", "us-west-2", by_user=False))

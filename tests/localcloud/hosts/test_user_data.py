@@ -22,8 +22,8 @@ from localcloud.hosts.process.sandbox import (
     handled_rights,
     landlock_abi,
 )
-from localcloud.hosts.spec import MachineSpec
-from localcloud.hosts.user_data import File, UserData, parse
+from localcloud.hosts.spec import HostSpec
+from localcloud.hosts.user_data import UserData, WriteFile, parse
 
 HELLO = b"#cloud-config\nruncmd:\n- echo hello\n"
 
@@ -41,18 +41,24 @@ def test_commands_become_one_script_so_that_each_sees_what_the_last_one_set() ->
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("{path: /a/b, content: x}", File("a/b", b"x", 0o644, False)),
-        ("{path: /a, content: x, permissions: '0600', append: true, owner: root:root}", File("a", b"x", 0o600, True)),
-        (f"{{path: /a, encoding: b64, content: {base64.b64encode(b'bin').decode()}}}", File("a", b"bin", 0o644, False)),
+        ("{path: /a/b, content: x}", WriteFile("a/b", b"x", 0o644, False)),
+        (
+            "{path: /a, content: x, permissions: '0600', append: true, owner: root:root}",
+            WriteFile("a", b"x", 0o600, True),
+        ),
+        (
+            f"{{path: /a, encoding: b64, content: {base64.b64encode(b'bin').decode()}}}",
+            WriteFile("a", b"bin", 0o644, False),
+        ),
         (
             f"{{path: /a, encoding: gz+b64, content: {base64.b64encode(gzip.compress(b'zip', mtime=0)).decode()}}}",
-            File("a", b"zip", 0o644, False),
+            WriteFile("a", b"zip", 0o644, False),
         ),
-        ("{path: /../../etc/passwd, content: x}", File("etc/passwd", b"x", 0o644, False)),
-        ("{path: relative/../../up, content: x}", File("up", b"x", 0o644, False)),
+        ("{path: /../../etc/passwd, content: x}", WriteFile("etc/passwd", b"x", 0o644, False)),
+        ("{path: relative/../../up, content: x}", WriteFile("up", b"x", 0o644, False)),
     ],
 )
-def test_files_keep_content_and_mode_and_stay_below_the_machine_s_folder(entry: str, expected: File) -> None:
+def test_files_keep_content_and_mode_and_stay_below_the_machine_s_folder(entry: str, expected: WriteFile) -> None:
     assert parse(f"#cloud-config\nwrite_files:\n- {entry}\n".encode()).files == (expected,)
 
 
@@ -69,7 +75,7 @@ def test_files_keep_content_and_mode_and_stay_below_the_machine_s_folder(entry: 
 )
 def test_what_is_not_understood_is_remarked_and_stops_nothing(data: bytes) -> None:
     parsed = parse(data)
-    assert len(parsed.remarks) == 1
+    assert len(parsed.warnings) == 1
     assert parsed.files == ()
 
 
@@ -89,8 +95,8 @@ def test_host_keys_are_taken_by_type() -> None:
 
 
 def test_a_spec_survives_the_wire() -> None:
-    spec = MachineSpec("i-1", "127.77.0.9", 2222, Path("/d"), "ubuntu", ("k",), b"\x00\xff", {"A": "b"}, 1.5)
-    assert MachineSpec.decode(spec.encode()) == spec
+    spec = HostSpec("i-1", "127.77.0.9", 2222, Path("/d"), "ubuntu", ("k",), b"\x00\xff", {"A": "b"}, 1.5)
+    assert HostSpec.from_json(spec.to_json()) == spec
 
 
 # Reach
@@ -100,7 +106,7 @@ def test_all_but_the_hidden_is_reachable_through_neighbours(tmp_path: Path) -> N
     for folder in ("home/me/.ssh", "home/you", "usr/bin", "opt"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "home/me")
-    assert visible_paths.around({tmp_path / "home/me"}, tmp_path) == [
+    assert visible_paths.paths_without({tmp_path / "home/me"}, tmp_path) == [
         tmp_path / "home/you",
         tmp_path / "opt",
         tmp_path / "usr",
@@ -117,7 +123,7 @@ def test_the_home_folder_is_never_readable_but_what_is_lent_and_what_pip_is_told
     config = home / ".config/pip/pip.conf"
     config.write_text(f"[global]\nfind-links = file://{home}/wheels\n  {home}\ncert = {home}/ca.pem\n")
     lent = f"{home}/venv:{home}:{home}/none"
-    readable = visible_paths.readable(cloud, {"HOME": str(home), "LOCALCLOUD_READABLE": lent})
+    readable = visible_paths.readable_paths(cloud, {"HOME": str(home), "LOCALCLOUD_READABLE": lent})
     below_home = {path for path in readable if path.is_relative_to(home)}
     assert below_home == {config, home / "wheels", home / "ca.pem", home / "venv"}
     assert not any(place.is_relative_to(path) for path in readable for place in (home, cloud))

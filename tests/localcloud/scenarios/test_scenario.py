@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.scenarios import fault_kinds
-from localcloud.scenarios.scenario import Fault, Scenario, ScenarioError, fault, load, parse
+from localcloud.scenarios import fault_kinds, schedule
+from localcloud.scenarios.scenario import Fault, Scenario, ScenarioError, load, make_fault, parse
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs/scenarios.md"
@@ -63,33 +63,37 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_fault_made_in_python_is_checked_like_one_in_a_file() -> None:
-    made = fault("slow", seconds=2, action="Describe*", times=3)
+    made = make_fault("slow", seconds=2, action="Describe*", times=3)
 
     assert parse(Scenario(faults=(made,)).text()).faults[0].options == made.options
     with pytest.raises(ScenarioError, match="did you mean seconds"):
-        fault("slow", secnds=2)
+        make_fault("slow", secnds=2)
     with pytest.raises(ScenarioError, match="needs code"):
-        fault("error")
+        make_fault("error")
 
 
 def value_of(option: fault_kinds.Option) -> st.SearchStrategy[Any]:
     """Values that a file may give to an option."""
-    name = option.read.__name__
-    if name in ("seconds", "decimal"):
-        return st.integers(0, 10_000).map(lambda number: number / 4)
-    if name == "number":
-        return st.integers(0, 999)
-    if name == "yes_no":
-        return st.booleans()
-    if name == "words":
-        return st.lists(st.from_regex(r"[A-Za-z*]{1,9}", fullmatch=True), min_size=1, max_size=3).map(tuple)
-    if name == "tags":
-        key, value = r"[a-z:]{1,9}", r"[a-z0-9 #]{0,9}x"
-        pair = st.tuples(st.from_regex(key, fullmatch=True), st.from_regex(value, fullmatch=True))
-        return st.lists(pair, max_size=2).map(lambda pairs: tuple((key, value.strip()) for key, value in pairs))
-    if name == "text":
-        return st.sampled_from(["InternalError", "RequestLimitExceeded"])
-    return st.sampled_from([word for word in (option.read.__doc__ or "").replace("`", "").split(" or ") if word])
+    match option.read:
+        case fault_kinds.Choice(choices):
+            return st.sampled_from(choices)
+        case schedule.parse_duration | fault_kinds.decimal:
+            return st.integers(0, 10_000).map(lambda quarters: quarters / 4)
+        case fault_kinds.whole_number:
+            return st.integers(0, 999)
+        case fault_kinds.yes_no:
+            return st.booleans()
+        case fault_kinds.comma_list:
+            return st.lists(st.from_regex(r"[A-Za-z*]{1,9}", fullmatch=True), min_size=1, max_size=3).map(tuple)
+        case fault_kinds.tags:
+            return st.lists(tag(), max_size=2).map(tuple)
+    return st.sampled_from(["InternalError", "RequestLimitExceeded"])
+
+
+@st.composite
+def tag(draw: st.DrawFn) -> tuple[str, str]:
+    key, value = r"[a-z:]{1,9}", r"[a-z0-9 #]{0,9}x"
+    return draw(st.from_regex(key, fullmatch=True)), draw(st.from_regex(value, fullmatch=True)).strip()
 
 
 @st.composite
@@ -101,7 +105,7 @@ def any_fault(draw: st.DrawFn) -> Fault:
     when = draw(st.sampled_from(["always", *(words for form, words in whens.items() if form in kind.forms)]))
     where = draw(st.sampled_from(["", *(words for aspect, words in wheres.items() if aspect in kind.aspects)]))
     times, chance = draw(st.sampled_from([None, 1, 7])), draw(st.sampled_from([1.0, 0.25]))
-    return fault(kind.name, when=when, where=where, times=times, chance=chance, **options)
+    return make_fault(kind.name, when=when, where=where, times=times, chance=chance, **options)
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,9 +12,9 @@ import pytest
 from botocore.config import Config
 
 from localcloud.core.errors import LocalCloudError
-from localcloud.hosts.simulated import minutes_to_live
-from localcloud.scenarios.scenario import fault
-from localcloud.simulation.cloud import Crash
+from localcloud.hosts.simulated import shutdown_minutes
+from localcloud.scenarios.scenario import make_fault
+from localcloud.simulation.cloud import ClientCrash
 from tests.support.paths import ROOT
 from tests.support.virtual_cloud import Open, code, launch, once, sky, states
 
@@ -45,11 +45,11 @@ def test_machines_pass_through_their_states_in_virtual_time_as_in_real_time(sky:
     assert states(cloud) == ["shutting-down", "shutting-down"]
     cloud.clock.sleep(5)
 
-    assert cloud.alive() == []
+    assert cloud.live_instances() == []
 
 
 def test_retries_wait_in_virtual_time_and_the_cloud_sees_every_attempt(sky: Open) -> None:
-    cloud = sky(fault("error", code="RequestLimitExceeded", action="DescribeVpcs"))
+    cloud = sky(make_fault("error", code="RequestLimitExceeded", action="DescribeVpcs"))
     ec2 = cloud.session().client("ec2", config=Config(retries={"mode": "standard", "total_max_attempts": 8}))
 
     assert code(ec2.describe_vpcs) == "RequestLimitExceeded"
@@ -64,7 +64,7 @@ def test_what_user_data_sets_as_timer_ends_a_machine_when_nobody_comes_back(sky:
     assert states(cloud) == ["running", "running"]
     cloud.clock.sleep(120)
 
-    assert cloud.alive() == []
+    assert cloud.live_instances() == []
 
 
 def test_a_restarted_machine_begins_its_timer_anew(sky: Open) -> None:
@@ -95,7 +95,7 @@ def test_a_restarted_machine_begins_its_timer_anew(sky: Open) -> None:
     ],
 )
 def test_the_last_unconditional_shutdown_of_a_boot_counts(data: str, first: int | None, later: int | None) -> None:
-    found = [minutes_to_live(data.encode(), first_boot=boot) for boot in (True, False)]
+    found = [shutdown_minutes(data.encode(), first_boot=boot) for boot in (True, False)]
 
     assert found == [first, later]
 
@@ -104,21 +104,21 @@ def test_the_last_unconditional_shutdown_of_a_boot_counts(data: str, first: int 
 
 LIFE = """
 import sys
-from localcloud.simulation.cloud import MemoryCloud
-from localcloud.scenarios.scenario import Scenario, fault
-from tests.local.virtual import once, launch
-faults = (fault("error", code="InternalError", action="ec2:*", chance=0.4, applied=True),
-          fault("invisible", chance=0.5), fault("dropped", action="RunInstances", chance=0.3),
-          fault("colleague", machines=2, group="g", key="k"))
+from localcloud.simulation.cloud import InMemoryCloud
+from localcloud.scenarios.scenario import Scenario, make_fault
+from tests.support.virtual_cloud import once, launch
+faults = (make_fault("error", code="InternalError", action="ec2:*", chance=0.4, applied=True),
+          make_fault("invisible", chance=0.5), make_fault("dropped", action="RunInstances", chance=0.3),
+          make_fault("colleague", machines=2, group="g", key="k"))
 for seed in range(6):
-    with MemoryCloud(seed, Scenario(seed, faults)) as cloud:
+    with InMemoryCloud(seed, Scenario(seed, faults)) as cloud:
         try:
             launch(cloud, 3, ClientToken="once", UserData="x")
             cloud.clock.sleep(20)
             print(once(cloud).describe_instances()["Reservations"])
         except Exception as error:
             print(error)
-        print(cloud.calls, cloud.alive(), cloud.most_alive())
+        print(cloud.calls, cloud.live_instances(), cloud.max_live_instances())
 """
 
 
@@ -138,8 +138,8 @@ def test_a_seed_brings_the_same_day_bit_for_bit_in_any_process() -> None:
 
 
 def test_s3_is_there_too_and_its_calls_have_names(sky: Open) -> None:
-    missing = fault("error", code="NoSuchKey", action="s3:HeadObject")
-    cloud = sky(missing, fault("denied", action="s3:PutObject", times=1))
+    missing = make_fault("error", code="NoSuchKey", action="s3:HeadObject")
+    cloud = sky(missing, make_fault("denied", action="s3:PutObject", times=1))
     s3 = cloud.session().client("s3")
     s3.create_bucket(Bucket="scenes", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
 
@@ -156,7 +156,7 @@ def test_one_cloud_follows_another(sky: Open) -> None:
         cloud.clock.sleep(20)
         once(cloud).terminate_instances(InstanceIds=ids)
         cloud.clock.sleep(10)
-        assert not cloud.alive()
+        assert not cloud.live_instances()
         return ids
 
     old = sky()
@@ -182,12 +182,12 @@ def test_what_happens_at_a_boundary_reaches_the_caller_as_it_is(
         if facts[:2] == (phase, "RunInstances"):
             raise error
 
-    cloud.at_boundary = boundary
+    cloud.on_call_boundary = boundary
     with pytest.raises(type(error)) as caught:
         launch(cloud)
 
     assert caught.value is error
-    assert len(cloud.alive()) == alive
+    assert len(cloud.live_instances()) == alive
     assert seen[:3] == [("before", "GetParameter", 1), ("after", "GetParameter", 1), ("before", "RunInstances", 2)]
 
 
@@ -197,11 +197,11 @@ def test_a_dead_laptop_makes_no_more_calls_and_another_one_does(sky: Open) -> No
 
     def boundary(phase: str, action: str, _: int) -> None:
         if (phase, action) == ("before", "DescribeVpcs"):
-            raise Crash("power cut")
+            raise ClientCrash("power cut")
 
-    cloud.at_boundary = boundary
+    cloud.on_call_boundary = boundary
     for call in (dying.describe_vpcs, dying.describe_subnets):
-        with pytest.raises(Crash, match="power cut"):
+        with pytest.raises(ClientCrash, match="power cut"):
             call()
 
     assert other.describe_subnets()["Subnets"]
@@ -209,12 +209,17 @@ def test_a_dead_laptop_makes_no_more_calls_and_another_one_does(sky: Open) -> No
 
 
 def test_owners_are_counted_at_their_most_even_while_ec2_does_not_know_them(sky: Open) -> None:
-    cloud = sky(fault("invisible", seconds=60), fault("colleague", machines=3, tags={"stratus:owner": "eve"}))
+    cloud = sky(make_fault("invisible", seconds=60), make_fault("colleague", machines=3, tags={"stratus:owner": "eve"}))
     mine = [{"ResourceType": "instance", "Tags": [{"Key": "stratus:owner", "Value": "me"}]}]
     for _ in range(2):
         ids = launch(cloud, 2, TagSpecifications=mine)
         cloud.clock.sleep(60)
         once(cloud).terminate_instances(InstanceIds=ids)
 
-    assert (cloud.most_alive("me"), cloud.most_alive("eve"), cloud.most_alive(), cloud.most_alive("x")) == (2, 3, 5, 0)
-    assert [one.tags for one in cloud.alive() if one.state == "running"] == [{"stratus:owner": "eve"}] * 3
+    assert (
+        cloud.max_live_instances("me"),
+        cloud.max_live_instances("eve"),
+        cloud.max_live_instances(),
+        cloud.max_live_instances("x"),
+    ) == (2, 3, 5, 0)
+    assert [one.tags for one in cloud.live_instances() if one.state == "running"] == [{"stratus:owner": "eve"}] * 3

@@ -12,8 +12,8 @@ import pytest
 from localcloud import LocalCloudError
 from localcloud.core.addresses import DOCKER_BLOCKS
 from localcloud.hosts.docker import host_config
-from localcloud.hosts.docker.host_config import Tether
-from localcloud.hosts.spec import MachineSpec
+from localcloud.hosts.docker.host_config import LivenessEndpoint
+from localcloud.hosts.spec import HostSpec
 from localcloud.server import daemon
 
 USER_DATA = b"""#cloud-config
@@ -25,14 +25,14 @@ hostname: other
 """
 
 
-def spec(tmp_path: Path) -> MachineSpec:
-    return MachineSpec(
+def spec(tmp_path: Path) -> HostSpec:
+    return HostSpec(
         "i-1", "172.31.0.4", 22, tmp_path, "ubuntu", ("ssh-ed25519 first",), USER_DATA, {"AWS_REGION": "us-west-2"}
     )
 
 
 def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
-    told = host_config.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 12.5)
+    told = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 12.5)
 
     assert told["authorized_keys"] == ["ssh-ed25519 first", "ssh-ed25519 second"]
     assert told["host_keys"] == {"ed25519": "secret"}
@@ -44,8 +44,8 @@ def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
 
 
 def test_orders_are_a_file_that_root_alone_reads(tmp_path: Path) -> None:
-    told = host_config.orders(spec(tmp_path), {}, Tether("172.31.0.1", 9, "t"), 0.0)
-    with tarfile.open(fileobj=io.BytesIO(host_config.archive(told))) as tar:
+    told = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)
+    with tarfile.open(fileobj=io.BytesIO(host_config.to_tar(told))) as tar:
         (member,) = tar.getmembers()
         content = tar.extractfile(member)
         assert content is not None
@@ -63,7 +63,7 @@ def test_a_host_reaches_the_network_as_its_owner_does_but_the_cloud_directly(tmp
         "AWS_SECRET_ACCESS_KEY": "s",
     }
     network = host_config.network_variables(owner)
-    told = host_config.orders(spec(tmp_path), network, Tether("172.31.0.1", 9, "t"), 0.0)["environment"]
+    told = host_config.boot_config(spec(tmp_path), network, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)["environment"]
 
     # A path of the owner's means nothing in a container.
     assert network.keys() == {"https_proxy", "no_proxy", "PIP_INDEX_URL"}
@@ -82,12 +82,12 @@ def test_name_servers_are_those_that_containers_reach(tmp_path: Path) -> None:
 
 def test_the_kind_of_hosts_is_named_or_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCALCLOUD_HOSTS_KIND", raising=False)
-    assert (daemon.kind_of_hosts(None), daemon.kind_of_hosts("docker")) == ("process", "docker")
+    assert (daemon.resolve_host_kind(None), daemon.resolve_host_kind("docker")) == ("process", "docker")
     monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "docker")
-    assert (daemon.kind_of_hosts(None), daemon.kind_of_hosts("process")) == ("docker", "process")
+    assert (daemon.resolve_host_kind(None), daemon.resolve_host_kind("process")) == ("docker", "process")
     monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "vm")
     with pytest.raises(LocalCloudError, match=r"kind 'vm' \(LOCALCLOUD_HOSTS_KIND\): write process or docker"):
-        daemon.kind_of_hosts(None)
+        daemon.resolve_host_kind(None)
 
 
 def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:

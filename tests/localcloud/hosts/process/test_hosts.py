@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from localcloud.hosts.process.hosts import Hosts, HostsError
+from localcloud.hosts.process.hosts import HostError, ProcessHosts
 from localcloud.hosts.process.sandbox import landlock_abi
 from tests.support.embedded_cloud import wait_until
 from tests.support.process_hosts import (
@@ -75,7 +75,7 @@ def test_a_machine_still_booting_can_be_stopped(rig: Rig) -> None:
 
 
 def test_a_machine_that_is_on_cannot_be_started_again(machine: Machine) -> None:
-    with pytest.raises(HostsError, match="on already"):
+    with pytest.raises(HostError, match="on already"):
         machine.rig.hosts.start(machine.spec)
 
 
@@ -207,7 +207,7 @@ def test_the_owner_may_destroy_a_machine_while_it_is_told_of_its_shutdown(tmp_pa
         hosts.destroy(instance_id)
         ended.append(instance_id)
 
-    with Hosts(tmp_path, on_shutdown=destroy) as hosts:
+    with ProcessHosts(tmp_path, on_shutdown=destroy) as hosts:
         machine = Rig(rig.folder, hosts, rig.key).boot()
         machine.run("poweroff")
         wait_until(lambda: ended == [machine.spec.instance_id])
@@ -226,7 +226,7 @@ def test_orphans_are_reaped_and_leave_no_zombies(machine: Machine) -> None:
 
 
 def test_thirty_two_machines_boot_at_once_and_closing_leaves_nothing(tmp_path: Path, rig: Rig) -> None:
-    hosts = Hosts(tmp_path / "cloud", on_shutdown=lambda _: None)
+    hosts = ProcessHosts(tmp_path / "cloud", on_shutdown=lambda _: None)
     fleet = Rig(tmp_path, hosts, rig.key)
     specs = [fleet.spec() for _ in range(32)]
     for spec in specs:
@@ -240,11 +240,11 @@ def test_thirty_two_machines_boot_at_once_and_closing_leaves_nothing(tmp_path: P
 _OWNER = """
 import sys
 from pathlib import Path
-from localcloud.hosts.process.hosts import Hosts, MachineSpec
+from localcloud.hosts.process.hosts import HostSpec, ProcessHosts
 folder, address, port, key = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
-hosts = Hosts(folder / "cloud", on_shutdown=print)
+hosts = ProcessHosts(folder / "cloud", on_shutdown=print)
 data = b"#!/bin/sh\\nsetsid nohup sleep 300 &\\necho $! > ~/sleeper\\n"
-hosts.start(MachineSpec("i-1", address, port, folder / "disk", "ubuntu", (key,), data))
+hosts.start(HostSpec("i-1", address, port, folder / "disk", "ubuntu", (key,), data))
 hosts.wait("i-1", "running", deadline_s=10)
 print("up", flush=True)
 sys.stdin.read()
@@ -268,8 +268,8 @@ def test_machines_die_with_an_owner_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_home_belongs_to_one_owner_at_a_time(rig: Rig) -> None:
-    with pytest.raises(HostsError, match="another embedded cloud"):
-        Hosts(rig.folder / "cloud", on_shutdown=lambda _: None)
+    with pytest.raises(HostError, match="another embedded cloud"):
+        ProcessHosts(rig.folder / "cloud", on_shutdown=lambda _: None)
 
 
 # Confinement
