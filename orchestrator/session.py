@@ -28,6 +28,7 @@ from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import cost, json_file
 from orchestrator.core.errors import CloudRefused, HostError, HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
+from orchestrator.core.next_step import NextStep, add_advice, join
 from orchestrator.hosts import parallel
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.install import registry_login, steps
@@ -354,7 +355,9 @@ class Session(Account, Everywhere):
         """
         found = self._locate_run(run)
         if not found.dashboard:
-            raise UsageError(f"{found.run} has no dashboard", fix="RunMultiVMComputing() of a dask job has one")
+            raise UsageError(
+                f"{found.run} has no dashboard", fix=NextStep("RunMultiVMComputing") + " of a dask job has one"
+            )
         tunnel = self.cluster.ssh.forward(self.cluster.hosts([found.hosts[0]])[0], found.dashboard)
         return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
 
@@ -388,9 +391,9 @@ class Session(Account, Everywhere):
         try:
             left = self.terminate().left
         except StratusError as second:
-            left = (str(second),)
+            left = tuple(second.lines())
         if left:
-            error.add_note("left: " + "; ".join(left))
+            add_advice(error, "left: " + join("; ", left))
 
     def _locate_run(self, run: str) -> jobs_runs.Run:
         return jobs_runs.select_run(jobs_runs.list_runs(self.cluster.ssh, self.cluster.hosts()), run)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from orchestrator.core.next_step import NextStep, Text
+
 Reaction = Literal["user", "zone", "region", "again", "unsure", "wait"]
 """How to react: ``user`` must mend something, retry nothing · ``zone`` another zone or type may have it · ``region``
 only another region or a raised quota helps · ``again`` nothing was done, ask again · ``unsure`` it may have been done,
@@ -30,7 +32,7 @@ class ErrorCode:
     codes: tuple[str, ...]
     reaction: Reaction
     message: str = "{said}"
-    fix: str = ""
+    fix: Text = ""
     contains: str = ""
 
 
@@ -197,7 +199,7 @@ TABLE: tuple[ErrorCode, ...] = (
         ("IdempotentParameterMismatch",),
         "user",
         "the same token was used for another request: {said}",
-        "stratus status   shows what runs; then launch again",
+        NextStep("Status") + "  shows what runs; then launch again",
     ),
     ErrorCode(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user"),
     # machines
@@ -214,7 +216,7 @@ TABLE: tuple[ErrorCode, ...] = (
         ("DependencyViolation",),
         "wait",
         "something still uses it: {said}",
-        "stratus terminate   again in a minute; it goes on where this one stopped",
+        NextStep("TerminateAll") + "  again in a minute; it continues where this one stopped",
     ),
     # broken
     ErrorCode(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import connection_errors, error_codes
 from orchestrator.core.errors import CloudRefused, StratusError
+from orchestrator.core.next_step import as_message
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -90,7 +91,8 @@ def _refused(error: ClientError, action: str, profile: str, now: datetime) -> Cl
     row = error_codes.look_up(code, said)
     facts = {"said": said, "profile": profile, "action": _action(error, said), "skew": _skew(error, now)}
     facts["instance"] = next(iter(re.findall(r"\bi-[0-9a-f]{8,}", said)), "ID")
-    return CloudRefused(f"{action}: {row.message.format_map(facts)}", code=code, fix=row.fix.format_map(facts))
+    fix = as_message(row.fix).map_text(lambda text: text.format_map(facts))
+    return CloudRefused(f"{action}: {row.message.format_map(facts)}", code=code, fix=fix)
 
 
 def _action(error: ClientError, said: str) -> str:

@@ -17,6 +17,7 @@ from orchestrator.cluster.readiness import HostReady
 from orchestrator.core import file_lock, interrupts
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.events import Event
+from orchestrator.core.next_step import NextStep, add_advice, join
 from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Launcher:
                     raise _interrupted_again(error, plan) from None
                 self._roll_back(plan, error)
                 if isinstance(error, KeyboardInterrupt):
-                    error.add_note(f"Launch {plan.launch_id} was taken back: nothing of it is left.")
+                    add_advice(error, f"Launch {plan.launch_id} was taken back: nothing of it is left.")
                 if isinstance(error, CloudRefused) and pools.is_capacity_error(error.code):
                     raise self._with_alternatives(error, plan) from error
                 raise
@@ -137,7 +138,7 @@ class Launcher:
         except StratusError as second:
             left = [f"launch {plan.launch_id}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
         if left:
-            fix = "stratus terminate   ends them"
+            fix = NextStep("TerminateAll") + "  terminates them"
             raise LeftRunning(f"the launch failed ({why}), and could not be undone", left=left, fix=fix) from error
         if not plan.existing_names:
             self.delete_group_and_key()
@@ -168,7 +169,7 @@ class Launcher:
             names = ", ".join(each.type for each in known)
             prices = _prices([each.price_per_hour for each in known])
             ways += [f"[cluster] siblings = {names}   asks for those as well{prices}"] if known else []
-        return CloudRefused(error.message, where=error.where, code=error.code, fix="\n  or ".join([*ways, error.fix]))
+        return CloudRefused(error.message, where=error.where, code=error.code, fix=join("\n  or ", [*ways, error.fix]))
 
     def _on_first_interrupt(self) -> None:
         self._tell("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
@@ -183,7 +184,7 @@ def _prices(found: Sequence[Decimal | None]) -> str:
 
 def _interrupted_again(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardInterrupt:
     what = f"Launch {plan.launch_id} ({plan.count} x {plan.instance_type})"
-    error.add_note(f"{what} may have happened: TerminateAll() ends it.")
+    add_advice(error, f"{what} may have happened: " + NextStep("TerminateAll") + " terminates it.")
     return error
 
 
@@ -195,8 +196,8 @@ def noting_remaining_instances(instances: Collection[instances.Instance]) -> Ite
     except KeyboardInterrupt as error:
         count = f"{len(instances)} machine{'s are' if len(instances) != 1 else ' is'} up or coming up"
         listed = ", ".join(f"{each.name} ({each.id})" for each in instances)
-        error.add_note(f"{count}: {listed}.")
-        error.add_note("InstallDeps() goes on with them; TerminateAll() ends them.")
+        go_on = NextStep("InstallDeps") + " continues with them; " + NextStep("TerminateAll") + " terminates them."
+        add_advice(error, f"{count}: {listed}.", go_on)
         raise
 
 

@@ -16,6 +16,7 @@ from orchestrator.aws.launch import time_limits
 from orchestrator.core import cost, remote_scripts
 from orchestrator.core.errors import HostError, StratusError, UsageError
 from orchestrator.core.events import Event
+from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def extend(cluster: Cluster, hours: float) -> ExtendReport:
     now = datetime.now(UTC)
     wanted = {each.id: max(now, each.expires_at or now) + timedelta(hours=hours) for each in up}
     if hours <= 0 or max(wanted.values()) > now + timedelta(hours=LONGEST_H):
-        raise UsageError(f"{hours:g} h: machines can have up to {LONGEST_H:g} h left", fix="Extend(2) adds two hours")
+        raise UsageError(
+            f"{hours:g} h: machines can have up to {LONGEST_H:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
+        )
     budgets = {run: _budget(cluster, machines) for run, machines in _launches(up).items()}
 
     def words(each: instances.Instance) -> Sequence[str]:
@@ -95,7 +98,7 @@ def set_idle_shutdown(cluster: Cluster, minutes: int) -> IdleReport:
     :param minutes: 0 turns it off.
     """
     if not 0 <= minutes <= LONGEST_H * 60:
-        raise UsageError(f"{minutes} minutes: 0 (never) to {LONGEST_H * 60:g}", fix="IdleShutdown(30)")
+        raise UsageError(f"{minutes} minutes: 0 (never) to {LONGEST_H * 60:g}", fix=NextStep("IdleShutdown", 30))
     up = _running(cluster)
     timers = _set_timers(
         cluster, {each.name: (cluster.host(each), [_UNCHANGED, _UNCHANGED, str(minutes)]) for each in up}
@@ -106,7 +109,7 @@ def set_idle_shutdown(cluster: Cluster, minutes: int) -> IdleReport:
 def _running(cluster: Cluster) -> list[instances.Instance]:
     up = [each for each in cluster.instances() if each.state == "running"]
     if not up:
-        raise UsageError(f"no machine of {cluster.cluster_id.cluster} is up", fix="LaunchInstances()")
+        raise UsageError(f"no machine of {cluster.cluster_id.cluster} is up", fix=NextStep("LaunchInstances"))
     return up
 
 
@@ -144,7 +147,7 @@ def _timer(host: Host, said: str) -> ShutdownTimer:
         raise HostError(
             "it has no timer of ours, so its end cannot be moved",
             where=host.name,
-            fix="TerminateAll() ends it; machines that are launched now have one",
+            fix=NextStep("TerminateAll") + " terminates it; VMs that are launched now have one",
         )
     epoch, budget, used, idle = map(int, words[1:])
     return ShutdownTimer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)

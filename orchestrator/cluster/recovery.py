@@ -16,6 +16,7 @@ from orchestrator.cluster.readiness import HostReady
 from orchestrator.core import cost
 from orchestrator.core.file_lock import AlreadyLocked
 from orchestrator.core.journal import Journal, JournalEntry
+from orchestrator.core.next_step import Text
 
 if TYPE_CHECKING:
     from orchestrator.services.cluster import Cluster
@@ -57,7 +58,7 @@ def resume(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverRepor
 
 def terminate(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverReport:
     """End the machines of such launches, those that EC2 does not show yet included."""
-    left: list[str] = []
+    left: list[Text] = []
     with cluster.launcher.lock():
         for one in found:
             left += teardown.terminate_launch(cluster.clients, cluster.launch_log, one.run, tell=cluster.tell)
@@ -147,4 +148,4 @@ class RecoverReport:
     ready: tuple[HostReady, ...] = ()
     failed: Mapping[str, Exception] = field(default_factory=dict)
     ended: bool = False
-    left: tuple[str, ...] = ()
+    left: tuple[Text, ...] = ()

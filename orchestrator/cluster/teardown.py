@@ -18,6 +18,7 @@ from orchestrator.aws.launch import launch_log
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.events import Event, EventHandler, ignore_event
+from orchestrator.core.next_step import Text, join
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
@@ -51,7 +52,7 @@ class RegionTeardown:
     results: dict[str, InstanceResult] = field(default_factory=dict)
     group: str = ""
     key: str = ""
-    unconfirmed: list[str] = field(default_factory=list)
+    unconfirmed: list[Text] = field(default_factory=list)
 
     def run(self) -> None:
         """End everything; what is left, or may be, is in the fields. Only a Ctrl-C gets out of here."""
@@ -159,8 +160,8 @@ class RegionTeardown:
         """Delete the key once nothing can need it, and close the books when all is certain."""
         mine = self.books.cluster_id
         if trouble is not None:
-            fix = f"; {trouble.fix}" if trouble.fix else ""
-            self.unconfirmed.append(f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}{fix}")
+            reason = f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}"
+            self.unconfirmed.append(join("; ", [reason, trouble.fix] if trouble.fix else [reason]))
         if self.left or self.unconfirmed or self.group not in ("gone", "none"):
             self.group = self.group if self.group and not self.left else KEPT
             self.key = KEPT

@@ -17,6 +17,7 @@ from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import StratusError
 from orchestrator.core.events import Event
 from orchestrator.core.file_lock import AlreadyLocked
+from orchestrator.core.next_step import Text
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -33,7 +34,7 @@ class Terminator:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.patience = cluster.runtime.patience
-        self.unsure: list[str] = []
+        self.unsure: list[Text] = []
 
     def terminate_all(self) -> TerminateReport:
         """End machines, group and key everywhere; what is left, or may be, is in the report."""
@@ -142,12 +143,12 @@ class TerminateReport:
     group: str
     key: str
     spent: Decimal | None
-    unsure: tuple[str, ...] = ()
+    unsure: tuple[Text, ...] = ()
     note: str = ""
     foreign: tuple[str, ...] = ()
 
     @property
-    def left(self) -> tuple[str, ...]:
+    def left(self) -> tuple[Text, ...]:
         """Everything that is still there, or may be."""
         found = [
             f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"

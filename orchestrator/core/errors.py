@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.core.next_step import Text, Verbatim, as_message, split_lines
+
 
 class StratusError(Exception):
     """Base of all errors.
@@ -27,16 +29,16 @@ class StratusError(Exception):
     ``exit_code`` is what the command line returns, ``json_name`` the ``error`` of ``--output json``: scripts rely on
     both, so every class states its own name and a renamed class keeps it.
 
-    :param what: what went wrong, one line.
+    :param message: what went wrong, one line.
     :param where: the file and line, host or resource it happened at.
     :param code: the provider's own error code, kept verbatim.
-    :param fix: what to type or edit next.
+    :param fix: what to type or edit next; verbs in it are hints, worded when printed.
     """
 
     exit_code = 1
     json_name = "StratusError"
 
-    def __init__(self, message: str, *, where: str = "", code: str = "", fix: str = "") -> None:
+    def __init__(self, message: str, *, where: str = "", code: str = "", fix: Text = "") -> None:
         super().__init__(message)
         self.message = message
         self.where = where
@@ -44,11 +46,19 @@ class StratusError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        """One line, and a second, indented one when a fix is known."""
+        return "\n".join(map(str, self.lines()))
+
+    def lines(self) -> list[Text]:
+        """Return one line on what went wrong, further ones on details, then the fix, indented."""
         line = f"{self.where}: {self.message}" if self.where else self.message
         if self.code:
             line += f" ({self.code})"
-        return f"{line}\n  {self.fix}" if self.fix else line
+        fix = ["  " + as_message(self.fix)] if self.fix else []
+        return split_lines([line, *self.detail_lines(), *fix])
+
+    def detail_lines(self) -> list[Text]:
+        """Return the lines between the error's own and its fix."""
+        return []
 
 
 class UsageError(StratusError):
@@ -81,9 +91,9 @@ class ConfigError(UsageError):
         count = len(self.problems)
         super().__init__(f"{count} mistake{'s' if count != 1 else ''}. {consequence}")
 
-    def __str__(self) -> str:
-        """One line per mistake, then the count."""
-        return "\n".join([*(str(problem) for problem in self.problems), self.message])
+    def lines(self) -> list[Text]:
+        """Return one line per mistake, then their number."""
+        return [*map(str, self.problems), self.message]
 
 
 class CloudRefused(StratusError):
@@ -107,9 +117,9 @@ class NotReady(StratusError):
         """2, or 3 when all of them are AWS's."""
         return 3 if all(isinstance(each, CloudRefused) for each in self.problems) else 2
 
-    def __str__(self) -> str:
-        """Problem by problem, then their number."""
-        return "\n".join([*map(str, self.problems), self.message])
+    def lines(self) -> list[Text]:
+        """Return the lines of each problem, then their number."""
+        return [*(line for problem in self.problems for line in problem.lines()), self.message]
 
     @classmethod
     def raise_if_any(cls, problems: Sequence[StratusError]) -> None:
@@ -132,14 +142,13 @@ class LeftRunning(StratusError):
     exit_code = 4
     json_name = "LeftRunning"
 
-    def __init__(self, message: str, *, left: Sequence[str], fix: str = "") -> None:
+    def __init__(self, message: str, *, left: Sequence[Text], fix: Text = "") -> None:
         super().__init__(message, fix=fix)
         self.left = tuple(left)
 
-    def __str__(self) -> str:
-        """The sentence, then one line for each thing left."""
-        lines = [self.message, *(f"  {item}" for item in self.left)]
-        return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
+    def detail_lines(self) -> list[Text]:
+        """Return one line for each thing left."""
+        return ["  " + as_message(item) for item in self.left]
 
 
 class JobFailed(StratusError):
@@ -151,17 +160,15 @@ class JobFailed(StratusError):
     json_name = "JobFailed"
 
     def __init__(
-        self, message: str, *, exit_status: int | None, where: str = "", tail: Sequence[str] = (), fix: str = ""
+        self, message: str, *, exit_status: int | None, where: str = "", tail: Sequence[str] = (), fix: Text = ""
     ) -> None:
         super().__init__(message, where=where, fix=fix)
         self.exit_status = exit_status
         self.tail = tuple(tail)
 
-    def __str__(self) -> str:
-        """What happened, the job's last lines, and where to look."""
-        first = f"{self.where}: {self.message}" if self.where else self.message
-        lines = [first, *(f"  | {line}" for line in self.tail)]
-        return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
+    def detail_lines(self) -> list[Text]:
+        """Return the job's last lines."""
+        return [Verbatim(f"  | {line}") for line in self.tail]
 
 
 class HostError(StratusError):
@@ -180,7 +187,7 @@ class ConnectError(HostError):
 
     json_name = "ConnectError"
 
-    def __init__(self, kind: str, message: str, *, where: str = "", fix: str = "") -> None:
+    def __init__(self, kind: str, message: str, *, where: str = "", fix: Text = "") -> None:
         super().__init__(message, where=where, fix=fix)
         self.kind = kind
 
@@ -190,14 +197,15 @@ class HostsFailed(HostError):
 
     json_name = "HostsFailed"
 
-    def __init__(self, message: str, errors: Mapping[str, Exception], *, fix: str = "") -> None:
+    def __init__(self, message: str, errors: Mapping[str, Exception], *, fix: Text = "") -> None:
         super().__init__(message, fix=fix)
         self.errors = dict(errors)
 
-    def __str__(self) -> str:
-        """The sentence, then every failed host with its own error."""
-        lines = [self.message]
-        for name, error in self.errors.items():
-            text = str(error)
-            lines += [f"  {line}" for line in (text if text.startswith(name) else f"{name}: {text}").splitlines()]
-        return "\n".join([*lines, f"  {self.fix}"] if self.fix else lines)
+    def detail_lines(self) -> list[Text]:
+        """Return every failed host with its own error."""
+        return ["  " + as_message(line) for name, error in self.errors.items() for line in _of_host(name, error)]
+
+
+def _of_host(name: str, error: Exception) -> list[Text]:
+    lines = error.lines() if isinstance(error, StratusError) else split_lines([str(error)])
+    return lines if str(lines[0]).startswith(name) else [f"{name}: " + as_message(lines[0]), *lines[1:]]

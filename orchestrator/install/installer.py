@@ -63,7 +63,7 @@ def image_mismatch(installs: Sequence[HostInstall]) -> str:
     if len(pulled) < 2:
         return ""
     # A tag that moved between two installs, say.
-    return "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then InstallDeps()"
+    return "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then install again"
 
 
 @dataclass

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
 from orchestrator.jobs import frameworks
 from orchestrator.jobs.spec import JobSpec
 from orchestrator.jobs.tasks import JobLayout, Task
@@ -84,7 +85,7 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
     :raises UsageError: when the job has no command for that many hosts.
     """
     if not hosts:
-        raise UsageError("no host is up", fix="LaunchInstances()")
+        raise UsageError("no host is up", fix=NextStep("LaunchInstances"))
     command = spec.table.multi if multi else spec.table.single
     if not command:
         verb = "multi" if multi else "single"
@@ -95,7 +96,7 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
         raise UsageError(
             f"[resources] min_hosts = {least}, and {len(chosen)} VMs are up",
             where=str(spec.folder),
-            fix=f"LaunchInstances({least - len(chosen)}), or a smaller min_hosts in job.ini",
+            fix=NextStep("LaunchInstances", least - len(chosen)) + ", or a smaller min_hosts in job.ini",
         )
     given = JobLayout(spec, chosen, command, run)
     tasks, files = frameworks.lay_out(given, multi=multi)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError, UsageError
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
 from orchestrator.jobs import runner, runs
 from orchestrator.jobs.spec import JobSpec
@@ -53,13 +54,16 @@ def joinable_hosts(run: runs.Run, hosts: Sequence[Host]) -> list[Host]:
         what = f"{run.run} takes no more hosts: only elastic runs do"
         raise UsageError(what, fix="job.ini: framework = horovod, and [resources] min_hosts = 1 or more")
     if run.state != "running":
-        raise UsageError(f"{run.run} is over ({run.state})", fix="RunMultiVMComputing()")
+        raise UsageError(f"{run.run} is over ({run.state})", fix=NextStep("RunMultiVMComputing"))
     if run.hosts[0] not in {host.name for host in hosts}:
-        raise UsageError(f"{run.hosts[0]}, which leads {run.run}, is not up", fix="Status() shows it")
+        raise UsageError(f"{run.hosts[0]}, which leads {run.run}, is not up", fix=NextStep("Status") + " shows it")
     taking_part = {task.host for task in run.tasks}
     found = [host for host in hosts if host.name not in taking_part]
     if not found:
-        raise UsageError(f"every host that is up takes part in {run.run}", fix="LaunchInstances(1), then InstallDeps()")
+        raise UsageError(
+            f"every host that is up takes part in {run.run}",
+            fix=NextStep("LaunchInstances", 1) + ", then " + NextStep("InstallDeps"),
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
 from orchestrator.jobs.build import JobPlan, Task
 
@@ -54,7 +55,7 @@ def stage_run(links: SshClient, host: Host, run: str, words: Sequence[str], file
     reply = links.run(host, command, stdin=remote_scripts.bundle(content), timeout_s=60)
     missing = [line.removeprefix("@@missing ") for line in reply.stdout.splitlines() if line.startswith("@@missing ")]
     if missing:
-        raise HostError(f"no {missing[0]} here yet", where=host.name, fix="InstallDeps()")
+        raise HostError(f"no {missing[0]} here yet", where=host.name, fix=NextStep("InstallDeps"))
     started = reply.stdout.count("@@started ")
     expected = sum(name.startswith("task/") and name.endswith(".cmd") for name in files)
     if not reply.ok or ("@@exists" not in reply.stdout and started != expected):

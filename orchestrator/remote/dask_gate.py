@@ -92,7 +92,8 @@ def wait() -> int:
             time.sleep(0.1)
         if different := disagreements(client):
             print(
-                f"dask: versions differ between the hosts: {'; '.join(different)}. InstallDeps() mends it", flush=True
+                f"dask: versions differ between the hosts: {'; '.join(different)}. install again",
+                flush=True,
             )
             return 1
         print(

@@ -32,6 +32,7 @@ from orchestrator.core.errors import HostError, StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.journal import Journal
+from orchestrator.core.next_step import NextStep, add_advice
 from orchestrator.hosts import host_keys, parallel
 from orchestrator.means import Runtime
 
@@ -163,7 +164,7 @@ class Cluster:
         """
         up = {each.name: each for each in self.instances() if each.state == "running"}
         if not up:
-            raise UsageError(f"no machine of {self.cluster_id.cluster} is up", fix="LaunchInstances()")
+            raise UsageError(f"no machine of {self.cluster_id.cluster} is up", fix=NextStep("LaunchInstances"))
         unknown = [name for name in names if name not in up]
         if unknown:
             raise UsageError(f"{', '.join(unknown)}: not up", fix=f"up: {', '.join(up)}")
@@ -236,7 +237,7 @@ class Cluster:
             )
             return preflight.plan(desk, count or self.settings.cluster.count)
         except KeyboardInterrupt as error:
-            error.add_note("Nothing was launched.")
+            add_advice(error, "Nothing was launched.")
             raise
 
     def launch(self, plan: launch_plan.LaunchPlan) -> tuple[list[ec2_instances.Instance], float]:

@@ -100,7 +100,7 @@ REFUSALS = [  # code, AWS's words, what we must say
         "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
         "instance profile is not there",
     ),
-    ("IdempotentParameterMismatch", "the arguments differ", "same token", "stratus status"),
+    ("IdempotentParameterMismatch", "the arguments differ", "same token", "Status()"),
     (
         "OperationNotPermitted",
         "The instance 'i-1' may not be terminated. Modify its 'disableApiTermination' instance "

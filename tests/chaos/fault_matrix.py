@@ -441,7 +441,7 @@ def _nth(action: str) -> int:
 
 
 BACK = ("Ctrl-C: what was asked for is taken back first; again leaves at once", "was taken back: nothing of it is left")
-COMING = ("Interrupted. 2 machines are up or coming up: ml-0 (i-", "ml-1 (i-", "stratus terminate ends them")
+COMING = ("Interrupted. 2 machines are up or coming up: ml-0 (i-", "ml-1 (i-", "stratus terminate terminates them.")
 THEIRS = ("Not yours, never touched: i-", "(running, somebody else)")
 
 
@@ -482,7 +482,7 @@ def _interrupted() -> Iterator[Cell]:
             LAUNCH,
             "X",
             130,
-            ("Interrupted. Launch ", "(2 x c7i.2xlarge) may have happened: stratus terminate ends it."),
+            ("Interrupted. Launch ", "(2 x c7i.2xlarge) may have happened: stratus terminate terminates it."),
             open=1 if action == "AuthorizeSecurityGroupIngress" else 2,
             strikes=("ctrl-c twice", "after", action, _nth(action)),
             then="terminate",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
 from orchestrator.core.errors import LeftRunning, StratusError
+from orchestrator.core.next_step import advice_of
 from tests.chaos import invariants
 from tests.chaos.random_plan import Draw, Step, draw
 from tests.chaos.virtual_computer import SCRATCH, Computer, minutes_of
@@ -163,7 +164,7 @@ class _Life:
             code, words = error.exit_code, str(error)
             self._listed(error)
         except KeyboardInterrupt as interrupt:
-            code, words = 130, "\n".join([str(interrupt), *getattr(interrupt, "__notes__", ())])
+            code, words = 130, "\n".join([str(interrupt), *map(str, advice_of(interrupt))])
         except ClientCrash as error:
             code, words, crash = 137, "crash", error
         except Exception as error:

@@ -113,7 +113,7 @@ def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Pla
     assert "quota too small in us-west-2 (Standard on demand, L-1216C47A): 24 vCPU needed, limit 32 (16 in use)" in str(
         error
     )
-    assert "RequestLimitIncrease()  asks AWS for 40" in error.fix
+    assert "RequestLimitIncrease()  asks AWS for 40" in str(error.fix)
     with lab.session() as session:
         assert session.plan(2).quota.shortfall == 0
 

@@ -15,6 +15,7 @@ from orchestrator.aws import client, errors
 from orchestrator.aws.capacity.pools import ON_DEMAND, SPOT, quota_family
 from orchestrator.aws.ec2 import instance_types
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
+from orchestrator.core.next_step import NextStep
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeDef
@@ -97,13 +98,16 @@ class QuotaUsage:
             raise CloudRefused(
                 f"quota too small in {region} ({self.quota}): {self.needed} vCPU needed, limit {self.limit}{used}",
                 where=instance_type,
-                fix=f"RequestLimitIncrease()  asks AWS for {self.required_limit} (usually a working day)      "
-                f"{_alternative(self.quota)}  lists what you can launch now",
+                fix=NextStep("RequestLimitIncrease")
+                + f"  asks AWS for {self.required_limit} (usually a working day)      "
+                + _alternative(self.quota)
+                + "  lists what you can launch now",
             )
 
 
-def _alternative(quota: Quota | None) -> str:
-    return "Instances()" if quota is None or quota.families == "Standard" else "Instances(gpus=1)"
+def _alternative(quota: Quota | None) -> NextStep:
+    standard = quota is None or quota.families == "Standard"
+    return NextStep("Instances") if standard else NextStep("Instances", gpus=1)
 
 
 @dataclass(frozen=True)

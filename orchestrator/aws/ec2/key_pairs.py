@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aws import client, dry_run, errors, identity
 from orchestrator.core.errors import CloudRefused, UsageError
 from orchestrator.core.journal import Journal
+from orchestrator.core.next_step import NextStep
 from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _local(key_pair: KeyPair, existing_names: Sequence[str]) -> str:
 def _not_here(key_pair: KeyPair, existing_names: Sequence[str]) -> UsageError:
     return UsageError(
         f"the private key of {', '.join(existing_names)} is not on this computer: {key_pair.key_file} is missing",
-        fix="copy it from the computer that launched them; or end them: stratus terminate",
+        fix="copy it from the computer that launched them; or terminate them: " + NextStep("TerminateAll"),
     )
 
 
@@ -210,5 +211,5 @@ def _refuse_when_used(key_pair: KeyPair, existing_names: Sequence[str]) -> None:
     if existing_names:
         raise UsageError(
             f"{', '.join(existing_names)} were launched with another key than {key_pair.key_file}",
-            fix="copy that key from the computer that launched them; or end them: stratus terminate",
+            fix="copy that key from the computer that launched them; or terminate them: " + NextStep("TerminateAll"),
         )

@@ -14,6 +14,7 @@ from orchestrator.aws import client, dry_run, errors, identity
 from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.core.journal import Journal
+from orchestrator.core.next_step import NextStep
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import IpPermissionOutputTypeDef, IpPermissionUnionTypeDef, SecurityGroupTypeDef
@@ -113,7 +114,8 @@ def update_sources(clients: client.Clients, cluster_id: identity.ClusterId, acce
             _refresh(clients, group, access)
     if not ours:
         raise UsageError(
-            f"cluster {cluster_id.cluster} has no security group in {cluster_id.region}", fix="LaunchInstances()"
+            f"cluster {cluster_id.cluster} has no security group in {cluster_id.region}",
+            fix=NextStep("LaunchInstances"),
         )
     return tuple(sorted(before))
 

@@ -14,6 +14,7 @@ from orchestrator.aws import client, errors, identity
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import LeftRunning
+from orchestrator.core.next_step import NextStep
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
@@ -129,7 +130,7 @@ def wait_terminated(
     raise LeftRunning(
         f"{len(left)} machines are not gone after {deadline_s:.0f} s",
         left=[_line(each) for each in left.values()],
-        fix="stratus terminate   asks again",
+        fix=NextStep("TerminateAll") + "  asks again",
     )
 
 
@@ -229,7 +230,7 @@ def _too_young(each: Instance) -> StateChange:
         each.id,
         each.name,
         "unknown",
-        f"EC2 does not show it, {VISIBILITY_TIMEOUT_S:.0f} s on: it may still run. stratus status   looks again",
+        f"EC2 does not show it, {VISIBILITY_TIMEOUT_S:.0f} s on: it may still run",
     )
 
 

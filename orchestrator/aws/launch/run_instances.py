@@ -20,6 +20,7 @@ from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
 from orchestrator.core.journal import Journal, JournalEntry
+from orchestrator.core.next_step import NextStep
 from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _take_back(clients: client.Clients, plan: LaunchPlan, found: Sequence[instan
         raise LeftRunning(
             "only some of the machines came, and they could not be ended",
             left=left,
-            fix="stratus terminate   tries again",
+            fix=NextStep("TerminateAll") + "  tries again",
         )
 
 
@@ -298,5 +299,5 @@ def _unknown(plan: LaunchPlan, refusal: StratusError) -> LeftRunning:
     return LeftRunning(
         f"nobody can say whether the machines were launched. {said}",
         left=[f"{name} ({plan.instance_type}, {plan.subnet.zone}, launch {plan.launch_id})" for name in plan.names],
-        fix="stratus status   shows them if they were; stratus terminate   ends them",
+        fix=NextStep("Status") + "  shows them if they were; " + NextStep("TerminateAll") + "  terminates them",
     )

@@ -102,7 +102,7 @@ class Invocation:
             got = json_output.document(self.verbs.last) if self.verbs else None
             got = got if isinstance(got, dict) else {"result": got} if got else {}
             problem = json_output.document(error)
-            problem |= {"fix": self.console.reword(error.fix)} if error.fix else {}
+            problem |= {"fix": self.console.reword(str(error.fix))} if error.fix else {}
             self.console.write(json_output.text(got | problem))
         return error.exit_code
 

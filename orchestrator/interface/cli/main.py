@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.core.errors import StratusError
+from orchestrator.core.next_step import advice_of
 from orchestrator.interface.cli.dispatch import INTERRUPTED
 from orchestrator.interface.cli.invocation import Invocation, Setup
 from orchestrator.interface.console import Console
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None, setup: Setup = _DEFAULT) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
-        console.complain(str(interrupt) or " ".join(["Interrupted.", *getattr(interrupt, "__notes__", ())]))
+        console.complain(str(interrupt) or " ".join(["Interrupted.", *map(str, advice_of(interrupt))]))
         return INTERRUPTED
     except StratusError as error:
         return invocation.failed(error)

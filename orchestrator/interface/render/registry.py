@@ -28,6 +28,7 @@ from orchestrator.core.errors import (
     Problem,
     StratusError,
 )
+from orchestrator.core.next_step import Message, NextStep, Text
 
 MONEY_DIGITS = 6
 
@@ -76,6 +77,12 @@ def _(path: Path) -> str:
     return str(path)
 
 
+@document.register(NextStep)
+@document.register(Message)
+def _(text: Text) -> str:
+    return str(text)
+
+
 @document.register
 def _(error: Exception) -> str:
     return str(error)
@@ -104,7 +111,7 @@ def _(problem: Problem) -> Document:
 @document.register
 def _(error: StratusError) -> Document:
     facts: Document = {"error": error.json_name, "what": error.message, "exit_code": error.exit_code}
-    optional = {"where": error.where, "code": error.code, "fix": error.fix}
+    optional = {"where": error.where, "code": error.code, "fix": document(error.fix)}
     return facts | {name: text for name, text in optional.items() if text} | _details(error)
 
 
@@ -131,7 +138,7 @@ def _(error: HostsFailed) -> Document:
 
 @_details.register
 def _(error: LeftRunning) -> Document:
-    return {"left": list(error.left)}
+    return {"left": document(error.left)}
 
 
 @_details.register

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.core.next_step import advice_of
 from orchestrator.interface.render import cluster, units
 from orchestrator.interface.verbs.base import Interrupted
 from orchestrator.interface.verbs.jobs import Verbs
@@ -136,7 +137,7 @@ class Verb:
         except (StratusError, Interrupted):
             raise
         except KeyboardInterrupt as interrupt:
-            raise Interrupted(" ".join(["Interrupted.", *getattr(interrupt, "__notes__", ())])) from None
+            raise Interrupted(" ".join(["Interrupted.", *map(str, advice_of(interrupt))])) from None
         except Exception as error:
             raise self._bug(error) from error
         finally:

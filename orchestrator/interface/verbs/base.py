@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import advice_of
 from orchestrator.interface.render import launch
 from orchestrator.interface.workspace import Desk
 
@@ -69,5 +70,5 @@ class Work:
             raise
         except KeyboardInterrupt as error:
             # Whoever was interrupted may know better what remains.
-            said = getattr(error, "__notes__", None) or afterwards
+            said = [str(line) for line in advice_of(error)] or afterwards
             raise Interrupted("Interrupted. " + "\n  ".join(said)) from None
