@@ -19,7 +19,7 @@ def over_ssh(ssh: SshSettings) -> SshClient:
     """Return real SSH connections."""
     from orchestrator.ssh import SshClient
 
-    return SshClient(connect_timeout_s=ssh.connect_timeout)
+    return SshClient(REAL_CLOCK, connect_timeout_s=ssh.connect_timeout)
 
 
 @dataclass(frozen=True)

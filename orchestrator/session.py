@@ -180,7 +180,7 @@ class Session(Account, Everywhere):
         """Return the argv of a plain OpenSSH session to a host, its host key pinned."""
         from orchestrator.ssh import command_line
 
-        return command_line(self.cluster.hosts([name])[0], self.cluster.home / "ssh")
+        return command_line(self.cluster.hosts([name])[0], self.cluster.home / "ssh", self.cluster.ssh.clock)
 
     # -- install
 
@@ -194,7 +194,7 @@ class Session(Account, Everywhere):
             self.cluster.ssh.wait_until_ready(host, timeout_s=self.settings.ssh.ready_timeout)
             return installer(self.cluster.key_rotation(host))
 
-        outcomes = parallel.for_each(hosts, work)
+        outcomes = parallel.for_each(hosts, work, clock=self.cluster.ssh.clock)
         self.cluster.clear_boot_key_tags()
         return self._installed(outcomes.successful_values(), outcomes.errors, time.monotonic() - began)
 
@@ -238,7 +238,9 @@ class Session(Account, Everywhere):
         built = build.build(spec, hosts, run=run, multi=multi)
         taking_part = [host for host in hosts if host.name in built.hosts]
         folder = self.runs_folder / run
-        parallel.for_each(taking_part, self._code_installer(spec, folder)).raise_if_failed("the code did not get there")
+        parallel.for_each(
+            taking_part, self._code_installer(spec, folder), clock=self.cluster.ssh.clock
+        ).raise_if_failed("the code did not get there")
         started = runner.start(self.cluster.ssh, {host.name: host for host in hosts}, built)
         if started.failed:
             # Half a run is no run: what began elsewhere is ended again.

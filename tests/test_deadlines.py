@@ -14,12 +14,10 @@ from tests.support.paths import PACKAGE
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 BOUNDED = {
-    "core/clock.py:Patience.tries while True": "the deadline itself: returns at it",
-    "aws/client.py:together .result()": "of AWS calls, which end by botocore's own connect and read timeouts",
-    "cluster/lifetime.py:extend .get()": "an outcome that is there already, no queue",
-    "hosts/parallel.py:Outcomes.values_in_order .get()": "an outcome that is there already, no queue",
-    "hosts/parallel.py:_Crew.labour while True": "ends when no host is left to begin with",
-    "hosts/parallel.py:_Crew.result .get()": "asked only while the queue is not empty, by its one reader",
+    "core/clock.py:Clock.attempts while True": "the deadline itself: returns at it",
+    "aws/client.py:in_parallel .result()": "of AWS calls, which end by botocore's own connect and read timeouts",
+    "hosts/parallel.py:_Workers.run_worker while True": "ends when no host is left to begin with",
+    "hosts/parallel.py:_Workers.result .get()": "asked only while the queue is not empty, by its one reader",
     "interface/progress.py:Board._murmuring .join()": "of a thread that was told to end and looks every second",
     "interface/shell/status_poller.py:Pulse._work while True": "once per refresh; each request is bounded",
     "interface/shell/app.py:start Config": "IPython's, no network",
@@ -37,18 +35,18 @@ BOUNDED = {
     "remote/mesh_lead.py:Lead.run .wait()": "as long as the job; a lost host ends it, too",
     "jobs/follow.py:_follow_one while True": "as long as the run; a silent host is lost after 20 s plus patience",
     "ssh/tar_stream.py:pack .join()": "of a thread whose output has ended",
-    "ssh/connection_pool.py:Keeper.wait while True": "raises at the deadline it is given",
-    "ssh/connection_pool.py:Keeper.channel while True": "a second time at most: over a fresh connection",
+    "ssh/connection_pool.py:ConnectionPool.wait_until_ready while True": "raises at the deadline it is given",
+    "ssh/connection_pool.py:ConnectionPool.open_channel while True": "a second time at most: over a fresh connection",
     "ssh/connection_pool.py:_growing while True": "lengths of pauses, no wait",
-    "ssh/channel.py:Exchange.output while True": "checks silence and deadline at every turn",
-    "ssh/channel.py:Exchange._write .get()": "a daemon thread; the end of the exchange puts its None",
+    "ssh/channel.py:ChannelSession.output while True": "checks silence and deadline at every turn",
+    "ssh/channel.py:ChannelSession._write .get()": "a daemon thread; the end of the exchange puts its None",
     "ssh/tunnel.py:_Pair.carry .join()": "of a thread whose socket was shut down",
-    "jobs/logs.py:lines_of .get()": "every reader puts its end, and none outlives 20 s of silence",
+    "jobs/logs.py:tail .get()": "every reader puts its end, and none outlives 20 s of silence",
 }
 """Waits that name no time themselves: ``module:function what`` -> what bounds them all the same."""
 
 SLEEPERS = {"core/clock.py", "jobs/follow.py", "remote/dask_gate.py"}
-"""Modules that may call time.sleep; all others wait through `Patience`, whose tries end at a deadline.
+"""Modules that may call time.sleep; all others wait through `Clock`, whose attempts end at a deadline.
 
 runner looks for a lost host again for a minute; dask_gate runs on the VMs, on Python alone."""
 
@@ -109,7 +107,7 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_whatever_waits_says_for_how_long(path: Path) -> None:
-    """Give it a timeout, use `Patience.tries`, or say in `BOUNDED` what ends it."""
+    """Give it a timeout, use `Clock.attempts`, or say in `BOUNDED` what ends it."""
     name = name_of(path)
     unbounded = [f"{name}:{line} {what}" for what, line in waits(path) if f"{name}:{what}" not in BOUNDED]
     assert not unbounded

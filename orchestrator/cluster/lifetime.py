@@ -138,7 +138,9 @@ def _set_timers(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]
         command = remote_scripts.inline_command("extend.sh", *todo[host.name][1])
         return _timer(host, cluster.ssh.run(host, command, timeout_s=45).raise_if_failed("setting the timer").stdout)
 
-    return cluster.runtime.for_each([host for host, _ in todo.values()], one, deadline=DEADLINE_S)
+    return cluster.runtime.for_each(
+        [host for host, _ in todo.values()], one, clock=cluster.ssh.clock, timeout_s=DEADLINE_S
+    )
 
 
 def _timer(host: Host, said: str) -> ShutdownTimer:

@@ -84,7 +84,10 @@ class ReadinessWaiter:
             threading.Thread(target=self._feed, args=(instance_ids, running), name="arrivals", daemon=True).start()
         expected = [Host(name, "", "", 0, "", Path(), "", "") for name in instance_ids]
         return self.means.for_each(
-            expected, lambda host: self._one(host.name, running[host.name], on_ready), limit=len(instance_ids)
+            expected,
+            lambda host: self._one(host.name, running[host.name], on_ready),
+            clock=self.means.patience,
+            max_workers=len(instance_ids),
         )
 
     def _feed(self, ids: Mapping[str, str], running: Mapping[str, Running]) -> None:

@@ -14,6 +14,7 @@ from orchestrator.aws.launch import launch_log
 from orchestrator.cluster import teardown
 from orchestrator.cluster.readiness import HostReady
 from orchestrator.core import cost
+from orchestrator.core.clock import Clock
 from orchestrator.core.file_lock import AlreadyLocked
 from orchestrator.core.journal import Journal, JournalEntry
 from orchestrator.core.next_step import Text
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from orchestrator.services.cluster import Cluster
 
 
-def has_open_launches(home: Path) -> bool:
+def has_open_launches(home: Path, clock: Clock) -> bool:
     """Tell, without asking anybody, whether this computer knows of launches without an end."""
-    return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home).open_entries())
+    return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home, clock).open_entries())
 
 
 def find_interrupted(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
     """Return the launches that were never seen to end, oldest first; none while a launch goes on in another shell."""
-    if not has_open_launches(cluster.home) or not cluster.launch_log.open_entries():
+    if not has_open_launches(cluster.home, cluster.runtime.patience) or not cluster.launch_log.open_entries():
         return ()
     try:
         with cluster.launcher.lock():

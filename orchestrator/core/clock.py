@@ -1,6 +1,6 @@
-"""How the rest of the toolkit waits: by its own clock, in growing pauses, never without a deadline.
+"""Time as a value: clock, sleep, backoff and random ids, handed in rather than read from the system.
 
-A test hands in a `Patience` whose clock it moves itself, so no test ever sleeps to see a deadline pass.
+A test hands in a `Clock` that it advances itself, so no test sleeps until a deadline passes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-TICK_S = 1e-6
-"""A shorter pause is none: added to a clock that has run for days, it may not move it at all."""
+SHORTEST_PAUSE_S = 1e-6
+"""A shorter pause counts as none: added to a clock that has run for days, it is lost to rounding."""
 
 
 def _utc_now() -> datetime:
@@ -29,11 +29,11 @@ def _new_id() -> str:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses between two looks at the same thing.
+    """Growing pauses between attempts.
 
-    :param first: the first pause, seconds.
-    :param longest: no pause grows beyond this, seconds.
-    :param growth: each pause is this many times the one before.
+    :param first_s: the first pause, seconds.
+    :param longest_s: upper bound of every pause, seconds.
+    :param growth: factor from one pause to the next.
     """
 
     first_s: float = 0.5
@@ -43,14 +43,14 @@ class Backoff:
 
 @dataclass(frozen=True)
 class Clock:
-    """Time itself, as one value that can be handed in.
+    """Sources of time and chance, as one value.
 
-    :param clock: seconds that never go backwards.
-    :param sleep: pauses for that many seconds.
-    :param chance: a number in [0, 1), for jitter.
-    :param now: the time of day, UTC.
-    :param pace: of looks for which nothing else is said.
-    :param token: 32 hexadecimal digits that nobody had before: names of launches, of requests, of journal entries.
+    :param monotonic: seconds that never go backwards.
+    :param sleep: pauses for a number of seconds.
+    :param random: a number in [0, 1), for jitter.
+    :param now: the current time, UTC.
+    :param backoff: pauses of attempts that name no other.
+    :param new_id: 32 random hexadecimal digits: ids of launches, idempotency tokens, journal entries.
     """
 
     monotonic: Callable[[], float] = time.monotonic
@@ -63,16 +63,17 @@ class Clock:
     def attempts(self, timeout_s: float, backoff: Backoff | None = None, *, jitter: bool = False) -> Iterator[float]:
         """Yield the seconds waited so far: at once, after every pause, and a last time at the deadline.
 
-        :param deadline_s: seconds after which the last try comes.
-        :param pace: our own by default.
+        :param timeout_s: seconds until the last attempt.
+        :param backoff: the clock's own when None.
         :param jitter: pause a random part of each pause (full jitter), so that many callers spread out.
         """
         backoff = backoff or self.backoff
         start, pause = self.monotonic(), backoff.first_s
         while True:
             yield self.monotonic() - start
+            # Read again: the caller's own work between two attempts counts against the deadline.
             left = timeout_s - (self.monotonic() - start)
-            if left <= TICK_S:
+            if left <= SHORTEST_PAUSE_S:
                 return
             self.sleep(min(pause * (self.random() if jitter else 1.0), left))
             pause = min(pause * backoff.growth, backoff.longest_s)
@@ -85,10 +86,10 @@ class Clock:
         timeout_s: float,
         backoff: Backoff | None = None,
     ) -> T:
-        """Return what ``call`` returns, calling it again after errors that pass.
+        """Return what ``call`` returns, calling it again after transient errors.
 
-        :param when: whether an error passes with time; any other is raised at once.
-        :param deadline_s: seconds after which the last such error is raised.
+        :param is_transient: True for an error that may pass with time; any other is raised at once.
+        :param timeout_s: seconds after which the last transient error is raised.
         """
         for waited in self.attempts(timeout_s, backoff):
             try:
@@ -96,9 +97,10 @@ class Clock:
             except Exception as error:
                 if not is_transient(error):
                     raise
-                last, after = error, waited
-        last.add_note(f"tried for {after:.0f} s")
-        raise last
+                last_error, waited_s = error, waited
+        last_error.add_note(f"tried for {waited_s:.0f} s")
+        raise last_error
 
 
 REAL_CLOCK = Clock()
+"""The system's time; only the composition root hands it on, nothing defaults to it."""

@@ -1,4 +1,4 @@
-"""One at a time: a lock between the processes of this computer, let go of by the system itself when its holder dies."""
+"""Locks between processes of one computer, released by the operating system when their holder dies."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import StratusError
 
 Lock = AbstractContextManager[None]
 
+_POLL = Backoff(first_s=0.002, longest_s=0.1)
+
 
 class AlreadyLocked(StratusError):
-    """Somebody else holds the lock; ``holder`` is its process id, empty when nobody can tell."""
+    """The lock is held by another process; ``holder`` is its process id, or empty if unknown."""
 
     json_name = "Busy"
 
-    def __init__(self, what: str, *, holder: str, fix: str = "") -> None:
-        super().__init__(what, fix=fix)
+    def __init__(self, message: str, *, holder: str, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
         self.holder = holder
 
 
 @contextmanager
 def hold(path: Path, activity: str) -> Iterator[None]:
-    """Hold the lock of a file, or find out at once that it is taken.
+    """Hold the lock of a file, or fail at once when it is taken.
 
-    :param path: the file; made when it is missing, never removed: a lock on a removed file would be nobody's.
-    :param what: what the holder is doing, for those who come too late: ``launching into ml``.
-    :raises Busy: another process, or another part of this one, holds it.
+    :param path: the file; created if missing, never removed: a process that waits for a removed file would lock
+        another inode than the next one that creates it.
+    :param activity: what the holder is doing, for the error of others: ``launching into ml``.
+    :raises AlreadyLocked: another process, or another thread of this one, holds it.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -37,17 +41,33 @@ def hold(path: Path, activity: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _busy(file, activity) from None
+            raise _already_locked(file, activity) from None
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         yield
     finally:
-        os.close(file)  # which also lets go of the lock
+        os.close(file)  # also releases the lock
 
 
-def _busy(file: int, what: str) -> AlreadyLocked:
-    holder = os.pread(file, 20, 0).decode(errors="replace").strip()
-    who = f"process {holder}" if holder.isdecimal() else "another process"
+def wait_for(file: int, clock: Clock, timeout_s: float) -> None:
+    """Lock an open file as soon as its holder releases it; closing the file releases it again.
+
+    :param file: descriptor of the file.
+    :param timeout_s: seconds to wait at most.
+    :raises BlockingIOError: it was still taken after that time.
+    """
+    # Polled: a blocking flock() has no timeout, and an alarm signal would reach the main thread only.
+    for _ in clock.attempts(timeout_s, _POLL, jitter=True):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            taken = error
+    raise taken
+
+
+def _already_locked(file: int, activity: str) -> AlreadyLocked:
+    pid = os.pread(file, 20, 0).decode(errors="replace").strip()
+    holder = f"process {pid}" if pid.isdecimal() else "another process"
     return AlreadyLocked(
-        f"{who} of this computer is {what}", holder=holder, fix="wait for it, or end it with Ctrl-C there"
+        f"{holder} on this computer is {activity}", holder=pid, fix="wait for it, or end it with Ctrl-C there"
     )

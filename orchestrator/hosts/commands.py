@@ -1,29 +1,29 @@
-"""Run one command on many hosts."""
+"""Run one command on many hosts, and read the output of remote scripts."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import SshClient
-
+    from orchestrator.ssh import CommandResult, SshClient
 
 MAX_LINES = 10_000
+"""Lines of output kept per host; all of them are handed to ``on_line``."""
 
 
 @dataclass(frozen=True)
 class CommandOutput:
-    """What a command came to on one host.
+    """Result of a command on one host.
 
-    :param status: its exit status; -1 when a signal ended it.
-    :param lines: what it said, the last 10,000 lines of it.
+    :param exit_status: of the command; -1 when a signal ended it.
+    :param lines: the last 10,000 lines of its output.
     """
 
     host: str
@@ -34,9 +34,9 @@ class CommandOutput:
 
 @dataclass(frozen=True)
 class CommandReport:
-    """What a command came to on all hosts.
+    """Result of a command on all hosts.
 
-    :param failed: name of every host where nobody knows -> why.
+    :param failed: name of every host whose exit status is unknown -> error.
     """
 
     command: str
@@ -45,24 +45,41 @@ class CommandReport:
 
 
 def run(
-    ssh_client: SshClient, hosts: Sequence[Host], command: str, *, on_line: Callable[[str, str], None], timeout_s: float
+    ssh_client: SshClient,
+    hosts: Sequence[Host],
+    command: str,
+    *,
+    on_line: Callable[[str, str], None],
+    timeout_s: float,
 ) -> CommandReport:
     """Run a shell command on every host at the same time.
 
-    :param on_line: called with (host, line) as lines come, from one thread per host.
-    :param timeout: seconds that it may take.
+    :param on_line: called with (host, line) for every line, from one thread per host.
+    :param timeout_s: seconds that it may take, in all and without output.
     """
+    clock = ssh_client.clock
 
-    def one(host: Host) -> CommandOutput:
-        began = time.monotonic()
-        said: deque[str] = deque(maxlen=MAX_LINES)
+    def run_on(host: Host) -> CommandOutput:
+        started = clock.monotonic()
+        lines: deque[str] = deque(maxlen=MAX_LINES)
 
-        def line(text: str) -> None:
-            said.append(text)
-            on_line(host.name, text)
+        def keep_line(line: str) -> None:
+            lines.append(line)
+            on_line(host.name, line)
 
-        status = ssh_client.stream(host, command, on_line=line, silence_timeout_s=timeout_s, timeout_s=timeout_s)
-        return CommandOutput(host.name, status, tuple(said), time.monotonic() - began)
+        status = ssh_client.stream(host, command, on_line=keep_line, silence_timeout_s=timeout_s, timeout_s=timeout_s)
+        return CommandOutput(host.name, status, tuple(lines), clock.monotonic() - started)
 
-    outcomes = parallel.for_each(hosts, one)
+    outcomes = parallel.for_each(hosts, run_on, clock=clock)
     return CommandReport(command, tuple(outcomes.successful_values()), outcomes.errors)
+
+
+def marked_lines(output: str, mark: str) -> list[str]:
+    """Return the lines of a remote script's output that begin with a mark, such as ``@@host``, without the mark."""
+    return [line.removeprefix(f"{mark} ") for line in output.splitlines() if line.startswith(f"{mark} ")]
+
+
+def script_error(result: CommandResult, message: str) -> HostError:
+    """Return the error for a remote script whose output lacks the expected lines; it quotes the last line."""
+    lines = (result.stderr or result.stdout).strip().splitlines()
+    return HostError(f"{message}: {lines[-1] if lines else f'exit {result.exit_status}'}", where=result.host)

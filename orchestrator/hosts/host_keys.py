@@ -1,14 +1,13 @@
-"""Host keys: the one that a launch brings is replaced by one that the host makes itself, in the first session.
+"""Host key rotation: the key of the launch is replaced by one that the host generates, in the first session.
 
-The launch's key travels in the user data, which anybody with ``ec2:DescribeInstanceAttribute`` can read for as long as
-the machine exists, and all machines of a launch share it. So it serves for the first connection only. The order of the
-steps is such that a computer which dies between two of them locks nobody out: first the tags name the new key, and the
-launch's as well; then the host takes the new one into use; only when it has shown it are the tags rid of the old one.
+The launch key travels in the user data, which every principal with ``ec2:DescribeInstanceAttribute`` can read while the
+instance exists, and all VMs of a launch share it. It therefore serves for the first connection only. The order of steps
+keeps hosts reachable if this process dies between two of them: first the tags name the new key beside the launch key;
+then the host puts the new key in force; only when the host has proved to hold it do the tags drop the launch key.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -16,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core import remote_scripts
-from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
+from orchestrator.core import file_lock, remote_scripts
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import ConnectError, HostError, StratusError
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
@@ -25,57 +24,59 @@ from orchestrator.core.host import Host
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
-SCRIPT_TIMEOUT_S = 20.0  # for one round trip with a healthy host, ssh-keygen included
-LOCK_S = 10.0  # whoever holds the lock of the pins writes one small file
-RELOAD_S = 10.0  # an SSH server that was told to read its keys anew has done so by then
+SCRIPT_TIMEOUT_S = 20.0
+"""For one round trip with a healthy host, ssh-keygen included."""
+
+LOCK_TIMEOUT_S = 10.0
+"""The holder of the lock writes one small file."""
+
+RELOAD_TIMEOUT_S = 10.0
+"""By then, sshd has re-read its keys after a reload."""
 
 
 @dataclass(frozen=True)
 class KnownHostKeys:
-    """Which host keys this computer has seen take effect: instance id -> public key.
+    """Host keys that this computer has seen in force: instance id -> public key.
 
-    Tags say the same, but EC2 may show an old tag for a while, and others in the account can write tags.
+    The tags hold the same keys, but EC2 may return an old tag for a while, and other principals of the account can
+    write tags.
 
-    :param path: one line each, ``i-0abc ssh-ed25519 AAAA...``.
+    :param path: file of one line each, ``i-0abc ssh-ed25519 AAAA...``.
     """
 
     path: Path
+    clock: Clock
 
-    def get(self, identity: str) -> str:
-        """Return a machine's pin; empty when this computer has seen none."""
-        return self._load().get(identity, "")
+    def get(self, instance_id: str) -> str:
+        """Return the known key of an instance; empty if there is none."""
+        return self._load().get(instance_id, "")
 
-    def add(self, identity: str, public: str) -> None:
-        """Add a pin; it is on the disk when this returns."""
-        self._change(lambda pins: pins | {identity: public})
+    def add(self, instance_id: str, public_key: str) -> None:
+        """Add a key and flush it to disk."""
+        self._change(lambda keys: keys | {instance_id: public_key})
 
-    def remove(self, identities: Iterable[str]) -> None:
-        """Drop the pins of machines that are gone."""
-        gone = set(identities)
-        if gone & self._load().keys():
-            self._change(lambda pins: {name: key for name, key in pins.items() if name not in gone})
+    def remove(self, instance_ids: Iterable[str]) -> None:
+        """Remove the keys of terminated instances."""
+        removed = set(instance_ids)
+        if removed & self._load().keys():
+            self._change(lambda keys: {name: key for name, key in keys.items() if name not in removed})
 
     def _load(self) -> dict[str, str]:
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return {}
-        words = [line.partition(" ") for line in lines]
-        return {identity: key for identity, _, key in words}
+        return {instance_id: key for instance_id, _, key in (line.partition(" ") for line in lines)}
 
     def _change(self, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Replace the file, whole, by what ``change`` makes of it; one process and thread at a time."""
+        """Replace the file atomically by what ``change`` returns; one process and thread at a time."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A lock file of its own: the replaced file is another inode, on which a lock would exclude nothing.
         with self.path.with_name(f".{self.path.name}.lock").open("w") as lock:
-            REAL_CLOCK.retry(
-                lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB),
-                is_transient=lambda error: isinstance(error, BlockingIOError),
-                timeout_s=LOCK_S,
-                backoff=Backoff(0.002, 0.1),
-            )
+            file_lock.wait_for(lock.fileno(), self.clock, LOCK_TIMEOUT_S)
             draft = self.path.with_name(f".{self.path.name}.new")
             with draft.open("w", encoding="utf-8") as file:
-                file.writelines(f"{identity} {key}\n" for identity, key in change(self._load()).items())
+                file.writelines(f"{instance_id} {key}\n" for instance_id, key in change(self._load()).items())
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
@@ -85,98 +86,98 @@ class KnownHostKeys:
 class HostKeyRotation:
     """Gives hosts keys of their own; safe to use from many threads.
 
-    :param pin: makes the tags name a machine's (id's) new key, beside the one of its launch.
-    :param pins: what this computer knows.
-    :param renewed: ids of machines whose tags may now forget the launch's key; see `take`.
+    :param tag_host_key: makes the tags of an instance (id) name its new key, beside the launch key.
+    :param known_keys: keys that this computer has seen in force.
+    :param rotated: ids of instances whose tags may drop the launch key; see `take_rotated`.
     """
 
     ssh_client: SshClient
     tag_host_key: Callable[[str, str], None]
     known_keys: KnownHostKeys
     on_event: EventHandler
-    clock: Clock = REAL_CLOCK
+    clock: Clock
     rotated: list[str] = field(default_factory=list)
 
     def __call__(self, host: Host) -> Host:
-        """Return the host with its new key pinned; as it was when nothing is to be done, or nothing can be.
+        """Return the host with its new key pinned; unchanged when it has one already or cannot get one.
 
-        What keeps a host from having its own key is told as a warning; it fails nothing.
+        A failed rotation is reported as a warning; it does not fail the launch.
         """
         if not host.boot_key:
             return host
-        began = self.clock.monotonic()
+        started = self.clock.monotonic()
         self.on_event(Event(host.name, "hostkey", "start"))
         try:
-            renewed = self._renew(host)
-        except _Cannot as reason:
-            self.on_event(Event(host.name, "hostkey", "unchanged", self.clock.monotonic() - began))
-            self.on_event(
-                Event(host.name, "hostkey", "warning", text=f"still has the host key of its launch: {reason}")
-            )
+            rotated_host = self._rotate(host)
+        except _RotationFailed as reason:
+            self.on_event(Event(host.name, "hostkey", "unchanged", self.clock.monotonic() - started))
+            message = f"still has the host key of its launch: {reason}"
+            self.on_event(Event(host.name, "hostkey", "warning", text=message))
             return host
         self.rotated.append(host.identity)
-        self.on_event(Event(host.name, "hostkey", "done", self.clock.monotonic() - began))
-        return renewed
+        self.on_event(Event(host.name, "hostkey", "done", self.clock.monotonic() - started))
+        return rotated_host
 
     def take_rotated(self) -> list[str]:
-        """Return the ids of the machines renewed since the last call."""
-        taken = list(self.rotated)
-        del self.rotated[: len(taken)]
-        return taken
+        """Return the ids of the instances rotated since the last call."""
+        # Threads may append in between: only what was copied is removed.
+        instance_ids = list(self.rotated)
+        del self.rotated[: len(instance_ids)]
+        return instance_ids
 
-    def _renew(self, host: Host) -> Host:
-        state, key = self._ask(host, "stage")
+    def _rotate(self, host: Host) -> Host:
+        state, key = self._run_script(host, "stage")
         if state == "staged":
             self._tag(host, key)
-            state, shown = self._ask(host, "adopt", key)
-            if shown != key:
-                self._tag(host, shown)  # another computer was quicker: what the host says it uses is what counts
-            key = shown
+            state, current_key = self._run_script(host, "adopt", key)
+            if current_key != key:
+                # Another computer rotated it at the same time: the key that the host reports as in force counts.
+                self._tag(host, current_key)
+            key = current_key
         if key == host.boot_key:
-            raise _Cannot("it did not take the new one")
-        renewed = replace(host, host_key=key, boot_key="")
-        self._see(host, renewed)
-        with suppress(OSError):  # a full disk: the tags say it, too
+            raise _RotationFailed("it did not take the new one")
+        rotated_host = replace(host, host_key=key, boot_key="")
+        self._verify(host, rotated_host)
+        with suppress(OSError):  # a full disk: the tags hold the key, too
             self.known_keys.add(host.identity, key)
-        return renewed
+        return rotated_host
 
-    def _ask(self, host: Host, *words: str) -> tuple[str, str]:
-        """Return what the script on the host said: ``staged`` or ``current``, and the key."""
-        mode, *more = words
+    def _run_script(self, host: Host, mode: str, *args: str) -> tuple[str, str]:
+        """Return the state that ``rotate.sh`` reports, ``staged`` or ``current``, and the key."""
+        command = remote_scripts.inline_command("rotate.sh", mode, host.boot_key, *args)
         try:
-            reply = self.ssh_client.run(
-                host, remote_scripts.inline_command("rotate.sh", mode, host.boot_key, *more), timeout_s=SCRIPT_TIMEOUT_S
-            )
+            result = self.ssh_client.run(host, command, timeout_s=SCRIPT_TIMEOUT_S)
         except HostError as error:
-            raise _Cannot(error.message) from error
-        said = [line.split(" ", 1) for line in reply.stdout.splitlines() if line.startswith("@@")]
-        answer = {words[0].removeprefix("@@"): words[-1].strip() for words in said}
+            raise _RotationFailed(error.message) from error
+        marked = [line.split(" ", 1) for line in result.stdout.splitlines() if line.startswith("@@")]
+        values = {fields[0].removeprefix("@@"): fields[-1].strip() for fields in marked}
         for state in ("staged", "current"):
-            if answer.get(state, "").startswith("ssh-ed25519 "):
-                return state, answer[state]
-        raise _Cannot(answer.get("cannot") or "it did not say which key it has")
+            if values.get(state, "").startswith("ssh-ed25519 "):
+                return state, values[state]
+        raise _RotationFailed(values.get("cannot") or "it did not report its key")
 
-    def _tag(self, host: Host, public: str) -> None:
+    def _tag(self, host: Host, public_key: str) -> None:
         try:
-            self.tag_host_key(host.identity, public)
+            self.tag_host_key(host.identity, public_key)
         except StratusError as error:
-            raise _Cannot(str(error).splitlines()[0]) from error
+            raise _RotationFailed(str(error).splitlines()[0]) from error
 
-    def _see(self, before: Host, now: Host) -> None:
-        """Connect anew, to see the host prove that it holds its new key."""
-        self.ssh_client.disconnect(before)
-        last: ConnectError | None = None
-        for _ in self.clock.attempts(RELOAD_S, Backoff(0.05, 1.0)):
+    def _verify(self, old_host: Host, new_host: Host) -> None:
+        """Reconnect, so that the host proves to hold its new key."""
+        self.ssh_client.disconnect(old_host)
+        last_error: ConnectError | None = None
+        # sshd reloads in the background: for a moment it still offers the old key.
+        for _ in self.clock.attempts(RELOAD_TIMEOUT_S, Backoff(0.05, 1.0)):
             try:
-                self.ssh_client.wait_until_ready(now, timeout_s=RELOAD_S)
+                self.ssh_client.wait_until_ready(new_host, timeout_s=RELOAD_TIMEOUT_S)
                 return
             except ConnectError as error:
-                last = error
+                last_error = error
                 if error.kind != "host-key":
                     break
-        assert last is not None
-        raise _Cannot(f"it does not show the new one: {last.message}") from last
+        assert last_error is not None
+        raise _RotationFailed(f"it does not show the new one: {last_error.message}") from last_error
 
 
-class _Cannot(Exception):
-    """Why a host keeps the key of its launch."""
+class _RotationFailed(Exception):
+    """Reason why a host keeps the key of its launch."""

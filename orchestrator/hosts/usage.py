@@ -1,21 +1,19 @@
-"""What hosts are doing, whichever run it is of: their GPUs, cores and processes; a command on all; an end to it all."""
+"""Load of hosts: their GPUs, cores, memory and processes, across all runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
-from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
+from orchestrator.hosts.commands import marked_lines, script_error
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import CommandResult, SshClient
+    from orchestrator.ssh import SshClient
 
-# Every run gets five seconds to end by itself, and its containers as long again; all runs of a host at once.
-KILL_S = 90.0
 QUERY_TIMEOUT_S = 60.0
 _KIB = 1024
 
@@ -24,8 +22,8 @@ _KIB = 1024
 class GpuProcess:
     """A process that computes on a GPU.
 
-    :param run: the run of ours that it belongs to; empty for somebody else's.
-    :param memory_mib: of the GPU; None when the driver does not tell.
+    :param run_id: run it belongs to; empty for processes outside of runs.
+    :param gpu_memory_mib: memory of the GPU; None when the driver does not report it.
     """
 
     pid: int
@@ -36,11 +34,9 @@ class GpuProcess:
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU of a host, as nvidia-smi knows it; None where the driver does not tell.
+    """One GPU of a host as nvidia-smi reports it; None where the driver reports no value.
 
-    :param busy: percent of the last moments in which it computed.
-    :param memory_used: MiB.
-    :param memory: MiB in all.
+    :param utilization_percent: share of the last sample period (up to 1 s) in which a kernel ran.
     """
 
     index: int
@@ -54,10 +50,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class HostProcess:
-    """A process of one of our runs.
+    """A process of a run.
 
-    :param cpu: percent of one core, over its life.
-    :param memory: bytes of main memory.
+    :param cpu_percent: of one core, averaged over the life of the process.
     """
 
     pid: int
@@ -69,11 +64,10 @@ class HostProcess:
 
 @dataclass(frozen=True)
 class HostUsage:
-    """What one host is doing.
+    """Load of one host.
 
-    :param load: processes that ran or wanted to, on average over the last minute.
-    :param memory_used: bytes that no new program could have.
-    :param memory: bytes in all.
+    :param load_average: runnable processes, averaged over the last minute.
+    :param memory_used_bytes: memory that is not available to new processes.
     """
 
     host: str
@@ -87,9 +81,9 @@ class HostUsage:
 
 @dataclass(frozen=True)
 class UsageReport:
-    """What all hosts are doing.
+    """Load of all hosts.
 
-    :param failed: name of every host that could not be asked -> why.
+    :param failed: name of every host that could not be queried -> error.
     """
 
     hosts: tuple[HostUsage, ...]
@@ -97,60 +91,51 @@ class UsageReport:
 
 
 def query(ssh_client: SshClient, hosts: Sequence[Host]) -> UsageReport:
-    """Ask every host what it is doing."""
+    """Return the load of every host, queried at the same time."""
 
-    def one(host: Host) -> HostUsage:
-        reply = ssh_client.run(host, remote_scripts.inline_command("gpus.sh"), timeout_s=QUERY_TIMEOUT_S)
-        if not _told(reply.stdout.splitlines(), "@@host "):
-            raise _no_answer(host, reply, "it does not say what it is doing")
-        return parse(host.name, reply.stdout)
+    def query_one(host: Host) -> HostUsage:
+        result = ssh_client.run(host, remote_scripts.inline_command("gpus.sh"), timeout_s=QUERY_TIMEOUT_S)
+        if not marked_lines(result.stdout, "@@host"):
+            raise script_error(result, "it does not report its load")
+        return parse(host.name, result.stdout)
 
-    outcomes = parallel.for_each(hosts, one)
+    outcomes = parallel.for_each(hosts, query_one, clock=ssh_client.clock)
     return UsageReport(tuple(outcomes.successful_values()), outcomes.errors)
 
 
 def parse(host: str, output: str) -> HostUsage:
-    """Read what ``gpus.sh`` said."""
-    lines = output.splitlines()
-    cores, load, memory, free = _told(lines, "@@host ")[-1].split()
-    of_gpu: dict[str, list[GpuProcess]] = {}
-    for line in _told(lines, "@@app "):
-        run, pid, gpu, used, command = (word.strip() for word in line.split(",", 4))
-        of_gpu.setdefault(gpu, []).append(GpuProcess(int(pid), "" if run == "-" else run, _number(used), command))
+    """Parse the output of ``gpus.sh``."""
+    cores, load, memory_kib, available_kib = marked_lines(output, "@@host")[-1].split()
+    gpu_processes: dict[str, list[GpuProcess]] = {}
+    for line in marked_lines(output, "@@app"):
+        run_id, pid, gpu_uuid, memory_mib, command = (field.strip() for field in line.split(",", 4))
+        process = GpuProcess(int(pid), "" if run_id == "-" else run_id, _number(memory_mib), command)
+        gpu_processes.setdefault(gpu_uuid, []).append(process)
     return HostUsage(
         host=host,
         cores=int(cores),
         load_average=float(load),
-        memory_used_bytes=(int(memory) - int(free)) * _KIB,
-        memory_total_bytes=int(memory) * _KIB,
-        gpus=tuple(_gpu(line, of_gpu) for line in _told(lines, "@@gpu ")),
-        processes=tuple(map(_task, _told(lines, "@@task "))),
+        memory_used_bytes=(int(memory_kib) - int(available_kib)) * _KIB,
+        memory_total_bytes=int(memory_kib) * _KIB,
+        gpus=tuple(_gpu(line, gpu_processes) for line in marked_lines(output, "@@gpu")),
+        processes=tuple(map(_process, marked_lines(output, "@@task"))),
     )
 
 
-def _gpu(line: str, of_gpu: Mapping[str, Sequence[GpuProcess]]) -> Gpu:
-    index, uuid, name, *numbers = (word.strip() for word in line.split(","))
-    busy, used, memory, celsius = map(_number, numbers)
-    return Gpu(int(index), name, busy, used, memory, celsius, tuple(of_gpu.get(uuid, ())))
+def _gpu(line: str, processes: Mapping[str, Sequence[GpuProcess]]) -> Gpu:
+    index, uuid, name, *numbers = (field.strip() for field in line.split(","))
+    utilization, memory_used, memory_total, celsius = map(_number, numbers)
+    return Gpu(int(index), name, utilization, memory_used, memory_total, celsius, tuple(processes.get(uuid, ())))
 
 
-def _task(line: str) -> HostProcess:
-    pid, run, cpu, kib, command = line.split(None, 4)
-    return HostProcess(int(pid), run, float(cpu), int(kib) * _KIB, command)
+def _process(line: str) -> HostProcess:
+    pid, run_id, cpu, memory_kib, command = line.split(None, 4)
+    return HostProcess(int(pid), run_id, float(cpu), int(memory_kib) * _KIB, command)
 
 
-def _number(word: str) -> float | None:
-    """Return a number of nvidia-smi's; what it does not know is ``[N/A]``, ``[Not Supported]`` and the like."""
+def _number(text: str) -> float | None:
+    """Return a number of nvidia-smi; None for its ``[N/A]``, ``[Not Supported]`` and the like."""
     try:
-        return float(word)
+        return float(text)
     except ValueError:
         return None
-
-
-def _told(lines: Iterable[str], mark: str) -> list[str]:
-    return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
-
-
-def _no_answer(host: Host, reply: CommandResult, what: str) -> HostError:
-    said = (reply.stderr or reply.stdout).strip().splitlines()
-    return HostError(f"{what}: {said[-1] if said else f'exit {reply.exit_status}'}", where=host.name)

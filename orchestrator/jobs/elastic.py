@@ -80,14 +80,16 @@ def add_hosts(links: SshClient, hosts: Sequence[Host], run: runs.Run, prepare: C
         prepare(host)
         runner.stage_run(links, host, run.run, run.start, _files_for(files, host))
 
-    laid_out = parallel.for_each(new, lay_out)
+    laid_out = parallel.for_each(new, lay_out, clock=links.clock)
     there = [outcome.host for outcome in laid_out.values() if outcome.ok]
     summary = _summary(files["job.json"], there)
     told = [host for host in hosts if host.name in {task.host for task in run.tasks}] + there
     # The first host is told who they are, and all what the run is now: any shell may ask any of them.
     members = [f"{host.name} {host.private_address}" for host in there]
     words = (run.run, summary)
-    outcomes = parallel.for_each(told, lambda host: _admit(links, host, *words, *(members if host is head else ())))
+    outcomes = parallel.for_each(
+        told, lambda host: _admit(links, host, *words, *(members if host is head else ())), clock=links.clock
+    )
     failed = laid_out.errors | {name: error for name, error in outcomes.errors.items() if name == head.name}
     return JoinReport(run.run, tuple(host.name for host in there), failed)
 

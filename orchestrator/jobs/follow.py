@@ -61,7 +61,9 @@ def follow(
     :param on_line: called with (host, line); from several threads when there are several hosts.
     :param patience: seconds for which a lost host is looked for again before it counts as lost.
     """
-    return parallel.for_each(hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, lost_timeout_s))
+    return parallel.for_each(
+        hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, lost_timeout_s), clock=links.clock
+    )
 
 
 def _follow_one(links: SshClient, follower: _Follower, run: str, patience: float) -> TaskExit:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.hosts.usage import KILL_S, _no_answer, _told
+from orchestrator.hosts.commands import marked_lines, script_error
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
+
+KILL_TIMEOUT_S = 90.0
+"""Every run gets 5 s to end by itself, and its containers another 5 s; all runs of a host at once."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,12 @@ def kill_all(links: SshClient, hosts: Sequence[Host]) -> KillReport:
     content = remote_scripts.bundle(remote_scripts.scripts(("killall.sh", "cancel.sh")))
 
     def one(host: Host) -> HostKill:
-        reply = links.run(host, remote_scripts.bundle_command("killall.sh"), stdin=content, timeout_s=KILL_S)
-        lines = reply.stdout.splitlines()
-        left = _told(lines, "@@left ")
+        reply = links.run(host, remote_scripts.bundle_command("killall.sh"), stdin=content, timeout_s=KILL_TIMEOUT_S)
+        left = marked_lines(reply.stdout, "@@left")
         if not left:
-            raise _no_answer(host, reply, "its runs could not be ended")
-        stuck = [line for line in lines if not line.startswith("@@")]
-        return HostKill(host.name, tuple(_told(lines, "@@ended ")), int(left[-1]), tuple(stuck))
+            raise script_error(reply, "its runs could not be ended")
+        stuck = [line for line in reply.stdout.splitlines() if not line.startswith("@@")]
+        return HostKill(host.name, tuple(marked_lines(reply.stdout, "@@ended")), int(left[-1]), tuple(stuck))
 
-    outcomes = parallel.for_each(hosts, one)
+    outcomes = parallel.for_each(hosts, one, clock=links.clock)
     return KillReport(tuple(outcomes.successful_values()), outcomes.errors)

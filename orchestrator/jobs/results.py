@@ -31,7 +31,7 @@ def fetch(links: SshClient, hosts: Sequence[Host], run: Run, folder: Path) -> pa
     :param folder: of this run on the laptop; what is there is replaced file by file.
     :return: bytes received per host.
     """
-    return parallel.for_each(hosts, lambda host: _fetch_one(links, host, run, folder))
+    return parallel.for_each(hosts, lambda host: _fetch_one(links, host, run, folder), clock=links.clock)
 
 
 def _fetch_one(links: SshClient, host: Host, run: Run, folder: Path) -> int:

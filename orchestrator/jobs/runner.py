@@ -35,7 +35,7 @@ def start(links: SshClient, hosts: Mapping[str, Host], job: JobPlan) -> parallel
     :return: per host, how many tasks were started.
     """
     taking_part = [hosts[name] for name in job.hosts]
-    return parallel.for_each(taking_part, lambda host: _start_one(links, host, job))
+    return parallel.for_each(taking_part, lambda host: _start_one(links, host, job), clock=links.clock)
 
 
 def _start_one(links: SshClient, host: Host, job: JobPlan) -> int:
@@ -85,7 +85,9 @@ def cancel(
     :return: per host, how many processes would not go; 0 is the answer to expect.
     """
     known = running_tasks or {}
-    return parallel.for_each(hosts, lambda host: _cancel_one(links, host, run, known.get(host.name, ())))
+    return parallel.for_each(
+        hosts, lambda host: _cancel_one(links, host, run, known.get(host.name, ())), clock=links.clock
+    )
 
 
 def _cancel_one(links: SshClient, host: Host, run: str, going: Sequence[str]) -> int:

@@ -171,7 +171,9 @@ def list_runs(links: SshClient, hosts: Sequence[Host], run: str = "") -> list[Ru
     :param run: only this one (the full id).
     """
     answers = parallel.for_each(
-        hosts, lambda host: links.run(host, remote_scripts.inline_command("runs.sh", *([run] if run else [])))
+        hosts,
+        lambda host: links.run(host, remote_scripts.inline_command("runs.sh", *([run] if run else []))),
+        clock=links.clock,
     )
     known: dict[str, dict[str, Any]] = {}
     tasks: dict[str, list[TaskState]] = {}

@@ -107,7 +107,7 @@ class Cluster:
     @cached_property
     def known_hosts(self) -> host_keys.KnownHostKeys:
         """The host keys that this computer has seen take effect."""
-        return host_keys.KnownHostKeys(self.home / "ssh" / "pins")
+        return host_keys.KnownHostKeys(self.home / "ssh" / "pins", self.runtime.patience)
 
     @cached_property
     def key_rotation(self) -> host_keys.HostKeyRotation:

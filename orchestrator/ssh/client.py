@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.core.host import Host
 from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, LineSplitter, Timeouts, close_in_background
@@ -84,11 +85,16 @@ class CommandResult:
 class SshClient:
     """Connections to hosts: opened when first needed, kept, shared by all threads, reopened once when they went stale.
 
-    :param connect_timeout: seconds for opening a connection, all in all.
-    :param login_pauses: seconds between attempts of :meth:`wait` to log in; one attempt more than pauses.
+    :param clock: time for work on hosts done with this client; its own deadlines follow the system's clock, as those
+        of sockets do.
+    :param connect_timeout_s: seconds for opening a connection, all in all.
+    :param login_pauses_s: seconds between login attempts of :meth:`wait_until_ready`; one attempt more than pauses.
     """
 
-    def __init__(self, *, connect_timeout_s: float = 10.0, login_pauses_s: tuple[float, ...] = LOGIN_PAUSES_S) -> None:
+    def __init__(
+        self, clock: Clock, *, connect_timeout_s: float = 10.0, login_pauses_s: tuple[float, ...] = LOGIN_PAUSES_S
+    ) -> None:
+        self.clock = clock
         self._pool = ConnectionPool(connect_timeout_s, login_pauses_s)
         self._tunnels: list[Tunnel] = []
 

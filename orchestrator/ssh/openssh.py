@@ -5,7 +5,6 @@ All of it lies in a folder of ours; nothing in ``~/.ssh`` is read or written.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import tempfile
@@ -13,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.core.clock import REAL_CLOCK, Backoff
+from orchestrator.core import file_lock
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.host import Host
 
@@ -26,25 +26,25 @@ _HOST_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+=*")
 _UNSPEAKABLE = re.compile(r'["\\\x00-\x1f\x7f]|\$\{')
 
 
-def command_line(host: Host, folder: Path) -> list[str]:
+def command_line(host: Host, folder: Path, clock: Clock) -> list[str]:
     """Return the argv of a plain OpenSSH session with ``host``; words appended to it are a remote command.
 
     :param folder: gets ``known_hosts``, with the host's key under the machine's own id.
     :raises UsageError: when a value cannot be told to OpenSSH without changing its meaning, or the host key is unknown.
     """
-    _pin([host], folder)
+    _pin([host], folder, clock)
     options = _options(host, folder)
     words = [f"{name}={value}" for name, value in options.items()]
     return ["ssh", "-F", "none", *(part for word in words for part in ("-o", word)), _word(host.name)]
 
 
-def write_ssh_config(hosts: Iterable[Host], folder: Path) -> Path:
+def write_ssh_config(hosts: Iterable[Host], folder: Path, clock: Clock) -> Path:
     """Write ``folder/config``, by which ``ssh -F folder/config ml-0`` (or an Include of it) reaches each host by name.
 
     :raises UsageError: as :func:`command_line`.
     """
     hosts = list(hosts)
-    _pin(hosts, folder)
+    _pin(hosts, folder, clock)
     blocks = [_block(host, _options(host, folder)) for host in hosts]
     path = folder / "config"
     _replace(path, "\n".join(blocks))
@@ -96,12 +96,12 @@ def _path(path: Path) -> str:
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _pin(hosts: Sequence[Host], folder: Path) -> None:
+def _pin(hosts: Sequence[Host], folder: Path, clock: Clock) -> None:
     """Note the hosts' keys in ``folder/known_hosts``, keeping those of other hosts."""
     lines = {_word(_alias(host)): "\n".join(_known(host)) for host in hosts}
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "known_hosts"
-    with _locked(folder):
+    with _locked(folder, clock):
         before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in before if line.split(" ", 1)[0] not in lines]
         _replace(path, "".join(f"{line}\n" for line in [*kept, *lines.values()]))
@@ -116,16 +116,11 @@ def _known(host: Host) -> list[str]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, clock: Clock) -> Iterator[None]:
     """Let one process at a time change the files of ``folder``."""
     with (folder / ".lock").open("w") as file:
         try:
-            REAL_CLOCK.retry(
-                lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB),
-                is_transient=lambda error: isinstance(error, BlockingIOError),
-                timeout_s=LOCK_S,
-                backoff=Backoff(0.002, 0.1),
-            )
+            file_lock.wait_for(file.fileno(), clock, LOCK_S)
         except BlockingIOError as error:
             what = f"another process has held the SSH files for {LOCK_S:.0f} s"
             raise StratusError(what, where=str(folder), fix="look for a stopped stratus process, and end it") from error

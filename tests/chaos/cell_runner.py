@@ -18,6 +18,7 @@ from typing import Any
 from localcloud.core.clock import VirtualClock
 from localcloud.scenarios import scenario
 from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
 from orchestrator.interface.cli import invocation, main
@@ -174,7 +175,7 @@ class Bench:
             [call.action for call in seen if call.outcome == "ok" and not call.action.startswith(READS)],
             self.cloud.clock.now() - began,
             self._lasting(),
-            len(Journal(self.computer.home).open_entries()),
+            len(Journal(self.computer.home, REAL_CLOCK).open_entries()),
             self.watch.broken,
         )
         if self.cell.then:

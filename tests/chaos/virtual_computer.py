@@ -81,35 +81,37 @@ class PaperLinks:
     """
 
     cloud: InMemoryCloud
-    patience: Clock
+    clock: Clock
     keys: dict[str, str]
 
-    def wait(self, host: Host, *, deadline: float, alive: Callable[[], str] | None = None) -> float:
-        """As `Links.wait`."""
-        began = self.patience.monotonic()
+    def wait_until_ready(
+        self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None
+    ) -> float:
+        """As `SshClient.wait_until_ready`."""
+        began = self.clock.monotonic()
         trouble = ConnectError("silent", "ssh: no time", where=host.name)
-        for _ in self.patience.attempts(deadline, _KNOCK):
+        for _ in self.clock.attempts(timeout_s, _KNOCK):
             try:
                 self._knock(host)
-                return self.patience.monotonic() - began
+                return self.clock.monotonic() - began
             except ConnectError as error:
                 trouble = error
                 if error.kind == "host-key":
                     raise
-            if reason := alive() if alive else "":
+            if reason := failure_reason() if failure_reason else "":
                 raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
         raise trouble
 
-    def run(self, host: Host, command: str, *, timeout: float = 30.0) -> CommandResult:  # noqa: ARG002 - as Links.run
-        """As `Links.run`, for the few commands that lives need."""
+    def run(self, host: Host, command: str, *, timeout_s: float = 30.0) -> CommandResult:  # noqa: ARG002 - as SshClient.run
+        """As `SshClient.run`, for the few commands that lives need."""
         self._knock(host)
-        self.patience.sleep(0.1)
+        self.clock.sleep(0.1)
         words = shlex.split(command)
         said = self._rotate(host, words[4:]) if "rotate.sh" in words[3:4] else ""
         said = self._timer(host) if "extend.sh" in words[3:4] else said
         return CommandResult(host.name, words[0], said, "", 0, 0.1)
 
-    def forget(self, host: Host) -> None:
+    def disconnect(self, host: Host) -> None:
         """Nothing is kept."""
 
     def close(self) -> None:
@@ -118,7 +120,7 @@ class PaperLinks:
     def _knock(self, host: Host) -> None:
         kind = self.cloud.ssh_fault(host.identity)
         if kind:
-            self.patience.sleep(0.0 if kind == "refused" else 5.0)
+            self.clock.sleep(0.0 if kind == "refused" else 5.0)
             raise ConnectError(kind, f"ssh: {kind}", where=host.name)
         shown = self.keys.setdefault(host.identity, host.boot_key or host.host_key)
         if shown not in (host.host_key, host.boot_key):
@@ -126,14 +128,14 @@ class PaperLinks:
 
     def _timer(self, host: Host) -> str:
         left = self.cloud.hosts.shutdown_in_s(host.identity)
-        return "@@none\n" if left is None else f"@@until {self.patience.now().timestamp() + left:.0f} 0 0 0\n"
+        return "@@none\n" if left is None else f"@@until {self.clock.now().timestamp() + left:.0f} 0 0 0\n"
 
     def _rotate(self, host: Host, words: list[str]) -> str:
         mode, boot, *new = words
         if self.keys[host.identity] != boot:
             return f"@@current {self.keys[host.identity]}\n"
         if mode == "stage":
-            return f"@@staged ssh-ed25519 {self.patience.new_id()}\n"
+            return f"@@staged ssh-ed25519 {self.clock.new_id()}\n"
         self.keys[host.identity] = new[0]
         return f"@@current {new[0]}\n"
 

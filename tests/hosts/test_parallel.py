@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import _thread
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostError, HostsFailed
 from orchestrator.core.host import Host
-from orchestrator.hosts.parallel import HostInterrupted, HostsInterrupted, HostUnfinished, Outcome, for_each
+from orchestrator.hosts import parallel
+from orchestrator.hosts.parallel import HostInterrupted, HostsInterrupted, HostUnfinished, Outcome
+
+for_each = partial(parallel.for_each, clock=REAL_CLOCK)
 
 
 def fleet(count: int) -> list[Host]:
@@ -47,7 +52,7 @@ def test_no_more_hosts_than_the_limit_are_worked_on_at_once() -> None:
         with lock:
             now[0] -= 1
 
-    outcomes = for_each(fleet(12), work, limit=3)
+    outcomes = for_each(fleet(12), work, max_workers=3)
 
     assert len(outcomes.succeeded) == 12
     assert most[0] == 3
@@ -105,7 +110,7 @@ def test_outcomes_are_told_as_they_come_and_in_the_callers_thread() -> None:
         told.append((outcome.host.name, threading.current_thread()))
         release.set()
 
-    for_each(fleet(2), work, done=done)
+    for_each(fleet(2), work, on_done=done)
 
     assert told == [("ml-1", threading.current_thread()), ("ml-0", threading.current_thread())]
 
@@ -113,7 +118,7 @@ def test_outcomes_are_told_as_they_come_and_in_the_callers_thread() -> None:
 def test_a_host_that_never_returns_is_unfinished_at_the_deadline() -> None:
     stuck = threading.Event()
 
-    outcomes = for_each(fleet(3), lambda host: stuck.wait(20) if host.name == "ml-1" else True, deadline=0.3)
+    outcomes = for_each(fleet(3), lambda host: stuck.wait(20) if host.name == "ml-1" else True, timeout_s=0.3)
 
     stuck.set()
     assert list(outcomes.failed) == ["ml-1"]
@@ -129,7 +134,7 @@ def test_no_further_host_is_begun_after_the_deadline() -> None:
         begun.append(host.name)
         stuck.wait(20)
 
-    outcomes = for_each(fleet(3), work, limit=1, deadline=0.2)
+    outcomes = for_each(fleet(3), work, max_workers=1, timeout_s=0.2)
     stuck.set()
 
     assert begun == ["ml-0"]
@@ -147,7 +152,7 @@ def test_ctrl_c_ends_the_waiting_and_keeps_what_is_known() -> None:
         return "late"
 
     with pytest.raises(HostsInterrupted) as caught:
-        for_each(fleet(3), work, done=lambda _: _thread.interrupt_main())
+        for_each(fleet(3), work, on_done=lambda _: _thread.interrupt_main())
     stuck.set()
 
     assert isinstance(caught.value, KeyboardInterrupt)

@@ -20,7 +20,7 @@ from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.config.settings import AwsSettings, ClusterSettings, Settings, SshSettings
-from orchestrator.core.clock import Backoff, Clock
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import CloudRefused, HostsFailed, UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
@@ -45,7 +45,7 @@ class Desk:
         self.clients = client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"])
         self.identity = identity.caller_identity(self.clients)
         self.mine = identity.cluster_id(self.clients, self.settings, self.identity)
-        self.journal = Journal(self.home)
+        self.journal = Journal(self.home, REAL_CLOCK)
         self.login = key_pairs.for_settings(self.settings, self.mine, home=self.home)
 
     def _count(self, event_name: str, **_: Any) -> None:

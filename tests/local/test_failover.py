@@ -284,7 +284,7 @@ def test_a_second_launch_right_after_the_first_takes_other_names(begin: Begin) -
 
 def test_two_shells_do_not_launch_into_one_cluster_at_the_same_time(tmp_path: Path) -> None:
     again = file_lock.hold(tmp_path / "a.lock", "launching into ml")
-    late = pytest.raises(file_lock.AlreadyLocked, match=f"process {os.getpid()} of this computer is launching into ml")
+    late = pytest.raises(file_lock.AlreadyLocked, match=f"process {os.getpid()} on this computer is launching into ml")
     with file_lock.hold(tmp_path / "a.lock", "launching into ml"), late, again:
         pass
     with file_lock.hold(tmp_path / "a.lock", "launching into ml"):

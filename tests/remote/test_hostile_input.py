@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from orchestrator.config.settings import load
 from orchestrator.core import remote_scripts
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConfigError, StratusError, UsageError
 from orchestrator.core.host import Host
 from orchestrator.install.steps import Step
@@ -245,7 +246,7 @@ def test_plain_ssh_is_told_a_value_as_it_is_or_not_at_all(tmp_path: Path, field:
     """As ssh itself has understood it."""
     given_value: Any = Path("/" + value) if field == "key_file" else value
     try:
-        argv = command_line(replace(HOST, **{field: given_value}), tmp_path / "ssh")
+        argv = command_line(replace(HOST, **{field: given_value}), tmp_path / "ssh", REAL_CLOCK)
     except UsageError:
         return
     told = subprocess.run([argv[0], "-G", *argv[1:]], capture_output=True, text=True, timeout=20, check=True).stdout
@@ -272,7 +273,7 @@ def test_a_config_file_is_only_ever_read(vm: Vm, value: str) -> None:
     try:
         found = load(path, {"HOME": str(vm.home)})
         Step("requirements", "requirements.sh", tuple(shlex.split(found.install.pip_options))).line  # noqa: B018
-        command_line(replace(HOST, key_file=Path(found.ssh.private_key)), vm.home / "ssh")
+        command_line(replace(HOST, key_file=Path(found.ssh.private_key)), vm.home / "ssh", REAL_CLOCK)
     except (ConfigError, StratusError, ValueError):
         pass
     assert not [path for path in vm.content() - before if TRAP in Path(path).name]

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.hosts.parallel import for_each
 from orchestrator.ssh import SshClient, quote
@@ -50,7 +51,7 @@ def own_lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def links() -> Iterator[SshClient]:
-    with SshClient() as links:
+    with SshClient(REAL_CLOCK) as links:
         yield links
 
 
@@ -94,7 +95,9 @@ class TestRun:
         hosts = [lab.host(number) for number in range(32)]
 
         outcomes = for_each(
-            hosts, lambda host: links.run(host, f"echo {host.name}").raise_if_failed("asking failed").stdout
+            hosts,
+            lambda host: links.run(host, f"echo {host.name}").raise_if_failed("asking failed").stdout,
+            clock=REAL_CLOCK,
         )
 
         assert outcomes.raise_if_failed("asking failed").successful_values() == [f"{host.name}\n" for host in hosts]
@@ -199,7 +202,7 @@ class TestDeadlines:
         assert took < PATIENCE
 
     def test_an_upload_into_a_silent_partition_is_lost_and_closing_does_not_wait_for_it(self, lab: Lab) -> None:
-        with Wire(lab.host()) as wire, SshClient() as links:
+        with Wire(lab.host()) as wire, SshClient(REAL_CLOCK) as links:
             host = lab.host(address=wire.address, port=wire.port)
 
             def chunks() -> Iterator[bytes]:
@@ -261,7 +264,7 @@ class TestKeptConnections:
         assert links.connect(lab.host(2)) is not connection
 
     def test_closing_ends_connections_and_refuses_new_ones(self, lab: Lab) -> None:
-        with SshClient() as links:
+        with SshClient(REAL_CLOCK) as links:
             connection = links.connect(lab.host(3))
 
         eventually(lambda: not connection.transport.is_alive())
@@ -301,7 +304,7 @@ class TestReasons:
     """Each way of not connecting has its own name and its own words."""
 
     def failure(self, lab: Lab, timeout: float = 5, **changes: Any) -> ConnectError:
-        with SshClient(connect_timeout_s=timeout) as links, pytest.raises(ConnectError) as caught:
+        with SshClient(REAL_CLOCK, connect_timeout_s=timeout) as links, pytest.raises(ConnectError) as caught:
             links.run(lab.host(**changes), "touch executed")
         assert not (lab.homes[0] / "executed").exists()
         assert str(caught.value).startswith("ml-0: ")
@@ -428,7 +431,7 @@ class TestWaiting:
     def test_a_refused_login_is_tried_three_times_at_most(self, lab: Lab) -> None:
         before = lab.count("login", 4)
 
-        with SshClient(login_pauses_s=(0.05, 0.05)) as links, pytest.raises(ConnectError) as caught:
+        with SshClient(REAL_CLOCK, login_pauses_s=(0.05, 0.05)) as links, pytest.raises(ConnectError) as caught:
             links.wait_until_ready(lab.host(4, user="nobody"), timeout_s=20)
 
         assert caught.value.kind == "auth"
@@ -445,7 +448,7 @@ class TestWaiting:
 
         late = threading.Thread(target=admit)
         late.start()
-        with SshClient(login_pauses_s=(0.5, 2.0)) as links:
+        with SshClient(REAL_CLOCK, login_pauses_s=(0.5, 2.0)) as links:
             links.wait_until_ready(own_lab.host(), timeout_s=20)
         late.join()
 
@@ -590,11 +593,12 @@ def test_a_program_that_met_hanging_hosts_ends_at_once(lab: Lab) -> None:
 from pathlib import Path
 from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
-from orchestrator.ssh import Links
+from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.ssh import SshClient
 key = Path({str(lab.key_file)!r})
 host = Host("ml-0", {half.address!r}, "", {half.port}, "dev", key, {lab.host_key!r}, "i-0")
 try:
-    Links(connect_timeout=0.5).connect(host)
+    SshClient(REAL_CLOCK, connect_timeout_s=0.5).connect(host)
 except ConnectError as error:
     print(error.kind)
 """

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 from orchestrator.ssh.openssh import command_line, write_ssh_config
@@ -46,14 +47,14 @@ def ssh(words: list[str], command: str) -> subprocess.CompletedProcess[str]:
 
 @needs_ssh
 def test_the_command_line_opens_a_session_with_plain_ssh(lab: Lab, tmp_path: Path) -> None:
-    done = ssh(command_line(lab.host(), tmp_path / "a folder 50%"), "echo in")
+    done = ssh(command_line(lab.host(), tmp_path / "a folder 50%", REAL_CLOCK), "echo in")
 
     assert (done.stdout, done.returncode) == ("in\n", 0)
 
 
 @needs_ssh
 def test_the_config_file_makes_names_work(lab: Lab, tmp_path: Path) -> None:
-    config = write_ssh_config([lab.host(0), lab.host(1)], tmp_path / "a folder 50%")
+    config = write_ssh_config([lab.host(0), lab.host(1)], tmp_path / "a folder 50%", REAL_CLOCK)
 
     for name in ("ml-0", "ml-1"):
         done = ssh(["ssh", "-F", str(config), name], "pwd")
@@ -64,7 +65,7 @@ def test_the_config_file_makes_names_work(lab: Lab, tmp_path: Path) -> None:
 def test_plain_ssh_refuses_another_host_key_without_asking(lab: Lab, tmp_path: Path) -> None:
     before = lab.count("exec")
 
-    done = ssh(command_line(lab.host(host_key=KEY), tmp_path), "echo in")
+    done = ssh(command_line(lab.host(host_key=KEY), tmp_path, REAL_CLOCK), "echo in")
 
     assert done.returncode == 255
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
@@ -73,16 +74,16 @@ def test_plain_ssh_refuses_another_host_key_without_asking(lab: Lab, tmp_path: P
 
 def test_keys_are_pinned_under_the_machines_own_id_beside_those_of_others(tmp_path: Path) -> None:
     other = KEY.replace("AAAAII", "AAAAIJ")
-    command_line(record(), tmp_path)
-    command_line(record(name="ml-1", identity="i-0def"), tmp_path)
-    command_line(record(host_key=other + " a comment"), tmp_path)
+    command_line(record(), tmp_path, REAL_CLOCK)
+    command_line(record(name="ml-1", identity="i-0def"), tmp_path, REAL_CLOCK)
+    command_line(record(host_key=other + " a comment"), tmp_path, REAL_CLOCK)
 
     assert (tmp_path / "known_hosts").read_text().splitlines() == [f"i-0def {KEY}", f"i-0abc {other}"]
     assert (tmp_path / "known_hosts").stat().st_mode & 0o777 == 0o600
 
 
 def test_strictness_is_told_in_so_many_words(tmp_path: Path) -> None:
-    words = command_line(record(), tmp_path)
+    words = command_line(record(), tmp_path, REAL_CLOCK)
 
     told = {"StrictHostKeyChecking=yes", "IdentitiesOnly=yes", "HostKeyAlias=i-0abc", "ForwardAgent=no"}
     assert told <= set(words)
@@ -91,7 +92,7 @@ def test_strictness_is_told_in_so_many_words(tmp_path: Path) -> None:
 
 
 def test_the_home_of_the_users_own_ssh_is_left_alone(tmp_path: Path) -> None:
-    write_ssh_config([record()], tmp_path / "ours")
+    write_ssh_config([record()], tmp_path / "ours", REAL_CLOCK)
 
     assert {path.name for path in (tmp_path / "ours").iterdir()} == {"config", "known_hosts", ".lock"}
 
@@ -116,6 +117,9 @@ def test_the_home_of_the_users_own_ssh_is_left_alone(tmp_path: Path) -> None:
     ],
 )
 def test_values_that_would_bend_the_config_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    for tell in (lambda host: command_line(host, tmp_path), lambda host: write_ssh_config([host], tmp_path)):
+    for tell in (
+        lambda host: command_line(host, tmp_path, REAL_CLOCK),
+        lambda host: write_ssh_config([host], tmp_path, REAL_CLOCK),
+    ):
         with pytest.raises(UsageError):
             tell(record(**changes))

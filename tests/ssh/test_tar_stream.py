@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostError
 from orchestrator.ssh import SshClient
 from tests.support.ssh_lab import Lab
@@ -24,7 +25,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture
 def links() -> Iterator[SshClient]:
-    with SshClient() as links:
+    with SshClient(REAL_CLOCK) as links:
         yield links
 
 

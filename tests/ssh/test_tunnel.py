@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.ssh import SshClient, Tunnel
 from tests.support.ssh_lab import Lab, Listener, eventually, refusing
@@ -22,7 +23,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture
 def links() -> Iterator[SshClient]:
-    with SshClient() as links:
+    with SshClient(REAL_CLOCK) as links:
         yield links
 
 
@@ -151,7 +152,7 @@ def test_without_a_session_there_is_no_tunnel(lab: Lab, links: SshClient) -> Non
 
 
 def test_closing_the_links_closes_their_tunnels(lab: Lab, target: Listener) -> None:
-    with SshClient() as links:
+    with SshClient(REAL_CLOCK) as links:
         tunnel = links.forward(lab.host(), target.port, target_address=target.address)
 
     with pytest.raises(ConnectionRefusedError):

@@ -12,7 +12,7 @@ from typing import Any
 from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client, identity
 from orchestrator.config import settings
-from orchestrator.core.clock import Backoff, Clock
+from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
@@ -41,23 +41,25 @@ class PaperLinks:
     """SSH to machines on paper: they answer when the cloud says that they can be reached."""
 
     cloud: InMemoryCloud
-    patience: Clock
+    clock: Clock
 
-    def wait(self, host: Host, *, deadline: float, alive: Callable[[], str] | None = None) -> float:
-        """As `Links.wait`."""
-        for waited in self.patience.attempts(deadline, Backoff(0.5, 5.0)):
+    def wait_until_ready(
+        self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None
+    ) -> float:
+        """As `SshClient.wait_until_ready`."""
+        for waited in self.clock.attempts(timeout_s, Backoff(0.5, 5.0)):
             kind = self.cloud.ssh_fault(host.identity)
             if not kind:
                 return waited
-            if reason := alive() if alive else "":
+            if reason := failure_reason() if failure_reason else "":
                 raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
         raise ConnectError(kind, f"ssh: {kind}", where=host.name)
 
     def run(self, host: Host, command: str, **_: Any) -> CommandResult:
-        """As `Links.run`: every command is carried out, and says nothing."""
+        """As `SshClient.run`: every command is carried out, and says nothing."""
         return CommandResult(host.name, command, "", "", 0, 0.1)
 
-    def forget(self, host: Host) -> None:
+    def disconnect(self, host: Host) -> None:
         """Nothing is kept."""
 
     def close(self) -> None:
@@ -121,7 +123,7 @@ class Life:
     @property
     def requests(self) -> int:
         """How many launches were asked for in earnest, repeated requests counted once."""
-        entries = Journal(self.folder / "laptop").entries()
+        entries = Journal(self.folder / "laptop", REAL_CLOCK).entries()
         return sum(entry.kind == "launch" for entry in entries)
 
     def calls(self, action: str) -> int:

@@ -92,7 +92,7 @@ def command(report: CommandReport) -> Lines:
 
 _SHOWS: dict[str, Callable[..., Lines]] = {
     "KillReport": killed,
-    "UseReport": use,
+    "UsageReport": use,
     "CommandReport": command,
     "JoinReport": joined,
 }

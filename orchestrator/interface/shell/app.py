@@ -173,10 +173,12 @@ class Place:
     def _left_over(self) -> None:
         """Say what an earlier sitting left in the middle; nobody is asked when it left nothing."""
         from orchestrator.cluster.recovery import has_open_launches
+        from orchestrator.core.clock import REAL_CLOCK
         from orchestrator.interface.render import launch
 
         try:
-            if has_open_launches(self.verbs.desk.home) and (found := self.verbs.desk.session(files=False).leftovers()):
+            home = self.verbs.desk.home
+            if has_open_launches(home, REAL_CLOCK) and (found := self.verbs.desk.session(files=False).leftovers()):
                 self.verbs.console.complain(launch.leftovers(found, datetime.now(UTC)))
         except StratusError as error:
             self.verbs.console.complain(registry.for_shell(str(error)))

@@ -10,6 +10,7 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from orchestrator.aws.launch.launch_log import VISIBILITY_LAG_S
 from orchestrator.aws.launch.run_instances import RETRY_TIMEOUT_S, check, launch
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.journal import Journal
 from tests.aws.ec2.test_state_changes import changed, shown
@@ -74,7 +75,7 @@ def test_the_token_is_on_the_disk_before_aws_is_asked(tmp_path: Path) -> None:
     on_disk: list[str] = []
 
     def answer(request: Request) -> tuple[int, str]:
-        on_disk.extend(entry.facts["token"] for entry in Journal(tmp_path).open_entries())
+        on_disk.extend(entry.facts["token"] for entry in Journal(tmp_path, REAL_CLOCK).open_entries())
         assert on_disk == [request.arguments["ClientToken"]]
         return launched(*BOTH)
 
@@ -89,7 +90,7 @@ def test_what_the_journal_cannot_keep_is_not_launched(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     attempt = Attempt(tmp_path, launched(*BOTH))
-    attempt.journal = Journal(tmp_path, sync=full)
+    attempt.journal = Journal(tmp_path, REAL_CLOCK, sync=full)
 
     with pytest.raises(StratusError, match="No space left"):
         attempt.go()
