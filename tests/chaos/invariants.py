@@ -1,4 +1,4 @@
-"""What must hold in every life, whatever goes wrong; looked at around every call and at the end."""
+"""Invariants of every run, whatever fails: checked around every API call and at the end."""
 
 from __future__ import annotations
 
@@ -8,51 +8,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.chaos.random_plan import OTHER_OWNER
-
 if TYPE_CHECKING:
     from localcloud.simulation.cloud import InMemoryCloud, LiveInstance
 
 TAG_RUN, TAG_OWNER, TAG_CLUSTER = "stratus:run", "stratus:owner", "stratus:cluster"
-US = "arn:aws:iam::123456789012:user/researcher"
-LASTING = ("pending", "running", "stopping", "stopped")
+OUR_ARN = "arn:aws:iam::123456789012:user/researcher"
+OTHER_ARN = "arn:aws:iam::123456789012:user/colleague"
+ACTIVE = ("pending", "running", "stopping", "stopped")
 CHANGES = ("Terminate", "Stop", "Start", "Delete", "Create", "Modify", "Import", "Authorize", "Revoke", "Run", "Reboot")
 
 
 @dataclass
-class Things:
-    """Everything in an account that somebody could have made, by its id or name."""
+class Resources:
+    """Resources in an account.
 
-    machines: dict[str, tuple[str, tuple[tuple[str, str], ...]]]
+    :param instances: id -> state and tags.
+    :param groups: id -> rules of a security group.
+    :param keys: name -> id of a key pair.
+    """
+
+    instances: dict[str, tuple[str, tuple[tuple[str, str], ...]]]
     groups: dict[str, Any]
     keys: dict[str, Any]
 
 
-def things(cloud: InMemoryCloud, *, ours: bool) -> Things:
-    """Look at what is ours, or at what is somebody else's, behind the API: no fault strikes here."""
-    machines = {
-        each.id: (each.state, tuple(sorted(each.tags.items())))
-        for each in cloud.live_instances()
-        if (each.tags.get(TAG_OWNER) == US) == ours
+def resources(cloud: InMemoryCloud, *, ours: bool) -> Resources:
+    """Return our resources, or those of other owners, read behind the API, where no fault is injected."""
+    instances = {
+        instance.id: (instance.state, tuple(sorted(instance.tags.items())))
+        for instance in cloud.live_instances()
+        if (instance.tags.get(TAG_OWNER) == OUR_ARN) == ours
     }
     backend = _backend()
     groups = {group.id: group for by_id in backend.groups.values() for group in by_id.values()}
     keys = backend.key_pairs.values()
-    return Things(
-        machines,
+    return Resources(
+        instances,
         {
-            name: sorted(str(vars(rule)) for rule in group.ingress_rules)
-            for name, group in groups.items()
-            if (backend.tags.get(name, {}).get(TAG_OWNER) == US) == ours
+            group_id: sorted(str(vars(rule)) for rule in group.ingress_rules)
+            for group_id, group in groups.items()
+            if (backend.tags.get(group_id, {}).get(TAG_OWNER) == OUR_ARN) == ours
         },
-        {key.key_name: key.id for key in keys if (backend.tags.get(key.id, {}).get(TAG_OWNER) == US) == ours},
+        {key.key_name: key.id for key in keys if (backend.tags.get(key.id, {}).get(TAG_OWNER) == OUR_ARN) == ours},
     )
 
 
 def protected(instance_id: str) -> bool:
-    """Whether a machine has termination protection."""
-    found: Any = _backend().get_instance(instance_id)
-    return bool(found.disable_api_termination)
+    """True if an instance has termination protection."""
+    instance: Any = _backend().get_instance(instance_id)
+    return bool(instance.disable_api_termination)
 
 
 def _backend() -> Any:
@@ -63,82 +67,82 @@ def _backend() -> Any:
 
 
 @dataclass
-class Watch:
-    """Sees every call, and writes down what must not be.
+class InvariantMonitor:
+    """Checks every request, the account and the journal, and collects violations.
 
-    :param wanted: launch -> how many machines it may have.
-    :param broken: what did not hold, in words.
+    :param max_instances: launch id -> number of instances requested.
+    :param foreign_ids: identifiers of other owners' resources, which no request may name.
+    :param violations: one line each.
     """
 
     cloud: InMemoryCloud
-    wanted: dict[str, int] = field(default_factory=dict)
-    foreign: set[str] = field(default_factory=set)
-    broken: list[str] = field(default_factory=list)
-    most: int = 0
+    max_instances: dict[str, int] = field(default_factory=dict)
+    foreign_ids: set[str] = field(default_factory=set)
+    violations: list[str] = field(default_factory=list)
+    most_instances: int = 0
     journal: Path | None = None
-    _seen: bytes = b""
+    _journal_bytes: bytes = b""
     _tokens: list[str] = field(default_factory=list)
 
-    def sent(self, action: str, params: dict[str, Any]) -> None:
-        """A request is about to be made."""
+    def check_request(self, action: str, params: dict[str, Any]) -> None:
+        """Check a request before it is sent."""
         if action == "RunInstances" and not params.get("DryRun"):
             self._tokens.append(str(params.get("ClientToken", "")))
         if action.startswith(CHANGES) or action == "CreateTags":
-            touched = self.foreign & set(_strings(params))
+            touched = self.foreign_ids & set(_strings(params))
             if touched:
-                self.break_(f"{action} names what is somebody else's: {', '.join(sorted(touched))}")
+                self.report(f"{action} names a resource of another owner: {', '.join(sorted(touched))}")
 
-    def look(self) -> None:
-        """Look at the account and at the journal."""
-        self._count()
-        self._read()
+    def check(self) -> None:
+        """Check the account and the journal."""
+        self._check_counts()
+        self._check_journal()
 
-    def new_home(self, home: Path) -> None:
-        """From now on the journal is another one: a copy, or a new one."""
+    def set_home(self, home: Path) -> None:
+        """Continue with the journal of another home folder."""
         self.journal = home / "journal.jsonl"
-        self._seen = self.journal.read_bytes() if self.journal.exists() else b""
+        self._journal_bytes = self.journal.read_bytes() if self.journal.exists() else b""
 
-    def break_(self, what: str) -> None:
-        """Write down what must not be; once."""
-        if what not in self.broken:
-            self.broken.append(what)
+    def report(self, violation: str) -> None:
+        """Add a violation, unless it was reported before."""
+        if violation not in self.violations:
+            self.violations.append(violation)
 
-    def _count(self) -> None:
-        lasting = [
-            each for each in self.cloud.live_instances() if each.state in LASTING and each.tags.get(TAG_OWNER) == US
-        ]
-        for run, number in Counter(each.tags.get(TAG_RUN, "") for each in lasting).items():
-            if number > self.wanted.get(run, 0):
-                self.break_(f"{number} machines of launch {run}, {self.wanted.get(run, 0)} were wanted")
-        self.most = max(self.most, len(lasting))
+    def _check_counts(self) -> None:
+        active = [instance for instance in our_instances(self.cloud) if instance.state in ACTIVE]
+        for launch_id, count in Counter(instance.tags.get(TAG_RUN, "") for instance in active).items():
+            requested = self.max_instances.get(launch_id, 0)
+            if count > requested:
+                self.report(f"{count} instances of launch {launch_id}, {requested} requested")
+        self.most_instances = max(self.most_instances, len(active))
 
-    def _read(self) -> None:
-        now = self.journal.read_bytes() if self.journal and self.journal.exists() else b""
-        if not now.startswith(self._seen):
-            self.break_("the journal lost what it said")
-        self._seen = now
-        lost = [token for token in self._tokens if token.encode() not in now]
+    def _check_journal(self) -> None:
+        content = self.journal.read_bytes() if self.journal and self.journal.exists() else b""
+        if not content.startswith(self._journal_bytes):
+            self.report("the journal lost entries")
+        self._journal_bytes = content
+        missing = [token for token in self._tokens if token.encode() not in content]
         self._tokens.clear()
-        if lost:
-            self.break_(f"RunInstances with token {lost[0][:8]}, which was not in the journal")
+        if missing:
+            self.report(f"RunInstances with token {missing[0][:8]}, which was not in the journal")
 
 
 def _strings(value: Any) -> Iterable[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from _strings(each)
+        for item in value.values():
+            yield from _strings(item)
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _strings(each)
+        for item in value:
+            yield from _strings(item)
 
 
-def foreign_names(them: Things) -> set[str]:
-    """Everything by which a request could mean what is somebody else's."""
-    return {*them.machines, *them.groups, *them.keys, *them.keys.values(), OTHER_OWNER}
+def identifiers(foreign: Resources) -> set[str]:
+    """Return every identifier by which a request could name another owner's resource."""
+    return {*foreign.instances, *foreign.groups, *foreign.keys, *foreign.keys.values(), OTHER_ARN}
 
 
-def orphans(cloud: InMemoryCloud) -> list[LiveInstance]:
-    """Our machines that have not ended."""
-    return [each for each in cloud.live_instances() if each.tags.get(TAG_OWNER) == US]
+def our_instances(cloud: InMemoryCloud) -> list[LiveInstance]:
+    """Return our instances that are not terminated."""
+    return [instance for instance in cloud.live_instances() if instance.tags.get(TAG_OWNER) == OUR_ARN]

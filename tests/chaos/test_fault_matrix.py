@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.cell_runner import Cell, carry_out, judge
-from tests.chaos.fault_matrix import cells
-from tests.chaos.fault_page import page
-from tests.chaos.other_tests import ELSEWHERE
+from tests.chaos.fault_matrix.cell_runner import Cell, deviations, run_cell
+from tests.chaos.fault_matrix.matrix import cells
+from tests.chaos.fault_matrix.other_tests import ELSEWHERE
+from tests.chaos.fault_matrix.page import page
 from tests.support.paths import ROOT
 
 CELLS = cells()
@@ -31,15 +31,15 @@ def _chosen() -> Iterator[Cell]:
 
 def _param(cell: Cell) -> object:
     # What does not hold yet must be seen to fail, so that nobody forgets it here once it does.
-    marks = [pytest.mark.xfail(reason=cell.gap, strict=True)] if cell.gap else []
+    marks = [pytest.mark.xfail(reason=cell.known_gap, strict=True)] if cell.known_gap else []
     return pytest.param(cell, id=cell.name, marks=marks)
 
 
 @pytest.mark.parametrize("cell", [_param(cell) for cell in _chosen()])
 def test_a_fault_is_met_as_promised(cell: Cell) -> None:
-    outcome = carry_out(cell)
+    outcome = run_cell(cell)
 
-    assert list(judge(cell, outcome)) == [], outcome.said
+    assert list(deviations(cell, outcome)) == [], outcome.output
 
 
 def test_the_matrix_has_a_cell_for_every_phase_and_no_two_of_a_name() -> None:

@@ -1,4 +1,4 @@
-"""Lives in which everything goes wrong, some of the thousand that scripts/chaos lives: nothing is ever left."""
+"""Some of the thousand randomized fault-injection runs of scripts/chaos: nothing is ever left behind."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import sys
 
 import pytest
 
-from tests.chaos.random_plan import MOST_FAULTS, draw
-from tests.chaos.random_run import live
-from tests.chaos.runs import summarise
+from tests.chaos.random_runs.campaign import summarize
+from tests.chaos.random_runs.plan import MOST_FAULTS, generate
+from tests.chaos.random_runs.run import run
 from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize(
     "first", [pytest.param(first, marks=[pytest.mark.slow] * (first > 0)) for first in range(0, 24, 8)]
 )
-def test_whatever_goes_wrong_nothing_is_left_and_nothing_foreign_is_touched(first: int) -> None:
-    summary = summarise(map(live, range(first, first + 8)))
+def test_nothing_is_left_behind_and_no_foreign_resource_is_touched(first: int) -> None:
+    summary = summarize(map(run, range(first, first + 8)))
 
     assert summary.failed == {}
     assert summary.orphans == 0
 
 
 @pytest.mark.slow
-def test_a_life_is_lived_again_bit_for_bit_in_another_process() -> None:
-    """Whatever the order in which that process keeps its sets."""
+def test_a_run_is_reproduced_bit_for_bit_in_another_process() -> None:
+    """Also with another hash seed, which changes the order of sets."""
     seed = 35
-    command = [sys.executable, str(ROOT / "scripts" / "lib" / "chaos.py"), "--seed", str(seed), "--trace"]
+    command = [sys.executable, "-m", "tests.chaos.random_runs", "--seed", str(seed), "--trace"]
     traces = [
         subprocess.run(
             command,
+            cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": str(hashing)},
             capture_output=True,
             text=True,
@@ -42,16 +43,21 @@ def test_a_life_is_lived_again_bit_for_bit_in_another_process() -> None:
     ]
 
     assert traces[0] == traces[1]
-    assert traces[0].splitlines()[:-1] == live(seed).trace
+    assert traces[0].splitlines()[:-1] == run(seed).trace
 
 
-def test_lives_hold_at_most_five_faults_and_every_kind_of_them() -> None:
-    """Half of them end with a laptop that dies, and nobody who comes back."""
-    drawn = [draw(seed) for seed in range(1000)]
+def test_runs_have_at_most_five_faults_and_all_kinds_of_them_occur() -> None:
+    """Half of them end with a crash after which the user does not come back."""
+    plans = [generate(seed) for seed in range(1000)]
 
-    assert max(len(one.faults) + len(one.blows) for one in drawn) == MOST_FAULTS
-    assert sum(not one.returns for one in drawn) == 500
-    assert {blow.kind for one in drawn for blow in one.blows} == {"crash", "moves", "ctrl-c", "ctrl-c twice"}
-    assert sum(one.colleague is not None for one in drawn) > 500
-    kinds = {fault.kind for one in drawn for fault in one.faults}
+    assert max(len(plan.faults) + len(plan.interruptions) for plan in plans) == MOST_FAULTS
+    assert sum(not plan.user_returns for plan in plans) == 500
+    assert {planned.kind for plan in plans for planned in plan.interruptions} == {
+        "crash",
+        "moves",
+        "ctrl-c",
+        "ctrl-c twice",
+    }
+    assert sum(plan.third_party is not None for plan in plans) > 500
+    kinds = {fault.kind for plan in plans for fault in plan.faults}
     assert kinds >= {"error", "dropped", "throttled", "invisible", "dies", "no-capacity", "slow", "expired-keys"}

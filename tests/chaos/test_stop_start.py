@@ -11,30 +11,30 @@ import pytest
 from localcloud.core.clock import VirtualClock
 from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws.ec2 import instances
-from tests.chaos.cell_runner import Bench, Cell
-from tests.chaos.virtual_computer import minutes_of
+from tests.chaos.fault_matrix.cell_runner import Cell, CellRunner
+from tests.chaos.virtual_computer import minutes_until_shutdown
 
 CAPPED = {"cluster.max_dollars": "2", "cluster.max_hours": "3"}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Bench]:
+def desk(tmp_path: Path) -> Iterator[CellRunner]:
     """A desk whose machines are out to cost two dollars at most, which is less than their three hours."""
     with InMemoryCloud(
-        1, clock=VirtualClock(datetime.now(UTC).replace(tzinfo=None)), read_shutdown=minutes_of
+        1, clock=VirtualClock(datetime.now(UTC).replace(tzinfo=None)), read_shutdown=minutes_until_shutdown
     ) as cloud:
-        yield Bench(Cell("F50", "stopped and started", "start", "W", 0, config=CAPPED), cloud, tmp_path)
+        yield CellRunner(Cell("F50", "stopped and started", "start", "W", 0, settings=CAPPED), cloud, tmp_path)
 
 
-def typed(desk: Bench, *lines: str) -> str:
+def typed(desk: CellRunner, *lines: str) -> str:
     """Type lines, and return what the last one said."""
     for line in lines:
-        code, said = desk.type(line)
+        code, said = desk.execute(line)
         assert code == 0, said
     return said
 
 
-def test_a_start_does_not_give_back_the_dollars_that_were_spent(desk: Bench) -> None:
+def test_a_start_does_not_give_back_the_dollars_that_were_spent(desk: CellRunner) -> None:
     typed(desk, "launch -n 2 --yes")
     desk.cloud.clock.sleep(3600)
     assert "billed: $12.00 a month" in typed(desk, "stop")

@@ -1,4 +1,4 @@
-"""A researcher's computer for seeded lives: sessions in virtual time, whose machines answer SSH on paper."""
+"""The user's computer in simulated runs: sessions in virtual time, with simulated SSH."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.hosts import user_data
 from localcloud.hosts.simulated import BootInfo
-from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
+from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client
 from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE_FOLDER
 from orchestrator.config import settings
@@ -33,25 +33,24 @@ if TYPE_CHECKING:
 
 REGION = "us-west-2"
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
-"""Where homes lie: every line of the journal is flushed to the disk, thousands of times here."""
+"""Folder for home folders: in memory if possible, because every journal entry is flushed to disk."""
 
-_STAND_INS = {
+_FAKE_COMMANDS = {
     "shutdown": '#!/bin/sh\nfor word; do :; done; echo "@@shutdown $word"\n',
     "date": "#!/bin/sh\necho 1000000000\n",
     "setsid": "#!/bin/sh\n",
 }
-_KNOCK = Backoff(first_s=0.5, longest_s=5.0, growth=1.5)
+_RETRY = Backoff(first_s=0.5, longest_s=5.0, growth=1.5)
 
 
-def minutes_of(boot: BootInfo) -> int | None:
-    """How long a machine lives from this boot on: its own boot script does the arithmetic."""
+def minutes_until_shutdown(boot: BootInfo) -> int | None:
+    """Return the minutes from this boot until the VM shuts down, as computed by its own boot script."""
     limits = {file.path: file.content for file in user_data.parse(boot.user_data).files}
     script = limits.get(EXPIRE_SCRIPT.lstrip("/"))
     if script is None:
         return None
-    before = boot.number - 1
-    # Every boot books two minutes, and idle.sh counts the one that has begun.
-    used = int(boot.uptime_s // 60) + 3 * before
+    # Each boot is charged two minutes, and idle.sh counts the minute that has begun.
+    used = int(boot.uptime_s // 60) + 3 * (boot.number - 1)
     return _minutes(script, limits[f"{STATE_FOLDER}/limits".lstrip("/")], used)
 
 
@@ -60,7 +59,7 @@ def _minutes(script: bytes, limits: bytes, used: int) -> int | None:
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         root = Path(folder)
         files = {EXPIRE_SCRIPT: script, f"{STATE_FOLDER}/limits": limits, f"{STATE_FOLDER}/used": f"{used}\n".encode()}
-        files |= {f"/bin/{name}": text.encode() for name, text in _STAND_INS.items()}
+        files |= {f"/bin/{name}": text.encode() for name, text in _FAKE_COMMANDS.items()}
         for path, content in files.items():
             file = root / path.lstrip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -68,61 +67,61 @@ def _minutes(script: bytes, limits: bytes, used: int) -> int | None:
             file.chmod(0o755)
         environment = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
         command = ["sh", str(root / EXPIRE_SCRIPT.lstrip("/"))]
-        said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True).stdout
-    word = next(line.split()[1] for line in said.splitlines() if line.startswith("@@shutdown"))
+        output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True).stdout
+    word = next(line.split()[1] for line in output.splitlines() if line.startswith("@@shutdown"))
     return 0 if word == "now" else int(word.lstrip("+"))
 
 
 @dataclass
-class PaperLinks:
-    """SSH to machines that exist on paper; what they remember is the life's.
+class SimulatedSsh:
+    """SSH to simulated instances.
 
-    :param keys: instance id -> the host key that it shows; a machine that is not there has the one of its launch.
+    :param host_keys: instance id -> its host key, once it differs from the one generated at launch.
     """
 
     cloud: InMemoryCloud
     clock: Clock
-    keys: dict[str, str]
+    host_keys: dict[str, str]
 
     def wait_until_ready(
         self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None
     ) -> float:
         """As `SshClient.wait_until_ready`."""
-        began = self.clock.monotonic()
-        trouble = ConnectError("silent", "ssh: no time", where=host.name)
-        for _ in self.clock.attempts(timeout_s, _KNOCK):
+        start = self.clock.monotonic()
+        last_error = ConnectError("silent", "ssh: no time", where=host.name)
+        for _ in self.clock.attempts(timeout_s, _RETRY):
             try:
-                self._knock(host)
-                return self.clock.monotonic() - began
+                self._connect(host)
+                return self.clock.monotonic() - start
             except ConnectError as error:
-                trouble = error
+                last_error = error
                 if error.kind == "host-key":
                     raise
             if reason := failure_reason() if failure_reason else "":
                 raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
-        raise trouble
+        raise last_error
 
-    def run(self, host: Host, command: str, *, timeout_s: float = 30.0) -> CommandResult:  # noqa: ARG002 - as SshClient.run
-        """As `SshClient.run`, for the few commands that lives need."""
-        self._knock(host)
+    def run(self, host: Host, command: str, *, timeout_s: float = 30.0) -> CommandResult:  # noqa: ARG002
+        """As `SshClient.run`, for the few commands that these runs need."""
+        self._connect(host)
         self.clock.sleep(0.1)
-        words = shlex.split(command)
-        said = self._rotate(host, words[4:]) if "rotate.sh" in words[3:4] else ""
-        said = self._timer(host) if "extend.sh" in words[3:4] else said
-        return CommandResult(host.name, words[0], said, "", 0, 0.1)
+        args = shlex.split(command)
+        stdout = self._rotate(host, args[4:]) if "rotate.sh" in args[3:4] else ""
+        stdout = self._timer(host) if "extend.sh" in args[3:4] else stdout
+        return CommandResult(host.name, args[0], stdout, "", 0, 0.1)
 
     def disconnect(self, host: Host) -> None:
-        """Nothing is kept."""
+        """Do nothing: no connection is kept."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
-    def _knock(self, host: Host) -> None:
+    def _connect(self, host: Host) -> None:
         kind = self.cloud.ssh_fault(host.identity)
         if kind:
             self.clock.sleep(0.0 if kind == "refused" else 5.0)
             raise ConnectError(kind, f"ssh: {kind}", where=host.name)
-        shown = self.keys.setdefault(host.identity, host.boot_key or host.host_key)
+        shown = self.host_keys.setdefault(host.identity, host.boot_key or host.host_key)
         if shown not in (host.host_key, host.boot_key):
             raise ConnectError("host-key", "ssh: another host key", where=host.name)
 
@@ -132,60 +131,60 @@ class PaperLinks:
 
     def _rotate(self, host: Host, words: list[str]) -> str:
         mode, boot, *new = words
-        if self.keys[host.identity] != boot:
-            return f"@@current {self.keys[host.identity]}\n"
+        if self.host_keys[host.identity] != boot:
+            return f"@@current {self.host_keys[host.identity]}\n"
         if mode == "stage":
             return f"@@staged ssh-ed25519 {self.clock.new_id()}\n"
-        self.keys[host.identity] = new[0]
+        self.host_keys[host.identity] = new[0]
         return f"@@current {new[0]}\n"
 
 
 @dataclass
-class Computer:
-    """One computer of the researcher's, at one cloud.
+class VirtualComputer:
+    """A computer of the user, connected to one cloud.
 
-    :param home: all that it remembers.
-    :param chance: of everything that is drawn: jitter, tokens.
-    :param sent: told every request's action and parameters.
+    :param home: the home folder, its only memory.
+    :param random: source of jitter and tokens.
+    :param host_keys: of the instances; they outlive a crash.
+    :param on_request: called with the action and parameters of every request.
     """
 
     cloud: InMemoryCloud
     home: Path
     config: Path
-    chance: random.Random
-    keys: dict[str, str] = field(default_factory=dict)
-    sent: Callable[[str, dict[str, Any]], None] = lambda action, params: None
-    tell: Callable[[Event], None] = lambda event: None
+    random: random.Random
+    host_keys: dict[str, str] = field(default_factory=dict)
+    on_request: Callable[[str, dict[str, Any]], None] = lambda action, params: None
+    on_event: Callable[[Event], None] = lambda event: None
 
     @property
-    def patience(self) -> Clock:
-        """The cloud's clock."""
+    def clock(self) -> Clock:
+        """The cloud's clock, with this computer's random numbers."""
         clock = self.cloud.clock
         return Clock(
             monotonic=clock.now,
             sleep=clock.sleep,
-            random=self.chance.random,
+            random=self.random.random,
             now=lambda: clock.utc().replace(tzinfo=UTC),
-            new_id=lambda: f"{self.chance.getrandbits(128):032x}",
+            new_id=lambda: f"{self.random.getrandbits(128):032x}",
         )
 
-    def session(self, given: settings.Settings | None = None) -> Session:
-        """A process that has just started."""
-        given, patience = given or settings.load(self.config, {}), self.patience
+    def session(self, config: settings.Settings | None = None) -> Session:
+        """Return the session of a process that has just started."""
+        config, clock = config or settings.load(self.config, {}), self.clock
         boto = self.cloud.session()
-        boto.events.register("provide-client-params", lambda params, model, **_: self.sent(model.name, params))
-        clients = client.Clients(boto, region=REGION, alone=patience)
-        made: Any = lambda ssh: PaperLinks(self.cloud, patience, self.keys)  # noqa: E731
-        means = Runtime(patience=patience, connect=made, sequential=True)
-        return Session(given, home=self.home, runs=self.home / "runs", tell=self.tell, clients=clients, means=means)
+        boto.events.register("provide-client-params", lambda params, model, **_: self.on_request(model.name, params))
+        clients = client.Clients(boto, region=REGION, alone=clock)
+        connect: Any = lambda ssh: SimulatedSsh(self.cloud, clock, self.host_keys)  # noqa: E731
+        runtime = Runtime(patience=clock, connect=connect, sequential=True)
+        return Session(
+            config, home=self.home, runs=self.home / "runs", tell=self.on_event, clients=clients, means=runtime
+        )
 
-    def after_crash(self, home: Path, *, empty: bool) -> Computer:
-        """The computer as it is after this moment, or another one that knows nothing."""
+    def after_crash(self, home: Path, *, empty: bool) -> VirtualComputer:
+        """Return the computer after a crash at this moment, or another one with an empty home."""
         if not empty and self.home.exists():
             shutil.copytree(self.home, home)
-        return Computer(self.cloud, home, self.config, self.chance, self.keys, self.sent, self.tell)
-
-
-def is_crash(error: BaseException) -> bool:
-    """Whether the laptop died of it."""
-    return isinstance(error, ClientCrash)
+        return VirtualComputer(
+            self.cloud, home, self.config, self.random, self.host_keys, self.on_request, self.on_event
+        )

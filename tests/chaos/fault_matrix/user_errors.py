@@ -7,12 +7,12 @@ from typing import Any
 
 from localcloud.aws.images import IMAGES
 from orchestrator.aws.identity import ClusterId
-from tests.chaos.cell_runner import Cell
-from tests.chaos.invariants import US
+from tests.chaos.fault_matrix.cell_runner import Cell
+from tests.chaos.invariants import OUR_ARN
 
 LAUNCH = "launch -n 2 --yes"
 SOON = 5.0
-OUR_NAME = ClusterId("ml", US, "123456789012", "us-west-2").resource_name
+OUR_NAME = ClusterId("ml", OUR_ARN, "123456789012", "us-west-2").resource_name
 KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -26,8 +26,10 @@ X86 = next(image.id("us-west-2") for image in IMAGES if image.architecture == "x
 VERBS = (LAUNCH, "status", "stop", "terminate")
 
 
-def _user(fault: str, phase: str, typed: str, code: int, says: tuple[str, ...], **more: Any) -> Cell:
-    return Cell(fault, f"{phase}, {typed.split()[0]}", typed, "U", code, says, makes=0, alive=0, within=SOON, **more)
+def _user(fault: str, phase: str, typed: str, code: int, says: tuple[str, ...], **options: Any) -> Cell:
+    return Cell(
+        fault, f"{phase}, {typed.split()[0]}", typed, "U", code, says, changes=0, instances=0, max_s=SOON, **options
+    )
 
 
 def _credentials() -> Iterator[Cell]:
@@ -39,7 +41,7 @@ def _credentials() -> Iterator[Cell]:
             "role of this machine",
             "aws configure",
         )
-        yield _user("F01", "nothing anywhere", typed, 2, places, real_login=True)
+        yield _user("F01", "nothing anywhere", typed, 2, places, real_credentials=True)
         for have, lacking in (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),):
             yield _user(
                 "F02",
@@ -47,7 +49,7 @@ def _credentials() -> Iterator[Cell]:
                 typed,
                 2,
                 (f"{lacking} is missing", f"set {lacking}"),
-                real_login=True,
+                real_credentials=True,
                 environment={have: KEYS[have]},
             )
         yield _user(
@@ -56,9 +58,9 @@ def _credentials() -> Iterator[Cell]:
             typed,
             2,
             ("nobody", "profiles there are: work", "[aws] profile"),
-            real_login=True,
+            real_credentials=True,
             environment={"AWS_SHARED_CREDENTIALS_FILE": "[work]\naws_access_key_id = x\n"},
-            config={"aws.profile": "nobody"},
+            settings={"aws.profile": "nobody"},
         )
         yield _user(
             "F03",
@@ -66,7 +68,7 @@ def _credentials() -> Iterator[Cell]:
             typed,
             2,
             ("nobody", "profiles there are", "aws configure"),
-            real_login=True,
+            real_credentials=True,
             environment={"AWS_CONFIG_FILE": CHAIN},
         )
         yield _user(
@@ -75,7 +77,7 @@ def _credentials() -> Iterator[Cell]:
             typed,
             2,
             ("not logged in", "aws sso login"),
-            real_login=True,
+            real_credentials=True,
             environment={"AWS_CONFIG_FILE": SSO},
         )
         yield _user(
@@ -84,7 +86,7 @@ def _credentials() -> Iterator[Cell]:
             typed,
             2,
             ("not logged in", "aws sso login"),
-            real_login=True,
+            real_credentials=True,
             environment={"AWS_CONFIG_FILE": OLD_SSO},
         )
         yield _user(
@@ -127,7 +129,17 @@ def _account() -> Iterator[Cell]:
         asked = {**fault, "action": "RunInstances"}
         yield _user("F09", f"{code}, DryRun", LAUNCH, 3, (code, words), faults=(asked,))
         later = {**asked, "when": "from call 2"}
-        yield Cell("F09", f"RunInstances: {code}", LAUNCH, "U", 3, (code, words), (later,), alive=0, then="terminate")
+        yield Cell(
+            "F09",
+            f"RunInstances: {code}",
+            LAUNCH,
+            "U",
+            3,
+            (code, words),
+            (later,),
+            instances=0,
+            next_command="terminate",
+        )
     for action in (
         "DescribeInstances",
         "DescribeSubnets",
@@ -156,9 +168,9 @@ def _account() -> Iterator[Cell]:
         3,
         ("UnauthorizedOperation", "ec2:AuthorizeSecurityGroupIngress", '"Effect": "Allow"'),
         ({"kind": "denied", "action": "AuthorizeSecurityGroupIngress"},),
-        alive=0,
-        makes=2,
-        within=SOON,
+        instances=0,
+        changes=2,
+        max_s=SOON,
         note="policies go by the tags of the group, so it has to be there: it is made, and removed again at once",
     )
     for by, words in (("scp", "explicit deny"), ("boundary", "permissions boundary")):
@@ -179,7 +191,7 @@ def _account() -> Iterator[Cell]:
         0,
         ("2 of 2 ready",),
         ({"kind": "denied", "action": "GetParameter"},),
-        alive=2,
+        instances=2,
     )
 
 
@@ -194,18 +206,20 @@ def _config() -> Iterator[Cell]:
     )
     for phase, text, says in mistakes:
         for typed in (LAUNCH, "terminate"):
-            yield _user("F10", phase, typed, 2, (*says, "othing was launched"), text=text)
+            yield _user("F10", phase, typed, 2, (*says, "othing was launched"), config_text=text)
     yield _user(
         "F11",
         "unknown region",
         LAUNCH,
         2,
         ("us-wset-2", "us-west-2", "[aws] region"),
-        real_login=True,
+        real_credentials=True,
         environment=KEYS,
-        config={"aws.region": "us-wset-2"},
+        settings={"aws.region": "us-wset-2"},
     )
-    yield _user("F11", "blank in the name", LAUNCH, 2, ("us west-2", "config.ini"), config={"aws.region": "us west-2"})
+    yield _user(
+        "F11", "blank in the name", LAUNCH, 2, ("us west-2", "config.ini"), settings={"aws.region": "us west-2"}
+    )
 
 
 def _names() -> Iterator[Cell]:
@@ -260,7 +274,7 @@ def _names() -> Iterator[Cell]:
         ("F22", "profile missing", {"aws.instance_profile": "nobody"}, ("nobody", "instance_profile"), 3),
     )
     for fault, phase, config, says, code in made:
-        yield _user(fault, phase, LAUNCH, code, says, config=config)
+        yield _user(fault, phase, LAUNCH, code, says, settings=config)
     for code in ("InvalidAMIID.Unavailable", "AuthFailure"):
         gone = {"kind": "image-unavailable", "code": code}
         yield _user("F17", f"RunInstances: {code}", LAUNCH, 3, (code, "[cluster] image"), faults=(gone,))
@@ -274,7 +288,17 @@ def _names() -> Iterator[Cell]:
             code
         ]
         said = {"kind": "error", "code": code, "message": message, "action": "RunInstances", "when": "from call 2"}
-        yield Cell(fault, f"RunInstances: {code}", LAUNCH, "U", 3, (code, words), (said,), alive=0, then="terminate")
+        yield Cell(
+            fault,
+            f"RunInstances: {code}",
+            LAUNCH,
+            "U",
+            3,
+            (code, words),
+            (said,),
+            instances=0,
+            next_command="terminate",
+        )
     for kind, words in (("group", "security_group_id"), ("key", "key_name")):
         theirs = {"kind": "colleague", "machines": 0, kind: OUR_NAME, "tags": {"stratus:owner": "somebody else"}}
         yield Cell(
@@ -285,7 +309,7 @@ def _names() -> Iterator[Cell]:
             3,
             (".Duplicate", "not tagged as this cluster's", words),
             (theirs,),
-            alive=0,
+            instances=0,
         )
 
 
@@ -296,7 +320,7 @@ def _late_profiles() -> Iterator[Cell]:
     for words in ("name", "roles"):
         late = {"kind": "profile-late", "words": words}
         soon = {**late, "when": "until 20 s"}
-        yield Cell("F22", f"{words}, for 20 s", LAUNCH, "W", 0, (waits, "2 of 2 ready"), (soon,), named, alive=2)
+        yield Cell("F22", f"{words}, for 20 s", LAUNCH, "W", 0, (waits, "2 of 2 ready"), (soon,), named, instances=2)
         yield Cell(
             "F22",
             f"{words}, for good",
@@ -306,16 +330,16 @@ def _late_profiles() -> Iterator[Cell]:
             (waits, *refused),
             (late,),
             named,
-            alive=0,
-            makes=0,
-            within=70.0,
+            instances=0,
+            changes=0,
+            max_s=70.0,
         )
     unasked = ({"kind": "profile-late"}, {"kind": "denied", "action": "iam:GetInstanceProfile"})
-    yield _user("F22", "IAM may not be asked", LAUNCH, 3, refused, faults=unasked, config=named)
+    yield _user("F22", "IAM may not be asked", LAUNCH, 3, refused, faults=unasked, settings=named)
     said = "Value (rehearsal) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
     once = {"kind": "error", "code": "InvalidParameterValue", "message": said, "action": "RunInstances"}
     once |= {"when": "from call 2", "times": 2}
-    yield Cell("F22", "RunInstances: name, once more", LAUNCH, "R", 0, ("2 of 2 ready",), (once,), named, alive=2)
+    yield Cell("F22", "RunInstances: name, once more", LAUNCH, "R", 0, ("2 of 2 ready",), (once,), named, instances=2)
 
 
 USER = (*_credentials(), *_account(), *_config(), *_names())

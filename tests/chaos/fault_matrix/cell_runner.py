@@ -24,7 +24,7 @@ from orchestrator.crypto import ssh_keys
 from orchestrator.interface.cli import invocation, main
 from orchestrator.session import Session
 from tests.chaos import invariants
-from tests.chaos.virtual_computer import SCRATCH, Computer, minutes_of
+from tests.chaos.virtual_computer import SCRATCH, VirtualComputer, minutes_until_shutdown
 
 CONFIG = {"cluster": {"name": "ml", "count": "2"}, "aws": {"region": "us-west-2", "ssh_from": "203.0.113.7/32"}}
 NOBODY = {
@@ -67,28 +67,28 @@ class Cell:
 
     fault: str
     phase: str
-    typed: str
+    command: str
     reaction: str
-    exit: int
-    says: tuple[str, ...] = ()
+    exit_code: int
+    output: tuple[str, ...] = ()
     faults: tuple[Mapping[str, Any], ...] = ()
-    config: Mapping[str, str] = field(default_factory=dict)
-    before: tuple[str, ...] = ()
-    early: bool = False
-    strikes: tuple[str, str, str, int] | None = None
-    alive: int | None = None
-    asks: int | None = None
-    open: int | None = None
-    makes: int | None = None
-    then: str = ""
-    then_says: tuple[str, ...] = ()
-    stays: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    faults_during_setup: bool = False
+    interruption: tuple[str, str, str, int] | None = None
+    instances: int | None = None
+    launch_requests: int | None = None
+    open_entries: int | None = None
+    changes: int | None = None
+    next_command: str = ""
+    next_output: tuple[str, ...] = ()
+    instances_after_next: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
-    real_login: bool = False
-    within: float | None = None
-    text: str = ""
+    real_credentials: bool = False
+    max_s: float | None = None
+    config_text: str = ""
     note: str = ""
-    gap: str = ""
+    known_gap: str = ""
 
     @property
     def name(self) -> str:
@@ -107,38 +107,38 @@ class Outcome:
     :param changes: calls that AWS carried out, and that change something.
     """
 
-    code: int
-    said: str
+    exit_code: int
+    output: str
     calls: list[str]
     tokens: list[tuple[str, str]]
     changes: list[str]
-    seconds: float
-    alive: int
-    open: int
-    broken: list[str]
-    after: int | None = None
-    after_said: str = ""
-    orphans: int = 0
+    elapsed_s: float
+    instances: int
+    open_entries: int
+    violations: list[str]
+    next_exit_code: int | None = None
+    next_output: str = ""
+    instances_after_next: int = 0
 
 
-class Bench:
+class CellRunner:
     """A desk with a cloud in memory."""
 
     def __init__(self, cell: Cell, cloud: InMemoryCloud, folder: Path) -> None:
         self.cell, self.cloud, self.folder = cell, cloud, folder
-        self.watch = invariants.Watch(cloud)
+        self.monitor = invariants.InvariantMonitor(cloud)
         self.tokens: list[tuple[str, str]] = []
-        self.counts: dict[str, int] = {}
-        self.struck = False
+        self.call_counts: dict[str, int] = {}
+        self.interrupted = False
         config = folder / "config.ini"
-        text = cell.text or _config(cell.config)
+        text = cell.config_text or _config(cell.settings)
         if "{key}" in text:
             ssh_keys.generate_login_key(folder / "key")
         config.write_text(text.replace("{key}", str(folder / "key")))
-        self.computer = Computer(cloud, folder / "home", config, random.Random(cell.name), sent=self._sent)
-        self.watch.new_home(self.computer.home)
+        self.computer = VirtualComputer(cloud, folder / "home", config, random.Random(cell.name), on_request=self._sent)
+        self.monitor.set_home(self.computer.home)
 
-    def type(self, line: str) -> tuple[int, str]:
+    def execute(self, line: str) -> tuple[int, str]:
         """Type one line, and return its exit code and all that it printed."""
         out = io.StringIO()
         setup = invocation.Setup(config=self.computer.config, opener=self._open)
@@ -147,24 +147,24 @@ class Bench:
                 code = main.main(line.split(), setup)
             except ClientCrash as crash:
                 self.computer = crash.args[0]
-                self.watch.new_home(self.computer.home)
+                self.monitor.set_home(self.computer.home)
                 code = 137
         return code, out.getvalue()
 
-    def carry_out(self) -> Outcome:
+    def run(self) -> Outcome:
         """Fair weather, then the fault, then fair weather again."""
         weather = scenario.Scenario(0, tuple(scenario.make_fault(**each) for each in self.cell.faults))
-        if self.cell.early:
+        if self.cell.faults_during_setup:
             self.cloud.play(weather)
-        for line in self.cell.before:
-            code, said = self.type(line)
+        for line in self.cell.setup:
+            code, said = self.execute(line)
             assert code == 0, said
-        if not self.cell.early:
+        if not self.cell.faults_during_setup:
             self.cloud.play(weather)
         first, began = len(self.cloud.calls), self.cloud.clock.now()
         self.tokens.clear()
         self.cloud.on_call_boundary = self._boundary
-        code, said = self.type(self.cell.typed)
+        code, said = self.execute(self.cell.command)
         self.cloud.on_call_boundary = lambda *_: None
         seen = self.cloud.calls[first:]
         outcome = Outcome(
@@ -174,81 +174,82 @@ class Bench:
             list(self.tokens),
             [call.action for call in seen if call.outcome == "ok" and not call.action.startswith(READS)],
             self.cloud.clock.now() - began,
-            self._lasting(),
+            self._active_instances(),
             len(Journal(self.computer.home, REAL_CLOCK).open_entries()),
-            self.watch.broken,
+            self.monitor.violations,
         )
-        if self.cell.then:
+        if self.cell.next_command:
             self.cloud.clock.sleep(600.0)
-            outcome.after, outcome.after_said = self.type(self.cell.then)
-            outcome.orphans = self._lasting()
+            outcome.next_exit_code, outcome.next_output = self.execute(self.cell.next_command)
+            outcome.instances_after_next = self._active_instances()
         return outcome
 
-    def _lasting(self) -> int:
-        return sum(each.state in invariants.LASTING for each in invariants.orphans(self.cloud))
+    def _active_instances(self) -> int:
+        return sum(each.state in invariants.ACTIVE for each in invariants.our_instances(self.cloud))
 
     def _open(self, settings: Any, *, home: Path, runs: Path, tell: Any) -> Session:  # noqa: ARG002
-        if self.cell.real_login:
+        if self.cell.real_credentials:
             return Session(settings, home=self.computer.home, runs=runs, tell=tell)
-        self.computer.tell = tell
+        self.computer.on_event = tell
         return self.computer.session(settings)
 
     def _sent(self, action: str, params: dict[str, Any]) -> None:
-        self.watch.sent(action, params)
+        self.monitor.check_request(action, params)
         if action == "RunInstances" and not params.get("DryRun"):
             self.tokens.append((str(params["ClientToken"]), str(params.get("SubnetId", ""))))
 
     def _boundary(self, phase: str, action: str, _: int) -> None:
         if phase == "before":
-            self.counts[action] = self.counts.get(action, 0) + 1
-        if self.cell.strikes is None or self.struck:
+            self.call_counts[action] = self.call_counts.get(action, 0) + 1
+        if self.cell.interruption is None or self.interrupted:
             return
-        kind, when, what, number = self.cell.strikes
-        if (when, what) == (phase, action) and self.counts[action] == number:
-            self.struck = True
+        kind, when, what, number = self.cell.interruption
+        if (when, what) == (phase, action) and self.call_counts[action] == number:
+            self.interrupted = True
             if kind == "crash":
                 raise ClientCrash(self.computer.after_crash(self.folder / "home-after", empty=False))
             for _ in range(2 if kind.endswith("twice") else 1):
                 signal.raise_signal(signal.SIGINT)
 
 
-def carry_out(cell: Cell) -> Outcome:
+def run_cell(cell: Cell) -> Outcome:
     """Carry out a cell in a cloud of its own."""
     folder = Path(tempfile.mkdtemp(prefix="cell-", dir=SCRATCH))
     try:
         # Today, because messages about time compare the cloud's with this computer's.
         clock = VirtualClock(datetime.now(UTC).replace(tzinfo=None))
-        with InMemoryCloud(1, clock=clock, read_shutdown=minutes_of) as cloud:
-            return Bench(cell, cloud, folder).carry_out()
+        with InMemoryCloud(1, clock=clock, read_shutdown=minutes_until_shutdown) as cloud:
+            return CellRunner(cell, cloud, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def judge(cell: Cell, outcome: Outcome) -> Iterator[str]:
+def deviations(cell: Cell, outcome: Outcome) -> Iterator[str]:
     """Yield everything in which an outcome is not what the cell promises."""
-    if outcome.code != cell.exit:
-        yield f"exit {outcome.code}, not {cell.exit}"
-    for words in cell.says:
-        if words not in " ".join(outcome.said.split()):
+    if outcome.exit_code != cell.exit_code:
+        yield f"exit {outcome.exit_code}, not {cell.exit_code}"
+    for words in cell.output:
+        if words not in " ".join(outcome.output.split()):
             yield f"does not say {words!r}"
-    if "a bug in Stratus" in outcome.said or "Traceback" in outcome.said:
+    if "a bug in Stratus" in outcome.output or "Traceback" in outcome.output:
         yield "a bug"
-    if cell.alive is not None and outcome.alive != cell.alive:
-        yield f"{outcome.alive} machines are there, not {cell.alive}"
-    if cell.asks is not None and len(outcome.tokens) != cell.asks:
-        yield f"RunInstances was sent {len(outcome.tokens)} times, not {cell.asks}"
-    if cell.open is not None and outcome.open != cell.open:
-        yield f"{outcome.open} open entries in the journal, not {cell.open}"
-    if cell.makes is not None and len(outcome.changes) != cell.makes:
-        yield f"{len(outcome.changes)} changes ({', '.join(outcome.changes)}), not {cell.makes}"
-    if cell.within is not None and outcome.seconds > cell.within:
-        yield f"took {outcome.seconds:.0f} s, not {cell.within:g} s"
-    if cell.then and (outcome.after != 0 or outcome.orphans != cell.stays):
-        yield f"afterwards: exit {outcome.after}, {outcome.orphans} machines: {outcome.after_said}"
-    for words in cell.then_says:
-        if words not in " ".join(outcome.after_said.split()):
-            yield f"afterwards it does not say {words!r}: {outcome.after_said}"
-    yield from outcome.broken
+    if cell.instances is not None and outcome.instances != cell.instances:
+        yield f"{outcome.instances} machines are there, not {cell.instances}"
+    if cell.launch_requests is not None and len(outcome.tokens) != cell.launch_requests:
+        yield f"RunInstances was sent {len(outcome.tokens)} times, not {cell.launch_requests}"
+    if cell.open_entries is not None and outcome.open_entries != cell.open_entries:
+        yield f"{outcome.open_entries} open entries in the journal, not {cell.open_entries}"
+    if cell.changes is not None and len(outcome.changes) != cell.changes:
+        yield f"{len(outcome.changes)} changes ({', '.join(outcome.changes)}), not {cell.changes}"
+    if cell.max_s is not None and outcome.elapsed_s > cell.max_s:
+        yield f"took {outcome.elapsed_s:.0f} s, not {cell.max_s:g} s"
+    if cell.next_command and (outcome.next_exit_code != 0 or outcome.instances_after_next != cell.instances_after_next):
+        state = f"exit {outcome.next_exit_code}, {outcome.instances_after_next} instances"
+        yield f"{cell.next_command} afterwards: {state}: {outcome.next_output}"
+    for words in cell.next_output:
+        if words not in " ".join(outcome.next_output.split()):
+            yield f"afterwards it does not say {words!r}: {outcome.next_output}"
+    yield from outcome.violations
     yield from _REACTIONS[cell.reaction](cell, outcome)
 
 
@@ -265,7 +266,7 @@ def _over(_: Cell, outcome: Outcome) -> Iterator[str]:
 
 
 def _retry(cell: Cell, outcome: Outcome) -> Iterator[str]:
-    if cell.exit == 0 and len({token for token, _ in outcome.tokens}) > 1:
+    if cell.exit_code == 0 and len({token for token, _ in outcome.tokens}) > 1:
         yield f"{len({token for token, _ in outcome.tokens})} tokens for one launch"
 
 

@@ -1,6 +1,6 @@
 """The fault matrix: what is promised for every fault in every phase where it can occur, as data.
 
-`tests.chaos.cell_runner` carries a cell out; docs/faults.md is made from all of them by ``scripts/fault-matrix``.
+`cell_runner` runs a cell; ``scripts/fault-matrix`` writes docs/faults.md from all of them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from tests.chaos.cell_runner import Cell
-from tests.chaos.fault_matrix_user import USER
+from tests.chaos.fault_matrix.cell_runner import Cell
+from tests.chaos.fault_matrix.user_errors import USER
 
 LAUNCH = "launch -n 2 --yes"
 UP = (LAUNCH,)
@@ -56,10 +56,10 @@ def _busy() -> Iterator[Cell]:
     for action, typed, before, alive in _phases():
         service = {"GetCallerIdentity": "sts", "GetParameter": "ssm"}.get(action, "ec2")
         fault = {"kind": "throttled", "action": action, "when": "until 20 s" if service != "sts" else "until 1 s"}
-        yield Cell("F25", action, typed, "R", 0, DONE[typed], (fault,), before=before, alive=alive)
+        yield Cell("F25", action, typed, "R", 0, DONE[typed], (fault,), setup=before, instances=alive)
     stays = {"kind": "error", "code": "RequestLimitExceeded", **ASKED}
     says = ("RequestLimitExceeded", "launching 2 x c7i.2xlarge", "try again")
-    yield Cell("F25", "RunInstances, for good", LAUNCH, "R", 3, says, (stays,), alive=0, then="terminate")
+    yield Cell("F25", "RunInstances, for good", LAUNCH, "R", 3, says, (stays,), instances=0, next_command="terminate")
 
 
 def _broken() -> Iterator[Cell]:
@@ -73,12 +73,16 @@ def _broken() -> Iterator[Cell]:
     for action, typed, before, alive in _phases():
         for way, fault in ways if action in changing else ways[1:2]:
             once = {**fault, "action": action, "when": f"from call {_nth(action)}", "times": 1}
-            yield Cell("F26", f"{action}, {way}", typed, "R", 0, DONE[typed], (once,), before=before, alive=alive)
+            yield Cell("F26", f"{action}, {way}", typed, "R", 0, DONE[typed], (once,), setup=before, instances=alive)
     stays = {"kind": "error", "code": "InternalError", "applied": True, **ASKED}
-    yield Cell("F26", "RunInstances, for good", LAUNCH, "R", 0, DONE[LAUNCH], (stays,), alive=2, then="terminate")
+    yield Cell(
+        "F26", "RunInstances, for good", LAUNCH, "R", 0, DONE[LAUNCH], (stays,), instances=2, next_command="terminate"
+    )
     never = {"kind": "dropped", "applied": False, **ASKED}
     says = ("nobody can say", "ml-0", "stratus terminate")
-    yield Cell("F26", "RunInstances, never heard of", LAUNCH, "R", 4, says, (never,), alive=0, then="terminate")
+    yield Cell(
+        "F26", "RunInstances, never heard of", LAUNCH, "R", 4, says, (never,), instances=0, next_command="terminate"
+    )
 
 
 def _empty() -> Iterator[Cell]:
@@ -93,7 +97,15 @@ def _empty() -> Iterator[Cell]:
     for code in codes:
         here = {"kind": "no-capacity", "code": code, "where": "us-west-2a"}
         yield Cell(
-            "F14", f"{code} in one zone", LAUNCH, "F", 0, ("us-west-2a", code, "us-west-2b"), (here,), alive=2, asks=2
+            "F14",
+            f"{code} in one zone",
+            LAUNCH,
+            "F",
+            0,
+            ("us-west-2a", code, "us-west-2b"),
+            (here,),
+            instances=2,
+            launch_requests=2,
         )
         region = {"kind": "no-capacity", "code": code, "where": "us-west-2"}
         yield Cell(
@@ -104,9 +116,9 @@ def _empty() -> Iterator[Cell]:
             3,
             (code, "us-west-2a", "us-west-2c", "[cluster] siblings = m7i.2xlarge asks for those as well ($0.403/h)"),
             (region,),
-            alive=0,
-            asks=3,
-            then="terminate",
+            instances=0,
+            launch_requests=3,
+            next_command="terminate",
         )
     type_: dict[str, Any] = {"kind": "no-capacity", "where": "c7i.2xlarge"}
     yield Cell(
@@ -118,7 +130,7 @@ def _empty() -> Iterator[Cell]:
         ("c7i.2xlarge", "InsufficientInstanceCapacity", "m7i.2xlarge"),
         (type_,),
         {"cluster.siblings": "m7i.2xlarge"},
-        alive=2,
+        instances=2,
     )
     one = {"kind": "no-capacity", "where": "us-west-2a", "when": "until 5 s"}
     yield Cell(
@@ -129,13 +141,13 @@ def _empty() -> Iterator[Cell]:
         0,
         ("us-west-2a", "passed over"),
         (one,),
-        before=("launch -n 1 --yes", "terminate"),
-        early=True,
-        alive=2,
-        asks=1,
+        setup=("launch -n 1 --yes", "terminate"),
+        faults_during_setup=True,
+        instances=2,
+        launch_requests=1,
     )
     full = {"kind": "no-addresses", "where": "us-west-2a"}
-    yield Cell("F20", "in one subnet", LAUNCH, "F", 0, ("InsufficientFreeAddressesInSubnet",), (full,), alive=2)
+    yield Cell("F20", "in one subnet", LAUNCH, "F", 0, ("InsufficientFreeAddressesInSubnet",), (full,), instances=2)
     fulls = {"kind": "no-addresses", "where": "us-west-2"}
     yield Cell(
         "F20",
@@ -145,13 +157,13 @@ def _empty() -> Iterator[Cell]:
         3,
         ("InsufficientFreeAddressesInSubnet", "subnet_id"),
         (fulls,),
-        alive=0,
-        then="terminate",
+        instances=0,
+        next_command="terminate",
     )
     spot = {"cluster.market": "spot"}
     gone = {"kind": "no-capacity", "where": "spot"}
     says = ("InsufficientInstanceCapacity", "[cluster] spot_fallback = yes takes them on demand ($0.357/h)")
-    yield Cell("F24", "no spot machine", LAUNCH, "F", 3, says, (gone,), spot, alive=0)
+    yield Cell("F24", "no spot machine", LAUNCH, "F", 3, says, (gone,), spot, instances=0)
     yield Cell(
         "F24",
         "on demand when the config says so",
@@ -161,20 +173,20 @@ def _empty() -> Iterator[Cell]:
         ("InsufficientInstanceCapacity", "spot"),
         (gone,),
         {**spot, "cluster.spot_fallback": "yes"},
-        alive=2,
+        instances=2,
     )
     for code, words in (
         ("SpotMaxPriceTooLow", "spot_fallback"),
         ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", "create-service-linked-role"),
     ):
         refused = {"kind": "error", "code": code, "message": f"said AWS {code}", **ASKED}
-        yield Cell("F24", code, LAUNCH, "F", 3, (code, words), (refused,), spot, alive=0, then="terminate")
+        yield Cell("F24", code, LAUNCH, "F", 3, (code, words), (refused,), spot, instances=0, next_command="terminate")
     quota = {"kind": "quota", "quota": "L-1216C47A", "vcpus": 8}
     says = ("L-1216C47A", "16 vCPU needed", "limit 8", "stratus quota")
-    yield Cell("F13", "standard quota", LAUNCH, "U", 3, says, (quota,), alive=0, makes=0, within=5.0)
+    yield Cell("F13", "standard quota", LAUNCH, "U", 3, says, (quota,), instances=0, changes=0, max_s=5.0)
     quota = {"kind": "quota", "quota": "L-34B43A08", "vcpus": 8}
     says = ("L-34B43A08", "16 vCPU needed", "limit 8", "stratus quota")
-    yield Cell("F13", "spot quota", LAUNCH, "U", 3, says, (quota,), spot, alive=0, makes=0, within=5.0)
+    yield Cell("F13", "spot quota", LAUNCH, "U", 3, says, (quota,), spot, instances=0, changes=0, max_s=5.0)
     for code in ("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"):
         said = {"kind": "error", "code": code, "message": f"You have requested too many ({code}).", **ASKED}
         yield Cell(
@@ -186,20 +198,43 @@ def _empty() -> Iterator[Cell]:
             (code, "servicequotas"),
             (said,),
             spot if "Spot" in code else {},
-            alive=0,
-            asks=1,
-            then="terminate",
+            instances=0,
+            launch_requests=1,
+            next_command="terminate",
         )
     not_here = {"kind": "error", "code": "Unsupported", **ASKED, "times": 1}
-    yield Cell("F15", "RunInstances: Unsupported", LAUNCH, "F", 0, ("Unsupported",), (not_here,), alive=2, asks=2)
+    yield Cell(
+        "F15",
+        "RunInstances: Unsupported",
+        LAUNCH,
+        "F",
+        0,
+        ("Unsupported",),
+        (not_here,),
+        instances=2,
+        launch_requests=2,
+    )
 
 
 def _late() -> Iterator[Cell]:
     """F28, F29: what EC2 does not show yet is there all the same; all or none."""
     hidden = {"kind": "invisible", "seconds": "60 s"}
-    yield Cell("F28", "while coming up", LAUNCH, "W", 0, ("2 of 2 ready",), (hidden,), alive=2, then="terminate")
+    yield Cell(
+        "F28", "while coming up", LAUNCH, "W", 0, ("2 of 2 ready",), (hidden,), instances=2, next_command="terminate"
+    )
     ended = DONE["terminate"]
-    yield Cell("F28", "terminate right after", "terminate", "W", 0, ended, (hidden,), before=UP, early=True, alive=0)
+    yield Cell(
+        "F28",
+        "terminate right after",
+        "terminate",
+        "W",
+        0,
+        ended,
+        (hidden,),
+        setup=UP,
+        faults_during_setup=True,
+        instances=0,
+    )
     for kind, phase, action in (
         ("ctrl-c", "after", "RunInstances"),
         ("ctrl-c", "before", "DescribeInstances"),
@@ -212,9 +247,9 @@ def _late() -> Iterator[Cell]:
             130,
             BACK if action[0] == "R" else COMING,
             (hidden,),
-            alive=0 if action[0] == "R" else None,
-            strikes=(kind, phase, action, 2 if action[0] == "R" else 3),
-            then="terminate",
+            instances=0 if action[0] == "R" else None,
+            interruption=(kind, phase, action, 2 if action[0] == "R" else 3),
+            next_command="terminate",
         )
     yield Cell(
         "F28",
@@ -223,24 +258,55 @@ def _late() -> Iterator[Cell]:
         "X",
         137,
         faults=(hidden,),
-        alive=2,
-        strikes=("crash", "after", "RunInstances", 2),
-        then="terminate",
+        instances=2,
+        interruption=("crash", "after", "RunInstances", 2),
+        next_command="terminate",
     )
     some = {"kind": "no-capacity", "machines": 1, "where": "us-west-2"}
     yield Cell(
-        "F29", "all or none", LAUNCH, "F", 3, ("InsufficientInstanceCapacity",), (some,), alive=0, then="terminate"
+        "F29",
+        "all or none",
+        LAUNCH,
+        "F",
+        3,
+        ("InsufficientInstanceCapacity",),
+        (some,),
+        instances=0,
+        next_command="terminate",
     )
     fewer = {"cluster.allow_partial": "yes"}
     says = ("1 of 2; next", "InsufficientInstanceCapacity", "1 of 2 machines have to do", "allow_partial")
-    yield Cell("F29", "fewer will do", LAUNCH, "F", 0, says, (some,), fewer, alive=1, asks=3, then="terminate")
+    yield Cell(
+        "F29",
+        "fewer will do",
+        LAUNCH,
+        "F",
+        0,
+        says,
+        (some,),
+        fewer,
+        instances=1,
+        launch_requests=3,
+        next_command="terminate",
+    )
     here = {"kind": "no-capacity", "machines": 1, "where": "us-west-2a"}
     says = ("us-west-2a: 1 of 2; next c7i.2xlarge in us-west-2b", "2 of 2 ready")
-    yield Cell("F29", "the next zone brings the rest", LAUNCH, "F", 0, says, (here,), fewer, alive=2, asks=2)
+    yield Cell(
+        "F29", "the next zone brings the rest", LAUNCH, "F", 0, says, (here,), fewer, instances=2, launch_requests=2
+    )
     lost = {"kind": "dropped", "applied": False, "action": "RunInstances", "when": "from call 3"}
     says = ("nobody can say", "ml-0 (i-", "ml-1 (c7i.2xlarge, us-west-2b", "stratus terminate")
     yield Cell(
-        "F29", "nobody can say of the rest", LAUNCH, "R", 4, says, (here, lost), fewer, alive=1, then="terminate"
+        "F29",
+        "nobody can say of the rest",
+        LAUNCH,
+        "R",
+        4,
+        says,
+        (here, lost),
+        fewer,
+        instances=1,
+        next_command="terminate",
     )
 
 
@@ -248,12 +314,12 @@ def _hosts() -> Iterator[Cell]:
     """F30, F31, F33: a host that dies or stays silent is replaced once, and holds up nobody."""
     dies = {"kind": "dies-pending", "where": "host 0"}
     yield Cell(
-        "F30", "one dies while pending", LAUNCH, "F", 0, ("Server.InternalError", "2 of 2 ready"), (dies,), alive=2
+        "F30", "one dies while pending", LAUNCH, "F", 0, ("Server.InternalError", "2 of 2 ready"), (dies,), instances=2
     )
     volumes = {**dies, "code": "Client.VolumeLimitExceeded"}
-    yield Cell("F30", "volume limit", LAUNCH, "F", 0, ("Client.VolumeLimitExceeded",), (volumes,), alive=2)
+    yield Cell("F30", "volume limit", LAUNCH, "F", 0, ("Client.VolumeLimitExceeded",), (volumes,), instances=2)
     kms = {**dies, "code": "Client.InternalError"}
-    yield Cell("F30", "disk key", LAUNCH, "F", 0, ("Client.InternalError",), (kms,), alive=2)
+    yield Cell("F30", "disk key", LAUNCH, "F", 0, ("Client.InternalError",), (kms,), instances=2)
     all_die = {"kind": "dies-pending"}
     yield Cell(
         "F30",
@@ -263,11 +329,11 @@ def _hosts() -> Iterator[Cell]:
         1,
         ("Server.InternalError", "did not come up"),
         (all_die,),
-        alive=0,
-        then="terminate",
+        instances=0,
+        next_command="terminate",
     )
     ill = {"kind": "impaired", "where": "host 0", "when": "3 s after launch"}
-    yield Cell("F31", "impaired from the start", LAUNCH, "W", 0, ("2 of 2 ready",), (ill,), alive=2)
+    yield Cell("F31", "impaired from the start", LAUNCH, "W", 0, ("2 of 2 ready",), (ill,), instances=2)
     hangs = {"kind": "boot-hangs", "where": "host 0"}
     says = ("ml-0 boot failed", "status checks have failed for 18", "console ml-0: [", "Kernel panic", "2 of 2 ready")
     for check in ("instance", "system"):
@@ -279,10 +345,10 @@ def _hosts() -> Iterator[Cell]:
             0,
             says,
             (hangs, {**ill, "check": check}),
-            alive=2,
-            asks=2,
-            within=300.0,
-            then="terminate",
+            instances=2,
+            launch_requests=2,
+            max_s=300.0,
+            next_command="terminate",
         )
     hang = {"kind": "boot-hangs"}
     yield Cell(
@@ -293,19 +359,21 @@ def _hosts() -> Iterator[Cell]:
         1,
         ("status checks have failed", "Kernel panic", "did not come up", "stratus status", "stratus terminate"),
         (hang, {"kind": "impaired", "when": "3 s after launch"}),
-        alive=1,
-        asks=2,
-        then="terminate",
+        instances=1,
+        launch_requests=2,
+        next_command="terminate",
     )
     for kind in ("dropped", "refused", "silent"):
         # The second host: what keeps packets from the first is the way there, as far as anybody knows then.
         fault = {"kind": f"ssh-{kind}", "where": "host 1"}
-        yield Cell("F33", f"{kind}: replaced once", LAUNCH, "F", 0, (kind, "2 of 2 ready"), (fault,), alive=2)
+        yield Cell("F33", f"{kind}: replaced once", LAUNCH, "F", 0, (kind, "2 of 2 ready"), (fault,), instances=2)
         every = {"kind": f"ssh-{kind}"}
-        yield Cell("F33", f"{kind}: all of them", LAUNCH, "F", 1, (kind, "did not come up"), (every,), then="terminate")
+        yield Cell(
+            "F33", f"{kind}: all of them", LAUNCH, "F", 1, (kind, "did not come up"), (every,), next_command="terminate"
+        )
     dead = {"kind": "dies", "where": "host 1", "when": "19 s after launch"}
     yield Cell(
-        "F33", "dies before SSH is up", LAUNCH, "F", 0, ("Server.InternalError", "2 of 2 ready"), (dead,), alive=2
+        "F33", "dies before SSH is up", LAUNCH, "F", 0, ("Server.InternalError", "2 of 2 ready"), (dead,), instances=2
     )
 
 
@@ -319,8 +387,8 @@ def _stays() -> Iterator[Cell]:
         0,
         DONE["terminate"],
         ({"kind": "group-in-use", "seconds": "30 s"},),
-        before=UP,
-        alive=0,
+        setup=UP,
+        instances=0,
     )
     yield Cell(
         "F32",
@@ -330,9 +398,9 @@ def _stays() -> Iterator[Cell]:
         4,
         ("DependencyViolation", "security group"),
         ({"kind": "group-in-use", "seconds": "900 s"},),
-        before=UP,
-        alive=0,
-        then="",
+        setup=UP,
+        instances=0,
+        next_command="",
     )
     for code, action in (
         ("InvalidGroup.Duplicate", "CreateSecurityGroup"),
@@ -342,7 +410,7 @@ def _stays() -> Iterator[Cell]:
         # Another shell made it between our look and our call.
         fault = {"kind": "error", "code": code, "action": action, "applied": True, "times": 1}
         fault["when"] = f"from call {_nth(action)}"
-        yield Cell("F32", f"{code}: another shell was quicker", LAUNCH, "W", 0, DONE[LAUNCH], (fault,), alive=2)
+        yield Cell("F32", f"{code}: another shell was quicker", LAUNCH, "W", 0, DONE[LAUNCH], (fault,), instances=2)
     kept = {"kind": "protected", "where": "host 0"}
     yield Cell(
         "F48",
@@ -352,9 +420,9 @@ def _stays() -> Iterator[Cell]:
         4,
         ("ml-0", "OperationNotPermitted", "disable-api-termination", "ml-1"),
         (kept,),
-        before=UP,
-        early=True,
-        alive=1,
+        setup=UP,
+        faults_during_setup=True,
+        instances=1,
     )
     unknown = {
         "kind": "error",
@@ -363,7 +431,7 @@ def _stays() -> Iterator[Cell]:
         "times": 1,
         "message": "The instance ID 'i-0123456789abcdef0' does not exist",
     }
-    yield Cell("F48", "one is unknown", "terminate", "X", 0, DONE["terminate"], (unknown,), before=UP, alive=0)
+    yield Cell("F48", "one is unknown", "terminate", "X", 0, DONE["terminate"], (unknown,), setup=UP, instances=0)
     denied = {"kind": "denied", "action": "TerminateInstances"}
     yield Cell(
         "F48",
@@ -373,8 +441,8 @@ def _stays() -> Iterator[Cell]:
         4,
         ("ml-0", "UnauthorizedOperation", "ec2:TerminateInstances"),
         (denied,),
-        before=UP,
-        alive=2,
+        setup=UP,
+        instances=2,
     )
     for typed, before in (("terminate", UP), ("stop", UP), ("start", STOPPED)):
         expired = {"kind": "expired-keys", "when": "from 0.2 s to 300 s"}
@@ -386,8 +454,8 @@ def _stays() -> Iterator[Cell]:
             {"terminate": 4, "stop": 1, "start": 3}[typed],
             ("RequestExpired", "aws sso login"),
             (expired,),
-            before=before,
-            then="terminate",
+            setup=before,
+            next_command="terminate",
         )
     expired = {"kind": "expired-keys", "when": "from 5 s to 300 s"}
     yield Cell(
@@ -398,9 +466,9 @@ def _stays() -> Iterator[Cell]:
         1,
         ("RequestExpired", "aws sso login"),
         (expired,),
-        alive=2,
-        open=1,
-        then="terminate",
+        instances=2,
+        open_entries=1,
+        next_command="terminate",
     )
     early = {"kind": "expired-keys", "action": "ImportKeyPair", "when": "from call 2"}
     late = {"kind": "expired-keys", "action": "Delete*", "when": "until 300 s"}
@@ -412,8 +480,8 @@ def _stays() -> Iterator[Cell]:
         3,
         ("RequestExpired", "aws sso login"),
         (early, late),
-        alive=0,
-        then="terminate",
+        instances=0,
+        next_command="terminate",
     )
     other = {
         "kind": "colleague",
@@ -431,8 +499,8 @@ def _stays() -> Iterator[Cell]:
             0,
             (*DONE.get(typed, ("2 up",)), *(THEIRS if typed in ("terminate", "status") else ())),
             (other,),
-            before=before,
-            alive=alive,
+            setup=before,
+            instances=alive,
         )
 
 
@@ -468,12 +536,12 @@ def _interrupted() -> Iterator[Cell]:
                 "X",
                 130,
                 _remains(action, typed),
-                before=before,
-                alive=0 if nothing else None,
-                open=0 if nothing else None,
-                makes=0 if action in READING else None,
-                strikes=("ctrl-c", phase, action, _nth(action)),
-                then="terminate",
+                setup=before,
+                instances=0 if nothing else None,
+                open_entries=0 if nothing else None,
+                changes=0 if action in READING else None,
+                interruption=("ctrl-c", phase, action, _nth(action)),
+                next_command="terminate",
             )
     for action in CREATING:
         yield Cell(
@@ -483,9 +551,9 @@ def _interrupted() -> Iterator[Cell]:
             "X",
             130,
             ("Interrupted. Launch ", "(2 x c7i.2xlarge) may have happened: stratus terminate terminates it."),
-            open=1 if action == "AuthorizeSecurityGroupIngress" else 2,
-            strikes=("ctrl-c twice", "after", action, _nth(action)),
-            then="terminate",
+            open_entries=1 if action == "AuthorizeSecurityGroupIngress" else 2,
+            interruption=("ctrl-c twice", "after", action, _nth(action)),
+            next_command="terminate",
         )
 
 
@@ -500,19 +568,46 @@ def _crashed() -> Iterator[Cell]:
                 typed,
                 "X",
                 137,
-                before=before,
-                strikes=("crash", phase, action, _nth(action)),
-                then="terminate",
-                then_says=("0 instances running",),
+                setup=before,
+                interruption=("crash", phase, action, _nth(action)),
+                next_command="terminate",
+                next_output=("0 instances running",),
             )
     offer = ("2 machines from launch ", "finish or terminate?", "ends at ", "stratus recover terminate")
-    died = {"strikes": ("crash", "after", "RunInstances", 2), "alive": 2}
-    yield Cell("F50", "the next start lists it", LAUNCH, "X", 137, **died, then="recover", then_says=offer, stays=2)
+    died = {"interruption": ("crash", "after", "RunInstances", 2), "instances": 2}
     yield Cell(
-        "F50", "and ends it", LAUNCH, "X", 137, **died, then="recover terminate", then_says=("2 machines ended.",)
+        "F50",
+        "the next start lists it",
+        LAUNCH,
+        "X",
+        137,
+        **died,
+        next_command="recover",
+        next_output=offer,
+        instances_after_next=2,
+    )
+    yield Cell(
+        "F50",
+        "and ends it",
+        LAUNCH,
+        "X",
+        137,
+        **died,
+        next_command="recover terminate",
+        next_output=("2 machines ended.",),
     )
     done = ("ml-0 ready", "ml-1 ready")
-    yield Cell("F50", "or finishes it", LAUNCH, "X", 137, **died, then="recover finish", then_says=done, stays=2)
+    yield Cell(
+        "F50",
+        "or finishes it",
+        LAUNCH,
+        "X",
+        137,
+        **died,
+        next_command="recover finish",
+        next_output=done,
+        instances_after_next=2,
+    )
 
 
 def cells() -> list[Cell]:
@@ -527,4 +622,4 @@ GAPS: dict[str, str] = {}
 
 
 def _known(cell: Cell) -> Cell:
-    return replace(cell, gap=cell.gap or GAPS.get(cell.name, ""))
+    return replace(cell, known_gap=cell.known_gap or GAPS.get(cell.name, ""))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.chaos.cell_runner import Cell
-from tests.chaos.other_tests import ELSEWHERE
+from tests.chaos.fault_matrix.cell_runner import Cell
+from tests.chaos.fault_matrix.other_tests import ELSEWHERE
 
 REACTIONS = {
     "U": "you mend it: stopped at once, nothing is retried",
@@ -32,7 +32,7 @@ afterwards. `scripts/chaos` plays faults together, at random.
 
 def page(cells: Sequence[Cell]) -> str:
     """Return the whole page."""
-    gaps = [cell for cell in cells if cell.gap]
+    gaps = [cell for cell in cells if cell.known_gap]
     legend = "\n".join(f"- **{letter}** {words}" for letter, words in REACTIONS.items())
     more = f", {len(gaps)} do not yet: they say why" if gaps else ""
     head = HEAD.format(legend=legend, count=len(cells), held=len(cells) - len(gaps), gaps=more)
@@ -42,11 +42,13 @@ def page(cells: Sequence[Cell]) -> str:
 def _table(cells: Iterable[Cell]) -> str:
     lines = ["| fault | phase | typed | reaction | exit | it says | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for cell in cells:
-        says = ", ".join(f"`{_plain(word)}`" for word in cell.says)
-        if cell.then_says:
-            says += f"{'; ' if says else ''}then `{cell.then}`: " + ", ".join(f"`{_plain(w)}`" for w in cell.then_says)
-        state = f"not yet: {cell.gap}" if cell.gap else f"holds: {cell.note}" if cell.note else "holds"
-        row = (cell.fault, _plain(cell.phase), f"`{cell.typed}`", cell.reaction, str(cell.exit), says, state)
+        says = ", ".join(f"`{_plain(word)}`" for word in cell.output)
+        if cell.next_output:
+            says += f"{'; ' if says else ''}then `{cell.next_command}`: " + ", ".join(
+                f"`{_plain(w)}`" for w in cell.next_output
+            )
+        state = f"not yet: {cell.known_gap}" if cell.known_gap else f"holds: {cell.note}" if cell.note else "holds"
+        row = (cell.fault, _plain(cell.phase), f"`{cell.command}`", cell.reaction, str(cell.exit_code), says, state)
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 

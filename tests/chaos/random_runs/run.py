@@ -1,0 +1,350 @@
+"""Execute one random run: the verbs of its plan against a simulated cloud, with its faults, checked by invariants."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
+from orchestrator.core.errors import LeftRunning, StratusError
+from orchestrator.core.next_step import advice_of
+from tests.chaos import invariants
+from tests.chaos.random_runs.plan import RunPlan, Step, generate
+from tests.chaos.virtual_computer import SCRATCH, VirtualComputer, minutes_until_shutdown
+
+if TYPE_CHECKING:
+    from orchestrator.aws.ec2.state_changes import InstanceResult
+    from orchestrator.session import Session
+
+LONGEST_S = {"plan": 900.0, "launch": 3600.0, "status": 900.0, "stop": 1800.0, "start": 1800.0, "terminate": 1800.0}
+"""Limits on each verb in virtual time: the sum of its deadlines, with all retries."""
+
+CONFIG = "[cluster]\nname = ml\n{rest}\n[aws]\nregion = us-west-2\nssh_from = 203.0.113.7/32\n"
+QUIET_S = 3600.0  # every fault is over by then
+GRACE_S = 900.0  # boot, shutdown, and the minutes that the shutdown timer rounds up
+
+
+@dataclass
+class RunResult:
+    """The outcome of a run.
+
+    :param violations: of the invariants; empty if all hold.
+    :param trace: everything that happened, in order.
+    :param orphans: instances left at the end.
+    :param stopped: instances that were stopped on request and exist at the end.
+    :param interruptions: crashes and Ctrl-C that took place.
+    :param exit_codes: of every verb.
+    :param longest_s: verb -> its longest duration in virtual time.
+    :param left_alone: the user did not come back after a crash.
+    """
+
+    seed: int
+    violations: list[str]
+    trace: list[str]
+    calls: int
+    most_instances: int
+    orphans: int
+    stopped: int
+    interruptions: int
+    exit_codes: list[int]
+    longest_s: dict[str, float]
+    left_alone: bool
+
+    @property
+    def digest(self) -> str:
+        """Return 12 characters of the trace's SHA-256."""
+        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:12]
+
+
+def run(seed: int) -> RunResult:
+    """Execute the run of a seed; the same seed gives the same trace in every process."""
+    _warm_up()
+    return _execute_run(seed)
+
+
+@cache
+def _warm_up() -> None:
+    """Execute run 0 once per process: loading moto draws from the random numbers that ids come from, too."""
+    _execute_run(0)
+
+
+def _execute_run(seed: int) -> RunResult:
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=SCRATCH))
+    try:
+        with InMemoryCloud(seed, read_shutdown=minutes_until_shutdown) as cloud:
+            return _RandomRun(generate(seed), cloud, folder).run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class _RandomRun:
+    """One run while it is executed."""
+
+    plan: RunPlan
+    cloud: InMemoryCloud
+    folder: Path
+    trace: list[str] = field(default_factory=list)
+    call_counts: dict[str, int] = field(default_factory=dict)
+    exit_codes: list[int] = field(default_factory=list)
+    longest_s: dict[str, float] = field(default_factory=dict)
+    armed: bool = True
+    interruptions: int = 0
+    homes: int = 0
+    stop_requested: bool = False
+    max_hours: float = 0.0
+    launch_id: str = "-"
+
+    def __post_init__(self) -> None:
+        config = self.folder / "config.ini"
+        config.write_text(CONFIG.format(rest="\n".join(f"{name} = {value}" for name, value in self.plan.config)))
+        self.monitor = invariants.InvariantMonitor(self.cloud)
+        self.computer = VirtualComputer(
+            self.cloud,
+            self.folder / "home-0",
+            config,
+            random.Random(f"computer/{self.plan.seed}"),
+            on_request=self.monitor.check_request,
+        )
+        self.monitor.set_home(self.computer.home)
+
+    def run(self) -> RunResult:
+        """Execute the plan, wait for the shutdown timers if the user is gone, then clean up."""
+        self.cloud.play(self.plan.scenario)
+        self.trace += self.plan.describe()
+        foreign = invariants.resources(self.cloud, ours=False)
+        self.monitor.foreign_ids = invariants.identifiers(foreign)
+        self.cloud.on_call_boundary = self._boundary
+        self._run_steps()
+        self.armed = False
+        if not self.plan.user_returns:
+            self._wait_for_shutdown()
+        self._clean_up()
+        self.cloud.on_call_boundary = lambda *_: None
+        if invariants.resources(self.cloud, ours=False) != foreign:
+            self.monitor.report("a resource of another owner was changed")
+        return self._result()
+
+    # -- verbs
+
+    def _run_steps(self) -> None:
+        session = self.computer.session()
+        for step in self.plan.steps:
+            try:
+                session = self._run_step(session, step)
+            except _UserLeft:
+                return
+
+    def _run_step(self, session: Session, step: Step) -> Session:
+        """Execute a step; after a crash start a new session, and repeat the step in it unless it was a launch."""
+        crash = self._execute(session, step)
+        if crash is None:
+            return session
+        if not self.plan.user_returns:
+            raise _UserLeft
+        self._continue_after(crash)
+        new_session = self.computer.session()
+        if step.verb != "launch":
+            self._execute(new_session, step)
+        return new_session
+
+    def _continue_after(self, crash: ClientCrash) -> None:
+        self.computer = crash.args[0]
+        self.monitor.set_home(self.computer.home)
+
+    def _execute(self, session: Session, step: Step) -> ClientCrash | None:
+        """Execute a step and record its outcome; return the crash that ended it, if one did."""
+        self.trace.append(f"{self._now():.2f} {step.verb} {step.count or ''}".rstrip())
+        start, crash = self.cloud.clock.now(), None
+        code, message = 0, ""
+        try:
+            code, message = _VERBS[step.verb](self, session, step)
+        except StratusError as error:
+            code, message = error.exit_code, str(error)
+            self._check_listing(error)
+        except KeyboardInterrupt as interrupt:
+            code, message = 130, "\n".join([str(interrupt), *map(str, advice_of(interrupt))])
+        except ClientCrash as error:
+            code, message, crash = 137, "crash", error
+        except Exception as error:
+            code, message = 1, "".join(traceback.format_exception(error))
+            self.monitor.report(f"{step.verb}: a bug: {error!r}")
+        self._record(step, code, message, self.cloud.clock.now() - start)
+        if step.verb == "launch" and code in (3, 4, 130):
+            self._check_failed_launch(message)
+        return crash
+
+    def _check_failed_launch(self, message: str) -> None:
+        """Check that a launch that failed or was interrupted lists the instances it left, or itself."""
+        unlisted = [
+            instance.id
+            for instance in invariants.our_instances(self.cloud)
+            if instance.tags.get(invariants.TAG_RUN) == self.launch_id
+            and instance.state in invariants.ACTIVE
+            and instance.id not in message
+        ]
+        if unlisted and (self.launch_id not in message or "was taken back" in message):
+            self.monitor.report(f"failed launch {self.launch_id} left {', '.join(unlisted)} and does not list it")
+
+    def _record(self, step: Step, code: int, message: str, seconds: float) -> None:
+        self.exit_codes.append(code)
+        self.longest_s[step.verb] = max(self.longest_s.get(step.verb, 0.0), seconds)
+        if seconds > LONGEST_S[step.verb]:
+            self.monitor.report(f"{step.verb} took {seconds:.0f} s of virtual time")
+        self.trace.append(f"{self._now():.2f} {step.verb} ended: {code} after {seconds:.2f} s")
+        self.trace += [f"  | {line}" for line in message.replace(str(self.folder), "").splitlines()]
+        self.monitor.check()
+
+    def _check_listing(self, error: StratusError) -> None:
+        if isinstance(error, LeftRunning) and not error.left:
+            self.monitor.report("exit 4 without a list")
+
+    def _launch(self, session: Session, step: Step) -> tuple[int, str]:
+        self.launch_id = "-"
+        plan = session.plan(step.count)
+        self.launch_id = plan.launch_id
+        self.monitor.max_instances[plan.launch_id] = plan.count
+        self.max_hours = max(self.max_hours, plan.hours)
+        report = session.launch(plan)
+        lines = [f"ready {' '.join(host.name for host in report.ready)}"]
+        lines += [f"failed {name}: {str(error).splitlines()[0]}" for name, error in report.failed.items()]
+        return int(bool(report.failed)), "\n".join(lines)
+
+    def _status(self, session: Session, _: Step) -> tuple[int, str]:
+        return 0, " ".join(f"{instance.name}={instance.state}" for instance in session.status().machines)
+
+    def _stop(self, session: Session, _: Step) -> tuple[int, str]:
+        self.stop_requested = True
+        return _summarize(session.stop_all())
+
+    def _start(self, session: Session, _: Step) -> tuple[int, str]:
+        return _summarize(session.start_all())
+
+    def _terminate(self, session: Session, _: Step) -> tuple[int, str]:
+        report = session.terminate()
+        self._check_termination(report.left)
+        code, message = _summarize(report.instances)
+        return 4 if report.left else code, "\n".join([message, *report.left])
+
+    def _check_termination(self, left: tuple[str, ...]) -> None:
+        """Check that every instance still there is listed."""
+        listed = "\n".join(left)
+        for instance in invariants.our_instances(self.cloud):
+            launch_id = instance.tags.get(invariants.TAG_RUN, "-")
+            names = (instance.id, launch_id, "cluster ")
+            if instance.state != "shutting-down" and not any(name in listed for name in names):
+                self.monitor.report(
+                    f"TerminateAll does not list {instance.id} ({instance.state}) of launch {launch_id}"
+                )
+
+    # -- the end
+
+    def _wait_for_shutdown(self) -> None:
+        """Let max_hours pass: by then every instance must have shut down by its own timer."""
+        self.cloud.clock.sleep(self.max_hours * 3600 + GRACE_S)
+        self.monitor.check()
+        left = [
+            f"{instance.id} {instance.state}"
+            for instance in invariants.our_instances(self.cloud)
+            if not (instance.state == "stopped" and self.stop_requested)
+        ]
+        if left:
+            self.monitor.report(f"left alone, and after {self.max_hours:g} h there is {', '.join(left)}")
+
+    def _clean_up(self) -> None:
+        """Terminate everything in a new session, once more when all faults are over if that failed."""
+        self._execute_in_new_session("terminate")
+        if self.exit_codes[-1] or invariants.our_instances(self.cloud):
+            self.cloud.clock.sleep(QUIET_S)
+            self._execute_in_new_session("terminate")
+        ours = invariants.our_instances(self.cloud)
+        self.left = [instance for instance in ours if not invariants.protected(instance.id)]
+        expected = 4 if len(self.left) < len(ours) else 0
+        if self.exit_codes[-1] != expected:
+            self.monitor.report(f"TerminateAll without faults: exit {self.exit_codes[-1]}")
+        for instance in self.left:
+            self.monitor.report(f"an orphan: {instance.id}, {instance.state}")
+        if not ours:
+            remains = invariants.resources(self.cloud, ours=True)
+            for name in (*remains.groups, *remains.keys):
+                self.monitor.report(f"left behind: {name}")
+
+    def _execute_in_new_session(self, verb: str) -> None:
+        if self._execute(self.computer.session(), Step(verb)) is not None:
+            raise AssertionError("a crash, although interruptions are disarmed")
+
+    # -- interruptions
+
+    def _boundary(self, phase: str, action: str, _: int) -> None:
+        self.monitor.check()
+        if phase == "before":
+            self.call_counts[action] = self.call_counts.get(action, 0) + 1
+            self.call_counts[""] = self.call_counts.get("", 0) + 1
+        self.trace.append(f"{self._now():.2f} {phase} {action}")
+        for blow in self.plan.interruptions if self.armed else ():
+            if (blow.phase, blow.number) == (phase, self.call_counts.get(blow.action, 0)) and blow.action in (
+                "",
+                action,
+            ):
+                self._interrupt(blow.kind)
+
+    def _interrupt(self, kind: str) -> None:
+        self.interruptions += 1
+        self.trace.append(f"{self._now():.2f} {kind}")
+        if kind.startswith("ctrl-c"):
+            signal.raise_signal(signal.SIGINT)
+            if kind.endswith("twice"):
+                signal.raise_signal(signal.SIGINT)
+            return
+        self.homes += 1
+        raise ClientCrash(self.computer.after_crash(self.folder / f"home-{self.homes}", empty=kind == "moves"))
+
+    def _now(self) -> float:
+        return self.cloud.clock.now()
+
+    def _result(self) -> RunResult:
+        self.trace += [f"{call.time:.2f} {call.action} -> {call.outcome}" for call in self.cloud.calls]
+        self.trace += [f"VIOLATION {violation}" for violation in self.monitor.violations]
+        stopped = sum(instance.state == "stopped" for instance in invariants.our_instances(self.cloud))
+        return RunResult(
+            self.plan.seed,
+            self.monitor.violations,
+            self.trace,
+            len(self.cloud.calls),
+            self.monitor.most_instances,
+            len(self.left),
+            stopped,
+            self.interruptions,
+            self.exit_codes,
+            self.longest_s,
+            left_alone=not self.plan.user_returns,
+        )
+
+
+class _UserLeft(Exception):
+    """The computer crashed, and the plan has no further step."""
+
+
+def _summarize(results: Sequence[InstanceResult]) -> tuple[int, str]:
+    failed = any(result.error for result in results)
+    return int(failed), "\n".join(
+        f"{result.name} {result.id} {result.state} {result.error}".rstrip() for result in results
+    )
+
+
+_VERBS: dict[str, Callable[[_RandomRun, Session, Step], tuple[int, str]]] = {
+    "launch": _RandomRun._launch,
+    "status": _RandomRun._status,
+    "stop": _RandomRun._stop,
+    "start": _RandomRun._start,
+    "terminate": _RandomRun._terminate,
+}
