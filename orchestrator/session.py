@@ -15,12 +15,15 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from orchestrator.aws import ecr
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.storage import s3
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.cluster.status import ClusterStatus
@@ -117,7 +120,7 @@ class Session(Account, Everywhere):
 
     def plan(self, count: int | None = None) -> LaunchPlan:
         """Look up and check what a launch needs, and its price; nothing is changed."""
-        return self.cluster.plan(count, more=inputs.checks(self.cluster.clients, self.job))
+        return self.cluster.plan(count, more=inputs.checks(partial(s3.find, self.cluster.clients), self.job))
 
     def launch(self, plan: LaunchPlan) -> LaunchReport:
         """Launch machines and wait until they answer SSH; one that does not is replaced once, then in the report.
@@ -212,7 +215,8 @@ class Session(Account, Everywhere):
 
     def _installer(self, spec: jobs_spec.JobSpec) -> Installer:
         given = self.settings.install
-        login = registry_login.login(self.cluster.clients, given, steps.images(spec, given), os.environ)
+        ecr_token = partial(ecr.authorization_token, self.cluster.clients)
+        login = registry_login.login(ecr_token, given, steps.images(spec, given), os.environ)
         plan = steps.install(spec, given, login)
         logs = self.notes.logs
         return Installer(self.cluster.ssh, plan, logs, tell=self.cluster.tell, deadline=given.timeout)

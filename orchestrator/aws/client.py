@@ -1,4 +1,4 @@
-"""The way in to AWS: clients, who we are, whose things are ours, and every AWS error in our own words."""
+"""AWS clients of one session, each created on first use with the retries and timeouts that suit its calls."""
 
 from __future__ import annotations
 
@@ -6,39 +6,38 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import error_codes
-from orchestrator.aws.errors import reaction, translate_errors
+from orchestrator.aws import error_codes, errors
 
 if TYPE_CHECKING:
     import boto3
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ssm import SSMClient
-    from mypy_boto3_sts import STSClient
 
     from orchestrator.config import settings
     from orchestrator.core.clock import Clock
+    from orchestrator.core.errors import StratusError
 
-T = TypeVar("T")
-
-ATTEMPTS = 8  # throttling of a busy account outlasts botocore's own three
-IDENTITY_ATTEMPTS = 3  # who we are is asked first: a wrong region or no network must show within seconds
-MAX_PAUSE_S = 20.0  # between two attempts, as botocore's standard mode has it
+ATTEMPTS = 8  # throttling of a busy account outlasts botocore's default of three attempts
+MAX_PAUSE_S = 20.0  # between two attempts; the limit of botocore's standard retry mode
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
-OPTIONAL_TIMEOUT_S = 4  # for what a launch can do without
-PRICING_REGION = "us-east-1"
+OPTIONAL_TIMEOUT_S = 4
+"""Read timeout for calls whose answer is optional."""
 
 
 class Clients:
-    """AWS clients of one session, each made when it is first used; safe to share between threads.
+    """AWS clients of one session and region; safe to share between threads.
 
-    :param session: where credentials and the event hooks of all clients come from.
+    A client of any service comes from :meth:`service`; EC2, which many modules call, has properties of its own.
+
+    :param session: source of the credentials and event hooks of all clients.
     :param region: such as ``us-west-2``.
-    :param profile: named in messages only; empty means the default one.
-    :param endpoint_url: empty means what botocore itself finds.
-    :param alone: one question after another in the calling thread, pauses by this clock; None: threads, real time.
+    :param clock: times every wait of a function that takes these clients.
+    :param profile: named in error messages only; empty means the default profile.
+    :param endpoint_url: empty means the endpoint that botocore selects.
+    :param sequential: make independent calls one after another in the calling thread, and pause between attempts by
+        ``clock``. Otherwise independent calls run in threads, and botocore retries in real time.
     """
 
     def __init__(
@@ -46,153 +45,136 @@ class Clients:
         session: boto3.Session,
         *,
         region: str,
+        clock: Clock,
         profile: str = "",
         endpoint_url: str = "",
-        alone: Clock | None = None,
+        sequential: bool = False,
     ) -> None:
         self.session = session
         self.region = region
+        self.clock = clock
         self.profile = profile
-        self._alone = alone
+        self.sequential = sequential
         self._endpoint_url = endpoint_url or None
-        self._made: dict[tuple[str, int], Any] = {}
+        self._clients: dict[tuple[str, str, int, float], Any] = {}
         self._lock = threading.Lock()
 
     @property
     def ec2(self) -> EC2Client:
-        """EC2, for everything but RunInstances."""
-        return self._client("ec2", ATTEMPTS)  # type: ignore[no-any-return]
+        """EC2, for every call but RunInstances."""
+        return self.service("ec2")  # type: ignore[no-any-return]
 
     @property
     def ec2_once(self) -> EC2Client:
-        """EC2 without botocore's own retries, which would retry capacity errors: for RunInstances."""
-        return self._client("ec2", 1)  # type: ignore[no-any-return]
+        """EC2 without botocore's retries, for RunInstances: botocore would also retry capacity errors."""
+        return self.service("ec2", attempts=1)  # type: ignore[no-any-return]
 
-    @property
-    def ssm(self) -> SSMClient:
-        """Systems Manager: public parameters."""
-        return self._client("ssm", ATTEMPTS)  # type: ignore[no-any-return]
+    def service(
+        self, name: str, *, attempts: int = ATTEMPTS, timeout_s: float = READ_TIMEOUT_S, region: str = ""
+    ) -> Any:
+        """Return the client of an AWS service, created on first use.
 
-    @property
-    def sts(self) -> STSClient:
-        """Who we are."""
-        return self._client("sts", IDENTITY_ATTEMPTS)  # type: ignore[no-any-return]
-
-    @property
-    def pricing(self) -> Any:
-        """The price list, which is told in few regions, for all of them; asked once, and not for long."""
-        return self._client("pricing", 1, region=PRICING_REGION, timeout=OPTIONAL_TIMEOUT_S)
-
-    @property
-    def quotas(self) -> Any:
-        """Service Quotas; not for long either."""
-        return self._client("service-quotas", 2, timeout=OPTIONAL_TIMEOUT_S)
-
-    @property
-    def s3(self) -> Any:
-        """S3, for a quick look at what is there."""
-        return self._client("s3", 1, timeout=OPTIONAL_TIMEOUT_S)
-
-    @property
-    def iam(self) -> Any:
-        """IAM, for whether it has an instance profile."""
-        return self._client("iam", 2, timeout=OPTIONAL_TIMEOUT_S)
-
-    @property
-    def ecr(self) -> Any:
-        """The registry of container images: logins."""
-        return self._client("ecr", IDENTITY_ATTEMPTS)
-
-    @property
-    def alone(self) -> bool:
-        """Whether questions are asked one after another, in the calling thread."""
-        return self._alone is not None
+        :param name: as boto3 names it, such as ``sagemaker``.
+        :param attempts: requests per call, the first one included.
+        :param timeout_s: read timeout of one request, seconds.
+        :param region: of the endpoint; empty means the region of these clients.
+        """
+        key = (name, region or self.region, attempts, timeout_s)
+        with self._lock:  # boto3 sessions are not thread-safe, the clients they create are
+            if key not in self._clients:
+                self._clients[key] = self._create(*key)
+            return self._clients[key]
 
     def in_region(self, region: str) -> Clients:
-        """Return the same session's clients for another region."""
+        """Return the clients of the same session for another region."""
         return Clients(
-            self.session, region=region, profile=self.profile, endpoint_url=self._endpoint_url or "", alone=self._alone
+            self.session,
+            region=region,
+            clock=self.clock,
+            profile=self.profile,
+            endpoint_url=self._endpoint_url or "",
+            sequential=self.sequential,
         )
 
-    def in_parallel(self, *asks: Callable[[], Any]) -> list[Any]:
-        """Return the answers of independent calls made at the same time; the first error is raised."""
-        return [ask() for ask in asks] if self._alone else in_parallel(*asks)
+    def in_parallel(self, *calls: Callable[[], Any]) -> list[Any]:
+        """Return the results of independent read-only calls made at the same time; the first error is raised."""
+        if self.sequential:
+            return [call() for call in calls]
+        with ThreadPoolExecutor(max_workers=len(calls)) as pool:
+            futures = [pool.submit(call) for call in calls]
+            return [future.result() for future in futures]
 
     @contextmanager
     def translate_errors(self, action: str) -> Iterator[None]:
-        """Translate AWS errors raised inside, as `calls` does, naming this session's profile."""
-        with translate_errors(action, profile=self.profile):
-            yield
+        """Translate AWS errors raised inside, as :func:`errors.translate_errors` does.
 
-    def _client(self, service: str, attempts: int, *, region: str = "", timeout: float = READ_TIMEOUT_S) -> Any:
+        :param action: the action in progress, such as ``launching 2 x c7i.2xlarge``; begins the message.
+        """
+        try:
+            yield
+        except errors.error_types() as error:
+            raise self.translate(error, action=action) from error
+
+    def translate(self, error: Exception, *, action: str) -> StratusError:
+        """Return the StratusError for an error of botocore, naming this session's profile."""
+        return errors.translate(error, action=action, profile=self.profile, now=self.clock.now())
+
+    def _create(self, service: str, region: str, attempts: int, timeout_s: float) -> Any:
         from botocore.config import Config
 
-        with self._lock:  # making clients is not thread-safe, using them is
-            if (service, attempts) not in self._made:
-                retries: Any = {"mode": "standard", "total_max_attempts": 1 if self._alone else attempts}
-                config = Config(
-                    retries=retries,
-                    connect_timeout=min(CONNECT_TIMEOUT_S, timeout),
-                    read_timeout=timeout,
-                    user_agent_extra="stratus",
-                )
-                made = self.session.client(  # type: ignore[call-overload]
-                    service, region_name=region or self.region, endpoint_url=self._endpoint_url, config=config
-                )
-                if self._alone is not None and attempts > 1:
-                    _retry_by(self._alone, made, attempts)
-                self._made[service, attempts] = made
-            return self._made[service, attempts]
+        retries: Any = {"mode": "standard", "total_max_attempts": 1 if self.sequential else attempts}
+        config = Config(
+            retries=retries,
+            connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
+            read_timeout=timeout_s,
+            user_agent_extra="stratus",
+        )
+        client = self.session.client(  # type: ignore[call-overload]
+            service, region_name=region, endpoint_url=self._endpoint_url, config=config
+        )
+        if self.sequential and attempts > 1:
+            _retry_by(self.clock, client, attempts)
+        return client
 
 
-def _retry_by(patience: Clock, client: Any, attempts: int) -> None:
-    """Have a client's requests repeated by a clock and a chance that were handed in, instead of botocore's own."""
+def _retry_by(clock: Clock, client: Any, attempts: int) -> None:
+    """Retry a client's requests with pauses of ``clock``; botocore's own retries sleep in real time."""
 
-    def again(response: Any, caught_exception: Exception | None, **facts: Any) -> float | None:
-        made: int = facts["attempts"]
-        if made >= attempts or _passing(response, caught_exception) not in ("again", "unsure"):
+    def pause(response: Any, caught_exception: Exception | None, **context: Any) -> float | None:
+        attempt: int = context["attempts"]
+        if attempt >= attempts or _reaction(response, caught_exception) not in ("retry", "ambiguous"):
             return None
-        patience.sleep(min(2.0 ** (made - 1), MAX_PAUSE_S) * patience.random())
-        return 0.0
+        clock.sleep(min(2.0 ** (attempt - 1), MAX_PAUSE_S) * clock.random())
+        return 0.0  # botocore sleeps for the returned time before it sends the request again
 
-    client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", again)
+    client.meta.events.register(f"needs-retry.{client.meta.service_model.service_id.hyphenize()}", pause)
 
 
-def _passing(response: Any, error: Exception | None) -> str:
+def _reaction(response: Any, error: Exception | None) -> str:
     if error is not None:
-        return reaction(error)
+        return errors.reaction(error)
     http, parsed = response
-    said = parsed.get("Error", {})
-    if http.status_code < 300 or not said:
+    details = parsed.get("Error", {})
+    if http.status_code < 300 or not details:
         return ""
-    return error_codes.look_up(said.get("Code", ""), said.get("Message", ""), status=http.status_code).reaction
+    return error_codes.look_up(details.get("Code", ""), details.get("Message", ""), status=http.status_code).reaction
 
 
-def create_clients(aws: settings.AwsSettings) -> Clients:
+def create_clients(aws: settings.AwsSettings, clock: Clock) -> Clients:
     """Return the clients for the ``[aws]`` section of the settings.
 
-    Credentials come from the default chain (profile, SSO, environment, instance role); the old ``access_key`` and
-    ``secret_key`` of a config file count only when that chain finds nothing.
+    Credentials come from boto3's default chain (profile, SSO, environment, instance role); ``access_key`` and
+    ``secret_key`` of an old config file are used only if that chain finds none.
 
-    :raises UsageError: the profile does not exist or its chain is broken.
+    :raises UsageError: the profile does not exist, or its configuration is invalid.
     """
     import boto3
 
-    with translate_errors("reading the AWS configuration", profile=aws.profile):
+    with errors.translate_errors("reading the AWS configuration", profile=aws.profile):
         session = boto3.Session(profile_name=aws.profile or None, region_name=aws.region)
         key, secret = aws.legacy_access_key, aws.legacy_secret_key
         if key and secret and session.get_credentials() is None:
             session = boto3.Session(
                 aws_access_key_id=key.reveal(), aws_secret_access_key=secret.reveal(), region_name=aws.region
             )
-    return Clients(session, region=aws.region, profile=aws.profile, endpoint_url=aws.endpoint_url)
-
-
-def in_parallel(*asks: Callable[[], Any]) -> list[Any]:
-    """Return the answers of independent read-only calls made at the same time; the first error is raised."""
-    with ThreadPoolExecutor(max_workers=len(asks)) as pool:
-        futures = [pool.submit(ask) for ask in asks]
-        return [future.result() for future in futures]
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
+    return Clients(session, region=aws.region, clock=clock, profile=aws.profile, endpoint_url=aws.endpoint_url)

@@ -1,6 +1,6 @@
-"""Asking AWS whether it would do something: a dry run of the same request, which changes nothing.
+"""Dry runs: EC2 checks parameters and permissions of a request and changes nothing.
 
-It finds what the caller lacks or has named wrongly before anything is made. Capacity and quota are not looked at.
+Capacity and quota are not checked: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from typing import Any
 
 from orchestrator.aws import errors
 
-WOULD = "DryRunOperation"
+WOULD_SUCCEED = "DryRunOperation"
+"""Error code with which EC2 confirms that the request would have been carried out."""
 
 
 def check(call: Callable[..., Any], **request: Any) -> None:
-    """Ask whether AWS would carry out a request; returns when it would.
+    """Make a dry run of a request; returns if EC2 would carry it out.
 
-    :param call: a method of one of EC2's clients.
-    :raises ClientError: it would not, for the reason that the error has.
+    :param call: a method of an EC2 client.
+    :raises ClientError: the request would be refused.
     """
     try:
         call(**request, DryRun=True)
     except errors.error_types() as error:
-        if errors.code_of(error) != WOULD:
+        if errors.code_of(error) != WOULD_SUCCEED:
             raise

@@ -1,7 +1,4 @@
-"""Logins to registries of container images: the one that the settings name, or ECR's, whose token AWS makes.
-
-A password is looked up when a host asks for it, once for all hosts, and goes nowhere but to them.
-"""
+"""Authorization tokens of Amazon ECR, with which Docker logs in to its registries."""
 
 from __future__ import annotations
 
@@ -13,13 +10,16 @@ from orchestrator.config.value_types import Secret
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
 
+_ATTEMPTS = 3  # an installation waits for the token
 
-def authorization_token(clients: Clients, region: str) -> Secret:
-    """Ask ECR for a password that is good for twelve hours.
+
+def authorization_token(clients: Clients, region: str = "") -> Secret:
+    """Return a password for the ECR registries of a region, valid for twelve hours.
 
     https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html: base64 of user:password.
     """
-    there = clients if region == clients.region else clients.in_region(region)
-    with there.translate_errors(f"asking ECR in {region} for a login"):
-        answer = there.ecr.get_authorization_token()
-    return Secret(base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode().partition(":")[2])
+    regional = clients.in_region(region) if region and region != clients.region else clients
+    with regional.translate_errors(f"requesting an ECR login in {regional.region}"):
+        response = regional.service("ecr", attempts=_ATTEMPTS).get_authorization_token()
+    token = response["authorizationData"][0]["authorizationToken"]
+    return Secret(base64.b64decode(token).decode().partition(":")[2])

@@ -12,7 +12,7 @@ from typing import Literal
 
 from orchestrator.core.next_step import NextStep, Text
 
-Reaction = Literal["user", "zone", "region", "again", "unsure", "wait"]
+Reaction = Literal["user_error", "zone", "region", "retry", "ambiguous", "wait"]
 """How to react: ``user`` must mend something, retry nothing · ``zone`` another zone or type may have it · ``region``
 only another region or a raised quota helps · ``again`` nothing was done, ask again · ``unsure`` it may have been done,
 ask again with the same token · ``wait`` until a state or a copy has caught up."""
@@ -24,92 +24,94 @@ class ErrorCode:
 
     :param codes: AWS error codes, ``*`` allowed.
     :param reaction: see `Reaction`.
-    :param words: what it means; ``{said}`` stands for AWS's own text.
+    :param words: what it means; ``{message}`` stands for AWS's own text.
     :param fix: what to type or edit; ``{action}``, ``{instance}`` and ``{profile}`` are filled in.
     :param about: this row only counts when AWS's text holds these words.
     """
 
     codes: tuple[str, ...]
     reaction: Reaction
-    message: str = "{said}"
+    message: str = "{message}"
     fix: Text = ""
     contains: str = ""
 
 
-UNKNOWN = ErrorCode((), "user")
+UNKNOWN = ErrorCode((), "user_error")
 
 _QUOTAS = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
 
-_TOO_OLD = "the request was too old when it reached AWS{skew}: {said}"
-_TOO_NEW = "the request was newer than AWS's own time{skew}: {said}"
+_TOO_OLD = "the request was too old when it reached AWS{skew}: {message}"
+_TOO_NEW = "the request was newer than AWS's own time{skew}: {message}"
 _CLOCK = "set this computer's clock (timedatectl set-ntp true); if it is right, the session has expired: aws sso login"
 
 TABLE: tuple[ErrorCode, ...] = (
     # credentials and account
     ErrorCode(
         ("AuthFailure",),
-        "user",
-        "the image is not shared with this account: {said}",
+        "user_error",
+        "the image is not shared with this account: {message}",
         "choose another [cluster] image",
         contains="Not authorized for images",
     ),
     ErrorCode(
         ("AuthFailure.ServiceLinkedRoleCreationNotPermitted",),
-        "user",
-        "spot needs a role of the account: {said}",
+        "user_error",
+        "spot needs a role of the account: {message}",
         "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com   or [cluster] spot_fallback",
     ),
-    ErrorCode(("RequestExpired", "RequestTimeTooSkewed"), "user", _TOO_OLD, _CLOCK),
+    ErrorCode(("RequestExpired", "RequestTimeTooSkewed"), "user_error", _TOO_OLD, _CLOCK),
     ErrorCode(
         ("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"),
-        "user",
+        "user_error",
         _TOO_OLD,
         _CLOCK,
         contains="expired",
     ),
     ErrorCode(
         ("AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"),
-        "user",
+        "user_error",
         _TOO_NEW,
         _CLOCK,
         contains="not yet current",
     ),
     ErrorCode(
         ("AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"),
-        "user",
-        "AWS does not accept these keys: {said}",
+        "user_error",
+        "AWS does not accept these keys: {message}",
         "aws configure --profile {profile}   (or another [aws] profile): they are wrong, deleted or not active",
     ),
     ErrorCode(
         ("ExpiredToken", "ExpiredTokenException"),
-        "user",
-        "the session has expired: {said}",
+        "user_error",
+        "the session has expired: {message}",
         "aws sso login --profile {profile}   (or fetch new session keys); then run the same command again",
     ),
     ErrorCode(
         ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"),
-        "user",
-        "an explicit deny forbids {action}: {said}",
+        "user_error",
+        "an explicit deny forbids {action}: {message}",
         "no policy of yours can allow it: ask whoever set the organization's policy or permission boundary",
         contains="explicit deny",
     ),
     ErrorCode(
         ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"),
-        "user",
-        "this identity may not do {action}: {said}",
+        "user_error",
+        "this identity may not do {action}: {message}",
         'add to its policy: {{"Effect": "Allow", "Action": "{action}", "Resource": "*"}}',
     ),
     ErrorCode(
         ("OptInRequired",),
-        "user",
-        "this account is not signed up for the service or region: {said}",
+        "user_error",
+        "this account is not signed up for the service or region: {message}",
         "https://console.aws.amazon.com/billing/home#/account   enables regions",
     ),
-    ErrorCode(("Blocked",), "user", "AWS has blocked this account: {said}", "https://aws.amazon.com/contact-us/"),
+    ErrorCode(
+        ("Blocked",), "user_error", "AWS has blocked this account: {message}", "https://aws.amazon.com/contact-us/"
+    ),
     ErrorCode(
         ("PendingVerification",),
-        "user",
-        "AWS is still verifying this account: {said}",
+        "user_error",
+        "AWS is still verifying this account: {message}",
         "try again later; it usually takes minutes, at most 4 hours",
     ),
     # busy: before the quotas, whose pattern would take it in
@@ -122,21 +124,21 @@ TABLE: tuple[ErrorCode, ...] = (
             "SlowDown",
             "BandwidthLimitExceeded",
         ),
-        "again",
-        "AWS asks to slow down: {said}",
+        "retry",
+        "AWS asks to slow down: {message}",
         "try again in a minute",
     ),
     # quota and capacity
     ErrorCode(
         ("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"),
         "region",
-        "the quota is too small: {said}",
+        "the quota is too small: {message}",
         f"ask for more at {_QUOTAS} or launch fewer, or smaller, machines",
     ),
     ErrorCode(
         ("VolumeLimitExceeded", "AddressLimitExceeded", "SecurityGroupLimitExceeded", "*LimitExceeded"),
         "region",
-        "a quota is used up: {said}",
+        "a quota is used up: {message}",
         f"ask for more at {_QUOTAS} or delete what is no longer needed",
         contains="limit",
     ),
@@ -150,7 +152,7 @@ TABLE: tuple[ErrorCode, ...] = (
             "UnfulfillableCapacity",
         ),
         "zone",
-        "AWS has no free machine of this type there now: {said}",
+        "AWS has no free machine of this type there now: {message}",
         "try again later, or another [cluster] instance_type, or an [aws] subnet_id in another zone",
     ),
     ErrorCode(
@@ -159,54 +161,54 @@ TABLE: tuple[ErrorCode, ...] = (
     ErrorCode(
         ("InsufficientFreeAddressesInSubnet",),
         "zone",
-        "the subnet has no free addresses left: {said}",
+        "the subnet has no free addresses left: {message}",
         "name another [aws] subnet_id",
     ),
     ErrorCode(
         ("SpotMaxPriceTooLow",),
         "zone",
-        "spot machines cost more than the price offered now: {said}",
+        "spot machines cost more than the price offered now: {message}",
         "try again later, or set [cluster] spot_fallback = yes",
     ),
     ErrorCode(("Stratus.PartialLaunch",), "zone"),  # our own: see launching.PARTIAL
     # names and ids in the config
-    ErrorCode(("InvalidInstanceType*",), "user", fix="correct [cluster] instance_type"),
-    ErrorCode(("InvalidAMIID.*",), "user", fix="correct [cluster] image: ids differ from region to region"),
-    ErrorCode(("InvalidSubnetID.*", "InvalidSubnet*"), "user", fix="correct [aws] subnet_id, or leave it empty"),
-    ErrorCode(("InvalidVpcID.*",), "user", fix="correct [aws] vpc_id, or leave it empty"),
+    ErrorCode(("InvalidInstanceType*",), "user_error", fix="correct [cluster] instance_type"),
+    ErrorCode(("InvalidAMIID.*",), "user_error", fix="correct [cluster] image: ids differ from region to region"),
+    ErrorCode(("InvalidSubnetID.*", "InvalidSubnet*"), "user_error", fix="correct [aws] subnet_id, or leave it empty"),
+    ErrorCode(("InvalidVpcID.*",), "user_error", fix="correct [aws] vpc_id, or leave it empty"),
     ErrorCode(
         ("InvalidGroup.NotFound", "InvalidGroupId.*", "InvalidSecurityGroupID.*"),
-        "user",
+        "user_error",
         fix="correct [aws] security_group_id, or leave it empty",
     ),
-    ErrorCode(("InvalidKeyPair.NotFound",), "user", fix="correct [aws] key_name, or leave it empty"),
+    ErrorCode(("InvalidKeyPair.NotFound",), "user_error", fix="correct [aws] key_name, or leave it empty"),
     ErrorCode(
         ("InvalidParameter",),
-        "user",
-        "subnet and security group are in different networks: {said}",
+        "user_error",
+        "subnet and security group are in different networks: {message}",
         "name [aws] subnet_id and security_group_id of one VPC",
         contains="different networks",
     ),
     ErrorCode(
         ("InvalidParameterValue", "NoSuchEntity"),
-        "user",
-        "the instance profile is not there: {said}",
+        "user_error",
+        "the instance profile is not there: {message}",
         "correct [aws] instance_profile; one made this minute takes about 10 s to arrive",
         contains="nstance",
     ),
-    ErrorCode(("InvalidUserData.Malformed",), "user"),
+    ErrorCode(("InvalidUserData.Malformed",), "user_error"),
     ErrorCode(
         ("IdempotentParameterMismatch",),
-        "user",
-        "the same token was used for another request: {said}",
+        "user_error",
+        "the same token was used for another request: {message}",
         NextStep("Status") + "  shows what runs; then launch again",
     ),
-    ErrorCode(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user"),
+    ErrorCode(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user_error"),
     # machines
     ErrorCode(
         ("OperationNotPermitted",),
-        "user",
-        "it is protected: {said}",
+        "user_error",
+        "it is protected: {message}",
         "aws ec2 modify-instance-attribute --no-disable-api-termination --instance-id {instance}   lifts it",
         contains="ermination",
     ),
@@ -215,7 +217,7 @@ TABLE: tuple[ErrorCode, ...] = (
     ErrorCode(
         ("DependencyViolation",),
         "wait",
-        "something still uses it: {said}",
+        "something still uses it: {message}",
         NextStep("TerminateAll") + "  again in a minute; it continues where this one stopped",
     ),
     # broken
@@ -233,8 +235,8 @@ TABLE: tuple[ErrorCode, ...] = (
             "503",
             "504",
         ),
-        "unsure",
-        "AWS has trouble of its own: {said}",
+        "ambiguous",
+        "AWS has trouble of its own: {message}",
         "try again; https://health.aws.amazon.com shows known trouble",
     ),
 )
@@ -245,4 +247,4 @@ def look_up(code: str, message: str, *, status: int = 400) -> ErrorCode:
     for row in TABLE:
         if row.contains.lower() in message.lower() and any(fnmatchcase(code, pattern) for pattern in row.codes):
             return row
-    return UNKNOWN if status < 500 else ErrorCode((), "unsure")
+    return UNKNOWN if status < 500 else ErrorCode((), "ambiguous")

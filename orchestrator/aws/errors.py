@@ -1,4 +1,4 @@
-"""Translation of botocore's errors into Stratus's own, in one place."""
+"""Translation of botocore's errors into StratusError and its subclasses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import connection_errors, error_codes
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def translate_errors(action: str, *, profile: str = "") -> Iterator[None]:
     """Translate every AWS error raised inside.
 
-    :param doing: what we were doing, such as ``launching 2 x c7i.2xlarge``.
-    :param profile: named in messages; empty means the default one.
+    :param action: the action in progress, such as ``launching 2 x c7i.2xlarge``; begins the message.
+    :param profile: named in messages; empty means the default profile.
     :raises StratusError: in place of any botocore error.
     """
     try:
@@ -40,11 +40,11 @@ def error_types() -> tuple[type[Exception], ...]:
 
 
 def translate(error: Exception, *, action: str, profile: str = "", now: datetime | None = None) -> StratusError:
-    """Return one of our errors for one of botocore's.
+    """Return the StratusError for an error of botocore.
 
-    :param doing: what we were doing when it came.
-    :param profile: named in messages; empty means the default one.
-    :param now: this computer's time, for the message about a clock that is off.
+    :param action: the action that failed; begins the message.
+    :param profile: named in messages; empty means the default profile.
+    :param now: local time of the response; with it, a message about an expired signature names the clock difference.
     """
     from botocore.exceptions import ClientError
 
@@ -52,28 +52,31 @@ def translate(error: Exception, *, action: str, profile: str = "", now: datetime
     if isinstance(error, StratusError):
         return error
     if isinstance(error, ClientError):
-        return _refused(error, action, profile, now or datetime.now(UTC))
+        return _refusal(error, action, profile, now)
     return connection_errors.to_stratus_error(connection_errors.RequestFailure(error, action, profile))
 
 
 def code_of(error: Exception) -> str:
-    """Return AWS's own error code; empty when AWS did not answer."""
-    return str(_told(error).get("Code", ""))
+    """Return the error code of AWS; empty if AWS did not answer."""
+    return str(_details(error).get("Code", ""))
 
 
 def message_of(error: Exception) -> str:
-    """Return AWS's own text; empty when AWS did not answer."""
-    return str(_told(error).get("Message", ""))
+    """Return the error message of AWS; empty if AWS did not answer."""
+    return str(_details(error).get("Message", ""))
 
 
-def _told(error: Exception) -> dict[str, Any]:
-    # Errors of the transport have a response, too: None.
+def _details(error: Exception) -> dict[str, Any]:
+    # Transport errors of botocore also have an attribute "response"; it is None.
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return dict(response.get("Error", {}))
 
 
 def reaction(error: Exception) -> error_codes.Reaction:
-    """Return how to react to an error of botocore's; without an answer the question is whether AWS got the request."""
+    """Return the reaction to an error of botocore.
+
+    Without an answer it depends on whether AWS can have received the request: if no connection was made, it cannot.
+    """
     from botocore import exceptions
     from botocore.parsers import ResponseParserError
 
@@ -81,27 +84,32 @@ def reaction(error: Exception) -> error_codes.Reaction:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
         return error_codes.look_up(code_of(error), message_of(error), status=status).reaction
     if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
-        return "again"
+        return "retry"
     lost = exceptions.HTTPClientError | exceptions.IncompleteReadError | ResponseParserError
-    return "unsure" if isinstance(error, lost) else "user"
+    return "ambiguous" if isinstance(error, lost) else "user_error"
 
 
-def _refused(error: ClientError, action: str, profile: str, now: datetime) -> CloudRefused:
-    code, said = code_of(error), message_of(error)
-    row = error_codes.look_up(code, said)
-    facts = {"said": said, "profile": profile, "action": _action(error, said), "skew": _skew(error, now)}
-    facts["instance"] = next(iter(re.findall(r"\bi-[0-9a-f]{8,}", said)), "ID")
-    fix = as_message(row.fix).map_text(lambda text: text.format_map(facts))
-    return CloudRefused(f"{action}: {row.message.format_map(facts)}", code=code, fix=fix)
+def _refusal(error: ClientError, action: str, profile: str, now: datetime | None) -> CloudRefused:
+    code, message = code_of(error), message_of(error)
+    row = error_codes.look_up(code, message)
+    values = {
+        "message": message,
+        "profile": profile,
+        "action": _iam_action(error, message),
+        "skew": _clock_skew(error, now) if now else "",
+        "instance": next(iter(re.findall(r"\bi-[0-9a-f]{8,}", message)), "ID"),
+    }
+    fix = as_message(row.fix).map_text(lambda text: text.format_map(values))
+    return CloudRefused(f"{action}: {row.message.format_map(values)}", code=code, fix=fix)
 
 
-def _action(error: ClientError, said: str) -> str:
-    named = re.search(r"perform: ([a-z0-9-]+:\w+)", said)
-    return named[1] if named else f"ec2:{error.operation_name}"
+def _iam_action(error: ClientError, message: str) -> str:
+    match = re.search(r"perform: ([a-z0-9-]+:\w+)", message)
+    return match[1] if match else f"ec2:{error.operation_name}"
 
 
-def _skew(error: ClientError, now: datetime) -> str:
-    """Say by how much this computer's clock differs from the Date of AWS's answer, when it does."""
+def _clock_skew(error: ClientError, now: datetime) -> str:
+    """Return the difference of the local clock from the Date header of the response, from 5 s on."""
     from email.utils import parsedate_to_datetime
 
     date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
@@ -109,5 +117,5 @@ def _skew(error: ClientError, now: datetime) -> str:
         seconds = (now - parsedate_to_datetime(date)).total_seconds()
     except (TypeError, ValueError):
         return ""
-    side = "ahead" if seconds > 0 else "behind"
-    return f", and this computer's clock is {abs(seconds):.0f} s {side}" if abs(seconds) >= 5 else ""
+    direction = "ahead" if seconds > 0 else "behind"
+    return f", and this computer's clock is {abs(seconds):.0f} s {direction}" if abs(seconds) >= 5 else ""

@@ -1,10 +1,9 @@
-"""Questions that may not take long: all at the same time, and whoever has no answer by the deadline has none."""
+"""Independent calls made at the same time, with a deadline for each."""
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -14,19 +13,17 @@ if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
 
 OPTIONAL_TIMEOUT_S = 2.5
-"""For what a launch can do without."""
+"""Timeout of lookups whose result a launch does not depend on."""
 
 T = TypeVar("T")
 
 
 class TimedOut(StratusError):
-    """No answer came by the deadline."""
-
-    json_name = "Late"
+    """A call did not return by its deadline."""
 
 
 class Result(Generic[T]):
-    """What a question brought: a value, or an error."""
+    """The value or the error of one call."""
 
     def __init__(self, value: T | None = None, error: Exception | None = None) -> None:
         self.value = value
@@ -40,35 +37,38 @@ def gather(
     timeout_s: float,
     longer_timeouts_s: Mapping[str, float] | None = None,
 ) -> dict[str, Result[T]]:
-    """Ask independent questions at the same time and return every one's answer or error.
+    """Make independent calls at the same time and return the result of each.
 
-    :param asks: name -> question; it may raise.
-    :param seconds: for all of them; one that is late counts as :class:`Late`, and its thread is left behind.
-    :param longer: name -> seconds, for those that are waited for longer. While they are, the others may still answer.
+    :param calls: name -> call; it may raise.
+    :param timeout_s: for all calls; the error of one that takes longer is :class:`TimedOut`, and its thread is
+        abandoned.
+    :param longer_timeouts_s: name -> seconds for calls with a longer timeout. Until the longest of them has expired,
+        late results of the other calls count too.
     """
-    longer_timeouts_s = longer_timeouts_s or {}
-    if clients.alone:
-        return {name: _answer(ask) for name, ask in calls.items()}
-    answers: queue.SimpleQueue[tuple[str, Result[T]]] = queue.SimpleQueue()
-    for name, ask in calls.items():
-        threading.Thread(target=lambda n=name, a=ask: answers.put((n, _answer(a))), name=name, daemon=True).start()
-    found: dict[str, Result[T]] = {}
-    began = time.monotonic()
-    while left := [longer_timeouts_s.get(name, timeout_s) for name in calls if name not in found]:
+    longer = longer_timeouts_s or {}
+    if clients.sequential:
+        return {name: _result(call) for name, call in calls.items()}
+    finished: queue.SimpleQueue[tuple[str, Result[T]]] = queue.SimpleQueue()
+    for name, call in calls.items():
+        # Daemon threads: an abandoned one must not keep the process alive.
+        threading.Thread(target=lambda n=name, c=call: finished.put((n, _result(c))), name=name, daemon=True).start()
+    results: dict[str, Result[T]] = {}
+    start = clients.clock.monotonic()
+    while timeouts := [longer.get(name, timeout_s) for name in calls if name not in results]:
         try:
-            name, answer = answers.get(timeout=max(0.0, began + max(left) - time.monotonic()))
+            name, result = finished.get(timeout=max(0.0, start + max(timeouts) - clients.clock.monotonic()))
         except queue.Empty:
             break
-        found[name] = answer
-    return {name: found.get(name) or _late(name, longer_timeouts_s.get(name, timeout_s)) for name in calls}
+        results[name] = result
+    return {name: results.get(name) or _timed_out(name, longer.get(name, timeout_s)) for name in calls}
 
 
-def _late(name: str, seconds: float) -> Result[T]:
-    return Result(error=TimedOut(f"{name}: no answer within {seconds:g} s", fix="try again"))
+def _timed_out(name: str, timeout_s: float) -> Result[T]:
+    return Result(error=TimedOut(f"{name}: no answer within {timeout_s:g} s", fix="try again"))
 
 
-def _answer(ask: Callable[[], T]) -> Result[T]:
+def _result(call: Callable[[], T]) -> Result[T]:
     try:
-        return Result(ask())
+        return Result(call())
     except Exception as error:
         return Result(error=error)

@@ -86,9 +86,7 @@ class Launcher:
 
         def once(here: LaunchPlan) -> list[instances.Instance]:
             shield.raise_if_pending()
-            return run_instances.launch(
-                self.cluster.clients, here, resources=launch_key, journal=self.cluster.journal, patience=self.patience
-            )
+            return run_instances.launch(self.cluster.clients, here, resources=launch_key, journal=self.cluster.journal)
 
         memory = pools.CapacityMemory(self.cluster.home / "pools.json", plan.cluster_id, self.patience)
         return failover.launch(plan, once, memory=memory, report=partial(self._tell, "progress"))
@@ -113,7 +111,7 @@ class Launcher:
         """Make sure of the group and the key pair that the machines shall have."""
         cluster = self.cluster
         access = security_groups.ssh_access(cluster.settings, plan.placement.vpc_id)
-        make_group = partial(security_groups.ensure, journal=cluster.journal, patience=self.patience)
+        make_group = partial(security_groups.ensure, journal=cluster.journal)
         group, _ = cluster.clients.in_parallel(
             lambda: make_group(cluster.clients, cluster.cluster_id, access),
             lambda: key_pairs.ensure(
@@ -148,7 +146,7 @@ class Launcher:
         cluster = self.cluster
         try:
             # The group first: EC2 keeps it while a machine has it, be it one that is not shown; then the key stays too.
-            security_groups.delete(cluster.clients, cluster.cluster_id, deadline_s=30, patience=self.patience)
+            security_groups.delete(cluster.clients, cluster.cluster_id, deadline_s=30)
             if not cluster.launch_log.recent():
                 cluster.delete_key()
         except StratusError as error:

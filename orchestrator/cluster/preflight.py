@@ -20,7 +20,7 @@ from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
 from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.pricing import price_table
-from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
 
@@ -70,7 +70,7 @@ class PreflightContext:
     @property
     def patience(self) -> Clock:
         """Time, as the journal has it."""
-        return self.launch_log.patience if self.launch_log else REAL_CLOCK
+        return self.clients.clock
 
 
 def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
@@ -188,7 +188,7 @@ def _blocking(error: Exception | None) -> Exception | None:
         return error
     if isinstance(error, CloudRefused):
         # Throttling, capacity and trouble of AWS's own pass; the launch itself copes with them.
-        return error if error_codes.look_up(error.code, error.message).reaction == "user" else None
+        return error if error_codes.look_up(error.code, error.message).reaction == "user_error" else None
     return error if error is not None and not isinstance(error, parallel.TimedOut) and error.fix else None
 
 

@@ -77,12 +77,10 @@ class Replacer:
             return why_not
         self.tell(Event(machine.name, "replace", "start", text=str(error).splitlines()[0]))
         self._report_console(shown)
-        ended = state_changes.terminate(
-            self.clients, [machine], cluster_id=self.plan.cluster_id, patience=self.patience
-        )[machine.id]
+        ended = state_changes.terminate(self.clients, [machine], cluster_id=self.plan.cluster_id)[machine.id]
         if not ended.is_ok:
             return ended.error.splitlines()[0]
-        for _ in state_changes.wait_terminated(self.clients, [machine], deadline_s=GONE_S, patience=self.patience):
+        for _ in state_changes.wait_terminated(self.clients, [machine], deadline_s=GONE_S):
             pass
         return ""
 

@@ -56,9 +56,9 @@ class RegionTeardown:
 
     def run(self) -> None:
         """End everything; what is left, or may be, is in the fields. Only a Ctrl-C gets out of here."""
-        began = self.books.patience.now()
+        began = self.clients.clock.now()
         trouble: StratusError | None = None
-        for _ in self.books.patience.attempts(DEADLINE_S, PACE):
+        for _ in self.clients.clock.attempts(DEADLINE_S, PACE):
             try:
                 self.terminate(self.find())
                 if self.left or self._is_confirmed(began):
@@ -100,16 +100,15 @@ class RegionTeardown:
             self.results[each.id] = InstanceResult(each.name, each.id, each.state)
         if not todo:
             return
-        patience = self.books.patience
-        ended = state_changes.terminate(self.clients, todo, cluster_id=self.books.cluster_id, patience=patience)
+        ended = state_changes.terminate(self.clients, todo, cluster_id=self.books.cluster_id)
         for each in todo:
             self.results[each.id] = InstanceResult(each.name, each.id, ended[each.id].state, ended[each.id].error)
         self._await([each for each in todo if ended[each.id].is_ok])
 
     def _await(self, machines: Sequence[Instance]) -> None:
-        patience, began = self.books.patience, self.books.patience.monotonic()
+        patience, began = self.clients.clock, self.clients.clock.monotonic()
         try:
-            for each in state_changes.wait_terminated(self.clients, machines, patience=patience):
+            for each in state_changes.wait_terminated(self.clients, machines):
                 name = self.found[each.id].name
                 self.results[each.id] = InstanceResult(name, each.id, "terminated")
                 self.tell(Event(name, "terminate", "done", patience.monotonic() - began))
@@ -122,9 +121,7 @@ class RegionTeardown:
     def _is_confirmed(self, began: datetime) -> bool:
         """Tell whether nothing can turn up any more, deleting the group on the way."""
         try:
-            deleted = security_groups.delete(
-                self.clients, self.books.cluster_id, deadline_s=0, patience=self.books.patience
-            )
+            deleted = security_groups.delete(self.clients, self.books.cluster_id, deadline_s=0)
         except CloudRefused as error:
             self.group = str(error).splitlines()[0]
             if error.code == "DependencyViolation":
@@ -135,7 +132,7 @@ class RegionTeardown:
 
     def _pending(self, began: datetime) -> list[JournalEntry]:
         """Return the requests whose machines may still turn up."""
-        now = self.books.patience.now()
+        now = self.clients.clock.now()
         waiting = [each for each in self.books.unconfirmed() if now < self.books.visible_by(each, began)]
         return [each for each in waiting if self._expected(each.facts["run"]) > self._count_found(each.facts["run"])]
 
@@ -181,7 +178,7 @@ def _is_transient(error: StratusError) -> bool:
     """Tell whether asking again may help."""
     if not isinstance(error, CloudRefused):
         return False
-    return error_codes.look_up(error.code, error.message).reaction in ("again", "unsure", "wait")
+    return error_codes.look_up(error.code, error.message).reaction in ("retry", "ambiguous", "wait")
 
 
 def terminate_launch(

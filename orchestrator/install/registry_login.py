@@ -9,21 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.aws.ecr import authorization_token
 from orchestrator.config.value_types import Secret
 from orchestrator.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.aws.client import Clients
     from orchestrator.config.settings import InstallSettings
 
-
 HUB = "docker.io"
-
-
 ECR = "ecr"
-
-
 _OF_ECR = re.compile(r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
 
 
@@ -50,27 +43,33 @@ def host_of(image: str) -> str:
 
 
 def login(
-    clients: Clients, install: InstallSettings, images: Iterable[str], env: Mapping[str, str]
+    ecr_token: Callable[[str], Secret],
+    install: InstallSettings,
+    images: Iterable[str],
+    env: Mapping[str, str],
 ) -> RegistryLogin | None:
     """Return the login that one of these images needs; None when none does.
 
-    :param clients: for ECR's token, which is asked for when a host wants it.
+    :param ecr_token: returns the password for ECR in a region, empty for the region of the cluster; called once a host
+        logs in.
     :param images: names of images that hosts are going to pull.
     :param env: where ``[install] registry_password_env`` may name a variable of.
     :raises UsageError: the password is not where the settings say.
     """
-    found = (_login(clients, install, host, env) for host in dict.fromkeys(map(host_of, images)))
+    found = (_login(ecr_token, install, host, env) for host in dict.fromkeys(map(host_of, images)))
     return next(filter(None, found), None)
 
 
-def _login(clients: Clients, install: InstallSettings, host: str, env: Mapping[str, str]) -> RegistryLogin | None:
+def _login(
+    ecr_token: Callable[[str], Secret], install: InstallSettings, host: str, env: Mapping[str, str]
+) -> RegistryLogin | None:
     if install.registry == host:
         secret = _password(install.registry_password_env, env)
         return RegistryLogin(host, install.registry_user, lambda: secret)
     of_ecr = _OF_ECR.fullmatch(host)
     if of_ecr or install.registry == ECR:
-        region = of_ecr[1] if of_ecr else clients.region
-        return RegistryLogin(host, "AWS", _once(lambda: authorization_token(clients, region)))
+        region = of_ecr[1] if of_ecr else ""
+        return RegistryLogin(host, "AWS", _once(lambda: ecr_token(region)))
     return None
 
 

@@ -11,14 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.aws import errors
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.jobs.spec import JobSpec
-
-if TYPE_CHECKING:
-    from orchestrator.aws.client import Clients
 
 HUB = "registry-1.docker.io"
 TIMEOUT_S = 2.0
@@ -28,9 +24,11 @@ _KINDS = (
 )
 
 
-def checks(clients: Clients, job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
+def checks(find_data: Callable[[str], str], job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
     """Return what there is to ask about a job; keys name what each is about.
 
+    :param find_data: looks up an ``s3://`` URL; returns an error code, ``NoSuchBucket`` or ``NoSuchKey`` if there is no
+        such data, and an empty text if there is.
     :param job: reads it; what keeps it from being installed does not keep machines from being launched, and is a line.
     """
     try:
@@ -39,26 +37,22 @@ def checks(clients: Clients, job: Callable[[], JobSpec]) -> dict[str, Callable[[
         first, *_ = str(error).splitlines()
         return {"job": lambda: f"the job cannot be installed yet: {first}"}
     asks: dict[str, Callable[[], str]] = {
-        item.source: partial(_data, clients, item.source) for item in spec.data if item.is_s3
+        item.source: partial(_data, find_data, item.source) for item in spec.data if item.is_s3
     }
     if spec.runtime == "docker" and spec.table.image:
         asks[f"image {spec.table.image}"] = partial(image, spec.table.image)
     return asks
 
 
-def _data(clients: Clients, source: str) -> str:
-    bucket, _, prefix = source.removeprefix("s3://").partition("/")
-    fix = "correct data in job.ini"
-    try:
-        found = clients.s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-    except errors.error_types() as error:
-        if errors.code_of(error) == "NoSuchBucket":
-            raise UsageError(f"there is no bucket {bucket}", where=source, code="NoSuchBucket", fix=fix) from error
-        why = errors.code_of(error) or type(error).__name__
-        return f"{source}: this computer may not look ({why}); the VMs' role decides"
-    if not found.get("KeyCount"):
-        raise UsageError("there is nothing there", where=source, code="NoSuchKey", fix=fix)
-    return ""
+def _data(find_data: Callable[[str], str], source: str) -> str:
+    code = find_data(source)
+    problem = {
+        "NoSuchBucket": f"there is no bucket {source.removeprefix('s3://').partition('/')[0]}",
+        "NoSuchKey": "there are no objects with this prefix",
+    }.get(code)
+    if problem:
+        raise UsageError(problem, where=source, code=code, fix="correct data in job.ini")
+    return f"{source}: cannot be listed from this computer ({code}); the VMs' role decides" if code else ""
 
 
 def image(name: str, *, scheme: str = "https") -> str:

@@ -66,7 +66,7 @@ class Cluster:
         self.tell = tell
         self.runtime = means or Runtime()
         self.launcher = Launcher(self)
-        self.clients = clients or client.create_clients(settings.aws)
+        self.clients = clients or client.create_clients(settings.aws, self.runtime.patience)
 
     @cached_property
     def ssh(self) -> SshClient:
@@ -298,7 +298,6 @@ class Cluster:
             ids,
             state="running",
             deadline_s=self.settings.ssh.ready_timeout,
-            patience=self.runtime.patience,
             on_lost=lost,
         )
 
@@ -307,7 +306,7 @@ class Cluster:
     def stop(self) -> tuple[InstanceResult, ...]:
         """Stop the running machines; their disks stay, and cost."""
         running = [each for each in self.instances() if each.state in ("pending", "running")]
-        ended = state_changes.stop(self.clients, running, cluster_id=self.cluster_id, patience=self.runtime.patience)
+        ended = state_changes.stop(self.clients, running, cluster_id=self.cluster_id)
         self._forget(running)
         disks = {each.id: self.disk_per_hour(each) for each in running}
         return tuple(replace(one, disk_per_hour=disks[one.id]) for one in self._reached(running, ended, "stopped"))
@@ -315,7 +314,7 @@ class Cluster:
     def start(self) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[ReadyHost[None]] | None]:
         """Start the stopped machines and wait until they answer SSH."""
         stopped = [each for each in self.instances() if each.state == "stopped"]
-        ended = state_changes.start(self.clients, stopped, cluster_id=self.cluster_id, patience=self.runtime.patience)
+        ended = state_changes.start(self.clients, stopped, cluster_id=self.cluster_id)
         started = [each for each in stopped if ended[each.id].is_ok]
         arrived = self.wait_until_ready(started, lambda host: None) if started else None
         if arrived and arrived.succeeded:
@@ -330,7 +329,7 @@ class Cluster:
         failures: dict[str, Exception] = {}
         try:
             ids = [each.id for each in instances if ended[each.id].is_ok]
-            for each in ec2_instances.wait_for_state(self.clients, ids, state=until, patience=self.runtime.patience):
+            for each in ec2_instances.wait_for_state(self.clients, ids, state=until):
                 states[each.id] = each.state
                 self.tell(Event(each.name, until, "done"))
         except StratusError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -13,8 +12,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aws import client, error_codes, errors, identity
-from orchestrator.config.settings import AwsSettings, Secret
+from orchestrator.aws import error_codes, errors
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
@@ -150,12 +148,12 @@ def test_a_clock_that_is_right_is_not_blamed() -> None:
         ("InsufficientInstanceCapacity", 500, "zone"),
         ("Unsupported", 400, "zone"),
         ("VcpuLimitExceeded", 400, "region"),
-        ("RequestLimitExceeded", 503, "again"),
-        ("ThrottlingException", 400, "again"),
-        ("InternalError", 500, "unsure"),
-        ("NobodyKnowsThis", 502, "unsure"),
-        ("NobodyKnowsThis", 400, "user"),
-        ("UnauthorizedOperation", 403, "user"),
+        ("RequestLimitExceeded", 503, "retry"),
+        ("ThrottlingException", 400, "retry"),
+        ("InternalError", 500, "ambiguous"),
+        ("NobodyKnowsThis", 502, "ambiguous"),
+        ("NobodyKnowsThis", 400, "user_error"),
+        ("UnauthorizedOperation", 403, "user_error"),
         ("InvalidInstanceID.NotFound", 400, "wait"),
     ],
 )
@@ -166,12 +164,12 @@ def test_every_code_has_one_reaction(code: str, status: int, reaction: error_cod
 @pytest.mark.parametrize(
     ("error", "reaction"),
     [
-        (botocore.exceptions.EndpointConnectionError(endpoint_url="u"), "again"),
-        (botocore.exceptions.ConnectTimeoutError(endpoint_url="u"), "again"),
-        (botocore.exceptions.ReadTimeoutError(endpoint_url="u"), "unsure"),
-        (botocore.exceptions.ConnectionClosedError(endpoint_url="u"), "unsure"),
-        (botocore.exceptions.SSLError(endpoint_url="u", error=OSError("e")), "user"),
-        (botocore.exceptions.NoCredentialsError(), "user"),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="u"), "retry"),
+        (botocore.exceptions.ConnectTimeoutError(endpoint_url="u"), "retry"),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url="u"), "ambiguous"),
+        (botocore.exceptions.ConnectionClosedError(endpoint_url="u"), "ambiguous"),
+        (botocore.exceptions.SSLError(endpoint_url="u", error=OSError("e")), "user_error"),
+        (botocore.exceptions.NoCredentialsError(), "user_error"),
     ],
 )
 def test_without_an_answer_the_question_is_whether_aws_got_the_request(error: Exception, reaction: str) -> None:
@@ -256,45 +254,3 @@ def test_every_row_of_the_table_can_be_reached() -> None:
     for row in error_codes.TABLE:
         for code in row.codes:
             assert error_codes.look_up(code.replace("*", "X"), row.contains) is not error_codes.UNKNOWN
-
-
-# -- sessions
-
-
-@pytest.fixture
-def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An AWS configuration of our own, and nothing in the environment."""
-    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    (tmp_path / "config").write_text("[profile laboratory]\nregion = us-west-2\n[profile other]\n")
-    return tmp_path
-
-
-@pytest.mark.usefixtures("aws_files")
-def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
-    with pytest.raises(UsageError) as caught:
-        client.create_clients(AwsSettings(profile="laboratry"))
-
-    assert "laboratry" in str(caught.value)
-    assert "Did you mean laboratory?" in str(caught.value)
-    assert "profiles there are: laboratory, other" in str(caught.value)
-
-
-@pytest.mark.usefixtures("aws_files")
-def test_without_credentials_nothing_is_asked_of_ec2() -> None:
-    with pytest.raises(UsageError, match="no AWS credentials"):
-        identity.caller_identity(client.create_clients(AwsSettings()))
-
-
-def test_keys_of_an_old_config_file_count_only_when_nothing_else_is_there(aws_files: Path) -> None:
-    old = AwsSettings(legacy_access_key=Secret("OLD"), legacy_secret_key=Secret("SECRET"))
-    found = client.create_clients(old).session.get_credentials()
-    (aws_files / "credentials").write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = x\n")
-    better = client.create_clients(old).session.get_credentials()
-
-    assert found is not None
-    assert better is not None
-    assert (found.access_key, better.access_key) == ("OLD", "NEW")

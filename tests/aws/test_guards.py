@@ -96,7 +96,7 @@ def _said(action: str, body: str) -> tuple[int, str]:
 LOOKS: dict[str, Callable[[client.Clients], object]] = {
     "all": lambda clients: instances.describe(clients, cluster=MINE.cluster, owner=MINE.owner),
     "a launch": lambda clients: instances.find_by_launch(clients, MINE, "r"),
-    "groups": lambda clients: security_groups.delete(clients, MINE, patience=Time().patience),
+    "groups": lambda clients: security_groups.delete(clients, MINE),
     "keys": lambda clients: key_pairs.delete(
         clients, MINE, KeyPair(MINE.resource_name, Path("/nonexistent"), is_own=True)
     ),
@@ -144,7 +144,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.time = Time()
-        self.books = launch_log.LaunchLog(Journal(self.folder, clock=self.time.patience), MINE, self.time.patience)
+        self.books = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), MINE, self.time.clock)
 
     def ask_for_one(self) -> object:
         """Write down a request for one machine, of which nobody knows what became."""
@@ -152,7 +152,7 @@ class Desk:
         return self.books.journal.record_intent(launch_log.LAUNCH, **facts, **MINE.journal_fields)
 
     def end(self) -> RegionTeardown:
-        work = RegionTeardown(clients(Wire(self._answer)), self.books, delete_key=list)
+        work = RegionTeardown(clients(Wire(self._answer), self.time), self.books, delete_key=list)
         work.run()
         return work
 

@@ -174,7 +174,7 @@ class VirtualComputer:
         config, clock = config or settings.load(self.config, {}), self.clock
         boto = self.cloud.session()
         boto.events.register("provide-client-params", lambda params, model, **_: self.on_request(model.name, params))
-        clients = client.Clients(boto, region=REGION, alone=clock)
+        clients = client.Clients(boto, region=REGION, clock=clock, sequential=True)
         connect: Any = lambda ssh: SimulatedSsh(self.cloud, clock, self.host_keys)  # noqa: E731
         runtime = Runtime(patience=clock, connect=connect, sequential=True)
         return Session(

@@ -30,7 +30,7 @@ class Sky:
 
 def at_work(sky: Sky) -> tuple[InstanceHealth, Time, Wire]:
     wire, time = Wire(sky), Time()
-    return InstanceHealth(clients(wire), lambda: [GOOD, ILL], time.patience), time, wire
+    return InstanceHealth(clients(wire), lambda: [GOOD, ILL], time.clock), time, wire
 
 
 def given_up_after(vitals: InstanceHealth, time: Time, seconds: float) -> float:
@@ -40,7 +40,7 @@ def given_up_after(vitals: InstanceHealth, time: Time, seconds: float) -> float:
         assert vitals(GOOD) == ""
         if vitals(ILL):
             return time.seconds
-        time.patience.sleep(5.0)
+        time.clock.sleep(5.0)
     return -1.0
 
 
@@ -80,6 +80,6 @@ def test_one_call_answers_for_all_machines_and_no_more_than_one_in_five_seconds(
     for _ in range(500):
         vitals(GOOD)
         vitals(ILL)
-        time.patience.sleep(0.1)
+        time.clock.sleep(0.1)
 
     assert len(wire.requests) <= 50 / 5 + 1

@@ -299,7 +299,7 @@ def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPat
     """``registry = ecr``: the token that AWS makes is the password; one call for all hosts, none for a check."""
     import base64
 
-    ecr = lab.session().cluster.clients.ecr
+    ecr = lab.session().cluster.clients.service("ecr")
     answer = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, token = base64.b64decode(answer).decode().partition(":")
     with docker_registry.serve(tmp_path_factory.mktemp("ecr"), user, token) as like_ecr:

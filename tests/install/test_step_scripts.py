@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.settings import InstallSettings
+from orchestrator.config.value_types import Secret
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Event
 from orchestrator.hosts.usage import parse
@@ -423,17 +424,21 @@ def test_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: P
     assert "secret" not in plan.text.decode()
 
 
+def no_token(region: str) -> Secret:
+    raise AssertionError(region)
+
+
 def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
     given = InstallSettings(registry="ghcr.io", registry_user="me", registry_password_env="TOKEN")
     env = {"TOKEN": "s3cret"}
-    found = registry_login.login(None, given, ["ghcr.io/me/job:1"], env)  # type: ignore[arg-type]
+    found = registry_login.login(no_token, given, ["ghcr.io/me/job:1"], env)
 
     assert found
     assert (found.registry, found.user, found.password().reveal()) == ("ghcr.io", "me", "s3cret")
     assert "s3cret" not in repr(found)
-    assert registry_login.login(None, given, ["python:3.11"], env) is None  # type: ignore[arg-type]
+    assert registry_login.login(no_token, given, ["python:3.11"], env) is None
     with pytest.raises(UsageError, match="no variable TOKEN here"):
-        registry_login.login(None, given, ["ghcr.io/me/job:1"], {})  # type: ignore[arg-type]
+        registry_login.login(no_token, given, ["ghcr.io/me/job:1"], {})
 
 
 @pytest.mark.parametrize(
@@ -454,13 +459,13 @@ def test_a_password_in_a_file_is_read_from_there(tmp_path: Path) -> None:
     given = InstallSettings(
         registry="r.example.com", registry_user="me", registry_password_env=str(tmp_path / "password")
     )
-    found = registry_login.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
+    found = registry_login.login(no_token, given, ["r.example.com/x"], {})
     assert found
     assert found.password().reveal() == "s3cret"
 
     (tmp_path / "password").unlink()
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        registry_login.login(None, given, ["r.example.com/x"], {})  # type: ignore[arg-type]
+        registry_login.login(no_token, given, ["r.example.com/x"], {})
 
 
 def test_hosts_with_different_images_are_told_of() -> None:

@@ -40,13 +40,16 @@ class Desk:
     calls: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        session = aws_wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
-        session.events.register("before-send", self._count)
-        self.clients = client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"])
+        self.clients = self.clients_at(HASTY)
         self.identity = identity.caller_identity(self.clients)
         self.mine = identity.cluster_id(self.clients, self.settings, self.identity)
         self.journal = Journal(self.home, REAL_CLOCK)
         self.login = key_pairs.for_settings(self.settings, self.mine, home=self.home)
+
+    def clients_at(self, clock: Clock) -> client.Clients:
+        session = aws_wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
+        session.events.register("before-send", self._count)
+        return client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"], clock=clock)
 
     def _count(self, event_name: str, **_: Any) -> None:
         self.calls[event_name.rpartition(".")[2]] += 1
@@ -68,15 +71,13 @@ class Desk:
         return ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
 
     def running(self, instances: list[ec2_instances.Instance]) -> list[ec2_instances.Instance]:
-        return list(
-            ec2_instances.wait_for_state(self.clients, [each.id for each in instances], deadline_s=30, patience=HASTY)
-        )
+        return list(ec2_instances.wait_for_state(self.clients, [each.id for each in instances], deadline_s=30))
 
     def end(self) -> None:
         machines = ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
-        state_changes.terminate(self.clients, machines, cluster_id=self.mine, patience=HASTY)
-        list(state_changes.wait_terminated(self.clients, machines, deadline_s=30, patience=HASTY))
-        security_groups.delete(self.clients, self.mine, deadline_s=30, patience=HASTY)
+        state_changes.terminate(self.clients, machines, cluster_id=self.mine)
+        list(state_changes.wait_terminated(self.clients, machines, deadline_s=30))
+        security_groups.delete(self.clients, self.mine, deadline_s=30)
         key_pairs.delete(self.clients, self.mine, self.login)
 
     def raw(self, instance_id: str) -> dict[str, Any]:
@@ -196,7 +197,7 @@ def test_a_lost_answer_does_not_make_a_second_fleet(me: Desk) -> None:
     plan = me.plan(2)
     key = me.key(plan)
     me.clients.ec2_once.meta.events.register("before-send.ec2.RunInstances", lose_first)
-    instances = run_instances.launch(me.clients, plan, resources=key, journal=me.journal, patience=HASTY)
+    instances = run_instances.launch(me.clients, plan, resources=key, journal=me.journal)
 
     assert len(lost) == 1
     assert {each.id for each in me.running(instances)} == {each.id for each in me.machines()}
@@ -206,9 +207,7 @@ def test_a_lost_answer_does_not_make_a_second_fleet(me: Desk) -> None:
 
 def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
     first = me.running(me.launch(2))
-    state_changes.terminate(
-        me.clients, [each for each in first if each.name.endswith("-0")], cluster_id=me.mine, patience=HASTY
-    )
+    state_changes.terminate(me.clients, [each for each in first if each.name.endswith("-0")], cluster_id=me.mine)
     plan = me.plan(1)
     more = run_instances.launch(me.clients, plan, resources=me.key(plan), journal=me.journal)
     left = me.running(more)
@@ -224,10 +223,10 @@ def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
 
 def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
     (machine,) = me.running(me.launch(1))
-    stopped = state_changes.stop(me.clients, [machine], cluster_id=me.mine, patience=HASTY)
-    (asleep,) = ec2_instances.wait_for_state(me.clients, [machine.id], state="stopped", deadline_s=30, patience=HASTY)
+    stopped = state_changes.stop(me.clients, [machine], cluster_id=me.mine)
+    (asleep,) = ec2_instances.wait_for_state(me.clients, [machine.id], state="stopped", deadline_s=30)
     later = Clock(now=lambda: HASTY.now() + timedelta(hours=1))
-    started = state_changes.start(me.clients, [asleep], cluster_id=me.mine, patience=later)
+    started = state_changes.start(me.clients_at(later), [asleep], cluster_id=me.mine)
     (awake,) = me.running([machine])
 
     assert stopped[machine.id].is_ok
@@ -240,9 +239,9 @@ def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
 
 def test_ending_leaves_no_machine_no_group_and_no_key(me: Desk) -> None:
     machines = me.running(me.launch(2))
-    outcomes = state_changes.terminate(me.clients, machines, cluster_id=me.mine, patience=HASTY)
-    gone = list(state_changes.wait_terminated(me.clients, machines, deadline_s=30, patience=HASTY))
-    deleted = security_groups.delete(me.clients, me.mine, deadline_s=30, patience=HASTY)
+    outcomes = state_changes.terminate(me.clients, machines, cluster_id=me.mine)
+    gone = list(state_changes.wait_terminated(me.clients, machines, deadline_s=30))
+    deleted = security_groups.delete(me.clients, me.mine, deadline_s=30)
     pairs = key_pairs.delete(me.clients, me.mine, me.login)
 
     assert all(each.is_ok for each in outcomes.values())
@@ -267,7 +266,7 @@ def test_foreign_machines_are_neither_found_nor_touched(me: Desk) -> None:
     bare = me.clients.ec2.run_instances(**order)["Instances"][0]["InstanceId"]
 
     everyone = ec2_instances.describe(me.clients, cluster=me.mine.cluster, owner=None)
-    outcomes = state_changes.terminate(me.clients, everyone, cluster_id=me.mine, patience=HASTY)
+    outcomes = state_changes.terminate(me.clients, everyone, cluster_id=me.mine)
     states = {each.id: each.state for each in ec2_instances.describe_ids(me.clients, [ours.id, theirs, bare])}
     me.clients.ec2.terminate_instances(InstanceIds=[theirs, bare])
 
@@ -362,7 +361,7 @@ def test_a_group_in_use_is_waited_for_and_named_at_the_deadline(me: Desk) -> Non
     me.running(me.launch(1))
 
     with pytest.raises(CloudRefused, match="DependencyViolation"):
-        security_groups.delete(me.clients, me.mine, deadline_s=0.3, patience=HASTY)
+        security_groups.delete(me.clients, me.mine, deadline_s=0.3)
 
 
 # -- the key

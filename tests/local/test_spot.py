@@ -10,6 +10,7 @@ import pytest
 import localcloud
 from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity import pools
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import JobFailed
 from tests.support.cluster_lab import Lab
 
@@ -57,7 +58,7 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
 
         with pytest.raises(JobFailed, match="takes the spot machine back") as caught:
             session.follow(run.run, on_line=heard)
-        pool = pools.CapacityMemory(session.cluster.home / "pools.json", session.cluster.cluster_id)
+        pool = pools.CapacityMemory(session.cluster.home / "pools.json", session.cluster.cluster_id, REAL_CLOCK)
         first = session.plan(1).pools[0]
 
     assert caught.value.exit_status == 3

@@ -77,11 +77,11 @@ def session(key: str, secret: str) -> boto3.Session:
     return boto3.Session(key, secret, region_name="us-west-2", botocore_session=inner)
 
 
-def clients(wire: Wire) -> Clients:
-    """Clients that talk to ``wire`` and to nothing else."""
+def clients(wire: Wire, time: Time | None = None) -> Clients:
+    """Return clients whose requests ``wire`` answers, with a simulated clock."""
     made = session("a", "b")
     made.events.register("before-send", wire)
-    return Clients(made, region="us-west-2")
+    return Clients(made, region="us-west-2", clock=(time or Time()).clock)
 
 
 def refusal(code: str, message: str = "said AWS", status: int = 400) -> tuple[int, str]:
@@ -110,7 +110,7 @@ class Time:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.patience = Clock(monotonic=lambda: self.seconds, sleep=self._sleep, random=lambda: 1.0, now=self._now)
+        self.clock = Clock(monotonic=lambda: self.seconds, sleep=self._sleep, random=lambda: 1.0, now=self._now)
 
     def _sleep(self, seconds: float) -> None:
         self.seconds += seconds

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.aws import client
 from orchestrator.config import settings
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.events import Event
 from orchestrator.means import Runtime
 from orchestrator.session import Session
@@ -81,7 +82,7 @@ class Lab:
         session.events.register("before-call", self._note)
         session.events.register("before-parameter-build.ec2.RunInstances", safe)
         self.watch(session)
-        clients = client.Clients(session, region="us-west-2", endpoint_url=given.aws.endpoint_url)
+        clients = client.Clients(session, region="us-west-2", clock=REAL_CLOCK, endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
         means = Runtime(optional_timeout_s=30.0)

@@ -12,13 +12,15 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.aws_wire import session
 from tests.support.paths import ROOT
 
 POLICY = ROOT / "docs/iam-policy.json"
-CLOUD = ROOT / "orchestrator/aws"
+AWS = ROOT / "orchestrator/aws"
 
 Tags = Mapping[str, str]
 
@@ -203,42 +205,85 @@ class Recorder:
         return {call.action for call in self.calls}
 
 
-def callable_actions() -> dict[str, str]:
-    """All calls that the source of ``orchestrator/aws`` can make: action -> the module it stands in.
+def callable_actions(package: Path = AWS) -> dict[str, str]:
+    """Return every API call that the source of a package can make: action -> name of the module.
 
-    A call is an attribute of one of the clients that ``Clients`` offers, or the name given to its paginator.
+    Calls are read from the syntax tree: an attribute of a client, or the name of a paginator or waiter. A client is the
+    result of ``service("name")``, called in place or bound to a local variable, or of a function or property that
+    returns it.
+
+    :raises AssertionError: a client is obtained in a way that is not read here.
     """
-    import boto3
-
-    session = boto3.Session(region_name="us-west-2", aws_access_key_id="x", aws_secret_access_key="x")
-    clients = {name: session.client(service) for name, service in _doors().items()}
-    found: dict[str, str] = {}
-    for path in sorted(CLOUD.rglob("*.py")):
-        for door, method in _uses(ast.parse(path.read_text(encoding="utf-8")), set(clients)):
-            model = clients[door].meta
-            if method in model.method_to_api_mapping:
-                action = f"{model.service_model.signing_name}:{model.method_to_api_mapping[method]}"
-                found[action] = path.name
-    return found
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))}
+    shared = _providers(trees[AWS / "client.py"]) if AWS / "client.py" in trees else {}
+    return {
+        action: path.name
+        for path, tree in trees.items()
+        for service, method in _uses(tree, {**shared, **_providers(tree)})
+        if (action := _action(service, method))
+    }
 
 
-def _doors() -> dict[str, str]:
-    """The clients that ``Clients`` offers: name of the property -> service."""
-    doors = {}
-    for node in ast.walk(ast.parse((CLOUD / "client.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef):
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Call) and ast.unparse(inner.func).endswith("._client") and inner.args:
-                    doors[node.name] = str(ast.literal_eval(inner.args[0]))
-    return doors
+def _providers(tree: ast.Module) -> dict[str, str]:
+    """Return the functions and properties that return a client: name -> service."""
+    return {
+        node.name: service
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name != "service"
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Return) and (service := _service(inner.value, {}))
+    }
 
 
-def _uses(tree: ast.Module, doors: set[str]) -> Iterator[tuple[str, str]]:
+def _uses(tree: ast.Module, providers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield service and method of every call made with a client."""
+    local = {
+        target.id: service
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and (service := _service(node.value, providers))
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    known = {**providers, **local}
+    _assert_read(tree, known)
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr in doors:
-            yield node.value.attr, node.attr
+        if isinstance(node, ast.Attribute) and (service := _service(node.value, known)):
+            yield service, node.attr
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            owner = node.func.value
-            paged = node.func.attr in ("get_paginator", "get_waiter") and isinstance(node.args[0], ast.Constant)
-            if paged and isinstance(owner, ast.Attribute) and owner.attr in doors:
-                yield owner.attr, str(ast.literal_eval(node.args[0]))
+            waits = node.func.attr in ("get_paginator", "get_waiter") and isinstance(node.args[0], ast.Constant)
+            if waits and (service := _service(node.func.value, known)):
+                yield service, str(ast.literal_eval(node.args[0]))
+
+
+def _service(node: ast.expr | None, known: Mapping[str, str]) -> str:
+    """Return the service whose client an expression is; empty if it is none."""
+    if isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "service" and node.args:
+            return str(ast.literal_eval(node.args[0]))
+        return _service(node.func, known)
+    name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return known.get(name, "")
+
+
+def _assert_read(tree: ast.Module, known: Mapping[str, str]) -> None:
+    """Fail if the result of ``service()`` goes where its calls are not read: into an argument, a list, a field."""
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    for node in parents:
+        if isinstance(node, ast.Call) and _service(node, {}):
+            parent = parents[node]
+            read = isinstance(parent, ast.Attribute | ast.Return) or (
+                isinstance(parent, ast.Assign) and all(isinstance(target, ast.Name) for target in parent.targets)
+            )
+            assert read, f"line {node.lineno}: calls of this client are not read: {ast.unparse(parent)}"
+
+
+def _action(service: str, method: str) -> str:
+    """Return a client method's action as policies name it; empty if it makes no API call."""
+    meta = _metadata(service)
+    operation = meta.method_to_api_mapping.get(method)
+    return f"{meta.service_model.signing_name}:{operation}" if operation else ""
+
+
+@cache
+def _metadata(service: str) -> Any:
+    return session("x", "x").client(service).meta  # type: ignore[call-overload]

@@ -98,7 +98,7 @@ class Life:
         path = self.folder / "config.ini"
         path.write_text(CONFIG.format(cluster=self.cluster, aws=self.aws))
         patience = self.patience
-        clients = client.Clients(self.cloud.session(), region=REGION, alone=patience)
+        clients = client.Clients(self.cloud.session(), region=REGION, clock=patience, sequential=True)
         links: Any = PaperLinks(self.cloud, patience)
         means = Runtime(patience=patience, connect=lambda ssh: links, sequential=True)
         return Session(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import error_codes
-from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import CloudRefused
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class CapacityMemory:
 
     path: Path
     cluster_id: ClusterId
-    patience: Clock = REAL_CLOCK
+    clock: Clock
 
     def record(self, pool: Pool, code: str) -> None:
         """Remember that a pool was empty."""
@@ -123,7 +123,7 @@ class CapacityMemory:
 
     def record_key(self, key: tuple[str, str, str], code: str) -> None:
         """Remember it of the pool with this key: type, zone and market."""
-        now = self.patience.now()
+        now = self.clock.now()
         kept = {name: fact for name, fact in self._load().items() if _fresh(fact, now)}
         kept[self._name(key)] = {"at": now.isoformat(), "code": code}
         draft = self.path.with_suffix(".new")
@@ -135,7 +135,7 @@ class CapacityMemory:
     def recent_refusal(self, pool: Pool) -> str:
         """Return why a pool need not be asked; nothing when it may have machines."""
         fact = self._load().get(self._name(pool.capacity_key), {})
-        return fact.get("code", "") if _fresh(fact, self.patience.now()) else ""
+        return fact.get("code", "") if _fresh(fact, self.clock.now()) else ""
 
     def split(self, pools: Sequence[Pool]) -> tuple[list[Pool], list[tuple[Pool, str]]]:
         """Return the pools to ask, and those to pass over with the reason; when all would be, all are asked."""

@@ -164,7 +164,7 @@ def request_increase(clients: client.Clients, usage: QuotaUsage) -> QuotaIncreas
         return QuotaIncrease(usage, usage.required_limit, "not needed")
     with clients.translate_errors(f"asking for a larger quota ({usage.quota})"):
         try:
-            made = clients.quotas.request_service_quota_increase(
+            made = _service_quotas(clients).request_service_quota_increase(
                 ServiceCode=_SERVICE, QuotaCode=usage.quota.code, DesiredValue=float(usage.required_limit)
             )["RequestedQuota"]
         except errors.error_types() as error:
@@ -175,7 +175,7 @@ def request_increase(clients: client.Clients, usage: QuotaUsage) -> QuotaIncreas
 
 
 def _open(clients: client.Clients, limit: QuotaUsage, quota: Quota) -> QuotaIncrease:
-    made = clients.quotas.list_requested_service_quota_change_history_by_quota(
+    made = _service_quotas(clients).list_requested_service_quota_change_history_by_quota(
         ServiceCode=_SERVICE, QuotaCode=quota.code
     )["RequestedQuotas"]
     waiting = [one for one in made if one["Status"] in ("PENDING", "CASE_OPENED")] or made
@@ -185,7 +185,7 @@ def _open(clients: client.Clients, limit: QuotaUsage, quota: Quota) -> QuotaIncr
 
 def aws_default(clients: client.Clients, quota: Quota) -> int:
     """Return what every new account may run of a quota."""
-    found = clients.quotas.get_aws_default_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
+    found = _service_quotas(clients).get_aws_default_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
     return int(found["Quota"]["Value"])
 
 
@@ -193,7 +193,7 @@ def _limit(clients: client.Clients, quota: Quota) -> int | None:
     try:
         with clients.translate_errors(f"asking for the quota ({quota})"):
             try:
-                found = clients.quotas.get_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
+                found = _service_quotas(clients).get_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
             except errors.error_types() as error:
                 if errors.code_of(error) != "NoSuchResourceException":
                     raise
@@ -224,3 +224,7 @@ def _in_use(clients: client.Clients) -> Counter[Quota] | None:
 
 def _market(each: InstanceTypeDef) -> str:
     return SPOT if each.get("InstanceLifecycle") == "spot" else ON_DEMAND
+
+
+def _service_quotas(clients: client.Clients) -> Any:
+    return clients.service("service-quotas", attempts=2, timeout_s=client.OPTIONAL_TIMEOUT_S)

@@ -143,7 +143,7 @@ def _by_alias(clients: client.Clients, alias: Alias, name: str, architecture: st
 def _parameter(clients: client.Clients, path: str) -> str:
     with clients.translate_errors(f"looking up the image at {path}"):
         try:
-            return clients.ssm.get_parameter(Name=path)["Parameter"]["Value"]
+            return str(clients.service("ssm").get_parameter(Name=path)["Parameter"]["Value"])
         except errors.error_types() as error:
             if errors.code_of(error) not in _NO_PARAMETER:
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, errors
 
@@ -31,7 +31,11 @@ def is_propagating(clients: client.Clients, profile: str, refusal: CloudRefused)
     if not profile or not is_unknown_profile(refusal.code, refusal.message):
         return False
     try:
-        found = clients.iam.get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])
+        found = _iam(clients).get_instance_profile(InstanceProfileName=profile.rpartition("/")[2])
     except errors.error_types():  # it is not there, or we may not look: EC2's own refusal stands
         return False
     return bool(found["InstanceProfile"]["Roles"])
+
+
+def _iam(clients: client.Clients) -> Any:
+    return clients.service("iam", attempts=2, timeout_s=client.OPTIONAL_TIMEOUT_S)

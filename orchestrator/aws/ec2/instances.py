@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instances
-from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.errors import HostError, HostsFailed
 
 if TYPE_CHECKING:
@@ -177,7 +176,6 @@ def wait_for_state(
     *,
     state: str = "running",
     deadline_s: float = 300.0,
-    patience: Clock = REAL_CLOCK,
     on_lost: Callable[[str, HostError], None] = lambda name, error: None,
 ) -> Iterator[Instance]:
     """Yield every machine once, as it reaches a state; all are asked for in one call per look.
@@ -188,7 +186,7 @@ def wait_for_state(
     :raises HostsFailed: at the end, with every machine that went elsewhere or was too slow.
     """
     pending, failed, seen = set(ids), dict[str, Exception](), dict[str, Instance]()
-    for waited in patience.attempts(deadline_s):
+    for waited in clients.clock.attempts(deadline_s):
         for each in describe_ids(clients, pending):
             before, seen[each.id] = seen.get(each.id), each
             if each.state == state:

@@ -166,7 +166,7 @@ def _import(
         try:
             made = clients.ec2.import_key_pair(**_request(cluster_id, key_pair, public))
         except errors.error_types() as error:
-            if errors.reaction(error) not in ("unsure", "again"):
+            if errors.reaction(error) not in ("ambiguous", "retry"):
                 journal.record_outcome(entry, refused=errors.code_of(error))
             found = _find(clients, key_pair.key_name) if errors.code_of(error) == "InvalidKeyPair.Duplicate" else None
             if found is None or not _same(found, public):

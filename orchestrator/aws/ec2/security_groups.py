@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, dry_run, errors, identity
-from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
+from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.core.next_step import NextStep
@@ -83,7 +83,6 @@ def ensure(
     access: SshAccess,
     *,
     journal: Journal,
-    patience: Clock = REAL_CLOCK,
 ) -> str:
     """Return the id of the cluster's group, made and with its rules up to date.
 
@@ -93,7 +92,7 @@ def ensure(
         return access.user_group_id
     group = _find(clients, cluster_id, access.vpc_id) or _create(clients, cluster_id, access.vpc_id, journal)
     with clients.translate_errors(f"opening security group {cluster_id.resource_name}"):
-        patience.retry(
+        clients.clock.retry(
             lambda: _refresh(clients, group, access),
             is_transient=_code_is("InvalidGroup.NotFound"),
             timeout_s=VISIBILITY_LAG_S,
@@ -141,7 +140,6 @@ def delete(
     cluster_id: identity.ClusterId,
     *,
     deadline_s: float = 120.0,
-    patience: Clock = REAL_CLOCK,
 ) -> list[str]:
     """Delete the cluster's own groups and return their ids; none is fine.
 
@@ -153,14 +151,14 @@ def delete(
         groups = [group for page in pages for group in page["SecurityGroups"]]
     ours = [group["GroupId"] for group in groups if _ours(group, cluster_id)]
     for group_id in ours:
-        _delete(clients, group_id, deadline_s, patience)
+        _delete(clients, group_id, deadline_s)
     return ours
 
 
-def _delete(clients: client.Clients, group_id: str, deadline_s: float, patience: Clock) -> None:
+def _delete(clients: client.Clients, group_id: str, deadline_s: float) -> None:
     with clients.translate_errors(f"deleting security group {group_id}"):
         try:
-            patience.retry(
+            clients.clock.retry(
                 lambda: clients.ec2.delete_security_group(GroupId=group_id),
                 is_transient=_code_is("DependencyViolation"),
                 timeout_s=deadline_s,
@@ -209,7 +207,7 @@ def _create(
         try:
             made = clients.ec2.create_security_group(**_request(cluster_id, vpc_id))
         except errors.error_types() as error:
-            if errors.reaction(error) not in ("unsure", "again"):
+            if errors.reaction(error) not in ("ambiguous", "retry"):
                 journal.record_outcome(entry, refused=errors.code_of(error))
             # Another shell made it since we looked: it is adopted when it is tagged as ours.
             group = _find(clients, cluster_id, vpc_id) if errors.code_of(error) == "InvalidGroup.Duplicate" else None

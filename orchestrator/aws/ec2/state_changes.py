@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, errors, identity
 from orchestrator.aws.ec2 import instances as ec2_instances
-from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import LeftRunning
 from orchestrator.core.next_step import NextStep
 
@@ -62,7 +62,6 @@ def terminate(
     instances: Sequence[Instance],
     *,
     cluster_id: identity.ClusterId,
-    patience: Clock = REAL_CLOCK,
 ) -> dict[str, StateChange]:
     """Ask EC2 to end machines; one that cannot be ended does not keep the others alive.
 
@@ -71,7 +70,7 @@ def terminate(
     :raises StratusError: AWS refuses the calls as such (credentials, network).
     """
     call = _Call("ending machines", clients.ec2.terminate_instances, "TerminatingInstances", ends=True)
-    return _change(clients, call, instances, cluster_id, patience)
+    return _change(clients, call, instances, cluster_id)
 
 
 def stop(
@@ -79,11 +78,10 @@ def stop(
     instances: Sequence[Instance],
     *,
     cluster_id: identity.ClusterId,
-    patience: Clock = REAL_CLOCK,
 ) -> dict[str, StateChange]:
     """Ask EC2 to stop machines; their disks stay, and cost. Otherwise as `terminate`."""
     call = _Call("stopping machines", clients.ec2.stop_instances, "StoppingInstances")
-    return _change(clients, call, instances, cluster_id, patience)
+    return _change(clients, call, instances, cluster_id)
 
 
 def start(
@@ -91,15 +89,14 @@ def start(
     instances: Sequence[Instance],
     *,
     cluster_id: identity.ClusterId,
-    patience: Clock = REAL_CLOCK,
 ) -> dict[str, StateChange]:
     """Ask EC2 to start stopped machines; their time to live begins anew, and their tags say so.
 
     Otherwise as `terminate`.
     """
     call = _Call("starting machines", clients.ec2.start_instances, "StartingInstances")
-    outcomes = _change(clients, call, instances, cluster_id, patience)
-    _renew(clients, [each for each in instances if outcomes[each.id].is_ok], patience)
+    outcomes = _change(clients, call, instances, cluster_id)
+    _renew(clients, [each for each in instances if outcomes[each.id].is_ok])
     return outcomes
 
 
@@ -108,19 +105,18 @@ def wait_terminated(
     instances: Collection[Instance],
     *,
     deadline_s: float = 300.0,
-    patience: Clock = REAL_CLOCK,
 ) -> Iterator[Instance]:
     """Yield machines as they are terminated, which is when they stop holding on to their group and disk.
 
     :raises LeftRunning: at the deadline, with those that are not.
     """
     left, seen = {each.id: each for each in instances}, set[str]()
-    for _ in patience.attempts(deadline_s):
+    for _ in clients.clock.attempts(deadline_s):
         shown = {each.id: each for each in ec2_instances.describe_ids(clients, left)}
         seen |= shown.keys()
         for each in [*left.values()]:
             now = shown.get(each.id)
-            if now.state == "terminated" if now else _vanished(each, seen, patience):
+            if now.state == "terminated" if now else _vanished(each, seen, clients.clock):
                 yield now or left[each.id]
                 del left[each.id]
             elif now:
@@ -138,13 +134,13 @@ def _line(each: Instance) -> str:
     return f"{each.name} ({each.id}, {each.type}, {each.zone}): {each.state}"
 
 
-def _vanished(each: Instance, seen: Collection[str], patience: Clock) -> bool:
+def _vanished(each: Instance, seen: Collection[str], clock: Clock) -> bool:
     """Tell a machine that EC2 has forgotten from one too young for EC2 to show it."""
-    return each.id in seen or not _young(each, patience)
+    return each.id in seen or not _young(each, clock)
 
 
-def _young(each: Instance, patience: Clock) -> bool:
-    return (patience.now() - each.launched_at).total_seconds() < ec2_instances.VISIBILITY_LAG_S
+def _young(each: Instance, clock: Clock) -> bool:
+    return (clock.now() - each.launched_at).total_seconds() < ec2_instances.VISIBILITY_LAG_S
 
 
 @dataclass(frozen=True)
@@ -162,15 +158,14 @@ def _change(
     call: _Call,
     instances: Sequence[Instance],
     cluster_id: identity.ClusterId,
-    patience: Clock,
 ) -> dict[str, StateChange]:
     outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, cluster_id)}
     todo = {each.id: each for each in instances if each.id not in outcomes}
-    for _ in patience.attempts(VISIBILITY_TIMEOUT_S, Backoff(1.0, 5.0)):
+    for _ in clients.clock.attempts(VISIBILITY_TIMEOUT_S, Backoff(1.0, 5.0)):
         results = dict(_batch(clients, call, list(todo))) if todo else {}
         outcomes |= {each.id: _ended(clients, call, each, results[each.id]) for each in todo.values()}
         # EC2 may deny that a machine of the last minutes exists, and it would then run on.
-        todo = {key: each for key, each in todo.items() if _unseen(results[key]) and _young(each, patience)}
+        todo = {key: each for key, each in todo.items() if _unseen(results[key]) and _young(each, clients.clock)}
         if not todo:
             break
     outcomes |= {each.id: _too_young(each) for each in todo.values()}
@@ -192,7 +187,7 @@ def _batch(clients: client.Clients, call: _Call, ids: list[str]) -> Iterator[tup
         return
     except errors.error_types() as error:
         if errors.code_of(error) not in _PER_MACHINE:
-            raise errors.translate(error, action=call.doing, profile=clients.profile) from error
+            raise clients.translate(error, action=call.doing) from error
         failure = error
     named = [each for each in re.findall(r"i-[0-9a-f]+", errors.message_of(failure)) if each in ids]
     if not named and len(ids) > 1:  # the message does not say which: halve until it is plain
@@ -217,7 +212,7 @@ def _ended(clients: client.Clients, call: _Call, each: Instance, result: str | E
         return StateChange(each.id, each.name, result)
     if errors.code_of(result) == _GONE:
         return StateChange(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
-    error = errors.translate(result, action=call.doing, profile=clients.profile)
+    error = clients.translate(result, action=call.doing)
     return StateChange(each.id, each.name, each.state, str(error))
 
 
@@ -234,7 +229,7 @@ def _too_young(each: Instance) -> StateChange:
     )
 
 
-def _renew(clients: client.Clients, started: Sequence[Instance], patience: Clock) -> None:
+def _renew(clients: client.Clients, started: Sequence[Instance]) -> None:
     """Tag machines with the end of their new time to live: one call for all that live equally long."""
     by_hours = defaultdict[float, list[str]](list)
     for each in started:
@@ -242,7 +237,7 @@ def _renew(clients: client.Clients, started: Sequence[Instance], patience: Clock
     by_hours.pop(0.0, None)
     with clients.translate_errors("tagging machines with their new end"):
         for hours, ids in by_hours.items():
-            end = (patience.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
+            end = (clients.clock.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
             clients.ec2.create_tags(Resources=ids, Tags=[{"Key": ec2_instances.TAG_EXPIRES, "Value": end}])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instances
-from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
+from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import Journal, JournalEntry
 
@@ -36,7 +36,7 @@ class LaunchLog:
 
     journal: Journal
     cluster_id: identity.ClusterId
-    patience: Clock = REAL_CLOCK
+    clock: Clock
 
     def entries(self, *kinds: str) -> list[JournalEntry]:
         """Return this cluster's entries of some kinds, oldest first."""
@@ -72,7 +72,7 @@ class LaunchLog:
 
         :param run: only this launch's.
         """
-        since = self.patience.now() - timedelta(seconds=REQUEST_LIFETIME_S + VISIBILITY_LAG_S)
+        since = self.clock.now() - timedelta(seconds=REQUEST_LIFETIME_S + VISIBILITY_LAG_S)
         recent = [
             each
             for each in self.entries(LAUNCH)
@@ -89,7 +89,7 @@ class LaunchLog:
         """Return what a request is shown to have launched; see the function. It is ours, as its token is."""
         return [
             instances.with_known_tags(each, _machine(entry, each.id, each.index))
-            for each in find_by_token(clients, entry, self.patience)
+            for each in find_by_token(clients, entry)
         ]
 
     def record_outcome(self, entries: Sequence[JournalEntry], **facts: Any) -> None:
@@ -153,13 +153,13 @@ def _names(entry: JournalEntry) -> tuple[str, ...]:
         return ()
 
 
-def find_by_token(clients: client.Clients, entry: JournalEntry, patience: Clock) -> list[instances.Instance]:
+def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instances.Instance]:
     """Return the machines that a request has launched, in whatever state, once EC2 shows all of them.
 
     Fewer, or none, when it has not shown more for as long as it may leave new machines out.
     """
     found: list[instances.Instance] = []
-    for _ in patience.attempts(VISIBILITY_LAG_S, Backoff(first_s=1.0, longest_s=10.0, growth=2.0)):
+    for _ in clients.clock.attempts(VISIBILITY_LAG_S, Backoff(first_s=1.0, longest_s=10.0, growth=2.0)):
         found = instances.find_by_token(clients, str(entry.facts["token"]))
         if len(found) >= int(entry.facts.get("count", 1)):
             break

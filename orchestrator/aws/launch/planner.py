@@ -17,7 +17,7 @@ from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.aws.pricing import price_table
-from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ def build_plan(
 
     :raises UsageError: something does not fit together.
     """
-    patience = launch_log.patience if launch_log else REAL_CLOCK
     mine, machine, instances = found.cluster_id, found.type_info, found.instances
     image = found.image if found.image.architecture in machine.architectures else _image(clients, settings, machine)
     living = [each for each in instances if each.is_alive]
@@ -106,7 +105,7 @@ def build_plan(
     pools = _pools(prices, settings, [(machine, place), *_siblings(clients, settings, image, fits)])
     made = LaunchPlan(
         cluster_id=mine,
-        launch_id=new_launch_id(patience),
+        launch_id=new_launch_id(clients.clock),
         names=_names(
             mine.cluster,
             count,
@@ -137,9 +136,9 @@ def build_plan(
     return made
 
 
-def new_launch_id(patience: Clock) -> str:
+def new_launch_id(clock: Clock) -> str:
     """Return a new id that sorts by time: ``20261120-141207-3f9c``."""
-    return f"{patience.now().astimezone(UTC):%Y%m%d-%H%M%S}-{patience.new_id()[:4]}"
+    return f"{clock.now().astimezone(UTC):%Y%m%d-%H%M%S}-{clock.new_id()[:4]}"
 
 
 def _image(clients: client.Clients, settings: settings.Settings, machine: InstanceType) -> Image:

@@ -17,7 +17,7 @@ from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.ec2 import host_names, instance_profiles, instances, state_changes
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.time_limits import TimeLimits
-from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
+from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
 from orchestrator.core.journal import Journal, JournalEntry
 from orchestrator.core.next_step import NextStep
@@ -32,6 +32,7 @@ USER_DATA_BYTES = (
     16384  # before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html
 )
 PROPAGATION_S = 15.0  # how long a group, key or profile made a moment ago may be unknown to RunInstances
+_BACKOFF = Backoff(first_s=1.0, longest_s=15.0, growth=2.0)
 _PROPAGATING = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
 
 
@@ -55,7 +56,6 @@ def launch(
     *,
     resources: LaunchResources,
     journal: Journal,
-    patience: Clock = REAL_CLOCK,
 ) -> list[instances.Instance]:
     """Launch all machines of a plan, or none, with one request.
 
@@ -63,9 +63,9 @@ def launch(
     :raises CloudRefused: AWS said no, so nothing was launched; capacity and quota are not asked for twice.
     :raises LeftRunning: nobody can say whether they were launched; the journal keeps the entry open.
     """
-    request = build_request(plan, resources, expires=patience.now() + timedelta(hours=plan.hours))
-    token = patience.new_id()
-    books = launch_log.LaunchLog(journal, plan.cluster_id, patience)
+    request = build_request(plan, resources, expires=clients.clock.now() + timedelta(hours=plan.hours))
+    token = clients.clock.new_id()
+    books = launch_log.LaunchLog(journal, plan.cluster_id, clients.clock)
     entry = journal.record_intent(
         launch_log.LAUNCH,
         run=plan.launch_id,
@@ -78,7 +78,7 @@ def launch(
         **plan.cluster_id.journal_fields,
     )
     try:
-        shown = _decided(clients, {**request, "ClientToken": token}, plan, entry, patience)
+        shown = _decided(clients, {**request, "ClientToken": token}, plan, entry)
     except LeftRunning:
         raise
     except StratusError as refusal:
@@ -87,7 +87,7 @@ def launch(
     books.record_outcome([entry], ids=[each.id for each in shown])
     found = [instances.with_known_tags(each, _made(plan, resources, each)) for each in shown]
     if len(found) < plan.min_count:
-        _take_back(clients, plan, found, patience)
+        _take_back(clients, plan, found)
         books.record_terminated({each.id for each in found}, plan.launch_id)
         raise CloudRefused(
             f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(found)} came, and were "
@@ -117,12 +117,12 @@ def _made(plan: LaunchPlan, launch_key: LaunchResources, shown: instances.Instan
     )
 
 
-def _take_back(clients: client.Clients, plan: LaunchPlan, found: Sequence[instances.Instance], patience: Clock) -> None:
+def _take_back(clients: client.Clients, plan: LaunchPlan, found: Sequence[instances.Instance]) -> None:
     """End the machines of a launch that came to less than was asked for, before anything else is tried.
 
     :raises LeftRunning: they are not known to be ending.
     """
-    ended = state_changes.terminate(clients, found, cluster_id=plan.cluster_id, patience=patience)
+    ended = state_changes.terminate(clients, found, cluster_id=plan.cluster_id)
     left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].is_ok]
     if left:
         raise LeftRunning(
@@ -140,7 +140,7 @@ def check(clients: client.Clients, plan: LaunchPlan, *, key_name: str = "", grou
     :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
     """
     soon = LaunchResources(key_name, group_id, ssh_keys.generate_host_key())  # as long as the one that it will be
-    request = build_request(plan, soon, expires=REAL_CLOCK.now())
+    request = build_request(plan, soon, expires=clients.clock.now())
     if not key_name:
         del request["KeyName"]
     for card in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
@@ -240,7 +240,7 @@ def _tags(plan: LaunchPlan, launch_key: LaunchResources, expires: datetime) -> l
 
 
 def _decided(
-    clients: client.Clients, request: Mapping[str, Any], plan: LaunchPlan, entry: JournalEntry, patience: Clock
+    clients: client.Clients, request: Mapping[str, Any], plan: LaunchPlan, entry: JournalEntry
 ) -> list[instances.Instance]:
     """Ask until AWS has said yes or no, with the same token each time.
 
@@ -249,7 +249,9 @@ def _decided(
     """
     doing = f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}"
     unsure: Exception | None = None
-    for waited in patience.attempts(RETRY_TIMEOUT_S, Backoff(first_s=1.0, longest_s=15.0, growth=2.0), jitter=True):
+    for waited in clients.clock.attempts(
+        RETRY_TIMEOUT_S, Backoff(first_s=1.0, longest_s=15.0, growth=2.0), jitter=True
+    ):
         try:
             answer = clients.ec2_once.run_instances(**request)
             return [
@@ -258,17 +260,17 @@ def _decided(
             ]
         except errors.error_types() as error:
             last, reaction = error, errors.reaction(error)
-            unsure = error if reaction == "unsure" else unsure
-            if not (reaction in ("again", "unsure") or (_is_new(error) and waited < PROPAGATION_S)):
+            unsure = error if reaction == "ambiguous" else unsure
+            if not (reaction in ("retry", "ambiguous") or (_is_new(error) and waited < PROPAGATION_S)):
                 break
-    refusal = errors.translate(last, action=doing, profile=clients.profile)
+    refusal = clients.translate(last, action=doing)
     if unsure is None:
         raise refusal from last
-    return _looked_up(clients, plan, entry, refusal, patience)
+    return _looked_up(clients, plan, entry, refusal)
 
 
 def _looked_up(
-    clients: client.Clients, plan: LaunchPlan, entry: JournalEntry, refusal: StratusError, patience: Clock
+    clients: client.Clients, plan: LaunchPlan, entry: JournalEntry, refusal: StratusError
 ) -> list[instances.Instance]:
     """Find out by looking what became of a request whose answer was lost, and which was then refused or not answered.
 
@@ -278,12 +280,12 @@ def _looked_up(
     :raises LeftRunning: nobody can say.
     """
     try:
-        found = launch_log.find_by_token(clients, entry, patience)
+        found = launch_log.find_by_token(clients, entry)
     except StratusError as error:
         raise _unknown(plan, refusal) from error
     if found:
         return found
-    if isinstance(refusal, CloudRefused) and error_codes.look_up(refusal.code, refusal.message).reaction != "unsure":
+    if isinstance(refusal, CloudRefused) and error_codes.look_up(refusal.code, refusal.message).reaction != "ambiguous":
         raise refusal
     raise _unknown(plan, refusal)
 

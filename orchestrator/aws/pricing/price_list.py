@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import parallel
+from orchestrator.aws.client import OPTIONAL_TIMEOUT_S
 from orchestrator.aws.pricing import price_table
-from orchestrator.core.clock import REAL_CLOCK, Clock
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -40,6 +40,9 @@ _PARTS = {"GB-Mo": ("gib", 1), "IOPS-Mo": ("iops", 1), "MiBps-Mo": ("mib_s", 1),
 Facts = dict[str, Any]
 
 
+_REGION = "us-east-1"  # one of the few regions with an endpoint of the Price List Query API
+
+
 class PriceList(price_table.Prices):
     """The prices of one region.
 
@@ -54,14 +57,12 @@ class PriceList(price_table.Prices):
         path: Path,
         *,
         endpoint: str = "",
-        patience: Clock = REAL_CLOCK,
         timeout_s: float = parallel.OPTIONAL_TIMEOUT_S,
     ) -> None:
         self._clients = clients
         self._quick = timeout_s
         self._path = path
         self._place = f"{endpoint or 'aws'} {clients.region}"
-        self._patience = patience
 
     def per_hour(self, instance_type: str, region: str) -> price_table.Price | None:
         """Return what one running machine costs per hour without its disk; asks nobody."""
@@ -92,7 +93,7 @@ class PriceList(price_table.Prices):
             return
         answer = parallel.gather(self._clients, {"spot": partial(self._spot, stale)}, timeout_s=self._quick)["spot"]
         if answer.value:
-            today = self._patience.now().isoformat(timespec="seconds")
+            today = self._clients.clock.now().isoformat(timespec="seconds")
             # A type that has no price anywhere was asked for, too.
             found: dict[str, Facts] = {f"spot {each}": {} for each in stale} | answer.value
             self._kept |= {name: {**facts, "asked": today} for name, facts in found.items()}
@@ -101,7 +102,7 @@ class PriceList(price_table.Prices):
     def _spot(self, instance_types: Sequence[str]) -> dict[str, Facts]:
         wanted: Any = [*instance_types]
         pages = self._clients.ec2.get_paginator("describe_spot_price_history").paginate(
-            InstanceTypes=wanted, ProductDescriptions=["Linux/UNIX"], StartTime=self._patience.now()
+            InstanceTypes=wanted, ProductDescriptions=["Linux/UNIX"], StartTime=self._clients.clock.now()
         )
         newest = sorted((each for page in pages for each in page["SpotPriceHistory"]), key=lambda one: one["Timestamp"])
         return {f"spot {one['InstanceType']} {one['AvailabilityZone']}": {"usd": one["SpotPrice"]} for one in newest}
@@ -114,7 +115,7 @@ class PriceList(price_table.Prices):
         if not stale:
             return
         answers = parallel.gather(self._clients, stale, timeout_s=self._quick)
-        today = self._patience.now().isoformat(timespec="seconds")
+        today = self._clients.clock.now().isoformat(timespec="seconds")
         found = {name: {**answer.value, "asked": today} for name, answer in answers.items() if answer.value}
         if found:
             self._kept |= found
@@ -141,9 +142,13 @@ class PriceList(price_table.Prices):
                     found[part] = str(usd / size)
         return found
 
+    @property
+    def _pricing(self) -> Any:
+        return self._clients.service("pricing", attempts=1, timeout_s=OPTIONAL_TIMEOUT_S, region=_REGION)
+
     def _products(self, wanted: Mapping[str, str]) -> Iterator[Facts]:
         fields = {**wanted, "regionCode": self._clients.region}
-        answer = self._clients.pricing.get_products(
+        answer = self._pricing.get_products(
             ServiceCode="AmazonEC2",
             Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in fields.items()],
         )
@@ -180,7 +185,7 @@ class PriceList(price_table.Prices):
 
     def _fresh(self, name: str, lasts: timedelta = MAX_AGE) -> bool:
         asked = self._asked(name)
-        return asked is not None and timedelta(0) <= self._patience.now() - asked < lasts
+        return asked is not None and timedelta(0) <= self._clients.clock.now() - asked < lasts
 
     def _source(self, name: str, what: str = "AWS price list") -> str:
         asked = self._asked(name)

@@ -81,7 +81,7 @@ def ended(
     cloud: Cloud, instances: list[instances.Instance], time: Time | None = None
 ) -> tuple[dict[str, state_changes.StateChange], Wire]:
     wire = Wire(cloud)
-    return state_changes.terminate(clients(wire), instances, cluster_id=MINE, patience=(time or Time()).patience), wire
+    return state_changes.terminate(clients(wire, time), instances, cluster_id=MINE), wire
 
 
 def test_all_machines_end_in_one_call() -> None:
@@ -122,9 +122,7 @@ def test_a_machine_of_the_last_minutes_that_ec2_does_not_show_yet_is_asked_for_a
         return cloud(request)
 
     wire = Wire(appears)
-    outcomes = state_changes.terminate(
-        clients(wire), [machine(0), machine(1, age_s=2)], cluster_id=MINE, patience=time.patience
-    )
+    outcomes = state_changes.terminate(clients(wire, time), [machine(0), machine(1, age_s=2)], cluster_id=MINE)
 
     assert [each.state for each in outcomes.values()] == ["shutting-down", "shutting-down"]
     assert time.seconds > 10
@@ -157,7 +155,7 @@ def test_a_refusal_that_is_about_no_machine_is_raised() -> None:
     wire = Wire(lambda _: refusal("ExpiredToken", "The security token included in the request is expired"))
 
     with pytest.raises(CloudRefused, match="ending machines: the session has expired"):
-        state_changes.terminate(clients(wire), [machine(0)], cluster_id=MINE, patience=Time().patience)
+        state_changes.terminate(clients(wire), [machine(0)], cluster_id=MINE)
 
 
 def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
@@ -170,7 +168,7 @@ def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
         return changed(request.ids, "pending", request.action)
 
     wire = Wire(answer)
-    outcomes = state_changes.start(clients(wire), [machine(0), machine(1)], cluster_id=MINE, patience=Time().patience)
+    outcomes = state_changes.start(clients(wire), [machine(0), machine(1)], cluster_id=MINE)
 
     assert [outcomes[machine(number).id].state for number in (0, 1)] == ["pending", "running"]
     assert "not in a state" in outcomes[machine(1).id].error
@@ -186,7 +184,7 @@ def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
 def gone(states: list[dict[str, str]], instances: list[instances.Instance], time: Time) -> list[str]:
     left = list(states)
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
-    found = state_changes.wait_terminated(clients(wire), instances, deadline_s=30, patience=time.patience)
+    found = state_changes.wait_terminated(clients(wire, time), instances, deadline_s=30)
     return [each.id for each in found]
 
 
@@ -217,7 +215,7 @@ def watched(states: list[dict[str, str]], ids: list[str], time: Time, until: str
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
     seen: list[str] = []
     try:
-        for each in instances.wait_for_state(clients(wire), ids, state=until, deadline_s=60, patience=time.patience):
+        for each in instances.wait_for_state(clients(wire, time), ids, state=until, deadline_s=60):
             seen.append(each.id)
     except HostsFailed as failure:
         seen += [f"{name}: {error}" for name, error in failure.errors.items()]
@@ -263,5 +261,5 @@ def test_a_hundred_machines_cost_one_call_per_look_and_a_thousand_cost_five() ->
         )
         ids = [f"i-{number:017x}" for number in range(count)]
 
-        assert len(list(instances.wait_for_state(clients(wire), ids, patience=Time().patience))) == count
+        assert len(list(instances.wait_for_state(clients(wire), ids))) == count
         assert len(wire.requests) == calls

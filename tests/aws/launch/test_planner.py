@@ -244,7 +244,7 @@ def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
 
 @pytest.mark.parametrize(("address", "wanted"), [("public", True), ("private", False)])
 def test_an_address_that_the_config_insists_on_is_asked_for(address: str, wanted: bool) -> None:
-    request = build_request(replace(PLAN, address=address), KEY, expires=datetime.now(UTC))
+    request = build_request(replace(PLAN, address_type=address), KEY, expires=datetime.now(UTC))
 
     assert request["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is wanted
     assert "SubnetId" not in request
@@ -383,12 +383,12 @@ def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> No
 def test_tries_come_at_once_in_growing_pauses_and_a_last_time_at_the_deadline() -> None:
     time = Time()
 
-    assert list(time.patience.attempts(10, Backoff(first_s=1, longest_s=4, growth=2))) == [0, 1, 3, 7, 10]
+    assert list(time.clock.attempts(10, Backoff(first_s=1, longest_s=4, growth=2))) == [0, 1, 3, 7, 10]
 
 
 def test_a_try_that_outlasts_the_deadline_is_the_last_one() -> None:
     time = Time()
-    tries = time.patience.attempts(10)
+    tries = time.clock.attempts(10)
     next(tries)
     time.seconds = 11
 
@@ -404,10 +404,10 @@ def test_an_error_that_passes_is_retried_and_any_other_is_raised_at_once() -> No
             raise failures.pop()
         return "done"
 
-    assert time.patience.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60) == "done"
+    assert time.clock.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60) == "done"
     failures.append(ValueError("wrong"))
     with pytest.raises(ValueError, match="wrong"):
-        time.patience.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60)
+        time.clock.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60)
 
 
 def test_an_error_that_does_not_pass_is_raised_at_the_deadline() -> None:
@@ -417,18 +417,18 @@ def test_an_error_that_does_not_pass_is_raised_at_the_deadline() -> None:
         raise OSError("busy")
 
     with pytest.raises(OSError, match="busy"):
-        time.patience.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60)
+        time.clock.retry(call, is_transient=lambda error: isinstance(error, OSError), timeout_s=60)
     assert time.seconds == 60
 
 
 def test_launch_ids_sort_by_time_and_never_repeat() -> None:
     time = Time()
-    first, second = planner.new_launch_id(time.patience), planner.new_launch_id(time.patience)
-    time.patience.sleep(1)
+    first, second = planner.new_launch_id(time.clock), planner.new_launch_id(time.clock)
+    time.clock.sleep(1)
 
     assert first.startswith("20261120-141207-")
     assert first != second
-    assert max(first, second) < planner.new_launch_id(time.patience)
+    assert max(first, second) < planner.new_launch_id(time.clock)
 
 
 def test_the_most_that_a_launch_can_cost_is_that_of_its_dearest_pool() -> None:

@@ -48,10 +48,10 @@ class Attempt:
     def __init__(self, folder: Path, *steps: Step) -> None:
         self.wire = Wire(script(*steps))
         self.time = Time()
-        self.journal = Journal(folder, clock=self.time.patience)
+        self.journal = Journal(folder, clock=self.time.clock)
 
     def go(self) -> Sequence[str]:
-        found = launch(clients(self.wire), PLAN, resources=KEY, journal=self.journal, patience=self.time.patience)
+        found = launch(clients(self.wire, self.time), PLAN, resources=KEY, journal=self.journal)
         return [each.id for each in found]
 
     @property

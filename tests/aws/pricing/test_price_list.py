@@ -69,10 +69,9 @@ class Desk:
         made = session("a", "b")
         made.events.register("before-send", self.aws)
         return price_list.PriceList(
-            Clients(made, region="us-west-2", alone=self.time.patience),
+            Clients(made, region="us-west-2", clock=self.time.clock, sequential=True),
             self.path,
             endpoint=place,
-            patience=self.time.patience,
         )
 
 
