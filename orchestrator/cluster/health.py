@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances
-from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.clock import Clock
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -21,19 +21,19 @@ IMPAIRED_S = 180.0  # a machine impaired for that long is given up
 class InstanceHealth:
     """Says why a machine died or is given up; safe to ask from many threads."""
 
-    def __init__(self, clients: Clients, ids: Callable[[], Sequence[str]], patience: Clock = REAL_CLOCK) -> None:
+    def __init__(self, clients: Clients, ids: Callable[[], Sequence[str]], clock: Clock) -> None:
         self._clients = clients
         self._ids = ids
-        self._patience = patience
+        self._clock = clock
         self._lock = threading.Lock()
-        self._began = self._asked = self._checked = patience.monotonic()
+        self._began = self._asked = self._checked = clock.monotonic()
         self._dead: dict[str, str] = {}
         self._impaired: dict[str, float] = {}
 
     def __call__(self, identity: str) -> str:
         """Return why the machine of this id will not come up; nothing while it may."""
         with self._lock:
-            now = self._patience.monotonic()
+            now = self._clock.monotonic()
             if now - self._asked >= PULSE_S:
                 self._asked = now
                 shown = instances.describe_ids(self._clients, self._ids())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from orchestrator.aws.capacity import pools
 from orchestrator.aws.ec2 import host_names, instances, key_pairs, security_groups
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
 from orchestrator.cluster import teardown
+from orchestrator.cluster.context import ClusterContext
 from orchestrator.cluster.readiness import HostReady
-from orchestrator.core import file_lock, interrupts
+from orchestrator.core import interrupts
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.events import Event
 from orchestrator.core.next_step import NextStep, add_advice, join
@@ -25,35 +25,55 @@ if TYPE_CHECKING:
 
     from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.core.interrupts import DeferredInterrupt
-    from orchestrator.services.cluster import Cluster
 
 ALTERNATIVES_S = 8.0  # for what else could be asked for, once a launch has come to nothing
 
 
+@dataclass(frozen=True)
+class LaunchReport:
+    """What a launch brought.
+
+    :param launch: id of the launch, ``stratus:run`` in the tags.
+    :param api: seconds that the one RunInstances call took.
+    :param ready: hosts that answer SSH.
+    :param failed: name of every other host -> why.
+    :param seconds: wall time of it all.
+    """
+
+    launch: str
+    api: float
+    ready: tuple[HostReady, ...]
+    failed: Mapping[str, Exception]
+    seconds: float
+
+
 class Launcher:
-    """Launches into one cluster; one launch at a time on this computer, see `lock`."""
+    """Launches into one cluster; one launch at a time on this computer, see `ClusterContext.lock`."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.patience = cluster.runtime.patience
+    def __init__(self, context: ClusterContext) -> None:
+        self.context = context
+        self.patience = context.clock
 
-    def lock(self) -> file_lock.Lock:
-        """Hold the cluster's lock: whoever launches into it, or ends it, is alone on this computer.
+    def launch(self, plan: LaunchPlan) -> tuple[list[instances.Instance], float]:
+        """Ask EC2 for the instances of a plan; what was made for a launch that failed is removed again.
 
-        :raises Busy: another shell holds it.
+        :return: the instances, most of them pending, and the seconds that the request took.
         """
-        mine = self.cluster.cluster_id
-        path = self.cluster.home / "locks" / f"{mine.resource_name}-{mine.region}.lock"
-        return file_lock.hold(path, f"launching into {mine.cluster}")
+        self.context.tell(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
+        began = self.patience.monotonic()
+        launched = self._request(plan)
+        seconds = self.patience.monotonic() - began
+        self.context.tell(Event("", "request", "done", seconds))
+        return launched, seconds
 
-    def request(self, plan: LaunchPlan) -> list[instances.Instance]:
+    def _request(self, plan: LaunchPlan) -> list[instances.Instance]:
         """Ask EC2 for the machines of a plan, in one pool after the other.
 
         What was made for a launch that fails, or that Ctrl-C ends, is removed again; a second Ctrl-C leaves at once.
 
         :raises LeftRunning: something may be left.
         """
-        self.cluster.journal.record_intent(
+        self.context.journal.record_intent(
             launch_log.UP,
             run=plan.launch_id,
             hosts=host_names.compress(plan.names),
@@ -86,53 +106,52 @@ class Launcher:
 
         def once(here: LaunchPlan) -> list[instances.Instance]:
             shield.raise_if_pending()
-            return run_instances.launch(self.cluster.clients, here, resources=launch_key, journal=self.cluster.journal)
+            return run_instances.launch(self.context.clients, here, resources=launch_key, journal=self.context.journal)
 
-        memory = pools.CapacityMemory(self.cluster.home / "pools.json", plan.cluster_id, self.patience)
+        memory = pools.CapacityMemory(self.context.home / "pools.json", plan.cluster_id, self.patience)
         return failover.launch(plan, once, memory=memory, report=partial(self._tell, "progress"))
 
     def launch_one(self, plan: LaunchPlan) -> instances.Instance:
         """Ask for one machine in place of one that is gone; the group and the key are there already."""
         return self.ask(plan, self._ensure_access(plan), interrupts.DeferredInterrupt())[0]
 
-    def note_spot_reclaims(self, hosts: Collection[str]) -> None:
-        """Remember the pools of spot machines that AWS takes back: the next launch begins elsewhere."""
-        memory = pools.CapacityMemory(self.cluster.home / "pools.json", self.cluster.cluster_id, self.patience)
-        for each in self.cluster.instances():
-            if each.name in hosts:
-                memory.record_key((each.type, each.zone, pools.SPOT), "Server.SpotInstanceTermination")
+    def note_spot_reclaims(self, reclaimed: Collection[instances.Instance]) -> None:
+        """Remember the pools of spot instances that AWS takes back: the next launch begins elsewhere."""
+        memory = pools.CapacityMemory(self.context.home / "pools.json", self.context.cluster_id, self.patience)
+        for instance in reclaimed:
+            memory.record_key((instance.type, instance.zone, pools.SPOT), "Server.SpotInstanceTermination")
 
     def record_outcome(self, run: str, **facts: object) -> None:
         """Write down that a launch is over: its machines answer, or their owner was told which do not."""
-        books = self.cluster.launch_log
+        books = self.context.launch_log
         books.record_outcome([each for each in books.open_entries(run) if each.kind == launch_log.UP], **facts)
 
     def _ensure_access(self, plan: LaunchPlan) -> run_instances.LaunchResources:
         """Make sure of the group and the key pair that the machines shall have."""
-        cluster = self.cluster
-        access = security_groups.ssh_access(cluster.settings, plan.placement.vpc_id)
-        make_group = partial(security_groups.ensure, journal=cluster.journal)
-        group, _ = cluster.clients.in_parallel(
-            lambda: make_group(cluster.clients, cluster.cluster_id, access),
+        context = self.context
+        access = security_groups.ssh_access(context.settings, plan.placement.vpc_id)
+        make_group = partial(security_groups.ensure, journal=context.journal)
+        group, _ = context.clients.in_parallel(
+            lambda: make_group(context.clients, context.cluster_id, access),
             lambda: key_pairs.ensure(
-                cluster.clients,
-                cluster.cluster_id,
-                cluster.key_pair,
-                journal=cluster.journal,
+                context.clients,
+                context.cluster_id,
+                context.key_pair,
+                journal=context.journal,
                 existing_names=plan.existing_names,
             ),
         )
-        return run_instances.LaunchResources(cluster.key_pair.key_name, group, ssh_keys.generate_host_key())
+        return run_instances.LaunchResources(context.key_pair.key_name, group, ssh_keys.generate_host_key())
 
     def _roll_back(self, plan: LaunchPlan, error: BaseException) -> None:
         """Roll a launch back.
 
         :raises LeftRunning: not all of it can be.
         """
-        cluster = self.cluster
+        context = self.context
         why = str(error).splitlines()[0] if str(error) else "interrupted"
         try:
-            left = teardown.terminate_launch(cluster.clients, cluster.launch_log, plan.launch_id, tell=cluster.tell)
+            left = teardown.terminate_launch(context.clients, context.launch_log, plan.launch_id, tell=context.tell)
         except StratusError as second:
             left = [f"launch {plan.launch_id}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
         if left:
@@ -143,24 +162,24 @@ class Launcher:
 
     def delete_group_and_key(self) -> None:
         """Remove group and key of a launch that came to nothing; the launch's own error is what counts."""
-        cluster = self.cluster
+        context = self.context
         try:
             # The group first: EC2 keeps it while a machine has it, be it one that is not shown; then the key stays too.
-            security_groups.delete(cluster.clients, cluster.cluster_id, deadline_s=30)
-            if not cluster.launch_log.recent():
-                cluster.delete_key()
+            security_groups.delete(context.clients, context.cluster_id, deadline_s=30)
+            if not context.launch_log.recent():
+                key_pairs.delete(context.clients, context.cluster_id, context.key_pair)
         except StratusError as error:
             self._tell("warning", str(error).splitlines()[0])
 
     def _with_alternatives(self, error: CloudRefused, plan: LaunchPlan) -> CloudRefused:
         """Return a refusal for want of machines with what could be asked next; other types are the user's choice."""
-        wanted, ways = self.cluster.settings.cluster, list[str]()
+        wanted, ways = self.context.settings.cluster, list[str]()
         if wanted.market == pools.SPOT and not wanted.spot_fallback:
             ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.usd_per_hour_each])}")
         if not wanted.siblings:
-            look = partial(alternatives.find, self.cluster.clients, self.cluster.prices, plan)
+            look = partial(alternatives.find, self.context.clients, self.context.prices, plan)
             found = (
-                parallel.gather(self.cluster.clients, {"siblings": look}, timeout_s=ALTERNATIVES_S)["siblings"].value
+                parallel.gather(self.context.clients, {"siblings": look}, timeout_s=ALTERNATIVES_S)["siblings"].value
                 or []
             )
             known = [each for each in found if each.price_per_hour is not None] or found
@@ -173,7 +192,7 @@ class Launcher:
         self._tell("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
 
     def _tell(self, state: str, text: str) -> None:
-        self.cluster.tell(Event("", "request", "warning" if state == "warning" else "progress", text=text))
+        self.context.tell(Event("", "request", "warning" if state == "warning" else "progress", text=text))
 
 
 def _prices(found: Sequence[Decimal | None]) -> str:
@@ -184,34 +203,3 @@ def _interrupted_again(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardIn
     what = f"Launch {plan.launch_id} ({plan.count} x {plan.instance_type})"
     add_advice(error, f"{what} may have happened: " + NextStep("TerminateAll") + " terminates it.")
     return error
-
-
-@contextmanager
-def noting_remaining_instances(instances: Collection[instances.Instance]) -> Iterator[None]:
-    """Have a Ctrl-C while machines come up say which of them are there now."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        count = f"{len(instances)} machine{'s are' if len(instances) != 1 else ' is'} up or coming up"
-        listed = ", ".join(f"{each.name} ({each.id})" for each in instances)
-        go_on = NextStep("InstallDeps") + " continues with them; " + NextStep("TerminateAll") + " terminates them."
-        add_advice(error, f"{count}: {listed}.", go_on)
-        raise
-
-
-@dataclass(frozen=True)
-class LaunchReport:
-    """What a launch brought.
-
-    :param launch: id of the launch, ``stratus:run`` in the tags.
-    :param api: seconds that the one RunInstances call took.
-    :param ready: hosts that answer SSH.
-    :param failed: name of every other host -> why.
-    :param seconds: wall time of it all.
-    """
-
-    launch: str
-    api: float
-    ready: tuple[HostReady, ...]
-    failed: Mapping[str, Exception]
-    seconds: float

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances
 from orchestrator.aws.launch import time_limits
+from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost, remote_scripts
 from orchestrator.core.errors import HostError, StratusError, UsageError
 from orchestrator.core.events import Event
@@ -21,7 +22,6 @@ from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
     from orchestrator.core.host import Host
-    from orchestrator.services.cluster import Cluster
 
 
 DEADLINE_S = 60.0
@@ -46,128 +46,6 @@ class ShutdownTimer:
     budget: int
     used: int
     idle: int
-
-
-def extend(cluster: Cluster, hours: float) -> ExtendReport:
-    """Let all running machines live some hours longer than they would, as far as ``max_dollars`` allows.
-
-    :param hours: added to the time that each has left.
-    :raises UsageError: no machine is up, or that would be longer than any may live.
-    """
-    up = _running(cluster)
-    now = datetime.now(UTC)
-    wanted = {each.id: max(now, each.expires_at or now) + timedelta(hours=hours) for each in up}
-    if hours <= 0 or max(wanted.values()) > now + timedelta(hours=LONGEST_H):
-        raise UsageError(
-            f"{hours:g} h: machines can have up to {LONGEST_H:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
-        )
-    budgets = {run: _budget(cluster, machines) for run, machines in _launches(up).items()}
-
-    def words(each: instances.Instance) -> Sequence[str]:
-        minutes = max(1, round((wanted[each.id] - now).total_seconds() / 60))
-        return [str(minutes), str(budgets[each.launch_id] or _UNCHANGED), _UNCHANGED]
-
-    timers = _set_timers(cluster, {each.name: (cluster.host(each), words(each)) for each in up})
-    known = {each.id: timers[each.name].unwrap() for each in up if timers[each.name].ok}
-    instances.tag_expiry(cluster.clients, {key: timer.until for key, timer in known.items()})
-    hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
-    return ExtendReport(hosts, timers.errors, _at_most(cluster, up, known), cluster.settings.cluster.max_dollars)
-
-
-def tag_expiry_after_start(cluster: Cluster, names: Collection[str]) -> None:
-    """Have the tags of machines that were just started say when they end themselves, which their own timers know.
-
-    A start begins max_hours anew, but the dollars that were spent before stay spent. Where a machine does not answer,
-    its tag says the latest that its end can be.
-    """
-    up = [each for each in cluster.instances() if each.name in names and each.state == "running"]
-    try:
-        timers = _set_timers(cluster, {each.name: (cluster.host(each), [_UNCHANGED] * 3) for each in up})
-        ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
-        instances.tag_expiry(cluster.clients, ends)
-        unknown = [str(error) for error in timers.errors.values()]
-    except StratusError as error:
-        unknown = [str(error)]
-    for why in unknown:
-        cluster.tell(Event("", "timer", "warning", text=f"an end may be tagged too late: {why.splitlines()[0]}"))
-
-
-def set_idle_shutdown(cluster: Cluster, minutes: int) -> IdleReport:
-    """Have all running machines end themselves after some minutes without a job, an SSH session or GPU use.
-
-    :param minutes: 0 turns it off.
-    """
-    if not 0 <= minutes <= LONGEST_H * 60:
-        raise UsageError(f"{minutes} minutes: 0 (never) to {LONGEST_H * 60:g}", fix=NextStep("IdleShutdown", 30))
-    up = _running(cluster)
-    timers = _set_timers(
-        cluster, {each.name: (cluster.host(each), [_UNCHANGED, _UNCHANGED, str(minutes)]) for each in up}
-    )
-    return IdleReport(minutes, tuple(timers.succeeded), timers.errors)
-
-
-def _running(cluster: Cluster) -> list[instances.Instance]:
-    up = [each for each in cluster.instances() if each.state == "running"]
-    if not up:
-        raise UsageError(f"no machine of {cluster.cluster_id.cluster} is up", fix=NextStep("LaunchInstances"))
-    return up
-
-
-def _launches(machines: Sequence[instances.Instance]) -> dict[str, list[instances.Instance]]:
-    found: dict[str, list[instances.Instance]] = {}
-    for each in machines:
-        found.setdefault(each.launch_id, []).append(each)
-    return found
-
-
-def _budget(cluster: Cluster, machines: Sequence[instances.Instance]) -> int:
-    """Return the minutes that the machines of one launch may live by today's ``max_dollars``; 0 without one.
-
-    A config without a cap leaves the one that the machines were launched with.
-    """
-    # Of spot machines the listed price counts: theirs may rise that far.
-    rates = [cluster.per_hour(replace(each, is_spot=False)) for each in machines]
-    dearest = None if None in rates else max(rate for rate in rates if rate is not None)
-    per_hour = None if dearest is None else dearest * max(len(machines), *(each.launch_size for each in machines))
-    what = f"{len(machines)} x {machines[0].type}"
-    return time_limits.budget_minutes(cluster.settings.cluster.max_dollars, per_hour, description=what)
-
-
-def _set_timers(cluster: Cluster, todo: Mapping[str, tuple[Host, Sequence[str]]]) -> parallel.Outcomes[ShutdownTimer]:
-    def one(host: Host) -> ShutdownTimer:
-        command = remote_scripts.inline_command("extend.sh", *todo[host.name][1])
-        return _timer(host, cluster.ssh.run(host, command, timeout_s=45).raise_if_failed("setting the timer").stdout)
-
-    return cluster.runtime.for_each(
-        [host for host, _ in todo.values()], one, clock=cluster.ssh.clock, timeout_s=DEADLINE_S
-    )
-
-
-def _timer(host: Host, said: str) -> ShutdownTimer:
-    words = next((line.split() for line in said.splitlines() if line.startswith("@@until ")), [])
-    if len(words) != 5 or not all(word.lstrip("-").isdecimal() for word in words[1:]):
-        raise HostError(
-            "it has no timer of ours, so its end cannot be moved",
-            where=host.name,
-            fix=NextStep("TerminateAll") + " terminates it; VMs that are launched now have one",
-        )
-    epoch, budget, used, idle = map(int, words[1:])
-    return ShutdownTimer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)
-
-
-def _extended(each: instances.Instance, timer: ShutdownTimer, wanted: datetime) -> ExtendedHost:
-    return ExtendedHost(
-        each.name, each.expires_at, timer.until, capped=bool(timer.budget) and timer.until < wanted - _NEAR
-    )
-
-
-def _at_most(cluster: Cluster, up: Sequence[instances.Instance], timers: Mapping[str, ShutdownTimer]) -> Decimal | None:
-    """Return what the machines will have cost when all have ended themselves."""
-    ends = {each.id: timers[each.id].until if each.id in timers else each.expires_at for each in up}
-    return cost.total(
-        cost.cost_since(cluster.per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None
-        for each in up
-    )
 
 
 @dataclass(frozen=True)
@@ -212,3 +90,128 @@ class IdleReport:
     minutes: int
     hosts: tuple[str, ...]
     failed: Mapping[str, Exception]
+
+
+def extend(inventory: Inventory, hours: float) -> ExtendReport:
+    """Let all running machines live some hours longer than they would, as far as ``max_dollars`` allows.
+
+    :param hours: added to the time that each has left.
+    :raises UsageError: no machine is up, or that would be longer than any may live.
+    """
+    up = inventory.running()
+    now = datetime.now(UTC)
+    wanted = {each.id: max(now, each.expires_at or now) + timedelta(hours=hours) for each in up}
+    if hours <= 0 or max(wanted.values()) > now + timedelta(hours=LONGEST_H):
+        raise UsageError(
+            f"{hours:g} h: machines can have up to {LONGEST_H:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
+        )
+    budgets = {run: _budget(inventory, machines) for run, machines in _launches(up).items()}
+
+    def words(each: instances.Instance) -> Sequence[str]:
+        minutes = max(1, round((wanted[each.id] - now).total_seconds() / 60))
+        return [str(minutes), str(budgets[each.launch_id] or _UNCHANGED), _UNCHANGED]
+
+    timers = _set_timers(inventory, {each.name: (inventory.host(each), words(each)) for each in up})
+    known = {each.id: timers[each.name].unwrap() for each in up if timers[each.name].ok}
+    instances.tag_expiry(inventory.context.clients, {key: timer.until for key, timer in known.items()})
+    hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
+    return ExtendReport(
+        hosts, timers.errors, _at_most(inventory, up, known), inventory.context.settings.cluster.max_dollars
+    )
+
+
+def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None:
+    """Have the tags of machines that were just started say when they end themselves, which their own timers know.
+
+    A start begins max_hours anew, but the dollars that were spent before stay spent. Where a machine does not answer,
+    its tag says the latest that its end can be.
+    """
+    up = [each for each in inventory.instances() if each.name in names and each.state == "running"]
+    try:
+        timers = _set_timers(inventory, {each.name: (inventory.host(each), [_UNCHANGED] * 3) for each in up})
+        ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
+        instances.tag_expiry(inventory.context.clients, ends)
+        unknown = [str(error) for error in timers.errors.values()]
+    except StratusError as error:
+        unknown = [str(error)]
+    for why in unknown:
+        inventory.context.tell(
+            Event("", "timer", "warning", text=f"an end may be tagged too late: {why.splitlines()[0]}")
+        )
+
+
+def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleReport:
+    """Have all running machines end themselves after some minutes without a job, an SSH session or GPU use.
+
+    :param minutes: 0 turns it off.
+    """
+    if not 0 <= minutes <= LONGEST_H * 60:
+        raise UsageError(f"{minutes} minutes: 0 (never) to {LONGEST_H * 60:g}", fix=NextStep("IdleShutdown", 30))
+    up = inventory.running()
+    timers = _set_timers(
+        inventory, {each.name: (inventory.host(each), [_UNCHANGED, _UNCHANGED, str(minutes)]) for each in up}
+    )
+    return IdleReport(minutes, tuple(timers.succeeded), timers.errors)
+
+
+def _launches(machines: Sequence[instances.Instance]) -> dict[str, list[instances.Instance]]:
+    found: dict[str, list[instances.Instance]] = {}
+    for each in machines:
+        found.setdefault(each.launch_id, []).append(each)
+    return found
+
+
+def _budget(inventory: Inventory, machines: Sequence[instances.Instance]) -> int:
+    """Return the minutes that the machines of one launch may live by today's ``max_dollars``; 0 without one.
+
+    A config without a cap leaves the one that the machines were launched with.
+    """
+    # Of spot machines the listed price counts: theirs may rise that far.
+    rates = [inventory.per_hour(replace(each, is_spot=False)) for each in machines]
+    dearest = None if None in rates else max(rate for rate in rates if rate is not None)
+    per_hour = None if dearest is None else dearest * max(len(machines), *(each.launch_size for each in machines))
+    what = f"{len(machines)} x {machines[0].type}"
+    return time_limits.budget_minutes(inventory.context.settings.cluster.max_dollars, per_hour, description=what)
+
+
+def _set_timers(
+    inventory: Inventory, todo: Mapping[str, tuple[Host, Sequence[str]]]
+) -> parallel.Outcomes[ShutdownTimer]:
+    def one(host: Host) -> ShutdownTimer:
+        command = remote_scripts.inline_command("extend.sh", *todo[host.name][1])
+        return _timer(
+            host, inventory.context.ssh.run(host, command, timeout_s=45).raise_if_failed("setting the timer").stdout
+        )
+
+    return inventory.context.runtime.for_each(
+        [host for host, _ in todo.values()], one, clock=inventory.context.clock, timeout_s=DEADLINE_S
+    )
+
+
+def _timer(host: Host, said: str) -> ShutdownTimer:
+    words = next((line.split() for line in said.splitlines() if line.startswith("@@until ")), [])
+    if len(words) != 5 or not all(word.lstrip("-").isdecimal() for word in words[1:]):
+        raise HostError(
+            "it has no timer of ours, so its end cannot be moved",
+            where=host.name,
+            fix=NextStep("TerminateAll") + " terminates it; VMs that are launched now have one",
+        )
+    epoch, budget, used, idle = map(int, words[1:])
+    return ShutdownTimer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)
+
+
+def _extended(each: instances.Instance, timer: ShutdownTimer, wanted: datetime) -> ExtendedHost:
+    return ExtendedHost(
+        each.name, each.expires_at, timer.until, capped=bool(timer.budget) and timer.until < wanted - _NEAR
+    )
+
+
+def _at_most(
+    inventory: Inventory, up: Sequence[instances.Instance], timers: Mapping[str, ShutdownTimer]
+) -> Decimal | None:
+    """Return what the machines will have cost when all have ended themselves."""
+    ends = {each.id: timers[each.id].until if each.id in timers else each.expires_at for each in up}
+    return cost.total(
+        cost.cost_since(inventory.per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None
+        for each in up
+    )

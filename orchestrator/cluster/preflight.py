@@ -20,6 +20,7 @@ from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
 from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.pricing import price_table
+from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
@@ -68,9 +69,24 @@ class PreflightContext:
     optional_timeout_s: float = parallel.OPTIONAL_TIMEOUT_S
 
     @property
-    def patience(self) -> Clock:
+    def clock(self) -> Clock:
         """Time, as the journal has it."""
         return self.clients.clock
+
+
+def for_cluster(context: ClusterContext, job_checks: Checks) -> PreflightContext:
+    """Return what a launch into a cluster is checked with."""
+    return PreflightContext(
+        context.clients,
+        context.settings,
+        context.identity,
+        lambda: context.key_pair,
+        context.launch_log,
+        context.prices,
+        job_checks,
+        tell=context.tell,
+        optional_timeout_s=context.runtime.optional_timeout_s,
+    )
 
 
 def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
@@ -167,7 +183,7 @@ def _after_profile_propagates(
         return error
     desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
     last: CloudRefused | None = error
-    for _ in desk.patience.attempts(instance_profiles.PROPAGATION_S, PACE):
+    for _ in desk.clock.attempts(instance_profiles.PROPAGATION_S, PACE):
         last = _refusal(_second_round(desk, made)[PERMISSIONS])
         if last is None or not instance_profiles.is_unknown_profile(last.code, last.message):
             break

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
+from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.cluster.context import ClusterContext, Runtime
+from orchestrator.cluster.health import InstanceHealth
+from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.replacement import Replacer
 from orchestrator.core.errors import HostError, HostsFailed
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep, add_advice
 from orchestrator.hosts import parallel
-from orchestrator.means import Runtime
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -22,10 +29,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+LaunchOne = Callable[[LaunchPlan], Instance]
 Running = Future[tuple[Instance, float]]
 
 # How long the thread that asks EC2 may take to hand over its last word after its own deadline.
 GRACE_S = 30.0
+
+
+@dataclass(frozen=True)
+class HostReady:
+    """How one host came up, seconds: ``pending`` request to running, ``boot`` to SSH, ``ssh`` one round trip."""
+
+    name: str
+    zone: str
+    pending: float
+    boot: float
+    ssh: float
 
 
 def _as_it_is(host: Host) -> Host:
@@ -156,12 +175,86 @@ class ReadinessWaiter:
         return result
 
 
-@dataclass(frozen=True)
-class HostReady:
-    """How one host came up, seconds: ``pending`` request to running, ``boot`` to SSH, ``ssh`` one round trip."""
+def wait_until_ready(
+    inventory: Inventory,
+    launched: Sequence[Instance],
+    on_ready: Callable[[Host], T],
+    *,
+    replace: Replacer | None = None,
+) -> parallel.Outcomes[ReadyHost[T]]:
+    """Wait until instances answer SSH and call ``on_ready`` for each as soon as it does, independent of the others.
 
-    name: str
-    zone: str
-    pending: float
-    boot: float
-    ssh: float
+    :param on_ready: called from one thread per host.
+    :param replace: replaces, once, an instance that dies on the way or never answers.
+    """
+    context = inventory.context
+    by_name = replace.instances if replace else {instance.name: instance for instance in launched}
+    timeout_s = context.settings.ssh.ready_timeout
+    waiter = ReadinessWaiter(
+        links=context.ssh,
+        host_of=lambda shown: inventory.host(_with_tags(by_name, shown)),
+        watch=lambda ids, lost: _watch_running(context, ids, lost),
+        tell=context.tell,
+        running_s=timeout_s,
+        failure_reason=InstanceHealth(
+            context.clients, lambda: [instance.id for instance in by_name.values()], context.clock
+        ),
+        ready_s=timeout_s,
+        rotate_host_key=context.key_rotation,
+        replace=replace or _replace_nothing,
+        means=context.runtime,
+    )
+    with _noting_remaining_instances(by_name.values()):
+        try:
+            return waiter.wait({name: instance.id for name, instance in by_name.items()}, on_ready)
+        except KeyboardInterrupt:
+            if replace:
+                replace.stop()
+            raise
+        finally:
+            context.clear_boot_key_tags()
+
+
+def replacer(
+    context: ClusterContext, plan: LaunchPlan, launched: Sequence[Instance], launch_one: LaunchOne
+) -> Replacer:
+    """Return what replaces instances of one launch."""
+    by_name = {instance.name: instance for instance in launched}
+    return Replacer(context.clients, plan, by_name, launch_one, context.tell, context.clock)
+
+
+def _watch_running(
+    context: ClusterContext, ids: Sequence[str], lost: Callable[[str, HostError], None]
+) -> Iterator[Instance]:
+    return ec2_instances.wait_for_state(
+        context.clients,
+        ids,
+        state="running",
+        deadline_s=context.settings.ssh.ready_timeout,
+        on_lost=lost,
+    )
+
+
+def _with_tags(by_name: Mapping[str, Instance], shown: Instance) -> Instance:
+    """Return an instance as EC2 shows it, with the tags that it was launched with: EC2 may not show them yet."""
+    return next(
+        (ec2_instances.with_known_tags(shown, instance) for instance in by_name.values() if instance.id == shown.id),
+        shown,
+    )
+
+
+def _replace_nothing(name: str, error: Exception, others_up: bool) -> None:
+    """Replace no instance."""
+
+
+@contextmanager
+def _noting_remaining_instances(instances: Collection[Instance]) -> Iterator[None]:
+    """Add the instances that exist now to a Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        count = f"{len(instances)} machine{'s are' if len(instances) != 1 else ' is'} up or coming up"
+        listed = ", ".join(f"{instance.name} ({instance.id})" for instance in instances)
+        go_on = NextStep("InstallDeps") + " continues with them; " + NextStep("TerminateAll") + " terminates them."
+        add_advice(error, f"{count}: {listed}.", go_on)
+        raise

@@ -7,114 +7,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances
+from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster import teardown
-from orchestrator.cluster.readiness import HostReady
+from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.launcher import Launcher
+from orchestrator.cluster.readiness import HostReady, wait_until_ready
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
 from orchestrator.core.file_lock import AlreadyLocked
 from orchestrator.core.journal import Journal, JournalEntry
 from orchestrator.core.next_step import Text
-
-if TYPE_CHECKING:
-    from orchestrator.services.cluster import Cluster
-
-
-def has_open_launches(home: Path, clock: Clock) -> bool:
-    """Tell, without asking anybody, whether this computer knows of launches without an end."""
-    return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home, clock).open_entries())
-
-
-def find_interrupted(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
-    """Return the launches that were never seen to end, oldest first; none while a launch goes on in another shell."""
-    if not has_open_launches(cluster.home, cluster.runtime.patience) or not cluster.launch_log.open_entries():
-        return ()
-    try:
-        with cluster.launcher.lock():
-            return _found(cluster)
-    except AlreadyLocked:
-        return ()
-
-
-def resume(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverReport:
-    """Wait until the machines of such launches answer SSH; they are the cluster's as any others then."""
-    ready: list[HostReady] = []
-    failed: dict[str, Exception] = {}
-    with cluster.launcher.lock():
-        for one in found:
-            machines = _machines(cluster, one.run)
-            outcomes = cluster.wait_until_ready(machines, lambda host: None)
-            ready += [arrived.ready for arrived in outcomes.successful_values()]
-            failed |= outcomes.errors
-            if not _leftover(cluster, one.run).may_come:
-                cluster.launch_log.record_outcome(
-                    cluster.launch_log.unconfirmed(one.run), ids=[each.id for each in machines]
-                )
-            cluster.launcher.record_outcome(one.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
-    return RecoverReport(tuple(found), ready=tuple(ready), failed=failed)
-
-
-def terminate(cluster: Cluster, found: Sequence[InterruptedLaunch]) -> RecoverReport:
-    """End the machines of such launches, those that EC2 does not show yet included."""
-    left: list[Text] = []
-    with cluster.launcher.lock():
-        for one in found:
-            left += teardown.terminate_launch(cluster.clients, cluster.launch_log, one.run, tell=cluster.tell)
-        if not left and not cluster.instances():
-            cluster.launcher.delete_group_and_key()
-    return RecoverReport(tuple(found), ended=True, left=tuple(left))
-
-
-def _found(cluster: Cluster) -> tuple[InterruptedLaunch, ...]:
-    books = cluster.launch_log
-    runs = dict.fromkeys(str(each.facts.get("run", "")) for each in books.open_entries())
-    every = [_leftover(cluster, run) for run in runs]
-    for one in every:
-        if not one.machines and not one.may_come:
-            books.record_terminated(set(), one.run)
-    return tuple(one for one in every if one.machines or one.may_come)
-
-
-def _leftover(cluster: Cluster, run: str) -> InterruptedLaunch:
-    machines = _machines(cluster, run)
-    entries = cluster.launch_log.open_entries(run)
-    decided = {
-        one.id for each in cluster.launch_log.entries(launch_log.LAUNCH) for one in launch_log.launched_instances(each)
-    }
-    coming = sum(int(each.facts.get("count", 1)) for each in entries if _may_come(cluster, each))
-    came = sum(each.id not in decided for each in machines)
-    now = cluster.runtime.patience.now()
-    return InterruptedLaunch(
-        run=run,
-        since=min(each.written_at for each in entries),
-        machines=tuple(f"{each.name} ({each.id})" for each in machines),
-        may_come=max(0, coming - came),
-        per_hour=cost.total(cluster.per_hour(each) for each in machines),
-        spent=cost.total(cost.cost_since(cluster.per_hour(each), each.launched_at, now) for each in machines),
-        expires=_last(machines),
-    )
-
-
-def _machines(cluster: Cluster, run: str) -> list[instances.Instance]:
-    """Return the living machines of a launch, those that only the journal knows included."""
-    shown = {each.id: each for each in instances.find_by_launch(cluster.clients, cluster.cluster_id, run)}
-    known = cluster.launch_log.recent(run)
-    return [each for each in (known | shown).values() if each.is_alive]
-
-
-def _may_come(cluster: Cluster, entry: JournalEntry) -> bool:
-    if entry.kind != launch_log.LAUNCH:
-        return False
-    now = cluster.runtime.patience.now()
-    return now < cluster.launch_log.visible_by(entry, now)
-
-
-def _last(machines: Sequence[instances.Instance]) -> datetime | None:
-    times = [each.expires_at for each in machines]
-    return None if None in times or not times else max(time for time in times if time)
 
 
 @dataclass(frozen=True)
@@ -150,3 +55,102 @@ class RecoverReport:
     failed: Mapping[str, Exception] = field(default_factory=dict)
     ended: bool = False
     left: tuple[Text, ...] = ()
+
+
+def has_open_launches(home: Path, clock: Clock) -> bool:
+    """Tell, without asking anybody, whether this computer knows of launches without an end."""
+    return any(each.kind in (launch_log.LAUNCH, launch_log.UP) for each in Journal(home, clock).open_entries())
+
+
+class Recovery:
+    """Finds launches that this computer began and never saw the end of, and resumes or terminates them."""
+
+    def __init__(self, inventory: Inventory, launcher: Launcher) -> None:
+        self.inventory = inventory
+        self.context = inventory.context
+        self.launcher = launcher
+
+    def find(self) -> tuple[InterruptedLaunch, ...]:
+        """Return interrupted launches, oldest first; none while a launch is under way in another process."""
+        if not has_open_launches(self.context.home, self.context.clock) or not self.context.launch_log.open_entries():
+            return ()
+        try:
+            with self.context.lock():
+                return self._find()
+        except AlreadyLocked:
+            return ()
+
+    def resume(self, interrupted: Sequence[InterruptedLaunch]) -> RecoverReport:
+        """Wait until the instances of such launches answer SSH; from then on they are like all others."""
+        ready: list[HostReady] = []
+        failed: dict[str, Exception] = {}
+        with self.context.lock():
+            for launch in interrupted:
+                alive = self._alive(launch.run)
+                outcomes = wait_until_ready(self.inventory, alive, lambda host: None)
+                ready += [host.ready for host in outcomes.successful_values()]
+                failed |= outcomes.errors
+                if not self._interrupted(launch.run).may_come:
+                    log = self.context.launch_log
+                    log.record_outcome(log.unconfirmed(launch.run), ids=[instance.id for instance in alive])
+                self.launcher.record_outcome(launch.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
+        return RecoverReport(tuple(interrupted), ready=tuple(ready), failed=failed)
+
+    def terminate(self, interrupted: Sequence[InterruptedLaunch]) -> RecoverReport:
+        """Terminate the instances of such launches, those that EC2 does not show yet included."""
+        left: list[Text] = []
+        context = self.context
+        with context.lock():
+            for launch in interrupted:
+                left += teardown.terminate_launch(context.clients, context.launch_log, launch.run, tell=context.tell)
+            if not left and not self.inventory.instances():
+                self.launcher.delete_group_and_key()
+        return RecoverReport(tuple(interrupted), ended=True, left=tuple(left))
+
+    def _find(self) -> tuple[InterruptedLaunch, ...]:
+        log = self.context.launch_log
+        launch_ids = dict.fromkeys(str(entry.facts.get("run", "")) for entry in log.open_entries())
+        launches = [self._interrupted(launch_id) for launch_id in launch_ids]
+        for launch in launches:
+            if not launch.machines and not launch.may_come:
+                log.record_terminated(set(), launch.run)
+        return tuple(launch for launch in launches if launch.machines or launch.may_come)
+
+    def _interrupted(self, launch_id: str) -> InterruptedLaunch:
+        alive = self._alive(launch_id)
+        log, now = self.context.launch_log, self.context.clock.now()
+        entries = log.open_entries(launch_id)
+        decided = {
+            machine.id for entry in log.entries(launch_log.LAUNCH) for machine in launch_log.launched_instances(entry)
+        }
+        coming = sum(int(entry.facts.get("count", 1)) for entry in entries if self._may_come(entry))
+        came = sum(instance.id not in decided for instance in alive)
+        rates = {instance.id: self.inventory.per_hour(instance) for instance in alive}
+        return InterruptedLaunch(
+            run=launch_id,
+            since=min(entry.written_at for entry in entries),
+            machines=tuple(f"{instance.name} ({instance.id})" for instance in alive),
+            may_come=max(0, coming - came),
+            per_hour=cost.total(rates.values()),
+            spent=cost.total(cost.cost_since(rates[instance.id], instance.launched_at, now) for instance in alive),
+            expires=_last_expiry(alive),
+        )
+
+    def _alive(self, launch_id: str) -> list[Instance]:
+        """Return the living instances of a launch, those that only the journal knows included."""
+        described = instances.find_by_launch(self.context.clients, self.context.cluster_id, launch_id)
+        shown = {instance.id: instance for instance in described}
+        return [
+            instance for instance in (self.context.launch_log.recent(launch_id) | shown).values() if instance.is_alive
+        ]
+
+    def _may_come(self, entry: JournalEntry) -> bool:
+        if entry.kind != launch_log.LAUNCH:
+            return False
+        now = self.context.clock.now()
+        return now < self.context.launch_log.visible_by(entry, now)
+
+
+def _last_expiry(alive: Sequence[Instance]) -> datetime | None:
+    times = [instance.expires_at for instance in alive]
+    return None if None in times or not times else max(time for time in times if time)

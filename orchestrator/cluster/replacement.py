@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances, state_changes
-from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, LeftRunning, StratusError
 from orchestrator.core.events import Event, EventHandler
 
@@ -37,7 +37,7 @@ class Replacer:
     instances: dict[str, Instance]
     launch_one: Callable[[LaunchPlan], Instance]
     tell: EventHandler
-    patience: Clock = REAL_CLOCK
+    clock: Clock
     attempted: set[str] = field(default_factory=set)
     stopped: bool = False
     _one: threading.Lock = field(default_factory=threading.Lock)
@@ -86,7 +86,7 @@ class Replacer:
 
     def _launch(self, name: str) -> Instance:
         before = self.instances[name]
-        hours = (self.patience.now() - before.launched_at).total_seconds() / 3600
+        hours = (self.clock.now() - before.launched_at).total_seconds() / 3600
         plan = self.plan.for_replacement(name, hours)
         found = self.instances[name] = self.launch_one(plan)
         self.tell(Event(name, "replace", "done", text=f"{found.id} in place of {before.id}"))

@@ -1,4 +1,4 @@
-"""What the use cases answer with: frozen records that the interface renders and ``--output json`` prints."""
+"""State of a cluster at one moment: its instances, their prices and expiry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from orchestrator.aws.ec2.instances import Instance
+from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost
 
 
@@ -96,3 +98,32 @@ class ClusterStatus:
         """When the last of them ends itself; None when one of them never does."""
         times = [machine.expires for machine in self.up]
         return None if None in times or not times else max(time for time in times if time)
+
+
+def query(inventory: Inventory) -> ClusterStatus:
+    """Return the cluster as it is now; one API call, one more for spot prices, one more while the caller is unknown."""
+    context = inventory.context
+    ours, foreign = inventory.with_other_owners()
+    inventory.ask_spot_prices(ours)
+    machines = tuple(_machine(inventory, instance) for instance in ours)
+    cluster_id = context.cluster_id
+    return ClusterStatus(
+        cluster_id.cluster, cluster_id.region, cluster_id.owner, machines, context.clock.now(), foreign
+    )
+
+
+def _machine(inventory: Inventory, instance: Instance) -> Machine:
+    return Machine(
+        name=instance.name,
+        id=instance.id,
+        type=instance.type,
+        state=instance.state,
+        zone=instance.zone,
+        address=instance.public_address or instance.private_address,
+        launched=instance.launched_at,
+        expires=instance.expires_at,
+        per_hour=inventory.per_hour(instance),
+        disk_per_hour=inventory.disk_per_hour(instance),
+        spot=instance.is_spot,
+        stopped=instance.stopped_at,
+    )

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import instances, key_pairs, network
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch import launch_log
+from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.teardown import RegionTeardown
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
@@ -19,112 +19,7 @@ from orchestrator.core.events import Event
 from orchestrator.core.file_lock import AlreadyLocked
 from orchestrator.core.next_step import Text
 
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-    from orchestrator.services.cluster import Cluster
-
-
 BUSY_S = 120.0  # for how long another shell, whose machines were just ended, may take to notice
-
-
-class Terminator:
-    """Ends everything of one cluster."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.patience = cluster.runtime.patience
-        self.unsure: list[Text] = []
-
-    def terminate_all(self) -> TerminateReport:
-        """End machines, group and key everywhere; what is left, or may be, is in the report."""
-        fresh = not self.cluster.journal.path.exists()
-        here = self._here()
-        works = [here, *self._elsewhere()]
-        results = tuple(one for work in works for one in work.results.values())
-        unsure = [
-            *self.unsure,
-            *(line for work in works for line in work.unconfirmed),
-            *_remaining_resources(works[1:]),
-        ]
-        seen = [each for work in works for each in work.found.values()]
-        note = ""
-        if fresh and not seen and here.group == "none":
-            note = (
-                f"Nothing was found. No launch is known to this computer: one made elsewhere less than "
-                f"{launch_log.VISIBILITY_LAG_S:.0f} s ago may not be shown yet."
-            )
-        return TerminateReport(
-            results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note, foreign=self._foreign()
-        )
-
-    def _foreign(self) -> tuple[str, ...]:
-        try:
-            return self.cluster.other_owners()
-        except StratusError as error:
-            self.cluster.tell(
-                Event("", "terminate", "warning", text=f"not asked whose else: {str(error).splitlines()[0]}")
-            )
-            return ()
-
-    def _here(self) -> RegionTeardown:
-        """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
-        work = self._work(self.cluster.launch_log)
-        for waited in self.patience.attempts(BUSY_S, Backoff(first_s=1.0, longest_s=5.0)):
-            try:
-                with self.cluster.launcher.lock():
-                    work.run()
-                    return work
-            except AlreadyLocked as error:
-                busy = error
-                if not waited:
-                    work.run()
-                    self._say_busy(busy)
-        self.unsure.append(f"{busy.message}: what it launches from now on stays")
-        return work
-
-    def _say_busy(self, busy: AlreadyLocked) -> None:
-        self.cluster.tell(Event("", "terminate", "warning", text=f"{busy.message}; waiting for it to notice"))
-
-    def _elsewhere(self) -> Iterator[RegionTeardown]:
-        for region in self._regions():
-            books = replace(self.cluster.launch_log, cluster_id=replace(self.cluster.cluster_id, region=region))
-            work = self._work(books)
-            work.run()
-            yield work
-
-    def _work(self, books: launch_log.LaunchLog) -> RegionTeardown:
-        cluster, region = self.cluster, books.cluster_id.region
-        here = region == cluster.cluster_id.region
-        clients = cluster.clients if here else cluster.clients.in_region(region)
-        login = key_pairs.own_key_pair(books.cluster_id, home=cluster.home)
-        return RegionTeardown(
-            clients, books, partial(key_pairs.delete, clients, books.cluster_id, login), tell=cluster.tell
-        )
-
-    def _regions(self) -> list[str]:
-        """Return the other regions to look into."""
-        wanted, own = self.cluster.settings.aws.sweep, self.cluster.cluster_id.region
-        if wanted != "all":
-            return [each for each in wanted.replace(",", " ").split() if each != own]
-        try:
-            return [each for each in network.list_regions(self.cluster.clients) if each != own]
-        except StratusError as error:
-            self.unsure.append(f"other regions: {str(error).splitlines()[0]}")
-            return []
-
-    def _spent(self, seen: Iterable[instances.Instance]) -> Decimal | None:
-        now = self.patience.now()
-        costly = [each for each in seen if each.state != "stopped"]
-        return cost.total(cost.cost_since(self.cluster.per_hour(each), each.launched_at, now) for each in costly)
-
-
-def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:
-    """Yield what other regions keep besides machines."""
-    for work in works:
-        for what, state in (("security group", work.group), ("key pair", work.key)):
-            if state not in ("gone", "none"):
-                yield f"{what} in {work.books.cluster_id.region}: {state}"
 
 
 @dataclass(frozen=True)
@@ -156,3 +51,103 @@ class TerminateReport:
         named = (("security group", self.group), ("key pair", self.key))
         kept = [f"{what}: {state}" for what, state in named if state not in ("gone", "none")]
         return (*found, *kept, *self.unsure)
+
+
+class Terminator:
+    """Ends everything of one cluster."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.context = inventory.context
+        self.patience = inventory.context.clock
+        self.unsure: list[Text] = []
+
+    def terminate_all(self) -> TerminateReport:
+        """End machines, group and key everywhere; what is left, or may be, is in the report."""
+        fresh = not self.context.journal.path.exists()
+        here = self._here()
+        works = [here, *self._elsewhere()]
+        results = tuple(one for work in works for one in work.results.values())
+        unsure = [
+            *self.unsure,
+            *(line for work in works for line in work.unconfirmed),
+            *_remaining_resources(works[1:]),
+        ]
+        seen = [each for work in works for each in work.found.values()]
+        note = ""
+        if fresh and not seen and here.group == "none":
+            note = (
+                f"Nothing was found. No launch is known to this computer: one made elsewhere less than "
+                f"{launch_log.VISIBILITY_LAG_S:.0f} s ago may not be shown yet."
+            )
+        return TerminateReport(
+            results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note, foreign=self._foreign()
+        )
+
+    def _foreign(self) -> tuple[str, ...]:
+        try:
+            return self.inventory.other_owners()
+        except StratusError as error:
+            self.context.tell(
+                Event("", "terminate", "warning", text=f"not asked whose else: {str(error).splitlines()[0]}")
+            )
+            return ()
+
+    def _here(self) -> RegionTeardown:
+        """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
+        work = self._work(self.context.launch_log)
+        for waited in self.patience.attempts(BUSY_S, Backoff(first_s=1.0, longest_s=5.0)):
+            try:
+                with self.context.lock():
+                    work.run()
+                    return work
+            except AlreadyLocked as error:
+                busy = error
+                if not waited:
+                    work.run()
+                    self._say_busy(busy)
+        self.unsure.append(f"{busy.message}: what it launches from now on stays")
+        return work
+
+    def _say_busy(self, busy: AlreadyLocked) -> None:
+        self.context.tell(Event("", "terminate", "warning", text=f"{busy.message}; waiting for it to notice"))
+
+    def _elsewhere(self) -> Iterator[RegionTeardown]:
+        for region in self._regions():
+            books = replace(self.context.launch_log, cluster_id=replace(self.context.cluster_id, region=region))
+            work = self._work(books)
+            work.run()
+            yield work
+
+    def _work(self, books: launch_log.LaunchLog) -> RegionTeardown:
+        context, region = self.context, books.cluster_id.region
+        here = region == context.cluster_id.region
+        clients = context.clients if here else context.clients.in_region(region)
+        login = key_pairs.own_key_pair(books.cluster_id, home=context.home)
+        return RegionTeardown(
+            clients, books, partial(key_pairs.delete, clients, books.cluster_id, login), tell=context.tell
+        )
+
+    def _regions(self) -> list[str]:
+        """Return the other regions to look into."""
+        wanted, own = self.context.settings.aws.sweep, self.context.cluster_id.region
+        if wanted != "all":
+            return [each for each in wanted.replace(",", " ").split() if each != own]
+        try:
+            return [each for each in network.list_regions(self.context.clients) if each != own]
+        except StratusError as error:
+            self.unsure.append(f"other regions: {str(error).splitlines()[0]}")
+            return []
+
+    def _spent(self, seen: Iterable[instances.Instance]) -> Decimal | None:
+        now = self.patience.now()
+        costly = [each for each in seen if each.state != "stopped"]
+        return cost.total(cost.cost_since(self.inventory.per_hour(each), each.launched_at, now) for each in costly)
+
+
+def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:
+    """Yield what other regions keep besides machines."""
+    for work in works:
+        for what, state in (("security group", work.group), ("key pair", work.key)):
+            if state not in ("gone", "none"):
+                yield f"{what} in {work.books.cluster_id.region}: {state}"

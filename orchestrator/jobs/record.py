@@ -1,6 +1,6 @@
-"""What is written down on this computer: how long a cluster's phases took, and the record of every run.
+"""The record of a run on this computer: everything that is needed to run it again, and what came of it.
 
-A run can be followed, fetched and ended without any of it; it makes the record complete.
+A run can be followed, fetched and cancelled without it.
 """
 
 from __future__ import annotations
@@ -13,70 +13,33 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.config.settings import Settings, to_rows
 from orchestrator.core import cost, json_file
 from orchestrator.core.cost import Bill
 from orchestrator.core.version import __version__
-from orchestrator.jobs import record, results
+from orchestrator.jobs import results
 from orchestrator.jobs.build import JobPlan
 
-pass
 
-PHASES = ("pending", "boot", "ssh")
+def start_record(folder: Path, plan: JobPlan, settings: Settings, timings: Mapping[str, float]) -> None:
+    """Begin a run's record with everything that is needed to run it again.
 
-
-@dataclass(frozen=True)
-class Notes:
-    """The notes on one cluster.
-
-    :param folder: where they lie.
+    :param folder: of the run.
+    :param timings: seconds per phase before the run: of the launch, of the install.
     """
-
-    folder: Path
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the hosts' install logs."""
-        return self.folder / "logs"
-
-    @property
-    def timings(self) -> dict[str, float]:
-        """Seconds per phase of the last launch and of all installs since."""
-        return json_file.load(self.folder, "timings.json")
-
-    def launched(self, report: LaunchReport) -> None:
-        """Note how long the phases of a launch took, of its slowest host."""
-        slowest = {phase: max((getattr(one, phase) for one in report.ready), default=0.0) for phase in PHASES}
-        self._note({"api": report.api, **slowest, "launch": report.seconds})
-
-    def installed(self, seconds: float) -> None:
-        """Note how long an install took."""
-        timings = self.timings
-        self._note(timings | {"install": timings.get("install", 0.0) + seconds})
-
-    def _note(self, timings: Mapping[str, float]) -> None:
-        json_file.save(self.folder, "timings.json", timings)
-
-    def begin(self, folder: Path, built: JobPlan, settings: Settings) -> None:
-        """Begin a run's record with everything that is needed to run it again.
-
-        :param folder: of the run.
-        """
-        facts = {
-            "run": built.run,
-            "job": built.spec.name,
-            "multi": built.multi,
-            "hosts": list(built.hosts),
-            "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
-            "commands": {f"{task.host} {task.role}": task.command for task in built.tasks},
-            "image": built.spec.table.image if built.spec.runtime == "docker" else "",
-            "timings": self.timings,
-            "started": datetime.now(UTC),
-            "stratus": __version__,
-        }
-        json_file.save(folder, "record.json", facts)
-        record.keep_logs(self.logs, folder / "logs", built.hosts)
+    facts = {
+        "run": plan.run,
+        "job": plan.spec.name,
+        "multi": plan.multi,
+        "hosts": list(plan.hosts),
+        "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
+        "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
+        "image": plan.spec.table.image if plan.spec.runtime == "docker" else "",
+        "timings": dict(timings),
+        "started": datetime.now(UTC),
+        "stratus": __version__,
+    }
+    json_file.save(folder, "record.json", facts)
 
 
 def complete_record(record: RunRecord, facts: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
+from orchestrator.jobs.build import JobPlan
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -163,6 +164,40 @@ class TaskExit:
     def ok(self) -> bool:
         """Whether it ended with exit status 0."""
         return self.status == 0
+
+
+@dataclass(frozen=True)
+class LocatedRun:
+    """A run, and the hosts that were up when it was resolved.
+
+    :param hosts: all hosts of the source, or at least those of the run.
+    """
+
+    run: Run
+    hosts: tuple[Host, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the hosts that were up."""
+        return tuple(host.name for host in self.hosts)
+
+    def members(self, names: Sequence[str]) -> list[Host]:
+        """Return the hosts of these names that were up."""
+        return [host for host in self.hosts if host.name in names]
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Return those of these names that were not up, sorted."""
+        return sorted(set(names) - set(self.names))
+
+
+def from_plan(plan: JobPlan) -> Run:
+    """Return a run that has just been started, as its hosts would report it, but for the state of its tasks."""
+    return _run(json.loads(plan.summary), ())
+
+
+def summary(run: Run) -> RunSummary:
+    """Return one line of the list of runs."""
+    return RunSummary(run.run, run.job, run.multi, run.hosts, run.state, run.started_at, run.seconds)
 
 
 def list_runs(links: SshClient, hosts: Sequence[Host], run: str = "") -> list[Run]:

@@ -1,34 +1,37 @@
-"""What can be asked of all hosts at once, whichever run they are at: a part of the session."""
+"""Use cases on hosts, independent of any run: usage, commands, terminals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.core.host_source import HostSource
 from orchestrator.hosts import commands, usage
-from orchestrator.jobs import kill
 
 if TYPE_CHECKING:
-    from orchestrator.services.cluster import Cluster
+    from orchestrator.ssh import SshClient
 
 COMMAND_S = 600.0
 
 
-class Everywhere:
-    """Methods of :class:`orchestrator.session.Session`."""
+class HostService:
+    """The hosts of one source.
 
-    cluster: Cluster
+    :param ssh_folder: folder of this computer for OpenSSH's config and known hosts.
+    """
 
-    def kill_all(self) -> kill.KillReport:
-        """End every process and container of every run on every host, whatever started it."""
-        return kill.kill_all(self.cluster.ssh, self.cluster.hosts())
+    def __init__(self, source: HostSource, ssh: SshClient, ssh_folder: Path) -> None:
+        self.source = source
+        self.ssh = ssh
+        self.ssh_folder = ssh_folder
 
-    def use(self, names: Sequence[str] = ()) -> usage.UsageReport:
-        """Return what the GPUs, cores and processes of the hosts are doing.
+    def usage(self, names: Sequence[str] = ()) -> usage.UsageReport:
+        """Return what the GPUs, cores and processes of hosts are doing.
 
         :param names: only these hosts; all when empty.
         """
-        return usage.query(self.cluster.ssh, self.cluster.hosts(names))
+        return usage.query(self.ssh, self.source.hosts(names))
 
     def run_command(
         self,
@@ -44,5 +47,10 @@ class Everywhere:
         :param timeout: seconds that it may take.
         :param on_line: called with (host, line), from one thread per host.
         """
-        hosts = self.cluster.hosts(names)
-        return commands.run(self.cluster.ssh, hosts, command, on_line=on_line, timeout_s=timeout)
+        return commands.run(self.ssh, self.source.hosts(names), command, on_line=on_line, timeout_s=timeout)
+
+    def ssh_command(self, name: str) -> list[str]:
+        """Return the argv of a plain OpenSSH session to a host, its host key pinned."""
+        from orchestrator.ssh import command_line
+
+        return command_line(self.source.hosts([name])[0], self.ssh_folder, self.ssh.clock)

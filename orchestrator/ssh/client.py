@@ -95,7 +95,8 @@ class SshClient:
         self, clock: Clock, *, connect_timeout_s: float = 10.0, login_pauses_s: tuple[float, ...] = LOGIN_PAUSES_S
     ) -> None:
         self.clock = clock
-        self._pool = ConnectionPool(connect_timeout_s, login_pauses_s)
+        self._new_pool = partial(ConnectionPool, connect_timeout_s, login_pauses_s)
+        self._pool = self._new_pool()
         self._tunnels: list[Tunnel] = []
 
     def __enter__(self) -> SshClient:
@@ -253,12 +254,21 @@ class SshClient:
         """Close the connection to ``host``, if there is one: the machine is gone, or about to be."""
         self._pool.disconnect(host)
 
+    def disconnect_all(self) -> None:
+        """Close all tunnels and connections; calls under way end with an error, later ones connect anew."""
+        pool, self._pool = self._pool, self._new_pool()
+        self._close_tunnels()
+        pool.close()
+
     def close(self) -> None:
-        """Close all tunnels and connections; calls under way end with an error."""
+        """Close all tunnels and connections for good; calls under way end with an error."""
+        self._close_tunnels()
+        self._pool.close()
+
+    def _close_tunnels(self) -> None:
         tunnels, self._tunnels = self._tunnels, []
         for tunnel in tunnels:
             tunnel.close()
-        self._pool.close()
 
     def _dial(self, host: Host, target: tuple[str, int], source: tuple[str, int]) -> paramiko.Channel:
         """A channel to ``target`` as ``host`` reaches it."""

@@ -20,11 +20,11 @@ from localcloud.hosts.simulated import BootInfo
 from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client
 from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE_FOLDER
+from orchestrator.cluster.context import Runtime
 from orchestrator.config import settings
 from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
-from orchestrator.means import Runtime
 from orchestrator.session import Session
 from orchestrator.ssh import CommandResult
 
@@ -113,6 +113,9 @@ class SimulatedSsh:
     def disconnect(self, host: Host) -> None:
         """Do nothing: no connection is kept."""
 
+    def disconnect_all(self) -> None:
+        """Nothing is open."""
+
     def close(self) -> None:
         """Do nothing: no connection is open."""
 
@@ -178,7 +181,7 @@ class VirtualComputer:
         connect: Any = lambda ssh: SimulatedSsh(self.cloud, clock, self.host_keys)  # noqa: E731
         runtime = Runtime(patience=clock, connect=connect, sequential=True)
         return Session(
-            config, home=self.home, runs=self.home / "runs", tell=self.on_event, clients=clients, means=runtime
+            config, home=self.home, runs=self.home / "runs", tell=self.on_event, clients=clients, runtime=runtime
         )
 
     def after_crash(self, home: Path, *, empty: bool) -> VirtualComputer:

@@ -86,16 +86,16 @@ def lab(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lab:
 def session(lab: Lab) -> Iterator[Session]:
     """A cluster of two."""
     with lab.session() as session:
-        assert not session.launch(session.plan(2)).failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield session
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 @pytest.fixture
 def run(session: Session) -> Run:
     """Run a command on a host, over the session's pinned SSH."""
-    hosts: dict[str, Host] = {host.name: host for host in session.cluster.hosts()}
-    return lambda name, command: session.cluster.ssh.run(hosts[name], command, timeout_s=60)
+    hosts: dict[str, Host] = {host.name: host for host in session.inventory.hosts()}
+    return lambda name, command: session.context.ssh.run(hosts[name], command, timeout_s=60)
 
 
 def test_a_host_is_a_machine_of_its_own_with_sudo_and_no_engine(run: Run) -> None:
@@ -107,12 +107,12 @@ def test_a_host_is_a_machine_of_its_own_with_sudo_and_no_engine(run: Run) -> Non
 
 
 def test_plain_ssh_finds_the_pinned_host_key(session: Session) -> None:
-    done = subprocess.run([*session.ssh_command("vm-0"), "echo here"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*session.hosts.ssh_command("vm-0"), "echo here"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "here\n")
 
 
 def test_hosts_reach_each_other_at_their_private_addresses(session: Session, run: Run) -> None:
-    second = session.cluster.hosts(["vm-1"])[0]
+    second = session.inventory.hosts(["vm-1"])[0]
     assert f"{second.private_address}/" in run("vm-1", "ip -4 -o address show dev eth0").stdout
     assert second.private_address in run("vm-0", f"getent hosts {run('vm-1', 'hostname').stdout}").stdout
     greet = f"import socket; print(socket.create_connection(('{second.private_address}', 22), 10).recv(8).decode())"
@@ -129,10 +129,10 @@ def test_a_host_reads_s3_with_its_role_and_not_without(env: dict[str, str], run:
 
 def test_the_disk_stays_over_stop_and_start(session: Session, run: Run) -> None:
     run("vm-1", "echo kept > note").raise_if_failed("note")
-    assert not [one for one in session.stop_all() if one.error]
-    assert not [one for one in session.start_all() if one.error]
-    host = session.cluster.hosts(["vm-1"])[0]
-    assert session.cluster.ssh.run(host, "cat note").stdout == "kept\n"
+    assert not [one for one in session.cluster.stop() if one.error]
+    assert not [one for one in session.cluster.start() if one.error]
+    host = session.inventory.hosts(["vm-1"])[0]
+    assert session.context.ssh.run(host, "cat note").stdout == "kept\n"
 
 
 def test_an_engine_is_installed_and_runs_images_of_a_registry(
@@ -143,7 +143,7 @@ def test_an_engine_is_installed_and_runs_images_of_a_registry(
         name = registry.push(image, "team/tiny:1")
         lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
         with lab.session() as other:
-            assert not other.install().failed
+            assert not other.jobs.install().failed
     # What is in the group from now on needs no sudo.
     assert (
         run("vm-1", f"sudo docker run --rm --network host {name} echo inside").raise_if_failed("run").stdout
@@ -153,20 +153,20 @@ def test_an_engine_is_installed_and_runs_images_of_a_registry(
 
 def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Lab, session: Session, run: Run) -> None:
     before = run("vm-0", "sudo docker images -q").raise_if_failed("images").stdout
-    ids = [machine.id for machine in session.status().machines if machine.name == "vm-0"]
+    ids = [machine.id for machine in session.cluster.status().machines if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
     boto(lab.env, "ec2").reboot_instances(InstanceIds=ids)
     wait_until(lambda: again(session, booted), seconds=180)
-    host = session.cluster.hosts(["vm-0"])[0]
-    assert session.cluster.ssh.run(host, "cloud-init status --wait").stdout == "status: done\n"
-    assert session.cluster.ssh.run(host, "sudo docker images -q").stdout == before != ""
+    host = session.inventory.hosts(["vm-0"])[0]
+    assert session.context.ssh.run(host, "cloud-init status --wait").stdout == "status: done\n"
+    assert session.context.ssh.run(host, "sudo docker images -q").stdout == before != ""
 
 
 def again(session: Session, booted: str) -> bool:
     """Whether vm-0 answers after another boot than the one that began at ``booted``."""
-    host = session.cluster.hosts(["vm-0"])[0]
+    host = session.inventory.hosts(["vm-0"])[0]
     try:
-        return session.cluster.ssh.run(host, "ps -o lstart= -p 1", timeout_s=5).raise_if_failed("ps").stdout != booted
+        return session.context.ssh.run(host, "ps -o lstart= -p 1", timeout_s=5).raise_if_failed("ps").stdout != booted
     except HostError:
         return False
 
@@ -180,8 +180,8 @@ def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
         told = boto(lab.env, "ecr").get_authorization_token()["authorizationData"][0]
         user, _, password = base64.b64decode(told["authorizationToken"]).decode().partition(":")
         login = f"sudo docker login -u {user} --password-stdin {told['proxyEndpoint'].removeprefix('http://')}"
-        host = session.cluster.hosts(["vm-0"])[0]
-        session.cluster.ssh.run(host, login, stdin=password.encode()).raise_if_failed("login")
+        host = session.inventory.hosts(["vm-0"])[0]
+        session.context.ssh.run(host, login, stdin=password.encode()).raise_if_failed("login")
         run("vm-0", f"sudo docker pull -q {name}").raise_if_failed("pull")
 
 

@@ -32,9 +32,9 @@ def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     made = Lab(tmp_path_factory.mktemp("lab"), "dock", env)
     made.job("single = true\n")
     with made.session() as session:
-        assert not session.launch(session.plan(2)).failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield made
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
     localcloud.down(home)
 
 
@@ -54,9 +54,9 @@ def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:
     mesh_job(lab, "sh go.sh", go__sh=GO)
     lines: list[str] = []
     with lab.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
-        session.follow(run.run, on_line=lambda host, line: lines.append(line))
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
+        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
         wait_until(lambda: containers(run.run) == [], seconds=180)
 
     user = os.environ.get("USER") or "root"
@@ -71,11 +71,11 @@ def test_cancel_of_a_mesh_leaves_no_container(lab: Lab) -> None:
     """On neither host."""
     mesh_job(lab, "for a in $(cat $STRATUS_HOSTFILE); do ssh $a 'echo there; exec sleep 96.5' & done; wait")
     with lab.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
-        wait_until(lambda: [line for _, line in session.logs(run.run)].count("there") == 2, seconds=180)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
+        wait_until(lambda: [line for _, line in session.jobs.logs(run.run)].count("there") == 2, seconds=180)
         before = containers(run.run)
-        report = session.cancel(run.run)
+        report = session.jobs.cancel(run.run)
 
     assert len(before) == 3
     assert set(report.left.values()) == {0}

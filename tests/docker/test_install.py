@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -231,9 +230,9 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     made = Lab(tmp_path, f"d{abs(hash(request.node.name)) % 10**6}", cloud)
     made.job("single = true\n")
     with made.session() as session:
-        assert not session.launch(session.plan(2)).failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield made
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def with_install(lab: Lab, text: str) -> None:
@@ -253,12 +252,11 @@ def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
     )
     lab.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
     counted = Counted()
-    with lab.session() as session:
-        session.cluster.runtime = dataclasses.replace(session.cluster.runtime, links=counted.links)
+    with lab.session(connect=counted.links) as session:
         with Watch(PASSWORD) as watch:
-            first = session.install()
+            first = session.jobs.install()
         before = len(counted.opened)
-        second = session.install()
+        second = session.jobs.install()
         channels = counted.opened[before:]
     left = [path for place in (lab.folder, Path(lab.env["HOME_OF_IT_ALL"])) for path in lying_in(place, PASSWORD)]
     docker("rmi", name)
@@ -279,7 +277,7 @@ def test_a_wrong_password_is_one_clear_line(lab: Lab, closed_registry: Registry,
     with_install(lab, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = ./wrong\n")
     lab.job(f"runtime = docker\nimage = {closed_registry.host}/private:9\nsingle = true\n")
     with lab.session() as session:
-        report = session.install()
+        report = session.jobs.install()
 
     said = {str(error).splitlines()[0].partition(": ")[2] for error in report.failed.values()}
     what = (
@@ -292,14 +290,14 @@ def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(lab:
     with_install(lab, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
     lab.job("runtime = docker\nimage = ghcr.io/me/job:1\nsingle = true\n")
     with lab.session() as session, pytest.raises(UsageError, match="no variable NO_SUCH_VARIABLE here"):
-        session.install()
+        session.jobs.install()
 
 
 def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPathFactory, image: str) -> None:
     """``registry = ecr``: the token that AWS makes is the password; one call for all hosts, none for a check."""
     import base64
 
-    ecr = lab.session().cluster.clients.service("ecr")
+    ecr = lab.session().context.clients.service("ecr")
     answer = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, token = base64.b64decode(answer).decode().partition(":")
     with docker_registry.serve(tmp_path_factory.mktemp("ecr"), user, token) as like_ecr:
@@ -308,7 +306,7 @@ def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPat
         lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
         lab.calls.clear()
         with lab.session() as session:
-            first, second = session.install(), session.install()
+            first, second = session.jobs.install(), session.jobs.install()
         docker("rmi", name)
 
     assert not first.failed, first.failed
@@ -320,11 +318,11 @@ def test_a_run_whose_image_changed_since_asks_for_an_install_and_pulls_nothing(l
     """Anybody may publish an image of that name."""
     job = lab.job("runtime = docker\nsingle = true\n", Dockerfile=f"FROM {image}\n")
     with lab.session() as session:
-        assert not session.install().failed
-        tag = session.job().built_image
+        assert not session.jobs.install().failed
+        tag = session.jobs.load().built_image
         (job / "Dockerfile").write_text(f"FROM {image}\nENV A=1\n")
         with pytest.raises(HostsFailed, match=r"no image stratus/job:[0-9a-f]{12} here yet\n.*InstallDeps\(\)"):
-            session.start_run(multi=False)
+            session.jobs.start(multi=False)
     docker("rmi", tag)
 
 
@@ -358,11 +356,11 @@ def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(lab: La
     with_install(lab, f"build_args = BASE={base}\n")
     lines: list[str] = []
     with lab.session() as session:
-        first, second = session.install(), session.install()
+        first, second = session.jobs.install(), session.jobs.install()
         assert not first.failed, first.failed
-        run = session.start_run(multi=False)
-        session.follow(run.run, on_line=lambda host, line: lines.append(line))
-        tag = session.job().built_image
+        run = session.jobs.start(multi=False)
+        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
+        tag = session.jobs.load().built_image
     docker("rmi", tag)
 
     assert second.changed == 0

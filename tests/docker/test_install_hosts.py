@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -58,14 +57,14 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = Lab(tmp_path_factory.mktemp("lab"), "vm", cloud)
     made.job("single = true\n")
     with made.session() as session:
-        assert not session.launch(session.plan(2)).failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield made
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def said(session: Session, command: str) -> dict[str, str]:
     """What each machine answers."""
-    return {each.host: "\n".join(each.lines) for each in session.run_command(command).hosts}
+    return {each.host: "\n".join(each.lines) for each in session.hosts.run_command(command).hosts}
 
 
 def give_back(lab: Lab) -> None:
@@ -88,8 +87,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     )
     counted = Counted()
     lines: list[tuple[str, str]] = []
-    with lab.session() as session:
-        session.cluster.runtime = dataclasses.replace(session.cluster.runtime, links=counted.links)
+    with lab.session(connect=counted.links) as session:
         assert set(said(session, "docker --version 2>&1 || true; test -x /usr/sbin/dockerd || echo none").values()) != {
             ""
         }
@@ -102,9 +100,9 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
         giver = threading.Thread(target=give_back, args=(lab,), daemon=True)
         giver.start()
         with Watch(secret) as watch:
-            first = session.install()
+            first = session.jobs.install()
         before = len(counted.opened)
-        second = session.install()
+        second = session.jobs.install()
         channels = counted.opened[before:]
         socket = said(session, "stat -c '%a %G' /var/run/docker.sock; id -nG $(whoami)")
         found = said(
@@ -112,9 +110,9 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
             f"sudo grep -rlsF {secret} / --exclude-dir=proc --exclude-dir=sys; sudo ls -A /dev/shm; "
             "sudo find / -xdev -name config.json -path '*docker*' | head; true",
         )
-        run = session.start_run(multi=True)
-        session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
-        record = session.fetch(run.run)
+        run = session.jobs.start(multi=True)
+        session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+        record = session.jobs.fetch(run.run)
 
     assert not first.failed, first.failed
     texts = [event.text for event in lab.events]
@@ -153,9 +151,9 @@ def test_an_image_is_built_on_a_base_behind_a_login_by_a_user_who_needs_sudo(
         said(session, "sudo gpasswd -d $(whoami) docker")
     with lab.session() as session:
         groups = said(session, "id -nG")
-        first, second = session.install(), session.install()
-        run = session.start_run(multi=False)
-        session.follow(run.run, on_line=lambda host, line: lines.append(line))
+        first, second = session.jobs.install(), session.jobs.install()
+        run = session.jobs.start(multi=False)
+        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
         trusted = said(session, f"cat /etc/docker/certs.d/{base.partition('/')[0]}/stratus.crt")
 
     assert not any("docker" in text.split() for text in groups.values())
@@ -170,14 +168,14 @@ def test_an_end_to_all_runs_leaves_no_container(lab: Lab, store: Registry, image
     """Also of one whose process will not listen."""
     lab.job(f"runtime = docker\nimage = {store.push(image, 'tiny:1')}\nmulti = trap '' TERM; sleep 300; sleep 300\n")
     with lab.session() as session:
-        session.install()
-        run = session.start_run(multi=True)
+        session.jobs.install()
+        run = session.jobs.start(multi=True)
         ask = (
             'for i in $(seq 100); do [ -n "$(sudo docker ps -q)" ] && break; sleep 0.1; done; sudo docker ps -q | wc -l'
         )
         before = said(session, ask)
-        use = session.use()
-        report = session.kill_all()
+        use = session.hosts.usage()
+        report = session.jobs.cancel_all()
         after = said(session, "sudo docker ps -aq | wc -l")
 
     assert set(before.values()) == {"1"}
@@ -204,9 +202,9 @@ def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
         'sudo sed -i \'s|{|{"data-root": "/small", |\' /etc/docker/daemon.json && sudo systemctl start docker'
     )
     with lab.session() as session:
-        report = session.run_command(small, names=["vm-1"])
+        report = session.hosts.run_command(small, names=["vm-1"])
         assert [each.exit_status for each in report.hosts] == [0], report
-        failed = session.install(["vm-1"]).failed
+        failed = session.jobs.install(["vm-1"]).failed
 
     words = str(failed["vm-1"])
     assert words.startswith(f"vm-1: image failed: no room for {name}: 2.1 GB needed, 67 MB free on the disk of 67 MB")

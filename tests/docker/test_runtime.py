@@ -39,9 +39,9 @@ def lab(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     (folder / "in").mkdir()
     (folder / "in/x").write_text("data\n")
     with made.session() as session:
-        assert not session.launch(session.plan(2)).failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield made
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
     localcloud.down(home)
 
 
@@ -60,10 +60,10 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
     """On both hosts, and where AWS is; the record names the image by what it was, not by its tag alone."""
     lines: list[tuple[str, str]] = []
     with lab.session() as session:
-        first, second = session.install(), session.install()
-        run = session.start_run(multi=True)
-        session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
-        record = session.fetch(run.run)
+        first, second = session.jobs.install(), session.jobs.install()
+        run = session.jobs.start(multi=True)
+        session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+        record = session.jobs.fetch(run.run)
 
     assert not first.failed
     assert second.changed == 0
@@ -85,11 +85,11 @@ def test_cancel_leaves_no_container(lab: Lab) -> None:
     go = "multi = trap '' TERM; sleep 60; sleep 60\n[env]\nLEVEL = 1\n"
     lab.job(f"runtime = docker\nimage = stratus-test/tiny:1\n{go}")
     with lab.session() as session:
-        session.install()
-        run = session.start_run(multi=True)
+        session.jobs.install()
+        run = session.jobs.start(multi=True)
         wait_until(lambda: len(containers(run.run)) == 2)
         shown = [line for line in processes() if f"docker run --rm --pull never --name stratus-{run.run}" in line]
-        report = session.cancel(run.run)
+        report = session.jobs.cancel(run.run)
 
     assert len(shown) >= 2
     assert not [line for line in shown if "AWS_" in line or "LEVEL" in line]

@@ -26,9 +26,9 @@ def capped(lab: Lab, dollars: str) -> None:
 
 def timer(session: Session, name: str) -> list[str]:
     """What a machine's own timer says: budget, minutes used, idle minutes."""
-    host = session.cluster.hosts([name])[0]
+    host = session.inventory.hosts([name])[0]
     state = "${HOME%/home/*}/var/lib/stratus"
-    said = session.cluster.ssh.run(host, f"cat {state}/limits {state}/used")
+    said = session.context.ssh.run(host, f"cat {state}/limits {state}/used")
     return said.stdout.split()
 
 
@@ -39,25 +39,25 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     made.job("single = true\n")
     yield made
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def test_a_dollar_cap_is_a_timer_on_the_machine_and_moves_only_when_it_is_raised(lab: Lab) -> None:
     """The machine's own minutes, its tag and the plan all say the same."""
     capped(lab, "2")
     with lab.session() as session:
-        plan = session.plan(2)
-        assert not session.launch(plan).failed
-        first = session.status()
+        plan = session.cluster.plan(2)
+        assert not session.cluster.launch(plan).failed
+        first = session.cluster.status()
         wait_until(lambda: len(timer(session, f"{lab.name}-0")) == 5)
         limits = timer(session, f"{lab.name}-0")
         watchers = [line for line in ps() if "idle.sh" in line and "/var/lib/stratus/" in line]
-        held = session.extend(4)
-        still = session.status()
+        held = session.cluster.extend(4)
+        still = session.cluster.status()
     capped(lab, "4")
     with lab.session() as session:
-        moved = session.extend(1)
-        after = session.status()
+        moved = session.cluster.extend(1)
+        after = session.cluster.status()
 
     minutes = plan.time_limits.budget_minutes
     assert plan.is_budget_limited
@@ -83,8 +83,8 @@ def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab
     capped(lab, "0.05")
     with lab.session() as session:
         with pytest.raises(UsageError, match=r"max_dollars = 0\.05 buys 4 min"):
-            session.plan(2)
-        assert session.status().machines == ()
+            session.cluster.plan(2)
+        assert session.cluster.status().machines == ()
 
     assert not {"RunInstances", "CreateSecurityGroup", "ImportKeyPair"} & set(lab.calls)
 
@@ -94,13 +94,13 @@ def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Lab) -> No
     """A boot books minutes of its own, and what was lived before counts: only the machine can say."""
     capped(lab, "2")
     with lab.session() as session:
-        session.launch(session.plan(1))
-        assert [one.state for one in session.stop_all()] == ["stopped"]
-        (asleep,) = session.status().machines
-        assert [one.state for one in session.start_all()] == ["running"]
-        (machine,) = session.status().up
-        host = session.cluster.hosts()[0]
-        until = session.cluster.ssh.run(host, "cat ${HOME%/home/*}/var/lib/stratus/until").stdout
+        session.cluster.launch(session.cluster.plan(1))
+        assert [one.state for one in session.cluster.stop()] == ["stopped"]
+        (asleep,) = session.cluster.status().machines
+        assert [one.state for one in session.cluster.start()] == ["running"]
+        (machine,) = session.cluster.status().up
+        host = session.inventory.hosts()[0]
+        until = session.context.ssh.run(host, "cat ${HOME%/home/*}/var/lib/stratus/until").stdout
 
     assert asleep.stopped is not None
     assert asleep.expires is not None
@@ -113,10 +113,10 @@ def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Lab) -> No
 def test_idle_machines_can_be_told_to_end_themselves(lab: Lab) -> None:
     """Their watchers know at the next minute."""
     with lab.session() as session:
-        session.launch(session.plan(1))
-        told = session.idle_shutdown(30)
+        session.cluster.launch(session.cluster.plan(1))
+        told = session.cluster.set_idle_shutdown(30)
         on = timer(session, f"{lab.name}-0")
-        off = session.idle_shutdown(0)
+        off = session.cluster.set_idle_shutdown(0)
 
     assert told.hosts == off.hosts == (f"{lab.name}-0",)
     assert "idle=30" in on

@@ -50,7 +50,7 @@ def striking(phase: str, number: int, what: type[BaseException]) -> Strike:
 def end(life: Life, computer: str) -> list[str]:
     """TerminateAll from a process that has just started; what it says is left, or may be."""
     try:
-        return list(life.session(computer).terminate().left)
+        return list(life.session(computer).cluster.terminate().left)
     except StratusError as error:
         return [str(error)]
 
@@ -59,8 +59,8 @@ def boundaries(begin: Callable[..., Life], *faults: Fault) -> list[int]:
     """The numbers of the calls of a life that nothing strikes, of a row of the same ones the first and the last."""
     life = begin(*faults)
     session = life.session()
-    session.launch(session.plan(N))
-    session.terminate()
+    session.cluster.launch(session.cluster.plan(N))
+    session.cluster.terminate()
     called = ["", *(seen.action for seen in life.cloud.calls), ""]
     return [n for n in range(1, len(called) - 1) if {called[n - 1], called[n + 1]} != {called[n]}]
 
@@ -87,8 +87,8 @@ def strike_everywhere(begin: Callable[..., Life], what: type[BaseException], com
 
 def launch_and_end(life: Life) -> None:
     session = life.session()
-    session.launch(session.plan(N))
-    session.terminate()
+    session.cluster.launch(session.cluster.plan(N))
+    session.cluster.terminate()
 
 
 @pytest.mark.slow

@@ -29,12 +29,12 @@ ALSO = "siblings = c7a.2xlarge"
 def up(life: Life, count: int = 2, computer: str = "laptop") -> list[str]:
     """Launch, and return the hosts that are ready with their zones."""
     session = life.session(computer)
-    return [f"{one.name} {one.zone}" for one in session.launch(session.plan(count)).ready]
+    return [f"{one.name} {one.zone}" for one in session.cluster.launch(session.cluster.plan(count)).ready]
 
 
 def zones(life: Life) -> list[str]:
     """The zones of the plan, in the order in which they are asked."""
-    return [pool.subnet.zone for pool in life.session().plan(2).pools]
+    return [pool.subnet.zone for pool in life.session().cluster.plan(2).pools]
 
 
 # -- pools
@@ -53,14 +53,14 @@ def test_the_next_start_passes_over_a_pool_that_was_empty_a_moment_ago(begin: Be
     first = zones(begin())[0]
     life = begin(make_fault("no-capacity", where=first))
     up(life)
-    life.session().terminate()
+    life.session().cluster.terminate()
     before = life.requests
     up(life)
 
     assert life.requests == before + 1
     assert any("passed over" in line for line in life.warnings)
     life.cloud.clock.sleep(200)
-    life.session().terminate()
+    life.session().cluster.terminate()
     up(life)
     assert life.requests == before + 3
 
@@ -87,7 +87,7 @@ def test_what_one_zone_lacks_the_next_brings_where_fewer_will_do(begin: Begin) -
 
     assert up(life, 3) == [f"ml-0 {first}", f"ml-1 {second}", f"ml-2 {second}"]
     assert life.requests == 2
-    ends = [machine.expires for machine in life.session().status().up if machine.expires]
+    ends = [machine.expires for machine in life.session().cluster.status().up if machine.expires]
     assert len(ends) == 3
     assert (max(ends) - min(ends)).total_seconds() < 120
     alone = begin(make_fault("no-capacity", where=first, machines=1), cluster="max_dollars = 3")
@@ -136,7 +136,7 @@ def test_keys_that_expire_in_the_middle_leave_the_journal_open_and_good_ones_end
     life.cloud.play(Scenario())
 
     assert caught.value.exit_code in (3, 4)
-    assert life.session().terminate().left == ()
+    assert life.session().cluster.terminate().left == ()
     assert life.ours == []
 
 
@@ -155,7 +155,7 @@ def test_a_dead_or_silent_host_is_replaced_once_and_never_more_than_asked_are_al
 def test_a_replacement_that_fails_too_is_the_last(begin: Begin) -> None:
     life = begin(make_fault("ssh-silent", where="host 1-9"))
     session = life.session()
-    report = session.launch(session.plan(2))
+    report = session.cluster.launch(session.cluster.plan(2))
 
     assert (list(report.failed), life.requests) == (["ml-1"], 2)
     assert life.cloud.max_live_instances(OWNER) == 2
@@ -172,7 +172,7 @@ def test_when_no_host_can_be_reached_the_way_there_is_at_fault_and_none_is_repla
 def test_a_machine_that_somebody_ended_is_not_brought_back(begin: Begin) -> None:
     life = begin()
     session = life.session()
-    plan = session.plan(2)
+    plan = session.cluster.plan(2)
 
     def by_hand(when: str, action: str, _: int) -> None:
         if when == "after" and action == "RunInstances" and life.cloud.live_instances():
@@ -181,7 +181,7 @@ def test_a_machine_that_somebody_ended_is_not_brought_back(begin: Begin) -> None
             life.cloud.session().client("ec2", region_name="us-west-2").terminate_instances(InstanceIds=[victim])
 
     life.cloud.on_call_boundary = by_hand
-    report = session.launch(plan)
+    report = session.cluster.launch(plan)
 
     assert len(report.failed) == 1
     assert any("somebody ended it" in line for line in life.warnings)
@@ -192,7 +192,7 @@ def test_a_machine_that_somebody_ended_is_not_brought_back(begin: Begin) -> None
 
 def test_terminate_all_sweeps_the_regions_that_are_named(begin: Begin) -> None:
     life = begin(aws="sweep = us-east-1, eu-west-1")
-    report = life.session().terminate()
+    report = life.session().cluster.terminate()
 
     assert report.left == ()
     assert life.calls("DescribeInstances") == 4  # one for each region, and one for whose else there are
@@ -201,7 +201,7 @@ def test_terminate_all_sweeps_the_regions_that_are_named(begin: Begin) -> None:
 def test_a_protected_machine_is_listed_and_the_others_end(begin: Begin) -> None:
     life = begin(make_fault("protected", where="host 1"))
     up(life)
-    report = life.session().terminate()
+    report = life.session().cluster.terminate()
 
     assert len(report.left) == 3
     assert "protected" in report.left[0]
@@ -209,7 +209,7 @@ def test_a_protected_machine_is_listed_and_the_others_end(begin: Begin) -> None:
 
 
 def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin: Begin) -> None:
-    own = begin().session().cluster.cluster_id
+    own = begin().session().context.cluster_id
     theirs = "stratus:cluster=ml, stratus:owner=arn:aws:iam::123456789012:user/colleague"
     life = begin(
         make_fault(
@@ -222,7 +222,7 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
     )
     others = [one.id for one in life.cloud.live_instances()]
     up(life)
-    assert life.session("another").terminate().left == ()
+    assert life.session("another").cluster.terminate().left == ()
 
     assert [one.id for one in life.cloud.live_instances()] == others
     assert not [one for one in life.cloud.live_instances() if one.tags.get(identity.TAG_OWNER) == OWNER]
@@ -231,7 +231,7 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
 def test_when_aws_does_not_answer_the_end_is_not_certain_and_says_so(begin: Begin) -> None:
     life = begin(make_fault("error", code="InternalError", action="TerminateInstances"))
     up(life)
-    report = life.session().terminate()
+    report = life.session().cluster.terminate()
 
     assert report.left
     assert len(life.ours) == 2
@@ -246,18 +246,18 @@ def test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it(begi
         life.cloud.on_call_boundary = dying(life)
         session = life.session()
         with pytest.raises(ClientCrash):
-            session.launch(session.plan(2))
+            session.cluster.launch(session.cluster.plan(2))
         life.cloud.on_call_boundary = lambda *_: None
-        (found,) = life.session().leftovers()
+        (found,) = life.session().cluster.interrupted_launches()
         assert (found.machines, found.may_come) == ((), 2)
         life.cloud.clock.sleep(70)
-        (found,) = life.session().leftovers()
+        (found,) = life.session().cluster.interrupted_launches()
         assert len(found.machines) == 2
         assert found.spent is not None
-        report = life.session().recover(end=end)
+        report = life.session().cluster.recover(end=end)
         assert (report.left, len(report.ready), len(life.ours)) == ((), 0 if end else 2, 0 if end else 2)
-        assert life.session().leftovers() == ()
-        assert life.session().terminate().left == ()
+        assert life.session().cluster.interrupted_launches() == ()
+        assert life.session().cluster.terminate().left == ()
 
 
 def dying(life: Life) -> Callable[[str, str, int], None]:
@@ -273,10 +273,10 @@ def dying(life: Life) -> Callable[[str, str, int], None]:
 def test_a_second_launch_right_after_the_first_takes_other_names(begin: Begin) -> None:
     life = begin(LAG)
     session = life.session()
-    cluster, plan = session.cluster, session.plan(2)
+    cluster, plan = session.cluster, session.cluster.plan(2)
     cluster.launch(plan)
 
-    assert life.session().plan(2).names == ("ml-2", "ml-3")
+    assert life.session().cluster.plan(2).names == ("ml-2", "ml-3")
 
 
 # -- one at a time
@@ -295,8 +295,8 @@ def test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes
     life = begin()
     up(life)
     session = life.session()
-    with life.session().cluster.launcher.lock():
-        report = session.terminate()
+    with life.session().context.lock():
+        report = session.cluster.terminate()
 
     assert life.ours == []
     assert any("launching into ml" in line for line in report.left)

@@ -84,10 +84,10 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     made = Lab(tmp_path_factory.mktemp("desk"), "fw", cloud)
     made.job("single = true\n")
     with made.session() as session:
-        assert not session.launch(session.plan(2)).failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
     yield made
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 @pytest.fixture
@@ -96,30 +96,30 @@ def three(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
     made = Lab(tmp_path, "lose", cloud)
     made.job("single = true\n")
     with made.session() as session:
-        assert not session.launch(session.plan(3)).failed
+        assert not session.cluster.launch(session.cluster.plan(3)).failed
     yield made
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def lose(lab: Lab, session: Session, name: str) -> None:
     """End a machine behind everybody's back, with all that runs on it."""
-    (host,) = session.cluster.hosts([name])
+    (host,) = session.inventory.hosts([name])
     boto(lab.env, "ec2").terminate_instances(InstanceIds=[host.identity])
 
 
 def everywhere(session: Session, command: str) -> list[str]:
     """What a command says on each host that is up."""
-    return [session.cluster.ssh.run(host, command).stdout.strip() for host in session.cluster.hosts()]
+    return [session.context.ssh.run(host, command).stdout.strip() for host in session.inventory.hosts()]
 
 
 def ran(desk: Lab, *, multi: bool = True) -> list[tuple[str, str]]:
     """Install and run the desk's job; what it said, as (host, line)."""
     lines: list[tuple[str, str]] = []
     with desk.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=multi)
-        session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=multi)
+        session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
     return lines
 
 
@@ -189,11 +189,11 @@ def test_cancel_of_a_meshed_run_leaves_no_process_and_no_key(desk: Lab) -> None:
     """On any host, whoever started what."""
     job(desk, "framework = mpi\nmulti = sh go.sh\n", go__sh=STAY)
     with desk.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
         wait_until(lambda: asleep() == 2)
         keys = everywhere(session, f"ls stratus/runs/{run.run}/mesh/key.pem")
-        report = session.cancel(run.run)
+        report = session.jobs.cancel(run.run)
         left = everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null")
 
     assert keys == [f"stratus/runs/{run.run}/mesh/key.pem"] * 2
@@ -207,13 +207,13 @@ def test_a_lost_machine_ends_a_meshed_run_on_all_others(three: Lab) -> None:
     """It is named, the exit status is 1, and nobody had to watch for it to end."""
     job(three, "framework = mpi\nmulti = sh go.sh\n", go__sh=STAY)
     with three.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
         wait_until(lambda: asleep() == 3)
         lose(three, session, "lose-2")
-        wait_until(lambda: session.runs()[-1].state == "failed", seconds=30)
+        wait_until(lambda: session.jobs.runs()[-1].state == "failed", seconds=30)
         with pytest.raises(JobFailed) as caught:
-            session.follow(run.run, on_line=lambda host, line: None)
+            session.jobs.follow(run.run, on_line=lambda host, line: None)
         wait_until(lambda: asleep() == 0)
         left = everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null")
 
@@ -252,11 +252,11 @@ def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(desk: Lab
     subprocess.run([TRAINING, *made], cwd=folder, check=True, timeout=120)
     found = []
     with desk.session() as session:
-        assert not session.install().failed
+        assert not session.jobs.install().failed
         for multi in (False, True):
-            run = session.start_run(multi=multi)
-            session.follow(run.run, on_line=lambda host, line: None)
-            record = session.fetch(run.run)
+            run = session.jobs.start(multi=multi)
+            session.jobs.follow(run.run, on_line=lambda host, line: None)
+            record = session.jobs.fetch(run.run)
             outputs = record.folder / "outputs"
             found.append(json.loads(next(outputs.rglob("metrics.json")).read_text()))
 
@@ -277,11 +277,11 @@ def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Lab) -> Non
     prepared = f"python = {MXNET}\nsystem_packages = yes"
     ini.write_text(ini.read_text().replace("requirements = requirements.txt", prepared))
     with desk.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
-        session.follow(run.run, on_line=lambda host, line: None)
-        record = session.fetch(run.run)
-        states = session.runs()[-1]
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
+        session.jobs.follow(run.run, on_line=lambda host, line: None)
+        record = session.jobs.fetch(run.run)
+        states = session.jobs.runs()[-1]
         helpers = everywhere(session, f"cd stratus/runs/{run.run}/state; cat s*.rc")
 
     found = [json.loads((record.folder / f"outputs/fw-{n}/metrics.json").read_text()) for n in (0, 1)]
@@ -333,7 +333,7 @@ class Heard:
 def watched(lab: Lab, session: Session, run: str) -> tuple[Heard, threading.Thread]:
     """Follow a run beside the test."""
     heard = Heard()
-    thread = threading.Thread(target=lambda: session.follow(run, on_line=heard))
+    thread = threading.Thread(target=lambda: session.jobs.follow(run, on_line=heard))
     thread.start()
     return heard, thread
 
@@ -345,14 +345,14 @@ def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Lab) -> None
     text = "framework = horovod\nmulti = python go.py 30 2\n[resources]\nmin_hosts = 2\n"
     job(three, text, TRAINING, go__py=ELASTIC)
     with three.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
         heard, thread = watched(three, session, run.run)
         wait_until(lambda: len(heard.epochs(3)) > 3, seconds=180)
-        (host,) = session.cluster.hosts(["lose-2"])
-        assert session.cluster.ssh.run(host, "pkill -KILL -f '^python go.py 30 2'").ok
+        (host,) = session.inventory.hosts(["lose-2"])
+        assert session.context.ssh.run(host, "pkill -KILL -f '^python go.py 30 2'").ok
         thread.join(120)
-        state = session.runs()[-1].state
+        state = session.jobs.runs()[-1].state
 
     assert state == "done"
     assert {*range(1, 31)} <= {*heard.epochs(3), *heard.epochs(2)}
@@ -365,21 +365,21 @@ def test_a_new_machine_joins_an_elastic_run_in_the_place_of_a_lost_one(three: La
     text = "framework = horovod\nmulti = python go.py 30 3\n[resources]\nmin_hosts = 1\n"
     job(three, text, TRAINING, go__py=ELASTIC)
     with three.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
         heard, thread = watched(three, session, run.run)
         with pytest.raises(UsageError, match="every host that is up takes part"):
-            session.join(run.run)
+            session.jobs.add_hosts(run.run)
         wait_until(lambda: len(heard.epochs(3)) > 2, seconds=180)
         lose(three, session, "lose-2")
         wait_until(lambda: len(heard.epochs(2)) > 2, seconds=180)
-        assert not session.launch(session.plan(1)).failed
-        not_yet = session.join(run.run)
-        assert not session.install().failed
-        joined = session.join(run.run)
-        found = session.runs()[-1]
+        assert not session.cluster.launch(session.cluster.plan(1)).failed
+        not_yet = session.jobs.add_hosts(run.run)
+        assert not session.jobs.install().failed
+        joined = session.jobs.add_hosts(run.run)
+        found = session.jobs.runs()[-1]
         thread.join(150)
-        ended = session.runs()[-1]
+        ended = session.jobs.runs()[-1]
 
     assert [str(error) for error in not_yet.failed.values()] != []
     assert not_yet.joined == ()
@@ -403,13 +403,13 @@ def test_a_main_task_that_fails_ends_those_on_the_other_hosts(desk: Lab, rank: i
     job(desk, f"framework = mxnet\nmulti = sh go.sh {rank}\n", go__sh=GUARDED)
     lines: list[tuple[str, str]] = []
     with desk.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
         with pytest.raises(JobFailed):
-            session.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+            session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
         wait_until(lambda: asleep() == 0)
         wait_until(lambda: everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null") == ["", ""])
-        state = session.runs()[-1].state
+        state = session.jobs.runs()[-1].state
 
     assert state == "failed"
     assert (f"fw-{1 - rank}", f"mesh: the task on fw-{rank} ended with 3") in lines
@@ -420,8 +420,8 @@ def test_a_lost_machine_ends_the_main_tasks_on_the_others(three: Lab) -> None:
     """Also where their own library would wait for ever."""
     job(three, "framework = mxnet\nmulti = sh go.sh none\n", go__sh=GUARDED)
     with three.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
         wait_until(lambda: asleep() == 3)
         log = f"stratus/runs/{run.run}/log"
         wait_until(lambda: "3 hosts" in everywhere(session, f"cat {log}/guard.log 2>/dev/null")[0])
@@ -447,11 +447,11 @@ def test_cancel_of_guarded_tasks_is_no_failure(desk: Lab) -> None:
     """Those who would tell the others of a failure are silent about it, and gone."""
     job(desk, "framework = mxnet\nmulti = sh go.sh none\n", go__sh=GUARDED)
     with desk.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
         wait_until(lambda: asleep() == 2)
-        report = session.cancel(run.run)
-        state = session.runs()[-1].state
+        report = session.jobs.cancel(run.run)
+        state = session.jobs.runs()[-1].state
 
     assert set(report.left.values()) == {0}
     assert (asleep(), state) == (0, "cancelled")
@@ -473,13 +473,13 @@ def test_horovod_without_elasticity_ends_when_a_machine_is_lost(three: Lab) -> N
     """On all hosts, with exit status 1 and the machine's name."""
     job(three, "framework = horovod\nmulti = python forever.py\n", TRAINING, forever__py=FOR_EVER)
     with three.session() as session:
-        assert not session.install().failed
-        run = session.start_run(multi=True)
-        wait_until(lambda: any("step" in line for _, line in session.logs(run.run)), seconds=180)
+        assert not session.jobs.install().failed
+        run = session.jobs.start(multi=True)
+        wait_until(lambda: any("step" in line for _, line in session.jobs.logs(run.run)), seconds=180)
         lose(three, session, "lose-1")
-        wait_until(lambda: session.runs()[-1].state == "failed", seconds=30)
+        wait_until(lambda: session.jobs.runs()[-1].state == "failed", seconds=30)
         with pytest.raises(JobFailed) as caught:
-            session.follow(run.run, on_line=lambda host, line: None)
+            session.jobs.follow(run.run, on_line=lambda host, line: None)
         log = everywhere(session, f"cat stratus/runs/{run.run}/log/main.log 2>/dev/null")[0]
         left = ["pgrep", "--full", "python.* forever.py$"]
         wait_until(lambda: not subprocess.run(left, capture_output=True, check=False).stdout)

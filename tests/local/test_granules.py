@@ -43,10 +43,10 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     )
     edit(made.config, ("run = job", f"run = {sky / 'granules.ini'}"))
     with made.session() as session:
-        assert not session.launch(session.plan(2)).failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
     yield made
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def edit(path: Path, *changes: tuple[str, str]) -> None:
@@ -60,16 +60,16 @@ def edit(path: Path, *changes: tuple[str, str]) -> None:
 
 def ended(session: Session, *, multi: bool, on_line: Callable[[str, str], None] = lambda host, line: None) -> Any:
     """A run, followed to its end and fetched."""
-    handle = session.start_run(multi=multi)
-    session.follow(handle.run, on_line=on_line)
-    return session.fetch(handle.run)
+    handle = session.jobs.start(multi=multi)
+    session.jobs.follow(handle.run, on_line=on_line)
+    return session.jobs.fetch(handle.run)
 
 
 @pytest.fixture(scope="module")
 def from_disk(desk: Lab) -> list[Any]:
     """What came of granules that the hosts were given: on one VM, then on two."""
     with desk.session() as session:
-        assert not session.install().failed
+        assert not session.jobs.install().failed
         return [ended(session, multi=multi) for multi in (False, True)]
 
 
@@ -99,7 +99,7 @@ def bucket(desk: Lab, from_disk: list[Any]) -> str:
         ("--data data ", f"--data s3://{name}/2013 "),
     )
     with desk.session() as session:
-        assert not session.install().failed
+        assert not session.jobs.install().failed
     return name
 
 
@@ -125,7 +125,7 @@ def test_granules_in_a_bucket_are_staged_by_the_workers_with_their_role_and_remo
 def staged_files(desk: Lab) -> list[str]:
     """Granules, tracks and scratch folders on the hosts' disks, apart from what InstallDeps() brought there."""
     with desk.session() as session:
-        disks = [Path(desk.env["LOCALCLOUD_HOME"], "machines", host.identity) for host in session.cluster.hosts()]
+        disks = [Path(desk.env["LOCALCLOUD_HOME"], "machines", host.identity) for host in session.inventory.hosts()]
     # Each has what the runs from disk were given: so this looks where granules are.
     given = [place for disk in disks for place in disk.glob("home/*/stratus/data") if list(place.rglob("VNP0*.nc"))]
     assert len(given) == len(disks) == 2
@@ -163,9 +163,9 @@ def test_a_bucket_that_cannot_be_read_is_a_line_and_no_traceback(
     edit(ini, (f"s3://{bucket}/2013", f"s3://{prefix}"))
     try:
         with role_may(desk, allowed), desk.session() as session:
-            handle = session.start_run(multi=True)
+            handle = session.jobs.start(multi=True)
             with pytest.raises(JobFailed, match=r"exit 2"):
-                session.follow(handle.run, on_line=lambda host, line: lines.append(line))
+                session.jobs.follow(handle.run, on_line=lambda host, line: lines.append(line))
     finally:
         ini.write_text(before)
 

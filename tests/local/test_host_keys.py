@@ -27,7 +27,7 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
     made.job("single = true\n")
     yield made
     with made.session() as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +64,9 @@ def key_on(disk: Path) -> tuple[str, int, list[Path]]:
 
 def reached(session: Session, host: Host) -> str:
     """How a connection to a host goes: ``in``, or the kind of its failure."""
-    session.cluster.ssh.disconnect(host)
+    session.context.ssh.disconnect(host)
     try:
-        return session.cluster.ssh.run(host, "echo in", timeout_s=10).stdout.strip()
+        return session.context.ssh.run(host, "echo in", timeout_s=10).stdout.strip()
     except ConnectError as error:
         return error.kind
 
@@ -74,12 +74,12 @@ def reached(session: Session, host: Host) -> str:
 def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Lab) -> None:
     """What the user data shows opens nothing; each key was made on its host; tags, pins and hosts agree."""
     with lab.session() as session:
-        report = session.launch(session.plan(2))
-        hosts = session.cluster.hosts()
+        report = session.cluster.launch(session.cluster.plan(2))
+        hosts = session.inventory.hosts()
         stale = [replace(host, host_key=launch_key(lab, host.identity)["ed25519_public"]) for host in hosts]
         outcome = [(reached(session, old), reached(session, new)) for old, new in zip(stale, hosts, strict=True)]
         state = {host.identity: (tags(lab, host.identity), key_on(disk(lab, host.identity))) for host in hosts}
-        session.terminate()
+        session.cluster.terminate()
 
     assert not report.failed
     assert len({host.host_key for host in hosts} | {host.host_key for host in stale}) == 3
@@ -95,16 +95,16 @@ def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Lab) -> None:
 def test_another_computer_and_a_restart_find_the_new_key(lab: Lab) -> None:
     """By the tags alone; and nothing is replaced twice."""
     with lab.session() as session:
-        session.launch(session.plan(1))
-        before = session.cluster.hosts()[0].host_key
+        session.cluster.launch(session.cluster.plan(1))
+        before = session.inventory.hosts()[0].host_key
     lab.carry_key("laptop", "desktop")
     with lab.session("desktop") as session:
-        session.install()
-        session.stop_all()
-        started = session.start_all()
-        host = session.cluster.hosts()[0]
+        session.jobs.install()
+        session.cluster.stop()
+        started = session.cluster.start()
+        host = session.inventory.hosts()[0]
         answer = reached(session, host)
-        session.terminate()
+        session.cluster.terminate()
 
     assert [(one.state, one.error) for one in started] == [("running", "")]
     assert (host.host_key, answer) == (before, "in")
@@ -117,12 +117,12 @@ STOPS = ("staged", "tagged", "adopted")
 
 def half_done(session: Session, host: Host, stop: str) -> None:
     """Replace a host's key, and stop where a computer that dies does."""
-    links = session.cluster.ssh
+    links = session.context.ssh
     said = links.run(host, inline_command("rotate.sh", "stage", host.boot_key)).stdout
     new = said.split(" ", 1)[1].strip()
     if stop == "staged":
         return
-    ec2_instances.tag_host_key(session.cluster.clients, host.identity, new)
+    ec2_instances.tag_host_key(session.context.clients, host.identity, new)
     if stop == "tagged":
         return
     links.run(host, inline_command("rotate.sh", "adopt", host.boot_key, new)).raise_if_failed("adopt")
@@ -133,7 +133,7 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
     """Four machines: on three a computer died at one of the stops; on the fourth nobody may replace the key."""
     with lab.session() as session:
         cluster = session.cluster
-        instances, _ = cluster.launch(session.plan(4))
+        instances, _ = cluster.launch(session.cluster.plan(4))
         up = sorted(
             ec2_instances.wait_for_state(cluster.clients, [each.id for each in instances]), key=lambda each: each.name
         )
@@ -145,8 +145,8 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
         cluster.ssh.wait_until_ready(last, timeout_s=20)
         (disk(lab, last.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
     with lab.session() as session:
-        yield dict(zip([*STOPS, "not allowed"], session.cluster.hosts(), strict=True))
-        session.terminate()
+        yield dict(zip([*STOPS, "not allowed"], session.inventory.hosts(), strict=True))
+        session.cluster.terminate()
 
 
 @pytest.mark.slow
@@ -158,8 +158,8 @@ def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Lab, half: dict[s
     with lab.session() as session:
         came_in = {stop: reached(session, host) for stop, host in half.items()}
         plain = {stop: ssh(session, host) for stop, host in half.items()}
-        installed = session.install()
-        after = dict(zip(half, session.cluster.hosts(), strict=True))
+        installed = session.jobs.install()
+        after = dict(zip(half, session.inventory.hosts(), strict=True))
         stale = {stop: replace(host, host_key=host.boot_key, boot_key="") for stop, host in half.items()}
         old = {stop: reached(session, host) for stop, host in stale.items()}
         new = {stop: reached(session, host) for stop, host in after.items()}
@@ -179,5 +179,5 @@ def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Lab, half: dict[s
 
 def ssh(session: Session, host: Host) -> str:
     """What plain ssh brings."""
-    words = [*session.ssh_command(host.name), "echo in"]
+    words = [*session.hosts.ssh_command(host.name), "echo in"]
     return subprocess.run(words, capture_output=True, text=True, timeout=20, check=False).stdout

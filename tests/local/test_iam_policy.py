@@ -40,32 +40,32 @@ ELSEWHERE = {
 def the_whole_life(lab: Lab) -> None:
     """Everything that the toolkit does with AWS, once."""
     with lab.session() as session:
-        session.status()
-        session.plan(1)
-        session.launch(session.plan(2))
-        session.install()
-        identity = session.status().machines[0].id
-        ecr_token = partial(ecr_tokens.authorization_token, session.cluster.clients)
+        session.cluster.status()
+        session.cluster.plan(1)
+        session.cluster.launch(session.cluster.plan(2))
+        session.jobs.install()
+        identity = session.cluster.status().machines[0].id
+        ecr_token = partial(ecr_tokens.authorization_token, session.context.clients)
         images = ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"]
         ecr = registry_login.login(ecr_token, InstallSettings(), images, {})
         assert ecr
         assert ecr.password().reveal()
-        instances.console_output(session.cluster.clients, identity)
-        instances.find_impaired(session.cluster.clients, [identity])
-        session.refresh_access()
-        session.cluster.prices.refresh_spot(["c7i.2xlarge"])
-        quota = session.request_limit_increase(600).limit.quota
-        session.request_limit_increase(600)
-        quotas.aws_default(session.cluster.clients, quota)
+        instances.console_output(session.context.clients, identity)
+        instances.find_impaired(session.context.clients, [identity])
+        session.account.refresh_access()
+        session.context.prices.refresh_spot(["c7i.2xlarge"])
+        quota = session.account.request_limit_increase(600).limit.quota
+        session.account.request_limit_increase(600)
+        quotas.aws_default(session.context.clients, quota)
         late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
-        assert instance_profiles.is_propagating(session.cluster.clients, ROLE, late)
-        session.stop_all()
-        session.start_all()
+        assert instance_profiles.is_propagating(session.context.clients, ROLE, late)
+        session.cluster.stop()
+        session.cluster.start()
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")
     lab.config.write_text(moved.replace("[aws]", "[aws]\nsweep = all"))
     with lab.session() as session:
-        session.launch(session.plan(1))
-        session.terminate()
+        session.cluster.launch(session.cluster.plan(1))
+        session.cluster.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_a_lacking_permission_is_named_with_its_action(world: tuple[Lab, Recorde
     """The message names what to add."""
     lab, _ = world
     with lab.session() as session:
-        clients = session.cluster.clients
+        clients = session.context.clients
         with pytest.raises(CloudRefused, match="ec2:DescribeVolumes"), clients.translate_errors("looking at volumes"):
             clients.ec2.describe_volumes()
 

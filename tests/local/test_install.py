@@ -33,10 +33,10 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
     made = Lab(tmp_path_factory.mktemp("lab"), "every", cloud)
     made.job("single = true\nmulti = true\n")
     with made.session() as session:
-        assert not session.launch(session.plan(2)).failed
-        assert not session.install().failed
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
+        assert not session.jobs.install().failed
         yield made
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def running(mark: str) -> list[str]:
@@ -57,22 +57,22 @@ def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> Non
     other = Lab(lab.folder / "other", "else", lab.env)
     other.job("single = sleep 912.25\n")
     with other.session() as theirs, lab.session() as session:
-        theirs.launch(theirs.plan(1))
-        theirs.install()
-        theirs.start_run(multi=False)
+        theirs.cluster.launch(theirs.cluster.plan(1))
+        theirs.jobs.install()
+        theirs.jobs.start(multi=False)
         lab.job(f"multi = {STUBBORN.format('911.25')}\n")
         with lab.session("somebody's") as gone:
             lab.carry_key("laptop", "somebody's")
-            first = gone.start_run(multi=True)
+            first = gone.jobs.start(multi=True)
         lab.job(f"single = {STUBBORN.format('913.25')}\n")
-        second = session.start_run(multi=False)
+        second = session.jobs.start(multi=False)
         wait_until(lambda: len(running("sleep 911.25")) >= 6 and len(running("sleep 913.25")) >= 3)
         shutil.rmtree(folder_of(lab, second.run))
 
-        report = session.kill_all()
-        again = session.kill_all()
+        report = session.jobs.cancel_all()
+        again = session.jobs.cancel_all()
         untouched = running("sleep 912.25")
-        theirs.terminate()
+        theirs.cluster.terminate()
 
     assert not report.failed
     assert {host.host: host.left for host in report.hosts} == {"every-0": 0, "every-1": 0}
@@ -88,9 +88,9 @@ def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> Non
 def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Lab) -> None:
     lab.job("multi = sleep 914.25\n")
     with lab.session() as session:
-        run = session.start_run(multi=True)
-        session.kill_all()
-        states = {one.run: one.state for one in session.runs()}
+        run = session.jobs.start(multi=True)
+        session.jobs.cancel_all()
+        states = {one.run: one.state for one in session.jobs.runs()}
 
     assert states[run.run] == "cancelled"
 
@@ -98,11 +98,11 @@ def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Lab) -> N
 def test_what_hosts_are_doing_names_the_run(lab: Lab) -> None:
     lab.job("multi = sleep 915.25\n")
     with lab.session() as session:
-        run = session.start_run(multi=True)
+        run = session.jobs.start(multi=True)
         wait_until(lambda: len(running("sleep 915.25")) >= 2)
-        report = session.use()
-        session.cancel(run.run)
-        after = session.use(["every-1"])
+        report = session.hosts.usage()
+        session.jobs.cancel(run.run)
+        after = session.hosts.usage(["every-1"])
 
     assert not report.failed
     for host in report.hosts:
@@ -116,11 +116,11 @@ def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Lab) -> N
     heard: list[tuple[str, str]] = []
     with lab.session() as session:
         name = "case $(whoami) in *) echo here; esac; exit 3"
-        report = session.run_command(name, on_line=lambda host, line: heard.append((host, line)))
-        one = session.run_command("true", names=["every-1"])
+        report = session.hosts.run_command(name, on_line=lambda host, line: heard.append((host, line)))
+        one = session.hosts.run_command("true", names=["every-1"])
         with pytest.raises(UsageError, match="every-9"):
-            session.run_command("true", names=["every-9"])
-        slow = session.run_command("sleep 30", timeout=1)
+            session.hosts.run_command("true", names=["every-9"])
+        slow = session.hosts.run_command("sleep 30", timeout=1)
 
     assert sorted(heard) == [("every-0", "here"), ("every-1", "here")]
     assert [(host.host, host.exit_status, host.lines) for host in report.hosts] == [

@@ -39,7 +39,7 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     yield made
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def config(lab: Lab, **lines: str) -> None:
@@ -59,7 +59,7 @@ def refused(lab: Lab, kind: type[StratusError], count: int = 2) -> Any:
     """Plan a launch that cannot be; it changes nothing. That it is told within seconds is in the fault matrix."""
     lab.calls.clear()
     with lab.session() as session, pytest.raises(kind) as caught:
-        session.plan(count)
+        session.cluster.plan(count)
     assert not changes(lab)
     return caught.value
 
@@ -96,7 +96,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Lab) -> None:
 
 def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Lab) -> None:
     with lab.session() as session:
-        plan = session.plan(2)
+        plan = session.cluster.plan(2)
 
     assert plan.quota is not None
     assert (plan.quota.needed, plan.quota.limit) == (16, 4096)
@@ -115,18 +115,18 @@ def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Pla
     )
     assert "RequestLimitIncrease()  asks AWS for 40" in str(error.fix)
     with lab.session() as session:
-        assert session.plan(2).quota.shortfall == 0
+        assert session.cluster.plan(2).quota.shortfall == 0
 
 
 def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
     config(lab, cluster__market="spot")
     play(make_fault("quota", quota="L-34B43A08", vcpus=8))
     with lab.session() as session:
-        first = session.request_limit_increase(2)
-        again = session.request_limit_increase(2)
+        first = session.account.request_limit_increase(2)
+        again = session.account.request_limit_increase(2)
     config(lab, cluster__market="on-demand")
     with lab.session() as session:
-        enough = session.request_limit_increase(2)
+        enough = session.account.request_limit_increase(2)
 
     assert (first.wanted, first.status, first.open) == (16, "PENDING", False)
     assert (again.wanted, again.status, again.open) == (16, "PENDING", True)
@@ -145,7 +145,7 @@ def test_a_lacking_permission_is_found_before_anything_is_made(lab: Lab, play: P
 def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: Lab, play: Play) -> None:
     """From another place than the one it was opened for."""
     with lab.session() as session:
-        session.launch(session.plan(1))
+        session.cluster.launch(session.cluster.plan(1))
     config(lab, aws__ssh_from="127.0.0.0/8")
     play(make_fault("denied", action="AuthorizeSecurityGroupIngress"))
     error = refused(lab, CloudRefused)
@@ -158,7 +158,7 @@ def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Lab, play: Play) 
     config(lab, aws__instance_profile="rehearsal")
     play(make_fault("profile-late", times=2))
     with lab.session() as session:
-        session.plan(1)
+        session.cluster.plan(1)
 
     assert [event.text for event in lab.events] == ["waiting for EC2 to hear of rehearsal"]
     assert lab.calls.count("RunInstances (dry run)") == 3
@@ -172,7 +172,7 @@ def test_what_a_launch_can_do_without_stops_nothing(lab: Lab, play: Play, action
     play(make_fault(how, action=action, **more))
     began = time.monotonic()
     with lab.session() as session:
-        plan = session.plan(1)
+        plan = session.cluster.plan(1)
 
     assert time.monotonic() - began < SLOW_S, "it waited for the answer"
     assert plan.quota is None or plan.quota.limit in (None, 4096)
@@ -183,7 +183,7 @@ def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: L
     ec2 = boto(lab.env, "ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     with lab.session() as session:
-        name = session.cluster.cluster_id.resource_name
+        name = session.context.cluster_id.resource_name
     group = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
     try:
         error = refused(lab, CloudRefused)
@@ -213,15 +213,15 @@ def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Lab) -> None:
     """And a group that the user named is left alone."""
     with lab.session() as session:
         with pytest.raises(UsageError, match="has no security group"):
-            session.refresh_access()
-        session.launch(session.plan(1))
+            session.account.refresh_access()
+        session.cluster.launch(session.cluster.plan(1))
     config(lab, aws__ssh_from="127.0.0.0/8")
     with lab.session() as session:
-        report = session.refresh_access()
-        again = session.refresh_access()
+        report = session.account.refresh_access()
+        again = session.account.refresh_access()
     config(lab, aws__security_group_id="sg-0123456789abcdef0")
     with lab.session() as session, pytest.raises(UsageError, match="your own security group"):
-        session.refresh_access()
+        session.account.refresh_access()
 
     assert (report.before, report.now) == (("127.0.0.1/32",), ("127.0.0.0/8",))
     assert again.before == again.now
@@ -231,7 +231,7 @@ def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play)
     """Types without room in their quota are left out; a price that is unknown comes last."""
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=4))
     with lab.session() as session:
-        found = session.offers(Requirements(gpus=1))
+        found = session.account.instance_types(Requirements(gpus=1))
 
     assert found
     assert all(each.gpus >= 1 and each.room != 0 for each in found)
@@ -245,16 +245,16 @@ def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play)
 def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) -> None:
     """As many vCPUs and GPUs, as much memory or up to twice that, priced first; none that was named already."""
     with lab.session() as session:
-        plan = session.plan(2)
-        cpu = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
+        plan = session.cluster.plan(2)
+        cpu = find(session.context.clients, session.context.prices, plan, limit=99)
     config(lab, cluster__instance_type="g5.xlarge", cluster__siblings="g6.xlarge")
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=8))
     with lab.session() as session:
-        plan = session.plan(2)
-        gpu = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
+        plan = session.cluster.plan(2)
+        gpu = find(session.context.clients, session.context.prices, plan, limit=99)
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=8), make_fault("colleague", type="g5.xlarge"))
     with lab.session() as session:
-        none = find(session.cluster.clients, session.cluster.prices, plan, limit=99)
+        none = find(session.context.clients, session.context.prices, plan, limit=99)
 
     assert cpu[0].type == "m7i.2xlarge"
     assert {(each.vcpus, each.gpus) for each in cpu} == {(8, 0)}
@@ -268,9 +268,9 @@ def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Lab) 
     """The spot price may rise up to the listed one, so a cap in dollars is kept by that."""
     config(lab, cluster__market="spot", cluster__max_dollars="2")
     with lab.session() as session:
-        plan = session.plan(2)
-        session.launch(plan)
-        status = session.status()
+        plan = session.cluster.plan(2)
+        session.cluster.launch(plan)
+        status = session.cluster.status()
 
     assert plan.spot_price is not None
     assert plan.price is not None
@@ -293,7 +293,7 @@ def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Lab, play: Play)
     lab.job("single = true\ndata =" + "".join(f"\n  s3://{each}" for each in sources) + "\n")
     play(make_fault("denied", action="s3:*"))
     with lab.session() as session:
-        plan = session.plan(1)
+        plan = session.cluster.plan(1)
     play()
     # docs/iam-policy.json lets nobody look at S3; this user may do all.
     lab.env = {name: value for name, value in lab.env.items() if not name.startswith("TESTS_")}

@@ -21,7 +21,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
     yield made
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def test_a_machine_that_never_boots_is_replaced_while_the_others_go_on(lab: Lab, cloud: dict[str, str]) -> None:
@@ -29,9 +29,9 @@ def test_a_machine_that_never_boots_is_replaced_while_the_others_go_on(lab: Lab,
     localcloud.scenario(Scenario(1, (hangs,)), cloud["LOCALCLOUD_HOME"])
     done: list[str] = []
     with lab.session() as session:
-        plan = session.plan(3)
+        plan = session.cluster.plan(3)
         report, _ = session._launch(plan, lambda host: done.append(host.name))
-        names = [machine.name for machine in session.status().up]
+        names = [machine.name for machine in session.cluster.status().up]
 
     assert (len(report.ready), dict(report.failed)) == (3, {})
     assert done[-1] == "lame-1"

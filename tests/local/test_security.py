@@ -157,8 +157,8 @@ def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Lab, SshLa
     lab = Lab(tmp_path, "twin", cloud)
     lab.job("single = true\n")
     with lab.session() as first:
-        first.launch(first.plan(1))
-        (host,) = first.cluster.hosts()
+        first.cluster.launch(first.cluster.plan(1))
+        (host,) = first.inventory.hosts()
     other = SshLab(tmp_path / "impostor", addresses=[host.address])
     text = lab.config.read_text()
     lab.config.write_text(text.replace(f"port = {cloud['REHEARSAL_SSH_PORT']}", f"port = {other.ports[0]}"))
@@ -167,7 +167,7 @@ def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Lab, SshLa
     other.stop()
     lab.config.write_text(text)
     with lab.session() as cleaner:
-        assert cleaner.terminate().left == ()
+        assert cleaner.cluster.terminate().left == ()
 
 
 def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(
@@ -175,22 +175,22 @@ def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(
 ) -> None:
     """Whatever is asked of the machine; both fingerprints and the machine's id are named."""
     _, other, fooled = impostor
-    (host,) = fooled.cluster.hosts()
-    failures = [fooled.install().failed[host.name]]
+    (host,) = fooled.inventory.hosts()
+    failures = [fooled.jobs.install().failed[host.name]]
     for use in (
-        fooled.runs,
-        fooled.fetch,
-        fooled.cancel,
-        lambda: fooled.start_run(multi=False),
-        lambda: list(fooled.logs()),
-        lambda: fooled.cluster.ssh.fetch(host, "stratus", fooled.runs_folder),
-        lambda: fooled.cluster.ssh.forward(host, 80),
+        fooled.jobs.runs,
+        fooled.jobs.fetch,
+        fooled.jobs.cancel,
+        lambda: fooled.jobs.start(multi=False),
+        lambda: list(fooled.jobs.logs()),
+        lambda: fooled.context.ssh.fetch(host, "stratus", fooled.jobs.context.runs_folder),
+        lambda: fooled.context.ssh.forward(host, 80),
     ):
         with pytest.raises(HostError) as caught:
             use()
         failures.append(caught.value)
     plain = subprocess.run(
-        [*fooled.ssh_command(host.name), "echo secret"], capture_output=True, text=True, timeout=20, check=False
+        [*fooled.hosts.ssh_command(host.name), "echo secret"], capture_output=True, text=True, timeout=20, check=False
     )
 
     found = str(failures[0])

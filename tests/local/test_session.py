@@ -40,7 +40,7 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     made.job(BOTH, hello__py=HELLO)
     yield made
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     up(made).close()
     yield made
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def processes(mark: str) -> list[str]:
@@ -63,27 +63,27 @@ def processes(mark: str) -> list[str]:
 def up(lab: Lab, count: int = 2) -> Session:
     """Return a session whose hosts are up and installed."""
     session = lab.session()
-    if not session.status().machines:
-        assert not session.launch(session.plan(count)).failed
-    assert not session.install().failed
+    if not session.cluster.status().machines:
+        assert not session.cluster.launch(session.cluster.plan(count)).failed
+    assert not session.jobs.install().failed
     return session
 
 
 def test_the_whole_flow_from_launch_to_terminate(lab: Lab) -> None:
     """On one VM and on two, with a record that tells all, and nothing left."""
     with lab.session() as session:
-        plan = session.plan(2)
-        launched = session.launch(plan)
-        first, second = session.install(), session.install()
-        one = session.start_run(multi=False)
-        session.follow(one.run, on_line=quiet)
-        alone = session.fetch(one.run)
-        many = session.start_run(multi=True)
+        plan = session.cluster.plan(2)
+        launched = session.cluster.launch(plan)
+        first, second = session.jobs.install(), session.jobs.install()
+        one = session.jobs.start(multi=False)
+        session.jobs.follow(one.run, on_line=quiet)
+        alone = session.jobs.fetch(one.run)
+        many = session.jobs.start(multi=True)
         lines: list[tuple[str, str]] = []
-        session.follow(many.short, on_line=lambda host, line: lines.append((host, line)))
-        together = session.fetch()
-        ended = session.terminate()
-        after = session.status()
+        session.jobs.follow(many.short, on_line=lambda host, line: lines.append((host, line)))
+        together = session.jobs.fetch()
+        ended = session.cluster.terminate()
+        after = session.cluster.status()
 
     assert [host.name for host in launched.ready] == [f"{lab.name}-0", f"{lab.name}-1"]
     assert lab.calls.count("RunInstances") == 1
@@ -107,7 +107,7 @@ def test_status_asks_aws_at_most_three_times(desk: Lab) -> None:
     """A fresh session asks who it is, and once for all machines."""
     desk.calls.clear()
     with desk.session() as fresh:
-        status = fresh.status()
+        status = fresh.cluster.status()
 
     assert len(desk.calls) <= 3
     assert [machine.state for machine in status.up] == ["running", "running"]
@@ -128,8 +128,8 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
         from tests.support.cluster_lab import Lab
         lab = Lab(Path({str(desk.folder)!r}), {desk.name!r}, {dict(desk.env)!r})
         session = lab.session()
-        run = session.start_run(multi=False)
-        session.follow(run.run, on_line=lambda host, line: print(line, flush=True))
+        run = session.jobs.start(multi=False)
+        session.jobs.follow(run.run, on_line=lambda host, line: print(line, flush=True))
     """
     shell = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
     assert shell.stdout
@@ -138,10 +138,10 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
     shell.wait()
     seen: list[str] = []
     with desk.session() as session:
-        run = session.runs()[-1]
-        session.run_command(f"touch stratus/runs/{run.run}/workdir/go")
-        session.follow(run.run, on_line=lambda host, line: seen.append(line))
-        record = session.fetch()
+        run = session.jobs.runs()[-1]
+        session.hosts.run_command(f"touch stratus/runs/{run.run}/workdir/go")
+        session.jobs.follow(run.run, on_line=lambda host, line: seen.append(line))
+        record = session.jobs.fetch()
 
     assert run.state == "running"
     assert seen == [f"tick {n}" for n in range(8)]
@@ -152,14 +152,14 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
 def test_another_computer_sees_the_same_cluster_and_can_end_it(lab: Lab) -> None:
     """From tags alone; with the key it can work there, too, on pinned host keys."""
     with lab.session("laptop") as session:
-        session.launch(session.plan(2))
-        here = session.status()
+        session.cluster.launch(session.cluster.plan(2))
+        here = session.cluster.status()
     lab.carry_key("laptop", "desktop")
     with lab.session("desktop") as session:
-        there = session.status()
-        installed = session.install()
+        there = session.cluster.status()
+        installed = session.jobs.install()
     with lab.session("without-a-key") as session:
-        ended = session.terminate()
+        ended = session.cluster.terminate()
 
     assert [machine.id for machine in there.machines] == [machine.id for machine in here.machines]
     assert not installed.failed
@@ -170,9 +170,9 @@ def test_a_failing_job_says_how_and_brings_its_logs(desk: Lab) -> None:
     """Exit status and last lines are in the error, the logs are on the laptop."""
     desk.job("single = python bad.py\n", bad__py="print('about to fail')\nraise SystemExit(3)\n")
     with up(desk, 1) as session:
-        handle = session.start_run(multi=False)
+        handle = session.jobs.start(multi=False)
         with pytest.raises(JobFailed) as caught:
-            session.follow(handle.run, on_line=quiet)
+            session.jobs.follow(handle.run, on_line=quiet)
 
     assert caught.value.exit_status == 3
     assert caught.value.tail[-1] == "about to fail"
@@ -183,10 +183,10 @@ def test_cancel_leaves_no_process_on_any_host(desk: Lab) -> None:
     """Strays in sessions of their own included."""
     desk.job("multi = setsid sleep 91.5 & sleep 91.5\n")
     with up(desk) as session:
-        handle = session.start_run(multi=True)
+        handle = session.jobs.start(multi=True)
         wait_until(lambda: len(processes("sleep 91.5")) >= 4)
-        report = session.cancel(handle.short)
-        run = session.runs()[-1]
+        report = session.jobs.cancel(handle.short)
+        run = session.jobs.runs()[-1]
 
     assert (set(report.left.values()), report.failed) == ({0}, {})
     assert processes("sleep 91.5") == []
@@ -199,7 +199,7 @@ def test_an_experiment_that_fails_leaves_nothing_up(lab: Lab) -> None:
     with lab.session() as session:
         with pytest.raises(HostsFailed, match="requirements failed"):
             session.experiment(multi=True, count=2)
-        status = session.status()
+        status = session.cluster.status()
 
     assert status.machines == ()
 
@@ -218,14 +218,14 @@ def test_an_experiment_returns_its_record_and_what_it_ended(lab: Lab) -> None:
 def test_one_dead_host_does_not_take_the_others_outcome(lab: Lab) -> None:
     """Its error names it; the other one is installed."""
     with lab.session() as session:
-        session.launch(session.plan(2))
-        victim = session.cluster.hosts()[1]
-        instance = session.status().machines[1].id
+        session.cluster.launch(session.cluster.plan(2))
+        victim = session.inventory.hosts()[1]
+        instance = session.cluster.status().machines[1].id
         boto(lab.env, "ec2").stop_instances(InstanceIds=[instance])
-        session.cluster.ssh.disconnect(victim)
-        outcome = session.install([f"{lab.name}-0"])
+        session.context.ssh.disconnect(victim)
+        outcome = session.jobs.install([f"{lab.name}-0"])
         with pytest.raises(UsageError, match="not up"):
-            session.install([f"{lab.name}-1"])
+            session.jobs.install([f"{lab.name}-1"])
 
     assert (outcome.failed, [host.host for host in outcome.hosts]) == ({}, [f"{lab.name}-0"])
 
@@ -234,11 +234,11 @@ def test_one_dead_host_does_not_take_the_others_outcome(lab: Lab) -> None:
 def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Lab) -> None:
     """What was installed is there again; nothing is installed twice."""
     with up(lab) as session:
-        before = session.status()
-        stopped = session.stop_all()
-        started = session.start_all()
-        again = session.install()
-        after = session.status()
+        before = session.cluster.status()
+        stopped = session.cluster.stop()
+        started = session.cluster.start()
+        again = session.jobs.install()
+        after = session.cluster.status()
 
     assert {one.state for one in stopped} == {"stopped"}
     assert {(one.state, one.error) for one in started} == {("running", "")}
@@ -249,10 +249,10 @@ def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Lab) -> None:
 def test_a_run_before_any_install_says_what_to_type(lab: Lab) -> None:
     """And starts nothing."""
     with lab.session() as session:
-        session.launch(session.plan(1))
+        session.cluster.launch(session.cluster.plan(1))
         with pytest.raises(StratusError, match=r"InstallDeps\(\)"):
-            session.start_run(multi=False)
-        assert session.runs() == []
+            session.jobs.start(multi=False)
+        assert session.jobs.runs() == []
 
 
 @pytest.mark.slow
@@ -267,10 +267,10 @@ def test_data_on_s3_is_fetched_by_the_hosts_with_their_role(desk: Lab) -> None:
     desk.job(f"data = s3://{desk.name}/scenes -> in\nsingle = python show.py\n", show__py=script)
     seen: list[str] = []
     with up(desk, 1) as session:
-        again = session.install()
+        again = session.jobs.install()
         s3.put_object(Bucket=desk.name, Key="scenes/3.txt", Body=b"new")
-        newer = session.install()
-        session.follow(session.start_run(multi=False).run, on_line=lambda host, line: seen.append(line))
+        newer = session.jobs.install()
+        session.jobs.follow(session.jobs.start(multi=False).run, on_line=lambda host, line: seen.append(line))
 
     assert (again.changed, newer.changed) == (0, len(newer.hosts))
     assert seen == ["['0.txt', '1.txt', '2.txt', '3.txt']", "[]"]
@@ -282,7 +282,7 @@ def test_edited_code_runs_without_another_install(desk: Lab) -> None:
     with up(desk, 1) as session:
         (desk.folder / "job/hello.py").write_text("print('edited')\n")
         seen: list[str] = []
-        session.follow(session.start_run(multi=False).run, on_line=lambda host, line: seen.append(line))
+        session.jobs.follow(session.jobs.start(multi=False).run, on_line=lambda host, line: seen.append(line))
 
     assert seen == ["edited"]
 
@@ -312,10 +312,10 @@ def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
     """Scheduler on the first host, a worker on each; all of it ends with the job."""
     desk.job("framework = dask\nmulti = python d.py $SCHEDULER\n", d__py=DASK)
     with up(desk) as session:
-        handle = session.start_run(multi=True)
+        handle = session.jobs.start(multi=True)
         lines: list[str] = []
-        session.follow(handle.run, on_line=lambda host, line: lines.append(line))
-        record = session.fetch(handle.run)
+        session.jobs.follow(handle.run, on_line=lambda host, line: lines.append(line))
+        record = session.jobs.fetch(handle.run)
         wait_until(lambda: not processes(handle.run))
 
     assert record.metrics == {"hosts": [f"{desk.name}-0", f"{desk.name}-1"]}
@@ -334,13 +334,13 @@ def test_the_dashboard_opens_through_a_tunnel(desk: Lab) -> None:
 
     desk.job("framework = dask\nmulti = python d.py $SCHEDULER wait\n", d__py=DASK)
     with up(desk) as session:
-        handle = session.start_run(multi=True)
-        wait_until(lambda: session.fetch(handle.run).metrics, seconds=60)
-        page = session.dashboard(handle.run)
+        handle = session.jobs.start(multi=True)
+        wait_until(lambda: session.jobs.fetch(handle.run).metrics, seconds=60)
+        page = session.jobs.dashboard(handle.run)
         with urlopen(page.url, timeout=10) as answer:
             body = answer.read().decode()
         page.close()
-        report = session.cancel(handle.run)
+        report = session.jobs.cancel(handle.run)
 
     assert "Dask" in body
     assert set(report.left.values()) == {0}

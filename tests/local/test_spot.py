@@ -38,7 +38,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
     yield made
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
     with made.session("cleaner") as session:
-        assert session.terminate().left == ()
+        assert session.cluster.terminate().left == ()
 
 
 def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends(
@@ -46,9 +46,9 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
 ) -> None:
     lines: list[str] = []
     with lab.session() as session:
-        session.launch(session.plan(1))
-        session.install()
-        run = session.start_run(multi=False)
+        session.cluster.launch(session.cluster.plan(1))
+        session.jobs.install()
+        run = session.jobs.start(multi=False)
 
         def heard(_: str, line: str) -> None:
             lines.append(line)
@@ -57,14 +57,14 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
                 localcloud.scenario(Scenario(1, (notice,)), cloud["LOCALCLOUD_HOME"])
 
         with pytest.raises(JobFailed, match="takes the spot machine back") as caught:
-            session.follow(run.run, on_line=heard)
-        pool = pools.CapacityMemory(session.cluster.home / "pools.json", session.cluster.cluster_id, REAL_CLOCK)
-        first = session.plan(1).pools[0]
+            session.jobs.follow(run.run, on_line=heard)
+        pool = pools.CapacityMemory(session.context.home / "pools.json", session.context.cluster_id, REAL_CLOCK)
+        first = session.cluster.plan(1).pools[0]
 
     assert caught.value.exit_status == 3
     assert lines[-1] == "saved"
     assert any(line.startswith("AWS takes this spot machine back at 20") for line in lines)
-    assert (session.runs_folder / run.run / "outputs/metrics.json").read_text() == '{"saved": 1}'
+    assert (session.jobs.context.runs_folder / run.run / "outputs/metrics.json").read_text() == '{"saved": 1}'
     assert pool.recent_refusal(first) == "Server.SpotInstanceTermination"
 
 
@@ -73,12 +73,12 @@ def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], 
     lab.job("single = python -c 'print(1)'\n")
     said: Callable[[str, str], None] = lambda host, line: None  # noqa: E731
     with lab.session() as session:
-        session.launch(session.plan(1))
-        session.install()
-        run = session.start_run(multi=False)
-        session.follow(run.run, on_line=said)
-        host = session.cluster.hosts()[0]
-        watching = session.cluster.ssh.run(host, "pgrep -f 'bin/[s]pot.sh' || echo none").stdout
-        assert session.terminate().left == ()
+        session.cluster.launch(session.cluster.plan(1))
+        session.jobs.install()
+        run = session.jobs.start(multi=False)
+        session.jobs.follow(run.run, on_line=said)
+        host = session.inventory.hosts()[0]
+        watching = session.context.ssh.run(host, "pgrep -f 'bin/[s]pot.sh' || echo none").stdout
+        assert session.cluster.terminate().left == ()
 
     assert watching.split()[-1] == "none"

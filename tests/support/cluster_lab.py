@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.aws import client
+from orchestrator.cluster.context import Runtime, connect_over_ssh
 from orchestrator.config import settings
+from orchestrator.config.settings import SshSettings
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.events import Event
-from orchestrator.means import Runtime
 from orchestrator.session import Session
+from orchestrator.ssh import SshClient
 from tests.support.strict_cloud import as_user
 
 CONFIG = """
@@ -68,8 +70,13 @@ class Lab:
             path.write_text(CONFIG.format(name=self.name, **values))
         return path
 
-    def session(self, computer: str = "laptop") -> Session:
-        """A session as it would be on this computer."""
+    def session(
+        self, computer: str = "laptop", connect: Callable[[SshSettings], SshClient] = connect_over_ssh
+    ) -> Session:
+        """Return a session as it would be on this computer.
+
+        :param connect: makes its SSH client.
+        """
         import boto3
 
         given = settings.load(self.config, {})
@@ -85,8 +92,8 @@ class Lab:
         clients = client.Clients(session, region="us-west-2", clock=REAL_CLOCK, endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
-        means = Runtime(optional_timeout_s=30.0)
-        return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients, means=means)
+        runtime = Runtime(connect=connect, optional_timeout_s=30.0)
+        return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients, runtime=runtime)
 
     def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:
         body = params["body"] if isinstance(params["body"], dict) else {}

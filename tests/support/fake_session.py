@@ -54,6 +54,8 @@ class PaperSession:
         self.tell = tell
         self.paper = home / "paper.json"
         self.bad = os.environ.get("PAPER", "").split()
+        # One object plays all services: their use cases have different names, but for `start`.
+        self.cluster = self.jobs = self.hosts = self.account = self
 
     @property
     def names(self) -> dict[str, str]:
@@ -135,7 +137,9 @@ class PaperSession:
         steps = (StepResult("python", "done", 0.3), StepResult("requirements", "unchanged", 0.0))
         return InstallReport(tuple(HostInstall(name, steps, 0.4) for name in names or self.names), {}, 0.5)
 
-    def start_run(self, *, multi: bool, job: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
+    def start(self, *, multi: bool | None = None, job: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
+        if multi is None:  # of instances, not of a run
+            return self._start_instances()  # type: ignore[return-value]
         self._up()
         if job is not None and not job.exists():
             raise UsageError("no such job", where=str(job))
@@ -167,12 +171,12 @@ class PaperSession:
         self._known(run)
         return CancelReport(RUN, dict.fromkeys(self.names, 0), {})
 
-    def kill_all(self) -> KillReport:
+    def cancel_all(self) -> KillReport:
         self._up()
         stuck = ("process 7 of r1: python train.py",) if "left" in self.bad else ()
         return KillReport(tuple(HostKill(name, (RUN,), len(stuck), stuck) for name in self.names), {})
 
-    def use(self, names: Sequence[str] = ()) -> UsageReport:
+    def usage(self, names: Sequence[str] = ()) -> UsageReport:
         self._up()
         gpu = Gpu(0, "NVIDIA A10G", 97.0, 1234.0, 23028.0, 61.0, (GpuProcess(42, RUN, 1200.0, "python"),))
         task = HostProcess(42, RUN, 99.5, 1_500_000_000, "python train.py")
@@ -217,11 +221,11 @@ class PaperSession:
         word = "kept: machines are left" if left else "gone" if results else "none"
         return TerminateReport(results, word, word, Decimal("0.02"))
 
-    def stop_all(self) -> tuple[InstanceResult, ...]:
+    def stop(self) -> tuple[InstanceResult, ...]:
         self.names = dict.fromkeys(self.names, "stopped")
         return tuple(InstanceResult(name, f"i-{name}", "stopped") for name in self.names)
 
-    def start_all(self) -> tuple[InstanceResult, ...]:
+    def _start_instances(self) -> tuple[InstanceResult, ...]:
         self.names = dict.fromkeys(self.names, "running")
         return tuple(InstanceResult(name, f"i-{name}", "running") for name in self.names)
 

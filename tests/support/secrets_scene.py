@@ -85,7 +85,7 @@ class Scene:
 
     def look(self, session: Session) -> None:
         """Take in everything while the job runs."""
-        hosts = session.cluster.hosts()
+        hosts = session.inventory.hosts()
         ec2 = boto(self.env, "ec2")
         for host in hosts:
             disk = self.home / "machines" / host.identity
@@ -102,7 +102,7 @@ class Scene:
         scheduler = session._locate_run(self.dask).dashboard - 1
         self.tls_without_certificate = shake_hands(hosts[0].private_address, scheduler)
         self.rules = ec2.describe_security_groups()["SecurityGroups"]
-        key = session.cluster.key_pair.key_file
+        key = session.context.key_pair.key_file
         self.key_mode = (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777, key.stat().st_uid)
         self.key_pairs[0].extend(pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"])
 
@@ -192,7 +192,7 @@ def play(cloud: Mapping[str, str], folder: Path) -> Scene:
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
         patch.setenv("AWS_CONFIG_FILE", str(profiles))
         with session(made) as by_profile:
-            report = by_profile.launch(by_profile.plan(2))
+            report = by_profile.cluster.launch(by_profile.cluster.plan(2))
             assert not report.failed, report.failed
         for name, secret in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("SESSION_TOKEN", "token")):
             patch.setenv(f"AWS_{name}", SECRETS[f"{secret} in the environment"])
@@ -206,7 +206,7 @@ def session(scene: Scene) -> Session:
     given = settings.load(scene.folder / "config.ini", dict(os.environ))
     laptop = scene.folder / "laptop"
     made = Session(given, home=laptop, runs=laptop / "runs", tell=scene.events.append)
-    made.cluster.clients.session.events.register(
+    made.context.clients.session.events.register(
         "before-parameter-build.ec2.RunInstances", lambda params, **_: scene.launches.append(dict(params))
     )
     return made
@@ -214,13 +214,13 @@ def session(scene: Scene) -> Session:
 
 def work(scene: Scene, session: Session) -> None:
     """Install, run, look at everything, end."""
-    installed = session.install()
+    installed = session.jobs.install()
     assert not installed.failed, installed.failed
-    handle = session.start_run(multi=True)
+    handle = session.jobs.start(multi=True)
     outputs = f"machines/*/home/*/stratus/runs/{handle.run}/workdir/outputs/*"
     wait_until(lambda: list(scene.home.glob(outputs)), seconds=60)
-    assert session.fetch(handle.run).metrics
+    assert session.jobs.fetch(handle.run).metrics
     scene.dask = handle.run
     scene.look(session)
-    assert session.terminate().left == ()
+    assert session.cluster.terminate().left == ()
     scene.key_pairs[1].extend(pair["KeyName"] for pair in boto(scene.env, "ec2").describe_key_pairs()["KeyPairs"])

@@ -11,13 +11,13 @@ from typing import Any
 
 from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client, identity
+from orchestrator.cluster.context import Runtime
 from orchestrator.config import settings
 from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.journal import Journal
-from orchestrator.means import Runtime
 from orchestrator.session import Session
 from orchestrator.ssh import CommandResult
 
@@ -62,6 +62,9 @@ class PaperLinks:
     def disconnect(self, host: Host) -> None:
         """Nothing is kept."""
 
+    def disconnect_all(self) -> None:
+        """Nothing is open."""
+
     def close(self) -> None:
         """Nothing is open."""
 
@@ -100,14 +103,14 @@ class Life:
         patience = self.patience
         clients = client.Clients(self.cloud.session(), region=REGION, clock=patience, sequential=True)
         links: Any = PaperLinks(self.cloud, patience)
-        means = Runtime(patience=patience, connect=lambda ssh: links, sequential=True)
+        runtime = Runtime(patience=patience, connect=lambda ssh: links, sequential=True)
         return Session(
             settings.load(path, {}, files=False),
             home=self.folder / computer,
             runs=self.folder / "runs",
             tell=self.events.append,
             clients=clients,
-            means=means,
+            runtime=runtime,
         )
 
     @property

@@ -77,7 +77,7 @@ def _logs(run: Invocation, options: Namespace) -> None:
     verbs = run.work(options)
     if not run.console.document:
         return verbs.logs(options.run, host=options.host, follow=options.follow)
-    lines = verbs.desk.session().logs(options.run, host=options.host, follow=options.follow)
+    lines = verbs.desk.session().jobs.logs(options.run, host=options.host, follow=options.follow)
     run.document({"lines": [{"host": host, "line": line} for host, line in lines]})
 
 

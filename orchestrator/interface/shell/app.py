@@ -146,7 +146,7 @@ class Place:
         self.pulse.refresh()
 
     def _ask(self) -> Any:
-        return self.verbs.desk.session(files=False).status()
+        return self.verbs.desk.session(files=False).cluster.status()
 
     def _heard(self, pulse: Pulse) -> None:
         if self._greets and not self._greeted:
@@ -178,7 +178,9 @@ class Place:
 
         try:
             home = self.verbs.desk.home
-            if has_open_launches(home, REAL_CLOCK) and (found := self.verbs.desk.session(files=False).leftovers()):
+            if has_open_launches(home, REAL_CLOCK) and (
+                found := self.verbs.desk.session(files=False).cluster.interrupted_launches()
+            ):
                 self.verbs.console.complain(launch.leftovers(found, datetime.now(UTC)))
         except StratusError as error:
             self.verbs.console.complain(registry.for_shell(str(error)))

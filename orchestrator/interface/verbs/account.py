@@ -25,7 +25,7 @@ class AccountVerbs(Work):
 
         Example  Cost()
         """
-        cost = self.desk.session(files=False).cost()
+        cost = self.desk.session(files=False).account.cost()
         return self._answer(cost, account.cost(cost, _now()))
 
     def extend(self, hours: float) -> ExtendReport:
@@ -39,7 +39,7 @@ class AccountVerbs(Work):
         Example  Extend(4)
         """
         _number(hours, "hours", "Extend(4)")
-        report = self.desk.session().extend(float(hours))
+        report = self.desk.session().cluster.extend(float(hours))
         self._answer(report, account.extended(report, _now()))
         _all(report.failed, "could not be extended", "Status() shows when they end")
         return report
@@ -54,7 +54,7 @@ class AccountVerbs(Work):
         Example  IdleShutdown(30)
         """
         _number(minutes, "minutes", "IdleShutdown(30)")
-        report = self.desk.session().idle_shutdown(int(minutes))
+        report = self.desk.session().cluster.set_idle_shutdown(int(minutes))
         self._answer(report, account.idle(report))
         _all(report.failed, "could not be told", "IdleShutdown() again tries again")
         return report
@@ -69,7 +69,7 @@ class AccountVerbs(Work):
         """
         if n is not None:
             _number(n, "n", "RequestLimitIncrease(4)")
-        made = self.desk.session(files=False).request_limit_increase(n and int(n))
+        made = self.desk.session(files=False).account.request_limit_increase(n and int(n))
         return self._answer(made, account.requested(made))
 
     def instances(self, gpus: int = 0, *, vcpus: int = 0, memory: float = 0) -> Sequence[Offering]:
@@ -87,7 +87,9 @@ class AccountVerbs(Work):
 
         for name, value in (("gpus", gpus), ("vcpus", vcpus), ("memory", memory)):
             _number(value, name, "Instances(gpus=1)")
-        found = self.desk.session(files=False).offers(Requirements(int(gpus), int(vcpus), float(memory)))
+        found = self.desk.session(files=False).account.instance_types(
+            Requirements(int(gpus), int(vcpus), float(memory))
+        )
         return self._answer(found, account.offers(found))
 
     def refresh_access(self) -> AccessReport:
@@ -95,7 +97,7 @@ class AccountVerbs(Work):
 
         Example  RefreshAccess()
         """
-        report = self.desk.session(files=False).refresh_access()
+        report = self.desk.session(files=False).account.refresh_access()
         return self._answer(report, account.access(report))
 
 

@@ -29,7 +29,7 @@ class HostVerbs(Work):
         """
         session = self.desk.session()
         with self._at_work("Some may still run.", "KillAll()  again ends the rest"):
-            report = session.kill_all()
+            report = session.jobs.cancel_all()
         self._answer(report, hosts.killed(report))
         left = [
             f"{host.host}: {line}" for host in report.hosts if host.left for line in host.stuck or (str(host.left),)
@@ -49,7 +49,7 @@ class HostVerbs(Work):
         Costs  nothing.
         Example  Gpus()
         """
-        report = self.desk.session().use(names)
+        report = self.desk.session().hosts.usage(names)
         self._answer(report, hosts.use(report))
         if report.failed:
             raise StratusError(f"{' '.join(report.failed)} did not answer", fix="Status() shows whether they are up")
@@ -69,7 +69,7 @@ class HostVerbs(Work):
             raise UsageError("which command?", fix='Run("nvidia-smi")')
         text = command[0] if len(command) == 1 else shlex.join(command)
         lines = Lines(self.console, named=not host)
-        report = self.desk.session().run_command(
+        report = self.desk.session().hosts.run_command(
             text, names=(host,) if host else (), timeout=timeout, on_line=lines.listener()
         )
         self._answer(report, hosts.command(report))

@@ -50,11 +50,11 @@ class Verbs(AccountVerbs, HostVerbs):
         Next  InstallDeps()
         """
         session = self.desk.session()
-        plan = session.plan(_positive(n))
+        plan = session.cluster.plan(_positive(n))
         self._show_plan(plan)
         self._agree("  Launch? [Y/n] ", yes)
         with self._at_work("Machines may be up.", "Status()  lists them", "TerminateAll()  ends them"):
-            report = session.launch(plan)
+            report = session.cluster.launch(plan)
         self._answer(report, launch.launch(report))
         _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")
         return report
@@ -65,7 +65,7 @@ class Verbs(AccountVerbs, HostVerbs):
         Costs  nothing.
         Example  Status()
         """
-        status = self.desk.session(files=False).status()
+        status = self.desk.session(files=False).cluster.status()
         return self._answer(status, cluster.status(status))
 
     def install(self, *names: str) -> InstallReport:
@@ -81,7 +81,7 @@ class Verbs(AccountVerbs, HostVerbs):
         """
         session = self.desk.session()
         with self._at_work("What is done stays done.", "InstallDeps()  goes on from there"):
-            report = session.install(names)
+            report = session.jobs.install(names)
         self._answer(report, install.install(report))
         _all_well(report.failed, "could not be installed", fix="InstallDeps() tries again; what is done stays done")
         return report
@@ -131,7 +131,7 @@ class Verbs(AccountVerbs, HostVerbs):
         Example  Runs()
         Next  Attach("k3"), Logs("k3") or FetchResults("k3")
         """
-        found = self.desk.session().runs()
+        found = self.desk.session().jobs.runs()
         return self._answer(found, render_runs.runs(found, _now()))
 
     def logs(self, run: str = "", *, host: str = "", follow: bool = False) -> None:
@@ -145,7 +145,7 @@ class Verbs(AccountVerbs, HostVerbs):
         """
         lines = Lines(self.console, named=not host)
         show = lines.listener()
-        for name, line in self.desk.session().logs(run, host=host, follow=follow):
+        for name, line in self.desk.session().jobs.logs(run, host=host, follow=follow):
             show(name, line)
 
     def cancel(self, run: str = "") -> CancelReport:
@@ -155,7 +155,7 @@ class Verbs(AccountVerbs, HostVerbs):
 
         Example  CancelJob("k3")
         """
-        report = self.desk.session().cancel(run)
+        report = self.desk.session().jobs.cancel(run)
         self._answer(report, render_runs.cancelled(report))
         _all_well(report.failed, "could not be asked to cancel", fix=f'CancelJob("{report.run}") tries again')
         stuck = [f"{host}: {units.count(n, 'process', 'processes')}" for host, n in report.left.items() if n]
@@ -172,7 +172,7 @@ class Verbs(AccountVerbs, HostVerbs):
 
         Example  JoinJob("k3")
         """
-        report = self.desk.session().join(run)
+        report = self.desk.session().jobs.add_hosts(run)
         self._answer(report, hosts.joined(report))
         _all_well(report.failed, "did not join", fix="InstallDeps(), then JoinJob() again")
         return report
@@ -186,7 +186,7 @@ class Verbs(AccountVerbs, HostVerbs):
         Next  TerminateAll(), when nothing more is to run
         """
         with self._at_work("Nothing is lost.", "FetchResults()  begins again"):
-            record = self.desk.session().fetch(run)
+            record = self.desk.session().jobs.fetch(run)
         self._answer(record, render_runs.fetched(record))
         _all_well(record.failed, "sent nothing", fix="FetchResults() tries again")
         return record
@@ -200,7 +200,7 @@ class Verbs(AccountVerbs, HostVerbs):
         """
         session = self.desk.session(files=False)
         with self._at_work("Some may still be up.", "TerminateAll()  ends the rest"):
-            report = session.terminate()
+            report = session.cluster.terminate()
         self._answer(report, cluster.terminated(report))
         if report.left:
             raise LeftRunning("Still there:", left=report.left, fix="TerminateAll() tries again")
@@ -218,9 +218,9 @@ class Verbs(AccountVerbs, HostVerbs):
             raise UsageError(f"{then!r}: finish or terminate?", fix='Recover("finish") or Recover("terminate")')
         session = self.desk.session(files=False)
         if not then:
-            return self._recovered(RecoverReport(session.leftovers()))
+            return self._recovered(RecoverReport(session.cluster.interrupted_launches()))
         with self._at_work("Recover() lists what is left."):
-            report = session.recover(end=then == "terminate")
+            report = session.cluster.recover(end=then == "terminate")
         return self._recovered(report)
 
     def _recovered(self, report: RecoverReport) -> RecoverReport:
@@ -238,7 +238,7 @@ class Verbs(AccountVerbs, HostVerbs):
         """
         session = self.desk.session(files=False)
         with self._at_work("Some may have changed.", "Status()  shows which"):
-            results = session.stop_all()
+            results = session.cluster.stop()
         self._answer(results, cluster.instances(results))
         return _each_one(results, "was not stopped")
 
@@ -250,7 +250,7 @@ class Verbs(AccountVerbs, HostVerbs):
         """
         session = self.desk.session()
         with self._at_work("Some may have changed.", "Status()  shows which"):
-            results = session.start_all()
+            results = session.cluster.start()
         self._answer(results, cluster.instances(results))
         return _each_one(results, "was not started")
 
@@ -269,7 +269,7 @@ class Verbs(AccountVerbs, HostVerbs):
         Example  RunExperiment(multi=True, n=2)
         """
         session = self.desk.session()
-        plan = session.plan(_positive(n))
+        plan = session.cluster.plan(_positive(n))
         self._show_plan(plan)
         self._agree("  Launch, run and terminate? [Y/n] ", yes)
         with self._at_work("All was to be ended.", "Status()  shows whether it was", redraw=False):
@@ -291,7 +291,7 @@ class Verbs(AccountVerbs, HostVerbs):
 
         Example  Ssh("ml-0")   or   Ssh("ml-0", "nvidia-smi")
         """
-        argv = self.desk.session().ssh_command(host)
+        argv = self.desk.session().hosts.ssh_command(host)
         try:
             return subprocess.call([*argv, *command])
         except FileNotFoundError:
@@ -304,7 +304,7 @@ class Verbs(AccountVerbs, HostVerbs):
 
         Example  Dashboard()
         """
-        dashboard = self.desk.session().dashboard(run)
+        dashboard = self.desk.session().jobs.dashboard(run)
         self.desk.keep(dashboard.close)
         return self._answer(dashboard, cluster.dashboard(dashboard))
 
@@ -328,7 +328,7 @@ class Verbs(AccountVerbs, HostVerbs):
         session = self.desk.session()
         folder = Path(job) if job else None
         with self._at_work("It may have started.", "Runs()  tells"):
-            handle = session.start_run(multi=multi, job=folder, names=tuple(names))
+            handle = session.jobs.start(multi=multi, job=folder, names=tuple(names))
         self._answer(handle, render_runs.started(handle))
         if detach:
             self.console.say(render_runs.left_running(handle.short))
@@ -340,7 +340,7 @@ class Verbs(AccountVerbs, HostVerbs):
         session = self.desk.session()
         while True:
             try:
-                result = session.follow(run, on_line=lines.listener())
+                result = session.jobs.follow(run, on_line=lines.listener())
             except KeyboardInterrupt:
                 lines.pause()
             except JobFailed as error:

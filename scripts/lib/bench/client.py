@@ -45,13 +45,13 @@ given = settings.load(folder / "config.ini", os.environ)
 lines = []
 with Session(given, home=folder / "home", runs=folder / "runs") as session:
     try:
-        launched = session.launch(session.plan(count))
-        installed = session.install()
-        run = session.start_run(multi=True)
-        session.follow(run.run, on_line=lambda host, line: lines.append(line))
-        record = session.fetch(run.run)
+        launched = session.cluster.launch(session.cluster.plan(count))
+        installed = session.jobs.install()
+        run = session.jobs.start(multi=True)
+        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
+        record = session.jobs.fetch(run.run)
     finally:
-        ended = session.terminate()
+        ended = session.cluster.terminate()
 assert not launched.failed and not installed.failed and not record.failed and not ended.left
 assert len(record.outputs) == count, record.outputs
 assert len(lines) == 1000 * count, len(lines)

@@ -210,27 +210,27 @@ class _RandomRun:
 
     def _launch(self, session: Session, step: Step) -> tuple[int, str]:
         self.launch_id = "-"
-        plan = session.plan(step.count)
+        plan = session.cluster.plan(step.count)
         self.launch_id = plan.launch_id
         self.monitor.max_instances[plan.launch_id] = plan.count
         self.max_hours = max(self.max_hours, plan.hours)
-        report = session.launch(plan)
+        report = session.cluster.launch(plan)
         lines = [f"ready {' '.join(host.name for host in report.ready)}"]
         lines += [f"failed {name}: {str(error).splitlines()[0]}" for name, error in report.failed.items()]
         return int(bool(report.failed)), "\n".join(lines)
 
     def _status(self, session: Session, _: Step) -> tuple[int, str]:
-        return 0, " ".join(f"{instance.name}={instance.state}" for instance in session.status().machines)
+        return 0, " ".join(f"{instance.name}={instance.state}" for instance in session.cluster.status().machines)
 
     def _stop(self, session: Session, _: Step) -> tuple[int, str]:
         self.stop_requested = True
-        return _summarize(session.stop_all())
+        return _summarize(session.cluster.stop())
 
     def _start(self, session: Session, _: Step) -> tuple[int, str]:
-        return _summarize(session.start_all())
+        return _summarize(session.cluster.start())
 
     def _terminate(self, session: Session, _: Step) -> tuple[int, str]:
-        report = session.terminate()
+        report = session.cluster.terminate()
         self._check_termination(report.left)
         code, message = _summarize(report.instances)
         return 4 if report.left else code, "\n".join([message, *report.left])

@@ -1,0 +1,145 @@
+"""Everything that the components of one cluster share: settings, clients, identity, keys, prices, time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.aws import client
+from orchestrator.aws import identity as aws_identity
+from orchestrator.aws import parallel as aws_parallel
+from orchestrator.aws.ec2 import instances, key_pairs
+from orchestrator.aws.launch import launch_log
+from orchestrator.aws.pricing import price_list
+from orchestrator.core import file_lock
+from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.errors import StratusError
+from orchestrator.core.events import Event, EventHandler
+from orchestrator.core.journal import Journal
+from orchestrator.hosts import host_keys, parallel
+
+if TYPE_CHECKING:
+    from orchestrator.config.settings import Settings, SshSettings
+    from orchestrator.ssh import SshClient
+
+
+def connect_over_ssh(ssh: SshSettings) -> SshClient:
+    """Return a client for real SSH connections."""
+    from orchestrator.ssh import SshClient
+
+    return SshClient(REAL_CLOCK, connect_timeout_s=ssh.connect_timeout)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Time, SSH and threads; tests in virtual time hand in their own.
+
+    :param patience: the clock, and all pauses.
+    :param connect: makes the SSH client for the settings of SSH.
+    :param optional_timeout_s: seconds for answers that a launch can do without.
+    :param sequential: do everything in the calling thread, one host after another, in the same order every time.
+    """
+
+    patience: Clock = REAL_CLOCK
+    connect: Callable[[SshSettings], SshClient] = connect_over_ssh
+    optional_timeout_s: float = aws_parallel.OPTIONAL_TIMEOUT_S
+    sequential: bool = False
+
+    @property
+    def for_each(self) -> parallel.ForEach:
+        """Function that does the same work on many hosts."""
+        return parallel.for_each_sequential if self.sequential else parallel.for_each
+
+
+@dataclass(frozen=True)
+class ClusterContext:
+    """One cluster as one set of settings defines it; what costs a call or a file is looked up when first used.
+
+    :param home: folder of everything that is kept on this computer.
+    :param tell: called with every change of state; from several threads.
+    """
+
+    settings: Settings
+    home: Path
+    tell: EventHandler
+    clients: client.Clients
+    runtime: Runtime
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of everything in this cluster."""
+        return self.runtime.patience
+
+    @cached_property
+    def identity(self) -> aws_identity.Identity:
+        """The caller's identity as AWS STS reports it; one call."""
+        return aws_identity.caller_identity(self.clients)
+
+    @cached_property
+    def cluster_id(self) -> aws_identity.ClusterId:
+        """Name, owner, account and region: what tells this cluster's resources from all others."""
+        return aws_identity.cluster_id(self.clients, self.settings, self.identity)
+
+    @cached_property
+    def key_pair(self) -> key_pairs.KeyPair:
+        """The key pair that opens the instances."""
+        return key_pairs.for_settings(self.settings, self.cluster_id, home=self.home)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Write-ahead journal of the calls that create resources."""
+        return Journal(self.home, clock=self.clock)
+
+    @property
+    def launch_log(self) -> launch_log.LaunchLog:
+        """The journal's entries of this cluster's launches."""
+        return launch_log.LaunchLog(self.journal, self.cluster_id, self.clock)
+
+    @cached_property
+    def prices(self) -> price_list.PriceList:
+        """The prices known to this computer."""
+        path, place = self.home / "prices.json", self.settings.aws.endpoint_url
+        return price_list.PriceList(self.clients, path, endpoint=place, timeout_s=self.runtime.optional_timeout_s)
+
+    @cached_property
+    def known_hosts(self) -> host_keys.KnownHostKeys:
+        """The host keys that this computer has seen take effect."""
+        return host_keys.KnownHostKeys(self.home / "ssh" / "pins", self.clock)
+
+    @cached_property
+    def ssh(self) -> SshClient:
+        """The SSH client, which keeps its connections."""
+        return self.runtime.connect(self.settings.ssh)
+
+    @cached_property
+    def key_rotation(self) -> host_keys.HostKeyRotation:
+        """Gives each host a key of its own; `clear_boot_key_tags` has to follow it."""
+        return host_keys.HostKeyRotation(
+            self.ssh, partial(instances.tag_host_key, self.clients), self.known_hosts, self.tell, self.clock
+        )
+
+    def clear_boot_key_tags(self) -> None:
+        """Drop the launch's host key from the tags of all hosts that have one of their own; one call for all."""
+        rotated = self.key_rotation.take_rotated()
+        try:
+            if rotated:
+                instances.clear_boot_key_tags(self.clients, rotated)
+        except StratusError as error:
+            # The old key stays accepted beside the new one until the next install; nothing fails for it.
+            self.tell(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))
+
+    @property
+    def folder(self) -> Path:
+        """The cluster's own folder on this computer: timings, logs of installs."""
+        return self.home / "clusters" / f"{self.cluster_id.resource_name}-{self.cluster_id.region}"
+
+    def lock(self) -> file_lock.Lock:
+        """Hold the cluster's lock: one process of this computer launches into it, or terminates it, at a time.
+
+        :raises Busy: another process holds it.
+        """
+        path = self.home / "locks" / f"{self.cluster_id.resource_name}-{self.cluster_id.region}.lock"
+        return file_lock.hold(path, f"launching into {self.cluster_id.cluster}")

@@ -1,0 +1,74 @@
+"""Stop and start the instances of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.ec2 import state_changes
+from orchestrator.aws.ec2.instances import Instance
+from orchestrator.aws.ec2.state_changes import InstanceResult, StateChange
+from orchestrator.cluster import lifetime
+from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.readiness import ReadyHost, wait_until_ready
+from orchestrator.core.errors import StratusError
+from orchestrator.core.events import Event
+from orchestrator.hosts import parallel
+
+
+def stop(inventory: Inventory) -> tuple[InstanceResult, ...]:
+    """Stop the running instances; their disks stay and are billed."""
+    context = inventory.context
+    running = [instance for instance in inventory.instances() if instance.state in ("pending", "running")]
+    changes = state_changes.stop(context.clients, running, cluster_id=context.cluster_id)
+    for instance in running:
+        context.ssh.disconnect(inventory.host(instance))
+    disks = {instance.id: inventory.disk_per_hour(instance) for instance in running}
+    results = _wait_for_state(inventory, running, changes, "stopped")
+    return tuple(replace(result, disk_per_hour=disks[result.id]) for result in results)
+
+
+def start(inventory: Inventory) -> tuple[InstanceResult, ...]:
+    """Start the stopped instances and wait until they answer SSH; one that does not has that as its error."""
+    results, ready = _start(inventory)
+    errors = ready.errors if ready else {}
+    return tuple(replace(result, error=result.error or str(errors.get(result.name, ""))) for result in results)
+
+
+def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[ReadyHost[None]] | None]:
+    context = inventory.context
+    stopped = [instance for instance in inventory.instances() if instance.state == "stopped"]
+    changes = state_changes.start(context.clients, stopped, cluster_id=context.cluster_id)
+    started = [instance for instance in stopped if changes[instance.id].is_ok]
+    ready = wait_until_ready(inventory, started, lambda host: None) if started else None
+    if ready and ready.succeeded:
+        lifetime.tag_expiry_after_start(inventory, ready.succeeded)
+    return _wait_for_state(inventory, stopped, changes, "running"), ready
+
+
+def _wait_for_state(
+    inventory: Inventory, instances: Sequence[Instance], changes: Mapping[str, StateChange], state: str
+) -> tuple[InstanceResult, ...]:
+    """Wait until instances are in a state, and return for each the one that it was seen in last."""
+    context = inventory.context
+    states: dict[str, str] = {}
+    failures: Mapping[str, Exception] = {}
+    changed = [instance for instance in instances if changes[instance.id].is_ok]
+    try:
+        ids = [instance.id for instance in changed]
+        for instance in ec2_instances.wait_for_state(context.clients, ids, state=state):
+            states[instance.id] = instance.state
+            context.tell(Event(instance.name, state, "done"))
+    except StratusError as error:
+        # An error of the call, not of single instances, leaves the state of all others unknown.
+        unknown = {instance.name: error for instance in changed if instance.id not in states}
+        failures = getattr(error, "errors", unknown)
+    return tuple(_result(instance, changes[instance.id], states, failures) for instance in instances)
+
+
+def _result(
+    instance: Instance, change: StateChange, states: Mapping[str, str], failures: Mapping[str, Exception]
+) -> InstanceResult:
+    error = change.error or str(failures.get(instance.name, ""))
+    return InstanceResult(instance.name, instance.id, states.get(instance.id, change.state), error)

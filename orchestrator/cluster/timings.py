@@ -1,0 +1,39 @@
+"""Seconds that the phases of a cluster's last launch and its installs took, kept on this computer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.cluster.context import ClusterContext
+from orchestrator.cluster.launcher import LaunchReport
+from orchestrator.core import json_file
+
+PHASES = ("pending", "boot", "ssh")
+
+
+@dataclass(frozen=True)
+class PhaseTimings:
+    """The timings of one cluster; a run's record includes them, nothing depends on them.
+
+    They lie in ``timings.json`` of the cluster's folder.
+    """
+
+    context: ClusterContext
+
+    def read(self) -> dict[str, Any]:
+        """Return seconds per phase of the last launch, and of all installs since."""
+        return json_file.load(self.context.folder, "timings.json")
+
+    def record_launch(self, report: LaunchReport) -> None:
+        """Record how long the phases of a launch took for its slowest host."""
+        slowest = {phase: max((getattr(host, phase) for host in report.ready), default=0.0) for phase in PHASES}
+        self._save({"api": report.api, **slowest, "launch": report.seconds})
+
+    def record_install(self, seconds: float) -> None:
+        """Add the time that an install took."""
+        timings = self.read()
+        self._save(timings | {"install": timings.get("install", 0.0) + seconds})
+
+    def _save(self, timings: dict[str, float]) -> None:
+        json_file.save(self.context.folder, "timings.json", timings)
