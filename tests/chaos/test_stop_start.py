@@ -1,4 +1,4 @@
-"""Stopped and started again: the machine's own timer, its tag and what is shown say the same."""
+"""Stop and start: the VM's shutdown timer, its tag and the status agree."""
 
 from __future__ import annotations
 
@@ -11,43 +11,44 @@ import pytest
 from localcloud.core.clock import VirtualClock
 from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws.ec2 import instances
-from tests.chaos.fault_matrix.cell_runner import Cell, CellRunner
+from tests.chaos.fault_matrix.cell import Cell
+from tests.chaos.fault_matrix.cell_runner import CellRunner
 from tests.chaos.virtual_computer import minutes_until_shutdown
 
 CAPPED = {"cluster.max_dollars": "2", "cluster.max_hours": "3"}
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[CellRunner]:
-    """A desk whose machines are out to cost two dollars at most, which is less than their three hours."""
+def runner(tmp_path: Path) -> Iterator[CellRunner]:
+    """VMs with a budget of two dollars each, which is less than their three hours cost."""
     with InMemoryCloud(
         1, clock=VirtualClock(datetime.now(UTC).replace(tzinfo=None)), read_shutdown=minutes_until_shutdown
     ) as cloud:
         yield CellRunner(Cell("F50", "stopped and started", "start", "W", 0, settings=CAPPED), cloud, tmp_path)
 
 
-def typed(desk: CellRunner, *lines: str) -> str:
-    """Type lines, and return what the last one said."""
+def run_commands(runner: CellRunner, *lines: str) -> str:
+    """Run commands; return the output of the last one."""
     for line in lines:
-        code, said = desk.execute(line)
-        assert code == 0, said
-    return said
+        code, output = runner.execute(line)
+        assert code == 0, output
+    return output
 
 
-def test_a_start_does_not_give_back_the_dollars_that_were_spent(desk: CellRunner) -> None:
-    typed(desk, "launch -n 2 --yes")
-    desk.cloud.clock.sleep(3600)
-    assert "billed: $12.00 a month" in typed(desk, "stop")
-    desk.cloud.clock.sleep(2 * 3600)
-    assert typed(desk, "status").count("stopped 2 h") == 2
-    typed(desk, "start")
+def test_starting_does_not_reset_the_money_spent(runner: CellRunner) -> None:
+    run_commands(runner, "launch -n 2 --yes")
+    runner.cloud.clock.sleep(3600)
+    assert "billed: $12.00 a month" in run_commands(runner, "stop")
+    runner.cloud.clock.sleep(2 * 3600)
+    assert run_commands(runner, "status").count("stopped 2 h") == 2
+    run_commands(runner, "start")
 
-    now = desk.cloud.clock.utc().replace(tzinfo=UTC)
-    for machine in desk.cloud.live_instances():
-        left = desk.cloud.hosts.shutdown_in_s(machine.id)
+    now = runner.cloud.clock.utc().replace(tzinfo=UTC)
+    for instance in runner.cloud.live_instances():
+        left = runner.cloud.hosts.shutdown_in_s(instance.id)
         assert left is not None
-        tagged = (datetime.fromisoformat(machine.tags[instances.TAG_EXPIRES]) - now).total_seconds()
+        tagged = (datetime.fromisoformat(instance.tags[instances.TAG_EXPIRES]) - now).total_seconds()
         assert left <= tagged <= left + 60  # tags are whole minutes
         assert left < 2 * 3600
-    desk.cloud.clock.sleep(2 * 3600 + 300)
-    assert "0 instances of cluster ml" in typed(desk, "status")
+    runner.cloud.clock.sleep(2 * 3600 + 300)
+    assert "0 instances of cluster ml" in run_commands(runner, "status")

@@ -1,8 +1,8 @@
-"""Faults that need real hosts, real SSH or real jobs, and the tests that hold them."""
+"""Faults that need real hosts, real SSH or real jobs, and their tests."""
 
 from __future__ import annotations
 
-ELSEWHERE = (
+OTHER_TESTS = (
     ("F12", "a config file", "tests/remote/test_hostile_input.py::test_a_config_file_is_only_ever_read"),
     (
         "F12",

@@ -1,28 +1,27 @@
-"""docs/faults.md: the fault matrix as a table."""
+"""Write docs/faults.md: the fault matrix as a table."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.chaos.fault_matrix.cell_runner import Cell
-from tests.chaos.fault_matrix.other_tests import ELSEWHERE
+from tests.chaos.fault_matrix.cell import Cell
+from tests.chaos.fault_matrix.other_tests import OTHER_TESTS
 
 REACTIONS = {
-    "U": "you mend it: stopped at once, nothing is retried",
-    "F": "another pool: subnet, zone, type, or a new machine",
-    "R": "the same request again, with the same token, until it is answered",
-    "W": "waited out",
-    "X": "cleaned up, or kept and listed",
+    "U": "you must fix it: the command stops at once, nothing is retried",
+    "F": "falls back to another pool: subnet, zone, type, or a new instance",
+    "R": "repeats the same request with the same token until AWS answers",
+    "W": "waits until it is over",
+    "X": "cleans up, or keeps and lists what is there",
 }
 
 HEAD = """\
-# Faults: what goes wrong, and what happens then
+# Faults and reactions
 
-Written by `scripts/fault-matrix`, which carries out every row: the real command line against a cloud in memory, in
-virtual time, with the fault in this phase. What is printed holds the words of the row, the exit code is the row's, and
-the reaction is looked at from outside: how often and with which tokens AWS was asked, what was changed, what is there
-afterwards. `scripts/chaos` plays faults together, at random.
+Written by `scripts/fault-matrix`, which runs every row: the real command line against a simulated cloud, in virtual
+time, with the fault in this phase. The output must contain the texts of the row, the exit code must match, and the
+reaction is checked from outside: the requests that AWS got and their tokens, the changes, and the resources there are
+afterwards. `scripts/chaos` combines faults at random.
 
 {legend}
 
@@ -31,18 +30,21 @@ afterwards. `scripts/chaos` plays faults together, at random.
 
 
 def page(cells: Sequence[Cell]) -> str:
-    """Return the whole page."""
+    """Return the page."""
     gaps = [cell for cell in cells if cell.known_gap]
-    legend = "\n".join(f"- **{letter}** {words}" for letter, words in REACTIONS.items())
-    more = f", {len(gaps)} do not yet: they say why" if gaps else ""
-    head = HEAD.format(legend=legend, count=len(cells), held=len(cells) - len(gaps), gaps=more)
+    legend = "\n".join(f"- **{letter}** {text}" for letter, text in REACTIONS.items())
+    gaps_text = f", {len(gaps)} do not hold yet: the last column says why" if gaps else ""
+    head = HEAD.format(legend=legend, count=len(cells), held=len(cells) - len(gaps), gaps=gaps_text)
     return f"{head}\n{_table(cells)}\n{_elsewhere()}"
 
 
 def _table(cells: Iterable[Cell]) -> str:
-    lines = ["| fault | phase | typed | reaction | exit | it says | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| fault | phase | command | reaction | exit | output contains | |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for cell in cells:
-        says = ", ".join(f"`{_plain(word)}`" for word in cell.output)
+        says = ", ".join(f"`{_plain(text)}`" for text in cell.output)
         if cell.next_output:
             says += f"{'; ' if says else ''}then `{cell.next_command}`: " + ", ".join(
                 f"`{_plain(w)}`" for w in cell.next_output
@@ -54,22 +56,17 @@ def _table(cells: Iterable[Cell]) -> str:
 
 
 def _elsewhere() -> str:
-    """Faults of hosts and jobs, which need real hosts."""
+    """Return the table of faults that need real hosts."""
     lines = [
         "## With real hosts",
         "",
-        "These need real hosts or a real engine, or are looked at closer, and are held by tests of their own.",
+        "These faults need real hosts or a real Docker engine, or a closer look, and have tests of their own.",
         "",
     ]
     lines += ["| fault | phase | test |", "| --- | --- | --- |"]
-    lines += [f"| {fault} | {phase} | `{test}` |" for fault, phase, test in ELSEWHERE]
+    lines += [f"| {fault} | {phase} | `{test}` |" for fault, phase, test in OTHER_TESTS]
     return "\n".join(lines) + "\n"
 
 
 def _plain(text: str) -> str:
     return text.replace("|", "\\|").strip()
-
-
-def counts(cells: Iterable[Cell]) -> dict[str, int]:
-    """How many rows each fault has."""
-    return dict(Counter(cell.fault for cell in cells))
