@@ -1,7 +1,8 @@
-"""The one table of AWS's error codes: what each means in plain words, what to do about it, how we react.
+"""Table of AWS error codes: message, fix and reaction for each.
 
-A row is looked up by code and, where one code covers different troubles, by words in AWS's message. A code that is
-not here keeps AWS's own text.
+A row is selected by code and, where AWS uses one code for several causes, by words of AWS's message. An error whose
+code is not in the table keeps AWS's message. Source:
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
 from __future__ import annotations
@@ -13,20 +14,25 @@ from typing import Literal
 from orchestrator.core.next_step import NextStep, Text
 
 Reaction = Literal["user_error", "zone", "region", "retry", "ambiguous", "wait"]
-"""How to react: ``user`` must mend something, retry nothing · ``zone`` another zone or type may have it · ``region``
-only another region or a raised quota helps · ``again`` nothing was done, ask again · ``unsure`` it may have been done,
-ask again with the same token · ``wait`` until a state or a copy has caught up."""
+"""Reaction to an error.
+
+``user_error``  permanent until the user changes something
+``zone``        the request may succeed in another zone or with another instance type
+``region``      the request may succeed in another region, or after a quota increase
+``retry``       AWS did nothing: repeat the request
+``ambiguous``   AWS may have carried out the request: repeat it with the same idempotency token
+``wait``        temporary: a resource is in transition, or its state is not yet visible everywhere
+"""
 
 
 @dataclass(frozen=True)
 class ErrorCode:
-    """One row.
+    """A row of the table.
 
-    :param codes: AWS error codes, ``*`` allowed.
-    :param reaction: see `Reaction`.
-    :param words: what it means; ``{message}`` stands for AWS's own text.
-    :param fix: what to type or edit; ``{action}``, ``{instance}`` and ``{profile}`` are filled in.
-    :param about: this row only counts when AWS's text holds these words.
+    :param codes: AWS error codes; ``*`` is a wildcard.
+    :param message: begins with the cause; ``{message}`` is AWS's message.
+    :param fix: command or setting that resolves it; ``{action}``, ``{instance}`` and ``{profile}`` are replaced.
+    :param contains: the row applies only if AWS's message contains this text, in upper or lower case.
     """
 
     codes: tuple[str, ...]
@@ -40,8 +46,8 @@ UNKNOWN = ErrorCode((), "user_error")
 
 _QUOTAS = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
 
-_TOO_OLD = "the request was too old when it reached AWS{skew}: {message}"
-_TOO_NEW = "the request was newer than AWS's own time{skew}: {message}"
+_TOO_OLD = "the request had expired when it reached AWS{skew}: {message}"
+_TOO_NEW = "the request is dated in the future{skew}: {message}"
 _CLOCK = "set this computer's clock (timedatectl set-ntp true); if it is right, the session has expired: aws sso login"
 
 TABLE: tuple[ErrorCode, ...] = (
@@ -56,7 +62,7 @@ TABLE: tuple[ErrorCode, ...] = (
     ErrorCode(
         ("AuthFailure.ServiceLinkedRoleCreationNotPermitted",),
         "user_error",
-        "spot needs a role of the account: {message}",
+        "spot requests need a service-linked role in this account: {message}",
         "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com   or [cluster] spot_fallback",
     ),
     ErrorCode(("RequestExpired", "RequestTimeTooSkewed"), "user_error", _TOO_OLD, _CLOCK),
@@ -90,13 +96,13 @@ TABLE: tuple[ErrorCode, ...] = (
         ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"),
         "user_error",
         "an explicit deny forbids {action}: {message}",
-        "no policy of yours can allow it: ask whoever set the organization's policy or permission boundary",
+        "no identity policy can allow it: ask the administrator of the organization policy or permission boundary",
         contains="explicit deny",
     ),
     ErrorCode(
         ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"),
         "user_error",
-        "this identity may not do {action}: {message}",
+        "this identity is not allowed to perform {action}: {message}",
         'add to its policy: {{"Effect": "Allow", "Action": "{action}", "Resource": "*"}}',
     ),
     ErrorCode(
@@ -114,7 +120,7 @@ TABLE: tuple[ErrorCode, ...] = (
         "AWS is still verifying this account: {message}",
         "try again later; it usually takes minutes, at most 4 hours",
     ),
-    # busy: before the quotas, whose pattern would take it in
+    # throttling: before the quotas, whose pattern *LimitExceeded matches RequestLimitExceeded too
     ErrorCode(
         (
             "RequestLimitExceeded",
@@ -125,7 +131,7 @@ TABLE: tuple[ErrorCode, ...] = (
             "BandwidthLimitExceeded",
         ),
         "retry",
-        "AWS asks to slow down: {message}",
+        "AWS is throttling requests: {message}",
         "try again in a minute",
     ),
     # quota and capacity
@@ -133,7 +139,7 @@ TABLE: tuple[ErrorCode, ...] = (
         ("VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded"),
         "region",
         "the quota is too small: {message}",
-        f"ask for more at {_QUOTAS} or launch fewer, or smaller, machines",
+        f"ask for more at {_QUOTAS} or launch fewer or smaller VMs",
     ),
     ErrorCode(
         ("VolumeLimitExceeded", "AddressLimitExceeded", "SecurityGroupLimitExceeded", "*LimitExceeded"),
@@ -152,7 +158,7 @@ TABLE: tuple[ErrorCode, ...] = (
             "UnfulfillableCapacity",
         ),
         "zone",
-        "AWS has no free machine of this type there now: {message}",
+        "AWS has no capacity for this instance type in this zone now: {message}",
         "try again later, or another [cluster] instance_type, or an [aws] subnet_id in another zone",
     ),
     ErrorCode(
@@ -161,16 +167,16 @@ TABLE: tuple[ErrorCode, ...] = (
     ErrorCode(
         ("InsufficientFreeAddressesInSubnet",),
         "zone",
-        "the subnet has no free addresses left: {message}",
+        "the subnet has no free IP addresses: {message}",
         "name another [aws] subnet_id",
     ),
     ErrorCode(
         ("SpotMaxPriceTooLow",),
         "zone",
-        "spot machines cost more than the price offered now: {message}",
+        "the spot price is above the offered price: {message}",
         "try again later, or set [cluster] spot_fallback = yes",
     ),
-    ErrorCode(("Stratus.PartialLaunch",), "zone"),  # our own: see launching.PARTIAL
+    ErrorCode(("Stratus.PartialLaunch",), "zone"),  # raised by run_instances.launch()
     # names and ids in the config
     ErrorCode(("InvalidInstanceType*",), "user_error", fix="correct [cluster] instance_type"),
     ErrorCode(("InvalidAMIID.*",), "user_error", fix="correct [cluster] image: ids differ from region to region"),
@@ -192,8 +198,8 @@ TABLE: tuple[ErrorCode, ...] = (
     ErrorCode(
         ("InvalidParameterValue", "NoSuchEntity"),
         "user_error",
-        "the instance profile is not there: {message}",
-        "correct [aws] instance_profile; one made this minute takes about 10 s to arrive",
+        "the instance profile does not exist: {message}",
+        "correct [aws] instance_profile; a new one takes about 10 s to become available",
         contains="nstance",
     ),
     ErrorCode(("InvalidUserData.Malformed",), "user_error"),
@@ -204,7 +210,7 @@ TABLE: tuple[ErrorCode, ...] = (
         NextStep("Status") + "  shows what runs; then launch again",
     ),
     ErrorCode(("InvalidGroup.Duplicate", "InvalidPermission.Duplicate", "InvalidKeyPair.Duplicate"), "user_error"),
-    # machines
+    # instances
     ErrorCode(
         ("OperationNotPermitted",),
         "user_error",
@@ -217,10 +223,10 @@ TABLE: tuple[ErrorCode, ...] = (
     ErrorCode(
         ("DependencyViolation",),
         "wait",
-        "something still uses it: {message}",
+        "a resource still depends on it: {message}",
         NextStep("TerminateAll") + "  again in a minute; it continues where this one stopped",
     ),
-    # broken
+    # AWS failures
     ErrorCode(
         (
             "InternalError",
@@ -236,8 +242,8 @@ TABLE: tuple[ErrorCode, ...] = (
             "504",
         ),
         "ambiguous",
-        "AWS has trouble of its own: {message}",
-        "try again; https://health.aws.amazon.com shows known trouble",
+        "AWS reports an internal error: {message}",
+        "try again; https://health.aws.amazon.com lists known incidents",
     ),
 )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws import client
 from orchestrator.aws import identity as aws_identity
 from orchestrator.aws import parallel as aws_parallel
-from orchestrator.aws.ec2 import instances, key_pairs
+from orchestrator.aws.ec2 import instance_tags, key_pairs
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.pricing import price_list
 from orchestrator.core import file_lock
@@ -118,7 +118,7 @@ class ClusterContext:
     def key_rotation(self) -> host_keys.HostKeyRotation:
         """Gives each host a key of its own; `clear_boot_key_tags` has to follow it."""
         return host_keys.HostKeyRotation(
-            self.ssh, partial(instances.tag_host_key, self.clients), self.known_hosts, self.tell, self.clock
+            self.ssh, partial(instance_tags.tag_host_key, self.clients), self.known_hosts, self.tell, self.clock
         )
 
     def clear_boot_key_tags(self) -> None:
@@ -126,7 +126,7 @@ class ClusterContext:
         rotated = self.key_rotation.take_rotated()
         try:
             if rotated:
-                instances.clear_boot_key_tags(self.clients, rotated)
+                instance_tags.clear_boot_key_tags(self.clients, rotated)
         except StratusError as error:
             # The old key stays accepted beside the new one until the next install; nothing fails for it.
             self.tell(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))

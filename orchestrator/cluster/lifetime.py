@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from orchestrator.aws.ec2 import instances
+from orchestrator.aws.ec2 import instance_tags, instances
 from orchestrator.aws.launch import time_limits
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost, remote_scripts
@@ -113,7 +113,7 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
 
     timers = _set_timers(inventory, {each.name: (inventory.host(each), words(each)) for each in up})
     known = {each.id: timers[each.name].unwrap() for each in up if timers[each.name].ok}
-    instances.tag_expiry(inventory.context.clients, {key: timer.until for key, timer in known.items()})
+    instance_tags.tag_expiry(inventory.context.clients, {key: timer.until for key, timer in known.items()})
     hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
     return ExtendReport(
         hosts, timers.errors, _at_most(inventory, up, known), inventory.context.settings.cluster.max_dollars
@@ -130,7 +130,7 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
     try:
         timers = _set_timers(inventory, {each.name: (inventory.host(each), [_UNCHANGED] * 3) for each in up})
         ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
-        instances.tag_expiry(inventory.context.clients, ends)
+        instance_tags.tag_expiry(inventory.context.clients, ends)
         unknown = [str(error) for error in timers.errors.values()]
     except StratusError as error:
         unknown = [str(error)]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.aws.ec2 import instances as ec2_instances
-from orchestrator.aws.ec2 import state_changes
+from orchestrator.aws.ec2 import state_changes, waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult, StateChange
 from orchestrator.cluster import lifetime
@@ -57,7 +56,7 @@ def _wait_for_state(
     changed = [instance for instance in instances if changes[instance.id].is_ok]
     try:
         ids = [instance.id for instance in changed]
-        for instance in ec2_instances.wait_for_state(context.clients, ids, state=state):
+        for instance in waiters.wait_for_state(context.clients, ids, state=state):
             states[instance.id] = instance.state
             context.tell(Event(instance.name, state, "done"))
     except StratusError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.ec2 import waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.context import ClusterContext, Runtime
@@ -226,7 +227,7 @@ def replacer(
 def _watch_running(
     context: ClusterContext, ids: Sequence[str], lost: Callable[[str, HostError], None]
 ) -> Iterator[Instance]:
-    return ec2_instances.wait_for_state(
+    return waiters.wait_for_state(
         context.clients,
         ids,
         state="running",

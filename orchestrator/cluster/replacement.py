@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.aws.ec2 import instances, state_changes
+from orchestrator.aws.ec2 import instances, state_changes, waiters
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, LeftRunning, StratusError
 from orchestrator.core.events import Event, EventHandler
@@ -80,7 +80,7 @@ class Replacer:
         ended = state_changes.terminate(self.clients, [machine], cluster_id=self.plan.cluster_id)[machine.id]
         if not ended.is_ok:
             return ended.error.splitlines()[0]
-        for _ in state_changes.wait_terminated(self.clients, [machine], deadline_s=GONE_S):
+        for _ in waiters.wait_terminated(self.clients, [machine], deadline_s=GONE_S):
             pass
         return ""
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, error_codes
-from orchestrator.aws.ec2 import instances, security_groups, state_changes
+from orchestrator.aws.ec2 import instances, security_groups, state_changes, waiters
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch import launch_log
 from orchestrator.core.clock import Backoff
@@ -108,7 +108,7 @@ class RegionTeardown:
     def _await(self, machines: Sequence[Instance]) -> None:
         patience, began = self.clients.clock, self.clients.clock.monotonic()
         try:
-            for each in state_changes.wait_terminated(self.clients, machines):
+            for each in waiters.wait_terminated(self.clients, machines):
                 name = self.found[each.id].name
                 self.results[each.id] = InstanceResult(name, each.id, "terminated")
                 self.tell(Event(name, "terminate", "done", patience.monotonic() - began))

@@ -38,7 +38,7 @@ def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
 
     assert "laboratry" in str(caught.value)
     assert "Did you mean laboratory?" in str(caught.value)
-    assert "profiles there are: laboratory, other" in str(caught.value)
+    assert "available profiles: laboratory, other" in str(caught.value)
 
 
 @pytest.mark.usefixtures("aws_files")
@@ -98,7 +98,7 @@ def test_a_service_is_added_by_a_module_of_its_own_and_its_calls_are_found_for_t
     assert callable_actions(tmp_path) == {"batch:DescribeJobQueues": "batch.py"}
 
     denied = {"code": "AccessDeniedException", "message": "no"}
-    with pytest.raises(CloudRefused, match="listing job queues: this identity may not do"):
+    with pytest.raises(CloudRefused, match="listing job queues: this identity is not allowed to perform"):
         batch.names(json_clients(lambda: (403, denied), Time()))
 
 
@@ -140,6 +140,6 @@ def test_sequential_clients_pause_by_the_clock_between_attempts() -> None:
     busy = {"code": "TooManyRequestsException", "message": "slow down"}
     clients = json_clients(lambda: (429, busy), time)
 
-    with pytest.raises(CloudRefused, match="AWS asks to slow down"), clients.translate_errors("listing"):
+    with pytest.raises(CloudRefused, match="AWS is throttling requests"), clients.translate_errors("listing"):
         clients.service("batch", attempts=4).describe_job_queues()
     assert time.seconds == 1 + 2 + 4

@@ -77,7 +77,7 @@ REFUSALS = [  # code, AWS's words, what we must say
     (
         "InsufficientInstanceCapacity",
         "We currently do not have sufficient g5.xlarge capacity",
-        "no free machine of this type",
+        "no capacity for this instance type",
         "another zone",
     ),
     (
@@ -86,7 +86,7 @@ REFUSALS = [  # code, AWS's words, what we must say
         "not supported in your requested",
         "[aws] subnet_id",
     ),
-    ("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet", "no free addresses left"),
+    ("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet", "no free IP addresses"),
     ("InvalidInstanceType", "The following supplied instance types do not exist: [c9i]", "[cluster] instance_type"),
     ("InvalidAMIID.NotFound", "The image id '[ami-1]' does not exist", "[cluster] image"),
     ("InvalidSubnetID.NotFound", "The subnet ID 'subnet-1' does not exist", "[aws] subnet_id"),
@@ -96,7 +96,7 @@ REFUSALS = [  # code, AWS's words, what we must say
     (
         "InvalidParameterValue",
         "Value (x) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
-        "instance profile is not there",
+        "instance profile does not exist",
     ),
     ("IdempotentParameterMismatch", "the arguments differ", "same token", "Status()"),
     (
@@ -106,9 +106,9 @@ REFUSALS = [  # code, AWS's words, what we must say
         "protected",
         "--no-disable-api-termination",
     ),
-    ("DependencyViolation", "resource sg-1 has a dependent object", "still uses it"),
-    ("RequestLimitExceeded", "Request limit exceeded.", "slow down"),
-    ("InternalError", "An internal error has occurred", "trouble of its own"),
+    ("DependencyViolation", "resource sg-1 has a dependent object", "still depends on it"),
+    ("RequestLimitExceeded", "Request limit exceeded.", "throttling requests"),
+    ("InternalError", "An internal error has occurred", "reports an internal error"),
     ("BrandNewError", "words of next year", "launching 2 x c7i.2xlarge: words of next year (BrandNewError)"),
 ]
 
@@ -180,7 +180,7 @@ def test_no_credentials_names_the_three_places_and_is_a_matter_of_config() -> No
     error = errors.translate(botocore.exceptions.NoCredentialsError(), action="asking AWS who you are", profile="lab")
 
     assert isinstance(error, UsageError)
-    for place in ("AWS_ACCESS_KEY_ID", "~/.aws/credentials", "role of this machine", "aws configure"):
+    for place in ("AWS_ACCESS_KEY_ID", "~/.aws/credentials", "instance role", "aws configure"):
         assert place in str(error)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.aws import client, identity
-from orchestrator.aws.ec2 import instances, key_pairs, security_groups
+from orchestrator.aws.ec2 import instance_tags, instances, key_pairs, security_groups
 from orchestrator.aws.ec2.key_pairs import KeyPair
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import RegionTeardown
@@ -22,7 +22,7 @@ from tests.aws.ec2.test_state_changes import changed
 from tests.aws.launch.test_planner import MINE
 from tests.support.aws_wire import Request, Time, Wire, clients, refusal
 
-OURS = {identity.TAG_CLUSTER: MINE.cluster, identity.TAG_OWNER: MINE.owner, instances.TAG_LAUNCH: "r"}
+OURS = {identity.TAG_CLUSTER: MINE.cluster, identity.TAG_OWNER: MINE.owner, instance_tags.LAUNCH: "r"}
 THEIRS = {**OURS, identity.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
 OTHER_CLUSTER = {**OURS, identity.TAG_CLUSTER: "lm"}
 ONE = "i-00000000000000001"

@@ -10,7 +10,7 @@ import pytest
 
 from localcloud.core.clock import VirtualClock
 from localcloud.simulation.cloud import InMemoryCloud
-from orchestrator.aws.ec2 import instances
+from orchestrator.aws.ec2 import instance_tags
 from tests.chaos.fault_matrix.cell import Cell
 from tests.chaos.fault_matrix.cell_runner import CellRunner
 from tests.chaos.virtual_computer import minutes_until_shutdown
@@ -47,7 +47,7 @@ def test_starting_does_not_reset_the_money_spent(runner: CellRunner) -> None:
     for instance in runner.cloud.live_instances():
         left = runner.cloud.hosts.shutdown_in_s(instance.id)
         assert left is not None
-        tagged = (datetime.fromisoformat(instance.tags[instances.TAG_EXPIRES]) - now).total_seconds()
+        tagged = (datetime.fromisoformat(instance.tags[instance_tags.EXPIRES]) - now).total_seconds()
         assert left <= tagged <= left + 60  # tags are whole minutes
         assert left < 2 * 3600
     runner.cloud.clock.sleep(2 * 3600 + 300)

@@ -15,7 +15,7 @@ from botocore.exceptions import ReadTimeoutError
 from botocore.httpsession import URLLib3Session
 
 from orchestrator.aws import client, identity
-from orchestrator.aws.ec2 import images, instance_types, key_pairs, network, security_groups, state_changes
+from orchestrator.aws.ec2 import images, instance_types, key_pairs, network, security_groups, state_changes, waiters
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
@@ -71,12 +71,12 @@ class Desk:
         return ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
 
     def running(self, instances: list[ec2_instances.Instance]) -> list[ec2_instances.Instance]:
-        return list(ec2_instances.wait_for_state(self.clients, [each.id for each in instances], deadline_s=30))
+        return list(waiters.wait_for_state(self.clients, [each.id for each in instances], deadline_s=30))
 
     def end(self) -> None:
         machines = ec2_instances.describe(self.clients, cluster=self.mine.cluster, owner=self.mine.owner)
         state_changes.terminate(self.clients, machines, cluster_id=self.mine)
-        list(state_changes.wait_terminated(self.clients, machines, deadline_s=30))
+        list(waiters.wait_terminated(self.clients, machines, deadline_s=30))
         security_groups.delete(self.clients, self.mine, deadline_s=30)
         key_pairs.delete(self.clients, self.mine, self.login)
 
@@ -224,7 +224,7 @@ def test_later_machines_get_the_next_names_and_the_same_zone(me: Desk) -> None:
 def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
     (machine,) = me.running(me.launch(1))
     stopped = state_changes.stop(me.clients, [machine], cluster_id=me.mine)
-    (asleep,) = ec2_instances.wait_for_state(me.clients, [machine.id], state="stopped", deadline_s=30)
+    (asleep,) = waiters.wait_for_state(me.clients, [machine.id], state="stopped", deadline_s=30)
     later = Clock(now=lambda: HASTY.now() + timedelta(hours=1))
     started = state_changes.start(me.clients_at(later), [asleep], cluster_id=me.mine)
     (awake,) = me.running([machine])
@@ -240,7 +240,7 @@ def test_stopped_machines_start_again_with_a_new_time_to_live(me: Desk) -> None:
 def test_ending_leaves_no_machine_no_group_and_no_key(me: Desk) -> None:
     machines = me.running(me.launch(2))
     outcomes = state_changes.terminate(me.clients, machines, cluster_id=me.mine)
-    gone = list(state_changes.wait_terminated(me.clients, machines, deadline_s=30))
+    gone = list(waiters.wait_terminated(me.clients, machines, deadline_s=30))
     deleted = security_groups.delete(me.clients, me.mine, deadline_s=30)
     pairs = key_pairs.delete(me.clients, me.mine, me.login)
 

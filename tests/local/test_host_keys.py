@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.ec2 import instance_tags, waiters
 from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
 from orchestrator.core.remote_scripts import inline_command
@@ -122,7 +122,7 @@ def half_done(session: Session, host: Host, stop: str) -> None:
     new = said.split(" ", 1)[1].strip()
     if stop == "staged":
         return
-    ec2_instances.tag_host_key(session.context.clients, host.identity, new)
+    instance_tags.tag_host_key(session.context.clients, host.identity, new)
     if stop == "tagged":
         return
     links.run(host, inline_command("rotate.sh", "adopt", host.boot_key, new)).raise_if_failed("adopt")
@@ -135,7 +135,7 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
         cluster = session.cluster
         instances, _ = cluster.launch(session.cluster.plan(4))
         up = sorted(
-            ec2_instances.wait_for_state(cluster.clients, [each.id for each in instances]), key=lambda each: each.name
+            waiters.wait_for_state(cluster.clients, [each.id for each in instances]), key=lambda each: each.name
         )
         for instance, stop in zip(up, STOPS, strict=False):
             host = cluster.host(instance)

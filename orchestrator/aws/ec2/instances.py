@@ -1,39 +1,27 @@
-"""Machines as EC2 shows them: what we launched, what state it is in, when it gets where we want it.
-
-The tags are the state file: whatever is known of a machine can be read back from any computer.
-"""
+"""EC2 instances of Stratus: lookups, and the record that is read from an instance and its tags."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, identity
-from orchestrator.aws.ec2 import host_names, instances
-from orchestrator.core.errors import HostError, HostsFailed
+from orchestrator.aws.ec2 import host_names, instance_tags
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
 
-TAG_LAUNCH = "stratus:run"
-TAG_HOSTS = "stratus:hosts"
-TAG_EXPIRES = "stratus:expires"
-TAG_HOURS = "stratus:hours"
-TAG_HOST_KEY = "stratus:hostkey"
-TAG_BOOT_KEY = "stratus:bootkey"
-TAG_DISK = "stratus:disk"
-TAG_USER = "stratus:user"
-
 ALIVE = ("pending", "running", "stopping", "stopped")
 TERMINATING = ("shutting-down", "terminated")
 HOST_KEY_TYPE = "ssh-ed25519"
-VISIBILITY_LAG_S = 300.0  # EC2 may deny for that long that a machine just launched exists
-_MAX_TAGGED = 1000  # most ids that one CreateTags call takes
-_MAX_FILTER_VALUES = 200  # most values that one filter of a describe call takes
+VISIBILITY_LAG_S = 300.0
+"""Describe calls may omit a new instance for some time (eventual consistency), other calls may refuse its id:
+https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html. AWS states no bound; this one is generous."""
+
+_MAX_FILTER_VALUES = 200  # of one filter: AWS API reference, DescribeInstances
 
 
 @dataclass(frozen=True)
@@ -42,8 +30,8 @@ class Disk:
 
     :param type: EBS volume type, ``gp3``.
     :param size: GiB.
-    :param iops: 0 is the type's default.
-    :param throughput: MiB/s; 0 is the type's default.
+    :param iops: 0 is the default of the type.
+    :param throughput: MiB/s; 0 is the default of the type.
     """
 
     type: str
@@ -54,38 +42,38 @@ class Disk:
 
     @property
     def tag_value(self) -> str:
-        """The form that a machine's tag keeps, so that the cost of its disk can be told without another call."""
+        """Value of the instance's disk tag, from which the cost of the disk is known without a call."""
         return f"{self.type}:{self.size}:{self.iops}:{self.throughput}"
 
     @classmethod
     def from_tag(cls, value: str) -> Disk | None:
-        """Return the disk that `tag` wrote down; None for anything else."""
+        """Return the disk of a `tag_value`; None for any other text."""
         try:
-            kind, size, iops, throughput = value.split(":")
-            return cls(kind, int(size), int(iops), int(throughput))
+            volume_type, size, iops, throughput = value.split(":")
+            return cls(volume_type, int(size), int(iops), int(throughput))
         except ValueError:
             return None
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One machine.
+    """One EC2 instance.
 
-    :param name: such as ``ml-0``; its id when its tags do not tell.
-    :param run: id of the launch that it came from.
+    :param name: such as ``ml-0``; the id if the tags hold no valid name.
+    :param launch_id: id of the launch that created it.
     :param state: ``pending``, ``running``, ``stopping``, ``stopped``, ``shutting-down`` or ``terminated``.
-    :param reason: why it is in that state, in EC2's words; empty while all is well.
-    :param public_address: empty when it has none.
-    :param host_key: ``ssh-ed25519 AAAA...``; empty when its tags do not tell.
-    :param launched: when it was launched, or last started.
-    :param expires: when it ends itself; None when its tags do not tell.
-    :param max_hours: how long it runs before it ends itself; 0 when its tags do not tell.
-    :param user: login name; empty when its tags do not tell.
-    :param index: of the machine in its request.
-    :param stopped: since when it is stopped, or about to be; None when it is not, or EC2 does not say.
-    :param spot: it was bought on the spot market.
-    :param sharing: how many machines its launch had; they share one ``max_dollars``.
-    :param boot_key: the host key it was launched with, while that still counts; empty once it has one of its own.
+    :param reason: reason of the last state transition, as EC2 words it; empty if there was none.
+    :param public_address: empty if it has none.
+    :param host_key: ``ssh-ed25519 AAAA...``; empty if not tagged.
+    :param launched_at: time of the launch or of the last start.
+    :param expires_at: time of the automatic shutdown; None if not tagged.
+    :param max_hours: hours from start to automatic shutdown; 0 if not tagged.
+    :param user: login name; empty if not tagged.
+    :param index: launch index within its request.
+    :param stopped_at: time of the stop while it is stopping or stopped; None if it is neither, or EC2 omits it.
+    :param is_spot: True for a spot instance.
+    :param launch_size: number of instances of its launch, which share one ``max_dollars``.
+    :param boot_key: host key of the launch while it is still valid; empty once the host has a key of its own.
     """
 
     id: str
@@ -116,20 +104,27 @@ class Instance:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is neither ended nor ending."""
+        """True unless it is terminated or shutting down."""
         return self.state in ALIVE
 
     @property
     def summary(self) -> str:
-        """What it is and whose: ``ml-0 (i-0123, running, user/ada)``."""
-        known = [*([self.id] if self.id != self.name else []), self.state, self.owner.rpartition(":")[2] or "nobody's"]
-        return f"{self.name} ({', '.join(known)})"
+        """Name, id, state and owner: ``ml-0 (i-0123, running, user/ada)``."""
+        owner = self.owner.rpartition(":")[2] or "no owner"
+        details = [*([self.id] if self.id != self.name else []), self.state, owner]
+        return f"{self.name} ({', '.join(details)})"
+
+    def may_be_hidden(self, now: datetime) -> bool:
+        """Return True if EC2 may still omit it from answers because it was launched recently."""
+        return (now - self.launched_at).total_seconds() < VISIBILITY_LAG_S
 
 
 def with_known_tags(shown: Instance, known: Instance) -> Instance:
-    """Return a machine as EC2 shows it; what only its tags tell as it is known here, while EC2 does not show them yet.
+    """Return an instance as EC2 shows it, with the tagged values of its launch while EC2 does not show its tags.
 
-    :param known: the same machine, by its id, as its launch made it.
+    Tags of a new instance may appear after the instance itself.
+
+    :param known: the same instance as its launch recorded it.
     """
     if shown.id != known.id or shown.cluster:
         return shown
@@ -152,139 +147,91 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
 def describe(
     clients: client.Clients, *, cluster: str | None, owner: str | None, include_terminated: bool = False
 ) -> list[Instance]:
-    """Return machines that Stratus launched, in the order of their names; one call for up to 1000.
+    """Return instances launched by Stratus, sorted by name; one call per 1000.
 
-    :param cluster: of this cluster only; None for all.
-    :param owner: of this owner only; None for all, foreign ones included.
-    :param ended: also those that are terminated, which EC2 shows for about an hour.
+    :param cluster: only of this cluster; None for all.
+    :param owner: only of this owner; None for all.
+    :param include_terminated: also return terminated instances, which EC2 shows for about an hour.
     """
     filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [identity.TAG_CLUSTER]}]
     if not include_terminated:
         filters.append({"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down"]})
     filters += [identity.tag_filter(identity.TAG_CLUSTER, cluster)] if cluster is not None else []
     filters += [identity.tag_filter(identity.TAG_OWNER, owner)] if owner is not None else []
-    with clients.translate_errors("asking which machines there are"):
-        found = list(_described(clients, filters))
-    # Filters are EC2's; that a foreign machine is never taken for ours is checked here.
-    mine = [each for each in found if cluster in (None, each.cluster) and owner in (None, each.owner)]
-    return sorted(mine, key=lambda each: (each.cluster, host_names.sort_key(each.name), each.launched_at))
-
-
-def wait_for_state(
-    clients: client.Clients,
-    ids: Collection[str],
-    *,
-    state: str = "running",
-    deadline_s: float = 300.0,
-    on_lost: Callable[[str, HostError], None] = lambda name, error: None,
-) -> Iterator[Instance]:
-    """Yield every machine once, as it reaches a state; all are asked for in one call per look.
-
-    :param until: ``running`` or ``stopped``.
-    :param deadline_s: seconds after which those that are not there count as failed.
-    :param lost: hears at once of every machine, by name, that will not get there.
-    :raises HostsFailed: at the end, with every machine that went elsewhere or was too slow.
-    """
-    pending, failed, seen = set(ids), dict[str, Exception](), dict[str, Instance]()
-    for waited in clients.clock.attempts(deadline_s):
-        for each in describe_ids(clients, pending):
-            before, seen[each.id] = seen.get(each.id), each
-            if each.state == state:
-                pending.discard(each.id)
-                yield each
-            elif _lost(each, state, before):
-                pending.discard(each.id)
-                error = failed[each.name] = HostError(_went(each), where=each.name)
-                on_lost(each.name, error)
-        if not pending:
-            break
-        late = waited
-    for missing in sorted(pending):
-        name = seen[missing].name if missing in seen else missing
-        failed[name] = HostError(_late(seen.get(missing), state, late), where=name)
-    if failed:
-        raise HostsFailed(f"{len(failed)} of {len(ids)} machines did not get to {state}", failed)
+    with clients.translate_errors("listing the VMs"):
+        found = list(_pages(clients, filters))
+    # Checked again: a filter that matches too much must never make an instance of another owner a target.
+    matches = [
+        instance for instance in found if cluster in (None, instance.cluster) and owner in (None, instance.owner)
+    ]
+    return sorted(
+        matches, key=lambda instance: (instance.cluster, host_names.sort_key(instance.name), instance.launched_at)
+    )
 
 
 def describe_ids(clients: client.Clients, ids: Iterable[str]) -> list[Instance]:
-    """Return the machines of some ids; those that EC2 does not show (yet, or any more) are left out."""
+    """Return the instances with some ids, sorted by name; those that EC2 does not show are omitted."""
     wanted = sorted(ids)
-    found: list[Instance] = []
-    with clients.translate_errors("asking how the machines are"):
-        # By filter, not by id: one id that EC2 does not know would fail the whole call.
+    matches: list[Instance] = []
+    with clients.translate_errors("looking up the state of the VMs"):
+        # By filter, not by InstanceIds: one unknown id would fail the whole call.
         for start in range(0, len(wanted), _MAX_FILTER_VALUES):
-            some = wanted[start : start + _MAX_FILTER_VALUES]
-            found += _described(clients, [{"Name": "instance-id", "Values": some}])
-    return sorted(found, key=lambda each: host_names.sort_key(each.name))
+            batch = wanted[start : start + _MAX_FILTER_VALUES]
+            matches += _pages(clients, [{"Name": "instance-id", "Values": batch}])
+    return _by_name(matches)
 
 
 def find_by_token(clients: client.Clients, token: str) -> list[Instance]:
-    """Return the machines, ended ones included, that the request with a token launched, as far as EC2 shows them."""
-    with clients.translate_errors("looking for what was launched"):
-        found = _described(clients, [{"Name": "client-token", "Values": [token]}])
-        return sorted(found, key=lambda each: host_names.sort_key(each.name))
+    """Return the instances, terminated ones included, of the request with an idempotency token."""
+    with clients.translate_errors("looking up launched VMs"):
+        return _by_name(_pages(clients, [{"Name": "client-token", "Values": [token]}]))
 
 
 def find_by_launch(clients: client.Clients, cluster_id: identity.ClusterId, launch_id: str) -> list[Instance]:
-    """Return the machines, ended ones included, of one of our launches, as far as EC2 shows them."""
-    with clients.translate_errors(f"looking for the machines of launch {launch_id}"):
-        found = list(_described(clients, [*cluster_id.filters, identity.tag_filter(TAG_LAUNCH, launch_id)]))
-    ours = [
-        each
-        for each in found
-        if (each.cluster, each.owner, each.launch_id) == (cluster_id.cluster, cluster_id.owner, launch_id)
-    ]
-    return sorted(ours, key=lambda each: host_names.sort_key(each.name))
-
-
-def tag_host_key(clients: client.Clients, instance_id: str, public_key: str) -> None:
-    """Tag a machine with the host key that it is about to take; the one of its launch still counts beside it."""
-    with clients.translate_errors(f"noting the new host key of {instance_id}"):
-        clients.ec2.create_tags(Resources=[instance_id], Tags=[{"Key": TAG_HOST_KEY, "Value": public_key.split()[1]}])
-
-
-def clear_boot_key_tags(clients: client.Clients, ids: Sequence[str]) -> None:
-    """Make the tags say of machines that the host key of their launch counts no more; one call for all."""
-    with clients.translate_errors("noting that the host keys of the launch are replaced"):
-        for start in range(0, len(ids), _MAX_TAGGED):
-            some = list(ids[start : start + _MAX_TAGGED])
-            clients.ec2.create_tags(Resources=some, Tags=[{"Key": TAG_BOOT_KEY, "Value": ""}])
+    """Return the instances, terminated ones included, of one launch of a cluster."""
+    filters = [*cluster_id.filters, identity.tag_filter(instance_tags.LAUNCH, launch_id)]
+    wanted = (cluster_id.cluster, cluster_id.owner, launch_id)
+    with clients.translate_errors(f"looking up the VMs of launch {launch_id}"):
+        found = list(_pages(clients, filters))
+    return _by_name(instance for instance in found if (instance.cluster, instance.owner, instance.launch_id) == wanted)
 
 
 def find_impaired(clients: client.Clients, ids: Sequence[str]) -> list[str]:
-    """Return the ids of machines whose system or instance status check has failed, as far as EC2 shows them."""
-    with clients.translate_errors("asking for status checks"):
-        pages = clients.ec2.get_paginator("describe_instance_status").paginate(
-            Filters=[{"Name": "instance-status.status", "Values": ["impaired"]}]
-        )
-        failed = {each["InstanceId"] for page in pages for each in page["InstanceStatuses"]}
-        pages = clients.ec2.get_paginator("describe_instance_status").paginate(
-            Filters=[{"Name": "system-status.status", "Values": ["impaired"]}]
-        )
-        failed |= {each["InstanceId"] for page in pages for each in page["InstanceStatuses"]}
-    return [each for each in ids if each in failed]
+    """Return the ids of instances with a failed system or instance status check."""
+    with clients.translate_errors("reading the status checks"):
+        impaired = _impaired(clients, "instance-status.status") | _impaired(clients, "system-status.status")
+    return [instance_id for instance_id in ids if instance_id in impaired]
+
+
+def _impaired(clients: client.Clients, check: str) -> set[str]:
+    # Filters of one call are combined with AND: each status check needs a call of its own.
+    pages = clients.ec2.get_paginator("describe_instance_status").paginate(
+        Filters=[{"Name": check, "Values": ["impaired"]}]
+    )
+    return {status["InstanceId"] for page in pages for status in page["InstanceStatuses"]}
 
 
 def console_output(clients: client.Clients, instance_id: str) -> str:
-    """Return what a machine has printed while booting, as far as EC2 has it by now; often that is nothing."""
+    """Return the console output of an instance; EC2 provides it with a delay, and often has none while it boots."""
     from base64 import b64decode
 
     with clients.translate_errors(f"reading the console of {instance_id}"):
         output = clients.ec2.get_console_output(InstanceId=instance_id).get("Output", "")
     try:
         return b64decode(output, validate=True).decode(errors="replace")
-    except ValueError:  # botocore has decoded it already
+    except ValueError:  # newer versions of botocore decode it themselves
         return output
 
 
 def from_response(response: InstanceTypeDef) -> Instance:
-    """Return the record for one machine in an EC2 answer."""
+    """Return the record of one instance in an EC2 response."""
     tags = {tag["Key"]: tag["Value"] for tag in response.get("Tags", [])}
+    names = _launch_names(tags)
     return Instance(
         id=response["InstanceId"],
-        name=_name(response, tags),
+        name=_name(response, names),
         cluster=tags.get(identity.TAG_CLUSTER, ""),
-        launch_id=tags.get(TAG_LAUNCH, ""),
+        launch_id=tags.get(instance_tags.LAUNCH, ""),
         owner=tags.get(identity.TAG_OWNER, ""),
         type=response["InstanceType"],
         state=response["State"]["Name"],
@@ -292,24 +239,24 @@ def from_response(response: InstanceTypeDef) -> Instance:
         zone=response["Placement"].get("AvailabilityZone", ""),
         public_address=response.get("PublicIpAddress", ""),
         private_address=response.get("PrivateIpAddress", ""),
-        host_key=_host_key(tags, TAG_HOST_KEY),
-        boot_key=_host_key(tags, TAG_BOOT_KEY),
+        host_key=_host_key(tags, instance_tags.HOST_KEY),
+        boot_key=_host_key(tags, instance_tags.BOOT_KEY),
         key_name=response.get("KeyName", ""),
         launched_at=response["LaunchTime"],
-        expires_at=_time(tags.get(TAG_EXPIRES, "")),
-        max_hours=_hours(tags.get(TAG_HOURS, "")),
+        expires_at=_time(tags.get(instance_tags.EXPIRES, "")),
+        max_hours=_hours(tags.get(instance_tags.HOURS, "")),
         image_id=response.get("ImageId", ""),
-        group_ids=_groups(response),
-        disk=Disk.from_tag(tags.get(TAG_DISK, "")),
-        user=tags.get(TAG_USER, ""),
-        launch_size=_sharing(tags),
+        group_ids=_group_ids(response),
+        disk=Disk.from_tag(tags.get(instance_tags.DISK, "")),
+        user=tags.get(instance_tags.USER, ""),
+        launch_size=len(names) or 1,
         is_spot=response.get("InstanceLifecycle") == "spot",
         index=response.get("AmiLaunchIndex", 0),
-        stopped_at=_stopped(response),
+        stopped_at=_stopped_at(response),
     )
 
 
-def _described(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Iterator[Instance]:
+def _pages(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Iterator[Instance]:
     pages = clients.ec2.get_paginator("describe_instances").paginate(
         Filters=filters, PaginationConfig={"PageSize": host_names.MAX_PER_LAUNCH}
     )
@@ -318,48 +265,56 @@ def _described(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Ite
             yield from map(from_response, reservation["Instances"])
 
 
-def _host_key(tags: Mapping[str, str], name: str) -> str:
-    return f"{HOST_KEY_TYPE} {tags[name]}" if tags.get(name) else ""
+def _by_name(instances: Iterable[Instance]) -> list[Instance]:
+    return sorted(instances, key=lambda instance: host_names.sort_key(instance.name))
 
 
-def _name(facts: InstanceTypeDef, tags: Mapping[str, str]) -> str:
-    """Return the machine's own of its launch's names; tags that make no sense must not hide a machine."""
+def _host_key(tags: Mapping[str, str], tag: str) -> str:
+    return f"{HOST_KEY_TYPE} {tags[tag]}" if tags.get(tag) else ""
+
+
+def _launch_names(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the instance's launch; invalid tags must not hide an instance that costs money."""
     try:
-        return host_names.expand(tags[TAG_HOSTS])[facts["AmiLaunchIndex"]]
-    except (KeyError, ValueError, IndexError):
-        return facts["InstanceId"]
-
-
-def _sharing(tags: Mapping[str, str]) -> int:
-    try:
-        return len(host_names.expand(tags[TAG_HOSTS]))
+        return host_names.expand(tags[instance_tags.HOSTS])
     except (KeyError, ValueError):
-        return 1
+        return ()
 
 
-def _reason(facts: InstanceTypeDef) -> str:
-    reason = facts.get("StateReason", {})
+def _name(response: InstanceTypeDef, names: Sequence[str]) -> str:
+    try:
+        return names[response["AmiLaunchIndex"]]
+    except (KeyError, IndexError):
+        return response["InstanceId"]
+
+
+def _reason(response: InstanceTypeDef) -> str:
+    reason = response.get("StateReason", {})
     code, message = reason.get("Code", ""), reason.get("Message", "")
     return message if message.startswith(code) else f"{code}: {message}"
 
 
-def _stopped(facts: InstanceTypeDef) -> datetime | None:
-    """Read when a machine was stopped; nothing but the reason tells: ``User initiated (2026-11-20 14:12:07 GMT)``."""
-    found = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", facts.get("StateTransitionReason", ""))
-    return _time(found[1]) if found and facts["State"]["Name"] in ("stopping", "stopped") else None
+def _stopped_at(response: InstanceTypeDef) -> datetime | None:
+    """Return the time of the stop, which is only part of a text: ``User initiated (2026-11-20 14:12:07 GMT)``."""
+    if response["State"]["Name"] not in ("stopping", "stopped"):
+        return None
+    reason = response.get("StateTransitionReason", "")
+    match = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", reason)
+    return _time(match[1]) if match else None
 
 
-def _groups(facts: InstanceTypeDef) -> tuple[str, ...]:
-    cards = [group["GroupId"] for card in facts.get("NetworkInterfaces", []) for group in card.get("Groups", [])]
-    return tuple(dict.fromkeys([group["GroupId"] for group in facts.get("SecurityGroups", [])] + cards))
+def _group_ids(response: InstanceTypeDef) -> tuple[str, ...]:
+    groups = list(response.get("SecurityGroups", []))
+    groups += [group for card in response.get("NetworkInterfaces", []) for group in card.get("Groups", [])]
+    return tuple(dict.fromkeys(group["GroupId"] for group in groups))
 
 
 def _time(text: str) -> datetime | None:
     try:
-        when = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _hours(text: str) -> float:
@@ -367,42 +322,3 @@ def _hours(text: str) -> float:
         return float(text)
     except ValueError:
         return 0.0
-
-
-def _lost(each: Instance, until: str, before: Instance | None) -> bool:
-    """Tell whether a machine will not get there by itself.
-
-    One that was just started may be shown as stopped for a while, so that counts only once it was seen awake.
-    """
-    if until == "running" and before is not None and before.state == "pending":
-        return each.state in (*TERMINATING, "stopping", "stopped")
-    return each.state in TERMINATING
-
-
-def _went(each: Instance) -> str:
-    return f"is {each.state} instead" + (f": {each.reason}" if each.reason else "")
-
-
-def _late(each: Instance | None, until: str, waited: float) -> str:
-    if each is None:
-        return f"EC2 has not shown it for {waited:.0f} s"
-    return f"still {each.state} after {waited:.0f} s, not {until}" + (f": {each.reason}" if each.reason else "")
-
-
-def tag_expiry(clients: client.Clients, expires_at: Mapping[str, datetime]) -> None:
-    """Tag machines with their ends, rounded up to the minute: one call for all that end in the same one.
-
-    :param ends: instance id -> when it ends itself.
-    """
-    by_minute = defaultdict[datetime, list[str]](list)
-    for key, end in expires_at.items():
-        by_minute[_minute(end)].append(key)
-    with clients.translate_errors("tagging machines with their new end"):
-        for end, ids in by_minute.items():
-            value = end.isoformat(timespec="seconds")
-            clients.ec2.create_tags(Resources=ids, Tags=[{"Key": instances.TAG_EXPIRES, "Value": value}])
-
-
-def _minute(moment: datetime) -> datetime:
-    whole = moment.replace(second=0, microsecond=0)
-    return whole if whole == moment else whole + timedelta(minutes=1)

@@ -1,29 +1,28 @@
-"""Ending, stopping and starting machines: every one gets its own outcome, and only ours are touched."""
+"""Terminate, stop and start instances: one outcome per instance, and only instances of the cluster are changed."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, errors, identity
-from orchestrator.aws.ec2 import instances as ec2_instances
-from orchestrator.core.clock import Backoff, Clock
-from orchestrator.core.errors import LeftRunning
-from orchestrator.core.next_step import NextStep
+from orchestrator.aws.ec2 import instance_tags
+from orchestrator.core.clock import Backoff
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
 
-VISIBILITY_TIMEOUT_S = 60.0  # how long to ask again for a machine that EC2 does not show yet
+VISIBILITY_TIMEOUT_S = 60.0  # how long to retry for an instance that EC2 does not show yet
 
-_PER_MACHINE = frozenset(
+_GONE = "InvalidInstanceID.NotFound"
+_PER_INSTANCE = frozenset(
     {
-        "InvalidInstanceID.NotFound",
+        _GONE,
         "InvalidInstanceID.Malformed",
         "OperationNotPermitted",
         "IncorrectInstanceState",
@@ -32,18 +31,16 @@ _PER_MACHINE = frozenset(
         "InvalidInstanceID",
     }
 )
-"""Codes that say something about one machine of a call, and fail the call for all of them."""
-
-_GONE = "InvalidInstanceID.NotFound"
+"""Error codes about one instance of a call; EC2 then changes none of them."""
 
 
 @dataclass(frozen=True)
 class StateChange:
-    """What became of one machine.
+    """Outcome of one instance.
 
-    :param state: the state that EC2 now reports; ``gone`` when it knows the machine no more, ``unknown`` when it would
-        not say.
-    :param error: why nothing was done to it, with a fix where there is one; empty when it was done.
+    :param state: current state as EC2 reports it; ``gone`` if EC2 has removed the instance, ``unknown`` if EC2 does not
+        show it.
+    :param error: why it was not changed, with a fix where there is one; empty if it was changed.
     """
 
     id: str
@@ -53,201 +50,153 @@ class StateChange:
 
     @property
     def is_ok(self) -> bool:
-        """Whether it was done."""
+        """True if it was changed."""
         return not self.error
 
 
 def terminate(
-    clients: client.Clients,
-    instances: Sequence[Instance],
-    *,
-    cluster_id: identity.ClusterId,
+    clients: client.Clients, instances: Sequence[Instance], *, cluster_id: identity.ClusterId
 ) -> dict[str, StateChange]:
-    """Ask EC2 to end machines; one that cannot be ended does not keep the others alive.
+    """Terminate instances; one that cannot be terminated does not keep the others running.
 
-    :param mine: only machines with this cluster's and owner's tags are touched.
-    :returns: what became of each, by id. They are not gone yet: see `await_gone`.
+    :param cluster_id: instances without the tags of this cluster and owner are not touched.
+    :returns: outcome by instance id. They still shut down then: see :func:`waiters.wait_terminated`.
     :raises StratusError: AWS refuses the calls as such (credentials, network).
     """
-    call = _Call("ending machines", clients.ec2.terminate_instances, "TerminatingInstances", ends=True)
+    call = _Call("terminating VMs", clients.ec2.terminate_instances, "TerminatingInstances", accepts_gone=True)
     return _change(clients, call, instances, cluster_id)
 
 
 def stop(
-    clients: client.Clients,
-    instances: Sequence[Instance],
-    *,
-    cluster_id: identity.ClusterId,
+    clients: client.Clients, instances: Sequence[Instance], *, cluster_id: identity.ClusterId
 ) -> dict[str, StateChange]:
-    """Ask EC2 to stop machines; their disks stay, and cost. Otherwise as `terminate`."""
-    call = _Call("stopping machines", clients.ec2.stop_instances, "StoppingInstances")
+    """Stop instances; their disks remain, and are billed. Otherwise as :func:`terminate`."""
+    call = _Call("stopping VMs", clients.ec2.stop_instances, "StoppingInstances")
     return _change(clients, call, instances, cluster_id)
 
 
 def start(
-    clients: client.Clients,
-    instances: Sequence[Instance],
-    *,
-    cluster_id: identity.ClusterId,
+    clients: client.Clients, instances: Sequence[Instance], *, cluster_id: identity.ClusterId
 ) -> dict[str, StateChange]:
-    """Ask EC2 to start stopped machines; their time to live begins anew, and their tags say so.
+    """Start stopped instances, and tag them with the new time of their automatic shutdown.
 
-    Otherwise as `terminate`.
+    Otherwise as :func:`terminate`.
     """
-    call = _Call("starting machines", clients.ec2.start_instances, "StartingInstances")
+    call = _Call("starting VMs", clients.ec2.start_instances, "StartingInstances")
     outcomes = _change(clients, call, instances, cluster_id)
-    _renew(clients, [each for each in instances if outcomes[each.id].is_ok])
+    _tag_expiry(clients, [instance for instance in instances if outcomes[instance.id].is_ok])
     return outcomes
-
-
-def wait_terminated(
-    clients: client.Clients,
-    instances: Collection[Instance],
-    *,
-    deadline_s: float = 300.0,
-) -> Iterator[Instance]:
-    """Yield machines as they are terminated, which is when they stop holding on to their group and disk.
-
-    :raises LeftRunning: at the deadline, with those that are not.
-    """
-    left, seen = {each.id: each for each in instances}, set[str]()
-    for _ in clients.clock.attempts(deadline_s):
-        shown = {each.id: each for each in ec2_instances.describe_ids(clients, left)}
-        seen |= shown.keys()
-        for each in [*left.values()]:
-            now = shown.get(each.id)
-            if now.state == "terminated" if now else _vanished(each, seen, clients.clock):
-                yield now or left[each.id]
-                del left[each.id]
-            elif now:
-                left[each.id] = now
-        if not left:
-            return
-    raise LeftRunning(
-        f"{len(left)} machines are not gone after {deadline_s:.0f} s",
-        left=[_line(each) for each in left.values()],
-        fix=NextStep("TerminateAll") + "  asks again",
-    )
-
-
-def _line(each: Instance) -> str:
-    return f"{each.name} ({each.id}, {each.type}, {each.zone}): {each.state}"
-
-
-def _vanished(each: Instance, seen: Collection[str], clock: Clock) -> bool:
-    """Tell a machine that EC2 has forgotten from one too young for EC2 to show it."""
-    return each.id in seen or not _young(each, clock)
-
-
-def _young(each: Instance, clock: Clock) -> bool:
-    return (clock.now() - each.launched_at).total_seconds() < ec2_instances.VISIBILITY_LAG_S
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One of EC2's calls that change machines; ``answer`` is where its answer lists them."""
+    """One of EC2's calls that change the state of instances.
 
-    doing: str
+    :param action: begins the message of its errors.
+    :param key: of the list of state changes in its response.
+    :param accepts_gone: True if an instance that no longer exists counts as changed.
+    """
+
+    action: str
     call: Callable[..., Any]
-    answer: str
-    ends: bool = False
+    key: str
+    accepts_gone: bool = False
 
 
 def _change(
-    clients: client.Clients,
-    call: _Call,
-    instances: Sequence[Instance],
-    cluster_id: identity.ClusterId,
+    clients: client.Clients, call: _Call, instances: Sequence[Instance], cluster_id: identity.ClusterId
 ) -> dict[str, StateChange]:
-    outcomes = {each.id: _foreign(each) for each in instances if not _is_ours(each, cluster_id)}
-    todo = {each.id: each for each in instances if each.id not in outcomes}
+    outcomes = {instance.id: _foreign(instance) for instance in instances if not _is_ours(instance, cluster_id)}
+    pending = {instance.id: instance for instance in instances if instance.id not in outcomes}
     for _ in clients.clock.attempts(VISIBILITY_TIMEOUT_S, Backoff(1.0, 5.0)):
-        results = dict(_batch(clients, call, list(todo))) if todo else {}
-        outcomes |= {each.id: _ended(clients, call, each, results[each.id]) for each in todo.values()}
-        # EC2 may deny that a machine of the last minutes exists, and it would then run on.
-        todo = {key: each for key, each in todo.items() if _unseen(results[key]) and _young(each, clients.clock)}
-        if not todo:
+        results = dict(_batch(clients, call, list(pending))) if pending else {}
+        outcomes |= {
+            instance.id: _outcome(clients, call, instance, results[instance.id]) for instance in pending.values()
+        }
+        # EC2 may answer "not found" for an instance of the last minutes, which would then keep running.
+        pending = {
+            instance_id: instance
+            for instance_id, instance in pending.items()
+            if _is_gone(results[instance_id]) and instance.may_be_hidden(clients.clock.now())
+        }
+        if not pending:
             break
-    outcomes |= {each.id: _too_young(each) for each in todo.values()}
+    outcomes |= {instance.id: _hidden(instance) for instance in pending.values()}
     return outcomes
 
 
-def _is_ours(each: Instance, cluster_id: identity.ClusterId) -> bool:
-    return (each.cluster, each.owner) == (cluster_id.cluster, cluster_id.owner)
+def _is_ours(instance: Instance, cluster_id: identity.ClusterId) -> bool:
+    return (instance.cluster, instance.owner) == (cluster_id.cluster, cluster_id.owner)
 
 
-def _unseen(result: str | Exception) -> bool:
+def _is_gone(result: str | Exception) -> bool:
     return isinstance(result, Exception) and errors.code_of(result) == _GONE
 
 
 def _batch(clients: client.Clients, call: _Call, ids: list[str]) -> Iterator[tuple[str, str | Exception]]:
-    """Yield each id with its new state or its own error; ids that spoil a call are taken out of it."""
+    """Yield each id with its new state or its own error; ids that fail the whole call are removed from it."""
     try:
-        yield from _called(call, ids)
+        yield from _states(call, ids)
         return
     except errors.error_types() as error:
-        if errors.code_of(error) not in _PER_MACHINE:
-            raise clients.translate(error, action=call.doing) from error
+        if errors.code_of(error) not in _PER_INSTANCE:
+            raise clients.translate(error, action=call.action) from error
         failure = error
-    named = [each for each in re.findall(r"i-[0-9a-f]+", errors.message_of(failure)) if each in ids]
-    if not named and len(ids) > 1:  # the message does not say which: halve until it is plain
+    named = [match for match in re.findall(r"i-[0-9a-f]+", errors.message_of(failure)) if match in ids]
+    if not named and len(ids) > 1:  # the message names no instance: find it by bisection
         half = len(ids) // 2
         yield from _batch(clients, call, ids[:half])
         yield from _batch(clients, call, ids[half:])
         return
     bad = set(named or ids)
-    yield from ((each, failure) for each in sorted(bad))
-    if good := [each for each in ids if each not in bad]:
+    yield from ((instance_id, failure) for instance_id in sorted(bad))
+    if good := [instance_id for instance_id in ids if instance_id not in bad]:
         yield from _batch(clients, call, good)
 
 
-def _called(call: _Call, ids: list[str]) -> Iterator[tuple[str, str]]:
-    changes = call.call(InstanceIds=ids)[call.answer]
+def _states(call: _Call, ids: list[str]) -> Iterator[tuple[str, str]]:
+    changes = call.call(InstanceIds=ids)[call.key]
     states = {change["InstanceId"]: change["CurrentState"]["Name"] for change in changes}
-    return iter([(each, states.get(each, "unknown")) for each in ids])
+    return iter([(instance_id, states.get(instance_id, "unknown")) for instance_id in ids])
 
 
-def _ended(clients: client.Clients, call: _Call, each: Instance, result: str | Exception) -> StateChange:
+def _outcome(clients: client.Clients, call: _Call, instance: Instance, result: str | Exception) -> StateChange:
     if isinstance(result, str):
-        return StateChange(each.id, each.name, result)
-    if errors.code_of(result) == _GONE:
-        return StateChange(each.id, each.name, "gone", "" if call.ends else "EC2 knows it no more")
-    error = clients.translate(result, action=call.doing)
-    return StateChange(each.id, each.name, each.state, str(error))
+        return StateChange(instance.id, instance.name, result)
+    if _is_gone(result):
+        return StateChange(instance.id, instance.name, "gone", "" if call.accepts_gone else "it no longer exists")
+    error = clients.translate(result, action=call.action)
+    return StateChange(instance.id, instance.name, instance.state, str(error))
 
 
-def _foreign(each: Instance) -> StateChange:
-    return StateChange(each.id, each.name, each.state, "not this cluster's and owner's: left alone")
+def _foreign(instance: Instance) -> StateChange:
+    return StateChange(instance.id, instance.name, instance.state, "not of this cluster and owner: not touched")
 
 
-def _too_young(each: Instance) -> StateChange:
-    return StateChange(
-        each.id,
-        each.name,
-        "unknown",
-        f"EC2 does not show it, {VISIBILITY_TIMEOUT_S:.0f} s on: it may still run",
-    )
+def _hidden(instance: Instance) -> StateChange:
+    error = f"EC2 has not shown it for {VISIBILITY_TIMEOUT_S:.0f} s: it may still run"
+    return StateChange(instance.id, instance.name, "unknown", error)
 
 
-def _renew(clients: client.Clients, started: Sequence[Instance]) -> None:
-    """Tag machines with the end of their new time to live: one call for all that live equally long."""
+def _tag_expiry(clients: client.Clients, started: Sequence[Instance]) -> None:
+    """Tag started instances with the time of their automatic shutdown; one call per value of ``max_hours``."""
     by_hours = defaultdict[float, list[str]](list)
-    for each in started:
-        by_hours[each.max_hours].append(each.id)
-    by_hours.pop(0.0, None)
-    with clients.translate_errors("tagging machines with their new end"):
+    for instance in started:
+        by_hours[instance.max_hours].append(instance.id)
+    by_hours.pop(0.0, None)  # not tagged: the time is not known
+    with clients.translate_errors("tagging VMs with their shutdown time"):
         for hours, ids in by_hours.items():
-            end = (clients.clock.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
-            clients.ec2.create_tags(Resources=ids, Tags=[{"Key": ec2_instances.TAG_EXPIRES, "Value": end}])
+            time = (clients.clock.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
+            instance_tags.set_tag(clients, ids, instance_tags.EXPIRES, time)
 
 
 @dataclass(frozen=True)
 class InstanceResult:
-    """What stop, start or terminate did to one instance.
+    """Result of stop, start or terminate for one instance.
 
-    :param state: the state it was seen in last.
-    :param error: why not, when it was not.
-    :param disk_per_hour: USD per hour of its disk, where that stays.
+    :param state: the last known state.
+    :param error: why it failed; empty if it did not.
+    :param disk_per_hour: USD per hour of a disk that remains; None if there is none, or its price is unknown.
     """
 
     name: str

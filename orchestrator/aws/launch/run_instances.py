@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, dry_run, error_codes, errors
 from orchestrator.aws.capacity.pools import SPOT
-from orchestrator.aws.ec2 import host_names, instance_profiles, instances, state_changes
+from orchestrator.aws.ec2 import host_names, instance_profiles, instance_tags, instances, state_changes
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.core.clock import Backoff
@@ -26,7 +26,7 @@ from orchestrator.crypto import ssh_keys
 if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
 
-RETRY_TIMEOUT_S = 180.0  # for how long to ask again while AWS has trouble of its own
+RETRY_TIMEOUT_S = 180.0  # for how long to ask again while AWS reports an internal error
 PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
 USER_DATA_BYTES = (
     16384  # before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html
@@ -226,14 +226,14 @@ def _tags(plan: LaunchPlan, launch_key: LaunchResources, expires: datetime) -> l
     hosts = host_names.compress(plan.names)
     own = {
         "Name": hosts,
-        instances.TAG_HOSTS: hosts,
-        instances.TAG_LAUNCH: plan.launch_id,
-        instances.TAG_EXPIRES: expires.isoformat(timespec="seconds"),
-        instances.TAG_HOURS: f"{plan.hours:g}",
-        instances.TAG_HOST_KEY: launch_key.host_key.public.split()[1],
-        instances.TAG_BOOT_KEY: launch_key.host_key.public.split()[1],
-        instances.TAG_DISK: plan.disk.tag_value,
-        instances.TAG_USER: plan.user,
+        instance_tags.HOSTS: hosts,
+        instance_tags.LAUNCH: plan.launch_id,
+        instance_tags.EXPIRES: expires.isoformat(timespec="seconds"),
+        instance_tags.HOURS: f"{plan.hours:g}",
+        instance_tags.HOST_KEY: launch_key.host_key.public.split()[1],
+        instance_tags.BOOT_KEY: launch_key.host_key.public.split()[1],
+        instance_tags.DISK: plan.disk.tag_value,
+        instance_tags.USER: plan.user,
     }
     tags = [*plan.cluster_id.tags, *({"Key": key, "Value": value} for key, value in own.items())]
     return [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]

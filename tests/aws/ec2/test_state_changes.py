@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.aws.ec2 import instances, state_changes
+from orchestrator.aws.ec2 import instances, state_changes, waiters
 from orchestrator.core.errors import CloudRefused, HostsFailed, LeftRunning
 from tests.aws.launch.test_planner import MINE
 from tests.support.aws_wire import Request, Time, Wire, clients, refusal
@@ -143,7 +143,7 @@ def test_foreign_machines_are_never_in_a_call() -> None:
 
     assert [request.ids for request in wire.requests] == [[machine(0).id]]
     assert [outcomes[each.id].is_ok for each in foreign] == [False, False]
-    assert "left alone" in outcomes[foreign[0].id].error
+    assert "not touched" in outcomes[foreign[0].id].error
 
 
 def test_nothing_to_end_asks_for_nothing() -> None:
@@ -154,7 +154,7 @@ def test_nothing_to_end_asks_for_nothing() -> None:
 def test_a_refusal_that_is_about_no_machine_is_raised() -> None:
     wire = Wire(lambda _: refusal("ExpiredToken", "The security token included in the request is expired"))
 
-    with pytest.raises(CloudRefused, match="ending machines: the session has expired"):
+    with pytest.raises(CloudRefused, match="terminating VMs: the session has expired"):
         state_changes.terminate(clients(wire), [machine(0)], cluster_id=MINE)
 
 
@@ -184,7 +184,7 @@ def test_a_machine_in_the_wrong_state_to_start_is_named() -> None:
 def gone(states: list[dict[str, str]], instances: list[instances.Instance], time: Time) -> list[str]:
     left = list(states)
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
-    found = state_changes.wait_terminated(clients(wire, time), instances, deadline_s=30)
+    found = waiters.wait_terminated(clients(wire, time), instances, deadline_s=30)
     return [each.id for each in found]
 
 
@@ -204,7 +204,7 @@ def test_a_young_machine_that_ec2_does_not_show_is_not_taken_for_gone() -> None:
 def test_machines_that_do_not_go_are_listed_at_the_deadline() -> None:
     time = Time()
 
-    with pytest.raises(LeftRunning, match=rf"ml-1.*{machine(1).id}.*shutting-down|1 machines are not gone") as caught:
+    with pytest.raises(LeftRunning, match=rf"ml-1.*{machine(1).id}.*shutting-down|1 VMs are not terminated") as caught:
         gone([{machine(1).id: "shutting-down"}], [machine(1)], time)
     assert time.seconds == 30
     assert machine(1).id in str(caught.value)
@@ -215,7 +215,7 @@ def watched(states: list[dict[str, str]], ids: list[str], time: Time, until: str
     wire = Wire(lambda _: shown(left.pop(0) if len(left) > 1 else left[0]))
     seen: list[str] = []
     try:
-        for each in instances.wait_for_state(clients(wire, time), ids, state=until, deadline_s=60):
+        for each in waiters.wait_for_state(clients(wire, time), ids, state=until, deadline_s=60):
             seen.append(each.id)
     except HostsFailed as failure:
         seen += [f"{name}: {error}" for name, error in failure.errors.items()]
@@ -261,5 +261,5 @@ def test_a_hundred_machines_cost_one_call_per_look_and_a_thousand_cost_five() ->
         )
         ids = [f"i-{number:017x}" for number in range(count)]
 
-        assert len(list(instances.wait_for_state(clients(wire), ids))) == count
+        assert len(list(waiters.wait_for_state(clients(wire), ids))) == count
         assert len(wire.requests) == calls

@@ -22,7 +22,7 @@ def _credentials() -> Iterator[Cell]:
             "no AWS credentials",
             "AWS_ACCESS_KEY_ID",
             "~/.aws/credentials",
-            "role of this machine",
+            "instance role",
             "aws configure",
         )
         yield reported_at_once("F01", "no credentials", command, 2, sources, real_credentials=True)
@@ -41,7 +41,7 @@ def _credentials() -> Iterator[Cell]:
             "profile missing",
             command,
             2,
-            ("nobody", "profiles there are: work", "[aws] profile"),
+            ("nobody", "available profiles: work", "[aws] profile"),
             real_credentials=True,
             environment={"AWS_SHARED_CREDENTIALS_FILE": "[work]\naws_access_key_id = x\n"},
             settings={"aws.profile": "nobody"},
@@ -51,7 +51,7 @@ def _credentials() -> Iterator[Cell]:
             "broken chain",
             command,
             2,
-            ("nobody", "profiles there are", "aws configure"),
+            ("nobody", "available profiles", "aws configure"),
             real_credentials=True,
             environment={"AWS_CONFIG_FILE": BROKEN_CHAIN},
         )
