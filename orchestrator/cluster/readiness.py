@@ -47,6 +47,11 @@ class HostReady:
     boot: float
     ssh: float
 
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds per phase, in the order of the phases."""
+        return {"pending": self.pending, "boot": self.boot, "ssh": self.ssh}
+
 
 def _as_it_is(host: Host) -> Host:
     return host

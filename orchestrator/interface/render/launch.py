@@ -93,16 +93,16 @@ def launch(report: LaunchReport) -> Lines:
 
 
 def _ready(host: HostReady) -> Sequence[str]:
-    times = [f"{phase} {duration(getattr(host, phase))} " for phase in ("pending", "boot", "ssh")]
+    times = [f"{phase} {duration(seconds)} " for phase, seconds in host.phases.items()]
     return [host.name, "ready", host.zone, *times]
 
 
 def _spread(hosts: Sequence[HostReady]) -> str:
     def phase(name: str) -> str:
-        times = [float(getattr(host, name)) for host in hosts]
+        times = [host.phases[name] for host in hosts]
         return f"{name} {min(times):.1f} to {duration(max(times))}"
 
-    return "   ".join(phase(name) for name in ("pending", "boot", "ssh")) + "."
+    return "   ".join(phase(name) for name in hosts[0].phases) + "."
 
 
 OFFER = '    Recover("finish") waits for their SSH; Recover("terminate") ends them.'
