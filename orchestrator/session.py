@@ -86,7 +86,7 @@ class Session:
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
 
     def _job_checks(self) -> preflight.Checks:
-        return inputs.checks(partial(s3.find, self.context.clients), self.jobs.load)
+        return inputs.checks(partial(s3.find, self.context.clients), self.jobs.load_job)
 
     def _job_context(self, runs: Path, timings: PhaseTimings) -> JobContext:
         context = self.context
@@ -94,13 +94,13 @@ class Session:
         return JobContext(
             settings=self.settings,
             ssh=context.ssh,
-            tell=context.tell,
+            on_event=context.tell,
             clock=context.clock,
             runs_folder=runs,
             logs_folder=lambda: context.folder / "logs",
             timings=timings,
-            bill=self.inventory.bill,
-            registry_login=lambda options, images: registry_login.login(ecr_token, options, images, os.environ),
+            run_cost=self.inventory.bill,
+            registry_login=lambda options, images: registry_login.find_login(ecr_token, options, images, os.environ),
             on_spot_reclaim=self.cluster.note_spot_reclaims,
             environ=os.environ,
         )
@@ -134,12 +134,12 @@ class Session:
     def _experiment(self, plan: LaunchPlan, *, multi: bool, on_line: Callable[[str, str], None]) -> RunRecord:
         """Run the job once; every host installs as soon as its own SSH is up."""
         report, installs = self.cluster.launch_and(plan, self.jobs.installer())
-        self.jobs.note_install(installs, {}, report.seconds)
+        self.jobs.record_install(installs, {}, report.seconds)
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} hosts failed", report.failed)
         handle = self.jobs.start(multi=multi)
-        self.jobs.follow(handle.run, on_line=on_line)
-        return self.jobs.fetch(handle.run)
+        self.jobs.follow(handle.run_id, on_line=on_line)
+        return self.jobs.fetch(handle.run_id)
 
     def _terminate_after_failure(self, error: BaseException) -> None:
         """Terminate because something failed; what stays up is added to the error that came first."""

@@ -67,52 +67,52 @@ def image_mismatch(installs: Sequence[HostInstall]) -> str:
 
 
 @dataclass
-class _Reader:
+class OutputParser:
     """Understands one host's output: protocol lines become events, all others go to its log."""
 
     host: str
-    tell: EventHandler
-    log: Callable[[str], None]
+    on_event: EventHandler
+    write_log: Callable[[str], None]
     results: list[StepResult] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
     fix: str = ""
     image: str = ""
-    told: float = float("-inf")
+    progress_at: float = float("-inf")
 
-    def line(self, text: str) -> None:
+    def read_line(self, line: str) -> None:
         """Take one line of output."""
-        if text.startswith("@@step "):
-            self._step(*text.split()[1:4])
-        elif text.startswith("@@fix "):
-            self.fix = text.partition(" ")[2]
-        elif text.startswith("@@image "):
-            self.image = text.partition(" ")[2]
-            self.log(f"image {self.image}")
-        elif text.startswith("@@say "):
-            self._say(text.partition(" ")[2])
-        elif not text.startswith("@@"):
-            self.log(text)
-            self.tail = [*self.tail[1 - TAIL_LINES :], text]
-            if time.monotonic() - self.told > PROGRESS_INTERVAL_S:
-                self._tell(text)
+        if line.startswith("@@step "):
+            self._read_step(*line.split()[1:4])
+        elif line.startswith("@@fix "):
+            self.fix = line.partition(" ")[2]
+        elif line.startswith("@@image "):
+            self.image = line.partition(" ")[2]
+            self.write_log(f"image {self.image}")
+        elif line.startswith("@@say "):
+            self._log_progress(line.partition(" ")[2])
+        elif not line.startswith("@@"):
+            self.write_log(line)
+            self.tail = [*self.tail[1 - TAIL_LINES :], line]
+            if time.monotonic() - self.progress_at > PROGRESS_INTERVAL_S:
+                self._emit_progress(line)
 
-    def _say(self, text: str) -> None:
-        self.log(text)
-        self._tell(text)
+    def _log_progress(self, text: str) -> None:
+        self.write_log(text)
+        self._emit_progress(text)
 
-    def _tell(self, text: str) -> None:
-        self.told = time.monotonic()
-        self.tell(Event(self.host, "", "progress", text=text))
+    def _emit_progress(self, text: str) -> None:
+        self.progress_at = time.monotonic()
+        self.on_event(Event(self.host, "", "progress", text=text))
 
-    def _step(self, name: str, state: str, milliseconds: str) -> None:
+    def _read_step(self, name: str, state: str, milliseconds: str) -> None:
         seconds = int(milliseconds) / 1000
         if state == "start":
             self.tail, self.fix = [], ""
-            self.tell(Event(self.host, name, "start"))
+            self.on_event(Event(self.host, name, "start"))
             return
         kind: State = "done" if state == "done" else "unchanged" if state == "unchanged" else "failed"
         self.results.append(StepResult(name, kind, seconds))
-        self.tell(Event(self.host, name, kind, seconds))
+        self.on_event(Event(self.host, name, kind, seconds))
 
 
 @dataclass(frozen=True)
@@ -123,16 +123,16 @@ class Installer:
     :param deadline: seconds after which a host's install counts as failed.
     """
 
-    links: SshClient
+    ssh: SshClient
     plan: InstallPlan
-    logs: Path
-    tell: EventHandler = ignore_event
-    deadline: float = 1800.0
+    log_folder: Path
+    on_event: EventHandler = ignore_event
+    timeout_s: float = 1800.0
 
     @cached_property
-    def _envelope(self) -> bytes:
+    def _bundle(self) -> bytes:
         tools = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
-        return remote_scripts.bundle(tools | {"plan": self.plan.text} | self.plan.files)
+        return remote_scripts.bundle(tools | {"plan": self.plan.plan_file} | self.plan.files)
 
     def __call__(self, host: Host) -> HostInstall:
         """Install on one host.
@@ -140,29 +140,29 @@ class Installer:
         :raises HostError: naming the step that failed and the last it said.
         """
         began = time.monotonic()
-        self.logs.mkdir(parents=True, exist_ok=True)
-        log = self.logs / f"{host.name}.install.log"
+        self.log_folder.mkdir(parents=True, exist_ok=True)
+        log = self.log_folder / f"{host.name}.install.log"
         with log.open("a", encoding="utf-8") as file:
-            reader = _Reader(host.name, self.tell, lambda text: _write(file, text))
-            status = self.links.stream(
+            reader = OutputParser(host.name, self.on_event, lambda text: _write_line(file, text))
+            status = self.ssh.stream(
                 host,
                 remote_scripts.bundle_command("install.sh"),
-                stdin=self._envelope,
-                respond=self._answer,
-                on_line=reader.line,
+                stdin=self._bundle,
+                respond=self._respond,
+                on_line=reader.read_line,
                 silence_timeout_s=SILENCE_S,
-                timeout_s=self.deadline,
+                timeout_s=self.timeout_s,
             )
         if status != 0:
-            raise _failure(host, reader, status, log)
+            raise _install_error(host, reader, status, log)
         return HostInstall(host.name, tuple(reader.results), time.monotonic() - began, reader.image)
 
-    def _answer(self, text: str) -> Iterator[bytes] | None:
+    def _respond(self, text: str) -> Iterator[bytes] | None:
         """Return the bytes of the parcel, or of the password, that a host asks for."""
         if not text.startswith("@@want "):
             return None
         asked = text.removeprefix("@@want ")
-        return self._password() if asked == "login" else stream_tar(self.plan.parcels[asked])
+        return self._password() if asked == "login" else stream_tar(self.plan.uploads[asked])
 
     def _password(self) -> Iterator[bytes]:
         assert self.plan.login, "a host asks for a login that the plan does not name"
@@ -170,16 +170,16 @@ class Installer:
         yield b"%d\n" % len(secret) + secret
 
 
-def _write(file: TextIO, text: str) -> None:
+def _write_line(file: TextIO, text: str) -> None:
     file.write(text + "\n")
     file.flush()
 
 
-def _failure(host: Host, reader: _Reader, status: int, log: Path) -> HostError:
+def _install_error(host: Host, reader: OutputParser, status: int, log: Path) -> HostError:
     """Say which step failed, and what it last said."""
     step = next((result.name for result in reader.results if result.state == "failed"), "install")
     words = next((line.strip() for line in reversed(reader.tail) if line.strip()), f"exit {status}")
-    reader.tell(Event(host.name, step, "failed", text=words))
+    reader.on_event(Event(host.name, step, "failed", text=words))
     fix = f"{reader.fix}   (full log: {log})" if reader.fix else f"full log: {log}"
     return HostError(f"{step} failed: {words}", where=host.name, fix=fix)
 

@@ -15,9 +15,9 @@ from orchestrator.core.errors import UsageError
 if TYPE_CHECKING:
     from orchestrator.config.settings import InstallSettings
 
-HUB = "docker.io"
+DOCKER_HUB = "docker.io"
 ECR = "ecr"
-_OF_ECR = re.compile(r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
+ECR_HOST = re.compile(r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class RegistryLogin:
     password: Callable[[], Secret] = field(repr=False, compare=False)
 
 
-def host_of(image: str) -> str:
+def registry_of(image: str) -> str:
     """Return the registry of an image's name, as Docker reads it: what stands before the first slash, if it has a dot
     or a port; https://docs.docker.com/reference/cli/docker/image/tag/.
     """
     first, slash, _ = image.partition("/")
-    return first if slash and ("." in first or ":" in first) else HUB
+    return first if slash and ("." in first or ":" in first) else DOCKER_HUB
 
 
-def login(
+def find_login(
     ecr_token: Callable[[str], Secret],
     install: InstallSettings,
     images: Iterable[str],
@@ -56,39 +56,39 @@ def login(
     :param env: where ``[install] registry_password_env`` may name a variable of.
     :raises UsageError: the password is not where the settings say.
     """
-    found = (_login(ecr_token, install, host, env) for host in dict.fromkeys(map(host_of, images)))
+    found = (_login_for(ecr_token, install, host, env) for host in dict.fromkeys(map(registry_of, images)))
     return next(filter(None, found), None)
 
 
-def _login(
-    ecr_token: Callable[[str], Secret], install: InstallSettings, host: str, env: Mapping[str, str]
+def _login_for(
+    ecr_token: Callable[[str], Secret], install: InstallSettings, registry: str, env: Mapping[str, str]
 ) -> RegistryLogin | None:
-    if install.registry == host:
+    if install.registry == registry:
         secret = _password(install.registry_password_env, env)
-        return RegistryLogin(host, install.registry_user, lambda: secret)
-    of_ecr = _OF_ECR.fullmatch(host)
+        return RegistryLogin(registry, install.registry_user, lambda: secret)
+    of_ecr = ECR_HOST.fullmatch(registry)
     if of_ecr or install.registry == ECR:
         region = of_ecr[1] if of_ecr else ""
-        return RegistryLogin(host, "AWS", _once(lambda: ecr_token(region)))
+        return RegistryLogin(registry, "AWS", _once(lambda: ecr_token(region)))
     return None
 
 
-def _password(named: str, env: Mapping[str, str]) -> Secret:
+def _password(source: str, env: Mapping[str, str]) -> Secret:
     where = "[install] registry_password_env"
-    if "/" not in named:
-        if not env.get(named):
-            raise UsageError(f"no variable {named} here", where=where, fix=f"export {named}=...  in this terminal")
-        return Secret(env[named])
+    if "/" not in source:
+        if not env.get(source):
+            raise UsageError(f"no variable {source} here", where=where, fix=f"export {source}=...  in this terminal")
+        return Secret(env[source])
     try:
-        found, why = Path(named).read_text(encoding="utf-8").strip(), "is empty"
+        found, why = Path(source).read_text(encoding="utf-8").strip(), "is empty"
     except (OSError, UnicodeDecodeError) as error:
         found, why = "", f"cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}"
     if not found:
-        raise UsageError(f"{named} {why}", where=where, fix="put the password into that file")
+        raise UsageError(f"{source} {why}", where=where, fix="put the password into that file")
     return Secret(found)
 
 
-def _once(look: Callable[[], Secret]) -> Callable[[], Secret]:
+def _once(get_secret: Callable[[], Secret]) -> Callable[[], Secret]:
     """Return a function that looks once, however many hosts ask at the same time; a failure is looked at again."""
     lock = threading.Lock()
     found: list[Secret] = []
@@ -96,7 +96,7 @@ def _once(look: Callable[[], Secret]) -> Callable[[], Secret]:
     def known() -> Secret:
         with lock:
             if not found:
-                found.append(look())
+                found.append(get_secret())
             return found[0]
 
     return known

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import UsageError
-from orchestrator.install.upload import Upload, parcel
+from orchestrator.install.upload import Upload, scan
 from orchestrator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -33,18 +33,18 @@ class Step:
 
     name: str
     script: str
-    words: tuple[str, ...]
-    parcel: Upload | None = None
+    args: tuple[str, ...]
+    upload: Upload | None = None
 
     @property
-    def line(self) -> str:
+    def plan_line(self) -> str:
         """The step as a line of the plan that ``install.sh`` reads.
 
         :raises UsageError: a word holds what no line can.
         """
-        if any(set("\n\0") & set(word) for word in self.words):
-            raise UsageError(f"step {self.name}: a line break or NUL in {' '.join(self.words)!r}")
-        return shlex.join([self.name, self.script, *self.words])
+        if any(set("\n\0") & set(word) for word in self.args):
+            raise UsageError(f"step {self.name}: a line break or NUL in {' '.join(self.args)!r}")
+        return shlex.join([self.name, self.script, *self.args])
 
 
 @dataclass(frozen=True)
@@ -60,39 +60,39 @@ class InstallPlan:
     login: RegistryLogin | None = None
 
     @property
-    def parcels(self) -> dict[str, Upload]:
+    def uploads(self) -> dict[str, Upload]:
         """The parcels that hosts may ask for, by name."""
-        return {step.parcel.name: step.parcel for step in self.steps if step.parcel}
+        return {step.upload.name: step.upload for step in self.steps if step.upload}
 
     @property
-    def text(self) -> bytes:
+    def plan_file(self) -> bytes:
         """The plan file."""
-        return "".join(step.line + "\n" for step in self.steps).encode()
+        return "".join(step.plan_line + "\n" for step in self.steps).encode()
 
 
-def install(spec: JobSpec, settings: InstallSettings, login: RegistryLogin | None = None) -> InstallPlan:
+def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin | None = None) -> InstallPlan:
     """Return what a host needs before it can run the job.
 
     :param login: to the registry that its image, or what that is built on, comes from.
     """
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
-        files["ca.pem"] = open_bytes(settings.ca_bundle)
-    steps = [*_code(spec)]
+        files["ca.pem"] = read_user_file(settings.ca_bundle)
+    steps = [*_code_steps(spec)]
     if spec.runtime == "docker":
-        steps += _docker(spec, login)
-        if not spec.table.image:
-            files["build.env"] = _assignments(build_arguments(settings))
+        steps += _docker_steps(spec, login)
+        if not spec.options.image:
+            files["build.env"] = _env_file(build_arguments(settings))
     if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
-        steps = [*_venv(spec, settings, files), *steps]
-    return InstallPlan((*steps, *_data(spec)), files, login)
+        steps = [*_venv_steps(spec, settings, files), *steps]
+    return InstallPlan((*steps, *_data_steps(spec)), files, login)
 
 
-def images(spec: JobSpec, settings: InstallSettings) -> list[str]:
+def images_to_pull(spec: JobSpec, settings: InstallSettings) -> list[str]:
     """Return the names of images that a host may pull for the job; of a build, whatever its arguments name."""
     if spec.runtime != "docker":
         return []
-    return [spec.table.image] if spec.table.image else list(build_arguments(settings).values())
+    return [spec.options.image] if spec.options.image else list(build_arguments(settings).values())
 
 
 def build_arguments(settings: InstallSettings) -> dict[str, str]:
@@ -103,56 +103,58 @@ def build_arguments(settings: InstallSettings) -> dict[str, str]:
 
 def build_digest(settings: InstallSettings) -> str:
     """Return a digest of all that goes into an image besides its folder; empty when that is nothing."""
-    certificates = open_bytes(settings.ca_bundle) if settings.ca_bundle else b""
-    made_of = _assignments(build_arguments(settings)) + certificates
+    certificates = read_user_file(settings.ca_bundle) if settings.ca_bundle else b""
+    made_of = _env_file(build_arguments(settings)) + certificates
     return hashlib.sha256(made_of).hexdigest() if made_of else ""
 
 
-def _assignments(values: dict[str, str]) -> bytes:
+def _env_file(values: dict[str, str]) -> bytes:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()).encode()
 
 
 def code_sync_plan(spec: JobSpec) -> InstallPlan:
     """Return the one step that a run begins with: the code as it is on the laptop now."""
-    return InstallPlan(tuple(_code(spec)))
+    return InstallPlan(tuple(_code_steps(spec)))
 
 
-def open_bytes(path: str) -> bytes:
+def read_user_file(path: str) -> bytes:
     """Read a small file that the user named."""
     return Path(path).expanduser().read_bytes()
 
 
-def _code(spec: JobSpec) -> Sequence[Step]:
-    goods = parcel(f"{spec.name}.code", spec.folder, spec.code, skip=spec.left_behind)
-    return [Step("code", "parcel.sh", (goods.name, goods.digest, goods.dest), goods)]
+def _code_steps(spec: JobSpec) -> Sequence[Step]:
+    goods = scan(f"{spec.name}.code", spec.folder, spec.code_path, excluded=spec.excluded_names)
+    return [Step("code", "parcel.sh", (goods.name, goods.digest, goods.remote_path), goods)]
 
 
-def _venv(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes]) -> Sequence[Step]:
+def _venv_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes]) -> Sequence[Step]:
     text = spec.requirements_text
     if any(item.is_s3 for item in spec.data):
         text += "\nboto3\n"
     files["requirements.txt"] = text.encode()
     options = shlex.split(settings.pip_options)
-    digest = hashlib.sha256(shlex.join([text, *options, spec.table.python]).encode()).hexdigest()
-    python = Step("python", "python.sh", (spec.name, spec.table.python, "yes" if spec.table.system_packages else "no"))
+    digest = hashlib.sha256(shlex.join([text, *options, spec.options.python]).encode()).hexdigest()
+    python = Step(
+        "python", "python.sh", (spec.name, spec.options.python, "yes" if spec.options.system_packages else "no")
+    )
     return [python, Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *options))]
 
 
-def _docker(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:
+def _docker_steps(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:
     who = (login.registry, login.user) if login else ("", "")
-    image = spec.table.image
-    how = ("pull", image, *who) if image else ("build", spec.built_image, *who, spec.code)
+    image = spec.options.image
+    how = ("pull", image, *who) if image else ("build", spec.built_image, *who, spec.code_path)
     return [Step("engine", "engine.sh", ()), Step("gpu", "gpu.sh", ()), Step("image", "image.sh", how)]
 
 
-def _data(spec: JobSpec) -> Sequence[Step]:
+def _data_steps(spec: JobSpec) -> Sequence[Step]:
     made = []
     for number, item in enumerate(spec.data):
         name = "data" if len(spec.data) == 1 else f"data-{number}"
-        place = spec.place_of(item)
+        place = spec.remote_path(item)
         if item.is_s3:
             made.append(Step(name, "s3.sh", (spec.name, item.source, place)))
         else:
-            goods = parcel(f"{spec.name}.data-{number}", spec.folder / item.source, place)
-            made.append(Step(name, "parcel.sh", (goods.name, goods.digest, goods.dest), goods))
+            goods = scan(f"{spec.name}.data-{number}", spec.folder / item.source, place)
+            made.append(Step(name, "parcel.sh", (goods.name, goods.digest, goods.remote_path), goods))
     return made

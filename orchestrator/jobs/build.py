@@ -33,12 +33,12 @@ class JobPlan:
     :param dashboard: port of the Dask dashboard on the first host's private address; 0 without one.
     """
 
-    run: str
+    run_id: str
     spec: JobSpec
     multi: bool
     tasks: tuple[Task, ...]
     files: dict[str, bytes]
-    dashboard: int = 0
+    dashboard_port: int = 0
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -46,39 +46,39 @@ class JobPlan:
         return tuple(dict.fromkeys(task.host for task in self.tasks))
 
     @property
-    def mains(self) -> tuple[str, ...]:
+    def main_hosts(self) -> tuple[str, ...]:
         """Names of the hosts whose task decides how the job ended."""
         return tuple(task.host for task in self.tasks if task.role == "main")
 
-    def on(self, host: str) -> tuple[Task, ...]:
+    def tasks_on(self, host_name: str) -> tuple[Task, ...]:
         """Return the tasks of one host."""
-        return tuple(task for task in self.tasks if task.host == host)
+        return tuple(task for task in self.tasks if task.host == host_name)
 
     @property
-    def start(self) -> tuple[str, ...]:
+    def start_args(self) -> tuple[str, ...]:
         """What ``start.sh`` takes after the run."""
-        places = [f"{self.spec.place_of(item)}={item.dest}" for item in self.spec.data]
-        return (self.spec.code, self.spec.name, self.spec.runtime, *places)
+        places = [f"{self.spec.remote_path(item)}={item.name}" for item in self.spec.data]
+        return (self.spec.code_path, self.spec.name, self.spec.runtime, *places)
 
     @property
-    def summary(self) -> str:
+    def manifest(self) -> str:
         """The run in one line of JSON; it lies on every host, so that any shell can find its way back."""
-        roles = {host: [task.role for task in self.on(host)] for host in self.hosts}
+        roles = {host: [task.role for task in self.tasks_on(host)] for host in self.hosts}
         facts = {
-            "run": self.run,
+            "run": self.run_id,
             "job": self.spec.name,
             "framework": self.spec.framework,
             "multi": self.multi,
             "roles": roles,
-            "outputs": list(self.spec.table.outputs),
-            "dashboard": self.dashboard,
+            "outputs": list(self.spec.options.outputs),
+            "dashboard": self.dashboard_port,
             "min_hosts": self.spec.resources.min_hosts if self.multi else 0,
-            "start": list(self.start),
+            "start": list(self.start_args),
         }
         return json.dumps(facts, sort_keys=True)
 
 
-def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> JobPlan:
+def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool) -> JobPlan:
     """Turn a job into commands for these hosts.
 
     :param hosts: all hosts of the cluster that shall take part; one VM means the first of them.
@@ -86,7 +86,7 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
     """
     if not hosts:
         raise UsageError("no host is up", fix=NextStep("LaunchInstances"))
-    command = spec.table.multi if multi else spec.table.single
+    command = spec.options.multi if multi else spec.options.single
     if not command:
         verb = "multi" if multi else "single"
         raise UsageError(f"job.ini names no command for {verb}", where=str(spec.folder), fix=f"add {verb} = ...")
@@ -98,10 +98,10 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run: str, multi: bool) -> Job
             where=str(spec.folder),
             fix=NextStep("LaunchInstances", least - len(chosen)) + ", or a smaller min_hosts in job.ini",
         )
-    given = JobLayout(spec, chosen, command, run)
+    given = JobLayout(spec, chosen, command, run_id)
     tasks, files = frameworks.lay_out(given, multi=multi)
     dashboard = given.port + 1 if multi and spec.framework == "dask" else 0
-    return JobPlan(run, spec, multi, tuple(tasks), files, dashboard)
+    return JobPlan(run_id, spec, multi, tuple(tasks), files, dashboard)
 
 
 def new_run_id() -> str:

@@ -12,7 +12,7 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import ConnectError, JobFailed
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.jobs.runner import RETRY_S, SILENCE_S, TAIL_LINES, OnLine
+from orchestrator.jobs.runner import RECONNECT_INTERVAL_S, SILENCE_S, TAIL_LINES, OnLine
 from orchestrator.jobs.runs import Run, TaskExit
 
 if TYPE_CHECKING:
@@ -25,35 +25,35 @@ class _Follower:
 
     host: Host
     on_line: OnLine
-    seen: int = 0
-    ended: str = ""
+    line_count: int = 0
+    exit_text: str = ""
     tail: list[str] = field(default_factory=list)
-    notice: str = ""
+    reclaim_time: str = ""
 
-    def line(self, text: str) -> None:
-        if text.startswith("@@exit "):
-            self.ended = text.split()[1]
-        elif text.startswith("@@spot "):
-            self.seen += 1
-            self.notice = text.split()[1]
-            said = f"AWS takes this spot machine back at {self.notice}; the job was told (SIGTERM)"
+    def read_line(self, line: str) -> None:
+        if line.startswith("@@exit "):
+            self.exit_text = line.split()[1]
+        elif line.startswith("@@spot "):
+            self.line_count += 1
+            self.reclaim_time = line.split()[1]
+            said = f"AWS takes this spot machine back at {self.reclaim_time}; the job was told (SIGTERM)"
             self.on_line(self.host.name, said)
-        elif not text.startswith("@@"):
-            self.seen += 1
-            self.tail = [*self.tail[1 - TAIL_LINES :], text]
-            self.on_line(self.host.name, text)
+        elif not line.startswith("@@"):
+            self.line_count += 1
+            self.tail = [*self.tail[1 - TAIL_LINES :], line]
+            self.on_line(self.host.name, line)
 
     def task_exit(self) -> TaskExit:
         tail = list(self.tail)
         while tail and not tail[-1].strip():
             tail.pop()
-        if self.ended.lstrip("-").isdigit():
-            return TaskExit(self.host.name, int(self.ended), "exit", tuple(tail), self.notice)
-        return TaskExit(self.host.name, None, self.ended or "lost", tuple(tail), self.notice)
+        if self.exit_text.lstrip("-").isdigit():
+            return TaskExit(self.host.name, int(self.exit_text), "exit", tuple(tail), self.reclaim_time)
+        return TaskExit(self.host.name, None, self.exit_text or "lost", tuple(tail), self.reclaim_time)
 
 
 def follow(
-    links: SshClient, hosts: Sequence[Host], run: str, *, on_line: OnLine, lost_timeout_s: float = 60.0
+    ssh: SshClient, hosts: Sequence[Host], run_id: str, *, on_line: OnLine, lost_timeout_s: float = 60.0
 ) -> parallel.Outcomes[TaskExit]:
     """Show a run's output as it comes, from its start, until its main tasks end.
 
@@ -62,49 +62,49 @@ def follow(
     :param patience: seconds for which a lost host is looked for again before it counts as lost.
     """
     return parallel.for_each(
-        hosts, lambda host: _follow_one(links, _Follower(host, on_line), run, lost_timeout_s), clock=links.clock
+        hosts, lambda host: _follow_host(ssh, _Follower(host, on_line), run_id, lost_timeout_s), clock=ssh.clock
     )
 
 
-def _follow_one(links: SshClient, follower: _Follower, run: str, patience: float) -> TaskExit:
+def _follow_host(ssh: SshClient, follower: _Follower, run_id: str, lost_timeout_s: float) -> TaskExit:
     last_heard = time.monotonic()
     while True:
-        before = follower.seen
+        before = follower.line_count
         try:
-            command = remote_scripts.inline_command("follow.sh", run, "main", str(follower.seen))
-            links.stream(follower.host, command, on_line=follower.line, silence_timeout_s=SILENCE_S)
+            command = remote_scripts.inline_command("follow.sh", run_id, "main", str(follower.line_count))
+            ssh.stream(follower.host, command, on_line=follower.read_line, silence_timeout_s=SILENCE_S)
         except ConnectError as error:
             if error.kind in ("auth", "host-key", "key-file"):
                 raise
-            if follower.seen > before:
+            if follower.line_count > before:
                 last_heard = time.monotonic()
-            if time.monotonic() - last_heard > patience:
+            if time.monotonic() - last_heard > lost_timeout_s:
                 raise
-            time.sleep(RETRY_S)
+            time.sleep(RECONNECT_INTERVAL_S)
             continue
-        if not follower.ended:
+        if not follower.exit_text:
             raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
         return follower.task_exit()
 
 
-def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, logs: Path) -> JobFailed:
+def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) -> JobFailed:
     """Return what to tell of a main task that did not end well.
 
     :param logs: folder where the logs of every host are.
     """
-    where, fix = f"{run.job} on {outcome.host.name}", f"logs of every host: {logs}"
+    where, fix = f"{run.job} on {outcome.host.name}", f"logs of every host: {log_folder}"
     if outcome.value is None:
         return JobFailed(f"lost: {outcome.error}", exit_status=None, where=where, fix=fix)
     ending = outcome.value
     if ending.reclaim_time:
         what = f"ended by AWS, which takes the spot machine back at {ending.reclaim_time}"
-        fix = f"what it had is in {logs.parent}; LaunchInstances(), then run it again"
-    elif ending.status is None:
+        fix = f"what it had is in {log_folder.parent}; LaunchInstances(), then run it again"
+    elif ending.exit_status is None:
         vanished = "vanished without an exit status (killed, or the VM restarted)"
         what = {"cancelled": "was cancelled", "lost": vanished}.get(ending.reason, f"ended: {ending.reason}")
     else:
-        what = f"failed (exit {ending.status}{_status_meaning(ending.status)})"
-    return JobFailed(what, exit_status=ending.status, where=where, tail=ending.tail[-10:], fix=fix)
+        what = f"failed (exit {ending.exit_status}{_status_meaning(ending.exit_status)})"
+    return JobFailed(what, exit_status=ending.exit_status, where=where, tail=ending.tail[-10:], fix=fix)
 
 
 def _status_meaning(status: int) -> str:

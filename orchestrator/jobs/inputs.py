@@ -16,15 +16,15 @@ from typing import Any
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.jobs.spec import JobSpec
 
-HUB = "registry-1.docker.io"
+DOCKER_HUB = "registry-1.docker.io"
 TIMEOUT_S = 2.0
-_KINDS = (
+MANIFEST_TYPES = (
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
     "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 )
 
 
-def checks(find_data: Callable[[str], str], job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
+def checks(find_data: Callable[[str], str], load_job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
     """Return what there is to ask about a job; keys name what each is about.
 
     :param find_data: looks up an ``s3://`` URL; returns an error code, ``NoSuchBucket`` or ``NoSuchKey`` if there is no
@@ -32,19 +32,19 @@ def checks(find_data: Callable[[str], str], job: Callable[[], JobSpec]) -> dict[
     :param job: reads it; what keeps it from being installed does not keep machines from being launched, and is a line.
     """
     try:
-        spec = job()
+        spec = load_job()
     except StratusError as error:
         first, *_ = str(error).splitlines()
         return {"job": lambda: f"the job cannot be installed yet: {first}"}
     asks: dict[str, Callable[[], str]] = {
-        item.source: partial(_data, find_data, item.source) for item in spec.data if item.is_s3
+        item.source: partial(_check_data, find_data, item.source) for item in spec.data if item.is_s3
     }
-    if spec.runtime == "docker" and spec.table.image:
-        asks[f"image {spec.table.image}"] = partial(image, spec.table.image)
+    if spec.runtime == "docker" and spec.options.image:
+        asks[f"image {spec.options.image}"] = partial(check_image, spec.options.image)
     return asks
 
 
-def _data(find_data: Callable[[str], str], source: str) -> str:
+def _check_data(find_data: Callable[[str], str], source: str) -> str:
     code = find_data(source)
     problem = {
         "NoSuchBucket": f"there is no bucket {source.removeprefix('s3://').partition('/')[0]}",
@@ -55,16 +55,16 @@ def _data(find_data: Callable[[str], str], source: str) -> str:
     return f"{source}: cannot be listed from this computer ({code}); the VMs' role decides" if code else ""
 
 
-def image(name: str, *, scheme: str = "https") -> str:
+def check_image(name: str, *, scheme: str = "https") -> str:
     """Ask the registry for an image's manifest, as anybody may who has no login there.
 
     :return: why nobody can say from here; empty when it is there.
     :raises UsageError: it is not there.
     """
-    host, path, reference = split(name)
+    host, path, reference = parse_image_name(name)
     url = f"{scheme}://{host}/v2/{path}/manifests/{reference}"
     try:
-        _head(url, _token(path) if host == HUB else "")
+        _request_manifest(url, _docker_hub_token(path) if host == DOCKER_HUB else "")
     except urllib.error.HTTPError as error:
         if error.code == 404:
             raise UsageError(
@@ -79,7 +79,7 @@ def image(name: str, *, scheme: str = "https") -> str:
     return ""
 
 
-def split(name: str) -> tuple[str, str, str]:
+def parse_image_name(name: str) -> tuple[str, str, str]:
     """Return registry, path and tag or digest of an image's name, as Docker reads it.
 
     https://docs.docker.com/reference/cli/docker/image/tag/: what stands before the first slash is a registry if it
@@ -87,22 +87,22 @@ def split(name: str) -> tuple[str, str, str]:
     """
     rest, at, digest = name.partition("@")
     first, slash, after = rest.partition("/")
-    host, path = (first, after) if slash and ("." in first or ":" in first) else (HUB, rest)
+    host, path = (first, after) if slash and ("." in first or ":" in first) else (DOCKER_HUB, rest)
     path, colon, tag = path.partition(":")
-    if host == HUB and "/" not in path:
+    if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     return host, path, digest if at else tag if colon else "latest"
 
 
-def _token(path: str) -> str:
+def _docker_hub_token(path: str) -> str:
     url = f"https://auth.docker.io/token?service=registry.docker.io&scope=repository:{path}:pull"
     with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
         found: dict[str, Any] = json.loads(answer.read(1 << 20))
     return str(found["token"])
 
 
-def _head(url: str, token: str) -> None:
-    request = urllib.request.Request(url, method="HEAD", headers={"Accept": _KINDS})
+def _request_manifest(url: str, token: str) -> None:
+    request = urllib.request.Request(url, method="HEAD", headers={"Accept": MANIFEST_TYPES})
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     urllib.request.urlopen(request, timeout=TIMEOUT_S).close()

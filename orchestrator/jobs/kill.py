@@ -44,17 +44,17 @@ class KillReport:
     failed: Mapping[str, Exception]
 
 
-def kill_all(links: SshClient, hosts: Sequence[Host]) -> KillReport:
+def kill_all(ssh: SshClient, hosts: Sequence[Host]) -> KillReport:
     """End every process and container of every run of ours, also those that nobody follows and whose folder is gone."""
     content = remote_scripts.bundle(remote_scripts.scripts(("killall.sh", "cancel.sh")))
 
     def one(host: Host) -> HostKill:
-        reply = links.run(host, remote_scripts.bundle_command("killall.sh"), stdin=content, timeout_s=KILL_TIMEOUT_S)
+        reply = ssh.run(host, remote_scripts.bundle_command("killall.sh"), stdin=content, timeout_s=KILL_TIMEOUT_S)
         left = marked_lines(reply.stdout, "@@left")
         if not left:
             raise script_error(reply, "its runs could not be ended")
         stuck = [line for line in reply.stdout.splitlines() if not line.startswith("@@")]
         return HostKill(host.name, tuple(marked_lines(reply.stdout, "@@ended")), int(left[-1]), tuple(stuck))
 
-    outcomes = parallel.for_each(hosts, one, clock=links.clock)
+    outcomes = parallel.for_each(hosts, one, clock=ssh.clock)
     return KillReport(tuple(outcomes.successful_values()), outcomes.errors)

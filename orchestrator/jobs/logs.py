@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _END = ("", None)
 
 
-def tail(links: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:
+def tail(ssh: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:
     """Yield (host, line) of every task of a run, as lines come.
 
     :param follow: until the tasks end; otherwise what there is now.
@@ -27,14 +27,14 @@ def tail(links: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> 
     lines: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     tasks = [(host, role) for host in hosts for role in run.roles[host.name]]
     for host, role in tasks:
-        threading.Thread(target=_read, args=(links, host, run.run, role, follow, lines), daemon=True).start()
+        threading.Thread(target=_read, args=(ssh, host, run.run_id, role, follow, lines), daemon=True).start()
     for _ in tasks:
         while (item := lines.get()) != _END:
             yield item[0], item[1] or ""
 
 
 def _read(
-    links: SshClient, host: Host, run: str, role: str, follow: bool, lines: queue.SimpleQueue[tuple[str, str | None]]
+    ssh: SshClient, host: Host, run_id: str, role: str, follow: bool, lines: queue.SimpleQueue[tuple[str, str | None]]
 ) -> None:
     name = host.name if role == "main" else f"{host.name}.{role}"
 
@@ -42,9 +42,9 @@ def _read(
         if not line.startswith("@@"):
             lines.put((name, line))
 
-    command = remote_scripts.inline_command("follow.sh" if follow else "log.sh", run, role, "0")
+    command = remote_scripts.inline_command("follow.sh" if follow else "log.sh", run_id, role, "0")
     try:
-        links.stream(host, command, on_line=put, silence_timeout_s=SILENCE_S)
+        ssh.stream(host, command, on_line=put, silence_timeout_s=SILENCE_S)
     except StratusError as error:
         put(f"({error})")
     finally:

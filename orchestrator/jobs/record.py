@@ -28,13 +28,13 @@ def start_record(folder: Path, plan: JobPlan, settings: Settings, timings: Mappi
     :param timings: seconds per phase before the run: of the launch, of the install.
     """
     facts = {
-        "run": plan.run,
+        "run": plan.run_id,
         "job": plan.spec.name,
         "multi": plan.multi,
         "hosts": list(plan.hosts),
         "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
         "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
-        "image": plan.spec.table.image if plan.spec.runtime == "docker" else "",
+        "image": plan.spec.options.image if plan.spec.runtime == "docker" else "",
         "timings": dict(timings),
         "started": datetime.now(UTC),
         "stratus": __version__,
@@ -48,16 +48,16 @@ def complete_record(record: RunRecord, facts: Mapping[str, Any]) -> None:
     :param facts: what was known of it before.
     """
     more = {
-        "run": record.run,
+        "run": record.run_id,
         "job": record.job,
         "hosts": list(record.hosts),
         "state": record.state,
         "outputs": list(record.outputs),
         "timings": dict(record.timings),
-        "cost_usd": record.cost,
+        "cost_usd": record.cost_usd,
         "bill": cost.to_record(record.bill) if record.bill else None,
-        "versions": results.versions_of(record.folder),
-        "image_digests": list(results.image_of(record.folder)),
+        "versions": results.read_versions(record.folder),
+        "image_digests": list(results.read_image_digests(record.folder)),
         "fetched": datetime.now(UTC),
     }
     json_file.save(record.folder, "record.json", {**facts, **more})
@@ -78,25 +78,25 @@ class RunRecord:
     :param bill: what ``cost`` is made of.
     """
 
-    run: str
+    run_id: str
     job: str
     folder: Path
     state: str
     hosts: tuple[str, ...]
     outputs: tuple[str, ...]
-    bytes: int
+    received_bytes: int
     seconds: float
     metrics: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
-    cost: Decimal | None = None
+    cost_usd: Decimal | None = None
     failed: Mapping[str, Exception] = field(default_factory=dict)
     bill: Bill | None = None
 
 
-def keep_logs(source: Path, folder: Path, hosts: Sequence[str]) -> None:
+def copy_install_logs(log_folder: Path, folder: Path, hosts: Sequence[str]) -> None:
     """Copy the install logs of these hosts into a run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for host in hosts:
-        log = source / f"{host}.install.log"
+        log = log_folder / f"{host}.install.log"
         if log.exists():
             shutil.copyfile(log, folder / log.name)

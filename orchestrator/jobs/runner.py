@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 # A followed host sends a heartbeat every five seconds; silence for this long means that it, or the network, is gone.
 SILENCE_S = 20.0
 # How often and for how long a lost host is looked for again before it is called lost (laptops change networks).
-RETRY_S = 2.0
+RECONNECT_INTERVAL_S = 2.0
 TAIL_LINES = 30
 
 OnLine = Callable[[str, str], None]
 
 
-def start(links: SshClient, hosts: Mapping[str, Host], job: JobPlan) -> parallel.Outcomes[int]:
+def start(ssh: SshClient, hosts: Mapping[str, Host], plan: JobPlan) -> parallel.Outcomes[int]:
     """Lay the run out on its hosts and start its tasks, detached; one round trip per host, all at once.
 
     :return: per host, how many tasks were started.
     """
-    taking_part = [hosts[name] for name in job.hosts]
-    return parallel.for_each(taking_part, lambda host: _start_one(links, host, job), clock=links.clock)
+    taking_part = [hosts[name] for name in plan.hosts]
+    return parallel.for_each(taking_part, lambda host: _start_on(ssh, host, plan), clock=ssh.clock)
 
 
-def _start_one(links: SshClient, host: Host, job: JobPlan) -> int:
-    tasks = job.on(host.name)
-    return stage_run(links, host, job.run, job.start, _run_files(job, tasks))
+def _start_on(ssh: SshClient, host: Host, plan: JobPlan) -> int:
+    tasks = plan.tasks_on(host.name)
+    return stage_run(ssh, host, plan.run_id, plan.start_args, _run_files(plan, tasks))
 
 
-def stage_run(links: SshClient, host: Host, run: str, words: Sequence[str], files: Mapping[str, bytes]) -> int:
+def stage_run(ssh: SshClient, host: Host, run_id: str, start_args: Sequence[str], files: Mapping[str, bytes]) -> int:
     """Lay a run out on one host and start its tasks.
 
     :param words: what ``start.sh`` takes after the run.
@@ -51,8 +51,8 @@ def stage_run(links: SshClient, host: Host, run: str, words: Sequence[str], file
     :return: how many were started.
     """
     content = {f"run/{name}": data for name, data in files.items()} | remote_scripts.scripts(("start.sh",))
-    command = remote_scripts.bundle_command("start.sh", run, *words)
-    reply = links.run(host, command, stdin=remote_scripts.bundle(content), timeout_s=60)
+    command = remote_scripts.bundle_command("start.sh", run_id, *start_args)
+    reply = ssh.run(host, command, stdin=remote_scripts.bundle(content), timeout_s=60)
     missing = [line.removeprefix("@@missing ") for line in reply.stdout.splitlines() if line.startswith("@@missing ")]
     if missing:
         raise HostError(f"no {missing[0]} here yet", where=host.name, fix=NextStep("InstallDeps"))
@@ -61,13 +61,13 @@ def stage_run(links: SshClient, host: Host, run: str, words: Sequence[str], file
     if not reply.ok or ("@@exists" not in reply.stdout and started != expected):
         words_said = (reply.stderr or reply.stdout).strip().splitlines()
         why = words_said[-1] if words_said else reply.exit_status
-        raise HostError(f"could not start {run}: {why}", where=host.name)
+        raise HostError(f"could not start {run_id}: {why}", where=host.name)
     return started
 
 
-def _run_files(job: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
+def _run_files(plan: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
     """Return the files of a run on one host."""
-    content = {"job.json": (job.summary + "\n").encode()} | job.files
+    content = {"job.json": (plan.manifest + "\n").encode()} | plan.files
     content |= remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="bin/")
     for task in tasks:
         env = "".join(f"{name}={shlex.quote(value)}\n" for name, value in task.env.items())
@@ -76,7 +76,7 @@ def _run_files(job: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
 
 
 def cancel(
-    links: SshClient, hosts: Sequence[Host], run: str, running_tasks: Mapping[str, Sequence[str]] | None = None
+    ssh: SshClient, hosts: Sequence[Host], run_id: str, running_tasks: Mapping[str, Sequence[str]] | None = None
 ) -> parallel.Outcomes[int]:
     """End every process and container of a run on these hosts.
 
@@ -86,17 +86,17 @@ def cancel(
     """
     known = running_tasks or {}
     return parallel.for_each(
-        hosts, lambda host: _cancel_one(links, host, run, known.get(host.name, ())), clock=links.clock
+        hosts, lambda host: _cancel_on(ssh, host, run_id, known.get(host.name, ())), clock=ssh.clock
     )
 
 
-def _cancel_one(links: SshClient, host: Host, run: str, going: Sequence[str]) -> int:
+def _cancel_on(ssh: SshClient, host: Host, run_id: str, running_roles: Sequence[str]) -> int:
     # The folder is told relative to the login's home, where every SSH session begins.
-    command = remote_scripts.inline_command("cancel.sh", f"stratus/runs/{run}", "all", *going)
-    reply = links.run(host, command, timeout_s=60)
+    command = remote_scripts.inline_command("cancel.sh", f"stratus/runs/{run_id}", "all", *running_roles)
+    reply = ssh.run(host, command, timeout_s=60)
     left = [line for line in reply.stdout.splitlines() if line.startswith("@@left ")]
     if not left:
-        raise HostError(f"could not cancel {run}: {reply.stderr.strip() or reply.exit_status}", where=host.name)
+        raise HostError(f"could not cancel {run_id}: {reply.stderr.strip() or reply.exit_status}", where=host.name)
     return int(left[-1].split()[1])
 
 
@@ -104,6 +104,6 @@ def _cancel_one(links: SshClient, host: Host, run: str, going: Sequence[str]) ->
 class CancelReport:
     """What a cancel left behind: per host the number of processes that would not go (0 is the answer to expect)."""
 
-    run: str
+    run_id: str
     left: Mapping[str, int]
     failed: Mapping[str, Exception]

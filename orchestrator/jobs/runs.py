@@ -27,24 +27,24 @@ class RunHandle:
     :param folder: where its results will be.
     """
 
-    run: str
+    run_id: str
     job: str
     multi: bool
     roles: Mapping[str, tuple[str, ...]]
-    dashboard: bool
+    has_dashboard: bool
     folder: Path
 
     @property
-    def short(self) -> str:
+    def short_id(self) -> str:
         """The end of the id, enough for Attach()."""
-        return self.run.rsplit("-", 1)[-1]
+        return self.run_id.rsplit("-", 1)[-1]
 
 
 @dataclass(frozen=True)
 class RunResult:
     """A run that ended well."""
 
-    run: str
+    run_id: str
     job: str
     seconds: float
 
@@ -56,12 +56,12 @@ class RunSummary:
     :param state: running, done, failed, cancelled, lost.
     """
 
-    run: str
+    run_id: str
     job: str
     multi: bool
     hosts: tuple[str, ...]
     state: str
-    started: datetime | None
+    started_at: datetime | None
     seconds: float | None
 
 
@@ -75,8 +75,8 @@ class TaskState:
 
     host: str
     role: str
-    alive: bool
-    ended: str
+    is_alive: bool
+    exit_text: str
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -91,16 +91,16 @@ class Run:
     :param start: what ``start.sh`` takes after the run.
     """
 
-    run: str
+    run_id: str
     job: str
     framework: str
     multi: bool
     roles: Mapping[str, tuple[str, ...]]
     outputs: tuple[str, ...]
-    dashboard: int
+    dashboard_port: int
     tasks: tuple[TaskState, ...] = ()
     min_hosts: int = 0
-    start: tuple[str, ...] = ()
+    start_args: tuple[str, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Run:
     @property
     def state(self) -> str:
         """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``: the worst of its main tasks."""
-        ends = [task.ended or ("" if task.alive else "lost") for task in self.tasks if task.role == "main"]
+        ends = [task.exit_text or ("" if task.is_alive else "lost") for task in self.tasks if task.role == "main"]
         if not ends or "" in ends:
             return "running" if ends else "lost"
         words = {"0": "done", "cancelled": "cancelled", "lost": "lost"}
@@ -126,7 +126,7 @@ class Run:
     def running_tasks(self) -> Mapping[str, tuple[str, ...]]:
         """Name of every host -> roles of its tasks that run."""
         return {
-            host: tuple(task.role for task in self.tasks if task.host == host and task.alive) for host in self.roles
+            host: tuple(task.role for task in self.tasks if task.host == host and task.is_alive) for host in self.roles
         }
 
     @property
@@ -155,7 +155,7 @@ class TaskExit:
     """
 
     host: str
-    status: int | None
+    exit_status: int | None
     reason: str
     tail: tuple[str, ...]
     reclaim_time: str = ""
@@ -163,7 +163,7 @@ class TaskExit:
     @property
     def ok(self) -> bool:
         """Whether it ended with exit status 0."""
-        return self.status == 0
+        return self.exit_status == 0
 
 
 @dataclass(frozen=True)
@@ -177,38 +177,38 @@ class LocatedRun:
     hosts: tuple[Host, ...]
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def host_names(self) -> tuple[str, ...]:
         """Names of the hosts that were up."""
         return tuple(host.name for host in self.hosts)
 
-    def members(self, names: Sequence[str]) -> list[Host]:
+    def hosts_named(self, names: Sequence[str]) -> list[Host]:
         """Return the hosts of these names that were up."""
         return [host for host in self.hosts if host.name in names]
 
-    def missing(self, names: Sequence[str]) -> list[str]:
+    def missing_names(self, names: Sequence[str]) -> list[str]:
         """Return those of these names that were not up, sorted."""
-        return sorted(set(names) - set(self.names))
+        return sorted(set(names) - set(self.host_names))
 
 
 def from_plan(plan: JobPlan) -> Run:
     """Return a run that has just been started, as its hosts would report it, but for the state of its tasks."""
-    return _run(json.loads(plan.summary), ())
+    return _parse_manifest(json.loads(plan.manifest), ())
 
 
-def summary(run: Run) -> RunSummary:
+def summarize(run: Run) -> RunSummary:
     """Return one line of the list of runs."""
-    return RunSummary(run.run, run.job, run.multi, run.hosts, run.state, run.started_at, run.seconds)
+    return RunSummary(run.run_id, run.job, run.multi, run.hosts, run.state, run.started_at, run.seconds)
 
 
-def list_runs(links: SshClient, hosts: Sequence[Host], run: str = "") -> list[Run]:
+def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> list[Run]:
     """List the runs on these hosts, oldest first.
 
     :param run: only this one (the full id).
     """
     answers = parallel.for_each(
         hosts,
-        lambda host: links.run(host, remote_scripts.inline_command("runs.sh", *([run] if run else []))),
-        clock=links.clock,
+        lambda host: ssh.run(host, remote_scripts.inline_command("runs.sh", *([run_id] if run_id else []))),
+        clock=ssh.clock,
     )
     known: dict[str, dict[str, Any]] = {}
     tasks: dict[str, list[TaskState]] = {}
@@ -221,50 +221,52 @@ def list_runs(links: SshClient, hosts: Sequence[Host], run: str = "") -> list[Ru
                 known[name] = json.loads(facts)
             elif line.startswith("@@run "):
                 words = line.split()
-                tasks.setdefault(words[1], []).append(_task_state(host, words[2:]))
+                tasks.setdefault(words[1], []).append(_parse_task(host, words[2:]))
     if not any(outcome.ok for outcome in answers.values()):
         answers.raise_if_failed("no host could be asked about runs")
-    found = [_run(facts, tuple(tasks.get(name, ()))) for name, facts in known.items()]
-    return sorted(found, key=lambda one: (one.started_at or datetime.max.replace(tzinfo=UTC), one.run))
+    found = [_parse_manifest(facts, tuple(tasks.get(name, ()))) for name, facts in known.items()]
+    return sorted(found, key=lambda one: (one.started_at or datetime.max.replace(tzinfo=UTC), one.run_id))
 
 
-def _task_state(host: str, words: Sequence[str]) -> TaskState:
-    role, alive, ended, started_at, ended_at = words
-    return TaskState(host, role, alive == "yes", "" if ended == "-" else ended, _time(started_at), _time(ended_at))
+def _parse_task(host: str, fields: Sequence[str]) -> TaskState:
+    role, alive, ended, started_at, ended_at = fields
+    return TaskState(
+        host, role, alive == "yes", "" if ended == "-" else ended, _parse_time(started_at), _parse_time(ended_at)
+    )
 
 
-def _time(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     return None if text == "-" else datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def _run(facts: dict[str, Any], tasks: tuple[TaskState, ...]) -> Run:
+def _parse_manifest(facts: dict[str, Any], tasks: tuple[TaskState, ...]) -> Run:
     return Run(
-        run=str(facts["run"]),
+        run_id=str(facts["run"]),
         job=str(facts["job"]),
         framework=str(facts["framework"]),
         multi=bool(facts["multi"]),
         roles={host: tuple(names) for host, names in facts["roles"].items()},
         outputs=tuple(facts["outputs"]),
-        dashboard=int(facts["dashboard"]),
+        dashboard_port=int(facts["dashboard"]),
         tasks=tasks,
         # Runs of an older version know neither.
         min_hosts=int(facts.get("min_hosts", 0)),
-        start=tuple(facts.get("start", ())),
+        start_args=tuple(facts.get("start", ())),
     )
 
 
-def select_run(runs: Sequence[Run], wanted: str = "") -> Run:
+def select_run(runs: Sequence[Run], id_suffix: str = "") -> Run:
     """Choose a run by its id or the id's end; the newest when nothing is asked for.
 
     :raises UsageError: when there is none, or several answer.
     """
-    matching = [run for run in runs if run.run == wanted or run.run.endswith(wanted)]
+    matching = [run for run in runs if run.run_id == id_suffix or run.run_id.endswith(id_suffix)]
     if not matching:
-        known = ", ".join(run.run for run in runs[-5:])
+        known = ", ".join(run.run_id for run in runs[-5:])
         raise UsageError(
-            f"no run {wanted!r} here" if wanted else "no run here yet", fix=f"known: {known}" if known else ""
+            f"no run {id_suffix!r} here" if id_suffix else "no run here yet", fix=f"known: {known}" if known else ""
         )
-    exact = [run for run in matching if run.run == wanted]
-    if wanted and len(matching) > 1 and not exact:
-        raise UsageError(f"{wanted!r} fits several runs: {', '.join(run.run for run in matching)}")
+    exact = [run for run in matching if run.run_id == id_suffix]
+    if id_suffix and len(matching) > 1 and not exact:
+        raise UsageError(f"{id_suffix!r} fits several runs: {', '.join(run.run_id for run in matching)}")
     return exact[0] if exact else matching[-1]

@@ -48,7 +48,7 @@ class JobOptions:
 
 
 @dataclass(frozen=True)
-class ResourceTable:
+class ResourceOptions:
     """How a distributed run is laid out."""
 
     workers_per_host: int = option(1, integer(1, 256), "dask: worker processes on each VM.")
@@ -63,7 +63,7 @@ class ResourceTable:
     wait: float = option(120.0, number(0, 3600, "s"), "how long to wait for all workers.")
 
 
-TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceTable, "env": FREE_FORM}
+TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceOptions, "env": FREE_FORM}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class DataItem:
     """
 
     source: str
-    dest: str
+    name: str
 
     @property
     def is_s3(self) -> bool:
@@ -92,8 +92,8 @@ class JobSpec:
 
     name: str
     folder: Path
-    table: JobOptions
-    resources: ResourceTable
+    options: JobOptions
+    resources: ResourceOptions
     data: tuple[DataItem, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
@@ -101,22 +101,24 @@ class JobSpec:
     @property
     def framework(self) -> str:
         """One of :data:`FRAMEWORKS`."""
-        return self.table.framework
+        return self.options.framework
 
     @property
     def runtime(self) -> str:
         """``venv`` or ``docker``."""
-        return self.table.runtime
+        return self.options.runtime
 
     @property
-    def code(self) -> str:
+    def code_path(self) -> str:
         """Where the job's own files lie on a host, below ``~/stratus``."""
         return f"jobs/{self.name}"
 
     @property
     def built_image(self) -> str:
         """Name of the image that is built from the folder's Dockerfile; it changes when what goes in changes."""
-        names = dict.fromkeys(("Dockerfile", self.table.requirements, *dockerfile_sources(self.folder / "Dockerfile")))
+        names = dict.fromkeys(
+            ("Dockerfile", self.options.requirements, *dockerfile_sources(self.folder / "Dockerfile"))
+        )
         made_of = (self.folder / name for name in names if name)
         content = [path.read_bytes() for path in made_of if path.is_file()]
         digest = hashlib.sha256(b"\0".join([*content, self.recipe.encode()]))
@@ -125,17 +127,19 @@ class JobSpec:
     @property
     def requirements_text(self) -> str:
         """The requirements file's text; empty without one."""
-        return (self.folder / self.table.requirements).read_text(encoding="utf-8") if self.table.requirements else ""
+        return (
+            (self.folder / self.options.requirements).read_text(encoding="utf-8") if self.options.requirements else ""
+        )
 
     @property
-    def left_behind(self) -> tuple[str, ...]:
+    def excluded_names(self) -> tuple[str, ...]:
         """Names at the top of the folder that are not code: data goes its own way, outputs stay where they are."""
         local = [item.source for item in self.data if not item.is_s3]
-        return tuple(PurePosixPath(name).parts[0] for name in (*local, *self.table.outputs))
+        return tuple(PurePosixPath(name).parts[0] for name in (*local, *self.options.outputs))
 
-    def place_of(self, item: DataItem) -> str:
+    def remote_path(self, item: DataItem) -> str:
         """Return where a data item lies on a host, below ``~/stratus``."""
-        return f"data/{self.name}/{item.dest}"
+        return f"data/{self.name}/{item.name}"
 
 
 def dockerfile_sources(dockerfile: Path) -> list[str]:
@@ -145,7 +149,7 @@ def dockerfile_sources(dockerfile: Path) -> list[str]:
     return sorted({word.lstrip("/") for line in words for word in line if not word.startswith("--")})
 
 
-def load(place: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
+def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     """Read a job.
 
     :param place: its folder, which holds a ``job.ini``; or another .ini file in such a folder.
@@ -153,20 +157,20 @@ def load(place: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     :param runtime: ``venv`` or ``docker``, whatever the file says; empty: as it says.
     :raises ConfigError: with every mistake in the file.
     """
-    path = place if place.suffix == ".ini" else place / "job.ini"
+    path = path if path.suffix == ".ini" else path / "job.ini"
     folder = path.parent
     reading = SettingsReader(ini.read(path, env, schema.layout(TABLES)), TABLES)
     if not reading.document.values:
         # What is not there, or cannot be read, has no other mistakes.
         reading.raise_problems("Nothing was run.")
-    table, resources = reading.read_section("job", JobOptions), reading.read_section("resources", ResourceTable)
+    table, resources = reading.read_section("job", JobOptions), reading.read_section("resources", ResourceOptions)
     table = replace(table, runtime=runtime or table.runtime)
-    data = _data(reading, table, folder)
-    variables = _variables(reading)
+    data = _data_items(reading, table, folder)
+    variables = _environment(reading)
     _check(reading, table, folder)
     _check_framework(reading, table, resources)
     reading.raise_problems("Nothing was run.")
-    return JobSpec(_name(path), folder, table, resources, data, variables)
+    return JobSpec(_job_name(path), folder, table, resources, data, variables)
 
 
 def reference() -> str:
@@ -174,13 +178,13 @@ def reference() -> str:
     return config_reference.sections(TABLES)
 
 
-def _name(path: Path) -> str:
+def _job_name(path: Path) -> str:
     """Return a name that is good as a folder and as a part of an image's name."""
     words = path.resolve().parent.name + ("" if path.name == "job.ini" else f"_{path.stem}")
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in words.lower())
 
 
-def _variables(reading: SettingsReader) -> dict[str, str]:
+def _environment(reading: SettingsReader) -> dict[str, str]:
     """Return the section [env]; the names of variables keep their case, unlike all other names."""
     found = {}
     for (section, name), value in reading.document.values.items():
@@ -194,28 +198,28 @@ def _variables(reading: SettingsReader) -> dict[str, str]:
     return found
 
 
-def _data(reading: SettingsReader, table: JobOptions, folder: Path) -> tuple[DataItem, ...]:
+def _data_items(reading: SettingsReader, table: JobOptions, folder: Path) -> tuple[DataItem, ...]:
     items = []
     for line in table.data:
         source, arrow, dest = (part.strip() for part in line.partition("->"))
         dest = dest or PurePosixPath(source.rstrip("/")).name
         if not arrow and source.startswith("s3://"):
             reading.add_problem("job", "data", f"{line!r} names no folder: write {line} -> data")
-        elif not _stays_inside(dest):
+        elif not _is_inside(dest):
             reading.add_problem("job", "data", f"{line!r} leads out of the working folder")
         elif not source.startswith("s3://") and not (folder / source).exists():
-            missing = _missing(folder, source, table.sample)
+            missing = _missing_data(folder, source, table.sample)
             reading.add_problem("job", "data", missing if len(table.data) == 1 else f"{line!r} {missing}")
         items.append(DataItem(source, dest))
     return tuple(items)
 
 
-def _missing(folder: Path, source: str, sample: str) -> str:
+def _missing_data(folder: Path, source: str, sample: str) -> str:
     there = f"has nothing at {folder / source}"
     return f"{there}; to make some: cd {shlex.quote(str(folder))} && {sample}" if sample else there
 
 
-def _stays_inside(name: str) -> bool:
+def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
@@ -229,11 +233,11 @@ def _check(reading: SettingsReader, table: JobOptions, folder: Path) -> None:
     if table.runtime == "docker" and not table.image and not (folder / "Dockerfile").is_file():
         reading.add_problem("job", "image", f"is empty, and there is no Dockerfile in {folder}")
     for name in table.outputs:
-        if not _stays_inside(name):
+        if not _is_inside(name):
             reading.add_problem("job", "outputs", f"{name!r} leads out of the working folder")
 
 
-def _check_framework(reading: SettingsReader, table: JobOptions, resources: ResourceTable) -> None:
+def _check_framework(reading: SettingsReader, table: JobOptions, resources: ResourceOptions) -> None:
     """Complain about what a framework cannot do."""
     if table.framework in ("horovod", "hostfile", "mpi", "mxnet") and table.single and not table.multi:
         reading.add_problem("job", "multi", f"is missing: framework = {table.framework} is for many VMs")

@@ -41,7 +41,7 @@ class JobLayout:
     spec: JobSpec
     hosts: tuple[Host, ...]
     command: str
-    run: str
+    run_id: str
 
     @property
     def head(self) -> Host:
@@ -51,21 +51,21 @@ class JobLayout:
     @property
     def port(self) -> int:
         """An even port, spread so that two runs on one cluster do not meet; the next one is the run's, too."""
-        return 20000 + 2 * (zlib.crc32(self.run.encode()) % 5000)
+        return 20000 + 2 * (zlib.crc32(self.run_id.encode()) % 5000)
 
     @property
-    def own_words(self) -> Files:
+    def command_file(self) -> Files:
         """The job's command as a file of the run, for frameworks that wrap it."""
         return {"bin/command.sh": (self.command + "\n").encode()}
 
-    def task(self, host: Host, role: str, command: str, more: Mapping[str, str] | None = None) -> Task:
+    def task(self, host: Host, role: str, command: str, extra_env: Mapping[str, str] | None = None) -> Task:
         """Return a task with the variables that every task sees, and more."""
-        return Task(host.name, role, command, self.env(host) | dict(more or {}))
+        return Task(host.name, role, command, self.task_env(host) | dict(extra_env or {}))
 
-    def env(self, host: Host) -> dict[str, str]:
+    def task_env(self, host: Host) -> dict[str, str]:
         """Return the variables that every task sees; the host itself adds STRATUS_FOLDER, _SLOTS and _HOSTFILE."""
         own = {
-            "STRATUS_RUN": self.run,
+            "STRATUS_RUN": self.run_id,
             "STRATUS_HOST": host.name,
             "STRATUS_RANK": str(self.hosts.index(host)),
             "STRATUS_SIZE": str(len(self.hosts)),
@@ -75,5 +75,5 @@ class JobLayout:
         if self.spec.resources.slots_per_host:
             own["STRATUS_SLOTS"] = str(self.spec.resources.slots_per_host)
         if self.spec.runtime == "docker":
-            own["STRATUS_IMAGE"] = self.spec.table.image or self.spec.built_image
+            own["STRATUS_IMAGE"] = self.spec.options.image or self.spec.built_image
         return dict(self.spec.env) | own

@@ -12,7 +12,7 @@ from orchestrator.hosts import commands, usage
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
-COMMAND_S = 600.0
+COMMAND_TIMEOUT_S = 600.0
 
 
 class HostService:
@@ -38,7 +38,7 @@ class HostService:
         command: str,
         *,
         names: Sequence[str] = (),
-        timeout: float = COMMAND_S,
+        timeout_s: float = COMMAND_TIMEOUT_S,
         on_line: Callable[[str, str], None] = lambda host, line: None,
     ) -> commands.CommandReport:
         """Run a shell command on every host at the same time.
@@ -47,7 +47,7 @@ class HostService:
         :param timeout: seconds that it may take.
         :param on_line: called with (host, line), from one thread per host.
         """
-        return commands.run(self.ssh, self.source.hosts(names), command, on_line=on_line, timeout_s=timeout)
+        return commands.run(self.ssh, self.source.hosts(names), command, on_line=on_line, timeout_s=timeout_s)
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of a plain OpenSSH session to a host, its host key pinned."""

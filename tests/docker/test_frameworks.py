@@ -56,8 +56,8 @@ def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:
     with lab.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
-        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
-        wait_until(lambda: containers(run.run) == [], seconds=180)
+        session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append(line))
+        wait_until(lambda: containers(run.run_id) == [], seconds=180)
 
     user = os.environ.get("USER") or "root"
     said = [line for line in lines if not line.startswith("mesh:")]
@@ -73,10 +73,10 @@ def test_cancel_of_a_mesh_leaves_no_container(lab: Lab) -> None:
     with lab.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
-        wait_until(lambda: [line for _, line in session.jobs.logs(run.run)].count("there") == 2, seconds=180)
-        before = containers(run.run)
-        report = session.jobs.cancel(run.run)
+        wait_until(lambda: [line for _, line in session.jobs.logs(run.run_id)].count("there") == 2, seconds=180)
+        before = containers(run.run_id)
+        report = session.jobs.cancel(run.run_id)
 
     assert len(before) == 3
     assert set(report.left.values()) == {0}
-    assert containers(run.run) == []
+    assert containers(run.run_id) == []

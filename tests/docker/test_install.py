@@ -319,7 +319,7 @@ def test_a_run_whose_image_changed_since_asks_for_an_install_and_pulls_nothing(l
     job = lab.job("runtime = docker\nsingle = true\n", Dockerfile=f"FROM {image}\n")
     with lab.session() as session:
         assert not session.jobs.install().failed
-        tag = session.jobs.load().built_image
+        tag = session.jobs.load_job().built_image
         (job / "Dockerfile").write_text(f"FROM {image}\nENV A=1\n")
         with pytest.raises(HostsFailed, match=r"no image stratus/job:[0-9a-f]{12} here yet\n.*InstallDeps\(\)"):
             session.jobs.start(multi=False)
@@ -359,8 +359,8 @@ def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(lab: La
         first, second = session.jobs.install(), session.jobs.install()
         assert not first.failed, first.failed
         run = session.jobs.start(multi=False)
-        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
-        tag = session.jobs.load().built_image
+        session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append(line))
+        tag = session.jobs.load_job().built_image
     docker("rmi", tag)
 
     assert second.changed == 0

@@ -111,8 +111,8 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
             "sudo find / -xdev -name config.json -path '*docker*' | head; true",
         )
         run = session.jobs.start(multi=True)
-        session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
-        record = session.jobs.fetch(run.run)
+        session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append((host, line)))
+        record = session.jobs.fetch(run.run_id)
 
     assert not first.failed, first.failed
     texts = [event.text for event in lab.events]
@@ -153,7 +153,7 @@ def test_an_image_is_built_on_a_base_behind_a_login_by_a_user_who_needs_sudo(
         groups = said(session, "id -nG")
         first, second = session.jobs.install(), session.jobs.install()
         run = session.jobs.start(multi=False)
-        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
+        session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append(line))
         trusted = said(session, f"cat /etc/docker/certs.d/{base.partition('/')[0]}/stratus.crt")
 
     assert not any("docker" in text.split() for text in groups.values())
@@ -179,10 +179,10 @@ def test_an_end_to_all_runs_leaves_no_container(lab: Lab, store: Registry, image
         after = said(session, "sudo docker ps -aq | wc -l")
 
     assert set(before.values()) == {"1"}
-    assert all(run.run in {task.run_id for task in host.processes} for host in use.hosts)
+    assert all(run.run_id in {task.run_id for task in host.processes} for host in use.hosts)
     assert {host.host: (host.left, host.runs) for host in report.hosts} == {
-        "vm-0": (0, (run.run,)),
-        "vm-1": (0, (run.run,)),
+        "vm-0": (0, (run.run_id,)),
+        "vm-1": (0, (run.run_id,)),
     }
     assert set(after.values()) == {"0"}
 

@@ -62,8 +62,8 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
     with lab.session() as session:
         first, second = session.jobs.install(), session.jobs.install()
         run = session.jobs.start(multi=True)
-        session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
-        record = session.jobs.fetch(run.run)
+        session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append((host, line)))
+        record = session.jobs.fetch(run.run_id)
 
     assert not first.failed
     assert second.changed == 0
@@ -75,7 +75,7 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
     assert record.metrics == {"ok": 1}
     facts = json.loads((record.folder / "record.json").read_text())
     assert facts["image_digests"][0].startswith("sha256:")
-    assert containers(run.run) == []
+    assert containers(run.run_id) == []
     for path in (record.folder / "outputs").rglob("*.json"):
         assert path.stat().st_uid == os.getuid()
 
@@ -87,11 +87,11 @@ def test_cancel_leaves_no_container(lab: Lab) -> None:
     with lab.session() as session:
         session.jobs.install()
         run = session.jobs.start(multi=True)
-        wait_until(lambda: len(containers(run.run)) == 2)
-        shown = [line for line in processes() if f"docker run --rm --pull never --name stratus-{run.run}" in line]
-        report = session.jobs.cancel(run.run)
+        wait_until(lambda: len(containers(run.run_id)) == 2)
+        shown = [line for line in processes() if f"docker run --rm --pull never --name stratus-{run.run_id}" in line]
+        report = session.jobs.cancel(run.run_id)
 
     assert len(shown) >= 2
     assert not [line for line in shown if "AWS_" in line or "LEVEL" in line]
     assert set(report.left.values()) == {0}
-    assert containers(run.run) == []
+    assert containers(run.run_id) == []

@@ -16,8 +16,8 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Event
 from orchestrator.hosts.usage import parse
 from orchestrator.install import registry_login
-from orchestrator.install.installer import HostInstall, _Reader, image_mismatch
-from orchestrator.install.steps import build_arguments, build_digest, install
+from orchestrator.install.installer import HostInstall, OutputParser, image_mismatch
+from orchestrator.install.steps import build_arguments, build_digest, install_plan
 from orchestrator.jobs.spec import load
 from tests.remote.test_hostile_input import POISONS
 from tests.remote.test_scripts import Vm, states, until
@@ -416,12 +416,12 @@ def test_a_built_image_is_another_one_when_what_goes_in_changes(tmp_path: Path) 
 def test_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: Path) -> None:
     """A word of argv could be read by everybody on the machine."""
     given = InstallSettings(build_args="BASE=me/base:1 NOTE='a b'", pip_options="--index-url https://me:secret@host/")
-    plan = install(load(job(tmp_path / "job"), {}), given)
+    plan = install_plan(load(job(tmp_path / "job"), {}), given)
 
     assert build_arguments(given)["NOTE"] == "a b"
     assert b"NOTE='a b'\n" in plan.files["build.env"]
-    assert "PIP_OPTIONS" not in plan.text.decode()
-    assert "secret" not in plan.text.decode()
+    assert "PIP_OPTIONS" not in plan.plan_file.decode()
+    assert "secret" not in plan.plan_file.decode()
 
 
 def no_token(region: str) -> Secret:
@@ -431,14 +431,14 @@ def no_token(region: str) -> Secret:
 def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
     given = InstallSettings(registry="ghcr.io", registry_user="me", registry_password_env="TOKEN")
     env = {"TOKEN": "s3cret"}
-    found = registry_login.login(no_token, given, ["ghcr.io/me/job:1"], env)
+    found = registry_login.find_login(no_token, given, ["ghcr.io/me/job:1"], env)
 
     assert found
     assert (found.registry, found.user, found.password().reveal()) == ("ghcr.io", "me", "s3cret")
     assert "s3cret" not in repr(found)
-    assert registry_login.login(no_token, given, ["python:3.11"], env) is None
+    assert registry_login.find_login(no_token, given, ["python:3.11"], env) is None
     with pytest.raises(UsageError, match="no variable TOKEN here"):
-        registry_login.login(no_token, given, ["ghcr.io/me/job:1"], {})
+        registry_login.find_login(no_token, given, ["ghcr.io/me/job:1"], {})
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
     ],
 )
 def test_the_registry_of_an_image_is_what_docker_takes_it_for(image: str, host: str) -> None:
-    assert registry_login.host_of(image) == host
+    assert registry_login.registry_of(image) == host
 
 
 def test_a_password_in_a_file_is_read_from_there(tmp_path: Path) -> None:
@@ -459,13 +459,13 @@ def test_a_password_in_a_file_is_read_from_there(tmp_path: Path) -> None:
     given = InstallSettings(
         registry="r.example.com", registry_user="me", registry_password_env=str(tmp_path / "password")
     )
-    found = registry_login.login(no_token, given, ["r.example.com/x"], {})
+    found = registry_login.find_login(no_token, given, ["r.example.com/x"], {})
     assert found
     assert found.password().reveal() == "s3cret"
 
     (tmp_path / "password").unlink()
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        registry_login.login(no_token, given, ["r.example.com/x"], {})
+        registry_login.find_login(no_token, given, ["r.example.com/x"], {})
 
 
 def test_hosts_with_different_images_are_told_of() -> None:
@@ -483,10 +483,10 @@ def test_what_a_step_says_on_purpose_is_always_told_and_a_flood_is_not() -> None
     """The log has it all."""
     events: list[Event] = []
     log: list[str] = []
-    reader = _Reader("ml-0", events.append, log.append)
+    reader = OutputParser("ml-0", events.append, log.append)
     for number in range(1000):
-        reader.line(f"line {number}")
-    reader.line("@@say another apt runs here (apt, pid 7): waiting")
+        reader.read_line(f"line {number}")
+    reader.read_line("@@say another apt runs here (apt, pid 7): waiting")
 
     assert len(log) == 1001
     assert len(events) < 500

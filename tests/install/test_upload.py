@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.install.upload import Upload, parcel, stream_tar
+from orchestrator.install.upload import Upload, scan, stream_tar
 
 
 def unpacked(goods: Upload) -> dict[str, bytes]:
@@ -34,7 +34,7 @@ def test_a_folder_arrives_with_every_byte(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
 
-    assert unpacked(parcel("p", tmp_path, "x")) == content
+    assert unpacked(scan("p", tmp_path, "x")) == content
 
 
 @settings(max_examples=25, deadline=None)
@@ -46,14 +46,14 @@ def test_any_sizes_make_a_readable_archive(tmp_path_factory: pytest.TempPathFact
     for name, data in content.items():
         (folder / name).write_bytes(data)
 
-    assert unpacked(parcel("p", folder, "x")) == content
+    assert unpacked(scan("p", folder, "x")) == content
 
 
 def test_a_single_file_is_a_parcel_too(tmp_path: Path) -> None:
     """It arrives under its own name."""
     (tmp_path / "scene.h5").write_bytes(b"data")
 
-    assert unpacked(parcel("p", tmp_path / "scene.h5", "x")) == {"scene.h5": b"data"}
+    assert unpacked(scan("p", tmp_path / "scene.h5", "x")) == {"scene.h5": b"data"}
 
 
 def test_caches_and_what_is_named_stay_behind(tmp_path: Path) -> None:
@@ -62,23 +62,23 @@ def test_caches_and_what_is_named_stay_behind(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
 
-    assert sorted(unpacked(parcel("p", tmp_path, "x", skip=("data", "outputs")))) == ["run.py", "sub/data/kept"]
+    assert sorted(unpacked(scan("p", tmp_path, "x", excluded=("data", "outputs")))) == ["run.py", "sub/data/kept"]
 
 
 def test_the_digest_follows_content_and_not_the_clock(tmp_path: Path) -> None:
     """A touched file is the same, an edited one of the same size is not."""
     file = tmp_path / "a"
     file.write_text("one")
-    before = parcel("p", tmp_path, "x").digest
+    before = scan("p", tmp_path, "x").digest
     os.utime(file, (1, 1))
-    touched = parcel("p", tmp_path, "x").digest
+    touched = scan("p", tmp_path, "x").digest
     file.write_text("two")
 
     assert touched == before
-    assert parcel("p", tmp_path, "x").digest != before
+    assert scan("p", tmp_path, "x").digest != before
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:
     """A folder that does not exist is an error, not an empty parcel."""
     with pytest.raises(FileNotFoundError):
-        parcel("p", tmp_path / "nowhere", "x")
+        scan("p", tmp_path / "nowhere", "x")

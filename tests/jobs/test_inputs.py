@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from orchestrator.core.errors import UsageError
-from orchestrator.jobs.inputs import HUB, image, split
+from orchestrator.jobs.inputs import DOCKER_HUB, check_image, parse_image_name
 
 
 class Registry(BaseHTTPRequestHandler):
@@ -38,30 +38,30 @@ def registry() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("python", (HUB, "library/python", "latest")),
-        ("python:3.12", (HUB, "library/python", "3.12")),
-        ("lab/job:1", (HUB, "lab/job", "1")),
+        ("python", (DOCKER_HUB, "library/python", "latest")),
+        ("python:3.12", (DOCKER_HUB, "library/python", "3.12")),
+        ("lab/job:1", (DOCKER_HUB, "lab/job", "1")),
         ("ghcr.io/lab/job", ("ghcr.io", "lab/job", "latest")),
         ("10.0.0.5:5000/job:1", ("10.0.0.5:5000", "job", "1")),
         ("ghcr.io/lab/job:1@sha256:ab", ("ghcr.io", "lab/job", "sha256:ab")),
     ],
 )
 def test_an_images_name_is_read_as_docker_reads_it(name: str, parts: tuple[str, str, str]) -> None:
-    assert split(name) == parts
+    assert parse_image_name(name) == parts
 
 
 def test_an_image_that_is_there_is_worth_no_word(registry: str) -> None:
-    assert image(f"{registry}/lab/there:1.0", scheme="http") == ""
+    assert check_image(f"{registry}/lab/there:1.0", scheme="http") == ""
 
 
 def test_an_image_that_is_not_there_stops_a_launch_with_its_name(registry: str) -> None:
     with pytest.raises(UsageError, match="has no such image") as caught:
-        image(f"{registry}/lab/there:2.0", scheme="http")
+        check_image(f"{registry}/lab/there:2.0", scheme="http")
     assert "lab/there:2.0" in str(caught.value)
     assert "image in job.ini" in caught.value.fix
 
 
 def test_what_nobody_can_say_from_here_is_a_note(registry: str) -> None:
     """A registry that wants a login, and one that does not answer."""
-    assert "(401)" in image(f"{registry}/lab/private", scheme="http")
-    assert "does not answer" in image("127.0.0.1:1/lab/job", scheme="http")
+    assert "(401)" in check_image(f"{registry}/lab/private", scheme="http")
+    assert "does not answer" in check_image("127.0.0.1:1/lab/job", scheme="http")

@@ -119,7 +119,7 @@ def ran(desk: Lab, *, multi: bool = True) -> list[tuple[str, str]]:
     with desk.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=multi)
-        session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+        session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append((host, line)))
     return lines
 
 
@@ -192,11 +192,11 @@ def test_cancel_of_a_meshed_run_leaves_no_process_and_no_key(desk: Lab) -> None:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         wait_until(lambda: asleep() == 2)
-        keys = everywhere(session, f"ls stratus/runs/{run.run}/mesh/key.pem")
-        report = session.jobs.cancel(run.run)
-        left = everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null")
+        keys = everywhere(session, f"ls stratus/runs/{run.run_id}/mesh/key.pem")
+        report = session.jobs.cancel(run.run_id)
+        left = everywhere(session, f"ls stratus/runs/{run.run_id}/mesh 2>/dev/null")
 
-    assert keys == [f"stratus/runs/{run.run}/mesh/key.pem"] * 2
+    assert keys == [f"stratus/runs/{run.run_id}/mesh/key.pem"] * 2
     assert set(report.left.values()) == {0}
     assert asleep() == 0
     assert left == ["", ""]
@@ -213,9 +213,9 @@ def test_a_lost_machine_ends_a_meshed_run_on_all_others(three: Lab) -> None:
         lose(three, session, "lose-2")
         wait_until(lambda: session.jobs.runs()[-1].state == "failed", seconds=30)
         with pytest.raises(JobFailed) as caught:
-            session.jobs.follow(run.run, on_line=lambda host, line: None)
+            session.jobs.follow(run.run_id, on_line=lambda host, line: None)
         wait_until(lambda: asleep() == 0)
-        left = everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null")
+        left = everywhere(session, f"ls stratus/runs/{run.run_id}/mesh 2>/dev/null")
 
     assert caught.value.exit_status == 1
     assert "mesh: lost lose-2" in "\n".join(caught.value.tail)
@@ -255,8 +255,8 @@ def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(desk: Lab
         assert not session.jobs.install().failed
         for multi in (False, True):
             run = session.jobs.start(multi=multi)
-            session.jobs.follow(run.run, on_line=lambda host, line: None)
-            record = session.jobs.fetch(run.run)
+            session.jobs.follow(run.run_id, on_line=lambda host, line: None)
+            record = session.jobs.fetch(run.run_id)
             outputs = record.folder / "outputs"
             found.append(json.loads(next(outputs.rglob("metrics.json")).read_text()))
 
@@ -279,10 +279,10 @@ def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Lab) -> Non
     with desk.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
-        session.jobs.follow(run.run, on_line=lambda host, line: None)
-        record = session.jobs.fetch(run.run)
+        session.jobs.follow(run.run_id, on_line=lambda host, line: None)
+        record = session.jobs.fetch(run.run_id)
         states = session.jobs.runs()[-1]
-        helpers = everywhere(session, f"cd stratus/runs/{run.run}/state; cat s*.rc")
+        helpers = everywhere(session, f"cd stratus/runs/{run.run_id}/state; cat s*.rc")
 
     found = [json.loads((record.folder / f"outputs/fw-{n}/metrics.json").read_text()) for n in (0, 1)]
     assert [one["run"]["rank"] for one in found] in ([0, 1], [1, 0])
@@ -347,7 +347,7 @@ def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Lab) -> None
     with three.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
-        heard, thread = watched(three, session, run.run)
+        heard, thread = watched(three, session, run.run_id)
         wait_until(lambda: len(heard.epochs(3)) > 3, seconds=180)
         (host,) = session.inventory.hosts(["lose-2"])
         assert session.context.ssh.run(host, "pkill -KILL -f '^python go.py 30 2'").ok
@@ -367,16 +367,16 @@ def test_a_new_machine_joins_an_elastic_run_in_the_place_of_a_lost_one(three: La
     with three.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
-        heard, thread = watched(three, session, run.run)
+        heard, thread = watched(three, session, run.run_id)
         with pytest.raises(UsageError, match="every host that is up takes part"):
-            session.jobs.add_hosts(run.run)
+            session.jobs.add_hosts(run.run_id)
         wait_until(lambda: len(heard.epochs(3)) > 2, seconds=180)
         lose(three, session, "lose-2")
         wait_until(lambda: len(heard.epochs(2)) > 2, seconds=180)
         assert not session.cluster.launch(session.cluster.plan(1)).failed
-        not_yet = session.jobs.add_hosts(run.run)
+        not_yet = session.jobs.add_hosts(run.run_id)
         assert not session.jobs.install().failed
-        joined = session.jobs.add_hosts(run.run)
+        joined = session.jobs.add_hosts(run.run_id)
         found = session.jobs.runs()[-1]
         thread.join(150)
         ended = session.jobs.runs()[-1]
@@ -406,9 +406,9 @@ def test_a_main_task_that_fails_ends_those_on_the_other_hosts(desk: Lab, rank: i
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         with pytest.raises(JobFailed):
-            session.jobs.follow(run.run, on_line=lambda host, line: lines.append((host, line)))
+            session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append((host, line)))
         wait_until(lambda: asleep() == 0)
-        wait_until(lambda: everywhere(session, f"ls stratus/runs/{run.run}/mesh 2>/dev/null") == ["", ""])
+        wait_until(lambda: everywhere(session, f"ls stratus/runs/{run.run_id}/mesh 2>/dev/null") == ["", ""])
         state = session.jobs.runs()[-1].state
 
     assert state == "failed"
@@ -423,7 +423,7 @@ def test_a_lost_machine_ends_the_main_tasks_on_the_others(three: Lab) -> None:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         wait_until(lambda: asleep() == 3)
-        log = f"stratus/runs/{run.run}/log"
+        log = f"stratus/runs/{run.run_id}/log"
         wait_until(lambda: "3 hosts" in everywhere(session, f"cat {log}/guard.log 2>/dev/null")[0])
         lose(three, session, "lose-2")
         wait_until(lambda: asleep() == 0, seconds=30)
@@ -450,7 +450,7 @@ def test_cancel_of_guarded_tasks_is_no_failure(desk: Lab) -> None:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         wait_until(lambda: asleep() == 2)
-        report = session.jobs.cancel(run.run)
+        report = session.jobs.cancel(run.run_id)
         state = session.jobs.runs()[-1].state
 
     assert set(report.left.values()) == {0}
@@ -475,12 +475,12 @@ def test_horovod_without_elasticity_ends_when_a_machine_is_lost(three: Lab) -> N
     with three.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
-        wait_until(lambda: any("step" in line for _, line in session.jobs.logs(run.run)), seconds=180)
+        wait_until(lambda: any("step" in line for _, line in session.jobs.logs(run.run_id)), seconds=180)
         lose(three, session, "lose-1")
         wait_until(lambda: session.jobs.runs()[-1].state == "failed", seconds=30)
         with pytest.raises(JobFailed) as caught:
-            session.jobs.follow(run.run, on_line=lambda host, line: None)
-        log = everywhere(session, f"cat stratus/runs/{run.run}/log/main.log 2>/dev/null")[0]
+            session.jobs.follow(run.run_id, on_line=lambda host, line: None)
+        log = everywhere(session, f"cat stratus/runs/{run.run_id}/log/main.log 2>/dev/null")[0]
         left = ["pgrep", "--full", "python.* forever.py$"]
         wait_until(lambda: not subprocess.run(left, capture_output=True, check=False).stdout)
 

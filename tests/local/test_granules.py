@@ -61,8 +61,8 @@ def edit(path: Path, *changes: tuple[str, str]) -> None:
 def ended(session: Session, *, multi: bool, on_line: Callable[[str, str], None] = lambda host, line: None) -> Any:
     """A run, followed to its end and fetched."""
     handle = session.jobs.start(multi=multi)
-    session.jobs.follow(handle.run, on_line=on_line)
-    return session.jobs.fetch(handle.run)
+    session.jobs.follow(handle.run_id, on_line=on_line)
+    return session.jobs.fetch(handle.run_id)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_a_bucket_that_cannot_be_read_is_a_line_and_no_traceback(
         with role_may(desk, allowed), desk.session() as session:
             handle = session.jobs.start(multi=True)
             with pytest.raises(JobFailed, match=r"exit 2"):
-                session.jobs.follow(handle.run, on_line=lambda host, line: lines.append(line))
+                session.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
     finally:
         ini.write_text(before)
 

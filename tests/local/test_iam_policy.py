@@ -47,7 +47,7 @@ def the_whole_life(lab: Lab) -> None:
         identity = session.cluster.status().machines[0].id
         ecr_token = partial(ecr_tokens.authorization_token, session.context.clients)
         images = ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"]
-        ecr = registry_login.login(ecr_token, InstallSettings(), images, {})
+        ecr = registry_login.find_login(ecr_token, InstallSettings(), images, {})
         assert ecr
         assert ecr.password().reveal()
         instances.console_output(session.context.clients, identity)

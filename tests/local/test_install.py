@@ -67,7 +67,7 @@ def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> Non
         lab.job(f"single = {STUBBORN.format('913.25')}\n")
         second = session.jobs.start(multi=False)
         wait_until(lambda: len(running("sleep 911.25")) >= 6 and len(running("sleep 913.25")) >= 3)
-        shutil.rmtree(folder_of(lab, second.run))
+        shutil.rmtree(folder_of(lab, second.run_id))
 
         report = session.jobs.cancel_all()
         again = session.jobs.cancel_all()
@@ -77,8 +77,8 @@ def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> Non
     assert not report.failed
     assert {host.host: host.left for host in report.hosts} == {"every-0": 0, "every-1": 0}
     assert {host.host: set(host.runs) for host in report.hosts} == {
-        "every-0": {first.run, second.run},
-        "every-1": {first.run},
+        "every-0": {first.run_id, second.run_id},
+        "every-1": {first.run_id},
     }
     assert running("sleep 911.25") + running("sleep 913.25") == []
     assert untouched
@@ -90,9 +90,9 @@ def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Lab) -> N
     with lab.session() as session:
         run = session.jobs.start(multi=True)
         session.jobs.cancel_all()
-        states = {one.run: one.state for one in session.jobs.runs()}
+        states = {one.run_id: one.state for one in session.jobs.runs()}
 
-    assert states[run.run] == "cancelled"
+    assert states[run.run_id] == "cancelled"
 
 
 def test_what_hosts_are_doing_names_the_run(lab: Lab) -> None:
@@ -101,14 +101,14 @@ def test_what_hosts_are_doing_names_the_run(lab: Lab) -> None:
         run = session.jobs.start(multi=True)
         wait_until(lambda: len(running("sleep 915.25")) >= 2)
         report = session.hosts.usage()
-        session.jobs.cancel(run.run)
+        session.jobs.cancel(run.run_id)
         after = session.hosts.usage(["every-1"])
 
     assert not report.failed
     for host in report.hosts:
         assert host.cores > 0
         assert 0 < host.memory_used_bytes < host.memory_total_bytes
-        assert [task.run_id for task in host.processes if task.command == "sleep 915.25"] == [run.run]
+        assert [task.run_id for task in host.processes if task.command == "sleep 915.25"] == [run.run_id]
     assert [(host.host, host.processes) for host in after.hosts] == [("every-1", ())]
 
 
@@ -120,7 +120,7 @@ def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Lab) -> N
         one = session.hosts.run_command("true", names=["every-1"])
         with pytest.raises(UsageError, match="every-9"):
             session.hosts.run_command("true", names=["every-9"])
-        slow = session.hosts.run_command("sleep 30", timeout=1)
+        slow = session.hosts.run_command("sleep 30", timeout_s=1)
 
     assert sorted(heard) == [("every-0", "here"), ("every-1", "here")]
     assert [(host.host, host.exit_status, host.lines) for host in report.hosts] == [

@@ -76,11 +76,11 @@ def test_the_whole_flow_from_launch_to_terminate(lab: Lab) -> None:
         launched = session.cluster.launch(plan)
         first, second = session.jobs.install(), session.jobs.install()
         one = session.jobs.start(multi=False)
-        session.jobs.follow(one.run, on_line=quiet)
-        alone = session.jobs.fetch(one.run)
+        session.jobs.follow(one.run_id, on_line=quiet)
+        alone = session.jobs.fetch(one.run_id)
         many = session.jobs.start(multi=True)
         lines: list[tuple[str, str]] = []
-        session.jobs.follow(many.short, on_line=lambda host, line: lines.append((host, line)))
+        session.jobs.follow(many.short_id, on_line=lambda host, line: lines.append((host, line)))
         together = session.jobs.fetch()
         ended = session.cluster.terminate()
         after = session.cluster.status()
@@ -139,8 +139,8 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
     seen: list[str] = []
     with desk.session() as session:
         run = session.jobs.runs()[-1]
-        session.hosts.run_command(f"touch stratus/runs/{run.run}/workdir/go")
-        session.jobs.follow(run.run, on_line=lambda host, line: seen.append(line))
+        session.hosts.run_command(f"touch stratus/runs/{run.run_id}/workdir/go")
+        session.jobs.follow(run.run_id, on_line=lambda host, line: seen.append(line))
         record = session.jobs.fetch()
 
     assert run.state == "running"
@@ -172,7 +172,7 @@ def test_a_failing_job_says_how_and_brings_its_logs(desk: Lab) -> None:
     with up(desk, 1) as session:
         handle = session.jobs.start(multi=False)
         with pytest.raises(JobFailed) as caught:
-            session.jobs.follow(handle.run, on_line=quiet)
+            session.jobs.follow(handle.run_id, on_line=quiet)
 
     assert caught.value.exit_status == 3
     assert caught.value.tail[-1] == "about to fail"
@@ -185,7 +185,7 @@ def test_cancel_leaves_no_process_on_any_host(desk: Lab) -> None:
     with up(desk) as session:
         handle = session.jobs.start(multi=True)
         wait_until(lambda: len(processes("sleep 91.5")) >= 4)
-        report = session.jobs.cancel(handle.short)
+        report = session.jobs.cancel(handle.short_id)
         run = session.jobs.runs()[-1]
 
     assert (set(report.left.values()), report.failed) == ({0}, {})
@@ -270,7 +270,7 @@ def test_data_on_s3_is_fetched_by_the_hosts_with_their_role(desk: Lab) -> None:
         again = session.jobs.install()
         s3.put_object(Bucket=desk.name, Key="scenes/3.txt", Body=b"new")
         newer = session.jobs.install()
-        session.jobs.follow(session.jobs.start(multi=False).run, on_line=lambda host, line: seen.append(line))
+        session.jobs.follow(session.jobs.start(multi=False).run_id, on_line=lambda host, line: seen.append(line))
 
     assert (again.changed, newer.changed) == (0, len(newer.hosts))
     assert seen == ["['0.txt', '1.txt', '2.txt', '3.txt']", "[]"]
@@ -282,7 +282,7 @@ def test_edited_code_runs_without_another_install(desk: Lab) -> None:
     with up(desk, 1) as session:
         (desk.folder / "job/hello.py").write_text("print('edited')\n")
         seen: list[str] = []
-        session.jobs.follow(session.jobs.start(multi=False).run, on_line=lambda host, line: seen.append(line))
+        session.jobs.follow(session.jobs.start(multi=False).run_id, on_line=lambda host, line: seen.append(line))
 
     assert seen == ["edited"]
 
@@ -314,9 +314,9 @@ def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
     with up(desk) as session:
         handle = session.jobs.start(multi=True)
         lines: list[str] = []
-        session.jobs.follow(handle.run, on_line=lambda host, line: lines.append(line))
-        record = session.jobs.fetch(handle.run)
-        wait_until(lambda: not processes(handle.run))
+        session.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
+        record = session.jobs.fetch(handle.run_id)
+        wait_until(lambda: not processes(handle.run_id))
 
     assert record.metrics == {"hosts": [f"{desk.name}-0", f"{desk.name}-1"]}
     assert any(line.startswith("at tls://") for line in lines)
@@ -324,7 +324,7 @@ def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
         f"{desk.name}-0.worker.log",
         f"{desk.name}-1.worker.log",
     }
-    assert processes(handle.run) == []
+    assert processes(handle.run_id) == []
 
 
 @pytest.mark.slow
@@ -335,12 +335,12 @@ def test_the_dashboard_opens_through_a_tunnel(desk: Lab) -> None:
     desk.job("framework = dask\nmulti = python d.py $SCHEDULER wait\n", d__py=DASK)
     with up(desk) as session:
         handle = session.jobs.start(multi=True)
-        wait_until(lambda: session.jobs.fetch(handle.run).metrics, seconds=60)
-        page = session.jobs.dashboard(handle.run)
+        wait_until(lambda: session.jobs.fetch(handle.run_id).metrics, seconds=60)
+        page = session.jobs.dashboard(handle.run_id)
         with urlopen(page.url, timeout=10) as answer:
             body = answer.read().decode()
         page.close()
-        report = session.jobs.cancel(handle.run)
+        report = session.jobs.cancel(handle.run_id)
 
     assert "Dask" in body
     assert set(report.left.values()) == {0}

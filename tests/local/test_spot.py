@@ -57,14 +57,14 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
                 localcloud.scenario(Scenario(1, (notice,)), cloud["LOCALCLOUD_HOME"])
 
         with pytest.raises(JobFailed, match="takes the spot machine back") as caught:
-            session.jobs.follow(run.run, on_line=heard)
+            session.jobs.follow(run.run_id, on_line=heard)
         pool = pools.CapacityMemory(session.context.home / "pools.json", session.context.cluster_id, REAL_CLOCK)
         first = session.cluster.plan(1).pools[0]
 
     assert caught.value.exit_status == 3
     assert lines[-1] == "saved"
     assert any(line.startswith("AWS takes this spot machine back at 20") for line in lines)
-    assert (session.jobs.context.runs_folder / run.run / "outputs/metrics.json").read_text() == '{"saved": 1}'
+    assert (session.jobs.context.runs_folder / run.run_id / "outputs/metrics.json").read_text() == '{"saved": 1}'
     assert pool.recent_refusal(first) == "Server.SpotInstanceTermination"
 
 
@@ -76,7 +76,7 @@ def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], 
         session.cluster.launch(session.cluster.plan(1))
         session.jobs.install()
         run = session.jobs.start(multi=False)
-        session.jobs.follow(run.run, on_line=said)
+        session.jobs.follow(run.run_id, on_line=said)
         host = session.inventory.hosts()[0]
         watching = session.context.ssh.run(host, "pgrep -f 'bin/[s]pot.sh' || echo none").stdout
         assert session.cluster.terminate().left == ()

@@ -191,7 +191,7 @@ def test_a_steps_words_arrive_in_the_step(vm: Vm, values: list[str]) -> None:
     seen.unlink(missing_ok=True)
     tools = remote_scripts.scripts(("install.sh",)) | {"steps/show.sh": SHOW}
     try:
-        line = Step("show", "show.sh", tuple(values)).line + "\n"
+        line = Step("show", "show.sh", tuple(values)).plan_line + "\n"
     except UsageError:
         assert any("\n" in value for value in values)
         return
@@ -272,7 +272,7 @@ def test_a_config_file_is_only_ever_read(vm: Vm, value: str) -> None:
     before = vm.content()
     try:
         found = load(path, {"HOME": str(vm.home)})
-        Step("requirements", "requirements.sh", tuple(shlex.split(found.install.pip_options))).line  # noqa: B018
+        Step("requirements", "requirements.sh", tuple(shlex.split(found.install.pip_options))).plan_line  # noqa: B018
         command_line(replace(HOST, key_file=Path(found.ssh.private_key)), vm.home / "ssh", REAL_CLOCK)
     except (ConfigError, StratusError, ValueError):
         pass

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core import remote_scripts
-from orchestrator.install.upload import Upload, parcel, stream_tar
+from orchestrator.install.upload import Upload, scan, stream_tar
 
 MINUTE = 60
 
@@ -118,11 +118,11 @@ def test_a_second_install_changes_nothing_and_asks_for_nothing(vm: Vm, tmp_path:
     job.mkdir()
     (job / "run.py").write_bytes(b"print('hi')\n" + os.urandom(0))
     (job / "big").write_bytes(os.urandom(2_500_000))
-    goods = parcel("job.code", job, "jobs/job")
+    goods = scan("job.code", job, "jobs/job")
     plan = [
         ["python", "python.sh", "job", sys.executable, "no"],
         ["requirements", "requirements.sh", "job", "digest-1", "requirements.txt"],
-        ["code", "parcel.sh", goods.name, goods.digest, goods.dest],
+        ["code", "parcel.sh", goods.name, goods.digest, goods.remote_path],
     ]
     first = vm.install(plan, goods, **{"requirements.txt": b""})
     second = vm.install(plan, goods, **{"requirements.txt": b""})
@@ -157,10 +157,10 @@ def test_a_broken_transfer_leaves_the_old_folder(vm: Vm, tmp_path: Path) -> None
     """Half a parcel is thrown away, and asked for again the next time."""
     (tmp_path / "job").mkdir()
     (tmp_path / "job/a").write_text("1")
-    old = parcel("p", tmp_path / "job", "jobs/job")
+    old = scan("p", tmp_path / "job", "jobs/job")
     vm.install([["code", "parcel.sh", "p", old.digest, "jobs/job"]], old)
     (tmp_path / "job/a").write_text("2")
-    new = parcel("p", tmp_path / "job", "jobs/job")
+    new = scan("p", tmp_path / "job", "jobs/job")
     plan = [["code", "parcel.sh", "p", new.digest, "jobs/job"]]
     text = shlex.join(plan[0]) + "\n"
     envelope = remote_scripts.bundle(remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS) | {"plan": text.encode()})

@@ -217,10 +217,10 @@ def work(scene: Scene, session: Session) -> None:
     installed = session.jobs.install()
     assert not installed.failed, installed.failed
     handle = session.jobs.start(multi=True)
-    outputs = f"machines/*/home/*/stratus/runs/{handle.run}/workdir/outputs/*"
+    outputs = f"machines/*/home/*/stratus/runs/{handle.run_id}/workdir/outputs/*"
     wait_until(lambda: list(scene.home.glob(outputs)), seconds=60)
-    assert session.jobs.fetch(handle.run).metrics
-    scene.dask = handle.run
+    assert session.jobs.fetch(handle.run_id).metrics
+    scene.dask = handle.run_id
     scene.look(session)
     assert session.cluster.terminate().left == ()
     scene.key_pairs[1].extend(pair["KeyName"] for pair in boto(scene.env, "ec2").describe_key_pairs()["KeyPairs"])

@@ -28,7 +28,7 @@ def killed(report: KillReport) -> Lines:
 
 def joined(report: JoinReport) -> Lines:
     """Say who takes part in a run from now on, and who does not."""
-    there = f"  {' '.join(report.joined)} in {report.run}" if report.joined else f"  nobody joined {report.run}"
+    there = f"  {' '.join(report.joined)} in {report.run_id}" if report.joined else f"  nobody joined {report.run_id}"
     return [*failures(report.failed), there]
 
 

@@ -24,8 +24,8 @@ Lines = list[str]
 
 def started(handle: RunHandle) -> Lines:
     """Say where a run began and how to get back to it."""
-    board = "   dashboard: Dashboard()" if handle.dashboard else ""
-    return [f"  {handle.job} on {_roles(handle.roles)}   run {handle.run}{board}"]
+    board = "   dashboard: Dashboard()" if handle.has_dashboard else ""
+    return [f"  {handle.job} on {_roles(handle.roles)}   run {handle.run_id}{board}"]
 
 
 def _roles(roles: Mapping[str, Sequence[str]]) -> str:
@@ -64,12 +64,12 @@ def runs(found: Sequence[RunSummary], now: datetime) -> Lines:
 
 
 def _run(run: RunSummary, now: datetime) -> Sequence[str]:
-    began = units.clock(run.started, now) if run.started else ""
+    began = units.clock(run.started_at, now) if run.started_at else ""
     took = run.seconds
-    if took is None and run.started and run.state == "running":
-        took = (now - run.started).total_seconds()
+    if took is None and run.started_at and run.state == "running":
+        took = (now - run.started_at).total_seconds()
     where = _names(run.hosts) if run.multi else "".join(run.hosts[:1])
-    return [run.run, run.state, run.job, began, "" if took is None else duration(max(0.0, took)), where]
+    return [run.run_id, run.state, run.job, began, "" if took is None else duration(max(0.0, took)), where]
 
 
 def cancelled(report: CancelReport) -> Lines:
@@ -78,7 +78,7 @@ def cancelled(report: CancelReport) -> Lines:
     stuck = {host: left for host, left in report.left.items() if left}
     lines += [f"  {host}  {units.count(left, 'process', 'processes')} would not go" for host, left in stuck.items()]
     clean = len(report.left) - len(stuck)
-    return [*lines, f"  {report.run} cancelled: no process left on {units.count(clean, 'host')}."]
+    return [*lines, f"  {report.run_id} cancelled: no process left on {units.count(clean, 'host')}."]
 
 
 def fetched(record: RunRecord) -> Lines:
@@ -89,7 +89,7 @@ def fetched(record: RunRecord) -> Lines:
     if record.state != "done":
         lines.append(f"  The run {_ENDED.get(record.state, 'is ' + record.state)}: these are the outputs it had.")
     lines += [f"    {line}" for line in metrics(record.metrics)]
-    lines.append(f"    {_times(record)}     cost {units.usd(record.cost)}{_bill(record)}")
+    lines.append(f"    {_times(record)}     cost {units.usd(record.cost_usd)}{_bill(record)}")
     return [*lines, *failures(record.failed)]
 
 
@@ -97,7 +97,7 @@ _ENDED = {"running": "is still running", "failed": "failed", "cancelled": "was c
 
 
 def _transferred(record: RunRecord) -> str:
-    return f"{units.size(record.bytes)} in {duration(record.seconds)}"
+    return f"{units.size(record.received_bytes)} in {duration(record.seconds)}"
 
 
 def _bill(record: RunRecord) -> str:
@@ -146,20 +146,20 @@ def _scalar(value: float) -> str:
 @document.register(RunHandle)
 def _(handle: RunHandle) -> Document:
     return {
-        "run": handle.run,
+        "run": handle.run_id,
         "job": handle.job,
         "multi": handle.multi,
         "roles": document(handle.roles),
-        "dashboard": handle.dashboard,
+        "dashboard": handle.has_dashboard,
         "folder": document(handle.folder),
-        "short": handle.short,
+        "short": handle.short_id,
     }
 
 
 @document.register(RunResult)
 def _(result: RunResult) -> Document:
     return {
-        "run": result.run,
+        "run": result.run_id,
         "job": result.job,
         "seconds": result.seconds,
     }
@@ -168,7 +168,7 @@ def _(result: RunResult) -> Document:
 @document.register(CancelReport)
 def _(report: CancelReport) -> Document:
     return {
-        "run": report.run,
+        "run": report.run_id,
         "left": document(report.left),
         "failed": document(report.failed),
     }
@@ -177,12 +177,12 @@ def _(report: CancelReport) -> Document:
 @document.register(RunSummary)
 def _(summary: RunSummary) -> Document:
     return {
-        "run": summary.run,
+        "run": summary.run_id,
         "job": summary.job,
         "multi": summary.multi,
         "hosts": document(summary.hosts),
         "state": summary.state,
-        "started": document(summary.started),
+        "started": document(summary.started_at),
         "seconds": summary.seconds,
     }
 
@@ -190,17 +190,17 @@ def _(summary: RunSummary) -> Document:
 @document.register(RunRecord)
 def _(record: RunRecord) -> Document:
     return {
-        "run": record.run,
+        "run": record.run_id,
         "job": record.job,
         "folder": document(record.folder),
         "state": record.state,
         "hosts": document(record.hosts),
         "outputs": document(record.outputs),
-        "bytes": record.bytes,
+        "bytes": record.received_bytes,
         "seconds": record.seconds,
         "metrics": document(record.metrics),
         "seconds_by_phase": document(record.timings),
-        "usd": document(record.cost),
+        "usd": document(record.cost_usd),
         "failed": document(record.failed),
         "bill": document(record.bill),
     }
@@ -219,7 +219,7 @@ def _(bill: Bill) -> Document:
 @document.register(JoinReport)
 def _(report: JoinReport) -> Document:
     return {
-        "run": report.run,
+        "run": report.run_id,
         "joined": document(report.joined),
         "failed": document(report.failed),
     }

@@ -70,7 +70,7 @@ class HostVerbs(Work):
         text = command[0] if len(command) == 1 else shlex.join(command)
         lines = Lines(self.console, named=not host)
         report = self.desk.session().hosts.run_command(
-            text, names=(host,) if host else (), timeout=timeout, on_line=lines.listener()
+            text, names=(host,) if host else (), timeout_s=timeout, on_line=lines.listener()
         )
         self._answer(report, hosts.command(report))
         bad = [each.host for each in report.hosts if each.exit_status] + list(report.failed)

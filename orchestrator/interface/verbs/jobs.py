@@ -157,10 +157,10 @@ class Verbs(AccountVerbs, HostVerbs):
         """
         report = self.desk.session().jobs.cancel(run)
         self._answer(report, render_runs.cancelled(report))
-        _all_well(report.failed, "could not be asked to cancel", fix=f'CancelJob("{report.run}") tries again')
+        _all_well(report.failed, "could not be asked to cancel", fix=f'CancelJob("{report.run_id}") tries again')
         stuck = [f"{host}: {units.count(n, 'process', 'processes')}" for host, n in report.left.items() if n]
         if stuck:
-            raise LeftRunning(f"{report.run}: some would not go", left=stuck, fix="TerminateAll() ends the VMs")
+            raise LeftRunning(f"{report.run_id}: some would not go", left=stuck, fix="TerminateAll() ends the VMs")
         return report
 
     def join(self, run: str = "") -> JoinReport:
@@ -328,13 +328,13 @@ class Verbs(AccountVerbs, HostVerbs):
         session = self.desk.session()
         folder = Path(job) if job else None
         with self._at_work("It may have started.", "Runs()  tells"):
-            handle = session.jobs.start(multi=multi, job=folder, names=tuple(names))
+            handle = session.jobs.start(multi=multi, folder=folder, names=tuple(names))
         self._answer(handle, render_runs.started(handle))
         if detach:
-            self.console.say(render_runs.left_running(handle.short))
+            self.console.say(render_runs.left_running(handle.short_id))
             return handle
         mains = sum("main" in roles for roles in handle.roles.values())
-        return self._watch(handle.run, Lines(self.console, named=mains > 1), handle)
+        return self._watch(handle.run_id, Lines(self.console, named=mains > 1), handle)
 
     def _watch(self, run: str, lines: Lines, handle: RunHandle | None = None) -> Followed:
         session = self.desk.session()
@@ -354,7 +354,7 @@ class Verbs(AccountVerbs, HostVerbs):
                 return self._leave(run, handle)
 
     def _leave(self, run: str, handle: RunHandle | None) -> RunHandle | None:
-        short = handle.short if handle else run.rsplit("-", 1)[-1]
+        short = handle.short_id if handle else run.rsplit("-", 1)[-1]
         self.console.say(render_runs.left_running(short))
         if not self.console.asks:
             raise Interrupted("")

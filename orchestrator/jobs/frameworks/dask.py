@@ -28,7 +28,7 @@ def many(given: JobLayout) -> tuple[list[Task], Files]:
     tasks = [given.task(head, "scheduler", _scheduler(head, port), shared)]
     tasks += [given.task(host, "worker", _worker(given, host, scheduler), shared) for host in given.hosts]
     wrapped = 'sh "$STRATUS_FOLDER/bin/dask_main.sh" "$STRATUS_FOLDER" "$STRATUS_FOLDER/bin/command.sh"'
-    return [*tasks, given.task(head, "main", wrapped, shared)], files | given.own_words
+    return [*tasks, given.task(head, "main", wrapped, shared)], files | given.command_file
 
 
 def _words(kind: str, options: dict[str, str], *words: str) -> str:

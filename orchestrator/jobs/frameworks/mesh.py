@@ -18,7 +18,7 @@ GUARD = 'sh "$STRATUS_FOLDER/bin/mesh_guard.sh" "$STRATUS_FOLDER"'
 def horovod_alone(given: JobLayout) -> tuple[list[Task], Files]:
     """``horovodrun`` over the slots of the first host."""
     wrapped = 'sh "$STRATUS_FOLDER/bin/horovod.sh" "$STRATUS_FOLDER"'
-    return [given.task(given.head, "main", wrapped)], given.own_words
+    return [given.task(given.head, "main", wrapped)], given.command_file
 
 
 def horovod(given: JobLayout) -> tuple[list[Task], Files]:
@@ -62,4 +62,4 @@ def _meshed(given: JobLayout, launcher: str) -> tuple[list[Task], Files]:
     if resources.min_hosts:
         shared["STRATUS_MIN_HOSTS"] = str(resources.min_hosts)
     tasks = [given.task(host, "mesh", AGENT, shared) for host in given.hosts]
-    return [*tasks, given.task(given.head, "main", LEAD + launcher, shared)], _keys(given) | given.own_words
+    return [*tasks, given.task(given.head, "main", LEAD + launcher, shared)], _keys(given) | given.command_file

@@ -33,4 +33,4 @@ def many(given: JobLayout) -> tuple[list[Task], Files]:
     for number, host in enumerate(given.hosts):
         tasks += [given.task(host, "server", SERVER, at(number, "server"))]
         tasks += [given.task(host, "main", WORKER, at(number, "worker"))]
-    return mesh.guarded(given, tasks, given.own_words)
+    return mesh.guarded(given, tasks, given.command_file)
