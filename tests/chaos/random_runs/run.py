@@ -233,11 +233,11 @@ class _RandomRun:
         report = session.cluster.terminate()
         self._check_termination(report.left)
         code, message = _summarize(report.instances)
-        return 4 if report.left else code, "\n".join([message, *report.left])
+        return 4 if report.left else code, "\n".join([message, *map(str, report.left)])
 
-    def _check_termination(self, left: tuple[str, ...]) -> None:
+    def _check_termination(self, left: Sequence[object]) -> None:
         """Check that every instance still there is listed."""
-        listed = "\n".join(left)
+        listed = "\n".join(map(str, left))
         for instance in invariants.our_instances(self.cloud):
             launch_id = instance.tags.get(invariants.TAG_RUN, "-")
             names = (instance.id, launch_id, "cluster ")
