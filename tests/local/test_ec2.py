@@ -409,7 +409,9 @@ def test_a_key_that_the_user_names_must_be_the_one_that_ec2_holds(me: Desk, tmp_
         assert key_pairs.delete(me.clients, me.mine, login) == []
 
     ensure(name, right)
-    with pytest.raises(UsageError, match=f"wrong is not the private key of key pair {name}: it is SHA256:"):
+    with pytest.raises(
+        UsageError, match=f"wrong is not the private key of key pair {name}: its fingerprint is"
+    ):
         ensure(name, wrong)
     with pytest.raises(UsageError, match="there is no key pair nobodys in us-west-2"):
         ensure("nobodys", right)
@@ -427,7 +429,7 @@ def test_a_key_pair_named_without_its_file_is_told_before_anything_is_asked(me: 
 
 
 def test_an_unknown_type_gets_the_nearest_name(me: Desk) -> None:
-    with pytest.raises(UsageError, match=r"c7i\.2xlrage is no EC2 instance type.*Did you mean c7i\.2xlarge\?"):
+    with pytest.raises(UsageError, match=r"c7i\.2xlrage is not an EC2 instance type.*Did you mean c7i\.2xlarge\?"):
         instance_types.find(me.clients, "c7i.2xlrage")
 
 
@@ -492,7 +494,7 @@ def test_a_named_subnet_tells_its_vpc_and_must_agree_with_what_else_is_named(me:
     group = me.clients.ec2.create_security_group(GroupName=me.mine.cluster, Description="d", VpcId=vpc)["GroupId"]
 
     found = network.find(me.clients, named)
-    with pytest.raises(UsageError, match=f"lies in {place.vpc_id}, not in {vpc}"):
+    with pytest.raises(UsageError, match=f"is in {place.vpc_id}, not in {vpc}"):
         network.find(me.clients, replace(named, vpc_id=vpc))
     with pytest.raises(UsageError, match=f"security group {group} belongs to {vpc}, the subnets to {place.vpc_id}"):
         network.find(me.clients, replace(named, security_group_id=group))

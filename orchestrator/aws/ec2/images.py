@@ -1,4 +1,4 @@
-"""Machine images: from what a config says (alias, AMI id, SSM path, name pattern) to the image and its login name."""
+"""Amazon Machine Images: the image for a setting (alias, AMI id, SSM parameter or name pattern), and its login name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CANONICAL = "099720109477"
 AMAZON = "amazon"
 DEBIAN = "136693071363"
 TRUSTED_OWNERS = ("self", AMAZON, CANONICAL, DEBIAN)
-"""Who may have made an image that is looked up by name: anybody in the world can publish one under any name."""
+"""Owners of images that are looked up by name: any AWS account can publish an image under any name."""
 
 _NO_IMAGE = ("InvalidAMIID.NotFound", "InvalidAMIID.Malformed", "InvalidAMIID.Unavailable")
 _NO_PARAMETER = ("ParameterNotFound", "ParameterVersionNotFound", "AccessDenied", "AccessDeniedException")
@@ -27,11 +27,11 @@ _NO_PARAMETER = ("ParameterNotFound", "ParameterVersionNotFound", "AccessDenied"
 class Image:
     """A machine image.
 
-    :param id: ``ami-...``; differs from region to region.
-    :param user: login name; empty when it cannot be told.
+    :param id: ``ami-...``; every region has its own.
+    :param user: login name; empty if unknown.
     :param architecture: ``x86_64`` or ``arm64``.
-    :param root_device: name under which the root disk is attached, such as ``/dev/sda1``.
-    :param size_gib: of its snapshot: no root disk can be smaller.
+    :param root_device: device name of the root disk, such as ``/dev/sda1``.
+    :param size_gib: size of its snapshot, the minimum size of the root disk.
     """
 
     id: str
@@ -44,13 +44,13 @@ class Image:
 
 @dataclass(frozen=True)
 class Alias:
-    """A short name for the newest image of a kind.
+    """A short name for the newest image of a series.
 
-    ``{deb}`` stands for amd64 or arm64, ``{arch}`` for x86_64 or arm64.
+    ``{deb}`` is replaced by amd64 or arm64, ``{arch}`` by x86_64 or arm64.
 
-    :param parameter: public SSM parameter that holds the newest id.
-    :param pattern: of its name, for accounts that may not read that parameter.
-    :param maker: account that publishes it.
+    :param ssm_parameter: public SSM parameter with the id of the newest image.
+    :param name_pattern: of the image names, for accounts that may not read that parameter.
+    :param owner: account that publishes it.
     """
 
     ssm_parameter: str
@@ -109,12 +109,12 @@ ALIASES = {
 
 
 def find(clients: client.Clients, name: str, *, architecture: str = "x86_64") -> Image:
-    """Return the image that a name means.
+    """Return the image for the setting ``[cluster] image``.
 
-    :param name: an alias, ``ami-...``, the path of an SSM parameter, or a pattern of image names, of which the newest
-        counts.
-    :param architecture: what an alias is looked up for.
-    :raises UsageError: there is none, or it is none that can be used.
+    :param name: an alias, ``ami-...``, the path of an SSM parameter, or a pattern of image names, which selects the
+        newest image.
+    :param architecture: for aliases and patterns.
+    :raises UsageError: there is no such image, or it cannot be used.
     """
     if name.startswith("ami-"):
         return _by_id(clients, name, name)
@@ -122,19 +122,19 @@ def find(clients: client.Clients, name: str, *, architecture: str = "x86_64") ->
         return _by_id(clients, _parameter(clients, name.removeprefix("resolve:ssm:")), name)
     if name.lower() in ALIASES:
         return _by_alias(clients, ALIASES[name.lower()], name, architecture)
-    found = _by_name(clients, name, TRUSTED_OWNERS, architecture)
-    if found is None:
+    image = _by_name(clients, name, TRUSTED_OWNERS, architecture)
+    if image is None:
         raise _unknown(clients, name)
-    return found
+    return image
 
 
 def _by_alias(clients: client.Clients, alias: Alias, name: str, architecture: str) -> Image:
-    words = {"deb": "arm64" if architecture == "arm64" else "amd64", "arch": architecture}
+    values = {"deb": "arm64" if architecture == "arm64" else "amd64", "arch": architecture}
     image: Image | None
     try:
-        image = _by_id(clients, _parameter(clients, alias.ssm_parameter.format_map(words)), name)
+        image = _by_id(clients, _parameter(clients, alias.ssm_parameter.format_map(values)), name)
     except UsageError:
-        image = _by_name(clients, alias.name_pattern.format_map(words), (alias.owner,), architecture)
+        image = _by_name(clients, alias.name_pattern.format_map(values), (alias.owner,), architecture)
         if image is None:
             raise
     return replace(image, user=alias.user)
@@ -157,68 +157,72 @@ def _parameter(clients: client.Clients, path: str) -> str:
 def _by_id(clients: client.Clients, image_id: str, name: str) -> Image:
     with clients.translate_errors(f"looking up image {name}"):
         try:
-            found = clients.ec2.describe_images(ImageIds=[image_id])["Images"]
+            images = clients.ec2.describe_images(ImageIds=[image_id])["Images"]
         except errors.error_types() as error:
             if errors.code_of(error) not in _NO_IMAGE:
                 raise
             raise _missing(clients, image_id, errors.code_of(error)) from error
-    if not found:
+    if not images:
         raise _missing(clients, image_id)
-    return _image(found[0])
+    return _image(images[0])
 
 
 def _missing(clients: client.Clients, image_id: str, code: str = "InvalidAMIID.NotFound") -> UsageError:
     return UsageError(
-        f"there is no image {image_id} in {clients.region} that this account may use",
+        f"there is no image {image_id} in {clients.region} that this account can use",
         code=code,
         fix="correct [cluster] image: every region has its own ids; ubuntu-24.04 works in all of them",
     )
 
 
-def _by_name(clients: client.Clients, pattern: str, makers: tuple[str, ...], architecture: str) -> Image | None:
-    """Return the newest image of these makers whose name matches."""
-    wanted = {"name": pattern, "state": "available", "architecture": architecture}
+def _by_name(clients: client.Clients, pattern: str, owners: tuple[str, ...], architecture: str) -> Image | None:
+    """Return the newest image of some owners whose name matches; None if there is none."""
+    filters = {"name": pattern, "state": "available", "architecture": architecture}
     with clients.translate_errors(f"looking up images named {pattern}"):
-        found = clients.ec2.describe_images(
-            Owners=list(makers), Filters=[{"Name": key, "Values": [value]} for key, value in wanted.items()]
+        images = clients.ec2.describe_images(
+            Owners=list(owners), Filters=[{"Name": key, "Values": [value]} for key, value in filters.items()]
         )["Images"]
-    newest = max(found, key=lambda image: image.get("CreationDate", ""), default=None)
+    newest = max(images, key=lambda image: image.get("CreationDate", ""), default=None)
     return _image(newest) if newest else None
 
 
 def _unknown(clients: client.Clients, name: str) -> UsageError:
     return UsageError(
-        f"there is no image {name!r} in {clients.region}, of yours or of Amazon, Canonical or Debian."
+        f"there is no image {name!r} in {clients.region}, of this account or of Amazon, Canonical or Debian."
         + ini.suggest(name, ALIASES),
         fix=f"[cluster] image takes an ami- id, an SSM path, a name pattern, or one of: {', '.join(ALIASES)}",
     )
 
 
-def _image(facts: ImageTypeDef) -> Image:
-    name = facts.get("Name", "")
-    if facts.get("Platform") == "windows":
-        raise UsageError(f"image {facts['ImageId']} ({name}) is Windows; only Linux can be used")
-    if facts.get("State", "available") != "available":
-        raise UsageError(f"image {facts['ImageId']} ({name}) is {facts['State']}, not available")
-    root = facts.get("RootDeviceName", "")
-    disks = [disk.get("Ebs", {}) for disk in facts.get("BlockDeviceMappings", []) if disk.get("DeviceName") == root]
+def _image(response: ImageTypeDef) -> Image:
+    image_id, name = response["ImageId"], response.get("Name", "")
+    if response.get("Platform") == "windows":
+        raise UsageError(f"image {image_id} ({name}) is Windows; only Linux can be used")
+    if response.get("State", "available") != "available":
+        raise UsageError(f"image {image_id} ({name}) is {response['State']}, not available")
+    root = response.get("RootDeviceName", "")
+    disks = [disk.get("Ebs", {}) for disk in response.get("BlockDeviceMappings", []) if disk.get("DeviceName") == root]
     if not disks:
-        raise UsageError(f"image {facts['ImageId']} ({name}) has no EBS root disk; such images can no longer be used")
+        raise UsageError(f"image {image_id} ({name}) has no EBS root disk, which Stratus needs")
     return Image(
-        id=facts["ImageId"],
+        id=image_id,
         name=name,
-        user=login_name(f"{name} {facts.get('Description', '')}"),
-        architecture=facts["Architecture"],
+        user=login_name(f"{name} {response.get('Description', '')}"),
+        architecture=response["Architecture"],
         root_device=root,
         size_gib=disks[0].get("VolumeSize", 1),
     )
 
 
 def login_name(text: str) -> str:
-    """Return the login name that images of such a name and description come with; empty when nothing tells."""
-    known = (
+    """Return the default login name of an image from its name and description; empty if unknown.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/connection-prereqs-general.html
+    """
+    patterns = (
         (r"amazon[ -]linux|\bamzn|\bal20\d\d|\brhel|red hat|\bsuse|\bsles", "ec2-user"),
         (r"debian", "admin"),
         (r"ubuntu", "ubuntu"),
     )
-    return next((user for pattern, user in known if re.search(pattern, text.lower())), "")
+    # Amazon Linux first: Deep Learning images name the distribution they are built on last.
+    return next((user for pattern, user in patterns if re.search(pattern, text.lower())), "")

@@ -1,4 +1,4 @@
-"""EC2 instance types: what a machine has, and in which zones it is offered."""
+"""EC2 instance types: hardware, and the zones that offer them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InstanceType:
-    """What one machine of a type has.
+    """Hardware of one instance type.
 
     :param name: such as ``c7i.2xlarge``.
     :param memory_gib: main memory, GiB.
     :param gpus: number of GPUs.
-    :param gpu: what they are, ``NVIDIA L4``; empty without any.
-    :param architectures: such as ``x86_64``; an image must have one of them.
-    :param zones: where the region offers it, sorted. Offered does not mean free.
+    :param gpu: manufacturer and model, ``NVIDIA L4``; empty without GPUs.
+    :param architectures: such as ``x86_64``; the image must have one of them.
+    :param zones: Availability Zones that offer it, sorted; an offered type may still lack capacity.
     """
 
     name: str
@@ -37,7 +37,7 @@ class InstanceType:
 
 
 def guess_architecture(name: str) -> str:
-    """Guess what images a type boots by its name, ahead of EC2's answer: a ``g`` after the generation is Graviton.
+    """Return the likely architecture of a type from its name, without a call: ``g`` after the generation is Graviton.
 
     https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html
     """
@@ -45,9 +45,9 @@ def guess_architecture(name: str) -> str:
 
 
 def find(clients: client.Clients, name: str) -> InstanceType:
-    """Return what the region knows of a type: two calls.
+    """Return an instance type; two calls.
 
-    :raises UsageError: the region has no such type; the nearest names are in the message.
+    :raises UsageError: the region does not offer it; the message suggests similar names.
     """
     info, zones = clients.in_parallel(lambda: _info(clients, name), lambda: _zones(clients, name))
     if not zones:
@@ -80,44 +80,44 @@ def _info(clients: client.Clients, name: str) -> InstanceTypeInfoTypeDef:
                 raise
             hint = ini.suggest(name, _offered(clients))
             raise UsageError(
-                f"{name} is no EC2 instance type in {clients.region}.{hint}",
+                f"{name} is not an EC2 instance type in {clients.region}.{hint}",
                 code=errors.code_of(error),
                 fix="correct [cluster] instance_type in the config",
             ) from error
 
 
 def _zones(clients: client.Clients, name: str) -> tuple[str, ...]:
-    with clients.translate_errors(f"asking which zones offer {name}"):
-        offers = clients.ec2.describe_instance_type_offerings(
+    with clients.translate_errors(f"looking up the zones of {name}"):
+        response = clients.ec2.describe_instance_type_offerings(
             LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [name]}]
         )
-    return tuple(sorted(offer["Location"] for offer in offers["InstanceTypeOfferings"]))
+    return tuple(sorted(offering["Location"] for offering in response["InstanceTypeOfferings"]))
 
 
 def _offered(clients: client.Clients) -> list[str]:
     pages = clients.ec2.get_paginator("describe_instance_type_offerings").paginate(LocationType="region")
-    return sorted(offer["InstanceType"] for page in pages for offer in page["InstanceTypeOfferings"])
+    return sorted(offering["InstanceType"] for page in pages for offering in page["InstanceTypeOfferings"])
 
 
 def vcpus_by_type(clients: client.Clients, names: Collection[str]) -> dict[str, int]:
-    """Return the virtual CPUs of some types; those that the region does not know are left out."""
+    """Return the virtual CPUs of some types; types unknown in the region are omitted."""
     if not names:
         return {}
     pages = clients.ec2.get_paginator("describe_instance_types").paginate(
         Filters=[{"Name": "instance-type", "Values": sorted(names)}]
     )
-    return {each["InstanceType"]: each["VCpuInfo"]["DefaultVCpus"] for page in pages for each in page["InstanceTypes"]}
+    return {info["InstanceType"]: info["VCpuInfo"]["DefaultVCpus"] for page in pages for info in page["InstanceTypes"]}
 
 
 def list_types(clients: client.Clients, patterns: Sequence[str], *, vcpus: int = 0) -> list[InstanceType]:
-    """Return the current types of the region whose names match; their zones are not asked for.
+    """Return the current-generation types of the region, without their zones.
 
-    :param patterns: such as ``g*.*``; all types when empty.
-    :param vcpus: only those with so many; 0 is any number.
+    :param patterns: of their names, such as ``g*.*``; empty for all.
+    :param vcpus: only types with this number of virtual CPUs; 0 for any.
     """
-    wanted: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}]
-    wanted += [{"Name": "instance-type", "Values": [*patterns]}] if patterns else []
-    wanted += [{"Name": "vcpu-info.default-vcpus", "Values": [str(vcpus)]}] if vcpus else []
+    filters: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}]
+    filters += [{"Name": "instance-type", "Values": [*patterns]}] if patterns else []
+    filters += [{"Name": "vcpu-info.default-vcpus", "Values": [str(vcpus)]}] if vcpus else []
     with clients.translate_errors("listing instance types"):
-        pages = clients.ec2.get_paginator("describe_instance_types").paginate(Filters=wanted)
-        return [_type(each, ()) for page in pages for each in page["InstanceTypes"]]
+        pages = clients.ec2.get_paginator("describe_instance_types").paginate(Filters=filters)
+        return [_type(info, ()) for page in pages for info in page["InstanceTypes"]]

@@ -1,4 +1,4 @@
-"""Where in the account machines go: VPC and subnets, checked against each other before anything is launched."""
+"""VPC and subnets of a launch, checked against each other before anything is launched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_LISTED = 5
 class Subnet:
     """One subnet.
 
-    :param free: addresses left in it.
+    :param free_addresses: number of IP addresses left in it.
     """
 
     id: str
@@ -31,91 +31,93 @@ class Subnet:
 
 @dataclass(frozen=True)
 class Placement:
-    """A VPC and its subnets that may be used, the best first."""
+    """A VPC and the subnets in which instances can be launched, in the order of preference."""
 
     vpc_id: str
     subnets: tuple[Subnet, ...]
 
     @property
     def zones(self) -> tuple[str, ...]:
-        """The zones of the subnets, in their order."""
+        """Availability Zones of the subnets, in their order."""
         return tuple(dict.fromkeys(subnet.zone for subnet in self.subnets))
 
     def within(self, zones: Collection[str], *, count: int = 1, preferred_zones: Collection[str] = ()) -> Placement:
-        """Return the place without subnets outside some zones or too full for ``count`` machines.
+        """Return the placement without subnets outside some zones, and without those too full for ``count`` instances.
 
-        :param first: zones to be tried before the others: where the cluster already has machines.
+        :param preferred_zones: zones that come first. Traffic between zones is slower, and billed: a cluster stays in
+            one if it can.
         """
-        fit = [subnet for subnet in self.subnets if subnet.zone in zones and subnet.free_addresses >= count]
-        fit.sort(key=lambda subnet: (subnet.zone not in preferred_zones, -subnet.free_addresses, subnet.zone))
-        return replace(self, subnets=tuple(fit))
+        subnets = [subnet for subnet in self.subnets if subnet.zone in zones and subnet.free_addresses >= count]
+        subnets.sort(key=lambda subnet: (subnet.zone not in preferred_zones, -subnet.free_addresses, subnet.zone))
+        return replace(self, subnets=tuple(subnets))
 
 
 def find(clients: client.Clients, settings: settings.AwsSettings) -> Placement:
-    """Return the named subnets, else those of the named VPC, else those of the default VPC: one or two calls.
+    """Return the subnets of the settings, else those of the VPC of the settings, else those of the default VPC.
 
-    :raises UsageError: something named is missing, or VPC, subnets and security group do not belong together; the
-        message lists what there is.
+    :raises UsageError: one of them does not exist, or VPC, subnets and security group do not belong together; the
+        message lists existing ones.
     """
-    asks: list[Callable[[], Any]] = [lambda: _subnets(clients, settings)]
+    calls: list[Callable[[], Any]] = [lambda: _subnets(clients, settings)]
     if settings.security_group_id:
-        asks.append(lambda: _group_vpc(clients, settings.security_group_id))
-    subnets, *group_vpc = clients.in_parallel(*asks)
-    place = _place(clients, settings, subnets)
-    if group_vpc and group_vpc[0] != place.vpc_id:
+        calls.append(lambda: _group_vpc(clients, settings.security_group_id))
+    subnets, *group_vpc = clients.in_parallel(*calls)
+    placement = _placement(clients, settings, subnets)
+    if group_vpc and group_vpc[0] != placement.vpc_id:
         raise UsageError(
-            f"security group {settings.security_group_id} belongs to {group_vpc[0]}, the subnets to {place.vpc_id}",
-            fix="name [aws] security_group_id and subnet_id of one VPC, or leave one of them empty",
+            f"security group {settings.security_group_id} belongs to {group_vpc[0]}, the subnets to {placement.vpc_id}",
+            fix="set [aws] security_group_id and subnet_id of one VPC, or leave one of them empty",
         )
-    return place
+    return placement
 
 
-def _named(settings: settings.AwsSettings) -> list[str]:
-    return [word.strip() for word in settings.subnet_id.split(",") if word.strip()]
+def _subnet_ids(settings: settings.AwsSettings) -> list[str]:
+    return [part.strip() for part in settings.subnet_id.split(",") if part.strip()]
 
 
 def _subnets(clients: client.Clients, settings: settings.AwsSettings) -> list[SubnetTypeDef]:
-    named = _named(settings)
+    subnet_ids = _subnet_ids(settings)
     with clients.translate_errors("looking up subnets"):
-        if not named:
-            wanted: FilterTypeDef = {"Name": "default-for-az", "Values": ["true"]}
+        if not subnet_ids:
+            # Default subnets exist in the default VPC only.
+            subnet_filter: FilterTypeDef = {"Name": "default-for-az", "Values": ["true"]}
             if settings.vpc_id:
-                wanted = {"Name": "vpc-id", "Values": [settings.vpc_id]}
-            return clients.ec2.describe_subnets(Filters=[wanted])["Subnets"]
+                subnet_filter = {"Name": "vpc-id", "Values": [settings.vpc_id]}
+            return clients.ec2.describe_subnets(Filters=[subnet_filter])["Subnets"]
         try:
-            return clients.ec2.describe_subnets(SubnetIds=named)["Subnets"]
+            return clients.ec2.describe_subnets(SubnetIds=subnet_ids)["Subnets"]
         except errors.error_types() as error:
             if not errors.code_of(error).startswith("InvalidSubnet"):
                 raise
             raise UsageError(
                 f"{errors.message_of(error)} in {clients.region}",
                 code=errors.code_of(error),
-                fix=f"correct [aws] subnet_id; there are: {_candidates(clients)}",
+                fix=f"correct [aws] subnet_id; existing subnets: {_existing(clients)}",
             ) from error
 
 
-def _place(clients: client.Clients, settings: settings.AwsSettings, subnets: list[SubnetTypeDef]) -> Placement:
+def _placement(clients: client.Clients, settings: settings.AwsSettings, subnets: list[SubnetTypeDef]) -> Placement:
     vpcs = sorted({subnet["VpcId"] for subnet in subnets})
     if not vpcs:
-        lacking = f"VPC {settings.vpc_id} has no subnets, or is not" if settings.vpc_id else "there is no default VPC"
+        problem = f"VPC {settings.vpc_id} has no subnets, or is not" if settings.vpc_id else "there is no default VPC"
         raise UsageError(
-            f"{lacking} in {clients.region}", fix=f"name an [aws] subnet_id; there are: {_candidates(clients)}"
+            f"{problem} in {clients.region}", fix=f"set [aws] subnet_id; existing subnets: {_existing(clients)}"
         )
     if len(vpcs) > 1:
-        raise UsageError(f"the subnets lie in different VPCs: {', '.join(vpcs)}", fix="name [aws] subnet_id of one VPC")
+        raise UsageError(f"the subnets are in different VPCs: {', '.join(vpcs)}", fix="set [aws] subnet_id of one VPC")
     if settings.vpc_id and settings.vpc_id != vpcs[0]:
         raise UsageError(
-            f"subnet {settings.subnet_id} lies in {vpcs[0]}, not in {settings.vpc_id}",
-            fix="correct [aws] vpc_id, or leave it empty: the subnet tells it",
+            f"subnet {settings.subnet_id} is in {vpcs[0]}, not in {settings.vpc_id}",
+            fix="correct [aws] vpc_id, or leave it empty: the subnet determines it",
         )
-    found = [
+    records = [
         Subnet(subnet["SubnetId"], subnet["AvailabilityZone"], subnet["AvailableIpAddressCount"]) for subnet in subnets
     ]
-    return Placement(vpc_id=vpcs[0], subnets=tuple(sorted(found, key=lambda subnet: subnet.zone)))
+    return Placement(vpc_id=vpcs[0], subnets=tuple(sorted(records, key=lambda subnet: subnet.zone)))
 
 
 def _group_vpc(clients: client.Clients, group_id: str) -> str:
-    """Return the VPC of a security group that the user named."""
+    """Return the VPC of the security group in the settings."""
     with clients.translate_errors(f"looking up security group {group_id}"):
         try:
             return clients.ec2.describe_security_groups(GroupIds=[group_id])["SecurityGroups"][0]["VpcId"]
@@ -123,20 +125,22 @@ def _group_vpc(clients: client.Clients, group_id: str) -> str:
             if not errors.code_of(error).startswith(("InvalidGroup", "InvalidSecurityGroup")):
                 raise
             groups = clients.ec2.describe_security_groups(MaxResults=MAX_LISTED)["SecurityGroups"]
-            listed = ", ".join(f"{group['GroupId']} ({group['GroupName']}, {group.get('VpcId')})" for group in groups)
+            existing = ", ".join(f"{group['GroupId']} ({group['GroupName']}, {group.get('VpcId')})" for group in groups)
             raise UsageError(
                 f"there is no security group {group_id} in {clients.region}",
                 code=errors.code_of(error),
-                fix=f"correct [aws] security_group_id, or leave it empty: one is made; there are: {listed or 'none'}",
+                fix="correct [aws] security_group_id, or leave it empty to have one created; "
+                f"existing groups: {existing or 'none'}",
             ) from error
 
 
-def _candidates(clients: client.Clients) -> str:
+def _existing(clients: client.Clients) -> str:
     subnets = clients.ec2.describe_subnets(MaxResults=MAX_LISTED)["Subnets"]
-    return ", ".join(f"{each['SubnetId']} ({each['AvailabilityZone']}, {each['VpcId']})" for each in subnets) or "none"
+    lines = [f"{subnet['SubnetId']} ({subnet['AvailabilityZone']}, {subnet['VpcId']})" for subnet in subnets]
+    return ", ".join(lines) or "none"
 
 
 def list_regions(clients: client.Clients) -> list[str]:
-    """Return the names of the regions that are open to this account, sorted."""
-    with clients.translate_errors("asking which regions there are"):
-        return sorted(each["RegionName"] for each in clients.ec2.describe_regions()["Regions"])
+    """Return the names of the regions that are enabled for this account, sorted."""
+    with clients.translate_errors("listing the regions"):
+        return sorted(region["RegionName"] for region in clients.ec2.describe_regions()["Regions"])

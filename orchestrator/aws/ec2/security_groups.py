@@ -1,6 +1,6 @@
-"""The cluster's own security group: SSH from where you are, everything among its own machines, nothing else.
+"""Security group of a cluster: SSH from the configured networks, all traffic among its instances, nothing else.
 
-A group that the user names is used as it is and never changed.
+A security group from the settings is used unchanged.
 """
 
 from __future__ import annotations
@@ -21,39 +21,41 @@ if TYPE_CHECKING:
 
     from orchestrator.config import settings
 
+# Descriptions of the rules in EC2. Existing groups have them: they identify the rules that may be changed.
 SSH_RULE = "stratus: ssh"
 INSIDE_RULE = "stratus: among the cluster's machines"
-VISIBILITY_LAG_S = 30.0  # a new group can take that long to be known everywhere in EC2
+
+VISIBILITY_LAG_S = 30.0  # until a new group is known to all of EC2
 ADDRESS_URL = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
 
 
 def public_address() -> str:
-    """Return this computer's public address as AWS sees it, asked of https://checkip.amazonaws.com.
+    """Return this computer's public IP address as https://checkip.amazonaws.com sees it.
 
-    :raises StratusError: it cannot be found out.
+    :raises StratusError: there was no valid answer.
     """
     from ipaddress import ip_address
     from urllib.request import urlopen
 
     try:
-        with urlopen(ADDRESS_URL, timeout=ADDRESS_TIMEOUT_S) as answer:
-            return str(ip_address(answer.read(64).decode("ascii", "replace").strip()))
+        with urlopen(ADDRESS_URL, timeout=ADDRESS_TIMEOUT_S) as response:
+            return str(ip_address(response.read(64).decode("ascii", "replace").strip()))
     except (OSError, ValueError) as error:
         raise StratusError(
-            f"your public address could not be found out at {ADDRESS_URL}: {error}",
-            fix="name it yourself in the config: [aws] ssh_from = 203.0.113.7/32",
+            f"cannot look up the public address of this computer at {ADDRESS_URL}: {error}",
+            fix="set it in the config: [aws] ssh_from = 203.0.113.7/32",
         ) from error
 
 
 @dataclass(frozen=True)
 class SshAccess:
-    """Who may reach the machines.
+    """Networks that may connect to the instances by SSH.
 
-    :param vpc_id: where the group lies.
-    :param port: of SSH.
-    :param sources: networks that may reach it, such as ``203.0.113.7/32``.
-    :param named: the id of a group that the user named, which then is all that counts.
+    :param vpc_id: VPC of the security group.
+    :param port: of the SSH server.
+    :param sources: networks, such as ``203.0.113.7/32``.
+    :param user_group_id: id of a security group of the user, which replaces the cluster's own; empty for none.
     """
 
     vpc_id: str
@@ -65,35 +67,29 @@ class SshAccess:
 def ssh_access(
     settings: settings.Settings, vpc_id: str, *, find_address: Callable[[], str] = public_address
 ) -> SshAccess:
-    """Return who may reach the machines by the settings; ``ssh_from = auto`` means this computer alone.
+    """Return the SSH access of the settings; ``ssh_from = auto`` allows this computer only.
 
-    :param my_address: finds out this computer's public address; called only when it is needed.
+    :param find_address: returns this computer's public address; called only for ``auto``.
     """
-    named, wanted = settings.aws.security_group_id, settings.aws.ssh_from
-    if named:
-        return SshAccess(vpc_id, settings.ssh.port, (), named)
-    words = [find_address()] if wanted == "auto" else [word.strip() for word in wanted.split(",") if word.strip()]
-    sources = sorted({str(ip_network(word, strict=False)) for word in words})
+    group_id, ssh_from = settings.aws.security_group_id, settings.aws.ssh_from
+    if group_id:
+        return SshAccess(vpc_id, settings.ssh.port, (), group_id)
+    parts = [find_address()] if ssh_from == "auto" else [part.strip() for part in ssh_from.split(",") if part.strip()]
+    sources = sorted({str(ip_network(part, strict=False)) for part in parts})
     return SshAccess(vpc_id, settings.ssh.port, tuple(sources))
 
 
-def ensure(
-    clients: client.Clients,
-    cluster_id: identity.ClusterId,
-    access: SshAccess,
-    *,
-    journal: Journal,
-) -> str:
-    """Return the id of the cluster's group, made and with its rules up to date.
+def ensure(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAccess, *, journal: Journal) -> str:
+    """Return the id of the cluster's security group; create it if needed, and update its rules.
 
-    :raises CloudRefused: somebody else's group has its name, or AWS refuses.
+    :raises CloudRefused: a group of that name belongs to another owner, or AWS refuses.
     """
     if access.user_group_id:
         return access.user_group_id
     group = _find(clients, cluster_id, access.vpc_id) or _create(clients, cluster_id, access.vpc_id, journal)
-    with clients.translate_errors(f"opening security group {cluster_id.resource_name}"):
+    with clients.translate_errors(f"updating security group {cluster_id.resource_name}"):
         clients.clock.retry(
-            lambda: _refresh(clients, group, access),
+            lambda: _update_rules(clients, group, access),
             is_transient=_code_is("InvalidGroup.NotFound"),
             timeout_s=VISIBILITY_LAG_S,
         )
@@ -101,17 +97,16 @@ def ensure(
 
 
 def update_sources(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAccess) -> tuple[str, ...]:
-    """Bring the rules of the cluster's groups up to date and return the networks that they admitted before.
+    """Update the rules of the cluster's security groups and return the networks that they allowed before.
 
     :raises UsageError: the cluster has no group.
     """
-    with clients.translate_errors(f"opening security group {cluster_id.resource_name}"):
-        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
-        ours = [group for page in pages for group in page["SecurityGroups"] if _ours(group, cluster_id)]
-        before = {source for group in ours for _, source in _rules(group)}
-        for group in ours:
-            _refresh(clients, group, access)
-    if not ours:
+    with clients.translate_errors(f"updating security group {cluster_id.resource_name}"):
+        groups = _own_groups(clients, cluster_id)
+        before = {source for group in groups for _, source in _ssh_rules(group)}
+        for group in groups:
+            _update_rules(clients, group, access)
+    if not groups:
         raise UsageError(
             f"cluster {cluster_id.cluster} has no security group in {cluster_id.region}",
             fix=NextStep("LaunchInstances"),
@@ -120,39 +115,32 @@ def update_sources(clients: client.Clients, cluster_id: identity.ClusterId, acce
 
 
 def check(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAccess) -> None:
-    """Find what `ensure` would be refused; changes nothing.
+    """Check that :func:`ensure` would succeed; changes nothing.
 
-    A group that is not there yet can be asked about, its rules cannot: policies go by the tags that it will have.
+    The rules of a group that does not exist yet cannot be checked: policies depend on the tags that it will have.
 
-    :raises CloudRefused: somebody else's group has our name, or AWS would refuse.
+    :raises CloudRefused: a group of that name belongs to another owner, or AWS would refuse.
     """
     group = _find(clients, cluster_id, access.vpc_id)
     if group is None:
-        with clients.translate_errors(f"asking whether security group {cluster_id.resource_name} may be made"):
+        with clients.translate_errors(f"checking that security group {cluster_id.resource_name} can be created"):
             dry_run.check(clients.ec2.create_security_group, **_request(cluster_id, access.vpc_id))
-    elif missing := _missing(group, access):
-        with clients.translate_errors(f"asking whether security group {cluster_id.resource_name} may be opened"):
+    elif missing := _missing_rules(group, access):
+        with clients.translate_errors(f"checking that security group {cluster_id.resource_name} can be updated"):
             dry_run.check(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
 
 
-def delete(
-    clients: client.Clients,
-    cluster_id: identity.ClusterId,
-    *,
-    deadline_s: float = 120.0,
-) -> list[str]:
-    """Delete the cluster's own groups and return their ids; none is fine.
+def delete(clients: client.Clients, cluster_id: identity.ClusterId, *, deadline_s: float = 120.0) -> list[str]:
+    """Delete the cluster's own security groups and return their ids; empty if there are none.
 
-    :param deadline_s: machines that are just ending hold on to their group for that long at most.
+    :param deadline_s: seconds to retry: an instance releases its group only once it is terminated.
     :raises CloudRefused: a group is still in use at the deadline, or AWS refuses.
     """
-    with clients.translate_errors("looking for the cluster's security group"):
-        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
-        groups = [group for page in pages for group in page["SecurityGroups"]]
-    ours = [group["GroupId"] for group in groups if _ours(group, cluster_id)]
-    for group_id in ours:
+    with clients.translate_errors("looking up the cluster's security group"):
+        group_ids = [group["GroupId"] for group in _own_groups(clients, cluster_id)]
+    for group_id in group_ids:
         _delete(clients, group_id, deadline_s)
-    return ours
+    return group_ids
 
 
 def _delete(clients: client.Clients, group_id: str, deadline_s: float) -> None:
@@ -173,49 +161,55 @@ def _code_is(code: str) -> Callable[[Exception], bool]:
     return lambda error: errors.code_of(error) == code
 
 
-def _ours(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId) -> bool:
+def _own_groups(clients: client.Clients, cluster_id: identity.ClusterId) -> list[SecurityGroupTypeDef]:
+    pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
+    return [group for page in pages for group in page["SecurityGroups"] if _is_own(group, cluster_id)]
+
+
+def _is_own(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId) -> bool:
     return group["GroupName"] == cluster_id.resource_name and cluster_id.matches(group.get("Tags", []))
 
 
 def _find(clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str) -> SecurityGroupTypeDef | None:
-    """Return the cluster's group in a VPC.
+    """Return the cluster's security group in a VPC; None if there is none.
 
-    :raises CloudRefused: there is one of that name, but it is not tagged as ours.
+    :raises CloudRefused: a group of that name exists, but without the cluster's tags.
     """
-    with clients.translate_errors(f"looking up security group {cluster_id.resource_name}"):
-        found = clients.ec2.describe_security_groups(
-            Filters=[
-                {"Name": "group-name", "Values": [cluster_id.resource_name]},
-                {"Name": "vpc-id", "Values": [vpc_id]},
-            ]
+    name = cluster_id.resource_name
+    with clients.translate_errors(f"looking up security group {name}"):
+        groups = clients.ec2.describe_security_groups(
+            Filters=[{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc_id]}]
         )["SecurityGroups"]
-    if found and not _ours(found[0], cluster_id):
+    if groups and not _is_own(groups[0], cluster_id):
         raise CloudRefused(
-            f"security group {cluster_id.resource_name} exists in {vpc_id} and is not tagged as this cluster's",
+            f"a security group named {name} exists in {vpc_id}, and it is not tagged as this cluster's",
             code="InvalidGroup.Duplicate",
-            where=found[0]["GroupId"],
-            fix="delete or rename it, or use it: [aws] security_group_id = " + found[0]["GroupId"],
+            where=groups[0]["GroupId"],
+            fix="delete or rename it, or use it: [aws] security_group_id = " + groups[0]["GroupId"],
         )
-    return found[0] if found else None
+    return groups[0] if groups else None
 
 
 def _create(
     clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str, journal: Journal
 ) -> SecurityGroupTypeDef:
-    entry = journal.record_intent("group", name=cluster_id.resource_name, vpc=vpc_id, **cluster_id.journal_fields)
-    with clients.translate_errors(f"making security group {cluster_id.resource_name}"):
+    name = cluster_id.resource_name
+    entry = journal.record_intent("group", name=name, vpc=vpc_id, **cluster_id.journal_fields)
+    with clients.translate_errors(f"creating security group {name}"):
         try:
-            made = clients.ec2.create_security_group(**_request(cluster_id, vpc_id))
+            response = clients.ec2.create_security_group(**_request(cluster_id, vpc_id))
         except errors.error_types() as error:
+            # A request that may have been carried out stays open in the journal.
             if errors.reaction(error) not in ("ambiguous", "retry"):
                 journal.record_outcome(entry, refused=errors.code_of(error))
-            # Another shell made it since we looked: it is adopted when it is tagged as ours.
-            group = _find(clients, cluster_id, vpc_id) if errors.code_of(error) == "InvalidGroup.Duplicate" else None
+            # Another process created it since the lookup: use that group, if it has the cluster's tags.
+            is_duplicate = errors.code_of(error) == "InvalidGroup.Duplicate"
+            group = _find(clients, cluster_id, vpc_id) if is_duplicate else None
             if group is None:
                 raise
             return group
-    journal.record_outcome(entry, id=made["GroupId"])
-    return {"GroupId": made["GroupId"], "GroupName": cluster_id.resource_name, "IpPermissions": [], "VpcId": vpc_id}
+    journal.record_outcome(entry, id=response["GroupId"])
+    return {"GroupId": response["GroupId"], "GroupName": name, "IpPermissions": [], "VpcId": vpc_id}
 
 
 def _request(cluster_id: identity.ClusterId, vpc_id: str) -> dict[str, Any]:
@@ -227,36 +221,35 @@ def _request(cluster_id: identity.ClusterId, vpc_id: str) -> dict[str, Any]:
     }
 
 
-def _missing(group: SecurityGroupTypeDef, access: SshAccess) -> list[IpPermissionUnionTypeDef]:
-    """Return the rules that a group lacks."""
+def _missing_rules(group: SecurityGroupTypeDef, access: SshAccess) -> list[IpPermissionUnionTypeDef]:
     wanted = {(access.port, source) for source in access.sources}
-    rules = [_ssh(port, source) for port, source in sorted(wanted - _rules(group))]
-    return rules if _open_inside(group) else [*rules, _inside(group["GroupId"])]
+    rules = [_ssh_rule(port, source) for port, source in sorted(wanted - _ssh_rules(group))]
+    return rules if _has_inside_rule(group) else [*rules, _inside_rule(group["GroupId"])]
 
 
-def _refresh(clients: client.Clients, group: SecurityGroupTypeDef, access: SshAccess) -> None:
-    """Bring the rules up to date: new ones first, so that nobody is locked out in between."""
-    if missing := _missing(group, access):
+def _update_rules(clients: client.Clients, group: SecurityGroupTypeDef, access: SshAccess) -> None:
+    """Update the rules of a group: add new ones before removing old ones, so that access is never interrupted."""
+    if missing := _missing_rules(group, access):
         _authorize(clients, group["GroupId"], missing)
-    old = _rules(group) - {(access.port, source) for source in access.sources}
-    if old:
-        stale = [_ssh(port, source) for port, source in sorted(old)]
-        clients.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=stale)
+    obsolete = _ssh_rules(group) - {(access.port, source) for source in access.sources}
+    if obsolete:
+        rules = [_ssh_rule(port, source) for port, source in sorted(obsolete)]
+        clients.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=rules)
 
 
 def _authorize(clients: client.Clients, group_id: str, rules: Sequence[IpPermissionUnionTypeDef]) -> None:
     try:
         clients.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=rules)
     except errors.error_types() as error:
-        # Another shell was quicker. One rule that is there already fails all of them: each gets its own call.
+        # Another process added a rule since the lookup. One duplicate fails the whole call: add them one by one.
         if errors.code_of(error) != "InvalidPermission.Duplicate":
             raise
         for rule in rules if len(rules) > 1 else []:
             _authorize(clients, group_id, [rule])
 
 
-def _rules(group: SecurityGroupTypeDef) -> set[tuple[int, str]]:
-    """Return port and network of the rules that carry our description; others are the user's and stay."""
+def _ssh_rules(group: SecurityGroupTypeDef) -> set[tuple[int, str]]:
+    """Return port and network of the SSH rules of Stratus; rules with another description are the user's."""
     return {
         (rule["FromPort"], source)
         for rule in group.get("IpPermissions", [])
@@ -266,20 +259,21 @@ def _rules(group: SecurityGroupTypeDef) -> set[tuple[int, str]]:
 
 
 def _sources(rule: IpPermissionOutputTypeDef) -> list[str]:
-    old = [each["CidrIp"] for each in rule.get("IpRanges", []) if each.get("Description") == SSH_RULE]
-    return old + [each["CidrIpv6"] for each in rule.get("Ipv6Ranges", []) if each.get("Description") == SSH_RULE]
+    sources = [entry["CidrIp"] for entry in rule.get("IpRanges", []) if entry.get("Description") == SSH_RULE]
+    sources += [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges", []) if entry.get("Description") == SSH_RULE]
+    return sources
 
 
-def _open_inside(group: SecurityGroupTypeDef) -> bool:
+def _has_inside_rule(group: SecurityGroupTypeDef) -> bool:
     return any(
         pair.get("GroupId") == group["GroupId"]
         for rule in group.get("IpPermissions", [])
         for pair in rule.get("UserIdGroupPairs", [])
-        if rule["IpProtocol"] == "-1"
+        if rule["IpProtocol"] == "-1"  # all protocols
     )
 
 
-def _ssh(port: int, source: str) -> IpPermissionUnionTypeDef:
+def _ssh_rule(port: int, source: str) -> IpPermissionUnionTypeDef:
     if ip_network(source).version == 4:
         return {
             "IpProtocol": "tcp",
@@ -295,5 +289,5 @@ def _ssh(port: int, source: str) -> IpPermissionUnionTypeDef:
     }
 
 
-def _inside(group_id: str) -> IpPermissionUnionTypeDef:
+def _inside_rule(group_id: str) -> IpPermissionUnionTypeDef:
     return {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id, "Description": INSIDE_RULE}]}

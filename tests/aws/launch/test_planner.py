@@ -109,7 +109,7 @@ def test_a_tag_that_we_never_write_is_refused(value: str) -> None:
 
 
 def test_names_that_do_not_fit_into_a_tag_are_refused() -> None:
-    with pytest.raises(ValueError, match="500 machines do not fit into a tag of 256"):
+    with pytest.raises(ValueError, match="500 VMs do not fit into a tag of 256"):
         host_names.compress([f"ml-{number}" for number in range(0, 1000, 2)])
 
 
