@@ -409,9 +409,7 @@ def test_a_key_that_the_user_names_must_be_the_one_that_ec2_holds(me: Desk, tmp_
         assert key_pairs.delete(me.clients, me.mine, login) == []
 
     ensure(name, right)
-    with pytest.raises(
-        UsageError, match=f"wrong is not the private key of key pair {name}: its fingerprint is"
-    ):
+    with pytest.raises(UsageError, match=f"wrong is not the private key of key pair {name}: its fingerprint is"):
         ensure(name, wrong)
     with pytest.raises(UsageError, match="there is no key pair nobodys in us-west-2"):
         ensure("nobodys", right)
