@@ -34,11 +34,21 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import retrieve  # noqa: E402
 import synthesize  # noqa: E402
-from retrieval import clouds, cluster, features, pipeline, scenes, split, stages, staging, tasks  # noqa: E402
+from retrieval import (  # noqa: E402
+    dask_client,
+    features,
+    pipeline,
+    s3_staging,
+    scenes,
+    stages,
+    tasks,
+    train_test_split,
+)
 from retrieval.features import Footprint  # noqa: E402
 from retrieval.pipeline import Options, Outcome  # noqa: E402
 from retrieval.scenes import SceneError  # noqa: E402
 from retrieval.tasks import Cut, Place  # noqa: E402
+from simulation import synthetic_scenes  # noqa: E402
 
 from tests import dask_cluster  # noqa: E402
 from tests.dask_cluster import DEADLINE  # noqa: E402
@@ -137,9 +147,9 @@ def test_a_worker_without_the_data_is_named_with_its_path_in_one_line(
 DIES_ONCE = """
 import os
 from pathlib import Path
-from retrieval import here
+from retrieval import worker
 left = [str(path) for path in Path("scratch").rglob("cloud_retrieval-*")]
-with here.scratch() as folder:
+with worker.scratch() as folder:
     (folder / "granule").touch()
     if not Path("died").exists():
         Path("died").write_text(str(folder.resolve()))
@@ -152,7 +162,7 @@ def test_scratch_of_a_worker_that_was_killed_is_removed_when_the_next_one_starts
     words = ("--scheduler-file", str(many.contact), "--nthreads", "1", "--local-directory", "scratch")
     many.start("worker", *words)
 
-    with many.near(), cluster.crew(many.address) as team:
+    with many.near(), dask_client.crew(many.address) as team:
         team.submit(exec, DIES_ONCE).result(DEADLINE)
 
     host = many.home / "host-1"
@@ -192,7 +202,7 @@ def test_newer_code_replaces_older_on_a_worker_that_outlives_a_run(tmp_path: Pat
     for version in (1, 2):
         (package / "forest.py").write_text(f"VERSION = {version}\n")
         (tmp_path / str(version)).mkdir()
-        cluster.packed(package, tmp_path / str(version))
+        dask_client.packed(package, tmp_path / str(version))
     script = (
         "import sys; from distributed.utils import import_file\n"
         "for zip in sys.argv[1:]:\n    import_file(zip); from retrieval import forest; print(forest.VERSION)"
@@ -213,10 +223,10 @@ def test_no_reflectance_is_seen_by_both_a_training_and_a_judged_pixel(
     shape: tuple[int, int], neighbourhood: int
 ) -> None:
     footprint = Footprint(neighbourhood)
-    roles = split.roles(shape, 0, shape[0], fold=1, buffer=2 * footprint.halo)
+    roles = train_test_split.roles(shape, 0, shape[0], fold=1, buffer=2 * footprint.halo)
 
-    by_trained = seen(roles == split.TRAIN, footprint)
-    by_judged = seen(roles == split.TEST, footprint)
+    by_trained = seen(roles == train_test_split.TRAIN, footprint)
+    by_judged = seen(roles == train_test_split.TEST, footprint)
 
     assert by_trained.any()
     assert by_judged.any()
@@ -225,7 +235,7 @@ def test_no_reflectance_is_seen_by_both_a_training_and_a_judged_pixel(
 
 def seen(pixels: Any, footprint: Footprint) -> Any:
     """The pixels that features of ``pixels`` look at: proved by disturbing all others, mirrored edges included."""
-    reach = split.widened(np.pad(pixels, ((footprint.halo, footprint.halo), (0, 0))), footprint.halo)
+    reach = train_test_split.widened(np.pad(pixels, ((footprint.halo, footprint.halo), (0, 0))), footprint.halo)
     bands = np.random.default_rng(5).random((2, *pixels.shape))
     disturbed = np.where(reach, bands, 9.0)
     before, after = (whole_features(planes, footprint)[pixels.ravel()] for planes in (bands, disturbed))
@@ -250,16 +260,17 @@ def test_features_look_as_far_as_they_say() -> None:
 
 
 def test_four_folds_judge_every_pixel_once() -> None:
-    folds = [split.roles((50, 71), 0, 50, fold=fold, buffer=4) == split.TEST for fold in range(4)]
+    folds = [train_test_split.roles((50, 71), 0, 50, fold=fold, buffer=4) == train_test_split.TEST for fold in range(4)]
 
     assert (np.sum(folds, axis=0) == 1).all()
 
 
 def test_roles_of_some_rows_are_those_rows_of_the_whole() -> None:
-    whole = split.roles((50, 71), 0, 50, fold=2, buffer=4)
+    whole = train_test_split.roles((50, 71), 0, 50, fold=2, buffer=4)
 
     assert (
-        np.concatenate([split.roles((50, 71), a, a + 10, fold=2, buffer=4) for a in range(0, 50, 10)]) == whole
+        np.concatenate([train_test_split.roles((50, 71), a, a + 10, fold=2, buffer=4) for a in range(0, 50, 10)])
+        == whole
     ).all()
 
 
@@ -278,7 +289,7 @@ def test_a_judged_score_can_be_checked_from_the_predictions_file_with_scikit_lea
     parts = {name: [] for name in ("truth", "cot", "chance")}
     with h5py.File(alone.options.out / "predictions.h5") as file:
         for group in file.values():
-            judged = group["role"][:] == split.TEST
+            judged = group["role"][:] == train_test_split.TEST
             parts["truth"].append(group["truth_cloud_optical_thickness"][:][judged])
             parts["cot"].append(group["cloud_optical_thickness"][:][judged])
             parts["chance"].append(group["cloud_mask_probability"][:][judged])
@@ -331,7 +342,7 @@ def test_training_rows_never_exceed_their_cap(alone: Outcome) -> None:
 
 def test_results_do_not_pile_up_when_they_are_taken_slowly() -> None:
     started: list[int] = []
-    with cluster.crew("") as team:
+    with dask_client.crew("") as team:
         taken = 0
         for number, result in team.stream(started_one, range(30), started, window=4):
             taken += 1
@@ -577,8 +588,8 @@ def test_scenes_on_s3_are_staged_processed_and_removed_with_the_result_of_local_
 
 
 def test_the_parts_of_an_s3_address_are_told_apart() -> None:
-    assert staging.parted("s3://bucket/a/b/") == ("bucket", "a/b/")
-    assert staging.parted("s3://bucket") == ("bucket", "")
+    assert s3_staging.parted("s3://bucket/a/b/") == ("bucket", "a/b/")
+    assert s3_staging.parted("s3://bucket") == ("bucket", "")
 
 
 # ---------------------------------------------------------------- the generator's physics
@@ -587,14 +598,14 @@ def test_the_parts_of_an_s3_address_are_told_apart() -> None:
 def test_a_layer_that_absorbs_nothing_over_a_white_surface_sends_all_light_back() -> None:
     tau = np.geomspace(0.1, 100.0, 20)
 
-    assert clouds.two_stream(tau, np.full(20, 1.0 - 1e-9), 0.5, 1.0) == pytest.approx(1.0, abs=1e-3)
+    assert synthetic_scenes.two_stream(tau, np.full(20, 1.0 - 1e-9), 0.5, 1.0) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_thicker_clouds_are_brighter_and_larger_droplets_darker_where_water_absorbs() -> None:
     tau = np.geomspace(0.1, 100.0, 20)
-    small, large = (clouds.two_stream(tau, np.full(20, 1.0 - loss), 0.5, 0.05) for loss in (0.015, 0.03))
+    small, large = (synthetic_scenes.two_stream(tau, np.full(20, 1.0 - loss), 0.5, 0.05) for loss in (0.015, 0.03))
 
-    assert (np.diff(clouds.two_stream(tau, np.full(20, 1.0 - 1e-6), 0.5, 0.05)) > 0).all()
+    assert (np.diff(synthetic_scenes.two_stream(tau, np.full(20, 1.0 - 1e-6), 0.5, 0.05)) > 0).all()
     assert (large < small)[tau > 1].all()
 
 
@@ -614,6 +625,6 @@ def test_a_synthetic_scene_is_marked_and_laid_out_like_a_real_one(folder: Path) 
             ]
         )
         cot = file["Cloud_optical_thickness_(100m resolution)"][:]
-    assert np.nanmin(cot) >= clouds.CLEAR_BELOW_COT
+    assert np.nanmin(cot) >= synthetic_scenes.CLEAR_BELOW_COT
     assert 0.1 < np.isfinite(cot).mean() < 0.7
     assert stages.kind([]) == "real"

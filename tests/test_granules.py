@@ -28,26 +28,28 @@ import h5py  # noqa: E402
 import netCDF4  # noqa: E402
 import numpy as np  # noqa: E402
 from granules import (  # noqa: E402
-    bands,
     caliop,
-    collocate,
-    earth,
+    collocation,
+    evaluation,
     features,
-    indices,
-    judge,
-    learn,
-    light,
-    making,
-    names,
-    orbit,
+    file_names,
+    forest_model,
+    geodesy,
+    index_files,
     viirs,
 )
-from granules.bands import BANDS  # noqa: E402
 from granules.caliop import CLEAR, CLOUDY, ICE, MIXED, OTHER, WATER  # noqa: E402
-from granules.collocate import Swath, Track  # noqa: E402
-from granules.making import Size  # noqa: E402
-from granules.viirs import Window  # noqa: E402
+from granules.collocation import (  # noqa: E402
+    Swath,
+    Track,
+)
+from granules.viirs import (  # noqa: E402
+    BANDS,
+    Window,
+)
 from retrieval.scenes import SceneError  # noqa: E402
+from simulation import orbit, radiative_transfer, synthetic_granules  # noqa: E402
+from simulation.synthetic_granules import Size  # noqa: E402
 
 REAL = "CAL_2013-01-02T15-03-57ZD_VNP_2013002.1542_Index.h5"
 SMALL = Size(160, 160, 260)
@@ -57,18 +59,18 @@ SMALL = Size(160, 160, 260)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One synthetic pair of middle latitudes, one that reaches into twilight."""
     place = tmp_path_factory.mktemp("granules")
-    list(making.make(place, count=2, size=SMALL, seed=5))
+    list(synthetic_granules.make(place, count=2, size=SMALL, seed=5))
     return place
 
 
 @pytest.fixture(scope="module")
-def pair(folder: Path) -> names.Pair:
+def pair(folder: Path) -> file_names.Pair:
     """The first pair."""
-    return names.find(str(folder), minutes=15.0)[0]
+    return file_names.find(str(folder), minutes=15.0)[0]
 
 
 @pytest.fixture
-def granule(folder: Path, pair: names.Pair) -> Any:
+def granule(folder: Path, pair: file_names.Pair) -> Any:
     """The first granule, open."""
     with viirs.opened(folder / pair.radiances, folder / pair.geolocation, label="granule") as found:
         yield found
@@ -93,11 +95,11 @@ def test_the_names_of_real_files_are_told_apart_and_paired_by_time(tmp_path: Pat
     for name in (track, late, *parts, REAL, "readme.txt"):
         (tmp_path / name).touch()
 
-    found = names.find(str(tmp_path), minutes=15.0)
+    found = file_names.find(str(tmp_path), minutes=15.0)
 
     assert [(one.key, one.tracks, one.indices) for one in found] == [("2013002.1542", (track,), (REAL,))]
     assert found[0].files == (*parts, track, REAL)
-    assert names.index_name(track, "2013002.1542") == REAL
+    assert file_names.index_name(track, "2013002.1542") == REAL
 
 
 def test_granules_of_two_satellites_at_the_same_minute_are_two(tmp_path: Path) -> None:
@@ -108,11 +110,11 @@ def test_granules_of_two_satellites_at_the_same_minute_are_two(tmp_path: Path) -
     for name in (track, *parts, *indices):
         (tmp_path / name).touch()
 
-    found = names.find(str(tmp_path), minutes=15.0)
+    found = file_names.find(str(tmp_path), minutes=15.0)
 
     assert [one.files for one in found] == [(*parts[2:], track, indices[1]), (*parts[:2], track, indices[0])]
     assert [one.key for one in found] == ["2018153.1542", "VJ1_2018153.1542"]
-    assert [names.index_name(track, one.key) for one in found] == indices[::-1]
+    assert [file_names.index_name(track, one.key) for one in found] == indices[::-1]
 
 
 def test_a_granule_is_not_completed_by_another_satellite_s(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_a_granule_is_not_completed_by_another_satellite_s(tmp_path: Path) -> No
         (tmp_path / name).touch()
 
     with pytest.raises(SceneError, match=r"granule VJ1_2018153\.1542 has no VJ102MOD file"):
-        names.find(str(tmp_path), minutes=15.0)
+        file_names.find(str(tmp_path), minutes=15.0)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_a_folder_that_lacks_files_is_one_line(tmp_path: Path, there: list[str],
         (tmp_path / name).touch()
 
     with pytest.raises(SceneError, match=complaint):
-        names.find(str(tmp_path), minutes=15.0)
+        file_names.find(str(tmp_path), minutes=15.0)
 
 
 # ---------------------------------------------------------------- flags
@@ -196,19 +198,19 @@ def test_a_column_is_what_its_layers_say() -> None:
 
 
 def test_bands_come_scaled_with_trimmed_and_missing_pixels_left_out(
-    folder: Path, pair: names.Pair, tmp_path: Path
+    folder: Path, pair: file_names.Pair, tmp_path: Path
 ) -> None:
     path = tmp_path / pair.radiances
     shutil.copy(folder / pair.radiances, path)
     with netCDF4.Dataset(path, "a") as file:
         plane = file["observation_data/M05"]
         plane.set_auto_maskandscale(False)
-        plane[7, 3:8] = [0, 1000, bands.LARGEST, bands.TRIMMED, bands.MISSING]
+        plane[7, 3:8] = [0, 1000, viirs.LARGEST, viirs.TRIMMED, viirs.MISSING]
         plane.scale_factor, plane.add_offset = np.float32(2e-5), np.float32(0.25)
     with viirs.opened(path, folder / pair.geolocation, label="granule") as granule:
         values = granule.band(BANDS[4], Window(7, 8, 3, 8))[0]
 
-    assert values[:3] == pytest.approx([0.25, 0.27, 0.25 + 2e-5 * bands.LARGEST])
+    assert values[:3] == pytest.approx([0.25, 0.27, 0.25 + 2e-5 * viirs.LARGEST])
     assert np.isnan(values[3:]).all()
 
 
@@ -216,13 +218,13 @@ def test_brightness_temperatures_are_those_of_planck_s_function(granule: Any) ->
     window = Window(0, 40, 0, 160)
     for band in BANDS[-2:]:
         watts, kelvin = granule.band(band, window), granule.temperature(band, window)
-        assert np.nanmax(np.abs(bands.radiance(band.um, kelvin) - watts)) < 1e-3
+        assert np.nanmax(np.abs(viirs.planck_radiance(band.um, kelvin) - watts)) < 1e-3
 
-    assert float(bands.radiance(10.763, 300.0)) == pytest.approx(9.69, abs=0.01)
+    assert float(viirs.planck_radiance(10.763, 300.0)) == pytest.approx(9.69, abs=0.01)
 
 
 def test_no_radiance_is_the_lowest_temperature_that_the_file_s_table_tells(
-    folder: Path, pair: names.Pair, tmp_path: Path
+    folder: Path, pair: file_names.Pair, tmp_path: Path
 ) -> None:
     """It says -999.9 where there is none: at its lower end, which the coldest clouds reach at 4 um, or anywhere."""
     paths = [Path(shutil.copy(folder / name, tmp_path)) for name in pair.swath]
@@ -243,7 +245,7 @@ def test_no_radiance_is_the_lowest_temperature_that_the_file_s_table_tells(
 
 
 def test_a_night_granule_without_reflective_bands_reads_as_nothing_there(
-    folder: Path, pair: names.Pair, tmp_path: Path
+    folder: Path, pair: file_names.Pair, tmp_path: Path
 ) -> None:
     with netCDF4.Dataset(folder / pair.radiances) as day, netCDF4.Dataset(tmp_path / "night.nc", "w") as night:
         day.set_auto_maskandscale(False)
@@ -273,7 +275,9 @@ def test_each_line_has_the_time_of_its_scan(granule: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text", "other HDF"])
-def test_a_file_that_is_none_of_ours_is_one_line(folder: Path, pair: names.Pair, tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_none_of_ours_is_one_line(
+    folder: Path, pair: file_names.Pair, tmp_path: Path, kind: str
+) -> None:
     path = tmp_path / "odd.nc"
     if kind == "text":
         path.write_text("no data")
@@ -306,8 +310,8 @@ def test_a_damaged_dataset_of_a_track_is_one_line(tmp_path: Path) -> None:
         caliop.read(path, label="track")
 
 
-def test_a_granule_of_two_shapes_is_refused(folder: Path, pair: names.Pair, tmp_path: Path) -> None:
-    list(making.make(tmp_path, count=1, size=Size(32, 48, 60), seed=5))
+def test_a_granule_of_two_shapes_is_refused(folder: Path, pair: file_names.Pair, tmp_path: Path) -> None:
+    list(synthetic_granules.make(tmp_path, count=1, size=Size(32, 48, 60), seed=5))
     with (
         pytest.raises(SceneError, match=r"radiances of \(160, 160\) pixels, geolocation of \(32, 48\)"),
         viirs.opened(folder / pair.radiances, tmp_path / pair.geolocation, label="granule"),
@@ -327,9 +331,9 @@ def full_tree(swath: Swath, track: Track, km: float, minutes: float) -> tuple[An
         usable &= swath.usable
     flat = np.flatnonzero(usable)
     latitude, longitude = (plane.ravel()[flat] for plane in (swath.latitude, swath.longitude))
-    bound = np.nextafter(earth.chord(km), np.inf)
-    tree = cKDTree(earth.unit(latitude, longitude))
-    chords, found = tree.query(earth.unit(track.latitude, track.longitude), distance_upper_bound=bound)
+    bound = np.nextafter(geodesy.chord(km), np.inf)
+    tree = cKDTree(geodesy.unit(latitude, longitude))
+    chords, found = tree.query(geodesy.unit(track.latitude, track.longitude), distance_upper_bound=bound)
     profile = np.flatnonzero(np.isfinite(chords))
     pixel = flat[found[profile]]
     late = (track.time[profile] - swath.time[pixel // swath.latitude.shape[1]]) / 60.0
@@ -351,10 +355,10 @@ def test_block_pruning_finds_what_a_tree_over_all_pixels_finds(
     argument: float, moment: int, east: float, late: float, first: int, holes: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    flight = orbit.swath_pass(making.datetime(2013, 1, 2, moment), argument)
+    flight = orbit.swath_pass(synthetic_granules.datetime(2013, 1, 2, moment), argument)
     scans, columns = np.arange(8), slice(first, first + 300)
     ground = orbit.look(flight, scans, 8, columns).ground
-    latitude, longitude = (plane.astype(np.float32) for plane in earth.degrees(ground))
+    latitude, longitude = (plane.astype(np.float32) for plane in geodesy.degrees(ground))
     if holes:
         latitude[rng.random(latitude.shape) < 0.1] = np.nan
     usable = rng.random(latitude.shape) < 0.9 if holes else None
@@ -365,41 +369,41 @@ def test_block_pruning_finds_what_a_tree_over_all_pixels_finds(
     along = np.cross(through, heading)
     way = np.linspace(-0.06, 0.06, 400)[:, None]
     points = np.cos(way) * through + np.sin(way) * along / np.linalg.norm(along)
-    track = Track(*earth.degrees(points), flight.middle + 60.0 * late + np.linspace(-60.0, 60.0, 400) * east)
+    track = Track(*geodesy.degrees(points), flight.middle + 60.0 * late + np.linspace(-60.0, 60.0, 400) * east)
 
-    found = collocate.collocate(swath, track, km=5.0, minutes=15.0)
+    found = collocation.collocate(swath, track, km=5.0, minutes=15.0)
 
     profile, chords, pixel = full_tree(swath, track, 5.0, 15.0)
     flat = found.line * 300 + found.pixel
     assert found.profile.tolist() == profile.tolist()
-    assert found.km == pytest.approx(earth.kilometres(chords), abs=1e-9)
+    assert found.km == pytest.approx(geodesy.kilometres(chords), abs=1e-9)
     # Another pixel only where two are equally far.
     others = flat != pixel
     gap = np.linalg.norm(unit_of(swath, flat[others]) - unit_of(swath, pixel[others]), axis=1)
-    assert (found.km[others] == pytest.approx(earth.kilometres(chords[others]), abs=1e-9)) or not gap.any()
+    assert (found.km[others] == pytest.approx(geodesy.kilometres(chords[others]), abs=1e-9)) or not gap.any()
 
 
 def unit_of(swath: Swath, flat: Any) -> Any:
     """Unit vectors of flat pixels."""
-    return earth.unit(swath.latitude.ravel()[flat], swath.longitude.ravel()[flat])
+    return geodesy.unit(swath.latitude.ravel()[flat], swath.longitude.ravel()[flat])
 
 
 @pytest.mark.parametrize(("latitude", "longitude"), [(90.0, 0.0), (-90.0, 77.0), (0.0, 180.0), (65.0, -180.0)])
 def test_pole_and_date_line_are_places_like_any_other(latitude: float, longitude: float) -> None:
-    centre = earth.unit(latitude, longitude)
+    centre = geodesy.unit(latitude, longitude)
     side = np.cross(centre, [0.3, 0.5, 0.8])
     side /= np.linalg.norm(side)
     ahead = np.cross(centre, side)
-    grid = (np.arange(-40, 40) + 0.5) * 0.75 / earth.EARTH_KM
+    grid = (np.arange(-40, 40) + 0.5) * 0.75 / geodesy.EARTH_KM
     ground = centre + grid[:, None, None] * ahead + grid[None, :, None] * side
     ground /= np.linalg.norm(ground, axis=-1, keepdims=True)
-    swath = Swath(*earth.degrees(ground), np.zeros(80))
+    swath = Swath(*geodesy.degrees(ground), np.zeros(80))
     way = np.linspace(-0.008, 0.008, 60)[:, None]
     points = centre + way * (ahead + 0.3 * side)
     points /= np.linalg.norm(points, axis=-1, keepdims=True)
-    track = Track(*earth.degrees(points), np.zeros(60))
+    track = Track(*geodesy.degrees(points), np.zeros(60))
 
-    found = collocate.collocate(swath, track)
+    found = collocation.collocate(swath, track)
 
     profile, _, pixel = full_tree(swath, track, 5.0, 15.0)
     assert len(found) > 30
@@ -413,7 +417,7 @@ def test_the_clock_of_each_line_decides_and_both_limits_are_included() -> None:
     swath = Swath(lines, np.zeros((32, 16)) + np.arange(16) * 0.01, np.repeat([0.0, 600.0], 16))
     track = Track(np.array([0.02, 0.02, 0.20, 0.20]), np.full(4, 0.03), np.array([900.0, 900.1, 1500.0, -300.1]))
 
-    found = collocate.collocate(swath, track, minutes=15.0)
+    found = collocation.collocate(swath, track, minutes=15.0)
 
     assert found.profile.tolist() == [0, 2]
     assert found.minutes.tolist() == [15.0, 15.0]
@@ -423,28 +427,28 @@ def test_the_clock_of_each_line_decides_and_both_limits_are_included() -> None:
 def test_a_swath_and_a_track_that_never_meet_match_nowhere() -> None:
     swath = Swath(np.zeros((16, 16)), np.zeros((16, 16)), np.zeros(16))
 
-    assert len(collocate.collocate(swath, Track(np.array([5.0]), np.array([5.0]), np.zeros(1)))) == 0
-    assert len(collocate.collocate(swath, Track(np.array([0.0]), np.array([0.0]), np.array([1e6])))) == 0
+    assert len(collocation.collocate(swath, Track(np.array([5.0]), np.array([5.0]), np.zeros(1)))) == 0
+    assert len(collocation.collocate(swath, Track(np.array([0.0]), np.array([0.0]), np.array([1e6])))) == 0
     nowhere = Swath(np.full((16, 16), np.nan), np.zeros((16, 16)), np.zeros(16))
-    assert len(collocate.collocate(nowhere, Track(np.zeros(1), np.zeros(1), np.zeros(1)))) == 0
+    assert len(collocation.collocate(nowhere, Track(np.zeros(1), np.zeros(1), np.zeros(1)))) == 0
 
 
 # ---------------------------------------------------------------- index files
 
 
 @pytest.fixture
-def index(granule: Any, folder: Path, pair: names.Pair, tmp_path: Path) -> tuple[Path, collocate.Matches]:
+def index(granule: Any, folder: Path, pair: file_names.Pair, tmp_path: Path) -> tuple[Path, collocation.Matches]:
     """An index file of ours, and what went into it."""
     lidar = caliop.read(folder / pair.tracks[0], label="track")
-    matches = collocate.collocate(granule.swath(), lidar.track)
-    indices.write(tmp_path / "index.h5", matches, granule, (pair.tracks[0], pair.geolocation))
+    matches = collocation.collocate(granule.swath(), lidar.track)
+    index_files.write(tmp_path / "index.h5", matches, granule, (pair.tracks[0], pair.geolocation))
     return tmp_path / "index.h5", matches
 
 
-def test_an_index_file_is_read_as_it_was_written(index: tuple[Path, collocate.Matches], granule: Any) -> None:
+def test_an_index_file_is_read_as_it_was_written(index: tuple[Path, collocation.Matches], granule: Any) -> None:
     path, matches = index
 
-    again = indices.read(path, label="index", km=5.0, minutes=15.0)
+    again = index_files.read(path, label="index", km=5.0, minutes=15.0)
 
     for field in dataclasses.fields(matches):
         assert np.array_equal(getattr(again, field.name), getattr(matches, field.name)), field.name
@@ -452,39 +456,39 @@ def test_an_index_file_is_read_as_it_was_written(index: tuple[Path, collocate.Ma
         assert file.attrs["synthetic"]
     # The pixel itself stands in the middle of its neighbours across the track.
     kelvin = granule.band(BANDS[14], Window(0, SMALL.lines, 0, SMALL.pixels))
-    found = indices.observations(path)["M15"]
+    found = index_files.observations(path)["M15"]
     assert np.array_equal(found[:, 2], kelvin[matches.line, matches.pixel])
 
 
 def test_index_files_have_the_names_types_and_fill_values_of_real_ones(
-    index: tuple[Path, collocate.Matches], real: Path
+    index: tuple[Path, collocation.Matches], real: Path
 ) -> None:
     with h5py.File(index[0]) as ours, h5py.File(real) as theirs:
         assert sorted(ours) == sorted(theirs)
         assert sorted(ours["observation_data"]) == sorted(theirs["observation_data"])
-        for name in (*indices.INTEGERS, *indices.NUMBERS):
+        for name in (*index_files.INTEGERS, *index_files.NUMBERS):
             assert ours[name].dtype == theirs[name].dtype
             assert ours[name].attrs["fillvalue"] == theirs[name].attrs["fillvalue"]
 
 
 def test_a_real_index_file_is_read_within_the_limits_asked_for(real: Path) -> None:
-    wide = indices.read(real, label="real", km=50.0, minutes=15.0)
-    near = indices.read(real, label="real", km=5.0, minutes=15.0)
+    wide = index_files.read(real, label="real", km=50.0, minutes=15.0)
+    near = index_files.read(real, label="real", km=5.0, minutes=15.0)
 
     assert (len(wide), len(near), wide.profiles) == (236, 226, 21120)
     assert near.km.max() <= 5.0 < wide.km.max()
     assert near.profile.tolist() == sorted(near.profile.tolist())
-    assert {name: plane.shape for name, plane in indices.observations(real).items()} == {
+    assert {name: plane.shape for name, plane in index_files.observations(real).items()} == {
         band.name: (236, 5) for band in BANDS
     }
 
 
 def test_real_radiances_lie_inside_the_range_of_synthetic_ones(real: Path, tmp_path: Path) -> None:
     # The real granule lies in the twilight of northern winter: so does the end of the fifth plan. The first is warm.
-    plans, least, most = making.plans(5, 1), {}, {}
+    plans, least, most = synthetic_granules.plans(5, 1), {}, {}
     for number, size in ((0, Size(160, 48, 100)), (4, Size(3232, 48, 100))):
-        making.write_pair(tmp_path / str(number), plans[number], size, np.random.default_rng(1))
-        pair = names.find(str(tmp_path / str(number)), minutes=15.0)[0]
+        synthetic_granules.write_pair(tmp_path / str(number), plans[number], size, np.random.default_rng(1))
+        pair = file_names.find(str(tmp_path / str(number)), minutes=15.0)[0]
         paths = [tmp_path / str(number) / name for name in pair.files[:2]]
         with viirs.opened(paths[0], paths[1], label="made") as granule:
             for band in BANDS:
@@ -493,7 +497,7 @@ def test_real_radiances_lie_inside_the_range_of_synthetic_ones(real: Path, tmp_p
                 most[band.name] = max(most.get(band.name, -np.inf), np.nanmax(made))
 
     for band in BANDS:
-        measured = indices.observations(real)[band.name]
+        measured = index_files.observations(real)[band.name]
         assert least[band.name] <= measured.min() < measured.max() <= most[band.name], band.name
         # And the steps of the stored integers are the same.
         steps = (measured - measured.min()) / band.step
@@ -535,21 +539,21 @@ def test_reflectance_is_what_is_stored_over_the_cosine_of_the_sun_and_nothing_ne
 # ---------------------------------------------------------------- scores
 
 
-def answer(kinds: list[int], cloud: list[float]) -> learn.Answer:
+def answer(kinds: list[int], cloud: list[float]) -> forest_model.Answer:
     """An answer that says these classes with these probabilities of cloud."""
     chances = np.zeros((len(kinds), 4), np.float32)
     chances[:, CLEAR] = 1.0 - np.array(cloud)
     chances[np.arange(len(kinds)), [kind or WATER for kind in kinds]] += np.array(cloud, np.float32)
-    return learn.Answer(chances, np.full(len(kinds), 5.0, np.float32))
+    return forest_model.Answer(chances, np.full(len(kinds), 5.0, np.float32))
 
 
 def test_scores_count_what_they_say() -> None:
     kinds = np.array([CLEAR, CLEAR, WATER, ICE, MIXED, CLOUDY], np.int8)
     tops = np.array([np.nan, np.nan, 2.0, 9.0, 12.0, 5.0], np.float32)
-    rows = learn.Rows(np.zeros((6, 1), np.float32), kinds, tops)
+    rows = forest_model.Rows(np.zeros((6, 1), np.float32), kinds, tops)
 
-    told = judge.tally(rows, answer([CLEAR, WATER, WATER, ICE, ICE, CLEAR], [0.1, 0.6, 0.9, 0.8, 0.95, 0.3]))
-    scores = judge.scores([told, told], seed=1)
+    told = evaluation.tally(rows, answer([CLEAR, WATER, WATER, ICE, ICE, CLEAR], [0.1, 0.6, 0.9, 0.8, 0.95, 0.3]))
+    scores = evaluation.scores([told, told], seed=1)
 
     assert scores["phase"]["accuracy"] == pytest.approx(3 / 5)
     assert scores["phase"]["classes"]["ice"] == {
@@ -570,34 +574,34 @@ def test_scores_count_what_they_say() -> None:
 def test_the_interval_widens_when_granules_differ_not_when_pixels_are_many() -> None:
     good, bad = (np.array([[part, 0], [10_000 - part, 0]]) for part in (9_900, 5_000))
 
-    low, high = judge.interval([good, bad, good, bad], seed=3) or (0.0, 0.0)
+    low, high = evaluation.interval([good, bad, good, bad], seed=3) or (0.0, 0.0)
 
     assert low < 0.6
     assert high > 0.9
-    assert judge.interval([good], seed=3) is None
+    assert evaluation.interval([good], seed=3) is None
 
 
 def test_a_pixel_is_clear_if_cloud_is_less_likely_than_not_and_else_its_likeliest_phase() -> None:
     chances = np.array([[0.45, 0.2, 0.2, 0.15], [0.51, 0.49, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]], np.float32)
 
-    assert learn.Answer(chances, np.zeros(3, np.float32)).kind.tolist() == [WATER, CLEAR, MIXED]
+    assert forest_model.Answer(chances, np.zeros(3, np.float32)).kind.tolist() == [WATER, CLEAR, MIXED]
 
 
 # ---------------------------------------------------------------- the generator
 
 
-def test_every_synthetic_file_says_so(folder: Path, granule: Any, pair: names.Pair) -> None:
+def test_every_synthetic_file_says_so(folder: Path, granule: Any, pair: file_names.Pair) -> None:
     assert granule.synthetic
     assert caliop.read(folder / pair.tracks[0], label="track").synthetic
     assert all("synthetic" in path.name.lower() for path in folder.iterdir())
 
 
 def test_a_swath_has_the_width_resolution_and_trimmed_lines_of_the_instrument() -> None:
-    flight = orbit.swath_pass(making.datetime(2013, 1, 2), 0.0)
+    flight = orbit.swath_pass(synthetic_granules.datetime(2013, 1, 2), 0.0)
     ground = orbit.look(flight, np.arange(2), 2, slice(None)).ground
 
     def km(one: Any, other: Any) -> float:
-        return float(earth.kilometres(np.linalg.norm(one - other)))
+        return float(geodesy.kilometres(np.linalg.norm(one - other)))
 
     assert km(ground[0, 0], ground[0, -1]) == pytest.approx(3040.0, abs=60.0)
     assert km(ground[7, 1599], ground[7, 1600]) == pytest.approx(0.75, abs=0.05)
@@ -612,23 +616,23 @@ def test_a_swath_has_the_width_resolution_and_trimmed_lines_of_the_instrument() 
 
 def test_clouds_are_the_brighter_and_the_colder_the_thicker_they_are() -> None:
     tau = np.geomspace(0.01, 60.0, 30).astype(np.float32)
-    bright = light.layer(tau, np.full(30, 0.6, np.float32))
+    bright = radiative_transfer.layer(tau, np.full(30, 0.6, np.float32))
 
     assert (np.diff(bright) > 0.0).all()
     assert 0.0 < bright[0] < 0.01
     assert bright[-1] < 1.0
     m10, size = BANDS[9], np.full(3, 20.0, np.float32)
-    water, ice = light.darkening(m10, size, False), light.darkening(m10, size, True)
+    water, ice = radiative_transfer.darkening(m10, size, False), radiative_transfer.darkening(m10, size, True)
     assert (ice < water).all()
-    assert (light.darkening(BANDS[4], size, True) == 1.0).all()
+    assert (radiative_transfer.darkening(BANDS[4], size, True) == 1.0).all()
 
 
 def test_lidar_and_swath_see_one_world(folder: Path) -> None:
     """What the lidar calls clear is warmer and darker than what it calls ice, as seen by the other instrument."""
-    pair = names.find(str(folder), minutes=15.0)[0]
+    pair = file_names.find(str(folder), minutes=15.0)[0]
     lidar = caliop.read(folder / pair.tracks[0], label="track")
     with viirs.opened(folder / pair.radiances, folder / pair.geolocation, label="granule") as granule:
-        matches = collocate.collocate(granule.swath(), lidar.track)
+        matches = collocation.collocate(granule.swath(), lidar.track)
         window = Window(0, SMALL.lines, 0, SMALL.pixels)
         kelvin = granule.temperature(BANDS[14], window)[matches.line, matches.pixel]
     tops = lidar.columns.top[matches.profile]

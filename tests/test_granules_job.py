@@ -30,11 +30,25 @@ import granule_job  # noqa: E402
 import make_granules  # noqa: E402
 import netCDF4  # noqa: E402
 import numpy as np  # noqa: E402
-from granules import figure, judge, making, maps, names, pipeline, report, tasks  # noqa: E402
-from granules.learn import TARGETS, Model, Recipe, Rows  # noqa: E402
-from granules.making import Size  # noqa: E402
+from granules import (  # noqa: E402
+    evaluation,
+    file_names,
+    granule_figure,
+    granule_report,
+    l2_product,
+    pipeline,
+    tasks,
+)
+from granules.forest_model import (  # noqa: E402
+    TARGETS,
+    Model,
+    Recipe,
+    Rows,
+)
 from granules.pipeline import Options, Outcome  # noqa: E402
 from retrieval.scenes import SceneError  # noqa: E402
+from simulation import synthetic_granules  # noqa: E402
+from simulation.synthetic_granules import Size  # noqa: E402
 
 from tests import dask_cluster  # noqa: E402
 
@@ -73,8 +87,8 @@ def quick(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
 def alone(quick: Options) -> Outcome:
     """A run on this machine, everything written."""
     outcome = pipeline.run(quick, silent)
-    report.write(outcome)
-    figure.draw(outcome)
+    granule_report.write(outcome)
+    granule_figure.draw(outcome)
     return outcome
 
 
@@ -118,7 +132,7 @@ def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_r
     assert doomed.poll() == -signal.SIGKILL
     assert (one.team.workers, two.team.workers, bereft.team.workers) == (1, 2, 2)
     assert hashes(one) == hashes(two) == hashes(bereft) == hashes(alone)
-    assert judge.scores(one.tallies, 1) == judge.scores(alone.tallies, 1)
+    assert evaluation.scores(one.tallies, 1) == evaluation.scores(alone.tallies, 1)
     for place in ("one", "two", "bereft"):
         written = {str(path.relative_to(tmp_path / place)) for path in (tmp_path / place).rglob("*.*")}
         assert written == {str(p.relative_to(quick.out)) for p in quick.out.rglob("*.*")} - {
@@ -131,7 +145,7 @@ def test_a_granule_is_told_by_a_model_that_has_seen_none_of_its_pixels(
     folder: Path, quick: Options, alone: Outcome
 ) -> None:
     """Without one granule's truth the model that judges it is the same to the bit."""
-    pairs = names.find(str(folder), minutes=15.0)
+    pairs = file_names.find(str(folder), minutes=15.0)
     matched = [tasks.match(pair, quick.limits) for pair in pairs]
     folds = alone.folds
 
@@ -234,12 +248,12 @@ def test_metrics_say_what_was_measured_on_what(alone: Outcome, quick: Options) -
 @pytest.mark.slow
 def test_synthetic_granules_are_neither_hopeless_nor_trivial(tmp_path: Path) -> None:
     """Full-length granules, as wide as needed around the track: scores lie in the band that the report states."""
-    list(making.make(tmp_path / "data", count=8, size=Size(3232, 160, 4000), seed=1))
+    list(synthetic_granules.make(tmp_path / "data", count=8, size=Size(3232, 160, 4000), seed=1))
 
     outcome = pipeline.run(Options(data=str(tmp_path / "data"), out=tmp_path / "out", maps=0, trees=24), silent)
 
-    scores = judge.scores(outcome.tallies, 1)
-    for part, (low, high) in report.SYNTHETIC_BAND.items():
+    scores = evaluation.scores(outcome.tallies, 1)
+    for part, (low, high) in granule_report.SYNTHETIC_BAND.items():
         assert low <= scores[part]["accuracy"] <= high, part
         # The interval holds the score and is no wider than fits the eight granules.
         bounds = scores[part]["accuracy_95"]
@@ -248,13 +262,13 @@ def test_synthetic_granules_are_neither_hopeless_nor_trivial(tmp_path: Path) -> 
     assert scores["phase"]["accuracy"] > scores["phase"]["baseline_largest_class"] + 0.2
     assert scores["calibration"]["expected_calibration_error"] < 0.1
     # Cirrus is what 1.38 um is for.
-    assert "M09" in list(report.importance(outcome))[:4]
+    assert "M09" in list(granule_report.importance(outcome))[:4]
 
 
 def test_truth_that_is_shuffled_among_columns_cannot_be_told(folder: Path, quick: Options) -> None:
     """No way from a pixel to its truth but the light: with truth shuffled the forest is worth no more than a guess."""
     rng = np.random.default_rng(2)
-    pairs = names.find(str(folder), minutes=15.0)
+    pairs = file_names.find(str(folder), minutes=15.0)
     matched = [tasks.match(pair, quick.limits) for pair in pairs]
     shuffled = []
     for one in matched:
@@ -269,7 +283,7 @@ def test_truth_that_is_shuffled_among_columns_cannot_be_told(folder: Path, quick
 
     tallies = [tasks.judged(one, model, 1)[0] for one in shuffled[2:]]
 
-    found = judge.scores(tallies, 1)["phase"]
+    found = evaluation.scores(tallies, 1)["phase"]
     assert found["accuracy"] < found["baseline_largest_class"] + 0.1
 
 
@@ -297,7 +311,7 @@ def test_a_map_is_a_netcdf_file_with_cf_names_that_says_it_is_synthetic(alone: O
 
 
 def test_a_map_says_when_its_granule_was_seen(folder: Path, alone: Outcome, quick: Options) -> None:
-    pair = names.find(str(folder), minutes=15.0)[0]
+    pair = file_names.find(str(folder), minutes=15.0)[0]
     with (
         netCDF4.Dataset(quick.out / "maps" / f"cloud_{pair.key}.nc") as made,
         netCDF4.Dataset(folder / pair.radiances) as file,
@@ -311,7 +325,7 @@ def test_lines_whose_place_is_unknown_are_mapped_as_any_others(
 ) -> None:
     """A granule may lack the place of some scans; what was seen there is there all the same."""
     shutil.copytree(folder, tmp_path / "data")
-    pair = names.find(str(tmp_path / "data"), minutes=15.0)[0]
+    pair = file_names.find(str(tmp_path / "data"), minutes=15.0)[0]
     with netCDF4.Dataset(tmp_path / "data" / pair.geolocation, "a") as file:
         file.set_auto_maskandscale(False)
         for name in ("latitude", "longitude"):
@@ -346,19 +360,19 @@ def test_index_files_stand_in_for_the_search(folder: Path, quick: Options, alone
 
 
 def test_mapping_a_tall_granule_holds_a_few_scans_in_memory(tmp_path: Path, alone: Outcome, quick: Options) -> None:
-    list(making.make(tmp_path, count=1, size=Size(960, 48, 100), seed=9))
-    pair = names.find(str(tmp_path), minutes=15.0)[0]
-    matched = [tasks.match(one, quick.limits) for one in names.find(quick.data, minutes=15.0)[:2]]
+    list(synthetic_granules.make(tmp_path, count=1, size=Size(960, 48, 100), seed=9))
+    pair = file_names.find(str(tmp_path), minutes=15.0)[0]
+    matched = [tasks.match(one, quick.limits) for one in file_names.find(quick.data, minutes=15.0)[:2]]
     recipe, rows = Recipe(2, 6, 1), tasks.assemble(matched)
     model = tasks.merge(
         {target: [tasks.grow(rows, target, recipe, recipe.seeds(target, 0))] for target in ("phase", "top")}
     )
     whole = 960 * 48 * len(tasks.features.NAMES) * 4
-    about = maps.About(pair.key, "", (), True)
+    about = l2_product.About(pair.key, "", (), True)
 
     with tasks.at_hand(pair, pair.files[:2]) as paths, tasks.reading(pair, paths) as granule:
         tracemalloc.start()
-        maps.write(tmp_path / "map.nc", granule, model, about)
+        l2_product.write(tmp_path / "map.nc", granule, model, about)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import sys
 
-from granules import figure, pipeline, report
+from granules import granule_figure, granule_report, pipeline
 from granules.pipeline import Options
-from retrieval import command
-from retrieval.command import amount, whole
+from retrieval import cli
+from retrieval.cli import amount, whole
 
-JOB = command.Job(pipeline.run, figure.draw, report.write, report.table, remedy="--nthreads 1 needs less")
+JOB = cli.Job(
+    pipeline.run, granule_figure.draw, granule_report.write, granule_report.table, remedy="--nthreads 1 needs less"
+)
 
 
 def arguments(words: list[str] | None = None) -> Options:
     """The command line as options; leaves with exit code 2 when it makes no sense."""
-    parser = command.Parser("granule_job.py", __doc__)
+    parser = cli.Parser("granule_job.py", __doc__)
     parser.places("granules and tracks: folder or s3://bucket/prefix")
     parser.add_argument(
         "--indexed", action="store_true", help="take matches from index files that lie with the granules"
@@ -40,7 +42,7 @@ def arguments(words: list[str] | None = None) -> Options:
 
 def main(words: list[str] | None = None) -> int:
     """Collocate, train, judge, map, write all results; the exit code."""
-    return command.main(JOB, arguments(words))
+    return cli.main(JOB, arguments(words))
 
 
 if __name__ == "__main__":

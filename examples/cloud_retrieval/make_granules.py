@@ -3,7 +3,7 @@
     python make_granules.py --granules 8 --out data/granules                  # 400 x 400 pixels each: 1 s and 6 MB
     python make_granules.py --granules 8 --lines 3232 --pixels 3200 --out ... # full size: 25 s and 250 MB
 
-The physics, with sources, stands in granules/weather.py and granules/light.py. Every file says that it is synthetic.
+The physics, with sources, stands in simulation/synthetic_atmosphere.py and simulation/radiative_transfer.py. Every file says that it is synthetic.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from granules.making import Size, make
+from simulation.synthetic_granules import Size, make
 
 
 def main(words: list[str] | None = None) -> int:

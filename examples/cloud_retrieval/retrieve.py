@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import sys
 
-from retrieval import command, figure, pipeline, report
-from retrieval.command import whole
+from retrieval import cli, pipeline, scene_figure, scene_report
+from retrieval.cli import whole
 from retrieval.pipeline import Options
 
 MANY = 10**9
-JOB = command.Job(pipeline.run, figure.draw, report.write, report.table, remedy="--blocks 8 needs less")
+JOB = cli.Job(pipeline.run, scene_figure.draw, scene_report.write, scene_report.table, remedy="--blocks 8 needs less")
 
 
 def arguments(words: list[str] | None = None) -> Options:
     """The command line as options; leaves with exit code 2 when it makes no sense."""
-    parser = command.Parser("retrieve.py", __doc__)
+    parser = cli.Parser("retrieve.py", __doc__)
     parser.places("scenes to train on: folder, file or s3://bucket/prefix")
     parser.add_argument(
         "--held-out", default="", metavar="WHERE", help="scenes to judge on; without: tiles inside --data"
@@ -44,7 +44,7 @@ def arguments(words: list[str] | None = None) -> Options:
 
 def main(words: list[str] | None = None) -> int:
     """Train, judge, write all results; the exit code."""
-    return command.main(JOB, arguments(words))
+    return cli.main(JOB, arguments(words))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python synthesize.py --scenes 6 --size 144 --seed 1 --out data
 
-The physics, with sources, stands in retrieval/clouds.py. Every file says that it is synthetic.
+The physics, with sources, stands in simulation/synthetic_scenes.py. Every file says that it is synthetic.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from retrieval.clouds import SyntheticScene, draw_sky, make_scene
+from simulation.synthetic_scenes import SyntheticScene, draw_sky, make_scene
 
 
 def write(path: Path, scene: SyntheticScene) -> None:

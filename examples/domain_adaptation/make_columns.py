@@ -2,14 +2,14 @@
 
     python make_columns.py --out data/columns
 
-What they are is said in adaptation/columns.py. A file beside them says that they are synthetic.
+What they are is said in generators/synthetic_columns.py. A file beside them says that they are synthetic.
 """
 
 from __future__ import annotations
 
 import sys
 
-from adaptation.columns import main
+from generators.synthetic_columns import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,14 +2,14 @@
 
     python synthesize.py --out data
 
-What they are is said in adaptation/generator.py. A file beside them says that they are synthetic.
+What they are is said in generators/synthetic_images.py. A file beside them says that they are synthetic.
 """
 
 from __future__ import annotations
 
 import sys
 
-from adaptation.generator import main
+from generators.synthetic_images import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,18 +15,18 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from adaptation.folders import DataError
+from adaptation.image_folders import DataError
 from adaptation.options import Options, parse
 
 if TYPE_CHECKING:
     import torch
-    from adaptation.comm import Comm
+    from adaptation.distributed import Comm
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the job; the exit code."""
     options = parse(words)
-    from adaptation.comm import TROUBLE
+    from adaptation.distributed import TROUBLE
 
     try:
         work(options)
@@ -51,29 +51,29 @@ def main(words: list[str] | None = None) -> int:
 
 def work(options: Options) -> None:
     """Read, train, judge, write all results."""
-    from adaptation import figure, material, report, sensors, training
-    from adaptation.comm import connect
+    from adaptation import dataset, sensor_columns, training, training_curves, training_report
+    from adaptation.distributed import connect
 
     # Before ranks wait for each other: what is wrong with the folder is said at once.
     if options.task == "sensors":
-        files, kind = sensors.listing(options.data)
+        files, kind = sensor_columns.listing(options.data)
     else:
-        pair, kind = material.listings(options.data, options.source, options.target)
+        pair, kind = dataset.listings(options.data, options.source, options.target)
     options.out.mkdir(parents=True, exist_ok=True)
     comm = connect(options.dist, cuda=wants_cuda(options))
     device = place(options, comm)
     if options.task == "sensors":
-        rows = sensors.read(files, kind, (device, options.seed))
+        rows = sensor_columns.read(files, kind, (device, options.seed))
     else:
-        rows = material.read(pair, kind, options.image_size, (device, options.seed))
+        rows = dataset.read(pair, kind, options.image_size, (device, options.seed))
     if comm.rank == 0:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in rows.counts.items())
-        say(f"{rows.what}: {counts}; {report.how(comm)}, {device.type}")
+        say(f"{rows.what}: {counts}; {training_report.how(comm)}, {device.type}")
     others = training.compare(options, rows, comm, say)
     trained = training.train(options, rows, comm, say)
     if comm.rank == 0:
-        facts = report.write(trained, rows, comm, others)
-        figure.draw(trained, rows, others, report.how(comm))
+        facts = training_report.write(trained, rows, comm, others)
+        training_curves.draw(trained, rows, others, training_report.how(comm))
         say(facts["headline"])
     comm.barrier()
     comm.close()

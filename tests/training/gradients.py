@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, sys.argv[1])
 
-from adaptation import comm, losses, nets, objective, order
+from adaptation import batching, distributed, losses, models
 
 #: Odd: two ranks take unequal numbers.
 ROWS, CLASSES, STRENGTH = 11, 5, 0.7
@@ -23,21 +23,21 @@ WEIGHTS = {"none": 0.0, "coral": 1e5, "dan": 1e3, "dann": 10.0}
 PAIRS = 10.0
 
 
-def gradient(method: str, scope: str, parts: int, ranks: comm.Comm, *, pairs: float = 0.0) -> Any:
+def gradient(method: str, scope: str, parts: int, ranks: distributed.Comm, *, pairs: float = 0.0) -> Any:
     """The gradient of one global batch, flat; with a weight for ``pairs`` of columns, else of images."""
     torch.manual_seed(5)
     shapes = ((25,), (20,), (25,)) if pairs else ((3, 16, 16),) * 3
     source, target, partners = (torch.rand(ROWS, *shape, dtype=torch.float64) for shape in shapes)
     labels = torch.arange(ROWS) % CLASSES
-    net = nets.build_sensors((source, target), CLASSES, seed=3) if pairs else nets.build("small", CLASSES, seed=3)
+    net = models.build_sensors((source, target), CLASSES, seed=3) if pairs else models.build("small", CLASSES, seed=3)
     net.double()["domain"].requires_grad_(method == "dann")
-    goal = objective.Goal(method, weight=WEIGHTS[method], scope=scope, pairs=pairs)
+    goal = losses.Goal(method, weight=WEIGHTS[method], scope=scope, pairs=pairs)
     start = 0
-    for rows in order.shares(ROWS, parts):
-        counts = order.shares(rows, ranks.size)
-        mine = torch.from_numpy(order.own(np.arange(start, start + rows), counts, ranks.rank))
-        part = objective.Part(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS, partners[mine])
-        objective.shares(net, part, goal, STRENGTH, ranks).backward.backward()
+    for rows in batching.shares(ROWS, parts):
+        counts = batching.shares(rows, ranks.size)
+        mine = torch.from_numpy(batching.own(np.arange(start, start + rows), counts, ranks.rank))
+        part = losses.Part(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS, partners[mine])
+        losses.shares(net, part, goal, STRENGTH, ranks).backward.backward()
         start += rows
     ranks.sum_gradients(net.parameters())
     return torch.cat([value.grad.reshape(-1) for value in net.parameters() if value.grad is not None]).numpy()
@@ -46,7 +46,7 @@ def gradient(method: str, scope: str, parts: int, ranks: comm.Comm, *, pairs: fl
 def main() -> None:
     """Write the gradients of all methods, of sums in parts, of the rank-local objective, and between two sensors."""
     torch.set_num_threads(1)
-    ranks = comm.connect("auto", cuda=False)
+    ranks = distributed.connect("auto", cuda=False)
     found = {method: gradient(method, "global", 1, ranks) for method in losses.METHODS}
     found |= {f"{method}-in-parts": gradient(method, "global", 3, ranks) for method in losses.METHODS}
     found |= {f"{method}-local": gradient(method, "local", 1, ranks) for method in ("coral", "dan")}

@@ -13,10 +13,10 @@ import torch
 sys.path.insert(0, sys.argv[1])
 
 import horovod.torch as hvd
-from adaptation import comm, material
+from adaptation import dataset, distributed
+from adaptation.checkpoint import Progress
 from adaptation.options import Options
-from adaptation.progress import Progress
-from adaptation.session import Session, digest
+from adaptation.trainer import Session, digest
 
 ALONE, TOGETHER = 3, 2
 
@@ -25,11 +25,11 @@ def main() -> int:
     """Train, meet, train on; 1 when the ranks differ."""
     torch.set_num_threads(1)
     data = Path(sys.argv[2])
-    pair, kind = material.listings(data, "amazon", "webcam")
-    images = material.read(pair, kind, 16, (torch.device("cpu"), 0))
+    pair, kind = dataset.listings(data, "amazon", "webcam")
+    images = dataset.read(pair, kind, 16, (torch.device("cpu"), 0))
     options = Options(data=data, out=data, method="dann", image_size=16, global_batch=16)
-    ranks = comm.connect("horovod", cuda=False)
-    alone = Session(options, images, comm.Comm(), print)
+    ranks = distributed.connect("horovod", cuda=False)
+    alone = Session(options, images, distributed.Comm(), print)
     for iteration in range(ALONE if ranks.rank == 0 else 0):
         alone.step(iteration)
     state = hvd.elastic.TorchState(

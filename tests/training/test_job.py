@@ -21,8 +21,17 @@ for needed in launch.NEEDED:
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
-from adaptation import comm, folders, generator, losses, material, nets, options, order  # noqa: E402
-from adaptation.session import Session  # noqa: E402
+from adaptation import (  # noqa: E402
+    batching,
+    dataset,
+    distributed,
+    image_folders,
+    losses,
+    models,
+    options,
+)
+from adaptation.trainer import Session  # noqa: E402
+from generators import synthetic_images  # noqa: E402
 from PIL import Image  # noqa: E402
 
 
@@ -30,7 +39,7 @@ from PIL import Image  # noqa: E402
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set."""
     folder = tmp_path_factory.mktemp("images")
-    generator.write(folder, seed=2, size=16, share=0.06)
+    synthetic_images.write(folder, seed=2, size=16, share=0.06)
     return folder
 
 
@@ -55,19 +64,19 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def test_the_generator_makes_the_same_images_from_the_same_seed(data: Path, tmp_path: Path) -> None:
-    generator.write(tmp_path / "again", seed=2, size=16, share=0.06)
-    generator.write(tmp_path / "other", seed=3, size=16, share=0.06)
+    synthetic_images.write(tmp_path / "again", seed=2, size=16, share=0.06)
+    synthetic_images.write(tmp_path / "other", seed=3, size=16, share=0.06)
 
     assert listed(data) == listed(tmp_path / "again")
     assert listed(data) != listed(tmp_path / "other")
 
 
 def test_the_generator_has_the_domains_and_the_31_classes_of_office_31(data: Path) -> None:
-    pairs = [folders.list_domain(data, domain) for domain in ("amazon", "dslr", "webcam")]
+    pairs = [image_folders.list_domain(data, domain) for domain in ("amazon", "dslr", "webcam")]
 
     assert all(len(listing.classes) == 31 for listing in pairs)
     assert [len(listing.paths) // 31 for listing in pairs] == [5, 2, 2]
-    assert folders.kind(data) == "synthetic"
+    assert image_folders.kind(data) == "synthetic"
 
 
 def test_the_command_line_of_the_generator_says_what_it_made(tmp_path: Path) -> None:
@@ -84,13 +93,13 @@ def test_office_31_is_read_as_it_is_handed_out(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         for number in range(3):
             Image.new("RGB", (30, 20), colour).save(folder / f"frame_{number}.JPG", format="JPEG")
-    listing = folders.list_domain(tmp_path, "amazon")
-    images = folders.read_images(listing, 16)
+    listing = image_folders.list_domain(tmp_path, "amazon")
+    images = image_folders.read_images(listing, 16)
 
     assert (listing.classes, listing.labels) == (("bike", "mug"), (0, 0, 0, 1, 1, 1))
     assert (images.shape, images.dtype) == ((6, 3, 16, 16), np.uint8)
     assert images[0, 0].min() > 240 > 10 > images[0, 2].max()
-    assert folders.kind(tmp_path) == "files"
+    assert image_folders.kind(tmp_path) == "files"
 
 
 # ---------------------------------------------------------------- losses
@@ -139,17 +148,17 @@ def test_the_transfer_loss_grows_from_nothing_to_its_weight() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_any_number_of_ranks_sees_the_same_global_batches(size: int) -> None:
-    stream, again = order.Stream(23, 7, 0), order.Stream(23, 7, 0)
+    stream, again = batching.Stream(23, 7, 0), batching.Stream(23, 7, 0)
     for iteration in range(9):
         batch = stream.batch(iteration, 8)
-        counts = order.shares(8, size)
-        parts = [order.own(again.batch(iteration, 8), counts, rank) for rank in range(size)]
+        counts = batching.shares(8, size)
+        parts = [batching.own(again.batch(iteration, 8), counts, rank) for rank in range(size)]
 
         assert np.concatenate(parts).tolist() == batch.tolist()
 
 
 def test_each_pass_sees_each_image_once_and_in_another_order() -> None:
-    seen = np.concatenate([order.Stream(20, 7, 0).batch(iteration, 10) for iteration in range(4)])
+    seen = np.concatenate([batching.Stream(20, 7, 0).batch(iteration, 10) for iteration in range(4)])
 
     assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
     assert seen[:20].tolist() != seen[20:].tolist()
@@ -157,14 +166,14 @@ def test_each_pass_sees_each_image_once_and_in_another_order() -> None:
 
 def test_validation_images_are_no_training_images_and_come_from_every_class() -> None:
     labels = [label for label in range(6) for _ in range(label + 1)]
-    kept, judged = order.held_out(labels, 0.2, 1)
+    kept, judged = batching.held_out(labels, 0.2, 1)
 
     assert sorted([*kept, *judged]) == list(range(len(labels)))
     assert {labels[index] for index in kept} == set(range(6))
     assert {labels[index] for index in judged} == set(range(1, 6)), "a class of one image stays in training"
 
 
-class Many(comm.Comm):
+class Many(distributed.Comm):
     """One of four ranks, as far as it knows."""
 
     @property
@@ -175,8 +184,8 @@ class Many(comm.Comm):
 @pytest.mark.parametrize(("scaling", "factor"), [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
 def test_the_learning_rate_grows_with_the_ranks_within_five_epochs(data: Path, scaling: str, factor: float) -> None:
     asked = options.Options(data=data, out=data, lr=0.1, lr_scaling=scaling, global_batch=16)
-    pair, kind = material.listings(data, "amazon", "dslr")
-    images = material.read(pair, kind, 16, (torch.device("cpu"), 0))
+    pair, kind = dataset.listings(data, "amazon", "dslr")
+    images = dataset.read(pair, kind, 16, (torch.device("cpu"), 0))
     session = Session(asked, images, Many(), print)
     warm = 5 * session.per_epoch
 
@@ -202,11 +211,11 @@ def test_the_launcher_is_known_by_its_variables(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert comm.launched_by() == backend
+    assert distributed.launched_by() == backend
 
 
 def test_all_methods_begin_with_the_same_weights() -> None:
-    first, second = (nets.build("small", 5, seed=9).state_dict() for _ in range(2))
+    first, second = (models.build("small", 5, seed=9).state_dict() for _ in range(2))
 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -287,7 +296,7 @@ def test_images_that_cannot_be_used_are_named_in_one_line(
     assert "amazon, dslr, webcam" in line
     assert "choose two" in launch.told(capsys, "--data", str(data), "--target", "amazon", *out)
 
-    first = broken / "webcam" / generator.CLASSES[0]
+    first = broken / "webcam" / synthetic_images.CLASSES[0]
     picture = next(first.iterdir())
     picture.write_bytes(b"not a picture")
     assert str(picture) in launch.told(capsys, "--data", str(broken), *out)
@@ -297,7 +306,7 @@ def test_images_that_cannot_be_used_are_named_in_one_line(
     first.rmdir()
     line = launch.told(capsys, "--data", str(broken), *out)
     assert "amazon has 1 class(es) that webcam lacks" in line
-    assert generator.CLASSES[0] in line
+    assert synthetic_images.CLASSES[0] in line
 
 
 @pytest.mark.parametrize(

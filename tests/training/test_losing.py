@@ -20,7 +20,7 @@ for needed in launch.NEEDED:
     pytest.importorskip(needed, reason="tests of training: scripts/test-training")
 
 import psutil  # noqa: E402
-from adaptation import generator  # noqa: E402
+from generators import synthetic_images  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
@@ -31,7 +31,7 @@ EPOCHS = 25
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set."""
     folder = tmp_path_factory.mktemp("images")
-    generator.write(folder, seed=2, size=16, share=0.06)
+    synthetic_images.write(folder, seed=2, size=16, share=0.06)
     return folder
 
 

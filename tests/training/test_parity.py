@@ -15,7 +15,8 @@ for needed in launch.NEEDED:
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from adaptation import generator, losses  # noqa: E402
+from adaptation import losses  # noqa: E402
+from generators import synthetic_images  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ CURVE = 2e-3
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set."""
     folder = tmp_path_factory.mktemp("images")
-    generator.write(folder, seed=2, size=16, share=0.06)
+    synthetic_images.write(folder, seed=2, size=16, share=0.06)
     return folder
 
 

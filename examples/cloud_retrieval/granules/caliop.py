@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from retrieval.scenes import SceneError
 
-from granules import files
-from granules.collocate import Track
+from granules import hdf_files
+from granules.collocation import Track
 
 FEATURE_TYPES = (
     "invalid",
@@ -130,7 +130,7 @@ def read(path: Path, *, label: str) -> Lidar:
 
     :raises SceneError: when it cannot be read or lacks a dataset.
     """
-    with files.hdf4(path, label) as file:
+    with hdf_files.hdf4(path, label) as file:
         held = {name: taken(file, name, label) for name in ("Latitude", "Longitude", "Profile_Time")}
         flags = taken(file, "Feature_Classification_Flags", label).astype(np.uint16)
         tops = taken(file, "Layer_Top_Altitude", label)

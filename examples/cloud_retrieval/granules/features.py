@@ -17,8 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from granules.bands import BANDS
-from granules.viirs import Geometry, Granule, Window
+from granules.viirs import BANDS, Geometry, Granule, Window
 
 Plane = NDArray[np.float32]
 Table = NDArray[np.float32]

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 from distributed import as_completed
-from retrieval.cluster import Crew, crew
+from retrieval.dask_client import Crew, crew
 from retrieval.scenes import SceneError
 from retrieval.stages import Clock, Say, Trained, collected, follow, grouped, kind, made, plural
 
-from granules import caliop, learn, names, tasks
-from granules.judge import Counts, Tally
-from granules.learn import Recipe
-from granules.names import Pair
+from granules import caliop, file_names, forest_model, tasks
+from granules.evaluation import Counts, Tally
+from granules.file_names import Pair
+from granules.forest_model import Recipe
 from granules.tasks import Info, Limits
 
 
@@ -110,7 +110,7 @@ def run(options: Options, say: Say) -> Outcome:
     clock = Clock()
     with ExitStack() as stack:
         with clock.stage("find"):
-            pairs = names.find(options.data, minutes=options.minutes)
+            pairs = file_names.find(options.data, minutes=options.minutes)
             sensible(options, pairs)
         with clock.stage("connect"):
             team = stack.enter_context(crew(options.scheduler, Path(__file__).parent))
@@ -196,11 +196,11 @@ def train(job: Job, matched: Sequence[Any]) -> list[Trained]:
                     team.submit(tasks.grow, table, target, recipe, seeds)
                     for seeds in grouped(recipe.seeds(target, fold))
                 ]
-                for target in learn.TARGETS
+                for target in forest_model.TARGETS
             }
         )
-    growing = [future for groups in planted for target in learn.TARGETS for future in groups[target]]
-    follow(growing, len(learn.TARGETS) * recipe.trees * options.folds, job.say)
+    growing = [future for groups in planted for target in forest_model.TARGETS for future in groups[target]]
+    follow(growing, len(forest_model.TARGETS) * recipe.trees * options.folds, job.say)
     models = [team.submit(tasks.merge, groups) for groups in planted]
     facts = [team.submit(tasks.describe, model).result() for model in models]
     return [Trained(model, *fact) for model, fact in zip(models, facts, strict=True)]

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from retrieval import here, scenes
+from retrieval import scenes, worker
 from retrieval.scenes import SceneError
 
-from granules import caliop, features, indices, judge, learn, maps, names, viirs
+from granules import caliop, evaluation, features, file_names, forest_model, index_files, l2_product, viirs
 from granules.caliop import Lidar
-from granules.collocate import Matches, collocate
-from granules.judge import Counts, Tally
-from granules.learn import Model, Recipe, Rows, Target
-from granules.maps import About, Under
-from granules.names import Pair
+from granules.collocation import Matches, collocate
+from granules.evaluation import Counts, Tally
+from granules.file_names import Pair
+from granules.forest_model import Model, Recipe, Rows, Target
+from granules.l2_product import About, Under
 from granules.viirs import Granule, Window
 
 
@@ -80,7 +80,7 @@ def at_hand(pair: Pair, wanted: Sequence[str]) -> Iterator[dict[str, Path]]:
 
 def label(pair: Pair, name: str) -> str:
     """How errors name a file: by host, where there are several, and address."""
-    return f"{here.host()}{pair.root.rstrip('/')}/{name}"
+    return f"{worker.host()}{pair.root.rstrip('/')}/{name}"
 
 
 @contextmanager
@@ -99,7 +99,7 @@ def match(pair: Pair, limits: Limits) -> Matched:
     wanted = pair.files if limits.indexed else pair.observations
     with at_hand(pair, wanted) as paths, reading(pair, paths) as granule:
         parts = [one_track(pair, granule, paths, track, limits) for track in pair.tracks]
-        rows = learn.joined([part[1] for part in parts])
+        rows = forest_model.joined([part[1] for part in parts])
         matches = [part[0] for part in parts]
         under = Under(
             np.concatenate([one.line for one in matches]), np.concatenate([one.pixel for one in matches]), rows.kind
@@ -115,15 +115,15 @@ def one_track(
 ) -> tuple[Matches, Rows, dict[str, bytes], bool]:
     """Matches, rows and index file of one track, and whether it is synthetic."""
     lidar = caliop.read(paths[track], label=label(pair, track))
-    name = names.index_name(track, pair.key)
-    given = [index for index in pair.indices if names.bare(index) == name] if limits.indexed else []
+    name = file_names.index_name(track, pair.key)
+    given = [index for index in pair.indices if file_names.bare(index) == name] if limits.indexed else []
     if given:
-        matches = indices.read(paths[given[0]], label=label(pair, given[0]), km=limits.km, minutes=limits.minutes)
+        matches = index_files.read(paths[given[0]], label=label(pair, given[0]), km=limits.km, minutes=limits.minutes)
         check_inside(label(pair, given[0]), matches, granule, lidar)
     else:
         matches = collocate(granule.swath(), lidar.track, km=limits.km, minutes=limits.minutes)
     rows = rows_of(granule, matches, lidar)
-    sources = tuple(names.bare(source) for source in (track, pair.geolocation))
+    sources = tuple(file_names.bare(source) for source in (track, pair.geolocation))
     return matches, rows, index_file(name, matches, granule, sources), lidar.synthetic
 
 
@@ -143,9 +143,9 @@ def index_file(name: str, matches: Matches, granule: Granule, sources: tuple[str
     """The finished index file of a track, none where nothing matched."""
     if not len(matches):
         return {}
-    with here.scratch() as folder:
+    with worker.scratch() as folder:
         path = folder / name
-        indices.write(path, matches, granule, sources)
+        index_files.write(path, matches, granule, sources)
         return {name: path.read_bytes()}
 
 
@@ -155,8 +155,8 @@ def rows_of(granule: Granule, matches: Matches, lidar: Lidar) -> Rows:
     A few scans at a time and no wider than the track: the rest of the granule is not read.
     """
     table = np.empty((len(matches), len(features.NAMES)), np.float32)
-    for first in range(0, granule.shape[0], maps.LINES_AT_ONCE):
-        here = np.flatnonzero((matches.line >= first) & (matches.line < first + maps.LINES_AT_ONCE))
+    for first in range(0, granule.shape[0], l2_product.LINES_AT_ONCE):
+        here = np.flatnonzero((matches.line >= first) & (matches.line < first + l2_product.LINES_AT_ONCE))
         if not len(here):
             continue
         line, pixel = matches.line[here], matches.pixel[here]
@@ -197,38 +197,43 @@ def files_of(matched: Matched) -> Mapping[str, bytes]:
 
 def assemble(parts: Sequence[Matched]) -> Rows:
     """One training table from the rows of several granules, in order."""
-    return learn.joined([part.rows for part in parts])
+    return forest_model.joined([part.rows for part in parts])
 
 
 def grow(rows: Rows, target: Target, recipe: Recipe, seeds: Sequence[int]) -> list[Any]:
     """Trees of one forest; see learn.grow."""
-    return learn.grow(rows, target, recipe, seeds)
+    return forest_model.grow(rows, target, recipe, seeds)
 
 
 def merge(groups: Mapping[str, Sequence[list[Any]]]) -> Model:
     """The model, from groups of trees; see learn.merge."""
-    return learn.merge(groups)
+    return forest_model.merge(groups)
 
 
 def describe(model: Model) -> tuple[str, int]:
     """Hash and number of nodes of a model."""
-    return learn.digest(model), learn.nodes(model)
+    return forest_model.digest(model), forest_model.nodes(model)
 
 
 def judged(matched: Matched, model: Model, seed: int) -> tuple[Tally, Counts]:
     """Counts of a granule that the model has not seen."""
-    return judge.judge(matched.rows, model, seed)
+    return evaluation.judge(matched.rows, model, seed)
 
 
 def mapped(pair: Pair, matched: Matched, model: Model) -> Product:
     """Predict a whole granule; its NetCDF file and picture."""
-    about = About(pair.key, learn.digest(model), tuple(names.bare(name) for name in pair.swath), matched.info.synthetic)
+    about = About(
+        pair.key,
+        forest_model.digest(model),
+        tuple(file_names.bare(name) for name in pair.swath),
+        matched.info.synthetic,
+    )
     with (
         at_hand(pair, pair.swath) as paths,
         reading(pair, paths) as granule,
-        here.scratch() as folder,
+        worker.scratch() as folder,
     ):
         product, picture = (folder / f"cloud_{pair.key}.{kind}" for kind in ("nc", "png"))
-        digest, thin = maps.write(product, granule, model, about)
-        maps.draw(picture, thin, matched.under, about)
+        digest, thin = l2_product.write(product, granule, model, about)
+        l2_product.draw(picture, thin, matched.under, about)
         return Product(pair.key, {path.name: path.read_bytes() for path in (product, picture)}, digest)

@@ -23,11 +23,75 @@ import numpy as np
 from numpy.typing import NDArray
 from retrieval.scenes import SceneError
 
-from granules import bands, files
-from granules.bands import Band
-from granules.collocate import Swath
+from granules import hdf_files
+from granules.collocation import Swath
 
 Plane = NDArray[np.float32]
+LARGEST = 65527  # integers above it are reasons why there is no value
+TRIMMED = 65533  # line left out on board where scans overlap towards the edge of the swath
+MISSING = 65535
+
+PLANCK_1 = 1.191042972e8  # 2 h c^2, W m-2 sr-1 um^4
+PLANCK_2 = 1.438776877e4  # h c / k, um K
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band: name, centre wavelength (um), whether it is stored as a radiance, and the full scale of its integers.
+
+    Reflective bands are stored as reflectance times the cosine of the solar zenith angle.
+    """
+
+    name: str
+    um: float
+    thermal: bool
+    full: float
+
+    @property
+    def step(self) -> float:
+        """What one step of the stored integer means."""
+        return self.full / LARGEST
+
+
+REFLECTIVE = (
+    ("M01", 0.412),
+    ("M02", 0.445),
+    ("M03", 0.488),
+    ("M04", 0.555),
+    ("M05", 0.672),
+    ("M06", 0.746),
+    ("M07", 0.865),
+    ("M08", 1.240),
+    ("M09", 1.378),
+    ("M10", 1.610),
+    ("M11", 2.250),
+)
+THERMAL = (
+    ("M12", 3.700, 5.0),
+    ("M13", 4.050, 530.0),
+    ("M14", 8.550, 23.0),
+    ("M15", 10.763, 24.0),
+    ("M16", 12.013, 21.0),
+)
+BANDS = (
+    *(Band(name, um, False, 1.31) for name, um in REFLECTIVE),
+    *(Band(name, um, True, full) for name, um, full in THERMAL),
+)
+BAND_NAMES = tuple(band.name for band in BANDS)
+
+
+def planck_radiance(um: float, kelvin: Any) -> NDArray[Any]:
+    """Planck's function at a wavelength (um), W m-2 sr-1 um-1."""
+    return np.asarray(PLANCK_1 / um**5 / np.expm1(PLANCK_2 / um / np.asarray(kelvin)))
+
+
+def brightness_temperature(um: float, watts: NDArray[Any]) -> NDArray[Any]:
+    """Brightness temperature (K) of radiances (W m-2 sr-1 um-1); NaN where there is none to be had."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        kelvin = PLANCK_2 / um / np.log1p(PLANCK_1 / um**5 / watts)
+    return np.where(watts > 0.0, kelvin, np.nan).astype(watts.dtype)
+
+
 ANGLES = ("solar_zenith", "solar_azimuth", "sensor_zenith", "sensor_azimuth")
 # Codes of land_water_mask that are land or coast.
 LAND = (1, 2)
@@ -90,9 +154,9 @@ class Granule:
 
     def observed(self) -> NDArray[np.bool_]:
         """Where the 10.8 um band, which sees day and night, has a value."""
-        with files.FILES:
+        with hdf_files.FILES:
             plane = self.variable(self.radiances, "observation_data/M15")
-            limit = int(getattr(plane, "valid_max", bands.LARGEST))
+            limit = int(getattr(plane, "valid_max", LARGEST))
         return np.asarray(self.read(self.radiances, "observation_data/M15") <= limit)
 
     def band(self, band: Band, window: Window) -> Plane:
@@ -107,8 +171,8 @@ class Granule:
         name = f"observation_data/{band.name}"
         table = f"{band.name}_brightness_temperature_lut"
         if table not in self.radiances["observation_data"].variables:
-            return bands.brightness(band.um, self.scaled(self.radiances, name, window))
-        with files.FILES:
+            return brightness_temperature(band.um, self.scaled(self.radiances, name, window))
+        with hdf_files.FILES:
             raw, limit = self.integers(name, window)
         kelvin = floored(self.read(self.radiances, f"observation_data/{table}").astype(np.float32))
         return np.where(raw <= limit, kelvin[raw], np.float32(np.nan))
@@ -116,7 +180,7 @@ class Granule:
     def integers(self, name: str, window: Window) -> tuple[NDArray[np.uint16], int]:
         """Stored integers of a window inside the granule, and the largest that is a value."""
         plane = self.variable(self.radiances, name)
-        limit = int(getattr(plane, "valid_max", bands.LARGEST))
+        limit = int(getattr(plane, "valid_max", LARGEST))
         return self.read(self.radiances, name, window), limit
 
     def geometry(self, window: Window) -> Geometry:
@@ -127,7 +191,7 @@ class Granule:
 
     def scaled(self, file: Any, name: str, window: Window) -> Plane:
         """Values of a window inside the granule: scale and offset applied, NaN for fill values."""
-        with files.FILES:
+        with hdf_files.FILES:
             plane = self.variable(file, name)
             facts = {key: plane.getncattr(key) for key in plane.ncattrs()}
         raw = self.read(file, name, window)
@@ -141,13 +205,13 @@ class Granule:
 
     def variable(self, file: Any, name: str) -> Any:
         """A variable of one of the two files."""
-        return files.variable(file, name, self.labels[file is self.geolocation])
+        return hdf_files.variable(file, name, self.labels[file is self.geolocation])
 
     def read(self, file: Any, name: str, window: Window | None = None) -> NDArray[Any]:
         """Stored numbers of a variable of one of the two files: all of them, or those of a window inside it."""
         where = (slice(window.first, window.last), slice(window.left, window.right)) if window else slice(None)
-        with files.FILES:
-            return files.read(self.variable(file, name), where, self.labels[file is self.geolocation])
+        with hdf_files.FILES:
+            return hdf_files.read(self.variable(file, name), where, self.labels[file is self.geolocation])
 
 
 def floored(kelvin: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -177,10 +241,10 @@ def opened(radiances: Path, geolocation: Path, *, label: str, other: str = "") -
     :raises SceneError: when a file cannot be read or is not laid out as a granule.
     """
     other = other or label
-    with files.netcdf(radiances, label) as first, files.netcdf(geolocation, other) as second:
-        with files.FILES:
-            shape = files.variable(second, "geolocation_data/latitude", other).shape
-            seen = files.variable(first, "observation_data/M15", label).shape
+    with hdf_files.netcdf(radiances, label) as first, hdf_files.netcdf(geolocation, other) as second:
+        with hdf_files.FILES:
+            shape = hdf_files.variable(second, "geolocation_data/latitude", other).shape
+            seen = hdf_files.variable(first, "observation_data/M15", label).shape
             synthetic = any(bool(getattr(file, "synthetic", 0)) for file in (first, second))
         if shape != seen:
             raise SceneError(f"{label}: radiances of {seen} pixels, geolocation of {shape}")

@@ -15,11 +15,11 @@ from typing import Any
 
 from distributed import as_completed
 
-from retrieval import forest, judge, products, scenes, tasks
-from retrieval.cluster import Crew, crew
+from retrieval import evaluation, forest, predictions_file, scenes, tasks
+from retrieval.dask_client import Crew, crew
+from retrieval.evaluation import Score
 from retrieval.features import Footprint
 from retrieval.forest import Recipe, Target
-from retrieval.judge import Score
 from retrieval.scenes import Info, SceneError, Source
 from retrieval.stages import Clock, Say, Trained, collected, follow, grouped, kind, made, plural
 from retrieval.tasks import Cut, Place
@@ -141,8 +141,8 @@ def work(job: Job) -> Outcome:
     with job.clock.stage("predict"):
         predict(job, sampled, judged, trained, path)
     with job.clock.stage("judge"):
-        score, each = judge.judge(path)
-        digest = products.digest(path)
+        score, each = evaluation.judge(path)
+        digest = predictions_file.digest(path)
     return Outcome(job.options, trained, sampled, judged, score, each, digest, job.clock.seconds, job.team)
 
 
@@ -210,7 +210,7 @@ def predict(job: Job, sampled: Sampled, judged: list[Info], trained: Trained, pa
     items = list(portions(source, judged, job.options.blocks))
     left = {info.name: info.pixels for info in judged}
     data = kind(info.synthetic for info in (*sampled.infos, *judged))
-    with products.writing(path, judged, data=data, model=trained.digest) as writer:
+    with predictions_file.writing(path, judged, data=data, model=trained.digest) as writer:
         for _, blocks in job.team.stream(tasks.predict, items, job.options.cut, trained.future):
             for block in blocks:
                 writer.put(block)

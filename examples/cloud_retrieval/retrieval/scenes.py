@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import staging
+from retrieval import s3_staging
 
 Plane = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class Source:
     @property
     def remote(self) -> bool:
         """Whether scenes must be staged before they can be read."""
-        return staging.is_remote(self.root)
+        return s3_staging.is_remote(self.root)
 
     def addresses(self) -> set[str]:
         """Each scene's full address, whatever way the root was typed."""
@@ -90,9 +90,9 @@ def find(where: str, *, match: str = "*") -> Source:
     :param match: shell pattern that a file's name must fit.
     :raises SceneError: when there is nothing there, or no scene in it.
     """
-    if staging.is_remote(where):
-        with staging.told(where, SceneError):
-            names = staging.listing(where)
+    if s3_staging.is_remote(where):
+        with s3_staging.told(where, SceneError):
+            names = s3_staging.listing(where)
         return Source(where, chosen(names, match, where))
     path = resolve(where, "")
     if path.is_file():
@@ -131,12 +131,12 @@ def local_copy(root: str, name: str) -> Iterator[Path]:
 
     Whole, because HDF5 reads in many small pieces, each of which would be a request of its own.
     """
-    if not staging.is_remote(root):
+    if not s3_staging.is_remote(root):
         yield resolve(root, name)
         return
     with ExitStack() as stack:
-        with staging.told(f"{root.rstrip('/')}/{name}", SceneError):
-            path = stack.enter_context(staging.staged(root, name))
+        with s3_staging.told(f"{root.rstrip('/')}/{name}", SceneError):
+            path = stack.enter_context(s3_staging.staged(root, name))
         yield path
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import features, forest, here, scenes, split, staging
+from retrieval import features, forest, s3_staging, scenes, train_test_split, worker
 from retrieval.features import Footprint
 from retrieval.forest import Model, Recipe, Table, Target
 from retrieval.scenes import Info, Scene, SceneError
@@ -37,8 +37,8 @@ class Cut:
     def roles(self, scene: Scene, first: int, last: int, turn: int) -> NDArray[np.uint8]:
         """The role of each pixel of some rows; ``turn`` moves the judged tiles on from scene to scene."""
         if self.fold < 0:
-            return np.full((last - first, scene.shape[1]), split.TRAIN, dtype=np.uint8)
-        return split.roles(scene.shape, first, last, fold=self.fold + turn, buffer=self.buffer)
+            return np.full((last - first, scene.shape[1]), train_test_split.TRAIN, dtype=np.uint8)
+        return train_test_split.roles(scene.shape, first, last, fold=self.fold + turn, buffer=self.buffer)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ def reading(place: Place, needs: tuple[str, ...] = ()) -> Iterator[Scene]:
 
 def label(place: Place, path: Path) -> str:
     """How errors name a scene: by its address if it was staged; with host and full path if there are many hosts."""
-    if staging.is_remote(place.root):
-        return f"{here.host()}{place.root.rstrip('/')}/{place.name}"
-    return f"{here.host()}{path.absolute()}" if here.host() else str(path)
+    if s3_staging.is_remote(place.root):
+        return f"{worker.host()}{place.root.rstrip('/')}/{place.name}"
+    return f"{worker.host()}{path.absolute()}" if worker.host() else str(path)
 
 
 def look(place: Place, cut: Cut) -> Info:
@@ -123,7 +123,7 @@ def draw(scene: Scene, place: Place, cut: Cut, seed: int, quota: int) -> NDArray
     keys, indices = np.empty(0), np.empty(0, dtype=np.int64)
     for first, last in scenes.spans(scene.shape, cut.blocks):
         numbers = rng.random((last - first) * scene.shape[1])
-        mine = np.flatnonzero(cut.roles(scene, first, last, place.turn).ravel() == split.TRAIN)
+        mine = np.flatnonzero(cut.roles(scene, first, last, place.turn).ravel() == train_test_split.TRAIN)
         keys = np.concatenate([keys, numbers[mine]])
         indices = np.concatenate([indices, mine + first * scene.shape[1]])
         if len(keys) > quota:

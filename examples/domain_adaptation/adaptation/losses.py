@@ -1,17 +1,23 @@
-"""Losses that pull two domains together.
+"""Losses: classification, feature alignment (DeepCORAL, DAN, DANN) and pairs, as each rank's share of the global batch.
 
-Every function here sees the rows of the whole global batch; how they come together is :mod:`adaptation.comm`'s matter.
+The alignment losses are defined over the rows of the global batch; :mod:`adaptation.distributed` gathers them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
+
+from adaptation import models
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from adaptation.distributed import Comm
 
 METHODS = ("none", "coral", "dan", "dann")
 #: Weight of the transfer loss where none is asked for.
@@ -65,3 +71,99 @@ def ramp(iteration: int, length: int) -> float:
     :param length: iterations until p is 1; the run may be longer or shorter, so that it can be continued.
     """
     return 2 / (1 + math.exp(-10 * min(1.0, iteration / max(1, length)))) - 1
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is minimised.
+
+    :param weight: of the transfer loss.
+    :param scope: ``global``: CORAL and MMD over all ranks' rows; ``local``: over each rank's own.
+    :param pairs: weight of the distance between what two sensors' encoders make of one column.
+    """
+
+    method: str
+    weight: float
+    scope: str = "global"
+    pairs: float = 0.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """This rank's rows of one part of a batch.
+
+    :param source: (n, ...) numbers; ``labels`` (n,); ``target`` (n, ...).
+    :param counts: n of each rank.
+    :param total: rows per domain in the whole batch: all ranks, all parts.
+    :param partners: what the source's sensor saw of the columns in ``target``, (n, ...).
+    """
+
+    source: Tensor
+    labels: Tensor
+    target: Tensor
+    counts: list[int]
+    total: int
+    partners: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Shares:
+    """This rank's shares of the loss.
+
+    :param backward: what to call ``backward`` on.
+    :param classes: cross entropy, detached; ``transfer`` and ``pairs`` likewise, without their weights.
+    """
+
+    backward: Tensor
+    classes: Tensor
+    transfer: Tensor
+    pairs: Tensor
+
+
+def shares(net: Any, part: Part, goal: Goal, strength: float, comm: Comm) -> Shares:
+    """The rank's shares of the loss of one part.
+
+    :param strength: of the transfer loss now, in [0, 1] (:func:`adaptation.losses.ramp`).
+    """
+    source, target = models.both(net, part.source, part.target)
+    logits = at_least_single(net["classifier"](source))
+    classes = functional.cross_entropy(logits, part.labels, reduction="sum") / part.total
+    pairs = pair_share(net, part, target) / part.total if goal.pairs else torch.zeros_like(classes)
+    known = classes + goal.pairs * pairs
+    classes, pairs = classes.detach(), pairs.detach()
+    if goal.method == "none":
+        return Shares(known, classes, torch.zeros_like(classes), pairs)
+    if goal.method == "dann":
+        transfer = domain_share(net, source, target, strength) / part.total
+        # The strength sits in the reversal: the domain head itself always learns at full rate.
+        return Shares(known + goal.weight * transfer, classes, transfer.detach(), pairs)
+    measure = coral if goal.method == "coral" else mmd
+    source, target = at_least_single(source), at_least_single(target)
+    if goal.scope == "local":
+        transfer = measure(source, target) * (len(source) / part.total)
+        value = transfer.detach()
+    else:
+        both = comm.gather_rows(torch.cat([source, target], dim=1), part.counts, "features")
+        transfer = measure(*both.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
+        # Every rank holds the whole of it.
+        value = transfer.detach() / comm.size
+    return Shares(known + goal.weight * strength * transfer, classes, value, pairs)
+
+
+def pair_share(net: Any, part: Part, target: Tensor) -> Tensor:
+    """Sum over columns of the mean squared difference between the two sensors' features."""
+    partners = net["features"](part.partners)
+    return (at_least_single(target) - at_least_single(partners)).square().mean(dim=1).sum()
+
+
+def domain_share(net: Any, source: Tensor, target: Tensor, strength: float) -> Tensor:
+    """Sum over images of half the domain head's cross entropy; features get its gradient turned round."""
+    rows = reversed_gradient(torch.cat([source, target]), strength)
+    logits = at_least_single(net["domain"](rows)).squeeze(1)
+    truth = torch.cat([torch.ones_like(logits[: len(source)]), torch.zeros_like(logits[len(source) :])])
+    return functional.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / 2
+
+
+def at_least_single(values: Tensor) -> Tensor:
+    """Half precision is for layers; losses are computed in single precision or better."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from adaptation.comm import BACKENDS
+from adaptation.distributed import BACKENDS
 from adaptation.losses import METHODS, WEIGHTS
-from adaptation.nets import NETS
+from adaptation.models import NETS
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptation import progress as points
-from adaptation.folders import DataError
-from adaptation.session import Session, digest
+from adaptation import checkpoint as points
+from adaptation.image_folders import DataError
+from adaptation.trainer import Session, digest
 
 if TYPE_CHECKING:
-    from adaptation.comm import Comm
-    from adaptation.material import Material
+    from adaptation.checkpoint import Progress
+    from adaptation.dataset import Material
+    from adaptation.distributed import Comm
     from adaptation.options import Options
-    from adaptation.progress import Progress
 
 
 #: What a task's runs are compared with: name in metrics.json, and in words.

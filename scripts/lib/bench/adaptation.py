@@ -180,19 +180,21 @@ def loops(data: Path, rounds: int) -> None:
     """Both loops in turns; runs in an interpreter that has torch."""
     sys.path.insert(0, str(JOB))
     import torch
-    from adaptation import comm, material, nets
+    from adaptation import distributed
+    from adaptation import dataset
+    from adaptation import models
     from adaptation.options import Options
-    from adaptation.session import Session
+    from adaptation.trainer import Session
     from torch.nn import functional
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
     batch, steps = (512, 200) if device.type == "cuda" else (64, 40)
-    pair, kind = material.listings(data, "amazon", "webcam")
-    images = material.read(pair, kind, 32, (device, 0))
+    pair, kind = dataset.listings(data, "amazon", "webcam")
+    images = dataset.read(pair, kind, 32, (device, 0))
     options = Options(data=data, out=data, method="none", global_batch=batch)
-    session = Session(options, images, comm.Comm(), print)
-    net = nets.build("small", len(images.classes), seed=0).to(device)
+    session = Session(options, images, distributed.Comm(), print)
+    net = models.build("small", len(images.classes), seed=0).to(device)
     rate = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     order = torch.Generator().manual_seed(0)
 
@@ -200,8 +202,8 @@ def loops(data: Path, rounds: int) -> None:
         # The same work: both domains go through the network, the source alone has a loss.
         chosen = images.kept[torch.randint(len(images.kept), (batch,), generator=order).to(device)]
         aside = torch.randint(len(images.target_rows), (batch,), generator=order).to(device)
-        source = nets.normalised(images.source_rows[chosen])
-        target = nets.normalised(images.target_rows[aside])
+        source = models.normalised(images.source_rows[chosen])
+        target = models.normalised(images.target_rows[aside])
         rate.zero_grad(set_to_none=True)
         features = net["features"](torch.cat([source, target]))[:batch]
         functional.cross_entropy(net["classifier"](features), images.source_labels[chosen]).backward()

@@ -38,8 +38,12 @@ JOB = ROOT / "examples" / "cloud_retrieval"
 sys.path.insert(0, str(JOB))
 
 import numpy as np  # noqa: E402
-from granules import collocate, earth, names, orbit  # noqa: E402
-from granules.collocate import Swath, Track  # noqa: E402
+from granules import collocation, file_names, geodesy  # noqa: E402
+from granules.collocation import (  # noqa: E402
+    Swath,
+    Track,
+)
+from simulation import orbit  # noqa: E402
 
 KM, MINUTES = 5.0, 15.0
 LEAST_FASTER = 4.0
@@ -61,15 +65,15 @@ def geometry(degrees_east: float) -> tuple[Swath, Track]:
     scans = 202
     flight = orbit.swath_pass(datetime(2013, 1, 2, 15, 45), 35.0)
     parts = [
-        earth.degrees(orbit.look(flight, np.arange(first, min(first + 4, scans)), scans, slice(None)).ground)
+        geodesy.degrees(orbit.look(flight, np.arange(first, min(first + 4, scans)), scans, slice(None)).ground)
         for first in range(0, scans, 4)
     ]
     latitude, longitude = (np.concatenate([part[side] for part in parts]).astype(np.float32) for side in (0, 1))
     times = np.repeat(flight.middle + (np.arange(scans) - (scans - 1) / 2.0) * orbit.SCAN_SECONDS, 16)
     track = orbit.track_pass(flight, degrees_east=degrees_east, minutes_late=4.0)
-    seconds = track.middle + (np.arange(4000) - 2000) / (earth.EARTH_KM * track.orbit.rate)
+    seconds = track.middle + (np.arange(4000) - 2000) / (geodesy.EARTH_KM * track.orbit.rate)
     points, _ = track.state(seconds)
-    return Swath(latitude, longitude, times), Track(*earth.degrees(points), seconds)
+    return Swath(latitude, longitude, times), Track(*geodesy.degrees(points), seconds)
 
 
 def coarse_grid_loop(swath: Swath, track: Track) -> Found:
@@ -109,16 +113,16 @@ def haversine(latitude: Any, longitude: Any, other_latitude: Any, other_longitud
     one, other = np.radians(latitude), np.radians(other_latitude)
     south, west = (other - one) / 2.0, np.radians(other_longitude - longitude) / 2.0
     part = np.sin(south) ** 2 + np.cos(one) * np.cos(other) * np.sin(west) ** 2
-    return 2.0 * earth.EARTH_KM * np.arcsin(np.sqrt(part))
+    return 2.0 * geodesy.EARTH_KM * np.arcsin(np.sqrt(part))
 
 
 def whole_tree(swath: Swath, track: Track) -> Found:
     """Reference: a tree over all pixels, the time of each line."""
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(earth.unit(swath.latitude.ravel(), swath.longitude.ravel()), balanced_tree=False)
-    bound = np.nextafter(earth.chord(KM), np.inf)
-    chords, found = tree.query(earth.unit(track.latitude, track.longitude), distance_upper_bound=bound)
+    tree = cKDTree(geodesy.unit(swath.latitude.ravel(), swath.longitude.ravel()), balanced_tree=False)
+    bound = np.nextafter(geodesy.chord(KM), np.inf)
+    chords, found = tree.query(geodesy.unit(track.latitude, track.longitude), distance_upper_bound=bound)
     hit = np.flatnonzero(np.isfinite(chords))
     late = np.abs(track.time[hit] - swath.time[found[hit] // swath.latitude.shape[1]])
     return hit[late <= 60.0 * MINUTES], found[hit][late <= 60.0 * MINUTES]
@@ -126,7 +130,7 @@ def whole_tree(swath: Swath, track: Track) -> Found:
 
 def pruned_tree(swath: Swath, track: Track) -> Found:
     """The job's method."""
-    matches = collocate.collocate(swath, track, km=KM, minutes=MINUTES)
+    matches = collocation.collocate(swath, track, km=KM, minutes=MINUTES)
     return matches.profile, matches.line.astype(np.int64) * swath.latitude.shape[1] + matches.pixel
 
 
@@ -141,7 +145,7 @@ def timed(method: Callable[[Swath, Track], Found], swath: Swath, track: Track, r
     return best, found
 
 
-def collocation(rounds: int) -> bool:
+def compare_methods(rounds: int) -> bool:
     """Print the comparison at two offsets; whether all bars are passed."""
     print(f"collocation, 3232 x 3200 pixels, 4000 profiles, within {KM:g} km and {MINUTES:g} min; {load()}")
     passed = True
@@ -261,7 +265,7 @@ def job(arguments: argparse.Namespace, folder: Path) -> bool:
 
 def make_data(arguments: argparse.Namespace, data: Path) -> None:
     """Make the granules, unless they are there."""
-    if data.is_dir() and len(names.find(str(data), minutes=MINUTES)) == arguments.granules:
+    if data.is_dir() and len(file_names.find(str(data), minutes=MINUTES)) == arguments.granules:
         return
     start = time.process_time()
     sizes = ["--lines", str(arguments.lines), "--pixels", str(arguments.pixels), "--granules", str(arguments.granules)]
@@ -312,7 +316,7 @@ def main() -> int:
     passed = []
     with tempfile.TemporaryDirectory() as folder:
         if arguments.only != "job":
-            passed.append(collocation(arguments.rounds))
+            passed.append(compare_methods(arguments.rounds))
         if arguments.only != "collocation":
             passed.append(job(arguments, Path(folder)))
     return 0 if all(passed) else 1

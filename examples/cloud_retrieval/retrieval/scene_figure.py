@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import products, split
+from retrieval import predictions_file, train_test_split
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from retrieval.judge import Score
+    from retrieval.evaluation import Score
     from retrieval.pipeline import Outcome
 
 Plane = NDArray[np.float64]
@@ -88,7 +88,7 @@ class Counts:
 def judged_part(planes: dict[str, Any]) -> NDArray[np.bool_]:
     """Which pixels were judged."""
     if "role" in planes:
-        return np.asarray(planes["role"] == split.TEST)
+        return np.asarray(planes["role"] == train_test_split.TEST)
     return np.ones(planes["cloud_mask_probability"].shape, dtype=bool)
 
 
@@ -139,9 +139,9 @@ def title(outcome: Outcome, maps: Maps) -> str:
 def gathered(path: Path, name: str) -> tuple[Maps, Counts]:
     """Maps of one scene, and counts over all scenes that know their truth."""
     counts, planes = Counts(), {}
-    for found, group in products.scenes(path):
+    for found, group in predictions_file.scenes(path):
         if "truth_cloud_optical_thickness" in group:
-            for part in products.rows(group):
+            for part in predictions_file.rows(group):
                 counts.add(part)
         if found == name:
             step = -(-max(group["cloud_mask_probability"].shape) // LARGEST_MAP)

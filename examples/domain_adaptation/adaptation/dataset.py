@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptation import folders, order
+from adaptation import batching, image_folders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,22 +64,24 @@ class Material:
         return float((self.test_labels == most).double().mean())
 
 
-def read(pair: tuple[folders.Listing, folders.Listing], kind: str, size: int, place: tuple[Any, int]) -> Material:
+def read(
+    pair: tuple[image_folders.Listing, image_folders.Listing], kind: str, size: int, place: tuple[Any, int]
+) -> Material:
     """Read both domains.
 
     :param place: the device that images go to, and the seed of the validation split.
     :raises folders.DataError: a file is no image.
     """
     device, seed = place
-    images = [torch.from_numpy(folders.read_images(listing, size)).to(device) for listing in pair]
+    images = [torch.from_numpy(image_folders.read_images(listing, size)).to(device) for listing in pair]
     labels = [torch.tensor(listing.labels, device=device) for listing in pair]
-    kept, judged = (torch.from_numpy(part).to(device) for part in order.held_out(pair[0].labels, VALIDATION, seed))
+    kept, judged = (torch.from_numpy(part).to(device) for part in batching.held_out(pair[0].labels, VALIDATION, seed))
     return Material(kind, pair[0].classes, images[0], labels[0], kept, judged, images[1], images[1], labels[1])
 
 
-def listings(data: Path, source: str, target: str) -> tuple[tuple[folders.Listing, folders.Listing], str]:
+def listings(data: Path, source: str, target: str) -> tuple[tuple[image_folders.Listing, image_folders.Listing], str]:
     """Both domains' files and what kind of data they are, before anything heavy is done.
 
-    :raises folders.DataError: see :func:`adaptation.folders.list_pair`.
+    :raises folders.DataError: see :func:`adaptation.image_folders.list_pair`.
     """
-    return folders.list_pair(data, source, target), folders.kind(data)
+    return image_folders.list_pair(data, source, target), image_folders.kind(data)

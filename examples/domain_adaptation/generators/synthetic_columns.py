@@ -1,8 +1,8 @@
-"""Synthetic columns that a lidar and a radiometer saw, one file per granule, under the names of real collocations.
+"""Synthetic columns as observed by a lidar and a radiometer, one file per granule, named as in real collocations.
 
-The physics, with sources, stands in :mod:`adaptation.scenery` and :mod:`adaptation.instruments`. Results on these
-columns show that the program works, and say nothing about real sensors. A granule depends on the seed and its number
-alone.
+The physics and its sources are documented in :mod:`generators.synthetic_cross_sections` and
+:mod:`generators.sensor_models`. Results on these columns show that the program works; they say nothing about real
+sensors. A granule depends on the seed and its number only.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from adaptation import variable_names
 from numpy.typing import NDArray
 
-from adaptation import names
-from adaptation.generator import MARK
-from adaptation.instruments import labels, lidar, radiometer
-from adaptation.scenery import draw, weather
+from generators.sensor_models import labels, lidar, radiometer
+from generators.synthetic_cross_sections import draw, weather
+from generators.synthetic_images import MARK
 
 
 def columns(seed: int, number: int, count: int) -> dict[str, NDArray[Any]]:
@@ -29,7 +29,7 @@ def columns(seed: int, number: int, count: int) -> dict[str, NDArray[Any]]:
     found = {f"CALIOP_{name}": line for name, line in lidar(granule, scene, count, rng).items()}
     found |= radiometer(granule, scene, count, rng)
     named: dict[str, NDArray[Any]] = {name: line.astype(np.float32) for name, line in found.items()}
-    return named | {names.LABEL: labels(scene, count)}
+    return named | {variable_names.LABEL: labels(scene, count)}
 
 
 def write(out: Path, *, seed: int, granules: int, count: int) -> None:

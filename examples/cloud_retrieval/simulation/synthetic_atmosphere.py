@@ -28,10 +28,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from granules import geodesy
 from numpy.typing import NDArray
 
-from granules import earth
-from granules.orbit import Pass
+from simulation.orbit import Pass
 
 Plane = NDArray[np.float32]
 Vectors = NDArray[np.float64]
@@ -74,8 +74,8 @@ class Frame:
 
     def place(self, ground: Vectors) -> tuple[Vectors, Vectors]:
         """Kilometres ahead and to the right of unit vectors."""
-        ahead = np.arctan2(ground @ self.ahead, ground @ self.middle) * earth.EARTH_KM
-        return ahead, np.arcsin(np.clip(ground @ self.right, -1.0, 1.0)) * earth.EARTH_KM
+        ahead = np.arctan2(ground @ self.ahead, ground @ self.middle) * geodesy.EARTH_KM
+        return ahead, np.arcsin(np.clip(ground @ self.right, -1.0, 1.0)) * geodesy.EARTH_KM
 
 
 def frame(flight: Pass, corners: Vectors) -> Frame:

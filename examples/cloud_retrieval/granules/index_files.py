@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from retrieval.scenes import SceneError
 
-from granules import files
-from granules.bands import BANDS
-from granules.collocate import Matches
-from granules.viirs import Granule, Window
+from granules import hdf_files
+from granules.collocation import Matches
+from granules.viirs import BANDS, Granule, Window
 
 NONE, NOTHING = -1, -9999.99
 ACROSS = 2  # neighbours on either side
@@ -114,7 +113,7 @@ def across(granule: Granule, matches: Matches) -> dict[str, NDArray[np.float32]]
     pixel = matches.pixel[:, None] + np.arange(-ACROSS, ACROSS + 1) - window.left
     inside = (pixel >= 0) & (pixel < window.shape[1])
     line = (matches.line - window.first)[:, None]
-    with files.FILES:
+    with hdf_files.FILES:
         return {
             band.name: np.where(
                 inside, granule.band(band, window)[line, np.clip(pixel, 0, window.shape[1] - 1)], np.float32(np.nan)

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from granules import caliop, geodesy
+from granules.viirs import BANDS, LARGEST, MISSING, TRIMMED, brightness_temperature
 from numpy.typing import NDArray
 
-from granules import caliop, earth, light, orbit, weather
-from granules.bands import BANDS, LARGEST, MISSING, TRIMMED, brightness
-from granules.orbit import LINES_PER_SCAN, SCAN_SECONDS, Pass
-from granules.weather import Climate, Sight, World
+from simulation import orbit, radiative_transfer, synthetic_atmosphere
+from simulation.orbit import LINES_PER_SCAN, SCAN_SECONDS, Pass
+from simulation.synthetic_atmosphere import Climate, Sight, World
 
 LAYERS = 10
 PROFILE_KM = 1.0
@@ -95,7 +96,7 @@ def write_pair(out: Path, wanted: Plan, size: Size, rng: np.random.Generator) ->
     columns = around_track(flight, track, size)
     outline = np.array([0, size.scans - 1])
     corners = orbit.look(flight, outline, size.scans, columns).ground[:, :: max(1, size.pixels // 40)]
-    world = weather.make_world(flight, corners.reshape(-1, 3), wanted.climate, rng)
+    world = synthetic_atmosphere.make_world(flight, corners.reshape(-1, 3), wanted.climate, rng)
     key = f"{start:%Y%j.%H%M}"
     radiances, geolocation = (out / f"VNP{kind}MOD.A{key}.001.synthetic.nc" for kind in ("02", "03"))
     write_swath((radiances, geolocation), Shot(flight, columns, size, world, start), rng)
@@ -143,18 +144,18 @@ class Strip:
 def strip(shot: Shot, scans: NDArray[np.int64], rng: np.random.Generator) -> Strip:
     """Geometry and stored integers of some scans."""
     looked = orbit.look(shot.flight, scans, shot.size.scans, shot.columns)
-    latitude, longitude = earth.degrees(looked.ground)
-    radius = 1.0 + shot.flight.orbit.height / earth.EARTH_KM
+    latitude, longitude = geodesy.degrees(looked.ground)
+    radius = 1.0 + shot.flight.orbit.height / geodesy.EARTH_KM
     satellite = np.repeat(looked.satellite * radius, LINES_PER_SCAN, axis=0)[:, None, :]
     zenith, azimuth = orbit.angles(looked.ground, satellite)
     midnight = (shot.start - shot.start.replace(hour=0, minute=0)).total_seconds()
-    sun = earth.sun(midnight, shot.world.climate.day) * 1e6
+    sun = geodesy.sun(midnight, shot.world.climate.day) * 1e6
     sun_zenith, sun_azimuth = orbit.angles(looked.ground, sun)
     cosines = [np.cos(np.radians(angle)).astype(np.float32) for angle in (sun_zenith, zenith)]
-    view = light.View(cosines[0], cosines[1], mirror(sun_zenith, zenith, sun_azimuth - azimuth))
+    view = radiative_transfer.View(cosines[0], cosines[1], mirror(sun_zenith, zenith, sun_azimuth - azimuth))
     minutes = float(looked.seconds.mean() - shot.flight.middle) / 60.0
-    under = weather.scene(shot.world, Sight(looked.ground, slope(shot, zenith), minutes), view.sun)
-    counts = light.all_bands(under, view, rng)
+    under = synthetic_atmosphere.scene(shot.world, Sight(looked.ground, slope(shot, zenith), minutes), view.sun)
+    counts = radiative_transfer.all_bands(under, view, rng)
     cut = np.tile(orbit.trimmed(shot.columns), (len(scans), 1))
     for plane in counts.values():
         plane[cut] = TRIMMED
@@ -247,7 +248,7 @@ def radiance_planes(file: Any) -> dict[str, Any]:
             table = group.createVariable(
                 f"{band.name}_brightness_temperature_lut", "f4", ("number_of_LUT_values",), zlib=True
             )
-            kelvin = brightness(band.um, np.arange(65536, dtype=np.float32) * np.float32(band.step))
+            kelvin = brightness_temperature(band.um, np.arange(65536, dtype=np.float32) * np.float32(band.step))
             table[:] = np.nan_to_num(kelvin, nan=-999.9)
             table.units = "Kelvin"
     return planes
@@ -284,10 +285,10 @@ def write_track(out: Path, trace: Trace, rng: np.random.Generator) -> None:
     """The file of cloud layers."""
     from pyhdf.SD import SD, SDC
 
-    pace = earth.EARTH_KM * trace.track.orbit.rate / PROFILE_KM
+    pace = geodesy.EARTH_KM * trace.track.orbit.rate / PROFILE_KM
     seconds = trace.track.middle + (np.arange(trace.size.profiles) - (trace.size.profiles - 1) / 2.0) / pace
     ground, _ = trace.track.state(np.asarray(seconds, np.float64))
-    latitude, longitude = earth.degrees(ground)
+    latitude, longitude = geodesy.degrees(ground)
     layers = lidar_layers(trace, ground, rng)
     start = orbit.EPOCH + timedelta(seconds=float(seconds[0]) - orbit.LEAP_SECONDS)
     path = out / f"CAL_LID_L2_01kmCLay-Synthetic-V4-10.{start:%Y-%m-%dT%H-%M-%S}ZD.hdf"
@@ -317,7 +318,7 @@ def lidar_layers(trace: Trace, ground: NDArray[Any], rng: np.random.Generator) -
     minutes = float(trace.track.middle - trace.flight.middle) / 60.0
     dark = np.zeros(len(ground), np.float32)
     # The sun heats the skin of the land only: nothing that the lidar reports depends on it.
-    under = weather.scene(trace.world, Sight(ground, np.zeros(len(ground)), minutes), dark)
+    under = synthetic_atmosphere.scene(trace.world, Sight(ground, np.zeros(len(ground)), minutes), dark)
     high = detected(under.high_tau, rng)
     low = detected(under.low_tau, rng) & (under.high_tau < 3.0)
     # A tower that reaches the cirrus is one layer.

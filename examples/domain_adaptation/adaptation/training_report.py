@@ -10,15 +10,15 @@ import numpy
 import PIL
 import torch
 
-from adaptation import progress as points
-from adaptation.session import digest
+from adaptation import checkpoint as points
+from adaptation.trainer import digest
 from adaptation.training import COMPARED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adaptation.comm import Comm
-    from adaptation.material import Material
+    from adaptation.dataset import Material
+    from adaptation.distributed import Comm
     from adaptation.options import Options
     from adaptation.training import Trained
 

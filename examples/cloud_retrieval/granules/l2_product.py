@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from granules import features, files, learn
+from granules import features, forest_model, hdf_files
 from granules.caliop import CLASSES
-from granules.learn import Answer, Model
+from granules.forest_model import Answer, Model
 from granules.viirs import Granule, Window
 
 PIXELS_AT_ONCE = 100_000
@@ -54,7 +54,7 @@ def predicted(granule: Granule, model: Model, lines: tuple[int, int]) -> tuple[A
     seen = np.isfinite(table[:, features.NAMES.index("M15")])
     table = table[seen]
     starts = range(0, max(len(table), 1), PIXELS_AT_ONCE)
-    parts = [learn.predict(model, table[first : first + PIXELS_AT_ONCE], tops=False) for first in starts]
+    parts = [forest_model.predict(model, table[first : first + PIXELS_AT_ONCE], tops=False) for first in starts]
     return Answer(np.concatenate([one.chances for one in parts]), np.concatenate([one.top for one in parts])), seen
 
 
@@ -66,10 +66,10 @@ def write(path: Path, granule: Granule, model: Model, about: About) -> tuple[str
     step = -(-max(granule.shape) // LARGEST_PICTURE)
     at_once = step * -(-LINES_AT_ONCE // step)
     thin: dict[str, list[NDArray[Any]]] = {}
-    with files.FILES:
+    with hdf_files.FILES:
         file = netCDF4.Dataset(path, "w")
     try:
-        with files.FILES:
+        with hdf_files.FILES:
             planes = described(file, granule, about)
         for first in range(0, granule.shape[0], at_once):
             lines = (first, min(first + at_once, granule.shape[0]))
@@ -79,10 +79,10 @@ def write(path: Path, granule: Granule, model: Model, about: About) -> tuple[str
                 if name not in ("latitude", "longitude"):
                     total.update(np.ascontiguousarray(plane).tobytes())
                 thin.setdefault(name, []).append(plane[chosen, np.arange(0, plane.shape[1], step)])
-                with files.FILES:
+                with hdf_files.FILES:
                     planes[name][lines[0] : lines[1]] = plane
     finally:
-        with files.FILES:
+        with hdf_files.FILES:
             file.close()
     return total.hexdigest(), Thin(step, {name: np.concatenate(parts) for name, parts in thin.items()})
 

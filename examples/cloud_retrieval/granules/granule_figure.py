@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from retrieval.figure import INK
-from retrieval.report import shown
+from retrieval.scene_figure import INK
+from retrieval.scene_report import shown
 
-from granules import judge, report
+from granules import evaluation, granule_report
 from granules.caliop import CLASSES
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ BLUE, GREY = "#2f6690", "#9aa3ad"
 
 def draw(outcome: Outcome) -> None:
     """Write granules.png to the output folder; where nothing was judged there is nothing to draw."""
-    found = judge.scores(outcome.tallies, outcome.options.seed)
+    found = evaluation.scores(outcome.tallies, outcome.options.seed)
     if not found["cloud_mask"]["columns"]:
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -56,12 +56,14 @@ def confusion(axis: Any, found: dict[str, Any]) -> None:
     axis.set_yticks(range(len(CLASSES)), CLASSES)
     axis.set(xlabel="told by the forest", ylabel="seen by the lidar")
     axis.figure.colorbar(image, ax=axis, label="share of the lidar's class (1)", shrink=0.85)
-    axis.set_title(f"Phase accuracy {shown(found['phase']['accuracy'])}{report.between(found['phase']['accuracy_95'])}")
+    axis.set_title(
+        f"Phase accuracy {shown(found['phase']['accuracy'])}{granule_report.between(found['phase']['accuracy_95'])}"
+    )
 
 
 def importance(axis: Any, outcome: Outcome) -> None:
     """Loss of accuracy when a group of features is shuffled."""
-    worth = report.importance(outcome)
+    worth = granule_report.importance(outcome)
     names = list(worth)[::-1]
     axis.barh(names, [100.0 * (worth[name] or 0.0) for name in names], color=BLUE, height=0.7)
     axis.axvline(0.0, color=INK, lw=0.8)
@@ -75,7 +77,7 @@ def reliability(axis: Any, found: dict[str, Any]) -> None:
     enough = [number for number, pixels in enumerate(found["pixels"]) if pixels >= 10]
     stated, observed = ([found[part][number] for number in enough] for part in ("stated", "observed"))
     total = max(sum(found["pixels"]), 1)
-    middles = (np.arange(judge.BINS) + 0.5) / judge.BINS
+    middles = (np.arange(evaluation.BINS) + 0.5) / evaluation.BINS
     axis.bar(middles, np.array(found["pixels"]) / total, width=0.09, color="#dde1e6", label="share of columns")
     axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls="--", label="perfect")
     axis.plot(stated, observed, "o-", color=BLUE, ms=5, label="forest")
@@ -87,7 +89,7 @@ def reliability(axis: Any, found: dict[str, Any]) -> None:
 
 def by_granule(axis: Any, outcome: Outcome, found: dict[str, Any]) -> None:
     """Accuracy of each granule; the band is the interval of all together."""
-    rows = report.per_granule(outcome)
+    rows = granule_report.per_granule(outcome)
     places = np.arange(len(rows))
     for part, key, colour, shape in (
         ("phase", "phase_accuracy", BLUE, "o"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retrieval.cluster import TROUBLE, told
+from retrieval.dask_client import TROUBLE, told
 from retrieval.scenes import SceneError
 
 Check = Callable[[str], Any]

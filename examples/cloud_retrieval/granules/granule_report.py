@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrieval.report import circumstances, save, shown
+from retrieval.scene_report import circumstances, save, shown
 
-from granules import features, judge
+from granules import evaluation, features
 from granules.caliop import CLASSES
 from granules.pipeline import Options, Outcome
 
@@ -23,7 +23,7 @@ def metrics(outcome: Outcome) -> dict[str, Any]:
         "headline": headline(outcome),
         "data": data(outcome),
         "settings": settings(outcome.options),
-        "scores": judge.scores(outcome.tallies, outcome.options.seed),
+        "scores": evaluation.scores(outcome.tallies, outcome.options.seed),
         "importance": importance(outcome),
         "per_granule": per_granule(outcome),
         "model": {"sha256": outcome.model_digest, "folds": outcome.models, "nodes": outcome.nodes},
@@ -60,7 +60,7 @@ def importance(outcome: Outcome) -> dict[str, float | None]:
     """Loss of phase accuracy when a group of features is shuffled, largest first."""
     judged = sum(int(tally.confusion.sum()) for tally in outcome.tallies)
     worth = {
-        name: judge.share(float(value), judged) for name, value in zip(features.GROUPS, outcome.worth, strict=True)
+        name: evaluation.share(float(value), judged) for name, value in zip(features.GROUPS, outcome.worth, strict=True)
     }
     return dict(sorted(worth.items(), key=lambda pair: -(pair[1] or 0.0)))
 
@@ -76,8 +76,8 @@ def per_granule(outcome: Outcome) -> dict[str, dict[str, Any]]:
             "mean_km": round(info.mean_km, 3),
             "mean_minutes": round(info.mean_minutes, 2),
             "columns": dict(zip(KINDS, info.kinds, strict=True)),
-            "phase_accuracy": judge.accuracy(tally.confusion),
-            "cloud_mask_accuracy": judge.accuracy(tally.mask),
+            "phase_accuracy": evaluation.accuracy(tally.confusion),
+            "cloud_mask_accuracy": evaluation.accuracy(tally.mask),
         }
         for info, fold, tally in zip(outcome.infos, outcome.folds, outcome.tallies, strict=True)
     }
@@ -85,7 +85,7 @@ def per_granule(outcome: Outcome) -> dict[str, dict[str, Any]]:
 
 def headline(outcome: Outcome) -> str:
     """One line for a log."""
-    found = judge.scores(outcome.tallies, outcome.options.seed)
+    found = evaluation.scores(outcome.tallies, outcome.options.seed)
     return (
         f"phase accuracy {shown(found['phase']['accuracy'])}{between(found['phase']['accuracy_95'])}   "
         f"cloud mask {shown(found['cloud_mask']['accuracy'])}   "
@@ -102,7 +102,7 @@ def between(interval: tuple[float, float] | None) -> str:
 
 def table(outcome: Outcome) -> list[str]:
     """The lines a run ends with."""
-    found = judge.scores(outcome.tallies, outcome.options.seed)
+    found = evaluation.scores(outcome.tallies, outcome.options.seed)
     phase, mask, top = found["phase"], found["cloud_mask"], found["cloud_top_height"]
     lines = [
         (

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adaptation.report import title
 from adaptation.training import COMPARED
+from adaptation.training_report import title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adaptation.material import Material
+    from adaptation.dataset import Material
     from adaptation.training import Trained
 
 INK, GRID = "#222222", "#e3e6ea"

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from retrieval import scenes, staging
+from retrieval import s3_staging, scenes
 from retrieval.scenes import SceneError
 
 SWATH = re.compile(r"(V(?:NP|J1|J2))0([23])MOD\.A(\d{7}\.\d{4})\..*\.nc")
@@ -93,9 +93,9 @@ def listed(root: str) -> list[str]:
 
     :raises SceneError: when there is no such place.
     """
-    if staging.is_remote(root):
-        with staging.told(root, SceneError):
-            return staging.listing(root)
+    if s3_staging.is_remote(root):
+        with s3_staging.told(root, SceneError):
+            return s3_staging.listing(root)
     path = scenes.resolve(root, "")
     if not path.is_dir():
         raise SceneError(f"{root}: no such folder; make_granules.py makes granules to try the job on")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from granules import features
 from granules.caliop import CLASSES, CLEAR, CLOUDY
-from granules.learn import Answer, Model, Rows, predict
+from granules.forest_model import Answer, Model, Rows, predict
 
 Counts = NDArray[np.int64]
 BINS = 10

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from adaptation.folders import DataError
+from adaptation.image_folders import DataError
 
 #: Options that a checkpoint must share with the run that goes on from it.
 FIXED = (

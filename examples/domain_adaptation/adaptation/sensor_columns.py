@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from adaptation import folders
-from adaptation.folders import DataError
-from adaptation.material import VALIDATION, Material
-from adaptation.names import CLASSES, LABEL, LIDAR, RADIOMETER
+from adaptation import image_folders
+from adaptation.dataset import VALIDATION, Material
+from adaptation.image_folders import DataError
+from adaptation.variable_names import CLASSES, LABEL, LIDAR, RADIOMETER
 
 THERMAL = slice(RADIOMETER.index("VIIRS_M12"), None)
 #: Shares of the granules; the rest is for pairs.
@@ -43,7 +43,7 @@ def listing(data: Path) -> tuple[list[Path], str]:
     found = sorted(data.glob("*.npz"))
     if len(found) < 4:
         raise DataError(f"{data}: {len(found)} granule(s) (*.npz) in it, need 4 or more: each has one use")
-    return found, folders.kind(data)
+    return found, image_folders.kind(data)
 
 
 def roles(count: int, seed: int) -> dict[str, list[int]]:

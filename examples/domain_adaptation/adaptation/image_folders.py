@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from generators.synthetic_images import MARK
 from numpy.typing import NDArray
 from PIL import Image
-
-from adaptation.generator import MARK
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 READERS = 8  # threads that decode; Pillow lets go of Python's lock

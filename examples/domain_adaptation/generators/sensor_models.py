@@ -21,10 +21,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from adaptation.variable_names import ANGLES, BANDS
 from numpy.typing import NDArray
 
-from adaptation.names import ANGLES, BANDS
-from adaptation.scenery import LAPSE, Granule, Line, Scene, moved
+from generators.synthetic_cross_sections import LAPSE, Granule, Line, Scene, moved
 
 UM = np.array(
     [0.412, 0.445, 0.488, 0.555, 0.672, 0.746, 0.865, 1.24, 1.378, 1.61, 2.25, 3.7, 4.05, 8.55, 10.763, 12.013]
@@ -48,7 +48,7 @@ ASYMMETRY = 0.85
 
 
 def labels(scene: Scene, count: int) -> NDArray[np.int64]:
-    """The number of each column's class, from 1 (see :data:`adaptation.names.CLASSES`)."""
+    """The number of each column's class, from 1 (see :data:`adaptation.variable_names.CLASSES`)."""
     low, high, haze, frozen = (moved(line, 0, count) for line in (scene.low, scene.high, scene.haze, scene.frozen))
     cirrus, deck = high > 0.05, (low > 0.1) & (high < OPAQUE)
     aerosol = (haze > HAZY) & (np.where(deck, low, 0) + high < 1)

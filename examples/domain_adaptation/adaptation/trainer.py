@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptation import losses, nets, objective, order
-from adaptation.progress import FIXED, Progress, Totals
+from adaptation import batching, losses, models
+from adaptation.checkpoint import FIXED, Progress, Totals
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adaptation.comm import Comm
-    from adaptation.material import Material
+    from adaptation.dataset import Material
+    from adaptation.distributed import Comm
     from adaptation.options import Options
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -53,15 +53,15 @@ class Session:
             self.optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)
         self._half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp and self.device.type == "cuda")
-        self._goal = objective.Goal(
+        self._goal = losses.Goal(
             options.method,
             options.weight,
             options.transfer_scope,
             options.pair_weight if material.partners is not None else 0.0,
         )
         self._streams = (
-            order.Stream(len(material.kept), options.seed, 0),
-            order.Stream(len(material.target_rows), options.seed, 1),
+            batching.Stream(len(material.kept), options.seed, 0),
+            batching.Stream(len(material.target_rows), options.seed, 1),
         )
         self.per_epoch = math.ceil(len(material.kept) / options.global_batch)
         self.iterations = options.iters or options.epochs * self.per_epoch
@@ -111,7 +111,7 @@ class Session:
         strength = losses.ramp(iteration, self.options.ramp)
         for part in self.parts(iteration):
             with torch.autocast(self.device.type, dtype=self._half, enabled=self.options.amp):
-                shares = objective.shares(self.net, part, self._goal, strength, self.comm)
+                shares = losses.shares(self.net, part, self._goal, strength, self.comm)
             self._scaler.scale(shares.backward).backward()
             self._sums += torch.stack([shares.classes, shares.transfer, shares.pairs])
         # Before the scaling is taken off: an overflow on one rank reaches all, and all skip the step.
@@ -120,22 +120,22 @@ class Session:
         self._scaler.update()
         self._count += 1
 
-    def parts(self, iteration: int) -> list[objective.Part]:
+    def parts(self, iteration: int) -> list[losses.Part]:
         """This rank's rows of a batch, in the parts that are worked through one after another."""
         batch = self.options.global_batch
         source, target = (stream.batch(iteration, batch) for stream in self._streams)
         found = []
         start = 0
-        for rows in order.shares(batch, self.options.accumulate):
-            counts = order.shares(rows, self.comm.size)
-            mine = [order.own(indices[start : start + rows], counts, self.comm.rank) for indices in (source, target)]
+        for rows in batching.shares(batch, self.options.accumulate):
+            counts = batching.shares(rows, self.comm.size)
+            mine = [batching.own(indices[start : start + rows], counts, self.comm.rank) for indices in (source, target)]
             kept, aside = (torch.from_numpy(indices).to(self.device) for indices in mine)
             chosen = self.material.kept[kept]
             found.append(
-                objective.Part(
-                    source=nets.normalised(self.material.source_rows[chosen]),
+                losses.Part(
+                    source=models.normalised(self.material.source_rows[chosen]),
                     labels=self.material.source_labels[chosen],
-                    target=nets.normalised(self.material.target_rows[aside]),
+                    target=models.normalised(self.material.target_rows[aside]),
                     counts=counts,
                     total=batch,
                     partners=None if self.material.partners is None else self.material.partners[aside],
@@ -157,7 +157,7 @@ class Session:
         material = self.material
         judged = (material.source_rows[material.judged], material.source_labels[material.judged])
         source = self._right(self.net["features"], *judged)
-        target = self._right(nets.of_target(self.net), material.test_rows, material.test_labels)
+        target = self._right(models.of_target(self.net), material.test_rows, material.test_labels)
         right = self.comm.sum(torch.stack([source, target]), "right")
         classes = material.test_labels.bincount(minlength=len(material.classes)).cpu().clamp(min=1)
         shares = (right[1] / classes).tolist()
@@ -170,7 +170,7 @@ class Session:
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self._half, enabled=self.options.amp):
             pieces = zip(rows[mine].split(JUDGED_AT_ONCE), labels[mine].split(JUDGED_AT_ONCE), strict=True)
             for some, truth in pieces:
-                logits = self.net["classifier"](features(nets.normalised(some)))
+                logits = self.net["classifier"](features(models.normalised(some)))
                 right += truth[logits.argmax(dim=1) == truth].bincount(minlength=len(right)).cpu()
         return right
 
@@ -236,11 +236,11 @@ def network(options: Options, material: Material) -> Any:
     """The task's network, with its first weights."""
     count = len(material.classes)
     if options.task == "images":
-        return nets.build(options.net, count, seed=options.seed, weights=options.weights)
+        return models.build(options.net, count, seed=options.seed, weights=options.weights)
     samples = [material.source_rows[material.kept]]
     if material.partners is not None:
         samples.append(material.target_rows)
-    return nets.build_sensors(samples, count, seed=options.seed)
+    return models.build_sensors(samples, count, seed=options.seed)
 
 
 def digest(weights: dict[str, Any]) -> str:

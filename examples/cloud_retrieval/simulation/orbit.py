@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from granules import geodesy
 from numpy.typing import NDArray
-
-from granules import earth
 
 LINES_PER_SCAN = 16
 SCAN_SECONDS = 1.7864
@@ -137,7 +136,7 @@ def look(flight: Pass, scans: NDArray[np.int64], total: int, columns: slice) -> 
     down = np.cos(tip)[:, None] * np.cos(side)
     right = np.cos(tip)[:, None] * np.sin(side)
     forward = np.broadcast_to(np.sin(tip)[:, None], down.shape)
-    radius = 1.0 + flight.orbit.height / earth.EARTH_KM
+    radius = 1.0 + flight.orbit.height / geodesy.EARTH_KM
     # |radius * place + s * sight| = 1 with sight . place = -down.
     reach = radius * down - np.sqrt(np.maximum(1.0 - radius**2 * (1.0 - down**2), 0.0))
     parts = (radius - reach * down, reach * right, reach * forward)

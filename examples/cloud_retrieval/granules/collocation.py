@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from granules import earth
+from granules import geodesy
 
 BLOCK = 16  # lines of a scan
 KM, MINUTES = 5.0, 15.0
@@ -71,12 +71,12 @@ class Matches:
 def collocate(swath: Swath, track: Track, *, km: float = KM, minutes: float = MINUTES) -> Matches:
     """For each profile the nearest pixel, if that lies within ``km`` and was seen within ``minutes``."""
     rows = in_time(swath, track, minutes)
-    points = earth.unit(track.latitude[rows], track.longitude[rows])
+    points = geodesy.unit(track.latitude[rows], track.longitude[rows])
     near = pixels_near(swath, points, km)
     if not len(rows) or not len(near):
         return timed(swath, track, (rows[:0], near[:0], np.empty(0)), minutes)
     latitude, longitude = (plane.reshape(-1)[near] for plane in (swath.latitude, swath.longitude))
-    found, chords = nearest(earth.unit(latitude, longitude), points, km)
+    found, chords = nearest(geodesy.unit(latitude, longitude), points, km)
     hit = found >= 0
     return timed(swath, track, (rows[hit], near[found[hit]], chords[hit]), minutes)
 
@@ -95,7 +95,7 @@ def nearest(
     from scipy.spatial import cKDTree
 
     # The bound of the search is exclusive, ours is not.
-    bound = np.nextafter(earth.chord(km), np.inf)
+    bound = np.nextafter(geodesy.chord(km), np.inf)
     chords, found = cKDTree(pixels, balanced_tree=False, compact_nodes=False).query(points, distance_upper_bound=bound)
     return np.where(np.isfinite(chords), found, -1), chords
 
@@ -107,7 +107,7 @@ def timed(swath: Swath, track: Track, hits: tuple[Any, Any, Any], minutes: float
     late = (track.time[profile] - swath.time[line]) / 60.0
     kept = np.abs(late) <= minutes
     numbers = [part[kept].astype(np.int32) for part in (profile, line, pixel)]
-    return Matches(numbers[0], numbers[1], numbers[2], earth.kilometres(chords[kept]), late[kept], len(track.time))
+    return Matches(numbers[0], numbers[1], numbers[2], geodesy.kilometres(chords[kept]), late[kept], len(track.time))
 
 
 def pixels_near(swath: Swath, points: NDArray[np.float64], km: float) -> NDArray[np.intp]:
@@ -137,12 +137,12 @@ def blocks_near(swath: Swath, points: NDArray[np.float64], km: float) -> NDArray
     with np.errstate(invalid="ignore"):
         flat = np.cos(np.radians(latitude))
         radius = np.radians(north - south) / 2.0 + flat * np.radians(east - west) / 2.0 + ROUNDING
-    reach = radius + km / earth.EARTH_KM
+    reach = radius + km / geodesy.EARTH_KM
     narrow = reach < WIDE
     # Boxes of unknown place (NaN) are neither wide nor narrow.
     keep = np.asarray(reach >= WIDE)
     if narrow.any() and len(points):
-        middles = earth.unit(latitude[narrow], (west[narrow] + east[narrow]) / 2.0)
+        middles = geodesy.unit(latitude[narrow], (west[narrow] + east[narrow]) / 2.0)
         bound = 2.0 * np.sin(min(float(reach[narrow].max()), np.pi) / 2.0) * (1.0 + 1e-9)
         chords, _ = cKDTree(points).query(middles, distance_upper_bound=bound)
         keep[narrow] = chords <= 2.0 * np.sin(reach[narrow] / 2.0)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from retrieval import here
+from retrieval import worker
 
 SCHEME = "s3://"
 # Several threads of a worker begin at once, and boto3's sessions bear one at a time; its clients bear all.
@@ -61,7 +61,7 @@ def listing(url: str) -> list[str]:
 def staged(url: str, name: str) -> Iterator[Path]:
     """One object as a file in a scratch folder that is removed with it."""
     bucket, prefix = parted(url)
-    with here.scratch() as folder:
+    with worker.scratch() as folder:
         path = folder / Path(name).name
         client().download_file(bucket, prefix + name, str(path))
         yield path
@@ -79,7 +79,7 @@ def told(what: str, kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
-        raise kind(f"{here.host()}{what}: {meaning(error)}") from error
+        raise kind(f"{worker.host()}{what}: {meaning(error)}") from error
 
 
 def meaning(error: Exception) -> str:

@@ -21,10 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from granules.viirs import BANDS, LARGEST, Band, planck_radiance
 from numpy.typing import NDArray
 
-from granules.bands import BANDS, LARGEST, Band, radiance
-from granules.weather import VAPOUR_SCALE_KM, Scene
+from simulation.synthetic_atmosphere import VAPOUR_SCALE_KM, Scene
 
 Plane = NDArray[np.float32]
 
@@ -172,13 +172,13 @@ def emitted(band: Band, scene: Scene, view: View, parts: Stack) -> Plane:
     slant = np.maximum(view.satellite, 0.2)
     desert = DESERT_EMISSIVITY[band.name]
     emissivity = 0.985 - scene.ground.desert * (0.985 - desert)
-    glow = emissivity * radiance(band.um, scene.ground.skin)
+    glow = emissivity * planck_radiance(band.um, scene.ground.skin)
     sun = np.zeros_like(glow)
     if band.name in SUNSHINE:
         beam = SUNSHINE[band.name] * view.lit / np.pi
         sun = (1.0 - emissivity + 0.10 * np.exp(-((view.glint / 12.0) ** 2)) * (1.0 - scene.ground.land)) * beam
     air = np.exp(-THERMAL_VAPOUR[band.name] * scene.ground.vapour / slant)
-    total = (glow + sun) * air + (1.0 - air) * radiance(band.um, scene.ground.air - 10.0)
+    total = (glow + sun) * air + (1.0 - air) * planck_radiance(band.um, scene.ground.air - 10.0)
     water, frozen = THERMAL_CLOUD[band.name]
     decks = (
         (
@@ -193,7 +193,7 @@ def emitted(band: Band, scene: Scene, view: View, parts: Stack) -> Plane:
     )
     for tau, kelvin, share, reflectance, radius, ice in decks:
         passed = np.exp(-share * tau / slant)
-        total = total * passed + (1.0 - passed) * radiance(band.um, kelvin)
+        total = total * passed + (1.0 - passed) * planck_radiance(band.um, kelvin)
         if band.name in SUNSHINE:
             total = total + reflectance * darkening(band, radius, ice) * beam
     return np.asarray(total, np.float32)
@@ -204,7 +204,7 @@ def measured(band: Band, true: Plane, rng: np.random.Generator) -> NDArray[np.ui
     noise = rng.standard_normal(true.shape, dtype=np.float32)
     if band.thermal:
         kelvin = np.float32(270.0)
-        slope = float(radiance(band.um, kelvin + 0.5) - radiance(band.um, kelvin - 0.5))
+        slope = float(planck_radiance(band.um, kelvin + 0.5) - planck_radiance(band.um, kelvin - 0.5))
         values = true + noise * np.float32(slope * NOISE_KELVIN[band.name])
     else:
         values = true + noise * (np.float32(2e-5) + np.float32(0.004) * np.sqrt(np.maximum(true, 0.0) * 0.05))

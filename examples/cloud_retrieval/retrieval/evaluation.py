@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval import products, split
+from retrieval import predictions_file, train_test_split
 
 Values = NDArray[np.float64]
 
@@ -71,7 +71,9 @@ class Score:
     def add(self, planes: dict[str, Any]) -> None:
         """Count some rows of a scene that knows its COT."""
         judged = (
-            planes["role"] == split.TEST if "role" in planes else np.ones(planes["cloud_mask_probability"].shape, bool)
+            planes["role"] == train_test_split.TEST
+            if "role" in planes
+            else np.ones(planes["cloud_mask_probability"].shape, bool)
         )
         truth = planes["truth_cloud_optical_thickness"][judged].astype(np.float64)
         cloudy, called = np.isfinite(truth), planes["cloud_mask_probability"][judged] >= 0.5
@@ -135,11 +137,11 @@ def ratio(part: int, whole: int) -> float | None:
 def judge(path: Path) -> tuple[Score, dict[str, Score]]:
     """Scores over all scenes of a predictions file, and of each scene; scenes without truth are passed over."""
     total, each = Score(), {}
-    for name, group in products.scenes(path):
+    for name, group in predictions_file.scenes(path):
         if "truth_cloud_optical_thickness" not in group:
             continue
         each[name] = Score()
-        for planes in products.rows(group):
+        for planes in predictions_file.rows(group):
             for score in (total, each[name]):
                 score.add(planes)
     return total, each
