@@ -34,34 +34,31 @@ import h5py  # noqa: E402
 import numpy as np  # noqa: E402
 import retrieve  # noqa: E402
 import synthesize  # noqa: E402
-from retrieval import (  # noqa: E402
-    dask_client,
-    features,
-    pipeline,
-    s3_staging,
-    scenes,
-    stages,
-    tasks,
-    train_test_split,
-)
+from retrieval import dask_client, features, pipeline, s3_staging, scenes, stages, tasks, train_test_split  # noqa: E402
 from retrieval.features import Footprint  # noqa: E402
-from retrieval.pipeline import Options, Outcome  # noqa: E402
+from retrieval.pipeline import (  # noqa: E402
+    Options,
+    RetrievalResult,
+)
 from retrieval.scenes import SceneError  # noqa: E402
-from retrieval.tasks import Cut, Place  # noqa: E402
+from retrieval.tasks import (  # noqa: E402
+    SceneRef,
+    SceneSplit,
+)
 from simulation import synthetic_scenes  # noqa: E402
 
 from tests import dask_cluster  # noqa: E402
 from tests.dask_cluster import DEADLINE  # noqa: E402
 
 SCENE = "LES_profile_00579.hdf5"
-CUT = Cut(Footprint(3), blocks=0, fold=0, buffer=4)
+CUT = SceneSplit(Footprint(3), blocks=0, fold=0, buffer=4)
 
 
 def silent(line: str) -> None:
     """Progress that nobody reads."""
 
 
-def hashes(outcome: Outcome) -> tuple[str, str]:
+def hashes(outcome: RetrievalResult) -> tuple[str, str]:
     """What must be the same everywhere."""
     return outcome.trained.digest, outcome.prediction_digest
 
@@ -84,7 +81,7 @@ def quick(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
 
 
 @pytest.fixture(scope="module")
-def alone(quick: Options) -> Outcome:
+def alone(quick: Options) -> RetrievalResult:
     """A run on this machine."""
     return pipeline.run(quick, silent)
 
@@ -92,7 +89,7 @@ def alone(quick: Options) -> Outcome:
 class Cluster(dask_cluster.Cluster):
     """A cluster that runs this job."""
 
-    def run(self, options: Options, out: Path, say: Callable[[str], None] = silent) -> Outcome:
+    def run(self, options: Options, out: Path, say: Callable[[str], None] = silent) -> RetrievalResult:
         """The job on this cluster, with the data named relative to the workers' folders."""
         with self.near():
             return pipeline.run(dataclasses.replace(options, data="data", out=out, scheduler=self.address), say)
@@ -110,7 +107,7 @@ def many(tmp_path: Path, folder: Path) -> Iterator[Cluster]:
 
 
 def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_run_alone(
-    many: Cluster, quick: Options, alone: Outcome, tmp_path: Path
+    many: Cluster, quick: Options, alone: RetrievalResult, tmp_path: Path
 ) -> None:
     many.worker("ml-0")
     one = many.run(quick, tmp_path / "one")
@@ -125,9 +122,9 @@ def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_r
 
     bereft = many.run(quick, tmp_path / "bereft", kill_once_trees_grow)
 
-    assert (one.team.workers, two.team.workers, doomed.returncode) == (1, 2, -signal.SIGKILL)
+    assert (one.client.workers, two.client.workers, doomed.returncode) == (1, 2, -signal.SIGKILL)
     assert hashes(one) == hashes(two) == hashes(bereft) == hashes(alone)
-    assert one.score.as_dict() == two.score.as_dict() == bereft.score.as_dict() == alone.score.as_dict()
+    assert one.scores.as_dict() == two.scores.as_dict() == bereft.scores.as_dict() == alone.scores.as_dict()
 
 
 def test_a_worker_without_the_data_is_named_with_its_path_in_one_line(
@@ -149,7 +146,7 @@ import os
 from pathlib import Path
 from retrieval import worker
 left = [str(path) for path in Path("scratch").rglob("cloud_retrieval-*")]
-with worker.scratch() as folder:
+with worker.scratch_folder() as folder:
     (folder / "granule").touch()
     if not Path("died").exists():
         Path("died").write_text(str(folder.resolve()))
@@ -162,7 +159,7 @@ def test_scratch_of_a_worker_that_was_killed_is_removed_when_the_next_one_starts
     words = ("--scheduler-file", str(many.contact), "--nthreads", "1", "--local-directory", "scratch")
     many.start("worker", *words)
 
-    with many.near(), dask_client.crew(many.address) as team:
+    with many.near(), dask_client.connect(many.address) as team:
         team.submit(exec, DIES_ONCE).result(DEADLINE)
 
     host = many.home / "host-1"
@@ -188,7 +185,7 @@ def test_a_scheduler_that_is_not_there_is_one_line_and_exit_code_1(
 
 
 def test_cutting_scenes_into_other_blocks_or_other_groups_of_trees_changes_no_bit(
-    quick: Options, alone: Outcome, tmp_path: Path
+    quick: Options, alone: RetrievalResult, tmp_path: Path
 ) -> None:
     cut = pipeline.run(dataclasses.replace(quick, out=tmp_path, blocks=7), silent)
 
@@ -202,7 +199,7 @@ def test_newer_code_replaces_older_on_a_worker_that_outlives_a_run(tmp_path: Pat
     for version in (1, 2):
         (package / "forest.py").write_text(f"VERSION = {version}\n")
         (tmp_path / str(version)).mkdir()
-        dask_client.packed(package, tmp_path / str(version))
+        dask_client.build_zip(package, tmp_path / str(version))
     script = (
         "import sys; from distributed.utils import import_file\n"
         "for zip in sys.argv[1:]:\n    import_file(zip); from retrieval import forest; print(forest.VERSION)"
@@ -223,7 +220,7 @@ def test_no_reflectance_is_seen_by_both_a_training_and_a_judged_pixel(
     shape: tuple[int, int], neighbourhood: int
 ) -> None:
     footprint = Footprint(neighbourhood)
-    roles = train_test_split.roles(shape, 0, shape[0], fold=1, buffer=2 * footprint.halo)
+    roles = train_test_split.pixel_roles(shape, 0, shape[0], fold=1, buffer=2 * footprint.halo)
 
     by_trained = seen(roles == train_test_split.TRAIN, footprint)
     by_judged = seen(roles == train_test_split.TEST, footprint)
@@ -235,7 +232,7 @@ def test_no_reflectance_is_seen_by_both_a_training_and_a_judged_pixel(
 
 def seen(pixels: Any, footprint: Footprint) -> Any:
     """The pixels that features of ``pixels`` look at: proved by disturbing all others, mirrored edges included."""
-    reach = train_test_split.widened(np.pad(pixels, ((footprint.halo, footprint.halo), (0, 0))), footprint.halo)
+    reach = train_test_split.dilate(np.pad(pixels, ((footprint.halo, footprint.halo), (0, 0))), footprint.halo)
     bands = np.random.default_rng(5).random((2, *pixels.shape))
     disturbed = np.where(reach, bands, 9.0)
     before, after = (whole_features(planes, footprint)[pixels.ravel()] for planes in (bands, disturbed))
@@ -260,22 +257,24 @@ def test_features_look_as_far_as_they_say() -> None:
 
 
 def test_four_folds_judge_every_pixel_once() -> None:
-    folds = [train_test_split.roles((50, 71), 0, 50, fold=fold, buffer=4) == train_test_split.TEST for fold in range(4)]
+    folds = [
+        train_test_split.pixel_roles((50, 71), 0, 50, fold=fold, buffer=4) == train_test_split.TEST for fold in range(4)
+    ]
 
     assert (np.sum(folds, axis=0) == 1).all()
 
 
 def test_roles_of_some_rows_are_those_rows_of_the_whole() -> None:
-    whole = train_test_split.roles((50, 71), 0, 50, fold=2, buffer=4)
+    whole = train_test_split.pixel_roles((50, 71), 0, 50, fold=2, buffer=4)
 
     assert (
-        np.concatenate([train_test_split.roles((50, 71), a, a + 10, fold=2, buffer=4) for a in range(0, 50, 10)])
+        np.concatenate([train_test_split.pixel_roles((50, 71), a, a + 10, fold=2, buffer=4) for a in range(0, 50, 10)])
         == whole
     ).all()
 
 
-def test_synthetic_scenes_are_neither_hopeless_nor_trivial(alone: Outcome) -> None:
-    scores = alone.score.as_dict()
+def test_synthetic_scenes_are_neither_hopeless_nor_trivial(alone: RetrievalResult) -> None:
+    scores = alone.scores.as_dict()
 
     assert 0.90 <= scores["cloud_mask"]["accuracy"] <= 0.995
     assert scores["cloud_mask"]["baseline_larger_class"] < 0.75
@@ -283,7 +282,7 @@ def test_synthetic_scenes_are_neither_hopeless_nor_trivial(alone: Outcome) -> No
     assert 0.3 <= scores["cloud_effective_radius"]["r2"] < 0.99
 
 
-def test_a_judged_score_can_be_checked_from_the_predictions_file_with_scikit_learn(alone: Outcome) -> None:
+def test_a_judged_score_can_be_checked_from_the_predictions_file_with_scikit_learn(alone: RetrievalResult) -> None:
     from sklearn.metrics import accuracy_score, r2_score
 
     parts = {name: [] for name in ("truth", "cot", "chance")}
@@ -296,7 +295,7 @@ def test_a_judged_score_can_be_checked_from_the_predictions_file_with_scikit_lea
     truth, cot, chance = (np.concatenate(part).astype(float) for part in parts.values())
     cloudy = np.isfinite(truth)
 
-    scores = alone.score.as_dict()
+    scores = alone.scores.as_dict()
     assert scores["cloud_mask"]["accuracy"] == accuracy_score(cloudy, chance >= 0.5)
     assert scores["cloud_optical_thickness"]["r2_log1p"] == pytest.approx(
         r2_score(np.log1p(truth[cloudy]), np.log1p(cot[cloudy])), abs=1e-9
@@ -308,7 +307,7 @@ def test_a_real_scene_passes_the_bars_with_tiles_held_out(tmp_path: Path) -> Non
     if not place.is_file():
         pytest.skip(f"no {SCENE} in {place.parent}; STRATUS_TEST_DATA names its folder")
 
-    scores = pipeline.run(Options(data=str(place), out=tmp_path, trees=20, fold=1), silent).score.as_dict()
+    scores = pipeline.run(Options(data=str(place), out=tmp_path, trees=20, fold=1), silent).scores.as_dict()
 
     assert scores["cloud_mask"]["accuracy"] >= 0.95
     assert scores["cloud_optical_thickness"]["r2_log1p"] >= 0.80
@@ -324,10 +323,10 @@ def test_sampling_a_tall_scene_holds_one_block_and_the_rows_drawn_in_memory(tmp_
         tmp_path / "tall.h5", rng.random((2, rows, columns)), np.where(rng.random((rows, columns)) < 0.5, 5.0, np.nan)
     )
     whole = rows * columns * Footprint(3).count * 4
-    place = Place(str(tmp_path), "tall.h5", 0)
+    place = SceneRef(str(tmp_path), "tall.h5", 0)
 
     tracemalloc.start()
-    drawn = tasks.sample(place, dataclasses.replace(CUT, blocks=100), 1, quota)
+    drawn = tasks.draw_sample(place, dataclasses.replace(CUT, blocks=100), 1, quota)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
@@ -335,14 +334,14 @@ def test_sampling_a_tall_scene_holds_one_block_and_the_rows_drawn_in_memory(tmp_
     assert peak < whole / 10
 
 
-def test_training_rows_never_exceed_their_cap(alone: Outcome) -> None:
+def test_training_rows_never_exceed_their_cap(alone: RetrievalResult) -> None:
     assert alone.sampled.rows <= alone.options.rows
-    assert pipeline.quotas(10, 4) == [3, 3, 2, 2]
+    assert pipeline.row_quotas(10, 4) == [3, 3, 2, 2]
 
 
 def test_results_do_not_pile_up_when_they_are_taken_slowly() -> None:
     started: list[int] = []
-    with dask_client.crew("") as team:
+    with dask_client.connect("") as team:
         taken = 0
         for number, result in team.stream(started_one, range(30), started, window=4):
             taken += 1
@@ -403,7 +402,7 @@ def test_a_scene_that_cannot_be_used_says_which_file_and_what(
     scene_file(path, GOOD, COT, **changes)
 
     with pytest.raises(SceneError) as caught:
-        tasks.sample(Place(str(tmp_path), "odd.h5", 0), CUT, 1, 100)
+        tasks.draw_sample(SceneRef(str(tmp_path), "odd.h5", 0), CUT, 1, 100)
 
     assert str(caught.value).startswith(f"{path}: {complaint}")
     assert "\n" not in str(caught.value)
@@ -496,7 +495,7 @@ def test_a_scene_too_small_to_be_split_says_so(tmp_path: Path) -> None:
     scene_file(tmp_path / "small.h5", GOOD[:, :8, :8], COT[:8, :8])
 
     with pytest.raises(SceneError, match="no pixel is left to train on"):
-        tasks.sample(Place(str(tmp_path), "small.h5", 0), CUT, 1, 100)
+        tasks.draw_sample(SceneRef(str(tmp_path), "small.h5", 0), CUT, 1, 100)
 
 
 def test_dataset_names_may_carry_a_resolution_and_the_finest_counts(tmp_path: Path) -> None:
@@ -507,7 +506,7 @@ def test_dataset_names_may_carry_a_resolution_and_the_finest_counts(tmp_path: Pa
     }
     scene_file(tmp_path / "scene.h5", GOOD, COT, **renamed)
 
-    with scenes.opened(tmp_path / "scene.h5", label="scene") as scene:
+    with scenes.open_scene(tmp_path / "scene.h5", label="scene") as scene:
         assert scene.shape == (20, 20)
 
 
@@ -527,13 +526,13 @@ def test_a_scene_held_out_without_truth_is_retrieved_and_not_judged(
 
     with h5py.File(tmp_path / "predictions.h5") as file:
         assert set(file["a.h5"]) == {"cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius"}
-    assert outcome.score.pixels == 0
-    assert outcome.data == "mixed"
+    assert outcome.scores.pixels == 0
+    assert outcome.data_kind == "mixed"
 
 
 @pytest.mark.slow
 def test_scenes_on_s3_are_staged_processed_and_removed_with_the_result_of_local_ones(
-    alone: Outcome, folder: Path, tmp_path: Path
+    alone: RetrievalResult, folder: Path, tmp_path: Path
 ) -> None:
     boto3 = pytest.importorskip("boto3")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -588,8 +587,8 @@ def test_scenes_on_s3_are_staged_processed_and_removed_with_the_result_of_local_
 
 
 def test_the_parts_of_an_s3_address_are_told_apart() -> None:
-    assert s3_staging.parted("s3://bucket/a/b/") == ("bucket", "a/b/")
-    assert s3_staging.parted("s3://bucket") == ("bucket", "")
+    assert s3_staging.split_url("s3://bucket/a/b/") == ("bucket", "a/b/")
+    assert s3_staging.split_url("s3://bucket") == ("bucket", "")
 
 
 # ---------------------------------------------------------------- the generator's physics
@@ -627,4 +626,4 @@ def test_a_synthetic_scene_is_marked_and_laid_out_like_a_real_one(folder: Path) 
         cot = file["Cloud_optical_thickness_(100m resolution)"][:]
     assert np.nanmin(cot) >= synthetic_scenes.CLEAR_BELOW_COT
     assert 0.1 < np.isfinite(cot).mean() < 0.7
-    assert stages.kind([]) == "real"
+    assert stages.data_kind([]) == "real"

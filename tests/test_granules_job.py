@@ -30,41 +30,33 @@ import granule_job  # noqa: E402
 import make_granules  # noqa: E402
 import netCDF4  # noqa: E402
 import numpy as np  # noqa: E402
-from granules import (  # noqa: E402
-    evaluation,
-    file_names,
-    granule_figure,
-    granule_report,
-    l2_product,
-    pipeline,
-    tasks,
+from granules import evaluation, file_names, granule_figure, granule_report, l2_product, pipeline, tasks  # noqa: E402
+from granules.forest_model import TARGETS, CloudModel, ColumnRows, ForestSettings  # noqa: E402
+from granules.pipeline import (  # noqa: E402
+    GranulesResult,
+    Options,
 )
-from granules.forest_model import (  # noqa: E402
-    TARGETS,
-    Model,
-    Recipe,
-    Rows,
-)
-from granules.pipeline import Options, Outcome  # noqa: E402
 from retrieval.scenes import SceneError  # noqa: E402
 from simulation import synthetic_granules  # noqa: E402
-from simulation.synthetic_granules import Size  # noqa: E402
+from simulation.synthetic_granules import GranuleSize  # noqa: E402
 
 from tests import dask_cluster  # noqa: E402
 
-SMALL = Size(160, 128, 240)
+SMALL = GranuleSize(160, 128, 240)
 
 
 def silent(line: str) -> None:
     """Progress that nobody reads."""
 
 
-def grown(rows: Rows, recipe: Recipe, fold: int = 0) -> Model:
+def grown(rows: ColumnRows, recipe: ForestSettings, fold: int = 0) -> CloudModel:
     """A model from some rows."""
-    return tasks.merge({target: [tasks.grow(rows, target, recipe, recipe.seeds(target, fold))] for target in TARGETS})
+    return tasks.merge_model(
+        {target: [tasks.fit_trees(rows, target, recipe, recipe.seeds(target, fold))] for target in TARGETS}
+    )
 
 
-def hashes(outcome: Outcome) -> tuple[str, str]:
+def hashes(outcome: GranulesResult) -> tuple[str, str]:
     """What must be the same everywhere."""
     return outcome.model_digest, outcome.prediction_digest
 
@@ -84,18 +76,18 @@ def quick(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
 
 
 @pytest.fixture(scope="module")
-def alone(quick: Options) -> Outcome:
+def alone(quick: Options) -> GranulesResult:
     """A run on this machine, everything written."""
     outcome = pipeline.run(quick, silent)
-    granule_report.write(outcome)
-    granule_figure.draw(outcome)
+    granule_report.write_metrics(outcome)
+    granule_figure.draw_figure(outcome)
     return outcome
 
 
 class Cluster(dask_cluster.Cluster):
     """A cluster that runs this job."""
 
-    def run(self, options: Options, out: Path, say: Callable[[str], None] = silent) -> Outcome:
+    def run(self, options: Options, out: Path, say: Callable[[str], None] = silent) -> GranulesResult:
         """The job on this cluster, with the data named relative to the workers' folders."""
         with self.near():
             return pipeline.run(dataclasses.replace(options, data="data", out=out, scheduler=self.address), say)
@@ -114,7 +106,7 @@ def many(tmp_path: Path, folder: Path) -> Iterator[Cluster]:
 
 @pytest.mark.slow
 def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_run_alone(
-    many: Cluster, quick: Options, alone: Outcome, tmp_path: Path
+    many: Cluster, quick: Options, alone: GranulesResult, tmp_path: Path
 ) -> None:
     many.worker("ml-0")
     one = many.run(quick, tmp_path / "one")
@@ -130,9 +122,9 @@ def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_r
     bereft = many.run(quick, tmp_path / "bereft", kill_once_trees_grow)
 
     assert doomed.poll() == -signal.SIGKILL
-    assert (one.team.workers, two.team.workers, bereft.team.workers) == (1, 2, 2)
+    assert (one.client.workers, two.client.workers, bereft.client.workers) == (1, 2, 2)
     assert hashes(one) == hashes(two) == hashes(bereft) == hashes(alone)
-    assert evaluation.scores(one.tallies, 1) == evaluation.scores(alone.tallies, 1)
+    assert evaluation.compute_scores(one.counts, 1) == evaluation.compute_scores(alone.counts, 1)
     for place in ("one", "two", "bereft"):
         written = {str(path.relative_to(tmp_path / place)) for path in (tmp_path / place).rglob("*.*")}
         assert written == {str(p.relative_to(quick.out)) for p in quick.out.rglob("*.*")} - {
@@ -142,20 +134,20 @@ def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_r
 
 
 def test_a_granule_is_told_by_a_model_that_has_seen_none_of_its_pixels(
-    folder: Path, quick: Options, alone: Outcome
+    folder: Path, quick: Options, alone: GranulesResult
 ) -> None:
     """Without one granule's truth the model that judges it is the same to the bit."""
-    pairs = file_names.find(str(folder), minutes=15.0)
-    matched = [tasks.match(pair, quick.limits) for pair in pairs]
+    pairs = file_names.find_pairs(str(folder), minutes=15.0)
+    matched = [tasks.match_granule(pair, quick.limits) for pair in pairs]
     folds = alone.folds
 
     for fold in range(quick.folds):
         outside = [one for one, where in zip(matched, folds, strict=True) if where != fold]
-        model = grown(tasks.assemble(outside), quick.recipe, fold)
-        assert tasks.describe(model)[0] == alone.models[fold]
+        model = grown(tasks.training_rows(outside), quick.recipe, fold)
+        assert tasks.describe_model(model)[0] == alone.model_digests[fold]
 
     assert folds == sorted(folds)
-    assert len(alone.models) == len(set(alone.models)) == quick.folds
+    assert len(alone.model_digests) == len(set(alone.model_digests)) == quick.folds
 
 
 TAKE = """
@@ -172,7 +164,7 @@ except scenes.SceneError as error:
 
 @pytest.mark.slow
 def test_granules_on_s3_are_staged_processed_and_removed_with_the_result_of_local_ones(
-    alone: Outcome, quick: Options, folder: Path, tmp_path: Path
+    alone: GranulesResult, quick: Options, folder: Path, tmp_path: Path
 ) -> None:
     boto3 = pytest.importorskip("boto3")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -230,7 +222,7 @@ def test_granules_on_s3_are_staged_processed_and_removed_with_the_result_of_loca
 # ---------------------------------------------------------------- scores
 
 
-def test_metrics_say_what_was_measured_on_what(alone: Outcome, quick: Options) -> None:
+def test_metrics_say_what_was_measured_on_what(alone: GranulesResult, quick: Options) -> None:
     found = json.loads((quick.out / "metrics.json").read_text())
 
     assert found["data"]["kind"] == "synthetic"
@@ -248,11 +240,11 @@ def test_metrics_say_what_was_measured_on_what(alone: Outcome, quick: Options) -
 @pytest.mark.slow
 def test_synthetic_granules_are_neither_hopeless_nor_trivial(tmp_path: Path) -> None:
     """Full-length granules, as wide as needed around the track: scores lie in the band that the report states."""
-    list(synthetic_granules.make(tmp_path / "data", count=8, size=Size(3232, 160, 4000), seed=1))
+    list(synthetic_granules.write_pairs(tmp_path / "data", count=8, size=GranuleSize(3232, 160, 4000), seed=1))
 
     outcome = pipeline.run(Options(data=str(tmp_path / "data"), out=tmp_path / "out", maps=0, trees=24), silent)
 
-    scores = evaluation.scores(outcome.tallies, 1)
+    scores = evaluation.compute_scores(outcome.counts, 1)
     for part, (low, high) in granule_report.SYNTHETIC_BAND.items():
         assert low <= scores[part]["accuracy"] <= high, part
         # The interval holds the score and is no wider than fits the eight granules.
@@ -262,39 +254,39 @@ def test_synthetic_granules_are_neither_hopeless_nor_trivial(tmp_path: Path) -> 
     assert scores["phase"]["accuracy"] > scores["phase"]["baseline_largest_class"] + 0.2
     assert scores["calibration"]["expected_calibration_error"] < 0.1
     # Cirrus is what 1.38 um is for.
-    assert "M09" in list(granule_report.importance(outcome))[:4]
+    assert "M09" in list(granule_report.importance_section(outcome))[:4]
 
 
 def test_truth_that_is_shuffled_among_columns_cannot_be_told(folder: Path, quick: Options) -> None:
     """No way from a pixel to its truth but the light: with truth shuffled the forest is worth no more than a guess."""
     rng = np.random.default_rng(2)
-    pairs = file_names.find(str(folder), minutes=15.0)
-    matched = [tasks.match(pair, quick.limits) for pair in pairs]
+    pairs = file_names.find_pairs(str(folder), minutes=15.0)
+    matched = [tasks.match_granule(pair, quick.limits) for pair in pairs]
     shuffled = []
     for one in matched:
         order = rng.permutation(len(one.rows))
-        rows = dataclasses.replace(one.rows, kind=one.rows.kind[order], top=one.rows.top[order])
+        rows = dataclasses.replace(one.rows, column_class=one.rows.column_class[order], top_km=one.rows.top_km[order])
         shuffled.append(dataclasses.replace(one, rows=rows))
-    recipe = Recipe(8, 16, 1)
-    rows = tasks.assemble(shuffled[:2])
-    model = tasks.merge(
-        {target: [tasks.grow(rows, target, recipe, recipe.seeds(target, 0))] for target in ("phase", "top")}
+    recipe = ForestSettings(8, 16, 1)
+    rows = tasks.training_rows(shuffled[:2])
+    model = tasks.merge_model(
+        {target: [tasks.fit_trees(rows, target, recipe, recipe.seeds(target, 0))] for target in ("phase", "top")}
     )
 
-    tallies = [tasks.judged(one, model, 1)[0] for one in shuffled[2:]]
+    tallies = [tasks.evaluate_granule(one, model, 1)[0] for one in shuffled[2:]]
 
-    found = evaluation.scores(tallies, 1)["phase"]
+    found = evaluation.compute_scores(tallies, 1)["phase"]
     assert found["accuracy"] < found["baseline_largest_class"] + 0.1
 
 
 # ---------------------------------------------------------------- what a run leaves
 
 
-def test_a_map_is_a_netcdf_file_with_cf_names_that_says_it_is_synthetic(alone: Outcome, quick: Options) -> None:
-    key = next(iter(alone.predictions))
+def test_a_map_is_a_netcdf_file_with_cf_names_that_says_it_is_synthetic(alone: GranulesResult, quick: Options) -> None:
+    key = next(iter(alone.prediction_digests))
     with netCDF4.Dataset(quick.out / "maps" / f"cloud_{key}.nc") as file:
         assert (file.Conventions, int(file.synthetic)) == ("CF-1.10", 1)
-        assert file.model_sha256 in alone.models
+        assert file.model_sha256 in alone.model_digests
         assert "synthetic" in file.title
         assert file["cloud_top_altitude"].standard_name == "cloud_top_altitude"
         assert file["cloud_top_altitude"].units == "m"
@@ -310,8 +302,8 @@ def test_a_map_is_a_netcdf_file_with_cf_names_that_says_it_is_synthetic(alone: O
     assert ((chance >= 0.5) == (phase > 0))[clearly].all()
 
 
-def test_a_map_says_when_its_granule_was_seen(folder: Path, alone: Outcome, quick: Options) -> None:
-    pair = file_names.find(str(folder), minutes=15.0)[0]
+def test_a_map_says_when_its_granule_was_seen(folder: Path, alone: GranulesResult, quick: Options) -> None:
+    pair = file_names.find_pairs(str(folder), minutes=15.0)[0]
     with (
         netCDF4.Dataset(quick.out / "maps" / f"cloud_{pair.key}.nc") as made,
         netCDF4.Dataset(folder / pair.radiances) as file,
@@ -321,11 +313,11 @@ def test_a_map_says_when_its_granule_was_seen(folder: Path, alone: Outcome, quic
 
 
 def test_lines_whose_place_is_unknown_are_mapped_as_any_others(
-    folder: Path, quick: Options, alone: Outcome, tmp_path: Path
+    folder: Path, quick: Options, alone: GranulesResult, tmp_path: Path
 ) -> None:
     """A granule may lack the place of some scans; what was seen there is there all the same."""
     shutil.copytree(folder, tmp_path / "data")
-    pair = file_names.find(str(tmp_path / "data"), minutes=15.0)[0]
+    pair = file_names.find_pairs(str(tmp_path / "data"), minutes=15.0)[0]
     with netCDF4.Dataset(tmp_path / "data" / pair.geolocation, "a") as file:
         file.set_auto_maskandscale(False)
         for name in ("latitude", "longitude"):
@@ -341,7 +333,7 @@ def test_lines_whose_place_is_unknown_are_mapped_as_any_others(
         assert not np.ma.getmaskarray(file["cloud_probability"][20]).any()
 
 
-def test_pictures_and_index_files_come_with_it(alone: Outcome, quick: Options) -> None:
+def test_pictures_and_index_files_come_with_it(alone: GranulesResult, quick: Options) -> None:
     pictures = sorted((quick.out / "maps").glob("*.png"))
 
     assert len(pictures) == 2
@@ -350,29 +342,33 @@ def test_pictures_and_index_files_come_with_it(alone: Outcome, quick: Options) -
     assert not list(quick.out.rglob("*.part"))
 
 
-def test_index_files_stand_in_for_the_search(folder: Path, quick: Options, alone: Outcome, tmp_path: Path) -> None:
+def test_index_files_stand_in_for_the_search(
+    folder: Path, quick: Options, alone: GranulesResult, tmp_path: Path
+) -> None:
     shutil.copytree(folder, tmp_path / "data")
     for path in (quick.out / "collocation").iterdir():
         shutil.copy(path, tmp_path / "data")
     options = dataclasses.replace(quick, data=str(tmp_path / "data"), out=tmp_path / "out", indexed=True, maps=0)
 
-    assert pipeline.run(options, silent).models == alone.models
+    assert pipeline.run(options, silent).model_digests == alone.model_digests
 
 
-def test_mapping_a_tall_granule_holds_a_few_scans_in_memory(tmp_path: Path, alone: Outcome, quick: Options) -> None:
-    list(synthetic_granules.make(tmp_path, count=1, size=Size(960, 48, 100), seed=9))
-    pair = file_names.find(str(tmp_path), minutes=15.0)[0]
-    matched = [tasks.match(one, quick.limits) for one in file_names.find(quick.data, minutes=15.0)[:2]]
-    recipe, rows = Recipe(2, 6, 1), tasks.assemble(matched)
-    model = tasks.merge(
-        {target: [tasks.grow(rows, target, recipe, recipe.seeds(target, 0))] for target in ("phase", "top")}
+def test_mapping_a_tall_granule_holds_a_few_scans_in_memory(
+    tmp_path: Path, alone: GranulesResult, quick: Options
+) -> None:
+    list(synthetic_granules.write_pairs(tmp_path, count=1, size=GranuleSize(960, 48, 100), seed=9))
+    pair = file_names.find_pairs(str(tmp_path), minutes=15.0)[0]
+    matched = [tasks.match_granule(one, quick.limits) for one in file_names.find_pairs(quick.data, minutes=15.0)[:2]]
+    recipe, rows = ForestSettings(2, 6, 1), tasks.training_rows(matched)
+    model = tasks.merge_model(
+        {target: [tasks.fit_trees(rows, target, recipe, recipe.seeds(target, 0))] for target in ("phase", "top")}
     )
-    whole = 960 * 48 * len(tasks.features.NAMES) * 4
-    about = l2_product.About(pair.key, "", (), True)
+    whole = 960 * 48 * len(tasks.features.FEATURE_NAMES) * 4
+    about = l2_product.ProductInfo(pair.key, "", (), True)
 
-    with tasks.at_hand(pair, pair.files[:2]) as paths, tasks.reading(pair, paths) as granule:
+    with tasks.local_files(pair, pair.all_files[:2]) as paths, tasks.open_granule(pair, paths) as granule:
         tracemalloc.start()
-        l2_product.write(tmp_path / "map.nc", granule, model, about)
+        l2_product.write_product(tmp_path / "map.nc", granule, model, about)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
 
@@ -434,7 +430,7 @@ def test_more_folds_than_granules_and_a_missing_folder_are_told(folder: Path, tm
 
 
 def test_an_index_file_of_another_track_is_refused(
-    folder: Path, quick: Options, alone: Outcome, tmp_path: Path
+    folder: Path, quick: Options, alone: GranulesResult, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "data")
     here, other = sorted((quick.out / "collocation").iterdir())[:2]

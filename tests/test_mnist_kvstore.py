@@ -17,7 +17,7 @@ import idx
 @pytest.mark.parametrize("shape", [(5,), (3, 8, 8), (0, 2)])
 def test_what_is_written_is_read_back(shape: tuple[int, ...], tmp_path: Path) -> None:
     values = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    (tmp_path / "x.gz").write_bytes(gzip.compress(idx.packed(values)))
+    (tmp_path / "x.gz").write_bytes(gzip.compress(idx.pack(values)))
 
     assert np.array_equal(idx.read(tmp_path, "x.gz"), values)
 
@@ -27,7 +27,7 @@ def test_what_is_written_is_read_back(shape: tuple[int, ...], tmp_path: Path) ->
     [
         (b"no gzip", "Not a gzipped file"),
         (gzip.compress(b"\0\0\x09\1"), "no IDX file of bytes"),
-        (gzip.compress(idx.packed(np.zeros(4, np.uint8))[:-1]), "3 bytes, and its head says (4,)"),
+        (gzip.compress(idx.pack(np.zeros(4, np.uint8))[:-1]), "3 bytes, and its head says (4,)"),
         (gzip.compress(b"\0\0\x08\3\0"), "its head is cut off"),
         (gzip.compress(bytes(999))[:-9], "ended before"),
     ],

@@ -3,7 +3,8 @@
     python make_granules.py --granules 8 --out data/granules                  # 400 x 400 pixels each: 1 s and 6 MB
     python make_granules.py --granules 8 --lines 3232 --pixels 3200 --out ... # full size: 25 s and 250 MB
 
-The physics, with sources, stands in simulation/synthetic_atmosphere.py and simulation/radiative_transfer.py. Every file says that it is synthetic.
+The physics and its sources are documented in simulation/synthetic_atmosphere.py and simulation/radiative_transfer.py.
+Every file is marked as synthetic.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from simulation.synthetic_granules import Size, make
+from simulation.synthetic_granules import GranuleSize, write_pairs
 
 
 def main(words: list[str] | None = None) -> int:
@@ -43,8 +44,8 @@ def main(words: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    size = Size(chosen.lines, chosen.pixels, chosen.profiles or chosen.lines * 6 // 5)
-    for number, path in enumerate(make(chosen.out, count=chosen.granules, size=size, seed=chosen.seed), 1):
+    size = GranuleSize(chosen.lines, chosen.pixels, chosen.profiles or chosen.lines * 6 // 5)
+    for number, path in enumerate(write_pairs(chosen.out, count=chosen.granules, size=size, seed=chosen.seed), 1):
         print(f"{number}/{chosen.granules}  {path.name}  {size.lines} x {size.pixels}, synthetic", flush=True)
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from simulation.synthetic_scenes import SyntheticScene, draw_sky, make_scene
+from simulation.synthetic_scenes import SyntheticScene, draw_conditions, simulate_scene
 
 
 def write(path: Path, scene: SyntheticScene) -> None:
@@ -23,9 +23,9 @@ def write(path: Path, scene: SyntheticScene) -> None:
         "Cloud_optical_thickness_(100m resolution)": (scene.cot, "1"),
         "CER_(100m resolution)": (scene.cer, "um"),
         "Native_Cloud_fraction_(100m)": (scene.cover, "1"),
-        "SZA": (np.array([scene.sky.sza]), "degree"),
+        "SZA": (np.array([scene.conditions.sza]), "degree"),
         "VZA": (np.array([0]), "degree"),
-        "Surface_albedo": (np.float64(scene.sky.albedo), "1"),
+        "Surface_albedo": (np.float64(scene.conditions.albedo), "1"),
     }
     with h5py.File(path, "w") as file:
         file.attrs["synthetic"] = True
@@ -42,7 +42,7 @@ def synthesize(out: Path, *, scenes: int, size: int, seed: int, sza: float = 60.
     paths = [out / f"synthetic_{number:05d}.hdf5" for number in range(1, scenes + 1)]
     for number, path in enumerate(paths):
         rng = np.random.default_rng([seed, number])
-        write(path, make_scene(size, rng, draw_sky(rng, sza=sza)))
+        write(path, simulate_scene(size, rng, draw_conditions(rng, sza=sza)))
     return paths
 
 

@@ -20,23 +20,23 @@ from adaptation.options import Options, parse
 
 if TYPE_CHECKING:
     import torch
-    from adaptation.distributed import Comm
+    from adaptation.distributed import Communicator
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the job; the exit code."""
     options = parse(words)
-    from adaptation.distributed import TROUBLE
+    from adaptation.distributed import RANK_ERRORS
 
     try:
-        work(options)
+        run(options)
     except DataError as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
     except ImportError as error:
         print(f"train.py: {error}: see requirements.txt, or choose another --dist or --net", file=sys.stderr)
         return 2
-    except TROUBLE as error:
+    except RANK_ERRORS as error:
         first = str(error).strip().partition("\n")[0]
         print(f"train.py: stopped by {type(error).__name__}: {first}; --resume goes on", file=sys.stderr)
         return 1
@@ -49,35 +49,35 @@ def main(words: list[str] | None = None) -> int:
     return 0
 
 
-def work(options: Options) -> None:
+def run(options: Options) -> None:
     """Read, train, judge, write all results."""
     from adaptation import dataset, sensor_columns, training, training_curves, training_report
     from adaptation.distributed import connect
 
     # Before ranks wait for each other: what is wrong with the folder is said at once.
     if options.task == "sensors":
-        files, kind = sensor_columns.listing(options.data)
+        files, kind = sensor_columns.list_granules(options.data)
     else:
-        pair, kind = dataset.listings(options.data, options.source, options.target)
+        pair, kind = dataset.list_images(options.data, options.source, options.target)
     options.out.mkdir(parents=True, exist_ok=True)
     comm = connect(options.dist, cuda=wants_cuda(options))
-    device = place(options, comm)
+    device = select_device(options, comm)
     if options.task == "sensors":
-        rows = sensor_columns.read(files, kind, (device, options.seed))
+        rows = sensor_columns.read_dataset(files, kind, (device, options.seed))
     else:
-        rows = dataset.read(pair, kind, options.image_size, (device, options.seed))
+        rows = dataset.read_dataset(pair, kind, options.image_size, (device, options.seed))
     if comm.rank == 0:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in rows.counts.items())
-        say(f"{rows.what}: {counts}; {training_report.how(comm)}, {device.type}")
-    others = training.compare(options, rows, comm, say)
-    trained = training.train(options, rows, comm, say)
+        log(f"{rows.description}: {counts}; {training_report.format_ranks(comm)}, {device.type}")
+    others = training.train_comparisons(options, rows, comm, log)
+    trained = training.train(options, rows, comm, log)
     if comm.rank == 0:
-        facts = training_report.write(trained, rows, comm, others)
-        training_curves.draw(trained, rows, others, training_report.how(comm))
-        say(facts["headline"])
+        facts = training_report.write_results(trained, rows, comm, others)
+        training_curves.draw_figure(trained, rows, others, training_report.format_ranks(comm))
+        log(facts["headline"])
     comm.barrier()
     comm.close()
-    if not trained.agree:
+    if not trained.ranks_agree:
         raise RuntimeError("ranks ended with different weights")
 
 
@@ -90,7 +90,7 @@ def wants_cuda(options: Options) -> bool:
     return options.device != "cpu" and bool(torch.cuda.is_available())
 
 
-def place(options: Options, comm: Comm) -> torch.device:
+def select_device(options: Options, comm: Communicator) -> torch.device:
     """The rank's device; sets the number of threads."""
     import torch
 
@@ -103,7 +103,7 @@ def place(options: Options, comm: Comm) -> torch.device:
     return device
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """Progress, at once."""
     print(line, flush=True)
 

@@ -15,17 +15,17 @@ from pathlib import Path
 import idx
 import numpy as np
 
-EVERY = 5
+TEST_STRIDE = 5
 
 
-def arrays() -> dict[str, np.ndarray]:
+def load_arrays() -> dict[str, np.ndarray]:
     """Return file name -> images (n, 8, 8) or labels (n,), bytes; intensities stretched from 0..16 to 0..255."""
     from sklearn.datasets import load_digits
 
     found = load_digits()
     images = np.round(found.images * (255 / 16)).astype(np.uint8)
     labels = found.target.astype(np.uint8)
-    test = np.arange(len(labels)) % EVERY == 0
+    test = np.arange(len(labels)) % TEST_STRIDE == 0
     return {
         idx.TRAIN_IMAGES: images[~test],
         idx.TRAIN_LABELS: labels[~test],
@@ -37,11 +37,11 @@ def arrays() -> dict[str, np.ndarray]:
 def main(out: Path) -> None:
     """Write the files that are missing."""
     out.mkdir(parents=True, exist_ok=True)
-    if all((out / name).exists() for name in idx.NAMES):
+    if all((out / name).exists() for name in idx.FILE_NAMES):
         return
-    for name, values in arrays().items():
+    for name, values in load_arrays().items():
         with gzip.open(out / name, "wb") as file:
-            file.write(idx.packed(values))
+            file.write(idx.pack(values))
     print(f"digits written to {out}", flush=True)
 
 

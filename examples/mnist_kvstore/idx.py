@@ -13,18 +13,18 @@ import numpy as np
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
-NAMES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+FILE_NAMES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
 
 _UNSIGNED_BYTE = 8
 
 
-def packed(values: np.ndarray) -> bytes:
+def pack(values: np.ndarray) -> bytes:
     """Return an array of bytes, of any shape, as a file's content."""
     head = struct.pack(f">HBB{values.ndim}I", 0, _UNSIGNED_BYTE, values.ndim, *values.shape)
     return head + np.ascontiguousarray(values, np.uint8).tobytes()
 
 
-def unpacked(content: bytes) -> np.ndarray:
+def unpack(content: bytes) -> np.ndarray:
     """Return the array that a file's content holds.
 
     :raises ValueError: it is no such file.
@@ -49,6 +49,6 @@ def read(folder: Path, name: str) -> np.ndarray:
     path = folder / name
     try:
         with gzip.open(path, "rb") as file:
-            return unpacked(file.read())
+            return unpack(file.read())
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

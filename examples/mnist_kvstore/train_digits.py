@@ -49,7 +49,7 @@ class Digits:
         return Digits(self.images[rank:kept:size], self.labels[rank:kept:size])
 
 
-def digits(folder: Path, images: str, labels: str) -> Digits:
+def read_digits(folder: Path, images: str, labels: str) -> Digits:
     """Read two files of MNIST's format.
 
     :raises ValueError: one is missing, broken, or they do not fit each other.
@@ -60,7 +60,7 @@ def digits(folder: Path, images: str, labels: str) -> Digits:
     return Digits((found[:, None] / 255).astype(np.float32), truth.astype(np.float32))
 
 
-def network() -> Any:
+def build_network() -> Any:
     """Two convolutions and a dense layer. No batch normalisation: its averages would differ from worker to worker."""
     net = gluon.nn.HybridSequential()
     net.add(
@@ -113,7 +113,7 @@ def weights_hash(net: Any) -> str:
     return found.hexdigest()
 
 
-def as_on_servers(net: Any, kvstore: Any) -> bool:
+def matches_servers(net: Any, kvstore: Any) -> bool:
     """Whether the weights are, bit for bit, those that the servers hold: true on all workers, all hold the same."""
     parameters = net.collect_params()
     # The trainer counts them in the order of their names.
@@ -128,17 +128,17 @@ def as_on_servers(net: Any, kvstore: Any) -> bool:
 
 def run(options: Options) -> int:
     """Train, judge, write ``metrics.json``; the exit code."""
-    training = digits(options.data, idx.TRAIN_IMAGES, idx.TRAIN_LABELS)
-    judged = digits(options.data, idx.TEST_IMAGES, idx.TEST_LABELS)
+    training = read_digits(options.data, idx.TRAIN_IMAGES, idx.TRAIN_LABELS)
+    judged = read_digits(options.data, idx.TEST_IMAGES, idx.TEST_LABELS)
     kvstore = mx.kvstore.create("dist_sync" if "DMLC_ROLE" in os.environ else "local")
     mx.random.seed(options.seed)
     np.random.seed(options.seed)
-    net = network()
+    net = build_network()
     began = time.perf_counter()
     train(net, kvstore, training.shard(kvstore.rank, kvstore.num_workers), options)
     seconds = time.perf_counter() - began
     score, mine = accuracy(net, judged), weights_hash(net)
-    agree = as_on_servers(net, kvstore)
+    agree = matches_servers(net, kvstore)
     metrics = {
         "headline": f"accuracy {score:.4f} on {len(judged.labels)} test digits, {kvstore.num_workers} workers",
         "accuracy": score,

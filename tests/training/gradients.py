@@ -23,21 +23,25 @@ WEIGHTS = {"none": 0.0, "coral": 1e5, "dan": 1e3, "dann": 10.0}
 PAIRS = 10.0
 
 
-def gradient(method: str, scope: str, parts: int, ranks: distributed.Comm, *, pairs: float = 0.0) -> Any:
+def gradient(method: str, scope: str, parts: int, ranks: distributed.Communicator, *, pairs: float = 0.0) -> Any:
     """The gradient of one global batch, flat; with a weight for ``pairs`` of columns, else of images."""
     torch.manual_seed(5)
     shapes = ((25,), (20,), (25,)) if pairs else ((3, 16, 16),) * 3
     source, target, partners = (torch.rand(ROWS, *shape, dtype=torch.float64) for shape in shapes)
     labels = torch.arange(ROWS) % CLASSES
-    net = models.build_sensors((source, target), CLASSES, seed=3) if pairs else models.build("small", CLASSES, seed=3)
+    net = (
+        models.build_sensor_model((source, target), CLASSES, seed=3)
+        if pairs
+        else models.build_image_model("small", CLASSES, seed=3)
+    )
     net.double()["domain"].requires_grad_(method == "dann")
-    goal = losses.Goal(method, weight=WEIGHTS[method], scope=scope, pairs=pairs)
+    goal = losses.Objective(method, weight=WEIGHTS[method], scope=scope, pair_weight=pairs)
     start = 0
-    for rows in batching.shares(ROWS, parts):
-        counts = batching.shares(rows, ranks.size)
-        mine = torch.from_numpy(batching.own(np.arange(start, start + rows), counts, ranks.rank))
-        part = losses.Part(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS, partners[mine])
-        losses.shares(net, part, goal, STRENGTH, ranks).backward.backward()
+    for rows in batching.split_evenly(ROWS, parts):
+        counts = batching.split_evenly(rows, ranks.size)
+        mine = torch.from_numpy(batching.rank_slice(np.arange(start, start + rows), counts, ranks.rank))
+        part = losses.BatchPart(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS, partners[mine])
+        losses.loss_shares(net, part, goal, STRENGTH, ranks).total.backward()
         start += rows
     ranks.sum_gradients(net.parameters())
     return torch.cat([value.grad.reshape(-1) for value in net.parameters() if value.grad is not None]).numpy()

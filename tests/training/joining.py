@@ -14,9 +14,9 @@ sys.path.insert(0, sys.argv[1])
 
 import horovod.torch as hvd
 from adaptation import dataset, distributed
-from adaptation.checkpoint import Progress
+from adaptation.checkpoint import TrainingState
 from adaptation.options import Options
-from adaptation.trainer import Session, digest
+from adaptation.trainer import Trainer, weights_digest
 
 ALONE, TOGETHER = 3, 2
 
@@ -25,21 +25,21 @@ def main() -> int:
     """Train, meet, train on; 1 when the ranks differ."""
     torch.set_num_threads(1)
     data = Path(sys.argv[2])
-    pair, kind = dataset.listings(data, "amazon", "webcam")
-    images = dataset.read(pair, kind, 16, (torch.device("cpu"), 0))
+    pair, kind = dataset.list_images(data, "amazon", "webcam")
+    images = dataset.read_dataset(pair, kind, 16, (torch.device("cpu"), 0))
     options = Options(data=data, out=data, method="dann", image_size=16, global_batch=16)
     ranks = distributed.connect("horovod", cuda=False)
-    alone = Session(options, images, distributed.Comm(), print)
+    alone = Trainer(options, images, distributed.Communicator(), print)
     for iteration in range(ALONE if ranks.rank == 0 else 0):
         alone.step(iteration)
     state = hvd.elastic.TorchState(
-        model=alone.net, optimizer=alone.optimizer, progress=Progress(iteration=ALONE if ranks.rank == 0 else 0)
+        model=alone.net, optimizer=alone.optimizer, progress=TrainingState(iteration=ALONE if ranks.rank == 0 else 0)
     )
     state.sync()
     alone.comm = ranks
     for iteration in range(state.progress.iteration, state.progress.iteration + TOGETHER):
         alone.step(iteration)
-    agreed = ranks.agree(digest(alone.net.state_dict()))
+    agreed = ranks.all_agree(weights_digest(alone.net.state_dict()))
     ranks.barrier()
     ranks.close()
     return 0 if agreed and state.progress.iteration == ALONE else 1

@@ -21,16 +21,8 @@ for needed in launch.NEEDED:
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
-from adaptation import (  # noqa: E402
-    batching,
-    dataset,
-    distributed,
-    image_folders,
-    losses,
-    models,
-    options,
-)
-from adaptation.trainer import Session  # noqa: E402
+from adaptation import batching, dataset, distributed, image_folders, losses, models, options  # noqa: E402
+from adaptation.trainer import Trainer  # noqa: E402
 from generators import synthetic_images  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -39,7 +31,7 @@ from PIL import Image  # noqa: E402
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set."""
     folder = tmp_path_factory.mktemp("images")
-    synthetic_images.write(folder, seed=2, size=16, share=0.06)
+    synthetic_images.write_domains(folder, seed=2, size=16, share=0.06)
     return folder
 
 
@@ -64,8 +56,8 @@ def listed(folder: Path) -> dict[str, str]:
 
 
 def test_the_generator_makes_the_same_images_from_the_same_seed(data: Path, tmp_path: Path) -> None:
-    synthetic_images.write(tmp_path / "again", seed=2, size=16, share=0.06)
-    synthetic_images.write(tmp_path / "other", seed=3, size=16, share=0.06)
+    synthetic_images.write_domains(tmp_path / "again", seed=2, size=16, share=0.06)
+    synthetic_images.write_domains(tmp_path / "other", seed=3, size=16, share=0.06)
 
     assert listed(data) == listed(tmp_path / "again")
     assert listed(data) != listed(tmp_path / "other")
@@ -76,7 +68,7 @@ def test_the_generator_has_the_domains_and_the_31_classes_of_office_31(data: Pat
 
     assert all(len(listing.classes) == 31 for listing in pairs)
     assert [len(listing.paths) // 31 for listing in pairs] == [5, 2, 2]
-    assert image_folders.kind(data) == "synthetic"
+    assert image_folders.data_kind(data) == "synthetic"
 
 
 def test_the_command_line_of_the_generator_says_what_it_made(tmp_path: Path) -> None:
@@ -99,7 +91,7 @@ def test_office_31_is_read_as_it_is_handed_out(tmp_path: Path) -> None:
     assert (listing.classes, listing.labels) == (("bike", "mug"), (0, 0, 0, 1, 1, 1))
     assert (images.shape, images.dtype) == ((6, 3, 16, 16), np.uint8)
     assert images[0, 0].min() > 240 > 10 > images[0, 2].max()
-    assert image_folders.kind(tmp_path) == "files"
+    assert image_folders.data_kind(tmp_path) == "files"
 
 
 # ---------------------------------------------------------------- losses
@@ -128,7 +120,7 @@ def test_mmd_is_the_mean_of_gaussian_kernels_and_nothing_between_equals() -> Non
 
 def test_a_reversed_gradient_is_turned_round_and_scaled() -> None:
     values = torch.tensor([1.0, 2.0], requires_grad=True)
-    held = losses.reversed_gradient(values, 0.25)
+    held = losses.reverse_gradient(values, 0.25)
     (held * torch.tensor([4.0, 8.0])).sum().backward()
 
     assert held.tolist() == [1.0, 2.0]
@@ -136,7 +128,7 @@ def test_a_reversed_gradient_is_turned_round_and_scaled() -> None:
 
 
 def test_the_transfer_loss_grows_from_nothing_to_its_weight() -> None:
-    strengths = [losses.ramp(iteration, 100) for iteration in (0, 10, 50, 100, 1000)]
+    strengths = [losses.ramp_strength(iteration, 100) for iteration in (0, 10, 50, 100, 1000)]
 
     assert strengths[0] == 0
     assert strengths == sorted(strengths)
@@ -148,17 +140,17 @@ def test_the_transfer_loss_grows_from_nothing_to_its_weight() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_any_number_of_ranks_sees_the_same_global_batches(size: int) -> None:
-    stream, again = batching.Stream(23, 7, 0), batching.Stream(23, 7, 0)
+    stream, again = batching.BatchStream(23, 7, 0), batching.BatchStream(23, 7, 0)
     for iteration in range(9):
         batch = stream.batch(iteration, 8)
-        counts = batching.shares(8, size)
-        parts = [batching.own(again.batch(iteration, 8), counts, rank) for rank in range(size)]
+        counts = batching.split_evenly(8, size)
+        parts = [batching.rank_slice(again.batch(iteration, 8), counts, rank) for rank in range(size)]
 
         assert np.concatenate(parts).tolist() == batch.tolist()
 
 
 def test_each_pass_sees_each_image_once_and_in_another_order() -> None:
-    seen = np.concatenate([batching.Stream(20, 7, 0).batch(iteration, 10) for iteration in range(4)])
+    seen = np.concatenate([batching.BatchStream(20, 7, 0).batch(iteration, 10) for iteration in range(4)])
 
     assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
     assert seen[:20].tolist() != seen[20:].tolist()
@@ -166,14 +158,14 @@ def test_each_pass_sees_each_image_once_and_in_another_order() -> None:
 
 def test_validation_images_are_no_training_images_and_come_from_every_class() -> None:
     labels = [label for label in range(6) for _ in range(label + 1)]
-    kept, judged = batching.held_out(labels, 0.2, 1)
+    kept, judged = batching.stratified_split(labels, 0.2, 1)
 
     assert sorted([*kept, *judged]) == list(range(len(labels)))
     assert {labels[index] for index in kept} == set(range(6))
     assert {labels[index] for index in judged} == set(range(1, 6)), "a class of one image stays in training"
 
 
-class Many(distributed.Comm):
+class Many(distributed.Communicator):
     """One of four ranks, as far as it knows."""
 
     @property
@@ -184,10 +176,10 @@ class Many(distributed.Comm):
 @pytest.mark.parametrize(("scaling", "factor"), [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
 def test_the_learning_rate_grows_with_the_ranks_within_five_epochs(data: Path, scaling: str, factor: float) -> None:
     asked = options.Options(data=data, out=data, lr=0.1, lr_scaling=scaling, global_batch=16)
-    pair, kind = dataset.listings(data, "amazon", "dslr")
-    images = dataset.read(pair, kind, 16, (torch.device("cpu"), 0))
-    session = Session(asked, images, Many(), print)
-    warm = 5 * session.per_epoch
+    pair, kind = dataset.list_images(data, "amazon", "dslr")
+    images = dataset.read_dataset(pair, kind, 16, (torch.device("cpu"), 0))
+    session = Trainer(asked, images, Many(), print)
+    warm = 5 * session.iterations_per_epoch
 
     assert session.rate(0) == pytest.approx(0.1)
     assert session.rate(warm) == pytest.approx(0.1 * factor * (1 + 1e-3 * warm) ** -0.75)
@@ -211,11 +203,11 @@ def test_the_launcher_is_known_by_its_variables(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    assert distributed.launched_by() == backend
+    assert distributed.detect_launcher() == backend
 
 
 def test_all_methods_begin_with_the_same_weights() -> None:
-    first, second = (models.build("small", 5, seed=9).state_dict() for _ in range(2))
+    first, second = (models.build_image_model("small", 5, seed=9).state_dict() for _ in range(2))
 
     assert all(torch.equal(first[name], second[name]) for name in first)
 

@@ -29,7 +29,7 @@ CURVE = 2e-3
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set."""
     folder = tmp_path_factory.mktemp("images")
-    synthetic_images.write(folder, seed=2, size=16, share=0.06)
+    synthetic_images.write_domains(folder, seed=2, size=16, share=0.06)
     return folder
 
 

@@ -19,11 +19,7 @@ for needed in launch.NEEDED:
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import train  # noqa: E402
-from adaptation import (  # noqa: E402
-    models,
-    sensor_columns,
-    variable_names,
-)
+from adaptation import models, sensor_columns, variable_names  # noqa: E402
 from generators import synthetic_columns  # noqa: E402
 
 GRANULES = 16
@@ -34,7 +30,7 @@ WORDS = ("--task", "sensors", "--global-batch", "32", "--threads", "1", "--log-e
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small synthetic data set."""
     folder = tmp_path_factory.mktemp("columns")
-    synthetic_columns.write(folder, seed=5, granules=GRANULES, count=120)
+    synthetic_columns.write_granules(folder, seed=5, granules=GRANULES, count=120)
     return folder
 
 
@@ -54,10 +50,10 @@ def held(path: Path) -> dict[str, Any]:
 def relabelled(data: Path, out: Path, uses: tuple[str, ...]) -> Path:
     """A copy in which the labels of granules of some uses (under seed 0) stand at other columns, some nowhere."""
     shutil.copytree(data, out)
-    files, _ = sensor_columns.listing(out)
+    files, _ = sensor_columns.list_granules(out)
     rng = np.random.default_rng(1)
     for use in uses:
-        for number in sensor_columns.roles(GRANULES, 0)[use]:
+        for number in sensor_columns.assign_uses(GRANULES, 0)[use]:
             found = held(files[number])
             found[variable_names.LABEL] = rng.permutation(found[variable_names.LABEL])
             if use == "pairs":
@@ -70,8 +66,8 @@ def relabelled(data: Path, out: Path, uses: tuple[str, ...]) -> Path:
 
 
 def test_the_generator_makes_the_same_columns_from_the_same_seed(data: Path, tmp_path: Path) -> None:
-    synthetic_columns.write(tmp_path / "again", seed=5, granules=2, count=120)
-    synthetic_columns.write(tmp_path / "other", seed=6, granules=1, count=120)
+    synthetic_columns.write_granules(tmp_path / "again", seed=5, granules=2, count=120)
+    synthetic_columns.write_granules(tmp_path / "other", seed=6, granules=1, count=120)
     name = "match_data.synthetic.000.npz"
     first, again, other = (held(folder / name) for folder in (data, tmp_path / "again", tmp_path / "other"))
 
@@ -103,7 +99,7 @@ def test_the_command_line_of_the_generator_says_what_it_made(tmp_path: Path) -> 
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=launch.DEADLINE)
 
     assert done.stdout.startswith("2 synthetic granules of 20 columns")
-    assert sensor_columns.folders.kind(tmp_path / "d") == "synthetic"
+    assert sensor_columns.image_folders.data_kind(tmp_path / "d") == "synthetic"
 
 
 # ---------------------------------------------------------------- who sees what
@@ -111,32 +107,32 @@ def test_the_command_line_of_the_generator_says_what_it_made(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("count", [4, 5, 16, 121])
 def test_each_granule_has_one_use_and_every_use_a_granule(count: int) -> None:
-    uses = sensor_columns.roles(count, 3)
+    uses = sensor_columns.assign_uses(count, 3)
 
     assert sorted(number for part in uses.values() for number in part) == list(range(count))
     assert all(uses.values())
-    assert count < 16 or uses != sensor_columns.roles(count, 4)
+    assert count < 16 or uses != sensor_columns.assign_uses(count, 4)
 
 
 def test_rows_come_from_the_granules_of_their_use(data: Path) -> None:
-    files, kind = sensor_columns.listing(data)
-    found = sensor_columns.read(files, kind, (torch.device("cpu"), 0))
-    uses = {name: [files[number] for number in part] for name, part in sensor_columns.roles(GRANULES, 0).items()}
-    lidar, radiometer, labels = sensor_columns.tables(uses["training"], labelled=True)
+    files, kind = sensor_columns.list_granules(data)
+    found = sensor_columns.read_dataset(files, kind, (torch.device("cpu"), 0))
+    uses = {name: [files[number] for number in part] for name, part in sensor_columns.assign_uses(GRANULES, 0).items()}
+    lidar, radiometer, labels = sensor_columns.read_tables(uses["training"], labelled=True)
     pairs, judged = (
-        sensor_columns.tables(uses["pairs"], labelled=False),
-        sensor_columns.tables(uses["judged"], labelled=True),
+        sensor_columns.read_tables(uses["pairs"], labelled=False),
+        sensor_columns.read_tables(uses["judged"], labelled=True),
     )
 
-    assert found.partners is not None
-    assert found.direct is not None
-    assert (found.source_rows[found.kept].numpy() == lidar).all()
-    assert (found.source_labels[found.kept].numpy() == labels).all()
-    assert (found.partners.numpy() == pairs[0]).all()
+    assert found.paired_rows is not None
+    assert found.target_supervised is not None
+    assert (found.source_rows[found.training_indices].numpy() == lidar).all()
+    assert (found.source_labels[found.training_indices].numpy() == labels).all()
+    assert (found.paired_rows.numpy() == pairs[0]).all()
     assert (found.target_rows.numpy() == pairs[1]).all()
     assert (found.test_rows.numpy() == judged[1]).all()
-    assert (found.direct.source_rows[found.kept].numpy() == radiometer).all()
-    assert len(found.judged) == len(sensor_columns.tables(uses["validation"], labelled=True)[2])
+    assert (found.target_supervised.source_rows[found.training_indices].numpy() == radiometer).all()
+    assert len(found.validation_indices) == len(sensor_columns.read_tables(uses["validation"], labelled=True)[2])
 
 
 def test_labels_of_pairs_and_of_judged_columns_change_no_weight(data: Path, tmp_path: Path) -> None:
@@ -159,7 +155,7 @@ def test_columns_that_published_pre_processing_leaves_out_are_left_out(data: Pat
     found[variable_names.LABEL][2] = 0
     found["CALIOP_Clay_Color_Ratio"][3] = np.nan
     np.savez(tmp_path / "g.npz", **found)
-    labelled, unlabelled = (sensor_columns.table(tmp_path / "g.npz", labelled=each) for each in (True, False))
+    labelled, unlabelled = (sensor_columns.read_table(tmp_path / "g.npz", labelled=each) for each in (True, False))
 
     assert (len(labelled[0]), len(unlabelled[0])) == (117, 118)
     assert labelled[0][0][variable_names.LIDAR.index("CALIOP_Clay_Color_Ratio")] == 0
@@ -185,9 +181,9 @@ def test_pairs_teach_the_radiometer_what_the_lidar_knows(data: Path, tmp_path: P
 
 def test_the_kept_weights_take_columns_as_they_are(data: Path, tmp_path: Path) -> None:
     found = run(data, tmp_path, "--method", "none", "--epochs", "2")
-    files, kind = sensor_columns.listing(data)
-    rows = sensor_columns.read(files, kind, (torch.device("cpu"), 0))
-    net = models.build_sensors((torch.zeros(2, 25), torch.zeros(2, 20)), 6, seed=9)
+    files, kind = sensor_columns.list_granules(data)
+    rows = sensor_columns.read_dataset(files, kind, (torch.device("cpu"), 0))
+    net = models.build_sensor_model((torch.zeros(2, 25), torch.zeros(2, 20)), 6, seed=9)
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     net.load_state_dict(best["weights"])
     said = net["classifier"](net["target_features"](rows.test_rows)).argmax(dim=1)
@@ -228,8 +224,8 @@ def test_columns_that_cannot_be_used_are_named_in_one_line(
 ) -> None:
     broken, out = tmp_path / "broken", ("--out", str(tmp_path / "out"), *WORDS, "--iters", "1")
     shutil.copytree(data, broken)
-    files, _ = sensor_columns.listing(broken)
-    first = files[sensor_columns.roles(GRANULES, 0)["training"][0]]
+    files, _ = sensor_columns.list_granules(broken)
+    first = files[sensor_columns.assign_uses(GRANULES, 0)["training"][0]]
     good = held(first)
 
     def line(**changed: Any) -> str:
@@ -253,8 +249,8 @@ def test_a_class_that_nobody_can_learn_is_named_in_one_line(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
-    files, _ = sensor_columns.listing(copy)
-    for number in sensor_columns.roles(GRANULES, 0)["training"]:
+    files, _ = sensor_columns.list_granules(copy)
+    for number in sensor_columns.assign_uses(GRANULES, 0)["training"]:
         found = held(files[number])
         found[variable_names.LABEL][found[variable_names.LABEL] == 3] = 0
         np.savez(files[number], **found)

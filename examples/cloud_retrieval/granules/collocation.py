@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from granules import geodesy
 
-BLOCK = 16  # lines of a scan
+BLOCK_LINES = 16  # lines of a scan
 KM, MINUTES = 5.0, 15.0
 # Blocks this wide are kept unseen, so that the search for the others may stop early (radians).
-WIDE = 0.1
-ROUNDING = 1e-9
+WIDE_BLOCK_RADIANS = 0.1
+ROUNDING_RADIANS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -70,88 +70,88 @@ class Matches:
 
 def collocate(swath: Swath, track: Track, *, km: float = KM, minutes: float = MINUTES) -> Matches:
     """For each profile the nearest pixel, if that lies within ``km`` and was seen within ``minutes``."""
-    rows = in_time(swath, track, minutes)
-    points = geodesy.unit(track.latitude[rows], track.longitude[rows])
-    near = pixels_near(swath, points, km)
+    rows = profiles_in_time(swath, track, minutes)
+    points = geodesy.unit_vectors(track.latitude[rows], track.longitude[rows])
+    near = candidate_pixels(swath, points, km)
     if not len(rows) or not len(near):
-        return timed(swath, track, (rows[:0], near[:0], np.empty(0)), minutes)
+        return filter_by_time(swath, track, (rows[:0], near[:0], np.empty(0)), minutes)
     latitude, longitude = (plane.reshape(-1)[near] for plane in (swath.latitude, swath.longitude))
-    found, chords = nearest(geodesy.unit(latitude, longitude), points, km)
+    found, chords = nearest_pixels(geodesy.unit_vectors(latitude, longitude), points, km)
     hit = found >= 0
-    return timed(swath, track, (rows[hit], near[found[hit]], chords[hit]), minutes)
+    return filter_by_time(swath, track, (rows[hit], near[found[hit]], chords[hit]), minutes)
 
 
-def in_time(swath: Swath, track: Track, minutes: float) -> NDArray[np.intp]:
+def profiles_in_time(swath: Swath, track: Track, minutes: float) -> NDArray[np.intp]:
     """Profiles that any line can match in time, and whose place is known."""
     early, late = float(np.min(swath.time)) - 60.0 * minutes, float(np.max(swath.time)) + 60.0 * minutes
     known = np.isfinite(track.latitude) & np.isfinite(track.longitude) & (np.abs(track.latitude) <= 90.0)
     return np.flatnonzero(known & (track.time >= early) & (track.time <= late))
 
 
-def nearest(
+def nearest_pixels(
     pixels: NDArray[np.float64], points: NDArray[np.float64], km: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """For each point the number of the nearest pixel (-1: none within ``km``) and the chord to it."""
     from scipy.spatial import cKDTree
 
     # The bound of the search is exclusive, ours is not.
-    bound = np.nextafter(geodesy.chord(km), np.inf)
+    bound = np.nextafter(geodesy.chord_length(km), np.inf)
     chords, found = cKDTree(pixels, balanced_tree=False, compact_nodes=False).query(points, distance_upper_bound=bound)
     return np.where(np.isfinite(chords), found, -1), chords
 
 
-def timed(swath: Swath, track: Track, hits: tuple[Any, Any, Any], minutes: float) -> Matches:
+def filter_by_time(swath: Swath, track: Track, hits: tuple[Any, Any, Any], minutes: float) -> Matches:
     """Matches of profiles, flat pixels and chords; those too far apart in time left out."""
     profile, flat, chords = hits
     line, pixel = np.divmod(flat, swath.latitude.shape[1])
     late = (track.time[profile] - swath.time[line]) / 60.0
     kept = np.abs(late) <= minutes
     numbers = [part[kept].astype(np.int32) for part in (profile, line, pixel)]
-    return Matches(numbers[0], numbers[1], numbers[2], geodesy.kilometres(chords[kept]), late[kept], len(track.time))
+    return Matches(numbers[0], numbers[1], numbers[2], geodesy.arc_km(chords[kept]), late[kept], len(track.time))
 
 
-def pixels_near(swath: Swath, points: NDArray[np.float64], km: float) -> NDArray[np.intp]:
+def candidate_pixels(swath: Swath, points: NDArray[np.float64], km: float) -> NDArray[np.intp]:
     """Flat numbers of the pixels whose blocks may come within ``km`` of a point; unknown and unusable ones left out."""
     lines, pixels = swath.latitude.shape
-    keep = blocks_near(swath, points, km)
-    mask = np.repeat(np.repeat(keep, BLOCK, axis=0)[:lines], BLOCK, axis=1)[:, :pixels]
+    keep = candidate_blocks(swath, points, km)
+    mask = np.repeat(np.repeat(keep, BLOCK_LINES, axis=0)[:lines], BLOCK_LINES, axis=1)[:, :pixels]
     if swath.usable is not None:
         mask = mask & swath.usable
     flat = np.flatnonzero(mask)
-    good = known(swath.latitude.reshape(-1)[flat]) & np.isfinite(swath.longitude.reshape(-1)[flat])
+    good = is_latitude(swath.latitude.reshape(-1)[flat]) & np.isfinite(swath.longitude.reshape(-1)[flat])
     return np.asarray(flat[good])
 
 
-def known(latitude: NDArray[Any]) -> NDArray[np.bool_]:
+def is_latitude(latitude: NDArray[Any]) -> NDArray[np.bool_]:
     """Whether a latitude is one."""
     return np.asarray(np.abs(latitude) <= 90.0)
 
 
-def blocks_near(swath: Swath, points: NDArray[np.float64], km: float) -> NDArray[np.bool_]:
+def candidate_blocks(swath: Swath, points: NDArray[np.float64], km: float) -> NDArray[np.bool_]:
     """Which blocks may hold a pixel within ``km`` of a point."""
     from scipy.spatial import cKDTree
 
-    south, north = extremes(swath.latitude)
-    west, east = extremes(swath.longitude)
+    south, north = block_extremes(swath.latitude)
+    west, east = block_extremes(swath.longitude)
     latitude = (south + north) / 2.0
     with np.errstate(invalid="ignore"):
         flat = np.cos(np.radians(latitude))
-        radius = np.radians(north - south) / 2.0 + flat * np.radians(east - west) / 2.0 + ROUNDING
+        radius = np.radians(north - south) / 2.0 + flat * np.radians(east - west) / 2.0 + ROUNDING_RADIANS
     reach = radius + km / geodesy.EARTH_KM
-    narrow = reach < WIDE
+    narrow = reach < WIDE_BLOCK_RADIANS
     # Boxes of unknown place (NaN) are neither wide nor narrow.
-    keep = np.asarray(reach >= WIDE)
+    keep = np.asarray(reach >= WIDE_BLOCK_RADIANS)
     if narrow.any() and len(points):
-        middles = geodesy.unit(latitude[narrow], (west[narrow] + east[narrow]) / 2.0)
+        middles = geodesy.unit_vectors(latitude[narrow], (west[narrow] + east[narrow]) / 2.0)
         bound = 2.0 * np.sin(min(float(reach[narrow].max()), np.pi) / 2.0) * (1.0 + 1e-9)
         chords, _ = cKDTree(points).query(middles, distance_upper_bound=bound)
         keep[narrow] = chords <= 2.0 * np.sin(reach[narrow] / 2.0)
     return keep
 
 
-def extremes(plane: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def block_extremes(plane: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least and greatest value of each block; NaN where a block has none."""
-    lines, pixels = (np.arange(0, size, BLOCK) for size in plane.shape)
+    lines, pixels = (np.arange(0, size, BLOCK_LINES) for size in plane.shape)
     found = []
     for quick, careful in ((np.minimum, np.fmin), (np.maximum, np.fmax)):
         best = quick.reduceat(quick.reduceat(plane, lines, axis=0), pixels, axis=1)

@@ -20,54 +20,58 @@ from numpy.typing import NDArray
 from granules.viirs import BANDS, Geometry, Granule, Window
 
 Plane = NDArray[np.float32]
-Table = NDArray[np.float32]
+FeatureTable = NDArray[np.float32]
 
 DIFFERENCES = (("M14", "M15"), ("M15", "M16"), ("M12", "M15"))
-LIGHT = ("solar_zenith", "sensor_zenith", "azimuth_cosine", "land")
-LOWEST_SUN = 85.0
-NAMES = (
+ANGLE_FEATURES = ("solar_zenith", "sensor_zenith", "azimuth_cosine", "land")
+MAX_SOLAR_ZENITH = 85.0
+FEATURE_NAMES = (
     *(name for band in BANDS for name in (band.name, f"{band.name}_mean", f"{band.name}_spread")),
     *(f"{one}-{other}" for one, other in DIFFERENCES),
-    *LIGHT,
+    *ANGLE_FEATURES,
 )
 # Which columns belong together when their worth is asked for.
 GROUPS = {
     **{band.name: tuple(range(3 * turn, 3 * turn + 3)) for turn, band in enumerate(BANDS)},
-    "differences": tuple(NAMES.index(f"{one}-{other}") for one, other in DIFFERENCES),
-    "light": tuple(NAMES.index(name) for name in LIGHT[:3]),
-    "land": (NAMES.index("land"),),
+    "differences": tuple(FEATURE_NAMES.index(f"{one}-{other}") for one, other in DIFFERENCES),
+    "light": tuple(FEATURE_NAMES.index(name) for name in ANGLE_FEATURES[:3]),
+    "land": (FEATURE_NAMES.index("land"),),
 }
 HALO = 1
 
 
-def compute(granule: Granule, window: Window) -> Table:
+def compute(granule: Granule, window: Window) -> FeatureTable:
     """Features of a window inside the granule, one line per pixel."""
-    table = np.empty((window.shape[0] * window.shape[1], len(NAMES)), np.float32)
-    around, inside = clipped(window, granule.shape)
+    table = np.empty((window.shape[0] * window.shape[1], len(FEATURE_NAMES)), np.float32)
+    around, inside = clip_to_granule(window, granule.shape)
     geometry = granule.geometry(around)
     centres: dict[str, Plane] = {}
     for turn, band in enumerate(BANDS):
-        plane = granule.temperature(band, around) if band.thermal else lit(granule.band(band, around), geometry)
-        planes = neighbourhood(padded(plane, around, window.grown(HALO)))
+        plane = (
+            granule.brightness_temperature(band, around)
+            if band.thermal
+            else sunlit_reflectance(granule.band(band, around), geometry)
+        )
+        planes = neighborhood_statistics(pad_to_window(plane, around, window.expanded(HALO)))
         centres[band.name] = planes[0]
         for column, values in enumerate(planes):
             table[:, 3 * turn + column] = values.ravel()
-    light = light_of(geometry, inside)
-    rest = [centres[one] - centres[other] for one, other in DIFFERENCES] + [light[name] for name in LIGHT]
+    light = angle_features(geometry, inside)
+    rest = [centres[one] - centres[other] for one, other in DIFFERENCES] + [light[name] for name in ANGLE_FEATURES]
     for column, values in enumerate(rest, start=3 * len(BANDS)):
         table[:, column] = values.ravel()
     return table
 
 
-def clipped(window: Window, shape: tuple[int, int]) -> tuple[Window, tuple[slice, slice]]:
+def clip_to_granule(window: Window, shape: tuple[int, int]) -> tuple[Window, tuple[slice, slice]]:
     """The window with its halo as far as the granule goes, and where in it the window lies."""
-    grown = window.grown(HALO)
+    grown = window.expanded(HALO)
     around = Window(max(grown.first, 0), min(grown.last, shape[0]), max(grown.left, 0), min(grown.right, shape[1]))
     down, across = window.first - around.first, window.left - around.left
     return around, (slice(down, down + window.shape[0]), slice(across, across + window.shape[1]))
 
 
-def padded(plane: Plane, have: Window, want: Window) -> Plane:
+def pad_to_window(plane: Plane, have: Window, want: Window) -> Plane:
     """A plane of the window ``have`` brought to the window ``want``, NaN beyond."""
     margins = ((have.first - want.first, want.last - have.last), (have.left - want.left, want.right - have.right))
     if not any(side for pair in margins for side in pair):
@@ -75,13 +79,15 @@ def padded(plane: Plane, have: Window, want: Window) -> Plane:
     return np.pad(plane, margins, constant_values=np.nan)
 
 
-def lit(stored: Plane, geometry: Geometry) -> Plane:
+def sunlit_reflectance(stored: Plane, geometry: Geometry) -> Plane:
     """Reflectance of a band that is stored times the cosine of the sun's zenith angle."""
     sun = geometry.angles["solar_zenith"]
-    return np.where(sun < LOWEST_SUN, stored / np.cos(np.radians(np.minimum(sun, LOWEST_SUN))), np.float32(np.nan))
+    return np.where(
+        sun < MAX_SOLAR_ZENITH, stored / np.cos(np.radians(np.minimum(sun, MAX_SOLAR_ZENITH))), np.float32(np.nan)
+    )
 
 
-def light_of(geometry: Geometry, inside: tuple[slice, slice]) -> dict[str, Plane]:
+def angle_features(geometry: Geometry, inside: tuple[slice, slice]) -> dict[str, Plane]:
     """Angles and land of a window."""
     angles = {name: plane[inside] for name, plane in geometry.angles.items()}
     between = np.cos(np.radians(angles["solar_azimuth"] - angles["sensor_azimuth"])).astype(np.float32)
@@ -89,7 +95,7 @@ def light_of(geometry: Geometry, inside: tuple[slice, slice]) -> dict[str, Plane
     return known | {"azimuth_cosine": between, "land": geometry.land[inside]}
 
 
-def neighbourhood(plane: Plane) -> tuple[Plane, Plane, Plane]:
+def neighborhood_statistics(plane: Plane) -> tuple[Plane, Plane, Plane]:
     """Value, mean and standard deviation over the valid ones of 3 x 3 pixels; the plane comes with a halo of one.
 
     Sums run over differences to the pixel itself, in a fixed order: exact enough in single precision, and the same bits

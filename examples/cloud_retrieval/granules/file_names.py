@@ -20,15 +20,15 @@ from datetime import UTC, datetime, timedelta
 from retrieval import s3_staging, scenes
 from retrieval.scenes import SceneError
 
-SWATH = re.compile(r"(V(?:NP|J1|J2))0([23])MOD\.A(\d{7}\.\d{4})\..*\.nc")
-TRACK = re.compile(r"CAL_LID_L2_01kmCLay-.*\.(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ[DN])\.hdf")
-INDEX = re.compile(r"CAL_(.+)_(V(?:NP|J1|J2))_(\d{7}\.\d{4})_Index\.h5")
-GRANULE_LASTS = timedelta(minutes=6)
-TRACK_LASTS = timedelta(minutes=60)  # a day or night half of an orbit takes 46 to 53
+SWATH_NAME = re.compile(r"(V(?:NP|J1|J2))0([23])MOD\.A(\d{7}\.\d{4})\..*\.nc")
+TRACK_NAME = re.compile(r"CAL_LID_L2_01kmCLay-.*\.(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ[DN])\.hdf")
+INDEX_NAME = re.compile(r"CAL_(.+)_(V(?:NP|J1|J2))_(\d{7}\.\d{4})_Index\.h5")
+GRANULE_DURATION = timedelta(minutes=6)
+TRACK_DURATION = timedelta(minutes=60)  # a day or night half of an orbit takes 46 to 53
 
 
 @dataclass(frozen=True)
-class Pair:
+class GranulePair:
     """A granule and the tracks that may cross it: file names relative to ``root``, and its number among all."""
 
     root: str
@@ -36,23 +36,23 @@ class Pair:
     radiances: str
     geolocation: str
     tracks: tuple[str, ...]
-    indices: tuple[str, ...]
-    turn: int
+    index_files: tuple[str, ...]
+    index: int
 
     @property
-    def swath(self) -> tuple[str, str]:
+    def swath_files(self) -> tuple[str, str]:
         """The granule's two files."""
         return self.radiances, self.geolocation
 
     @property
-    def observations(self) -> tuple[str, ...]:
+    def observation_files(self) -> tuple[str, ...]:
         """Granule and tracks."""
-        return (*self.swath, *self.tracks)
+        return (*self.swath_files, *self.tracks)
 
     @property
-    def files(self) -> tuple[str, ...]:
+    def all_files(self) -> tuple[str, ...]:
         """All of it, index files included."""
-        return (*self.observations, *self.indices)
+        return (*self.observation_files, *self.index_files)
 
 
 def granule_time(key: str) -> datetime:
@@ -60,12 +60,12 @@ def granule_time(key: str) -> datetime:
     return datetime.strptime(key[-12:], "%Y%j.%H%M").replace(tzinfo=UTC)
 
 
-def key_of(craft: str, time: str) -> str:
+def granule_key(craft: str, time: str) -> str:
     """The key of a granule of ``VNP``, ``VJ1`` or ``VJ2``."""
     return time if craft == "VNP" else f"{craft}_{time}"
 
 
-def with_craft(key: str) -> str:
+def platform_key(key: str) -> str:
     """A granule's key with its satellite, whichever that is."""
     return key if "_" in key else f"VNP_{key}"
 
@@ -77,84 +77,86 @@ def track_time(name: str) -> datetime:
 
 def track_key(name: str) -> str:
     """``2013-01-02T15-03-57ZD`` of a track's file name."""
-    fit = TRACK.fullmatch(bare(name))
+    fit = TRACK_NAME.fullmatch(base_name(name))
     if not fit:
         raise SceneError(f"{name}: not the name of a 1 km cloud layer file (CAL_LID_L2_01kmCLay-...hdf)")
     return fit[1]
 
 
-def bare(name: str) -> str:
+def base_name(name: str) -> str:
     """A file's name without its folders."""
     return name.rsplit("/", 1)[-1]
 
 
-def listed(root: str) -> list[str]:
+def list_files(root: str) -> list[str]:
     """All file names below a folder or s3 prefix, relative to it.
 
     :raises SceneError: when there is no such place.
     """
     if s3_staging.is_remote(root):
-        with s3_staging.told(root, SceneError):
-            return s3_staging.listing(root)
-    path = scenes.resolve(root, "")
+        with s3_staging.translate_errors(root, SceneError):
+            return s3_staging.list_keys(root)
+    path = scenes.resolve_path(root, "")
     if not path.is_dir():
         raise SceneError(f"{root}: no such folder; make_granules.py makes granules to try the job on")
     return [entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file()]
 
 
-def find(root: str, *, minutes: float) -> tuple[Pair, ...]:
+def find_pairs(root: str, *, minutes: float) -> tuple[GranulePair, ...]:
     """The granules below ``root`` that a track may cross within ``minutes``, in order of time.
 
     :raises SceneError: when there are none, or a granule lacks one of its two files.
     """
-    names = sorted(listed(root))
+    names = sorted(list_files(root))
     swaths: dict[str, dict[str, str]] = {}
     for name in names:
-        if fit := SWATH.fullmatch(bare(name)):
-            swaths.setdefault(key_of(fit[1], fit[3]), {}).setdefault(fit[2], name)
-    tracks = [name for name in names if TRACK.fullmatch(bare(name))]
-    indices = [name for name in names if INDEX.fullmatch(bare(name))]
+        if fit := SWATH_NAME.fullmatch(base_name(name)):
+            swaths.setdefault(granule_key(fit[1], fit[3]), {}).setdefault(fit[2], name)
+    tracks = [name for name in names if TRACK_NAME.fullmatch(base_name(name))]
+    indices = [name for name in names if INDEX_NAME.fullmatch(base_name(name))]
     if not swaths:
         raise SceneError(f"{root}: no granule in it (VNP02MOD.A*.nc and VNP03MOD.A*.nc)")
     alone = [key for key, parts in swaths.items() if len(parts) < 2]
     if alone:
-        missing = f"{with_craft(alone[0])[:3]}0{'3' if '2' in swaths[alone[0]] else '2'}MOD"
+        missing = f"{platform_key(alone[0])[:3]}0{'3' if '2' in swaths[alone[0]] else '2'}MOD"
         raise SceneError(f"{root}: granule {alone[0]} has no {missing} file")
     in_time = sorted(sorted(swaths), key=granule_time)
-    pairs = [crossing(root, key, swaths[key], (tracks, indices), minutes) for key in in_time]
+    pairs = [match_tracks(root, key, swaths[key], (tracks, indices), minutes) for key in in_time]
     kept = [pair for pair in pairs if pair.tracks]
     if not kept:
         raise SceneError(f"{root}: no track within {minutes:g} minutes of any granule (CAL_LID_L2_01kmCLay-*.hdf)")
-    return tuple(numbered(kept))
+    return tuple(number_pairs(kept))
 
 
-def numbered(pairs: Iterable[Pair]) -> Iterable[Pair]:
+def number_pairs(pairs: Iterable[GranulePair]) -> Iterable[GranulePair]:
     """The pairs, each with its number."""
     for turn, pair in enumerate(pairs):
-        yield Pair(pair.root, pair.key, pair.radiances, pair.geolocation, pair.tracks, pair.indices, turn)
+        yield GranulePair(pair.root, pair.key, pair.radiances, pair.geolocation, pair.tracks, pair.index_files, turn)
 
 
-def crossing(root: str, key: str, parts: dict[str, str], others: tuple[list[str], list[str]], minutes: float) -> Pair:
+def match_tracks(
+    root: str, key: str, parts: dict[str, str], others: tuple[list[str], list[str]], minutes: float
+) -> GranulePair:
     """A granule with the tracks that may cross it in time, and index files of just these."""
     start, slack = granule_time(key), timedelta(minutes=minutes)
     tracks = tuple(
         name
         for name in others[0]
-        if track_time(name) - slack <= start + GRANULE_LASTS and start - slack <= track_time(name) + TRACK_LASTS
+        if track_time(name) - slack <= start + GRANULE_DURATION and start - slack <= track_time(name) + TRACK_DURATION
     )
     wanted = {(track_key(name), key) for name in tracks}
-    indices = tuple(name for name in others[1] if index_of(name) in wanted)
-    return Pair(root, key, parts["2"], parts["3"], tracks, indices, 0)
+    indices = tuple(name for name in others[1] if parse_index_name(name) in wanted)
+    return GranulePair(root, key, parts["2"], parts["3"], tracks, indices, 0)
 
 
-def index_of(name: str) -> tuple[str, str]:
+def parse_index_name(name: str) -> tuple[str, str]:
     """Track and granule of an index file, from its name."""
-    fit = INDEX.fullmatch(bare(name))
+    fit = INDEX_NAME.fullmatch(base_name(name))
     if not fit:
         raise SceneError(f"{name}: not the name of an index file (CAL_..._VNP_..._Index.h5)")
-    return fit[1], key_of(fit[2], fit[3])
+    return fit[1], granule_key(fit[2], fit[3])
 
 
-def index_name(track: str, key: str) -> str:
+def index_file_name(track: str, key: str) -> str:
     """Name of the index file of a track and a granule."""
-    return f"CAL_{track_key(track)}_{with_craft(key)}_Index.h5"
+    return f"CAL_{track_key(track)}_{platform_key(key)}_Index.h5"

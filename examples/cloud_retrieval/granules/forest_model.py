@@ -24,13 +24,13 @@ from granules.caliop import CLASSES, CLEAR, CLOUDY
 
 Target = Literal["phase", "top"]
 TARGETS: tuple[Target, ...] = ("phase", "top")
-SMALLEST_LEAF = {"phase": 2, "top": 3}
+MIN_SAMPLES_LEAF = {"phase": 2, "top": 3}
 # The usual shares of features offered at a split: root of their number, and a third.
-OFFERED: dict[str, Any] = {"phase": "sqrt", "top": 1 / 3}
+MAX_FEATURES: dict[str, Any] = {"phase": "sqrt", "top": 1 / 3}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ForestSettings:
     """How to grow a model: trees of each forest, largest depth (0: no limit), seed."""
 
     trees: int
@@ -44,15 +44,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ColumnRows:
     """Matched pixels of one granule: features, class of the column (see caliop), highest top (km, NaN where clear)."""
 
     features: NDArray[np.float32]
-    kind: NDArray[np.int8]
-    top: NDArray[np.float32]
+    column_class: NDArray[np.int8]
+    top_km: NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.kind)
+        return len(self.column_class)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Forest:
 
 
 @dataclass(frozen=True)
-class Model:
+class CloudModel:
     """Both forests."""
 
     phase: Forest
@@ -83,70 +83,72 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What a model says of some pixels: probability of each class (pixels, 4) and height of the top (km), if cloudy."""
 
-    chances: NDArray[np.float32]
-    top: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+    top_km: NDArray[np.float32]
 
     @property
-    def cloud(self) -> NDArray[np.float32]:
+    def cloud_probability(self) -> NDArray[np.float32]:
         """Probability of cloud."""
-        return np.asarray(1.0 - self.chances[:, CLEAR], np.float32)
+        return np.asarray(1.0 - self.probabilities[:, CLEAR], np.float32)
 
     @property
-    def kind(self) -> NDArray[np.int8]:
+    def column_class(self) -> NDArray[np.int8]:
         """The class: clear if cloud is less likely than not, else the likeliest of the three phases."""
-        cloudy = 1 + self.chances[:, 1:].argmax(axis=1)
-        return np.where(self.cloud >= 0.5, cloudy, CLEAR).astype(np.int8)
+        cloudy = 1 + self.probabilities[:, 1:].argmax(axis=1)
+        return np.where(self.cloud_probability >= 0.5, cloudy, CLEAR).astype(np.int8)
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
+def concatenate(parts: Sequence[ColumnRows]) -> ColumnRows:
     """Rows of several granules, in order."""
-    columns = [np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "kind", "top")]
-    return Rows(columns[0], columns[1], columns[2])
+    columns = [
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "column_class", "top_km")
+    ]
+    return ColumnRows(columns[0], columns[1], columns[2])
 
 
-def inputs(rows: Rows, target: Target) -> tuple[NDArray[Any], NDArray[Any]]:
+def training_inputs(rows: ColumnRows, target: Target) -> tuple[NDArray[Any], NDArray[Any]]:
     """Features and targets of one forest: columns of known phase; columns with a cloud top."""
     if target == "phase":
-        used = rows.kind < CLOUDY
-        return rows.features[used], rows.kind[used]
-    used = (rows.kind > CLEAR) & (rows.kind <= CLOUDY) & np.isfinite(rows.top)
-    return rows.features[used], rows.top[used].astype(np.float64)
+        used = rows.column_class < CLOUDY
+        return rows.features[used], rows.column_class[used]
+    used = (rows.column_class > CLEAR) & (rows.column_class <= CLOUDY) & np.isfinite(rows.top_km)
+    return rows.features[used], rows.top_km[used].astype(np.float64)
 
 
-def grow(rows: Rows, target: Target, recipe: Recipe, seeds: Sequence[int]) -> list[Any]:
+def fit_trees(rows: ColumnRows, target: Target, recipe: ForestSettings, seeds: Sequence[int]) -> list[Any]:
     """A tree per seed, each from rows drawn anew with replacement: as weights, how often each was drawn."""
-    features, targets = inputs(rows, target)
+    features, targets = training_inputs(rows, target)
     grown = []
     for seed in seeds:
         drawn = np.random.default_rng(seed).integers(0, len(targets), len(targets))
         weights = np.bincount(drawn, minlength=len(targets)).astype(np.float64)
-        grown.append(planted(target, recipe, seed).fit(features, targets, sample_weight=weights))
+        grown.append(seed_tree(target, recipe, seed).fit(features, targets, sample_weight=weights))
     return grown
 
 
-def planted(target: Target, recipe: Recipe, seed: int) -> Any:
+def seed_tree(target: Target, recipe: ForestSettings, seed: int) -> Any:
     """A tree, not grown yet."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     kind = DecisionTreeClassifier if target == "phase" else DecisionTreeRegressor
     return kind(
         max_depth=recipe.depth or None,
-        min_samples_leaf=SMALLEST_LEAF[target],
-        max_features=OFFERED[target],
+        min_samples_leaf=MIN_SAMPLES_LEAF[target],
+        max_features=MAX_FEATURES[target],
         random_state=seed,
     )
 
 
-def merge(groups: Mapping[str, Sequence[list[Any]]]) -> Model:
+def merge_groups(groups: Mapping[str, Sequence[list[Any]]]) -> CloudModel:
     """The model, from groups of trees in the order of their seeds."""
     whole = [Forest(tuple(tree for group in groups[target] for tree in group)) for target in TARGETS]
-    return Model(whole[0], whole[1])
+    return CloudModel(whole[0], whole[1])
 
 
-def predict(model: Model, features: NDArray[np.float32], *, tops: bool = True) -> Answer:
+def predict(model: CloudModel, features: NDArray[np.float32], *, tops: bool = True) -> Prediction:
     """What a model says of lines of features; a class that it has never met has no chance.
 
     :param tops: heights of all lines; else of those told cloudy, NaN for the others.
@@ -161,14 +163,14 @@ def predict(model: Model, features: NDArray[np.float32], *, tops: bool = True) -
     if len(wanted):
         part = table if len(wanted) == len(table) else table[wanted]
         heights[wanted] = model.top.mean(lambda tree: tree.predict(part, check_input=False))
-    return Answer(chances, heights)
+    return Prediction(chances, heights)
 
 
-def digest(model: Model) -> str:
+def digest(model: CloudModel) -> str:
     """SHA-256 over the structure and values of every tree, in order."""
-    return forest.digest_of(model.forests, b"")
+    return forest.forests_digest(model.forests, b"")
 
 
-def nodes(model: Model) -> int:
+def node_count(model: CloudModel) -> int:
     """Nodes of all trees together (about 100 bytes each)."""
-    return forest.nodes_of(model.forests)
+    return forest.count_nodes(model.forests)

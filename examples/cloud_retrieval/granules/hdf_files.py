@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from retrieval.scenes import SceneError
 
-FILES = threading.RLock()
+LIBRARY_LOCK = threading.RLock()
 # Bytes of chunks that are kept of each variable: a few scans of a plane. The library's own 16 MB, for some thirty
 # planes, would be most of what a worker needs.
-CACHE = 4 << 20
+CHUNK_CACHE_BYTES = 4 << 20
 
 
 @contextmanager
-def netcdf(path: Path, label: str) -> Iterator[Any]:
+def open_netcdf(path: Path, label: str) -> Iterator[Any]:
     """An open NetCDF file that leaves scale, offset and fill values to us.
 
     :param label: how errors name the file.
@@ -32,8 +32,8 @@ def netcdf(path: Path, label: str) -> Iterator[Any]:
     import netCDF4
 
     try:
-        with FILES:
-            netCDF4.set_chunk_cache(CACHE)
+        with LIBRARY_LOCK:
+            netCDF4.set_chunk_cache(CHUNK_CACHE_BYTES)
             file = netCDF4.Dataset(path, "r")
             file.set_auto_maskandscale(False)
     except OSError as error:
@@ -41,12 +41,12 @@ def netcdf(path: Path, label: str) -> Iterator[Any]:
     try:
         yield file
     finally:
-        with FILES:
+        with LIBRARY_LOCK:
             file.close()
 
 
 @contextmanager
-def hdf4(path: Path, label: str) -> Iterator[Any]:
+def open_hdf4(path: Path, label: str) -> Iterator[Any]:
     """An open HDF4 file of scientific data sets; the library is held for as long as it is open.
 
     :raises SceneError: when it cannot be opened.
@@ -54,7 +54,7 @@ def hdf4(path: Path, label: str) -> Iterator[Any]:
     from pyhdf.error import HDF4Error
     from pyhdf.SD import SD, SDC
 
-    with FILES:
+    with LIBRARY_LOCK:
         try:
             file = SD(str(path), SDC.READ)
         except HDF4Error as error:
@@ -65,20 +65,20 @@ def hdf4(path: Path, label: str) -> Iterator[Any]:
             file.end()
 
 
-def read(plane: Any, where: Any, label: str) -> NDArray[Any]:
+def read_values(plane: Any, where: Any, label: str) -> NDArray[Any]:
     """Part of a variable, as it is stored.
 
     :param where: an index.
     :raises SceneError: when it cannot be unpacked: a damaged file can be opened, and breaks here.
     """
-    with FILES:
+    with LIBRARY_LOCK:
         try:
             return np.asarray(plane[where])
         except (RuntimeError, OSError) as error:
             raise SceneError(f"{label}: {plane.name} cannot be read; damaged? ({error})") from error
 
 
-def variable(file: Any, name: str, label: str) -> Any:
+def get_variable(file: Any, name: str, label: str) -> Any:
     """A variable of a NetCDF file by its path.
 
     :raises SceneError: when there is none.

@@ -23,13 +23,13 @@ from granules.collocation import Matches
 from granules.viirs import BANDS, Granule, Window
 
 NONE, NOTHING = -1, -9999.99
-ACROSS = 2  # neighbours on either side
-INTEGERS = {
+NEIGHBORS = 2  # neighbours on either side
+INDEX_DATASETS = {
     "CALIPSO_Track_Index": ("profile", "CALIPSO Track Indices, start from 0. Negative if unusable."),
     "VIIRS_AlongTrack_Index": ("line", "VIIRS Along Track Indices. Negative if unusable."),
     "VIIRS_CrossTrack_Index": ("pixel", "VIIRS Cross Track Indices. Negative if unusable."),
 }
-NUMBERS = {
+VALUE_DATASETS = {
     "CALIPSO_VIIRS_Distance": (
         "km",
         "Distances between CALIPSO and VIIRS pixels in kilometer. Negative if unusable.",
@@ -41,7 +41,7 @@ NUMBERS = {
 }
 
 
-def read(path: Path, *, label: str, km: float, minutes: float) -> Matches:
+def read_matches(path: Path, *, label: str, km: float, minutes: float) -> Matches:
     """Matches of an index file that lie within ``km`` and ``minutes``: the tool's own limits were wider.
 
     :raises SceneError: when a dataset is missing or they are not of one length.
@@ -51,10 +51,12 @@ def read(path: Path, *, label: str, km: float, minutes: float) -> Matches:
     except OSError as error:
         raise SceneError(f"{label}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
     with file:
-        missing = [name for name in (*INTEGERS, *NUMBERS) if name not in file]
+        missing = [name for name in (*INDEX_DATASETS, *VALUE_DATASETS) if name not in file]
         if missing:
             raise SceneError(f"{label}: no dataset {missing[0]}")
-        held = {part: np.asarray(file[name][()]).ravel() for name, (part, _) in (INTEGERS | NUMBERS).items()}
+        held = {
+            part: np.asarray(file[name][()]).ravel() for name, (part, _) in (INDEX_DATASETS | VALUE_DATASETS).items()
+        }
     if len({len(values) for values in held.values()}) > 1:
         raise SceneError(f"{label}: its datasets are not of one length")
     good = (held["profile"] >= 0) & (held["line"] >= 0) & (held["pixel"] >= 0)
@@ -63,13 +65,13 @@ def read(path: Path, *, label: str, km: float, minutes: float) -> Matches:
     return Matches(whole[0], whole[1], whole[2], held["km"][good], held["minutes"][good], len(good))
 
 
-def observations(path: Path) -> dict[str, NDArray[Any]]:
+def read_observations(path: Path) -> dict[str, NDArray[Any]]:
     """The radiances of an index file's matches, by band, (matches, 5)."""
     with h5py.File(path, "r") as file:
         return {name: np.asarray(plane[()]) for name, plane in file["observation_data"].items()}
 
 
-def write(path: Path, matches: Matches, granule: Granule, sources: tuple[str, ...]) -> None:
+def write_matches(path: Path, matches: Matches, granule: Granule, sources: tuple[str, ...]) -> None:
     """Write an index file.
 
     :param sources: names of the files that were collocated.
@@ -78,42 +80,42 @@ def write(path: Path, matches: Matches, granule: Granule, sources: tuple[str, ..
         file.attrs["Description"] = "collocation of a CALIPSO track and a VIIRS granule: nearest pixel of each profile"
         file.attrs["Input_Files"] = ",".join(sources)
         file.attrs["synthetic"] = granule.synthetic
-        for name, (part, text) in INTEGERS.items():
-            stored(file, name, spread(matches, part, np.int32(NONE)), text, NONE)
-        for name, (part, text) in NUMBERS.items():
-            stored(file, name, spread(matches, part, np.float64(NOTHING)), text, NOTHING)
+        for name, (part, text) in INDEX_DATASETS.items():
+            write_dataset(file, name, per_profile(matches, part, np.int32(NONE)), text, NONE)
+        for name, (part, text) in VALUE_DATASETS.items():
+            write_dataset(file, name, per_profile(matches, part, np.float64(NOTHING)), text, NOTHING)
         group = file.create_group("observation_data")
-        for name, values in across(granule, matches).items():
+        for name, values in neighbor_values(granule, matches).items():
             group.create_dataset(name, data=values)
 
 
-def stored(file: Any, name: str, values: NDArray[Any], text: str, fill: float) -> None:
+def write_dataset(file: Any, name: str, values: NDArray[Any], text: str, fill: float) -> None:
     """One dataset with its attributes."""
     dataset = file.create_dataset(name, data=values, compression="gzip", compression_opts=1)
     dataset.attrs["Description"], dataset.attrs["fillvalue"] = text, fill
 
 
-def spread(matches: Matches, part: str, fill: Any) -> NDArray[Any]:
+def per_profile(matches: Matches, part: str, fill: Any) -> NDArray[Any]:
     """A value per profile of the whole track."""
     whole = np.full(matches.profiles, fill)
     whole[matches.profile] = getattr(matches, part)
     return whole
 
 
-def across(granule: Granule, matches: Matches) -> dict[str, NDArray[np.float32]]:
+def neighbor_values(granule: Granule, matches: Matches) -> dict[str, NDArray[np.float32]]:
     """Values of the matched pixels and their neighbours across the track, as stored (see viirs), NaN where none."""
     if not len(matches):
-        return {band.name: np.empty((0, 2 * ACROSS + 1), np.float32) for band in BANDS}
+        return {band.name: np.empty((0, 2 * NEIGHBORS + 1), np.float32) for band in BANDS}
     window = Window(
         int(matches.line.min()),
         int(matches.line.max()) + 1,
-        max(int(matches.pixel.min()) - ACROSS, 0),
-        min(int(matches.pixel.max()) + ACROSS + 1, granule.shape[1]),
+        max(int(matches.pixel.min()) - NEIGHBORS, 0),
+        min(int(matches.pixel.max()) + NEIGHBORS + 1, granule.shape[1]),
     )
-    pixel = matches.pixel[:, None] + np.arange(-ACROSS, ACROSS + 1) - window.left
+    pixel = matches.pixel[:, None] + np.arange(-NEIGHBORS, NEIGHBORS + 1) - window.left
     inside = (pixel >= 0) & (pixel < window.shape[1])
     line = (matches.line - window.first)[:, None]
-    with hdf_files.FILES:
+    with hdf_files.LIBRARY_LOCK:
         return {
             band.name: np.where(
                 inside, granule.band(band, window)[line, np.clip(pixel, 0, window.shape[1] - 1)], np.float32(np.nan)

@@ -27,9 +27,9 @@ from granules import hdf_files
 from granules.collocation import Swath
 
 Plane = NDArray[np.float32]
-LARGEST = 65527  # integers above it are reasons why there is no value
-TRIMMED = 65533  # line left out on board where scans overlap towards the edge of the swath
-MISSING = 65535
+MAX_VALID_COUNT = 65527  # integers above it are reasons why there is no value
+TRIMMED_COUNT = 65533  # line left out on board where scans overlap towards the edge of the swath
+MISSING_COUNT = 65535
 
 PLANCK_1 = 1.191042972e8  # 2 h c^2, W m-2 sr-1 um^4
 PLANCK_2 = 1.438776877e4  # h c / k, um K
@@ -43,17 +43,17 @@ class Band:
     """
 
     name: str
-    um: float
+    wavelength_um: float
     thermal: bool
-    full: float
+    full_scale: float
 
     @property
     def step(self) -> float:
         """What one step of the stored integer means."""
-        return self.full / LARGEST
+        return self.full_scale / MAX_VALID_COUNT
 
 
-REFLECTIVE = (
+REFLECTIVE_BANDS = (
     ("M01", 0.412),
     ("M02", 0.445),
     ("M03", 0.488),
@@ -66,7 +66,7 @@ REFLECTIVE = (
     ("M10", 1.610),
     ("M11", 2.250),
 )
-THERMAL = (
+THERMAL_BANDS = (
     ("M12", 3.700, 5.0),
     ("M13", 4.050, 530.0),
     ("M14", 8.550, 23.0),
@@ -74,8 +74,8 @@ THERMAL = (
     ("M16", 12.013, 21.0),
 )
 BANDS = (
-    *(Band(name, um, False, 1.31) for name, um in REFLECTIVE),
-    *(Band(name, um, True, full) for name, um, full in THERMAL),
+    *(Band(name, um, False, 1.31) for name, um in REFLECTIVE_BANDS),
+    *(Band(name, um, True, full) for name, um, full in THERMAL_BANDS),
 )
 BAND_NAMES = tuple(band.name for band in BANDS)
 
@@ -94,7 +94,7 @@ def brightness_temperature(um: float, watts: NDArray[Any]) -> NDArray[Any]:
 
 ANGLES = ("solar_zenith", "solar_azimuth", "sensor_zenith", "sensor_azimuth")
 # Codes of land_water_mask that are land or coast.
-LAND = (1, 2)
+LAND_CODES = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Window:
     left: int
     right: int
 
-    def grown(self, by: int) -> Window:
+    def expanded(self, by: int) -> Window:
         """The window with a margin."""
         return Window(self.first - by, self.last + by, self.left - by, self.right + by)
 
@@ -136,12 +136,12 @@ class Granule:
 
     def swath(self) -> Swath:
         """Where and when; pixels without an observation (trimmed on board) are not usable."""
-        latitude, longitude = (self.whole(f"geolocation_data/{name}") for name in ("latitude", "longitude"))
+        latitude, longitude = (self.geolocation_plane(f"geolocation_data/{name}") for name in ("latitude", "longitude"))
         return Swath(latitude, longitude, self.line_times(), self.observed())
 
-    def whole(self, name: str) -> Plane:
+    def geolocation_plane(self, name: str) -> Plane:
         """A plane of the geolocation file."""
-        return self.scaled(self.geolocation, name, Window(0, self.shape[0], 0, self.shape[1]))
+        return self.scaled_values(self.geolocation, name, Window(0, self.shape[0], 0, self.shape[1]))
 
     def line_times(self) -> NDArray[np.float64]:
         """Middle of the scan of each line, seconds since 1993 (TAI)."""
@@ -154,9 +154,9 @@ class Granule:
 
     def observed(self) -> NDArray[np.bool_]:
         """Where the 10.8 um band, which sees day and night, has a value."""
-        with hdf_files.FILES:
+        with hdf_files.LIBRARY_LOCK:
             plane = self.variable(self.radiances, "observation_data/M15")
-            limit = int(getattr(plane, "valid_max", LARGEST))
+            limit = int(getattr(plane, "valid_max", MAX_VALID_COUNT))
         return np.asarray(self.read(self.radiances, "observation_data/M15") <= limit)
 
     def band(self, band: Band, window: Window) -> Plane:
@@ -164,57 +164,57 @@ class Granule:
         name = f"observation_data/{band.name}"
         if not band.thermal and band.name not in self.radiances["observation_data"].variables:
             return np.full(window.shape, np.nan, np.float32)
-        return self.scaled(self.radiances, name, window)
+        return self.scaled_values(self.radiances, name, window)
 
-    def temperature(self, band: Band, window: Window) -> Plane:
+    def brightness_temperature(self, band: Band, window: Window) -> Plane:
         """Brightness temperature (K) of a thermal band: by the file's own table where it has one."""
         name = f"observation_data/{band.name}"
         table = f"{band.name}_brightness_temperature_lut"
         if table not in self.radiances["observation_data"].variables:
-            return brightness_temperature(band.um, self.scaled(self.radiances, name, window))
-        with hdf_files.FILES:
-            raw, limit = self.integers(name, window)
-        kelvin = floored(self.read(self.radiances, f"observation_data/{table}").astype(np.float32))
+            return brightness_temperature(band.wavelength_um, self.scaled_values(self.radiances, name, window))
+        with hdf_files.LIBRARY_LOCK:
+            raw, limit = self.stored_values(name, window)
+        kelvin = fill_cold_end(self.read(self.radiances, f"observation_data/{table}").astype(np.float32))
         return np.where(raw <= limit, kelvin[raw], np.float32(np.nan))
 
-    def integers(self, name: str, window: Window) -> tuple[NDArray[np.uint16], int]:
+    def stored_values(self, name: str, window: Window) -> tuple[NDArray[np.uint16], int]:
         """Stored integers of a window inside the granule, and the largest that is a value."""
         plane = self.variable(self.radiances, name)
-        limit = int(getattr(plane, "valid_max", LARGEST))
+        limit = int(getattr(plane, "valid_max", MAX_VALID_COUNT))
         return self.read(self.radiances, name, window), limit
 
     def geometry(self, window: Window) -> Geometry:
         """Angles and land of a window inside the granule."""
-        angles = {name: self.scaled(self.geolocation, f"geolocation_data/{name}", window) for name in ANGLES}
+        angles = {name: self.scaled_values(self.geolocation, f"geolocation_data/{name}", window) for name in ANGLES}
         codes = self.read(self.geolocation, "geolocation_data/land_water_mask", window)
-        return Geometry(angles, np.isin(codes, LAND).astype(np.float32))
+        return Geometry(angles, np.isin(codes, LAND_CODES).astype(np.float32))
 
-    def scaled(self, file: Any, name: str, window: Window) -> Plane:
+    def scaled_values(self, file: Any, name: str, window: Window) -> Plane:
         """Values of a window inside the granule: scale and offset applied, NaN for fill values."""
-        with hdf_files.FILES:
+        with hdf_files.LIBRARY_LOCK:
             plane = self.variable(file, name)
             facts = {key: plane.getncattr(key) for key in plane.ncattrs()}
         raw = self.read(file, name, window)
         good = np.ones(raw.shape, bool)
         if "_FillValue" in facts:
             good &= raw != facts["_FillValue"]
-        low, high = limits(facts)
+        low, high = valid_limits(facts)
         good &= (raw >= low) & (raw <= high)
         values = raw * np.float32(facts.get("scale_factor", 1.0)) + np.float32(facts.get("add_offset", 0.0))
         return np.where(good, values, np.float32(np.nan)).astype(np.float32, copy=False)
 
     def variable(self, file: Any, name: str) -> Any:
         """A variable of one of the two files."""
-        return hdf_files.variable(file, name, self.labels[file is self.geolocation])
+        return hdf_files.get_variable(file, name, self.labels[file is self.geolocation])
 
     def read(self, file: Any, name: str, window: Window | None = None) -> NDArray[Any]:
         """Stored numbers of a variable of one of the two files: all of them, or those of a window inside it."""
         where = (slice(window.first, window.last), slice(window.left, window.right)) if window else slice(None)
-        with hdf_files.FILES:
-            return hdf_files.read(self.variable(file, name), where, self.labels[file is self.geolocation])
+        with hdf_files.LIBRARY_LOCK:
+            return hdf_files.read_values(self.variable(file, name), where, self.labels[file is self.geolocation])
 
 
-def floored(kelvin: NDArray[np.float32]) -> NDArray[np.float32]:
+def fill_cold_end(kelvin: NDArray[np.float32]) -> NDArray[np.float32]:
     """A table of temperatures whose entries without one (-999.9) are NaN, but for those at its lower end.
 
     No radiance is no gap: M13 receives less than one step from the coldest clouds. They get the lowest temperature
@@ -225,7 +225,7 @@ def floored(kelvin: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([np.full(first, kelvin[first]), np.where(known, kelvin, np.float32(np.nan))[first:]])
 
 
-def limits(facts: dict[str, Any]) -> tuple[float, float]:
+def valid_limits(facts: dict[str, Any]) -> tuple[float, float]:
     """Smallest and largest stored number that is a value."""
     if "valid_range" in facts:
         low, high = facts["valid_range"]
@@ -234,17 +234,17 @@ def limits(facts: dict[str, Any]) -> tuple[float, float]:
 
 
 @contextmanager
-def opened(radiances: Path, geolocation: Path, *, label: str, other: str = "") -> Iterator[Granule]:
+def open_granule(radiances: Path, geolocation: Path, *, label: str, other: str = "") -> Iterator[Granule]:
     """Open both files of a granule and check that they are of one shape.
 
     :param label: how errors name the radiances, and ``other`` the geolocation; without: as the radiances.
     :raises SceneError: when a file cannot be read or is not laid out as a granule.
     """
     other = other or label
-    with hdf_files.netcdf(radiances, label) as first, hdf_files.netcdf(geolocation, other) as second:
-        with hdf_files.FILES:
-            shape = hdf_files.variable(second, "geolocation_data/latitude", other).shape
-            seen = hdf_files.variable(first, "observation_data/M15", label).shape
+    with hdf_files.open_netcdf(radiances, label) as first, hdf_files.open_netcdf(geolocation, other) as second:
+        with hdf_files.LIBRARY_LOCK:
+            shape = hdf_files.get_variable(second, "geolocation_data/latitude", other).shape
+            seen = hdf_files.get_variable(first, "observation_data/M15", label).shape
             synthetic = any(bool(getattr(file, "synthetic", 0)) for file in (first, second))
         if shape != seen:
             raise SceneError(f"{label}: radiances of {seen} pixels, geolocation of {shape}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from retrieval.dask_client import TROUBLE, told
+from retrieval.dask_client import CLUSTER_ERRORS, error_text
 from retrieval.scenes import SceneError
 
 Check = Callable[[str], Any]
@@ -28,18 +28,18 @@ class Parser(argparse.ArgumentParser):
         """Leave with exit code 2."""
         self.exit(2, f"{self.prog}: {message} (--help tells all options)\n")
 
-    def places(self, data: str) -> None:
+    def add_locations(self, data: str) -> None:
         """Add the options that say where things are; ``data``: what is looked for in --data."""
         self.add_argument("--data", required=True, metavar="WHERE", help=data)
         self.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; made if need be")
         self.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster; without: this machine")
 
-    def number(self, name: str, check: Check, default: float, meaning: str) -> None:
+    def add_number(self, name: str, check: Check, default: float, meaning: str) -> None:
         """Add an option that takes a number."""
         self.add_argument(name, type=check, default=default, metavar="N", help=f"{meaning} (default: {default:g})")
 
 
-def whole(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
+def whole_number(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
     """A checker for whole numbers from ``low`` to ``high``."""
 
     def number(text: str) -> int:
@@ -51,7 +51,7 @@ def whole(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
     return number
 
 
-def amount(text: str) -> float:
+def positive_number(text: str) -> float:
     """A number above 0."""
     try:
         value = float(text)
@@ -63,7 +63,7 @@ def amount(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class Job:
+class CommandLineJob:
     """What a job consists of: ``run`` takes options and somebody to tell, and gives what the others write and show.
 
     ``remedy``: what can be done about too little memory.
@@ -75,7 +75,7 @@ class Job:
     table: Callable[[Any], list[str]]
     remedy: str
 
-    def finish(self, options: Any) -> None:
+    def execute(self, options: Any) -> None:
         """Run it and leave all its results."""
         outcome = self.run(options, lambda line: print(line, flush=True))
         self.draw(outcome)
@@ -83,18 +83,18 @@ class Job:
         print("\n".join(self.table(outcome)), flush=True)
 
 
-def main(job: Job, options: Any) -> int:
+def main(job: CommandLineJob, options: Any) -> int:
     """Finish a job; the exit code."""
     # Dask logs each lost connection, some with a traceback; what matters comes back as an exception.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        job.finish(options)
+        job.execute(options)
     except SceneError as error:
         print(error, file=sys.stderr)
         return 2
-    except TROUBLE as error:
-        print(told(error, options.scheduler, remedy=job.remedy), file=sys.stderr)
+    except CLUSTER_ERRORS as error:
+        print(error_text(error, options.scheduler, remedy=job.remedy), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -27,7 +27,7 @@ from distributed import Client, KilledWorker, LocalCluster, as_completed
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-JOIN_SECONDS = 60.0
+JOIN_TIMEOUT_S = 60.0
 
 
 class ClusterError(RuntimeError):
@@ -35,11 +35,17 @@ class ClusterError(RuntimeError):
 
 
 # What a lost scheduler, lost workers, or work that kills its workers look like from here.
-NO_WORKERS = (NoValidWorkerError, NoWorkerError)
-TROUBLE: tuple[type[Exception], ...] = (ClusterError, KilledWorker, CommClosedError, CancelledError, *NO_WORKERS)
+NO_WORKER_ERRORS = (NoValidWorkerError, NoWorkerError)
+CLUSTER_ERRORS: tuple[type[Exception], ...] = (
+    ClusterError,
+    KilledWorker,
+    CommClosedError,
+    CancelledError,
+    *NO_WORKER_ERRORS,
+)
 
 
-def told(error: Exception, scheduler: str, *, remedy: str = "--blocks 8 needs less") -> str:
+def error_text(error: Exception, scheduler: str, *, remedy: str = "--blocks 8 needs less") -> str:
     """One line on what went wrong with the cluster.
 
     :param remedy: what a job can do about too little memory.
@@ -48,22 +54,22 @@ def told(error: Exception, scheduler: str, *, remedy: str = "--blocks 8 needs le
         return str(error)
     if isinstance(error, KilledWorker):
         return f"{scheduler}: workers died four times at the same task; too little memory? {remedy}"
-    if isinstance(error, NO_WORKERS):
+    if isinstance(error, NO_WORKER_ERRORS):
         return f"{scheduler}: all workers are gone"
     return f"{scheduler}: the scheduler is gone ({first_line(error)})"
 
 
 @dataclass(frozen=True)
-class Crew:
+class DaskClient:
     """A client with the number of its workers and of their threads at the start."""
 
-    client: Any
+    dask: Any
     workers: int
     threads: int
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         """A future of one call; never taken for an earlier call with the same arguments."""
-        return self.client.submit(function, *args, pure=False)
+        return self.dask.submit(function, *args, pure=False)
 
     def stream(
         self, function: Callable[..., Any], items: Sequence[Any], *shared: Any, window: int = 0
@@ -92,30 +98,30 @@ class Crew:
 
 
 @contextmanager
-def crew(scheduler: str, *others: Path) -> Iterator[Crew]:
+def connect(scheduler: str, *others: Path) -> Iterator[DaskClient]:
     """Workers to run tasks on: threads of this process, or those of the cluster at ``scheduler``.
 
     :param others: folders of packages that a cluster's workers need besides this one.
     :raises ClusterError: when nobody answers, or no worker joins within a minute.
     """
     if not scheduler:
-        with one_machine() as client:
-            yield Crew(client, 1, threads_here())
+        with local_cluster() as client:
+            yield DaskClient(client, 1, available_cores())
         return
-    with many_machines(scheduler, others) as client:
+    with remote_cluster(scheduler, others) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
-        yield Crew(client, len(workers), sum(worker["nthreads"] for worker in workers.values()))
+        yield DaskClient(client, len(workers), sum(worker["nthreads"] for worker in workers.values()))
 
 
-def threads_here() -> int:
+def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
-def one_machine() -> Iterator[Any]:
+def local_cluster() -> Iterator[Any]:
     """A client whose workers are threads of this process."""
-    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": threads_here(), "processes": False}
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": available_cores(), "processes": False}
     # Its pages listen on this machine alone.
     options |= {"dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
@@ -123,7 +129,7 @@ def one_machine() -> Iterator[Any]:
 
 
 @contextmanager
-def many_machines(scheduler: str, others: Sequence[Path] = ()) -> Iterator[Any]:
+def remote_cluster(scheduler: str, others: Sequence[Path] = ()) -> Iterator[Any]:
     """A client of a running cluster, its workers provided with this job's modules.
 
     How long to knock at the scheduler is Dask's own setting, distributed.comm.timeouts.connect (30 s).
@@ -134,21 +140,21 @@ def many_machines(scheduler: str, others: Sequence[Path] = ()) -> Iterator[Any]:
         raise ClusterError(f"{scheduler}: no Dask scheduler answers there ({first_line(error)})") from error
     with client:
         try:
-            client.wait_for_workers(1, timeout=JOIN_SECONDS)
+            client.wait_for_workers(1, timeout=JOIN_TIMEOUT_S)
         except TimeoutError as error:
-            raise ClusterError(f"{scheduler}: no worker joined within {JOIN_SECONDS:.0f} s") from error
-        ship(client, (Path(__file__).parent, *others))
+            raise ClusterError(f"{scheduler}: no worker joined within {JOIN_TIMEOUT_S:.0f} s") from error
+        upload_packages(client, (Path(__file__).parent, *others))
         yield client
 
 
-def ship(client: Any, packages: Sequence[Path]) -> None:
+def upload_packages(client: Any, packages: Sequence[Path]) -> None:
     """Give scheduler and workers some packages, in this order."""
     with tempfile.TemporaryDirectory() as folder:
         for package in packages:
-            client.upload_file(str(packed(package, Path(folder))))
+            client.upload_file(str(build_zip(package, Path(folder))))
 
 
-def packed(package: Path, folder: Path) -> Path:
+def build_zip(package: Path, folder: Path) -> Path:
     """A zip of a package's modules, named by their content: workers that keep an older one cannot mix the two up."""
     sources = sorted(package.glob("*.py"))
     content = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

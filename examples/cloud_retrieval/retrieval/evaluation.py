@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass
-class Fit:
+class RegressionSums:
     """Running sums of a comparison of truth and estimate."""
 
     count: int = 0
@@ -56,17 +56,17 @@ class Fit:
 
 
 @dataclass
-class Score:
+class Scores:
     """Everything that is counted over judged pixels."""
 
     hits: int = 0
     misses: int = 0
     false_alarms: int = 0
-    clear: int = 0
-    log_cot: Fit = field(default_factory=Fit)
-    masked_log_cot: Fit = field(default_factory=Fit)
-    cot: Fit = field(default_factory=Fit)
-    cer: Fit = field(default_factory=Fit)
+    correct_clear: int = 0
+    log_cot: RegressionSums = field(default_factory=RegressionSums)
+    masked_log_cot: RegressionSums = field(default_factory=RegressionSums)
+    cot: RegressionSums = field(default_factory=RegressionSums)
+    cer: RegressionSums = field(default_factory=RegressionSums)
 
     def add(self, planes: dict[str, Any]) -> None:
         """Count some rows of a scene that knows its COT."""
@@ -80,7 +80,7 @@ class Score:
         self.hits += int((cloudy & called).sum())
         self.misses += int((cloudy & ~called).sum())
         self.false_alarms += int((~cloudy & called).sum())
-        self.clear += int((~cloudy & ~called).sum())
+        self.correct_clear += int((~cloudy & ~called).sum())
         found = planes["cloud_optical_thickness"][judged].astype(np.float64)
         self.cot.add(truth[cloudy], found[cloudy])
         self.log_cot.add(np.log1p(truth[cloudy]), np.log1p(found[cloudy]))
@@ -93,7 +93,7 @@ class Score:
     @property
     def pixels(self) -> int:
         """Judged pixels."""
-        return self.hits + self.misses + self.false_alarms + self.clear
+        return self.hits + self.misses + self.false_alarms + self.correct_clear
 
     def as_dict(self) -> dict[str, Any]:
         """The scores, as metrics.json has them."""
@@ -102,14 +102,14 @@ class Score:
             "judged_pixels": self.pixels,
             "cloudy_pixels": cloudy,
             "cloud_mask": {
-                "accuracy": ratio(self.hits + self.clear, self.pixels),
-                "baseline_larger_class": ratio(max(cloudy, self.pixels - cloudy), self.pixels),
-                "precision": ratio(self.hits, self.hits + self.false_alarms),
-                "recall": ratio(self.hits, cloudy),
+                "accuracy": ratio_or_none(self.hits + self.correct_clear, self.pixels),
+                "baseline_larger_class": ratio_or_none(max(cloudy, self.pixels - cloudy), self.pixels),
+                "precision": ratio_or_none(self.hits, self.hits + self.false_alarms),
+                "recall": ratio_or_none(self.hits, cloudy),
                 "hits": self.hits,
                 "misses": self.misses,
                 "false_alarms": self.false_alarms,
-                "correct_clear": self.clear,
+                "correct_clear": self.correct_clear,
             },
             "cloud_optical_thickness": {
                 "r2_log1p": self.log_cot.r2,
@@ -129,19 +129,19 @@ class Score:
         }
 
 
-def ratio(part: int, whole: int) -> float | None:
+def ratio_or_none(part: int, whole: int) -> float | None:
     """``part / whole``; None of nothing."""
     return part / whole if whole else None
 
 
-def judge(path: Path) -> tuple[Score, dict[str, Score]]:
+def evaluate(path: Path) -> tuple[Scores, dict[str, Scores]]:
     """Scores over all scenes of a predictions file, and of each scene; scenes without truth are passed over."""
-    total, each = Score(), {}
-    for name, group in predictions_file.scenes(path):
+    total, each = Scores(), {}
+    for name, group in predictions_file.iter_scenes(path):
         if "truth_cloud_optical_thickness" not in group:
             continue
-        each[name] = Score()
-        for planes in predictions_file.rows(group):
+        each[name] = Scores()
+        for planes in predictions_file.iter_row_blocks(group):
             for score in (total, each[name]):
                 score.add(planes)
     return total, each

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.float64]
-Table = NDArray[np.float32]
+FeatureTable = NDArray[np.float32]
 
-LEAST_REFLECTANCE = 1e-3
+MIN_REFLECTANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Footprint:
         return patch + (2 * (2 * len(self.windows) + 2 + 2) if self.windows else 0) + 3
 
 
-def compute(bands: Plane, geometry: tuple[float, float, float], footprint: Footprint) -> Table:
+def compute(bands: Plane, geometry: tuple[float, float, float], footprint: Footprint) -> FeatureTable:
     """Features of a block of rows, one line per pixel.
 
     :param bands: reflectances (2, rows + 2 halo, columns): the halo above and below must be there already.
@@ -59,46 +59,46 @@ def compute(bands: Plane, geometry: tuple[float, float, float], footprint: Footp
     padded = np.pad(bands, ((0, 0), (0, 0), (halo, halo)), mode="reflect") if halo else bands
     rows, columns = bands.shape[1] - 2 * halo, bands.shape[2]
     table = np.empty((rows * columns, footprint.count), dtype=np.float32)
-    for index, plane in enumerate(planes(padded, footprint)):
+    for index, plane in enumerate(iter_feature_planes(padded, footprint)):
         table[:, index] = plane.ravel()
     table[:, -3:] = geometry
     return table
 
 
-def planes(padded: Plane, footprint: Footprint) -> Iterator[Plane]:
+def iter_feature_planes(padded: Plane, footprint: Footprint) -> Iterator[Plane]:
     """The features that differ from pixel to pixel, one plane at a time to keep memory low."""
     halo, patch = footprint.halo, footprint.neighbourhood // 2
-    ratio = padded[1] / np.maximum(padded[0], LEAST_REFLECTANCE)
+    ratio = padded[1] / np.maximum(padded[0], MIN_REFLECTANCE)
     for plane in (*padded, ratio):
         for down in range(-patch, patch + 1):
             for right in range(-patch, patch + 1):
-                yield shifted(plane, halo, down, right)
+                yield shift(plane, halo, down, right)
     if footprint.windows:
         for band in padded:
-            yield from surroundings(band, footprint)
+            yield from local_statistics(band, footprint)
 
 
-def surroundings(band: Plane, footprint: Footprint) -> Iterator[Plane]:
+def local_statistics(band: Plane, footprint: Footprint) -> Iterator[Plane]:
     """Local statistics and gradients of one band."""
     halo = footprint.halo
     for width in footprint.windows:
-        mean = over_window(band, halo, width, np.add) / width**2
-        square = over_window(band * band, halo, width, np.add) / width**2
+        mean = reduce_window(band, halo, width, np.add) / width**2
+        square = reduce_window(band * band, halo, width, np.add) / width**2
         yield mean
         yield np.sqrt(np.maximum(square - mean * mean, 0.0))
-    yield over_window(band, halo, footprint.neighbourhood, np.minimum)
-    yield over_window(band, halo, footprint.neighbourhood, np.maximum)
-    yield (shifted(band, halo, 1, 0) - shifted(band, halo, -1, 0)) / 2.0
-    yield (shifted(band, halo, 0, 1) - shifted(band, halo, 0, -1)) / 2.0
+    yield reduce_window(band, halo, footprint.neighbourhood, np.minimum)
+    yield reduce_window(band, halo, footprint.neighbourhood, np.maximum)
+    yield (shift(band, halo, 1, 0) - shift(band, halo, -1, 0)) / 2.0
+    yield (shift(band, halo, 0, 1) - shift(band, halo, 0, -1)) / 2.0
 
 
-def shifted(plane: Plane, halo: int, down: int, right: int) -> Plane:
+def shift(plane: Plane, halo: int, down: int, right: int) -> Plane:
     """The plane without its halo, seen from ``down`` rows and ``right`` columns away."""
     rows, columns = plane.shape
     return plane[halo + down : rows - halo + down, halo + right : columns - halo + right]
 
 
-def over_window(plane: Plane, halo: int, width: int, combine: Callable[..., Plane]) -> Plane:
+def reduce_window(plane: Plane, halo: int, width: int, combine: Callable[..., Plane]) -> Plane:
     """Combine the values of a width x width window around each pixel, rows first, always in the same order."""
     reach = width // 2
     rows, columns = plane.shape

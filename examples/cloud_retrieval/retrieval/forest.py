@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Column = NDArray[np.float32]
+Predictions = NDArray[np.float32]
 Target = Literal["mask", "micro"]
 TARGETS: tuple[Target, ...] = ("mask", "micro")
 # Leaves of one pixel would learn the noise of single pixels; a vote tolerates smaller leaves than a mean does.
-SMALLEST_LEAF = {"mask": 2, "micro": 3}
+MIN_SAMPLES_LEAF = {"mask": 2, "micro": 3}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ForestSettings:
     """How to grow each forest: number of trees, largest depth, seed."""
 
     trees: int
@@ -46,7 +46,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Table:
+class TrainingTable:
     """Training rows: features; cloudy or not; and where cloudy (with CER known) log(1 + COT) and CER over ``scale``."""
 
     features: NDArray[np.float32]
@@ -71,7 +71,7 @@ class Model:
     scale: tuple[float, float]
 
 
-def tabulate(features: NDArray[np.float32], cot: NDArray[np.float64], cer: NDArray[np.float64]) -> Table:
+def build_table(features: NDArray[np.float32], cot: NDArray[np.float64], cer: NDArray[np.float64]) -> TrainingTable:
     """The training table from features, COT and CER of the same pixels (NaN where clear).
 
     Both micro targets are divided by their spread, so that each weighs alike in the choice of a split.
@@ -81,16 +81,16 @@ def tabulate(features: NDArray[np.float32], cot: NDArray[np.float64], cer: NDArr
     targets = np.column_stack([np.log1p(cot[rows]), cer[rows]])
     spread = targets.std(axis=0) if len(rows) else np.ones(2)
     scale = np.where(spread > 0.0, spread, 1.0)
-    return Table(features, cloudy, targets / scale, rows, (float(scale[0]), float(scale[1])))
+    return TrainingTable(features, cloudy, targets / scale, rows, (float(scale[0]), float(scale[1])))
 
 
-def grow(table: Table, target: Target, recipe: Recipe, seeds: Sequence[int]) -> list[Any]:
+def fit_trees(table: TrainingTable, target: Target, recipe: ForestSettings, seeds: Sequence[int]) -> list[Any]:
     """One forest of a single tree per seed."""
     features, targets = table.inputs(target)
-    return [planted(target, recipe, seed).fit(features, targets) for seed in seeds]
+    return [seed_tree(target, recipe, seed).fit(features, targets) for seed in seeds]
 
 
-def planted(target: Target, recipe: Recipe, seed: int) -> Any:
+def seed_tree(target: Target, recipe: ForestSettings, seed: int) -> Any:
     """A forest of one tree, not grown yet."""
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
@@ -98,14 +98,14 @@ def planted(target: Target, recipe: Recipe, seed: int) -> Any:
     return kind(
         n_estimators=1,
         max_depth=recipe.depth or None,
-        min_samples_leaf=SMALLEST_LEAF[target],
+        min_samples_leaf=MIN_SAMPLES_LEAF[target],
         max_features=1.0,
         n_jobs=1,
         random_state=seed,
     )
 
 
-def merge(forests: Sequence[Any]) -> Any:
+def merge_forests(forests: Sequence[Any]) -> Any:
     """One forest of all trees, in the order given; public attributes only."""
     whole = forests[0]
     whole.estimators_ = [tree for forest in forests for tree in forest.estimators_]
@@ -113,7 +113,7 @@ def merge(forests: Sequence[Any]) -> Any:
     return whole
 
 
-def predict(model: Model, features: NDArray[np.float32]) -> tuple[Column, Column, Column]:
+def predict(model: Model, features: NDArray[np.float32]) -> tuple[Predictions, Predictions, Predictions]:
     """Probability of cloud, and COT (1) and CER (um) if there is one, for each line of features."""
     probability = model.mask.predict_proba(features)[:, 1]
     log_cot, cer = (model.micro.predict(features) * np.asarray(model.scale)).T
@@ -122,10 +122,10 @@ def predict(model: Model, features: NDArray[np.float32]) -> tuple[Column, Column
 
 def digest(model: Model) -> str:
     """SHA-256 over the structure and values of every tree, in order, and the scale."""
-    return digest_of((model.mask, model.micro), np.asarray(model.scale, dtype="<f8").tobytes())
+    return forests_digest((model.mask, model.micro), np.asarray(model.scale, dtype="<f8").tobytes())
 
 
-def digest_of(forests: Sequence[Any], start: bytes) -> str:
+def forests_digest(forests: Sequence[Any], start: bytes) -> str:
     """SHA-256 over the structure and values of every tree of some forests, in order, after some bytes."""
     total = hashlib.sha256(start)
     for forest in forests:
@@ -136,11 +136,11 @@ def digest_of(forests: Sequence[Any], start: bytes) -> str:
     return total.hexdigest()
 
 
-def nodes(model: Model) -> int:
+def node_count(model: Model) -> int:
     """Nodes of all trees together, a measure of the model's size (about 100 bytes each)."""
-    return nodes_of((model.mask, model.micro))
+    return count_nodes((model.mask, model.micro))
 
 
-def nodes_of(forests: Sequence[Any]) -> int:
+def count_nodes(forests: Sequence[Any]) -> int:
     """Nodes of all trees of some forests."""
     return sum(int(tree.tree_.node_count) for forest in forests for tree in forest.estimators_)

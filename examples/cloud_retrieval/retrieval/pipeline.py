@@ -16,13 +16,23 @@ from typing import Any
 from distributed import as_completed
 
 from retrieval import evaluation, forest, predictions_file, scenes, tasks
-from retrieval.dask_client import Crew, crew
-from retrieval.evaluation import Score
+from retrieval.dask_client import DaskClient, connect
+from retrieval.evaluation import Scores
 from retrieval.features import Footprint
-from retrieval.forest import Recipe, Target
-from retrieval.scenes import Info, SceneError, Source
-from retrieval.stages import Clock, Say, Trained, collected, follow, grouped, kind, made, plural
-from retrieval.tasks import Cut, Place
+from retrieval.forest import ForestSettings, Target
+from retrieval.scenes import SceneError, SceneInfo, SceneSource
+from retrieval.stages import (
+    Log,
+    StageTimer,
+    TrainedModel,
+    data_kind,
+    format_count,
+    gather_results,
+    group_seeds,
+    log_tree_progress,
+    make_folders,
+)
+from retrieval.tasks import SceneRef, SceneSplit
 
 
 @dataclass(frozen=True)
@@ -47,140 +57,146 @@ class Options:
     buffer: int = 0
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> ForestSettings:
         """How to grow the forests."""
-        return Recipe(trees=self.trees, depth=self.depth, seed=self.seed)
+        return ForestSettings(trees=self.trees, depth=self.depth, seed=self.seed)
 
     @property
-    def cut(self) -> Cut:
+    def cut(self) -> SceneSplit:
         """How training scenes are cut: inside, unless others are held out."""
         footprint = Footprint(self.neighbourhood)
         fold = -1 if self.held_out else self.fold
-        return Cut(footprint, self.blocks, fold, max(self.buffer, 2 * footprint.halo))
+        return SceneSplit(footprint, self.blocks, fold, max(self.buffer, 2 * footprint.halo))
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledScenes:
     """Training samples, still on the workers, and what is known of them here."""
 
     futures: list[Any]
-    infos: list[Info]
+    infos: list[SceneInfo]
     rows: int
     cloudy_rows: int
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RetrievalResult:
     """All that a run found out; seconds and team aside, the same on one machine and on many."""
 
     options: Options
-    trained: Trained
-    sampled: Sampled
-    judged: list[Info]
-    score: Score
-    per_scene: dict[str, Score]
+    trained: TrainedModel
+    sampled: SampledScenes
+    evaluated: list[SceneInfo]
+    scores: Scores
+    per_scene: dict[str, Scores]
     prediction_digest: str
     seconds: dict[str, float]
-    team: Crew
+    client: DaskClient
 
     @property
-    def data(self) -> str:
+    def data_kind(self) -> str:
         """synthetic, real or mixed, over training and judged scenes."""
-        return kind(info.synthetic for info in (*self.sampled.infos, *self.judged))
+        return data_kind(info.synthetic for info in (*self.sampled.infos, *self.evaluated))
 
 
-def run(options: Options, say: Say) -> Outcome:
+def run(options: Options, say: Log) -> RetrievalResult:
     """Train and judge; leaves predictions.h5 in the output folder.
 
     :param say: takes progress, one line at a time.
     :raises SceneError: on input that cannot be used.
     :raises ClusterError: when the cluster cannot be reached.
     """
-    clock = Clock()
+    clock = StageTimer()
     with ExitStack() as stack:
         with clock.stage("find"):
-            training = scenes.find(options.data, match=options.match)
-            held_out = scenes.find(options.held_out, match=options.match) if options.held_out else None
-            sensible(options, training, held_out)
+            training = scenes.find_scenes(options.data, match=options.match)
+            held_out = scenes.find_scenes(options.held_out, match=options.match) if options.held_out else None
+            check_inputs(options, training, held_out)
         with clock.stage("connect"):
-            team = stack.enter_context(crew(options.scheduler))
-        scenes_here = plural(len(training.names), "scene")
-        say(f"{scenes_here} to train on, {plural(team.workers, 'worker')}, {plural(team.threads, 'thread')}")
-        return work(Job(options, team, training, held_out, clock, say))
+            team = stack.enter_context(connect(options.scheduler))
+        scenes_here = format_count(len(training.names), "scene")
+        say(
+            f"{scenes_here} to train on, {format_count(team.workers, 'worker')}, {format_count(team.threads, 'thread')}"
+        )
+        return run_stages(RunContext(options, team, training, held_out, clock, say))
 
 
 @dataclass(frozen=True)
-class Job:
+class RunContext:
     """What the stages share."""
 
     options: Options
-    team: Crew
-    training: Source
-    held_out: Source | None
-    clock: Clock
-    say: Say
+    client: DaskClient
+    training: SceneSource
+    held_out: SceneSource | None
+    timer: StageTimer
+    log: Log
 
 
-def sensible(options: Options, training: Source, held_out: Source | None) -> None:
+def check_inputs(options: Options, training: SceneSource, held_out: SceneSource | None) -> None:
     """Make the output folder; raise SceneError when that, or what is asked of the scenes, cannot be."""
     if options.rows < len(training.names):
         raise SceneError(f"--rows {options.rows}: less than one for each of {len(training.names)} scenes")
     both = held_out.addresses() & training.addresses() if held_out else set()
     if both:
         raise SceneError(f"{min(both)}: trained on and held out at once")
-    made(options.out)
+    make_folders(options.out)
 
 
-def work(job: Job) -> Outcome:
+def run_stages(job: RunContext) -> RetrievalResult:
     """The stages that need workers, one after the other."""
-    with job.clock.stage("read"):
-        sampled, judged = read(job)
-    with job.clock.stage("train"):
-        trained = train(job, sampled)
+    with job.timer.stage("read"):
+        sampled, judged = sample_scenes(job)
+    with job.timer.stage("train"):
+        trained = train_model(job, sampled)
     path = job.options.out / "predictions.h5"
-    with job.clock.stage("predict"):
-        predict(job, sampled, judged, trained, path)
-    with job.clock.stage("judge"):
-        score, each = evaluation.judge(path)
+    with job.timer.stage("predict"):
+        write_predictions(job, sampled, judged, trained, path)
+    with job.timer.stage("judge"):
+        score, each = evaluation.evaluate(path)
         digest = predictions_file.digest(path)
-    return Outcome(job.options, trained, sampled, judged, score, each, digest, job.clock.seconds, job.team)
+    return RetrievalResult(job.options, trained, sampled, judged, score, each, digest, job.timer.seconds, job.client)
 
 
-def places(source: Source) -> list[Place]:
+def scene_refs(source: SceneSource) -> list[SceneRef]:
     """The scenes of a source, numbered."""
-    return [Place(source.root, name, turn) for turn, name in enumerate(source.names)]
+    return [SceneRef(source.root, name, turn) for turn, name in enumerate(source.names)]
 
 
-def read(job: Job) -> tuple[Sampled, list[Info]]:
+def sample_scenes(job: RunContext) -> tuple[SampledScenes, list[SceneInfo]]:
     """Check all scenes and sample those to train on; also the scenes to judge."""
-    options, team = job.options, job.team
-    looks = [team.submit(tasks.look, place, options.cut) for place in places(job.held_out)] if job.held_out else []
-    training = places(job.training)
+    options, team = job.options, job.client
+    looks = (
+        [team.submit(tasks.inspect_scene, place, options.cut) for place in scene_refs(job.held_out)]
+        if job.held_out
+        else []
+    )
+    training = scene_refs(job.training)
     futures = [
-        team.submit(tasks.sample, place, options.cut, options.seed, quota)
-        for place, quota in zip(training, quotas(options.rows, len(training)), strict=True)
+        team.submit(tasks.draw_sample, place, options.cut, options.seed, quota)
+        for place, quota in zip(training, row_quotas(options.rows, len(training)), strict=True)
     ]
-    briefs = [team.submit(tasks.info_of, future) for future in futures]
+    briefs = [team.submit(tasks.summarize_sample, future) for future in futures]
     numbers = {future.key: place for future, place in zip(briefs, training, strict=True)}
     for count, future in enumerate(as_completed(briefs), 1):
         if future.status == "finished":
             info, rows, cloudy, _ = future.result()
-            job.say(
+            job.log(
                 f"scene {count}/{len(training)}  {numbers[future.key].name}  {info.rows} x {info.columns}"
                 f"  rows {rows:,} ({cloudy:,} cloudy)"
             )
-    infos, rows, cloudy, known = zip(*collected([*looks, *briefs])[len(looks) :], strict=True)
-    sampled = Sampled(futures, list(infos), sum(rows), sum(cloudy))
-    enough(sampled, job, sum(known))
-    return sampled, collected(looks) if job.held_out else sampled.infos
+    infos, rows, cloudy, known = zip(*gather_results([*looks, *briefs])[len(looks) :], strict=True)
+    sampled = SampledScenes(futures, list(infos), sum(rows), sum(cloudy))
+    check_training_rows(sampled, job, sum(known))
+    return sampled, gather_results(looks) if job.held_out else sampled.infos
 
 
-def quotas(rows: int, count: int) -> list[int]:
+def row_quotas(rows: int, count: int) -> list[int]:
     """Shares of ``rows`` for ``count`` scenes, the first ones one more where it does not divide."""
     return [rows // count + (turn < rows % count) for turn in range(count)]
 
 
-def enough(sampled: Sampled, job: Job, known: int) -> None:
+def check_training_rows(sampled: SampledScenes, job: RunContext, known: int) -> None:
     """Raise SceneError when there is nothing to tell apart, or no droplet size (``known`` rows have one) to learn."""
     if not 0 < sampled.cloudy_rows < sampled.rows:
         what = "cloudy" if sampled.cloudy_rows else "clear"
@@ -189,42 +205,48 @@ def enough(sampled: Sampled, job: Job, known: int) -> None:
         raise SceneError(f"{job.options.data}: CER is known in none of {sampled.cloudy_rows:,} cloudy training pixels")
 
 
-def train(job: Job, sampled: Sampled) -> Trained:
+def train_model(job: RunContext, sampled: SampledScenes) -> TrainedModel:
     """Grow both forests in groups of trees and merge them in the order of their seeds."""
-    team, recipe = job.team, job.options.recipe
-    table = team.submit(tasks.assemble, sampled.futures)
+    team, recipe = job.client, job.options.recipe
+    table = team.submit(tasks.build_table, sampled.futures)
     groups: dict[Target, list[Any]] = {
-        target: [team.submit(tasks.grow, table, target, recipe, seeds) for seeds in grouped(recipe.seeds(target))]
+        target: [
+            team.submit(tasks.fit_trees, table, target, recipe, seeds) for seeds in group_seeds(recipe.seeds(target))
+        ]
         for target in forest.TARGETS
     }
     growing = [future for target in forest.TARGETS for future in groups[target]]
-    follow(growing, len(forest.TARGETS) * recipe.trees, job.say)
-    model = team.submit(tasks.merge, groups["mask"], groups["micro"], team.submit(tasks.scale_of, table))
-    digest, nodes = team.submit(tasks.describe, model).result()
-    return Trained(model, digest, nodes)
+    log_tree_progress(growing, len(forest.TARGETS) * recipe.trees, job.log)
+    model = team.submit(tasks.merge_model, groups["mask"], groups["micro"], team.submit(tasks.target_scale, table))
+    digest, nodes = team.submit(tasks.describe_model, model).result()
+    return TrainedModel(model, digest, nodes)
 
 
-def predict(job: Job, sampled: Sampled, judged: list[Info], trained: Trained, path: Path) -> None:
+def write_predictions(
+    job: RunContext, sampled: SampledScenes, judged: list[SceneInfo], trained: TrainedModel, path: Path
+) -> None:
     """Predict every judged scene in blocks of rows and write the blocks as they come."""
     source = job.held_out or job.training
-    items = list(portions(source, judged, job.options.blocks))
+    items = list(prediction_items(source, judged, job.options.blocks))
     left = {info.name: info.pixels for info in judged}
-    data = kind(info.synthetic for info in (*sampled.infos, *judged))
-    with predictions_file.writing(path, judged, data=data, model=trained.digest) as writer:
-        for _, blocks in job.team.stream(tasks.predict, items, job.options.cut, trained.future):
+    data = data_kind(info.synthetic for info in (*sampled.infos, *judged))
+    with predictions_file.open_writer(path, judged, data=data, model=trained.digest) as writer:
+        for _, blocks in job.client.stream(tasks.predict_ranges, items, job.options.cut, trained.future):
             for block in blocks:
                 writer.put(block)
                 left[block.name] -= block.planes["cloud_mask_probability"].size
                 if not left[block.name]:
                     done = sum(not pixels for pixels in left.values())
-                    job.say(f"predicted {done}/{len(judged)}  {block.name}")
+                    job.log(f"predicted {done}/{len(judged)}  {block.name}")
 
 
-def portions(source: Source, infos: Sequence[Info], blocks: int) -> Iterator[tuple[Place, list[tuple[int, int]]]]:
+def prediction_items(
+    source: SceneSource, infos: Sequence[SceneInfo], blocks: int
+) -> Iterator[tuple[SceneRef, list[tuple[int, int]]]]:
     """Work for prediction tasks: one range of rows each; a staged scene goes to one task, so that it is staged once."""
-    for place, info in zip(places(source), infos, strict=True):
-        ranges = scenes.spans((info.rows, info.columns), blocks)
-        if source.remote:
+    for place, info in zip(scene_refs(source), infos, strict=True):
+        ranges = scenes.row_ranges((info.rows, info.columns), blocks)
+        if source.is_remote:
             yield place, ranges
         else:
             yield from ((place, [span]) for span in ranges)

@@ -21,8 +21,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from retrieval.scenes import Info, spans
-from retrieval.tasks import Block
+from retrieval.scenes import SceneInfo, row_ranges
+from retrieval.tasks import PredictionBlock
 
 UNITS = {
     "cloud_mask_probability": "1",
@@ -32,7 +32,7 @@ UNITS = {
     "truth_cloud_effective_radius": "um",
     "role": "1",
 }
-NAMES = {
+LONG_NAMES = {
     "cloud_mask_probability": "probability that the pixel is cloudy; cloud if 0.5 or more",
     "cloud_optical_thickness": "cloud optical thickness at 0.66 um, given that there is cloud",
     "cloud_effective_radius": "cloud droplet effective radius, given that there is cloud",
@@ -42,17 +42,17 @@ NAMES = {
 }
 
 
-class Writer:
+class PredictionWriter:
     """Writes predictions; use :func:`writing`."""
 
-    def __init__(self, file: Any, infos: Iterable[Info]) -> None:
+    def __init__(self, file: Any, infos: Iterable[SceneInfo]) -> None:
         self.file = file
         for info in infos:
             group = file.create_group(info.name)
             group.attrs["synthetic"] = info.synthetic
             group.attrs["shape"] = (info.rows, info.columns)
 
-    def put(self, block: Block) -> None:
+    def put(self, block: PredictionBlock) -> None:
         """Store one block of rows."""
         group = self.file[block.name]
         for name, plane in block.planes.items():
@@ -65,11 +65,11 @@ class Writer:
         shape = tuple(int(size) for size in group.attrs["shape"])
         dataset = group.create_dataset(name, shape, dtype=dtype, chunks=True, compression="gzip", compression_opts=1)
         dataset.attrs["units"] = UNITS[name]
-        dataset.attrs["long_name"] = NAMES[name]
+        dataset.attrs["long_name"] = LONG_NAMES[name]
 
 
 @contextmanager
-def writing(path: Path, infos: list[Info], *, data: str, model: str) -> Iterator[Writer]:
+def open_writer(path: Path, infos: list[SceneInfo], *, data: str, model: str) -> Iterator[PredictionWriter]:
     """A writer to ``path``; the file takes its name only when it is complete.
 
     :param data: synthetic, real or mixed: everything the result rests on, training scenes included.
@@ -81,11 +81,11 @@ def writing(path: Path, infos: list[Info], *, data: str, model: str) -> Iterator
         file.attrs["synthetic"] = data != "real"
         file.attrs["data_kind"] = data
         file.attrs["model_sha256"] = model
-        yield Writer(file, infos)
+        yield PredictionWriter(file, infos)
     part.replace(path)
 
 
-def scenes(path: Path) -> Iterator[tuple[str, Any]]:
+def iter_scenes(path: Path) -> Iterator[tuple[str, Any]]:
     """Name and open group of each scene, sorted."""
     with h5py.File(path, "r") as file:
         found: list[str] = []
@@ -94,19 +94,19 @@ def scenes(path: Path) -> Iterator[tuple[str, Any]]:
             yield name, file[name]
 
 
-def rows(group: Any) -> Iterator[dict[str, Any]]:
+def iter_row_blocks(group: Any) -> Iterator[dict[str, Any]]:
     """A scene's planes, a few rows at a time."""
     shape = tuple(int(size) for size in group.attrs["shape"])
-    for first, last in spans((shape[0], shape[1]), 0):
+    for first, last in row_ranges((shape[0], shape[1]), 0):
         yield {name: dataset[first:last] for name, dataset in group.items()}
 
 
 def digest(path: Path) -> str:
     """SHA-256 over names and predicted values of all scenes, sorted; truth and roles are no predictions."""
     total = hashlib.sha256()
-    for name, group in scenes(path):
+    for name, group in iter_scenes(path):
         total.update(name.encode())
-        for part in rows(group):
+        for part in iter_row_blocks(group):
             for plane in ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius"):
                 total.update(np.ascontiguousarray(part[plane], dtype="<f4").tobytes())
     return total.hexdigest()

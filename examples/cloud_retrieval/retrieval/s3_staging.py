@@ -17,7 +17,7 @@ from retrieval import worker
 
 SCHEME = "s3://"
 # Several threads of a worker begin at once, and boto3's sessions bear one at a time; its clients bear all.
-_ONE_AT_A_TIME = threading.Lock()
+_SESSION_LOCK = threading.Lock()
 
 
 def is_remote(root: str) -> bool:
@@ -25,21 +25,21 @@ def is_remote(root: str) -> bool:
     return root.startswith(SCHEME)
 
 
-def parted(url: str) -> tuple[str, str]:
+def split_url(url: str) -> tuple[str, str]:
     """Bucket and prefix of ``s3://bucket/prefix``; a prefix that is not empty ends with a slash."""
     bucket, _, prefix = url.removeprefix(SCHEME).partition("/")
     prefix = prefix.strip("/")
     return bucket, f"{prefix}/" if prefix else ""
 
 
-def client() -> Any:
+def s3_client() -> Any:
     """This process's client for S3."""
-    with _ONE_AT_A_TIME:
-        return _client()
+    with _SESSION_LOCK:
+        return _cached_client()
 
 
 @cache
-def _client() -> Any:
+def _cached_client() -> Any:
     import boto3
     import botocore.session
 
@@ -50,25 +50,25 @@ def _client() -> Any:
     return boto3.session.Session(botocore_session=core).client("s3")
 
 
-def listing(url: str) -> list[str]:
+def list_keys(url: str) -> list[str]:
     """Keys under a prefix, relative to it."""
-    bucket, prefix = parted(url)
-    pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    bucket, prefix = split_url(url)
+    pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     return [entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", [])]
 
 
 @contextmanager
-def staged(url: str, name: str) -> Iterator[Path]:
+def staged_file(url: str, name: str) -> Iterator[Path]:
     """One object as a file in a scratch folder that is removed with it."""
-    bucket, prefix = parted(url)
-    with worker.scratch() as folder:
+    bucket, prefix = split_url(url)
+    with worker.scratch_folder() as folder:
         path = folder / Path(name).name
-        client().download_file(bucket, prefix + name, str(path))
+        s3_client().download_file(bucket, prefix + name, str(path))
         yield path
 
 
 @contextmanager
-def told(what: str, kind: type[Exception]) -> Iterator[None]:
+def translate_errors(what: str, kind: type[Exception]) -> Iterator[None]:
     """Turn what goes wrong with S3, or with writing what it sends, into ``kind`` with one line.
 
     :param what: the address that is asked for.
@@ -79,10 +79,10 @@ def told(what: str, kind: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
-        raise kind(f"{worker.host()}{what}: {meaning(error)}") from error
+        raise kind(f"{worker.host_prefix()}{what}: {error_text(error)}") from error
 
 
-def meaning(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What an error of S3 means, and what to do about it, in one line."""
     from botocore.exceptions import ClientError, NoCredentialsError
 

@@ -35,12 +35,12 @@ STEMS = {
     "albedo": "Surface_albedo",
 }
 TRUTH = ("cot", "cer")
-SCALARS = ("sza", "vza", "albedo")
+SCALAR_PARTS = ("sza", "vza", "albedo")
 SUFFIXES = (".h5", ".hdf5", ".he5")
 ROOT_VARIABLE = "CLOUD_RETRIEVAL_ROOT"
 # Reflectance is a fraction; 3-D effects carry it above 1 (1.94 in the large-eddy scenes). Beyond this it is
 # a percentage, a scaled integer or a fill value.
-PLAUSIBLE = (-0.2, 5.0)
+PLAUSIBLE_REFLECTANCE = (-0.2, 5.0)
 
 
 class SceneError(ValueError):
@@ -48,26 +48,26 @@ class SceneError(ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
+class SceneSource:
     """Scenes of one folder or s3 prefix: ``root`` as it was typed, ``names`` relative to it, sorted."""
 
     root: str
     names: tuple[str, ...]
 
     @property
-    def remote(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether scenes must be staged before they can be read."""
         return s3_staging.is_remote(self.root)
 
     def addresses(self) -> set[str]:
         """Each scene's full address, whatever way the root was typed."""
-        if self.remote:
+        if self.is_remote:
             return {f"{self.root.rstrip('/')}/{name}" for name in self.names}
-        return {str(resolve(self.root, name).resolve()) for name in self.names}
+        return {str(resolve_path(self.root, name).resolve()) for name in self.names}
 
 
 @dataclass(frozen=True)
-class Info:
+class SceneInfo:
     """What a look at a whole scene found out; ``cloudy`` counts pixels, -1 where there is no truth."""
 
     name: str
@@ -84,26 +84,26 @@ class Info:
         return self.rows * self.columns
 
 
-def find(where: str, *, match: str = "*") -> Source:
+def find_scenes(where: str, *, match: str = "*") -> SceneSource:
     """The scenes at ``where``: a folder (searched in depth), one file, or ``s3://bucket/prefix``.
 
     :param match: shell pattern that a file's name must fit.
     :raises SceneError: when there is nothing there, or no scene in it.
     """
     if s3_staging.is_remote(where):
-        with s3_staging.told(where, SceneError):
-            names = s3_staging.listing(where)
-        return Source(where, chosen(names, match, where))
-    path = resolve(where, "")
+        with s3_staging.translate_errors(where, SceneError):
+            names = s3_staging.list_keys(where)
+        return SceneSource(where, select_names(names, match, where))
+    path = resolve_path(where, "")
     if path.is_file():
-        return Source(str(Path(where).parent), (path.name,))
+        return SceneSource(str(Path(where).parent), (path.name,))
     if not path.is_dir():
         raise SceneError(f"{where}: no such folder or file; synthesize.py makes scenes to try the job on")
     found = [str(entry.relative_to(path).as_posix()) for entry in path.rglob("*") if entry.is_file()]
-    return Source(where, chosen(found, match, where))
+    return SceneSource(where, select_names(found, match, where))
 
 
-def chosen(names: list[str], match: str, where: str) -> tuple[str, ...]:
+def select_names(names: list[str], match: str, where: str) -> tuple[str, ...]:
     """Those of ``names`` that are scene files by suffix and pattern, sorted; hidden ones left out."""
     kept = [name for name in names if is_scene_name(name) and fnmatch(name.rsplit("/", 1)[-1], match)]
     if not kept:
@@ -116,7 +116,7 @@ def is_scene_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in name.split("/"))
 
 
-def resolve(root: str, name: str) -> Path:
+def resolve_path(root: str, name: str) -> Path:
     """The path of a scene on *this* machine.
 
     A relative root starts at the folder named by CLOUD_RETRIEVAL_ROOT, or at the working directory: on many hosts the
@@ -132,11 +132,11 @@ def local_copy(root: str, name: str) -> Iterator[Path]:
     Whole, because HDF5 reads in many small pieces, each of which would be a request of its own.
     """
     if not s3_staging.is_remote(root):
-        yield resolve(root, name)
+        yield resolve_path(root, name)
         return
     with ExitStack() as stack:
-        with s3_staging.told(f"{root.rstrip('/')}/{name}", SceneError):
-            path = stack.enter_context(s3_staging.staged(root, name))
+        with s3_staging.translate_errors(f"{root.rstrip('/')}/{name}", SceneError):
+            path = stack.enter_context(s3_staging.staged_file(root, name))
         yield path
 
 
@@ -156,11 +156,11 @@ class Scene:
 
     def reflectance(self, first: int, last: int, *, halo: int) -> Plane:
         """Reflectances of rows ``first`` to ``last`` with ``halo`` rows more on each side, mirrored at the edge."""
-        rows = mirrored(np.arange(first - halo, last + halo), self.shape[0])
+        rows = mirror_indices(np.arange(first - halo, last + halo), self.shape[0])
         low, high = int(rows.min()), int(rows.max()) + 1
         return np.asarray(self.datasets["reflectance"][:, low:high, :], dtype=np.float64)[:, rows - low]
 
-    def known(self, part: str, first: int, last: int) -> Plane:
+    def truth_values(self, part: str, first: int, last: int) -> Plane:
         """Truth of rows ``first`` to ``last``: COT (1) or CER (um); NaN where clear or unknown."""
         if part not in self.datasets:
             return np.full((last - first, self.shape[1]), np.nan)
@@ -169,18 +169,18 @@ class Scene:
 
     def geometry(self) -> tuple[float, float, float]:
         """Solar and viewing zenith angle (degrees) and surface albedo."""
-        sza, vza, albedo = (float(np.asarray(self.datasets[part]).ravel()[0]) for part in SCALARS)
+        sza, vza, albedo = (float(np.asarray(self.datasets[part]).ravel()[0]) for part in SCALAR_PARTS)
         return sza, vza, albedo
 
 
-def mirrored(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
+def mirror_indices(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
     """Indices folded back into 0 .. size - 1 by reflection about the first and last element."""
     folded = np.abs(index) % (2 * size - 2)
     return np.asarray(np.minimum(folded, 2 * size - 2 - folded))
 
 
 @contextmanager
-def opened(path: Path, *, label: str, needs: tuple[str, ...] = TRUTH) -> Iterator[Scene]:
+def open_scene(path: Path, *, label: str, needs: tuple[str, ...] = TRUTH) -> Iterator[Scene]:
     """Open a scene and check names, shapes and types (values are checked by :func:`look`).
 
     :param label: how errors name the file.
@@ -194,14 +194,14 @@ def opened(path: Path, *, label: str, needs: tuple[str, ...] = TRUTH) -> Iterato
     except OSError as error:
         raise SceneError(f"{label}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
     with file:
-        datasets = {part: named(file, stem) for part, stem in STEMS.items()}
+        datasets = {part: find_dataset(file, stem) for part, stem in STEMS.items()}
         check_layout(label, datasets, needs)
         kept = {part: found for part, found in datasets.items() if found is not None}
         shape = kept["reflectance"].shape
         yield Scene(label, kept, (shape[1], shape[2]), bool(file.attrs.get("synthetic", False)))
 
 
-def named(file: Any, stem: str) -> Any:
+def find_dataset(file: Any, stem: str) -> Any:
     """The dataset called ``stem``, with or without a resolution in metres behind it; the finest, or None."""
     pattern = re.compile(rf"{stem}(?:[ _]*\(?(\d+(?:\.\d+)?) ?(k?)m(?:[ _]resolution)?\)?)?", re.IGNORECASE)
     found = []
@@ -225,22 +225,22 @@ def check_layout(label: str, datasets: Mapping[str, Any], needs: tuple[str, ...]
     for part in TRUTH:
         if datasets[part] is not None and datasets[part].shape != shape[1:]:
             raise SceneError(f"{label}: {STEMS[part]} has shape {datasets[part].shape}, Reflectance {shape}")
-    for part in SCALARS:
+    for part in SCALAR_PARTS:
         if datasets[part].size != 1 or not np.isfinite(np.asarray(datasets[part], dtype=float)).all():
             raise SceneError(f"{label}: {STEMS[part]} is not one finite number")
 
 
-def look(scene: Scene, name: str, *, blocks: int) -> Info:
+def inspect_scene(scene: Scene, name: str, *, blocks: int) -> SceneInfo:
     """Read a whole scene once, block by block, and check every value.
 
     :raises SceneError: on reflectances that are not finite or no fractions.
     """
     cloudy = 0
-    for first, last in spans(scene.shape, blocks):
+    for first, last in row_ranges(scene.shape, blocks):
         check_values(scene, first, last)
-        cloudy += int(np.isfinite(scene.known("cot", first, last)).sum())
+        cloudy += int(np.isfinite(scene.truth_values("cot", first, last)).sum())
     count = cloudy if "cot" in scene.truth else -1
-    return Info(name, *scene.shape, count, scene.synthetic, scene.truth, scene.geometry())
+    return SceneInfo(name, *scene.shape, count, scene.synthetic, scene.truth, scene.geometry())
 
 
 def check_values(scene: Scene, first: int, last: int) -> None:
@@ -252,11 +252,11 @@ def check_values(scene: Scene, first: int, last: int) -> None:
         where = f"first at band {band}, row {row + first}, column {column}"
         raise SceneError(f"{scene.label}: Reflectance is not finite in {int(bad.sum())} places, {where}")
     low, high = float(values.min()), float(values.max())
-    if low < PLAUSIBLE[0] or high > PLAUSIBLE[1]:
+    if low < PLAUSIBLE_REFLECTANCE[0] or high > PLAUSIBLE_REFLECTANCE[1]:
         raise SceneError(f"{scene.label}: Reflectance runs from {low:g} to {high:g}, not from 0 to about 2")
 
 
-def spans(shape: tuple[int, int], blocks: int) -> list[tuple[int, int]]:
+def row_ranges(shape: tuple[int, int], blocks: int) -> list[tuple[int, int]]:
     """Row ranges that cut a scene into ``blocks`` parts; 0: parts of about 65,536 pixels."""
     rows, columns = shape
     count = min(blocks or -(-rows * columns // 65_536), rows)

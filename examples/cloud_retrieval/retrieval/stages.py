@@ -13,14 +13,14 @@ from distributed import as_completed
 
 from retrieval.scenes import SceneError
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 # Enough groups to keep tens of cores busy, few enough to keep Dask's overhead (about 1 ms a task) out of sight.
 TREES_PER_TASK = 4
 
 
 @dataclass
-class Clock:
+class StageTimer:
     """Seconds per stage, in order."""
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model, still on the workers, and what is known of it here."""
 
     future: Any
@@ -44,13 +44,13 @@ class Trained:
     nodes: int
 
 
-def kind(synthetic: Iterable[bool]) -> str:
+def data_kind(synthetic: Iterable[bool]) -> str:
     """``synthetic``, ``real`` (not marked synthetic) or ``mixed``, of data that are synthetic or not."""
     found = set(synthetic)
     return "mixed" if len(found) > 1 else "synthetic" if True in found else "real"
 
 
-def made(*folders: Path) -> None:
+def make_folders(*folders: Path) -> None:
     """Make folders for results.
 
     :raises SceneError: when one cannot be.
@@ -62,12 +62,12 @@ def made(*folders: Path) -> None:
             raise SceneError(f"{folder}: cannot be made a folder ({error.strerror})") from error
 
 
-def grouped(seeds: Sequence[int]) -> list[Sequence[int]]:
+def group_seeds(seeds: Sequence[int]) -> list[Sequence[int]]:
     """Seeds, a few to each task."""
     return [seeds[first : first + TREES_PER_TASK] for first in range(0, len(seeds), TREES_PER_TASK)]
 
 
-def follow(groups: Sequence[Any], total: int, say: Say) -> None:
+def log_tree_progress(groups: Sequence[Any], total: int, say: Log) -> None:
     """Tell how many of ``total`` trees are grown, ten times in all."""
     told = 0
     for count, future in enumerate(as_completed(groups), 1):
@@ -78,7 +78,7 @@ def follow(groups: Sequence[Any], total: int, say: Say) -> None:
             told = done
 
 
-def collected(futures: Sequence[Any]) -> list[Any]:
+def gather_results(futures: Sequence[Any]) -> list[Any]:
     """Results of all futures.
 
     :raises SceneError: with one line per file that cannot be used.
@@ -92,6 +92,6 @@ def collected(futures: Sequence[Any]) -> list[Any]:
     return [future.result() for future in futures]
 
 
-def plural(count: int, what: str) -> str:
+def format_count(count: int, what: str) -> str:
     """``1 scene``, ``2 scenes``."""
     return f"{count} {what}{'s' if count != 1 else ''}"

@@ -20,7 +20,7 @@ TRAIN, BUFFER, TEST = 0, 1, 2
 Roles = NDArray[np.uint8]
 
 
-def roles(shape: tuple[int, int], first: int, last: int, *, fold: int, buffer: int) -> Roles:
+def pixel_roles(shape: tuple[int, int], first: int, last: int, *, fold: int, buffer: int) -> Roles:
     """TRAIN, BUFFER or TEST for each pixel of rows ``first`` to ``last`` of a scene.
 
     :param fold: any integer; only its remainder by 4 counts.
@@ -33,11 +33,11 @@ def roles(shape: tuple[int, int], first: int, last: int, *, fold: int, buffer: i
     # Rows outside the scene belong to no tile.
     judged &= ((tile_row >= 0) & (tile_row < TILES))[:, None]
     inner = judged[buffer : buffer + last - first]
-    near = widened(judged, buffer)
+    near = dilate(judged, buffer)
     return np.where(inner, TEST, np.where(near, BUFFER, TRAIN)).astype(np.uint8)
 
 
-def widened(judged: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+def dilate(judged: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     """Whether a judged pixel lies within ``reach``; the ``reach`` rows of margin above and below are consumed."""
     height = len(judged) - 2 * reach
     rows = np.logical_or.reduce([judged[shift : shift + height] for shift in range(2 * reach + 1)])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 
-def worker() -> Any:
+def current_worker() -> Any:
     """The Dask worker that runs this; None outside tasks."""
     from distributed import get_worker
 
@@ -22,9 +22,9 @@ def worker() -> Any:
         return None
 
 
-def host() -> str:
+def host_prefix() -> str:
     """``name (address): `` of the worker that runs this; empty in a run on one machine."""
-    here = worker()
+    here = current_worker()
     if here is None or here.address.startswith("inproc://"):
         return ""
     address = here.address.rpartition(":")[0].rpartition("/")[2]
@@ -33,12 +33,12 @@ def host() -> str:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def scratch_folder() -> Iterator[Path]:
     """A new folder that is removed at the end.
 
     It lies in the worker's own (``--local-directory``): of a worker that was killed, Dask removes that when the next
     one starts there, while nobody looks after what it left in /tmp.
     """
-    here = worker()
+    here = current_worker()
     with tempfile.TemporaryDirectory(prefix="cloud_retrieval-", dir=here and here.local_directory) as folder:
         yield Path(folder)

@@ -38,12 +38,12 @@ Vectors = NDArray[np.float64]
 
 STEP_KM = 1.0
 MARGIN_KM = 110.0
-LAPSE = 6.5  # K per km
-VAPOUR_SCALE_KM = 2.2
-WORLD = 20130102  # seed of the continents
+LAPSE_K_PER_KM = 6.5  # K per km
+VAPOR_SCALE_KM = 2.2
+CONTINENTS_SEED = 20130102  # seed of the continents
 LOW, HIGH, TEXTURE, FREEZING = "low", "high", "texture", "freezing"
 # Largest scale (km) and slope of the power spectrum of each field.
-FIELDS = {LOW: (250.0, 3.3), HIGH: (500.0, 3.3), TEXTURE: (400.0, 3.3), FREEZING: (300.0, 3.3)}
+FIELD_SPECTRA = {LOW: (250.0, 3.3), HIGH: (500.0, 3.3), TEXTURE: (400.0, 3.3), FREEZING: (300.0, 3.3)}
 
 
 @dataclass(frozen=True)
@@ -54,88 +54,88 @@ class Climate:
     of the logarithm of optical thickness; ``wind``: km per minute at the low deck; ``day``: of the year.
     """
 
-    low: float
-    high: float
-    depth: float
-    spread: float
-    wind: float
-    day: int
+    low_cover: float
+    high_cover: float
+    depth_km: float
+    log_spread: float
+    wind_km_min: float
+    day_of_year: int
 
 
 @dataclass(frozen=True)
-class Frame:
+class TrackFrame:
     """Along and across a ground track: unit vectors to its middle, ahead and to the right; the grid's corner (km)."""
 
     middle: Vectors
     ahead: Vectors
     right: Vectors
-    corner: tuple[float, float]
+    corner_km: tuple[float, float]
     shape: tuple[int, int]
 
-    def place(self, ground: Vectors) -> tuple[Vectors, Vectors]:
+    def coordinates_km(self, ground: Vectors) -> tuple[Vectors, Vectors]:
         """Kilometres ahead and to the right of unit vectors."""
         ahead = np.arctan2(ground @ self.ahead, ground @ self.middle) * geodesy.EARTH_KM
         return ahead, np.arcsin(np.clip(ground @ self.right, -1.0, 1.0)) * geodesy.EARTH_KM
 
 
-def frame(flight: Pass, corners: Vectors) -> Frame:
+def track_frame(flight: Pass, corners: Vectors) -> TrackFrame:
     """The frame of a pass that covers some points of the ground with a margin."""
-    place, ahead = (vectors[0] for vectors in flight.state(np.array([flight.middle])))
-    bare = Frame(place, ahead, np.cross(ahead, place), (0.0, 0.0), (0, 0))
-    edges = [(km.min() - MARGIN_KM, km.max() + MARGIN_KM) for km in bare.place(corners)]
+    place, ahead = (vectors[0] for vectors in flight.state(np.array([flight.middle_s])))
+    bare = TrackFrame(place, ahead, np.cross(ahead, place), (0.0, 0.0), (0, 0))
+    edges = [(km.min() - MARGIN_KM, km.max() + MARGIN_KM) for km in bare.coordinates_km(corners)]
     shape = tuple(int((high - low) / STEP_KM) + 2 for low, high in edges)
-    return Frame(bare.middle, bare.ahead, bare.right, (edges[0][0], edges[1][0]), (shape[0], shape[1]))
+    return TrackFrame(bare.middle, bare.ahead, bare.right, (edges[0][0], edges[1][0]), (shape[0], shape[1]))
 
 
 @dataclass(frozen=True)
-class World:
+class AtmosphereFields:
     """Fields of one granule on its grid, ``thresholds``: the value above which there is cloud."""
 
-    frame: Frame
+    frame: TrackFrame
     climate: Climate
     fields: dict[str, Plane]
     thresholds: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Scene:
+class AtmosphereSample:
     """What lies under some points: optical thickness, top (km), temperature (K) of both decks, ice or not, surface."""
 
     low_tau: Plane
-    low_top: Plane
-    low_kelvin: Plane
+    low_top_km: Plane
+    low_k: Plane
     low_ice: NDArray[np.bool_]
     high_tau: Plane
-    high_top: Plane
-    high_kelvin: Plane
+    high_top_km: Plane
+    high_k: Plane
     texture: Plane
-    ground: Ground
+    surface: Surface
 
 
 @dataclass(frozen=True)
-class Ground:
+class Surface:
     """Surface under some points: kind of land as shares (0 to 1), temperature of the skin, which the sun heats, and
     of the air above it (K), and water vapour (cm)."""
 
     land: Plane
     desert: Plane
     snow: Plane
-    skin: Plane
-    air: Plane
-    vapour: Plane
+    skin_k: Plane
+    air_k: Plane
+    vapor_cm: Plane
 
 
-def make_world(flight: Pass, corners: Vectors, climate: Climate, rng: np.random.Generator) -> World:
+def draw_fields(flight: Pass, corners: Vectors, climate: Climate, rng: np.random.Generator) -> AtmosphereFields:
     """Draw the fields of a granule."""
-    around = frame(flight, corners)
-    fields = {name: fractal(around.shape, rng, *FIELDS[name]) for name in FIELDS}
-    shares = {LOW: climate.low, HIGH: climate.high}
+    around = track_frame(flight, corners)
+    fields = {name: fractal_field(around.shape, rng, *FIELD_SPECTRA[name]) for name in FIELD_SPECTRA}
+    shares = {LOW: climate.low_cover, HIGH: climate.high_cover}
     sample = {name: fields[name][::7, ::7] for name in shares}
     thresholds = {name: float(np.quantile(sample[name], 1.0 - share)) for name, share in shares.items()}
-    return World(around, climate, fields, thresholds)
+    return AtmosphereFields(around, climate, fields, thresholds)
 
 
-def fractal(shape: tuple[int, int], rng: np.random.Generator, outer_km: float, slope: float) -> Plane:
+def fractal_field(shape: tuple[int, int], rng: np.random.Generator, outer_km: float, slope: float) -> Plane:
     """A Gaussian field of unit variance with power k^-slope below an outer scale."""
     from scipy import fft
 
@@ -148,9 +148,9 @@ def fractal(shape: tuple[int, int], rng: np.random.Generator, outer_km: float, s
     return np.asarray(field / field.std(), np.float32)
 
 
-def sampled(world: World, name: str, ahead: Vectors, right: Vectors) -> Plane:
+def interpolate(world: AtmosphereFields, name: str, ahead: Vectors, right: Vectors) -> Plane:
     """A field at places of its grid (km), linear in between; beyond the grid its edge."""
-    field, corner = world.fields[name], world.frame.corner
+    field, corner = world.fields[name], world.frame.corner_km
     u = np.clip((ahead - corner[0]) / STEP_KM, 0.0, field.shape[0] - 1.001).astype(np.float32)
     v = np.clip((right - corner[1]) / STEP_KM, 0.0, field.shape[1] - 1.001).astype(np.float32)
     i, j = u.astype(np.int32), v.astype(np.int32)
@@ -162,7 +162,7 @@ def sampled(world: World, name: str, ahead: Vectors, right: Vectors) -> Plane:
 
 
 @dataclass(frozen=True)
-class Sight:
+class LinesOfSight:
     """How points are seen: unit vectors to them, slope of the view to the right (tan), minutes since the middle."""
 
     ground: Vectors
@@ -170,46 +170,46 @@ class Sight:
     minutes: float
 
 
-def scene(world: World, sight: Sight, sun_cosine: Plane) -> Scene:
+def sample_atmosphere(world: AtmosphereFields, sight: LinesOfSight, sun_cosine: Plane) -> AtmosphereSample:
     """What lies along some lines of sight."""
     climate = world.climate
-    ahead, right = world.frame.place(sight.ground)
-    drift = climate.wind * sight.minutes
-    ground = make_ground(sight.ground, climate, sun_cosine)
+    ahead, right = world.frame.coordinates_km(sight.ground)
+    drift = climate.wind_km_min * sight.minutes
+    ground = surface_at(sight.ground, climate, sun_cosine)
     tropopause = 8.5 + 8.0 * np.exp(-((np.degrees(np.arcsin(sight.ground[..., 2])) / 34.0) ** 2))
     # Each deck is looked up where the line of sight meets its usual height.
     low_right = right + 2.0 * sight.slope - drift
-    low = sampled(world, LOW, ahead, low_right)
-    texture = sampled(world, TEXTURE, ahead, low_right)
+    low = interpolate(world, LOW, ahead, low_right)
+    texture = interpolate(world, TEXTURE, ahead, low_right)
     excess = np.maximum(low - world.thresholds[LOW], 0.0)
-    low_tau = np.minimum(2.2 * (np.exp(climate.spread * excess) - 1.0), 90.0)
+    low_tau = np.minimum(2.2 * (np.exp(climate.log_spread * excess) - 1.0), 90.0)
     tower = np.clip((excess - 1.0) / 0.9, 0.0, 1.0)
-    low_top = np.clip(1.7 + climate.depth * (0.55 * texture + 0.4 + 0.5 * excess), 0.4, 7.5)
-    low_top = low_top + tower * np.maximum(tropopause - 1.0 - low_top, 0.0) * (climate.depth > 1.4)
+    low_top = np.clip(1.7 + climate.depth_km * (0.55 * texture + 0.4 + 0.5 * excess), 0.4, 7.5)
+    low_top = low_top + tower * np.maximum(tropopause - 1.0 - low_top, 0.0) * (climate.depth_km > 1.4)
     high_right = right + 0.75 * tropopause * sight.slope - 2.5 * drift
-    high = sampled(world, HIGH, ahead, high_right)
+    high = interpolate(world, HIGH, ahead, high_right)
     high_tau = np.minimum(0.32 * (np.exp(1.5 * np.maximum(high - world.thresholds[HIGH], 0.0)) - 1.0), 40.0)
-    high_top = np.maximum(tropopause - 2.2 + 1.1 * sampled(world, TEXTURE, ahead, high_right), 5.0)
-    low_kelvin = temperature(ground, low_top, tropopause)
-    frozen = (273.0 - low_kelvin) / 35.0 > 0.62 + 0.30 * sampled(world, FREEZING, ahead, low_right)
-    planes = [low_tau, low_top, low_kelvin, high_tau, high_top, temperature(ground, high_top, tropopause), texture]
+    high_top = np.maximum(tropopause - 2.2 + 1.1 * interpolate(world, TEXTURE, ahead, high_right), 5.0)
+    low_kelvin = air_temperature(ground, low_top, tropopause)
+    frozen = (273.0 - low_kelvin) / 35.0 > 0.62 + 0.30 * interpolate(world, FREEZING, ahead, low_right)
+    planes = [low_tau, low_top, low_kelvin, high_tau, high_top, air_temperature(ground, high_top, tropopause), texture]
     single = [np.asarray(plane, np.float32) for plane in planes]
     ice = (frozen & (low_kelvin < 271.0)) | (low_kelvin < 235.0)
-    return Scene(single[0], single[1], single[2], ice, single[3], single[4], single[5], single[6], ground)
+    return AtmosphereSample(single[0], single[1], single[2], ice, single[3], single[4], single[5], single[6], ground)
 
 
-def temperature(ground: Ground, height: Plane, tropopause: Vectors) -> Plane:
+def air_temperature(ground: Surface, height: Plane, tropopause: Vectors) -> Plane:
     """Air temperature (K) at a height (km)."""
-    return np.asarray(ground.air - LAPSE * np.minimum(height, tropopause), np.float32)
+    return np.asarray(ground.air_k - LAPSE_K_PER_KM * np.minimum(height, tropopause), np.float32)
 
 
-def make_ground(ground: Vectors, climate: Climate, sun_cosine: Plane) -> Ground:
+def surface_at(ground: Vectors, climate: Climate, sun_cosine: Plane) -> Surface:
     """The surface under unit vectors."""
-    height = waves(ground)
+    height = land_height(ground)
     latitude = np.degrees(np.arcsin(np.clip(ground[..., 2], -1.0, 1.0)))
     # A coast is a few kilometres wide.
     land = np.clip(0.5 + 12.0 * (height - 0.35), 0.0, 1.0)
-    north_winter = np.cos(2.0 * np.pi * climate.day / 365.25)
+    north_winter = np.cos(2.0 * np.pi * climate.day_of_year / 365.25)
     cold = np.abs(latitude) + 9.0 * np.sign(latitude) * north_winter
     air = 301.0 - 60.0 * np.clip(np.abs(latitude + 6.0 * north_winter) / 90.0, 0.0, 1.0) ** 1.6 - 2.0 * land
     skin = air + land * (11.0 * np.clip(sun_cosine, 0.0, 1.0) - 3.0)
@@ -218,12 +218,12 @@ def make_ground(ground: Vectors, climate: Climate, sun_cosine: Plane) -> Ground:
     snow = np.where(land > 0.5, np.clip((cold - 55.0) / 5.0, 0.0, 1.0), np.clip((cold - 71.0) / 4.0, 0.0, 1.0))
     vapour = (0.2 + 4.6 * np.exp(-((latitude / 32.0) ** 2))) * (1.0 - 0.5 * desert)
     planes = [np.asarray(plane, np.float32) for plane in (land, desert, snow, skin, air, vapour)]
-    return Ground(*planes)
+    return Surface(*planes)
 
 
-def waves(ground: Vectors) -> Plane:
+def land_height(ground: Vectors) -> Plane:
     """Height of the land in units of its spread: a sum of plane waves cut by the sphere."""
-    rng = np.random.default_rng(WORLD)
+    rng = np.random.default_rng(CONTINENTS_SEED)
     total = np.zeros(ground.shape[:-1], np.float32)
     for octave in (2.0, 4.0, 8.0, 16.0, 40.0):
         for _ in range(4):

@@ -42,7 +42,7 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float64]
 
 PIXEL_M = 100.0
-FINE = 3  # sub-pixels per pixel side
+SUBPIXELS = 3  # sub-pixels per pixel side
 WATER_KG_M3 = 1000.0
 ADIABATIC_KG_M4 = 2.0e-6  # c_w: condensate gained per metre of lift, warm boundary-layer cloud [3]
 DROPLET_SPECTRUM = 0.8  # k: volume radius cubed over effective radius cubed, maritime [3]
@@ -50,14 +50,14 @@ ASYMMETRY = 0.85
 LAMBDA_M = (0.66e-6, 2.13e-6)
 IMAGINARY_INDEX = (1.6e-8, 3.7e-4)  # of water at the two wavelengths
 LAYER_M = 500.0  # depth of the cloud layer
-SMALLEST_WAVENUMBER = 3.0  # waves per domain
+MIN_WAVENUMBER = 3.0  # waves per domain
 CLEAR_BELOW_COT = 0.5
-LARGEST_COT = 199.5
-DIFFUSE_SHARE = 0.12  # of the sunlight that a point in full shadow still gets from sky and neighbours
+MAX_COT = 199.5
+DIFFUSE_FRACTION = 0.12  # of the sunlight that a point in full shadow still gets from sky and neighbours
 
 
 @dataclass(frozen=True)
-class Sky:
+class SceneConditions:
     """What one scene is made of; drawn per scene by :func:`draw_sky`.
 
     Angles in degrees, water path in kg m-2, droplet number in m-3, lengths in m.
@@ -65,10 +65,10 @@ class Sky:
 
     cover: float
     water_path: float
-    spread: float
+    log_spread: float
     droplets: float
     scatter: float
-    base: float
+    base_m: float
     sza: float
     albedo: float
     haze: float
@@ -83,18 +83,18 @@ class SyntheticScene:
     cot: Plane
     cer: Plane
     cover: Plane
-    sky: Sky
+    conditions: SceneConditions
 
 
-def draw_sky(rng: np.random.Generator, *, sza: float = 60.0) -> Sky:
+def draw_conditions(rng: np.random.Generator, *, sza: float = 60.0) -> SceneConditions:
     """The make-up of one scene: a field of broken cumulus under a sun at ``sza`` degrees from the zenith."""
-    return Sky(
+    return SceneConditions(
         cover=rng.uniform(0.30, 0.5),
         water_path=rng.lognormal(np.log(0.20), 0.25),
-        spread=rng.uniform(1.2, 1.6),
+        log_spread=rng.uniform(1.2, 1.6),
         droplets=rng.lognormal(np.log(2.2e8), 0.25),
         scatter=rng.uniform(0.10, 0.16),
-        base=rng.uniform(500.0, 900.0),
+        base_m=rng.uniform(500.0, 900.0),
         sza=sza,
         albedo=0.05,
         haze=rng.uniform(0.004, 0.02),
@@ -102,83 +102,86 @@ def draw_sky(rng: np.random.Generator, *, sza: float = 60.0) -> Sky:
     )
 
 
-def make_scene(size: int, rng: np.random.Generator, sky: Sky) -> SyntheticScene:
+def simulate_scene(size: int, rng: np.random.Generator, sky: SceneConditions) -> SyntheticScene:
     """One scene of ``size`` x ``size`` pixels of 100 m, periodic at its edges as large-eddy domains are."""
-    fine = size * FINE
+    fine = size * SUBPIXELS
     water = liquid_water(fine, rng, sky)
-    radius = effective_radius(water, fractal(fine, rng), sky)
-    cot = np.minimum(3.0 * water / (2.0 * WATER_KG_M3 * radius), LARGEST_COT)
-    light = sunlight(water, cot, sky)
-    haze = sky.haze * np.exp(0.5 * fractal(fine, rng))
-    planes = [band(cot, radius, light, sky, index=index) + veil(haze, index) for index in range(len(LAMBDA_M))]
-    reflectance = np.stack([measure(coarse(plane), rng, sky) for plane in planes])
-    return SyntheticScene(reflectance=reflectance, sky=sky, **truth(water, cot, radius))
+    radius = effective_radius(water, fractal_field(fine, rng), sky)
+    cot = np.minimum(3.0 * water / (2.0 * WATER_KG_M3 * radius), MAX_COT)
+    light = direct_illumination(water, cot, sky)
+    haze = sky.haze * np.exp(0.5 * fractal_field(fine, rng))
+    planes = [
+        band_reflectance(cot, radius, light, sky, index=index) + haze_reflectance(haze, index)
+        for index in range(len(LAMBDA_M))
+    ]
+    reflectance = np.stack([add_sensor_noise(block_mean(plane), rng, sky) for plane in planes])
+    return SyntheticScene(reflectance=reflectance, conditions=sky, **pixel_truth(water, cot, radius))
 
 
-def truth(water: Plane, cot: Plane, radius: Plane) -> dict[str, Plane]:
+def pixel_truth(water: Plane, cot: Plane, radius: Plane) -> dict[str, Plane]:
     """Pixel-scale truth from the fine planes; NaN where the pixel counts as clear."""
-    mean_cot = coarse(cot)
+    mean_cot = block_mean(cot)
     cloudy = mean_cot >= CLEAR_BELOW_COT
-    volume = coarse(water / radius)
-    cer = np.divide(coarse(water), volume, out=np.full_like(volume, np.nan), where=cloudy) * 1e6
-    return {"cot": np.where(cloudy, mean_cot, np.nan), "cer": cer, "cover": coarse((cot > 0.0).astype(float))}
+    volume = block_mean(water / radius)
+    cer = np.divide(block_mean(water), volume, out=np.full_like(volume, np.nan), where=cloudy) * 1e6
+    return {"cot": np.where(cloudy, mean_cot, np.nan), "cer": cer, "cover": block_mean((cot > 0.0).astype(float))}
 
 
-def fractal(size: int, rng: np.random.Generator) -> Plane:
+def fractal_field(size: int, rng: np.random.Generator) -> Plane:
     """A Gaussian field of unit variance: two-dimensional power k^-8/3, k^-11/3 below the thickness of the layer."""
     k = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None, :]) * size
-    bend = max(size * PIXEL_M / FINE / LAYER_M, SMALLEST_WAVENUMBER)
+    bend = max(size * PIXEL_M / SUBPIXELS / LAYER_M, MIN_WAVENUMBER)
     # Nothing larger than a third of the domain: else one cloud would be the scene.
-    usable = np.maximum(k, SMALLEST_WAVENUMBER)
-    power = np.where(k >= SMALLEST_WAVENUMBER, usable ** (-8 / 3) / np.maximum(usable / bend, 1.0), 0.0)
+    usable = np.maximum(k, MIN_WAVENUMBER)
+    power = np.where(k >= MIN_WAVENUMBER, usable ** (-8 / 3) / np.maximum(usable / bend, 1.0), 0.0)
     field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size))) * np.sqrt(power), s=(size, size))
     return np.asarray(field / field.std())
 
 
-def liquid_water(size: int, rng: np.random.Generator, sky: Sky) -> Plane:
+def liquid_water(size: int, rng: np.random.Generator, sky: SceneConditions) -> Plane:
     """Liquid water path in kg m-2: zero in 1 - ``sky.cover`` of the area, mean ``sky.water_path`` inside cloud."""
-    field = np.exp(sky.spread * fractal(size, rng))
+    field = np.exp(sky.log_spread * fractal_field(size, rng))
     excess = np.maximum(field - np.quantile(field, 1.0 - sky.cover), 0.0)
     return np.asarray(excess * (sky.water_path / excess[excess > 0.0].mean()))
 
 
-def effective_radius(water: Plane, entrainment: Plane, sky: Sky) -> Plane:
+def effective_radius(water: Plane, entrainment: Plane, sky: SceneConditions) -> Plane:
     """Cloud-top effective radius in m: adiabatic, with correlated lognormal scatter, kept within 4 to 25 um."""
     top_water = np.sqrt(2.0 * ADIABATIC_KG_M4 * np.maximum(water, 1e-6))
     adiabatic = np.cbrt(3.0 * top_water / (4.0 * np.pi * WATER_KG_M3 * DROPLET_SPECTRUM * sky.droplets))
     return np.asarray(np.clip(adiabatic * np.exp(sky.scatter * entrainment), 4e-6, 25e-6))
 
 
-def sunlight(water: Plane, cot: Plane, sky: Sky) -> Plane:
+def direct_illumination(water: Plane, cot: Plane, sky: SceneConditions) -> Plane:
     """Sunlight on each column's top over that on a level, open one: slopes and shadows, sun in the west (column 0).
 
     The beam that reaches a top is followed up-sun, where it climbs by cot(sza) per metre; in each column whose cloud it
     crosses it loses that column's extinction, scaled by 1 - g^2 for the light that is only nudged forward.
     """
-    step = PIXEL_M / FINE
+    step = PIXEL_M / SUBPIXELS
     height = np.sqrt(2.0 * water / ADIABATIC_KG_M4)
     climb = 1.0 / np.tan(np.radians(sky.sza))
     slope = (np.roll(height, -1, axis=1) - np.roll(height, 1, axis=1)) / (2.0 * step)
     facing = np.clip(1.0 + slope / climb, 0.0, 2.2)
     extinction = (1.0 - ASYMMETRY**2) * cot / np.maximum(height, step)
-    start = np.where(height > 0.0, height, -sky.base)
+    start = np.where(height > 0.0, height, -sky.base_m)
     lost = np.zeros_like(height)
-    for columns in range(1, int((sky.base + height.max()) / (climb * step)) + 1):
+    for columns in range(1, int((sky.base_m + height.max()) / (climb * step)) + 1):
         ray = start + columns * step * climb
         crossed = (ray > 0.0) & (ray < np.roll(height, columns, axis=1))
         lost += np.where(crossed, np.roll(extinction, columns, axis=1) * step / np.sin(np.radians(sky.sza)), 0.0)
-    return np.asarray(DIFFUSE_SHARE + (1.0 - DIFFUSE_SHARE) * facing * np.exp(-lost))
+    return np.asarray(DIFFUSE_FRACTION + (1.0 - DIFFUSE_FRACTION) * facing * np.exp(-lost))
 
 
-def band(cot: Plane, radius: Plane, light: Plane, sky: Sky, *, index: int) -> Plane:
+def band_reflectance(cot: Plane, radius: Plane, light: Plane, sky: SceneConditions, *, index: int) -> Plane:
     """Reflectance of one band at the fine scale, lit by ``light`` and smoothed sideways."""
     absorption = 4.0 * np.pi * IMAGINARY_INDEX[index] / LAMBDA_M[index]
     single = 1.0 - np.clip(0.85 * absorption * radius, 1e-6, 0.2)
     cloud = two_stream(cot, single, np.cos(np.radians(sky.sza)), sky.albedo)
-    return smooth(cloud * light, cot, mean_absorption=float(1.0 - single.mean()))
+    return smooth_radiatively(cloud * light, cot, mean_absorption=float(1.0 - single.mean()))
 
 
-def veil(haze: Plane, index: int) -> Plane:
+def haze_reflectance(haze: Plane, index: int) -> Plane:
     """What haze adds to a band; it scatters far less at the longer wavelength (Angstrom exponent near 1.3)."""
     return np.asarray(haze * (LAMBDA_M[0] / LAMBDA_M[index]) ** 1.3)
 
@@ -208,26 +211,26 @@ def two_stream(tau: Plane, single: Plane, mu0: float, albedo: float) -> Plane:
     return np.asarray(reflected + np.clip(passed, 0.0, 1.0) * albedo * through / (1.0 - albedo * bounce))
 
 
-def smooth(plane: Plane, cot: Plane, *, mean_absorption: float) -> Plane:
+def smooth_radiatively(plane: Plane, cot: Plane, *, mean_absorption: float) -> Plane:
     """Radiative smoothing: exponential kernel of scale h / sqrt((1 - g) COT), h 500 m, COT the cloudy mean."""
     thick = float(cot[cot > CLEAR_BELOW_COT].mean()) if (cot > CLEAR_BELOW_COT).any() else 1.0
     scale = LAYER_M / np.sqrt((1.0 - ASYMMETRY) * thick) / (1.0 + 20.0 * mean_absorption)
     size = len(plane)
-    distance = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size, 1.0 / size) * PIXEL_M / FINE] * 2))
+    distance = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size, 1.0 / size) * PIXEL_M / SUBPIXELS] * 2))
     kernel = np.exp(-distance / scale)
     spread = np.fft.irfft2(np.fft.rfft2(plane) * np.fft.rfft2(kernel / kernel.sum()), s=plane.shape)
     # Photons that come straight back from the top have not wandered.
     return np.asarray(0.6 * plane + 0.4 * spread)
 
 
-def measure(plane: Plane, rng: np.random.Generator, sky: Sky) -> Plane:
+def add_sensor_noise(plane: Plane, rng: np.random.Generator, sky: SceneConditions) -> Plane:
     """What the instrument makes of it: 2 % gain error, photon noise of 1 % at reflectance 1, never below zero."""
     gain = 1.0 + 0.02 * rng.standard_normal()
     noise = sky.noise * np.sqrt(np.maximum(plane, 0.01)) * rng.standard_normal(plane.shape)
     return np.asarray(np.maximum(plane * gain + noise, 0.001))
 
 
-def coarse(plane: Plane) -> Plane:
+def block_mean(plane: Plane) -> Plane:
     """Means over FINE x FINE sub-pixels."""
-    size = len(plane) // FINE
-    return np.asarray(plane.reshape(size, FINE, size, FINE).mean(axis=(1, 3)))
+    size = len(plane) // SUBPIXELS
+    return np.asarray(plane.reshape(size, SUBPIXELS, size, SUBPIXELS).mean(axis=(1, 3)))

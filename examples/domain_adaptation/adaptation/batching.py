@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int64]
 
 
-class Stream:
+class BatchStream:
     """Passes over ``count`` images one after another, each in its own order.
 
     :param seed: words that set it apart from other streams.
@@ -36,19 +36,19 @@ class Stream:
         return self._held[number]
 
 
-def shares(rows: int, size: int) -> list[int]:
+def split_evenly(rows: int, size: int) -> list[int]:
     """How many of ``rows`` each of ``size`` ranks takes; where it does not come out even the first take one more."""
     least, more = divmod(rows, size)
     return [least + (rank < more) for rank in range(size)]
 
 
-def own(batch: Indices, counts: Sequence[int], rank: int) -> Indices:
+def rank_slice(batch: Indices, counts: Sequence[int], rank: int) -> Indices:
     """A rank's part of a batch."""
     start = sum(counts[:rank])
     return batch[start : start + counts[rank]]
 
 
-def held_out(labels: Sequence[int], share: float, seed: int) -> tuple[Indices, Indices]:
+def stratified_split(labels: Sequence[int], share: float, seed: int) -> tuple[Indices, Indices]:
     """Split images into training and validation, the same share of each class (one at least stays in training).
 
     :return: sorted indices of both.

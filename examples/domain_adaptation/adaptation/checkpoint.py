@@ -16,14 +16,14 @@ import torch
 from adaptation.image_folders import DataError
 
 #: Options that a checkpoint must share with the run that goes on from it.
-FIXED = (
+FIXED_OPTIONS = (
     *("task", "source", "target", "method", "net", "image_size", "global_batch", "accumulate", "seed"),
     *("lr", "lr_scaling", "ramp", "transfer_scope", "amp", "pair_weight"),
 )
 
 
 @dataclass(frozen=True)
-class Totals:
+class RunningTotals:
     """Sums since the last epoch began: losses over iterations, the iterations, seconds spent training."""
 
     classes: float = 0.0
@@ -34,7 +34,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingState:
     """A point between two iterations.
 
     :param history: figures of each epoch.
@@ -43,13 +43,13 @@ class Progress:
     """
 
     iteration: int = 0
-    totals: Totals = Totals()
+    totals: RunningTotals = RunningTotals()
     history: tuple[dict[str, Any], ...] = ()
     best: dict[str, Any] | None = None
     scaler: dict[str, Any] | None = None
 
 
-def pack(progress: Progress, net: Any, optimizer: Any, fixed: dict[str, Any]) -> bytes:
+def serialize(progress: TrainingState, net: Any, optimizer: Any, fixed: dict[str, Any]) -> bytes:
     """Everything a run needs to go on, as bytes."""
     parts = {name: getattr(progress, name) for name in ("iteration", "best", "scaler")}
     content = {
@@ -63,17 +63,17 @@ def pack(progress: Progress, net: Any, optimizer: Any, fixed: dict[str, Any]) ->
     return buffer.getvalue()
 
 
-def unpack(content: bytes, net: Any, optimizer: Any) -> tuple[Progress, dict[str, Any]]:
+def restore(content: bytes, net: Any, optimizer: Any) -> tuple[TrainingState, dict[str, Any]]:
     """Put the weights back; the progress and the options they belong to."""
     held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     net.load_state_dict(held["net"])
     optimizer.load_state_dict(held["optimizer"])
     parts = held["progress"]
-    progress = Progress(**parts | {"history": tuple(parts["history"]), "totals": Totals(**parts["totals"])})
+    progress = TrainingState(**parts | {"history": tuple(parts["history"]), "totals": RunningTotals(**parts["totals"])})
     return progress, dict(held["fixed"])
 
 
-def check(path: Path, fixed: dict[str, Any]) -> bytes:
+def read_checkpoint(path: Path, fixed: dict[str, Any]) -> bytes:
     """A checkpoint's bytes.
 
     :raises DataError: it cannot be read, or belongs to a run of other options.
@@ -91,7 +91,7 @@ def check(path: Path, fixed: dict[str, Any]) -> bytes:
     return content
 
 
-def write(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file under its name only when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 BACKENDS = ("none", "horovod", "ddp")
 #: What a backend raises when another rank is gone.
-TROUBLE: tuple[type[Exception], ...] = (RuntimeError, ConnectionError)
+RANK_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ConnectionError)
 
 
-class Comm:
+class Communicator:
     """One process alone; also what the others have in common."""
 
     backend = "none"
@@ -107,13 +107,13 @@ class Comm:
             buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         return bytes(self.broadcast(buffer, "bytes").numpy())
 
-    def agree(self, digest: str) -> bool:
+    def all_agree(self, digest: str) -> bool:
         """Whether all ranks hold the same hexadecimal digest."""
         own = torch.frombuffer(bytearray(bytes.fromhex(digest)), dtype=torch.uint8)[None]
         return bool((self.gather(own, [1] * self.size, "digests") == own).all())
 
 
-class Horovod(Comm):
+class HorovodRanks(Communicator):
     """Ranks started by ``horovodrun``. Rank and size are asked for each time: an elastic run changes them."""
 
     backend = "horovod"
@@ -167,7 +167,7 @@ class Horovod(Comm):
         self._hvd.shutdown()
 
 
-class TorchDistributed(Comm):
+class TorchRanks(Communicator):
     """Ranks started by ``torchrun``: NCCL between GPUs, Gloo between CPUs (and for what lives on the CPU)."""
 
     backend = "ddp"
@@ -227,21 +227,21 @@ class TorchDistributed(Comm):
         self._dist.destroy_process_group()
 
 
-def launched_by() -> str:
+def detect_launcher() -> str:
     """The backend that this process was started for, by its launcher's variables."""
     if "HOROVOD_RANK" in os.environ or "HOROVOD_ELASTIC" in os.environ:
         return "horovod"
     return "ddp" if "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE"} <= os.environ.keys() else "none"
 
 
-def connect(dist: str, *, cuda: bool) -> Comm:
+def connect(dist: str, *, cuda: bool) -> Communicator:
     """Join the other ranks.
 
     :param dist: a backend's name, or ``auto``: as launched.
     :param cuda: tensors will be on GPUs.
     :raises ImportError: Horovod is asked for and not installed for PyTorch.
     """
-    backend = launched_by() if dist == "auto" else dist
+    backend = detect_launcher() if dist == "auto" else dist
     if backend == "horovod":
-        return Horovod()
-    return TorchDistributed(cuda=cuda) if backend == "ddp" else Comm()
+        return HorovodRanks()
+    return TorchRanks(cuda=cuda) if backend == "ddp" else Communicator()

@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from generators.synthetic_images import MARK
 from numpy.typing import NDArray
 from PIL import Image
 
-ENDINGS = (".png", ".jpg", ".jpeg")
-READERS = 8  # threads that decode; Pillow lets go of Python's lock
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+# Generators write this file beside the data they make.
+SYNTHETIC_MARK = "synthetic.json"
+DECODE_THREADS = 8  # threads that decode; Pillow lets go of Python's lock
 
 
 class DataError(Exception):
@@ -22,7 +23,7 @@ class DataError(Exception):
 
 
 @dataclass(frozen=True)
-class Listing:
+class DomainFiles:
     """One domain's files.
 
     :param paths: images, class by class, sorted by name.
@@ -35,7 +36,7 @@ class Listing:
     labels: tuple[int, ...]
 
 
-def list_pair(data: Path, source: str, target: str) -> tuple[Listing, Listing]:
+def list_domains(data: Path, source: str, target: str) -> tuple[DomainFiles, DomainFiles]:
     """Both domains' files; they must have the same classes.
 
     :raises DataError: a folder is missing, a class is empty, or the classes differ.
@@ -52,7 +53,7 @@ def list_pair(data: Path, source: str, target: str) -> tuple[Listing, Listing]:
     return pair
 
 
-def list_domain(data: Path, domain: str) -> Listing:
+def list_domain(data: Path, domain: str) -> DomainFiles:
     """One domain's files.
 
     :raises DataError: it is missing, or a class in it is empty.
@@ -71,20 +72,20 @@ def list_domain(data: Path, domain: str) -> Listing:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(path for path in (top / name).iterdir() if path.suffix.lower() in ENDINGS)
+        found = sorted(path for path in (top / name).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
         if not found:
-            raise DataError(f"{top / name}: no image in this class (looked for {', '.join(ENDINGS)})")
+            raise DataError(f"{top / name}: no image in this class (looked for {', '.join(IMAGE_SUFFIXES)})")
         paths += found
         labels += [label] * len(found)
-    return Listing(domain, classes, tuple(paths), tuple(labels))
+    return DomainFiles(domain, classes, tuple(paths), tuple(labels))
 
 
-def read_images(listing: Listing, size: int) -> NDArray[np.uint8]:
+def read_images(listing: DomainFiles, size: int) -> NDArray[np.uint8]:
     """All images, (n, 3, size, size), scaled to squares.
 
     :raises DataError: a file is no image.
     """
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(DECODE_THREADS) as pool:
         return np.stack(list(pool.map(partial(read_image, size=size), listing.paths)))
 
 
@@ -100,12 +101,12 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
         raise DataError(f"{path}: no image that can be read ({' '.join(str(error).split())})") from error
 
 
-def kind(data: Path) -> str:
+def data_kind(data: Path) -> str:
     """``synthetic`` when the generator's mark lies there, else ``files``.
 
     :raises DataError: the mark says neither.
     """
-    mark = data / MARK
+    mark = data / SYNTHETIC_MARK
     if not mark.is_file():
         return "files"
     try:

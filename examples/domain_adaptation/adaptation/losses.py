@@ -17,11 +17,11 @@ from adaptation import models
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adaptation.distributed import Comm
+    from adaptation.distributed import Communicator
 
 METHODS = ("none", "coral", "dan", "dann")
 #: Weight of the transfer loss where none is asked for.
-WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.1}
+DEFAULT_WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.1}
 #: Widths of the Gaussian kernels around the mean distance, as in DAN's published code: 2^-2 ... 2^2.
 KERNEL_POWERS = (-2, -1, 0, 1, 2)
 
@@ -58,14 +58,14 @@ def mmd(source: Tensor, target: Tensor) -> Tensor:
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
 
 
-def reversed_gradient(values: Tensor, strength: float) -> Tensor:
+def reverse_gradient(values: Tensor, strength: float) -> Tensor:
     """The same values; on the way back the gradient is turned round and scaled (Ganin et al., 2016, section 4.2)."""
     held = values.clone()
     held.register_hook(lambda gradient: gradient * -strength)
     return held
 
 
-def ramp(iteration: int, length: int) -> float:
+def ramp_strength(iteration: int, length: int) -> float:
     """Strength of the transfer loss in [0, 1): 2 / (1 + exp(-10 p)) - 1 (Ganin et al., 2016, section 5.2).
 
     :param length: iterations until p is 1; the run may be longer or shorter, so that it can be continued.
@@ -74,7 +74,7 @@ def ramp(iteration: int, length: int) -> float:
 
 
 @dataclass(frozen=True)
-class Goal:
+class Objective:
     """What is minimised.
 
     :param weight: of the transfer loss.
@@ -85,11 +85,11 @@ class Goal:
     method: str
     weight: float
     scope: str = "global"
-    pairs: float = 0.0
+    pair_weight: float = 0.0
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """This rank's rows of one part of a batch.
 
     :param source: (n, ...) numbers; ``labels`` (n,); ``target`` (n, ...).
@@ -103,42 +103,42 @@ class Part:
     target: Tensor
     counts: list[int]
     total: int
-    partners: Tensor | None = None
+    paired: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Shares:
+class LossShares:
     """This rank's shares of the loss.
 
     :param backward: what to call ``backward`` on.
     :param classes: cross entropy, detached; ``transfer`` and ``pairs`` likewise, without their weights.
     """
 
-    backward: Tensor
-    classes: Tensor
-    transfer: Tensor
-    pairs: Tensor
+    total: Tensor
+    class_loss: Tensor
+    transfer_loss: Tensor
+    pair_loss: Tensor
 
 
-def shares(net: Any, part: Part, goal: Goal, strength: float, comm: Comm) -> Shares:
+def loss_shares(net: Any, part: BatchPart, goal: Objective, strength: float, comm: Communicator) -> LossShares:
     """The rank's shares of the loss of one part.
 
     :param strength: of the transfer loss now, in [0, 1] (:func:`adaptation.losses.ramp`).
     """
-    source, target = models.both(net, part.source, part.target)
-    logits = at_least_single(net["classifier"](source))
+    source, target = models.domain_features(net, part.source, part.target)
+    logits = at_least_float32(net["classifier"](source))
     classes = functional.cross_entropy(logits, part.labels, reduction="sum") / part.total
-    pairs = pair_share(net, part, target) / part.total if goal.pairs else torch.zeros_like(classes)
-    known = classes + goal.pairs * pairs
+    pairs = pair_loss(net, part, target) / part.total if goal.pair_weight else torch.zeros_like(classes)
+    known = classes + goal.pair_weight * pairs
     classes, pairs = classes.detach(), pairs.detach()
     if goal.method == "none":
-        return Shares(known, classes, torch.zeros_like(classes), pairs)
+        return LossShares(known, classes, torch.zeros_like(classes), pairs)
     if goal.method == "dann":
-        transfer = domain_share(net, source, target, strength) / part.total
+        transfer = domain_loss(net, source, target, strength) / part.total
         # The strength sits in the reversal: the domain head itself always learns at full rate.
-        return Shares(known + goal.weight * transfer, classes, transfer.detach(), pairs)
+        return LossShares(known + goal.weight * transfer, classes, transfer.detach(), pairs)
     measure = coral if goal.method == "coral" else mmd
-    source, target = at_least_single(source), at_least_single(target)
+    source, target = at_least_float32(source), at_least_float32(target)
     if goal.scope == "local":
         transfer = measure(source, target) * (len(source) / part.total)
         value = transfer.detach()
@@ -147,23 +147,23 @@ def shares(net: Any, part: Part, goal: Goal, strength: float, comm: Comm) -> Sha
         transfer = measure(*both.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
         # Every rank holds the whole of it.
         value = transfer.detach() / comm.size
-    return Shares(known + goal.weight * strength * transfer, classes, value, pairs)
+    return LossShares(known + goal.weight * strength * transfer, classes, value, pairs)
 
 
-def pair_share(net: Any, part: Part, target: Tensor) -> Tensor:
+def pair_loss(net: Any, part: BatchPart, target: Tensor) -> Tensor:
     """Sum over columns of the mean squared difference between the two sensors' features."""
-    partners = net["features"](part.partners)
-    return (at_least_single(target) - at_least_single(partners)).square().mean(dim=1).sum()
+    partners = net["features"](part.paired)
+    return (at_least_float32(target) - at_least_float32(partners)).square().mean(dim=1).sum()
 
 
-def domain_share(net: Any, source: Tensor, target: Tensor, strength: float) -> Tensor:
+def domain_loss(net: Any, source: Tensor, target: Tensor, strength: float) -> Tensor:
     """Sum over images of half the domain head's cross entropy; features get its gradient turned round."""
-    rows = reversed_gradient(torch.cat([source, target]), strength)
-    logits = at_least_single(net["domain"](rows)).squeeze(1)
+    rows = reverse_gradient(torch.cat([source, target]), strength)
+    logits = at_least_float32(net["domain"](rows)).squeeze(1)
     truth = torch.cat([torch.ones_like(logits[: len(source)]), torch.zeros_like(logits[len(source) :])])
     return functional.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / 2
 
 
-def at_least_single(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     """Half precision is for layers; losses are computed in single precision or better."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

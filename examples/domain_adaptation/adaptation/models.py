@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 NETS = ("small", "resnet50")
 BOTTLENECK = {"small": 64, "resnet50": 256}
 #: Features of a column, and units of the two layers before them.
-COMMON, HIDDEN = 32, 64
+COMMON_FEATURES, HIDDEN_UNITS = 32, 64
 
 
-def build(net: str, classes: int, *, seed: int, weights: Path | None = None) -> Any:
+def build_image_model(net: str, classes: int, *, seed: int, weights: Path | None = None) -> Any:
     """A module with the parts ``features``, ``classifier`` and ``domain``, the same for the same seed.
 
     :param net: ``small`` or ``resnet50`` (needs torchvision).
@@ -33,37 +33,37 @@ def build(net: str, classes: int, *, seed: int, weights: Path | None = None) -> 
     """
     torch.manual_seed(seed)
     width = BOTTLENECK[net]
-    features = {"features": small(width) if net == "small" else resnet50(width, weights)}
-    return nn.ModuleDict(features | heads(width, classes))
+    features = {"features": small_cnn(width) if net == "small" else resnet50(width, weights)}
+    return nn.ModuleDict(features | build_heads(width, classes))
 
 
-def heads(width: int, classes: int) -> dict[str, Any]:
+def build_heads(width: int, classes: int) -> dict[str, Any]:
     """What stands on the features."""
     domain = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
     return {"classifier": nn.Linear(width, classes), "domain": domain}
 
 
-def build_sensors(samples: Sequence[Tensor], classes: int, *, seed: int) -> Any:
+def build_sensor_model(samples: Sequence[Tensor], classes: int, *, seed: int) -> Any:
     """As :func:`build`, with an encoder for each sensor into common features: ``features``, ``target_features``.
 
     :param samples: rows (n, numbers) of the source, and of the target where that is another sensor; scaled by theirs.
     """
     torch.manual_seed(seed)
-    encoders = dict(zip(("features", "target_features"), map(encoder, samples), strict=False))
-    return nn.ModuleDict(encoders | heads(COMMON, classes))
+    encoders = dict(zip(("features", "target_features"), map(build_encoder, samples), strict=False))
+    return nn.ModuleDict(encoders | build_heads(COMMON_FEATURES, classes))
 
 
-def encoder(sample: Tensor) -> Any:
+def build_encoder(sample: Tensor) -> Any:
     """One sensor's numbers to common features, scaled by the sample's means and spreads, kept with the weights."""
     scale = nn.BatchNorm1d(sample.shape[1], eps=0.0, affine=False).eval()
     variance = sample.var(dim=0)
     scale.running_mean.copy_(sample.mean(dim=0))
     scale.running_var.copy_(torch.where(variance > 0, variance, torch.ones_like(variance)))
-    inner = [nn.Linear(sample.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()]
-    return nn.Sequential(scale, *inner, nn.Linear(HIDDEN, COMMON))
+    inner = [nn.Linear(sample.shape[1], HIDDEN_UNITS), nn.ReLU(), nn.Linear(HIDDEN_UNITS, HIDDEN_UNITS), nn.ReLU()]
+    return nn.Sequential(scale, *inner, nn.Linear(HIDDEN_UNITS, COMMON_FEATURES))
 
 
-def both(net: Any, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def domain_features(net: Any, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Features of rows of both domains."""
     if "target_features" in net:
         return net["features"](source), net["target_features"](target)
@@ -71,12 +71,12 @@ def both(net: Any, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def of_target(net: Any) -> Any:
+def target_encoder(net: Any) -> Any:
     """The part that makes the target's features."""
     return net["target_features"] if "target_features" in net else net["features"]
 
 
-def small(width: int) -> Any:
+def small_cnn(width: int) -> Any:
     """Four convolutions for small images, 16 to 64 channels, then ``width`` features."""
     layers: list[Any] = []
     channels = 3
@@ -104,16 +104,16 @@ def resnet50(width: int, weights: Path | None) -> Any:
     return nn.Sequential(net, nn.Linear(2048, width), nn.ReLU())
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalize(images: Tensor) -> Tensor:
     """Images (n, 3, s, s) of bytes as numbers around 0, with ImageNet's means and spreads; columns stay."""
     if images.dtype != torch.uint8:
         return images
-    mean, spread = scale(images.device)
+    mean, spread = imagenet_scale(images.device)
     return (images.float() / 255 - mean) / spread
 
 
 @functools.cache
-def scale(device: torch.device) -> tuple[Tensor, Tensor]:
+def imagenet_scale(device: torch.device) -> tuple[Tensor, Tensor]:
     """Means and spreads, (3, 1, 1) each; copied to a GPU once."""
     mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
     return mean, torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]

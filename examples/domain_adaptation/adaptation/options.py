@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from adaptation.distributed import BACKENDS
-from adaptation.losses import METHODS, WEIGHTS
+from adaptation.losses import DEFAULT_WEIGHTS, METHODS
 from adaptation.models import NETS
 
 
@@ -51,13 +51,13 @@ class Options:
     @property
     def weight(self) -> float:
         """Weight of the transfer loss: as asked for, or the method's own."""
-        return WEIGHTS[self.method] if self.transfer_weight < 0 else self.transfer_weight
+        return DEFAULT_WEIGHTS[self.method] if self.transfer_weight < 0 else self.transfer_weight
 
 
 #: Source and target of each task.
 DOMAINS = {"images": ("amazon", "webcam"), "sensors": ("lidar", "radiometer")}
 #: Name, least value, meaning.
-WHOLE = (
+INTEGER_OPTIONS = (
     ("epochs", 1, "passes over the source's rows, images or columns"),
     ("iters", 0, "iterations instead of epochs; 0: as --epochs says"),
     ("global-batch", 2, "rows per iteration and domain, over all ranks"),
@@ -70,7 +70,7 @@ WHOLE = (
     ("threads", 0, "CPU threads per rank; 0: the host's cores shared among its ranks"),
     ("log-every", 1, "iterations between lines of progress"),
 )
-CHOICES = (
+CHOICE_OPTIONS = (
     ("task", tuple(DOMAINS), "images in two domains, or columns that two sensors saw"),
     ("method", METHODS, "DeepCORAL, DAN (multi-kernel MMD), DANN, or none: no alignment"),
     ("dist", ("auto", *BACKENDS), "how ranks talk; auto: as horovodrun or torchrun launched them"),
@@ -83,7 +83,7 @@ CHOICES = (
         "coral, dan: over all ranks' images, or each rank's own (another objective)",
     ),
 )
-FLAGS = (
+FLAG_OPTIONS = (
     ("amp", "mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs"),
     ("resume", "go on from the checkpoint in --out, if there is one"),
     ("elastic", "go on when ranks come and go (by itself under an elastic horovodrun)"),
@@ -99,7 +99,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help tells all options)\n")
 
 
-def whole(low: int) -> Callable[[str], int]:
+def whole_number(low: int) -> Callable[[str], int]:
     """A checker for whole numbers from ``low``."""
 
     def number(text: str) -> int:
@@ -112,19 +112,19 @@ def whole(low: int) -> Callable[[str], int]:
 
 def positive(text: str) -> float:
     """A number above 0."""
-    if (value := number(text)) <= 0:
+    if (value := parse_number(text)) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
 
 
-def from_zero(text: str) -> float:
+def non_negative(text: str) -> float:
     """A number above 0, or 0."""
-    if (value := number(text)) < 0:
+    if (value := parse_number(text)) < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
     return value
 
 
-def number(text: str) -> float:
+def parse_number(text: str) -> float:
     """A number of reasonable size; -1 for anything else."""
     try:
         value = float(text)
@@ -142,23 +142,23 @@ def parse(words: list[str] | None = None) -> Options:
     parser.add_argument("--source", metavar="DOMAIN", help="images: labelled domain (default: amazon)")
     parser.add_argument("--target", metavar="DOMAIN", help="images: domain to adapt to (default: webcam)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="resnet50: a state dict to begin with")
-    for name, least, meaning in WHOLE:
+    for name, least, meaning in INTEGER_OPTIONS:
         default = defaults[name.replace("-", "_")]
         parser.add_argument(
-            f"--{name}", type=whole(least), default=default, metavar="N", help=f"{meaning} (default: {default})"
+            f"--{name}", type=whole_number(least), default=default, metavar="N", help=f"{meaning} (default: {default})"
         )
-    for name, choices, meaning in CHOICES:
+    for name, choices, meaning in CHOICE_OPTIONS:
         default = defaults[name.replace("-", "_")]
         parser.add_argument(f"--{name}", choices=choices, default=default, help=f"{meaning} (default: {default})")
-    for name, meaning in FLAGS:
+    for name, meaning in FLAG_OPTIONS:
         parser.add_argument(f"--{name}", action="store_true", help=meaning)
     parser.add_argument("--lr", type=positive, default=defaults["lr"], help="learning rate (default: %(default)s)")
     parser.add_argument(
-        "--transfer-weight", type=positive, default=-1.0, metavar="W", help=f"default: {WEIGHTS} by method"
+        "--transfer-weight", type=positive, default=-1.0, metavar="W", help=f"default: {DEFAULT_WEIGHTS} by method"
     )
     parser.add_argument(
         "--pair-weight",
-        type=from_zero,
+        type=non_negative,
         default=defaults["pair_weight"],
         metavar="W",
         help="sensors: of the distance between both encoders' features of a column (default: %(default)s; 0: no pairs)",
@@ -170,12 +170,12 @@ def parse(words: list[str] | None = None) -> Options:
         given or usual for given, usual in zip((asked.source, asked.target), DOMAINS[asked.task], strict=True)
     )
     options = Options(**vars(asked))
-    if problem := conflict(options):
+    if problem := find_conflict(options):
         parser.error(problem)
     return options
 
 
-def conflict(options: Options) -> str:
+def find_conflict(options: Options) -> str:
     """What two options cannot have together; empty when they can."""
     if options.global_batch < 2 * options.accumulate:
         return f"--global-batch {options.global_batch} has fewer than 2 images for each of --accumulate's parts"

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from adaptation import image_folders
-from adaptation.dataset import VALIDATION, Material
+from adaptation.dataset import VALIDATION_SHARE, Dataset
 from adaptation.image_folders import DataError
 from adaptation.variable_names import CLASSES, LABEL, LIDAR, RADIOMETER
 
@@ -30,10 +30,10 @@ THERMAL = slice(RADIOMETER.index("VIIRS_M12"), None)
 SOURCE, JUDGED = 0.4, 0.25
 #: Sun's zenith angle (degrees) and brightness temperatures (K) beyond which a pixel is not used, as in the published
 #: pre-processing.
-HIGHEST_SUN, KELVIN = 83.0, (100.0, 400.0)
+MAX_SOLAR_ZENITH, BRIGHTNESS_RANGE_K = 83.0, (100.0, 400.0)
 
 
-def listing(data: Path) -> tuple[list[Path], str]:
+def list_granules(data: Path) -> tuple[list[Path], str]:
     """The granules' files and what kind of data they are, before anything heavy is done.
 
     :raises DataError: there are too few.
@@ -43,28 +43,30 @@ def listing(data: Path) -> tuple[list[Path], str]:
     found = sorted(data.glob("*.npz"))
     if len(found) < 4:
         raise DataError(f"{data}: {len(found)} granule(s) (*.npz) in it, need 4 or more: each has one use")
-    return found, image_folders.kind(data)
+    return found, image_folders.data_kind(data)
 
 
-def roles(count: int, seed: int) -> dict[str, list[int]]:
+def assign_uses(count: int, seed: int) -> dict[str, list[int]]:
     """Which granules are for what: ``training``, ``validation``, ``pairs``, ``judged``."""
     drawn = np.random.default_rng([seed, 3]).permutation(count).tolist()
     source, judged = max(2, round(SOURCE * count)), max(1, round(JUDGED * count))
-    validation = max(1, round(VALIDATION * source))
+    validation = max(1, round(VALIDATION_SHARE * source))
     parts = {"validation": drawn[:validation], "training": drawn[validation:source], "judged": drawn[source:][:judged]}
     return {name: sorted(part) for name, part in (parts | {"pairs": drawn[source + judged :]}).items()}
 
 
-def read(files: list[Path], kind: str, place: tuple[Any, int]) -> Material:
+def read_dataset(files: list[Path], kind: str, place: tuple[Any, int]) -> Dataset:
     """Read the granules.
 
     :param place: the device that columns go to, and the seed that gives each granule its use.
     :raises DataError: a file is no such granule, or a class cannot be learnt.
     """
     device, seed = place
-    uses = {name: [files[number] for number in part] for name, part in roles(len(files), seed).items()}
-    training, validation, judged = (tables(uses[name], labelled=True) for name in ("training", "validation", "judged"))
-    pairs = tables(uses["pairs"], labelled=False)
+    uses = {name: [files[number] for number in part] for name, part in assign_uses(len(files), seed).items()}
+    training, validation, judged = (
+        read_tables(uses[name], labelled=True) for name in ("training", "validation", "judged")
+    )
+    pairs = read_tables(uses["pairs"], labelled=False)
     missing = sorted({int(label) for label in judged[2]} - {int(label) for label in training[2]})
     if missing or len(set(training[2].tolist())) < 2:
         name = CLASSES[missing[0]] if missing else "a second class"
@@ -78,34 +80,36 @@ def read(files: list[Path], kind: str, place: tuple[Any, int]) -> Material:
         "kind": kind,
         "classes": CLASSES,
         "source_labels": put(training[2], validation[2]),
-        "kept": torch.arange(count, device=device),
-        "judged": torch.arange(count, count + len(validation[2]), device=device),
+        "training_indices": torch.arange(count, device=device),
+        "validation_indices": torch.arange(count, count + len(validation[2]), device=device),
         "target_rows": put(pairs[1]),
         "test_rows": put(judged[1]),
         "test_labels": put(judged[2]),
-        "rows": "columns",
+        "row_name": "columns",
     }
-    return Material(
+    return Dataset(
         source_rows=put(training[0], validation[0]),
-        partners=put(pairs[0]),
-        direct=Material(source_rows=put(training[1], validation[1]), **common),
+        paired_rows=put(pairs[0]),
+        target_supervised=Dataset(source_rows=put(training[1], validation[1]), **common),
         **common,
     )
 
 
-def tables(files: list[Path], *, labelled: bool) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+def read_tables(
+    files: list[Path], *, labelled: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """The usable columns of some granules; see :func:`table`.
 
     :raises DataError: there are none; also see there.
     """
-    found = [table(path, labelled=labelled) for path in files]
+    found = [read_table(path, labelled=labelled) for path in files]
     lidar, radiometer, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     if not len(lidar):
         raise DataError(f"{files[0]}: no usable column in it and {len(files) - 1} other granule(s)")
     return lidar, radiometer, labels
 
 
-def table(path: Path, *, labelled: bool) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+def read_table(path: Path, *, labelled: bool) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """The usable columns of one granule: lidar (n, 25), radiometer (n, 20), classes (n,) from 0.
 
     :param labelled: read the classes; else all are 0, and a column without one is usable, too.
@@ -132,6 +136,6 @@ def table(path: Path, *, labelled: bool) -> tuple[NDArray[np.float32], NDArray[n
     if odd := set(labels.tolist()) - set(range(len(CLASSES) + 1)):
         raise DataError(f"{path}: {LABEL} is {min(odd)} somewhere, need 0 to {len(CLASSES)}")
     warm = radiometer[:, THERMAL]
-    usable = (labels > 0) & (np.abs(radiometer[:, 0] - HIGHEST_SUN / 2) <= HIGHEST_SUN / 2)
-    usable &= ((warm > KELVIN[0]) & (warm < KELVIN[1])).all(axis=1)
+    usable = (labels > 0) & (np.abs(radiometer[:, 0] - MAX_SOLAR_ZENITH / 2) <= MAX_SOLAR_ZENITH / 2)
+    usable &= ((warm > BRIGHTNESS_RANGE_K[0]) & (warm < BRIGHTNESS_RANGE_K[1])).all(axis=1)
     return lidar[usable], radiometer[usable], labels[usable] - 1

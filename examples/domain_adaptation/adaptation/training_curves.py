@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adaptation.training import COMPARED
-from adaptation.training_report import title
+from adaptation.training import COMPARISONS
+from adaptation.training_report import method_title
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adaptation.dataset import Material
-    from adaptation.training import Trained
+    from adaptation.dataset import Dataset
+    from adaptation.training import TrainingResult
 
 INK, GRID = "#222222", "#e3e6ea"
 SOURCE, TARGET, ALONE, DIRECT, CHOSEN = "#7a8793", "#1f6f9f", "#c0562b", "#5b8c5a", "#222222"
@@ -25,7 +25,7 @@ SOURCE, TARGET, ALONE, DIRECT, CHOSEN = "#7a8793", "#1f6f9f", "#c0562b", "#5b8c5
 ACROSS, EACH = 6, 2
 
 
-def draw(trained: Trained, material: Material, others: Mapping[str, Trained], how: str) -> None:
+def draw_figure(trained: TrainingResult, material: Dataset, others: Mapping[str, TrainingResult], how: str) -> None:
     """Write curves.png to the output folder.
 
     :param how: ranks and backend, for the title.
@@ -47,48 +47,59 @@ def draw(trained: Trained, material: Material, others: Mapping[str, Trained], ho
             draw_recalls(third, trained, material, others)
         else:
             draw_images(third, material, (options.source, options.target))
-        figure.suptitle(f"{title(options)}, {options.source} → {options.target}, {material.what}, {how}", fontsize=13)
+        figure.suptitle(
+            f"{method_title(options)}, {options.source} → {options.target}, {material.description}, {how}", fontsize=13
+        )
         figure.savefig(options.out / "curves.png", dpi=110)
         plt.close(figure)
 
 
-def column(trained: Trained, name: str) -> tuple[list[float], list[float]]:
+def history_column(trained: TrainingResult, name: str) -> tuple[list[float], list[float]]:
     """Epochs and one of their figures."""
     return [row["epoch"] for row in trained.history], [row[name] for row in trained.history]
 
 
-def draw_accuracies(axis: Any, trained: Trained, material: Material, others: Mapping[str, Trained]) -> None:
+def draw_accuracies(
+    axis: Any, trained: TrainingResult, material: Dataset, others: Mapping[str, TrainingResult]
+) -> None:
     """Source and target accuracy over epochs, the target accuracy of what it is compared with, and the chosen epoch."""
     mark = {"marker": "o", "ms": 3.5} if len(trained.history) <= 30 else {}
-    axis.plot(*column(trained, "source_accuracy"), color=SOURCE, label=f"source, validation {material.rows}", **mark)
-    label = f"target, {title(trained.options)}"
-    axis.plot(*column(trained, "target_accuracy"), color=TARGET, lw=2, label=label, **mark)
+    axis.plot(
+        *history_column(trained, "source_accuracy"),
+        color=SOURCE,
+        label=f"source, validation {material.row_name}",
+        **mark,
+    )
+    label = f"target, {method_title(trained.options)}"
+    axis.plot(*history_column(trained, "target_accuracy"), color=TARGET, lw=2, label=label, **mark)
     for (name, other), colour in zip(others.items(), (ALONE, DIRECT), strict=False):
-        label = f"target, {COMPARED[trained.options.task][name]}"
-        axis.plot(*column(other, "target_accuracy"), color=colour, ls="--", label=label, **mark)
+        label = f"target, {COMPARISONS[trained.options.task][name]}"
+        axis.plot(*history_column(other, "target_accuracy"), color=colour, ls="--", label=label, **mark)
     best = trained.best
     axis.plot(
         *(best["epoch"], best["target_accuracy"]),
         **{"marker": "o", "ms": 11, "mfc": "none", "mec": CHOSEN, "ls": "none"},
         label="best.pt (chosen on source validation)",
     )
-    axis.set(xlabel="epoch", ylabel=f"accuracy (share of {material.rows})", ylim=(0, 1.02), title="Accuracy")
-    finish(axis)
+    axis.set(xlabel="epoch", ylabel=f"accuracy (share of {material.row_name})", ylim=(0, 1.02), title="Accuracy")
+    style_axis(axis)
     axis.legend(frameon=False, fontsize=9, loc="best")
 
 
-def draw_losses(axis: Any, trained: Trained) -> None:
+def draw_losses(axis: Any, trained: TrainingResult) -> None:
     """Class loss and, on its own scale, transfer loss over epochs."""
-    lines = axis.plot(*column(trained, "class_loss"), color=SOURCE, label="cross entropy on the source (left)")
+    lines = axis.plot(*history_column(trained, "class_loss"), color=SOURCE, label="cross entropy on the source (left)")
     axis.set(xlabel="epoch", ylabel="cross entropy (nat)", title="Losses")
     leave_room(axis)
     if trained.options.method != "none":
         other = axis.twinx()
         other.spines["right"].set_visible(True)
-        lines += other.plot(*column(trained, "transfer_loss"), color=TARGET, lw=2, label="transfer loss (right)")
+        lines += other.plot(
+            *history_column(trained, "transfer_loss"), color=TARGET, lw=2, label="transfer loss (right)"
+        )
         other.set_ylabel("transfer loss, unweighted (1)")
         leave_room(other)
-    finish(axis)
+    style_axis(axis)
     axis.legend(handles=lines, frameon=False, fontsize=9, loc="upper right")
 
 
@@ -97,7 +108,7 @@ def leave_room(axis: Any) -> None:
     axis.set_ylim(0, 1.2 * (axis.get_ylim()[1] or 1))
 
 
-def finish(axis: Any) -> None:
+def style_axis(axis: Any) -> None:
     """A light grid and whole epochs."""
     from matplotlib.ticker import MaxNLocator
 
@@ -106,16 +117,18 @@ def finish(axis: Any) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def draw_recalls(axis: Any, trained: Trained, material: Material, others: Mapping[str, Trained]) -> None:
+def draw_recalls(axis: Any, trained: TrainingResult, material: Dataset, others: Mapping[str, TrainingResult]) -> None:
     """Share of each class's columns that are told, after the last epoch."""
-    runs = {title(trained.options): trained} | {COMPARED["sensors"][name]: other for name, other in others.items()}
+    runs = {method_title(trained.options): trained} | {
+        COMPARISONS["sensors"][name]: other for name, other in others.items()
+    }
     places, height = np.arange(len(material.classes)), 0.8 / len(runs)
     for turn, ((label, run), colour) in enumerate(zip(runs.items(), (TARGET, ALONE, DIRECT), strict=False)):
         shares = run.history[-1]["target_recall"]
         axis.barh(places + (turn - (len(runs) - 1) / 2) * height, shares, height, color=colour, label=label)
     counts = material.test_labels.bincount(minlength=len(places)).tolist()
     names = [f"{name}\n{count:,}" for name, count in zip(material.classes, counts, strict=True)]
-    axis.set(xlim=(0, 1), xlabel="share told", title=f"Classes of the {material.rows} to judge on")
+    axis.set(xlim=(0, 1), xlabel="share told", title=f"Classes of the {material.row_name} to judge on")
     axis.set_yticks(places, names)
     axis.invert_yaxis()
     axis.grid(visible=True, axis="x", color=GRID, lw=0.7)
@@ -123,7 +136,7 @@ def draw_recalls(axis: Any, trained: Trained, material: Material, others: Mappin
     axis.legend(frameon=False, fontsize=8, loc="lower right")
 
 
-def draw_images(axis: Any, material: Material, names: tuple[str, str]) -> None:
+def draw_images(axis: Any, material: Dataset, names: tuple[str, str]) -> None:
     """Some images of both domains, the same classes above and below."""
     classes = np.linspace(0, len(material.classes) - 1, min(ACROSS, len(material.classes))).astype(int)
     rows = []
@@ -132,7 +145,7 @@ def draw_images(axis: Any, material: Material, names: tuple[str, str]) -> None:
         (material.test_rows, material.test_labels),
     ):
         for number in range(EACH):
-            rows.append(torch.cat([one(images, labels, int(label), number) for label in classes], dim=2))
+            rows.append(torch.cat([pick_image(images, labels, int(label), number) for label in classes], dim=2))
     sheet = torch.cat(rows, dim=1).permute(1, 2, 0).cpu().numpy()
     axis.imshow(sheet, interpolation="nearest")
     height = sheet.shape[0]
@@ -141,10 +154,10 @@ def draw_images(axis: Any, material: Material, names: tuple[str, str]) -> None:
     axis.set_yticklabels(names, rotation=90, va="center")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    axis.set_title(f"{material.what.capitalize()}, {len(material.classes)} classes")
+    axis.set_title(f"{material.description.capitalize()}, {len(material.classes)} classes")
 
 
-def one(images: torch.Tensor, labels: torch.Tensor, label: int, number: int) -> torch.Tensor:
+def pick_image(images: torch.Tensor, labels: torch.Tensor, label: int, number: int) -> torch.Tensor:
     """The numbered image of a class, (3, s, s); the last where there are fewer."""
     found = torch.nonzero(labels == label).reshape(-1)
     return images[found[min(number, len(found) - 1)]]

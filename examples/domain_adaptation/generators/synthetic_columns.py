@@ -14,32 +14,32 @@ from typing import Any
 
 import numpy as np
 from adaptation import variable_names
+from adaptation.image_folders import SYNTHETIC_MARK
 from numpy.typing import NDArray
 
-from generators.sensor_models import labels, lidar, radiometer
-from generators.synthetic_cross_sections import draw, weather
-from generators.synthetic_images import MARK
+from generators.sensor_models import column_labels, lidar_features, radiometer_features
+from generators.synthetic_cross_sections import draw_conditions, simulate_cross_section
 
 
-def columns(seed: int, number: int, count: int) -> dict[str, NDArray[Any]]:
+def simulate_granule(seed: int, number: int, count: int) -> dict[str, NDArray[Any]]:
     """A granule's columns, by name; the same for the same seed and number."""
     rng = np.random.default_rng([seed, number])
-    granule = draw(rng)
-    scene = weather(granule, count, rng)
-    found = {f"CALIOP_{name}": line for name, line in lidar(granule, scene, count, rng).items()}
-    found |= radiometer(granule, scene, count, rng)
+    granule = draw_conditions(rng)
+    scene = simulate_cross_section(granule, count, rng)
+    found = {f"CALIOP_{name}": line for name, line in lidar_features(granule, scene, count, rng).items()}
+    found |= radiometer_features(granule, scene, count, rng)
     named: dict[str, NDArray[Any]] = {name: line.astype(np.float32) for name, line in found.items()}
-    return named | {variable_names.LABEL: labels(scene, count)}
+    return named | {variable_names.LABEL: column_labels(scene, count)}
 
 
-def write(out: Path, *, seed: int, granules: int, count: int) -> None:
+def write_granules(out: Path, *, seed: int, granules: int, count: int) -> None:
     """Write so many granules of so many columns each to a folder, made if need be."""
     out.mkdir(parents=True, exist_ok=True)
     for number in range(granules):
         path = out / f"match_data.synthetic.{number:03d}.npz"
-        np.savez_compressed(path, allow_pickle=False, **columns(seed, number, count))
+        np.savez_compressed(path, allow_pickle=False, **simulate_granule(seed, number, count))
     facts = {"synthetic": True, "made_by": "make_columns.py", "seed": seed, "granules": granules, "columns": count}
-    (out / MARK).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (out / SYNTHETIC_MARK).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def main(words: list[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(words: list[str] | None = None) -> int:
     if asked.seed < 0 or not 1 <= asked.granules <= 10**4 or not 10 <= asked.columns <= 10**5:
         parser.exit(2, "make_columns.py: --seed from 0, --granules from 1 to 10000, --columns from 10 to 100000\n")
     try:
-        write(asked.out, seed=asked.seed, granules=asked.granules, count=asked.columns)
+        write_granules(asked.out, seed=asked.seed, granules=asked.granules, count=asked.columns)
     except OSError as error:
         parser.exit(2, f"make_columns.py: {error.filename}: {error.strerror}\n")
     print(f"{asked.granules} synthetic granules of {asked.columns} columns in {asked.out}")

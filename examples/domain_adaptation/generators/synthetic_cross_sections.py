@@ -30,64 +30,64 @@ ALBEDO = np.array(
         [0.830, 0.830, 0.830, 0.820, 0.800, 0.770, 0.740, 0.460, 0.400, 0.110, 0.080],
     ]
 )
-MARGIN = 40  # columns beyond both ends, for what is seen displaced
-LAPSE = 6.5  # K per km
+MARGIN_COLUMNS = 40  # columns beyond both ends, for what is seen displaced
+LAPSE_K_PER_KM = 6.5  # K per km
 
 
 @dataclass(frozen=True)
-class Granule:
+class GranuleConditions:
     """What a granule's weather and light are drawn from: degrees, kelvin, cm of vapour, shares of area."""
 
-    sun: float
-    view: float
+    solar_zenith: float
+    view_zenith: float
     azimuths: tuple[float, float]
     surface: tuple[int, int]
-    air: float
-    vapour: float
-    tropopause: float
-    low: float
-    high: float
-    haze: float
+    air_k: float
+    vapor_cm: float
+    tropopause_km: float
+    low_cover: float
+    high_cover: float
+    haze_tau: float
     dust: bool
 
 
 @dataclass(frozen=True)
-class Scene:
+class CrossSection:
     """A line of columns: optical thickness and top (km) of both decks and of haze, whether the low deck is ice, and of
     the surface temperature (K) and albedo by band."""
 
-    low: Line
-    low_top: Line
-    frozen: NDArray[np.bool_]
-    high: Line
-    high_top: Line
-    haze: Line
-    haze_top: Line
-    skin: Line
+    low_tau: Line
+    low_top_km: Line
+    low_is_ice: NDArray[np.bool_]
+    high_tau: Line
+    high_top_km: Line
+    haze_tau: Line
+    haze_top_km: Line
+    skin_k: Line
     albedo: Line
 
 
-def draw(rng: np.random.Generator) -> Granule:
+def draw_conditions(rng: np.random.Generator) -> GranuleConditions:
     """A granule somewhere between 65 degrees south and north, in daylight."""
     latitude = rng.uniform(-65, 65)
     warm = np.cos(np.radians(latitude)) ** 2
     ground = rng.permutation([0, 0, 0, 1, 2] if abs(latitude) < 50 else [0, 0, 1, 3])[:2]
-    return Granule(
-        sun=float(np.clip(abs(latitude) + rng.uniform(-20, 15), 10, 76)),
-        view=rng.uniform(0, 35),
+    return GranuleConditions(
+        solar_zenith=float(np.clip(abs(latitude) + rng.uniform(-20, 15), 10, 76)),
+        view_zenith=rng.uniform(0, 35),
         azimuths=(rng.uniform(-180, 180), rng.uniform(-180, 180)),
         surface=(int(ground[0]), int(ground[1])),
-        air=262 + 38 * warm + rng.uniform(-4, 4),
-        vapour=0.4 + 4.2 * warm * rng.uniform(0.6, 1.2),
-        tropopause=8.5 + 8 * warm,
-        low=rng.uniform(0.25, 0.6),
-        high=rng.uniform(0.2, 0.5),
-        haze=rng.uniform(0.08, 0.25),
+        air_k=262 + 38 * warm + rng.uniform(-4, 4),
+        vapor_cm=0.4 + 4.2 * warm * rng.uniform(0.6, 1.2),
+        tropopause_km=8.5 + 8 * warm,
+        low_cover=rng.uniform(0.25, 0.6),
+        high_cover=rng.uniform(0.2, 0.5),
+        haze_tau=rng.uniform(0.08, 0.25),
         dust=bool(2 in ground),
     )
 
 
-def field(count: int, rng: np.random.Generator, outer_km: float) -> Line:
+def fractal_line(count: int, rng: np.random.Generator, outer_km: float) -> Line:
     """A Gaussian field along a line of 1 km steps, mean 0, variance 1."""
     k = np.fft.rfftfreq(2 * count)
     power = (k**2 + outer_km**-2.0) ** (-2.3 / 4)
@@ -96,34 +96,34 @@ def field(count: int, rng: np.random.Generator, outer_km: float) -> Line:
     return np.asarray((line - line.mean()) / line.std())
 
 
-def weather(granule: Granule, count: int, rng: np.random.Generator) -> Scene:
+def simulate_cross_section(granule: GranuleConditions, count: int, rng: np.random.Generator) -> CrossSection:
     """The columns of a granule, with margins."""
-    count += 2 * MARGIN
-    low, high, texture, cold, haze, coast = (field(count, rng, km) for km in (120, 250, 200, 150, 300, 500))
-    decks = ((low, granule.low), (high, granule.high))
+    count += 2 * MARGIN_COLUMNS
+    low, high, texture, cold, haze, coast = (fractal_line(count, rng, km) for km in (120, 250, 200, 150, 300, 500))
+    decks = ((low, granule.low_cover), (high, granule.high_cover))
     excess = [np.maximum(deck - np.quantile(deck, 1 - share), 0) for deck, share in decks]
-    low_top = np.clip(1.6 + 1.3 * texture + 1.4 * excess[0], 0.4, granule.tropopause - 1)
-    kelvin = granule.air - LAPSE * low_top
+    low_top = np.clip(1.6 + 1.3 * texture + 1.4 * excess[0], 0.4, granule.tropopause_km - 1)
+    kelvin = granule.air_k - LAPSE_K_PER_KM * low_top
     frozen = ((273 - kelvin) / 35 > 0.55 + 0.3 * cold) & (kelvin < 271) | (kelvin < 235)
     share = np.clip(0.5 + 6 * coast, 0, 1)[:, None]
     first, second = (ALBEDO[kind] for kind in granule.surface)
-    varied = np.exp(0.12 * field(count, rng, 60))[:, None]
+    varied = np.exp(0.12 * fractal_line(count, rng, 60))[:, None]
     land = np.array(granule.surface) > 0
-    heat = (share[:, 0] * land[0] + (1 - share[:, 0]) * land[1]) * (9 * np.cos(np.radians(granule.sun)) - 3)
-    return Scene(
-        low=np.minimum(2.2 * np.expm1(1.4 * excess[0]), 90),
-        low_top=low_top,
-        frozen=frozen,
-        high=np.minimum(0.32 * np.expm1(1.5 * excess[1]), 40),
-        high_top=np.maximum(granule.tropopause - 2.2 + 1.1 * texture, low_top + 0.8),
-        haze=granule.haze * np.exp(0.9 * haze),
-        haze_top=np.clip((3.5 if granule.dust else 1.8) + 0.6 * texture, 0.5, 6),
-        skin=granule.air + heat + 1.5 * field(count, rng, 60),
+    heat = (share[:, 0] * land[0] + (1 - share[:, 0]) * land[1]) * (9 * np.cos(np.radians(granule.solar_zenith)) - 3)
+    return CrossSection(
+        low_tau=np.minimum(2.2 * np.expm1(1.4 * excess[0]), 90),
+        low_top_km=low_top,
+        low_is_ice=frozen,
+        high_tau=np.minimum(0.32 * np.expm1(1.5 * excess[1]), 40),
+        high_top_km=np.maximum(granule.tropopause_km - 2.2 + 1.1 * texture, low_top + 0.8),
+        haze_tau=granule.haze_tau * np.exp(0.9 * haze),
+        haze_top_km=np.clip((3.5 if granule.dust else 1.8) + 0.6 * texture, 0.5, 6),
+        skin_k=granule.air_k + heat + 1.5 * fractal_line(count, rng, 60),
         albedo=np.clip((share * first + (1 - share) * second) * varied, 0, 0.95),
     )
 
 
-def moved(line: NDArray[Any], km: float, count: int) -> NDArray[Any]:
+def shift_line(line: NDArray[Any], km: float, count: int) -> NDArray[Any]:
     """A line without its margins, as it looks displaced by some kilometres."""
-    start = MARGIN + int(np.clip(round(km), -MARGIN, MARGIN))
+    start = MARGIN_COLUMNS + int(np.clip(round(km), -MARGIN_COLUMNS, MARGIN_COLUMNS))
     return line[start : start + count]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from adaptation.image_folders import SYNTHETIC_MARK
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,9 +30,7 @@ PATTERNS = ("plain", "striped", "checked", "dotted")
 #: One combination is left out: Office-31 has 31 classes.
 CLASSES = tuple(sorted(f"{shape}_{pattern}" for shape in SHAPES for pattern in PATTERNS))[:31]
 #: Images per class, about as Office-31 has them.
-COUNTS = {"amazon": 90, "dslr": 16, "webcam": 26}
-#: Beside the domains; readers know by it that the images are synthetic.
-MARK = "synthetic.json"
+IMAGES_PER_CLASS = {"amazon": 90, "dslr": 16, "webcam": 26}
 
 
 @dataclass(frozen=True)
@@ -41,47 +40,47 @@ class Pose:
     x: float
     y: float
     radius: float
-    turn: float
+    rotation: float
 
 
-def write(out: Path, *, seed: int, size: int = 32, share: float = 1.0) -> int:
+def write_domains(out: Path, *, seed: int, size: int = 32, share: float = 1.0) -> int:
     """Write the three domains below ``out``; the number of images.
 
     :param size: pixels along a side.
     :param share: of the usual number of images per class; at least two are made.
     """
     count = 0
-    for domain, usual in COUNTS.items():
+    for domain, usual in IMAGES_PER_CLASS.items():
         for name in CLASSES:
             folder = out / domain / name
             folder.mkdir(parents=True, exist_ok=True)
             for number in range(max(2, round(usual * share))):
-                Image.fromarray(picture(domain, name, number, seed=seed, size=size)).save(
+                Image.fromarray(draw_image(domain, name, number, seed=seed, size=size)).save(
                     folder / f"frame_{number + 1:04d}.png"
                 )
                 count += 1
     facts = {"synthetic": True, "made_by": "synthesize.py", "seed": seed, "size": size, "images": count}
-    (out / MARK).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (out / SYNTHETIC_MARK).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return count
 
 
-def picture(domain: str, name: str, number: int, *, seed: int, size: int) -> NDArray[np.uint8]:
+def draw_image(domain: str, name: str, number: int, *, seed: int, size: int) -> NDArray[np.uint8]:
     """One image, (size, size, 3), of a domain and a class."""
-    rng = np.random.default_rng([seed, list(COUNTS).index(domain), CLASSES.index(name), number])
+    rng = np.random.default_rng([seed, list(IMAGES_PER_CLASS).index(domain), CLASSES.index(name), number])
     shape, pattern = name.split("_")
     pose = draw_pose(rng, domain)
     # Drawn at twice the size and averaged, for smooth edges.
     across, up = np.meshgrid(*[(np.arange(2 * size) + 0.5) / (2 * size)] * 2)
-    u, v = turned(across, up, pose)
+    u, v = object_coordinates(across, up, pose)
     inside = shape_mask(shape, u, v)[..., None]
     paint, ground = draw_colours(rng, domain)
     surface = np.where(pattern_mask(pattern, u, v, rng)[..., None], paint[0], paint[1])
     light = 1 + (0.0 if domain == "amazon" else rng.uniform(0.1, 0.4)) * np.cos(
         2 * np.pi * (across * rng.uniform(-0.5, 0.5) + up * rng.uniform(-0.5, 0.5)) + rng.uniform(0, 2 * np.pi)
     )
-    scene = np.where(inside, surface, ground + clutter(rng, across, up, domain)) * light[..., None]
+    scene = np.where(inside, surface, ground + background_clutter(rng, across, up, domain)) * light[..., None]
     small = scene.reshape(size, 2, size, 2, 3).mean(axis=(1, 3))
-    seen = through_webcam(small, rng) if domain == "webcam" else small + rng.normal(0, 0.01, small.shape)
+    seen = apply_webcam(small, rng) if domain == "webcam" else small + rng.normal(0, 0.01, small.shape)
     return np.asarray(np.clip(seen, 0, 1) * 255).round().astype(np.uint8)
 
 
@@ -93,10 +92,10 @@ def draw_pose(rng: np.random.Generator, domain: str) -> Pose:
     return Pose(0.5 + rng.uniform(-loose, loose), 0.5 + rng.uniform(-loose, loose), radius, rng.uniform(-turn, turn))
 
 
-def turned(across: Plane, up: Plane, pose: Pose) -> tuple[Plane, Plane]:
+def object_coordinates(across: Plane, up: Plane, pose: Pose) -> tuple[Plane, Plane]:
     """Coordinates in the object's own frame, in its radius."""
     x, y = (across - pose.x) / pose.radius, (up - pose.y) / pose.radius
-    cosine, sine = np.cos(pose.turn), np.sin(pose.turn)
+    cosine, sine = np.cos(pose.rotation), np.sin(pose.rotation)
     return cosine * x + sine * y, cosine * y - sine * x
 
 
@@ -136,7 +135,7 @@ def draw_colours(rng: np.random.Generator, domain: str) -> tuple[Plane, Plane]:
     return paint, ground
 
 
-def clutter(rng: np.random.Generator, across: Plane, up: Plane, domain: str) -> Plane:
+def background_clutter(rng: np.random.Generator, across: Plane, up: Plane, domain: str) -> Plane:
     """What else is in the scene, (.., .., 3): a few smooth waves; nothing in a catalogue."""
     total = np.zeros((*across.shape, 3))
     for _ in range(0 if domain == "amazon" else 3):
@@ -146,7 +145,7 @@ def clutter(rng: np.random.Generator, across: Plane, up: Plane, domain: str) -> 
     return total
 
 
-def through_webcam(scene: Plane, rng: np.random.Generator) -> Plane:
+def apply_webcam(scene: Plane, rng: np.random.Generator) -> Plane:
     """Soft, of low contrast, off in colour, noisy; (size, size, 3) in and out."""
     blurred = scene
     for axis in (0, 1):
@@ -170,8 +169,8 @@ def main(words: list[str] | None = None) -> int:
     if asked.seed < 0 or not 16 <= asked.size <= 1024 or not 0 < asked.share <= 100:
         parser.exit(2, "synthesize.py: --seed from 0, --size from 16 to 1024, --share above 0 up to 100\n")
     try:
-        count = write(asked.out, seed=asked.seed, size=asked.size, share=asked.share)
+        count = write_domains(asked.out, seed=asked.seed, size=asked.size, share=asked.share)
     except OSError as error:
         parser.exit(2, f"synthesize.py: {error.filename}: {error.strerror}\n")
-    print(f"{count} synthetic images, {len(CLASSES)} classes: {', '.join(COUNTS)} in {asked.out}")
+    print(f"{count} synthetic images, {len(CLASSES)} classes: {', '.join(IMAGES_PER_CLASS)} in {asked.out}")
     return 0

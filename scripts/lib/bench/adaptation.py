@@ -184,26 +184,26 @@ def loops(data: Path, rounds: int) -> None:
     from adaptation import dataset
     from adaptation import models
     from adaptation.options import Options
-    from adaptation.trainer import Session
+    from adaptation.trainer import Trainer
     from torch.nn import functional
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
     batch, steps = (512, 200) if device.type == "cuda" else (64, 40)
-    pair, kind = dataset.listings(data, "amazon", "webcam")
-    images = dataset.read(pair, kind, 32, (device, 0))
+    pair, kind = dataset.list_images(data, "amazon", "webcam")
+    images = dataset.read_dataset(pair, kind, 32, (device, 0))
     options = Options(data=data, out=data, method="none", global_batch=batch)
-    session = Session(options, images, distributed.Comm(), print)
-    net = models.build("small", len(images.classes), seed=0).to(device)
+    session = Trainer(options, images, distributed.Communicator(), print)
+    net = models.build_image_model("small", len(images.classes), seed=0).to(device)
     rate = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     order = torch.Generator().manual_seed(0)
 
     def plain(_step: int) -> None:
         # The same work: both domains go through the network, the source alone has a loss.
-        chosen = images.kept[torch.randint(len(images.kept), (batch,), generator=order).to(device)]
+        chosen = images.training_indices[torch.randint(len(images.training_indices), (batch,), generator=order).to(device)]
         aside = torch.randint(len(images.target_rows), (batch,), generator=order).to(device)
-        source = models.normalised(images.source_rows[chosen])
-        target = models.normalised(images.target_rows[aside])
+        source = models.normalize(images.source_rows[chosen])
+        target = models.normalize(images.target_rows[aside])
         rate.zero_grad(set_to_none=True)
         features = net["features"](torch.cat([source, target]))[:batch]
         functional.cross_entropy(net["classifier"](features), images.source_labels[chosen]).backward()

@@ -38,7 +38,11 @@ JOB = ROOT / "examples" / "cloud_retrieval"
 sys.path.insert(0, str(JOB))
 
 import numpy as np  # noqa: E402
-from granules import collocation, file_names, geodesy  # noqa: E402
+from granules import (  # noqa: E402
+    collocation,
+    file_names,
+    geodesy,
+)
 from granules.collocation import (  # noqa: E402
     Swath,
     Track,
@@ -65,15 +69,15 @@ def geometry(degrees_east: float) -> tuple[Swath, Track]:
     scans = 202
     flight = orbit.swath_pass(datetime(2013, 1, 2, 15, 45), 35.0)
     parts = [
-        geodesy.degrees(orbit.look(flight, np.arange(first, min(first + 4, scans)), scans, slice(None)).ground)
+        geodesy.lat_lon(orbit.scan_geometry(flight, np.arange(first, min(first + 4, scans)), scans, slice(None)).ground)
         for first in range(0, scans, 4)
     ]
     latitude, longitude = (np.concatenate([part[side] for part in parts]).astype(np.float32) for side in (0, 1))
-    times = np.repeat(flight.middle + (np.arange(scans) - (scans - 1) / 2.0) * orbit.SCAN_SECONDS, 16)
+    times = np.repeat(flight.middle_s + (np.arange(scans) - (scans - 1) / 2.0) * orbit.SCAN_SECONDS, 16)
     track = orbit.track_pass(flight, degrees_east=degrees_east, minutes_late=4.0)
-    seconds = track.middle + (np.arange(4000) - 2000) / (geodesy.EARTH_KM * track.orbit.rate)
+    seconds = track.middle_s + (np.arange(4000) - 2000) / (geodesy.EARTH_KM * track.orbit.rate_rad_s)
     points, _ = track.state(seconds)
-    return Swath(latitude, longitude, times), Track(*geodesy.degrees(points), seconds)
+    return Swath(latitude, longitude, times), Track(*geodesy.lat_lon(points), seconds)
 
 
 def coarse_grid_loop(swath: Swath, track: Track) -> Found:
@@ -120,9 +124,9 @@ def whole_tree(swath: Swath, track: Track) -> Found:
     """Reference: a tree over all pixels, the time of each line."""
     from scipy.spatial import cKDTree
 
-    tree = cKDTree(geodesy.unit(swath.latitude.ravel(), swath.longitude.ravel()), balanced_tree=False)
-    bound = np.nextafter(geodesy.chord(KM), np.inf)
-    chords, found = tree.query(geodesy.unit(track.latitude, track.longitude), distance_upper_bound=bound)
+    tree = cKDTree(geodesy.unit_vectors(swath.latitude.ravel(), swath.longitude.ravel()), balanced_tree=False)
+    bound = np.nextafter(geodesy.chord_length(KM), np.inf)
+    chords, found = tree.query(geodesy.unit_vectors(track.latitude, track.longitude), distance_upper_bound=bound)
     hit = np.flatnonzero(np.isfinite(chords))
     late = np.abs(track.time[hit] - swath.time[found[hit] // swath.latitude.shape[1]])
     return hit[late <= 60.0 * MINUTES], found[hit][late <= 60.0 * MINUTES]
@@ -265,7 +269,7 @@ def job(arguments: argparse.Namespace, folder: Path) -> bool:
 
 def make_data(arguments: argparse.Namespace, data: Path) -> None:
     """Make the granules, unless they are there."""
-    if data.is_dir() and len(file_names.find(str(data), minutes=MINUTES)) == arguments.granules:
+    if data.is_dir() and len(file_names.find_pairs(str(data), minutes=MINUTES)) == arguments.granules:
         return
     start = time.process_time()
     sizes = ["--lines", str(arguments.lines), "--pixels", str(arguments.pixels), "--granules", str(arguments.granules)]
