@@ -143,7 +143,7 @@ def test_a_granule_is_told_by_a_model_that_has_seen_none_of_its_pixels(
 
     for fold in range(quick.folds):
         outside = [one for one, where in zip(matched, folds, strict=True) if where != fold]
-        model = grown(tasks.training_rows(outside), quick.recipe, fold)
+        model = grown(tasks.training_rows(outside), quick.forest_settings, fold)
         assert tasks.describe_model(model)[0] == alone.model_digests[fold]
 
     assert folds == sorted(folds)

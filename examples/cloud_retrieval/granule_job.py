@@ -1,10 +1,10 @@
-"""Cloud phase and top height of whole VIIRS granules, learnt from CALIPSO, on one machine or on many.
+"""Cloud phase and top height of whole VIIRS granules, trained on CALIPSO, on one machine or on a Dask cluster.
 
     python granule_job.py --data data/granules --out outputs
     python granule_job.py --data s3://bucket/granules --out outputs --scheduler tls://10.0.0.5:8786
 
-Exit codes: 0 done; 1 the cluster failed; 2 input or arguments that cannot be used (one line says which file and what);
-130 interrupted.
+Exit codes: 0 done; 1 the cluster failed; 2 unusable input or arguments (one line names the file and the problem); 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ JOB = cli.CommandLineJob(
 )
 
 
-def parse_arguments(words: list[str] | None = None) -> Options:
-    """The command line as options; leaves with exit code 2 when it makes no sense."""
+def parse_arguments(args: list[str] | None = None) -> Options:
+    """Parse the command line; exits with code 2 on invalid arguments."""
     parser = cli.Parser("granule_job.py", __doc__)
     parser.add_locations("granules and tracks: folder or s3://bucket/prefix")
     parser.add_argument(
-        "--indexed", action="store_true", help="take matches from index files that lie with the granules"
+        "--indexed", action="store_true", help="use matches from index files beside the granules, where available"
     )
-    parser.add_number("--km", positive_number, 5.0, "farthest a pixel may lie from its profile")
-    parser.add_number("--minutes", positive_number, 15.0, "longest time between both looks")
-    parser.add_number("--folds", whole_number(2, 1000), 4, "parts of the granules; each is held out once")
+    parser.add_number("--km", positive_number, 5.0, "maximum distance between pixel and profile (km)")
+    parser.add_number("--minutes", positive_number, 15.0, "maximum time between both observations (minutes)")
+    parser.add_number("--folds", whole_number(2, 1000), 4, "folds of granules; each is held out once")
     parser.add_number("--trees", whole_number(1, 10_000), 40, "trees per forest")
-    parser.add_number("--depth", whole_number(0, 1000), 16, "largest depth of a tree, 0: no limit")
-    parser.add_number("--seed", whole_number(0, 2**32 - 1), 1, "of the trees and of the bootstrap")
+    parser.add_number("--depth", whole_number(0, 1000), 16, "maximum depth of a tree, 0: no limit")
+    parser.add_number("--seed", whole_number(0, 2**32 - 1), 1, "seed of the trees and of the bootstrap")
     parser.add_argument(
         "--maps",
         type=whole_number(0, 10**6),
         default=-1,
         metavar="N",
-        help="granules to map, the first ones (default: all)",
+        help="map the first N granules (default: all)",
     )
-    return Options(**vars(parser.parse_args(words)))
+    return Options(**vars(parser.parse_args(args)))
 
 
-def main(words: list[str] | None = None) -> int:
-    """Collocate, train, judge, map, write all results; the exit code."""
-    return cli.main(JOB, parse_arguments(words))
+def main(args: list[str] | None = None) -> int:
+    """Collocate, train, evaluate, map, write all results; return the exit code."""
+    return cli.main(JOB, parse_arguments(args))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Cloud mask, optical thickness and effective radius from scenes of reflectances, on one machine or on many.
+"""Cloud mask, optical thickness and effective radius from reflectances of scenes, on one machine or on a Dask cluster.
 
     python retrieve.py --data data --out outputs
     python retrieve.py --data data --out outputs --scheduler tls://10.0.0.5:8786
 
-Exit codes: 0 done; 1 the cluster failed; 2 input or arguments that cannot be used (one line says which file and what);
-130 interrupted.
+Exit codes: 0 done; 1 the cluster failed; 2 unusable input or arguments (one line names the file and the problem); 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -25,32 +25,36 @@ JOB = cli.CommandLineJob(
 )
 
 
-def parse_arguments(words: list[str] | None = None) -> Options:
-    """The command line as options; leaves with exit code 2 when it makes no sense."""
+def parse_arguments(args: list[str] | None = None) -> Options:
+    """Parse the command line; exits with code 2 on invalid arguments."""
     parser = cli.Parser("retrieve.py", __doc__)
     parser.add_locations("scenes to train on: folder, file or s3://bucket/prefix")
     parser.add_argument(
-        "--held-out", default="", metavar="WHERE", help="scenes to judge on; without: tiles inside --data"
+        "--held-out", default="", metavar="WHERE", help="test scenes; default: tiles inside the scenes of --data"
     )
     parser.add_argument(
-        "--match", default="*", metavar="PATTERN", help="take scene files of this name only (default: *)"
+        "--match", default="*", metavar="PATTERN", help="use only scene files whose name matches (default: *)"
     )
     parser.add_number("--trees", whole_number(1, 10_000), 60, "trees per forest")
-    parser.add_number("--depth", whole_number(0, 1000), 16, "largest depth of a tree, 0: no limit")
-    parser.add_number("--rows", whole_number(10, MANY), 24_000, "training pixels of all scenes together, at most")
-    blocks = "blocks of rows a scene is cut into, 0: of 65,536 pixels; more need less memory"
+    parser.add_number("--depth", whole_number(0, 1000), 16, "maximum depth of a tree, 0: no limit")
+    parser.add_number(
+        "--rows", whole_number(10, MANY), 24_000, "maximum number of training pixels, all scenes together"
+    )
+    blocks = "blocks of rows per scene, 0: blocks of 65,536 pixels; more blocks need less memory"
     parser.add_number("--blocks", whole_number(0, MANY), 0, blocks)
-    parser.add_number("--seed", whole_number(0, 2**32 - 1), 1, "of the sample and the trees")
-    parser.add_number("--neighbourhood", whole_number(1, 15, odd=True), 3, "pixels across the square that features see")
-    parser.add_number("--fold", whole_number(0, 3), 0, "which tiles are judged when none are held out")
-    buffer = "pixels left out around judged tiles, at least twice the features' reach"
+    parser.add_number("--seed", whole_number(0, 2**32 - 1), 1, "seed of the sample and the trees")
+    parser.add_number(
+        "--neighbourhood", whole_number(1, 15, odd_only=True), 3, "width of the square of pixels that features use"
+    )
+    parser.add_number("--fold", whole_number(0, 3), 0, "set of test tiles when no scenes are held out")
+    buffer = "pixels left out around test tiles, at least twice the reach of the features"
     parser.add_number("--buffer", whole_number(0, 1000), 0, buffer)
-    return Options(**vars(parser.parse_args(words)))
+    return Options(**vars(parser.parse_args(args)))
 
 
-def main(words: list[str] | None = None) -> int:
-    """Train, judge, write all results; the exit code."""
-    return cli.main(JOB, parse_arguments(words))
+def main(args: list[str] | None = None) -> int:
+    """Train, evaluate and write all results; return the exit code."""
+    return cli.main(JOB, parse_arguments(args))
 
 
 if __name__ == "__main__":

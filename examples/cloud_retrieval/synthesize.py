@@ -1,8 +1,8 @@
-"""Synthetic scenes to try the job on, in the layout of the real ones.
+"""Create synthetic scenes for trying out the job, in the layout of the real ones.
 
     python synthesize.py --scenes 6 --size 144 --seed 1 --out data
 
-The physics, with sources, stands in simulation/synthetic_scenes.py. Every file says that it is synthetic.
+The physics and its sources are documented in simulation/synthetic_scenes.py. Every file is marked as synthetic.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from simulation.synthetic_scenes import SyntheticScene, draw_conditions, simulat
 
 
 def write(path: Path, scene: SyntheticScene) -> None:
-    """One scene as an HDF5 file with the names, shapes and types of the large-eddy series."""
+    """Write one scene as an HDF5 file with the names, shapes and types of the large-eddy series."""
     planes = {
         "Reflectance_100m_resolution": (scene.reflectance, "1"),
         "Cloud_optical_thickness_(100m resolution)": (scene.cot, "1"),
@@ -37,7 +37,7 @@ def write(path: Path, scene: SyntheticScene) -> None:
 
 
 def synthesize(out: Path, *, scenes: int, size: int, seed: int, sza: float = 60.0) -> list[Path]:
-    """Write scenes to a folder; scene n of a seed is the same whatever the number of scenes."""
+    """Write scenes to a folder; scene n of a seed does not depend on the number of scenes."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"synthetic_{number:05d}.hdf5" for number in range(1, scenes + 1)]
     for number, path in enumerate(paths):
@@ -46,22 +46,24 @@ def synthesize(out: Path, *, scenes: int, size: int, seed: int, sza: float = 60.
     return paths
 
 
-def main(words: list[str] | None = None) -> int:
-    """Make scenes; the exit code."""
+def main(args: list[str] | None = None) -> int:
+    """Create scenes; return the exit code."""
     parser = argparse.ArgumentParser(prog="synthesize.py", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the scenes; made if need be")
-    parser.add_argument("--scenes", type=int, default=6, metavar="N", help="how many (default: 6)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the scenes; created if missing"
+    )
+    parser.add_argument("--scenes", type=int, default=6, metavar="N", help="number of scenes (default: 6)")
     parser.add_argument(
         "--size", type=int, default=144, metavar="N", help="pixels of 100 m along each side (default: 144)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     parser.add_argument("--sza", type=float, default=60.0, metavar="DEGREES", help="solar zenith angle (default: 60)")
-    chosen = parser.parse_args(words)
-    if chosen.scenes < 1 or chosen.size < 16 or chosen.seed < 0 or not 48.0 <= chosen.sza <= 75.0:
+    options = parser.parse_args(args)
+    if options.scenes < 1 or options.size < 16 or options.seed < 0 or not 48.0 <= options.sza <= 75.0:
         print("synthesize.py: --scenes from 1, --size from 16, --seed from 0, --sza from 48 to 75", file=sys.stderr)
         return 2
-    made = synthesize(chosen.out, scenes=chosen.scenes, size=chosen.size, seed=chosen.seed, sza=chosen.sza)
-    print(f"{len(made)} synthetic scenes of {chosen.size} x {chosen.size} pixels in {chosen.out}")
+    paths = synthesize(options.out, scenes=options.scenes, size=options.size, seed=options.seed, sza=options.sza)
+    print(f"{len(paths)} synthetic scenes of {options.size} x {options.size} pixels in {options.out}")
     return 0
 
 

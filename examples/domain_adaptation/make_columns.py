@@ -1,8 +1,8 @@
-"""Synthetic columns to try sensors.ini on: granules as a lidar and a radiometer see them.
+"""Create synthetic columns for trying out sensors.ini: granules as observed by a lidar and a radiometer.
 
     python make_columns.py --out data/columns
 
-What they are is said in generators/synthetic_columns.py. A file beside them says that they are synthetic.
+The columns are described in generators/synthetic_columns.py. A file beside them marks them as synthetic.
 """
 
 from __future__ import annotations

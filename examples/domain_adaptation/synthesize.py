@@ -1,8 +1,8 @@
-"""Synthetic images to try the job on: three domains of 31 classes in the folder layout of Office-31.
+"""Create synthetic images for trying out the job: three domains of 31 classes in the folder layout of Office-31.
 
     python synthesize.py --out data
 
-What they are is said in generators/synthetic_images.py. A file beside them says that they are synthetic.
+The images are described in generators/synthetic_images.py. A file beside them marks them as synthetic.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Unsupervised domain adaptation, of an image classifier or between two sensors, on one process or on many.
+"""Unsupervised domain adaptation of an image classifier, or between two sensors, on one process or many.
 
     python train.py --data data --out outputs --method coral
     horovodrun -np 2 python train.py --data data --out outputs --method dan
     torchrun --nproc-per-node 2 train.py --data data --out outputs --method dann
     python train.py --task sensors --data data/columns --out outputs
 
-Exit codes: 0 done; 1 a rank was lost or the machine failed; 2 data or arguments that cannot be used (one line says
-which and what); 130 interrupted.
+Exit codes: 0 done; 1 a rank was lost or the machine failed; 2 unusable data or arguments (one line names the problem);
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from adaptation.distributed import Communicator
 
 
-def main(words: list[str] | None = None) -> int:
-    """Run the job; the exit code."""
-    options = parse(words)
+def main(args: list[str] | None = None) -> int:
+    """Run the job; return the exit code."""
+    options = parse(args)
     from adaptation.distributed import RANK_ERRORS
 
     try:
@@ -37,24 +37,24 @@ def main(words: list[str] | None = None) -> int:
         print(f"train.py: {error}: see requirements.txt, or choose another --dist or --net", file=sys.stderr)
         return 2
     except RANK_ERRORS as error:
-        first = str(error).strip().partition("\n")[0]
-        print(f"train.py: stopped by {type(error).__name__}: {first}; --resume goes on", file=sys.stderr)
+        message = str(error).strip().partition("\n")[0]
+        print(f"train.py: stopped by {type(error).__name__}: {message}; --resume continues", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"train.py: {error.filename or options.out}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; --resume continues from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 
 
 def run(options: Options) -> None:
-    """Read, train, judge, write all results."""
+    """Read the data, train, evaluate, write all results."""
     from adaptation import dataset, sensor_columns, training, training_curves, training_report
     from adaptation.distributed import connect
 
-    # Before ranks wait for each other: what is wrong with the folder is said at once.
+    # The folder is checked before ranks connect, so that errors are reported without waiting for other ranks.
     if options.task == "sensors":
         files, kind = sensor_columns.list_granules(options.data)
     else:
@@ -63,35 +63,35 @@ def run(options: Options) -> None:
     comm = connect(options.dist, cuda=wants_cuda(options))
     device = select_device(options, comm)
     if options.task == "sensors":
-        rows = sensor_columns.read_dataset(files, kind, (device, options.seed))
+        run_dataset = sensor_columns.read_dataset(files, kind, (device, options.seed))
     else:
-        rows = dataset.read_dataset(pair, kind, options.image_size, (device, options.seed))
+        run_dataset = dataset.read_dataset(pair, kind, options.image_size, (device, options.seed))
     if comm.rank == 0:
-        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in rows.counts.items())
-        log(f"{rows.description}: {counts}; {training_report.format_ranks(comm)}, {device.type}")
-    others = training.train_comparisons(options, rows, comm, log)
-    trained = training.train(options, rows, comm, log)
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in run_dataset.counts.items())
+        log(f"{run_dataset.description}: {counts}; {training_report.format_ranks(comm)}, {device.type}")
+    comparisons = training.train_comparisons(options, run_dataset, comm, log)
+    result = training.train(options, run_dataset, comm, log)
     if comm.rank == 0:
-        facts = training_report.write_results(trained, rows, comm, others)
-        training_curves.draw_figure(trained, rows, others, training_report.format_ranks(comm))
-        log(facts["headline"])
+        content = training_report.write_results(result, run_dataset, comm, comparisons)
+        training_curves.draw_figure(result, run_dataset, comparisons, training_report.format_ranks(comm))
+        log(content["headline"])
     comm.barrier()
     comm.close()
-    if not trained.ranks_agree:
+    if not result.ranks_agree:
         raise RuntimeError("ranks ended with different weights")
 
 
 def wants_cuda(options: Options) -> bool:
-    """Whether to run on GPUs."""
+    """Return True if the run uses GPUs."""
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise DataError("--device cuda: torch sees no GPU here (nvidia-smi tells whether the machine has one)")
+        raise DataError("--device cuda: torch finds no GPU (nvidia-smi shows whether the machine has one)")
     return options.device != "cpu" and bool(torch.cuda.is_available())
 
 
 def select_device(options: Options, comm: Communicator) -> torch.device:
-    """The rank's device; sets the number of threads."""
+    """Return the rank's device; sets the number of threads."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -104,7 +104,7 @@ def select_device(options: Options, comm: Communicator) -> torch.device:
 
 
 def log(line: str) -> None:
-    """Progress, at once."""
+    """Print a line of progress without buffering."""
     print(line, flush=True)
 
 

@@ -118,10 +118,10 @@ def test_rows_come_from_the_granules_of_their_use(data: Path) -> None:
     files, kind = sensor_columns.list_granules(data)
     found = sensor_columns.read_dataset(files, kind, (torch.device("cpu"), 0))
     uses = {name: [files[number] for number in part] for name, part in sensor_columns.assign_uses(GRANULES, 0).items()}
-    lidar, radiometer, labels = sensor_columns.read_tables(uses["training"], labelled=True)
+    lidar, radiometer, labels = sensor_columns.read_tables(uses["training"], labeled=True)
     pairs, judged = (
-        sensor_columns.read_tables(uses["pairs"], labelled=False),
-        sensor_columns.read_tables(uses["judged"], labelled=True),
+        sensor_columns.read_tables(uses["pairs"], labeled=False),
+        sensor_columns.read_tables(uses["evaluation"], labeled=True),
     )
 
     assert found.paired_rows is not None
@@ -132,14 +132,14 @@ def test_rows_come_from_the_granules_of_their_use(data: Path) -> None:
     assert (found.target_rows.numpy() == pairs[1]).all()
     assert (found.test_rows.numpy() == judged[1]).all()
     assert (found.target_supervised.source_rows[found.training_indices].numpy() == radiometer).all()
-    assert len(found.validation_indices) == len(sensor_columns.read_tables(uses["validation"], labelled=True)[2])
+    assert len(found.validation_indices) == len(sensor_columns.read_tables(uses["validation"], labeled=True)[2])
 
 
 def test_labels_of_pairs_and_of_judged_columns_change_no_weight(data: Path, tmp_path: Path) -> None:
     """The labels of the source do: the comparison would notice."""
     few = ("--method", "coral", "--iters", "12")
     first = run(data, tmp_path / "first", *few)
-    other = run(relabelled(data, tmp_path / "theirs", ("pairs", "judged")), tmp_path / "other", *few)
+    other = run(relabelled(data, tmp_path / "theirs", ("pairs", "evaluation")), tmp_path / "other", *few)
     source = run(relabelled(data, tmp_path / "ours", ("training",)), tmp_path / "source", *few)
 
     assert other["weights_sha256"] == first["weights_sha256"]
@@ -155,7 +155,7 @@ def test_columns_that_published_pre_processing_leaves_out_are_left_out(data: Pat
     found[variable_names.LABEL][2] = 0
     found["CALIOP_Clay_Color_Ratio"][3] = np.nan
     np.savez(tmp_path / "g.npz", **found)
-    labelled, unlabelled = (sensor_columns.read_table(tmp_path / "g.npz", labelled=each) for each in (True, False))
+    labelled, unlabelled = (sensor_columns.read_table(tmp_path / "g.npz", labeled=each) for each in (True, False))
 
     assert (len(labelled[0]), len(unlabelled[0])) == (117, 118)
     assert labelled[0][0][variable_names.LIDAR.index("CALIOP_Clay_Color_Ratio")] == 0

@@ -1,22 +1,14 @@
-"""Cloud phase and top height for whole VIIRS granules, learnt from the CALIPSO lidar where the two tracks met.
+"""Cloud phase and top height of whole VIIRS granules, trained on matched profiles of the CALIPSO lidar.
 
-names      file names of granules and tracks: what is there, what belongs together
-bands      the sixteen moderate-resolution bands; Planck's function
-earth      unit vectors and distances on the sphere
-files      one door to the netCDF and HDF4 libraries, which bear one thread at a time
-viirs      VNP02MOD and VNP03MOD: radiances, geometry, the time of each line
-caliop     01kmCLay: cloud layers, classification flags, what they say of a column
-collocate  which pixel of the swath lies under which profile of the track
-indices    index files of the collocation, with the names of the tool that introduced them
-features   what the forest sees of a pixel
-learn      the training table and the forests
-judge      scores: confusion, calibration, importance, uncertainty by granule
-maps       the product: a NetCDF file and a picture for each granule
-tasks      what runs on the workers
-pipeline   the order of it all
-report     metrics.json and the table on the screen
-figure     granules.png
-orbit, weather, light, making   synthetic granules, for machines without real ones
+file_names      file names of granules and tracks, and their pairing viirs           VNP02MOD and VNP03MOD: bands,
+Planck's function, radiances, geometry, scan times caliop          01kmCLay: cloud layers, classification flags, the
+class of each column hdf_files       serialized access to the netCDF and HDF4 libraries, which are not thread-safe
+geodesy         unit vectors and distances on the sphere collocation     matches of swath pixels with track profiles
+index_files     index files of the collocation, with the names of the tool that introduced them features        features
+of a pixel for the forest forest_model    training rows and the forests evaluation      scores: confusion, calibration,
+importance, uncertainty by granule l2_product      the level-2 product: a NetCDF file and a picture for each granule
+tasks           functions that run on the workers pipeline        the stages of a run granule_report  metrics.json and
+the summary on the screen granule_figure  granules.png
 """
 
 from __future__ import annotations

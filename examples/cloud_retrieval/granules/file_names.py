@@ -1,13 +1,13 @@
-"""File names: which granules and tracks are there, and which belong together.
+"""File names of granules and tracks, and the pairing of granules with tracks.
 
     VNP02MOD.A2013002.1542.001.2017290180216.nc      radiances; year, day of year, hour and minute of the first line
-    VNP03MOD.A2013002.1542.001.2017290180216.nc      where and when
-    CAL_LID_L2_01kmCLay-Standard-V4-10.2013-01-02T15-03-57ZD.hdf     half an orbit from that second on
+    VNP03MOD.A2013002.1542.001.2017290180216.nc      geolocation and times
+    CAL_LID_L2_01kmCLay-Standard-V4-10.2013-01-02T15-03-57ZD.hdf     half an orbit, starting at that second
     CAL_2013-01-02T15-03-57ZD_VNP_2013002.1542_Index.h5              a collocation of the two
 
-VJ1 (NOAA-20) and VJ2 in place of VNP are read as well: the layout is the same. All three are cut into granules
-at the same minutes, so the key of a granule is its time, 2013002.1542, and with VJ1 and VJ2 the satellite before it:
-VJ1_2018153.1542.
+VJ1 (NOAA-20) and VJ2 (NOAA-21) files are read as well as VNP files: the layout is the same. All three are divided into
+granules at the same minutes, so the key of a granule is its time, 2013002.1542, and for VJ1 and VJ2 it is preceded by
+the platform: VJ1_2018153.1542.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRACK_DURATION = timedelta(minutes=60)  # a day or night half of an orbit takes 
 
 @dataclass(frozen=True)
 class GranulePair:
-    """A granule and the tracks that may cross it: file names relative to ``root``, and its number among all."""
+    """A granule and the tracks that may cross it: file names relative to ``root``, and the index among all pairs."""
 
     root: str
     key: str
@@ -41,122 +41,122 @@ class GranulePair:
 
     @property
     def swath_files(self) -> tuple[str, str]:
-        """The granule's two files."""
+        """The two files of the granule."""
         return self.radiances, self.geolocation
 
     @property
     def observation_files(self) -> tuple[str, ...]:
-        """Granule and tracks."""
+        """The files of granule and tracks."""
         return (*self.swath_files, *self.tracks)
 
     @property
     def all_files(self) -> tuple[str, ...]:
-        """All of it, index files included."""
+        """All files, index files included."""
         return (*self.observation_files, *self.index_files)
 
 
 def granule_time(key: str) -> datetime:
-    """First line of a granule, from ``2013002.1542``."""
+    """Return the time of the first line of a granule, from a key such as ``2013002.1542``."""
     return datetime.strptime(key[-12:], "%Y%j.%H%M").replace(tzinfo=UTC)
 
 
-def granule_key(craft: str, time: str) -> str:
-    """The key of a granule of ``VNP``, ``VJ1`` or ``VJ2``."""
-    return time if craft == "VNP" else f"{craft}_{time}"
+def granule_key(platform: str, time: str) -> str:
+    """Return the key of a granule of ``VNP``, ``VJ1`` or ``VJ2``."""
+    return time if platform == "VNP" else f"{platform}_{time}"
 
 
 def platform_key(key: str) -> str:
-    """A granule's key with its satellite, whichever that is."""
+    """Return the key of a granule with its platform, VNP included."""
     return key if "_" in key else f"VNP_{key}"
 
 
 def track_time(name: str) -> datetime:
-    """First profile of a track, from its file's name."""
+    """Return the time of the first profile of a track, from its file name."""
     return datetime.strptime(track_key(name)[:19], "%Y-%m-%dT%H-%M-%S").replace(tzinfo=UTC)
 
 
 def track_key(name: str) -> str:
-    """``2013-01-02T15-03-57ZD`` of a track's file name."""
-    fit = TRACK_NAME.fullmatch(base_name(name))
-    if not fit:
+    """Return ``2013-01-02T15-03-57ZD`` from the file name of a track."""
+    parsed = TRACK_NAME.fullmatch(base_name(name))
+    if not parsed:
         raise SceneError(f"{name}: not the name of a 1 km cloud layer file (CAL_LID_L2_01kmCLay-...hdf)")
-    return fit[1]
+    return parsed[1]
 
 
 def base_name(name: str) -> str:
-    """A file's name without its folders."""
+    """Return a file name without its folders."""
     return name.rsplit("/", 1)[-1]
 
 
 def list_files(root: str) -> list[str]:
-    """All file names below a folder or s3 prefix, relative to it.
+    """Return all file names below a folder or S3 prefix, relative to it.
 
-    :raises SceneError: when there is no such place.
+    :raises SceneError: if the location does not exist.
     """
     if s3_staging.is_remote(root):
         with s3_staging.translate_errors(root, SceneError):
             return s3_staging.list_keys(root)
     path = scenes.resolve_path(root, "")
     if not path.is_dir():
-        raise SceneError(f"{root}: no such folder; make_granules.py makes granules to try the job on")
+        raise SceneError(f"{root}: no such folder; make_granules.py creates sample granules")
     return [entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file()]
 
 
 def find_pairs(root: str, *, minutes: float) -> tuple[GranulePair, ...]:
-    """The granules below ``root`` that a track may cross within ``minutes``, in order of time.
+    """Return the granules below ``root`` that a track may cross within ``minutes``, in order of time.
 
-    :raises SceneError: when there are none, or a granule lacks one of its two files.
+    :raises SceneError: if there are none, or a granule lacks one of its two files.
     """
     names = sorted(list_files(root))
     swaths: dict[str, dict[str, str]] = {}
     for name in names:
-        if fit := SWATH_NAME.fullmatch(base_name(name)):
-            swaths.setdefault(granule_key(fit[1], fit[3]), {}).setdefault(fit[2], name)
+        if parsed := SWATH_NAME.fullmatch(base_name(name)):
+            swaths.setdefault(granule_key(parsed[1], parsed[3]), {}).setdefault(parsed[2], name)
     tracks = [name for name in names if TRACK_NAME.fullmatch(base_name(name))]
     indices = [name for name in names if INDEX_NAME.fullmatch(base_name(name))]
     if not swaths:
-        raise SceneError(f"{root}: no granule in it (VNP02MOD.A*.nc and VNP03MOD.A*.nc)")
-    alone = [key for key, parts in swaths.items() if len(parts) < 2]
-    if alone:
-        missing = f"{platform_key(alone[0])[:3]}0{'3' if '2' in swaths[alone[0]] else '2'}MOD"
-        raise SceneError(f"{root}: granule {alone[0]} has no {missing} file")
+        raise SceneError(f"{root}: no granule found (VNP02MOD.A*.nc and VNP03MOD.A*.nc)")
+    incomplete = [key for key, parts in swaths.items() if len(parts) < 2]
+    if incomplete:
+        missing = f"{platform_key(incomplete[0])[:3]}0{'3' if '2' in swaths[incomplete[0]] else '2'}MOD"
+        raise SceneError(f"{root}: granule {incomplete[0]} has no {missing} file")
     in_time = sorted(sorted(swaths), key=granule_time)
     pairs = [match_tracks(root, key, swaths[key], (tracks, indices), minutes) for key in in_time]
-    kept = [pair for pair in pairs if pair.tracks]
-    if not kept:
+    crossed = [pair for pair in pairs if pair.tracks]
+    if not crossed:
         raise SceneError(f"{root}: no track within {minutes:g} minutes of any granule (CAL_LID_L2_01kmCLay-*.hdf)")
-    return tuple(number_pairs(kept))
+    return tuple(number_pairs(crossed))
 
 
 def number_pairs(pairs: Iterable[GranulePair]) -> Iterable[GranulePair]:
-    """The pairs, each with its number."""
-    for turn, pair in enumerate(pairs):
-        yield GranulePair(pair.root, pair.key, pair.radiances, pair.geolocation, pair.tracks, pair.index_files, turn)
+    """Yield the pairs with consecutive indices."""
+    for index, pair in enumerate(pairs):
+        yield GranulePair(pair.root, pair.key, pair.radiances, pair.geolocation, pair.tracks, pair.index_files, index)
 
 
 def match_tracks(
-    root: str, key: str, parts: dict[str, str], others: tuple[list[str], list[str]], minutes: float
+    root: str, key: str, parts: dict[str, str], tracks_and_indices: tuple[list[str], list[str]], minutes: float
 ) -> GranulePair:
-    """A granule with the tracks that may cross it in time, and index files of just these."""
+    """Return a granule with the tracks that may cross it in time, and with the index files of these tracks."""
     start, slack = granule_time(key), timedelta(minutes=minutes)
     tracks = tuple(
         name
-        for name in others[0]
+        for name in tracks_and_indices[0]
         if track_time(name) - slack <= start + GRANULE_DURATION and start - slack <= track_time(name) + TRACK_DURATION
     )
-    wanted = {(track_key(name), key) for name in tracks}
-    indices = tuple(name for name in others[1] if parse_index_name(name) in wanted)
+    keys = {(track_key(name), key) for name in tracks}
+    indices = tuple(name for name in tracks_and_indices[1] if parse_index_name(name) in keys)
     return GranulePair(root, key, parts["2"], parts["3"], tracks, indices, 0)
 
 
 def parse_index_name(name: str) -> tuple[str, str]:
-    """Track and granule of an index file, from its name."""
-    fit = INDEX_NAME.fullmatch(base_name(name))
-    if not fit:
+    """Return track and granule of an index file, from its name."""
+    parsed = INDEX_NAME.fullmatch(base_name(name))
+    if not parsed:
         raise SceneError(f"{name}: not the name of an index file (CAL_..._VNP_..._Index.h5)")
-    return fit[1], granule_key(fit[2], fit[3])
+    return parsed[1], granule_key(parsed[2], parsed[3])
 
 
 def index_file_name(track: str, key: str) -> str:
-    """Name of the index file of a track and a granule."""
+    """Return the name of the index file of a track and a granule."""
     return f"CAL_{track_key(track)}_{platform_key(key)}_Index.h5"

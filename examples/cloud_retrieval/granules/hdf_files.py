@@ -1,7 +1,7 @@
-"""One door to the netCDF and HDF4 libraries.
+"""Serialized access to the netCDF and HDF4 libraries.
 
-Neither C library bears two threads at once, and Dask runs tasks in threads of one process: everything that
-touches a file of theirs holds :data:`FILES`.
+Neither C library is thread-safe, and Dask runs tasks in threads of one process: every access to such a file holds
+:data:`LIBRARY_LOCK`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from retrieval.scenes import SceneError
 
 LIBRARY_LOCK = threading.RLock()
-# Bytes of chunks that are kept of each variable: a few scans of a plane. The library's own 16 MB, for some thirty
-# planes, would be most of what a worker needs.
+# Chunk cache per variable: a few scans of a plane. The library's default of 16 MB, for some thirty planes, would
+# dominate the memory of a worker.
 CHUNK_CACHE_BYTES = 4 << 20
 
 
 @contextmanager
 def open_netcdf(path: Path, label: str) -> Iterator[Any]:
-    """An open NetCDF file that leaves scale, offset and fill values to us.
+    """Open a NetCDF file without automatic scaling and masking.
 
-    :param label: how errors name the file.
-    :raises SceneError: when it cannot be opened.
+    :param label: name of the file in error messages.
+    :raises SceneError: if it cannot be opened.
     """
     import netCDF4
 
@@ -47,9 +47,9 @@ def open_netcdf(path: Path, label: str) -> Iterator[Any]:
 
 @contextmanager
 def open_hdf4(path: Path, label: str) -> Iterator[Any]:
-    """An open HDF4 file of scientific data sets; the library is held for as long as it is open.
+    """Open an HDF4 file of scientific data sets; the lock is held for as long as the file is open.
 
-    :raises SceneError: when it cannot be opened.
+    :raises SceneError: if it cannot be opened.
     """
     from pyhdf.error import HDF4Error
     from pyhdf.SD import SD, SDC
@@ -65,23 +65,23 @@ def open_hdf4(path: Path, label: str) -> Iterator[Any]:
             file.end()
 
 
-def read_values(plane: Any, where: Any, label: str) -> NDArray[Any]:
-    """Part of a variable, as it is stored.
+def read_values(plane: Any, index: Any, label: str) -> NDArray[Any]:
+    """Return part of a variable, as stored.
 
-    :param where: an index.
-    :raises SceneError: when it cannot be unpacked: a damaged file can be opened, and breaks here.
+    :param index: as for NumPy arrays.
+    :raises SceneError: if it cannot be decompressed: damaged files can be opened and fail here.
     """
     with LIBRARY_LOCK:
         try:
-            return np.asarray(plane[where])
+            return np.asarray(plane[index])
         except (RuntimeError, OSError) as error:
             raise SceneError(f"{label}: {plane.name} cannot be read; damaged? ({error})") from error
 
 
 def get_variable(file: Any, name: str, label: str) -> Any:
-    """A variable of a NetCDF file by its path.
+    """Return a variable of a NetCDF file by its path.
 
-    :raises SceneError: when there is none.
+    :raises SceneError: if it does not exist.
     """
     try:
         return file[name]

@@ -1,11 +1,9 @@
-"""Index files: which pixel belongs to which profile, under the names of the collocation tool that introduced them.
+"""Index files: the pixel matched with each profile, under the names of the collocation tool that introduced them.
 
-CALIPSO_Track_Index      (profiles)   number of the profile, -1: no match
-VIIRS_AlongTrack_Index   (profiles)   line
-VIIRS_CrossTrack_Index   (profiles)   pixel
-CALIPSO_VIIRS_Distance   (profiles)   km, -9999.99: no match
-CALIPSO_VIIRS_Interval   (profiles)   minutes, positive if CALIPSO looked after VIIRS
-observation_data/M01 ... (matches, 5) the matched pixel and four across the track; ours has it in the middle
+CALIPSO_Track_Index      (profiles)   index of the profile, -1: no match VIIRS_AlongTrack_Index   (profiles)   line
+VIIRS_CrossTrack_Index   (profiles)   pixel CALIPSO_VIIRS_Distance   (profiles)   km, -9999.99: no match
+CALIPSO_VIIRS_Interval   (profiles)   minutes, positive if CALIPSO observed after VIIRS observation_data/M01 ...
+(matches, 5) the matched pixel and four neighbors across the track, matched pixel in the middle
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from granules.collocation import Matches
 from granules.viirs import BANDS, Granule, Window
 
 NONE, NOTHING = -1, -9999.99
-NEIGHBORS = 2  # neighbours on either side
+NEIGHBORS = 2  # on either side
 INDEX_DATASETS = {
     "CALIPSO_Track_Index": ("profile", "CALIPSO Track Indices, start from 0. Negative if unusable."),
     "VIIRS_AlongTrack_Index": ("line", "VIIRS Along Track Indices. Negative if unusable."),
@@ -42,9 +40,9 @@ VALUE_DATASETS = {
 
 
 def read_matches(path: Path, *, label: str, km: float, minutes: float) -> Matches:
-    """Matches of an index file that lie within ``km`` and ``minutes``: the tool's own limits were wider.
+    """Return the matches of an index file within ``km`` and ``minutes``; the limits of the original tool were wider.
 
-    :raises SceneError: when a dataset is missing or they are not of one length.
+    :raises SceneError: if a dataset is missing or the datasets differ in length.
     """
     try:
         file = h5py.File(path, "r")
@@ -54,19 +52,28 @@ def read_matches(path: Path, *, label: str, km: float, minutes: float) -> Matche
         missing = [name for name in (*INDEX_DATASETS, *VALUE_DATASETS) if name not in file]
         if missing:
             raise SceneError(f"{label}: no dataset {missing[0]}")
-        held = {
+        values_by_part = {
             part: np.asarray(file[name][()]).ravel() for name, (part, _) in (INDEX_DATASETS | VALUE_DATASETS).items()
         }
-    if len({len(values) for values in held.values()}) > 1:
-        raise SceneError(f"{label}: its datasets are not of one length")
-    good = (held["profile"] >= 0) & (held["line"] >= 0) & (held["pixel"] >= 0)
-    good &= (held["km"] >= 0.0) & (held["km"] <= km) & (np.abs(held["minutes"]) <= minutes)
-    whole = [held[part][good].astype(np.int32) for part in ("profile", "line", "pixel")]
-    return Matches(whole[0], whole[1], whole[2], held["km"][good], held["minutes"][good], len(good))
+    if len({len(values) for values in values_by_part.values()}) > 1:
+        raise SceneError(f"{label}: its datasets differ in length")
+    is_match = (values_by_part["profile"] >= 0) & (values_by_part["line"] >= 0) & (values_by_part["pixel"] >= 0)
+    is_match &= (
+        (values_by_part["km"] >= 0.0) & (values_by_part["km"] <= km) & (np.abs(values_by_part["minutes"]) <= minutes)
+    )
+    indices = [values_by_part[part][is_match].astype(np.int32) for part in ("profile", "line", "pixel")]
+    return Matches(
+        indices[0],
+        indices[1],
+        indices[2],
+        values_by_part["km"][is_match],
+        values_by_part["minutes"][is_match],
+        len(is_match),
+    )
 
 
 def read_observations(path: Path) -> dict[str, NDArray[Any]]:
-    """The radiances of an index file's matches, by band, (matches, 5)."""
+    """Return the radiances of an index file's matches, by band, (matches, 5)."""
     with h5py.File(path, "r") as file:
         return {name: np.asarray(plane[()]) for name, plane in file["observation_data"].items()}
 
@@ -74,7 +81,7 @@ def read_observations(path: Path) -> dict[str, NDArray[Any]]:
 def write_matches(path: Path, matches: Matches, granule: Granule, sources: tuple[str, ...]) -> None:
     """Write an index file.
 
-    :param sources: names of the files that were collocated.
+    :param sources: names of the collocated files.
     """
     with h5py.File(path, "w") as file:
         file.attrs["Description"] = "collocation of a CALIPSO track and a VIIRS granule: nearest pixel of each profile"
@@ -90,20 +97,20 @@ def write_matches(path: Path, matches: Matches, granule: Granule, sources: tuple
 
 
 def write_dataset(file: Any, name: str, values: NDArray[Any], text: str, fill: float) -> None:
-    """One dataset with its attributes."""
+    """Write one dataset with its attributes."""
     dataset = file.create_dataset(name, data=values, compression="gzip", compression_opts=1)
     dataset.attrs["Description"], dataset.attrs["fillvalue"] = text, fill
 
 
 def per_profile(matches: Matches, part: str, fill: Any) -> NDArray[Any]:
-    """A value per profile of the whole track."""
-    whole = np.full(matches.profiles, fill)
-    whole[matches.profile] = getattr(matches, part)
-    return whole
+    """Return one value per profile of the whole track."""
+    values = np.full(matches.profiles, fill)
+    values[matches.profile] = getattr(matches, part)
+    return values
 
 
 def neighbor_values(granule: Granule, matches: Matches) -> dict[str, NDArray[np.float32]]:
-    """Values of the matched pixels and their neighbours across the track, as stored (see viirs), NaN where none."""
+    """Return stored values of the matched pixels and their neighbors across the track, NaN where missing."""
     if not len(matches):
         return {band.name: np.empty((0, 2 * NEIGHBORS + 1), np.float32) for band in BANDS}
     window = Window(

@@ -1,7 +1,7 @@
-"""The order of it all: collocate, grow, judge, map.
+"""The stages of a run: find, connect, collocate, train, judge, map.
 
-Names go out from here; counts, progress and finished files come back. The client holds no array: matched rows and
-trees travel between workers, and a product arrives as the bytes of its compressed file, one granule's at a time.
+The client sends out names and receives counts, progress and finished files. It holds no array: matched rows and trees
+travel between workers, and a product arrives as the bytes of its compressed file, one granule at a time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from granules.tasks import GranuleInfo, MatchLimits
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for; ``maps`` below zero: of all granules; depth 0: no limit."""
+    """Options of the command line; ``maps`` below zero: maps of all granules; depth 0: no limit."""
 
     data: str
     out: Path
@@ -53,19 +53,19 @@ class Options:
     seed: int = 1
 
     @property
-    def recipe(self) -> ForestSettings:
-        """How to grow the forests."""
+    def forest_settings(self) -> ForestSettings:
+        """Settings of the forests."""
         return ForestSettings(self.trees, self.depth, self.seed)
 
     @property
     def limits(self) -> MatchLimits:
-        """What counts as a match."""
+        """Limits of a match."""
         return MatchLimits(self.km, self.minutes, self.indexed)
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the stages share."""
+    """Inputs shared by the stages."""
 
     options: Options
     client: DaskClient
@@ -73,14 +73,14 @@ class RunContext:
     timer: StageTimer
     log: Log
 
-    def fold_of(self, turn: int) -> int:
-        """The fold that holds a granule out: neighbours in time together, as they share their clouds."""
-        return turn * self.options.folds // len(self.pairs)
+    def fold_of(self, index: int) -> int:
+        """Return the fold that holds out a granule; granules adjacent in time share clouds and therefore a fold."""
+        return index * self.options.folds // len(self.pairs)
 
 
 @dataclass(frozen=True)
 class GranulesResult:
-    """All that a run found out; seconds and team aside, the same on one machine and on many."""
+    """Results of a run; apart from seconds and client they are the same on one machine and on many."""
 
     options: Options
     infos: list[GranuleInfo]
@@ -95,46 +95,46 @@ class GranulesResult:
 
     @property
     def data_kind(self) -> str:
-        """synthetic, real or mixed."""
+        """``synthetic``, ``real`` or ``mixed``."""
         return data_kind(info.synthetic for info in self.infos)
 
     @property
     def model_digest(self) -> str:
-        """SHA-256 over the models of all folds."""
+        """SHA-256 of the models of all folds."""
         return hashlib.sha256("".join(self.model_digests).encode()).hexdigest()
 
     @property
     def prediction_digest(self) -> str:
-        """SHA-256 over the predictions of all mapped granules, in order of their keys."""
+        """SHA-256 of the predictions of all mapped granules, in the order of their keys."""
         parts = [f"{key}{digest}" for key, digest in sorted(self.prediction_digests.items())]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def run(options: Options, say: Log) -> GranulesResult:
-    """Collocate, train, judge and map; leaves index files, products and pictures in the output folder.
+def run(options: Options, log: Log) -> GranulesResult:
+    """Collocate, train, evaluate and map; writes index files, products and pictures to the output folder.
 
-    :param say: takes progress, one line at a time.
-    :raises SceneError: on input that cannot be used.
-    :raises ClusterError: when the cluster cannot be reached.
+    :param log: called with progress, one line at a time.
+    :raises SceneError: on unusable input.
+    :raises ClusterError: if the cluster cannot be reached.
     """
-    clock = StageTimer()
+    timer = StageTimer()
     with ExitStack() as stack:
-        with clock.stage("find"):
+        with timer.stage("find"):
             pairs = file_names.find_pairs(options.data, minutes=options.minutes)
             check_inputs(options, pairs)
-        with clock.stage("connect"):
-            team = stack.enter_context(connect(options.scheduler, Path(__file__).parent))
-        said = [
+        with timer.stage("connect"):
+            client = stack.enter_context(connect(options.scheduler, Path(__file__).parent))
+        counts = [
             format_count(len(pairs), "granule"),
-            format_count(team.workers, "worker"),
-            format_count(team.threads, "thread"),
+            format_count(client.workers, "worker"),
+            format_count(client.threads, "thread"),
         ]
-        say(", ".join(said))
-        return run_stages(RunContext(options, team, pairs, clock, say))
+        log(", ".join(counts))
+        return run_stages(RunContext(options, client, pairs, timer, log))
 
 
 def check_inputs(options: Options, pairs: Sequence[GranulePair]) -> None:
-    """Make the output folders; raise SceneError when that, or the number of folds, cannot be."""
+    """Create the output folders; raise SceneError if that fails or the number of folds does not fit."""
     if not 2 <= options.folds <= len(pairs):
         raise SceneError(
             f"--folds {options.folds}: {format_count(len(pairs), 'granule')} here; each fold holds one or more out"
@@ -142,125 +142,131 @@ def check_inputs(options: Options, pairs: Sequence[GranulePair]) -> None:
     make_folders(options.out, options.out / "collocation", options.out / "maps")
 
 
-def run_stages(job: RunContext) -> GranulesResult:
-    """The stages that need workers, one after the other."""
-    with job.timer.stage("collocate"):
-        matched, infos = collocate_granules(job)
-    with job.timer.stage("train"):
-        models = train_folds(job, matched)
-    with job.timer.stage("judge"):
-        tallies, worth = evaluate_granules(job, matched, models)
-    with job.timer.stage("map"):
-        predictions = map_granules(job, matched, models)
+def run_stages(context: RunContext) -> GranulesResult:
+    """Run the stages that need workers, one after the other."""
+    with context.timer.stage("collocate"):
+        matched, infos = collocate_granules(context)
+    with context.timer.stage("train"):
+        models = train_folds(context, matched)
+    with context.timer.stage("judge"):
+        counts, importance = evaluate_granules(context, matched, models)
+    with context.timer.stage("map"):
+        predictions = map_granules(context, matched, models)
     return GranulesResult(
-        options=job.options,
+        options=context.options,
         infos=infos,
-        folds=[job.fold_of(pair.index) for pair in job.pairs],
+        folds=[context.fold_of(pair.index) for pair in context.pairs],
         model_digests=[model.digest for model in models],
         nodes=sum(model.nodes for model in models),
-        counts=tallies,
-        importance=worth,
+        counts=counts,
+        importance=importance,
         prediction_digests=predictions,
-        seconds=job.timer.seconds,
-        client=job.client,
+        seconds=context.timer.seconds,
+        client=context.client,
     )
 
 
-def collocate_granules(job: RunContext) -> tuple[list[Any], list[GranuleInfo]]:
-    """Match all granules with their tracks; index files are written as they come."""
-    team, options = job.client, job.options
-    matched = [team.submit(tasks.match_granule, pair, options.limits) for pair in job.pairs]
-    briefs = [team.submit(tasks.granule_info, future) for future in matched]
-    indexes = [team.submit(tasks.index_files_of, future) for future in matched]
-    for count, future in enumerate(as_completed(briefs), 1):
+def collocate_granules(context: RunContext) -> tuple[list[Any], list[GranuleInfo]]:
+    """Match all granules with their tracks; index files are written in order of arrival."""
+    client, options = context.client, context.options
+    matched = [client.submit(tasks.match_granule, pair, options.limits) for pair in context.pairs]
+    infos_pending = [client.submit(tasks.granule_info, future) for future in matched]
+    index_files = [client.submit(tasks.index_files_of, future) for future in matched]
+    for count, future in enumerate(as_completed(infos_pending), 1):
         if future.status == "finished":
             info = future.result()
-            found = f"{info.matched:,} matched, {info.mean_km:.2f} km, {info.mean_minutes:+.1f} min"
-            job.log(f"granule {count}/{len(job.pairs)}  {info.key}  {info.lines} x {info.pixels}  {found}")
-    infos = gather_results(briefs)
-    for future in indexes:
+            statistics = f"{info.matched:,} matched, {info.mean_km:.2f} km, {info.mean_minutes:+.1f} min"
+            context.log(f"granule {count}/{len(context.pairs)}  {info.key}  {info.lines} x {info.pixels}  {statistics}")
+    infos = gather_results(infos_pending)
+    for future in index_files:
         for name, content in future.result().items():
             (options.out / "collocation" / name).write_bytes(content)
         future.release()
-    check_classes(job, infos)
+    check_classes(context, infos)
     return matched, infos
 
 
-def check_classes(job: RunContext, infos: Sequence[GranuleInfo]) -> None:
-    """Raise SceneError when some fold would have nothing to tell apart, or no cloud top, to learn from."""
-    kinds = np.array([info.class_counts for info in infos])
-    folds = np.array([job.fold_of(pair.index) for pair in job.pairs])
-    for fold in range(job.options.folds):
-        there = kinds[folds != fold].sum(axis=0)
-        if not there[caliop.CLEAR] or not there[caliop.WATER : caliop.CLOUDY].sum():
-            what = "clear" if not there[caliop.CLEAR] else "cloudy"
-            raise SceneError(f"{job.options.data}: no {what} column to learn from outside fold {fold}")
+def check_classes(context: RunContext, infos: Sequence[GranuleInfo]) -> None:
+    """Raise SceneError if the training granules of a fold lack clear or cloudy columns."""
+    class_counts = np.array([info.class_counts for info in infos])
+    folds = np.array([context.fold_of(pair.index) for pair in context.pairs])
+    for fold in range(context.options.folds):
+        training_counts = class_counts[folds != fold].sum(axis=0)
+        if not training_counts[caliop.CLEAR] or not training_counts[caliop.WATER : caliop.CLOUDY].sum():
+            missing = "clear" if not training_counts[caliop.CLEAR] else "cloudy"
+            raise SceneError(f"{context.options.data}: no {missing} column to train on outside fold {fold}")
 
 
-def train_folds(job: RunContext, matched: Sequence[Any]) -> list[TrainedModel]:
-    """A model for each fold, from the granules outside it."""
-    team, recipe, options = job.client, job.options.recipe, job.options
-    planted = []
+def train_folds(context: RunContext, matched: Sequence[Any]) -> list[TrainedModel]:
+    """Train a model for each fold, from the granules outside it."""
+    client, settings, options = context.client, context.options.forest_settings, context.options
+    groups_by_fold = []
     for fold in range(options.folds):
-        outside = [future for pair, future in zip(job.pairs, matched, strict=True) if job.fold_of(pair.index) != fold]
-        table = team.submit(tasks.training_rows, outside)
-        planted.append(
+        outside = [
+            future for pair, future in zip(context.pairs, matched, strict=True) if context.fold_of(pair.index) != fold
+        ]
+        table = client.submit(tasks.training_rows, outside)
+        groups_by_fold.append(
             {
                 target: [
-                    team.submit(tasks.fit_trees, table, target, recipe, seeds)
-                    for seeds in group_seeds(recipe.seeds(target, fold))
+                    client.submit(tasks.fit_trees, table, target, settings, seeds)
+                    for seeds in group_seeds(settings.seeds(target, fold))
                 ]
                 for target in forest_model.TARGETS
             }
         )
-    growing = [future for groups in planted for target in forest_model.TARGETS for future in groups[target]]
-    log_tree_progress(growing, len(forest_model.TARGETS) * recipe.trees * options.folds, job.log)
-    models = [team.submit(tasks.merge_model, groups) for groups in planted]
-    facts = [team.submit(tasks.describe_model, model).result() for model in models]
-    return [TrainedModel(model, *fact) for model, fact in zip(models, facts, strict=True)]
+    pending = [future for groups in groups_by_fold for target in forest_model.TARGETS for future in groups[target]]
+    log_tree_progress(pending, len(forest_model.TARGETS) * settings.trees * options.folds, context.log)
+    models = [client.submit(tasks.merge_model, groups) for groups in groups_by_fold]
+    descriptions = [client.submit(tasks.describe_model, model).result() for model in models]
+    return [TrainedModel(model, *description) for model, description in zip(models, descriptions, strict=True)]
 
 
 def evaluate_granules(
-    job: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel]
+    context: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel]
 ) -> tuple[list[EvaluationCounts], Counts]:
-    """Each granule by the model that has not seen it."""
+    """Evaluate each granule with the model trained without it."""
     futures = [
-        job.client.submit(tasks.evaluate_granule, future, models[job.fold_of(pair.index)].future, job.options.seed)
-        for pair, future in zip(job.pairs, matched, strict=True)
+        context.client.submit(
+            tasks.evaluate_granule, future, models[context.fold_of(pair.index)].future, context.options.seed
+        )
+        for pair, future in zip(context.pairs, matched, strict=True)
     ]
-    found = gather_results(futures)
-    return [tally for tally, _ in found], np.sum([worth for _, worth in found], axis=0)
+    results = gather_results(futures)
+    return [counts for counts, _ in results], np.sum([importance for _, importance in results], axis=0)
 
 
-def map_granules(job: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel]) -> dict[str, str]:
-    """Predict whole granules; products and pictures are written as they come. Their hashes by granule."""
-    wanted = job.options.maps if job.options.maps >= 0 else len(job.pairs)
+def map_granules(context: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel]) -> dict[str, str]:
+    """Predict whole granules; write products and pictures in order of arrival. Return their hashes by granule."""
+    map_count = context.options.maps if context.options.maps >= 0 else len(context.pairs)
     digests = {}
-    for product in iter_products(job, matched, models, wanted):
+    for product in iter_products(context, matched, models, map_count):
         for name, content in product.files.items():
-            part = job.options.out / "maps" / f"{name}.part"
+            part = context.options.out / "maps" / f"{name}.part"
             part.write_bytes(content)
             part.replace(part.with_suffix(""))
         digests[product.key] = product.digest
-        job.log(f"mapped {len(digests)}/{wanted}  {product.key}")
+        context.log(f"mapped {len(digests)}/{map_count}  {product.key}")
     return digests
 
 
 def iter_products(
-    job: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel], wanted: int
+    context: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel], map_count: int
 ) -> Iterator[tasks.GranuleProduct]:
-    """Finished products as they come; no more under way than there are threads."""
-    waiting = list(zip(job.pairs, matched, strict=True))[:wanted]
-    ready = as_completed()
+    """Yield finished products in order of completion; no more are pending than there are threads, plus one."""
+    remaining = list(zip(context.pairs, matched, strict=True))[:map_count]
+    completed = as_completed()
 
-    def more() -> None:
-        if waiting:
-            pair, future = waiting.pop(0)
-            ready.add(job.client.submit(tasks.build_product, pair, future, models[job.fold_of(pair.index)].future))
+    def submit_next() -> None:
+        if remaining:
+            pair, future = remaining.pop(0)
+            completed.add(
+                context.client.submit(tasks.build_product, pair, future, models[context.fold_of(pair.index)].future)
+            )
 
-    for _ in range(job.client.threads + 1):
-        more()
-    for future in ready:
+    for _ in range(context.client.threads + 1):
+        submit_next()
+    for future in completed:
         yield future.result()
         future.release()
-        more()
+        submit_next()

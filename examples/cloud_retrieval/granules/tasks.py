@@ -1,8 +1,7 @@
-"""What runs on the workers. Each function depends on its arguments alone, so Dask may run it again elsewhere.
+"""Functions that run on the workers. Each depends on its arguments alone, so Dask may repeat it on another worker.
 
-Granules travel as names: a worker reads its own copy, or stages one from a bucket, whole, and removes it afterwards.
-What leaves a worker is the matched rows (to other workers), trees (likewise), counts and finished files (to the
-client).
+Granules are passed by name: a worker reads its own copy, or stages one from a bucket, whole, and removes it afterwards.
+The results are matched rows and trees (sent to other workers), and counts and finished files (sent to the client).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from granules.viirs import Granule, Window
 
 @dataclass(frozen=True)
 class MatchLimits:
-    """How far apart two looks may be, in space and time, and whether index files are taken in place of a search."""
+    """Maximum distance in space and time of a match, and whether index files replace the search."""
 
     km: float
     minutes: float
@@ -39,7 +38,7 @@ class MatchLimits:
 
 @dataclass(frozen=True)
 class GranuleInfo:
-    """What is known of a granule after its collocation; ``kinds``: columns of each class (see caliop)."""
+    """Properties of a granule after its collocation; ``class_counts``: columns of each class (see caliop)."""
 
     key: str
     lines: int
@@ -54,7 +53,7 @@ class GranuleInfo:
 
 @dataclass(frozen=True)
 class MatchedGranule:
-    """A granule's rows, what lies under the track, and index files by name."""
+    """A granule's rows, the truth along the track, and index files by name."""
 
     info: GranuleInfo
     rows: ColumnRows
@@ -64,7 +63,7 @@ class MatchedGranule:
 
 @dataclass(frozen=True)
 class GranuleProduct:
-    """Finished files of a granule by name, and SHA-256 of its predictions."""
+    """Finished files of a granule by name, and the SHA-256 of its predictions."""
 
     key: str
     files: Mapping[str, bytes]
@@ -72,60 +71,60 @@ class GranuleProduct:
 
 
 @contextmanager
-def local_files(pair: GranulePair, wanted: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Files of a pair on this machine, by name; those of a bucket are staged whole and removed afterwards."""
+def local_files(pair: GranulePair, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Provide files of a pair on this machine, by name; files of a bucket are staged whole and removed afterwards."""
     with ExitStack() as stack:
-        yield {name: stack.enter_context(scenes.local_copy(pair.root, name)) for name in wanted}
+        yield {name: stack.enter_context(scenes.local_copy(pair.root, name)) for name in names}
 
 
 def error_label(pair: GranulePair, name: str) -> str:
-    """How errors name a file: by host, where there are several, and address."""
+    """Return the name of a file in error messages: host, if there are several, and address."""
     return f"{worker.host_prefix()}{pair.root.rstrip('/')}/{name}"
 
 
 @contextmanager
 def open_granule(pair: GranulePair, paths: Mapping[str, Path]) -> Iterator[Granule]:
-    """The granule of a pair, open."""
+    """Open the granule of a pair."""
     for name in paths:
         if not paths[name].is_file():
             raise SceneError(f"{error_label(pair, name)}: no such file")
     labels = [error_label(pair, name) for name in pair.swath_files]
     with viirs.open_granule(
-        paths[pair.radiances], paths[pair.geolocation], label=labels[0], other=labels[1]
+        paths[pair.radiances], paths[pair.geolocation], label=labels[0], geolocation_label=labels[1]
     ) as granule:
         yield granule
 
 
 def match_granule(pair: GranulePair, limits: MatchLimits) -> MatchedGranule:
-    """Collocate a granule with its tracks and compute features of the matched pixels."""
-    wanted = pair.all_files if limits.indexed else pair.observation_files
-    with local_files(pair, wanted) as paths, open_granule(pair, paths) as granule:
-        parts = [match_track(pair, granule, paths, track, limits) for track in pair.tracks]
-        rows = forest_model.concatenate([part[1] for part in parts])
-        matches = [part[0] for part in parts]
-        under = TrackTruth(
-            np.concatenate([one.line for one in matches]),
-            np.concatenate([one.pixel for one in matches]),
+    """Collocate a granule with its tracks and compute the features of the matched pixels."""
+    names = pair.all_files if limits.indexed else pair.observation_files
+    with local_files(pair, names) as paths, open_granule(pair, paths) as granule:
+        results = [match_track(pair, granule, paths, track, limits) for track in pair.tracks]
+        rows = forest_model.concatenate([result[1] for result in results])
+        matches = [result[0] for result in results]
+        track_truth = TrackTruth(
+            np.concatenate([track_matches.line for track_matches in matches]),
+            np.concatenate([track_matches.pixel for track_matches in matches]),
             rows.column_class,
         )
-        files = {name: data for part in parts for name, data in part[2].items()}
-        synthetic = granule.synthetic or any(part[3] for part in parts)
+        files = {name: data for result in results for name, data in result[2].items()}
+        synthetic = granule.synthetic or any(result[3] for result in results)
         info = summarize(pair, granule, matches, rows.column_class, synthetic)
-        return MatchedGranule(info, rows, under, files)
+        return MatchedGranule(info, rows, track_truth, files)
 
 
 def match_track(
     pair: GranulePair, granule: Granule, paths: Mapping[str, Path], track: str, limits: MatchLimits
 ) -> tuple[Matches, ColumnRows, dict[str, bytes], bool]:
-    """Matches, rows and index file of one track, and whether it is synthetic."""
+    """Return matches, rows and index file of one track, and True if it is synthetic."""
     lidar = caliop.read_track(paths[track], label=error_label(pair, track))
     name = file_names.index_file_name(track, pair.key)
-    given = [index for index in pair.index_files if file_names.base_name(index) == name] if limits.indexed else []
-    if given:
+    index_names = [index for index in pair.index_files if file_names.base_name(index) == name] if limits.indexed else []
+    if index_names:
         matches = index_files.read_matches(
-            paths[given[0]], label=error_label(pair, given[0]), km=limits.km, minutes=limits.minutes
+            paths[index_names[0]], label=error_label(pair, index_names[0]), km=limits.km, minutes=limits.minutes
         )
-        check_index_bounds(error_label(pair, given[0]), matches, granule, lidar)
+        check_index_bounds(error_label(pair, index_names[0]), matches, granule, lidar)
     else:
         matches = collocate(granule.swath(), lidar.track, km=limits.km, minutes=limits.minutes)
     rows = matched_rows(granule, matches, lidar)
@@ -133,20 +132,20 @@ def match_track(
     return matches, rows, build_index_file(name, matches, granule, sources), lidar.synthetic
 
 
-def check_index_bounds(where: str, matches: Matches, granule: Granule, lidar: LidarTrack) -> None:
-    """Raise SceneError when an index file speaks of other files than these."""
+def check_index_bounds(label: str, matches: Matches, granule: Granule, lidar: LidarTrack) -> None:
+    """Raise SceneError if an index file was made from other files than these."""
     if not len(matches):
         return
     beyond = matches.line.max() >= granule.shape[0] or matches.pixel.max() >= granule.shape[1]
     if beyond or matches.profiles != len(lidar.track.time):
         raise SceneError(
-            f"{where}: made from another granule or track ({granule.shape[0]} x {granule.shape[1]} pixels and "
+            f"{label}: made from another granule or track ({granule.shape[0]} x {granule.shape[1]} pixels and "
             f"{len(lidar.track.time)} profiles here)"
         )
 
 
 def build_index_file(name: str, matches: Matches, granule: Granule, sources: tuple[str, ...]) -> dict[str, bytes]:
-    """The finished index file of a track, none where nothing matched."""
+    """Return the finished index file of a track; empty if nothing matched."""
     if not len(matches):
         return {}
     with worker.scratch_folder() as folder:
@@ -156,19 +155,19 @@ def build_index_file(name: str, matches: Matches, granule: Granule, sources: tup
 
 
 def matched_rows(granule: Granule, matches: Matches, lidar: LidarTrack) -> ColumnRows:
-    """Features and truth of matched pixels, in the order of the profiles.
+    """Return features and truth of matched pixels, in the order of the profiles.
 
-    A few scans at a time and no wider than the track: the rest of the granule is not read.
+    Reads a few scans at a time and no wider than the track, not the rest of the granule.
     """
     table = np.empty((len(matches), len(features.FEATURE_NAMES)), np.float32)
     for first in range(0, granule.shape[0], l2_product.LINES_AT_ONCE):
-        here = np.flatnonzero((matches.line >= first) & (matches.line < first + l2_product.LINES_AT_ONCE))
-        if not len(here):
+        selected = np.flatnonzero((matches.line >= first) & (matches.line < first + l2_product.LINES_AT_ONCE))
+        if not len(selected):
             continue
-        line, pixel = matches.line[here], matches.pixel[here]
+        line, pixel = matches.line[selected], matches.pixel[selected]
         window = Window(int(line.min()), int(line.max()) + 1, int(pixel.min()), int(pixel.max()) + 1)
-        found = features.compute(granule, window)
-        table[here] = found[(line - window.first) * window.shape[1] + pixel - window.left]
+        values = features.compute(granule, window)
+        table[selected] = values[(line - window.first) * window.shape[1] + pixel - window.left]
     columns = lidar.columns
     return ColumnRows(table, columns.column_class[matches.profile], columns.top_km[matches.profile])
 
@@ -176,15 +175,15 @@ def matched_rows(granule: Granule, matches: Matches, lidar: LidarTrack) -> Colum
 def summarize(
     pair: GranulePair, granule: Granule, matches: Sequence[Matches], kind: NDArray[np.int8], synthetic: bool
 ) -> GranuleInfo:
-    """What the client learns of a collocation."""
-    km = np.concatenate([one.km for one in matches])
-    minutes = np.concatenate([one.minutes for one in matches])
+    """Return the properties of a collocation for the client."""
+    km = np.concatenate([track_matches.km for track_matches in matches])
+    minutes = np.concatenate([track_matches.minutes for track_matches in matches])
     counts = np.bincount(kind, minlength=caliop.OTHER + 1)
     return GranuleInfo(
         key=pair.key,
         lines=granule.shape[0],
         pixels=granule.shape[1],
-        profiles=sum(one.profiles for one in matches),
+        profiles=sum(track_matches.profiles for track_matches in matches),
         matched=len(km),
         class_counts=tuple(int(count) for count in counts),
         mean_km=float(km.mean()) if len(km) else 0.0,
@@ -194,43 +193,43 @@ def summarize(
 
 
 def granule_info(matched: MatchedGranule) -> GranuleInfo:
-    """The small part of a collocation, for the client."""
+    """Return the small part of a collocation, for the client."""
     return matched.info
 
 
 def index_files_of(matched: MatchedGranule) -> Mapping[str, bytes]:
-    """The index files of a collocation."""
+    """Return the index files of a collocation."""
     return matched.index_files
 
 
 def training_rows(parts: Sequence[MatchedGranule]) -> ColumnRows:
-    """One training table from the rows of several granules, in order."""
+    """Concatenate the rows of several granules, in order."""
     return forest_model.concatenate([part.rows for part in parts])
 
 
-def fit_trees(rows: ColumnRows, target: Target, recipe: ForestSettings, seeds: Sequence[int]) -> list[Any]:
-    """Trees of one forest; see learn.grow."""
-    return forest_model.fit_trees(rows, target, recipe, seeds)
+def fit_trees(rows: ColumnRows, target: Target, settings: ForestSettings, seeds: Sequence[int]) -> list[Any]:
+    """Train trees of one forest; see :func:`forest_model.fit_trees`."""
+    return forest_model.fit_trees(rows, target, settings, seeds)
 
 
 def merge_model(groups: Mapping[str, Sequence[list[Any]]]) -> CloudModel:
-    """The model, from groups of trees; see learn.merge."""
+    """Merge groups of trees into the model; see :func:`forest_model.merge_groups`."""
     return forest_model.merge_groups(groups)
 
 
 def describe_model(model: CloudModel) -> tuple[str, int]:
-    """Hash and number of nodes of a model."""
+    """Return hash and number of nodes of a model."""
     return forest_model.digest(model), forest_model.node_count(model)
 
 
 def evaluate_granule(matched: MatchedGranule, model: CloudModel, seed: int) -> tuple[EvaluationCounts, Counts]:
-    """Counts of a granule that the model has not seen."""
+    """Return counts of a granule for a model trained without it."""
     return evaluation.evaluate(matched.rows, model, seed)
 
 
 def build_product(pair: GranulePair, matched: MatchedGranule, model: CloudModel) -> GranuleProduct:
-    """Predict a whole granule; its NetCDF file and picture."""
-    about = ProductInfo(
+    """Predict a whole granule; return its NetCDF file and picture."""
+    info = ProductInfo(
         pair.key,
         forest_model.digest(model),
         tuple(file_names.base_name(name) for name in pair.swath_files),
@@ -242,6 +241,6 @@ def build_product(pair: GranulePair, matched: MatchedGranule, model: CloudModel)
         worker.scratch_folder() as folder,
     ):
         product, picture = (folder / f"cloud_{pair.key}.{kind}" for kind in ("nc", "png"))
-        digest, thin = l2_product.write_product(product, granule, model, about)
-        l2_product.draw_maps(picture, thin, matched.track_truth, about)
+        digest, preview = l2_product.write_product(product, granule, model, info)
+        l2_product.draw_maps(picture, preview, matched.track_truth, info)
         return GranuleProduct(pair.key, {path.name: path.read_bytes() for path in (product, picture)}, digest)

@@ -1,4 +1,4 @@
-"""What both jobs' command lines share: words that are checked, and errors that are one line with an exit code."""
+"""Command line shared by both jobs: argument checks, and errors as one line with an exit code."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ Check = Callable[[str], Any]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
+    """An argument parser that reports errors in one line."""
 
-    def __init__(self, prog: str, manual: str | None) -> None:
-        """Begin with the first line of the script's manual."""
-        super().__init__(prog=prog, description=(manual or "").partition("\n")[0])
+    def __init__(self, prog: str, docstring: str | None) -> None:
+        """Use the first line of the script's docstring as the description."""
+        super().__init__(prog=prog, description=(docstring or "").partition("\n")[0])
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
-        self.exit(2, f"{self.prog}: {message} (--help tells all options)\n")
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
     def add_locations(self, data: str) -> None:
-        """Add the options that say where things are; ``data``: what is looked for in --data."""
+        """Add --data, --out and --scheduler; ``data`` is the help text of --data."""
         self.add_argument("--data", required=True, metavar="WHERE", help=data)
-        self.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; made if need be")
-        self.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster; without: this machine")
+        self.add_argument(
+            "--out", required=True, type=Path, metavar="DIR", help="folder for results; created if missing"
+        )
+        self.add_argument("--scheduler", default="", metavar="ADDRESS", help="Dask scheduler; default: this machine")
 
-    def add_number(self, name: str, check: Check, default: float, meaning: str) -> None:
+    def add_number(self, name: str, check: Check, default: float, help_text: str) -> None:
         """Add an option that takes a number."""
-        self.add_argument(name, type=check, default=default, metavar="N", help=f"{meaning} (default: {default:g})")
+        self.add_argument(name, type=check, default=default, metavar="N", help=f"{help_text} (default: {default:g})")
 
 
-def whole_number(low: int, high: int, *, odd: bool = False) -> Callable[[str], int]:
-    """A checker for whole numbers from ``low`` to ``high``."""
+def whole_number(low: int, high: int, *, odd_only: bool = False) -> Callable[[str], int]:
+    """Return a parser of integers from ``low`` to ``high``."""
 
     def number(text: str) -> int:
-        kind = "an odd number" if odd else "a whole number"
-        if not text.isdecimal() or not low <= int(text) <= high or (odd and int(text) % 2 == 0):
+        kind = "an odd number" if odd_only else "a whole number"
+        if not text.isdecimal() or not low <= int(text) <= high or (odd_only and int(text) % 2 == 0):
             raise argparse.ArgumentTypeError(f"{text!r} is not {kind} from {low} to {high}")
         return int(text)
 
@@ -52,7 +54,7 @@ def whole_number(low: int, high: int, *, odd: bool = False) -> Callable[[str], i
 
 
 def positive_number(text: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     try:
         value = float(text)
     except ValueError:
@@ -64,9 +66,10 @@ def positive_number(text: str) -> float:
 
 @dataclass(frozen=True)
 class CommandLineJob:
-    """What a job consists of: ``run`` takes options and somebody to tell, and gives what the others write and show.
+    """The steps of a job.
 
-    ``remedy``: what can be done about too little memory.
+    ``run`` takes options and a log function, and returns the result that ``draw``, ``write`` and ``table`` take.
+    ``remedy`` is advice against running out of memory.
     """
 
     run: Callable[[Any, Callable[[str], None]], Any]
@@ -76,7 +79,7 @@ class CommandLineJob:
     remedy: str
 
     def execute(self, options: Any) -> None:
-        """Run it and leave all its results."""
+        """Run the job and write all its results."""
         outcome = self.run(options, lambda line: print(line, flush=True))
         self.draw(outcome)
         self.write(outcome)
@@ -84,8 +87,8 @@ class CommandLineJob:
 
 
 def main(job: CommandLineJob, options: Any) -> int:
-    """Finish a job; the exit code."""
-    # Dask logs each lost connection, some with a traceback; what matters comes back as an exception.
+    """Run a job and return the exit code."""
+    # Dask logs each lost connection, some with a traceback; the relevant errors are raised as exceptions anyway.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:

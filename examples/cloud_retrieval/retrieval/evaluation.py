@@ -1,8 +1,8 @@
-"""Scores, from predictions.h5 alone: whoever has the file can check them.
+"""Scores computed from predictions.h5 alone, so that they can be reproduced from that file.
 
-Cloud mask: over all judged pixels. COT and CER: over judged pixels that are cloudy in truth, whatever the mask
-says of them (the regression is judged apart from the mask); ``r2_log1p_as_masked`` takes a missed cloud as COT 0.
-R2 = 1 - sum of squared errors / sum of squared deviations from the judged pixels' mean.
+Cloud mask: over all test pixels. COT and CER: over test pixels that are cloudy in truth, regardless of the predicted
+mask (the regression is evaluated separately from the mask); ``r2_log1p_as_masked`` counts a missed cloud as COT 0. R2 =
+1 - sum of squared errors / sum of squared deviations from the mean of the test pixels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 
 @dataclass
 class RegressionSums:
-    """Running sums of a comparison of truth and estimate."""
+    """Running sums for comparing truth and estimate."""
 
     count: int = 0
     truth: float = 0.0
@@ -30,7 +30,8 @@ class RegressionSums:
     error_squared: float = 0.0
 
     def add(self, truth: Values, estimate: Values) -> None:
-        """Take more pairs in."""
+        """Add more pairs."""
+        # Sums rather than arrays: memory does not grow with the number of scenes.
         error = estimate - truth
         self.count += len(truth)
         self.truth += float(truth.sum())
@@ -41,8 +42,8 @@ class RegressionSums:
     @property
     def r2(self) -> float | None:
         """Coefficient of determination; None when truth does not vary."""
-        spread = self.truth_squared - self.truth**2 / self.count if self.count else 0.0
-        return 1.0 - self.error_squared / spread if spread > 0.0 else None
+        variance_sum = self.truth_squared - self.truth**2 / self.count if self.count else 0.0
+        return 1.0 - self.error_squared / variance_sum if variance_sum > 0.0 else None
 
     @property
     def rmse(self) -> float | None:
@@ -57,7 +58,7 @@ class RegressionSums:
 
 @dataclass
 class Scores:
-    """Everything that is counted over judged pixels."""
+    """Counts and sums over test pixels."""
 
     hits: int = 0
     misses: int = 0
@@ -69,34 +70,34 @@ class Scores:
     cer: RegressionSums = field(default_factory=RegressionSums)
 
     def add(self, planes: dict[str, Any]) -> None:
-        """Count some rows of a scene that knows its COT."""
-        judged = (
+        """Add some rows of a scene with known COT."""
+        is_test = (
             planes["role"] == train_test_split.TEST
             if "role" in planes
             else np.ones(planes["cloud_mask_probability"].shape, bool)
         )
-        truth = planes["truth_cloud_optical_thickness"][judged].astype(np.float64)
-        cloudy, called = np.isfinite(truth), planes["cloud_mask_probability"][judged] >= 0.5
-        self.hits += int((cloudy & called).sum())
-        self.misses += int((cloudy & ~called).sum())
-        self.false_alarms += int((~cloudy & called).sum())
-        self.correct_clear += int((~cloudy & ~called).sum())
-        found = planes["cloud_optical_thickness"][judged].astype(np.float64)
-        self.cot.add(truth[cloudy], found[cloudy])
-        self.log_cot.add(np.log1p(truth[cloudy]), np.log1p(found[cloudy]))
-        self.masked_log_cot.add(np.log1p(truth[cloudy]), np.log1p(np.where(called, found, 0.0)[cloudy]))
+        truth = planes["truth_cloud_optical_thickness"][is_test].astype(np.float64)
+        cloudy, predicted = np.isfinite(truth), planes["cloud_mask_probability"][is_test] >= 0.5
+        self.hits += int((cloudy & predicted).sum())
+        self.misses += int((cloudy & ~predicted).sum())
+        self.false_alarms += int((~cloudy & predicted).sum())
+        self.correct_clear += int((~cloudy & ~predicted).sum())
+        estimate = planes["cloud_optical_thickness"][is_test].astype(np.float64)
+        self.cot.add(truth[cloudy], estimate[cloudy])
+        self.log_cot.add(np.log1p(truth[cloudy]), np.log1p(estimate[cloudy]))
+        self.masked_log_cot.add(np.log1p(truth[cloudy]), np.log1p(np.where(predicted, estimate, 0.0)[cloudy]))
         if "truth_cloud_effective_radius" in planes:
-            radius = planes["truth_cloud_effective_radius"][judged].astype(np.float64)
-            known = np.isfinite(radius) & cloudy
-            self.cer.add(radius[known], planes["cloud_effective_radius"][judged].astype(np.float64)[known])
+            radius = planes["truth_cloud_effective_radius"][is_test].astype(np.float64)
+            has_cer = np.isfinite(radius) & cloudy
+            self.cer.add(radius[has_cer], planes["cloud_effective_radius"][is_test].astype(np.float64)[has_cer])
 
     @property
     def pixels(self) -> int:
-        """Judged pixels."""
+        """Number of test pixels."""
         return self.hits + self.misses + self.false_alarms + self.correct_clear
 
     def as_dict(self) -> dict[str, Any]:
-        """The scores, as metrics.json has them."""
+        """Return the scores in the layout of metrics.json."""
         cloudy = self.hits + self.misses
         return {
             "judged_pixels": self.pixels,
@@ -129,19 +130,19 @@ class Scores:
         }
 
 
-def ratio_or_none(part: int, whole: int) -> float | None:
-    """``part / whole``; None of nothing."""
-    return part / whole if whole else None
+def ratio_or_none(part: int, total: int) -> float | None:
+    """Return ``part / total``, or None if ``total`` is 0."""
+    return part / total if total else None
 
 
 def evaluate(path: Path) -> tuple[Scores, dict[str, Scores]]:
-    """Scores over all scenes of a predictions file, and of each scene; scenes without truth are passed over."""
-    total, each = Scores(), {}
+    """Return the scores over all scenes of a predictions file, and of each scene; scenes without truth are skipped."""
+    total, per_scene = Scores(), {}
     for name, group in predictions_file.iter_scenes(path):
         if "truth_cloud_optical_thickness" not in group:
             continue
-        each[name] = Scores()
+        per_scene[name] = Scores()
         for planes in predictions_file.iter_row_blocks(group):
-            for score in (total, each[name]):
+            for score in (total, per_scene[name]):
                 score.add(planes)
-    return total, each
+    return total, per_scene

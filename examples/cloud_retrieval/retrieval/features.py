@@ -1,15 +1,17 @@
-"""What the forest sees of a pixel.
+"""Features of a pixel for the forest.
 
-Everything derives from the two reflectances within a square around the pixel:
+All features derive from the two reflectances within a square around the pixel:
 
 - the square itself, n x n values per band, and n x n ratios of 2.13 to 0.66 um. The ratio carries droplet size
   (absorption at 2.13 um) with the illumination of the slope mostly divided out;
-- local mean, standard deviation, minimum and maximum per band: sunny side, shadow, or the inside of a cloud?
-- central differences along rows and columns: which way does the cloud's side face?
-- the scene's sun and viewing angle and albedo. A tree cannot split on a constant: they count where scenes differ.
+- local mean, standard deviation, minimum and maximum per band, which distinguish sunlit sides, shadows and cloud
+  interiors;
+- central differences along rows and columns, for the orientation of cloud sides;
+- solar and viewing zenith angle and albedo of the scene. A tree cannot split on a constant, so they count only where
+  scenes differ.
 
-Edges are mirrored, which looks no further than the square would. Each value is summed in an order that depends on the
-pixel alone (no running sums), so cutting a scene into other blocks of rows changes no bit of it.
+Edges are mirrored, which reaches no further than the square. Each value is summed in an order that depends on the pixel
+alone (no running sums), so dividing a scene into other blocks of rows does not change a single bit.
 """
 
 from __future__ import annotations
@@ -28,18 +30,18 @@ MIN_REFLECTANCE = 1e-3
 
 @dataclass(frozen=True)
 class Footprint:
-    """The surroundings that features may look at; ``neighbourhood`` n is odd, 1 means the pixel alone."""
+    """Surroundings of a pixel used by its features; ``neighbourhood`` is odd, and 1 means the pixel alone."""
 
     neighbourhood: int = 3
 
     @property
     def windows(self) -> tuple[int, ...]:
-        """Widths of the windows of local statistics."""
+        """Widths of the windows for local statistics."""
         return (self.neighbourhood, self.neighbourhood + 2) if self.neighbourhood > 1 else ()
 
     @property
     def halo(self) -> int:
-        """How many pixels away from its own a pixel's features may look (Chebyshev distance)."""
+        """Largest distance (pixels, Chebyshev) between a pixel and the reflectances its features use."""
         return max((self.neighbourhood, *self.windows)) // 2
 
     @property
@@ -50,9 +52,9 @@ class Footprint:
 
 
 def compute(bands: Plane, geometry: tuple[float, float, float], footprint: Footprint) -> FeatureTable:
-    """Features of a block of rows, one line per pixel.
+    """Return the features of a block of rows, one line per pixel.
 
-    :param bands: reflectances (2, rows + 2 halo, columns): the halo above and below must be there already.
+    :param bands: reflectances (2, rows + 2 halo, columns), with the halo above and below.
     :param geometry: solar zenith, viewing zenith (degrees), albedo.
     """
     halo = footprint.halo
@@ -66,8 +68,9 @@ def compute(bands: Plane, geometry: tuple[float, float, float], footprint: Footp
 
 
 def iter_feature_planes(padded: Plane, footprint: Footprint) -> Iterator[Plane]:
-    """The features that differ from pixel to pixel, one plane at a time to keep memory low."""
+    """Yield the features that differ from pixel to pixel, one plane at a time to limit memory."""
     halo, patch = footprint.halo, footprint.neighbourhood // 2
+    # Dark pixels would otherwise divide by almost zero.
     ratio = padded[1] / np.maximum(padded[0], MIN_REFLECTANCE)
     for plane in (*padded, ratio):
         for down in range(-patch, patch + 1):
@@ -79,12 +82,13 @@ def iter_feature_planes(padded: Plane, footprint: Footprint) -> Iterator[Plane]:
 
 
 def local_statistics(band: Plane, footprint: Footprint) -> Iterator[Plane]:
-    """Local statistics and gradients of one band."""
+    """Yield local statistics and gradients of one band."""
     halo = footprint.halo
     for width in footprint.windows:
         mean = reduce_window(band, halo, width, np.add) / width**2
         square = reduce_window(band * band, halo, width, np.add) / width**2
         yield mean
+        # Rounding can make the variance of a uniform window slightly negative.
         yield np.sqrt(np.maximum(square - mean * mean, 0.0))
     yield reduce_window(band, halo, footprint.neighbourhood, np.minimum)
     yield reduce_window(band, halo, footprint.neighbourhood, np.maximum)
@@ -93,7 +97,7 @@ def local_statistics(band: Plane, footprint: Footprint) -> Iterator[Plane]:
 
 
 def shift(plane: Plane, halo: int, down: int, right: int) -> Plane:
-    """The plane without its halo, seen from ``down`` rows and ``right`` columns away."""
+    """Return the plane without its halo, displaced by ``down`` rows and ``right`` columns."""
     rows, columns = plane.shape
     return plane[halo + down : rows - halo + down, halo + right : columns - halo + right]
 

@@ -1,8 +1,7 @@
-"""The order of it all: read and sample, grow, predict, judge.
+"""The stages of a run: find, connect, read, train, predict, judge.
 
-Nothing but names goes out from here and nothing but counts, progress and predictions comes back; rows and
-trees travel between workers. Every intermediate result is a task that Dask can repeat, so a worker that dies costs
-time and nothing else.
+The client sends out names only and receives counts, progress and predictions; rows and trees travel between workers.
+Every intermediate result is a task that Dask can repeat, so that the loss of a worker costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from retrieval.tasks import SceneRef, SceneSplit
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for.
+    """Options of the command line.
 
     ``rows`` caps the training rows of all scenes together; 0 blocks: of 65,536 pixels; depth 0: no limit.
     """
@@ -57,13 +56,13 @@ class Options:
     buffer: int = 0
 
     @property
-    def recipe(self) -> ForestSettings:
-        """How to grow the forests."""
+    def forest_settings(self) -> ForestSettings:
+        """Settings of both forests."""
         return ForestSettings(trees=self.trees, depth=self.depth, seed=self.seed)
 
     @property
-    def cut(self) -> SceneSplit:
-        """How training scenes are cut: inside, unless others are held out."""
+    def split(self) -> SceneSplit:
+        """Division of the scenes: inside scenes, unless others are held out."""
         footprint = Footprint(self.neighbourhood)
         fold = -1 if self.held_out else self.fold
         return SceneSplit(footprint, self.blocks, fold, max(self.buffer, 2 * footprint.halo))
@@ -71,7 +70,7 @@ class Options:
 
 @dataclass(frozen=True)
 class SampledScenes:
-    """Training samples, still on the workers, and what is known of them here."""
+    """Training samples, which stay on the workers, and their properties."""
 
     futures: list[Any]
     infos: list[SceneInfo]
@@ -81,7 +80,7 @@ class SampledScenes:
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """All that a run found out; seconds and team aside, the same on one machine and on many."""
+    """Results of a run; apart from seconds and client they are the same on one machine and on many."""
 
     options: Options
     trained: TrainedModel
@@ -95,35 +94,33 @@ class RetrievalResult:
 
     @property
     def data_kind(self) -> str:
-        """synthetic, real or mixed, over training and judged scenes."""
+        """``synthetic``, ``real`` or ``mixed``, over training and test scenes."""
         return data_kind(info.synthetic for info in (*self.sampled.infos, *self.evaluated))
 
 
-def run(options: Options, say: Log) -> RetrievalResult:
-    """Train and judge; leaves predictions.h5 in the output folder.
+def run(options: Options, log: Log) -> RetrievalResult:
+    """Train and evaluate; writes predictions.h5 to the output folder.
 
-    :param say: takes progress, one line at a time.
-    :raises SceneError: on input that cannot be used.
-    :raises ClusterError: when the cluster cannot be reached.
+    :param log: called with progress, one line at a time.
+    :raises SceneError: on unusable input.
+    :raises ClusterError: if the cluster cannot be reached.
     """
-    clock = StageTimer()
+    timer = StageTimer()
     with ExitStack() as stack:
-        with clock.stage("find"):
+        with timer.stage("find"):
             training = scenes.find_scenes(options.data, match=options.match)
             held_out = scenes.find_scenes(options.held_out, match=options.match) if options.held_out else None
             check_inputs(options, training, held_out)
-        with clock.stage("connect"):
-            team = stack.enter_context(connect(options.scheduler))
-        scenes_here = format_count(len(training.names), "scene")
-        say(
-            f"{scenes_here} to train on, {format_count(team.workers, 'worker')}, {format_count(team.threads, 'thread')}"
-        )
-        return run_stages(RunContext(options, team, training, held_out, clock, say))
+        with timer.stage("connect"):
+            client = stack.enter_context(connect(options.scheduler))
+        counts = {"training scene": len(training.names), "worker": client.workers, "thread": client.threads}
+        log(", ".join(format_count(count, noun) for noun, count in counts.items()))
+        return run_stages(RunContext(options, client, training, held_out, timer, log))
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the stages share."""
+    """Inputs shared by the stages."""
 
     options: Options
     client: DaskClient
@@ -134,119 +131,127 @@ class RunContext:
 
 
 def check_inputs(options: Options, training: SceneSource, held_out: SceneSource | None) -> None:
-    """Make the output folder; raise SceneError when that, or what is asked of the scenes, cannot be."""
+    """Create the output folder; raise SceneError if that fails or the options do not fit the scenes."""
     if options.rows < len(training.names):
-        raise SceneError(f"--rows {options.rows}: less than one for each of {len(training.names)} scenes")
-    both = held_out.addresses() & training.addresses() if held_out else set()
-    if both:
-        raise SceneError(f"{min(both)}: trained on and held out at once")
+        raise SceneError(f"--rows {options.rows}: fewer than one for each of {len(training.names)} scenes")
+    overlap = held_out.addresses() & training.addresses() if held_out else set()
+    if overlap:
+        raise SceneError(f"{min(overlap)}: is both a training scene and a held-out scene")
     make_folders(options.out)
 
 
-def run_stages(job: RunContext) -> RetrievalResult:
-    """The stages that need workers, one after the other."""
-    with job.timer.stage("read"):
-        sampled, judged = sample_scenes(job)
-    with job.timer.stage("train"):
-        trained = train_model(job, sampled)
-    path = job.options.out / "predictions.h5"
-    with job.timer.stage("predict"):
-        write_predictions(job, sampled, judged, trained, path)
-    with job.timer.stage("judge"):
-        score, each = evaluation.evaluate(path)
+def run_stages(context: RunContext) -> RetrievalResult:
+    """Run the stages that need workers, one after the other."""
+    with context.timer.stage("read"):
+        sampled, evaluated = sample_scenes(context)
+    with context.timer.stage("train"):
+        trained = train_model(context, sampled)
+    path = context.options.out / "predictions.h5"
+    with context.timer.stage("predict"):
+        write_predictions(context, sampled, evaluated, trained, path)
+    with context.timer.stage("judge"):
+        scores, per_scene = evaluation.evaluate(path)
         digest = predictions_file.digest(path)
-    return RetrievalResult(job.options, trained, sampled, judged, score, each, digest, job.timer.seconds, job.client)
+    return RetrievalResult(
+        context.options, trained, sampled, evaluated, scores, per_scene, digest, context.timer.seconds, context.client
+    )
 
 
 def scene_refs(source: SceneSource) -> list[SceneRef]:
-    """The scenes of a source, numbered."""
-    return [SceneRef(source.root, name, turn) for turn, name in enumerate(source.names)]
+    """Return the scenes of a source, numbered."""
+    return [SceneRef(source.root, name, index) for index, name in enumerate(source.names)]
 
 
-def sample_scenes(job: RunContext) -> tuple[SampledScenes, list[SceneInfo]]:
-    """Check all scenes and sample those to train on; also the scenes to judge."""
-    options, team = job.options, job.client
-    looks = (
-        [team.submit(tasks.inspect_scene, place, options.cut) for place in scene_refs(job.held_out)]
-        if job.held_out
+def sample_scenes(context: RunContext) -> tuple[SampledScenes, list[SceneInfo]]:
+    """Check all scenes and sample the training scenes; also return the test scenes."""
+    options, client = context.options, context.client
+    # Test scenes are checked before training starts: a bad file is reported at once, not after the longest stage.
+    inspections = (
+        [client.submit(tasks.inspect_scene, ref, options.split) for ref in scene_refs(context.held_out)]
+        if context.held_out
         else []
     )
-    training = scene_refs(job.training)
+    training = scene_refs(context.training)
     futures = [
-        team.submit(tasks.draw_sample, place, options.cut, options.seed, quota)
-        for place, quota in zip(training, row_quotas(options.rows, len(training)), strict=True)
+        client.submit(tasks.draw_sample, ref, options.split, options.seed, quota)
+        for ref, quota in zip(training, row_quotas(options.rows, len(training)), strict=True)
     ]
-    briefs = [team.submit(tasks.summarize_sample, future) for future in futures]
-    numbers = {future.key: place for future, place in zip(briefs, training, strict=True)}
-    for count, future in enumerate(as_completed(briefs), 1):
+    summaries = [client.submit(tasks.summarize_sample, future) for future in futures]
+    ref_by_key = {future.key: ref for future, ref in zip(summaries, training, strict=True)}
+    for count, future in enumerate(as_completed(summaries), 1):
         if future.status == "finished":
             info, rows, cloudy, _ = future.result()
-            job.log(
-                f"scene {count}/{len(training)}  {numbers[future.key].name}  {info.rows} x {info.columns}"
+            context.log(
+                f"scene {count}/{len(training)}  {ref_by_key[future.key].name}  {info.rows} x {info.columns}"
                 f"  rows {rows:,} ({cloudy:,} cloudy)"
             )
-    infos, rows, cloudy, known = zip(*gather_results([*looks, *briefs])[len(looks) :], strict=True)
+    infos, rows, cloudy, with_cer = zip(*gather_results([*inspections, *summaries])[len(inspections) :], strict=True)
     sampled = SampledScenes(futures, list(infos), sum(rows), sum(cloudy))
-    check_training_rows(sampled, job, sum(known))
-    return sampled, gather_results(looks) if job.held_out else sampled.infos
+    check_training_rows(sampled, context, sum(with_cer))
+    return sampled, gather_results(inspections) if context.held_out else sampled.infos
 
 
 def row_quotas(rows: int, count: int) -> list[int]:
-    """Shares of ``rows`` for ``count`` scenes, the first ones one more where it does not divide."""
-    return [rows // count + (turn < rows % count) for turn in range(count)]
+    """Divide ``rows`` among ``count`` scenes; the first scenes get one more if the division has a remainder."""
+    return [rows // count + (index < rows % count) for index in range(count)]
 
 
-def check_training_rows(sampled: SampledScenes, job: RunContext, known: int) -> None:
-    """Raise SceneError when there is nothing to tell apart, or no droplet size (``known`` rows have one) to learn."""
+def check_training_rows(sampled: SampledScenes, context: RunContext, with_cer: int) -> None:
+    """Raise SceneError if the training rows lack a class or have no droplet size (``with_cer``: rows that do)."""
     if not 0 < sampled.cloudy_rows < sampled.rows:
-        what = "cloudy" if sampled.cloudy_rows else "clear"
-        raise SceneError(f"{job.options.data}: all {sampled.rows:,} training pixels are {what}; both kinds are needed")
-    if not known:
-        raise SceneError(f"{job.options.data}: CER is known in none of {sampled.cloudy_rows:,} cloudy training pixels")
+        only_class = "cloudy" if sampled.cloudy_rows else "clear"
+        raise SceneError(
+            f"{context.options.data}: all {sampled.rows:,} training pixels are {only_class}; both classes are needed"
+        )
+    if not with_cer:
+        raise SceneError(
+            f"{context.options.data}: none of {sampled.cloudy_rows:,} cloudy training pixels has a known CER"
+        )
 
 
-def train_model(job: RunContext, sampled: SampledScenes) -> TrainedModel:
-    """Grow both forests in groups of trees and merge them in the order of their seeds."""
-    team, recipe = job.client, job.options.recipe
-    table = team.submit(tasks.build_table, sampled.futures)
+def train_model(context: RunContext, sampled: SampledScenes) -> TrainedModel:
+    """Train both forests in groups of trees and merge them in the order of their seeds."""
+    client, settings = context.client, context.options.forest_settings
+    table = client.submit(tasks.build_table, sampled.futures)
     groups: dict[Target, list[Any]] = {
         target: [
-            team.submit(tasks.fit_trees, table, target, recipe, seeds) for seeds in group_seeds(recipe.seeds(target))
+            client.submit(tasks.fit_trees, table, target, settings, seeds)
+            for seeds in group_seeds(settings.seeds(target))
         ]
         for target in forest.TARGETS
     }
-    growing = [future for target in forest.TARGETS for future in groups[target]]
-    log_tree_progress(growing, len(forest.TARGETS) * recipe.trees, job.log)
-    model = team.submit(tasks.merge_model, groups["mask"], groups["micro"], team.submit(tasks.target_scale, table))
-    digest, nodes = team.submit(tasks.describe_model, model).result()
+    pending = [future for target in forest.TARGETS for future in groups[target]]
+    log_tree_progress(pending, len(forest.TARGETS) * settings.trees, context.log)
+    model = client.submit(tasks.merge_model, groups["mask"], groups["micro"], client.submit(tasks.target_scale, table))
+    digest, nodes = client.submit(tasks.describe_model, model).result()
     return TrainedModel(model, digest, nodes)
 
 
 def write_predictions(
-    job: RunContext, sampled: SampledScenes, judged: list[SceneInfo], trained: TrainedModel, path: Path
+    context: RunContext, sampled: SampledScenes, evaluated: list[SceneInfo], trained: TrainedModel, path: Path
 ) -> None:
-    """Predict every judged scene in blocks of rows and write the blocks as they come."""
-    source = job.held_out or job.training
-    items = list(prediction_items(source, judged, job.options.blocks))
-    left = {info.name: info.pixels for info in judged}
-    data = data_kind(info.synthetic for info in (*sampled.infos, *judged))
-    with predictions_file.open_writer(path, judged, data=data, model=trained.digest) as writer:
-        for _, blocks in job.client.stream(tasks.predict_ranges, items, job.options.cut, trained.future):
+    """Predict every test scene in blocks of rows and write the blocks in order of arrival."""
+    source = context.held_out or context.training
+    items = list(prediction_items(source, evaluated, context.options.blocks))
+    pixels_left = {info.name: info.pixels for info in evaluated}
+    data = data_kind(info.synthetic for info in (*sampled.infos, *evaluated))
+    with predictions_file.open_writer(path, evaluated, data=data, model=trained.digest) as writer:
+        for _, blocks in context.client.stream(tasks.predict_ranges, items, context.options.split, trained.future):
             for block in blocks:
                 writer.put(block)
-                left[block.name] -= block.planes["cloud_mask_probability"].size
-                if not left[block.name]:
-                    done = sum(not pixels for pixels in left.values())
-                    job.log(f"predicted {done}/{len(judged)}  {block.name}")
+                pixels_left[block.name] -= block.planes["cloud_mask_probability"].size
+                if not pixels_left[block.name]:
+                    done = sum(not pixels for pixels in pixels_left.values())
+                    context.log(f"predicted {done}/{len(evaluated)}  {block.name}")
 
 
 def prediction_items(
     source: SceneSource, infos: Sequence[SceneInfo], blocks: int
 ) -> Iterator[tuple[SceneRef, list[tuple[int, int]]]]:
-    """Work for prediction tasks: one range of rows each; a staged scene goes to one task, so that it is staged once."""
-    for place, info in zip(scene_refs(source), infos, strict=True):
+    """Yield one item per prediction task: one range of rows, or all ranges of a staged scene, which is staged once."""
+    for ref, info in zip(scene_refs(source), infos, strict=True):
         ranges = scenes.row_ranges((info.rows, info.columns), blocks)
         if source.is_remote:
-            yield place, ranges
+            yield ref, ranges
         else:
-            yield from ((place, [span]) for span in ranges)
+            yield from ((ref, [row_range]) for row_range in ranges)

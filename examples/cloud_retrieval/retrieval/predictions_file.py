@@ -3,11 +3,12 @@
     /<scene>/cloud_mask_probability            1     cloud if 0.5 or more
     /<scene>/cloud_optical_thickness           1     given that there is cloud
     /<scene>/cloud_effective_radius            um    given that there is cloud
-    /<scene>/truth_cloud_optical_thickness     1     where the scene knows it; NaN where clear
+    /<scene>/truth_cloud_optical_thickness     1     if known; NaN where clear
     /<scene>/truth_cloud_effective_radius      um
-    /<scene>/role                              0 trained on, 1 left out as buffer, 2 judged; absent: all judged
+    /<scene>/role                              0 training, 1 buffer, 2 test; absent: all pixels are test pixels
 
-The last two outputs hold a value in every pixel; where the probability is below 0.5 they answer "what if".
+COT and CER have a value in every pixel; where the probability is below 0.5, it is the estimate under the assumption of
+cloud.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ LONG_NAMES = {
     "cloud_mask_probability": "probability that the pixel is cloudy; cloud if 0.5 or more",
     "cloud_optical_thickness": "cloud optical thickness at 0.66 um, given that there is cloud",
     "cloud_effective_radius": "cloud droplet effective radius, given that there is cloud",
-    "truth_cloud_optical_thickness": "cloud optical thickness as the scene has it; NaN where clear",
-    "truth_cloud_effective_radius": "cloud droplet effective radius as the scene has it; NaN where clear",
-    "role": "0: trained on, 1: left out between training and judged pixels, 2: judged",
+    "truth_cloud_optical_thickness": "cloud optical thickness from the scene file; NaN where clear",
+    "truth_cloud_effective_radius": "cloud droplet effective radius from the scene file; NaN where clear",
+    "role": "0: training, 1: buffer between training and test pixels, 2: test",
 }
 
 
 class PredictionWriter:
-    """Writes predictions; use :func:`writing`."""
+    """Writer of predictions; create it with :func:`open_writer`."""
 
     def __init__(self, file: Any, infos: Iterable[SceneInfo]) -> None:
         self.file = file
@@ -61,7 +62,7 @@ class PredictionWriter:
             group[name][block.first : block.first + len(plane)] = plane
 
     def create(self, group: Any, name: str, dtype: Any) -> None:
-        """An empty plane of a scene's size."""
+        """Create an empty plane of the scene's size."""
         shape = tuple(int(size) for size in group.attrs["shape"])
         dataset = group.create_dataset(name, shape, dtype=dtype, chunks=True, compression="gzip", compression_opts=1)
         dataset.attrs["units"] = UNITS[name]
@@ -70,11 +71,12 @@ class PredictionWriter:
 
 @contextmanager
 def open_writer(path: Path, infos: list[SceneInfo], *, data: str, model: str) -> Iterator[PredictionWriter]:
-    """A writer to ``path``; the file takes its name only when it is complete.
+    """Open a writer to ``path``; the file gets its final name only once it is complete.
 
-    :param data: synthetic, real or mixed: everything the result rests on, training scenes included.
+    :param data: ``synthetic``, ``real`` or ``mixed``, training scenes included.
     :param model: hash of the model.
     """
+    # A run that is interrupted must not leave an incomplete file under the final name.
     part = path.with_name(f"{path.name}.part")
     with h5py.File(part, "w") as file:
         file.attrs["title"] = "cloud properties retrieved from reflectances at 0.66 and 2.13 um"
@@ -86,23 +88,23 @@ def open_writer(path: Path, infos: list[SceneInfo], *, data: str, model: str) ->
 
 
 def iter_scenes(path: Path) -> Iterator[tuple[str, Any]]:
-    """Name and open group of each scene, sorted."""
+    """Yield name and open group of each scene, sorted by name."""
     with h5py.File(path, "r") as file:
-        found: list[str] = []
-        file.visititems(lambda name, item: found.append(name) if "shape" in item.attrs else None)
-        for name in sorted(found):
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if "shape" in item.attrs else None)
+        for name in sorted(names):
             yield name, file[name]
 
 
 def iter_row_blocks(group: Any) -> Iterator[dict[str, Any]]:
-    """A scene's planes, a few rows at a time."""
+    """Yield the planes of a scene, a few rows at a time."""
     shape = tuple(int(size) for size in group.attrs["shape"])
     for first, last in row_ranges((shape[0], shape[1]), 0):
         yield {name: dataset[first:last] for name, dataset in group.items()}
 
 
 def digest(path: Path) -> str:
-    """SHA-256 over names and predicted values of all scenes, sorted; truth and roles are no predictions."""
+    """Return the SHA-256 of names and predicted values of all scenes, sorted; truth and roles are not included."""
     total = hashlib.sha256()
     for name, group in iter_scenes(path):
         total.update(name.encode())

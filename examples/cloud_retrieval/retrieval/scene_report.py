@@ -1,4 +1,4 @@
-"""metrics.json and the table at the end of a run."""
+"""metrics.json and the summary at the end of a run."""
 
 from __future__ import annotations
 
@@ -14,77 +14,77 @@ from retrieval.pipeline import Options, RetrievalResult
 PACKAGES = ("numpy", "scikit-learn", "h5py", "dask", "distributed", "matplotlib")
 
 
-def metrics(outcome: RetrievalResult) -> dict[str, Any]:
-    """Everything of metrics.json. ``run`` holds what differs from one run to the next; the rest does not."""
+def metrics(result: RetrievalResult) -> dict[str, Any]:
+    """Return the content of metrics.json; ``run`` holds everything that differs from one run to the next."""
     return {
-        "headline": headline(outcome),
-        "data": data_section(outcome),
-        "settings": settings_section(outcome.options),
-        "scores": outcome.scores.as_dict(),
-        "per_scene": {name: score.as_dict() for name, score in sorted(outcome.per_scene.items())},
-        "model": {"sha256": outcome.trained.digest, "nodes": outcome.trained.nodes},
-        "predictions": {"sha256": outcome.prediction_digest},
-        **run_details(outcome, PACKAGES),
+        "headline": headline(result),
+        "data": data_section(result),
+        "settings": settings_section(result.options),
+        "scores": result.scores.as_dict(),
+        "per_scene": {name: score.as_dict() for name, score in sorted(result.per_scene.items())},
+        "model": {"sha256": result.trained.digest, "nodes": result.trained.nodes},
+        "predictions": {"sha256": result.prediction_digest},
+        **run_details(result, PACKAGES),
     }
 
 
-def run_details(outcome: Any, packages: Sequence[str]) -> dict[str, Any]:
-    """Versions of Python and of packages, and what differs from one run to the next, for the report of either job."""
+def run_details(result: Any, packages: Sequence[str]) -> dict[str, Any]:
+    """Return versions of Python and packages, and what differs between runs, for the reports of both jobs."""
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "run": {
-            "scheduler": outcome.options.scheduler or "none",
-            "workers": outcome.client.workers,
-            "threads": outcome.client.threads,
-            "seconds": outcome.seconds,
+            "scheduler": result.options.scheduler or "none",
+            "workers": result.client.workers,
+            "threads": result.client.threads,
+            "seconds": result.seconds,
         },
     }
 
 
-def data_section(outcome: RetrievalResult) -> dict[str, Any]:
-    """Counts, and whether the data were made up."""
-    sampled, score = outcome.sampled, outcome.scores
+def data_section(result: RetrievalResult) -> dict[str, Any]:
+    """Return the counts, and the kind of the data."""
+    sampled, scores = result.sampled, result.scores
     return {
-        "kind": outcome.data_kind,
-        "judged_on": "scenes held out" if outcome.options.held_out else "tiles held out inside the training scenes",
+        "kind": result.data_kind,
+        "judged_on": "scenes held out" if result.options.held_out else "tiles held out inside the training scenes",
         "training_scenes": len(sampled.infos),
         "training_scenes_pixels": sum(info.pixels for info in sampled.infos),
         "training_rows": sampled.rows,
         "training_rows_cloudy": sampled.cloudy_rows,
-        "judged_scenes": len(outcome.per_scene),
-        "judged_pixels": score.pixels,
-        "features": outcome.options.cut.footprint.count,
-        "buffer_pixels": 0 if outcome.options.held_out else outcome.options.cut.buffer,
+        "judged_scenes": len(result.per_scene),
+        "judged_pixels": scores.pixels,
+        "features": result.options.split.footprint.count,
+        "buffer_pixels": 0 if result.options.held_out else result.options.split.buffer,
     }
 
 
 def settings_section(options: Options) -> dict[str, Any]:
-    """The options that decide the result."""
+    """Return the options that determine the result."""
     names = ("data", "held_out", "match", "trees", "depth", "rows", "blocks", "seed", "neighbourhood", "fold")
     return {name: getattr(options, name) for name in names}
 
 
-def headline(outcome: RetrievalResult) -> str:
-    """One line for a log: the three scores and over what."""
-    score = outcome.scores
-    where = "held-out scenes" if outcome.options.held_out else "held-out tiles"
-    accuracy = score.as_dict()["cloud_mask"]["accuracy"]
+def headline(result: RetrievalResult) -> str:
+    """Return the three scores and the test set in one line."""
+    scores = result.scores
+    test_set = "held-out scenes" if result.options.held_out else "held-out tiles"
+    accuracy = scores.as_dict()["cloud_mask"]["accuracy"]
     return (
-        f"cloud mask accuracy {format_number(accuracy)}   R2 log(1+COT) {format_number(score.log_cot.r2, 2)}   "
-        f"R2 CER {format_number(score.cer.r2, 2)}   {where}, {score.pixels:,} pixels, {outcome.data_kind} data"
+        f"cloud mask accuracy {format_number(accuracy)}   R2 log(1+COT) {format_number(scores.log_cot.r2, 2)}   "
+        f"R2 CER {format_number(scores.cer.r2, 2)}   {test_set}, {scores.pixels:,} pixels, {result.data_kind} data"
     )
 
 
-def summary_lines(outcome: RetrievalResult) -> list[str]:
-    """The lines a run ends with."""
-    scores = outcome.scores.as_dict()
+def summary_lines(result: RetrievalResult) -> list[str]:
+    """Return the lines printed at the end of a run."""
+    scores = result.scores.as_dict()
     mask, cot, cer = (scores[name] for name in ("cloud_mask", "cloud_optical_thickness", "cloud_effective_radius"))
     over = f"over {scores['cloudy_pixels']:,} cloudy pixels"
     lines = [
         (
             "cloud mask accuracy",
             format_number(mask["accuracy"]),
-            f"always the larger class: {format_number(mask['baseline_larger_class'])}",
+            f"majority-class baseline: {format_number(mask['baseline_larger_class'])}",
         ),
         (
             "precision / recall",
@@ -104,26 +104,25 @@ def summary_lines(outcome: RetrievalResult) -> list[str]:
         ("R2 CER", format_number(cer["r2"]), over),
         ("RMSE CER", f"{format_number(cer['rmse'], 2)} um", f"bias {format_number(cer['bias'], 2)} um"),
     ]
-    seconds = "  ".join(f"{name} {value:.1f}" for name, value in outcome.seconds.items())
+    seconds = "  ".join(f"{name} {value:.1f}" for name, value in result.seconds.items())
     return [
         "",
         *(f"  {name:<22} {value:<15} {note}" for name, value, note in lines),
         f"  seconds                {seconds}",
-        f"  model {outcome.trained.digest[:12]}   "
-        f"predictions {outcome.prediction_digest[:12]}   {outcome.data_kind} data",
+        f"  model {result.trained.digest[:12]}   predictions {result.prediction_digest[:12]}   {result.data_kind} data",
     ]
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """A number, or ``n/a``."""
+    """Format a number; ``n/a`` for None."""
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def write_metrics(outcome: RetrievalResult) -> None:
+def write_metrics(result: RetrievalResult) -> None:
     """Write metrics.json to the output folder."""
-    save_metrics(outcome.options.out, metrics(outcome))
+    save_metrics(result.options.out, metrics(result))
 
 
-def save_metrics(folder: Path, found: dict[str, Any]) -> None:
-    """Write metrics.json, of either job, to a folder."""
-    (folder / "metrics.json").write_text(f"{json.dumps(found, indent=2)}\n", encoding="utf-8")
+def save_metrics(folder: Path, content: dict[str, Any]) -> None:
+    """Write metrics.json of either job to a folder."""
+    (folder / "metrics.json").write_text(f"{json.dumps(content, indent=2)}\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""Scenes: where they lie, what a file must hold, and reading it in blocks of rows.
+"""Scenes: where they are stored, the required layout, and reading in blocks of rows.
 
 A scene is an HDF5 file with ``Reflectance`` (2, rows, columns) at 0.66 and 2.13 um, ``Cloud_optical_thickness`` and
 ``CER`` (rows, columns; NaN where clear; um), and the scalars ``SZA``, ``VZA`` (degrees) and ``Surface_albedo``. Names
-may carry the resolution, as in ``Cloud_optical_thickness_(100m resolution)``; of several the finest counts.
-A root attribute ``synthetic`` marks a scene that was made up.
+may carry the resolution, as in ``Cloud_optical_thickness_(100m resolution)``; the finest one is used. A root attribute
+``synthetic`` marks a synthetic scene.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ TRUTH = ("cot", "cer")
 SCALAR_PARTS = ("sza", "vza", "albedo")
 SUFFIXES = (".h5", ".hdf5", ".he5")
 ROOT_VARIABLE = "CLOUD_RETRIEVAL_ROOT"
-# Reflectance is a fraction; 3-D effects carry it above 1 (1.94 in the large-eddy scenes). Beyond this it is
-# a percentage, a scaled integer or a fill value.
+# Reflectance is a fraction; 3-D effects raise it above 1 (1.94 in the large-eddy scenes). Values outside this range are
+# percentages, scaled integers or fill values.
 PLAUSIBLE_REFLECTANCE = (-0.2, 5.0)
 
 
 class SceneError(ValueError):
-    """Input that cannot be used. The text is one line: which file, and what about it."""
+    """Unusable input. The message is one line: the file and the problem."""
 
 
 @dataclass(frozen=True)
 class SceneSource:
-    """Scenes of one folder or s3 prefix: ``root`` as it was typed, ``names`` relative to it, sorted."""
+    """Scenes of one folder or S3 prefix: ``root`` as given by the user, ``names`` relative to it, sorted."""
 
     root: str
     names: tuple[str, ...]
 
     @property
     def is_remote(self) -> bool:
-        """Whether scenes must be staged before they can be read."""
+        """True if scenes must be staged before they can be read."""
         return s3_staging.is_remote(self.root)
 
     def addresses(self) -> set[str]:
-        """Each scene's full address, whatever way the root was typed."""
+        """Return the full address of each scene, independent of how the root was given."""
         if self.is_remote:
             return {f"{self.root.rstrip('/')}/{name}" for name in self.names}
         return {str(resolve_path(self.root, name).resolve()) for name in self.names}
@@ -68,7 +68,7 @@ class SceneSource:
 
 @dataclass(frozen=True)
 class SceneInfo:
-    """What a look at a whole scene found out; ``cloudy`` counts pixels, -1 where there is no truth."""
+    """Properties of a scene that was read completely; ``cloudy`` counts pixels, -1 without truth."""
 
     name: str
     rows: int
@@ -80,56 +80,56 @@ class SceneInfo:
 
     @property
     def pixels(self) -> int:
-        """Pixels in the scene."""
+        """Number of pixels in the scene."""
         return self.rows * self.columns
 
 
 def find_scenes(where: str, *, match: str = "*") -> SceneSource:
-    """The scenes at ``where``: a folder (searched in depth), one file, or ``s3://bucket/prefix``.
+    """Return the scenes at ``where``: a folder (searched recursively), one file, or ``s3://bucket/prefix``.
 
-    :param match: shell pattern that a file's name must fit.
-    :raises SceneError: when there is nothing there, or no scene in it.
+    :param match: shell pattern for file names.
+    :raises SceneError: if the location does not exist or has no scene.
     """
     if s3_staging.is_remote(where):
         with s3_staging.translate_errors(where, SceneError):
-            names = s3_staging.list_keys(where)
-        return SceneSource(where, select_names(names, match, where))
+            entries = s3_staging.list_keys(where)
+        return SceneSource(where, select_names(entries, match, where))
     path = resolve_path(where, "")
     if path.is_file():
         return SceneSource(str(Path(where).parent), (path.name,))
     if not path.is_dir():
-        raise SceneError(f"{where}: no such folder or file; synthesize.py makes scenes to try the job on")
-    found = [str(entry.relative_to(path).as_posix()) for entry in path.rglob("*") if entry.is_file()]
-    return SceneSource(where, select_names(found, match, where))
+        raise SceneError(f"{where}: no such folder or file; synthesize.py creates sample scenes")
+    entries = [str(entry.relative_to(path).as_posix()) for entry in path.rglob("*") if entry.is_file()]
+    return SceneSource(where, select_names(entries, match, where))
 
 
 def select_names(names: list[str], match: str, where: str) -> tuple[str, ...]:
-    """Those of ``names`` that are scene files by suffix and pattern, sorted; hidden ones left out."""
-    kept = [name for name in names if is_scene_name(name) and fnmatch(name.rsplit("/", 1)[-1], match)]
-    if not kept:
-        raise SceneError(f"{where}: no scene in it ({', '.join(SUFFIXES)} files that fit {match!r})")
-    return tuple(sorted(kept))
+    """Return the scene files among ``names``, by suffix and pattern, sorted; hidden files are left out."""
+    selected = [name for name in names if is_scene_name(name) and fnmatch(name.rsplit("/", 1)[-1], match)]
+    if not selected:
+        raise SceneError(f"{where}: no scene found ({', '.join(SUFFIXES)} files that match {match!r})")
+    return tuple(sorted(selected))
 
 
 def is_scene_name(name: str) -> bool:
-    """Whether a relative path looks like a scene file."""
+    """Return True if a relative path has the name of a scene file."""
     return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in name.split("/"))
 
 
 def resolve_path(root: str, name: str) -> Path:
-    """The path of a scene on *this* machine.
+    """Return the path of a scene on this machine.
 
-    A relative root starts at the folder named by CLOUD_RETRIEVAL_ROOT, or at the working directory: on many hosts the
-    same data may lie at different absolute paths.
+    A relative root is resolved against the folder named by CLOUD_RETRIEVAL_ROOT, or the working directory: the absolute
+    path of the data may differ between hosts.
     """
     return Path(os.environ.get(ROOT_VARIABLE, "")) / root / name
 
 
 @contextmanager
 def local_copy(root: str, name: str) -> Iterator[Path]:
-    """The scene as a file of this machine; a remote one is staged whole to scratch and removed afterwards.
+    """Provide a scene as a local file; a remote scene is staged whole to scratch and removed afterwards.
 
-    Whole, because HDF5 reads in many small pieces, each of which would be a request of its own.
+    It is staged whole because HDF5 reads in many small pieces, each of which would be one request.
     """
     if not s3_staging.is_remote(root):
         yield resolve_path(root, name)
@@ -151,41 +151,44 @@ class Scene:
 
     @property
     def truth(self) -> tuple[str, ...]:
-        """Which of cot and cer the file knows."""
+        """Names of the truth planes in the file: cot, cer or both."""
         return tuple(part for part in TRUTH if part in self.datasets)
 
     def reflectance(self, first: int, last: int, *, halo: int) -> Plane:
-        """Reflectances of rows ``first`` to ``last`` with ``halo`` rows more on each side, mirrored at the edge."""
+        """Return reflectances of rows ``first`` to ``last`` with ``halo`` more rows on each side, mirrored at the
+        edges.
+        """
         rows = mirror_indices(np.arange(first - halo, last + halo), self.shape[0])
         low, high = int(rows.min()), int(rows.max()) + 1
         return np.asarray(self.datasets["reflectance"][:, low:high, :], dtype=np.float64)[:, rows - low]
 
     def truth_values(self, part: str, first: int, last: int) -> Plane:
-        """Truth of rows ``first`` to ``last``: COT (1) or CER (um); NaN where clear or unknown."""
+        """Return truth of rows ``first`` to ``last``: COT (1) or CER (um); NaN where clear or unknown."""
         if part not in self.datasets:
             return np.full((last - first, self.shape[1]), np.nan)
         values = np.asarray(self.datasets[part][first:last], dtype=np.float64)
+        # Some files write 0 instead of NaN for clear pixels.
         return np.where(np.isfinite(values) & (values > 0.0), values, np.nan)
 
     def geometry(self) -> tuple[float, float, float]:
-        """Solar and viewing zenith angle (degrees) and surface albedo."""
+        """Return solar and viewing zenith angle (degrees) and surface albedo."""
         sza, vza, albedo = (float(np.asarray(self.datasets[part]).ravel()[0]) for part in SCALAR_PARTS)
         return sza, vza, albedo
 
 
 def mirror_indices(index: NDArray[np.intp], size: int) -> NDArray[np.intp]:
-    """Indices folded back into 0 .. size - 1 by reflection about the first and last element."""
+    """Fold indices into 0 .. size - 1 by reflection about the first and last element."""
     folded = np.abs(index) % (2 * size - 2)
     return np.asarray(np.minimum(folded, 2 * size - 2 - folded))
 
 
 @contextmanager
 def open_scene(path: Path, *, label: str, needs: tuple[str, ...] = TRUTH) -> Iterator[Scene]:
-    """Open a scene and check names, shapes and types (values are checked by :func:`look`).
+    """Open a scene and check names, shapes and types (values are checked by :func:`inspect_scene`).
 
-    :param label: how errors name the file.
-    :param needs: truth that must be there.
-    :raises SceneError: when the file is missing, unreadable, or not laid out as a scene.
+    :param label: name of the file in error messages.
+    :param needs: required truth planes.
+    :raises SceneError: if the file is missing, unreadable, or does not have the layout of a scene.
     """
     if not path.is_file():
         raise SceneError(f"{label}: no such file")
@@ -196,20 +199,20 @@ def open_scene(path: Path, *, label: str, needs: tuple[str, ...] = TRUTH) -> Ite
     with file:
         datasets = {part: find_dataset(file, stem) for part, stem in STEMS.items()}
         check_layout(label, datasets, needs)
-        kept = {part: found for part, found in datasets.items() if found is not None}
-        shape = kept["reflectance"].shape
-        yield Scene(label, kept, (shape[1], shape[2]), bool(file.attrs.get("synthetic", False)))
+        present = {part: dataset for part, dataset in datasets.items() if dataset is not None}
+        shape = present["reflectance"].shape
+        yield Scene(label, present, (shape[1], shape[2]), bool(file.attrs.get("synthetic", False)))
 
 
 def find_dataset(file: Any, stem: str) -> Any:
-    """The dataset called ``stem``, with or without a resolution in metres behind it; the finest, or None."""
+    """Return the dataset called ``stem``, with or without a resolution in meters as suffix; the finest one, or None."""
     pattern = re.compile(rf"{stem}(?:[ _]*\(?(\d+(?:\.\d+)?) ?(k?)m(?:[ _]resolution)?\)?)?", re.IGNORECASE)
-    found = []
+    candidates = []
     for name in file:
-        fit = pattern.fullmatch(name)
-        if fit and isinstance(file[name], h5py.Dataset):
-            found.append((float(fit[1] or 0) * (1000.0 if fit[2] else 1.0), name))
-    return file[min(found)[1]] if found else None
+        parsed = pattern.fullmatch(name)
+        if parsed and isinstance(file[name], h5py.Dataset):
+            candidates.append((float(parsed[1] or 0) * (1000.0 if parsed[2] else 1.0), name))
+    return file[min(candidates)[1]] if candidates else None
 
 
 def check_layout(label: str, datasets: Mapping[str, Any], needs: tuple[str, ...]) -> None:
@@ -233,7 +236,7 @@ def check_layout(label: str, datasets: Mapping[str, Any], needs: tuple[str, ...]
 def inspect_scene(scene: Scene, name: str, *, blocks: int) -> SceneInfo:
     """Read a whole scene once, block by block, and check every value.
 
-    :raises SceneError: on reflectances that are not finite or no fractions.
+    :raises SceneError: if a reflectance is not finite or not a fraction.
     """
     cloudy = 0
     for first, last in row_ranges(scene.shape, blocks):
@@ -244,20 +247,20 @@ def inspect_scene(scene: Scene, name: str, *, blocks: int) -> SceneInfo:
 
 
 def check_values(scene: Scene, first: int, last: int) -> None:
-    """Raise SceneError when rows hold a reflectance that cannot be one."""
+    """Raise SceneError if rows have an impossible reflectance."""
     values = scene.reflectance(first, last, halo=0)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        band, row, column = (int(index[0]) for index in np.nonzero(bad))
+    invalid = ~np.isfinite(values)
+    if invalid.any():
+        band, row, column = (int(index[0]) for index in np.nonzero(invalid))
         where = f"first at band {band}, row {row + first}, column {column}"
-        raise SceneError(f"{scene.label}: Reflectance is not finite in {int(bad.sum())} places, {where}")
+        raise SceneError(f"{scene.label}: Reflectance is not finite at {int(invalid.sum())} pixels, {where}")
     low, high = float(values.min()), float(values.max())
     if low < PLAUSIBLE_REFLECTANCE[0] or high > PLAUSIBLE_REFLECTANCE[1]:
-        raise SceneError(f"{scene.label}: Reflectance runs from {low:g} to {high:g}, not from 0 to about 2")
+        raise SceneError(f"{scene.label}: Reflectance ranges from {low:g} to {high:g}, expected 0 to about 2")
 
 
 def row_ranges(shape: tuple[int, int], blocks: int) -> list[tuple[int, int]]:
-    """Row ranges that cut a scene into ``blocks`` parts; 0: parts of about 65,536 pixels."""
+    """Return row ranges that divide a scene into ``blocks`` parts; 0: parts of about 65,536 pixels."""
     rows, columns = shape
     count = min(blocks or -(-rows * columns // 65_536), rows)
     edges = [rows * part // count for part in range(count + 1)]

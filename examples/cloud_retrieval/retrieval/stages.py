@@ -1,4 +1,4 @@
-"""What the stages of both jobs share: a clock, progress, what is known of a model on the workers, errors collected."""
+"""Helpers shared by the pipelines of both jobs: stage timings, progress, trained models, errors of many tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from retrieval.scenes import SceneError
 
 Log = Callable[[str], None]
 
-# Enough groups to keep tens of cores busy, few enough to keep Dask's overhead (about 1 ms a task) out of sight.
+# Small enough to keep tens of cores busy, large enough to make Dask's overhead (about 1 ms per task) negligible.
 TREES_PER_TASK = 4
 
 
@@ -27,7 +27,7 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what happens inside."""
+        """Time the body of a ``with`` statement."""
         start = time.perf_counter()
         try:
             yield
@@ -37,7 +37,7 @@ class StageTimer:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model, still on the workers, and what is known of it here."""
+    """A model that stays on the workers, with its hash and its size."""
 
     future: Any
     digest: str
@@ -45,43 +45,43 @@ class TrainedModel:
 
 
 def data_kind(synthetic: Iterable[bool]) -> str:
-    """``synthetic``, ``real`` (not marked synthetic) or ``mixed``, of data that are synthetic or not."""
-    found = set(synthetic)
-    return "mixed" if len(found) > 1 else "synthetic" if True in found else "real"
+    """Return ``synthetic``, ``real`` (not marked as synthetic) or ``mixed`` for some inputs."""
+    kinds = set(synthetic)
+    return "mixed" if len(kinds) > 1 else "synthetic" if True in kinds else "real"
 
 
 def make_folders(*folders: Path) -> None:
-    """Make folders for results.
+    """Create folders for results.
 
-    :raises SceneError: when one cannot be.
+    :raises SceneError: if one cannot be created.
     """
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SceneError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+            raise SceneError(f"{folder}: cannot create this folder ({error.strerror})") from error
 
 
 def group_seeds(seeds: Sequence[int]) -> list[Sequence[int]]:
-    """Seeds, a few to each task."""
+    """Divide seeds into groups, one per task."""
     return [seeds[first : first + TREES_PER_TASK] for first in range(0, len(seeds), TREES_PER_TASK)]
 
 
-def log_tree_progress(groups: Sequence[Any], total: int, say: Log) -> None:
-    """Tell how many of ``total`` trees are grown, ten times in all."""
-    told = 0
+def log_tree_progress(groups: Sequence[Any], total: int, log: Log) -> None:
+    """Log how many of ``total`` trees are trained, at most ten times."""
+    logged = 0
     for count, future in enumerate(as_completed(groups), 1):
         future.result()
         done = total * count // len(groups)
-        if (done - told) * 10 >= total or count == len(groups):
-            say(f"trees {done}/{total}")
-            told = done
+        if (done - logged) * 10 >= total or count == len(groups):
+            log(f"trees {done}/{total}")
+            logged = done
 
 
 def gather_results(futures: Sequence[Any]) -> list[Any]:
-    """Results of all futures.
+    """Return the results of all futures.
 
-    :raises SceneError: with one line per file that cannot be used.
+    :raises SceneError: with one line per unusable file.
     """
     errors = [error for error in (future.exception() for future in futures) if error is not None]
     for error in errors:
@@ -92,6 +92,6 @@ def gather_results(futures: Sequence[Any]) -> list[Any]:
     return [future.result() for future in futures]
 
 
-def format_count(count: int, what: str) -> str:
-    """``1 scene``, ``2 scenes``."""
-    return f"{count} {what}{'s' if count != 1 else ''}"
+def format_count(count: int, noun: str) -> str:
+    """Return ``1 scene``, ``2 scenes``."""
+    return f"{count} {noun}{'s' if count != 1 else ''}"

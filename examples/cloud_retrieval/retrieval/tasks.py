@@ -1,7 +1,7 @@
-"""What runs on the workers. Each function depends on its arguments alone, so Dask may run it again elsewhere.
+"""Functions that run on the workers. Each depends on its arguments alone, so Dask may repeat it on another worker.
 
-Scenes travel as names: a worker reads its own copy. What comes back is the sampled training rows (to other workers),
-finished trees (likewise) and predictions (to the client).
+Scenes are passed by name: a worker reads its own copy. The results are sampled training rows (sent to other workers),
+trained trees (likewise) and predictions (sent to the client).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from retrieval.scenes import Scene, SceneError, SceneInfo
 
 @dataclass(frozen=True)
 class SceneSplit:
-    """How scenes are cut: footprint, blocks of rows, and, if pixels inside scenes are judged, fold and buffer.
+    """Division of scenes: footprint, blocks of rows, and fold and buffer for tests inside scenes.
 
-    ``fold`` below zero: no pixel is kept back.
+    ``fold`` below zero: all pixels are training pixels.
     """
 
     footprint: Footprint
@@ -34,16 +34,18 @@ class SceneSplit:
     fold: int
     buffer: int
 
-    def roles(self, scene: Scene, first: int, last: int, turn: int) -> NDArray[np.uint8]:
-        """The role of each pixel of some rows; ``turn`` moves the judged tiles on from scene to scene."""
+    def roles(self, scene: Scene, first: int, last: int, index: int) -> NDArray[np.uint8]:
+        """Return the role of each pixel of some rows; the scene's ``index`` shifts the test tiles from scene to
+        scene.
+        """
         if self.fold < 0:
             return np.full((last - first, scene.shape[1]), train_test_split.TRAIN, dtype=np.uint8)
-        return train_test_split.pixel_roles(scene.shape, first, last, fold=self.fold + turn, buffer=self.buffer)
+        return train_test_split.pixel_roles(scene.shape, first, last, fold=self.fold + index, buffer=self.buffer)
 
 
 @dataclass(frozen=True)
 class SceneRef:
-    """Which scene: the root as typed, the name below it, and its number in the order of all."""
+    """A scene: the root as given by the user, the name below it, and its index among all scenes."""
 
     root: str
     name: str
@@ -52,7 +54,7 @@ class SceneRef:
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """Training rows of one scene, with what was seen of the scene on the way."""
+    """Training rows of one scene, with the properties of the scene."""
 
     info: SceneInfo
     features: NDArray[np.float32]
@@ -62,7 +64,7 @@ class TrainingSample:
 
 @dataclass(frozen=True)
 class PredictionBlock:
-    """Predictions for some rows of a scene, truth and role beside them; planes of (rows, columns)."""
+    """Predictions for some rows of a scene, with truth and roles; planes of (rows, columns)."""
 
     name: str
     first: int
@@ -70,148 +72,156 @@ class PredictionBlock:
 
 
 @contextmanager
-def open_scene(place: SceneRef, needs: tuple[str, ...] = ()) -> Iterator[Scene]:
-    """The scene, open; errors name this host when there are several."""
+def open_scene(ref: SceneRef, needs: tuple[str, ...] = ()) -> Iterator[Scene]:
+    """Open a scene; error messages name the host if there are several."""
     with (
-        scenes.local_copy(place.root, place.name) as path,
-        scenes.open_scene(path, label=error_label(place, path), needs=needs) as scene,
+        scenes.local_copy(ref.root, ref.name) as path,
+        scenes.open_scene(path, label=error_label(ref, path), needs=needs) as scene,
     ):
         yield scene
 
 
-def error_label(place: SceneRef, path: Path) -> str:
-    """How errors name a scene: by its address if it was staged; with host and full path if there are many hosts."""
-    if s3_staging.is_remote(place.root):
-        return f"{worker.host_prefix()}{place.root.rstrip('/')}/{place.name}"
+def error_label(ref: SceneRef, path: Path) -> str:
+    """Return the name of a scene in error messages: the URL if it was staged; host and full path on a cluster."""
+    if s3_staging.is_remote(ref.root):
+        return f"{worker.host_prefix()}{ref.root.rstrip('/')}/{ref.name}"
     return f"{worker.host_prefix()}{path.absolute()}" if worker.host_prefix() else str(path)
 
 
-def inspect_scene(place: SceneRef, cut: SceneSplit) -> SceneInfo:
-    """Check a scene that will only be judged; it may lack truth."""
-    with open_scene(place) as scene:
-        check_size(scene, cut)
-        return scenes.inspect_scene(scene, place.name, blocks=cut.blocks)
+def inspect_scene(ref: SceneRef, split: SceneSplit) -> SceneInfo:
+    """Check a scene that is used for testing only; it may lack truth."""
+    with open_scene(ref) as scene:
+        check_size(scene, split)
+        return scenes.inspect_scene(scene, ref.name, blocks=split.blocks)
 
 
-def check_size(scene: Scene, cut: SceneSplit) -> None:
-    """Raise SceneError when a scene is too small to be mirrored at its edges."""
-    if min(scene.shape) <= cut.footprint.halo:
-        raise SceneError(f"{scene.label}: {scene.shape[0]} x {scene.shape[1]} pixels are too few here")
+def check_size(scene: Scene, split: SceneSplit) -> None:
+    """Raise SceneError if a scene is too small to be mirrored at its edges."""
+    if min(scene.shape) <= split.footprint.halo:
+        raise SceneError(
+            f"{scene.label}: {scene.shape[0]} x {scene.shape[1]} pixels are too few for this neighbourhood"
+        )
 
 
-def draw_sample(place: SceneRef, cut: SceneSplit, seed: int, quota: int) -> TrainingSample:
+def draw_sample(ref: SceneRef, split: SceneSplit, seed: int, quota: int) -> TrainingSample:
     """Check a scene and draw at most ``quota`` training pixels from it.
 
-    Memory holds one block's features and the rows drawn so far, whatever the size of the scene.
+    Memory holds the features of one block and the rows drawn so far, regardless of the size of the scene.
     """
-    with open_scene(place, scenes.TRUTH) as scene:
-        check_size(scene, cut)
-        info = scenes.inspect_scene(scene, place.name, blocks=cut.blocks)
-        drawn = draw_pixels(scene, place, cut, seed, quota)
-        if not len(drawn):
-            raise SceneError(f"{scene.label}: no pixel is left to train on between judged tiles; hold scenes out")
-        return TrainingSample(info, *compute_rows(scene, cut, drawn))
+    with open_scene(ref, scenes.TRUTH) as scene:
+        check_size(scene, split)
+        info = scenes.inspect_scene(scene, ref.name, blocks=split.blocks)
+        indices = draw_pixels(scene, ref, split, seed, quota)
+        if not len(indices):
+            raise SceneError(f"{scene.label}: no training pixel is left between test tiles; use --held-out")
+        return TrainingSample(info, *compute_rows(scene, split, indices))
 
 
-def draw_pixels(scene: Scene, place: SceneRef, cut: SceneSplit, seed: int, quota: int) -> NDArray[np.int64]:
-    """Flat indices of the pixels drawn, sorted.
+def draw_pixels(scene: Scene, ref: SceneRef, split: SceneSplit, seed: int, quota: int) -> NDArray[np.int64]:
+    """Return the flat indices of the drawn pixels, sorted.
 
-    Every pixel of the scene gets a random number, in order; the ``quota`` training pixels with the smallest
-    ones are drawn. So the choice does not depend on how the scene is cut into blocks.
+    Every pixel of the scene gets a random number, in order; the ``quota`` training pixels with the smallest numbers are
+    drawn. The choice therefore does not depend on the division of the scene into blocks.
     """
-    rng = np.random.default_rng(scene_seed(seed, place.name))
+    # One generator for the whole scene, advanced block by block: the numbers do not depend on the block size.
+    rng = np.random.default_rng(scene_seed(seed, ref.name))
     keys, indices = np.empty(0), np.empty(0, dtype=np.int64)
-    for first, last in scenes.row_ranges(scene.shape, cut.blocks):
-        numbers = rng.random((last - first) * scene.shape[1])
-        mine = np.flatnonzero(cut.roles(scene, first, last, place.index).ravel() == train_test_split.TRAIN)
-        keys = np.concatenate([keys, numbers[mine]])
-        indices = np.concatenate([indices, mine + first * scene.shape[1]])
+    for first, last in scenes.row_ranges(scene.shape, split.blocks):
+        block_keys = rng.random((last - first) * scene.shape[1])
+        training = np.flatnonzero(split.roles(scene, first, last, ref.index).ravel() == train_test_split.TRAIN)
+        keys = np.concatenate([keys, block_keys[training]])
+        indices = np.concatenate([indices, training + first * scene.shape[1]])
         if len(keys) > quota:
-            kept = np.argpartition(keys, quota)[:quota]
-            keys, indices = keys[kept], indices[kept]
+            smallest = np.argpartition(keys, quota)[:quota]
+            keys, indices = keys[smallest], indices[smallest]
     return np.sort(indices)
 
 
 def scene_seed(seed: int, name: str) -> int:
-    """A scene's own seed: by name, so that another scene more or less changes nothing for this one."""
+    """Return the seed of a scene's sample.
+
+    It is derived from the name, so that adding scenes does not change the sample of the others.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")
 
 
 def compute_rows(
-    scene: Scene, cut: SceneSplit, drawn: NDArray[np.int64]
+    scene: Scene, split: SceneSplit, indices: NDArray[np.int64]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Features, COT and CER of the pixels drawn, computed block by block."""
+    """Return features, COT and CER of the drawn pixels, computed block by block."""
     parts = []
-    for first, last in scenes.row_ranges(scene.shape, cut.blocks):
+    for first, last in scenes.row_ranges(scene.shape, split.blocks):
         start = first * scene.shape[1]
-        low, high = np.searchsorted(drawn, [start, last * scene.shape[1]])
-        here = drawn[low:high] - start
-        truth = [scene.truth_values(part, first, last).ravel()[here] for part in scenes.TRUTH]
-        parts.append((block_features(scene, cut, first, last)[here], *truth))
-    whole = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return whole[0], whole[1], whole[2]
+        low, high = np.searchsorted(indices, [start, last * scene.shape[1]])
+        in_block = indices[low:high] - start
+        truth = [scene.truth_values(part, first, last).ravel()[in_block] for part in scenes.TRUTH]
+        parts.append((block_features(scene, split, first, last)[in_block], *truth))
+    columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
+    return columns[0], columns[1], columns[2]
 
 
-def block_features(scene: Scene, cut: SceneSplit, first: int, last: int) -> NDArray[np.float32]:
-    """Features of some rows of a scene."""
-    bands = scene.reflectance(first, last, halo=cut.footprint.halo)
-    return features.compute(bands, scene.geometry(), cut.footprint)
+def block_features(scene: Scene, split: SceneSplit, first: int, last: int) -> NDArray[np.float32]:
+    """Return the features of some rows of a scene."""
+    bands = scene.reflectance(first, last, halo=split.footprint.halo)
+    return features.compute(bands, scene.geometry(), split.footprint)
 
 
-def summarize_sample(drawn: TrainingSample) -> tuple[SceneInfo, int, int, int]:
-    """The small part of a sample, for the client: what was seen, rows drawn, cloudy ones, those of them with CER."""
-    cloudy = np.isfinite(drawn.cot)
-    return drawn.info, len(cloudy), int(cloudy.sum()), int((cloudy & np.isfinite(drawn.cer)).sum())
+def summarize_sample(sample: TrainingSample) -> tuple[SceneInfo, int, int, int]:
+    """Return the small part of a sample: scene info; numbers of rows, of cloudy rows, of cloudy rows with CER."""
+    cloudy = np.isfinite(sample.cot)
+    return sample.info, len(cloudy), int(cloudy.sum()), int((cloudy & np.isfinite(sample.cer)).sum())
 
 
 def build_table(samples: Sequence[TrainingSample]) -> TrainingTable:
-    """One training table from all scenes' rows, in the order of the scenes."""
+    """Build one training table from the rows of all scenes, in the order of the scenes."""
     columns = [np.concatenate([getattr(part, name) for part in samples]) for name in ("features", "cot", "cer")]
     return forest.build_table(*columns)
 
 
-def fit_trees(table: TrainingTable, target: Target, recipe: ForestSettings, seeds: Sequence[int]) -> list[Any]:
-    """Trees of one forest; see forest.grow."""
-    return forest.fit_trees(table, target, recipe, seeds)
+def fit_trees(table: TrainingTable, target: Target, settings: ForestSettings, seeds: Sequence[int]) -> list[Any]:
+    """Train trees of one forest; see :func:`forest.fit_trees`."""
+    return forest.fit_trees(table, target, settings, seeds)
 
 
 def merge_model(mask: Sequence[list[Any]], micro: Sequence[list[Any]], scale: tuple[float, float]) -> Model:
-    """The model, from groups of trees in the order of their seeds."""
-    whole = [forest.merge_forests([one for group in groups for one in group]) for groups in (mask, micro)]
-    return Model(whole[0], whole[1], scale)
+    """Merge groups of trees, in the order of their seeds, into the model."""
+    forests = [forest.merge_forests([tree for group in groups for tree in group]) for groups in (mask, micro)]
+    return Model(forests[0], forests[1], scale)
 
 
 def target_scale(table: TrainingTable) -> tuple[float, float]:
-    """The scale of the micro targets."""
+    """Return the scale of the micro targets."""
     return table.scale
 
 
 def describe_model(model: Model) -> tuple[str, int]:
-    """Hash and number of nodes of a model."""
+    """Return hash and number of nodes of a model."""
     return forest.digest(model), forest.node_count(model)
 
 
 def predict_ranges(
-    work: tuple[SceneRef, Sequence[tuple[int, int]]], cut: SceneSplit, model: Model
+    item: tuple[SceneRef, Sequence[tuple[int, int]]], split: SceneSplit, model: Model
 ) -> list[PredictionBlock]:
-    """Predictions for ranges of rows of one scene, one range in memory at a time."""
-    place, ranges = work
-    with open_scene(place) as scene:
-        return [predict_block(scene, place, cut, model, span) for span in ranges]
+    """Return predictions for ranges of rows of one scene, one range in memory at a time."""
+    ref, ranges = item
+    with open_scene(ref) as scene:
+        return [predict_block(scene, ref, split, model, row_range) for row_range in ranges]
 
 
 def predict_block(
-    scene: Scene, place: SceneRef, cut: SceneSplit, model: Model, span: tuple[int, int]
+    scene: Scene, ref: SceneRef, split: SceneSplit, model: Model, row_range: tuple[int, int]
 ) -> PredictionBlock:
-    """Predictions, truth and roles of one range of rows."""
-    first, last = span
+    """Return predictions, truth and roles of one range of rows."""
+    first, last = row_range
     shape = (last - first, scene.shape[1])
     names = ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius")
-    found = forest.predict(model, block_features(scene, cut, first, last))
-    planes: dict[str, NDArray[Any]] = {name: values.reshape(shape) for name, values in zip(names, found, strict=True)}
+    predictions = forest.predict(model, block_features(scene, split, first, last))
+    planes: dict[str, NDArray[Any]] = {
+        name: values.reshape(shape) for name, values in zip(names, predictions, strict=True)
+    }
     for part, name in zip(scenes.TRUTH, names[1:], strict=True):
         if part in scene.truth:
             planes[f"truth_{name}"] = scene.truth_values(part, first, last).astype(np.float32)
-    if cut.fold >= 0:
-        planes["role"] = cut.roles(scene, first, last, place.index)
-    return PredictionBlock(place.name, first, planes)
+    if split.fold >= 0:
+        planes["role"] = split.roles(scene, first, last, ref.index)
+    return PredictionBlock(ref.name, first, planes)

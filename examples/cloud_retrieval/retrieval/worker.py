@@ -1,6 +1,6 @@
-"""What a task knows of the machine it runs on: its name, for errors, and a scratch folder.
+"""The environment of a task: name of its worker, for error messages, and scratch space.
 
-distributed is imported by the function that uses it, as boto3 is in the package's other modules.
+distributed is imported inside the functions that use it, so that the package also imports without it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def current_worker() -> Any:
-    """The Dask worker that runs this; None outside tasks."""
+    """Return the Dask worker that runs the calling task, or None outside tasks."""
     from distributed import get_worker
 
     try:
@@ -23,22 +23,22 @@ def current_worker() -> Any:
 
 
 def host_prefix() -> str:
-    """``name (address): `` of the worker that runs this; empty in a run on one machine."""
-    here = current_worker()
-    if here is None or here.address.startswith("inproc://"):
+    """Return ``name (address): `` of the worker that runs the calling task; empty in a run on one machine."""
+    worker = current_worker()
+    if worker is None or worker.address.startswith("inproc://"):
         return ""
-    address = here.address.rpartition(":")[0].rpartition("/")[2]
-    named = isinstance(here.name, str) and "://" not in here.name
-    return f"{here.name} ({address}): " if named else f"{address}: "
+    address = worker.address.rpartition(":")[0].rpartition("/")[2]
+    has_name = isinstance(worker.name, str) and "://" not in worker.name
+    return f"{worker.name} ({address}): " if has_name else f"{address}: "
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A new folder that is removed at the end.
+    """Create a temporary folder that is removed on exit.
 
-    It lies in the worker's own (``--local-directory``): of a worker that was killed, Dask removes that when the next
-    one starts there, while nobody looks after what it left in /tmp.
+    It lies in the worker's ``--local-directory``: Dask removes that folder when the next worker starts there, also
+    after the previous one was killed. A folder in /tmp would be left behind.
     """
-    here = current_worker()
-    with tempfile.TemporaryDirectory(prefix="cloud_retrieval-", dir=here and here.local_directory) as folder:
+    worker = current_worker()
+    with tempfile.TemporaryDirectory(prefix="cloud_retrieval-", dir=worker and worker.local_directory) as folder:
         yield Path(folder)

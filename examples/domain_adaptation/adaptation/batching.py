@@ -1,7 +1,7 @@
-"""Which images make up which batch: a pure function of the seed and the iteration.
+"""The rows of each batch, as a pure function of the seed and the iteration.
 
-No rank remembers where it is, so any number of ranks sees the same global batches, and a run that is continued, on
-fewer ranks or more, sees what it would have seen.
+There is no sampler state, so any number of ranks uses the same global batches, and a resumed run continues with the
+batches of the original run, also on fewer or more ranks.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Indices = NDArray[np.int64]
 
 
 class BatchStream:
-    """Passes over ``count`` images one after another, each in its own order.
+    """Passes over ``count`` rows, one after another, each in its own random order.
 
-    :param seed: words that set it apart from other streams.
+    :param seed: numbers that distinguish this stream from others.
     """
 
     def __init__(self, count: int, *seed: int) -> None:
@@ -25,41 +25,42 @@ class BatchStream:
         self._held: dict[int, Indices] = {}
 
     def batch(self, iteration: int, size: int) -> Indices:
-        """The images of one global batch, (size,); a batch may reach over the end of a pass."""
-        passes, places = np.divmod(np.arange(iteration * size, (iteration + 1) * size), self._count)
-        return np.concatenate([self._pass(int(number))[places[passes == number]] for number in np.unique(passes)])
+        """Return the row indices of one global batch, (size,); a batch may extend into the next pass."""
+        passes, positions = np.divmod(np.arange(iteration * size, (iteration + 1) * size), self._count)
+        return np.concatenate([self._pass(int(number))[positions[passes == number]] for number in np.unique(passes)])
 
     def _pass(self, number: int) -> Indices:
         if number not in self._held:
+            # A batch spans at most two passes unless it is larger than a pass; older permutations are dropped.
             self._held = {key: value for key, value in self._held.items() if key >= number - 1}
             self._held[number] = np.random.default_rng([*self._seed, number]).permutation(self._count)
         return self._held[number]
 
 
 def split_evenly(rows: int, size: int) -> list[int]:
-    """How many of ``rows`` each of ``size`` ranks takes; where it does not come out even the first take one more."""
-    least, more = divmod(rows, size)
-    return [least + (rank < more) for rank in range(size)]
+    """Divide ``rows`` among ``size`` ranks; the first ranks get one more if the division has a remainder."""
+    quotient, remainder = divmod(rows, size)
+    return [quotient + (rank < remainder) for rank in range(size)]
 
 
 def rank_slice(batch: Indices, counts: Sequence[int], rank: int) -> Indices:
-    """A rank's part of a batch."""
+    """Return the part of a batch that belongs to a rank."""
     start = sum(counts[:rank])
     return batch[start : start + counts[rank]]
 
 
 def stratified_split(labels: Sequence[int], share: float, seed: int) -> tuple[Indices, Indices]:
-    """Split images into training and validation, the same share of each class (one at least stays in training).
+    """Split images into training and validation with the same share of each class; at least one stays in training.
 
     :return: sorted indices of both.
     """
     rng = np.random.default_rng([seed, 2])
-    known = np.asarray(labels)
-    kept: list[Indices] = []
-    judged: list[Indices] = []
-    for label in np.unique(known):
-        members = rng.permutation(np.flatnonzero(known == label))
+    classes = np.asarray(labels)
+    training: list[Indices] = []
+    validation: list[Indices] = []
+    for label in np.unique(classes):
+        members = rng.permutation(np.flatnonzero(classes == label))
         count = min(len(members) - 1, max(1, round(share * len(members))))
-        judged.append(members[:count])
-        kept.append(members[count:])
-    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(judged))
+        validation.append(members[:count])
+        training.append(members[count:])
+    return np.sort(np.concatenate(training)), np.sort(np.concatenate(validation))

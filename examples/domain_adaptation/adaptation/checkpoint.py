@@ -1,6 +1,6 @@
-"""How far a run has come, as one immutable value; checkpoints of it.
+"""The state of a training, as one immutable value, and checkpoints of it.
 
-An elastic run goes back to the last committed value after a loss, so nothing in it may change in place.
+An elastic run returns to the last committed value after a loss of ranks, so it must never be modified in place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 from adaptation.image_folders import DataError
 
-#: Options that a checkpoint must share with the run that goes on from it.
+#: Options that a checkpoint must share with the run that resumes it.
 FIXED_OPTIONS = (
     *("task", "source", "target", "method", "net", "image_size", "global_batch", "accumulate", "seed"),
     *("lr", "lr_scaling", "ramp", "transfer_scope", "amp", "pair_weight"),
@@ -24,7 +24,7 @@ FIXED_OPTIONS = (
 
 @dataclass(frozen=True)
 class RunningTotals:
-    """Sums since the last epoch began: losses over iterations, the iterations, seconds spent training."""
+    """Sums since the start of the epoch: losses over iterations, the iterations, seconds of training."""
 
     classes: float = 0.0
     transfer: float = 0.0
@@ -35,10 +35,10 @@ class RunningTotals:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A point between two iterations.
+    """The state between two iterations.
 
-    :param history: figures of each epoch.
-    :param best: the epoch with the highest source validation accuracy so far and its weights.
+    :param history: metrics of each epoch.
+    :param best: metrics and weights of the epoch with the highest source validation accuracy so far.
     :param scaler: state of the loss scaling of mixed precision.
     """
 
@@ -49,14 +49,14 @@ class TrainingState:
     scaler: dict[str, Any] | None = None
 
 
-def serialize(progress: TrainingState, net: Any, optimizer: Any, fixed: dict[str, Any]) -> bytes:
-    """Everything a run needs to go on, as bytes."""
-    parts = {name: getattr(progress, name) for name in ("iteration", "best", "scaler")}
+def serialize(state: TrainingState, net: Any, optimizer: Any, fixed: dict[str, Any]) -> bytes:
+    """Return everything needed to resume a run, as bytes."""
+    parts = {name: getattr(state, name) for name in ("iteration", "best", "scaler")}
     content = {
         "fixed": fixed,
         "net": net.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "progress": parts | {"history": list(progress.history), "totals": asdict(progress.totals)},
+        "progress": parts | {"history": list(state.history), "totals": asdict(state.totals)},
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -64,39 +64,40 @@ def serialize(progress: TrainingState, net: Any, optimizer: Any, fixed: dict[str
 
 
 def restore(content: bytes, net: Any, optimizer: Any) -> tuple[TrainingState, dict[str, Any]]:
-    """Put the weights back; the progress and the options they belong to."""
-    held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    net.load_state_dict(held["net"])
-    optimizer.load_state_dict(held["optimizer"])
-    parts = held["progress"]
-    progress = TrainingState(**parts | {"history": tuple(parts["history"]), "totals": RunningTotals(**parts["totals"])})
-    return progress, dict(held["fixed"])
+    """Load the weights of a checkpoint; return its state and the options it belongs to."""
+    content_parts = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    net.load_state_dict(content_parts["net"])
+    optimizer.load_state_dict(content_parts["optimizer"])
+    parts = content_parts["progress"]
+    state = TrainingState(**parts | {"history": tuple(parts["history"]), "totals": RunningTotals(**parts["totals"])})
+    return state, dict(content_parts["fixed"])
 
 
 def read_checkpoint(path: Path, fixed: dict[str, Any]) -> bytes:
-    """A checkpoint's bytes.
+    """Return the bytes of a checkpoint.
 
-    :raises DataError: it cannot be read, or belongs to a run of other options.
+    :raises DataError: if it cannot be read, or belongs to a run with other options.
     """
     try:
         content = path.read_bytes()
-        theirs = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["fixed"]
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["fixed"]
     except Exception as error:  # torch raises many kinds for a broken file
-        raise DataError(f"{path}: no checkpoint of this program ({type(error).__name__}): delete it") from error
-    if other := [name for name in fixed if theirs.get(name) != fixed[name]]:
-        name = other[0]
+        raise DataError(f"{path}: not a checkpoint of this program ({type(error).__name__}); delete it") from error
+    if differing := [name for name in fixed if saved.get(name) != fixed[name]]:
+        name = differing[0]
         raise DataError(
-            f"{path}: made with {name} {theirs.get(name)}, asked for {fixed[name]}: use that, or another --out"
+            f"{path}: made with {name} {saved.get(name)}, not {fixed[name]}; use that value, or another --out"
         )
     return content
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under its name only when it is whole."""
+    """Write a file under a temporary name and rename it, so that it is never incomplete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
         file.write(content)
         file.flush()
+        # Without it, a power failure after the rename could leave an empty file.
         os.fsync(file.fileno())
     part.replace(path)

@@ -1,15 +1,17 @@
-"""What the ranks of a training run say to each other: one small interface, three ways to talk.
+"""Communication between the ranks of a training: one interface, three backends.
 
 A rank's loss is its share of the mean over the global batch (the sum over its own images, divided by the number of
-images of all ranks). So gradients are *summed* over ranks; the sum is the gradient of the mean, also where ranks hold
-unequal numbers of images, and it does not depend on the number of ranks.
+images of all ranks). Gradients are therefore *summed* over ranks: the sum is the gradient of the mean, also if ranks
+hold unequal numbers of images, and it does not depend on the number of ranks.
 
-A loss that is no sum over images (CORAL, MMD) is computed by every rank over the rows of all ranks, from
-:meth:`Comm.gather_rows`: gradient flows into a rank's own rows only, unscaled. Every rank computes the same loss, so
-its own rows get the true gradient, and the sum over ranks of what follows is exact. Libraries differ here (Horovod's
-``allgather`` averages in its backward pass, PyTorch's functional one sums); neither backward pass is used.
+A loss that is not a sum over images (CORAL, MMD) is computed by every rank over the rows of all ranks, from
+:meth:`Communicator.gather_rows`: gradient flows into a rank's own rows only, unscaled. Every rank computes the same
+    loss, so its own rows get the true gradient, and the sum over ranks of the resulting parameter gradients is exact.
+    Libraries differ here (Horovod's ``allgather`` averages in its backward pass, PyTorch's functional one sums), so
+    neither backward pass is used.
 
-Both backends move one flat buffer of gradients per step, so a run's result does not depend on how a backend cuts it.
+Both backends reduce one flat buffer of gradients per step, so the result does not depend on how a backend groups
+tensors.
 """
 
 from __future__ import annotations
@@ -24,81 +26,84 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BACKENDS = ("none", "horovod", "ddp")
-#: What a backend raises when another rank is gone.
+#: Raised by the backends when another rank is lost.
 RANK_ERRORS: tuple[type[Exception], ...] = (RuntimeError, ConnectionError)
 
 
 class Communicator:
-    """One process alone; also what the others have in common."""
+    """A single process; base class of the other backends."""
 
     backend = "none"
 
     @property
     def rank(self) -> int:
-        """This process among all."""
+        """Index of this process among all."""
         return 0
 
     @property
     def size(self) -> int:
-        """Processes in all."""
+        """Number of processes."""
         return 1
 
     @property
     def local_rank(self) -> int:
-        """This process among those on its host; the number of its GPU."""
+        """Index of this process on its host; also the index of its GPU."""
         return 0
 
     @property
     def local_size(self) -> int:
-        """Processes on this host."""
+        """Number of processes on this host."""
         return 1
 
     def sum(self, values: Tensor, _name: str) -> Tensor:
-        """The element-wise sum over ranks, the same bits on each; no gradient."""
+        """Return the element-wise sum over ranks, the same bits on each; no gradient."""
         return values
 
     def gather(self, rows: Tensor, _counts: Sequence[int], _name: str) -> Tensor:
-        """All ranks' rows, rank after rank; ``counts`` says how many each has. No gradient."""
+        """Return the rows of all ranks, in order of rank; ``counts``: rows of each rank. No gradient."""
         return rows
 
     def broadcast(self, values: Tensor, _name: str) -> Tensor:
-        """Rank 0's values (same shape and type everywhere)."""
+        """Return rank 0's values (same shape and type on all ranks)."""
         return values
 
     def barrier(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks arrive."""
 
     def close(self) -> None:
-        """Leave."""
+        """Leave the group."""
 
     def gather_rows(self, rows: Tensor, counts: Sequence[int], name: str) -> Tensor:
-        """All ranks' rows with the true gradient into this rank's own.
+        """Return the rows of all ranks, with the true gradient into this rank's own rows.
 
         :param rows: (n, features); n is ``counts[rank]``.
-        :return: (sum of counts, features), rank after rank.
+        :return: (sum of counts, features), in order of rank.
         """
         if self.size == 1:
             return rows
-        everyone = self.gather(rows.detach(), counts, name)
+        gathered = self.gather(rows.detach(), counts, name)
         start = sum(counts[: self.rank])
-        return torch.cat([everyone[:start], rows, everyone[start + len(rows) :]])
+        return torch.cat([gathered[:start], rows, gathered[start + len(rows) :]])
 
     def sum_gradients(self, parameters: Iterable[Any]) -> None:
-        """Replace each gradient by its sum over ranks; parameters that took no part count as zero."""
+        """Replace each gradient by its sum over ranks; parameters without a gradient count as zero."""
         if self.size == 1:
             return
-        held = [value for value in parameters if value.requires_grad]
-        for value in held:
-            if value.grad is None:
-                value.grad = torch.zeros_like(value)
-        flat = self.sum(torch.cat([value.grad.reshape(-1) for value in held]), "gradients")
-        for value, part in zip(held, flat.split([value.numel() for value in held]), strict=True):
-            value.grad.copy_(part.view_as(value))
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
+        for parameter in trainable:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = self.sum(torch.cat([parameter.grad.reshape(-1) for parameter in trainable]), "gradients")
+        for parameter, gradient in zip(
+            trainable, flat.split([parameter.numel() for parameter in trainable]), strict=True
+        ):
+            parameter.grad.copy_(gradient.view_as(parameter))
 
     def broadcast_bytes(self, content: bytes) -> bytes:
-        """Rank 0's bytes."""
+        """Return rank 0's bytes."""
         if self.size == 1:
             return content
+        # Both backends broadcast tensors of known shape only, so the length goes first.
         length = self.broadcast(torch.tensor([len(content)]), "length")
         if int(length) == 0:
             return b""
@@ -108,13 +113,13 @@ class Communicator:
         return bytes(self.broadcast(buffer, "bytes").numpy())
 
     def all_agree(self, digest: str) -> bool:
-        """Whether all ranks hold the same hexadecimal digest."""
+        """Return True if all ranks hold the same hexadecimal digest."""
         own = torch.frombuffer(bytearray(bytes.fromhex(digest)), dtype=torch.uint8)[None]
         return bool((self.gather(own, [1] * self.size, "digests") == own).all())
 
 
 class HorovodRanks(Communicator):
-    """Ranks started by ``horovodrun``. Rank and size are asked for each time: an elastic run changes them."""
+    """Ranks started by ``horovodrun``. Rank and size are queried on each use, because an elastic run changes them."""
 
     backend = "horovod"
 
@@ -144,14 +149,15 @@ class HorovodRanks(Communicator):
         """See :class:`Comm`."""
         return int(self._hvd.local_size())
 
-    # Operations carry names: in an elastic run a newcomer's automatic ones would count from zero.
+    # Operations are named explicitly: Horovod numbers unnamed ones, and in an elastic run a rank that joins later would
+    # start from zero and not match the others.
 
     def sum(self, values: Tensor, name: str) -> Tensor:
         """See :class:`Comm`."""
         return self._hvd.allreduce(values, op=self._hvd.Sum, name=f"sum.{name}")
 
     def gather(self, rows: Tensor, _counts: Sequence[int], name: str) -> Tensor:
-        """See :class:`Comm`; Horovod learns the counts by itself."""
+        """See :class:`Communicator`; Horovod exchanges the counts itself."""
         return self._hvd.allgather(rows, name=f"gather.{name}")
 
     def broadcast(self, values: Tensor, name: str) -> Tensor:
@@ -168,7 +174,7 @@ class HorovodRanks(Communicator):
 
 
 class TorchRanks(Communicator):
-    """Ranks started by ``torchrun``: NCCL between GPUs, Gloo between CPUs (and for what lives on the CPU)."""
+    """Ranks started by ``torchrun``: NCCL between GPUs, Gloo between CPUs (and for CPU tensors)."""
 
     backend = "ddp"
 
@@ -205,7 +211,7 @@ class TorchRanks(Communicator):
         return total
 
     def gather(self, rows: Tensor, counts: Sequence[int], _name: str) -> Tensor:
-        """See :class:`Comm`; rows are filled up to equal numbers for the way, as Gloo and NCCL want it."""
+        """See :class:`Communicator`; rows are padded to equal counts, which Gloo and NCCL require."""
         own = rows.new_zeros((max(counts), *rows.shape[1:]))
         own[: len(rows)] = rows
         parts = [torch.empty_like(own) for _ in counts]
@@ -213,10 +219,10 @@ class TorchRanks(Communicator):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def broadcast(self, values: Tensor, _name: str) -> Tensor:
-        """See :class:`Comm`."""
-        held = values.detach().clone()
-        self._dist.broadcast(held, src=0)
-        return held
+        """See :class:`Communicator`."""
+        copy = values.detach().clone()
+        self._dist.broadcast(copy, src=0)
+        return copy
 
     def barrier(self) -> None:
         """See :class:`Comm`."""
@@ -228,7 +234,7 @@ class TorchRanks(Communicator):
 
 
 def detect_launcher() -> str:
-    """The backend that this process was started for, by its launcher's variables."""
+    """Return the backend that this process was started for, from the environment variables of its launcher."""
     if "HOROVOD_RANK" in os.environ or "HOROVOD_ELASTIC" in os.environ:
         return "horovod"
     return "ddp" if "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE"} <= os.environ.keys() else "none"
@@ -237,9 +243,9 @@ def detect_launcher() -> str:
 def connect(dist: str, *, cuda: bool) -> Communicator:
     """Join the other ranks.
 
-    :param dist: a backend's name, or ``auto``: as launched.
-    :param cuda: tensors will be on GPUs.
-    :raises ImportError: Horovod is asked for and not installed for PyTorch.
+    :param dist: name of a backend, or ``auto``: as launched.
+    :param cuda: True if tensors will be on GPUs.
+    :raises ImportError: if Horovod is requested and not installed for PyTorch.
     """
     backend = detect_launcher() if dist == "auto" else dist
     if backend == "horovod":

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from adaptation.distributed import Communicator
 
 METHODS = ("none", "coral", "dan", "dann")
-#: Weight of the transfer loss where none is asked for.
+#: Default weight of the transfer loss, by method.
 DEFAULT_WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.1}
 #: Widths of the Gaussian kernels around the mean distance, as in DAN's published code: 2^-2 ... 2^2.
 KERNEL_POWERS = (-2, -1, 0, 1, 2)
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
-    """Squared distance of the two covariances, over 4 d^2 (Sun and Saenko, 2016, equations 1 to 3).
+    """Return the squared distance of the two covariances, divided by 4 d^2 (Sun and Saenko, 2016, equations 1 to 3).
 
     :param source: features, (n, d), n at least 2; ``target`` likewise.
     """
@@ -36,15 +36,15 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 
 def covariance(rows: Tensor) -> Tensor:
-    """Covariance between columns, (d, d), of rows (n, d)."""
-    centred = rows - rows.mean(dim=0, keepdim=True)
-    return centred.T @ centred / (len(rows) - 1)
+    """Return the covariance between columns, (d, d), of rows (n, d)."""
+    centered = rows - rows.mean(dim=0, keepdim=True)
+    return centered.T @ centered / (len(rows) - 1)
 
 
 def mmd(source: Tensor, target: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy with a mean of Gaussian kernels (Long et al., 2015; Gretton et al., 2012).
+    """Return the squared maximum mean discrepancy with Gaussian kernels (Long et al., 2015; Gretton et al., 2012).
 
-    The kernels' middle width is the mean squared distance between rows; no gradient flows through it.
+    The median kernel width is the mean squared distance between rows; no gradient flows through it.
 
     :param source: features, (n, d); ``target`` (m, d).
     """
@@ -52,34 +52,34 @@ def mmd(source: Tensor, target: Tensor) -> Tensor:
     norms = rows.square().sum(dim=1)
     distances = (norms[:, None] + norms[None, :] - 2 * rows @ rows.T).clamp(min=0)
     count = len(rows)
-    middle = (distances.detach().sum() / (count * (count - 1))).clamp(min=1e-12)
-    kernel = sum(torch.exp(-distances / (middle * 2.0**power)) for power in KERNEL_POWERS) / len(KERNEL_POWERS)
+    mean_distance = (distances.detach().sum() / (count * (count - 1))).clamp(min=1e-12)
+    kernel = sum(torch.exp(-distances / (mean_distance * 2.0**power)) for power in KERNEL_POWERS) / len(KERNEL_POWERS)
     n = len(source)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
 
 
 def reverse_gradient(values: Tensor, strength: float) -> Tensor:
-    """The same values; on the way back the gradient is turned round and scaled (Ganin et al., 2016, section 4.2)."""
-    held = values.clone()
-    held.register_hook(lambda gradient: gradient * -strength)
-    return held
+    """Return the same values, with a gradient that is negated and scaled (Ganin et al., 2016, section 4.2)."""
+    copy = values.clone()
+    copy.register_hook(lambda gradient: gradient * -strength)
+    return copy
 
 
 def ramp_strength(iteration: int, length: int) -> float:
-    """Strength of the transfer loss in [0, 1): 2 / (1 + exp(-10 p)) - 1 (Ganin et al., 2016, section 5.2).
+    """Return the strength of the transfer loss in [0, 1): 2 / (1 + exp(-10 p)) - 1 (Ganin et al., 2016, section 5.2).
 
-    :param length: iterations until p is 1; the run may be longer or shorter, so that it can be continued.
+    :param length: iterations until p is 1. It is independent of the length of the run, so that a run can be extended.
     """
     return 2 / (1 + math.exp(-10 * min(1.0, iteration / max(1, length)))) - 1
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised.
+    """The loss to minimize.
 
     :param weight: of the transfer loss.
-    :param scope: ``global``: CORAL and MMD over all ranks' rows; ``local``: over each rank's own.
-    :param pairs: weight of the distance between what two sensors' encoders make of one column.
+    :param scope: ``global``: CORAL and MMD over the rows of all ranks; ``local``: over each rank's own rows.
+    :param pair_weight: of the distance between the features of two sensors for the same column.
     """
 
     method: str
@@ -95,7 +95,7 @@ class BatchPart:
     :param source: (n, ...) numbers; ``labels`` (n,); ``target`` (n, ...).
     :param counts: n of each rank.
     :param total: rows per domain in the whole batch: all ranks, all parts.
-    :param partners: what the source's sensor saw of the columns in ``target``, (n, ...).
+    :param paired: the columns of ``target`` as observed by the source's sensor, (n, ...).
     """
 
     source: Tensor
@@ -110,8 +110,8 @@ class BatchPart:
 class LossShares:
     """This rank's shares of the loss.
 
-    :param backward: what to call ``backward`` on.
-    :param classes: cross entropy, detached; ``transfer`` and ``pairs`` likewise, without their weights.
+    :param total: the weighted sum, to call ``backward`` on.
+    :param class_loss: cross entropy, detached; ``transfer_loss`` and ``pair_loss`` likewise, without their weights.
     """
 
     total: Tensor
@@ -120,44 +120,44 @@ class LossShares:
     pair_loss: Tensor
 
 
-def loss_shares(net: Any, part: BatchPart, goal: Objective, strength: float, comm: Communicator) -> LossShares:
-    """The rank's shares of the loss of one part.
+def loss_shares(net: Any, part: BatchPart, objective: Objective, strength: float, comm: Communicator) -> LossShares:
+    """Return the rank's shares of the loss of one part; the shares of all ranks add up to the loss.
 
-    :param strength: of the transfer loss now, in [0, 1] (:func:`adaptation.losses.ramp`).
+    :param strength: of the transfer loss, in [0, 1] (:func:`ramp_strength`).
     """
     source, target = models.domain_features(net, part.source, part.target)
     logits = at_least_float32(net["classifier"](source))
     classes = functional.cross_entropy(logits, part.labels, reduction="sum") / part.total
-    pairs = pair_loss(net, part, target) / part.total if goal.pair_weight else torch.zeros_like(classes)
-    known = classes + goal.pair_weight * pairs
+    pairs = pair_loss(net, part, target) / part.total if objective.pair_weight else torch.zeros_like(classes)
+    supervised = classes + objective.pair_weight * pairs
     classes, pairs = classes.detach(), pairs.detach()
-    if goal.method == "none":
-        return LossShares(known, classes, torch.zeros_like(classes), pairs)
-    if goal.method == "dann":
+    if objective.method == "none":
+        return LossShares(supervised, classes, torch.zeros_like(classes), pairs)
+    if objective.method == "dann":
         transfer = domain_loss(net, source, target, strength) / part.total
-        # The strength sits in the reversal: the domain head itself always learns at full rate.
-        return LossShares(known + goal.weight * transfer, classes, transfer.detach(), pairs)
-    measure = coral if goal.method == "coral" else mmd
+        # The strength scales the reversed gradient only; the domain head is always trained at full rate.
+        return LossShares(supervised + objective.weight * transfer, classes, transfer.detach(), pairs)
+    measure = coral if objective.method == "coral" else mmd
     source, target = at_least_float32(source), at_least_float32(target)
-    if goal.scope == "local":
+    if objective.scope == "local":
         transfer = measure(source, target) * (len(source) / part.total)
-        value = transfer.detach()
+        share = transfer.detach()
     else:
-        both = comm.gather_rows(torch.cat([source, target], dim=1), part.counts, "features")
-        transfer = measure(*both.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
-        # Every rank holds the whole of it.
-        value = transfer.detach() / comm.size
-    return LossShares(known + goal.weight * strength * transfer, classes, value, pairs)
+        gathered = comm.gather_rows(torch.cat([source, target], dim=1), part.counts, "features")
+        transfer = measure(*gathered.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
+        # Every rank computes the whole loss, so each reports an equal share.
+        share = transfer.detach() / comm.size
+    return LossShares(supervised + objective.weight * strength * transfer, classes, share, pairs)
 
 
 def pair_loss(net: Any, part: BatchPart, target: Tensor) -> Tensor:
-    """Sum over columns of the mean squared difference between the two sensors' features."""
-    partners = net["features"](part.paired)
-    return (at_least_float32(target) - at_least_float32(partners)).square().mean(dim=1).sum()
+    """Return the sum over columns of the mean squared difference between the features of both sensors."""
+    paired_features = net["features"](part.paired)
+    return (at_least_float32(target) - at_least_float32(paired_features)).square().mean(dim=1).sum()
 
 
 def domain_loss(net: Any, source: Tensor, target: Tensor, strength: float) -> Tensor:
-    """Sum over images of half the domain head's cross entropy; features get its gradient turned round."""
+    """Return the sum over rows of half the domain head's cross entropy, with reversed gradient to the features."""
     rows = reverse_gradient(torch.cat([source, target]), strength)
     logits = at_least_float32(net["domain"](rows)).squeeze(1)
     truth = torch.cat([torch.ones_like(logits[: len(source)]), torch.zeros_like(logits[len(source) :])])
@@ -165,5 +165,5 @@ def domain_loss(net: Any, source: Tensor, target: Tensor, strength: float) -> Te
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision is for layers; losses are computed in single precision or better."""
+    """Return values in single precision or better: half precision is for layers, not for losses."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,7 +1,7 @@
-"""Networks: features (one net, or one for each sensor), a classifier over them, and the domain head of DANN.
+"""Networks: features (one network, or one encoder per sensor), a classifier on them, and the domain head of DANN.
 
-No network keeps statistics of a batch (group normalisation, or frozen batch normalisation): an image's features do not
-depend on which rank it landed on, nor on its neighbours.
+No network depends on batch statistics (group normalization, or frozen batch normalization): the features of an image
+depend neither on its rank nor on the other images of the batch.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 NETS = ("small", "resnet50")
 BOTTLENECK = {"small": 64, "resnet50": 256}
-#: Features of a column, and units of the two layers before them.
+#: Number of features of a column, and units of the two layers before them.
 COMMON_FEATURES, HIDDEN_UNITS = 32, 64
 
 
 def build_image_model(net: str, classes: int, *, seed: int, weights: Path | None = None) -> Any:
-    """A module with the parts ``features``, ``classifier`` and ``domain``, the same for the same seed.
+    """Return a module with the parts ``features``, ``classifier`` and ``domain``, determined by the seed.
 
     :param net: ``small`` or ``resnet50`` (needs torchvision).
-    :param weights: a state dict for ResNet-50's backbone, such as ImageNet's.
-    :raises ImportError: torchvision is needed and does not import.
+    :param weights: a state dict for the backbone of ResNet-50, such as ImageNet's.
+    :raises ImportError: if torchvision is needed and cannot be imported.
     """
     torch.manual_seed(seed)
     width = BOTTLENECK[net]
@@ -38,15 +38,16 @@ def build_image_model(net: str, classes: int, *, seed: int, weights: Path | None
 
 
 def build_heads(width: int, classes: int) -> dict[str, Any]:
-    """What stands on the features."""
+    """Return the modules that use the features."""
     domain = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
     return {"classifier": nn.Linear(width, classes), "domain": domain}
 
 
 def build_sensor_model(samples: Sequence[Tensor], classes: int, *, seed: int) -> Any:
-    """As :func:`build`, with an encoder for each sensor into common features: ``features``, ``target_features``.
+    """Return a module like :func:`build_image_model`, with one encoder per sensor: ``features``, ``target_features``.
 
-    :param samples: rows (n, numbers) of the source, and of the target where that is another sensor; scaled by theirs.
+    :param samples: rows (n, numbers) of the source, and of the target if it is another sensor; used to scale the
+        inputs.
     """
     torch.manual_seed(seed)
     encoders = dict(zip(("features", "target_features"), map(build_encoder, samples), strict=False))
@@ -54,7 +55,7 @@ def build_sensor_model(samples: Sequence[Tensor], classes: int, *, seed: int) ->
 
 
 def build_encoder(sample: Tensor) -> Any:
-    """One sensor's numbers to common features, scaled by the sample's means and spreads, kept with the weights."""
+    """Return an encoder of one sensor's numbers, scaled by mean and variance of the sample, stored with the weights."""
     scale = nn.BatchNorm1d(sample.shape[1], eps=0.0, affine=False).eval()
     variance = sample.var(dim=0)
     scale.running_mean.copy_(sample.mean(dim=0))
@@ -64,34 +65,39 @@ def build_encoder(sample: Tensor) -> Any:
 
 
 def domain_features(net: Any, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Features of rows of both domains."""
+    """Return features of rows of both domains."""
     if "target_features" in net:
         return net["features"](source), net["target_features"](target)
-    first, second = net["features"](torch.cat([source, target])).split([len(source), len(target)])
-    return first, second
+    source_features, target_features = net["features"](torch.cat([source, target])).split([len(source), len(target)])
+    return source_features, target_features
 
 
 def target_encoder(net: Any) -> Any:
-    """The part that makes the target's features."""
+    """Return the part that computes features of the target."""
     return net["target_features"] if "target_features" in net else net["features"]
 
 
 def small_cnn(width: int) -> Any:
-    """Four convolutions for small images, 16 to 64 channels, then ``width`` features."""
+    """Return features for small images: three convolutions with 16 to 64 channels, then ``width`` features."""
     layers: list[Any] = []
     channels = 3
-    for wider in (16, 32, 64):
-        layers += [nn.Conv2d(channels, wider, 3, padding=1), nn.GroupNorm(4, wider), nn.ReLU(), nn.MaxPool2d(2)]
-        channels = wider
+    for next_channels in (16, 32, 64):
+        layers += [
+            nn.Conv2d(channels, next_channels, 3, padding=1),
+            nn.GroupNorm(4, next_channels),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
+        channels = next_channels
     pooled = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(channels * 16, width), nn.ReLU()]
     return nn.Sequential(*layers, *pooled)
 
 
 def resnet50(width: int, weights: Path | None) -> Any:
-    """ResNet-50 with batch normalisation frozen, then ``width`` features."""
+    """Return ResNet-50 with frozen batch normalization, followed by ``width`` features."""
     try:
         from torchvision.models import resnet50 as backbone
-    except (ImportError, RuntimeError) as error:  # a build for another torch raises the latter
+    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
         raise ImportError(f"--net resnet50 needs a torchvision that fits this torch ({error})") from error
     net = backbone()
     if weights is not None:
@@ -100,20 +106,20 @@ def resnet50(width: int, weights: Path | None) -> Any:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(requires_grad=False)
-            module.eval()  # and nothing calls train() on the whole: it would bring batch statistics back
+            module.eval()  # train() must not be called on the whole network: it would re-enable batch statistics
     return nn.Sequential(net, nn.Linear(2048, width), nn.ReLU())
 
 
 def normalize(images: Tensor) -> Tensor:
-    """Images (n, 3, s, s) of bytes as numbers around 0, with ImageNet's means and spreads; columns stay."""
+    """Return images (n, 3, s, s) of bytes as floats, normalized with ImageNet's statistics; columns are unchanged."""
     if images.dtype != torch.uint8:
         return images
-    mean, spread = imagenet_scale(images.device)
-    return (images.float() / 255 - mean) / spread
+    mean, deviation = imagenet_scale(images.device)
+    return (images.float() / 255 - mean) / deviation
 
 
 @functools.cache
 def imagenet_scale(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Means and spreads, (3, 1, 1) each; copied to a GPU once."""
+    """Return means and standard deviations, (3, 1, 1) each; cached so that they are copied to a GPU once."""
     mean = torch.tensor([0.485, 0.456, 0.406], device=device)[:, None, None]
     return mean, torch.tensor([0.229, 0.224, 0.225], device=device)[:, None, None]

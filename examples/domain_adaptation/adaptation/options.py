@@ -1,4 +1,4 @@
-"""What can be asked for on the command line, checked."""
+"""Options of the command line, with checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaptation.models import NETS
 
 @dataclass(frozen=True)
 class Options:
-    """One run. Fields are the command line's options; see ``train.py --help`` for their meaning."""
+    """Options of one run; see ``train.py --help`` for their meaning."""
 
     data: Path
     out: Path
@@ -50,57 +50,57 @@ class Options:
 
     @property
     def weight(self) -> float:
-        """Weight of the transfer loss: as asked for, or the method's own."""
+        """Weight of the transfer loss: the option, or the method's default."""
         return DEFAULT_WEIGHTS[self.method] if self.transfer_weight < 0 else self.transfer_weight
 
 
 #: Source and target of each task.
 DOMAINS = {"images": ("amazon", "webcam"), "sensors": ("lidar", "radiometer")}
-#: Name, least value, meaning.
+#: Name, minimum, help text.
 INTEGER_OPTIONS = (
     ("epochs", 1, "passes over the source's rows, images or columns"),
-    ("iters", 0, "iterations instead of epochs; 0: as --epochs says"),
+    ("iters", 0, "iterations instead of epochs; 0: use --epochs"),
     ("global-batch", 2, "rows per iteration and domain, over all ranks"),
-    ("accumulate", 1, "parts that a batch is worked through in, one after another, to save memory"),
-    ("seed", 0, "of the first weights, the validation split (columns: of granules' uses) and the order of rows"),
+    ("accumulate", 1, "parts of a batch that are processed one after another, to save memory"),
+    ("seed", 0, "seed of the initial weights, the validation split (columns: of granules' uses) and the order of rows"),
     ("image-size", 16, "pixels along a side that images are scaled to"),
     ("ramp", 1, "iterations over which the transfer loss grows to its weight"),
     ("checkpoint-every", 0, "iterations between checkpoints; 0: at the end only"),
-    ("commit-every", 1, "elastic: iterations between commits, at most so many are repeated after a loss"),
-    ("threads", 0, "CPU threads per rank; 0: the host's cores shared among its ranks"),
+    ("commit-every", 1, "elastic: iterations between commits, the maximum repeated after a lost rank"),
+    ("threads", 0, "CPU threads per rank; 0: cores of the host divided by its ranks"),
     ("log-every", 1, "iterations between lines of progress"),
 )
 CHOICE_OPTIONS = (
-    ("task", tuple(DOMAINS), "images in two domains, or columns that two sensors saw"),
+    ("task", tuple(DOMAINS), "images in two domains, or columns observed by two sensors"),
     ("method", METHODS, "DeepCORAL, DAN (multi-kernel MMD), DANN, or none: no alignment"),
-    ("dist", ("auto", *BACKENDS), "how ranks talk; auto: as horovodrun or torchrun launched them"),
-    ("device", ("auto", "cpu", "cuda"), "auto: the GPU of the rank's number on its host, if it has one"),
+    ("dist", ("auto", *BACKENDS), "communication between ranks; auto: as launched by horovodrun or torchrun"),
+    ("device", ("auto", "cpu", "cuda"), "auto: the GPU with the rank's index on its host, if there is one"),
     ("net", NETS, "resnet50 needs torchvision"),
-    ("lr-scaling", ("none", "linear", "sqrt"), "of the learning rate with the number of ranks"),
+    ("lr-scaling", ("none", "linear", "sqrt"), "scaling of the learning rate with the number of ranks"),
     (
         "transfer-scope",
         ("global", "local"),
-        "coral, dan: over all ranks' images, or each rank's own (another objective)",
+        "coral, dan: over the images of all ranks, or each rank's own (a different objective)",
     ),
 )
 FLAG_OPTIONS = (
     ("amp", "mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs"),
-    ("resume", "go on from the checkpoint in --out, if there is one"),
-    ("elastic", "go on when ranks come and go (by itself under an elastic horovodrun)"),
-    ("baseline", "first train what to compare with: the source alone; between sensors also with labels of the target"),
+    ("resume", "continue from the checkpoint in --out, if there is one"),
+    ("elastic", "continue when ranks come and go (automatic under an elastic horovodrun)"),
+    ("baseline", "first train runs for comparison: source only; between sensors also with labels of the target"),
 )
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
+    """An argument parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Leave with exit code 2."""
-        self.exit(2, f"{self.prog}: {message} (--help tells all options)\n")
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
 def whole_number(low: int) -> Callable[[str], int]:
-    """A checker for whole numbers from ``low``."""
+    """Return a parser of integers from ``low``."""
 
     def number(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= 10**9:
@@ -111,21 +111,21 @@ def whole_number(low: int) -> Callable[[str], int]:
 
 
 def positive(text: str) -> float:
-    """A number above 0."""
+    """Parse a number above 0."""
     if (value := parse_number(text)) <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return value
 
 
 def non_negative(text: str) -> float:
-    """A number above 0, or 0."""
+    """Parse a number of at least 0."""
     if (value := parse_number(text)) < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
     return value
 
 
 def parse_number(text: str) -> float:
-    """A number of reasonable size; -1 for anything else."""
+    """Parse a number below 1e9; -1 if it is not one."""
     try:
         value = float(text)
     except ValueError:
@@ -133,25 +133,29 @@ def parse_number(text: str) -> float:
     return value if 0 <= value < 1e9 else -1.0
 
 
-def parse(words: list[str] | None = None) -> Options:
-    """The command line as options; leaves with exit code 2 when it makes no sense."""
+def parse(args: list[str] | None = None) -> Options:
+    """Parse the command line; exits with code 2 on invalid arguments."""
     defaults = {name: field.default for name, field in Options.__dataclass_fields__.items()}
     parser = Parser(prog="train.py", description="Domain adaptation of an image classifier, or between two sensors.")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of domains, or of granules")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; made if need be")
-    parser.add_argument("--source", metavar="DOMAIN", help="images: labelled domain (default: amazon)")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; created if missing")
+    parser.add_argument("--source", metavar="DOMAIN", help="images: labeled domain (default: amazon)")
     parser.add_argument("--target", metavar="DOMAIN", help="images: domain to adapt to (default: webcam)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="resnet50: a state dict to begin with")
-    for name, least, meaning in INTEGER_OPTIONS:
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="resnet50: initial state dict of the backbone")
+    for name, minimum, help_text in INTEGER_OPTIONS:
         default = defaults[name.replace("-", "_")]
         parser.add_argument(
-            f"--{name}", type=whole_number(least), default=default, metavar="N", help=f"{meaning} (default: {default})"
+            f"--{name}",
+            type=whole_number(minimum),
+            default=default,
+            metavar="N",
+            help=f"{help_text} (default: {default})",
         )
-    for name, choices, meaning in CHOICE_OPTIONS:
+    for name, choices, help_text in CHOICE_OPTIONS:
         default = defaults[name.replace("-", "_")]
-        parser.add_argument(f"--{name}", choices=choices, default=default, help=f"{meaning} (default: {default})")
-    for name, meaning in FLAG_OPTIONS:
-        parser.add_argument(f"--{name}", action="store_true", help=meaning)
+        parser.add_argument(f"--{name}", choices=choices, default=default, help=f"{help_text} (default: {default})")
+    for name, help_text in FLAG_OPTIONS:
+        parser.add_argument(f"--{name}", action="store_true", help=help_text)
     parser.add_argument("--lr", type=positive, default=defaults["lr"], help="learning rate (default: %(default)s)")
     parser.add_argument(
         "--transfer-weight", type=positive, default=-1.0, metavar="W", help=f"default: {DEFAULT_WEIGHTS} by method"
@@ -161,28 +165,29 @@ def parse(words: list[str] | None = None) -> Options:
         type=non_negative,
         default=defaults["pair_weight"],
         metavar="W",
-        help="sensors: of the distance between both encoders' features of a column (default: %(default)s; 0: no pairs)",
+        help="sensors: weight of the distance between both encoders' features (default: %(default)s; 0: no pairs)",
     )
-    asked = parser.parse_args(words)
-    if asked.task == "sensors" and (asked.source or asked.target):
+    namespace = parser.parse_args(args)
+    if namespace.task == "sensors" and (namespace.source or namespace.target):
         parser.error("--source and --target are for --task images")
-    asked.source, asked.target = (
-        given or usual for given, usual in zip((asked.source, asked.target), DOMAINS[asked.task], strict=True)
+    namespace.source, namespace.target = (
+        value or default_domain
+        for value, default_domain in zip((namespace.source, namespace.target), DOMAINS[namespace.task], strict=True)
     )
-    options = Options(**vars(asked))
+    options = Options(**vars(namespace))
     if problem := find_conflict(options):
         parser.error(problem)
     return options
 
 
 def find_conflict(options: Options) -> str:
-    """What two options cannot have together; empty when they can."""
+    """Return the conflict between two options in one line; empty if there is none."""
     if options.global_batch < 2 * options.accumulate:
         return f"--global-batch {options.global_batch} has fewer than 2 images for each of --accumulate's parts"
     if options.elastic and options.baseline:
-        return "--baseline and --elastic exclude each other: train --method none as a run of its own"
+        return "--baseline and --elastic cannot be combined: train --method none in a separate run"
     if options.elastic and options.dist not in ("auto", "horovod"):
-        return f"--elastic is Horovod's, not --dist {options.dist}'s; torchrun restarts ranks, use --resume there"
+        return f"--elastic needs Horovod, not --dist {options.dist}; torchrun restarts ranks, so use --resume there"
     if options.task == "sensors" and options.net != "small":
         return f"--net {options.net} is for --task images"
     return "--weights is for --net resnet50" if options.weights and options.net != "resnet50" else ""

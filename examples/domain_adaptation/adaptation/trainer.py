@@ -1,4 +1,4 @@
-"""One training on one rank: its network, optimiser and rows, and what is done with them step by step."""
+"""Training on one rank: its network, optimizer and rows, and the steps of the training loop."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from adaptation.options import Options
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-#: The rate falls as (1 + GAMMA iteration)^-POWER, DANN's schedule with a length of its own.
+#: The rate decays as (1 + GAMMA iteration)^-POWER: DANN's schedule (Ganin et al., 2016, section 5.2), in iterations.
 GAMMA, POWER = 1e-3, 0.75
-#: A rate scaled with the number of ranks is reached within so many epochs (Goyal et al., 2017, section 2.2).
+#: Epochs over which a rate scaled with the number of ranks is reached (Goyal et al., 2017, section 2.2).
 WARM_UP_EPOCHS = 5
-#: Rows judged at once.
+#: Rows per forward pass of the evaluation.
 EVALUATION_BATCH = 256
 
 
 class Trainer:
     """A network in training.
 
-    :param say: takes lines of progress; called on rank 0 only.
+    :param log: called with lines of progress, on rank 0 only.
     """
 
-    def __init__(self, options: Options, material: Dataset, comm: Communicator, say: Callable[[str], None]) -> None:
-        self.options, self.dataset, self.comm, self._log = options, material, comm, say
-        self.device = material.source_rows.device
-        net = build_network(options, material)
-        # Without a part in the loss it would get no gradient here and zeros there.
-        net["domain"].requires_grad_(options.method == "dann")
-        if material.paired_rows is not None:
-            net["target_features"].requires_grad_(options.method != "none" or options.pair_weight > 0)
-        self.net = net.to(self.device)
-        trained = [value for value in self.net.parameters() if value.requires_grad]
-        self.optimizer = torch.optim.SGD(trained, lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-        # What the first step would begin with. Horovod's elastic state fills an empty optimiser by a step of its own,
-        # on the rank that joins alone, and the weight decay in that step sets its weights apart from the others'.
-        for value in trained:
+    def __init__(self, options: Options, dataset: Dataset, comm: Communicator, log: Callable[[str], None]) -> None:
+        self.options, self.dataset, self.comm, self._log = options, dataset, comm, log
+        self.device = dataset.source_rows.device
+        network = build_network(options, dataset)
+        # A module that does not contribute to the loss would have no gradient with one rank and zeros with several.
+        network["domain"].requires_grad_(options.method == "dann")
+        if dataset.paired_rows is not None:
+            network["target_features"].requires_grad_(options.method != "none" or options.pair_weight > 0)
+        self.net = network.to(self.device)
+        trainable = [value for value in self.net.parameters() if value.requires_grad]
+        self.optimizer = torch.optim.SGD(trainable, lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        # The initial momentum, set explicitly: Horovod's elastic state initializes an empty optimizer with a step of
+        # its own, only on the joining rank, and the weight decay of that step would make its weights differ.
+        for value in trainable:
             self.optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)
         self._half_dtype = torch.float16 if self.device.type == "cuda" else torch.bfloat16
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp and self.device.type == "cuda")
@@ -57,56 +57,58 @@ class Trainer:
             options.method,
             options.weight,
             options.transfer_scope,
-            options.pair_weight if material.paired_rows is not None else 0.0,
+            options.pair_weight if dataset.paired_rows is not None else 0.0,
         )
         self._streams = (
-            batching.BatchStream(len(material.training_indices), options.seed, 0),
-            batching.BatchStream(len(material.target_rows), options.seed, 1),
+            batching.BatchStream(len(dataset.training_indices), options.seed, 0),
+            batching.BatchStream(len(dataset.target_rows), options.seed, 1),
         )
-        self.iterations_per_epoch = math.ceil(len(material.training_indices) / options.global_batch)
+        self.iterations_per_epoch = math.ceil(len(dataset.training_indices) / options.global_batch)
         self.iterations = options.iters or options.epochs * self.iterations_per_epoch
         self.epochs = math.ceil(self.iterations / self.iterations_per_epoch)
         self.restart(TrainingState())
 
     @property
     def fixed_options(self) -> dict[str, Any]:
-        """The options that make the run what it is."""
+        """Options that a checkpoint must share with the run that resumes it."""
         return {name: getattr(self.options, name) for name in FIXED_OPTIONS} | {
             "transfer_weight": self.options.weight,
             "classes": len(self.dataset.classes),
             self.dataset.row_name: len(self.dataset.training_indices) + len(self.dataset.target_rows),
         }
 
-    def restart(self, progress: TrainingState) -> None:
-        """Begin, or begin again after a loss, from weights that are already in place."""
+    def restart(self, state: TrainingState) -> None:
+        """Start, or restart after a loss of ranks, from weights that are already in place."""
+        # Double precision is not available on Apple GPUs (MPS).
         self._loss_sums = torch.zeros(
             3, dtype=torch.float64, device="cpu" if self.device.type == "mps" else self.device
         )
         self._iterations_summed, self._summed_since_s = 0, time.perf_counter()
-        if progress.scaler:
-            self._scaler.load_state_dict(progress.scaler)
+        if state.scaler:
+            self._scaler.load_state_dict(state.scaler)
 
-    def run(self, progress: TrainingState, keep: Callable[[TrainingState, bool], None], every: int) -> TrainingState:
-        """Train from there to the end.
+    def run(self, state: TrainingState, save: Callable[[TrainingState, bool], None], every: int) -> TrainingState:
+        """Train from ``state`` to the end and return the final state.
 
-        :param keep: gets the progress each ``every`` iterations (0: never) and at the end, and whether that is the end.
+        :param save: called with the state every ``every`` iterations (0: never) and at the end, and with True at the
+            end.
         """
-        while progress.iteration < self.iterations:
-            self.step(progress.iteration)
-            progress = replace(progress, iteration=progress.iteration + 1)
-            done = progress.iteration == self.iterations
-            epoch_over = done or progress.iteration % self.iterations_per_epoch == 0
-            due = bool(every) and progress.iteration % every == 0
-            if due or epoch_over or progress.iteration % self.options.log_every == 0:
-                progress = self._add_totals(progress)
+        while state.iteration < self.iterations:
+            self.step(state.iteration)
+            state = replace(state, iteration=state.iteration + 1)
+            done = state.iteration == self.iterations
+            epoch_over = done or state.iteration % self.iterations_per_epoch == 0
+            due = bool(every) and state.iteration % every == 0
+            if due or epoch_over or state.iteration % self.options.log_every == 0:
+                state = self._add_totals(state)
             if epoch_over:
-                progress = self._finish_epoch(progress)
+                state = self._finish_epoch(state)
             if due or done:
-                keep(replace(progress, scaler=self._scaler.state_dict() or None), done)
-        return progress
+                save(replace(state, scaler=self._scaler.state_dict() or None), done)
+        return state
 
     def step(self, iteration: int) -> None:
-        """One update of the weights."""
+        """Update the weights once."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(iteration)
         self.optimizer.zero_grad(set_to_none=True)
@@ -116,147 +118,147 @@ class Trainer:
                 shares = losses.loss_shares(self.net, part, self._objective, strength, self.comm)
             self._scaler.scale(shares.total).backward()
             self._loss_sums += torch.stack([shares.class_loss, shares.transfer_loss, shares.pair_loss])
-        # Before the scaling is taken off: an overflow on one rank reaches all, and all skip the step.
+        # Summed before unscaling: an overflow on one rank propagates to all ranks, and all skip the step.
         self.comm.sum_gradients(self.net.parameters())
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self._iterations_summed += 1
 
     def parts(self, iteration: int) -> list[losses.BatchPart]:
-        """This rank's rows of a batch, in the parts that are worked through one after another."""
+        """Return this rank's rows of a batch, divided into parts that are processed one after another."""
         batch = self.options.global_batch
         source, target = (stream.batch(iteration, batch) for stream in self._streams)
-        found = []
+        parts = []
         start = 0
         for rows in batching.split_evenly(batch, self.options.accumulate):
             counts = batching.split_evenly(rows, self.comm.size)
-            mine = [
+            own_indices = [
                 batching.rank_slice(indices[start : start + rows], counts, self.comm.rank)
                 for indices in (source, target)
             ]
-            kept, aside = (torch.from_numpy(indices).to(self.device) for indices in mine)
-            chosen = self.dataset.training_indices[kept]
-            found.append(
+            source_indices, target_indices = (torch.from_numpy(indices).to(self.device) for indices in own_indices)
+            source_rows = self.dataset.training_indices[source_indices]
+            parts.append(
                 losses.BatchPart(
-                    source=models.normalize(self.dataset.source_rows[chosen]),
-                    labels=self.dataset.source_labels[chosen],
-                    target=models.normalize(self.dataset.target_rows[aside]),
+                    source=models.normalize(self.dataset.source_rows[source_rows]),
+                    labels=self.dataset.source_labels[source_rows],
+                    target=models.normalize(self.dataset.target_rows[target_indices]),
                     counts=counts,
                     total=batch,
-                    paired=None if self.dataset.paired_rows is None else self.dataset.paired_rows[aside],
+                    paired=None if self.dataset.paired_rows is None else self.dataset.paired_rows[target_indices],
                 )
             )
             start += rows
-        return found
+        return parts
 
     def rate(self, iteration: int) -> float:
-        """The learning rate of an iteration, with as many ranks as there are now."""
+        """Return the learning rate of an iteration for the current number of ranks."""
         ranks = self.comm.size
         factor = {"none": 1.0, "linear": float(ranks), "sqrt": math.sqrt(ranks)}[self.options.lr_scaling]
-        warm = min(1.0, iteration / (WARM_UP_EPOCHS * self.iterations_per_epoch))
-        fallen = math.pow(1 + GAMMA * iteration, -POWER)
-        return self.options.lr * (1 + (factor - 1) * warm) * fallen
+        warm_up = min(1.0, iteration / (WARM_UP_EPOCHS * self.iterations_per_epoch))
+        decay = math.pow(1 + GAMMA * iteration, -POWER)
+        return self.options.lr * (1 + (factor - 1) * warm_up) * decay
 
     def accuracies(self) -> tuple[float, float, list[float]]:
-        """Share of correct answers on the source's validation rows, on the rows to judge, on each class of these."""
-        material = self.dataset
-        judged = (
-            material.source_rows[material.validation_indices],
-            material.source_labels[material.validation_indices],
+        """Return the accuracy on source validation rows, on test rows, and on each class of the test rows."""
+        dataset = self.dataset
+        validation = (
+            dataset.source_rows[dataset.validation_indices],
+            dataset.source_labels[dataset.validation_indices],
         )
-        source = self._count_correct(self.net["features"], *judged)
-        target = self._count_correct(models.target_encoder(self.net), material.test_rows, material.test_labels)
-        right = self.comm.sum(torch.stack([source, target]), "right")
-        classes = material.test_labels.bincount(minlength=len(material.classes)).cpu().clamp(min=1)
-        shares = (right[1] / classes).tolist()
+        source = self._count_correct(self.net["features"], *validation)
+        target = self._count_correct(models.target_encoder(self.net), dataset.test_rows, dataset.test_labels)
+        correct = self.comm.sum(torch.stack([source, target]), "right")
+        classes = dataset.test_labels.bincount(minlength=len(dataset.classes)).cpu().clamp(min=1)
+        recalls = (correct[1] / classes).tolist()
         return (
-            float(right[0].sum()) / len(material.validation_indices),
-            float(right[1].sum()) / len(material.test_rows),
-            shares,
+            float(correct[0].sum()) / len(dataset.validation_indices),
+            float(correct[1].sum()) / len(dataset.test_rows),
+            recalls,
         )
 
     def _count_correct(self, features: Any, rows: Tensor, labels: Tensor) -> Tensor:
-        """Correct answers among this rank's share of the rows, by class."""
-        mine = slice(self.comm.rank, None, self.comm.size)
-        right = torch.zeros(len(self.dataset.classes), dtype=torch.float64)
+        """Count correct predictions among this rank's share of the rows, by class."""
+        own = slice(self.comm.rank, None, self.comm.size)
+        correct = torch.zeros(len(self.dataset.classes), dtype=torch.float64)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self._half_dtype, enabled=self.options.amp):
-            pieces = zip(rows[mine].split(EVALUATION_BATCH), labels[mine].split(EVALUATION_BATCH), strict=True)
-            for some, truth in pieces:
-                logits = self.net["classifier"](features(models.normalize(some)))
-                right += truth[logits.argmax(dim=1) == truth].bincount(minlength=len(right)).cpu()
-        return right
+            batches = zip(rows[own].split(EVALUATION_BATCH), labels[own].split(EVALUATION_BATCH), strict=True)
+            for batch, truth in batches:
+                logits = self.net["classifier"](features(models.normalize(batch)))
+                correct += truth[logits.argmax(dim=1) == truth].bincount(minlength=len(correct)).cpu()
+        return correct
 
-    def _add_totals(self, progress: TrainingState) -> TrainingState:
-        """Add what was summed up since the last time, over all ranks, to the totals; say how it goes."""
+    def _add_totals(self, state: TrainingState) -> TrainingState:
+        """Add the sums since the last call, over all ranks, to the totals; log progress."""
         if self._iterations_summed == 0:
-            return progress
+            return state
         classes, transfer, pairs = self.comm.sum(self._loss_sums.cpu(), "losses").tolist()
         seconds = time.perf_counter() - self._summed_since_s
-        old, count = progress.totals, self._iterations_summed
+        previous, count = state.totals, self._iterations_summed
         totals = RunningTotals(
-            old.classes + classes,
-            old.transfer + transfer,
-            old.pairs + pairs,
-            old.iterations + count,
-            old.seconds + seconds,
+            previous.classes + classes,
+            previous.transfer + transfer,
+            previous.pairs + pairs,
+            previous.iterations + count,
+            previous.seconds + seconds,
         )
-        if self.comm.rank == 0 and progress.iteration % self.options.log_every == 0:
+        if self.comm.rank == 0 and state.iteration % self.options.log_every == 0:
             speed = 2 * self.options.global_batch * count / seconds
             self._log(
-                f"iteration {progress.iteration}/{self.iterations}  class loss {classes / count:.4f}  "
+                f"iteration {state.iteration}/{self.iterations}  class loss {classes / count:.4f}  "
                 f"transfer loss {transfer / count:.5f}  {speed:.0f} {self.dataset.row_name}/s"
             )
         self._loss_sums.zero_()
         self._iterations_summed, self._summed_since_s = 0, time.perf_counter()
-        return replace(progress, totals=totals)
+        return replace(state, totals=totals)
 
-    def _finish_epoch(self, progress: TrainingState) -> TrainingState:
-        """Figures of the epoch that has ended, and its weights where they are the best so far."""
-        totals, epoch = progress.totals, math.ceil(progress.iteration / self.iterations_per_epoch)
-        source, target, shares = self.accuracies()
+    def _finish_epoch(self, state: TrainingState) -> TrainingState:
+        """Append the metrics of the finished epoch, and keep its weights if they are the best so far."""
+        totals, epoch = state.totals, math.ceil(state.iteration / self.iterations_per_epoch)
+        source, target, recalls = self.accuracies()
         speed = 2 * self.options.global_batch * totals.iterations / max(totals.seconds, 1e-9)
-        figures: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "epoch": epoch,
-            "iteration": progress.iteration,
+            "iteration": state.iteration,
             "class_loss": totals.classes / max(1, totals.iterations),
             "transfer_loss": totals.transfer / max(1, totals.iterations),
             "source_accuracy": source,
             "target_accuracy": target,
-            "learning_rate": self.rate(progress.iteration - 1),
+            "learning_rate": self.rate(state.iteration - 1),
             "ranks": self.comm.size,
             f"{self.dataset.row_name}_per_second": speed,
         }
         if self.options.task == "sensors":
-            figures |= {"pair_loss": totals.pairs / max(1, totals.iterations), "target_recall": shares}
+            metrics |= {"pair_loss": totals.pairs / max(1, totals.iterations), "target_recall": recalls}
         if self.comm.rank == 0:
             ranks = f"{self.comm.size} rank{'s' if self.comm.size > 1 else ''}"
             self._log(
-                f"epoch {epoch}/{self.epochs}  class loss {figures['class_loss']:.4f}  "
-                f"transfer loss {figures['transfer_loss']:.5f}  source {source:.3f}  target {target:.3f}  "
+                f"epoch {epoch}/{self.epochs}  class loss {metrics['class_loss']:.4f}  "
+                f"transfer loss {metrics['transfer_loss']:.5f}  source {source:.3f}  target {target:.3f}  "
                 f"{speed:.0f} {self.dataset.row_name}/s  {ranks}"
             )
-        best = progress.best
-        # The later of two equals: the source is learnt early, adaptation goes on.
+        best = state.best
+        # The later of equals: source accuracy saturates early while adaptation continues.
         if best is None or source >= best["source_accuracy"]:
-            best = {name: figures[name] for name in ("epoch", "source_accuracy", "target_accuracy")}
+            best = {name: metrics[name] for name in ("epoch", "source_accuracy", "target_accuracy")}
             best["weights"] = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
         self._summed_since_s = time.perf_counter()
-        return replace(progress, totals=RunningTotals(), history=(*progress.history, figures), best=best)
+        return replace(state, totals=RunningTotals(), history=(*state.history, metrics), best=best)
 
 
-def build_network(options: Options, material: Dataset) -> Any:
-    """The task's network, with its first weights."""
-    count = len(material.classes)
+def build_network(options: Options, dataset: Dataset) -> Any:
+    """Return the network of the task with its initial weights."""
+    count = len(dataset.classes)
     if options.task == "images":
         return models.build_image_model(options.net, count, seed=options.seed, weights=options.weights)
-    samples = [material.source_rows[material.training_indices]]
-    if material.paired_rows is not None:
-        samples.append(material.target_rows)
+    samples = [dataset.source_rows[dataset.training_indices]]
+    if dataset.paired_rows is not None:
+        samples.append(dataset.target_rows)
     return models.build_sensor_model(samples, count, seed=options.seed)
 
 
 def weights_digest(weights: dict[str, Any]) -> str:
-    """SHA-256 over names, shapes and bytes of weights."""
+    """Return the SHA-256 of names, shapes and bytes of weights."""
     total = hashlib.sha256()
     for name in sorted(weights):
         value = weights[name].detach().cpu().contiguous()

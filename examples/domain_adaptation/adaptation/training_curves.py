@@ -1,6 +1,6 @@
-"""curves.png: how the training went, and what the images look like, or how well each class of columns is told.
+"""curves.png: accuracies and losses over epochs, and sample images or the recall of each class of columns.
 
-matplotlib is imported by the functions that draw: a run that ends in an error does not wait for it.
+matplotlib is imported inside the functions that draw, so that a run that fails early does not load it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 INK, GRID = "#222222", "#e3e6ea"
 SOURCE, TARGET, ALONE, DIRECT, CHOSEN = "#7a8793", "#1f6f9f", "#c0562b", "#5b8c5a", "#222222"
-#: Classes and images of each that are shown.
+#: Number of classes shown, and images of each.
 ACROSS, EACH = 6, 2
 
 
-def draw_figure(trained: TrainingResult, material: Dataset, others: Mapping[str, TrainingResult], how: str) -> None:
+def draw_figure(
+    trained: TrainingResult, dataset: Dataset, comparisons: Mapping[str, TrainingResult], ranks: str
+) -> None:
     """Write curves.png to the output folder.
 
     :param how: ranks and backend, for the title.
@@ -36,80 +38,80 @@ def draw_figure(trained: TrainingResult, material: Dataset, others: Mapping[str,
     from matplotlib import pyplot as plt
 
     options = trained.options
-    look: Any = {"font.size": 10, "axes.titlesize": 11, "axes.edgecolor": INK, "axes.linewidth": 0.6}
-    with plt.rc_context(look | {"axes.spines.top": False, "axes.spines.right": False}):
+    style: Any = {"font.size": 10, "axes.titlesize": 11, "axes.edgecolor": INK, "axes.linewidth": 0.6}
+    with plt.rc_context(style | {"axes.spines.top": False, "axes.spines.right": False}):
         figure: Any = plt.figure(figsize=(14.5, 5.1), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
         accuracy, loss, third = figure.subplots(1, 3, gridspec_kw={"width_ratios": (5, 4.4, 4.2)})
-        draw_accuracies(accuracy, trained, material, others)
+        draw_accuracies(accuracy, trained, dataset, comparisons)
         draw_losses(loss, trained)
         if options.task == "sensors":
-            draw_recalls(third, trained, material, others)
+            draw_recalls(third, trained, dataset, comparisons)
         else:
-            draw_images(third, material, (options.source, options.target))
+            draw_images(third, dataset, (options.source, options.target))
         figure.suptitle(
-            f"{method_title(options)}, {options.source} → {options.target}, {material.description}, {how}", fontsize=13
+            f"{method_title(options)}, {options.source} → {options.target}, {dataset.description}, {ranks}", fontsize=13
         )
         figure.savefig(options.out / "curves.png", dpi=110)
         plt.close(figure)
 
 
 def history_column(trained: TrainingResult, name: str) -> tuple[list[float], list[float]]:
-    """Epochs and one of their figures."""
+    """Return epochs and one of their metrics."""
     return [row["epoch"] for row in trained.history], [row[name] for row in trained.history]
 
 
 def draw_accuracies(
-    axis: Any, trained: TrainingResult, material: Dataset, others: Mapping[str, TrainingResult]
+    axis: Any, trained: TrainingResult, dataset: Dataset, comparisons: Mapping[str, TrainingResult]
 ) -> None:
-    """Source and target accuracy over epochs, the target accuracy of what it is compared with, and the chosen epoch."""
-    mark = {"marker": "o", "ms": 3.5} if len(trained.history) <= 30 else {}
+    """Draw source and target accuracy over epochs, the target accuracy of comparison runs, and the best epoch."""
+    marker = {"marker": "o", "ms": 3.5} if len(trained.history) <= 30 else {}
     axis.plot(
         *history_column(trained, "source_accuracy"),
         color=SOURCE,
-        label=f"source, validation {material.row_name}",
-        **mark,
+        label=f"source, validation {dataset.row_name}",
+        **marker,
     )
     label = f"target, {method_title(trained.options)}"
-    axis.plot(*history_column(trained, "target_accuracy"), color=TARGET, lw=2, label=label, **mark)
-    for (name, other), colour in zip(others.items(), (ALONE, DIRECT), strict=False):
+    axis.plot(*history_column(trained, "target_accuracy"), color=TARGET, lw=2, label=label, **marker)
+    for (name, comparison), color in zip(comparisons.items(), (ALONE, DIRECT), strict=False):
         label = f"target, {COMPARISONS[trained.options.task][name]}"
-        axis.plot(*history_column(other, "target_accuracy"), color=colour, ls="--", label=label, **mark)
+        axis.plot(*history_column(comparison, "target_accuracy"), color=color, ls="--", label=label, **marker)
     best = trained.best
     axis.plot(
         *(best["epoch"], best["target_accuracy"]),
         **{"marker": "o", "ms": 11, "mfc": "none", "mec": CHOSEN, "ls": "none"},
         label="best.pt (chosen on source validation)",
     )
-    axis.set(xlabel="epoch", ylabel=f"accuracy (share of {material.row_name})", ylim=(0, 1.02), title="Accuracy")
+    axis.set(xlabel="epoch", ylabel=f"accuracy (share of {dataset.row_name})", ylim=(0, 1.02), title="Accuracy")
     style_axis(axis)
     axis.legend(frameon=False, fontsize=9, loc="best")
 
 
 def draw_losses(axis: Any, trained: TrainingResult) -> None:
-    """Class loss and, on its own scale, transfer loss over epochs."""
+    """Draw class loss and, on its own scale, transfer loss over epochs."""
     lines = axis.plot(*history_column(trained, "class_loss"), color=SOURCE, label="cross entropy on the source (left)")
     axis.set(xlabel="epoch", ylabel="cross entropy (nat)", title="Losses")
     leave_room(axis)
     if trained.options.method != "none":
-        other = axis.twinx()
-        other.spines["right"].set_visible(True)
-        lines += other.plot(
+        right_axis = axis.twinx()
+        right_axis.spines["right"].set_visible(True)
+        lines += right_axis.plot(
             *history_column(trained, "transfer_loss"), color=TARGET, lw=2, label="transfer loss (right)"
         )
-        other.set_ylabel("transfer loss, unweighted (1)")
-        leave_room(other)
+        right_axis.set_ylabel("transfer loss, unweighted (1)")
+        leave_room(right_axis)
     style_axis(axis)
     axis.legend(handles=lines, frameon=False, fontsize=9, loc="upper right")
 
 
 def leave_room(axis: Any) -> None:
-    """From 0 up, with room above the lines for a legend that knows nothing of the other scale's."""
+    """Set the axis to start at 0, with room above the lines for the legend."""
     axis.set_ylim(0, 1.2 * (axis.get_ylim()[1] or 1))
 
 
 def style_axis(axis: Any) -> None:
-    """A light grid and whole epochs."""
+    """Add a light grid and integer epochs."""
     from matplotlib.ticker import MaxNLocator
 
     axis.grid(visible=True, color=GRID, lw=0.7)
@@ -117,32 +119,34 @@ def style_axis(axis: Any) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def draw_recalls(axis: Any, trained: TrainingResult, material: Dataset, others: Mapping[str, TrainingResult]) -> None:
-    """Share of each class's columns that are told, after the last epoch."""
+def draw_recalls(
+    axis: Any, trained: TrainingResult, dataset: Dataset, comparisons: Mapping[str, TrainingResult]
+) -> None:
+    """Draw the recall of each class after the last epoch."""
     runs = {method_title(trained.options): trained} | {
-        COMPARISONS["sensors"][name]: other for name, other in others.items()
+        COMPARISONS["sensors"][name]: comparison for name, comparison in comparisons.items()
     }
-    places, height = np.arange(len(material.classes)), 0.8 / len(runs)
-    for turn, ((label, run), colour) in enumerate(zip(runs.items(), (TARGET, ALONE, DIRECT), strict=False)):
-        shares = run.history[-1]["target_recall"]
-        axis.barh(places + (turn - (len(runs) - 1) / 2) * height, shares, height, color=colour, label=label)
-    counts = material.test_labels.bincount(minlength=len(places)).tolist()
-    names = [f"{name}\n{count:,}" for name, count in zip(material.classes, counts, strict=True)]
-    axis.set(xlim=(0, 1), xlabel="share told", title=f"Classes of the {material.row_name} to judge on")
-    axis.set_yticks(places, names)
+    positions, height = np.arange(len(dataset.classes)), 0.8 / len(runs)
+    for index, ((label, run), color) in enumerate(zip(runs.items(), (TARGET, ALONE, DIRECT), strict=False)):
+        recalls = run.history[-1]["target_recall"]
+        axis.barh(positions + (index - (len(runs) - 1) / 2) * height, recalls, height, color=color, label=label)
+    counts = dataset.test_labels.bincount(minlength=len(positions)).tolist()
+    names = [f"{name}\n{count:,}" for name, count in zip(dataset.classes, counts, strict=True)]
+    axis.set(xlim=(0, 1), xlabel="recall", title=f"Classes of the test {dataset.row_name}")
+    axis.set_yticks(positions, names)
     axis.invert_yaxis()
     axis.grid(visible=True, axis="x", color=GRID, lw=0.7)
     axis.set_axisbelow(True)
     axis.legend(frameon=False, fontsize=8, loc="lower right")
 
 
-def draw_images(axis: Any, material: Dataset, names: tuple[str, str]) -> None:
-    """Some images of both domains, the same classes above and below."""
-    classes = np.linspace(0, len(material.classes) - 1, min(ACROSS, len(material.classes))).astype(int)
+def draw_images(axis: Any, dataset: Dataset, names: tuple[str, str]) -> None:
+    """Draw some images of both domains, the same classes above and below."""
+    classes = np.linspace(0, len(dataset.classes) - 1, min(ACROSS, len(dataset.classes))).astype(int)
     rows = []
     for images, labels in (
-        (material.source_rows, material.source_labels),
-        (material.test_rows, material.test_labels),
+        (dataset.source_rows, dataset.source_labels),
+        (dataset.test_rows, dataset.test_labels),
     ):
         for number in range(EACH):
             rows.append(torch.cat([pick_image(images, labels, int(label), number) for label in classes], dim=2))
@@ -154,10 +158,10 @@ def draw_images(axis: Any, material: Dataset, names: tuple[str, str]) -> None:
     axis.set_yticklabels(names, rotation=90, va="center")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    axis.set_title(f"{material.description.capitalize()}, {len(material.classes)} classes")
+    axis.set_title(f"{dataset.description.capitalize()}, {len(dataset.classes)} classes")
 
 
 def pick_image(images: torch.Tensor, labels: torch.Tensor, label: int, number: int) -> torch.Tensor:
-    """The numbered image of a class, (3, s, s); the last where there are fewer."""
-    found = torch.nonzero(labels == label).reshape(-1)
-    return images[found[min(number, len(found) - 1)]]
+    """Return the numbered image of a class, (3, s, s); the last one if there are fewer."""
+    indices = torch.nonzero(labels == label).reshape(-1)
+    return images[indices[min(number, len(indices) - 1)]]

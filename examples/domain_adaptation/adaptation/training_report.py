@@ -1,4 +1,4 @@
-"""metrics.json and best.pt: what a run found, and how it was run."""
+"""metrics.json and best.pt: the results of a run and its environment."""
 
 from __future__ import annotations
 
@@ -24,97 +24,93 @@ if TYPE_CHECKING:
 
 TITLES = {"none": "Source only", "coral": "DeepCORAL", "dan": "DAN (multi-kernel MMD)", "dann": "DANN"}
 BACKEND_TITLES = {"horovod": "Horovod", "ddp": "torch.distributed"}
-CHOSEN_BY = "highest source validation accuracy, the later epoch of equals; target labels have no part in it"
+CHOSEN_BY = "highest source validation accuracy, the later epoch of equals; target labels are not used"
 
 
 def method_title(options: Options) -> str:
-    """The method in words."""
+    """Return the title of the method."""
     if options.task == "images":
         return TITLES[options.method]
     aligned = "no alignment" if options.method == "none" else TITLES[options.method]
     return f"{aligned}, {'pairs without labels' if options.pair_weight else 'no pairs'}"
 
 
-def headline(trained: TrainingResult, material: Dataset, others: Mapping[str, TrainingResult]) -> str:
-    """The result in one line."""
+def headline(trained: TrainingResult, dataset: Dataset, comparisons: Mapping[str, TrainingResult]) -> str:
+    """Return the result in one line."""
     options, last = trained.options, trained.history[-1]
-    names = COMPARISONS[options.task]
-    beside = [f"{names[name]} {other.history[-1]['target_accuracy']:.3f}" for name, other in others.items()]
+    titles = COMPARISONS[options.task]
+    figures = [
+        f"{titles[name]} {comparison.history[-1]['target_accuracy']:.3f}" for name, comparison in comparisons.items()
+    ]
     if options.task == "sensors":
-        beside.append(f"always the largest class {material.majority_class_accuracy:.3f}")
-    known = f" ({', '.join(beside)})" if beside else ""
+        figures.append(f"majority-class baseline {dataset.majority_class_accuracy:.3f}")
+    suffix = f" ({', '.join(figures)})" if figures else ""
     return (
-        f"{method_title(options)}, {options.source} -> {options.target}, {material.description}: "
-        f"target accuracy {last['target_accuracy']:.3f}{known} after epoch {last['epoch']}"
+        f"{method_title(options)}, {options.source} -> {options.target}, {dataset.description}: "
+        f"target accuracy {last['target_accuracy']:.3f}{suffix} after epoch {last['epoch']}"
     )
 
 
 def metrics(
-    trained: TrainingResult, material: Dataset, comm: Communicator, others: Mapping[str, TrainingResult]
+    trained: TrainingResult, dataset: Dataset, comm: Communicator, comparisons: Mapping[str, TrainingResult]
 ) -> dict[str, Any]:
-    """What goes to metrics.json; what differs between machines is kept apart under ``run``."""
+    """Return the content of metrics.json; everything that differs between machines is under ``run``."""
     options = trained.options
     sensors = options.task == "sensors"
-    fields = {name: getattr(options, name) for name in vars(options) if name not in ("data", "out", "weights")}
+    option_values = {name: getattr(options, name) for name in vars(options) if name not in ("data", "out", "weights")}
     best = {name: trained.best[name] for name in ("epoch", "source_accuracy", "target_accuracy")}
     return {
-        "headline": headline(trained, material, others),
+        "headline": headline(trained, dataset, comparisons),
         "data": {
-            "kind": material.kind,
+            "kind": dataset.kind,
             "source": options.source,
             "target": options.target,
-            "classes": len(material.classes),
-            material.row_name: material.counts,
+            "classes": len(dataset.classes),
+            dataset.row_name: dataset.counts,
         }
-        | (
-            {"class_names": list(material.classes), "largest_class": material.majority_class_accuracy}
-            if sensors
-            else {}
-        ),
+        | ({"class_names": list(dataset.classes), "largest_class": dataset.majority_class_accuracy} if sensors else {}),
         "method": options.method,
         "final": without_speed(trained.history[-1]),
         "best": best | {"chosen_by": CHOSEN_BY, "weights_sha256": weights_digest(trained.best["weights"])},
         **{
-            name: without_speed(others[name].history[-1]) if name in others else None
+            name: without_speed(comparisons[name].history[-1]) if name in comparisons else None
             for name in COMPARISONS[options.task]
         },
         "weights_sha256": trained.sha256,
-        "ranks_agree": all(each.ranks_agree for each in (trained, *others.values())),
-        "history": [without_speed(figures) for figures in trained.history],
+        "ranks_agree": all(result.ranks_agree for result in (trained, *comparisons.values())),
+        "history": [without_speed(epoch) for epoch in trained.history],
         "run": {
             "backend": comm.backend,
             "size": comm.size,
-            "device": device_name(material),
-            f"{material.row_name}_per_second": [
-                figures[f"{material.row_name}_per_second"] for figures in trained.history
-            ],
-            "options": fields | {"transfer_weight": options.weight},
+            "device": device_name(dataset),
+            f"{dataset.row_name}_per_second": [epoch[f"{dataset.row_name}_per_second"] for epoch in trained.history],
+            "options": option_values | {"transfer_weight": options.weight},
             "versions": library_versions(comm),
         },
     }
 
 
 def format_ranks(comm: Communicator) -> str:
-    """``1 process``, or ranks and what they talk by."""
+    """Return ``1 process``, or the number of ranks and their backend."""
     if comm.backend == "none":
         return "1 process"
     return f"{comm.size} rank{'s' * (comm.size != 1)} over {BACKEND_TITLES[comm.backend]}"
 
 
-def without_speed(figures: dict[str, Any]) -> dict[str, Any]:
-    """An epoch's figures without its speed."""
-    return {name: value for name, value in figures.items() if not name.endswith("_per_second")}
+def without_speed(epoch: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics of an epoch without its speed."""
+    return {name: value for name, value in epoch.items() if not name.endswith("_per_second")}
 
 
-def device_name(material: Dataset) -> str:
-    """What it ran on."""
-    device = material.source_rows.device
+def device_name(dataset: Dataset) -> str:
+    """Return the name of the device."""
+    device = dataset.source_rows.device
     return str(torch.cuda.get_device_name(device)) if device.type == "cuda" else f"{platform.machine()} CPU"
 
 
 def library_versions(comm: Communicator) -> dict[str, str]:
-    """Of what decides the result."""
-    found = {
+    """Return the versions of everything that determines the result."""
+    versions = {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
@@ -123,24 +119,24 @@ def library_versions(comm: Communicator) -> dict[str, str]:
     if comm.backend == "horovod":
         import horovod
 
-        found["horovod"] = str(horovod.__version__)
-    return found
+        versions["horovod"] = str(horovod.__version__)
+    return versions
 
 
 def write_results(
-    trained: TrainingResult, material: Dataset, comm: Communicator, others: Mapping[str, TrainingResult]
+    trained: TrainingResult, dataset: Dataset, comm: Communicator, comparisons: Mapping[str, TrainingResult]
 ) -> dict[str, Any]:
-    """Write both files to the output folder; what went to metrics.json."""
+    """Write both files to the output folder; return the content of metrics.json."""
     out = trained.options.out
-    facts = metrics(trained, material, comm, others)
-    kept = {
+    content = metrics(trained, dataset, comm, comparisons)
+    model_info = {
         "task": trained.options.task,
         "net": trained.options.net,
-        "classes": list(material.classes),
+        "classes": list(dataset.classes),
         "image_size": trained.options.image_size,
-        "data_kind": material.kind,
+        "data_kind": dataset.kind,
     }
-    torch.save(kept | trained.best, out / "best.pt.part")
+    torch.save(model_info | trained.best, out / "best.pt.part")
     (out / "best.pt.part").replace(out / "best.pt")
-    points.write_atomically(out / "metrics.json", (json.dumps(facts, indent=2) + "\n").encode())
-    return facts
+    points.write_atomically(out / "metrics.json", (json.dumps(content, indent=2) + "\n").encode())
+    return content

@@ -1,7 +1,8 @@
-"""Names in a file of columns, as published collocations of CALIOP and VIIRS have them (README.md, reference 10).
+"""Names of the variables in a file of columns.
 
-Layers (``Clay``: of cloud, ``Alay``: of aerosol) are means over a column's; altitudes in km, temperatures in C. Angles
-in degrees, M01 to M11 as reflectances, M12 to M16 as brightness temperatures (K).
+They are those of published collocations of CALIOP and VIIRS (README.md, reference 10). Layer variables (``Clay``:
+cloud, ``Alay``: aerosol) are means over the layers of a column; altitudes in km, temperatures in C. Angles in degrees,
+M01 to M11 as reflectances, M12 to M16 as brightness temperatures (K).
 """
 
 from __future__ import annotations

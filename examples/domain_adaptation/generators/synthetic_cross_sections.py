@@ -1,12 +1,12 @@
-"""Synthetic columns before anybody looks: surface, two decks of cloud and a haze along a line, as functions of place.
+"""Synthetic vertical cross-sections: surface, two cloud decks and haze along a line, as functions of position.
 
 - **Fields.** Gaussian, power along a line falling as k^-2.3 up to an outer scale: in the plane, level sets of such a
   field have outlines of dimension 1.35, as clouds have from 1 to 1000 km (Lovejoy 1982, Science 216, 185). Optical
-  thickness is an exponential of a field less a threshold: lognormal-like, thin at every edge. Haze is lognormal
+  thickness is an exponential of a field minus a threshold: lognormal-like, thin at every edge. Haze is lognormal
   (O'Neill et al. 2000, Geophys. Res. Lett. 27, 3333).
-- **Phase of the low deck.** Water above 0 C, ice below -38 C, in between the rarer the colder (Hu et al. 2010, J.
-  Geophys. Res. 115, D00H34).
-- **Air.** Warm and moist towards the equator, 6.5 K per km up to a tropopause that is higher there.
+- **Phase of the low deck.** Water above 0 C, ice below -38 C, in between supercooled water becomes rarer with
+  decreasing temperature (Hu et al. 2010, J. Geophys. Res. 115, D00H34).
+- **Air.** Warm and moist toward the equator, 6.5 K per km up to a tropopause that is higher there.
 
 Plausible, not calibrated.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Line = NDArray[np.float64]
 
-# Surfaces by reflective band: ocean, plants, desert, snow.
+# Surface albedo by reflective band: ocean, vegetation, desert, snow; typical values, rounded.
 ALBEDO = np.array(
     [
         [0.030, 0.028, 0.025, 0.022, 0.020, 0.018, 0.016, 0.014, 0.012, 0.010, 0.008],
@@ -30,13 +30,13 @@ ALBEDO = np.array(
         [0.830, 0.830, 0.830, 0.820, 0.800, 0.770, 0.740, 0.460, 0.400, 0.110, 0.080],
     ]
 )
-MARGIN_COLUMNS = 40  # columns beyond both ends, for what is seen displaced
+MARGIN_COLUMNS = 40  # columns beyond both ends, for displaced observations
 LAPSE_K_PER_KM = 6.5  # K per km
 
 
 @dataclass(frozen=True)
 class GranuleConditions:
-    """What a granule's weather and light are drawn from: degrees, kelvin, cm of vapour, shares of area."""
+    """Conditions of a granule: angles in degrees, fractions of area, indices into ALBEDO."""
 
     solar_zenith: float
     view_zenith: float
@@ -53,8 +53,10 @@ class GranuleConditions:
 
 @dataclass(frozen=True)
 class CrossSection:
-    """A line of columns: optical thickness and top (km) of both decks and of haze, whether the low deck is ice, and of
-    the surface temperature (K) and albedo by band."""
+    """A line of columns: optical thickness and top of both decks and of haze, phase of the low deck, surface.
+
+    Surface: skin temperature and albedo by band.
+    """
 
     low_tau: Line
     low_top_km: Line
@@ -68,27 +70,27 @@ class CrossSection:
 
 
 def draw_conditions(rng: np.random.Generator) -> GranuleConditions:
-    """A granule somewhere between 65 degrees south and north, in daylight."""
+    """Draw a daytime granule between 65 degrees south and north."""
     latitude = rng.uniform(-65, 65)
-    warm = np.cos(np.radians(latitude)) ** 2
-    ground = rng.permutation([0, 0, 0, 1, 2] if abs(latitude) < 50 else [0, 0, 1, 3])[:2]
+    tropical = np.cos(np.radians(latitude)) ** 2
+    surface_types = rng.permutation([0, 0, 0, 1, 2] if abs(latitude) < 50 else [0, 0, 1, 3])[:2]
     return GranuleConditions(
         solar_zenith=float(np.clip(abs(latitude) + rng.uniform(-20, 15), 10, 76)),
         view_zenith=rng.uniform(0, 35),
         azimuths=(rng.uniform(-180, 180), rng.uniform(-180, 180)),
-        surface=(int(ground[0]), int(ground[1])),
-        air_k=262 + 38 * warm + rng.uniform(-4, 4),
-        vapor_cm=0.4 + 4.2 * warm * rng.uniform(0.6, 1.2),
-        tropopause_km=8.5 + 8 * warm,
+        surface=(int(surface_types[0]), int(surface_types[1])),
+        air_k=262 + 38 * tropical + rng.uniform(-4, 4),
+        vapor_cm=0.4 + 4.2 * tropical * rng.uniform(0.6, 1.2),
+        tropopause_km=8.5 + 8 * tropical,
         low_cover=rng.uniform(0.25, 0.6),
         high_cover=rng.uniform(0.2, 0.5),
         haze_tau=rng.uniform(0.08, 0.25),
-        dust=bool(2 in ground),
+        dust=bool(2 in surface_types),
     )
 
 
 def fractal_line(count: int, rng: np.random.Generator, outer_km: float) -> Line:
-    """A Gaussian field along a line of 1 km steps, mean 0, variance 1."""
+    """Return a Gaussian field along a line of 1 km steps, mean 0, variance 1."""
     k = np.fft.rfftfreq(2 * count)
     power = (k**2 + outer_km**-2.0) ** (-2.3 / 4)
     power[0] = 0
@@ -96,34 +98,36 @@ def fractal_line(count: int, rng: np.random.Generator, outer_km: float) -> Line:
     return np.asarray((line - line.mean()) / line.std())
 
 
-def simulate_cross_section(granule: GranuleConditions, count: int, rng: np.random.Generator) -> CrossSection:
-    """The columns of a granule, with margins."""
+def simulate_cross_section(conditions: GranuleConditions, count: int, rng: np.random.Generator) -> CrossSection:
+    """Return the columns of a granule, with margins."""
     count += 2 * MARGIN_COLUMNS
     low, high, texture, cold, haze, coast = (fractal_line(count, rng, km) for km in (120, 250, 200, 150, 300, 500))
-    decks = ((low, granule.low_cover), (high, granule.high_cover))
+    decks = ((low, conditions.low_cover), (high, conditions.high_cover))
     excess = [np.maximum(deck - np.quantile(deck, 1 - share), 0) for deck, share in decks]
-    low_top = np.clip(1.6 + 1.3 * texture + 1.4 * excess[0], 0.4, granule.tropopause_km - 1)
-    kelvin = granule.air_k - LAPSE_K_PER_KM * low_top
-    frozen = ((273 - kelvin) / 35 > 0.55 + 0.3 * cold) & (kelvin < 271) | (kelvin < 235)
+    low_top = np.clip(1.6 + 1.3 * texture + 1.4 * excess[0], 0.4, conditions.tropopause_km - 1)
+    low_k = conditions.air_k - LAPSE_K_PER_KM * low_top
+    frozen = ((273 - low_k) / 35 > 0.55 + 0.3 * cold) & (low_k < 271) | (low_k < 235)
     share = np.clip(0.5 + 6 * coast, 0, 1)[:, None]
-    first, second = (ALBEDO[kind] for kind in granule.surface)
+    first, second = (ALBEDO[kind] for kind in conditions.surface)
     varied = np.exp(0.12 * fractal_line(count, rng, 60))[:, None]
-    land = np.array(granule.surface) > 0
-    heat = (share[:, 0] * land[0] + (1 - share[:, 0]) * land[1]) * (9 * np.cos(np.radians(granule.solar_zenith)) - 3)
+    land = np.array(conditions.surface) > 0
+    skin_heating = (share[:, 0] * land[0] + (1 - share[:, 0]) * land[1]) * (
+        9 * np.cos(np.radians(conditions.solar_zenith)) - 3
+    )
     return CrossSection(
         low_tau=np.minimum(2.2 * np.expm1(1.4 * excess[0]), 90),
         low_top_km=low_top,
         low_is_ice=frozen,
         high_tau=np.minimum(0.32 * np.expm1(1.5 * excess[1]), 40),
-        high_top_km=np.maximum(granule.tropopause_km - 2.2 + 1.1 * texture, low_top + 0.8),
-        haze_tau=granule.haze_tau * np.exp(0.9 * haze),
-        haze_top_km=np.clip((3.5 if granule.dust else 1.8) + 0.6 * texture, 0.5, 6),
-        skin_k=granule.air_k + heat + 1.5 * fractal_line(count, rng, 60),
+        high_top_km=np.maximum(conditions.tropopause_km - 2.2 + 1.1 * texture, low_top + 0.8),
+        haze_tau=conditions.haze_tau * np.exp(0.9 * haze),
+        haze_top_km=np.clip((3.5 if conditions.dust else 1.8) + 0.6 * texture, 0.5, 6),
+        skin_k=conditions.air_k + skin_heating + 1.5 * fractal_line(count, rng, 60),
         albedo=np.clip((share * first + (1 - share) * second) * varied, 0, 0.95),
     )
 
 
 def shift_line(line: NDArray[Any], km: float, count: int) -> NDArray[Any]:
-    """A line without its margins, as it looks displaced by some kilometres."""
+    """Return a line without its margins, displaced by some kilometers."""
     start = MARGIN_COLUMNS + int(np.clip(round(km), -MARGIN_COLUMNS, MARGIN_COLUMNS))
     return line[start : start + count]
