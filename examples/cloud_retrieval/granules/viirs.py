@@ -241,7 +241,8 @@ def valid_limits(attributes: dict[str, Any]) -> tuple[float, float]:
 def open_granule(radiances: Path, geolocation: Path, *, label: str, geolocation_label: str = "") -> Iterator[Granule]:
     """Open both files of a granule and check that their shapes agree.
 
-    :param label: name of the radiance file in error messages; ``geolocation_label``: of the geolocation file (default: ``label``).
+    :param label: name of the radiance file in error messages; ``geolocation_label``: of the other file, by default the
+        same.
     :raises SceneError: if a file cannot be read or does not have the layout of a granule.
     """
     geolocation_label = geolocation_label or label
