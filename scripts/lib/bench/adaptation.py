@@ -180,9 +180,7 @@ def loops(data: Path, rounds: int) -> None:
     """Both loops in turns; runs in an interpreter that has torch."""
     sys.path.insert(0, str(JOB))
     import torch
-    from adaptation import distributed
-    from adaptation import dataset
-    from adaptation import models
+    from adaptation import dataset, distributed, models
     from adaptation.options import Options
     from adaptation.trainer import Trainer
     from torch.nn import functional
@@ -200,7 +198,9 @@ def loops(data: Path, rounds: int) -> None:
 
     def plain(_step: int) -> None:
         # The same work: both domains go through the network, the source alone has a loss.
-        chosen = images.training_indices[torch.randint(len(images.training_indices), (batch,), generator=order).to(device)]
+        chosen = images.training_indices[
+            torch.randint(len(images.training_indices), (batch,), generator=order).to(device)
+        ]
         aside = torch.randint(len(images.target_rows), (batch,), generator=order).to(device)
         source = models.normalize(images.source_rows[chosen])
         target = models.normalize(images.target_rows[aside])

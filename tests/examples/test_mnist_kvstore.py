@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1] / "examples/mnist_kvstore"))
+sys.path.append(str(Path(__file__).parents[2] / "examples/mnist_kvstore"))
 import digits
 import idx
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 8, 8), (0, 2)])
-def test_what_is_written_is_read_back(shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_files_are_read_as_written(shape: tuple[int, ...], tmp_path: Path) -> None:
     values = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     (tmp_path / "x.gz").write_bytes(gzip.compress(idx.pack(values)))
 
@@ -23,26 +23,26 @@ def test_what_is_written_is_read_back(shape: tuple[int, ...], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"no gzip", "Not a gzipped file"),
-        (gzip.compress(b"\0\0\x09\1"), "no IDX file of bytes"),
-        (gzip.compress(idx.pack(np.zeros(4, np.uint8))[:-1]), "3 bytes, and its head says (4,)"),
-        (gzip.compress(b"\0\0\x08\3\0"), "its head is cut off"),
+        (gzip.compress(b"\0\0\x09\1"), "not an IDX file of bytes"),
+        (gzip.compress(idx.pack(np.zeros(4, np.uint8))[:-1]), "3 bytes of data, but the header says (4,)"),
+        (gzip.compress(b"\0\0\x08\3\0"), "truncated header"),
         (gzip.compress(bytes(999))[:-9], "ended before"),
     ],
-    # The packed bytes tell when they were packed; a test's name must not.
-    ids=["no gzip", "no numbers", "too few", "no head", "cut off"],
+    # gzip stores the time of compression, which must not become part of the test's name.
+    ids=["no gzip", "no numbers", "too few", "no header", "truncated"],
 )
-def test_a_broken_file_is_named_with_what_is_wrong(content: bytes, words: str, tmp_path: Path) -> None:
+def test_a_broken_file_is_reported_with_its_problem(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.gz").write_bytes(content)
 
     with pytest.raises(ValueError, match=r"x\.gz") as caught:
         idx.read(tmp_path, "x.gz")
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_the_digits_are_written_once_and_no_test_digit_is_trained_on(tmp_path: Path) -> None:
+def test_the_digits_are_written_once_and_no_test_digit_is_used_for_training(tmp_path: Path) -> None:
     digits.main(tmp_path)
     before = (tmp_path / idx.TRAIN_LABELS).stat().st_mtime_ns
     digits.main(tmp_path)
