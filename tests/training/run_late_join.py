@@ -1,6 +1,6 @@
-"""Two ranks under horovodrun; the second joins after the first has trained for a while, as in an elastic run.
+"""Train on two ranks under horovodrun, the second of which joins after some steps, as in an elastic run.
 
-joining.py JOB DATA: exits 1 when the weights differ after some common steps. Run by test_losing.py.
+run_late_join.py JOB DATA: exits with 1 if the weights differ after some common steps. Started by test_lost_ranks.py.
 """
 
 from __future__ import annotations
@@ -22,27 +22,29 @@ ALONE, TOGETHER = 3, 2
 
 
 def main() -> int:
-    """Train, meet, train on; 1 when the ranks differ."""
+    """Train, synchronize, train further; return 1 if the ranks differ."""
     torch.set_num_threads(1)
     data = Path(sys.argv[2])
     pair, kind = dataset.list_images(data, "amazon", "webcam")
     images = dataset.read_dataset(pair, kind, 16, (torch.device("cpu"), 0))
     options = Options(data=data, out=data, method="dann", image_size=16, global_batch=16)
     ranks = distributed.connect("horovod", cuda=False)
-    alone = Trainer(options, images, distributed.Communicator(), print)
+    trainer = Trainer(options, images, distributed.Communicator(), print)
     for iteration in range(ALONE if ranks.rank == 0 else 0):
-        alone.step(iteration)
+        trainer.step(iteration)
     state = hvd.elastic.TorchState(
-        model=alone.net, optimizer=alone.optimizer, progress=TrainingState(iteration=ALONE if ranks.rank == 0 else 0)
+        model=trainer.net,
+        optimizer=trainer.optimizer,
+        progress=TrainingState(iteration=ALONE if ranks.rank == 0 else 0),
     )
     state.sync()
-    alone.comm = ranks
+    trainer.comm = ranks
     for iteration in range(state.progress.iteration, state.progress.iteration + TOGETHER):
-        alone.step(iteration)
-    agreed = ranks.all_agree(weights_digest(alone.net.state_dict()))
+        trainer.step(iteration)
+    agree = ranks.all_agree(weights_digest(trainer.net.state_dict()))
     ranks.barrier()
     ranks.close()
-    return 0 if agreed and state.progress.iteration == ALONE else 1
+    return 0 if agree and state.progress.iteration == ALONE else 1
 
 
 if __name__ == "__main__":

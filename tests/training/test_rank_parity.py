@@ -6,64 +6,51 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from adaptation import losses
 
-from tests.training import launch
-
-for needed in launch.NEEDED:
-    pytest.importorskip(needed, reason="tests of training: scripts/test-training")
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from adaptation import losses  # noqa: E402
-from generators import synthetic_images  # noqa: E402
+from tests.support.training_runs import JOB, LAUNCHERS, launch, train_with
 
 pytestmark = pytest.mark.slow
 
-WORDS = ("--method", "coral", "--epochs", "3", "--global-batch", "32", "--checkpoint-every", "5", "--seed", "4")
+ARGS = ("--method", "coral", "--epochs", "3", "--global-batch", "32", "--checkpoint-every", "5", "--seed", "4")
 #: Single precision, 3 epochs: convolutions over 32 and over 16 images sum in another order.
 CURVE = 2e-3
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small synthetic data set."""
-    folder = tmp_path_factory.mktemp("images")
-    synthetic_images.write_domains(folder, seed=2, size=16, share=0.06)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def gradients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Every loss's gradient by each backend."""
+    """The gradient of every loss by each backend."""
     folder = tmp_path_factory.mktemp("gradients")
-    for backend in launch.LAUNCHERS:
-        script = Path(__file__).with_name("gradients.py")
-        launch.launched(backend, script, str(launch.JOB), str(folder / f"{backend}.npz"))
-    return {backend: dict(np.load(folder / f"{backend}.npz")) for backend in launch.LAUNCHERS}
+    for backend in LAUNCHERS:
+        script = Path(__file__).with_name("run_gradients.py")
+        launch(backend, script, str(JOB), str(folder / f"{backend}.npz"))
+    return {backend: dict(np.load(folder / f"{backend}.npz")) for backend in LAUNCHERS}
 
 
 @pytest.fixture(scope="module")
-def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def runs(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The same training by each backend: folder -> metrics."""
-    top = tmp_path_factory.mktemp("runs")
-    metrics = {backend: launch.train(backend, data, top / backend, WORDS) for backend in launch.LAUNCHERS}
-    return {"folder": top, **metrics}
+    folder = tmp_path_factory.mktemp("runs")
+    metrics = {backend: train_with(backend, image_folder, folder / backend, ARGS) for backend in LAUNCHERS}
+    return {"folder": folder, **metrics}
 
 
-def distance(one: Any, other: Any) -> float:
-    """Relative, in the largest component."""
-    return float(np.abs(one - other).max() / np.abs(other).max())
+def distance(actual: Any, expected: Any) -> float:
+    """Return the largest difference relative to the largest component."""
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
 @pytest.mark.parametrize("backend", ["horovod", "ddp"])
 @pytest.mark.parametrize("method", losses.METHODS)
 def test_two_ranks_have_the_gradient_of_one_process(gradients: dict[str, Any], backend: str, method: str) -> None:
-    found, alone = gradients[backend], gradients["none"]
+    two_ranks, one_process = gradients[backend], gradients["none"]
 
-    assert (str(found["backend"]), int(found["size"]), int(alone["size"])) == (backend, 2, 1)
-    assert distance(found[method], alone[method]) < 1e-12
-    assert distance(found[f"{method}-in-parts"], alone[f"{method}-in-parts"]) < 1e-12
+    assert (str(two_ranks["backend"]), int(two_ranks["size"]), int(one_process["size"])) == (backend, 2, 1)
+    assert distance(two_ranks[method], one_process[method]) < 1e-12
+    assert distance(two_ranks[f"{method}-in-parts"], one_process[f"{method}-in-parts"]) < 1e-12
 
 
 @pytest.mark.parametrize("backend", ["horovod", "ddp"])
@@ -71,16 +58,18 @@ def test_two_ranks_have_the_gradient_of_one_process(gradients: dict[str, Any], b
 def test_two_ranks_have_the_gradient_of_one_process_between_two_sensors(
     gradients: dict[str, Any], backend: str, method: str
 ) -> None:
-    found, alone = gradients[backend], gradients["none"]
+    two_ranks, one_process = gradients[backend], gradients["none"]
 
     for name in (f"{method}-of-pairs", f"{method}-of-pairs-in-parts"):
-        assert distance(found[name], alone[name]) < 1e-12
-    assert distance(alone["other-pairs"], alone["none-of-pairs"]) > 0.01, "pairs would not be noticed"
+        assert distance(two_ranks[name], one_process[name]) < 1e-12
+    assert distance(one_process["other-pairs"], one_process["none-of-pairs"]) > 0.01, (
+        "the comparison is insensitive to pairs"
+    )
 
 
 @pytest.mark.parametrize("method", ["coral", "dan"])
 def test_rank_local_losses_are_another_objective(gradients: dict[str, Any], method: str) -> None:
-    """Also shows that the comparison above would notice."""
+    """This also shows that the comparison above is sensitive."""
     assert distance(gradients["horovod"][f"{method}-local"], gradients["none"][method]) > 0.01
 
 
@@ -110,26 +99,26 @@ def test_two_ranks_follow_the_curve_of_one_process(runs: dict[str, Any], backend
     np.testing.assert_allclose(curves[1], curves[0], rtol=CURVE, atol=1e-6)
 
 
-def test_a_run_goes_on_under_another_launcher_with_the_same_bits(runs: dict[str, Any], data: Path) -> None:
+def test_a_run_resumed_under_another_launcher_has_the_same_bits(runs: dict[str, Any], image_folder: Path) -> None:
     out = runs["folder"] / "resumed"
-    half = [word if word != "3" else "1" for word in WORDS]
-    first = launch.train("ddp", data, out, half)
-    whole = launch.train("horovod", data, out, [*WORDS, "--resume"])
+    one_epoch = [word if word != "3" else "1" for word in ARGS]
+    first = train_with("ddp", image_folder, out, one_epoch)
+    whole = train_with("horovod", image_folder, out, [*ARGS, "--resume"])
 
     assert len(first["history"]) == 1
     assert whole["history"] == runs["horovod"]["history"]
     assert whole["weights_sha256"] == runs["horovod"]["weights_sha256"]
 
 
-def test_results_say_what_they_are(runs: dict[str, Any]) -> None:
+def test_results_describe_their_data_and_environment(runs: dict[str, Any]) -> None:
     out = runs["folder"] / "horovod"
-    found = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     best = torch.load(out / "best.pt", weights_only=True)
 
-    assert found["data"]["kind"] == "synthetic"
-    assert "synthetic images" in found["headline"]
-    assert {"torch", "horovod", "python", "numpy"} <= found["run"]["versions"].keys()
-    assert best["epoch"] == found["best"]["epoch"]
-    assert best["source_accuracy"] == max(row["source_accuracy"] for row in found["history"])
-    assert "target labels have no part" in found["best"]["chosen_by"]
+    assert metrics["data"]["kind"] == "synthetic"
+    assert "synthetic images" in metrics["headline"]
+    assert {"torch", "horovod", "python", "numpy"} <= metrics["run"]["versions"].keys()
+    assert best["epoch"] == metrics["best"]["epoch"]
+    assert best["source_accuracy"] == max(row["source_accuracy"] for row in metrics["history"])
+    assert "target labels are not used" in metrics["best"]["chosen_by"]
     assert (out / "curves.png").stat().st_size > 10_000

@@ -1,6 +1,6 @@
-"""One gradient of every loss in double precision, by as many ranks as there are; rank 0 writes them.
+"""Compute one gradient of every loss in double precision on the ranks of the launcher; rank 0 writes them.
 
-gradients.py JOB FILE: run by test_parity.py, alone, under horovodrun and under torchrun.
+run_gradients.py JOB FILE: started by test_rank_parity.py, as one process, under horovodrun and under torchrun.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ sys.path.insert(0, sys.argv[1])
 
 from adaptation import batching, distributed, losses, models
 
-#: Odd: two ranks take unequal numbers.
+#: Odd, so that two ranks have unequal numbers of rows.
 ROWS, CLASSES, STRENGTH = 11, 5, 0.7
-#: So large that the transfer loss makes up a good part of the gradient; a mistake in it would show.
+#: Large enough that the transfer loss dominates the gradient, so that an error in it is visible.
 WEIGHTS = {"none": 0.0, "coral": 1e5, "dan": 1e3, "dann": 10.0}
 PAIRS = 10.0
 
 
 def gradient(method: str, scope: str, parts: int, ranks: distributed.Communicator, *, pairs: float = 0.0) -> Any:
-    """The gradient of one global batch, flat; with a weight for ``pairs`` of columns, else of images."""
+    """Return the flat gradient of one global batch: of columns if ``pairs`` has a weight, otherwise of images."""
     torch.manual_seed(5)
     shapes = ((25,), (20,), (25,)) if pairs else ((3, 16, 16),) * 3
     source, target, partners = (torch.rand(ROWS, *shape, dtype=torch.float64) for shape in shapes)
@@ -35,13 +35,13 @@ def gradient(method: str, scope: str, parts: int, ranks: distributed.Communicato
         else models.build_image_model("small", CLASSES, seed=3)
     )
     net.double()["domain"].requires_grad_(method == "dann")
-    goal = losses.Objective(method, weight=WEIGHTS[method], scope=scope, pair_weight=pairs)
+    objective = losses.Objective(method, weight=WEIGHTS[method], scope=scope, pair_weight=pairs)
     start = 0
     for rows in batching.split_evenly(ROWS, parts):
         counts = batching.split_evenly(rows, ranks.size)
-        mine = torch.from_numpy(batching.rank_slice(np.arange(start, start + rows), counts, ranks.rank))
-        part = losses.BatchPart(source[mine], labels[mine], target[mine] + 0.3, counts, ROWS, partners[mine])
-        losses.loss_shares(net, part, goal, STRENGTH, ranks).total.backward()
+        own = torch.from_numpy(batching.rank_slice(np.arange(start, start + rows), counts, ranks.rank))
+        part = losses.BatchPart(source[own], labels[own], target[own] + 0.3, counts, ROWS, partners[own])
+        losses.loss_shares(net, part, objective, STRENGTH, ranks).total.backward()
         start += rows
     ranks.sum_gradients(net.parameters())
     return torch.cat([value.grad.reshape(-1) for value in net.parameters() if value.grad is not None]).numpy()
@@ -51,16 +51,16 @@ def main() -> None:
     """Write the gradients of all methods, of sums in parts, of the rank-local objective, and between two sensors."""
     torch.set_num_threads(1)
     ranks = distributed.connect("auto", cuda=False)
-    found = {method: gradient(method, "global", 1, ranks) for method in losses.METHODS}
-    found |= {f"{method}-in-parts": gradient(method, "global", 3, ranks) for method in losses.METHODS}
-    found |= {f"{method}-local": gradient(method, "local", 1, ranks) for method in ("coral", "dan")}
-    found |= {f"{method}-of-pairs": gradient(method, "global", 1, ranks, pairs=PAIRS) for method in losses.METHODS}
-    found |= {
+    gradients = {method: gradient(method, "global", 1, ranks) for method in losses.METHODS}
+    gradients |= {f"{method}-in-parts": gradient(method, "global", 3, ranks) for method in losses.METHODS}
+    gradients |= {f"{method}-local": gradient(method, "local", 1, ranks) for method in ("coral", "dan")}
+    gradients |= {f"{method}-of-pairs": gradient(method, "global", 1, ranks, pairs=PAIRS) for method in losses.METHODS}
+    gradients |= {
         f"{method}-of-pairs-in-parts": gradient(method, "global", 3, ranks, pairs=PAIRS) for method in losses.METHODS
     }
-    found["other-pairs"] = gradient("none", "global", 1, ranks, pairs=2 * PAIRS)
+    gradients["other-pairs"] = gradient("none", "global", 1, ranks, pairs=2 * PAIRS)
     if ranks.rank == 0:
-        np.savez(Path(sys.argv[2]), backend=ranks.backend, size=ranks.size, **found)
+        np.savez(Path(sys.argv[2]), backend=ranks.backend, size=ranks.size, **gradients)
     ranks.barrier()
     ranks.close()
 

@@ -9,21 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+import train
+from adaptation import models, sensor_columns, variable_names
+from generators import synthetic_columns
 
-from tests.training import launch
-
-for needed in launch.NEEDED:
-    pytest.importorskip(needed, reason="tests of training: scripts/test-training")
-
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import train  # noqa: E402
-from adaptation import models, sensor_columns, variable_names  # noqa: E402
-from generators import synthetic_columns  # noqa: E402
+from tests.support.training_runs import DEADLINE, JOB, LAUNCHERS, refusal, train_with
 
 GRANULES = 16
-WORDS = ("--task", "sensors", "--global-batch", "32", "--threads", "1", "--log-every", "1000000", "--lr", "0.03")
+ARGS = ("--task", "sensors", "--global-batch", "32", "--threads", "1", "--log-every", "1000000", "--lr", "0.03")
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +30,27 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(data: Path, out: Path, *words: str) -> dict[str, Any]:
-    """Train here; the metrics."""
-    assert train.main(["--data", str(data), "--out", str(out), *WORDS, *words]) == 0
+def run(data: Path, out: Path, *args: str) -> dict[str, Any]:
+    """Train in this process; return the metrics."""
+    assert train.main(["--data", str(data), "--out", str(out), *ARGS, *args]) == 0
     found: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     return found
 
 
-def held(path: Path) -> dict[str, Any]:
-    """A granule's arrays."""
+def load(path: Path) -> dict[str, Any]:
+    """Return the arrays of a granule."""
     with np.load(path) as file:
         return dict(file)
 
 
-def relabelled(data: Path, out: Path, uses: tuple[str, ...]) -> Path:
-    """A copy in which the labels of granules of some uses (under seed 0) stand at other columns, some nowhere."""
+def permute_labels(data: Path, out: Path, uses: tuple[str, ...]) -> Path:
+    """Copy the data, with permuted labels in granules of some uses (under seed 0); some pairs lose their label."""
     shutil.copytree(data, out)
     files, _ = sensor_columns.list_granules(out)
     rng = np.random.default_rng(1)
     for use in uses:
         for number in sensor_columns.assign_uses(GRANULES, 0)[use]:
-            found = held(files[number])
+            found = load(files[number])
             found[variable_names.LABEL] = rng.permutation(found[variable_names.LABEL])
             if use == "pairs":
                 found[variable_names.LABEL][::3] = 0
@@ -65,11 +61,11 @@ def relabelled(data: Path, out: Path, uses: tuple[str, ...]) -> Path:
 # ---------------------------------------------------------------- columns
 
 
-def test_the_generator_makes_the_same_columns_from_the_same_seed(data: Path, tmp_path: Path) -> None:
+def test_the_generator_is_determined_by_its_seed(data: Path, tmp_path: Path) -> None:
     synthetic_columns.write_granules(tmp_path / "again", seed=5, granules=2, count=120)
     synthetic_columns.write_granules(tmp_path / "other", seed=6, granules=1, count=120)
     name = "match_data.synthetic.000.npz"
-    first, again, other = (held(folder / name) for folder in (data, tmp_path / "again", tmp_path / "other"))
+    first, again, other = (load(folder / name) for folder in (data, tmp_path / "again", tmp_path / "other"))
 
     assert set(first) == {*variable_names.LIDAR, *variable_names.RADIOMETER, variable_names.LABEL}
     assert (len(variable_names.LIDAR), len(variable_names.RADIOMETER)) == (25, 20)
@@ -77,8 +73,8 @@ def test_the_generator_makes_the_same_columns_from_the_same_seed(data: Path, tmp
     assert any((first[name] != other[name]).any() for name in first)
 
 
-def test_synthetic_columns_stay_within_what_instruments_can_say(data: Path) -> None:
-    every = [held(path) for path in sorted(data.glob("*.npz"))]
+def test_synthetic_columns_are_within_the_range_of_the_instruments(data: Path) -> None:
+    every = [load(path) for path in sorted(data.glob("*.npz"))]
     found = {name: np.concatenate([each[name] for each in every]) for name in every[0]}
     warm = np.stack([found[f"VIIRS_M{number}"] for number in range(12, 17)])
 
@@ -87,16 +83,16 @@ def test_synthetic_columns_stay_within_what_instruments_can_say(data: Path) -> N
     assert all(found[name].min() >= 0 and found[name].max() < 1.8 for name in variable_names.BANDS[:11])
     assert all(0 <= found[name].min() <= found[name].max() < 83 for name in ("VIIRS_SZA", "VIIRS_VZA"))
     assert set(found[variable_names.LABEL].tolist()) == {1, 2, 3, 4, 5, 6}
-    # Ice lies high, and looks cold from above.
+    # Ice clouds are high, and cold in the thermal bands.
     ice, clear = found[variable_names.LABEL] == 3, found[variable_names.LABEL] == 1
     assert found["CALIOP_Clay_Top_Altitude"][ice].mean() > 6
     assert found["VIIRS_M15"][ice].mean() < found["VIIRS_M15"][clear].mean() - 15
 
 
-def test_the_command_line_of_the_generator_says_what_it_made(tmp_path: Path) -> None:
-    words = ["--out", str(tmp_path / "d"), "--granules", "2", "--columns", "20"]
-    command = [sys.executable, str(launch.JOB / "make_columns.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=launch.DEADLINE)
+def test_the_generator_reports_the_number_of_granules(tmp_path: Path) -> None:
+    args = ["--out", str(tmp_path / "d"), "--granules", "2", "--columns", "20"]
+    command = [sys.executable, str(JOB / "make_columns.py"), *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DEADLINE)
 
     assert done.stdout.startswith("2 synthetic granules of 20 columns")
     assert sensor_columns.image_folders.data_kind(tmp_path / "d") == "synthetic"
@@ -135,12 +131,12 @@ def test_rows_come_from_the_granules_of_their_use(data: Path) -> None:
     assert len(found.validation_indices) == len(sensor_columns.read_tables(uses["validation"], labeled=True)[2])
 
 
-def test_labels_of_pairs_and_of_judged_columns_change_no_weight(data: Path, tmp_path: Path) -> None:
-    """The labels of the source do: the comparison would notice."""
+def test_labels_of_pairs_and_evaluation_columns_do_not_change_the_weights(data: Path, tmp_path: Path) -> None:
+    """Labels of the source do change them, which shows that the comparison is sensitive."""
     few = ("--method", "coral", "--iters", "12")
     first = run(data, tmp_path / "first", *few)
-    other = run(relabelled(data, tmp_path / "theirs", ("pairs", "evaluation")), tmp_path / "other", *few)
-    source = run(relabelled(data, tmp_path / "ours", ("training",)), tmp_path / "source", *few)
+    other = run(permute_labels(data, tmp_path / "target_permuted", ("pairs", "evaluation")), tmp_path / "other", *few)
+    source = run(permute_labels(data, tmp_path / "source_permuted", ("training",)), tmp_path / "source", *few)
 
     assert other["weights_sha256"] == first["weights_sha256"]
     assert other["best"]["weights_sha256"] == first["best"]["weights_sha256"]
@@ -148,8 +144,8 @@ def test_labels_of_pairs_and_of_judged_columns_change_no_weight(data: Path, tmp_
     assert source["weights_sha256"] != first["weights_sha256"]
 
 
-def test_columns_that_published_pre_processing_leaves_out_are_left_out(data: Path, tmp_path: Path) -> None:
-    found = held(next(iter(sorted(data.glob("*.npz")))))
+def test_columns_excluded_by_the_published_preprocessing_are_excluded(data: Path, tmp_path: Path) -> None:
+    found = load(next(iter(sorted(data.glob("*.npz")))))
     found["VIIRS_SZA"][0] = 84.0
     found["VIIRS_M16"][1] = -999.0
     found[variable_names.LABEL][2] = 0
@@ -165,34 +161,34 @@ def test_columns_that_published_pre_processing_leaves_out_are_left_out(data: Pat
 # ---------------------------------------------------------------- training
 
 
-def test_pairs_teach_the_radiometer_what_the_lidar_knows(data: Path, tmp_path: Path) -> None:
+def test_pairs_transfer_the_classes_of_the_lidar_to_the_radiometer(data: Path, tmp_path: Path) -> None:
     found = run(data, tmp_path, "--method", "coral", "--epochs", "6", "--baseline")
     picture = (tmp_path / "curves.png").stat().st_size
 
     assert found["data"]["largest_class"] + 0.05 < found["final"]["target_accuracy"] < 0.9
-    assert found["final"]["source_accuracy"] < 0.99, "a lidar that makes no mistakes is none"
+    assert found["final"]["source_accuracy"] < 0.99, "the simulated lidar must make mistakes"
     assert found["no_alignment"]["pair_loss"] > 0 == found["target_labels"]["pair_loss"]
     assert len(found["final"]["target_recall"]) == len(found["data"]["class_names"]) == 6
     assert found["data"]["kind"] == "synthetic"
     assert "synthetic columns" in found["headline"]
-    assert "always the largest class" in found["headline"]
+    assert "majority-class baseline" in found["headline"]
     assert picture > 10_000
 
 
-def test_the_kept_weights_take_columns_as_they_are(data: Path, tmp_path: Path) -> None:
+def test_the_saved_weights_include_the_scaling_of_the_inputs(data: Path, tmp_path: Path) -> None:
     found = run(data, tmp_path, "--method", "none", "--epochs", "2")
     files, kind = sensor_columns.list_granules(data)
     rows = sensor_columns.read_dataset(files, kind, (torch.device("cpu"), 0))
     net = models.build_sensor_model((torch.zeros(2, 25), torch.zeros(2, 20)), 6, seed=9)
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     net.load_state_dict(best["weights"])
-    said = net["classifier"](net["target_features"](rows.test_rows)).argmax(dim=1)
+    predicted = net["classifier"](net["target_features"](rows.test_rows)).argmax(dim=1)
 
     assert best["task"] == "sensors"
-    assert float((said == rows.test_labels).double().mean()) == pytest.approx(found["best"]["target_accuracy"])
+    assert float((predicted == rows.test_labels).double().mean()) == pytest.approx(found["best"]["target_accuracy"])
 
 
-def test_a_run_that_goes_on_ends_with_the_same_bits(data: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_ends_with_the_same_bits(data: Path, tmp_path: Path) -> None:
     whole = run(data, tmp_path / "whole", "--method", "dann", "--iters", "30")
     run(data, tmp_path / "parts", "--method", "dann", "--iters", "17")
     parts = run(data, tmp_path / "parts", "--method", "dann", "--iters", "30", "--resume")
@@ -203,8 +199,8 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(data: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_horovod_and_torchrun_end_with_the_same_bits_and_follow_one_process(data: Path, tmp_path: Path) -> None:
-    words = (*WORDS, "--method", "coral", "--epochs", "2", "--checkpoint-every", "7")
-    found = {backend: launch.train(backend, data, tmp_path / backend, words) for backend in launch.LAUNCHERS}
+    args = (*ARGS, "--method", "coral", "--epochs", "2", "--checkpoint-every", "7")
+    found = {backend: train_with(backend, data, tmp_path / backend, args) for backend in LAUNCHERS}
     one, horovod, ddp = (found[backend] for backend in ("none", "horovod", "ddp"))
 
     assert (horovod["run"]["size"], ddp["run"]["size"]) == (2, 2)
@@ -219,55 +215,53 @@ def test_horovod_and_torchrun_end_with_the_same_bits_and_follow_one_process(data
 # ---------------------------------------------------------------- what cannot be used
 
 
-def test_columns_that_cannot_be_used_are_named_in_one_line(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken, out = tmp_path / "broken", ("--out", str(tmp_path / "out"), *WORDS, "--iters", "1")
+def test_unusable_columns_are_one_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken, out = tmp_path / "broken", ("--out", str(tmp_path / "out"), *ARGS, "--iters", "1")
     shutil.copytree(data, broken)
     files, _ = sensor_columns.list_granules(broken)
     first = files[sensor_columns.assign_uses(GRANULES, 0)["training"][0]]
-    good = held(first)
+    good = load(first)
 
     def line(**changed: Any) -> str:
         np.savez(first, **{name: value for name, value in (good | changed).items() if value is not None})
-        return launch.told(capsys, "--data", str(broken), *out)
+        return refusal(capsys, "--data", str(broken), *out)
 
-    assert "no such folder; make_columns.py" in launch.told(capsys, "--data", str(tmp_path / "nowhere"), *out)
+    assert "no such folder; make_columns.py" in refusal(capsys, "--data", str(tmp_path / "nowhere"), *out)
     assert f"{first}: lacks VIIRS_M05 (1 of 46 names)" in line(VIIRS_M05=None)
     assert "CALIOP_N_Clay_1km is (3,)" in line(CALIOP_N_Clay_1km=np.zeros(3))
-    assert "need one number per column" in line(VIIRS_SAA=np.array(["east"] * 120))
-    assert "Pixel_Label_Calipso is 9 somewhere, need 0 to 6" in line(Pixel_Label_Calipso=np.full(120, 9))
+    assert "expected one number per column" in line(VIIRS_SAA=np.array(["east"] * 120))
+    assert "Pixel_Label_Calipso is 9 in some column, expected 0 to 6" in line(Pixel_Label_Calipso=np.full(120, 9))
     first.write_bytes(b"not an archive")
-    assert f"{first}: no granule that can be read" in launch.told(capsys, "--data", str(broken), *out)
+    assert f"{first}: not a readable granule" in refusal(capsys, "--data", str(broken), *out)
     for path in files[3:]:
         path.unlink()
-    assert "3 granule(s) (*.npz) in it, need 4 or more" in launch.told(capsys, "--data", str(broken), *out)
+    assert "3 granule(s) (*.npz), need 4 or more" in refusal(capsys, "--data", str(broken), *out)
 
 
-def test_a_class_that_nobody_can_learn_is_named_in_one_line(
+def test_a_class_without_training_columns_is_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
     files, _ = sensor_columns.list_granules(copy)
     for number in sensor_columns.assign_uses(GRANULES, 0)["training"]:
-        found = held(files[number])
+        found = load(files[number])
         found[variable_names.LABEL][found[variable_names.LABEL] == 3] = 0
         np.savez(files[number], **found)
 
-    line = launch.told(capsys, "--data", str(copy), "--out", str(tmp_path / "out"), *WORDS)
+    line = refusal(capsys, "--data", str(copy), "--out", str(tmp_path / "out"), *ARGS)
     assert "no column of ice to train on" in line
 
 
 @pytest.mark.parametrize(
-    ("words", "part"),
+    ("args", "message"),
     [
         (["--source", "amazon"], "are for --task images"),
         (["--net", "resnet50"], "--net resnet50 is for --task images"),
         (["--pair-weight", "-1"], "not a number from 0"),
     ],
 )
-def test_arguments_that_make_no_sense_are_named_in_one_line(
-    words: list[str], part: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_arguments_are_one_line(
+    args: list[str], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert part in launch.told(capsys, "--data", str(data), "--out", str(tmp_path), *WORDS, *words)
+    assert message in refusal(capsys, "--data", str(data), "--out", str(tmp_path), *ARGS, *args)
