@@ -1,10 +1,10 @@
 #!/bin/sh
-# What the Dockerfile installs:   install.sh packages | horovod    (PIP_OPTIONS, ca.pem: see there)
+# Install packages for the Dockerfile:   install.sh packages | horovod    (PIP_OPTIONS, ca.pem: see there)
 set -eu
 [ ! -f ca.pem ] || export PIP_CERT="$PWD/ca.pem" SSL_CERT_FILE="$PWD/ca.pem"
-# The image is the environment; a Debian's own Python would refuse.
+# The image is the environment; Debian's Python would otherwise refuse to install packages.
 export PIP_BREAK_SYSTEM_PACKAGES=1
-# shellcheck disable=SC2086  # several words on purpose
+# shellcheck disable=SC2086  # PIP_OPTIONS must split into words
 pip() { python -m pip install --disable-pip-version-check $PIP_OPTIONS "$@"; }
 pinned() { sed -n "s/^$1==\([^ #]*\).*/\1/p" requirements.txt; }
 PIP_OPTIONS=${PIP_OPTIONS:-}
@@ -12,8 +12,8 @@ PIP_OPTIONS=${PIP_OPTIONS:-}
 case $1 in
 packages)
     version=$(pinned torch)
-    # A base for GPUs brings its own. What the public registry calls just the version is CUDA's, several gigabytes: PyTorch's
-    # index of CPU builds (https://pytorch.org/get-started/locally) in PIP_OPTIONS, as --extra-index-url, spares them.
+    # A GPU base has its own torch. The public registry's default build is for CUDA, several gigabytes; to avoid it, put
+    # PyTorch's index of CPU builds (https://pytorch.org/get-started/locally) into PIP_OPTIONS as --extra-index-url.
     python -c 'import torch' 2>/dev/null || pip "torch==$version+cpu" || pip "torch==$version"
     sed '/^torch==/d; /^horovod==/d' requirements.txt >others.txt
     pip -r others.txt cffi cloudpickle psutil pyyaml packaging
@@ -22,7 +22,7 @@ horovod)
     version=$(pinned horovod)
     mkdir -p out
     for wheel in wheels/horovod-"$version"-*.whl; do
-        # It was compiled against one torch; with another it does not load.
+        # A wheel compiled against another torch installs but does not load.
         if [ -f "$wheel" ] && pip --no-deps "$wheel" && python -c 'import horovod.torch'; then
             cp "$wheel" out/
             exit 0
@@ -32,7 +32,7 @@ horovod)
     for tool in g++ make cmake; do
         command -v $tool >/dev/null || tools="$tools $tool"
     done
-    # A Debian's own Python comes without its headers, others with them.
+    # Debian's Python lacks the header files, others include them.
     python -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
         tools="$tools python3-dev"
     [ -z "$tools" ] || {
@@ -41,7 +41,7 @@ horovod)
         DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $tools
     }
     pip wheel setuptools
-    # Horovod's build asks for C++14 in its own CMake files, this torch for C++17: the last -std wins.
+    # Horovod's CMake files request C++14, this torch needs C++17; the last -std on the command line takes effect.
     printf '#!/bin/sh\nexec g++ "$@" -std=c++17\n' >/usr/local/bin/cxx17
     chmod +x /usr/local/bin/cxx17
     if python -c 'import sys, torch; sys.exit(torch.version.cuda is None)'; then

@@ -36,7 +36,7 @@ METHODS = {"none": "source only", "coral": "DeepCORAL", "dan": "DAN", "dann": "D
 #: Sensors: a run's words, and what is taken from its metrics: title and where the figure stands.
 SENSORS = {
     "coral --baseline": {
-        "always the largest class": "data largest_class",
+        "majority-class baseline": "data largest_class",
         "pairs, no alignment": "no_alignment target_accuracy",
         "pairs, DeepCORAL": "final target_accuracy",
         "labels on the target's side": "target_labels target_accuracy",
@@ -79,7 +79,7 @@ TASKS = {
         ("--task", "sensors", "--lr", "0.03"),
         SENSORS,
         "pairs, no alignment",
-        dict.fromkeys(("always the largest class", "no pairs, DeepCORAL", "no pairs, DAN", "no pairs, DANN"), -1),
+        dict.fromkeys(("majority-class baseline", "no pairs, DeepCORAL", "no pairs, DAN", "no pairs, DANN"), -1),
     ),
 }
 
