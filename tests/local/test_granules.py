@@ -150,7 +150,7 @@ def role_may(desk: Lab, actions: list[str]) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("prefix", "allowed", "told"),
     [
-        ("elsewhere/2013", ["s3:*"], r"s3://elsewhere/2013: there is no such bucket \(NoSuchBucket\)$"),
+        ("elsewhere/2013", ["s3:*"], r"s3://elsewhere/2013: the bucket does not exist \(NoSuchBucket\)$"),
         ("orbits/2013", ["sts:*"], r"s3://orbits/2013: access denied \(AccessDenied\): .* needs s3:ListBucket"),
         ("orbits/2013", ["s3:ListBucket"], r"granules-[01] \(.*\): s3://orbits/2013/.*\.nc: access denied \(403\): "),
     ],

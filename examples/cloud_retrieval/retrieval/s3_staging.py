@@ -102,7 +102,7 @@ def error_text(error: Exception) -> str:
         if status == 403:
             is_listing = error.operation_name == "ListObjectsV2"
             permission = "s3:ListBucket on the bucket" if is_listing else "s3:GetObject on the bucket's objects"
-            return f"access denied ({code}): the credentials in use, such as the machine's role, need {permission}"
+            return f"access denied ({code}): the role or user of the credentials needs {permission}"
     if isinstance(error, OSError):
         return f"cannot write to scratch ({error.strerror or error})"
     return " ".join(str(error).split())
