@@ -21,7 +21,17 @@ from localcloud.core.errors import LocalCloudError
 
 # What a config may name that is somebody's in AWS; section and option, as configparser writes them.
 REAL_ONLY = {
-    "aws": ("profile", "endpoint_url", "vpc_id", "subnet_id", "security_group_id", "key_name", "label", "note"),
+    "aws": (
+        "profile",
+        "endpoint_url",
+        "vpc_id",
+        "subnet_id",
+        "security_group_id",
+        "key_name",
+        "label",
+        "banner",
+        "note",
+    ),
     "ssh": ("private_key", "address", "user"),
     "summary": ("your_key_path", "your_key_name", "access_key", "secret_key"),
 }

@@ -176,16 +176,18 @@ class Launcher:
         wanted, ways = self.context.settings.cluster, list[str]()
         if wanted.market == pools.SPOT and not wanted.spot_fallback:
             ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.usd_per_hour_each])}")
-        if not wanted.siblings:
+        if not wanted.fallback_instance_types:
             look = partial(alternatives.find, self.context.clients, self.context.prices, plan)
             found = (
-                parallel.gather(self.context.clients, {"siblings": look}, timeout_s=ALTERNATIVES_S)["siblings"].value
+                parallel.gather(self.context.clients, {"alternatives": look}, timeout_s=ALTERNATIVES_S)[
+                    "alternatives"
+                ].value
                 or []
             )
             known = [each for each in found if each.price_per_hour is not None] or found
             names = ", ".join(each.type for each in known)
             prices = _prices([each.price_per_hour for each in known])
-            ways += [f"[cluster] siblings = {names}   asks for those as well{prices}"] if known else []
+            ways += [f"[cluster] fallback_instance_types = {names}   asks for those as well{prices}"] if known else []
         return CloudRefused(error.message, where=error.where, code=error.code, fix=join("\n  or ", [*ways, error.fix]))
 
     def _on_first_interrupt(self) -> None:

@@ -130,7 +130,7 @@ class Terminator:
 
     def _regions(self) -> list[str]:
         """Return the other regions to look into."""
-        wanted, own = self.context.settings.aws.sweep, self.context.cluster_id.region
+        wanted, own = self.context.settings.aws.terminate_regions, self.context.cluster_id.region
         if wanted != "all":
             return [each for each in wanted.replace(",", " ").split() if each != own]
         try:

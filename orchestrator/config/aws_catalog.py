@@ -1,7 +1,7 @@
-"""What AWS offers, as far as a config file can be judged without asking it: regions, instance types, disks.
+"""Regions, instance types and volume types of AWS, to check a config file without API calls.
 
-Only :data:`REGIONS` and :data:`DISKS` are complete (read from the service model of botocore 1.44, November 2026). The
-list of instance types serves for suggestions alone: whether a type exists in a region is AWS's to say.
+:data:`REGIONS` and :data:`VOLUME_TYPES` are complete (service model of botocore 1.44, November 2026). The list of
+instance types serves suggestions only: which types a region offers changes, and only AWS knows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _FAMILIES = {
     "p5en": "48xlarge",
 }
 
-#: Types that EC2 no longer has -> the nearest one that it has, by GPUs and their memory.
+#: Retired types -> nearest available type, by number and memory of the GPUs.
 RETIRED_TYPES = {
     "p2.xlarge": "g4dn.xlarge",
     "p2.8xlarge": "g4dn.12xlarge",
@@ -60,27 +60,27 @@ RETIRED_TYPES = {
 
 
 def instance_types() -> list[str]:
-    """Return types that people use for computing, for suggestions."""
+    """Return common types for computing, for suggestions."""
     return [f"{family}.{size}" for family, sizes in _FAMILIES.items() for size in sizes.split()]
 
 
 def is_instance_type(name: str) -> bool:
-    """Tell whether a text has the shape of an instance type."""
+    """Return True if a text has the form of an instance type."""
     return re.fullmatch(TYPE_PATTERN, name) is not None
 
 
 @dataclass(frozen=True)
 class VolumeLimits:
-    """The limits of a volume type.
+    """Limits of an EBS volume type.
 
     Sizes, IOPS and throughput: EC2 API reference, EbsBlockDevice (botocore 1.44; since September 2025 a gp3 volume
     reaches 64 TiB, 80,000 IOPS and 2,000 MiB/s). Ratios and booting: EBS user guide, "Amazon EBS volume types".
 
-    :param size: smallest and largest, GiB.
-    :param iops: smallest and largest that can be asked for; empty: IOPS cannot be asked for.
-    :param iops_per_gib: no more than so many IOPS for each GiB.
-    :param default_iops: what comes without asking; 0: they must be asked for.
-    :param boots: whether a VM can start from it.
+    :param size_gib: smallest and largest size, GiB.
+    :param iops: lowest and highest IOPS that can be requested; empty: IOPS cannot be requested.
+    :param iops_per_gib: highest IOPS for each GiB.
+    :param default_iops: IOPS without a request; 0: they must be requested.
+    :param bootable: True if a VM can boot from it.
     """
 
     size_gib: tuple[int, int]
@@ -99,6 +99,6 @@ VOLUME_TYPES = {
     "sc1": VolumeLimits((125, 16384), bootable=False),
 }
 
-#: MiB/s that a gp3 volume can be asked for, and how many of them each of its IOPS carries at most.
+#: Lowest and highest MiB/s of a gp3 volume, and the highest MiB/s for each of its IOPS.
 GP3_THROUGHPUT = (125, 2000)
 GP3_THROUGHPUT_PER_IOPS = 0.25

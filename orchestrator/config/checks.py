@@ -1,4 +1,4 @@
-"""What no option can tell by itself: settings that contradict each other, and files that are not there."""
+"""Checks across options: settings that contradict each other, and files that do not exist."""
 
 from __future__ import annotations
 
@@ -13,131 +13,133 @@ from orchestrator.config.options import ClusterSettings, Settings
 from orchestrator.config.schema import SettingsReader
 
 
-def replace_retired_type(reading: SettingsReader, cluster: ClusterSettings) -> ClusterSettings:
-    """Return the cluster with the nearest living type in place of one that EC2 has retired; a warning says so."""
-    living = aws_catalog.RETIRED_TYPES.get(cluster.instance_type)
-    if living is None:
+def replace_retired_type(reader: SettingsReader, cluster: ClusterSettings) -> ClusterSettings:
+    """Return the settings with a retired instance type replaced by its nearest successor, with a warning."""
+    successor = aws_catalog.RETIRED_TYPES.get(cluster.instance_type)
+    if successor is None:
         return cluster
-    reading.add_warning("cluster", "instance_type", f"is retired: {living}, the nearest that EC2 has, is used instead")
-    return replace(cluster, instance_type=living)
+    reader.add_warning("cluster", "instance_type", f"is retired: {successor}, its nearest successor, is used instead")
+    return replace(cluster, instance_type=successor)
 
 
-def check(reading: SettingsReader, settings: Settings) -> None:
-    """Complain about values that are right each by itself and wrong together."""
-    _region(reading, settings)
-    _key_pair(reading)
-    _access(reading, settings)
-    _registry(reading, settings)
-    if reading.is_valid("disk", "type"):
-        _disk(reading, settings)
+def check(reader: SettingsReader, settings: Settings) -> None:
+    """Report values that are valid one by one and wrong together."""
+    _region(reader, settings)
+    _key_pair(reader)
+    _access(reader, settings)
+    _registry(reader, settings)
+    if reader.is_valid("disk", "type"):
+        _disk(reader, settings)
 
 
-def _region(reading: SettingsReader, settings: Settings) -> None:
-    # Another cloud behind endpoint_url may call its regions as it likes.
-    if reading.is_valid("aws", "region", "endpoint_url") and not settings.aws.endpoint_url:
+def _region(reader: SettingsReader, settings: Settings) -> None:
+    # Another cloud behind endpoint_url may have any region names.
+    if reader.is_valid("aws", "region", "endpoint_url") and not settings.aws.endpoint_url:
         region = settings.aws.region
         if region not in aws_catalog.REGIONS:
-            reading.add_problem("aws", "region", f"is no AWS region.{ini.suggest(region, aws_catalog.REGIONS)}")
+            reader.add_problem("aws", "region", f"is not an AWS region.{ini.suggest(region, aws_catalog.REGIONS)}")
 
 
-def _key_pair(reading: SettingsReader) -> None:
-    if not (reading.is_valid("aws", "key_name") and reading.is_valid("ssh", "private_key")):
+def _key_pair(reader: SettingsReader) -> None:
+    if not (reader.is_valid("aws", "key_name") and reader.is_valid("ssh", "private_key")):
         return
-    key_name, private_key = reading.is_set("aws", "key_name"), reading.is_set("ssh", "private_key")
+    key_name, private_key = reader.is_set("aws", "key_name"), reader.is_set("ssh", "private_key")
     if key_name and not private_key:
-        reading.add_problem("aws", "key_name", "needs its file: add private_key = ... under [ssh], or delete this line")
+        reader.add_problem("aws", "key_name", "needs its file: add private_key = ... under [ssh], or delete this line")
     if private_key and not key_name:
-        reading.add_problem("ssh", "private_key", "needs its name in EC2: add key_name = ... under [aws]")
+        reader.add_problem("ssh", "private_key", "needs its name in EC2: add key_name = ... under [aws]")
 
 
-def _access(reading: SettingsReader, settings: Settings) -> None:
-    if not reading.is_valid("aws", "ssh_from") or not reading.is_set("aws", "ssh_from"):
+def _access(reader: SettingsReader, settings: Settings) -> None:
+    if not reader.is_valid("aws", "ssh_from") or not reader.is_set("aws", "ssh_from"):
         return
     if _is_wide(settings.aws.ssh_from):
-        reading.add_warning(
-            "aws", "ssh_from", "lets the whole world try the VMs' SSH port: auto admits this machine alone"
+        reader.add_warning(
+            "aws", "ssh_from", "opens the VMs' SSH port to the whole internet; auto allows this computer only"
         )
     if settings.aws.security_group_id:
-        reading.add_warning("aws", "ssh_from", "has no effect: the group named by security_group_id is never changed")
+        reader.add_warning("aws", "ssh_from", "has no effect: the group named by security_group_id is never changed")
 
 
-def _registry(reading: SettingsReader, settings: Settings) -> None:
+def _registry(reader: SettingsReader, settings: Settings) -> None:
     names = ("registry_user", "registry_password_env")
-    if not reading.is_valid("install", "registry", *names):
+    if not reader.is_valid("install", "registry", *names):
         return
     registry = settings.install.registry
     for name in names:
-        if reading.is_set("install", name) and registry in ("", "ecr"):
-            what = "needs its host: add registry = ..." if not registry else "is not for ecr: AWS makes that login"
-            reading.add_problem("install", name, what)
-        elif registry not in ("", "ecr") and not reading.is_set("install", name):
-            reading.add_problem("install", "registry", f"needs {name} = ... as well")
+        if reader.is_set("install", name) and registry in ("", "ecr"):
+            complaint = (
+                "needs its host: add registry = ..." if not registry else "is not for ecr: AWS provides that login"
+            )
+            reader.add_problem("install", name, complaint)
+        elif registry not in ("", "ecr") and not reader.is_set("install", name):
+            reader.add_problem("install", "registry", f"needs {name} = ... as well")
 
 
 def _is_wide(ssh_from: str) -> bool:
-    """Tell whether networks admit so many that it could be anybody: two halves of the world are the world, too."""
+    """Return True if any network is wider than /8: two halves of the address space open it as 0.0.0.0/0 does."""
     networks = [ip_network(word.strip(), strict=False) for word in ssh_from.split(",") if "/" in word]
     return any(network.prefixlen < 8 for network in networks)
 
 
-def _disk(reading: SettingsReader, settings: Settings) -> None:
+def _disk(reader: SettingsReader, settings: Settings) -> None:
     disk, limits = settings.disk, aws_catalog.VOLUME_TYPES[settings.disk.type]
     low, high = limits.size_gib
-    if reading.is_valid("disk", "size") and not low <= disk.size <= high:
-        reading.add_problem("disk", "size", f"is out of range: {low} to {high} GiB for {disk.type}")
-    elif reading.is_valid("disk", "iops", "size"):
-        _iops(reading, settings, limits)
-    if disk.throughput and reading.is_valid("disk", "throughput"):
-        _throughput(reading, settings, limits)
+    if reader.is_valid("disk", "size") and not low <= disk.size <= high:
+        reader.add_problem("disk", "size", f"is out of range: {low} to {high} GiB for {disk.type}")
+    elif reader.is_valid("disk", "iops", "size"):
+        _iops(reader, settings, limits)
+    if disk.throughput and reader.is_valid("disk", "throughput"):
+        _throughput(reader, settings, limits)
 
 
-def _iops(reading: SettingsReader, settings: Settings, limits: aws_catalog.VolumeLimits) -> None:
+def _iops(reader: SettingsReader, settings: Settings, limits: aws_catalog.VolumeLimits) -> None:
     disk = settings.disk
     if not limits.iops:
         if disk.iops:
-            reading.add_problem("disk", "iops", f"cannot be set for {disk.type}: delete the line, or use type = gp3")
+            reader.add_problem("disk", "iops", f"cannot be set for {disk.type}: delete the line, or use type = gp3")
         return
     low, high = limits.iops
-    # Every gp3 volume has its 3000, however small it is.
-    most = min(high, max(limits.default_iops, limits.iops_per_gib * disk.size))
+    # Every gp3 volume has 3000 IOPS, however small it is; the ratio to its size applies above that.
+    highest = min(high, max(limits.default_iops, limits.iops_per_gib * disk.size))
     if not disk.iops and not limits.default_iops:
-        reading.add_problem("disk", "type", f"needs iops = {low} to {most} (at {disk.size} GiB)")
-    elif disk.iops and not low <= disk.iops <= most:
-        bound = f"at most {limits.iops_per_gib} for each of {disk.size} GiB" if most < high else disk.type
-        reading.add_problem("disk", "iops", f"is out of range: {low} to {most} ({bound})")
+        reader.add_problem("disk", "type", f"needs iops = {low} to {highest} (at {disk.size} GiB)")
+    elif disk.iops and not low <= disk.iops <= highest:
+        bound = f"at most {limits.iops_per_gib} for each of {disk.size} GiB" if highest < high else disk.type
+        reader.add_problem("disk", "iops", f"is out of range: {low} to {highest} ({bound})")
 
 
-def _throughput(reading: SettingsReader, settings: Settings, limits: aws_catalog.VolumeLimits) -> None:
+def _throughput(reader: SettingsReader, settings: Settings, limits: aws_catalog.VolumeLimits) -> None:
     disk, (low, high) = settings.disk, aws_catalog.GP3_THROUGHPUT
     needed = int(disk.throughput / aws_catalog.GP3_THROUGHPUT_PER_IOPS)
     if disk.type != "gp3":
-        reading.add_problem("disk", "throughput", f"cannot be set for {disk.type}: delete the line, or use type = gp3")
+        reader.add_problem("disk", "throughput", f"cannot be set for {disk.type}: delete the line, or use type = gp3")
     elif not low <= disk.throughput <= high:
-        reading.add_problem("disk", "throughput", f"is out of range: {low} to {high} MiB/s")
-    elif reading.is_valid("disk", "iops") and (disk.iops or limits.default_iops) < needed:
-        reading.add_problem("disk", "throughput", f"needs iops = {needed} or more (each carries 0.25 MiB/s)")
+        reader.add_problem("disk", "throughput", f"is out of range: {low} to {high} MiB/s")
+    elif reader.is_valid("disk", "iops") and (disk.iops or limits.default_iops) < needed:
+        reader.add_problem("disk", "throughput", f"needs iops = {needed} or more (each carries 0.25 MiB/s)")
 
 
-def check_files(reading: SettingsReader, settings: Settings) -> None:
-    """Complain about files that the settings name and that are not there."""
-    _private_key(reading, settings.ssh.private_key)
+def check_files(reader: SettingsReader, settings: Settings) -> None:
+    """Report files that the settings name and that do not exist."""
+    _private_key(reader, settings.ssh.private_key)
     if settings.install.ca_bundle and not os.path.isfile(settings.install.ca_bundle):
-        reading.add_problem("install", "ca_bundle", f"is no file: {settings.install.ca_bundle}")
-    if reading.is_set("job", "run"):
-        _job(reading, settings.job.run)
+        reader.add_problem("install", "ca_bundle", f"is not a file: {settings.install.ca_bundle}")
+    if reader.is_set("job", "run"):
+        _job(reader, settings.job.run)
 
 
-def _private_key(reading: SettingsReader, path: str) -> None:
+def _private_key(reader: SettingsReader, path: str) -> None:
     if path.endswith(".pub"):
-        reading.add_problem("ssh", "private_key", "is the public half; name the file without .pub")
+        reader.add_problem("ssh", "private_key", "is the public key; name the private one, without .pub")
     elif path and not os.path.isfile(path):
-        # The original project's files all name ~/.ssh/id_rsa; whoever has none today still gets as far as the plan.
-        old = reading.document.values["ssh", "private_key"].section != "ssh"
-        (reading.add_warning if old else reading.add_problem)("ssh", "private_key", f"is no file: {path}")
+        # The original project's files all name ~/.ssh/id_rsa: without it, the plan can still be shown.
+        is_legacy = reader.document.values["ssh", "private_key"].section != "ssh"
+        (reader.add_warning if is_legacy else reader.add_problem)("ssh", "private_key", f"is not a file: {path}")
 
 
 def job_folder(path: str, typed_path: str) -> str:
-    """Return the job's folder: where the config file says, or the example of that name that came with Stratus."""
+    """Return the job's folder: the path in the config file, or the shipped example of that name."""
     if os.path.exists(path) or not typed_path.startswith("examples/"):
         return path
     checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -146,18 +148,18 @@ def job_folder(path: str, typed_path: str) -> str:
     return next(filter(os.path.exists, shipped), path)
 
 
-def _job(reading: SettingsReader, path: str) -> None:
+def _job(reader: SettingsReader, path: str) -> None:
     if path.endswith(".ini") and os.path.isfile(path):
         return
     if not os.path.isdir(path):
         folder = Path(path)
-        near = ini.suggest(folder.name, _jobs_beside(folder))
-        reading.add_problem("job", "run", f"is no folder: {path}.{near}")
+        hint = ini.suggest(folder.name, _sibling_jobs(folder))
+        reader.add_problem("job", "run", f"is not a folder: {path}.{hint}")
     elif not os.path.isfile(os.path.join(path, "job.ini")):
-        reading.add_problem("job", "run", f"holds no job.ini: {path}")
+        reader.add_problem("job", "run", f"contains no job.ini: {path}")
 
 
-def _jobs_beside(folder: Path) -> list[str]:
+def _sibling_jobs(folder: Path) -> list[str]:
     try:
         return sorted(other.parent.name for other in folder.parent.glob("*/job.ini"))
     except OSError:

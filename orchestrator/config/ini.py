@@ -1,12 +1,12 @@
-"""Read INI files so that nothing is lost: every value knows its line, and every mistake is kept, not just the first.
+"""INI reader that keeps the line of every value and reports every mistake, not just the first.
 
 The rules, which hold for config.ini and job.ini alike:
 
 - UTF-8, with or without a byte order mark. ``[section]``, then ``name = value`` or ``name: value``; case is free.
 - ``#`` or ``;`` begins a comment at the start of a line or after a blank; elsewhere both belong to the value.
 - ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}`` come from the environment, as in a shell; not ``$VAR``.
-- An indented line goes on with the option above it where that option takes several lines. Elsewhere it is a mistake:
-  the usual INI parsers would swallow it, key and all.
+- An indented line continues the option above it if that option takes several lines. Elsewhere it is a mistake:
+  the usual INI parsers would make it part of the value above, name and all.
 - A verbatim option (a shell command) is taken as typed: no comments, no variables.
 """
 
@@ -22,10 +22,10 @@ from orchestrator.core.errors import Problem
 
 Key = tuple[str, str]
 
-#: No config file is that long; what is, was named by mistake (a disk image, ``/dev/zero``).
+#: Upper bound of a config file; anything larger was named by mistake (a disk image, ``/dev/zero``).
 MAX_FILE_BYTES = 1 << 20
 
-# Compiled when first used: whoever imports this for `--help` reads no file.
+# Compiled on first use: `--help` imports this module and reads no file.
 _HEADER = r"\[([^\]]*)\]\s*(.*)"
 _OPTION = r"(?P<name>[^\s=:\[#;][^=:]*?)\s*(?:=|:(?![/\\]))\s*(?P<value>.*)"
 _KEY_LIKE = r"[A-Za-z_][\w-]*\s*(?:=|:(?![/\\]))"
@@ -35,12 +35,12 @@ _VARIABLE = r"\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<rule>:?[-?])(?P<rest
 
 @dataclass(frozen=True)
 class Layout:
-    """What a reader of INI files has to know of the options beforehand.
+    """Properties of options that the reader of a file needs.
 
-    :param multiline: options that go on over indented lines.
+    :param multiline: options that continue over indented lines.
     :param verbatim: options taken as typed: no comments, no variables.
-    :param known: section -> the names of its options; only for better words about mistakes.
-    :param start: a sentence on how to get such a file, for those who have none.
+    :param known_options: section -> names of its options; only for better error messages.
+    :param hint: sentence on how to get such a file, shown when there is none.
     """
 
     multiline: frozenset[Key] = frozenset()
@@ -51,12 +51,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Value:
-    """One value and where it was typed.
+    """One value and its position in the file.
 
-    :param text: blanks around it trimmed, variables filled in; the lines of a multi-line value joined by newlines.
+    :param text: trimmed, with variables expanded; lines of a multi-line value are joined by newlines.
     :param line: counted from 1.
-    :param name: of the option, in the letters it was typed in.
-    :param broken: a mistake in it was reported already.
+    :param name: of the option, in its original case.
+    :param broken: True if a mistake in it has been reported.
     """
 
     text: str = field(repr=False)
@@ -67,15 +67,15 @@ class Value:
 
     @property
     def label(self) -> str:
-        """How messages call it: ``[section] Name``."""
+        """``[section] Name``, as messages name it."""
         return f"[{self.section}] {self.name}"
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a file holds, before anybody asked what it means.
+    """Content of a file, before it is interpreted.
 
-    :param values: (section, option), both in lower case -> its value.
+    :param values: (section, option), both in lower case -> value.
     :param sections: section -> line of its header.
     """
 
@@ -86,22 +86,22 @@ class Document:
 
 
 def read(path: Path, env: Mapping[str, str], layout: Layout | None = None) -> Document:
-    """Read a file; never raises for what it finds, every mistake is in ``problems``.
+    """Read a file; mistakes in it are not raised, they are in ``problems``.
 
-    :param env: where variables come from.
+    :param env: environment that variables are looked up in.
     """
     layout = layout or Layout()
     lines, problems = _lines(path, layout)
     scanner = _Scanner(str(path), layout, problems)
     for number, line in enumerate(lines, 1):
-        scanner.take(number, line)
-    values = dict(_filled_in(scanner, env))
+        scanner.read_line(number, line)
+    values = dict(_expanded_values(scanner, env))
     return Document(path, values, scanner.sections, tuple(problems))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean X?`` for the nearest known word, or nothing; case and ``-`` or ``_`` do not count."""
-    # Costs 2 ms, which a file without mistakes need not pay.
+    # Imported here: it takes 2 ms, which only files with mistakes need.
     from difflib import get_close_matches
 
     plain = {_plain(name): name for name in known}
@@ -114,13 +114,13 @@ def _plain(word: str) -> str:
 
 
 def _lines(path: Path, layout: Layout) -> tuple[list[bytes], list[Problem]]:
-    """Return the file's lines, or none and the reason why."""
+    """Return the file's lines, or no lines and the problem."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         return [], [Problem(str(path), 1, _unreadable(path, layout, error))]
-    line, complaint = _no_text(data)
+    line, complaint = _not_text(data)
     if complaint:
         return [], [Problem(str(path), line, complaint)]
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -132,25 +132,25 @@ def _unreadable(path: Path, layout: Layout, error: Exception) -> str:
         near = suggest(path.name, sorted(other.name for other in path.parent.glob("*.ini")))
         return f"no such file.{near} {layout.hint}".rstrip()
     if isinstance(error, IsADirectoryError):
-        return "is a folder; name the file in it"
+        return "is a folder; give the file in it"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
-def _no_text(data: bytes) -> tuple[int, str]:
-    """Return the line and the reason why these bytes are no text file of ours; an empty reason when they are."""
+def _not_text(data: bytes) -> tuple[int, str]:
+    """Return the line and the reason why these bytes are not a config file; an empty reason if they may be one."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return 1, "is UTF-16, not UTF-8: save it again with the encoding UTF-8"
+        return 1, "is UTF-16, not UTF-8: save the file as UTF-8"
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        return line, "holds NUL bytes: this is no UTF-8 text file (UTF-16 without its mark, or binary)"
+        return line, "contains NUL bytes: it is not a UTF-8 text file (UTF-16 without a byte order mark, or binary)"
     if len(data) > MAX_FILE_BYTES:
-        return 1, f"is larger than {MAX_FILE_BYTES >> 20} MiB: this is no config file"
+        return 1, f"is larger than {MAX_FILE_BYTES >> 20} MiB: it is not a config file"
     return 1, ""
 
 
 @dataclass
 class _Entry:
-    """An option while its lines are still coming in."""
+    """An option while its lines are being read."""
 
     key: Key
     name: str
@@ -165,7 +165,7 @@ class _Entry:
 
 
 class _Scanner:
-    """Goes through a file line by line and remembers the section and the option it is in."""
+    """State machine over the lines of a file: the current section and option."""
 
     def __init__(self, file: str, layout: Layout, problems: list[Problem]) -> None:
         self.file = file
@@ -176,18 +176,18 @@ class _Scanner:
         self.section: str | None = None
         self.current: _Entry | None = None
 
-    def complain(self, line: int, what: str) -> None:
-        self.problems.append(Problem(self.file, line, what))
+    def add_problem(self, line: int, message: str) -> None:
+        self.problems.append(Problem(self.file, line, message))
 
-    def take(self, number: int, raw: bytes) -> None:
-        """Take in one line."""
+    def read_line(self, number: int, raw: bytes) -> None:
+        """Process one line."""
         line, broken = raw.decode("utf-8", "replace"), False
         text = line.strip()
         if not text or text[0] in "#;":
             return
         complaint = _bad_bytes(raw) or bad_character(text)
         if complaint:
-            self.complain(number, complaint)
+            self.add_problem(number, complaint)
             broken = True
         indent = len(line) - len(line.lstrip())
         if self.current and indent > self.current.indent:
@@ -201,63 +201,67 @@ class _Scanner:
 
     def _header(self, number: int, text: str) -> None:
         self.current = None
-        # A comment that starts inside the brackets leaves a header without its end.
+        # The comment goes first: one that starts inside the brackets leaves a header without its end.
         match = re.fullmatch(_HEADER, re.sub(_COMMENT, "", text, count=1).strip())
         name = (match[1] if match else re.split(r"[#;=]", text[1:])[0]).strip().lower()
         if match is None:
-            self.complain(number, f"[{name}: section header without its ]")
+            self.add_problem(number, f"[{name}: section header without closing ]")
         elif match[2] and match[2][0] not in "#;":
-            self.complain(number, f"[{name}]: start a new line after the section header")
+            self.add_problem(number, f"[{name}]: start a new line after the section header")
         self.section = name
         if not name:
-            self.complain(number, "[]: a section needs a name")
+            self.add_problem(number, "[]: a section needs a name")
         elif self.sections.setdefault(name, number) != number:
-            self.complain(number, f"[{name}]: again (first in line {self.sections[name]}); join the two")
+            self.add_problem(number, f"[{name}]: appears again (first in line {self.sections[name]}); merge the two")
 
     def _option(self, number: int, text: str, indent: int) -> None:
         self.current = None
         match = re.fullmatch(_OPTION, text)
         if match is None or re.search(_COMMENT, match["name"]):
-            self.complain(number, self._no_equals(text))
+            self.add_problem(number, self._no_equals(text))
             return
         name = match["name"]
         if self.section is None:
-            home = [section for section, names in self.layout.known_options.items() if name.lower() in names]
-            self.complain(number, f"{name}: stands above any section; put it under [{home[0] if home else 'section'}]")
+            sections = [section for section, names in self.layout.known_options.items() if name.lower() in names]
+            self.add_problem(
+                number, f"{name}: appears before any section; put it under [{sections[0] if sections else 'section'}]"
+            )
             return
         key = (self.section, name.lower())
         self.current = _Entry(key, name, number, indent, [self._value(key, match["value"])])
         if first := self.entries.get(key):
-            self.complain(number, f"{self.current.label}: again (first in line {first.line}); keep one of the two")
+            self.add_problem(
+                number, f"{self.current.label}: set again (first in line {first.line}); keep one of the two"
+            )
         self.entries.setdefault(key, self.current)
 
     def _no_equals(self, text: str) -> str:
-        # The rest of the line may be a secret: only its first word is shown.
+        # Only the first word is shown: the rest of the line may be a secret.
         word = text.split()[0]
         if word.lower() in self.layout.known_options.get(self.section or "", ()):
             return f"[{self.section}] {word}: no = in this line; write {word} = ..."
-        return f"{word}: neither [section], nor name = value, nor a comment (#)"
+        return f"{word}: not a [section], name = value or comment (#)"
 
     def _indented(self, number: int, text: str, above: _Entry) -> None:
-        """Judge a line that stands further right than the option above it."""
+        """Process a line that is indented further than the option above it."""
         multiline = above.key in self.layout.multiline
-        if self._swallowed(text, above, multiline=multiline):
+        if self._is_own_line(text, above, multiline=multiline):
             word = re.split(r"[\s=:]", text)[0]
             hint = "remove the blanks before it"
-            self.complain(
-                number, f"{word}: is indented, so {above.label} in line {above.line} would swallow it; {hint}"
+            self.add_problem(
+                number, f"{word}: is indented, so it would become part of {above.label} in line {above.line}; {hint}"
             )
             self._header(number, text) if text[0] == "[" else self._option(number, text, above.indent)
         elif multiline:
             above.lines.append(self._value(above.key, text))
         else:
-            self.complain(number, f"{above.label} takes one line, and this one continues it (it is indented)")
+            self.add_problem(number, f"{above.label} takes one line, but this indented line continues it")
 
-    def _swallowed(self, text: str, above: _Entry, *, multiline: bool) -> bool:
-        """Tell whether an indented line was meant as a line of its own."""
+    def _is_own_line(self, text: str, above: _Entry, *, multiline: bool) -> bool:
+        """Return True for an indented line that was meant as a line of its own."""
         if not multiline:
             return text[0] == "[" or bool(re.match(_KEY_LIKE, text))
-        # Lines such as NAME=value are what a multi-line option is for; only our own names are suspect.
+        # NAME=value is a valid line of a multi-line option; only names of known options are suspect.
         match = re.fullmatch(_OPTION, text)
         return match is not None and match["name"] in self.layout.known_options.get(above.key[0], ())
 
@@ -269,42 +273,42 @@ def _bad_bytes(raw: bytes) -> str:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        return f"byte 0x{raw[error.start]:02x} is not UTF-8: save the file again with the encoding UTF-8"
+        return f"byte 0x{raw[error.start]:02x} is not UTF-8: save the file as UTF-8"
     return ""
 
 
 def bad_character(text: str) -> str:
-    """Return a complaint about the first character that nobody can see and that would work mischief, or nothing.
+    """Return a complaint about the first invisible character, or nothing.
 
-    Control characters can rewrite a terminal, direction marks can show a value other than the one that is used, and
-    blanks of no width come along when a value is copied from a web page.
+    Control characters can rewrite a terminal, direction marks can display another value than the one in use, and
+    zero-width blanks are copied along with values from web pages.
     """
     for character in text:
         if character != "\t" and unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
-            return f"holds an invisible character (U+{ord(character):04X}): type this line anew"
+            return f"contains an invisible character (U+{ord(character):04X}): retype this line"
     return ""
 
 
-def _filled_in(scanner: _Scanner, env: Mapping[str, str]) -> Iterator[tuple[Key, Value]]:
-    """Yield the values of all options, variables filled in."""
+def _expanded_values(scanner: _Scanner, env: Mapping[str, str]) -> Iterator[tuple[Key, Value]]:
+    """Yield the values of all options, with variables expanded."""
     for key, entry in scanner.entries.items():
         text = "\n".join(line for line in entry.lines if line)
         value = Value(text, entry.line, key[0], entry.name, entry.broken)
         if "${" in text and key not in scanner.layout.verbatim:
             text, complaints = expand_variables(text, env)
             for complaint in complaints:
-                scanner.complain(entry.line, f"{entry.label}: {complaint}")
+                scanner.add_problem(entry.line, f"{entry.label}: {complaint}")
             value = replace(value, text=text.strip(), broken=value.broken or bool(complaints))
         yield key, value
 
 
 def expand_variables(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Fill in ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}``.
+    """Expand ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}``.
 
-    As in a shell, the colon means "unset or empty"; without it, ``${VAR-default}``, an empty variable is good enough.
-    What a variable holds is not expanded again.
+    As in a shell, the colon means "unset or empty"; ``${VAR-default}`` without it accepts an empty variable. Values of
+    variables are not expanded again.
 
-    :return: the text, and a complaint for each variable that could not be filled in.
+    :return: the text, and a complaint for each variable that could not be expanded.
     """
     complaints: list[str] = []
 
@@ -320,7 +324,7 @@ def expand_variables(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]
 def _variable(match: re.Match[str], env: Mapping[str, str]) -> tuple[str, str]:
     name, rule, rest = match["name"], match["rule"] or "", match["rest"]
     if name is None:
-        return "", "${ without a variable's name and a } after it; write ${NAME} or ${NAME:-default}"
+        return "", "${ without a variable name and closing }; write ${NAME} or ${NAME:-default}"
     value = env.get(name)
     if value is not None and (value or not rule.startswith(":")):
         return value, f"${{{name}}} {complaint}" if (complaint := bad_character(value)) else ""
@@ -330,5 +334,5 @@ def _variable(match: re.Match[str], env: Mapping[str, str]) -> tuple[str, str]:
 
 
 def option_names(document: Document, section: str) -> Collection[str]:
-    """Return the options that a section of the document holds, in the file's order."""
-    return [name for home, name in document.values if home == section]
+    """Return the option names of a section, in the file's order."""
+    return [name for other, name in document.values if other == section]

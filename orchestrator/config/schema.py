@@ -1,19 +1,19 @@
-"""Tables of options: a dataclass says once what a section holds, and files are read, checked and documented by it.
+"""Tables of options: a dataclass declares a section once; files are read, checked and documented by it.
 
     @dataclass(frozen=True)
     class Job:
-        "What to run."
-        single: str = option("", kinds.command(), "Command of a run on one VM.", required=True)
-        workers: int = option(1, kinds.whole(1, 64), "Worker processes on each VM.")
+        "Job to run."
+        single: str = option("", command(), "Command of a run on one VM.", required=True)
+        workers: int = option(1, integer(1, 64), "Worker processes on each VM.")
 
-    TABLES = {"job": Job, "env": FREE}
-    reading = Reading(ini.read(path, env, layout(TABLES)), TABLES)
-    job = reading.fill("job", Job)
-    if reading.sound("job", "workers") and job.workers > cores:
-        reading.complain("job", "workers", "is more than ...")
-    reading.finish()                    # one ConfigError with everything that is wrong
+    TABLES = {"job": Job, "env": FREE_FORM}
+    reader = SettingsReader(ini.read(path, env, layout(TABLES)), TABLES)
+    job = reader.read_section("job", Job)
+    if reader.is_valid("job", "workers") and job.workers > cores:
+        reader.add_problem("job", "workers", "is more than ...")
+    reader.raise_problems()             # one ConfigError with all mistakes
 
-Nothing here knows what the options are for.
+This module is independent of what the options mean.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: A section whose options may have any name; they are read as text.
+#: Marks a section whose options may have any name; they are read as text.
 FREE_FORM = None
 
 Tables = Mapping[str, type | None]
@@ -77,9 +77,9 @@ Tables = Mapping[str, type | None]
 class Option:
     """One option of a section.
 
-    :param meaning: one line for the template and the reference page.
-    :param required: it must be given, and not empty.
-    :param essential: the template sets it; the others stand there commented out.
+    :param description: one line for the template and the reference page.
+    :param required: True if it must be set, and not empty.
+    :param essential: True if the template sets it; it comments out the others.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Option:
 
     @property
     def may_be_empty(self) -> bool:
-        """Whether ``name =`` is a value."""
+        """True if ``name =`` is a valid value."""
         return not self.required and self.default in ("", ())
 
 
@@ -104,66 +104,66 @@ def option(
 
 
 def options(table: type) -> tuple[Option, ...]:
-    """Return a table's options in their order; fields declared otherwise are none."""
+    """Return the options of a table in their order; other fields are left out."""
     fields = [field for field in dataclasses.fields(table) if "option" in field.metadata]
     return tuple(dataclasses.replace(field.metadata["option"], name=field.name) for field in fields)
 
 
 def layout(tables: Tables, start: str = "") -> ini.Layout:
-    """Return what :func:`orchestrator.config.ini.read` has to know of the tables.
+    """Return the layout by which :func:`orchestrator.config.ini.read` reads a file of these tables.
 
-    :param start: a sentence on how to get such a file, for those who have none.
+    :param start: sentence on how to get such a file, shown when there is none.
     """
-    all_options = [(section, each) for section, table in tables.items() if table for each in options(table)]
+    pairs = [(section, option) for section, table in tables.items() if table for option in options(table)]
     return ini.Layout(
-        multiline=frozenset((section, each.name) for section, each in all_options if each.value_type.multiline),
-        verbatim=frozenset((section, each.name) for section, each in all_options if each.value_type.verbatim),
+        multiline=frozenset((section, option.name) for section, option in pairs if option.value_type.multiline),
+        verbatim=frozenset((section, option.name) for section, option in pairs if option.value_type.verbatim),
         known_options={section: frozenset(_names(table)) for section, table in tables.items()},
         hint=start,
     )
 
 
 def _names(table: type | None) -> list[str]:
-    return [each.name for each in options(table)] if table else []
+    return [option.name for option in options(table)] if table else []
 
 
 class SettingsReader:
-    """Reads a document by its tables and gathers all that is wrong with it."""
+    """Reads a document by its tables and collects all problems."""
 
     def __init__(self, document: ini.Document, tables: Tables) -> None:
         self.document = document
         self.tables = tables
         self.problems = list(document.problems)
         self.warnings: list[Problem] = []
-        self._unsound: set[ini.Key] = {key for key, value in document.values.items() if value.broken}
+        self._invalid: set[ini.Key] = {key for key, value in document.values.items() if value.broken}
         self._check_names()
 
     def read_section(self, section: str, table: type[T]) -> T:
-        """Return the table with the section's values; what is wrong in it is noted and keeps its default."""
-        values = {each.name: self._value(section, each) for each in options(table)}
+        """Return the table with the section's values; an invalid one is reported and keeps its default."""
+        values = {option.name: self._value(section, option) for option in options(table)}
         return table(**values)
 
     def free_form(self, section: str) -> dict[str, str]:
-        """Return all options of a free-form section, names in the letters they were typed in."""
-        found = (self.document.values[section, name] for name in ini.option_names(self.document, section))
-        return {value.name: value.text for value in found}
+        """Return all options of a free-form section, names in their original case."""
+        values = (self.document.values[section, name] for name in ini.option_names(self.document, section))
+        return {value.name: value.text for value in values}
 
     def is_set(self, section: str, name: str) -> bool:
-        """Tell whether the file itself sets this option, to something."""
+        """Return True if the file sets this option to a value that is not empty."""
         value = self.document.values.get((section, name))
         return value is not None and bool(value.text)
 
     def is_valid(self, section: str, *names: str) -> bool:
-        """Tell whether none of these options was found wrong: checks of several build on that."""
-        return not any((section, name) in self._unsound for name in names)
+        """Return True if no problem was found with these options: checks across options depend on that."""
+        return not any((section, name) in self._invalid for name in names)
 
     def add_problem(self, section: str, name: str, complaint: str) -> None:
-        """Note a mistake; ``what`` goes on after ``[section] name = 'value'``."""
-        self._unsound.add((section, name))
+        """Report a mistake; ``complaint`` continues ``[section] name = 'value'``."""
+        self._invalid.add((section, name))
         self.problems.append(self._problem(section, name, complaint))
 
     def add_warning(self, section: str, name: str, complaint: str) -> None:
-        """Note something that is worth a word but works; ``what`` as for :meth:`complain`. A line gets one warning."""
+        """Report a valid setting that deserves attention; a second warning of one line is joined to the first."""
         warning = self._problem(section, name, complaint)
         for index, other in enumerate(self.warnings):
             if other.line == warning.line:
@@ -172,12 +172,12 @@ class SettingsReader:
         self.warnings.append(warning)
 
     def origin(self, section: str, name: str) -> str:
-        """Return where a value comes from: ``config.ini:14``, or ``default``."""
+        """Return the origin of a value: ``config.ini:14``, or ``default``."""
         value = self.document.values.get((section, name))
         return f"{self.document.path.name}:{value.line}" if value else "default"
 
     def raise_problems(self, consequence: str = "Nothing was launched.") -> None:
-        """Raise what was found, in the order of the file.
+        """Raise all problems, in the order of the file.
 
         :raises ConfigError: with every mistake.
         """
@@ -185,29 +185,32 @@ class SettingsReader:
             ordered = sorted(dict.fromkeys(self.problems), key=lambda problem: problem.line)
             raise ConfigError(ordered, consequence=consequence)
 
-    def _value(self, section: str, each: Option) -> Any:
-        value = self.document.values.get((section, each.name))
+    def _value(self, section: str, option: Option) -> Any:
+        value = self.document.values.get((section, option.name))
         if value is None:
-            if each.required:
-                self.add_problem(section, each.name, f"is missing. {each.description}")
-            return each.default
-        if value.broken or (not value.text and each.may_be_empty):
-            return each.default
+            if option.required:
+                self.add_problem(section, option.name, f"is missing. {option.description}")
+            return option.default
+        # A broken value has been reported by the scanner already.
+        if value.broken or (not value.text and option.may_be_empty):
+            return option.default
         try:
-            return _parsed(value.text, each)
+            return _parse(value.text, option)
         except ValueError as error:
-            self.add_problem(section, each.name, str(error))
-            return each.default
+            self.add_problem(section, option.name, str(error))
+            return option.default
 
-    def _problem(self, section: str, name: str, what: str) -> Problem:
+    def _problem(self, section: str, name: str, complaint: str) -> Problem:
         value = self.document.values.get((section, name))
         line = value.line if value else self.document.sections.get(section, 1)
-        return Problem(str(self.document.path), line, f"{_subject(value) if value else f'[{section}] {name}'} {what}")
+        return Problem(
+            str(self.document.path), line, f"{_subject(value) if value else f'[{section}] {name}'} {complaint}"
+        )
 
     def _check_names(self) -> None:
         for section, line in self.document.sections.items():
             if section not in self.tables:
-                self._note(line, f"[{section}]: no such section.{ini.suggest(section, self.tables)}")
+                self._add(line, f"[{section}]: no such section.{ini.suggest(section, self.tables)}")
             elif table := self.tables[section]:
                 self._check_options(section, _names(table))
 
@@ -215,7 +218,7 @@ class SettingsReader:
         for name in ini.option_names(self.document, section):
             if name not in known:
                 value = self.document.values[section, name]
-                self._note(value.line, f"{value.label}: no such setting.{self._hint(name, known)}")
+                self._add(value.line, f"{value.label}: no such setting.{self._hint(name, known)}")
 
     def _hint(self, name: str, known: Sequence[str]) -> str:
         homes = [section for section, table in self.tables.items() if name in _names(table)]
@@ -223,46 +226,48 @@ class SettingsReader:
             return f" [{name}] is a section of its own."
         return f" It belongs under [{homes[0]}]." if homes else ini.suggest(name, known)
 
-    def _note(self, line: int, what: str) -> None:
-        self.problems.append(Problem(str(self.document.path), line, what))
+    def _add(self, line: int, message: str) -> None:
+        self.problems.append(Problem(str(self.document.path), line, message))
 
 
-def _parsed(given: str, each: Option) -> Any:
-    """Return a text's value.
+def _parse(text: str, option: Option) -> Any:
+    """Return the value of a text.
 
-    :raises ValueError: with the complaint, and a hint where the slip is a common one.
+    :raises ValueError: with a message, and a hint for common mistakes.
     """
-    if not given:
+    if not text:
         raise ValueError(
-            "needs a value" if each.required else f"needs a value; without the line it is {format_value(each.default)}"
+            "needs a value"
+            if option.required
+            else f"needs a value; without this line it is {format_value(option.default)}"
         )
-    if is_placeholder(given) and not each.value_type.verbatim:
-        raise ValueError("is a placeholder: put your own value there, or delete the line")
+    if is_placeholder(text) and not option.value_type.verbatim:
+        raise ValueError("is a placeholder: replace it with a value, or delete the line")
     try:
-        return each.value_type.parse(given)
+        return option.value_type.parse(text)
     except ValueError as error:
-        raise ValueError(_slip(given, each.value_type) or str(error)) from None
+        raise ValueError(_explain_mistake(text, option.value_type) or str(error)) from None
 
 
-def _slip(given: str, kind: ValueType) -> str:
-    """Return better words where the value would be right but for quotes around it or a comment that sticks to it."""
-    if given[0] in "'\"" and _accepts(kind, given.strip("'\"")):
-        return "stands in quotes: write it without them"
-    if _accepts(kind, re.split("[#;]", given)[0].strip()):
-        return "has a comment that sticks to it: put a blank before the # or ;"
+def _explain_mistake(text: str, value_type: ValueType) -> str:
+    """Return a better message for a value that is valid but for quotes around it or a comment directly after it."""
+    if text[0] in "'\"" and _accepts(value_type, text.strip("'\"")):
+        return "is in quotes: write it without them"
+    if _accepts(value_type, re.split("[#;]", text)[0].strip()):
+        return "has a comment directly after it: put a blank before the # or ;"
     return ""
 
 
-def _accepts(kind: ValueType, given: str) -> bool:
+def _accepts(value_type: ValueType, text: str) -> bool:
     try:
-        kind.parse(given)
+        value_type.parse(text)
     except ValueError:
         return False
-    return bool(given)
+    return bool(text)
 
 
 def _subject(value: ini.Value) -> str:
-    """Return ``[section] name = 'value'``, the value cut where it is long."""
-    given = mask_passwords(value.text)
-    given = given if len(given) <= 80 else given[:77] + "..."
-    return f"{value.label} = {given!r}" if given else value.label
+    """Return ``[section] name = 'value'``, with a long value cut."""
+    text = mask_passwords(value.text)
+    text = text if len(text) <= 80 else text[:77] + "..."
+    return f"{value.label} = {text!r}" if text else value.label

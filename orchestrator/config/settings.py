@@ -1,7 +1,7 @@
-"""The settings: what ``config/config.ini`` says, as one frozen record.
+"""Settings: the content of ``config/config.ini`` as one frozen record.
 
-:func:`load` reads a file and names every mistake in it at once; :mod:`orchestrator.config.options` says what there is
-to set.
+:func:`load` reads a file and reports all of its mistakes at once; :mod:`orchestrator.config.options` declares the
+options.
 """
 
 from __future__ import annotations
@@ -47,33 +47,33 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
     Paths in it may begin with ``~`` and become absolute; relative ones start at the folder above ``config/``, or at the
     file's own folder when that is not called ``config``.
 
-    :param env: where ``${VAR}`` and ``~`` come from.
-    :param files: whether the files that it names (key, CA bundle, job) must exist. Ending VMs needs none of them.
+    :param env: environment that ``${VAR}`` and ``~`` are looked up in.
+    :param files: True if the files that it names (key, CA bundle, job) must exist; terminating VMs needs none of them.
     :raises ConfigError: with every mistake of the file, each with its line.
     """
     layout = schema.layout(TABLES, "`stratus config init` writes a commented one to start from.")
     document, old = legacy.translate(ini.read(path, env, layout))
-    reading = SettingsReader(document, TABLES)
-    reading.warnings += old.warnings
-    reading.problems += old.problems
+    reader = SettingsReader(document, TABLES)
+    reader.warnings += old.warnings
+    reader.problems += old.problems
     settings = Settings(
         path=path,
-        cluster=checks.replace_retired_type(reading, reading.read_section("cluster", ClusterSettings)),
+        cluster=checks.replace_retired_type(reader, reader.read_section("cluster", ClusterSettings)),
         aws=replace(
-            reading.read_section("aws", AwsSettings), legacy_access_key=old.access_key, legacy_secret_key=old.secret_key
+            reader.read_section("aws", AwsSettings), legacy_access_key=old.access_key, legacy_secret_key=old.secret_key
         ),
-        ssh=reading.read_section("ssh", SshSettings),
-        disk=reading.read_section("disk", DiskSettings),
-        install=reading.read_section("install", InstallSettings),
-        job=reading.read_section("job", JobSettings),
+        ssh=reader.read_section("ssh", SshSettings),
+        disk=reader.read_section("disk", DiskSettings),
+        install=reader.read_section("install", InstallSettings),
+        job=reader.read_section("job", JobSettings),
     )
-    checks.check(reading, settings)
+    checks.check(reader, settings)
     settings = _absolute(settings, path, env)
     if files:
-        checks.check_files(reading, settings)
-    reading.raise_problems()
+        checks.check_files(reader, settings)
+    reader.raise_problems()
     origins = {key: f"{path.name}:{value.line}" for key, value in document.values.items()} | old.origins(path.name)
-    return replace(settings, warnings=tuple(sorted(reading.warnings, key=lambda each: each.line)), origins=origins)
+    return replace(settings, warnings=tuple(sorted(reader.warnings, key=lambda warning: warning.line)), origins=origins)
 
 
 def base_folder(path: Path) -> Path:
@@ -83,10 +83,10 @@ def base_folder(path: Path) -> Path:
 
 
 def _absolute(settings: Settings, path: Path, env: Mapping[str, str]) -> Settings:
-    base, place = base_folder(path), settings.install.registry_password_env
+    base, password_location = base_folder(path), settings.install.registry_password_env
 
-    def absolute(given: str) -> str:
-        return str(schema.resolve_path(given, base, env)) if given else ""
+    def absolute(typed_path: str) -> str:
+        return str(schema.resolve_path(typed_path, base, env)) if typed_path else ""
 
     return replace(
         settings,
@@ -94,7 +94,7 @@ def _absolute(settings: Settings, path: Path, env: Mapping[str, str]) -> Setting
         install=replace(
             settings.install,
             ca_bundle=absolute(settings.install.ca_bundle),
-            registry_password_env=absolute(place) if "/" in place else place,
+            registry_password_env=absolute(password_location) if "/" in password_location else password_location,
         ),
         job=replace(settings.job, run=checks.job_folder(absolute(settings.job.run), settings.job.run)),
     )
@@ -111,10 +111,11 @@ def to_rows(settings: Settings) -> list[tuple[str, str, str, str]]:
 def _rows(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
     for section in TABLES:
         record = getattr(settings, section)
-        for each in fields(record):
-            value = getattr(record, each.name)
-            if "option" in each.metadata or value is not None:
-                yield section, each.name, format_value(value), settings.origins.get((section, each.name), "default")
+        for field in fields(record):
+            value = getattr(record, field.name)
+            # Legacy keys are no options: they are listed only when a file sets them.
+            if "option" in field.metadata or value is not None:
+                yield section, field.name, format_value(value), settings.origins.get((section, field.name), "default")
 
 
 def template(values: Mapping[tuple[str, str], str] | None = None) -> str:
@@ -128,7 +129,7 @@ def template(values: Mapping[tuple[str, str], str] | None = None) -> str:
 
 
 def reference() -> str:
-    """Return the page ``docs/reference/config.md``; ``stratus config reference`` prints it anew."""
+    """Return the page ``docs/reference/config.md``, as ``stratus config reference`` prints it."""
     from orchestrator.config import reference
 
     return reference.page(TABLES)

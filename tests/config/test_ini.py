@@ -90,9 +90,9 @@ def test_variables_are_filled_in_as_a_shell_would(tmp_path: Path, typed: str, re
         ("${NONE}", "[a] b: NONE is not set: export NONE=... or ${NONE:-default}"),
         ("${NONE:?start with --local}", "[a] b: NONE is not set: start with --local"),
         ("${EMPTY:?start with --local}", "[a] b: EMPTY is not set: start with --local"),
-        ("${A", "[a] b: ${ without a variable's name and a } after it; write ${NAME} or ${NAME:-default}"),
-        ("${}", "[a] b: ${ without a variable's name and a } after it; write ${NAME} or ${NAME:-default}"),
-        ("${LINES}", "[a] b: ${LINES} holds an invisible character (U+000A): type this line anew"),
+        ("${A", "[a] b: ${ without a variable name and closing }; write ${NAME} or ${NAME:-default}"),
+        ("${}", "[a] b: ${ without a variable name and closing }; write ${NAME} or ${NAME:-default}"),
+        ("${LINES}", "[a] b: ${LINES} contains an invisible character (U+000A): retype this line"),
     ],
 )
 def test_a_variable_that_cannot_be_filled_in_is_a_mistake_in_its_line(
@@ -122,7 +122,7 @@ def test_a_known_name_is_never_swallowed_even_by_an_option_of_several_lines(tmp_
     assert complaints(document) == [
         (
             3,
-            "single: is indented, so [job] data in line 2 would swallow it; remove the blanks before it",
+            "single: is indented, so it would become part of [job] data in line 2; remove the blanks before it",
         )
     ]
 
@@ -139,44 +139,44 @@ def test_a_verbatim_option_is_taken_as_typed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ("x = 1\n", [(1, "x: stands above any section; put it under [section]")]),
-        ("[a]\nb\n", [(2, "b: neither [section], nor name = value, nor a comment (#)")]),
-        ("[a]\nb # = 1\n", [(2, "b: neither [section], nor name = value, nor a comment (#)")]),
-        ("[a]\nb = 1\nB = 2\n", [(3, "[a] B: again (first in line 2); keep one of the two")]),
-        ("[a]\n[A]\n", [(2, "[a]: again (first in line 1); join the two")]),
-        ("[a\nb = 1\n", [(1, "[a: section header without its ]")]),
+        ("x = 1\n", [(1, "x: appears before any section; put it under [section]")]),
+        ("[a]\nb\n", [(2, "b: not a [section], name = value or comment (#)")]),
+        ("[a]\nb # = 1\n", [(2, "b: not a [section], name = value or comment (#)")]),
+        ("[a]\nb = 1\nB = 2\n", [(3, "[a] B: set again (first in line 2); keep one of the two")]),
+        ("[a]\n[A]\n", [(2, "[a]: appears again (first in line 1); merge the two")]),
+        ("[a\nb = 1\n", [(1, "[a: section header without closing ]")]),
         ("[]\nb = 1\n", [(1, "[]: a section needs a name")]),
         ("[a] b = 1\n", [(1, "[a]: start a new line after the section header")]),
-        ("[a]\nb = 1\n  more\n", [(3, "[a] b takes one line, and this one continues it (it is indented)")]),
+        ("[a]\nb = 1\n  more\n", [(3, "[a] b takes one line, but this indented line continues it")]),
         (
             "[a]\nb = 1\n  c = 2\n  d: 3\n  [e]\n",
             [
                 (
                     3,
-                    "c: is indented, so [a] b in line 2 would swallow it; remove the blanks before it",
+                    "c: is indented, so it would become part of [a] b in line 2; remove the blanks before it",
                 ),
                 (
                     4,
-                    "d: is indented, so [a] c in line 3 would swallow it; remove the blanks before it",
+                    "d: is indented, so it would become part of [a] c in line 3; remove the blanks before it",
                 ),
                 (
                     5,
-                    "[e]: is indented, so [a] d in line 4 would swallow it; remove the blanks before it",
+                    "[e]: is indented, so it would become part of [a] d in line 4; remove the blanks before it",
                 ),
             ],
         ),
-        (b"[a]\nb = caf\xe9\n", [(2, "byte 0xe9 is not UTF-8: save the file again with the encoding UTF-8")]),
-        ("[a]\nb = us\u200b-west-2\n", [(2, "holds an invisible character (U+200B): type this line anew")]),
-        ("[a]\nb = \x1b[2J\n", [(2, "holds an invisible character (U+001B): type this line anew")]),
+        (b"[a]\nb = caf\xe9\n", [(2, "byte 0xe9 is not UTF-8: save the file as UTF-8")]),
+        ("[a]\nb = us\u200b-west-2\n", [(2, "contains an invisible character (U+200B): retype this line")]),
+        ("[a]\nb = \x1b[2J\n", [(2, "contains an invisible character (U+001B): retype this line")]),
         (
             b"[a]\nb = \0\n",
-            [(2, "holds NUL bytes: this is no UTF-8 text file (UTF-16 without its mark, or binary)")],
+            [(2, "contains NUL bytes: it is not a UTF-8 text file (UTF-16 without a byte order mark, or binary)")],
         ),
         (
             "[a]\nb = 1\n".encode("utf-16"),
-            [(1, "is UTF-16, not UTF-8: save it again with the encoding UTF-8")],
+            [(1, "is UTF-16, not UTF-8: save the file as UTF-8")],
         ),
-        (b"#" * ini.MAX_FILE_BYTES + b"#", [(1, "is larger than 1 MiB: this is no config file")]),
+        (b"#" * ini.MAX_FILE_BYTES + b"#", [(1, "is larger than 1 MiB: it is not a config file")]),
     ],
 )
 def test_each_mistake_is_told_with_its_line(tmp_path: Path, content: str | bytes, found: list[tuple[int, str]]) -> None:
@@ -213,7 +213,7 @@ def test_a_missing_file_names_its_nearest_neighbour(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_config_file(tmp_path: Path) -> None:
-    assert complaints(ini.read(tmp_path, {})) == [(1, "is a folder; name the file in it")]
+    assert complaints(ini.read(tmp_path, {})) == [(1, "is a folder; give the file in it")]
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "config.ini/x", "a\0b"])

@@ -52,7 +52,7 @@ def test_each_old_name_draws_one_warning_that_names_its_new_home(tmp_path: Path)
     warnings = {problem.line: problem.message for problem in load(tmp_path, SHIPPED).warnings}
 
     homes = {
-        2: "is now called private_key, under [ssh]; it is no file: ",
+        2: "is now called private_key, under [ssh]; it is not a file: ",
         3: "is now called key_name, under [aws]",
         4: "aws configure",
         5: "aws configure",
@@ -106,7 +106,7 @@ def test_the_new_name_wins_over_nothing_and_a_second_one_is_a_mistake(tmp_path: 
         load(tmp_path, "[cluster]\ncount = 2\n[aws]\nTOTAL_INSTANCE = 3\n")
 
     assert str(caught.value).startswith(
-        f"{tmp_path / 'config.ini'}:4: [aws] TOTAL_INSTANCE: is given again as [cluster] count in line 2; keep that one"
+        f"{tmp_path / 'config.ini'}:4: [aws] TOTAL_INSTANCE: is set again as [cluster] count in line 2; keep that one"
     )
 
 
@@ -116,4 +116,42 @@ def test_mistakes_in_old_names_are_told_by_those_names(tmp_path: Path) -> None:
 
     lines = str(caught.value).splitlines()
     assert "config.ini:3: [summary] your_key_name = 'id_rsa' needs its file" in lines[0]
-    assert "config.ini:10: [aws] TOTAL_INSTANCE = 'two' is no whole number (1 to 1000)" in lines[1]
+    assert "config.ini:10: [aws] TOTAL_INSTANCE = 'two' is not a whole number (1 to 1000)" in lines[1]
+
+
+RENAMED = {
+    "[cluster]\nsiblings = c7a.2xlarge\n": "[cluster]\nfallback_instance_types = c7a.2xlarge\n",
+    "[aws]\nsweep = all\n": "[aws]\nterminate_regions = all\n",
+    "[aws]\nnote = staging, do not terminate\n": "[aws]\nbanner = staging, do not terminate\n",
+}
+"""Files with a name of an earlier version -> the same with today's name."""
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_option_has_its_old_effect_and_draws_one_warning(tmp_path: Path, old: str, new: str) -> None:
+    loaded, expected = load(tmp_path, old), load(tmp_path, new)
+
+    assert (loaded.cluster, loaded.aws) == (expected.cluster, expected.aws)
+    assert loaded.cluster != Settings().cluster or loaded.aws != Settings().aws
+    section, name = old.split("\n")[0], old.split("\n")[1].split(" = ")[0]
+    new_name = new.split("\n")[1].split(" = ")[0]
+    assert [str(warning) for warning in loaded.warnings] == [
+        f"{tmp_path / 'config.ini'}:2: {section} {name}: is now called {new_name}"
+    ]
+    assert not expected.warnings
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_renamed_option_under_both_names_is_a_mistake(tmp_path: Path, old: str, new: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, old + new.split("\n", 1)[1])
+
+    section, name = old.split("\n")[0], old.split("\n")[1].split(" = ")[0]
+    new_name = new.split("\n")[1].split(" = ")[0]
+    message = f"{section} {name}: is set again as {section} {new_name} in line 3; keep that one"
+    assert [str(problem) for problem in caught.value.problems] == [f"{tmp_path / 'config.ini'}:2: {message}"]
+
+
+def test_a_mistake_in_a_renamed_option_names_it_as_the_file_does(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.ini:2: \[cluster\] siblings = 'many' is not an EC2 instance type"):
+        load(tmp_path, "[cluster]\nsiblings = many\n")

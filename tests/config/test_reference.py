@@ -50,16 +50,16 @@ def test_a_template_is_short_and_fits_a_screen() -> None:
 def test_values_that_are_handed_in_stand_in_the_template_and_read_back(tmp_path: Path) -> None:
     long = "a note that is longer than the column of the values, 50% longer"
     path = tmp_path / "config.ini"
-    path.write_text(settings.template({("aws", "note"): long, ("ssh", "port"): "2222"}), encoding="utf-8")
+    path.write_text(settings.template({("aws", "banner"): long, ("ssh", "port"): "2222"}), encoding="utf-8")
 
     loaded = settings.load(path, {}, files=False)
 
-    assert (loaded.aws.note, loaded.ssh.port) == (long, 2222)
+    assert (loaded.aws.banner, loaded.ssh.port) == (long, 2222)
 
 
 @pytest.mark.parametrize(
     ("key", "text"),
-    [(("aws", "nope"), "x"), (("aws", "note"), "a # b"), (("aws", "note"), "a\nb"), (("aws", "note"), " a")],
+    [(("aws", "nope"), "x"), (("aws", "banner"), "a # b"), (("aws", "banner"), "a\nb"), (("aws", "banner"), " a")],
 )
 def test_a_value_that_would_not_read_back_is_refused(key: tuple[str, str], text: str) -> None:
     with pytest.raises(ValueError, match=key[1]):

@@ -59,36 +59,36 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
         2,
         "[cluster] region: no such setting. It belongs under [aws].",
     ),
-    "option above any section": ("count = 2\n", 1, "count: stands above any section; put it under [cluster]"),
+    "option above any section": ("count = 2\n", 1, "count: appears before any section; put it under [cluster]"),
     "no equals sign": ("[cluster]\ncount 2\n", 2, "[cluster] count: no = in this line; write count = ..."),
     "no setting at all": (
         "[cluster]\nhello world\n",
         2,
-        "hello: neither [section], nor name = value, nor a comment (#)",
+        "hello: not a [section], name = value or comment (#)",
     ),
     "option twice": (
         "[aws]\nregion = us-west-2\n\nREGION = us-east-1\n",
         4,
-        "[aws] REGION: again (first in line 2); keep one of the two",
+        "[aws] REGION: set again (first in line 2); keep one of the two",
     ),
-    "section twice": ("[aws]\n[disk]\n[aws]\n", 3, "[aws]: again (first in line 1); join the two"),
-    "section without its bracket": ("[cluster\n", 1, "[cluster: section header without its ]"),
+    "section twice": ("[aws]\n[disk]\n[aws]\n", 3, "[aws]: appears again (first in line 1); merge the two"),
+    "section without its bracket": ("[cluster\n", 1, "[cluster: section header without closing ]"),
     "indented option": (
         "[cluster]\nname = ml\n  count = 2\n",
         3,
-        "count: is indented, so [cluster] name in line 2 would swallow it; remove the blanks before it",
+        "count: is indented, so it would become part of [cluster] name in line 2; remove the blanks before it",
     ),
     "indented text": (
         "[cluster]\nname = ml\n  more\n",
         3,
-        "[cluster] name takes one line, and this one continues it (it is indented)",
+        "[cluster] name takes one line, but this indented line continues it",
     ),
-    "count in words": ("[cluster]\ncount = two\n", 2, "[cluster] count = 'two' is no whole number (1 to 1000)"),
+    "count in words": ("[cluster]\ncount = two\n", 2, "[cluster] count = 'two' is not a whole number (1 to 1000)"),
     "count of nothing": ("[cluster]\ncount = 0\n", 2, "[cluster] count = '0' is out of range: 1 to 1000"),
     "hours with their unit": (
         "[cluster]\nmax_hours = 8h\n",
         2,
-        "[cluster] max_hours = '8h' is no number (above 0, up to 720 hours); write 8, the unit is always hours",
+        "[cluster] max_hours = '8h' is not a number (above 0, up to 720 hours); write 8, the unit is always hours",
     ),
     "hours without end": (
         "[cluster]\nmax_hours = 1000\n",
@@ -98,13 +98,13 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "comment that sticks": (
         "[cluster]\nmax_hours = 8# a day's work\n",
         2,
-        '[cluster] max_hours = "8# a day\'s work" has a comment that sticks to it: put a blank before the # or ;',
+        '[cluster] max_hours = "8# a day\'s work" has a comment directly after it: put a blank before the # or ;',
     ),
-    "empty value": ("[cluster]\ncount =\n", 2, "[cluster] count needs a value; without the line it is 1"),
+    "empty value": ("[cluster]\ncount =\n", 2, "[cluster] count needs a value; without this line it is 1"),
     "value that is all comment": (
         "[cluster]\nname = # mine\n",
         2,
-        "[cluster] name needs a value; without the line it is ml",
+        "[cluster] name needs a value; without this line it is ml",
     ),
     "upper-case name": (
         "[cluster]\nname = ML 1\n",
@@ -114,67 +114,67 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "typo in the type": (
         "[cluster]\ninstance_type = c7i.2xlrage\n",
         2,
-        "[cluster] instance_type = 'c7i.2xlrage' is no EC2 instance type (family.size). Did you mean c7i.2xlarge?",
+        "[cluster] instance_type = 'c7i.2xlrage' is not an EC2 instance type (family.size). Did you mean c7i.2xlarge?",
     ),
     "type without its dot": (
         "[cluster]\ninstance_type = g5xlarge\n",
         2,
-        "[cluster] instance_type = 'g5xlarge' is no EC2 instance type (family.size). Did you mean g5.xlarge?",
+        "[cluster] instance_type = 'g5xlarge' is not an EC2 instance type (family.size). Did you mean g5.xlarge?",
     ),
     "quotes": (
         '[cluster]\ninstance_type = "c7i.2xlarge"\n',
         2,
-        "[cluster] instance_type = '\"c7i.2xlarge\"' stands in quotes: write it without them",
+        "[cluster] instance_type = '\"c7i.2xlarge\"' is in quotes: write it without them",
     ),
     "malformed image id": (
         "[cluster]\nimage = ami-12345\n",
         2,
-        "[cluster] image = 'ami-12345' is no image id: ami- and 8 or 17 of the digits 0-9 a-f",
+        "[cluster] image = 'ami-12345' is not an image id: ami- and 8 or 17 hexadecimal digits",
     ),
     "malformed SSM parameter": (
         "[cluster]\nimage = /aws//x y\n",
         2,
-        "[cluster] image = '/aws//x y' is no SSM parameter: /names/with/slashes",
+        "[cluster] image = '/aws//x y' is not an SSM parameter: /names/with/slashes",
     ),
     "blank in the region": (
         "[aws]\nregion = us-west -2\n",
         2,
-        "[aws] region = 'us-west -2' is no region. Did you mean us-west-2?",
+        "[aws] region = 'us-west -2' is not a region. Did you mean us-west-2?",
     ),
     "zone for a region": (
         "[aws]\nregion = us-west-2a\n",
         2,
-        "[aws] region = 'us-west-2a' is no AWS region. Did you mean us-west-2?",
+        "[aws] region = 'us-west-2a' is not an AWS region. Did you mean us-west-2?",
     ),
     "typo in the region": (
         "[aws]\nregion = us-wset-2\n",
         2,
-        "[aws] region = 'us-wset-2' is no AWS region. Did you mean us-west-2?",
+        "[aws] region = 'us-wset-2' is not an AWS region. Did you mean us-west-2?",
     ),
     "placeholder": (
         "[aws]\nkey_name = <your key>\n",
         2,
-        "[aws] key_name = '<your key>' is a placeholder: put your own value there, or delete the line",
+        "[aws] key_name = '<your key>' is a placeholder: replace it with a value, or delete the line",
     ),
     "placeholder in an id": (
         "[aws]\nvpc_id = vpc-xxxxxx\n",
         2,
-        "[aws] vpc_id = 'vpc-xxxxxx' is a placeholder: put your own value there, or delete the line",
+        "[aws] vpc_id = 'vpc-xxxxxx' is a placeholder: replace it with a value, or delete the line",
     ),
     "id of another thing": (
         "[aws]\nvpc_id = subnet-5e38fc14\n",
         2,
-        "[aws] vpc_id = 'subnet-5e38fc14' must be vpc- and 8 or 17 of the digits 0-9 a-f",
+        "[aws] vpc_id = 'subnet-5e38fc14' must be vpc- and 8 or 17 hexadecimal digits",
     ),
     "no network": (
         "[aws]\nssh_from = 203.0.113\n",
         2,
-        "[aws] ssh_from = '203.0.113' is no IPv4 network (auto, 203.0.113.7/32 or 203.0.113.0/24).",
+        "[aws] ssh_from = '203.0.113' is not an IPv4 network (auto, 203.0.113.7/32 or 203.0.113.0/24).",
     ),
     "network with host bits": (
         "[aws]\nssh_from = 203.0.113.7/32, 10.0.0.5/24\n",
         2,
-        "[aws] ssh_from = '203.0.113.7/32, 10.0.0.5/24' holds '10.0.0.5/24', which is no IPv4 network"
+        "[aws] ssh_from = '203.0.113.7/32, 10.0.0.5/24' contains '10.0.0.5/24', which is not an IPv4 network"
         " (auto, 203.0.113.7/32 or 203.0.113.0/24). Did you mean 10.0.0.0/24?",
     ),
     "password in an address": (
@@ -195,7 +195,7 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "variable that is not closed": (
         "[aws]\nprofile = ${HOME\n",
         2,
-        "[aws] profile: ${ without a variable's name and a } after it; write ${NAME} or ${NAME:-default}",
+        "[aws] profile: ${ without a variable name and closing }; write ${NAME} or ${NAME:-default}",
     ),
     "key name without its file": (
         "[aws]\nkey_name = lab\n",
@@ -210,12 +210,12 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "key file that is not there": (
         "[aws]\nkey_name = lab\n[ssh]\nprivate_key = ~/lab.pem\n",
         4,
-        "[ssh] private_key = '~/lab.pem' is no file: /home/nobody-here/lab.pem",
+        "[ssh] private_key = '~/lab.pem' is not a file: /home/nobody-here/lab.pem",
     ),
     "public half of a key": (
         "[aws]\nkey_name = lab\n[ssh]\nprivate_key = lab.pem.pub\n",
         4,
-        "[ssh] private_key = 'lab.pem.pub' is the public half; name the file without .pub",
+        "[ssh] private_key = 'lab.pem.pub' is the public key; name the private one, without .pub",
     ),
     "port beyond all ports": ("[ssh]\nport = 65536\n", 2, "[ssh] port = '65536' is out of range: 1 to 65535"),
     "address of no kind": (
@@ -227,7 +227,7 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "disk with its unit": (
         "[disk]\nsize = 75 GB\n",
         2,
-        "[disk] size = '75 GB' is no whole number (8 to 65536 GiB); write 75, the unit is always GiB",
+        "[disk] size = '75 GB' is not a whole number (8 to 65536 GiB); write 75, the unit is always GiB",
     ),
     "disk too large for its type": (
         "[disk]\ntype = gp2\nsize = 20000\n",
@@ -242,7 +242,7 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "disk that cannot boot": (
         "[disk]\ntype = st1\n",
         2,
-        "[disk] type = 'st1' cannot boot a VM: AWS has it for data only. Did you mean gp3?",
+        "[disk] type = 'st1' cannot boot a VM: it is for data volumes only. Did you mean gp3?",
     ),
     "too few IOPS": (
         "[disk]\niops = 100\n",
@@ -288,27 +288,31 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "CA bundle that is not there": (
         "[install]\nca_bundle = /nowhere/ca.pem\n",
         2,
-        "[install] ca_bundle = '/nowhere/ca.pem' is no file: /nowhere/ca.pem",
+        "[install] ca_bundle = '/nowhere/ca.pem' is not a file: /nowhere/ca.pem",
     ),
     "job that is not there": ("[job]\nrun = examples/cloud_retreival\n", 2, "Did you mean cloud_retrieval?"),
-    "job without its job.ini": ("[job]\nrun = examples/empty\n", 2, "[job] run = 'examples/empty' holds no job.ini: "),
+    "job without its job.ini": (
+        "[job]\nrun = examples/empty\n",
+        2,
+        "[job] run = 'examples/empty' contains no job.ini: ",
+    ),
     "Latin-1": (
         "[aws]\nnote = caf\xe9\n".encode("latin-1"),
         2,
-        "byte 0xe9 is not UTF-8: save the file again with the encoding UTF-8",
+        "byte 0xe9 is not UTF-8: save the file as UTF-8",
     ),
-    "UTF-16": ("[aws]\n".encode("utf-16"), 1, "is UTF-16, not UTF-8: save it again with the encoding UTF-8"),
-    "NUL bytes": (b"[aws]\nnote = a\0b\n", 2, "holds NUL bytes: this is no UTF-8 text file"),
+    "UTF-16": ("[aws]\n".encode("utf-16"), 1, "is UTF-16, not UTF-8: save the file as UTF-8"),
+    "NUL bytes": (b"[aws]\nnote = a\0b\n", 2, "contains NUL bytes: it is not a UTF-8 text file"),
     "invisible character": (
         "[aws]\nregion = us-west-2\u200b\n",
         2,
-        "holds an invisible character (U+200B): type this line anew",
+        "contains an invisible character (U+200B): retype this line",
     ),
-    "terminal control": ("[aws]\nnote = \x1b[2J\n", 2, "holds an invisible character (U+001B): type this line anew"),
+    "terminal control": ("[aws]\nnote = \x1b[2J\n", 2, "contains an invisible character (U+001B): retype this line"),
     "half a pair of old keys": (
         "[summary]\naccess_key = AKIAABCDEFGH\n",
         2,
-        "[summary] access_key is of no use without secret_key",
+        "[summary] access_key has no effect without secret_key",
     ),
     "typo in an old name": (
         "[summary]\nyour_key_pth = ~/x\n",
@@ -318,12 +322,12 @@ MISTAKES: dict[str, tuple[str | bytes, int, str]] = {
     "old name beside the new": (
         "[cluster]\ncount = 2\n[aws]\nTOTAL_INSTANCE = 3\n",
         4,
-        "[aws] TOTAL_INSTANCE: is given again as [cluster] count in line 2; keep that one",
+        "[aws] TOTAL_INSTANCE: is set again as [cluster] count in line 2; keep that one",
     ),
     "old count in words": (
         "[aws]\nTOTAL_INSTANCE = two\n",
         2,
-        "[aws] TOTAL_INSTANCE = 'two' is no whole number (1 to 1000)",
+        "[aws] TOTAL_INSTANCE = 'two' is not a whole number (1 to 1000)",
     ),
 }
 
@@ -377,7 +381,7 @@ def test_a_folder_in_place_of_the_file_ends_with_2(project: Path) -> None:
     done = command(project)
 
     assert done.returncode == 2
-    assert "is a folder; name the file in it" in done.stdout
+    assert "is a folder; give the file in it" in done.stdout
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(project: Path) -> None:
@@ -400,7 +404,7 @@ def test_the_message_has_the_form_that_editors_jump_to(project: Path) -> None:
 
     path = project / "config" / "config.ini"
     assert str(caught.value) == (
-        f"{path}:2: [cluster] count = 'two' is no whole number (1 to 1000)\n"
+        f"{path}:2: [cluster] count = 'two' is not a whole number (1 to 1000)\n"
         f"{path}:4: [disk] siez: no such setting. Did you mean size?\n"
         "2 mistakes. Nothing was launched."
     )
@@ -437,7 +441,7 @@ def test_every_option_can_be_set(project: Path) -> None:
         instance_profile = arn:aws:iam::123456789012:instance-profile/path/ml
         ssh_from = 203.0.113.7, 198.51.100.0/24,203.0.113.7/32
         label = lab
-        note = 50% rehearsal; no AWS
+        banner = 50% rehearsal; no AWS
         [ssh]
         user = ec2-user
         port = 2222
@@ -467,7 +471,7 @@ def test_every_option_can_be_set(project: Path) -> None:
         max_hours=0.5,
         owner="ada@example.org",
     )
-    assert (loaded.aws.profile, loaded.aws.note) == ("lab", "50% rehearsal; no AWS")
+    assert (loaded.aws.profile, loaded.aws.banner) == ("lab", "50% rehearsal; no AWS")
     assert loaded.aws.ssh_from == "203.0.113.7/32,198.51.100.0/24"
     assert loaded.ssh == settings.SshSettings("ec2-user", 2222, str(project / "lab.pem"), "private", 3.0, 60.5)
     assert loaded.disk == settings.DiskSettings(200, "io2", 5000, 0, encrypted=False)
@@ -495,17 +499,17 @@ def test_a_retired_type_becomes_the_nearest_living_one_with_a_warning(project: P
 
     assert loaded.cluster.instance_type == "g6.xlarge"
     assert [problem.message for problem in loaded.warnings] == [
-        "[cluster] instance_type = 'p3.2xlarge' is retired: g6.xlarge, the nearest that EC2 has, is used instead"
+        "[cluster] instance_type = 'p3.2xlarge' is retired: g6.xlarge, its nearest successor, is used instead"
     ]
 
 
 def test_a_door_open_to_the_world_draws_a_warning(project: Path) -> None:
     assert not load(project, "[aws]\nssh_from = 10.0.0.0/8, 203.0.113.7/32\n").warnings
     for halves in ("10.0.0.0/8, 0.0.0.0/0", "0.0.0.0/1, 128.0.0.0/1"):
-        assert "whole world" in load(project, f"[aws]\nssh_from = {halves}\n").warnings[0].message
+        assert "whole internet" in load(project, f"[aws]\nssh_from = {halves}\n").warnings[0].message
     (warning,) = load(project, "[aws]\nssh_from = 0.0.0.0/0\n").warnings
 
-    assert (warning.line, "lets the whole world" in warning.message) == (2, True)
+    assert (warning.line, "opens the VMs' SSH port to the whole internet" in warning.message) == (2, True)
 
 
 def test_a_rule_for_a_group_that_is_never_changed_draws_a_warning(project: Path) -> None:
@@ -551,7 +555,7 @@ def test_a_hostile_value_that_can_be_seen_survives_unchanged(project: Path, note
         return
     loaded = outcome(project, f"[aws]\nnote = {plain}\n")
 
-    assert "is a placeholder" in str(loaded) if isinstance(loaded, ConfigError) else loaded.aws.note == plain
+    assert "is a placeholder" in str(loaded) if isinstance(loaded, ConfigError) else loaded.aws.banner == plain
 
 
 @MANY
@@ -592,7 +596,7 @@ def test_the_rehearsal_file_has_no_mistakes_where_the_rehearsal_cloud_is_up(proj
     loaded = load(project, content, {"AWS_ENDPOINT_URL": "http://cloud.example:1", "REHEARSAL_SSH_PORT": "2222"})
 
     assert (loaded.aws.label, loaded.aws.endpoint_url, loaded.ssh.port) == ("rehearsal", "http://cloud.example:1", 2222)
-    assert loaded.aws.note == "rehearsal cloud (no AWS account, nothing is billed)"
+    assert loaded.aws.banner == "rehearsal cloud (no AWS account, nothing is billed)"
     assert not loaded.warnings
 
 

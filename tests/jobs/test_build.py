@@ -65,7 +65,7 @@ def test_a_job_is_read_with_its_data_and_environment(folder: Path) -> None:
         ("    scenes -> data", "    nowhere -> data", "'nowhere -> data' has nothing at"),
         ("    scenes -> data", "    nowhere -> data\nsample = python make.py", "My Job' && python make.py"),
         ("    s3://bucket/more -> more", "    s3://bucket/more", "names no folder"),
-        ("threads_per_worker = 3", "threads_per_worker = many", "is no whole number"),
+        ("threads_per_worker = 3", "threads_per_worker = many", "is not a whole number"),
         ("[env]", "runtime = docker\n[env]", "It belongs under [job]"),
         ("LEVEL = 9", "LEV;touch x = 9", "cannot be the name of a variable"),
         ("LEVEL = 9", "STRATUS_RUN = 9", "cannot be the name of a variable"),

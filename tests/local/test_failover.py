@@ -23,7 +23,7 @@ from tests.support.virtual_sessions import OWNER, Life
 __all__ = ["begin"]
 
 Begin = Callable[..., Life]
-ALSO = "siblings = c7a.2xlarge"
+ALSO = "fallback_instance_types = c7a.2xlarge"
 
 
 def up(life: Life, count: int = 2, computer: str = "laptop") -> list[str]:
@@ -191,7 +191,7 @@ def test_a_machine_that_somebody_ended_is_not_brought_back(begin: Begin) -> None
 
 
 def test_terminate_all_sweeps_the_regions_that_are_named(begin: Begin) -> None:
-    life = begin(aws="sweep = us-east-1, eu-west-1")
+    life = begin(aws="terminate_regions = us-east-1, eu-west-1")
     report = life.session().cluster.terminate()
 
     assert report.left == ()

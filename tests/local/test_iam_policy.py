@@ -62,7 +62,7 @@ def the_whole_life(lab: Lab) -> None:
         session.cluster.stop()
         session.cluster.start()
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")
-    lab.config.write_text(moved.replace("[aws]", "[aws]\nsweep = all"))
+    lab.config.write_text(moved.replace("[aws]", "[aws]\nterminate_regions = all"))
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))
         session.cluster.terminate()

@@ -247,7 +247,7 @@ def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) 
     with lab.session() as session:
         plan = session.cluster.plan(2)
         cpu = find(session.context.clients, session.context.prices, plan, limit=99)
-    config(lab, cluster__instance_type="g5.xlarge", cluster__siblings="g6.xlarge")
+    config(lab, cluster__instance_type="g5.xlarge", cluster__fallback_instance_types="g6.xlarge")
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=8))
     with lab.session() as session:
         plan = session.cluster.plan(2)

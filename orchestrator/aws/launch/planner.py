@@ -186,14 +186,14 @@ def _siblings(
         if image.architecture not in machine.architectures:
             raise UsageError(
                 f"{name} cannot boot image {settings.cluster.image}, which is built for {image.architecture}",
-                fix="leave it out of [cluster] siblings",
+                fix="leave it out of [cluster] fallback_instance_types",
             )
         found.append((machine, fits(machine.zones)))
     return found
 
 
 def _sibling_names(settings: settings.Settings) -> list[str]:
-    return settings.cluster.siblings.replace(",", " ").split()
+    return settings.cluster.fallback_instance_types.replace(",", " ").split()
 
 
 def _pools(

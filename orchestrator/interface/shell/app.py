@@ -94,7 +94,7 @@ def banner(desk: Desk, version: str) -> str:
     """Return the lines that the shell begins with."""
     settings = desk.settings(files=False)
     width = shutil.get_terminal_size().columns
-    cloud = settings.aws.note or settings.aws.label
+    cloud = settings.aws.banner or settings.aws.label
     named = [f"cluster {settings.cluster.name}", f"config {desk.config}"]
     facts = [f"Stratus {version}", cloud, settings.aws.region, *named]
     lines = [

@@ -157,7 +157,7 @@ def _config(chance: random.Random) -> tuple[tuple[str, str], ...]:
     if chance.random() < 0.25:
         values["allow_partial"] = "yes"
     if chance.random() < 0.25:
-        values["siblings"] = "m7i.2xlarge"
+        values["fallback_instance_types"] = "m7i.2xlarge"
     return tuple(values.items())
 
 

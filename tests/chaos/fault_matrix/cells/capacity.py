@@ -40,7 +40,12 @@ def _no_capacity() -> Iterator[Cell]:
             LAUNCH,
             "F",
             3,
-            (code, "us-west-2a", "us-west-2c", "[cluster] siblings = m7i.2xlarge asks for those as well ($0.403/h)"),
+            (
+                code,
+                "us-west-2a",
+                "us-west-2c",
+                "[cluster] fallback_instance_types = m7i.2xlarge asks for those as well ($0.403/h)",
+            ),
             (region,),
             instances=0,
             launch_requests=3,
@@ -55,7 +60,7 @@ def _no_capacity() -> Iterator[Cell]:
         0,
         ("c7i.2xlarge", "InsufficientInstanceCapacity", "m7i.2xlarge"),
         (no_type,),
-        {"cluster.siblings": "m7i.2xlarge"},
+        {"cluster.fallback_instance_types": "m7i.2xlarge"},
         instances=2,
     )
     one_zone = {"kind": "no-capacity", "where": "us-west-2a", "when": "until 5 s"}
