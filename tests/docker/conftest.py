@@ -12,7 +12,7 @@ import pytest
 
 from localcloud.hosts.docker.engine import EngineError
 from localcloud.hosts.docker.image import ensure
-from tests.support.docker_engine import answers, install, running, turn
+from tests.support.docker_engine import apt_install, exclusive, is_running, started
 from tests.support.paths import ROOT
 
 IMAGE = "stratus-test/tiny:1"
@@ -39,9 +39,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 @pytest.fixture(scope="session")
 def engine(shared: Path) -> Iterator[None]:
     """An engine that answers; one that the tests start, they end."""
-    if not answers() and (os.environ.get("CI") != "true" or os.geteuid() != 0):
+    if not is_running() and (os.environ.get("CI") != "true" or os.geteuid() != 0):
         pytest.skip("no Docker engine answers this user (CI installs and starts one)")
-    with running(shared):
+    with started(shared):
         yield
 
 
@@ -49,12 +49,12 @@ def engine(shared: Path) -> Iterator[None]:
 def image(engine: None, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A small image made of a static busybox, as nothing can be pulled here; the same for all workers of a run."""
     made = shared / "image-made"
-    with turn(shared):
+    with exclusive(shared):
         if not made.exists():
             if not shutil.which("busybox"):
                 if os.environ.get("CI") != "true":
                     pytest.skip("no busybox to make an image of (apt install busybox-static)")
-                install("busybox-static")
+                apt_install("busybox-static")
             make_image(tmp_path_factory.mktemp("root"))
             made.touch()
     return IMAGE
@@ -77,7 +77,7 @@ def make_image(root: Path) -> None:
 @pytest.fixture(scope="session")
 def host_image(engine: None, shared: Path) -> str:
     """The image of docker hosts; in CI, also the one that it is built on is made here."""
-    with turn(shared):
+    with exclusive(shared):
         if os.environ.get("CI") == "true":
             subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True)
         try:
@@ -91,8 +91,8 @@ def host_image(engine: None, shared: Path) -> str:
 @pytest.fixture
 def registry_program(shared: Path) -> None:
     """The program that is a registry; installed in CI."""
-    with turn(shared):
+    with exclusive(shared):
         if not shutil.which("docker-registry"):
             if os.environ.get("CI") != "true":
                 pytest.skip("no docker-registry here (apt install docker-registry; CI does)")
-            install("docker-registry")
+            apt_install("docker-registry")

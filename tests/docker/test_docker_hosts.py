@@ -26,7 +26,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.session import Session
 from orchestrator.ssh import CommandResult
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import TYPE, boto, instances, wait_for_state, wait_until
 from tests.support.embedded_cloud import image as image_id
 from tests.support.strict_cloud import enforce
@@ -76,14 +76,14 @@ def env(home: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def lab(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    made = Lab(tmp_path_factory.mktemp("lab"), "vm", env)
+def lab(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("lab"), "vm", env)
     made.job("single = true\n")
     return made
 
 
 @pytest.fixture(scope="module")
-def session(lab: Lab) -> Iterator[Session]:
+def session(lab: Project) -> Iterator[Session]:
     """A cluster of two."""
     with lab.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
@@ -136,7 +136,7 @@ def test_the_disk_stays_over_stop_and_start(session: Session, run: Run) -> None:
 
 
 def test_an_engine_is_installed_and_runs_images_of_a_registry(
-    lab: Lab, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
+    lab: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
 ) -> None:
     assert run("vm-0", "command -v docker").exit_status == 1
     with Registry(tmp_path, lab.env) as registry:
@@ -151,7 +151,7 @@ def test_an_engine_is_installed_and_runs_images_of_a_registry(
     )
 
 
-def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Lab, session: Session, run: Run) -> None:
+def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Project, session: Session, run: Run) -> None:
     before = run("vm-0", "sudo docker images -q").raise_if_failed("images").stdout
     ids = [machine.id for machine in session.cluster.status().machines if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
@@ -172,7 +172,7 @@ def again(session: Session, booted: str) -> bool:
 
 
 def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
-    lab: Lab, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
+    lab: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
 ) -> None:
     with Registry(tmp_path, lab.env, login=True) as registry:
         name = registry.push(image, "secret/tiny:1")

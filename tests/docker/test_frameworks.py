@@ -10,7 +10,7 @@ import pytest
 
 import localcloud
 from localcloud.hosts.docker import image
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
 
 pytestmark = pytest.mark.slow
@@ -23,13 +23,13 @@ done
 
 
 @pytest.fixture
-def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up."""
     if not image.exists(image.OFFLINE_BASE):
         pytest.skip("no image with Python (scripts/base-image makes it; CI does)")
     home = tmp_path_factory.mktemp("cloud")
     env = localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid())
-    made = Lab(tmp_path_factory.mktemp("lab"), "dock", env)
+    made = Project(tmp_path_factory.mktemp("lab"), "dock", env)
     made.job("single = true\n")
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
@@ -44,12 +44,12 @@ def containers(run: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
-def mesh_job(lab: Lab, command: str, **files: str) -> None:
+def mesh_job(lab: Project, command: str, **files: str) -> None:
     """Write a job whose hosts are meshed, in containers of an image with Python."""
     lab.job(f"runtime = docker\nimage = {image.OFFLINE_BASE}\nframework = mpi\nmulti = {command}\n", **files)
 
 
-def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:
+def test_a_mesh_of_containers_runs_commands_in_them(lab: Project) -> None:
     """As the login user, who has a name and a home there; nothing of it is left at the end."""
     mesh_job(lab, "sh go.sh", go__sh=GO)
     lines: list[str] = []
@@ -67,7 +67,7 @@ def test_a_mesh_of_containers_runs_commands_in_them(lab: Lab) -> None:
     ]
 
 
-def test_cancel_of_a_mesh_leaves_no_container(lab: Lab) -> None:
+def test_cancel_of_a_mesh_leaves_no_container(lab: Project) -> None:
     """On neither host."""
     mesh_job(lab, "for a in $(cat $STRATUS_HOSTFILE); do ssh $a 'echo there; exec sleep 96.5' & done; wait")
     with lab.session() as session:

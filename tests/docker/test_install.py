@@ -16,12 +16,12 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import HostsFailed, UsageError
-from tests.docker.conftest import install
+from tests.docker.conftest import apt_install
 from tests.remote.test_scripts import Vm, states
 from tests.support import docker_registry
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.docker_registry import Registry, docker
-from tests.support.install_watch import Counted, Watch, lying_in
+from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
 
 PASSWORD = "canary-registry-Qx7Qx7Qx7"
 
@@ -32,7 +32,7 @@ def server(engine: None) -> None:
     if not shutil.which("docker-registry"):
         if os.environ.get("CI") != "true":
             pytest.skip("no docker-registry here (apt install docker-registry)")
-        install("docker-registry")
+        apt_install("docker-registry")
 
 
 @pytest.fixture(scope="module")
@@ -225,9 +225,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[di
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """Two hosts that are up."""
-    made = Lab(tmp_path, f"d{abs(hash(request.node.name)) % 10**6}", cloud)
+    made = Project(tmp_path, f"d{abs(hash(request.node.name)) % 10**6}", cloud)
     made.job("single = true\n")
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
@@ -235,13 +235,13 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
         assert session.cluster.terminate().left == ()
 
 
-def with_install(lab: Lab, text: str) -> None:
+def with_install(lab: Project, text: str) -> None:
     """Add settings to [install]."""
     lab.config.write_text(f"{lab.config.read_text()}[install]\n{text}")
 
 
 def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
-    lab: Lab, closed_registry: Registry, layered: str
+    lab: Project, closed_registry: Registry, layered: str
 ) -> None:
     """Not in argv or environment of any process, not in a file, a log or the journal, not in an event."""
     name = closed_registry.push(layered, "private:1")
@@ -251,20 +251,22 @@ def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
         lab, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = secret/password\n"
     )
     lab.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
-    counted = Counted()
-    with lab.session(connect=counted.links) as session:
-        with Watch(PASSWORD) as watch:
+    counted = ChannelCounter()
+    with lab.session(connect=counted.connect) as session:
+        with ProcessWatch(PASSWORD) as watch:
             first = session.jobs.install()
-        before = len(counted.opened)
+        before = len(counted.hosts)
         second = session.jobs.install()
-        channels = counted.opened[before:]
-    left = [path for place in (lab.folder, Path(lab.env["HOME_OF_IT_ALL"])) for path in lying_in(place, PASSWORD)]
+        channels = counted.hosts[before:]
+    left = [
+        path for place in (lab.folder, Path(lab.env["HOME_OF_IT_ALL"])) for path in files_containing(place, PASSWORD)
+    ]
     docker("rmi", name)
 
     assert not first.failed, first.failed
     assert {host.image.split()[1] for host in first.hosts} == {name}
-    assert watch.looks > 3
-    assert watch.seen == []
+    assert watch.rounds > 3
+    assert watch.findings == []
     assert left == [str(lab.folder / "secret/password")]
     assert not list(Path("/dev/shm").glob("stratus-login.*"))
     assert not [event for event in lab.events if PASSWORD in event.text]
@@ -272,7 +274,7 @@ def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
     assert sorted(channels) == sorted(host.host for host in first.hosts)
 
 
-def test_a_wrong_password_is_one_clear_line(lab: Lab, closed_registry: Registry, image: str) -> None:
+def test_a_wrong_password_is_one_clear_line(lab: Project, closed_registry: Registry, image: str) -> None:
     (lab.folder / "wrong").write_text("not-it")
     with_install(lab, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = ./wrong\n")
     lab.job(f"runtime = docker\nimage = {closed_registry.host}/private:9\nsingle = true\n")
@@ -286,14 +288,14 @@ def test_a_wrong_password_is_one_clear_line(lab: Lab, closed_registry: Registry,
     assert said == {f"image failed: {what}"}
 
 
-def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(lab: Lab, engine: None) -> None:
+def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(lab: Project, engine: None) -> None:
     with_install(lab, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
     lab.job("runtime = docker\nimage = ghcr.io/me/job:1\nsingle = true\n")
     with lab.session() as session, pytest.raises(UsageError, match="no variable NO_SUCH_VARIABLE here"):
         session.jobs.install()
 
 
-def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPathFactory, image: str) -> None:
+def test_a_login_by_aws(lab: Project, server: None, tmp_path_factory: pytest.TempPathFactory, image: str) -> None:
     """``registry = ecr``: the token that AWS makes is the password; one call for all hosts, none for a check."""
     import base64
 
@@ -314,7 +316,7 @@ def test_a_login_by_aws(lab: Lab, server: None, tmp_path_factory: pytest.TempPat
     assert lab.calls.count("GetAuthorizationToken") == 1
 
 
-def test_a_run_whose_image_changed_since_asks_for_an_install_and_pulls_nothing(lab: Lab, image: str) -> None:
+def test_a_run_whose_image_changed_since_asks_for_an_install_and_pulls_nothing(lab: Project, image: str) -> None:
     """Anybody may publish an image of that name."""
     job = lab.job("runtime = docker\nsingle = true\n", Dockerfile=f"FROM {image}\n")
     with lab.session() as session:
@@ -346,7 +348,7 @@ def base(engine: None) -> str:
 
 
 @pytest.mark.slow
-def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(lab: Lab, base: str) -> None:
+def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(lab: Project, base: str) -> None:
     """Whatever its job.ini says it runs in: the config file has the last word."""
     skip = shutil.ignore_patterns("data", "granules_data", "outputs", "__pycache__")
     job = shutil.copytree(EXAMPLE, lab.folder / "job", ignore=skip, dirs_exist_ok=True)

@@ -16,10 +16,10 @@ import localcloud
 from localcloud.server.registry import Registry
 from orchestrator.session import Session
 from tests.docker.test_install import layered, server, with_install
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.docker_registry import docker
 from tests.support.embedded_cloud import wait_until
-from tests.support.install_watch import Counted, Watch, lying_in
+from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
 
 __all__ = ["layered", "server"]
 
@@ -52,9 +52,9 @@ def store(server: None, cloud: dict[str, str], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two machines that are up, with nothing on them."""
-    made = Lab(tmp_path_factory.mktemp("lab"), "vm", cloud)
+    made = Project(tmp_path_factory.mktemp("lab"), "vm", cloud)
     made.job("single = true\n")
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
@@ -67,7 +67,7 @@ def said(session: Session, command: str) -> dict[str, str]:
     return {each.host: "\n".join(each.lines) for each in session.hosts.run_command(command).hosts}
 
 
-def give_back(lab: Lab) -> None:
+def give_back(lab: Project) -> None:
     """Let whoever holds apt's lock go once every machine has said that it waits."""
     waiting = "another apt runs here (python3, pid "
     wait_until(lambda: len({one.host for one in [*lab.events] if one.text.startswith(waiting)}) == 2, seconds=120)
@@ -76,7 +76,7 @@ def give_back(lab: Lab) -> None:
 
 
 def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login(
-    lab: Lab, store: Registry, layered: str
+    lab: Project, store: Registry, layered: str
 ) -> None:
     """The whole of InstallDeps on new machines; then again: nothing to do, one channel per machine."""
     name, secret = store.push(layered, "job:1"), store.info.password
@@ -85,9 +85,9 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     lab.job(
         f"runtime = docker\nimage = {name}\nmulti = id -u; echo on $STRATUS_HOST; mkdir outputs; echo 1 >outputs/x\n"
     )
-    counted = Counted()
+    counted = ChannelCounter()
     lines: list[tuple[str, str]] = []
-    with lab.session(connect=counted.links) as session:
+    with lab.session(connect=counted.connect) as session:
         assert set(said(session, "docker --version 2>&1 || true; test -x /usr/sbin/dockerd || echo none").values()) != {
             ""
         }
@@ -99,11 +99,11 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
         assert len(held) == 2
         giver = threading.Thread(target=give_back, args=(lab,), daemon=True)
         giver.start()
-        with Watch(secret) as watch:
+        with ProcessWatch(secret) as watch:
             first = session.jobs.install()
-        before = len(counted.opened)
+        before = len(counted.hosts)
         second = session.jobs.install()
-        channels = counted.opened[before:]
+        channels = counted.hosts[before:]
         socket = said(session, "stat -c '%a %G' /var/run/docker.sock; id -nG $(whoami)")
         found = said(
             session,
@@ -125,10 +125,10 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     for text in socket.values():
         assert text.splitlines()[0] == "660 docker"
         assert "docker" in text.splitlines()[1].split()
-    assert watch.seen == []
-    assert watch.looks > 3
+    assert watch.findings == []
+    assert watch.rounds > 3
     assert set(found.values()) == {""}
-    assert lying_in(lab.folder, secret) == []
+    assert files_containing(lab.folder, secret) == []
     assert not [text for text in texts if secret in text]
     facts = json.loads((record.folder / "record.json").read_text())
     assert facts["image_digests"][1] == first.hosts[0].image.split()[1]
@@ -138,7 +138,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
 
 
 def test_an_image_is_built_on_a_base_behind_a_login_by_a_user_who_needs_sudo(
-    lab: Lab, store: Registry, image: str
+    lab: Project, store: Registry, image: str
 ) -> None:
     """As in the first session of a new machine, in which the group docker does not count yet."""
     base = store.push(image, "base:1")
@@ -164,7 +164,7 @@ def test_an_image_is_built_on_a_base_behind_a_login_by_a_user_who_needs_sudo(
     assert any(event.text.startswith("Step 5/5 : RUN echo") for event in lab.events)
 
 
-def test_an_end_to_all_runs_leaves_no_container(lab: Lab, store: Registry, image: str) -> None:
+def test_an_end_to_all_runs_leaves_no_container(lab: Project, store: Registry, image: str) -> None:
     """Also of one whose process will not listen."""
     lab.job(f"runtime = docker\nimage = {store.push(image, 'tiny:1')}\nmulti = trap '' TERM; sleep 300; sleep 300\n")
     with lab.session() as session:
@@ -188,7 +188,7 @@ def test_an_end_to_all_runs_leaves_no_container(lab: Lab, store: Registry, image
 
 
 def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
-    lab: Lab, store: Registry, image: str, tmp_path: Path
+    lab: Project, store: Registry, image: str, tmp_path: Path
 ) -> None:
     """A real disk of 64 MB under the engine, and an image of which nobody could unpack the second half."""
     (tmp_path / "a").write_bytes(os.urandom(40_000_000))

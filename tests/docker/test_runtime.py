@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import localcloud
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
 
 GO = """
@@ -31,10 +31,12 @@ LEVEL = a 'b; c
 
 
 @pytest.fixture
-def lab(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up, and a job in a container."""
     home = tmp_path_factory.mktemp("cloud")
-    made = Lab(tmp_path_factory.mktemp("lab"), "dock", localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))
+    made = Project(
+        tmp_path_factory.mktemp("lab"), "dock", localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid())
+    )
     folder = made.job(JOB.format(image=image), go__sh=GO)
     (folder / "in").mkdir()
     (folder / "in/x").write_text("data\n")
@@ -56,7 +58,7 @@ def processes() -> list[str]:
     return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: Lab) -> None:
+def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: Project) -> None:
     """On both hosts, and where AWS is; the record names the image by what it was, not by its tag alone."""
     lines: list[tuple[str, str]] = []
     with lab.session() as session:
@@ -80,7 +82,7 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
         assert path.stat().st_uid == os.getuid()
 
 
-def test_cancel_leaves_no_container(lab: Lab) -> None:
+def test_cancel_leaves_no_container(lab: Project) -> None:
     """Whether or not the process inside listens to signals. What it was given was on no command line."""
     go = "multi = trap '' TERM; sleep 60; sleep 60\n[env]\nLEVEL = 1\n"
     lab.job(f"runtime = docker\nimage = stratus-test/tiny:1\n{go}")

@@ -12,11 +12,11 @@ import pytest
 
 from orchestrator.core.errors import UsageError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
 
 
-def capped(lab: Lab, dollars: str) -> None:
+def capped(lab: Project, dollars: str) -> None:
     """Set max_dollars in the lab's config."""
     text = lab.config.read_text()
     lines = [line for line in text.splitlines() if not line.startswith("max_dollars")]
@@ -33,16 +33,16 @@ def timer(session: Session, name: str) -> list[str]:
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A lab whose cluster is gone afterwards."""
-    made = Lab(tmp_path, "m" + str(abs(hash(request.node.name)) % 10**6), cloud)
+    made = Project(tmp_path, "m" + str(abs(hash(request.node.name)) % 10**6), cloud)
     made.job("single = true\n")
     yield made
     with made.session("cleaner") as session:
         assert session.cluster.terminate().left == ()
 
 
-def test_a_dollar_cap_is_a_timer_on_the_machine_and_moves_only_when_it_is_raised(lab: Lab) -> None:
+def test_a_dollar_cap_is_a_timer_on_the_machine_and_moves_only_when_it_is_raised(lab: Project) -> None:
     """The machine's own minutes, its tag and the plan all say the same."""
     capped(lab, "2")
     with lab.session() as session:
@@ -78,7 +78,7 @@ def test_a_dollar_cap_is_a_timer_on_the_machine_and_moves_only_when_it_is_raised
     assert moved.at_most > held.at_most
 
 
-def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab: Lab) -> None:
+def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab: Project) -> None:
     """And names the least that makes sense."""
     capped(lab, "0.05")
     with lab.session() as session:
@@ -90,7 +90,7 @@ def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab
 
 
 @pytest.mark.slow
-def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Lab) -> None:
+def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Project) -> None:
     """A boot books minutes of its own, and what was lived before counts: only the machine can say."""
     capped(lab, "2")
     with lab.session() as session:
@@ -110,7 +110,7 @@ def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Lab) -> No
 
 
 @pytest.mark.slow
-def test_idle_machines_can_be_told_to_end_themselves(lab: Lab) -> None:
+def test_idle_machines_can_be_told_to_end_themselves(lab: Project) -> None:
     """Their watchers know at the next minute."""
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))

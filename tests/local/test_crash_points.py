@@ -10,7 +10,7 @@ import pytest
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from localcloud.simulation.cloud import ClientCrash, InMemoryCloud, VirtualClock
 from orchestrator.core.errors import StratusError
-from tests.support.virtual_sessions import OWNER, Life
+from tests.support.virtual_sessions import OWNER, SimulatedProject
 
 COLLEAGUE = "arn:aws:iam::123456789012:user/colleague"
 LAG = make_fault("invisible", seconds=60)
@@ -20,15 +20,15 @@ Strike = Callable[[str, str, int], None]
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[..., Life]]:
+def begin(tmp_path: Path) -> Iterator[Callable[..., SimulatedProject]]:
     """Begins a life in a cloud with faults."""
     made: list[InMemoryCloud] = []
 
-    def make(*faults: Fault, cluster: str = "", aws: str = "") -> Life:
+    def make(*faults: Fault, cluster: str = "", aws: str = "") -> SimulatedProject:
         made.append(InMemoryCloud(7, Scenario(7, faults), VirtualClock()))
         folder = tmp_path / str(len(made))
         folder.mkdir()
-        return Life(made[-1], folder, cluster, aws)
+        return SimulatedProject(made[-1], folder, cluster, aws)
 
     yield make
     for cloud in made:
@@ -47,7 +47,7 @@ def striking(phase: str, number: int, what: type[BaseException]) -> Strike:
     return strike
 
 
-def end(life: Life, computer: str) -> list[str]:
+def end(life: SimulatedProject, computer: str) -> list[str]:
     """TerminateAll from a process that has just started; what it says is left, or may be."""
     try:
         return list(life.session(computer).cluster.terminate().left)
@@ -55,7 +55,7 @@ def end(life: Life, computer: str) -> list[str]:
         return [str(error)]
 
 
-def boundaries(begin: Callable[..., Life], *faults: Fault) -> list[int]:
+def boundaries(begin: Callable[..., SimulatedProject], *faults: Fault) -> list[int]:
     """The numbers of the calls of a life that nothing strikes, of a row of the same ones the first and the last."""
     life = begin(*faults)
     session = life.session()
@@ -65,7 +65,9 @@ def boundaries(begin: Callable[..., Life], *faults: Fault) -> list[int]:
     return [n for n in range(1, len(called) - 1) if {called[n - 1], called[n + 1]} != {called[n]}]
 
 
-def strike_everywhere(begin: Callable[..., Life], what: type[BaseException], computer: str, *faults: Fault) -> int:
+def strike_everywhere(
+    begin: Callable[..., SimulatedProject], what: type[BaseException], computer: str, *faults: Fault
+) -> int:
     """Launch and end once for every boundary, struck there; then check what must hold. Returns how many."""
     numbers = boundaries(begin, *faults)
     for number in numbers:
@@ -79,13 +81,13 @@ def strike_everywhere(begin: Callable[..., Life], what: type[BaseException], com
             life.cloud.on_call_boundary = lambda *_: None
             left = end(life, computer)
             assert life.cloud.max_live_instances(OWNER) <= N, where
-            assert not (life.ours and not left), f"{where}: {life.ours} run, and nothing is said"
+            assert not (life.our_states and not left), f"{where}: {life.our_states} run, and nothing is said"
             assert not left, f"{where}: {left}"
-            assert life.ours == [], where
+            assert life.our_states == [], where
     return len(numbers)
 
 
-def launch_and_end(life: Life) -> None:
+def launch_and_end(life: SimulatedProject) -> None:
     session = life.session()
     session.cluster.launch(session.cluster.plan(N))
     session.cluster.terminate()
@@ -94,11 +96,13 @@ def launch_and_end(life: Life) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("computer", ["laptop", "another"])
 def test_a_crash_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(
-    begin: Callable[..., Life], computer: str
+    begin: Callable[..., SimulatedProject], computer: str
 ) -> None:
     assert strike_everywhere(begin, ClientCrash, computer, LAG) > 20
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(begin: Callable[..., Life]) -> None:
+def test_ctrl_c_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(
+    begin: Callable[..., SimulatedProject],
+) -> None:
     assert strike_everywhere(begin, KeyboardInterrupt, "laptop", LAG) > 20

@@ -18,21 +18,21 @@ from orchestrator.core import file_lock, interrupts
 from orchestrator.core.errors import CloudRefused, ConnectError, LeftRunning, StratusError
 from tests.aws.ec2.test_state_changes import machine
 from tests.local.test_crash_points import LAG, begin
-from tests.support.virtual_sessions import OWNER, Life
+from tests.support.virtual_sessions import OWNER, SimulatedProject
 
 __all__ = ["begin"]
 
-Begin = Callable[..., Life]
+Begin = Callable[..., SimulatedProject]
 ALSO = "fallback_instance_types = c7a.2xlarge"
 
 
-def up(life: Life, count: int = 2, computer: str = "laptop") -> list[str]:
+def up(life: SimulatedProject, count: int = 2, computer: str = "laptop") -> list[str]:
     """Launch, and return the hosts that are ready with their zones."""
     session = life.session(computer)
     return [f"{one.name} {one.zone}" for one in session.cluster.launch(session.cluster.plan(count)).ready]
 
 
-def zones(life: Life) -> list[str]:
+def zones(life: SimulatedProject) -> list[str]:
     """The zones of the plan, in the order in which they are asked."""
     return [pool.subnet.zone for pool in life.session().cluster.plan(2).pools]
 
@@ -45,7 +45,7 @@ def test_an_empty_zone_is_asked_once_and_the_next_one_has_the_machines(begin: Be
     life = begin(make_fault("no-capacity", where=first))
 
     assert up(life) == [f"ml-0 {second}", f"ml-1 {second}"]
-    assert life.requests == 2
+    assert life.launch_requests == 2
     assert any(first in line and "InsufficientInstanceCapacity" in line and second in line for line in life.warnings)
 
 
@@ -54,15 +54,15 @@ def test_the_next_start_passes_over_a_pool_that_was_empty_a_moment_ago(begin: Be
     life = begin(make_fault("no-capacity", where=first))
     up(life)
     life.session().cluster.terminate()
-    before = life.requests
+    before = life.launch_requests
     up(life)
 
-    assert life.requests == before + 1
+    assert life.launch_requests == before + 1
     assert any("passed over" in line for line in life.warnings)
     life.cloud.clock.sleep(200)
     life.session().cluster.terminate()
     up(life)
-    assert life.requests == before + 3
+    assert life.launch_requests == before + 3
 
 
 def test_a_sibling_type_comes_after_the_last_zone_and_only_when_it_is_named(begin: Begin) -> None:
@@ -75,9 +75,9 @@ def test_a_sibling_type_comes_after_the_last_zone_and_only_when_it_is_named(begi
     with pytest.raises(CloudRefused, match="pools asked, none had the machines") as caught:
         up(alone)
     assert caught.value.exit_code == 3
-    assert alone.requests == len(zones(alone))
-    assert alone.ours == []
-    assert alone.calls("DeleteSecurityGroup") == alone.calls("DeleteKeyPair") == 1
+    assert alone.launch_requests == len(zones(alone))
+    assert alone.our_states == []
+    assert alone.count_calls("DeleteSecurityGroup") == alone.count_calls("DeleteKeyPair") == 1
 
 
 def test_what_one_zone_lacks_the_next_brings_where_fewer_will_do(begin: Begin) -> None:
@@ -86,7 +86,7 @@ def test_what_one_zone_lacks_the_next_brings_where_fewer_will_do(begin: Begin) -
     life = begin(make_fault("no-capacity", where=first, machines=1), cluster="allow_partial = yes\nmax_dollars = 3")
 
     assert up(life, 3) == [f"ml-0 {first}", f"ml-1 {second}", f"ml-2 {second}"]
-    assert life.requests == 2
+    assert life.launch_requests == 2
     ends = [machine.expires for machine in life.session().cluster.status().up if machine.expires]
     assert len(ends) == 3
     assert (max(ends) - min(ends)).total_seconds() < 120
@@ -99,7 +99,7 @@ def test_a_quota_is_the_same_in_every_zone_so_no_other_is_asked(begin: Begin) ->
 
     with pytest.raises(CloudRefused, match="VcpuLimitExceeded"):
         up(life)
-    assert life.requests == 1
+    assert life.launch_requests == 1
 
 
 def test_spot_falls_back_to_on_demand_only_when_the_settings_say_so(begin: Begin) -> None:
@@ -137,7 +137,7 @@ def test_keys_that_expire_in_the_middle_leave_the_journal_open_and_good_ones_end
 
     assert caught.value.exit_code in (3, 4)
     assert life.session().cluster.terminate().left == ()
-    assert life.ours == []
+    assert life.our_states == []
 
 
 # -- hosts
@@ -149,7 +149,7 @@ def test_a_dead_or_silent_host_is_replaced_once_and_never_more_than_asked_are_al
 
     assert [host.split()[0] for host in up(life)] == ["ml-0", "ml-1"]
     assert life.cloud.max_live_instances(OWNER) == 2
-    assert life.requests == 2
+    assert life.launch_requests == 2
 
 
 def test_a_replacement_that_fails_too_is_the_last(begin: Begin) -> None:
@@ -157,7 +157,7 @@ def test_a_replacement_that_fails_too_is_the_last(begin: Begin) -> None:
     session = life.session()
     report = session.cluster.launch(session.cluster.plan(2))
 
-    assert (list(report.failed), life.requests) == (["ml-1"], 2)
+    assert (list(report.failed), life.launch_requests) == (["ml-1"], 2)
     assert life.cloud.max_live_instances(OWNER) == 2
 
 
@@ -195,7 +195,7 @@ def test_terminate_all_sweeps_the_regions_that_are_named(begin: Begin) -> None:
     report = life.session().cluster.terminate()
 
     assert report.left == ()
-    assert life.calls("DescribeInstances") == 4  # one for each region, and one for whose else there are
+    assert life.count_calls("DescribeInstances") == 4  # one for each region, and one for whose else there are
 
 
 def test_a_protected_machine_is_listed_and_the_others_end(begin: Begin) -> None:
@@ -205,7 +205,7 @@ def test_a_protected_machine_is_listed_and_the_others_end(begin: Begin) -> None:
 
     assert len(report.left) == 3
     assert "protected" in report.left[0]
-    assert len(life.ours) == 1
+    assert len(life.our_states) == 1
 
 
 def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin: Begin) -> None:
@@ -234,7 +234,7 @@ def test_when_aws_does_not_answer_the_end_is_not_certain_and_says_so(begin: Begi
     report = life.session().cluster.terminate()
 
     assert report.left
-    assert len(life.ours) == 2
+    assert len(life.our_states) == 2
 
 
 # -- after a crash
@@ -255,12 +255,12 @@ def test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it(begi
         assert len(found.machines) == 2
         assert found.spent is not None
         report = life.session().cluster.recover(end=end)
-        assert (report.left, len(report.ready), len(life.ours)) == ((), 0 if end else 2, 0 if end else 2)
+        assert (report.left, len(report.ready), len(life.our_states)) == ((), 0 if end else 2, 0 if end else 2)
         assert life.session().cluster.interrupted_launches() == ()
         assert life.session().cluster.terminate().left == ()
 
 
-def dying(life: Life) -> Callable[[str, str, int], None]:
+def dying(life: SimulatedProject) -> Callable[[str, str, int], None]:
     """The laptop dies when the machines were made, before it hears of them."""
 
     def die(when: str, action: str, _: int) -> None:
@@ -298,7 +298,7 @@ def test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes
     with life.session().context.lock():
         report = session.cluster.terminate()
 
-    assert life.ours == []
+    assert life.our_states == []
     assert any("launching into ml" in line for line in report.left)
 
 

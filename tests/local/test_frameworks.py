@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto, wait_until
 from tests.support.paths import ROOT
 
@@ -79,9 +79,9 @@ needs_horovod = pytest.mark.skipif(not has_horovod(), reason="no Horovod: script
 
 
 @pytest.fixture(scope="module")
-def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up, for all tests here."""
-    made = Lab(tmp_path_factory.mktemp("desk"), "fw", cloud)
+    made = Project(tmp_path_factory.mktemp("desk"), "fw", cloud)
     made.job("single = true\n")
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
@@ -91,9 +91,9 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def three(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
+def three(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
     """Three hosts of one's own, for tests that lose some."""
-    made = Lab(tmp_path, "lose", cloud)
+    made = Project(tmp_path, "lose", cloud)
     made.job("single = true\n")
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(3)).failed
@@ -102,7 +102,7 @@ def three(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
         assert session.cluster.terminate().left == ()
 
 
-def lose(lab: Lab, session: Session, name: str) -> None:
+def lose(lab: Project, session: Session, name: str) -> None:
     """End a machine behind everybody's back, with all that runs on it."""
     (host,) = session.inventory.hosts([name])
     boto(lab.env, "ec2").terminate_instances(InstanceIds=[host.identity])
@@ -113,7 +113,7 @@ def everywhere(session: Session, command: str) -> list[str]:
     return [session.context.ssh.run(host, command).stdout.strip() for host in session.inventory.hosts()]
 
 
-def ran(desk: Lab, *, multi: bool = True) -> list[tuple[str, str]]:
+def ran(desk: Project, *, multi: bool = True) -> list[tuple[str, str]]:
     """Install and run the desk's job; what it said, as (host, line)."""
     lines: list[tuple[str, str]] = []
     with desk.session() as session:
@@ -123,7 +123,7 @@ def ran(desk: Lab, *, multi: bool = True) -> list[tuple[str, str]]:
     return lines
 
 
-def job(desk: Lab, text: str, python: Path | None = None, **files: str) -> None:
+def job(desk: Project, text: str, python: Path | None = None, **files: str) -> None:
     """Write the desk's job, for another interpreter when one is given."""
     folder = desk.job(text, **files)
     if python:
@@ -131,7 +131,7 @@ def job(desk: Lab, text: str, python: Path | None = None, **files: str) -> None:
         (folder / "job.ini").write_text("\n".join(["[job]", f"python = {python}", *given[2:]]) + "\n")
 
 
-def test_a_hostfile_job_knows_all_hosts(desk: Lab) -> None:
+def test_a_hostfile_job_knows_all_hosts(desk: Project) -> None:
     """The command runs on each of them, with a file of all addresses and the number of slots."""
     job(desk, "framework = hostfile\nmulti = sh go.sh\n", go__sh=WHO)
     lines = ran(desk)
@@ -143,7 +143,7 @@ def test_a_hostfile_job_knows_all_hosts(desk: Lab) -> None:
 
 @needs_torch
 @pytest.mark.slow
-def test_torchrun_reduces_over_both_hosts_and_over_slots_of_one(desk: Lab) -> None:
+def test_torchrun_reduces_over_both_hosts_and_over_slots_of_one(desk: Project) -> None:
     """Ranks are counted over all hosts; on one VM the same command fills its slots."""
     both = "framework = torchrun\nmulti = python all.py\nsingle = python all.py\n[resources]\nslots_per_host = 2\n"
     job(desk, both, TRAINING, all__py=ALLREDUCE)
@@ -158,7 +158,7 @@ def test_torchrun_reduces_over_both_hosts_and_over_slots_of_one(desk: Lab) -> No
     assert sorted(line for _, line in one if line.startswith("fw")) == ["fw-0 0 2 3.0", "fw-0 1 2 3.0"]
 
 
-def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(desk: Lab) -> None:
+def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(desk: Project) -> None:
     """Through a program called ssh, with OpenSSH's options, and the exit status of what it ran."""
     job(desk, "framework = mpi\nmulti = sh go.sh\n", go__sh=THROUGH)
     lines = ran(desk)
@@ -185,7 +185,7 @@ def asleep() -> int:
     return int(subprocess.run(ASLEEP, capture_output=True, text=True, check=False).stdout)
 
 
-def test_cancel_of_a_meshed_run_leaves_no_process_and_no_key(desk: Lab) -> None:
+def test_cancel_of_a_meshed_run_leaves_no_process_and_no_key(desk: Project) -> None:
     """On any host, whoever started what."""
     job(desk, "framework = mpi\nmulti = sh go.sh\n", go__sh=STAY)
     with desk.session() as session:
@@ -203,7 +203,7 @@ def test_cancel_of_a_meshed_run_leaves_no_process_and_no_key(desk: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_a_lost_machine_ends_a_meshed_run_on_all_others(three: Lab) -> None:
+def test_a_lost_machine_ends_a_meshed_run_on_all_others(three: Project) -> None:
     """It is named, the exit status is 1, and nobody had to watch for it to end."""
     job(three, "framework = mpi\nmulti = sh go.sh\n", go__sh=STAY)
     with three.session() as session:
@@ -224,7 +224,7 @@ def test_a_lost_machine_ends_a_meshed_run_on_all_others(three: Lab) -> None:
 
 @needs_horovod
 @pytest.mark.slow
-def test_horovod_reduces_over_both_hosts_and_shows_no_secret(desk: Lab) -> None:
+def test_horovod_reduces_over_both_hosts_and_shows_no_secret(desk: Project) -> None:
     """Each process has its own host's environment, the job's among it, and none of it is on any command line."""
     text = "framework = horovod\nmulti = python all.py\nsingle = python all.py\n[resources]\nslots_per_host = 2\n"
     job(desk, text + '[env]\nLEVEL = it\'s "nine"\n', TRAINING, all__py=HOROVOD)
@@ -239,7 +239,7 @@ def test_horovod_reduces_over_both_hosts_and_shows_no_secret(desk: Lab) -> None:
 
 @needs_horovod
 @pytest.mark.slow
-def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(desk: Lab) -> None:
+def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(desk: Project) -> None:
     """The shipped example with its own job file, in an environment that is there already."""
     folder = desk.folder / "job"
     shutil.rmtree(folder)
@@ -269,7 +269,7 @@ def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(desk: Lab
 
 @needs_mxnet
 @pytest.mark.slow
-def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Lab) -> None:
+def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(desk: Project) -> None:
     """The shipped example, its servers and scheduler gone with it."""
     shutil.rmtree(desk.folder / "job")
     shutil.copytree(ROOT / "examples/mnist_kvstore", desk.folder / "job")
@@ -330,7 +330,7 @@ class Heard:
         return sorted({int(word[2]) for word in words if word[4] == str(size)})
 
 
-def watched(lab: Lab, session: Session, run: str) -> tuple[Heard, threading.Thread]:
+def watched(lab: Project, session: Session, run: str) -> tuple[Heard, threading.Thread]:
     """Follow a run beside the test."""
     heard = Heard()
     thread = threading.Thread(target=lambda: session.jobs.follow(run, on_line=heard))
@@ -340,7 +340,7 @@ def watched(lab: Lab, session: Session, run: str) -> tuple[Heard, threading.Thre
 
 @needs_horovod
 @pytest.mark.slow
-def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Lab) -> None:
+def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Project) -> None:
     """One of three processes is killed: all epochs that were asked for are run, from the last commit on."""
     text = "framework = horovod\nmulti = python go.py 30 2\n[resources]\nmin_hosts = 2\n"
     job(three, text, TRAINING, go__py=ELASTIC)
@@ -360,7 +360,7 @@ def test_an_elastic_run_survives_a_lost_worker_and_ends_well(three: Lab) -> None
 
 @needs_horovod
 @pytest.mark.slow
-def test_a_new_machine_joins_an_elastic_run_in_the_place_of_a_lost_one(three: Lab) -> None:
+def test_a_new_machine_joins_an_elastic_run_in_the_place_of_a_lost_one(three: Project) -> None:
     """Without starting it again; the run knows its new host, whoever asks."""
     text = "framework = horovod\nmulti = python go.py 30 3\n[resources]\nmin_hosts = 1\n"
     job(three, text, TRAINING, go__py=ELASTIC)
@@ -398,7 +398,7 @@ exec sleep 97.5
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_main_task_that_fails_ends_those_on_the_other_hosts(desk: Lab, rank: int) -> None:
+def test_a_main_task_that_fails_ends_those_on_the_other_hosts(desk: Project, rank: int) -> None:
     """However soon it fails; the log of each says whose fault it was."""
     job(desk, f"framework = mxnet\nmulti = sh go.sh {rank}\n", go__sh=GUARDED)
     lines: list[tuple[str, str]] = []
@@ -416,7 +416,7 @@ def test_a_main_task_that_fails_ends_those_on_the_other_hosts(desk: Lab, rank: i
 
 
 @pytest.mark.slow
-def test_a_lost_machine_ends_the_main_tasks_on_the_others(three: Lab) -> None:
+def test_a_lost_machine_ends_the_main_tasks_on_the_others(three: Project) -> None:
     """Also where their own library would wait for ever."""
     job(three, "framework = mxnet\nmulti = sh go.sh none\n", go__sh=GUARDED)
     with three.session() as session:
@@ -433,7 +433,7 @@ def test_a_lost_machine_ends_the_main_tasks_on_the_others(three: Lab) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("mpirun"), reason="no mpirun here (apt install openmpi-bin; CI does)")
-def test_mpirun_reaches_both_hosts_through_the_mesh(desk: Lab) -> None:
+def test_mpirun_reaches_both_hosts_through_the_mesh(desk: Project) -> None:
     """A real Open MPI, which takes its ranks from the hosts in their order."""
     allowed = "OMPI_ALLOW_RUN_AS_ROOT = 1\nOMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1\n"
     go = """mpirun --host "$STRATUS_HOST_SLOTS" -wdir / sh -c 'echo rank $OMPI_COMM_WORLD_RANK on $STRATUS_HOST'\n"""
@@ -443,7 +443,7 @@ def test_mpirun_reaches_both_hosts_through_the_mesh(desk: Lab) -> None:
     assert said == ["rank 0 on fw-0", "rank 1 on fw-1"]
 
 
-def test_cancel_of_guarded_tasks_is_no_failure(desk: Lab) -> None:
+def test_cancel_of_guarded_tasks_is_no_failure(desk: Project) -> None:
     """Those who would tell the others of a failure are silent about it, and gone."""
     job(desk, "framework = mxnet\nmulti = sh go.sh none\n", go__sh=GUARDED)
     with desk.session() as session:
@@ -469,7 +469,7 @@ while True:
 
 @needs_horovod
 @pytest.mark.slow
-def test_horovod_without_elasticity_ends_when_a_machine_is_lost(three: Lab) -> None:
+def test_horovod_without_elasticity_ends_when_a_machine_is_lost(three: Project) -> None:
     """On all hosts, with exit status 1 and the machine's name."""
     job(three, "framework = horovod\nmulti = python forever.py\n", TRAINING, forever__py=FOR_EVER)
     with three.session() as session:

@@ -16,7 +16,7 @@ import pytest
 
 from orchestrator.core.errors import JobFailed
 from orchestrator.session import Session
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto
 from tests.support.strict_cloud import ROLE
 
@@ -28,9 +28,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up, the job's folder and four small granules in it."""
-    made = Lab(tmp_path_factory.mktemp("desk"), "granules", cloud)
+    made = Project(tmp_path_factory.mktemp("desk"), "granules", cloud)
     sky = made.folder / "sky"
     shutil.copytree(EXAMPLE, sky, ignore=shutil.ignore_patterns("data", "outputs", "__pycache__"))
     make = [sys.executable, "make_granules.py", "--out", "data/granules", "--granules", "4", "--lines", "160"]
@@ -66,7 +66,7 @@ def ended(session: Session, *, multi: bool, on_line: Callable[[str, str], None] 
 
 
 @pytest.fixture(scope="module")
-def from_disk(desk: Lab) -> list[Any]:
+def from_disk(desk: Project) -> list[Any]:
     """What came of granules that the hosts were given: on one VM, then on two."""
     with desk.session() as session:
         assert not session.jobs.install().failed
@@ -85,7 +85,7 @@ def test_one_folder_runs_on_one_vm_and_on_two_with_the_same_bits(from_disk: list
 
 
 @pytest.fixture(scope="module")
-def bucket(desk: Lab, from_disk: list[Any]) -> str:
+def bucket(desk: Project, from_disk: list[Any]) -> str:
     """The granules in a bucket, and the job edited to take them from there: GRANULES.md, "From a bucket"."""
     s3, name = boto(desk.env, "s3"), "orbits"
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
@@ -104,7 +104,7 @@ def bucket(desk: Lab, from_disk: list[Any]) -> str:
 
 
 def test_granules_in_a_bucket_are_staged_by_the_workers_with_their_role_and_removed(
-    desk: Lab, bucket: str, from_disk: list[Any]
+    desk: Project, bucket: str, from_disk: list[Any]
 ) -> None:
     at_once = []
 
@@ -122,7 +122,7 @@ def test_granules_in_a_bucket_are_staged_by_the_workers_with_their_role_and_remo
     assert staged_files(desk) == []
 
 
-def staged_files(desk: Lab) -> list[str]:
+def staged_files(desk: Project) -> list[str]:
     """Granules, tracks and scratch folders on the hosts' disks, apart from what InstallDeps() brought there."""
     with desk.session() as session:
         disks = [Path(desk.env["LOCALCLOUD_HOME"], "machines", host.identity) for host in session.inventory.hosts()]
@@ -135,7 +135,7 @@ def staged_files(desk: Lab) -> list[str]:
 
 
 @contextmanager
-def role_may(desk: Lab, actions: list[str]) -> Iterator[None]:
+def role_may(desk: Project, actions: list[str]) -> Iterator[None]:
     """For a while the hosts' role may do this and nothing else."""
     iam = boto(desk.env, "iam")
     rule = {"Effect": "Deny", "NotAction": actions, "Resource": "*"}
@@ -156,7 +156,7 @@ def role_may(desk: Lab, actions: list[str]) -> Iterator[None]:
     ],
 )
 def test_a_bucket_that_cannot_be_read_is_a_line_and_no_traceback(
-    desk: Lab, bucket: str, prefix: str, allowed: list[str], told: str
+    desk: Project, bucket: str, prefix: str, allowed: list[str], told: str
 ) -> None:
     ini, lines = desk.folder / "sky/granules.ini", []
     before = ini.read_text()

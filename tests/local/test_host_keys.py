@@ -17,13 +17,13 @@ from orchestrator.core.host import Host
 from orchestrator.core.remote_scripts import inline_command
 from orchestrator.crypto import ssh_keys
 from orchestrator.session import Session
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    made = Lab(tmp_path_factory.mktemp("hostkeys"), "hk", cloud)
+def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    made = Project(tmp_path_factory.mktemp("hostkeys"), "hk", cloud)
     made.job("single = true\n")
     yield made
     with made.session() as session:
@@ -31,18 +31,18 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(autouse=True)
-def _fresh(lab: Lab) -> None:
+def _fresh(lab: Project) -> None:
     lab.events.clear()
     lab.calls.clear()
 
 
-def tags(lab: Lab, instance: str) -> dict[str, str]:
+def tags(lab: Project, instance: str) -> dict[str, str]:
     """The tags of a machine as EC2 has them."""
     found = boto(lab.env, "ec2").describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
     return {tag["Key"]: tag["Value"] for tag in found["Tags"]}
 
 
-def launch_key(lab: Lab, instance: str) -> dict[str, str]:
+def launch_key(lab: Project, instance: str) -> dict[str, str]:
     """The host key that anybody who may ask for the user data can read."""
     answer = boto(lab.env, "ec2").describe_instance_attribute(InstanceId=instance, Attribute="userData")
     text = base64.b64decode(answer["UserData"]["Value"]).decode()
@@ -50,7 +50,7 @@ def launch_key(lab: Lab, instance: str) -> dict[str, str]:
     return found
 
 
-def disk(lab: Lab, instance: str) -> Path:
+def disk(lab: Project, instance: str) -> Path:
     """The folder that is a machine's disk."""
     return next(Path(lab.env["LOCALCLOUD_HOME"]).rglob(f"{instance}*/etc/ssh")).parent.parent
 
@@ -71,7 +71,7 @@ def reached(session: Session, host: Host) -> str:
         return error.kind
 
 
-def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Lab) -> None:
+def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Project) -> None:
     """What the user data shows opens nothing; each key was made on its host; tags, pins and hosts agree."""
     with lab.session() as session:
         report = session.cluster.launch(session.cluster.plan(2))
@@ -92,12 +92,12 @@ def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_another_computer_and_a_restart_find_the_new_key(lab: Lab) -> None:
+def test_another_computer_and_a_restart_find_the_new_key(lab: Project) -> None:
     """By the tags alone; and nothing is replaced twice."""
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))
         before = session.inventory.hosts()[0].host_key
-    lab.carry_key("laptop", "desktop")
+    lab.copy_key("laptop", "desktop")
     with lab.session("desktop") as session:
         session.jobs.install()
         session.cluster.stop()
@@ -129,7 +129,7 @@ def half_done(session: Session, host: Host, stop: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def half(lab: Lab) -> Iterator[dict[str, Host]]:
+def half(lab: Project) -> Iterator[dict[str, Host]]:
     """Four machines: on three a computer died at one of the stops; on the fourth nobody may replace the key."""
     with lab.session() as session:
         cluster = session.cluster
@@ -150,7 +150,7 @@ def half(lab: Lab) -> Iterator[dict[str, Host]]:
 
 
 @pytest.mark.slow
-def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Lab, half: dict[str, Host]) -> None:
+def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Project, half: dict[str, Host]) -> None:
     """The next session gets in with the key that is in force, and brings the change to its end.
 
     A host on which that is not allowed keeps the launch's key, works on, and everybody is told.

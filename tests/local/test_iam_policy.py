@@ -22,7 +22,7 @@ from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused
 from orchestrator.install import registry_login
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto
 from tests.support.iam_policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
 from tests.support.strict_cloud import ROLE, as_user, enforce
@@ -37,7 +37,7 @@ ELSEWHERE = {
 """Actions that are called, or allowed, and need not be both; each with its reason."""
 
 
-def the_whole_life(lab: Lab) -> None:
+def the_whole_life(lab: Project) -> None:
     """Everything that the toolkit does with AWS, once."""
     with lab.session() as session:
         session.cluster.status()
@@ -69,17 +69,17 @@ def the_whole_life(lab: Lab) -> None:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Recorder]]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, Recorder]]:
     """A cloud that enforces the policy, and all calls of a whole life in it."""
     home = tmp_path_factory.mktemp("strict")
     env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
     try:
         env = enforce(env)
         admin = boto(env, "ec2")
-        lab = Lab(tmp_path_factory.mktemp("policy"), "strict", env)
+        lab = Project(tmp_path_factory.mktemp("policy"), "strict", env)
         lab.job("single = true\n")
         recorder = Recorder(lambda ids: tags_of(admin, ids))
-        lab.watch = recorder.watch
+        lab.on_session = recorder.watch
         the_whole_life(lab)
         yield lab, recorder
     finally:
@@ -95,14 +95,14 @@ def tags_of(admin: Any, ids: Sequence[str]) -> dict[str, Tags]:
     return found
 
 
-def test_nobody_may_do_what_the_policy_does_not_name(world: tuple[Lab, Recorder]) -> None:
+def test_nobody_may_do_what_the_policy_does_not_name(world: tuple[Project, Recorder]) -> None:
     """So that the life that passed here passed under the policy."""
     lab, _ = world
     with pytest.raises(ClientError, match="not authorized to perform"):
         boto(as_user(lab.env), "ec2").describe_volumes()
 
 
-def test_every_call_of_a_whole_life_is_allowed_and_nothing_else_is(world: tuple[Lab, Recorder]) -> None:
+def test_every_call_of_a_whole_life_is_allowed_and_nothing_else_is(world: tuple[Project, Recorder]) -> None:
     """Both ways: an action that is missing fails a launch, one too many is a gift to whoever gets at the keys."""
     _, recorder = world
     named = Policy.load().actions
@@ -113,7 +113,7 @@ def test_every_call_of_a_whole_life_is_allowed_and_nothing_else_is(world: tuple[
     assert not unneeded, f"no call of the_whole_life needs {sorted(unneeded)}: remove it, or add its use there"
 
 
-def test_the_life_above_makes_every_call_that_the_source_can_make(world: tuple[Lab, Recorder]) -> None:
+def test_the_life_above_makes_every_call_that_the_source_can_make(world: tuple[Project, Recorder]) -> None:
     """A call that is in the source and not in that life would be missing from the policy unseen."""
     _, recorder = world
     callable_ = callable_actions()
@@ -123,7 +123,7 @@ def test_the_life_above_makes_every_call_that_the_source_can_make(world: tuple[L
     assert not recorder.actions - callable_.keys(), "calls of the_whole_life that callable_actions() does not read"
 
 
-def test_resources_and_conditions_allow_every_call_as_it_was_made(world: tuple[Lab, Recorder]) -> None:
+def test_resources_and_conditions_allow_every_call_as_it_was_made(world: tuple[Project, Recorder]) -> None:
     """Judged as AWS does: the resource that is named, the tags it has or gets, the metadata options."""
     _, recorder = world
     policy = Policy.load()
@@ -195,7 +195,7 @@ def allowed(call: Call) -> bool:
     return all(Policy.load().allowing(claim) for claim in call.claims())
 
 
-def test_a_lacking_permission_is_named_with_its_action(world: tuple[Lab, Recorder]) -> None:
+def test_a_lacking_permission_is_named_with_its_action(world: tuple[Project, Recorder]) -> None:
     """The message names what to add."""
     lab, _ = world
     with lab.session() as session:

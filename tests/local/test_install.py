@@ -12,7 +12,7 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import UsageError
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
 
 STUBBORN = "setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' & sleep {0}"
@@ -28,9 +28,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up, with a job installed."""
-    made = Lab(tmp_path_factory.mktemp("lab"), "every", cloud)
+    made = Project(tmp_path_factory.mktemp("lab"), "every", cloud)
     made.job("single = true\nmulti = true\n")
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
@@ -45,16 +45,16 @@ def running(mark: str) -> list[str]:
     return [line for line in out.splitlines() if mark in line]
 
 
-def folder_of(lab: Lab, run: str) -> Path:
+def folder_of(lab: Project, run: str) -> Path:
     """Where a run lies on the first host's disk."""
     (found,) = {path for path in Path(lab.env["HOME_OF_IT_ALL"]).rglob(f"stratus/runs/{run}") if path.is_dir()}
     return found
 
 
 @pytest.mark.slow
-def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> None:
+def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Project) -> None:
     """Of two shells, one of them gone; stubborn ones, and one whose folder was removed; no other cluster's."""
-    other = Lab(lab.folder / "other", "else", lab.env)
+    other = Project(lab.folder / "other", "else", lab.env)
     other.job("single = sleep 912.25\n")
     with other.session() as theirs, lab.session() as session:
         theirs.cluster.launch(theirs.cluster.plan(1))
@@ -62,7 +62,7 @@ def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> Non
         theirs.jobs.start(multi=False)
         lab.job(f"multi = {STUBBORN.format('911.25')}\n")
         with lab.session("somebody's") as gone:
-            lab.carry_key("laptop", "somebody's")
+            lab.copy_key("laptop", "somebody's")
             first = gone.jobs.start(multi=True)
         lab.job(f"single = {STUBBORN.format('913.25')}\n")
         second = session.jobs.start(multi=False)
@@ -85,7 +85,7 @@ def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Lab) -> Non
     assert [(host.runs, host.left) for host in again.hosts] == [((), 0), ((), 0)]
 
 
-def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Lab) -> None:
+def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Project) -> None:
     lab.job("multi = sleep 914.25\n")
     with lab.session() as session:
         run = session.jobs.start(multi=True)
@@ -95,7 +95,7 @@ def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Lab) -> N
     assert states[run.run_id] == "cancelled"
 
 
-def test_what_hosts_are_doing_names_the_run(lab: Lab) -> None:
+def test_what_hosts_are_doing_names_the_run(lab: Project) -> None:
     lab.job("multi = sleep 915.25\n")
     with lab.session() as session:
         run = session.jobs.start(multi=True)
@@ -112,7 +112,7 @@ def test_what_hosts_are_doing_names_the_run(lab: Lab) -> None:
     assert [(host.host, host.processes) for host in after.hosts] == [("every-1", ())]
 
 
-def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Lab) -> None:
+def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Project) -> None:
     heard: list[tuple[str, str]] = []
     with lab.session() as session:
         name = "case $(whoami) in *) echo here; esac; exit 3"

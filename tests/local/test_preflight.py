@@ -14,7 +14,7 @@ from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity.offerings import Requirements
 from orchestrator.aws.launch.alternatives import find
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto
 
 Play = Callable[..., None]
@@ -32,9 +32,9 @@ def play(cloud: dict[str, str]) -> Iterator[Play]:
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A lab whose cluster is gone afterwards, whatever the test did."""
-    made = Lab(tmp_path, "p" + str(abs(hash(request.node.name)) % 10**6), cloud)
+    made = Project(tmp_path, "p" + str(abs(hash(request.node.name)) % 10**6), cloud)
     made.job("single = true\n")
     yield made
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
@@ -42,7 +42,7 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
         assert session.cluster.terminate().left == ()
 
 
-def config(lab: Lab, **lines: str) -> None:
+def config(lab: Project, **lines: str) -> None:
     """Set options in the lab's config: ``cluster__image="..."``."""
     text = lab.config.read_text()
     for name, value in lines.items():
@@ -55,7 +55,7 @@ def config(lab: Lab, **lines: str) -> None:
     lab.config.write_text(text + "\n")
 
 
-def refused(lab: Lab, kind: type[StratusError], count: int = 2) -> Any:
+def refused(lab: Project, kind: type[StratusError], count: int = 2) -> Any:
     """Plan a launch that cannot be; it changes nothing. That it is told within seconds is in the fault matrix."""
     lab.calls.clear()
     with lab.session() as session, pytest.raises(kind) as caught:
@@ -64,13 +64,13 @@ def refused(lab: Lab, kind: type[StratusError], count: int = 2) -> Any:
     return caught.value
 
 
-def changes(lab: Lab) -> list[str]:
+def changes(lab: Project) -> list[str]:
     """The calls that changed something; dry runs do not."""
     made = [call for call in lab.calls if not call.endswith("(dry run)")]
     return [call for call in made if call.startswith(CHANGING) or call == "RunInstances"]
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Lab) -> None:
+def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Project) -> None:
     (lab.folder / "key").write_text("not a key")
     config(
         lab,
@@ -94,7 +94,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Lab) -> None:
     assert str(error).endswith("4 problems. Nothing was launched.")
 
 
-def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Lab) -> None:
+def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Project) -> None:
     with lab.session() as session:
         plan = session.cluster.plan(2)
 
@@ -103,7 +103,7 @@ def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Lab) -> None
     assert plan.ssh_sources == ("127.0.0.1/32",)
 
 
-def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Play) -> None:
+def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Project, play: Play) -> None:
     play(
         make_fault("quota", quota=QUOTA, vcpus=32),
         make_fault("colleague", machines=2, tags={"Name": "ml-0"}),
@@ -118,7 +118,7 @@ def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Lab, play: Pla
         assert session.cluster.plan(2).quota.shortfall == 0
 
 
-def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
+def test_an_increase_is_asked_for_once(lab: Project, play: Play) -> None:
     config(lab, cluster__market="spot")
     play(make_fault("quota", quota="L-34B43A08", vcpus=8))
     with lab.session() as session:
@@ -134,7 +134,7 @@ def test_an_increase_is_asked_for_once(lab: Lab, play: Play) -> None:
 
 
 @pytest.mark.parametrize("action", ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "CreateTags"])
-def test_a_lacking_permission_is_found_before_anything_is_made(lab: Lab, play: Play, action: str) -> None:
+def test_a_lacking_permission_is_found_before_anything_is_made(lab: Project, play: Play, action: str) -> None:
     play(make_fault("denied", action=action))
     error = refused(lab, CloudRefused)
 
@@ -142,7 +142,7 @@ def test_a_lacking_permission_is_found_before_anything_is_made(lab: Lab, play: P
     assert error.code == "UnauthorizedOperation"
 
 
-def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: Lab, play: Play) -> None:
+def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: Project, play: Play) -> None:
     """From another place than the one it was opened for."""
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))
@@ -153,7 +153,7 @@ def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: La
     assert "ec2:AuthorizeSecurityGroupIngress" in str(error)
 
 
-def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Lab, play: Play) -> None:
+def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Project, play: Play) -> None:
     """IAM has it, with its role; EC2 hears of it some seconds later."""
     config(lab, aws__instance_profile="rehearsal")
     play(make_fault("profile-late", times=2))
@@ -167,7 +167,7 @@ def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Lab, play: Play) 
 
 @pytest.mark.parametrize("action", ["servicequotas:*", "pricing:*"])
 @pytest.mark.parametrize("how", ["denied", "error", "slow"])
-def test_what_a_launch_can_do_without_stops_nothing(lab: Lab, play: Play, action: str, how: str) -> None:
+def test_what_a_launch_can_do_without_stops_nothing(lab: Project, play: Play, action: str, how: str) -> None:
     more: dict[str, Any] = {"error": {"code": "InternalFailure"}, "slow": {"seconds": SLOW_S}}.get(how, {})
     play(make_fault(how, action=action, **more))
     began = time.monotonic()
@@ -179,7 +179,7 @@ def test_what_a_launch_can_do_without_stops_nothing(lab: Lab, play: Play, action
     assert plan.price is not None
 
 
-def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: Lab) -> None:
+def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: Project) -> None:
     ec2 = boto(lab.env, "ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     with lab.session() as session:
@@ -193,7 +193,7 @@ def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: L
     assert name in str(error)
 
 
-def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Lab) -> None:
+def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Project) -> None:
     from orchestrator.crypto import ssh_keys
 
     ssh_keys.generate_login_key(lab.folder / "mine")
@@ -209,7 +209,7 @@ def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Lab
     assert "is not the private key of key pair held" in str(error)
 
 
-def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Lab) -> None:
+def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Project) -> None:
     """And a group that the user named is left alone."""
     with lab.session() as session:
         with pytest.raises(UsageError, match="has no security group"):
@@ -227,7 +227,7 @@ def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Lab) -> None:
     assert again.before == again.now
 
 
-def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play) -> None:
+def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Project, play: Play) -> None:
     """Types without room in their quota are left out; a price that is unknown comes last."""
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=4))
     with lab.session() as session:
@@ -242,7 +242,7 @@ def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Lab, play: Play)
     assert [each.price_per_hour is None for each in found] == sorted(each.price_per_hour is None for each in found)
 
 
-def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) -> None:
+def test_types_that_could_stand_in_are_akin_and_have_room(lab: Project, play: Play) -> None:
     """As many vCPUs and GPUs, as much memory or up to twice that, priced first; none that was named already."""
     with lab.session() as session:
         plan = session.cluster.plan(2)
@@ -264,7 +264,7 @@ def test_types_that_could_stand_in_are_akin_and_have_room(lab: Lab, play: Play) 
     assert not [each.type for each in none if each.type.startswith("g")]
 
 
-def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Lab) -> None:
+def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Project) -> None:
     """The spot price may rise up to the listed one, so a cap in dollars is kept by that."""
     config(lab, cluster__market="spot", cluster__max_dollars="2")
     with lab.session() as session:
@@ -284,7 +284,7 @@ def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Lab) 
     assert status.per_hour < plan.usd_per_hour
 
 
-def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Lab, play: Play) -> None:
+def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Project, play: Play) -> None:
     """What this computer may not look at is a note: the VMs' role decides."""
     s3 = boto(lab.env, "s3")
     s3.create_bucket(Bucket=lab.name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})

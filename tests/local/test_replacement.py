@@ -9,13 +9,13 @@ import pytest
 
 import localcloud
 from localcloud.scenarios.scenario import Scenario, make_fault
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
     """A lab that does not wait long for SSH."""
-    made = Lab(tmp_path, "lame", cloud)
+    made = Project(tmp_path, "lame", cloud)
     made.job("single = true\n")
     made.config.write_text(made.config.read_text().replace("[ssh]", "[ssh]\nready_timeout = 4"))
     yield made
@@ -24,7 +24,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
         assert session.cluster.terminate().left == ()
 
 
-def test_a_machine_that_never_boots_is_replaced_while_the_others_go_on(lab: Lab, cloud: dict[str, str]) -> None:
+def test_a_machine_that_never_boots_is_replaced_while_the_others_go_on(lab: Project, cloud: dict[str, str]) -> None:
     hangs = make_fault("boot-hangs", where="host 1")
     localcloud.scenario(Scenario(1, (hangs,)), cloud["LOCALCLOUD_HOME"])
     done: list[str] = []

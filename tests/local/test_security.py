@@ -14,8 +14,8 @@ import pytest
 import localcloud
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Lab
-from tests.support.secrets_scene import SECRETS, Scene, play
+from tests.support.cluster_lab import Project
+from tests.support.secrets_scene import SECRETS, LeakScan, run_with_secrets
 from tests.support.ssh_lab import Lab as SshLab
 
 # A whole run, searched to its last byte.
@@ -23,83 +23,83 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeakScan]:
     """One run that all tests look at; its cloud lets in whatever keys, as no real key looks like a canary."""
     home = tmp_path_factory.mktemp("lenient")
     env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
     try:
-        yield play(env, tmp_path_factory.mktemp("security"))
+        yield run_with_secrets(env, tmp_path_factory.mktemp("security"))
     finally:
         localcloud.down(home)
 
 
-def forms(secret: str) -> list[bytes]:
+def encodings(secret: str) -> list[bytes]:
     """A secret as it is, and as base64 would show it at any offset."""
     raw = secret.encode()
     encoded = [base64.b64encode(b"x" * shift + raw)[4:-4] for shift in range(3)]
     return [raw, *encoded]
 
 
-def where(secret: str, places: Mapping[str, bytes]) -> list[str]:
+def places_with(secret: str, places: Mapping[str, bytes]) -> list[str]:
     """The places that hold a secret."""
-    return [place for place, content in places.items() if any(form in content for form in forms(secret))]
+    return [place for place, content in places.items() if any(form in content for form in encodings(secret))]
 
 
-def test_the_search_finds_what_is_there(scene: Scene) -> None:
+def test_the_search_finds_what_is_there(scene: LeakScan) -> None:
     """Else finding nothing would mean nothing."""
-    for places in (scene.disks, scene.kept_here()):
-        assert where("the job runs on", places)
-    assert where("STRATUS_RUN=" + scene.dask, scene.processes)
-    assert where(
+    for places in (scene.disks, scene.local_files()):
+        assert places_with("the job runs on", places)
+    assert places_with("STRATUS_RUN=" + scene.run_id, scene.processes)
+    assert places_with(
         SECRETS["password of an index"], {"x": base64.b64encode(b"1" + SECRETS["password of an index"].encode())}
     )
 
 
 @pytest.mark.parametrize("name", [name for name in SECRETS if name != "password of an index"])
-def test_no_byte_of_an_aws_key_reaches_a_machine_or_lies_in_anything_we_keep(scene: Scene, name: str) -> None:
+def test_no_byte_of_an_aws_key_reaches_a_machine_or_lies_in_anything_we_keep(scene: LeakScan, name: str) -> None:
     """Disks, argv, environment, user data, logs, journal, run records, events."""
     places = scene.disks | scene.processes | {name: text.encode() for name, text in scene.user_data.items()}
-    kept = scene.kept_here()
+    kept = scene.local_files()
     if name.startswith("id "):
         # AWS logs who called, and so does the daemon that plays it.
         kept = {place: content for place, content in kept.items() if not place.endswith("daemon.log")}
 
-    assert where(SECRETS[name], places) == []
-    assert where(SECRETS[name], kept) == []
+    assert places_with(SECRETS[name], places) == []
+    assert places_with(SECRETS[name], kept) == []
 
 
-def test_a_password_in_an_address_is_in_no_record_and_no_log(scene: Scene) -> None:
+def test_a_password_in_an_address_is_in_no_record_and_no_log(scene: LeakScan) -> None:
     """The machine needs it to install; whoever is shown the record does not."""
-    assert where(SECRETS["password of an index"], scene.kept_here()) == []
-    assert where("https://********@pypi.invalid", scene.kept_here())
+    assert places_with(SECRETS["password of an index"], scene.local_files()) == []
+    assert places_with("https://********@pypi.invalid", scene.local_files())
 
 
-def test_the_private_keys_of_a_run_lie_where_they_are_used_and_nowhere_else(scene: Scene) -> None:
+def test_the_private_keys_of_a_run_lie_where_they_are_used_and_nowhere_else(scene: LeakScan) -> None:
     """Dask's on the machines, for their user alone; a machine's host key on that machine; the login key here."""
     tls = [place for place in scene.disks if place.endswith("/tls/key.pem")]
     secret = b"".join(scene.disks[tls[0]].split(b"\n")[1:3])[40:100].decode()
     host_keys = [place for place in scene.disks if place.endswith("etc/ssh/ssh_host_ed25519_key")]
-    everything = scene.processes | scene.kept_here()
+    everything = scene.processes | scene.local_files()
 
     assert len(tls) == len(host_keys) == 2
     assert {scene.modes[place] for place in tls + host_keys} == {0o600}
-    assert set(where_split(secret, scene.disks)) == set(tls)
-    assert where_split(secret, everything) == []
+    assert set(places_with_wrapped(secret, scene.disks)) == set(tls)
+    assert places_with_wrapped(secret, everything) == []
     for place in host_keys:
         body = b"".join(scene.disks[place].split(b"\n")[1:-2])[-100:-30].decode()
-        assert where_split(body, scene.disks) == [place]
-        assert where_split(body, everything | {"user data": "".join(scene.user_data.values()).encode()}) == []
+        assert places_with_wrapped(body, scene.disks) == [place]
+        assert places_with_wrapped(body, everything | {"user data": "".join(scene.user_data.values()).encode()}) == []
     for text in scene.user_data.values():
         launch = re.sub(r"\\n|\n", "", text.split("PRIVATE KEY-----")[1])[-130:-60]
-        assert where_split(launch, scene.disks | everything) == []
+        assert places_with_wrapped(launch, scene.disks | everything) == []
 
 
-def where_split(secret: str, places: Mapping[str, bytes]) -> list[str]:
+def places_with_wrapped(secret: str, places: Mapping[str, bytes]) -> list[str]:
     """As `where`, for what PEM and JSON break into lines."""
     return [place for place, content in places.items() if secret.encode() in re.sub(rb"\\n|\n", b"", content)]
 
 
-def test_the_login_key_is_for_its_owner_alone_and_ends_with_the_cluster(scene: Scene) -> None:
+def test_the_login_key_is_for_its_owner_alone_and_ends_with_the_cluster(scene: LeakScan) -> None:
     """Mode 0400 in a folder of mode 0700; gone here and in EC2 after the end."""
     mode, folder, owner = scene.key_mode
     assert (oct(mode), oct(folder), owner) == ("0o400", "0o700", os.getuid())
@@ -108,7 +108,7 @@ def test_the_login_key_is_for_its_owner_alone_and_ends_with_the_cluster(scene: S
     assert not list((scene.folder / "laptop/keys").glob("*canary*"))
 
 
-def test_no_rule_is_open_to_the_world(scene: Scene) -> None:
+def test_no_rule_is_open_to_the_world(scene: LeakScan) -> None:
     """SSH from one address, everything among the machines, nothing else."""
     group = next(one for one in scene.rules if one["GroupName"].startswith("stratus-canary-"))
     sources = [each["CidrIp"] for rule in group["IpPermissions"] for each in rule["IpRanges"]]
@@ -121,7 +121,7 @@ def test_no_rule_is_open_to_the_world(scene: Scene) -> None:
     assert len(group["IpPermissions"]) == 2
 
 
-def test_jobs_listen_on_their_machines_private_address_only(scene: Scene) -> None:
+def test_jobs_listen_on_their_machines_private_address_only(scene: LeakScan) -> None:
     """A scan of every port from outside the cluster's addresses finds nothing open."""
     assert len(scene.outside) >= 5  # scheduler, its dashboard, workers, their nannies
     for address, places in scene.listeners.items():
@@ -129,12 +129,12 @@ def test_jobs_listen_on_their_machines_private_address_only(scene: Scene) -> Non
     assert set(scene.outside.values()) == {"ConnectionRefusedError"}
 
 
-def test_dask_talks_to_nobody_without_the_runs_certificate(scene: Scene) -> None:
+def test_dask_talks_to_nobody_without_the_runs_certificate(scene: LeakScan) -> None:
     """Even on the private address."""
     assert re.search("(?i)certificate required|alert|closed|reset|EOF", scene.tls_without_certificate)
 
 
-def test_every_launch_asks_for_the_safe_metadata_service_and_encrypted_disks(scene: Scene) -> None:
+def test_every_launch_asks_for_the_safe_metadata_service_and_encrypted_disks(scene: LeakScan) -> None:
     """As it went over the wire; `Lab.session` holds the same for every launch of every test."""
     assert scene.launches
     for launch in scene.launches:
@@ -152,9 +152,9 @@ def test_every_launch_asks_for_the_safe_metadata_service_and_encrypted_disks(sce
 
 
 @pytest.fixture
-def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Lab, SshLab, Session]]:
+def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Project, SshLab, Session]]:
     """A machine that is up, and a second SSH server with another key on the same address."""
-    lab = Lab(tmp_path, "twin", cloud)
+    lab = Project(tmp_path, "twin", cloud)
     lab.job("single = true\n")
     with lab.session() as first:
         first.cluster.launch(first.cluster.plan(1))
@@ -171,7 +171,7 @@ def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Lab, SshLa
 
 
 def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(
-    impostor: tuple[Lab, SshLab, Session],
+    impostor: tuple[Project, SshLab, Session],
 ) -> None:
     """Whatever is asked of the machine; both fingerprints and the machine's id are named."""
     _, other, fooled = impostor

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto, wait_until
 from tests.support.paths import ROOT
 
@@ -34,9 +34,9 @@ def quiet(host: str, line: str) -> None:
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """A lab whose cluster is gone afterwards, whatever the test did."""
-    made = Lab(tmp_path, "t" + str(abs(hash(request.node.name)) % 10**6), cloud)
+    made = Project(tmp_path, "t" + str(abs(hash(request.node.name)) % 10**6), cloud)
     made.job(BOTH, hello__py=HELLO)
     yield made
     with made.session("cleaner") as session:
@@ -44,9 +44,9 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
 
 
 @pytest.fixture(scope="module")
-def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A lab with two hosts that are up and installed, for tests that leave them so."""
-    made = Lab(tmp_path_factory.mktemp("desk"), "desk", cloud)
+    made = Project(tmp_path_factory.mktemp("desk"), "desk", cloud)
     made.job(BOTH, hello__py=HELLO)
     up(made).close()
     yield made
@@ -60,7 +60,7 @@ def processes(mark: str) -> list[str]:
     return [line for line in out.splitlines() if mark in line and "ps -eo" not in line]
 
 
-def up(lab: Lab, count: int = 2) -> Session:
+def up(lab: Project, count: int = 2) -> Session:
     """Return a session whose hosts are up and installed."""
     session = lab.session()
     if not session.cluster.status().machines:
@@ -69,7 +69,7 @@ def up(lab: Lab, count: int = 2) -> Session:
     return session
 
 
-def test_the_whole_flow_from_launch_to_terminate(lab: Lab) -> None:
+def test_the_whole_flow_from_launch_to_terminate(lab: Project) -> None:
     """On one VM and on two, with a record that tells all, and nothing left."""
     with lab.session() as session:
         plan = session.cluster.plan(2)
@@ -103,7 +103,7 @@ def test_the_whole_flow_from_launch_to_terminate(lab: Lab) -> None:
     assert after.machines == ()
 
 
-def test_status_asks_aws_at_most_three_times(desk: Lab) -> None:
+def test_status_asks_aws_at_most_three_times(desk: Project) -> None:
     """A fresh session asks who it is, and once for all machines."""
     desk.calls.clear()
     with desk.session() as fresh:
@@ -115,7 +115,7 @@ def test_status_asks_aws_at_most_three_times(desk: Lab) -> None:
     assert status.expires is not None
 
 
-def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
+def test_kill_9_of_the_shell_loses_nothing(desk: Project) -> None:
     """A new session attaches, sees the log from its start, the job finishes, its results come."""
     script = "import pathlib, time\nfor i in range(8):\n    print('tick', i)\n    time.sleep(0.25)\n"
     script += "while not pathlib.Path('go').exists():\n    time.sleep(0.1)\n"
@@ -149,12 +149,12 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_another_computer_sees_the_same_cluster_and_can_end_it(lab: Lab) -> None:
+def test_another_computer_sees_the_same_cluster_and_can_end_it(lab: Project) -> None:
     """From tags alone; with the key it can work there, too, on pinned host keys."""
     with lab.session("laptop") as session:
         session.cluster.launch(session.cluster.plan(2))
         here = session.cluster.status()
-    lab.carry_key("laptop", "desktop")
+    lab.copy_key("laptop", "desktop")
     with lab.session("desktop") as session:
         there = session.cluster.status()
         installed = session.jobs.install()
@@ -166,7 +166,7 @@ def test_another_computer_sees_the_same_cluster_and_can_end_it(lab: Lab) -> None
     assert ended.left == ()
 
 
-def test_a_failing_job_says_how_and_brings_its_logs(desk: Lab) -> None:
+def test_a_failing_job_says_how_and_brings_its_logs(desk: Project) -> None:
     """Exit status and last lines are in the error, the logs are on the laptop."""
     desk.job("single = python bad.py\n", bad__py="print('about to fail')\nraise SystemExit(3)\n")
     with up(desk, 1) as session:
@@ -179,7 +179,7 @@ def test_a_failing_job_says_how_and_brings_its_logs(desk: Lab) -> None:
     assert (handle.folder / "logs" / f"{desk.name}-0.main.log").read_text() == "about to fail\n"
 
 
-def test_cancel_leaves_no_process_on_any_host(desk: Lab) -> None:
+def test_cancel_leaves_no_process_on_any_host(desk: Project) -> None:
     """Strays in sessions of their own included."""
     desk.job("multi = setsid sleep 91.5 & sleep 91.5\n")
     with up(desk) as session:
@@ -193,7 +193,7 @@ def test_cancel_leaves_no_process_on_any_host(desk: Lab) -> None:
     assert run.state == "cancelled"
 
 
-def test_an_experiment_that_fails_leaves_nothing_up(lab: Lab) -> None:
+def test_an_experiment_that_fails_leaves_nothing_up(lab: Project) -> None:
     """Whatever the step: here packages that do not exist."""
     lab.job("requirements = r.txt\n" + BOTH, r__txt="no-such-package-as-this-one==99\n", hello__py=HELLO)
     with lab.session() as session:
@@ -205,7 +205,7 @@ def test_an_experiment_that_fails_leaves_nothing_up(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_an_experiment_returns_its_record_and_what_it_ended(lab: Lab) -> None:
+def test_an_experiment_returns_its_record_and_what_it_ended(lab: Project) -> None:
     """Launch to terminate in one call."""
     with lab.session() as session:
         record, ended = session.experiment(multi=True, count=2)
@@ -215,7 +215,7 @@ def test_an_experiment_returns_its_record_and_what_it_ended(lab: Lab) -> None:
     assert record.timings["install"] > 0
 
 
-def test_one_dead_host_does_not_take_the_others_outcome(lab: Lab) -> None:
+def test_one_dead_host_does_not_take_the_others_outcome(lab: Project) -> None:
     """Its error names it; the other one is installed."""
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(2))
@@ -231,7 +231,7 @@ def test_one_dead_host_does_not_take_the_others_outcome(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Lab) -> None:
+def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Project) -> None:
     """What was installed is there again; nothing is installed twice."""
     with up(lab) as session:
         before = session.cluster.status()
@@ -246,7 +246,7 @@ def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Lab) -> None:
     assert [machine.id for machine in after.machines] == [machine.id for machine in before.machines]
 
 
-def test_a_run_before_any_install_says_what_to_type(lab: Lab) -> None:
+def test_a_run_before_any_install_says_what_to_type(lab: Project) -> None:
     """And starts nothing."""
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))
@@ -256,7 +256,7 @@ def test_a_run_before_any_install_says_what_to_type(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_data_on_s3_is_fetched_by_the_hosts_with_their_role(desk: Lab) -> None:
+def test_data_on_s3_is_fetched_by_the_hosts_with_their_role(desk: Project) -> None:
     """No key of ours is there; a second install asks S3 and fetches nothing."""
     s3 = boto(desk.env, "s3")
     s3.create_bucket(Bucket=desk.name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
@@ -276,7 +276,7 @@ def test_data_on_s3_is_fetched_by_the_hosts_with_their_role(desk: Lab) -> None:
     assert seen == ["['0.txt', '1.txt', '2.txt', '3.txt']", "[]"]
 
 
-def test_edited_code_runs_without_another_install(desk: Lab) -> None:
+def test_edited_code_runs_without_another_install(desk: Project) -> None:
     """Every run begins with the code as it is on the laptop."""
     desk.job(BOTH, hello__py=HELLO)
     with up(desk, 1) as session:
@@ -308,7 +308,7 @@ if __name__ == "__main__":
 """
 
 
-def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
+def test_dask_runs_over_both_hosts_with_tls(desk: Project) -> None:
     """Scheduler on the first host, a worker on each; all of it ends with the job."""
     desk.job("framework = dask\nmulti = python d.py $SCHEDULER\n", d__py=DASK)
     with up(desk) as session:
@@ -328,7 +328,7 @@ def test_dask_runs_over_both_hosts_with_tls(desk: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_the_dashboard_opens_through_a_tunnel(desk: Lab) -> None:
+def test_the_dashboard_opens_through_a_tunnel(desk: Project) -> None:
     """While the run is on; nothing of it listens beyond the cluster's private addresses."""
     from urllib.request import urlopen
 

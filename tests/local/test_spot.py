@@ -12,7 +12,7 @@ from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity import pools
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import JobFailed
-from tests.support.cluster_lab import Lab
+from tests.support.cluster_lab import Project
 
 # It saves what it has when it is told to end, as any job on spot machines should.
 SAVES = """
@@ -30,9 +30,9 @@ for _ in range(600):
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
+def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
     """A lab on the spot market."""
-    made = Lab(tmp_path, "spot", cloud)
+    made = Project(tmp_path, "spot", cloud)
     made.job("single = python saves.py\nmulti = python saves.py\n", saves__py=SAVES)
     made.config.write_text(made.config.read_text().replace("count = 2", "count = 1\nmarket = spot"))
     yield made
@@ -42,7 +42,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends(
-    lab: Lab, cloud: dict[str, str]
+    lab: Project, cloud: dict[str, str]
 ) -> None:
     lines: list[str] = []
     with lab.session() as session:
@@ -69,7 +69,7 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
 
 
 def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], tmp_path: Path) -> None:
-    lab = Lab(tmp_path, "plain", cloud)
+    lab = Project(tmp_path, "plain", cloud)
     lab.job("single = python -c 'print(1)'\n")
     said: Callable[[str, str], None] = lambda host, line: None  # noqa: E731
     with lab.session() as session:

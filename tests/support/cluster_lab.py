@@ -36,7 +36,7 @@ run = job
 
 
 @dataclass
-class Lab:
+class Project:
     """One cluster's config and one computer's home.
 
     :param env: of the embedded cloud.
@@ -49,7 +49,7 @@ class Lab:
     env: Mapping[str, str]
     events: list[Event] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
-    watch: Callable[[Any], None] = lambda session: None
+    on_session: Callable[[Any], None] = lambda session: None
 
     def job(self, text: str, *, name: str = "job", **files: str) -> Path:
         """Write a job's folder; its virtual environment sees the packages that the tests run with, so it is quick."""
@@ -87,8 +87,8 @@ class Lab:
             region_name="us-west-2",
         )
         session.events.register("before-call", self._note)
-        session.events.register("before-parameter-build.ec2.RunInstances", safe)
-        self.watch(session)
+        session.events.register("before-parameter-build.ec2.RunInstances", assert_safe_launch)
+        self.on_session(session)
         clients = client.Clients(session, region="us-west-2", clock=REAL_CLOCK, endpoint_url=given.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
@@ -99,12 +99,12 @@ class Lab:
         body = params["body"] if isinstance(params["body"], dict) else {}
         self.calls.append(model.name + (" (dry run)" if body.get("DryRun") == "true" else ""))
 
-    def carry_key(self, source: str, to: str) -> None:
+    def copy_key(self, source: str, to: str) -> None:
         """Copy the cluster's private key from one computer to another."""
         shutil.copytree(self.folder / source / "keys", self.folder / to / "keys")
 
 
-def safe(params: dict[str, Any], **_: Any) -> None:
+def assert_safe_launch(params: dict[str, Any], **_: Any) -> None:
     """What holds for every launch of every test: safe metadata, an encrypted disk that ends with its machine, tags."""
     metadata, (disk,) = params["MetadataOptions"], params["BlockDeviceMappings"]
     assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def answers() -> bool:
+def is_running() -> bool:
     """Whether an engine answers this user."""
     if not shutil.which("docker"):
         return False
     return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
 
 
-def install(*packages: str) -> None:
+def apt_install(*packages: str) -> None:
     """Install Debian packages, in CI only; one worker at a time (see ``turn``)."""
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "-qq", "update"], check=True, env=env, capture_output=True)
@@ -29,7 +29,7 @@ def install(*packages: str) -> None:
 
 
 @contextmanager
-def turn(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Keep the other workers waiting."""
     with (folder / "turn.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -37,32 +37,32 @@ def turn(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[None]:
+def started(folder: Path) -> Iterator[None]:
     """An engine that answers; started unless there is one, and ended when its last user leaves.
 
     :param folder: that all workers share.
     """
     with (folder / "use.lock").open("w") as use:
-        with turn(folder):
+        with exclusive(folder):
             fcntl.flock(use, fcntl.LOCK_SH)
-            if not answers():
+            if not is_running():
                 _start(folder)
         try:
             yield
         finally:
-            with turn(folder):
+            with exclusive(folder):
                 _end_if_last(folder, use.fileno())
 
 
 def _start(folder: Path) -> None:
     if not shutil.which("dockerd"):
-        install("docker.io")
+        apt_install("docker.io")
     log = folder / "log"
     places = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
     with log.open("wb") as file:
         daemon = subprocess.Popen(["dockerd", *places], stdout=file, stderr=file, start_new_session=True)
     until = time.monotonic() + 60
-    while not answers():
+    while not is_running():
         assert daemon.poll() is None, f"dockerd ended: {log.read_text()[-2000:]}"
         assert time.monotonic() < until, f"dockerd does not answer: {log.read_text()[-2000:]}"
         time.sleep(0.2)

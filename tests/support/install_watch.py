@@ -9,17 +9,17 @@ from typing import Any
 
 from orchestrator.config.settings import SshSettings
 from orchestrator.ssh import SshClient
-from tests.local.test_security import forms
+from tests.local.test_security import encodings
 
 
 @dataclass
-class Counted:
+class ChannelCounter:
     """Counts the channels that a session opens."""
 
-    opened: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
 
-    def links(self, ssh: SshSettings) -> SshClient:
-        opened = self.opened
+    def connect(self, ssh: SshSettings) -> SshClient:
+        opened = self.hosts
 
         class Counting(SshClient):
             def _exchange(self, host: Any, command: str, *args: Any, **options: Any) -> Any:
@@ -29,17 +29,17 @@ class Counted:
         return Counting(connect_timeout_s=ssh.connect_timeout)
 
 
-class Watch:
+class ProcessWatch:
     """Reads argv and environment of all processes, again and again, for something that must not be in them."""
 
     def __init__(self, secret: str) -> None:
         self.secret = secret.encode()
-        self.seen: list[str] = []
-        self.looks = 0
+        self.findings: list[str] = []
+        self.rounds = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ProcessWatch:
         self._thread.start()
         return self
 
@@ -56,14 +56,14 @@ class Watch:
                     except OSError:
                         continue
                     if self.secret in content:
-                        self.seen.append(f"{path}: {content[:200]!r}")
-            self.looks += 1
+                        self.findings.append(f"{path}: {content[:200]!r}")
+            self.rounds += 1
 
 
-def lying_in(folder: Path, secret: str) -> list[str]:
+def files_containing(folder: Path, secret: str) -> list[str]:
     """The files below a folder that hold a secret, as it is or in base64."""
     found = []
     for path in folder.rglob("*"):
-        if path.is_file() and any(form in path.read_bytes() for form in forms(secret)):
+        if path.is_file() and any(form in path.read_bytes() for form in encodings(secret)):
             found.append(str(path))
     return found

@@ -16,7 +16,7 @@ import pytest
 from orchestrator.config import settings
 from orchestrator.core.events import Event
 from orchestrator.session import Session
-from tests.support.cluster_lab import CONFIG, Lab
+from tests.support.cluster_lab import CONFIG, Project
 from tests.support.embedded_cloud import boto, wait_until
 
 JOB = """
@@ -59,7 +59,7 @@ pip_options = --index-url https://me:{password of an index}@pypi.invalid/simple
 
 
 @dataclass
-class Scene:
+class LeakScan:
     """What a run on two machines left to be looked at, while it ran and afterwards."""
 
     env: Mapping[str, str]
@@ -71,7 +71,7 @@ class Scene:
     modes: dict[str, int] = field(default_factory=dict)
     listeners: dict[str, set[tuple[str, int]]] = field(default_factory=dict)
     outside: dict[tuple[str, int], str] = field(default_factory=dict)
-    dask: str = ""
+    run_id: str = ""
     tls_without_certificate: str = ""
     user_data: dict[str, str] = field(default_factory=dict)
     rules: list[dict[str, Any]] = field(default_factory=list)
@@ -83,30 +83,30 @@ class Scene:
         """The cloud's."""
         return Path(self.env["LOCALCLOUD_HOME"])
 
-    def look(self, session: Session) -> None:
+    def scan(self, session: Session) -> None:
         """Take in everything while the job runs."""
         hosts = session.inventory.hosts()
         ec2 = boto(self.env, "ec2")
         for host in hosts:
             disk = self.home / "machines" / host.identity
-            pids = [pid for pid in running() if of_machine(pid, host.identity)]
-            self.processes |= {f"{host.name} {pid}": said(pid) for pid in pids}
-            self.listeners[host.private_address] = set().union(*(listening(pid) for pid in pids))
+            pids = [pid for pid in process_ids() if belongs_to_instance(pid, host.identity)]
+            self.processes |= {f"{host.name} {pid}": arguments_and_environment(pid) for pid in pids}
+            self.listeners[host.private_address] = set().union(*(listening_addresses(pid) for pid in pids))
             for path in [path for path in disk.rglob("*") if path.is_file() and not path.is_symlink()]:
                 self.disks[str(path.relative_to(disk.parent))] = path.read_bytes()
                 self.modes[str(path.relative_to(disk.parent))] = path.stat().st_mode & 0o777
             answer = ec2.describe_instance_attribute(InstanceId=host.identity, Attribute="userData")
             self.user_data[host.name] = base64.b64decode(answer["UserData"]["Value"]).decode()
         for port in {port for each in self.listeners.values() for _, port in each}:
-            self.outside[("127.0.0.1", port)] = knock("127.0.0.1", port)
-        scheduler = session._locate_run(self.dask).dashboard - 1
-        self.tls_without_certificate = shake_hands(hosts[0].private_address, scheduler)
+            self.outside[("127.0.0.1", port)] = try_connect("127.0.0.1", port)
+        scheduler = session._locate_run(self.run_id).dashboard - 1
+        self.tls_without_certificate = try_tls(hosts[0].private_address, scheduler)
         self.rules = ec2.describe_security_groups()["SecurityGroups"]
         key = session.context.key_pair.key_file
         self.key_mode = (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777, key.stat().st_uid)
         self.key_pairs[0].extend(pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"])
 
-    def kept_here(self) -> dict[str, bytes]:
+    def local_files(self) -> dict[str, bytes]:
         """All that the run left on this computer, and what the cloud's daemon logged."""
         places = [self.folder / "laptop", self.home]
         files = [path for place in places for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -114,11 +114,11 @@ class Scene:
         return found | {"events": "\n".join(map(repr, self.events)).encode()}
 
 
-def running() -> list[int]:
+def process_ids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
-def of_machine(pid: int, identity: str) -> bool:
+def belongs_to_instance(pid: int, identity: str) -> bool:
     """Whether a process runs on a machine."""
     try:
         return f"LOCALCLOUD_INSTANCE={identity}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
@@ -126,7 +126,7 @@ def of_machine(pid: int, identity: str) -> bool:
         return False
 
 
-def said(pid: int) -> bytes:
+def arguments_and_environment(pid: int) -> bytes:
     """What anybody on a machine can read of a process: its arguments and its environment."""
     try:
         return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
@@ -134,7 +134,7 @@ def said(pid: int) -> bytes:
         return b""
 
 
-def listening(pid: int) -> set[tuple[str, int]]:
+def listening_addresses(pid: int) -> set[tuple[str, int]]:
     """Addresses and ports on which a process accepts connections; proc(5), ``net/tcp``."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
@@ -153,7 +153,7 @@ def listening(pid: int) -> set[tuple[str, int]]:
     return found
 
 
-def knock(address: str, port: int) -> str:
+def try_connect(address: str, port: int) -> str:
     """How a stranger fares at a port."""
     try:
         with socket.create_connection((address, port), timeout=2):
@@ -162,7 +162,7 @@ def knock(address: str, port: int) -> str:
         return type(error).__name__
 
 
-def shake_hands(address: str, port: int) -> str:
+def try_tls(address: str, port: int) -> str:
     """How TLS goes for somebody without the run's certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -178,10 +178,10 @@ def shake_hands(address: str, port: int) -> str:
         return str(error)
 
 
-def play(cloud: Mapping[str, str], folder: Path) -> Scene:
+def run_with_secrets(cloud: Mapping[str, str], folder: Path) -> LeakScan:
     """A run from launch to terminate by somebody who has secrets everywhere."""
-    made = Scene(cloud, folder)
-    Lab(folder, "canary", cloud).job(JOB, wait__py=WAIT)
+    made = LeakScan(cloud, folder)
+    Project(folder, "canary", cloud).job(JOB, wait__py=WAIT)
     profiles = folder / "profiles"
     profiles.write_text(PROFILES.format_map(SECRETS))
     config = CONFIG.format(name="canary", endpoint=cloud["AWS_ENDPOINT_URL"], port=cloud["REHEARSAL_SSH_PORT"])
@@ -197,11 +197,11 @@ def play(cloud: Mapping[str, str], folder: Path) -> Scene:
         for name, secret in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("SESSION_TOKEN", "token")):
             patch.setenv(f"AWS_{name}", SECRETS[f"{secret} in the environment"])
         with session(made) as by_environment:
-            work(made, by_environment)
+            run_job_and_scan(made, by_environment)
     return made
 
 
-def session(scene: Scene) -> Session:
+def session(scene: LeakScan) -> Session:
     """A session whose AWS keys come from where AWS's own tools look."""
     given = settings.load(scene.folder / "config.ini", dict(os.environ))
     laptop = scene.folder / "laptop"
@@ -212,7 +212,7 @@ def session(scene: Scene) -> Session:
     return made
 
 
-def work(scene: Scene, session: Session) -> None:
+def run_job_and_scan(scene: LeakScan, session: Session) -> None:
     """Install, run, look at everything, end."""
     installed = session.jobs.install()
     assert not installed.failed, installed.failed
@@ -220,7 +220,7 @@ def work(scene: Scene, session: Session) -> None:
     outputs = f"machines/*/home/*/stratus/runs/{handle.run_id}/workdir/outputs/*"
     wait_until(lambda: list(scene.home.glob(outputs)), seconds=60)
     assert session.jobs.fetch(handle.run_id).metrics
-    scene.dask = handle.run_id
-    scene.look(session)
+    scene.run_id = handle.run_id
+    scene.scan(session)
     assert session.cluster.terminate().left == ()
     scene.key_pairs[1].extend(pair["KeyName"] for pair in boto(scene.env, "ec2").describe_key_pairs()["KeyPairs"])

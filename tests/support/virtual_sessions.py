@@ -37,7 +37,7 @@ ready_timeout = 300
 
 
 @dataclass
-class PaperLinks:
+class SimulatedSsh:
     """SSH to machines on paper: they answer when the cloud says that they can be reached."""
 
     cloud: InMemoryCloud
@@ -70,7 +70,7 @@ class PaperLinks:
 
 
 @dataclass
-class Life:
+class SimulatedProject:
     """A researcher with one cloud.
 
     :param cluster: more lines of the config's ``[cluster]``.
@@ -82,27 +82,27 @@ class Life:
     cluster: str = ""
     aws: str = ""
     events: list[Event] = field(default_factory=list)
-    chance: random.Random = field(default_factory=lambda: random.Random(7))
+    random: random.Random = field(default_factory=lambda: random.Random(7))
 
     @property
-    def patience(self) -> Clock:
+    def clock(self) -> Clock:
         """The cloud's clock, and names that are drawn."""
         clock = self.cloud.clock
         return Clock(
             monotonic=clock.now,
             sleep=clock.sleep,
-            random=self.chance.random,
+            random=self.random.random,
             now=lambda: clock.utc().replace(tzinfo=UTC),
-            new_id=lambda: f"{self.chance.getrandbits(128):032x}",
+            new_id=lambda: f"{self.random.getrandbits(128):032x}",
         )
 
     def session(self, computer: str = "laptop") -> Session:
         """A process that has just started on this computer."""
         path = self.folder / "config.ini"
         path.write_text(CONFIG.format(cluster=self.cluster, aws=self.aws))
-        patience = self.patience
+        patience = self.clock
         clients = client.Clients(self.cloud.session(), region=REGION, clock=patience, sequential=True)
-        links: Any = PaperLinks(self.cloud, patience)
+        links: Any = SimulatedSsh(self.cloud, patience)
         runtime = Runtime(patience=patience, connect=lambda ssh: links, sequential=True)
         return Session(
             settings.load(path, {}, files=False),
@@ -114,7 +114,7 @@ class Life:
         )
 
     @property
-    def ours(self) -> list[str]:
+    def our_states(self) -> list[str]:
         """States of our machines that have not ended."""
         return [one.state for one in self.cloud.live_instances() if one.tags.get(identity.TAG_OWNER) == OWNER]
 
@@ -124,11 +124,11 @@ class Life:
         return [one.text for one in self.events if one.state == "warning" or one.phase in ("request", "replace")]
 
     @property
-    def requests(self) -> int:
+    def launch_requests(self) -> int:
         """How many launches were asked for in earnest, repeated requests counted once."""
         entries = Journal(self.folder / "laptop", REAL_CLOCK).entries()
         return sum(entry.kind == "launch" for entry in entries)
 
-    def calls(self, action: str) -> int:
+    def count_calls(self, action: str) -> int:
         """How often an action was called so far."""
         return sum(seen.action == action for seen in self.cloud.calls)
