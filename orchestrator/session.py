@@ -4,8 +4,8 @@ with Session(settings, home=default_home(), runs=Path("runs")) as session:
     session.cluster.launch(session.cluster.plan(2))
     session.jobs.install()
     handle = session.jobs.start(multi=True)
-    session.jobs.follow(handle.run, on_line=lambda host, line: print(line))
-    record = session.jobs.fetch(handle.run)
+    session.jobs.follow(handle.run_id, on_line=lambda host, line: print(line))
+    record = session.jobs.fetch(handle.run_id)
     report = session.cluster.terminate()
 """
 

@@ -129,7 +129,7 @@ def test_kill_9_of_the_shell_loses_nothing(desk: Project) -> None:
         lab = Lab(Path({str(desk.folder)!r}), {desk.name!r}, {dict(desk.env)!r})
         session = lab.session()
         run = session.jobs.start(multi=False)
-        session.jobs.follow(run.run, on_line=lambda host, line: print(line, flush=True))
+        session.jobs.follow(run.run_id, on_line=lambda host, line: print(line, flush=True))
     """
     shell = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True)
     assert shell.stdout

@@ -48,8 +48,8 @@ with Session(given, home=folder / "home", runs=folder / "runs") as session:
         launched = session.cluster.launch(session.cluster.plan(count))
         installed = session.jobs.install()
         run = session.jobs.start(multi=True)
-        session.jobs.follow(run.run, on_line=lambda host, line: lines.append(line))
-        record = session.jobs.fetch(run.run)
+        session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append(line))
+        record = session.jobs.fetch(run.run_id)
     finally:
         ended = session.cluster.terminate()
 assert not launched.failed and not installed.failed and not record.failed and not ended.left
