@@ -76,7 +76,7 @@ class Session:
         self.settings = settings
         runtime = runtime or Runtime()
         self.context = ClusterContext(
-            settings, home, tell, clients or client.create_clients(settings.aws, runtime.patience), runtime
+            settings, home, tell, clients or client.create_clients(settings.aws, runtime.clock), runtime
         )
         self.inventory = Inventory(self.context)
         timings = PhaseTimings(self.context)
@@ -144,7 +144,7 @@ class Session:
     def _terminate_after_failure(self, error: BaseException) -> None:
         """Terminate because something failed; what stays up is added to the error that came first."""
         try:
-            left = self.cluster.terminate().left
+            left = self.cluster.terminate().remaining
         except StratusError as second:
             left = tuple(second.lines())
         if left:

@@ -43,7 +43,7 @@ class Runtime:
     :param sequential: do everything in the calling thread, one host after another, in the same order every time.
     """
 
-    patience: Clock = REAL_CLOCK
+    clock: Clock = REAL_CLOCK
     connect: Callable[[SshSettings], SshClient] = connect_over_ssh
     optional_timeout_s: float = aws_parallel.OPTIONAL_TIMEOUT_S
     sequential: bool = False
@@ -71,7 +71,7 @@ class ClusterContext:
     @property
     def clock(self) -> Clock:
         """The clock of everything in this cluster."""
-        return self.runtime.patience
+        return self.runtime.clock
 
     @cached_property
     def identity(self) -> aws_identity.Identity:

@@ -12,10 +12,10 @@ from orchestrator.core.clock import Clock
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
 
-PULSE_S = 5.0  # EC2 is asked at most this often; one call answers for all
-CHECKS_S = 15.0  # status checks change slowly, and cost a call of their own
-CHECKS_AFTER_S = 60.0  # and are passed by then on a healthy machine
-IMPAIRED_S = 180.0  # a machine impaired for that long is given up
+DESCRIBE_INTERVAL_S = 5.0  # EC2 is asked at most this often; one call answers for all
+STATUS_CHECK_INTERVAL_S = 15.0  # status checks change slowly, and cost a call of their own
+STATUS_CHECK_DELAY_S = 60.0  # and are passed by then on a healthy machine
+IMPAIRED_TIMEOUT_S = 180.0  # a machine impaired for that long is given up
 
 
 class InstanceHealth:
@@ -34,11 +34,11 @@ class InstanceHealth:
         """Return why the machine of this id will not come up; nothing while it may."""
         with self._lock:
             now = self._clock.monotonic()
-            if now - self._asked >= PULSE_S:
+            if now - self._asked >= DESCRIBE_INTERVAL_S:
                 self._asked = now
                 shown = instances.describe_ids(self._clients, self._ids())
                 self._dead = {each.id: f"{each.state} {each.reason}".strip() for each in shown if not each.is_alive}
-            if now - self._began >= CHECKS_AFTER_S and now - self._checked >= CHECKS_S:
+            if now - self._began >= STATUS_CHECK_DELAY_S and now - self._checked >= STATUS_CHECK_INTERVAL_S:
                 self._checked = now
                 self._check(now)
             return self._dead.get(identity) or self._given_up(identity, now)
@@ -49,6 +49,6 @@ class InstanceHealth:
 
     def _given_up(self, identity: str, now: float) -> str:
         since = self._impaired.get(identity)
-        if since is None or now - since < IMPAIRED_S:
+        if since is None or now - since < IMPAIRED_TIMEOUT_S:
             return ""
         return f"running, but its status checks have failed for {now - since:.0f} s"

@@ -89,20 +89,20 @@ class Inventory:
         """Drop the launch's host key from the tags; see `HostSource.all_ready`."""
         self.context.clear_boot_key_tags()
 
-    def per_hour(self, instance: Instance) -> Decimal | None:
+    def usd_per_hour(self, instance: Instance) -> Decimal | None:
         """Return USD per hour of a running instance with its disk; None when unknown. Makes no API call."""
         prices, region = self.context.prices, self.context.cluster_id.region
         on_demand = prices.per_hour(instance.type, region)
         price = prices.spot_per_hour(instance.type, instance.zone) if instance.is_spot else on_demand
-        return cost.total([price.usd if price else None, self.disk_per_hour(instance)])
+        return cost.total([price.usd if price else None, self.disk_usd_per_hour(instance)])
 
-    def disk_per_hour(self, instance: Instance) -> Decimal | None:
+    def disk_usd_per_hour(self, instance: Instance) -> Decimal | None:
         """Return USD per hour of an instance's disk, in any state; None when unknown. Makes no API call."""
         region = self.context.cluster_id.region
         price = self.context.prices.disk_per_hour(instance.disk, region) if instance.disk else None
         return price.usd if price else None
 
-    def ask_spot_prices(self, priced: Sequence[Instance]) -> None:
+    def refresh_spot_prices(self, priced: Sequence[Instance]) -> None:
         """Look up the spot prices of the instances that are spot; no call when none is."""
         if types := {instance.type for instance in priced if instance.is_spot}:
             self.context.prices.refresh_spot(types)
@@ -114,9 +114,9 @@ class Inventory:
         :param seconds: the time, the same for each.
         """
         billed = [instance for instance in self._described if instance.name in names]
-        self.ask_spot_prices(billed)
-        disks = cost.total(self.disk_per_hour(instance) for instance in billed)
-        both = cost.total(self.per_hour(instance) for instance in billed)
+        self.refresh_spot_prices(billed)
+        disks = cost.total(self.disk_usd_per_hour(instance) for instance in billed)
+        both = cost.total(self.usd_per_hour(instance) for instance in billed)
         compute = None if both is None or disks is None else both - disks
         return cost.Bill(
             seconds * len(billed), cost.cost_for(compute, seconds), cost.cost_for(disks, seconds), _market(billed)

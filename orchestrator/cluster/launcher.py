@@ -13,7 +13,7 @@ from orchestrator.aws.ec2 import host_names, instances, key_pairs, security_grou
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
 from orchestrator.cluster import teardown
 from orchestrator.cluster.context import ClusterContext
-from orchestrator.cluster.readiness import HostReady
+from orchestrator.cluster.readiness import HostStartup
 from orchestrator.core import interrupts
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.events import Event
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.core.interrupts import DeferredInterrupt
 
-ALTERNATIVES_S = 8.0  # for what else could be asked for, once a launch has come to nothing
+ALTERNATIVES_TIMEOUT_S = 8.0  # for what else could be asked for, once a launch has come to nothing
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class LaunchReport:
     :param seconds: wall time of it all.
     """
 
-    launch: str
-    api: float
-    ready: tuple[HostReady, ...]
+    launch_id: str
+    api_s: float
+    ready: tuple[HostStartup, ...]
     failed: Mapping[str, Exception]
     seconds: float
 
@@ -121,10 +121,10 @@ class Launcher:
         for instance in reclaimed:
             memory.record_key((instance.type, instance.zone, pools.SPOT), "Server.SpotInstanceTermination")
 
-    def record_outcome(self, run: str, **facts: object) -> None:
+    def record_outcome(self, launch_id: str, **facts: object) -> None:
         """Write down that a launch is over: its machines answer, or their owner was told which do not."""
         books = self.context.launch_log
-        books.record_outcome([each for each in books.open_entries(run) if each.kind == launch_log.UP], **facts)
+        books.record_outcome([each for each in books.open_entries(launch_id) if each.kind == launch_log.UP], **facts)
 
     def _ensure_access(self, plan: LaunchPlan) -> run_instances.LaunchResources:
         """Make sure of the group and the key pair that the machines shall have."""
@@ -179,7 +179,7 @@ class Launcher:
         if not wanted.fallback_instance_types:
             look = partial(alternatives.find, self.context.clients, self.context.prices, plan)
             found = (
-                parallel.gather(self.context.clients, {"alternatives": look}, timeout_s=ALTERNATIVES_S)[
+                parallel.gather(self.context.clients, {"alternatives": look}, timeout_s=ALTERNATIVES_TIMEOUT_S)[
                     "alternatives"
                 ].value
                 or []

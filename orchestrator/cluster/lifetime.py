@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from orchestrator.core.host import Host
 
 
-DEADLINE_S = 60.0
-LONGEST_H = 720.0
+TIMER_TIMEOUT_S = 60.0
+MAX_HOURS = 720.0
 """As long as max_hours can be; the certificates of runs do not last much longer."""
 
 _UNCHANGED = "-"
@@ -42,10 +42,10 @@ class ShutdownTimer:
     :param idle: minutes of nobody's use after which it ends itself; 0 is never.
     """
 
-    until: datetime
-    budget: int
-    used: int
-    idle: int
+    expires_at: datetime
+    budget_minutes: int
+    used_minutes: int
+    idle_minutes: int
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class ExtendedHost:
     """
 
     name: str
-    before: datetime | None
-    expires: datetime
-    capped: bool
+    previous_expiry: datetime | None
+    expires_at: datetime
+    is_budget_limited: bool
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class ExtendReport:
 
     hosts: tuple[ExtendedHost, ...]
     failed: Mapping[str, Exception]
-    at_most: Decimal | None
+    max_cost_usd: Decimal | None
     max_dollars: float
 
 
 @dataclass(frozen=True)
-class IdleReport:
+class IdleShutdownReport:
     """What IdleShutdown() did.
 
     :param minutes: of nobody's use after which the machines end themselves; 0 is never.
@@ -101,9 +101,9 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
     up = inventory.running()
     now = datetime.now(UTC)
     wanted = {each.id: max(now, each.expires_at or now) + timedelta(hours=hours) for each in up}
-    if hours <= 0 or max(wanted.values()) > now + timedelta(hours=LONGEST_H):
+    if hours <= 0 or max(wanted.values()) > now + timedelta(hours=MAX_HOURS):
         raise UsageError(
-            f"{hours:g} h: machines can have up to {LONGEST_H:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
+            f"{hours:g} h: machines can have up to {MAX_HOURS:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
         )
     budgets = {run: _budget(inventory, machines) for run, machines in _launches(up).items()}
 
@@ -113,7 +113,7 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
 
     timers = _set_timers(inventory, {each.name: (inventory.host(each), words(each)) for each in up})
     known = {each.id: timers[each.name].unwrap() for each in up if timers[each.name].ok}
-    instance_tags.tag_expiry(inventory.context.clients, {key: timer.until for key, timer in known.items()})
+    instance_tags.tag_expiry(inventory.context.clients, {key: timer.expires_at for key, timer in known.items()})
     hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
     return ExtendReport(
         hosts, timers.errors, _at_most(inventory, up, known), inventory.context.settings.cluster.max_dollars
@@ -129,7 +129,7 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
     up = [each for each in inventory.instances() if each.name in names and each.state == "running"]
     try:
         timers = _set_timers(inventory, {each.name: (inventory.host(each), [_UNCHANGED] * 3) for each in up})
-        ends = {one.host.identity: one.value.until for one in timers.values() if one.value}
+        ends = {one.host.identity: one.value.expires_at for one in timers.values() if one.value}
         instance_tags.tag_expiry(inventory.context.clients, ends)
         unknown = [str(error) for error in timers.errors.values()]
     except StratusError as error:
@@ -140,18 +140,18 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
         )
 
 
-def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleReport:
+def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:
     """Have all running machines end themselves after some minutes without a job, an SSH session or GPU use.
 
     :param minutes: 0 turns it off.
     """
-    if not 0 <= minutes <= LONGEST_H * 60:
-        raise UsageError(f"{minutes} minutes: 0 (never) to {LONGEST_H * 60:g}", fix=NextStep("IdleShutdown", 30))
+    if not 0 <= minutes <= MAX_HOURS * 60:
+        raise UsageError(f"{minutes} minutes: 0 (never) to {MAX_HOURS * 60:g}", fix=NextStep("IdleShutdown", 30))
     up = inventory.running()
     timers = _set_timers(
         inventory, {each.name: (inventory.host(each), [_UNCHANGED, _UNCHANGED, str(minutes)]) for each in up}
     )
-    return IdleReport(minutes, tuple(timers.succeeded), timers.errors)
+    return IdleShutdownReport(minutes, tuple(timers.succeeded), timers.errors)
 
 
 def _launches(machines: Sequence[instances.Instance]) -> dict[str, list[instances.Instance]]:
@@ -167,7 +167,7 @@ def _budget(inventory: Inventory, machines: Sequence[instances.Instance]) -> int
     A config without a cap leaves the one that the machines were launched with.
     """
     # Of spot machines the listed price counts: theirs may rise that far.
-    rates = [inventory.per_hour(replace(each, is_spot=False)) for each in machines]
+    rates = [inventory.usd_per_hour(replace(each, is_spot=False)) for each in machines]
     dearest = None if None in rates else max(rate for rate in rates if rate is not None)
     per_hour = None if dearest is None else dearest * max(len(machines), *(each.launch_size for each in machines))
     what = f"{len(machines)} x {machines[0].type}"
@@ -184,7 +184,7 @@ def _set_timers(
         )
 
     return inventory.context.runtime.for_each(
-        [host for host, _ in todo.values()], one, clock=inventory.context.clock, timeout_s=DEADLINE_S
+        [host for host, _ in todo.values()], one, clock=inventory.context.clock, timeout_s=TIMER_TIMEOUT_S
     )
 
 
@@ -202,7 +202,10 @@ def _timer(host: Host, said: str) -> ShutdownTimer:
 
 def _extended(each: instances.Instance, timer: ShutdownTimer, wanted: datetime) -> ExtendedHost:
     return ExtendedHost(
-        each.name, each.expires_at, timer.until, capped=bool(timer.budget) and timer.until < wanted - _NEAR
+        each.name,
+        each.expires_at,
+        timer.expires_at,
+        is_budget_limited=bool(timer.budget_minutes) and timer.expires_at < wanted - _NEAR,
     )
 
 
@@ -210,8 +213,8 @@ def _at_most(
     inventory: Inventory, up: Sequence[instances.Instance], timers: Mapping[str, ShutdownTimer]
 ) -> Decimal | None:
     """Return what the machines will have cost when all have ended themselves."""
-    ends = {each.id: timers[each.id].until if each.id in timers else each.expires_at for each in up}
+    ends = {each.id: timers[each.id].expires_at if each.id in timers else each.expires_at for each in up}
     return cost.total(
-        cost.cost_since(inventory.per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None
+        cost.cost_since(inventory.usd_per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None
         for each in up
     )

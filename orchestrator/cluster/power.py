@@ -23,9 +23,9 @@ def stop(inventory: Inventory) -> tuple[InstanceResult, ...]:
     changes = state_changes.stop(context.clients, running, cluster_id=context.cluster_id)
     for instance in running:
         context.ssh.disconnect(inventory.host(instance))
-    disks = {instance.id: inventory.disk_per_hour(instance) for instance in running}
+    disks = {instance.id: inventory.disk_usd_per_hour(instance) for instance in running}
     results = _wait_for_state(inventory, running, changes, "stopped")
-    return tuple(replace(result, disk_per_hour=disks[result.id]) for result in results)
+    return tuple(replace(result, disk_usd_per_hour=disks[result.id]) for result in results)
 
 
 def start(inventory: Inventory) -> tuple[InstanceResult, ...]:

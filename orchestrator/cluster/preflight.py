@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.config.settings import Settings
 
-QUOTA_S = 4.0
+QUOTA_TIMEOUT_S = 4.0
 """For the quota: a launch can do without, but too small a one is found out best before it."""
 
-CHECKS_S = 20.0
+CHECK_TIMEOUT_S = 20.0
 """For whether AWS would let us: the launch itself would find out, after it has made a group or a key."""
 
-REQUIRED_S = 150.0
+REQUIRED_TIMEOUT_S = 150.0
 """For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
 
-PACE = Backoff(first_s=1.0, longest_s=5.0)
+BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 PERMISSIONS = "permissions"
 
 Checks = Mapping[str, Callable[[], Any]]
@@ -64,7 +64,7 @@ class PreflightContext:
     launch_log: LaunchLog | None = None
     prices: price_table.Prices = price_table.TABLE
     job_checks: Checks | None = None
-    my_address: Callable[[], str] = security_groups.public_address
+    find_address: Callable[[], str] = security_groups.public_address
     tell: EventHandler = ignore_event
     optional_timeout_s: float = parallel.OPTIONAL_TIMEOUT_S
 
@@ -89,23 +89,23 @@ def for_cluster(context: ClusterContext, job_checks: Checks) -> PreflightContext
     )
 
 
-def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
+def plan(context: PreflightContext, count: int) -> launch_plan.LaunchPlan:
     """Look up and check everything that a launch needs.
 
     :param count: how many machines.
     :raises StratusError: one thing speaks against it.
     :raises NotReady: several do; it holds them all.
     """
-    mine = aws_identity.cluster_id(desk.clients, desk.settings, desk.identity)
-    must = planner.lookups(desk.clients, desk.settings, mine)
+    mine = aws_identity.cluster_id(context.clients, context.settings, context.identity)
+    must = planner.lookups(context.clients, context.settings, mine)
     answers = parallel.gather(
-        desk.clients,
-        {**must, **_first_round(desk)},
-        timeout_s=desk.optional_timeout_s,
+        context.clients,
+        {**must, **_first_round(context)},
+        timeout_s=context.optional_timeout_s,
         longer_timeouts_s={
-            "key pair": CHECKS_S,
-            "quota": max(QUOTA_S, desk.optional_timeout_s),
-            **dict.fromkeys(must, REQUIRED_S),
+            "key pair": CHECK_TIMEOUT_S,
+            "quota": max(QUOTA_TIMEOUT_S, context.optional_timeout_s),
+            **dict.fromkeys(must, REQUIRED_TIMEOUT_S),
         },
     )
     problems = [answers[name].error for name in must] + [
@@ -115,12 +115,12 @@ def plan(desk: PreflightContext, count: int) -> launch_plan.LaunchPlan:
     made, sources = None, answers["address"].value or ()
     if not any(answers[name].error for name in must):
         facts: list[Any] = [answers[name].value for name in must]
-        made, more = _build(desk, planner.LookupResults(mine, *facts), count, sources)
+        made, more = _build(context, planner.LookupResults(mine, *facts), count, sources)
         found += more
     _raise_problems(found)
     assert made is not None
-    limit = _limit(desk, made, answers["quota"].value)
-    return replace(made, quota=limit, warnings=_notes(answers, desk.job_checks or {}))
+    limit = _limit(context, made, answers["quota"].value)
+    return replace(made, quota=limit, warnings=_notes(answers, context.job_checks or {}))
 
 
 def _first_round(desk: PreflightContext) -> dict[str, Callable[[], Any]]:
@@ -128,7 +128,7 @@ def _first_round(desk: PreflightContext) -> dict[str, Callable[[], Any]]:
     asks: dict[str, Callable[[], Any]] = {
         "prices": lambda: desk.prices.refresh(*planner.priced_types(desk.settings)),
         "quota": lambda: quotas.query(desk.clients, wanted.instance_type, 0, market=wanted.market),
-        "address": lambda: security_groups.ssh_access(desk.settings, "", find_address=desk.my_address).sources,
+        "address": lambda: security_groups.ssh_access(desk.settings, "", find_address=desk.find_address).sources,
     }
     if wanted.market == SPOT:
         asks["spot"] = lambda: desk.prices.refresh_spot(planner.priced_types(desk.settings)[0])
@@ -152,7 +152,7 @@ def _build(
     except StratusError as error:
         return None, [error]
     made = replace(made, ssh_sources=sources)
-    answers = parallel.gather(desk.clients, _second_round(desk, made), timeout_s=CHECKS_S)
+    answers = parallel.gather(desk.clients, _second_round(desk, made), timeout_s=CHECK_TIMEOUT_S)
     errors = [answers[name].error for name in answers if name != PERMISSIONS]
     errors.append(_after_profile_propagates(desk, made, answers[PERMISSIONS].error))
     return made, [each for each in map(_blocking, errors) if each is not None]
@@ -183,7 +183,7 @@ def _after_profile_propagates(
         return error
     desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
     last: CloudRefused | None = error
-    for _ in desk.clock.attempts(instance_profiles.PROPAGATION_S, PACE):
+    for _ in desk.clock.attempts(instance_profiles.PROPAGATION_S, BACKOFF):
         last = _refusal(_second_round(desk, made)[PERMISSIONS])
         if last is None or not instance_profiles.is_unknown_profile(last.code, last.message):
             break

@@ -38,19 +38,19 @@ GRACE_S = 30.0
 
 
 @dataclass(frozen=True)
-class HostReady:
+class HostStartup:
     """How one host came up, seconds: ``pending`` request to running, ``boot`` to SSH, ``ssh`` one round trip."""
 
     name: str
     zone: str
-    pending: float
-    boot: float
-    ssh: float
+    pending_s: float
+    boot_s: float
+    ssh_s: float
 
     @property
     def phases(self) -> dict[str, float]:
         """Seconds per phase, in the order of the phases."""
-        return {"pending": self.pending, "boot": self.boot, "ssh": self.ssh}
+        return {"pending": self.pending_s, "boot": self.boot_s, "ssh": self.ssh_s}
 
 
 def _as_it_is(host: Host) -> Host:
@@ -61,7 +61,7 @@ def _as_it_is(host: Host) -> Host:
 class ReadyHost(Generic[T]):
     """A host that came up, and what was done on it then."""
 
-    ready: HostReady
+    startup: HostStartup
     host: Host
     result: T
 
@@ -84,7 +84,7 @@ class ReadinessWaiter:
     :param renew: gives a host its own host key in the first session, and returns it with that key.
     """
 
-    links: SshClient
+    ssh: SshClient
     host_of: Callable[[Instance], Host]
     watch: Callable[[Sequence[str], Callable[[str, HostError], None]], Iterator[Instance]]
     failure_reason: Callable[[str], str]
@@ -93,7 +93,7 @@ class ReadinessWaiter:
     ready_s: float
     rotate_host_key: Callable[[Host], Host] = _as_it_is
     replace: Callable[[str, Exception, bool], Instance | None] = lambda name, error, others_up: None
-    means: Runtime = field(default_factory=Runtime)
+    runtime: Runtime = field(default_factory=Runtime)
     ready_names: list[str] = field(default_factory=list)
 
     def wait(self, instance_ids: Mapping[str, str], on_ready: Callable[[Host], T]) -> parallel.Outcomes[ReadyHost[T]]:
@@ -103,22 +103,22 @@ class ReadinessWaiter:
         :return: every name's outcome.
         """
         running: dict[str, Running] = {name: Future() for name in instance_ids}
-        if self.means.sequential:
+        if self.runtime.sequential:
             self._feed(instance_ids, running)
         else:
             threading.Thread(target=self._feed, args=(instance_ids, running), name="arrivals", daemon=True).start()
         expected = [Host(name, "", "", 0, "", Path(), "", "") for name in instance_ids]
-        return self.means.for_each(
+        return self.runtime.for_each(
             expected,
             lambda host: self._one(host.name, running[host.name], on_ready),
-            clock=self.means.patience,
+            clock=self.runtime.clock,
             max_workers=len(instance_ids),
         )
 
     def _feed(self, ids: Mapping[str, str], running: Mapping[str, Running]) -> None:
         """Hand every instance to the thread that waits for it; an error goes to those that it is about."""
         names = {identity: name for name, identity in ids.items()}
-        began = self.means.patience.monotonic()
+        began = self.runtime.clock.monotonic()
 
         def lost(name: str, error: Exception) -> None:
             if name in running and not running[name].done():
@@ -127,7 +127,7 @@ class ReadinessWaiter:
         failure: Exception | None = None
         try:
             for instance in self.watch(list(names), lost):
-                running[names[instance.id]].set_result((instance, self.means.patience.monotonic() - began))
+                running[names[instance.id]].set_result((instance, self.runtime.clock.monotonic() - began))
         except Exception as error:
             failure = error
         known = failure.errors if isinstance(failure, HostsFailed) else {}
@@ -149,35 +149,35 @@ class ReadinessWaiter:
 
     def _runs(self, instance: Instance) -> tuple[Instance, float]:
         """Wait until a machine that came later runs."""
-        began = self.means.patience.monotonic()
+        began = self.runtime.clock.monotonic()
         (running,) = self.watch([instance.id], lambda name, error: None)
-        return running, self.means.patience.monotonic() - began
+        return running, self.runtime.clock.monotonic() - began
 
-    def _up(self, name: str, wait: Callable[[], tuple[Instance, float]]) -> tuple[HostReady, Host]:
+    def _up(self, name: str, wait: Callable[[], tuple[Instance, float]]) -> tuple[HostStartup, Host]:
         """Bring up one machine, from pending to a host key of its own."""
         instance, pending = self._phase(name, "pending", wait)
         host = self.host_of(instance)
         boot = self._phase(name, "boot", lambda: self._boot(host))
         ssh = self._phase(
-            name, "ssh", lambda: self.links.run(host, "true", timeout_s=30).raise_if_failed("the first command").seconds
+            name, "ssh", lambda: self.ssh.run(host, "true", timeout_s=30).raise_if_failed("the first command").seconds
         )
-        return HostReady(name, instance.zone, pending, boot, ssh), self.rotate_host_key(host)
+        return HostStartup(name, instance.zone, pending, boot, ssh), self.rotate_host_key(host)
 
     def _boot(self, host: Host) -> float:
-        return self.links.wait_until_ready(
+        return self.ssh.wait_until_ready(
             host, timeout_s=self.ready_s, failure_reason=lambda: self.failure_reason(host.identity)
         )
 
     def _phase(self, name: str, phase: str, work: Callable[[], T]) -> T:
         """Do one phase of one host and tell how it went."""
-        began = self.means.patience.monotonic()
+        began = self.runtime.clock.monotonic()
         self.tell(Event(name, phase, "start"))
         try:
             result = work()
         except Exception as error:
-            self.tell(Event(name, phase, "failed", self.means.patience.monotonic() - began, str(error).splitlines()[0]))
+            self.tell(Event(name, phase, "failed", self.runtime.clock.monotonic() - began, str(error).splitlines()[0]))
             raise
-        self.tell(Event(name, phase, "done", self.means.patience.monotonic() - began))
+        self.tell(Event(name, phase, "done", self.runtime.clock.monotonic() - began))
         return result
 
 
@@ -197,7 +197,7 @@ def wait_until_ready(
     by_name = replace.instances if replace else {instance.name: instance for instance in launched}
     timeout_s = context.settings.ssh.ready_timeout
     waiter = ReadinessWaiter(
-        links=context.ssh,
+        ssh=context.ssh,
         host_of=lambda shown: inventory.host(_with_tags(by_name, shown)),
         watch=lambda ids, lost: _watch_running(context, ids, lost),
         tell=context.tell,
@@ -208,7 +208,7 @@ def wait_until_ready(
         ready_s=timeout_s,
         rotate_host_key=context.key_rotation,
         replace=replace or _replace_nothing,
-        means=context.runtime,
+        runtime=context.runtime,
     )
     with _noting_remaining_instances(by_name.values()):
         try:

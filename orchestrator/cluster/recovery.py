@@ -14,7 +14,7 @@ from orchestrator.aws.launch import launch_log
 from orchestrator.cluster import teardown
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.launcher import Launcher
-from orchestrator.cluster.readiness import HostReady, wait_until_ready
+from orchestrator.cluster.readiness import HostStartup, wait_until_ready
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
 from orchestrator.core.file_lock import AlreadyLocked
@@ -33,13 +33,13 @@ class InterruptedLaunch:
     :param expires: when the last of them ends itself; None when that is unknown.
     """
 
-    run: str
-    since: datetime
-    machines: tuple[str, ...]
-    may_come: int
-    per_hour: Decimal | None
-    spent: Decimal | None
-    expires: datetime | None
+    launch_id: str
+    began_at: datetime
+    instances: tuple[str, ...]
+    unconfirmed_count: int
+    usd_per_hour: Decimal | None
+    spent_usd: Decimal | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class RecoverReport:
     :param left: what could not be ended.
     """
 
-    leftovers: tuple[InterruptedLaunch, ...]
-    ready: tuple[HostReady, ...] = ()
+    interrupted: tuple[InterruptedLaunch, ...]
+    ready: tuple[HostStartup, ...] = ()
     failed: Mapping[str, Exception] = field(default_factory=dict)
-    ended: bool = False
-    left: tuple[Text, ...] = ()
+    terminated: bool = False
+    remaining: tuple[Text, ...] = ()
 
 
 def has_open_launches(home: Path, clock: Clock) -> bool:
@@ -82,18 +82,20 @@ class Recovery:
 
     def resume(self, interrupted: Sequence[InterruptedLaunch]) -> RecoverReport:
         """Wait until the instances of such launches answer SSH; from then on they are like all others."""
-        ready: list[HostReady] = []
+        ready: list[HostStartup] = []
         failed: dict[str, Exception] = {}
         with self.context.lock():
             for launch in interrupted:
-                alive = self._alive(launch.run)
+                alive = self._alive(launch.launch_id)
                 outcomes = wait_until_ready(self.inventory, alive, lambda host: None)
-                ready += [host.ready for host in outcomes.successful_values()]
+                ready += [host.startup for host in outcomes.successful_values()]
                 failed |= outcomes.errors
-                if not self._interrupted(launch.run).may_come:
+                if not self._interrupted(launch.launch_id).unconfirmed_count:
                     log = self.context.launch_log
-                    log.record_outcome(log.unconfirmed(launch.run), ids=[instance.id for instance in alive])
-                self.launcher.record_outcome(launch.run, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
+                    log.record_outcome(log.unconfirmed(launch.launch_id), ids=[instance.id for instance in alive])
+                self.launcher.record_outcome(
+                    launch.launch_id, ready=list(outcomes.succeeded), failed=list(outcomes.failed)
+                )
         return RecoverReport(tuple(interrupted), ready=tuple(ready), failed=failed)
 
     def terminate(self, interrupted: Sequence[InterruptedLaunch]) -> RecoverReport:
@@ -102,19 +104,21 @@ class Recovery:
         context = self.context
         with context.lock():
             for launch in interrupted:
-                left += teardown.terminate_launch(context.clients, context.launch_log, launch.run, tell=context.tell)
+                left += teardown.terminate_launch(
+                    context.clients, context.launch_log, launch.launch_id, tell=context.tell
+                )
             if not left and not self.inventory.instances():
                 self.launcher.delete_group_and_key()
-        return RecoverReport(tuple(interrupted), ended=True, left=tuple(left))
+        return RecoverReport(tuple(interrupted), terminated=True, remaining=tuple(left))
 
     def _find(self) -> tuple[InterruptedLaunch, ...]:
         log = self.context.launch_log
         launch_ids = dict.fromkeys(str(entry.facts.get("run", "")) for entry in log.open_entries())
         launches = [self._interrupted(launch_id) for launch_id in launch_ids]
         for launch in launches:
-            if not launch.machines and not launch.may_come:
-                log.record_terminated(set(), launch.run)
-        return tuple(launch for launch in launches if launch.machines or launch.may_come)
+            if not launch.instances and not launch.unconfirmed_count:
+                log.record_terminated(set(), launch.launch_id)
+        return tuple(launch for launch in launches if launch.instances or launch.unconfirmed_count)
 
     def _interrupted(self, launch_id: str) -> InterruptedLaunch:
         alive = self._alive(launch_id)
@@ -125,15 +129,15 @@ class Recovery:
         }
         coming = sum(int(entry.facts.get("count", 1)) for entry in entries if self._may_come(entry))
         came = sum(instance.id not in decided for instance in alive)
-        rates = {instance.id: self.inventory.per_hour(instance) for instance in alive}
+        rates = {instance.id: self.inventory.usd_per_hour(instance) for instance in alive}
         return InterruptedLaunch(
-            run=launch_id,
-            since=min(entry.written_at for entry in entries),
-            machines=tuple(f"{instance.name} ({instance.id})" for instance in alive),
-            may_come=max(0, coming - came),
-            per_hour=cost.total(rates.values()),
-            spent=cost.total(cost.cost_since(rates[instance.id], instance.launched_at, now) for instance in alive),
-            expires=_last_expiry(alive),
+            launch_id=launch_id,
+            began_at=min(entry.written_at for entry in entries),
+            instances=tuple(f"{instance.name} ({instance.id})" for instance in alive),
+            unconfirmed_count=max(0, coming - came),
+            usd_per_hour=cost.total(rates.values()),
+            spent_usd=cost.total(cost.cost_since(rates[instance.id], instance.launched_at, now) for instance in alive),
+            expires_at=_last_expiry(alive),
         )
 
     def _alive(self, launch_id: str) -> list[Instance]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
     from orchestrator.aws.launch.plan import LaunchPlan
 
-GONE_S = 180.0  # for how long a machine may take to go down before nothing comes in its place
+TERMINATE_TIMEOUT_S = 180.0  # for how long a machine may take to go down before nothing comes in its place
 CONSOLE_LINES = 3
 _OURS_TO_MEND = ("auth", "host-key", "key-file")  # another machine would not answer differently
 _PATH = ("dropped", "no-route")  # about the way there, unless others of the launch are reached that way
@@ -80,7 +80,7 @@ class Replacer:
         ended = state_changes.terminate(self.clients, [machine], cluster_id=self.plan.cluster_id)[machine.id]
         if not ended.is_ok:
             return ended.error.splitlines()[0]
-        for _ in waiters.wait_terminated(self.clients, [machine], deadline_s=GONE_S):
+        for _ in waiters.wait_terminated(self.clients, [machine], deadline_s=TERMINATE_TIMEOUT_S):
             pass
         return ""
 

@@ -12,7 +12,7 @@ from orchestrator.core import cost
 
 
 @dataclass(frozen=True)
-class Machine:
+class InstanceStatus:
     """One machine of the cluster as the cloud tells it.
 
     :param state: EC2's word: pending, running, stopping, stopped, shutting-down, terminated.
@@ -29,12 +29,12 @@ class Machine:
     state: str
     zone: str
     address: str
-    launched: datetime | None
-    expires: datetime | None
-    per_hour: Decimal | None
-    disk_per_hour: Decimal | None = None
-    spot: bool = False
-    stopped: datetime | None = None
+    launched_at: datetime | None
+    expires_at: datetime | None
+    usd_per_hour: Decimal | None
+    disk_usd_per_hour: Decimal | None = None
+    is_spot: bool = False
+    stopped_at: datetime | None = None
 
     @property
     def is_billed(self) -> bool:
@@ -58,45 +58,45 @@ class ClusterStatus:
     cluster: str
     region: str
     owner: str
-    machines: tuple[Machine, ...]
+    instances: tuple[InstanceStatus, ...]
     at: datetime
-    foreign: tuple[str, ...] = ()
+    other_owners: tuple[str, ...] = ()
 
     @property
-    def up(self) -> tuple[Machine, ...]:
+    def up(self) -> tuple[InstanceStatus, ...]:
         """The machines that cost money now."""
-        return tuple(machine for machine in self.machines if machine.is_billed)
+        return tuple(machine for machine in self.instances if machine.is_billed)
 
     @property
-    def per_hour(self) -> Decimal | None:
+    def usd_per_hour(self) -> Decimal | None:
         """USD per hour for all of them; None when one price is unknown."""
-        return cost.total(machine.per_hour for machine in self.up)
+        return cost.total(machine.usd_per_hour for machine in self.up)
 
     @property
-    def stopped(self) -> tuple[Machine, ...]:
+    def stopped(self) -> tuple[InstanceStatus, ...]:
         """The machines that are stopped: their disks are billed."""
-        return tuple(machine for machine in self.machines if machine.is_stopped)
+        return tuple(machine for machine in self.instances if machine.is_stopped)
 
     @property
-    def stopped_per_hour(self) -> Decimal | None:
+    def stopped_usd_per_hour(self) -> Decimal | None:
         """USD per hour for the disks of stopped machines; None when one price is unknown."""
-        return cost.total(machine.disk_per_hour for machine in self.stopped)
+        return cost.total(machine.disk_usd_per_hour for machine in self.stopped)
 
-    def stopped_longer_than(self, hours: float) -> tuple[Machine, ...]:
+    def stopped_longer_than(self, hours: float) -> tuple[InstanceStatus, ...]:
         """Return the machines that have been stopped for longer than some hours: nothing ends them by itself."""
         return tuple(
-            one for one in self.stopped if one.stopped and (self.at - one.stopped).total_seconds() > hours * 3600
+            one for one in self.stopped if one.stopped_at and (self.at - one.stopped_at).total_seconds() > hours * 3600
         )
 
     @property
-    def spent(self) -> Decimal | None:
+    def spent_usd(self) -> Decimal | None:
         """USD so far, of the machines that are still there."""
-        return cost.total(cost.cost_since(machine.per_hour, machine.launched, self.at) for machine in self.up)
+        return cost.total(cost.cost_since(machine.usd_per_hour, machine.launched_at, self.at) for machine in self.up)
 
     @property
-    def expires(self) -> datetime | None:
+    def expires_at(self) -> datetime | None:
         """When the last of them ends itself; None when one of them never does."""
-        times = [machine.expires for machine in self.up]
+        times = [machine.expires_at for machine in self.up]
         return None if None in times or not times else max(time for time in times if time)
 
 
@@ -104,7 +104,7 @@ def query(inventory: Inventory) -> ClusterStatus:
     """Return the cluster as it is now; one API call, one more for spot prices, one more while the caller is unknown."""
     context = inventory.context
     ours, foreign = inventory.with_other_owners()
-    inventory.ask_spot_prices(ours)
+    inventory.refresh_spot_prices(ours)
     machines = tuple(_machine(inventory, instance) for instance in ours)
     cluster_id = context.cluster_id
     return ClusterStatus(
@@ -112,18 +112,18 @@ def query(inventory: Inventory) -> ClusterStatus:
     )
 
 
-def _machine(inventory: Inventory, instance: Instance) -> Machine:
-    return Machine(
+def _machine(inventory: Inventory, instance: Instance) -> InstanceStatus:
+    return InstanceStatus(
         name=instance.name,
         id=instance.id,
         type=instance.type,
         state=instance.state,
         zone=instance.zone,
         address=instance.public_address or instance.private_address,
-        launched=instance.launched_at,
-        expires=instance.expires_at,
-        per_hour=inventory.per_hour(instance),
-        disk_per_hour=inventory.disk_per_hour(instance),
-        spot=instance.is_spot,
-        stopped=instance.stopped_at,
+        launched_at=instance.launched_at,
+        expires_at=instance.expires_at,
+        usd_per_hour=inventory.usd_per_hour(instance),
+        disk_usd_per_hour=inventory.disk_usd_per_hour(instance),
+        is_spot=instance.is_spot,
+        stopped_at=instance.stopped_at,
     )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.core.journal import JournalEntry
 
-DEADLINE_S = 240.0  # for everything; machines that go down slowly have their own on top
-PACE = Backoff(first_s=1.0, longest_s=5.0)
+TIMEOUT_S = 240.0  # for everything; machines that go down slowly have their own on top
+BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 KEPT = "kept: machines are left"
 
 
@@ -45,23 +45,23 @@ class RegionTeardown:
     """
 
     clients: client.Clients
-    books: LaunchLog
+    launch_log: LaunchLog
     delete_key: Callable[[], list[str]]
     tell: EventHandler = ignore_event
-    found: dict[str, Instance] = field(default_factory=dict)
+    instances: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
-    group: str = ""
-    key: str = ""
+    group_state: str = ""
+    key_state: str = ""
     unconfirmed: list[Text] = field(default_factory=list)
 
     def run(self) -> None:
         """End everything; what is left, or may be, is in the fields. Only a Ctrl-C gets out of here."""
         began = self.clients.clock.now()
         trouble: StratusError | None = None
-        for _ in self.clients.clock.attempts(DEADLINE_S, PACE):
+        for _ in self.clients.clock.attempts(TIMEOUT_S, BACKOFF):
             try:
                 self.terminate(self.find())
-                if self.left or self._is_confirmed(began):
+                if self.remaining or self._is_confirmed(began):
                     break
                 trouble = None
             except StratusError as error:
@@ -73,16 +73,18 @@ class RegionTeardown:
         self._finish(trouble)
 
     @property
-    def left(self) -> list[InstanceResult]:
+    def remaining(self) -> list[InstanceResult]:
         """The machines that were found and are not gone."""
         return [one for one in self.results.values() if one.state != "terminated"]
 
     def find(self) -> list[Instance]:
         """Return our machines that are not gone: those that EC2 shows, and those that the journal alone knows."""
-        mine = self.books.cluster_id
+        mine = self.launch_log.cluster_id
         shown = {each.id: each for each in instances.describe(self.clients, cluster=mine.cluster, owner=mine.owner)}
         known = {
-            key: each for key, each in self.books.recent().items() if key not in shown and not self._is_terminated(key)
+            key: each
+            for key, each in self.launch_log.recent().items()
+            if key not in shown and not self._is_terminated(key)
         }
         looked = {each.id: each for each in instances.describe_ids(self.clients, known)} if known else {}
         hidden = [
@@ -94,13 +96,13 @@ class RegionTeardown:
         """End machines and wait until they are gone; each gets its own result."""
         todo = [each for each in machines if not self._is_terminated(each.id)]
         for each in todo:
-            if each.id not in self.found:
+            if each.id not in self.instances:
                 self.tell(Event(each.name, "terminate", "start"))
-            self.found[each.id] = each
+            self.instances[each.id] = each
             self.results[each.id] = InstanceResult(each.name, each.id, each.state)
         if not todo:
             return
-        ended = state_changes.terminate(self.clients, todo, cluster_id=self.books.cluster_id)
+        ended = state_changes.terminate(self.clients, todo, cluster_id=self.launch_log.cluster_id)
         for each in todo:
             self.results[each.id] = InstanceResult(each.name, each.id, ended[each.id].state, ended[each.id].error)
         self._await([each for each in todo if ended[each.id].is_ok])
@@ -109,7 +111,7 @@ class RegionTeardown:
         patience, began = self.clients.clock, self.clients.clock.monotonic()
         try:
             for each in waiters.wait_terminated(self.clients, machines):
-                name = self.found[each.id].name
+                name = self.instances[each.id].name
                 self.results[each.id] = InstanceResult(name, each.id, "terminated")
                 self.tell(Event(name, "terminate", "done", patience.monotonic() - began))
         except LeftRunning:
@@ -121,31 +123,31 @@ class RegionTeardown:
     def _is_confirmed(self, began: datetime) -> bool:
         """Tell whether nothing can turn up any more, deleting the group on the way."""
         try:
-            deleted = security_groups.delete(self.clients, self.books.cluster_id, deadline_s=0)
+            deleted = security_groups.delete(self.clients, self.launch_log.cluster_id, deadline_s=0)
         except CloudRefused as error:
-            self.group = str(error).splitlines()[0]
+            self.group_state = str(error).splitlines()[0]
             if error.code == "DependencyViolation":
                 return False  # a machine that EC2 does not show may be what uses it
             raise
-        self.group = "gone" if deleted or self.group not in ("", "none") else "none"
+        self.group_state = "gone" if deleted or self.group_state not in ("", "none") else "none"
         return bool(deleted) or not self._pending(began)
 
     def _pending(self, began: datetime) -> list[JournalEntry]:
         """Return the requests whose machines may still turn up."""
         now = self.clients.clock.now()
-        waiting = [each for each in self.books.unconfirmed() if now < self.books.visible_by(each, began)]
+        waiting = [each for each in self.launch_log.unconfirmed() if now < self.launch_log.visible_by(each, began)]
         return [each for each in waiting if self._expected(each.facts["run"]) > self._count_found(each.facts["run"])]
 
     def _expected(self, run: str) -> int:
         """Return how many machines all requests of a launch can have brought."""
-        requests = [each for each in self.books.entries(launch_log.LAUNCH) if each.facts.get("run") == run]
+        requests = [each for each in self.launch_log.entries(launch_log.LAUNCH) if each.facts.get("run") == run]
         return sum(
             int(each.facts.get("count", 1)) if each.outcome is None else len(each.outcome.get("ids", ()))
             for each in requests
         )
 
     def _count_found(self, run: str) -> int:
-        return sum(each.launch_id == run for each in self.found.values())
+        return sum(each.launch_id == run for each in self.instances.values())
 
     def _note_unconfirmed(self, began: datetime) -> None:
         self.unconfirmed += [
@@ -155,17 +157,17 @@ class RegionTeardown:
 
     def _finish(self, trouble: StratusError | None) -> None:
         """Delete the key once nothing can need it, and close the books when all is certain."""
-        mine = self.books.cluster_id
+        mine = self.launch_log.cluster_id
         if trouble is not None:
             reason = f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}"
             self.unconfirmed.append(join("; ", [reason, trouble.fix] if trouble.fix else [reason]))
-        if self.left or self.unconfirmed or self.group not in ("gone", "none"):
-            self.group = self.group if self.group and not self.left else KEPT
-            self.key = KEPT
+        if self.remaining or self.unconfirmed or self.group_state not in ("gone", "none"):
+            self.group_state = self.group_state if self.group_state and not self.remaining else KEPT
+            self.key_state = KEPT
         else:
-            self.key = self._delete_key_pair()
-        if not (self.left or self.unconfirmed or self.group not in ("gone", "none")):
-            self.books.record_all_deleted({each.id for each in self.found.values()})
+            self.key_state = self._delete_key_pair()
+        if not (self.remaining or self.unconfirmed or self.group_state not in ("gone", "none")):
+            self.launch_log.record_all_deleted({each.id for each in self.instances.values()})
 
     def _delete_key_pair(self) -> str:
         try:
@@ -182,21 +184,21 @@ def _is_transient(error: StratusError) -> bool:
 
 
 def terminate_launch(
-    clients: client.Clients, books: LaunchLog, run: str, *, tell: EventHandler = ignore_event
+    clients: client.Clients, log: LaunchLog, launch_id: str, *, tell: EventHandler = ignore_event
 ) -> list[str]:
     """End the machines of one launch, whether EC2 shows them yet or not, and return those that may be left.
 
     :raises StratusError: EC2 cannot be asked.
     """
-    open_entries = books.unconfirmed(run)
-    machines = {one.id: one for entry in open_entries for one in books.find_by_token(clients, entry)}
-    if not machines and not open_entries and not books.recent(run):
-        books.record_terminated(set(), run)
+    open_entries = log.unconfirmed(launch_id)
+    machines = {one.id: one for entry in open_entries for one in log.find_by_token(clients, entry)}
+    if not machines and not open_entries and not log.recent(launch_id):
+        log.record_terminated(set(), launch_id)
         return []
-    known = books.recent(run)
-    machines |= known | {each.id: each for each in instances.find_by_launch(clients, books.cluster_id, run)}
-    work = RegionTeardown(clients, books, delete_key=list, tell=tell)
+    known = log.recent(launch_id)
+    machines |= known | {each.id: each for each in instances.find_by_launch(clients, log.cluster_id, launch_id)}
+    work = RegionTeardown(clients, log, delete_key=list, tell=tell)
     work.terminate([each for each in machines.values() if each.state != "terminated"])
-    if not work.left:
-        books.record_terminated(set(machines), run)
-    return [f"{one.name} ({one.id}): {one.error or one.state}" for one in work.left]
+    if not work.remaining:
+        log.record_terminated(set(machines), launch_id)
+    return [f"{one.name} ({one.id}): {one.error or one.state}" for one in work.remaining]

@@ -19,7 +19,7 @@ from orchestrator.core.events import Event
 from orchestrator.core.file_lock import AlreadyLocked
 from orchestrator.core.next_step import Text
 
-BUSY_S = 120.0  # for how long another shell, whose machines were just ended, may take to notice
+LOCK_TIMEOUT_S = 120.0  # for how long another shell, whose machines were just ended, may take to notice
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,22 @@ class TerminateReport:
     """
 
     instances: tuple[InstanceResult, ...]
-    group: str
-    key: str
-    spent: Decimal | None
-    unsure: tuple[Text, ...] = ()
-    note: str = ""
-    foreign: tuple[str, ...] = ()
+    group_state: str
+    key_state: str
+    spent_usd: Decimal | None
+    unconfirmed: tuple[Text, ...] = ()
+    caveat: str = ""
+    other_owners: tuple[str, ...] = ()
 
     @property
-    def left(self) -> tuple[Text, ...]:
+    def remaining(self) -> tuple[Text, ...]:
         """Everything that is still there, or may be."""
         found = [
             f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"
         ]
-        named = (("security group", self.group), ("key pair", self.key))
+        named = (("security group", self.group_state), ("key pair", self.key_state))
         kept = [f"{what}: {state}" for what, state in named if state not in ("gone", "none")]
-        return (*found, *kept, *self.unsure)
+        return (*found, *kept, *self.unconfirmed)
 
 
 class Terminator:
@@ -73,15 +73,21 @@ class Terminator:
             *(line for work in works for line in work.unconfirmed),
             *_remaining_resources(works[1:]),
         ]
-        seen = [each for work in works for each in work.found.values()]
+        seen = [each for work in works for each in work.instances.values()]
         note = ""
-        if fresh and not seen and here.group == "none":
+        if fresh and not seen and here.group_state == "none":
             note = (
                 f"Nothing was found. No launch is known to this computer: one made elsewhere less than "
                 f"{launch_log.VISIBILITY_LAG_S:.0f} s ago may not be shown yet."
             )
         return TerminateReport(
-            results, here.group, here.key, self._spent(seen), unsure=tuple(unsure), note=note, foreign=self._foreign()
+            results,
+            here.group_state,
+            here.key_state,
+            self._spent(seen),
+            unconfirmed=tuple(unsure),
+            caveat=note,
+            other_owners=self._foreign(),
         )
 
     def _foreign(self) -> tuple[str, ...]:
@@ -96,7 +102,7 @@ class Terminator:
     def _here(self) -> RegionTeardown:
         """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
         work = self._work(self.context.launch_log)
-        for waited in self.patience.attempts(BUSY_S, Backoff(first_s=1.0, longest_s=5.0)):
+        for waited in self.patience.attempts(LOCK_TIMEOUT_S, Backoff(first_s=1.0, longest_s=5.0)):
             try:
                 with self.context.lock():
                     work.run()
@@ -142,12 +148,12 @@ class Terminator:
     def _spent(self, seen: Iterable[instances.Instance]) -> Decimal | None:
         now = self.patience.now()
         costly = [each for each in seen if each.state != "stopped"]
-        return cost.total(cost.cost_since(self.inventory.per_hour(each), each.launched_at, now) for each in costly)
+        return cost.total(cost.cost_since(self.inventory.usd_per_hour(each), each.launched_at, now) for each in costly)
 
 
 def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:
     """Yield what other regions keep besides machines."""
     for work in works:
-        for what, state in (("security group", work.group), ("key pair", work.key)):
+        for what, state in (("security group", work.group_state), ("key pair", work.key_state)):
             if state not in ("gone", "none"):
-                yield f"{what} in {work.books.cluster_id.region}: {state}"
+                yield f"{what} in {work.launch_log.cluster_id.region}: {state}"

@@ -28,7 +28,7 @@ class PhaseTimings:
     def record_launch(self, report: LaunchReport) -> None:
         """Record how long the phases of a launch took for its slowest host."""
         slowest = {phase: max((host.phases[phase] for host in report.ready), default=0.0) for phase in PHASES}
-        self._save({"api": report.api, **slowest, "launch": report.seconds})
+        self._save({"api": report.api_s, **slowest, "launch": report.seconds})
 
     def record_install(self, seconds: float) -> None:
         """Add the time that an install took."""

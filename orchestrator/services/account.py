@@ -22,10 +22,10 @@ class Cost:
     :param expires: when the last of them shuts down automatically; None when one never does.
     """
 
-    per_hour: Decimal | None
-    spent: Decimal | None
-    at_most: Decimal | None
-    expires: datetime | None
+    usd_per_hour: Decimal | None
+    spent_usd: Decimal | None
+    max_cost_usd: Decimal | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class AccessReport:
     :param now: those that are from now on.
     """
 
-    before: tuple[str, ...]
-    now: tuple[str, ...]
+    previous_sources: tuple[str, ...]
+    sources: tuple[str, ...]
     port: int
 
 
@@ -52,12 +52,14 @@ class AccountService:
         """Return what the cluster costs, has cost, and will cost at most."""
         now = status.query(self.inventory)
         rest = [
-            cost.cost_for(machine.per_hour, (machine.expires - now.at).total_seconds()) if machine.expires else None
+            cost.cost_for(machine.usd_per_hour, (machine.expires_at - now.at).total_seconds())
+            if machine.expires_at
+            else None
             for machine in now.up
         ]
-        return Cost(now.per_hour, now.spent, cost.total([now.spent, *rest]), now.expires)
+        return Cost(now.usd_per_hour, now.spent_usd, cost.total([now.spent_usd, *rest]), now.expires_at)
 
-    def request_limit_increase(self, count: int | None = None) -> quotas.QuotaIncrease:
+    def request_quota_increase(self, count: int | None = None) -> quotas.QuotaIncrease:
         """Ask AWS for the vCPU quota that a launch takes, unless there is enough.
 
         :param count: how many instances; the settings' when None.
@@ -67,10 +69,10 @@ class AccountService:
         limit = quotas.query(clients, machine.name, 0, market=wanted.market)
         return quotas.request_increase(clients, replace(limit, needed=machine.vcpus * (count or wanted.count)))
 
-    def instance_types(self, wish: offerings.Requirements) -> list[offerings.Offering]:
+    def instance_types(self, requirements: offerings.Requirements) -> list[offerings.Offering]:
         """Return types that meet the requirements and can be launched now, the cheapest first."""
         market = self.context.settings.cluster.market
-        return offerings.find(self.context.clients, self.context.prices, wish, market=market)
+        return offerings.find(self.context.clients, self.context.prices, requirements, market=market)
 
     def refresh_access(self) -> AccessReport:
         """Allow SSH from this computer's current address only.

@@ -10,7 +10,7 @@ from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster import lifetime, power, preflight, status
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.launcher import Launcher, LaunchReport
-from orchestrator.cluster.lifetime import ExtendReport, IdleReport
+from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
 from orchestrator.cluster.readiness import replacer, wait_until_ready
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
 from orchestrator.cluster.status import ClusterStatus
@@ -22,7 +22,7 @@ from orchestrator.core.next_step import add_advice
 
 T = TypeVar("T")
 
-NAMES_FRESH_S = 30.0
+HOST_NAMES_TTL_S = 30.0
 """For how long the names of hosts, as completion shows them, are not looked up again."""
 
 
@@ -45,12 +45,12 @@ class ClusterService:
     def status(self) -> ClusterStatus:
         """Return the cluster as it is now."""
         now = status.query(self.inventory)
-        self._names = (self.context.clock.monotonic(), [machine.name for machine in now.machines])
+        self._names = (self.context.clock.monotonic(), [machine.name for machine in now.instances])
         return now
 
     def host_names(self) -> list[str]:
         """Return the names of the instances, at most 30 s old: completion asks at every key."""
-        if self.context.clock.monotonic() - self._names[0] > NAMES_FRESH_S:
+        if self.context.clock.monotonic() - self._names[0] > HOST_NAMES_TTL_S:
             self.status()
         return self._names[1]
 
@@ -92,9 +92,9 @@ class ClusterService:
                 )
         ready = outcomes.successful_values()
         report = LaunchReport(
-            launch=plan.launch_id,
-            api=api_s,
-            ready=tuple(host.ready for host in ready),
+            launch_id=plan.launch_id,
+            api_s=api_s,
+            ready=tuple(host.startup for host in ready),
             failed=outcomes.errors,
             seconds=self.context.clock.monotonic() - began,
         )
@@ -131,18 +131,18 @@ class ClusterService:
         """Return launches of this computer that were never seen to end; makes no API call when there is none."""
         return self.recovery.find()
 
-    def recover(self, *, end: bool) -> RecoverReport:
+    def recover(self, *, terminate: bool) -> RecoverReport:
         """Resume interrupted launches, or terminate them.
 
         :param end: terminate.
         """
         interrupted = self.recovery.find()
-        return self.recovery.terminate(interrupted) if end else self.recovery.resume(interrupted)
+        return self.recovery.terminate(interrupted) if terminate else self.recovery.resume(interrupted)
 
     def extend(self, hours: float) -> ExtendReport:
         """Postpone the automatic shutdown of the running instances, as far as ``max_dollars`` allows."""
         return lifetime.extend(self.inventory, hours)
 
-    def set_idle_shutdown(self, minutes: int) -> IdleReport:
+    def set_idle_shutdown(self, minutes: int) -> IdleShutdownReport:
         """Have the running instances shut down after some minutes without use; 0 turns it off."""
         return lifetime.set_idle_shutdown(self.inventory, minutes)

@@ -170,7 +170,7 @@ def test_an_undecided_request_is_waited_for_although_there_is_no_group_to_be_in_
     work = desk.end()
 
     assert desk.account.ended == {ONE}
-    assert (work.left, work.unconfirmed, work.group) == ([], [], "none")
+    assert (work.remaining, work.unconfirmed, work.group_state) == ([], [], "none")
 
 
 def test_without_an_undecided_request_nothing_is_waited_for(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_group_in_use_is_waited_for_although_no_request_is_undecided(tmp_path:
     work = desk.end()
 
     assert desk.account.ended == {ONE}
-    assert (work.left, work.unconfirmed, work.group) == ([], [], "gone")
+    assert (work.remaining, work.unconfirmed, work.group_state) == ([], [], "gone")
 
 
 def test_a_machine_that_only_the_journal_knows_is_ended(tmp_path: Path) -> None:

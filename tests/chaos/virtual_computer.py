@@ -179,7 +179,7 @@ class VirtualComputer:
         boto.events.register("provide-client-params", lambda params, model, **_: self.on_request(model.name, params))
         clients = client.Clients(boto, region=REGION, clock=clock, sequential=True)
         connect: Any = lambda ssh: SimulatedSsh(self.cloud, clock, self.host_keys)  # noqa: E731
-        runtime = Runtime(patience=clock, connect=connect, sequential=True)
+        runtime = Runtime(clock=clock, connect=connect, sequential=True)
         return Session(
             config, home=self.home, runs=self.home / "runs", tell=self.on_event, clients=clients, runtime=runtime
         )

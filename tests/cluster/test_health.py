@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from orchestrator.cluster.health import CHECKS_AFTER_S, IMPAIRED_S, InstanceHealth
+from orchestrator.cluster.health import IMPAIRED_TIMEOUT_S, STATUS_CHECK_DELAY_S, InstanceHealth
 from tests.aws.ec2.test_state_changes import shown
 from tests.support.aws_wire import Request, Time, Wire, clients
 
@@ -49,7 +49,7 @@ def test_a_machine_is_given_up_once_its_checks_have_failed_for_three_minutes() -
         vitals, time, _ = at_work(Sky({GOOD: "running", ILL: "running"}, **{kind: {ILL}}))
         when = given_up_after(vitals, time, 600)
 
-        assert CHECKS_AFTER_S + IMPAIRED_S <= when <= CHECKS_AFTER_S + IMPAIRED_S + 20
+        assert STATUS_CHECK_DELAY_S + IMPAIRED_TIMEOUT_S <= when <= STATUS_CHECK_DELAY_S + IMPAIRED_TIMEOUT_S + 20
         assert "running, but its status checks have failed for 18" in vitals(ILL)
 
 
@@ -62,7 +62,7 @@ def test_checks_that_pass_again_begin_the_count_anew() -> None:
     assert given_up_after(vitals, time, 60) == -1
     sky.instance = {ILL}
     well_until = time.seconds
-    assert given_up_after(vitals, time, 600) >= well_until + IMPAIRED_S
+    assert given_up_after(vitals, time, 600) >= well_until + IMPAIRED_TIMEOUT_S
 
 
 def test_a_machine_that_died_is_told_within_seconds_with_its_state() -> None:

@@ -88,7 +88,7 @@ def session(lab: Project) -> Iterator[Session]:
     with lab.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield session
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_an_engine_is_installed_and_runs_images_of_a_registry(
 
 def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Project, session: Session, run: Run) -> None:
     before = run("vm-0", "sudo docker images -q").raise_if_failed("images").stdout
-    ids = [machine.id for machine in session.cluster.status().machines if machine.name == "vm-0"]
+    ids = [machine.id for machine in session.cluster.status().instances if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
     boto(lab.env, "ec2").reboot_instances(InstanceIds=ids)
     wait_until(lambda: again(session, booted), seconds=180)

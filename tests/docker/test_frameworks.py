@@ -34,7 +34,7 @@ def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield made
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
     localcloud.down(home)
 
 

@@ -232,7 +232,7 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield made
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def with_install(lab: Project, text: str) -> None:

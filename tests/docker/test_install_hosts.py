@@ -59,7 +59,7 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
     with made.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield made
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def said(session: Session, command: str) -> dict[str, str]:

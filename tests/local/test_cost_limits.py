@@ -39,7 +39,7 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     made.job("single = true\n")
     yield made
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def test_a_dollar_cap_is_a_timer_on_the_machine_and_moves_only_when_it_is_raised(lab: Project) -> None:
@@ -66,16 +66,16 @@ def test_a_dollar_cap_is_a_timer_on_the_machine_and_moves_only_when_it_is_raised
     assert limits[:4] == ["minutes=480", f"budget={minutes}", "idle=0", f"port={lab.env['REHEARSAL_SSH_PORT']}"]
     assert len(watchers) >= 2
     for one, two, three in zip(first.up, still.up, after.up, strict=True):
-        assert one.expires and two.expires and three.expires and one.launched  # noqa: PT018
-        assert timedelta(minutes=minutes - 4) < one.expires - one.launched < timedelta(minutes=minutes + 1)
-        assert abs(two.expires - one.expires) < timedelta(minutes=3)
-        assert timedelta(minutes=57) < three.expires - two.expires < timedelta(minutes=63)
-    assert {host.capped for host in held.hosts} == {True}
-    assert held.at_most is not None
-    assert held.at_most < Decimal("2.02")
-    assert {host.capped for host in moved.hosts} == {False}
-    assert moved.at_most is not None
-    assert moved.at_most > held.at_most
+        assert one.expires_at and two.expires_at and three.expires_at and one.launched_at  # noqa: PT018
+        assert timedelta(minutes=minutes - 4) < one.expires_at - one.launched_at < timedelta(minutes=minutes + 1)
+        assert abs(two.expires_at - one.expires_at) < timedelta(minutes=3)
+        assert timedelta(minutes=57) < three.expires_at - two.expires_at < timedelta(minutes=63)
+    assert {host.is_budget_limited for host in held.hosts} == {True}
+    assert held.max_cost_usd is not None
+    assert held.max_cost_usd < Decimal("2.02")
+    assert {host.is_budget_limited for host in moved.hosts} == {False}
+    assert moved.max_cost_usd is not None
+    assert moved.max_cost_usd > held.max_cost_usd
 
 
 def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab: Project) -> None:
@@ -84,7 +84,7 @@ def test_a_cap_that_buys_too_little_stops_the_launch_before_anything_is_made(lab
     with lab.session() as session:
         with pytest.raises(UsageError, match=r"max_dollars = 0\.05 buys 4 min"):
             session.cluster.plan(2)
-        assert session.cluster.status().machines == ()
+        assert session.cluster.status().instances == ()
 
     assert not {"RunInstances", "CreateSecurityGroup", "ImportKeyPair"} & set(lab.calls)
 
@@ -96,16 +96,16 @@ def test_after_a_start_the_tag_is_the_end_that_the_machine_keeps(lab: Project) -
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))
         assert [one.state for one in session.cluster.stop()] == ["stopped"]
-        (asleep,) = session.cluster.status().machines
+        (asleep,) = session.cluster.status().instances
         assert [one.state for one in session.cluster.start()] == ["running"]
         (machine,) = session.cluster.status().up
         host = session.inventory.hosts()[0]
         until = session.context.ssh.run(host, "cat ${HOME%/home/*}/var/lib/stratus/until").stdout
 
-    assert asleep.stopped is not None
-    assert asleep.expires is not None
-    assert machine.expires is not None
-    assert 0 <= machine.expires.timestamp() - int(until) <= 60
+    assert asleep.stopped_at is not None
+    assert asleep.expires_at is not None
+    assert machine.expires_at is not None
+    assert 0 <= machine.expires_at.timestamp() - int(until) <= 60
     assert not [event for event in lab.events if event.phase == "timer"]
 
 

@@ -50,7 +50,7 @@ def striking(phase: str, number: int, what: type[BaseException]) -> Strike:
 def end(life: SimulatedProject, computer: str) -> list[str]:
     """TerminateAll from a process that has just started; what it says is left, or may be."""
     try:
-        return list(life.session(computer).cluster.terminate().left)
+        return list(life.session(computer).cluster.terminate().remaining)
     except StratusError as error:
         return [str(error)]
 

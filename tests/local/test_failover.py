@@ -87,7 +87,7 @@ def test_what_one_zone_lacks_the_next_brings_where_fewer_will_do(begin: Begin) -
 
     assert up(life, 3) == [f"ml-0 {first}", f"ml-1 {second}", f"ml-2 {second}"]
     assert life.launch_requests == 2
-    ends = [machine.expires for machine in life.session().cluster.status().up if machine.expires]
+    ends = [machine.expires_at for machine in life.session().cluster.status().up if machine.expires_at]
     assert len(ends) == 3
     assert (max(ends) - min(ends)).total_seconds() < 120
     alone = begin(make_fault("no-capacity", where=first, machines=1), cluster="max_dollars = 3")
@@ -136,7 +136,7 @@ def test_keys_that_expire_in_the_middle_leave_the_journal_open_and_good_ones_end
     life.cloud.play(Scenario())
 
     assert caught.value.exit_code in (3, 4)
-    assert life.session().cluster.terminate().left == ()
+    assert life.session().cluster.terminate().remaining == ()
     assert life.our_states == []
 
 
@@ -194,7 +194,7 @@ def test_terminate_all_sweeps_the_regions_that_are_named(begin: Begin) -> None:
     life = begin(aws="terminate_regions = us-east-1, eu-west-1")
     report = life.session().cluster.terminate()
 
-    assert report.left == ()
+    assert report.remaining == ()
     assert life.count_calls("DescribeInstances") == 4  # one for each region, and one for whose else there are
 
 
@@ -203,8 +203,8 @@ def test_a_protected_machine_is_listed_and_the_others_end(begin: Begin) -> None:
     up(life)
     report = life.session().cluster.terminate()
 
-    assert len(report.left) == 3
-    assert "protected" in report.left[0]
+    assert len(report.remaining) == 3
+    assert "protected" in report.remaining[0]
     assert len(life.our_states) == 1
 
 
@@ -222,7 +222,7 @@ def test_foreign_machines_groups_and_keys_with_our_names_are_never_touched(begin
     )
     others = [one.id for one in life.cloud.live_instances()]
     up(life)
-    assert life.session("another").cluster.terminate().left == ()
+    assert life.session("another").cluster.terminate().remaining == ()
 
     assert [one.id for one in life.cloud.live_instances()] == others
     assert not [one for one in life.cloud.live_instances() if one.tags.get(identity.TAG_OWNER) == OWNER]
@@ -233,7 +233,7 @@ def test_when_aws_does_not_answer_the_end_is_not_certain_and_says_so(begin: Begi
     up(life)
     report = life.session().cluster.terminate()
 
-    assert report.left
+    assert report.remaining
     assert len(life.our_states) == 2
 
 
@@ -249,15 +249,15 @@ def test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it(begi
             session.cluster.launch(session.cluster.plan(2))
         life.cloud.on_call_boundary = lambda *_: None
         (found,) = life.session().cluster.interrupted_launches()
-        assert (found.machines, found.may_come) == ((), 2)
+        assert (found.instances, found.unconfirmed_count) == ((), 2)
         life.cloud.clock.sleep(70)
         (found,) = life.session().cluster.interrupted_launches()
-        assert len(found.machines) == 2
-        assert found.spent is not None
-        report = life.session().cluster.recover(end=end)
-        assert (report.left, len(report.ready), len(life.our_states)) == ((), 0 if end else 2, 0 if end else 2)
+        assert len(found.instances) == 2
+        assert found.spent_usd is not None
+        report = life.session().cluster.recover(terminate=end)
+        assert (report.remaining, len(report.ready), len(life.our_states)) == ((), 0 if end else 2, 0 if end else 2)
         assert life.session().cluster.interrupted_launches() == ()
-        assert life.session().cluster.terminate().left == ()
+        assert life.session().cluster.terminate().remaining == ()
 
 
 def dying(life: SimulatedProject) -> Callable[[str, str, int], None]:
@@ -299,7 +299,7 @@ def test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes
         report = session.cluster.terminate()
 
     assert life.our_states == []
-    assert any("launching into ml" in line for line in report.left)
+    assert any("launching into ml" in line for line in report.remaining)
 
 
 def test_the_first_ctrl_c_waits_for_a_good_place_and_the_second_does_not() -> None:

@@ -87,7 +87,7 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
         assert not session.cluster.launch(session.cluster.plan(2)).failed
     yield made
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def three(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
         assert not session.cluster.launch(session.cluster.plan(3)).failed
     yield made
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def lose(lab: Project, session: Session, name: str) -> None:

@@ -46,7 +46,7 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
         assert not session.cluster.launch(session.cluster.plan(2)).failed
     yield made
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def edit(path: Path, *changes: tuple[str, str]) -> None:

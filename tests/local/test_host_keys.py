@@ -27,7 +27,7 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
     made.job("single = true\n")
     yield made
     with made.session() as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 @pytest.fixture(autouse=True)

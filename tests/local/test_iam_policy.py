@@ -44,7 +44,7 @@ def the_whole_life(lab: Project) -> None:
         session.cluster.plan(1)
         session.cluster.launch(session.cluster.plan(2))
         session.jobs.install()
-        identity = session.cluster.status().machines[0].id
+        identity = session.cluster.status().instances[0].id
         ecr_token = partial(ecr_tokens.authorization_token, session.context.clients)
         images = ["123456789012.dkr.ecr.us-west-2.amazonaws.com/x"]
         ecr = registry_login.find_login(ecr_token, InstallSettings(), images, {})
@@ -54,8 +54,8 @@ def the_whole_life(lab: Project) -> None:
         instances.find_impaired(session.context.clients, [identity])
         session.account.refresh_access()
         session.context.prices.refresh_spot(["c7i.2xlarge"])
-        quota = session.account.request_limit_increase(600).limit.quota
-        session.account.request_limit_increase(600)
+        quota = session.account.request_quota_increase(600).limit.quota
+        session.account.request_quota_increase(600)
         quotas.aws_default(session.context.clients, quota)
         late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
         assert instance_profiles.is_propagating(session.context.clients, ROLE, late)

@@ -36,7 +36,7 @@ def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iter
         assert not session.cluster.launch(session.cluster.plan(2)).failed
         assert not session.jobs.install().failed
         yield made
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def running(mark: str) -> list[str]:

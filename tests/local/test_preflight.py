@@ -39,7 +39,7 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     yield made
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def config(lab: Project, **lines: str) -> None:
@@ -122,11 +122,11 @@ def test_an_increase_is_asked_for_once(lab: Project, play: Play) -> None:
     config(lab, cluster__market="spot")
     play(make_fault("quota", quota="L-34B43A08", vcpus=8))
     with lab.session() as session:
-        first = session.account.request_limit_increase(2)
-        again = session.account.request_limit_increase(2)
+        first = session.account.request_quota_increase(2)
+        again = session.account.request_quota_increase(2)
     config(lab, cluster__market="on-demand")
     with lab.session() as session:
-        enough = session.account.request_limit_increase(2)
+        enough = session.account.request_quota_increase(2)
 
     assert (first.wanted, first.status, first.open) == (16, "PENDING", False)
     assert (again.wanted, again.status, again.open) == (16, "PENDING", True)
@@ -223,8 +223,8 @@ def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Project) -> None:
     with lab.session() as session, pytest.raises(UsageError, match="your own security group"):
         session.account.refresh_access()
 
-    assert (report.before, report.now) == (("127.0.0.1/32",), ("127.0.0.0/8",))
-    assert again.before == again.now
+    assert (report.previous_sources, report.sources) == (("127.0.0.1/32",), ("127.0.0.0/8",))
+    assert again.previous_sources == again.sources
 
 
 def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Project, play: Play) -> None:
@@ -279,9 +279,9 @@ def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Proje
     assert plan.is_budget_limited
     assert plan.max_cost_usd is not None
     assert plan.max_cost_usd <= 2
-    assert all(machine.spot for machine in status.up)
-    assert status.per_hour is not None
-    assert status.per_hour < plan.usd_per_hour
+    assert all(machine.is_spot for machine in status.up)
+    assert status.usd_per_hour is not None
+    assert status.usd_per_hour < plan.usd_per_hour
 
 
 def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Project, play: Play) -> None:

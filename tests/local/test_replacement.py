@@ -21,7 +21,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
     yield made
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def test_a_machine_that_never_boots_is_replaced_while_the_others_go_on(lab: Project, cloud: dict[str, str]) -> None:

@@ -167,7 +167,7 @@ def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Project, S
     other.stop()
     lab.config.write_text(text)
     with lab.session() as cleaner:
-        assert cleaner.cluster.terminate().left == ()
+        assert cleaner.cluster.terminate().remaining == ()
 
 
 def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(

@@ -40,7 +40,7 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
     made.job(BOTH, hello__py=HELLO)
     yield made
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
     up(made).close()
     yield made
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def processes(mark: str) -> list[str]:
@@ -63,7 +63,7 @@ def processes(mark: str) -> list[str]:
 def up(lab: Project, count: int = 2) -> Session:
     """Return a session whose hosts are up and installed."""
     session = lab.session()
-    if not session.cluster.status().machines:
+    if not session.cluster.status().instances:
         assert not session.cluster.launch(session.cluster.plan(count)).failed
     assert not session.jobs.install().failed
     return session
@@ -99,8 +99,8 @@ def test_the_whole_flow_from_launch_to_terminate(lab: Project) -> None:
     logs = {path.name for path in (together.folder / "logs").iterdir()}
     assert logs == {f"{lab.name}-{n}.{kind}.log" for n in (0, 1) for kind in ("install", "main")}
     assert {one.state for one in ended.instances} == {"terminated"}
-    assert (ended.group, ended.key, ended.left) == ("gone", "gone", ())
-    assert after.machines == ()
+    assert (ended.group_state, ended.key_state, ended.remaining) == ("gone", "gone", ())
+    assert after.instances == ()
 
 
 def test_status_asks_aws_at_most_three_times(desk: Project) -> None:
@@ -111,8 +111,8 @@ def test_status_asks_aws_at_most_three_times(desk: Project) -> None:
 
     assert len(desk.calls) <= 3
     assert [machine.state for machine in status.up] == ["running", "running"]
-    assert status.per_hour is not None
-    assert status.expires is not None
+    assert status.usd_per_hour is not None
+    assert status.expires_at is not None
 
 
 def test_kill_9_of_the_shell_loses_nothing(desk: Project) -> None:
@@ -161,9 +161,9 @@ def test_another_computer_sees_the_same_cluster_and_can_end_it(lab: Project) -> 
     with lab.session("without-a-key") as session:
         ended = session.cluster.terminate()
 
-    assert [machine.id for machine in there.machines] == [machine.id for machine in here.machines]
+    assert [machine.id for machine in there.instances] == [machine.id for machine in here.instances]
     assert not installed.failed
-    assert ended.left == ()
+    assert ended.remaining == ()
 
 
 def test_a_failing_job_says_how_and_brings_its_logs(desk: Project) -> None:
@@ -201,7 +201,7 @@ def test_an_experiment_that_fails_leaves_nothing_up(lab: Project) -> None:
             session.experiment(multi=True, count=2)
         status = session.cluster.status()
 
-    assert status.machines == ()
+    assert status.instances == ()
 
 
 @pytest.mark.slow
@@ -211,7 +211,7 @@ def test_an_experiment_returns_its_record_and_what_it_ended(lab: Project) -> Non
         record, ended = session.experiment(multi=True, count=2)
 
     assert record.state == "done"
-    assert ended.left == ()
+    assert ended.remaining == ()
     assert record.timings["install"] > 0
 
 
@@ -220,7 +220,7 @@ def test_one_dead_host_does_not_take_the_others_outcome(lab: Project) -> None:
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(2))
         victim = session.inventory.hosts()[1]
-        instance = session.cluster.status().machines[1].id
+        instance = session.cluster.status().instances[1].id
         boto(lab.env, "ec2").stop_instances(InstanceIds=[instance])
         session.context.ssh.disconnect(victim)
         outcome = session.jobs.install([f"{lab.name}-0"])
@@ -243,7 +243,7 @@ def test_stop_keeps_the_disk_and_start_brings_the_same_hosts(lab: Project) -> No
     assert {one.state for one in stopped} == {"stopped"}
     assert {(one.state, one.error) for one in started} == {("running", "")}
     assert again.changed == 0
-    assert [machine.id for machine in after.machines] == [machine.id for machine in before.machines]
+    assert [machine.id for machine in after.instances] == [machine.id for machine in before.instances]
 
 
 def test_a_run_before_any_install_says_what_to_type(lab: Project) -> None:

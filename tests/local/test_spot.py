@@ -38,7 +38,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
     yield made
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
     with made.session("cleaner") as session:
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
 
 def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends(
@@ -79,6 +79,6 @@ def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], 
         session.jobs.follow(run.run_id, on_line=said)
         host = session.inventory.hosts()[0]
         watching = session.context.ssh.run(host, "pgrep -f 'bin/[s]pot.sh' || echo none").stdout
-        assert session.cluster.terminate().left == ()
+        assert session.cluster.terminate().remaining == ()
 
     assert watching.split()[-1] == "none"

@@ -23,8 +23,8 @@ from typing import Any
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.launcher import LaunchReport
-from orchestrator.cluster.readiness import HostReady
-from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.readiness import HostStartup
+from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.errors import ConnectError, JobFailed, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
@@ -74,7 +74,7 @@ class PaperSession:
             raise KeyError("nobody foresaw this")
         now = datetime.now(UTC)
         machines = tuple(
-            Machine(
+            InstanceStatus(
                 name,
                 f"i-{name}",
                 "c7i.2xlarge",
@@ -85,7 +85,7 @@ class PaperSession:
                 now + timedelta(hours=7),
                 PRICE,
                 Decimal("0.008"),
-                stopped=now - timedelta(hours=74) if state == "stopped" else None,
+                stopped_at=now - timedelta(hours=74) if state == "stopped" else None,
             )
             for number, (name, state) in enumerate(self.names.items())
         )
@@ -129,7 +129,7 @@ class PaperSession:
         if "host-fails" in self.bad:
             failed[names.pop()] = ConnectError("dropped", "ssh: no answer for 30 s", where="ml-1")
         return LaunchReport(
-            "l-1", 0.3, tuple(HostReady(name, "us-west-2b", 2.1, 1.4, 0.2) for name in names), failed, 3.9
+            "l-1", 0.3, tuple(HostStartup(name, "us-west-2b", 2.1, 1.4, 0.2) for name in names), failed, 3.9
         )
 
     def install(self, names: Sequence[str] = ()) -> InstallReport:
@@ -246,7 +246,7 @@ class PaperSession:
 
     def cost(self) -> Cost:
         status = self.status()
-        return Cost(status.per_hour, status.spent, Decimal("5.84"), status.expires)
+        return Cost(status.usd_per_hour, status.spent_usd, Decimal("5.84"), status.expires_at)
 
     def _up(self) -> None:
         if not self.names:

@@ -222,5 +222,5 @@ def run_job_and_scan(scene: LeakScan, session: Session) -> None:
     assert session.jobs.fetch(handle.run_id).metrics
     scene.run_id = handle.run_id
     scene.scan(session)
-    assert session.cluster.terminate().left == ()
+    assert session.cluster.terminate().remaining == ()
     scene.key_pairs[1].extend(pair["KeyName"] for pair in boto(scene.env, "ec2").describe_key_pairs()["KeyPairs"])

@@ -103,7 +103,7 @@ class SimulatedProject:
         patience = self.clock
         clients = client.Clients(self.cloud.session(), region=REGION, clock=patience, sequential=True)
         links: Any = SimulatedSsh(self.cloud, patience)
-        runtime = Runtime(patience=patience, connect=lambda ssh: links, sequential=True)
+        runtime = Runtime(clock=patience, connect=lambda ssh: links, sequential=True)
         return Session(
             settings.load(path, {}, files=False),
             home=self.folder / computer,

@@ -203,4 +203,4 @@ class InstanceResult:
     id: str
     state: str
     error: str = ""
-    disk_per_hour: Decimal | None = None
+    disk_usd_per_hour: Decimal | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
-from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
+from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, document
@@ -23,24 +23,27 @@ LISTED = 20
 def cost(cost: Cost, now: datetime) -> Lines:
     """Show what the cluster costs now, has cost, and can cost at most."""
     rows = [
-        ["now", units.rate(cost.per_hour)],
-        ["so far", units.usd(cost.spent)],
-        ["at most", units.usd(cost.at_most) + (f", ends {units.ends(cost.expires, now)}" if cost.expires else "")],
+        ["now", units.rate(cost.usd_per_hour)],
+        ["so far", units.usd(cost.spent_usd)],
+        [
+            "at most",
+            units.usd(cost.max_cost_usd) + (f", ends {units.ends(cost.expires_at, now)}" if cost.expires_at else ""),
+        ],
     ]
     return columns(rows)
 
 
 def extended(report: ExtendReport, now: datetime) -> Lines:
     """Show when each VM ends itself from now on, and what they can cost at most."""
-    lines = columns([[host.name, f"ends {units.ends(host.expires, now)}"] for host in report.hosts])
+    lines = columns([[host.name, f"ends {units.ends(host.expires_at, now)}"] for host in report.hosts])
     lines += failures(report.failed)
-    if any(host.capped for host in report.hosts):
+    if any(host.is_budget_limited for host in report.hosts):
         lines.append("  That is earlier than asked: the cap of their launch buys no more.")
         lines.append("    Raise [cluster] max_dollars in the config, then Extend() again.")
-    return [*lines, f"  At most {units.usd(report.at_most)} from their start to their end."]
+    return [*lines, f"  At most {units.usd(report.max_cost_usd)} from their start to their end."]
 
 
-def idle(report: IdleReport) -> Lines:
+def idle(report: IdleShutdownReport) -> Lines:
     """Say after how long VMs that nobody uses end themselves."""
     who = " ".join(report.hosts) or "no VM"
     what = f"after {report.minutes} min without job, SSH session or GPU use" if report.minutes else "not for being idle"
@@ -76,9 +79,9 @@ def _offer(each: Offering) -> Sequence[str]:
 
 def access(report: AccessReport) -> Lines:
     """Say who may reach the machines now."""
-    now = ", ".join(each.removesuffix("/32") for each in report.now)
-    before = ", ".join(each.removesuffix("/32") for each in report.before) or "nobody"
-    if report.now == report.before:
+    now = ", ".join(each.removesuffix("/32") for each in report.sources)
+    before = ", ".join(each.removesuffix("/32") for each in report.previous_sources) or "nobody"
+    if report.sources == report.previous_sources:
         return [f"  ssh is admitted from {now}, as it was."]
     return [f"  ssh is admitted from {now} (was: {before})."]
 
@@ -86,7 +89,7 @@ def access(report: AccessReport) -> Lines:
 _SHOWS: dict[str, Callable[..., Lines]] = {
     "Cost": cost,
     "ExtendReport": extended,
-    "IdleReport": idle,
+    "IdleShutdownReport": idle,
     "Request": requested,
     "AccessReport": access,
 }
@@ -113,10 +116,10 @@ def not_ours(foreign: Sequence[str]) -> Lines:
 @document.register(Cost)
 def _(cost: Cost) -> Document:
     return {
-        "usd_per_hour": document(cost.per_hour),
-        "usd_spent": document(cost.spent),
-        "usd_at_most": document(cost.at_most),
-        "expires": document(cost.expires),
+        "usd_per_hour": document(cost.usd_per_hour),
+        "usd_spent": document(cost.spent_usd),
+        "usd_at_most": document(cost.max_cost_usd),
+        "expires": document(cost.expires_at),
     }
 
 
@@ -125,7 +128,7 @@ def _(report: ExtendReport) -> Document:
     return {
         "hosts": document(report.hosts),
         "failed": document(report.failed),
-        "usd_at_most": document(report.at_most),
+        "usd_at_most": document(report.max_cost_usd),
         "max_dollars": report.max_dollars,
     }
 
@@ -134,14 +137,14 @@ def _(report: ExtendReport) -> Document:
 def _(host: ExtendedHost) -> Document:
     return {
         "name": host.name,
-        "before": document(host.before),
-        "expires": document(host.expires),
-        "capped": host.capped,
+        "before": document(host.previous_expiry),
+        "expires": document(host.expires_at),
+        "capped": host.is_budget_limited,
     }
 
 
-@document.register(IdleReport)
-def _(report: IdleReport) -> Document:
+@document.register(IdleShutdownReport)
+def _(report: IdleShutdownReport) -> Document:
     return {
         "minutes": report.minutes,
         "hosts": document(report.hosts),
@@ -194,7 +197,7 @@ def _(offer: Offering) -> Document:
 @document.register(AccessReport)
 def _(report: AccessReport) -> Document:
     return {
-        "before": document(report.before),
-        "now": document(report.now),
+        "before": document(report.previous_sources),
+        "now": document(report.sources),
         "port": report.port,
     }

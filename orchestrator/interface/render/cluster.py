@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.interface.render import account, hosts, install, launch, runs, stopped, units
@@ -27,19 +27,23 @@ Lines = list[str]
 
 def status(status: ClusterStatus) -> Lines:
     """Show every machine of the cluster and what they cost together."""
-    others = account.not_ours(status.foreign)
-    if not status.machines:
+    others = account.not_ours(status.other_owners)
+    if not status.instances:
         return [f"  0 instances of cluster {status.cluster} in {status.region}.  Next: LaunchInstances()", *others]
-    lines = columns([_machine(machine, status.at) for machine in status.machines])
+    lines = columns([_machine(machine, status.at) for machine in status.instances])
     return [*lines, f"  {up(status)}", *others]
 
 
-def _machine(machine: Machine, at: datetime) -> Sequence[str]:
-    age = f"up {duration((at - machine.launched).total_seconds())}" if machine.launched and machine.is_billed else ""
+def _machine(machine: InstanceStatus, at: datetime) -> Sequence[str]:
+    age = (
+        f"up {duration((at - machine.launched_at).total_seconds())}"
+        if machine.launched_at and machine.is_billed
+        else ""
+    )
     age = stopped.age(machine, at) if machine.is_stopped else age
-    until = f"ends {units.clock(machine.expires, at)}" if machine.expires and machine.is_billed else ""
-    price = units.unit_price(machine.per_hour) if machine.is_billed else ""
-    price = f"disk {units.unit_price(machine.disk_per_hour)}" if machine.is_stopped else price
+    until = f"ends {units.clock(machine.expires_at, at)}" if machine.expires_at and machine.is_billed else ""
+    price = units.unit_price(machine.usd_per_hour) if machine.is_billed else ""
+    price = f"disk {units.unit_price(machine.disk_usd_per_hour)}" if machine.is_stopped else price
     return [machine.name, machine.state, machine.type, machine.zone, machine.address, age, until, price]
 
 
@@ -48,20 +52,20 @@ def up(status: ClusterStatus) -> str:
     running = len(status.up)
     if not running:
         return f"0 up{_stopped(status)}."
-    spent = "" if status.spent is None else f", {units.usd(status.spent)} so far"
-    return f"{running} up, {units.rate(status.per_hour)}{spent}{_stopped(status)}.  {_end(status)}"
+    spent = "" if status.spent_usd is None else f", {units.usd(status.spent_usd)} so far"
+    return f"{running} up, {units.rate(status.usd_per_hour)}{spent}{_stopped(status)}.  {_end(status)}"
 
 
 def _stopped(status: ClusterStatus) -> str:
     asleep = len(status.stopped)
-    return f", {asleep} stopped (disks are still billed: {units.rate(status.stopped_per_hour)})" if asleep else ""
+    return f", {asleep} stopped (disks are still billed: {units.rate(status.stopped_usd_per_hour)})" if asleep else ""
 
 
 def _end(status: ClusterStatus) -> str:
     one = len(status.up) == 1
-    if status.expires is None:
+    if status.expires_at is None:
         return "They do not all end themselves: TerminateAll() does." if not one else "It does not end itself."
-    return f"{'It ends itself' if one else 'They end themselves'} {units.ends(status.expires, status.at)}."
+    return f"{'It ends itself' if one else 'They end themselves'} {units.ends(status.expires_at, status.at)}."
 
 
 def leaving(status: ClusterStatus, command: str) -> Lines:
@@ -73,9 +77,9 @@ def leaving(status: ClusterStatus, command: str) -> Lines:
     if not running:
         return stopped.left(status)
     one = running == 1
-    end = "" if status.expires is None else f", {'it ends itself' if one else 'they end themselves'} "
-    end += "" if status.expires is None else units.ends(status.expires, status.at)
-    still = f"{units.count(running, 'instance')} still run{'s' if one else ''}: {units.rate(status.per_hour)}{end}."
+    end = "" if status.expires_at is None else f", {'it ends itself' if one else 'they end themselves'} "
+    end += "" if status.expires_at is None else units.ends(status.expires_at, status.at)
+    still = f"{units.count(running, 'instance')} still run{'s' if one else ''}: {units.rate(status.usd_per_hour)}{end}."
     return [still, *stopped.left(status), f"TerminateAll from any shell:  {command}"]
 
 
@@ -84,7 +88,7 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
     if status is None:
         return f"{label} [...]: "
     running = len(status.up)
-    price = f" {units.rate(status.per_hour)}" if running else ""
+    price = f" {units.rate(status.usd_per_hour)}" if running else ""
     asleep = len(status.stopped)
     return f"{label} [{running} up{price}{f', {asleep} stopped' if asleep else ''}]: "
 
@@ -96,7 +100,7 @@ def instances(results: Iterable[InstanceResult]) -> Lines:
         return ["  No instance of this cluster."]
     lines = columns([[one.name, one.state, one.error] for one in found])
     if {one.state for one in found} == {"stopped"}:
-        lines += stopped.kept(one.disk_per_hour for one in found)
+        lines += stopped.kept(one.disk_usd_per_hour for one in found)
     return lines
 
 
@@ -104,15 +108,15 @@ def terminated(report: TerminateReport) -> Lines:
     """Say that everything is gone, or what is not, thing by thing."""
     ended = [one.name for one in report.instances if one.state == "terminated"]
     gone = [f"{name} terminated" for name in ended] if len(ended) <= MANY else [f"{len(ended)} instances terminated"]
-    kept = (("security group", report.group), ("key pair", report.key))
+    kept = (("security group", report.group_state), ("key pair", report.key_state))
     gone += [f"{what} gone" for what, state in kept if state == "gone"]
-    lines = [*([f"  {'   '.join(gone)}"] if gone else []), *account.not_ours(report.foreign)]
-    if report.left:
+    lines = [*([f"  {'   '.join(gone)}"] if gone else []), *account.not_ours(report.other_owners)]
+    if report.remaining:
         return lines
     if not report.instances and not gone:
         nothing = [*lines, "  There was nothing to terminate: 0 instances running."]
-        return [*nothing, f"  {report.note}"] if report.note else nothing
-    return [*lines, f"  0 instances running. {_total(report.spent, bool(report.instances))}".rstrip()]
+        return [*nothing, f"  {report.caveat}"] if report.caveat else nothing
+    return [*lines, f"  0 instances running. {_total(report.spent_usd, bool(report.instances))}".rstrip()]
 
 
 def _total(spent: Decimal | None, any_instance: bool) -> str:
@@ -163,7 +167,7 @@ def _several(records: Sequence[Any], now: datetime) -> Lines:
         return runs.runs(records, now)
     if kinds == {"InstanceResult"}:
         return instances(records)
-    if kinds == {"Offer"}:
+    if kinds == {"Offering"}:
         return account.offers(records)
     return [line for record in records for line in of(record)]
 
@@ -174,18 +178,18 @@ def _(status: ClusterStatus) -> Document:
         "cluster": status.cluster,
         "region": status.region,
         "owner": status.owner,
-        "machines": document(status.machines),
+        "machines": document(status.instances),
         "at": document(status.at),
-        "foreign": document(status.foreign),
-        "usd_per_hour": document(status.per_hour),
-        "usd_per_hour_stopped": document(status.stopped_per_hour),
-        "usd_spent": document(status.spent),
-        "expires": document(status.expires),
+        "foreign": document(status.other_owners),
+        "usd_per_hour": document(status.usd_per_hour),
+        "usd_per_hour_stopped": document(status.stopped_usd_per_hour),
+        "usd_spent": document(status.spent_usd),
+        "expires": document(status.expires_at),
     }
 
 
-@document.register(Machine)
-def _(instance: Machine) -> Document:
+@document.register(InstanceStatus)
+def _(instance: InstanceStatus) -> Document:
     return {
         "name": instance.name,
         "id": instance.id,
@@ -193,12 +197,12 @@ def _(instance: Machine) -> Document:
         "state": instance.state,
         "zone": instance.zone,
         "address": instance.address,
-        "launched": document(instance.launched),
-        "expires": document(instance.expires),
-        "usd_per_hour": document(instance.per_hour),
-        "usd_per_hour_disk_each": document(instance.disk_per_hour),
-        "spot": instance.spot,
-        "stopped": document(instance.stopped),
+        "launched": document(instance.launched_at),
+        "expires": document(instance.expires_at),
+        "usd_per_hour": document(instance.usd_per_hour),
+        "usd_per_hour_disk_each": document(instance.disk_usd_per_hour),
+        "spot": instance.is_spot,
+        "stopped": document(instance.stopped_at),
     }
 
 
@@ -206,13 +210,13 @@ def _(instance: Machine) -> Document:
 def _(report: TerminateReport) -> Document:
     return {
         "instances": document(report.instances),
-        "group": report.group,
-        "key": report.key,
-        "usd_spent": document(report.spent),
-        "unsure": document(report.unsure),
-        "note": report.note,
-        "foreign": document(report.foreign),
-        "left": document(report.left),
+        "group": report.group_state,
+        "key": report.key_state,
+        "usd_spent": document(report.spent_usd),
+        "unsure": document(report.unconfirmed),
+        "note": report.caveat,
+        "foreign": document(report.other_owners),
+        "left": document(report.remaining),
     }
 
 
@@ -223,5 +227,5 @@ def _(result: InstanceResult) -> Document:
         "id": result.id,
         "state": result.state,
         "error": result.error,
-        "usd_per_hour_disk_each": document(result.disk_per_hour),
+        "usd_per_hour_disk_each": document(result.disk_usd_per_hour),
     }

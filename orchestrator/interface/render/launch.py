@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.launcher import LaunchReport
-from orchestrator.cluster.readiness import HostReady
+from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
@@ -92,12 +92,12 @@ def launch(report: LaunchReport) -> Lines:
     return [*lines, summary]
 
 
-def _ready(host: HostReady) -> Sequence[str]:
+def _ready(host: HostStartup) -> Sequence[str]:
     times = [f"{phase} {duration(seconds)} " for phase, seconds in host.phases.items()]
     return [host.name, "ready", host.zone, *times]
 
 
-def _spread(hosts: Sequence[HostReady]) -> str:
+def _spread(hosts: Sequence[HostStartup]) -> str:
     def phase(name: str) -> str:
         times = [host.phases[name] for host in hosts]
         return f"{name} {min(times):.1f} to {duration(max(times))}"
@@ -116,24 +116,25 @@ def leftovers(found: Sequence[InterruptedLaunch], now: datetime) -> list[str]:
 
 
 def _one(one: InterruptedLaunch, now: datetime) -> str:
-    count = len(one.machines)
+    count = len(one.instances)
     what = units.count(count, "machine") if count else "no machine yet"
-    if one.may_come:
-        what += f", {one.may_come} more may still turn up,"
-    money = f", about {units.usd(one.spent)}" if count else ""
-    ends = f", ends {units.ends(one.expires, now)}" if one.expires else ""
-    return f"  {what} from launch {one.run} since {one.since.astimezone():%H:%M}{money}{ends}: finish or terminate?"
+    if one.unconfirmed_count:
+        what += f", {one.unconfirmed_count} more may still turn up,"
+    money = f", about {units.usd(one.spent_usd)}" if count else ""
+    ends = f", ends {units.ends(one.expires_at, now)}" if one.expires_at else ""
+    began = f"{one.began_at.astimezone():%H:%M}"
+    return f"  {what} from launch {one.launch_id} since {began}{money}{ends}: finish or terminate?"
 
 
 def recovered(report: RecoverReport, now: datetime) -> list[str]:
     """Say what became of the leftovers."""
-    if not report.leftovers:
+    if not report.interrupted:
         return leftovers((), now)
-    if report.ended:
-        gone = sum(len(one.machines) for one in report.leftovers) - len(report.left)
+    if report.terminated:
+        gone = sum(len(one.instances) for one in report.interrupted) - len(report.remaining)
         return [f"  {units.count(max(gone, 0), 'machine')} ended."]
     if not report.ready and not report.failed:
-        return leftovers(report.leftovers, now)
+        return leftovers(report.interrupted, now)
     lines = [f"  {each.name}  ready" for each in report.ready]
     return [*lines, *(f"  {name}  {str(error).splitlines()[0]}" for name, error in report.failed.items())]
 
@@ -141,44 +142,44 @@ def recovered(report: RecoverReport, now: datetime) -> list[str]:
 @document.register(LaunchReport)
 def _(report: LaunchReport) -> Document:
     return {
-        "launch": report.launch,
-        "api_seconds": report.api,
+        "launch": report.launch_id,
+        "api_seconds": report.api_s,
         "ready": document(report.ready),
         "failed": document(report.failed),
         "seconds": report.seconds,
     }
 
 
-@document.register(HostReady)
-def _(host: HostReady) -> Document:
+@document.register(HostStartup)
+def _(host: HostStartup) -> Document:
     return {
         "name": host.name,
         "zone": host.zone,
-        "pending_seconds": host.pending,
-        "boot_seconds": host.boot,
-        "ssh_seconds": host.ssh,
+        "pending_seconds": host.pending_s,
+        "boot_seconds": host.boot_s,
+        "ssh_seconds": host.ssh_s,
     }
 
 
 @document.register(RecoverReport)
 def _(report: RecoverReport) -> Document:
     return {
-        "leftovers": document(report.leftovers),
+        "leftovers": document(report.interrupted),
         "ready": document(report.ready),
         "failed": document(report.failed),
-        "ended": report.ended,
-        "left": document(report.left),
+        "ended": report.terminated,
+        "left": document(report.remaining),
     }
 
 
 @document.register(InterruptedLaunch)
 def _(launch: InterruptedLaunch) -> Document:
     return {
-        "run": launch.run,
-        "since": document(launch.since),
-        "machines": document(launch.machines),
-        "may_come": launch.may_come,
-        "usd_per_hour": document(launch.per_hour),
-        "usd_spent": document(launch.spent),
-        "expires": document(launch.expires),
+        "run": launch.launch_id,
+        "since": document(launch.began_at),
+        "machines": document(launch.instances),
+        "may_come": launch.unconfirmed_count,
+        "usd_per_hour": document(launch.usd_per_hour),
+        "usd_spent": document(launch.spent_usd),
+        "expires": document(launch.expires_at),
     }

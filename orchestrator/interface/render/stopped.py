@@ -11,7 +11,7 @@ from orchestrator.core import cost
 from orchestrator.interface.render import units
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.status import ClusterStatus, Machine
+    from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 
 MONTH_H = 730
 """Hours of a month, as AWS counts them for disks."""
@@ -22,9 +22,9 @@ def month(per_hour: Decimal | None) -> str:
     return units.usd(None if per_hour is None else per_hour * MONTH_H) + ("" if per_hour is None else " a month")
 
 
-def age(machine: Machine, at: datetime) -> str:
+def age(machine: InstanceStatus, at: datetime) -> str:
     """Return for how long a machine has been stopped; nothing when that is not known."""
-    return f"stopped {units.duration((at - machine.stopped).total_seconds())}" if machine.stopped else ""
+    return f"stopped {units.duration((at - machine.stopped_at).total_seconds())}" if machine.stopped_at else ""
 
 
 def kept(disks: Iterable[Decimal | None]) -> list[str]:
@@ -44,7 +44,7 @@ def left(status: ClusterStatus) -> list[str]:
     if not count:
         return []
     what = f"{units.count(count, 'stopped instance')} keep{'s its disk' if count == 1 else ' their disks'}"
-    return [f"{what}: {month(status.stopped_per_hour)}, until TerminateAll()."]
+    return [f"{what}: {month(status.stopped_usd_per_hour)}, until TerminateAll()."]
 
 
 def reminder(status: ClusterStatus, hours: float) -> list[str]:
@@ -55,12 +55,12 @@ def reminder(status: ClusterStatus, hours: float) -> list[str]:
     found = status.stopped_longer_than(hours)
     if not found:
         return []
-    since = min(one.stopped for one in found if one.stopped)
+    since = min(one.stopped_at for one in found if one.stopped_at)
     names = ", ".join(one.name for one in found)
     one = len(found) == 1
     return [
         f"  {names} {'has' if one else 'have'} been stopped for {units.duration((status.at - since).total_seconds())}"
-        f" (max_hours is {units.hours(hours)}): {month(cost.total(each.disk_per_hour for each in found))} for "
+        f" (max_hours is {units.hours(hours)}): {month(cost.total(each.disk_usd_per_hour for each in found))} for "
         f"{'its disk' if one else 'their disks'}, and nothing ends {'it' if one else 'them'} by itself.",
         f"    StartAll() brings {'it' if one else 'them'} back; TerminateAll() ends {'it' if one else 'them'}.",
     ]

@@ -163,7 +163,7 @@ class Place:
     def _first_words(self, pulse: Pulse) -> None:
         if pulse.error is not None:
             self.verbs.console.complain(registry.for_shell(str(pulse.error)))
-        elif pulse.status is not None and pulse.status.machines:
+        elif pulse.status is not None and pulse.status.instances:
             self.verbs.console.say(f"  {cluster.up(pulse.status)}")
             hours = self.verbs.desk.settings(files=False).cluster.max_hours
             self.verbs.console.complain(stopped.reminder(pulse.status, hours))
@@ -188,7 +188,7 @@ class Place:
     def _hosts(self) -> Iterable[str]:
         if self.pulse.age > 30:
             self.pulse.refresh(wait=1.0)
-        return [machine.name for machine in self.pulse.status.machines] if self.pulse.status else []
+        return [machine.name for machine in self.pulse.status.instances] if self.pulse.status else []
 
     def _runs(self) -> Iterable[str]:
         # What this computer knows: asking the VMs would make Tab wait.

@@ -13,7 +13,7 @@ from orchestrator.interface.verbs.base import Work
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.offerings import Offering
     from orchestrator.aws.capacity.quotas import QuotaIncrease
-    from orchestrator.cluster.lifetime import ExtendReport, IdleReport
+    from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
     from orchestrator.services.account import AccessReport, Cost
 
 
@@ -44,7 +44,7 @@ class AccountVerbs(Work):
         _all(report.failed, "could not be extended", "Status() shows when they end")
         return report
 
-    def idle_shutdown(self, minutes: int) -> IdleReport:
+    def idle_shutdown(self, minutes: int) -> IdleShutdownReport:
         """End each VM that nobody uses: no job, no SSH session (this shell's count), no GPU use.
 
         [cluster] idle_minutes sets it for VMs that are launched from then on; this is for those that are up.
@@ -69,7 +69,7 @@ class AccountVerbs(Work):
         """
         if n is not None:
             _number(n, "n", "RequestLimitIncrease(4)")
-        made = self.desk.session(files=False).account.request_limit_increase(n and int(n))
+        made = self.desk.session(files=False).account.request_quota_increase(n and int(n))
         return self._answer(made, account.requested(made))
 
     def instances(self, gpus: int = 0, *, vcpus: int = 0, memory: float = 0) -> Sequence[Offering]:

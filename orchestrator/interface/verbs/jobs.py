@@ -202,8 +202,8 @@ class Verbs(AccountVerbs, HostVerbs):
         with self._at_work("Some may still be up.", "TerminateAll()  ends the rest"):
             report = session.cluster.terminate()
         self._answer(report, cluster.terminated(report))
-        if report.left:
-            raise LeftRunning("Still there:", left=report.left, fix="TerminateAll() tries again")
+        if report.remaining:
+            raise LeftRunning("Still there:", left=report.remaining, fix="TerminateAll() tries again")
         return report
 
     def recover(self, then: str = "") -> RecoverReport:
@@ -220,13 +220,13 @@ class Verbs(AccountVerbs, HostVerbs):
         if not then:
             return self._recovered(RecoverReport(session.cluster.interrupted_launches()))
         with self._at_work("Recover() lists what is left."):
-            report = session.cluster.recover(end=then == "terminate")
+            report = session.cluster.recover(terminate=then == "terminate")
         return self._recovered(report)
 
     def _recovered(self, report: RecoverReport) -> RecoverReport:
         self._answer(report, launch.recovered(report, _now()))
-        if report.left:
-            raise LeftRunning("Still there:", left=report.left, fix="TerminateAll() tries again")
+        if report.remaining:
+            raise LeftRunning("Still there:", left=report.remaining, fix="TerminateAll() tries again")
         _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")
         return report
 
@@ -277,8 +277,8 @@ class Verbs(AccountVerbs, HostVerbs):
             record, ended = session.experiment(multi=multi, count=_positive(n), on_line=show)
         self._answer((record, ended), [*render_runs.fetched(record), *cluster.terminated(ended)])
         _all_well(record.failed, "sent nothing")
-        if ended.left:
-            raise LeftRunning("Still there:", left=ended.left, fix="TerminateAll() tries again")
+        if ended.remaining:
+            raise LeftRunning("Still there:", left=ended.remaining, fix="TerminateAll() tries again")
         return record, ended
 
     def ssh(self, host: str, *command: str) -> int:

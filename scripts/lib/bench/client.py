@@ -52,7 +52,7 @@ with Session(given, home=folder / "home", runs=folder / "runs") as session:
         record = session.jobs.fetch(run.run_id)
     finally:
         ended = session.cluster.terminate()
-assert not launched.failed and not installed.failed and not record.failed and not ended.left
+assert not launched.failed and not installed.failed and not record.failed and not ended.remaining
 assert len(record.outputs) == count, record.outputs
 assert len(lines) == 1000 * count, len(lines)
 print(f"launch {launched.seconds:.1f} s, install {installed.seconds:.1f} s, {len(lines)} lines followed")

@@ -220,7 +220,7 @@ class _RandomRun:
         return int(bool(report.failed)), "\n".join(lines)
 
     def _status(self, session: Session, _: Step) -> tuple[int, str]:
-        return 0, " ".join(f"{instance.name}={instance.state}" for instance in session.cluster.status().machines)
+        return 0, " ".join(f"{instance.name}={instance.state}" for instance in session.cluster.status().instances)
 
     def _stop(self, session: Session, _: Step) -> tuple[int, str]:
         self.stop_requested = True
@@ -231,9 +231,9 @@ class _RandomRun:
 
     def _terminate(self, session: Session, _: Step) -> tuple[int, str]:
         report = session.cluster.terminate()
-        self._check_termination(report.left)
+        self._check_termination(report.remaining)
         code, message = _summarize(report.instances)
-        return 4 if report.left else code, "\n".join([message, *map(str, report.left)])
+        return 4 if report.remaining else code, "\n".join([message, *map(str, report.remaining)])
 
     def _check_termination(self, left: Sequence[object]) -> None:
         """Check that every instance still there is listed."""

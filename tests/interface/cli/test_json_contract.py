@@ -15,10 +15,10 @@ from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.launcher import LaunchReport
-from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
-from orchestrator.cluster.readiness import HostReady
+from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
+from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
-from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import errors
 from orchestrator.core.cost import Bill
@@ -41,11 +41,11 @@ from tests.support.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires",
-    Machine: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped",
+    InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped",
     TerminateReport: "instances group key usd_spent unsure note foreign left",
     InstanceResult: "name id state error usd_per_hour_disk_each",
     LaunchReport: "launch api_seconds ready failed seconds",
-    HostReady: "name zone pending_seconds boot_seconds ssh_seconds",
+    HostStartup: "name zone pending_seconds boot_seconds ssh_seconds",
     RecoverReport: "leftovers ready failed ended left",
     InterruptedLaunch: "run since machines may_come usd_per_hour usd_spent expires",
     InstallReport: "hosts failed seconds changed",
@@ -71,7 +71,7 @@ KEYS: dict[type, str] = {
     Cost: "usd_per_hour usd_spent usd_at_most expires",
     ExtendReport: "hosts failed usd_at_most max_dollars",
     ExtendedHost: "name before expires capped",
-    IdleReport: "minutes hosts failed",
+    IdleShutdownReport: "minutes hosts failed",
     QuotaIncrease: "limit wanted status open",
     QuotaUsage: "quota needed limit in_use",
     Quota: "code families market",

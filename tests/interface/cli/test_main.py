@@ -288,7 +288,7 @@ def test_ssh_runs_a_command_and_returns_its_exit_status(launched: Stratus) -> No
 
 
 def test_statements_run_without_a_prompt_and_stop_at_the_first_error(stratus: Stratus) -> None:
-    done = stratus("-c", "LaunchInstances(2); InstallDeps(); print(len(Status().machines), 'machines')")
+    done = stratus("-c", "LaunchInstances(2); InstallDeps(); print(len(Status().instances), 'machines')")
     failed = stratus("-c", "RunSingleVMComputing(); print('not reached')", bad="job-fails")
 
     assert done.returncode == 0, done.stderr

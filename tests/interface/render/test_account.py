@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import QuotaIncrease, QuotaUsage, quota_for
-from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleReport
+from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.errors import HostError
 from orchestrator.interface.render import account, cluster
 from orchestrator.services.account import AccessReport
@@ -40,10 +40,10 @@ def test_an_end_that_the_cap_holds_says_what_to_raise() -> None:
 
 
 def test_idle_shutdown_says_who_ends_when_or_that_nobody_does() -> None:
-    assert account.idle(IdleReport(30, ("ml-0",), {})) == [
+    assert account.idle(IdleShutdownReport(30, ("ml-0",), {})) == [
         "  ml-0  ends after 30 min without job, SSH session or GPU use."
     ]
-    assert "not for being idle" in account.idle(IdleReport(0, ("ml-0", "ml-1"), {}))[0]
+    assert "not for being idle" in account.idle(IdleShutdownReport(0, ("ml-0", "ml-1"), {}))[0]
 
 
 def test_a_quota_request_says_what_was_asked_or_why_not() -> None:
@@ -73,11 +73,13 @@ def test_access_says_who_is_admitted_and_who_was() -> None:
     changed = AccessReport(("198.51.100.4/32",), ("203.0.113.7/32",), 22)
 
     assert account.access(changed) == ["  ssh is admitted from 203.0.113.7 (was: 198.51.100.4)."]
-    assert account.access(replace(changed, before=changed.now)) == ["  ssh is admitted from 203.0.113.7, as it was."]
+    assert account.access(replace(changed, previous_sources=changed.sources)) == [
+        "  ssh is admitted from 203.0.113.7, as it was."
+    ]
 
 
 def test_every_record_is_shown_by_name_as_its_verb_shows_it() -> None:
-    report = IdleReport(30, ("ml-0",), {})
+    report = IdleShutdownReport(30, ("ml-0",), {})
 
     assert cluster.of(report) == account.idle(report)
     assert cluster.of([Offering("g5.xlarge", 4, 16.0, 1, "A10G", None, None)])

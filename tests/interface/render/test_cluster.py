@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.launcher import LaunchReport
-from orchestrator.cluster.readiness import HostReady
-from orchestrator.cluster.status import ClusterStatus, Machine
+from orchestrator.cluster.readiness import HostStartup
+from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.errors import ConfigError, ConnectError, HostsFailed, JobFailed, LeftRunning, Problem
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
@@ -29,8 +29,8 @@ from orchestrator.jobs.runs import RunHandle
 NOW = datetime(2026, 11, 20, 14, 24, tzinfo=UTC)
 
 
-def machine(name: str, state: str = "running", per_hour: str | None = "0.365") -> Machine:
-    return Machine(
+def machine(name: str, state: str = "running", per_hour: str | None = "0.365") -> InstanceStatus:
+    return InstanceStatus(
         name,
         f"i-{name}",
         "c7i.2xlarge",
@@ -44,7 +44,7 @@ def machine(name: str, state: str = "running", per_hour: str | None = "0.365") -
     )
 
 
-def status(*machines: Machine) -> ClusterStatus:
+def status(*machines: InstanceStatus) -> ClusterStatus:
     return ClusterStatus("ml", "us-west-2", "me", machines, NOW)
 
 
@@ -187,7 +187,7 @@ def test_a_plan_warns_of_an_open_door_and_an_open_disk() -> None:
 
 def test_a_launch_shows_each_host_and_why_one_did_not_come_up() -> None:
     error = ConnectError("dropped", "ssh: no answer for 30 s", where="ml-1", fix="check the security group")
-    report = LaunchReport("l", 0.2, (HostReady("ml-0", "us-west-2b", 2.1, 1.4, 0.2),), {"ml-1": error}, 33.9)
+    report = LaunchReport("l", 0.2, (HostStartup("ml-0", "us-west-2b", 2.1, 1.4, 0.2),), {"ml-1": error}, 33.9)
 
     assert launch.launch(report) == [
         "  ml-0  ready  us-west-2b  pending 2.1 s   boot 1.4 s   ssh 0.2 s",
@@ -198,7 +198,7 @@ def test_a_launch_shows_each_host_and_why_one_did_not_come_up() -> None:
 
 
 def test_a_launch_of_many_hosts_is_summed_up_in_one_line() -> None:
-    ready = tuple(HostReady(f"ml-{n}", "us-west-2b", 10 + n / 10, 1.0, 0.1) for n in range(128))
+    ready = tuple(HostStartup(f"ml-{n}", "us-west-2b", 10 + n / 10, 1.0, 0.1) for n in range(128))
     lines = launch.launch(LaunchReport("l", 0.2, ready, {}, 24.0))
 
     assert len(lines) == 1

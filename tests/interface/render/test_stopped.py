@@ -17,11 +17,11 @@ from tests.interface.render.test_cluster import NOW, machine, status
 
 def asleep(name: str, hours: float) -> Any:
     """A machine that was stopped so many hours ago."""
-    return replace(machine(name, "stopped"), stopped=NOW - timedelta(hours=hours))
+    return replace(machine(name, "stopped"), stopped_at=NOW - timedelta(hours=hours))
 
 
 def test_a_stopped_machine_is_shown_with_its_age_and_the_price_of_its_disk() -> None:
-    lines = cluster.status(status(asleep("ml-0", 74), replace(machine("ml-1", "stopped"), disk_per_hour=None)))
+    lines = cluster.status(status(asleep("ml-0", 74), replace(machine("ml-1", "stopped"), disk_usd_per_hour=None)))
 
     assert "stopped 3 d 2 h" in lines[0]
     assert lines[0].endswith("disk $0.008/h")
@@ -30,7 +30,7 @@ def test_a_stopped_machine_is_shown_with_its_age_and_the_price_of_its_disk() -> 
 
 
 def test_who_stops_machines_is_told_what_a_month_costs_and_that_nothing_ends_them() -> None:
-    done = [InstanceResult(name, "i-1", "stopped", disk_per_hour=Decimal("0.0082")) for name in ("ml-0", "ml-1")]
+    done = [InstanceResult(name, "i-1", "stopped", disk_usd_per_hour=Decimal("0.0082")) for name in ("ml-0", "ml-1")]
 
     assert cluster.instances(done)[-2:] == [
         "  The disks stay, and are billed: $11.97 a month. A stopped VM has no timer: nothing ends it.",
