@@ -10,8 +10,8 @@ import pytest
 
 import localcloud
 from localcloud.hosts.docker import image
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
+from tests.support.project import Project
 
 pytestmark = pytest.mark.slow
 

@@ -19,9 +19,9 @@ from orchestrator.core.errors import HostsFailed, UsageError
 from tests.docker.conftest import apt_install
 from tests.remote.test_scripts import Vm, states
 from tests.support import docker_registry
-from tests.support.cluster_lab import Project
 from tests.support.docker_registry import Registry, docker
 from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
+from tests.support.project import Project
 
 PASSWORD = "canary-registry-Qx7Qx7Qx7"
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 import localcloud
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
+from tests.support.project import Project
 
 GO = """
 echo "on $STRATUS_HOST of $STRATUS_SIZE: $LEVEL"

@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator.core.errors import UsageError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
+from tests.support.project import Project
 
 
 def capped(lab: Project, dollars: str) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.scenarios.scenario import Fault, Scenario, make_fault
+from localcloud.scenarios.scenario import Fault, Scenario
 from localcloud.simulation.cloud import ClientCrash, InMemoryCloud, VirtualClock
 from orchestrator.core.errors import StratusError
-from tests.support.virtual_sessions import OWNER, SimulatedProject
+from tests.support.simulated_project import LAG, OWNER, SimulatedProject
 
 COLLEAGUE = "arn:aws:iam::123456789012:user/colleague"
-LAG = make_fault("invisible", seconds=60)
 N = 2
 
 Strike = Callable[[str, str, int], None]

@@ -17,8 +17,8 @@ from orchestrator.cluster.replacement import why_not_replaceable
 from orchestrator.core import file_lock, interrupts
 from orchestrator.core.errors import CloudRefused, ConnectError, LeftRunning, StratusError
 from tests.aws.ec2.test_state_changes import machine
-from tests.local.test_crash_points import LAG, begin
-from tests.support.virtual_sessions import OWNER, SimulatedProject
+from tests.local.test_crash_points import begin
+from tests.support.simulated_project import LAG, OWNER, SimulatedProject
 
 __all__ = ["begin"]
 

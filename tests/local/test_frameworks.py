@@ -18,9 +18,9 @@ import pytest
 
 from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto, wait_until
 from tests.support.paths import ROOT
+from tests.support.project import Project
 
 TRAINING = Path(os.environ.get("STRATUS_TRAINING_PYTHON", ROOT / ".venv-training/bin/python"))
 MXNET = Path(os.environ.get("STRATUS_MXNET_PYTHON", ROOT / ".venv-mxnet/bin/python"))

@@ -16,8 +16,8 @@ import pytest
 
 from orchestrator.core.errors import JobFailed
 from orchestrator.session import Session
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto
+from tests.support.project import Project
 from tests.support.strict_cloud import ROLE
 
 for package in ("netCDF4", "pyhdf", "sklearn", "matplotlib"):

@@ -22,9 +22,9 @@ from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused
 from orchestrator.install import registry_login
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto
 from tests.support.iam_policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
+from tests.support.project import Project
 from tests.support.strict_cloud import ROLE, as_user, enforce
 
 ELSEWHERE = {

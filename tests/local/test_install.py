@@ -12,8 +12,8 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import UsageError
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import wait_until
+from tests.support.project import Project
 
 STUBBORN = "setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' & sleep {0}"
 

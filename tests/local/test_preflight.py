@@ -14,8 +14,8 @@ from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity.offerings import Requirements
 from orchestrator.aws.launch.alternatives import find
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto
+from tests.support.project import Project
 
 Play = Callable[..., None]
 QUOTA = "L-1216C47A"

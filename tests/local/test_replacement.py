@@ -9,7 +9,7 @@ import pytest
 
 import localcloud
 from localcloud.scenarios.scenario import Scenario, make_fault
-from tests.support.cluster_lab import Project
+from tests.support.project import Project
 
 
 @pytest.fixture

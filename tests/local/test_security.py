@@ -6,7 +6,7 @@ import base64
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,8 @@ import pytest
 import localcloud
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Project
-from tests.support.secrets_scene import SECRETS, LeakScan, run_with_secrets
+from tests.support.leak_scan import SECRETS, LeakScan, places_with, places_with_wrapped, run_with_secrets
+from tests.support.project import Project
 from tests.support.ssh_lab import Lab as SshLab
 
 # A whole run, searched to its last byte.
@@ -31,18 +31,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeakScan]:
         yield run_with_secrets(env, tmp_path_factory.mktemp("security"))
     finally:
         localcloud.down(home)
-
-
-def encodings(secret: str) -> list[bytes]:
-    """A secret as it is, and as base64 would show it at any offset."""
-    raw = secret.encode()
-    encoded = [base64.b64encode(b"x" * shift + raw)[4:-4] for shift in range(3)]
-    return [raw, *encoded]
-
-
-def places_with(secret: str, places: Mapping[str, bytes]) -> list[str]:
-    """The places that hold a secret."""
-    return [place for place, content in places.items() if any(form in content for form in encodings(secret))]
 
 
 def test_the_search_finds_what_is_there(scene: LeakScan) -> None:
@@ -92,11 +80,6 @@ def test_the_private_keys_of_a_run_lie_where_they_are_used_and_nowhere_else(scen
     for text in scene.user_data.values():
         launch = re.sub(r"\\n|\n", "", text.split("PRIVATE KEY-----")[1])[-130:-60]
         assert places_with_wrapped(launch, scene.disks | everything) == []
-
-
-def places_with_wrapped(secret: str, places: Mapping[str, bytes]) -> list[str]:
-    """As `where`, for what PEM and JSON break into lines."""
-    return [place for place, content in places.items() if secret.encode() in re.sub(rb"\\n|\n", b"", content)]
 
 
 def test_the_login_key_is_for_its_owner_alone_and_ends_with_the_cluster(scene: LeakScan) -> None:

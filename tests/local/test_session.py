@@ -15,9 +15,9 @@ import pytest
 
 from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.session import Session
-from tests.support.cluster_lab import Project
 from tests.support.embedded_cloud import boto, wait_until
 from tests.support.paths import ROOT
+from tests.support.project import Project
 
 HELLO = """
 import json, os, pathlib, sys

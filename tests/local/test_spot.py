@@ -12,7 +12,7 @@ from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity import pools
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import JobFailed
-from tests.support.cluster_lab import Project
+from tests.support.project import Project
 
 # It saves what it has when it is told to end, as any job on spot machines should.
 SAVES = """

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.config.settings import SshSettings
 from orchestrator.ssh import SshClient
-from tests.local.test_security import encodings
+from tests.support.leak_scan import encodings
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -16,8 +17,8 @@ import pytest
 from orchestrator.config import settings
 from orchestrator.core.events import Event
 from orchestrator.session import Session
-from tests.support.cluster_lab import CONFIG, Project
 from tests.support.embedded_cloud import boto, wait_until
+from tests.support.project import CONFIG, Project
 
 JOB = """
 framework = dask
@@ -224,3 +225,20 @@ def run_job_and_scan(scene: LeakScan, session: Session) -> None:
     scene.scan(session)
     assert session.cluster.terminate().remaining == ()
     scene.key_pairs[1].extend(pair["KeyName"] for pair in boto(scene.env, "ec2").describe_key_pairs()["KeyPairs"])
+
+
+def encodings(secret: str) -> list[bytes]:
+    """A secret as it is, and as base64 would show it at any offset."""
+    raw = secret.encode()
+    encoded = [base64.b64encode(b"x" * shift + raw)[4:-4] for shift in range(3)]
+    return [raw, *encoded]
+
+
+def places_with(secret: str, places: Mapping[str, bytes]) -> list[str]:
+    """The places that hold a secret."""
+    return [place for place, content in places.items() if any(form in content for form in encodings(secret))]
+
+
+def places_with_wrapped(secret: str, places: Mapping[str, bytes]) -> list[str]:
+    """As `where`, for what PEM and JSON break into lines."""
+    return [place for place, content in places.items() if secret.encode() in re.sub(rb"\\n|\n", b"", content)]

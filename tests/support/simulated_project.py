@@ -9,6 +9,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+from localcloud.scenarios.scenario import make_fault
 from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client, identity
 from orchestrator.cluster.context import Runtime
@@ -132,3 +133,6 @@ class SimulatedProject:
     def count_calls(self, action: str) -> int:
         """How often an action was called so far."""
         return sum(seen.action == action for seen in self.cloud.calls)
+
+
+LAG = make_fault("invisible", seconds=60)
