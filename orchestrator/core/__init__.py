@@ -1,1 +1,1 @@
-"""Building blocks on the standard library alone."""
+"""Building blocks that depend on the standard library only."""

@@ -1,4 +1,4 @@
-"""What it costs: arithmetic on prices and times. Unknown stays unknown; it is never counted as nothing."""
+"""Cost arithmetic on prices and times; an unknown price makes the result unknown, never zero."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from datetime import datetime
 from decimal import Decimal
 
 # EC2 bills Linux by the second, with a minimum of 60 s: https://aws.amazon.com/ec2/pricing/on-demand/
-MINIMUM_SECONDS = 60
+MINIMUM_BILLED_S = 60
 
 
 def total(prices: Iterable[Decimal | None]) -> Decimal | None:
-    """Add prices up; one unknown price makes the sum unknown."""
-    found = list(prices)
-    return None if None in found else sum((price for price in found if price is not None), Decimal(0))
+    """Return the sum of prices; None if any of them is unknown."""
+    amounts = list(prices)
+    return None if None in amounts else sum((amount for amount in amounts if amount is not None), Decimal(0))
 
 
 def cost_since(per_hour: Decimal | None, since: datetime | None, now: datetime) -> Decimal | None:
-    """Return the dollars that one machine has cost.
+    """Return the cost of one VM so far, USD; None if unknown.
 
     :param per_hour: USD per hour, disks included.
-    :param since: when it was launched.
+    :param since: its launch time.
     """
     if per_hour is None or since is None:
         return None
-    seconds = max(MINIMUM_SECONDS, (now - since).total_seconds())
+    seconds = max(MINIMUM_BILLED_S, (now - since).total_seconds())
     return per_hour * Decimal(str(seconds)) / 3600
 
 
 @dataclass(frozen=True)
 class Bill:
-    """What a run cost: its own time on its machines.
+    """Cost of a run: its own time on its VMs.
 
-    :param seconds: billed, over all machines.
-    :param machines: USD; None when a price is unknown.
-    :param disks: USD for their disks in that time; None when a price is unknown.
-    :param spot: whether all, some or none of the machines were spot: ``yes``, ``partly``, ``no``.
+    :param billed_seconds: over all VMs.
+    :param vms_usd: for the VMs; None if a price is unknown.
+    :param disks_usd: for their disks in that time; None if a price is unknown.
+    :param spot: share of spot VMs: ``yes`` (all), ``partly``, ``no``.
     """
 
     billed_seconds: float
@@ -46,12 +46,12 @@ class Bill:
 
     @property
     def total(self) -> Decimal | None:
-        """USD; None when any part is unknown."""
+        """USD; None if any part is unknown."""
         return total([self.vms_usd, self.disks_usd])
 
 
 def to_record(bill: Bill) -> dict[str, object]:
-    """Return a bill as a record keeps it: seconds and dollars, each under a name that says which."""
+    """Return a bill as stored in the record of a run, with units in the keys."""
     return {
         "billed_seconds": bill.billed_seconds,
         "machines_usd": bill.vms_usd,
@@ -61,5 +61,5 @@ def to_record(bill: Bill) -> dict[str, object]:
 
 
 def cost_for(per_hour: Decimal | None, seconds: float) -> Decimal | None:
-    """Return the dollars for a stretch of time, without the minimum that a whole machine has."""
+    """Return the cost of a period, USD, without the minimum that EC2 bills per launch; None if unknown."""
     return None if per_hour is None else per_hour * Decimal(str(seconds)) / 3600

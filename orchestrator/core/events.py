@@ -1,4 +1,4 @@
-"""What the doing layers tell the interface while they work: one small record per change of state."""
+"""Progress events: one record per change of state, passed from the services to the interface."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Event:
     """One change of state.
 
     :param host: the host it happened on; empty for the cluster as a whole.
-    :param phase: what is going on: ``request``, ``pending``, ``boot``, ``ssh``, the name of an install step, ``job``...
-    :param state: ``start`` and ``progress`` while it runs; at its end ``done``, ``unchanged``, ``failed``; ``warning``.
-    :param seconds: how long the phase took, at its end; None before.
-    :param text: a few words of detail.
+    :param phase: current step: ``request``, ``pending``, ``boot``, ``ssh``, the name of an install step, ``job``...
+    :param state: ``start`` and ``progress`` while it runs; ``done``, ``unchanged`` or ``failed`` at its end; ``warning``.
+    :param seconds: duration of the phase, at its end; None before.
+    :param text: short detail.
     """
 
     host: str
@@ -31,4 +31,4 @@ EventHandler = Callable[[Event], None]
 
 
 def ignore_event(event: Event) -> None:
-    """A listener for those who do not want to know."""
+    """Ignore an event: the handler of callers without one."""

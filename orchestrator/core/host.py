@@ -1,4 +1,4 @@
-"""A host: all that SSH and jobs need to know of a machine, and nothing of any cloud."""
+"""Host record: everything that SSH and jobs need, independent of any cloud."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Host:
-    """A machine that answers SSH.
+    """A host that is reachable over SSH.
 
-    :param name: what users call it, such as ``ml-0``.
-    :param address: where this laptop reaches it.
-    :param private_address: where the cluster's other hosts reach it.
+    :param name: name for users, such as ``ml-0``.
+    :param address: for connections from this computer.
+    :param private_address: for connections from other hosts of the cluster.
     :param port: of its SSH server.
     :param user: login name.
-    :param key_file: private key that opens it.
-    :param host_key: its pinned public host key, ``ssh-ed25519 AAAA...``; empty means unknown, and unknown is refused.
-    :param identity: the cloud's own id of the machine; known_hosts entries are kept by it.
-    :param boot_key: the public host key that it was launched with, while that still counts, too; empty once the host
-        has one of its own.
+    :param key_file: private key for the login.
+    :param host_key: its pinned public host key, ``ssh-ed25519 AAAA...``; empty means unknown, and no connection is made.
+    :param identity: id in the cloud, such as the instance id; known_hosts entries go by it.
+    :param boot_key: public host key of the launch, accepted beside ``host_key`` until the rotation is complete; empty
+        after that.
     """
 
     name: str

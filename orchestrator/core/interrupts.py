@@ -1,4 +1,4 @@
-"""Ctrl-C while something is made that costs money: the first one waits until what was begun can be told or undone."""
+"""Deferred Ctrl-C: the first one waits until a request that creates resources can be recorded or rolled back."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from types import FrameType
 
 
 class DeferredInterrupt:
-    """What has come of Ctrl-C so far: ``pressed`` once, or ``again``."""
+    """State of Ctrl-C: ``pending`` after the first, ``repeated`` after the second."""
 
     def __init__(self) -> None:
         self.pending = self.repeated = False
 
     def raise_if_pending(self) -> None:
-        """Give way to a Ctrl-C that has come: here is a good place.
+        """Raise the pending Ctrl-C, at a point where it is safe.
 
-        :raises KeyboardInterrupt: it has.
+        :raises KeyboardInterrupt: Ctrl-C was pressed.
         """
         if self.pending:
             raise KeyboardInterrupt
@@ -26,32 +26,32 @@ class DeferredInterrupt:
 
 @contextmanager
 def defer_first_interrupt(on_interrupt: Callable[[], None] = lambda: None) -> Iterator[DeferredInterrupt]:
-    """Have the first Ctrl-C wait for `Shield.check`; the second takes effect at once, wherever we are.
+    """Defer the first Ctrl-C to `DeferredInterrupt.raise_if_pending`; the second takes effect at once.
 
-    A thread that gets no signals, and a program that handles Ctrl-C in its own way, are left as they are.
+    Has no effect in a thread that gets no signals, and in a program that handles Ctrl-C itself.
 
-    :param tell: called, in a thread of its own, when the first has come.
+    :param on_interrupt: called, in a thread of its own, on the first Ctrl-C.
     """
-    shield = DeferredInterrupt()
-    if not _ours_to_take():
-        yield shield
+    interrupt = DeferredInterrupt()
+    if not _can_handle_interrupts():
+        yield interrupt
         return
 
-    def handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what a handler is called with
-        if shield.pending:
-            shield.repeated = True
+    def handler(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of signal handlers
+        if interrupt.pending:
+            interrupt.repeated = True
             raise KeyboardInterrupt
-        shield.pending = True
-        # Whoever shows this may hold a lock right now, in the very thread that the signal interrupts.
+        interrupt.pending = True
+        # The handler runs in the interrupted thread, which may hold the lock that showing the message needs.
         threading.Thread(target=on_interrupt, name="interrupted", daemon=True).start()
 
     before = signal.signal(signal.SIGINT, handler)
     try:
-        yield shield
+        yield interrupt
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _ours_to_take() -> bool:
+def _can_handle_interrupts() -> bool:
     in_main = threading.current_thread() is threading.main_thread()
     return in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,4 +1,4 @@
-"""JSON files that are replaced atomically."""
+"""JSON files, replaced atomically."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 
-def save(folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Write a JSON file so that it is there whole or not at all."""
+def save(folder: Path, name: str, values: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically: a reader sees the old file or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".{name}.part"
-    part.write_text(json.dumps(facts, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(values, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
     os.replace(part, folder / name)
 
 
 def load(folder: Path, name: str) -> dict[str, Any]:
-    """Read a JSON file; empty when there is none."""
+    """Return the object in a JSON file; empty if there is no file, or no object in it."""
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        document = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

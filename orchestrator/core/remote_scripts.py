@@ -1,4 +1,4 @@
-"""The scripts that run on the VMs, as they lie in the package, and the envelope they travel in."""
+"""Scripts that run on the VMs, and the commands and bundles that carry them there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INSTALL_SCRIPTS = (
 
 @cache
 def text(name: str) -> str:
-    """Return a remote script's text.
+    """Return the text of a remote script.
 
     :param name: path below ``orchestrator/remote``.
     """
@@ -35,30 +35,30 @@ def text(name: str) -> str:
 
 
 def inline_command(name: str, *args: str) -> str:
-    """Return the command that runs a self-contained remote script with arguments, the script travelling in it."""
+    """Return a command that contains a self-contained remote script and runs it with arguments."""
     return shlex.join(["sh", "-c", text(name), name, *args])
 
 
 def bundle_command(name: str, *args: str) -> str:
-    """Return the command that takes a :func:`bundle` on standard input and runs its script ``name`` with arguments.
+    """Return a command that reads a :func:`bundle` from standard input and runs its script ``name`` with arguments.
 
-    The script gets the bundle's folder as its first argument and what follows the bundle as its standard input.
+    The script's first argument is the folder of the bundle; its standard input is what follows the bundle.
     """
     return shlex.join(["sh", "-c", text("unpack.sh"), name, *args])
 
 
 def bundle(files: Mapping[str, bytes]) -> bytes:
-    """Pack files into what :func:`unpack` reads: a line with a length, then that many bytes of compressed tar."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=6) as archive:
+    """Return files in the format of :func:`bundle_command`: a line with a length, then a gzip tar of that length."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(data), 0o600
             archive.addfile(info, io.BytesIO(data))
-    body = packed.getvalue()
+    body = buffer.getvalue()
     return b"%d\n" % len(body) + body
 
 
 def scripts(names: tuple[str, ...], *, folder: str = "") -> dict[str, bytes]:
-    """Return remote scripts as bundle content, in a folder of the bundle when ``under`` is given."""
+    """Return remote scripts as content of a bundle, in a folder of the bundle if given."""
     return {f"{folder}{name}": text(name).encode() for name in names}
