@@ -1,4 +1,4 @@
-"""Keys and certificates, all made here and never by a remote side: host keys, login keys, a cluster's TLS."""
+"""SSH keys, always generated on this computer: host keys and login keys."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class HostKey:
 
 
 def generate_host_key() -> HostKey:
-    """Make a new host key."""
+    """Generate a host key."""
     key = _ed25519()
     return HostKey(private=_openssh(key), public=_public_line(key))
 
 
 def generate_login_key(path: Path) -> str:
-    """Make an ed25519 login key in a new file of mode 0400 and return its public half.
+    """Generate an ed25519 login key in a new file of mode 0400 and return its public key.
 
-    The file appears whole or not at all, and never replaces another one.
+    The file is created atomically and never replaces another one.
 
     :raises FileExistsError: there is already a file at ``path``.
     """
@@ -51,6 +51,7 @@ def generate_login_key(path: Path) -> str:
             stream.flush()
             os.fsync(file)
             os.fchmod(file, 0o400)
+        # link, unlike rename, fails when the name is taken: two processes may generate the key at the same time.
         os.link(draft, path)
     finally:
         draft.unlink()
@@ -58,9 +59,9 @@ def generate_login_key(path: Path) -> str:
 
 
 def read_public_key(path: Path) -> str:
-    """Return the public half, ``type base64``, of a private key file (OpenSSH or PEM).
+    """Return the public key, ``type base64``, of a private key file (OpenSSH or PEM).
 
-    :raises UsageError: the file is missing, unreadable, protected by a passphrase or no private key.
+    :raises UsageError: the file is missing, unreadable, protected by a passphrase or not a private key.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
     from cryptography.hazmat.primitives.serialization import load_ssh_private_key as load_openssh
@@ -70,7 +71,7 @@ def read_public_key(path: Path) -> str:
     try:
         public = load(data, password=None).public_key()
         return public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()  # type: ignore[call-arg, unused-ignore]
-    except Exception as error:  # cryptography names no common base for what a broken file can raise
+    except Exception as error:  # cryptography has no common base class for errors of a broken file
         raise _unusable(path, error) from error
 
 
@@ -106,15 +107,15 @@ def _read(path: Path) -> bytes:
 
 
 def _unusable(path: Path, error: Exception) -> UsageError:
-    # TypeError and "password" are how cryptography says that a key is encrypted.
+    # cryptography reports an encrypted key as a TypeError, or as a ValueError that mentions the password.
     if isinstance(error, TypeError) or "password" in str(error).lower():
         return UsageError(
-            "the private key is protected by a passphrase, which is never asked for",
+            "the private key is protected by a passphrase, and Stratus does not ask for one",
             where=str(path),
-            fix="leave [aws] key_name and [ssh] private_key empty: a key of its own is made for the cluster",
+            fix="leave [aws] key_name and [ssh] private_key empty: Stratus then creates a key for the cluster",
         )
     return UsageError(
-        "no private key in OpenSSH or PEM form",
+        "not a private key in OpenSSH or PEM format",
         where=str(path),
-        fix="name a private key file: [ssh] private_key; or leave it and key_name empty: one is made for the cluster",
+        fix="set [ssh] private_key to a private key file; or leave it and key_name empty: Stratus then creates a key",
     )

@@ -1,11 +1,11 @@
-"""A certificate authority and certificates for the processes of one cluster."""
+"""Certificate authority and certificates for mutual TLS between the processes of one cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
-CERTIFICATE_LIFETIME = timedelta(days=35)  # longer than the longest max_hours, 720 h
+CA_NAME = "stratus cluster"
+MEMBER_NAME = "stratus member"
+
+CERTIFICATE_LIFETIME = timedelta(days=35)
+"""Longer than the largest max_hours, 720 h."""
 
 
 @dataclass(frozen=True)
 class ClusterTls:
-    """What mutual TLS inside one cluster takes, all PEM text.
+    """Certificates and key for mutual TLS inside one cluster, all PEM text.
 
-    :param ca: certificate that both sides trust; its private key is thrown away.
+    :param ca: certificate that both sides trust; its private key is discarded.
     :param cert: certificate of every member, as server and as client.
     :param key: private key of ``cert``; never shown.
     """
@@ -31,41 +35,53 @@ class ClusterTls:
     key: str = field(repr=False)
 
 
-def generate_cluster_tls(names: Sequence[str]) -> ClusterTls:
-    """Make a certificate authority for one cluster and one certificate for all its members.
+def generate_cluster_tls(names: Sequence[str], now: datetime) -> ClusterTls:
+    """Generate a certificate authority for one cluster and one certificate for all its members.
 
-    :param names: host names and addresses that the certificate is good for.
+    :param names: host names and addresses that the certificate is valid for.
+    :param now: current time, UTC; the certificates are valid from a day before.
     """
     from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
 
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = _certificate(ca_key, ca_key, [], ca=True)
-    cert = _certificate(key, ca_key, names, ca=False)
+    ca = _add_extensions(_builder(ca_key, CA_NAME, now), [], ca=True).sign(ca_key, SHA256())
+    cert = _add_extensions(_builder(key, MEMBER_NAME, now), names, ca=False).sign(ca_key, SHA256())
     return ClusterTls(ca=_pem(ca), cert=_pem(cert), key=_private_pem(key))
 
 
-def _certificate(
-    key: EllipticCurvePrivateKey, signer: EllipticCurvePrivateKey, names: Sequence[str], *, ca: bool
-) -> x509.Certificate:
+def _builder(key: EllipticCurvePrivateKey, subject: str, now: datetime) -> x509.CertificateBuilder:
     from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return x509.CertificateBuilder(
+        issuer_name=_name(CA_NAME),
+        subject_name=_name(subject),
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        # A day back: the clock of a host may be behind this one.
+        not_valid_before=now - timedelta(days=1),
+        not_valid_after=now + CERTIFICATE_LIFETIME,
+    )
+
+
+def _add_extensions(builder: x509.CertificateBuilder, names: Sequence[str], *, ca: bool) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    constraints = x509.BasicConstraints(ca=ca, path_length=0 if ca else None)
+    builder = builder.add_extension(constraints, critical=True)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), False)
+    return builder
+
+
+def _name(common_name: str) -> x509.Name:
+    from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    def called(name: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-    now = datetime.now(UTC)  # a day back: a machine's clock may be behind this one
-    builder = x509.CertificateBuilder(
-        issuer_name=called("stratus cluster"), subject_name=called("stratus cluster" if ca else "stratus member"),
-        public_key=key.public_key(), serial_number=x509.random_serial_number(),
-        not_valid_before=now - timedelta(days=1), not_valid_after=now + CERTIFICATE_LIFETIME,
-    ).add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca else None), critical=True)  # fmt: skip
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name) for name in names]), False)
-    return builder.sign(signer, SHA256())
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _alternative(name: str) -> x509.GeneralName:
+def _general_name(name: str) -> x509.GeneralName:
     from cryptography import x509
 
     with suppress(ValueError):

@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
@@ -78,7 +78,7 @@ class JobPlan:
         return json.dumps(facts, sort_keys=True)
 
 
-def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool) -> JobPlan:
+def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool, now: datetime) -> JobPlan:
     """Turn a job into commands for these hosts.
 
     :param hosts: all hosts of the cluster that shall take part; one VM means the first of them.
@@ -98,13 +98,13 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool) -> 
             where=str(spec.folder),
             fix=NextStep("LaunchInstances", least - len(chosen)) + ", or a smaller min_hosts in job.ini",
         )
-    given = JobLayout(spec, chosen, command, run_id)
+    given = JobLayout(spec, chosen, command, run_id, now)
     tasks, files = frameworks.lay_out(given, multi=multi)
     dashboard = given.port + 1 if multi and spec.framework == "dask" else 0
     return JobPlan(run_id, spec, multi, tuple(tasks), files, dashboard)
 
 
-def new_run_id() -> str:
+def new_run_id(now: datetime) -> str:
     """Return a new run's id: it sorts by time (UTC), and its end is short enough to type."""
     letters = "abcdefghijkmnpqrstuvwxyz23456789"
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))
+    return f"{now:%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))

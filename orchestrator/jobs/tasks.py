@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.core.host import Host
 from orchestrator.jobs.spec import JobSpec
@@ -35,13 +36,15 @@ class JobLayout:
 
     :param hosts: that take part, first one first.
     :param command: the job's own, as its ``job.ini`` says it.
-    :param run: the run's id.
+    :param run_id: the run's id.
+    :param now: current time, UTC: certificates of the run count from it.
     """
 
     spec: JobSpec
     hosts: tuple[Host, ...]
     command: str
     run_id: str
+    now: datetime
 
     @property
     def head(self) -> Host:

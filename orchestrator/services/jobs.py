@@ -133,7 +133,8 @@ class JobService:
         :param names: of the hosts to use; all when empty.
         """
         loaded, hosts = self.load_job(folder), self.source.hosts(names)
-        plan = build.build(loaded, hosts, run_id=build.new_run_id(), multi=multi)
+        now = self.context.clock.now()
+        plan = build.build(loaded, hosts, run_id=build.new_run_id(now), multi=multi, now=now)
         folder = self.context.runs_folder / plan.run_id
         members = [host for host in hosts if host.name in plan.hosts]
         parallel.for_each(members, self._code_installer(loaded, folder), clock=self.context.clock).raise_if_failed(

@@ -1,18 +1,14 @@
-"""Keys and certificates, checked by the programs and libraries that have to accept them."""
+"""SSH keys, checked by the programs and libraries that have to accept them."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
-import ssl
 import stat
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -24,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from orchestrator.core.errors import UsageError
 from orchestrator.crypto import ssh_keys
-from orchestrator.crypto import tls as crypto_tls
 
 needs_ssh_keygen = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="OpenSSH is not installed")
 
@@ -33,21 +28,18 @@ def ssh_keygen(*words: str) -> str:
     return subprocess.run(["ssh-keygen", *words], check=True, capture_output=True, text=True, timeout=20).stdout.strip()
 
 
-def test_every_host_key_is_new_and_its_halves_belong_together(tmp_path: Path) -> None:
-    one, two = ssh_keys.generate_host_key(), ssh_keys.generate_host_key()
-    (tmp_path / "key").write_text(one.private)
+def test_every_host_key_is_new_and_its_two_keys_match(tmp_path: Path) -> None:
+    first, second = ssh_keys.generate_host_key(), ssh_keys.generate_host_key()
+    (tmp_path / "key").write_text(first.private)
 
-    assert one.public.startswith("ssh-ed25519 AAAA")
-    assert len(one.public.split()) == 2
-    assert one != two
-    assert ssh_keys.read_public_key(tmp_path / "key") == one.public
+    assert first.public.startswith("ssh-ed25519 AAAA")
+    assert len(first.public.split()) == 2
+    assert first != second
+    assert ssh_keys.read_public_key(tmp_path / "key") == first.public
 
 
-def test_no_private_key_shows_in_a_representation() -> None:
-    key, tls = ssh_keys.generate_host_key(), crypto_tls.generate_cluster_tls(["ml-0"])
-
-    assert "PRIVATE" not in repr(key)
-    assert "PRIVATE" not in repr(tls)
+def test_the_private_key_is_not_in_the_representation() -> None:
+    assert "PRIVATE" not in repr(ssh_keys.generate_host_key())
 
 
 @needs_ssh_keygen
@@ -105,68 +97,13 @@ def test_a_key_with_a_passphrase_is_named_as_such(tmp_path: Path, form: PrivateF
 @pytest.mark.parametrize(
     "content", [b"", b"ssh-ed25519 AAAA me@here\n", b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n"]
 )
-def test_a_file_that_is_no_private_key_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_private_key_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
 
-    with pytest.raises(UsageError, match=r"key: no private key in OpenSSH or PEM form"):
+    with pytest.raises(UsageError, match=r"key: not a private key in OpenSSH or PEM format"):
         ssh_keys.read_public_key(tmp_path / "key")
 
 
 def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"missing\.pem: the private key cannot be read: No such file"):
         ssh_keys.read_public_key(tmp_path / "missing.pem")
-
-
-def test_a_clusters_certificate_is_good_for_all_its_names_and_addresses() -> None:
-    tls = crypto_tls.generate_cluster_tls(["ml-0", "10.0.0.4"])
-    names = x509.load_pem_x509_certificate(tls.cert.encode()).extensions.get_extension_for_class(
-        x509.SubjectAlternativeName
-    )
-
-    assert names.value.get_values_for_type(x509.DNSName) == ["ml-0"]
-    assert [str(address) for address in names.value.get_values_for_type(x509.IPAddress)] == ["10.0.0.4"]
-
-
-def test_members_of_a_cluster_trust_each_other_and_nobody_else(tmp_path: Path) -> None:
-    ours, theirs = crypto_tls.generate_cluster_tls(["ml-0"]), crypto_tls.generate_cluster_tls(["ml-0"])
-
-    assert handshake(tmp_path, server=ours, client=ours)
-    assert not handshake(tmp_path, server=ours, client=theirs)
-
-
-def handshake(folder: Path, *, server: crypto_tls.ClusterTls, client: crypto_tls.ClusterTls) -> bool:
-    """Tell whether a mutual TLS handshake succeeds on both sides."""
-    left, right = socket.socketpair()
-    for end in (left, right):
-        end.settimeout(10)
-    agreed = []
-    serving, asking = context(folder, server, ssl.PROTOCOL_TLS_SERVER), context(folder, client, ssl.PROTOCOL_TLS_CLIENT)
-
-    def serve() -> None:
-        try:
-            with serving.wrap_socket(left, server_side=True) as secure:
-                secure.send(b"hello")
-                agreed.append(secure.recv(5) == b"hello")
-        except OSError:
-            left.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        with asking.wrap_socket(right, server_hostname="ml-0") as secure:
-            agreed.append(secure.recv(5) == b"hello")
-            secure.send(b"hello")
-    except OSError:
-        right.close()
-    thread.join(timeout=20)
-    return agreed == [True, True]
-
-
-def context(folder: Path, tls: crypto_tls.ClusterTls, protocol: int) -> ssl.SSLContext:
-    for name, text in (("ca", tls.ca), ("cert", tls.cert), ("key", tls.key)):
-        (folder / name).write_text(text)
-    made = ssl.SSLContext(protocol)
-    made.verify_mode = ssl.CERT_REQUIRED
-    made.load_verify_locations(folder / "ca")
-    made.load_cert_chain(folder / "cert", folder / "key")
-    return made

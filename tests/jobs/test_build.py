@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from orchestrator.core.host import Host
 from orchestrator.jobs import build
 from orchestrator.jobs import spec as jobs_spec
 from tests.support.paths import ROOT
+
+NOW = datetime(2026, 11, 20, 14, 12, tzinfo=UTC)
 
 DASK = """
 [job]
@@ -84,7 +87,7 @@ def test_a_mistake_in_job_ini_names_its_line(folder: Path, line: str, instead: s
 
 def test_one_vm_runs_one_task_without_a_cluster(folder: Path) -> None:
     """Dask on one VM is the job's own affair."""
-    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run_id="r-1", multi=False)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run_id="r-1", multi=False, now=NOW)
 
     assert [(task.host, task.role, task.command) for task in job.tasks] == [("ml-0", "main", "python go.py")]
     assert job.files == {"hostfile": b"10.0.0.0\n"}
@@ -92,7 +95,7 @@ def test_one_vm_runs_one_task_without_a_cluster(folder: Path) -> None:
 
 def test_dask_on_many_vms_has_a_scheduler_workers_and_tls(folder: Path) -> None:
     """Everything listens on private addresses, and nothing speaks without a certificate."""
-    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run_id="r-1", multi=True)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run_id="r-1", multi=True, now=NOW)
     scheduler, first, second, main = job.tasks
 
     assert [(task.host, task.role) for task in job.tasks] == [
@@ -116,7 +119,7 @@ def test_dask_on_many_vms_has_a_scheduler_workers_and_tls(folder: Path) -> None:
 def test_two_runs_never_share_their_certificates(folder: Path) -> None:
     """The key of one run opens nothing in the next."""
     spec = jobs_spec.load(folder, {})
-    first, second = (build.build(spec, [host(0)], run_id=run, multi=True) for run in ("r-1", "r-2"))
+    first, second = (build.build(spec, [host(0)], run_id=run, multi=True, now=NOW) for run in ("r-1", "r-2"))
 
     assert first.files["tls/key.pem"] != second.files["tls/key.pem"]
     assert first.files["tls/ca.pem"] != second.files["tls/ca.pem"]
@@ -126,7 +129,7 @@ def test_a_command_on_many_vms_knows_its_rank(folder: Path) -> None:
     """Each host runs the command and knows who else does."""
     text = DASK.replace("framework = dask", "framework = command")
     (folder / "job.ini").write_text(text)
-    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1), host(2)], run_id="r-1", multi=True)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1), host(2)], run_id="r-1", multi=True, now=NOW)
 
     assert [task.env["STRATUS_RANK"] for task in job.tasks] == ["0", "1", "2"]
     assert {task.env["STRATUS_SIZE"] for task in job.tasks} == {"3"}
@@ -136,7 +139,7 @@ def test_a_command_on_many_vms_knows_its_rank(folder: Path) -> None:
 
 def test_the_summary_is_one_line_of_json_without_secrets(folder: Path) -> None:
     """It lies on every host for any shell that comes later."""
-    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run_id="r-1", multi=True)
+    job = build.build(jobs_spec.load(folder, {}), [host(0), host(1)], run_id="r-1", multi=True, now=NOW)
     facts = json.loads(job.manifest)
 
     assert "\n" not in job.manifest
@@ -149,13 +152,13 @@ def test_a_job_without_that_command_says_so(folder: Path) -> None:
     (folder / "job.ini").write_text(DASK.replace("multi = python go.py --scheduler $SCHEDULER\n", ""))
 
     with pytest.raises(UsageError, match="names no command for multi"):
-        build.build(jobs_spec.load(folder, {}), [host(0)], run_id="r-1", multi=True)
+        build.build(jobs_spec.load(folder, {}), [host(0)], run_id="r-1", multi=True, now=NOW)
 
 
 def test_no_host_is_a_usage_error(folder: Path) -> None:
     """And the next verb to type is in it."""
     with pytest.raises(UsageError, match="no host is up"):
-        build.build(jobs_spec.load(folder, {}), [], run_id="r-1", multi=True)
+        build.build(jobs_spec.load(folder, {}), [], run_id="r-1", multi=True, now=NOW)
 
 
 def test_a_job_may_be_another_ini_file_of_the_folder(folder: Path) -> None:
@@ -224,15 +227,15 @@ def test_an_elastic_job_needs_its_least_number_of_hosts(folder: Path) -> None:
     spec = simple(folder, "horovod", "min_hosts = 3\n")
 
     with pytest.raises(UsageError, match="min_hosts = 3, and 2 VMs are up"):
-        build.build(spec, [host(0), host(1)], run_id="r-1", multi=True)
-    assert build.build(spec, [host(0)], run_id="r-1", multi=False).main_hosts == ("ml-0",)
+        build.build(spec, [host(0), host(1)], run_id="r-1", multi=True, now=NOW)
+    assert build.build(spec, [host(0)], run_id="r-1", multi=False, now=NOW).main_hosts == ("ml-0",)
 
 
 @pytest.mark.parametrize("framework", ["horovod", "mpi"])
 def test_a_meshed_job_has_an_agent_on_each_host_and_a_main_task_on_the_first(folder: Path, framework: str) -> None:
     """The members are named in order; keys are the run's own, and in no command and no variable."""
     spec = simple(folder, framework)
-    first, second = (build.build(spec, [host(0), host(1)], run_id=run, multi=True) for run in ("r-1", "r-2"))
+    first, second = (build.build(spec, [host(0), host(1)], run_id=run, multi=True, now=NOW) for run in ("r-1", "r-2"))
 
     assert [(task.host, task.role) for task in first.tasks] == [("ml-0", "mesh"), ("ml-1", "mesh"), ("ml-0", "main")]
     assert first.files["mesh/members"] == b"ml-0 10.0.0.0\nml-1 10.0.0.1\n"
@@ -247,9 +250,9 @@ def test_a_meshed_job_has_an_agent_on_each_host_and_a_main_task_on_the_first(fol
 def test_torchrun_meets_at_the_first_hosts_private_address(folder: Path) -> None:
     """Every host has a main task; two runs have ports of their own."""
     spec = simple(folder, "torchrun", "slots_per_host = 4\n")
-    many = build.build(spec, [host(0), host(1)], run_id="r-1", multi=True)
-    other = build.build(spec, [host(0), host(1)], run_id="r-2", multi=True)
-    (alone,) = build.build(spec, [host(0), host(1)], run_id="r-1", multi=False).tasks
+    many = build.build(spec, [host(0), host(1)], run_id="r-1", multi=True, now=NOW)
+    other = build.build(spec, [host(0), host(1)], run_id="r-2", multi=True, now=NOW)
+    (alone,) = build.build(spec, [host(0), host(1)], run_id="r-1", multi=False, now=NOW).tasks
 
     assert many.main_hosts == ("ml-0", "ml-1")
     mains = [task for task in (*many.tasks, *other.tasks) if task.role == "main"]
@@ -261,7 +264,7 @@ def test_torchrun_meets_at_the_first_hosts_private_address(folder: Path) -> None
 
 def test_mxnet_has_one_scheduler_and_a_server_and_a_worker_on_each_host(folder: Path) -> None:
     """Its workers are the main tasks."""
-    job = build.build(simple(folder, "mxnet"), [host(0), host(1)], run_id="r-1", multi=True)
+    job = build.build(simple(folder, "mxnet"), [host(0), host(1)], run_id="r-1", multi=True, now=NOW)
     tasks = [task for task in job.tasks if "DMLC_ROLE" in task.env]
     roles = [(task.host, task.env["DMLC_ROLE"], task.role) for task in tasks]
 
@@ -281,7 +284,7 @@ def test_mxnet_has_one_scheduler_and_a_server_and_a_worker_on_each_host(folder: 
 def test_all_hosts_stand_in_a_file_whatever_the_framework(folder: Path) -> None:
     """One private address on each line."""
     for framework in jobs_spec.FRAMEWORKS:
-        job = build.build(simple(folder, framework), [host(0), host(1)], run_id="r-1", multi=True)
+        job = build.build(simple(folder, framework), [host(0), host(1)], run_id="r-1", multi=True, now=NOW)
         assert job.files["hostfile"] == b"10.0.0.0\n10.0.0.1\n"
 
 
@@ -291,7 +294,9 @@ def test_a_job_with_a_main_task_on_every_host_is_guarded(folder: Path, framework
     (folder / "Dockerfile").write_text("FROM scratch\n")
     simple(folder, framework)
     spec = jobs_spec.load(folder, {}, runtime="docker")
-    two, one = (build.build(spec, [host(n) for n in range(count)], run_id="r-1", multi=True) for count in (2, 1))
+    two, one = (
+        build.build(spec, [host(n) for n in range(count)], run_id="r-1", multi=True, now=NOW) for count in (2, 1)
+    )
     guards = [task for task in two.tasks if task.role in ("mesh", "guard")]
 
     assert [(task.host, task.role) for task in guards] == [("ml-0", "mesh"), ("ml-1", "mesh"), ("ml-0", "guard")]

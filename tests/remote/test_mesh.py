@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core import remote_scripts
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.crypto.tls import generate_cluster_tls
 from tests.support.paths import REMOTE
 
@@ -44,7 +45,7 @@ class Mesh:
 
     def lay_out(self, command: str, hosts: dict[str, str] = HOSTS) -> None:
         """Write the run's folder for each host."""
-        tls = generate_cluster_tls(list(hosts.values()))
+        tls = generate_cluster_tls(list(hosts.values()), REAL_CLOCK.now())
         files = {"ca.pem": tls.ca, "cert.pem": tls.cert, "key.pem": tls.key, "port": str(free_port())}
         files["members"] = "".join(f"{name} {address}\n" for name, address in hosts.items())
         for name in hosts:
@@ -216,7 +217,7 @@ def test_the_pair_that_cannot_talk_is_named(mesh: Mesh) -> None:
 def test_a_stranger_is_not_let_in(mesh: Mesh) -> None:
     """Whoever has another run's keys, or none, starts nothing."""
     mesh.lay_out('ssh 127.0.66.2 "echo in"; echo "ended $?"')
-    other = generate_cluster_tls(list(HOSTS.values()))
+    other = generate_cluster_tls(list(HOSTS.values()), REAL_CLOCK.now())
     for file, text in (("ca.pem", other.ca), ("cert.pem", other.cert), ("key.pem", other.key)):
         (mesh.folder / "ml-1/mesh" / file).write_text(text)
     mesh.up("ml-0", "ml-1")

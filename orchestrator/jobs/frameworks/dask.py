@@ -14,7 +14,7 @@ def many(given: JobLayout) -> tuple[list[Task], Files]:
     head, port, resources = given.head, given.port, given.spec.resources
     scheduler = f"tls://{head.private_address}:{port}"
     # The names that the certificate is good for; Dask checks the authority, not the name.
-    tls = generate_cluster_tls([host.private_address for host in given.hosts])
+    tls = generate_cluster_tls([host.private_address for host in given.hosts], given.now)
     files = {"tls/ca.pem": tls.ca.encode(), "tls/cert.pem": tls.cert.encode(), "tls/key.pem": tls.key.encode()}
     shared = {
         "SCHEDULER": scheduler,

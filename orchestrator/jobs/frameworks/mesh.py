@@ -45,7 +45,7 @@ def guarded(given: JobLayout, tasks: list[Task], files: Files) -> tuple[list[Tas
 
 
 def _keys(given: JobLayout) -> Files:
-    tls = generate_cluster_tls([host.private_address for host in given.hosts])
+    tls = generate_cluster_tls([host.private_address for host in given.hosts], given.now)
     members = "".join(f"{host.name} {host.private_address}\n" for host in given.hosts)
     return {
         "mesh/ca.pem": tls.ca.encode(),
