@@ -15,7 +15,7 @@ class Event:
 
     :param host: the host it happened on; empty for the cluster as a whole.
     :param phase: current step: ``request``, ``pending``, ``boot``, ``ssh``, the name of an install step, ``job``...
-    :param state: ``start`` and ``progress`` while it runs; ``done``, ``unchanged`` or ``failed`` at its end; ``warning``.
+    :param state: ``start``, ``progress``; ``done``, ``unchanged`` or ``failed`` at the end of the phase; ``warning``.
     :param seconds: duration of the phase, at its end; None before.
     :param text: short detail.
     """

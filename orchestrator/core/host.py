@@ -16,7 +16,7 @@ class Host:
     :param port: of its SSH server.
     :param user: login name.
     :param key_file: private key for the login.
-    :param host_key: its pinned public host key, ``ssh-ed25519 AAAA...``; empty means unknown, and no connection is made.
+    :param host_key: its pinned public host key, ``ssh-ed25519 AAAA...``; empty means unknown: no connection is made.
     :param identity: id in the cloud, such as the instance id; known_hosts entries go by it.
     :param boot_key: public host key of the launch, accepted beside ``host_key`` until the rotation is complete; empty
         after that.
