@@ -1,11 +1,11 @@
-"""An EC2-compatible cloud on this machine, with real SSH hosts: rehearse free, run for real later.
+"""Embedded cloud: an EC2-compatible API on this computer, with real SSH hosts, to rehearse runs without cost.
 
     env = localcloud.up()       # the variables that point AWS libraries at it
-    localcloud.scenario(path)   # something goes wrong (docs/scenarios.md)
-    localcloud.calls()          # what it was asked
-    localcloud.down()           # ends everything it started
+    localcloud.scenario(path)   # inject faults (docs/scenarios.md)
+    localcloud.calls()          # the API calls so far
+    localcloud.down()           # stops everything it started
 
-It is reached over the wire only. Importing this package imports nothing heavy; the work is done by a daemon.
+It is reached over the wire only. Importing this package loads little; a daemon does the work.
 """
 
 from __future__ import annotations
@@ -34,41 +34,40 @@ def up(
     scenario: Scenario | Path | str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Start the cloud unless it is up already, wait until it answers, and return its environment.
+    """Start the cloud unless it is running, wait until it answers, and return its environment.
 
-    Process hosts read nothing of the user's own, but folders that LOCALCLOUD_READABLE names (joined as in PATH).
+    Process hosts cannot read the user's files, except for the folders in LOCALCLOUD_READABLE (separated as in PATH).
 
-    :param home: its folder; by default that of ``LOCALCLOUD_HOME``, or one in the user's data folder.
+    :param home: its folder; by default LOCALCLOUD_HOME, or one in the user's data folder.
     :param real_times: take as long as EC2 does (17 s pending, 4 s boot) instead of about a second.
     :param pending: seconds from launch to running.
     :param boot: seconds from running to an open SSH port.
-    :param bound_to: a process id; the cloud ends soon after that process, whatever became of it.
-    :param hosts: what its machines are: ``process``, or ``docker`` for containers with room for an engine of their own
-        (their image is built the first time, which takes minutes); by default what LOCALCLOUD_HOSTS_KIND says, or
-        process.
-    :param scenario: what is to go wrong (as for :func:`scenario`); a cloud that is up already plays it from now on.
-    :param tell: called with a line about what takes minutes, before it begins.
-    :raises LocalCloudError: it did not come up within 30 s, this is not Linux, no Docker engine answers (for docker
-        hosts), one with hosts of another kind is up, or the scenario cannot be read.
+    :param bound_to: a process id; the cloud stops soon after that process has ended for any reason.
+    :param hosts: kind of the hosts: ``process``, or ``docker`` for containers that can run a Docker engine (their image
+        is built the first time, which takes minutes); by default LOCALCLOUD_HOSTS_KIND, or process.
+    :param scenario: faults to inject (as for :func:`scenario`), also into a cloud that is running already.
+    :param tell: called with a line of progress before something that takes minutes.
+    :raises LocalCloudError: it did not start within 30 s, this is not Linux, no Docker engine answers (for docker
+        hosts), a cloud with other hosts is running, or the scenario cannot be read.
     """
     from localcloud.core.home import find_home
-    from localcloud.server import control_client, daemon
+    from localcloud.server import control_client, daemon, host_kinds
 
-    day = control_client.read_scenario(scenario)
-    times = {"real_times": real_times, "pending": pending, "boot": boot}
-    options = daemon.CloudOptions(**times, bound_to=bound_to, hosts=daemon.resolve_host_kind(hosts))  # type: ignore[arg-type]
+    faults = control_client.read_scenario(scenario)
+    kind = host_kinds.resolve(hosts, host_kinds.KINDS)
+    options = daemon.CloudOptions(real_times=real_times, pending=pending, boot=boot, bound_to=bound_to, hosts=kind)
     environment = daemon.up(find_home(home), options, tell)
     if scenario is not None:
-        control_client.play(environment["AWS_ENDPOINT_URL"], day)
+        control_client.play(environment["AWS_ENDPOINT_URL"], faults)
     return environment
 
 
 def down(home: Path | str | None = None) -> bool:
-    """End the cloud, every machine and every process of it.
+    """Stop the cloud with all of its hosts and processes.
 
     :param home: as for :func:`up`.
-    :returns: False when none was up.
-    :raises LocalCloudError: something would not end.
+    :returns: False if no cloud was running.
+    :raises LocalCloudError: a process could not be stopped.
     """
     from localcloud.core.home import find_home
     from localcloud.server import daemon
@@ -77,7 +76,7 @@ def down(home: Path | str | None = None) -> bool:
 
 
 def running(home: Path | str | None = None) -> bool:
-    """Whether a cloud is up in ``home`` (as for :func:`up`)."""
+    """Return whether a cloud is running in ``home`` (as for :func:`up`)."""
     from localcloud.core.home import find_home
     from localcloud.server import daemon
 
@@ -85,27 +84,27 @@ def running(home: Path | str | None = None) -> bool:
 
 
 def scenario(source: Scenario | Path | str | None, home: Path | str | None = None) -> None:
-    """Play a scenario on the cloud that is up, from its beginning; times count from now.
+    """Start a scenario on the running cloud; its times count from now.
 
-    :param source: a file, the text of one (with at least one line break), a scenario, or None for fair weather.
+    :param source: a file, the text of one (with at least one line break), a scenario, or None for no faults.
     :param home: as for :func:`up`.
-    :raises ScenarioError: with every mistake in it, as ``file:line: what``.
-    :raises LocalCloudError: no cloud is up.
+    :raises ScenarioError: with every mistake in it, as ``file:line: message``.
+    :raises LocalCloudError: no cloud is running.
     """
     from localcloud.core.home import find_home
     from localcloud.server import control_client, daemon
 
-    day = control_client.read_scenario(source)
-    control_client.play(daemon.environment(find_home(home))["AWS_ENDPOINT_URL"], day)
+    faults = control_client.read_scenario(source)
+    control_client.play(daemon.environment(find_home(home))["AWS_ENDPOINT_URL"], faults)
 
 
 def calls(home: Path | str | None = None) -> list[CallRecord]:
-    """The API calls that the cloud has seen, at most the last 100,000: when, what, and with which outcome.
+    """Return the API calls that the cloud received, at most the last 100,000.
 
     :param home: as for :func:`up`.
-    :returns: ``(time, action, outcome)`` each: seconds since the cloud came up; the action as AWS names it (a request
-        line for S3); and ``ok``, the error's code, or ``dropped``.
-    :raises LocalCloudError: no cloud is up.
+    :returns: records of ``(time, action, outcome)``: seconds since the cloud started; AWS's name of the action (a
+        request line for S3); and ``ok``, the error's code, or ``dropped``.
+    :raises LocalCloudError: no cloud is running.
     """
     from localcloud.core.home import find_home
     from localcloud.server import control_client, daemon

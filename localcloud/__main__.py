@@ -1,4 +1,4 @@
-"""``python -m localcloud up|down|status|scenario|calls|logs|env``: the embedded cloud's command line."""
+"""Command line of the embedded cloud: ``python -m localcloud up|down|status|scenario|calls|logs|env``."""
 
 from __future__ import annotations
 
@@ -12,75 +12,77 @@ from typing import Any
 
 from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home, find_home
-from localcloud.server import control_client, daemon
+from localcloud.server import control_client, daemon, host_kinds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 it failed (the reason is on stderr), 2 usage."""
-    words = _parser().parse_args(argv)
+    """Run one verb and return its exit code: 0 success, 1 failure (with the reason on stderr), 2 usage."""
+    args = _parser().parse_args(argv)
     try:
-        return _VERBS[words.verb](find_home(words.home), words)
+        return _VERBS[args.verb](find_home(args.home), args)
     except LocalCloudError as error:
         print(f"localcloud: {error}", file=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="localcloud", description="An EC2-compatible cloud on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="localcloud", description="Embedded cloud: an EC2-compatible API on this computer."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    up = _verb(verbs, "up", "start the cloud unless it is up; print its environment")
+    up = _verb(verbs, "up", "start the cloud unless it is running; print its environment")
     up.add_argument("--real-times", action="store_true", help="take as long as EC2: 17 s pending, 4 s boot")
     up.add_argument("--pending", type=seconds, metavar="S", help="seconds from launch to running (default 1)")
     up.add_argument("--boot", type=seconds, metavar="S", help="seconds from running to SSH (default 0.5)")
     up.add_argument(
-        "--hosts", choices=daemon.KINDS, help="what its machines are (default: LOCALCLOUD_HOSTS_KIND, or process)"
+        "--hosts", choices=tuple(host_kinds.KINDS), help="kind of hosts (default: LOCALCLOUD_HOSTS_KIND, or process)"
     )
-    up.add_argument("--scenario", metavar="FILE", help="what is to go wrong (docs/scenarios.md)")
-    _verb(verbs, "down", "end the cloud and everything in it")
-    status = _verb(verbs, "status", "show what is up; exit code 1 when nothing is")
+    up.add_argument("--scenario", metavar="FILE", help="faults to inject (docs/scenarios.md)")
+    _verb(verbs, "down", "stop the cloud and everything in it")
+    status = _verb(verbs, "status", "show the running cloud; exit code 1 if there is none")
     status.add_argument("--output", choices=("text", "json"), default="text")
-    scenario = _verb(verbs, "scenario", "play a scenario on the cloud that is up, show it, or list what can go wrong")
-    scenario.add_argument("what", metavar="FILE|none|show|kinds", help="a scenario file; none for fair weather")
-    calls = _verb(verbs, "calls", "show the API calls that the cloud has seen")
+    scenario = _verb(verbs, "scenario", "start a scenario on the running cloud, show it, or list the kinds of faults")
+    scenario.add_argument("source", metavar="FILE|none|show|kinds", help="a scenario file; none for no faults")
+    calls = _verb(verbs, "calls", "show the API calls so far")
     calls.add_argument("--output", choices=("text", "json"), default="text")
     logs = _verb(verbs, "logs", "show the daemon's log")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as it grows")
-    _verb(verbs, "env", "print the environment of the cloud that is up, one KEY=VALUE a line")
+    logs.add_argument("-f", "--follow", action="store_true", help="keep printing new lines")
+    _verb(verbs, "env", "print the environment of the running cloud, one KEY=VALUE per line")
     return parser
 
 
-def _verb(verbs: Any, name: str, meaning: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=meaning, description=meaning)
+def _verb(verbs: Any, name: str, description: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=description, description=description)
     parser.add_argument("--home", metavar="DIR", help="the cloud's folder (default: LOCALCLOUD_HOME)")
     return parser
 
 
 def seconds(text: str) -> float:
-    """A number of seconds, as typed; its name is part of argparse's message."""
+    """Return a number of seconds as typed; argparse uses this function's name in its messages."""
     number = float(text)
     if not 0 <= number < 3600:
-        raise argparse.ArgumentTypeError("must lie between 0 and 3600")
+        raise argparse.ArgumentTypeError("must be between 0 and 3600")
     return number
 
 
-def _up(home: Home, words: argparse.Namespace) -> int:
-    times = {"real_times": words.real_times, "pending": words.pending, "boot": words.boot}
-    options = daemon.CloudOptions(**times, hosts=daemon.resolve_host_kind(words.hosts))
-    day = control_client.read_scenario(words.scenario)
-    environment = daemon.up(home, options, _note)
-    if words.scenario:
-        control_client.play(environment["AWS_ENDPOINT_URL"], day)
+def _up(home: Home, args: argparse.Namespace) -> int:
+    kind = host_kinds.resolve(args.hosts, host_kinds.KINDS)
+    options = daemon.CloudOptions(args.real_times, args.pending, args.boot, hosts=kind)
+    scenario = control_client.read_scenario(args.scenario)
+    environment = daemon.up(home, options, _print_progress)
+    if args.scenario:
+        control_client.play(environment["AWS_ENDPOINT_URL"], scenario)
     _print_environment(environment)
     return 0
 
 
-def _note(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _down(home: Home, _: argparse.Namespace) -> int:
     if not daemon.down(home):
-        print("nothing was up", file=sys.stderr)
+        print("no embedded cloud was running", file=sys.stderr)
     return 0
 
 
@@ -94,51 +96,51 @@ def _print_environment(env: Mapping[str, str]) -> None:
         print(f"{name}={shlex.quote(value)}")
 
 
-def _status(home: Home, words: argparse.Namespace) -> int:
+def _status(home: Home, args: argparse.Namespace) -> int:
     facts = daemon.status(home)
-    print(json.dumps(facts, indent=1) if words.output == "json" else _status_text(facts))
+    print(json.dumps(facts, indent=1) if args.output == "json" else _status_text(facts))
     return 0 if facts["running"] else 1
 
 
 def _status_text(facts: Mapping[str, Any]) -> str:
     if not facts["running"]:
-        return f"no cloud is up ({facts['home']})"
+        return f"no embedded cloud is running ({facts['home']})"
     count = len(facts["processes"])
-    lines = [f"{facts['endpoint']} is up: pid {facts['pid']}, {count} processes, home {facts['home']}"]
-    for one in facts["instances"]:
-        lines.append("  {id}  {state:13}  {type:12}  {zone:11}  {address:15}  {name}".format(**one).rstrip())
+    lines = [f"{facts['endpoint']} is running: pid {facts['pid']}, {count} processes, home {facts['home']}"]
+    for instance in facts["instances"]:
+        lines.append("  {id}  {state:13}  {type:12}  {zone:11}  {address:15}  {name}".format(**instance).rstrip())
     return "\n".join(lines)
 
 
-def _scenario(home: Home, words: argparse.Namespace) -> int:
+def _scenario(home: Home, args: argparse.Namespace) -> int:
     from localcloud.scenarios import fault_kinds
 
-    if words.what == "kinds":
+    if args.source == "kinds":
         print(fault_kinds.reference(), end="")
         return 0
-    day = control_client.read_scenario(None if words.what in ("none", "show") else words.what)
+    scenario = control_client.read_scenario(None if args.source in ("none", "show") else args.source)
     url = daemon.environment(home)["AWS_ENDPOINT_URL"]
-    if words.what == "show":
+    if args.source == "show":
         print(control_client.current_scenario(url), end="")
     else:
-        control_client.play(url, day)
+        control_client.play(url, scenario)
     return 0
 
 
-def _calls(home: Home, words: argparse.Namespace) -> int:
-    seen = control_client.calls(daemon.environment(home)["AWS_ENDPOINT_URL"])
-    if words.output == "json":
-        print(json.dumps(seen))
+def _calls(home: Home, args: argparse.Namespace) -> int:
+    calls = control_client.calls(daemon.environment(home)["AWS_ENDPOINT_URL"])
+    if args.output == "json":
+        print(json.dumps(calls))
     else:
-        print("\n".join(f"{one.time:10.3f} s  {one.action:40}  {one.outcome}" for one in seen))
+        print("\n".join(f"{call.time:10.3f} s  {call.action:40}  {call.outcome}" for call in calls))
     return 0
 
 
-def _logs(home: Home, words: argparse.Namespace) -> int:
+def _logs(home: Home, args: argparse.Namespace) -> int:
     if not home.log.exists():
-        raise LocalCloudError(f"there is no log yet ({home.log})")
+        raise LocalCloudError(f"no log yet ({home.log})")
     sys.stdout.flush()
-    argv = ["tail", "-n", "+1", *(["-F"] if words.follow else []), str(home.log)]
+    argv = ["tail", "-n", "+1", *(["-F"] if args.follow else []), str(home.log)]
     os.execvp(argv[0], argv)
 
 

@@ -1,7 +1,7 @@
-"""``stratus rehearse scenario.ini``: a bad day, played against somebody's own config, from launch to terminate.
+"""``stratus rehearse scenario.ini``: run an experiment with the user's config on an embedded cloud with faults.
 
-The config is taken as it is, except for what can exist in a real account only (credentials, networks, groups, keys):
-the cloud of the rehearsal has its own. Nothing of the real account is asked or needed.
+The config is used as it is, except for what exists in a real account only (credentials, networks, groups, keys): the
+embedded cloud has its own. No call is made to the real account.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 import localcloud
 from localcloud.core.errors import LocalCloudError
 
-# What a config may name that is somebody's in AWS; section and option, as configparser writes them.
-REAL_ONLY = {
+# Options that name resources of a real account, by section; ``summary`` is in configs of the original project.
+ACCOUNT_OPTIONS = {
     "aws": (
         "profile",
         "endpoint_url",
@@ -36,20 +36,20 @@ REAL_ONLY = {
     "summary": ("your_key_path", "your_key_name", "access_key", "secret_key"),
 }
 
-# A dry run that would have been allowed is answered with an error, too.
+# Outcomes of calls that succeeded; a dry run that would have been allowed is answered with an error code, too.
 ANSWERED_OUTCOMES = ("ok", "DryRunOperation")
 
 CommandRunner = Callable[[Sequence[str]], int]
-"""Carries out a command line of the tool under rehearsal and returns its exit code."""
+"""Runs a command line of the tool under rehearsal and returns its exit code."""
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What is played.
+    """Arguments of a rehearsal.
 
-    :param scenario: file of the bad day.
-    :param config: the user's own config file.
-    :param options: words for the experiment that is played: ``--multi``, ``-n 2``.
+    :param scenario: file of the scenario.
+    :param config: the user's config file.
+    :param options: arguments of the experiment: ``--multi``, ``-n 2``.
     """
 
     scenario: Path
@@ -58,27 +58,28 @@ class Rehearsal:
 
 
 def parse(argv: Sequence[str], config: Path) -> Rehearsal:
-    """Read the words after ``rehearse``.
+    """Return the rehearsal that the arguments after ``rehearse`` describe.
 
-    :param config: the config file when none was named.
+    :param config: the config file.
     """
     parser = argparse.ArgumentParser(
         prog="stratus rehearse",
-        description="Play a bad day against your config: launch, install, run, fetch, terminate.",
+        description="Rehearse an experiment with your config and injected faults: launch, install, run, fetch, "
+        "terminate.",
     )
-    parser.add_argument("scenario", type=Path, help="a scenario.ini; docs/scenarios.md says what it can hold")
+    parser.add_argument("scenario", type=Path, help="a scenario file; see docs/scenarios.md")
     parser.add_argument("--multi", action="store_true", help="run the job on all VMs")
-    parser.add_argument("-n", type=int, metavar="N", help="how many VMs; default: the config's count")
-    words = parser.parse_args(argv)
-    options = (["--multi"] if words.multi else []) + (["-n", str(words.n)] if words.n else [])
-    return Rehearsal(words.scenario, config, tuple(options))
+    parser.add_argument("-n", type=int, metavar="N", help="number of VMs; default: the config's count")
+    args = parser.parse_args(argv)
+    options = (["--multi"] if args.multi else []) + (["-n", str(args.n)] if args.n else [])
+    return Rehearsal(args.scenario, config, tuple(options))
 
 
 def play(rehearsal: Rehearsal, run: CommandRunner) -> Iterator[str]:
-    """Play the day on a cloud of its own, which is gone afterwards; yield the lines of the report.
+    """Run the experiment on an embedded cloud of its own, which is removed afterwards; yield the lines of the report.
 
-    :param run: carries out a command line in this process, whose environment leads to the rehearsal's cloud alone.
-    :raises LocalCloudError: the scenario cannot be read, the config cannot, or the cloud does not come up.
+    :param run: runs a command line in this process, whose environment points to this cloud.
+    :raises LocalCloudError: scenario or config cannot be read, or the cloud does not start.
     """
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as scratch:
         home = Path(scratch) / "cloud"
@@ -93,38 +94,43 @@ def play(rehearsal: Rehearsal, run: CommandRunner) -> Iterator[str]:
 
 
 def adapt_config(config: Path, folder: Path, environment: Mapping[str, str]) -> Path:
-    """Write the user's config as it has to be for the rehearsal, and return the new file.
+    """Write a copy of the user's config that fits the embedded cloud, and return it.
 
-    :raises LocalCloudError: it cannot be read.
+    :raises LocalCloudError: the config cannot be read.
     """
-    reader = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=("#", ";"))
-    try:
-        reader.read_string(config.read_text(encoding="utf-8-sig"), str(config))
-    except (OSError, ValueError, configparser.Error) as error:
-        raise LocalCloudError(f"{config}: {str(error).splitlines()[0]}") from error
-    for section, names in REAL_ONLY.items():
+    reader = _read(config)
+    for section, names in ACCOUNT_OPTIONS.items():
         for name in names:
             if reader.has_section(section):
                 reader.remove_option(section, name)
-    own = {
+    replacements = {
         "aws": {"endpoint_url": environment["AWS_ENDPOINT_URL"], "ssh_from": "127.0.0.1/32", "label": "rehearsal"},
         "ssh": {"port": environment["REHEARSAL_SSH_PORT"]},
     }
-    for section, values in own.items():
+    for section, values in replacements.items():
         if not reader.has_section(section):
             reader.add_section(section)
         reader[section].update(values)
     if reader.has_option("aws", "instance_profile"):
         reader["aws"]["instance_profile"] = "rehearsal"
-    _anchor(reader, config)
-    new = folder / config.name
-    with new.open("w", encoding="utf-8") as file:
+    _make_job_folder_absolute(reader, config)
+    adapted = folder / config.name
+    with adapted.open("w", encoding="utf-8") as file:
         reader.write(file)
-    return new
+    return adapted
 
 
-def _anchor(reader: configparser.ConfigParser, config: Path) -> None:
-    """Make the job's folder absolute: relative ones start beside the config, or above a folder named config."""
+def _read(config: Path) -> configparser.ConfigParser:
+    reader = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=("#", ";"))
+    try:
+        reader.read_string(config.read_text(encoding="utf-8-sig"), str(config))
+    except (OSError, ValueError, configparser.Error) as error:
+        raise LocalCloudError(f"{config}: {str(error).splitlines()[0]}") from error
+    return reader
+
+
+def _make_job_folder_absolute(reader: configparser.ConfigParser, config: Path) -> None:
+    """Resolve the job's folder, which is relative to the config's folder, or to the parent of one named config."""
     parent = config.absolute().parent
     base = parent.parent if parent.name == "config" else parent
     run = reader.get("job", "run", fallback="")
@@ -134,7 +140,7 @@ def _anchor(reader: configparser.ConfigParser, config: Path) -> None:
 
 @contextmanager
 def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and put back what was there."""
+    """Set environment variables for the length of a block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -145,21 +151,16 @@ def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def report(home: Path, code: int) -> Iterator[str]:
-    """Yield what the cloud saw: what it refused, what is left, and how the tool ended."""
-    seen = localcloud.calls(home)
-    refused = Counter((one.action, one.outcome) for one in seen if one.outcome not in ANSWERED_OUTCOMES)
-    yield ""
-    yield f"The rehearsal: {len(seen)} calls to AWS, {sum(refused.values())} of them not answered with a yes."
-    for (action, outcome), count in sorted(refused.items()):
-        yield f"  {action}: {outcome}" + (f"   {count} times" if count > 1 else "")
+    """Yield the report: number of calls, those that failed, remaining instances, and the tool's exit code."""
     from localcloud.core.home import find_home
     from localcloud.server import daemon
 
-    left = [
-        one
-        for one in daemon.status(find_home(home))["instances"]
-        if one["state"] not in ("terminated", "shutting-down")
-    ]
-    yield f"  exit code {code}; {len(left)} instances left" + (
-        ": they are the cloud's, and gone with it" if left else ""
-    )
+    calls = localcloud.calls(home)
+    failures = Counter((call.action, call.outcome) for call in calls if call.outcome not in ANSWERED_OUTCOMES)
+    yield ""
+    yield f"Rehearsal: {len(calls)} AWS calls, {sum(failures.values())} refused or lost"
+    for (action, outcome), count in sorted(failures.items()):
+        yield f"  {action}: {outcome}" + (f"   {count} times" if count > 1 else "")
+    instances = daemon.status(find_home(home))["instances"]
+    count = sum(instance["state"] not in ("terminated", "shutting-down") for instance in instances)
+    yield f"  exit code {code}; {count} instances left" + (" (removed with the embedded cloud)" if count else "")

@@ -1,1 +1,1 @@
-"""The embedded cloud, put together from its parts."""
+"""The embedded cloud, assembled from its parts."""

@@ -1,4 +1,4 @@
-"""One cloud put together: what answers requests, whether they come over HTTP or from within this process."""
+"""Assembly of one cloud: the application that answers requests, whether they come over HTTP or in process."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance, summary
 from localcloud.fault_injection import api_calls
 from localcloud.fault_injection.api_calls import CallRecord
-from localcloud.fault_injection.hosts import Closable, FaultyHosts
+from localcloud.fault_injection.hosts import FaultyHosts
 from localcloud.fault_injection.instances import InstanceFaults
 from localcloud.fault_injection.third_party import ThirdPartyResources
-from localcloud.hosts.interface import HostControl
+from localcloud.hosts.interface import Closable, HostControl
 from localcloud.scenarios.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
     from localcloud.aws.wsgi import Environ
     from localcloud.hosts.spec import HostSpec
 
-# Whose requests go to one application of moto's, whatever their path.
+# Services whose requests all go to one application of moto's, whatever their path.
 _PLAIN_SERVICES = frozenset(("ec2", "iam", "ssm", "sts"))
-# Calls beyond this many are forgotten, the oldest first.
+# Number of recorded calls; older ones are dropped.
 _CALLS = 100_000
 
 
 @dataclass(frozen=True)
 class CloudParts:
-    """What differs between clouds.
+    """Parts that differ between clouds.
 
-    :param make_hosts: makes the hosts, given what to call when a host shut itself down.
-    :param spec: says what host an instance is.
-    :param console: what an instance wrote while it booted.
-    :param decoy: opens a port that takes no part in SSH, given address, port and whether it takes connections.
+    :param make_hosts: returns the hosts, given a function to call when a host shut itself down.
+    :param spec: returns the host specification of an instance.
+    :param console: returns the boot messages of an instance's host.
+    :param open_unresponsive_port: see ``localcloud.hosts.interface.HostSite``.
     """
 
     environment: CloudEnvironment
@@ -56,7 +56,7 @@ class CloudParts:
 
 @dataclass
 class Cloud:
-    """A cloud that answers; made by ``assemble``."""
+    """A cloud that answers requests; made by ``build``."""
 
     environment: CloudEnvironment
     lifecycle: Lifecycle
@@ -68,39 +68,43 @@ class Cloud:
     calls: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     def play(self, scenario: Scenario) -> None:
-        """Play a scenario from its beginning; what an earlier one brought is over, what it broke stays broken."""
+        """Start a scenario. Pending faults of the earlier one are dropped; what it broke stays broken."""
         with self.environment.lock:
-            # Colleagues come in fair weather: what the scenario says of machines does not mean theirs.
+            # Created without faults: the scenario's faults must not apply to the third party's instances.
             self.environment.fault_engine.load(Scenario())
             self.third_party.replace([fault for fault in scenario.faults if fault.kind == "colleague"])
             self.environment.fault_engine.load(scenario)
             self.instance_faults.on_scenario()
 
     def record_call(self, action: str, outcome: str) -> None:
-        """Remember a call."""
+        """Record a call with its outcome."""
         self.calls.append(CallRecord(round(self.environment.clock.now() - self.started_at, 6), action, outcome))
 
     def application(self, moto: wsgi.Application) -> wsgi.Application:
-        """Stack the layers, the innermost first; a request passes them from the last to the first."""
+        """Return the application that answers requests: moto behind all wrappers, the innermost first."""
         from localcloud.aws.identity import authorize
         from localcloud.ec2 import metadata
 
-        world = self.environment
-        application = wsgi.serialize(moto, world.lock)
+        environment = self.environment
+        application = wsgi.serialize(moto, environment.lock)
         application = wsgi.cache_answers(application, self.lifecycle.cache_key, self.lifecycle.invalidate)
         application = api_calls.reword_denials(application)
-        known: dict[str, wsgi.Service] = {**services.services(world), "ecr/GetAuthorizationToken": self.ecr}
-        application = wsgi.serve_json(application, known, authorize)
-        application = api_calls.fail_before_applying(application, world.clock)
+        own_services: dict[str, wsgi.Service] = {
+            **services.services(environment),
+            "ecr/GetAuthorizationToken": self.ecr,
+        }
+        application = wsgi.serve_json(application, own_services, authorize)
+        application = api_calls.fail_before_applying(application, environment.clock)
         application = api_calls.fail_after_applying(application)
         application = wsgi.render_errors(application)
         application = api_calls.drop_connections(application)
         application = api_calls.choose_delay(application)
-        application = api_calls.stamp_date(application, world.clock)
-        application = api_calls.choose_faults(application, world.fault_engine)
+        application = api_calls.stamp_date(application, environment.clock)
+        application = api_calls.choose_faults(application, environment.fault_engine)
         application = api_calls.record_calls(application, self.record_call)
         application = wsgi.serve_pages(application, self._pages())
-        application = metadata.serve(application, metadata.MetadataService(self._find, self.sessions), world.lock)
+        service = metadata.MetadataService(self._find, self.sessions, environment.clock)
+        application = metadata.serve(application, service, environment.lock)
         return wsgi.buffer_body(application)
 
     def _pages(self) -> dict[str, Callable[[Environ], wsgi.Page]]:
@@ -112,61 +116,63 @@ class Cloud:
         }
 
     def _find(self, instance_id: str) -> TrackedInstance | None:
-        machine = self.lifecycle.instances.get(instance_id)
-        return machine if machine is not None and machine.instance.state == "running" else None
+        tracked = self.lifecycle.instances.get(instance_id)
+        return tracked if tracked is not None and tracked.instance.state == "running" else None
 
     def _status(self) -> list[dict[str, Any]]:
         with self.environment.lock:
-            return [summary(machine) for machine in self.lifecycle.instances.values()]
+            return [summary(tracked) for tracked in self.lifecycle.instances.values()]
 
 
 def build(parts: CloudParts) -> Cloud:
-    """Put a cloud together; it takes the place of any other that this process had."""
+    """Build a cloud. It replaces any earlier one of this process, because moto's backends are global."""
 
     def on_shutdown(instance_id: str) -> None:
         lifecycle.host_shut_down(instance_id)
 
-    world = parts.environment
+    environment = parts.environment
     hosts = FaultyHosts(
-        parts.make_hosts(on_shutdown), lambda one: lifecycle.instances[one].faults, parts.open_unresponsive_port
+        parts.make_hosts(on_shutdown),
+        lambda instance_id: lifecycle.instances[instance_id].faults,
+        parts.open_unresponsive_port,
     )
-    lifecycle = Lifecycle(hosts, parts.spec, world)
-    fates = InstanceFaults(lifecycle, hosts, world)
-    lifecycle.on_launch, lifecycle.on_running = fates.on_launch, fates.on_running
+    lifecycle = Lifecycle(hosts, parts.spec, environment)
+    instance_faults = InstanceFaults(lifecycle, hosts, environment)
+    lifecycle.on_launch, lifecycle.on_running = instance_faults.on_launch, instance_faults.on_running
     sessions = _install(parts, lifecycle)
     return Cloud(
-        world,
+        environment,
         lifecycle,
-        fates,
-        ThirdPartyResources(lifecycle, world),
+        instance_faults,
+        ThirdPartyResources(lifecycle, environment),
         sessions,
-        world.clock.now(),
-        aws_ecr.RegistryCredentials(world.clock),
+        environment.clock.now(),
+        aws_ecr.RegistryCredentials(environment.clock),
     )
 
 
 def moto_application() -> wsgi.Application:
-    """moto's own server application; it looks backends up with every request, so that one serves all clouds."""
+    """Return moto's server application. It looks backends up for every request, so one serves all clouds."""
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
     dispatcher: Any = DomainDispatcherApplication(create_backend_app)
-    known: dict[str, wsgi.Application] = {}
+    applications: dict[str, wsgi.Application] = {}
 
-    def application(environ: Environ, respond: wsgi.StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: wsgi.StartResponse) -> Iterable[bytes]:
         service = environ[wsgi.SERVICE]
         if service not in _PLAIN_SERVICES:
-            answer: Iterable[bytes] = dispatcher(environ, respond)
-            return answer
-        # The dispatcher tries a pattern for each service of AWS, every time.
-        if service not in known:
-            known[service] = dispatcher.get_application(environ)
-        return known[service](environ, respond)
+            response: Iterable[bytes] = dispatcher(environ, start_response)
+            return response
+        # The dispatcher would match a pattern for each AWS service on every request.
+        if service not in applications:
+            applications[service] = dispatcher.get_application(environ)
+        return applications[service](environ, start_response)
 
     return application
 
 
 def _install(parts: CloudParts, lifecycle: Lifecycle) -> RoleSessions:
-    """Put our EC2 in the place of moto's, and seed what every account of AWS has."""
+    """Replace moto's EC2 by ``Ec2Region``, and create what every AWS account has."""
     from moto.core.base_backend import BackendDict
     from moto.ec2 import utils
     from moto.ec2.models import ec2_backends
@@ -174,6 +180,7 @@ def _install(parts: CloudParts, lifecycle: Lifecycle) -> RoleSessions:
 
     from localcloud.aws import identity
     from localcloud.aws.images import seed_parameters
+    from localcloud.ec2.api import Ec2Api
     from localcloud.ec2.backend import BackendContext, Ec2Region
 
     def parameters(region_name: str, account_id: str) -> SimpleSystemManagerBackend:
@@ -181,18 +188,18 @@ def _install(parts: CloudParts, lifecycle: Lifecycle) -> RoleSessions:
         seed_parameters(ssm)
         return ssm
 
-    # Not moto's own reset, which would make every backend again at once.
-    known: list[Any] = getattr(BackendDict, "_instances")  # noqa: B009
-    for backends in known:
+    # Not moto's own reset, which would recreate every backend at once.
+    backend_dicts: list[Any] = getattr(BackendDict, "_instances")  # noqa: B009
+    for backends in backend_dicts:
         backends.clear()
     sessions = identity.RoleSessions()
     lifecycle.on_terminated = sessions.drop
-    ground = BackendContext(parts.environment, parts.block, lifecycle, parts.console, [HOME_REGION])
-    # moto only ever calls what stands here, with these two arguments.
-    ours: Any = (ec2_backends, ssm_backends)
-    ours[0].backend = functools.partial(Ec2Region, context=ground)
-    ours[1].backend = parameters
-    # DescribeInstances filters that moto does not know.
+    context = BackendContext(parts.environment, parts.block, lifecycle, parts.console, [HOME_REGION], Ec2Api.dispatch)
+    # moto calls these factories with region and account.
+    targets: Any = (ec2_backends, ssm_backends)
+    targets[0].backend = functools.partial(Ec2Region, context=context)
+    targets[1].backend = parameters
+    # DescribeInstances filters that moto lacks.
     utils.filter_dict_attribute_mapping.update({"client-token": "client_token", "reason": "_reason"})
     identity.seed()
     return sessions

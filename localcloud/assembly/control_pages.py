@@ -1,4 +1,4 @@
-"""The pages by which a cloud is asked and told things that AWS knows nothing of."""
+"""Control pages of a cloud: paths beside the AWS APIs that show its calls and play scenarios."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def calls(seen: Callable[[], list[CallRecord]]) -> Callable[[Environ], Page]:
-    """The calls so far."""
-    return lambda _: Page(json.dumps(seen()).encode())
+def calls(recorded: Callable[[], list[CallRecord]]) -> Callable[[Environ], Page]:
+    """Return the page that lists the API calls so far."""
+    return lambda _: Page(json.dumps(recorded()).encode())
 
 
-def scenario(current: Callable[[], Scenario], begin: Callable[[Scenario], None]) -> Callable[[Environ], Page]:
-    """GET says what is played, PUT plays another."""
+def scenario(current: Callable[[], Scenario], play: Callable[[Scenario], None]) -> Callable[[Environ], Page]:
+    """Return the page of the scenario: GET shows it, PUT starts another one."""
 
     def page(environ: Environ) -> Page:
         if environ["REQUEST_METHOD"] == "PUT":
             try:
-                begin(parse(environ["wsgi.input"].read().decode()))
+                play(parse(environ["wsgi.input"].read().decode()))
             except ScenarioError as error:
                 return Page(str(error).encode(), "400 Bad Request", "text/plain")
             except Exception as error:
-                _log.exception("the scenario could not begin")
-                return Page(f"it could not begin: {error}".encode(), "500 Internal Server Error", "text/plain")
+                _log.exception("the scenario could not start")
+                return Page(f"cannot start the scenario: {error}".encode(), "500 Internal Server Error", "text/plain")
         return Page(current().text().encode(), content_type="text/plain")
 
     return page

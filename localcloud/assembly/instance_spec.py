@@ -1,4 +1,4 @@
-"""Which machine an instance is: the bridge from EC2's records to a host's."""
+"""Host specification of an instance, from EC2's records."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HostSpecs:
-    """Turns an instance into what a host needs to know; callable.
+    """Returns the host specification of an instance; callable.
 
-    :param boot: seconds from the start of a host to its open SSH port.
+    :param boot_s: seconds from the start of a host to its open SSH port.
     """
 
     home: Home
     block: AddressBlock
     boot_s: float
 
-    def __call__(self, machine: TrackedInstance) -> HostSpec:
-        """The host of one instance."""
-        instance = machine.instance
+    def __call__(self, tracked: TrackedInstance) -> HostSpec:
+        """Return the host of one instance."""
+        instance = tracked.instance
         image = instance.ec2_backend.amis.get(instance.image_id)
         return HostSpec(
             instance_id=instance.id,
@@ -39,7 +39,7 @@ class HostSpecs:
             port=self.block.ssh_port,
             folder=self.home.host_folder(instance.id),
             user=login_user(image),
-            authorized_keys=machine.authorized_keys,
+            authorized_keys=tracked.authorized_keys,
             user_data=user_data(instance),
             environment=self._environment(instance),
             boot_seconds=self.boot_s,
@@ -47,13 +47,13 @@ class HostSpecs:
         )
 
     def _environment(self, instance: Instance) -> dict[str, str]:
-        """What makes AWS libraries on the host find this cloud; no key is among it, as on EC2."""
+        """Return the variables that direct AWS libraries on the host to this cloud; as on EC2, no key is among them."""
         return {
             "AWS_ENDPOINT_URL": self.block.url,
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.block.url}{METADATA}{instance.id}/",
             "AWS_REGION": instance.region_name,
             "AWS_DEFAULT_REGION": instance.region_name,
-            # Nothing on this computer is reached through a proxy.
+            # The endpoint is on this computer, which no proxy can reach.
             "NO_PROXY": self.block.endpoint,
             "no_proxy": self.block.endpoint,
         }

@@ -1,1 +1,1 @@
-"""What all APIs of AWS share here: the chain that requests pass, callers, refusals, and tables of what there is."""
+"""AWS in general: request chain, callers, error responses, and tables of images, prices and quotas."""

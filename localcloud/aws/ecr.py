@@ -1,4 +1,4 @@
-"""The one call of ECR's that opens a registry; all others are moto's."""
+"""ECR's GetAuthorizationToken; all other calls of ECR are moto's."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from localcloud.aws.wsgi import Environ, Page, Params
 from localcloud.core.clock import Clock
 
 ACCOUNT = "123456789012"
-# An authorization token is good for twelve hours.
-_GOOD_FOR_S = 12 * 3600
+# ECR's authorization tokens are valid for twelve hours.
+_VALID_FOR_S = 12 * 3600
 
 
 @dataclass
 class RegistryCredentials:
-    """GetAuthorizationToken: the password of the registry that was announced; callable.
+    """Answers GetAuthorizationToken with the password of the announced registry; callable.
 
-    :param registry: ``host:port``; empty for none, then a token opens nothing.
+    :param registry: ``host:port``; empty for none, whose token is refused everywhere.
     """
 
     clock: Clock
     registry: str = ""
     password: str = ""
 
-    def __call__(self, action: str, question: Params, region: str) -> dict[str, Any]:
+    def __call__(self, action: str, params: Params, region: str) -> dict[str, Any]:
         """Answer the call."""
-        del action, question
+        del action, params
         token = base64.b64encode(f"AWS:{self.password or 'opens-nothing'}".encode()).decode()
-        where = f"http://{self.registry}" if self.registry else f"https://{ACCOUNT}.dkr.ecr.{region}.amazonaws.com"
-        expires = self.clock.utc().timestamp() + _GOOD_FOR_S
-        data = {"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": where}
+        endpoint = f"http://{self.registry}" if self.registry else f"https://{ACCOUNT}.dkr.ecr.{region}.amazonaws.com"
+        expires = self.clock.utc().timestamp() + _VALID_FOR_S
+        data = {"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": endpoint}
         return {"authorizationData": [data]}
 
 
-def registry_page(login: RegistryCredentials) -> Callable[[Environ], Page]:
-    """PUT says which registry there is, as JSON: ``address`` and ``password``."""
+def registry_page(credentials: RegistryCredentials) -> Callable[[Environ], Page]:
+    """Return the page of the registry: PUT sets it, as JSON with ``address`` and ``password``."""
 
     def answer(environ: Environ) -> Page:
         if environ["REQUEST_METHOD"] == "PUT":
-            told = json.loads(environ["wsgi.input"].read())
-            login.registry, login.password = str(told["address"]), str(told["password"])
-        return Page(json.dumps({"address": login.registry}).encode())
+            body = json.loads(environ["wsgi.input"].read())
+            credentials.registry, credentials.password = str(body["address"]), str(body["password"])
+        return Page(json.dumps({"address": credentials.registry}).encode())
 
     return answer

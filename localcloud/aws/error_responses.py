@@ -1,7 +1,7 @@
-"""What AWS says when it refuses: codes with their HTTP status and words, in the form that each service has.
+"""AWS's error responses: codes with their HTTP status and message, in the format of each service.
 
-EC2's codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html, whose text gives no status;
-those stem from answers that were seen. Words in braces are filled in by whoever raises the refusal.
+EC2's codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html, which lists no status codes;
+those were taken from recorded responses. Words in braces are filled in by the code that raises the error.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ USER_ARN = "arn:aws:iam::123456789012:user/researcher"
 
 
 class ApiError(Exception):
-    """The answer to a call is an error; raised anywhere below the chain's ``catch_errors``.
+    """An error response to a call, raised anywhere below the chain's ``render_errors``.
 
-    :param code: AWS's.
-    :param message: AWS's words; by default those of the table.
-    :param status: of HTTP; by default that of the table.
+    :param code: AWS's error code.
+    :param message: AWS's message; by default that of the table.
+    :param status: HTTP status; by default that of the table.
     """
 
-    def __init__(self, code: str, message: str = "", status: int = 0, **facts: object) -> None:
-        known_status, known_words = ERRORS.get(code, (400, code))
+    def __init__(self, code: str, message: str = "", status: int = 0, **values: object) -> None:
+        known_status, known_message = ERRORS.get(code, (400, code))
         self.code, self.status = code, status or known_status
-        self.message = message or known_words.format_map(_Placeholders(facts))
+        self.message = message or known_message.format_map(_Placeholders(values))
         super().__init__(f"{code}: {self.message}")
 
 
@@ -36,7 +36,7 @@ class _Placeholders(dict[str, object]):
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """An error, ready to be sent."""
+    """An error response, ready to be sent."""
 
     status: str
     body: bytes
@@ -44,7 +44,7 @@ class ErrorResponse:
 
 
 def render(service: str, error: ApiError) -> ErrorResponse:
-    """A refusal in the form of ``service``, named as in the scope of a signature."""
+    """Return an error in the format of ``service``, named as in the scope of a signature."""
     status = f"{error.status} {_PHRASES.get(error.status, 'Error')}"
     if service in _JSON_SERVICES:
         body = json.dumps({"__type": error.code, "message": error.message})
@@ -61,14 +61,14 @@ def render(service: str, error: ApiError) -> ErrorResponse:
 
 
 def error_code(body: bytes) -> str:
-    """The code in an error's body, of whatever form; empty when there is none."""
+    """Return the error code in a response body of any format; empty if there is none."""
     head = body[:2000].decode("utf-8", "replace")
-    found = re.search(r"<Code>([^<]*)</Code>", head) or re.search(r'"__type": ?"(?:[^"]*#)?([^"#]*)"', head)
-    return found[1] if found else ""
+    match = re.search(r"<Code>([^<]*)</Code>", head) or re.search(r'"__type": ?"(?:[^"]*#)?([^"#]*)"', head)
+    return match[1] if match else ""
 
 
 def bad_keys(service: str) -> ApiError:
-    """The access key is not known."""
+    """Return the error for an unknown access key."""
     return ApiError(
         _code_for(
             service,
@@ -81,7 +81,7 @@ def bad_keys(service: str) -> ApiError:
 
 
 def expired_keys(service: str) -> ApiError:
-    """The session that the keys belong to is over."""
+    """Return the error for credentials of an expired session."""
     code = _code_for(
         service, ec2="RequestExpired", s3="ExpiredToken", json="ExpiredTokenException", query="ExpiredToken"
     )
@@ -89,7 +89,7 @@ def expired_keys(service: str) -> ApiError:
 
 
 def clock_skewed(service: str, *, signed: str, now: str) -> ApiError:
-    """The signature's time is too far from the service's; both as in ``20261120T141207Z``."""
+    """Return the error for a signature whose time differs too much; both times like ``20261120T141207Z``."""
     code = _code_for(
         service,
         ec2="RequestExpired",
@@ -99,33 +99,33 @@ def clock_skewed(service: str, *, signed: str, now: str) -> ApiError:
     )
     early = f"Signature not yet current: {signed} is still later than {now}"
     late = f"Signature expired: {signed} is now earlier than {now}"
-    words = (early if signed > now else late) + " ( 5 min.)"
-    return ApiError(code, "" if service in ("ec2", "s3") else words)
+    message = (early if signed > now else late) + " ( 5 min.)"
+    return ApiError(code, "" if service in ("ec2", "s3") else message)
 
 
 def throttled(service: str) -> ApiError:
-    """Too many calls."""
+    """Return the error for too many calls."""
     return ApiError(
         _code_for(service, ec2="RequestLimitExceeded", s3="SlowDown", json="ThrottlingException", query="Throttling")
     )
 
 
 def denied(service: str, action: str, *, by: str, region: str, caller_arn: str = USER_ARN) -> ApiError:
-    """No permission for ``who``; ``by`` is ``policy``, ``scp`` or ``boundary``."""
+    """Return the error for a missing permission of ``caller_arn``; ``by`` is ``policy``, ``scp`` or ``boundary``."""
     code = _code_for(
         service, ec2="UnauthorizedOperation", s3="AccessDenied", json="AccessDeniedException", query="AccessDenied"
     )
     name = f"{_IAM_PREFIXES.get(service, service)}:{action}"
-    why = {
+    reason = {
         "policy": f"because no identity-based policy allows the {name} action",
         "scp": "with an explicit deny in a service control policy",
         "boundary": f"because no permissions boundary allows the {name} action",
     }[by]
-    whom = f"User: {caller_arn} is not authorized to perform: {name}"
-    on = f"on resource: arn:aws:{_IAM_PREFIXES.get(service, service)}:{region}:123456789012:*"
+    denial = f"User: {caller_arn} is not authorized to perform: {name}"
+    resource = f"on resource: arn:aws:{_IAM_PREFIXES.get(service, service)}:{region}:123456789012:*"
     if service == "ec2":
-        return ApiError(code, f"You are not authorized to perform this operation. {whom} {on} {why}")
-    return ApiError(code, f"{whom} {on} {why}", status=403 if service in ("s3", "sts", "iam") else 400)
+        return ApiError(code, f"You are not authorized to perform this operation. {denial} {resource} {reason}")
+    return ApiError(code, f"{denial} {resource} {reason}", status=403 if service in ("s3", "sts", "iam") else 400)
 
 
 def _code_for(service: str, *, ec2: str, s3: str, json: str, query: str) -> str:
@@ -157,7 +157,7 @@ _VALIDATED = (
 _SLOWER = "Rate exceeded"
 
 ERRORS: dict[str, tuple[int, str]] = {
-    # Who calls
+    # Callers and permissions
     "AuthFailure": (401, _VALIDATED[0]),
     "InvalidClientTokenId": (403, _VALIDATED[1]),
     "UnrecognizedClientException": (400, _VALIDATED[1]),
@@ -192,7 +192,7 @@ ERRORS: dict[str, tuple[int, str]] = {
         "process to complete. If the issue still persists, please let us know by writing to "
         "aws-verification@amazon.com for further assistance.",
     ),
-    # Too fast, or the service's own trouble
+    # Throttling and service failures
     "RequestLimitExceeded": (503, "Request limit exceeded."),
     "EC2ThrottledException": (503, _SLOWER),
     "Throttling": (400, _SLOWER),
@@ -204,7 +204,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "ServiceUnavailable": (503, "The request has failed due to a temporary failure of the server."),
     "Unavailable": (503, "The server is overloaded and can't handle the request."),
     "RequestTimeout": (400, "Your socket connection to the server was not read from or written to in time."),
-    # Room
+    # Capacity
     "InsufficientInstanceCapacity": (
         500,
         "We currently do not have sufficient capacity for the instance type you requested.",
@@ -245,7 +245,7 @@ ERRORS: dict[str, tuple[int, str]] = {
         403,
         "The provided credentials do not have permission to create the service-linked role for EC2 Spot Instances.",
     ),
-    # What is asked for
+    # Parameters and resources
     "InvalidParameterValue": (400, "A value specified in a parameter is not valid."),
     "InvalidParameter": (400, "A parameter specified in a request is not valid."),
     "InvalidParameterCombination": (400, "The parameters may not be used in combination."),

@@ -1,7 +1,7 @@
-"""The machine images that the cloud offers, and the SSM parameters that name them.
+"""Machine images of the cloud, and the SSM parameters that name them.
 
-Names, owners and parameter paths are those of AWS; ids and dates are made up. An id depends on region and name only,
-so it stays the same from one start of the cloud to the next.
+Names, owners and parameter paths are those of AWS; ids and dates are invented. An id depends on region and name only,
+so it is the same after a restart of the cloud.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ _CREATED_AT = datetime(2026, 7, 10, 12, 0, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """One image: ``size_gib`` is its root disk's, ``user`` the account that SSH logs in to."""
+    """One image.
+
+    :param size_gib: size of its root disk.
+    :param user: login account.
+    """
 
     name: str
     parameter: str
@@ -37,7 +41,7 @@ class ImageSpec:
     root_device: str = "/dev/sda1"
 
     def id(self, region: str) -> str:
-        """The AMI id in ``region``."""
+        """Return the AMI id in ``region``."""
         return "ami-" + hashlib.sha256(f"{region}/{self.name}".encode()).hexdigest()[:17]
 
 
@@ -65,7 +69,7 @@ def _amazon_linux(machine: str) -> ImageSpec:
 
 
 def _deep_learning(title: str, alias: str, *, user: str = "ubuntu", root_device: str = "/dev/sda1") -> ImageSpec:
-    # 65 GiB stands for "larger than an ordinary image": the published sizes change with every release.
+    # The published sizes change with every release; 65 GiB represents "larger than an ordinary image".
     return ImageSpec(
         name=f"{title} 20260710",
         parameter=f"/aws/service/deeplearning/ami/x86_64/{alias}/latest/ami-id",
@@ -109,55 +113,55 @@ IMAGES = (
 class SeededImage(Ami):
     """An image of the table, in the form that moto lists."""
 
-    def __init__(self, ec2: Any, facts: ImageSpec) -> None:
-        self.spec = facts
+    def __init__(self, ec2: Any, spec: ImageSpec) -> None:
+        self.spec = spec
         super().__init__(
             ec2,
-            facts.id(ec2.region_name),
-            name=facts.name,
-            description=facts.name,
-            owner_id=facts.owner,
-            owner_alias="amazon" if facts.owner != DEBIAN else None,
+            spec.id(ec2.region_name),
+            name=spec.name,
+            description=spec.name,
+            owner_id=spec.owner,
+            owner_alias="amazon" if spec.owner != DEBIAN else None,
             public=True,
             virtualization_type="hvm",
-            architecture=facts.architecture,
+            architecture=spec.architecture,
             creation_date=_CREATED_AT,
-            image_location=f"{facts.owner}/{facts.name}",
+            image_location=f"{spec.owner}/{spec.name}",
             hypervisor="xen",
             root_device_type="ebs",
-            root_device_name=facts.root_device,
+            root_device_name=spec.root_device,
             region_name=f"{ec2.region_name}a",
             boot_mode="uefi-preferred",
         )
 
     @property
     def block_device_mappings(self) -> list[dict[str, Any]]:
-        """The root disk that an instance gets unless it asks for another."""
+        """Root disk that an instance gets by default."""
         ebs = {"SnapshotId": self.ebs_snapshot.id, "VolumeSize": self.spec.size_gib, "VolumeType": "gp3"}
         return [{"DeviceName": self.root_device_name, "Ebs": {**ebs, "DeleteOnTermination": True, "Encrypted": False}}]
 
 
 def login_user(image: Ami | None) -> str:
-    """The account that an image's machines let in; images made from instances are taken for Ubuntu."""
+    """Return the login account of an image; images made from instances are assumed to be Ubuntu."""
     return image.spec.user if isinstance(image, SeededImage) else "ubuntu"
 
 
 def has_engine(image: Ami | None) -> bool:
-    """Whether a Docker engine runs on an image's machines from the start."""
+    """Return whether instances of an image have a running Docker engine."""
     return isinstance(image, SeededImage) and image.spec.owner == DEEP_LEARNING
 
 
 def seed_parameters(ssm: SimpleSystemManagerBackend) -> None:
-    """Fill the public parameters that name the images of ``ssm``'s region."""
+    """Create the public parameters that name the images of ``ssm``'s region."""
     parameters = ssm._parameters
-    # moto would otherwise add Amazon Linux images that DescribeImages does not know.
+    # moto would otherwise add Amazon Linux images that DescribeImages does not list.
     parameters.latest_amis_loaded = True
-    for facts in IMAGES:
-        parameters[facts.parameter].append(
+    for image in IMAGES:
+        parameters[image.parameter].append(
             Parameter(  # type: ignore[abstract]
                 account_id=ssm.account_id,
-                name=facts.parameter,
-                value=facts.id(ssm.region_name),
+                name=image.parameter,
+                value=image.id(ssm.region_name),
                 parameter_type="String",
                 description=None,
                 allowed_pattern=None,

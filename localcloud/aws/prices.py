@@ -1,7 +1,7 @@
-"""What machines and disks cost in this cloud: a dated table, told by the Pricing API and the spot price history.
+"""Prices of instances and disks: a dated table, served by the Pricing API and the spot price history.
 
-On demand, Linux, USD, July 2026. Only what stands here has a price; of anything else the Pricing API knows nothing, as
-AWS's knows nothing of names that it has no product for.
+On demand, Linux, USD, July 2026. The Pricing API finds no products for what is not in the table, as AWS's API does for
+unknown names.
 """
 
 from __future__ import annotations
@@ -30,39 +30,44 @@ IOPS_MONTH = {"io2": 0.065}
 LOCATIONS = {"us-east-1": ("US East (N. Virginia)", ""), "us-west-2": ("US West (Oregon)", "USW2-")}
 
 _DATE = "2026-07-01T00:00:00Z"
-# AWS's codes for "on demand" and "per hour"; every product's terms carry them.
+# AWS's codes for "on demand" and "per hour", which are in every product's terms.
 _OFFER, _RATE = "JRTCKXETXF", "6YS6EN2CT7"
-# Of a machine that is used, of one whose reservation waits, and of one whose reservation was paid elsewhere.
+# Share of the price by capacity status: in use, reserved but unused, and reserved with the price paid elsewhere.
 _CAPACITY = {"Used": 1.0, "UnusedCapacityReservation": 1.0, "AllocatedCapacityReservation": 0.0}
-# Spot machines cost about a third, a little more or less in each zone.
-_SPOT_PART = {"a": 0.38, "b": 0.35, "c": 0.41}
+# Spot instances cost about a third, slightly different in each zone.
+_SPOT_SHARE = {"a": 0.38, "b": 0.35, "c": 0.41}
 
 
-def default_spot_price(kind: str, zone: str) -> float | None:
-    """USD an hour for a spot machine on an ordinary day; None for types without a price."""
-    if kind not in USD_PER_HOUR:
+def default_spot_price(instance_type: str, zone: str) -> float | None:
+    """Return USD per hour for a spot instance without a scenario; None for types without a price."""
+    if instance_type not in USD_PER_HOUR:
         return None
-    return round(USD_PER_HOUR[kind] * _SPOT_PART.get(zone[-1:], 0.4), 4)
+    return round(USD_PER_HOUR[instance_type] * _SPOT_SHARE.get(zone[-1:], 0.4), 4)
 
 
 def products() -> list[dict[str, Any]]:
-    """Everything that has a price, as the Pricing API describes it."""
-    made = []
+    """Return everything that has a price, as the Pricing API describes it."""
+    records = []
     for region in LOCATIONS:
         for kind, price in USD_PER_HOUR.items():
-            made += [_machine(region, kind, state, price * part) for state, part in _CAPACITY.items()]
-        made += [_disk(region, kind, price) for kind, price in DISKS_PER_GB_MONTH.items()]
-        made += [_iops(region, kind, price) for kind, price in IOPS_MONTH.items()]
-    return made
+            records += [_machine(region, kind, state, price * share) for state, share in _CAPACITY.items()]
+        records += [_disk(region, kind, price) for kind, price in DISKS_PER_GB_MONTH.items()]
+        records += [_iops(region, kind, price) for kind, price in IOPS_MONTH.items()]
+    return records
 
 
 def get_products(params: dict[str, Any]) -> dict[str, Any]:
-    """The answer of GetProducts; every filter is TERM_MATCH, as AWS's only kind used to be."""
-    wanted = {each["Field"]: each["Value"] for each in params.get("Filters", [])}
-    found = [one for one in products() if _matches(one, {"servicecode": params.get("ServiceCode"), **wanted})]
-    start, most = int(params.get("NextToken") or 0), int(params.get("MaxResults") or 100)
-    answer = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(one) for one in found[start : start + most]]}
-    return {**answer, "NextToken": str(start + most)} if start + most < len(found) else answer
+    """Answer GetProducts; every filter is TERM_MATCH."""
+    wanted = {rule["Field"]: rule["Value"] for rule in params.get("Filters", [])}
+    matches = [
+        product for product in products() if _matches(product, {"servicecode": params.get("ServiceCode"), **wanted})
+    ]
+    start, page_size = int(params.get("NextToken") or 0), int(params.get("MaxResults") or 100)
+    answer = {
+        "FormatVersion": "aws_v1",
+        "PriceList": [json.dumps(product) for product in matches[start : start + page_size]],
+    }
+    return {**answer, "NextToken": str(start + page_size)} if start + page_size < len(matches) else answer
 
 
 def _matches(product: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -86,27 +91,27 @@ def _machine(region: str, kind: str, capacity: str, price: float) -> dict[str, A
         "vcpu": str(vcpus(kind)),
         "usagetype": f"{LOCATIONS[region][1]}{usage[capacity]}:{kind}",
     }
-    words = f"${price:g} per On Demand Linux {kind} Instance Hour"
-    return _product(region, "Compute Instance", attributes, _Price(price, "Hrs", words))
+    description = f"${price:g} per On Demand Linux {kind} Instance Hour"
+    return _product(region, "Compute Instance", attributes, _Price(price, "Hrs", description))
 
 
 def _disk(region: str, kind: str, price: float) -> dict[str, Any]:
     usage = f"{LOCATIONS[region][1]}EBS:VolumeUsage.{kind}"
     attributes = {"volumeApiName": kind, "operation": "", "usagetype": usage}
-    words = f"${price:g} per GB-month of {kind} provisioned storage"
-    return _product(region, "Storage", attributes, _Price(price, "GB-Mo", words))
+    description = f"${price:g} per GB-month of {kind} provisioned storage"
+    return _product(region, "Storage", attributes, _Price(price, "GB-Mo", description))
 
 
 def _iops(region: str, kind: str, price: float) -> dict[str, Any]:
     usage = f"{LOCATIONS[region][1]}EBS:VolumeP-IOPS.{kind}"
     attributes = {"volumeApiName": kind, "group": "EBS IOPS", "operation": "", "usagetype": usage}
-    words = f"${price:g} per IOPS-month provisioned ({kind})"
-    return _product(region, "System Operation", attributes, _Price(price, "IOPS-Mo", words))
+    description = f"${price:g} per IOPS-month provisioned ({kind})"
+    return _product(region, "System Operation", attributes, _Price(price, "IOPS-Mo", description))
 
 
 class _Price:
-    def __init__(self, dollars: float, unit: str, words: str) -> None:
-        self.usd, self.unit, self.description = dollars, unit, words
+    def __init__(self, usd: float, unit: str, description: str) -> None:
+        self.usd, self.unit, self.description = usd, unit, description
 
 
 def _product(region: str, family: str, attributes: dict[str, str], price: _Price) -> dict[str, Any]:
@@ -138,6 +143,6 @@ def _product(region: str, family: str, attributes: dict[str, str], price: _Price
     }
 
 
-def spot_types(kinds: Iterable[str]) -> list[str]:
-    """Those of some types that have a spot price; of none, all that have."""
-    return [kind for kind in (kinds or USD_PER_HOUR) if kind in USD_PER_HOUR]
+def spot_types(instance_types: Iterable[str]) -> list[str]:
+    """Return those of the given types that have a spot price; all types that have one, if none is given."""
+    return [instance_type for instance_type in (instance_types or USD_PER_HOUR) if instance_type in USD_PER_HOUR]

@@ -1,7 +1,7 @@
-"""The vCPU quotas of EC2: their codes, the instance types that each one counts, and the Service Quotas API.
+"""vCPU quotas of EC2: codes, the instance types that each one counts, and their Service Quotas records.
 
 Families and names: https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html. Quotas of rarer
-families (F, Inf, Trn, X and so on) are not kept: such types may be launched without limit here.
+families (F, Inf, Trn, X and so on) are not modeled: such types have no limit here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
-# So large that nobody meets it by accident; a scenario makes it small.
+# Large enough to be never reached by accident; scenarios lower it.
 DEFAULT_VCPUS = 4096
 
 _STANDARD = frozenset("acdhimrtz")
@@ -23,9 +23,10 @@ _STANDARD = frozenset("acdhimrtz")
 
 @dataclass(frozen=True)
 class Quota:
-    """One quota: how many vCPUs of some families may run in a region.
+    """One quota: the number of vCPUs of some instance families that may run in a region.
 
     :param bucket: ``standard``, ``g`` or ``p``.
+    :param market: ``on-demand`` or ``spot``.
     """
 
     code: str
@@ -44,31 +45,33 @@ QUOTAS = (
 )
 BY_CODE = {quota.code: quota for quota in QUOTAS}
 
-# These hold a vCPU; a stopped instance holds none.
+# States that count against a quota; a stopped instance does not.
 _HOLDING = ("pending", "running", "stopping")
 
 
-def quota_for(kind: str, market: str) -> Quota | None:
-    """The quota that an instance type counts against; None when none is kept."""
-    family = re.match("[a-z]+", kind.partition(".")[0])
+def quota_for(instance_type: str, market: str) -> Quota | None:
+    """Return the quota that an instance type counts against; None if it is not modeled."""
+    family = re.match("[a-z]+", instance_type.partition(".")[0])
     letters = family[0] if family else ""
     bucket = "standard" if letters[:1] in _STANDARD else letters[:1]
-    # Inf, Trn and the like begin with the letters of other buckets.
-    rare = letters.startswith(("inf", "hpc", "trn", "dl", "mac")) or letters == "u"
+    # Inf, Trn and others begin with the letters of other buckets.
+    is_unmodeled = letters.startswith(("inf", "hpc", "trn", "dl", "mac")) or letters == "u"
     bucket = "g" if letters in ("g", "gr", "vt") else bucket
-    return next((one for one in QUOTAS if (one.bucket, one.market) == (bucket, market) and not rare), None)
+    return next(
+        (quota for quota in QUOTAS if (quota.bucket, quota.market) == (bucket, market) and not is_unmodeled), None
+    )
 
 
 @cache
-def vcpus(kind: str) -> int:
-    """How many vCPUs a type has; 0 for an unknown one."""
+def vcpus(instance_type: str) -> int:
+    """Return the number of vCPUs of an instance type; 0 for an unknown one."""
     from moto.ec2.models.instance_types import INSTANCE_TYPES
 
-    return int(INSTANCE_TYPES.get(kind, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0))
+    return int(INSTANCE_TYPES.get(instance_type, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0))
 
 
 def vcpus_used(quota: Quota, instances: Iterable[Instance]) -> int:
-    """The vCPUs that instances hold of a quota."""
+    """Return the vCPUs of a quota that instances use."""
     return sum(
         vcpus(instance.instance_type)
         for instance in instances
@@ -77,12 +80,12 @@ def vcpus_used(quota: Quota, instances: Iterable[Instance]) -> int:
 
 
 def market_of(instance: Instance) -> str:
-    """``spot`` or ``on-demand``."""
+    """Return ``spot`` or ``on-demand``."""
     return "spot" if instance.lifecycle == "spot" else "on-demand"
 
 
 def describe(quota: Quota, limit: float, *, region: str, account: str) -> dict[str, Any]:
-    """A quota as the Service Quotas API tells it."""
+    """Return a quota as a record of the Service Quotas API."""
     families = {"standard": "Standard", "g": "G", "p": "P"}[quota.bucket]
     market = "OnDemand" if quota.market == "on-demand" else "Spot"
     return {

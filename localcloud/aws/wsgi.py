@@ -1,7 +1,7 @@
-"""The chain that a request passes before moto answers it: small WSGI wrappers, one concern each.
+"""Chain of WSGI wrappers that a request passes before moto answers it, one concern each.
 
-``cloud.chain`` stacks them. A wrapper takes the application below it and is itself one; what befalls requests on
-purpose is in ``localcloud.fault_injection.api_calls``.
+``localcloud.assembly.cloud`` stacks them. A wrapper takes the application below it and is an application itself. Fault
+injection adds wrappers of its own, in ``localcloud.fault_injection.api_calls``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,34 +19,35 @@ from urllib.parse import parse_qs
 from localcloud.aws import error_responses
 from localcloud.aws.error_responses import ApiError
 from localcloud.core import urls
+from localcloud.core.clock import Clock
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 Params = dict[str, Any]
-# Takes an action, its parameters and a region; returns the answer's fields, or raises a Refusal.
+# Takes an action, its parameters and a region; returns the fields of the answer, or raises an ApiError.
 Service = Callable[[str, Params, str], dict[str, Any]]
 
 _log = logging.getLogger(__name__)
 _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]*)/([^/]+)/")
 
-# Set by ``read_whole`` on every request, for the wrappers further in: what is asked of which service, in which region
-# and signed with which access key; empty without a signature.
+# Set by ``buffer_body`` on every request for the inner wrappers: action, service, region and access key of the
+# signature; empty without a signature.
 ACTION, SERVICE, REGION, KEY = "localcloud.action", "localcloud.service", "localcloud.region", "localcloud.key"
 
-# Answers of EC2's that depend on what there is, and on nothing else.
+# EC2 calls whose answers depend on the resources only, and may be cached until these change.
 _CACHEABLE = frozenset(
     f"Describe{what}" for what in ("Images", "InstanceTypeOfferings", "InstanceTypes", "Instances", "Subnets", "Vpcs")
 )
 
-# The access key of the calls that a cloud makes to itself.
+# Access key of the calls with which a cloud warms itself up.
 WARM_UP = "WARM"
 
 
 @dataclass(frozen=True)
 class Page:
-    """The answer to a request for one of this cloud's own pages."""
+    """The response of one of the cloud's own pages."""
 
     body: bytes
     status: str = "200 OK"
@@ -55,45 +55,45 @@ class Page:
 
 
 def is_api_call(environ: Environ) -> bool:
-    """Whether a request is one to the API, and neither to pages of this cloud's own nor its own first call."""
+    """Return whether a request is an API call of a client: neither a page of the cloud nor a warm-up call."""
     return not environ["PATH_INFO"].startswith("/_") and environ[KEY] != WARM_UP
 
 
-def log_calls(below: Application) -> Application:
-    """Write one line per API call: what was asked, the answer's status, and how long it took."""
+def log_calls(inner: Application, clock: Clock) -> Application:
+    """Log one line per API call: service, action, status and duration."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
-        began, seen = time.monotonic(), ["-"]
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        started_at, status_code = clock.now(), ["-"]
 
-        def note(status: str, *rest: Any) -> Any:
-            seen[0] = status.split()[0]
-            return respond(status, *rest)
+        def capture(status: str, *rest: Any) -> Any:
+            status_code[0] = status.split()[0]
+            return start_response(status, *rest)
 
-        answer = below(environ, note)
+        response = inner(environ, capture)
         if not environ["PATH_INFO"].startswith(urls.METADATA):
-            took = (time.monotonic() - began) * 1000
-            _log.info("%s %s %s %.0f ms", environ.get(SERVICE) or "-", environ.get(ACTION), seen[0], took)
-        return answer
+            elapsed_ms = (clock.now() - started_at) * 1000
+            _log.info("%s %s %s %.0f ms", environ.get(SERVICE) or "-", environ.get(ACTION), status_code[0], elapsed_ms)
+        return response
 
     return application
 
 
-def buffer_body(below: Application) -> Application:
-    """Read a request's body before any lock is taken, so that a slow sender delays nobody else."""
+def buffer_body(inner: Application) -> Application:
+    """Read a request's body before any lock is taken, so that a slow sender delays no other request."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         length = environ.get("CONTENT_LENGTH")
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
         body = environ["wsgi.input"].read() if chunked else environ["wsgi.input"].read(int(length or 0))
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
         annotate_call(environ, body)
-        return below(environ, respond)
+        return inner(environ, start_response)
 
     return application
 
 
 def annotate_call(environ: Environ, body: bytes) -> None:
-    """Say in ``environ`` what is asked, of which service and region, and signed with which key."""
+    """Store action, service, region and access key of a request in ``environ``."""
     scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     environ[KEY], environ[REGION], service = scope.groups() if scope else ("", "", "")
     environ[SERVICE] = service.lower()
@@ -104,96 +104,98 @@ def _action(environ: Environ, body: bytes) -> str:
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        # User data makes a body long; the action stands in front.
+        # User data makes a body long; the action is at its beginning.
         return parse_qs(body[:200].decode("latin-1")).get("Action", ["-"])[0]
     return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
 
 
-def render_errors(below: Application) -> Application:
-    """Answer refusals in the form of their service; what moto cannot do or breaks on becomes one, and is logged."""
+def render_errors(inner: Application) -> Application:
+    """Answer errors in the format of their service; what moto lacks or fails at becomes an error, and is logged."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            return below(environ, respond)
-        except ApiError as refusal:
-            return _send_error(environ, respond, refusal)
+            return inner(environ, start_response)
+        except ApiError as error:
+            return _send_error(environ, start_response, error)
         except NotImplementedError as error:
-            # Not 500: asking again would not help, and AWS libraries would.
+            # Not status 500, on which AWS libraries would retry in vain.
             _log.warning("%s: %s", environ.get(ACTION), error)
-            return _send_error(environ, respond, ApiError("NotImplemented", str(error)))
+            return _send_error(environ, start_response, ApiError("NotImplemented", str(error)))
         except Exception as error:
             _log.exception("%s failed", environ.get(ACTION))
-            return _send_error(environ, respond, ApiError("InternalError", f"{type(error).__name__}: see the log"))
+            return _send_error(
+                environ, start_response, ApiError("InternalError", f"{type(error).__name__}: see the log")
+            )
 
     return application
 
 
-def _send_error(environ: Environ, respond: StartResponse, refusal: ApiError) -> Iterable[bytes]:
-    reply = error_responses.render(environ[SERVICE], refusal)
-    body = b"" if environ["REQUEST_METHOD"] == "HEAD" else reply.body
-    return send_response(respond, reply.status, body, ("Content-Type", reply.content_type))
+def _send_error(environ: Environ, start_response: StartResponse, error: ApiError) -> Iterable[bytes]:
+    response = error_responses.render(environ[SERVICE], error)
+    body = b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body
+    return send_response(start_response, response.status, body, ("Content-Type", response.content_type))
 
 
-def serve_pages(below: Application, pages: Mapping[str, Callable[[Environ], Page]]) -> Application:
-    """Answer some paths with what a function makes of the request."""
+def serve_pages(inner: Application, pages: Mapping[str, Callable[[Environ], Page]]) -> Application:
+    """Answer the paths of the cloud's own pages."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         page = pages.get(environ["PATH_INFO"])
         if page is None:
-            return below(environ, respond)
-        answer = page(environ)
-        return send_response(respond, answer.status, answer.body, ("Content-Type", answer.content_type))
+            return inner(environ, start_response)
+        response = page(environ)
+        return send_response(start_response, response.status, response.body, ("Content-Type", response.content_type))
 
     return application
 
 
-def serve_json(below: Application, services: Mapping[str, Service], permit: Callable[[Environ], None]) -> Application:
-    """Answer services, and single calls (``ecr/GetAuthorizationToken``), that speak JSON and are not moto's.
+def serve_json(inner: Application, services: Mapping[str, Service], permit: Callable[[Environ], None]) -> Application:
+    """Answer JSON services and single calls (``ecr/GetAuthorizationToken``) that moto lacks.
 
-    :param permit: refuses whom policies do.
+    :param permit: raises an ApiError if policies deny the call.
     """
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         service = services.get(environ[SERVICE]) or services.get(f"{environ[SERVICE]}/{environ[ACTION]}")
         if service is None:
-            return below(environ, respond)
+            return inner(environ, start_response)
         permit(environ)
-        question = json.loads(environ["wsgi.input"].read() or b"{}")
-        answer = service(environ[ACTION], question, environ[REGION])
+        params = json.loads(environ["wsgi.input"].read() or b"{}")
+        answer = service(environ[ACTION], params, environ[REGION])
         return send_response(
-            respond, "200 OK", json.dumps(answer).encode(), ("Content-Type", "application/x-amz-json-1.1")
+            start_response, "200 OK", json.dumps(answer).encode(), ("Content-Type", "application/x-amz-json-1.1")
         )
 
     return application
 
 
-def cache_answers(below: Application, state: Callable[[], Hashable], changed: Callable[[], None]) -> Application:
-    """Give the same answer to the same question for as long as nothing has changed: whoever waits asks often.
+def cache_answers(inner: Application, state: Callable[[], Hashable], changed: Callable[[], None]) -> Application:
+    """Answer repeated EC2 queries from a cache for as long as nothing has changed, because waiting clients poll.
 
-    :param state: differs whenever answers may.
-    :param changed: told after every call that may have changed something.
+    :param state: returns a value that differs whenever answers may.
+    :param changed: called after every call that may have changed something.
     """
-    known, lock = _AnswerCache(), threading.Lock()
+    cache, lock = _AnswerCache(), threading.Lock()
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ[SERVICE] != "ec2" or environ[ACTION] not in _CACHEABLE:
-            return _call_and_notify(below, environ, respond, changed)
-        now, question = state(), (environ[REGION], environ[KEY], environ["wsgi.input"].getvalue())
+            return _call_and_notify(inner, environ, start_response, changed)
+        version, key = state(), (environ[REGION], environ[KEY], environ["wsgi.input"].getvalue())
         with lock:
-            said = known.at(now).get(question)
-        if said is None:
-            told: list[Any] = []
-            said = told, list(below(environ, lambda *facts: told.extend(facts)))
+            answer = cache.at(version).get(key)
+        if answer is None:
+            head: list[Any] = []
+            answer = head, list(inner(environ, lambda *fields: head.extend(fields)))
             with lock:
-                known.at(now)[question] = said
-        respond(*said[0])
-        return said[1]
+                cache.at(version)[key] = answer
+        start_response(*answer[0])
+        return answer[1]
 
     return application
 
 
 class _AnswerCache:
-    """What was answered in one state; in another, nothing."""
+    """Answers given in the current state; a new state drops them."""
 
     def __init__(self) -> None:
         self._state: Hashable = None
@@ -206,32 +208,34 @@ class _AnswerCache:
 
 
 def _call_and_notify(
-    below: Application, environ: Environ, respond: StartResponse, changed: Callable[[], None]
+    inner: Application, environ: Environ, start_response: StartResponse, changed: Callable[[], None]
 ) -> Iterable[bytes]:
     try:
-        return list(below(environ, respond))
+        return list(inner(environ, start_response))
     finally:
         if not environ[ACTION].startswith(("Describe", "Get", "List")):
             changed()
 
 
-def serialize(below: Application, lock: threading.RLock) -> Application:
-    """Let one request at a time into moto, whose backends are plain dictionaries.
+def serialize(inner: Application, lock: threading.RLock) -> Application:
+    """Pass one request at a time to moto, whose backends are plain dictionaries.
 
-    S3 has a lock of its own: a large object must not hold up the instances.
+    S3 has a lock of its own, so that a large object does not hold up EC2.
     """
     storage = threading.RLock()
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
-        # Requests without a signature are presigned or anonymous ones to S3.
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # Requests without a signature are presigned or anonymous requests to S3.
         with storage if environ[SERVICE] in ("", "s3") else lock:
-            answer = below(environ, respond)
-            return list(answer)
+            response = inner(environ, start_response)
+            return list(response)
 
     return application
 
 
-def send_response(respond: StartResponse, status: str, body: bytes, *headers: tuple[str, str]) -> Iterable[bytes]:
-    """Answer a request, with the length of the body among the headers."""
-    respond(status, [*headers, ("Content-Length", str(len(body)))])
+def send_response(
+    start_response: StartResponse, status: str, body: bytes, *headers: tuple[str, str]
+) -> Iterable[bytes]:
+    """Send a response with a Content-Length header."""
+    start_response(status, [*headers, ("Content-Length", str(len(body)))])
     return [body]

@@ -1,1 +1,1 @@
-"""What this cloud takes to be true of AWS, and the checks that hold it against a cloud."""
+"""Assumptions about AWS on which the embedded cloud is built, and checks of them against any cloud."""

@@ -1,4 +1,4 @@
-"""The command that holds what this cloud takes to be true of AWS against a cloud.
+"""Command that checks the embedded cloud's assumptions about AWS against the configured cloud.
 
 ``python -m localcloud.contract --yes-spend-cents`` is what ``scripts/real-aws`` runs.
 """
@@ -12,66 +12,73 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localcloud.contract.lab import CheckContext
+    from localcloud.contract.check_context import CheckContext
 
 PRICE = (
-    "Up to four {kind} machines for some minutes each, with 8 GiB disks and public addresses: a t3.nano costs about "
-    "$0.0052 an hour, its address $0.005 and its disk $0.001, so all of it stays below $0.05."
+    "Up to four {instance_type} instances for some minutes each, with 8 GiB disks and public addresses: a t3.nano "
+    "costs about $0.0052 per hour, its address $0.005 and its disk $0.001, so the total stays below $0.05."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check a cloud; 0 when all holds, 1 when something does not, 2 on usage, 4 when something may be left running."""
-    words = _parser().parse_args(argv)
-    if not words.yes_spend_cents:
-        print(f"nothing was done. {PRICE.format(kind=words.type)}\nTo go on, add --yes-spend-cents.", file=sys.stderr)
+    """Check a cloud.
+
+    :returns: 0 if all assumptions hold, 1 if one does not, 2 for usage, 4 if an instance may be left running.
+    """
+    args = _parser().parse_args(argv)
+    if not args.yes_spend_cents:
+        print(
+            f"Nothing was done. {PRICE.format(instance_type=args.type)}\nTo continue, add --yes-spend-cents.",
+            file=sys.stderr,
+        )
         return 2
     import boto3
 
-    from localcloud.contract.lab import CheckContext
+    from localcloud.contract.check_context import CheckContext
 
-    lab = CheckContext(boto3.Session(profile_name=words.profile, region_name=words.region), kind=words.type)
-    print(f"account {lab.account()}, {lab.region}, {os.environ.get('AWS_ENDPOINT_URL') or 'AWS itself'}; tag {lab.tag}")
-    print(PRICE.format(kind=words.type))
+    context = CheckContext(boto3.Session(profile_name=args.profile, region_name=args.region), instance_type=args.type)
+    target = os.environ.get("AWS_ENDPOINT_URL") or "AWS itself"
+    print(f"account {context.account()}, {context.region}, {target}; tag {context.tag}")
+    print(PRICE.format(instance_type=args.type))
     try:
-        broken = check(lab, words.only)
+        broken = check(context, args.only)
     finally:
-        left = lab.clean_up()
+        left = context.clean_up()
         if left:
-            print(f"MAY STILL COST MONEY, end by hand: {', '.join(left)}", file=sys.stderr)
+            print(f"MAY STILL COST MONEY, terminate by hand: {', '.join(left)}", file=sys.stderr)
     return 4 if left else int(bool(broken))
 
 
-def check(lab: CheckContext, only: Iterable[str] = ()) -> list[str]:
-    """Check all that can be checked on a cloud, telling each outcome; the names of what does not hold."""
-    from localcloud.contract.checks import CHECKS
+def check(context: CheckContext, only: Iterable[str] = ()) -> list[str]:
+    """Run the checks, print each outcome, and return the names of those that fail."""
+    from localcloud.contract.checks.catalog import CHECKS
 
     broken = []
     for name, run in CHECKS.items():
         if only and name not in only:
             continue
-        why = _failure(run, lab)
-        print(f"{'FAILS' if why else 'holds'}  {name}{': ' if why else ''}{why}", flush=True)
-        broken += [name] if why else []
+        failure = _failure(run, context)
+        print(f"{'FAILS' if failure else 'holds'}  {name}{': ' if failure else ''}{failure}", flush=True)
+        broken += [name] if failure else []
     return broken
 
 
-def _failure(run: Callable[[CheckContext], None], lab: CheckContext) -> str:
+def _failure(run: Callable[[CheckContext], None], context: CheckContext) -> str:
     try:
-        run(lab)
+        run(context)
     except AssertionError as error:
-        return str(error) or "not so"
+        return str(error) or "does not hold"
     except Exception as error:
-        # A check that breaks must not keep the others, nor the cleaning up, from their turn.
+        # An error in one check must not prevent the others, or the cleanup.
         return f"{type(error).__name__}: {error}"
     return ""
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="real-aws", description="Hold what the embedded cloud assumes of AWS against the cloud that is configured."
+        prog="real-aws", description="Check the embedded cloud's assumptions about AWS against the configured cloud."
     )
-    parser.add_argument("--yes-spend-cents", action="store_true", help="agree to the price; without it nothing is done")
+    parser.add_argument("--yes-spend-cents", action="store_true", help="agree to the price; nothing is done without it")
     parser.add_argument("--type", default="t3.nano", help="instance type, x86_64 (default t3.nano)")
     parser.add_argument("--region", default=None, help="default: the configured one")
     parser.add_argument("--profile", default=None, help="default: the configured one")

@@ -1,4 +1,4 @@
-"""What this cloud takes to be true of AWS, as ``contract.toml`` says it."""
+"""Assumptions about AWS that the embedded cloud makes, from ``contract.toml``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ FILE = Path(__file__).with_name("contract.toml")
 
 @dataclass(frozen=True)
 class Assumption:
-    """One thing taken to be true.
+    """One assumption.
 
-    :param test: the test that checks it here; empty when one of ``localcloud.contract.checks`` does, anywhere.
+    :param test: the test that checks it against the embedded cloud; empty if a check of ``localcloud.contract.checks``
+        does, against any cloud.
     """
 
     name: str
@@ -23,10 +24,6 @@ class Assumption:
 
 
 def read() -> dict[str, Assumption]:
-    """The assumptions by name, in the order of the file."""
+    """Return the assumptions by name, in the order of the file."""
     tables = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return {name: _assumption(name, **table) for name, table in tables.items()}
-
-
-def _assumption(name: str, *, says: str, source: str, test: str = "") -> Assumption:
-    return Assumption(name, says, source, test)
+    return {name: Assumption(name, **table) for name, table in tables.items()}

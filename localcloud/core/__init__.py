@@ -1,1 +1,1 @@
-"""Building blocks without knowledge of AWS: clock, scheduler, errors, addresses, file locks."""
+"""Building blocks without knowledge of AWS: clock, scheduler, errors, addresses, file locks, process tree."""

@@ -1,18 +1,21 @@
-"""Where things listen: one /20 of loopback addresses per cloud.
+"""Addresses of a cloud: one /20 of loopback addresses each.
 
-Linux answers on every address of 127.0.0.0/8, so each cloud takes the first free block of 4096 addresses
-below 127.77.0.0/16. Its endpoint listens on the first address of the block (which is also what claims the block:
-a second cloud cannot bind it), its default subnets are /24s of the block, and a machine's private *and* public
-address is an address on which that machine really listens.
+Linux answers on every address of 127.0.0.0/8, so each cloud takes the first free block of 4096 addresses in
+127.77.0.0/16. Its endpoint listens on the first address of the block, which also claims the block: a second cloud
+cannot bind it. The default subnets are /24s of the block, and the private *and* public address of an instance is the
+address on which its host listens.
 
-A cloud with docker hosts has a block of 172.31.0.0/16 in their place: its endpoint listens on the gateway of a docker
-network, and its machines have the other addresses to themselves.
+A cloud with docker hosts has a block of 172.31.0.0/16 instead: its endpoint listens on the gateway of a docker network,
+and each host has an address of its own in that network.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
+
+from localcloud.core.errors import LocalCloudError
 
 ENDPOINT_PORT = 4566
 SSH_PORT = 22022
@@ -26,11 +29,11 @@ _DOCKER = ipaddress.IPv4Network("172.31.0.0/16")
 
 @dataclass(frozen=True)
 class AddressBlock:
-    """The addresses of one cloud.
+    """Address block of one cloud.
 
     :param index: 0 to 15.
-    :param space: the addresses of which it is a block.
-    :param ssh_port: on which machines are reached by SSH.
+    :param space: the address range that is divided into blocks.
+    :param ssh_port: port of the hosts' SSH servers.
     """
 
     index: int
@@ -44,28 +47,53 @@ class AddressBlock:
 
     @property
     def endpoint(self) -> str:
-        """The address on which the API listens; EC2 keeps a subnet's first addresses for itself too."""
+        """Address of the API; EC2 reserves the first addresses of a subnet, too."""
         return str(self.network[1])
 
     @property
     def url(self) -> str:
-        """What AWS_ENDPOINT_URL says."""
+        """Value of AWS_ENDPOINT_URL."""
         return f"http://{self.endpoint}:{ENDPOINT_PORT}"
 
     def vpc_network(self, index: int) -> ipaddress.IPv4Network | None:
-        """The default VPC of the region that came up as number ``order``; None when the block is used up."""
+        """Return the network of the default VPC of the region with this index; None when the block is used up.
+
+        :param index: number of the region in the order of first use.
+        """
         vpcs = list(self.network.subnets(new_prefix=22))
         return vpcs[index] if index < len(vpcs) else None
 
     def contains(self, address: str) -> bool:
-        """Whether a machine of this cloud may listen on ``address``."""
+        """Return whether a host of this cloud may listen on ``address``."""
         return ipaddress.IPv4Address(address) in self.network
 
 
 def loopback_blocks() -> list[AddressBlock]:
-    """Every block, in the order in which they are tried."""
+    """Return every loopback block, in the order in which they are tried."""
     return [AddressBlock(index) for index in range(BLOCKS)]
 
 
+def claim_loopback_block() -> tuple[AddressBlock, socket.socket]:
+    """Return the first free block and a socket that claims it by listening on its endpoint.
+
+    :raises LocalCloudError: every block is taken.
+    """
+    candidates = loopback_blocks()
+    for block in candidates:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((block.endpoint, ENDPOINT_PORT))
+            listener.listen(128)
+        except OSError:
+            listener.close()
+        else:
+            return block, listener
+    raise LocalCloudError(
+        f"port {ENDPOINT_PORT} is taken on every address from {candidates[0].endpoint} to {candidates[-1].endpoint}: "
+        f"does another program listen on 0.0.0.0:{ENDPOINT_PORT}?"
+    )
+
+
 DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, ssh_port=22) for index in range(BLOCKS))
-"""Those of clouds with docker hosts."""
+"""Blocks of clouds with docker hosts."""

@@ -1,7 +1,7 @@
-"""Time as a cloud sees it: the real one, and one that moves only when somebody sleeps.
+"""Clocks of a cloud: the real time, and virtual time that passes only in ``sleep``.
 
-Whatever happens later (an instance comes to run, a fault strikes) is put on the cloud's clock with ``after``, so the
-same code lives through a day in a day, or in a millisecond.
+Everything that happens later (an instance enters running, a fault triggers) is scheduled on the cloud's clock with
+``after``, so the same code simulates a day in a day, or in a millisecond.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from localcloud.core.scheduler import Scheduler
 
 Action = Callable[[], object]
 
-# When a virtual day begins unless its maker says otherwise.
+# Time of day at which virtual time starts by default.
 DEFAULT_START = datetime(2026, 11, 20, 8, 0)
 
 
 class Clock(Protocol):
-    """What a cloud needs of time."""
+    """Time as a cloud uses it."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back; only differences mean something."""
+        """Return seconds on a clock that never goes back; only differences have a meaning."""
 
     def utc(self) -> datetime:
-        """The time of day in UTC, without a time zone, as moto keeps it."""
+        """Return the time of day in UTC, without a time zone, as moto stores it."""
 
     def sleep(self, seconds: float) -> None:
-        """Let this much time pass."""
+        """Let time pass."""
 
     def after(self, seconds: float, action: Action) -> None:
-        """Have ``action`` done in ``seconds`` from now (at once when not positive); it must not block."""
+        """Call ``action`` in ``seconds`` from now, at once if that is not positive; it must not block."""
 
     def submit(self, action: Action) -> None:
-        """Have ``action`` done soon, where it may block."""
+        """Call ``action`` soon; it may block."""
 
     def close(self) -> None:
-        """Drop what has not begun yet and wait for what has."""
+        """Drop actions that have not started, and wait for those that have."""
 
 
 class RealClock:
-    """The time that everybody has: a thread for what is due, and a few for what may block."""
+    """The computer's time: one thread for scheduled actions, and a pool for those that may block."""
 
     def __init__(self) -> None:
-        self._timer = Scheduler()
+        self._scheduler = Scheduler()
         self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="host")
 
     def now(self) -> float:
-        """As :func:`time.monotonic`."""
+        """Return :func:`time.monotonic`."""
         return time.monotonic()
 
     def utc(self) -> datetime:
-        """The time of day."""
+        """Return the time of day in UTC, without a time zone."""
         return datetime.now(UTC).replace(tzinfo=None)
 
     def sleep(self, seconds: float) -> None:
@@ -65,61 +65,61 @@ class RealClock:
         time.sleep(max(0.0, seconds))
 
     def after(self, seconds: float, action: Action) -> None:
-        """Do it on the timer's thread."""
-        self._timer.after(seconds, action)
+        """Call ``action`` on the scheduler's thread."""
+        self._scheduler.after(seconds, action)
 
     def submit(self, action: Action) -> None:
-        """Do it on a worker's thread."""
+        """Call ``action`` on a worker thread."""
         self._workers.submit(action)
 
     def close(self) -> None:
         """End the threads."""
-        self._timer.close()
+        self._scheduler.close()
         self._workers.shutdown(cancel_futures=True)
 
 
 class VirtualClock:
-    """Time that passes in ``sleep`` only, and takes none: what falls due meanwhile is done on the way, in order.
+    """Time that passes in ``sleep`` only and takes none; due actions run during ``sleep``, in order.
 
-    :param start: the time of day at second 0, UTC.
+    :param start: time of day at second 0, UTC.
     """
 
     def __init__(self, start: datetime = DEFAULT_START) -> None:
         self._start, self._seconds = start, 0.0
         self._due: list[tuple[float, int, Action]] = []
-        # Things due at the same time happen in the order in which they were asked for.
+        # Actions due at the same time run in the order in which they were scheduled.
         self._order = itertools.count()
         self._lock = threading.RLock()
 
     def now(self) -> float:
-        """Seconds slept so far."""
+        """Return the seconds slept so far."""
         return self._seconds
 
     def utc(self) -> datetime:
-        """The start, and what was slept since."""
+        """Return the start plus the time slept since."""
         return self._start + timedelta(seconds=self._seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Go forward; an action's error is the sleeper's."""
+        """Advance the time; errors of due actions are raised here."""
         with self._lock:
             until = self._seconds + max(0.0, seconds)
             while self._due and self._due[0][0] <= until:
                 due, _, action = heapq.heappop(self._due)
-                # An action that sleeps itself may have gone further.
+                # An action that sleeps itself may have advanced the time further.
                 self._seconds = max(self._seconds, due)
                 action()
             self._seconds = max(self._seconds, until)
 
     def after(self, seconds: float, action: Action) -> None:
-        """Have it done once somebody has slept long enough."""
+        """Schedule ``action`` for when enough time was slept."""
         with self._lock:
             heapq.heappush(self._due, (self._seconds + max(0.0, seconds), next(self._order), action))
 
     def submit(self, action: Action) -> None:
-        """Do it at once: nothing blocks where no time passes."""
+        """Call ``action`` at once: nothing blocks in virtual time."""
         action()
 
     def close(self) -> None:
-        """Drop what is not due yet."""
+        """Drop all scheduled actions."""
         with self._lock:
             self._due.clear()

@@ -1,7 +1,7 @@
-"""The one error that this package raises on purpose."""
+"""The base class of all errors that this package raises on purpose."""
 
 from __future__ import annotations
 
 
 class LocalCloudError(Exception):
-    """The cloud cannot be started, reached or stopped; the text says why, in one line, and what to do."""
+    """The cloud cannot be started, reached or stopped; the message is one line with the reason and a fix."""

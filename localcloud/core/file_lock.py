@@ -1,7 +1,7 @@
-"""File locks: who holds one is a fact of the kernel's, so a crash leaves no stale one behind.
+"""File locks that the kernel keeps, so that a crash leaves no stale lock behind.
 
-POSIX record locks, not ``flock``: a child that is forked off the holder does not keep them alive. ``fcntl`` is imported
-late, so that systems without it get as far as being told that this is for Linux.
+``hold`` uses POSIX record locks, not ``flock``: a child forked off the holder does not keep them. ``fcntl`` is imported
+late, so that other systems get as far as the message that this package is for Linux.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PAUSE = 0.02
 
 
 def hold(path: Path) -> bool:
-    """Lock ``path`` until this process ends; False when another process holds it."""
+    """Lock ``path`` until this process ends; return False if another process holds it."""
     import fcntl
 
     descriptor = _open(path)
@@ -34,7 +34,7 @@ def hold(path: Path) -> bool:
 
 
 def holder(path: Path) -> int | None:
-    """The pid of the process that holds ``path``, or None."""
+    """Return the process id of the holder of ``path``, or None."""
     import fcntl
 
     try:
@@ -42,8 +42,8 @@ def holder(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        question = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, question))
+        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, request))
     finally:
         os.close(descriptor)
     return None if kind == fcntl.F_UNLCK else pid
@@ -51,17 +51,18 @@ def holder(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, timeout_s: float) -> Iterator[None]:
-    """Hold ``path`` for the length of a block, waiting up to ``deadline`` seconds for others.
+    """Hold ``path`` for the length of a block.
 
-    ``flock`` here, because it also keeps apart the threads of one process.
+    Uses ``flock``, which also excludes other threads of this process.
 
+    :param timeout_s: longest wait for other holders.
     :raises LocalCloudError: others held it for longer.
     """
-    descriptor, end = _open(path), time.monotonic() + timeout_s
+    descriptor, deadline = _open(path), time.monotonic() + timeout_s
     try:
         while not _try_flock(descriptor):
-            if time.monotonic() > end:
-                raise LocalCloudError(f"another `up` or `down` has been at work on {path.parent} for {timeout_s:.0f} s")
+            if time.monotonic() > deadline:
+                raise LocalCloudError(f"another `up` or `down` has held {path.parent} for {timeout_s:.0f} s")
             time.sleep(_PAUSE)
         yield
     finally:

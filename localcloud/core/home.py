@@ -1,4 +1,4 @@
-"""The folder in which a cloud keeps everything: ``LOCALCLOUD_HOME``, by default below the user's data folder."""
+"""Folder in which a cloud keeps everything: ``LOCALCLOUD_HOME``, by default in the user's data folder."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Home:
-    """The files of one cloud."""
+    """Files of one cloud."""
 
     folder: Path
 
     @property
     def daemon_lock(self) -> Path:
-        """Locked by the daemon for as long as it lives: the lock, not a pid, says whether a cloud is up."""
+        """Lock file held by the daemon: the lock, not a process id, tells whether a cloud is running."""
         return self.folder / "daemon.lock"
 
     @property
     def start_lock(self) -> Path:
-        """Locked while somebody starts or ends the daemon."""
+        """Lock file held while a daemon is started or stopped."""
         return self.folder / "turn.lock"
 
     @property
     def log(self) -> Path:
-        """What the daemon says, one line per API call."""
+        """Log of the daemon, one line per API call."""
         return self.folder / "daemon.log"
 
     @property
     def state_file(self) -> Path:
-        """Written by the daemon once it answers: its environment and options."""
+        """State of the daemon, written once it answers: environment and settings."""
         return self.folder / "cloud.json"
 
     @property
     def hosts_folder(self) -> Path:
-        """Holds one folder for each instance."""
+        """Folder of the hosts' disks."""
         return self.folder / "machines"
 
     @property
     def aws_config(self) -> Path:
-        """AWS config and credentials in one, given out so that the user's own are never read: one profile, empty."""
+        """AWS config and credentials file with one empty profile, used so that the user's own are never read."""
         return self.folder / "aws.ini"
 
     def host_folder(self, instance_id: str) -> Path:
-        """The folder of one instance: its disk, as it were."""
+        """Return the folder that is an instance's disk."""
         return self.hosts_folder / instance_id
 
     def console(self, instance_id: str) -> bytes:
-        """What an instance wrote while booting; empty when it has no folder."""
+        """Return the boot messages of an instance; empty if it has no folder."""
         try:
             return (self.host_folder(instance_id) / "console.log").read_bytes()
         except FileNotFoundError:
             return b""
 
     def read_state(self) -> dict[str, Any]:
-        """What the daemon wrote when it came up.
+        """Return what the daemon wrote when it started.
 
-        :raises FileNotFoundError: it never did.
+        :raises FileNotFoundError: no daemon is running.
         """
-        facts: dict[str, Any] = json.loads(self.state_file.read_text(encoding="utf-8"))
-        return facts
+        state: dict[str, Any] = json.loads(self.state_file.read_text(encoding="utf-8"))
+        return state
 
 
 def find_home(folder: Path | str | None = None) -> Home:
-    """The home that is named or, if none is, the one that the environment names, or the default one."""
-    chosen = folder or os.environ.get("LOCALCLOUD_HOME")
-    if not chosen:
+    """Return the home in ``folder``, else in LOCALCLOUD_HOME, else in the user's data folder."""
+    path = folder or os.environ.get("LOCALCLOUD_HOME")
+    if not path:
         import platformdirs
 
-        chosen = platformdirs.user_data_dir("localcloud", appauthor=False)
-    return Home(Path(chosen).expanduser().absolute())
+        path = platformdirs.user_data_dir("localcloud", appauthor=False)
+    return Home(Path(path).expanduser().absolute())

@@ -1,4 +1,4 @@
-"""One thread that runs small functions when their time has come, and sleeps in between."""
+"""A thread that runs short functions at given times."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], object]]] = []
-        # Equal times must not make the heap compare functions.
+        # A tie-breaker: with equal times the heap would compare functions.
         self._order = itertools.count()
         self._changed = threading.Condition()
         self._open = True
-        self._thread = threading.Thread(target=self._run, name="timer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
     def after(self, seconds: float, action: Callable[[], object]) -> None:
-        """Run ``action`` in ``seconds`` from now (at once when not positive), in the timer's thread."""
+        """Run ``action`` in ``seconds`` from now, at once if that is not positive, on the scheduler's thread."""
         with self._changed:
             heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), action))
             self._changed.notify()
 
     def close(self) -> None:
-        """Drop what has not run yet and end the thread."""
+        """Drop actions that have not run, and end the thread."""
         with self._changed:
             self._open = False
             self._changed.notify()
@@ -51,5 +51,5 @@ class Scheduler:
             try:
                 action()
             except Exception:
-                # One bad action must not stop every later one.
-                _log.exception("a timed action failed")
+                # A failing action must not stop the later ones.
+                _log.exception("a scheduled action failed")

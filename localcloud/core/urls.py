@@ -1,14 +1,14 @@
-"""Paths that this cloud answers beside those of AWS's APIs; they all begin with an underscore."""
+"""Paths that the cloud serves beside the AWS APIs; all begin with an underscore."""
 
 from __future__ import annotations
 
-#: The instance metadata service of one machine lies below this and the machine's id.
+#: Prefix of the instance metadata service, followed by the instance id.
 METADATA = "/_imds/"
-#: What is up, as JSON.
+#: Instances, as JSON.
 STATUS = "/_localcloud/status"
-#: The API calls so far, as JSON.
+#: API calls so far, as JSON.
 CALLS = "/_localcloud/calls"
-#: PUT says which registry ECR's tokens open.
+#: PUT sets the registry whose password ECR issues.
 REGISTRY = "/_localcloud/registry"
-#: The scenario that is played, as a file would say it; PUT plays another.
+#: The scenario that is played, as a file; PUT starts another.
 SCENARIO = "/_localcloud/scenario"

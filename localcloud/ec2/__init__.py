@@ -1,1 +1,1 @@
-"""EC2 as this cloud answers it: launches, the market, the life of instances, and what they may ask of themselves."""
+"""Simulated EC2: launches, capacity, the lifecycle of instances, and the instance metadata service."""

@@ -1,4 +1,4 @@
-"""The requests that EC2 answers otherwise than moto."""
+"""EC2 API requests that are answered differently from moto."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from moto.ec2.responses import EC2Response
 
 from localcloud.aws.prices import spot_types
 from localcloud.ec2 import launch_validation
+from localcloud.ec2.backend import Ec2Region
 from localcloud.ec2.capacity import LaunchRequest, spot_price
+from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.targets import Subject
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Reservation
 
-    from localcloud.ec2.backend import Ec2Region
-    from localcloud.scenarios.fault_engine import FaultEngine
-
 # GetConsoleOutput returns at most the last 64 KB.
 _CONSOLE_BYTES = 64 * 1024
-# What a machine that does not boot has written last.
+# Last console lines of a host that does not boot.
 _PANIC = b"""\
 [    1.398215] VFS: Cannot open root device "PARTUUID=f3a8b2c1-01" or unknown-block(0,0): error -6
 [    1.402377] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)
@@ -34,10 +33,10 @@ _PANIC = b"""\
 
 
 class Ec2Api(EC2Response):
-    """moto's reading of requests, corrected."""
+    """moto's request parser with corrected answers."""
 
     def run_instances(self) -> ActionResult:
-        """Launch once per client token, as many as asked, and only what EC2 would launch.
+        """Launch instances once per client token, after EC2's own validation.
 
         Contract: a-token-launches-once, a-token-binds-its-arguments, a-dry-run-launches-nothing.
         """
@@ -45,70 +44,70 @@ class Ec2Api(EC2Response):
         if self._get_param("DryRun"):
             launch_validation.validate(self.ec2_backend, self.params, LaunchRequest.from_params(self.params))
             return super().run_instances()
-        token, order = self._get_param("ClientToken"), _fingerprint(self.params)
-        known = self.ec2_backend.launches.get(token)
-        if known is None:
+        token, fingerprint = self._get_param("ClientToken"), _fingerprint(self.params)
+        previous = self.ec2_backend.launches.get(token)
+        if previous is None:
             reservation = self._launch()
             if token:
-                self.ec2_backend.launches[token] = (order, reservation)
-        elif known[0] != order:
+                self.ec2_backend.launches[token] = (fingerprint, reservation)
+        elif previous[0] != fingerprint:
             raise EC2ClientError(
                 "IdempotentParameterMismatch",
                 "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
             )
         else:
-            reservation = known[1]
+            reservation = previous[1]
         return ActionResult(reservation)
 
     def start_instances(self) -> ActionResult:
-        """moto's answer, with the states that instances are really in."""
+        """Return moto's answer with the actual states of the instances."""
         return self._with_states(super().start_instances())
 
     def stop_instances(self) -> ActionResult:
-        """moto's answer, with the states that instances are really in."""
+        """Return moto's answer with the actual states of the instances."""
         return self._with_states(super().stop_instances())
 
     def terminate_instances(self) -> ActionResult:
-        """moto's answer, with the states that instances are really in."""
+        """Return moto's answer with the actual states of the instances."""
         return self._with_states(super().terminate_instances())
 
     def delete_key_pair(self) -> ActionResult:
-        """By id as well as by name; moto knows the name only, and says yes to what it did not do."""
-        wanted = self._get_param("KeyPairId")
+        """Delete a key pair by id or name; moto knows names only, and reports success for an unknown id."""
+        key_pair_id = self._get_param("KeyPairId")
         pairs = self.ec2_backend.key_pairs.values()
-        self.params.setdefault("KeyName", next((pair.key_name for pair in pairs if pair.id == wanted), ""))
+        self.params.setdefault("KeyName", next((pair.key_name for pair in pairs if pair.id == key_pair_id), ""))
         return super().delete_key_pair()
 
     def get_console_output(self) -> ActionResult:
-        """What the host wrote while it booted."""
+        """Return the console output of an instance's host."""
         ec2: Ec2Region = self.ec2_backend
         (instance,) = ec2.known([self._get_param("InstanceId")])
-        machine = ec2.lifecycle.instances.get(instance.id)
-        hung = _PANIC if machine is not None and "boot-hangs" in machine.faults else b""
-        text = (ec2.context.console(instance.id) or hung)[-_CONSOLE_BYTES:]
+        tracked = ec2.lifecycle.instances.get(instance.id)
+        panic = _PANIC if tracked is not None and "boot-hangs" in tracked.faults else b""
+        text = (ec2.context.console(instance.id) or panic)[-_CONSOLE_BYTES:]
         output = Base64EncodedString.from_raw_string(text.decode(errors="replace")) if text else None
         return ActionResult({"InstanceId": instance.id, "Timestamp": ec2.environment.clock.utc(), "Output": output})
 
     def describe_spot_price_history(self) -> ActionResult:
-        """One price for each type and zone: today's."""
+        """Return today's price of each instance type in each zone."""
         ec2: Ec2Region = self.ec2_backend
         filters = self._filters_from_querystring()
-        kinds = spot_types([*self._get_param("InstanceTypes", []), *filters.get("instance-type", [])])
+        instance_types = spot_types([*self._get_param("InstanceTypes", []), *filters.get("instance-type", [])])
         zones = [self._get_param("AvailabilityZone"), *filters.get("availability-zone", [])]
-        wanted = set(filter(None, zones)) or {zone for _, zone in launch_validation.offered_types(ec2.region_name)}
-        places = [
-            Subject(ec2.region_name, zone, type=kind, market="spot")
-            for kind in kinds
-            for zone in sorted(wanted)
-            if (kind, zone) in launch_validation.offered_types(ec2.region_name)
+        zone_names = set(filter(None, zones)) or {zone for _, zone in launch_validation.offered_types(ec2.region_name)}
+        pools = [
+            Subject(ec2.region_name, zone, type=instance_type, market="spot")
+            for instance_type in instance_types
+            for zone in sorted(zone_names)
+            if (instance_type, zone) in launch_validation.offered_types(ec2.region_name)
         ]
         now = ec2.environment.clock.utc()
         return ActionResult(
-            {"SpotPriceHistory": [_spot_price(ec2.environment.fault_engine, place, now) for place in places]}
+            {"SpotPriceHistory": [_spot_price(ec2.environment.fault_engine, pool, now) for pool in pools]}
         )
 
     def _with_states(self, answer: ActionResult) -> ActionResult:
-        # moto always says pending, stopping, shutting-down, also of those that were there already.
+        # moto reports pending, stopping or shutting-down even for instances that are already beyond that state.
         (changes,) = cast("dict[str, list[dict[str, Any]]]", answer.result).values()
         for change in changes:
             state = self.ec2_backend.get_instance(change["InstanceId"]).instance_state
@@ -122,10 +121,11 @@ class Ec2Api(EC2Response):
         launched: list[Any] = reservation.instances
         for instance in launched:
             if instance.lifecycle == "spot":
-                # Contract: spot-instances-name-their-request. A made-up one: one-time requests end with the instance.
+                # Contract: spot-instances-name-their-request. No request object exists: a one-time request ends with
+                # its instance, so nothing can be asked about it later.
                 instance.spot_instance_request_id = f"sir-{instance.id[-8:]}"
         if profile:
-            # moto gives the role to the first instance only.
+            # moto associates the profile with the first instance only.
             for instance in reservation.instances[1:]:
                 self.ec2_backend.associate_iam_instance_profile(
                     instance_id=instance.id,
@@ -136,15 +136,15 @@ class Ec2Api(EC2Response):
 
 
 def _fingerprint(params: dict[str, Any]) -> str:
-    order = {name: value for name, value in params.items() if name != "ClientToken"}
-    return hashlib.sha256(json.dumps(order, sort_keys=True, default=str).encode()).hexdigest()
+    arguments = {name: value for name, value in params.items() if name != "ClientToken"}
+    return hashlib.sha256(json.dumps(arguments, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _spot_price(weather: FaultEngine, place: Subject, now: datetime) -> dict[str, Any]:
+def _spot_price(fault_engine: FaultEngine, pool: Subject, now: datetime) -> dict[str, Any]:
     return {
-        "InstanceType": place.type,
-        "AvailabilityZone": place.zone,
+        "InstanceType": pool.type,
+        "AvailabilityZone": pool.zone,
         "ProductDescription": "Linux/UNIX",
-        "SpotPrice": f"{spot_price(weather, place):.6f}",
+        "SpotPrice": f"{spot_price(fault_engine, pool):.6f}",
         "Timestamp": now,
     }

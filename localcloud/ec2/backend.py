@@ -1,7 +1,7 @@
-"""EC2 as this cloud does it: moto's backend, with machines behind the instances.
+"""EC2 of one region: moto's backend, corrected where EC2 behaves differently, with hosts behind its instances.
 
-Only what moto does differently from EC2 is here: where addresses come from, what an instance's state is and when it
-changes, and what may not be deleted.
+The corrections concern addresses, the states of instances and when they change, what the API shows, and which
+resources may not be deleted.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, OperationNotPermitted4
+from moto.ec2.models import EC2Backend
+from moto.ec2.utils import filter_reservations
 
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.images import IMAGES, SeededImage
 from localcloud.core.addresses import ZONES_PER_REGION, AddressBlock
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import SHUTTING_DOWN, Lifecycle
-from localcloud.ec2.visibility import Views
+from localcloud.ec2.visibility import Visibility
 from localcloud.scenarios.targets import Subject
 
 if TYPE_CHECKING:
@@ -32,10 +34,11 @@ _DEFAULT_IOPS = {"io1": 3000, "io2": 3000}
 
 @dataclass(frozen=True)
 class BackendContext:
-    """What every region's EC2 stands on.
+    """Values and services that the backends of all regions share.
 
-    :param console: what an instance wrote while it booted.
-    :param regions: those in use, in the order in which they came to be.
+    :param console: returns the console output of an instance's host.
+    :param regions: regions in use, in the order of their first use.
+    :param dispatch: view function that parses and answers requests to the EC2 API.
     """
 
     environment: CloudEnvironment
@@ -43,27 +46,31 @@ class BackendContext:
     lifecycle: Lifecycle
     console: Callable[[str], bytes]
     regions: list[str]
+    dispatch: Callable[..., Any]
 
 
-class Ec2Region(Views):
-    """One region. Every method is called with the cloud's lock held."""
+class Ec2Region(EC2Backend):
+    """EC2 in one region. Every method is called with the cloud's lock held."""
 
     def __init__(self, region_name: str, account_id: str, *, context: BackendContext) -> None:
         self.context, self.environment, self.lifecycle = context, context.environment, context.lifecycle
-        # When each group was first tried to be deleted in vain, on the cloud's clock.
+        self._visibility = Visibility(context.lifecycle, context.environment)
+        # Time of the first failed attempt to delete each security group, on the cloud's clock.
         self._first_delete_attempt: dict[str, float] = {}
         self.launches: dict[str, tuple[str, Reservation]] = {}
+        # moto creates the default VPC in here, which needs the attributes above.
         super().__init__(region_name, account_id)
 
     @property
     def flask_paths(self) -> dict[str, Callable[..., Any]]:
-        """Requests go to our reading of the API."""
-        from localcloud.ec2.api import Ec2Api
-
-        return {"/": Ec2Api.dispatch}
+        """Route of all requests to the corrected API."""
+        return {"/": self.context.dispatch}
 
     def create_default_vpc(self) -> VPC:
-        """A default VPC inside the cloud's block, with a /24 for each of the first zones; moto's own when full."""
+        """Create the default VPC inside the cloud's block, with a /24 for each of the first zones.
+
+        The VPC is moto's once the block is used up.
+        """
         regions = self.context.regions
         if self.region_name not in regions:
             regions.append(self.region_name)
@@ -77,40 +84,89 @@ class Ec2Region(Views):
         return vpc
 
     def _load_amis(self) -> None:
-        for facts in IMAGES:
-            image = SeededImage(self, facts)
+        for spec in IMAGES:
+            image = SeededImage(self, spec)
             self.amis[image.id] = image
 
+    def describe_instances(self, filters: Any = None) -> list[Reservation]:
+        """Return the reservations of visible instances."""
+        visible = self._visibility.reservations(self.all_reservations())
+        return filter_reservations(visible, filters) if filters else visible
+
+    def get_reservations_by_instance_ids(self, instance_ids: list[str], filters: Any = None) -> list[Reservation]:
+        """Return the reservations of these instances.
+
+        :raises InvalidInstanceIdError: one of them is not visible.
+        """
+        self.known(instance_ids)
+        visible = self._visibility.reservations(self.all_reservations(), instance_ids)
+        return filter_reservations(visible, filters) if filters else visible
+
+    def known(self, instance_ids: Iterable[str]) -> list[Instance]:
+        """Return the instances with these ids, each once.
+
+        :raises InvalidInstanceIdError: naming those that do not exist or are not visible yet.
+        """
+        return self._visibility.select(self.all_instances(), instance_ids)
+
+    def describe_instance_status(self, instance_ids: list[str], include_all_instances: bool, filters: Any) -> Any:
+        """Return the status checks of running instances, or of all of them."""
+        instances = self.known(instance_ids) if instance_ids else self.all_instances()
+        shown = [instance for instance in instances if include_all_instances or instance.state == "running"]
+        statuses = [self._visibility.status(instance) for instance in shown if self._visibility.is_visible(instance.id)]
+        return [
+            status for status in statuses if all(status.matches(rule["name"], rule["values"]) for rule in filters or ())
+        ]
+
+    def describe_instance_attribute(self, instance_id: str, attribute: str) -> Any:
+        """Return moto's answer for a visible instance."""
+        self.known([instance_id])
+        return super().describe_instance_attribute(instance_id, attribute)
+
+    def modify_instance_attribute(self, instance_id: str, key: str, value: Any) -> Any:
+        """Change an attribute of a visible instance."""
+        self.known([instance_id])
+        return super().modify_instance_attribute(instance_id, key, value)
+
+    def describe_tags(self, filters: Any = None) -> list[dict[str, str]]:
+        """Return the tags of visible resources."""
+        return [tag for tag in super().describe_tags(filters) if self._visibility.is_visible(tag["resource_id"])]
+
+    def create_tags(self, resource_ids: list[str], tags: dict[str, str]) -> bool:
+        """Tag visible resources."""
+        self._visibility.require_visible(resource_ids)
+        return bool(super().create_tags(resource_ids, tags))
+
     def create_volume(self, *args: Any, **options: Any) -> Any:
-        """Like moto's, but a launch's io1 and io2 disks need not name their IOPS: moto loses them on the way."""
+        """Create a volume; io1 and io2 volumes get default IOPS, because moto loses those of a launch."""
         options["iops"] = options.get("iops") or _DEFAULT_IOPS.get(options.get("volume_type") or "")
         return super().create_volume(*args, **options)
 
     def run_instances(self, *args: Any, **options: Any) -> Reservation:
-        """Make instances, all or none, and hand them to the life cycle."""
+        """Create instances, all or none, and register them with the lifecycle."""
         before = set(self.reservations)
         try:
             reservation = super().run_instances(*args, **options)
         except BaseException:
-            for half_made in set(self.reservations) - before:
-                del self.reservations[half_made]
+            for incomplete in set(self.reservations) - before:
+                del self.reservations[incomplete]
             raise
         for instance in reservation.instances:
             self._register(instance, options)
         return reservation
 
     def start_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """Start the stopped ones; running ones stay as they are."""
+        """Start the stopped instances; running ones stay as they are."""
         instances = self._in_states(instance_ids, ("stopped", "pending", "running"), "started")
         return [self._transition(instance, instance.state == "stopped", self._start) for instance in instances]
 
     def stop_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """Stop the running ones; stopped ones stay as they are."""
+        """Stop the running instances; stopped ones stay as they are."""
         instances = self._in_states(instance_ids, ("running", "stopping", "stopped"), "stopped")
         return [self._transition(instance, instance.state == "running", self._stop) for instance in instances]
 
     def terminate_instances(self, instance_ids: list[str]) -> list[tuple[Instance, InstanceState]]:
-        """Terminate all or, when one is protected or unknown, none.
+        """Terminate all instances or, if one is protected or unknown, none.
 
         Contract: one-bad-id-fails-all, protection-holds.
         """
@@ -118,8 +174,10 @@ class Ec2Region(Views):
         for instance in instances:
             if instance.disable_api_termination:
                 raise OperationNotPermitted4(instance.id)
-        end = self.context.lifecycle.terminate
-        return [self._transition(instance, instance.state_code not in _TERMINATING, end) for instance in instances]
+        terminate = self.lifecycle.terminate
+        return [
+            self._transition(instance, instance.state_code not in _TERMINATING, terminate) for instance in instances
+        ]
 
     def reboot_instances(self, instance_ids: list[str]) -> list[Instance]:
         """Restart the hosts of running instances."""
@@ -129,7 +187,7 @@ class Ec2Region(Views):
         return instances
 
     def delete_security_group(self, name: str | None = None, group_id: str | None = None) -> None:
-        """Delete a group, unless an interface still carries it."""
+        """Delete a group unless an interface uses it."""
         group = self.get_security_group_by_name_or_id(group_id or name or "")
         if group is not None and any(group in interface.group_set for interface in self.enis.values()):
             raise DependencyViolationError(f"resource {group.id} has a dependent object")
@@ -138,7 +196,7 @@ class Ec2Region(Views):
         super().delete_security_group(name, group_id)
 
     def _still_in_use(self, group_id: str) -> bool:
-        """Whether a scenario wants EC2 to be late in noticing that nothing uses a group any more."""
+        """Return whether a ``group-in-use`` fault makes EC2 report a group as used for a while after its last use."""
         now = self.environment.clock.now()
         for rule in self.environment.fault_engine.active("group-in-use", Subject(region=self.region_name)):
             if group_id not in self._first_delete_attempt and not rule.trigger():
@@ -148,11 +206,11 @@ class Ec2Region(Views):
         return False
 
     def import_key_pair(self, *args: Any, **options: Any) -> KeyPair:
-        """As moto, with the cloud's time."""
+        """Import a key pair, dated by the cloud's clock."""
         return self._with_cloud_time(super().import_key_pair(*args, **options))
 
     def create_key_pair(self, *args: Any, **options: Any) -> KeyPair:
-        """As moto, with the cloud's time."""
+        """Create a key pair, dated by the cloud's clock."""
         return self._with_cloud_time(super().create_key_pair(*args, **options))
 
     def _with_cloud_time(self, pair: KeyPair) -> KeyPair:
@@ -160,20 +218,20 @@ class Ec2Region(Views):
         return pair
 
     def release_resources(self, instance: Instance) -> None:
-        """Take disks, interfaces and addresses from an instance that has ended, and the tags of what is gone."""
-        parts = [block.volume_id for _, block in instance.get_block_device_mapping]
-        parts += [interface.id for interface in instance.nics.values()]
+        """Delete a terminated instance's disks and interfaces with their tags, and free its addresses."""
+        resource_ids = [block.volume_id for _, block in instance.get_block_device_mapping]
+        resource_ids += [interface.id for interface in instance.nics.values()]
         instance.terminate()
-        # Somebody else gets the address; nor does the instance hold a group any more.
+        # A later launch may get the address, and the group can be deleted from now on.
         instance._private_ips.clear()
         instance.security_groups = []
         for interface in instance.nics.values():
             interface.private_ip_address, interface.private_ip_addresses = None, []
-        for gone in set(parts) - set(self.volumes) - set(self.enis):
-            self.tags.pop(gone, None)
+        for resource_id in set(resource_ids) - set(self.volumes) - set(self.enis):
+            self.tags.pop(resource_id, None)
 
     def delete_instance(self, instance: Instance) -> None:
-        """Drop a terminated instance for good, with its tags."""
+        """Delete a terminated instance, which EC2 no longer lists, with its tags."""
         for reservation in list(self.reservations.values()):
             reservation.instances = [other for other in reservation.instances if other.id != instance.id]
             if not reservation.instances:
@@ -181,9 +239,10 @@ class Ec2Region(Views):
         self.tags.pop(instance.id, None)
 
     def _register(self, instance: Instance, options: dict[str, Any]) -> None:
-        given = {spec.get("NetworkInterfaceId") for spec in options.get("nics", [])}
+        existing = {spec.get("NetworkInterfaceId") for spec in options.get("nics", [])}
         for interface in instance.nics.values():
-            interface.delete_on_termination = interface.id not in given
+            # moto keeps every interface; EC2 deletes those that the launch created.
+            interface.delete_on_termination = interface.id not in existing
         if not instance.security_groups:
             instance.security_groups = list(instance.nics[0].group_set)
         _set_iops(instance, options.get("block_device_mappings", []))
@@ -196,16 +255,16 @@ class Ec2Region(Views):
         instances = self.known(instance_ids)
         for instance in instances:
             if instance.state not in states:
-                words = f"The instance '{instance.id}' is not in a state from which it can be {verb}."
-                raise EC2ClientError("IncorrectInstanceState", words)
+                message = f"The instance '{instance.id}' is not in a state from which it can be {verb}."
+                raise EC2ClientError("IncorrectInstanceState", message)
         return instances
 
     def _transition(
-        self, instance: Instance, wanted: bool, move: Callable[[Instance], None]
+        self, instance: Instance, needed: bool, action: Callable[[Instance], None]
     ) -> tuple[Instance, InstanceState]:
         previous = copy.copy(instance._state)
-        if wanted:
-            move(instance)
+        if needed:
+            action(instance)
         return instance, previous
 
     def _start(self, instance: Instance) -> None:
@@ -223,14 +282,14 @@ _TERMINATING = (SHUTTING_DOWN[0], 48)
 
 
 def _use_private_addresses(instance: Instance) -> None:
-    """A machine is reached from outside on the address that it has inside: loopback has no NAT."""
+    """Set public addresses to the private ones: hosts on loopback or a docker bridge have no NAT in front."""
     for interface in instance.nics.values():
         if interface.public_ip:
             interface.public_ip = interface.private_ip_address
 
 
 def _set_times(instance: Instance, now: datetime) -> None:
-    """Give what a launch makes the cloud's time; moto takes the computer's."""
+    """Date what a launch created by the cloud's clock; moto uses the computer's."""
     for interface in instance.nics.values():
         interface.attach_time = now
     for _, block in instance.get_block_device_mapping:
@@ -240,7 +299,7 @@ def _set_times(instance: Instance, now: datetime) -> None:
 
 def _set_iops(instance: Instance, mappings: list[dict[str, Any]]) -> None:
     """Give the volumes the IOPS that the launch asked for."""
-    wanted = {mapping["DeviceName"]: mapping["Ebs"].get("Iops") for mapping in mappings}
+    iops_by_device = {mapping["DeviceName"]: mapping["Ebs"].get("Iops") for mapping in mappings}
     for device, block in instance.get_block_device_mapping:
-        if iops := wanted.get(device):
+        if iops := iops_by_device.get(device):
             instance.ec2_backend.get_volume(block.volume_id).iops = iops

@@ -1,4 +1,4 @@
-"""How many machines a launch gets: as far as addresses, quotas and capacity go, at the spot market's price."""
+"""Number of instances that a launch gets, limited by free addresses, vCPU quotas, capacity and the spot price."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from localcloud.aws import prices
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.quotas import DEFAULT_VCPUS, Quota, market_of, quota_for, vcpus, vcpus_used
+from localcloud.ec2.backend import Ec2Region
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.targets import Subject
 
@@ -16,18 +17,17 @@ if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
     from moto.ec2.models.subnets import Subnet
 
-    from localcloud.ec2.backend import Ec2Region
-
-# These take up room; contract: capacity-is-held-while-running.
+# States that occupy capacity; contract: capacity-is-held-while-running.
 _OCCUPYING = ("pending", "running", "stopping")
 
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What RunInstances asks for.
+    """Arguments of RunInstances that decide about capacity.
 
-    :param max_price: USD an hour for a spot machine; None for whatever it costs.
-    :param placed: whether the caller chose zone or subnet.
+    :param market: ``spot`` or ``on-demand``.
+    :param max_price_usd: highest price per hour for a spot instance; None for no limit.
+    :param has_placement: True if the caller chose the zone or the subnet.
     """
 
     type: str
@@ -39,27 +39,27 @@ class LaunchRequest:
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> LaunchRequest:
-        """Read one.
+        """Return the request that RunInstances' parameters describe.
 
-        :raises Refusal: the counts make no sense.
+        :raises ApiError: the counts are invalid.
         """
-        least, most = int(params.get("MinCount", 1)), int(params.get("MaxCount", 1))
-        if not 1 <= least <= most:
-            words = f"Value ({least}) for parameter minCount is invalid: it must lie between 1 and maxCount ({most})."
-            raise ApiError("InvalidParameterValue", words)
+        min_count, max_count = int(params.get("MinCount", 1)), int(params.get("MaxCount", 1))
+        if not 1 <= min_count <= max_count:
+            message = f"Value ({min_count}) for parameter minCount is invalid: it must be between 1 and {max_count}"
+            raise ApiError("InvalidParameterValue", message)
         options = params.get("InstanceMarketOptions", {})
         price = options.get("SpotOptions", {}).get("MaxPrice")
         return cls(
             type=params.get("InstanceType", ""),
             market="spot" if options.get("MarketType") == "spot" else "on-demand",
-            min_count=least,
-            max_count=most,
+            min_count=min_count,
+            max_count=max_count,
             max_price_usd=float(price) if price else None,
             has_placement="SubnetId" in params or "NetworkInterfaces" in params or "Placement" in params,
         )
 
     def pool_in(self, subnet: Subnet) -> Subject:
-        """The pool that it asks, in the terms of scenarios."""
+        """Return the capacity pool that the request draws from, as scenarios name it."""
         return Subject(subnet.ec2_backend.region_name, subnet.availability_zone, subnet.id, self.type, self.market)
 
 
@@ -70,9 +70,9 @@ class _Limit:
 
 
 def launch_count(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> int:
-    """How many to launch: as many as asked for, as far as there is room, but never fewer than the order's least.
+    """Return the number of instances to launch: the maximum asked for, or fewer, but at least the minimum.
 
-    :raises Refusal: there is room for fewer.
+    :raises ApiError: fewer than the minimum are available.
     """
     _check_price(ec2, request, subnet)
     limits = [*_addresses(ec2, request, subnet), *_quota(ec2, request), *_capacity(ec2, request, subnet)]
@@ -83,75 +83,81 @@ def launch_count(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> int:
 
 
 def has_capacity(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> bool:
-    """Whether a pool would take an order, as far as capacity goes."""
-    place = request.pool_in(subnet)
-    rules = ec2.environment.fault_engine.active("no-capacity", place)
-    return all(rule.fault["machines"] - _occupied(ec2, rule.fault.where.matches) >= request.min_count for rule in rules)
+    """Return whether a pool can take the minimum of a request, as far as capacity goes."""
+    pool = request.pool_in(subnet)
+    faults = ec2.environment.fault_engine.active("no-capacity", pool)
+    return all(
+        active.fault["machines"] - _occupied(ec2, active.fault.where.matches) >= request.min_count for active in faults
+    )
 
 
-def quota_limit(weather: FaultEngine, quota: Quota, region: str) -> int:
-    """How many vCPUs a quota allows now."""
-    rules = weather.active("quota", Subject(region=region))
-    lower: list[int] = [rule.fault["vcpus"] for rule in rules if rule.fault["quota"] == quota.code]
-    return min([DEFAULT_VCPUS, *lower])
+def quota_limit(fault_engine: FaultEngine, quota: Quota, region: str) -> int:
+    """Return the number of vCPUs that a quota allows now."""
+    faults = fault_engine.active("quota", Subject(region=region))
+    lowered: list[int] = [active.fault["vcpus"] for active in faults if active.fault["quota"] == quota.code]
+    return min([DEFAULT_VCPUS, *lowered])
 
 
-def spot_price(weather: FaultEngine, place: Subject) -> float | None:
-    """USD an hour for a spot machine of that type in that zone; None when it is not known."""
-    named = next((rule.fault["price"] for rule in weather.active("spot-price", place)), None)
-    return named if named is not None else prices.default_spot_price(place.type, place.zone)
+def spot_price(fault_engine: FaultEngine, pool: Subject) -> float | None:
+    """Return USD per hour for a spot instance in a pool; None if the type has no price."""
+    scenario_price = next((active.fault["price"] for active in fault_engine.active("spot-price", pool)), None)
+    return scenario_price if scenario_price is not None else prices.default_spot_price(pool.type, pool.zone)
 
 
-def _check_price(ec2: Ec2Region, order: LaunchRequest, subnet: Subnet) -> None:
-    if order.market != "spot" or order.max_price_usd is None:
+def _check_price(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> None:
+    if request.market != "spot" or request.max_price_usd is None:
         return
-    price = spot_price(ec2.environment.fault_engine, order.pool_in(subnet))
-    if price is not None and order.max_price_usd < price:
-        raise ApiError("SpotMaxPriceTooLow", asked=f"{order.max_price_usd:g}", price=f"{price:g}")
+    price = spot_price(ec2.environment.fault_engine, request.pool_in(subnet))
+    if price is not None and request.max_price_usd < price:
+        raise ApiError("SpotMaxPriceTooLow", asked=f"{request.max_price_usd:g}", price=f"{price:g}")
 
 
-def _addresses(ec2: Ec2Region, order: LaunchRequest, subnet: Subnet) -> Iterator[_Limit]:
-    words = f"There are not enough free addresses in subnet '{subnet.id}' to satisfy the requested number of instances."
-    refusal = ApiError("InsufficientFreeAddressesInSubnet", words)
-    yield _Limit(subnet.available_ip_address_count, refusal)
-    for rule in ec2.environment.fault_engine.active("no-addresses", order.pool_in(subnet)):
-        if rule.fault["free"] < order.max_count and rule.trigger():
-            yield _Limit(rule.fault["free"], refusal)
+def _addresses(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> Iterator[_Limit]:
+    message = (
+        f"There are not enough free addresses in subnet '{subnet.id}' to satisfy the requested number of instances."
+    )
+    error = ApiError("InsufficientFreeAddressesInSubnet", message)
+    yield _Limit(subnet.available_ip_address_count, error)
+    for active in ec2.environment.fault_engine.active("no-addresses", request.pool_in(subnet)):
+        if active.fault["free"] < request.max_count and active.trigger():
+            yield _Limit(active.fault["free"], error)
 
 
-def _quota(ec2: Ec2Region, order: LaunchRequest) -> Iterator[_Limit]:
-    """Contract: quotas-count-vcpus-of-running-machines."""
-    quota, each = quota_for(order.type, order.market), vcpus(order.type)
-    if quota is None or not each:
+def _quota(ec2: Ec2Region, request: LaunchRequest) -> Iterator[_Limit]:
+    """Yield the limit of the vCPU quota. Contract: quotas-count-vcpus-of-running-machines."""
+    quota, vcpus_per_instance = quota_for(request.type, request.market), vcpus(request.type)
+    if quota is None or not vcpus_per_instance:
         return
     limit = quota_limit(ec2.environment.fault_engine, quota, ec2.region_name)
-    code = "MaxSpotInstanceCountExceeded" if order.market == "spot" else "VcpuLimitExceeded"
-    yield _Limit((limit - vcpus_used(quota, ec2.all_instances())) // each, ApiError(code, limit=limit))
+    code = "MaxSpotInstanceCountExceeded" if request.market == "spot" else "VcpuLimitExceeded"
+    yield _Limit((limit - vcpus_used(quota, ec2.all_instances())) // vcpus_per_instance, ApiError(code, limit=limit))
 
 
-def _capacity(ec2: Ec2Region, order: LaunchRequest, subnet: Subnet) -> Iterator[_Limit]:
-    place = order.pool_in(subnet)
-    for rule in ec2.environment.fault_engine.active("no-capacity", place):
-        room = rule.fault["machines"] - _occupied(ec2, rule.fault.where.matches)
-        if room < order.max_count and rule.trigger():
-            code = rule.fault["code"]
-            yield _Limit(max(0, room), ApiError(code, _no_capacity(ec2, code, order, subnet)))
+def _capacity(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> Iterator[_Limit]:
+    pool = request.pool_in(subnet)
+    for active in ec2.environment.fault_engine.active("no-capacity", pool):
+        available = active.fault["machines"] - _occupied(ec2, active.fault.where.matches)
+        if available < request.max_count and active.trigger():
+            code = active.fault["code"]
+            yield _Limit(max(0, available), ApiError(code, _no_capacity(ec2, code, request, subnet)))
 
 
-def _no_capacity(ec2: Ec2Region, code: str, order: LaunchRequest, subnet: Subnet) -> str:
-    """EC2's words when a pool is empty, which name zones that are not; empty for the table's."""
+def _no_capacity(ec2: Ec2Region, code: str, request: LaunchRequest, subnet: Subnet) -> str:
+    """Return EC2's message for an empty pool, which names zones with capacity; empty for the default message."""
     if code != "InsufficientInstanceCapacity":
         return ""
-    others = [
-        one for one in ec2.get_default_subnets().values() if one.id != subnet.id and has_capacity(ec2, order, one)
+    alternatives = [
+        other
+        for other in ec2.get_default_subnets().values()
+        if other.id != subnet.id and has_capacity(ec2, request, other)
     ]
-    zones = ", ".join(sorted(one.availability_zone for one in others))
+    zones = ", ".join(sorted(other.availability_zone for other in alternatives))
     advice = f" or choosing {zones}" if zones else ""
-    kind = f"{'spot ' if order.market == 'spot' else ''}{order.type}"
+    offer = f"{'spot ' if request.market == 'spot' else ''}{request.type}"
     return (
-        f"We currently do not have sufficient {kind} capacity in the Availability Zone you requested "
+        f"We currently do not have sufficient {offer} capacity in the Availability Zone you requested "
         f"({subnet.availability_zone}). Our system will be working on provisioning additional capacity. You can "
-        f"currently get {kind} capacity by not specifying an Availability Zone in your request{advice}."
+        f"currently get {offer} capacity by not specifying an Availability Zone in your request{advice}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What everything in one cloud shares: its time, its weather, its lock."""
+"""State that all parts of one cloud share: clock, fault engine, state durations and lock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from localcloud.scenarios.fault_engine import FaultEngine
 
 @dataclass(frozen=True)
 class StateDurations:
-    """How long an instance stays in each passing state, in seconds.
+    """Time that an instance spends in each transitional state, in seconds.
 
-    :param boot: from running to an open SSH port.
-    :param checks: from running to status checks that are ``ok``.
+    :param boot_s: from running to an open SSH port.
+    :param checks_s: from running to status checks that are ``ok``.
     """
 
     pending_s: float = 1.0
@@ -25,19 +25,19 @@ class StateDurations:
 
     @classmethod
     def real(cls) -> StateDurations:
-        """EC2's own: 17 s pending, then 4 s until SSH answers (cold launches take 22-26 s in all).
+        """Return EC2's own durations: 17 s pending, then 4 s until SSH answers (cold launches take 22-26 s in all).
 
-        There are no measured figures for the way down and for status checks, which "take minutes": 5 s and 120 s stand
-        for them.
+        No figures were measured for stopping, shutting down and status checks, which "take minutes"; 5 s and 120 s
+        are used.
         """
         return cls(pending_s=17.0, boot_s=4.0, stopping_s=5.0, shutting_down_s=5.0, checks_s=120.0)
 
 
 @dataclass(frozen=True)
 class CloudEnvironment:
-    """One cloud's surroundings.
+    """Clock, fault engine and settings of one cloud.
 
-    :param lock: held whenever an instance is looked at or changed.
+    :param lock: held whenever an instance is read or changed.
     """
 
     clock: Clock

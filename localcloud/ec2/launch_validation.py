@@ -1,4 +1,4 @@
-"""What RunInstances checks before it launches, in EC2's own words, and the defaults that it fills in."""
+"""Validation of RunInstances with EC2's error codes, and the defaults that EC2 fills in."""
 
 from __future__ import annotations
 
@@ -19,49 +19,49 @@ from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYP
 
 from localcloud.aws.error_responses import ApiError
 from localcloud.ec2 import capacity
+from localcloud.ec2.backend import Ec2Region
 from localcloud.ec2.capacity import LaunchRequest
 
 if TYPE_CHECKING:
     from moto.ec2.models.amis import Ami
     from moto.ec2.models.subnets import Subnet
 
-    from localcloud.ec2.backend import Ec2Region
-
 _USER_DATA_BYTES = 16384
 
 
 def resolve(ec2: Ec2Region, params: dict[str, Any]) -> None:
-    """Check a launch and make ``params`` say in full what is to be launched.
+    """Validate a launch and complete ``params`` with everything that is to be launched.
 
-    :raises EC2ClientError: with EC2's code for what is wrong; nothing has been made then. Or a Refusal, likewise.
+    :raises EC2ClientError: with EC2's code for what is wrong; nothing has been created then.
+    :raises ApiError: likewise, for errors that scenarios or missing capacity cause.
     """
-    order = LaunchRequest.from_params(params)
-    subnet = validate(ec2, params, order)
-    params["MinCount"] = capacity.launch_count(ec2, order, subnet)
+    request = LaunchRequest.from_params(params)
+    subnet = validate(ec2, params, request)
+    params["MinCount"] = capacity.launch_count(ec2, request, subnet)
 
 
-def validate(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest) -> Subnet:
-    """Check all that a launch names, which is as far as a dry run goes, and return its subnet.
+def validate(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest) -> Subnet:
+    """Validate all resources that a launch names, which is as far as a dry run goes, and return its subnet.
 
     Contract: a-dry-run-checks-what-is-named.
 
-    :raises EC2ClientError: as `settle`, but for want of room.
+    :raises EC2ClientError: as for ``resolve``, except for missing capacity.
     """
     _check_user_data(params.get("UserData"))
     _check_key(ec2, params.get("KeyName"))
-    subnet = _subnet(ec2, params, order)
+    subnet = _subnet(ec2, params, request)
     _check_groups(ec2, params, subnet)
     if "LaunchTemplate" not in params:
-        # Else image, type and disks may be the template's: moto merges them later.
+        # With a template, image, type and disks may come from it: moto merges them later.
         image = _image(ec2, params.get("ImageId", ""))
         _check_type(params, image, subnet)
         params["BlockDeviceMappings"] = _disks(params.get("BlockDeviceMappings", []), image)
-    _check_availability(ec2, params, order, subnet)
+    _check_availability(ec2, params, request, subnet)
     return subnet
 
 
 def validate_profile(params: dict[str, Any], *, account: str, partition: str) -> None:
-    """The instance profile, if one is named, exists.
+    """Check that the instance profile exists, if one is named.
 
     :raises EC2ClientError: InvalidParameterValue.
     """
@@ -78,7 +78,7 @@ def validate_profile(params: dict[str, Any], *, account: str, partition: str) ->
 
 @cache
 def offered_types(region: str) -> frozenset[tuple[str, str]]:
-    """Which (instance type, zone) pairs a region offers."""
+    """Return the (instance type, zone) pairs that a region offers."""
     offerings = INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, [])
     return frozenset((offering["InstanceType"], offering["Location"]) for offering in offerings)
 
@@ -105,76 +105,78 @@ def _check_key(ec2: Ec2Region, name: str | None) -> None:
         raise EC2ClientError("InvalidKeyPair.NotFound", f"The key pair '{name}' does not exist")
 
 
-def _subnet(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest) -> Subnet:
-    """The subnet that is named or, if none is, the default one of a zone; ``params`` names it from then on."""
+def _subnet(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest) -> Subnet:
+    """Return the named subnet or else the default one of a zone, and name it in ``params``."""
     interfaces = params.get("NetworkInterfaces", [])
-    named = params.get("SubnetId") or next((nic["SubnetId"] for nic in interfaces if "SubnetId" in nic), None)
-    subnet = ec2.get_subnet(named) if named else _default_subnet(ec2, params, order)
+    subnet_id = params.get("SubnetId") or next((nic["SubnetId"] for nic in interfaces if "SubnetId" in nic), None)
+    subnet = ec2.get_subnet(subnet_id) if subnet_id else _default_subnet(ec2, params, request)
     if not interfaces:
         params["SubnetId"] = subnet.id
     elif not any("NetworkInterfaceId" in nic for nic in interfaces):
         interfaces[0]["SubnetId"] = subnet.id
     if not ec2.context.block.contains(str(subnet.cidr.network_address)):
-        words = f"{subnet.id} ({subnet.cidr_block}) lies outside {ec2.context.block.network}, where machines can listen"
-        raise EC2ClientError("Unsupported", words)
+        message = (
+            f"{subnet.id} ({subnet.cidr_block}) lies outside {ec2.context.block.network}, where machines can listen"
+        )
+        raise EC2ClientError("Unsupported", message)
     return subnet
 
 
-def _default_subnet(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest) -> Subnet:
+def _default_subnet(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest) -> Subnet:
     zone = params.get("Placement", {}).get("AvailabilityZone")
     subnets = ec2.get_default_subnets()
-    wanted = [subnet for name, subnet in sorted(subnets.items()) if zone in (None, name)]
-    if not wanted:
+    candidates = [subnet for name, subnet in sorted(subnets.items()) if zone in (None, name)]
+    if not candidates:
         if zone and zone not in {known.name for known in ec2.describe_availability_zones()}:
             raise EC2ClientError("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
         raise EC2ClientError("MissingInput", f"No default subnet for availability zone: '{zone}'.")
     offers = offered_types(ec2.region_name)
-    fitting = [subnet for subnet in wanted if (params.get("InstanceType"), subnet.availability_zone) in offers]
-    # Who leaves the zone to EC2 gets one that has room.
-    roomy = [subnet for subnet in fitting if capacity.has_capacity(ec2, order, subnet)]
-    return (roomy or fitting or wanted)[0]
+    offering = [subnet for subnet in candidates if (params.get("InstanceType"), subnet.availability_zone) in offers]
+    # EC2 chooses a zone with capacity when the launch names none.
+    available = [subnet for subnet in offering if capacity.has_capacity(ec2, request, subnet)]
+    return (available or offering or candidates)[0]
 
 
 def _check_type(params: dict[str, Any], image: Ami, subnet: Subnet) -> None:
-    kind = params.setdefault("InstanceType", "m1.small")
-    if kind not in INSTANCE_TYPES:
-        raise InvalidInstanceTypeError(kind)
+    instance_type = params.setdefault("InstanceType", "m1.small")
+    if instance_type not in INSTANCE_TYPES:
+        raise InvalidInstanceTypeError(instance_type)
     offers = offered_types(subnet.ec2_backend.region_name)
-    if offers and (kind, subnet.availability_zone) not in offers:
-        zones = ", ".join(sorted(zone for name, zone in offers if name == kind))
+    if offers and (instance_type, subnet.availability_zone) not in offers:
+        zones = ", ".join(sorted(zone for name, zone in offers if name == instance_type))
         advice = f" Please retry your request by choosing {zones}." if zones else ""
-        words = f"Your requested instance type ({kind}) is not supported in your requested Availability Zone"
-        raise EC2ClientError("Unsupported", f"{words} ({subnet.availability_zone}).{advice}")
-    machines = INSTANCE_TYPES[kind].get("ProcessorInfo", {}).get("SupportedArchitectures", [])
-    if machines and image.architecture not in machines:
-        words = f"The architecture '{','.join(machines)}' of the specified instance type does not match"
+        message = f"Your requested instance type ({instance_type}) is not supported in your requested Availability Zone"
+        raise EC2ClientError("Unsupported", f"{message} ({subnet.availability_zone}).{advice}")
+    architectures = INSTANCE_TYPES[instance_type].get("ProcessorInfo", {}).get("SupportedArchitectures", [])
+    if architectures and image.architecture not in architectures:
+        message = f"The architecture '{','.join(architectures)}' of the specified instance type does not match"
         rest = f"the architecture '{image.architecture}' of the specified AMI."
-        raise EC2ClientError("InvalidParameterValue", f"{words} {rest}")
+        raise EC2ClientError("InvalidParameterValue", f"{message} {rest}")
 
 
 def _check_groups(ec2: Ec2Region, params: dict[str, Any], subnet: Subnet) -> None:
-    listed = [*params.get("SecurityGroupIds", []), *params.get("SecurityGroups", [])]
+    names = [*params.get("SecurityGroupIds", []), *params.get("SecurityGroups", [])]
     for nic in params.get("NetworkInterfaces", []):
-        listed += nic.get("Groups", [])
-    for name in listed:
+        names += nic.get("Groups", [])
+    for name in names:
         group = ec2.get_security_group_by_name_or_id(name)
         if group is None:
             raise InvalidSecurityGroupNotFoundError(name)
         if group.vpc_id != subnet.vpc_id:
-            words = f"Security group {group.id} and subnet {subnet.id} belong to different networks."
-            raise EC2ClientError("InvalidParameter", words)
+            message = f"Security group {group.id} and subnet {subnet.id} belong to different networks."
+            raise EC2ClientError("InvalidParameter", message)
 
 
-def _check_availability(ec2: Ec2Region, params: dict[str, Any], order: LaunchRequest, subnet: Subnet) -> None:
-    """What a scenario has against this launch, other than how many it gets."""
+def _check_availability(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest, subnet: Subnet) -> None:
+    """Raise the launch errors of the scenario that do not depend on the number of instances."""
     image = params.get("ImageId", "")
-    for rule in ec2.environment.fault_engine.active("image-unavailable", order.pool_in(subnet)):
-        if any(fnmatchcase(image, pattern) for pattern in rule.fault["image"]) and rule.trigger():
-            code = rule.fault["code"]
+    for active in ec2.environment.fault_engine.active("image-unavailable", request.pool_in(subnet)):
+        if any(fnmatchcase(image, pattern) for pattern in active.fault["image"]) and active.trigger():
+            code = active.fault["code"]
             raise ApiError(code, f"Not authorized for images: [{image}]" if code == "AuthFailure" else "", image=image)
-    for rule in ec2.environment.fault_engine.active("profile-late", order.pool_in(subnet)):
-        if params.get("IamInstanceProfile") and rule.trigger():
-            raise ApiError("InvalidParameterValue", _unknown_profile(params, roles=rule.fault["words"] == "roles"))
+    for active in ec2.environment.fault_engine.active("profile-late", request.pool_in(subnet)):
+        if params.get("IamInstanceProfile") and active.trigger():
+            raise ApiError("InvalidParameterValue", _unknown_profile(params, roles=active.fault["words"] == "roles"))
 
 
 def _unknown_profile(params: dict[str, Any], *, roles: bool) -> str:
@@ -185,19 +187,21 @@ def _unknown_profile(params: dict[str, Any], *, roles: bool) -> str:
     return f"Value ({value}) for parameter {label} is invalid. Invalid IAM Instance Profile {key.lower()}"
 
 
-def _disks(asked: list[dict[str, Any]], image: Ami) -> list[dict[str, Any]]:
-    """The disks asked for, each with the image's values where it says nothing; the root disk always."""
+def _disks(requested: list[dict[str, Any]], image: Ami) -> list[dict[str, Any]]:
+    """Return the requested disks, completed with the image's values, and always the root disk."""
     disks = {disk["DeviceName"]: disk for disk in image.block_device_mappings}
-    for disk in asked:
-        standard = disks.get(disk["DeviceName"], {}).get("Ebs", {})
-        ebs = {**standard, **disk.get("Ebs", {})}
-        _check_size(ebs, standard)
-        disks[disk["DeviceName"]] = {**disk, "Ebs": ebs} if "Ebs" in disk or standard else disk
+    for disk in requested:
+        default = disks.get(disk["DeviceName"], {}).get("Ebs", {})
+        ebs = {**default, **disk.get("Ebs", {})}
+        _check_size(ebs, default)
+        disks[disk["DeviceName"]] = {**disk, "Ebs": ebs} if "Ebs" in disk or default else disk
     return list(disks.values())
 
 
-def _check_size(ebs: dict[str, Any], standard: dict[str, Any]) -> None:
-    size, least = int(ebs.get("VolumeSize") or 0), int(standard.get("VolumeSize") or 0)
-    if size < least:
-        words = f"Volume of size {size}GB is smaller than snapshot '{standard['SnapshotId']}', expect size >= {least}GB"
-        raise EC2ClientError("InvalidBlockDeviceMapping", words)
+def _check_size(ebs: dict[str, Any], default: dict[str, Any]) -> None:
+    size, minimum = int(ebs.get("VolumeSize") or 0), int(default.get("VolumeSize") or 0)
+    if size < minimum:
+        message = (
+            f"Volume of size {size}GB is smaller than snapshot '{default['SnapshotId']}', expect size >= {minimum}GB"
+        )
+        raise EC2ClientError("InvalidBlockDeviceMapping", message)

@@ -1,16 +1,16 @@
-"""What becomes of an instance over time, and the host that follows it.
+"""Lifecycle of instances over time, and of the hosts behind them.
 
     pending --> running --> shutting-down --> terminated (forgotten after an hour)
                    |  ^
                    v  |
                stopping --> stopped --> pending ...
 
-An instance's state changes only here, and only with the cloud's lock held. A host is started when its instance comes
-to run; it is stopped or destroyed on a worker thread, because that waits for processes to end, and the instance moves
-on when both the host is gone and the dwell time is over.
+An instance's state changes only here, and only with the cloud's lock held. A host starts when its instance enters
+running. It is stopped or destroyed on a worker thread, because that waits for processes to end; the instance changes
+its state when the host is gone and the state's minimum duration is over.
 
-What a scenario does to machines is in ``localcloud.fault_injection.instances``, which is called at
-every launch and whenever an instance starts running.
+Faults of a scenario are in ``localcloud.fault_injection.instances``, which is called at every launch and whenever an
+instance enters running.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _log = logging.getLogger(__name__)
 PENDING, RUNNING, SHUTTING_DOWN, TERMINATED = (0, "pending"), (16, "running"), (32, "shutting-down"), (48, "terminated")
 STOPPING, STOPPED = (64, "stopping"), (80, "stopped")
 
-# EC2 lists terminated instances "for a short while (usually less than one hour)".
+# EC2 lists terminated instances "for a short while (usually less than one hour)", says its user guide.
 FORGET_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True)
 class TransitionCause:
-    """Why an instance goes down: EC2's StateReason, and its StateTransitionReason."""
+    """EC2's StateReason and StateTransitionReason of an instance that goes down."""
 
     code: str
     message: str
@@ -57,17 +57,17 @@ LAUNCH_FAILURE = TransitionCause("Server.InternalError", "Internal error on laun
 
 @dataclass
 class TrackedInstance:
-    """An instance with what the life cycle has to remember about it.
+    """An instance with the state that the lifecycle keeps about it; times are the cloud's clock.
 
-    Times are those of the cloud's clock.
-
-    :param number: in the order of launches, for scenarios; None for machines that scenarios do not count.
-    :param delay: seconds by which it runs later than usual; infinite for never.
-    :param doom: why it ends instead of running.
-    :param visible_at: when EC2 begins to know it.
-    :param impaired: names of the status checks that fail, ``instance`` or ``system``.
-    :param notices: paths of the metadata service with what they say.
-    :param faults: what else the scenario does to it, by the faults' names.
+    :param host_number: number in the order of launches, for scenarios; None for instances that scenarios ignore.
+    :param generation: counts state changes, so that actions scheduled for an earlier state are dropped.
+    :param host_lock: held while the host is stopped, frozen or otherwise changed.
+    :param delay_s: time by which it enters running later than usual; infinite for never.
+    :param fail_cause: reason why it terminates instead of running.
+    :param visible_at: time from which EC2's API shows it.
+    :param impaired_checks: names of the status checks that fail, ``instance`` or ``system``.
+    :param notices: extra paths of the metadata service and their content.
+    :param faults: other faults of the scenario, by kind.
     """
 
     instance: Instance
@@ -87,182 +87,185 @@ class TrackedInstance:
 
 
 class Lifecycle:
-    """Drives every instance of the cloud.
+    """State machine of every instance of the cloud.
 
-    :param hosts: starts and ends the machines.
-    :param spec: says what machine an instance is.
+    :param hosts: starts and stops the hosts.
+    :param spec: returns the host that an instance needs.
     """
 
     def __init__(
-        self, hosts: HostControl, spec: Callable[[TrackedInstance], HostSpec], world: CloudEnvironment
+        self, hosts: HostControl, spec: Callable[[TrackedInstance], HostSpec], environment: CloudEnvironment
     ) -> None:
-        self._hosts, self._spec, self._world = hosts, spec, world
+        self._hosts, self._spec, self._environment = hosts, spec, environment
         self._closed, self._version = False, 0
         self.instances: dict[str, TrackedInstance] = {}
-        #: Called with an instance's id when it has ended.
+        #: Called with the id of an instance that has terminated.
         self.on_terminated: Callable[[str], None] = lambda _: None
-        #: Called with a machine that was just launched, and with one that has just come to run.
+        #: Called with an instance that was just launched, and with one that has just entered running.
         self.on_launch: Callable[[TrackedInstance], None] = lambda _: None
         self.on_running: Callable[[TrackedInstance], None] = lambda _: None
-        #: Called with every machine whose instance has changed its state.
+        #: Called with every instance that has changed its state.
         self.on_change: Callable[[TrackedInstance], None] = lambda _: None
 
     def register(self, instance: Instance, authorized_keys: tuple[str, ...]) -> None:
-        """Take over an instance that the API has just made."""
-        now = self._world.clock.now()
-        machine = self.instances[instance.id] = TrackedInstance(instance, authorized_keys, now)
-        self.on_launch(machine)
-        self._boot(machine)
+        """Track an instance that the API has just created."""
+        now = self._environment.clock.now()
+        tracked = self.instances[instance.id] = TrackedInstance(instance, authorized_keys, now)
+        self.on_launch(tracked)
+        self._boot(tracked)
 
     def start(self, instance: Instance) -> None:
-        """Bring a stopped instance back."""
+        """Start a stopped instance."""
         self._boot(self.instances[instance.id])
 
     def stop(self, instance: Instance, cause: TransitionCause = USER_INITIATED) -> None:
         """Stop a running instance: its host ends, its folder stays."""
-        machine = self.instances[instance.id]
-        self._change_state(machine, STOPPING, cause)
-        self._shut_down_host(machine, self._hosts.stop, self._stopped, at_least=self._world.durations.stopping_s)
+        tracked = self.instances[instance.id]
+        self._change_state(tracked, STOPPING, cause)
+        self._shut_down_host(tracked, self._hosts.stop, self._stopped, minimum_s=self._environment.durations.stopping_s)
 
     def terminate(self, instance: Instance, cause: TransitionCause = USER_INITIATED) -> None:
-        """End an instance in any state, and its host with it."""
-        machine = self.instances[instance.id]
-        self._change_state(machine, SHUTTING_DOWN, cause)
+        """Terminate an instance in any state, and destroy its host."""
+        tracked = self.instances[instance.id]
+        self._change_state(tracked, SHUTTING_DOWN, cause)
         self._shut_down_host(
-            machine, self._hosts.destroy, self._terminated, at_least=self._world.durations.shutting_down_s
+            tracked, self._hosts.destroy, self._terminated, minimum_s=self._environment.durations.shutting_down_s
         )
 
     def reboot(self, instance: Instance) -> None:
-        """Restart a running instance's host; the instance counts as running throughout."""
+        """Reboot the host of a running instance, whose state does not change."""
         self._hosts.reboot(instance.id)
 
     def host_shut_down(self, instance_id: str) -> None:
-        """`shutdown -h` was typed on a host: stop or terminate, as the instance was told at launch. Returns at once."""
+        """Stop or terminate an instance whose host shut itself down, as set at launch; returns at once."""
         if not self._closed:
-            self._world.clock.submit(lambda: self._apply_shutdown_behavior(instance_id))
+            self._environment.clock.submit(lambda: self._apply_shutdown_behavior(instance_id))
 
     def is_visible(self, instance_id: str) -> bool:
-        """Whether EC2 knows an instance yet."""
-        machine = self.instances.get(instance_id)
-        return machine is None or machine.visible_at <= self._world.clock.now()
+        """Return whether EC2's API shows an instance yet."""
+        tracked = self.instances.get(instance_id)
+        return tracked is None or tracked.visible_at <= self._environment.clock.now()
 
     def cache_key(self) -> Hashable:
-        """Something that differs whenever any instance does, or is known where it was not."""
-        now = self._world.clock.now()
-        # Asked without the lock: a list is copied at once.
-        hidden = frozenset(name for name, one in list(self.instances.items()) if one.visible_at > now)
+        """Return a value that changes whenever an instance changes or becomes visible."""
+        now = self._environment.clock.now()
+        # Called without the lock: list() copies the dictionary in one step.
+        hidden = frozenset(
+            instance_id for instance_id, tracked in list(self.instances.items()) if tracked.visible_at > now
+        )
         return self._version, hidden
 
     def invalidate(self) -> None:
-        """Something about instances may have changed, other than by the life cycle."""
+        """Drop cached answers after a change of instances that the lifecycle did not make."""
         self._version += 1
 
     def close(self) -> None:
-        """Change no state any more; clock and hosts are closed by whoever opened them."""
+        """Change no state from now on. Clock and hosts are closed by their owners."""
         self._closed = True
 
     def _apply_shutdown_behavior(self, instance_id: str) -> None:
-        with self._world.lock:
-            machine = self.instances.get(instance_id)
-            if machine is None or machine.instance.state != "running":
+        with self._environment.lock:
+            tracked = self.instances.get(instance_id)
+            if tracked is None or tracked.instance.state != "running":
                 return
-            behavior = machine.instance.instance_initiated_shutdown_behavior
-            (self.terminate if behavior == "terminate" else self.stop)(machine.instance, INSTANCE_INITIATED)
+            behavior = tracked.instance.instance_initiated_shutdown_behavior
+            (self.terminate if behavior == "terminate" else self.stop)(tracked.instance, INSTANCE_INITIATED)
 
-    def _boot(self, machine: TrackedInstance) -> None:
+    def _boot(self, tracked: TrackedInstance) -> None:
         # contract: launch-time-is-the-last-start
-        machine.instance.launch_time = self._world.clock.utc()
-        machine.running_at = math.inf
-        self._change_state(machine, PENDING)
-        if machine.delay_s < math.inf:
-            self._schedule(machine, self._world.durations.pending_s + machine.delay_s, self.complete_launch)
+        tracked.instance.launch_time = self._environment.clock.utc()
+        tracked.running_at = math.inf
+        self._change_state(tracked, PENDING)
+        if tracked.delay_s < math.inf:
+            self._schedule(tracked, self._environment.durations.pending_s + tracked.delay_s, self.complete_launch)
 
-    def complete_launch(self, machine: TrackedInstance) -> None:
-        """Have a pending machine run now, or end if it is doomed."""
-        if machine.fail_cause is not None:
-            self.terminate(machine.instance, machine.fail_cause)
+    def complete_launch(self, tracked: TrackedInstance) -> None:
+        """Move a pending instance to running, or terminate it if it is to fail."""
+        if tracked.fail_cause is not None:
+            self.terminate(tracked.instance, tracked.fail_cause)
             return
         try:
-            self._hosts.start(self._spec(machine))
+            self._hosts.start(self._spec(tracked))
         except Exception:
-            _log.exception("%s: its host did not start", machine.instance.id)
-            self.terminate(machine.instance, LAUNCH_FAILURE)
+            _log.exception("%s: its host did not start", tracked.instance.id)
+            self.terminate(tracked.instance, LAUNCH_FAILURE)
             return
-        machine.has_host, machine.delay_s = True, 0.0
-        machine.running_at = self._world.clock.now()
-        self._change_state(machine, RUNNING)
-        self.on_running(machine)
+        tracked.has_host, tracked.delay_s = True, 0.0
+        tracked.running_at = self._environment.clock.now()
+        self._change_state(tracked, RUNNING)
+        self.on_running(tracked)
 
-    def _stopped(self, machine: TrackedInstance) -> None:
-        _set_state(machine.instance, STOPPED)
-        self._notify(machine)
+    def _stopped(self, tracked: TrackedInstance) -> None:
+        _set_state(tracked.instance, STOPPED)
+        self._notify(tracked)
 
-    def _terminated(self, machine: TrackedInstance) -> None:
-        instance = machine.instance
+    def _terminated(self, tracked: TrackedInstance) -> None:
+        instance = tracked.instance
+        # moto's terminate overwrites both reasons with its own.
         reason, transition = instance.state_reason, instance._reason
         instance.ec2_backend.release_resources(instance)
         instance.state_reason, instance._reason = reason, transition
         _set_state(instance, TERMINATED)
         self.on_terminated(instance.id)
-        self._notify(machine)
-        self._schedule(machine, FORGET_AFTER_S, self._forget)
+        self._notify(tracked)
+        self._schedule(tracked, FORGET_AFTER_S, self._forget)
 
-    def _forget(self, machine: TrackedInstance) -> None:
+    def _forget(self, tracked: TrackedInstance) -> None:
         self.invalidate()
-        del self.instances[machine.instance.id]
-        machine.instance.ec2_backend.delete_instance(machine.instance)
+        del self.instances[tracked.instance.id]
+        tracked.instance.ec2_backend.delete_instance(tracked.instance)
 
     def _change_state(
-        self, machine: TrackedInstance, state: tuple[int, str], cause: TransitionCause | None = None
+        self, tracked: TrackedInstance, state: tuple[int, str], cause: TransitionCause | None = None
     ) -> None:
-        # Whatever was under way for the earlier state is void from here on.
-        machine.generation += 1
-        _set_state(machine.instance, state)
-        _set_reason(machine.instance, cause, self._world.clock.utc())
-        self._notify(machine)
+        # Actions scheduled for the earlier state are void from here on.
+        tracked.generation += 1
+        _set_state(tracked.instance, state)
+        _set_reason(tracked.instance, cause, self._environment.clock.utc())
+        self._notify(tracked)
 
-    def _notify(self, machine: TrackedInstance) -> None:
+    def _notify(self, tracked: TrackedInstance) -> None:
         self.invalidate()
-        self.on_change(machine)
+        self.on_change(tracked)
 
-    def _schedule(self, machine: TrackedInstance, seconds: float, action: Callable[[TrackedInstance], None]) -> None:
-        turn = machine.generation
+    def _schedule(self, tracked: TrackedInstance, seconds: float, action: Callable[[TrackedInstance], None]) -> None:
+        generation = tracked.generation
 
         def run() -> None:
-            with self._world.lock:
-                if machine.generation == turn and not self._closed:
-                    action(machine)
+            with self._environment.lock:
+                if tracked.generation == generation and not self._closed:
+                    action(tracked)
 
-        self._world.clock.after(seconds, run)
+        self._environment.clock.after(seconds, run)
 
     def _shut_down_host(
         self,
-        machine: TrackedInstance,
+        tracked: TrackedInstance,
         end: Callable[[str], None],
         then: Callable[[TrackedInstance], None],
         *,
-        at_least: float,
+        minimum_s: float,
     ) -> None:
-        """End the host on a worker, then go on once the dwell time is over too."""
-        clock = self._world.clock
-        turn, due = machine.generation, clock.now() + at_least
+        """Stop the host on a worker thread, then continue once the state's minimum duration is over."""
+        clock = self._environment.clock
+        generation, due = tracked.generation, clock.now() + minimum_s
 
-        def work() -> None:
-            if machine.has_host:
-                self._end_host(machine, end)
-            with self._world.lock:
-                if machine.generation == turn:
-                    self._schedule(machine, due - clock.now(), then)
+        def shut_down() -> None:
+            if tracked.has_host:
+                self._end_host(tracked, end)
+            with self._environment.lock:
+                if tracked.generation == generation:
+                    self._schedule(tracked, due - clock.now(), then)
 
-        clock.submit(work)
+        clock.submit(shut_down)
 
-    def _end_host(self, machine: TrackedInstance, end: Callable[[str], None]) -> None:
-        # A host ends once at a time: terminate may come while it still stops.
-        with machine.host_lock:
+    def _end_host(self, tracked: TrackedInstance, end: Callable[[str], None]) -> None:
+        # TerminateInstances may arrive while the host is still stopping.
+        with tracked.host_lock:
             try:
-                end(machine.instance.id)
+                end(tracked.instance.id)
             except Exception:
-                _log.exception("%s: its host did not end", machine.instance.id)
+                _log.exception("%s: its host did not stop", tracked.instance.id)
 
 
 def _set_state(instance: Instance, state: tuple[int, str]) -> None:
@@ -281,9 +284,9 @@ def _set_reason(instance: Instance, cause: TransitionCause | None, now: datetime
     instance.state_reason = StateReason(f"{cause.code}: {cause.message}", cause.code)
 
 
-def summary(machine: TrackedInstance) -> dict[str, Any]:
-    """One line of ``status``: plain values only."""
-    instance = machine.instance
+def summary(tracked: TrackedInstance) -> dict[str, Any]:
+    """Return one entry of ``status``, as plain values."""
+    instance = tracked.instance
     name = instance.ec2_backend.tags.get(instance.id, {}).get("Name", "")
     facts = {"id": instance.id, "name": name, "type": instance.instance_type, "zone": instance.placement.zone}
     return {**facts, "state": instance.state, "address": instance.private_ip or ""}

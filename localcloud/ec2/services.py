@@ -1,4 +1,4 @@
-"""Services that moto lacks, or knows too little of: Service Quotas and the price list."""
+"""Services that moto lacks or answers incompletely: Service Quotas and the Price List API."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 _ACCOUNT = "123456789012"
 
 
-def price_list(action: str, question: Params, _region: str) -> dict[str, Any]:
-    """The Price List API: GetProducts for machines and disks of EC2."""
+def price_list(action: str, params: Params, _region: str) -> dict[str, Any]:
+    """Answer the Price List API: GetProducts for EC2 instances and disks."""
     if action != "GetProducts":
         raise ApiError("NotImplemented", f"The {action} action is not there; GetProducts is")
-    return prices.get_products(question)
+    return prices.get_products(params)
 
 
 @dataclass
 class ServiceQuotas:
-    """The Service Quotas API for EC2's vCPU quotas; increases are recorded, and never granted.
+    """The Service Quotas API for EC2's vCPU quotas. Requests for an increase are recorded and never granted.
 
     Contract: quota-requests-are-recorded.
     """
@@ -36,65 +36,67 @@ class ServiceQuotas:
     environment: CloudEnvironment
     requests: list[dict[str, Any]] = field(default_factory=list)
 
-    def __call__(self, action: str, question: Params, region: str) -> dict[str, Any]:
+    def __call__(self, action: str, params: Params, region: str) -> dict[str, Any]:
         """Answer one call.
 
-        :raises Refusal: there is no such quota or action.
+        :raises ApiError: the action or the quota does not exist.
         """
         answer = _ACTIONS.get(action)
         if answer is None:
             raise ApiError("NotImplemented", f"The {action} action is not there; {', '.join(_ACTIONS)} are")
-        return answer(self, question, region)
+        return answer(self, params, region)
 
-    def applied(self, question: Params, region: str) -> dict[str, Any]:
-        """GetServiceQuota."""
-        quota = _named(question)
+    def applied(self, params: Params, region: str) -> dict[str, Any]:
+        """Answer GetServiceQuota."""
+        quota = _named(params)
         return {"Quota": self._describe(quota.code, quota_limit(self.environment.fault_engine, quota, region), region)}
 
-    def default(self, question: Params, region: str) -> dict[str, Any]:
-        """GetAWSDefaultServiceQuota."""
-        return {"Quota": self._describe(_named(question).code, DEFAULT_VCPUS, region)}
+    def default(self, params: Params, region: str) -> dict[str, Any]:
+        """Answer GetAWSDefaultServiceQuota."""
+        return {"Quota": self._describe(_named(params).code, DEFAULT_VCPUS, region)}
 
-    def all_applied(self, question: Params, region: str) -> dict[str, Any]:
-        """ListServiceQuotas."""
-        _check_service(question)
+    def all_applied(self, params: Params, region: str) -> dict[str, Any]:
+        """Answer ListServiceQuotas."""
+        _check_service(params)
         limits = {quota.code: quota_limit(self.environment.fault_engine, quota, region) for quota in QUOTAS}
         return {"Quotas": [self._describe(code, limit, region) for code, limit in limits.items()]}
 
-    def all_defaults(self, question: Params, region: str) -> dict[str, Any]:
-        """ListAWSDefaultServiceQuotas."""
-        _check_service(question)
+    def all_defaults(self, params: Params, region: str) -> dict[str, Any]:
+        """Answer ListAWSDefaultServiceQuotas."""
+        _check_service(params)
         return {"Quotas": [self._describe(code, DEFAULT_VCPUS, region) for code in BY_CODE]}
 
-    def request(self, question: Params, region: str) -> dict[str, Any]:
-        """RequestServiceQuotaIncrease."""
-        quota, wanted = _named(question), float(question["DesiredValue"])
-        if wanted <= quota_limit(self.environment.fault_engine, quota, region):
+    def request(self, params: Params, region: str) -> dict[str, Any]:
+        """Answer RequestServiceQuotaIncrease."""
+        quota, desired = _named(params), float(params["DesiredValue"])
+        if desired <= quota_limit(self.environment.fault_engine, quota, region):
             raise ApiError("IllegalArgumentException", "You must provide a quota value greater than the current one.")
-        if any(one["QuotaCode"] == quota.code for one in self._in(region)):
-            words = "Only one open service quota increase request is allowed per quota."
-            raise ApiError("ResourceAlreadyExistsException", words)
-        told = self._describe(quota.code, wanted, region)
-        made = {name: told[name] for name in ("ServiceCode", "ServiceName", "QuotaArn", "QuotaCode", "QuotaName")}
-        made |= {
+        if any(other["QuotaCode"] == quota.code for other in self._in(region)):
+            message = "Only one open service quota increase request is allowed per quota."
+            raise ApiError("ResourceAlreadyExistsException", message)
+        description = self._describe(quota.code, desired, region)
+        record = {
+            name: description[name] for name in ("ServiceCode", "ServiceName", "QuotaArn", "QuotaCode", "QuotaName")
+        }
+        record |= {
             "Id": f"{len(self.requests) + 1:032x}",
-            "DesiredValue": wanted,
+            "DesiredValue": desired,
             "Status": "PENDING",
             "Created": self.environment.clock.utc().timestamp(),
             "Requester": json.dumps({"accountId": _ACCOUNT, "callerArn": USER_ARN}),
             "GlobalQuota": False,
             "Unit": "None",
         }
-        self.requests.append(made)
-        return {"RequestedQuota": made}
+        self.requests.append(record)
+        return {"RequestedQuota": record}
 
-    def history(self, question: Params, region: str) -> dict[str, Any]:
-        """ListRequestedServiceQuotaChangeHistory, also that by quota."""
-        code = question.get("QuotaCode")
-        return {"RequestedQuotas": [one for one in self._in(region) if code in (None, one["QuotaCode"])]}
+    def history(self, params: Params, region: str) -> dict[str, Any]:
+        """Answer ListRequestedServiceQuotaChangeHistory, and its variant by quota."""
+        code = params.get("QuotaCode")
+        return {"RequestedQuotas": [request for request in self._in(region) if code in (None, request["QuotaCode"])]}
 
     def _in(self, region: str) -> Iterable[dict[str, Any]]:
-        return [one for one in self.requests if f":{region}:" in one["QuotaArn"]]
+        return [request for request in self.requests if f":{region}:" in request["QuotaArn"]]
 
     def _describe(self, code: str, limit: float, region: str) -> dict[str, Any]:
         return describe(BY_CODE[code], limit, region=region, account=_ACCOUNT)
@@ -111,19 +113,19 @@ _ACTIONS: dict[str, Callable[[ServiceQuotas, Params, str], dict[str, Any]]] = {
 }
 
 
-def _check_service(question: Params) -> None:
-    if question.get("ServiceCode") != "ec2":
+def _check_service(params: Params) -> None:
+    if params.get("ServiceCode") != "ec2":
         raise ApiError("NoSuchResourceException")
 
 
-def _named(question: Params) -> Any:
-    _check_service(question)
-    if question.get("QuotaCode") not in BY_CODE:
-        words = "The request failed because the specified quota does not exist."
-        raise ApiError("NoSuchResourceException", words)
-    return BY_CODE[question["QuotaCode"]]
+def _named(params: Params) -> Any:
+    _check_service(params)
+    if params.get("QuotaCode") not in BY_CODE:
+        message = "The request failed because the specified quota does not exist."
+        raise ApiError("NoSuchResourceException", message)
+    return BY_CODE[params["QuotaCode"]]
 
 
-def services(world: CloudEnvironment) -> Mapping[str, Service]:
-    """What to put in front of moto, by the names in signatures."""
-    return {"servicequotas": ServiceQuotas(world), "pricing": price_list}
+def services(environment: CloudEnvironment) -> Mapping[str, Service]:
+    """Return the services to put in front of moto, by the service's name in signatures."""
+    return {"servicequotas": ServiceQuotas(environment), "pricing": price_list}

@@ -1,4 +1,4 @@
-"""What EC2 shows of what there is: not at once, and with status checks that take their time."""
+"""Rules for what EC2's API shows: new instances appear late, and status checks take time to pass."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import EC2ClientError, InvalidInstanceIdError
-from moto.ec2.models import EC2Backend
-from moto.ec2.utils import filter_reservations
 
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InstanceStatus:
-    """An instance's line in DescribeInstanceStatus."""
+    """One entry of DescribeInstanceStatus, with the attributes that moto's template reads."""
 
     instance_id: str
     availability_zone: str | None
@@ -29,11 +27,11 @@ class InstanceStatus:
     system_status: dict[str, Any]
 
     def matches(self, filter_name: str, values: Iterable[str]) -> bool:
-        """Whether a filter lets it pass.
+        """Return whether one of a filter's values matches.
 
-        :raises EC2ClientError: there is no such filter.
+        :raises EC2ClientError: EC2 has no filter of that name.
         """
-        known = {
+        attributes = {
             "availability-zone": self.availability_zone or "",
             "instance-state-code": str(self.instance_state.code),
             "instance-state-name": self.instance_state.name,
@@ -42,93 +40,73 @@ class InstanceStatus:
             "system-status.status": self.system_status["Status"],
             "system-status.reachability": _reachability(self.system_status),
         }
-        if filter_name not in known:
+        if filter_name not in attributes:
             raise EC2ClientError("InvalidParameterValue", f"The filter '{filter_name}' is invalid")
-        return any(fnmatchcase(known[filter_name], value) for value in values)
+        return any(fnmatchcase(attributes[filter_name], value) for value in values)
 
 
 def _reachability(check: dict[str, Any]) -> str:
     return next((str(detail["Status"]) for detail in check.get("Details", ())), "")
 
 
-class Views(EC2Backend):
-    """EC2 as asked through its API; what moto asks of itself sees everything.
+class Visibility:
+    """Filters for what the API may show of the instances of one region.
 
     Contract: new-instances-appear-late, tags-appear-with-their-instance, status-checks-take-time.
     """
 
-    lifecycle: Lifecycle
-    environment: CloudEnvironment
+    def __init__(self, lifecycle: Lifecycle, environment: CloudEnvironment) -> None:
+        self._lifecycle, self._environment = lifecycle, environment
 
-    def describe_instances(self, filters: Any = None) -> list[Reservation]:
-        """What is known already; the rest is just not there."""
-        seen = [self._seen(reservation) for reservation in self.all_reservations()]
-        found = [reservation for reservation in seen if reservation.instances]
-        return filter_reservations(found, filters) if filters else found
+    def is_visible(self, resource_id: str) -> bool:
+        """Return whether the API shows a resource; resources that are not instances are always shown."""
+        return self._lifecycle.is_visible(resource_id)
 
-    def get_reservations_by_instance_ids(self, instance_ids: list[str], filters: Any = None) -> list[Reservation]:
-        """Those asked for; all or, when one is not known, none."""
-        self.known(instance_ids)
-        wanted = set(instance_ids)
-        found = []
-        for reservation in self.all_reservations():
-            reservation.instances = [one for one in reservation.instances if one.id in wanted]
-            found += [reservation] if reservation.instances else []
-        return filter_reservations(found, filters) if filters else found
+    def reservations(self, reservations: Iterable[Reservation], ids: Iterable[str] | None = None) -> list[Reservation]:
+        """Return the reservations with their visible instances only; empty ones are left out.
 
-    def known(self, instance_ids: Iterable[str]) -> list[Instance]:
-        """The instances of these ids, each once.
-
-        :raises InvalidInstanceIdError: naming those that are not known, or not yet.
+        :param reservations: copies, as moto's ``all_reservations`` makes them: they are changed here.
+        :param ids: of the instances to keep; None keeps all visible ones.
         """
-        there = {one.id: one for one in self.all_instances() if self.lifecycle.is_visible(one.id)}
-        ids = list(dict.fromkeys(instance_ids))
-        if missing := [one for one in ids if one not in there]:
+        wanted = None if ids is None else set(ids)
+        visible = []
+        for reservation in reservations:
+            shown = [instance for instance in reservation.instances if self.is_visible(instance.id)]
+            reservation.instances = [instance for instance in shown if wanted is None or instance.id in wanted]
+            visible += [reservation] if reservation.instances else []
+        return visible
+
+    def select(self, instances: Iterable[Instance], ids: Iterable[str]) -> list[Instance]:
+        """Return the visible instances with these ids, each once, in the order of ``ids``.
+
+        :raises InvalidInstanceIdError: naming those that do not exist or are not visible yet.
+        """
+        visible = {instance.id: instance for instance in instances if self.is_visible(instance.id)}
+        unique_ids = list(dict.fromkeys(ids))
+        if missing := [instance_id for instance_id in unique_ids if instance_id not in visible]:
             raise InvalidInstanceIdError(missing)
-        return [there[one] for one in ids]
+        return [visible[instance_id] for instance_id in unique_ids]
 
-    def describe_instance_status(self, instance_ids: list[str], include_all_instances: bool, filters: Any) -> Any:
-        """Status checks: they begin when an instance runs, and are ok after a while."""
-        instances = self.known(instance_ids) if instance_ids else self.all_instances()
-        shown = [one for one in instances if include_all_instances or one.state == "running"]
-        told = [self._status(one) for one in shown if self.lifecycle.is_visible(one.id)]
-        return [status for status in told if all(status.matches(each["name"], each["values"]) for each in filters)]
+    def require_visible(self, resource_ids: Iterable[str]) -> None:
+        """Check that no resource is an instance that is not visible yet.
 
-    def describe_instance_attribute(self, instance_id: str, attribute: str) -> Any:
-        """As moto, for what is known."""
-        self.known([instance_id])
-        return super().describe_instance_attribute(instance_id, attribute)
-
-    def modify_instance_attribute(self, instance_id: str, key: str, value: Any) -> Any:
-        """As moto, for what is known."""
-        self.known([instance_id])
-        return super().modify_instance_attribute(instance_id, key, value)
-
-    def describe_tags(self, filters: Any = None) -> list[dict[str, str]]:
-        """Tags of what is known."""
-        return [tag for tag in super().describe_tags(filters) if self.lifecycle.is_visible(tag["resource_id"])]
-
-    def create_tags(self, resource_ids: list[str], tags: dict[str, str]) -> bool:
-        """As moto, for what is known."""
-        if hidden := [one for one in resource_ids if not self.lifecycle.is_visible(one)]:
+        :raises InvalidInstanceIdError: naming those that are not.
+        """
+        if hidden := [resource_id for resource_id in resource_ids if not self.is_visible(resource_id)]:
             raise InvalidInstanceIdError(hidden)
-        return bool(super().create_tags(resource_ids, tags))
 
-    def _seen(self, reservation: Reservation) -> Reservation:
-        # A copy already, as ``all_reservations`` makes them.
-        reservation.instances = [one for one in reservation.instances if self.lifecycle.is_visible(one.id)]
-        return reservation
-
-    def _status(self, instance: Instance) -> InstanceStatus:
-        machine = self.lifecycle.instances[instance.id]
-        checks = [self._check(machine, name) for name in ("instance", "system")]
+    def status(self, instance: Instance) -> InstanceStatus:
+        """Return an instance's entry in DescribeInstanceStatus."""
+        tracked = self._lifecycle.instances[instance.id]
+        checks = [self._check(tracked, name) for name in ("instance", "system")]
         return InstanceStatus(instance.id, instance.placement.zone, instance.instance_state, *checks)
 
-    def _check(self, machine: TrackedInstance, name: str) -> dict[str, Any]:
-        if machine.instance.state != "running":
+    def _check(self, tracked: TrackedInstance, name: str) -> dict[str, Any]:
+        if tracked.instance.state != "running":
             return {"Status": "not-applicable"}
-        if name in machine.impaired_checks:
+        if name in tracked.impaired_checks:
             return {"Status": "impaired", "Details": [{"Name": "reachability", "Status": "failed"}]}
-        ready = self.environment.clock.now() - machine.running_at >= self.environment.durations.checks_s
-        details = [{"Name": "reachability", "Status": "passed" if ready else "initializing"}]
-        return {"Status": "ok" if ready else "initializing", "Details": details}
+        running_s = self._environment.clock.now() - tracked.running_at
+        is_ready = running_s >= self._environment.durations.checks_s
+        details = [{"Name": "reachability", "Status": "passed" if is_ready else "initializing"}]
+        return {"Status": "ok" if is_ready else "initializing", "Details": details}

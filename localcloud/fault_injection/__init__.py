@@ -1,1 +1,1 @@
-"""How a bad day is played: on calls, on machines and their hosts, and by a colleague in the same account."""
+"""Fault injection: in API calls, instances and their hosts, and by another user of the account."""

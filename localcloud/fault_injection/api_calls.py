@@ -1,6 +1,6 @@
-"""What befalls calls on purpose, and the record of all calls: wrappers for the chain of ``localcloud.aws.wsgi``.
+"""Inject faults into API calls, and record every call: wrappers for the chain of ``localcloud.aws.wsgi``.
 
-``judge`` asks the weather once per call; each wrapper further in then does its part of what was decided.
+``choose_faults`` asks the fault engine once per call; each inner wrapper then carries out its kinds of faults.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from localcloud.core.clock import Clock
 from localcloud.scenarios.fault_engine import ApiCall, FaultEngine
 from localcloud.scenarios.scenario import Fault
 
-# Set by ``judge``: the faults that strike this call. And by ``delay``: seconds by which the answer is late.
-FAULTS, DELAY = "localcloud.fate", "localcloud.late"
+# Set by ``choose_faults``: the faults of this call; and by ``choose_delay``: seconds by which its answer is late.
+FAULTS, DELAY = "localcloud.faults", "localcloud.delay"
 
-# AWS accepts signatures that are this old, or this new; seconds.
+# Greatest difference between AWS's clock and a signature's time, in seconds.
 _SKEW_TOLERANCE_S = 300.0
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 class ConnectionDropped(ConnectionError):
-    """The caller gets no answer: the connection closes."""
+    """The connection closes without a response."""
 
 
 class CallRecord(NamedTuple):
-    """A call that reached the cloud.
+    """A recorded API call.
 
-    :param time: seconds since the cloud came up.
+    :param time: seconds since the cloud started.
     :param outcome: ``ok``, the error's code, or ``dropped``.
     """
 
@@ -43,149 +43,151 @@ class CallRecord(NamedTuple):
     outcome: str
 
 
-def record_calls(below: Application, note: Callable[[str, str], None]) -> Application:
-    """Tell ``note`` the action and the outcome of every API call."""
+def record_calls(inner: Application, note: Callable[[str, str], None]) -> Application:
+    """Call ``note`` with action and outcome of every API call."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not is_api_call(environ):
-            return below(environ, respond)
-        seen = [""]
+            return inner(environ, start_response)
+        status_code = [""]
 
-        def listen(status: str, *rest: Any) -> Any:
-            seen[0] = status.split()[0]
-            return respond(status, *rest)
+        def capture(status: str, *rest: Any) -> Any:
+            status_code[0] = status.split()[0]
+            return start_response(status, *rest)
 
         try:
-            answer = list(below(environ, listen))
+            body = list(inner(environ, capture))
         except ConnectionDropped:
             note(environ[ACTION], "dropped")
             raise
-        well = seen[0] < "400"
-        note(environ[ACTION], "ok" if well else error_responses.error_code(b"".join(answer)) or seen[0])
-        return answer
+        is_ok = status_code[0] < "400"
+        note(environ[ACTION], "ok" if is_ok else error_responses.error_code(b"".join(body)) or status_code[0])
+        return body
 
     return application
 
 
-def choose_faults(below: Application, fault_engine: FaultEngine) -> Application:
-    """Decide what befalls a call."""
+def choose_faults(inner: Application, fault_engine: FaultEngine) -> Application:
+    """Choose the faults of each call."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
-        # Session keys are those of machines' roles here.
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # Keys of instance roles are temporary, and begin with ASIA.
         by_user = not environ[KEY].startswith("ASIA")
         call = ApiCall(environ[SERVICE], _action(environ), environ[REGION], by_user)
         environ[FAULTS] = fault_engine.faults_for_call(call) if is_api_call(environ) else []
         if is_api_call(environ) and not environ[FAULTS] and _tags_on_creation(environ):
             # Contract: tags-want-their-own-permission.
             environ[FAULTS] = fault_engine.denial_for(replace(call, action="CreateTags"))
-        return below(environ, respond)
+        return inner(environ, start_response)
 
     return application
 
 
-def stamp_date(below: Application, clock: Clock) -> Application:
-    """Put AWS's time of day on every answer."""
+def stamp_date(inner: Application, clock: Clock) -> Application:
+    """Put AWS's time on every response."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         def stamped(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            kept = [(name, value) for name, value in headers if name.lower() != "date"]
-            return respond(status, [*kept, ("Date", f"{_now(environ, clock):%a, %d %b %Y %H:%M:%S} GMT")], *rest)
+            other_headers = [(name, value) for name, value in headers if name.lower() != "date"]
+            return start_response(
+                status, [*other_headers, ("Date", f"{_now(environ, clock):%a, %d %b %Y %H:%M:%S} GMT")], *rest
+            )
 
-        return below(environ, stamped)
+        return inner(environ, stamped)
 
     return application
 
 
-def drop_connections(below: Application) -> Application:
-    """Close the connection instead of answering, before the call is done or after it."""
+def drop_connections(inner: Application) -> Application:
+    """Close the connection instead of answering, before or after the call takes effect."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         fault = _fault_of_kind(environ, "dropped")
         if fault is None:
-            return below(environ, respond)
+            return inner(environ, start_response)
         if fault["applied"]:
-            _apply_and_discard(below, environ)
-        raise ConnectionDropped(f"{environ[ACTION]}: dropped on purpose")
+            _apply_and_discard(inner, environ)
+        raise ConnectionDropped(f"{environ[ACTION]}: dropped by the scenario")
 
     return application
 
 
-def choose_delay(below: Application) -> Application:
-    """Have answers come late; ``take_time`` or whoever else hands them over does the waiting."""
+def choose_delay(inner: Application) -> Application:
+    """Set the delay of each answer; ``apply_delay`` or the in-process transport waits for it."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         environ[DELAY] = sum(fault["seconds"] for fault in environ[FAULTS] if fault.kind == "slow")
-        return below(environ, respond)
+        return inner(environ, start_response)
 
     return application
 
 
-def apply_delay(below: Application, clock: Clock) -> Application:
-    """Hold back answers that are to be late."""
+def apply_delay(inner: Application, clock: Clock) -> Application:
+    """Hold back delayed answers."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
-        answer = below(environ, respond)
-        if late := environ.get(DELAY):
-            clock.sleep(late)
-        return answer
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        response = inner(environ, start_response)
+        if delay_s := environ.get(DELAY):
+            clock.sleep(delay_s)
+        return response
 
     return application
 
 
-def fail_before_applying(below: Application, clock: Clock) -> Application:
-    """Refuse calls before anything is done."""
+def fail_before_applying(inner: Application, clock: Clock) -> Application:
+    """Refuse calls before they take effect."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         for fault in environ[FAULTS]:
             if fault.kind in _ERRORS and not fault.options.get("applied"):
-                refusal = _ERRORS[fault.kind](fault, environ, clock)
-                if refusal is not None:
-                    raise refusal
-        return below(environ, respond)
+                error = _ERRORS[fault.kind](fault, environ, clock)
+                if error is not None:
+                    raise error
+        return inner(environ, start_response)
 
     return application
 
 
-def fail_after_applying(below: Application) -> Application:
-    """Answer calls that were done with an error."""
+def fail_after_applying(inner: Application) -> Application:
+    """Answer calls with an error after they took effect."""
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         fault = _fault_of_kind(environ, "error")
         if fault is None or not fault["applied"]:
-            return below(environ, respond)
-        _apply_and_discard(below, environ)
+            return inner(environ, start_response)
+        _apply_and_discard(inner, environ)
         raise _error(fault)
 
     return application
 
 
-def reword_denials(below: Application) -> Application:
-    """Say that a policy denies something as the service at hand says it; moto has one way for all.
+def reword_denials(inner: Application) -> Application:
+    """Answer denials by IAM policies in the format of each service; moto has one format for all.
 
     Contract: a-missing-permission-has-a-code-per-service.
     """
 
-    def application(environ: Environ, respond: StartResponse) -> Iterable[bytes]:
-        told: list[Any] = []
-        answer = list(below(environ, lambda *facts: told.extend(facts)))
-        if told[0].startswith("403") and error_responses.error_code(answer[0] if answer else b"") == "AccessDenied":
-            who = re.search(rb"User: (arn:[^ <]+)", answer[0])
-            if who and environ[SERVICE] not in ("s3", ""):
-                named = {"who": who[1].decode(), "region": environ[REGION]}
-                raise error_responses.denied(environ[SERVICE], environ[ACTION], by="policy", **named)
-        respond(*told)
-        return answer
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        head: list[Any] = []
+        body = list(inner(environ, lambda *fields: head.extend(fields)))
+        if head[0].startswith("403") and error_responses.error_code(body[0] if body else b"") == "AccessDenied":
+            caller = re.search(rb"User: (arn:[^ <]+)", body[0])
+            if caller and environ[SERVICE] not in ("s3", ""):
+                identity = {"who": caller[1].decode(), "region": environ[REGION]}
+                raise error_responses.denied(environ[SERVICE], environ[ACTION], by="policy", **identity)
+        start_response(*head)
+        return body
 
     return application
 
 
 def _action(environ: Environ) -> str:
-    """What a call is named in scenarios: as AWS names it, S3's too, whose requests do not say."""
+    """Return the name of a call in scenarios, which is AWS's name also for S3, whose requests have none."""
     if environ[SERVICE] not in ("s3", ""):
         return str(environ[ACTION])
     bucket, _, key = environ["PATH_INFO"].strip("/").partition("/")
     if ".s3." in environ.get("HTTP_HOST", ""):
-        # The bucket is in the host's name.
+        # A virtual-hosted request: the bucket is in the host name.
         bucket, key = "there", environ["PATH_INFO"].strip("/")
     level = 2 if key else 1 if bucket else 0
     return _S3_ACTIONS.get((environ["REQUEST_METHOD"], level), str(environ[ACTION]))
@@ -208,10 +210,10 @@ def _fault_of_kind(environ: Environ, kind: str) -> Fault | None:
     return next((fault for fault in environ[FAULTS] if fault.kind == kind), None)
 
 
-def _apply_and_discard(below: Application, environ: Environ) -> None:
-    """Have a call done; nobody hears the answer, not even if it is a refusal."""
+def _apply_and_discard(inner: Application, environ: Environ) -> None:
+    """Let a call take effect and discard its answer, even if that is an error."""
     try:
-        list(below(environ, lambda *_: None))
+        list(inner(environ, lambda *_: None))
     except ApiError:
         return
 
@@ -235,14 +237,16 @@ def _skewed(fault: Fault, environ: Environ, clock: Clock) -> ApiError | None:
 
 def _denied(fault: Fault, environ: Environ, _: Clock) -> ApiError:
     action = _action(environ)
-    meant = any(fnmatchcase(name, pattern) for pattern in fault["action"] for name in (action, f"ec2:{action}"))
-    named = action if meant or not _tags_on_creation(environ) else "CreateTags"
-    return error_responses.denied(environ[SERVICE], named, by=fault["by"], region=environ[REGION])
+    matches_action = any(
+        fnmatchcase(name, pattern) for pattern in fault["action"] for name in (action, f"ec2:{action}")
+    )
+    denied_action = action if matches_action or not _tags_on_creation(environ) else "CreateTags"
+    return error_responses.denied(environ[SERVICE], denied_action, by=fault["by"], region=environ[REGION])
 
 
 def _tags_on_creation(environ: Environ) -> bool:
-    named = environ[SERVICE] == "ec2" and environ[ACTION].startswith(("Run", "Create", "Import"))
-    return named and b"TagSpecification." in environ["wsgi.input"].getvalue()
+    creates = environ[SERVICE] == "ec2" and environ[ACTION].startswith(("Run", "Create", "Import"))
+    return creates and b"TagSpecification." in environ["wsgi.input"].getvalue()
 
 
 _ERRORS: dict[str, Callable[[Fault, Environ, Clock], ApiError | None]] = {

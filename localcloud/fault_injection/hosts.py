@@ -1,36 +1,28 @@
-"""Hosts that misbehave as their scenario says, in front of the real ones."""
+"""Wrapper around the hosts that injects the faults of a scenario."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from localcloud.scenarios.scenario import Fault
 
 if TYPE_CHECKING:
-    from localcloud.hosts.interface import HostControl
+    from localcloud.hosts.interface import Closable, HostControl
     from localcloud.hosts.spec import HostSpec
 
 _CLOUD_CONFIG = b"#cloud-config"
 
 
-class Closable(Protocol):
-    """Something that can be closed."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
 class FaultyHosts:
-    """Does to hosts what faults say; without any, it only passes orders on.
+    """Passes requests on to the hosts, changed by the faults of each instance.
 
-    :param hosts: the real ones.
-    :param faults: those of an instance, by name.
-    :param decoy: opens a port that takes no part in SSH (see ``Decoy``).
+    :param hosts: the actual hosts.
+    :param faults: returns the faults of an instance, by kind.
+    :param open_unresponsive_port: see ``localcloud.hosts.interface.HostSite``.
     """
 
     def __init__(
@@ -45,7 +37,7 @@ class FaultyHosts:
         self._blocked_ports: dict[str, Closable] = {}
 
     def start(self, spec: HostSpec) -> None:
-        """Start a host, or less than a host."""
+        """Start a host with its faults; an instance whose boot hangs has no host."""
         faults = self._faults(spec.instance_id)
         if "boot-hangs" in faults:
             return
@@ -59,31 +51,31 @@ class FaultyHosts:
         self._hosts.start(spec)
 
     def stop(self, instance_id: str) -> None:
-        """End every process of a host, keep its folder."""
+        """End every process of a host and keep its disk."""
         self._unblock_port(instance_id)
         self._hosts.stop(instance_id)
 
     def destroy(self, instance_id: str) -> None:
-        """End every process of a host and remove its folder."""
+        """End every process of a host and remove its disk."""
         self._unblock_port(instance_id)
         with self._lock:
             self._specs.pop(instance_id, None)
         self._hosts.destroy(instance_id)
 
     def reboot(self, instance_id: str) -> None:
-        """Have a host boot again."""
+        """Reboot a host."""
         self._hosts.reboot(instance_id)
 
     def freeze(self, instance_id: str) -> None:
-        """Stop a host in its tracks."""
+        """Suspend every process of a host."""
         self._hosts.freeze(instance_id)
 
     def thaw(self, instance_id: str) -> None:
-        """Let a frozen host go on."""
+        """Resume a frozen host."""
         self._hosts.thaw(instance_id)
 
     def replace_host(self, instance_id: str) -> None:
-        """Put another machine on the host's address: with a host key of its own, and nothing of the old one's disk."""
+        """Replace a host by another one on the same address, with a host key of its own and an empty disk."""
         with self._lock:
             spec = self._specs.get(instance_id)
         if spec is not None:
@@ -91,15 +83,15 @@ class FaultyHosts:
             self._hosts.start(replace(spec, user_data=b"", boot_seconds=0.0))
 
     def _block_port(self, spec: HostSpec, *, answers: bool) -> None:
-        decoy = self._open_unresponsive_port(spec.address, spec.port, answers)
+        port = self._open_unresponsive_port(spec.address, spec.port, answers)
         with self._lock:
-            self._blocked_ports[spec.instance_id] = decoy
+            self._blocked_ports[spec.instance_id] = port
 
     def _unblock_port(self, instance_id: str) -> None:
         with self._lock:
-            decoy = self._blocked_ports.pop(instance_id, None)
-        if decoy is not None:
-            decoy.close()
+            port = self._blocked_ports.pop(instance_id, None)
+        if port is not None:
+            port.close()
 
 
 def _apply_faults(spec: HostSpec, faults: Mapping[str, Fault]) -> HostSpec:
@@ -113,7 +105,7 @@ def _apply_faults(spec: HostSpec, faults: Mapping[str, Fault]) -> HostSpec:
 
 
 def _without_host_keys(user_data: bytes) -> bytes:
-    """User data that brings no host keys, so that the machine makes its own; only cloud-config is understood."""
+    """Return user data without host keys, so that the host makes its own; only cloud-config is understood."""
     import yaml
 
     if not user_data.startswith(_CLOUD_CONFIG):
@@ -124,36 +116,3 @@ def _without_host_keys(user_data: bytes) -> bytes:
             config.pop("ssh_keys", None)
             return b"\n".join([_CLOUD_CONFIG, yaml.safe_dump(config).encode()])
     return user_data
-
-
-class UnresponsivePort:
-    """A port that connections get nowhere on.
-
-    :param answers: whether connections are taken, by the kernel, and then meet silence; else they are not even
-        answered: the queue of connections is full, and the kernel drops whatever else comes.
-    """
-
-    def __init__(self, address: str, port: int, accepts: bool) -> None:
-        self._listener = socket.socket()
-        self._fillers: list[socket.socket] = []
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((address, port))
-        self._listener.listen(128 if accepts else 0)
-        if not accepts:
-            self._fill(address, port)
-
-    def _fill(self, address: str, port: int) -> None:
-        """Connect until nothing more fits: a queue of length 0 takes one connection, and may take one more."""
-        for _ in range(4):
-            filler = socket.socket()
-            filler.settimeout(0.1)
-            self._fillers.append(filler)
-            try:
-                filler.connect((address, port))
-            except TimeoutError:
-                return
-
-    def close(self) -> None:
-        """Free the port."""
-        for one in (*self._fillers, self._listener):
-            one.close()

@@ -1,4 +1,4 @@
-"""A colleague in the same account, whose machines, group and key must be left alone."""
+"""Resources of another user in the same account, which a tool must not touch."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from localcloud.ec2.backend import Ec2Region
 
 _ACCOUNT = "123456789012"
-# Nobody holds the private half.
+# The private key does not exist.
 _PUBLIC_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEEgY29sbGVhZ3VlIGhvbGRzIHRoZSBvdGhlciBoYWxm colleague"
 
 
 class ThirdPartyResources:
-    """Makes what colleagues have, and takes it away when their scenario is over."""
+    """Creates the resources of the scenario's ``colleague`` faults, and deletes them when it is over."""
 
-    def __init__(self, lifecycle: Lifecycle, world: CloudEnvironment) -> None:
-        self._lifecycle, self._world = lifecycle, world
+    def __init__(self, lifecycle: Lifecycle, environment: CloudEnvironment) -> None:
+        self._lifecycle, self._environment = lifecycle, environment
         self._instance_ids: list[str] = []
         self._groups: list[tuple[Ec2Region, str]] = []
         self._keys: list[tuple[Ec2Region, str]] = []
 
     def replace(self, faults: list[Fault]) -> None:
-        """Replace all colleagues by those of ``faults``; called with the cloud's lock held."""
+        """Replace all resources by those of ``faults``; called with the cloud's lock held."""
         self._delete()
         for fault in faults:
             region = next(iter(fault.where.region), HOME_REGION)
@@ -44,7 +44,7 @@ class ThirdPartyResources:
         group = self._create_group(ec2, fault["group"], tags) if fault["group"] else ""
         if not fault["machines"]:
             return
-        made = ec2.run_instances(
+        reservation = ec2.run_instances(
             next(iter(ec2.amis)),
             fault["machines"],
             None,
@@ -57,29 +57,29 @@ class ThirdPartyResources:
             key_name=fault["key"] or None,
             tags={"instance": tags, "volume": tags},
         )
-        for instance in made.instances:
-            machine = self._lifecycle.instances[instance.id]
-            # No scenario means them, and no host stands behind them.
-            machine.host_number, machine.faults = None, {"boot-hangs": fault}
+        for instance in reservation.instances:
+            tracked = self._lifecycle.instances[instance.id]
+            # Scenarios do not count them, and they have no host.
+            tracked.host_number, tracked.faults = None, {"boot-hangs": fault}
             self._instance_ids.append(instance.id)
-            self._lifecycle.complete_launch(machine)
+            self._lifecycle.complete_launch(tracked)
 
     def _create_group(self, ec2: Ec2Region, name: str, tags: dict[str, str]) -> str:
         vpc = next(iter(ec2.get_default_subnets().values())).vpc_id
-        made: Any = ec2.create_security_group(name, "A colleague's", vpc, tags)
-        self._groups.append((ec2, made.id))
-        return str(made.id)
+        group: Any = ec2.create_security_group(name, "A colleague's", vpc, tags)
+        self._groups.append((ec2, group.id))
+        return str(group.id)
 
     def _delete(self) -> None:
-        for one in self._instance_ids:
-            machine = self._lifecycle.instances.get(one)
-            if machine is not None and machine.instance.state in ("pending", "running", "stopping", "stopped"):
-                self._lifecycle.terminate(machine.instance)
+        for instance_id in self._instance_ids:
+            tracked = self._lifecycle.instances.get(instance_id)
+            if tracked is not None and tracked.instance.state in ("pending", "running", "stopping", "stopped"):
+                self._lifecycle.terminate(tracked.instance)
         for ec2, name in self._keys:
             ec2.delete_key_pair(name)
-        # A group goes when its machines have gone.
-        self._world.clock.after(
-            self._world.durations.shutting_down_s + 1.0, functools.partial(_delete_groups, tuple(self._groups))
+        # Groups can be deleted once their instances have terminated.
+        self._environment.clock.after(
+            self._environment.durations.shutting_down_s + 1.0, functools.partial(_delete_groups, tuple(self._groups))
         )
         self._instance_ids.clear()
         self._keys.clear()

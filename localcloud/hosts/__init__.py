@@ -1,1 +1,1 @@
-"""Hosts behind the instances: simulated ones, processes and Docker containers."""
+"""Hosts behind the instances: simulated hosts, processes, and Docker containers."""

@@ -1,30 +1,82 @@
-"""The interface between EC2's life cycle and the hosts behind instances."""
+"""Interface between the cloud and the hosts behind its instances, which every kind of hosts implements."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from localcloud.core.errors import LocalCloudError
 
 if TYPE_CHECKING:
+    from localcloud.core.addresses import AddressBlock
     from localcloud.hosts.spec import HostSpec
 
 
+class HostError(LocalCloudError):
+    """A host, or the process that runs all hosts, did not carry out a request."""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """State of one host.
+
+    :param state: ``booting`` until SSH is up.
+    :param confined: True if the kernel keeps the host from the user's files; None until the host is up.
+    :param boots: number of boots so far.
+    :param cause: cause of the last change: ``start``, ``stopped``, ``shutdown``, ``reboot``, ``crash``.
+    """
+
+    instance_id: str
+    state: Literal["booting", "running", "off"]
+    confined: bool | None = None
+    boots: int = 0
+    cause: str = "start"
+
+
 class HostControl(Protocol):
-    """What the life cycle asks of the hosts (see ``localcloud.hosts.process.hosts.Hosts``)."""
+    """Operations that the lifecycle and fault injection need of hosts."""
 
     def start(self, spec: HostSpec) -> None:
-        """Start a host, without waiting for it."""
+        """Start a host without waiting for it."""
 
     def stop(self, instance_id: str) -> None:
-        """End every process of a host, keep its folder."""
+        """End every process of a host and keep its disk."""
 
     def destroy(self, instance_id: str) -> None:
-        """End every process of a host and remove its folder."""
+        """End every process of a host and remove its disk."""
 
     def reboot(self, instance_id: str) -> None:
-        """Have a host boot again, without waiting for it."""
+        """Reboot a host without waiting for it."""
 
     def freeze(self, instance_id: str) -> None:
-        """Stop a host in its tracks."""
+        """Suspend every process of a host; its connections stay open."""
 
     def thaw(self, instance_id: str) -> None:
-        """Let a frozen host go on."""
+        """Resume a frozen host."""
+
+
+class Closable(Protocol):
+    """A resource that can be closed."""
+
+    def close(self) -> None:
+        """Release the resource."""
+
+
+@dataclass(frozen=True)
+class HostSite:
+    """Addresses of a cloud, and its hosts.
+
+    :param listener: socket bound to the endpoint of ``block``.
+    :param make_hosts: returns the hosts, given a function to call with an instance id when its host shut itself down.
+    :param console: returns the boot messages of an instance's host.
+    :param open_unresponsive_port: opens a port on which no SSH server answers, given address, port, and whether
+        connections are accepted.
+    """
+
+    block: AddressBlock
+    listener: socket.socket
+    make_hosts: Callable[[Callable[[str], None]], HostControl]
+    console: Callable[[str], bytes]
+    open_unresponsive_port: Callable[[str, int, bool], Closable]

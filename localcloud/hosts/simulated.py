@@ -1,7 +1,7 @@
-"""Hosts on paper, for clouds in memory: nothing runs, but the clock that user data sets for a machine does.
+"""Simulated hosts for in-memory clouds: nothing runs, except for the shutdown timers that user data sets.
 
-A machine whose user data says ``shutdown -h +480`` at boot shuts down 480 minutes after it: that is what ends a machine
-when nobody comes back for it, so it must hold where no real machine is.
+A host whose user data runs ``shutdown -h +480`` at boot shuts down 480 minutes later. This limits the cost of an
+instance that was forgotten, so the simulation must include it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from localcloud.hosts.user_data import UserData
 
 _PER_BOOT, _PER_INSTANCE = "var/lib/cloud/scripts/per-boot/", "var/lib/cloud/scripts/per-instance/"
-# The last one counts, as on a real machine: each replaces the one before. What is indented depends on something.
+# The last match counts, because each shutdown(8) replaces the one before. Indented lines are skipped: they are
+# conditional.
 _SHUTDOWN = re.compile(
     rb"^(?:sudo )?(?:/(?:usr/)?sbin/)?shutdown\s+(?:-[a-zA-Z-]*[^c\s]\s+)*"
     rb"(?:(?P<cancel>-c)|(?P<now>now)|\+(?P<minutes>\d+))",
@@ -30,10 +31,10 @@ _SHUTDOWN = re.compile(
 
 @dataclass(frozen=True)
 class BootInfo:
-    """One boot of a machine.
+    """One boot of a host.
 
-    :param number: of the machine's boots, from 1.
-    :param lived: seconds that the machine was on, over all boots before.
+    :param number: number of the boot, from 1.
+    :param uptime_s: time that the host was on during earlier boots.
     """
 
     user_data: bytes
@@ -41,15 +42,15 @@ class BootInfo:
     uptime_s: float = 0.0
 
 
-# After how many minutes from a boot a machine shuts itself down; None for never.
 ShutdownReader = Callable[[BootInfo], "int | None"]
+"""Returns the minutes from a boot to the host's own shutdown; None for no shutdown."""
 
 
 class SimulatedHosts:
-    """Remembers what was ordered, and shuts machines down when their user data says so.
+    """Records operations on hosts, and shuts hosts down at the time that their user data sets.
 
-    :param on_shutdown: called with the instance's id when a machine shut itself down.
-    :param life: reads the user data; by default as far as ``minutes_to_live`` understands it.
+    :param on_shutdown: called with the instance id when a host shut itself down.
+    :param read_shutdown: reads user data; by default with ``shutdown_minutes``.
     """
 
     def __init__(
@@ -59,97 +60,97 @@ class SimulatedHosts:
         self._read_shutdown = read_shutdown or (
             lambda boot: shutdown_minutes(boot.user_data, first_boot=boot.number == 1)
         )
-        # When each machine that is on was switched on, and how long it was on before.
+        # Time of the current boot of each host that is on, and its uptime before that.
         self._booted_at: dict[str, float] = {}
         self._uptime_s: dict[str, float] = {}
         self._shutdown_at: dict[str, float] = {}
         self._frozen: set[str] = set()
         self._boots: dict[str, tuple[int, HostSpec]] = {}
-        #: Every order in turn: what, and to which instance.
+        #: All operations in their order: verb and instance id.
         self.operations: list[tuple[str, str]] = []
 
     def start(self, spec: HostSpec) -> None:
-        """Switch a machine on: its first boot, unless it was on before."""
+        """Start a host; boots are counted over stop and start."""
         self.operations.append(("start", spec.instance_id))
         self._boot(spec)
 
     def stop(self, instance_id: str) -> None:
-        """Switch a machine off."""
+        """Stop a host."""
         self.operations.append(("stop", instance_id))
         self._add_uptime(instance_id)
         if instance_id in self._boots:
             self._boots[instance_id] = (self._boots[instance_id][0] + 1, self._boots[instance_id][1])
 
     def destroy(self, instance_id: str) -> None:
-        """Take a machine away."""
+        """Remove a host."""
         self.operations.append(("destroy", instance_id))
         self._add_uptime(instance_id)
         self._boots.pop(instance_id, None)
 
     def reboot(self, instance_id: str) -> None:
-        """Boot a machine again: its timer begins anew."""
+        """Reboot a host, which restarts its shutdown timer."""
         self.operations.append(("reboot", instance_id))
         if instance_id in self._boots:
             self._boot(self._boots[instance_id][1])
 
     def freeze(self, instance_id: str) -> None:
-        """Nothing is there to be frozen; a frozen machine's timer goes on, as it would behind a dead network."""
+        """Make a host silent; its shutdown timer continues, as it would behind a dead network."""
         self.operations.append(("freeze", instance_id))
         self._frozen.add(instance_id)
 
     def thaw(self, instance_id: str) -> None:
-        """The end of ``freeze``."""
+        """Make a frozen host answer again."""
         self.operations.append(("thaw", instance_id))
         self._frozen.discard(instance_id)
 
     def ssh_fault(self, instance_id: str) -> str:
-        """What keeps a machine from answering SSH now, ``silent`` or ``refused``; empty when nothing does."""
-        since = self._booted_at.get(instance_id)
-        if since is None or self._clock.now() - since < self._boots[instance_id][1].boot_seconds:
+        """Return why a host does not answer SSH, ``silent`` or ``refused``; empty if it does."""
+        booted_at = self._booted_at.get(instance_id)
+        if booted_at is None or self._clock.now() - booted_at < self._boots[instance_id][1].boot_seconds:
             return "refused"
         return "silent" if instance_id in self._frozen else ""
 
     def shutdown_in_s(self, instance_id: str) -> float | None:
-        """After how many seconds a machine shuts itself down, as it was set at its last boot; None for never."""
-        end = self._shutdown_at.get(instance_id)
-        return None if end is None else end - self._clock.now()
+        """Return the seconds until a host shuts itself down, as set at its last boot; None for no shutdown."""
+        shutdown_at = self._shutdown_at.get(instance_id)
+        return None if shutdown_at is None else shutdown_at - self._clock.now()
 
     def _boot(self, spec: HostSpec) -> None:
-        boot = self._boots.get(spec.instance_id, (0, spec))[0] + 1
-        self._boots[spec.instance_id] = (boot, spec)
+        number = self._boots.get(spec.instance_id, (0, spec))[0] + 1
+        self._boots[spec.instance_id] = (number, spec)
         self._add_uptime(spec.instance_id)
         self._booted_at[spec.instance_id] = self._clock.now()
-        minutes = self._read_shutdown(BootInfo(spec.user_data, boot, self._uptime_s.get(spec.instance_id, 0.0)))
+        minutes = self._read_shutdown(BootInfo(spec.user_data, number, self._uptime_s.get(spec.instance_id, 0.0)))
         self._shutdown_at.pop(spec.instance_id, None)
         if minutes is not None:
             self._shutdown_at[spec.instance_id] = self._clock.now() + spec.boot_seconds + 60.0 * minutes
-            self._clock.after(spec.boot_seconds + 60.0 * minutes, lambda: self._expire(spec.instance_id, boot))
+            self._clock.after(spec.boot_seconds + 60.0 * minutes, lambda: self._expire(spec.instance_id, number))
 
     def _add_uptime(self, instance_id: str) -> None:
-        """Add the boot that ends now to the time that a machine was on."""
-        since = self._booted_at.pop(instance_id, self._clock.now())
-        self._uptime_s[instance_id] = self._uptime_s.get(instance_id, 0.0) + self._clock.now() - since
+        """Add the boot that ends now to a host's uptime."""
+        booted_at = self._booted_at.pop(instance_id, self._clock.now())
+        self._uptime_s[instance_id] = self._uptime_s.get(instance_id, 0.0) + self._clock.now() - booted_at
 
-    def _expire(self, instance_id: str, boot: int) -> None:
-        if self._boots.get(instance_id, (0, None))[0] == boot:
+    def _expire(self, instance_id: str, number: int) -> None:
+        if self._boots.get(instance_id, (0, None))[0] == number:
             self._on_shutdown(instance_id)
 
 
 @lru_cache(maxsize=64)
 def shutdown_minutes(user_data: bytes, *, first_boot: bool) -> int | None:
-    """After how many minutes from a boot a machine shuts itself down; None for never.
+    """Return the minutes from a boot to the shutdown that user data sets; None for no shutdown.
 
-    Only ``shutdown`` commands with literal times are understood, at the beginning of a line of whatever runs at boot.
+    Only ``shutdown`` commands with literal times at the beginning of a line are recognized.
     """
-    last = None
+    minutes = None
     for script in _scripts(hosts_user_data.parse(user_data), first_boot=first_boot):
-        for found in _SHUTDOWN.finditer(script):
-            last = None if found["cancel"] else int(found["minutes"] or 0)
-    return last
+        for match in _SHUTDOWN.finditer(script):
+            minutes = None if match["cancel"] else int(match["minutes"] or 0)
+    return minutes
 
 
 def _scripts(data: UserData, *, first_boot: bool) -> Iterator[bytes]:
-    """What runs at a boot, in its order."""
+    """Yield the scripts of a boot in their order."""
     yield data.bootcmd.encode()
     yield from (file.content for file in data.files if file.path.startswith(_PER_BOOT) and file.mode & 0o111)
     if first_boot:

@@ -1,4 +1,4 @@
-"""What a rehearsal machine is told: its own facts, those all machines of one cloud share, and where its files lie."""
+"""Specification of a host, settings that all hosts of a cloud share, and the layout of a host's folder."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class HostSpec:
-    """One machine, as the endpoint asks for it.
+    """One host.
 
-    :param instance_id: ``i-0123...``; every process of the machine carries it as ``LOCALCLOUD_INSTANCE``.
-    :param address: loopback address its SSH server listens on, ``127.77.x.y``.
-    :param port: of that SSH server.
-    :param folder: the machine's disk; kept over stop and start.
-    :param user: the one login name.
-    :param authorized_keys: public keys in OpenSSH form, put into ``authorized_keys`` at the first boot.
-    :param user_data: as given to RunInstances, decoded from base64.
-    :param environment: AWS and metadata variables for everything that runs on the machine.
-    :param boot_seconds: from start to an open SSH port.
-    :param engine: whether its image has a Docker engine; docker hosts only.
+    :param instance_id: ``i-0123...``; every process of the host has it in its environment, as ``LOCALCLOUD_INSTANCE``.
+    :param address: address of its SSH server.
+    :param port: port of its SSH server.
+    :param folder: disk of the host; kept over stop and start.
+    :param user: the only login name.
+    :param authorized_keys: public keys in OpenSSH format, written to ``authorized_keys`` at the first boot.
+    :param user_data: argument of RunInstances, decoded from base64.
+    :param environment: AWS and metadata variables for every process of the host.
+    :param boot_seconds: time from start to an open SSH port.
+    :param has_engine: True if its image contains a Docker engine; docker hosts only.
     """
 
     instance_id: str
@@ -38,11 +38,11 @@ class HostSpec:
 
     @property
     def hostname(self) -> str:
-        """The private name EC2 gives to such an address, ``ip-127-77-x-y``."""
+        """Private DNS name in the format of EC2, ``ip-127-77-x-y``."""
         return "ip-" + self.address.replace(".", "-")
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values."""
+        """Return the record as plain JSON values."""
         return {
             **vars(self),
             "folder": str(self.folder),
@@ -53,7 +53,7 @@ class HostSpec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> HostSpec:
-        """The record that :meth:`encode` made ``values`` of."""
+        """Return the record that :meth:`to_json` wrote."""
         return cls(
             **{
                 **values,
@@ -66,13 +66,13 @@ class HostSpec:
 
 @dataclass(frozen=True)
 class SharedSettings:
-    """What all machines of one cloud share.
+    """Settings that all process hosts of a cloud share.
 
-    :param home: folder of the cloud; holds the shared cache.
-    :param python: the interpreter the machines' ``python3`` runs, outside any virtual environment.
-    :param network: variables that tell programs how this computer reaches its network (proxies, CAs, pip).
-    :param readable: roots a machine may read.
-    :param executable: roots a machine may run programs from.
+    :param home: folder of the cloud; contains the shared cache.
+    :param python: interpreter of the hosts' ``python3``, outside any virtual environment.
+    :param network: variables for this computer's access to the network (proxies, CAs, pip).
+    :param readable: paths that a host may read, with everything below.
+    :param executable: paths from which a host may run programs.
     """
 
     home: Path
@@ -83,11 +83,11 @@ class SharedSettings:
 
     @property
     def cache(self) -> Path:
-        """Folder that every machine of the cloud may write."""
+        """Folder that every host of the cloud may write."""
         return self.home / "cache"
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain JSON values."""
+        """Return the record as plain JSON values."""
         return {
             "home": str(self.home),
             "python": str(self.python),
@@ -98,7 +98,7 @@ class SharedSettings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SharedSettings:
-        """The record that :meth:`encode` made ``values`` of."""
+        """Return the record that :meth:`to_json` wrote."""
         return cls(
             home=Path(values["home"]),
             python=Path(values["python"]),
@@ -110,14 +110,14 @@ class SharedSettings:
 
 @dataclass(frozen=True)
 class HostLayout:
-    """Where things lie in a machine's folder, its "disk"."""
+    """Paths in a host's folder, which is its disk."""
 
     folder: Path
     user: str
 
     @property
     def home(self) -> Path:
-        """Home of the login user."""
+        """Home folder of the login user."""
         return self.folder / "home" / self.user
 
     @property
@@ -127,40 +127,40 @@ class HostLayout:
 
     @property
     def bin(self) -> Path:
-        """Stand-ins for system commands; first on ``PATH``."""
+        """Stand-ins for system commands; first in ``PATH``."""
         return self.folder / "bin"
 
     @property
     def python(self) -> Path:
-        """The folder of ``python3``; second on ``PATH``."""
+        """Folder of ``python3``; second in ``PATH``."""
         return self.folder / "python"
 
     @property
     def run(self) -> Path:
-        """State of this boot only."""
+        """State of the current boot."""
         return self.folder / "run"
 
     @property
     def control(self) -> Path:
-        """The pipe through which ``shutdown`` and ``reboot`` reach the machine."""
+        """Named pipe through which ``shutdown`` and ``reboot`` reach the host."""
         return self.run / "control"
 
     @property
     def cloud(self) -> Path:
-        """cloud-init's own folder."""
+        """cloud-init's folder."""
         return self.folder / "var/lib/cloud"
 
     @property
     def host_keys(self) -> Path:
-        """Folder of the SSH server's keys."""
+        """Folder of the SSH server's host keys."""
         return self.folder / "etc/ssh"
 
     @property
     def authorized_keys(self) -> Path:
-        """The keys that open this machine."""
+        """Public keys that may log in."""
         return self.home / ".ssh/authorized_keys"
 
     @property
     def console(self) -> Path:
-        """Boot messages; what GetConsoleOutput returns."""
+        """Boot messages; GetConsoleOutput returns them."""
         return self.folder / "console.log"

@@ -1,4 +1,4 @@
-"""User data as values: what cloud-init would find in it. Pure; nothing is written or run here."""
+"""User data parsed into values, as cloud-init would read it. Nothing is written or run here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-_UNDERSTOOD = frozenset(
+_SUPPORTED = frozenset(
     {"ssh_keys", "ssh_deletekeys", "ssh_genkeytypes", "ssh_authorized_keys", "write_files", "bootcmd", "runcmd"}
 )
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -27,7 +27,7 @@ _TEXT_ENCODINGS = ("", "text/plain")
 class WriteFile:
     """One entry of ``write_files``.
 
-    :param path: below the machine's folder, without a leading slash.
+    :param path: relative to the host's root folder.
     """
 
     path: str
@@ -38,15 +38,15 @@ class WriteFile:
 
 @dataclass(frozen=True)
 class UserData:
-    """What a machine does with its user data.
+    """Contents of user data.
 
-    :param host_keys: key type (``ed25519``) to the private key's text.
-    :param authorized_keys: public keys besides the key pair's.
-    :param files: to write at the first boot.
+    :param host_keys: private keys by key type (``ed25519``).
+    :param authorized_keys: public keys in addition to the key pair's.
+    :param files: files to write at the first boot.
     :param bootcmd: shell script of every boot, before SSH is up; empty for none.
     :param runcmd: shell script of the first boot, after SSH is up; empty for none.
     :param scripts: whole ``#!`` scripts of the first boot, after ``runcmd``.
-    :param remarks: what is not understood, to be said on the console.
+    :param warnings: what is not supported, for the console.
     """
 
     host_keys: Mapping[str, str] = field(default_factory=dict)
@@ -59,9 +59,9 @@ class UserData:
 
 
 def parse(data: bytes) -> UserData:
-    """Read user data of any form cloud-init knows and a rehearsal needs: cloud-config, scripts, MIME multipart, gzip.
+    """Return the contents of user data in any supported form: cloud-config, scripts, MIME multipart, gzip.
 
-    A mistake in it never stops a boot, as on a real machine: it becomes one of the ``remarks``.
+    A mistake in user data never stops a boot, as with cloud-init: it becomes one of the ``warnings``.
     """
     parts = [_part(part) for part in _parts(_unzip(data))]
     return UserData(
@@ -71,7 +71,7 @@ def parse(data: bytes) -> UserData:
         bootcmd="".join(part.bootcmd for part in parts),
         runcmd="".join(part.runcmd for part in parts),
         scripts=tuple(script for part in parts for script in part.scripts),
-        warnings=tuple(remark for part in parts for remark in part.warnings),
+        warnings=tuple(warning for part in parts for warning in part.warnings),
     )
 
 
@@ -112,15 +112,15 @@ def _cloud_config(data: bytes) -> UserData:
         return UserData(warnings=(f"Failed loading yaml blob: {' '.join(str(error).split())}",))
     if not isinstance(config, dict):
         return UserData(warnings=("Failed loading yaml blob: a mapping was expected",) if config is not None else ())
-    files, file_remarks = _files(config.get("write_files"))
-    ignored = sorted(str(name) for name in config if name not in _UNDERSTOOD)
+    files, file_warnings = _files(config.get("write_files"))
+    ignored = sorted(str(name) for name in config if name not in _SUPPORTED)
     return UserData(
         host_keys=_host_keys(config.get("ssh_keys")),
         authorized_keys=tuple(str(key).strip() for key in _listed(config.get("ssh_authorized_keys"))),
         files=tuple(files),
         bootcmd=_shellify(_listed(config.get("bootcmd"))),
         runcmd=_shellify(_listed(config.get("runcmd"))),
-        warnings=(*file_remarks, *(f"{name}: not done on a rehearsal machine" for name in ignored)),
+        warnings=(*file_warnings, *(f"{name}: not supported by the embedded cloud" for name in ignored)),
     )
 
 
@@ -140,25 +140,25 @@ def _host_keys(value: object) -> dict[str, str]:
 
 
 def _shellify(items: Iterable[object]) -> str:
-    """One line per item, as cloud-init writes them into one script: lists are words, strings are shell."""
+    """Return a script with one line per item, as cloud-init does: lists are words, strings are shell code."""
     lines = (shlex.join(map(str, item)) if isinstance(item, list) else str(item) for item in items)
     return "".join(line.rstrip("\n") + "\n" for line in lines)
 
 
 def _files(value: object) -> tuple[list[WriteFile], list[str]]:
-    files, remarks = [], []
+    files, warnings = [], []
     for entry in _listed(value):
         try:
             files.append(_file(entry))
         except (KeyError, TypeError, ValueError, OSError, EOFError, zlib.error, AttributeError) as error:
-            remarks.append(f"write_files: an entry is left out: {type(error).__name__}: {error}")
-    return files, remarks
+            warnings.append(f"write_files: an entry was skipped: {type(error).__name__}: {error}")
+    return files, warnings
 
 
 def _file(entry: Mapping[str, Any]) -> WriteFile:
     permissions = entry.get("permissions", 0o644)
     return WriteFile(
-        # Normalised from the root on, so that no ".." leads out of the machine's folder.
+        # Normalized as an absolute path, so that no ".." leads out of the host's folder.
         path=posixpath.normpath("/" + str(entry["path"])).lstrip("/"),
         content=_decode(str(entry.get("content", "")), str(entry.get("encoding") or "").lower()),
         mode=int(permissions, 8) if isinstance(permissions, str) else int(permissions),

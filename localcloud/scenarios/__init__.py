@@ -1,1 +1,1 @@
-"""A bad day as a value: its file, the kinds of faults it can bring, and when and where each of them strikes."""
+"""Fault scenarios as values: their files, the kinds of faults, and when and where each fault applies."""

@@ -1,7 +1,7 @@
-"""Which faults strike: a scenario with its memory of what was asked for and what has struck already.
+"""Engine that decides which faults of a scenario trigger, from what was called and what has triggered already.
 
-Every fault draws its chances from a source of its own, seeded by the scenario, so that adding one fault to a file does
-not change when the others strike.
+Every fault has a random generator of its own, seeded by the scenario, so that adding a fault to a file does not change
+when the others trigger.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from localcloud.scenarios.fault_kinds import BY_NAME
 from localcloud.scenarios.scenario import Fault, Scenario
 from localcloud.scenarios.targets import Subject
 
-# These come on top of whatever else befalls a call.
+# These kinds apply in addition to the fault that decides a call's answer.
 _ADDITIONAL = frozenset(("slow", "clock-skew"))
-# These are about the researcher's keys; machines have keys of their own.
+# These kinds concern the user's keys; instances have keys of their own.
 _USER_KEYS_ONLY = frozenset(("bad-keys", "expired-keys", "clock-skew", "denied"))
 
 
@@ -28,7 +28,7 @@ _USER_KEYS_ONLY = frozenset(("bad-keys", "expired-keys", "clock-skew", "denied")
 class ApiCall:
     """A call as faults see it.
 
-    :param by_user: whether the researcher's own keys signed it.
+    :param by_user: True if the user's own keys signed it.
     """
 
     service: str
@@ -38,7 +38,7 @@ class ApiCall:
 
 
 class ActiveFault:
-    """A fault with its memory."""
+    """A fault with its state: calls seen, triggers left, and random generator."""
 
     def __init__(self, fault: Fault, seed: str) -> None:
         self.fault = fault
@@ -51,27 +51,27 @@ class ActiveFault:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it has struck as often as it may."""
+        """True if it has triggered as often as it may."""
         return self._times_left <= 0
 
     def trigger(self) -> bool:
-        """Whether it strikes, now that it could; it remembers that it did."""
+        """Return whether the fault triggers now that it could, and count it."""
         if self.exhausted or (self.fault.chance < 1 and self._random.random() >= self.fault.chance):
             return False
         self._times_left -= 1
         return True
 
-    def take_token(self, time: float) -> bool:
-        """Take one call out of the bucket of a ``throttled``, if there is one left."""
-        gained = (time - self._filled_at) * self.fault["rate"]
-        self._tokens, self._filled_at = min(max(1.0, self.fault["burst"]), self._tokens + gained), time
+    def take_token(self, now_s: float) -> bool:
+        """Take a token from the bucket of a ``throttled`` fault; return False if it is empty."""
+        gained = (now_s - self._filled_at) * self.fault["rate"]
+        self._tokens, self._filled_at = min(max(1.0, self.fault["burst"]), self._tokens + gained), now_s
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
 
     def matches(self, call: ApiCall) -> bool:
-        """Whether it is about such calls."""
+        """Return whether the fault is about such calls."""
         names = (call.action, f"{call.service or 's3'}:{call.action}")
         return (
             any(fnmatchcase(name, pattern) for pattern in self.fault["action"] for name in names)
@@ -81,7 +81,7 @@ class ActiveFault:
 
 
 class FaultEngine:
-    """The scenario that is played. Safe to ask from several threads."""
+    """The scenario that is played; safe to use from several threads."""
 
     def __init__(self, clock: Clock, scenario: Scenario | None = None) -> None:
         self._clock = clock
@@ -89,7 +89,7 @@ class FaultEngine:
         self.load(scenario or Scenario())
 
     def load(self, scenario: Scenario) -> None:
-        """Play another scenario, from its beginning."""
+        """Start a scenario from its beginning."""
         with self._lock:
             self.scenario = scenario
             self._started_at = self._clock.now()
@@ -104,59 +104,69 @@ class FaultEngine:
         return self._clock.now() - self._started_at
 
     def next_host_number(self) -> int:
-        """The number of the next machine: they are counted as they are launched, from 0."""
+        """Return the number of the next instance; they are counted in the order of launches, from 0."""
         with self._lock:
             self._host_count += 1
             return self._host_count - 1
 
     def faults_for_call(self, call: ApiCall) -> list[Fault]:
-        """What befalls a call: at most one fault that decides its answer, the first in the file, and others besides."""
+        """Return the faults that trigger on a call: at most one that decides its answer, and additional ones.
+
+        If several could decide, the first in the file does.
+        """
         with self._lock:
-            struck: list[Fault] = []
-            for live in self._in_group("call"):
-                if live.matches(call) and self._triggers_on_call(
-                    live, decided=any(one.kind not in _ADDITIONAL for one in struck)
+            triggered: list[Fault] = []
+            for active in self._in_group("call"):
+                if active.matches(call) and self._triggers_on_call(
+                    active, decided=any(fault.kind not in _ADDITIONAL for fault in triggered)
                 ):
-                    struck.append(live.fault)
-            return struck
+                    triggered.append(active.fault)
+            return triggered
 
     def denial_for(self, call: ApiCall) -> list[Fault]:
-        """The ``denied`` that is in force for a permission that a call of another name takes; not counted as a call."""
+        """Return the ``denied`` fault in force for a permission that a call of another name needs.
+
+        The call is not counted.
+        """
         with self._lock:
-            denied = [live for live in self._in_group("call") if live.fault.kind == "denied" and live.matches(call)]
-            return [live.fault for live in denied if live.fault.when.covers(self.elapsed_s) and live.trigger()][:1]
+            denied = [
+                active for active in self._in_group("call") if active.fault.kind == "denied" and active.matches(call)
+            ]
+            return [active.fault for active in denied if active.fault.when.covers(self.elapsed_s) and active.trigger()][
+                :1
+            ]
 
     def active(self, kind: str, subject: Subject) -> Iterator[ActiveFault]:
-        """The faults of a kind that are in force for ``subject``; who applies one asks its ``strike``."""
+        """Yield the faults of a kind in force for ``subject``; the caller triggers those that it applies."""
         with self._lock:
-            for live in self._faults:
-                fault = live.fault
-                in_force = fault.kind == kind and not live.exhausted and fault.when.covers(self.elapsed_s)
+            for active in self._faults:
+                fault = active.fault
+                in_force = fault.kind == kind and not active.exhausted and fault.when.covers(self.elapsed_s)
                 if in_force and fault.where.matches(subject):
-                    yield live
+                    yield active
 
     def faults_for_instance(self, subject: Subject, *, launched: bool = True) -> list[Fault]:
-        """What will befall a machine; of one that was there before the scenario, only what strikes at a moment."""
+        """Return the faults of an instance; those bound to a moment only, if it was launched before the scenario."""
         with self._lock:
-            lives = [*(self._in_group("machine") if launched else ()), *self._in_group("moment")]
-            return [live.fault for live in lives if self._applies_to(live, subject) and live.trigger()]
+            candidates = [*(self._in_group("machine") if launched else ()), *self._in_group("moment")]
+            return [active.fault for active in candidates if self._applies_to(active, subject) and active.trigger()]
 
     def _in_group(self, group: str) -> list[ActiveFault]:
-        return [live for live in self._faults if live.kind.group == group]
+        return [active for active in self._faults if active.kind.group == group]
 
-    def _applies_to(self, live: ActiveFault, subject: Subject) -> bool:
-        timely = live.kind.group == "moment" or live.fault.when.covers(self.elapsed_s)
-        # Only spot machines are ever interrupted, whatever the fault says.
-        fitting = live.fault.kind != "spot-interruption" or subject.market == "spot"
-        return timely and fitting and live.fault.where.matches(subject)
+    def _applies_to(self, active: ActiveFault, subject: Subject) -> bool:
+        is_in_time = active.kind.group == "moment" or active.fault.when.covers(self.elapsed_s)
+        # Only spot instances are interrupted, even if the fault's target is wider.
+        is_eligible = active.fault.kind != "spot-interruption" or subject.market == "spot"
+        return is_in_time and is_eligible and active.fault.where.matches(subject)
 
-    def _triggers_on_call(self, live: ActiveFault, *, decided: bool) -> bool:
-        """Whether a fault strikes a call that it means; counts the call in any case."""
-        live.calls += 1
-        if not live.fault.when.covers_call(live.calls, self.elapsed_s):
+    def _triggers_on_call(self, active: ActiveFault, *, decided: bool) -> bool:
+        """Return whether a fault triggers on a call that it matches; the call is counted in any case."""
+        active.calls += 1
+        if not active.fault.when.covers_call(active.calls, self.elapsed_s):
             return False
-        if decided and live.fault.kind not in _ADDITIONAL:
+        if decided and active.fault.kind not in _ADDITIONAL:
             return False
-        if live.fault.kind == "throttled" and live.take_token(self.elapsed_s):
+        if active.fault.kind == "throttled" and active.take_token(self.elapsed_s):
             return False
-        return live.trigger()
+        return active.trigger()

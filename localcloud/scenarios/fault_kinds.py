@@ -1,4 +1,4 @@
-"""The kinds of faults that a scenario can bring: one table, from which files are read and the reference is written."""
+"""Kinds of faults: one table, from which scenario files are read and the reference in the docs is generated."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ Reader = Callable[[str], Any]
 
 
 def text(value: str) -> str:
-    """Any words."""
+    """Return the text as it is."""
     return value
 
 
 def whole_number(value: str) -> int:
-    """A whole number, 0 or more."""
+    """Return a whole number, 0 or more."""
     if not value.isdigit():
-        raise ValueError(f"{value!r} is no whole number")
+        raise ValueError(f"{value!r} is not a whole number")
     return int(value)
 
 
 def decimal(value: str) -> float:
-    """A number, 0 or more."""
+    """Return a number, 0 or more."""
     try:
         amount = float(value)
     except ValueError:
         amount = -1.0
     if not 0 <= amount < 1e6:
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return amount
 
 
 def yes_no(value: str) -> bool:
-    """``yes`` or ``no``."""
+    """Return True for ``yes`` and False for ``no``."""
     if value not in ("yes", "no"):
         raise ValueError(f"{value!r} is neither yes nor no")
     return value == "yes"
 
 
 def comma_list(value: str) -> tuple[str, ...]:
-    """Words divided by commas."""
+    """Return the words between commas."""
     return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
 def tags(value: str) -> tuple[tuple[str, str], ...]:
-    """Tags ``key=value`` divided by commas."""
-    found = []
+    """Return the tags of a list ``key=value, key=value``."""
+    pairs = []
     for word in comma_list(value):
         key, equals, content = word.partition("=")
         if not equals or not key.strip():
-            raise ValueError(f"{word!r} is no tag: write key=value")
-        found.append((key.strip(), content.strip()))
-    return tuple(found)
+            raise ValueError(f"{word!r} is not a tag: write key=value")
+        pairs.append((key.strip(), content.strip()))
+    return tuple(pairs)
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,10 @@ def choice(*words: str) -> Choice:
 
 @dataclass(frozen=True)
 class Option:
-    """What else a kind of fault can be told.
+    """A further setting of a kind of fault.
 
-    :param default: None means that it must be given.
+    :param read: parses its text, raising ValueError.
+    :param default: None if it is required.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Option:
 class FaultKind:
     """One kind of fault.
 
-    :param group: what it befalls; decides what ``when`` and ``where`` may say.
+    :param group: what it applies to; decides which forms of ``when`` and ``where`` are valid.
     :param options: its own; all kinds have ``when``, ``where``, ``times`` and ``chance``.
     """
 
@@ -107,22 +108,22 @@ class FaultKind:
 
     @property
     def forms(self) -> frozenset[Form]:
-        """The forms of ``when`` that make sense."""
+        """Valid forms of ``when``."""
         return GROUPS[self.group].forms
 
     @property
     def aspects(self) -> frozenset[str]:
-        """The aspects of ``where`` that make sense."""
+        """Valid aspects of ``where``."""
         return GROUPS[self.group].aspects
 
     def option(self, name: str) -> Option | None:
-        """The option of that name."""
+        """Return the option of that name, or None."""
         return next((option for option in self.options if option.name == name), None)
 
 
 @dataclass(frozen=True)
 class FaultGroup:
-    """Kinds that befall the same things."""
+    """Kinds of faults that apply to the same things."""
 
     title: str
     forms: frozenset[Form]
@@ -137,34 +138,33 @@ GROUPS = {
         "API calls",
         _PERIODS | {"calls"},
         frozenset(("region",)),
-        "`when` may count the calls that `action` means. Actions are named as AWS names them, with wildcards, and "
-        "with their service where that matters: `RunInstances`, `Describe*`, `ssm:GetParameter`, `s3:*`.",
+        "`when` may count the calls that match `action`. Actions have AWS's names, with wildcards, and a service "
+        "prefix where that matters: `RunInstances`, `Describe*`, `ssm:GetParameter`, `s3:*`.",
     ),
     "launch": FaultGroup(
         "Launches",
         _PERIODS,
         _PLACES | {"subnet"},
-        "These are in force for as long as `when` says; `times` counts refusals.",
+        "They apply for as long as `when` covers; `times` counts refused launches.",
     ),
-    "account": FaultGroup("The account", _PERIODS, frozenset(("region",)), "These belong to the account as a whole."),
+    "account": FaultGroup("The account", _PERIODS, frozenset(("region",)), "They apply to the account as a whole."),
     "machine": FaultGroup(
-        "Machines, from their launch on",
+        "VMs, from their launch on",
         _PERIODS,
         _PLACES | {"host", "subnet"},
-        "They befall machines that are launched while `when` holds; `times` counts machines, and `chance` is each "
-        "machine's.",
+        "They apply to VMs launched while `when` covers; `times` counts VMs, and `chance` is drawn for each VM.",
     ),
     "moment": FaultGroup(
-        "Machines, at some moment",
+        "VMs, at some moment",
         frozenset(("always", "at", "after")),
         _PLACES | {"host", "subnet"},
-        "They strike at the moment that `when` names, `at 40 s` or `40 s after launch`; without one, as soon as the "
-        "machine runs.",
+        "They trigger at the moment that `when` names, `at 40 s` or `40 s after launch`; without one, as soon as the "
+        "VM is running.",
     ),
 }
 
-_ACTION = Option("action", comma_list, ("*",), "which calls, divided by commas")
-_FOREVER = "; 0 means for ever"
+_ACTION = Option("action", comma_list, ("*",), "affected calls, separated by commas")
+_FOREVER = "; 0 for permanently"
 
 CAPACITY_CODES = (
     "InsufficientInstanceCapacity",
@@ -181,32 +181,32 @@ KINDS: tuple[FaultKind, ...] = (
         "The call is answered with an error.",
         (
             Option("code", text, None, "AWS's code, such as `InternalError`"),
-            Option("message", text, "", "the error's words; AWS's own where they are known"),
-            Option("status", whole_number, 0, "the HTTP status; 0 means the one that belongs to the code"),
+            Option("message", text, "", "the error's message; by default AWS's own, if known"),
+            Option("status", whole_number, 0, "the HTTP status; 0 for that of the code"),
             _ACTION,
-            Option("applied", yes_no, False, "whether the call was done all the same"),
+            Option("applied", yes_no, False, "whether the call takes effect all the same"),
         ),
     ),
     FaultKind(
         "dropped",
         "call",
         "The connection closes without an answer.",
-        (_ACTION, Option("applied", yes_no, True, "whether the call was done before that")),
+        (_ACTION, Option("applied", yes_no, True, "whether the call takes effect before that")),
     ),
     FaultKind(
         "slow",
         "call",
-        "The call is done at once, and its answer comes late.",
-        (_ACTION, Option("seconds", parse_duration, 5.0, "how late")),
+        "The call takes effect at once, and its answer is late.",
+        (_ACTION, Option("seconds", parse_duration, 5.0, "delay")),
     ),
     FaultKind(
         "throttled",
         "call",
-        "Calls beyond a rate are refused: `RequestLimitExceeded` from EC2, other services have their own words.",
+        "Calls beyond a rate are refused: `RequestLimitExceeded` from EC2, other codes from other services.",
         (
             _ACTION,
-            Option("burst", whole_number, 0, "how many calls are free, if none came for long"),
-            Option("rate", decimal, 0.0, "how many more are let through each second"),
+            Option("burst", whole_number, 0, "number of calls allowed at once after a pause"),
+            Option("rate", decimal, 0.0, "number of further calls allowed per second"),
         ),
     ),
     FaultKind(
@@ -215,23 +215,25 @@ KINDS: tuple[FaultKind, ...] = (
         "The caller lacks a permission: `UnauthorizedOperation` from EC2, also for a dry run.",
         (
             _ACTION,
-            Option("by", choice("policy", "scp", "boundary"), "policy", "what denies it: no policy allows it, or"),
+            Option(
+                "by", choice("policy", "scp", "boundary"), "policy", "what denies it: `policy`, `scp` or `boundary`"
+            ),
         ),
     ),
-    FaultKind("bad-keys", "call", "The researcher's keys are not known.", (_ACTION,)),
-    FaultKind("expired-keys", "call", "The researcher's session has expired.", (_ACTION,)),
+    FaultKind("bad-keys", "call", "The user's keys are unknown to AWS.", (_ACTION,)),
+    FaultKind("expired-keys", "call", "The user's session has expired.", (_ACTION,)),
     FaultKind(
         "clock-skew",
         "call",
-        "AWS's clock runs ahead of the researcher's; by more than 5 min, and signatures are refused.",
-        (_ACTION, Option("seconds", parse_duration, 600.0, "how far ahead; below 0 for behind")),
+        "AWS's clock is ahead of the user's; signatures are refused beyond 5 min.",
+        (_ACTION, Option("seconds", parse_duration, 600.0, "difference; negative if AWS's clock is behind")),
     ),
     FaultKind(
         "no-capacity",
         "launch",
-        "A pool has room for a few machines only, or none.",
+        "A capacity pool has room for a few VMs, or none.",
         (
-            Option("machines", whole_number, 0, "how many there may be at a time"),
+            Option("machines", whole_number, 0, "number of VMs that may exist at a time"),
             Option("code", choice(*CAPACITY_CODES), CAPACITY_CODES[0], "the error's code"),
         ),
     ),
@@ -239,49 +241,54 @@ KINDS: tuple[FaultKind, ...] = (
         "no-addresses",
         "launch",
         "A subnet has few free addresses, or none.",
-        (Option("free", whole_number, 0, "how many"),),
+        (Option("free", whole_number, 0, "number of free addresses"),),
     ),
     FaultKind(
         "image-unavailable",
         "launch",
         "Images cannot be launched.",
         (
-            Option("image", comma_list, ("*",), "which, divided by commas"),
-            Option("code", choice("InvalidAMIID.Unavailable", "AuthFailure"), "InvalidAMIID.Unavailable", "how"),
+            Option("image", comma_list, ("*",), "affected images, separated by commas"),
+            Option(
+                "code",
+                choice("InvalidAMIID.Unavailable", "AuthFailure"),
+                "InvalidAMIID.Unavailable",
+                "the error's code",
+            ),
         ),
     ),
     FaultKind(
         "profile-late",
         "launch",
-        "RunInstances does not know an instance profile yet.",
-        (Option("words", choice("name", "roles"), "name", "which of EC2's two messages"),),
+        "RunInstances does not find a new instance profile yet.",
+        (Option("words", choice("name", "roles"), "name", "variant of EC2's message: `name` or `roles`"),),
     ),
     FaultKind(
-        "spot-price", "launch", "The price of spot machines.", (Option("price", decimal, None, "USD an hour for each"),)
+        "spot-price", "launch", "The price of spot VMs.", (Option("price", decimal, None, "USD per hour and VM"),)
     ),
     FaultKind(
         "quota",
         "account",
         "A vCPU quota is lower than usual.",
         (
-            Option("quota", choice(*BY_CODE), None, "its code, such as `L-1216C47A`"),
-            Option("vcpus", whole_number, 0, "how many vCPUs may run"),
+            Option("quota", choice(*BY_CODE), None, "code of the quota, such as `L-1216C47A`"),
+            Option("vcpus", whole_number, 0, "number of vCPUs that may run"),
         ),
     ),
     FaultKind(
         "group-in-use",
         "account",
         "Security groups cannot be deleted for a while after the first try: `DependencyViolation`.",
-        (Option("seconds", parse_duration, 20.0, "how long"),),
+        (Option("seconds", parse_duration, 20.0, "duration"),),
     ),
     FaultKind(
         "colleague",
         "account",
-        "Somebody else in the same account has machines, a group and a key from the start.",
+        "Another user of the account has VMs, a security group and a key pair from the start.",
         (
-            Option("machines", whole_number, 1, "how many; nobody can log in to them"),
-            Option("tags", tags, (), "tags of all that is theirs: `Name=ml-0, stratus:cluster=ml`"),
-            Option("type", text, "c7i.2xlarge", "the machines' type"),
+            Option("machines", whole_number, 1, "number of VMs; they have no SSH server"),
+            Option("tags", tags, (), "tags of all their resources: `Name=ml-0, stratus:cluster=ml`"),
+            Option("type", text, "c7i.2xlarge", "instance type of the VMs"),
             Option("group", text, "", "name of a security group"),
             Option("key", text, "", "name of a key pair"),
         ),
@@ -289,35 +296,35 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind(
         "invisible",
         "machine",
-        "For a while EC2 knows nothing of a new machine, nor of its tags.",
-        (Option("seconds", parse_duration, 30.0, "how long after the launch"),),
+        "EC2's API does not show a new VM and its tags for a while.",
+        (Option("seconds", parse_duration, 30.0, "time from the launch"),),
     ),
     FaultKind(
         "stuck-pending",
         "machine",
-        "The machine does not come to run.",
-        (Option("seconds", parse_duration, 0.0, "how much later than usual it does" + _FOREVER),),
+        "The VM does not enter running.",
+        (Option("seconds", parse_duration, 0.0, "delay" + _FOREVER),),
     ),
     FaultKind(
         "dies-pending",
         "machine",
-        "The machine ends instead of running.",
+        "The VM terminates instead of running.",
         (Option("code", text, "Server.InternalError", "EC2's StateReason"),),
     ),
     FaultKind("protected", "machine", "Termination protection is on."),
-    FaultKind("boot-hangs", "machine", "The machine runs and never boots; SSH is refused, user data has no effect."),
-    FaultKind("slow-boot", "machine", "SSH comes up late.", (Option("seconds", parse_duration, 30.0, "how late"),)),
-    FaultKind("user-data-ignored", "machine", "The machine boots as if it had no user data."),
-    FaultKind("ssh-refused", "machine", "Nothing listens where SSH should."),
+    FaultKind("boot-hangs", "machine", "The VM is running and never boots; SSH is refused, user data has no effect."),
+    FaultKind("slow-boot", "machine", "SSH starts late.", (Option("seconds", parse_duration, 30.0, "delay"),)),
+    FaultKind("user-data-ignored", "machine", "The VM boots as if it had no user data."),
+    FaultKind("ssh-refused", "machine", "Nothing listens on the SSH port."),
     FaultKind(
         "ssh-dropped", "machine", "Connections to SSH are not answered at all, as behind a closed security group."
     ),
-    FaultKind("ssh-silent", "machine", "SSH's port takes connections and says nothing."),
-    FaultKind("other-host-key", "machine", "The machine shows another host key than the one in its user data."),
+    FaultKind("ssh-silent", "machine", "The SSH port accepts connections and sends nothing."),
+    FaultKind("other-host-key", "machine", "The VM has another host key than the one in its user data."),
     FaultKind(
         "dies",
         "moment",
-        "The machine ends by itself.",
+        "The VM terminates by itself.",
         (Option("code", text, "Server.InternalError", "EC2's StateReason"),),
     ),
     FaultKind(
@@ -325,39 +332,37 @@ KINDS: tuple[FaultKind, ...] = (
         "moment",
         "A status check fails.",
         (
-            Option("check", choice("instance", "system"), "instance", "which"),
-            Option("seconds", parse_duration, 0.0, "for how long" + _FOREVER),
+            Option("check", choice("instance", "system"), "instance", "the failing check: `instance` or `system`"),
+            Option("seconds", parse_duration, 0.0, "duration" + _FOREVER),
         ),
     ),
     FaultKind(
         "spot-interruption",
         "moment",
-        "A spot machine gets its notice, and ends after it. On-demand machines are left alone.",
+        "A spot VM gets an interruption notice and is terminated after it. On-demand VMs are unaffected.",
         (
-            Option("notice", parse_duration, 120.0, "how long before the end it comes"),
+            Option("notice", parse_duration, 120.0, "time from the notice to the end"),
             Option(
                 "rebalance", parse_duration, 0.0, "how long before the notice rebalancing is recommended; 0 for never"
             ),
         ),
     ),
-    FaultKind("host-lost", "moment", "The machine is gone from the network, dead; EC2 still says that it runs."),
+    FaultKind("host-lost", "moment", "The VM is dead and off the network; EC2 still shows it as running."),
     FaultKind(
         "host-frozen",
         "moment",
-        "The machine's connections stay open, and nothing answers.",
-        (Option("seconds", parse_duration, 0.0, "for how long" + _FOREVER),),
+        "The VM's connections stay open, and nothing answers.",
+        (Option("seconds", parse_duration, 0.0, "duration" + _FOREVER),),
     ),
-    FaultKind("host-reboots", "moment", "The machine reboots by itself."),
-    FaultKind(
-        "host-key-swapped", "moment", "Another machine, with another host key, answers on the machine's address."
-    ),
+    FaultKind("host-reboots", "moment", "The VM reboots by itself."),
+    FaultKind("host-key-swapped", "moment", "Another VM, with another host key, answers on the VM's address."),
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 def reference() -> str:
-    """The table of faults as Markdown, for docs/scenarios.md."""
+    """Return the table of faults as Markdown, for docs/scenarios.md."""
     parts = []
     for name, group in GROUPS.items():
         kinds = [kind for kind in KINDS if kind.group == name]
@@ -385,7 +390,7 @@ def _default(option: Option) -> str:
 
 
 def format_value(option: Option, value: Any) -> str:
-    """A value of an option as a file would say it."""
+    """Return the value of an option as a file has it."""
     if option.read is parse_duration:
         return format_duration(value)
     if option.read is tags:

@@ -1,4 +1,4 @@
-"""A bad day as a value: a seed, and faults on a timetable; read from a file that users write.
+"""Fault scenarios: a seed, and faults with a schedule; read from a file that users write.
 
     [scenario]
     seed = 42
@@ -31,7 +31,10 @@ HEAD_SECTION = "scenario"
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a scenario file."""
+    """One mistake in a scenario file.
+
+    :param line: line number; 0 if the whole file is meant.
+    """
 
     file: str
     line: int
@@ -42,7 +45,7 @@ class Problem:
 
 
 class ScenarioError(LocalCloudError):
-    """A scenario cannot be read; ``problems`` holds every mistake in it, and the text all of them."""
+    """A scenario cannot be read; ``problems`` holds every mistake in it, and the message all of them."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -51,11 +54,11 @@ class ScenarioError(LocalCloudError):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong; ``fault`` makes one, checked.
+    """One fault; ``make_fault`` makes one, checked.
 
-    :param title: the name of its section, free words.
-    :param times: how often it strikes at most; None for no limit.
-    :param chance: of striking when it could, drawn from the scenario's seed.
+    :param title: name of its section, any text.
+    :param times: highest number of triggers; None for no limit.
+    :param chance: probability of a trigger when it could, drawn with the scenario's seed.
     :param options: all options of its kind.
     """
 
@@ -73,55 +76,57 @@ class Fault:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A day: the same seed and faults bring the same day again."""
+    """Faults and a seed; the same seed and faults bring the same course of events."""
 
     seed: int = 0
     faults: tuple[Fault, ...] = ()
     about: str = ""
 
     def text(self) -> str:
-        """The file that says this."""
+        """Return the file that reads back as this scenario."""
         head = f"[{HEAD_SECTION}]\nseed = {self.seed}\n" + (f"about = {self.about}\n" if self.about else "")
         return "\n".join([head, *(_section_text(fault, index) for index, fault in enumerate(self.faults, start=1))])
 
 
 def make_fault(kind: str, *, title: str = "", **values: Any) -> Fault:
-    """A fault of ``kind``; values are those of a file, as text or as what the text stands for.
+    """Return a fault of ``kind``; values are those of a file, as text or converted.
 
-        fault("error", code="InternalError", action="RunInstances", when="at call 1", applied=True)
+        make_fault("error", code="InternalError", action="RunInstances", when="at call 1", applied=True)
 
-    :raises ScenarioError: something in it makes no sense.
+    :raises ScenarioError: a value is invalid.
     """
-    text = {name: value for name, value in values.items() if value is not None}
-    section = _Section("fault", 0, title, {"fault": (kind, 0), **{name: (value, 0) for name, value in text.items()}})
-    made, problems = _read_fault(section)
-    if problems or made is None:
+    given_values = {name: value for name, value in values.items() if value is not None}
+    section = _Section(
+        "fault", 0, title, {"fault": (kind, 0), **{name: (value, 0) for name, value in given_values.items()}}
+    )
+    fault, problems = _read_fault(section)
+    if problems or fault is None:
         raise ScenarioError(problems)
-    return made
+    return fault
 
 
 def parse(text: str, name: str = "scenario") -> Scenario:
-    """Read a scenario from the text of a file called ``name``.
+    """Return the scenario in the text of a file called ``name``.
 
     :raises ScenarioError: with every mistake in it, each with its line.
     """
     sections, problems = _sections(text, name)
     head = next((section for section in sections if section.title == HEAD_SECTION), _Section(name, 0, HEAD_SECTION, {}))
-    seed, about, wrong = _read_head(head)
-    problems += wrong
-    made = []
+    seed, about, new_problems = _read_head(head)
+    problems += new_problems
+    faults = []
     for section in sections:
         if section.title != HEAD_SECTION:
-            one, wrong = _read_fault(section)
-            problems += wrong
-            made += [one] if one else []
+            fault, new_problems = _read_fault(section)
+            problems += new_problems
+            faults += [fault] if fault else []
     if problems:
         raise ScenarioError(sorted(problems, key=lambda problem: problem.line))
-    return Scenario(seed, tuple(made), about)
+    return Scenario(seed, tuple(faults), about)
 
 
 def load(source: Path | str) -> Scenario:
-    """Read a scenario from a file, or from text with at least one line break.
+    """Return the scenario in a file, or in a text with at least one line break.
 
     :raises ScenarioError: it cannot be read.
     """
@@ -131,8 +136,8 @@ def load(source: Path | str) -> Scenario:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise ScenarioError([Problem(str(path), 0, f"cannot be read: {why}")]) from error
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ScenarioError([Problem(str(path), 0, f"cannot be read: {reason}")]) from error
     return parse(text, str(path))
 
 
@@ -143,43 +148,43 @@ class _Section:
     title: str
     values: dict[str, tuple[Any, int]]
 
-    def problem(self, what: str, line: int = 0) -> Problem:
-        return Problem(self.file, line or self.line, what)
+    def problem(self, message: str, line: int = 0) -> Problem:
+        return Problem(self.file, line or self.line, message)
 
 
 def _sections(text: str, name: str) -> tuple[list[_Section], list[Problem]]:
     sections: list[_Section] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        bare = _strip_comment(line)
-        if not bare:
+        content = _strip_comment(line)
+        if not content:
             continue
-        if found := re.fullmatch(r"\[(.*)\]", bare):
-            title = found[1].strip()
+        if heading := re.fullmatch(r"\[(.*)\]", content):
+            title = heading[1].strip()
             if any(section.title == title for section in sections):
-                problems.append(Problem(name, number, f"there is a section [{title}] already"))
+                problems.append(Problem(name, number, f"duplicate section [{title}]"))
             sections.append(_Section(name, number, title, {}))
-        elif problem := _add_line(sections, bare, number):
+        elif problem := _add_line(sections, content, number):
             problems.append(Problem(name, number, problem))
     return sections, problems
 
 
 def _strip_comment(line: str) -> str:
-    """A line without its comment; a value in double quotes may hold anything."""
+    """Return a line without its comment; a value in double quotes may contain any character."""
     if quoted := re.fullmatch(r'([^=\[#;]*=)\s*"(.*)"\s*(?:[#;].*)?', line):
         return quoted[1] + quoted[2]
     return re.split(r"(?:^|\s)[#;]", line, maxsplit=1)[0].strip()
 
 
 def _add_line(sections: list[_Section], line: str, number: int) -> str:
-    """Put one line into the last section; returns what is wrong with it."""
+    """Add a line to the last section; return what is wrong with it."""
     key, equals, value = (part.strip() for part in line.partition("="))
     if not equals or not key:
-        return f"{line!r} is no line of a scenario: write key = value"
+        return f"{line!r} is not a line of a scenario: write key = value"
     if not sections:
-        return f"{key} stands before the first [section]"
+        return f"{key} appears before the first [section]"
     if key in sections[-1].values:
-        return f"{key} is given twice in [{sections[-1].title}]"
+        return f"{key} appears twice in [{sections[-1].title}]"
     sections[-1].values[key] = (value, number)
     return ""
 
@@ -188,7 +193,7 @@ def _read_head(section: _Section) -> tuple[int, str, list[Problem]]:
     problems = list(_unknown_keys(section, ("seed", "about")))
     seed, line = section.values.get("seed", ("0", 0))
     if not re.fullmatch(r"-?\d+", seed):
-        problems.append(section.problem(f"seed = {seed}: it is a whole number", line))
+        problems.append(section.problem(f"seed = {seed}: not a whole number", line))
         seed = "0"
     return int(seed), section.values.get("about", ("", 0))[0], problems
 
@@ -197,21 +202,17 @@ def _read_fault(section: _Section) -> tuple[Fault | None, list[Problem]]:
     name, line = section.values.get("fault", ("", 0))
     kind = fault_kinds.BY_NAME.get(name)
     if kind is None:
-        what = (
-            f"there is no fault {name!r}{_suggestion(name, fault_kinds.BY_NAME)}"
-            if name
-            else "it says no `fault = ...`"
-        )
-        return None, [section.problem(what, line)]
+        message = f"unknown fault {name!r}{_suggestion(name, fault_kinds.BY_NAME)}" if name else "missing `fault = ...`"
+        return None, [section.problem(message, line)]
     problems = list(_unknown_keys(section, ("fault", *_COMMON, *(option.name for option in kind.options))))
     values: dict[str, Any] = {}
     readers = {**_COMMON, **{option.name: option.read for option in kind.options}}
-    for key, (value, at) in section.values.items():
+    for key, (value, value_line) in section.values.items():
         if key in readers:
             try:
                 values[key] = readers[key](value) if isinstance(value, str) else _convert(key, value, readers[key])
             except ValueError as error:
-                problems.append(section.problem(f"{key} = {value}: {error}", at))
+                problems.append(section.problem(f"{key} = {value}: {error}", value_line))
     problems += _check_combination(section, kind, values)
     common = {key: values.pop(key) for key in _COMMON if key in values}
     options = {option.name: values.get(option.name, option.default) for option in kind.options}
@@ -219,7 +220,7 @@ def _read_fault(section: _Section) -> tuple[Fault | None, list[Problem]]:
 
 
 def _convert(key: str, value: Any, reader: fault_kinds.Reader) -> Any:
-    """A value that came from Python instead of a file."""
+    """Return a value that came from Python instead of a file."""
     if isinstance(value, bool):
         return reader("yes" if value else "no")
     if isinstance(value, int | float) and key in ("times", "chance", "seed"):
@@ -232,7 +233,7 @@ def _convert(key: str, value: Any, reader: fault_kinds.Reader) -> Any:
 
 
 def _check_combination(section: _Section, kind: fault_kinds.FaultKind, values: Mapping[str, Any]) -> Iterator[Problem]:
-    """What the values say together."""
+    """Yield mistakes that only several values together show."""
     for option in kind.options:
         if option.default is None and option.name not in section.values:
             yield section.problem(f"{kind.name} needs {option.name}: {option.meaning}")
@@ -241,19 +242,19 @@ def _check_combination(section: _Section, kind: fault_kinds.FaultKind, values: M
         yield section.problem(f"when = {when}: {kind.name} {_WHEN_ADVICE[kind.group]}", section.values["when"][1])
     for aspect in sorted(where.aspects - kind.aspects):
         names = ", ".join(sorted(kind.aspects))
-        what = f"where = {where}: {kind.name} knows no {aspect}, only {names}"
-        yield section.problem(what, section.values["where"][1])
+        message = f"where = {where}: {kind.name} has no {aspect}, only {names}"
+        yield section.problem(message, section.values["where"][1])
     if kind.name == "error" and code and code not in ERRORS and not values.get("message"):
-        what = f"code = {code}: not known here{_suggestion(code, ERRORS)}; give its message too if you mean it"
-        yield section.problem(what, section.values["code"][1])
+        message = f"code = {code}: unknown code{_suggestion(code, ERRORS)}; to use it all the same, set message too"
+        yield section.problem(message, section.values["code"][1])
 
 
 _WHEN_ADVICE = {
-    "call": "strikes calls: say at call 3, or from 10 s to 60 s",
-    "launch": "is in force for a time: say from 10 s to 60 s",
-    "account": "is in force for a time: say from 10 s to 60 s",
-    "machine": "befalls machines at their launch: say which launches, as in until 60 s",
-    "moment": "strikes at a moment: say 40 s after launch, or at 40 s",
+    "call": "applies to calls: write at call 3, or from 10 s to 60 s",
+    "launch": "applies for a time: write from 10 s to 60 s",
+    "account": "applies for a time: write from 10 s to 60 s",
+    "machine": "applies to VMs at their launch: write until 60 s, for example",
+    "moment": "applies at a moment: write 40 s after launch, or at 40 s",
 }
 
 
@@ -261,25 +262,25 @@ def _unknown_keys(section: _Section, known: Iterable[str]) -> Iterator[Problem]:
     known = tuple(known)
     for key, (_, line) in section.values.items():
         if key not in known:
-            yield section.problem(f"there is no key {key!r} in [{section.title}]{_suggestion(key, known)}", line)
+            yield section.problem(f"unknown key {key!r} in [{section.title}]{_suggestion(key, known)}", line)
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else ""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f": did you mean {matches[0]}?" if matches else ""
 
 
 def _times(value: str) -> int:
     times = fault_kinds.whole_number(value)
     if times < 1:
-        raise ValueError("it is 1 or more")
+        raise ValueError("must be 1 or more")
     return times
 
 
 def _chance(value: str) -> float:
     chance = fault_kinds.decimal(value)
     if not 0 < chance <= 1:
-        raise ValueError("it lies above 0 and is at most 1")
+        raise ValueError("must be above 0 and at most 1")
     return chance
 
 

@@ -1,4 +1,4 @@
-"""When a fault strikes: ``at call 3``, ``from 10 s to 60 s``, ``40 s after launch``."""
+"""Schedules of faults: ``at call 3``, ``from 10 s to 60 s``, ``40 s after launch``."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ Form = Literal["always", "calls", "at", "window", "after"]
 
 
 def parse_duration(text: str) -> float:
-    """A duration: a number and its unit, as in ``40 s``, ``1.5 min``, ``500 ms``, ``2 h``.
+    """Return the seconds of a duration: a number and its unit, as in ``40 s``, ``1.5 min``, ``500 ms``, ``2 h``.
 
-    :raises ValueError: it is none; the text says how one is written.
+    :raises ValueError: it is not a duration.
     """
-    found = re.fullmatch(_TIME, text.strip())
-    if found is None:
-        raise ValueError(f"{text.strip()!r} is no length of time: write it as in 40 s, 1.5 min, 500 ms or 2 h")
-    return round(float(found[1]) * _UNITS[found[2]], 6)
+    match = re.fullmatch(_TIME, text.strip())
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is not a duration: write it like 40 s, 1.5 min, 500 ms or 2 h")
+    return round(float(match[1]) * _UNITS[match[2]], 6)
 
 
 def format_duration(value: float) -> str:
-    """Seconds as :func:`seconds` reads them."""
+    """Return seconds in the form that :func:`parse_duration` reads."""
     return f"{value:.6f}".rstrip("0").rstrip(".") + " s"
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A time, or a stretch of it.
+    """A moment, or a period.
 
     :param form: ``always``; ``calls`` ``first`` to ``last``, counted from 1; the moment ``at`` ``first``; the
-        ``window`` from ``first`` to ``last``; or ``first`` seconds ``after`` what ``anchor`` says.
-    :param anchor: ``launch`` or ``running``: seconds count for each machine from then on. Else they count from the
-        moment when the scenario was loaded.
+        ``window`` from ``first`` to ``last``; or ``first`` seconds ``after`` the event ``anchor``.
+    :param anchor: ``launch`` or ``running``: seconds count for each instance from then on. Otherwise they count from
+        the moment when the scenario was loaded.
     """
 
     form: Form = "always"
@@ -47,35 +47,38 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
-        """Read it.
+        """Return the schedule that a text describes.
 
-        :raises ValueError: it cannot be read; the text says how times are written.
+        :raises ValueError: it is not a schedule.
         """
-        words = " ".join(text.split())
+        normalized = " ".join(text.split())
         for pattern, make in _FORMS:
-            if found := re.fullmatch(pattern, words):
-                when = make(found)
-                if when.last < when.first:
-                    raise ValueError(f"{words!r} ends before it begins")
-                return when
+            if match := re.fullmatch(pattern, normalized):
+                schedule = make(match)
+                if schedule.last < schedule.first:
+                    raise ValueError(f"{normalized!r} ends before it begins")
+                return schedule
         raise ValueError(
-            f"{words!r} is no time: write always, at call 3, at calls 3 to 5, from call 3, at 40 s, from 10 s, "
+            f"{normalized!r} is not a time: write always, at call 3, at calls 3 to 5, from call 3, at 40 s, from 10 s, "
             "from 10 s to 60 s, until 60 s, 40 s after launch or 40 s after running"
         )
 
     def covers_call(self, number: int, time: float) -> bool:
-        """Whether the call counted as ``number``, made at ``time``, is meant."""
+        """Return whether the schedule covers a call, counted as ``number`` and made at ``time``."""
         return self.first <= number <= self.last if self.form == "calls" else self.covers(time)
 
     def covers(self, time: float) -> bool:
-        """Whether ``time`` is meant, seconds since the scenario was loaded; a moment means all that follows."""
+        """Return whether the schedule covers ``time``, in seconds since the scenario was loaded.
+
+        A moment covers everything after it.
+        """
         return self.form in ("always", "after") or (self.form != "calls" and self.first <= time < self.last)
 
     def __str__(self) -> str:
         if self.form == "calls":
-            several = f"from call {self.first:.0f}" if self.last == math.inf else ""
-            one = f"at call {self.first:.0f}" if self.first == self.last else ""
-            return several or one or f"at calls {self.first:.0f} to {self.last:.0f}"
+            open_range = f"from call {self.first:.0f}" if self.last == math.inf else ""
+            single = f"at call {self.first:.0f}" if self.first == self.last else ""
+            return open_range or single or f"at calls {self.first:.0f} to {self.last:.0f}"
         if self.form == "at":
             return f"at {format_duration(self.first)}"
         if self.form == "after":
@@ -90,16 +93,16 @@ ALWAYS = Schedule()
 
 
 def _span(form: Form) -> Callable[[re.Match[str]], Schedule]:
-    def make(found: re.Match[str]) -> Schedule:
-        first, last = found["first"], found["last"]
+    def make(match: re.Match[str]) -> Schedule:
+        first, last = match["first"], match["last"]
         return Schedule(form, parse_duration(first) if first else 0.0, parse_duration(last) if last else math.inf)
 
     return make
 
 
-def _calls(found: re.Match[str]) -> Schedule:
-    first = int(found["first"])
-    last = found.groupdict().get("last", found["first"])
+def _calls(match: re.Match[str]) -> Schedule:
+    first = int(match["first"])
+    last = match.groupdict().get("last", match["first"])
     return Schedule("calls", first, int(last) if last else math.inf)
 
 
@@ -114,6 +117,6 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], Schedule]], ...] = (
     (rf"(?P<first>)until (?P<last>{_PLAIN})", _span("window")),
     (
         rf"(?P<first>{_PLAIN}) after (?P<anchor>launch|running)",
-        lambda found: Schedule("after", parse_duration(found["first"]), math.inf, found["anchor"]),
+        lambda match: Schedule("after", parse_duration(match["first"]), math.inf, match["anchor"]),
     ),
 )

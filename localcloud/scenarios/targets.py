@@ -1,4 +1,4 @@
-"""Where a fault strikes: ``us-west-2a / host 3 / c7i.* / spot``."""
+"""Targets of faults: ``us-west-2a / host 3 / c7i.* / spot``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True)
 class Subject:
-    """What may be struck: a place on the market, or a machine there.
+    """A capacity pool or an instance in it, to which a fault may apply.
 
-    :param host: number of the machine, in the order of launches, from 0; None for what is no machine.
+    :param host: number of the instance in the order of launches, from 0; None for a pool.
     """
 
     region: str = ""
@@ -24,9 +24,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Target:
-    """A set of subjects: for each aspect the values that are meant, none for all.
+    """A set of subjects: the allowed values of each aspect, none for all.
 
-    Types may hold wildcards; ``host`` holds ranges of numbers, ends included.
+    Types may contain wildcards; ``host`` holds ranges of numbers, both ends included.
     """
 
     region: tuple[str, ...] = ()
@@ -38,29 +38,29 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read aspects divided by ``/``, each one value or several divided by commas.
+        """Return the target of a text: aspects separated by ``/``, each with one value or several between commas.
 
-        :raises ValueError: a word names nothing, or an aspect comes twice.
+        :raises ValueError: a word has no meaning, or an aspect appears twice.
         """
-        found: dict[str, tuple[object, ...]] = {}
+        values_by_aspect: dict[str, tuple[object, ...]] = {}
         for part in filter(None, (part.strip() for part in text.split("/"))):
-            read = [_read(word.strip()) for word in part.split(",")]
-            aspects = {aspect for aspect, _ in read}
+            parsed = [_read(word.strip()) for word in part.split(",")]
+            aspects = {aspect for aspect, _ in parsed}
             if len(aspects) > 1:
-                raise ValueError(f"{part!r} mixes {' and '.join(sorted(aspects))}: divide them with /")
+                raise ValueError(f"{part!r} mixes {' and '.join(sorted(aspects))}: separate them with /")
             aspect = aspects.pop()
-            if aspect in found:
-                raise ValueError(f"{part!r} is a second {aspect}: divide several of them with commas")
-            found[aspect] = tuple(value for _, value in read)
-        return cls(**found)  # type: ignore[arg-type]
+            if aspect in values_by_aspect:
+                raise ValueError(f"{part!r} is a second {aspect}: separate several values with commas")
+            values_by_aspect[aspect] = tuple(value for _, value in parsed)
+        return cls(**values_by_aspect)  # type: ignore[arg-type]
 
     @property
     def aspects(self) -> set[str]:
-        """The names of what is narrowed down."""
+        """Names of the aspects that have values."""
         return {field.name for field in fields(self) if getattr(self, field.name)}
 
     def matches(self, subject: Subject) -> bool:
-        """Whether ``subject`` is one of those meant."""
+        """Return whether ``subject`` is in the set."""
         return self._matches_host(subject.host) and all(
             not wanted or any(fnmatchcase(value, pattern) for pattern in wanted)
             for wanted, value in (
@@ -76,8 +76,8 @@ class Target:
         return not self.host or (number is not None and any(first <= number <= last for first, last in self.host))
 
     def __str__(self) -> str:
-        named = (self.region, self.zone, self.subnet, self.type, self.market)
-        parts = [", ".join(values) for values in named if values]
+        aspects = (self.region, self.zone, self.subnet, self.type, self.market)
+        parts = [", ".join(values) for values in aspects if values]
         hosts = [f"host {first}" if first == last else f"hosts {first}-{last}" for first, last in self.host]
         return " / ".join([*parts, *([", ".join(hosts)] if hosts else [])])
 
@@ -86,14 +86,14 @@ EVERYWHERE = Target()
 
 
 def _read(word: str) -> tuple[str, str | tuple[int, int]]:
-    if found := re.fullmatch(r"hosts? (\d+)(?: ?- ?(\d+))?", word):
-        first = int(found[1])
-        return "host", (first, int(found[2] or first))
+    if match := re.fullmatch(r"hosts? (\d+)(?: ?- ?(\d+))?", word):
+        first = int(match[1])
+        return "host", (first, int(match[2] or first))
     for aspect, pattern in _ASPECTS.items():
         if re.fullmatch(pattern, word):
             return aspect, word
     raise ValueError(
-        f"{word!r} is no place: write a region (us-west-2), a zone (us-west-2a), a subnet (subnet-...), "
+        f"{word!r} is not a place: write a region (us-west-2), a zone (us-west-2a), a subnet (subnet-...), "
         "a type (c7i.2xlarge, g5.*), a market (on-demand, spot), or host 3"
     )
 

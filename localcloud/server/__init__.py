@@ -1,1 +1,1 @@
-"""The embedded cloud over HTTP: the daemon, its process, its endpoint and the client that controls it."""
+"""The embedded cloud over HTTP: its daemon, endpoint, kinds of hosts, container registry and control client."""

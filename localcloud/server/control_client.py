@@ -1,4 +1,4 @@
-"""Talking to a cloud that is up about its scenario, its calls and its registry."""
+"""Client of a running cloud's control pages: scenario, calls, instances and registry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localcloud.core import urls
 from localcloud.core.errors import LocalCloudError
@@ -15,11 +15,11 @@ from localcloud.scenarios.scenario import Scenario, load
 if TYPE_CHECKING:
     from localcloud.fault_injection.api_calls import CallRecord
 
-_DEADLINE_S = 30.0
+_TIMEOUT_S = 30.0
 
 
 def read_scenario(source: Scenario | Path | str | None) -> Scenario:
-    """A scenario from whatever stands for one; None for fair weather.
+    """Return the scenario that a file, a text or a scenario stands for; None stands for one without faults.
 
     :raises ScenarioError: it cannot be read.
     """
@@ -29,42 +29,48 @@ def read_scenario(source: Scenario | Path | str | None) -> Scenario:
 
 
 def play(url: str, scenario: Scenario) -> None:
-    """Have the cloud at ``url`` play a scenario.
+    """Start a scenario on the cloud at ``url``.
 
-    :raises LocalCloudError: it would not.
+    :raises LocalCloudError: the cloud refused it or does not answer.
     """
     _send(urllib.request.Request(url + urls.SCENARIO, scenario.text().encode(), method="PUT"))
 
 
 def announce_registry(url: str, address: str, password: str) -> None:
-    """Have the ECR of the cloud at ``url`` give out the password of a registry.
+    """Let ECR of the cloud at ``url`` issue the password of a registry.
 
     :raises LocalCloudError: the cloud does not answer.
     """
-    told = json.dumps({"address": address, "password": password}).encode()
-    _send(urllib.request.Request(url + urls.REGISTRY, told, method="PUT"))
+    body = json.dumps({"address": address, "password": password}).encode()
+    _send(urllib.request.Request(url + urls.REGISTRY, body, method="PUT"))
 
 
 def current_scenario(url: str) -> str:
-    """The scenario that is played, as a file would say it."""
+    """Return the text of the scenario that is played."""
     return _send(urllib.request.Request(url + urls.SCENARIO)).decode()
 
 
 def calls(url: str) -> list[CallRecord]:
-    """The calls so far."""
+    """Return the API calls so far."""
     from localcloud.fault_injection.api_calls import CallRecord
 
-    return [CallRecord(*one) for one in json.loads(_send(urllib.request.Request(url + urls.CALLS)))]
+    return [CallRecord(*fields) for fields in json.loads(_send(urllib.request.Request(url + urls.CALLS)))]
+
+
+def instances(url: str) -> list[dict[str, Any]]:
+    """Return the instances, each as a record of plain values."""
+    records: list[dict[str, Any]] = json.loads(_send(urllib.request.Request(url + urls.STATUS)))
+    return records
 
 
 def _send(request: urllib.request.Request) -> bytes:
-    # Straight to the address, whatever proxy this shell is told to use.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # Not through the proxy that this shell may be configured to use: the address is this computer's.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(request, timeout=_DEADLINE_S) as answer:
-            body: bytes = answer.read()
+        with opener.open(request, timeout=_TIMEOUT_S) as response:
+            body: bytes = response.read()
     except urllib.error.HTTPError as error:
         raise LocalCloudError(error.read().decode("utf-8", "replace")) from error
     except OSError as error:
-        raise LocalCloudError(f"the cloud does not answer: {error}") from error
+        raise LocalCloudError(f"the embedded cloud does not answer: {error}") from error
     return body

@@ -1,62 +1,95 @@
-"""The two kinds of hosts that a cloud can have, each with the place that it stands on."""
+"""Kinds of hosts that a cloud can have. A new kind is a package in ``localcloud.hosts`` and one entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home
-from localcloud.server.endpoint import HostSite, claim_block
+from localcloud.hosts.interface import HostSite
 
-if TYPE_CHECKING:
-    from localcloud.hosts.docker.hosts import DockerHosts
-    from localcloud.hosts.process.hosts import ProcessHosts
+DEFAULT_KIND = "process"
+
+Report = Callable[[str], None]
+"""Called with a line of progress before something that takes minutes."""
 
 
-def open_site(kind: str, home: Home, last: ExitStack) -> HostSite:
-    """Claim a site for hosts of a kind.
+@dataclass(frozen=True)
+class HostKind:
+    """One kind of hosts.
 
-    :param last: closes what was opened, when the cloud ends.
-    :raises LocalCloudError: no addresses are free, or docker hosts are not possible here.
+    :param prepare: checks requirements and builds what takes longer than the daemon's start may, in the caller's
+        process.
+    :param open: claims addresses and returns the hosts, in the daemon; what it adds to the stack runs when the cloud
+        ends.
+    :param close: removes what a daemon that was killed left behind.
+    :param start_timeout_s: longest start of a daemon with such hosts.
     """
-    return _docker(home, last) if kind == "docker" else _process(home, last)
+
+    prepare: Callable[[Report], None]
+    open: Callable[[Home, ExitStack], HostSite]
+    close: Callable[[Home], None]
+    start_timeout_s: float = 30.0
 
 
-def _process(home: Home, last: ExitStack) -> HostSite:
-    from localcloud.fault_injection.hosts import UnresponsivePort
-    from localcloud.hosts.process.hosts import ProcessHosts
-
-    def make_hosts(on_shutdown: Callable[[str], None]) -> ProcessHosts:
-        hosts = ProcessHosts(home.folder, on_shutdown=on_shutdown)
-        last.callback(hosts.close)
-        return hosts
-
-    block, listener = claim_block()
-    return HostSite(block, listener, make_hosts, home.console, UnresponsivePort)
+HostKinds = Mapping[str, HostKind]
+"""Kinds of hosts by name."""
 
 
-def _docker(home: Home, last: ExitStack) -> HostSite:
-    from localcloud.hosts.docker import engine, image, network
-    from localcloud.hosts.docker.hosts import CONFINEMENT, DockerHosts
+def resolve(requested: str | None, kinds: HostKinds) -> str:
+    """Return the name of the requested kind, else the one that LOCALCLOUD_HOSTS_KIND names, else the default.
 
-    made: list[DockerHosts] = []
+    :raises LocalCloudError: there is no kind of that name.
+    """
+    name = requested or os.environ.get("LOCALCLOUD_HOSTS_KIND") or DEFAULT_KIND
+    if name not in kinds:
+        source = "" if requested else " (LOCALCLOUD_HOSTS_KIND)"
+        raise LocalCloudError(f"unknown kind of hosts {name!r}{source}: use {' or '.join(kinds)}")
+    return name
 
-    def make_hosts(on_shutdown: Callable[[str], None]) -> DockerHosts:
-        hosts = DockerHosts(claimed, on_shutdown=on_shutdown)
-        made.append(hosts)
-        last.callback(hosts.close)
-        return hosts
 
-    engine.check()
-    network.remove_leftovers(home.folder)
-    last.callback(network.remove, home.folder)
-    claimed, listener = network.claim(home.folder)
-    network.probe(claimed, image.ensure(), CONFINEMENT)
-    return HostSite(
-        claimed.block,
-        listener,
-        make_hosts,
-        lambda instance_id: made[0].console(instance_id),
-        lambda address, port, answers: made[0].unresponsive_port(address, port, answers),
-    )
+# The packages of hosts are imported when they are needed: the command line must not wait for SSH servers to load.
+
+
+def _prepare_nothing(_: Report) -> None:
+    """Process hosts need nothing but Python."""
+
+
+def _open_process_hosts(home: Home, resources: ExitStack) -> HostSite:
+    from localcloud.hosts.process import site
+
+    return site.open_site(home, resources)
+
+
+def _close_process_hosts(home: Home) -> None:
+    from localcloud.hosts.process import site
+
+    site.close_site(home)
+
+
+def _prepare_docker_hosts(report: Report) -> None:
+    from localcloud.hosts.docker import site
+
+    site.prepare(report)
+
+
+def _open_docker_hosts(home: Home, resources: ExitStack) -> HostSite:
+    from localcloud.hosts.docker import site
+
+    return site.open_site(home, resources)
+
+
+def _close_docker_hosts(home: Home) -> None:
+    from localcloud.hosts.docker import site
+
+    site.close_site(home)
+
+
+KINDS: HostKinds = {
+    "process": HostKind(_prepare_nothing, _open_process_hosts, _close_process_hosts),
+    # The engine is called several times before the daemon answers, and may be busy.
+    "docker": HostKind(_prepare_docker_hosts, _open_docker_hosts, _close_docker_hosts, start_timeout_s=120.0),
+}

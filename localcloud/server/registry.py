@@ -1,7 +1,7 @@
-"""A container registry for rehearsals: the Docker Hub, or ECR, of the embedded cloud.
+"""Container registry for rehearsals, in the roles of Docker Hub and ECR.
 
 It is Debian's ``docker-registry``, on two addresses with one store: on loopback, where this computer's engine pushes
-without being told to trust it, and on the address of the cloud's endpoint, where docker hosts pull.
+without a setting for insecure registries, and on the address of the cloud's endpoint, where docker hosts pull.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from localcloud.server import control_client
 
 PORT = 5000
 USER = "AWS"
-"""The user name that goes with every password that ECR gives out."""
+"""User name for every password that ECR issues."""
 _PROGRAM = "docker-registry"
 _DEADLINE_S = 30.0
 
 
 @dataclass(frozen=True)
 class RegistryInfo:
-    """How a registry is reached.
+    """Addresses and password of a registry.
 
-    :param address: ``host:port`` for hosts; the first part of the names of its images.
+    :param address: ``host:port`` for hosts; the first part of its images' names.
     :param push: ``host:port`` for this computer.
-    :param password: of ``USER``; empty when anybody may read and write.
+    :param password: password of ``USER``; empty if access is open.
     """
 
     address: str
@@ -52,11 +52,11 @@ class RegistryInfo:
 
 
 class Registry:
-    """A registry that runs until ``close``, or until the thread that made it ends; a context manager.
+    """A registry that runs until ``close``, or until the thread that started it ends; a context manager.
 
-    :param folder: where it keeps what is pushed; made.
-    :param env: of the cloud whose hosts are to reach it; from now on, its ECR gives out this registry's password.
-    :param login: whether it asks for one.
+    :param folder: its storage; created.
+    :param env: environment of the cloud whose hosts use it, and whose ECR issues its password from now on.
+    :param login: True if it requires a password.
     :raises LocalCloudError: ``docker-registry`` is not installed, or does not answer.
     """
 
@@ -86,34 +86,34 @@ class Registry:
         self.close()
 
     def push(self, image: str, name: str) -> str:
-        """Put an image of this computer's engine into the registry.
+        """Push an image of this computer's engine.
 
-        :param name: in the registry, with a tag: ``team/job:1``.
-        :returns: the image's name on a host, with the digest that it has there.
-        :raises EngineError: the engine does not push it.
+        :param name: name in the registry, with a tag: ``team/job:1``.
+        :returns: the image's name on a host, with its digest.
+        :raises EngineError: the engine cannot push it.
         """
         local = f"{self.info.push}/{name}"
         docker("tag", image, local)
         try:
-            said = docker("--config", str(self._engine_config()), "push", local, timeout_s=600)
+            stdout = docker("--config", str(self._engine_config()), "push", local, timeout_s=600)
         finally:
             docker("image", "rm", local)
         # "1: digest: sha256:... size: 528"
-        digest = next(word for word in reversed(said.split()) if word.startswith("sha256:"))
+        digest = next(word for word in reversed(stdout.split()) if word.startswith("sha256:"))
         return f"{self.info.address}/{name.rpartition(':')[0]}@{digest}"
 
     def close(self) -> None:
-        """End it; what was pushed stays in its folder."""
+        """Stop it; pushed images stay in its folder."""
         for process in self._processes:
             process.terminate()
         for process in self._processes:
             process.wait()
 
     def _serve(self, address: str) -> None:
-        from localcloud.hosts.process.processes import die_with_parent
+        from localcloud.core.process_tree import die_with_parent
 
         file = self._folder / f"{address.replace(':', '-')}.json"
-        # YAML, of which JSON is a part.
+        # The format is YAML, of which JSON is a subset.
         file.write_text(json.dumps(self._settings(address)), encoding="utf-8")
         with (self._folder / "registry.log").open("ab") as log:
             process = subprocess.Popen(
@@ -124,9 +124,9 @@ class Registry:
                 preexec_fn=functools.partial(die_with_parent, signal.SIGTERM, os.getpid()),
             )
         self._processes.append(process)
-        end = time.monotonic() + _DEADLINE_S
+        deadline = time.monotonic() + _DEADLINE_S
         while not _answers(address):
-            if process.poll() is not None or time.monotonic() > end:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise LocalCloudError(f"{_PROGRAM} does not answer on {address} (log: {self._folder / 'registry.log'})")
             time.sleep(0.05)
 
@@ -141,19 +141,20 @@ class Registry:
     def _passwords(self) -> Path:
         import bcrypt
 
+        # The comment at the end names the registry of this password: the folder may have served another one before.
         file = self._folder / "htpasswd"
         if not file.exists() or not file.read_text().endswith(f"# {self.info.push}\n"):
-            mark = bcrypt.hashpw(self.info.password.encode(), bcrypt.gensalt(4)).decode()
-            file.write_text(f"{USER}:{mark}\n# {self.info.push}\n")
+            password_hash = bcrypt.hashpw(self.info.password.encode(), bcrypt.gensalt(4)).decode()
+            file.write_text(f"{USER}:{password_hash}\n# {self.info.push}\n")
             file.chmod(0o600)
         return file
 
     def _engine_config(self) -> Path:
-        """A folder for ``docker --config`` that knows the password; nothing of the user's is touched."""
+        """Return a folder for ``docker --config`` with the password; the user's own configuration is not changed."""
         folder = self._folder / "engine"
         folder.mkdir(exist_ok=True, mode=0o700)
-        word = base64.b64encode(f"{USER}:{self.info.password}".encode()).decode()
-        auths = {self.info.push: {"auth": word}} if self.info.password else {}
+        credentials = base64.b64encode(f"{USER}:{self.info.password}".encode()).decode()
+        auths = {self.info.push: {"auth": credentials}} if self.info.password else {}
         (folder / "config.json").write_text(json.dumps({"auths": auths}))
         return folder
 

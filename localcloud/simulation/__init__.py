@@ -1,1 +1,1 @@
-"""The embedded cloud in one process, in virtual time."""
+"""The embedded cloud within one process, in virtual time."""

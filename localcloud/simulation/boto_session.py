@@ -1,4 +1,4 @@
-"""A boto3 session whose requests never leave this process, and whose retries wait in virtual time."""
+"""boto3 session whose requests stay within this process, and whose retries wait in virtual time."""
 
 from __future__ import annotations
 
@@ -21,36 +21,39 @@ from localcloud.aws.wsgi import Environ
 from localcloud.core.addresses import HOME_REGION
 from localcloud.core.clock import Clock
 
-# Takes a request and the caller's read timeout in seconds; returns status, headers and body, or raises what botocore's
-# own transport would raise.
+# Takes a request and the client's read timeout in seconds; returns status, headers and body, or raises the errors of
+# botocore's own transport.
 Transport = Callable[[AWSPreparedRequest, float], tuple[int, dict[str, str], bytes]]
 
-# The longest pause of botocore's standard mode, seconds.
+# Longest backoff of botocore's standard retry mode, in seconds.
 _LONGEST_BACKOFF_S = 20.0
 _ATTEMPTS = 3
 
 
 class InProcessSession(boto3.Session):
-    """A session with the researcher's keys; reads neither the environment's nor anybody's configuration.
+    """A session with the user's keys that reads neither environment variables nor files.
 
-    :param answer: answers every request.
-    :param clock: passes while botocore waits between attempts.
-    :param chance: of those waits.
+    :param transport: answers every request.
+    :param clock: time that passes while botocore waits between attempts.
+    :param random_source: draws these waits.
+    :param keys: access key id and secret access key.
     """
 
-    def __init__(self, answer: Transport, clock: Clock, chance: random.Random, *, keys: tuple[str, str]) -> None:
-        inner = botocore.session.Session(session_vars=_NO_USER_CONFIG)
-        # Reading EC2's description takes a quarter of a second.
-        inner.register_component("data_loader", _loader())
-        super().__init__(*keys, region_name=HOME_REGION, botocore_session=inner)
-        self._answer, self._clock, self._chance = answer, clock, chance
+    def __init__(
+        self, transport: Transport, clock: Clock, random_source: random.Random, *, keys: tuple[str, str]
+    ) -> None:
+        botocore_session = botocore.session.Session(session_vars=_NO_USER_CONFIG)
+        # Loading EC2's service description takes a quarter of a second, so sessions share the loader.
+        botocore_session.register_component("data_loader", _loader())
+        super().__init__(*keys, region_name=HOME_REGION, botocore_session=botocore_session)
+        self._transport, self._clock, self._random = transport, clock, random_source
         self._call = threading.local()
         self.events.register("before-call", self._note_timeout)
-        answering: Any = self._send
-        self.events.register("before-send", answering)
+        handler: Any = self._send
+        self.events.register("before-send", handler)
 
     def client(self, *args: Any, **options: Any) -> Any:
-        """A client, as any session makes it; its retries follow botocore's standard mode."""
+        """Return a client; its retries follow botocore's standard mode."""
         client = super().client(*args, **options)
         self._retry_in_virtual_time(client)
         return client
@@ -59,17 +62,17 @@ class InProcessSession(boto3.Session):
         self._call.timeout = params["context"]["client_config"].read_timeout
 
     def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        status, headers, body = self._answer(request, self._call.timeout)
-        told: Any = headers
-        return AWSResponse(request.url, status, told, _Body(body))
+        status, headers, body = self._transport(request, self._call.timeout)
+        typed_headers: Any = headers
+        return AWSResponse(request.url, status, typed_headers, _Body(body))
 
     def _retry_in_virtual_time(self, client: Any) -> None:
-        """Let botocore decide whether to try again, and the cloud's clock pass until then.
+        """Let botocore decide whether to retry, and let virtual time pass until then.
 
-        botocore sleeps for as long as the handler of this event says, on the real clock; so ours says 0.
+        botocore sleeps on the real clock for as long as this event's handler returns, so the handler returns 0.
         """
-        given = client.meta.config.retries or {}
-        attempts = given.get("total_max_attempts") or given.get("max_attempts", _ATTEMPTS - 1) + 1
+        retry_config = client.meta.config.retries or {}
+        attempts = retry_config.get("total_max_attempts") or retry_config.get("max_attempts", _ATTEMPTS - 1) + 1
         service = client.meta.service_model.service_id.hyphenize()
         event, name = f"needs-retry.{service}", f"retry-config-{service}"
         client.meta.events.unregister(event, unique_id=name)
@@ -79,21 +82,21 @@ class InProcessSession(boto3.Session):
         def needs_retry(**facts: Any) -> int | None:
             if handler.needs_retry(**facts) is None:
                 return None
-            longest = min(2.0 ** (facts["attempts"] - 1), _LONGEST_BACKOFF_S)
-            self._clock.sleep(self._chance.random() * longest)
+            longest_s = min(2.0 ** (facts["attempts"] - 1), _LONGEST_BACKOFF_S)
+            self._clock.sleep(self._random.random() * longest_s)
             return 0
 
         client.meta.events.register(event, needs_retry, unique_id=name)
 
 
 class _Body(io.BytesIO):
-    """An answer's body as urllib3 would hand it over."""
+    """A response body with the interface of urllib3."""
 
     def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
         yield self.read()
 
 
-# The session variables that would look at the environment or at files, looking nowhere.
+# Session variables that botocore reads from the environment and files, set to fixed values.
 _NO_USER_CONFIG = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
@@ -107,9 +110,9 @@ def _loader() -> Any:
 
 
 def wsgi_environ(request: AWSPreparedRequest) -> tuple[Environ, bytes]:
-    """A request in the form that WSGI applications take, and its body."""
+    """Return a request as a WSGI environment, and its body."""
     url, body = urlsplit(request.url), _bytes(request.body)
-    made: Environ = {
+    environ: Environ = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote(url.path or "/", "latin-1"),
@@ -132,8 +135,8 @@ def wsgi_environ(request: AWSPreparedRequest) -> tuple[Environ, bytes]:
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_LENGTH", "TRANSFER_ENCODING"):
             text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-            made[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = text
-    return made, body
+            environ[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = text
+    return environ, body
 
 
 def _bytes(body: Any) -> bytes:

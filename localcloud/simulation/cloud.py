@@ -1,14 +1,14 @@
-"""A cloud within this process, in virtual time: the same layers as behind the endpoint, without sockets or threads.
+"""The embedded cloud within this process, in virtual time: the same layers as behind the endpoint, without sockets.
 
     clock = VirtualClock()
-    with MemoryCloud(seed=7, scenario=scenarios.load("bad_day.ini"), clock=clock) as cloud:
+    with InMemoryCloud(seed=7, scenario=scenario.load("faults.ini"), clock=clock) as cloud:
         ec2 = cloud.session().client("ec2")
         ...
-        clock.sleep(8 * 3600)      # everybody goes home
-        assert not cloud.alive()
+        clock.sleep(8 * 3600)
+        assert not cloud.live_instances()
 
-Everything is decided by the seed and by what is asked. One such cloud at a time: moto keeps what it knows for the whole
-process, so a new cloud closes the one before.
+The seed and the calls determine everything that happens. There is one such cloud at a time, because moto's backends are
+global: a new cloud closes the one before.
 """
 
 from __future__ import annotations
@@ -38,24 +38,25 @@ if TYPE_CHECKING:
 
     from localcloud.ec2.lifecycle import TrackedInstance
 
-# Called around every call with "before" or "after", the action, and the call's number, from 1; what it raises is what
-# the caller gets.
 Boundary = Callable[[str, str, int], None]
+"""Called around every call with "before" or "after", the action, and the call's number from 1; may raise."""
 
-# Seconds that a call takes.
+HttpResponse = tuple[int, dict[str, str], bytes]
+
+# Duration of a call, in seconds.
 LATENCY_S = 0.05
-_COUNTED = ("pending", "running", "stopping", "stopped")
+_COUNTED_STATES = ("pending", "running", "stopping", "stopped")
 
 
 class ClientCrash(BaseException):
-    """The laptop dies at this boundary. Its session answers every later call with this, too: the dead call nobody."""
+    """The client's computer dies at this boundary. Its session raises this for every later call, too."""
 
 
 @dataclass(frozen=True)
 class LiveInstance:
-    """An instance that has not ended.
+    """An instance that is not terminated.
 
-    :param launched: when, on the cloud's clock.
+    :param launched_at: time of its launch on the cloud's clock.
     """
 
     id: str
@@ -67,17 +68,18 @@ class LiveInstance:
 
 
 class InMemoryCloud:
-    """A cloud that lives as long as its object; a context manager.
+    """A cloud that exists as long as its object; a context manager.
 
-    :param seed: of everything that is made up: ids, addresses, chances.
-    :param scenario: what goes wrong.
-    :param clock: its time; whoever waits calls its ``sleep``.
-    :param dwell: how long states last; EC2's own times by default.
-    :param owner_tag: names the tag that ``most_alive`` looks at.
-    :param life: reads from user data how long a machine lives; see ``PaperHosts``.
+    :param seed: determines all ids, addresses and chances.
+    :param scenario: faults to inject.
+    :param clock: its time, which passes in ``clock.sleep`` only.
+    :param durations: times that states last; EC2's own by default.
+    :param owner_tag: tag whose value is the owner, for ``max_live_instances``.
+    :param read_shutdown: reads from user data when a host shuts itself down; see ``SimulatedHosts``.
     """
 
     _current: ClassVar[InMemoryCloud | None] = None
+    hosts: SimulatedHosts
 
     def __init__(
         self,
@@ -97,11 +99,11 @@ class InMemoryCloud:
         #: Called around every call.
         self.on_call_boundary: Boundary = lambda _phase, _action, _number: None
         self._owner_tag = owner_tag
-        self._chance = random.Random(f"{seed}/retries")
+        self._random = random.Random(f"{seed}/retries")
         self._call_count, self._open = 0, True
         self._owner_of: dict[str, str] = {}
         self._max_live: Counter[str | None] = Counter()
-        self._life = read_shutdown
+        self._read_shutdown = read_shutdown
         self._build(seed, durations or StateDurations.real())
         self.play(scenario or Scenario())
 
@@ -114,128 +116,129 @@ class InMemoryCloud:
         self.close()
 
     def session(self) -> boto3.Session:
-        """A session as on another laptop with the same keys; one that met a ``Crash`` is dead, others go on."""
+        """Return a session as on another computer with the same keys; a ``ClientCrash`` ends this session only."""
         from localcloud.aws.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
         from localcloud.simulation.boto_session import InProcessSession
 
-        died: list[ClientCrash] = []
+        crashes: list[ClientCrash] = []
 
-        def answer(request: AWSPreparedRequest, timeout: float) -> tuple[int, dict[str, str], bytes]:
-            if died:
-                raise died[0]
+        def transport(request: AWSPreparedRequest, timeout_s: float) -> HttpResponse:
+            if crashes:
+                raise crashes[0]
             try:
-                return self._answer(request, timeout)
+                return self._respond(request, timeout_s)
             except ClientCrash as crash:
-                died.append(crash)
+                crashes.append(crash)
                 raise
 
-        return InProcessSession(answer, self.clock, self._chance, keys=(ACCESS_KEY_ID, SECRET_ACCESS_KEY))
+        return InProcessSession(transport, self.clock, self._random, keys=(ACCESS_KEY_ID, SECRET_ACCESS_KEY))
 
     def play(self, scenario: Scenario) -> None:
-        """Play another scenario from now on."""
+        """Start another scenario."""
         self._cloud.play(scenario)
 
     @property
     def calls(self) -> list[CallRecord]:
-        """The calls so far, as :func:`localcloud.calls` tells them."""
+        """The calls so far, as :func:`localcloud.calls` returns them."""
         return list(self._cloud.calls)
 
     def live_instances(self) -> list[LiveInstance]:
-        """Every instance that is not terminated, whoever's it is, in the order of launches."""
-        machines = self._cloud.lifecycle.instances.values()
-        return [_describe(machine) for machine in machines if machine.instance.state != "terminated"]
+        """Return every instance that is not terminated, of all owners, in the order of launches."""
+        instances = self._cloud.lifecycle.instances.values()
+        return [_describe(tracked) for tracked in instances if tracked.instance.state != "terminated"]
 
     def max_live_instances(self, owner: str | None = None) -> int:
-        """The largest number of instances that were alive at once; those on their way out do not count.
+        """Return the largest number of instances that existed at once; those shutting down do not count.
 
-        :param owner: value of the owner's tag, empty for those without one; None for all instances.
+        :param owner: value of the owner's tag, empty for instances without one; None for all instances.
         """
         return self._max_live[owner]
 
     def ssh_fault(self, instance_id: str) -> str:
-        """What keeps a machine from answering SSH now, ``silent`` or ``refused``; empty when nothing does."""
-        machine = self._cloud.lifecycle.instances.get(instance_id)
-        if machine is None or machine.instance.state not in ("running", "stopping"):
+        """Return why an instance does not answer SSH: ``dropped``, ``silent`` or ``refused``; empty if it does."""
+        tracked = self._cloud.lifecycle.instances.get(instance_id)
+        if tracked is None or tracked.instance.state not in ("running", "stopping"):
             return "dropped"
         for kind in ("ssh-silent", "ssh-dropped", "ssh-refused"):
-            if kind in machine.faults:
+            if kind in tracked.faults:
                 return kind.removeprefix("ssh-")
         return self.hosts.ssh_fault(instance_id)
 
     def close(self) -> None:
-        """No call is answered any more."""
+        """Refuse every further call."""
         if self._open:
             self._open = False
             self._cloud.lifecycle.close()
             self.clock.close()
 
-    def _build(self, seed: int, dwell: StateDurations) -> None:
+    def _build(self, seed: int, durations: StateDurations) -> None:
         from moto.moto_api._internal import mock_random
 
         from localcloud.assembly.cloud import CloudParts, build
         from localcloud.assembly.instance_spec import HostSpecs
 
         mock_random.seed(seed)
-        world = CloudEnvironment(self.clock, FaultEngine(self.clock), dwell)
+        environment = CloudEnvironment(self.clock, FaultEngine(self.clock), durations)
 
         def make_hosts(on_shutdown: Callable[[str], None]) -> SimulatedHosts:
-            self.hosts = SimulatedHosts(self.clock, on_shutdown, self._life)
+            self.hosts = SimulatedHosts(self.clock, on_shutdown, self._read_shutdown)
             return self.hosts
 
-        specs = HostSpecs(_nowhere(), AddressBlock(0), dwell.boot_s)
-        parts = CloudParts(world, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort())
+        specs = HostSpecs(_unused_home(), AddressBlock(0), durations.boot_s)
+        parts = CloudParts(environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort())
         self._cloud = build(parts)
         self._cloud.lifecycle.on_change = self._count
-        self._chain = self._cloud.application(_moto())
+        self._application = self._cloud.application(_moto())
 
-    def _answer(self, request: AWSPreparedRequest, timeout: float) -> tuple[int, dict[str, str], bytes]:
+    def _respond(self, request: AWSPreparedRequest, timeout_s: float) -> HttpResponse:
         from localcloud.simulation.boto_session import wsgi_environ
 
         if not self._open:
-            raise LocalCloudError("this cloud is closed; there is one at a time, and the newest counts")
-        asked, body = wsgi_environ(request)
-        annotate_call(asked, body)
+            raise LocalCloudError("this cloud is closed: there is one at a time, and a newer one was opened")
+        environ, body = wsgi_environ(request)
+        annotate_call(environ, body)
         self._call_count += 1
-        number, action = self._call_count, asked[ACTION]
+        number, action = self._call_count, environ[ACTION]
         self.on_call_boundary("before", action, number)
         self.clock.sleep(LATENCY_S)
-        answer = self._pass(asked, request.url, timeout)
+        response = self._send(environ, request.url, timeout_s)
         self.on_call_boundary("after", action, number)
-        return answer
+        return response
 
-    def _pass(self, asked: dict[str, Any], url: str, timeout: float) -> tuple[int, dict[str, str], bytes]:
-        """Send a request down the chain, and back whatever a transport would bring, or raise."""
+    def _send(self, environ: dict[str, Any], url: str, timeout_s: float) -> HttpResponse:
+        """Pass a request to the application, and return or raise what botocore's transport would."""
         from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-        told: list[Any] = []
+        head: list[Any] = []
         try:
-            body = b"".join(self._chain(asked, lambda status, headers, *_: told.extend((status, headers))))
+            body = b"".join(self._application(environ, lambda status, headers, *_: head.extend((status, headers))))
         except ConnectionDropped as error:
             raise ConnectionClosedError(endpoint_url=url, error=error) from None
-        late = asked.get(DELAY, 0.0)
-        self.clock.sleep(min(late, timeout))
-        if late >= timeout:
+        delay_s = environ.get(DELAY, 0.0)
+        self.clock.sleep(min(delay_s, timeout_s))
+        if delay_s >= timeout_s:
             raise ReadTimeoutError(endpoint_url=url)
-        return int(told[0].split()[0]), dict(told[1]), body
+        return int(head[0].split()[0]), dict(head[1]), body
 
-    def _count(self, machine: TrackedInstance) -> None:
-        instance = machine.instance
-        before = self._owner_of.pop(instance.id, None)
-        if instance.state not in _COUNTED:
+    def _count(self, tracked: TrackedInstance) -> None:
+        instance = tracked.instance
+        known_owner = self._owner_of.pop(instance.id, None)
+        if instance.state not in _COUNTED_STATES:
             return
-        owner = before if before is not None else _tags(machine).get(self._owner_tag, "")
+        owner = known_owner if known_owner is not None else _tags(tracked).get(self._owner_tag, "")
         self._owner_of[instance.id] = owner
         self._max_live[None] = max(self._max_live[None], len(self._owner_of))
-        self._max_live[owner] = max(self._max_live[owner], sum(one == owner for one in self._owner_of.values()))
+        same_owner = sum(other == owner for other in self._owner_of.values())
+        self._max_live[owner] = max(self._max_live[owner], same_owner)
 
 
 class _NoPort:
     def close(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: no port was opened."""
 
 
-def _nowhere() -> Any:
-    """A folder that is named, and never made."""
+def _unused_home() -> Any:
+    """Return a home whose folder is never created: simulated hosts have no disks."""
     from localcloud.core.home import Home
 
     return Home(Path("/nowhere"))
@@ -250,21 +253,28 @@ def _moto() -> Application:
 
 @cache
 def _freeze_gc() -> None:
-    """Once a first cloud has lived all is loaded: a million objects that never go, and no collection need walk."""
+    """Exclude moto's tables from garbage collection, once the first cloud has loaded them: a million objects."""
     import gc
 
     gc.collect()
     gc.freeze()
 
 
-def _tags(machine: TrackedInstance) -> dict[str, str]:
-    # Not as EC2 tells them, which may not know the machine yet.
-    instance = machine.instance
+def _tags(tracked: TrackedInstance) -> dict[str, str]:
+    # Not from EC2's API, which may not show the instance yet.
+    instance = tracked.instance
     return dict(instance.ec2_backend.tags.get(instance.id, {}))
 
 
-def _describe(machine: TrackedInstance) -> LiveInstance:
+def _describe(tracked: TrackedInstance) -> LiveInstance:
     from localcloud.aws.quotas import market_of
 
-    one = machine.instance
-    return LiveInstance(one.id, one.state, one.instance_type, market_of(one), _tags(machine), machine.launched_at)
+    instance = tracked.instance
+    return LiveInstance(
+        instance.id,
+        instance.state,
+        instance.instance_type,
+        market_of(instance),
+        _tags(tracked),
+        tracked.launched_at,
+    )

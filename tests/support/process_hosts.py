@@ -13,7 +13,8 @@ from pathlib import Path
 
 import asyncssh
 
-from localcloud.hosts.process.hosts import HostSpec, ProcessHosts
+from localcloud.hosts.process.hosts import ProcessHosts
+from localcloud.hosts.spec import HostSpec
 
 NEEDS_OPENSSH = "the OpenSSH client is not installed"
 _numbers = count(1)

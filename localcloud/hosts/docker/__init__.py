@@ -1,1 +1,1 @@
-"""Docker hosts: the engine, their image and network, one container per instance; and a registry beside them."""
+"""Docker hosts: one container per instance, with an SSH server, sudo, and room for a Docker engine."""

@@ -1,4 +1,4 @@
-"""The Docker engine of this computer, by its command line: what it is asked, and what it says when it refuses."""
+"""Docker engine of this computer, through its command line."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ _TIMEOUT_S = 120.0
 
 
 class EngineError(LocalCloudError):
-    """The engine is not there, or does not do what it is asked."""
+    """The engine is missing, or a command of it failed."""
 
 
 def docker(*argv: str, stdin: bytes | None = None, timeout_s: float = _TIMEOUT_S) -> str:
-    """Run ``docker ARGV`` and return what it prints.
+    """Run ``docker ARGV`` and return its output.
 
-    :raises EngineError: it failed, with its last line, or took longer than ``deadline_s``.
+    :raises EngineError: it failed, with its last line, or took longer than ``timeout_s``.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["docker", *argv], input=stdin or b"", capture_output=True, timeout=timeout_s, check=False
         )
     except FileNotFoundError as error:
         raise EngineError(_absent()) from error
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"docker {argv[0]}: no answer within {timeout_s:.0f} s") from error
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
-        raise EngineError(f"docker {argv[0]}: {_last_line(said) or f'exit code {done.returncode}'}")
-    return done.stdout.decode(errors="replace").strip()
+    if process.returncode:
+        output = process.stderr.decode(errors="replace").strip() or process.stdout.decode(errors="replace").strip()
+        raise EngineError(f"docker {argv[0]}: {_last_line(output) or f'exit code {process.returncode}'}")
+    return process.stdout.decode(errors="replace").strip()
 
 
 def docker_output(*argv: str) -> bytes:
-    """What ``docker ARGV`` prints on both of its streams, in their order; empty when it fails."""
+    """Return stdout and stderr of ``docker ARGV`` in their order; empty if it fails."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["docker", *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -46,26 +46,26 @@ def docker_output(*argv: str) -> bytes:
         )
     except (OSError, subprocess.TimeoutExpired):
         return b""
-    return done.stdout if done.returncode == 0 else b""
+    return process.stdout if process.returncode == 0 else b""
 
 
 def check() -> None:
-    """See that an engine answers this user, and can start containers on this very computer.
+    """Check that an engine answers, and that this user may use it.
 
-    :raises EngineError: with what to do about it.
+    :raises EngineError: with a fix.
     """
     if not shutil.which("docker"):
         raise EngineError(_absent())
     try:
         docker("info", "--format", "{{.ServerVersion}}", timeout_s=20)
     except EngineError as error:
-        said = str(error)
-        if "permission denied" in said.lower():
-            fix = "this user may not use the engine: sudo usermod -aG docker $USER, then log in again"
-        elif "cannot connect" in said.lower():
-            fix = "no engine answers: sudo systemctl start docker"
+        message = str(error)
+        if "permission denied" in message.lower():
+            fix = "this user may not use the Docker engine: sudo usermod -aG docker $USER, then log in again"
+        elif "cannot connect" in message.lower():
+            fix = "no Docker engine answers: sudo systemctl start docker"
         else:
-            fix = said
+            fix = message
         raise EngineError(f"docker hosts need a Docker engine on this computer; {fix}") from error
 
 

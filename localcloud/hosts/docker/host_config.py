@@ -1,4 +1,4 @@
-"""What a docker host is told before it boots, and how it is put on its disk."""
+"""Configuration of a docker host for its next boot, and the archive that copies it into the container."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 from localcloud.hosts import user_data
 from localcloud.hosts.spec import HostSpec
 
-# The second is systemd-resolved's, which says in the first that it listens on loopback.
+# systemd-resolved names itself, on loopback, in the first file, and the actual servers in the second.
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
-_PLACE = "var/lib/host/orders.json"
-# What of the owner's environment says how this computer reaches its network, and is true in a container, too.
+_CONFIG_PATH = "var/lib/host/boot.json"
+# Variables of the owner that describe access to the network and are valid in a container, too.
 _NETWORK = re.compile(
     r"PIP_(INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|DEFAULT_TIMEOUT|DISABLE_PIP_VERSION_CHECK)|\w+_(proxy|PROXY)"
 )
@@ -26,9 +26,9 @@ _NETWORK = re.compile(
 
 @dataclass(frozen=True)
 class LivenessEndpoint:
-    """Where a host says what happens to it, and that it must not end.
+    """Address of the liveness connection of one boot.
 
-    :param token: proves which boot of which host speaks.
+    :param token: identifies host and boot.
     """
 
     host: str
@@ -37,7 +37,7 @@ class LivenessEndpoint:
 
 
 def network_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the owner's environment a host needs to reach the network as the owner does; no paths."""
+    """Return the owner's variables that a host needs for the network; none that contain paths."""
     return {
         name: value
         for name, value in environ.items()
@@ -48,10 +48,10 @@ def network_variables(environ: Mapping[str, str]) -> dict[str, str]:
 def boot_config(
     spec: HostSpec, network: Mapping[str, str], liveness: LivenessEndpoint, opens_at: float
 ) -> dict[str, Any]:
-    """What a host does at its next boot, as plain JSON values.
+    """Return the configuration of a host's next boot, as plain JSON values.
 
     :param network: variables from ``network_variables``.
-    :param opens_at: when SSH may open, in seconds since the epoch.
+    :param opens_at: time at which SSH may open, in seconds since the epoch.
     """
     data = user_data.parse(spec.user_data)
     return {
@@ -63,29 +63,29 @@ def boot_config(
         "bootcmd": data.bootcmd,
         "runcmd": data.runcmd,
         "scripts": [base64.b64encode(script).decode() for script in data.scripts],
-        "remarks": list(data.warnings),
+        "warnings": list(data.warnings),
         "environment": {**network, **spec.environment, **_proxy_exceptions(network, spec, liveness), "LANG": "C.UTF-8"},
         "engine": _engine_settings(liveness.host),
-        "tether": vars(liveness),
+        "liveness": vars(liveness),
         "opens_at": opens_at,
     }
 
 
 def to_tar(values: Mapping[str, Any]) -> bytes:
-    """A tar of the orders, to be unpacked at the root of a host; only its root may read them."""
+    """Return a tar of the configuration, to be unpacked at the root of a host; only its root may read it."""
     content = json.dumps(values).encode()
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        member = tarfile.TarInfo(_PLACE)
+        member = tarfile.TarInfo(_CONFIG_PATH)
         member.size, member.mode = len(content), 0o600
         tar.addfile(member, io.BytesIO(content))
     return out.getvalue()
 
 
 def _engine_settings(gateway: str) -> dict[str, Any]:
-    """Settings of an engine on a host: a registry of ours at the gateway speaks plain HTTP, whatever its port.
+    """Return settings for an engine on a host: a registry at the gateway uses plain HTTP, on any port.
 
-    Containers on a host cannot use its own resolver, which is the engine's of this computer.
+    Containers on a host cannot use the host's resolver, which is that of this computer's engine.
     """
     settings: dict[str, Any] = {"insecure-registries": [f"{gateway}/32"]}
     if servers := nameservers():
@@ -94,19 +94,21 @@ def _engine_settings(gateway: str) -> dict[str, Any]:
 
 
 def nameservers(files: Sequence[Path] = _RESOLVERS) -> list[str]:
-    """The name servers of this computer that containers reach, from the first of ``files`` that names any."""
+    """Return this computer's name servers that containers can reach, from the first of ``files`` that has any."""
     for file in files:
         try:
             fields = [line.split() for line in file.read_text().splitlines()]
         except OSError:
             continue
-        named = [words[1] for words in fields if len(words) > 1 and words[0] == "nameserver"]
-        if servers := [one for one in named if not one.startswith("127.") and ":" not in one]:
+        addresses = [field[1] for field in fields if len(field) > 1 and field[0] == "nameserver"]
+        if servers := [address for address in addresses if not address.startswith("127.") and ":" not in address]:
             return servers
     return []
 
 
-def _proxy_exceptions(network: Mapping[str, str], spec: HostSpec, tether: LivenessEndpoint) -> dict[str, str]:
-    """Keep traffic to this cloud off the owner's proxy."""
-    around = ",".join(filter(None, [network.get("NO_PROXY") or network.get("no_proxy"), tether.host, spec.address]))
-    return {"NO_PROXY": around, "no_proxy": around}
+def _proxy_exceptions(network: Mapping[str, str], spec: HostSpec, liveness: LivenessEndpoint) -> dict[str, str]:
+    """Return the variables that keep traffic to this cloud off the owner's proxy."""
+    exceptions = ",".join(
+        filter(None, [network.get("NO_PROXY") or network.get("no_proxy"), liveness.host, spec.address])
+    )
+    return {"NO_PROXY": exceptions, "no_proxy": exceptions}

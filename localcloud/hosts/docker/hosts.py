@@ -1,7 +1,7 @@
-"""The docker hosts of the embedded cloud: one container per instance, with an SSH server, sudo, and room for an engine.
+"""Docker hosts of the embedded cloud: one container per instance, with an SSH server, sudo, and room for an engine.
 
-A host has an address of its own on the cloud's network, and is reached there on the port of SSH itself. Its disk is
-the container's, kept over stop and start. What the container does, from its first process on, is in
+A host has an address of its own on the cloud's network, where SSH listens on its standard port. Its disk is the
+container's, and is kept over stop and start. The programs inside the container are in
 ``localcloud.hosts.docker.host_image``.
 """
 
@@ -24,16 +24,16 @@ from localcloud.hosts.docker import host_config, image
 from localcloud.hosts.docker.engine import EngineError, docker, docker_output
 from localcloud.hosts.docker.liveness import LivenessLinks
 from localcloud.hosts.docker.network import Network
-from localcloud.hosts.process.hosts import HostError, HostState
+from localcloud.hosts.interface import HostError, HostState
 from localcloud.hosts.spec import HostSpec
 
 _log = logging.getLogger(__name__)
 _STOP_DEADLINE_S = 150.0
 _CLOSE_DEADLINE_S = 300.0
 _END_GRACE_S = 6
-# The engine's work for many hosts at once would only slow all of them down.
+# More boots at once slow every one of them down: the engine is the bottleneck.
 _PARALLEL_BOOTS = 4
-# A host that keeps dying this soon after its boot is given up.
+# A host that crashes this soon after its boot, several times in a row, stays off.
 _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3
 _SHUTDOWN, _REBOOT = 41, 42
@@ -50,12 +50,12 @@ CONFINEMENT = (
     "--security-opt",
     "systempaths=unconfined",
 )
-"""What a container needs to run an engine of its own; ``--privileged`` is more, and not allowed everywhere."""
+"""Options that let a container run a Docker engine; ``--privileged`` grants more, and is not allowed everywhere."""
 
 
 @dataclass
 class _Slot:
-    """One host: its orders are carried out one after the other, by a thread of its own."""
+    """One host. A thread of its own carries out its operations one after the other."""
 
     spec: HostSpec
     executor: ThreadPoolExecutor
@@ -70,23 +70,23 @@ class _Slot:
 
 @dataclass(frozen=True)
 class UnresponsiveDockerPort:
-    """A port of a host that takes no part in SSH; it goes when the host does."""
+    """A port of a host on which no SSH server answers; it disappears with the host."""
 
     forget: Callable[[], object]
 
     def close(self) -> None:
-        """Do without it at the next boot."""
+        """Leave the port out at the next boot."""
         self.forget()
 
 
 class DockerHosts:
-    """Switches hosts on and off. Safe to use from several threads; a context manager.
+    """Starts and stops docker hosts. Safe to use from several threads; a context manager.
 
-    :param network: of the hosts; stays when they go.
-    :param on_shutdown: called with the instance id, on a thread of its own, when a host has switched itself off because
-        ``shutdown`` was typed on it; all of it is gone by then.
-    :param environ: the owner's environment, from which hosts get the way to the network; this process's by default.
-    :raises EngineError: the image is not there and cannot be built.
+    :param network: network of the hosts; not removed with them.
+    :param on_shutdown: called with the instance id, on a separate thread, when a host has shut itself down; all of its
+        processes are gone by then.
+    :param environ: the owner's environment, from which hosts get access to the network; this process's by default.
+    :raises EngineError: the image does not exist and cannot be built.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class DockerHosts:
         self.close()
 
     def start(self, spec: HostSpec) -> None:
-        """Switch a host on; returns at once.
+        """Start a host; returns at once.
 
-        :raises HostsError: it is on already, or no host can be held any more.
+        :raises HostError: it is on already, or these hosts are closed.
         """
         opens_at = time.time() + spec.boot_seconds
         with self._changed:
@@ -126,16 +126,16 @@ class DockerHosts:
                 lane = ThreadPoolExecutor(1, thread_name_prefix=spec.instance_id)
                 slot = self._slots[spec.instance_id] = _Slot(spec, lane)
             elif slot.state.state != "off":
-                raise HostError(f"{spec.instance_id} is on already")
+                raise HostError(f"{spec.instance_id} is already on")
             slot.spec, slot.ending = spec, False
             boots = slot.state.boots + 1
             slot.state = HostState(spec.instance_id, "booting", confined=True, boots=boots)
             slot.executor.submit(self._guarded, slot, lambda: self._boot(slot, opens_at))
 
     def stop(self, instance_id: str) -> None:
-        """Switch a host off; every process of it is gone on return, its disk is kept. Nothing if it is off.
+        """Stop a host that is on; every process of it is gone on return, its disk is kept.
 
-        :raises HostsError: it is still there after 150 s.
+        :raises HostError: it is still running after 150 s.
         """
         slot = self._slot(instance_id)
         if slot is not None:
@@ -143,9 +143,9 @@ class DockerHosts:
             self._await(slot, slot.executor.submit(self._stop, slot))
 
     def destroy(self, instance_id: str) -> None:
-        """End a host and remove its disk.
+        """Remove a host with its disk.
 
-        :raises HostsError: it does not go.
+        :raises HostError: it cannot be removed.
         """
         slot = self._slot(instance_id)
         if slot is None:
@@ -157,41 +157,41 @@ class DockerHosts:
         slot.executor.shutdown(wait=False)
 
     def reboot(self, instance_id: str) -> None:
-        """Kill all that runs on a host and boot it again; returns at once. Nothing if it is off."""
+        """Kill everything that runs on a host and boot it again; returns at once. Does nothing if it is off."""
         self._submit(instance_id, lambda slot: self._reboot(slot, "reboot"))
 
     def freeze(self, instance_id: str) -> None:
-        """Stop a host in its tracks: connections still open, and nobody answers. Nothing if it is off."""
+        """Suspend a host: connections stay open, and nothing answers. Does nothing if it is off."""
         self._submit(instance_id, self._pause)
 
     def thaw(self, instance_id: str) -> None:
-        """Let a frozen host go on. Nothing if it is off."""
+        """Resume a frozen host. Does nothing if it is off."""
         self._submit(instance_id, self._unpause)
 
     def state(self, instance_id: str) -> HostState:
-        """What is known of a host; one never heard of is off."""
+        """Return the state of a host; an unknown one is off."""
         slot = self._slot(instance_id)
         return slot.state if slot is not None else HostState(instance_id, "off")
 
     def wait(self, instance_id: str, state: str, *, deadline_s: float) -> bool:
-        """Wait until a host is ``booting``, ``running`` or ``off``; false when it is not in time."""
+        """Wait until a host is ``booting``, ``running`` or ``off``; return False on timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: self.state(instance_id).state == state, deadline_s)
 
     def console(self, instance_id: str) -> bytes:
-        """What a host wrote while it booted; empty when there is none."""
+        """Return the boot messages of a host; empty if there are none."""
         return docker_output("logs", self._name(instance_id))
 
     def unresponsive_port(self, address: str, port: int, accepts: bool) -> UnresponsiveDockerPort:
-        """Have the host with ``address``, from its next boot on, show a port that connections get nowhere on.
+        """Open a port on which connections hang, on the host with ``address``, from its next boot on.
 
-        :param answers: whether connections are taken, and then meet silence; else they are not even answered.
+        :param accepts: True if connections are accepted and then get no data; otherwise they are not answered at all.
         """
-        self._unresponsive_ports[address] = {"port": port, "answers": accepts}
+        self._unresponsive_ports[address] = {"port": port, "accepts": accepts}
         return UnresponsiveDockerPort(lambda: self._unresponsive_ports.pop(address, None))
 
     def close(self) -> None:
-        """End and remove all hosts; nothing of them is left on return."""
+        """Stop and remove all hosts; nothing of them is left on return."""
         with self._changed:
             if self._closed:
                 return
@@ -200,8 +200,8 @@ class DockerHosts:
         for slot in slots:
             slot.ending = True
             slot.executor.shutdown(wait=True, cancel_futures=True)
-        if made := [self._name(slot.spec.instance_id) for slot in slots if slot.created]:
-            docker("rm", "--force", "--volumes", *made, timeout_s=_CLOSE_DEADLINE_S)
+        if created := [self._name(slot.spec.instance_id) for slot in slots if slot.created]:
+            docker("rm", "--force", "--volumes", *created, timeout_s=_CLOSE_DEADLINE_S)
         self._liveness.close()
         self._shutdowns.put(None)
 
@@ -219,10 +219,10 @@ class DockerHosts:
         try:
             work.result(_STOP_DEADLINE_S)
         except (TimeoutError, EngineError) as error:
-            raise HostError(f"{slot.spec.instance_id} does not switch off: {error}") from error
+            raise HostError(f"{slot.spec.instance_id} cannot be stopped: {error}") from error
 
     def _guarded(self, slot: _Slot, action: Callable[[], None]) -> None:
-        """Carry out an order that nobody waits for; one that fails has left the host off."""
+        """Run an operation that has no caller waiting; if it fails, the host counts as off."""
         try:
             action()
         except EngineError as error:
@@ -242,7 +242,7 @@ class DockerHosts:
 
     def _create(self, slot: _Slot) -> None:
         spec = slot.spec
-        chosen = image.ensure("engine") if spec.has_engine else self._image
+        image_tag = image.ensure("engine") if spec.has_engine else self._image
         slot.created = True
         docker(
             "create",
@@ -257,7 +257,7 @@ class DockerHosts:
             self._network.name,
             "--ip",
             spec.address,
-            # Its name at EC2's resolver; and room for what a VM has room for.
+            # The name that EC2's resolver knows; and shared memory for frameworks, which a VM has plenty of.
             "--network-alias",
             spec.hostname,
             "--shm-size",
@@ -273,15 +273,15 @@ class DockerHosts:
             "max-size=4m",
             "--stop-signal",
             "SIGTERM",
-            chosen,
+            image_tag,
         )
 
     def _copy_config(self, slot: _Slot, opens_at: float) -> None:
         slot.boot += 1
         boot = slot.boot
-        tether = self._liveness.expect_boot(lambda event: self._on_event(slot, boot, event))
-        values = host_config.boot_config(slot.spec, self._variables, tether, opens_at)
-        values["decoy"] = self._unresponsive_ports.get(slot.spec.address)
+        liveness = self._liveness.expect_boot(lambda event: self._on_event(slot, boot, event))
+        values = host_config.boot_config(slot.spec, self._variables, liveness, opens_at)
+        values["unresponsive_port"] = self._unresponsive_ports.get(slot.spec.address)
         docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=host_config.to_tar(values))
 
     def _stop(self, slot: _Slot) -> None:
@@ -307,7 +307,7 @@ class DockerHosts:
             docker("unpause", self._name(slot.spec.instance_id))
 
     def _reboot(self, slot: _Slot, cause: str) -> None:
-        """Boot once more, whatever state the container is in."""
+        """Boot again from any state of the container."""
         self._set(slot, state="booting", cause=cause, boots=slot.state.boots + 1)
         self._unpause(slot)
         slot.boot += 1
@@ -320,7 +320,7 @@ class DockerHosts:
         return docker("inspect", "--format", "{{.State.Running}}", self._name(slot.spec.instance_id)) == "true"
 
     def _on_event(self, slot: _Slot, boot: int, event: str) -> None:
-        """Take in what boot number ``boot`` of a host says; what an earlier one says means nothing any more."""
+        """Handle an event of boot number ``boot``; events of earlier boots are ignored."""
         with self._changed:
             if boot != slot.boot or slot.ending or self._closed:
                 return
@@ -356,12 +356,12 @@ class DockerHosts:
             self._changed.notify_all()
 
     def _report_shutdowns(self) -> None:
-        """Call the owner back, away from the thread that hears of the stop it may ask for in return."""
+        """Call the owner on a separate thread, because it may call ``stop`` in return."""
         while (instance_id := self._shutdowns.get()) is not None:
             try:
                 self._on_shutdown(instance_id)
             except Exception as error:
-                # One callback that fails must not silence those after it.
+                # A failing callback must not prevent later ones.
                 sys.excepthook(type(error), error, error.__traceback__)
 
     def _name(self, instance_id: str) -> str:
@@ -369,6 +369,6 @@ class DockerHosts:
 
 
 def _cgroups() -> tuple[str, ...]:
-    """How a container sees the kernel's groups: those of version 1 are mounted, of version 2 it has its own."""
+    """Return the options for cgroups: version 1 is mounted from this computer, version 2 is private."""
     version = docker("info", "--format", "{{.CgroupVersion}}")
     return ("--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw") if version == "1" else ("--cgroupns", "private")

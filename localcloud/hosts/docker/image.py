@@ -1,4 +1,4 @@
-"""The image that docker hosts are started from: built once, again when something that it is made of changes."""
+"""Image of docker hosts, built once, and again when one of its files changes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from localcloud.hosts.docker.engine import EngineError, docker
 
 CONTEXT = Path(__file__).with_name("host_image")
 OFFLINE_BASE = "stratus-base:bookworm"
-"""Made by scripts/base-image, for computers that cannot pull images."""
+"""Built by scripts/base-image, for computers that cannot pull images."""
 _PUBLIC_BASE = "debian:bookworm-slim"
-_BUILD_DEADLINE_S = 1800.0
+_BUILD_TIMEOUT_S = 1800.0
 
 
 def image_name(target: str = "host") -> str:
-    """The image that fits the files of this package; it need not be there yet.
+    """Return the name of the image for the current files; it may not exist yet.
 
-    :param target: ``host``, or ``engine`` for one with a Docker engine that runs.
+    :param target: ``host``, or ``engine`` for one with a running Docker engine.
     """
     digest = hashlib.sha256(_base_id().encode())
     for path in sorted(path for path in CONTEXT.rglob("*") if path.is_file() and path.suffix != ".pyc"):
@@ -27,7 +27,7 @@ def image_name(target: str = "host") -> str:
 
 
 def exists(image: str) -> bool:
-    """Whether the engine has an image."""
+    """Return whether the engine has an image."""
     try:
         docker("image", "inspect", "--format", "{{.Id}}", image)
     except EngineError:
@@ -36,7 +36,7 @@ def exists(image: str) -> bool:
 
 
 def ensure(target: str = "host") -> str:
-    """Build the image unless it is there, which takes a minute or two; returns its name.
+    """Build the image unless it exists, which takes a minute or two; return its name.
 
     :raises EngineError: the build failed, with its last line.
     """
@@ -52,21 +52,21 @@ def ensure(target: str = "host") -> str:
                 "--tag",
                 image,
                 str(CONTEXT),
-                timeout_s=_BUILD_DEADLINE_S,
+                timeout_s=_BUILD_TIMEOUT_S,
             )
         except EngineError as error:
-            raise EngineError(f"the image of docker hosts could not be built on {base_image()}: {error}") from error
+            raise EngineError(f"cannot build the image of docker hosts on {base_image()}: {error}") from error
     return image
 
 
 def base_image() -> str:
-    """What the image is built on: what LOCALCLOUD_HOST_BASE names, else the one made offline, else a public one."""
+    """Return the base image: LOCALCLOUD_HOST_BASE, else the one built offline, else a public one."""
     return os.environ.get("LOCALCLOUD_HOST_BASE") or (OFFLINE_BASE if exists(OFFLINE_BASE) else _PUBLIC_BASE)
 
 
 def _base_id() -> str:
-    chosen = base_image()
+    base = base_image()
     try:
-        return docker("image", "inspect", "--format", "{{.Id}}", chosen)
+        return docker("image", "inspect", "--format", "{{.Id}}", base)
     except EngineError:
-        return chosen
+        return base

@@ -1,7 +1,7 @@
-"""The owner's end of what keeps docker hosts alive: one connection per boot of a host.
+"""Liveness connections of docker hosts: one per boot, kept open by both ends.
 
-A host says there what happens to it; when the connection ends, so has the host. When the owner's process dies, however
-it does, all of these connections end, and every host ends itself.
+A host reports its events there; when the connection ends, the host has ended. If the owner's process dies, all
+connections end, and every host shuts itself down.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from collections.abc import Callable, Iterator
 
 from localcloud.hosts.docker.host_config import LivenessEndpoint
 
-_HELLO_DEADLINE_S = 10.0
+_HELLO_TIMEOUT_S = 10.0
 
 EventHandler = Callable[[str], None]
-"""Called with each event that a host tells, and with ``lost`` when it can tell no more."""
+"""Called with each event of a host, and with ``lost`` when its connection has ended."""
 
 
 class LivenessLinks:
-    """Listens on an address that the hosts reach.
+    """Listens for the connections of hosts.
 
-    :param address: the gateway of their network.
+    :param address: gateway of their network.
     """
 
     def __init__(self, address: str) -> None:
         self._lock = threading.Lock()
         self._expected: dict[str, EventHandler] = {}
         self._open: set[socket.socket] = set()
-        tethers = self
+        links = self
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                tethers._serve(self.connection)
+                links._serve(self.connection)
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
@@ -44,17 +44,17 @@ class LivenessLinks:
 
         self._server = Server((address, 0), Handler)
         self._address = address
-        threading.Thread(target=self._server.serve_forever, args=[0.1], name="tethers", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.1], name="liveness", daemon=True).start()
 
-    def expect_boot(self, heard: EventHandler) -> LivenessEndpoint:
-        """Get ready for one boot of a host."""
+    def expect_boot(self, on_event: EventHandler) -> LivenessEndpoint:
+        """Return the address for one boot of a host, whose events go to ``on_event``."""
         token = secrets.token_hex(16)
         with self._lock:
-            self._expected[token] = heard
+            self._expected[token] = on_event
         return LivenessEndpoint(self._address, self._server.server_address[1], token)
 
     def close(self) -> None:
-        """Let go of all hosts."""
+        """Close all connections, which ends the hosts."""
         self._server.shutdown()
         self._server.server_close()
         with self._lock:
@@ -66,25 +66,25 @@ class LivenessLinks:
     def _serve(self, connection: socket.socket) -> None:
         with self._lock:
             self._open.add(connection)
-        heard: EventHandler | None = None
+        on_event: EventHandler | None = None
         try:
-            connection.settimeout(_HELLO_DEADLINE_S)
+            connection.settimeout(_HELLO_TIMEOUT_S)
             for message in _messages(connection):
-                if heard is None:
+                if on_event is None:
                     with self._lock:
-                        heard = self._expected.pop(str(message.get("token")), None)
-                    if heard is None:
+                        on_event = self._expected.pop(str(message.get("token")), None)
+                    if on_event is None:
                         return
                     connection.settimeout(None)
                 else:
-                    heard(str(message.get("event")))
+                    on_event(str(message.get("event")))
         except (OSError, ValueError):
             pass
         finally:
             with self._lock:
                 self._open.discard(connection)
-            if heard is not None:
-                heard("lost")
+            if on_event is not None:
+                on_event("lost")
 
 
 def _messages(connection: socket.socket) -> Iterator[dict[str, object]]:

@@ -1,7 +1,7 @@
-"""The network of a cloud with docker hosts, and what such a cloud leaves on the engine when it is killed.
+"""Network of a cloud with docker hosts, and removal of what a killed cloud left on the engine.
 
-Containers and networks carry the label ``localcloud.home``. The owner of a home that lives holds a lock in it; what
-belongs to any other home is swept when the next cloud with docker hosts comes up.
+Containers and networks carry the label ``localcloud.home``. The owner of a home holds a lock in it while it runs; the
+resources of homes without an owner are removed when the next cloud with docker hosts starts.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home
 from localcloud.hosts.docker.engine import EngineError, docker
 
-# For any number of containers.
-_REMOVAL_DEADLINE_S = 300.0
+# Long enough for any number of containers.
+_REMOVAL_TIMEOUT_S = 300.0
 HOME_LABEL, VIEW_LABEL = "localcloud.home", "localcloud.view"
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the engine's with the cloud's block of addresses.
+    """A Docker network with the cloud's block of addresses.
 
-    :param name: at the engine.
+    :param name: name at the engine.
     :param home: folder of the cloud that it belongs to.
     """
 
@@ -40,20 +40,20 @@ class Network:
     home: Path
 
     def labels(self) -> list[str]:
-        """Options that mark what belongs to this cloud."""
+        """Return options that label resources of this cloud."""
         return labels(self.home)
 
     def volume(self, place: str) -> list[str]:
-        """Options for a volume of a container's own, mounted at ``place``: it goes with the container."""
+        """Return options for an anonymous volume at the path ``place``; it is removed with the container."""
         fields = ["type=volume", f"dst={place}", *(f"volume-label={mark}" for mark in _label_pairs(self.home))]
-        # One line of comma separated values, whatever is in a path.
+        # --mount takes one line of comma-separated values, and a path may contain commas or quotes.
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow(fields)
         return ["--mount", line.getvalue()]
 
 
 def labels(home: Path) -> list[str]:
-    """Options of ``docker create`` that mark a thing as that of ``home``."""
+    """Return options of ``docker create`` that label a resource of ``home``."""
     return [word for mark in _label_pairs(home) for word in ("--label", mark)]
 
 
@@ -62,11 +62,11 @@ def _label_pairs(home: Path) -> tuple[str, str]:
 
 
 def claim(home: Path) -> tuple[Network, socket.socket]:
-    """Take the first free block: make a network of it, and listen for the API on its gateway, the first address.
+    """Create a network with the first free block, and listen for the API on its gateway, the first address.
 
     :raises LocalCloudError: every block is taken, or the gateway is not an address of this computer.
     """
-    said = ""
+    last_error = ""
     for block in DOCKER_BLOCKS:
         if _is_routed(block.network):
             continue
@@ -76,12 +76,12 @@ def claim(home: Path) -> tuple[Network, socket.socket]:
                 "network", "create", *labels(home), "--subnet", str(block.network), "--gateway", block.endpoint, name
             )
         except EngineError as error:
-            said = str(error)
+            last_error = str(error)
             continue
         return Network(name, block, home), _listen(name, block)
     first, last = DOCKER_BLOCKS[0].network, DOCKER_BLOCKS[-1].network
     raise LocalCloudError(
-        f"no network from {first} to {last} is free for docker hosts" + (f" ({said})" if said else "")
+        f"no network from {first} to {last} is free for docker hosts" + (f" ({last_error})" if last_error else "")
     )
 
 
@@ -96,17 +96,17 @@ def _listen(name: str, block: AddressBlock) -> socket.socket:
         docker("network", "rm", name)
         raise LocalCloudError(
             f"cannot listen on {block.endpoint}:{ENDPOINT_PORT}, the gateway of a docker network ({error.strerror}): "
-            "docker hosts need an engine that runs on this computer itself, not in a virtual machine or elsewhere"
+            "docker hosts need a Docker engine on this computer itself, not in a virtual machine or elsewhere"
         ) from error
     return listener
 
 
 def probe(network: Network, image: str, confinement: Sequence[str]) -> None:
-    """See that a host of this network can start, and reaches the endpoint.
+    """Check that a host of this network can start and reach the endpoint.
 
-    :param image: of hosts.
+    :param image: image of hosts.
     :param confinement: options that hosts are started with.
-    :raises EngineError: with what to do about it.
+    :raises EngineError: with a fix.
     """
     block = network.block
     code = f"import socket; socket.create_connection(('{block.endpoint}', {ENDPOINT_PORT}), 5)"
@@ -115,34 +115,34 @@ def probe(network: Network, image: str, confinement: Sequence[str]) -> None:
         docker(*start, image, "-c", code)
     except EngineError as error:
         if "Error:" not in str(error) and "timed out" not in str(error):
-            raise EngineError(f"no docker host can start here: {error}") from error
+            raise EngineError(f"docker hosts cannot start here: {error}") from error
         raise EngineError(
-            f"docker hosts do not reach this computer at {block.endpoint}:{ENDPOINT_PORT}; does a firewall keep them "
-            f"out? sudo ufw allow from {block.network} ({error})"
+            f"docker hosts cannot reach this computer at {block.endpoint}:{ENDPOINT_PORT}; if a firewall blocks "
+            f"them: sudo ufw allow from {block.network} ({error})"
         ) from error
 
 
 def remove(home: Path) -> None:
     """Remove all containers, volumes and networks of one cloud.
 
-    :raises EngineError: something does not go.
+    :raises EngineError: one of them cannot be removed.
     """
     _remove(f"{HOME_LABEL}={home}")
 
 
 def _remove(label: str) -> None:
-    if found := docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}").splitlines():
-        docker("rm", "--force", "--volumes", *found, timeout_s=_REMOVAL_DEADLINE_S)
-    if found := docker("volume", "ls", "--quiet", "--filter", f"label={label}").splitlines():
-        docker("volume", "rm", "--force", *found, timeout_s=_REMOVAL_DEADLINE_S)
-    if found := docker("network", "ls", "--quiet", "--filter", f"label={label}").splitlines():
-        docker("network", "rm", *found)
+    if ids := docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={label}").splitlines():
+        docker("rm", "--force", "--volumes", *ids, timeout_s=_REMOVAL_TIMEOUT_S)
+    if ids := docker("volume", "ls", "--quiet", "--filter", f"label={label}").splitlines():
+        docker("volume", "rm", "--force", *ids, timeout_s=_REMOVAL_TIMEOUT_S)
+    if ids := docker("network", "ls", "--quiet", "--filter", f"label={label}").splitlines():
+        docker("network", "rm", *ids)
 
 
 def remove_leftovers(home: Path) -> None:
-    """Remove what earlier clouds left on the engine: those of ``home``, and those whose owner is gone.
+    """Remove what earlier clouds of ``home``, and clouds whose owner is gone, left on the engine.
 
-    To be called by whoever holds ``home``.
+    The caller holds the lock of ``home``.
     """
     remove(home)
     for other in _homes():
@@ -151,13 +151,13 @@ def remove_leftovers(home: Path) -> None:
 
 
 def _homes() -> set[Path]:
-    """The homes of all things on the engine that were made from this view of the file system."""
+    """Return the homes of all labeled resources on the engine that belong to this user and file system."""
     template = f'{{{{.Label "{VIEW_LABEL}"}}}}\t{{{{.Label "{HOME_LABEL}"}}}}'
-    found: Iterable[str] = [
+    lines: Iterable[str] = [
         *docker("ps", "--all", "--filter", f"label={HOME_LABEL}", "--format", template).splitlines(),
         *docker("network", "ls", "--filter", f"label={HOME_LABEL}", "--format", template).splitlines(),
     ]
-    pairs = (line.partition("\t") for line in found)
+    pairs = (line.partition("\t") for line in lines)
     return {Path(home) for view, _, home in pairs if view == _view()}
 
 
@@ -165,17 +165,17 @@ def _is_dead(home: Path) -> bool:
     try:
         return file_lock.holder(Home(home).daemon_lock) is None
     except OSError:
-        # Somebody else's, who lives or not.
+        # Another user's home: its lock cannot be read.
         return False
 
 
 def _view() -> str:
-    """Which file system, and whose: a path of another one may look like a home that is gone."""
+    """Return an id of user and mount namespace: in another one, the same path is another home."""
     return f"{os.getuid()}-{os.readlink('/proc/self/ns/mnt')}"
 
 
 def _is_routed(network: ipaddress.IPv4Network) -> bool:
-    """Whether this computer has a route, other than its default one, into a network."""
+    """Return whether this computer has a route, other than its default route, into a network."""
     for line in Path("/proc/net/route").read_text().splitlines()[1:]:
         fields = line.split()
         address, mask = (ipaddress.IPv4Address(struct.pack("=L", int(fields[at], 16))) for at in (1, 7))

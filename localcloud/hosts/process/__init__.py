@@ -1,1 +1,1 @@
-"""Process hosts: all that makes one rehearsal machine, without root, and the process that holds them all."""
+"""Process hosts: SSH servers as processes of this computer, without root, and the process that supervises them."""

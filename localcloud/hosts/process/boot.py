@@ -1,4 +1,4 @@
-"""The boot of a machine, in the stages of cloud-init and with what a rehearsal needs of each."""
+"""Boot of a process host, in the stages of cloud-init."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import asyncssh
 
-from localcloud.hosts.process.processes import Children, Command, StandardStreams
+from localcloud.hosts.process.children import Children, Command, StandardStreams
 from localcloud.hosts.spec import HostLayout, HostSpec
 from localcloud.hosts.user_data import UserData, WriteFile
 
@@ -22,18 +22,18 @@ _KEYS_END = "-----END SSH HOST KEY KEYS-----"
 
 
 class Console:
-    """The machine's console: its own lines, stamped with seconds since power-on, and its boot scripts' output."""
+    """Console of a host: its own lines, stamped with the seconds since power-on, and the output of boot scripts."""
 
     def __init__(self, path: Path) -> None:
         self._start = time.monotonic()
         self.descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def log(self, text: str) -> None:
-        """Put a stamped line on the console."""
+        """Write a stamped line."""
         self.write_line(f"[{time.monotonic() - self._start:12.6f}] {text}")
 
     def write_line(self, text: str) -> None:
-        """Put a line on the console as it is."""
+        """Write a line as it is."""
         os.write(self.descriptor, (text + "\n").encode())
 
 
@@ -41,8 +41,8 @@ class Console:
 class Boot:
     """One boot.
 
-    :param data: the user data, read.
-    :param environment: of the scripts it runs.
+    :param data: parsed user data.
+    :param environment: variables of the scripts.
     """
 
     spec: HostSpec
@@ -53,11 +53,11 @@ class Boot:
 
     @property
     def layout(self) -> HostLayout:
-        """Where things lie."""
+        """Paths of the host."""
         return HostLayout(self.spec.folder, self.spec.user)
 
     def claim_stage(self, stage: str) -> bool:
-        """Whether this instance has never done ``stage``; true once. A stage that was cut off is not repeated."""
+        """Return True the first time this instance gets to ``stage``. A stage that was interrupted is not repeated."""
         marker = self.layout.cloud / "instance/sem" / stage
         marker.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -67,13 +67,13 @@ class Boot:
         return True
 
     async def run_early(self) -> list[asyncssh.SSHKey]:
-        """What comes before SSH: host keys, login keys, files, ``bootcmd``.
+        """Run what comes before SSH: host keys, login keys, files, ``bootcmd``.
 
         :returns: the host keys.
         """
         if self.claim_stage("init"):
-            for remark in self.data.warnings:
-                self.console.log(f"cloud-init: {remark}")
+            for warning in self.data.warnings:
+                self.console.log(f"cloud-init: {warning}")
             self._authorize()
             self._write_files()
             self._make_host_keys()
@@ -84,9 +84,9 @@ class Boot:
         return keys
 
     async def run_final(self) -> bool:
-        """What comes after SSH is up: scripts of every boot, then, on the first, ``runcmd`` and the user's scripts.
+        """Run what comes after SSH is up: per-boot scripts and, at the first boot, ``runcmd`` and the user's scripts.
 
-        :returns: whether every script ended well.
+        :returns: True if every script succeeded.
         """
         folder = self.layout.cloud / "scripts"
         codes = [await self._run([str(script)]) for script in _runnable(folder / "per-boot")]
@@ -111,8 +111,8 @@ class Boot:
                 self.console.log(f"cloud-init: write_files: /{file.path}: {error.strerror}")
 
     def _make_host_keys(self) -> None:
-        given = {kind: self._import_key(kind, text) for kind, text in self.data.host_keys.items()}
-        keys = {kind: key for kind, key in given.items() if key is not None}
+        imported = {kind: self._import_key(kind, text) for kind, text in self.data.host_keys.items()}
+        keys = {kind: key for kind, key in imported.items() if key is not None}
         for kind, key in (keys or {_KEY_TYPE: asyncssh.generate_private_key("ssh-ed25519")}).items():
             key.set_comment(f"root@{self.spec.hostname}")
             path = self.layout.host_keys / f"ssh_host_{kind}_key"
@@ -127,7 +127,7 @@ class Boot:
             return None
 
     def host_keys(self) -> list[asyncssh.SSHKey]:
-        """Return the host keys that lie on the disk now; one that is none is passed over."""
+        """Return the host keys that are on the disk now; invalid ones are skipped."""
         keys = []
         for path in sorted(self.layout.host_keys.glob("ssh_host_*_key")):
             with contextlib.suppress(asyncssh.KeyImportError, OSError):
@@ -167,7 +167,7 @@ class Boot:
 
 
 def _runnable(folder: Path) -> list[Path]:
-    """The programs of a folder in the order of their names, as run-parts(8)."""
+    """Return the programs of a folder in the order of their names, as run-parts(8) does."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK))

@@ -1,11 +1,11 @@
-"""The process hosts of the embedded cloud: one real SSH server per instance, without root.
+"""Process hosts of the embedded cloud: one real SSH server per instance, without root.
 
-A *machine* is a process that serves SSH on a loopback address, has a folder for a disk, and holds everything that is
-ever started on it: whatever detaches itself stays its descendant and dies with it. Where the kernel has Landlock, a
-machine can write nothing but its folder and the cloud's cache, and signal nobody but itself.
+A process host serves SSH on a loopback address, has a folder as its disk, and is the ancestor of everything that is
+started on it: detached processes stay its descendants and are killed with it. If the kernel has Landlock, a host can
+write only its folder and the cloud's cache, and signal only its own processes.
 
-:class:`Hosts` is the owner's side. All machines are forks of one process, :mod:`localcloud.hosts.process.supervisor`,
-which ends with its owner, however that one ends.
+:class:`ProcessHosts` is used by the owner. All hosts are forks of one process,
+:mod:`localcloud.hosts.process.supervisor`, which ends when its owner has ended for any reason.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Self
 
-from localcloud.core.errors import LocalCloudError
+from localcloud.core.process_tree import kill_descendants, signal_all
+from localcloud.hosts.interface import HostError, HostState
 from localcloud.hosts.process import disk, visible_paths
-from localcloud.hosts.process.processes import kill_descendants, signal_all
 from localcloud.hosts.spec import HostSpec, SharedSettings
-
-__all__ = ["HostError", "HostSpec", "HostState", "ProcessHosts"]
 
 _STOP_DEADLINE_S = 20.0
 _CLOSE_DEADLINE_S = 25.0
@@ -40,35 +38,14 @@ _SWEEP_DEADLINE_S = 5.0
 _POLL_S = 0.01
 
 
-class HostError(LocalCloudError):
-    """A machine, or the process that holds them all, does not do what it was asked."""
-
-
-@dataclass(frozen=True)
-class HostState:
-    """What is known of a machine.
-
-    :param state: ``booting`` until SSH is up.
-    :param confined: whether the kernel keeps it from the user's files; None until it is up.
-    :param boots: how often it was switched on or booted again.
-    :param cause: of the last change: ``start``, ``stopped``, ``shutdown``, ``reboot``, ``crash``.
-    """
-
-    instance_id: str
-    state: Literal["booting", "running", "off"]
-    confined: bool | None = None
-    boots: int = 0
-    cause: str = "start"
-
-
 class ProcessHosts:
-    """Switches machines on and off. Safe to use from several threads; a context manager.
+    """Starts and stops process hosts. Safe to use from several threads; a context manager.
 
     :param home: folder of the cloud; one owner at a time.
-    :param on_shutdown: called with the instance id, on a thread of its own, when a machine has switched itself off
-        because ``shutdown`` was typed on it; all of it is gone by then.
-    :param environ: the owner's environment, from which machines get the way to the network; this process's by default.
-    :raises HostsError: another living owner uses ``home``.
+    :param on_shutdown: called with the instance id, on a separate thread, when a host has shut itself down; all of its
+        processes are gone by then.
+    :param environ: the owner's environment, from which hosts get access to the network; this process's by default.
+    :raises HostError: another living owner uses ``home``.
     """
 
     def __init__(
@@ -89,8 +66,8 @@ class ProcessHosts:
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._report_shutdowns)]
         for thread in self._threads:
             thread.start()
-        surroundings = _shared_settings(self._home, os.environ if environ is None else environ)
-        self._send({"do": "settle", "surroundings": surroundings.to_json()})
+        shared = _shared_settings(self._home, os.environ if environ is None else environ)
+        self._send({"do": "configure", "shared": shared.to_json()})
 
     def __enter__(self) -> Self:
         return self
@@ -101,42 +78,42 @@ class ProcessHosts:
         self.close()
 
     def start(self, spec: HostSpec) -> None:
-        """Switch a machine on; returns at once.
+        """Start a host; returns at once.
 
-        :raises HostsError: it is on already, or no machine can be held any more.
+        :raises HostError: it is on already, or these hosts are closed.
         """
         folder = spec.folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         opens_at = time.monotonic() + spec.boot_seconds
         with self._changed:
-            known = self.state(spec.instance_id)
-            if known.state != "off":
-                raise HostError(f"{spec.instance_id} is on already")
-            self._states[spec.instance_id] = HostState(spec.instance_id, "booting", boots=known.boots + 1)
+            state = self.state(spec.instance_id)
+            if state.state != "off":
+                raise HostError(f"{spec.instance_id} is already on")
+            self._states[spec.instance_id] = HostState(spec.instance_id, "booting", boots=state.boots + 1)
             self._folders[spec.instance_id] = folder
         try:
             self._send({"do": "start", "spec": replace(spec, folder=folder).to_json(), "opens_at": opens_at})
         except HostError:
             with self._changed:
-                self._states[spec.instance_id] = known
+                self._states[spec.instance_id] = state
             raise
 
     def stop(self, instance_id: str) -> None:
-        """Switch a machine off; every process of it is gone on return, its folder is kept. Nothing if it is off.
+        """Stop a host that is on; every process of it is gone on return, its folder is kept.
 
-        :raises HostsError: it is still there after 20 s.
+        :raises HostError: it is still running after 20 s.
         """
         if self._is_off(instance_id):
             return
         self._send({"do": "stop", "id": instance_id})
         if not self._wait(lambda: self._is_off(instance_id), _STOP_DEADLINE_S):
-            raise HostError(f"{instance_id} does not switch off")
+            raise HostError(f"{instance_id} cannot be stopped")
 
     def destroy(self, instance_id: str) -> None:
-        """Switch a machine off and remove its folder.
+        """Stop a host and remove its folder.
 
-        :raises HostsError: it does not switch off.
-        :raises OSError: something in its folder cannot be removed.
+        :raises HostError: it cannot be stopped.
+        :raises OSError: a file in its folder cannot be removed.
         """
         self.stop(instance_id)
         with self._changed:
@@ -146,28 +123,28 @@ class ProcessHosts:
             _remove(folder)
 
     def reboot(self, instance_id: str) -> None:
-        """Kill all that runs on a machine and boot it again; returns at once. Nothing if it is off."""
+        """Kill everything that runs on a host and boot it again; returns at once. Does nothing if it is off."""
         self._send_if_on("reboot", instance_id)
 
     def freeze(self, instance_id: str) -> None:
-        """Stop a machine in its tracks: connections still open, and nobody answers. Nothing if it is off."""
+        """Suspend a host: connections stay open, and nothing answers. Does nothing if it is off."""
         self._send_if_on("freeze", instance_id)
 
     def thaw(self, instance_id: str) -> None:
-        """Let a frozen machine go on. Nothing if it is off."""
+        """Resume a frozen host. Does nothing if it is off."""
         self._send_if_on("thaw", instance_id)
 
     def state(self, instance_id: str) -> HostState:
-        """What is known of a machine; one never heard of is off."""
+        """Return the state of a host; an unknown one is off."""
         with self._changed:
             return self._states.get(instance_id, HostState(instance_id, "off"))
 
     def wait(self, instance_id: str, state: str, *, deadline_s: float) -> bool:
-        """Wait until a machine is ``booting``, ``running`` or ``off``; false when it is not in time."""
+        """Wait until a host is ``booting``, ``running`` or ``off``; return False on timeout."""
         return self._wait(lambda: self.state(instance_id).state == state, deadline_s)
 
     def close(self) -> None:
-        """End all machines, and the process that holds them; nothing of them is left on return. Folders are kept."""
+        """End all hosts and their supervisor; nothing of them is left on return. Folders are kept."""
         with self._writing:
             if self._closed:
                 return
@@ -192,9 +169,9 @@ class ProcessHosts:
     def _is_off(self, instance_id: str) -> bool:
         return self.state(instance_id).state == "off"
 
-    def _wait(self, fact: Callable[[], bool], deadline_s: float) -> bool:
+    def _wait(self, condition: Callable[[], bool], deadline_s: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(fact, deadline_s)
+            return self._changed.wait_for(condition, deadline_s)
 
     def _send(self, command: Mapping[str, Any]) -> None:
         line = json.dumps(command).encode() + b"\n"
@@ -206,44 +183,53 @@ class ProcessHosts:
                 stdin.write(line)
                 stdin.flush()
             except OSError as error:
-                raise HostError(f"the machines' process is gone; see {self._home / 'hosts.log'}") from error
+                raise HostError(f"the hosts' supervisor is gone; see {self._home / 'hosts.log'}") from error
 
     def _listen(self) -> None:
-        """Take in events until the machines' process ends."""
+        """Apply events until the supervisor ends."""
         with _pipe(self._supervisor.stdout) as events:
             for line in events:
                 with self._changed:
                     self._apply_event(json.loads(line))
                     self._changed.notify_all()
         with self._changed:
-            for instance_id, known in self._states.items():
-                self._states[instance_id] = replace(known, state="off", cause="stopped")
+            for instance_id, state in self._states.items():
+                self._states[instance_id] = replace(state, state="off", cause="stopped")
             self._changed.notify_all()
 
     def _apply_event(self, event: Mapping[str, Any]) -> None:
-        known = self._states.get(event["id"])
-        if known is None:
+        state = self._states.get(event["id"])
+        if state is None:
             return
-        cause = event.get("cause", known.cause)
+        cause = event.get("cause", state.cause)
         match event["event"]:
             case "running":
-                known = replace(known, state="running", confined=event["confined"])
+                state = replace(state, state="running", confined=event["confined"])
             case "booting":
-                known = replace(known, state="booting", boots=known.boots + 1, cause=cause)
+                state = replace(state, state="booting", boots=state.boots + 1, cause=cause)
             case "off":
-                known = replace(known, state="off", cause=cause)
+                state = replace(state, state="off", cause=cause)
                 if cause == "shutdown":
                     self._shutdowns.put(event["id"])
-        self._states[event["id"]] = known
+        self._states[event["id"]] = state
 
     def _report_shutdowns(self) -> None:
-        """Call the owner back, away from the thread that hears of the stop it may ask for in return."""
+        """Call the owner on a separate thread, because it may call ``stop`` in return."""
         while (instance_id := self._shutdowns.get()) is not None:
             try:
                 self._on_shutdown(instance_id)
             except Exception as error:
-                # One callback that fails must not silence those after it.
+                # A failing callback must not prevent later ones.
                 sys.excepthook(type(error), error, error.__traceback__)
+
+
+def end_leftovers(home: Path) -> None:
+    """Kill what the owner of ``home`` left behind when it was killed.
+
+    :raises HostError: another living owner uses ``home``.
+    """
+    with _lock(home.resolve()):
+        _kill_leftovers(home.resolve())
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
@@ -272,7 +258,7 @@ def _start_supervisor(home: Path) -> subprocess.Popen[bytes]:
             stderr=log,
             cwd=home,
             start_new_session=True,
-            # Machines are forks of it, and what runs on a machine can read this environment: nothing of the owner's.
+            # Hosts are forks of it, and their programs can read this environment, so nothing of the owner's is in it.
             env={
                 "PATH": os.defpath,
                 "LANG": "C.UTF-8",
@@ -295,10 +281,10 @@ def _lock(home: Path) -> IO[bytes]:
 
 
 def _kill_leftovers(home: Path) -> None:
-    """Kill what an owner of ``home`` that died badly, or a machine, may have left behind."""
-    end = time.monotonic() + _SWEEP_DEADLINE_S
-    while (left := list(_leftovers(home))) and time.monotonic() < end:
-        signal_all(left, signal.SIGKILL)
+    """Kill what a killed owner of ``home``, or a host, may have left behind."""
+    deadline = time.monotonic() + _SWEEP_DEADLINE_S
+    while (leftovers := list(_leftovers(home))) and time.monotonic() < deadline:
+        signal_all(leftovers, signal.SIGKILL)
         time.sleep(_POLL_S)
 
 
@@ -313,7 +299,7 @@ def _leftovers(home: Path) -> Iterator[int]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a machine's folder, also where a program has locked a part of it against its owner."""
+    """Remove a host's folder, even if a program on it removed its own permissions."""
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:

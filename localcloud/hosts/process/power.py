@@ -1,4 +1,4 @@
-"""The machine's switch: shutdown and reboot, now or in a while, as its stand-in commands ask through a pipe."""
+"""Power switch of a process host: shutdown and reboot, now or later, requested through a named pipe."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ACTIONS: dict[str, PowerAction] = {"off": "off", "reboot": "reboot"}
 
 
 class PowerSwitch:
-    """Reads requests, one line each, such as ``off 0``, ``reboot 60`` (in seconds) and ``cancel 0``.
+    """Reads requests, one per line, such as ``off 0``, ``reboot 60`` (in seconds) and ``cancel 0``.
 
-    The time is kept here, in the machine, so a request outlives the session in which it was typed.
+    The timer runs in the host's process, so a request outlives the session that made it.
 
-    :param flip: called when the time has come.
-    :param say: puts a line on the console.
+    :param on_action: called when the time has come.
+    :param log: writes a line to the console.
     """
 
     def __init__(self, control: Path, *, on_action: Callable[[PowerAction], None], log: Callable[[str], None]) -> None:
@@ -27,12 +27,12 @@ class PowerSwitch:
         self._log = log
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        # Open for writing too, or the pipe would be at its end whenever no command is using it.
+        # Open for writing, too: otherwise the pipe would be at its end whenever no command has it open.
         self._pipe = os.open(control, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._loop.add_reader(self._pipe, self._read)
 
     def close(self) -> None:
-        """Heed no more requests."""
+        """Ignore further requests."""
         self._cancel()
         self._loop.remove_reader(self._pipe)
         os.close(self._pipe)

@@ -1,4 +1,4 @@
-"""Pseudo-terminals for SSH sessions: their modes and sizes as the client wants them (RFC 4254, sections 6.2 and 8)."""
+"""Pseudo-terminals for SSH sessions, with the client's modes and sizes (RFC 4254, sections 6.2 and 8)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Opcode to name in the termios module; a name this system lacks is passed over.
+# Opcodes and their names in the termios module; names that this system lacks are skipped.
 _CHARACTERS = {
     1: "VINTR",
     2: "VQUIT",
@@ -41,7 +41,7 @@ _FLAG_ORDER = """
     CS7 CS8 PARENB PARODD
 """
 _FLAG_NAMES = dict(zip(_FLAGS, _FLAG_ORDER.split(), strict=True))
-# The termios module does not name it; asm-generic/termbits.h.
+# Not in the termios module; from asm-generic/termbits.h.
 _IUTF8 = 0o40000
 _CHARACTER_LIST = 6
 _UNSET = 255
@@ -49,9 +49,9 @@ _UNSET = 255
 
 @dataclass(frozen=True)
 class Terminal:
-    """What the client said of its terminal.
+    """The client's terminal.
 
-    :param kind: its ``TERM``.
+    :param kind: ``TERM``.
     :param size: columns, rows, and both in pixels.
     :param modes: RFC 4254 opcodes and their values.
     """
@@ -62,10 +62,10 @@ class Terminal:
 
 
 def open_pair(terminal: Terminal) -> tuple[int, int]:
-    """A new pseudo-terminal, set up as the client's.
+    """Open a pseudo-terminal with the settings of the client's terminal.
 
-    :returns: file descriptors of the controlling side and the terminal itself.
-    :raises OSError: the system has no more of them.
+    :returns: file descriptors of the controlling side and the terminal side.
+    :raises OSError: the system has no more pseudo-terminals.
     """
     master, slave = os.openpty()
     with contextlib.suppress(termios.error):
@@ -75,7 +75,7 @@ def open_pair(terminal: Terminal) -> tuple[int, int]:
 
 
 def resize(master: int, size: tuple[int, int, int, int]) -> None:
-    """Tell the programs on the terminal how large it is: columns, rows, and both in pixels."""
+    """Set the size of a terminal: columns, rows, and both in pixels."""
     columns, rows, width, height = (min(value, 0xFFFF) for value in size)
     with contextlib.suppress(OSError):
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, width, height))

@@ -1,9 +1,9 @@
-"""Locks a process, and all it will ever start, into what it may touch: Landlock, without root.
+"""Sandbox of a process host: Landlock rules for a process and everything it starts, without root.
 
-Landlock (Linux 5.13 and later) is an allow-list over file hierarchies that a process lays on itself and cannot take off
-again; see https://docs.kernel.org/userspace-api/landlock.html. Newer kernels know more rights: what the running one
-does not know is left out, and :class:`Confinement` says what holds. Three things it never covers: mode bits and owners
-of files the user owns (chmod), connecting to sockets that lie in the file system, and the network.
+Landlock (Linux 5.13 and later) is an allow-list of file hierarchies that a process imposes on itself and cannot remove;
+see https://docs.kernel.org/userspace-api/landlock.html. Newer kernels have more rights: those that the running kernel
+lacks are left out, and :class:`Confinement` tells what holds. Landlock never covers mode bits and owners of the user's
+files (chmod), connecting to sockets in the file system, and the network.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _SCOPE_ABI = 6
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
 
-# chown, dac_override, dac_read_search, fowner, fsetid, net_bind_service (capabilities(7)): what tar and a low SSH port
-# need when the user is root, and nothing that reaches beyond files the rules below allow.
+# chown, dac_override, dac_read_search, fowner, fsetid, net_bind_service (capabilities(7)): required by tar and a low
+# SSH port when the user is root; none of them reaches beyond the files that the rules allow.
 _KEPT_CAPABILITIES = sum(1 << bit for bit in (0, 1, 2, 3, 4, 10))
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What a machine may touch; every path covers all that lies below it.
+    """Paths that a host may use, each with everything below it.
 
     :param readable: for reading.
     :param executable: for reading and running programs.
@@ -62,28 +62,28 @@ class Rules:
 
 @dataclass(frozen=True)
 class Confinement:
-    """How far the running kernel could confine a machine.
+    """Extent to which the running kernel confines a host.
 
-    :param abi: Landlock's version; 0 where there is none.
+    :param abi: version of Landlock; 0 if there is none.
     """
 
     abi: int
 
     @property
     def protects_files(self) -> bool:
-        """Whether files outside are safe."""
+        """True if files outside the rules are protected."""
         return self.abi >= 1
 
     @property
     def protects_processes(self) -> bool:
-        """Whether processes outside are safe."""
+        """True if processes outside the host are protected from its signals."""
         return self.abi >= _SCOPE_ABI
 
     def __str__(self) -> str:
         if not self.protects_files:
-            return "NOT confined: this kernel has no Landlock; what runs here can touch all of your files"
+            return "NOT confined: this kernel has no Landlock; programs on this host can change all of your files"
         if not self.protects_processes:
-            return f"confined by Landlock ABI {self.abi}: files are, signals to your other processes are not"
+            return f"confined by Landlock ABI {self.abi}: files, but not signals to your other processes"
         return f"confined by Landlock ABI {self.abi}: files and signals"
 
 
@@ -105,7 +105,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def landlock_abi() -> int:
-    """Version of Landlock the running kernel offers; 0 when it is absent or switched off."""
+    """Return the version of Landlock of the running kernel; 0 if it is missing or disabled."""
     libc = _libc()
     if not hasattr(libc, "prctl"):
         return 0
@@ -113,7 +113,7 @@ def landlock_abi() -> int:
 
 
 def handled_rights(abi: int) -> int:
-    """The file rights that a ruleset for this ABI governs."""
+    """Return the file rights that a ruleset of this ABI governs."""
     rights = EXECUTE | WRITE_FILE | _READ | _MAKE_AND_REMOVE
     for since, right in ((2, REFER), (3, TRUNCATE), (5, IOCTL_DEV)):
         rights |= right if abi >= since else 0
@@ -121,11 +121,11 @@ def handled_rights(abi: int) -> int:
 
 
 def confine(rules: Rules, *, newest: int = 7) -> Confinement:
-    """Lay the rules on this process for good, and give up what makes root special.
+    """Restrict this process permanently, and drop root's capabilities.
 
-    :param newest: use no more than this version of Landlock, even if the kernel knows more.
+    :param newest: highest version of Landlock to use, even if the kernel has a newer one.
     :returns: what holds from now on.
-    :raises OSError: the kernel offers Landlock and refuses this use of it.
+    :raises OSError: the kernel has Landlock and refuses this use of it.
     """
     libc = _libc()
     _drop_capabilities(libc)
@@ -145,7 +145,7 @@ def confine(rules: Rules, *, newest: int = 7) -> Confinement:
 def _create(libc: ctypes.CDLL, abi: int) -> int:
     scoped = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS if abi >= _SCOPE_ABI else 0
     attr = _RulesetAttr(handled_rights(abi), 0, scoped)
-    # An older kernel takes the record in its own, shorter form only.
+    # Older kernels accept only their own, shorter version of the struct.
     size = 24 if abi >= _SCOPE_ABI else 8
     return _check(libc.syscall(_CREATE_RULESET, ctypes.byref(attr), ctypes.c_size_t(size), ctypes.c_uint32(0)))
 
@@ -160,7 +160,7 @@ def _allow_all(libc: ctypes.CDLL, ruleset: int, rules: Rules, handled: int) -> N
     )
     for paths, rights in grants:
         for path in paths:
-            # A path that is not there, or that nobody may open, needs no rule.
+            # A path that does not exist or cannot be opened needs no rule.
             with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
                 _allow(libc, ruleset, path, rights & handled)
 
@@ -178,22 +178,22 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Root on this computer is nobody special on a rehearsal machine: no reboot(2), no module, no foreign process."""
+    """Drop capabilities if the user is root: no reboot(2), no kernel modules, no access to other processes."""
     number = _CAPSET.get(os.uname().machine)
     if os.geteuid() != 0 or number is None:
         return
     for capability in range(64):
         if not _KEPT_CAPABILITIES >> capability & 1:
-            # Fails for those the kernel does not know, and where they are gone already.
+            # Fails for capabilities that the kernel lacks or the process has lost already.
             libc.prctl(_PR_CAPBSET_DROP, *(ctypes.c_ulong(value) for value in (capability, 0, 0, 0)))
-    version_3, kept = 0x20080522, _KEPT_CAPABILITIES & _own_capabilities()
+    version_3, mask = 0x20080522, _KEPT_CAPABILITIES & _own_capabilities()
     header = (ctypes.c_uint32 * 2)(version_3, 0)
-    data = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)
+    data = (ctypes.c_uint32 * 6)(mask, mask, 0, 0, 0, 0)
     libc.syscall(number, ctypes.byref(header), ctypes.byref(data))
 
 
 def _own_capabilities() -> int:
-    """What this process may do now: a container's root often has less than the set we would keep."""
+    """Return the capabilities of this process: root in a container often has fewer than the set to keep."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapPrm:"):
             return int(line.split()[1], 16)

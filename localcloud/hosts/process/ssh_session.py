@@ -1,4 +1,4 @@
-"""One SSH session on a machine: a shell or a command, with or without a terminal, or a file transfer."""
+"""SSH session of a host: a shell or a command, with or without a terminal, or a file transfer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
 from localcloud.hosts.process import pty
-from localcloud.hosts.process.processes import Child, Children, Command, StandardStreams
+from localcloud.hosts.process.children import Child, Children, Command, StandardStreams
 from localcloud.hosts.process.streams import InputStream, OutputStream, enlarge_pipe
 
 Channel = asyncssh.SSHServerChannel[bytes]
 
-# What the other end of scp(1) asks for; any other command of that name is a command.
+# Commands that the client side of scp(1) sends; any other command of that name is run.
 _SCP = re.compile(r"scp( -[A-Za-z]+)* (-[A-Za-z]*[tf][A-Za-z]*)( |$)")
 _CANNOT_EXECUTE = 126
 _SFTP_VERSION = 3
@@ -29,10 +29,10 @@ _SFTP_VERSION = 3
 
 @dataclass(frozen=True)
 class LoginEnvironment:
-    """What every session of a machine starts from.
+    """Settings of every session of a host.
 
     :param children: starts and reaps its programs.
-    :param environment: makes the variables every program gets.
+    :param variables: returns the variables of every program.
     :param home: working directory.
     :param shell: login shell, which also runs commands.
     """
@@ -44,10 +44,10 @@ class LoginEnvironment:
 
 
 class SshSession(asyncssh.SSHServerSession[bytes]):
-    """Does what OpenSSH's sshd does for a ``session`` channel.
+    """A ``session`` channel with the behavior of OpenSSH's sshd.
 
-    As there, a program outlives its connection; without a terminal the channel stays open until nobody holds the
-    program's output any more, with one it closes as soon as the program ends.
+    A program outlives its connection. Without a terminal the channel stays open until every holder of the program's
+    output has closed it; with a terminal it closes as soon as the program ends.
     """
 
     def __init__(self, login: LoginEnvironment) -> None:
@@ -61,29 +61,29 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._master: int | None = None
 
     def connection_made(self, chan: Channel) -> None:
-        """Keep the channel."""
+        """Store the channel."""
         self._channel = chan
 
     def pty_requested(
         self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Mapping[int, int]
     ) -> bool:
-        """Remember the client's terminal for when its program starts."""
+        """Store the client's terminal for the program."""
         self._terminal = pty.Terminal(term_type, term_size, term_modes)
         return True
 
     def shell_requested(self) -> bool:
-        """A login shell is always granted."""
+        """Accept: a login shell is always allowed."""
         return True
 
     def exec_requested(self, command: str) -> bool:
-        """Any command is granted; the two ends of an ``scp`` are served here, should the computer have no scp."""
+        """Accept any command; scp's file transfers are served here, because the computer may have no scp."""
         self._command = command
         if _SCP.match(command):
             self._serve_files()
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        """File transfer is the one subsystem."""
+        """Accept file transfer, the only subsystem."""
         if subsystem != "sftp":
             return False
         self._serve_files()
@@ -94,7 +94,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._transfer.connection_made(self._channel)
 
     def session_started(self) -> None:
-        """Start what was asked for."""
+        """Start the program or file transfer."""
         if self._transfer is not None:
             self._transfer.session_started()
             return
@@ -121,19 +121,19 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return variables | ({"TERM": self._terminal.kind or "dumb"} if self._terminal else {})
 
     def _on_pipes(self, command: Command) -> Child:
-        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+        with contextlib.ExitStack() as child_ends, contextlib.ExitStack() as parent_ends:
             pipes = [os.pipe() for _ in range(3)]
-            (stdin, feed), (out, stdout), (err, stderr) = pipes
+            (stdin, stdin_writer), (stdout_reader, stdout), (stderr_reader, stderr) = pipes
             for end in (stdin, stdout, stderr):
-                theirs.callback(os.close, end)
-            for end in (feed, out, err):
-                ours.callback(os.close, end)
+                child_ends.callback(os.close, end)
+            for end in (stdin_writer, stdout_reader, stderr_reader):
+                parent_ends.callback(os.close, end)
                 enlarge_pipe(end)
             child = self._login.children.spawn(command, StandardStreams(stdin, stdout, stderr))
-            ours.pop_all()
-        self._take_input(feed)
-        self._take_output(out, self._channel.write)
-        self._take_output(err, self._channel.write_stderr)
+            parent_ends.pop_all()
+        self._take_input(stdin_writer)
+        self._take_output(stdout_reader, self._channel.write)
+        self._take_output(stderr_reader, self._channel.write_stderr)
         return child
 
     def _on_terminal(self, command: Command, terminal: pty.Terminal) -> Child:
@@ -158,7 +158,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._outflows.append(OutputStream(descriptor, write=write, ended=self._close_when_done))
 
     def _close_when_done(self) -> None:
-        """End the session once its program has ended and all of its output is on its way."""
+        """End the session once its program has ended and all of its output was passed on."""
         if self._child is None or not self._child.ended.done():
             return
         if self._master is not None:
@@ -173,19 +173,19 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         if code >= 0:
             self._channel.exit(code)
         else:
-            # Real-time signals have no name; "RTMIN+n" would be no name of RFC 4254 either.
-            known = -code in signal.Signals.__members__.values()
-            self._channel.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG") if known else "KILL")
+            # Real-time signals have no name in RFC 4254.
+            is_named = -code in signal.Signals.__members__.values()
+            self._channel.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG") if is_named else "KILL")
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        """Pass the client's bytes on to the program."""
+        """Pass the client's data on to the program."""
         if self._transfer is not None:
             self._transfer.data_received(data, datatype)
         elif self._inflow is not None:
             self._inflow.feed(data)
 
     def eof_received(self) -> bool:
-        """Close the program's input, once it has taken all; a terminal has no end of input, as with sshd."""
+        """Close the program's input once it has read everything; a terminal has no end of input, as with sshd."""
         if self._transfer is not None:
             return bool(self._transfer.eof_received())
         if self._inflow is not None and self._master is None:
@@ -193,21 +193,21 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def pause_writing(self) -> None:
-        """The client is slower than the program: stop reading from the program."""
+        """Stop reading from the program: the client is slower."""
         if self._transfer is not None:
             self._transfer.pause_writing()
         for flow in self._outflows:
             flow.pause()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """Continue reading from the program."""
         if self._transfer is not None:
             self._transfer.resume_writing()
         for flow in self._outflows:
             flow.resume()
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
-        """Pass the new size on to the programs on the terminal."""
+        """Pass the new size on to the terminal."""
         if self._master is not None and any(flow.open for flow in self._outflows):
             pty.resize(self._master, (width, height, pixwidth, pixheight))
 
@@ -217,12 +217,12 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         if self._child is not None and number is not None:
             self._child.signal(number)
 
-    def break_received(self, msec: int) -> bool:  # noqa: ARG002 - the name is asyncssh's
-        """There is no line to break."""
+    def break_received(self, msec: int) -> bool:  # noqa: ARG002 - asyncssh passes it
+        """Refuse: there is no serial line."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the program: it goes on, and learns of it by SIGPIPE or, on a terminal, by SIGHUP."""
+        """Close all streams. The program continues, and gets SIGPIPE or, on a terminal, SIGHUP."""
         if self._transfer is not None:
             self._transfer.connection_lost(exc)
         for flow in self._outflows:

@@ -1,4 +1,4 @@
-"""Bytes between an SSH channel and a program's file descriptors, each way no faster than its receiver takes them."""
+"""Streams between an SSH channel and a program's file descriptors, with flow control in both directions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _DRAIN_ROUNDS = 64
 
 
 def enlarge_pipe(pipe: int) -> None:
-    """Give a pipe room for more than the usual 64 KiB, where the system allows it: fewer wake-ups for bulk data."""
+    """Enlarge a pipe beyond the usual 64 KiB if the system allows it, for fewer wake-ups with bulk data."""
     with contextlib.suppress(OSError, AttributeError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
 
 class OutputStream:
-    """From a file descriptor, which it owns, to a channel.
+    """Stream from a file descriptor, which it owns, to a channel.
 
-    :param write: takes what was read.
-    :param ended: called once, when there is no more to read.
+    :param write: receives the data.
+    :param ended: called once, when there is no more data.
     """
 
     def __init__(self, descriptor: int, *, write: Callable[[bytes], None], ended: Callable[[], None]) -> None:
@@ -37,37 +37,37 @@ class OutputStream:
         self.resume()
 
     def pause(self) -> None:
-        """Read no more until :meth:`resume`: the program will block on its next write."""
+        """Stop reading until :meth:`resume`: the program will block on its next write."""
         if self.open:
             self._loop.remove_reader(self._descriptor)
 
     def resume(self) -> None:
-        """Go on reading."""
+        """Continue reading."""
         if self.open:
             self._loop.add_reader(self._descriptor, self._read)
 
     def drain(self) -> None:
-        """Pass on what can be read now, then close: for a terminal that others still hold open."""
+        """Pass on the data that is available now, then close: for a terminal that other processes still hold open."""
         for _ in range(_DRAIN_ROUNDS):
             if not (self.open and self._read()):
                 break
         self.close()
 
     def close(self) -> None:
-        """Let go of the descriptor; a program that writes to it from now on gets SIGPIPE."""
+        """Close the descriptor; a program that writes to it from now on gets SIGPIPE."""
         if self.open:
             self.pause()
             self.open = False
             os.close(self._descriptor)
 
     def _read(self) -> bool:
-        """Pass on one chunk; false when there was none."""
+        """Pass on one chunk; return False if there was none."""
         try:
             data = os.read(self._descriptor, _CHUNK)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            # A terminal ends so, when its last program has closed it.
+            # EIO is the end of a terminal whose last program has closed it.
             data = b""
         if data:
             return self._pass_on(data)
@@ -79,17 +79,17 @@ class OutputStream:
         try:
             self._write(data)
         except OSError:
-            # The client has closed the channel, and its loss is about to be told.
+            # The client has closed the channel; connection_lost follows.
             self.close()
             return False
         return True
 
 
 class InputStream:
-    """From a channel to a file descriptor, which it owns.
+    """Stream from a channel to a file descriptor, which it owns.
 
-    :param pause: asks the channel to deliver no more for now.
-    :param resume: asks it to go on.
+    :param pause: asks the channel to deliver no more data for now.
+    :param resume: asks it to continue.
     """
 
     def __init__(self, descriptor: int, *, pause: Callable[[], None], resume: Callable[[], None]) -> None:
@@ -103,7 +103,7 @@ class InputStream:
         os.set_blocking(descriptor, False)
 
     def feed(self, data: bytes) -> None:
-        """Write ``data`` as soon as the program takes it; dropped if the program has closed its end."""
+        """Write ``data`` as soon as the program reads it; dropped if the program has closed its end."""
         if not self.open:
             return
         self._waiting.append(memoryview(data))
@@ -120,7 +120,7 @@ class InputStream:
             self.close()
 
     def close(self) -> None:
-        """Let go of the descriptor now."""
+        """Close the descriptor now."""
         if self.open:
             self._loop.remove_writer(self._descriptor)
             self.open = False

@@ -1,19 +1,19 @@
-"""The parent process of all process hosts: ``python -m localcloud.hosts.process.supervisor``, started by its owner.
+"""Supervisor of all process hosts: ``python -m localcloud.hosts.process.supervisor``, started by their owner.
 
-It imports what a machine needs once and forks, so that a machine costs milliseconds and little memory. It has one
-thread, or forking would not be safe. Commands come on standard input and events leave on standard output, one JSON
-object per line:
+It imports once what a host needs, and forks, so that a host costs milliseconds and little memory. It has one thread,
+because forking would not be safe otherwise. Commands arrive on standard input and events leave on standard output, one
+JSON object per line:
 
-==========================  ============================================
-``{"do": "settle", ...}``   first of all: what the machines share
-``{"do": "start", ...}``    the machine ``spec``; SSH opens at ``opens_at``
-``{"do": "stop", "id"}``    also ``reboot``, ``freeze`` and ``thaw``
-``{"event": "running"}``    SSH is up; with ``confined`` and ``landlock_abi``
-``{"event": "off"}``        all of it is gone; ``cause``: stopped, shutdown
-``{"event": "booting"}``    it boots again: ``cause``: reboot, crash
-==========================  ============================================
+============================  ============================================
+``{"do": "configure", ...}``  first of all: the settings that hosts share
+``{"do": "start", ...}``      the host ``spec``; SSH opens at ``opens_at``
+``{"do": "stop", "id"}``      also ``reboot``, ``freeze`` and ``thaw``
+``{"event": "running"}``      SSH is up; with ``confined`` and ``landlock_abi``
+``{"event": "off"}``          all of it is gone; ``cause``: stopped, shutdown
+``{"event": "booting"}``      it boots again; ``cause``: reboot, crash
+============================  ============================================
 
-When its owner dies, or closes the pipe, it ends every machine and then itself.
+When its owner dies or closes the pipe, it ends every host and then itself.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.hosts.process import machine
-from localcloud.hosts.process.processes import adopt_orphans, descendants, die_with_parent, kill_descendants, signal_all
+from localcloud.core.process_tree import adopt_orphans, descendants, die_with_parent, kill_descendants, signal_all
+from localcloud.hosts.process import process_host
 from localcloud.hosts.spec import HostSpec, SharedSettings
 
 _POWER_OFF_DEADLINE_S = 12.0
 _ORPHAN_DEADLINE_S = 5.0
 _TICK_S = 0.5
-_MACHINE_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-# A machine that keeps dying this soon after its boot is given up.
+_HOST_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+# A host that crashes this soon after its boot, several times in a row, stays off.
 _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3
 
@@ -56,7 +56,7 @@ class _Slot:
 
 
 class Supervisor:
-    """Forks machines, notices their end, and tells the owner."""
+    """Forks hosts, detects their end, and reports it to the owner."""
 
     def __init__(self, commands: int, events: int, owner: int) -> None:
         self._commands = commands
@@ -64,7 +64,7 @@ class Supervisor:
         self._slots: dict[str, _Slot] = {}
         self._buffer = b""
         self._has_owner = True
-        # Not epoll, whose table a fork shares with its parent.
+        # Not epoll: a fork shares its table with the parent.
         self._selector = selectors.PollSelector()
         self._wake, waker = socket.socketpair()
         self._waker = waker
@@ -78,7 +78,7 @@ class Supervisor:
         self._watch(owner)
 
     def _watch(self, owner: int) -> None:
-        """Notice the owner's death even if a child of its own keeps our pipe open."""
+        """Detect the owner's death even if a child of the owner keeps the pipe open."""
         try:
             death = os.pidfd_open(owner)
         except (OSError, AttributeError):
@@ -86,7 +86,7 @@ class Supervisor:
         self._selector.register(death, selectors.EVENT_READ, self._disown)
 
     def run(self) -> None:
-        """Serve until the owner is gone; then end every machine."""
+        """Serve until the owner is gone, then end every host."""
         while self._has_owner:
             self._step()
         for slot in self._slots.values():
@@ -124,8 +124,8 @@ class Supervisor:
 
     def _handle(self, command: dict[str, Any]) -> None:
         match command["do"]:
-            case "settle":
-                self._surroundings = SharedSettings.from_json(command["surroundings"])
+            case "configure":
+                self._shared = SharedSettings.from_json(command["shared"])
             case "start":
                 slot = _Slot(HostSpec.from_json(command["spec"]))
                 self._slots[slot.spec.instance_id] = slot
@@ -149,32 +149,32 @@ class Supervisor:
     def _end(self, slot: _Slot) -> None:
         slot.killed_at = slot.killed_at or time.monotonic()
         signal_all([slot.pid], signal.SIGTERM)
-        # A frozen machine hears nothing before it is thawed.
+        # A frozen host handles no signal before SIGCONT.
         signal_all([slot.pid], signal.SIGCONT)
 
     def _fork(self, slot: _Slot, opens_at: float) -> None:
         slot.started_at = time.monotonic()
         parent = os.getpid()
-        # A signal meant for the machine must not reach this process's handlers in the machine's first moments.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _MACHINE_SIGNALS)
+        # A signal for the host must not run this process's handlers right after the fork.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HOST_SIGNALS)
         slot.pid = os.fork()
         if slot.pid == 0:
             self._run_host(slot.spec, opens_at, parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run_host(self, spec: HostSpec, opens_at: float, parent: int) -> None:
-        """Turn this fresh fork into the machine; never returns."""
+        """Turn this fork into the host; never returns."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in _MACHINE_SIGNALS:
+            for number in _HOST_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _MACHINE_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HOST_SIGNALS)
             die_with_parent(signal.SIGTERM, parent)
             os.setsid()
             events = _isolate(self._events)
-            status = machine.run_host(
-                machine.HostStart(spec, self._surroundings, opens_at, lambda event: _send(events, event))
+            status = process_host.run_host(
+                process_host.HostStart(spec, self._shared, opens_at, lambda event: _send(events, event))
             )
         except BaseException:
             traceback.print_exc()
@@ -197,9 +197,9 @@ class Supervisor:
         self._kill_orphans()
         if slot.killed_at is not None or not self._has_owner:
             self._set_off(slot, "stopped")
-        elif code == machine.ExitStatus.SHUTDOWN:
+        elif code == process_host.ExitStatus.SHUTDOWN:
             self._set_off(slot, "shutdown")
-        elif code == machine.ExitStatus.REBOOT:
+        elif code == process_host.ExitStatus.REBOOT:
             self._reboot(slot, "reboot")
         else:
             self._on_crash(slot)
@@ -221,52 +221,53 @@ class Supervisor:
         self._fork(slot, time.monotonic() + slot.spec.boot_seconds)
 
     def _kill_orphans(self) -> None:
-        """End what a machine that died without its own power-off left to us."""
-        machines = {slot.pid for slot in self._slots.values()}
-        end = time.monotonic() + _ORPHAN_DEADLINE_S
-        while (orphans := _orphans(machines)) and time.monotonic() < end:
+        """Kill the processes that a host left to this process because it died without shutting down."""
+        host_pids = {slot.pid for slot in self._slots.values()}
+        deadline = time.monotonic() + _ORPHAN_DEADLINE_S
+        while (orphans := _orphans(host_pids)) and time.monotonic() < deadline:
             signal_all(orphans, signal.SIGKILL)
             time.sleep(0.002)
 
     def _enforce(self) -> None:
-        """Kill machines that did not manage to switch themselves off in time."""
+        """Kill hosts that did not shut down in time."""
         now = time.monotonic()
         for slot in self._slots.values():
             if slot.killed_at is not None and now - slot.killed_at > _POWER_OFF_DEADLINE_S:
                 signal_all([slot.pid], signal.SIGKILL)
 
 
-def _orphans(machines: set[int]) -> list[int]:
-    """All below this process that is no machine and belongs to none that lives."""
-    # One look at the processes decides: between two, a living machine may have started something.
-    return descendants(os.getpid(), excluding=machines)
+def _orphans(host_pids: set[int]) -> list[int]:
+    """Return all processes below this one that are neither hosts nor descendants of one."""
+    # From one snapshot of the process table: between two, a living host may have started a process.
+    return descendants(os.getpid(), excluding=host_pids)
 
 
 def _isolate(events: int) -> int:
-    """Drop all files of the forking process but its log; returns where events go from now on."""
-    kept = os.dup(events)
+    """Close all files of the forking process except its log; return the descriptor for events."""
+    event_writer = os.dup(events)
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1):
         os.dup2(null, standard)
     for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2 and descriptor != kept:
+        if descriptor > 2 and descriptor != event_writer:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-    return kept
+    return event_writer
 
 
 def _send(events: int, event: dict[str, Any]) -> None:
-    # Several processes write here; a line this short goes into a pipe whole. A dead owner is noticed elsewhere.
+    # Several processes write to this pipe; lines up to PIPE_BUF are written atomically. A dead owner is detected by
+    # ``_watch``.
     with contextlib.suppress(BrokenPipeError):
         os.write(events, json.dumps(event).encode() + b"\n")
 
 
 def main() -> None:
-    """Hold the machines of the process that started this one."""
+    """Run the hosts of the process that started this one."""
     logging.getLogger("asyncssh").addHandler(logging.NullHandler())
     logging.getLogger("asyncssh").propagate = False
     adopt_orphans()
-    # What is here now is shared by all machines: the collector must not touch, and thereby copy, it.
+    # Memory loaded now is shared by all hosts; the garbage collector would write to it, and thereby copy it.
     gc.collect()
     gc.freeze()
     Supervisor(sys.stdin.fileno(), sys.stdout.fileno(), os.getppid()).run()

@@ -1,7 +1,7 @@
-"""How far a machine may see: everything a program needs to run, nothing of the user's own.
+"""Paths that a host may read: everything that programs need, nothing of the user's own.
 
-Landlock knows no exceptions, only permissions. "Everything but the home folder" therefore becomes the list of all
-neighbours of the home folder, of its parent, and so on up to the root.
+Landlock has permissions but no exceptions. "Everything but the home folder" therefore becomes the list of all siblings
+of the home folder, of its parent, and so on up to the root.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-# Whoever types these on a machine, with their full path, means the machine and not the user's computer.
+# Run on a host with their full path, these would act on the user's computer instead of the host.
 _POWER_TOOLS = ("shutdown", "poweroff", "reboot", "halt", "telinit", "systemctl", "systemd-run", "loginctl", "busctl")
 _PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf")
 _CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "PIP_CLIENT_CERT")
@@ -26,7 +26,7 @@ _FILE_URL = re.compile(r"^file://(?:localhost)?(?=/)")
 
 
 def paths_without(hidden: Collection[Path], root: Path = Path("/")) -> list[Path]:
-    """The highest paths at or below ``root`` that hold none of ``hidden``.
+    """Return the highest paths at or below ``root`` that contain none of ``hidden``.
 
     :param hidden: resolved paths.
     """
@@ -34,7 +34,7 @@ def paths_without(hidden: Collection[Path], root: Path = Path("/")) -> list[Path
         return []
     if not any(path.is_relative_to(root) for path in hidden):
         return [root]
-    # A link's target is met again at its own place, unless it is hidden there.
+    # The target of a symbolic link is listed at its own place, unless it is hidden there.
     return [
         path for entry in _entries(root) if not entry.is_symlink() for path in paths_without(hidden, Path(entry.path))
     ]
@@ -49,33 +49,33 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def private_paths(environ: Mapping[str, str]) -> set[Path]:
-    """Folders that no machine may see: the user's home, the common temporary folder, AWS files kept elsewhere."""
+    """Return folders that no host may see: the user's home, the temporary folder, AWS files kept elsewhere."""
     homes = {Path(environ.get("HOME") or "/")}
-    # In a container, a user need not have an entry of that kind.
+    # In a container, the user may have no entry in the password database.
     with contextlib.suppress(KeyError):
         homes.add(Path(pwd.getpwuid(os.getuid()).pw_dir))
     places = {Path("/tmp"), Path(tempfile.gettempdir())}
     for home in homes:
-        # A container's user may live in "/": then at least what holds secrets there is hidden.
+        # The home of a container's user may be "/": then the folders with secrets are hidden.
         places |= {home} if home.resolve() != Path("/") else {Path("/.aws"), Path("/.ssh"), Path("/.config")}
     places |= {Path(environ[name]) for name in _AWS_FILES if environ.get(name)}
     return {place.resolve() for place in places} - {Path("/"), Path(os.devnull)}
 
 
 def power_tools() -> set[Path]:
-    """The files that switch this computer off, behind the links that lead to them."""
-    found = set()
+    """Return the programs that switch this computer off, with links resolved."""
+    programs = set()
     for folder in ("/sbin", "/bin", "/usr/sbin", "/usr/bin"):
         for name in _POWER_TOOLS:
             path = Path(folder, name).resolve()
-            # Where one program is everything (busybox), hiding it would take the shell away.
+            # With busybox, one program is all tools, and hiding it would remove the shell.
             if path.name in _POWER_TOOLS and path.is_file():
-                found.add(path)
-    return found
+                programs.add(path)
+    return programs
 
 
 def toolchain_paths() -> set[Path]:
-    """Where the interpreter and its libraries lie, often inside the user's home; and all of this package."""
+    """Return the paths of the interpreter and its libraries, often inside the user's home, and of this package."""
     base = getattr(sys, "_base_executable", None) or sys.executable
     packages = {*site.getsitepackages(), site.getusersitepackages()}
     return {
@@ -87,18 +87,20 @@ def toolchain_paths() -> set[Path]:
 
 
 def user_pip_config(environ: Mapping[str, str]) -> Path | None:
-    """The user's own pip configuration, which a machine's fresh home folder would hide.
+    """Return the user's pip configuration, which a host's new home folder would hide.
 
-    The places and their order are pip's: ``PIP_CONFIG_FILE``, ``$XDG_CONFIG_HOME/pip/pip.conf``, ``~/.pip/pip.conf``.
+    The files and their order are pip's: ``PIP_CONFIG_FILE``, ``$XDG_CONFIG_HOME/pip/pip.conf``, ``~/.pip/pip.conf``.
     """
     home = Path(environ.get("HOME") or "/")
     configs = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
-    named = [Path(environ["PIP_CONFIG_FILE"])] if environ.get("PIP_CONFIG_FILE") else []
-    return next((path for path in [*named, configs / "pip/pip.conf", home / ".pip/pip.conf"] if path.exists()), None)
+    from_variable = [Path(environ["PIP_CONFIG_FILE"])] if environ.get("PIP_CONFIG_FILE") else []
+    return next(
+        (path for path in [*from_variable, configs / "pip/pip.conf", home / ".pip/pip.conf"] if path.exists()), None
+    )
 
 
 def network_files(environ: Mapping[str, str]) -> set[Path]:
-    """Files and folders that the user's pip and CA settings name: wheels, certificates, the settings themselves."""
+    """Return the files and folders that pip and CA settings name: wheels, certificates, the settings themselves."""
     config = user_pip_config(environ)
     settings = [value for name, value in environ.items() if name.startswith("PIP_") or name in _CA_VARIABLES]
     files = [*map(Path, _PIP_FILES), *([config] if config else [])]
@@ -125,25 +127,25 @@ def _paths(value: str) -> Iterator[Path]:
 
 
 def shared_paths(environ: Mapping[str, str]) -> set[Path]:
-    """Folders that the owner lets machines read, such as an environment that jobs are to share: LOCALCLOUD_READABLE."""
+    """Return the folders in LOCALCLOUD_READABLE that hosts may read, such as an environment that jobs share."""
     words = environ.get("LOCALCLOUD_READABLE", "").split(os.pathsep)
     return {Path(word) for word in words if word and Path(word).exists()}
 
 
 def readable_paths(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Roots that a machine may read.
+    """Return the roots that a host may read.
 
-    :param home: the cloud's own folder; hidden, so that machines do not see each other.
-    :param environ: of the cloud's owner.
+    :param home: the cloud's folder; hidden, so that hosts do not see each other.
+    :param environ: environment of the cloud's owner.
     """
     hidden = private_paths(environ) | {home.resolve()}
     extra = (path.resolve() for path in toolchain_paths() | network_files(environ) | shared_paths(environ))
-    # A setting may name a folder as wide as the home folder itself; then it is not opened.
+    # A setting may name a folder that contains the home folder; it stays hidden then.
     narrow = sorted(path for path in extra if not any(place.is_relative_to(path) for place in hidden))
     return (*paths_without(hidden), *narrow)
 
 
 def executable_paths(roots: Iterable[Path]) -> tuple[Path, ...]:
-    """Of what a machine may read, that which it may run: all but the tools that switch this computer off."""
+    """Return the readable paths from which a host may run programs: all but the tools that switch this computer off."""
     tools = power_tools()
     return tuple(path for root in roots for path in paths_without(tools, root))

@@ -13,8 +13,8 @@ import pytest
 
 import localcloud
 from localcloud.contract import assumptions
-from localcloud.contract.checks import CHECKS
-from localcloud.contract.lab import CheckContext
+from localcloud.contract.check_context import CheckContext
+from localcloud.contract.checks.catalog import CHECKS
 from localcloud.scenarios.scenario import Scenario, make_fault
 from tests.support.embedded_cloud import boto
 from tests.support.paths import ROOT
@@ -26,20 +26,9 @@ ASSUMED = assumptions.read()
 def lab(cloud: dict[str, str]) -> Iterator[CheckContext]:
     """A place for checks on the embedded cloud, cleaned up in the end."""
     session = boto3.Session(cloud["AWS_ACCESS_KEY_ID"], cloud["AWS_SECRET_ACCESS_KEY"], region_name="us-west-2")
-    lab = LabHere(session, cloud["AWS_ENDPOINT_URL"])
-    yield lab
-    assert lab.clean_up() == []
-
-
-class LabHere(CheckContext):
-    """A lab whose clients go to the embedded cloud."""
-
-    def __init__(self, session: boto3.Session, url: str) -> None:
-        super().__init__(session, poll_s=0.05)
-        self._url = url
-
-    def client(self, service: str, **options: object) -> object:
-        return super().client(service, **options, endpoint_url=self._url)
+    context = CheckContext(session, poll_s=0.05, endpoint_url=cloud["AWS_ENDPOINT_URL"])
+    yield context
+    assert context.clean_up() == []
 
 
 @pytest.mark.parametrize("name", CHECKS)

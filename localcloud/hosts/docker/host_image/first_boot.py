@@ -1,7 +1,6 @@
-"""What cloud-init does on a host, as far as a rehearsal needs it: users, keys, files, scripts.
+"""First boot of a docker host, in the stages of cloud-init: user, keys, files, scripts.
 
-The user data was read by whoever made the host; here it comes as plain values
-(see ``localcloud.hosts.docker.host_config``).
+The user data was parsed by the owner, and arrives here as plain values (see ``localcloud.hosts.docker.host_config``).
 """
 
 from __future__ import annotations
@@ -24,28 +23,28 @@ SSH = Path("/etc/ssh")
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _KEYS_BEGIN = "-----BEGIN SSH HOST KEY KEYS-----"
 _KEYS_END = "-----END SSH HOST KEY KEYS-----"
-# What a program that runs as root must know of the cloud.
-_KEPT = "AWS_* *_PROXY *_proxy PIP_* LANG"
+# Variables that programs run by sudo need for access to the cloud.
+_SUDO_KEEPS = "AWS_* *_PROXY *_proxy PIP_* LANG"
 
 
 @dataclass(frozen=True)
 class Boot:
     """One boot.
 
-    :param orders: what the host is to be.
-    :param environment: of the scripts it runs.
+    :param config: configuration of the host, from ``localcloud.hosts.docker.host_config``.
+    :param environment: variables of the scripts.
     """
 
-    orders: Mapping[str, Any]
+    config: Mapping[str, Any]
     environment: Mapping[str, str]
-    began: float
+    started_at: float
 
-    def say(self, text: str) -> None:
-        """Put a stamped line on the console."""
-        print(f"[{time.monotonic() - self.began:12.6f}] {text}", flush=True)
+    def log(self, text: str) -> None:
+        """Write a stamped line to the console."""
+        print(f"[{time.monotonic() - self.started_at:12.6f}] {text}", flush=True)
 
-    def first(self, stage: str) -> bool:
-        """Whether this instance has never done ``stage``; true once. A stage that was cut off is not repeated."""
+    def claim_stage(self, stage: str) -> bool:
+        """Return True the first time this instance gets to ``stage``. A stage that was interrupted is not repeated."""
         marker = CLOUD / "instance/sem" / stage
         marker.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -54,45 +53,45 @@ class Boot:
             return False
         return True
 
-    def early(self) -> None:
-        """What comes before SSH: login user, host keys, login keys, files, ``bootcmd``."""
-        _write_environment(self.orders["environment"])
-        if self.first("init"):
-            for remark in self.orders["remarks"]:
-                self.say(f"cloud-init: {remark}")
+    def run_early(self) -> None:
+        """Run what comes before SSH: login user, host keys, login keys, files, ``bootcmd``."""
+        _write_environment(self.config["environment"])
+        if self.claim_stage("init"):
+            for warning in self.config["warnings"]:
+                self.log(f"cloud-init: {warning}")
             self._add_user()
             self._write_files()
             self._make_host_keys()
-        _configure_sshd(self.orders["port"])
-        _configure_engine(self.orders["engine"])
+        _configure_sshd(self.config["port"])
+        _configure_engine(self.config["engine"])
         public = [path.read_text().strip() for path in sorted(SSH.glob("ssh_host_*_key.pub"))]
         print("\n".join([_KEYS_BEGIN, *public, _KEYS_END]), flush=True)
-        if self.orders["bootcmd"]:
-            self._run_text("bootcmd", self.orders["bootcmd"])
+        if self.config["bootcmd"]:
+            self._run_text("bootcmd", self.config["bootcmd"])
 
-    def final(self) -> bool:
-        """What comes after SSH is up: scripts of every boot, then, on the first, ``runcmd`` and the user's scripts.
+    def run_final(self) -> bool:
+        """Run what comes after SSH is up: per-boot scripts and, at the first boot, ``runcmd`` and the user's scripts.
 
-        :returns: whether every script ended well.
+        :returns: True if every script succeeded.
         """
         codes = [self._run([str(script)]) for script in _runnable(CLOUD / "scripts/per-boot")]
-        if self.first("final"):
+        if self.claim_stage("final"):
             codes += [self._run([str(script)]) for script in _runnable(CLOUD / "scripts/per-instance")]
-            if self.orders["runcmd"]:
-                codes.append(self._run_text("runcmd", self.orders["runcmd"]))
-            for number, script in enumerate(self.orders["scripts"], start=1):
+            if self.config["runcmd"]:
+                codes.append(self._run_text("runcmd", self.config["runcmd"]))
+            for number, script in enumerate(self.config["scripts"], start=1):
                 codes.append(self._run_whole(f"part-{number:03}", base64.b64decode(script)))
         return not any(codes)
 
     def _add_user(self) -> None:
-        user, keys = self.orders["user"], self.orders["authorized_keys"]
+        user, keys = self.config["user"], self.config["authorized_keys"]
         try:
             pwd.getpwnam(user)
         except KeyError:
             groups = ["--groups", "docker"] if "docker:" in Path("/etc/group").read_text() else []
             _call("useradd", "--create-home", "--shell", "/bin/bash", *groups, user)
         rules = Path("/etc/sudoers.d/90-cloud-init-users")
-        rules.write_text(f'{user} ALL=(ALL) NOPASSWD:ALL\nDefaults env_keep += "{_KEPT}"\n')
+        rules.write_text(f'{user} ALL=(ALL) NOPASSWD:ALL\nDefaults env_keep += "{_SUDO_KEEPS}"\n')
         rules.chmod(0o440)
         entry = pwd.getpwnam(user)
         folder = Path(entry.pw_dir, ".ssh")
@@ -104,7 +103,7 @@ class Boot:
             os.chown(path, entry.pw_uid, entry.pw_gid)
 
     def _write_files(self) -> None:
-        for entry in self.orders["files"]:
+        for entry in self.config["files"]:
             path = Path("/", entry["path"])
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,22 +111,22 @@ class Boot:
                     out.write(base64.b64decode(entry["content"]))
                 path.chmod(entry["mode"])
             except OSError as error:
-                self.say(f"cloud-init: write_files: {path}: {error.strerror}")
+                self.log(f"cloud-init: write_files: {path}: {error.strerror}")
 
     def _make_host_keys(self) -> None:
-        given = 0
-        for kind, text in self.orders["host_keys"].items():
+        imported = 0
+        for kind, text in self.config["host_keys"].items():
             path = SSH / f"ssh_host_{kind}_key"
             path.write_text(text.rstrip("\n") + "\n")
             path.chmod(0o600)
-            made = subprocess.run(["ssh-keygen", "-y", "-f", str(path)], capture_output=True, text=True, check=False)
-            if made.returncode:
-                self.say(f"cloud-init: ssh_keys: {kind}_private: {made.stderr.strip()}")
+            process = subprocess.run(["ssh-keygen", "-y", "-f", str(path)], capture_output=True, text=True, check=False)
+            if process.returncode:
+                self.log(f"cloud-init: ssh_keys: {kind}_private: {process.stderr.strip()}")
                 path.unlink()
                 continue
-            path.with_name(path.name + ".pub").write_text(f"{made.stdout.strip()} root@{os.uname().nodename}\n")
-            given += 1
-        if not given:
+            path.with_name(path.name + ".pub").write_text(f"{process.stdout.strip()} root@{os.uname().nodename}\n")
+            imported += 1
+        if not imported:
             _call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(SSH / "ssh_host_ed25519_key"))
 
     def _run_text(self, name: str, text: str) -> int:
@@ -142,14 +141,14 @@ class Boot:
 
     def _run(self, argv: list[str]) -> int:
         try:
-            # A script that leaves children behind must not hold up the boot: they have the console, not a pipe.
-            code = subprocess.run(argv, env=dict(self.environment), cwd="/", stdin=subprocess.DEVNULL, check=False)
+            # Output goes to the console, not to a pipe: children that a script leaves behind must not hold up the boot.
+            process = subprocess.run(argv, env=dict(self.environment), cwd="/", stdin=subprocess.DEVNULL, check=False)
         except OSError as error:
-            self.say(f"cloud-init: failed to run {argv[-1]}: {error.strerror}")
+            self.log(f"cloud-init: failed to run {argv[-1]}: {error.strerror}")
             return 1
-        if code.returncode:
-            self.say(f"cloud-init: {argv[-1]} failed: exit code {code.returncode}")
-        return code.returncode
+        if process.returncode:
+            self.log(f"cloud-init: {argv[-1]} failed: exit code {process.returncode}")
+        return process.returncode
 
 
 def _call(*argv: str) -> None:
@@ -157,14 +156,14 @@ def _call(*argv: str) -> None:
 
 
 def _runnable(folder: Path) -> list[Path]:
-    """The programs of a folder in the order of their names, as run-parts(8)."""
+    """Return the programs of a folder in the order of their names, as run-parts(8) does."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK))
 
 
 def _write_environment(variables: Mapping[str, str]) -> None:
-    """PAM gives these to every session."""
+    """Write the variables that PAM sets for every session."""
     lines = [f'{name}="{value}"\n' for name, value in sorted({"PATH": SEARCH_PATH, **variables}.items())]
     Path("/etc/environment").write_text("".join(lines))
 
@@ -175,25 +174,25 @@ def _configure_sshd(port: int) -> None:
     (SSH / "sshd_config.d/50-cloud-init.conf").write_text(text)
 
 
-def _configure_engine(given: Mapping[str, Any]) -> None:
-    """Settings for an engine on this host, now or later; whoever has written some of their own keeps them.
+def _configure_engine(options: Mapping[str, Any]) -> None:
+    """Write settings for a Docker engine on this host, unless the user has written other ones.
 
-    What an engine starts counts as this host's: it is frozen, and goes, with it.
+    Containers are put into the host's own cgroup, so that they are frozen and removed with it.
     """
     file = Path("/etc/docker/daemon.json")
-    own = _cgroup()
-    settings = dict(given) if own is None else {**given, "cgroup-parent": f"{own.rstrip('/')}/engine"}
+    cgroup = _cgroup()
+    settings = dict(options) if cgroup is None else {**options, "cgroup-parent": f"{cgroup.rstrip('/')}/engine"}
     text = json.dumps(settings, indent=1) + "\n"
-    mark = CLOUD / "instance/engine.json"
-    if file.exists() and (not mark.exists() or file.read_text() != mark.read_text()):
+    written_before = CLOUD / "instance/engine.json"
+    if file.exists() and (not written_before.exists() or file.read_text() != written_before.read_text()):
         return
-    for path in (file, mark):
+    for path in (file, written_before):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 
 def _cgroup() -> str | None:
-    """The group of this host in version 1 of cgroups; None in version 2, where a host sees its own alone."""
+    """Return this host's cgroup of version 1; None with version 2, where a host sees only its own."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):

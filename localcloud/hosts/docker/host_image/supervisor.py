@@ -1,7 +1,7 @@
-"""The first program of a docker host: boots it, keeps its SSH server and its power switch, and ends it.
+"""First program of a docker host: boots it, runs its SSH server and power switch, and ends it.
 
-It says what happens over one connection to whoever made the host, one JSON object per line, and takes the end of that
-connection for the end of its owner: then it ends, too, and every process of the host with it.
+It reports events to the owner over one connection, one JSON object per line. When that connection ends, the owner is
+gone: then this program ends with every process of the host.
 """
 
 from __future__ import annotations
@@ -22,129 +22,129 @@ from typing import Any
 
 from localcloud.hosts.docker.host_image.first_boot import Boot
 
-ORDERS = Path("/var/lib/host/orders.json")
+CONFIG = Path("/var/lib/host/boot.json")
 _RUN = Path("/run/host")
-_TETHER_DEADLINE_S = 10.0
-_END_DEADLINE_S = 4.0
+_CONNECT_TIMEOUT_S = 10.0
+_END_TIMEOUT_S = 4.0
 
 STOPPED, SHUTDOWN, REBOOT = 40, 41, 42
-"""Exit statuses: how the host ended."""
+"""Exit statuses: the cause of the host's end."""
 
 Event = tuple[str, float]
-"""A word (``off``, ``reboot``, ``cancel``, ``end``, ``orphaned``) and in how many seconds it is to come true."""
+"""An action (``off``, ``reboot``, ``cancel``, ``end``, ``orphaned``) and the seconds until it."""
 
 
 class Supervisor:
-    """One boot of the host, from its beginning to its end."""
+    """One boot of the host, from beginning to end."""
 
-    def __init__(self, orders: Mapping[str, Any]) -> None:
-        self._orders = orders
-        self._began = time.monotonic()
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+        self._started_at = time.monotonic()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._environment = {**os.environ, **orders["environment"], "HOME": "/root"}
+        self._environment = {**os.environ, **config["environment"], "HOME": "/root"}
         self._environment.pop("PYTHONPATH", None)
-        self._tether = _connect(orders["tether"])
+        self._liveness = _connect(config["liveness"])
 
     def run(self) -> int:
-        """Boot, then wait for an end; returns the exit status that tells which."""
+        """Boot, then wait for the end; return the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._events.put(("end", 0.0)))
         _RUN.mkdir(parents=True, exist_ok=True)
         control = _RUN / "control"
         control.unlink(missing_ok=True)
         os.mkfifo(control, 0o600)
-        for work in (self._hear_owner, self._hear_control, self._boot):
+        for work in (self._watch_owner, self._read_control, self._boot):
             threading.Thread(target=work, daemon=True).start()
         return self._wait()
 
-    def tell(self, event: str) -> None:
-        """Say what happens."""
-        self._tether.sendall(json.dumps({"event": event}).encode() + b"\n")
+    def report(self, event: str) -> None:
+        """Report an event to the owner."""
+        self._liveness.sendall(json.dumps({"event": event}).encode() + b"\n")
 
     def _wait(self) -> int:
         due: tuple[float, int] | None = None
         while True:
             timeout = None if due is None else max(0.0, due[0] - time.monotonic())
             try:
-                word, seconds = self._events.get(timeout=timeout)
+                action, seconds = self._events.get(timeout=timeout)
             except queue.Empty:
                 assert due is not None
                 return due[1]
-            match word:
+            match action:
                 case "end" | "orphaned":
                     return STOPPED
                 case "cancel":
                     due = None
                 case "off" | "reboot":
-                    due = (time.monotonic() + seconds, SHUTDOWN if word == "off" else REBOOT)
+                    due = (time.monotonic() + seconds, SHUTDOWN if action == "off" else REBOOT)
 
-    def _hear_owner(self) -> None:
+    def _watch_owner(self) -> None:
         with contextlib.suppress(OSError):
-            while self._tether.recv(4096):
+            while self._liveness.recv(4096):
                 pass
         self._events.put(("orphaned", 0.0))
 
-    def _hear_control(self) -> None:
-        # Open for writing, too, so that the end of one writer is not the end of the pipe.
+    def _read_control(self) -> None:
+        # Open for writing, too: otherwise the pipe would be at its end whenever no command has it open.
         with open(os.open(_RUN / "control", os.O_RDWR), encoding="ascii", errors="replace") as control:
             for line in control:
-                word, _, seconds = line.strip().partition(" ")
-                if word in ("off", "reboot", "cancel") and seconds.isdigit():
-                    self._events.put((word, float(seconds)))
+                action, _, seconds = line.strip().partition(" ")
+                if action in ("off", "reboot", "cancel") and seconds.isdigit():
+                    self._events.put((action, float(seconds)))
 
     def _boot(self) -> None:
-        boot = Boot(self._orders, self._environment, self._began)
+        boot = Boot(self._config, self._environment, self._started_at)
         result = "error"
         try:
-            boot.say(f"boot of {os.uname().nodename}")
+            boot.log(f"boot of {os.uname().nodename}")
             self._prepare_groups(boot)
-            if self._orders["decoy"]:
-                self._decoy = _open_decoy(self._orders["decoy"])
-            boot.early()
-            time.sleep(max(0.0, self._orders["opens_at"] - time.time()))
+            if self._config["unresponsive_port"]:
+                self._port = _open_unresponsive_port(self._config["unresponsive_port"])
+            boot.run_early()
+            time.sleep(max(0.0, self._config["opens_at"] - time.time()))
             self._serve_ssh()
-            self.tell("running")
+            self.report("running")
             _start_services(self._environment)
-            result = "done" if boot.final() else "error"
+            result = "done" if boot.run_final() else "error"
         finally:
-            boot.say(f"cloud-init: finished: {result}")
+            boot.log(f"cloud-init: finished: {result}")
             (_RUN / "cloud-init-result").write_text(result + "\n")
 
     def _prepare_groups(self, boot: Boot) -> None:
         try:
-            _make_room_for_groups()
+            _enable_child_groups()
         except (OSError, subprocess.CalledProcessError) as error:
-            boot.say(f"cgroups: {error}: an engine may not start on this host")
+            boot.log(f"cgroups: {error}: a Docker engine may not start on this host")
 
     def _serve_ssh(self) -> None:
         Path("/run/sshd").mkdir(exist_ok=True)
         subprocess.Popen(["/usr/sbin/sshd", "-D"], stdin=subprocess.DEVNULL, env=self._environment)
         end = time.monotonic() + 30
-        while not _listens(self._orders["port"]):
+        while not _listens(self._config["port"]):
             if time.monotonic() > end:
                 raise TimeoutError("the SSH server does not listen")
             time.sleep(0.02)
 
 
-def _connect(tether: Mapping[str, Any]) -> socket.socket:
-    connection = socket.create_connection((tether["host"], tether["port"]), timeout=_TETHER_DEADLINE_S)
+def _connect(endpoint: Mapping[str, Any]) -> socket.socket:
+    connection = socket.create_connection((endpoint["host"], endpoint["port"]), timeout=_CONNECT_TIMEOUT_S)
     connection.settimeout(None)
-    connection.sendall(json.dumps({"token": tether["token"]}).encode() + b"\n")
+    connection.sendall(json.dumps({"token": endpoint["token"]}).encode() + b"\n")
     return connection
 
 
-def _open_decoy(decoy: Mapping[str, Any]) -> socket.socket | None:
-    """Show a port that connections get nowhere on: the kernel takes them and nobody else, or it drops all packets."""
-    if not decoy["answers"]:
-        rule = ["INPUT", "--protocol", "tcp", "--dport", str(decoy["port"]), "--jump", "DROP"]
+def _open_unresponsive_port(settings: Mapping[str, Any]) -> socket.socket | None:
+    """Open a port on which connections hang: the kernel accepts them without a reader, or drops all packets."""
+    if not settings["accepts"]:
+        rule = ["INPUT", "--protocol", "tcp", "--dport", str(settings["port"]), "--jump", "DROP"]
         subprocess.run(["/usr/sbin/iptables", "--append", *rule], check=True)
         return None
-    listener = socket.create_server(("", decoy["port"]), backlog=128)
+    listener = socket.create_server(("", settings["port"]), backlog=128)
     return listener
 
 
-def _make_room_for_groups() -> None:
-    """Make room for an engine where cgroups have version 2: there, a group with processes cannot have groups."""
+def _enable_child_groups() -> None:
+    """Let a Docker engine create cgroups in version 2, where a group with processes cannot have child groups."""
     top = Path("/sys/fs/cgroup")
     if not (top / "cgroup.controllers").exists():
         return
@@ -159,26 +159,28 @@ def _make_room_for_groups() -> None:
 
 def _listens(port: int) -> bool:
     wanted = f":{port:04X}"
-    # Not by a connection, which the server's log would show.
+    # Not by connecting, which would appear in the server's log.
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(fields[1].endswith(wanted) and fields[3] == "0A" for fields in map(str.split, lines))
 
 
 def _start_services(environment: Mapping[str, str]) -> None:
-    """What is enabled, as far as it is something that a host's user installs: an engine."""
+    """Start the enabled services that a user may have installed: a Docker engine."""
     if list(Path("/etc/rc2.d").glob("S??docker")):
         subprocess.run(["/usr/local/sbin/systemctl", "start", "docker"], env=dict(environment), check=False)
 
 
 def _end_all() -> None:
-    """Ask every process to end, and wait for it a while; the kernel ends the others when the first program has gone."""
+    """Terminate every process and wait for it a while; the kernel kills the rest when this program exits."""
     try:
         os.kill(-1, signal.SIGTERM)
     except ProcessLookupError:
         return
-    end = time.monotonic() + _END_DEADLINE_S
-    ours = {1, os.getpid()}
-    while time.monotonic() < end and any(int(pid) not in ours for pid in filter(str.isdigit, os.listdir("/proc"))):
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    own_pids = {1, os.getpid()}
+    while time.monotonic() < deadline and any(
+        int(pid) not in own_pids for pid in filter(str.isdigit, os.listdir("/proc"))
+    ):
         _reap()
         time.sleep(0.02)
 
@@ -190,8 +192,8 @@ def _reap() -> None:
 
 
 def main() -> int:
-    """Be the host until it ends."""
-    code = Supervisor(json.loads(ORDERS.read_text())).run()
+    """Run the host until it ends."""
+    code = Supervisor(json.loads(CONFIG.read_text())).run()
     _end_all()
     return code
 

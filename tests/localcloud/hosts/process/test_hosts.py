@@ -13,7 +13,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from localcloud.hosts.process.hosts import HostError, ProcessHosts
+from localcloud.hosts.interface import HostError
+from localcloud.hosts.process.hosts import ProcessHosts
 from localcloud.hosts.process.sandbox import landlock_abi
 from tests.support.embedded_cloud import wait_until
 from tests.support.process_hosts import (
@@ -240,7 +241,8 @@ def test_thirty_two_machines_boot_at_once_and_closing_leaves_nothing(tmp_path: P
 _OWNER = """
 import sys
 from pathlib import Path
-from localcloud.hosts.process.hosts import HostSpec, ProcessHosts
+from localcloud.hosts.process.hosts import ProcessHosts
+from localcloud.hosts.spec import HostSpec
 folder, address, port, key = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 hosts = ProcessHosts(folder / "cloud", on_shutdown=print)
 data = b"#!/bin/sh\\nsetsid nohup sleep 300 &\\necho $! > ~/sleeper\\n"

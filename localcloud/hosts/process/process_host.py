@@ -1,4 +1,4 @@
-"""One rehearsal machine: a process that boots, serves SSH, holds all that was started on it, and takes it along."""
+"""One process host: a process that boots, serves SSH, and ends everything that was started on it with itself."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from typing import Any
 
 import asyncssh
 
+from localcloud.core.process_tree import adopt_orphans, kill_all_below
 from localcloud.hosts import user_data
-from localcloud.hosts.process import disk, ssh_server
+from localcloud.hosts.process import disk
 from localcloud.hosts.process.boot import Boot, Console
+from localcloud.hosts.process.children import Children
 from localcloud.hosts.process.power import PowerAction, PowerSwitch
-from localcloud.hosts.process.processes import Children, adopt_orphans, kill_all_below
 from localcloud.hosts.process.sandbox import Confinement, Rules, confine
+from localcloud.hosts.process.ssh_server import SshServer
 from localcloud.hosts.process.ssh_session import LoginEnvironment
 from localcloud.hosts.spec import HostLayout, HostSpec, SharedSettings
 
@@ -31,7 +33,7 @@ _OPEN_FILES = 65536
 
 
 class ExitStatus(IntEnum):
-    """How a machine's process ends, told by its exit status; any other status means it crashed."""
+    """Exit status of a host's process; any other status is a crash."""
 
     STOPPED = 40
     SHUTDOWN = 41
@@ -40,10 +42,10 @@ class ExitStatus(IntEnum):
 
 @dataclass(frozen=True)
 class HostStart:
-    """What a machine's process is started with.
+    """Arguments of a host's process.
 
-    :param opens_at: when SSH may open, on the clock of :func:`time.monotonic`.
-    :param tell: reports an event to whoever runs the machines.
+    :param opens_at: time at which SSH may open, on the clock of :func:`time.monotonic`.
+    :param send_event: reports an event to the supervisor.
     """
 
     spec: HostSpec
@@ -52,21 +54,21 @@ class HostStart:
     send_event: Callable[[dict[str, Any]], None]
 
 
-def run_host(ignition: HostStart) -> int:
-    """Be the machine, in this process, until it is switched off.
+def run_host(start: HostStart) -> int:
+    """Run a host in this process until it is off.
 
-    :returns: an :class:`Exit`.
+    :returns: an :class:`ExitStatus`.
     """
-    spec, surroundings = ignition.spec, ignition.shared
+    spec, shared = start.spec, start.shared
     adopt_orphans()
     os.umask(0o022)
     _allow_many_files()
-    writable = (spec.folder, surroundings.cache)
-    confinement = confine(Rules(surroundings.readable, surroundings.executable, writable))
-    # Only now: what ran on this disk before may have put links to the user's files where furniture goes.
-    disk.prepare(spec, surroundings)
+    writable = (spec.folder, shared.cache)
+    confinement = confine(Rules(shared.readable, shared.executable, writable))
+    # After confining: programs of an earlier boot may have left links to the user's files in these places.
+    disk.prepare(spec, shared)
     os.chdir(HostLayout(spec.folder, spec.user).home)
-    return asyncio.run(ProcessHost(ignition, confinement).run())
+    return asyncio.run(ProcessHost(start, confinement).run())
 
 
 def _allow_many_files() -> None:
@@ -76,37 +78,37 @@ def _allow_many_files() -> None:
 
 
 class ProcessHost:
-    """The life of one machine between power-on and power-off."""
+    """A host between power-on and power-off."""
 
-    def __init__(self, ignition: HostStart, confinement: Confinement) -> None:
-        self._start = ignition
-        self._spec = ignition.spec
+    def __init__(self, start: HostStart, confinement: Confinement) -> None:
+        self._start = start
+        self._spec = start.spec
         self._layout = HostLayout(self._spec.folder, self._spec.user)
         self._confinement = confinement
         self._children = Children()
         self._console = Console(self._layout.console)
-        self._environment = disk.environment(self._spec, ignition.shared)
+        self._environment = disk.environment(self._spec, start.shared)
 
     async def run(self) -> int:
-        """Boot, serve, end.
+        """Boot, serve SSH, and shut down.
 
-        :returns: an :class:`Exit`.
+        :returns: an :class:`ExitStatus`.
         """
         loop = asyncio.get_running_loop()
         self._off: asyncio.Future[ExitStatus] = loop.create_future()
         self._children.attach()
         loop.add_signal_handler(signal.SIGTERM, self._switch_off, ExitStatus.STOPPED)
         loop.add_signal_handler(signal.SIGUSR1, self._switch_off, ExitStatus.REBOOT)
-        switch = PowerSwitch(self._layout.control, on_action=self._on_power_action, log=self._console.log)
+        power_switch = PowerSwitch(self._layout.control, on_action=self._on_power_action, log=self._console.log)
         booting = asyncio.create_task(self._boot())
-        reason = await self._off
-        switch.close()
+        status = await self._off
+        power_switch.close()
         booting.cancel()
         left = await kill_all_below(os.getpid(), deadline_s=_KILL_DEADLINE_S)
-        self._console.log("reboot: Restarting system" if reason is ExitStatus.REBOOT else "reboot: Power down")
+        self._console.log("reboot: Restarting system" if status is ExitStatus.REBOOT else "reboot: Power down")
         if left:
             self._console.log(f"processes that could not be killed: {left}")
-        return reason
+        return status
 
     def _on_power_action(self, cause: PowerAction) -> None:
         self._switch_off(ExitStatus.REBOOT if cause == "reboot" else ExitStatus.SHUTDOWN)
@@ -119,13 +121,13 @@ class ProcessHost:
         try:
             await self._boot_stages()
         except Exception as error:
-            # As on a real machine: a boot that fails leaves a machine that runs, and cannot be reached.
+            # As on EC2, a failed boot leaves an instance that is running and cannot be reached.
             self._console.log(f"boot failed: {type(error).__name__}: {error}")
             self._write_result("error")
             raise
 
     async def _boot_stages(self) -> None:
-        self._console.log(f"{self._spec.hostname}: rehearsal machine {self._spec.instance_id} boots")
+        self._console.log(f"{self._spec.hostname}: booting {self._spec.instance_id}")
         self._console.log(f"{self._confinement}")
         data = user_data.parse(self._spec.user_data)
         boot = Boot(self._spec, data, self._environment, self._children, self._console)
@@ -133,17 +135,17 @@ class ProcessHost:
         await asyncio.sleep(max(0.0, self._start.opens_at - time.monotonic()))
         await self._serve(keys)
         self._reload_on_hangup(boot)
-        good = await boot.run_final()
-        self._write_result("done" if good else "error")
-        self._console.log(f"cloud-init finished: {'done' if good else 'error'}")
+        is_ok = await boot.run_final()
+        self._write_result("done" if is_ok else "error")
+        self._console.log(f"cloud-init finished: {'done' if is_ok else 'error'}")
 
     async def _serve(self, keys: list[asyncssh.SSHKey]) -> None:
         spec = self._spec
-        door = ssh_server.SshServer(spec.address, spec.port, spec.user, self._layout.authorized_keys)
+        server = SshServer(spec.address, spec.port, spec.user, self._layout.authorized_keys)
         login = LoginEnvironment(self._children, lambda: dict(self._environment), self._layout.home, disk.shell())
         while True:
             try:
-                self._acceptor = await ssh_server.serve(door, login, keys)
+                self._acceptor = await server.listen(login, keys)
                 break
             except OSError as error:
                 self._console.log(f"sshd: cannot listen on {spec.address} port {spec.port}: {error.strerror}")
@@ -153,7 +155,7 @@ class ProcessHost:
         self._start.send_event({"event": "running", "id": spec.instance_id, **confinement})
 
     def _reload_on_hangup(self, boot: Boot) -> None:
-        """Read the host keys anew on SIGHUP, as sshd(8) does; connections that are open stay as they are."""
+        """Reload the host keys on SIGHUP, as sshd(8) does; open connections are not affected."""
 
         def reload() -> None:
             keys = boot.host_keys()
@@ -165,7 +167,7 @@ class ProcessHost:
         (self._layout.run / "sshd.pid").write_text(f"{os.getpid()}\n")
 
     def _write_result(self, status: str) -> None:
-        """Leave the outcome of the boot for ``cloud-init status``, whole or not at all."""
+        """Write the outcome of the boot for ``cloud-init status``, atomically."""
         result = self._layout.run / "cloud-init-result"
         draft = result.with_suffix(".new")
         with contextlib.suppress(OSError):

@@ -1,0 +1,1 @@
+"""Checks of the assumptions in ``contract.toml`` against any cloud."""
