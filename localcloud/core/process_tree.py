@@ -47,6 +47,12 @@ def _parent_and_state(pid: str) -> tuple[int, str] | None:
     return int(parent), state.decode()
 
 
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; a zombie does not."""
+    parent_and_state = _parent_and_state(str(pid))
+    return parent_and_state is not None and parent_and_state[1] not in _DEAD
+
+
 def descendants(root: int, *, excluding: Collection[int] = ()) -> list[int]:
     """Return every living process below ``root``; zombies are not listed.
 

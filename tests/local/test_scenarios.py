@@ -389,7 +389,7 @@ def test_the_command_line_plays_shows_and_refuses_scenarios(cloud: dict[str, str
     assert command("scenario", str(day)).returncode == 0
     assert "seed = 7" in command("scenario", "show").stdout
     refusal = command("scenario", str(bad))
-    assert (refusal.returncode, f"{bad}:2: there is no fault 'slo': did you mean slow?" in refusal.stderr) == (1, True)
+    assert (refusal.returncode, f"{bad}:2: unknown fault 'slo': did you mean slow?" in refusal.stderr) == (1, True)
     assert command("scenario", "none").returncode == 0
     assert "fault" not in command("scenario", "show").stdout
     assert command("scenario", "kinds").stdout == fault_kinds.reference()

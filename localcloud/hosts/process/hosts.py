@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from localcloud.core.process_tree import kill_descendants, signal_all
+from localcloud.core.process_tree import is_alive, kill_descendants, signal_all
 from localcloud.hosts.interface import HostError, HostState
 from localcloud.hosts.process import disk, visible_paths
 from localcloud.hosts.spec import HostSpec, SharedSettings
@@ -281,9 +281,15 @@ def _lock(home: Path) -> IO[bytes]:
 
 
 def _kill_leftovers(home: Path) -> None:
-    """Kill what a killed owner of ``home``, or a host, may have left behind."""
+    """Kill what a killed owner of ``home``, or a host, may have left behind, and wait until it is gone."""
     deadline = time.monotonic() + _SWEEP_DEADLINE_S
-    while (leftovers := list(_leftovers(home))) and time.monotonic() < deadline:
+    killed: set[int] = set()
+    while time.monotonic() < deadline:
+        leftovers = list(_leftovers(home))
+        killed.update(leftovers)
+        # A killed process loses its environment, by which it is found, before it is gone.
+        if not any(map(is_alive, killed)):
+            return
         signal_all(leftovers, signal.SIGKILL)
         time.sleep(_POLL_S)
 

@@ -42,14 +42,14 @@ def test_every_mistake_of_a_file_is_named_with_its_line_at_once() -> None:
         3: "did you mean seed?",
         5: "did you mean no-capacity?",
         8: "40 s after launch",
-        9: "'nowhere' is no place",
-        10: "a section [b] already",
+        9: "'nowhere' is not a place",
+        10: "duplicate section [b]",
         12: "did you mean InternalError?",
         13: "did you mean action?",
-        14: "it is 1 or more",
+        14: "must be 1 or more",
         15: "fault = ...",
         18: "40 s, 1.5 min",
-        21: "knows no host",
+        21: "has no host",
     }
     assert [int(line.split(":")[1]) for line in lines] == list(expected)
     for line, words in zip(lines, expected.values(), strict=True):

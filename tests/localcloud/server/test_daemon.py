@@ -259,7 +259,7 @@ def test_a_cloud_that_cannot_start_says_why_in_one_line(home: Path) -> None:
     home.mkdir()
     (home / "cloud.part").mkdir()
 
-    with pytest.raises(LocalCloudError, match=r"did not come up: .*cloud\.part"):
+    with pytest.raises(LocalCloudError, match=r"did not start: .*cloud\.part"):
         localcloud.up(home)
     assert not localcloud.running(home)
 
@@ -268,5 +268,5 @@ def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     taken = tmp_path / "file"
     taken.touch()
 
-    with pytest.raises(LocalCloudError, match="cannot be the cloud's folder"):
+    with pytest.raises(LocalCloudError, match="cannot create the folder"):
         localcloud.up(taken)

@@ -162,7 +162,7 @@ def test_one_cloud_follows_another(sky: Open) -> None:
     old = sky()
     life(0)
     assert life(1) == life(1) != life(2)
-    with pytest.raises(LocalCloudError, match="the newest counts"):
+    with pytest.raises(LocalCloudError, match="a newer one was opened"):
         once(old).describe_vpcs()
 
 

@@ -14,7 +14,7 @@ from localcloud.core.addresses import DOCKER_BLOCKS
 from localcloud.hosts.docker import host_config
 from localcloud.hosts.docker.host_config import LivenessEndpoint
 from localcloud.hosts.spec import HostSpec
-from localcloud.server import daemon
+from localcloud.server import host_kinds
 
 USER_DATA = b"""#cloud-config
 ssh_keys: {ed25519_private: secret}
@@ -38,7 +38,7 @@ def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
     assert told["host_keys"] == {"ed25519": "secret"}
     assert told["files"] == [{"path": "etc/x", "content": "aGk=", "mode": 0o600, "append": False}]
     assert told["runcmd"] == "echo 'a b'\n"
-    assert told["remarks"] == ["hostname: not done on a rehearsal machine"]
+    assert told["warnings"] == ["hostname: not supported by the embedded cloud"]
     assert (told["user"], told["port"], told["opens_at"]) == ("ubuntu", 22, 12.5)
     assert told["engine"]["insecure-registries"] == ["172.31.0.1/32"]
 
@@ -82,12 +82,18 @@ def test_name_servers_are_those_that_containers_reach(tmp_path: Path) -> None:
 
 def test_the_kind_of_hosts_is_named_or_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCALCLOUD_HOSTS_KIND", raising=False)
-    assert (daemon.resolve_host_kind(None), daemon.resolve_host_kind("docker")) == ("process", "docker")
+    assert (host_kinds.resolve(None, host_kinds.KINDS), host_kinds.resolve("docker", host_kinds.KINDS)) == (
+        "process",
+        "docker",
+    )
     monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "docker")
-    assert (daemon.resolve_host_kind(None), daemon.resolve_host_kind("process")) == ("docker", "process")
+    assert (host_kinds.resolve(None, host_kinds.KINDS), host_kinds.resolve("process", host_kinds.KINDS)) == (
+        "docker",
+        "process",
+    )
     monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "vm")
-    with pytest.raises(LocalCloudError, match=r"kind 'vm' \(LOCALCLOUD_HOSTS_KIND\): write process or docker"):
-        daemon.resolve_host_kind(None)
+    with pytest.raises(LocalCloudError, match=r"hosts 'vm' \(LOCALCLOUD_HOSTS_KIND\): use process or docker"):
+        host_kinds.resolve(None, host_kinds.KINDS)
 
 
 def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:

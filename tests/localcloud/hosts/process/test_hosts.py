@@ -76,7 +76,7 @@ def test_a_machine_still_booting_can_be_stopped(rig: Rig) -> None:
 
 
 def test_a_machine_that_is_on_cannot_be_started_again(machine: Machine) -> None:
-    with pytest.raises(HostError, match="on already"):
+    with pytest.raises(HostError, match="already on"):
         machine.rig.hosts.start(machine.spec)
 
 
@@ -339,4 +339,4 @@ def test_python_environments_and_process_pools_work_in_confinement(machine: Mach
 def test_what_would_change_the_computer_is_refused_in_words(machine: Machine, command: str) -> None:
     refused = machine.run(command)
     assert refused.returncode == 1
-    assert f"no {command.split()[0]} on a rehearsal machine" in refused.stderr.decode()
+    assert f"{command.split()[0]} is not available on a process host" in refused.stderr.decode()
