@@ -16,39 +16,34 @@ from pathlib import Path
 from simulation.synthetic_granules import GranuleSize, write_pairs
 
 
+def parse_arguments(args: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="make_granules.py", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder; created if missing")
+    for name, default, text in (
+        ("granules", 8, "number of pairs (default: 8)"),
+        ("lines", 400, "a multiple of 16 (default: 400; full: 3232)"),
+        ("pixels", 400, "pixels per line, centered on the track (default: 400; full: 3200)"),
+        ("profiles", 0, "profiles of the track (default: 1.2 times the lines)"),
+        ("seed", 1, "(default: 1)"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+    return parser.parse_args(args)
+
+
+def is_valid(options: argparse.Namespace) -> bool:
+    """Return True if granules of this size can be simulated."""
+    # VIIRS scans have 16 lines; the geometry needs at least two scans.
+    lines_fit = options.lines >= 32 and options.lines % 16 == 0
+    return bool(options.granules >= 1 and lines_fit and 32 <= options.pixels <= 3200 and options.seed >= 0)
+
+
 def main(args: list[str] | None = None) -> int:
     """Create pairs; return the exit code."""
-    parser = argparse.ArgumentParser(prog="make_granules.py", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder for the files; created if missing"
-    )
-    parser.add_argument("--granules", type=int, default=8, metavar="N", help="number of pairs (default: 8)")
-    parser.add_argument(
-        "--lines", type=int, default=400, metavar="N", help="a multiple of 16 (default: 400; full: 3232)"
-    )
-    parser.add_argument(
-        "--pixels",
-        type=int,
-        default=400,
-        metavar="N",
-        help="pixels per line, centered on the track (default: 400; full: 3200)",
-    )
-    parser.add_argument(
-        "--profiles", type=int, default=0, metavar="N", help="profiles of the track (default: 1.2 times the lines)"
-    )
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
-    options = parser.parse_args(args)
-    if (
-        options.granules < 1
-        or options.lines < 32
-        or options.lines % 16
-        or not 32 <= options.pixels <= 3200
-        or options.seed < 0
-    ):
-        print(
-            "make_granules.py: --granules from 1, --lines a multiple of 16 from 32, --pixels 32 to 3200, --seed from 0",
-            file=sys.stderr,
-        )
+    options = parse_arguments(args)
+    if not is_valid(options):
+        ranges = "--granules from 1, --lines a multiple of 16 from 32, --pixels 32 to 3200, --seed from 0"
+        print(f"make_granules.py: {ranges}", file=sys.stderr)
         return 2
     size = GranuleSize(options.lines, options.pixels, options.profiles or options.lines * 6 // 5)
     for number, path in enumerate(write_pairs(options.out, count=options.granules, size=size, seed=options.seed), 1):

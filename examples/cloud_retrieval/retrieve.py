@@ -16,6 +16,7 @@ from retrieval.cli import whole_number
 from retrieval.pipeline import Options
 
 MANY = 10**9
+# More blocks reduce the memory of a task, which is proportional to the pixels of a block.
 JOB = cli.CommandLineJob(
     pipeline.run,
     scene_figure.draw_figure,
@@ -42,6 +43,7 @@ def parse_arguments(args: list[str] | None = None) -> Options:
     )
     blocks = "blocks of rows per scene, 0: blocks of 65,536 pixels; more blocks need less memory"
     parser.add_number("--blocks", whole_number(0, MANY), 0, blocks)
+    # scikit-learn takes seeds of 32 bits.
     parser.add_number("--seed", whole_number(0, 2**32 - 1), 1, "seed of the sample and the trees")
     parser.add_number(
         "--neighbourhood", whole_number(1, 15, odd_only=True), 3, "width of the square of pixels that features use"

@@ -41,6 +41,7 @@ def synthesize(out: Path, *, scenes: int, size: int, seed: int, sza: float = 60.
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"synthetic_{number:05d}.hdf5" for number in range(1, scenes + 1)]
     for number, path in enumerate(paths):
+        # A generator per scene, so that scene n does not depend on the scenes before it.
         rng = np.random.default_rng([seed, number])
         write(path, simulate_scene(size, rng, draw_conditions(rng, sza=sza)))
     return paths
@@ -59,6 +60,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="(default: 1)")
     parser.add_argument("--sza", type=float, default=60.0, metavar="DEGREES", help="solar zenith angle (default: 60)")
     options = parser.parse_args(args)
+    # The two-stream solution needs g3 > 0, which holds above 47 degrees (see two_stream).
     if options.scenes < 1 or options.size < 16 or options.seed < 0 or not 48.0 <= options.sza <= 75.0:
         print("synthesize.py: --scenes from 1, --size from 16, --seed from 0, --sza from 48 to 75", file=sys.stderr)
         return 2

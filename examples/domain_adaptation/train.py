@@ -94,6 +94,7 @@ def select_device(options: Options, comm: Communicator) -> torch.device:
     """Return the rank's device; sets the number of threads."""
     import torch
 
+    # Respects CPU limits of containers and of taskset, unlike cpu_count.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(options.threads or max(1, cores // comm.local_size))
     if not wants_cuda(options):

@@ -37,6 +37,7 @@ def load_arrays() -> dict[str, np.ndarray]:
 def main(out: Path) -> None:
     """Write the files, unless all of them exist."""
     out.mkdir(parents=True, exist_ok=True)
+    # This runs before each training; existing files, such as MNIST's own, are kept.
     if all((out / name).exists() for name in idx.FILE_NAMES):
         return
     for name, values in load_arrays().items():

@@ -88,6 +88,7 @@ def train(net: Any, kvstore: Any, shard: Digits, options: Options) -> None:
     with different weights in about half of the runs.
     """
     loss_function = gluon.loss.SoftmaxCrossEntropyLoss()
+    # Momentum is kept on the servers, which apply the updates.
     settings = {"learning_rate": options.rate, "momentum": 0.9}
     trainer = gluon.Trainer(net.collect_params(), "sgd", settings, kvstore=kvstore, update_on_kvstore=True)
     worker_batch = max(options.batch // kvstore.num_workers, 1)
@@ -100,6 +101,7 @@ def train(net: Any, kvstore: Any, shard: Digits, options: Options) -> None:
             with autograd.record():
                 loss = loss_function(net(images), labels)
             loss.backward()
+            # The gradients of all workers are summed, so the step divides by the number of digits of all workers.
             trainer.step(worker_batch * kvstore.num_workers)
             total += float(loss.mean().asscalar())
         print(f"epoch {epoch + 1}/{options.epochs} loss {total / max(len(order) // worker_batch, 1):.4f}", flush=True)
@@ -136,7 +138,9 @@ def run(options: Options) -> int:
     """Train, evaluate, write ``metrics.json``; return the exit code."""
     training = read_digits(options.data, idx.TRAIN_IMAGES, idx.TRAIN_LABELS)
     testing = read_digits(options.data, idx.TEST_IMAGES, idx.TEST_LABELS)
+    # DMLC_ROLE is set by MXNet's launcher; without it there are no servers to connect to.
     kvstore = mx.kvstore.create("dist_sync" if "DMLC_ROLE" in os.environ else "local")
+    # All workers start from the same weights; the order of digits differs by rank (see train).
     mx.random.seed(options.seed)
     np.random.seed(options.seed)
     net = build_network()

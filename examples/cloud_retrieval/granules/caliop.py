@@ -139,6 +139,7 @@ def read_track(path: Path, *, label: str) -> LidarTrack:
     track = Track(*(middle_value(coordinates[name]) for name in coordinates))
     if len(flags) != len(track.time) or flags.shape != tops.shape:
         raise SceneError(f"{label}: {len(track.time)} profiles, flags {flags.shape}, tops {tops.shape}")
+    # Missing tops are -9999.
     layers = LayerTable(flags, np.where(tops > -9000.0, tops, np.nan).astype(np.float32))
     return LidarTrack(path.name, track, classify_columns(layers), synthetic)
 

@@ -147,6 +147,7 @@ def candidate_blocks(swath: Swath, points: NDArray[np.float64], km: float) -> ND
     keep = np.asarray(reach >= WIDE_BLOCK_RADIANS)
     if narrow.any() and len(points):
         centers = geodesy.unit_vectors(latitude[narrow], (west[narrow] + east[narrow]) / 2.0)
+        # One bound for all blocks; the exact reach of each block is tested afterwards.
         bound = 2.0 * np.sin(min(float(reach[narrow].max()), np.pi) / 2.0) * (1.0 + 1e-9)
         chords, _ = cKDTree(points).query(centers, distance_upper_bound=bound)
         keep[narrow] = chords <= 2.0 * np.sin(reach[narrow] / 2.0)

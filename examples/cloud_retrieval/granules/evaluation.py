@@ -61,6 +61,7 @@ def count_predictions(rows: ColumnRows, prediction: Prediction) -> EvaluationCou
     mask = np.bincount(cloudy[is_evaluated] * 2 + (prediction.column_class > CLEAR)[is_evaluated], minlength=4).reshape(
         2, 2
     )
+    # A probability of exactly 1 belongs to the last bin.
     bins = np.minimum((probability * PROBABILITY_BINS).astype(int), PROBABILITY_BINS - 1)[is_evaluated]
     weights = (np.ones(is_evaluated.sum()), cloudy[is_evaluated].astype(float), probability[is_evaluated])
     reliability = np.stack(
@@ -81,6 +82,7 @@ def permutation_importance(rows: ColumnRows, model: CloudModel, seed: int) -> Co
     known_phase = rows.column_class < CLOUDY
     truth, table = rows.column_class[known_phase], rows.features[known_phase]
     correct = int((predict(model, table).column_class == truth).sum())
+    # Seeded, so that the importance is the same on any worker.
     rng = np.random.default_rng(seed)
     losses = []
     for columns in features.GROUPS.values():
@@ -104,6 +106,7 @@ def bootstrap_interval(tables: Sequence[Counts], *, seed: int) -> tuple[float, f
         return None
     samples = np.random.default_rng(seed).integers(0, len(tables), (BOOTSTRAP_SAMPLES, len(tables)))
     sums = total[samples].sum(axis=1)
+    # Samples without any column have no accuracy.
     low, high = np.percentile(correct[samples].sum(axis=1)[sums > 0] / sums[sums > 0], [2.5, 97.5])
     return float(low), float(high)
 

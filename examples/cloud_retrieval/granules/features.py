@@ -118,6 +118,7 @@ def neighborhood_statistics(plane: Plane) -> tuple[Plane, Plane, Plane]:
             count += valid
             total += difference
             square += difference * difference
+    # Avoids 0 / 0 where no pixel is valid; the result is NaN there anyway.
     count = np.maximum(count, np.float32(1.0))
     mean = total / count
     spread = np.sqrt(np.maximum(square / count - mean * mean, np.float32(0.0)))

@@ -120,6 +120,7 @@ def find_pairs(root: str, *, minutes: float) -> tuple[GranulePair, ...]:
     if incomplete:
         missing = f"{platform_key(incomplete[0])[:3]}0{'3' if '2' in swaths[incomplete[0]] else '2'}MOD"
         raise SceneError(f"{root}: granule {incomplete[0]} has no {missing} file")
+    # Sorted by key first: granules of two satellites at the same minute always get the same order.
     in_time = sorted(sorted(swaths), key=granule_time)
     pairs = [match_tracks(root, key, swaths[key], (tracks, indices), minutes) for key in in_time]
     crossed = [pair for pair in pairs if pair.tracks]

@@ -64,6 +64,7 @@ class Forest:
     def mean(self, evaluate: Callable[[Any], NDArray[Any]]) -> NDArray[np.float64]:
         """Return the mean of ``evaluate`` over all trees, summed in their order."""
         total = evaluate(self.estimators_[0]).astype(np.float64)
+        # In a fixed order: floating-point sums depend on it.
         for tree in self.estimators_[1:]:
             total += evaluate(tree)
         return np.asarray(total / len(self.estimators_))

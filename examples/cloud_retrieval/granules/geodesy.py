@@ -22,6 +22,7 @@ def unit_vectors(latitude: Any, longitude: Any) -> NDArray[np.float64]:
 
 def lat_lon(vector: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return latitude and longitude (degrees, -180 to 180) of unit vectors."""
+    # Rounding can carry the component slightly beyond 1.
     latitude = np.degrees(np.arcsin(np.clip(vector[..., 2], -1.0, 1.0)))
     return latitude, np.degrees(np.arctan2(vector[..., 1], vector[..., 0]))
 

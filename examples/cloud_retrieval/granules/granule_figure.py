@@ -30,6 +30,7 @@ def draw_figure(result: GranulesResult) -> None:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    # Without pyplot: its global state is not thread-safe, and the maps of a local run are drawn in threads.
     figure = Figure(figsize=(13.2, 9.6), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 2)
@@ -73,6 +74,7 @@ def draw_importance(axis: Any, result: GranulesResult) -> None:
 
 def draw_reliability(axis: Any, calibration: dict[str, Any]) -> None:
     """Draw the observed frequency of cloud against its predicted probability, and the distribution of probabilities."""
+    # Bins of fewer columns are too noisy to show.
     populated = [number for number, pixels in enumerate(calibration["pixels"]) if pixels >= 10]
     stated, observed = ([calibration[part][number] for number in populated] for part in ("stated", "observed"))
     total = max(sum(calibration["pixels"]), 1)

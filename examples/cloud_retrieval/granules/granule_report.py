@@ -55,6 +55,7 @@ def data_section(result: GranulesResult) -> dict[str, Any]:
 
 def settings_section(options: Options) -> dict[str, Any]:
     """Return the options that determine the result."""
+    # Where the job ran (scheduler, output folder) does not affect the result and is left out.
     names = ("data", "km", "minutes", "indexed", "folds", "trees", "depth", "maps", "seed")
     return {name: getattr(options, name) for name in names}
 
@@ -107,41 +108,39 @@ def format_interval(interval: tuple[float, float] | None) -> str:
 
 def summary_lines(result: GranulesResult) -> list[str]:
     """Return the lines printed at the end of a run."""
-    scores = evaluation.compute_scores(result.counts, result.options.seed)
-    phase, mask, top = scores["phase"], scores["cloud_mask"], scores["cloud_top_height"]
-    lines = [
-        (
-            "phase accuracy",
-            format_number(phase["accuracy"]) + format_interval(phase["accuracy_95"]),
-            f"majority-class baseline: {format_number(phase['baseline_largest_class'])}",
-        ),
-        (
-            "cloud mask accuracy",
-            format_number(mask["accuracy"]) + format_interval(mask["accuracy_95"]),
-            f"majority-class baseline: {format_number(mask['baseline_larger_class'])}",
-        ),
-        (
-            "calibration",
-            f"Brier {format_number(scores['calibration']['brier'])}",
-            f"expected error {format_number(scores['calibration']['expected_calibration_error'])}",
-        ),
-        (
-            "cloud top",
-            f"RMSE {format_number(top['rmse'], 2)} km",
-            f"R2 {format_number(top['r2'])}, bias {format_number(top['bias'], 2)} km",
-        ),
-    ]
-    lines += [
-        (name, f"P {format_number(row['precision'])}  R {format_number(row['recall'])}", f"{row['columns']:,} columns")
-        for name, row in phase["classes"].items()
-    ]
     seconds = "  ".join(f"{name} {value:.1f}" for name, value in result.seconds.items())
+    scores = evaluation.compute_scores(result.counts, result.options.seed)
     return [
         "",
-        *(f"  {name:<20} {value:<24} {note}" for name, value, note in lines),
+        *(f"  {name:<20} {value:<24} {note}" for name, value, note in score_rows(scores)),
         f"  seconds              {seconds}",
         f"  model {result.model_digest[:12]}   predictions {result.prediction_digest[:12]}   {result.data_kind} data",
     ]
+
+
+def score_rows(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, value and note of each line of scores."""
+    phase, mask, top = scores["phase"], scores["cloud_mask"], scores["cloud_top_height"]
+    brier, error = (format_number(scores["calibration"][name]) for name in ("brier", "expected_calibration_error"))
+    errors = f"R2 {format_number(top['r2'])}, bias {format_number(top['bias'], 2)} km"
+    return [
+        ("phase accuracy", *accuracy_texts(phase, "baseline_largest_class")),
+        ("cloud mask accuracy", *accuracy_texts(mask, "baseline_larger_class")),
+        ("calibration", f"Brier {brier}", f"expected error {error}"),
+        ("cloud top", f"RMSE {format_number(top['rmse'], 2)} km", errors),
+        *((name, *class_texts(row)) for name, row in phase["classes"].items()),
+    ]
+
+
+def accuracy_texts(scores: dict[str, Any], baseline: str) -> tuple[str, str]:
+    """Return an accuracy with its interval, and the accuracy of the majority class."""
+    accuracy = format_number(scores["accuracy"]) + format_interval(scores["accuracy_95"])
+    return accuracy, f"majority-class baseline: {format_number(scores[baseline])}"
+
+
+def class_texts(row: dict[str, Any]) -> tuple[str, str]:
+    """Return precision and recall of a class, and its number of columns."""
+    return f"P {format_number(row['precision'])}  R {format_number(row['recall'])}", f"{row['columns']:,} columns"
 
 
 def write_metrics(result: GranulesResult) -> None:

@@ -51,6 +51,7 @@ class Preview:
 def predict_lines(granule: Granule, model: CloudModel, lines: tuple[int, int]) -> tuple[Prediction, NDArray[np.bool_]]:
     """Return the predictions for the observed pixels of some lines, and the mask of these pixels."""
     table = features.compute(granule, Window(*lines, 0, granule.shape[1]))
+    # M15 exists by day and by night; trimmed pixels lack it.
     observed = np.isfinite(table[:, features.FEATURE_NAMES.index("M15")])
     table = table[observed]
     starts = range(0, max(len(table), 1), PIXELS_AT_ONCE)
@@ -65,7 +66,9 @@ def write_product(path: Path, granule: Granule, model: CloudModel, info: Product
     import netCDF4
 
     sha256 = hashlib.sha256()
+    # Rounded up, so that the longer side never exceeds the limit.
     step = -(-max(granule.shape) // MAX_PICTURE_PIXELS)
+    # A multiple of the step: first_observed_lines needs whole groups of lines.
     lines_per_block = step * -(-LINES_AT_ONCE // step)
     preview: dict[str, list[NDArray[Any]]] = {}
     with hdf_files.LIBRARY_LOCK:
@@ -78,6 +81,7 @@ def write_product(path: Path, granule: Granule, model: CloudModel, info: Product
             block = block_planes(granule, model, lines)
             line_indices = first_observed_lines(block["cloud_phase"] != NOT_OBSERVED, step)
             for name, plane in block.items():
+                # Coordinates are copied from the input and are not part of the prediction.
                 if name not in ("latitude", "longitude"):
                     sha256.update(np.ascontiguousarray(plane).tobytes())
                 preview.setdefault(name, []).append(plane[line_indices, np.arange(0, plane.shape[1], step)])

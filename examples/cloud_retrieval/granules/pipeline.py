@@ -120,6 +120,7 @@ def run(options: Options, log: Log) -> GranulesResult:
     timer = StageTimer()
     with ExitStack() as stack:
         with timer.stage("find"):
+            # Before connecting: missing files are reported at once, also when no cluster is available.
             pairs = file_names.find_pairs(options.data, minutes=options.minutes)
             check_inputs(options, pairs)
         with timer.stage("connect"):
@@ -242,6 +243,7 @@ def map_granules(context: RunContext, matched: Sequence[Any], models: Sequence[T
     digests = {}
     for product in iter_products(context, matched, models, map_count):
         for name, content in product.files.items():
+            # Renamed when complete, so that an interrupted run leaves no truncated product.
             part = context.options.out / "maps" / f"{name}.part"
             part.write_bytes(content)
             part.replace(part.with_suffix(""))

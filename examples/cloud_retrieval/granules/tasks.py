@@ -148,6 +148,7 @@ def build_index_file(name: str, matches: Matches, granule: Granule, sources: tup
     """Return the finished index file of a track; empty if nothing matched."""
     if not len(matches):
         return {}
+    # The index file is small enough to be sent to the client as bytes.
     with worker.scratch_folder() as folder:
         path = folder / name
         index_files.write_matches(path, matches, granule, sources)
@@ -159,6 +160,7 @@ def matched_rows(granule: Granule, matches: Matches, lidar: LidarTrack) -> Colum
 
     Reads a few scans at a time and no wider than the track, not the rest of the granule.
     """
+    # One window over the whole track would be nearly the whole granule, as the track crosses the swath at an angle.
     table = np.empty((len(matches), len(features.FEATURE_NAMES)), np.float32)
     for first in range(0, granule.shape[0], l2_product.LINES_AT_ONCE):
         selected = np.flatnonzero((matches.line >= first) & (matches.line < first + l2_product.LINES_AT_ONCE))
@@ -178,6 +180,7 @@ def summarize(
     """Return the properties of a collocation for the client."""
     km = np.concatenate([track_matches.km for track_matches in matches])
     minutes = np.concatenate([track_matches.minutes for track_matches in matches])
+    # Classes that do not occur must be present as zeros, so that the counts of granules can be added.
     counts = np.bincount(kind, minlength=caliop.OTHER + 1)
     return GranuleInfo(
         key=pair.key,

@@ -154,6 +154,7 @@ class Granule:
         middle = (edges[0].astype(np.float64) + edges[1]) / 2.0
         if not len(middle) or self.shape[0] % len(middle):
             raise SceneError(f"{self.labels[1]}: {self.shape[0]} lines are not a multiple of {len(middle)} scans")
+        # The product has one time per scan, not per line.
         return np.repeat(middle, self.shape[0] // len(middle))
 
     def observed(self) -> NDArray[np.bool_]:
@@ -202,6 +203,7 @@ class Granule:
         valid = np.ones(raw.shape, bool)
         if "_FillValue" in attributes:
             valid &= raw != attributes["_FillValue"]
+        # Besides the fill value, integers above valid_max encode why a value is missing.
         low, high = valid_limits(attributes)
         valid &= (raw >= low) & (raw <= high)
         values = raw * np.float32(attributes.get("scale_factor", 1.0)) + np.float32(attributes.get("add_offset", 0.0))

@@ -46,6 +46,7 @@ def whole_number(low: int, high: int, *, odd_only: bool = False) -> Callable[[st
 
     def number(text: str) -> int:
         kind = "an odd number" if odd_only else "a whole number"
+        # isdecimal rejects signs and underscores, which int() would accept.
         if not text.isdecimal() or not low <= int(text) <= high or (odd_only and int(text) % 2 == 0):
             raise argparse.ArgumentTypeError(f"{text!r} is not {kind} from {low} to {high}")
         return int(text)

@@ -96,6 +96,7 @@ class DaskClient:
         for future in completed:
             result = future.result()
             yield index_by_key.pop(future.key), result
+            # Releases the result on the worker as soon as it is consumed.
             future.release()
             submit_next(1)
 
@@ -143,6 +144,7 @@ def remote_cluster(scheduler: str, packages: Sequence[Path] = ()) -> Iterator[An
         raise ClusterError(f"{scheduler}: no Dask scheduler at this address ({first_line(error)})") from error
     with client:
         try:
+            # Without a worker, submitted tasks would wait forever.
             client.wait_for_workers(1, timeout=JOIN_TIMEOUT_S)
         except TimeoutError as error:
             raise ClusterError(f"{scheduler}: no worker joined within {JOIN_TIMEOUT_S:.0f} s") from error

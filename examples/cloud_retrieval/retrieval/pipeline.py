@@ -108,6 +108,7 @@ def run(options: Options, log: Log) -> RetrievalResult:
     timer = StageTimer()
     with ExitStack() as stack:
         with timer.stage("find"):
+            # Before connecting: missing files are reported at once, also when no cluster is available.
             training = scenes.find_scenes(options.data, match=options.match)
             held_out = scenes.find_scenes(options.held_out, match=options.match) if options.held_out else None
             check_inputs(options, training, held_out)
@@ -238,6 +239,7 @@ def write_predictions(
     with predictions_file.open_writer(path, evaluated, data=data, model=trained.digest) as writer:
         for _, blocks in context.client.stream(tasks.predict_ranges, items, context.options.split, trained.future):
             for block in blocks:
+                # HDF5 is written by the client alone; it does not support concurrent writers.
                 writer.put(block)
                 pixels_left[block.name] -= block.planes["cloud_mask_probability"].size
                 if not pixels_left[block.name]:

@@ -91,6 +91,7 @@ def iter_scenes(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield name and open group of each scene, sorted by name."""
     with h5py.File(path, "r") as file:
         names: list[str] = []
+        # Scene names may contain slashes, which are nested groups in HDF5.
         file.visititems(lambda name, item: names.append(name) if "shape" in item.attrs else None)
         for name in sorted(names):
             yield name, file[name]

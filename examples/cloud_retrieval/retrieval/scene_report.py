@@ -60,6 +60,7 @@ def data_section(result: RetrievalResult) -> dict[str, Any]:
 
 def settings_section(options: Options) -> dict[str, Any]:
     """Return the options that determine the result."""
+    # Where the job ran (scheduler, output folder) does not affect the result and is left out.
     names = ("data", "held_out", "match", "trees", "depth", "rows", "blocks", "seed", "neighbourhood", "fold")
     return {name: getattr(options, name) for name in names}
 
@@ -77,39 +78,30 @@ def headline(result: RetrievalResult) -> str:
 
 def summary_lines(result: RetrievalResult) -> list[str]:
     """Return the lines printed at the end of a run."""
-    scores = result.scores.as_dict()
-    mask, cot, cer = (scores[name] for name in ("cloud_mask", "cloud_optical_thickness", "cloud_effective_radius"))
-    over = f"over {scores['cloudy_pixels']:,} cloudy pixels"
-    lines = [
-        (
-            "cloud mask accuracy",
-            format_number(mask["accuracy"]),
-            f"majority-class baseline: {format_number(mask['baseline_larger_class'])}",
-        ),
-        (
-            "precision / recall",
-            f"{format_number(mask['precision'])} / {format_number(mask['recall'])}",
-            f"over {scores['judged_pixels']:,} pixels",
-        ),
-        (
-            "R2 log(1+COT)",
-            format_number(cot["r2_log1p"]),
-            f"{over}; a missed cloud as COT 0: {format_number(cot['r2_log1p_as_masked'])}",
-        ),
-        (
-            "RMSE log(1+COT) / COT",
-            f"{format_number(cot['rmse_log1p'])} / {format_number(cot['rmse'], 1)}",
-            f"bias of COT {format_number(cot['bias'], 1)}",
-        ),
-        ("R2 CER", format_number(cer["r2"]), over),
-        ("RMSE CER", f"{format_number(cer['rmse'], 2)} um", f"bias {format_number(cer['bias'], 2)} um"),
-    ]
     seconds = "  ".join(f"{name} {value:.1f}" for name, value in result.seconds.items())
     return [
         "",
-        *(f"  {name:<22} {value:<15} {note}" for name, value, note in lines),
+        *(f"  {name:<22} {value:<15} {note}" for name, value, note in score_rows(result.scores.as_dict())),
         f"  seconds                {seconds}",
         f"  model {result.trained.digest[:12]}   predictions {result.prediction_digest[:12]}   {result.data_kind} data",
+    ]
+
+
+def score_rows(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, value and note of each line of scores."""
+    mask, cot, cer = (scores[name] for name in ("cloud_mask", "cloud_optical_thickness", "cloud_effective_radius"))
+    baseline = f"majority-class baseline: {format_number(mask['baseline_larger_class'])}"
+    ratios = f"{format_number(mask['precision'])} / {format_number(mask['recall'])}"
+    over = f"over {scores['cloudy_pixels']:,} cloudy pixels"
+    masked = f"{over}; a missed cloud as COT 0: {format_number(cot['r2_log1p_as_masked'])}"
+    errors = f"{format_number(cot['rmse_log1p'])} / {format_number(cot['rmse'], 1)}"
+    return [
+        ("cloud mask accuracy", format_number(mask["accuracy"]), baseline),
+        ("precision / recall", ratios, f"over {scores['judged_pixels']:,} pixels"),
+        ("R2 log(1+COT)", format_number(cot["r2_log1p"]), masked),
+        ("RMSE log(1+COT) / COT", errors, f"bias of COT {format_number(cot['bias'], 1)}"),
+        ("R2 CER", format_number(cer["r2"]), over),
+        ("RMSE CER", f"{format_number(cer['rmse'], 2)} um", f"bias {format_number(cer['bias'], 2)} um"),
     ]
 
 

@@ -63,6 +63,7 @@ class SceneSource:
         """Return the full address of each scene, independent of how the root was given."""
         if self.is_remote:
             return {f"{self.root.rstrip('/')}/{name}" for name in self.names}
+        # Symbolic links are resolved, so that a scene reached by two paths is recognized.
         return {str(resolve_path(self.root, name).resolve()) for name in self.names}
 
 
@@ -159,6 +160,7 @@ class Scene:
         edges.
         """
         rows = mirror_indices(np.arange(first - halo, last + halo), self.shape[0])
+        # h5py cannot select repeated or descending rows, which mirroring needs, so the selection is made in memory.
         low, high = int(rows.min()), int(rows.max()) + 1
         return np.asarray(self.datasets["reflectance"][:, low:high, :], dtype=np.float64)[:, rows - low]
 
@@ -262,6 +264,7 @@ def check_values(scene: Scene, first: int, last: int) -> None:
 def row_ranges(shape: tuple[int, int], blocks: int) -> list[tuple[int, int]]:
     """Return row ranges that divide a scene into ``blocks`` parts; 0: parts of about 65,536 pixels."""
     rows, columns = shape
+    # Never more blocks than rows.
     count = min(blocks or -(-rows * columns // 65_536), rows)
     edges = [rows * part // count for part in range(count + 1)]
     return list(pairwise(edges))

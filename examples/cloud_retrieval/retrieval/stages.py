@@ -88,6 +88,7 @@ def gather_results(futures: Sequence[Any]) -> list[Any]:
         if not isinstance(error, SceneError):
             raise error
     if errors:
+        # A bad file can fail in several tasks; each message appears once.
         raise SceneError("\n".join(dict.fromkeys(str(error) for error in errors)))
     return [future.result() for future in futures]
 

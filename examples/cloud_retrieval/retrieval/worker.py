@@ -25,6 +25,7 @@ def current_worker() -> Any:
 def host_prefix() -> str:
     """Return ``name (address): `` of the worker that runs the calling task; empty in a run on one machine."""
     worker = current_worker()
+    # Workers that are threads of this process have inproc addresses.
     if worker is None or worker.address.startswith("inproc://"):
         return ""
     address = worker.address.rpartition(":")[0].rpartition("/")[2]

@@ -92,6 +92,7 @@ def tai93_seconds(time: datetime) -> float:
 
 def swath_pass(time: datetime, argument: float) -> Pass:
     """Return a daytime pass of VIIRS, ``argument`` degrees past the equator at the middle of the granule."""
+    # The sun moves 15 degrees of longitude per hour and is at 180 degrees at midnight UTC.
     sun_longitude = 180.0 - 15.0 * (time.hour + time.minute / 60.0 + time.second / 3600.0)
     return Pass(VIIRS, argument, sun_longitude + NODE_FROM_SUN, tai93_seconds(time))
 
@@ -131,6 +132,7 @@ def scan_geometry(flight: Pass, scans: NDArray[np.int64], total: int, columns: s
 
     The line of sight from R + h toward angles (scan, along) intersects the sphere at the smaller root of a quadratic.
     """
+    # Scan times are relative to the middle of the granule, for which the pass is defined.
     seconds = flight.middle_s + (scans - (total - 1) / 2.0) * SCAN_SECONDS
     position, ahead = flight.state(np.asarray(seconds, np.float64))
     across = np.cross(ahead, position)

@@ -96,6 +96,7 @@ def backscatter_fraction(cosine: Plane) -> Plane:
 
 def layer_reflectance(tau: Plane, cosine: Plane) -> Plane:
     """Return the reflectance of a non-absorbing layer."""
+    # 1 - g^2 is the delta scaling of optical thickness.
     x = backscatter_fraction(cosine) * (1.0 - ASYMMETRY**2) * tau / cosine
     return np.asarray(x / (1.0 + x), np.float32)
 
@@ -106,6 +107,7 @@ def absorption_factor(band: Band, radius: Plane, ice: NDArray[np.bool_] | bool) 
         return np.ones_like(radius)
     water, frozen = IMAGINARY_INDEX[band.name]
     index = np.where(ice, np.float32(frozen), np.float32(water))
+    # Co-albedo 0.85 kappa r (Twomey and Bohren 1980); the cap keeps King's relation in its range.
     loss = np.clip(0.85 * 4.0 * np.pi * index / band.wavelength_um * radius, 0.0, 0.45)
     s = np.sqrt(loss / (1.0 - (1.0 - loss) * ASYMMETRY))
     return np.asarray((1.0 - s) * (1.0 - 0.139 * s) / (1.0 + 1.170 * s), np.float32)
@@ -141,6 +143,7 @@ def surface_albedo(scene: AtmosphereSample, view: ViewGeometry, number: int) -> 
     bare = (1.0 - ground.land) * OCEAN[number] + variation * (
         vegetation * VEGETATION[number] + ground.desert * DESERT[number]
     )
+    # A lobe of 12 degrees, on water only.
     glint = 0.32 * np.exp(-((view.glint_deg / 12.0) ** 2)) * (1.0 - ground.land)
     return np.asarray(np.clip((bare + glint) * (1.0 - ground.snow) + ground.snow * SNOW[number], 0.0, 0.95), np.float32)
 
@@ -149,6 +152,7 @@ def reflected_signal(
     band: Band, number: int, scene: AtmosphereSample, view: ViewGeometry, clouds: CloudReflectance
 ) -> Plane:
     """Return reflectance times solar cosine in a reflective band."""
+    # The floors bound the air mass near the horizon, where plane-parallel layers are not valid.
     cosine, slant = np.maximum(view.sunlit_cosine, 0.03), np.maximum(view.satellite_cosine, 0.2)
     air_mass = 1.0 / cosine + 1.0 / slant
     gas = VAPOR_ABSORPTION.get(band.name, 0.0) * np.minimum(air_mass, 8.0)
@@ -166,6 +170,7 @@ def reflected_signal(
     hidden_low, hidden_high = 1.0 - np.exp(-scene.low_tau / slant), 1.0 - np.exp(-scene.high_tau / slant)
     air = hidden_high * np.exp(-scene.high_top_km / 8.0)
     air = air + (1.0 - hidden_high) * (hidden_low * np.exp(-scene.low_top_km / 8.0) + (1.0 - hidden_low))
+    # Hansen and Travis 1974; 8 km is the scale height of air.
     scatter = 0.00864 * band.wavelength_um**-4.0 * air
     haze = (
         0.10

@@ -136,6 +136,7 @@ def draw_fields(flight: Pass, corners: Vectors, climate: Climate, rng: np.random
     grid_frame = track_frame(flight, corners)
     fields = {name: fractal_field(grid_frame.shape, rng, *FIELD_SPECTRA[name]) for name in FIELD_SPECTRA}
     shares = {LOW: climate.low_cover, HIGH: climate.high_cover}
+    # Quantiles of a subsample are accurate enough and much faster.
     sample = {name: fields[name][::7, ::7] for name in shares}
     thresholds = {name: float(np.quantile(sample[name], 1.0 - share)) for name, share in shares.items()}
     return AtmosphereFields(grid_frame, climate, fields, thresholds)
@@ -149,6 +150,7 @@ def fractal_field(shape: tuple[int, int], rng: np.random.Generator, outer_km: fl
     noise = fft.rfft2(rng.standard_normal(size, dtype=np.float32))
     k = np.hypot(fft.fftfreq(size[0], STEP_KM)[:, None], fft.rfftfreq(size[1], STEP_KM)[None, :]).astype(np.float32)
     noise *= (k * k + np.float32(1.0 / outer_km**2)) ** np.float32(-slope / 4.0)
+    # The mean carries no structure.
     noise[0, 0] = 0.0
     field = fft.irfft2(noise, s=size)[: shape[0], : shape[1]]
     return np.asarray(field / field.std(), np.float32)
@@ -180,8 +182,10 @@ def sample_atmosphere(fields: AtmosphereFields, sights: LinesOfSight, sun_cosine
     """Return the atmosphere along some lines of sight."""
     climate = fields.climate
     ahead, right = fields.frame.coordinates_km(sights.ground)
+    # Minutes are relative to the middle of the granule, for the track as well.
     drift = climate.wind_km_min * sights.minutes
     ground = surface_at(sights.ground, climate, sun_cosine)
+    # 16.5 km at the equator, 8.5 km at the poles.
     tropopause = 8.5 + 8.0 * np.exp(-((np.degrees(np.arcsin(sights.ground[..., 2])) / 34.0) ** 2))
     # Each deck is sampled where the line of sight crosses its typical height: 2 km, and 0.75 of the tropopause.
     low_right = right + 2.0 * sights.slope - drift
@@ -216,6 +220,7 @@ def surface_at(ground: Vectors, climate: Climate, sun_cosine: Plane) -> Surface:
     # The transition at a coast is a few kilometers wide, so that coastal pixels are mixed.
     land = np.clip(0.5 + 12.0 * (height - 0.35), 0.0, 1.0)
     north_winter = np.cos(2.0 * np.pi * climate.day_of_year / 365.25)
+    # The snow line moves by 9 degrees of latitude with the season.
     cold = np.abs(latitude) + 9.0 * np.sign(latitude) * north_winter
     air = 301.0 - 60.0 * np.clip(np.abs(latitude + 6.0 * north_winter) / 90.0, 0.0, 1.0) ** 1.6 - 2.0 * land
     skin = air + land * (11.0 * np.clip(sun_cosine, 0.0, 1.0) - 3.0)

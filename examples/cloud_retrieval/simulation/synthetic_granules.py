@@ -68,6 +68,7 @@ def plan_pair(number: int, rng: np.random.Generator) -> PairPlan:
     argument = ORBIT_ARGUMENTS[number % len(ORBIT_ARGUMENTS)] + float(rng.uniform(-3.0, 3.0))
     # The swath crosses the equator northward at 13:30 local time, so any time of day gives a daytime granule.
     start = datetime(2013, 1, 2) + timedelta(days=2 * number, minutes=6.0 * int(rng.integers(0, 239)))
+    # Deep convection belongs to the tropics.
     tropical = np.exp(-((argument / 22.0) ** 2))
     climate = Climate(
         low_cover=float(rng.uniform(0.35, 0.55)),
@@ -194,6 +195,7 @@ def write_swath(paths: tuple[Path, Path], inputs: SwathInputs, rng: np.random.Ge
             write_header(file, inputs)
         planes = create_radiance_planes(radiances) | create_geolocation_planes(geolocation)
         for first in range(0, inputs.size.scans, 4):
+            # A few scans at a time, to limit memory at full size.
             scans = np.arange(first, min(first + 4, inputs.size.scans))
             block = simulate_scans(inputs, scans, rng)
             lines = slice(first * LINES_PER_SCAN, (int(scans[-1]) + 1) * LINES_PER_SCAN)
@@ -313,6 +315,7 @@ def write_track(out: Path, inputs: TrackInputs, rng: np.random.Generator) -> Non
         "Feature_Classification_Flags": layers.flags,
     }
     kinds = {"f4": SDC.FLOAT32, "f8": SDC.FLOAT64, "i1": SDC.INT8, "u2": SDC.UINT16, "i4": SDC.INT32}
+    # HDF4 would add datasets to an existing file instead of replacing it.
     path.unlink(missing_ok=True)
     file = SD(str(path), SDC.WRITE | SDC.CREATE)
     file.attr("synthetic").set(SDC.INT32, 1)
@@ -366,7 +369,9 @@ def draw_detections(tau: NDArray[Any], rng: np.random.Generator) -> NDArray[np.b
 def layer_flags(ice: NDArray[np.bool_], tau: NDArray[Any], rng: np.random.Generator) -> NDArray[np.uint16]:
     """Return classification flags of a cloud layer."""
     random = rng.random(len(ice))
+    # 3 % of ice is horizontally oriented.
     phase = np.where(ice, np.where(random < 0.03, 3, 1), 2)
+    # The phase of thin layers is determined less often.
     unknown = rng.random(len(ice)) < 0.02 + 0.10 * np.exp(-np.asarray(tau) / 0.3)
     phase = np.where(unknown, 0, phase)
     confidence = np.where(unknown, 0, 3)

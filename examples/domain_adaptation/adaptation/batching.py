@@ -54,6 +54,7 @@ def stratified_split(labels: Sequence[int], share: float, seed: int) -> tuple[In
 
     :return: sorted indices of both.
     """
+    # 0 and 1 are the streams of source and target, 3 the uses of granules.
     rng = np.random.default_rng([seed, 2])
     classes = np.asarray(labels)
     training: list[Indices] = []

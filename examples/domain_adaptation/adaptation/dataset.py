@@ -78,6 +78,7 @@ def read_dataset(
     :raises image_folders.DataError: if a file is not an image.
     """
     device, seed = device_and_seed
+    # As bytes, a quarter of the memory of floats; they are normalized per batch.
     images = [torch.from_numpy(image_folders.read_images(listing, size)).to(device) for listing in pair]
     labels = [torch.tensor(listing.labels, device=device) for listing in pair]
     training, validation = (

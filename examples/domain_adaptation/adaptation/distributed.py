@@ -92,6 +92,7 @@ class Communicator:
         trainable = [parameter for parameter in parameters if parameter.requires_grad]
         for parameter in trainable:
             if parameter.grad is None:
+                # All ranks must send buffers of the same size.
                 parameter.grad = torch.zeros_like(parameter)
         flat = self.sum(torch.cat([parameter.grad.reshape(-1) for parameter in trainable]), "gradients")
         for parameter, gradient in zip(

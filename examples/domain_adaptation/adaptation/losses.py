@@ -50,6 +50,7 @@ def mmd(source: Tensor, target: Tensor) -> Tensor:
     """
     rows = torch.cat([source, target])
     norms = rows.square().sum(dim=1)
+    # Rounding can make the smallest distances negative.
     distances = (norms[:, None] + norms[None, :] - 2 * rows @ rows.T).clamp(min=0)
     count = len(rows)
     mean_distance = (distances.detach().sum() / (count * (count - 1))).clamp(min=1e-12)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from adaptation.distributed import BACKENDS
 from adaptation.losses import DEFAULT_WEIGHTS, METHODS
@@ -135,53 +135,52 @@ def parse_number(text: str) -> float:
 
 def parse(args: list[str] | None = None) -> Options:
     """Parse the command line; exits with code 2 on invalid arguments."""
-    defaults = {name: field.default for name, field in Options.__dataclass_fields__.items()}
-    parser = Parser(prog="train.py", description="Domain adaptation of an image classifier, or between two sensors.")
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of domains, or of granules")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; created if missing")
-    parser.add_argument("--source", metavar="DOMAIN", help="images: labeled domain (default: amazon)")
-    parser.add_argument("--target", metavar="DOMAIN", help="images: domain to adapt to (default: webcam)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="resnet50: initial state dict of the backbone")
-    for name, minimum, help_text in INTEGER_OPTIONS:
-        default = defaults[name.replace("-", "_")]
-        parser.add_argument(
-            f"--{name}",
-            type=whole_number(minimum),
-            default=default,
-            metavar="N",
-            help=f"{help_text} (default: {default})",
-        )
-    for name, choices, help_text in CHOICE_OPTIONS:
-        default = defaults[name.replace("-", "_")]
-        parser.add_argument(f"--{name}", choices=choices, default=default, help=f"{help_text} (default: {default})")
-    for name, help_text in FLAG_OPTIONS:
-        parser.add_argument(f"--{name}", action="store_true", help=help_text)
-    parser.add_argument("--lr", type=positive, default=defaults["lr"], help="learning rate (default: %(default)s)")
-    parser.add_argument(
-        "--transfer-weight", type=positive, default=-1.0, metavar="W", help=f"default: {DEFAULT_WEIGHTS} by method"
-    )
-    parser.add_argument(
-        "--pair-weight",
-        type=non_negative,
-        default=defaults["pair_weight"],
-        metavar="W",
-        help="sensors: weight of the distance between both encoders' features (default: %(default)s; 0: no pairs)",
-    )
+    parser = build_parser()
     namespace = parser.parse_args(args)
     if namespace.task == "sensors" and (namespace.source or namespace.target):
         parser.error("--source and --target are for --task images")
-    namespace.source, namespace.target = (
-        value or default_domain
-        for value, default_domain in zip((namespace.source, namespace.target), DOMAINS[namespace.task], strict=True)
-    )
+    source, target = DOMAINS[namespace.task]
+    namespace.source, namespace.target = namespace.source or source, namespace.target or target
     options = Options(**vars(namespace))
     if problem := find_conflict(options):
         parser.error(problem)
     return options
 
 
+def build_parser() -> Parser:
+    """Return the parser of the command line, with the defaults of :class:`Options`."""
+    defaults = {name.replace("_", "-"): field.default for name, field in Options.__dataclass_fields__.items()}
+    parser = Parser(prog="train.py", description="Domain adaptation of an image classifier, or between two sensors.")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="folder of domains, or of granules")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; created if missing")
+    parser.add_argument("--source", metavar="DOMAIN", help="images: labeled domain (default: amazon)")
+    parser.add_argument("--target", metavar="DOMAIN", help="images: domain to adapt to (default: webcam)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="resnet50: initial state dict of the backbone")
+    for name, minimum, text in INTEGER_OPTIONS:
+        shown = f"{text} (default: {defaults[name]})"
+        parser.add_argument(f"--{name}", type=whole_number(minimum), default=defaults[name], metavar="N", help=shown)
+    for name, choices, text in CHOICE_OPTIONS:
+        shown = f"{text} (default: {defaults[name]})"
+        parser.add_argument(f"--{name}", choices=choices, default=defaults[name], help=shown)
+    for name, text in FLAG_OPTIONS:
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+    add_weights(parser, defaults)
+    return parser
+
+
+def add_weights(parser: Parser, defaults: dict[str, Any]) -> None:
+    """Add the options that take any number above 0."""
+    parser.add_argument("--lr", type=positive, default=defaults["lr"], help="learning rate (default: %(default)s)")
+    # -1 stands for the default weight of the method (see Options.weight).
+    transfer = f"default: {DEFAULT_WEIGHTS} by method"
+    parser.add_argument("--transfer-weight", type=positive, default=-1.0, metavar="W", help=transfer)
+    pair = "sensors: weight of the distance between both encoders' features (default: %(default)s; 0: no pairs)"
+    parser.add_argument("--pair-weight", type=non_negative, default=defaults["pair-weight"], metavar="W", help=pair)
+
+
 def find_conflict(options: Options) -> str:
     """Return the conflict between two options in one line; empty if there is none."""
+    # CORAL needs at least two rows for a covariance.
     if options.global_batch < 2 * options.accumulate:
         return f"--global-batch {options.global_batch} has fewer than 2 images for each of --accumulate's parts"
     if options.elastic and options.baseline:

@@ -48,6 +48,7 @@ def list_granules(data: Path) -> tuple[list[Path], str]:
 def assign_uses(count: int, seed: int) -> dict[str, list[int]]:
     """Return the indices of granules by use: ``training``, ``validation``, ``pairs``, ``evaluation``."""
     shuffled = np.random.default_rng([seed, 3]).permutation(count).tolist()
+    # Each use gets at least one granule, also with the minimum of four.
     source_count, evaluation = max(2, round(SOURCE * count)), max(1, round(EVALUATION * count))
     validation = max(1, round(VALIDATION_SHARE * source_count))
     parts = {

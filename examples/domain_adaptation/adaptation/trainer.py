@@ -179,6 +179,7 @@ class Trainer:
 
     def _count_correct(self, features: Any, rows: Tensor, labels: Tensor) -> Tensor:
         """Count correct predictions among this rank's share of the rows, by class."""
+        # Each rank evaluates its share; counts, unlike means, can be summed over unequal shares.
         own = slice(self.comm.rank, None, self.comm.size)
         correct = torch.zeros(len(self.dataset.classes), dtype=torch.float64)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self._half_dtype, enabled=self.options.amp):

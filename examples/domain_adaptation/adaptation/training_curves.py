@@ -65,6 +65,7 @@ def draw_accuracies(
     axis: Any, trained: TrainingResult, dataset: Dataset, comparisons: Mapping[str, TrainingResult]
 ) -> None:
     """Draw source and target accuracy over epochs, the target accuracy of comparison runs, and the best epoch."""
+    # Markers merge into a band when there are many epochs.
     marker = {"marker": "o", "ms": 3.5} if len(trained.history) <= 30 else {}
     axis.plot(
         *history_column(trained, "source_accuracy"),
@@ -94,6 +95,7 @@ def draw_losses(axis: Any, trained: TrainingResult) -> None:
     axis.set(xlabel="epoch", ylabel="cross entropy (nat)", title="Losses")
     leave_room(axis)
     if trained.options.method != "none":
+        # The transfer loss can be orders of magnitude smaller than cross entropy.
         right_axis = axis.twinx()
         right_axis.spines["right"].set_visible(True)
         lines += right_axis.plot(

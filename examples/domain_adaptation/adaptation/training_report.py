@@ -57,6 +57,7 @@ def metrics(
     """Return the content of metrics.json; everything that differs between machines is under ``run``."""
     options = trained.options
     sensors = options.task == "sensors"
+    # Paths differ between machines and say nothing about the result.
     option_values = {name: getattr(options, name) for name in vars(options) if name not in ("data", "out", "weights")}
     best = {name: trained.best[name] for name in ("epoch", "source_accuracy", "target_accuracy")}
     return {
@@ -116,6 +117,7 @@ def library_versions(comm: Communicator) -> dict[str, str]:
         "numpy": numpy.__version__,
         "pillow": PIL.__version__,
     }
+    # Without Horovod the package may be missing.
     if comm.backend == "horovod":
         import horovod
 
@@ -136,6 +138,7 @@ def write_results(
         "image_size": trained.options.image_size,
         "data_kind": dataset.kind,
     }
+    # Renamed at the end, so that an interrupted run never leaves an incomplete file.
     torch.save(model_info | trained.best, out / "best.pt.part")
     (out / "best.pt.part").replace(out / "best.pt")
     points.write_atomically(out / "metrics.json", (json.dumps(content, indent=2) + "\n").encode())

@@ -63,6 +63,7 @@ def column_labels(section: CrossSection, count: int) -> NDArray[np.int64]:
     aerosol = (haze > HAZY) & (np.where(deck, low, 0) + high < 1)
     liquid, ice = deck & ~frozen, cirrus | (deck & frozen)
     cloud = liquid | ice
+    # Evaluated in this order: mixed classes before their parts.
     cases = [aerosol & cloud, aerosol, liquid & ice, ice, liquid]
     return np.select(cases, [6, 5, 4, 3, 2], 1)
 
@@ -74,7 +75,9 @@ def lidar_features(
     tau = np.stack([shift_line(section.high_tau, 0, count), shift_line(section.low_tau, 0, count)])
     top = np.stack([shift_line(section.high_top_km, 0, count), shift_line(section.low_top_km, 0, count)])
     ice = np.stack([np.ones(count, bool), shift_line(section.low_is_ice, 0, count)])
+    # The lidar misclassifies the phase of 12 % of thin and 4 % of thicker layers.
     ice ^= rng.random(ice.shape) < np.where(tau < 0.5, 0.12, 0.04)
+    # The upper deck attenuates the beam.
     reached = np.stack([np.ones(count, bool), tau[0] < OPAQUE])
     fine = reached & (tau > 0.25 * np.exp(0.4 * rng.standard_normal(tau.shape)))
     coarse = reached & (five_column_mean(tau) > 0.06 * np.exp(0.3 * rng.standard_normal(tau.shape)))
@@ -203,6 +206,7 @@ def reflectances(
     signal = surface[0] * np.exp(-VAPOR_ABSORPTION * air_mass * conditions.vapor_cm)
     haze = surface[2][:, None] * (0.55 / SHORT_UM) ** (0.3 if conditions.dust else 1.3)
     air = 0.00864 * SHORT_UM**-4.0
+    # At 1.38 um water vapor absorbs the light scattered in the lower atmosphere.
     veil = (0.75 * air + 0.12 * haze) / (4 * down * up) * (SHORT_UM != 1.378)
     signal = veil + signal * np.exp(-0.5 * (air + 0.25 * haze) * air_mass)
     for tau, top, ice in decks:

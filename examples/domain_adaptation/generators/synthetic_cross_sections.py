@@ -91,8 +91,10 @@ def draw_conditions(rng: np.random.Generator) -> GranuleConditions:
 
 def fractal_line(count: int, rng: np.random.Generator, outer_km: float) -> Line:
     """Return a Gaussian field along a line of 1 km steps, mean 0, variance 1."""
+    # Twice the length is generated and half is used, because the transform makes lines periodic.
     k = np.fft.rfftfreq(2 * count)
     power = (k**2 + outer_km**-2.0) ** (-2.3 / 4)
+    # The mean carries no structure.
     power[0] = 0
     line = np.fft.irfft(np.fft.rfft(rng.standard_normal(2 * count)) * power)[:count]
     return np.asarray((line - line.mean()) / line.std())
@@ -119,6 +121,7 @@ def simulate_cross_section(conditions: GranuleConditions, count: int, rng: np.ra
         low_top_km=low_top,
         low_is_ice=frozen,
         high_tau=np.minimum(0.32 * np.expm1(1.5 * excess[1]), 40),
+        # The top of the upper deck stays above that of the lower one.
         high_top_km=np.maximum(conditions.tropopause_km - 2.2 + 1.1 * texture, low_top + 0.8),
         haze_tau=conditions.haze_tau * np.exp(0.9 * haze),
         haze_top_km=np.clip((3.5 if conditions.dust else 1.8) + 0.6 * texture, 0.5, 6),

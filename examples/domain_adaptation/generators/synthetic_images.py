@@ -66,6 +66,7 @@ def write_domains(out: Path, *, seed: int, size: int = 32, share: float = 1.0) -
 
 def draw_image(domain: str, name: str, number: int, *, seed: int, size: int) -> NDArray[np.uint8]:
     """Return one image, (size, size, 3), of a domain and a class."""
+    # A generator per image, so that an image does not depend on the number of others.
     rng = np.random.default_rng([seed, list(IMAGES_PER_CLASS).index(domain), CLASSES.index(name), number])
     shape, pattern = name.split("_")
     pose = draw_pose(rng, domain)
@@ -153,9 +154,11 @@ def background_clutter(rng: np.random.Generator, across: Plane, up: Plane, domai
 def apply_webcam(scene: Plane, rng: np.random.Generator) -> Plane:
     """Return the scene blurred, with low contrast, a color cast and noise; (size, size, 3)."""
     blurred = scene
+    # A separable binomial kernel.
     for axis in (0, 1):
         before, after = (np.roll(blurred, step, axis=axis) for step in (1, -1))
         blurred = 0.25 * before + 0.5 * blurred + 0.25 * after
+    # A blue cast, as from a wrong white balance.
     tint = np.array([0.75, 0.9, 1.1]) + rng.uniform(-0.05, 0.05, 3)
     low_contrast = 0.12 + 0.6 * blurred * tint
     return np.asarray(low_contrast + rng.normal(0, 0.04, scene.shape))
