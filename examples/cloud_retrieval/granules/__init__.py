@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 import sys
 
-# As in the package retrieval: a long-running cluster receives newer code as another zip, and Dask reloads this file only,
-# so modules imported from an older zip are removed here.
+# As in the package retrieval: a long-running cluster receives newer code as another zip, and Dask reloads this file
+# only, so modules imported from an older zip are removed here.
 for _name, _module in list(sys.modules.items()):
     _file = getattr(_module, "__file__", None) or ""
     if _name.startswith(f"{__name__}.") and ".zip" in _file and os.path.dirname(_file) != os.path.dirname(__file__):
