@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 BOUNDED = {
     "core/clock.py:Clock.attempts while True": "the deadline itself: returns at it",
-    "aws/client.py:in_parallel .result()": "of AWS calls, which end by botocore's own connect and read timeouts",
+    "aws/client.py:Clients.in_parallel .result()": "of AWS calls, which end by botocore's own connect and read timeouts",
     "hosts/parallel.py:_Workers.run_worker while True": "ends when no host is left to begin with",
     "hosts/parallel.py:_Workers.result .get()": "asked only while the queue is not empty, by its one reader",
     "interface/progress.py:Board._murmuring .join()": "of a thread that was told to end and looks every second",
@@ -33,14 +33,14 @@ BOUNDED = {
     "remote/mesh_lead.py:Lead._greet while True": "returns at the deadline it is given",
     "remote/mesh_lead.py:Lead.run .result()": "of a task that has ended",
     "remote/mesh_lead.py:Lead.run .wait()": "as long as the job; a lost host ends it, too",
-    "jobs/follow.py:_follow_one while True": "as long as the run; a silent host is lost after 20 s plus patience",
+    "jobs/follow.py:_follow_host while True": "as long as the run; a silent host is lost after 20 s plus patience",
     "ssh/tar_stream.py:pack .join()": "of a thread whose output has ended",
     "ssh/connection_pool.py:ConnectionPool.wait_until_ready while True": "raises at the deadline it is given",
     "ssh/connection_pool.py:ConnectionPool.open_channel while True": "a second time at most: over a fresh connection",
-    "ssh/connection_pool.py:_growing while True": "lengths of pauses, no wait",
+    "ssh/connection_pool.py:_growing_pauses while True": "lengths of pauses, no wait",
     "ssh/channel.py:ChannelSession.output while True": "checks silence and deadline at every turn",
     "ssh/channel.py:ChannelSession._write .get()": "a daemon thread; the end of the exchange puts its None",
-    "ssh/tunnel.py:_Pair.carry .join()": "of a thread whose socket was shut down",
+    "ssh/tunnel.py:_ForwardedConnection.forward .join()": "of a thread whose socket was shut down",
     "jobs/logs.py:tail .get()": "every reader puts its end, and none outlives 20 s of silence",
 }
 """Waits that name no time themselves: ``module:function what`` -> what bounds them all the same."""

@@ -66,7 +66,7 @@ def translate(document: ini.Document) -> tuple[ini.Document, LegacyValues]:
     if OLD_SECTION in document.sections or any(key in document.values for key in (*MOVED, *RENAMED)):
         translation.run()
     sections = {name: line for name, line in document.sections.items() if name != OLD_SECTION}
-    return replace(document, values=translation.values, sections=sections), translation.result()
+    return replace(document, values=translation.values, sections=sections), translation.legacy_values()
 
 
 class _Translation:
@@ -124,7 +124,7 @@ class _Translation:
     def _add_problem(self, value: ini.Value, message: str) -> None:
         self.problems.append(Problem(self.file, value.line, f"{value.label}: {message}"))
 
-    def result(self) -> LegacyValues:
+    def legacy_values(self) -> LegacyValues:
         secrets = {name: Secret(text) for name, (text, _) in self.secrets.items()}
         lines = {f"legacy_{name}": line for name, (_, line) in self.secrets.items()}
         return LegacyValues(

@@ -1,18 +1,18 @@
-"""Every error that Stratus raises on purpose.
+"""Errors that Stratus raises, with their exit codes.
 
     StratusError                exit 1   something failed
-    ├── UsageError              exit 2   the request makes no sense: wrong verb, host, run, argument
-    │   └── ConfigError         exit 2   mistakes in a config file, all of them at once
-    ├── CloudRefused            exit 3   AWS said no (its own code is kept)
-    ├── NotReady                exit 2   several things speak against a launch (3 when it is only AWS that does)
-    ├── LeftRunning             exit 4   something is, or may be, still running: it is listed
-    ├── JobFailed               exit 1   the job itself ended badly
+    ├── UsageError              exit 2   invalid request: wrong verb, host, run, argument
+    │   └── ConfigError         exit 2   mistakes in a config file, all at once
+    ├── CloudRefused            exit 3   AWS refused (with its own error code)
+    ├── NotReady                exit 2   several problems prevent a launch (3 when all are refusals of AWS)
+    ├── LeftRunning             exit 4   something is, or may be, still running; it is listed
+    ├── JobFailed               exit 1   the job itself failed
     └── HostError               exit 1   one host failed
         ├── ConnectError        exit 1   no SSH session: refused, dropped, no-route, silent, auth, host-key, key-file
-        └── HostsFailed         exit 1   some of many hosts failed; every outcome is inside
+        └── HostsFailed         exit 1   some of many hosts failed; holds the error of each
 
-An error's text is one clear line (what, where, the provider's code) followed, where there is one, by an
-indented line that says what to type next.
+The text of an error is one line (what, where, the provider's code), then, if there is a fix, an indented line with
+what to type or edit next.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class StratusError(Exception):
 
 
 class UsageError(StratusError):
-    """The request makes no sense as typed."""
+    """The request is invalid as typed."""
 
     exit_code = 2
     json_name = "UsageError"
@@ -70,14 +70,14 @@ class UsageError(StratusError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in a config file: where it stands and how to mend it."""
+    """One mistake in a config file: its position, and how to correct it."""
 
     file: str
     line: int
     message: str
 
     def __str__(self) -> str:
-        """The form that editors jump to: ``file:line: what``."""
+        """Return ``file:line: message``, the form that editors jump to."""
         return f"{self.file}:{self.line}: {self.message}"
 
 
@@ -97,14 +97,14 @@ class ConfigError(UsageError):
 
 
 class CloudRefused(StratusError):
-    """AWS answered no; ``code`` holds its own error code."""
+    """AWS refused a request; ``code`` is its own error code."""
 
     exit_code = 3
     json_name = "CloudRefused"
 
 
 class NotReady(StratusError):
-    """Everything that speaks against a launch, at once, each with its fix."""
+    """All problems that prevent a launch, each with its fix."""
 
     json_name = "NotReady"
 
@@ -114,8 +114,8 @@ class NotReady(StratusError):
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]
-        """2, or 3 when all of them are AWS's."""
-        return 3 if all(isinstance(each, CloudRefused) for each in self.problems) else 2
+        """2, or 3 when all problems are refusals of AWS."""
+        return 3 if all(isinstance(problem, CloudRefused) for problem in self.problems) else 2
 
     def lines(self) -> list[Text]:
         """Return the lines of each problem, then their number."""
@@ -123,12 +123,15 @@ class NotReady(StratusError):
 
     @classmethod
     def raise_if_any(cls, problems: Sequence[StratusError]) -> None:
-        """Raise what there is: a single problem as it is, several together; one cause is told once.
+        """Raise the problems, if any; those with the same cause count once.
 
-        :raises StratusError: there is one.
+        :raises StratusError: the only problem.
         :raises NotReady: there are several.
         """
-        by_cause = {(type(each), each.code, each.fix) if each.fix else id(each): each for each in problems}
+        # One missing permission or credential makes many lookups fail: the same code and fix mean the same cause.
+        by_cause = {
+            (type(problem), problem.code, problem.fix) if problem.fix else id(problem): problem for problem in problems
+        }
         distinct = list(by_cause.values())
         if len(distinct) == 1:
             raise distinct[0]
@@ -137,7 +140,7 @@ class NotReady(StratusError):
 
 
 class LeftRunning(StratusError):
-    """Something is still running, or nobody can say: the list tells what."""
+    """Something is still running, or its state is unknown; ``left`` lists it."""
 
     exit_code = 4
     json_name = "LeftRunning"
@@ -152,9 +155,9 @@ class LeftRunning(StratusError):
 
 
 class JobFailed(StratusError):
-    """The job ended badly; ``tail`` holds its last lines.
+    """The job failed; ``tail`` holds its last lines.
 
-    :param exit_status: the job's own exit status; None when it was lost or killed without one.
+    :param exit_status: the job's own; None if it was lost or killed without one.
     """
 
     json_name = "JobFailed"
@@ -178,11 +181,11 @@ class HostError(StratusError):
 
 
 class ConnectError(HostError):
-    """No SSH session came about.
+    """No SSH session could be established.
 
     :param kind: ``refused`` (nothing listens: booting), ``dropped`` (packets vanish: security group or address),
-        ``no-route``, ``silent`` (accepts but says nothing: hung), ``auth`` (user or key), ``host-key`` (not the
-        machine that was launched), ``key-file`` (our own private key cannot be used), ``lost`` (was there, went away).
+        ``no-route``, ``silent`` (accepts, but does not respond: hung), ``auth`` (user or key), ``host-key`` (not the
+        host that was launched), ``key-file`` (the local private key cannot be used), ``lost`` (ended after it was up).
     """
 
     json_name = "ConnectError"

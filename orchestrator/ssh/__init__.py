@@ -1,4 +1,4 @@
-"""SSH: the only opener of connections. :class:`Links` is the way in; see :mod:`orchestrator.ssh.client`."""
+"""SSH connections to hosts: commands, folders and tunnels through :class:`SshClient`."""
 
 from orchestrator.ssh.client import CommandResult, Connection, SshClient, Tunnel, command_line, quote, write_ssh_config
 

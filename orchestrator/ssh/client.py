@@ -1,7 +1,7 @@
-"""The only opener of SSH connections: commands, streams, folders and tunnels over connections that are kept.
+"""SSH client: commands, streams, folders and tunnels over pooled connections.
 
 Every call ends by its deadline, whatever the network does. Every failure to connect is a ConnectError whose ``kind``
-says which fault it was. A host proves itself with the key that was made for it at launch, or nothing is sent to it.
+names the fault. A host must present the host key pinned for it, or nothing is sent to it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ __all__ = ["CommandResult", "Connection", "SshClient", "Tunnel", "command_line",
 
 SILENCE_TIMEOUT_S = 30.0
 
-_NOTHING_THERE = 66
+_NO_SUCH_FOLDER = 66
+"""Exit status that tells a missing folder from errors of tar (EX_NOINPUT of sysexits.h)."""
 
 Respond = Callable[[str], Iterable[bytes] | None]
-"""Told every line of output; what it returns is sent to the command as input."""
+"""Called with every line of output; the chunks it returns are sent to the command as input."""
 
 
 def quote(*words: str) -> str:
-    """Return ``words`` as one command for a POSIX shell that sees each of them unchanged, whatever it holds.
+    """Return ``words`` as one command line for a POSIX shell, quoted so that each arrives unchanged.
 
-    :raises UsageError: for a NUL, which no argument of a command can hold.
+    :raises UsageError: for a NUL byte, which no argument can contain.
     """
     if any("\0" in word for word in words):
         raise UsageError("a NUL byte cannot be part of a command")
@@ -50,11 +51,11 @@ def quote(*words: str) -> str:
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command answered.
+    """Result of a command on one host.
 
     :param host: name of the host.
     :param exit_status: None when the command was killed by a signal.
-    :param seconds: from the question to the whole answer.
+    :param seconds: from the request to the end of its output.
     """
 
     host: str
@@ -66,24 +67,24 @@ class CommandResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the command ended with exit status 0."""
+        """True if the command ended with exit status 0."""
         return self.exit_status == 0
 
     def raise_if_failed(self, message: str) -> CommandResult:
-        """Return this reply if it is ok.
+        """Return this result if it is ok.
 
-        :param what: what failed otherwise, in words.
-        :raises HostError: with the last line that the command said.
+        :param message: what failed.
+        :raises HostError: with the last line of the command's output.
         """
         if self.ok:
             return self
-        said = (self.stderr.strip() or self.stdout.strip()).splitlines()
-        how = "killed by a signal" if self.exit_status is None else f"exit {self.exit_status}"
-        raise HostError(f"{message}: {said[-1].strip() if said else 'no word why'} ({how})", where=self.host)
+        lines = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        ending = "killed by a signal" if self.exit_status is None else f"exit {self.exit_status}"
+        raise HostError(f"{message}: {lines[-1].strip() if lines else 'no output'} ({ending})", where=self.host)
 
 
 class SshClient:
-    """Connections to hosts: opened when first needed, kept, shared by all threads, reopened once when they went stale.
+    """Connections to hosts: opened on first use, kept, shared by all threads, reopened once when stale.
 
     :param clock: time for work on hosts done with this client; its own deadlines follow the system's clock, as those
         of sockets do.
@@ -106,7 +107,7 @@ class SshClient:
         self.close()
 
     def connect(self, host: Host) -> Connection:
-        """Return a living connection to ``host``, the kept one if there is one.
+        """Return an active connection to ``host``, the pooled one if there is one.
 
         :raises ConnectError: see :func:`orchestrator.ssh.connect.open_connection` for its kinds.
         """
@@ -117,36 +118,36 @@ class SshClient:
     ) -> float:
         """Wait until a session with ``host`` is up.
 
-        :param deadline: seconds to wait at most.
-        :param alive: asked between attempts; says why the machine died, or nothing while it lives.
+        :param timeout_s: seconds to wait at most.
+        :param failure_reason: called between attempts; returns why the VM failed, or nothing while it has not.
         :return: seconds waited.
         :raises ConnectError: the last attempt's, at the deadline; at once for a wrong host key or an unusable key
-            file; after a few tries for a refused login.
-        :raises HostError: when the machine died meanwhile.
+            file; after a few attempts for a refused login.
+        :raises HostError: the VM failed meanwhile.
         """
         return self._pool.wait_until_ready(host, timeout_s, failure_reason)
 
     def run(self, host: Host, command: str, *, timeout_s: float = 30.0, stdin: bytes = b"") -> CommandResult:
-        """Ask a short question: run ``command`` in the login shell and return all it says.
+        """Run a short command in the login shell and return its whole output.
 
         Safe to call from many threads: each call has a channel of its own on the shared connection.
 
-        :param timeout: seconds for everything, connecting included; it holds in a silent partition, too.
-        :param stdin: the command's whole input.
+        :param timeout_s: seconds for everything, connecting included; it holds in a silent network partition, too.
+        :param stdin: the whole input of the command.
         :raises ConnectError: no session, or kind ``lost``: no answer in time, or the connection ended meanwhile.
-        :raises HostError: when the command talked, but was not done in time.
+        :raises HostError: the command produced output, but did not finish in time.
         """
         started = time.monotonic()
-        limits = Timeouts(deadline=started + timeout_s)
-        said = {1: bytearray(), 2: bytearray()}
-        with self._exchange(host, command, limits, eof=not stdin) as talk:
+        timeouts = Timeouts(deadline=started + timeout_s)
+        output = {1: bytearray(), 2: bytearray()}
+        with self._start_command(host, command, timeouts, eof=not stdin) as session:
             if stdin:
-                talk.send([stdin])
-                talk.end_input()
-            for stream, data in talk.output():
-                said[stream] += data
-            status = talk.exit_status()
-        out, err = (bytes(data).decode("utf-8", errors="replace") for data in said.values())
+                session.send([stdin])
+                session.end_input()
+            for stream, data in session.output():
+                output[stream] += data
+            status = session.exit_status()
+        out, err = (bytes(data).decode("utf-8", errors="replace") for data in output.values())
         return CommandResult(host.name, command, out, err, status, time.monotonic() - started)
 
     def stream(
@@ -160,31 +161,31 @@ class SshClient:
         silence_timeout_s: float = SILENCE_TIMEOUT_S,
         timeout_s: float | None = None,
     ) -> int:
-        """Run ``command`` and hand on its lines (both outputs, merged) as they come.
+        """Run ``command`` and pass on its lines (standard and error output merged) as they arrive.
 
-        :param on_line: called with every line, in this thread; a line longer than 64 KiB comes in pieces.
-        :param feed: called with every line after ``on_line``; the chunks that it returns go to the command's input, in
-            order, and are asked for (on another thread) only as the host takes them. Without it, input ends after
+        :param on_line: called with every line, in this thread; a line longer than 64 KiB arrives in pieces.
+        :param respond: called with every line after ``on_line``; the chunks it returns go to the command's input, in
+            order, and are consumed (on another thread) only as the host accepts them. Without it, input ends after
             ``stdin``; with it, when the command does.
-        :param stdin: first input; chunks of an iterable are treated as those of ``feed``.
-        :param silence: seconds without output, and without input being taken, after which the host counts as lost.
-        :param deadline: seconds for everything; None: as long as it takes.
+        :param stdin: first input; chunks of an iterable are treated as those of ``respond``.
+        :param silence_timeout_s: seconds without output and without accepted input after which the host counts as lost.
+        :param timeout_s: seconds for everything; None: no limit.
         :return: exit status; -1 when the command was killed by a signal.
         :raises ConnectError: no session, or kind ``lost``.
-        :raises HostError: when the deadline passed. What ``on_line``, ``feed`` and their chunks raise is handed on.
+        :raises HostError: the time is up. Errors of ``on_line``, ``respond`` and the chunks are passed on.
         """
-        limits = Timeouts(silence_timeout_s, None if timeout_s is None else time.monotonic() + timeout_s)
-        with self._exchange(host, command, limits, merge=True, eof=not stdin and respond is None) as talk:
+        timeouts = Timeouts(silence_timeout_s, None if timeout_s is None else time.monotonic() + timeout_s)
+        with self._start_command(host, command, timeouts, merge=True, eof=not stdin and respond is None) as session:
             if stdin:
-                talk.send([stdin] if isinstance(stdin, bytes) else stdin)
+                session.send([stdin] if isinstance(stdin, bytes) else stdin)
             if stdin and respond is None:
-                talk.end_input()
-            for line in _each_line(talk):
+                session.end_input()
+            for line in _lines_of(session):
                 on_line(line)
                 answer = respond(line) if respond else None
                 if answer is not None:
-                    talk.send(answer)
-            status = talk.exit_status()
+                    session.send(answer)
+            status = session.exit_status()
         return -1 if status is None else status
 
     def fetch(
@@ -192,58 +193,62 @@ class SshClient:
     ) -> int:
         """Copy the content of the folder ``remote`` into ``local``, as one compressed stream.
 
-        :param remote: absolute, or relative to the login's home.
-        :param local: made if need be; files there are replaced, others stay.
-        :param timeout: seconds for everything; silence of 30 s ends it sooner.
-        :param left_out: called with (name, why) for devices, and for links to anything but a file inside the folder.
+        :param remote: absolute, or relative to the home folder of the login.
+        :param local: created if missing; files of the same name are replaced, others stay.
+        :param timeout_s: seconds for everything; silence of 30 s ends it sooner.
+        :param on_skipped: called with (name, why) for devices, and for links to anything but a file inside the folder.
         :return: bytes of all files.
         :raises HostError: nothing is at ``remote``, it could not be read or written here, or a name points outside.
         :raises ConnectError: no session, or kind ``lost``.
         """
         folder = remote if remote.startswith("/") else f"./{remote}"
-        command = f"test -d {quote(folder)} || exit {_NOTHING_THERE}; exec tar -C {quote(folder)} -czf - ."
-        complaints = bytearray()
-        problem: Exception | None = None
+        command = f"test -d {quote(folder)} || exit {_NO_SUCH_FOLDER}; exec tar -C {quote(folder)} -czf - ."
+        error_output = bytearray()
+        archive_error: Exception | None = None
         total = 0
-        with self._exchange(host, command, Timeouts(SILENCE_TIMEOUT_S, time.monotonic() + timeout_s), eof=True) as talk:
-            source = ChunkReader(_only_stdout(talk, complaints))
+        with self._start_command(
+            host, command, Timeouts(SILENCE_TIMEOUT_S, time.monotonic() + timeout_s), eof=True
+        ) as session:
+            source = ChunkReader(_stdout_of(session, error_output))
             try:
                 local.mkdir(parents=True, exist_ok=True)
-                total = unpack(source, local, on_skipped or _ignore)
+                total = unpack(source, local, on_skipped or _ignore_skipped)
             except (tarfile.TarError, EOFError) as error:
-                problem = error
+                archive_error = error
             except OSError as error:
-                what = f"cannot write {error.filename or local}: {error.strerror or error}"
-                raise HostError(what, where=host.name) from error
+                message = f"cannot write {error.filename or local}: {error.strerror or error}"
+                raise HostError(message, where=host.name) from error
             source.skip_rest()
-            status = talk.exit_status()
-        # Exit 1 of tar means that a file changed while it was read: the job still writes.
-        if problem is not None or status not in (0, 1):
-            raise _not_fetched(host, remote, status, complaints) from problem
+            status = session.exit_status()
+        # tar exits with 1 when a file changed while it was read: a running job still writes.
+        if archive_error is not None or status not in (0, 1):
+            raise _fetch_error(host, remote, status, error_output) from archive_error
         return total
 
     def send(self, host: Host, source: Path | bytes, remote: str, *, timeout_s: float = 3600.0) -> None:
         """Copy bytes to the file ``remote``, or the content of a local folder into the folder ``remote``.
 
-        :raises HostError: when it could not be written there.
+        :raises HostError: it could not be written there.
         :raises ConnectError: no session, or kind ``lost``.
         """
-        place = quote(remote if remote.startswith("/") else f"./{remote}")
-        said: list[str] = []
+        target = quote(remote if remote.startswith("/") else f"./{remote}")
+        lines: list[str] = []
         if isinstance(source, bytes):
-            command, content = f"cat >{place}", iter([source])
+            command, content = f"cat >{target}", iter([source])
         else:
-            command, content = f"mkdir -p {place} && exec tar -C {place} -xzf -", pack(source)
-        status = self.stream(host, command, stdin=content, on_line=said.append, timeout_s=timeout_s)
-        CommandResult(host.name, command, "\n".join(said), "", status, 0.0).raise_if_failed(f"could not write {remote}")
+            command, content = f"mkdir -p {target} && exec tar -C {target} -xzf -", pack(source)
+        status = self.stream(host, command, stdin=content, on_line=lines.append, timeout_s=timeout_s)
+        CommandResult(host.name, command, "\n".join(lines), "", status, 0.0).raise_if_failed(
+            f"could not write {remote}"
+        )
 
     def forward(self, host: Host, port: int, *, target_address: str = "", local_port: int = 0) -> Tunnel:
-        """Open a tunnel: ``Tunnel.address`` and ``Tunnel.port`` on this computer lead to ``port`` over there.
+        """Open a tunnel from ``Tunnel.address`` and ``Tunnel.port`` on this computer to ``port`` on the target.
 
-        :param to: the target's address as ``host`` sees it; empty: the host's own private address.
+        :param target_address: as ``host`` reaches it; empty: the private address of the host itself.
         :param local_port: 0 takes a free one.
         :raises ConnectError: no session.
-        :raises HostError: when the local port is taken.
+        :raises HostError: the local port is taken.
         """
         self._pool.connect(host)
         tunnel = Tunnel(partial(self._dial, host, (target_address or host.private_address, port)), local_port)
@@ -251,7 +256,7 @@ class SshClient:
         return tunnel
 
     def disconnect(self, host: Host) -> None:
-        """Close the connection to ``host``, if there is one: the machine is gone, or about to be."""
+        """Close the connection to ``host``, if there is one."""
         self._pool.disconnect(host)
 
     def disconnect_all(self) -> None:
@@ -271,32 +276,36 @@ class SshClient:
             tunnel.close()
 
     def _dial(self, host: Host, target: tuple[str, int], source: tuple[str, int]) -> paramiko.Channel:
-        """A channel to ``target`` as ``host`` reaches it."""
+        """Return a channel to ``target`` as ``host`` reaches it."""
 
-        def opening(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
-            # One second more than our own limit: a timeout of paramiko's cannot be told from a refusal.
-            return transport.open_channel("direct-tcpip", target, source, window_size=WINDOW_BYTES, timeout=seconds + 1)
+        def open_channel(transport: paramiko.Transport, timeout_s: float) -> paramiko.Channel:
+            # Longer than the caller's own limit: paramiko reports a timeout and a refusal as the same error.
+            return transport.open_channel(
+                "direct-tcpip", target, source, window_size=WINDOW_BYTES, timeout=timeout_s + 1
+            )
 
-        return self._pool.open_channel(host, time.monotonic() + self._pool.timeout_s, opening, prompt=False)
+        return self._pool.open_channel(host, time.monotonic() + self._pool.timeout_s, open_channel, prompt=False)
 
-    def _exchange(
-        self, host: Host, command: str, limits: Timeouts, *, merge: bool = False, eof: bool = False
+    def _start_command(
+        self, host: Host, command: str, timeouts: Timeouts, *, merge: bool = False, eof: bool = False
     ) -> ChannelSession:
-        """Begin a command.
+        """Start a command.
 
-        :param merge: both outputs come as one.
-        :param eof: it gets no input.
+        :param merge: merge error output into standard output.
+        :param eof: give it no input.
         """
         import paramiko
 
         started = time.monotonic()
-        until = started + (limits.silence_s or SILENCE_TIMEOUT_S) if limits.deadline is None else limits.deadline
-        channel = self._pool.open_channel(host, until, _session)
+        deadline = (
+            started + (timeouts.silence_s or SILENCE_TIMEOUT_S) if timeouts.deadline is None else timeouts.deadline
+        )
+        channel = self._pool.open_channel(host, deadline, _open_session)
         try:
-            call_with_timeout(partial(_begin, channel, command, merge, eof), until - time.monotonic())
-            return ChannelSession(host, channel, limits, started)
+            call_with_timeout(partial(_begin, channel, command, merge, eof), deadline - time.monotonic())
+            return ChannelSession(host, channel, timeouts, started)
         except (OSError, EOFError, paramiko.SSHException) as error:
-            # Not tried again: nobody can tell whether the command has begun.
+            # Not repeated: whether the command has started is unknown, and it may not be idempotent.
             transport = channel.transport
             close_in_background(channel)
             if not isinstance(error, TimeoutError) and transport is not None and transport.is_active():
@@ -305,43 +314,44 @@ class SshClient:
             raise ConnectError("lost", f"ssh: no answer within {waited:.0f} s", where=host.name) from error
 
 
-def _session(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
-    # One second more than our own limit: a timeout of paramiko's cannot be told from a refusal.
-    return transport.open_session(window_size=WINDOW_BYTES, timeout=seconds + 1)
+def _open_session(transport: paramiko.Transport, timeout_s: float) -> paramiko.Channel:
+    # Longer than the caller's own limit: paramiko reports a timeout and a refusal as the same error.
+    return transport.open_session(window_size=WINDOW_BYTES, timeout=timeout_s + 1)
 
 
 def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> None:
-    """Start the command; paramiko waits for the server's word without any limit, so the caller must set one."""
+    """Start the command; paramiko waits for the server's reply without a limit, so the caller must set one."""
     channel.set_combine_stderr(merge)
-    # Names of files need not be UTF-8, and must arrive as they are.
+    # File names need not be UTF-8: bytes that were not decoded are sent unchanged.
     channel.exec_command(command.encode("utf-8", "surrogateescape"))
     if eof:
         channel.shutdown_write()
 
 
-def _each_line(talk: ChannelSession) -> Iterator[str]:
+def _lines_of(session: ChannelSession) -> Iterator[str]:
     lines = LineSplitter()
-    for _, data in talk.output():
+    for _, data in session.output():
         yield from lines.feed(data)
     yield from lines.flush()
 
 
-def _only_stdout(talk: ChannelSession, complaints: bytearray) -> Iterator[bytes]:
-    """The standard output; the end of the error output is kept aside."""
-    for stream, data in talk.output():
+def _stdout_of(session: ChannelSession, error_output: bytearray) -> Iterator[bytes]:
+    """Yield standard output; keep the end of error output in ``error_output``."""
+    for stream, data in session.output():
         if stream == 1:
             yield data
         else:
-            complaints += data
-            del complaints[:-4096]
+            error_output += data
+            # Bounded: a host may send any amount of it.
+            del error_output[:-4096]
 
 
-def _not_fetched(host: Host, remote: str, status: int | None, complaints: bytearray) -> HostError:
-    if status == _NOTHING_THERE:
+def _fetch_error(host: Host, remote: str, status: int | None, error_output: bytearray) -> HostError:
+    if status == _NO_SUCH_FOLDER:
         return HostError(f"nothing at {remote}: no such folder", where=host.name)
-    said = complaints.decode("utf-8", errors="replace").strip().splitlines()
-    return HostError(f"could not fetch {remote}: {said[-1] if said else f'tar ended with {status}'}", where=host.name)
+    lines = error_output.decode("utf-8", errors="replace").strip().splitlines()
+    return HostError(f"could not fetch {remote}: {lines[-1] if lines else f'tar ended with {status}'}", where=host.name)
 
 
-def _ignore(name: str, why: str) -> None:
-    """Not everyone wants to know."""
+def _ignore_skipped(name: str, reason: str) -> None:
+    """Ignore a skipped entry: the handler of callers without one."""

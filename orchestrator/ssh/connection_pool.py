@@ -1,4 +1,4 @@
-"""Connections that are kept: one per host, shared by all threads, reopened once when they went stale."""
+"""Connection pool: one connection per host, shared by all threads, reopened once when stale."""
 
 from __future__ import annotations
 
@@ -17,164 +17,169 @@ if TYPE_CHECKING:
     import paramiko
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, GROWTH = 0.1, 1.0, 1.4
-"""Pauses between attempts while a machine boots: short enough to notice at once, growing to spare the rest."""
+"""Pauses between attempts while a VM boots: short at first to connect at once, then growing to save resources."""
 
 TCP_ATTEMPT_S = 2.0
-"""Seconds for one TCP attempt while waiting: the kernel repeats a dropped packet only after 1, 3, 7... s, we sooner."""
+"""Seconds for one TCP attempt while waiting: shorter than the kernel's own retries after 1, 3, 7... s."""
 
 LOGIN_PAUSES_S = (3.0, 12.0)
-"""Pauses between attempts to log in: cloud-init may bring the key late, but a wrong key stays wrong."""
+"""Pauses between login attempts: cloud-init may install the key late, but a wrong key stays wrong."""
 
 OpenChannel = Callable[["paramiko.Transport", float], "paramiko.Channel"]
-"""Asks a transport for a channel, within that many seconds."""
+"""Opens a channel on a transport, within a number of seconds."""
 
 
 @dataclass
-class _Kept:
-    """One host's connection, and the lock that lets one thread at a time open it."""
+class _Entry:
+    """Connection of one host, and the lock that lets one thread at a time open it."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     connection: Connection | None = None
 
 
 class ConnectionPool:
-    """Opens connections when they are first needed, and keeps them.
+    """Opens connections on first use and keeps them.
 
-    :param timeout: seconds for opening a connection, all in all.
-    :param login_pauses: seconds between attempts of :meth:`wait` to log in; one attempt more than pauses.
+    :param timeout_s: seconds for opening a connection, all in all.
+    :param login_pauses_s: seconds between login attempts of :meth:`wait_until_ready`; one attempt more than pauses.
     """
 
     def __init__(self, timeout_s: float, login_pauses_s: tuple[float, ...] = LOGIN_PAUSES_S) -> None:
         self.timeout_s = timeout_s
-        self._login_pauses = login_pauses_s
-        self._guard = threading.Lock()
-        self._kept: dict[Host, _Kept] = {}
+        self._login_pauses_s = login_pauses_s
+        self._lock = threading.Lock()
+        self._entries: dict[Host, _Entry] = {}
         self._retired: list[Connection] = []
         self._closed = threading.Event()
 
     def connect(self, host: Host) -> Connection:
-        """Return a living connection to ``host``."""
+        """Return an active connection to ``host``."""
         return self._connect(host, time.monotonic() + self.timeout_s)[0]
 
-    def wait_until_ready(self, host: Host, deadline: float, alive: Callable[[], str] | None) -> float:
-        """Try until a session with ``host`` is up, and return the seconds it took; see ``Links.wait``."""
+    def wait_until_ready(self, host: Host, timeout_s: float, failure_reason: Callable[[], str] | None) -> float:
+        """Try until a session with ``host`` is up; return the seconds it took. See ``SshClient.wait_until_ready``."""
         started = time.monotonic()
-        pauses, logins, tries = _growing(), iter(self._login_pauses), 0
+        pauses, login_pauses, attempts = _growing_pauses(), iter(self._login_pauses_s), 0
         while True:
             try:
-                self._connect(host, started + deadline, knock=TCP_ATTEMPT_S)
+                self._connect(host, started + timeout_s, tcp_timeout_s=TCP_ATTEMPT_S)
                 return time.monotonic() - started
             except ConnectError as error:
-                tries += 1
-                pause = next(logins, None) if error.kind == "auth" else next(pauses)
+                attempts += 1
+                pause = next(login_pauses, None) if error.kind == "auth" else next(pauses)
                 if error.kind in ("host-key", "key-file") or pause is None:
                     raise
-                _check_alive(host, alive, error)
-                left = started + deadline - time.monotonic()
+                _raise_if_failed(host, failure_reason, error)
+                left = started + timeout_s - time.monotonic()
                 if left <= pause:
-                    raise _gave_up(error, tries, time.monotonic() - started) from error
+                    raise _gave_up(error, attempts, time.monotonic() - started) from error
+            # Not a sleep: closing the pool must end every wait at once.
             if self._closed.wait(pause):
-                raise HostError("waiting was given up: connections are being closed", where=host.name)
+                raise HostError("ssh: connections are being closed", where=host.name)
 
     def disconnect(self, host: Host) -> None:
         """Close the connection to ``host``, if there is one."""
-        with self._guard:
-            kept = self._kept.pop(host, None)
-        if kept is not None and kept.connection is not None:
-            kept.connection.close()
+        with self._lock:
+            entry = self._entries.pop(host, None)
+        if entry is not None and entry.connection is not None:
+            entry.connection.close()
 
     def close(self) -> None:
-        """Close all connections; calls under way end with an error."""
+        """Close all connections; calls in progress end with an error."""
         self._closed.set()
-        with self._guard:
-            kept, self._kept = list(self._kept.values()), {}
+        with self._lock:
+            entries, self._entries = list(self._entries.values()), {}
             connections, self._retired = self._retired, []
-        for connection in [*connections, *(one.connection for one in kept if one.connection is not None)]:
+        pooled = [entry.connection for entry in entries if entry.connection is not None]
+        for connection in [*connections, *pooled]:
             connection.close()
 
-    def _connect(self, host: Host, until: float, *, knock: float | None = None) -> tuple[Connection, bool]:
-        """A living connection, and whether it was opened just now."""
-        with self._guard:
+    def _connect(self, host: Host, deadline: float, *, tcp_timeout_s: float | None = None) -> tuple[Connection, bool]:
+        """Return an active connection, and True if it was just opened."""
+        with self._lock:
             self._check_open(host)
-            kept = self._kept.setdefault(host, _Kept())
-        if not kept.lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            entry = self._entries.setdefault(host, _Entry())
+        if not entry.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise ConnectError("silent", "ssh: another attempt to connect is still waiting", where=host.name)
         try:
-            connection = kept.connection
+            connection = entry.connection
             if connection is not None and connection.transport.is_active():
                 return connection, False
-            within = max(0.1, min(self.timeout_s, until - time.monotonic()))
-            connection = open_connection(host, timeout_s=within, tcp_timeout_s=knock)
-            self._keep(host, kept, connection)
+            timeout_s = max(0.1, min(self.timeout_s, deadline - time.monotonic()))
+            connection = open_connection(host, timeout_s=timeout_s, tcp_timeout_s=tcp_timeout_s)
+            self._store(host, entry, connection)
             return connection, True
         finally:
-            kept.lock.release()
+            entry.lock.release()
 
     def _check_open(self, host: Host) -> None:
         if self._closed.is_set():
             raise HostError("ssh: connections were closed", where=host.name)
 
-    def _keep(self, host: Host, kept: _Kept, connection: Connection) -> None:
-        """Note a new connection; one that was forgotten while it opened is closed with all others at the end."""
-        with self._guard:
+    def _store(self, host: Host, entry: _Entry, connection: Connection) -> None:
+        """Store a new connection; if the host was disconnected meanwhile, close it with all others at the end."""
+        with self._lock:
             if self._closed.is_set():
                 connection.close()
-            elif self._kept.get(host) is kept:
-                kept.connection = connection
+            elif self._entries.get(host) is entry:
+                entry.connection = connection
             else:
                 self._retired.append(connection)
             self._check_open(host)
 
     def _retire(self, host: Host, connection: Connection) -> None:
-        """Give no new work to a connection that does not answer, but leave it to what still runs over it."""
-        with self._guard:
-            kept = self._kept.get(host)
-            if kept is not None and kept.connection is connection:
-                kept.connection = None
-            self._retired = [one for one in [*self._retired, connection] if one.transport.is_active()]
+        """Give no new work to a connection that does not respond; commands that still run over it continue."""
+        with self._lock:
+            entry = self._entries.get(host)
+            if entry is not None and entry.connection is connection:
+                entry.connection = None
+            self._retired = [retired for retired in [*self._retired, connection] if retired.transport.is_active()]
 
-    def open_channel(self, host: Host, until: float, opening: OpenChannel, *, prompt: bool = True) -> paramiko.Channel:
-        """A new channel; over a new connection when the kept one turns out to be stale.
+    def open_channel(
+        self, host: Host, deadline: float, open_on: OpenChannel, *, prompt: bool = True
+    ) -> paramiko.Channel:
+        """Return a new channel; over a new connection if the pooled one turns out to be stale.
 
-        :param until: moment on the monotonic clock.
-        :param prompt: a host in good health answers this at once, so that silence means a dead connection.
+        :param deadline: moment on the monotonic clock.
+        :param prompt: True if a healthy host responds at once, so that silence means a dead connection.
         """
         import paramiko
 
         while True:
-            connection, fresh = self._connect(host, until)
-            left = max(0.1, until - time.monotonic())
-            seconds = min(self.timeout_s, left / 2) if prompt and not fresh else left
+            connection, is_new = self._connect(host, deadline)
+            left = max(0.1, deadline - time.monotonic())
+            # Half the time for a pooled connection: the rest is for a new one, should this one be stale.
+            timeout_s = min(self.timeout_s, left / 2) if prompt and not is_new else left
             try:
-                return call_with_timeout(partial(opening, connection.transport, seconds), seconds)
+                return call_with_timeout(partial(open_on, connection.transport, timeout_s), timeout_s)
             except (OSError, EOFError, paramiko.SSHException) as error:
-                mute = isinstance(error, TimeoutError)
-                if connection.transport.is_active() and not (mute and prompt):
-                    raise _no_channel(host, mute) from error
+                timed_out = isinstance(error, TimeoutError)
+                if connection.transport.is_active() and not (timed_out and prompt):
+                    raise _no_channel(host, timed_out) from error
                 self._retire(host, connection)
-                if fresh:
-                    what = f"ssh: connected, but nothing more came within {seconds:.1f} s"
-                    raise ConnectError("lost", what, where=host.name) from error
+                if is_new:
+                    message = f"ssh: connected, but no response within {timeout_s:.1f} s"
+                    raise ConnectError("lost", message, where=host.name) from error
 
 
-def _no_channel(host: Host, mute: bool) -> HostError:
-    what = "the target does not answer" if mute else "the server or the target refused"
-    return HostError(f"ssh: no channel: {what}", where=host.name)
+def _no_channel(host: Host, timed_out: bool) -> HostError:
+    reason = "the target does not respond" if timed_out else "the server or the target refused"
+    return HostError(f"ssh: no channel: {reason}", where=host.name)
 
 
-def _growing() -> Iterator[float]:
+def _growing_pauses() -> Iterator[float]:
     pause = FIRST_PAUSE_S
     while True:
         yield pause
         pause = min(pause * GROWTH, LONGEST_PAUSE_S)
 
 
-def _check_alive(host: Host, alive: Callable[[], str] | None, error: ConnectError) -> None:
-    reason = alive() if alive else ""
+def _raise_if_failed(host: Host, failure_reason: Callable[[], str] | None, error: ConnectError) -> None:
+    reason = failure_reason() if failure_reason else ""
     if reason:
-        raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name) from error
+        raise HostError(f"the VM stopped before SSH was up: {reason}", where=host.name) from error
 
 
-def _gave_up(error: ConnectError, tries: int, seconds: float) -> ConnectError:
-    what = f"{error.message}; gave up after {seconds:.0f} s and {tries} tries"
-    return ConnectError(error.kind, what, where=error.where, fix=error.fix)
+def _gave_up(error: ConnectError, attempts: int, seconds: float) -> ConnectError:
+    message = f"{error.message}; gave up after {seconds:.0f} s and {attempts} attempts"
+    return ConnectError(error.kind, message, where=error.where, fix=error.fix)

@@ -1,6 +1,6 @@
-"""What plain ``ssh``, ``scp`` and editors need to reach the hosts in any terminal: pinned keys and a config file.
+"""Files for plain ``ssh``, ``scp`` and editors: known_hosts with pinned keys, and a config file.
 
-All of it lies in a folder of ours; nothing in ``~/.ssh`` is read or written.
+They lie in a folder of Stratus; ``~/.ssh`` is neither read nor written.
 """
 
 from __future__ import annotations
@@ -19,32 +19,34 @@ from orchestrator.core.host import Host
 
 CONNECT_TIMEOUT_S = 10
 KEEPALIVE_S = 15
-LOCK_S = 10.0  # whoever holds the lock writes two small files
+LOCK_TIMEOUT_S = 10.0
+"""The holder of the lock writes two small files."""
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+-]*")
 _HOST_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+=*")
-_UNSPEAKABLE = re.compile(r'["\\\x00-\x1f\x7f]|\$\{')
+_UNSAFE_IN_PATH = re.compile(r'["\\\x00-\x1f\x7f]|\$\{')
 
 
 def command_line(host: Host, folder: Path, clock: Clock) -> list[str]:
     """Return the argv of a plain OpenSSH session with ``host``; words appended to it are a remote command.
 
-    :param folder: gets ``known_hosts``, with the host's key under the machine's own id.
-    :raises UsageError: when a value cannot be told to OpenSSH without changing its meaning, or the host key is unknown.
+    :param folder: ``known_hosts`` is written there, with the host's key under its id in the cloud.
+    :param clock: for the wait for other processes that write there.
+    :raises UsageError: a value cannot be passed to OpenSSH unchanged, or the host key is unknown.
     """
-    _pin([host], folder, clock)
+    _write_known_hosts([host], folder, clock)
     options = _options(host, folder)
     words = [f"{name}={value}" for name, value in options.items()]
     return ["ssh", "-F", "none", *(part for word in words for part in ("-o", word)), _word(host.name)]
 
 
 def write_ssh_config(hosts: Iterable[Host], folder: Path, clock: Clock) -> Path:
-    """Write ``folder/config``, by which ``ssh -F folder/config ml-0`` (or an Include of it) reaches each host by name.
+    """Write ``folder/config``: with ``ssh -F folder/config ml-0`` (or an Include of it) each host is reached by name.
 
     :raises UsageError: as :func:`command_line`.
     """
     hosts = list(hosts)
-    _pin(hosts, folder, clock)
+    _write_known_hosts(hosts, folder, clock)
     blocks = [_block(host, _options(host, folder)) for host in hosts]
     path = folder / "config"
     _replace(path, "\n".join(blocks))
@@ -56,7 +58,7 @@ def _block(host: Host, options: Mapping[str, str]) -> str:
 
 
 def _options(host: Host, folder: Path) -> dict[str, str]:
-    """OpenSSH's names for all that a session needs; values are ready for a config file and for ``-o``."""
+    """Return the OpenSSH options of a session; the values fit a config file and ``-o`` alike."""
     return {
         "HostName": _word(host.address),
         "Port": str(int(host.port)),
@@ -82,33 +84,33 @@ def _alias(host: Host) -> str:
 
 
 def _word(value: str) -> str:
-    """A value that OpenSSH takes as it stands: no blanks, patterns, quotes or leading dashes."""
+    """Return a value that OpenSSH takes unchanged: no blanks, patterns, quotes or leading dashes."""
     if not _WORD.fullmatch(value):
-        raise UsageError(f"{value!r} cannot be told to ssh safely")
+        raise UsageError(f"{value!r} cannot be passed to ssh safely")
     return value
 
 
 def _path(path: Path) -> str:
-    """A path in quotes, with the one sign that ssh expands inside them doubled."""
-    if _UNSPEAKABLE.search(str(path)):
+    """Return a path in quotes, with ``%``, which ssh expands inside them, doubled."""
+    if _UNSAFE_IN_PATH.search(str(path)):
         fix = "use a path without quotes, backslashes or ${"
-        raise UsageError(f"{str(path)!r} cannot be told to ssh safely", fix=fix)
+        raise UsageError(f"{str(path)!r} cannot be passed to ssh safely", fix=fix)
     return '"' + str(path).replace("%", "%%") + '"'
 
 
-def _pin(hosts: Sequence[Host], folder: Path, clock: Clock) -> None:
-    """Note the hosts' keys in ``folder/known_hosts``, keeping those of other hosts."""
-    lines = {_word(_alias(host)): "\n".join(_known(host)) for host in hosts}
+def _write_known_hosts(hosts: Sequence[Host], folder: Path, clock: Clock) -> None:
+    """Write the hosts' keys to ``folder/known_hosts``, keeping those of other hosts."""
+    lines = {_word(_alias(host)): "\n".join(_known_hosts_lines(host)) for host in hosts}
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "known_hosts"
     with _locked(folder, clock):
-        before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in before if line.split(" ", 1)[0] not in lines]
-        _replace(path, "".join(f"{line}\n" for line in [*kept, *lines.values()]))
+        old_lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        other_hosts = [line for line in old_lines if line.split(" ", 1)[0] not in lines]
+        _replace(path, "".join(f"{line}\n" for line in [*other_hosts, *lines.values()]))
 
 
-def _known(host: Host) -> list[str]:
-    """The lines of one host: usually one; two while the key of its launch still counts beside its own."""
+def _known_hosts_lines(host: Host) -> list[str]:
+    """Return the lines of one host: one; two while the key of its launch is accepted beside its own."""
     keys = [" ".join(key.split()[:2]) for key in (host.host_key, host.boot_key or host.host_key)]
     if not all(_HOST_KEY.fullmatch(key) for key in keys):
         raise UsageError(f"no usable host key is known for {host.name} ({_alias(host)}); not connecting")
@@ -117,18 +119,20 @@ def _known(host: Host) -> list[str]:
 
 @contextmanager
 def _locked(folder: Path, clock: Clock) -> Iterator[None]:
-    """Let one process at a time change the files of ``folder``."""
+    """Lock the files of ``folder`` against other processes."""
     with (folder / ".lock").open("w") as file:
         try:
-            file_lock.wait_for(file.fileno(), clock, LOCK_S)
+            file_lock.wait_for(file.fileno(), clock, LOCK_TIMEOUT_S)
         except BlockingIOError as error:
-            what = f"another process has held the SSH files for {LOCK_S:.0f} s"
-            raise StratusError(what, where=str(folder), fix="look for a stopped stratus process, and end it") from error
+            message = f"another process has held the SSH files for {LOCK_TIMEOUT_S:.0f} s"
+            raise StratusError(
+                message, where=str(folder), fix="look for a stopped stratus process, and end it"
+            ) from error
         yield
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it sees the old one or the new one, whole."""
+    """Write a file atomically: a reader sees the old file or the new one."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

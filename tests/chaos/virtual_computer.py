@@ -98,7 +98,7 @@ class SimulatedSsh:
                 if error.kind == "host-key":
                     raise
             if reason := failure_reason() if failure_reason else "":
-                raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
+                raise HostError(f"the VM stopped before SSH was up: {reason}", where=host.name)
         raise last_error
 
     def run(self, host: Host, command: str, *, timeout_s: float = 30.0) -> CommandResult:  # noqa: ARG002

@@ -169,7 +169,7 @@ class TestDeadlines:
     def test_a_command_that_talks_but_goes_on_too_long_is_told_from_a_lost_host(
         self, lab: Lab, links: SshClient
     ) -> None:
-        with pytest.raises(HostError, match="not done within") as caught:
+        with pytest.raises(HostError, match="did not finish within") as caught:
             links.run(lab.host(), "while echo tick; do sleep 0.1; done", timeout_s=1)
 
         assert not isinstance(caught.value, ConnectError)
@@ -191,7 +191,7 @@ class TestDeadlines:
         freezer = threading.Thread(target=freeze)
         freezer.start()
         started = time.monotonic()
-        with pytest.raises(ConnectError, match="nothing heard for") as caught:
+        with pytest.raises(ConnectError, match="no data received for") as caught:
             links.stream(own_lab.host(), "while echo tick; do sleep 0.1; done", on_line=on_line, silence_timeout_s=1)
         took = time.monotonic() - started
         over.set()
@@ -210,7 +210,7 @@ class TestDeadlines:
                     yield bytes(100_000)
                     wire.cut()
 
-            with pytest.raises(ConnectError, match="nothing heard for") as caught:
+            with pytest.raises(ConnectError, match="no data received for") as caught:
                 links.stream(host, "cat >/dev/null", stdin=chunks(), on_line=lambda _: None, silence_timeout_s=1)
             started = time.monotonic()
             links.close()
@@ -226,7 +226,7 @@ class TestDeadlines:
         assert status == 0
 
     def test_a_stream_ends_at_its_deadline_though_the_host_talks(self, lab: Lab, links: SshClient) -> None:
-        with pytest.raises(HostError, match="not done within"):
+        with pytest.raises(HostError, match="did not finish within"):
             links.stream(lab.host(), "while echo x; do sleep 0.1; done", on_line=lambda _: None, timeout_s=0.8)
 
     def test_a_server_killed_in_mid_command_is_lost_at_once(self, own_lab: Lab, links: SshClient) -> None:
@@ -334,7 +334,7 @@ class TestReasons:
             error = self.failure(lab, timeout=0.7, address=mute.address, port=mute.port)
 
         assert error.kind == "silent"
-        assert "accepts connections but says nothing for 0.7 s" in str(error)
+        assert "accepts connections but does not respond for 0.7 s" in str(error)
 
     def test_silent_when_it_hangs_after_its_greeting(self, lab: Lab) -> None:
         with Listener(lambda connection: connection.sendall(b"SSH-2.0-half\r\n")) as half:
@@ -370,7 +370,7 @@ class TestReasons:
         locked, garbage = tmp_path / "locked", tmp_path / "garbage"
         asyncssh.generate_private_key("ssh-ed25519").write_private_key(locked, passphrase="secret", rounds=50)
         garbage.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nnonsense\n-----END OPENSSH PRIVATE KEY-----\n")
-        expected = {tmp_path / "none": "cannot be read", locked: "locked with a passphrase", garbage: "no private key"}
+        expected = {tmp_path / "none": "cannot be read", locked: "protected by a passphrase", garbage: "no private key"}
 
         for path, words in expected.items():
             error = self.failure(lab, key_file=path)
@@ -413,7 +413,7 @@ class TestWaiting:
         address, port = refusing()
         started = time.monotonic()
 
-        with pytest.raises(ConnectError, match=r"gave up after \d s and \d+ tries") as caught:
+        with pytest.raises(ConnectError, match=r"gave up after \d s and \d+ attempts") as caught:
             links.wait_until_ready(lab.host(address=address, port=port), timeout_s=1)
 
         assert caught.value.kind == "refused"
@@ -423,7 +423,7 @@ class TestWaiting:
         address, port = refusing()
         answers = iter(["", "", "Server.InternalError"])
 
-        with pytest.raises(HostError, match=r"ended before SSH was up: Server\.InternalError"):
+        with pytest.raises(HostError, match=r"stopped before SSH was up: Server\.InternalError"):
             links.wait_until_ready(
                 lab.host(address=address, port=port), timeout_s=20, failure_reason=lambda: next(answers)
             )

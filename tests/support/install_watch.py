@@ -22,9 +22,9 @@ class ChannelCounter:
         opened = self.hosts
 
         class Counting(SshClient):
-            def _exchange(self, host: Any, command: str, *args: Any, **options: Any) -> Any:
+            def _start_command(self, host: Any, command: str, *args: Any, **options: Any) -> Any:
                 opened.append(host.name)
-                return super()._exchange(host, command, *args, **options)
+                return super()._start_command(host, command, *args, **options)
 
         return Counting(connect_timeout_s=ssh.connect_timeout)
 

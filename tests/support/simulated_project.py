@@ -53,7 +53,7 @@ class SimulatedSsh:
             if not kind:
                 return waited
             if reason := failure_reason() if failure_reason else "":
-                raise HostError(f"the machine ended before SSH was up: {reason}", where=host.name)
+                raise HostError(f"the VM stopped before SSH was up: {reason}", where=host.name)
         raise ConnectError(kind, f"ssh: {kind}", where=host.name)
 
     def run(self, host: Host, command: str, **_: Any) -> CommandResult:
