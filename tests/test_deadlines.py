@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 BOUNDED = {
     "core/clock.py:Clock.attempts while True": "the deadline itself: returns at it",
-    "aws/client.py:Clients.in_parallel .result()": "of AWS calls, which end by botocore's own connect and read timeouts",
+    "aws/client.py:Clients.in_parallel .result()": "of AWS calls, which end by botocore's own timeouts",
     "hosts/parallel.py:_Workers.run_worker while True": "ends when no host is left to begin with",
     "hosts/parallel.py:_Workers.result .get()": "asked only while the queue is not empty, by its one reader",
     "interface/progress.py:Board._murmuring .join()": "of a thread that was told to end and looks every second",
