@@ -37,7 +37,7 @@ def rehearse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_day_is_played_against_a_config_that_names_a_real_account(tmp_path: Path) -> None:
+def test_a_rehearsal_replaces_the_configs_account_and_reports_injected_faults(tmp_path: Path) -> None:
     """Whatever lives in AWS only is left out; the fault is met and told; nothing of the rehearsal stays."""
     (tmp_path / "job").mkdir()
     (tmp_path / "job/job.ini").write_text(
@@ -54,7 +54,7 @@ def test_a_day_is_played_against_a_config_that_names_a_real_account(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.ini", "day.ini", "job", "runs"]
 
 
-def test_a_scenario_with_mistakes_is_not_played(tmp_path: Path) -> None:
+def test_a_scenario_with_mistakes_is_refused(tmp_path: Path) -> None:
     """Each mistake with its line, exit code 2, no traceback."""
     (tmp_path / "config.ini").write_text(CONFIG)
     (tmp_path / "day.ini").write_text("[scenario]\nseed = 3\n[x]\nfault = no-capcity\n")

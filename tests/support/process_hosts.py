@@ -1,4 +1,4 @@
-"""What tests of the process hosts share: machines on a block of addresses of their own, and clients that log in."""
+"""Process hosts for tests: hosts on addresses of their own, and SSH clients for them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _numbers = count(1)
 
 
 def free_port() -> int:
-    """A port nobody uses on the addresses of these tests."""
+    """Return a port that is free on the addresses of these tests."""
     with socket.create_server(("127.77.240.255", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
 @dataclass
-class Rig:
-    """Hosts in a temporary folder, and the key that opens their machines."""
+class HostRig:
+    """Process hosts in a temporary folder, and the key that may log in."""
 
     folder: Path
     hosts: ProcessHosts
@@ -38,9 +38,11 @@ class Rig:
 
     @property
     def key_file(self) -> Path:
+        """File of the private key."""
         return self.folder / "key"
 
     def spec(self, *, user_data: str | bytes = b"", boot_seconds: float = 0.0, **variables: str) -> HostSpec:
+        """Return the specification of a new host."""
         number = next(_numbers)
         return HostSpec(
             instance_id=f"i-{number:017x}",
@@ -54,35 +56,39 @@ class Rig:
             boot_seconds=boot_seconds,
         )
 
-    def up(self, spec: HostSpec) -> Machine:
+    def start(self, spec: HostSpec) -> RunningHost:
+        """Start a host and wait until its SSH server is up."""
         self.hosts.start(spec)
         assert self.hosts.wait(spec.instance_id, "running", deadline_s=10), (spec.folder / "console.log").read_text()
-        return Machine(self, spec)
+        return RunningHost(self, spec)
 
-    def boot(self, *, user_data: str | bytes = b"", **variables: str) -> Machine:
-        return self.up(self.spec(user_data=user_data, **variables))
+    def boot(self, *, user_data: str | bytes = b"", **variables: str) -> RunningHost:
+        """Start a new host."""
+        return self.start(self.spec(user_data=user_data, **variables))
 
 
 PORT = free_port()
 
 
 @dataclass(frozen=True)
-class Machine:
-    """A machine that is up."""
+class RunningHost:
+    """A host whose SSH server is up."""
 
-    rig: Rig
+    rig: HostRig
     spec: HostSpec
 
     @property
     def home(self) -> Path:
+        """Home folder of the login user."""
         return self.spec.folder / "home" / self.spec.user
 
     @property
     def console(self) -> str:
+        """Boot messages."""
         return (self.spec.folder / "console.log").read_text()
 
-    def ssh_words(self, *options: str) -> list[str]:
-        """An OpenSSH command line that pins the machine's key by what its console shows."""
+    def ssh_command(self, *options: str) -> list[str]:
+        """Return an OpenSSH command line that pins the host key on the host's console."""
         known = self.rig.folder / f"known-{self.spec.instance_id}"
         name = f"[{self.spec.address}]:{self.spec.port}"
         lines = self.console.split("-----BEGIN SSH HOST KEY KEYS-----\n")[-1].split("-----END")[0].splitlines()
@@ -100,16 +106,16 @@ class Machine:
 
     def run(self, command: str, *, stdin: bytes = b"", timeout: float = 20) -> subprocess.CompletedProcess[bytes]:
         """Run a command through the OpenSSH client."""
-        return subprocess.run([*self.ssh_words(), command], input=stdin, capture_output=True, timeout=timeout)
+        return subprocess.run([*self.ssh_command(), command], input=stdin, capture_output=True, timeout=timeout)
 
-    def say(self, command: str) -> str:
-        """What a command prints; it has to succeed."""
-        done = self.run(command)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode().strip()
+    def output_of(self, command: str) -> str:
+        """Return the output of a command, which must succeed."""
+        process = self.run(command)
+        assert process.returncode == 0, process.stderr.decode()
+        return process.stdout.decode().strip()
 
     def connect(self, user: str = "ubuntu", key: asyncssh.SSHKey | None = None) -> asyncssh.misc._ACMWrapper:  # type: ignore[type-arg]
-        """An asyncssh connection, to be awaited or entered."""
+        """Return an asyncssh connection, to be awaited or entered."""
         return asyncssh.connect(
             self.spec.address,
             self.spec.port,
@@ -120,25 +126,25 @@ class Machine:
             config=None,
         )
 
-    def again(self) -> Machine:
-        """Stop the machine and start it anew, same folder, same everything."""
+    def restart(self) -> RunningHost:
+        """Stop the host and start it again on the same folder."""
         self.rig.hosts.stop(self.spec.instance_id)
-        return self.rig.up(replace(self.spec))
+        return self.rig.start(replace(self.spec))
 
 
-def open_rig(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Rig]:
-    """A rig whose machines, and all they started, are gone afterwards."""
+def open_rig(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[HostRig]:
+    """Yield a rig; its hosts with all of their processes are gone afterwards."""
     shut_down: list[str] = []
     key = asyncssh.generate_private_key("ssh-ed25519")
     (folder / "key").touch(0o600)
     (folder / "key").write_bytes(key.export_private_key())
     with ProcessHosts(folder / "cloud", on_shutdown=shut_down.append, environ=environ) as hosts:
-        yield Rig(folder, hosts, key, shut_down)
+        yield HostRig(folder, hosts, key, shut_down)
     assert processes_of(folder) == []
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Every process, zombies aside, that runs in ``folder`` or belongs to a machine whose disk lies there."""
+    """Return every process, zombies aside, of the cloud or the hosts in ``folder``."""
     return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _belongs(pid, folder)]
 
 
@@ -150,21 +156,13 @@ def _belongs(pid: int, folder: Path) -> bool:
         return False
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def answers(spec: HostSpec) -> bool:
-    """Whether somebody listens where the machine's SSH server does."""
+def accepts_connections(spec: HostSpec) -> bool:
+    """Return whether the SSH port of a host accepts connections."""
     with socket.socket() as probe:
         probe.settimeout(2)
         return probe.connect_ex((spec.address, spec.port)) == 0
 
 
 def has_openssh() -> bool:
-    """Whether the ``ssh`` command is there."""
+    """Return whether the ``ssh`` command is installed."""
     return shutil.which("ssh") is not None

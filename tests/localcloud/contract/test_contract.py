@@ -32,7 +32,7 @@ def lab(cloud: dict[str, str]) -> Iterator[CheckContext]:
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_embedded_cloud_keeps_its_contract(cloud: dict[str, str], lab: CheckContext, name: str) -> None:
+def test_an_assumption_holds_on_the_embedded_cloud(cloud: dict[str, str], lab: CheckContext, name: str) -> None:
     # It takes any key; that some are unknown is one of its bad days.
     day = Scenario(0, (make_fault("bad-keys"),)) if name == "unknown-keys-have-a-code-per-service" else None
     localcloud.scenario(day, cloud["LOCALCLOUD_HOME"])
@@ -43,7 +43,7 @@ def test_the_embedded_cloud_keeps_its_contract(cloud: dict[str, str], lab: Check
 
 
 @pytest.mark.parametrize("one", ASSUMED.values(), ids=lambda one: one.name)
-def test_an_assumption_says_its_source_and_is_checked_once(one: assumptions.Assumption) -> None:
+def test_an_assumption_has_a_source_and_one_check(one: assumptions.Assumption) -> None:
     assert one.statement.endswith(".")
     assert "https://" in one.source
     assert (one.name in CHECKS) != bool(one.test)
@@ -52,9 +52,9 @@ def test_an_assumption_says_its_source_and_is_checked_once(one: assumptions.Assu
         assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8")
 
 
-def test_every_check_and_every_mention_in_the_code_is_of_an_assumption() -> None:
+def test_checks_and_comments_name_existing_assumptions() -> None:
     named = set(CHECKS)
-    for path in (ROOT / "localcloud").glob("*.py"):
+    for path in (ROOT / "localcloud").rglob("*.py"):
         for found in re.finditer(r"[Cc]ontract: ([a-z0-9-]+(?:, [a-z0-9-]+)*)", path.read_text(encoding="utf-8")):
             named |= set(found[1].split(", "))
 
@@ -73,7 +73,7 @@ def real_aws(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[st
     )
 
 
-def test_without_consent_to_the_price_nothing_is_asked_of_aws(cloud: dict[str, str]) -> None:
+def test_without_consent_to_the_price_no_call_is_made(cloud: dict[str, str]) -> None:
     before = localcloud.calls(cloud["LOCALCLOUD_HOME"])
     done = real_aws(env=cloud)
 
@@ -82,7 +82,7 @@ def test_without_consent_to_the_price_nothing_is_asked_of_aws(cloud: dict[str, s
     assert localcloud.calls(cloud["LOCALCLOUD_HOME"]) == before
 
 
-def test_the_command_tells_what_holds_and_what_does_not_and_leaves_nothing(cloud: dict[str, str]) -> None:
+def test_the_command_reports_each_check_and_terminates_its_instances(cloud: dict[str, str]) -> None:
     bad = make_fault("error", code="InternalError", action="DeleteKeyPair, DescribeVpcs")
     localcloud.scenario(Scenario(0, (bad,)), cloud["LOCALCLOUD_HOME"])
     names = ["a-launch-numbers-its-instances", "answers-carry-the-date", "key-pairs-take-ed25519"]

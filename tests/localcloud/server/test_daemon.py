@@ -109,14 +109,14 @@ def test_a_cloud_ends_when_its_folder_is_removed(home: Path) -> None:
     wait_until(lambda: not is_open(env["AWS_ENDPOINT_URL"][7:-5], 4566))
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
+def test_importing_the_package_loads_no_large_libraries() -> None:
     script = "import sys, localcloud; print(sorted({'moto', 'boto3', 'asyncssh', 'werkzeug'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
 
     assert done.stdout == "[]\n"
 
 
-def test_up_prints_the_environment_and_a_second_up_prints_the_same(home: Path) -> None:
+def test_up_prints_the_same_environment_every_time(home: Path) -> None:
     first, second = command("up", "--pending", "0", "--boot", "0", home=home), command("up", home=home)
     printed = dict(line.split("=", 1) for line in first.stdout.splitlines())
 
@@ -128,7 +128,7 @@ def test_up_prints_the_environment_and_a_second_up_prints_the_same(home: Path) -
     assert printed["LOCALCLOUD_HOME"] == str(home)
 
 
-def test_the_environment_overrules_whatever_profile_a_shell_names(cloud: dict[str, str]) -> None:
+def test_the_environment_overrides_the_profile_of_a_shell(cloud: dict[str, str]) -> None:
     script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
     shell = {"PATH": os.environ["PATH"], "AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "stale"}
     done = subprocess.run(
@@ -138,7 +138,7 @@ def test_the_environment_overrules_whatever_profile_a_shell_names(cloud: dict[st
     assert (done.stdout.strip(), done.stderr) == ("arn:aws:iam::123456789012:user/researcher", "")
 
 
-def test_many_who_call_up_at_once_get_one_cloud(home: Path) -> None:
+def test_concurrent_calls_of_up_start_one_cloud(home: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: localcloud.up(home), range(4)))
 
@@ -147,7 +147,7 @@ def test_many_who_call_up_at_once_get_one_cloud(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_homes_are_two_clouds_with_addresses_of_their_own(cloud: dict[str, str], home: Path) -> None:
+def test_two_homes_are_two_clouds_with_their_own_addresses(cloud: dict[str, str], home: Path) -> None:
     other = localcloud.up(home, pending=0, boot=0)
     (machine,) = launch(other, 1)
 
@@ -157,7 +157,7 @@ def test_two_homes_are_two_clouds_with_addresses_of_their_own(cloud: dict[str, s
     assert boto(cloud, "ec2").describe_instances(Filters=same)["Reservations"] == []
 
 
-def test_status_lists_instances_and_processes_in_words_and_in_json(cloud: dict[str, str]) -> None:
+def test_status_lists_instances_and_processes_as_text_and_json(cloud: dict[str, str]) -> None:
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "ml-0"}]}]
     (machine,) = launch(cloud, 1, TagSpecifications=tags)
     facts, words = status(home_of(cloud)), command("status", home=home_of(cloud)).stdout
@@ -171,7 +171,7 @@ def test_status_lists_instances_and_processes_in_words_and_in_json(cloud: dict[s
     assert str(facts["pid"]) in words
 
 
-def test_down_leaves_no_process_no_open_port_and_no_machine_folder(home: Path) -> None:
+def test_down_leaves_no_process_no_open_port_and_no_host_folder(home: Path) -> None:
     env = localcloud.up(home, pending=0, boot=0)
     machines = launch(env, 2, UserData="#!/bin/sh\nsetsid sleep 3600 &\nsetsid nohup sleep 3600 >/dev/null 2>&1 &\n")
     addresses = [one["PublicIpAddress"] for one in machines]
@@ -189,7 +189,7 @@ def test_down_leaves_no_process_no_open_port_and_no_machine_folder(home: Path) -
 
 
 @pytest.mark.slow
-def test_after_a_killed_daemon_down_cleans_up_and_up_starts_anew(home: Path) -> None:
+def test_down_cleans_up_after_a_killed_daemon(home: Path) -> None:
     (machine,) = launch(localcloud.up(home, pending=0, boot=0), 1)
     before = status(home)
     os.kill(before["pid"], signal.SIGKILL)
@@ -204,7 +204,7 @@ def test_after_a_killed_daemon_down_cleans_up_and_up_starts_anew(home: Path) -> 
 
 
 @pytest.mark.slow
-def test_thirty_two_instances_come_up_at_once(cloud: dict[str, str]) -> None:
+def test_thirty_two_instances_start_at_once(cloud: dict[str, str]) -> None:
     machines = launch(cloud, 32)
     addresses = {one["PublicIpAddress"] for one in machines}
 
@@ -238,13 +238,13 @@ def test_an_idle_cloud_uses_no_processor_time(cloud: dict[str, str]) -> None:
     assert used(1.0) <= 5
 
 
-def test_the_log_has_one_line_for_each_call(cloud: dict[str, str]) -> None:
+def test_the_log_has_one_line_per_call(cloud: dict[str, str]) -> None:
     boto(cloud, "ec2").describe_dhcp_options()
 
     assert wait_until(lambda: "ec2 DescribeDhcpOptions 200" in command("logs", home=home_of(cloud)).stdout)
 
 
-def test_verbs_that_need_a_cloud_say_how_to_start_one(tmp_path: Path) -> None:
+def test_verbs_without_a_running_cloud_explain_how_to_start_one(tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     env, facts = command("env", home=nowhere), command("status", home=nowhere)
 
@@ -255,7 +255,7 @@ def test_verbs_that_need_a_cloud_say_how_to_start_one(tmp_path: Path) -> None:
     assert not nowhere.exists()
 
 
-def test_a_cloud_that_cannot_start_says_why_in_one_line(home: Path) -> None:
+def test_a_failed_start_is_reported_in_one_line(home: Path) -> None:
     home.mkdir()
     (home / "cloud.part").mkdir()
 

@@ -1,4 +1,4 @@
-"""What docker hosts are told, and which hosts a cloud has; no engine is needed to know."""
+"""Boot configuration of docker hosts; needs no Docker engine."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ import json
 import tarfile
 from pathlib import Path
 
-import pytest
-
-from localcloud import LocalCloudError
-from localcloud.core.addresses import DOCKER_BLOCKS
 from localcloud.hosts.docker import host_config
 from localcloud.hosts.docker.host_config import LivenessEndpoint
 from localcloud.hosts.spec import HostSpec
-from localcloud.server import host_kinds
 
 USER_DATA = b"""#cloud-config
 ssh_keys: {ed25519_private: secret}
@@ -31,7 +26,7 @@ def spec(tmp_path: Path) -> HostSpec:
     )
 
 
-def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
+def test_the_boot_configuration_contains_the_user_data_as_values(tmp_path: Path) -> None:
     told = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 12.5)
 
     assert told["authorized_keys"] == ["ssh-ed25519 first", "ssh-ed25519 second"]
@@ -43,7 +38,7 @@ def test_orders_hold_the_user_data_as_values(tmp_path: Path) -> None:
     assert told["engine"]["insecure-registries"] == ["172.31.0.1/32"]
 
 
-def test_orders_are_a_file_that_root_alone_reads(tmp_path: Path) -> None:
+def test_the_boot_configuration_is_readable_by_root_only(tmp_path: Path) -> None:
     told = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)
     with tarfile.open(fileobj=io.BytesIO(host_config.to_tar(told))) as tar:
         (member,) = tar.getmembers()
@@ -53,7 +48,7 @@ def test_orders_are_a_file_that_root_alone_reads(tmp_path: Path) -> None:
     assert (member.mode, member.uid) == (0o600, 0)
 
 
-def test_a_host_reaches_the_network_as_its_owner_does_but_the_cloud_directly(tmp_path: Path) -> None:
+def test_a_host_uses_the_owners_proxy_except_for_the_cloud(tmp_path: Path) -> None:
     owner = {
         "https_proxy": "http://proxy:3128",
         "no_proxy": "intern",
@@ -71,34 +66,10 @@ def test_a_host_reaches_the_network_as_its_owner_does_but_the_cloud_directly(tmp
     assert told["AWS_REGION"] == "us-west-2"
 
 
-def test_name_servers_are_those_that_containers_reach(tmp_path: Path) -> None:
+def test_name_servers_are_those_that_containers_can_reach(tmp_path: Path) -> None:
     stub, real = tmp_path / "stub", tmp_path / "real"
     stub.write_text("# resolved\nnameserver 127.0.0.53\nsearch x\n")
     real.write_text("nameserver 10.0.0.2\nnameserver fe80::1\n")
 
     assert host_config.nameservers([stub, real]) == ["10.0.0.2"]
     assert host_config.nameservers([stub, tmp_path / "none"]) == []
-
-
-def test_the_kind_of_hosts_is_named_or_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LOCALCLOUD_HOSTS_KIND", raising=False)
-    assert (host_kinds.resolve(None, host_kinds.KINDS), host_kinds.resolve("docker", host_kinds.KINDS)) == (
-        "process",
-        "docker",
-    )
-    monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "docker")
-    assert (host_kinds.resolve(None, host_kinds.KINDS), host_kinds.resolve("process", host_kinds.KINDS)) == (
-        "docker",
-        "process",
-    )
-    monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "vm")
-    with pytest.raises(LocalCloudError, match=r"hosts 'vm' \(LOCALCLOUD_HOSTS_KIND\): use process or docker"):
-        host_kinds.resolve(None, host_kinds.KINDS)
-
-
-def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:
-    networks = [block.network for block in DOCKER_BLOCKS]
-    assert len(set(networks)) == 16
-    assert not any(one.overlaps(other) for one in networks for other in networks if one is not other)
-    assert DOCKER_BLOCKS[1].endpoint == "172.31.16.1"
-    assert DOCKER_BLOCKS[1].ssh_port == 22

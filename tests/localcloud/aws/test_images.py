@@ -1,0 +1,50 @@
+"""Machine images and their SSM parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.embedded_cloud import image, wait_for_state
+from tests.support.embedded_instances import Launch, ids
+from tests.support.host_commands import output_on_host
+
+PARAMETERS = {
+    "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": ("099720109477", "x86_64"),
+    "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id": ("099720109477", "arm64"),
+    "/aws/service/canonical/ubuntu/server/22.04/stable/current/amd64/hvm/ebs-gp2/ami-id": ("099720109477", "x86_64"),
+    "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64": ("137112412989", "x86_64"),
+    "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id": (
+        "898082745236",
+        "x86_64",
+    ),
+}
+
+
+@pytest.mark.parametrize(("parameter", "facts"), PARAMETERS.items(), ids=[name[13:60] for name in PARAMETERS])
+def test_an_image_parameter_names_an_image_with_awss_owner_and_architecture(
+    cloud: dict[str, str], ec2: Any, parameter: str, facts: tuple[str, str]
+) -> None:
+    (found,) = ec2.describe_images(ImageIds=[image(cloud, parameter)])["Images"]
+
+    assert (found["OwnerId"], found["Architecture"]) == facts
+    assert found["RootDeviceName"] == ("/dev/xvda" if "amazon-linux" in parameter else "/dev/sda1")
+    assert found["BlockDeviceMappings"][0]["DeviceName"] == found["RootDeviceName"]
+
+
+def test_images_are_found_by_owner_and_name_pattern(ec2: Any) -> None:
+    pattern = {"Name": "name", "Values": ["ubuntu/images/hvm-ssd*/ubuntu-noble-24.04-amd64-server-*"]}
+    found = ec2.describe_images(Owners=["099720109477"], Filters=[pattern])["Images"]
+
+    assert [one["Architecture"] for one in found] == ["x86_64"]
+    assert len(ec2.describe_images(Owners=["amazon"])["Images"]) > 5
+
+
+def test_the_imported_key_logs_in_as_the_images_user(cloud: dict[str, str], ec2: Any, launch: Launch, key: Any) -> None:
+    amazon = image(cloud, "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64")
+    made = [*launch(KeyName="login"), *launch(KeyName="login", ImageId=amazon)]
+    first, second = wait_for_state(ec2, ids(made), "running")
+
+    assert output_on_host(first, key, "whoami") == "ubuntu"
+    assert output_on_host(second, key, "whoami", user="ec2-user") == "ec2-user"

@@ -1,0 +1,91 @@
+"""Instance metadata service."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+from tests.support.embedded_cloud import boto, wait_for_state
+from tests.support.embedded_instances import Launch, ids
+from tests.support.host_commands import output_on_host
+from tests.support.instance_metadata import ask_metadata, metadata_token
+
+
+def test_metadata_requires_a_token(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
+    (new,) = wait_for_state(ec2, ids(launch(UserData="#!/bin/sh\ntrue\n")), "running")
+    own = new["InstanceId"]
+    token = metadata_token(cloud, own)
+
+    def read(path: str) -> tuple[int, str]:
+        return ask_metadata(cloud, f"{own}/latest/{path}", token=token)
+
+    assert ask_metadata(cloud, f"{own}/latest/meta-data/instance-id")[0] == 401
+    assert ask_metadata(cloud, f"{own}/latest/meta-data/instance-id", token="made-up")[0] == 401
+    assert read("meta-data/instance-id") == (200, own)
+    assert read("meta-data/local-ipv4") == read("meta-data/public-ipv4") == (200, new["PrivateIpAddress"])
+    assert read("meta-data/placement/availability-zone") == (200, new["Placement"]["AvailabilityZone"])
+    assert read("user-data") == (200, "#!/bin/sh\ntrue\n")
+    assert read("meta-data/spot/instance-action")[0] == 404
+    assert json.loads(read("dynamic/instance-identity/document")[1])["region"] == "us-west-2"
+
+
+def test_a_token_is_invalid_for_other_instances(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
+    one, other = ids(wait_for_state(ec2, ids(launch(2)), "running"))
+
+    status, _ = ask_metadata(cloud, f"{other}/latest/meta-data/instance-id", token=metadata_token(cloud, one))
+    assert status == 401
+
+
+def test_only_an_instance_with_a_profile_gets_credentials(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
+    made = [*launch(), *launch(2, IamInstanceProfile={"Name": "rehearsal"})]
+    plain, *with_role = ids(wait_for_state(ec2, ids(made), "running"))
+
+    def role(instance: str) -> tuple[int, str]:
+        path = f"{instance}/latest/meta-data/iam/security-credentials/"
+        return ask_metadata(cloud, path, token=metadata_token(cloud, instance))
+
+    assert role(plain)[0] == 404
+    assert [role(one) for one in with_role] == [(200, "rehearsal")] * 2
+
+
+def test_a_hosts_environment_points_to_the_cloud_and_its_metadata(ec2: Any, launch: Launch, key: Any) -> None:
+    (new,) = wait_for_state(ec2, ids(launch(KeyName="login", IamInstanceProfile={"Name": "rehearsal"})), "running")
+    script = (
+        "import os, urllib.request as u; base = os.environ['AWS_EC2_METADATA_SERVICE_ENDPOINT'] + 'latest/'\n"
+        "ttl = {'X-aws-ec2-metadata-token-ttl-seconds': '60'}\n"
+        "token = u.urlopen(u.Request(base + 'api/token', method='PUT', headers=ttl)).read().decode()\n"
+        "ask = u.Request(base + 'meta-data/instance-id', headers={'X-aws-ec2-metadata-token': token})\n"
+        "print(u.urlopen(ask).read().decode(), 'AWS_ACCESS_KEY_ID' in os.environ)\n"
+    )
+
+    assert output_on_host(new, key, f"python3 -c {shlex.quote(script)}") == f"{new['InstanceId']} False"
+
+
+def test_s3_and_sts_work_with_the_role_of_a_host(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
+    (new,) = wait_for_state(ec2, ids(launch(IamInstanceProfile={"Name": "rehearsal"})), "running")
+    boto(cloud, "s3").create_bucket(
+        Bucket="scenes", CreateBucketConfiguration={"LocationConstraint": cloud["AWS_DEFAULT_REGION"]}
+    )
+    script = (
+        "import boto3; s3 = boto3.client('s3'); s3.put_object(Bucket='scenes', Key='a/b', Body=b'seen');"
+        "print(s3.get_object(Bucket='scenes', Key='a/b')['Body'].read().decode(),"
+        " boto3.client('sts').get_caller_identity()['Arn'])"
+    )
+    url = cloud["AWS_ENDPOINT_URL"]
+    env = {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{url}/_imds/{new['InstanceId']}/",
+        "AWS_REGION": "us-west-2",
+        "AWS_DEFAULT_REGION": "us-west-2",
+        "NO_PROXY": url[7:-5],
+    }
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
+
+    assert done.stderr == ""
+    assert done.stdout.split() == [
+        "seen",
+        f"arn:aws:sts::123456789012:assumed-role/rehearsal/{new['InstanceId']}",
+    ]
