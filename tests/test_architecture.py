@@ -1,4 +1,4 @@
-"""The rules of the architecture: layers, one caller of AWS, one clock, composition, sizes. CONTRIBUTING.md explains each."""
+"""Rules of the architecture: layers, one caller of AWS, one clock, composition, sizes; CONTRIBUTING.md explains them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def imported_names(path: Path, *, types_too: bool = True) -> set[str]:
 
     :param types_too: those under ``if TYPE_CHECKING`` included.
     """
-    return {name for node in _walk(parse(path), types_too=types_too) for name in _names(node)}
+    return {name for node in _walk(parse(path), types_too=types_too) for name in names_in(node)}
 
 
 def imports(path: Path, known: Container[str], *, types_too: bool = True) -> set[str]:
@@ -96,7 +96,8 @@ def _walk(node: ast.AST, *, types_too: bool) -> Iterator[ast.AST]:
         yield from _walk(child, types_too=types_too)
 
 
-def _names(node: ast.AST) -> Iterator[str]:
+def names_in(node: ast.AST) -> Iterator[str]:
+    """Yield the dotted names that an import statement brings in."""
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
