@@ -1,4 +1,4 @@
-"""Rules of the architecture: layers, one caller of AWS, one clock, composition, sizes; CONTRIBUTING.md explains them."""
+"""Rules of the architecture: layers, one caller of AWS, one clock, composition, sizes; see CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -135,10 +135,8 @@ def test_each_library_is_imported_by_its_own_room_only_and_when_it_is_needed(mod
 
     used = libraries(source_tree.imported_names(MODULES[module], types_too=False))
     assert not {name for name in used if not re.fullmatch(LIBRARIES.get(name, "(?!)"), local_name(module))}
-    top_level = ast.Module(
-        [node for node in source_tree.parse(MODULES[module]).body if not isinstance(node, ast.If)], []
-    )
-    assert not libraries({name for node in top_level.body for name in source_tree._names(node)})
+    top_level = [node for node in source_tree.parse(MODULES[module]).body if not isinstance(node, ast.If)]
+    assert not libraries({name for node in top_level for name in source_tree.names_in(node)})
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if room(name) != "aws"])
