@@ -76,16 +76,16 @@ def env(home: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def lab(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
+def project(env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = Project(tmp_path_factory.mktemp("lab"), "vm", env)
     made.job("single = true\n")
     return made
 
 
 @pytest.fixture(scope="module")
-def session(lab: Project) -> Iterator[Session]:
+def session(project: Project) -> Iterator[Session]:
     """A cluster of two."""
-    with lab.session() as session:
+    with project.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
         yield session
         assert session.cluster.terminate().remaining == ()
@@ -136,13 +136,13 @@ def test_the_disk_stays_over_stop_and_start(session: Session, run: Run) -> None:
 
 
 def test_an_engine_is_installed_and_runs_images_of_a_registry(
-    lab: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
+    project: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
 ) -> None:
     assert run("vm-0", "command -v docker").exit_status == 1
-    with Registry(tmp_path, lab.env) as registry:
+    with Registry(tmp_path, project.env) as registry:
         name = registry.push(image, "team/tiny:1")
-        lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
-        with lab.session() as other:
+        project.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
+        with project.session() as other:
             assert not other.jobs.install().failed
     # What is in the group from now on needs no sudo.
     assert (
@@ -151,11 +151,11 @@ def test_an_engine_is_installed_and_runs_images_of_a_registry(
     )
 
 
-def test_the_engine_is_back_after_a_reboot_with_its_images(lab: Project, session: Session, run: Run) -> None:
+def test_the_engine_is_back_after_a_reboot_with_its_images(project: Project, session: Session, run: Run) -> None:
     before = run("vm-0", "sudo docker images -q").raise_if_failed("images").stdout
     ids = [machine.id for machine in session.cluster.status().instances if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
-    boto(lab.env, "ec2").reboot_instances(InstanceIds=ids)
+    boto(project.env, "ec2").reboot_instances(InstanceIds=ids)
     wait_until(lambda: again(session, booted), seconds=180)
     host = session.inventory.hosts(["vm-0"])[0]
     assert session.context.ssh.run(host, "cloud-init status --wait").stdout == "status: done\n"
@@ -172,12 +172,12 @@ def again(session: Session, booted: str) -> bool:
 
 
 def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
-    lab: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
+    project: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
 ) -> None:
-    with Registry(tmp_path, lab.env, login=True) as registry:
+    with Registry(tmp_path, project.env, login=True) as registry:
         name = registry.push(image, "secret/tiny:1")
         assert run("vm-0", f"sudo docker pull -q {name}").exit_status != 0
-        told = boto(lab.env, "ecr").get_authorization_token()["authorizationData"][0]
+        told = boto(project.env, "ecr").get_authorization_token()["authorizationData"][0]
         user, _, password = base64.b64decode(told["authorizationToken"]).decode().partition(":")
         login = f"sudo docker login -u {user} --password-stdin {told['proxyEndpoint'].removeprefix('http://')}"
         host = session.inventory.hosts(["vm-0"])[0]

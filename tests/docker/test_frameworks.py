@@ -23,7 +23,7 @@ done
 
 
 @pytest.fixture
-def lab(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up."""
     if not image.exists(image.OFFLINE_BASE):
         pytest.skip("no image with Python (scripts/base-image makes it; CI does)")
@@ -44,16 +44,16 @@ def containers(run: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
-def mesh_job(lab: Project, command: str, **files: str) -> None:
+def mesh_job(project: Project, command: str, **files: str) -> None:
     """Write a job whose hosts are meshed, in containers of an image with Python."""
-    lab.job(f"runtime = docker\nimage = {image.OFFLINE_BASE}\nframework = mpi\nmulti = {command}\n", **files)
+    project.job(f"runtime = docker\nimage = {image.OFFLINE_BASE}\nframework = mpi\nmulti = {command}\n", **files)
 
 
-def test_a_mesh_of_containers_runs_commands_in_them(lab: Project) -> None:
+def test_a_mesh_of_containers_runs_commands_in_them(project: Project) -> None:
     """As the login user, who has a name and a home there; nothing of it is left at the end."""
-    mesh_job(lab, "sh go.sh", go__sh=GO)
+    mesh_job(project, "sh go.sh", go__sh=GO)
     lines: list[str] = []
-    with lab.session() as session:
+    with project.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append(line))
@@ -67,10 +67,10 @@ def test_a_mesh_of_containers_runs_commands_in_them(lab: Project) -> None:
     ]
 
 
-def test_cancel_of_a_mesh_leaves_no_container(lab: Project) -> None:
+def test_cancel_of_a_mesh_leaves_no_container(project: Project) -> None:
     """On neither host."""
-    mesh_job(lab, "for a in $(cat $STRATUS_HOSTFILE); do ssh $a 'echo there; exec sleep 96.5' & done; wait")
-    with lab.session() as session:
+    mesh_job(project, "for a in $(cat $STRATUS_HOSTFILE); do ssh $a 'echo there; exec sleep 96.5' & done; wait")
+    with project.session() as session:
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         wait_until(lambda: [line for _, line in session.jobs.logs(run.run_id)].count("there") == 2, seconds=180)

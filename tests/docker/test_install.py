@@ -225,7 +225,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[di
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
+def project(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     """Two hosts that are up."""
     made = Project(tmp_path, f"d{abs(hash(request.node.name)) % 10**6}", cloud)
     made.job("single = true\n")
@@ -235,31 +235,33 @@ def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -
         assert session.cluster.terminate().remaining == ()
 
 
-def with_install(lab: Project, text: str) -> None:
+def with_install(project: Project, text: str) -> None:
     """Add settings to [install]."""
-    lab.config.write_text(f"{lab.config.read_text()}[install]\n{text}")
+    project.config.write_text(f"{project.config.read_text()}[install]\n{text}")
 
 
 def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
-    lab: Project, closed_registry: Registry, layered: str
+    project: Project, closed_registry: Registry, layered: str
 ) -> None:
     """Not in argv or environment of any process, not in a file, a log or the journal, not in an event."""
     name = closed_registry.push(layered, "private:1")
-    (lab.folder / "secret").mkdir()
-    (lab.folder / "secret/password").write_text(PASSWORD + "\n")
+    (project.folder / "secret").mkdir()
+    (project.folder / "secret/password").write_text(PASSWORD + "\n")
     with_install(
-        lab, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = secret/password\n"
+        project, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = secret/password\n"
     )
-    lab.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
+    project.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
     counted = ChannelCounter()
-    with lab.session(connect=counted.connect) as session:
+    with project.session(connect=counted.connect) as session:
         with ProcessWatch(PASSWORD) as watch:
             first = session.jobs.install()
         before = len(counted.hosts)
         second = session.jobs.install()
         channels = counted.hosts[before:]
     left = [
-        path for place in (lab.folder, Path(lab.env["HOME_OF_IT_ALL"])) for path in files_containing(place, PASSWORD)
+        path
+        for place in (project.folder, Path(project.env["HOME_OF_IT_ALL"]))
+        for path in files_containing(place, PASSWORD)
     ]
     docker("rmi", name)
 
@@ -267,18 +269,18 @@ def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
     assert {host.image.split()[1] for host in first.hosts} == {name}
     assert watch.rounds > 3
     assert watch.findings == []
-    assert left == [str(lab.folder / "secret/password")]
+    assert left == [str(project.folder / "secret/password")]
     assert not list(Path("/dev/shm").glob("stratus-login.*"))
-    assert not [event for event in lab.events if PASSWORD in event.text]
+    assert not [event for event in project.events if PASSWORD in event.text]
     assert second.changed == 0
     assert sorted(channels) == sorted(host.host for host in first.hosts)
 
 
-def test_a_wrong_password_is_one_clear_line(lab: Project, closed_registry: Registry, image: str) -> None:
-    (lab.folder / "wrong").write_text("not-it")
-    with_install(lab, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = ./wrong\n")
-    lab.job(f"runtime = docker\nimage = {closed_registry.host}/private:9\nsingle = true\n")
-    with lab.session() as session:
+def test_a_wrong_password_is_one_clear_line(project: Project, closed_registry: Registry, image: str) -> None:
+    (project.folder / "wrong").write_text("not-it")
+    with_install(project, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = ./wrong\n")
+    project.job(f"runtime = docker\nimage = {closed_registry.host}/private:9\nsingle = true\n")
+    with project.session() as session:
         report = session.jobs.install()
 
     said = {str(error).splitlines()[0].partition(": ")[2] for error in report.failed.values()}
@@ -288,38 +290,38 @@ def test_a_wrong_password_is_one_clear_line(lab: Project, closed_registry: Regis
     assert said == {f"image failed: {what}"}
 
 
-def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(lab: Project, engine: None) -> None:
-    with_install(lab, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
-    lab.job("runtime = docker\nimage = ghcr.io/me/job:1\nsingle = true\n")
-    with lab.session() as session, pytest.raises(UsageError, match="no variable NO_SUCH_VARIABLE here"):
+def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(project: Project, engine: None) -> None:
+    with_install(project, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
+    project.job("runtime = docker\nimage = ghcr.io/me/job:1\nsingle = true\n")
+    with project.session() as session, pytest.raises(UsageError, match="no variable NO_SUCH_VARIABLE here"):
         session.jobs.install()
 
 
-def test_a_login_by_aws(lab: Project, server: None, tmp_path_factory: pytest.TempPathFactory, image: str) -> None:
+def test_a_login_by_aws(project: Project, server: None, tmp_path_factory: pytest.TempPathFactory, image: str) -> None:
     """``registry = ecr``: the token that AWS makes is the password; one call for all hosts, none for a check."""
     import base64
 
-    ecr = lab.session().context.clients.service("ecr")
+    ecr = project.session().context.clients.service("ecr")
     answer = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
     user, _, token = base64.b64decode(answer).decode().partition(":")
     with docker_registry.serve(tmp_path_factory.mktemp("ecr"), user, token) as like_ecr:
         name = like_ecr.push(image, "job:1")
-        with_install(lab, "registry = ecr\n")
-        lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
-        lab.calls.clear()
-        with lab.session() as session:
+        with_install(project, "registry = ecr\n")
+        project.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
+        project.calls.clear()
+        with project.session() as session:
             first, second = session.jobs.install(), session.jobs.install()
         docker("rmi", name)
 
     assert not first.failed, first.failed
     assert (first.changed > 0, second.changed) == (True, 0)
-    assert lab.calls.count("GetAuthorizationToken") == 1
+    assert project.calls.count("GetAuthorizationToken") == 1
 
 
-def test_a_run_whose_image_changed_since_asks_for_an_install_and_pulls_nothing(lab: Project, image: str) -> None:
+def test_a_run_whose_image_changed_since_asks_for_an_install_and_pulls_nothing(project: Project, image: str) -> None:
     """Anybody may publish an image of that name."""
-    job = lab.job("runtime = docker\nsingle = true\n", Dockerfile=f"FROM {image}\n")
-    with lab.session() as session:
+    job = project.job("runtime = docker\nsingle = true\n", Dockerfile=f"FROM {image}\n")
+    with project.session() as session:
         assert not session.jobs.install().failed
         tag = session.jobs.load_job().built_image
         (job / "Dockerfile").write_text(f"FROM {image}\nENV A=1\n")
@@ -348,16 +350,16 @@ def base(engine: None) -> str:
 
 
 @pytest.mark.slow
-def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(lab: Project, base: str) -> None:
+def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(project: Project, base: str) -> None:
     """Whatever its job.ini says it runs in: the config file has the last word."""
     skip = shutil.ignore_patterns("data", "granules_data", "outputs", "__pycache__")
-    job = shutil.copytree(EXAMPLE, lab.folder / "job", ignore=skip, dirs_exist_ok=True)
+    job = shutil.copytree(EXAMPLE, project.folder / "job", ignore=skip, dirs_exist_ok=True)
     (job / "check.py").write_text(CHECK)
     (job / "job.ini").write_text("[job]\nrequirements = requirements.txt\nsingle = python check.py\n")
-    lab.config.write_text(f"{lab.config.read_text()}runtime = docker\n")
-    with_install(lab, f"build_args = BASE={base}\n")
+    project.config.write_text(f"{project.config.read_text()}runtime = docker\n")
+    with_install(project, f"build_args = BASE={base}\n")
     lines: list[str] = []
-    with lab.session() as session:
+    with project.session() as session:
         first, second = session.jobs.install(), session.jobs.install()
         assert not first.failed, first.failed
         run = session.jobs.start(multi=False)
@@ -367,4 +369,4 @@ def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(lab: Pr
 
     assert second.changed == 0
     assert lines == ["all there retrieval.pipeline"]
-    assert any("Step 1/" in event.text for event in lab.events)
+    assert any("Step 1/" in event.text for event in project.events)

@@ -52,7 +52,7 @@ def store(server: None, cloud: dict[str, str], tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two machines that are up, with nothing on them."""
     made = Project(tmp_path_factory.mktemp("lab"), "vm", cloud)
     made.job("single = true\n")
@@ -67,27 +67,27 @@ def said(session: Session, command: str) -> dict[str, str]:
     return {each.host: "\n".join(each.lines) for each in session.hosts.run_command(command).hosts}
 
 
-def give_back(lab: Project) -> None:
+def give_back(project: Project) -> None:
     """Let whoever holds apt's lock go once every machine has said that it waits."""
     waiting = "another apt runs here (python3, pid "
-    wait_until(lambda: len({one.host for one in [*lab.events] if one.text.startswith(waiting)}) == 2, seconds=120)
-    with lab.session() as session:
+    wait_until(lambda: len({one.host for one in [*project.events] if one.text.startswith(waiting)}) == 2, seconds=120)
+    with project.session() as session:
         said(session, "touch /tmp/give-back")
 
 
 def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind_a_login(
-    lab: Project, store: Registry, layered: str
+    project: Project, store: Registry, layered: str
 ) -> None:
     """The whole of InstallDeps on new machines; then again: nothing to do, one channel per machine."""
     name, secret = store.push(layered, "job:1"), store.info.password
     docker("rmi", layered)
-    with_install(lab, "registry = ecr\n")
-    lab.job(
+    with_install(project, "registry = ecr\n")
+    project.job(
         f"runtime = docker\nimage = {name}\nmulti = id -u; echo on $STRATUS_HOST; mkdir outputs; echo 1 >outputs/x\n"
     )
     counted = ChannelCounter()
     lines: list[tuple[str, str]] = []
-    with lab.session(connect=counted.connect) as session:
+    with project.session(connect=counted.connect) as session:
         assert set(said(session, "docker --version 2>&1 || true; test -x /usr/sbin/dockerd || echo none").values()) != {
             ""
         }
@@ -97,7 +97,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
             f"sudo setsid python3 -c {holder} >/tmp/held 2>&1 & until grep -q held /tmp/held; do sleep 0.1; done",
         )
         assert len(held) == 2
-        giver = threading.Thread(target=give_back, args=(lab,), daemon=True)
+        giver = threading.Thread(target=give_back, args=(project,), daemon=True)
         giver.start()
         with ProcessWatch(secret) as watch:
             first = session.jobs.install()
@@ -115,7 +115,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
         record = session.jobs.fetch(run.run_id)
 
     assert not first.failed, first.failed
-    texts = [event.text for event in lab.events]
+    texts = [event.text for event in project.events]
     assert any(text.startswith("another apt runs here (python3, pid ") for text in texts)
     assert "pulled 3 of 3 layers" in " ".join(texts)
     assert [step.name for step in first.hosts[0].steps] == ["code", "engine", "gpu", "image"]
@@ -128,7 +128,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     assert watch.findings == []
     assert watch.rounds > 3
     assert set(found.values()) == {""}
-    assert files_containing(lab.folder, secret) == []
+    assert files_containing(project.folder, secret) == []
     assert not [text for text in texts if secret in text]
     facts = json.loads((record.folder / "record.json").read_text())
     assert facts["image_digests"][1] == first.hosts[0].image.split()[1]
@@ -138,18 +138,18 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
 
 
 def test_an_image_is_built_on_a_base_behind_a_login_by_a_user_who_needs_sudo(
-    lab: Project, store: Registry, image: str
+    project: Project, store: Registry, image: str
 ) -> None:
     """As in the first session of a new machine, in which the group docker does not count yet."""
     base = store.push(image, "base:1")
-    (lab.folder / "ca.pem").write_text("CERTIFICATE\n")
-    lab.config.write_text(f"{lab.config.read_text()}build_args = BASE={base} LEVEL='a b'\nca_bundle = ca.pem\n")
+    (project.folder / "ca.pem").write_text("CERTIFICATE\n")
+    project.config.write_text(f"{project.config.read_text()}build_args = BASE={base} LEVEL='a b'\nca_bundle = ca.pem\n")
     steps = ["ARG BASE=none", "FROM ${BASE}", "ARG LEVEL=", "COPY job.ini ca.pe[m] /job/", 'RUN echo "$LEVEL" >/said']
-    lab.job("runtime = docker\nsingle = cat /said /job/ca.pem; echo $STRATUS_HOST\n", Dockerfile="\n".join(steps))
+    project.job("runtime = docker\nsingle = cat /said /job/ca.pem; echo $STRATUS_HOST\n", Dockerfile="\n".join(steps))
     lines: list[str] = []
-    with lab.session() as session:
+    with project.session() as session:
         said(session, "sudo gpasswd -d $(whoami) docker")
-    with lab.session() as session:
+    with project.session() as session:
         groups = said(session, "id -nG")
         first, second = session.jobs.install(), session.jobs.install()
         run = session.jobs.start(multi=False)
@@ -161,13 +161,15 @@ def test_an_image_is_built_on_a_base_behind_a_login_by_a_user_who_needs_sudo(
     assert second.changed == 0
     assert lines == ["a b", "CERTIFICATE", "vm-0"]
     assert set(trusted.values()) == {"CERTIFICATE"}
-    assert any(event.text.startswith("Step 5/5 : RUN echo") for event in lab.events)
+    assert any(event.text.startswith("Step 5/5 : RUN echo") for event in project.events)
 
 
-def test_an_end_to_all_runs_leaves_no_container(lab: Project, store: Registry, image: str) -> None:
+def test_an_end_to_all_runs_leaves_no_container(project: Project, store: Registry, image: str) -> None:
     """Also of one whose process will not listen."""
-    lab.job(f"runtime = docker\nimage = {store.push(image, 'tiny:1')}\nmulti = trap '' TERM; sleep 300; sleep 300\n")
-    with lab.session() as session:
+    project.job(
+        f"runtime = docker\nimage = {store.push(image, 'tiny:1')}\nmulti = trap '' TERM; sleep 300; sleep 300\n"
+    )
+    with project.session() as session:
         session.jobs.install()
         run = session.jobs.start(multi=True)
         ask = (
@@ -188,7 +190,7 @@ def test_an_end_to_all_runs_leaves_no_container(lab: Project, store: Registry, i
 
 
 def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
-    lab: Project, store: Registry, image: str, tmp_path: Path
+    project: Project, store: Registry, image: str, tmp_path: Path
 ) -> None:
     """A real disk of 64 MB under the engine, and an image of which nobody could unpack the second half."""
     (tmp_path / "a").write_bytes(os.urandom(40_000_000))
@@ -196,12 +198,12 @@ def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
     docker("build", "-q", "-t", "stratus-test/big:1", str(tmp_path))
     name = store.push("stratus-test/big:1", "big:1")
     docker("rmi", "stratus-test/big:1")
-    lab.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
+    project.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
     small = (
         "sudo systemctl stop docker; sudo mkdir -p /small && sudo mount -t tmpfs -o size=64m tmpfs /small && "
         'sudo sed -i \'s|{|{"data-root": "/small", |\' /etc/docker/daemon.json && sudo systemctl start docker'
     )
-    with lab.session() as session:
+    with project.session() as session:
         report = session.hosts.run_command(small, names=["vm-1"])
         assert [each.exit_status for each in report.hosts] == [0], report
         failed = session.jobs.install(["vm-1"]).failed

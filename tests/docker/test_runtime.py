@@ -31,7 +31,7 @@ LEVEL = a 'b; c
 
 
 @pytest.fixture
-def lab(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up, and a job in a container."""
     home = tmp_path_factory.mktemp("cloud")
     made = Project(
@@ -58,10 +58,10 @@ def processes() -> list[str]:
     return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: Project) -> None:
+def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(project: Project) -> None:
     """On both hosts, and where AWS is; the record names the image by what it was, not by its tag alone."""
     lines: list[tuple[str, str]] = []
-    with lab.session() as session:
+    with project.session() as session:
         first, second = session.jobs.install(), session.jobs.install()
         run = session.jobs.start(multi=True)
         session.jobs.follow(run.run_id, on_line=lambda host, line: lines.append((host, line)))
@@ -72,7 +72,7 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
     assert sorted(lines) == sorted(
         (f"dock-{n}", line)
         for n in (0, 1)
-        for line in (f"on dock-{n} of 2: a 'b; c", "data", f"{lab.env['AWS_ENDPOINT_URL']} us-west-2 no key")
+        for line in (f"on dock-{n} of 2: a 'b; c", "data", f"{project.env['AWS_ENDPOINT_URL']} us-west-2 no key")
     )
     assert record.metrics == {"ok": 1}
     facts = json.loads((record.folder / "record.json").read_text())
@@ -82,11 +82,11 @@ def test_a_container_sees_its_data_and_variables_and_its_outputs_come_back(lab: 
         assert path.stat().st_uid == os.getuid()
 
 
-def test_cancel_leaves_no_container(lab: Project) -> None:
+def test_cancel_leaves_no_container(project: Project) -> None:
     """Whether or not the process inside listens to signals. What it was given was on no command line."""
     go = "multi = trap '' TERM; sleep 60; sleep 60\n[env]\nLEVEL = 1\n"
-    lab.job(f"runtime = docker\nimage = stratus-test/tiny:1\n{go}")
-    with lab.session() as session:
+    project.job(f"runtime = docker\nimage = stratus-test/tiny:1\n{go}")
+    with project.session() as session:
         session.jobs.install()
         run = session.jobs.start(multi=True)
         wait_until(lambda: len(containers(run.run_id)) == 2)

@@ -1,107 +1,92 @@
-"""Lives struck at every API boundary: nothing of ours is left, never too many are alive, nobody else is hit."""
+"""Crash and Ctrl-C at every API call: nothing is left, never too many instances, no foreign resource is touched."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from localcloud.scenarios.scenario import Fault, Scenario
-from localcloud.simulation.cloud import ClientCrash, InMemoryCloud, VirtualClock
+from localcloud.scenarios.scenario import Fault
+from localcloud.simulation.cloud import ClientCrash
 from orchestrator.core.errors import StratusError
-from tests.support.simulated_project import LAG, OWNER, SimulatedProject
+from tests.support.simulated_project import LAG, OWNER, SimulatedProject, simulate
+
+__all__ = ["simulate"]
 
 COLLEAGUE = "arn:aws:iam::123456789012:user/colleague"
 N = 2
 
-Strike = Callable[[str, str, int], None]
+Interrupt = Callable[[str, str, int], None]
 
 
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[..., SimulatedProject]]:
-    """Begins a life in a cloud with faults."""
-    made: list[InMemoryCloud] = []
-
-    def make(*faults: Fault, cluster: str = "", aws: str = "") -> SimulatedProject:
-        made.append(InMemoryCloud(7, Scenario(7, faults), VirtualClock()))
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        return SimulatedProject(made[-1], folder, cluster, aws)
-
-    yield make
-    for cloud in made:
-        cloud.close()
-
-
-def striking(phase: str, number: int, what: type[BaseException]) -> Strike:
-    """Something that strikes at one boundary, once."""
+def interrupt_at(phase: str, number: int, error: type[BaseException]) -> Interrupt:
+    """Return a function that raises an exception at one API call, once."""
     done: list[int] = []
 
-    def strike(when: str, action: str, call: int) -> None:
+    def interrupt(when: str, action: str, call: int) -> None:
         if (when, call) == (phase, number) and not done:
             done.append(call)
-            raise what(f"{when} {action}")
+            raise error(f"{when} {action}")
 
-    return strike
+    return interrupt
 
 
-def end(life: SimulatedProject, computer: str) -> list[str]:
-    """TerminateAll from a process that has just started; what it says is left, or may be."""
+def terminate(project: SimulatedProject, computer: str) -> list[str]:
+    """Run TerminateAll in a new session; return its list of remaining resources, or its error."""
     try:
-        return list(life.session(computer).cluster.terminate().remaining)
+        return list(project.session(computer).cluster.terminate().remaining)
     except StratusError as error:
         return [str(error)]
 
 
-def boundaries(begin: Callable[..., SimulatedProject], *faults: Fault) -> list[int]:
-    """The numbers of the calls of a life that nothing strikes, of a row of the same ones the first and the last."""
-    life = begin(*faults)
-    session = life.session()
+def boundaries(simulate: Callable[..., SimulatedProject], *faults: Fault) -> list[int]:
+    """Return the numbers of all API calls of an undisturbed launch; of a row of equal calls the first and the last."""
+    project = simulate(*faults)
+    session = project.session()
     session.cluster.launch(session.cluster.plan(N))
     session.cluster.terminate()
-    called = ["", *(seen.action for seen in life.cloud.calls), ""]
-    return [n for n in range(1, len(called) - 1) if {called[n - 1], called[n + 1]} != {called[n]}]
+    actions = ["", *(seen.action for seen in project.cloud.calls), ""]
+    return [n for n in range(1, len(actions) - 1) if {actions[n - 1], actions[n + 1]} != {actions[n]}]
 
 
-def strike_everywhere(
-    begin: Callable[..., SimulatedProject], what: type[BaseException], computer: str, *faults: Fault
+def interrupt_everywhere(
+    simulate: Callable[..., SimulatedProject], error: type[BaseException], computer: str, *faults: Fault
 ) -> int:
-    """Launch and end once for every boundary, struck there; then check what must hold. Returns how many."""
-    numbers = boundaries(begin, *faults)
+    """Launch and terminate once per API call, interrupted there, check; return the number of calls."""
+    numbers = boundaries(simulate, *faults)
     for number in numbers:
         for phase in ("before", "after"):
-            life = begin(*faults)
-            life.cloud.on_call_boundary = striking(phase, number, what)
-            where = f"{what.__name__} {phase} call {number}"
-            with pytest.raises((StratusError, ClientCrash, KeyboardInterrupt)) as struck:
-                launch_and_end(life)
-            where = f"{what.__name__} {phase} call {number}: {struck.value}"
-            life.cloud.on_call_boundary = lambda *_: None
-            left = end(life, computer)
-            assert life.cloud.max_live_instances(OWNER) <= N, where
-            assert not (life.our_states and not left), f"{where}: {life.our_states} run, and nothing is said"
+            project = simulate(*faults)
+            project.cloud.on_call_boundary = interrupt_at(phase, number, error)
+            where = f"{error.__name__} {phase} call {number}"
+            with pytest.raises((StratusError, ClientCrash, KeyboardInterrupt)) as caught:
+                launch_and_end(project)
+            where = f"{error.__name__} {phase} call {number}: {caught.value}"
+            project.cloud.on_call_boundary = lambda *_: None
+            left = terminate(project, computer)
+            assert project.cloud.max_live_instances(OWNER) <= N, where
+            assert not (project.our_states and not left), f"{where}: {project.our_states}, and nothing is listed"
             assert not left, f"{where}: {left}"
-            assert life.our_states == [], where
+            assert project.our_states == [], where
     return len(numbers)
 
 
-def launch_and_end(life: SimulatedProject) -> None:
-    session = life.session()
+def launch_and_end(project: SimulatedProject) -> None:
+    session = project.session()
     session.cluster.launch(session.cluster.plan(N))
     session.cluster.terminate()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("computer", ["laptop", "another"])
-def test_a_crash_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(
-    begin: Callable[..., SimulatedProject], computer: str
+def test_terminate_all_cleans_up_after_a_crash_at_any_api_call(
+    simulate: Callable[..., SimulatedProject], computer: str
 ) -> None:
-    assert strike_everywhere(begin, ClientCrash, computer, LAG) > 20
+    assert interrupt_everywhere(simulate, ClientCrash, computer, LAG) > 20
 
 
 @pytest.mark.slow
-def test_ctrl_c_at_any_boundary_leaves_nothing_that_terminate_all_does_not_end(
-    begin: Callable[..., SimulatedProject],
+def test_terminate_all_cleans_up_after_ctrl_c_at_any_api_call(
+    simulate: Callable[..., SimulatedProject],
 ) -> None:
-    assert strike_everywhere(begin, KeyboardInterrupt, "laptop", LAG) > 20
+    assert interrupt_everywhere(simulate, KeyboardInterrupt, "laptop", LAG) > 20

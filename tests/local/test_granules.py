@@ -28,10 +28,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts that are up, the job's folder and four small granules in it."""
-    made = Project(tmp_path_factory.mktemp("desk"), "granules", cloud)
-    sky = made.folder / "sky"
+    project = Project(tmp_path_factory.mktemp("desk"), "granules", cloud)
+    sky = project.folder / "sky"
     shutil.copytree(EXAMPLE, sky, ignore=shutil.ignore_patterns("data", "outputs", "__pycache__"))
     make = [sys.executable, "make_granules.py", "--out", "data/granules", "--granules", "4", "--lines", "160"]
     subprocess.run([*make, "--pixels", "128"], cwd=sky, check=True, capture_output=True, timeout=120)
@@ -41,11 +41,11 @@ def desk(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Ite
         ("workers_per_host = 2", "workers_per_host = 1"),
         ("--data data ", "--data data --folds 2 --trees 8 --maps 2 "),
     )
-    edit(made.config, ("run = job", f"run = {sky / 'granules.ini'}"))
-    with made.session() as session:
+    edit(project.config, ("run = job", f"run = {sky / 'granules.ini'}"))
+    with project.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
-    yield made
-    with made.session("cleaner") as session:
+    yield project
+    with project.session("cleaner") as session:
         assert session.cluster.terminate().remaining == ()
 
 
@@ -66,9 +66,9 @@ def ended(session: Session, *, multi: bool, on_line: Callable[[str, str], None] 
 
 
 @pytest.fixture(scope="module")
-def from_disk(desk: Project) -> list[Any]:
+def from_disk(project: Project) -> list[Any]:
     """What came of granules that the hosts were given: on one VM, then on two."""
-    with desk.session() as session:
+    with project.session() as session:
         assert not session.jobs.install().failed
         return [ended(session, multi=multi) for multi in (False, True)]
 
@@ -85,59 +85,59 @@ def test_one_folder_runs_on_one_vm_and_on_two_with_the_same_bits(from_disk: list
 
 
 @pytest.fixture(scope="module")
-def bucket(desk: Project, from_disk: list[Any]) -> str:
+def bucket(project: Project, from_disk: list[Any]) -> str:
     """The granules in a bucket, and the job edited to take them from there: GRANULES.md, "From a bucket"."""
-    s3, name = boto(desk.env, "s3"), "orbits"
+    s3, name = boto(project.env, "s3"), "orbits"
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    for path in (desk.folder / "sky/data/granules").iterdir():
+    for path in (project.folder / "sky/data/granules").iterdir():
         s3.upload_file(str(path), name, f"2013/{path.name}")
     # Nothing is left to take by mistake.
-    shutil.rmtree(desk.folder / "sky/data")
+    shutil.rmtree(project.folder / "sky/data")
     edit(
-        desk.folder / "sky/granules.ini",
+        project.folder / "sky/granules.ini",
         ("data = data/granules -> data", "data ="),
         ("--data data ", f"--data s3://{name}/2013 "),
     )
-    with desk.session() as session:
+    with project.session() as session:
         assert not session.jobs.install().failed
     return name
 
 
 def test_granules_in_a_bucket_are_staged_by_the_workers_with_their_role_and_removed(
-    desk: Project, bucket: str, from_disk: list[Any]
+    project: Project, bucket: str, from_disk: list[Any]
 ) -> None:
     at_once = []
 
     def count(host: str, line: str) -> None:
         # All have been collocated by now; one is there for each worker that may have begun to map.
         if line.startswith("trees"):
-            at_once.append(sum("VNP02MOD" in path for path in staged_files(desk)))
+            at_once.append(sum("VNP02MOD" in path for path in staged_files(project)))
 
-    with desk.session() as session:
+    with project.session() as session:
         record = ended(session, multi=True, on_line=count)
 
     assert max(at_once) <= record.metrics["run"]["workers"] == 2
     assert record.metrics["model"] == from_disk[1].metrics["model"]
     assert record.metrics["predictions"] == from_disk[1].metrics["predictions"]
-    assert staged_files(desk) == []
+    assert staged_files(project) == []
 
 
-def staged_files(desk: Project) -> list[str]:
+def staged_files(project: Project) -> list[str]:
     """Granules, tracks and scratch folders on the hosts' disks, apart from what InstallDeps() brought there."""
-    with desk.session() as session:
-        disks = [Path(desk.env["LOCALCLOUD_HOME"], "machines", host.identity) for host in session.inventory.hosts()]
-    # Each has what the runs from disk were given: so this looks where granules are.
-    given = [place for disk in disks for place in disk.glob("home/*/stratus/data") if list(place.rglob("VNP0*.nc"))]
-    assert len(given) == len(disks) == 2
+    with project.session() as session:
+        disks = [Path(project.env["LOCALCLOUD_HOME"], "machines", host.identity) for host in session.inventory.hosts()]
+    # Each has what the runs from disk were config: so this looks where granules are.
+    config = [place for disk in disks for place in disk.glob("home/*/stratus/data") if list(place.rglob("VNP0*.nc"))]
+    assert len(config) == len(disks) == 2
     names = ("VNP0*.nc", "CAL_LID_*.hdf", "cloud_retrieval-*")
     found = [path for disk in disks for name in names for path in disk.rglob(name)]
-    return [str(path) for path in found if not any(place in path.parents for place in given)]
+    return [str(path) for path in found if not any(place in path.parents for place in config)]
 
 
 @contextmanager
-def role_may(desk: Project, actions: list[str]) -> Iterator[None]:
+def role_may(project: Project, actions: list[str]) -> Iterator[None]:
     """For a while the hosts' role may do this and nothing else."""
-    iam = boto(desk.env, "iam")
+    iam = boto(project.env, "iam")
     rule = {"Effect": "Deny", "NotAction": actions, "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
     iam.put_role_policy(RoleName=ROLE, PolicyName="only", PolicyDocument=document)
@@ -156,13 +156,13 @@ def role_may(desk: Project, actions: list[str]) -> Iterator[None]:
     ],
 )
 def test_a_bucket_that_cannot_be_read_is_a_line_and_no_traceback(
-    desk: Project, bucket: str, prefix: str, allowed: list[str], told: str
+    project: Project, bucket: str, prefix: str, allowed: list[str], told: str
 ) -> None:
-    ini, lines = desk.folder / "sky/granules.ini", []
+    ini, lines = project.folder / "sky/granules.ini", []
     before = ini.read_text()
     edit(ini, (f"s3://{bucket}/2013", f"s3://{prefix}"))
     try:
-        with role_may(desk, allowed), desk.session() as session:
+        with role_may(project, allowed), project.session() as session:
             handle = session.jobs.start(multi=True)
             with pytest.raises(JobFailed, match=r"exit 2"):
                 session.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
@@ -173,4 +173,4 @@ def test_a_bucket_that_cannot_be_read_is_a_line_and_no_traceback(
     complaints = [line for line in lines if "s3://" in line]
     assert len(lines) == len(complaints) + (1 if len(complaints) == 1 else 2)
     assert all(re.match(told, line) for line in complaints)
-    assert staged_files(desk) == []
+    assert staged_files(project) == []

@@ -1,4 +1,4 @@
-"""The launch's host key serves once: hosts get keys of their own, and whoever dies in between locks nobody out."""
+"""Host key rotation: the key of the user data is replaced in the first session, also after a crash in between."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ from tests.support.project import Project
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    made = Project(tmp_path_factory.mktemp("hostkeys"), "hk", cloud)
-    made.job("single = true\n")
-    yield made
-    with made.session() as session:
+def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    project = Project(tmp_path_factory.mktemp("hostkeys"), "hk", cloud)
+    project.job("single = true\n")
+    yield project
+    with project.session() as session:
         assert session.cluster.terminate().remaining == ()
 
 
 @pytest.fixture(autouse=True)
-def _fresh(lab: Project) -> None:
-    lab.events.clear()
-    lab.calls.clear()
+def _fresh(project: Project) -> None:
+    project.events.clear()
+    project.calls.clear()
 
 
-def tags(lab: Project, instance: str) -> dict[str, str]:
-    """The tags of a machine as EC2 has them."""
-    found = boto(lab.env, "ec2").describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+def tags(project: Project, instance: str) -> dict[str, str]:
+    """Return the tags of an instance, as EC2 shows them."""
+    found = boto(project.env, "ec2").describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
     return {tag["Key"]: tag["Value"] for tag in found["Tags"]}
 
 
-def launch_key(lab: Project, instance: str) -> dict[str, str]:
-    """The host key that anybody who may ask for the user data can read."""
-    answer = boto(lab.env, "ec2").describe_instance_attribute(InstanceId=instance, Attribute="userData")
+def launch_key(project: Project, instance: str) -> dict[str, str]:
+    """Return the host key in the user data."""
+    answer = boto(project.env, "ec2").describe_instance_attribute(InstanceId=instance, Attribute="userData")
     text = base64.b64decode(answer["UserData"]["Value"]).decode()
     found: dict[str, str] = json.loads(text.removeprefix("#cloud-config\n"))["ssh_keys"]
     return found
 
 
-def disk(lab: Project, instance: str) -> Path:
-    """The folder that is a machine's disk."""
-    return next(Path(lab.env["LOCALCLOUD_HOME"]).rglob(f"{instance}*/etc/ssh")).parent.parent
+def disk(project: Project, instance: str) -> Path:
+    """Return the folder that is an instance's disk."""
+    return next(Path(project.env["LOCALCLOUD_HOME"]).rglob(f"{instance}*/etc/ssh")).parent.parent
 
 
 def key_on(disk: Path) -> tuple[str, int, list[Path]]:
-    """The host key that lies on a disk, its mode, and what was left of others."""
+    """Return the host key on a disk, its mode, and leftover files of a rotation."""
     private = disk / "etc/ssh/ssh_host_ed25519_key"
     left = list(private.parent.glob("*.stratus-*"))
     return ssh_keys.read_public_key(private), private.stat().st_mode & 0o777, left
 
 
 def reached(session: Session, host: Host) -> str:
-    """How a connection to a host goes: ``in``, or the kind of its failure."""
+    """Connect to a host; return ``in``, or the kind of the failure."""
     session.context.ssh.disconnect(host)
     try:
         return session.context.ssh.run(host, "echo in", timeout_s=10).stdout.strip()
@@ -71,14 +71,14 @@ def reached(session: Session, host: Host) -> str:
         return error.kind
 
 
-def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Project) -> None:
-    """What the user data shows opens nothing; each key was made on its host; tags, pins and hosts agree."""
-    with lab.session() as session:
+def test_after_the_launch_every_host_has_its_own_key(project: Project) -> None:
+    """The key of the user data is refused; each key was generated on its host; tags, known hosts and hosts agree."""
+    with project.session() as session:
         report = session.cluster.launch(session.cluster.plan(2))
         hosts = session.inventory.hosts()
-        stale = [replace(host, host_key=launch_key(lab, host.identity)["ed25519_public"]) for host in hosts]
+        stale = [replace(host, host_key=launch_key(project, host.identity)["ed25519_public"]) for host in hosts]
         outcome = [(reached(session, old), reached(session, new)) for old, new in zip(stale, hosts, strict=True)]
-        state = {host.identity: (tags(lab, host.identity), key_on(disk(lab, host.identity))) for host in hosts}
+        state = {host.identity: (tags(project, host.identity), key_on(disk(project, host.identity))) for host in hosts}
         session.cluster.terminate()
 
     assert not report.failed
@@ -88,17 +88,17 @@ def test_after_the_launch_every_host_has_a_key_of_its_own(lab: Project) -> None:
         shown, found = state[host.identity]
         assert (f"ssh-ed25519 {shown['stratus:hostkey']}", shown["stratus:bootkey"]) == (host.host_key, "")
         assert found == (host.host_key, 0o600, [])
-    assert lab.calls.count("CreateTags") == len(hosts) + 1
+    assert project.calls.count("CreateTags") == len(hosts) + 1
 
 
 @pytest.mark.slow
-def test_another_computer_and_a_restart_find_the_new_key(lab: Project) -> None:
-    """By the tags alone; and nothing is replaced twice."""
-    with lab.session() as session:
+def test_another_computer_and_a_restart_find_the_new_key(project: Project) -> None:
+    """From the tags alone; and no key is rotated twice."""
+    with project.session() as session:
         session.cluster.launch(session.cluster.plan(1))
         before = session.inventory.hosts()[0].host_key
-    lab.copy_key("laptop", "desktop")
-    with lab.session("desktop") as session:
+    project.copy_key("laptop", "desktop")
+    with project.session("desktop") as session:
         session.jobs.install()
         session.cluster.stop()
         started = session.cluster.start()
@@ -109,14 +109,14 @@ def test_another_computer_and_a_restart_find_the_new_key(lab: Project) -> None:
     assert [(one.state, one.error) for one in started] == [("running", "")]
     assert (host.host_key, answer) == (before, "in")
     # New key; launch's forgotten; before the restart the latest end that is possible, after it the machine's own.
-    assert lab.calls.count("CreateTags") == 4
+    assert project.calls.count("CreateTags") == 4
 
 
 STOPS = ("staged", "tagged", "adopted")
 
 
 def half_done(session: Session, host: Host, stop: str) -> None:
-    """Replace a host's key, and stop where a computer that dies does."""
+    """Rotate a host's key, up to the point of a crash."""
     links = session.context.ssh
     said = links.run(host, inline_command("rotate.sh", "stage", host.boot_key)).stdout
     new = said.split(" ", 1)[1].strip()
@@ -129,9 +129,9 @@ def half_done(session: Session, host: Host, stop: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def half(lab: Project) -> Iterator[dict[str, Host]]:
-    """Four machines: on three a computer died at one of the stops; on the fourth nobody may replace the key."""
-    with lab.session() as session:
+def half(project: Project) -> Iterator[dict[str, Host]]:
+    """Four hosts: three on which a rotation was cut short, one on which rotation is not allowed."""
+    with project.session() as session:
         cluster = session.cluster
         instances, _ = cluster.launch(session.cluster.plan(4))
         up = sorted(
@@ -143,20 +143,20 @@ def half(lab: Project) -> Iterator[dict[str, Host]]:
             half_done(session, host, stop)
         last = cluster.host(up[-1])
         cluster.ssh.wait_until_ready(last, timeout_s=20)
-        (disk(lab, last.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
-    with lab.session() as session:
+        (disk(project, last.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
+    with project.session() as session:
         yield dict(zip([*STOPS, "not allowed"], session.inventory.hosts(), strict=True))
         session.cluster.terminate()
 
 
 @pytest.mark.slow
-def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Project, half: dict[str, Host]) -> None:
-    """The next session gets in with the key that is in force, and brings the change to its end.
+def test_a_crash_during_the_rotation_does_not_lock_users_out(project: Project, half: dict[str, Host]) -> None:
+    """The next session connects with the key in use, and completes the rotation.
 
-    A host on which that is not allowed keeps the launch's key, works on, and everybody is told.
+    A host on which that is not allowed keeps the key of the launch, and a warning is printed.
     """
-    with lab.session() as session:
-        came_in = {stop: reached(session, host) for stop, host in half.items()}
+    with project.session() as session:
+        connected = {stop: reached(session, host) for stop, host in half.items()}
         plain = {stop: ssh(session, host) for stop, host in half.items()}
         installed = session.jobs.install()
         after = dict(zip(half, session.inventory.hosts(), strict=True))
@@ -164,20 +164,20 @@ def test_a_computer_that_dies_in_between_locks_nobody_out(lab: Project, half: di
         old = {stop: reached(session, host) for stop, host in stale.items()}
         new = {stop: reached(session, host) for stop, host in after.items()}
 
-    assert came_in == dict.fromkeys(half, "in")
+    assert connected == dict.fromkeys(half, "in")
     assert plain == dict.fromkeys(half, "in\n")
     assert old == dict.fromkeys(STOPS, "host-key") | {"not allowed": "in"}
     assert new == dict.fromkeys(half, "in")
     for stop in STOPS:
-        shown = tags(lab, after[stop].identity)
+        shown = tags(project, after[stop].identity)
         assert (shown["stratus:bootkey"], f"ssh-ed25519 {shown['stratus:hostkey']}") == ("", after[stop].host_key)
     assert not installed.failed
     assert after["not allowed"].host_key == half["not allowed"].host_key
-    warnings = [event.text for event in lab.events if event.state == "warning"]
+    warnings = [event.text for event in project.events if event.state == "warning"]
     assert warnings == ["still has the host key of its launch: sudo is not allowed here"]
 
 
 def ssh(session: Session, host: Host) -> str:
-    """What plain ssh brings."""
+    """Return the output of a command through plain ssh."""
     words = [*session.hosts.ssh_command(host.name), "echo in"]
     return subprocess.run(words, capture_output=True, text=True, timeout=20, check=False).stdout

@@ -1,4 +1,4 @@
-"""All hosts at once on the embedded cloud: an end to every run, what hosts are doing, a command on each."""
+"""Commands on all hosts at once: cancel all jobs, usage, run a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STUBBORN = "setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' & sleep {0}"
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An embedded cloud."""
+    """An embedded cloud and its home folder."""
     home = tmp_path_factory.mktemp("cloud")
     env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
     yield {**env, "HOME_OF_IT_ALL": str(home)}
@@ -28,46 +28,46 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def lab(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Two hosts that are up, with a job installed."""
-    made = Project(tmp_path_factory.mktemp("lab"), "every", cloud)
-    made.job("single = true\nmulti = true\n")
-    with made.session() as session:
+def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project with two running hosts and an installed job."""
+    project = Project(tmp_path_factory.mktemp("lab"), "every", cloud)
+    project.job("single = true\nmulti = true\n")
+    with project.session() as session:
         assert not session.cluster.launch(session.cluster.plan(2)).failed
         assert not session.jobs.install().failed
-        yield made
+        yield project
         assert session.cluster.terminate().remaining == ()
 
 
 def running(mark: str) -> list[str]:
-    """Processes of this computer with a mark on their command line."""
+    """Return the processes of this computer with a text in their command lines."""
     out = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
     return [line for line in out.splitlines() if mark in line]
 
 
-def folder_of(lab: Project, run: str) -> Path:
-    """Where a run lies on the first host's disk."""
-    (found,) = {path for path in Path(lab.env["HOME_OF_IT_ALL"]).rglob(f"stratus/runs/{run}") if path.is_dir()}
+def folder_of(project: Project, run: str) -> Path:
+    """Return the folder of a run on the first host's disk."""
+    (found,) = {path for path in Path(project.env["HOME_OF_IT_ALL"]).rglob(f"stratus/runs/{run}") if path.is_dir()}
     return found
 
 
 @pytest.mark.slow
-def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Project) -> None:
-    """Of two shells, one of them gone; stubborn ones, and one whose folder was removed; no other cluster's."""
-    other = Project(lab.folder / "other", "else", lab.env)
+def test_cancel_all_finds_runs_that_no_shell_follows(project: Project) -> None:
+    """Runs of two shells, processes that ignore SIGTERM, a run without folder; but no run of another cluster."""
+    other = Project(project.folder / "other", "else", project.env)
     other.job("single = sleep 912.25\n")
-    with other.session() as theirs, lab.session() as session:
+    with other.session() as theirs, project.session() as session:
         theirs.cluster.launch(theirs.cluster.plan(1))
         theirs.jobs.install()
         theirs.jobs.start(multi=False)
-        lab.job(f"multi = {STUBBORN.format('911.25')}\n")
-        with lab.session("somebody's") as gone:
-            lab.copy_key("laptop", "somebody's")
+        project.job(f"multi = {STUBBORN.format('911.25')}\n")
+        with project.session("somebody's") as gone:
+            project.copy_key("laptop", "somebody's")
             first = gone.jobs.start(multi=True)
-        lab.job(f"single = {STUBBORN.format('913.25')}\n")
+        project.job(f"single = {STUBBORN.format('913.25')}\n")
         second = session.jobs.start(multi=False)
         wait_until(lambda: len(running("sleep 911.25")) >= 6 and len(running("sleep 913.25")) >= 3)
-        shutil.rmtree(folder_of(lab, second.run_id))
+        shutil.rmtree(folder_of(project, second.run_id))
 
         report = session.jobs.cancel_all()
         again = session.jobs.cancel_all()
@@ -85,9 +85,9 @@ def test_an_end_to_every_run_finds_what_nobody_follows_any_more(lab: Project) ->
     assert [(host.runs, host.left) for host in again.hosts] == [((), 0), ((), 0)]
 
 
-def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Project) -> None:
-    lab.job("multi = sleep 914.25\n")
-    with lab.session() as session:
+def test_a_run_ended_by_cancel_all_is_canceled(project: Project) -> None:
+    project.job("multi = sleep 914.25\n")
+    with project.session() as session:
         run = session.jobs.start(multi=True)
         session.jobs.cancel_all()
         states = {one.run_id: one.state for one in session.jobs.runs()}
@@ -95,9 +95,9 @@ def test_a_run_that_was_ended_with_all_others_counts_as_cancelled(lab: Project) 
     assert states[run.run_id] == "cancelled"
 
 
-def test_what_hosts_are_doing_names_the_run(lab: Project) -> None:
-    lab.job("multi = sleep 915.25\n")
-    with lab.session() as session:
+def test_usage_names_the_run_of_a_process(project: Project) -> None:
+    project.job("multi = sleep 915.25\n")
+    with project.session() as session:
         run = session.jobs.start(multi=True)
         wait_until(lambda: len(running("sleep 915.25")) >= 2)
         report = session.hosts.usage()
@@ -112,9 +112,9 @@ def test_what_hosts_are_doing_names_the_run(lab: Project) -> None:
     assert [(host.host, host.processes) for host in after.hosts] == [("every-1", ())]
 
 
-def test_a_command_runs_on_every_host_and_each_answers_for_itself(lab: Project) -> None:
+def test_a_command_runs_on_every_host_with_separate_results(project: Project) -> None:
     heard: list[tuple[str, str]] = []
-    with lab.session() as session:
+    with project.session() as session:
         name = "case $(whoami) in *) echo here; esac; exit 3"
         report = session.hosts.run_command(name, on_line=lambda host, line: heard.append((host, line)))
         one = session.hosts.run_command("true", names=["every-1"])

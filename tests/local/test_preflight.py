@@ -1,4 +1,4 @@
-"""What is found out before a launch: all problems at once, within seconds, with nothing changed."""
+"""Preflight checks: all problems are reported at once, within seconds, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ CHANGING = ("Create", "Delete", "Import", "Authorize", "Revoke", "Terminate", "S
 
 @pytest.fixture
 def play(cloud: dict[str, str]) -> Iterator[Play]:
-    """Plays faults on the cloud; fair weather afterwards."""
+    """Return a function that injects faults until the end of the test."""
     home = cloud["LOCALCLOUD_HOME"]
-    yield lambda *made, seed=1: localcloud.scenario(Scenario(seed, made), home)
+    yield lambda *project, seed=1: localcloud.scenario(Scenario(seed, project), home)
     localcloud.scenario(None, home)
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
-    """A lab whose cluster is gone afterwards, whatever the test did."""
-    made = Project(tmp_path, "p" + str(abs(hash(request.node.name)) % 10**6), cloud)
-    made.job("single = true\n")
-    yield made
+def project(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
+    """A project whose cluster is terminated afterwards."""
+    project = Project(tmp_path, "p" + str(abs(hash(request.node.name)) % 10**6), cloud)
+    project.job("single = true\n")
+    yield project
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
-    with made.session("cleaner") as session:
+    with project.session("cleaner") as session:
         assert session.cluster.terminate().remaining == ()
 
 
-def config(lab: Project, **lines: str) -> None:
-    """Set options in the lab's config: ``cluster__image="..."``."""
-    text = lab.config.read_text()
+def config(project: Project, **lines: str) -> None:
+    """Set options in the config file: ``cluster__image="..."``."""
+    text = project.config.read_text()
     for name, value in lines.items():
         section, _, option = name.partition("__")
         if f"[{section}]" not in text:
@@ -52,35 +52,35 @@ def config(lab: Project, **lines: str) -> None:
         kept = [line for line in text.splitlines() if not line.startswith(f"{option} =")]
         kept.insert(kept.index(f"[{section}]") + 1, f"{option} = {value}")
         text = "\n".join(kept)
-    lab.config.write_text(text + "\n")
+    project.config.write_text(text + "\n")
 
 
-def refused(lab: Project, kind: type[StratusError], count: int = 2) -> Any:
-    """Plan a launch that cannot be; it changes nothing. That it is told within seconds is in the fault matrix."""
-    lab.calls.clear()
-    with lab.session() as session, pytest.raises(kind) as caught:
+def refused(project: Project, kind: type[StratusError], count: int = 2) -> Any:
+    """Plan a launch that must be refused without any change; the fault matrix checks the time it takes."""
+    project.calls.clear()
+    with project.session() as session, pytest.raises(kind) as caught:
         session.cluster.plan(count)
-    assert not changes(lab)
+    assert not changes(project)
     return caught.value
 
 
-def changes(lab: Project) -> list[str]:
-    """The calls that changed something; dry runs do not."""
-    made = [call for call in lab.calls if not call.endswith("(dry run)")]
-    return [call for call in made if call.startswith(CHANGING) or call == "RunInstances"]
+def changes(project: Project) -> list[str]:
+    """Return the API calls that changed something, dry runs excluded."""
+    project = [call for call in project.calls if not call.endswith("(dry run)")]
+    return [call for call in project if call.startswith(CHANGING) or call == "RunInstances"]
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Project) -> None:
-    (lab.folder / "key").write_text("not a key")
+def test_all_mistakes_are_reported_at_once_each_with_its_fix(project: Project) -> None:
+    (project.folder / "key").write_text("not a key")
     config(
-        lab,
+        project,
         cluster__instance_type="c7i.9xlarge",
         cluster__image="ami-0123456789abcdef0",
         aws__subnet_id="subnet-0123456789abcdef0",
         aws__key_name="nobodys",
-        ssh__private_key=str(lab.folder / "key"),
+        ssh__private_key=str(project.folder / "key"),
     )
-    error = refused(lab, NotReady)
+    error = refused(project, NotReady)
 
     told = [str(each) for each in error.problems]
     assert len(told) == 4
@@ -94,8 +94,8 @@ def test_all_mistakes_are_told_at_once_each_with_its_fix(lab: Project) -> None:
     assert str(error).endswith("4 problems. Nothing was launched.")
 
 
-def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Project) -> None:
-    with lab.session() as session:
+def test_a_plan_has_its_quota_and_ssh_sources(project: Project) -> None:
+    with project.session() as session:
         plan = session.cluster.plan(2)
 
     assert plan.quota is not None
@@ -103,29 +103,29 @@ def test_a_plan_knows_its_quota_and_who_may_reach_the_machines(lab: Project) -> 
     assert plan.ssh_sources == ("127.0.0.1/32",)
 
 
-def test_the_quota_counts_what_everybody_in_the_account_runs(lab: Project, play: Play) -> None:
+def test_the_quota_counts_all_instances_of_the_account(project: Project, play: Play) -> None:
     play(
         make_fault("quota", quota=QUOTA, vcpus=32),
         make_fault("colleague", machines=2, tags={"Name": "ml-0"}),
     )
-    error = refused(lab, CloudRefused, 3)
+    error = refused(project, CloudRefused, 3)
 
     assert "quota too small in us-west-2 (Standard on demand, L-1216C47A): 24 vCPU needed, limit 32 (16 in use)" in str(
         error
     )
     assert "RequestLimitIncrease()  asks AWS for 40" in str(error.fix)
-    with lab.session() as session:
+    with project.session() as session:
         assert session.cluster.plan(2).quota.shortfall == 0
 
 
-def test_an_increase_is_asked_for_once(lab: Project, play: Play) -> None:
-    config(lab, cluster__market="spot")
+def test_a_quota_increase_is_requested_once(project: Project, play: Play) -> None:
+    config(project, cluster__market="spot")
     play(make_fault("quota", quota="L-34B43A08", vcpus=8))
-    with lab.session() as session:
+    with project.session() as session:
         first = session.account.request_quota_increase(2)
         again = session.account.request_quota_increase(2)
-    config(lab, cluster__market="on-demand")
-    with lab.session() as session:
+    config(project, cluster__market="on-demand")
+    with project.session() as session:
         enough = session.account.request_quota_increase(2)
 
     assert (first.wanted, first.status, first.open) == (16, "PENDING", False)
@@ -134,44 +134,44 @@ def test_an_increase_is_asked_for_once(lab: Project, play: Play) -> None:
 
 
 @pytest.mark.parametrize("action", ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "CreateTags"])
-def test_a_lacking_permission_is_found_before_anything_is_made(lab: Project, play: Play, action: str) -> None:
+def test_a_missing_permission_is_reported_before_any_change(project: Project, play: Play, action: str) -> None:
     play(make_fault("denied", action=action))
-    error = refused(lab, CloudRefused)
+    error = refused(project, CloudRefused)
 
     assert f"ec2:{action}" in str(error)
     assert error.code == "UnauthorizedOperation"
 
 
-def test_whether_a_group_that_is_there_may_be_opened_is_asked_beforehand(lab: Project, play: Play) -> None:
-    """From another place than the one it was opened for."""
-    with lab.session() as session:
+def test_permission_to_change_an_existing_group_is_checked_before(project: Project, play: Play) -> None:
+    """When the user's address has changed."""
+    with project.session() as session:
         session.cluster.launch(session.cluster.plan(1))
-    config(lab, aws__ssh_from="127.0.0.0/8")
+    config(project, aws__ssh_from="127.0.0.0/8")
     play(make_fault("denied", action="AuthorizeSecurityGroupIngress"))
-    error = refused(lab, CloudRefused)
+    error = refused(project, CloudRefused)
 
     assert "ec2:AuthorizeSecurityGroupIngress" in str(error)
 
 
-def test_a_new_instance_profile_is_waited_for_and_said_so(lab: Project, play: Play) -> None:
-    """IAM has it, with its role; EC2 hears of it some seconds later."""
-    config(lab, aws__instance_profile="rehearsal")
+def test_a_launch_waits_for_a_new_instance_profile_and_reports_it(project: Project, play: Play) -> None:
+    """It exists in IAM, with its role; EC2 knows it some seconds later."""
+    config(project, aws__instance_profile="rehearsal")
     play(make_fault("profile-late", times=2))
-    with lab.session() as session:
+    with project.session() as session:
         session.cluster.plan(1)
 
-    assert [event.text for event in lab.events] == ["waiting for EC2 to hear of rehearsal"]
-    assert lab.calls.count("RunInstances (dry run)") == 3
-    assert not changes(lab)
+    assert [event.text for event in project.events] == ["waiting for EC2 to hear of rehearsal"]
+    assert project.calls.count("RunInstances (dry run)") == 3
+    assert not changes(project)
 
 
 @pytest.mark.parametrize("action", ["servicequotas:*", "pricing:*"])
 @pytest.mark.parametrize("how", ["denied", "error", "slow"])
-def test_what_a_launch_can_do_without_stops_nothing(lab: Project, play: Play, action: str, how: str) -> None:
+def test_optional_lookups_never_stop_a_launch(project: Project, play: Play, action: str, how: str) -> None:
     more: dict[str, Any] = {"error": {"code": "InternalFailure"}, "slow": {"seconds": SLOW_S}}.get(how, {})
     play(make_fault(how, action=action, **more))
     began = time.monotonic()
-    with lab.session() as session:
+    with project.session() as session:
         plan = session.cluster.plan(1)
 
     assert time.monotonic() - began < SLOW_S, "it waited for the answer"
@@ -179,58 +179,58 @@ def test_what_a_launch_can_do_without_stops_nothing(lab: Project, play: Play, ac
     assert plan.price is not None
 
 
-def test_a_foreign_group_of_our_name_is_found_before_the_key_pair_is_made(lab: Project) -> None:
-    ec2 = boto(lab.env, "ec2")
+def test_a_foreign_group_with_our_name_is_reported_before_the_key_pair_is_created(project: Project) -> None:
+    ec2 = boto(project.env, "ec2")
     vpc = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
-    with lab.session() as session:
+    with project.session() as session:
         name = session.context.cluster_id.resource_name
     group = ec2.create_security_group(GroupName=name, Description="not ours", VpcId=vpc)["GroupId"]
     try:
-        error = refused(lab, CloudRefused)
+        error = refused(project, CloudRefused)
     finally:
         ec2.delete_security_group(GroupId=group)
 
     assert name in str(error)
 
 
-def test_a_key_that_is_not_the_one_ec2_holds_is_found_before_the_launch(lab: Project) -> None:
+def test_a_private_key_that_does_not_match_ec2s_is_reported_before_the_launch(project: Project) -> None:
     from orchestrator.crypto import ssh_keys
 
-    ssh_keys.generate_login_key(lab.folder / "mine")
-    ssh_keys.generate_login_key(lab.folder / "other")
-    ec2 = boto(lab.env, "ec2")
-    ec2.import_key_pair(KeyName="held", PublicKeyMaterial=ssh_keys.read_public_key(lab.folder / "other").encode())
-    config(lab, aws__key_name="held", ssh__private_key=str(lab.folder / "mine"))
+    ssh_keys.generate_login_key(project.folder / "mine")
+    ssh_keys.generate_login_key(project.folder / "other")
+    ec2 = boto(project.env, "ec2")
+    ec2.import_key_pair(KeyName="held", PublicKeyMaterial=ssh_keys.read_public_key(project.folder / "other").encode())
+    config(project, aws__key_name="held", ssh__private_key=str(project.folder / "mine"))
     try:
-        error = refused(lab, UsageError)
+        error = refused(project, UsageError)
     finally:
         ec2.delete_key_pair(KeyName="held")
 
     assert "is not the private key of key pair held" in str(error)
 
 
-def test_a_new_address_is_admitted_and_the_old_one_is_not(lab: Project) -> None:
-    """And a group that the user named is left alone."""
-    with lab.session() as session:
+def test_refresh_access_allows_the_new_address_only(project: Project) -> None:
+    """And does not change a security group that the user configured."""
+    with project.session() as session:
         with pytest.raises(UsageError, match="has no security group"):
             session.account.refresh_access()
         session.cluster.launch(session.cluster.plan(1))
-    config(lab, aws__ssh_from="127.0.0.0/8")
-    with lab.session() as session:
+    config(project, aws__ssh_from="127.0.0.0/8")
+    with project.session() as session:
         report = session.account.refresh_access()
         again = session.account.refresh_access()
-    config(lab, aws__security_group_id="sg-0123456789abcdef0")
-    with lab.session() as session, pytest.raises(UsageError, match="your own security group"):
+    config(project, aws__security_group_id="sg-0123456789abcdef0")
+    with project.session() as session, pytest.raises(UsageError, match="your own security group"):
         session.account.refresh_access()
 
     assert (report.previous_sources, report.sources) == (("127.0.0.1/32",), ("127.0.0.0/8",))
     assert again.previous_sources == again.sources
 
 
-def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Project, play: Play) -> None:
-    """Types without room in their quota are left out; a price that is unknown comes last."""
+def test_instance_types_are_listed_cheapest_first(project: Project, play: Play) -> None:
+    """Types without quota left are omitted; unknown prices come last."""
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=4))
-    with lab.session() as session:
+    with project.session() as session:
         found = session.account.instance_types(Requirements(gpus=1))
 
     assert found
@@ -242,18 +242,18 @@ def test_what_can_be_launched_now_is_listed_cheapest_first(lab: Project, play: P
     assert [each.price_per_hour is None for each in found] == sorted(each.price_per_hour is None for each in found)
 
 
-def test_types_that_could_stand_in_are_akin_and_have_room(lab: Project, play: Play) -> None:
-    """As many vCPUs and GPUs, as much memory or up to twice that, priced first; none that was named already."""
-    with lab.session() as session:
+def test_alternative_types_are_similar_and_within_quota(project: Project, play: Play) -> None:
+    """The same vCPUs and GPUs, once to twice the memory, known prices first; none that is configured already."""
+    with project.session() as session:
         plan = session.cluster.plan(2)
         cpu = find(session.context.clients, session.context.prices, plan, limit=99)
-    config(lab, cluster__instance_type="g5.xlarge", cluster__fallback_instance_types="g6.xlarge")
+    config(project, cluster__instance_type="g5.xlarge", cluster__fallback_instance_types="g6.xlarge")
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=8))
-    with lab.session() as session:
+    with project.session() as session:
         plan = session.cluster.plan(2)
         gpu = find(session.context.clients, session.context.prices, plan, limit=99)
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=8), make_fault("colleague", type="g5.xlarge"))
-    with lab.session() as session:
+    with project.session() as session:
         none = find(session.context.clients, session.context.prices, plan, limit=99)
 
     assert cpu[0].type == "m7i.2xlarge"
@@ -264,10 +264,10 @@ def test_types_that_could_stand_in_are_akin_and_have_room(lab: Project, play: Pl
     assert not [each.type for each in none if each.type.startswith("g")]
 
 
-def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Project) -> None:
-    """The spot price may rise up to the listed one, so a cap in dollars is kept by that."""
-    config(lab, cluster__market="spot", cluster__max_dollars="2")
-    with lab.session() as session:
+def test_a_spot_plan_shows_both_prices_and_budgets_with_the_higher(project: Project) -> None:
+    """The spot price may rise to the on-demand price, so the budget uses that."""
+    config(project, cluster__market="spot", cluster__max_dollars="2")
+    with project.session() as session:
         plan = session.cluster.plan(2)
         session.cluster.launch(plan)
         status = session.cluster.status()
@@ -284,22 +284,22 @@ def test_a_spot_plan_tells_both_prices_and_counts_with_the_higher_one(lab: Proje
     assert status.usd_per_hour < plan.usd_per_hour
 
 
-def test_data_that_is_not_on_s3_is_found_before_the_launch(lab: Project, play: Play) -> None:
-    """What this computer may not look at is a note: the VMs' role decides."""
-    s3 = boto(lab.env, "s3")
-    s3.create_bucket(Bucket=lab.name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
-    s3.put_object(Bucket=lab.name, Key="scenes/1", Body=b"x")
-    sources = (f"{lab.name}/scenes -> a", f"{lab.name}/sceens -> b", f"no-such-one-{lab.name}/x -> c")
-    lab.job("single = true\ndata =" + "".join(f"\n  s3://{each}" for each in sources) + "\n")
+def test_data_missing_on_s3_is_reported_before_the_launch(project: Project, play: Play) -> None:
+    """Data that this computer may not read is a note only: the VMs' role decides."""
+    s3 = boto(project.env, "s3")
+    s3.create_bucket(Bucket=project.name, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    s3.put_object(Bucket=project.name, Key="scenes/1", Body=b"x")
+    sources = (f"{project.name}/scenes -> a", f"{project.name}/sceens -> b", f"no-such-one-{project.name}/x -> c")
+    project.job("single = true\ndata =" + "".join(f"\n  s3://{each}" for each in sources) + "\n")
     play(make_fault("denied", action="s3:*"))
-    with lab.session() as session:
+    with project.session() as session:
         plan = session.cluster.plan(1)
     play()
     # docs/iam-policy.json lets nobody look at S3; this user may do all.
-    lab.env = {name: value for name, value in lab.env.items() if not name.startswith("TESTS_")}
-    error = refused(lab, NotReady)
+    project.env = {name: value for name, value in project.env.items() if not name.startswith("TESTS_")}
+    error = refused(project, NotReady)
 
     assert sorted(each.code for each in error.problems) == ["NoSuchBucket", "NoSuchKey"]
-    assert f"s3://{lab.name}/sceens" in str(error)
+    assert f"s3://{project.name}/sceens" in str(error)
     assert len(plan.warnings) == 3
     assert "the VMs' role decides" in plan.warnings[0]

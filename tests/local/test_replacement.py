@@ -1,4 +1,4 @@
-"""Replacing on the embedded cloud: real threads, real SSH, a machine that never boots."""
+"""Replacement with real threads and real SSH: an instance that never boots."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from tests.support.project import Project
 
 
 @pytest.fixture
-def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
-    """A lab that does not wait long for SSH."""
-    made = Project(tmp_path, "lame", cloud)
-    made.job("single = true\n")
-    made.config.write_text(made.config.read_text().replace("[ssh]", "[ssh]\nready_timeout = 4"))
-    yield made
+def project(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
+    """A project with a short ready_timeout."""
+    project = Project(tmp_path, "lame", cloud)
+    project.job("single = true\n")
+    project.config.write_text(project.config.read_text().replace("[ssh]", "[ssh]\nready_timeout = 4"))
+    yield project
     localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
-    with made.session("cleaner") as session:
+    with project.session("cleaner") as session:
         assert session.cluster.terminate().remaining == ()
 
 
-def test_a_machine_that_never_boots_is_replaced_while_the_others_go_on(lab: Project, cloud: dict[str, str]) -> None:
+def test_an_instance_that_never_boots_is_replaced_while_the_others_continue(
+    project: Project, cloud: dict[str, str]
+) -> None:
     hangs = make_fault("boot-hangs", where="host 1")
     localcloud.scenario(Scenario(1, (hangs,)), cloud["LOCALCLOUD_HOME"])
     done: list[str] = []
-    with lab.session() as session:
+    with project.session() as session:
         plan = session.cluster.plan(3)
-        report, _ = session._launch(plan, lambda host: done.append(host.name))
+        report, _ = session.cluster.launch_and(plan, lambda host: done.append(host.name))
         names = [machine.name for machine in session.cluster.status().up]
 
     assert (len(report.ready), dict(report.failed)) == (3, {})
     assert done[-1] == "lame-1"
     assert names == ["lame-0", "lame-1", "lame-2"]
-    assert [one.phase for one in lab.events if one.phase == "replace" and one.state == "done"] == ["replace"]
+    assert [one.phase for one in project.events if one.phase == "replace" and one.state == "done"] == ["replace"]

@@ -1,4 +1,4 @@
-"""What holds always: every row of the table in docs/security.md, on a real run and against an impostor."""
+"""Every row of the table in docs/security.md: on a real run with secrets everywhere, and against another SSH server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeakScan]:
-    """One run that all tests look at; its cloud lets in whatever keys, as no real key looks like a canary."""
+    """One run for all tests; its cloud accepts any credentials, because the secrets are not valid keys."""
     home = tmp_path_factory.mktemp("lenient")
     env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
     try:
@@ -33,8 +33,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeakScan]:
         localcloud.down(home)
 
 
-def test_the_search_finds_what_is_there(scene: LeakScan) -> None:
-    """Else finding nothing would mean nothing."""
+def test_the_search_finds_known_text(scene: LeakScan) -> None:
+    """Otherwise an empty result would prove nothing."""
     for places in (scene.disks, scene.local_files()):
         assert places_with("the job runs on", places)
     assert places_with("STRATUS_RUN=" + scene.run_id, scene.processes)
@@ -44,7 +44,7 @@ def test_the_search_finds_what_is_there(scene: LeakScan) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SECRETS if name != "password of an index"])
-def test_no_byte_of_an_aws_key_reaches_a_machine_or_lies_in_anything_we_keep(scene: LeakScan, name: str) -> None:
+def test_no_aws_key_reaches_a_vm_or_a_file(scene: LeakScan, name: str) -> None:
     """Disks, argv, environment, user data, logs, journal, run records, events."""
     places = scene.disks | scene.processes | {name: text.encode() for name, text in scene.user_data.items()}
     kept = scene.local_files()
@@ -56,14 +56,14 @@ def test_no_byte_of_an_aws_key_reaches_a_machine_or_lies_in_anything_we_keep(sce
     assert places_with(SECRETS[name], kept) == []
 
 
-def test_a_password_in_an_address_is_in_no_record_and_no_log(scene: LeakScan) -> None:
-    """The machine needs it to install; whoever is shown the record does not."""
+def test_a_password_in_a_url_is_in_no_record_and_no_log(scene: LeakScan) -> None:
+    """The VM needs it to install; readers of the record do not."""
     assert places_with(SECRETS["password of an index"], scene.local_files()) == []
     assert places_with("https://********@pypi.invalid", scene.local_files())
 
 
-def test_the_private_keys_of_a_run_lie_where_they_are_used_and_nowhere_else(scene: LeakScan) -> None:
-    """Dask's on the machines, for their user alone; a machine's host key on that machine; the login key here."""
+def test_private_keys_are_only_where_they_are_used(scene: LeakScan) -> None:
+    """Dask's key on the VMs, readable by their user; a host key on its VM; the login key on this computer."""
     tls = [place for place in scene.disks if place.endswith("/tls/key.pem")]
     secret = b"".join(scene.disks[tls[0]].split(b"\n")[1:3])[40:100].decode()
     host_keys = [place for place in scene.disks if place.endswith("etc/ssh/ssh_host_ed25519_key")]
@@ -82,8 +82,8 @@ def test_the_private_keys_of_a_run_lie_where_they_are_used_and_nowhere_else(scen
         assert places_with_wrapped(launch, scene.disks | everything) == []
 
 
-def test_the_login_key_is_for_its_owner_alone_and_ends_with_the_cluster(scene: LeakScan) -> None:
-    """Mode 0400 in a folder of mode 0700; gone here and in EC2 after the end."""
+def test_the_login_key_is_readable_by_its_owner_and_deleted_with_the_cluster(scene: LeakScan) -> None:
+    """Mode 0400 in a folder of mode 0700; deleted here and in EC2."""
     mode, folder, owner = scene.key_mode
     assert (oct(mode), oct(folder), owner) == ("0o400", "0o700", os.getuid())
     assert any(name.startswith("stratus-canary-") for name in scene.key_pairs[0])
@@ -91,8 +91,8 @@ def test_the_login_key_is_for_its_owner_alone_and_ends_with_the_cluster(scene: L
     assert not list((scene.folder / "laptop/keys").glob("*canary*"))
 
 
-def test_no_rule_is_open_to_the_world(scene: LeakScan) -> None:
-    """SSH from one address, everything among the machines, nothing else."""
+def test_no_security_group_rule_is_open_to_the_world(scene: LeakScan) -> None:
+    """SSH from one address, everything within the cluster, nothing else."""
     group = next(one for one in scene.rules if one["GroupName"].startswith("stratus-canary-"))
     sources = [each["CidrIp"] for rule in group["IpPermissions"] for each in rule["IpRanges"]]
     ssh, inside = sorted(group["IpPermissions"], key=lambda rule: str(rule["IpProtocol"]), reverse=True)
@@ -104,21 +104,21 @@ def test_no_rule_is_open_to_the_world(scene: LeakScan) -> None:
     assert len(group["IpPermissions"]) == 2
 
 
-def test_jobs_listen_on_their_machines_private_address_only(scene: LeakScan) -> None:
-    """A scan of every port from outside the cluster's addresses finds nothing open."""
+def test_jobs_listen_on_private_addresses_only(scene: LeakScan) -> None:
+    """A port scan from outside the cluster finds nothing open."""
     assert len(scene.outside) >= 5  # scheduler, its dashboard, workers, their nannies
     for address, places in scene.listeners.items():
         assert {place for place, _ in places} == {address}
     assert set(scene.outside.values()) == {"ConnectionRefusedError"}
 
 
-def test_dask_talks_to_nobody_without_the_runs_certificate(scene: LeakScan) -> None:
-    """Even on the private address."""
+def test_dask_refuses_clients_without_the_runs_certificate(scene: LeakScan) -> None:
+    """On the private address, too."""
     assert re.search("(?i)certificate required|alert|closed|reset|EOF", scene.tls_without_certificate)
 
 
-def test_every_launch_asks_for_the_safe_metadata_service_and_encrypted_disks(scene: LeakScan) -> None:
-    """As it went over the wire; `Lab.session` holds the same for every launch of every test."""
+def test_every_launch_requests_imdsv2_and_encrypted_disks(scene: LeakScan) -> None:
+    """In the requests as sent; `Project.session` checks the same for every launch of every test."""
     assert scene.launches
     for launch in scene.launches:
         (disk,) = launch["BlockDeviceMappings"]
@@ -136,27 +136,27 @@ def test_every_launch_asks_for_the_safe_metadata_service_and_encrypted_disks(sce
 
 @pytest.fixture
 def impostor(cloud: dict[str, str], tmp_path: Path) -> Iterator[tuple[Project, SshLab, Session]]:
-    """A machine that is up, and a second SSH server with another key on the same address."""
-    lab = Project(tmp_path, "twin", cloud)
-    lab.job("single = true\n")
-    with lab.session() as first:
+    """A running host, and a second SSH server with another key at its address."""
+    project = Project(tmp_path, "twin", cloud)
+    project.job("single = true\n")
+    with project.session() as first:
         first.cluster.launch(first.cluster.plan(1))
         (host,) = first.inventory.hosts()
     other = SshLab(tmp_path / "impostor", addresses=[host.address])
-    text = lab.config.read_text()
-    lab.config.write_text(text.replace(f"port = {cloud['REHEARSAL_SSH_PORT']}", f"port = {other.ports[0]}"))
-    with lab.session() as fooled:
-        yield lab, other, fooled
+    text = project.config.read_text()
+    project.config.write_text(text.replace(f"port = {cloud['REHEARSAL_SSH_PORT']}", f"port = {other.ports[0]}"))
+    with project.session() as fooled:
+        yield project, other, fooled
     other.stop()
-    lab.config.write_text(text)
-    with lab.session() as cleaner:
+    project.config.write_text(text)
+    with project.session() as cleaner:
         assert cleaner.cluster.terminate().remaining == ()
 
 
-def test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command(
+def test_another_server_at_a_hosts_address_receives_no_byte_of_any_command(
     impostor: tuple[Project, SshLab, Session],
 ) -> None:
-    """Whatever is asked of the machine; both fingerprints and the machine's id are named."""
+    """For every kind of access; the error has both fingerprints and the instance id."""
     _, other, fooled = impostor
     (host,) = fooled.inventory.hosts()
     failures = [fooled.jobs.install().failed[host.name]]

@@ -1,16 +1,18 @@
-"""One researcher's lives in a cloud in memory: sessions in virtual time, and what must hold at the end of each."""
+"""A project on a simulated cloud: sessions in virtual time, with simulated SSH."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from localcloud.scenarios.scenario import make_fault
-from localcloud.simulation.cloud import InMemoryCloud
+import pytest
+
+from localcloud.scenarios.scenario import Fault, Scenario, make_fault
+from localcloud.simulation.cloud import InMemoryCloud, VirtualClock
 from orchestrator.aws import client, identity
 from orchestrator.cluster.context import Runtime
 from orchestrator.config import settings
@@ -24,6 +26,8 @@ from orchestrator.ssh import CommandResult
 
 OWNER = "arn:aws:iam::123456789012:user/researcher"
 REGION = "us-west-2"
+LAG = make_fault("invisible", seconds=60)
+"""EC2 shows instances a minute after their launch."""
 CONFIG = """
 [cluster]
 name = ml
@@ -39,7 +43,7 @@ ready_timeout = 300
 
 @dataclass
 class SimulatedSsh:
-    """SSH to machines on paper: they answer when the cloud says that they can be reached."""
+    """SSH to simulated instances, which answer unless the cloud has an SSH fault for them."""
 
     cloud: InMemoryCloud
     clock: Clock
@@ -57,25 +61,25 @@ class SimulatedSsh:
         raise ConnectError(kind, f"ssh: {kind}", where=host.name)
 
     def run(self, host: Host, command: str, **_: Any) -> CommandResult:
-        """As `SshClient.run`: every command is carried out, and says nothing."""
+        """As `SshClient.run`: every command succeeds, without output."""
         return CommandResult(host.name, command, "", "", 0, 0.1)
 
     def disconnect(self, host: Host) -> None:
-        """Nothing is kept."""
+        """Do nothing: no connection is kept."""
 
     def disconnect_all(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 @dataclass
 class SimulatedProject:
-    """A researcher with one cloud.
+    """A config file and home folders, on one simulated cloud.
 
-    :param cluster: more lines of the config's ``[cluster]``.
-    :param aws: more lines of its ``[aws]``.
+    :param cluster: further lines of the section ``[cluster]``.
+    :param aws: further lines of the section ``[aws]``.
     """
 
     cloud: InMemoryCloud
@@ -87,7 +91,7 @@ class SimulatedProject:
 
     @property
     def clock(self) -> Clock:
-        """The cloud's clock, and names that are drawn."""
+        """The cloud's clock, with seeded random numbers and ids."""
         clock = self.cloud.clock
         return Clock(
             monotonic=clock.now,
@@ -98,13 +102,13 @@ class SimulatedProject:
         )
 
     def session(self, computer: str = "laptop") -> Session:
-        """A process that has just started on this computer."""
+        """Return the session of a new process on this computer."""
         path = self.folder / "config.ini"
         path.write_text(CONFIG.format(cluster=self.cluster, aws=self.aws))
-        patience = self.clock
-        clients = client.Clients(self.cloud.session(), region=REGION, clock=patience, sequential=True)
-        links: Any = SimulatedSsh(self.cloud, patience)
-        runtime = Runtime(clock=patience, connect=lambda ssh: links, sequential=True)
+        clock = self.clock
+        clients = client.Clients(self.cloud.session(), region=REGION, clock=clock, sequential=True)
+        links: Any = SimulatedSsh(self.cloud, clock)
+        runtime = Runtime(clock=clock, connect=lambda ssh: links, sequential=True)
         return Session(
             settings.load(path, {}, files=False),
             home=self.folder / computer,
@@ -116,23 +120,36 @@ class SimulatedProject:
 
     @property
     def our_states(self) -> list[str]:
-        """States of our machines that have not ended."""
-        return [one.state for one in self.cloud.live_instances() if one.tags.get(identity.TAG_OWNER) == OWNER]
+        """States of our instances that are not terminated."""
+        return [item.state for item in self.cloud.live_instances() if item.tags.get(identity.TAG_OWNER) == OWNER]
 
     @property
     def warnings(self) -> list[str]:
-        """What was told as a warning, and as progress of the request."""
-        return [one.text for one in self.events if one.state == "warning" or one.phase in ("request", "replace")]
+        """Texts of warnings, and of the progress of requests and replacements."""
+        return [item.text for item in self.events if item.state == "warning" or item.phase in ("request", "replace")]
 
     @property
     def launch_requests(self) -> int:
-        """How many launches were asked for in earnest, repeated requests counted once."""
+        """Number of launches in the journal; a repeated request counts once."""
         entries = Journal(self.folder / "laptop", REAL_CLOCK).entries()
         return sum(entry.kind == "launch" for entry in entries)
 
     def count_calls(self, action: str) -> int:
-        """How often an action was called so far."""
+        """Return the number of calls of an action so far."""
         return sum(seen.action == action for seen in self.cloud.calls)
 
 
-LAG = make_fault("invisible", seconds=60)
+@pytest.fixture
+def simulate(tmp_path: Path) -> Iterator[Callable[..., SimulatedProject]]:
+    """Return a function that creates a project on a new simulated cloud with faults."""
+    clouds: list[InMemoryCloud] = []
+
+    def make(*faults: Fault, cluster: str = "", aws: str = "") -> SimulatedProject:
+        clouds.append(InMemoryCloud(7, Scenario(7, faults), VirtualClock()))
+        folder = tmp_path / str(len(clouds))
+        folder.mkdir()
+        return SimulatedProject(clouds[-1], folder, cluster, aws)
+
+    yield make
+    for cloud in clouds:
+        cloud.close()

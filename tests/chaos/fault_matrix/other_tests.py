@@ -44,7 +44,7 @@ OTHER_TESTS = (
     (
         "F36",
         "an impostor on the address",
-        "tests/local/test_security.py::test_an_impostor_at_a_machines_address_receives_no_byte_of_any_command",
+        "tests/local/test_security.py::test_another_server_at_a_hosts_address_receives_no_byte_of_any_command",
     ),
     (
         "F37",
@@ -54,7 +54,7 @@ OTHER_TESTS = (
     (
         "F38",
         "a package that does not exist",
-        "tests/local/test_session.py::test_an_experiment_that_fails_leaves_nothing_up",
+        "tests/local/test_session.py::test_a_failed_experiment_leaves_nothing_running",
     ),
     (
         "F38",
@@ -76,19 +76,23 @@ OTHER_TESTS = (
         "too small for the image",
         "tests/docker/test_install_hosts.py::test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull",
     ),
-    ("F41", "preflight", "tests/local/test_preflight.py::test_data_that_is_not_on_s3_is_found_before_the_launch"),
+    ("F41", "preflight", "tests/local/test_preflight.py::test_data_missing_on_s3_is_reported_before_the_launch"),
     (
         "F42",
         "a second install",
         "tests/remote/test_scripts.py::test_a_second_install_changes_nothing_and_asks_for_nothing",
     ),
     ("F42", "a broken transfer", "tests/remote/test_scripts.py::test_a_broken_transfer_leaves_the_old_folder"),
-    ("F43", "the job fails", "tests/local/test_session.py::test_a_failing_job_says_how_and_brings_its_logs"),
+    (
+        "F43",
+        "the job fails",
+        "tests/local/test_session.py::test_a_failed_job_is_reported_with_its_exit_status_and_logs",
+    ),
     ("F43", "the job is killed", "tests/remote/test_scripts.py::test_a_task_killed_with_its_wrapper_is_lost_not_done"),
     (
         "F44",
         "one of two hosts dies",
-        "tests/local/test_session.py::test_one_dead_host_does_not_take_the_others_outcome",
+        "tests/local/test_session.py::test_a_dead_host_does_not_affect_the_outcome_of_the_others",
     ),
     ("F44", "a silent partition", "tests/ssh/test_client.py::test_a_stream_that_falls_silent_is_lost"),
     (
@@ -105,12 +109,12 @@ OTHER_TESTS = (
     (
         "F49",
         "launch and terminate",
-        "tests/local/test_failover.py::test_terminate_all_waits_for_a_launch_in_another_shell_and_says_when_it_goes_on",
+        "tests/local/test_failover.py::test_terminate_all_waits_for_a_launch_in_another_shell_and_reports_both",
     ),
     (
         "F50",
         "the next start",
-        "tests/local/test_failover.py::test_the_next_start_finds_what_a_crash_left_and_can_finish_it_or_end_it",
+        "tests/local/test_failover.py::test_the_next_session_finds_an_interrupted_launch_and_resumes_or_terminates_it",
     ),
 )
 """Fault, phase, test."""
