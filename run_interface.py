@@ -1,12 +1,12 @@
 """Start Stratus: the shell, or one verb of it.
 
     python run_interface.py                       the shell, on the cloud that config/config.ini names
-    python run_interface.py --local               the shell, on the rehearsal cloud of this computer
+    python run_interface.py --local               the shell, on this computer's embedded cloud
     python run_interface.py [--local] VERB        one verb; --help lists them
     python run_interface.py -c 'LaunchInstances(2); InstallDeps()'
-    python run_interface.py rehearse scenario.ini     a bad day, played against your own config
+    python run_interface.py rehearse scenario.ini     an experiment with your config and injected faults
 
-The composition root: the only file that knows both the toolkit and the rehearsal cloud.
+The composition root: the only file that imports both the toolkit and the embedded cloud.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from orchestrator.interface.cli import invocation
 from orchestrator.interface.cli import main as cli_main
 
-# What could lead a rehearsal to a real account, whatever the shell it is started from has set.
+# Variables of the user's shell that could direct a rehearsal to a real account.
 REAL_ACCOUNT = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -38,19 +38,19 @@ REAL_ACCOUNT = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out a command line and return its exit code."""
+    """Run a command line and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     program = "stratus" if Path(sys.argv[0]).name == "stratus" else "python run_interface.py"
     if argv[cli_main.verb_at(argv) :][:1] == ["rehearse"]:
-        return bad_day(argv, program)
+        return rehearse(argv, program)
     if "--local" not in argv[: cli_main.verb_at(argv)]:
         return cli_main.main(argv, invocation.Setup(program))
-    setup = invocation.Setup(f"{program} --local", config=local_config(), local=True, prepare=rehearse)
+    setup = invocation.Setup(f"{program} --local", config=local_config(), local=True, prepare=use_embedded_cloud)
     return cli_main.main(argv, setup)
 
 
-def rehearse() -> None:
-    """Start the rehearsal cloud, unless it is up, and point this process at it and at nothing else."""
+def use_embedded_cloud() -> None:
+    """Start the embedded cloud unless it is running, and point this process at it and at no account."""
     import localcloud
 
     try:
@@ -62,24 +62,26 @@ def rehearse() -> None:
     os.environ.update(environment)
 
 
-def bad_day(argv: Sequence[str], program: str) -> int:
-    """Play a scenario against a config, on a cloud of its own."""
-    from localcloud import LocalCloudError, rehearse
+def rehearse(argv: Sequence[str], program: str) -> int:
+    """Run an experiment with injected faults, on an embedded cloud of its own."""
+    from localcloud import LocalCloudError
+    from localcloud import rehearse as rehearsal
 
     at = cli_main.verb_at(argv)
-    named = [argv[number + 1] for number, word in enumerate(argv[:at]) if word == "--config"]
-    config = Path(named[-1]) if named else local_config() if "--local" in argv[:at] else Path("config/config.ini")
+    config_args = [argv[index + 1] for index, word in enumerate(argv[:at]) if word == "--config"]
+    default = local_config() if "--local" in argv[:at] else Path("config/config.ini")
+    config = Path(config_args[-1]) if config_args else default
     for name in REAL_ACCOUNT:
         os.environ.pop(name, None)
     code = 0
 
-    def run(words: Sequence[str]) -> int:
+    def run(arguments: Sequence[str]) -> int:
         nonlocal code
-        code = cli_main.main(words, invocation.Setup(program))
+        code = cli_main.main(arguments, invocation.Setup(program))
         return code
 
     try:
-        for line in rehearse.play(rehearse.parse(argv[at + 1 :], config), run):
+        for line in rehearsal.play(rehearsal.parse(argv[at + 1 :], config), run):
             print(line)
     except LocalCloudError as error:
         print(error, file=sys.stderr)
@@ -88,7 +90,7 @@ def bad_day(argv: Sequence[str], program: str) -> int:
 
 
 def local_config() -> Path:
-    """Return the rehearsal's config: the working directory's, else the one that came with this program."""
+    """Return the config for the embedded cloud: the working directory's, else the installed one."""
     places = (Path("config"), Path(__file__).parent / "config", Path(sys.prefix) / "share/stratus/config")
     return next((place / "local.ini" for place in places if (place / "local.ini").exists()), places[0] / "local.ini")
 

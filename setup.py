@@ -1,4 +1,4 @@
-"""Package of Stratus: ``pip install .`` gives the command ``stratus``, ``.[local]`` the rehearsal cloud as well."""
+"""Package of Stratus: ``pip install .`` gives the command ``stratus``, ``.[local]`` the embedded cloud as well."""
 
 from __future__ import annotations
 

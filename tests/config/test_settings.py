@@ -596,7 +596,7 @@ def test_the_rehearsal_file_has_no_mistakes_where_the_rehearsal_cloud_is_up(proj
     loaded = load(project, content, {"AWS_ENDPOINT_URL": "http://cloud.example:1", "REHEARSAL_SSH_PORT": "2222"})
 
     assert (loaded.aws.label, loaded.aws.endpoint_url, loaded.ssh.port) == ("rehearsal", "http://cloud.example:1", 2222)
-    assert loaded.aws.banner == "rehearsal cloud (no AWS account, nothing is billed)"
+    assert loaded.aws.banner == "embedded cloud (no AWS account, nothing is billed)"
     assert not loaded.warnings
 
 
