@@ -15,7 +15,7 @@ from orchestrator.aws.client import Clients
 from orchestrator.config.settings import AwsSettings, Secret
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, UsageError
-from tests.support.aws_wire import Time, _Raw, session
+from tests.support.aws_wire import RawBody, Time, session
 from tests.support.iam_policy import callable_actions
 
 
@@ -78,7 +78,7 @@ def json_clients(answer: Callable[[], tuple[int, Any]], time: Time) -> Clients:
 
         status, body = answer()
         headers: Any = {"content-type": "application/json"}
-        return AWSResponse(request.url, status, headers, _Raw(json.dumps(body)))
+        return AWSResponse(request.url, status, headers, RawBody(json.dumps(body)))
 
     boto = session("a", "b")
     boto.events.register("before-send", respond)

@@ -18,11 +18,10 @@ from orchestrator.aws.ec2.key_pairs import KeyPair
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import RegionTeardown
 from orchestrator.core.journal import Journal
-from tests.aws.ec2.test_state_changes import changed
-from tests.aws.launch.test_planner import MINE
-from tests.support.aws_wire import Request, Time, Wire, clients, refusal
+from tests.support.aws_values import CLUSTER_ID
+from tests.support.aws_wire import Request, Time, Wire, clients, refusal, state_changes
 
-OURS = {identity.TAG_CLUSTER: MINE.cluster, identity.TAG_OWNER: MINE.owner, instance_tags.LAUNCH: "r"}
+OURS = {identity.TAG_CLUSTER: CLUSTER_ID.cluster, identity.TAG_OWNER: CLUSTER_ID.owner, instance_tags.LAUNCH: "r"}
 THEIRS = {**OURS, identity.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
 OTHER_CLUSTER = {**OURS, identity.TAG_CLUSTER: "lm"}
 ONE = "i-00000000000000001"
@@ -61,20 +60,18 @@ class Account:
         return _said("DescribeInstances", f"<reservationSet>{sets}</reservationSet>")
 
     def _groups(self) -> tuple[int, str]:
-        item = (
-            f"<item><groupId>sg-1</groupId><groupName>{MINE.resource_name}</groupName>{_tags(self.group or {})}</item>"
-        )
+        name, tags = CLUSTER_ID.resource_name, _tags(self.group or {})
+        item = f"<item><groupId>sg-1</groupId><groupName>{name}</groupName>{tags}</item>"
         return _said("DescribeSecurityGroups", f"<securityGroupInfo>{item if self.group else ''}</securityGroupInfo>")
 
     def _keys(self) -> tuple[int, str]:
-        item = (
-            f"<item><keyPairId>key-1</keyPairId><keyName>{MINE.resource_name}</keyName>{_tags(self.key or {})}</item>"
-        )
+        name, tags = CLUSTER_ID.resource_name, _tags(self.key or {})
+        item = f"<item><keyPairId>key-1</keyPairId><keyName>{name}</keyName>{tags}</item>"
         return _said("DescribeKeyPairs", f"<keySet>{item if self.key else ''}</keySet>")
 
     def _terminate(self, request: Request) -> tuple[int, str]:
         self.ended |= set(request.ids)
-        return changed(request.ids, "shutting-down")
+        return state_changes(request.ids, "shutting-down")
 
     def _delete(self, request: Request) -> tuple[int, str]:
         if self.in_use:
@@ -94,11 +91,11 @@ def _said(action: str, body: str) -> tuple[int, str]:
 
 
 LOOKS: dict[str, Callable[[client.Clients], object]] = {
-    "all": lambda clients: instances.describe(clients, cluster=MINE.cluster, owner=MINE.owner),
-    "a launch": lambda clients: instances.find_by_launch(clients, MINE, "r"),
-    "groups": lambda clients: security_groups.delete(clients, MINE),
+    "all": lambda clients: instances.describe(clients, cluster=CLUSTER_ID.cluster, owner=CLUSTER_ID.owner),
+    "a launch": lambda clients: instances.find_by_launch(clients, CLUSTER_ID, "r"),
+    "groups": lambda clients: security_groups.delete(clients, CLUSTER_ID),
     "keys": lambda clients: key_pairs.delete(
-        clients, MINE, KeyPair(MINE.resource_name, Path("/nonexistent"), is_own=True)
+        clients, CLUSTER_ID, KeyPair(CLUSTER_ID.resource_name, Path("/nonexistent"), is_own=True)
     ),
 }
 
@@ -110,8 +107,8 @@ def test_ec2_is_asked_for_our_cluster_and_our_owner_alone(look: str) -> None:
     asked = wire.requests[0].arguments
     filters = {asked[name]: asked[name.replace("Name", "Value.1")] for name in asked if name.endswith(".Name")}
 
-    assert filters[f"tag:{identity.TAG_OWNER}"] == MINE.owner
-    assert filters[f"tag:{identity.TAG_CLUSTER}"] == MINE.cluster
+    assert filters[f"tag:{identity.TAG_OWNER}"] == CLUSTER_ID.owner
+    assert filters[f"tag:{identity.TAG_CLUSTER}"] == CLUSTER_ID.cluster
 
 
 @pytest.mark.parametrize("tags", [THEIRS, OTHER_CLUSTER, {}], ids=["owner", "cluster", "none"])
@@ -144,12 +141,12 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.time = Time()
-        self.books = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), MINE, self.time.clock)
+        self.books = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), CLUSTER_ID, self.time.clock)
 
     def ask_for_one(self) -> object:
         """Write down a request for one machine, of which nobody knows what became."""
         facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
-        return self.books.journal.record_intent(launch_log.LAUNCH, **facts, **MINE.journal_fields)
+        return self.books.journal.record_intent(launch_log.LAUNCH, **facts, **CLUSTER_ID.journal_fields)
 
     def end(self) -> RegionTeardown:
         work = RegionTeardown(clients(Wire(self._answer), self.time), self.books, delete_key=list)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.cluster.health import IMPAIRED_TIMEOUT_S, STATUS_CHECK_DELAY_S, InstanceHealth
-from tests.aws.ec2.test_state_changes import shown
-from tests.support.aws_wire import Request, Time, Wire, clients
+from tests.support.aws_wire import Request, Time, Wire, clients, described
 
 GOOD, ILL = "i-00000000000000001", "i-00000000000000002"
 
@@ -21,7 +20,7 @@ class Sky:
 
     def __call__(self, request: Request) -> tuple[int, str]:
         if request.action == "DescribeInstances":
-            return shown(self.states)
+            return described(self.states)
         found = self.system if request.arguments["Filter.1.Name"].startswith("system") else self.instance
         items = "".join(f"<item><instanceId>{each}</instanceId></item>" for each in sorted(found))
         name = "DescribeInstanceStatusResponse"

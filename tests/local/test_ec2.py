@@ -18,13 +18,14 @@ from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import images, instance_types, key_pairs, network, security_groups, state_changes, waiters
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.launch import plan as launch_plan
-from orchestrator.aws.launch import planner, run_instances
+from orchestrator.aws.launch import run_instances
 from orchestrator.config.settings import AwsSettings, ClusterSettings, Settings, SshSettings
 from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.errors import CloudRefused, HostsFailed, UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
 from tests.support import aws_wire
+from tests.support.aws_values import look_up_plan
 
 HASTY = Clock(backoff=Backoff(first_s=0.02, longest_s=0.2))
 ME = "198.51.100.7/32"
@@ -55,7 +56,7 @@ class Desk:
         self.calls[event_name.rpartition(".")[2]] += 1
 
     def plan(self, count: int) -> launch_plan.LaunchPlan:
-        return planner.plan(self.clients, self.settings, count=count, identity=self.identity)
+        return look_up_plan(self.clients, self.settings, self.mine, count)
 
     def key(self, plan: launch_plan.LaunchPlan) -> run_instances.LaunchResources:
         access = security_groups.ssh_access(self.settings, plan.placement.vpc_id)
@@ -522,5 +523,5 @@ def test_asking_whether_a_launch_is_allowed_launches_nothing(me: Desk) -> None:
 
 
 def test_more_machines_than_any_subnet_has_room_for_are_told_before_the_launch(me: Desk) -> None:
-    with pytest.raises(UsageError, match=r"no subnet has 100000 addresses left"):
+    with pytest.raises(UsageError, match=r"no subnet has 100000 free IP addresses"):
         me.plan(100_000)

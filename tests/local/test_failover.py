@@ -16,7 +16,7 @@ from orchestrator.aws import identity
 from orchestrator.cluster.replacement import why_not_replaceable
 from orchestrator.core import file_lock, interrupts
 from orchestrator.core.errors import CloudRefused, ConnectError, LeftRunning, StratusError
-from tests.aws.ec2.test_state_changes import machine
+from tests.support.aws_values import instance
 from tests.support.simulated_project import LAG, OWNER, SimulatedProject, simulate
 
 __all__ = ["simulate"]
@@ -57,7 +57,7 @@ def test_the_next_session_skips_a_pool_that_had_no_capacity(simulate: Simulate) 
     up(project)
 
     assert project.launch_requests == before + 1
-    assert any("passed over" in line for line in project.warnings)
+    assert any("skipped" in line for line in project.warnings)
     project.cloud.clock.sleep(200)
     project.session().cluster.terminate()
     up(project)
@@ -71,7 +71,7 @@ def test_fallback_types_come_after_the_last_zone_and_only_if_configured(simulate
 
     assert {one.type for one in project.cloud.live_instances()} == {"c7a.2xlarge"}
     alone = simulate(nowhere)
-    with pytest.raises(CloudRefused, match="pools asked, none had the machines") as caught:
+    with pytest.raises(CloudRefused, match="no capacity in any of") as caught:
         up(alone)
     assert caught.value.exit_code == 3
     assert alone.launch_requests == len(zones(alone))
@@ -165,9 +165,9 @@ def test_a_replacement_that_fails_too_is_the_last(simulate: Simulate) -> None:
 def test_no_host_is_replaced_if_none_can_be_reached() -> None:
     dropped = ConnectError("dropped", "ssh: no answer", where="ml-1")
 
-    assert "the way there is to be mended first" in why_not_replaceable(dropped, machine(1), False)
-    assert why_not_replaceable(dropped, machine(1), True) == ""
-    assert "the same" in why_not_replaceable(ConnectError("host-key", "another"), machine(1), True)
+    assert "the way there is to be mended first" in why_not_replaceable(dropped, instance(1), False)
+    assert why_not_replaceable(dropped, instance(1), True) == ""
+    assert "the same" in why_not_replaceable(ConnectError("host-key", "another"), instance(1), True)
 
 
 def test_an_instance_that_was_terminated_on_purpose_is_not_replaced(simulate: Simulate) -> None:

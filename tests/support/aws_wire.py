@@ -1,8 +1,8 @@
-"""AWS clients whose wire is a function: real botocore on this side of it, canned answers on the other."""
+"""AWS clients without a network: real botocore, whose requests a function answers, and a simulated clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -20,7 +20,7 @@ Answer = Callable[["Request"], "tuple[int, str]"]
 
 @dataclass(frozen=True)
 class Request:
-    """What botocore sent: an EC2 call with its flattened arguments."""
+    """An EC2 request as botocore sent it, with flattened arguments."""
 
     action: str
     arguments: Mapping[str, str]
@@ -33,42 +33,45 @@ class Request:
 
 @dataclass
 class Wire:
-    """Keeps every request and answers it by ``answer``."""
+    """Records every request, and has ``answer`` answer it."""
 
     answer: Answer
     requests: list[Request] = field(default_factory=list)
 
     def __call__(self, request: Any, **_: Any) -> Any:
-        """The handler of botocore's before-send event: its answer goes in place of the network's."""
+        """Handle botocore's event before-send: the returned response replaces that of the network."""
         from botocore.awsrequest import AWSResponse
 
         body = request.body.decode() if isinstance(request.body, bytes) else request.body
         arguments = {key: values[0] for key, values in parse_qs(body).items()}
-        asked = Request(arguments["Action"], arguments)
-        self.requests.append(asked)
-        status, text = self.answer(asked)
+        received = Request(arguments["Action"], arguments)
+        self.requests.append(received)
+        status, text = self.answer(received)
         headers: Any = {"date": "Fri, 20 Nov 2026 14:12:00 GMT"}
-        return AWSResponse(request.url, status, headers, _Raw(text))
+        return AWSResponse(request.url, status, headers, RawBody(text))
 
 
-class _Raw:
+class RawBody:
+    """Body of a response, as urllib3 provides it."""
+
     def __init__(self, text: str) -> None:
         self._text = text
 
     def stream(self) -> Iterator[bytes]:
+        """Yield the body."""
         yield self._text.encode()
 
 
 @cache
 def loader() -> Any:
-    """Reads the descriptions of AWS's services once for all tests: EC2's alone takes a quarter of a second."""
+    """Return one loader of service descriptions for all tests: reading EC2's takes a quarter of a second."""
     from botocore.loaders import create_loader
 
     return create_loader()
 
 
 def session(key: str, secret: str) -> boto3.Session:
-    """A session in us-west-2 with these credentials."""
+    """Return a session in us-west-2 with these credentials."""
     import boto3
     import botocore.session
 
@@ -79,21 +82,44 @@ def session(key: str, secret: str) -> boto3.Session:
 
 def clients(wire: Wire, time: Time | None = None) -> Clients:
     """Return clients whose requests ``wire`` answers, with a simulated clock."""
-    made = session("a", "b")
-    made.events.register("before-send", wire)
-    return Clients(made, region="us-west-2", clock=(time or Time()).clock)
+    boto = session("a", "b")
+    boto.events.register("before-send", wire)
+    return Clients(boto, region="us-west-2", clock=(time or Time()).clock)
 
 
 def refusal(code: str, message: str = "said AWS", status: int = 400) -> tuple[int, str]:
-    """EC2's answer when it refuses."""
+    """Return the response of a refused request."""
     errors = f"<Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
     return status, f"<Response>{errors}<RequestID>r</RequestID></Response>"
 
 
 def launched(*ids: str) -> tuple[int, str]:
-    """EC2's answer when it launches."""
-    items = "".join(_item(each, index) for index, each in enumerate(ids))
+    """Return the response of RunInstances."""
+    items = "".join(_item(instance_id, index) for index, instance_id in enumerate(ids))
     return 200, f"<RunInstancesResponse><instancesSet>{items}</instancesSet></RunInstancesResponse>"
+
+
+def state_changes(ids: Iterable[str], state: str, action: str = "TerminateInstances") -> tuple[int, str]:
+    """Return the response of TerminateInstances, StopInstances or StartInstances."""
+    items = "".join(
+        f"<item><instanceId>{instance_id}</instanceId><currentState><code>32</code><name>{state}</name></currentState>"
+        "</item>"
+        for instance_id in ids
+    )
+    return 200, f"<{action}Response><instancesSet>{items}</instancesSet></{action}Response>"
+
+
+def described(states: Mapping[str, str]) -> tuple[int, str]:
+    """Return the response of DescribeInstances for some instance ids with their states."""
+    items = "".join(
+        f"<item><instanceId>{instance_id}</instanceId><instanceType>c7i.2xlarge</instanceType><instanceState>"
+        f"<code>0</code><name>{state}</name></instanceState><launchTime>2026-11-20T14:12:07.000Z</launchTime>"
+        "<placement/></item>"
+        for instance_id, state in states.items()
+    )
+    reservations = f"<item><instancesSet>{items}</instancesSet></item>" if items else ""
+    action = "DescribeInstances"
+    return 200, f"<{action}Response><reservationSet>{reservations}</reservationSet></{action}Response>"
 
 
 def _item(instance_id: str, index: int) -> str:
@@ -106,7 +132,7 @@ def _item(instance_id: str, index: int) -> str:
 
 
 class Time:
-    """A clock that only moves when somebody sleeps."""
+    """A simulated clock, which moves only by the pauses of its users."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

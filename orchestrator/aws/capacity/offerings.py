@@ -1,8 +1,7 @@
-"""What could be launched now: current types of the region with what they have, cost, and the quota leaves room for."""
+"""Instance types that can be launched now: current types with their hardware and price, as far as the quota allows."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,21 +10,22 @@ from typing import TYPE_CHECKING
 from orchestrator.aws.capacity import quotas
 from orchestrator.aws.capacity.pools import ON_DEMAND
 from orchestrator.aws.ec2 import instance_types
-from orchestrator.aws.pricing import price_table
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.aws.ec2.instance_types import InstanceType
+    from orchestrator.aws.pricing.price_table import Prices
 
 MAX_PRICED = 24
-"""So many of the smallest types that fit are priced: each price is a question of its own."""
+"""Number of types whose price is looked up; each price is an API call of its own."""
 
-_WITH_GPUS = ("g*.*", "p*.*")
+GPU_PATTERNS = ("g*.*", "p*.*")
+"""Names of the instance types with NVIDIA GPUs."""
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a machine must have at least; 0 is anything."""
+    """Minimum hardware of one instance; 0 for any."""
 
     gpus: int = 0
     vcpus: int = 0
@@ -34,10 +34,10 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Offering:
-    """One type.
+    """One instance type.
 
-    :param price_per_hour: USD of one running machine without its disk; None when unknown.
-    :param room: how many may be launched by the quota; None when AWS would not say.
+    :param price_per_hour: USD per hour of one running instance without its disk; None if unknown.
+    :param room: number of instances that the quota allows; None if the quota is unknown.
     """
 
     type: str
@@ -50,48 +50,61 @@ class Offering:
 
 
 def find(
-    clients: Clients,
-    prices: price_table.Prices,
-    requirements: Requirements,
-    *,
-    market: str = ON_DEMAND,
-    limit: int = 12,
+    clients: Clients, prices: Prices, requirements: Requirements, *, market: str = ON_DEMAND, limit: int = 12
 ) -> list[Offering]:
-    """Return types that have what is wished for and that the quota has room for, the cheapest first.
+    """Return types that meet some requirements and can be launched, the cheapest first.
 
-    :param most: how many.
+    :param limit: number of types.
     """
-    fitting = [each for each in _listed(clients, requirements) if _has(each, requirements)]
-    fitting.sort(key=lambda each: (each.gpus, each.vcpus, each.memory_gib, each.name))
-    kinds = {each.name: quotas.quota_for(each.name, market) for each in fitting}
-    limits = quotas.query_all(clients, {quota for quota in kinds.values() if quota})
-    rooms = {each.name: _room(each, limits.get(quota) if (quota := kinds[each.name]) else None) for each in fitting}
-    open_ = [each for each in fitting if rooms[each.name] != 0][:MAX_PRICED]
-    prices.refresh([each.name for each in open_])
-    found = [_offer(each, prices.per_hour(each.name, clients.region), rooms[each.name]) for each in open_]
-    found.sort(key=lambda each: (each.price_per_hour is None, each.price_per_hour or 0))
-    return found[:limit]
+    types = instance_types.list_types(clients, GPU_PATTERNS if requirements.gpus else ())
+    matches = [type_info for type_info in types if _meets(type_info, requirements)]
+    matches.sort(key=lambda type_info: (type_info.gpus, type_info.vcpus, type_info.memory_gib, type_info.name))
+    return cheapest(clients, prices, matches, market=market)[:limit]
 
 
-def _generation(name: str) -> int:
-    found = re.match(r"[a-z-]+(\d+)", name)
-    return int(found[1]) if found else 0
+def cheapest(
+    clients: Clients, prices: Prices, types: Sequence[InstanceType], *, market: str, count: int = 1
+) -> list[Offering]:
+    """Return the types that the quota allows, the cheapest first, those of unknown price last.
+
+    :param types: in order of preference: only the first ones are priced, see `MAX_PRICED`.
+    :param count: number of instances to launch.
+    """
+    quota_of = {type_info.name: quotas.quota_for(type_info.name, market) for type_info in types}
+    usage = quotas.query_all(clients, {quota for quota in quota_of.values() if quota})
+    allowed = {type_info.name: _allowed(type_info, usage, quota_of[type_info.name]) for type_info in types}
+    # An unknown quota does not exclude a type: the launch itself will tell.
+    candidates = [type_info for type_info in types if (room := allowed[type_info.name]) is None or room >= count]
+    candidates = candidates[:MAX_PRICED]
+    prices.refresh([type_info.name for type_info in candidates])
+    offerings = [_offering(clients, prices, type_info, allowed[type_info.name]) for type_info in candidates]
+    return sorted(offerings, key=lambda offering: (offering.price_per_hour is None, offering.price_per_hour or 0))
 
 
-def _listed(clients: Clients, wish: Requirements) -> Sequence[InstanceType]:
-    return instance_types.list_types(clients, _WITH_GPUS if wish.gpus else ())
+def _meets(type_info: InstanceType, requirements: Requirements) -> bool:
+    enough = (
+        type_info.gpus >= requirements.gpus
+        and type_info.vcpus >= requirements.vcpus
+        and type_info.memory_gib >= requirements.memory_gib
+    )
+    # Bare metal takes minutes longer to boot and costs as much as the largest VM; GPUs only if they are required.
+    return enough and (requirements.gpus > 0 or not type_info.gpus) and not type_info.name.endswith(".metal")
 
 
-def _has(machine: InstanceType, wish: Requirements) -> bool:
-    enough = machine.gpus >= wish.gpus and machine.vcpus >= wish.vcpus and machine.memory_gib >= wish.memory_gib
-    return enough and (wish.gpus > 0 or not machine.gpus) and not machine.name.endswith(".metal")
+def _allowed(
+    type_info: InstanceType, usage: dict[quotas.Quota, quotas.QuotaUsage], quota: quotas.Quota | None
+) -> int | None:
+    return usage[quota].launchable(type_info.vcpus) if quota else None
 
 
-def _room(machine: InstanceType, limit: quotas.QuotaUsage | None) -> int | None:
-    return limit.launchable(machine.vcpus) if limit else None
-
-
-def _offer(machine: InstanceType, price: price_table.Price | None, room: int | None) -> Offering:
+def _offering(clients: Clients, prices: Prices, type_info: InstanceType, room: int | None) -> Offering:
+    price = prices.per_hour(type_info.name, clients.region)
     return Offering(
-        machine.name, machine.vcpus, machine.memory_gib, machine.gpus, machine.gpu, price.usd if price else None, room
+        type=type_info.name,
+        vcpus=type_info.vcpus,
+        memory_gib=type_info.memory_gib,
+        gpus=type_info.gpus,
+        gpu=type_info.gpu,
+        price_per_hour=price.usd if price else None,
+        room=room,
     )

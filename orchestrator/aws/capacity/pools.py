@@ -1,6 +1,6 @@
-"""Pools: where machines can come from. One type in one zone, bought one way, is one pool, and each is asked once.
+"""Capacity pools: one instance type in one Availability Zone and market; a launch tries one pool after another.
 
-A pool that had nothing is remembered on this computer for some minutes, so that the next launch begins elsewhere.
+A pool without capacity is remembered on this computer for some minutes, so that the next launch begins with another.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 ON_DEMAND, SPOT = "on-demand", "spot"
 
 SKIP_FOR_S = 180.0
-"""How long an empty pool is passed over: as long as Karpenter does (https://karpenter.sh/docs/faq, unavailable
-offerings are kept for three minutes)."""
+"""For how long a pool without capacity is skipped. Karpenter caches unavailable offerings for three minutes, too:
+https://karpenter.sh/docs/faq."""
 
+# First letters of an instance type -> its vCPU quota:
+# https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html
 _FAMILIES = (
     ("g", "G and VT"),
     ("vt", "G and VT"),
@@ -42,15 +44,15 @@ _FAMILIES = (
     ("hpc", "HPC"),
 )
 _SPOT_ONLY = ("MaxSpotInstanceCountExceeded", "AuthFailure.ServiceLinkedRoleCreationNotPermitted")
-_ADDRESSES = "InsufficientFreeAddressesInSubnet"
+_NO_ADDRESSES = "InsufficientFreeAddressesInSubnet"
 
 
 @dataclass(frozen=True)
 class Pool:
-    """One instance type in one subnet, bought one way.
+    """One instance type in one subnet and market.
 
     :param market: ``on-demand`` or ``spot``.
-    :param price: of one machine; None when unknown.
+    :param price: of one instance; None if unknown.
     """
 
     type_info: InstanceType
@@ -60,57 +62,57 @@ class Pool:
 
     @property
     def capacity_key(self) -> tuple[str, str, str]:
-        """What AWS itself tells apart: subnets of one zone draw on the same machines."""
+        """Type, zone and market: subnets of one zone share its capacity."""
         return (self.type_info.name, self.subnet.zone, self.market)
 
     @property
     def quota_key(self) -> tuple[str, str]:
-        """Which vCPU quota it counts against: one per group of families and market, in the whole region."""
+        """Group of families and market: a vCPU quota applies to the whole region."""
         return (quota_family(self.type_info.name), self.market)
 
     def __str__(self) -> str:
-        """In words: ``c7i.2xlarge in us-west-2a``."""
+        """Return type and zone: ``c7i.2xlarge in us-west-2a``."""
         return f"{self.type_info.name} in {self.subnet.zone}" + (" (spot)" if self.market == SPOT else "")
 
 
 def quota_family(instance_type: str) -> str:
-    """Return the name of the quota that a type counts against, as Service Quotas groups families."""
+    """Return the group of families that shares a vCPU quota with an instance type, as Service Quotas names it."""
     return next((group for start, group in _FAMILIES if instance_type.startswith(start)), "Standard")
 
 
 def ranked(candidates: Sequence[tuple[InstanceType, Sequence[Subnet]]], markets: Sequence[str]) -> list[Pool]:
-    """Return all pools, the best first: subnet after subnet, then the next type; the second market comes last.
+    """Return all pools in order of preference: by market, then type, then subnet.
 
-    :param machines: types, the wanted one first, each with the subnets that can take it, the best first.
+    :param candidates: types in order of preference, each with the subnets that can take it, likewise.
     """
     return [
-        Pool(machine, subnet, market) for market in markets for machine, subnets in candidates for subnet in subnets
+        Pool(type_info, subnet, market) for market in markets for type_info, subnets in candidates for subnet in subnets
     ]
 
 
 def remaining_after(pools: Sequence[Pool], code: str, message: str = "") -> list[Pool] | None:
-    """Return the pools still worth asking after the first one was refused; None when no pool can help.
+    """Return the pools that may succeed after the first one was refused; None if the refusal applies to all pools.
 
-    :param code: AWS's error code.
-    :param said: its text.
+    :param code: AWS error code.
+    :param message: AWS's message.
     """
-    here, rest = pools[0], pools[1:]
-    if code == _ADDRESSES:  # another subnet of the zone has the same machines, and may have addresses
-        return sorted(rest, key=lambda pool: pool.capacity_key != here.capacity_key)
+    refused, others = pools[0], pools[1:]
+    if code == _NO_ADDRESSES:  # first another subnet of the same zone: it has the same capacity, and may have addresses
+        return sorted(others, key=lambda pool: pool.capacity_key != refused.capacity_key)
     if code in _SPOT_ONLY:
-        return [pool for pool in rest if pool.market != SPOT]
+        return [pool for pool in others if pool.market != SPOT]
     reaction = error_codes.look_up(code, message).reaction
     if reaction == "region":
-        return [pool for pool in rest if pool.quota_key != here.quota_key]
-    return [pool for pool in rest if pool.capacity_key != here.capacity_key] if reaction == "zone" else None
+        return [pool for pool in others if pool.quota_key != refused.quota_key]
+    return [pool for pool in others if pool.capacity_key != refused.capacity_key] if reaction == "zone" else None
 
 
 @dataclass(frozen=True)
 class CapacityMemory:
-    """Which pools were empty lately, in a file; one that cannot be read or written is as good as none.
+    """Pools that lacked capacity recently, in a file; a file that cannot be read or written is ignored.
 
     :param path: of the file.
-    :param mine: account and region whose pools they are.
+    :param cluster_id: account and region of the pools.
     """
 
     path: Path
@@ -118,58 +120,60 @@ class CapacityMemory:
     clock: Clock
 
     def record(self, pool: Pool, code: str) -> None:
-        """Remember that a pool was empty."""
+        """Record that a pool has no capacity."""
         self.record_key(pool.capacity_key, code)
 
     def record_key(self, key: tuple[str, str, str], code: str) -> None:
-        """Remember it of the pool with this key: type, zone and market."""
+        """Record that the pool with a `Pool.capacity_key` has no capacity."""
         now = self.clock.now()
-        kept = {name: fact for name, fact in self._load().items() if _fresh(fact, now)}
-        kept[self._name(key)] = {"at": now.isoformat(), "code": code}
+        entries = {name: entry for name, entry in self._load().items() if _is_recent(entry, now)}
+        entries[self._name(key)] = {"at": now.isoformat(), "code": code}
         draft = self.path.with_suffix(".new")
         with suppress(OSError):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.write_text(json.dumps(kept), encoding="utf-8")
+            draft.write_text(json.dumps(entries), encoding="utf-8")
             draft.replace(self.path)
 
     def recent_refusal(self, pool: Pool) -> str:
-        """Return why a pool need not be asked; nothing when it may have machines."""
-        fact = self._load().get(self._name(pool.capacity_key), {})
-        return fact.get("code", "") if _fresh(fact, self.clock.now()) else ""
+        """Return the error code with which a pool was refused recently; empty if it was not."""
+        entry = self._load().get(self._name(pool.capacity_key), {})
+        return entry.get("code", "") if _is_recent(entry, self.clock.now()) else ""
 
     def split(self, pools: Sequence[Pool]) -> tuple[list[Pool], list[tuple[Pool, str]]]:
-        """Return the pools to ask, and those to pass over with the reason; when all would be, all are asked."""
-        passed = [(pool, self.recent_refusal(pool)) for pool in pools]
-        asked = [pool for pool, why in passed if not why]
-        return (asked, [(pool, why) for pool, why in passed if why]) if asked else (list(pools), [])
+        """Return the pools to try, and those to skip with their error code; if all would be skipped, none is."""
+        refusals = [(pool, self.recent_refusal(pool)) for pool in pools]
+        to_try = [pool for pool, code in refusals if not code]
+        return (to_try, [(pool, code) for pool, code in refusals if code]) if to_try else (list(pools), [])
 
     def _name(self, key: tuple[str, str, str]) -> str:
         return "/".join((self.cluster_id.account, self.cluster_id.region, *key))
 
     def _load(self) -> dict[str, dict[str, str]]:
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            entries = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return {key: fact for key, fact in found.items() if isinstance(fact, dict)} if isinstance(found, dict) else {}
+        if not isinstance(entries, dict):
+            return {}
+        return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
 
 
-def _fresh(fact: dict[str, str], now: datetime) -> bool:
+def _is_recent(entry: dict[str, str], now: datetime) -> bool:
     try:
-        return now - timedelta(seconds=SKIP_FOR_S) < datetime.fromisoformat(fact["at"]) <= now
+        return now - timedelta(seconds=SKIP_FOR_S) < datetime.fromisoformat(entry["at"]) <= now
     except (KeyError, TypeError, ValueError):
         return False
 
 
 def is_capacity_error(code: str) -> bool:
-    """Whether a refusal means that a pool has no machines now, and will not have any in a minute."""
-    return code.startswith(("Insufficient", "Reservation", "Unfulfillable")) and code != _ADDRESSES
+    """Return True if an error code means that a pool has no capacity, now and for some minutes."""
+    return code.startswith(("Insufficient", "Reservation", "Unfulfillable")) and code != _NO_ADDRESSES
 
 
-def combined_error(tried: Sequence[tuple[Pool, CloudRefused]]) -> CloudRefused:
-    """Return one error for all pools that were asked in vain; a single pool's own when there was only one."""
-    if len(tried) == 1:
-        return tried[0][1]
-    last = tried[-1][1]
-    reasons = "; ".join(f"{pool}: {refusal.code}" for pool, refusal in tried)
-    return CloudRefused(f"{len(tried)} pools asked, none had the machines. {reasons}", code=last.code, fix=last.fix)
+def combined_error(refusals: Sequence[tuple[Pool, CloudRefused]]) -> CloudRefused:
+    """Return one error for all pools that were tried; with one pool its own."""
+    if len(refusals) == 1:
+        return refusals[0][1]
+    last = refusals[-1][1]
+    reasons = "; ".join(f"{pool}: {refusal.code}" for pool, refusal in refusals)
+    return CloudRefused(f"no capacity in any of {len(refusals)} pools. {reasons}", code=last.code, fix=last.fix)

@@ -1,4 +1,4 @@
-"""vCPU quotas: what a launch needs against what the account may have and has, and asking AWS for more.
+"""vCPU quotas: requirement of a launch, limit and usage of the account, and requests for an increase.
 
 Codes and families: https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, errors
@@ -28,15 +28,15 @@ _CODES = {
     ("G and VT", SPOT): "L-3819A6DF",
     ("P", SPOT): "L-7212CCBC",
 }
-_HOLDING = ("pending", "running", "stopping")  # a stopped machine holds none
+_COUNTED_STATES = ("pending", "running", "stopping")  # a stopped instance uses no quota
 _SERVICE = "ec2"
 
 
 @dataclass(frozen=True)
 class Quota:
-    """One quota: how many vCPUs of some families may run in a region, bought one way.
+    """One vCPU quota of a region: a group of instance families in one market.
 
-    :param code: of Service Quotas.
+    :param code: quota code of Service Quotas.
     :param families: ``Standard``, ``G and VT``, ``P``.
     :param market: ``on-demand`` or ``spot``.
     """
@@ -46,12 +46,12 @@ class Quota:
     market: str
 
     def __str__(self) -> str:
-        """In words, as the console names it: ``G and VT on demand, L-DB2E81BA``."""
+        """Return families, market and code: ``G and VT on demand, L-DB2E81BA``."""
         return f"{self.families} {'spot' if self.market == SPOT else 'on demand'}, {self.code}"
 
 
 def quota_for(instance_type: str, market: str = ON_DEMAND) -> Quota | None:
-    """Return the quota that a type counts against; None for families whose code is not known here."""
+    """Return the quota of an instance type; None for families whose quota code is not in the table."""
     families = quota_family(instance_type)
     code = _CODES.get((families, market))
     return Quota(code, families, market) if code else None
@@ -59,12 +59,12 @@ def quota_for(instance_type: str, market: str = ON_DEMAND) -> Quota | None:
 
 @dataclass(frozen=True)
 class QuotaUsage:
-    """What a launch needs of a quota.
+    """A quota, and what a launch needs of it.
 
-    :param quota: None when it is not known which one counts.
+    :param quota: None if the quota of the instance type is unknown.
     :param needed: vCPUs of the launch.
-    :param limit: vCPUs that may run; None when AWS would not say.
-    :param in_use: vCPUs that run already, everybody's in the account; None when AWS would not say.
+    :param limit: vCPUs that may run at the same time; None if unknown.
+    :param in_use: vCPUs that are running, of all users of the account; None if unknown.
     """
 
     quota: Quota | None
@@ -74,24 +74,25 @@ class QuotaUsage:
 
     @property
     def shortfall(self) -> int:
-        """How many vCPUs more are needed than are left; 0 when there are enough, or nobody knows."""
-        if self.limit is None:
-            return 0
-        return max(0, self.needed + (self.in_use or 0) - self.limit)
+        """Number of vCPUs that the launch lacks; 0 if there are enough, or the limit is unknown."""
+        return 0 if self.limit is None else max(0, self.required_limit - self.limit)
 
     @property
     def required_limit(self) -> int:
-        """The limit that the launch takes."""
+        """The smallest limit with which the launch succeeds."""
         return self.needed + (self.in_use or 0)
 
     def launchable(self, vcpus: int) -> int | None:
-        """Return how many machines of so many vCPUs may be launched now; None when AWS would not say."""
+        """Return how many instances can be launched now; None if the limit is unknown.
+
+        :param vcpus: of one instance.
+        """
         return None if self.limit is None else max(0, self.limit - (self.in_use or 0)) // vcpus
 
     def check(self, instance_type: str, region: str) -> None:
-        """Refuse a launch that AWS would refuse.
+        """Check that the quota is large enough for the launch.
 
-        :raises CloudRefused: the quota is too small.
+        :raises CloudRefused: it is not.
         """
         if self.shortfall:
             used = f" ({self.in_use} in use)" if self.in_use else ""
@@ -112,11 +113,11 @@ def _alternative(quota: Quota | None) -> NextStep:
 
 @dataclass(frozen=True)
 class QuotaIncrease:
-    """An increase that AWS was asked for.
+    """A requested increase of a quota.
 
-    :param wanted: vCPUs.
-    :param status: AWS's word: ``PENDING``, ``CASE_OPENED``, ``APPROVED`` ...; ``not needed``.
-    :param open: it was there already; nothing new was asked.
+    :param wanted: requested limit, vCPUs.
+    :param status: of the request as AWS names it, such as ``PENDING``, ``CASE_OPENED`` or ``APPROVED``; ``not needed``.
+    :param open: True if the request existed already, and no new one was made.
     """
 
     limit: QuotaUsage
@@ -126,19 +127,18 @@ class QuotaIncrease:
 
 
 def query(clients: client.Clients, instance_type: str, vcpus: int, *, market: str = ON_DEMAND) -> QuotaUsage:
-    """Ask AWS for the quota of a launch, and how much of it is used; what it does not answer is unknown.
+    """Return the quota of an instance type with its limit and usage, as far as AWS answers.
 
     :param vcpus: of the whole launch.
     """
     quota = quota_for(instance_type, market)
     if quota is None:
         return QuotaUsage(None, vcpus)
-    limit, used = clients.in_parallel(lambda: _limit(clients, quota), lambda: _in_use(clients))
-    return QuotaUsage(quota, vcpus, limit, None if used is None else used.get(quota, 0))
+    return replace(query_all(clients, [quota])[quota], needed=vcpus)
 
 
 def query_all(clients: client.Clients, quotas: Collection[Quota]) -> dict[Quota, QuotaUsage]:
-    """Return limit and use of several quotas."""
+    """Return limit and usage of several quotas."""
     ordered = list(quotas)
     used, *limits = clients.in_parallel(
         lambda: _in_use(clients), *(lambda quota=quota: _limit(clients, quota) for quota in ordered)
@@ -150,80 +150,88 @@ def query_all(clients: client.Clients, quotas: Collection[Quota]) -> dict[Quota,
 
 
 def request_increase(clients: client.Clients, usage: QuotaUsage) -> QuotaIncrease:
-    """Ask AWS for as much as a launch takes; once, however often this is called.
+    """Request the limit that a launch needs, unless there is an open request.
 
-    :raises CloudRefused: AWS takes no such request.
-    :raises UsageError: it is not known which quota counts.
+    :raises CloudRefused: AWS refuses the request.
+    :raises UsageError: the quota of the instance type is unknown.
     """
     if usage.quota is None:
         raise UsageError(
-            "which quota counts for that type is not known here",
-            fix="https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas  lists them all",
+            "the quota of this instance type is unknown",
+            fix="https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas  lists all quotas",
         )
     if usage.limit is not None and not usage.shortfall:
         return QuotaIncrease(usage, usage.required_limit, "not needed")
-    with clients.translate_errors(f"asking for a larger quota ({usage.quota})"):
+    with clients.translate_errors(f"requesting a larger quota ({usage.quota})"):
         try:
-            made = _service_quotas(clients).request_service_quota_increase(
+            response = _service_quotas(clients).request_service_quota_increase(
                 ServiceCode=_SERVICE, QuotaCode=usage.quota.code, DesiredValue=float(usage.required_limit)
             )["RequestedQuota"]
         except errors.error_types() as error:
+            # Service Quotas allows one open request per quota.
             if errors.code_of(error) != "ResourceAlreadyExistsException":
                 raise
-            return _open(clients, usage, usage.quota)
-    return QuotaIncrease(usage, math.floor(made["DesiredValue"]), made["Status"])
+            return _open_request(clients, usage, usage.quota)
+    return QuotaIncrease(usage, math.floor(response["DesiredValue"]), response["Status"])
 
 
-def _open(clients: client.Clients, limit: QuotaUsage, quota: Quota) -> QuotaIncrease:
-    made = _service_quotas(clients).list_requested_service_quota_change_history_by_quota(
+def _open_request(clients: client.Clients, usage: QuotaUsage, quota: Quota) -> QuotaIncrease:
+    requests = _service_quotas(clients).list_requested_service_quota_change_history_by_quota(
         ServiceCode=_SERVICE, QuotaCode=quota.code
     )["RequestedQuotas"]
-    waiting = [one for one in made if one["Status"] in ("PENDING", "CASE_OPENED")] or made
-    newest: Mapping[str, Any] = waiting[-1] if waiting else {"DesiredValue": limit.required_limit, "Status": "PENDING"}
-    return QuotaIncrease(limit, math.floor(newest["DesiredValue"]), newest["Status"], open=True)
+    candidates = [request for request in requests if request["Status"] in ("PENDING", "CASE_OPENED")] or requests
+    default: Mapping[str, Any] = {"DesiredValue": usage.required_limit, "Status": "PENDING"}
+    newest = candidates[-1] if candidates else default
+    return QuotaIncrease(usage, math.floor(newest["DesiredValue"]), newest["Status"], open=True)
 
 
 def aws_default(clients: client.Clients, quota: Quota) -> int:
-    """Return what every new account may run of a quota."""
-    found = _service_quotas(clients).get_aws_default_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
-    return int(found["Quota"]["Value"])
+    """Return the limit of a quota in a new account, vCPUs."""
+    response = _service_quotas(clients).get_aws_default_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
+    return int(response["Quota"]["Value"])
 
 
 def _limit(clients: client.Clients, quota: Quota) -> int | None:
     try:
-        with clients.translate_errors(f"asking for the quota ({quota})"):
+        with clients.translate_errors(f"looking up the quota ({quota})"):
             try:
-                found = _service_quotas(clients).get_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
+                response = _service_quotas(clients).get_service_quota(ServiceCode=_SERVICE, QuotaCode=quota.code)
             except errors.error_types() as error:
                 if errors.code_of(error) != "NoSuchResourceException":
                     raise
-                # An account that never differed from the default may have no quota of its own.
+                # An account whose limit was never changed may have no value of its own.
                 return aws_default(clients, quota)
-            return int(found["Quota"]["Value"])
+            return int(response["Quota"]["Value"])
     except (StratusError, KeyError):
         return None
 
 
 def _in_use(clients: client.Clients) -> Counter[Quota] | None:
-    """Return the vCPUs that everybody's machines in the account hold of each quota."""
+    """Return the vCPUs in use by quota, of all users of the account; None if unknown."""
     try:
-        with clients.translate_errors("asking which machines hold the quota"):
+        with clients.translate_errors("looking up the use of the quota"):
             pages = clients.ec2.get_paginator("describe_instances").paginate(
-                Filters=[{"Name": "instance-state-name", "Values": [*_HOLDING]}], PaginationConfig={"PageSize": 1000}
+                Filters=[{"Name": "instance-state-name", "Values": [*_COUNTED_STATES]}],
+                PaginationConfig={"PageSize": 1000},
             )
-            held = [each for page in pages for one in page["Reservations"] for each in one["Instances"]]
-            vcpus = instance_types.vcpus_by_type(clients, {each["InstanceType"] for each in held})
+            instances = [
+                instance
+                for page in pages
+                for reservation in page["Reservations"]
+                for instance in reservation["Instances"]
+            ]
+            vcpus = instance_types.vcpus_by_type(clients, {instance["InstanceType"] for instance in instances})
     except StratusError:
         return None
-    found: Counter[Quota] = Counter()
-    for each in held:
-        if quota := quota_for(each["InstanceType"], _market(each)):
-            found[quota] += vcpus.get(each["InstanceType"], 0)
-    return found
+    used: Counter[Quota] = Counter()
+    for instance in instances:
+        if quota := quota_for(instance["InstanceType"], _market(instance)):
+            used[quota] += vcpus.get(instance["InstanceType"], 0)
+    return used
 
 
-def _market(each: InstanceTypeDef) -> str:
-    return SPOT if each.get("InstanceLifecycle") == "spot" else ON_DEMAND
+def _market(instance: InstanceTypeDef) -> str:
+    return SPOT if instance.get("InstanceLifecycle") == "spot" else ON_DEMAND
 
 
 def _service_quotas(clients: client.Clients) -> Any:

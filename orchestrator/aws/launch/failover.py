@@ -1,4 +1,4 @@
-"""Launching where there is room: pool after pool, one request each, never a second one before the first is decided."""
+"""Failover of a launch: try one capacity pool after another, each only once the outcome of the last one is known."""
 
 from __future__ import annotations
 
@@ -21,57 +21,54 @@ def launch(
     memory: CapacityMemory,
     report: Callable[[str], None],
 ) -> list[Instance]:
-    """Launch the machines of a plan in the first of its pools that has them.
+    """Launch the instances of a plan in the first of its pools that has capacity.
 
-    Where fewer will do, what one pool lacks is asked of the next ones, until all are there or no pool is left.
+    If the plan allows a partial launch, the instances that one pool lacks are requested from the next ones.
 
-    :param ask: asks EC2 for a plan's machines in its one pool; returns them, or raises.
-    :param memory: of pools that were empty lately: they are passed over while others are left.
-    :param tell: hears why a pool is left behind, and which comes next.
-    :raises CloudRefused: no pool has any, or AWS refuses for a reason that is the same everywhere.
-    :raises LeftRunning: nobody can say whether one of them has launched: no other is asked then.
+    :param request_instances: requests the instances of a plan from its pool; returns them, or raises.
+    :param memory: pools that lacked capacity recently; they are skipped while there are others.
+    :param report: called with a line about each pool that is skipped or refused, and the next one.
+    :raises CloudRefused: no pool has capacity, or AWS refuses for a reason that is the same for all pools.
+    :raises LeftRunning: the outcome of a request is unknown; no other pool is tried then.
     """
-    left, passed = memory.split(plan.pools or [_only(plan)])
-    for pool, why in passed:
-        report(f"{pool}: passed over, {why} a moment ago")
-    tried: list[tuple[Pool, CloudRefused]] = []
-    found: list[Instance] = []
-    while left and len(found) < plan.count:
-        here, wanted = left[0], plan.remaining(len(found))
+    left, skipped = memory.split(plan.pools or [_only_pool(plan)])
+    for pool, code in skipped:
+        report(f"{pool}: skipped, {code} a moment ago")
+    refusals: list[tuple[Pool, CloudRefused]] = []
+    launched: list[Instance] = []
+    while left and len(launched) < plan.count:
+        pool, missing = left[0], plan.remaining(len(launched))
         try:
-            came = request_instances(wanted.with_pool(here))
+            instances = request_instances(missing.with_pool(pool))
         except LeftRunning as error:
-            raise _besides(found, error) from error
+            raise _with_launched(launched, error) from error
         except CloudRefused as refusal:
-            rest = pools.remaining_after(left, refusal.code, refusal.message)
-            if rest is None and not found:
+            remaining = pools.remaining_after(left, refusal.code, refusal.message)
+            if remaining is None and not launched:
                 raise
             if pools.is_capacity_error(refusal.code):
-                memory.record(here, refusal.code)
-            tried.append((here, refusal))
-            left, why = rest or [], refusal.code
+                memory.record(pool, refusal.code)
+            refusals.append((pool, refusal))
+            left, outcome = remaining or [], refusal.code
         else:
-            found += came
-            # It has no more: its other subnets draw on the same machines.
-            left, why = (
-                [pool for pool in left if pool.capacity_key != here.capacity_key],
-                f"{len(came)} of {wanted.count}",
-            )
-            if len(found) == plan.count:
-                break
-        report(f"{here}: {why}; " + (f"next {left[0]}" if left else "no other pool is left"))
-    if not found:
-        raise pools.combined_error(tried) from tried[-1][1]
-    if len(found) < plan.count:
-        report(f"{len(found)} of {plan.count} machines have to do: [cluster] allow_partial = yes")
-    return found
+            launched += instances
+            # Fewer instances than requested are all there are; other subnets of the zone share that capacity.
+            left = [other for other in left if other.capacity_key != pool.capacity_key]
+            outcome = f"{len(instances)} of {missing.count}"
+        if len(launched) < plan.count:
+            report(f"{pool}: {outcome}; " + (f"next {left[0]}" if left else "no other pool is left"))
+    if not launched:
+        raise pools.combined_error(refusals) from refusals[-1][1]
+    if len(launched) < plan.count:
+        report(f"launched {len(launched)} of {plan.count} VMs: [cluster] allow_partial = yes")
+    return launched
 
 
-def _besides(found: Sequence[Instance], error: LeftRunning) -> LeftRunning:
-    """Return the error with the machines that other pools brought before."""
-    there = [f"{each.name} ({each.id}, {each.type}, {each.zone})" for each in found]
-    return LeftRunning(error.message, left=[*there, *error.left], fix=error.fix)
+def _with_launched(launched: Sequence[Instance], error: LeftRunning) -> LeftRunning:
+    """Return the error with the instances that other pools launched before."""
+    lines = [f"{instance.name} ({instance.id}, {instance.type}, {instance.zone})" for instance in launched]
+    return LeftRunning(error.message, left=[*lines, *error.left], fix=error.fix)
 
 
-def _only(plan: LaunchPlan) -> Pool:
+def _only_pool(plan: LaunchPlan) -> Pool:
     return pools.Pool(plan.type_info, plan.subnet, plan.market, plan.price)

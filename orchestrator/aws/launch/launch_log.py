@@ -1,7 +1,7 @@
-"""What the journal knows of one cluster's launches: those nobody knows the end of, and machines EC2 may not show yet.
+"""Journal entries of one cluster's launches, including requests whose outcome is unknown.
 
-EC2 may leave a machine out of its answers for a while after it was launched. The journal fills that gap for the
-computer that launched it; for all others, and after that while, the tags say everything.
+EC2 may omit a new instance from its answers for some time. Meanwhile the journal knows the instances launched by this
+computer; afterwards, and for other computers, the tags are the only state.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import Journal, JournalEntry
 
-VISIBILITY_LAG_S = 75.0  # for how long a new machine may be left out; more than a minute is not known from anywhere
-REQUEST_LIFETIME_S = (
-    240.0  # RunInstances is asked for no longer than that after its entry was written, a last answer included
-)
+VISIBILITY_LAG_S = 75.0  # for how long EC2 may omit a new instance; reports of more than a minute are not known
+REQUEST_LIFETIME_S = 240.0
+"""Longest time from the entry of a request to its last attempt: `run_instances.RETRY_TIMEOUT_S` and one answer."""
 
 LAUNCH, UP, GROUP, KEY = "launch", "up", "group", "key"
-"""Kinds of entries: one request for machines; a whole launch, until its machines answer; group and key pair."""
+"""Kinds of entries: one RunInstances request; a whole launch until its hosts are ready; security group; key pair."""
+
+_BACKOFF = Backoff(first_s=1.0, longest_s=10.0, growth=2.0)
 
 
 @dataclass(frozen=True)
 class LaunchLog:
-    """The journal's entries on one cluster.
+    """The journal's view of one cluster.
 
-    :param mine: whose; entries of others in the same journal are passed over.
+    :param cluster_id: entries of other clusters in the same journal are ignored.
     """
 
     journal: Journal
@@ -40,93 +41,100 @@ class LaunchLog:
 
     def entries(self, *kinds: str) -> list[JournalEntry]:
         """Return this cluster's entries of some kinds, oldest first."""
-        mine = self.cluster_id.journal_fields.items()
-        return [each for each in self.journal.entries() if each.kind in kinds and mine <= each.facts.items()]
+        own = self.cluster_id.journal_fields.items()
+        return [entry for entry in self.journal.entries() if entry.kind in kinds and own <= entry.facts.items()]
 
     def open_entries(self, launch_id: str = "") -> list[JournalEntry]:
-        """Return launches without an end, requests as well as whole ones.
+        """Return the entries of requests and launches without an outcome.
 
-        :param run: only this launch's.
+        :param launch_id: only of this launch; empty for all.
         """
-        return [
-            each
-            for each in self.entries(LAUNCH, UP)
-            if each.outcome is None and launch_id in ("", str(each.facts.get("run", "")))
-        ]
+        return [entry for entry in self.entries(LAUNCH, UP) if entry.outcome is None and _is_of(entry, launch_id)]
 
     def unconfirmed(self, launch_id: str = "") -> list[JournalEntry]:
-        """Return the requests of which nobody knows whether they were carried out."""
-        return [each for each in self.open_entries(launch_id) if each.kind == LAUNCH]
+        """Return the requests whose outcome is unknown."""
+        return [entry for entry in self.open_entries(launch_id) if entry.kind == LAUNCH]
 
     def visible_by(self, entry: JournalEntry, since: datetime) -> datetime:
-        """Return the time after which machines of a request are shown, or are not.
+        """Return the time from which EC2 shows the instances of a request, if there are any.
 
-        :param since: a time at which the request was certainly not being asked for any more.
+        :param since: a time after the last attempt of the request, as far as known.
         """
-        return min(since, entry.written_at + timedelta(seconds=REQUEST_LIFETIME_S)) + timedelta(
-            seconds=VISIBILITY_LAG_S
-        )
+        last_attempt = min(since, entry.written_at + timedelta(seconds=REQUEST_LIFETIME_S))
+        return last_attempt + timedelta(seconds=VISIBILITY_LAG_S)
 
     def recent(self, launch_id: str = "") -> dict[str, instances.Instance]:
-        """Return machines by id that were launched so lately that EC2 may not show them yet.
+        """Return the instances by id that were launched so recently that EC2 may not show them yet.
 
-        :param run: only this launch's.
+        :param launch_id: only of this launch; empty for all.
         """
         since = self.clock.now() - timedelta(seconds=REQUEST_LIFETIME_S + VISIBILITY_LAG_S)
-        recent = [
-            each
-            for each in self.entries(LAUNCH)
-            if each.written_at >= since and launch_id in ("", each.facts.get("run"))
-        ]
-        return {one.id: one for entry in recent for one in launched_instances(entry)}
+        entries = [entry for entry in self.entries(LAUNCH) if entry.written_at >= since and _is_of(entry, launch_id)]
+        return {instance.id: instance for entry in entries for instance in launched_instances(entry)}
 
     def reserved_names(self) -> set[str]:
-        """Return the names that such machines, and those of undecided requests, have or may have."""
-        undecided = [name for entry in self.unconfirmed() for name in _names(entry)]
-        return {one.name for one in self.recent().values()} | set(undecided)
+        """Return the names of recent instances, and those that unconfirmed requests may have given."""
+        unconfirmed = {name for entry in self.unconfirmed() for name in _names(entry)}
+        return {instance.name for instance in self.recent().values()} | unconfirmed
 
     def find_by_token(self, clients: client.Clients, entry: JournalEntry) -> list[instances.Instance]:
-        """Return what a request is shown to have launched; see the function. It is ours, as its token is."""
+        """Return the instances of a request, as the function of this name; tags that do not show yet are filled in."""
         return [
-            instances.with_known_tags(each, _machine(entry, each.id, each.index))
-            for each in find_by_token(clients, entry)
+            instances.with_known_tags(instance, _recorded(entry, instance.id, instance.index))
+            for instance in find_by_token(clients, entry)
         ]
 
     def record_outcome(self, entries: Sequence[JournalEntry], **facts: Any) -> None:
-        """Settle entries if the disk allows it: what AWS has answered counts for more than a line about it."""
+        """Record the outcome of entries; a full disk is ignored: the answer of AWS stands without the entry."""
         with suppress(StratusError):
             for entry in entries:
                 self.journal.record_outcome(entry, **facts)
 
     def record_terminated(self, ids: set[str], launch_id: str = "") -> None:
-        """Write down that machines are gone, and that their launches are over.
+        """Record that instances are terminated, and that their launches are over.
 
-        :param run: only this launch is over; all are when empty.
+        :param launch_id: only this launch is over; empty for all.
         """
         for entry in self.entries(LAUNCH):
-            left = [one.id for one in launched_instances(entry) if one.id in ids]
-            if left:
+            if any(instance.id in ids for instance in launched_instances(entry)):
                 self.record_outcome([entry], ids=(entry.outcome or {}).get("ids", []), ended=True)
         self.record_outcome(self.open_entries(launch_id), ended=True)
 
     def record_all_deleted(self, ids: set[str]) -> None:
-        """Write down that everything of the cluster is gone, these machines included."""
+        """Record that all resources of the cluster are deleted, including some instances."""
         self.record_terminated(ids | self.recent().keys())
-        self.record_outcome([each for each in self.entries(GROUP, KEY) if each.outcome is None], ended=True)
+        self.record_outcome([entry for entry in self.entries(GROUP, KEY) if entry.outcome is None], ended=True)
 
 
 def launched_instances(entry: JournalEntry) -> Iterator[instances.Instance]:
-    """Yield what a settled request is known to have launched, as far as the journal tells; none once they are gone."""
+    """Yield the instances of a request as far as its entry knows them; none once they are terminated."""
     outcome = entry.outcome or {}
     for index, instance_id in enumerate([] if outcome.get("ended") else outcome.get("ids", [])):
-        yield _machine(entry, instance_id, index)
+        yield _recorded(entry, instance_id, index)
 
 
-def _machine(entry: JournalEntry, instance_id: str, index: int) -> instances.Instance:
-    facts, hosts = entry.facts, _names(entry)
+def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instances.Instance]:
+    """Return the instances of a request, in any state, once EC2 shows all of them.
+
+    Fewer, or none, if EC2 has not shown more after the longest time that it may omit new instances.
+    """
+    found: list[instances.Instance] = []
+    for _ in clients.clock.attempts(VISIBILITY_LAG_S, _BACKOFF):
+        found = instances.find_by_token(clients, str(entry.facts["token"]))
+        if len(found) >= int(entry.facts.get("count", 1)):
+            break
+    return found
+
+
+def _is_of(entry: JournalEntry, launch_id: str) -> bool:
+    return launch_id in ("", str(entry.facts.get("run", "")))
+
+
+def _recorded(entry: JournalEntry, instance_id: str, index: int) -> instances.Instance:
+    facts, names = entry.facts, _names(entry)
     return instances.Instance(
         id=instance_id,
-        name=hosts[index] if index < len(hosts) else instance_id,
+        name=names[index] if index < len(names) else instance_id,
         cluster=facts["cluster"],
         launch_id=facts["run"],
         owner=facts["owner"],
@@ -151,16 +159,3 @@ def _names(entry: JournalEntry) -> tuple[str, ...]:
         return host_names.expand(str(entry.facts.get("hosts", "")))
     except ValueError:
         return ()
-
-
-def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instances.Instance]:
-    """Return the machines that a request has launched, in whatever state, once EC2 shows all of them.
-
-    Fewer, or none, when it has not shown more for as long as it may leave new machines out.
-    """
-    found: list[instances.Instance] = []
-    for _ in clients.clock.attempts(VISIBILITY_LAG_S, Backoff(first_s=1.0, longest_s=10.0, growth=2.0)):
-        found = instances.find_by_token(clients, str(entry.facts["token"]))
-        if len(found) >= int(entry.facts.get("count", 1)):
-            break
-    return found

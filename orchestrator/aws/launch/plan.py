@@ -1,4 +1,4 @@
-"""Plan of one launch: what, where, at which price and within which limits."""
+"""Plan of one launch: instances, placement, price and limits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws import identity as aws_identity
 from orchestrator.aws.capacity.pools import ON_DEMAND, Pool
 from orchestrator.aws.ec2.instances import Disk
-from orchestrator.aws.launch import time_limits
+from orchestrator.aws.launch.time_limits import BOOT_MINUTES, TimeLimits, budget_minutes, whole_minutes
 from orchestrator.aws.pricing import price_table
 
 if TYPE_CHECKING:
@@ -21,29 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """A launch, ready to be carried out.
+    """Plan of one launch, checked and priced.
 
-    :param mine: cluster, owner, account and region.
-    :param run: id of the launch.
-    :param names: of the machines, in the order of their launch indices.
-    :param machine: what one machine has.
-    :param place: VPC and subnets that can take the machines, the best first.
-    :param subnet: the one that will be asked.
+    :param launch_id: id of the launch.
+    :param names: of the instances, in the order of their launch indices.
+    :param type_info: hardware of one instance.
+    :param placement: VPC and subnets that can take the instances, in the order of preference.
+    :param subnet: the first subnet to try.
     :param user: login name.
-    :param address: ``public``, ``private``, or ``auto``: as the subnet does it.
-    :param living: names of the cluster's machines that already exist.
-    :param pools: where machines will be asked for, one after another; the first is ``machine`` in ``subnet``.
+    :param address_type: ``public``, ``private``, or ``auto`` for the default of the subnet.
+    :param existing_names: names of the cluster's existing instances.
+    :param pools: capacity pools to try one after another; the first is ``type_info`` in ``subnet``.
     :param market: ``on-demand`` or ``spot``.
-    :param allow_partial: whether fewer machines than ``names`` will do.
-    :param max_dollars: that the launch may cost; 0 is no cap.
-    :param idle_minutes: of nobody's use after which a machine ends itself; 0 is never.
-    :param port: of the machines' SSH server.
-    :param spot_price: of one machine on the spot market now; ``price`` is the most that it can become.
-    :param limit: the quota that it counts against; None when that was not asked for.
-    :param sources: networks that may reach the machines; empty when that was not found out.
-    :param notes: what could not be checked, a line each.
-    :param price: of one running machine; None when unknown.
-    :param disk_price: of one disk; None when unknown.
+    :param allow_partial: True if fewer instances than ``names`` are enough.
+    :param price: of one running instance; None if unknown. On the spot market it is the most that it can become.
+    :param disk_price: of one disk; None if unknown.
+    :param max_dollars: budget of the launch, USD; 0 for none.
+    :param idle_minutes: without use, after which an instance shuts down; 0 for never.
+    :param ssh_port: of the instances' SSH server.
+    :param spot_price: current spot price of one instance; None if unknown or on demand.
+    :param quota: the vCPU quota that the launch uses; None if it was not looked up.
+    :param ssh_sources: networks that may connect by SSH; empty if not looked up.
+    :param warnings: checks that could not be made, one line each.
     """
 
     cluster_id: aws_identity.ClusterId
@@ -74,7 +73,7 @@ class LaunchPlan:
 
     @property
     def count(self) -> int:
-        """How many machines."""
+        """Number of instances."""
         return len(self.names)
 
     @property
@@ -99,82 +98,73 @@ class LaunchPlan:
 
     @property
     def vcpus(self) -> int:
-        """Virtual CPUs of one machine."""
+        """Virtual CPUs of one instance."""
         return self.type_info.vcpus
 
     @property
     def memory_gib(self) -> float:
-        """Main memory of one machine, GiB."""
+        """Main memory of one instance, GiB."""
         return self.type_info.memory_gib
 
     @property
     def gpus(self) -> int:
-        """GPUs of one machine."""
+        """GPUs of one instance."""
         return self.type_info.gpus
 
     @property
     def usd_per_hour_each(self) -> Decimal | None:
-        """USD per hour of one running machine without its disk; None when unknown."""
+        """USD per hour of one running instance without its disk; None if unknown."""
         return self.price.usd if self.price else None
 
     @property
     def disk_usd_per_hour(self) -> Decimal | None:
-        """USD per hour of one disk; None when unknown."""
+        """USD per hour of one disk; None if unknown."""
         return self.disk_price.usd if self.disk_price else None
 
     @property
     def usd_per_hour(self) -> Decimal | None:
-        """USD per hour of all machines with their disks; None when any part is unknown."""
+        """USD per hour of all instances with their disks; None if any price is unknown."""
         if self.usd_per_hour_each is None or self.disk_usd_per_hour is None:
             return None
         return (self.usd_per_hour_each + self.disk_usd_per_hour) * self.count
 
     @property
     def max_cost_usd(self) -> Decimal | None:
-        """USD that the launch costs if it is forgotten: until the machines end themselves; None when unknown.
-
-        In the dearest of the pools that it may end up in.
-        """
-        mosts = [self.with_pool(pool)._own_max_cost_usd for pool in self.pools] or [self._own_max_cost_usd]
-        return None if None in mosts else max(most for most in mosts if most is not None)
+        """Cost in USD until the automatic shutdown, in the most expensive of the pools; None if unknown."""
+        costs = [self.with_pool(pool)._pool_cost_usd for pool in self.pools] or [self._pool_cost_usd]
+        return None if None in costs else max(cost for cost in costs if cost is not None)
 
     @property
-    def _own_max_cost_usd(self) -> Decimal | None:
+    def _pool_cost_usd(self) -> Decimal | None:
         if self.usd_per_hour is None:
             return None
-        booked = time_limits.BOOT_MINUTES / 60 if self.is_budget_limited else 0.0
-        return self.usd_per_hour * Decimal(str(self.hours + booked))
+        boot_hours = BOOT_MINUTES / 60 if self.is_budget_limited else 0.0
+        return self.usd_per_hour * Decimal(str(self.hours + boot_hours))
 
     @property
-    def time_limits(self) -> time_limits.TimeLimits:
-        """The limits that each machine keeps by itself.
+    def time_limits(self) -> TimeLimits:
+        """The limits that each instance enforces.
 
-        :raises UsageError: money is to be the limit, and the price is unknown or the cap too low.
+        :raises UsageError: there is a budget, and it is too small or the price is unknown.
         """
-        what = f"{self.count} x {self.instance_type}"
-        budget = time_limits.budget_minutes(self.max_dollars, self.usd_per_hour, description=what)
-        return time_limits.TimeLimits(
-            time_limits.whole_minutes(self.max_hours), budget, self.idle_minutes, self.ssh_port
-        )
+        description = f"{self.count} x {self.instance_type}"
+        budget = budget_minutes(self.max_dollars, self.usd_per_hour, description=description)
+        return TimeLimits(whole_minutes(self.max_hours), budget, self.idle_minutes, self.ssh_port)
 
     @property
     def is_budget_limited(self) -> bool:
-        """Whether ``max_dollars`` ends the machines before ``max_hours`` does."""
+        """True if ``max_dollars`` shuts the instances down before ``max_hours`` does."""
         limits = self.time_limits
-        return 0 < limits.budget_minutes - time_limits.BOOT_MINUTES < limits.minutes
+        return 0 < limits.budget_minutes - BOOT_MINUTES < limits.minutes
 
     @property
     def hours(self) -> float:
-        """Hours after which the machines end themselves: ``max_hours``, or what ``max_dollars`` buys."""
-        return (
-            (self.time_limits.budget_minutes - time_limits.BOOT_MINUTES) / 60
-            if self.is_budget_limited
-            else self.max_hours
-        )
+        """Hours until the automatic shutdown: ``max_hours``, or as many as ``max_dollars`` pays for."""
+        return (self.time_limits.budget_minutes - BOOT_MINUTES) / 60 if self.is_budget_limited else self.max_hours
 
     @property
     def min_count(self) -> int:
-        """How many machines must come for any of them to stay."""
+        """Smallest number of instances with which the launch succeeds."""
         return 1 if self.allow_partial else self.count
 
     def with_pool(self, pool: Pool) -> LaunchPlan:
@@ -182,19 +172,20 @@ class LaunchPlan:
         return replace(self, type_info=pool.type_info, subnet=pool.subnet, market=pool.market, price=pool.price)
 
     def remaining(self, launched: int) -> LaunchPlan:
-        """Return a plan for the machines that are still wanted once some have come, with their share of the money.
+        """Return a plan for the instances that are still missing, with their share of the budget.
 
-        :param had: how many came.
+        :param launched: number of instances that exist already.
         """
-        left = self.names[launched:]
-        return replace(self, names=left, max_dollars=self.max_dollars * len(left) / self.count)
+        names = self.names[launched:]
+        return replace(self, names=names, max_dollars=self.max_dollars * len(names) / self.count)
 
     def for_replacement(self, name: str, used_hours: float = 0.0) -> LaunchPlan:
-        """Return a plan for one machine of this launch, in place of the one that had the name.
+        """Return a plan for the replacement of one instance of this launch.
 
-        :param used_hours: for which that one ran: they count against ``max_dollars`` as well as against ``max_hours``.
+        :param used_hours: hours that the replaced instance ran; their cost is deducted from ``max_dollars``.
         """
         share = self.max_dollars / self.count
         if self.max_dollars and self.usd_per_hour is not None:
-            share = max(0.01, share - float(self.usd_per_hour) / self.count * used_hours)
+            used = float(self.usd_per_hour) / self.count * used_hours
+            share = max(0.01, share - used)  # 0 would mean no budget at all
         return replace(self, names=(name,), max_dollars=share)

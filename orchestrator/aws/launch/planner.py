@@ -1,4 +1,4 @@
-"""What a launch would do, where and at what price: looked up and checked before anything is made or billed."""
+"""Lookups and checks that turn settings into a launch plan, before anything is created or billed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from orchestrator.aws.ec2 import host_names, images, instance_types, network
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.aws.pricing import price_table
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import UsageError
 
@@ -25,36 +24,13 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Placement
     from orchestrator.aws.launch.launch_log import LaunchLog
+    from orchestrator.aws.pricing.price_table import Prices
     from orchestrator.config import settings
-
-
-def plan(
-    clients: client.Clients,
-    settings: settings.Settings,
-    *,
-    count: int,
-    identity: aws_identity.Identity,
-    launch_log: LaunchLog | None = None,
-    prices: price_table.Prices = price_table.TABLE,
-) -> LaunchPlan:
-    """Look up and check everything that a launch needs; changes nothing.
-
-    :param count: how many machines to add to the cluster.
-    :param books: knows the machines of the last minutes, which EC2 may not show yet, and the time.
-    :param book: where prices are looked up.
-    :raises UsageError: something in the config does not exist or does not fit together.
-    """
-    mine = aws_identity.cluster_id(clients, settings, identity)
-    asks = lookups(clients, settings, mine)
-    *answers, _ = clients.in_parallel(*asks.values(), lambda: prices.refresh(*priced_types(settings)))
-    return build_plan(
-        clients, settings, LookupResults(mine, *answers), count=count, launch_log=launch_log, prices=prices
-    )
 
 
 @dataclass(frozen=True)
 class LookupResults:
-    """What was looked up for a launch."""
+    """Results of the lookups for a plan."""
 
     cluster_id: aws_identity.ClusterId
     type_info: InstanceType
@@ -66,63 +42,67 @@ class LookupResults:
 def lookups(
     clients: client.Clients, settings: settings.Settings, cluster_id: aws_identity.ClusterId
 ) -> dict[str, Callable[[], Any]]:
-    """Return what has to be asked before a launch can be planned: independent of each other, `Found` in order."""
-    wanted = settings.cluster
-    architecture = instance_types.guess_architecture(wanted.instance_type)
+    """Return the independent lookups that a plan needs, by name, in the order of the fields of `LookupResults`."""
+    cluster = settings.cluster
+    # Guessed from the name, so that the image need not wait for the instance type.
+    architecture = instance_types.guess_architecture(cluster.instance_type)
     return {
-        "instance type": lambda: instance_types.find(clients, wanted.instance_type),
-        "image": lambda: images.find(clients, wanted.image, architecture=architecture),
+        "instance type": lambda: instance_types.find(clients, cluster.instance_type),
+        "image": lambda: images.find(clients, cluster.image, architecture=architecture),
         "subnets": lambda: network.find(clients, settings.aws),
-        "machines": lambda: ec2_instances.describe(clients, cluster=cluster_id.cluster, owner=cluster_id.owner),
+        "VMs": lambda: ec2_instances.describe(clients, cluster=cluster_id.cluster, owner=cluster_id.owner),
     }
 
 
 def priced_types(settings: settings.Settings) -> tuple[list[str], list[str]]:
-    """Return the types and disks whose prices a plan needs."""
-    return [settings.cluster.instance_type, *_sibling_names(settings)], [settings.disk.type]
+    """Return the instance types and disk types whose prices a plan needs."""
+    return [settings.cluster.instance_type, *_fallback_types(settings)], [settings.disk.type]
 
 
 def build_plan(
     clients: client.Clients,
     settings: settings.Settings,
-    found: LookupResults,
+    results: LookupResults,
     *,
     count: int,
-    launch_log: LaunchLog | None = None,
-    prices: price_table.Prices = price_table.TABLE,
+    launch_log: LaunchLog | None,
+    prices: Prices,
 ) -> LaunchPlan:
-    """Make a plan of what was looked up; asks only about types that may stand in, and about an image guessed wrong.
+    """Return the plan of a launch.
 
-    :raises UsageError: something does not fit together.
+    Makes API calls only for fallback types, and for an image whose architecture was guessed wrong.
+
+    :param results: of :func:`lookups`.
+    :param count: number of instances to add to the cluster.
+    :param launch_log: knows names of instances that EC2 may not show yet; None for none.
+    :raises UsageError: settings do not fit together, or name something that does not exist.
     """
-    mine, machine, instances = found.cluster_id, found.type_info, found.instances
-    image = found.image if found.image.architecture in machine.architectures else _image(clients, settings, machine)
-    living = [each for each in instances if each.is_alive]
-    first = sorted({each.zone for each in living})
-    fits = partial(found.placement.within, count=count, preferred_zones=first)
-    place = _fitting(found.placement, machine, count=count, first=first)
+    cluster_id, type_info = results.cluster_id, results.type_info
+    image = _bootable_image(clients, settings, results)
+    existing = [instance for instance in results.instances if instance.is_alive]
+    zones = sorted({instance.zone for instance in existing})
+    placement = _placement(results.placement, type_info, count=count, preferred_zones=zones)
+    place = partial(results.placement.within, count=count, preferred_zones=zones)
+    pools = _pools(prices, settings, [(type_info, placement), *_fallbacks(clients, settings, image, place)])
+    # A name stays taken while its instance shuts down: two hosts of one name would share host keys.
+    taken = {instance.name for instance in results.instances} | (launch_log.reserved_names() if launch_log else set())
     disk = _disk(settings, image)
-    pools = _pools(prices, settings, [(machine, place), *_siblings(clients, settings, image, fits)])
-    made = LaunchPlan(
-        cluster_id=mine,
+    plan = LaunchPlan(
+        cluster_id=cluster_id,
         launch_id=new_launch_id(clients.clock),
-        names=_names(
-            mine.cluster,
-            count,
-            {each.name for each in instances} | (launch_log.reserved_names() if launch_log else set()),
-        ),
-        type_info=machine,
+        names=_names(cluster_id.cluster, count, taken),
+        type_info=type_info,
         image=image,
-        placement=place,
-        subnet=place.subnets[0],
+        placement=placement,
+        subnet=placement.subnets[0],
         disk=disk,
         max_hours=settings.cluster.max_hours,
         user=_user(settings, image),
         address_type=settings.ssh.address,
         instance_profile=settings.aws.instance_profile,
-        existing_names=tuple(each.name for each in living),
-        price=prices.per_hour(machine.name, mine.region),
-        disk_price=prices.disk_per_hour(disk, mine.region),
+        existing_names=tuple(instance.name for instance in existing),
+        price=prices.per_hour(type_info.name, cluster_id.region),
+        disk_price=prices.disk_per_hour(disk, cluster_id.region),
         pools=tuple(pools),
         market=pools[0].market,
         allow_partial=settings.cluster.allow_partial,
@@ -130,10 +110,10 @@ def build_plan(
         idle_minutes=settings.cluster.idle_minutes,
         ssh_port=settings.ssh.port,
     )
-    if made.market == SPOT:
-        made = replace(made, spot_price=prices.spot_per_hour(machine.name, pools[0].subnet.zone))
-    made.time_limits  # noqa: B018 - a cap that cannot be kept is told before anything is launched
-    return made
+    if plan.market == SPOT:
+        plan = replace(plan, spot_price=prices.spot_per_hour(type_info.name, pools[0].subnet.zone))
+    plan.time_limits  # noqa: B018 - raises for a budget that cannot be enforced, before anything is launched
+    return plan
 
 
 def new_launch_id(clock: Clock) -> str:
@@ -141,97 +121,107 @@ def new_launch_id(clock: Clock) -> str:
     return f"{clock.now().astimezone(UTC):%Y%m%d-%H%M%S}-{clock.new_id()[:4]}"
 
 
-def _image(clients: client.Clients, settings: settings.Settings, machine: InstanceType) -> Image:
-    wanted = next((each for each in ("x86_64", "arm64") if each in machine.architectures), machine.architectures[0])
-    image = images.find(clients, settings.cluster.image, architecture=wanted)
-    if image.architecture not in machine.architectures:
+def _bootable_image(clients: client.Clients, settings: settings.Settings, results: LookupResults) -> Image:
+    """Return the image in an architecture of the instance type; another lookup if the guess was wrong."""
+    name, architectures = results.type_info.name, results.type_info.architectures
+    if results.image.architecture in architectures:
+        return results.image
+    architecture = next((known for known in ("x86_64", "arm64") if known in architectures), architectures[0])
+    image = images.find(clients, settings.cluster.image, architecture=architecture)
+    if image.architecture not in architectures:
         raise UsageError(
-            f"image {settings.cluster.image} is built for {image.architecture}, {machine.name} is "
-            + " or ".join(machine.architectures),
+            f"image {settings.cluster.image} is built for {image.architecture}, {name} is {' or '.join(architectures)}",
             fix="choose another [cluster] image or instance_type",
         )
     return image
 
 
-def _fitting(place: Placement, machine: InstanceType, *, count: int, first: Sequence[str]) -> Placement:
-    offered = place.within(machine.zones)
+def _placement(
+    placement: Placement, type_info: InstanceType, *, count: int, preferred_zones: Sequence[str]
+) -> Placement:
+    """Return the subnets that can take all instances of a launch.
+
+    :raises UsageError: none offers the type, or none has enough addresses.
+    """
+    offered = placement.within(type_info.zones)
     if not offered.subnets:
         raise UsageError(
-            f"{machine.name} is not offered in {', '.join(place.zones)}, where the subnets lie",
+            f"{type_info.name} is not offered in {', '.join(placement.zones)}, the zones of the subnets",
             code="Unsupported",
-            fix=f"name an [aws] subnet_id in {', '.join(machine.zones)}, or another [cluster] instance_type",
+            fix=f"set an [aws] subnet_id in {', '.join(type_info.zones)}, or another [cluster] instance_type",
         )
-    fitting = offered.within(machine.zones, count=count, preferred_zones=first)
-    if not fitting.subnets:
+    matches = offered.within(type_info.zones, count=count, preferred_zones=preferred_zones)
+    if not matches.subnets:
         most = max(subnet.free_addresses for subnet in offered.subnets)
         raise UsageError(
-            f"no subnet has {count} addresses left; the emptiest has {most}",
+            f"no subnet has {count} free IP addresses; the largest number is {most}",
             code="InsufficientFreeAddressesInSubnet",
-            fix="launch fewer machines, or name a larger [aws] subnet_id",
+            fix="launch fewer VMs, or set a larger [aws] subnet_id",
         )
-    return fitting
+    return matches
 
 
-def _siblings(
-    clients: client.Clients, settings: settings.Settings, image: Image, fits: Callable[[Collection[str]], Placement]
+def _fallbacks(
+    clients: client.Clients, settings: settings.Settings, image: Image, place: Callable[[Collection[str]], Placement]
 ) -> list[tuple[InstanceType, Placement]]:
-    """Return the other types that will do, each with the subnets that can take it.
+    """Return the fallback instance types, each with the subnets that can take it.
 
-    :param fits: returns the subnets for machines of a type that is offered in some zones.
+    :param place: returns the subnets for instances of a type that is offered in some zones.
     :raises UsageError: there is no such type, or it cannot boot the image.
     """
-    found: list[tuple[InstanceType, Placement]] = []
-    for name in _sibling_names(settings):
-        machine = instance_types.find(clients, name)
-        if image.architecture not in machine.architectures:
+    fallbacks: list[tuple[InstanceType, Placement]] = []
+    for name in _fallback_types(settings):
+        type_info = instance_types.find(clients, name)
+        if image.architecture not in type_info.architectures:
             raise UsageError(
                 f"{name} cannot boot image {settings.cluster.image}, which is built for {image.architecture}",
-                fix="leave it out of [cluster] fallback_instance_types",
+                fix="remove it from [cluster] fallback_instance_types",
             )
-        found.append((machine, fits(machine.zones)))
-    return found
+        fallbacks.append((type_info, place(type_info.zones)))
+    return fallbacks
 
 
-def _sibling_names(settings: settings.Settings) -> list[str]:
+def _fallback_types(settings: settings.Settings) -> list[str]:
     return settings.cluster.fallback_instance_types.replace(",", " ").split()
 
 
 def _pools(
-    book: price_table.Prices, settings: settings.Settings, machines: Sequence[tuple[InstanceType, Placement]]
+    prices: Prices, settings: settings.Settings, candidates: Sequence[tuple[InstanceType, Placement]]
 ) -> list[Pool]:
-    """Return where machines will be asked for: the best pool first, and on demand only if the settings say so."""
-    wanted = settings.cluster
-    buy = [SPOT, *([ON_DEMAND] if wanted.spot_fallback else [])] if wanted.market == SPOT else [ON_DEMAND]
-    pools = ranked([(machine, place.subnets) for machine, place in machines], buy)
-    priced = {machine.name: book.per_hour(machine.name, settings.aws.region) for machine, _ in machines}
-    found = [replace(pool, price=priced[pool.type_info.name]) for pool in pools]
-    # A cap in dollars cannot be kept by a machine of unknown price; the first one's is checked with words of its own.
-    return [pool for pool in found if pool.price or not wanted.max_dollars or pool.type_info is machines[0][0]]
+    """Return the capacity pools to try, in order; after a spot market, on demand only if the settings allow it."""
+    cluster = settings.cluster
+    markets = [ON_DEMAND]
+    if cluster.market == SPOT:
+        markets = [SPOT, ON_DEMAND] if cluster.spot_fallback else [SPOT]
+    pools = ranked([(type_info, placement.subnets) for type_info, placement in candidates], markets)
+    price = {type_info.name: prices.per_hour(type_info.name, settings.aws.region) for type_info, _ in candidates}
+    priced = [replace(pool, price=price[pool.type_info.name]) for pool in pools]
+    # A budget cannot be enforced for a type of unknown price. The first type stays: the plan reports the problem.
+    return [pool for pool in priced if pool.price or not cluster.max_dollars or pool.type_info is candidates[0][0]]
 
 
 def _names(cluster: str, count: int, taken: Collection[str]) -> tuple[str, ...]:
-    """Return names for new machines; one that is still shutting down keeps its name until it is gone."""
-    new = host_names.next_names(cluster, count, taken=taken)
+    names = host_names.next_names(cluster, count, taken=taken)
     try:
-        host_names.compress(new)
+        host_names.compress(names)
     except ValueError as error:
-        raise UsageError(str(error), fix="launch fewer machines at once, or terminate the cluster first") from error
-    return new
+        raise UsageError(str(error), fix="launch fewer VMs at once, or terminate the cluster first") from error
+    return names
 
 
 def _disk(settings: settings.Settings, image: Image) -> Disk:
-    wanted = settings.disk
-    if wanted.type in ("io1", "io2") and not wanted.iops:
-        raise UsageError(f"[disk] type = {wanted.type} needs iops", fix="set [disk] iops, or type = gp3")
-    size = max(wanted.size, math.ceil(image.size_gib))  # EC2 refuses a disk smaller than the image's snapshot
-    return Disk(wanted.type, size, wanted.iops, wanted.throughput, wanted.encrypted)
+    disk = settings.disk
+    if disk.type in ("io1", "io2") and not disk.iops:
+        raise UsageError(f"[disk] type = {disk.type} needs iops", fix="set [disk] iops, or type = gp3")
+    size = max(disk.size, math.ceil(image.size_gib))  # EC2 refuses a disk smaller than the snapshot of the image
+    return Disk(disk.type, size, disk.iops, disk.throughput, disk.encrypted)
 
 
 def _user(settings: settings.Settings, image: Image) -> str:
     user = settings.ssh.user or image.user
     if not user:
         raise UsageError(
-            f"nothing tells the login name of image {image.id} ({image.name})",
+            f"the login name of image {image.id} ({image.name}) is unknown",
             fix="set [ssh] user in the config: often ubuntu, ec2-user or admin",
         )
     return user

@@ -1,7 +1,8 @@
-"""Launching: one RunInstances call for all machines, with a token that was on the disk before AWS was asked.
+"""Launch: one RunInstances request for all instances, with an idempotency token that is in the journal beforehand.
 
-The token makes asking again safe: as long as nobody knows whether a call was carried out, it is repeated with the same
-token, and EC2 answers with the same machines.
+The token makes repeating a request safe: EC2 answers a repeated request with the same instances. So as long as the
+outcome is unknown, the request is repeated with the same token, from this process or after a crash.
+https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from orchestrator.aws import client, dry_run, error_codes, errors
 from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.ec2 import host_names, instance_profiles, instance_tags, instances, state_changes
 from orchestrator.aws.launch import launch_log
-from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
 from orchestrator.core.journal import Journal, JournalEntry
@@ -25,24 +25,27 @@ from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
+    from orchestrator.aws.launch.time_limits import TimeLimits
 
-RETRY_TIMEOUT_S = 180.0  # for how long to ask again while AWS reports an internal error
-PARTIAL = "Stratus.PartialLaunch"  # our own code: fewer machines came than were asked for
-USER_DATA_BYTES = (
-    16384  # before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html
-)
-PROPAGATION_S = 15.0  # how long a group, key or profile made a moment ago may be unknown to RunInstances
+PARTIAL = "Stratus.PartialLaunch"
+"""Error code of Stratus, not of AWS: fewer instances were launched than requested."""
+
+RETRY_TIMEOUT_S = 180.0  # for errors of AWS itself
+PROPAGATION_S = 15.0  # until a security group, key pair or instance profile that was just created is known everywhere
+MAX_USER_DATA_BYTES = 16_384
+"""Before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html"""
+
 _BACKOFF = Backoff(first_s=1.0, longest_s=15.0, growth=2.0)
 _PROPAGATING = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
 
 
 @dataclass(frozen=True)
 class LaunchResources:
-    """What a launch takes besides its plan.
+    """Resources that a launch needs besides its plan.
 
-    :param key_name: EC2 key pair that opens the machines.
-    :param group_id: their security group.
-    :param host_key: the SSH host key that they boot with.
+    :param key_name: EC2 key pair for SSH access.
+    :param group_id: security group of the instances.
+    :param host_key: SSH host key that the instances boot with.
     """
 
     key_name: str
@@ -51,24 +54,44 @@ class LaunchResources:
 
 
 def launch(
-    clients: client.Clients,
-    plan: LaunchPlan,
-    *,
-    resources: LaunchResources,
-    journal: Journal,
+    clients: client.Clients, plan: LaunchPlan, *, resources: LaunchResources, journal: Journal
 ) -> list[instances.Instance]:
-    """Launch all machines of a plan, or none, with one request.
+    """Launch all instances of a plan, or none, with one request.
 
-    :returns: the machines in the order of the plan's names, most of them pending; fewer when the plan allows that.
-    :raises CloudRefused: AWS said no, so nothing was launched; capacity and quota are not asked for twice.
-    :raises LeftRunning: nobody can say whether they were launched; the journal keeps the entry open.
+    :returns: the instances in the order of the plan's names, usually pending; fewer if the plan allows that.
+    :raises CloudRefused: AWS refused, nothing was launched. Capacity and quota errors are not retried.
+    :raises LeftRunning: the outcome is unknown; the entry in the journal stays open.
     """
-    request = build_request(plan, resources, expires=clients.clock.now() + timedelta(hours=plan.hours))
+    expires = clients.clock.now() + timedelta(hours=plan.hours)
     token = clients.clock.new_id()
-    books = launch_log.LaunchLog(journal, plan.cluster_id, clients.clock)
-    entry = journal.record_intent(
+    request = {**build_request(plan, resources, expires=expires), "ClientToken": token}
+    log = launch_log.LaunchLog(journal, plan.cluster_id, clients.clock)
+    entry = _record_intent(journal, plan, token)
+    try:
+        shown = _request(clients, request, plan, entry)
+    except LeftRunning:
+        raise
+    except StratusError as refusal:
+        log.record_outcome([entry], refused=refusal.code, ids=[])
+        raise
+    log.record_outcome([entry], ids=[instance.id for instance in shown])
+    launched = [instances.with_known_tags(instance, _planned(plan, resources, instance)) for instance in shown]
+    if len(launched) < plan.min_count:
+        _roll_back(clients, plan, launched)
+        log.record_terminated({instance.id for instance in launched}, plan.launch_id)
+        raise CloudRefused(
+            f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(launched)} of "
+            f"{plan.count} VMs were launched, and terminated again",
+            code=PARTIAL,
+            fix="try again later, or set [cluster] allow_partial = yes",
+        )
+    return launched
+
+
+def _record_intent(journal: Journal, plan: LaunchPlan, token: str) -> JournalEntry:
+    return journal.record_intent(
         launch_log.LAUNCH,
-        run=plan.launch_id,
+        run=plan.launch_id,  # the key of older versions, whose journals must stay readable
         token=token,
         subnet=plan.subnet.id,
         zone=plan.subnet.zone,
@@ -77,34 +100,14 @@ def launch(
         hosts=host_names.compress(plan.names),
         **plan.cluster_id.journal_fields,
     )
-    try:
-        shown = _decided(clients, {**request, "ClientToken": token}, plan, entry)
-    except LeftRunning:
-        raise
-    except StratusError as refusal:
-        books.record_outcome([entry], refused=refusal.code, ids=[])
-        raise
-    books.record_outcome([entry], ids=[each.id for each in shown])
-    found = [instances.with_known_tags(each, _made(plan, resources, each)) for each in shown]
-    if len(found) < plan.min_count:
-        _take_back(clients, plan, found)
-        books.record_terminated({each.id for each in found}, plan.launch_id)
-        raise CloudRefused(
-            f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}: only {len(found)} came, and were "
-            "ended again",
-            code=PARTIAL,
-            fix="try again later, or set [cluster] allow_partial = yes",
-        )
-    return found
 
 
-def _made(plan: LaunchPlan, launch_key: LaunchResources, shown: instances.Instance) -> instances.Instance:
-    """Return a machine with what our own request says of it; its tags may take a while to show."""
-    key = launch_key.host_key.public
-    named = plan.names[shown.index] if shown.index < plan.count else shown.id
+def _planned(plan: LaunchPlan, resources: LaunchResources, shown: instances.Instance) -> instances.Instance:
+    """Return an instance with the values that the request tagged it with; the tags may take a while to show."""
+    key = resources.host_key.public
     return replace(
         shown,
-        name=named,
+        name=plan.names[shown.index] if shown.index < plan.count else shown.id,
         cluster=plan.cluster,
         launch_id=plan.launch_id,
         owner=plan.owner,
@@ -117,46 +120,47 @@ def _made(plan: LaunchPlan, launch_key: LaunchResources, shown: instances.Instan
     )
 
 
-def _take_back(clients: client.Clients, plan: LaunchPlan, found: Sequence[instances.Instance]) -> None:
-    """End the machines of a launch that came to less than was asked for, before anything else is tried.
+def _roll_back(clients: client.Clients, plan: LaunchPlan, launched: Sequence[instances.Instance]) -> None:
+    """Terminate the instances of an incomplete launch.
 
-    :raises LeftRunning: they are not known to be ending.
+    :raises LeftRunning: one could not be terminated.
     """
-    ended = state_changes.terminate(clients, found, cluster_id=plan.cluster_id)
-    left = [f"{each.name} ({each.id}): {ended[each.id].error}" for each in found if not ended[each.id].is_ok]
+    changes = state_changes.terminate(clients, launched, cluster_id=plan.cluster_id)
+    left = [f"{change.name} ({change.id}): {change.error}" for change in changes.values() if not change.is_ok]
     if left:
         raise LeftRunning(
-            "only some of the machines came, and they could not be ended",
+            "only some of the VMs were launched, and they could not be terminated",
             left=left,
             fix=NextStep("TerminateAll") + "  tries again",
         )
 
 
 def check(clients: client.Clients, plan: LaunchPlan, *, key_name: str = "", group_id: str = "") -> None:
-    """Ask AWS whether it would let us launch this, without launching: one dry run of the same request.
+    """Check that AWS would permit a launch: one dry run of the same request.
 
-    :param key_name: a key pair that is there already; one that is made later is left out.
-    :param group_id: the same of the security group.
-    :raises CloudRefused: it would not; a missing permission is named with the policy statement that gives it.
+    :param key_name: key pair, if it exists already; otherwise the dry run is made without it.
+    :param group_id: security group, likewise.
+    :raises CloudRefused: AWS would refuse; a missing permission is named with the policy statement that grants it.
     """
-    soon = LaunchResources(key_name, group_id, ssh_keys.generate_host_key())  # as long as the one that it will be
-    request = build_request(plan, soon, expires=clients.clock.now())
+    # A host key like the one of the launch: the size of the user data is checked as well.
+    resources = LaunchResources(key_name, group_id, ssh_keys.generate_host_key())
+    request = build_request(plan, resources, expires=clients.clock.now())
     if not key_name:
         del request["KeyName"]
-    for card in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
-        card.pop("SecurityGroupIds", None)
-        card.pop("Groups", None)
-    with clients.translate_errors(f"asking whether {plan.count} x {plan.instance_type} may be launched"):
+    for part in [request, *request.get("NetworkInterfaces", [])] if not group_id else []:
+        part.pop("SecurityGroupIds", None)
+        part.pop("Groups", None)
+    with clients.translate_errors(f"checking that {plan.count} x {plan.instance_type} can be launched"):
         dry_run.check(clients.ec2.run_instances, **request)
 
 
 def user_data(host_key: ssh_keys.HostKey, limits: TimeLimits) -> str:
-    """Return the cloud-config that a machine boots with.
+    """Return the cloud-config of an instance: its SSH host key, and the timer that shuts it down.
 
-    It brings the host key, so that the first connection can be verified, and at every boot sets the time after which
-    the machine shuts down, which ends it whatever became of this computer. JSON is YAML, and needs no quoting rules.
+    The host key makes the first connection verifiable. The document is JSON, which is valid YAML and needs no quoting
+    rules of its own.
 
-    :raises UsageError: it is larger than EC2 takes.
+    :raises UsageError: it exceeds the limit of EC2.
     """
     config = {
         "ssh_deletekeys": True,
@@ -165,19 +169,19 @@ def user_data(host_key: ssh_keys.HostKey, limits: TimeLimits) -> str:
     }
     text = "#cloud-config\n" + json.dumps(config, indent=1) + "\n"
     size = len(text.encode())
-    if size > USER_DATA_BYTES:
+    if size > MAX_USER_DATA_BYTES:
         raise UsageError(
-            f"the machines' user data has {size:,} bytes, EC2 takes {USER_DATA_BYTES:,}",
+            f"the user data has {size:,} bytes; the limit of EC2 is {MAX_USER_DATA_BYTES:,}",
             code="InvalidUserData.Malformed",
-            fix="shorten orchestrator/remote/expire.sh or idle.sh, which every machine boots with",
+            fix="shorten orchestrator/remote/expire.sh or idle.sh, which every VM boots with",
         )
     return text
 
 
 def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: datetime) -> dict[str, Any]:
-    """Return the arguments of RunInstances, without the token.
+    """Return the arguments of RunInstances, without the idempotency token.
 
-    :param expires: when the machines end themselves, for their tag.
+    :param expires: time of the automatic shutdown, for the tag.
     """
     request: dict[str, Any] = {
         "ImageId": plan.image.id,
@@ -187,119 +191,118 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
         "KeyName": resources.key_name,
         "UserData": user_data(resources.host_key, plan.time_limits),
         "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
-        # One hop: containers and other machines cannot reach the role's credentials through this one.
+        # One hop: containers cannot reach the metadata service, and with it the credentials of the VM's role.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "InstanceInitiatedShutdownBehavior": "terminate",
         "TagSpecifications": _tags(plan, resources, expires),
         **_network(plan, resources),
     }
     if plan.market == SPOT:
-        once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
+        # One-time and terminate: a persistent request would launch a new instance after a reclaim.
+        options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
     if plan.instance_profile:
-        kind = "Arn" if plan.instance_profile.startswith("arn:") else "Name"
-        request["IamInstanceProfile"] = {kind: plan.instance_profile}
+        key = "Arn" if plan.instance_profile.startswith("arn:") else "Name"
+        request["IamInstanceProfile"] = {key: plan.instance_profile}
     return request
 
 
 def _root_disk(plan: LaunchPlan) -> dict[str, Any]:
     disk = plan.disk
-    facts = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True, "Encrypted": disk.encrypted}
-    extra = {"Iops": disk.iops, "Throughput": disk.throughput}
-    return facts | {key: value for key, value in extra.items() if value}
+    ebs = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True, "Encrypted": disk.encrypted}
+    performance = {"Iops": disk.iops, "Throughput": disk.throughput}
+    return ebs | {key: value for key, value in performance.items() if value}
 
 
-def _network(plan: LaunchPlan, launch_key: LaunchResources) -> dict[str, Any]:
+def _network(plan: LaunchPlan, resources: LaunchResources) -> dict[str, Any]:
     if plan.address_type == "auto":
-        return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [launch_key.group_id]}
-    card = {
+        return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [resources.group_id]}
+    # A public address can only be requested for a network interface, which then carries subnet and groups.
+    interface = {
         "DeviceIndex": 0,
         "SubnetId": plan.subnet.id,
-        "Groups": [launch_key.group_id],
+        "Groups": [resources.group_id],
         "AssociatePublicIpAddress": plan.address_type == "public",
     }
-    return {"NetworkInterfaces": [card]}
+    return {"NetworkInterfaces": [interface]}
 
 
-def _tags(plan: LaunchPlan, launch_key: LaunchResources, expires: datetime) -> list[dict[str, Any]]:
-    """Return the tags of machines, disks and network cards, which get them as they are made."""
-    hosts = host_names.compress(plan.names)
-    own = {
-        "Name": hosts,
-        instance_tags.HOSTS: hosts,
+def _tags(plan: LaunchPlan, resources: LaunchResources, expires: datetime) -> list[dict[str, Any]]:
+    """Return the tags of instances, disks and network interfaces; tagged at creation, none is ever without owner."""
+    names = host_names.compress(plan.names)
+    key = resources.host_key.public.split()[1]
+    values = {
+        "Name": names,
+        instance_tags.HOSTS: names,
         instance_tags.LAUNCH: plan.launch_id,
         instance_tags.EXPIRES: expires.isoformat(timespec="seconds"),
         instance_tags.HOURS: f"{plan.hours:g}",
-        instance_tags.HOST_KEY: launch_key.host_key.public.split()[1],
-        instance_tags.BOOT_KEY: launch_key.host_key.public.split()[1],
+        instance_tags.HOST_KEY: key,
+        instance_tags.BOOT_KEY: key,
         instance_tags.DISK: plan.disk.tag_value,
         instance_tags.USER: plan.user,
     }
-    tags = [*plan.cluster_id.tags, *({"Key": key, "Value": value} for key, value in own.items())]
-    return [{"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")]
+    tags = [*plan.cluster_id.tags, *({"Key": name, "Value": value} for name, value in values.items())]
+    return [{"ResourceType": type_, "Tags": tags} for type_ in ("instance", "volume", "network-interface")]
 
 
-def _decided(
+def _request(
     clients: client.Clients, request: Mapping[str, Any], plan: LaunchPlan, entry: JournalEntry
 ) -> list[instances.Instance]:
-    """Ask until AWS has said yes or no, with the same token each time.
+    """Request instances until AWS has answered, with the same token each time.
 
-    :raises CloudRefused: AWS said no.
-    :raises LeftRunning: it never said, or an earlier request may have been carried out.
+    :raises CloudRefused: AWS refused.
+    :raises LeftRunning: AWS did not answer, or an earlier request may have been carried out.
     """
-    doing = f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}"
-    unsure: Exception | None = None
-    for waited in clients.clock.attempts(
-        RETRY_TIMEOUT_S, Backoff(first_s=1.0, longest_s=15.0, growth=2.0), jitter=True
-    ):
+    is_ambiguous = False
+    for waited_s in clients.clock.attempts(RETRY_TIMEOUT_S, _BACKOFF, jitter=True):
         try:
-            answer = clients.ec2_once.run_instances(**request)
-            return [
-                instances.from_response(each)
-                for each in sorted(answer["Instances"], key=lambda one: one["AmiLaunchIndex"])
-            ]
+            response = clients.ec2_once.run_instances(**request)
         except errors.error_types() as error:
             last, reaction = error, errors.reaction(error)
-            unsure = error if reaction == "ambiguous" else unsure
-            if not (reaction in ("retry", "ambiguous") or (_is_new(error) and waited < PROPAGATION_S)):
+            is_ambiguous = is_ambiguous or reaction == "ambiguous"
+            if not (reaction in ("retry", "ambiguous") or (_is_propagating(error) and waited_s < PROPAGATION_S)):
                 break
-    refusal = clients.translate(last, action=doing)
-    if unsure is None:
+        else:
+            by_index = sorted(response["Instances"], key=lambda instance: instance["AmiLaunchIndex"])
+            return [instances.from_response(instance) for instance in by_index]
+    refusal = clients.translate(last, action=f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}")
+    if not is_ambiguous:
         raise refusal from last
-    return _looked_up(clients, plan, entry, refusal)
+    return _look_up(clients, plan, entry, refusal)
 
 
-def _looked_up(
+def _look_up(
     clients: client.Clients, plan: LaunchPlan, entry: JournalEntry, refusal: StratusError
 ) -> list[instances.Instance]:
-    """Find out by looking what became of a request whose answer was lost, and which was then refused or not answered.
+    """Look up the instances of a request that lost an answer, and was then refused or not answered.
 
-    A refusal of the repeated request says nothing for sure of the first one.
+    The refusal of a repeated request does not tell whether the first one was carried out.
 
-    :raises StratusError: the refusal: no machine is there, and none can come any more.
-    :raises LeftRunning: nobody can say.
+    :raises StratusError: the refusal: there are no instances, and none can appear any more.
+    :raises LeftRunning: the outcome is unknown.
     """
     try:
         found = launch_log.find_by_token(clients, entry)
     except StratusError as error:
-        raise _unknown(plan, refusal) from error
+        raise _unknown_outcome(plan, refusal) from error
     if found:
         return found
     if isinstance(refusal, CloudRefused) and error_codes.look_up(refusal.code, refusal.message).reaction != "ambiguous":
         raise refusal
-    raise _unknown(plan, refusal)
+    raise _unknown_outcome(plan, refusal)
 
 
-def _is_new(error: Exception) -> bool:
+def _is_propagating(error: Exception) -> bool:
     code = errors.code_of(error)
-    # A profile was known to the machine of EC2's that answered the dry run; others may hear of it later.
+    # The dry run passed, but the request may reach a part of EC2 that does not know the profile yet.
     return code in _PROPAGATING or instance_profiles.is_unknown_profile(code, errors.message_of(error))
 
 
-def _unknown(plan: LaunchPlan, refusal: StratusError) -> LeftRunning:
-    said = f"{refusal.message} ({refusal.code})" if isinstance(refusal, CloudRefused) else refusal.message
+def _unknown_outcome(plan: LaunchPlan, refusal: StratusError) -> LeftRunning:
+    reason = f"{refusal.message} ({refusal.code})" if isinstance(refusal, CloudRefused) else refusal.message
     return LeftRunning(
-        f"nobody can say whether the machines were launched. {said}",
+        f"it is unknown whether the VMs were launched. {reason}",
         left=[f"{name} ({plan.instance_type}, {plan.subnet.zone}, launch {plan.launch_id})" for name in plan.names],
         fix=NextStep("Status") + "  shows them if they were; " + NextStep("TerminateAll") + "  terminates them",
     )

@@ -1,7 +1,7 @@
-"""How long a machine may live: hours and dollars become a timer on the machine itself, by arithmetic.
+"""Time limits of an instance: hours and a budget in dollars become a timer that runs on the instance itself.
 
-The timer holds with the laptop in the sea: it is armed at every boot, counts what was used before, and shutting down
-terminates the machine.
+So it holds whatever happens to this computer: the timer starts at every boot, subtracts the time of earlier boots, and
+shuts the instance down, which terminates it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from decimal import ROUND_FLOOR, Decimal
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import UsageError
 
-EXPIRE_SCRIPT = "/var/lib/cloud/scripts/per-boot/stratus-expire"
+EXPIRE_SCRIPT = "/var/lib/cloud/scripts/per-boot/stratus-expire"  # cloud-init runs this folder at every boot
 STATE_FOLDER = "/var/lib/stratus"
 BOOT_MINUTES = 2
-"""What a machine books for each of its boots: billing begins before the timer does."""
+"""Minutes that every boot adds to the used budget: billing begins before the timer."""
 
 MIN_MINUTES = 10
-"""A launch that money buys less of than this is not worth its boot."""
+"""A budget for less than this is refused: the instances would shut down before a job could use them."""
 
-_SLACK = 1e-6  # hours are a float; 1.35 h must not become 82 minutes
+_ROUNDING = 1e-6  # floating point: 1.35 h must not become 82 minutes
 
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """The limits of one machine.
+    """Limits of one instance.
 
     :param minutes: of one boot.
-    :param budget: minutes in all, over every boot; 0 is any number.
-    :param idle: minutes of nobody's use after which it ends itself; 0 is never.
-    :param port: of its SSH server, whose sessions count as use.
+    :param budget_minutes: over all boots; 0 for no limit.
+    :param idle_minutes: without use, after which the instance shuts down; 0 for never.
+    :param ssh_port: of its SSH server, whose sessions count as use.
     """
 
     minutes: int
@@ -41,7 +41,7 @@ class TimeLimits:
 
     @property
     def cloud_init_files(self) -> list[dict[str, str]]:
-        """The entries of cloud-config's ``write_files`` that keep the limits."""
+        """Entries of cloud-init's ``write_files``: the limits, and the scripts that enforce them."""
         limits = f"minutes={self.minutes} budget={self.budget_minutes} idle={self.idle_minutes} port={self.ssh_port}\n"
         return [
             {"path": f"{STATE_FOLDER}/limits", "permissions": "0644", "content": limits},
@@ -52,33 +52,33 @@ class TimeLimits:
 
 def whole_minutes(hours: float) -> int:
     """Return hours as whole minutes, rounded up."""
-    return math.ceil(hours * 60 - _SLACK)
+    return math.ceil(hours * 60 - _ROUNDING)
 
 
-def budget_minutes(dollars: float, per_hour: Decimal | None, *, description: str) -> int:
-    """Return how many minutes some machines may live together for an amount of money; 0 stands for no limit.
+def budget_minutes(dollars: float, usd_per_hour: Decimal | None, *, description: str) -> int:
+    """Return how many minutes some instances can run together for a budget; 0 for no limit.
 
-    :param dollars: the cap; 0 is none.
-    :param per_hour: USD per hour of all of them, disks included.
-    :param what: the machines in words, ``2 x c7i.2xlarge``.
-    :raises UsageError: the price is unknown, so that no cap can be kept, or the cap buys next to nothing.
+    :param dollars: the budget; 0 for none.
+    :param usd_per_hour: price of all of them, disks included; None if unknown.
+    :param description: of the instances, ``2 x c7i.2xlarge``.
+    :raises UsageError: the price is unknown, so that the budget cannot be enforced, or the budget is too small.
     """
     if not dollars:
         return 0
-    if not per_hour:
+    if not usd_per_hour:
         raise UsageError(
-            f"[cluster] max_dollars = {dollars:g} cannot be kept: the price of {description} is unknown",
-            fix="remove max_dollars (max_hours still ends the machines), or choose an instance_type with a known price",
+            f"[cluster] max_dollars = {dollars:g} cannot be enforced: the price of {description} is unknown",
+            fix="remove max_dollars (max_hours still applies), or choose an instance_type with a known price",
         )
-    minutes = int((Decimal(str(dollars)) * 60 / per_hour).to_integral_value(ROUND_FLOOR))
+    minutes = int((Decimal(str(dollars)) * 60 / usd_per_hour).to_integral_value(ROUND_FLOOR))
     if minutes < BOOT_MINUTES + MIN_MINUTES:
-        least = per_hour * (BOOT_MINUTES + MIN_MINUTES) / 60
+        minimum = usd_per_hour * (BOOT_MINUTES + MIN_MINUTES) / 60
         raise UsageError(
-            f"[cluster] max_dollars = {dollars:g} buys {minutes} min of {description} (${per_hour:.2f}/h)",
-            fix=f"set max_dollars to {_up(least)} or more, or launch fewer or smaller machines",
+            f"[cluster] max_dollars = {dollars:g} buys {minutes} min of {description} (${usd_per_hour:.2f}/h)",
+            fix=f"set max_dollars to {_round_up(minimum)} or more, or launch fewer or smaller VMs",
         )
     return minutes
 
 
-def _up(dollars: Decimal) -> str:
+def _round_up(dollars: Decimal) -> str:
     return f"{math.ceil(dollars * 100) / 100:.2f}"

@@ -1,7 +1,7 @@
-"""What machines and disks cost: a dated table. What it does not hold is unknown, and unknown is never zero.
+"""Dated table of prices. A price that is not in the table is unknown; unknown is never zero.
 
-Source: AWS price list, on demand, Linux, us-east-1, July 2026. US West (Oregon, us-west-2) lists the same prices for
-these types and disks; for every other region this module knows nothing.
+Source: AWS price list, on demand, Linux, us-east-1, July 2026. The prices of these types and disks in us-west-2 are the
+same; the table has no other regions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 SOURCE = "price list of 2026-07, us-east-1"
 SAME_PRICE = {"us-east-1": SOURCE, "us-west-2": f"{SOURCE} (us-west-2 is the same)"}
-HOURS_PER_MONTH = Decimal(730)  # AWS's own month on price pages
+HOURS_PER_MONTH = Decimal(730)  # the month of AWS's price pages
 
 _USD_PER_HOUR = {
     name: Decimal(usd)
@@ -35,13 +35,16 @@ _USD_PER_HOUR = {
 
 _USD_PER_GB_MONTH = {"gp3": Decimal("0.08"), "gp2": Decimal("0.10"), "io2": Decimal("0.125")}
 _USD_PER_IOPS_MONTH = {"io2": Decimal("0.065")}
-_FIRST_TIER = 32_000  # IOPS beyond cost less, by figures not in this table
+_FIRST_TIER = 32_000  # IOPS; further tiers cost less, and are not in the table
 _GP3_INCLUDED_IOPS = 3000
 _GP3_INCLUDED_MIB_S = 125
 
 
 class DiskLike(Protocol):
-    """What a disk's price depends on: ``size`` in GiB, ``iops`` and ``throughput`` (MiB/s; 0 is the type's default)."""
+    """Properties of a disk that determine its price.
+
+    Size in GiB, throughput in MiB/s; 0 IOPS or throughput is the default of the type.
+    """
 
     @property
     def type(self) -> str: ...  # noqa: D102
@@ -55,10 +58,10 @@ class DiskLike(Protocol):
 
 @dataclass(frozen=True)
 class Price:
-    """A price and where it comes from.
+    """A price and its source.
 
     :param usd: US dollars per hour.
-    :param source: for instance ``price list of 2026-07, us-east-1``.
+    :param source: such as ``price list of 2026-07, us-east-1``.
     """
 
     usd: Decimal
@@ -66,16 +69,16 @@ class Price:
 
 
 def per_hour(instance_type: str, region: str) -> Price | None:
-    """Return what one running machine costs per hour without its disk; None when unknown."""
+    """Return the price per hour of one running instance without its disk; None if unknown."""
     usd = _USD_PER_HOUR.get(instance_type)
     return Price(usd, SAME_PRICE[region]) if usd is not None and region in SAME_PRICE else None
 
 
 def disk_per_hour(disk: DiskLike, region: str) -> Price | None:
-    """Return what one disk costs per hour, used or not; None when unknown.
+    """Return the price per hour of one disk, in use or not; None if unknown.
 
-    GB-months spread over 730 hours. IOPS and throughput beyond what gp3 includes have no figure here, so such a
-    disk's price is unknown.
+    The price of a GB-month divided by 730 hours. The table has no price for IOPS and throughput beyond those included
+    with gp3, so the price of such a disk is unknown.
     """
     per_gb = _USD_PER_GB_MONTH.get(disk.type)
     if per_gb is None or region not in SAME_PRICE:
@@ -87,7 +90,13 @@ def disk_per_hour(disk: DiskLike, region: str) -> Price | None:
 def usd_per_month(
     disk: DiskLike, per_gib: Decimal | None, per_iops: Decimal | None, per_mib_s: Decimal | None
 ) -> Decimal | None:
-    """Return USD per month of a disk by the prices of its parts; None when it needs one that is unknown."""
+    """Return the price of a disk in USD per month.
+
+    :param per_gib: USD per GiB and month; None if unknown, as the other prices.
+    :param per_iops: USD per provisioned IOPS and month.
+    :param per_mib_s: USD per MiB/s and month.
+    :return: None if the disk has a part of unknown price.
+    """
     if disk.type in ("io1", "io2") and not 0 < disk.iops <= _FIRST_TIER:
         return None
     iops = disk.iops if disk.type in ("io1", "io2") else max(0, disk.iops - _GP3_INCLUDED_IOPS)
@@ -97,25 +106,44 @@ def usd_per_month(
     return sum((amount * price for amount, price in parts if price is not None), Decimal(0))
 
 
-class Prices:
-    """Where prices are looked up: this one in the table alone."""
+class Prices(Protocol):
+    """Source of prices. Lookups make no API call; refreshing does, where the source has any."""
 
     def per_hour(self, instance_type: str, region: str) -> Price | None:
-        """Return what one running machine costs per hour without its disk; None when unknown. Asks nobody."""
+        """Return the price per hour of one running instance without its disk; None if unknown."""
+
+    def disk_per_hour(self, disk: DiskLike, region: str) -> Price | None:
+        """Return the price per hour of one disk; None if unknown."""
+
+    def spot_per_hour(self, instance_type: str, zone: str) -> Price | None:
+        """Return the current spot price per hour of one instance without its disk; None if unknown."""
+
+    def refresh(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
+        """Update outdated prices, as far as that takes seconds."""
+
+    def refresh_spot(self, instance_types: Collection[str]) -> None:
+        """Update outdated spot prices, as far as that takes seconds."""
+
+
+class PriceTable:
+    """Prices of this module's table alone."""
+
+    def per_hour(self, instance_type: str, region: str) -> Price | None:
+        """Return the price per hour of one running instance without its disk; None if unknown."""
         return per_hour(instance_type, region)
 
     def disk_per_hour(self, disk: DiskLike, region: str) -> Price | None:
-        """Return what one disk costs per hour, used or not; None when unknown. Asks nobody."""
+        """Return the price per hour of one disk; None if unknown."""
         return disk_per_hour(disk, region)
 
     def spot_per_hour(self, instance_type: str, zone: str) -> Price | None:
-        """Return what one spot machine costs per hour now, without its disk; None when unknown. Asks nobody."""
-
-    def refresh_spot(self, instance_types: Collection[str]) -> None:
-        """Bring spot prices up to date where that can be done within seconds."""
+        """Return None: spot prices change by the hour."""
 
     def refresh(self, instance_types: Collection[str], disk_types: Collection[str] = ()) -> None:
-        """Bring prices up to date where that can be done within seconds."""
+        """Do nothing."""
+
+    def refresh_spot(self, instance_types: Collection[str]) -> None:
+        """Do nothing."""
 
 
-TABLE = Prices()
+TABLE: Prices = PriceTable()

@@ -13,9 +13,8 @@ from orchestrator.aws.launch.run_instances import RETRY_TIMEOUT_S, check, launch
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.journal import Journal
-from tests.aws.ec2.test_state_changes import changed, shown
-from tests.aws.launch.test_planner import KEY, PLAN
-from tests.support.aws_wire import Request, Time, Wire, clients, launched, refusal
+from tests.support.aws_values import PLAN, RESOURCES
+from tests.support.aws_wire import Request, Time, Wire, clients, described, launched, refusal, state_changes
 
 BOTH = ("i-00000000000000001", "i-00000000000000002")
 INTERNAL = refusal("InternalError", "An internal error has occurred", 500)
@@ -33,7 +32,7 @@ def script(*steps: Step) -> Callable[[Request], tuple[int, str]]:
 
     def answer(request: Request) -> tuple[int, str]:
         if request.action == "DescribeInstances" and EXPIRED not in steps:
-            return shown({})
+            return described({})
         step = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(step, BaseException):
             raise step
@@ -51,7 +50,7 @@ class Attempt:
         self.journal = Journal(folder, clock=self.time.clock)
 
     def go(self) -> Sequence[str]:
-        found = launch(clients(self.wire, self.time), PLAN, resources=KEY, journal=self.journal)
+        found = launch(clients(self.wire, self.time), PLAN, resources=RESOURCES, journal=self.journal)
         return [each.id for each in found]
 
     @property
@@ -157,7 +156,7 @@ def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch
             "client-token",
             *attempt.tokens,
         }
-        return shown(dict.fromkeys(BOTH, "pending") if attempt.time.seconds > 40 else {})
+        return described(dict.fromkeys(BOTH, "pending") if attempt.time.seconds > 40 else {})
 
     attempt.wire.answer = answer
     assert attempt.go() == list(BOTH)
@@ -165,9 +164,9 @@ def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch
 
 
 def test_fewer_machines_than_asked_for_are_ended_again_before_anything_else_is_tried(tmp_path: Path) -> None:
-    attempt = Attempt(tmp_path, launched(BOTH[0]), changed(BOTH[:1], "shutting-down"))
+    attempt = Attempt(tmp_path, launched(BOTH[0]), state_changes(BOTH[:1], "shutting-down"))
 
-    with pytest.raises(CloudRefused, match="only 1 came"):
+    with pytest.raises(CloudRefused, match="only 1 of 2 VMs were launched"):
         attempt.go()
     assert [request.action for request in attempt.wire.requests] == ["RunInstances", "TerminateInstances"]
     assert attempt.journal.open_entries() == []
@@ -179,7 +178,7 @@ def test_keys_that_expire_after_a_lost_answer_decide_nothing(tmp_path: Path) -> 
     with pytest.raises(LeftRunning) as caught:
         attempt.go()
     assert caught.value.exit_code == 4
-    assert "nobody can say" in str(caught.value)
+    assert "it is unknown whether" in str(caught.value)
     assert "ExpiredToken" in str(caught.value)
     assert [line.split()[0] for line in caught.value.left] == ["ml-0", "ml-1"]
     assert [entry.facts["token"] for entry in attempt.journal.open_entries()] == [*attempt.tokens]
@@ -188,7 +187,7 @@ def test_keys_that_expire_after_a_lost_answer_decide_nothing(tmp_path: Path) -> 
 def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_open(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, INTERNAL)
 
-    with pytest.raises(LeftRunning, match="nobody can say"):
+    with pytest.raises(LeftRunning, match="it is unknown whether"):
         attempt.go()
     assert attempt.time.seconds == RETRY_TIMEOUT_S + VISIBILITY_LAG_S
     assert sum(request.action == "RunInstances" for request in attempt.wire.requests) < 25

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.aws.client import Clients
 from orchestrator.aws.ec2 import instances
 from orchestrator.aws.pricing import price_list, price_table
-from tests.support.aws_wire import Time, _Raw, session
+from tests.support.aws_wire import RawBody, Time, session
 
 GP3 = instances.Disk("gp3", 100)
 
@@ -56,7 +56,7 @@ class Aws:
         self.asked.append(name)
         status, found = self.answer(name)
         headers: Any = {"content-type": "application/x-amz-json-1.1"}
-        return AWSResponse(request.url, status, headers, _Raw(json.dumps(found)))
+        return AWSResponse(request.url, status, headers, RawBody(json.dumps(found)))
 
 
 class Desk:

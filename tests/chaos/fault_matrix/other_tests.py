@@ -19,7 +19,7 @@ OTHER_TESTS = (
     (
         "F23",
         "measured here",
-        "tests/aws/launch/test_planner.py::test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte",
+        "tests/aws/launch/test_requests.py::test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte",
     ),
     (
         "F31",

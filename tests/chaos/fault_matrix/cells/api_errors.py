@@ -55,7 +55,7 @@ def _lost_answers() -> Iterator[Cell]:
         next_command="terminate",
     )
     no_answer = {"kind": "dropped", "applied": False, **REAL_LAUNCH}
-    output = ("nobody can say", "ml-0", "stratus terminate")
+    output = ("it is unknown whether", "ml-0", "stratus terminate")
     yield Cell(
         "F26",
         "RunInstances, never answered",

@@ -70,7 +70,7 @@ def _no_capacity() -> Iterator[Cell]:
         LAUNCH,
         "F",
         0,
-        ("us-west-2a", "passed over"),
+        ("us-west-2a", "skipped"),
         (one_zone,),
         setup=("launch -n 1 --yes", "terminate"),
         faults_during_setup=True,

@@ -72,7 +72,7 @@ def _fewer() -> Iterator[Cell]:
         next_command="terminate",
     )
     allow_partial = {"cluster.allow_partial": "yes"}
-    output = ("1 of 2; next", "InsufficientInstanceCapacity", "1 of 2 machines have to do", "allow_partial")
+    output = ("1 of 2; next", "InsufficientInstanceCapacity", "launched 1 of 2 VMs", "allow_partial")
     yield Cell(
         "F29",
         "allow_partial = yes",
@@ -101,7 +101,7 @@ def _fewer() -> Iterator[Cell]:
         launch_requests=2,
     )
     lost_answer = {"kind": "dropped", "applied": False, "action": "RunInstances", "when": "from call 3"}
-    output = ("nobody can say", "ml-0 (i-", "ml-1 (c7i.2xlarge, us-west-2b", "stratus terminate")
+    output = ("it is unknown whether", "ml-0 (i-", "ml-1 (c7i.2xlarge, us-west-2b", "stratus terminate")
     yield Cell(
         "F29",
         "unknown outcome of the rest",

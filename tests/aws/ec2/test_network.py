@@ -1,0 +1,16 @@
+"""Order of the subnets that a launch can use."""
+
+from __future__ import annotations
+
+from orchestrator.aws.ec2.network import Placement, Subnet
+from tests.support.aws_values import SUBNET_A, SUBNET_B
+
+
+def test_a_place_puts_the_clusters_own_zones_first_then_the_emptiest_subnet() -> None:
+    c = Subnet("subnet-c", "us-west-2c", 500)
+    place = Placement("vpc-1", (SUBNET_A, SUBNET_B, c))
+
+    assert place.within(["us-west-2a", "us-west-2b"]).subnets == (SUBNET_A, SUBNET_B)
+    assert place.within(place.zones).subnets == (c, SUBNET_A, SUBNET_B)
+    assert place.within(place.zones, preferred_zones=["us-west-2b"]).subnets == (SUBNET_B, c, SUBNET_A)
+    assert place.within(place.zones, count=101).subnets == (c,)
