@@ -184,9 +184,9 @@ class Launcher:
                 ].value
                 or []
             )
-            known = [each for each in found if each.price_per_hour is not None] or found
+            known = [each for each in found if each.usd_per_hour is not None] or found
             names = ", ".join(each.type for each in known)
-            prices = _prices([each.price_per_hour for each in known])
+            prices = _prices([each.usd_per_hour for each in known])
             ways += [f"[cluster] fallback_instance_types = {names}   asks for those as well{prices}"] if known else []
         return CloudRefused(error.message, where=error.where, code=error.code, fix=join("\n  or ", [*ways, error.fix]))
 

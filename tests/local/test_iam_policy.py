@@ -54,7 +54,7 @@ def the_whole_life(lab: Project) -> None:
         instances.find_impaired(session.context.clients, [identity])
         session.account.refresh_access()
         session.context.prices.refresh_spot(["c7i.2xlarge"])
-        quota = session.account.request_quota_increase(600).limit.quota
+        quota = session.account.request_quota_increase(600).usage.quota
         session.account.request_quota_increase(600)
         quotas.aws_default(session.context.clients, quota)
         late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")

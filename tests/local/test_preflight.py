@@ -128,8 +128,8 @@ def test_a_quota_increase_is_requested_once(project: Project, play: Play) -> Non
     with project.session() as session:
         enough = session.account.request_quota_increase(2)
 
-    assert (first.wanted, first.status, first.open) == (16, "PENDING", False)
-    assert (again.wanted, again.status, again.open) == (16, "PENDING", True)
+    assert (first.requested_limit, first.status, first.is_existing) == (16, "PENDING", False)
+    assert (again.requested_limit, again.status, again.is_existing) == (16, "PENDING", True)
     assert enough.status == "not needed"
 
 
@@ -234,12 +234,12 @@ def test_instance_types_are_listed_cheapest_first(project: Project, play: Play) 
         found = session.account.instance_types(Requirements(gpus=1))
 
     assert found
-    assert all(each.gpus >= 1 and each.room != 0 for each in found)
+    assert all(each.gpus >= 1 and each.launchable != 0 for each in found)
     assert all(each.vcpus <= 4 for each in found if each.type.startswith("g"))
     assert [each.type for each in found][:2] == ["g4dn.xlarge", "g6.xlarge"]
-    known = [each.price_per_hour for each in found if each.price_per_hour is not None]
+    known = [each.usd_per_hour for each in found if each.usd_per_hour is not None]
     assert known == sorted(known)
-    assert [each.price_per_hour is None for each in found] == sorted(each.price_per_hour is None for each in found)
+    assert [each.usd_per_hour is None for each in found] == sorted(each.usd_per_hour is None for each in found)
 
 
 def test_alternative_types_are_similar_and_within_quota(project: Project, play: Play) -> None:

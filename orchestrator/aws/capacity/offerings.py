@@ -45,8 +45,8 @@ class Offering:
     memory_gib: float
     gpus: int
     gpu: str
-    price_per_hour: Decimal | None
-    room: int | None
+    usd_per_hour: Decimal | None
+    launchable: int | None
 
 
 def find(
@@ -78,7 +78,7 @@ def cheapest(
     candidates = candidates[:MAX_PRICED]
     prices.refresh([type_info.name for type_info in candidates])
     offerings = [_offering(clients, prices, type_info, allowed[type_info.name]) for type_info in candidates]
-    return sorted(offerings, key=lambda offering: (offering.price_per_hour is None, offering.price_per_hour or 0))
+    return sorted(offerings, key=lambda offering: (offering.usd_per_hour is None, offering.usd_per_hour or 0))
 
 
 def _meets(type_info: InstanceType, requirements: Requirements) -> bool:
@@ -105,6 +105,6 @@ def _offering(clients: Clients, prices: Prices, type_info: InstanceType, room: i
         memory_gib=type_info.memory_gib,
         gpus=type_info.gpus,
         gpu=type_info.gpu,
-        price_per_hour=price.usd if price else None,
-        room=room,
+        usd_per_hour=price.usd if price else None,
+        launchable=room,
     )

@@ -120,10 +120,10 @@ class QuotaIncrease:
     :param open: True if the request existed already, and no new one was made.
     """
 
-    limit: QuotaUsage
-    wanted: int
+    usage: QuotaUsage
+    requested_limit: int
     status: str
-    open: bool = False
+    is_existing: bool = False
 
 
 def query(clients: client.Clients, instance_type: str, vcpus: int, *, market: str = ON_DEMAND) -> QuotaUsage:
@@ -182,7 +182,7 @@ def _open_request(clients: client.Clients, usage: QuotaUsage, quota: Quota) -> Q
     candidates = [request for request in requests if request["Status"] in ("PENDING", "CASE_OPENED")] or requests
     default: Mapping[str, Any] = {"DesiredValue": usage.required_limit, "Status": "PENDING"}
     newest = candidates[-1] if candidates else default
-    return QuotaIncrease(usage, math.floor(newest["DesiredValue"]), newest["Status"], open=True)
+    return QuotaIncrease(usage, math.floor(newest["DesiredValue"]), newest["Status"], is_existing=True)
 
 
 def aws_default(clients: client.Clients, quota: Quota) -> int:

@@ -52,14 +52,16 @@ def idle(report: IdleShutdownReport) -> Lines:
 
 def requested(made: QuotaIncrease) -> Lines:
     """Say what AWS was asked for, or why it was not."""
-    limit = made.limit
+    limit = made.usage
     have = f"{limit.needed:,} vCPU needed, limit {limit.limit:,}" if limit.limit is not None else "limit unknown"
     have += f" ({limit.in_use:,} in use)" if limit.in_use else ""
     if made.status == "not needed":
         return [f"  Nothing to ask for: {have} ({limit.quota})."]
-    if made.open:
-        return [f"  AWS was asked already: {made.wanted:,} vCPU ({limit.quota}), {made.status}."]
-    return [f"  AWS is asked for {made.wanted:,} vCPU ({limit.quota}): {have}.  {made.status}, usually a working day."]
+    if made.is_existing:
+        return [f"  AWS was asked already: {made.requested_limit:,} vCPU ({limit.quota}), {made.status}."]
+    return [
+        f"  AWS is asked for {made.requested_limit:,} vCPU ({limit.quota}): {have}.  {made.status}, usually a working day."
+    ]
 
 
 def offers(found: Sequence[Offering]) -> Lines:
@@ -72,8 +74,8 @@ def offers(found: Sequence[Offering]) -> Lines:
 
 def _offer(each: Offering) -> Sequence[str]:
     gpus = f"{each.gpus} x {each.gpu}" if each.gpus else ""
-    room = "quota unknown" if each.room is None else f"{each.room:,} at a time"
-    price = units.unit_price(each.price_per_hour)
+    room = "quota unknown" if each.launchable is None else f"{each.launchable:,} at a time"
+    price = units.unit_price(each.usd_per_hour)
     return [each.type, f"{each.vcpus} vCPU", f"{each.memory_gib:g} GiB", *([gpus] if gpus else []), price, room]
 
 
@@ -155,10 +157,10 @@ def _(report: IdleShutdownReport) -> Document:
 @document.register(QuotaIncrease)
 def _(request: QuotaIncrease) -> Document:
     return {
-        "limit": document(request.limit),
-        "wanted": request.wanted,
+        "limit": document(request.usage),
+        "wanted": request.requested_limit,
         "status": request.status,
-        "open": request.open,
+        "open": request.is_existing,
     }
 
 
@@ -189,8 +191,8 @@ def _(offer: Offering) -> Document:
         "memory_gib": offer.memory_gib,
         "gpus": offer.gpus,
         "gpu": offer.gpu,
-        "usd_per_hour_each": document(offer.price_per_hour),
-        "room": offer.room,
+        "usd_per_hour_each": document(offer.usd_per_hour),
+        "room": offer.launchable,
     }
 
 

@@ -48,7 +48,7 @@ def test_idle_shutdown_says_who_ends_when_or_that_nobody_does() -> None:
 
 def test_a_quota_request_says_what_was_asked_or_why_not() -> None:
     asked = account.requested(QuotaIncrease(LIMIT, 12, "PENDING"))[0]
-    again = account.requested(QuotaIncrease(LIMIT, 12, "CASE_OPENED", open=True))[0]
+    again = account.requested(QuotaIncrease(LIMIT, 12, "CASE_OPENED", is_existing=True))[0]
     enough = account.requested(QuotaIncrease(replace(LIMIT, limit=64), 12, "not needed"))[0]
 
     assert "AWS is asked for 12 vCPU (G and VT on demand, L-DB2E81BA): 8 vCPU needed, limit 4 (4 in use)" in asked
