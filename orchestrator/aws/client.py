@@ -100,6 +100,7 @@ class Clients:
         """Return the results of independent read-only calls made at the same time; the first error is raised."""
         if self.sequential:
             return [call() for call in calls]
+        # Threads, not asyncio: botocore's calls block.
         with ThreadPoolExecutor(max_workers=len(calls)) as pool:
             futures = [pool.submit(call) for call in calls]
             return [future.result() for future in futures]
@@ -122,12 +123,13 @@ class Clients:
     def _create(self, service: str, region: str, attempts: int, timeout_s: float) -> Any:
         from botocore.config import Config
 
+        # Standard mode: exponential backoff with jitter, also after connection errors and throttling.
         retries: Any = {"mode": "standard", "total_max_attempts": 1 if self.sequential else attempts}
         config = Config(
             retries=retries,
             connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
             read_timeout=timeout_s,
-            user_agent_extra="stratus",
+            user_agent_extra="stratus",  # recorded by CloudTrail
         )
         client = self.session.client(  # type: ignore[call-overload]
             service, region_name=region, endpoint_url=self._endpoint_url, config=config
@@ -173,6 +175,7 @@ def create_clients(aws: settings.AwsSettings, clock: Clock) -> Clients:
     with errors.translate_errors("reading the AWS configuration", profile=aws.profile):
         session = boto3.Session(profile_name=aws.profile or None, region_name=aws.region)
         key, secret = aws.legacy_access_key, aws.legacy_secret_key
+        # Resolving the chain may ask the instance metadata service, which takes seconds elsewhere: only if needed.
         if key and secret and session.get_credentials() is None:
             session = boto3.Session(
                 aws_access_key_id=key.reveal(), aws_secret_access_key=secret.reveal(), region_name=aws.region

@@ -33,6 +33,7 @@ def translate_errors(action: str, *, profile: str = "") -> Iterator[None]:
 
 def error_types() -> tuple[type[Exception], ...]:
     """Return every class of error that a call to AWS can raise."""
+    # Imported on use, here and below: botocore takes longer to load than the rest of the command line.
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
@@ -85,6 +86,7 @@ def reaction(error: Exception) -> error_codes.Reaction:
         return error_codes.look_up(code_of(error), message_of(error), status=status).reaction
     if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
         return "retry"
+    # The request was sent, and the answer was lost or unreadable.
     lost = exceptions.HTTPClientError | exceptions.IncompleteReadError | ResponseParserError
     return "ambiguous" if isinstance(error, lost) else "user_error"
 
@@ -104,6 +106,7 @@ def _refusal(error: ClientError, action: str, profile: str, now: datetime | None
 
 
 def _iam_action(error: ClientError, message: str) -> str:
+    # EC2's short message does not name the action; then it is the operation that failed.
     match = re.search(r"perform: ([a-z0-9-]+:\w+)", message)
     return match[1] if match else f"ec2:{error.operation_name}"
 

@@ -61,6 +61,7 @@ class ClusterId:
     @property
     def resource_name(self) -> str:
         """Name of the cluster's key pair and security group, unique per owner and account."""
+        # Key pair names must be unique in a region, group names in a VPC, and clusters of two owners may share a name.
         return f"stratus-{self.cluster}-{sha256(f'{self.account}/{self.owner}'.encode()).hexdigest()[:8]}"
 
     @property

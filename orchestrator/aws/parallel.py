@@ -46,7 +46,7 @@ def gather(
         late results of the other calls count too.
     """
     longer = longer_timeouts_s or {}
-    if clients.sequential:
+    if clients.sequential:  # no timeouts: a simulated clock stands still while a call runs
         return {name: _result(call) for name, call in calls.items()}
     finished: queue.SimpleQueue[tuple[str, Result[T]]] = queue.SimpleQueue()
     for name, call in calls.items():

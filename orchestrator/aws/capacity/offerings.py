@@ -58,6 +58,7 @@ def find(
     """
     types = instance_types.list_types(clients, GPU_PATTERNS if requirements.gpus else ())
     matches = [type_info for type_info in types if _meets(type_info, requirements)]
+    # The smallest first: they are the cheapest, and only the first ones are priced.
     matches.sort(key=lambda type_info: (type_info.gpus, type_info.vcpus, type_info.memory_gib, type_info.name))
     return cheapest(clients, prices, matches, market=market)[:limit]
 

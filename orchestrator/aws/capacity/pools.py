@@ -99,7 +99,7 @@ def remaining_after(pools: Sequence[Pool], code: str, message: str = "") -> list
     refused, others = pools[0], pools[1:]
     if code == _NO_ADDRESSES:  # first another subnet of the same zone: it has the same capacity, and may have addresses
         return sorted(others, key=lambda pool: pool.capacity_key != refused.capacity_key)
-    if code in _SPOT_ONLY:
+    if code in _SPOT_ONLY:  # on demand has a quota of its own, and needs no service-linked role
         return [pool for pool in others if pool.market != SPOT]
     reaction = error_codes.look_up(code, message).reaction
     if reaction == "region":
@@ -128,7 +128,7 @@ class CapacityMemory:
         now = self.clock.now()
         entries = {name: entry for name, entry in self._load().items() if _is_recent(entry, now)}
         entries[self._name(key)] = {"at": now.isoformat(), "code": code}
-        draft = self.path.with_suffix(".new")
+        draft = self.path.with_suffix(".new")  # renamed when complete: another process never reads half a file
         with suppress(OSError):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft.write_text(json.dumps(entries), encoding="utf-8")

@@ -202,7 +202,7 @@ def _limit(clients: client.Clients, quota: Quota) -> int | None:
                 # An account whose limit was never changed may have no value of its own.
                 return aws_default(clients, quota)
             return int(response["Quota"]["Value"])
-    except (StratusError, KeyError):
+    except (StratusError, KeyError):  # not permitted, or no answer in time: a plan is made without
         return None
 
 
@@ -223,6 +223,7 @@ def _in_use(clients: client.Clients) -> Counter[Quota] | None:
             vcpus = instance_types.vcpus_by_type(clients, {instance["InstanceType"] for instance in instances})
     except StratusError:
         return None
+    # Service Quotas knows limits, not usage: the vCPUs of the running instances are added up, other users' included.
     used: Counter[Quota] = Counter()
     for instance in instances:
         if quota := quota_for(instance["InstanceType"], _market(instance)):

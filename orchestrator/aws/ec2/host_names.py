@@ -18,6 +18,7 @@ _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
 
 def next_names(cluster: str, count: int, *, taken: Collection[str] = ()) -> tuple[str, ...]:
     """Return ``count`` new names with the lowest free numbers; existing instances keep theirs."""
+    # The lowest numbers, not the next ones: dense names compress to short tags.
     names: list[str] = []
     number = 0
     while len(names) < count:

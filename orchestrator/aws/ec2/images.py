@@ -134,6 +134,7 @@ def _by_alias(clients: client.Clients, alias: Alias, name: str, architecture: st
     try:
         image = _by_id(clients, _parameter(clients, alias.ssm_parameter.format_map(values)), name)
     except UsageError:
+        # Some organizations deny access to public parameters: the newest image of that name is the same one.
         image = _by_name(clients, alias.name_pattern.format_map(values), (alias.owner,), architecture)
         if image is None:
             raise
@@ -182,6 +183,7 @@ def _by_name(clients: client.Clients, pattern: str, owners: tuple[str, ...], arc
         images = clients.ec2.describe_images(
             Owners=list(owners), Filters=[{"Name": key, "Values": [value]} for key, value in filters.items()]
         )["Images"]
+    # ISO 8601 dates sort as text; EC2 returns images in no particular order.
     newest = max(images, key=lambda image: image.get("CreationDate", ""), default=None)
     return _image(newest) if newest else None
 
@@ -202,6 +204,7 @@ def _image(response: ImageTypeDef) -> Image:
         raise UsageError(f"image {image_id} ({name}) is {response['State']}, not available")
     root = response.get("RootDeviceName", "")
     disks = [disk.get("Ebs", {}) for disk in response.get("BlockDeviceMappings", []) if disk.get("DeviceName") == root]
+    # An instance-store image has no disk that could be encrypted, resized or kept while the instance is stopped.
     if not disks:
         raise UsageError(f"image {image_id} ({name}) has no EBS root disk, which Stratus needs")
     return Image(

@@ -50,6 +50,7 @@ def find(clients: client.Clients, name: str) -> InstanceType:
     :raises UsageError: the region does not offer it; the message suggests similar names.
     """
     info, zones = clients.in_parallel(lambda: _info(clients, name), lambda: _zones(clients, name))
+    # The type exists in the region, but in none of the zones that are enabled for the account.
     if not zones:
         raise UsageError(
             f"instance type {name} is not offered in any zone of {clients.region} open to this account",

@@ -153,6 +153,7 @@ def describe(
     :param owner: only of this owner; None for all.
     :param include_terminated: also return terminated instances, which EC2 shows for about an hour.
     """
+    # Filtered by EC2: an account may have thousands of other instances.
     filters: list[FilterTypeDef] = [{"Name": "tag-key", "Values": [identity.TAG_CLUSTER]}]
     if not include_terminated:
         filters.append({"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down"]})
@@ -304,6 +305,7 @@ def _stopped_at(response: InstanceTypeDef) -> datetime | None:
 
 
 def _group_ids(response: InstanceTypeDef) -> tuple[str, ...]:
+    # Responses to RunInstances may list the groups of the network interface only.
     groups = list(response.get("SecurityGroups", []))
     groups += [group for card in response.get("NetworkInterfaces", []) for group in card.get("Groups", [])]
     return tuple(dict.fromkeys(group["GroupId"] for group in groups))
@@ -314,7 +316,7 @@ def _time(text: str) -> datetime | None:
         time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)  # EC2's texts, and hand-edited tags, may lack a zone
 
 
 def _hours(text: str) -> float:

@@ -77,6 +77,7 @@ def ensure(
         raise _foreign(key_pair)
     if not _is_same(remote, public):
         _refuse_if_used(key_pair, existing_names)
+        # EC2 cannot replace the key of a key pair: delete and import.
         with clients.translate_errors(f"replacing key pair {key_pair.key_name}"):
             clients.ec2.delete_key_pair(KeyPairId=remote["KeyPairId"])
         _import(clients, cluster_id, key_pair, public, journal)
@@ -120,6 +121,7 @@ def delete(clients: client.Clients, cluster_id: identity.ClusterId, key_pair: Ke
         ]
         for pair in own:
             clients.ec2.delete_key_pair(KeyPairId=pair["KeyPairId"])
+    # After EC2: if a deletion fails, the instances are still accessible.
     key_pair.key_file.unlink(missing_ok=True)
     return [pair["KeyName"] for pair in own]
 

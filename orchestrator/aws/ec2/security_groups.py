@@ -39,6 +39,7 @@ def public_address() -> str:
     from urllib.request import urlopen
 
     try:
+        # 64 bytes hold any address; a proxy's error page is not read to its end.
         with urlopen(ADDRESS_URL, timeout=ADDRESS_TIMEOUT_S) as response:
             return str(ip_address(response.read(64).decode("ascii", "replace").strip()))
     except (OSError, ValueError) as error:
@@ -153,6 +154,7 @@ def _delete(clients: client.Clients, group_id: str, deadline_s: float) -> None:
                 backoff=Backoff(first_s=0.5, longest_s=5.0),
             )
         except errors.error_types() as error:
+            # Another process, or an earlier attempt whose answer was lost, has deleted it.
             if errors.code_of(error) != "InvalidGroup.NotFound":
                 raise
 

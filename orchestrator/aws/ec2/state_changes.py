@@ -142,6 +142,7 @@ def _batch(clients: client.Clients, call: _Call, ids: list[str]) -> Iterator[tup
         if errors.code_of(error) not in _PER_INSTANCE:
             raise clients.translate(error, action=call.action) from error
         failure = error
+    # The message names one or more of the bad ids, not always all of them.
     named = [match for match in re.findall(r"i-[0-9a-f]+", errors.message_of(failure)) if match in ids]
     if not named and len(ids) > 1:  # the message names no instance: find it by bisection
         half = len(ids) // 2

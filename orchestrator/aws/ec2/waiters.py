@@ -40,6 +40,7 @@ def wait_for_state(
         if not pending:
             break
         elapsed_s = waited_s
+    # The generator ends before it raises: callers have seen every instance that did reach the state.
     for instance_id in sorted(pending):
         name = seen[instance_id].name if instance_id in seen else instance_id
         failed[name] = HostError(_too_slow(seen.get(instance_id), state, elapsed_s), where=name)

@@ -95,6 +95,7 @@ class LaunchLog:
 
         :param launch_id: only this launch is over; empty for all.
         """
+        # Every entry, not only this launch's: terminating a cluster ends instances of several launches.
         for entry in self.entries(LAUNCH):
             if any(instance.id in ids for instance in launched_instances(entry)):
                 self.record_outcome([entry], ids=(entry.outcome or {}).get("ids", []), ended=True)
@@ -121,7 +122,7 @@ def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instance
     found: list[instances.Instance] = []
     for _ in clients.clock.attempts(VISIBILITY_LAG_S, _BACKOFF):
         found = instances.find_by_token(clients, str(entry.facts["token"]))
-        if len(found) >= int(entry.facts.get("count", 1)):
+        if len(found) >= int(entry.facts.get("count", 1)):  # EC2 may show some instances of a request before others
             break
     return found
 

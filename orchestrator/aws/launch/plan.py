@@ -176,6 +176,7 @@ class LaunchPlan:
 
         :param launched: number of instances that exist already.
         """
+        # The instances that exist keep their share: each enforces it by its own timer.
         names = self.names[launched:]
         return replace(self, names=names, max_dollars=self.max_dollars * len(names) / self.count)
 

@@ -193,6 +193,7 @@ def _pools(
     markets = [ON_DEMAND]
     if cluster.market == SPOT:
         markets = [SPOT, ON_DEMAND] if cluster.spot_fallback else [SPOT]
+    # Another subnet before another type: a job is tuned to its type.
     pools = ranked([(type_info, placement.subnets) for type_info, placement in candidates], markets)
     price = {type_info.name: prices.per_hour(type_info.name, settings.aws.region) for type_info, _ in candidates}
     priced = [replace(pool, price=price[pool.type_info.name]) for pool in pools]

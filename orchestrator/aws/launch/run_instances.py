@@ -69,7 +69,7 @@ def launch(
     entry = _record_intent(journal, plan, token)
     try:
         shown = _request(clients, request, plan, entry)
-    except LeftRunning:
+    except LeftRunning:  # the entry stays open: the instances may exist
         raise
     except StratusError as refusal:
         log.record_outcome([entry], refused=refusal.code, ids=[])
@@ -186,14 +186,14 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
     request: dict[str, Any] = {
         "ImageId": plan.image.id,
         "InstanceType": plan.instance_type,
-        "MinCount": plan.min_count,
+        "MinCount": plan.min_count,  # with MinCount = MaxCount, EC2 launches all or none
         "MaxCount": plan.count,
         "KeyName": resources.key_name,
         "UserData": user_data(resources.host_key, plan.time_limits),
         "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
         # One hop: containers cannot reach the metadata service, and with it the credentials of the VM's role.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
-        "InstanceInitiatedShutdownBehavior": "terminate",
+        "InstanceInitiatedShutdownBehavior": "terminate",  # the timer's shutdown ends the billing of the disk, too
         "TagSpecifications": _tags(plan, resources, expires),
         **_network(plan, resources),
     }

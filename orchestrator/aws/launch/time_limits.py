@@ -70,6 +70,7 @@ def budget_minutes(dollars: float, usd_per_hour: Decimal | None, *, description:
             f"[cluster] max_dollars = {dollars:g} cannot be enforced: the price of {description} is unknown",
             fix="remove max_dollars (max_hours still applies), or choose an instance_type with a known price",
         )
+    # Rounded down: the budget is a promise.
     minutes = int((Decimal(str(dollars)) * 60 / usd_per_hour).to_integral_value(ROUND_FLOOR))
     if minutes < BOOT_MINUTES + MIN_MINUTES:
         minimum = usd_per_hour * (BOOT_MINUTES + MIN_MINUTES) / 60

@@ -26,6 +26,7 @@ MAX_AGE = timedelta(days=1)
 SPOT_MAX_AGE = timedelta(hours=1)
 MAX_ENDPOINTS = 12  # in the file; tests and rehearsals use a new endpoint every time
 
+# Selects one of the many products of an instance type; "Used" excludes capacity reservations.
 _INSTANCE = {
     "operatingSystem": "Linux",
     "tenancy": "Shared",
@@ -192,7 +193,7 @@ class PriceList:
         now = self._clients.clock.now().isoformat(timespec="seconds")
         self._file[self._endpoint] = self._prices | {name: {**price, "asked": now} for name, price in prices.items()}
         content = dict(list(self._file.items())[-MAX_ENDPOINTS:])
-        draft = self._path.with_suffix(".part")
+        draft = self._path.with_suffix(".part")  # renamed when complete: another process never reads half a file
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_text(json.dumps(content, indent=1), encoding="utf-8")

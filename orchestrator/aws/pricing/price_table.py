@@ -99,6 +99,7 @@ def usd_per_month(
     """
     if disk.type in ("io1", "io2") and not 0 < disk.iops <= _FIRST_TIER:
         return None
+    # io1 and io2 bill every IOPS, gp3 only those beyond the included ones.
     iops = disk.iops if disk.type in ("io1", "io2") else max(0, disk.iops - _GP3_INCLUDED_IOPS)
     parts = [(disk.size, per_gib), (iops, per_iops), (max(0, disk.throughput - _GP3_INCLUDED_MIB_S), per_mib_s)]
     if any(amount and price is None for amount, price in parts):

@@ -60,7 +60,8 @@ def requested(made: QuotaIncrease) -> Lines:
     if made.is_existing:
         return [f"  AWS was asked already: {made.requested_limit:,} vCPU ({limit.quota}), {made.status}."]
     return [
-        f"  AWS is asked for {made.requested_limit:,} vCPU ({limit.quota}): {have}.  {made.status}, usually a working day."
+        f"  AWS is asked for {made.requested_limit:,} vCPU ({limit.quota}): {have}.  "
+        f"{made.status}, usually a working day."
     ]
 
 
