@@ -1,4 +1,4 @@
-"""Tunnels to web pages on hosts."""
+"""Open tunnels to web pages on hosts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Dashboard:
     """An open tunnel to a web page of the cluster.
 
-    :param url: to open in a browser on this computer.
-    :param close: ends the tunnel.
+    :param url: address for a browser on this computer.
+    :param close: closes the tunnel.
     """
 
     url: str

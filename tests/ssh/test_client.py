@@ -370,7 +370,11 @@ class TestReasons:
         locked, garbage = tmp_path / "locked", tmp_path / "garbage"
         asyncssh.generate_private_key("ssh-ed25519").write_private_key(locked, passphrase="secret", rounds=50)
         garbage.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nnonsense\n-----END OPENSSH PRIVATE KEY-----\n")
-        expected = {tmp_path / "none": "cannot be read", locked: "protected by a passphrase", garbage: "no private key"}
+        expected = {
+            tmp_path / "none": "cannot be read",
+            locked: "protected by a passphrase",
+            garbage: "not a private key",
+        }
 
         for path, words in expected.items():
             error = self.failure(lab, key_file=path)
