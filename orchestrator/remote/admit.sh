@@ -1,6 +1,6 @@
 #!/bin/sh
-# Takes new hosts into a run.   admit.sh RUN JSON ["NAME ADDRESS"...]
-# JSON is what the run is from now on; the new hosts are named to the run's first host alone.
+# Adds hosts to a run.   admit.sh RUN JSON ["NAME ADDRESS"...]
+# JSON is the run's new job.json; only the first host of the run gets the names of the new ones.
 set -u
 cd "$HOME/stratus/runs/$1" || exit 1
 umask 077

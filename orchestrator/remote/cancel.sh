@@ -1,10 +1,10 @@
 #!/bin/sh
 # Ends processes and containers of one run on this host.   cancel.sh FOLDER all|helpers [ROLE...]
-# "helpers" spares the task that calls it, a main task at its end. TERM first, KILL after five seconds. A process belongs
-# to the run when it is in the session of one of its tasks, or carries the run's and the host's name in its environment:
-# so those that made a session of their own are found as well. Tasks that still ran, here or, the ROLEs, when the cancel
-# was decided, count as cancelled unless they end well: a task may fall because its run is being ended on another host
-# already. Prints "@@left N", the number of processes and containers that would not go.
+# "helpers" leaves out the caller, a main task at its end. TERM first, KILL after five seconds. A process belongs to the
+# run if it is in the session of one of its tasks, or has the names of run and host in its environment: the latter finds
+# those that started a session of their own. Tasks that were running (here, or the ROLEs, when the cancel was requested)
+# count as cancelled unless they exit with 0: a task may fail because its run is being ended on another host already.
+# Prints "@@left N", the number of processes and containers that could not be ended.
 set -u
 folder=$1 which=$2
 shift 2
@@ -22,7 +22,7 @@ roles() {
 
 members() {
     {
-        # A session's number is its leader's pid.
+        # The id of a session is the pid of its leader.
         for role in $(roles); do
             [ -e "$folder/state/$role.rc" ] || ps -o pid= -s "$(cat "$folder/state/$role.pid")"
         done
@@ -36,7 +36,7 @@ signal() {
     done
 }
 
-wait_for_them() { # TENTHS-OF-SECONDS members|containers
+wait_until_gone() { # TENTHS-OF-SECONDS members|containers
     tries=0
     while [ -n "$($2)" ] && [ "$tries" -lt "$1" ]; do
         tries=$((tries + 1))
@@ -46,30 +46,30 @@ wait_for_them() { # TENTHS-OF-SECONDS members|containers
 
 docker() { if command docker version >/dev/null 2>&1; then command docker "$@"; else sudo -n docker "$@"; fi; }
 
-# The stopped ones as well: what a machine that was switched off left of itself.
+# Stopped ones too: they remain after the VM was stopped while they ran.
 containers() {
     [ "$which" = all ] && grep -q '^STRATUS_IMAGE=' "$folder"/task/*.env 2>/dev/null || return 0
     docker ps -aq --filter "label=stratus.run=$run" --filter "name=-$host-" 2>/dev/null
 }
 
-marked=$*
+cancelled=$*
 for role in $(roles); do
-    [ -e "$folder/state/$role.rc" ] || marked="$marked $role"
+    [ -e "$folder/state/$role.rc" ] || cancelled="$cancelled $role"
 done
 signal TERM
-wait_for_them 50 members
+wait_until_gone 50 members
 for id in $(containers); do
     docker rm -f "$id" >/dev/null 2>&1
 done
 signal KILL
-wait_for_them 30 members
-# The engine removes what has ended in its own time.
-wait_for_them 50 containers
-for role in $marked; do
+wait_until_gone 30 members
+# The engine removes a container some time after it has ended.
+wait_until_gone 50 containers
+for role in $cancelled; do
     [ "$(cat "$folder/state/$role.rc" 2>/dev/null)" = 0 ] && continue
     date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$folder/state/$role.ended"
     echo cancelled >"$folder/state/$role.rc"
 done
-# The keys of a mesh open the other hosts: they go with the run.
+# The keys of a mesh give access to the other hosts: they are removed with the run.
 [ "$which" = all ] && rm -rf "$folder/mesh"
 echo "@@left $(($(members | wc -l) + $(containers | wc -l)))"

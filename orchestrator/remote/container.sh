@@ -1,25 +1,25 @@
 #!/bin/sh
-# The task's command inside the job's image.   container.sh FOLDER ROLE
-# The run's folder is mounted at its own path, as are the data folders its links point to, so every path means the same
-# on both sides; files belong to the login user, who has a name and a home folder in there as well.
+# Runs a task's command inside the job's image.   container.sh FOLDER ROLE
+# The run's folder and the data folders that its links point to are mounted at their own paths, so paths are the same on
+# both sides; files belong to the login user, who has a name and a home folder in the container as well.
 set -u
 folder=$1 role=$2
 keep=
 docker() {
     if command docker version >/dev/null 2>&1; then
         command docker "$@"
-    else # sudo gives a command an environment of its own
+    else # sudo resets the environment of a command
         sudo -n ${keep:+--preserve-env="${keep%,}"} docker "$@"
     fi
 }
-# What really ran: a tag may point elsewhere tomorrow.
+# Recorded because a tag may point to another image later.
 docker image inspect --format '{{.Id}}{{range .RepoDigests}} {{.}}{{end}}' "$STRATUS_IMAGE" >"$folder/state/image.txt" 2>/dev/null
 gpus=
 command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1 && gpus="--gpus all"
-# Programs ask who they run as (PyTorch does for its caches), and an image knows nothing of this user.
+# Programs look up the current user (PyTorch for its caches), whom the image does not contain.
 uid=$(id -u) gid=$(id -g)
 home="$folder/home"
-# The engine would make a folder that is missing, and root would own it.
+# The engine would create a missing folder, owned by root.
 mkdir -p "$home" "$HOME/stratus/data"
 passwd="$folder/state/$role.passwd"
 {
@@ -27,8 +27,8 @@ passwd="$folder/state/$role.passwd"
     echo "$(id -un):x:$uid:$gid::$home:/bin/sh"
     echo "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"
 } >"$passwd"
-# The names of the task's variables, in a file, without values: none stands in argv. Where the VM's environment says at
-# which endpoints and in which region AWS is, that holds inside, too; keys are not among it.
+# Names of the task's variables in a file, without values: no value appears in argv. AWS endpoints and the region of the
+# VM's environment are passed on as well; keys are not.
 names="$folder/state/$role.names"
 {
     sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' "$folder/task/$role.env"
@@ -38,7 +38,7 @@ names="$folder/state/$role.names"
 } | sort -u >"$names"
 keep=$(tr '\n' , <"$names")
 # shellcheck disable=SC2086  # several words on purpose
-# A name that is not here must not be looked for elsewhere: anybody may publish an image of any name.
+# --pull never: an image that is missing here must not come from a public registry, where any name can be taken.
 docker run --rm --pull never --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" --label "stratus.run=$STRATUS_RUN" \
     --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" --env-file "$names" \
     --volume "$folder:$folder" \

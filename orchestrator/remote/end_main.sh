@@ -1,6 +1,6 @@
 #!/bin/sh
-# Ends this host's main task, as the run has failed elsewhere; its exit status is written down as ever.
-#   end_main.sh FOLDER WHY
+# Ends this host's main task because the run has failed elsewhere; its exit status is recorded as usual.
+#   end_main.sh FOLDER REASON
 set -u
 folder=$1 state="$1/state/main"
 [ -e "$state.rc" ] && exit 0
@@ -8,7 +8,7 @@ printf 'mesh: %s\n' "$2" >>"$folder/log/main.log"
 leader=$(cat "$state.pid") || exit 0
 for signal in TERM KILL; do
     for pid in $(ps -o pid= -s "$leader"); do
-        # The shell around the task stays: it waits for it, writes down how it ended, and sees to the rest.
+        # The shell around the task stays: it waits for the task, records its exit status and cleans up.
         [ "$pid" = "$leader" ] || kill "-$signal" "$pid" 2>/dev/null
     done
     tries=0

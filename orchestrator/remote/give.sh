@@ -1,5 +1,5 @@
 #!/bin/sh
-# What every host of a meshed run has, for one that joins it.   give.sh RUN
+# Prints the files that a host needs to join a meshed run.   give.sh RUN
 #   @@file NAME BASE64
 set -u
 cd "$HOME/stratus/runs/$1" || exit 1

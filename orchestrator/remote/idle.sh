@@ -1,17 +1,17 @@
 #!/bin/sh
-# Counts the minutes that this machine lives, and ends it when for some of them nobody used it: no job of ours runs, no
-# SSH session is open, no GPU computes. stratus-expire starts it at every boot.
+# Counts the minutes that this VM is up, and shuts it down after some minutes without use: no job runs, no SSH session is
+# open, no GPU computes. stratus-expire starts it at every boot.
 #
-#   idle.sh USED     USED: minutes lived before
+#   idle.sh USED     USED: minutes up before
 #
-# STRATUS_MINUTE is how many seconds a minute has.
+# STRATUS_MINUTE is the length of a minute in seconds, for tests.
 set -u
 root=${0%/var/lib/stratus/*}
 state=$root/var/lib/stratus
 minute=${STRATUS_MINUTE:-60}
 minutes=480 budget=0 idle=0 port=22
 
-seconds() { # since power-on: no change of the clock disturbs it
+seconds() { # since boot: changes of the clock do not affect it
     read -r up _ </proc/uptime && echo "${up%%.*}"
 }
 
@@ -19,17 +19,17 @@ job() {
     for pid in "$root"/home/*/stratus/runs/*/state/*.pid "$root"/root/stratus/runs/*/state/*.pid; do
         [ -r "$pid" ] && [ ! -e "${pid%.pid}.rc" ] || continue
         read -r number <"$pid" || continue
-        # After a reboot another process may have the number.
+        # After a reboot another process may have the pid.
         case "$(tr '\0' ' ' <"/proc/$number/cmdline" 2>/dev/null)" in *task.sh*) return 0 ;; esac
     done
     return 1
 }
 
-session() { # an established connection to the SSH port of one of this machine's own addresses
+session() { # an established connection to the SSH port of one of this VM's own addresses
     own=
     for address in $(hostname -I 2>/dev/null); do
         case "$address" in *:*) continue ;; esac
-        # The kernel shows an IPv4 address in hexadecimal, its last byte first.
+        # The kernel prints an IPv4 address in hexadecimal, last byte first.
         own="$own $(echo "$address" | awk -F. '{ printf "%02X%02X%02X%02X", $4, $3, $2, $1 }')"
     done
     cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="$(printf %04X "$port")" -v own="$own" '
@@ -42,7 +42,7 @@ session() { # an established connection to the SSH port of one of this machine's
         END { exit !found }'
 }
 
-gpu() { # a few percent are the driver itself
+gpu() { # a few percent come from the driver itself
     command -v nvidia-smi >/dev/null || return 1
     timeout 20 nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits 2>/dev/null |
         awk '$1 + 0 > 5 { found = 1 } END { exit !found }'

@@ -4,16 +4,16 @@
 #   sh install.sh BUNDLE        with the upload channel on standard input
 #
 # BUNDLE/plan holds one step per line: NAME SCRIPT ARGUMENT..., quoted for the shell. Every step script is called as
-# "SCRIPT check ARGUMENT..." and, when that says no, as "SCRIPT apply ARGUMENT...". Lines that start with @@ are for the
+# "SCRIPT check ARGUMENT..." and, if that fails, as "SCRIPT apply ARGUMENT...". Lines that start with @@ are for the
 # caller, all others are the log:
-#   @@step NAME start|unchanged|done|failed MILLISECONDS    @@want NAME (send that parcel)    @@beat (still alive)
+#   @@step NAME start|unchanged|done|failed MILLISECONDS    @@want NAME (send that upload)    @@beat (heartbeat)
 set -u
 bundle=$1
 export STRATUS_BUNDLE="$bundle" STRATUS_ROOT="$HOME/stratus"
 mkdir -p "$STRATUS_ROOT/state" || exit 73
 exec 3<&0 </dev/null 2>&1
 
-# One install at a time: a second caller waits rather than meets half-made environments.
+# One installation at a time: a second one would find incomplete environments.
 if command -v flock >/dev/null 2>&1; then
     exec 9>"$STRATUS_ROOT/state/install.lock"
     flock -n 9 || { echo "another install is running here: waiting for it"; flock -w 900 9 || { echo "it did not end in 15 minutes"; exit 75; }; }

@@ -1,8 +1,8 @@
-"""Name the network interface that an address lives on; run on the VM.
+"""Print the network interface of an address; runs on the VM.
 
     python interface.py 10.0.0.5
 
-Launchers take the first interface that they find when they are not told, and that may be Docker's bridge.
+By default, launchers take the first interface that they find, which may be Docker's bridge.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ SIOCGIFADDR, SIOCGIFNETMASK = 0x8915, 0x891B  # netdevice(7)
 
 
 def interface_of(address: str) -> str:
-    """Return the interface whose network holds an IPv4 address, the one with that very address first.
+    """Return the interface that has an IPv4 address, otherwise one whose network contains it.
 
     :raises LookupError: there is none.
     """
-    wanted = _number(socket.inet_aton(address))
-    near = ""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    target = _number(socket.inet_aton(address))
+    same_network = ""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for _, name in socket.if_nameindex():
             try:
-                own, mask = (_ask(asking, what, name) for what in (SIOCGIFADDR, SIOCGIFNETMASK))
+                own, mask = (_query(sock, request, name) for request in (SIOCGIFADDR, SIOCGIFNETMASK))
             except OSError:  # it has no IPv4 address
                 continue
-            if own == wanted:
+            if own == target:
                 return name
-            if own & mask == wanted & mask:
-                near = name
-    if not near:
-        raise LookupError(f"no network interface of this machine has the address {address}")
-    return near
+            if own & mask == target & mask:
+                same_network = name
+    if not same_network:
+        raise LookupError(f"no network interface of this host has the address {address}")
+    return same_network
 
 
-def _ask(asking: socket.socket, what: int, name: str) -> int:
-    answer = fcntl.ioctl(asking.fileno(), what, struct.pack("256s", name.encode()[:15]))
+def _query(sock: socket.socket, request: int, name: str) -> int:
+    answer = fcntl.ioctl(sock.fileno(), request, struct.pack("256s", name.encode()[:15]))
     return _number(answer[20:24])
 
 

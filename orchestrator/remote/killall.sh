@@ -1,13 +1,13 @@
 #!/bin/sh
-# Ends every run of ours on this machine: all processes and containers, also those whose run's folder, starter or shell
-# is gone.   killall.sh BUNDLE      (cancel.sh lies in BUNDLE)
-# Says "@@ended RUN" of each run that something was left of, and "@@left N": processes and containers that would not go.
+# Ends every run on this host: all processes and containers, also those whose run folder, parent or shell is gone.
+#   killall.sh BUNDLE      (BUNDLE contains cancel.sh)
+# Prints "@@ended RUN" for each run that was ended, and "@@left N": processes and containers that could not be ended.
 set -u
 bundle=$1
 trap 'rm -rf "$bundle"' EXIT
 runs="$HOME/stratus/runs"
 
-# Every task hands its folder on to all that it starts; a machine's folders are nobody else's.
+# All processes of a task inherit its folder in their environment; another user's runs have other folders.
 strays() {
     grep -laz "^STRATUS_FOLDER=$runs/" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3
 }
@@ -36,7 +36,7 @@ for run in $({ unfinished; for pid in $(strays); do run_of "$pid"; done; contain
     sh "$bundle/cancel.sh" "$runs/$run" all >/dev/null 2>&1 &
 done
 wait
-# What is left now belongs to no folder that is still here.
+# The rest belongs to runs whose folder is gone.
 for how in TERM KILL; do
     tries=0
     for pid in $(strays); do kill "-$how" "$pid" 2>/dev/null; done

@@ -1,9 +1,9 @@
-"""Ends a run's main tasks on all hosts when one of them fails, or its host is lost; on the VM, on Python alone.
+"""Ends a run's main tasks on all hosts when one of them fails or its host is lost; standard library only, on the VM.
 
     python mesh_guard.py FOLDER
 
-For frameworks with a main task on every host, whose libraries wait for ever, or for half an hour, for one that is
-gone. The agents of the mesh tell how each host's task ended; a host that tells nothing, and is gone, is lost.
+For frameworks with a main task on every host, whose libraries wait forever, or for half an hour, for a lost one. The
+agents of the mesh report how each host's task ended; a host that disconnects without a report is lost.
 """
 
 from __future__ import annotations
@@ -16,70 +16,70 @@ import sys
 from pathlib import Path
 
 import mesh
-from mesh_lead import Lead, Member, Refused, say
+from mesh_lead import Lead, Member, MeshError, log
 
 
-async def fate(member: Member) -> str:
-    """Wait for the end of a host's main task; what is wrong with it, or nothing."""
+async def wait_for_end(member: Member) -> str:
+    """Wait for the end of a host's main task; return what failed, or nothing."""
     async for kind, body in member.peer.frames():
         if kind == mesh.EXIT:
-            word = body.decode()
-            return f"the task on {member.name} ended with {word}" if mesh.is_bad(word) else ""
+            status = body.decode()
+            return f"the task on {member.name} ended with {status}" if mesh.is_failure(status) else ""
     return f"lost {member.name} ({member.address}): it {member.peer.why}"
 
 
-async def first_wrong(members: list[Member]) -> str:
-    """Wait until something is wrong with a host, or all have ended well; what it is, or nothing."""
-    for each in asyncio.as_completed([fate(member) for member in members]):
-        if wrong := await each:
-            return wrong
+async def first_failure(members: list[Member]) -> str:
+    """Wait until a host fails or all have succeeded; return what failed, or nothing."""
+    for end in asyncio.as_completed([wait_for_end(member) for member in members]):
+        if problem := await end:
+            return problem
     return ""
 
 
-async def spread(members: list[Member], wrong: str) -> None:
-    """Let all hosts go; with a reason, they end their main tasks."""
+async def release(members: list[Member], problem: str) -> None:
+    """Release all hosts; with a problem, they end their main tasks."""
     for member in members:
-        with contextlib.suppress(*mesh.TROUBLE):
-            await member.peer.send(mesh.BYE, wrong.encode())
+        with contextlib.suppress(*mesh.CONNECTION_ERRORS):
+            await member.peer.send(mesh.BYE, problem.encode())
             await asyncio.wait_for(member.peer.leave(), mesh.GRACE_S)
 
 
-async def gathered(lead: Lead) -> str:
-    """Gather all hosts; why that did not succeed, or nothing."""
+async def connect_hosts(lead: Lead) -> str:
+    """Connect to all hosts; return why that failed, or nothing."""
     try:
         await lead.gather(float(os.environ["STRATUS_WAIT"]))
-    except Refused as error:
+    except MeshError as error:
         return str(error)
     return ""
 
 
 async def main(folder: Path) -> int:
-    """Watch until this host's own main task has ended, which ends this program, or something is wrong elsewhere."""
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    """Monitor until this host's main task has ended, which ends this program, or another host fails."""
+    terminated = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
     (folder / "state/guard.up").touch()
     lead = Lead(folder)
-    end = asyncio.ensure_future(told.wait())
-    begin = asyncio.ensure_future(gathered(lead))
+    end = asyncio.ensure_future(terminated.wait())
+    begin = asyncio.ensure_future(connect_hosts(lead))
     await asyncio.wait({begin, end}, return_when=asyncio.FIRST_COMPLETED)
-    # Who has to be told has to be reached first; cancel.sh gives five seconds.
+    # A failure can only be reported to connected hosts; cancel.sh allows five seconds.
     await asyncio.wait({begin}, timeout=mesh.GRACE_S - 2)
-    wrong = begin.result() if begin.done() else ""
-    work = asyncio.ensure_future(first_wrong(lead.present()))
-    if not wrong:
+    problem = begin.result() if begin.done() else ""
+    work = asyncio.ensure_future(first_failure(lead.present()))
+    if not problem:
         await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
-        wrong = work.result() if work.done() else ""
-    own = mesh.word_of_main(folder)
-    if not wrong and mesh.is_bad(own):
-        wrong = f"the task on {os.environ['STRATUS_HOST']} ended with {own}"
+        problem = work.result() if work.done() else ""
+    own_status = mesh.main_status(folder)
+    if not problem and mesh.is_failure(own_status):
+        problem = f"the task on {os.environ['STRATUS_HOST']} ended with {own_status}"
     for task in (begin, work, end):
         task.cancel()
-    # Two cannot read from one connection: whoever waited has to be gone.
+    # Two tasks cannot read from one connection: the cancelled ones must have ended.
     await asyncio.gather(begin, work, end, return_exceptions=True)
-    if wrong:
-        say(wrong)
-    await spread(lead.present(), wrong)
-    return 1 if wrong else 0
+    if problem:
+        log(problem)
+    await release(lead.present(), problem)
+    return 1 if problem else 0
 
 
 if __name__ == "__main__":

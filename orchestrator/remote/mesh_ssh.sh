@@ -1,4 +1,4 @@
 #!/bin/sh
-# What launchers take for OpenSSH's program; lies in FOLDER/mesh/bin under that name.
+# Stands in for OpenSSH's client; linked as FOLDER/mesh/bin/ssh.
 folder=${0%/mesh/bin/*}
 exec sh "$folder/bin/python.sh" "$folder/bin/mesh.py" ssh "$folder" "$@"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# The worker of an MXNet run on this host, its main task.   mxnet_main.sh FOLDER
-# MXNet's scheduler and servers end by themselves once every worker has said goodbye: ending them at the first worker's
-# end would take them from the others.
+# Runs the worker of an MXNet run on this host, its main task.   mxnet_main.sh FOLDER
+# MXNet's scheduler and servers end by themselves once every worker has disconnected: ending them with the first worker
+# would stop the others.
 set -u
 folder=$1
 . "$folder/bin/mesh_up.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a Python program with what the job has: some images call it python3, some python.   python.sh FILE ARGUMENT...
+# Runs a Python program with the job's interpreter: python3, or python in some images.   python.sh FILE ARGUMENT...
 for name in python3 python; do
     command -v "$name" >/dev/null 2>&1 && exec "$name" "$@"
 done

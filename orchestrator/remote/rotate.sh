@@ -1,11 +1,11 @@
 #!/bin/sh
-# Gives this host an SSH host key of its own, in the place of the one that its launch brought.
+# Replaces the SSH host key of the launch by a key that this host generates.
 #
-#   rotate.sh stage BOOT        makes a key beside the one in force, unless BOOT is in force no more
-#   rotate.sh adopt BOOT NEW    puts the made key NEW in force
+#   rotate.sh stage BOOT        generates a key beside the one in force, unless BOOT is no longer in force
+#   rotate.sh adopt BOOT NEW    puts the generated key NEW in force
 #
-# BOOT and NEW are public keys, "ssh-ed25519 AAAA...". Says "@@staged KEY", "@@current KEY" (the one in force) or
-# "@@cannot WHY". The private half is made here and never leaves.
+# BOOT and NEW are public keys, "ssh-ed25519 AAAA...". Prints "@@staged KEY", "@@current KEY" (the one in force) or
+# "@@cannot REASON". The private key never leaves this host.
 set -u
 mode=$1 boot=$2 new=${3:-}
 PATH=$PATH:/usr/sbin:/sbin
@@ -14,7 +14,7 @@ export PATH
 cannot() { echo "@@cannot $*"; exit 0; }
 current() { cut -d' ' -f1,2 "$key.pub"; }
 
-# Only the server itself knows which files it reads; it tells root, or whoever may read its keys.
+# The key files depend on sshd's configuration; sshd prints it for root, or for a user who can read the keys.
 config=$(sshd -T 2>/dev/null || sudo -n sshd -T 2>/dev/null) || cannot "sudo is not allowed here"
 key=
 for file in $(echo "$config" | sed -n 's/^hostkey //p'); do
@@ -32,21 +32,21 @@ case $mode in
 stage)
     command -v ssh-keygen >/dev/null 2>&1 || cannot "ssh-keygen is missing"
     draft="$key.stratus-$$"
-    said=$($root ssh-keygen -q -t ed25519 -N '' -C '' -f "$draft" 2>&1 </dev/null) || cannot "ssh-keygen: $said"
-    # Some systems let a group read host keys: the new one is as private as the old one.
+    message=$($root ssh-keygen -q -t ed25519 -N '' -C '' -f "$draft" 2>&1 </dev/null) || cannot "ssh-keygen: $message"
+    # On some systems a group may read host keys: the new file gets the owner and mode of the old one.
     $root chown --reference="$key" "$draft" 2>/dev/null
     $root chmod --reference="$key" "$draft" || { $root rm -f "$draft" "$draft.pub"; cannot "chmod failed"; }
     echo "@@staged $(cut -d' ' -f1,2 "$draft.pub")"
     ;;
 adopt)
-    made=$(grep -lF "$new" "$key".stratus-*.pub 2>/dev/null | head -n 1)
-    [ -n "$made" ] || cannot "the new key is not here any more"
-    $root mv -f "${made%.pub}" "$key" && $root mv -f "$made" "$key.pub" || cannot "the new key could not be moved"
+    staged=$(grep -lF "$new" "$key".stratus-*.pub 2>/dev/null | head -n 1)
+    [ -n "$staged" ] || cannot "the new key is not here any more"
+    $root mv -f "${staged%.pub}" "$key" && $root mv -f "$staged" "$key.pub" || cannot "the new key could not be moved"
     command -v restorecon >/dev/null 2>&1 && $root restorecon "$key" "$key.pub" >/dev/null 2>&1
     $root rm -f "$key".stratus-*
-    # The unit is called ssh on Debian and Ubuntu, sshd elsewhere; what has neither heeds the signal.
+    # The unit is ssh on Debian and Ubuntu, sshd elsewhere; without systemd, a signal reloads sshd.
     $root systemctl reload ssh >/dev/null 2>&1 || $root systemctl reload sshd >/dev/null 2>&1 ||
-        $root kill -HUP "$(cat "$(echo "$config" | sed -n 's/^pidfile //p')")" || cannot "sshd could not be told of its new key"
+        $root kill -HUP "$(cat "$(echo "$config" | sed -n 's/^pidfile //p')")" || cannot "sshd could not be reloaded"
     echo "@@current $(current)"
     ;;
 esac

@@ -1,12 +1,12 @@
 #!/bin/sh
-# The runs on this host, oldest first, one task per line.   runs.sh [RUN]
+# Prints the runs on this host, oldest first, one task per line.   runs.sh [RUN]
 #   @@run RUN ROLE PID-ALIVE(yes|no) RC(-: none yet) STARTED ENDED(-)      @@job RUN JSON (the run's job.json, one line)
 set -u
 
-# A file's word; - when it is missing, or is being written just now.
+# Prints the content of a file; - if it is missing or empty.
 word() {
-    found=$(cat "$1" 2>/dev/null)
-    echo "${found:--}"
+    content=$(cat "$1" 2>/dev/null)
+    echo "${content:--}"
 }
 
 for folder in "$HOME"/stratus/runs/${1:-*}/; do

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Lays out one run on this host and starts its tasks, detached: they outlive the SSH session.
+# Stages one run on this host and starts its tasks, detached: they outlive the SSH session.
 #
 #   sh start.sh BUNDLE RUN CODE VENV RUNTIME [SOURCE=DEST...]
 #
 # BUNDLE/run holds job.json, task/<role>.{cmd,env}, tls/ and bin/. CODE (below ~/stratus) is copied, so that a later
-# sync cannot change a running job; each SOURCE (below ~/stratus) is linked at DEST in the copy.
+# upload cannot change a running job; each SOURCE (below ~/stratus) is linked at DEST in the copy.
 set -u
 bundle=$1 run=$2 code=$3 venv=$4 runtime=$5
 shift 5
@@ -36,15 +36,15 @@ for link in "$@"; do
 done
 chmod 700 "$folder.new/bin/"* || exit 73
 [ -f "$root/venvs/$venv/.stratus-versions" ] && cp "$root/venvs/$venv/.stratus-versions" "$folder.new/state/versions.txt"
-# Appears under its real name only when complete: what is found there can be run.
+# Moved to its real name when complete: a folder of that name can be run.
 mv "$folder.new" "$folder" || exit 73
 
 for cmd in "$folder"/task/*.cmd; do
     role=${cmd##*/}
     role=${role%.cmd}
-    # A session of its own: no hang-up reaches it, and it can be ended as one.
+    # In a session of its own: it gets no hangup, and can be ended as a whole.
     setsid sh "$folder/bin/task.sh" "$folder" "$role" "$root/venvs/$venv" </dev/null >/dev/null 2>&1 &
     echo "@@started $role"
 done
-# Leaves at once on a machine that is not from the spot market.
+# Exits at once on a VM that is not a spot instance.
 setsid sh "$folder/bin/spot.sh" "$folder" </dev/null >/dev/null 2>&1 &

@@ -1,6 +1,6 @@
 #!/bin/sh
-# One task of a run, in a session of its own.   task.sh FOLDER ROLE VENV
-# Leaves in FOLDER/state: ROLE.pid (leader of its session), ROLE.started and ROLE.ended (UTC), ROLE.rc (exit status).
+# Runs one task of a run, in a session of its own.   task.sh FOLDER ROLE VENV
+# Writes to FOLDER/state: ROLE.pid (leader of its session), ROLE.started and ROLE.ended (UTC), ROLE.rc (exit status).
 set -u
 folder=$1 role=$2 venv=$3
 state="$folder/state/$role"
@@ -11,16 +11,16 @@ set -a
 . "$folder/task/$role.env"
 set +a
 [ -d "$venv/bin" ] && PATH="$venv/bin:$PATH" && export PATH VIRTUAL_ENV="$venv"
-# Lines appear as they are written, and a figure needs no screen.
+# Output appears as it is written, and figures need no display.
 export PYTHONUNBUFFERED=1 MPLBACKEND=Agg STRATUS_FOLDER="$folder" STRATUS_HOSTFILE="$folder/hostfile"
 if [ -z "${STRATUS_SLOTS:-}" ]; then
-    # One process per GPU that is really there; without any, one.
+    # One process per GPU that is present; without any, one.
     STRATUS_SLOTS=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')
     [ "$STRATUS_SLOTS" -gt 0 ] || STRATUS_SLOTS=1
 fi
 export STRATUS_SLOTS
 if [ -d "$folder/tls" ]; then
-    # Dask reads its certificates from these; every process may act in any of the three roles.
+    # Dask reads its certificates from these variables; every process may have any of the three roles.
     export "DASK_DISTRIBUTED__COMM__TLS__CA_FILE=$folder/tls/ca.pem"
     for side in SCHEDULER WORKER CLIENT; do
         export "DASK_DISTRIBUTED__COMM__TLS__${side}__CERT=$folder/tls/cert.pem"
@@ -33,11 +33,11 @@ if [ -n "${STRATUS_IMAGE:-}" ]; then
     sh "$folder/bin/container.sh" "$folder" "$role"
 else
     sh "$folder/task/$role.cmd"
-fi >>"$folder/log/$role.log" 2>&1 </dev/null # spot.sh may add a line of its own
+fi >>"$folder/log/$role.log" 2>&1 </dev/null # appended to: spot.sh may add a line
 rc=$?
 
-# The helpers of a run (scheduler, workers) have no reason to outlive its main task; nor has what a mesh's agent started,
-# on a host that has no other task.
+# The helpers of a run (scheduler, workers) end with its main task; processes that the mesh agent started end with it on
+# a host without a main task.
 case $role in
 main) last=yes ;;
 mesh) [ -e "$folder/task/main.cmd" ] && last=no || last=yes ;;
@@ -47,6 +47,6 @@ date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.ended"
 echo "$rc" >"$state.rc.new" && mv "$state.rc.new" "$state.rc"
 if [ "$last" = yes ]; then
     env -u STRATUS_RUN sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
-    # The keys of a mesh open the other hosts: they go with the run.
+    # The keys of a mesh give access to the other hosts: they are removed with the run.
     rm -rf "$folder/mesh"
 fi

@@ -104,13 +104,13 @@ def test_an_image_that_is_not_there(vm: Vm, open_registry: Registry) -> None:
 
     assert ended == ["image failed"]
     assert said == f"the registry {open_registry.host} has no {open_registry.host}/nothing:7 (manifest unknown)"
-    assert fix == "correct image in job.ini: its name, its tag"
+    assert fix == "correct image in job.ini: name and tag"
 
 
 def test_an_image_behind_a_login(vm: Vm, closed_registry: Registry) -> None:
     _, said, fix = pull(vm, f"{closed_registry.host}/secret:1")
 
-    assert said.startswith(f"{closed_registry.host} wants a login for {closed_registry.host}/secret:1")
+    assert said.startswith(f"{closed_registry.host} requires a login for {closed_registry.host}/secret:1")
     assert fix.startswith(f"set [install] registry = {closed_registry.host}, registry_user and registry_password_env")
 
 
@@ -120,7 +120,7 @@ def test_a_registry_that_does_not_answer_is_asked_three_times(vm: Vm, engine: No
     _, lines = vm.install([["image", "image.sh", "pull", f"{host}/x:1", "", ""]])
 
     assert sum("; again in " in line for line in lines) == 2
-    assert f"the registry {host} does not answer this machine, three tries: " in "\n".join(lines)
+    assert f"the registry {host} does not respond to this VM in three attempts: " in "\n".join(lines)
     assert states(lines) == ["image failed"]
 
 
@@ -132,7 +132,7 @@ def test_an_image_for_another_architecture(vm: Vm, open_registry: Registry, imag
     ended, said, fix = pull(vm, name)
 
     assert ended == ["image failed"]
-    assert said == f"{name} has no image for this machine's architecture, amd64"
+    assert said == f"{name} has no image for this VM's architecture, amd64"
     assert "name one for amd64 in job.ini" in fix
 
 
@@ -165,7 +165,7 @@ def test_a_registry_whose_limit_of_pulls_is_reached(vm: Vm, engine: None) -> Non
         limited.shutdown()
 
     assert ended == ["image failed"]
-    assert said == f"{host}: its limit of pulls is reached (toomanyrequests), three tries"
+    assert said == f"{host}: pull limit reached (toomanyrequests) in three attempts"
     assert fix.startswith(f"log in: [install] registry = {host}")
 
 
@@ -285,7 +285,8 @@ def test_a_wrong_password_is_one_clear_line(project: Project, closed_registry: R
 
     said = {str(error).splitlines()[0].partition(": ")[2] for error in report.failed.values()}
     what = (
-        f"{closed_registry.host} refuses the login of me, or me may not have {closed_registry.host}/private:9 (denied)"
+        f"{closed_registry.host} refuses the login of me, "
+        f"or me has no access to {closed_registry.host}/private:9 (denied)"
     )
     assert said == {f"image failed: {what}"}
 

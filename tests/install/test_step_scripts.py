@@ -207,20 +207,20 @@ def test_a_disk_that_fills_up_under_pip(vm: Paper) -> None:
 @pytest.mark.parametrize(
     ("said", "line"),
     [
-        ("toomanyrequests: You have reached your pull rate limit.", "docker.io: its limit of pulls is reached"),
+        ("toomanyrequests: You have reached your pull rate limit.", "docker.io: pull limit reached"),
         (
             "Error: pull access denied for me/job, repository does not exist or may require 'docker login': denied",
-            "docker.io wants a login for me/job:1, or has no such image (denied)",
+            "docker.io requires a login for me/job:1, or has no such image (denied)",
         ),
         ("manifest for me/job:1 not found: manifest unknown: manifest unknown", "the registry docker.io has no me/job"),
-        ("no matching manifest for linux/amd64 in the manifest list entries", "me/job:1 has no image for this machine"),
+        ("no matching manifest for linux/amd64 in the manifest list entries", "me/job:1 has no image for this VM"),
         (
             'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
-            "the registry docker.io does not answer this machine",
+            "the registry docker.io does not respond to this VM",
         ),
         ('Get "https://r/v2/": x509: certificate signed by unknown authority', "docker.io has a certificate that this"),
-        ('Get "https://r/v2/": http: server gave HTTP response to HTTPS client', "docker.io speaks plain http"),
-        ("filesystem layer verification failed for digest sha256:1", "what docker.io sent of me/job:1 is not what its"),
+        ('Get "https://r/v2/": http: server gave HTTP response to HTTPS client', "docker.io serves plain http"),
+        ("filesystem layer verification failed for digest sha256:1", "data of me/job:1 from docker.io does not match"),
     ],
 )
 def test_what_an_engine_says_becomes_one_line(vm: Paper, said: str, line: str) -> None:
@@ -246,7 +246,7 @@ def test_an_image_of_another_architecture_is_known_before_the_pull(vm: Paper) ->
     engine(vm, f"*manifest*) cat {vm.home}/manifest ;;\n*pull*) touch {vm.home}/pulled ;;\n")
     _, lines = vm.install([["image", "image.sh", "pull", "me/job:1", "", ""]])
 
-    assert "me/job:1 has no image for this machine's architecture, amd64" in lines
+    assert "me/job:1 has no image for this VM's architecture, amd64" in lines
     assert not (vm.home / "pulled").exists()
 
 

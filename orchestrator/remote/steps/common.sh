@@ -1,5 +1,5 @@
-# Sourced by the steps: words for the caller, output that is kept as well as shown, a look at the disk, the engine.
-#   @@say TEXT   worth showing at once     @@fix TEXT   what to type or edit after a failure
+# Sourced by the steps: messages to the caller, captured output, free disk space, the container engine.
+#   @@say TEXT   to be shown at once     @@fix TEXT   what to type or edit after a failure
 kept="$STRATUS_BUNDLE/said"
 
 say() { echo "@@say $*"; }
@@ -10,20 +10,20 @@ fail() { # WHAT FIX
     exit 1
 }
 
-keep() { # COMMAND...: runs it; what it says is also in $kept; returns its status
+keep() { # COMMAND...: runs it, with its output also in $kept; returns its status
     { "$@" 2>&1; echo $? >"$kept.rc"; } | tee "$kept"
     return "$(cat "$kept.rc")"
 }
 
-disk() { # FOLDER: KiB in all and free, of the disk that it lies on
+disk() { # FOLDER: prints total and free KiB of its disk
     df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print $2, $4 }'
 }
 
-size() { # KiB, in words
+size() { # KIB: prints it in MB or GB
     echo "$1" | awk '{ if ($1 < 1000000) printf "%.0f MB", $1 * 1.024e-3; else printf "%.1f GB", $1 * 1.024e-6 }'
 }
 
-no_room() { # FOLDER WHAT KIB-NEEDED (0: nobody knows): fails with one line, and the size that would do
+no_room() { # FOLDER WHAT KIB-NEEDED (0: unknown): fails with one line, and a sufficient disk size
     disk=$(disk "$1")
     all=${disk% *} free=${disk#* }
     if [ "$3" -gt 0 ]; then
@@ -36,12 +36,12 @@ no_room() { # FOLDER WHAT KIB-NEEDED (0: nobody knows): fails with one line, and
     fail "$line" "set [disk] size = $gib (GiB) in the config, then TerminateAll() and LaunchInstances()"
 }
 
-full() { # whether what was said last names a full disk
+full() { # true if the last captured output mentions a full disk
     grep -qi 'no space left on device' "$kept"
 }
 
-# The group of a user who was added to it just now counts from the next login on; until then sudo does.
-engine() { # finds out how the engine can be used, and for which architecture it runs images
+# Membership in a group takes effect at the next login; until then the engine needs sudo.
+engine() { # sets sudo and arch: how to call the engine, and the architecture of its images
     sudo=
     arch=$(command docker version --format '{{.Server.Arch}}' 2>/dev/null) && return
     sudo="sudo -n"

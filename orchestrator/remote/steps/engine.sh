@@ -1,6 +1,6 @@
 #!/bin/sh
-# A Docker engine that the login user may use.   engine.sh check|apply
-# The distribution's own package, and its socket as it is: the user joins the group that may use it.
+# Installs a Docker engine that the login user may use.   engine.sh check|apply
+# It is the distribution's package with its own socket; the user is added to the group that may use it.
 set -u
 . "$STRATUS_BUNDLE/steps/common.sh"
 PATH=$PATH:/usr/sbin:/sbin
@@ -13,7 +13,7 @@ start() {
     fi
 }
 
-answers() { # seconds: waits for so long
+answers() { # SECONDS: waits so long for an answer
     until=$(($(date +%s) + $1))
     until engine; do
         [ "$(date +%s)" -lt "$until" ] || return 1
@@ -39,6 +39,6 @@ apply)
     keep start
     answers 60 && exit 0
     sudo -n journalctl -u docker --no-pager -n 20 2>/dev/null
-    fail "the Docker engine was installed and does not answer" "sudo journalctl -u docker  on that machine says why"
+    fail "the Docker engine was installed and does not answer" "sudo journalctl -u docker  on that host shows the reason"
     ;;
 esac

@@ -4,17 +4,17 @@
 #   image.sh check|apply pull IMAGE REGISTRY USER
 #   image.sh check|apply build TAG REGISTRY USER FOLDER
 #
-# REGISTRY and USER: whom to log in to before; empty: nobody. The password is asked for (@@want login) and comes on
-# standard input: a line with its length, then that many bytes. It goes straight into docker login, whose file lies in
-# memory, for as long as this script runs. FOLDER lies below ~/stratus; build.env in the bundle holds the arguments of
-# the build, NAME='value'; ca.pem in the bundle goes with the folder. Says "@@image ID NAME@DIGEST...".
+# REGISTRY and USER: login before that; empty: none. The password is requested (@@want login) and read from standard
+# input: a line with its length, then that many bytes. It is piped into docker login, whose file is in memory while this
+# script runs. FOLDER is below ~/stratus; build.env in the bundle holds the build arguments, NAME='value'; ca.pem in the
+# bundle is added to the folder. Prints "@@image ID NAME@DIGEST...".
 set -u
 . "$STRATUS_BUNDLE/steps/common.sh"
 mode=$1 how=$2 image=$3 registry=$4 user=$5 folder=${6:-}
 exec 5<&0 </dev/null
-# Compressed layers -> what they take while they are unpacked.
+# Factor from compressed layers to the disk space needed to unpack them.
 growth=5/2
-# Nobody knows how much a build takes, or an image whose registry does not tell: less than this is too little for any.
+# Minimum for a build, or an image of unknown size, KiB.
 floor=$((2 * 1048576))
 engine
 
@@ -24,19 +24,19 @@ case $image in
 esac
 case $host in *.* | *:*) ;; *) host=docker.io ;; esac
 
-present() { # whether the image is here, for this machine's architecture
-    found=$(docker image inspect --format '{{.Architecture}} {{.Id}}{{range .RepoDigests}} {{.}}{{end}}' -- "$image" 2>/dev/null) &&
-        [ "${found%% *}" = "$arch" ] && echo "@@image ${found#* }"
+present() { # true if the image is here, for this host's architecture
+    image_info=$(docker image inspect --format '{{.Architecture}} {{.Id}}{{range .RepoDigests}} {{.}}{{end}}' -- "$image" 2>/dev/null) &&
+        [ "${image_info%% *}" = "$arch" ] && echo "@@image ${image_info#* }"
 }
 
 log_in() {
     [ -n "$registry" ] && [ -z "$config" ] || return 0
-    place=$STRATUS_BUNDLE
-    [ -w /dev/shm ] && place=/dev/shm
-    mine=stratus-login.$(echo "$STRATUS_ROOT" | cksum | cut -d' ' -f1)
-    # What was not removed when the machine, or this script, was ended from outside.
-    ${sudo:-command} rm -rf "$place/$mine".*
-    config=$(mktemp -d "$place/$mine.XXXXXX") || exit 1
+    login_root=$STRATUS_BUNDLE
+    [ -w /dev/shm ] && login_root=/dev/shm
+    prefix=stratus-login.$(echo "$STRATUS_ROOT" | cksum | cut -d' ' -f1)
+    # Left over if the VM or this script was killed.
+    ${sudo:-command} rm -rf "$login_root/$prefix".*
+    config=$(mktemp -d "$login_root/$prefix.XXXXXX") || exit 1
     trap '${sudo:-command} rm -rf "$config"' EXIT
     trap 'exit 143' HUP INT TERM
     echo "@@want login"
@@ -48,22 +48,22 @@ log_in() {
     return 1
 }
 
-# Without a login of ours the machine's own may do: a helper that its image came with.
+# Without this login, the host's own configuration applies: its image may come with a credential helper.
 client() { docker ${config:+--config "$config"} "$@"; }
 
-trust() { # certificates of a network of its own, for the engine: of the registries that it is going to ask
+trust() { # the CA of a private network, for each registry that the engine will contact
     [ -s "$STRATUS_BUNDLE/ca.pem" ] || return 0
     bases=$(sed -n "s|^[A-Za-z0-9_]*='\{0,1\}\([a-z0-9-]*\.[a-z0-9.:-]*\)/.*|\1|p" "$STRATUS_BUNDLE/build.env" 2>/dev/null)
-    for each in $host $registry $bases; do
-        [ "$each" = docker.io ] && each=registry-1.docker.io
-        cmp -s "$STRATUS_BUNDLE/ca.pem" "/etc/docker/certs.d/$each/stratus.crt" ||
-            sudo -n install -D -m 644 "$STRATUS_BUNDLE/ca.pem" "/etc/docker/certs.d/$each/stratus.crt" 2>/dev/null ||
-            echo "sudo is not allowed here: the engine does not learn of [install] ca_bundle for $each"
+    for name in $host $registry $bases; do
+        [ "$name" = docker.io ] && name=registry-1.docker.io
+        cmp -s "$STRATUS_BUNDLE/ca.pem" "/etc/docker/certs.d/$name/stratus.crt" ||
+            sudo -n install -D -m 644 "$STRATUS_BUNDLE/ca.pem" "/etc/docker/certs.d/$name/stratus.crt" 2>/dev/null ||
+            echo "sudo is not allowed here: the engine cannot use [install] ca_bundle for $name"
     done
 }
 
-layers() { # ARCHITECTURE DIGEST BYTES of every layer that the registry tells of, for all architectures of the image
-    # Over plain http, which the engine may allow, without a login: what is sent there anybody can read.
+layers() { # writes ARCHITECTURE DIGEST BYTES of every layer in the manifest, for all architectures of the image
+    # Over plain http, which the engine may allow, without a login: it would be sent unencrypted.
     { $sudo timeout 60 docker ${config:+--config "$config"} manifest inspect --verbose -- "$image" ||
         $sudo timeout 60 docker --config "$STRATUS_BUNDLE/nobody" manifest inspect --insecure --verbose -- "$image"; } 2>/dev/null |
         awk '
@@ -74,8 +74,8 @@ layers() { # ARCHITECTURE DIGEST BYTES of every layer that the registry tells of
             inside && /"digest":/ { split($0, word, "\""); print arch, substr(word[4], 8, 12), size }' >"$kept.layers"
 }
 
-fits() { # the machine has the architecture, and the disk the room
-    grep -q '^[^?]' "$kept.layers" && ! grep -q "^$arch " "$kept.layers" && other
+fits() { # true if the image has the host's architecture, and the disk enough room
+    grep -q '^[^?]' "$kept.layers" && ! grep -q "^$arch " "$kept.layers" && wrong_architecture
     needed=$(awk -v arch="$arch" -v growth="$growth" '
         BEGIN { split(growth, part, "/") }
         $1 == arch || $1 == "?" { sum += $3 }
@@ -83,7 +83,7 @@ fits() { # the machine has the architecture, and the disk the room
     room "${needed:-0}"
 }
 
-room() { # KIB, 0 when nobody knows
+room() { # KIB, 0 if unknown
     root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
     disk=$(disk "${root:-/}")
     needed=$1
@@ -91,15 +91,15 @@ room() { # KIB, 0 when nobody knows
     [ -z "$disk" ] || [ "${disk#* }" -ge "$needed" ] || no_room "$root" "$image" "$needed"
 }
 
-other() {
-    fail "$image has no image for this machine's architecture, $arch" \
+wrong_architecture() {
+    fail "$image has no image for this VM's architecture, $arch" \
         "name one for $arch in job.ini, or set a [cluster] instance_type of the other architecture"
 }
 
 pull() {
     all=0 done=0 bytes=0
-    told=$(awk -v arch="$arch" '$1 == arch || $1 == "?" { n++; sum += $3 } END { printf "%d %d", n, sum / 1024 }' "$kept.layers")
-    count=${told% *} sum=${told#* }
+    totals=$(awk -v arch="$arch" '$1 == arch || $1 == "?" { n++; sum += $3 } END { printf "%d %d", n, sum / 1024 }' "$kept.layers")
+    count=${totals% *} sum=${totals#* }
     : >"$kept"
     { client pull -- "$image" 2>&1; echo $? >"$kept.rc"; } | while IFS= read -r line; do
         echo "$line"
@@ -107,8 +107,8 @@ pull() {
         case $line in *": Pulling fs layer" | *": Already exists") all=$((all + 1)) ;; esac
         case $line in
         *": Pull complete" | *": Already exists")
-            one=$(sed -n "s/^[^ ]* ${line%%:*} //p" "$kept.layers" | head -n 1)
-            done=$((done + 1)) bytes=$((bytes + ${one:-0} / 1024))
+            layer_bytes=$(sed -n "s/^[^ ]* ${line%%:*} //p" "$kept.layers" | head -n 1)
+            done=$((done + 1)) bytes=$((bytes + ${layer_bytes:-0} / 1024))
             amount=
             [ "$count" -gt 0 ] && all=$count amount=" ($(size "$bytes") of $(size "$sum"))"
             say "pulled $done of $all layers$amount"
@@ -120,17 +120,17 @@ pull() {
 
 build() {
     context=$(mktemp -d "$STRATUS_ROOT/.build.XXXXXX") || exit 1
-    # Links instead of copies: a folder with data in it is as quick as one without.
+    # Hard links instead of copies: data in the folder costs no time.
     cp -al "$STRATUS_ROOT/$folder/." "$context/" 2>/dev/null || cp -R "$STRATUS_ROOT/$folder/." "$context/" || exit 1
     if [ -s "$STRATUS_BUNDLE/ca.pem" ]; then
         rm -f "$context/ca.pem"
         cp "$STRATUS_BUNDLE/ca.pem" "$context/ca.pem"
     fi
-    # Nobody else can read what lies on this machine; in the image root has it, and the job runs as the login user.
+    # In the image root owns the files, and the job runs as the login user, who must be able to read them.
     chmod -R go+rX "$context"
     names=$(sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' "$STRATUS_BUNDLE/build.env" 2>/dev/null)
     : >"$kept"
-    { built; echo $? >"$kept.rc"; } 2>&1 | while IFS= read -r line; do
+    { run_build; echo $? >"$kept.rc"; } 2>&1 | while IFS= read -r line; do
         echo "$line"
         echo "$line" >>"$kept"
         case $line in "Step "*/*) say "$line" ;; esac
@@ -139,7 +139,7 @@ build() {
     return "$(cat "$kept.rc")"
 }
 
-built() ( # values of arguments are taken from this environment, not from argv
+run_build() ( # values of build arguments come from this environment, so that they are not in argv
     set -a
     [ -z "$names" ] || . "$STRATUS_BUNDLE/build.env"
     # shellcheck disable=SC2046,SC2086  # several words on purpose
@@ -147,15 +147,15 @@ built() ( # values of arguments are taken from this environment, not from argv
         $(for name in $names; do echo "--build-arg $name"; done) "$context"
 )
 
-why() { # what went wrong between this machine and the registry, in a word; from what was said
-    # A command of the Dockerfile says such things of other servers.
+classify() { # prints the kind of the error, from the captured output
+    # Checked first: a failing command of the Dockerfile may print similar messages about other servers.
     if grep -q 'returned a non-zero code\|did not complete successfully' "$kept"; then
         echo command
         return
     fi
     tr 'A-Z\n' 'a-z ' <"$kept" | {
-        IFS= read -r said
-        case $said in
+        IFS= read -r output
+        case $output in
         *toomanyrequests* | *"429 too many"* | *"rate limit"*) echo limited ;;
         *"no matching manifest"* | *"does not match the specified platform"*) echo other ;;
         *denied* | *unauthorized* | *"no basic auth"* | *forbidden*) echo denied ;;
@@ -172,27 +172,27 @@ why() { # what went wrong between this machine and the registry, in a word; from
 explain() {
     case $1 in
     limited)
-        fail "$host: its limit of pulls is reached (toomanyrequests), three tries" \
+        fail "$host: pull limit reached (toomanyrequests) in three attempts" \
             "log in: [install] registry = $host, registry_user, registry_password_env; or name a copy elsewhere (ECR) in job.ini"
         ;;
-    other) other ;;
+    other) wrong_architecture ;;
     denied)
-        [ -n "$registry" ] && fail "$registry refuses the login of $user, or $user may not have $image (denied)" \
-            "look at [install] registry_user, and at what registry_password_env names; for ECR at its permissions"
-        fail "$host wants a login for $image, or has no such image (denied)" \
+        [ -n "$registry" ] && fail "$registry refuses the login of $user, or $user has no access to $image (denied)" \
+            "check [install] registry_user and registry_password_env; for ECR, the permissions of the role"
+        fail "$host requires a login for $image, or has no such image (denied)" \
             "set [install] registry = $host, registry_user and registry_password_env; or correct image in job.ini"
         ;;
-    missing) fail "the registry $host has no $image (manifest unknown)" "correct image in job.ini: its name, its tag" ;;
-    untrusted) fail "$host has a certificate that this machine does not trust" "set [install] ca_bundle to the file of its CA" ;;
-    plain) fail "$host speaks plain http, which the engine refuses" "give the registry a certificate; [install] ca_bundle names its CA" ;;
+    missing) fail "the registry $host has no $image (manifest unknown)" "correct image in job.ini: name and tag" ;;
+    untrusted) fail "$host has a certificate that this VM does not trust" "set [install] ca_bundle to the file of its CA" ;;
+    plain) fail "$host serves plain http, which the engine refuses" "give the registry a certificate; [install] ca_bundle names its CA" ;;
     silent)
-        fail "the registry $host does not answer this machine, three tries: $(tail -n 1 "$kept" | cut -c 1-160)" \
-            "see whether [aws] subnet_id has a way to it (NAT, internet gateway, VPC endpoint), then InstallDeps() again"
+        fail "the registry $host does not respond to this VM in three attempts: $(tail -n 1 "$kept" | cut -c 1-160)" \
+            "check that [aws] subnet_id has a route to it (NAT, internet gateway, VPC endpoint), then InstallDeps() again"
         ;;
-    altered) fail "what $host sent of $image is not what its digest says" "InstallDeps() again; if it stays so, push the image anew" ;;
+    altered) fail "data of $image from $host does not match its digest" "InstallDeps() again; if it persists, push the image again" ;;
     command)
-        said=$(grep -i '^ *error[: ]' "$kept" | tail -n 1)
-        fail "the Dockerfile did not build: ${said:-$(tail -n 1 "$kept")}" "mend the Dockerfile or its requirements, then InstallDeps() again"
+        message=$(grep -i '^ *error[: ]' "$kept" | tail -n 1)
+        fail "the Dockerfile did not build: ${message:-$(tail -n 1 "$kept")}" "correct the Dockerfile or its requirements, then InstallDeps() again"
         ;;
     esac
     exit 1
@@ -219,17 +219,17 @@ apply)
     tries=1
     until attempt; do
         full && no_room "$(docker info --format '{{.DockerRootDir}}')" "$image" 0
-        problem=$(why)
+        problem=$(classify)
         case $tries$problem in
         [12]limited | [12]silent) ;;
         *) explain "$problem" ;;
         esac
-        # Many machines ask at once: none at the same moment as the others again.
+        # Many hosts pull at the same time: a random pause spreads their next attempts.
         pause=$((tries * 3 + $(od -An -N1 -tu1 /dev/urandom) % (tries * 3)))
         say "$host: $(tail -n 1 "$kept" | cut -c 1-100); again in $pause s"
         sleep "$pause"
         tries=$((tries + 1))
     done
-    [ "$how" = build ] || present >/dev/null || other
+    [ "$how" = build ] || present >/dev/null || wrong_architecture
     ;;
 esac

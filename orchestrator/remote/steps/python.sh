@@ -1,6 +1,6 @@
 #!/bin/sh
-# A virtual environment for one job.   python.sh check|apply VENV PYTHON SHARED
-# SHARED=yes lets it see the packages that PYTHON already has (an AMI with PyTorch on board, say).
+# Creates the virtual environment of a job.   python.sh check|apply VENV PYTHON SHARED
+# SHARED=yes makes PYTHON's own packages available in it (on an AMI with PyTorch, for example).
 set -u
 mode=$1 venv=$2 python=$3 shared=$4
 venv="$STRATUS_ROOT/venvs/$venv"
@@ -13,21 +13,21 @@ check)
     ;;
 apply)
     if ! command -v "$python" >/dev/null 2>&1; then
-        echo "no $python on this machine: set python in job.ini"
+        echo "no $python on this host: set python in job.ini"
         exit 1
     fi
-    # Debian and Ubuntu split ensurepip off into a package of its own.
+    # Debian and Ubuntu have ensurepip in a package of its own.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
         echo "@@say installing python3-venv"
         sh "$STRATUS_BUNDLE/steps/apt.sh" python3-venv || exit 1
     fi
     rm -rf "$venv"
-    # Shared packages include pip, and its installation is most of the time that an environment takes.
+    # Shared packages include pip, whose installation takes most of the time of creating an environment.
     without=
     [ "$shared" = yes ] && "$python" -c 'import pip' 2>/dev/null && without=--without-pip
     mkdir -p "${venv%/*}" && "$python" -m venv $without "$venv" || exit 1
     if [ "$shared" = yes ]; then
-        # --system-site-packages would show the interpreter under a virtual environment, not the environment itself.
+        # If PYTHON is itself in a virtual environment, --system-site-packages would share its base interpreter's packages.
         site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
         "$python" -c 'import sysconfig; print(*dict.fromkeys(sysconfig.get_path(p) for p in ("purelib", "platlib")), sep="\n")' >"$site/stratus-shared.pth"
     fi

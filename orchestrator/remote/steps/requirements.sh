@@ -1,6 +1,6 @@
 #!/bin/sh
-# The job's Python packages.   requirements.sh check|apply VENV DIGEST FILE [PIP-OPTION...]
-# FILE lies in the bundle. DIGEST covers its text and the options, so that any edit installs again.
+# Installs the job's Python packages.   requirements.sh check|apply VENV DIGEST FILE [PIP-OPTION...]
+# FILE is in the bundle. DIGEST covers its text and the options, so that any change installs again.
 set -u
 . "$STRATUS_BUNDLE/steps/common.sh"
 mode=$1 venv="$STRATUS_ROOT/venvs/$2" digest=$3 file="$STRATUS_BUNDLE/$4"
@@ -19,7 +19,7 @@ apply)
         export PIP_CERT="$STRATUS_ROOT/state/ca.pem"
     fi
     if grep -q '[^[:space:]]' "$file"; then
-        # --no-compile: bytecode is made at first import, of what is imported, not of everything.
+        # --no-compile: bytecode is compiled at the first import, of imported modules only.
         if ! keep pip install --no-input --no-compile --progress-bar off "$@" -r "$file"; then
             full && no_room "$venv" "the packages of the job" 0
             exit 1

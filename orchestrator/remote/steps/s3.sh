@@ -1,5 +1,5 @@
 #!/bin/sh
-# A prefix of S3, read with the machine's own role.   s3.sh check|apply VENV URL DEST
+# Copies a prefix of S3, with the VM's own role.   s3.sh check|apply VENV URL DEST
 set -u
 mode=$1 python="$STRATUS_ROOT/venvs/$2/bin/python" url=$3 dest="$STRATUS_ROOT/$4"
 [ -x "$python" ] || exit 1
