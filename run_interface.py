@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orchestrator.interface.cli import invocation
 from orchestrator.interface.cli import main as cli_main
+from orchestrator.interface.cli import parser as cli_parser
 
 # Variables of the user's shell that could direct a rehearsal to a real account.
 REAL_ACCOUNT = (
@@ -41,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     program = "stratus" if Path(sys.argv[0]).name == "stratus" else "python run_interface.py"
-    if argv[cli_main.verb_at(argv) :][:1] == ["rehearse"]:
+    if argv[cli_parser.verb_at(argv) :][:1] == ["rehearse"]:
         return rehearse(argv, program)
-    if "--local" not in argv[: cli_main.verb_at(argv)]:
+    if "--local" not in argv[: cli_parser.verb_at(argv)]:
         return cli_main.main(argv, invocation.Setup(program))
     setup = invocation.Setup(f"{program} --local", config=local_config(), local=True, prepare=use_embedded_cloud)
     return cli_main.main(argv, setup)
@@ -67,7 +68,7 @@ def rehearse(argv: Sequence[str], program: str) -> int:
     from localcloud import LocalCloudError
     from localcloud import rehearse as rehearsal
 
-    at = cli_main.verb_at(argv)
+    at = cli_parser.verb_at(argv)
     config_args = [argv[index + 1] for index, word in enumerate(argv[:at]) if word == "--config"]
     default = local_config() if "--local" in argv[:at] else Path("config/config.ini")
     config = Path(config_args[-1]) if config_args else default

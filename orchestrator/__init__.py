@@ -8,18 +8,18 @@ from orchestrator.core.version import __version__
 
 __all__ = ["__version__", "load_ipython_extension", "unload_ipython_extension"]
 
-_places: list[Any] = []
+_shells: list[Any] = []
 
 
 def load_ipython_extension(ip: Any) -> None:
-    """Give the verbs to a running IPython or notebook: ``%load_ext orchestrator``."""
+    """Add the verbs to a running IPython or notebook: ``%load_ext orchestrator``."""
     from orchestrator.interface.shell import app
 
-    _places.append(app.load_into(ip))
+    _shells.append(app.load_into(ip))
 
 
 def unload_ipython_extension(ip: Any) -> None:
-    """Take the verbs away from it again."""
-    for place in [place for place in _places if place.ip is ip]:
-        place.remove()
-        _places.remove(place)
+    """Remove the verbs from it again."""
+    for shell in [shell for shell in _shells if shell.ip is ip]:
+        shell.remove()
+        _shells.remove(shell)

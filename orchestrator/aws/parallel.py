@@ -21,6 +21,8 @@ T = TypeVar("T")
 class TimedOut(StratusError):
     """A call did not return by its deadline."""
 
+    json_name = "Late"
+
 
 class Result(Generic[T]):
     """The value or the error of one call."""

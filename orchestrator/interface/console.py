@@ -1,9 +1,8 @@
-"""The one door to the user: everything that is printed or asked goes through a :class:`Console`."""
+"""Terminal input and output: everything that is printed or asked goes through a :class:`Console`."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import threading
@@ -11,46 +10,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from orchestrator.core.next_step import Message, NextStep, Text, Verbatim, as_message, split_lines
 from orchestrator.interface.render import units
-
-# Words that a glance should find. Only what is at the start of a cell or a sentence of ours, so paths stay as they are.
-_COLOURS = (
-    (re.compile(r"(?<= )(ready|done|running|terminated|gone)(?=  |$|   )"), "32"),
-    (re.compile(r"(?<= )(?<! 0 )(failed|lost|NOT encrypted|price unknown)(?=  |$|,| )"), "31"),
-    (re.compile(r"<?\$[0-9][0-9,.]*(?:/h)?"), "33"),
-    (re.compile(r"(?<=Next: )[A-Z]\w+\([^)]*\)(?: or [A-Z]\w+\([^)]*\))*"), "1;36"),
-    (re.compile(r"^  (Plan|Price|Limit|Access)(?= )"), "1"),
-)
-_DIM = re.compile(r"^  (?:\S+ )?\| ")
-
-
-def coloured(line: str) -> str:
-    """Return a line with its telling words coloured, for a terminal."""
-    if _DIM.match(line):
-        return _DIM.sub(lambda match: f"\x1b[2m{match[0]}\x1b[0m", line)
-    for pattern, code in _COLOURS:
-        line = pattern.sub(lambda match, code=code: f"\x1b[{code}m{match[0]}\x1b[0m", line)  # type: ignore[misc]
-    return line
-
-
-def _as_typed(line: str) -> str:
-    return line
+from orchestrator.interface.render.styles import ESCAPE_CODES, Styled
 
 
 @dataclass
 class Console:
-    """Where words go, and where answers come from.
+    """Prints text and asks questions.
 
     :param document: stdout carries one JSON document, so everything else goes to stderr.
-    :param can_ask: somebody is there to answer; None: find out from stdin.
-    :param reword: rewrites a line for where it is read: verbs become commands on the command line.
-    :param program: what starts this program from a terminal.
-    :param env: ``NO_COLOR`` (https://no-color.org) and ``TERM`` are looked at.
+    :param can_ask: True if questions can be answered; None: if stdin is a terminal.
+    :param word: words a hint for where it is read: ``Attach("k3")`` in the shell, ``stratus attach k3`` elsewhere.
+    :param program: command that starts this program from a terminal.
+    :param env: environment; ``NO_COLOR`` (https://no-color.org) and ``TERM`` count.
     """
 
     document: bool = False
     can_ask: bool | None = None
-    reword: Callable[[str], str] = _as_typed
+    word: Callable[[NextStep], str] = str
     program: str = "stratus"
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,37 +37,37 @@ class Console:
 
     @property
     def stream(self) -> TextIO:
-        """Where ordinary words go."""
+        """Stream of ordinary output."""
         return sys.stderr if self.document else sys.stdout
 
     @property
-    def moves(self) -> bool:
-        """Whether ordinary words go to a terminal on which lines can be redrawn."""
-        return _terminal(self.stream) and self.env.get("TERM", "") not in ("", "dumb")
+    def supports_redraw(self) -> bool:
+        """True if ordinary output goes to a terminal that can redraw lines."""
+        return _is_terminal(self.stream) and self.env.get("TERM", "") not in ("", "dumb")
 
     @property
-    def asks(self) -> bool:
-        """Whether somebody is there to answer a question."""
+    def is_interactive(self) -> bool:
+        """True if questions can be answered."""
         return sys.stdin is not None and sys.stdin.isatty() if self.can_ask is None else self.can_ask
 
-    def say(self, lines: str | Iterable[str]) -> None:
-        """Print ordinary words."""
-        self._write(self.stream, lines)
+    def print(self, text: Text | Iterable[Text]) -> None:
+        """Print lines to the stream of ordinary output."""
+        self._write(self.stream, text)
 
-    def complain(self, lines: str | Iterable[str]) -> None:
-        """Print what went wrong, to stderr."""
-        self._write(sys.stderr, lines)
+    def print_error(self, text: Text | Iterable[Text]) -> None:
+        """Print lines to stderr."""
+        self._write(sys.stderr, text)
 
-    def write(self, text: str) -> None:
-        """Print the one thing that was asked for (a JSON document, a template), as it is, to stdout."""
+    def print_raw(self, text: str) -> None:
+        """Print the verb's result itself (a JSON document, a template) to stdout, as it is."""
         with self._lock:
-            sys.stdout.write(_writable(text if text.endswith("\n") else text + "\n", sys.stdout))
+            sys.stdout.write(_encodable(text if text.endswith("\n") else text + "\n", sys.stdout))
             sys.stdout.flush()
 
     def ask(self, question: str, default: str) -> str:
         """Ask and return the answer in lower case; an empty line is the default.
 
-        :raises EOFError: when the input has ended.
+        :raises EOFError: the input has ended.
         """
         stream = self.stream
         stream.flush()
@@ -99,26 +77,58 @@ class Console:
         stream.flush()
         return input().strip().lower() or default
 
-    def _write(self, stream: TextIO, lines: str | Iterable[str]) -> None:
-        found = lines.splitlines() if isinstance(lines, str) else list(lines)
-        colours = _terminal(stream) and not self.env.get("NO_COLOR") and self.env.get("TERM") != "dumb"
-        said = [self.reword(line) for line in found]
-        if _terminal(stream):
-            width = shutil.get_terminal_size().columns
-            said = [part for line in said for part in units.wrapped(line, width)]
-        text = "".join(f"{coloured(line) if colours else line}\n" for line in said)
+    def worded(self, text: Text) -> str:
+        """Return a text with its hints worded."""
+        return "".join(self.word(part) if isinstance(part, NextStep) else part for part in as_message(text).parts)
+
+    def _write(self, stream: TextIO, text: Text | Iterable[Text]) -> None:
+        texts = [text] if isinstance(text, str | NextStep | Message) else text
+        draw = self._for_terminal if _is_terminal(stream) else self.worded
+        drawn = "".join(f"{draw(line)}\n" for line in _printed_lines(texts))
         with self._lock:
-            stream.write(_writable(text, stream))
+            stream.write(_encodable(drawn, stream))
             stream.flush()
 
+    def _for_terminal(self, line: Text) -> str:
+        """Return a line with colors, wrapped at the terminal's width, its control characters made visible."""
+        parts = as_message(line).parts
+        pieces = [self._piece(part) for part in parts]
+        colors = not self.env.get("NO_COLOR") and self.env.get("TERM") != "dumb"
+        # A job's line keeps its line breaks: wrapped, a table or a path could not be copied.
+        whole = any(isinstance(part, Verbatim) for part in parts)
+        width = sys.maxsize if whole else shutil.get_terminal_size().columns
+        return "\n".join(_colored(row) if colors else "".join(row) for row in units.wrapped(pieces, width))
 
-def _writable(text: str, stream: TextIO) -> str:
-    """Return a text with what the stream's encoding lacks replaced: a job's umlaut must not end its display."""
+    def _piece(self, part: str | NextStep) -> str:
+        if isinstance(part, NextStep):
+            return Styled(self.word(part), "command")
+        text = units.visible(units.last_state(part) if isinstance(part, Verbatim) else part)
+        return Styled(text, part.style) if isinstance(part, Styled) else text
+
+
+def _printed_lines(texts: Iterable[Text]) -> list[Text]:
+    """Return texts line by line; the end of a text that ends with a line break is no further line."""
+    lines: list[Text] = []
+    for text in texts:
+        rows = split_lines([text])
+        lines += rows[:-1] if len(rows) > 1 and not rows[-1] else rows
+    return lines
+
+
+def _colored(pieces: Iterable[str]) -> str:
+    return "".join(
+        f"\x1b[{ESCAPE_CODES[piece.style]}m{piece}\x1b[0m" if isinstance(piece, Styled) and piece else piece
+        for piece in pieces
+    )
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Return a text with what the stream's encoding lacks replaced: one umlaut of a job must not end its display."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
 
 
-def _terminal(stream: TextIO) -> bool:
+def _is_terminal(stream: TextIO) -> bool:
     try:
         return stream.isatty()
     except ValueError:  # closed

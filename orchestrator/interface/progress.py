@@ -1,21 +1,21 @@
-"""What every host is doing right now: a few lines that redraw themselves, or plain lines where nothing can move.
+"""Progress of every host: a few lines that redraw themselves, or plain lines where nothing can be redrawn.
 
-Events come from many threads. The board keeps one row per host; :func:`rows` and :func:`news` turn them into text.
+Events come from many threads. The board keeps one row per host; :func:`rows` and :func:`latest` turn them into text.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.core.clock import Clock
 from orchestrator.core.events import Event
 from orchestrator.interface.console import Console
-from orchestrator.interface.render.units import columns, duration, plain
+from orchestrator.interface.render.units import columns, duration, last_state, visible
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -26,17 +26,33 @@ MANY = 20
 
 REDRAWS_PER_S = 8
 QUIET_S = 15.0
-"""In a log, say what is still going on after this long without news; CI systems end what says nothing for minutes."""
+"""In a log, report what is under way after this long without news; CI systems stop what is silent for minutes."""
 
-_OVER = ("done", "unchanged")
+_COMPLETED = ("done", "unchanged")
+
+_ACTIVE_PHASES = {
+    "pending": "waiting for EC2",
+    "boot": "booting",
+    "ssh": "waiting for SSH",
+    "hostkey": "securing SSH",
+    "terminate": "terminating",
+    "replace": "replacing",
+}
+"""Names of phases while they are under way; install steps have names of their own."""
+
+_PHASES = {"hostkey": "securing SSH"}
+
+
+def _phase(name: str) -> str:
+    return _PHASES.get(name, name)
 
 
 @dataclass
-class Row:
-    """One host: what it is at, since when, and what it has behind it.
+class HostRow:
+    """One host: its phase, since when, and its completed phases.
 
-    :param since: clock reading at which the present phase began.
-    :param behind: (phase, seconds) of what is done; None seconds where there was nothing to do.
+    :param since: clock reading at which the present phase began, seconds.
+    :param completed: (phase, seconds); None seconds where there was nothing to do.
     """
 
     name: str
@@ -44,116 +60,127 @@ class Row:
     phase: str = ""
     text: str = ""
     failed: bool = False
-    behind: list[tuple[str, float | None]] = field(default_factory=list)
+    completed: list[tuple[str, float | None]] = field(default_factory=list)
 
-    def take(self, event: Event, now: float) -> None:
+    def update(self, event: Event, now: float) -> None:
         """Bring the row up to date."""
         if event.state == "progress":
-            self.text = plain(event.text).strip() or self.text
+            self.text = _one_line(event.text) or self.text
             return
         if event.state == "start":
-            self.phase, self.since, self.text = event.phase, now, event.text
+            self.phase, self.since, self.text = event.phase, now, _one_line(event.text)
         elif event.state == "failed":
-            self.phase, self.failed, self.text = event.phase, True, plain(event.text) or self.text
-        elif event.state in _OVER:
-            self.behind.append((event.phase, event.seconds if event.state == "done" else None))
+            self.phase, self.failed, self.text = event.phase, True, _one_line(event.text) or self.text
+        elif event.state in _COMPLETED:
+            self.completed.append((_phase(event.phase), event.seconds if event.state == "done" else None))
             self.phase, self.since, self.text = "", now, ""
 
     def cells(self, now: float) -> Sequence[str]:
-        """Return name, present phase, its age, what is behind, and the last words."""
-        behind = "   ".join(name if took is None else f"{name} {duration(took)}" for name, took in self.behind)
+        """Return name, present phase, its age, the completed phases, and the last line of detail."""
+        completed = "   ".join(
+            name if seconds is None else f"{name} {duration(seconds)}" for name, seconds in self.completed
+        )
         if self.failed:
-            return [self.name, f"{self.phase} failed".strip(), "", behind, self.text]
+            return [self.name, f"{_phase(self.phase)} failed".strip(), "", completed, self.text]
         if not self.phase:
-            return [self.name, self.behind[-1][0] if self.behind else "waiting", "", behind, ""]
-        return [self.name, self.phase, duration(now - self.since), behind, self.text and f"| {self.text}"]
+            return [self.name, self.completed[-1][0] if self.completed else "waiting", "", completed, ""]
+        phase = _ACTIVE_PHASES.get(self.phase, self.phase)
+        return [self.name, phase, duration(now - self.since), completed, self.text and f"| {self.text}"]
 
 
-def rows(found: Sequence[Row], now: float, began: float) -> list[str]:
-    """Return the board as lines; many hosts in one line of counts and one about the last of them."""
-    if len(found) <= MANY:
-        return columns([row.cells(now) for row in found])
-    counts = Counter(_stage(row) for row in found)
+def _one_line(text: str) -> str:
+    """Return what a terminal would show of a line, which may come from a host: nothing in it moves the cursor."""
+    return visible(last_state(text.rstrip("\n"))).strip()
+
+
+def rows(hosts: Sequence[HostRow], now: float, began: float) -> list[str]:
+    """Return the rows as lines; of many hosts, one line of counts and one about the slowest."""
+    if len(hosts) <= MANY:
+        return [str(line) for line in columns([host.cells(now) for host in hosts])]
+    counts = Counter(_stage(host) for host in hosts)
     summed = "   ".join(f"{count} {stage}" for stage, count in counts.most_common())
-    return [f"  {len(found)} hosts   {summed}   {duration(now - began)}", *_slowest(found, now)]
+    return [f"  {len(hosts)} hosts   {summed}   {duration(now - began)}", *_slowest(hosts, now)]
 
 
-def _stage(row: Row) -> str:
-    if row.failed:
+def _stage(host: HostRow) -> str:
+    if host.failed:
         return "failed"
-    return row.phase or (f"{row.behind[-1][0]} done" if row.behind else "waiting")
+    if host.phase:
+        return _ACTIVE_PHASES.get(host.phase, host.phase)
+    return f"{host.completed[-1][0]} done" if host.completed else "waiting"
 
 
-def _slowest(found: Sequence[Row], now: float) -> list[str]:
-    busy = [row for row in found if row.phase and not row.failed]
+def _slowest(hosts: Sequence[HostRow], now: float) -> list[str]:
+    busy = [host for host in hosts if host.phase and not host.failed]
     if not busy:
         return []
-    row = min(busy, key=lambda row: row.since)
-    return [f"  longest: {'  '.join(cell for cell in row.cells(now)[:3] if cell)}  {row.text}".rstrip()]
+    host = min(busy, key=lambda host: host.since)
+    return [f"  longest: {'  '.join(cell for cell in host.cells(now)[:3] if cell)}  {host.text}".rstrip()]
 
 
-def news(event: Event, *, many: bool) -> str:
+def latest(event: Event, *, many: bool) -> str:
     """Return the line that a log gets for an event; empty for none.
 
-    :param many: so many hosts that only what goes wrong is worth a line each.
+    :param many: True if there are so many hosts that only failures and warnings are worth a line each.
     """
-    subject = f"  {'  '.join(word for word in (event.host, event.phase) if word)}"
+    subject = f"  {'  '.join(word for word in (event.host, _phase(event.phase)) if word)}"
     if event.state in ("failed", "warning"):
-        return f"{subject}  {event.state}  {plain(event.text)}".rstrip()
+        return f"{subject}  {event.state}  {_one_line(event.text)}".rstrip()
     if event.state == "progress" and not event.host:
-        return f"{subject}  {plain(event.text)}"  # of everybody: which pool is asked next, and why
-    if many or event.state not in _OVER:
+        return f"{subject}  {_one_line(event.text)}"  # of the whole cluster: which pool is tried next, and why
+    if many or event.state not in _COMPLETED:
         return ""
-    took = "" if event.seconds is None or event.state == "unchanged" else f"  {duration(event.seconds)}"
-    return f"{subject}  {event.state}{took}"
+    seconds = "" if event.seconds is None or event.state == "unchanged" else f"  {duration(event.seconds)}"
+    return f"{subject}  {event.state}{seconds}"
 
 
-class Board:
-    """Listens to events (:meth:`tell`) and keeps the user informed while :meth:`shown`."""
+class ProgressBoard:
+    """Receives events (:meth:`handle`) and shows progress while :meth:`shown`."""
 
-    def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, clock: Clock) -> None:
         self.console = console
-        self._clock = clock
+        self._now = clock.monotonic
         self._lock = threading.Lock()
-        self._rows: dict[str, Row] = {}
-        self._shown = self._live = False
-        self._began = self._said = clock()
+        self._rows: dict[str, HostRow] = {}
+        self._is_shown = self._is_live = False
+        self._began = self._last_line = self._now()
 
-    def tell(self, event: Event) -> None:
-        """Take an event, from any thread; before :meth:`shown` and after it only what is waited for is said."""
-        now = self._clock()
+    def handle(self, event: Event) -> None:
+        """Take an event, from any thread; outside :meth:`shown` only progress of the whole cluster is printed."""
+        now = self._now()
         with self._lock:
-            if not self._shown and (event.host or event.state != "progress"):
+            if not self._is_shown and (event.host or event.state != "progress"):
                 return
             if event.host:
-                self._rows.setdefault(event.host, Row(event.host, now)).take(event, now)
-            line = "" if self._live else news(event, many=len(self._rows) > MANY)
+                self._rows.setdefault(event.host, HostRow(event.host, now)).update(event, now)
+            line = "" if self._is_live else latest(event, many=len(self._rows) > MANY)
             if not event.host and event.state in ("warning", "progress"):
-                line = news(event, many=False)
-            self._said = now if line else self._said
+                line = latest(event, many=False)
+            self._last_line = now if line else self._last_line
+        # Printed without the lock: a slow terminal must not hold up the threads that work.
         if line:
-            self.console.say(line)
+            self.console.print(line)
 
     @contextmanager
     def shown(self, *, redraw: bool = True) -> Iterator[None]:
-        """Show the board while the block runs; a terminal has nothing left of it afterwards.
+        """Show progress while the block runs; a terminal has nothing left of it afterwards.
 
-        :param redraw: False: one line per change even on a terminal, because others write there at the same time.
+        :param redraw: False: one line per change even on a terminal, because others print there at the same time.
         """
         self._rows.clear()
-        self._began = self._said = self._clock()
-        self._live = redraw and self.console.moves
-        self._shown = True
+        self._began = self._last_line = self._now()
+        self._is_live = redraw and self.console.supports_redraw
+        self._is_shown = True
         try:
-            with self._redrawn() if self._live else self._murmuring():
+            with self._redrawn() if self._is_live else self._with_heartbeat():
                 yield
         finally:
-            self._shown = False
+            self._is_shown = False
 
     def lines(self) -> list[str]:
-        """Return the board as it stands."""
+        """Return the rows as they are now."""
         with self._lock:
-            return rows(list(self._rows.values()), self._clock(), self._began)
+            return rows(list(self._rows.values()), self._now(), self._began)
 
     @contextmanager
     def _redrawn(self) -> Iterator[None]:
@@ -185,21 +212,22 @@ class Board:
         return Text("\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in lines), no_wrap=True)
 
     @contextmanager
-    def _murmuring(self) -> Iterator[None]:
-        over = threading.Event()
-        thread = threading.Thread(target=self._murmur, args=(over,), name="board", daemon=True)
+    def _with_heartbeat(self) -> Iterator[None]:
+        finished = threading.Event()
+        thread = threading.Thread(target=self._heartbeat, args=(finished,), name="progress", daemon=True)
         thread.start()
         try:
             yield
         finally:
-            over.set()
+            finished.set()
             thread.join()
 
-    def _murmur(self, over: threading.Event) -> None:
-        while not over.wait(1.0):
+    def _heartbeat(self, finished: threading.Event) -> None:
+        """Report now and then what is under way, where nothing else was printed for a while."""
+        while not finished.wait(1.0):
             with self._lock:
-                due = self._clock() - self._said >= QUIET_S
+                due = self._now() - self._last_line >= QUIET_S
                 busy = [row for row in self._rows.values() if row.phase and not row.failed]
-                self._said = self._clock() if due else self._said
+                self._last_line = self._now() if due else self._last_line
             if due and busy:
-                self.console.say([f"  still{line}" for line in rows(busy, self._clock(), self._began)])
+                self.console.print([f"  still{line}" for line in rows(busy, self._now(), self._began)])

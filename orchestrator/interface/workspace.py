@@ -1,4 +1,4 @@
-"""What all verbs share: the config file and its changes, the session that it opens, the board, the end of it all."""
+"""The workspace of all verbs: config file, settings, session, console, and what has to be closed at the end."""
 
 from __future__ import annotations
 
@@ -10,36 +10,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.errors import ConfigError, StratusError, UsageError
+from orchestrator.core.next_step import NextStep
 from orchestrator.interface.console import Console
-from orchestrator.interface.progress import Board
+from orchestrator.interface.progress import ProgressBoard
 from orchestrator.interface.render import units
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
     from orchestrator.session import Session
 
-Opener = Callable[..., "Session"]
+SessionFactory = Callable[..., "Session"]
 
-Stamp = tuple[int, int, int]
+FileState = tuple[int, int, int]
 
 
 def find_config(folder: Path) -> Path:
-    """Return the config file that counts in a folder.
+    """Return the config file of a folder.
 
-    :raises UsageError: when there is none.
+    :raises UsageError: there is none.
     """
     for name in ("config/config.ini", "config.ini"):
         if (folder / name).is_file():
             return Path(name) if folder == Path() else folder / name
     raise UsageError(
         "no config file here: neither config/config.ini nor config.ini",
-        fix="stratus config init  writes one;  --config FILE  (before the verb) names another",
+        fix=NextStep("Config", "init") + "  writes one;  --config FILE  (before the verb) names another",
     )
 
 
 def open_session(settings: Settings, **options: Any) -> Session:
-    """Open the real session; imported late, because a prompt and ``--help`` can do without."""
+    """Open the real session; imported late, because a prompt and ``--help`` do without."""
     from orchestrator.session import Session
 
     return Session(settings, **options)
@@ -52,14 +54,15 @@ def default_home() -> Path:
     return default_home()
 
 
-class Desk:
-    """One user's place of work: a config file, the session that it opens, and a console.
+class Workspace:
+    """Config file, session and console of one user.
 
-    The file is read again whenever it changed; mistakes in it are shown and the settings from before stay.
+    The file is read again whenever it changed; if it then holds mistakes, they are shown and the earlier settings stay.
 
     :param config: the config file; None looks for one in the working directory when it is first needed.
-    :param consent: questions that cost money are answered with yes: a script was asked for by name.
-    :param opener: opens a session, called as :class:`orchestrator.session.Session` is.
+    :param assume_yes: do not ask for confirmation of prices: a script was started by name.
+    :param session_factory: opens a session, called as :class:`orchestrator.session.Session` is.
+    :param home: folder for keys, journal and the last traceback; None: the default one.
     """
 
     def __init__(
@@ -67,140 +70,139 @@ class Desk:
         config: Path | None,
         console: Console,
         *,
-        consent: bool = False,
-        opener: Opener = open_session,
+        assume_yes: bool = False,
+        session_factory: SessionFactory = open_session,
         home: Path | None = None,
+        clock: Clock = REAL_CLOCK,
     ) -> None:
         self.console = console
-        self.consent = consent
-        self.board = Board(console)
+        self.assume_yes = assume_yes
+        self.clock = clock
+        self.progress = ProgressBoard(console, clock)
+        self.last_answer: object = None
         self._config = config
-        self._opener = opener
+        self._session_factory = session_factory
         self._home = home
-        self._stamp: Stamp | None = None
+        self._file_state: FileState | None = None
         self._settings: Settings | None = None
         self._session: Session | None = None
         self._closing = contextlib.ExitStack()
-        # The prompt asks for the status while a verb may be at work.
+        # The prompt's status poller uses the session from a thread of its own while a verb may use it.
         self._lock = threading.RLock()
 
     @property
     def config(self) -> Path:
         """The config file.
 
-        :raises UsageError: when none was named and none is here.
+        :raises UsageError: none was named and none is here.
         """
         if self._config is None:
             self._config = find_config(Path())
         return self._config
 
     @property
-    def named(self) -> Path | None:
-        """The config file that was named, whether it exists or not; None when none was."""
+    def named_config(self) -> Path | None:
+        """The config file that was named, even if it does not exist; None when none was."""
         return self._config
 
     @property
     def home(self) -> Path:
-        """Where keys, journal and the last traceback are kept."""
+        """Folder for keys, journal and the last traceback."""
         if self._home is None:
             self._home = default_home()
         return self._home
 
-    def use(self, config: Path) -> None:
-        """Work by another config file from now on.
+    def use_config(self, config: Path) -> None:
+        """Use another config file from now on.
 
-        :raises ConfigError: it holds mistakes; then everything stays as it was.
+        :raises ConfigError: it holds mistakes; then nothing changes.
         """
-        loaded = _load(config, files=True)
-        self._config, self._stamp = config, _stamp(config)
-        self._take(loaded)
+        settings = _load(config, files=True)
+        self._config, self._file_state = config, _file_state(config)
+        self._replace_settings(settings)
 
     def settings(self, *, files: bool = True) -> Settings:
         """Return the settings as the file is now.
 
-        :param files: whether the files that it names have to exist; ending VMs needs none of them.
+        :param files: True if the files that it names have to exist; terminating VMs needs none of them.
         :raises ConfigError: the first reading found mistakes.
         """
         with self._lock:
-            stamp = _stamp(self.config)
-            if self._settings is None or stamp != self._stamp:
-                self._read(stamp, files=files)
+            state = _file_state(self.config)
+            if self._settings is None or state != self._file_state:
+                self._read(state, files=files)
             assert self._settings is not None
             return self._settings
 
-    def _read(self, stamp: Stamp, *, files: bool) -> None:
+    def _read(self, state: FileState, *, files: bool) -> None:
         try:
-            loaded = _load(self.config, files=files)
+            settings = _load(self.config, files=files)
         except ConfigError as error:
             if self._settings is None:
                 raise
-            self.console.complain(
-                [
-                    *map(str, error.problems),
-                    f"{units.count(len(error.problems), 'mistake')}. The settings from before stay.",
-                ]
-            )
-            self._stamp = stamp
+            count = units.count(len(error.problems), "mistake")
+            self.console.print_error([*map(str, error.problems), f"{count}. The earlier settings stay."])
+            self._file_state = state
             return
-        # What was read without its files is read again by the next verb that needs them.
-        self._stamp = stamp if files else None
-        self._take(loaded)
+        # Settings that were read without their files are read again by the next verb that needs them.
+        self._file_state = state if files else None
+        self._replace_settings(settings)
 
-    def _take(self, loaded: Settings) -> None:
-        if loaded == self._settings:
+    def _replace_settings(self, settings: Settings) -> None:
+        if settings == self._settings:
             return
-        fresh = [warning for warning in loaded.warnings if not self._settings or warning not in self._settings.warnings]
-        self.console.complain([str(warning) for warning in fresh])
-        self._settings = loaded
-        self._drop_session()
+        known = self._settings.warnings if self._settings else ()
+        self.console.print_error([str(warning) for warning in settings.warnings if warning not in known])
+        self._settings = settings
+        self._close_session()
 
     def session(self, *, files: bool = True) -> Session:
-        """Return the session for the settings as they are now."""
+        """Return the session for the settings as they are now.
+
+        :param files: as in :meth:`settings`.
+        """
         with self._lock:
             settings = self.settings(files=files)
             if self._session is None:
-                self._session = self._opener(settings, home=self.home, runs=Path("runs"), tell=self.board.tell)
+                self._session = self._session_factory(
+                    settings, home=self.home, runs=Path("runs"), tell=self.progress.handle
+                )
             return self._session
 
     @property
     def label(self) -> str:
-        """What the prompt calls the cloud, by the settings as they were read last."""
+        """Name of the cloud in the prompt, by the settings as they were read last."""
         return self._settings.aws.label if self._settings else "stratus"
 
-    @property
-    def opened(self) -> Session | None:
-        """The session, if one was opened already."""
-        return self._session
-
-    def keep(self, close: Callable[[], object]) -> None:
-        """Have something closed when work ends: a tunnel, for one."""
+    def close_later(self, close: Callable[[], object]) -> None:
+        """Have something closed with the session: a tunnel, for one."""
         self._closing.callback(close)
 
-    def _drop_session(self) -> None:
+    def _close_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             self._closing.close()
             session.close()
 
     def close(self) -> None:
-        """End tunnels and connections; nothing in the cloud changes."""
-        self._drop_session()
+        """Close tunnels and connections; nothing in the cloud changes."""
+        self._close_session()
 
-    def bug(self, error: Exception) -> StratusError:
-        """Return one line for an error that nobody foresaw, and keep its traceback in a file."""
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
+    def report_bug(self, error: Exception) -> StratusError:
+        """Return a one-line error for an unexpected exception, and keep its traceback in a file."""
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
         text = "".join(traceback.format_exception(error))
+        path = self.home / "last-error.txt"
         try:
-            path = self.home / "last-error.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_private(path, text)
         except OSError:
-            return StratusError(f"{what} (a bug in Stratus)")
-        return StratusError(f"{what} (a bug in Stratus)", fix=f"where it happened: {path}")
+            return StratusError(f"{message} (a bug in Stratus)")
+        return StratusError(f"{message} (a bug in Stratus)", fix=f"traceback: {path}")
 
 
 def _write_private(path: Path, text: str) -> None:
-    # A traceback may quote values that are nobody else's business.
+    # A traceback may quote secrets: readable by its owner only.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
@@ -212,9 +214,10 @@ def _load(path: Path, *, files: bool) -> Settings:
     return settings.load(path, os.environ, files=files)
 
 
-def _stamp(path: Path) -> Stamp:
+def _file_state(path: Path) -> FileState:
+    """Return what changes when the file is edited: editors replace a file as often as they write into it."""
     try:
-        found = path.stat()
+        facts = path.stat()
     except OSError:
         return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (facts.st_mtime_ns, facts.st_size, facts.st_ino)

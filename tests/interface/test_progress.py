@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable
@@ -10,17 +9,12 @@ from contextlib import redirect_stdout
 
 import pytest
 
+from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.events import Event
 from orchestrator.interface import progress
 from orchestrator.interface.console import Console
-from orchestrator.interface.progress import Board, Row
-
-
-class Screen(io.StringIO):
-    """Something that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
+from orchestrator.interface.progress import HostRow, ProgressBoard
+from tests.support.screen import Screen
 
 
 def until(fact: Callable[[], bool], seconds: float = 60.0) -> bool:
@@ -31,10 +25,10 @@ def until(fact: Callable[[], bool], seconds: float = 60.0) -> bool:
     return fact()
 
 
-def row(*events: Event) -> Row:
-    found = Row("ml-0", 0.0)
+def row(*events: Event) -> HostRow:
+    found = HostRow("ml-0", 0.0)
     for number, event in enumerate(events):
-        found.take(event, float(number))
+        found.update(event, float(number))
     return found
 
 
@@ -44,9 +38,9 @@ def test_a_row_says_what_is_under_way_since_when_and_what_is_behind() -> None:
         Event("ml-0", "pending", "done", 2.1),
         Event("ml-0", "python", "unchanged", 0.1),
         Event("ml-0", "requirements", "start"),
-        Event("ml-0", "", "progress", text="Collecting \x1b[31mdask"),
+        Event("ml-0", "", "progress", text="Collecting\r\x1b[31mdask"),
     )
-    assert found.cells(15.4) == ["ml-0", "requirements", "12.4 s", "pending 2.1 s   python", "| Collecting dask"]
+    assert found.cells(15.4) == ["ml-0", "requirements", "12.4 s", "pending 2.1 s   python", "| ^[[31mdask"]
 
 
 def test_a_failed_row_keeps_its_reason() -> None:
@@ -56,13 +50,13 @@ def test_a_failed_row_keeps_its_reason() -> None:
 
 
 def test_many_hosts_are_counted_and_the_slowest_is_named() -> None:
-    found = [Row(f"ml-{n}", 0.0) for n in range(128)]
+    found = [HostRow(f"ml-{n}", 0.0) for n in range(128)]
     for n, one in enumerate(found):
-        one.take(Event(one.name, "boot" if n < 100 else "ssh", "start"), 1.0 if n == 7 else 5.0)
+        one.update(Event(one.name, "boot" if n < 100 else "ssh", "start"), 1.0 if n == 7 else 5.0)
 
     lines = progress.rows(found, 9.0, 0.0)
 
-    assert lines == ["  128 hosts   100 boot   28 ssh   9.0 s", "  longest: ml-7  boot  8.0 s"]
+    assert lines == ["  128 hosts   100 booting   28 waiting for SSH   9.0 s", "  longest: ml-7  booting  8.0 s"]
 
 
 @pytest.mark.parametrize(
@@ -77,38 +71,38 @@ def test_many_hosts_are_counted_and_the_slowest_is_named() -> None:
     ],
 )
 def test_a_log_gets_a_line_per_change_of_state(event: Event, line: str) -> None:
-    assert progress.news(event, many=False) == line
+    assert progress.latest(event, many=False) == line
 
 
 def test_a_log_of_many_hosts_tells_only_what_goes_wrong() -> None:
-    assert progress.news(Event("ml-0", "boot", "done", 1.4), many=True) == ""
-    assert progress.news(Event("ml-0", "boot", "failed", text="x"), many=True) == "  ml-0  boot  failed  x"
+    assert progress.latest(Event("ml-0", "boot", "done", 1.4), many=True) == ""
+    assert progress.latest(Event("ml-0", "boot", "failed", text="x"), many=True) == "  ml-0  boot  failed  x"
 
 
 def test_where_nothing_can_move_the_board_is_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Board(Console())
-    shown.tell(Event("ml-9", "boot", "done", 1.0))
+    shown = ProgressBoard(Console(), REAL_CLOCK)
+    shown.handle(Event("ml-9", "boot", "done", 1.0))
     with shown.shown():
-        shown.tell(Event("ml-0", "boot", "start"))
-        shown.tell(Event("ml-0", "boot", "done", 1.4))
-    shown.tell(Event("ml-9", "boot", "done", 1.0))
+        shown.handle(Event("ml-0", "boot", "start"))
+        shown.handle(Event("ml-0", "boot", "done", 1.4))
+    shown.handle(Event("ml-9", "boot", "done", 1.0))
 
     assert capsys.readouterr().out == "  ml-0  boot  done  1.4 s\n"
 
 
 def test_a_silent_log_says_now_and_then_what_is_still_under_way(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
-    shown = Board(Console(), clock=lambda: now[0])
+    shown = ProgressBoard(Console(), Clock(monotonic=lambda: now[0]))
     said = threading.Event()
 
     class Telling(Console):
-        def say(self, lines: object) -> None:
-            super().say(lines)  # type: ignore[arg-type]
+        def print(self, text: object) -> None:
+            super().print(text)  # type: ignore[arg-type]
             said.set()
 
     shown.console = Telling()
     with shown.shown():
-        shown.tell(Event("ml-0", "requirements", "start"))
+        shown.handle(Event("ml-0", "requirements", "start"))
         now[0] = 40.0
         assert said.wait(5)
 
@@ -116,18 +110,18 @@ def test_a_silent_log_says_now_and_then_what_is_still_under_way(capsys: pytest.C
 
 
 def test_on_a_terminal_the_board_redraws_itself_and_leaves_nothing() -> None:
-    shown = Board(Console(env={"TERM": "xterm"}))
+    shown = ProgressBoard(Console(env={"TERM": "xterm"}), REAL_CLOCK)
     with redirect_stdout(Screen()) as screen, shown.shown():
-        shown.tell(Event("ml-0", "boot", "start"))
-        assert until(lambda: "ml-0  boot" in screen.getvalue())
+        shown.handle(Event("ml-0", "boot", "start"))
+        assert until(lambda: "ml-0  booting" in screen.getvalue())
 
     # Erased: the last thing written goes up and clears the line.
     assert "\x1b[2K" in screen.getvalue().rsplit("ml-0", 1)[1]
 
 
 def test_a_dumb_terminal_gets_lines() -> None:
-    shown = Board(Console(env={"TERM": "dumb"}))
+    shown = ProgressBoard(Console(env={"TERM": "dumb"}), REAL_CLOCK)
     with redirect_stdout(Screen()) as screen, shown.shown():
-        shown.tell(Event("ml-0", "boot", "done", 1.4))
+        shown.handle(Event("ml-0", "boot", "done", 1.4))
 
     assert screen.getvalue() == "  ml-0  boot  done  1.4 s\n"

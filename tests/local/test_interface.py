@@ -78,8 +78,8 @@ def test_a_sitting_that_moves_from_the_shell_to_the_command_line(place: Place, s
     child.send("\r")
     child.expect("1 of 1 ready in")
     child.send("exit\r")
-    child.expect("1 instance still runs: \\S*\\$0\\.37/h")
-    child.expect("TerminateAll from any shell:  python run_interface.py --local terminate")
+    child.expect("1 instance is still running: \\$0\\.37/h")
+    child.expect("To terminate from any shell:  python run_interface.py --local terminate")
     child.expect(pexpect.EOF)
 
     status = json.loads(stratus("--output", "json", "status").stdout)

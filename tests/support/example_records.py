@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.interface.render import registry
+from orchestrator.interface.workspace import Workspace
 
 EXAMPLES: dict[object, Any] = {
     str: "x",
@@ -56,4 +57,17 @@ def type_hints(annotated: Any) -> dict[str, Any]:
     registry.load()
     records = {record.__name__: record for record in registry.document.registry}
     module = sys.modules[annotated.__module__]
-    return typing.get_type_hints(annotated, localns={**vars(collections.abc), **records, **vars(module)})
+    names = {**vars(collections.abc), "Workspace": Workspace, **records, **vars(module)}
+    return typing.get_type_hints(annotated, localns=names)
+
+
+def answers(verb_function: Any) -> set[type]:
+    """Return the classes of records that a verb's function returns, alone or in a sequence."""
+    return set(_records(type_hints(verb_function).get("return")))
+
+
+def _records(hint: Any) -> typing.Iterator[type]:
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from _records(part)

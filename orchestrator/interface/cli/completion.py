@@ -1,64 +1,55 @@
-"""Completion scripts for bash, zsh and fish, written from the parser itself, so they cannot disagree with it."""
+"""Completion scripts for bash, zsh and fish, derived from the same commands as the parser."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+
+from orchestrator.interface.cli.commands import SHELLS, Command
+from orchestrator.interface.cli.parser import OUTPUT_HELP, TOP_OPTIONS
 
 PROGRAM = "stratus"
 
 
-@dataclass(frozen=True)
-class Verb:
-    """What can be typed after one verb.
-
-    :param options: ``--name`` or ``-n`` -> its help.
-    :param words: fixed words that it takes.
-    """
-
-    name: str
-    help: str
-    options: dict[str, str]
-    words: tuple[str, ...]
-
-
-def script(shell: str, parser: argparse.ArgumentParser) -> str:
+def script(shell: str, commands: Sequence[Command]) -> str:
     """Return the completion script of ``bash``, ``zsh`` or ``fish``."""
-    verbs = list(_verbs(parser))
-    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](_options(parser), verbs)
+    return dict(zip(SHELLS, (_bash, _zsh, _fish), strict=True))[shell](commands)
 
 
-def _verbs(parser: argparse.ArgumentParser) -> Iterator[Verb]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            for name, sub in action.choices.items():
-                yield Verb(name, helps.get(name, ""), _options(sub), _words(sub))
+def _top_options() -> dict[str, str]:
+    """Return the options before the verb -> their help."""
+    own = {"-h": "show help", "--help": "show help", "--version": "show the version"}
+    return own | {name: _one_line(options["help"]) for names, options in TOP_OPTIONS for name in names}
 
 
-def _options(parser: argparse.ArgumentParser) -> dict[str, str]:
-    return {name: _one_line(action.help) for action in parser._actions for name in action.option_strings}
+def _options(command: Command) -> dict[str, str]:
+    """Return the options after the verb -> their help."""
+    shared = {"-h": "show help", "--help": "show help", "--output": OUTPUT_HELP}
+    return {name: _one_line(text) for name, text in (shared | command.options).items()}
 
 
-def _words(parser: argparse.ArgumentParser) -> tuple[str, ...]:
-    positional = (action for action in parser._actions if not action.option_strings and action.choices)
-    return tuple(str(choice) for action in positional for choice in action.choices or ())
+def _folder_options(commands: Sequence[Command]) -> list[str]:
+    """Return the options that take a folder."""
+    arguments = (argument for command in commands for argument in command.arguments)
+    return sorted({flag for argument in arguments if argument.completes == "folder" for flag in argument.flags})
 
 
-def _one_line(text: str | None) -> str:
-    return (text or "").replace("%%", "%").replace("'", "")
+def _one_line(text: str) -> str:
+    return text.replace("'", "")
 
 
-def _bash(top: dict[str, str], verbs: list[Verb]) -> str:
-    cases = "\n".join(f"    {verb.name}) words='{' '.join([*verb.options, *verb.words])}' ;;" for verb in verbs)
+def _bash(commands: Sequence[Command]) -> str:
+    cases = "\n".join(
+        f"    {'|'.join((command.name, *command.aliases))}) words='{' '.join([*_options(command), *command.words])}' ;;"
+        for command in commands
+    )
+    folders = "|".join(_folder_options(commands))
     return f"""\
 # {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}
 _{PROGRAM}() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} verb= words= i
   case $before in
     --config) COMPREPLY=($(compgen -f -- "$word")); return ;;
-    --job) COMPREPLY=($(compgen -d -- "$word")); return ;;
+    {folders}) COMPREPLY=($(compgen -d -- "$word")); return ;;
     --output) COMPREPLY=($(compgen -W 'text json' -- "$word")); return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -69,7 +60,7 @@ _{PROGRAM}() {{
     esac
   done
   case $verb in
-    '') words='{" ".join([*top, *(verb.name for verb in verbs)])}' ;;
+    '') words='{" ".join([*_top_options(), *(command.name for command in commands)])}' ;;
 {cases}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
@@ -78,9 +69,14 @@ complete -F _{PROGRAM} {PROGRAM}
 """
 
 
-def _zsh(top: dict[str, str], verbs: list[Verb]) -> str:
-    names = "\n".join(f"    '{verb.name}:{_one_line(verb.help).replace(':', ' -')}'" for verb in verbs)
-    cases = "\n".join(f"    {verb.name}) compadd -- {' '.join([*verb.options, *verb.words])} ;;" for verb in verbs)
+def _zsh(commands: Sequence[Command]) -> str:
+    names = "\n".join(f"    '{command.name}:{_one_line(command.help).replace(':', ' -')}'" for command in commands)
+    cases = "\n".join(
+        f"    {'|'.join((command.name, *command.aliases))}) "
+        f"compadd -- {' '.join([*_options(command), *command.words])} ;;"
+        for command in commands
+    )
+    folders = "|".join(_folder_options(commands))
     return f"""\
 #compdef {PROGRAM}
 # {PROGRAM} completion zsh > a folder of $fpath/_{PROGRAM}
@@ -92,7 +88,7 @@ _{PROGRAM}() {{
   )
   case ${{words[CURRENT-1]}} in
     --config) _files; return ;;
-    --job) _files -/; return ;;
+    {folders}) _files -/; return ;;
     --output) compadd text json; return ;;
   esac
   for ((i = 2; i < CURRENT; i++)); do
@@ -103,7 +99,7 @@ _{PROGRAM}() {{
     esac
   done
   case $verb in
-    '') _describe verb verbs; compadd -- {" ".join(top)} ;;
+    '') _describe verb verbs; compadd -- {" ".join(_top_options())} ;;
 {cases}
   esac
 }}
@@ -111,18 +107,26 @@ if [ "$funcstack[1]" = "_{PROGRAM}" ]; then _{PROGRAM} "$@"; else compdef _{PROG
 """
 
 
-def _fish(top: dict[str, str], verbs: list[Verb]) -> str:
+def _fish(commands: Sequence[Command]) -> str:
+    folders = _folder_options(commands)
     lines = [f"# {PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish", f"complete -c {PROGRAM} -f"]
-    lines += [f"complete -c {PROGRAM} -n __fish_use_subcommand {_fish_option(*option)}" for option in top.items()]
-    for verb in verbs:
-        lines.append(f"complete -c {PROGRAM} -n __fish_use_subcommand -a {verb.name} -d '{_one_line(verb.help)}'")
-        inside = f"complete -c {PROGRAM} -n '__fish_seen_subcommand_from {verb.name}'"
-        lines += [f"{inside} {_fish_option(*option)}" for option in verb.options.items()]
-        lines += [f"{inside} -a '{' '.join(verb.words)}'"] if verb.words else []
-    return "\n".join(lines) + "\n"
+    lines += [
+        f"complete -c {PROGRAM} -n __fish_use_subcommand {_fish_option(*option, folders)}"
+        for option in _top_options().items()
+    ]
+    return "\n".join([*lines, *(text for command in commands for text in _fish_command(command, folders))]) + "\n"
 
 
-def _fish_option(name: str, help_: str) -> str:
+def _fish_command(command: Command, folders: Sequence[str]) -> Iterator[str]:
+    yield f"complete -c {PROGRAM} -n __fish_use_subcommand -a {command.name} -d '{_one_line(command.help)}'"
+    inside = f"complete -c {PROGRAM} -n '__fish_seen_subcommand_from {' '.join((command.name, *command.aliases))}'"
+    for option in _options(command).items():
+        yield f"{inside} {_fish_option(*option, folders)}"
+    if command.words:
+        yield f"{inside} -a '{' '.join(command.words)}'"
+
+
+def _fish_option(name: str, help_text: str, folders: Sequence[str]) -> str:
     kind = "-l" if name.startswith("--") else "-s"
-    takes_path = {"--config": " -r -F", "--job": " -r -F", "--output": " -x -a 'text json'"}.get(name, "")
-    return f"{kind} {name.lstrip('-')}{takes_path} -d '{help_}'"
+    value = " -r -F" if name == "--config" or name in folders else " -x -a 'text json'" if name == "--output" else ""
+    return f"{kind} {name.lstrip('-')}{value} -d '{help_text}'"

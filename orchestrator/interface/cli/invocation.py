@@ -1,25 +1,29 @@
-"""One command line as it is carried out."""
+"""One command line from its words to its exit code."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
-from orchestrator.interface.cli import dispatch, parser
+from orchestrator.core.next_step import NextStep
+from orchestrator.core.version import __version__
+from orchestrator.interface.cli import commands, parser
+from orchestrator.interface.cli.commands import Command
 from orchestrator.interface.console import Console
-from orchestrator.interface.verbs import registry
+from orchestrator.interface.verbs.registry import VerbRegistry, default_registry
 
 if TYPE_CHECKING:
-    from orchestrator.interface.verbs.jobs import Verbs
-    from orchestrator.interface.workspace import Desk, Opener
+    from orchestrator.interface.workspace import SessionFactory, Workspace
 
 
 class NoCloud(CloudRefused):
-    """There is no cloud to work on: the rehearsal cloud would not start."""
+    """The embedded cloud could not be started."""
 
     json_name = "NoCloud"
 
@@ -30,95 +34,156 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Setup:
-    """How this program was started.
+    """Circumstances in which this program was started.
 
     :param program: what to type to start it again.
     :param config: the config file when ``--config`` names none; None looks in the working directory.
     :param local: ``--local`` was given and is taken care of.
-    :param prepare: called before the first verb that works on a cloud, and not for ``--help`` and the like.
-    :param opener: opens sessions; None is the real one.
+    :param prepare: called before the first verb that needs the cloud, and not for ``--help`` and the like.
+    :param session_factory: opens sessions; None is the real one.
+    :param registry: the verbs.
     """
 
     program: str = "stratus"
     config: Path | None = None
     local: bool = False
     prepare: Callable[[], None] = _nothing
-    opener: Opener | None = None
+    session_factory: SessionFactory | None = None
+    registry: VerbRegistry = field(default_factory=default_registry)
 
 
 class Invocation:
-    """One command line on its way."""
+    """One command line.
+
+    :param argv: its words, without the program.
+    """
 
     def __init__(self, argv: Sequence[str], setup: Setup, console: Console) -> None:
         self.argv = argv
         self.setup = setup
         self.console = console
-        self.desk: Desk | None = None
-        self.verbs: Verbs | None = None
-        console.reword = registry.for_command_line(setup.program)
+        self.workspace: Workspace | None = None
+        self._word_for(setup.program)
 
-    def carry_out(self) -> int:
-        """Do what was typed and return the exit code."""
-        options = parser.parser(self.setup.program).parse_args(self.argv)
+    def _word_for(self, program: str) -> None:
+        """Word hints as commands of this program."""
+
+        def word(step: NextStep) -> str:
+            return self.setup.registry.as_command(step, program)
+
+        self.console.program = program
+        self.console.word = word
+
+    def run(self) -> int:
+        """Carry it out and return the exit code."""
+        known = commands.commands(self.setup.registry, self.setup.program)
+        options = parser.parse(self.argv, known, self.setup.program)
         if options.local and not self.setup.local:
             raise UsageError(
-                "--local starts the rehearsal cloud, and only run_interface.py can do that",
+                "--local starts the embedded cloud, and only run_interface.py can do that",
                 fix=f"python run_interface.py {' '.join(self.argv)}",
             )
-        self.console.program = _again(self.setup.program, options)
-        self.console.reword = registry.for_command_line(self.console.program)
-        return dispatch.COMMANDS[options.verb or "shell"](self, options) or 0
+        self._word_for(_with_config(self.setup.program, options))
+        command = next((item for item in known if options.verb in (item.name, *item.aliases)), None)
+        if command is None or not command.verbs:
+            own = {"completion": self._completion, "manual": self._manual, "shell": self._shell}
+            return own[options.verb or "shell"](options, known)
+        return self._verb(command, options)
 
-    def work(self, options: argparse.Namespace, *, consent: bool = False, on_paper: bool = False) -> Verbs:
-        """Open the desk, not yet the session.
+    def _verb(self, command: Command, options: argparse.Namespace) -> int:
+        given = vars(options)
+        verb = commands.select(command, given)
+        positional, named, foreign = commands.bind(command, verb, given)
+        if foreign:
+            raise UsageError(f"{foreign[0]} does not go with {verb.flag or verb.command}", fix="leave one of them out")
+        workspace = self.open_workspace(options, needs_cloud=verb.needs_cloud(named))
+        answer = verb.function(workspace, *positional, **named)
+        if self.console.document and verb.document is not None:
+            self._print_document(verb.document(answer))
+        if verb.stays_open:
+            self._wait_for_interrupt()
+        return verb.exit_code(answer, named)
 
-        :param consent: prices are not asked about.
-        :param on_paper: no cloud is needed, so none is prepared.
+    def _wait_for_interrupt(self) -> None:
+        try:
+            # The timeout lets Python notice Ctrl-C on every platform.
+            while not threading.Event().wait(3600):
+                pass
+        except KeyboardInterrupt:
+            self.console.print("  closed")
+
+    def _completion(self, options: argparse.Namespace, known: list[Command]) -> int:
+        from orchestrator.interface.cli import completion
+
+        self.console.print_raw(completion.script(options.shell, known))
+        return 0
+
+    def _manual(self, options: argparse.Namespace, known: list[Command]) -> int:  # noqa: ARG002 - as the others
+        from orchestrator.interface.verbs import help as verb_help
+
+        self.console.print_raw(verb_help.manual(self.setup.registry))
+        return 0
+
+    def _shell(self, options: argparse.Namespace, known: list[Command]) -> int:  # noqa: ARG002 - as the others
+        from orchestrator.interface.shell import app, statements
+
+        scripted = options.statements is not None or not sys.stdin.isatty()
+        workspace = self.open_workspace(options, assume_yes=scripted)
+        self.console.word = str
+        if not scripted:
+            return app.start(workspace, self.setup.registry, version=__version__)
+        text = sys.stdin.read() if options.statements is None else options.statements
+        if not text.strip():
+            raise UsageError("no verb, and no terminal for the shell", fix=f"{self.setup.program} --help")
+        return statements.run(workspace, self.setup.registry, text)
+
+    def open_workspace(
+        self, options: argparse.Namespace, *, assume_yes: bool = False, needs_cloud: bool = True
+    ) -> Workspace:
+        """Return the workspace; its session opens when a verb needs it.
+
+        :param assume_yes: do not ask for confirmation of prices.
+        :param needs_cloud: start the embedded cloud, if it is the one.
         """
-        from orchestrator.interface.verbs.jobs import Verbs
-        from orchestrator.interface.workspace import Desk
+        from orchestrator.interface.workspace import Workspace
 
-        if not on_paper:
+        if needs_cloud:
             self.setup.prepare()
-        more: dict[str, Any] = {"opener": self.setup.opener} if self.setup.opener else {}
-        self.desk = Desk(options.config or self.setup.config, self.console, consent=consent, **more)
-        self.verbs = Verbs(self.desk)
-        return self.verbs
+        factory: dict[str, Any] = {"session_factory": self.setup.session_factory} if self.setup.session_factory else {}
+        config = options.config or self.setup.config
+        self.workspace = Workspace(config, self.console, assume_yes=assume_yes, **factory)
+        return self.workspace
 
-    def document(self, record: object) -> None:
-        """Print a record as the one document, if a document was asked for."""
+    def _print_document(self, record: object) -> None:
+        from orchestrator.interface.cli import json_output
+
+        self.console.print_raw(json_output.text(json_output.document(record), self.console.worded))
+
+    def fail(self, error: StratusError) -> int:
+        """Print what went wrong, as the document too if one was asked for, and return the exit code."""
+        self.console.print_error(error.lines())
         if self.console.document:
             from orchestrator.interface.cli import json_output
 
-            self.console.write(json_output.text(json_output.document(record)))
-
-    def failed(self, error: StratusError) -> int:
-        """Say what went wrong, in a line and, if asked for, as the document."""
-        self.console.complain(str(error))
-        if self.console.document:
-            from orchestrator.interface.cli import json_output
-
-            # What was achieved on the way belongs to the answer.
-            got = json_output.document(self.verbs.last) if self.verbs else None
-            got = got if isinstance(got, dict) else {"result": got} if got else {}
-            problem = json_output.document(error)
-            problem |= {"fix": self.console.reword(str(error.fix))} if error.fix else {}
-            self.console.write(json_output.text(got | problem))
+            # What was achieved before the error belongs to the document.
+            achieved = json_output.document(self.workspace.last_answer) if self.workspace else None
+            achieved = achieved if isinstance(achieved, dict) else {"result": achieved} if achieved else {}
+            document = achieved | json_output.document(error)
+            self.console.print_raw(json_output.text(document, self.console.worded))
         return error.exit_code
 
-    def bug(self, error: Exception) -> StratusError:
-        """Return one line for an error that nobody foresaw; its traceback is kept."""
-        from orchestrator.interface.workspace import Desk
+    def report_bug(self, error: Exception) -> StratusError:
+        """Return a one-line error for an unexpected exception; its traceback is kept in a file."""
+        from orchestrator.interface.workspace import Workspace
 
-        return (self.desk or Desk(None, self.console)).bug(error)
+        return (self.workspace or Workspace(None, self.console)).report_bug(error)
 
     def close(self) -> None:
-        """Let go of everything."""
-        if self.desk is not None:
-            self.desk.close()
+        """Close tunnels and connections."""
+        if self.workspace is not None:
+            self.workspace.close()
 
 
-def _again(program: str, options: argparse.Namespace) -> str:
+def _with_config(program: str, options: argparse.Namespace) -> str:
     """Return what starts the program with the same options before the verb."""
-    config = f" --config {options.config}" if options.config else ""
-    return f"{program}{config}"
+    return f"{program} --config {options.config}" if options.config else program

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from orchestrator.core.next_step import Message, NextStep, Text
 from orchestrator.interface.render import registry
 
 
@@ -17,14 +19,20 @@ def document(record: object) -> Any:
     return registry.document(record)
 
 
-def text(document: Any) -> str:
-    """Return a document as the text to print; numbers that JSON does not know (NaN) become null."""
-    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
+def text(document: Any, worded: Callable[[Text], str] = str) -> str:
+    """Return a document as the text to print.
+
+    :param worded: words hints for the reader of the document.
+    """
+    return json.dumps(_plain(document, worded), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any, worded: Callable[[Text], str]) -> Any:
+    """Return a document without hints, and with null for the numbers that JSON does not know (NaN)."""
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return None
+    if isinstance(value, NextStep | Message):
+        return worded(value)
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list) else value
+        return {name: _plain(item, worded) for name, item in value.items()}
+    return [_plain(item, worded) for item in value] if isinstance(value, list) else value

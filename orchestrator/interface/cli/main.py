@@ -15,46 +15,36 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.core.errors import StratusError
-from orchestrator.core.next_step import advice_of
-from orchestrator.interface.cli.dispatch import INTERRUPTED
 from orchestrator.interface.cli.invocation import Invocation, Setup
 from orchestrator.interface.console import Console
+from orchestrator.interface.verbs.interaction import Interrupted
 
 BROKEN_PIPE = 141
+INTERRUPTED = 130
 
-_DEFAULT = Setup()
 
-
-def main(argv: Sequence[str] | None = None, setup: Setup = _DEFAULT) -> int:
+def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
     """Carry out a command line and return its exit code; the one place where errors become exit codes."""
     argv = list(sys.argv[1:] if argv is None else argv)
     console = Console(document=_wants_document(argv))
-    invocation = Invocation(argv, setup, console)
+    invocation = Invocation(argv, setup or Setup(), console)
     try:
-        return invocation.carry_out()
+        return invocation.run()
     except BrokenPipeError:
-        # The reader went away (``| head``); nothing more can be said, not even while Python shuts down.
+        # The reader is gone (``| head``); nothing more can be written, not even while Python shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
-        console.complain(str(interrupt) or " ".join(["Interrupted.", *map(str, advice_of(interrupt))]))
+        console.print_error(Interrupted.after(interrupt).lines)
         return INTERRUPTED
     except StratusError as error:
-        return invocation.failed(error)
+        return invocation.fail(error)
     except Exception as error:
-        return invocation.failed(invocation.bug(error))
+        return invocation.fail(invocation.report_bug(error))
     finally:
         invocation.close()
 
 
-def verb_at(argv: Sequence[str]) -> int:
-    """Return where in a command line the verb stands; its length when there is none."""
-    at = 0
-    while at < len(argv) and argv[at].startswith("-"):
-        at += 2 if argv[at] in ("--config", "--output", "-c") else 1
-    return min(at, len(argv))
-
-
 def _wants_document(argv: Sequence[str]) -> bool:
-    """Tell from the bare words whether stdout is for one JSON document: usage errors must know, too."""
+    """Return True if the bare words ask for a JSON document: usage errors, too, are reported as one."""
     return "--output=json" in argv or ("--output", "json") in itertools.pairwise(argv)

@@ -1,119 +1,98 @@
-"""Records on time, money, quotas and access as text; pure, as :mod:`orchestrator.interface.render.cluster` is."""
+"""Text and JSON documents of cost, time limits, quotas and access."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
+from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
-from orchestrator.interface.render.registry import Document, document
+from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
+from orchestrator.interface.render.styles import line
 from orchestrator.interface.render.units import columns
 from orchestrator.services.account import AccessReport, Cost
 
-Lines = list[str]
 
-LISTED = 20
-"""Of somebody else's machines, no more are named than these."""
-
-
-def cost(cost: Cost, now: datetime) -> Lines:
-    """Show what the cluster costs now, has cost, and can cost at most."""
-    rows = [
+@lines.register(Cost)
+def _(cost: Cost, now: datetime) -> Lines:
+    end = f", shuts down automatically {units.ends(cost.expires_at, now)}" if cost.expires_at else ""
+    table = [
         ["now", units.rate(cost.usd_per_hour)],
         ["so far", units.usd(cost.spent_usd)],
-        [
-            "at most",
-            units.usd(cost.max_cost_usd) + (f", ends {units.ends(cost.expires_at, now)}" if cost.expires_at else ""),
-        ],
+        ["at most", units.usd(cost.max_cost_usd) + end],
     ]
-    return columns(rows)
+    return columns(table)
 
 
-def extended(report: ExtendReport, now: datetime) -> Lines:
-    """Show when each VM ends itself from now on, and what they can cost at most."""
-    lines = columns([[host.name, f"ends {units.ends(host.expires_at, now)}"] for host in report.hosts])
-    lines += failures(report.failed)
+@lines.register(ExtendReport)
+def _(report: ExtendReport, now: datetime) -> Lines:
+    table = columns([[host.name, f"shuts down {units.ends(host.expires_at, now)}"] for host in report.hosts])
+    table += failures(report.failed)
     if any(host.is_budget_limited for host in report.hosts):
-        lines.append("  That is earlier than asked: the cap of their launch buys no more.")
-        lines.append("    Raise [cluster] max_dollars in the config, then Extend() again.")
-    return [*lines, f"  At most {units.usd(report.max_cost_usd)} from their start to their end."]
+        table.append("  Earlier than requested: the budget of their launch allows no more.")
+        table.append("    Raise [cluster] max_dollars in the config, then extend again.")
+    return [*table, f"  Maximum total cost: {units.usd(report.max_cost_usd)}."]
 
 
-def idle(report: IdleShutdownReport) -> Lines:
-    """Say after how long VMs that nobody uses end themselves."""
-    who = " ".join(report.hosts) or "no VM"
-    what = f"after {report.minutes} min without job, SSH session or GPU use" if report.minutes else "not for being idle"
-    return [*failures(report.failed), f"  {who}  {'ends' if len(report.hosts) == 1 else 'end'} {what}."]
+@lines.register(IdleShutdownReport)
+def _(report: IdleShutdownReport, _now: datetime) -> Lines:
+    return [*failures(report.failed), f"  {_idle(report)}"]
 
 
-def requested(made: QuotaIncrease) -> Lines:
-    """Say what AWS was asked for, or why it was not."""
-    limit = made.usage
-    have = f"{limit.needed:,} vCPU needed, limit {limit.limit:,}" if limit.limit is not None else "limit unknown"
-    have += f" ({limit.in_use:,} in use)" if limit.in_use else ""
-    if made.status == "not needed":
-        return [f"  Nothing to ask for: {have} ({limit.quota})."]
-    if made.is_existing:
-        return [f"  AWS was asked already: {made.requested_limit:,} vCPU ({limit.quota}), {made.status}."]
+def _idle(report: IdleShutdownReport) -> str:
+    if not report.hosts:
+        return "No VM was changed."
+    names = " ".join(report.hosts)
+    if not report.minutes:
+        return f"Idle shutdown is off for {names}."
+    verb = "shuts" if len(report.hosts) == 1 else "shut"
+    return f"{names}  {verb} down after {report.minutes} min without job, SSH session or GPU use."
+
+
+@lines.register(QuotaIncrease)
+def _(increase: QuotaIncrease, _now: datetime) -> Lines:
+    usage = increase.usage
+    have = f"{usage.needed:,} vCPU needed, limit {usage.limit:,}" if usage.limit is not None else "limit unknown"
+    have += f" ({usage.in_use:,} in use)" if usage.in_use else ""
+    if increase.status == "not needed":
+        return [f"  No request needed: {have} ({usage.quota})."]
+    wanted = f"{increase.requested_limit:,} vCPU ({usage.quota})"
+    if increase.is_existing:
+        return [f"  Already requested: {wanted}, {increase.status}."]
+    return [f"  Requested {wanted}: {have}.  {increase.status}, usually a working day."]
+
+
+@rows.register(Offering)
+def _(_first: Offering, offers: Sequence[Offering], _now: datetime) -> Lines:
+    return instance_types(offers)
+
+
+def instance_types(offers: Sequence[Offering]) -> Lines:
+    """Return instance types that can be launched, one a line."""
+    if not offers:
+        more = NextStep("RequestLimitIncrease")
+        return [line("  No matching type can be launched: the quota is used up.  ", more, " requests more.")]
+    return [*columns([_offer(offer) for offer in offers]), "  [cluster] instance_type in the config file selects one."]
+
+
+def _offer(offer: Offering) -> Sequence[str]:
+    gpus = f"{offer.gpus} x {offer.gpu}" if offer.gpus else ""
+    room = "quota unknown" if offer.launchable is None else f"{offer.launchable:,} at a time"
+    price = units.unit_price(offer.usd_per_hour)
+    return [offer.type, f"{offer.vcpus} vCPU", f"{offer.memory_gib:g} GiB", *([gpus] if gpus else []), price, room]
+
+
+@lines.register(AccessReport)
+def _(report: AccessReport, _now: datetime) -> Lines:
+    now = ", ".join(source.removesuffix("/32") for source in report.sources)
+    before = ", ".join(source.removesuffix("/32") for source in report.previous_sources) or "none"
     return [
-        f"  AWS is asked for {made.requested_limit:,} vCPU ({limit.quota}): {have}.  "
-        f"{made.status}, usually a working day."
+        f"  SSH allowed from {now} ({'unchanged' if report.sources == report.previous_sources else f'was: {before}'})."
     ]
-
-
-def offers(found: Sequence[Offering]) -> Lines:
-    """Show instance types that can be launched, one a line."""
-    if not found:
-        return ["  No type that fits can be launched: the quota has no room.  RequestLimitIncrease() asks for more."]
-    lines = columns([_offer(each) for each in found])
-    return [*lines, "  [cluster] instance_type in the config file chooses one."]
-
-
-def _offer(each: Offering) -> Sequence[str]:
-    gpus = f"{each.gpus} x {each.gpu}" if each.gpus else ""
-    room = "quota unknown" if each.launchable is None else f"{each.launchable:,} at a time"
-    price = units.unit_price(each.usd_per_hour)
-    return [each.type, f"{each.vcpus} vCPU", f"{each.memory_gib:g} GiB", *([gpus] if gpus else []), price, room]
-
-
-def access(report: AccessReport) -> Lines:
-    """Say who may reach the machines now."""
-    now = ", ".join(each.removesuffix("/32") for each in report.sources)
-    before = ", ".join(each.removesuffix("/32") for each in report.previous_sources) or "nobody"
-    if report.sources == report.previous_sources:
-        return [f"  ssh is admitted from {now}, as it was."]
-    return [f"  ssh is admitted from {now} (was: {before})."]
-
-
-_SHOWS: dict[str, Callable[..., Lines]] = {
-    "Cost": cost,
-    "ExtendReport": extended,
-    "IdleShutdownReport": idle,
-    "Request": requested,
-    "AccessReport": access,
-}
-_TIMELY = ("Cost", "ExtendReport")
-
-
-def knows(kind: str) -> bool:
-    """Tell whether a kind of record is shown here."""
-    return kind in _SHOWS
-
-
-def of(record: object, now: datetime) -> Lines:
-    """Return a record as its verb shows it."""
-    kind = type(record).__name__
-    return _SHOWS[kind](record, now) if kind in _TIMELY else _SHOWS[kind](record)
-
-
-def not_ours(foreign: Sequence[str]) -> Lines:
-    """Say which machines in a cluster of this name are another owner's; nothing when there are none."""
-    listed = ", ".join(foreign[:LISTED]) + (f" and {len(foreign) - LISTED} more" if len(foreign) > LISTED else "")
-    return [f"  Not yours, never touched: {listed}."] if foreign else []
 
 
 @document.register(Cost)

@@ -1,111 +1,87 @@
-"""What hosts are doing as text; pure, as :mod:`orchestrator.interface.render.cluster` is."""
+"""Text and JSON documents of what hosts are doing: usage, commands, cancelled processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
+from orchestrator.core.next_step import Text
 from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
-from orchestrator.interface.render.registry import Document, document
-from orchestrator.interface.render.units import columns, plain
-from orchestrator.jobs.elastic import JoinReport
+from orchestrator.interface.render.registry import Document, Lines, document, lines
+from orchestrator.interface.render.units import columns
 from orchestrator.jobs.kill import HostKill, KillReport
 
-Lines = list[str]
 COMMAND_WIDTH = 60
 
 
-def killed(report: KillReport) -> Lines:
-    """Say of every host what was ended there and what is left."""
-    lines = columns([_killed(host) for host in report.hosts])
-    lines += [f"  {host.host}  {plain(line)}" for host in report.hosts for line in host.stuck]
-    lines += failures(report.failed)
-    left = sum(host.left for host in report.hosts)
-    return [*lines, f"  {left} left on {units.count(len(report.hosts), 'host')}."]
-
-
-def joined(report: JoinReport) -> Lines:
-    """Say who takes part in a run from now on, and who does not."""
-    there = f"  {' '.join(report.joined)} in {report.run_id}" if report.joined else f"  nobody joined {report.run_id}"
-    return [*failures(report.failed), there]
+@lines.register(KillReport)
+def _(report: KillReport, _now: datetime) -> Lines:
+    table = columns([_killed(host) for host in report.hosts])
+    table += [f"  {host.host}  {process}" for host in report.hosts for process in host.stuck]
+    left = units.count(sum(host.left for host in report.hosts), "process", "processes")
+    return [*table, *failures(report.failed), f"  {left} left on {units.count(len(report.hosts), 'host')}."]
 
 
 def _killed(host: HostKill) -> Sequence[str]:
-    ended = f"ended {', '.join(host.runs)}" if host.runs else "nothing ran"
-    return [host.host, f"{host.left} left", ended]
+    cancelled = f"cancelled {', '.join(host.runs)}" if host.runs else "no processes were running"
+    return [host.host, f"{host.left} left", cancelled]
 
 
-def use(report: UsageReport) -> Lines:
-    """Show each host's cores and memory, its GPUs, and what runs there."""
-    return [*(line for host in report.hosts for line in _host(host)), *failures(report.failed)]
+@lines.register(UsageReport)
+def _(report: UsageReport, _now: datetime) -> Lines:
+    return [*(text for host in report.hosts for text in _host(host)), *failures(report.failed)]
 
 
-def _host(host: HostUsage) -> Iterator[str]:
+def _host(host: HostUsage) -> Iterator[Text]:
     memory = f"{units.size(host.memory_used_bytes)} of {units.size(host.memory_total_bytes)} memory"
     gpus = "" if host.gpus else "   no GPU"
     yield f"  {host.host}  load {host.load_average:g} on {units.count(host.cores, 'core')}   {memory}{gpus}"
     yield from columns([_gpu(gpu) for gpu in host.gpus], indent="    ")
-    on_gpus = {task.pid: task for gpu in host.gpus for task in gpu.processes if not task.run_id}
-    rows = [
-        [
-            task.run_id,
-            f"pid {task.pid}",
-            f"{task.cpu_percent:g}% CPU",
-            units.size(task.memory_bytes),
-            _short(task.command),
-        ]
-        for task in host.processes
-    ]
-    rows += [["not ours", f"pid {pid}", "", "", _short(task.command)] for pid, task in on_gpus.items()]
-    yield from columns(rows, indent="    ")
-    if not rows:
+    processes = _processes(host)
+    yield from columns(processes, indent="    ")
+    if not processes:
         yield "    no run here"
+
+
+def _processes(host: HostUsage) -> list[Sequence[str]]:
+    """Return the processes of runs, then those that use a GPU without being part of a run."""
+    rows: list[Sequence[str]] = [
+        [
+            process.run_id,
+            f"pid {process.pid}",
+            f"{process.cpu_percent:g}% CPU",
+            units.size(process.memory_bytes),
+            _short(process.command),
+        ]
+        for process in host.processes
+    ]
+    others = {process.pid: process for gpu in host.gpus for process in gpu.processes if not process.run_id}
+    return rows + [["other", f"pid {pid}", "", "", _short(process.command)] for pid, process in others.items()]
 
 
 def _gpu(gpu: Gpu) -> Sequence[str]:
     busy = "" if gpu.utilization_percent is None else f"{gpu.utilization_percent:g}% busy"
-    memory = (
-        ""
-        if gpu.memory_used_mib is None or gpu.memory_total_mib is None
-        else f"{gpu.memory_used_mib:g} of {gpu.memory_total_mib:g} MiB"
-    )
-    pids = ", ".join(str(task.pid) for task in gpu.processes)
-    warm = "" if gpu.celsius is None else f"{gpu.celsius:g} \N{DEGREE SIGN}C"
-    return [f"GPU {gpu.index}", plain(gpu.name), busy, memory, warm, f"pid {pids}" if pids else "idle"]
+    known = gpu.memory_used_mib is not None and gpu.memory_total_mib is not None
+    memory = f"{gpu.memory_used_mib:g} of {gpu.memory_total_mib:g} MiB" if known else ""
+    temperature = "" if gpu.celsius is None else f"{gpu.celsius:g} \N{DEGREE SIGN}C"
+    pids = ", ".join(str(process.pid) for process in gpu.processes)
+    return [f"GPU {gpu.index}", gpu.name, busy, memory, temperature, f"pid {pids}" if pids else "idle"]
 
 
 def _short(command: str) -> str:
-    command = plain(command)
     return command if len(command) <= COMMAND_WIDTH else f"{command[: COMMAND_WIDTH - 3]}..."
 
 
-def command(report: CommandReport) -> Lines:
-    """Sum up how a command ended on every host; what it said was shown as it came."""
-    bad = [host for host in report.hosts if host.exit_status]
-    lines = [
-        f"  {host.host}  {'killed by a signal' if host.exit_status < 0 else f'exit {host.exit_status}'}" for host in bad
-    ]
-    return [*lines, *failures(report.failed)]
+@lines.register(CommandReport)
+def _(report: CommandReport, _now: datetime) -> Lines:
+    return [*(f"  {host.host}  {_exit(host)}" for host in report.hosts if host.exit_status), *failures(report.failed)]
 
 
-_SHOWS: dict[str, Callable[..., Lines]] = {
-    "KillReport": killed,
-    "UsageReport": use,
-    "CommandReport": command,
-    "JoinReport": joined,
-}
-
-
-def knows(kind: str) -> bool:
-    """Tell whether a kind of record is shown here."""
-    return kind in _SHOWS
-
-
-def of(record: object) -> Lines:
-    """Return a record as its verb shows it."""
-    return _SHOWS[type(record).__name__](record)
+def _exit(host: CommandOutput) -> str:
+    return "killed by a signal" if host.exit_status < 0 else f"exit {host.exit_status}"
 
 
 @document.register(KillReport)

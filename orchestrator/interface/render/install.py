@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
-from orchestrator.interface.render.registry import Document, document
+from orchestrator.interface.render.registry import Document, Lines, document, lines
+from orchestrator.interface.render.styles import line, state
 from orchestrator.interface.render.units import columns, duration
 
 MANY = 20
 """More hosts than this are summed up instead of listed."""
 
-Lines = list[str]
+NEXT: tuple[Text, ...] = ("  Next: ", NextStep("RunSingleVMComputing"), " or ", NextStep("RunMultiVMComputing"))
 
 
-def install(report: InstallReport) -> Lines:
-    """Show what an install did on every host, step by step."""
+@lines.register(InstallReport)
+def _(report: InstallReport, _now: datetime) -> Lines:
     many = len(report.hosts) > MANY
-    lines = [] if many else columns([_installed(host) for host in report.hosts])
-    lines += failures(report.failed)
+    table = [] if many else columns([_installed(host) for host in report.hosts])
+    summary = f"  {_summary(report, many)}, {duration(report.seconds)}."
+    return [*table, *failures(report.failed), line(summary, *(() if report.failed else NEXT))]
+
+
+def _summary(report: InstallReport, many: bool) -> str:
     if not report.changed and not report.failed:
-        return [*lines, f"  Nothing to do, {duration(report.seconds)}.  {AFTER_INSTALL}"]
+        return "Nothing to do"
     hosts = f" on {len(report.hosts)} hosts" if many else ""
-    did = f"{units.count(report.changed, 'step')} changed something{hosts}, {len(report.failed)} failed"
-    return [*lines, f"  {did}, {duration(report.seconds)}.  {'' if report.failed else AFTER_INSTALL}".rstrip()]
-
-
-AFTER_INSTALL = "Next: RunSingleVMComputing() or RunMultiVMComputing()"
+    return f"{units.count(report.changed, 'step')} applied{hosts}, {len(report.failed)} failed"
 
 
 def _installed(host: HostInstall) -> Sequence[str]:
-    times = [f"{step.name}{_took(step.state, step.seconds)} " for step in host.steps]
-    return [host.host, "done" if host.changed else "unchanged", *times]
+    times = [f"{step.name}{_duration(step)} " for step in host.steps]
+    return [host.host, state("done") if host.changed else "unchanged", *times]
 
 
-def _took(state: str, seconds: float) -> str:
-    return "" if state == "unchanged" else f" {duration(seconds)}"
+def _duration(step: StepResult) -> str:
+    return "" if step.state == "unchanged" else f" {duration(step.seconds)}"
 
 
 @document.register(InstallReport)

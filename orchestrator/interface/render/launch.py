@@ -9,43 +9,57 @@ from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
+from orchestrator.core.next_step import Message, NextStep, Text, join
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
-from orchestrator.interface.render.registry import Document, document
+from orchestrator.interface.render.registry import Document, Lines, document, lines
+from orchestrator.interface.render.styles import Styled, line, state
 from orchestrator.interface.render.units import columns, duration
 
 MANY = 20
 """More hosts than this are summed up instead of listed."""
 
-Lines = list[str]
+QUOTA_WIDTH = 42
 
 
 def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
-    """Say what a launch would bring and what it costs, before anybody is asked.
+    """Return what a launch brings and what it costs.
 
-    :param image: the setting of that name, which says more to its author than the name it led to.
+    :param image: the setting of that name, which its author recognizes sooner than the image's id.
     :param ssh_from: the setting of that name: ``auto``, or address ranges.
     """
     gpus = f", {units.count(plan.gpus, 'GPU')}" if plan.gpus else ""
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
-    disk = f"{plan.disk.type} {plan.disk.size} GiB" + (" encrypted" if plan.disk.encrypted else ", NOT encrypted")
-    what = [f"{plan.count} x {plan.instance_type} ({shape})", image, disk, _where(plan)]
+    what = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
-    lines = ["", f"  Plan   {', '.join(what)}", f"  Price  {_price(plan)}"]
-    lines += [f"         {plan.price.source}"] if plan.price else []
-    lines.append(f"  Limit  {_limit(plan):<42}Access  {access}" if plan.quota else f"  Access {access}")
-    return [*lines, *(f"  Note   {note}" for note in plan.warnings)]
+    table: Lines = ["", line(_heading("Plan"), join(", ", what)), line(_heading("Price"), _price(plan))]
+    table += [f"         {plan.price.source}"] if plan.price else []
+    if plan.quota:
+        quota = f"{_quota(plan):<{QUOTA_WIDTH}}"
+        table.append(line(_heading("Quota"), quota, Styled("Access", "heading"), f"  {access}"))
+    else:
+        table.append(line(_heading("Access"), access))
+    return [*table, *(line(_heading("Note"), warning) for warning in plan.warnings)]
 
 
-def _limit(plan: LaunchPlan) -> str:
-    limit = plan.quota
-    if limit is None or limit.limit is None:
+def _heading(word: str) -> str:
+    return Styled(f"  {word:<6} ", "heading")
+
+
+def _disk(plan: LaunchPlan) -> Text:
+    size = f"{plan.disk.type} {plan.disk.size} GiB"
+    return f"{size} encrypted" if plan.disk.encrypted else line(f"{size}, ", Styled("NOT encrypted", "bad"))
+
+
+def _quota(plan: LaunchPlan) -> str:
+    quota = plan.quota
+    if quota is None or quota.limit is None:
         return "vCPU quota unknown"
-    used = "" if limit.in_use is None else f" ({limit.in_use:,} in use)"
-    return f"{limit.needed:,} of {limit.limit:,} vCPU{used}"
+    used = "" if quota.in_use is None else f" ({quota.in_use:,} in use)"
+    return f"{quota.needed:,} of {quota.limit:,} vCPU{used}"
 
 
-def _where(plan: LaunchPlan) -> str:
+def _region(plan: LaunchPlan) -> str:
     zones = plan.placement.zones
     return f"{plan.region} ({zones[0] if len(zones) == 1 else 'any zone'})"
 
@@ -59,84 +73,80 @@ def _access(ssh_from: str) -> str:
     return f"ssh from {', '.join(part.removesuffix('/32') for part in ranges)} only"
 
 
-def _price(plan: LaunchPlan) -> str:
-    one = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each"
-    lasts = f"ends itself after {units.hours(plan.max_hours)}"
+def _price(plan: LaunchPlan) -> Message:
+    each = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each  = "
+    limit = f"shuts down automatically after {units.hours(plan.max_hours)}"
     if plan.is_budget_limited:
-        lasts = f"ends itself after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
+        limit = f"shuts down automatically after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
     if plan.usd_per_hour is None:
-        return f"{one}  = {units.UNKNOWN}  {lasts}"
-    return (
-        f"{one}  = {units.rate(plan.usd_per_hour)}  at most {units.usd(plan.max_cost_usd)} if you forget it ({lasts})"
-    )
+        return line(each, Styled(units.UNKNOWN, "bad"), f"  {limit}")
+    total = Styled(units.rate(plan.usd_per_hour), "money")
+    most = Styled(units.usd(plan.max_cost_usd), "money")
+    return line(each, total, "  at most ", most, f" if you forget it ({limit})")
 
 
 def _each(plan: LaunchPlan) -> str:
     listed = units.unit_price(plan.usd_per_hour_each)
     if plan.market != "spot":
         return listed
-    now = "price unknown" if plan.spot_price is None else units.unit_price(plan.spot_price.usd)
+    now = units.UNKNOWN if plan.spot_price is None else units.unit_price(plan.spot_price.usd)
     return f"spot {now} now, {listed} at most"
 
 
-def launch(report: LaunchReport) -> Lines:
-    """Show which hosts came up, how fast, and which did not and why."""
+@lines.register(LaunchReport)
+def _(report: LaunchReport, _now: datetime) -> Lines:
     ready, total = len(report.ready), len(report.ready) + len(report.failed)
-    lines = [] if ready > MANY else columns([_ready(host) for host in report.ready])
-    lines += failures(report.failed)
+    table = [] if ready > MANY else columns([_ready(host) for host in report.ready])
     summary = f"  {ready} of {total} ready in {duration(report.seconds)}."
-    if ready > MANY:
-        summary += f"  {_spread(report.ready)}"
-    if ready:
-        summary += f'  Ssh("{report.ready[0].name}") opens a terminal on it.  Next: InstallDeps()'
-    return [*lines, summary]
+    summary += f"  {_spread(report.ready)}" if ready > MANY else ""
+    return [*table, *failures(report.failed), line(summary, *(_after_launch(report) if ready else []))]
+
+
+def _after_launch(report: LaunchReport) -> list[Text]:
+    ssh = NextStep("Ssh", report.ready[0].name)
+    return ["  ", ssh, " opens a terminal on it.  Next: ", NextStep("InstallDeps")]
 
 
 def _ready(host: HostStartup) -> Sequence[str]:
     times = [f"{phase} {duration(seconds)} " for phase, seconds in host.phases.items()]
-    return [host.name, "ready", host.zone, *times]
+    return [host.name, state("ready"), host.zone, *times]
 
 
 def _spread(hosts: Sequence[HostStartup]) -> str:
-    def phase(name: str) -> str:
-        times = [host.phases[name] for host in hosts]
-        return f"{name} {min(times):.1f} to {duration(max(times))}"
+    def span(phase: str) -> str:
+        times = [host.phases[phase] for host in hosts]
+        return f"{phase} {min(times):.1f} to {duration(max(times))}"
 
-    return "   ".join(phase(name) for name in hosts[0].phases) + "."
-
-
-OFFER = '    Recover("finish") waits for their SSH; Recover("terminate") ends them.'
+    return "   ".join(span(phase) for phase in hosts[0].phases) + "."
 
 
-def leftovers(found: Sequence[InterruptedLaunch], now: datetime) -> list[str]:
-    """Say what is left of launches that were never seen to end, since when, and what it has cost."""
-    if not found:
-        return ["  Nothing is left of any launch of this computer."]
-    return [*(_one(each, now) for each in found), OFFER]
+def interrupted(launches: Sequence[InterruptedLaunch], now: datetime) -> Lines:
+    """Return launches whose end was never recorded: what is left of each, since when, at what cost."""
+    if not launches:
+        return ["  No unfinished launches."]
+    finish, terminate = NextStep("Recover", "finish"), NextStep("Recover", "terminate")
+    choice = line("    ", finish, " waits until they answer SSH; ", terminate, " terminates them.")
+    return [*(_interrupted(launch, now) for launch in launches), choice]
 
 
-def _one(one: InterruptedLaunch, now: datetime) -> str:
-    count = len(one.instances)
-    what = units.count(count, "machine") if count else "no machine yet"
-    if one.unconfirmed_count:
-        what += f", {one.unconfirmed_count} more may still turn up,"
-    money = f", about {units.usd(one.spent_usd)}" if count else ""
-    ends = f", ends {units.ends(one.expires_at, now)}" if one.expires_at else ""
-    began = f"{one.began_at.astimezone():%H:%M}"
-    return f"  {what} from launch {one.launch_id} since {began}{money}{ends}: finish or terminate?"
+def _interrupted(launch: InterruptedLaunch, now: datetime) -> str:
+    count = len(launch.instances)
+    vms = units.count(count, "VM") if count else "no VM yet"
+    if launch.unconfirmed_count:
+        vms += f", {launch.unconfirmed_count} more may still appear,"
+    cost = f", about {units.usd(launch.spent_usd)}" if count else ""
+    end = f", shuts down automatically {units.ends(launch.expires_at, now)}" if launch.expires_at else ""
+    return f"  Unfinished launch {launch.launch_id}: {vms} since {launch.began_at.astimezone():%H:%M}{cost}{end}"
 
 
-def recovered(report: RecoverReport, now: datetime) -> list[str]:
-    """Say what became of the leftovers."""
-    if not report.interrupted:
-        return leftovers((), now)
+@lines.register(RecoverReport)
+def _(report: RecoverReport, now: datetime) -> Lines:
     if report.terminated:
-        gone = sum(len(one.instances) for one in report.interrupted) - len(report.remaining)
-        return [f"  {units.count(max(gone, 0), 'machine')} ended."]
+        count = sum(len(launch.instances) for launch in report.interrupted) - len(report.remaining)
+        return [f"  {units.count(max(count, 0), 'VM')} terminated."]
     if not report.ready and not report.failed:
-        return leftovers(report.interrupted, now)
-    lines = [f"  {each.name}  ready" for each in report.ready]
-    return [*lines, *(f"  {name}  {str(error).splitlines()[0]}" for name, error in report.failed.items())]
+        return interrupted(report.interrupted, now)
+    return [*columns([[host.name, state("ready")] for host in report.ready]), *failures(report.failed)]
 
 
 @document.register(LaunchReport)

@@ -1,10 +1,16 @@
-"""JSON documents of records, registered by class: the keys are a contract with scripts and follow no renamed field.
+"""Text and JSON documents of records, registered by class.
 
 A module of this package registers its records here::
+
+    @lines.register(RunResult)
+    def _(result: RunResult, now: datetime) -> Lines:
+        return [f"  {result.job} done in {duration(result.seconds)}."]
 
     @document.register(RunResult)
     def _(result: RunResult) -> Document:
         return {"run": result.run, ...}
+
+The keys of documents are a contract with scripts and follow no renamed field.
 """
 
 from __future__ import annotations
@@ -33,6 +39,7 @@ from orchestrator.core.next_step import Message, NextStep, Text
 MONEY_DIGITS = 6
 
 Document = dict[str, Any]
+Lines = list[Text]
 
 
 @functools.cache
@@ -42,6 +49,33 @@ def load() -> None:
 
     for module in pkgutil.iter_modules(render.__path__):
         importlib.import_module(f"{render.__name__}.{module.name}")
+
+
+@functools.singledispatch
+def lines(record: object, _now: datetime) -> Lines:
+    """Return a record as text.
+
+    :raises TypeError: no text is registered for records of this class.
+    """
+    raise TypeError(f"no text is registered for {type(record).__qualname__}")
+
+
+@functools.singledispatch
+def rows(_first: object, records: Sequence[object], now: datetime) -> Lines:
+    """Return several records as text, by the class of the first; without a table of their own, one after another."""
+    return [line for record in records for line in lines(record, now)]
+
+
+@lines.register(tuple)
+@lines.register(list)
+def _(records: Sequence[object], now: datetime) -> Lines:
+    return rows(records[0], records, now) if records else []
+
+
+def has_lines(record: object) -> bool:
+    """Return True if a record's class has a text."""
+    load()
+    return lines.dispatch(type(record)) is not lines.dispatch(object)
 
 
 @functools.singledispatch
@@ -79,8 +113,9 @@ def _(path: Path) -> str:
 
 @document.register(NextStep)
 @document.register(Message)
-def _(text: Text) -> str:
-    return str(text)
+def _(text: Text) -> Text:
+    # Worded by the caller, who knows the program's name.
+    return text
 
 
 @document.register

@@ -1,4 +1,4 @@
-"""Runs as text: where they began, how they ended, their receipts."""
+"""Text and JSON documents of runs: start, outcome, list, results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core.cost import Bill
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
-from orchestrator.interface.render.registry import Document, document
+from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
+from orchestrator.interface.render.styles import line, state
 from orchestrator.interface.render.units import columns, duration
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.record import RunRecord
@@ -18,14 +20,14 @@ from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 
 METRICS_SHOWN = 6
+FILES_SHOWN = 4
+HOSTS_SHOWN = 6
 
-Lines = list[str]
 
-
-def started(handle: RunHandle) -> Lines:
-    """Say where a run began and how to get back to it."""
-    board = "   dashboard: Dashboard()" if handle.has_dashboard else ""
-    return [f"  {handle.job} on {_roles(handle.roles)}   run {handle.run_id}{board}"]
+@lines.register(RunHandle)
+def _(handle: RunHandle, _now: datetime) -> Lines:
+    dashboard: tuple[Text, ...] = ("   dashboard: ", NextStep("Dashboard")) if handle.has_dashboard else ()
+    return [line(f"  {handle.job} on {_roles(handle.roles)}   run {handle.run_id}", *dashboard)]
 
 
 def _roles(roles: Mapping[str, Sequence[str]]) -> str:
@@ -35,7 +37,7 @@ def _roles(roles: Mapping[str, Sequence[str]]) -> str:
         for name in names:
             by_role.setdefault(name, []).append(host)
     by_role = {role: hosts for role, hosts in by_role.items() if role != "main" or len(by_role) == 1}
-    # What agents of a mesh are to the machine, hosts are to the reader.
+    # Agents of a mesh are how hosts are connected, no role of the job.
     if list(by_role) in (["main"], ["mesh"]):
         return _names(next(iter(by_role.values())))
     order = sorted(by_role.items(), key=lambda item: item[0] != "scheduler")
@@ -43,71 +45,93 @@ def _roles(roles: Mapping[str, Sequence[str]]) -> str:
 
 
 def _names(hosts: Sequence[str]) -> str:
-    return " ".join(hosts) if len(hosts) <= 6 else f"{hosts[0]} ... {hosts[-1]} ({len(hosts)} hosts)"
+    return " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{hosts[0]} ... {hosts[-1]} ({len(hosts)} hosts)"
 
 
-def finished(result: RunResult) -> Lines:
-    """Say that a run ended well."""
-    return [f"  {result.job} done in {duration(result.seconds)}.  Next: FetchResults()"]
+@lines.register(RunResult)
+def _(result: RunResult, _now: datetime) -> Lines:
+    return [
+        line(f"  {result.job} ", state("done"), f" in {duration(result.seconds)}.  Next: ", NextStep("FetchResults"))
+    ]
 
 
-def left_running(short: str) -> Lines:
-    """Say that a run goes on without being watched."""
-    return [f'  It runs on. Attach("{short}") comes back to it.']
+def left_running(short_id: str) -> Lines:
+    """Return that a run continues, and how to watch it again."""
+    return [line("  It keeps running. ", NextStep("Attach", short_id), " reconnects to it.")]
 
 
-def runs(found: Sequence[RunSummary], now: datetime) -> Lines:
-    """Show all runs known on the cluster, oldest first."""
-    if not found:
-        return ["  No run here yet.  Next: RunSingleVMComputing()"]
-    return columns([_run(run, now) for run in found])
+@rows.register(RunSummary)
+def _(_first: RunSummary, summaries: Sequence[RunSummary], now: datetime) -> Lines:
+    return runs(summaries, now)
+
+
+def runs(summaries: Sequence[RunSummary], now: datetime) -> Lines:
+    """Return all runs known on the cluster, oldest first."""
+    if not summaries:
+        return [line("  No runs yet.  Next: ", NextStep("RunSingleVMComputing"))]
+    return columns([_run(summary, now) for summary in summaries])
 
 
 def _run(run: RunSummary, now: datetime) -> Sequence[str]:
     began = units.clock(run.started_at, now) if run.started_at else ""
-    took = run.seconds
-    if took is None and run.started_at and run.state == "running":
-        took = (now - run.started_at).total_seconds()
-    where = _names(run.hosts) if run.multi else "".join(run.hosts[:1])
-    return [run.run_id, run.state, run.job, began, "" if took is None else duration(max(0.0, took)), where]
+    seconds = run.seconds
+    if seconds is None and run.started_at and run.state == "running":
+        seconds = (now - run.started_at).total_seconds()
+    hosts = _names(run.hosts) if run.multi else "".join(run.hosts[:1])
+    # The clocks of VM and reader may differ by a little.
+    elapsed = "" if seconds is None else duration(max(0.0, seconds))
+    return [run.run_id, state(run.state), run.job, began, elapsed, hosts]
 
 
-def cancelled(report: CancelReport) -> Lines:
-    """Say what a cancel left behind on each host, by name where it is anything."""
-    lines = failures(report.failed)
-    stuck = {host: left for host, left in report.left.items() if left}
-    lines += [f"  {host}  {units.count(left, 'process', 'processes')} would not go" for host, left in stuck.items()]
-    clean = len(report.left) - len(stuck)
-    return [*lines, f"  {report.run_id} cancelled: no process left on {units.count(clean, 'host')}."]
+@lines.register(CancelReport)
+def _(report: CancelReport, _now: datetime) -> Lines:
+    remaining = {host: count for host, count in report.left.items() if count}
+    table = failures(report.failed)
+    table += [
+        f"  {host}  {units.count(count, 'process', 'processes')} could not be killed"
+        for host, count in remaining.items()
+    ]
+    clean = len(report.left) - len(remaining)
+    return [*table, f"  {report.run_id} cancelled: no process left on {units.count(clean, 'host')}."]
 
 
-def fetched(record: RunRecord) -> Lines:
-    """Show a run's receipt: its files, the numbers it is about, its time and its cost."""
+@lines.register(JoinReport)
+def _(report: JoinReport, _now: datetime) -> Lines:
+    names = " ".join(report.joined)
+    return [*failures(report.failed), f"  {names or 'No host'} joined {report.run_id}"]
+
+
+@lines.register(Dashboard)
+def _(dashboard: Dashboard, _now: datetime) -> Lines:
+    return [f"  {dashboard.url}   open until you exit"]
+
+
+@lines.register(RunRecord)
+def _(record: RunRecord, _now: datetime) -> Lines:
     files = [path.removeprefix("outputs/") for path in record.outputs]
-    named = "  ".join(files[:4]) + (f"  and {len(files) - 4} more" if len(files) > 4 else "")
-    lines = [f"  {record.folder}/   {named or 'no output files'}   {_transferred(record)}"]
+    named = "  ".join(files[:FILES_SHOWN])
+    named += f"  and {len(files) - FILES_SHOWN} more" if len(files) > FILES_SHOWN else ""
+    received = f"{units.size(record.received_bytes)} in {duration(record.seconds)}"
+    table: Lines = [f"  {record.folder}/   {named or 'no output files'}   {received}"]
     if record.state != "done":
-        lines.append(f"  The run {_ENDED.get(record.state, 'is ' + record.state)}: these are the outputs it had.")
-    lines += [f"    {line}" for line in metrics(record.metrics)]
-    lines.append(f"    {_times(record)}     cost {units.usd(record.cost_usd)}{_bill(record)}")
-    return [*lines, *failures(record.failed)]
+        table.append(f"  The run {_OUTCOMES.get(record.state, 'is ' + record.state)}: these are its outputs so far.")
+    table += [f"    {text}" for text in metrics(record.metrics)]
+    table.append(f"    {_times(record)}     cost {units.usd(record.cost_usd)}{_bill(record)}")
+    return [*table, *failures(record.failed)]
 
 
-_ENDED = {"running": "is still running", "failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
-
-
-def _transferred(record: RunRecord) -> str:
-    return f"{units.size(record.received_bytes)} in {duration(record.seconds)}"
+_OUTCOMES = {"running": "is still running", "failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
 
 
 def _bill(record: RunRecord) -> str:
-    """Return what the cost is made of: ``  (122.6 s billed: machines $0.012, disks $0.001)``."""
+    """Return what the cost consists of: ``  (2 VMs x 101 s: VMs $0.012, disks $0.001)``."""
     bill = record.bill
-    if bill is None or bill.total is None:
+    if bill is None or bill.total is None or not record.hosts:
         return ""
     spot = {"yes": " (spot)", "partly": " (partly spot)"}.get(bill.spot, "")
-    parts = f"machines{spot} {units.usd(bill.vms_usd)}, disks {units.usd(bill.disks_usd)}"
-    return f"  ({duration(bill.billed_seconds)} billed: {parts})"
+    each = duration(bill.billed_seconds / len(record.hosts))
+    parts = f"VMs{spot} {units.usd(bill.vms_usd)}, disks {units.usd(bill.disks_usd)}"
+    return f"  ({units.count(len(record.hosts), 'VM')} x {each}: {parts})"
 
 
 _PHASES = ("launch", "install", "job")
@@ -116,31 +140,27 @@ _LAUNCH_PARTS = ("api", "pending", "boot", "ssh")
 
 def _times(record: RunRecord) -> str:
     times = {name: float(seconds) for name, seconds in record.timings.items()}
-    # What a launch consists of goes without saying once its whole is known.
+    # The parts of a launch are left out once their sum is known.
     parts = _LAUNCH_PARTS if "launch" in times else ()
     rest = [name for name in times if name not in (*_PHASES, *parts)]
     order = [name for name in (*_PHASES[:-1], *rest, _PHASES[-1]) if name in times]
     return "time   " + ("  ".join(f"{name} {duration(times[name])}" for name in order) or "unknown")
 
 
-def metrics(found: Mapping[str, Any]) -> Lines:
-    """Return what a job says of itself: its ``headline``, else a few numbers, those of its ``summary`` first."""
-    headline = found.get("headline")
+def metrics(values: Mapping[str, Any]) -> list[str]:
+    """Return a job's own ``headline``, else a few of its numbers, those of its ``summary`` first."""
+    headline = values.get("headline")
     if isinstance(headline, str) and headline.strip():
-        return [units.plain(line) for line in headline.splitlines()]
-    summary = found.get("summary")
-    chosen = summary if isinstance(summary, Mapping) else found
-    scalars = [(name, _scalar(value)) for name, value in chosen.items() if _is_scalar(value)]
-    shown = [f"{name.replace('_', ' ')} {value}" for name, value in scalars[:METRICS_SHOWN]]
+        return headline.strip("\n").split("\n")
+    summary = values.get("summary")
+    candidates = summary if isinstance(summary, Mapping) else values
+    numbers = [(name, value) for name, value in candidates.items() if _is_number(value)]
+    shown = [f"{name.replace('_', ' ')} {units.number(value)}" for name, value in numbers[:METRICS_SHOWN]]
     return ["   ".join(shown[start : start + 3]) for start in range(0, len(shown), 3)]
 
 
-def _is_scalar(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _scalar(value: float) -> str:
-    return units.number(value)
 
 
 @document.register(RunHandle)

@@ -1,4 +1,4 @@
-"""Stopped machines in words: since when, what their disks cost, and that nothing ends them by itself."""
+"""Stopped VMs as text: since when, what their disks cost, and that they stay until they are terminated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from orchestrator.core import cost
+from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
+from orchestrator.interface.render.registry import Lines
+from orchestrator.interface.render.styles import line
 
 if TYPE_CHECKING:
     from orchestrator.cluster.status import ClusterStatus, InstanceStatus
@@ -18,49 +21,51 @@ MONTH_H = 730
 
 
 def month(per_hour: Decimal | None) -> str:
-    """Return what something costs in a month: ``$12.00 a month``."""
+    """Return the price of a month: ``$12.00 a month``."""
     return units.usd(None if per_hour is None else per_hour * MONTH_H) + ("" if per_hour is None else " a month")
 
 
 def age(machine: InstanceStatus, at: datetime) -> str:
-    """Return for how long a machine has been stopped; nothing when that is not known."""
+    """Return for how long a VM has been stopped; nothing when that is not known."""
     return f"stopped {units.duration((at - machine.stopped_at).total_seconds())}" if machine.stopped_at else ""
 
 
-def kept(disks: Iterable[Decimal | None]) -> list[str]:
-    """Say what stays of machines that were just stopped.
+def kept(disks: Iterable[Decimal | None]) -> Lines:
+    """Return what remains of VMs that were just stopped.
 
     :param disks: USD per hour of each one's disk.
     """
+    price = month(cost.total(disks))
     return [
-        f"  The disks stay, and are billed: {month(cost.total(disks))}. A stopped VM has no timer: nothing ends it.",
-        "  StartAll() brings the VMs back; TerminateAll() ends it all.",
+        f"  The disks stay and are billed: {price}. Stopped VMs have no timer: they stay until terminated.",
+        line("  ", NextStep("StartAll"), " starts the VMs again; ", NextStep("TerminateAll"), " terminates them."),
     ]
 
 
-def left(status: ClusterStatus) -> list[str]:
-    """Say on leaving that disks of stopped machines are billed; nothing when there are none."""
+def left(status: ClusterStatus) -> Lines:
+    """Return on exit that disks of stopped VMs are billed; nothing when there are none."""
     count = len(status.stopped)
     if not count:
         return []
-    what = f"{units.count(count, 'stopped instance')} keep{'s its disk' if count == 1 else ' their disks'}"
-    return [f"{what}: {month(status.stopped_usd_per_hour)}, until TerminateAll()."]
+    disks = f"{units.count(count, 'stopped instance')} keep{'s its disk' if count == 1 else ' their disks'}"
+    return [line(f"{disks}: {month(status.stopped_usd_per_hour)}, until ", NextStep("TerminateAll"), ".")]
 
 
-def reminder(status: ClusterStatus, hours: float) -> list[str]:
-    """Remind of machines that have been stopped for longer than machines may run; nothing when there are none.
+def reminder(status: ClusterStatus, max_hours: float) -> Lines:
+    """Return a reminder of VMs that have been stopped for longer than VMs may run; nothing when there are none.
 
-    :param hours: the config's ``max_hours``.
+    :param max_hours: the setting of that name, hours.
     """
-    found = status.stopped_longer_than(hours)
-    if not found:
+    machines = status.stopped_longer_than(max_hours)
+    if not machines:
         return []
-    since = min(one.stopped_at for one in found if one.stopped_at)
-    names = ", ".join(one.name for one in found)
-    one = len(found) == 1
+    since = min(machine.stopped_at for machine in machines if machine.stopped_at)
+    names = ", ".join(machine.name for machine in machines)
+    have, disks, them = ("has", "its disk", "it") if len(machines) == 1 else ("have", "their disks", "them")
+    age_text = units.duration((status.at - since).total_seconds())
+    price = month(cost.total(machine.disk_usd_per_hour for machine in machines))
     return [
-        f"  {names} {'has' if one else 'have'} been stopped for {units.duration((status.at - since).total_seconds())}"
-        f" (max_hours is {units.hours(hours)}): {month(cost.total(each.disk_usd_per_hour for each in found))} for "
-        f"{'its disk' if one else 'their disks'}, and nothing ends {'it' if one else 'them'} by itself.",
-        f"    StartAll() brings {'it' if one else 'them'} back; TerminateAll() ends {'it' if one else 'them'}.",
+        f"  {names} {have} been stopped for {age_text} (max_hours is {units.hours(max_hours)}): {price} for {disks}, "
+        f"until you terminate {them}.",
+        line("    ", NextStep("StartAll"), f" starts {them} again; ", NextStep("TerminateAll"), f" terminates {them}."),
     ]

@@ -1,4 +1,4 @@
-"""Numbers as people read them: money, times, sizes, and columns that line up. Every number carries its unit."""
+"""Numbers and tables as text: money, times, sizes, columns, wrapping. Every number carries its unit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
+from orchestrator.core.next_step import Message, Text
+from orchestrator.interface.render.styles import Styled
+
 UNKNOWN = "price unknown"
 
-# What a terminal would obey instead of show: colours and cursor moves, and other control characters but the tab.
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-_QUOTED = re.compile(r"\s*(?:\S+ )?\| ")
+# Control characters but the tab: a terminal would obey them, a reader would not see them.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 def usd(amount: Decimal | None) -> str:
@@ -103,26 +104,38 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def plain(text: str) -> str:
-    """Return a line of somebody else's output with nothing in it that a terminal obeys.
-
-    After a carriage return only the last state of the line counts, as on a screen.
-    """
-    shown = text.rstrip("\r\n").rsplit("\r", 1)[-1]
-    return _CONTROL.sub("", shown)
+def visible(text: str) -> str:
+    """Return a text with its control characters made visible, ``^[[31m`` for a color, so that a terminal obeys none."""
+    return _CONTROL.sub(lambda match: _caret(ord(match[0])), text)
 
 
-def columns(rows: Iterable[Sequence[str]], *, indent: str = "  ", gap: str = "  ") -> list[str]:
-    """Line up rows of cells, left-aligned; never cut, nothing trailing."""
+def _caret(code: int) -> str:
+    return f"^{chr(code ^ 0x40)}" if code < 0x80 else f"\\x{code:02x}"
+
+
+def last_state(line: str) -> str:
+    """Return what a terminal would leave of a line that carriage returns overwrite, such as a progress bar."""
+    return line.rstrip("\r").rsplit("\r", 1)[-1]
+
+
+def columns(rows: Iterable[Sequence[str]], *, indent: str = "  ", gap: str = "  ") -> list[Text]:
+    """Return rows of cells as lines, left-aligned; nothing is cut, nothing trails, styles of cells are kept."""
     table = [list(row) for row in rows]
-    widths = [max((len(cell) for cell in column), default=0) for column in _turned(table)]
-    return [
-        (indent + gap.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))).rstrip()
-        for row in table
-    ]
+    widths = [max((len(cell) for cell in column), default=0) for column in _transposed(table)]
+    return [_row(row, widths, indent, gap) for row in table]
 
 
-def _turned(table: Sequence[Sequence[str]]) -> Iterable[list[str]]:
+def _row(cells: Sequence[str], widths: Sequence[int], indent: str, gap: str) -> Text:
+    filled_cells = len(cells) - next((n for n, cell in enumerate(reversed(cells)) if cell.strip()), len(cells))
+    parts = [indent]
+    for cell, width in zip(cells[: filled_cells - 1], widths, strict=False):
+        parts += [cell, " " * (width - len(cell)) + gap]
+    last = cells[filled_cells - 1] if filled_cells else ""
+    parts.append(last if isinstance(last, Styled) else last.rstrip())
+    return Message(tuple(parts)) if any(isinstance(part, Styled) for part in parts) else "".join(parts)
+
+
+def _transposed(table: Sequence[Sequence[str]]) -> Iterable[list[str]]:
     most = max((len(row) for row in table), default=0)
     return ([row[column] for row in table if column < len(row)] for column in range(most))
 
@@ -138,19 +151,32 @@ def filled(words: Iterable[str], gap: str, width: int) -> list[str]:
     return lines
 
 
-def wrapped(line: str, width: int) -> list[str]:
-    """Break a line of ours between words, the rest further in than its beginning; others' output stays as it is."""
-    if len(line) <= width or _QUOTED.match(line):
-        return [line]
-    inside = " " * (len(line) - len(line.lstrip()) + 2)
-    lines, rest = [], line
-    while len(rest) > width and (at := _gap(rest, len(inside) + 1, width)) > 0:
-        lines.append(rest[:at].rstrip())
-        rest = inside + rest[at:].lstrip()
-    return [*lines, rest]
+def wrapped(pieces: Sequence[str], width: int) -> list[list[str]]:
+    """Return a line, given in pieces, broken between words; further rows are indented, styles of pieces are kept."""
+    text = "".join(pieces)
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    rows: list[list[str]] = []
+    start, prefix = 0, ""
+    while len(prefix) + len(text) - start > width:
+        at = _break(prefix + text[start:], len(indent) + 1, width)
+        if at < 0:
+            break
+        end = start + at - len(prefix)
+        rows.append([prefix, *_slice(pieces, start, start + len(text[start:end].rstrip()))])
+        start, prefix = end + len(text[end:]) - len(text[end:].lstrip()), indent
+    return [*rows, [prefix, *_slice(pieces, start, len(text))]]
 
 
-def _gap(line: str, first: int, width: int) -> int:
-    """Return where to break a line: between sentences rather than words, as long as that leaves no short line."""
+def _break(line: str, first: int, width: int) -> int:
+    """Return where to break a line: between sentences rather than words, as long as that leaves no short row."""
     sentence = line.rfind("  ", max(first, width * 2 // 3), width)
     return sentence if sentence > 0 else line.rfind(" ", first, width)
+
+
+def _slice(pieces: Sequence[str], start: int, end: int) -> list[str]:
+    rows, at = [], 0
+    for piece in pieces:
+        part = piece[max(0, start - at) : max(0, end - at)]
+        rows.append(Styled(part, piece.style) if isinstance(piece, Styled) else part)
+        at += len(piece)
+    return [part for part in rows if part]

@@ -1,76 +1,80 @@
-"""The last known state of the cluster, kept fresh in the background, so that the prompt never waits for the network."""
+"""The last known state of the cluster, refreshed in the background, so that the prompt never waits for the network."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import StratusError
 
 if TYPE_CHECKING:
     from orchestrator.cluster.status import ClusterStatus
 
 
-class Pulse:
-    """Asks for the status in a thread of its own, one question at a time.
+class StatusPoller:
+    """Requests the status in a thread of its own, one request at a time.
 
-    :param ask: asks the cloud; may take seconds and may raise.
-    :param changed: called after every answer, from that thread.
+    :param request: requests the status; may take seconds and may raise.
+    :param on_answer: called after every answer, from that thread.
     """
 
-    def __init__(self, ask: Callable[[], ClusterStatus], changed: Callable[[Pulse], None]) -> None:
+    def __init__(
+        self, request: Callable[[], ClusterStatus], on_answer: Callable[[StatusPoller], None], clock: Clock
+    ) -> None:
         self.status: ClusterStatus | None = None
-        self.error: Exception | None = None
-        self._ask = ask
-        self._changed = changed
+        self.error: StratusError | None = None
+        self._request = request
+        self._on_answer = on_answer
+        self._now = clock.monotonic
         self._lock = threading.Lock()
         self._answered = threading.Event()
         self._thread: threading.Thread | None = None
         self._again = False
-        self._at = float("-inf")
+        self._answered_at = float("-inf")
 
-    def take(self, status: ClusterStatus) -> None:
-        """Note a status that somebody else asked for."""
-        self.status, self.error, self._at = status, None, time.monotonic()
+    def accept(self, status: ClusterStatus) -> None:
+        """Record a status that a verb has requested."""
+        self.status, self.error, self._answered_at = status, None, self._now()
 
     @property
-    def age(self) -> float:
+    def age_s(self) -> float:
         """Seconds since the last answer."""
-        return time.monotonic() - self._at
+        return self._now() - self._answered_at
 
-    def refresh(self, *, wait: float = 0.0) -> bool:
-        """Ask anew; when a question is under way already, once more after it.
+    def refresh(self, *, wait_s: float = 0.0) -> bool:
+        """Request the status; when a request is under way already, once more after it.
 
-        :param wait: seconds to wait for the answer.
-        :return: whether it came.
+        :param wait_s: seconds to wait for the answer.
+        :return: True if it came in that time.
         """
         with self._lock:
             self._answered.clear()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="pulse", daemon=True)
+                self._thread = threading.Thread(target=self._work, name="status", daemon=True)
                 self._thread.start()
             else:
+                # The request under way may have been answered before the change that this refresh is for.
                 self._again = True
-        return self._answered.wait(wait) if wait else False
+        return self._answered.wait(wait_s) if wait_s else False
 
     def _work(self) -> None:
         while True:
-            self._once()
+            self._poll()
             with self._lock:
                 if not self._again:
                     self._thread = None
                     self._answered.set()
                     break
                 self._again = False
-        self._changed(self)
+        self._on_answer(self)
 
-    def _once(self) -> None:
+    def _poll(self) -> None:
         try:
-            self.take(self._ask())
+            self.accept(self._request())
         except StratusError as error:
-            self.error, self._at = error, time.monotonic()
+            self.error, self._answered_at = error, self._now()
         except Exception as error:
-            # A prompt must live through anything; a verb would say more.
-            self.error, self._at = StratusError(f"{type(error).__name__}: {error}"), time.monotonic()
+            # The prompt survives every error here; a verb would report this one with its traceback.
+            self.error, self._answered_at = StratusError(f"{type(error).__name__}: {error}"), self._now()

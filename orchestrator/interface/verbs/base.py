@@ -1,74 +1,103 @@
-"""What all verbs have in common: showing an answer, asking before money is spent, and staying honest through Ctrl-C."""
+"""Declaration of verbs: one decorator on one function, from which shell and command line derive all the rest."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from orchestrator.core.errors import UsageError
-from orchestrator.core.next_step import advice_of
-from orchestrator.interface.render import launch
-from orchestrator.interface.workspace import Desk
+from orchestrator.core.next_step import NextStep, Text
+from orchestrator.interface.verbs.parameters import VerbParameter, parameters_of
+from orchestrator.interface.verbs.verb_docs import VerbDocs, parse_docs
 
-if TYPE_CHECKING:
-    from orchestrator.aws.launch.plan import LaunchPlan
+F = TypeVar("F", bound=Callable[..., Any])
 
-T = TypeVar("T")
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a verb; its text says what may go on now."""
+Documented = Callable[[Any], object] | None
 
 
-class Work:
-    """A desk to work at, and the manners of working there.
+def _same(answer: object) -> object:
+    return answer
 
-    :param desk: config, session and console.
+
+def _ok(answer: object, options: dict[str, Any]) -> int:  # noqa: ARG001 - the signature of all exit codes
+    return 0
+
+
+def _always(options: dict[str, Any]) -> bool:  # noqa: ARG001 - the signature of all conditions
+    return True
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the shell and of the command line.
+
+    :param function: carries it out; called with the workspace and what was typed.
+    :param name: name at the prompt: ``LaunchInstances``.
+    :param command: name on the command line: ``launch``. Two verbs may share it; then one has a ``flag``.
+    :param flag: option that selects this verb among those that share its command: ``--multi``.
+    :param aliases: further names at the prompt.
+    :param command_aliases: further names on the command line.
+    :param step: position among the steps of every session, which the banner lists; 0 for all other verbs.
+    :param changes_cluster: True if the number of VMs may differ afterwards.
+    :param examples: calls to show in help.
+    :param next_steps: text on what to type afterwards.
+    :param document: makes the JSON document of an answer; None: the verb has none.
+    :param exit_code: makes the exit code of an answer and the options that were given.
+    :param needs_cloud: True if the verb, with these options, needs the embedded cloud to be up.
+    :param stays_open: True if the command line waits for Ctrl-C before it closes what the verb opened.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self.console = desk.console
-        self.last: object = None
+    function: Callable[..., Any]
+    name: str
+    command: str
+    flag: str = ""
+    aliases: tuple[str, ...] = ()
+    command_aliases: tuple[str, ...] = ()
+    step: int = 0
+    changes_cluster: bool = False
+    examples: tuple[NextStep, ...] = ()
+    next_steps: tuple[Text, ...] = ()
+    document: Documented = _same
+    exit_code: Callable[[Any, dict[str, Any]], int] = _ok
+    needs_cloud: Callable[[dict[str, Any]], bool] = _always
+    stays_open: bool = False
 
-    def _answer(self, record: T, lines: Sequence[str]) -> T:
-        self.last = record
-        self.console.say(lines)
-        return record
+    @property
+    def signature(self) -> inspect.Signature:
+        """Signature without the workspace: what is typed."""
+        signature = inspect.signature(self.function)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
 
-    def _show_plan(self, plan: LaunchPlan) -> None:
-        settings = self.desk.settings()
-        self.console.say(launch.plan(plan, image=settings.cluster.image, ssh_from=settings.aws.ssh_from))
+    @property
+    def parameters(self) -> tuple[VerbParameter, ...]:
+        """Parameters with what their annotations say about the command line and completion."""
+        return parameters_of(self.function)
 
-    def _agree(self, question: str, yes: bool) -> None:
-        """Have what costs money agreed to.
+    @property
+    def docs(self) -> VerbDocs:
+        """The docstring, in parts."""
+        return parse_docs(inspect.getdoc(self.function) or "", [parameter.name for parameter in self.parameters])
 
-        :raises UsageError: it was not, or nobody is there.
-        """
-        if yes or self.desk.consent:
-            return
-        if not self.console.asks:
-            raise UsageError("nobody is here to agree to the price. Nothing was launched.", fix="add --yes to agree")
-        try:
-            answer = self.console.ask(question, "y")
-        except (KeyboardInterrupt, EOFError):
-            raise Interrupted("Nothing was launched.") from None
-        if answer not in ("y", "yes"):
-            raise UsageError("Nothing was launched.")
 
-    @contextmanager
-    def _at_work(self, *afterwards: str, redraw: bool = True) -> Iterator[None]:
-        """Show the board while hosts are at work.
+@dataclass
+class VerbGroup:
+    """The verbs of one topic, in the order in which help lists them.
 
-        :param afterwards: what to know after Ctrl-C, and what to type then, line by line.
-        """
-        try:
-            with self.desk.board.shown(redraw=redraw):
-                yield
-        except Interrupted:
-            raise
-        except KeyboardInterrupt as error:
-            # Whoever was interrupted may know better what remains.
-            said = [str(line) for line in advice_of(error)] or afterwards
-            raise Interrupted("Interrupted. " + "\n  ".join(said)) from None
+    :param title: heading in help and in the manual.
+    """
+
+    title: str
+    verbs: list[Verb] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Verb]:
+        return iter(self.verbs)
+
+    def verb(self, name: str, command: str, **options: Any) -> Callable[[F], F]:
+        """Declare a function as a verb; the options are those of :class:`Verb`."""
+
+        def declare(function: F) -> F:
+            self.verbs.append(Verb(function, name, command, **options))
+            return function
+
+        return declare

@@ -1,89 +1,122 @@
-"""What can be done with the config file itself: check it, show it, write one to start from."""
+"""The verb on the config file: show it, check it, write one to start from."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.core.errors import UsageError
-from orchestrator.interface.render import cluster, units
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.render import units
+from orchestrator.interface.render.styles import line
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.parameters import VerbParameter
 
 if TYPE_CHECKING:
-    from orchestrator.interface.workspace import Desk
+    from orchestrator.interface.workspace import Workspace
 
-WHATS = ("check", "init", "show", "template", "reference")
+GROUP = VerbGroup("Config file")
 
-Document = Callable[[object], None]
+ACTIONS = ("check", "init", "show", "template", "reference")
+
+Action = Annotated[
+    str,
+    VerbParameter(metavar="{check,init,show,reference}", positional=True, choices=ACTIONS, command_default="check"),
+]
+ConfigPath = Annotated[str, VerbParameter(prompt_only=True)]
 
 
-def carry_out(what: str, desk: Desk, document: Document) -> None:
-    """Do one of :data:`WHATS`.
+def _needs_cloud(options: dict[str, Any]) -> bool:
+    # Settings may refer to the cloud that they are for; a fresh file does not.
+    return options.get("what") in ("check", "show")
 
-    :param document: takes what a program would want to know.
-    :raises UsageError: there is no such thing to do, or it cannot be done here.
+
+@GROUP.verb(
+    "Config",
+    "config",
+    needs_cloud=_needs_cloud,
+    examples=(NextStep("Config", "check"), NextStep("Config", "show")),
+)
+def config(workspace: Workspace, what: Action = "show", *, use: ConfigPath = "") -> object:
+    """Check the config file, show its settings, or write one to start from.
+
+    what  check, show (every setting and its origin), init, template or reference.
+    use   path of another config file to use from now on.
     """
-    if what not in WHATS:
+    if use:
+        workspace.use_config(Path(use))
+        workspace.console.print(f"  Using {use} from now on.")
+        return None
+    if what not in ACTIONS:
         from orchestrator.config import ini
 
-        raise UsageError(f"config {what}: no such thing.{ini.suggest(what, WHATS)}", fix=", ".join(WHATS))
-    {"check": check, "show": show, "init": init, "template": template, "reference": reference}[what](desk, document)
+        raise UsageError(f"config {what}: no such action.{ini.suggest(what, ACTIONS)}", fix=", ".join(ACTIONS))
+    actions: dict[str, Callable[[Workspace], object]] = {
+        "check": check,
+        "show": show,
+        "init": init,
+        "template": template,
+        "reference": reference,
+    }
+    document = actions[what](workspace)
+    # At the prompt everything is on the screen already.
+    return document if workspace.console.document else None
 
 
-def check(desk: Desk, document: Document) -> None:
-    """Say that config and job are in order, or all that is not."""
-    settings = desk.settings()
+def check(workspace: Workspace) -> object:
+    """Report that config and job are valid, or all mistakes in them."""
+    settings = workspace.settings()
     from orchestrator.jobs import spec as jobs_spec
 
     spec = jobs_spec.load(Path(settings.job.run), os.environ, runtime=settings.job.runtime)
     warnings = units.count(len(settings.warnings), "warning")
-    desk.console.say(f"  {settings.path}: no mistakes, {warnings}.  Job {spec.name}: no mistakes.")
-    document({"config": settings.path, "job": spec.name, "warnings": settings.warnings})
+    workspace.console.print(f"  {settings.path}: no mistakes, {warnings}.  Job {spec.name}: no mistakes.")
+    return {"config": settings.path, "job": spec.name, "warnings": settings.warnings}
 
 
-def show(desk: Desk, document: Document) -> None:
-    """Show every setting and where it comes from."""
+def show(workspace: Workspace) -> object:
+    """Show every setting and its origin."""
     from orchestrator.config import settings
 
-    rows = settings.to_rows(desk.settings(files=False))
-    desk.console.say(cluster.settings(rows))
-    names = ("section", "option", "value", "origin")
-    document([dict(zip(names, row, strict=True)) for row in rows])
+    rows = settings.to_rows(workspace.settings(files=False))
+    cells = [[f"[{section}]", name, value.replace("\n", " "), origin] for section, name, value, origin in rows]
+    workspace.console.print(units.columns(cells))
+    return [dict(zip(("section", "option", "value", "origin"), row, strict=True)) for row in rows]
 
 
-def init(desk: Desk, document: Document) -> None:
+def init(workspace: Workspace) -> object:
     """Write a commented config file to start from; an existing one is never touched."""
     from orchestrator.config import settings
 
-    path = desk.named or Path("config/config.ini")
+    path = workspace.named_config or Path("config/config.ini")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(settings.template())
     except FileExistsError:
-        fix = "stratus config check  looks it over"
-        raise UsageError(f"{path} is there already; it stays as it is", fix=fix) from None
-    desk.console.say(f"  {path} written.  Edit it, then: stratus config check")
-    document({"config": path})
+        fix = NextStep("Config", "check") + "  validates it"
+        raise UsageError(f"{path} exists already and is not overwritten", fix=fix) from None
+    workspace.console.print(line(f"  {path} written.  Edit it, then: ", NextStep("Config", "check")))
+    return {"config": path}
 
 
-def template(desk: Desk, document: Document) -> None:
+def template(workspace: Workspace) -> object:
     """Print the commented config file."""
     from orchestrator.config import settings
 
-    _print(desk, settings.template(), document)
+    return _print(workspace, settings.template())
 
 
-def reference(desk: Desk, document: Document) -> None:
+def reference(workspace: Workspace) -> object:
     """Print the reference page of all settings, in Markdown."""
     from orchestrator.config import settings
 
-    _print(desk, settings.reference(), document)
+    return _print(workspace, settings.reference())
 
 
-def _print(desk: Desk, text: str, document: Document) -> None:
-    if desk.console.document:
-        document({"text": text})
-    else:
-        desk.console.write(text)
+def _print(workspace: Workspace, text: str) -> object:
+    if not workspace.console.document:
+        workspace.console.print_raw(text)
+    return {"text": text}

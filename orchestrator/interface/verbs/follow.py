@@ -1,4 +1,4 @@
-"""Following a run on the screen, and what Ctrl-C means while doing so."""
+"""Following a run on the screen, and the choice after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,60 +7,60 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.interface.console import Console
-from orchestrator.interface.render.units import plain
+from orchestrator.interface.render.styles import job_line
 
 QUESTION = "\n  Leave it running, cancel it, or keep watching?  [l/c/W] "
 
 
 @dataclass
-class Lines:
-    """Shows a run's output line by line, from whichever thread it comes.
+class LogPrinter:
+    """Prints a run's output line by line, from whichever thread it comes.
 
-    Following again begins at the run's start, so lines that were shown before are counted and passed over. Listeners of
-    an earlier round fall silent.
+    A run that is followed again starts from its first line, so lines that were printed before are counted and skipped.
 
-    :param named: put the host's name before each line; switched on when a second host speaks.
+    :param with_host: print the host's name before each line; switched on when a second host prints.
     """
 
     console: Console
-    named: bool = False
-    shown: Counter[str] = field(default_factory=Counter)
+    with_host: bool = False
+    printed: Counter[str] = field(default_factory=Counter)
     _round: int = 0
 
     def listener(self) -> Callable[[str, str], None]:
-        """Return the function to call with (host, line), and silence every earlier one."""
+        """Return the function to call with (host, line); earlier ones print nothing from now on."""
         self._round += 1
-        mine, heard = self._round, Counter[str]()
+        own_round, received = self._round, Counter[str]()
 
         def on_line(host: str, line: str) -> None:
-            if mine != self._round:
+            # Threads of an abandoned round may still deliver lines.
+            if own_round != self._round:
                 return
-            heard[host] += 1
-            if heard[host] > self.shown[host]:
-                self.shown[host] = heard[host]
-                self._show(host, line)
+            received[host] += 1
+            if received[host] > self.printed[host]:
+                self.printed[host] = received[host]
+                self._print(host, line)
 
         return on_line
 
     def pause(self) -> None:
-        """Silence every listener until the next one is asked for."""
+        """Have every listener so far print nothing from now on."""
         self._round += 1
 
-    def _show(self, host: str, line: str) -> None:
-        self.named = self.named or len(self.shown) > 1
-        self.console.say(f"  {host} | {plain(line)}" if self.named else f"  | {plain(line)}")
+    def _print(self, host: str, line: str) -> None:
+        self.with_host = self.with_host or len(self.printed) > 1
+        self.console.print(job_line(line, host if self.with_host else ""))
 
 
-def what_now(console: Console) -> str:
-    """Ask what to do after Ctrl-C: ``l`` leave it, ``c`` cancel it, ``w`` keep watching.
+def ask_after_interrupt(console: Console) -> str:
+    """Ask what to do after Ctrl-C: ``l`` leave the run, ``c`` cancel it, ``w`` keep watching.
 
-    Where nobody can be asked, and on a second Ctrl-C, the run is left: it goes on by itself, so nothing is lost.
+    Without a terminal, and on a second Ctrl-C, the run is left: it continues on the VMs, so nothing is lost.
     """
-    if not console.asks:
+    if not console.is_interactive:
         return "l"
     try:
         answer = console.ask(QUESTION, "w")[:1]
     except (KeyboardInterrupt, EOFError):
-        console.say("")
+        console.print("")
         return "l"
     return answer if answer in ("l", "c") else "w"

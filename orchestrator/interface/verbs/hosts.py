@@ -1,79 +1,100 @@
-"""The verbs on all hosts at once, whichever run they are at; see :mod:`orchestrator.interface.verbs.jobs`."""
+"""Verbs on hosts, whichever run they work on: usage, commands, SSH."""
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+import subprocess
+from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.core.errors import LeftRunning, StratusError, UsageError
-from orchestrator.interface.render import hosts
-from orchestrator.interface.verbs.base import Work
-from orchestrator.interface.verbs.follow import Lines
+from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.cluster import STATUS
+from orchestrator.interface.verbs.follow import LogPrinter
+from orchestrator.interface.verbs.interaction import show
+from orchestrator.interface.verbs.parameters import CommandWords, HostName, VerbParameter, decimal_number
 
 if TYPE_CHECKING:
     from orchestrator.hosts.commands import CommandReport
     from orchestrator.hosts.usage import UsageReport
-    from orchestrator.jobs.kill import KillReport
+    from orchestrator.interface.workspace import Workspace
+
+GROUP = VerbGroup("Hosts")
+
+COMMAND_TIMEOUT_S = 600.0
+
+Seconds = Annotated[float, VerbParameter(metavar="S", parse=decimal_number)]
 
 
-class HostVerbs(Work):
-    """What can be asked of every host, without naming a run."""
+@GROUP.verb("Usage", "usage", aliases=("Gpus",), command_aliases=("gpus",), examples=(NextStep("Usage"),))
+def usage(workspace: Workspace, *hosts: HostName) -> UsageReport:
+    """Show the load of each VM: GPUs, cores, memory, and the processes of your runs.
 
-    def kill_all(self) -> KillReport:
-        """End every run: all processes and containers of all of them, on every VM.
+    hosts  only these (default: all that are up).
 
-        Also those that nobody follows any more, of shells and computers that are gone. The VMs stay up.
+    Costs  nothing.
+    """
+    report = workspace.session().hosts.usage(hosts)
+    show(workspace, report)
+    if report.failed:
+        raise StratusError(f"{' '.join(report.failed)} did not answer", fix=STATUS + " shows whether they are up")
+    return report
 
-        Example  KillAll()
-        Next  RunSingleVMComputing(), or TerminateAll()
-        """
-        session = self.desk.session()
-        with self._at_work("Some may still run.", "KillAll()  again ends the rest"):
-            report = session.jobs.cancel_all()
-        self._answer(report, hosts.killed(report))
-        left = [
-            f"{host.host}: {line}" for host in report.hosts if host.left for line in host.stuck or (str(host.left),)
-        ]
-        left += [f"{name}: nobody knows, {str(error).splitlines()[0]}" for name, error in report.failed.items()]
-        if left:
-            raise LeftRunning(
-                "Not everything ended:", left=left, fix="KillAll() tries again; TerminateAll() ends the VMs"
-            )
-        return report
 
-    def gpus(self, *names: str) -> UsageReport:
-        """Show what each VM is doing: GPUs, cores, memory, and the processes of your runs.
+@GROUP.verb(
+    "RunCommand",
+    "exec",
+    aliases=("Run",),
+    examples=(NextStep("RunCommand", "nvidia-smi"), NextStep("RunCommand", "df -h /", host="ml-1")),
+)
+def run_command(
+    workspace: Workspace, *command: CommandWords, host: HostName = "", timeout: Seconds = COMMAND_TIMEOUT_S
+) -> CommandReport:
+    """Run a command on every VM at the same time and show its output.
 
-        names  only these hosts (default: all that are up).
+    command  one text for the shell, or a program and its arguments.
+    host     only on this VM.
+    timeout  seconds that it may take.
 
-        Costs  nothing.
-        Example  Gpus()
-        """
-        report = self.desk.session().hosts.usage(names)
-        self._answer(report, hosts.use(report))
-        if report.failed:
-            raise StratusError(f"{' '.join(report.failed)} did not answer", fix="Status() shows whether they are up")
-        return report
+    Costs  nothing beyond the VMs' time.
+    """
+    if not command:
+        raise UsageError("no command was given", fix=NextStep("RunCommand", "nvidia-smi"))
+    text = command[0] if len(command) == 1 else shlex.join(command)
+    printer = LogPrinter(workspace.console, with_host=not host)
+    names = (host,) if host else ()
+    report = workspace.session().hosts.run_command(text, names=names, timeout_s=timeout, on_line=printer.listener())
+    show(workspace, report)
+    failed = [result.host for result in report.hosts if result.exit_status] + list(report.failed)
+    if failed:
+        raise StratusError(f"{text.splitlines()[0]}: failed on {' '.join(failed)}")
+    return report
 
-    def run_everywhere(self, *command: str, host: str = "", timeout: float = 600.0) -> CommandReport:
-        """Run a command on every VM at the same time and show what each says.
 
-        command  one text for the shell, or a program and its arguments.
-        host     only this VM.
-        timeout  seconds that it may take.
+def _exit_status(status: int, options: dict[str, Any]) -> int:  # noqa: ARG001 - the signature of all exit codes
+    return status
 
-        Costs  nothing beyond the VMs' time.
-        Example  Run("nvidia-smi")   or   Run("df -h /", host="ml-1")
-        """
-        if not command:
-            raise UsageError("which command?", fix='Run("nvidia-smi")')
-        text = command[0] if len(command) == 1 else shlex.join(command)
-        lines = Lines(self.console, named=not host)
-        report = self.desk.session().hosts.run_command(
-            text, names=(host,) if host else (), timeout_s=timeout, on_line=lines.listener()
-        )
-        self._answer(report, hosts.command(report))
-        bad = [each.host for each in report.hosts if each.exit_status] + list(report.failed)
-        if bad:
-            raise StratusError(f"{text.splitlines()[0]}: failed on {' '.join(bad)}")
-        return report
+
+SshHost = Annotated[str, VerbParameter(metavar="HOST", completes="host")]
+
+
+@GROUP.verb(
+    "Ssh",
+    "ssh",
+    document=None,
+    exit_code=_exit_status,
+    examples=(NextStep("Ssh", "ml-0"), NextStep("Ssh", "ml-0", "nvidia-smi")),
+)
+def ssh(workspace: Workspace, host: SshHost, *command: CommandWords) -> int:
+    """Open a terminal on a VM, or run one command there.
+
+    The VM's host key is checked. Returns the exit status.
+
+    host     its name.
+    command  what to run there.
+    """
+    argv = workspace.session().hosts.ssh_command(host)
+    try:
+        return subprocess.call([*argv, *command])
+    except FileNotFoundError:
+        raise UsageError(f"{argv[0]}: no such program here", fix="install the OpenSSH client") from None

@@ -1,393 +1,346 @@
-"""The verbs: each asks the session for one thing and shows what it answered. Shell and command line share them.
-
-The docstrings of :class:`Verbs` are what ``LaunchInstances?`` shows, so they speak to the user of the shell.
-"""
+"""Verbs on jobs: install, run, attach, logs, fetch, cancel."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.cluster.recovery import RecoverReport
-from orchestrator.core.errors import JobFailed, LeftRunning, StratusError, UsageError
-from orchestrator.interface.render import cluster, hosts, install, launch, units
-from orchestrator.interface.render import runs as render_runs
-from orchestrator.interface.verbs.account import AccountVerbs
-from orchestrator.interface.verbs.base import Interrupted
-from orchestrator.interface.verbs.follow import Lines, what_now
-from orchestrator.interface.verbs.hosts import HostVerbs
+from orchestrator.core.errors import JobFailed, LeftRunning
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.cluster import STATUS, TERMINATE, TRIES_AGAIN
+from orchestrator.interface.verbs.follow import LogPrinter, ask_after_interrupt
+from orchestrator.interface.verbs.interaction import (
+    Interrupted,
+    check_vm_count,
+    confirm_cost,
+    interruptible,
+    raise_if_failed,
+    show,
+    show_plan,
+)
+from orchestrator.interface.verbs.parameters import Consent, HostName, JobFolder, RunId, VerbParameter, VmCount
 
 if TYPE_CHECKING:
-    from orchestrator.aws.ec2.state_changes import InstanceResult
-    from orchestrator.cluster.launcher import LaunchReport
-    from orchestrator.cluster.status import ClusterStatus
     from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.hosts.tunnels import Dashboard
     from orchestrator.install.installer import InstallReport
+    from orchestrator.interface.workspace import Workspace
     from orchestrator.jobs.elastic import JoinReport
+    from orchestrator.jobs.kill import KillReport
     from orchestrator.jobs.record import RunRecord
     from orchestrator.jobs.runner import CancelReport
     from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 
-Followed: TypeAlias = "RunResult | RunHandle | CancelReport | None"
-"""Outcome of watching a run: it ended well, was left running (None: only its id is known), or was cancelled."""
-
-
-class Verbs(AccountVerbs, HostVerbs):
-    """Everything a user can ask for."""
-
-    def launch(self, n: int | None = None, *, yes: bool = False) -> LaunchReport:
-        """Launch VMs: shows what, where and at what price, asks, waits for SSH.
-
-        n     how many (default: [cluster] count in the config file). They join those that are up already.
-        yes   do not ask.
-
-        Costs  the price shown, from now until TerminateAll(); each VM ends itself after [cluster] max_hours.
-        Example  LaunchInstances(2)
-        Next  InstallDeps()
-        """
-        session = self.desk.session()
-        plan = session.cluster.plan(_positive(n))
-        self._show_plan(plan)
-        self._agree("  Launch? [Y/n] ", yes)
-        with self._at_work("Machines may be up.", "Status()  lists them", "TerminateAll()  ends them"):
-            report = session.cluster.launch(plan)
-        self._answer(report, launch.launch(report))
-        _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")
-        return report
-
-    def status(self) -> ClusterStatus:
-        """Show every VM: state, zone, address, age, price, when it ends itself.
-
-        Costs  nothing.
-        Example  Status()
-        """
-        status = self.desk.session(files=False).cluster.status()
-        return self._answer(status, cluster.status(status))
-
-    def install(self, *names: str) -> InstallReport:
-        """Install what the job needs on every VM; again, it is a check.
-
-        Python and requirements, or the container; then data and code. All hosts at once, each in one round trip.
-
-        names  only these hosts (default: all that are up).
-
-        Costs  nothing beyond the VMs' time.
-        Example  InstallDeps()   or   InstallDeps("ml-1")
-        Next  RunSingleVMComputing() or RunMultiVMComputing()
-        """
-        session = self.desk.session()
-        with self._at_work("What is done stays done.", "InstallDeps()  goes on from there"):
-            report = session.jobs.install(names)
-        self._answer(report, install.install(report))
-        _all_well(report.failed, "could not be installed", fix="InstallDeps() tries again; what is done stays done")
-        return report
-
-    def run_single(self, job: str = "", *, host: str = "", detach: bool = False) -> Followed:
-        """Run the job on one VM and show its output.
-
-        It runs on the VM by itself: neither Ctrl-C nor a lost laptop ends it.
-
-        job     folder of the job (default: [job] run in the config file).
-        host    which VM (default: the first).
-        detach  start it and come back at once.
-
-        Costs  nothing beyond the VM's time.
-        Example  RunSingleVMComputing()
-        Next  FetchResults()
-        """
-        return self._run(job, multi=False, names=(host,) if host else (), detach=detach)
-
-    def run_multi(self, job: str = "", *, detach: bool = False) -> Followed:
-        """Run the job on all VMs together and show its output.
-
-        It runs on the VMs by itself: neither Ctrl-C nor a lost laptop ends it.
-
-        job     folder of the job (default: [job] run in the config file).
-        detach  start it and come back at once.
-
-        Costs  nothing beyond the VMs' time.
-        Example  RunMultiVMComputing()
-        Next  FetchResults()
-        """
-        return self._run(job, multi=True, names=(), detach=detach)
-
-    def attach(self, run: str = "") -> Followed:
-        """Come back to a run and watch it from its beginning, from any computer.
-
-        run  its id, or the end of it (default: the newest).
-
-        Example  Attach("k3")
-        Next  FetchResults()
-        """
-        return self._watch(run, Lines(self.console))
-
-    def runs(self) -> list[RunSummary]:
-        """List the runs that the VMs know: id, state, job, when, how long, where.
-
-        Example  Runs()
-        Next  Attach("k3"), Logs("k3") or FetchResults("k3")
-        """
-        found = self.desk.session().jobs.runs()
-        return self._answer(found, render_runs.runs(found, _now()))
-
-    def logs(self, run: str = "", *, host: str = "", follow: bool = False) -> None:
-        """Print the log of a run so far.
-
-        run     its id, or the end of it (default: the newest).
-        host    only this host's.
-        follow  go on until the run ends.
-
-        Example  Logs("k3", host="ml-1")
-        """
-        lines = Lines(self.console, named=not host)
-        show = lines.listener()
-        for name, line in self.desk.session().jobs.logs(run, host=host, follow=follow):
-            show(name, line)
-
-    def cancel(self, run: str = "") -> CancelReport:
-        """End a run: every process and container of it, on every host.
-
-        run  its id, or the end of it (default: the newest).
-
-        Example  CancelJob("k3")
-        """
-        report = self.desk.session().jobs.cancel(run)
-        self._answer(report, render_runs.cancelled(report))
-        _all_well(report.failed, "could not be asked to cancel", fix=f'CancelJob("{report.run_id}") tries again')
-        stuck = [f"{host}: {units.count(n, 'process', 'processes')}" for host, n in report.left.items() if n]
-        if stuck:
-            raise LeftRunning(f"{report.run_id}: some would not go", left=stuck, fix="TerminateAll() ends the VMs")
-        return report
-
-    def join(self, run: str = "") -> JoinReport:
-        """Let VMs that came up later take part in an elastic run, without starting it again.
-
-        They have to be installed: LaunchInstances(1), InstallDeps(), then this.
-
-        run  its id, or the end of it (default: the newest).
-
-        Example  JoinJob("k3")
-        """
-        report = self.desk.session().jobs.add_hosts(run)
-        self._answer(report, hosts.joined(report))
-        _all_well(report.failed, "did not join", fix="InstallDeps(), then JoinJob() again")
-        return report
-
-    def fetch(self, run: str = "") -> RunRecord:
-        """Bring a run's outputs, logs and record to runs/<id>/ here.
-
-        run  its id, or the end of it (default: the newest).
-
-        Example  FetchResults()
-        Next  TerminateAll(), when nothing more is to run
-        """
-        with self._at_work("Nothing is lost.", "FetchResults()  begins again"):
-            record = self.desk.session().jobs.fetch(run)
-        self._answer(record, render_runs.fetched(record))
-        _all_well(record.failed, "sent nothing", fix="FetchResults() tries again")
-        return record
-
-    def terminate(self) -> TerminateReport:
-        """End every VM of this cluster that is yours, and all that belongs to it.
-
-        Asks nothing. Works from any computer, from the tags alone. What is on the VMs is gone: FetchResults() first.
-
-        Example  TerminateAll()
-        """
-        session = self.desk.session(files=False)
-        with self._at_work("Some may still be up.", "TerminateAll()  ends the rest"):
-            report = session.cluster.terminate()
-        self._answer(report, cluster.terminated(report))
-        if report.remaining:
-            raise LeftRunning("Still there:", left=report.remaining, fix="TerminateAll() tries again")
-        return report
-
-    def recover(self, then: str = "") -> RecoverReport:
-        """Finish or end launches that were cut short: a crash, a closed laptop, a hasty Ctrl-C.
-
-        then  finish: wait until their VMs answer SSH; terminate: end them. Without it they are listed.
-
-        Costs  nothing more; what is listed costs until it ends.
-        Example  Recover("terminate")
-        """
-        if then not in ("", "finish", "terminate"):
-            raise UsageError(f"{then!r}: finish or terminate?", fix='Recover("finish") or Recover("terminate")')
-        session = self.desk.session(files=False)
-        if not then:
-            return self._recovered(RecoverReport(session.cluster.interrupted_launches()))
-        with self._at_work("Recover() lists what is left."):
-            report = session.cluster.recover(terminate=then == "terminate")
-        return self._recovered(report)
-
-    def _recovered(self, report: RecoverReport) -> RecoverReport:
-        self._answer(report, launch.recovered(report, _now()))
-        if report.remaining:
-            raise LeftRunning("Still there:", left=report.remaining, fix="TerminateAll() tries again")
-        _all_well(report.failed, "did not come up", fix="Status() shows them; TerminateAll() ends them")
-        return report
-
-    def stop(self) -> Sequence[InstanceResult]:
-        """Stop every VM: it costs no more, its disk stays and is billed.
-
-        Example  StopAll()
-        Next  StartAll()
-        """
-        session = self.desk.session(files=False)
-        with self._at_work("Some may have changed.", "Status()  shows which"):
-            results = session.cluster.stop()
-        self._answer(results, cluster.instances(results))
-        return _each_one(results, "was not stopped")
-
-    def start(self) -> Sequence[InstanceResult]:
-        """Start the VMs that StopAll() stopped, and wait for SSH.
-
-        Costs  as before: Cost()
-        Example  StartAll()
-        """
-        session = self.desk.session()
-        with self._at_work("Some may have changed.", "Status()  shows which"):
-            results = session.cluster.start()
-        self._answer(results, cluster.instances(results))
-        return _each_one(results, "was not started")
-
-    def experiment(
-        self, multi: bool = False, n: int | None = None, *, yes: bool = False
-    ) -> tuple[RunRecord, TerminateReport]:
-        """Launch, install, run, fetch, terminate: all in one.
-
-        It terminates even when a step on the way fails.
-
-        multi  on all VMs together (default: on one).
-        n      how many VMs (default: [cluster] count).
-        yes    do not ask.
-
-        Costs  the price shown, until the end of it.
-        Example  RunExperiment(multi=True, n=2)
-        """
-        session = self.desk.session()
-        plan = session.cluster.plan(_positive(n))
-        self._show_plan(plan)
-        self._agree("  Launch, run and terminate? [Y/n] ", yes)
-        with self._at_work("All was to be ended.", "Status()  shows whether it was", redraw=False):
-            show = Lines(self.console, named=multi).listener()
-            record, ended = session.experiment(multi=multi, count=_positive(n), on_line=show)
-        self._answer((record, ended), [*render_runs.fetched(record), *cluster.terminated(ended)])
-        _all_well(record.failed, "sent nothing")
-        if ended.remaining:
-            raise LeftRunning("Still there:", left=ended.remaining, fix="TerminateAll() tries again")
-        return record, ended
-
-    def ssh(self, host: str, *command: str) -> int:
-        """Open a terminal on a VM, or run one command there.
-
-        The VM's host key is checked. Returns the exit status.
-
-        host     its name; Tab completes it.
-        command  what to run there.
-
-        Example  Ssh("ml-0")   or   Ssh("ml-0", "nvidia-smi")
-        """
-        argv = self.desk.session().hosts.ssh_command(host)
-        try:
-            return subprocess.call([*argv, *command])
-        except FileNotFoundError:
-            raise UsageError(f"{argv[0]}: no such program here", fix="install the OpenSSH client") from None
-
-    def dashboard(self, run: str = "") -> Dashboard:
-        """Open a tunnel to a run's Dask dashboard, until you leave.
-
-        run  its id, or the end of it (default: the newest).
-
-        Example  Dashboard()
-        """
-        dashboard = self.desk.session().jobs.dashboard(run)
-        self.desk.keep(dashboard.close)
-        return self._answer(dashboard, cluster.dashboard(dashboard))
-
-    def config(self, what: str = "show", *, use: str = "") -> None:
-        """Show the settings and where each comes from; check or change the file.
-
-        what  show, check, init, template or reference.
-        use   path of another config file to work by from now on.
-
-        Example  Config()   or   Config("check")   or   Config(use="config/local.ini")
-        """
-        from orchestrator.interface.verbs import config
-
-        if use:
-            self.desk.use(Path(use))
-            self.console.say(f"  From now on {use}.")
-            return
-        config.carry_out(what, self.desk, lambda _: None)
-
-    def _run(self, job: str, *, multi: bool, names: Sequence[str], detach: bool) -> Followed:
-        session = self.desk.session()
-        folder = Path(job) if job else None
-        with self._at_work("It may have started.", "Runs()  tells"):
-            handle = session.jobs.start(multi=multi, folder=folder, names=tuple(names))
-        self._answer(handle, render_runs.started(handle))
-        if detach:
-            self.console.say(render_runs.left_running(handle.short_id))
-            return handle
-        mains = sum("main" in roles for roles in handle.roles.values())
-        return self._watch(handle.run_id, Lines(self.console, named=mains > 1), handle)
-
-    def _watch(self, run: str, lines: Lines, handle: RunHandle | None = None) -> Followed:
-        session = self.desk.session()
-        while True:
-            try:
-                result = session.jobs.follow(run, on_line=lines.listener())
-            except KeyboardInterrupt:
-                lines.pause()
-            except JobFailed as error:
-                raise self._not_twice(error, lines) from error
-            else:
-                return self._answer(result, render_runs.finished(result))
-            answer = what_now(self.console)
-            if answer == "c":
-                return self.cancel(run)
-            if answer == "l":
-                return self._leave(run, handle)
-
-    def _leave(self, run: str, handle: RunHandle | None) -> RunHandle | None:
-        short = handle.short_id if handle else run.rsplit("-", 1)[-1]
-        self.console.say(render_runs.left_running(short))
-        if not self.console.asks:
-            raise Interrupted("")
+GROUP = VerbGroup("Jobs")
+
+INTERRUPTED = 130
+"""Exit code of a run that was left or canceled: the same as of Ctrl-C."""
+
+FETCH = NextStep("FetchResults")
+
+
+def _outcome_exit_code(outcome: object, options: dict[str, Any]) -> int:
+    """Return 0 for a run that ended well or was to be left, else the code of Ctrl-C."""
+    from orchestrator.jobs.runs import RunResult
+
+    return 0 if options.get("detach") or isinstance(outcome, RunResult) else INTERRUPTED
+
+
+@GROUP.verb(
+    "InstallDeps",
+    "install",
+    step=2,
+    examples=(NextStep("InstallDeps"), NextStep("InstallDeps", "ml-1")),
+    next_steps=(NextStep("RunSingleVMComputing"), NextStep("RunMultiVMComputing")),
+)
+def install(workspace: Workspace, *hosts: HostName) -> InstallReport:
+    """Install what the job needs on every VM; running it again only checks.
+
+    Python and requirements, or the container; then data and code. All hosts at once, each in one round trip.
+
+    hosts  only these (default: all that are up).
+
+    Costs  nothing beyond the VMs' time.
+    """
+    session = workspace.session()
+    with interruptible(workspace, "Completed steps are kept.", NextStep("InstallDeps") + "  continues from there"):
+        report = session.jobs.install(hosts)
+    show(workspace, report)
+    fix = NextStep("InstallDeps") + " tries again; completed steps are kept"
+    raise_if_failed(report.failed, "could not be installed", fix=fix)
+    return report
+
+
+@GROUP.verb(
+    "RunSingleVMComputing",
+    "run",
+    step=3,
+    exit_code=_outcome_exit_code,
+    examples=(NextStep("RunSingleVMComputing"),),
+    next_steps=(FETCH,),
+)
+def run_single(
+    workspace: Workspace, job: JobFolder = "", *, host: HostName = "", detach: bool = False
+) -> RunResult | RunHandle | CancelReport | None:
+    """Run the job on one VM and show its output.
+
+    It runs on the VM: neither Ctrl-C nor a lost connection stops it.
+
+    job     folder of the job (default: [job] run in the config file).
+    host    run on this VM (default: the first).
+    detach  start it and return at once.
+
+    Costs  nothing beyond the VM's time.
+    """
+    return _run(workspace, job, multi=False, names=(host,) if host else (), detach=detach)
+
+
+@GROUP.verb(
+    "RunMultiVMComputing",
+    "run",
+    flag="--multi",
+    step=4,
+    exit_code=_outcome_exit_code,
+    examples=(NextStep("RunMultiVMComputing"),),
+    next_steps=(FETCH,),
+)
+def run_multi(
+    workspace: Workspace, job: JobFolder = "", *, detach: bool = False
+) -> RunResult | RunHandle | CancelReport | None:
+    """Run the job on all VMs together and show its output.
+
+    It runs on the VMs: neither Ctrl-C nor a lost connection stops it.
+
+    job     folder of the job (default: [job] run in the config file).
+    detach  start it and return at once.
+
+    Costs  nothing beyond the VMs' time.
+    """
+    return _run(workspace, job, multi=True, names=(), detach=detach)
+
+
+def _run(
+    workspace: Workspace, job: str, *, multi: bool, names: Sequence[str], detach: bool
+) -> RunResult | RunHandle | CancelReport | None:
+    from orchestrator.interface.render import runs
+
+    session = workspace.session()
+    folder = Path(job) if job else None
+    with interruptible(workspace, "It may have started.", NextStep("Runs") + "  lists all runs"):
+        handle = session.jobs.start(multi=multi, folder=folder, names=tuple(names))
+    show(workspace, handle)
+    if detach:
+        workspace.console.print(runs.left_running(handle.short_id))
         return handle
-
-    def _not_twice(self, error: JobFailed, lines: Lines) -> JobFailed:
-        """Return the error without the last lines when they stand right above it."""
-        if len(lines.shown) != 1 or self.console.document:
-            return error
-        return JobFailed(error.message, exit_status=error.exit_status, where=error.where, fix=error.fix)
+    main_tasks = sum("main" in roles for roles in handle.roles.values())
+    return _watch(workspace, handle.run_id, LogPrinter(workspace.console, with_host=main_tasks > 1), handle)
 
 
-def _positive(n: int | None) -> int | None:
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
-        raise UsageError(f"n = {n!r}: how many VMs? A whole number from 1 on", fix="LaunchInstances(2)")
-    return n
+@GROUP.verb(
+    "Attach",
+    "attach",
+    exit_code=_outcome_exit_code,
+    examples=(NextStep("Attach", "k3"),),
+    next_steps=(FETCH,),
+)
+def attach(workspace: Workspace, run: RunId = "") -> RunResult | RunHandle | CancelReport | None:
+    """Reconnect to a run and watch it from its beginning, from any computer.
+
+    run  its id, or the end of it (default: the newest).
+    """
+    return _watch(workspace, run, LogPrinter(workspace.console))
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _watch(
+    workspace: Workspace, run: str, printer: LogPrinter, handle: RunHandle | None = None
+) -> RunResult | RunHandle | CancelReport | None:
+    session = workspace.session()
+    while True:
+        try:
+            result = session.jobs.follow(run, on_line=printer.listener())
+        except KeyboardInterrupt:
+            printer.pause()
+        except JobFailed as error:
+            raise _without_printed_tail(error, printer) from error
+        else:
+            return show(workspace, result)
+        answer = ask_after_interrupt(workspace.console)
+        if answer == "c":
+            return cancel(workspace, run)
+        if answer == "l":
+            return _leave(workspace, run, handle)
 
 
-def _all_well(failed: Mapping[str, Exception], what: str, *, fix: str = "") -> None:
-    """Raise when hosts failed; their own errors were shown already."""
-    unsure = [f"{name}: {line}" for name, each in failed.items() if isinstance(each, LeftRunning) for line in each.left]
-    if unsure:
-        raise LeftRunning(f"{' '.join(failed)} {what}", left=unsure, fix=fix)
-    if failed:
-        raise StratusError(f"{' '.join(failed)} {what}", fix=fix)
+def _leave(workspace: Workspace, run: str, handle: RunHandle | None) -> RunHandle | None:
+    from orchestrator.interface.render import runs
+
+    workspace.console.print(runs.left_running(handle.short_id if handle else run.rsplit("-", 1)[-1]))
+    if not workspace.console.is_interactive:
+        raise Interrupted
+    return handle
 
 
-def _each_one(results: Sequence[InstanceResult], what: str) -> Sequence[InstanceResult]:
-    wrong = [one for one in results if one.error]
-    if wrong:
-        raise StratusError(f"{' '.join(one.name for one in wrong)} {what}", fix="Status() shows the state of each")
-    return results
+def _without_printed_tail(error: JobFailed, printer: LogPrinter) -> JobFailed:
+    """Return the error without the job's last lines when they stand right above it."""
+    if len(printer.printed) != 1 or printer.console.document:
+        return error
+    return JobFailed(error.message, exit_status=error.exit_status, where=error.where, fix=error.fix)
+
+
+@GROUP.verb(
+    "Runs",
+    "runs",
+    examples=(NextStep("Runs"),),
+    next_steps=(NextStep("Attach", "k3"), NextStep("Logs", "k3"), NextStep("FetchResults", "k3")),
+)
+def runs(workspace: Workspace) -> list[RunSummary]:
+    """List the runs on the VMs: id, state, job, start, duration, hosts."""
+    from orchestrator.interface.render import runs
+
+    summaries = workspace.session().jobs.runs()
+    return show(workspace, summaries, runs.runs(summaries, workspace.clock.now()))
+
+
+Follow = Annotated[bool, VerbParameter(short="-f")]
+
+
+@GROUP.verb("Logs", "logs", examples=(NextStep("Logs", "k3", host="ml-1"),))
+def logs(
+    workspace: Workspace, run: RunId = "", *, host: HostName = "", follow: Follow = False
+) -> dict[str, list[dict[str, str]]] | None:
+    """Print the log of a run so far.
+
+    run     its id, or the end of it (default: the newest).
+    host    only this host's log.
+    follow  continue until the run ends.
+    """
+    printer = LogPrinter(workspace.console, with_host=not host)
+    print_line, lines = printer.listener(), []
+    for name, text in workspace.session().jobs.logs(run, host=host, follow=follow):
+        print_line(name, text)
+        lines.append({"host": name, "line": text})
+    # At the prompt the lines are on the screen already.
+    return {"lines": lines} if workspace.console.document else None
+
+
+@GROUP.verb("JoinJob", "join", examples=(NextStep("JoinJob", "k3"),))
+def join(workspace: Workspace, run: RunId = "") -> JoinReport:
+    """Add VMs that came up later to an elastic run, without restarting it.
+
+    Launch and install the new VMs first.
+
+    run  its id, or the end of it (default: the newest).
+    """
+    report = workspace.session().jobs.add_hosts(run)
+    show(workspace, report)
+    fix = NextStep("InstallDeps") + ", then " + NextStep("JoinJob") + " again"
+    raise_if_failed(report.failed, "did not join", fix=fix)
+    return report
+
+
+@GROUP.verb("CancelJob", "cancel", examples=(NextStep("CancelJob", "k3"),))
+def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
+    """Cancel a run: end every process and container of it, on every host.
+
+    run  its id, or the end of it (default: the newest).
+    """
+    report = workspace.session().jobs.cancel(run)
+    show(workspace, report)
+    again = NextStep("CancelJob", report.run_id) + " tries again"
+    raise_if_failed(report.failed, "could not be reached to cancel", fix=again)
+    remaining = [f"{host}: {count} process{'es' * (count != 1)}" for host, count in report.left.items() if count]
+    if remaining:
+        fix = TERMINATE + " terminates the VMs"
+        raise LeftRunning(f"{report.run_id}: some processes could not be killed", left=remaining, fix=fix)
+    return report
+
+
+@GROUP.verb(
+    "CancelAllJobs",
+    "cancel-all",
+    aliases=("KillAll",),
+    command_aliases=("killall",),
+    examples=(NextStep("CancelAllJobs"),),
+    next_steps=(NextStep("RunSingleVMComputing"), TERMINATE),
+)
+def cancel_all(workspace: Workspace) -> KillReport:
+    """Cancel every run: end all processes and containers of runs, on every VM.
+
+    Also of runs that other shells or computers started. The VMs stay up.
+    """
+    session = workspace.session()
+    again = NextStep("CancelAllJobs")
+    with interruptible(workspace, "Some may still run.", again + "  cancels the rest"):
+        report = session.jobs.cancel_all()
+    show(workspace, report)
+    left = [f"{host.host}: {item}" for host in report.hosts if host.left for item in host.stuck or (str(host.left),)]
+    left += [f"{name}: unknown, {str(error).splitlines()[0]}" for name, error in report.failed.items()]
+    if left:
+        fix = again + " tries again; " + TERMINATE + " terminates the VMs"
+        raise LeftRunning("Not everything was canceled:", left=left, fix=fix)
+    return report
+
+
+@GROUP.verb("FetchResults", "fetch", step=5, examples=(FETCH,), next_steps=(TERMINATE + ", when no more is to run",))
+def fetch(workspace: Workspace, run: RunId = "") -> RunRecord:
+    """Fetch outputs, logs and record of a run to runs/<id>/ on this computer.
+
+    run  its id, or the end of it (default: the newest).
+    """
+    with interruptible(workspace, "Nothing is lost.", FETCH + "  starts over"):
+        record = workspace.session().jobs.fetch(run)
+    show(workspace, record)
+    if record.failed:
+        raise_if_failed(record.failed, "sent nothing", fix=FETCH + " retries")
+    return record
+
+
+def _experiment_document(answer: tuple[RunRecord, TerminateReport]) -> dict[str, object]:
+    return {"run": answer[0], "terminated": answer[1]}
+
+
+@GROUP.verb(
+    "RunExperiment",
+    "experiment",
+    changes_cluster=True,
+    document=_experiment_document,
+    examples=(NextStep("RunExperiment", multi=True, n=2),),
+)
+def experiment(
+    workspace: Workspace, multi: bool = False, n: VmCount = None, *, yes: Consent = False
+) -> tuple[RunRecord, TerminateReport]:
+    """Launch, install, run, fetch and terminate, all in one.
+
+    It terminates even when a step fails.
+
+    multi  run on all VMs together (default: on one).
+    n      how many VMs (default: [cluster] count).
+    yes    do not ask for confirmation.
+
+    Costs  the price shown, until it has terminated.
+    """
+    session = workspace.session()
+    show_plan(workspace, session.cluster.plan(check_vm_count(n)))
+    without_asking = NextStep("RunExperiment", yes=True)
+    confirm_cost(workspace, "  Launch, run and terminate? [Y/n] ", yes=yes, without_asking=without_asking)
+    with interruptible(workspace, "All VMs were to be terminated.", STATUS + "  shows them", redraw=False):
+        on_line = LogPrinter(workspace.console, with_host=multi).listener()
+        record, terminated = session.experiment(multi=multi, count=n, on_line=on_line)
+    show(workspace, (record, terminated))
+    raise_if_failed(record.failed, "sent nothing")
+    if terminated.remaining:
+        raise LeftRunning("Still there:", left=terminated.remaining, fix=TRIES_AGAIN)
+    return record, terminated
+
+
+@GROUP.verb("Dashboard", "dashboard", stays_open=True, examples=(NextStep("Dashboard"),))
+def dashboard(workspace: Workspace, run: RunId = "") -> Dashboard:
+    """Open a tunnel to a run's Dask dashboard, until you exit.
+
+    run  its id, or the end of it (default: the newest).
+    """
+    tunnel = workspace.session().jobs.dashboard(run)
+    workspace.close_later(tunnel.close)
+    return show(workspace, tunnel)

@@ -1,81 +1,85 @@
-"""The verbs by both their names: as typed in the shell, and as words of the command line."""
+"""All verbs, by name and by command, and hints worded as commands."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-COMMANDS = {
-    "LaunchInstances": "launch",
-    "Status": "status",
-    "InstallDeps": "install",
-    "RunSingleVMComputing": "run",
-    "RunMultiVMComputing": "run --multi",
-    "Attach": "attach",
-    "Runs": "runs",
-    "Logs": "logs",
-    "JoinJob": "join",
-    "CancelJob": "cancel",
-    "FetchResults": "fetch",
-    "TerminateAll": "terminate",
-    "StopAll": "stop",
-    "StartAll": "start",
-    "RunExperiment": "experiment",
-    "KillAll": "killall",
-    "Gpus": "gpus",
-    "Run": "exec",
-    "Ssh": "ssh",
-    "Dashboard": "dashboard",
-    "Cost": "cost",
-    "Recover": "recover",
-    "Extend": "extend",
-    "IdleShutdown": "idle",
-    "Instances": "instances",
-    "RequestLimitIncrease": "quota",
-    "RefreshAccess": "access",
-    "Config": "config",
-}
-"""Name in the shell -> command; the order is that of a sitting."""
-
-ALIASES = {"CheckStatus": "Status"}
-
-_NAMES = {command: name for name, command in COMMANDS.items()}
-_COMMAND = re.compile(rf"\bstratus ({'|'.join(sorted(_NAMES, key=len, reverse=True))})\b((?: [\w.-]*\d[\w.-]*)?)")
-_CALL = re.compile(rf"\b({'|'.join([*COMMANDS, *ALIASES])})\(([^()]*)\)")
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.verbs.base import Verb, VerbGroup
+from orchestrator.interface.verbs.parameters import VerbParameter
 
 
-def for_command_line(program: str) -> Callable[[str], str]:
-    """Return a function that rewrites ``Attach("k3")`` in a line as ``stratus attach k3``.
+@dataclass(frozen=True)
+class VerbRegistry:
+    """The verbs of some groups, in order.
 
-    :param program: what starts this program, with the options that were given before the verb.
+    :param groups: a new topic is one more of them.
     """
 
-    def command(call: re.Match[str]) -> str:
-        words = [_word(word) for word in call[2].split(",") if word.strip()]
-        return " ".join([program, COMMANDS[ALIASES.get(call[1], call[1])], *words])
+    groups: Sequence[VerbGroup]
+    _by_name: dict[str, Verb] = field(default_factory=dict, init=False)
 
-    def reword(line: str) -> str:
-        line = line.replace("RunSingleVMComputing() or RunMultiVMComputing()", f"{program} run [--multi]")
-        return _CALL.sub(command, _COMMAND.sub(lambda found: f"{program} {found[1]}{found[2]}", line))
+    def __post_init__(self) -> None:
+        for verb in self:
+            for name in (verb.name, *verb.aliases):
+                self._by_name[name] = verb
 
-    return reword
+    def __iter__(self) -> Iterator[Verb]:
+        return (verb for group in self.groups for verb in group)
+
+    @property
+    def steps(self) -> list[Verb]:
+        """The steps of every session, in order."""
+        return sorted((verb for verb in self if verb.step), key=lambda verb: verb.step)
+
+    @property
+    def by_name(self) -> dict[str, Verb]:
+        """Every name at the prompt, aliases included -> its verb."""
+        return dict(self._by_name)
+
+    def find(self, name: str) -> Verb | None:
+        """Return the verb with a name or an alias; None when there is none."""
+        return self._by_name.get(name)
+
+    def as_command(self, step: NextStep, program: str) -> str:
+        """Return a hint as a command: ``stratus attach k3`` for ``Attach("k3")``.
+
+        :param program: what starts this program, with the options that were given before the verb.
+        """
+        verb = self._by_name.get(step.verb)
+        if verb is None:
+            return str(step)
+        options = dict(step.options)
+        words: list[str] = []
+        parameters = list(verb.parameters)
+        for argument in step.arguments:
+            # A variadic parameter takes all further arguments.
+            parameter = parameters[0] if parameters[0].is_variadic else parameters.pop(0)
+            words += _words(parameter, argument)
+        for parameter in verb.parameters:
+            if parameter.name in options:
+                words += _words(parameter, options[parameter.name])
+        return " ".join([program, verb.command, *([verb.flag] if verb.flag else []), *words])
 
 
-def for_shell(line: str) -> str:
-    """Rewrite ``stratus attach k3`` in a line as ``Attach("k3")``."""
-
-    def call(found: re.Match[str]) -> str:
-        argument = found[2].strip()
-        return f"{_NAMES[found[1]]}({argument and chr(34) + argument + chr(34)})"
-
-    return _COMMAND.sub(call, line)
+def _words(parameter: VerbParameter, value: object) -> list[str]:
+    """Return a value as words of the command line: ``-n 2``, ``--yes``, ``k3``."""
+    if parameter.is_flag:
+        return [option_name(parameter)] if value else []
+    word = shlex.quote(str(value))
+    return [word] if parameter.is_positional else [option_name(parameter), word]
 
 
-def _word(argument: str) -> str:
-    """Return ``n=2`` as ``-n 2``, ``yes=True`` as ``--yes``, ``"k3"`` as ``k3``."""
-    name, equals, value = argument.strip().partition("=")
-    if not equals:
-        return name.strip("\"'")
-    if value == "True":
-        return f"--{name}"
-    return f"{'-' if len(name) == 1 else '--'}{name} {value.strip(chr(34) + chr(39))}"
+def option_name(parameter: VerbParameter) -> str:
+    """Return the option of a parameter: ``--host``, ``-n``."""
+    dashes = "-" if len(parameter.name) == 1 else "--"
+    return f"{dashes}{parameter.name.replace('_', '-')}"
+
+
+def default_registry() -> VerbRegistry:
+    """Return the verbs of this program. A new topic is one more module here."""
+    from orchestrator.interface.verbs import account, cluster, config, hosts, jobs
+
+    return VerbRegistry([cluster.GROUP, jobs.GROUP, hosts.GROUP, account.GROUP, config.GROUP])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
+
+import pytest
 
 from orchestrator.aws.ec2 import instances
 
@@ -34,3 +37,31 @@ def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> No
     found = instances.from_response(facts)  # type: ignore[arg-type]
 
     assert (found.name, found.expires_at, found.max_hours, found.disk, found.host_key) == ("i-1", None, 0.0, None, "")
+
+
+LAUNCHED = datetime(2026, 11, 20, 14, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "when"),
+    [
+        ("stopped", "User initiated (2026-11-20 14:12:07 GMT)", datetime(2026, 11, 20, 14, 12, 7, tzinfo=UTC)),
+        ("stopping", "User initiated (2026-11-20 14:12:07 UTC)", datetime(2026, 11, 20, 14, 12, 7, tzinfo=UTC)),
+        ("stopped", "Server.ScheduledStop: Stopped due to a scheduled retirement", None),
+        ("stopped", "", None),
+        ("running", "User initiated (2026-11-20 14:12:07 GMT)", None),
+    ],
+)
+def test_the_time_at_which_an_instance_was_stopped_is_read_from_its_reason(
+    state: str, reason: str, when: datetime | None
+) -> None:
+    facts: Any = {
+        "InstanceId": "i-1",
+        "InstanceType": "c7i.2xlarge",
+        "State": {"Code": 80, "Name": state},
+        "LaunchTime": LAUNCHED,
+        "Placement": {},
+        "StateTransitionReason": reason,
+    }
+
+    assert instances.from_response(facts).stopped_at == when

@@ -30,7 +30,7 @@ from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, Us
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import json_output
 from orchestrator.interface.render import registry
-from orchestrator.interface.verbs.jobs import Verbs
+from orchestrator.interface.verbs.registry import default_registry
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.kill import HostKill, KillReport
 from orchestrator.jobs.record import RunRecord
@@ -114,7 +114,7 @@ def test_every_record_that_a_verb_answers_with_has_a_document_and_a_contract() -
     registry.load()
     answered = set(_records_of_verbs()) - {Message}
 
-    assert answered
+    assert len(answered) > 30
     assert {record.__name__ for record in answered - set(registry.document.registry)} == set()
     assert {record.__name__ for record in answered - set(KEYS)} == set()
 
@@ -150,9 +150,8 @@ def test_money_is_text_times_are_iso_8601_paths_and_foreign_errors_are_text() ->
 
 
 def _records_of_verbs() -> Iterator[type]:
-    for name, method in vars(Verbs).items():
-        if not name.startswith("_") and callable(method):
-            yield from _records(type_hints(method).get("return"), set())
+    for verb in default_registry():
+        yield from _records(type_hints(verb.function).get("return"), set())
 
 
 def _records(hint: Any, seen: set[type]) -> Iterator[type]:

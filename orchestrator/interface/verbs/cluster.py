@@ -1,0 +1,158 @@
+"""Verbs on the cluster: launch, status, stop, start, terminate, recover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from orchestrator.core.errors import LeftRunning, StratusError, UsageError
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.interaction import (
+    check_vm_count,
+    confirm_cost,
+    interruptible,
+    raise_if_failed,
+    show,
+    show_plan,
+)
+from orchestrator.interface.verbs.parameters import Consent, VerbParameter, VmCount
+
+if TYPE_CHECKING:
+    from orchestrator.aws.ec2.state_changes import InstanceResult
+    from orchestrator.cluster.launcher import LaunchReport
+    from orchestrator.cluster.recovery import RecoverReport
+    from orchestrator.cluster.status import ClusterStatus
+    from orchestrator.cluster.terminate import TerminateReport
+    from orchestrator.interface.workspace import Workspace
+
+GROUP = VerbGroup("Cluster")
+
+STATUS, TERMINATE = NextStep("Status"), NextStep("TerminateAll")
+SHOWS_OR_TERMINATES = STATUS + " shows them; " + TERMINATE + " terminates them"
+TRIES_AGAIN = TERMINATE + " tries again"
+
+
+@GROUP.verb(
+    "LaunchInstances",
+    "launch",
+    step=1,
+    changes_cluster=True,
+    examples=(NextStep("LaunchInstances", 2),),
+    next_steps=(NextStep("InstallDeps"),),
+)
+def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> LaunchReport:
+    """Launch VMs: shows plan and price, asks, waits until each answers SSH.
+
+    New VMs join those that are up already.
+
+    n    how many VMs (default: [cluster] count).
+    yes  do not ask for confirmation.
+
+    Costs  the price shown, until the VMs are terminated; each shuts down automatically after [cluster] max_hours.
+    """
+    session = workspace.session()
+    plan = session.cluster.plan(check_vm_count(n))
+    show_plan(workspace, plan)
+    confirm_cost(workspace, "  Launch? [Y/n] ", yes=yes, without_asking=NextStep("LaunchInstances", yes=True))
+    with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
+        report = session.cluster.launch(plan)
+    show(workspace, report)
+    raise_if_failed(report.failed, "did not come up", fix=SHOWS_OR_TERMINATES)
+    return report
+
+
+@GROUP.verb("Status", "status", aliases=("CheckStatus",), examples=(STATUS,))
+def status(workspace: Workspace) -> ClusterStatus:
+    """Show every VM: state, zone, address, age, price, and when it shuts down automatically.
+
+    Costs  nothing.
+    """
+    return show(workspace, workspace.session(files=False).cluster.status())
+
+
+@GROUP.verb("TerminateAll", "terminate", step=6, changes_cluster=True, examples=(TERMINATE,))
+def terminate(workspace: Workspace, *, yes: Consent = False) -> TerminateReport:
+    """Terminate all VMs of this cluster that are yours, with its security group and key pair.
+
+    Never asks. Works from any computer, because it finds the VMs by their tags. Fetch results first: what is on the
+    VMs is deleted.
+
+    yes  no effect: terminating never asks.
+    """
+    del yes
+    session = workspace.session(files=False)
+    with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
+        report = session.cluster.terminate()
+    show(workspace, report)
+    if report.remaining:
+        raise LeftRunning("Still there:", left=report.remaining, fix=TRIES_AGAIN)
+    return report
+
+
+@GROUP.verb(
+    "StopAll", "stop", changes_cluster=True, examples=(NextStep("StopAll"),), next_steps=(NextStep("StartAll"),)
+)
+def stop(workspace: Workspace) -> Sequence[InstanceResult]:
+    """Stop all VMs; their disks stay and are billed.
+
+    Costs  the disks: a stopped VM itself costs nothing.
+    """
+    session = workspace.session(files=False)
+    with interruptible(workspace, "Some may have changed.", STATUS + "  shows which"):
+        results = session.cluster.stop()
+    return _show_instances(workspace, results, "was not stopped")
+
+
+@GROUP.verb("StartAll", "start", changes_cluster=True, examples=(NextStep("StartAll"),))
+def start(workspace: Workspace) -> Sequence[InstanceResult]:
+    """Start stopped VMs and wait until each answers SSH.
+
+    Costs  as before they were stopped.
+    """
+    session = workspace.session()
+    with interruptible(workspace, "Some may have changed.", STATUS + "  shows which"):
+        results = session.cluster.start()
+    return _show_instances(workspace, results, "was not started")
+
+
+def _show_instances(workspace: Workspace, results: Sequence[InstanceResult], what: str) -> Sequence[InstanceResult]:
+    from orchestrator.interface.render import cluster
+
+    show(workspace, results, cluster.instances(results))
+    failed = [result.name for result in results if result.error]
+    if failed:
+        raise StratusError(f"{' '.join(failed)} {what}", fix=STATUS + " shows the state of each")
+    return results
+
+
+Choice = Annotated[str, VerbParameter(metavar="{finish,terminate}", positional=True, choices=("finish", "terminate"))]
+
+
+@GROUP.verb("Recover", "recover", changes_cluster=True, examples=(NextStep("Recover", "terminate"),))
+def recover(workspace: Workspace, then: Choice = "") -> RecoverReport:
+    """Finish or terminate launches that a crash or an interruption cut short.
+
+    then  finish: wait until their VMs answer SSH; terminate: terminate them (default: list them).
+
+    Costs  nothing more; the VMs that are listed cost until they are terminated.
+    """
+    if then not in ("", "finish", "terminate"):
+        fix = NextStep("Recover", "finish") + " or " + NextStep("Recover", "terminate")
+        raise UsageError(f"{then!r} is neither finish nor terminate", fix=fix)
+    report = _recover(workspace, then)
+    show(workspace, report)
+    if report.remaining:
+        raise LeftRunning("Still there:", left=report.remaining, fix=TRIES_AGAIN)
+    raise_if_failed(report.failed, "did not come up", fix=SHOWS_OR_TERMINATES)
+    return report
+
+
+def _recover(workspace: Workspace, then: str) -> RecoverReport:
+    from orchestrator.cluster.recovery import RecoverReport
+
+    session = workspace.session(files=False)
+    if not then:
+        return RecoverReport(session.cluster.interrupted_launches())
+    with interruptible(workspace, NextStep("Recover") + " lists what is left."):
+        return session.cluster.recover(terminate=then == "terminate")

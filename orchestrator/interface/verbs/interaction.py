@@ -1,0 +1,134 @@
+"""Showing an answer, confirming a price, and reporting an interruption: the steps that verbs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from orchestrator.core.errors import LeftRunning, StratusError, UsageError
+from orchestrator.core.next_step import NextStep, Text, advice_of, as_message
+
+if TYPE_CHECKING:
+    from orchestrator.aws.launch.plan import LaunchPlan
+    from orchestrator.interface.workspace import Workspace
+
+T = TypeVar("T")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a verb.
+
+    :param lines: what may still be going on, and what to type then; printed line by line.
+    """
+
+    def __init__(self, *lines: Text) -> None:
+        super().__init__("\n".join(map(str, lines)))
+        self.lines = lines
+
+    @classmethod
+    def after(cls, interrupt: KeyboardInterrupt) -> Interrupted:
+        """Return what a verb that expected no Ctrl-C reports of one."""
+        return interrupt if isinstance(interrupt, cls) else cls(*_sentence(advice_of(interrupt)))
+
+
+def _sentence(advice: list[Text]) -> list[Text]:
+    first, *more = advice or [""]
+    return ["Interrupted. " + as_message(first) if advice else "Interrupted.", *("  " + as_message(x) for x in more)]
+
+
+def show(workspace: Workspace, record: T, lines: list[Text] | None = None) -> T:
+    """Print a record and return it.
+
+    :param lines: the text, where the record's class alone does not tell it: an empty list.
+    """
+    from orchestrator.interface.render import registry
+
+    registry.load()
+    workspace.last_answer = record
+    workspace.console.print(registry.lines(record, workspace.clock.now()) if lines is None else lines)
+    return record
+
+
+def show_plan(workspace: Workspace, plan: LaunchPlan) -> None:
+    """Print what a launch brings and costs."""
+    from orchestrator.interface.render import launch
+
+    settings = workspace.settings()
+    workspace.console.print(launch.plan(plan, image=settings.cluster.image, ssh_from=settings.aws.ssh_from))
+
+
+def confirm_cost(workspace: Workspace, question: str, *, yes: bool, without_asking: NextStep) -> None:
+    """Ask whether to go on with something that costs money.
+
+    :param yes: the user has confirmed already.
+    :param without_asking: the verb with its confirmation, for where no question can be asked.
+    :raises UsageError: the answer was no, or no question can be asked.
+    """
+    if yes or workspace.assume_yes:
+        return
+    if not workspace.console.is_interactive:
+        fix = without_asking + " does not ask"
+        raise UsageError("cannot ask for confirmation here. Nothing was launched.", fix=fix)
+    try:
+        answer = workspace.console.ask(question, "y")
+    except (KeyboardInterrupt, EOFError):
+        raise Interrupted("Nothing was launched.") from None
+    if answer not in ("y", "yes"):
+        raise UsageError("Nothing was launched.")
+
+
+@contextmanager
+def interruptible(workspace: Workspace, *afterwards: Text, redraw: bool = True) -> Iterator[None]:
+    """Show progress while the block runs, and turn Ctrl-C into advice.
+
+    :param afterwards: lines on what may be left after Ctrl-C, and what to type then; the interrupted step's own
+        advice takes precedence, because it knows what it has begun.
+    :param redraw: False: one line per change even on a terminal, because others print there at the same time.
+    """
+    try:
+        with workspace.progress.shown(redraw=redraw):
+            yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(*_sentence(advice_of(interrupt) or list(afterwards))) from None
+
+
+def raise_if_failed(failed: Mapping[str, Exception], what: str, *, fix: Text = "") -> None:
+    """Raise when hosts failed; their own errors were shown already.
+
+    :param failed: name of every host that failed -> its error.
+    :param what: what they did not do: ``did not come up``.
+    :raises LeftRunning: what some of them left running is not known.
+    :raises StratusError: all of them failed for sure.
+    """
+    unknown = [
+        f"{name}: " + as_message(item)
+        for name, error in failed.items()
+        if isinstance(error, LeftRunning)
+        for item in error.left
+    ]
+    if unknown:
+        raise LeftRunning(f"{' '.join(failed)} {what}", left=unknown, fix=fix)
+    if failed:
+        raise StratusError(f"{' '.join(failed)} {what}", fix=fix)
+
+
+def check_vm_count(count: int | None) -> int | None:
+    """Return a number of VMs.
+
+    :raises UsageError: it is none.
+    """
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise UsageError(f"n = {count!r} is not a number of VMs: a whole number, 1 or more")
+    return count
+
+
+def check_number(value: object, name: str, example: NextStep) -> None:
+    """Refuse what is not a number from 0 to a million.
+
+    :raises UsageError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        raise UsageError(f"{name} = {value!r} is not a number", fix=example)

@@ -1,0 +1,113 @@
+"""Parameters of verbs: how the command line takes them, and what completes them.
+
+A verb states it in the annotation: ``def attach(workspace: Workspace, run: RunId = "")``. Without a word there, a
+parameter without a default is a positional argument of the command line, one with a default is an option.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, TypeAlias
+
+UNSET: Any = inspect.Parameter.empty
+
+Completes: TypeAlias = Literal["", "host", "run", "folder"]
+
+
+@dataclass(frozen=True)
+class VerbParameter:
+    """One parameter of a verb.
+
+    :param name: name in the function, and of the option: ``host`` is ``--host``, ``n`` is ``-n``.
+    :param kind: kind of the function's parameter.
+    :param default: default of the function's parameter; ``UNSET`` when it has to be given.
+    :param metavar: name of the value in usage lines: ``HOST``.
+    :param positional: True if the command line takes it without an option's name, although it has a default.
+    :param short: further, short option: ``-y``.
+    :param parse: makes the value of a word of the command line; raises ``argparse.ArgumentTypeError``.
+    :param choices: all values that it can have.
+    :param completes: what Tab offers: names of hosts, ids of runs, folders.
+    :param takes_rest: True if it takes the rest of the command line, options of other programs included.
+    :param prompt_only: True if the command line has another way to say it.
+    :param command_default: default of the command line where it is not the function's.
+    """
+
+    name: str = ""
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    default: Any = UNSET
+    metavar: str = ""
+    positional: bool = False
+    short: str = ""
+    parse: Callable[[str], Any] | None = None
+    choices: tuple[str, ...] = ()
+    completes: Completes = ""
+    takes_rest: bool = False
+    prompt_only: bool = False
+    command_default: Any = UNSET
+
+    @property
+    def is_flag(self) -> bool:
+        """True if it is on or off: an option without a value."""
+        return isinstance(self.default, bool)
+
+    @property
+    def is_variadic(self) -> bool:
+        """True if it takes any number of values."""
+        return bool(self.kind is inspect.Parameter.VAR_POSITIONAL)
+
+    @property
+    def is_positional(self) -> bool:
+        """True if the command line takes it without an option's name."""
+        return self.positional or self.is_variadic or self.default is UNSET
+
+
+def vm_count(text: str) -> int:
+    """Return a number of VMs of the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of VMs: a whole number, 1 or more")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """Return a whole number of the command line."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number: 0, 30")
+    return int(text)
+
+
+def decimal_number(text: str) -> float:
+    """Return a number of the command line."""
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number: 4, 1.5")
+    return float(text)
+
+
+VmCount = Annotated[int | None, VerbParameter(metavar="N", parse=vm_count)]
+WholeNumber = Annotated[int, VerbParameter(metavar="N", parse=whole_number)]
+Consent = Annotated[bool, VerbParameter(short="-y")]
+RunId = Annotated[str, VerbParameter(metavar="RUN", positional=True, completes="run")]
+HostName = Annotated[str, VerbParameter(metavar="HOST", completes="host")]
+JobFolder = Annotated[str, VerbParameter(metavar="DIR", completes="folder")]
+CommandWords = Annotated[str, VerbParameter(metavar="COMMAND", takes_rest=True)]
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[VerbParameter, ...]:
+    """Return the parameters of a verb's function but the first, which is the workspace."""
+    signature = list(inspect.signature(function).parameters.values())[1:]
+    # Only these annotations: those of the workspace and of records are imported for type checkers alone.
+    hints = {parameter.name: parameter.annotation for parameter in signature}
+    namespace = types.SimpleNamespace(__annotations__=hints)
+    resolved = typing.get_type_hints(namespace, vars(inspect.getmodule(function)), include_extras=True)
+    return tuple(_parameter(parameter, resolved.get(parameter.name)) for parameter in signature)
+
+
+def _parameter(parameter: inspect.Parameter, hint: Any) -> VerbParameter:
+    declared = [part for part in typing.get_args(hint)[1:] if isinstance(part, VerbParameter)]
+    stated = declared[0] if declared else VerbParameter()
+    return replace(stated, name=parameter.name, kind=parameter.kind, default=parameter.default)
