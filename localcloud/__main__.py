@@ -139,6 +139,7 @@ def _calls(home: Home, args: argparse.Namespace) -> int:
 def _logs(home: Home, args: argparse.Namespace) -> int:
     if not home.log.exists():
         raise LocalCloudError(f"no log yet ({home.log})")
+    # execvp replaces this process without flushing Python's buffers.
     sys.stdout.flush()
     argv = ["tail", "-n", "+1", *(["-F"] if args.follow else []), str(home.log)]
     os.execvp(argv[0], argv)

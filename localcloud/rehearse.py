@@ -86,6 +86,7 @@ def play(rehearsal: Rehearsal, run: CommandRunner) -> Iterator[str]:
         environment = localcloud.up(home, scenario=rehearsal.scenario, bound_to=os.getpid())
         try:
             config = adapt_config(rehearsal.config, Path(scratch), environment)
+            # A journal of its own, so that the rehearsal leaves no trace among the user's launches.
             with environment_variables({**environment, "STRATUS_HOME": str(Path(scratch) / "stratus")}):
                 code = run(["--config", str(config), "experiment", "--yes", *rehearsal.options])
             yield from report(home, code)
@@ -112,6 +113,7 @@ def adapt_config(config: Path, folder: Path, environment: Mapping[str, str]) -> 
             reader.add_section(section)
         reader[section].update(values)
     if reader.has_option("aws", "instance_profile"):
+        # The only profile of the embedded account.
         reader["aws"]["instance_profile"] = "rehearsal"
     _make_job_folder_absolute(reader, config)
     adapted = folder / config.name
@@ -121,6 +123,7 @@ def adapt_config(config: Path, folder: Path, environment: Mapping[str, str]) -> 
 
 
 def _read(config: Path) -> configparser.ConfigParser:
+    # Not strict: configs of the original project repeat options.
     reader = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=("#", ";"))
     try:
         reader.read_string(config.read_text(encoding="utf-8-sig"), str(config))

@@ -87,6 +87,7 @@ class Cloud:
 
         environment = self.environment
         application = wsgi.serialize(moto, environment.lock)
+        # Outside the lock: a cached answer need not wait for a slow call.
         application = wsgi.cache_answers(application, self.lifecycle.cache_key, self.lifecycle.invalidate)
         application = api_calls.reword_denials(application)
         own_services: dict[str, wsgi.Service] = {
@@ -96,12 +97,15 @@ class Cloud:
         application = wsgi.serve_json(application, own_services, authorize)
         application = api_calls.fail_before_applying(application, environment.clock)
         application = api_calls.fail_after_applying(application)
+        # Errors of the wrappers above are rendered here; those below see responses only.
         application = wsgi.render_errors(application)
         application = api_calls.drop_connections(application)
         application = api_calls.choose_delay(application)
         application = api_calls.stamp_date(application, environment.clock)
         application = api_calls.choose_faults(application, environment.fault_engine)
+        # Outside the faults, so that injected errors and dropped calls are recorded as clients see them.
         application = api_calls.record_calls(application, self.record_call)
+        # Outside the faults: control pages must work during any scenario.
         application = wsgi.serve_pages(application, self._pages())
         service = metadata.MetadataService(self._find, self.sessions, environment.clock)
         application = metadata.serve(application, service, environment.lock)
@@ -136,6 +140,7 @@ def build(parts: CloudParts) -> Cloud:
         lambda instance_id: lifecycle.instances[instance_id].faults,
         parts.open_unresponsive_port,
     )
+    # The callbacks above refer to it before it exists; they run only after a launch.
     lifecycle = Lifecycle(hosts, parts.spec, environment)
     instance_faults = InstanceFaults(lifecycle, hosts, environment)
     lifecycle.on_launch, lifecycle.on_running = instance_faults.on_launch, instance_faults.on_running

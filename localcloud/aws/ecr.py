@@ -30,6 +30,7 @@ class RegistryCredentials:
     def __call__(self, action: str, params: Params, region: str) -> dict[str, Any]:
         """Answer the call."""
         del action, params
+        # The token is basic authentication of the user AWS, as with real ECR.
         token = base64.b64encode(f"AWS:{self.password or 'opens-nothing'}".encode()).decode()
         endpoint = f"http://{self.registry}" if self.registry else f"https://{ACCOUNT}.dkr.ecr.{region}.amazonaws.com"
         expires = self.clock.utc().timestamp() + _VALID_FOR_S

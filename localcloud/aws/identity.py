@@ -35,6 +35,7 @@ def seed() -> None:
     iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
     iam.create_user("us-west-2", USER)
     key = iam.create_access_key(USER)
+    # moto generates random keys; clients need fixed ones.
     del iam.access_keys[key.access_key_id]
     key.access_key_id, key.secret_access_key = ACCESS_KEY_ID, SECRET_ACCESS_KEY
     iam.access_keys[ACCESS_KEY_ID] = key
@@ -57,6 +58,7 @@ def authorize(environ: Environ) -> None:
     from moto.iam.access_control import IAMRequest
     from werkzeug.exceptions import HTTPException
 
+    # moto enforces policies only after this many calls, and tests lower the number.
     if ActionAuthenticatorMixin.request_count < settings.INITIAL_NO_AUTH_ACTION_COUNT:
         return
     headers = {"Authorization": environ["HTTP_AUTHORIZATION"]}
@@ -98,6 +100,7 @@ class RoleSessions:
     def credentials(self, instance: Instance) -> dict[str, str]:
         """Return the credentials of the instance's role, in the format of the metadata service."""
         session = self._sessions.get(instance.id)
+        # EC2 makes new credentials available at least five minutes before the old ones expire.
         if session is None or session.role.expiration - utcnow() < _RENEW_BEFORE:
             self.drop(instance.id)
             session = self._sessions[instance.id] = self._assume(instance)

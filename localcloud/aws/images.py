@@ -114,6 +114,7 @@ class SeededImage(Ami):
     """An image of the table, in the form that moto lists."""
 
     def __init__(self, ec2: Any, spec: ImageSpec) -> None:
+        # Before moto's constructor, which reads ``block_device_mappings``.
         self.spec = spec
         super().__init__(
             ec2,

@@ -117,6 +117,7 @@ class _Price:
 def _product(region: str, family: str, attributes: dict[str, str], price: _Price) -> dict[str, Any]:
     where = {"location": LOCATIONS[region][0], "locationType": "AWS Region", "regionCode": region}
     attributes = {"servicecode": "AmazonEC2", "servicename": "Amazon Elastic Compute Cloud", **where, **attributes}
+    # Derived from the attributes, so that a SKU is the same after a restart.
     sku = hashlib.sha256("/".join(attributes.values()).encode()).hexdigest()[:16].upper()
     rate = {
         "unit": price.unit,

@@ -83,6 +83,7 @@ def buffer_body(inner: Application) -> Application:
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         length = environ.get("CONTENT_LENGTH")
+        # The header is removed because the body is read here: moto would look for chunks in it.
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
         body = environ["wsgi.input"].read() if chunked else environ["wsgi.input"].read(int(length or 0))
         environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
@@ -132,6 +133,7 @@ def render_errors(inner: Application) -> Application:
 
 def _send_error(environ: Environ, start_response: StartResponse, error: ApiError) -> Iterable[bytes]:
     response = error_responses.render(environ[SERVICE], error)
+    # A body in the answer to HEAD would be read as the next response on the connection.
     body = b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body
     return send_response(start_response, response.status, body, ("Content-Type", response.content_type))
 
@@ -178,6 +180,7 @@ def cache_answers(inner: Application, state: Callable[[], Hashable], changed: Ca
     cache, lock = _AnswerCache(), threading.Lock()
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # Any other call may change EC2's resources, and is not cached.
         if environ[SERVICE] != "ec2" or environ[ACTION] not in _CACHEABLE:
             return _call_and_notify(inner, environ, start_response, changed)
         version, key = state(), (environ[REGION], environ[KEY], environ["wsgi.input"].getvalue())

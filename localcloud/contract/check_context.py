@@ -161,6 +161,7 @@ class CheckContext:
         try:
             leftovers = self._terminate_instances()
         except Exception:
+            # Without the API nothing is known to be gone.
             return self._launched or [f"everything with the tag {TAG}={self.tag}"]
         return [*leftovers, *self._delete("group"), *self._delete("key")]
 
@@ -170,6 +171,7 @@ class CheckContext:
             if time.monotonic() > deadline:
                 return instance_ids
             for instance_id in instance_ids:
+                # A check may have failed between setting and removing the protection.
                 self.ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": False})
             self.ec2.terminate_instances(InstanceIds=instance_ids)
             time.sleep(self._poll_s)
@@ -179,6 +181,7 @@ class CheckContext:
         try:
             if kind == "key":
                 self.ec2.delete_key_pair(KeyName=self.tag)
+            # A cached property: present only if a check created the group.
             elif "group" in vars(self):
                 self.ec2.delete_security_group(GroupId=self.group)
         except Exception as error:

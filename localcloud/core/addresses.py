@@ -81,6 +81,7 @@ def claim_loopback_block() -> tuple[AddressBlock, socket.socket]:
     candidates = loopback_blocks()
     for block in candidates:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # Connections of a cloud that has just ended may still be in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((block.endpoint, ENDPOINT_PORT))

@@ -50,6 +50,7 @@ class RealClock:
 
     def __init__(self) -> None:
         self._scheduler = Scheduler()
+        # Enough to stop many hosts at once; each worker waits for processes to end.
         self._workers = ThreadPoolExecutor(max_workers=16, thread_name_prefix="host")
 
     def now(self) -> float:
@@ -89,6 +90,7 @@ class VirtualClock:
         self._due: list[tuple[float, int, Action]] = []
         # Actions due at the same time run in the order in which they were scheduled.
         self._order = itertools.count()
+        # Reentrant: a due action may schedule another one.
         self._lock = threading.RLock()
 
     def now(self) -> float:

@@ -30,6 +30,7 @@ def hold(path: Path) -> bool:
     except OSError:
         os.close(descriptor)
         return False
+    # The descriptor stays open: closing any descriptor of the file would release the record lock.
     return True
 
 
@@ -38,6 +39,7 @@ def holder(path: Path) -> int | None:
     import fcntl
 
     try:
+        # Without O_CREAT: asking must not create the file in a folder that has no cloud.
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None

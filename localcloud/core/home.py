@@ -69,6 +69,7 @@ def find_home(folder: Path | str | None = None) -> Home:
     """Return the home in ``folder``, else in LOCALCLOUD_HOME, else in the user's data folder."""
     path = folder or os.environ.get("LOCALCLOUD_HOME")
     if not path:
+        # Imported late: hosts and most commands have a home already.
         import platformdirs
 
         path = platformdirs.user_data_dir("localcloud", appauthor=False)

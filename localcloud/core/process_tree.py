@@ -32,6 +32,7 @@ def adopt_orphans() -> None:
 def die_with_parent(number: int, parent: int) -> None:
     """Have signal ``number`` sent to this process when ``parent`` dies, also if it has died already."""
     prctl(_PR_SET_PDEATHSIG, number)
+    # The parent may have died between fork and prctl; then no signal would ever come.
     if os.getppid() != parent:
         os.kill(os.getpid(), number)
 

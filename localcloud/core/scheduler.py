@@ -35,6 +35,7 @@ class Scheduler:
         with self._changed:
             self._open = False
             self._changed.notify()
+        # Bounded, in case the current action hangs.
         self._thread.join(timeout=5)
 
     def _next(self) -> Callable[[], object] | None:
@@ -43,6 +44,7 @@ class Scheduler:
                 wait = self._due[0][0] - time.monotonic() if self._due else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._due)[2]
+                # A new action may be due earlier than the one waited for; ``after`` notifies.
                 self._changed.wait(wait)
             return None
 

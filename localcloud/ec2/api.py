@@ -41,6 +41,7 @@ class Ec2Api(EC2Response):
         Contract: a-token-launches-once, a-token-binds-its-arguments, a-dry-run-launches-nothing.
         """
         launch_validation.validate_profile(self.params, account=self.current_account, partition=self.partition)
+        # A dry run checks permissions and names, and must not consume the token.
         if self._get_param("DryRun"):
             launch_validation.validate(self.ec2_backend, self.params, LaunchRequest.from_params(self.params))
             return super().run_instances()
@@ -75,6 +76,7 @@ class Ec2Api(EC2Response):
         """Delete a key pair by id or name; moto knows names only, and reports success for an unknown id."""
         key_pair_id = self._get_param("KeyPairId")
         pairs = self.ec2_backend.key_pairs.values()
+        # An unknown id becomes the empty name, for which moto deletes nothing, as EC2 does.
         self.params.setdefault("KeyName", next((pair.key_name for pair in pairs if pair.id == key_pair_id), ""))
         return super().delete_key_pair()
 
@@ -108,6 +110,7 @@ class Ec2Api(EC2Response):
 
     def _with_states(self, answer: ActionResult) -> ActionResult:
         # moto reports pending, stopping or shutting-down even for instances that are already beyond that state.
+        # The key differs by action: StartingInstances, StoppingInstances, TerminatingInstances.
         (changes,) = cast("dict[str, list[dict[str, Any]]]", answer.result).values()
         for change in changes:
             state = self.ec2_backend.get_instance(change["InstanceId"]).instance_state

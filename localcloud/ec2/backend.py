@@ -75,6 +75,7 @@ class Ec2Region(EC2Backend):
         if self.region_name not in regions:
             regions.append(self.region_name)
         network = self.context.block.vpc_network(regions.index(self.region_name))
+        # A cloud's block has room for four default VPCs; later regions get moto's, in which no host can listen.
         if network is None:
             return super().create_default_vpc()
         vpc = self.create_vpc(str(network), is_default=True)
@@ -146,6 +147,7 @@ class Ec2Region(EC2Backend):
         """Create instances, all or none, and register them with the lifecycle."""
         before = set(self.reservations)
         try:
+            # moto registers the reservation before it validates everything, so a failed launch would leave it behind.
             reservation = super().run_instances(*args, **options)
         except BaseException:
             for incomplete in set(self.reservations) - before:
@@ -193,6 +195,7 @@ class Ec2Region(EC2Backend):
             raise DependencyViolationError(f"resource {group.id} has a dependent object")
         if group is not None and self._still_in_use(group.id):
             raise ApiError("DependencyViolation", group=group.id)
+        # moto deletes a group although instances use it, hence the checks above.
         super().delete_security_group(name, group_id)
 
     def _still_in_use(self, group_id: str) -> bool:
@@ -221,12 +224,14 @@ class Ec2Region(EC2Backend):
         """Delete a terminated instance's disks and interfaces with their tags, and free its addresses."""
         resource_ids = [block.volume_id for _, block in instance.get_block_device_mapping]
         resource_ids += [interface.id for interface in instance.nics.values()]
+        # moto's terminate drops the volumes and interfaces that go with the instance.
         instance.terminate()
         # A later launch may get the address, and the group can be deleted from now on.
         instance._private_ips.clear()
         instance.security_groups = []
         for interface in instance.nics.values():
             interface.private_ip_address, interface.private_ip_addresses = None, []
+        # Disks without DeleteOnTermination stay, and keep their tags.
         for resource_id in set(resource_ids) - set(self.volumes) - set(self.enis):
             self.tags.pop(resource_id, None)
 
@@ -243,6 +248,7 @@ class Ec2Region(EC2Backend):
         for interface in instance.nics.values():
             # moto keeps every interface; EC2 deletes those that the launch created.
             interface.delete_on_termination = interface.id not in existing
+        # EC2 lists the default group for launches that name none.
         if not instance.security_groups:
             instance.security_groups = list(instance.nics[0].group_set)
         _set_iops(instance, options.get("block_device_mappings", []))
@@ -262,12 +268,14 @@ class Ec2Region(EC2Backend):
     def _transition(
         self, instance: Instance, needed: bool, action: Callable[[Instance], None]
     ) -> tuple[Instance, InstanceState]:
+        # A copy, because the state object is changed in place.
         previous = copy.copy(instance._state)
         if needed:
             action(instance)
         return instance, previous
 
     def _start(self, instance: Instance) -> None:
+        # moto's start assigns new public addresses, which are replaced below.
         instance.start()
         _use_private_addresses(instance)
         self.context.lifecycle.start(instance)

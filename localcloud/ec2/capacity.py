@@ -76,6 +76,7 @@ def launch_count(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> int:
     """
     _check_price(ec2, request, subnet)
     limits = [*_addresses(ec2, request, subnet), *_quota(ec2, request), *_capacity(ec2, request, subnet)]
+    # The first limit below the minimum decides the error.
     for limit in limits:
         if limit.available < request.min_count:
             raise limit.error

@@ -43,4 +43,5 @@ class CloudEnvironment:
     clock: Clock
     fault_engine: FaultEngine
     durations: StateDurations = field(default_factory=StateDurations)
+    # Reentrant: actions of the clock run within calls that hold it in virtual time.
     lock: threading.RLock = field(default_factory=threading.RLock)

@@ -50,6 +50,7 @@ def validate(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest) -> 
     _check_user_data(params.get("UserData"))
     _check_key(ec2, params.get("KeyName"))
     subnet = _subnet(ec2, params, request)
+    # After the subnet, whose VPC and zone decide about groups and types.
     _check_groups(ec2, params, subnet)
     if "LaunchTemplate" not in params:
         # With a template, image, type and disks may come from it: moto merges them later.

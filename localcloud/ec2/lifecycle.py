@@ -169,6 +169,7 @@ class Lifecycle:
             if tracked is None or tracked.instance.state != "running":
                 return
             behavior = tracked.instance.instance_initiated_shutdown_behavior
+            # The host is off already; stopping it again does nothing.
             (self.terminate if behavior == "terminate" else self.stop)(tracked.instance, INSTANCE_INITIATED)
 
     def _boot(self, tracked: TrackedInstance) -> None:
@@ -176,6 +177,7 @@ class Lifecycle:
         tracked.instance.launch_time = self._environment.clock.utc()
         tracked.running_at = math.inf
         self._change_state(tracked, PENDING)
+        # An infinite delay leaves the instance pending until it is terminated.
         if tracked.delay_s < math.inf:
             self._schedule(tracked, self._environment.durations.pending_s + tracked.delay_s, self.complete_launch)
 
@@ -185,6 +187,7 @@ class Lifecycle:
             self.terminate(tracked.instance, tracked.fail_cause)
             return
         try:
+            # Returns before SSH is up: EC2, too, calls an instance running while it still boots.
             self._hosts.start(self._spec(tracked))
         except Exception:
             _log.exception("%s: its host did not start", tracked.instance.id)
@@ -206,6 +209,7 @@ class Lifecycle:
         instance.ec2_backend.release_resources(instance)
         instance.state_reason, instance._reason = reason, transition
         _set_state(instance, TERMINATED)
+        # Under the same lock as the state: no terminated instance has valid credentials.
         self.on_terminated(instance.id)
         self._notify(tracked)
         self._schedule(tracked, FORGET_AFTER_S, self._forget)
@@ -233,6 +237,7 @@ class Lifecycle:
 
         def run() -> None:
             with self._environment.lock:
+                # A cloud that is closed must not change moto's backends, which a newer cloud may own.
                 if tracked.generation == generation and not self._closed:
                     action(tracked)
 
@@ -254,6 +259,7 @@ class Lifecycle:
             if tracked.has_host:
                 self._end_host(tracked, end)
             with self._environment.lock:
+                # Another state change may have come while the host was stopping.
                 if tracked.generation == generation:
                     self._schedule(tracked, due - clock.now(), then)
 

@@ -79,6 +79,7 @@ class ServiceQuotas:
             name: description[name] for name in ("ServiceCode", "ServiceName", "QuotaArn", "QuotaCode", "QuotaName")
         }
         record |= {
+            # Counted, not random: the same calls must get the same answers with the same seed.
             "Id": f"{len(self.requests) + 1:032x}",
             "DesiredValue": desired,
             "Status": "PENDING",

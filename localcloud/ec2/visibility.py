@@ -82,6 +82,7 @@ class Visibility:
         :raises InvalidInstanceIdError: naming those that do not exist or are not visible yet.
         """
         visible = {instance.id: instance for instance in instances if self.is_visible(instance.id)}
+        # An id may be given twice; its instance is returned once.
         unique_ids = list(dict.fromkeys(ids))
         if missing := [instance_id for instance_id in unique_ids if instance_id not in visible]:
             raise InvalidInstanceIdError(missing)

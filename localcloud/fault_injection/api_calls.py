@@ -107,6 +107,7 @@ def drop_connections(inner: Application) -> Application:
             return inner(environ, start_response)
         if fault["applied"]:
             _apply_and_discard(inner, environ)
+        # The server closes the connection when the application raises a ConnectionError.
         raise ConnectionDropped(f"{environ[ACTION]}: dropped by the scenario")
 
     return application
@@ -116,6 +117,7 @@ def choose_delay(inner: Application) -> Application:
     """Set the delay of each answer; ``apply_delay`` or the in-process transport waits for it."""
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        # Not slept here: in virtual time, the in-process transport lets it pass.
         environ[DELAY] = sum(fault["seconds"] for fault in environ[FAULTS] if fault.kind == "slow")
         return inner(environ, start_response)
 

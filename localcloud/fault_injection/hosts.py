@@ -39,11 +39,13 @@ class FaultyHosts:
     def start(self, spec: HostSpec) -> None:
         """Start a host with its faults; an instance whose boot hangs has no host."""
         faults = self._faults(spec.instance_id)
+        # No host at all: connections to its address are refused, as on an instance without a booted kernel.
         if "boot-hangs" in faults:
             return
         spec = _apply_faults(spec, faults)
         if "ssh-silent" in faults or "ssh-dropped" in faults:
             self._block_port(spec, answers="ssh-silent" in faults)
+        # The host itself runs, on another port, because its shutdown timer and user data must work.
         if faults.keys() & {"ssh-refused", "ssh-silent", "ssh-dropped"}:
             spec = replace(spec, port=spec.port + 1)
         with self._lock:
@@ -80,6 +82,7 @@ class FaultyHosts:
             spec = self._specs.get(instance_id)
         if spec is not None:
             self._hosts.destroy(instance_id)
+            # Without user data the new host generates a host key of its own.
             self._hosts.start(replace(spec, user_data=b"", boot_seconds=0.0))
 
     def _block_port(self, spec: HostSpec, *, answers: bool) -> None:

@@ -72,6 +72,7 @@ class InstanceFaults:
             if fault.kind in _MOMENTS:
                 self._plan_moment(tracked, fault)
             else:
+                # The first fault of a kind in the file wins.
                 tracked.faults.setdefault(fault.kind, fault)
                 _PROPERTIES.get(fault.kind, _handled_by_host)(tracked, fault)
 
@@ -81,6 +82,7 @@ class InstanceFaults:
             self._schedule_fault(tracked, fault, self._started_at + when.first - now)
         elif when.form == "after" and when.anchor == "launch":
             self._schedule_fault(tracked, fault, tracked.launched_at + when.first - now)
+        # The instance is running already: its faults are due relative to that time.
         elif tracked.running_at < math.inf:
             self._schedule_fault(tracked, fault, tracked.running_at + when.first - now)
         else:
@@ -100,6 +102,7 @@ class InstanceFaults:
 
         def run() -> None:
             with self._environment.lock:
+                # The scenario may have been replaced, or the instance terminated, in the meantime.
                 if self._scenario_number == scenario_number and tracked.instance.state in _ALIVE:
                     action()
 
@@ -147,6 +150,7 @@ class InstanceFaults:
             return
 
         def work() -> None:
+            # A host that is being stopped must not be frozen or replaced at the same time.
             with tracked.host_lock:
                 action(tracked.instance.id)
 

@@ -31,6 +31,7 @@ class ThirdPartyResources:
 
     def replace(self, faults: list[Fault]) -> None:
         """Replace all resources by those of ``faults``; called with the cloud's lock held."""
+        # Earlier resources go first: names of groups and key pairs must be free again.
         self._delete()
         for fault in faults:
             region = next(iter(fault.where.region), HOME_REGION)
@@ -88,6 +89,7 @@ class ThirdPartyResources:
 
 def _delete_groups(groups: Iterable[tuple[Ec2Region, str]]) -> None:
     for ec2, group in groups:
+        # The user may have deleted the group, or may still use it.
         with ec2.environment.lock, contextlib.suppress(Exception):
             ec2.delete_security_group(group_id=group)
 

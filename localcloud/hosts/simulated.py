@@ -79,6 +79,7 @@ class SimulatedHosts:
         self.operations.append(("stop", instance_id))
         self._add_uptime(instance_id)
         if instance_id in self._boots:
+            # A higher boot number voids the shutdown timer of the boot that ends.
             self._boots[instance_id] = (self._boots[instance_id][0] + 1, self._boots[instance_id][1])
 
     def destroy(self, instance_id: str) -> None:

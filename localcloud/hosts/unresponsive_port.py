@@ -25,6 +25,7 @@ class UnresponsivePort:
         """Fill the queue: one of length 0 takes one connection, and may take a second one."""
         for _ in range(4):
             filler = socket.socket()
+            # The connection that does not fit gets no answer at all.
             filler.settimeout(0.1)
             self._fillers.append(filler)
             try:

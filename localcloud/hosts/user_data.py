@@ -76,6 +76,7 @@ def parse(data: bytes) -> UserData:
 
 
 def _unzip(data: bytes) -> bytes:
+    # cloud-init recognizes gzip by its content, too.
     if not data.startswith(_GZIP_MAGIC):
         return data
     try:
@@ -156,6 +157,7 @@ def _files(value: object) -> tuple[list[WriteFile], list[str]]:
 
 
 def _file(entry: Mapping[str, Any]) -> WriteFile:
+    # YAML reads 0644 as a number, and '0644' as text.
     permissions = entry.get("permissions", 0o644)
     return WriteFile(
         # Normalized as an absolute path, so that no ".." leads out of the host's folder.
@@ -173,6 +175,7 @@ def _decode(content: str, encoding: str) -> bytes:
     if not kinds <= {"gz", "b64"}:
         raise ValueError(f"unknown encoding {encoding!r}")
     try:
+        # Without base64, compressed content is text with one character per byte.
         data = base64.b64decode(content) if "b64" in kinds else content.encode("latin-1")
     except binascii.Error as error:
         raise ValueError(str(error)) from error

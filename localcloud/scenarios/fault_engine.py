@@ -45,7 +45,9 @@ class ActiveFault:
         self.kind = BY_NAME[fault.kind]
         self.calls = 0
         self._times_left = math.inf if fault.times is None else fault.times
+        # One generator per fault: other faults do not shift its draws.
         self._random = random.Random(seed)
+        # A token bucket, as EC2 throttles: full at the beginning.
         self._tokens: float = fault["burst"] if fault.kind == "throttled" else 0.0
         self._filled_at = 0.0
 
@@ -162,9 +164,11 @@ class FaultEngine:
 
     def _triggers_on_call(self, active: ActiveFault, *, decided: bool) -> bool:
         """Return whether a fault triggers on a call that it matches; the call is counted in any case."""
+        # Counted before the schedule is checked: ``at call 3`` means the third matching call.
         active.calls += 1
         if not active.fault.when.covers_call(active.calls, self.elapsed_s):
             return False
+        # Only the first fault decides; later ones count the call and keep their triggers.
         if decided and active.fault.kind not in _ADDITIONAL:
             return False
         if active.fault.kind == "throttled" and active.take_token(self.elapsed_s):

@@ -22,6 +22,7 @@ def parse_duration(text: str) -> float:
     match = re.fullmatch(_TIME, text.strip())
     if match is None:
         raise ValueError(f"{text.strip()!r} is not a duration: write it like 40 s, 1.5 min, 500 ms or 2 h")
+    # Rounded, so that a duration reads back as it was written.
     return round(float(match[1]) * _UNITS[match[2]], 6)
 
 

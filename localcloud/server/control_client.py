@@ -70,6 +70,7 @@ def _send(request: urllib.request.Request) -> bytes:
         with opener.open(request, timeout=_TIMEOUT_S) as response:
             body: bytes = response.read()
     except urllib.error.HTTPError as error:
+        # The body is the message, for example all mistakes of a scenario.
         raise LocalCloudError(error.read().decode("utf-8", "replace")) from error
     except OSError as error:
         raise LocalCloudError(f"the embedded cloud does not answer: {error}") from error

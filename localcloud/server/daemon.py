@@ -134,7 +134,9 @@ def _start(home: Home, options: CloudOptions, report: Callable[[str], None], kin
         with home.log.open("wb") as log:
             starter = subprocess.Popen(
                 [sys.executable, "-m", "localcloud.server.process", json.dumps(_settings(home, options, ready_writer))],
+                # A checkout that is not installed is importable from its root only.
                 cwd=_PACKAGE_ROOT,
+                # The daemon needs no credentials, and moto would read them.
                 env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -181,6 +183,7 @@ def _stop_process(pid: int) -> None:
     with contextlib.ExitStack() as resources:
         watched = _watch([pid, *descendants(pid)], resources)
         signal_all([pid], signal.SIGTERM)
+        # Descendants are waited for, too: the supervisor ends its hosts after the daemon has gone.
         remaining = _wait_for(watched, TIMEOUT_S)
         signal_all(list(remaining.values()), signal.SIGKILL)
         if remaining := _wait_for(remaining, _AFTER_KILL_S):

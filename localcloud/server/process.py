@@ -55,6 +55,7 @@ def main(settings: dict[str, Any], kinds: HostKinds = KINDS) -> int:
 
 @contextmanager
 def _cloud(home: Home, settings: dict[str, Any], kinds: HostKinds) -> Iterator[Endpoint]:
+    # Held until this process ends, however it ends.
     if not file_lock.hold(home.daemon_lock):
         raise LocalCloudError(f"another embedded cloud is running in {home.folder}")
     # moto's tables are a million objects that are never freed: a garbage collection now would take 0.4 s.
@@ -65,6 +66,7 @@ def _cloud(home: Home, settings: dict[str, Any], kinds: HostKinds) -> Iterator[E
         site = kinds[settings["hosts"]].open(home, resources)
         endpoint = open_endpoint(home, _durations(settings), site)
         resources.callback(endpoint.close)
+        # In the background: the first client may call at once, and waits at most as long as without it.
         threading.Thread(target=_warm_up, args=[endpoint], name="warm-up", daemon=True).start()
         threading.Thread(target=endpoint.serve, name="server", daemon=True).start()
         yield endpoint
@@ -107,6 +109,7 @@ def _publish(home: Home, block: AddressBlock, settings: dict[str, Any]) -> None:
     state = {"pid": os.getpid(), "env": _environment(home, block), "orders": settings}
     partial = home.state_file.with_suffix(".part")
     partial.write_text(json.dumps(state, indent=1), encoding="utf-8")
+    # Atomic: readers never see a part of the file.
     partial.replace(home.state_file)
     _log.info("listening on %s", block.url)
     os.write(settings["ready"], b"ready\n")
@@ -143,6 +146,7 @@ def _proxy_exceptions(block: AddressBlock) -> dict[str, str]:
 if __name__ == "__main__":
     if os.fork():
         os._exit(0)
+    # Ctrl-C in the user's terminal must not stop the cloud.
     os.setsid()
     code = main(json.loads(sys.argv[1]))
     logging.shutdown()

@@ -121,6 +121,7 @@ class Registry:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # A registry must not outlive a test or script that is killed.
                 preexec_fn=functools.partial(die_with_parent, signal.SIGTERM, os.getpid()),
             )
         self._processes.append(process)

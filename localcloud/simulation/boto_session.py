@@ -48,6 +48,7 @@ class InProcessSession(boto3.Session):
         super().__init__(*keys, region_name=HOME_REGION, botocore_session=botocore_session)
         self._transport, self._clock, self._random = transport, clock, random_source
         self._call = threading.local()
+        # The event before sending does not carry the client's configuration.
         self.events.register("before-call", self._note_timeout)
         handler: Any = self._send
         self.events.register("before-send", handler)

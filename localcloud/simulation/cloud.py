@@ -94,6 +94,7 @@ class InMemoryCloud:
         if InMemoryCloud._current is not None:
             InMemoryCloud._current.close()
             _freeze_gc()
+        # moto's backends are global, so an older cloud must not change them any more.
         InMemoryCloud._current = self
         self.clock = clock or VirtualClock()
         #: Called around every call.
@@ -177,6 +178,7 @@ class InMemoryCloud:
         from localcloud.assembly.cloud import CloudParts, build
         from localcloud.assembly.instance_spec import HostSpecs
 
+        # moto draws all ids from this generator.
         mock_random.seed(seed)
         environment = CloudEnvironment(self.clock, FaultEngine(self.clock), durations)
 
@@ -215,6 +217,7 @@ class InMemoryCloud:
         except ConnectionDropped as error:
             raise ConnectionClosedError(endpoint_url=url, error=error) from None
         delay_s = environ.get(DELAY, 0.0)
+        # A client waits no longer than its read timeout, but the call has taken effect.
         self.clock.sleep(min(delay_s, timeout_s))
         if delay_s >= timeout_s:
             raise ReadTimeoutError(endpoint_url=url)
@@ -225,6 +228,7 @@ class InMemoryCloud:
         known_owner = self._owner_of.pop(instance.id, None)
         if instance.state not in _COUNTED_STATES:
             return
+        # Read once: the tag may be changed or removed later.
         owner = known_owner if known_owner is not None else _tags(tracked).get(self._owner_tag, "")
         self._owner_of[instance.id] = owner
         self._max_live[None] = max(self._max_live[None], len(self._owner_of))

@@ -1,4 +1,4 @@
-"""A bad day against somebody's own config, by the program that they type."""
+"""Rehearsals with the user's config, through run_interface.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-DAY = """
+SCENARIO = """
 [scenario]
 seed = 3
 [no room in one zone]
@@ -29,38 +29,38 @@ run = job
 """
 
 
-def rehearse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Type it."""
-    command = [sys.executable, str(ROOT / "run_interface.py"), "--config", "config.ini", "rehearse", *words]
+def rehearse(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    command = [sys.executable, str(ROOT / "run_interface.py"), "--config", "config.ini", "rehearse", *args]
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.slow
 def test_a_rehearsal_replaces_the_configs_account_and_reports_injected_faults(tmp_path: Path) -> None:
-    """Whatever lives in AWS only is left out; the fault is met and told; nothing of the rehearsal stays."""
+    """Options of a real account are left out, the fault is reported, and nothing of the rehearsal stays."""
     (tmp_path / "job").mkdir()
     (tmp_path / "job/job.ini").write_text(
         f"[job]\npython = {sys.executable}\nsystem_packages = yes\nsingle = echo done\n"
     )
     (tmp_path / "config.ini").write_text(CONFIG)
-    (tmp_path / "day.ini").write_text(DAY)
-    said = rehearse(tmp_path, "day.ini")
+    (tmp_path / "day.ini").write_text(SCENARIO)
+    process = rehearse(tmp_path, "day.ini")
 
-    assert said.returncode == 0, said.stderr
-    assert "us-west-2a: InsufficientInstanceCapacity; next c7i.2xlarge in us-west-2b" in said.stdout
-    assert "  RunInstances: InsufficientInstanceCapacity\n" in said.stdout
-    assert said.stdout.endswith("exit code 0; 0 instances left\n")
+    assert process.returncode == 0, process.stderr
+    assert "us-west-2a: InsufficientInstanceCapacity; next c7i.2xlarge in us-west-2b" in process.stdout
+    assert "  RunInstances: InsufficientInstanceCapacity\n" in process.stdout
+    assert process.stdout.endswith("exit code 0; 0 instances left\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.ini", "day.ini", "job", "runs"]
 
 
 def test_a_scenario_with_mistakes_is_refused(tmp_path: Path) -> None:
-    """Each mistake with its line, exit code 2, no traceback."""
+    """Each mistake is reported with its line, exit code 2 and no traceback."""
     (tmp_path / "config.ini").write_text(CONFIG)
     (tmp_path / "day.ini").write_text("[scenario]\nseed = 3\n[x]\nfault = no-capcity\n")
-    said = rehearse(tmp_path, "day.ini")
+    process = rehearse(tmp_path, "day.ini")
 
-    assert said.returncode == 2
-    assert "day.ini:4:" in said.stderr
-    assert "did you mean no-capacity?" in said.stderr
-    assert "Traceback" not in said.stderr
+    assert process.returncode == 2
+    assert "day.ini:4:" in process.stderr
+    assert "did you mean no-capacity?" in process.stderr
+    assert "Traceback" not in process.stderr

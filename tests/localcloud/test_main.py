@@ -12,9 +12,9 @@ from tests.support.paths import ROOT
 
 
 def test_the_scenario_verb_plays_shows_and_refuses_scenarios(cloud: dict[str, str], tmp_path: Path) -> None:
-    def command(*words: str) -> subprocess.CompletedProcess[str]:
+    def command(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "localcloud", *words, "--home", cloud["LOCALCLOUD_HOME"]],
+            [sys.executable, "-m", "localcloud", *args, "--home", cloud["LOCALCLOUD_HOME"]],
             env=dict(os.environ),
             cwd=ROOT,
             capture_output=True,
@@ -22,11 +22,11 @@ def test_the_scenario_verb_plays_shows_and_refuses_scenarios(cloud: dict[str, st
             timeout=60,
         )
 
-    day, bad = tmp_path / "day.ini", tmp_path / "bad.ini"
-    day.write_text("[scenario]\nseed = 7\n[slow]\nfault = slow\nseconds = 10 ms\n")
+    scenario, bad = tmp_path / "day.ini", tmp_path / "bad.ini"
+    scenario.write_text("[scenario]\nseed = 7\n[slow]\nfault = slow\nseconds = 10 ms\n")
     bad.write_text("[slow]\nfault = slo\n")
 
-    assert command("scenario", str(day)).returncode == 0
+    assert command("scenario", str(scenario)).returncode == 0
     assert "seed = 7" in command("scenario", "show").stdout
     refusal = command("scenario", str(bad))
     assert (refusal.returncode, f"{bad}:2: unknown fault 'slo': did you mean slow?" in refusal.stderr) == (1, True)

@@ -19,7 +19,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     The cloud enforces policies: `Lab` uses the toolkit as a user to whom docs/iam-policy.json applies.
     """
     home = tmp_path_factory.mktemp("cloud")
-    # Environments that are large and shared by the jobs of some tests; wherever this checkout lies.
+    # Large environments that the jobs of some tests share; hosts may not read the checkout otherwise.
     os.environ["LOCALCLOUD_READABLE"] = os.pathsep.join(str(ROOT / name) for name in (".venv-training", ".venv-mxnet"))
     yield enforce(localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))
     localcloud.down(home)

@@ -1,4 +1,4 @@
-"""A cloud that looks at policies: whoever uses the toolkit may do what docs/iam-policy.json says, and nothing else."""
+"""Enforcement of IAM policies on the embedded cloud: the toolkit's user may do what docs/iam-policy.json allows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KEYS = {"AWS_ACCESS_KEY_ID": "TESTS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "TE
 
 
 def enforce(env: dict[str, str]) -> dict[str, str]:
-    """Let a cloud look at policies from now on; its own researcher, with whose keys tests look at it, may do all.
+    """Make a cloud enforce policies from now on; its own user, whose keys tests use, may do everything.
 
-    :return: ``env`` with the keys of a user beside the researcher's, to whom our policy applies.
+    :return: ``env`` with the keys of a second user, to whom docs/iam-policy.json applies.
     """
     iam = boto(env, "iam")
     iam.put_user_policy(UserName="researcher", PolicyName="all", PolicyDocument=_allowing("*"))
@@ -25,17 +25,17 @@ def enforce(env: dict[str, str]) -> dict[str, str]:
     iam.create_user(UserName="stratus")
     iam.put_user_policy(UserName="stratus", PolicyName="stratus", PolicyDocument=Policy.load().without_conditions())
     key = iam.create_access_key(UserName="stratus")["AccessKey"]
-    # The number of calls that moto lets pass before it looks.
+    # Sets the number of calls that moto allows before it enforces policies.
     address, plain = env["AWS_ENDPOINT_URL"] + "/moto-api/reset-auth", {"Content-Type": "text/plain"}
     request = urllib.request.Request(address, b"0", plain, method="POST")
     urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10).close()
-    # Such a cloud refuses a stale session token of the shell's, as AWS does; others do not look at it.
+    # A cloud that enforces policies refuses a stale session token of the shell, as AWS does.
     ours = {"TESTS_ACCESS_KEY_ID": key["AccessKeyId"], "TESTS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
     return {**env, **ours, "AWS_SESSION_TOKEN": ""}
 
 
 def as_user(env: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the user to whom our policy applies; ``env`` itself when its cloud looks at none."""
+    """Return the environment of the user to whom the policy applies; ``env`` itself if policies are not enforced."""
     return {**env, **{name: env[other] for name, other in KEYS.items() if other in env}}
 
 

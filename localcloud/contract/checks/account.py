@@ -65,6 +65,7 @@ def _prices(context: CheckContext, **filters_more: str) -> list[float]:
         **filters_more,
     }
     filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
+    # The Price List API has endpoints in few regions; us-east-1 is one of them.
     answer = context.client("pricing", region_name="us-east-1").get_products(ServiceCode="AmazonEC2", Filters=filters)
     terms = [
         term for product in answer["PriceList"] for term in json.loads(product)["terms"].get("OnDemand", {}).values()

@@ -60,6 +60,7 @@ def check() -> None:
         docker("info", "--format", "{{.ServerVersion}}", timeout_s=20)
     except EngineError as error:
         message = str(error)
+        # The engine's messages have no codes.
         if "permission denied" in message.lower():
             fix = "this user may not use the Docker engine: sudo usermod -aG docker $USER, then log in again"
         elif "cannot connect" in message.lower():

@@ -77,6 +77,7 @@ def to_tar(values: Mapping[str, Any]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         member = tarfile.TarInfo(_CONFIG_PATH)
+        # The configuration contains private host keys.
         member.size, member.mode = len(content), 0o600
         tar.addfile(member, io.BytesIO(content))
     return out.getvalue()

@@ -117,6 +117,7 @@ class DockerHosts:
 
         :raises HostError: it is on already, or these hosts are closed.
         """
+        # Wall-clock time, because a process in the container compares it.
         opens_at = time.time() + spec.boot_seconds
         with self._changed:
             if self._closed:
@@ -187,6 +188,7 @@ class DockerHosts:
 
         :param accepts: True if connections are accepted and then get no data; otherwise they are not answered at all.
         """
+        # By address: the wrapper opens the port before it starts the host.
         self._unresponsive_ports[address] = {"port": port, "accepts": accepts}
         return UnresponsiveDockerPort(lambda: self._unresponsive_ports.pop(address, None))
 
@@ -199,6 +201,7 @@ class DockerHosts:
             slots = list(self._slots.values())
         for slot in slots:
             slot.ending = True
+            # An operation under way must end before its container is removed.
             slot.executor.shutdown(wait=True, cancel_futures=True)
         if created := [self._name(slot.spec.instance_id) for slot in slots if slot.created]:
             docker("rm", "--force", "--volumes", *created, timeout_s=_CLOSE_DEADLINE_S)
@@ -243,6 +246,7 @@ class DockerHosts:
     def _create(self, slot: _Slot) -> None:
         spec = slot.spec
         image_tag = image.ensure("engine") if spec.has_engine else self._image
+        # Set before the call: a create that times out may have succeeded, and must be removed.
         slot.created = True
         docker(
             "create",
@@ -287,6 +291,7 @@ class DockerHosts:
     def _stop(self, slot: _Slot) -> None:
         if slot.created and slot.state.state != "off":
             self._unpause(slot)
+            # Longer than the supervisor's own 4 s for terminating processes.
             docker("stop", "--time", str(_END_GRACE_S), self._name(slot.spec.instance_id))
         self._set(slot, state="off", cause="stopped")
 
@@ -299,6 +304,7 @@ class DockerHosts:
 
     def _pause(self, slot: _Slot) -> None:
         docker("pause", self._name(slot.spec.instance_id))
+        # Remembered, because a paused container must be resumed before it can be stopped.
         slot.frozen = True
 
     def _unpause(self, slot: _Slot) -> None:
@@ -324,6 +330,7 @@ class DockerHosts:
         with self._changed:
             if boot != slot.boot or slot.ending or self._closed:
                 return
+            # On the slot's own thread: it may wait for the container, and must not block other hosts' events.
             if event == "lost":
                 slot.executor.submit(self._guarded, slot, lambda: self._on_exit(slot, boot))
                 return
@@ -333,6 +340,7 @@ class DockerHosts:
     def _on_exit(self, slot: _Slot, boot: int) -> None:
         if boot != slot.boot or slot.ending:
             return
+        # The exit status tells the cause; after a crash of the engine it is none of the known ones.
         code = int(docker("wait", self._name(slot.spec.instance_id)))
         if code == _SHUTDOWN:
             self._set(slot, state="off", cause="shutdown")

@@ -21,6 +21,7 @@ def image_name(target: str = "host") -> str:
     :param target: ``host``, or ``engine`` for one with a running Docker engine.
     """
     digest = hashlib.sha256(_base_id().encode())
+    # Sorted, because the order of files differs between file systems.
     for path in sorted(path for path in CONTEXT.rglob("*") if path.is_file() and path.suffix != ".pyc"):
         digest.update(f"{path.relative_to(CONTEXT)} ".encode() + path.read_bytes())
     return f"localcloud-{target}:{digest.hexdigest()[:12]}"

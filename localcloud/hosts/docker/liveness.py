@@ -68,13 +68,16 @@ class LivenessLinks:
             self._open.add(connection)
         on_event: EventHandler | None = None
         try:
+            # An unauthenticated connection must not occupy a thread forever.
             connection.settimeout(_HELLO_TIMEOUT_S)
             for message in _messages(connection):
                 if on_event is None:
                     with self._lock:
+                        # A token is valid once, so an earlier boot cannot reconnect as this one.
                         on_event = self._expected.pop(str(message.get("token")), None)
                     if on_event is None:
                         return
+                    # A host is silent for hours; its end closes the connection.
                     connection.settimeout(None)
                 else:
                     on_event(str(message.get("event")))

@@ -68,6 +68,7 @@ def claim(home: Path) -> tuple[Network, socket.socket]:
     """
     last_error = ""
     for block in DOCKER_BLOCKS:
+        # Docker would accept the subnet and cut this computer off from the other network.
         if _is_routed(block.network):
             continue
         name = f"localcloud-{block.network.network_address}"

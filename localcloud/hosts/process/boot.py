@@ -61,6 +61,7 @@ class Boot:
         marker = self.layout.cloud / "instance/sem" / stage
         marker.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # cloud-init's semaphores: they are on the disk, and survive stop and start.
             marker.touch(exist_ok=False)
         except FileExistsError:
             return False
@@ -182,6 +183,7 @@ def _write(root: Path, file: WriteFile) -> None:
 
 
 def _write_private(path: Path, content: bytes) -> None:
+    # Not overwritten in place: an existing file would keep its mode, and may be a link.
     path.unlink(missing_ok=True)
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
         out.write(content)

@@ -107,6 +107,7 @@ class Children:
             self._set_result(pid, os.waitstatus_to_exitcode(status))
 
     def _set_result(self, pid: int, code: int) -> None:
+        # Adopted orphans have no entry.
         child = self._children.pop(pid, None)
         if child is None:
             return

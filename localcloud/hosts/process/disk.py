@@ -33,6 +33,7 @@ def network_variables(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     variables = {name: value for name, value in environ.items() if _NETWORK.fullmatch(name)}
     variables = {name: value for name, value in variables.items() if name not in _NOT_FOR_HOSTS}
     config = user_pip_config(environ)
+    # A host has a home folder of its own, in which pip would find no configuration.
     if config is not None:
         variables["PIP_CONFIG_FILE"] = str(config)
     variables["PIP_CACHE_DIR"] = str(home / "cache/pip")
@@ -77,6 +78,7 @@ def environment(spec: HostSpec, shared: SharedSettings) -> dict[str, str]:
 def prepare(spec: HostSpec, shared: SharedSettings) -> None:
     """Prepare the disk for a boot; existing files stay, the state of the last boot is removed."""
     layout = HostLayout(spec.folder, spec.user)
+    # The named pipe and cloud-init's result belong to one boot.
     shutil.rmtree(layout.run, ignore_errors=True)
     for folder in (layout.tmp, layout.run, layout.host_keys, layout.cloud / "scripts/per-boot"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,7 @@ class ProcessHosts:
         self._writing = threading.Lock()
         self._closed = False
         self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        # Before the leftovers are killed: they could be a living owner's hosts.
         self._lock = _lock(self._home)
         _kill_leftovers(self._home)
         self._supervisor = _start_supervisor(self._home)
@@ -84,6 +85,7 @@ class ProcessHosts:
         """
         folder = spec.folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
+        # From now on: the boot time includes the fork and the early stages.
         opens_at = time.monotonic() + spec.boot_seconds
         with self._changed:
             state = self.state(spec.instance_id)
@@ -106,6 +108,7 @@ class ProcessHosts:
         if self._is_off(instance_id):
             return
         self._send({"do": "stop", "id": instance_id})
+        # Longer than the supervisor waits before it kills a host.
         if not self._wait(lambda: self._is_off(instance_id), _STOP_DEADLINE_S):
             raise HostError(f"{instance_id} cannot be stopped")
 
@@ -153,10 +156,12 @@ class ProcessHosts:
                 _pipe(self._supervisor.stdin).close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._supervisor.wait(_CLOSE_DEADLINE_S)
+        # A supervisor that hangs is killed with all hosts: nothing may be left.
         if self._supervisor.poll() is None:
             kill_descendants(self._supervisor.pid, deadline_s=_SWEEP_DEADLINE_S)
             self._supervisor.kill()
             self._supervisor.wait()
+        # All events are applied before the thread that reports shutdowns ends.
         self._threads[0].join()
         self._shutdowns.put(None)
         _kill_leftovers(self._home)
@@ -257,6 +262,7 @@ def _start_supervisor(home: Path) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=home,
+            # Ctrl-C in the owner's terminal must not reach the hosts.
             start_new_session=True,
             # Hosts are forks of it, and their programs can read this environment, so nothing of the owner's is in it.
             env={
@@ -311,6 +317,7 @@ def _remove(folder: Path) -> None:
     except FileNotFoundError:
         return
     except PermissionError:
+        # os.walk goes top-down, so a folder gets its permissions before it is entered.
         for parent, names, _ in os.walk(folder):
             for path in (Path(parent, name) for name in names):
                 if not path.is_symlink():

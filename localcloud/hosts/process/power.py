@@ -46,6 +46,7 @@ class PowerSwitch:
         if words[:1] == ["cancel"]:
             self._cancel()
             self._log("The system shutdown has been cancelled")
+        # As with shutdown(8), a new request replaces the one before.
         elif len(words) == 2 and words[0] in _ACTIONS and words[1].isdecimal():
             self._cancel()
             self._log(f"System {words[0]} in {words[1]} seconds")

@@ -60,6 +60,7 @@ def run_host(start: HostStart) -> int:
     :returns: an :class:`ExitStatus`.
     """
     spec, shared = start.spec, start.shared
+    # First of all, so that no later descendant can escape.
     adopt_orphans()
     os.umask(0o022)
     _allow_many_files()
@@ -96,6 +97,7 @@ class ProcessHost:
         """
         loop = asyncio.get_running_loop()
         self._off: asyncio.Future[ExitStatus] = loop.create_future()
+        # Before the first program is started, whose end would be missed otherwise.
         self._children.attach()
         loop.add_signal_handler(signal.SIGTERM, self._switch_off, ExitStatus.STOPPED)
         loop.add_signal_handler(signal.SIGUSR1, self._switch_off, ExitStatus.REBOOT)
@@ -103,6 +105,7 @@ class ProcessHost:
         booting = asyncio.create_task(self._boot())
         status = await self._off
         power_switch.close()
+        # A shutdown during the boot, for example in user data, ends the remaining stages.
         booting.cancel()
         left = await kill_all_below(os.getpid(), deadline_s=_KILL_DEADLINE_S)
         self._console.log("reboot: Restarting system" if status is ExitStatus.REBOOT else "reboot: Power down")
@@ -172,6 +175,7 @@ class ProcessHost:
         draft = result.with_suffix(".new")
         with contextlib.suppress(OSError):
             draft.write_text(status + "\n")
+            # ``cloud-init status --wait`` reads the file as soon as it exists.
             draft.replace(result)
             _touch(self._layout.cloud / "instance/boot-finished")
 

@@ -68,6 +68,7 @@ def open_pair(terminal: Terminal) -> tuple[int, int]:
     :raises OSError: the system has no more pseudo-terminals.
     """
     master, slave = os.openpty()
+    # Clients send modes that this system may refuse.
     with contextlib.suppress(termios.error):
         _set_modes(slave, terminal.modes)
     resize(master, terminal.size)

@@ -128,6 +128,7 @@ def confine(rules: Rules, *, newest: int = 7) -> Confinement:
     :raises OSError: the kernel has Landlock and refuses this use of it.
     """
     libc = _libc()
+    # Also without Landlock: root's capabilities reach beyond file permissions.
     _drop_capabilities(libc)
     abi = min(landlock_abi(), newest)
     if abi < 1:
@@ -166,9 +167,11 @@ def _allow_all(libc: ctypes.CDLL, ruleset: int, rules: Rules, handled: int) -> N
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
+    # O_PATH works without permission to read the file.
     beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         if not stat.S_ISDIR(os.fstat(beneath).st_mode):
+            # The kernel refuses directory rights on a file with EINVAL.
             rights &= _FILE_RIGHTS
         attr = _PathBeneathAttr(rights, beneath)
         arguments = ctypes.c_int(ruleset), ctypes.c_int(_RULE_PATH_BENEATH), ctypes.byref(attr), ctypes.c_uint32(0)

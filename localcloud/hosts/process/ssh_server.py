@@ -55,6 +55,7 @@ class SshServer:
                 server_host_keys=list(host_keys),
                 encoding=None,
                 line_editor=False,
+                # asyncssh would otherwise use the agent and the configuration of the user who runs the cloud.
                 agent_forwarding=False,
                 password_auth=False,
                 kbdint_auth=False,

@@ -146,6 +146,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         finally:
             os.close(slave)
         self._master = master
+        # Input and output are closed independently, so each needs a descriptor.
         self._take_input(os.dup(master))
         self._take_output(master, self._channel.write)
         return child
@@ -168,6 +169,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             self._finish(self._child.ended.result())
 
     def _finish(self, code: int) -> None:
+        # The client may have closed the channel before the program ended.
         if self._channel.is_closing():
             return
         if code >= 0:

@@ -48,6 +48,7 @@ class OutputStream:
 
     def drain(self) -> None:
         """Pass on the data that is available now, then close: for a terminal that other processes still hold open."""
+        # Bounded: a background job may keep writing to the terminal.
         for _ in range(_DRAIN_ROUNDS):
             if not (self.open and self._read()):
                 break
@@ -107,6 +108,7 @@ class InputStream:
         if not self.open:
             return
         self._waiting.append(memoryview(data))
+        # With older data waiting, writing now would reorder it.
         if len(self._waiting) == 1:
             self._write()
             if self.open and self._waiting:
@@ -138,6 +140,7 @@ class InputStream:
     def _write(self) -> None:
         try:
             while self._waiting:
+                # A pipe may take a part only.
                 written = os.write(self._descriptor, self._waiting[0])
                 rest = self._waiting.popleft()[written:]
                 if rest:

@@ -70,6 +70,7 @@ class Supervisor:
         self._waker = waker
         for end in (self._wake, waker):
             end.setblocking(False)
+        # A signal between two polls would otherwise be noticed only at the next tick.
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._disown())
@@ -171,6 +172,7 @@ class Supervisor:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HOST_SIGNALS)
             die_with_parent(signal.SIGTERM, parent)
+            # A terminal of the owner must not signal the host.
             os.setsid()
             events = _isolate(self._events)
             status = process_host.run_host(

@@ -59,6 +59,7 @@ def private_paths(environ: Mapping[str, str]) -> set[Path]:
         # The home of a container's user may be "/": then the folders with secrets are hidden.
         places |= {home} if home.resolve() != Path("/") else {Path("/.aws"), Path("/.ssh"), Path("/.config")}
     places |= {Path(environ[name]) for name in _AWS_FILES if environ.get(name)}
+    # Hiding the root would hide everything; AWS files are often set to /dev/null.
     return {place.resolve() for place in places} - {Path("/"), Path(os.devnull)}
 
 

@@ -26,25 +26,25 @@ PARAMETERS = {
 def test_an_image_parameter_names_an_image_with_awss_owner_and_architecture(
     cloud: dict[str, str], ec2: Any, parameter: str, facts: tuple[str, str]
 ) -> None:
-    (found,) = ec2.describe_images(ImageIds=[image(cloud, parameter)])["Images"]
+    (image_record,) = ec2.describe_images(ImageIds=[image(cloud, parameter)])["Images"]
 
-    assert (found["OwnerId"], found["Architecture"]) == facts
-    assert found["RootDeviceName"] == ("/dev/xvda" if "amazon-linux" in parameter else "/dev/sda1")
-    assert found["BlockDeviceMappings"][0]["DeviceName"] == found["RootDeviceName"]
+    assert (image_record["OwnerId"], image_record["Architecture"]) == facts
+    assert image_record["RootDeviceName"] == ("/dev/xvda" if "amazon-linux" in parameter else "/dev/sda1")
+    assert image_record["BlockDeviceMappings"][0]["DeviceName"] == image_record["RootDeviceName"]
 
 
 def test_images_are_found_by_owner_and_name_pattern(ec2: Any) -> None:
     pattern = {"Name": "name", "Values": ["ubuntu/images/hvm-ssd*/ubuntu-noble-24.04-amd64-server-*"]}
-    found = ec2.describe_images(Owners=["099720109477"], Filters=[pattern])["Images"]
+    images = ec2.describe_images(Owners=["099720109477"], Filters=[pattern])["Images"]
 
-    assert [one["Architecture"] for one in found] == ["x86_64"]
+    assert [image_record["Architecture"] for image_record in images] == ["x86_64"]
     assert len(ec2.describe_images(Owners=["amazon"])["Images"]) > 5
 
 
 def test_the_imported_key_logs_in_as_the_images_user(cloud: dict[str, str], ec2: Any, launch: Launch, key: Any) -> None:
     amazon = image(cloud, "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64")
-    made = [*launch(KeyName="login"), *launch(KeyName="login", ImageId=amazon)]
-    first, second = wait_for_state(ec2, ids(made), "running")
+    launched = [*launch(KeyName="login"), *launch(KeyName="login", ImageId=amazon)]
+    first, second = wait_for_state(ec2, ids(launched), "running")
 
     assert output_on_host(first, key, "whoami") == "ubuntu"
     assert output_on_host(second, key, "whoami", user="ec2-user") == "ec2-user"

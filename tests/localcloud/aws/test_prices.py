@@ -11,7 +11,7 @@ def test_the_price_list_has_on_demand_prices_and_free_reservations(cloud: dict[s
     def prices(**wanted: str) -> list[float]:
         filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in wanted.items()]
         answer = boto(cloud, "pricing").get_products(ServiceCode="AmazonEC2", Filters=filters)
-        terms = [term for one in answer["PriceList"] for term in json.loads(one)["terms"]["OnDemand"].values()]
+        terms = [term for product in answer["PriceList"] for term in json.loads(product)["terms"]["OnDemand"].values()]
         rates = [rate for term in terms for rate in term["priceDimensions"].values()]
         return [float(rate["pricePerUnit"]["USD"]) for rate in rates]
 

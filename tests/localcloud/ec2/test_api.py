@@ -49,34 +49,38 @@ def test_instances_are_found_by_tag_and_by_client_token(ec2: Any, launch: Launch
     tags = {"ResourceType": "instance", "Tags": [{"Key": "stratus:cluster", "Value": "tagged"}]}
     new = launch(2, TagSpecifications=[tags], ClientToken="found")
 
-    def found(name: str, value: str) -> list[str]:
+    def ids_by(name: str, value: str) -> list[str]:
         pages = ec2.describe_instances(Filters=[{"Name": name, "Values": [value]}])["Reservations"]
-        return [one for page in pages for one in ids(page["Instances"])]
+        return [instance_id for page in pages for instance_id in ids(page["Instances"])]
 
-    assert found("tag:stratus:cluster", "tagged") == ids(new)
-    assert found("client-token", "found") == ids(new)
-    assert found("tag:stratus:cluster", "other") == []
+    assert ids_by("tag:stratus:cluster", "tagged") == ids(new)
+    assert ids_by("client-token", "found") == ids(new)
+    assert ids_by("tag:stratus:cluster", "other") == []
 
 
 def test_offerings_and_types_are_those_of_the_region(ec2: Any) -> None:
     only = [{"Name": "instance-type", "Values": ["g6.xlarge"]}]
     offers = ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=only)
-    (kind,) = ec2.describe_instance_types(InstanceTypes=["g6.xlarge"])["InstanceTypes"]
+    (instance_type,) = ec2.describe_instance_types(InstanceTypes=["g6.xlarge"])["InstanceTypes"]
 
-    assert {one["Location"] for one in offers["InstanceTypeOfferings"]} <= {f"us-west-2{zone}" for zone in "abcd"}
-    assert kind["VCpuInfo"]["DefaultVCpus"] == 4
+    assert {offering["Location"] for offering in offers["InstanceTypeOfferings"]} <= {
+        f"us-west-2{zone}" for zone in "abcd"
+    }
+    assert instance_type["VCpuInfo"]["DefaultVCpus"] == 4
 
 
 def test_spot_instances_have_a_price_and_a_lower_bid_is_refused(ec2: Any, launch: Launch, play: Play) -> None:
     play(make_fault("spot-price", price=0.25, where="us-west-2b"))
-    told = ec2.describe_spot_price_history(InstanceTypes=[TYPE], ProductDescriptions=["Linux/UNIX"])["SpotPriceHistory"]
-    prices = {one["AvailabilityZone"]: float(one["SpotPrice"]) for one in told}
+    history = ec2.describe_spot_price_history(InstanceTypes=[TYPE], ProductDescriptions=["Linux/UNIX"])[
+        "SpotPriceHistory"
+    ]
+    prices = {entry["AvailabilityZone"]: float(entry["SpotPrice"]) for entry in history}
     bid = {"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.2"}}
 
     assert prices["us-west-2b"] == 0.25
     assert 0.05 < prices["us-west-2a"] < 0.357
-    code, _, words = error_of(launch, InstanceMarketOptions=bid, Placement={"AvailabilityZone": "us-west-2b"})
-    assert (code, words.endswith("minimum required Spot request fulfillment price of 0.25.")) == (
+    code, _, message = error_of(launch, InstanceMarketOptions=bid, Placement={"AvailabilityZone": "us-west-2b"})
+    assert (code, message.endswith("minimum required Spot request fulfillment price of 0.25.")) == (
         "SpotMaxPriceTooLow",
         True,
     )

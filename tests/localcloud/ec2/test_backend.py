@@ -13,17 +13,17 @@ from tests.support.in_memory_cloud import OpenCloud, client_without_retries
 def test_addresses_are_unique_and_public_equals_private(launch: Launch) -> None:
     new = launch(3)
 
-    assert len({one["PrivateIpAddress"] for one in new}) == 3
-    for one in new:
-        assert one["PublicIpAddress"] == one["PrivateIpAddress"]
-        assert one["PrivateIpAddress"].startswith("127.77.")
+    assert len({instance["PrivateIpAddress"] for instance in new}) == 3
+    for instance in new:
+        assert instance["PublicIpAddress"] == instance["PrivateIpAddress"]
+        assert instance["PrivateIpAddress"].startswith("127.77.")
 
 
 def test_default_subnets_are_one_slash_24_for_each_of_three_zones(ec2: Any) -> None:
     subnets = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
 
-    assert sorted(one["AvailabilityZone"] for one in subnets) == ["us-west-2a", "us-west-2b", "us-west-2c"]
-    assert all(one["CidrBlock"].endswith(".0/24") for one in subnets)
+    assert sorted(subnet["AvailabilityZone"] for subnet in subnets) == ["us-west-2a", "us-west-2b", "us-west-2c"]
+    assert all(subnet["CidrBlock"].endswith(".0/24") for subnet in subnets)
 
 
 def test_an_instance_is_launched_in_the_requested_zone(launch: Launch) -> None:

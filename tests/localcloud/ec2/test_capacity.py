@@ -11,10 +11,10 @@ from tests.support.embedded_instances import Launch, Play
 
 def test_an_empty_pool_names_zones_with_capacity_and_a_launch_without_zone_uses_one(launch: Launch, play: Play) -> None:
     play(make_fault("no-capacity", where=f"us-west-2a / {TYPE} / on-demand"))
-    code, status, words = error_of(launch, Placement={"AvailabilityZone": "us-west-2a"})
+    code, status, message = error_of(launch, Placement={"AvailabilityZone": "us-west-2a"})
 
     assert (code, status) == ("InsufficientInstanceCapacity", 500)
-    assert "or choosing us-west-2b, us-west-2c" in words
+    assert "or choosing us-west-2b, us-west-2c" in message
     assert launch()[0]["Placement"]["AvailabilityZone"] == "us-west-2b"
     spot = launch(InstanceMarketOptions={"MarketType": "spot"}, Placement={"AvailabilityZone": "us-west-2a"})
     assert spot[0]["InstanceLifecycle"] == "spot"
@@ -37,20 +37,20 @@ def test_a_quota_counts_the_vcpus_of_instances_that_are_not_stopped(
     held = sum(
         8
         for page in ec2.describe_instances()["Reservations"]
-        for one in page["Instances"]
-        if one["State"]["Name"] in ("pending", "running", "stopping")
+        for instance in page["Instances"]
+        if instance["State"]["Name"] in ("pending", "running", "stopping")
     )
     play(make_fault("quota", quota="L-1216C47A", vcpus=held + 16), make_fault("quota", quota="L-34B43A08", vcpus=7))
     launch(2)
-    code, status, words = error_of(launch)
+    code, status, message = error_of(launch)
 
     assert (code, status) == ("VcpuLimitExceeded", 400)
-    assert f"current vCPU limit of {held + 16} allows" in words
+    assert f"current vCPU limit of {held + 16} allows" in message
     assert error_of(launch, InstanceMarketOptions={"MarketType": "spot"})[0] == "MaxSpotInstanceCountExceeded"
-    told = quotas.get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")["Quota"]
-    assert (told["Value"], told["Adjustable"]) == (held + 16, True)
-    asked = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A", "DesiredValue": 256}
-    assert quotas.request_service_quota_increase(**asked)["RequestedQuota"]["Status"] == "PENDING"
-    assert error_of(quotas.request_service_quota_increase, **asked)[0] == "ResourceAlreadyExistsException"
+    quota = quotas.get_service_quota(ServiceCode="ec2", QuotaCode="L-1216C47A")["Quota"]
+    assert (quota["Value"], quota["Adjustable"]) == (held + 16, True)
+    arguments = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A", "DesiredValue": 256}
+    assert quotas.request_service_quota_increase(**arguments)["RequestedQuota"]["Status"] == "PENDING"
+    assert error_of(quotas.request_service_quota_increase, **arguments)[0] == "ResourceAlreadyExistsException"
     history = quotas.list_requested_service_quota_change_history(ServiceCode="ec2")["RequestedQuotas"]
-    assert [one["DesiredValue"] for one in history][-1] == 256.0
+    assert [instance["DesiredValue"] for instance in history][-1] == 256.0

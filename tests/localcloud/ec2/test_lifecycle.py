@@ -57,32 +57,32 @@ def test_terminating_passes_through_shutting_down_and_frees_disk_and_address(ec2
 def test_shutdown_on_a_host_follows_the_instances_shutdown_behavior(
     ec2: Any, launch: Launch, key: Any, behavior: str, state: str
 ) -> None:
-    made = launch(KeyName="login", InstanceInitiatedShutdownBehavior=behavior)
-    (new,) = wait_for_state(ec2, ids(made), "running")
+    launched = launch(KeyName="login", InstanceInitiatedShutdownBehavior=behavior)
+    (new,) = wait_for_state(ec2, ids(launched), "running")
 
     output_on_host(new, key, "sudo shutdown -h now || shutdown -h now")
 
-    (ended,) = wait_for_state(ec2, ids(made), state)
+    (ended,) = wait_for_state(ec2, ids(launched), state)
     assert ended["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
 
 def test_files_survive_a_stop(ec2: Any, launch: Launch, key: Any) -> None:
-    made = launch(KeyName="login")
-    output_on_host(wait_for_state(ec2, ids(made), "running")[0], key, "echo kept > mine")
-    ec2.stop_instances(InstanceIds=ids(made))
-    wait_for_state(ec2, ids(made), "stopped")
-    ec2.start_instances(InstanceIds=ids(made))
+    launched = launch(KeyName="login")
+    output_on_host(wait_for_state(ec2, ids(launched), "running")[0], key, "echo kept > mine")
+    ec2.stop_instances(InstanceIds=ids(launched))
+    wait_for_state(ec2, ids(launched), "stopped")
+    ec2.start_instances(InstanceIds=ids(launched))
 
-    assert output_on_host(wait_for_state(ec2, ids(made), "running")[0], key, "cat mine") == "kept"
+    assert output_on_host(wait_for_state(ec2, ids(launched), "running")[0], key, "cat mine") == "kept"
 
 
 def test_a_reboot_kills_processes_and_the_host_comes_back(ec2: Any, launch: Launch, key: Any) -> None:
-    made = launch(KeyName="login")
-    (new,) = wait_for_state(ec2, ids(made), "running")
+    launched = launch(KeyName="login")
+    (new,) = wait_for_state(ec2, ids(launched), "running")
     process = output_on_host(new, key, "nohup sleep 977 >/dev/null 2>&1 & echo $!")
     assert output_on_host(new, key, f"kill -0 {process} && echo alive") == "alive"
 
-    ec2.reboot_instances(InstanceIds=ids(made))
+    ec2.reboot_instances(InstanceIds=ids(launched))
 
     wait_until(lambda: not Path("/proc", process).exists())
     assert output_on_host(new, key, "echo back") == "back"

@@ -33,22 +33,22 @@ def test_metadata_requires_a_token(cloud: dict[str, str], ec2: Any, launch: Laun
 
 
 def test_a_token_is_invalid_for_other_instances(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
-    one, other = ids(wait_for_state(ec2, ids(launch(2)), "running"))
+    first, other = ids(wait_for_state(ec2, ids(launch(2)), "running"))
 
-    status, _ = ask_metadata(cloud, f"{other}/latest/meta-data/instance-id", token=metadata_token(cloud, one))
+    status, _ = ask_metadata(cloud, f"{other}/latest/meta-data/instance-id", token=metadata_token(cloud, first))
     assert status == 401
 
 
 def test_only_an_instance_with_a_profile_gets_credentials(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
-    made = [*launch(), *launch(2, IamInstanceProfile={"Name": "rehearsal"})]
-    plain, *with_role = ids(wait_for_state(ec2, ids(made), "running"))
+    launched = [*launch(), *launch(2, IamInstanceProfile={"Name": "rehearsal"})]
+    plain, *with_role = ids(wait_for_state(ec2, ids(launched), "running"))
 
     def role(instance: str) -> tuple[int, str]:
         path = f"{instance}/latest/meta-data/iam/security-credentials/"
         return ask_metadata(cloud, path, token=metadata_token(cloud, instance))
 
     assert role(plain)[0] == 404
-    assert [role(one) for one in with_role] == [(200, "rehearsal")] * 2
+    assert [role(instance_id) for instance_id in with_role] == [(200, "rehearsal")] * 2
 
 
 def test_a_hosts_environment_points_to_the_cloud_and_its_metadata(ec2: Any, launch: Launch, key: Any) -> None:
@@ -82,10 +82,10 @@ def test_s3_and_sts_work_with_the_role_of_a_host(cloud: dict[str, str], ec2: Any
         "AWS_DEFAULT_REGION": "us-west-2",
         "NO_PROXY": url[7:-5],
     }
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
+    process = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=60)
 
-    assert done.stderr == ""
-    assert done.stdout.split() == [
+    assert process.stderr == ""
+    assert process.stdout.split() == [
         "seen",
         f"arn:aws:sts::123456789012:assumed-role/rehearsal/{new['InstanceId']}",
     ]

@@ -24,7 +24,7 @@ def test_a_new_instance_and_its_tags_are_invisible_for_a_while(open_cloud: OpenC
 def test_a_retried_token_finds_instances_that_are_not_visible_yet(open_cloud: OpenCloud) -> None:
     cloud = open_cloud(make_fault("invisible", seconds=60), make_fault("dropped", action="RunInstances", times=1))
 
-    # botocore tries again, with the token that it made up.
+    # botocore retries with the token that it generated.
     assert len(launch_in(cloud, 2)) == 2
     assert len(cloud.live_instances()) == 2
 
@@ -34,8 +34,8 @@ def test_status_checks_take_time_and_may_fail(open_cloud: OpenCloud) -> None:
     ids, ec2 = launch_in(cloud, 2), client_without_retries(cloud)
 
     def checks() -> list[str]:
-        found = ec2.describe_instance_status(InstanceIds=ids)["InstanceStatuses"]
-        return [one["InstanceStatus"]["Status"] for one in found]
+        statuses = ec2.describe_instance_status(InstanceIds=ids)["InstanceStatuses"]
+        return [status["InstanceStatus"]["Status"] for status in statuses]
 
     seen = []
     for seconds in (0, 20, 120, 90, 60):
@@ -50,13 +50,13 @@ def test_status_checks_are_filtered_by_outcome(open_cloud: OpenCloud) -> None:
     ids, ec2 = launch_in(cloud, 2), client_without_retries(cloud)
     cloud.clock.sleep(150)
 
-    def found(name: str, value: str) -> list[str]:
-        told = ec2.describe_instance_status(Filters=[{"Name": name, "Values": [value]}])["InstanceStatuses"]
-        return [one["InstanceId"] for one in told]
+    def ids_by(name: str, value: str) -> list[str]:
+        statuses = ec2.describe_instance_status(Filters=[{"Name": name, "Values": [value]}])["InstanceStatuses"]
+        return [status["InstanceId"] for status in statuses]
 
-    assert found("system-status.status", "impaired") == found("system-status.reachability", "failed") == ids[1:]
-    assert found("instance-status.status", "impaired") == []
-    assert found("instance-status.status", "ok") == found("instance-state-name", "runn*") == ids
+    assert ids_by("system-status.status", "impaired") == ids_by("system-status.reachability", "failed") == ids[1:]
+    assert ids_by("instance-status.status", "impaired") == []
+    assert ids_by("instance-status.status", "ok") == ids_by("instance-state-name", "runn*") == ids
     assert (
         error_code(ec2.describe_instance_status, Filters=[{"Name": "nope", "Values": ["x"]}]) == "InvalidParameterValue"
     )

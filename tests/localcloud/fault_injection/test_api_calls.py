@@ -35,7 +35,7 @@ def test_a_dropped_call_closes_the_connection_and_takes_effect(cloud: dict[str, 
         ec2.create_key_pair(KeyName="unheard")
 
     assert [pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"]] == ["unheard"]
-    assert [one[1:] for one in localcloud.calls(cloud["LOCALCLOUD_HOME"])][-2:] == [
+    assert [call[1:] for call in localcloud.calls(cloud["LOCALCLOUD_HOME"])][-2:] == [
         ("CreateKeyPair", "dropped"),
         ("DescribeKeyPairs", "ok"),
     ]
@@ -96,13 +96,13 @@ def test_a_small_clock_skew_shows_in_the_date_only(ec2: Any, play: Play) -> None
 def test_a_missing_permission_fails_a_dry_run_too(cloud: dict[str, str], ec2: Any, play: Play) -> None:
     order = {"ImageId": image(cloud), "InstanceType": TYPE, "MinCount": 1, "MaxCount": 1, "DryRun": True}
     play(make_fault("denied", action="RunInstances"), make_fault("denied", action="ssm:*", by="scp"))
-    code, status, words = error_of(ec2.run_instances, **order)
+    code, status, message = error_of(ec2.run_instances, **order)
 
     assert (code, status) == ("UnauthorizedOperation", 403)
-    assert "researcher is not authorized to perform: ec2:RunInstances on resource" in words
-    assert "no identity-based policy allows the ec2:RunInstances action" in words
-    code, _, words = error_of(boto(cloud, "ssm").get_parameter, Name="x")
-    assert (code, "with an explicit deny in a service control policy" in words) == ("AccessDeniedException", True)
+    assert "researcher is not authorized to perform: ec2:RunInstances on resource" in message
+    assert "no identity-based policy allows the ec2:RunInstances action" in message
+    code, _, message = error_of(boto(cloud, "ssm").get_parameter, Name="x")
+    assert (code, "with an explicit deny in a service control policy" in message) == ("AccessDeniedException", True)
     play()
     assert error_of(ec2.run_instances, **order)[:2] == ("DryRunOperation", 412)
 
@@ -112,8 +112,8 @@ def test_tagging_at_creation_requires_a_permission_of_its_own(cloud: dict[str, s
     order = {"ImageId": image(cloud), "InstanceType": TYPE, "MinCount": 1, "MaxCount": 1, "TagSpecifications": tags}
     play(make_fault("denied", action="CreateTags"))
     for dry in (True, False):
-        code, _, words = error_of(ec2.run_instances, **order, DryRun=dry)
-        assert (code, "perform: ec2:CreateTags on" in words) == ("UnauthorizedOperation", True)
+        code, _, message = error_of(ec2.run_instances, **order, DryRun=dry)
+        assert (code, "perform: ec2:CreateTags on" in message) == ("UnauthorizedOperation", True)
 
     del order["TagSpecifications"]
     assert error_of(ec2.run_instances, **order, DryRun=True)[:2] == ("DryRunOperation", 412)

@@ -14,14 +14,14 @@ from tests.support.embedded_instances import Launch, Play
 
 
 def knock(address: str, *, seconds: float = 1.0) -> str:
-    """What a connection to SSH's port meets."""
+    """Return the outcome of a connection to the SSH port."""
     try:
         with socket.create_connection((address, 22022), timeout=seconds) as link:
             return "ssh" if link.recv(4) == b"SSH-" else "closed"
     except ConnectionRefusedError:
         return "refused"
     except TimeoutError as error:
-        # A silent port times out in recv, a dropped connection in connect.
+        # A silent port times out in recv, a dropped connection in connect, before ``link`` is assigned.
         return "silent" if "link" in locals() else str(error) and "dropped"
 
 
@@ -47,16 +47,16 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_have_another_key(ec2: An
         make_fault("host-lost", where="host 7", when="1.5 s after running"),
         make_fault("host-key-swapped", where="host 8", when="1.5 s after running"),
     )
-    new = [one["InstanceId"] for one in launch(10, UserData="#cloud-config\n" + json.dumps(config))]
-    found = [one["PublicIpAddress"] for one in wait_for_state(ec2, new, "running")]
-    ours = private.get_fingerprint()
+    new = [instance["InstanceId"] for instance in launch(10, UserData="#cloud-config\n" + json.dumps(config))]
+    addresses = [instance["PublicIpAddress"] for instance in wait_for_state(ec2, new, "running")]
+    own_key = private.get_fingerprint()
     for number in (4, 5, 6, 7, 8, 9):
-        wait_until(lambda number=number: knock(found[number]) == "ssh")
+        wait_until(lambda number=number: knock(addresses[number]) == "ssh")
 
-    assert host_key(found[8]) == host_key(found[9]) == ours
-    assert [knock(found[number]) for number in range(4)] == ["refused", "dropped", "silent", "refused"]
-    assert ours not in (host_key(found[4]), host_key(found[5]))
-    wait_until(lambda: knock(found[7]) == "refused")
-    wait_until(lambda: knock(found[6], seconds=0.3) == "silent")
-    wait_until(lambda: knock(found[8]) == "ssh" and host_key(found[8]) != ours)
-    assert {one["State"]["Name"] for one in instances(ec2, new)} == {"running"}
+    assert host_key(addresses[8]) == host_key(addresses[9]) == own_key
+    assert [knock(addresses[number]) for number in range(4)] == ["refused", "dropped", "silent", "refused"]
+    assert own_key not in (host_key(addresses[4]), host_key(addresses[5]))
+    wait_until(lambda: knock(addresses[7]) == "refused")
+    wait_until(lambda: knock(addresses[6], seconds=0.3) == "silent")
+    wait_until(lambda: knock(addresses[8]) == "ssh" and host_key(addresses[8]) != own_key)
+    assert {instance["State"]["Name"] for instance in instances(ec2, new)} == {"running"}

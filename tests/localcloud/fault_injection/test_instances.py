@@ -14,10 +14,10 @@ from tests.support.instance_metadata import ask_metadata, metadata_token
 
 def test_a_protected_instance_cannot_be_terminated(ec2: Any, launch: Launch, play: Play) -> None:
     play(make_fault("protected", times=1))
-    one, other = (each["InstanceId"] for each in launch(2))
+    protected, other = (instance["InstanceId"] for instance in launch(2))
 
-    assert error_of(ec2.terminate_instances, InstanceIds=[one, other])[0] == "OperationNotPermitted"
-    attribute = ec2.describe_instance_attribute(InstanceId=one, Attribute="disableApiTermination")
+    assert error_of(ec2.terminate_instances, InstanceIds=[protected, other])[0] == "OperationNotPermitted"
+    attribute = ec2.describe_instance_attribute(InstanceId=protected, Attribute="disableApiTermination")
     assert attribute["DisableApiTermination"] == {"Value": True}
     ec2.terminate_instances(InstanceIds=[other])
 
@@ -55,7 +55,7 @@ def test_an_instance_terminates_by_itself_with_its_reason_after_or_instead_of_ru
     assert states(cloud) == ["shutting-down", "running", "pending"]
     cloud.clock.sleep(3600 / 2)
     pages = client_without_retries(cloud).describe_instances(InstanceIds=ids)["Reservations"]
-    never, later, stuck = (one for page in pages for one in page["Instances"])
+    never, later, stuck = (instance for page in pages for instance in page["Instances"])
 
     assert never["StateReason"]["Code"] == never["StateTransitionReason"] == "Client.VolumeLimitExceeded"
     assert never["StateReason"]["Message"] == "Client.VolumeLimitExceeded: Volume limit exceeded"

@@ -10,14 +10,14 @@ from tests.support.embedded_instances import Play
 
 
 def test_a_colleagues_resources_exist_as_long_as_the_scenario(ec2: Any, play: Play) -> None:
-    theirs = {"Name": "ml-0", "stratus:cluster": "ml", "stratus:owner": "eve"}
-    play(make_fault("colleague", machines=2, tags=theirs, group="stratus-ml", key="stratus-ml"))
+    tags = {"Name": "ml-0", "stratus:cluster": "ml", "stratus:owner": "eve"}
+    play(make_fault("colleague", machines=2, tags=tags, group="stratus-ml", key="stratus-ml"))
     pages = ec2.describe_instances(Filters=[{"Name": "tag:stratus:cluster", "Values": ["ml"]}])["Reservations"]
-    found = [one for page in pages for one in page["Instances"]]
+    instances = [instance for page in pages for instance in page["Instances"]]
 
-    assert [one["State"]["Name"] for one in found] == ["running", "running"]
-    assert {tag["Key"]: tag["Value"] for tag in found[0]["Tags"]} == theirs
-    assert found[0]["SecurityGroups"][0]["GroupName"] == found[0]["KeyName"] == "stratus-ml"
+    assert [instance["State"]["Name"] for instance in instances] == ["running", "running"]
+    assert {tag["Key"]: tag["Value"] for tag in instances[0]["Tags"]} == tags
+    assert instances[0]["SecurityGroups"][0]["GroupName"] == instances[0]["KeyName"] == "stratus-ml"
     play()
-    wait_for_state(ec2, [one["InstanceId"] for one in found], "terminated")
+    wait_for_state(ec2, [instance["InstanceId"] for instance in instances], "terminated")
     assert ec2.describe_key_pairs()["KeyPairs"] == []

@@ -61,9 +61,9 @@ def test_a_restart_restarts_the_shutdown_timer(open_cloud: OpenCloud) -> None:
     ],
 )
 def test_the_last_unconditional_shutdown_of_a_boot_counts(data: str, first: int | None, later: int | None) -> None:
-    found = [shutdown_minutes(data.encode(), first_boot=boot) for boot in (True, False)]
+    minutes = [shutdown_minutes(data.encode(), first_boot=boot) for boot in (True, False)]
 
-    assert found == [first, later]
+    assert minutes == [first, later]
 
 
 def test_ssh_faults_are_those_of_real_hosts(open_cloud: OpenCloud) -> None:
@@ -76,15 +76,15 @@ def test_ssh_faults_are_those_of_real_hosts(open_cloud: OpenCloud) -> None:
     )
     ids = launch_in(cloud, 6)
 
-    def reach() -> list[str]:
-        return [cloud.ssh_fault(one) for one in ids]
+    def ssh_faults() -> list[str]:
+        return [cloud.ssh_fault(instance_id) for instance_id in ids]
 
-    assert reach() == ["dropped"] * 6
+    assert ssh_faults() == ["dropped"] * 6
     cloud.clock.sleep(17)
-    assert reach() == ["refused", "dropped", *["refused"] * 4]
+    assert ssh_faults() == ["refused", "dropped", *["refused"] * 4]
     cloud.clock.sleep(4)
-    assert reach() == ["", "dropped", "refused", "refused", "", ""]
+    assert ssh_faults() == ["", "dropped", "refused", "refused", "", ""]
     cloud.clock.sleep(30)
-    assert reach() == ["", "dropped", "refused", "refused", "refused", "silent"]
+    assert ssh_faults() == ["", "dropped", "refused", "refused", "refused", "silent"]
     cloud.clock.sleep(60)
-    assert reach() == ["", "dropped", "refused", "", "refused", ""]
+    assert ssh_faults() == ["", "dropped", "refused", "", "refused", ""]

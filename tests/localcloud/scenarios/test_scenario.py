@@ -17,13 +17,13 @@ DOCS = ROOT / "docs/scenarios.md"
 
 
 def test_a_file_sets_kind_target_and_schedule_of_faults() -> None:
-    day = parse(
+    scenario = parse(
         "[scenario]\nseed = 42\n"
         "[full]\nfault = no-capacity  # in one zone\nwhere = us-west-2a / c7i.*\nwhen = until 60 s\n"
     )
 
-    (full,) = day.faults
-    assert (day.seed, full.kind, full.title, str(full.where)) == (42, "no-capacity", "full", "us-west-2a / c7i.*")
+    (full,) = scenario.faults
+    assert (scenario.seed, full.kind, full.title, str(full.where)) == (42, "no-capacity", "full", "us-west-2a / c7i.*")
     assert (full.when.covers(59.9), full.when.covers(60.0), full["machines"]) == (True, False, 0)
 
 
@@ -52,9 +52,9 @@ def test_all_mistakes_of_a_file_are_reported_with_their_lines() -> None:
         21: "has no host",
     }
     assert [int(line.split(":")[1]) for line in lines] == list(expected)
-    for line, words in zip(lines, expected.values(), strict=True):
+    for line, text in zip(lines, expected.values(), strict=True):
         assert line.startswith("day.ini:")
-        assert words in line
+        assert text in line
 
 
 def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_fault_made_in_python_is_checked_like_one_in_a_file() -> None:
-    made = make_fault("slow", seconds=2, action="Describe*", times=3)
+    fault = make_fault("slow", seconds=2, action="Describe*", times=3)
 
-    assert parse(Scenario(faults=(made,)).text()).faults[0].options == made.options
+    assert parse(Scenario(faults=(fault,)).text()).faults[0].options == fault.options
     with pytest.raises(ScenarioError, match="did you mean seconds"):
         make_fault("slow", secnds=2)
     with pytest.raises(ScenarioError, match="needs code"):
@@ -73,7 +73,7 @@ def test_a_fault_made_in_python_is_checked_like_one_in_a_file() -> None:
 
 
 def value_of(option: fault_kinds.Option) -> st.SearchStrategy[Any]:
-    """Values that a file may give to an option."""
+    """Return valid values of an option."""
     match option.read:
         case fault_kinds.Choice(choices):
             return st.sampled_from(choices)
@@ -102,19 +102,19 @@ def any_fault(draw: st.DrawFn) -> Fault:
     options = {option.name: draw(value_of(option)) for option in kind.options}
     whens = {"calls": "at calls 2 to 5", "at": "at 40 s", "window": "from 10 s to 1 min", "after": "1 s after running"}
     wheres = {"region": "us-west-2", "zone": "us-west-2a, us-west-2b", "type": "c7i.*", "host": "hosts 2-3, host 7"}
-    when = draw(st.sampled_from(["always", *(words for form, words in whens.items() if form in kind.forms)]))
-    where = draw(st.sampled_from(["", *(words for aspect, words in wheres.items() if aspect in kind.aspects)]))
+    when = draw(st.sampled_from(["always", *(value for form, value in whens.items() if form in kind.forms)]))
+    where = draw(st.sampled_from(["", *(value for aspect, value in wheres.items() if aspect in kind.aspects)]))
     times, chance = draw(st.sampled_from([None, 1, 7])), draw(st.sampled_from([1.0, 0.25]))
     return make_fault(kind.name, when=when, where=where, times=times, chance=chance, **options)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(any_fault(), max_size=3), st.integers(-5, 5))
-def test_a_scenario_survives_writing_and_parsing(made: list[Fault], seed: int) -> None:
-    again = parse(Scenario(seed, tuple(made)).text())
+def test_a_scenario_survives_writing_and_parsing(faults: list[Fault], seed: int) -> None:
+    again = parse(Scenario(seed, tuple(faults)).text())
 
     assert again.seed == seed
-    for before, after in zip(made, again.faults, strict=True):
+    for before, after in zip(faults, again.faults, strict=True):
         assert (after.kind, after.when, after.where, after.times, after.chance, after.options) == (
             before.kind,
             before.when,
@@ -128,5 +128,5 @@ def test_a_scenario_survives_writing_and_parsing(made: list[Fault], seed: int) -
 def test_the_examples_in_the_docs_are_valid() -> None:
     blocks = DOCS.read_text(encoding="utf-8").split("```ini\n")[1:]
 
-    days = [parse(block.partition("```")[0]) for block in blocks]
-    assert sum(len(day.faults) for day in days) > 5
+    scenarios = [parse(block.partition("```")[0]) for block in blocks]
+    assert sum(len(scenario.faults) for scenario in scenarios) > 5

@@ -1,4 +1,4 @@
-"""The embedded cloud's daemon: one at a time, quick to come, and nothing left when it goes."""
+"""Daemon of the embedded cloud: one per home, a fast start, and nothing left after its end."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from tests.support.paths import ROOT
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    """A folder for a cloud of the test's own."""
+    """Return a folder for a cloud of the test's own."""
     yield tmp_path / "home"
     localcloud.down(tmp_path / "home")
 
 
-def command(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user would; LOCALCLOUD_HOME names the folder."""
+def command(*args: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line with LOCALCLOUD_HOME set."""
     return subprocess.run(
-        [sys.executable, "-m", "localcloud", *words],
+        [sys.executable, "-m", "localcloud", *args],
         env={**os.environ, "LOCALCLOUD_HOME": str(home)},
         cwd=ROOT,
         capture_output=True,
@@ -50,21 +50,21 @@ def status(home: Path) -> dict[str, Any]:
     return facts
 
 
-def launch(env: dict[str, str], count: int, **order: Any) -> list[dict[str, Any]]:
-    """Instances that run."""
+def launch(env: dict[str, str], count: int, **arguments: Any) -> list[dict[str, Any]]:
+    """Launch instances and wait until they are running."""
     ec2 = boto(env, "ec2")
-    order = {"ImageId": image(env), "InstanceType": TYPE, "MinCount": count, "MaxCount": count, **order}
-    made = ec2.run_instances(**order)["Instances"]
-    return wait_for_state(ec2, [one["InstanceId"] for one in made], "running")
+    arguments = {"ImageId": image(env), "InstanceType": TYPE, "MinCount": count, "MaxCount": count, **arguments}
+    launched = ec2.run_instances(**arguments)["Instances"]
+    return wait_for_state(ec2, [instance["InstanceId"] for instance in launched], "running")
 
 
 def banner(address: str) -> bytes:
-    """The first bytes that a host's SSH port sends, once it is open."""
+    """Return the first bytes from a host's SSH port, once it is open."""
 
     def read() -> bytes | None:
         try:
-            with socket.create_connection((address, 22022), timeout=10) as link:
-                return link.recv(8)
+            with socket.create_connection((address, 22022), timeout=10) as connection:
+                return connection.recv(8)
         except ConnectionRefusedError:
             return None
 
@@ -81,7 +81,7 @@ def is_open(address: str, port: int) -> bool:
 
 
 def alive(pids: list[int]) -> list[int]:
-    """Which processes there still are; a zombie, which waits for its parent to read its status, is none."""
+    """Return the processes that are still alive; zombies are not."""
 
     def state(pid: int) -> str:
         try:
@@ -111,9 +111,9 @@ def test_a_cloud_ends_when_its_folder_is_removed(home: Path) -> None:
 
 def test_importing_the_package_loads_no_large_libraries() -> None:
     script = "import sys, localcloud; print(sorted({'moto', 'boto3', 'asyncssh', 'werkzeug'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
 
-    assert done.stdout == "[]\n"
+    assert process.stdout == "[]\n"
 
 
 def test_up_prints_the_same_environment_every_time(home: Path) -> None:
@@ -131,11 +131,11 @@ def test_up_prints_the_same_environment_every_time(home: Path) -> None:
 def test_the_environment_overrides_the_profile_of_a_shell(cloud: dict[str, str]) -> None:
     script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
     shell = {"PATH": os.environ["PATH"], "AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "stale"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], env={**shell, **cloud}, capture_output=True, text=True, timeout=60
     )
 
-    assert (done.stdout.strip(), done.stderr) == ("arn:aws:iam::123456789012:user/researcher", "")
+    assert (process.stdout.strip(), process.stderr) == ("arn:aws:iam::123456789012:user/researcher", "")
 
 
 def test_concurrent_calls_of_up_start_one_cloud(home: Path) -> None:
@@ -149,32 +149,32 @@ def test_concurrent_calls_of_up_start_one_cloud(home: Path) -> None:
 @pytest.mark.slow
 def test_two_homes_are_two_clouds_with_their_own_addresses(cloud: dict[str, str], home: Path) -> None:
     other = localcloud.up(home, pending=0, boot=0)
-    (machine,) = launch(other, 1)
+    (instance,) = launch(other, 1)
 
     assert other["AWS_ENDPOINT_URL"] != cloud["AWS_ENDPOINT_URL"]
-    assert banner(machine["PublicIpAddress"]).startswith(b"SSH-2.0")
-    same = [{"Name": "ip-address", "Values": [machine["PublicIpAddress"]]}]
-    assert boto(cloud, "ec2").describe_instances(Filters=same)["Reservations"] == []
+    assert banner(instance["PublicIpAddress"]).startswith(b"SSH-2.0")
+    filters = [{"Name": "ip-address", "Values": [instance["PublicIpAddress"]]}]
+    assert boto(cloud, "ec2").describe_instances(Filters=filters)["Reservations"] == []
 
 
 def test_status_lists_instances_and_processes_as_text_and_json(cloud: dict[str, str]) -> None:
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "ml-0"}]}]
-    (machine,) = launch(cloud, 1, TagSpecifications=tags)
-    facts, words = status(home_of(cloud)), command("status", home=home_of(cloud)).stdout
-    boto(cloud, "ec2").terminate_instances(InstanceIds=[machine["InstanceId"]])
+    (instance,) = launch(cloud, 1, TagSpecifications=tags)
+    facts, text = status(home_of(cloud)), command("status", home=home_of(cloud)).stdout
+    boto(cloud, "ec2").terminate_instances(InstanceIds=[instance["InstanceId"]])
 
-    (listed,) = (one for one in facts["instances"] if one["id"] == machine["InstanceId"])
-    assert (listed["id"], listed["name"], listed["state"]) == (machine["InstanceId"], "ml-0", "running")
+    (listed,) = (entry for entry in facts["instances"] if entry["id"] == instance["InstanceId"])
+    assert (listed["id"], listed["name"], listed["state"]) == (instance["InstanceId"], "ml-0", "running")
     assert facts["pid"] in alive(facts["processes"])
     assert len(facts["processes"]) >= 3
-    assert machine["InstanceId"] in words
-    assert str(facts["pid"]) in words
+    assert instance["InstanceId"] in text
+    assert str(facts["pid"]) in text
 
 
 def test_down_leaves_no_process_no_open_port_and_no_host_folder(home: Path) -> None:
     env = localcloud.up(home, pending=0, boot=0)
-    machines = launch(env, 2, UserData="#!/bin/sh\nsetsid sleep 3600 &\nsetsid nohup sleep 3600 >/dev/null 2>&1 &\n")
-    addresses = [one["PublicIpAddress"] for one in machines]
+    instances = launch(env, 2, UserData="#!/bin/sh\nsetsid sleep 3600 &\nsetsid nohup sleep 3600 >/dev/null 2>&1 &\n")
+    addresses = [instance["PublicIpAddress"] for instance in instances]
     for address in addresses:
         banner(address)
     before = status(home)["processes"]
@@ -190,7 +190,7 @@ def test_down_leaves_no_process_no_open_port_and_no_host_folder(home: Path) -> N
 
 @pytest.mark.slow
 def test_down_cleans_up_after_a_killed_daemon(home: Path) -> None:
-    (machine,) = launch(localcloud.up(home, pending=0, boot=0), 1)
+    (instance,) = launch(localcloud.up(home, pending=0, boot=0), 1)
     before = status(home)
     os.kill(before["pid"], signal.SIGKILL)
     wait_until(lambda: not localcloud.running(home))
@@ -199,19 +199,19 @@ def test_down_cleans_up_after_a_killed_daemon(home: Path) -> None:
 
     assert alive([pid for pid in before["processes"] if pid != before["pid"]]) == []
     assert not (home / "machines").exists()
-    assert not is_open(machine["PublicIpAddress"], 22022)
+    assert not is_open(instance["PublicIpAddress"], 22022)
     assert localcloud.up(home)
 
 
 @pytest.mark.slow
 def test_thirty_two_instances_start_at_once(cloud: dict[str, str]) -> None:
-    machines = launch(cloud, 32)
-    addresses = {one["PublicIpAddress"] for one in machines}
+    instances = launch(cloud, 32)
+    addresses = {instance["PublicIpAddress"] for instance in instances}
 
     assert len(addresses) == 32
     with ThreadPoolExecutor(16) as pool:
         assert all(greeting.startswith(b"SSH-2.0") for greeting in pool.map(banner, addresses))
-    boto(cloud, "ec2").terminate_instances(InstanceIds=[one["InstanceId"] for one in machines])
+    boto(cloud, "ec2").terminate_instances(InstanceIds=[instance["InstanceId"] for instance in instances])
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ def test_an_idle_cloud_uses_no_processor_time(cloud: dict[str, str]) -> None:
     def used(seconds: float) -> int:
         before = ticks()
         with socket.socket() as silence:
-            # A fact that never comes: the deadline is the measurement's length.
+            # Nothing ever connects: the timeout is the length of the measurement.
             silence.bind(("127.0.0.1", 0))
             silence.listen()
             silence.settimeout(seconds)
@@ -233,7 +233,7 @@ def test_an_idle_cloud_uses_no_processor_time(cloud: dict[str, str]) -> None:
                 silence.accept()
         return ticks() - before
 
-    # It may still be warming up, or ending the machines of the test before.
+    # The daemon may still be warming up, or stopping the hosts of the test before.
     wait_until(lambda: used(0.2) == 0)
     assert used(1.0) <= 5
 

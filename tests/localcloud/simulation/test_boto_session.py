@@ -14,7 +14,7 @@ def test_retries_wait_in_virtual_time_and_every_attempt_is_recorded(open_cloud: 
     ec2 = cloud.session().client("ec2", config=Config(retries={"mode": "standard", "total_max_attempts": 8}))
 
     assert error_code(ec2.describe_vpcs) == "RequestLimitExceeded"
-    assert [one.action for one in cloud.calls] == ["DescribeVpcs"] * 8
+    assert [call.action for call in cloud.calls] == ["DescribeVpcs"] * 8
     assert cloud.clock.now() > 8
 
 

@@ -29,7 +29,7 @@ def test_instances_pass_through_their_states_in_virtual_time(open_cloud: OpenClo
     assert cloud.live_instances() == []
 
 
-LIFE = """
+PROGRAM = """
 import sys
 from localcloud.simulation.cloud import InMemoryCloud
 from localcloud.scenarios.scenario import Scenario, make_fault
@@ -51,21 +51,21 @@ for seed in range(6):
 
 @pytest.mark.slow
 def test_a_seed_determines_everything_in_any_process() -> None:
-    def live(hash_seed: str) -> str:
+    def output(hash_seed: str) -> str:
         env = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, "-c", LIFE], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60
+        process = subprocess.run(
+            [sys.executable, "-c", PROGRAM], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
-    first = live("1")
-    assert first == live("2")
+    first = output("1")
+    assert first == output("2")
     assert first.count("InternalError") > 2
 
 
 def test_a_new_cloud_closes_the_one_before(open_cloud: OpenCloud) -> None:
-    def life(seed: int) -> list[str]:
+    def instance_ids(seed: int) -> list[str]:
         cloud = open_cloud(seed=seed)
         ids = launch_in(cloud, 2)
         cloud.clock.sleep(20)
@@ -75,8 +75,8 @@ def test_a_new_cloud_closes_the_one_before(open_cloud: OpenCloud) -> None:
         return ids
 
     old = open_cloud()
-    life(0)
-    assert life(1) == life(1) != life(2)
+    instance_ids(0)
+    assert instance_ids(1) == instance_ids(1) != instance_ids(2)
     with pytest.raises(LocalCloudError, match="a newer one was opened"):
         client_without_retries(old).describe_vpcs()
 
@@ -87,10 +87,10 @@ def test_an_error_raised_at_a_call_boundary_reaches_the_caller(
     open_cloud: OpenCloud, error: BaseException, phase: str, alive: int
 ) -> None:
     cloud = open_cloud()
-    seen: list[tuple[str, str, int]] = []
+    calls: list[tuple[str, str, int]] = []
 
     def boundary(*facts: Any) -> None:
-        seen.append(facts)
+        calls.append(facts)
         if facts[:2] == (phase, "RunInstances"):
             raise error
 
@@ -100,7 +100,7 @@ def test_an_error_raised_at_a_call_boundary_reaches_the_caller(
 
     assert caught.value is error
     assert len(cloud.live_instances()) == alive
-    assert seen[:3] == [("before", "GetParameter", 1), ("after", "GetParameter", 1), ("before", "RunInstances", 2)]
+    assert calls[:3] == [("before", "GetParameter", 1), ("after", "GetParameter", 1), ("before", "RunInstances", 2)]
 
 
 def test_a_crashed_client_makes_no_more_calls_and_another_one_does(open_cloud: OpenCloud) -> None:
@@ -117,16 +117,16 @@ def test_a_crashed_client_makes_no_more_calls_and_another_one_does(open_cloud: O
             call()
 
     assert other.describe_subnets()["Subnets"]
-    assert [one.action for one in cloud.calls] == ["DescribeSubnets"]
+    assert [call.action for call in cloud.calls] == ["DescribeSubnets"]
 
 
 def test_the_maximum_of_live_instances_counts_invisible_ones(open_cloud: OpenCloud) -> None:
     cloud = open_cloud(
         make_fault("invisible", seconds=60), make_fault("colleague", machines=3, tags={"stratus:owner": "eve"})
     )
-    mine = [{"ResourceType": "instance", "Tags": [{"Key": "stratus:owner", "Value": "me"}]}]
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "stratus:owner", "Value": "me"}]}]
     for _ in range(2):
-        ids = launch_in(cloud, 2, TagSpecifications=mine)
+        ids = launch_in(cloud, 2, TagSpecifications=tags)
         cloud.clock.sleep(60)
         client_without_retries(cloud).terminate_instances(InstanceIds=ids)
 
@@ -136,4 +136,6 @@ def test_the_maximum_of_live_instances_counts_invisible_ones(open_cloud: OpenClo
         cloud.max_live_instances(),
         cloud.max_live_instances("x"),
     ) == (2, 3, 5, 0)
-    assert [one.tags for one in cloud.live_instances() if one.state == "running"] == [{"stratus:owner": "eve"}] * 3
+    assert [instance.tags for instance in cloud.live_instances() if instance.state == "running"] == [
+        {"stratus:owner": "eve"}
+    ] * 3

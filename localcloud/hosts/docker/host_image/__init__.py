@@ -1,1 +1,1 @@
-"""What is inside a docker host: its image, and the program that boots it. Standard library only."""
+"""Contents of a docker host: its image, and the program that boots it. Standard library only."""

@@ -64,6 +64,7 @@ class Boot:
             self._make_host_keys()
         _configure_sshd(self.config["port"])
         _configure_engine(self.config["engine"])
+        # EC2 users read the keys from the console output, between these lines.
         public = [path.read_text().strip() for path in sorted(SSH.glob("ssh_host_*_key.pub"))]
         print("\n".join([_KEYS_BEGIN, *public, _KEYS_END]), flush=True)
         if self.config["bootcmd"]:
@@ -92,6 +93,7 @@ class Boot:
             _call("useradd", "--create-home", "--shell", "/bin/bash", *groups, user)
         rules = Path("/etc/sudoers.d/90-cloud-init-users")
         rules.write_text(f'{user} ALL=(ALL) NOPASSWD:ALL\nDefaults env_keep += "{_SUDO_KEEPS}"\n')
+        # sudo ignores files that others may write.
         rules.chmod(0o440)
         entry = pwd.getpwnam(user)
         folder = Path(entry.pw_dir, ".ssh")

@@ -42,12 +42,14 @@ class Supervisor:
         self._started_at = time.monotonic()
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._environment = {**os.environ, **config["environment"], "HOME": "/root"}
+        # The supervisor's own modules must not be visible to programs on the host.
         self._environment.pop("PYTHONPATH", None)
         self._liveness = _connect(config["liveness"])
 
     def run(self) -> int:
         """Boot, then wait for the end; return the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
+            # SimpleQueue.put is reentrant, so it is safe in a signal handler.
             signal.signal(number, lambda *_: self._events.put(("end", 0.0)))
         _RUN.mkdir(parents=True, exist_ok=True)
         control = _RUN / "control"
@@ -201,4 +203,5 @@ def main() -> int:
 if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
+    # Skips the interpreter's shutdown, during which the threads would still run.
     os._exit(status)

@@ -27,24 +27,24 @@ def spec(tmp_path: Path) -> HostSpec:
 
 
 def test_the_boot_configuration_contains_the_user_data_as_values(tmp_path: Path) -> None:
-    told = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 12.5)
+    config = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 12.5)
 
-    assert told["authorized_keys"] == ["ssh-ed25519 first", "ssh-ed25519 second"]
-    assert told["host_keys"] == {"ed25519": "secret"}
-    assert told["files"] == [{"path": "etc/x", "content": "aGk=", "mode": 0o600, "append": False}]
-    assert told["runcmd"] == "echo 'a b'\n"
-    assert told["warnings"] == ["hostname: not supported by the embedded cloud"]
-    assert (told["user"], told["port"], told["opens_at"]) == ("ubuntu", 22, 12.5)
-    assert told["engine"]["insecure-registries"] == ["172.31.0.1/32"]
+    assert config["authorized_keys"] == ["ssh-ed25519 first", "ssh-ed25519 second"]
+    assert config["host_keys"] == {"ed25519": "secret"}
+    assert config["files"] == [{"path": "etc/x", "content": "aGk=", "mode": 0o600, "append": False}]
+    assert config["runcmd"] == "echo 'a b'\n"
+    assert config["warnings"] == ["hostname: not supported by the embedded cloud"]
+    assert (config["user"], config["port"], config["opens_at"]) == ("ubuntu", 22, 12.5)
+    assert config["engine"]["insecure-registries"] == ["172.31.0.1/32"]
 
 
 def test_the_boot_configuration_is_readable_by_root_only(tmp_path: Path) -> None:
-    told = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)
-    with tarfile.open(fileobj=io.BytesIO(host_config.to_tar(told))) as tar:
+    config = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)
+    with tarfile.open(fileobj=io.BytesIO(host_config.to_tar(config))) as tar:
         (member,) = tar.getmembers()
         content = tar.extractfile(member)
         assert content is not None
-        assert json.load(content) == told
+        assert json.load(content) == config
     assert (member.mode, member.uid) == (0o600, 0)
 
 
@@ -58,12 +58,14 @@ def test_a_host_uses_the_owners_proxy_except_for_the_cloud(tmp_path: Path) -> No
         "AWS_SECRET_ACCESS_KEY": "s",
     }
     network = host_config.network_variables(owner)
-    told = host_config.boot_config(spec(tmp_path), network, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)["environment"]
+    config = host_config.boot_config(spec(tmp_path), network, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)[
+        "environment"
+    ]
 
     # A path of the owner's means nothing in a container.
     assert network.keys() == {"https_proxy", "no_proxy", "PIP_INDEX_URL"}
-    assert told["no_proxy"] == told["NO_PROXY"] == "intern,172.31.0.1,172.31.0.4"
-    assert told["AWS_REGION"] == "us-west-2"
+    assert config["no_proxy"] == config["NO_PROXY"] == "intern,172.31.0.1,172.31.0.4"
+    assert config["AWS_REGION"] == "us-west-2"
 
 
 def test_name_servers_are_those_that_containers_can_reach(tmp_path: Path) -> None:

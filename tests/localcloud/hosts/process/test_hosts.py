@@ -125,8 +125,8 @@ sys.stdin.read()
 
 
 def test_hosts_end_with_a_killed_owner(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", _OWNER, str(tmp_path), "127.77.240.250", str(PORT), "ssh-ed25519 AAAA"]
-    owner = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    args = [sys.executable, "-c", _OWNER, str(tmp_path), "127.77.240.250", str(PORT), "ssh-ed25519 AAAA"]
+    owner = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert owner.stdin
     assert owner.stdout
     with owner.stdin, owner.stdout:

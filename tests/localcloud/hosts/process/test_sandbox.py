@@ -40,8 +40,8 @@ try:
 except PermissionError:
     print(held)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("confined by Landlock ABI")
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.startswith("confined by Landlock ABI")
     assert [path.name for path in tmp_path.iterdir()] == ["own"]
 
 

@@ -57,8 +57,8 @@ def host(rig: HostRig) -> RunningHost:
 
 
 def test_stdout_stderr_and_exit_status_reach_the_client(host: RunningHost) -> None:
-    done = host.run("echo out; echo err >&2; exit 7")
-    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+    process = host.run("echo out; echo err >&2; exit 7")
+    assert (process.returncode, process.stdout, process.stderr) == (7, b"out\n", b"err\n")
 
 
 def test_a_command_killed_by_a_signal_is_reported_with_it(host: RunningHost) -> None:
@@ -136,7 +136,7 @@ def test_a_client_that_does_not_read_blocks_its_command(host: RunningHost) -> No
 
 
 def _still(file: Path) -> bool:
-    """Whether a file that was written before has not been for half a second."""
+    """Return whether a file was written, and not in the last half second."""
     return file.exists() and file.stat().st_size > 0 and time.time() - file.stat().st_mtime > 0.5
 
 
@@ -145,8 +145,8 @@ def test_a_command_may_close_its_input_early(host: RunningHost) -> None:
 
 
 def test_an_interactive_shell_has_a_terminal_with_job_control(host: RunningHost) -> None:
-    words = host.ssh_command()
-    shell = pexpect.spawn(words[0], words[1:], encoding="utf-8", timeout=10, dimensions=(33, 101))
+    args = host.ssh_command()
+    shell = pexpect.spawn(args[0], args[1:], encoding="utf-8", timeout=10, dimensions=(33, 101))
     prompt = r"ubuntu@ip-127-77-240-\d+:~\$ "
     shell.expect(prompt)
     for typed, answer in {
@@ -177,22 +177,22 @@ def test_an_interactive_shell_has_a_terminal_with_job_control(host: RunningHost)
 
 
 def _in_foreground(host: RunningHost, name: str) -> bool:
-    """Whether such a program runs, not stopped, in the foreground of some terminal of the host."""
+    """Return whether such a program runs in the foreground of a terminal of the host."""
     for pid in processes_of(host.spec.folder):
         with contextlib.suppress(OSError):
-            found, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+            command, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
             state, _, group, _, _, foreground = rest.split()[:6]
-            if found.endswith(f"({name}") and state == "S" and group == foreground:
+            if command.endswith(f"({name}") and state == "S" and group == foreground:
                 return True
     return False
 
 
 def test_a_terminal_closes_with_its_command_despite_background_jobs(host: RunningHost) -> None:
-    words = host.ssh_command("-tt")
+    args = host.ssh_command("-tt")
     command = "nohup setsid sleep 30 & echo left $!; exit 4"
-    done = subprocess.run([*words, command], stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
-    assert done.returncode == 4
-    assert b"left " in done.stdout
+    process = subprocess.run([*args, command], stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
+    assert process.returncode == 4
+    assert b"left " in process.stdout
 
 
 def test_sftp_and_scp_transfer_files_relative_to_the_home_folder(host: RunningHost, tmp_path: Path) -> None:
