@@ -1,4 +1,4 @@
-"""Where hosts come from, as seen by everything that only works on hosts."""
+"""Interface of a supplier of hosts, for everything that works on hosts without knowing their cloud."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.core.host import Host
 
 
 class HostSource(Protocol):
-    """A supplier of hosts: the instances of an EC2 cluster, a list of own machines, an allocation of a scheduler."""
+    """Supplier of hosts: the instances of an EC2 cluster, a list of own machines, an allocation of a scheduler."""
 
     def hosts(self, names: Sequence[str] = ()) -> list[Host]:
         """Return the hosts that are up, in the order of their names.
@@ -22,12 +22,12 @@ class HostSource(Protocol):
     def ready(self, host: Host) -> Host:
         """Wait until a host answers SSH, and return it with the host key that it has then.
 
-        Safe to call from many threads at once.
+        Called from several threads at once.
 
         :raises HostError: it did not answer in time.
         """
         ...
 
     def all_ready(self) -> None:
-        """Finish what `ready` left to be done once for all hosts; call it after the last of them."""
+        """Complete work of `ready` that is done once for all hosts; called after the last of them."""
         ...

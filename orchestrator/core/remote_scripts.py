@@ -9,12 +9,9 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-RUN_SCRIPTS = (
-    *("task.sh", "container.sh", "cancel.sh", "spot.sh", "python.sh", "interface.py"),
-    *("dask_main.sh", "dask_gate.py", "torchrun.sh", "mxnet_main.sh", "horovod.sh", "mpi.sh"),
-    *("mesh.py", "mesh_lead.py", "mesh_env.sh", "mesh_ssh.sh", "mesh_host.sh", "mesh_main.sh", "rank.sh", "alive.sh"),
-    *("mesh_up.sh", "mesh_guard.sh", "mesh_guard.py", "end_main.sh"),
-)
+RUN_SCRIPTS = ("task.sh", "container.sh", "cancel.sh", "spot.sh", "python.sh")
+"""Scripts of every run; each framework names its own."""
+
 INSTALL_SCRIPTS = (
     "install.sh",
     "stage.py",

@@ -1,1 +1,1 @@
-"""Bringing hosts to where a job can run."""
+"""Install what a job needs on hosts."""

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 DOCKER_HUB = "docker.io"
 ECR = "ecr"
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html, FIPS and dual-stack endpoints included.
 ECR_HOST = re.compile(r"[0-9]{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)")
 
 
 @dataclass(frozen=True)
 class RegistryLogin:
-    """How a host logs in to a registry.
+    """Login of hosts to a registry.
 
-    :param registry: its host, with a port where it has one.
-    :param user: whom it knows us as.
-    :param password: looks the password up; the same one for all who ask.
+    :param registry: its host, with a port if it has one.
+    :param user: user name there.
+    :param password: returns the password; the same one to every caller.
     """
 
     registry: str
@@ -35,7 +36,7 @@ class RegistryLogin:
 
 
 def registry_of(image: str) -> str:
-    """Return the registry of an image's name, as Docker reads it: what stands before the first slash, if it has a dot
+    """Return the registry of an image's name, as Docker reads it: the part before the first slash, if it has a dot
     or a port; https://docs.docker.com/reference/cli/docker/image/tag/.
     """
     first, slash, _ = image.partition("/")
@@ -50,53 +51,55 @@ def find_login(
 ) -> RegistryLogin | None:
     """Return the login that one of these images needs; None when none does.
 
-    :param ecr_token: returns the password for ECR in a region, empty for the region of the cluster; called once a host
-        logs in.
+    :param ecr_token: returns the password for ECR in a region, empty for the region of the cluster; called when the
+        first host logs in.
     :param images: names of images that hosts are going to pull.
-    :param env: where ``[install] registry_password_env`` may name a variable of.
+    :param env: variables of this computer, one of which ``[install] registry_password_env`` may name.
     :raises UsageError: the password is not where the settings say.
     """
-    found = (_login_for(ecr_token, install, host, env) for host in dict.fromkeys(map(registry_of, images)))
-    return next(filter(None, found), None)
+    logins = (_login_for(ecr_token, install, registry, env) for registry in dict.fromkeys(map(registry_of, images)))
+    return next(filter(None, logins), None)
 
 
 def _login_for(
     ecr_token: Callable[[str], Secret], install: InstallSettings, registry: str, env: Mapping[str, str]
 ) -> RegistryLogin | None:
     if install.registry == registry:
-        secret = _password(install.registry_password_env, env)
-        return RegistryLogin(registry, install.registry_user, lambda: secret)
-    of_ecr = ECR_HOST.fullmatch(registry)
-    if of_ecr or install.registry == ECR:
-        region = of_ecr[1] if of_ecr else ""
+        password = _password(install.registry_password_env, env)
+        return RegistryLogin(registry, install.registry_user, lambda: password)
+    match = ECR_HOST.fullmatch(registry)
+    if match or install.registry == ECR:
+        region = match[1] if match else ""
         return RegistryLogin(registry, "AWS", _once(lambda: ecr_token(region)))
     return None
 
 
 def _password(source: str, env: Mapping[str, str]) -> Secret:
+    """Return the password in a variable, or in a file if the name has a slash."""
     where = "[install] registry_password_env"
     if "/" not in source:
         if not env.get(source):
-            raise UsageError(f"no variable {source} here", where=where, fix=f"export {source}=...  in this terminal")
+            raise UsageError(f"variable {source} is not set", where=where, fix=f"export {source}=...  in this terminal")
         return Secret(env[source])
     try:
-        found, why = Path(source).read_text(encoding="utf-8").strip(), "is empty"
+        password, problem = Path(source).read_text(encoding="utf-8").strip(), "is empty"
     except (OSError, UnicodeDecodeError) as error:
-        found, why = "", f"cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}"
-    if not found:
-        raise UsageError(f"{source} {why}", where=where, fix="put the password into that file")
-    return Secret(found)
+        password, problem = "", f"cannot be read: {getattr(error, 'strerror', None) or 'not a text file'}"
+    if not password:
+        raise UsageError(f"{source} {problem}", where=where, fix="put the password into that file")
+    return Secret(password)
 
 
 def _once(get_secret: Callable[[], Secret]) -> Callable[[], Secret]:
-    """Return a function that looks once, however many hosts ask at the same time; a failure is looked at again."""
+    """Return a function that calls another one once and keeps its result; after an error the next call tries again."""
+    # All hosts ask at about the same time; without the lock each would fetch a token of its own.
     lock = threading.Lock()
-    found: list[Secret] = []
+    secrets: list[Secret] = []
 
-    def known() -> Secret:
+    def get_cached() -> Secret:
         with lock:
-            if not found:
-                found.append(get_secret())
-            return found[0]
+            if not secrets:
+                secrets.append(get_secret())
+            return secrets[0]
 
-    return known
+    return get_cached

@@ -1,6 +1,6 @@
-"""What has to be on a host before a job can run there, as values: names, scripts, arguments.
+"""Install steps of a job as plain values: names, scripts, arguments.
 
-Nothing here acts. :mod:`orchestrator.install.installer` carries the steps out, all of a host's in one round trip.
+Pure: :mod:`orchestrator.install.installer` carries the steps out, all of a host's in one round trip.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to check, and to do when the check says no.
+    """One check, and the change to make if it fails.
 
-    :param name: what the board calls it: ``python``, ``requirements``, ``data``, ``code``...
+    :param name: shown during the install: ``python``, ``requirements``, ``data``, ``code``...
     :param script: a file of ``orchestrator/remote/steps``.
-    :param words: its arguments.
-    :param parcel: the folder it may ask the laptop for.
+    :param args: its arguments.
+    :param upload: the folder that it may request from this computer.
     """
 
     name: str
@@ -38,21 +38,21 @@ class Step:
 
     @property
     def plan_line(self) -> str:
-        """The step as a line of the plan that ``install.sh`` reads.
+        """Return the step as a line of the plan that ``install.sh`` reads.
 
-        :raises UsageError: a word holds what no line can.
+        :raises UsageError: an argument has a character that no line can hold.
         """
-        if any(set("\n\0") & set(word) for word in self.args):
+        if any(set("\n\0") & set(arg) for arg in self.args):
             raise UsageError(f"step {self.name}: a line break or NUL in {' '.join(self.args)!r}")
         return shlex.join([self.name, self.script, *self.args])
 
 
 @dataclass(frozen=True)
 class InstallPlan:
-    """All steps of a host, in order, and the small files that travel with them.
+    """All steps of a host, in order, and the small files that are sent with them.
 
     :param files: name in the bundle -> content.
-    :param login: to the registry of the job's image; its password travels when a host asks for it.
+    :param login: to the registry of the job's image; its password is sent when a host requests it.
     """
 
     steps: tuple[Step, ...]
@@ -61,19 +61,19 @@ class InstallPlan:
 
     @property
     def uploads(self) -> dict[str, Upload]:
-        """The parcels that hosts may ask for, by name."""
+        """Uploads that hosts may request, by name."""
         return {step.upload.name: step.upload for step in self.steps if step.upload}
 
     @property
     def plan_file(self) -> bytes:
-        """The plan file."""
+        """Content of the file that ``install.sh`` reads."""
         return "".join(step.plan_line + "\n" for step in self.steps).encode()
 
 
 def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin | None = None) -> InstallPlan:
-    """Return what a host needs before it can run the job.
+    """Return everything a host needs before it can run the job.
 
-    :param login: to the registry that its image, or what that is built on, comes from.
+    :param login: to the registry of its image, or of the image that its Dockerfile starts from.
     """
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
@@ -82,14 +82,16 @@ def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin 
     if spec.runtime == "docker":
         steps += _docker_steps(spec, login)
         if not spec.options.image:
+            # In a file: build arguments may hold passwords, which any user of the host could read on a command line.
             files["build.env"] = _env_file(build_arguments(settings))
+    # Hosts fetch from S3 with boto3, which needs an environment also where the job itself runs in a container.
     if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
         steps = [*_venv_steps(spec, settings, files), *steps]
     return InstallPlan((*steps, *_data_steps(spec)), files, login)
 
 
 def images_to_pull(spec: JobSpec, settings: InstallSettings) -> list[str]:
-    """Return the names of images that a host may pull for the job; of a build, whatever its arguments name."""
+    """Return the names of images that a host may pull for the job; of a build, the values of its arguments."""
     if spec.runtime != "docker":
         return []
     return [spec.options.image] if spec.options.image else list(build_arguments(settings).values())
@@ -97,34 +99,38 @@ def images_to_pull(spec: JobSpec, settings: InstallSettings) -> list[str]:
 
 def build_arguments(settings: InstallSettings) -> dict[str, str]:
     """Return the arguments of ``docker build``, name -> value; pip's own options are one of them."""
-    given = dict(word.split("=", 1) for word in shlex.split(settings.build_args))
-    return ({"PIP_OPTIONS": settings.pip_options} if settings.pip_options else {}) | given
+    arguments = dict(word.split("=", 1) for word in shlex.split(settings.build_args))
+    return ({"PIP_OPTIONS": settings.pip_options} if settings.pip_options else {}) | arguments
 
 
 def build_digest(settings: InstallSettings) -> str:
-    """Return a digest of all that goes into an image besides its folder; empty when that is nothing."""
+    """Return a digest of the input of an image build besides its folder; empty if there is none."""
     certificates = read_user_file(settings.ca_bundle) if settings.ca_bundle else b""
-    made_of = _env_file(build_arguments(settings)) + certificates
-    return hashlib.sha256(made_of).hexdigest() if made_of else ""
+    build_input = _env_file(build_arguments(settings)) + certificates
+    return hashlib.sha256(build_input).hexdigest() if build_input else ""
+
+
+def code_sync_plan(spec: JobSpec) -> InstallPlan:
+    """Return the one step that a run begins with: the code as it is on this computer now."""
+    return InstallPlan(tuple(_code_steps(spec)))
+
+
+def read_user_file(path: str) -> bytes:
+    """Return the content of a small file that the settings name."""
+    return Path(path).expanduser().read_bytes()
 
 
 def _env_file(values: dict[str, str]) -> bytes:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()).encode()
 
 
-def code_sync_plan(spec: JobSpec) -> InstallPlan:
-    """Return the one step that a run begins with: the code as it is on the laptop now."""
-    return InstallPlan(tuple(_code_steps(spec)))
-
-
-def read_user_file(path: str) -> bytes:
-    """Read a small file that the user named."""
-    return Path(path).expanduser().read_bytes()
-
-
 def _code_steps(spec: JobSpec) -> Sequence[Step]:
-    goods = scan(f"{spec.name}.code", spec.folder, spec.code_path, excluded=spec.excluded_names)
-    return [Step("code", "parcel.sh", (goods.name, goods.digest, goods.remote_path), goods)]
+    upload = scan(f"{spec.name}.code", spec.folder, spec.code_path, excluded=spec.excluded_names)
+    return [_upload_step("code", upload)]
+
+
+def _upload_step(name: str, upload: Upload) -> Step:
+    return Step(name, "parcel.sh", (upload.name, upload.digest, upload.remote_path), upload)
 
 
 def _venv_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes]) -> Sequence[Step]:
@@ -132,29 +138,31 @@ def _venv_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes
     if any(item.is_s3 for item in spec.data):
         text += "\nboto3\n"
     files["requirements.txt"] = text.encode()
-    options = shlex.split(settings.pip_options)
-    digest = hashlib.sha256(shlex.join([text, *options, spec.options.python]).encode()).hexdigest()
-    python = Step(
-        "python", "python.sh", (spec.name, spec.options.python, "yes" if spec.options.system_packages else "no")
-    )
-    return [python, Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *options))]
+    pip_options = shlex.split(settings.pip_options)
+    # The host installs again only when this changed: everything that decides what pip installs is part of it.
+    digest = hashlib.sha256(shlex.join([text, *pip_options, spec.options.python]).encode()).hexdigest()
+    shared = "yes" if spec.options.system_packages else "no"
+    return [
+        Step("python", "python.sh", (spec.name, spec.options.python, shared)),
+        Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *pip_options)),
+    ]
 
 
 def _docker_steps(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:
-    who = (login.registry, login.user) if login else ("", "")
+    registry = (login.registry, login.user) if login else ("", "")
     image = spec.options.image
-    how = ("pull", image, *who) if image else ("build", spec.built_image, *who, spec.code_path)
-    return [Step("engine", "engine.sh", ()), Step("gpu", "gpu.sh", ()), Step("image", "image.sh", how)]
+    args = ("pull", image, *registry) if image else ("build", spec.built_image, *registry, spec.code_path)
+    return [Step("engine", "engine.sh", ()), Step("gpu", "gpu.sh", ()), Step("image", "image.sh", args)]
 
 
 def _data_steps(spec: JobSpec) -> Sequence[Step]:
-    made = []
+    steps = []
     for number, item in enumerate(spec.data):
         name = "data" if len(spec.data) == 1 else f"data-{number}"
-        place = spec.remote_path(item)
+        remote_path = spec.remote_path(item)
         if item.is_s3:
-            made.append(Step(name, "s3.sh", (spec.name, item.source, place)))
+            steps.append(Step(name, "s3.sh", (spec.name, item.source, remote_path)))
         else:
-            goods = scan(f"{spec.name}.data-{number}", spec.folder / item.source, place)
-            made.append(Step(name, "parcel.sh", (goods.name, goods.digest, goods.remote_path), goods))
-    return made
+            upload = scan(f"{spec.name}.data-{number}", spec.folder / item.source, remote_path)
+            steps.append(_upload_step(name, upload))
+    return steps

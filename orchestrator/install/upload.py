@@ -1,4 +1,4 @@
-"""Folders that travel from the laptop to the hosts: what is in them, their digest, and their bytes as a stream."""
+"""Uploads of folders from this computer to hosts: their files, their digest, and their bytes as a stream."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
-# Files up to this size are compared by content, larger ones by size and time of change: data sets are large.
+# Larger files are compared by size and time of change: hashing a data set would take minutes at every install.
 HASHED_CONTENT_BYTES = 4 << 20
 ALWAYS_EXCLUDED = ("__pycache__", ".git", ".venv", ".ipynb_checkpoints", ".DS_Store", "*.pyc")
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A local folder (or single file) and where it goes.
+    """A local folder (or single file) and its destination.
 
-    :param name: unique among one job's parcels; the host remembers under it what it already has.
-    :param source: folder or file on the laptop.
-    :param dest: folder on the host, below ``~/stratus``.
-    :param digest: of names and contents; the host asks for the bytes only when this changed.
-    :param skip: names at the top of the folder that stay behind.
+    :param name: unique among one job's uploads; the host keeps the digest of the last one under it.
+    :param source: folder or file on this computer.
+    :param remote_path: folder on the host, below ``~/stratus``.
+    :param digest: of names and contents; the host requests the bytes only if it changed.
+    :param excluded: names at the top of the folder that are not uploaded.
     """
 
     name: str
@@ -35,21 +35,22 @@ class Upload:
 
 
 def scan(name: str, source: Path, remote_path: str, *, excluded: tuple[str, ...] = ()) -> Upload:
-    """Take stock of a folder or file.
+    """Return the upload of a folder or file as it is now.
 
-    :raises FileNotFoundError: when there is nothing at ``source``.
+    :raises FileNotFoundError: ``source`` does not exist.
     """
     digest = hashlib.sha256()
     for path, relative in list_files(source, excluded):
-        facts = path.stat()
-        digest.update(f"{relative}\0{facts.st_size}\0{facts.st_mode & 0o100}\0".encode())
-        content = path.read_bytes() if facts.st_size <= HASHED_CONTENT_BYTES else str(facts.st_mtime_ns).encode()
+        stat = path.stat()
+        # Of the mode only the owner's execute bit: a umask is no change.
+        digest.update(f"{relative}\0{stat.st_size}\0{stat.st_mode & 0o100}\0".encode())
+        content = path.read_bytes() if stat.st_size <= HASHED_CONTENT_BYTES else str(stat.st_mtime_ns).encode()
         digest.update(hashlib.sha256(content).digest())
     return Upload(name, source, remote_path, digest.hexdigest(), excluded)
 
 
 def list_files(source: Path, excluded: tuple[str, ...] = ()) -> Iterator[tuple[Path, str]]:
-    """Yield (path, name inside the parcel) of every file, sorted; caches and version control stay behind."""
+    """Yield (path, name in the archive) of every file, sorted, without caches and version control."""
     if source.is_file():
         yield source, source.name
         return
@@ -64,28 +65,28 @@ def list_files(source: Path, excluded: tuple[str, ...] = ()) -> Iterator[tuple[P
 
 
 class _TarBuffer(io.RawIOBase):
-    """Collects what tarfile writes, so that a generator can hand it on."""
+    """Buffer that tarfile writes to and a generator drains."""
 
     def __init__(self) -> None:
         self.buffer = bytearray()
 
     def writable(self) -> bool:
-        """Tarfile asks."""
+        """Return True, as tarfile requires."""
         return True
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Keep the bytes until they are drained."""
+        """Append bytes until they are drained."""
         self.buffer += data
         return len(data)
 
     def drain(self) -> bytes:
-        """Hand over what was written so far."""
+        """Return the bytes written so far, and drop them."""
         data, self.buffer = bytes(self.buffer), bytearray()
         return data
 
 
 def stream_tar(upload: Upload) -> Iterator[bytes]:
-    """Yield the parcel as steps/parcel.sh reads it: chunks, each after a line with its length; length 0 ends it."""
+    """Yield an upload as steps/parcel.sh reads it: chunks, each after a line with its length; length 0 ends it."""
     for block in _tar_blocks(upload):
         yield b"%d\n" % len(block)
         yield block
@@ -93,32 +94,33 @@ def stream_tar(upload: Upload) -> Iterator[bytes]:
 
 
 def _tar_blocks(upload: Upload) -> Iterator[bytes]:
-    """Yield a compressed tar of the parcel in blocks, never holding more than a few of them."""
-    pipe = _TarBuffer()
-    with tarfile.open(fileobj=pipe, mode="w|gz", bufsize=CHUNK_BYTES) as archive:
+    """Yield a compressed tar in blocks, with never more than a few of them in memory."""
+    buffer = _TarBuffer()
+    with tarfile.open(fileobj=buffer, mode="w|gz", bufsize=CHUNK_BYTES) as archive:
         for path, name in list_files(upload.source, upload.excluded):
             info = archive.gettarinfo(path, name)
             info.uid = info.gid = 0
             info.uname = info.gname = ""
             archive.addfile(info)
             # addfile() with a file object would copy it whole before anything can be drained.
-            yield from _file_blocks(archive, path, info.size, pipe)
-    yield from filter(None, [pipe.drain()])
+            yield from _file_blocks(archive, path, info.size, buffer)
+    yield from filter(None, [buffer.drain()])
 
 
-def _file_blocks(archive: tarfile.TarFile, path: Path, size: int, pipe: _TarBuffer) -> Iterator[bytes]:
+def _file_blocks(archive: tarfile.TarFile, path: Path, size: int, buffer: _TarBuffer) -> Iterator[bytes]:
     """Write one file's bytes and padding into the archive, yielding as blocks fill."""
     assert archive.fileobj is not None
     left = size
     with path.open("rb") as file:
         while left:
             data = file.read(min(CHUNK_BYTES, left))
-            # A file that shrank meanwhile is filled up, so that the archive stays readable; its digest will differ.
+            # A file that shrank meanwhile is padded, so that the archive stays readable; its digest will differ.
             data = data or b"\0" * min(CHUNK_BYTES, left)
             archive.fileobj.write(data)
             left -= len(data)
-            if len(pipe.buffer) >= CHUNK_BYTES:
-                yield pipe.drain()
+            if len(buffer.buffer) >= CHUNK_BYTES:
+                yield buffer.drain()
     padding = -size % tarfile.BLOCKSIZE
     archive.fileobj.write(b"\0" * padding)
+    # tarfile pads the end of the archive by this offset, which only addfile() would update.
     archive.offset += size + padding

@@ -1,6 +1,6 @@
-"""Jobs as plain values: what a ``job.ini`` says, and the commands it becomes on a set of hosts.
+"""Plan of a run: the commands that a job becomes on a set of hosts, as plain values.
 
-Pure: nothing here touches a host. :mod:`orchestrator.jobs.runner` starts and follows what :func:`build` returns.
+Pure: nothing here connects to a host. :mod:`orchestrator.jobs.runner` starts what :func:`build` returns.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from datetime import datetime
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
-from orchestrator.jobs import frameworks
+from orchestrator.jobs.frameworks import registry
+from orchestrator.jobs.frameworks.registry import Framework
 from orchestrator.jobs.spec import JobSpec
 from orchestrator.jobs.tasks import JobLayout, Task
 
-__all__ = ["JobPlan", "JobSpec", "Task", "build", "new_run_id"]
+# Without l, o, 0 and 1, which are easily confused when an id is typed.
+ID_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """One run of a job: tasks with roles, ready to be laid out on the hosts.
+    """One run of a job: tasks with roles, ready to be staged on the hosts.
 
-    :param run: the run's id, ``20261120-1412-k3``.
-    :param spec: what its ``job.ini`` says.
-    :param multi: over all hosts, or on the first alone.
+    :param run_id: ``20261120-141203-k3x``.
+    :param multi: True for a run on all hosts, False for one on the first alone.
     :param tasks: all commands.
     :param files: small files each host gets with the run (name below the run's folder -> content).
-    :param dashboard: port of the Dask dashboard on the first host's private address; 0 without one.
+    :param dashboard_port: port of the framework's dashboard on the first host's private address; 0 without one.
     """
 
     run_id: str
@@ -47,8 +48,13 @@ class JobPlan:
 
     @property
     def main_hosts(self) -> tuple[str, ...]:
-        """Names of the hosts whose task decides how the job ended."""
+        """Names of the hosts whose task's exit status is the job's."""
         return tuple(task.host for task in self.tasks if task.role == "main")
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Host -> roles of its tasks."""
+        return {host: tuple(task.role for task in self.tasks_on(host)) for host in self.hosts}
 
     def tasks_on(self, host_name: str) -> tuple[Task, ...]:
         """Return the tasks of one host."""
@@ -56,20 +62,19 @@ class JobPlan:
 
     @property
     def start_args(self) -> tuple[str, ...]:
-        """What ``start.sh`` takes after the run."""
-        places = [f"{self.spec.remote_path(item)}={item.name}" for item in self.spec.data]
-        return (self.spec.code_path, self.spec.name, self.spec.runtime, *places)
+        """Arguments of ``start.sh`` after the run's id."""
+        data_links = [f"{self.spec.remote_path(item)}={item.name}" for item in self.spec.data]
+        return (self.spec.code_path, self.spec.name, self.spec.runtime, *data_links)
 
     @property
     def manifest(self) -> str:
-        """The run in one line of JSON; it lies on every host, so that any shell can find its way back."""
-        roles = {host: [task.role for task in self.tasks_on(host)] for host in self.hosts}
+        """``job.json``: the run in one line of JSON. Every host keeps it, so that any computer can resolve the run."""
         facts = {
             "run": self.run_id,
             "job": self.spec.name,
             "framework": self.spec.framework,
             "multi": self.multi,
-            "roles": roles,
+            "roles": self.roles,
             "outputs": list(self.spec.options.outputs),
             "dashboard": self.dashboard_port,
             "min_hosts": self.spec.resources.min_hosts if self.multi else 0,
@@ -79,32 +84,47 @@ class JobPlan:
 
 
 def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool, now: datetime) -> JobPlan:
-    """Turn a job into commands for these hosts.
+    """Return the plan of a job's run on these hosts.
 
-    :param hosts: all hosts of the cluster that shall take part; one VM means the first of them.
-    :raises UsageError: when the job has no command for that many hosts.
+    :param hosts: all hosts that may take part; a run on one VM uses the first of them.
+    :param now: current time, UTC.
+    :raises UsageError: the job has no command for that many hosts, or there are too few.
     """
     if not hosts:
         raise UsageError("no host is up", fix=NextStep("LaunchInstances"))
     command = spec.options.multi if multi else spec.options.single
     if not command:
-        verb = "multi" if multi else "single"
-        raise UsageError(f"job.ini names no command for {verb}", where=str(spec.folder), fix=f"add {verb} = ...")
+        option = "multi" if multi else "single"
+        raise UsageError(f"job.ini has no command for {option}", where=str(spec.folder), fix=f"add {option} = ...")
+    framework = registry.find(spec.framework)
     chosen = tuple(hosts if multi else hosts[:1])
-    least = spec.resources.min_hosts
-    if multi and least > len(chosen):
+    if multi:
+        _check_host_count(spec, framework, len(chosen))
+    layout = JobLayout(run_id, chosen, command, now, spec.resources, spec.env, spec.image)
+    tasks, files = framework.plan_tasks(layout, multi=multi)
+    dashboard_port = framework.dashboard_port(layout, multi=multi)
+    return JobPlan(run_id, spec, multi, tuple(tasks), files, dashboard_port)
+
+
+def _check_host_count(spec: JobSpec, framework: Framework, count: int) -> None:
+    if count < framework.fewest_hosts:
         raise UsageError(
-            f"[resources] min_hosts = {least}, and {len(chosen)} VMs are up",
+            f"{framework.name} needs {framework.fewest_hosts} VMs, but {count} are up",
             where=str(spec.folder),
-            fix=NextStep("LaunchInstances", least - len(chosen)) + ", or a smaller min_hosts in job.ini",
+            fix=NextStep("LaunchInstances", framework.fewest_hosts - count),
         )
-    given = JobLayout(spec, chosen, command, run_id, now)
-    tasks, files = frameworks.lay_out(given, multi=multi)
-    dashboard = given.port + 1 if multi and spec.framework == "dask" else 0
-    return JobPlan(run_id, spec, multi, tuple(tasks), files, dashboard)
+    min_hosts = spec.resources.min_hosts
+    if count < min_hosts:
+        raise UsageError(
+            f"[resources] min_hosts = {min_hosts}, but {count} VMs are up",
+            where=str(spec.folder),
+            fix=NextStep("LaunchInstances", min_hosts - count) + ", or a smaller min_hosts in job.ini",
+        )
 
 
 def new_run_id(now: datetime) -> str:
-    """Return a new run's id: it sorts by time (UTC), and its end is short enough to type."""
-    letters = "abcdefghijkmnpqrstuvwxyz23456789"
-    return f"{now:%Y%m%d-%H%M%S}-" + "".join(secrets.choice(letters) for _ in range(3))
+    """Return a new run's id: it sorts by time, and its end is short enough to type.
+
+    :param now: current time, UTC.
+    """
+    return f"{now:%Y%m%d-%H%M%S}-" + "".join(secrets.choice(ID_LETTERS) for _ in range(3))

@@ -1,8 +1,7 @@
-"""Hosts that come up while an elastic run goes on take part in it: what the run is, they get from its first host."""
+"""Add hosts to an elastic run; its first host hands them the run's files."""
 
 from __future__ import annotations
 
-import base64
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,9 @@ from orchestrator.core.errors import HostError, UsageError
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
-from orchestrator.jobs import runner, runs
+from orchestrator.jobs import host_output, runner
+from orchestrator.jobs.frameworks import registry
+from orchestrator.jobs.runs import LocatedRun, Run
 from orchestrator.jobs.spec import JobSpec
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class JoinReport:
-    """Which hosts take part in a run from now on.
+    """Hosts that were added to a run.
 
-    :param failed: host -> why it does not.
+    :param failed: host -> why it was not added.
     """
 
     run_id: str
@@ -35,98 +36,101 @@ class JoinReport:
     failed: Mapping[str, Exception]
 
 
-def check_job(spec: JobSpec, run: runs.Run) -> JobSpec:
-    """Return the job, when it is the run's.
+def check_job(spec: JobSpec, run: Run) -> JobSpec:
+    """Return the job if it is the run's.
 
     :raises UsageError: it is another one.
     """
     if spec.name != run.job:
-        raise UsageError(
-            f"{run.run_id} is of the job {run.job}, and the config names {spec.name}", fix="[job] run = ..."
-        )
+        raise UsageError(f"{run.run_id} is a run of {run.job}, but the config has {spec.name}", fix="[job] run = ...")
     return spec
 
 
-def joinable_hosts(run: runs.Run, hosts: Sequence[Host]) -> list[Host]:
-    """Return the hosts that could join: those up on which there is nothing of the run.
+def joinable_hosts(located: LocatedRun) -> list[Host]:
+    """Return the hosts that could be added: those that are up and have nothing of the run.
 
-    :raises UsageError: the run takes no more hosts.
+    :raises UsageError: no host can be added to the run.
     """
+    run = located.run
     if not run.min_hosts:
-        what = f"{run.run_id} takes no more hosts: only elastic runs do"
-        raise UsageError(what, fix="job.ini: framework = horovod, and [resources] min_hosts = 1 or more")
-    if run.state != "running":
-        raise UsageError(f"{run.run_id} is over ({run.state})", fix=NextStep("RunMultiVMComputing"))
-    if run.hosts[0] not in {host.name for host in hosts}:
-        raise UsageError(f"{run.hosts[0]}, which leads {run.run_id}, is not up", fix=NextStep("Status") + " shows it")
-    taking_part = {task.host for task in run.tasks}
-    found = [host for host in hosts if host.name not in taking_part]
-    if not found:
+        elastic = registry.names_with(lambda framework: framework.is_elastic)
         raise UsageError(
-            f"every host that is up takes part in {run.run_id}",
+            f"cannot add hosts to {run.run_id}: not an elastic run",
+            fix=f"job.ini: framework = {elastic}, and [resources] min_hosts = 1 or more",
+        )
+    if run.state != "running":
+        raise UsageError(f"{run.run_id} has ended ({run.state})", fix=NextStep("RunMultiVMComputing"))
+    if located.missing_names(run.hosts[:1]):
+        raise UsageError(
+            f"{run.hosts[0]}, the first host of {run.run_id}, is not up", fix=NextStep("Status") + " shows it"
+        )
+    # By tasks, not roles: a VM that replaces a lost one has its name, and so its role, but no task.
+    occupied = {task.host for task in run.tasks}
+    free = [host for host in located.hosts if host.name not in occupied]
+    if not free:
+        raise UsageError(
+            f"every host that is up already takes part in {run.run_id}",
             fix=NextStep("LaunchInstances", 1) + ", then " + NextStep("InstallDeps"),
         )
-    return found
+    return free
 
 
-def add_hosts(ssh: SshClient, hosts: Sequence[Host], run: runs.Run, prepare: Callable[[Host], object]) -> JoinReport:
-    """Let the newcomers among these hosts take part in a run; they have to be installed.
+def add_hosts(ssh: SshClient, located: LocatedRun, prepare: Callable[[Host], object]) -> JoinReport:
+    """Add all hosts that are up to a run; they have to be installed.
 
     :param prepare: brings the job's code to a host.
     """
-    new = joinable_hosts(run, hosts)
-    (head,) = [host for host in hosts if host.name == run.hosts[0]]
+    run = located.run
+    candidates = joinable_hosts(located)
+    (head,) = located.hosts_named(run.hosts[:1])
     files = _shared_files(ssh, head, run.run_id)
 
-    def lay_out(host: Host) -> None:
+    def stage(host: Host) -> None:
         prepare(host)
-        runner.stage_run(ssh, host, run.run_id, run.start_args, _host_files(files, host))
+        runner.stage_run(ssh, host, run.run_id, run.start_args, _host_files(run, files, host))
 
-    laid_out = parallel.for_each(new, lay_out, clock=ssh.clock)
-    there = [outcome.host for outcome in laid_out.values() if outcome.ok]
-    summary = _manifest_with(files["job.json"], there)
-    told = [host for host in hosts if host.name in {task.host for task in run.tasks}] + there
-    # The first host is told who they are, and all what the run is now: any shell may ask any of them.
-    members = [f"{host.name} {host.private_address}" for host in there]
-    words = (run.run_id, summary)
-    outcomes = parallel.for_each(
-        told, lambda host: _admit(ssh, host, *words, *(members if host is head else ())), clock=ssh.clock
+    staged = parallel.for_each(candidates, stage, clock=ssh.clock)
+    joined = [outcome.host for outcome in staged.values() if outcome.ok]
+    manifest = _manifest_with(files["job.json"], joined)
+    # Every host gets the new manifest, as any of them may be queried; the mesh's members are kept by the first alone.
+    members = [f"{host.name} {host.private_address}" for host in joined]
+    known = [host for host in located.hosts if host.name in {task.host for task in run.tasks}]
+    admitted = parallel.for_each(
+        [*known, *joined],
+        lambda host: _admit(ssh, host, run.run_id, manifest, *(members if host is head else ())),
+        clock=ssh.clock,
     )
-    failed = laid_out.errors | {name: error for name, error in outcomes.errors.items() if name == head.name}
-    return JoinReport(run.run_id, tuple(host.name for host in there), failed)
+    failed = staged.errors | {name: error for name, error in admitted.errors.items() if name == head.name}
+    return JoinReport(run.run_id, tuple(host.name for host in joined), failed)
 
 
 def _shared_files(ssh: SshClient, head: Host, run_id: str) -> dict[str, bytes]:
     """Return the files of the run that every host has."""
-    reply = ssh.run(head, remote_scripts.inline_command("give.sh", run_id), timeout_s=TIMEOUT_S)
-    files = {}
-    for line in reply.stdout.splitlines():
-        if line.startswith("@@file "):
-            _, name, content = line.split(" ")
-            files[name] = base64.b64decode(content)
-    if not reply.ok or "mesh/key.pem" not in files:
-        raise HostError(f"gives nothing of {run_id}: {reply.stderr.strip() or 'it is over'}", where=head.name)
+    result = ssh.run(head, remote_scripts.inline_command("give.sh", run_id), timeout_s=TIMEOUT_S)
+    files = host_output.parse_files(result.stdout)
+    # cancel.sh and the end of the main task remove the keys.
+    if not result.ok or "mesh/key.pem" not in files:
+        reason = result.stderr.strip() or "it has ended"
+        raise HostError(f"the files of {run_id} could not be read: {reason}", where=head.name)
     return files
 
 
-def _host_files(files: Mapping[str, bytes], host: Host) -> dict[str, bytes]:
-    """Return a run's files as they are on one host."""
-    own = {"STRATUS_HOST": host.name, "STRATUS_ADDRESS": host.private_address}
-    lines = [
-        line for line in files["task/mesh.env"].decode().splitlines(keepends=True) if line.partition("=")[0] not in own
-    ]
-    lines += [f"{name}={shlex.quote(value)}\n" for name, value in own.items()]
-    tools = remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="bin/")
-    return {**tools, **files, "task/mesh.env": "".join(lines).encode()}
+def _host_files(run: Run, files: Mapping[str, bytes], host: Host) -> dict[str, bytes]:
+    """Return a run's files for one host."""
+    variables = {"STRATUS_HOST": host.name, "STRATUS_ADDRESS": host.private_address}
+    lines = files["task/mesh.env"].decode().splitlines(keepends=True)
+    lines = [line for line in lines if line.partition("=")[0] not in variables]
+    lines += [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    scripts = registry.find(run.framework).run_scripts
+    return {**scripts, **files, "task/mesh.env": "".join(lines).encode()}
 
 
-def _manifest_with(text: bytes, joined: Sequence[Host]) -> str:
-    facts = json.loads(text)
+def _manifest_with(manifest: bytes, joined: Sequence[Host]) -> str:
+    facts = json.loads(manifest)
     facts["roles"] = {**facts["roles"], **{host.name: ["mesh"] for host in joined}}
     return json.dumps(facts, sort_keys=True)
 
 
 def _admit(ssh: SshClient, host: Host, *args: str) -> None:
-    ssh.run(host, remote_scripts.inline_command("admit.sh", *args), timeout_s=TIMEOUT_S).raise_if_failed(
-        "could not be told"
-    )
+    result = ssh.run(host, remote_scripts.inline_command("admit.sh", *args), timeout_s=TIMEOUT_S)
+    result.raise_if_failed("the new hosts could not be added")

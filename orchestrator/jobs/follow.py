@@ -1,9 +1,8 @@
-"""Follow a run's output until it ends."""
+"""Follow the output of a run until it ends."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,17 +10,39 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import ConnectError, JobFailed
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts import parallel
-from orchestrator.jobs.runner import RECONNECT_INTERVAL_S, SILENCE_S, TAIL_LINES, OnLine
+from orchestrator.jobs import host_output
 from orchestrator.jobs.runs import Run, TaskExit
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
+# A followed host sends a heartbeat every five seconds; four missed ones mean that it, or the network, is gone.
+SILENCE_TIMEOUT_S = 20.0
+# Laptops change networks: a lost host is reconnected to for a while before it counts as lost.
+RECONNECT_INTERVAL_S = 2.0
+LOST_TIMEOUT_S = 60.0
+TAIL_LINES = 30
+TAIL_SHOWN = 10
+
+# No time heals these: the login or the host's identity is wrong.
+PERMANENT_ERRORS = ("auth", "host-key", "key-file")
+
+OnLine = Callable[[str, str], None]
+"""Called with (host, line)."""
+
+# https://tldp.org/LDP/abs/html/exitcodes.html; the kernel's out-of-memory killer sends SIGKILL: 128 + 9.
+MEANING_OF_STATUS = {126: ", not executable", 127: ", command not found", 137: ", killed: often out of memory"}
+
 
 @dataclass
-class _Follower:
-    """Follows one host's main task, through lost connections, until it ends."""
+class Follower:
+    """Reader of one host's main task's output, over several connections.
+
+    :param line_count: lines read so far; a new connection continues after them.
+    :param exit_text: value of ``@@exit``; empty before the task's end.
+    """
 
     host: Host
     on_line: OnLine
@@ -31,83 +52,91 @@ class _Follower:
     reclaim_time: str = ""
 
     def read_line(self, line: str) -> None:
-        if line.startswith("@@exit "):
-            self.exit_text = line.split()[1]
-        elif line.startswith("@@spot "):
+        """Read one line of ``follow.sh``."""
+        mark, value = host_output.parse_line(line)
+        if mark == "@@exit":
+            self.exit_text = value
+        elif mark == "@@spot":
+            # spot.sh writes the notice into the task's log, so it counts as one of its lines.
             self.line_count += 1
-            self.reclaim_time = line.split()[1]
-            said = f"AWS takes this spot machine back at {self.reclaim_time}; the job was told (SIGTERM)"
-            self.on_line(self.host.name, said)
-        elif not line.startswith("@@"):
+            self.reclaim_time = value
+            notice = f"AWS reclaims this spot instance at {value}; the job received SIGTERM"
+            self.on_line(self.host.name, notice)
+        elif not mark:
             self.line_count += 1
             self.tail = [*self.tail[1 - TAIL_LINES :], line]
             self.on_line(self.host.name, line)
 
     def task_exit(self) -> TaskExit:
-        tail = list(self.tail)
-        while tail and not tail[-1].strip():
-            tail.pop()
-        if self.exit_text.lstrip("-").isdigit():
-            return TaskExit(self.host.name, int(self.exit_text), "exit", tuple(tail), self.reclaim_time)
-        return TaskExit(self.host.name, None, self.exit_text or "lost", tuple(tail), self.reclaim_time)
+        """Return the task's exit."""
+        return host_output.parse_exit(self.host.name, self.exit_text, self.tail, self.reclaim_time)
 
 
 def follow(
-    ssh: SshClient, hosts: Sequence[Host], run_id: str, *, on_line: OnLine, lost_timeout_s: float = 60.0
+    ssh: SshClient, hosts: Sequence[Host], run_id: str, *, on_line: OnLine, lost_timeout_s: float = LOST_TIMEOUT_S
 ) -> parallel.Outcomes[TaskExit]:
-    """Show a run's output as it comes, from its start, until its main tasks end.
+    """Pass on a run's output as it comes, from its start, until its main tasks end.
 
-    :param hosts: the hosts that have a main task.
-    :param on_line: called with (host, line); from several threads when there are several hosts.
-    :param patience: seconds for which a lost host is looked for again before it counts as lost.
+    :param hosts: those with a main task.
+    :param on_line: called from one thread per host.
+    :param lost_timeout_s: seconds of failing connections after which a host counts as lost.
     """
     return parallel.for_each(
-        hosts, lambda host: _follow_host(ssh, _Follower(host, on_line), run_id, lost_timeout_s), clock=ssh.clock
+        hosts, lambda host: _follow_host(ssh, Follower(host, on_line), run_id, lost_timeout_s), clock=ssh.clock
     )
 
 
-def _follow_host(ssh: SshClient, follower: _Follower, run_id: str, lost_timeout_s: float) -> TaskExit:
-    last_heard = time.monotonic()
+def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s: float) -> TaskExit:
+    last_output_at = ssh.clock.monotonic()
     while True:
-        before = follower.line_count
+        line_count = follower.line_count
         try:
-            command = remote_scripts.inline_command("follow.sh", run_id, "main", str(follower.line_count))
-            ssh.stream(follower.host, command, on_line=follower.read_line, silence_timeout_s=SILENCE_S)
+            _stream(ssh, follower, run_id)
         except ConnectError as error:
-            if error.kind in ("auth", "host-key", "key-file"):
+            if error.kind in PERMANENT_ERRORS:
                 raise
-            if follower.line_count > before:
-                last_heard = time.monotonic()
-            if time.monotonic() - last_heard > lost_timeout_s:
+            if follower.line_count > line_count:
+                last_output_at = ssh.clock.monotonic()
+            if ssh.clock.monotonic() - last_output_at > lost_timeout_s:
                 raise
-            time.sleep(RECONNECT_INTERVAL_S)
+            ssh.clock.sleep(RECONNECT_INTERVAL_S)
             continue
         if not follower.exit_text:
             raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
         return follower.task_exit()
 
 
-def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) -> JobFailed:
-    """Return what to tell of a main task that did not end well.
+def _stream(ssh: SshClient, follower: Follower, run_id: str) -> None:
+    command = remote_scripts.inline_command("follow.sh", run_id, "main", str(follower.line_count))
+    ssh.stream(follower.host, command, on_line=follower.read_line, silence_timeout_s=SILENCE_TIMEOUT_S)
 
-    :param logs: folder where the logs of every host are.
+
+def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) -> JobFailed:
+    """Return the error for a main task that did not end well.
+
+    :param log_folder: folder with the logs of every host.
     """
     where, fix = f"{run.job} on {outcome.host.name}", f"logs of every host: {log_folder}"
-    if outcome.value is None:
+    task = outcome.value
+    if task is None:
         return JobFailed(f"lost: {outcome.error}", exit_status=None, where=where, fix=fix)
-    ending = outcome.value
-    if ending.reclaim_time:
-        what = f"ended by AWS, which takes the spot machine back at {ending.reclaim_time}"
-        fix = f"what it had is in {log_folder.parent}; LaunchInstances(), then run it again"
-    elif ending.exit_status is None:
-        vanished = "vanished without an exit status (killed, or the VM restarted)"
-        what = {"cancelled": "was cancelled", "lost": vanished}.get(ending.reason, f"ended: {ending.reason}")
-    else:
-        what = f"failed (exit {ending.exit_status}{_status_meaning(ending.exit_status)})"
-    return JobFailed(what, exit_status=ending.exit_status, where=where, tail=ending.tail[-10:], fix=fix)
+    advice: Text = fix
+    if task.reclaim_time:
+        advice = f"partial outputs: {log_folder.parent}; " + NextStep("LaunchInstances") + ", then run it again"
+    message = _failure_message(task)
+    return JobFailed(message, exit_status=task.exit_status, where=where, tail=task.tail[-TAIL_SHOWN:], fix=advice)
 
 
-def _status_meaning(status: int) -> str:
-    """Say what a telling exit status means: https://tldp.org/LDP/abs/html/exitcodes.html."""
-    known = {126: ", not executable", 127: ", command not found", 137: ", killed: often out of memory"}
-    return known.get(status, f", signal {status - 128}" if status > 128 else "")
+def _failure_message(task: TaskExit) -> str:
+    if task.reclaim_time:
+        return f"AWS reclaimed the spot instance at {task.reclaim_time}"
+    if task.exit_status is not None:
+        return f"failed (exit {task.exit_status}{_meaning(task.exit_status)})"
+    vanished = "vanished without an exit status (killed, or the VM restarted)"
+    return {"cancelled": "was cancelled", "lost": vanished}.get(task.reason, f"ended: {task.reason}")
+
+
+def _meaning(exit_status: int) -> str:
+    if exit_status in MEANING_OF_STATUS:
+        return MEANING_OF_STATUS[exit_status]
+    return f", signal {exit_status - 128}" if exit_status > 128 else ""

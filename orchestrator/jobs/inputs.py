@@ -1,7 +1,7 @@
-"""What a job needs from elsewhere, looked at before machines are launched for it: its data on S3, its container image.
+"""Checks, before a launch, that a job's data on S3 and its container image exist.
 
-Each question raises when what it looks for is certainly not there, and returns a line when nobody can say from here:
-the machines ask by their own role, and through their own network.
+Each check raises if the input certainly does not exist, and returns a line if this computer cannot tell: the VMs use
+their own role, and their own network.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from orchestrator.jobs.spec import JobSpec
 
 DOCKER_HUB = "registry-1.docker.io"
 TIMEOUT_S = 2.0
+TOKEN_LIMIT_BYTES = 1 << 20
+# All forms of a manifest: a registry answers 404 for an image whose form is not in the list.
 MANIFEST_TYPES = (
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
     "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -25,23 +27,23 @@ MANIFEST_TYPES = (
 
 
 def checks(find_data: Callable[[str], str], load_job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
-    """Return what there is to ask about a job; keys name what each is about.
+    """Return checks of a job's inputs; the keys name the inputs.
 
     :param find_data: looks up an ``s3://`` URL; returns an error code, ``NoSuchBucket`` or ``NoSuchKey`` if there is no
         such data, and an empty text if there is.
-    :param job: reads it; what keeps it from being installed does not keep machines from being launched, and is a line.
+    :param load_job: reads the job; an error in it is a line, as machines may be launched before the job is complete.
     """
     try:
         spec = load_job()
     except StratusError as error:
         first, *_ = str(error).splitlines()
         return {"job": lambda: f"the job cannot be installed yet: {first}"}
-    asks: dict[str, Callable[[], str]] = {
+    by_input: dict[str, Callable[[], str]] = {
         item.source: partial(_check_data, find_data, item.source) for item in spec.data if item.is_s3
     }
     if spec.runtime == "docker" and spec.options.image:
-        asks[f"image {spec.options.image}"] = partial(check_image, spec.options.image)
-    return asks
+        by_input[f"image {spec.options.image}"] = partial(check_image, spec.options.image)
+    return by_input
 
 
 def _check_data(find_data: Callable[[str], str], source: str) -> str:
@@ -56,49 +58,51 @@ def _check_data(find_data: Callable[[str], str], source: str) -> str:
 
 
 def check_image(name: str, *, scheme: str = "https") -> str:
-    """Ask the registry for an image's manifest, as anybody may who has no login there.
+    """Request an image's manifest from its registry, without a login.
 
-    :return: why nobody can say from here; empty when it is there.
-    :raises UsageError: it is not there.
+    :return: why it is unknown if the image exists; empty if it does.
+    :raises UsageError: it does not exist.
     """
-    host, path, reference = parse_image_name(name)
-    url = f"{scheme}://{host}/v2/{path}/manifests/{reference}"
+    registry, path, reference = parse_image_name(name)
+    url = f"{scheme}://{registry}/v2/{path}/manifests/{reference}"
     try:
-        _request_manifest(url, _docker_hub_token(path) if host == DOCKER_HUB else "")
+        _request_manifest(url, _docker_hub_token(path) if registry == DOCKER_HUB else "")
     except urllib.error.HTTPError as error:
         if error.code == 404:
             raise UsageError(
-                f"the registry {host} has no such image",
+                f"the registry {registry} has no such image",
                 where=name,
                 code="manifest unknown",
                 fix="correct image in job.ini: its name, its tag",
             ) from error
-        return f"image {name}: {host} does not say whether it is there ({error.code}); the VMs ask again"
+        # 401 and 403 are also the answers for a private image, which the VMs may pull with their login.
+        return f"image {name}: not checked, {registry} answered {error.code}; the VMs check again"
     except (OSError, ValueError, KeyError) as error:
-        return f"image {name}: {host} does not answer ({type(error).__name__}); the VMs ask again"
+        return f"image {name}: not checked, {registry} does not answer ({type(error).__name__}); the VMs check again"
     return ""
 
 
 def parse_image_name(name: str) -> tuple[str, str, str]:
     """Return registry, path and tag or digest of an image's name, as Docker reads it.
 
-    https://docs.docker.com/reference/cli/docker/image/tag/: what stands before the first slash is a registry if it
-    has a dot or a port.
+    https://docs.docker.com/reference/cli/docker/image/tag/: the part before the first slash is a registry if it has a
+    dot or a port.
     """
     rest, at, digest = name.partition("@")
     first, slash, after = rest.partition("/")
-    host, path = (first, after) if slash and ("." in first or ":" in first) else (DOCKER_HUB, rest)
+    registry, path = (first, after) if slash and ("." in first or ":" in first) else (DOCKER_HUB, rest)
     path, colon, tag = path.partition(":")
-    if host == DOCKER_HUB and "/" not in path:
+    if registry == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
-    return host, path, digest if at else tag if colon else "latest"
+    return registry, path, digest if at else tag if colon else "latest"
 
 
 def _docker_hub_token(path: str) -> str:
+    # Docker Hub wants an anonymous token even for public images: https://distribution.github.io/distribution/spec/auth/
     url = f"https://auth.docker.io/token?service=registry.docker.io&scope=repository:{path}:pull"
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-        found: dict[str, Any] = json.loads(answer.read(1 << 20))
-    return str(found["token"])
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:
+        document: dict[str, Any] = json.loads(response.read(TOKEN_LIMIT_BYTES))
+    return str(document["token"])
 
 
 def _request_manifest(url: str, token: str) -> None:

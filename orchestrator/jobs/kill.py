@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.hosts.commands import marked_lines, script_error
+from orchestrator.hosts.commands import script_error
+from orchestrator.jobs import host_output
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -20,11 +21,11 @@ KILL_TIMEOUT_S = 90.0
 
 @dataclass(frozen=True)
 class HostKill:
-    """What an end to all runs did on one host.
+    """Result of killing all runs on one host.
 
-    :param runs: those that something was left of.
-    :param left: processes and containers that would not go; 0 is the answer to expect.
-    :param stuck: what they are, a line each.
+    :param runs: ids of those that had processes or containers left.
+    :param left: number of processes and containers that could not be killed; 0 is the expected number.
+    :param stuck: one line for each of them.
     """
 
     host: str
@@ -35,9 +36,9 @@ class HostKill:
 
 @dataclass(frozen=True)
 class KillReport:
-    """What an end to all runs did.
+    """Result of killing all runs.
 
-    :param failed: name of every host that could not be asked -> why.
+    :param failed: name of every host that could not be reached -> why.
     """
 
     hosts: tuple[HostKill, ...]
@@ -45,16 +46,15 @@ class KillReport:
 
 
 def kill_all(ssh: SshClient, hosts: Sequence[Host]) -> KillReport:
-    """End every process and container of every run of ours, also those that nobody follows and whose folder is gone."""
+    """Kill every process and container of every run, including those whose folder is gone."""
     content = remote_scripts.bundle(remote_scripts.scripts(("killall.sh", "cancel.sh")))
 
-    def one(host: Host) -> HostKill:
-        reply = ssh.run(host, remote_scripts.bundle_command("killall.sh"), stdin=content, timeout_s=KILL_TIMEOUT_S)
-        left = marked_lines(reply.stdout, "@@left")
-        if not left:
-            raise script_error(reply, "its runs could not be ended")
-        stuck = [line for line in reply.stdout.splitlines() if not line.startswith("@@")]
-        return HostKill(host.name, tuple(marked_lines(reply.stdout, "@@ended")), int(left[-1]), tuple(stuck))
+    def kill_on(host: Host) -> HostKill:
+        result = ssh.run(host, remote_scripts.bundle_command("killall.sh"), stdin=content, timeout_s=KILL_TIMEOUT_S)
+        output = host_output.parse_kill(result.stdout)
+        if output.left is None:
+            raise script_error(result, "its runs could not be killed")
+        return HostKill(host.name, output.run_ids, output.left, output.stuck)
 
-    outcomes = parallel.for_each(hosts, one, clock=ssh.clock)
+    outcomes = parallel.for_each(hosts, kill_on, clock=ssh.clock)
     return KillReport(tuple(outcomes.successful_values()), outcomes.errors)

@@ -1,4 +1,4 @@
-"""The record of a run on this computer: everything that is needed to run it again, and what came of it.
+"""Record of a run on this computer: everything that is needed to run it again, and its results.
 
 A run can be followed, fetched and cancelled without it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,65 +17,28 @@ from orchestrator.config.settings import Settings, to_rows
 from orchestrator.core import cost, json_file
 from orchestrator.core.cost import Bill
 from orchestrator.core.version import __version__
+from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
 from orchestrator.jobs.build import JobPlan
+from orchestrator.jobs.runs import Run
 
-
-def start_record(folder: Path, plan: JobPlan, settings: Settings, timings: Mapping[str, float]) -> None:
-    """Begin a run's record with everything that is needed to run it again.
-
-    :param folder: of the run.
-    :param timings: seconds per phase before the run: of the launch, of the install.
-    """
-    facts = {
-        "run": plan.run_id,
-        "job": plan.spec.name,
-        "multi": plan.multi,
-        "hosts": list(plan.hosts),
-        "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
-        "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
-        "image": plan.spec.options.image if plan.spec.runtime == "docker" else "",
-        "timings": dict(timings),
-        "started": datetime.now(UTC),
-        "stratus": __version__,
-    }
-    json_file.save(folder, "record.json", facts)
-
-
-def complete_record(record: RunRecord, facts: Mapping[str, Any]) -> None:
-    """Complete a run's record with what was fetched.
-
-    :param facts: what was known of it before.
-    """
-    more = {
-        "run": record.run_id,
-        "job": record.job,
-        "hosts": list(record.hosts),
-        "state": record.state,
-        "outputs": list(record.outputs),
-        "timings": dict(record.timings),
-        "cost_usd": record.cost_usd,
-        "bill": cost.to_record(record.bill) if record.bill else None,
-        "versions": results.read_versions(record.folder),
-        "image_digests": list(results.read_image_digests(record.folder)),
-        "fetched": datetime.now(UTC),
-    }
-    json_file.save(record.folder, "record.json", {**facts, **more})
+FILE = "record.json"
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """A fetched run.
 
-    :param folder: where it lies.
-    :param state: done, failed, cancelled, lost, or running (then the outputs are what there was).
-    :param outputs: files that came, relative to ``folder``.
-    :param bytes: their size as transferred.
+    :param folder: of the run on this computer.
+    :param state: done, failed, cancelled, lost, or running (then the outputs are partial).
+    :param outputs: files received, relative to ``folder``.
+    :param received_bytes: their size as transferred, logs included.
+    :param seconds: duration of the transfer.
     :param metrics: the content of the job's ``metrics.json``, empty without one.
-    :param timings: seconds per phase: api, pending, boot, ssh, install, job (what is known of them).
-    :param cost: USD for the job's own time on its hosts; None when a price is unknown.
-    :param failed: host -> why nothing came from it.
-    :param bill: what ``cost`` is made of.
+    :param timings: seconds per phase: api, pending, boot, ssh, install, job (as far as known).
+    :param cost_usd: for the job's own time on its hosts; None when a price is unknown.
+    :param failed: host -> why nothing was received from it.
+    :param bill: parts of ``cost_usd``.
     """
 
     run_id: str
@@ -93,8 +56,81 @@ class RunRecord:
     bill: Bill | None = None
 
 
+def start_record(
+    folder: Path, plan: JobPlan, settings: Settings, timings: Mapping[str, float], started_at: datetime
+) -> None:
+    """Write everything that is needed to run a job again; :func:`complete_record` adds its results.
+
+    :param folder: of the run.
+    :param timings: seconds per phase before the run: of the launch, of the install.
+    """
+    facts = {
+        "run": plan.run_id,
+        "job": plan.spec.name,
+        "multi": plan.multi,
+        "hosts": list(plan.hosts),
+        "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
+        "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
+        "image": plan.spec.options.image if plan.spec.runtime == "docker" else "",
+        "timings": dict(timings),
+        "started": started_at,
+        "stratus": __version__,
+    }
+    json_file.save(folder, FILE, facts)
+
+
+def complete_record(
+    folder: Path, run: Run, received: Outcomes[int], bill: Bill, *, seconds: float, fetched_at: datetime
+) -> RunRecord:
+    """Add the results of a run to its record, and return them.
+
+    :param folder: of the run, as it was fetched.
+    :param received: bytes received per host.
+    :param seconds: duration of the transfer.
+    """
+    # Empty for a run that was started from another computer.
+    started = json_file.load(folder, FILE)
+    job_s = {"job": run.seconds} if run.seconds is not None else {}
+    record = RunRecord(
+        run_id=run.run_id,
+        job=run.job,
+        folder=folder,
+        state=run.state,
+        hosts=run.hosts,
+        outputs=results.list_outputs(folder),
+        received_bytes=sum(received.successful_values()),
+        seconds=seconds,
+        metrics=results.read_metrics(folder),
+        timings={**started.get("timings", {}), **job_s},
+        cost_usd=bill.total,
+        failed=received.errors,
+        bill=bill,
+    )
+    json_file.save(folder, FILE, {**started, **_result_facts(record, bill, fetched_at)})
+    return record
+
+
+def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[str, Any]:
+    return {
+        "run": record.run_id,
+        "job": record.job,
+        "hosts": list(record.hosts),
+        "state": record.state,
+        "outputs": list(record.outputs),
+        "timings": dict(record.timings),
+        "cost_usd": record.cost_usd,
+        "bill": cost.to_record(bill),
+        "versions": results.read_versions(record.folder),
+        "image_digests": list(results.read_image_digests(record.folder)),
+        "fetched": fetched_at,
+    }
+
+
 def copy_install_logs(log_folder: Path, folder: Path, hosts: Sequence[str]) -> None:
-    """Copy the install logs of these hosts into a run's folder."""
+    """Copy the install logs of these hosts into a run's folder.
+
+    :param folder: of the run's logs.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for host in hosts:
         log = log_folder / f"{host}.install.log"

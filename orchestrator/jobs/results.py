@@ -1,8 +1,8 @@
-"""The run record: everything to understand a run and to run it again, in ``runs/<id>/`` on the laptop.
+"""Fetch a run's outputs and logs into ``runs/<id>/``, and read what was fetched.
 
-runs/20261120-1412-k3/
+runs/20261120-141203-k3x/
     record.json     settings, hosts, versions, image, timings per phase, cost
-    outputs/        what the job wrote (from every host, in folders of their names, when every host has a main task)
+    outputs/        the job's outputs (in a folder per host if every host has a main task)
     logs/           every task of every host: ml-0.main.log, ml-1.worker.log ..., and its install.log
 """
 
@@ -12,78 +12,91 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
-from orchestrator.jobs.runs import Run
+from orchestrator.jobs.runs import LocatedRun, Run
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
+OUTPUT_TIMEOUT_S = 3600.0
+LOG_TIMEOUT_S = 600.0
+STATE_TIMEOUT_S = 60.0
+STATE_FILES = ("versions.txt", "image.txt")
 
-def fetch(ssh: SshClient, hosts: Sequence[Host], run: Run, folder: Path) -> parallel.Outcomes[int]:
-    """Bring a run's outputs and logs from its hosts, all at once.
 
-    :param folder: of this run on the laptop; what is there is replaced file by file.
+def fetch(ssh: SshClient, located: LocatedRun, folder: Path) -> parallel.Outcomes[int]:
+    """Fetch a run's outputs and logs from its hosts, all at once.
+
+    :param folder: of this run on this computer; files that exist are replaced.
     :return: bytes received per host.
+    :raises HostsFailed: nothing could be fetched.
     """
-    return parallel.for_each(hosts, lambda host: _fetch_host(ssh, host, run, folder), clock=ssh.clock)
+    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = parallel.for_each(
+        located.members, lambda host: _fetch_host(ssh, host, located.run, folder), clock=ssh.clock
+    )
+    if outcomes and not outcomes.succeeded:
+        outcomes.raise_if_failed("nothing could be fetched")
+    return outcomes
 
 
 def _fetch_host(ssh: SshClient, host: Host, run: Run, folder: Path) -> int:
-    base = f"stratus/runs/{run.run_id}"
-    received = _fetch_logs(ssh, host, base, folder / "logs")
-    received += _fetch_state(ssh, host, base, folder, first=host.name == run.hosts[0])
+    run_path = f"stratus/runs/{run.run_id}"
+    received_bytes = _fetch_logs(ssh, host, run_path, folder / "logs")
+    if host.name == run.hosts[0]:
+        # One host is enough: InstallDeps reports hosts that differ.
+        received_bytes += _fetch_state(ssh, host, run_path, folder)
     if host.name in run.main_hosts:
-        own = folder / "outputs" / host.name if len(run.main_hosts) > 1 else folder / "outputs"
+        target = folder / "outputs" / host.name if len(run.main_hosts) > 1 else folder / "outputs"
         for output in run.outputs:
-            received += _fetch_output(ssh, host, f"{base}/workdir/{output}", own, several=len(run.outputs) > 1)
-    return received
+            several = len(run.outputs) > 1
+            received_bytes += _fetch_output(ssh, host, f"{run_path}/workdir/{output}", target, several=several)
+    return received_bytes
 
 
 def _fetch_logs(ssh: SshClient, host: Host, run_path: str, folder: Path) -> int:
     """Fetch a host's logs and put its name before theirs."""
     folder.mkdir(parents=True, exist_ok=True)
+    # A scratch folder of its own: hosts arrive at the same time, and their logs have the same names.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        received = ssh.fetch(host, f"{run_path}/log", Path(scratch), timeout_s=600)
+        received_bytes = ssh.fetch(host, f"{run_path}/log", Path(scratch), timeout_s=LOG_TIMEOUT_S)
         for path in Path(scratch).iterdir():
             os.replace(path, folder / f"{host.name}.{path.name}")
-    return received
+    return received_bytes
 
 
-def _fetch_state(ssh: SshClient, host: Host, run_path: str, folder: Path, *, first: bool) -> int:
-    """Fetch package versions and image digests of the run; one host speaks for all, InstallDeps made them equal."""
-    if not first:
-        return 0
+def _fetch_state(ssh: SshClient, host: Host, run_path: str, folder: Path) -> int:
+    """Fetch package versions and image digests of the run."""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        received = ssh.fetch(host, f"{run_path}/state", Path(scratch), timeout_s=60)
-        for name in ("versions.txt", "image.txt"):
+        received_bytes = ssh.fetch(host, f"{run_path}/state", Path(scratch), timeout_s=STATE_TIMEOUT_S)
+        for name in STATE_FILES:
             if (Path(scratch) / name).exists():
                 shutil.move(Path(scratch) / name, folder / name)
-    return received
+    return received_bytes
 
 
 def _fetch_output(ssh: SshClient, host: Host, remote_path: str, folder: Path, *, several: bool) -> int:
-    """Fetch one output folder; a job that failed early may not have made it."""
     target = folder / Path(remote_path).name if several else folder
     target.mkdir(parents=True, exist_ok=True)
     try:
-        return ssh.fetch(host, remote_path, target, timeout_s=3600)
+        return ssh.fetch(host, remote_path, target, timeout_s=OUTPUT_TIMEOUT_S)
     except HostError as error:
+        # A job that failed early may not have created its outputs; its logs are worth fetching all the same.
         if "nothing at" in error.message:
             return 0
         raise
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Return the job's ``metrics.json``, wherever below ``outputs`` it lies; empty without one."""
+    """Return the job's ``metrics.json``, the first one anywhere below ``outputs``; empty without one."""
     for path in sorted((folder / "outputs").rglob("metrics.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        return metrics if isinstance(metrics, dict) else {}
     return {}
 
 
@@ -105,6 +118,6 @@ def read_image_digests(folder: Path) -> tuple[str, ...]:
 
 
 def list_outputs(folder: Path) -> tuple[str, ...]:
-    """List the output files, relative to the run's folder."""
+    """Return the output files, relative to the run's folder."""
     top = folder / "outputs"
     return tuple(sorted(str(path.relative_to(folder)) for path in top.rglob("*") if path.is_file()))

@@ -1,30 +1,25 @@
-"""Runs of a job as the hosts report them."""
+"""Runs of a job: a started one, one as its hosts report it, one as a line of a list."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from orchestrator.core import remote_scripts
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
-from orchestrator.hosts import parallel
-from orchestrator.jobs.build import JobPlan
 
-if TYPE_CHECKING:
-    from orchestrator.ssh import SshClient
+KNOWN_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class RunHandle:
-    """A run that was started and goes on by itself.
+    """A run that was started, detached.
 
     :param roles: host -> its roles (``main``, ``scheduler``, ``worker``).
-    :param folder: where its results will be.
+    :param has_dashboard: True if its framework serves a dashboard.
+    :param folder: the folder of its results, once they are fetched.
     """
 
     run_id: str
@@ -42,7 +37,10 @@ class RunHandle:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that ended well."""
+    """A run that ended well.
+
+    :param seconds: duration of its main tasks.
+    """
 
     run_id: str
     job: str
@@ -54,6 +52,7 @@ class RunSummary:
     """One line of the list of runs.
 
     :param state: running, done, failed, cancelled, lost.
+    :param seconds: duration of its main tasks; None before their end.
     """
 
     run_id: str
@@ -67,10 +66,9 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task as its host knows it.
+    """State of one task on its host.
 
-    :param ended: how it ended: an exit status, ``cancelled``, ``lost`` (vanished without a status), or empty while it
-        runs.
+    :param exit_text: an exit status, ``cancelled``, ``lost`` (vanished without a status), or empty while it runs.
     """
 
     host: str
@@ -83,12 +81,12 @@ class TaskState:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its hosts know it.
+    """A run as its hosts report it.
 
     :param roles: host -> roles it has in the run.
-    :param dashboard: port of the Dask dashboard on the first host's private address; 0 without one.
-    :param min_hosts: with how many hosts it goes on, and takes new ones; 0: with no fewer than it began with.
-    :param start: what ``start.sh`` takes after the run.
+    :param dashboard_port: port of the framework's dashboard on the first host's private address; 0 without one.
+    :param min_hosts: number of hosts that an elastic run needs to continue; 0: it is not elastic.
+    :param start_args: arguments of ``start.sh`` after the run's id.
     """
 
     run_id: str
@@ -109,18 +107,18 @@ class Run:
 
     @property
     def main_hosts(self) -> tuple[str, ...]:
-        """Names of the hosts whose task decides how the run ended."""
+        """Names of the hosts whose task's exit status is the run's."""
         return tuple(host for host, roles in self.roles.items() if "main" in roles)
 
     @property
     def state(self) -> str:
         """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``: the worst of its main tasks."""
-        ends = [task.exit_text or ("" if task.is_alive else "lost") for task in self.tasks if task.role == "main"]
-        if not ends or "" in ends:
-            return "running" if ends else "lost"
-        words = {"0": "done", "cancelled": "cancelled", "lost": "lost"}
-        found = [words.get(end, "failed") for end in ends]
-        return next((word for word in ("failed", "lost", "cancelled") if word in found), "done")
+        exits = [task.exit_text or ("" if task.is_alive else "lost") for task in self.tasks if task.role == "main"]
+        if not exits or "" in exits:
+            return "running" if exits else "lost"
+        names = {"0": "done", "cancelled": "cancelled", "lost": "lost"}
+        states = [names.get(exit_text, "failed") for exit_text in exits]
+        return next((state for state in ("failed", "lost", "cancelled") if state in states), "done")
 
     @property
     def running_tasks(self) -> Mapping[str, tuple[str, ...]]:
@@ -131,27 +129,32 @@ class Run:
 
     @property
     def started_at(self) -> datetime | None:
-        """When its first task began."""
+        """Start of its first task."""
         return min((task.started_at for task in self.tasks if task.started_at), default=None)
 
     @property
     def seconds(self) -> float | None:
-        """How long its main tasks took; None before their end."""
+        """Duration of its main tasks; None before their end."""
         ends = [task.ended_at for task in self.tasks if task.role == "main"]
-        began = self.started_at
-        if began is None or not ends or None in ends:
+        started_at = self.started_at
+        if started_at is None or not ends or None in ends:
             return None
-        return max((end - began).total_seconds() for end in ends if end)
+        return max((end - started_at).total_seconds() for end in ends if end)
+
+    @property
+    def summary(self) -> RunSummary:
+        """The run as one line of a list."""
+        return RunSummary(self.run_id, self.job, self.multi, self.hosts, self.state, self.started_at, self.seconds)
 
 
 @dataclass(frozen=True)
 class TaskExit:
-    """How one host's main task ended.
+    """Exit of one host's main task.
 
-    :param status: its exit status; None when it was lost, cancelled or killed without one.
-    :param how: ``exit``, ``cancelled``, ``lost``, ``unknown``.
+    :param exit_status: None when it was lost, cancelled or killed without one.
+    :param reason: ``exit``, ``cancelled``, ``lost``, ``unknown``.
     :param tail: its last lines.
-    :param notice: when AWS takes its spot machine back; empty when nothing of that kind was said.
+    :param reclaim_time: time at which AWS reclaims its spot instance; empty without such a notice.
     """
 
     host: str
@@ -162,7 +165,7 @@ class TaskExit:
 
     @property
     def ok(self) -> bool:
-        """Whether it ended with exit status 0."""
+        """True if it ended with exit status 0."""
         return self.exit_status == 0
 
 
@@ -177,9 +180,19 @@ class LocatedRun:
     hosts: tuple[Host, ...]
 
     @property
-    def host_names(self) -> tuple[str, ...]:
-        """Names of the hosts that were up."""
-        return tuple(host.name for host in self.hosts)
+    def members(self) -> list[Host]:
+        """The run's hosts, as far as they were up."""
+        return self.hosts_named(self.run.hosts)
+
+    @property
+    def missing_members(self) -> list[str]:
+        """Names of the run's hosts that were not up, sorted."""
+        return self.missing_names(self.run.hosts)
+
+    @property
+    def up(self) -> str:
+        """Names of the hosts that were up, for a message."""
+        return f"up: {', '.join(host.name for host in self.hosts)}"
 
     def hosts_named(self, names: Sequence[str]) -> list[Host]:
         """Return the hosts of these names that were up."""
@@ -187,86 +200,31 @@ class LocatedRun:
 
     def missing_names(self, names: Sequence[str]) -> list[str]:
         """Return those of these names that were not up, sorted."""
-        return sorted(set(names) - set(self.host_names))
+        return sorted(set(names) - {host.name for host in self.hosts})
 
+    def require_hosts(self, names: Sequence[str]) -> list[Host]:
+        """Return the hosts of these names.
 
-def from_plan(plan: JobPlan) -> Run:
-    """Return a run that has just been started, as its hosts would report it, but for the state of its tasks."""
-    return _parse_manifest(json.loads(plan.manifest), ())
-
-
-def summarize(run: Run) -> RunSummary:
-    """Return one line of the list of runs."""
-    return RunSummary(run.run_id, run.job, run.multi, run.hosts, run.state, run.started_at, run.seconds)
-
-
-def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> list[Run]:
-    """List the runs on these hosts, oldest first.
-
-    :param run: only this one (the full id).
-    """
-    answers = parallel.for_each(
-        hosts,
-        lambda host: ssh.run(host, remote_scripts.inline_command("runs.sh", *([run_id] if run_id else []))),
-        clock=ssh.clock,
-    )
-    known: dict[str, dict[str, Any]] = {}
-    tasks: dict[str, list[TaskState]] = {}
-    for host, outcome in answers.items():
-        if outcome.value is None:
-            continue
-        for line in outcome.value.stdout.splitlines():
-            if line.startswith("@@job "):
-                _, name, facts = line.split(" ", 2)
-                known[name] = json.loads(facts)
-            elif line.startswith("@@run "):
-                words = line.split()
-                tasks.setdefault(words[1], []).append(_parse_task(host, words[2:]))
-    if not any(outcome.ok for outcome in answers.values()):
-        answers.raise_if_failed("no host could be asked about runs")
-    found = [_parse_manifest(facts, tuple(tasks.get(name, ()))) for name, facts in known.items()]
-    return sorted(found, key=lambda one: (one.started_at or datetime.max.replace(tzinfo=UTC), one.run_id))
-
-
-def _parse_task(host: str, fields: Sequence[str]) -> TaskState:
-    role, alive, ended, started_at, ended_at = fields
-    return TaskState(
-        host, role, alive == "yes", "" if ended == "-" else ended, _parse_time(started_at), _parse_time(ended_at)
-    )
-
-
-def _parse_time(text: str) -> datetime | None:
-    return None if text == "-" else datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def _parse_manifest(facts: dict[str, Any], tasks: tuple[TaskState, ...]) -> Run:
-    return Run(
-        run_id=str(facts["run"]),
-        job=str(facts["job"]),
-        framework=str(facts["framework"]),
-        multi=bool(facts["multi"]),
-        roles={host: tuple(names) for host, names in facts["roles"].items()},
-        outputs=tuple(facts["outputs"]),
-        dashboard_port=int(facts["dashboard"]),
-        tasks=tasks,
-        # Runs of an older version know neither.
-        min_hosts=int(facts.get("min_hosts", 0)),
-        start_args=tuple(facts.get("start", ())),
-    )
+        :raises UsageError: one of them was not up.
+        """
+        if missing := self.missing_names(names):
+            raise UsageError(f"{', '.join(missing)}: not up", fix=self.up)
+        return self.hosts_named(names)
 
 
 def select_run(runs: Sequence[Run], id_suffix: str = "") -> Run:
-    """Choose a run by its id or the id's end; the newest when nothing is asked for.
+    """Return a run by its id or the id's end; the newest when empty.
 
-    :raises UsageError: when there is none, or several answer.
+    :param runs: oldest first.
+    :raises UsageError: there is none, or several match.
     """
-    matching = [run for run in runs if run.run_id == id_suffix or run.run_id.endswith(id_suffix)]
-    if not matching:
-        known = ", ".join(run.run_id for run in runs[-5:])
+    matches = [run for run in runs if run.run_id.endswith(id_suffix)]
+    if not matches:
+        known = ", ".join(run.run_id for run in runs[-KNOWN_SHOWN:])
         raise UsageError(
             f"no run {id_suffix!r} here" if id_suffix else "no run here yet", fix=f"known: {known}" if known else ""
         )
-    exact = [run for run in matching if run.run_id == id_suffix]
-    if id_suffix and len(matching) > 1 and not exact:
-        raise UsageError(f"{id_suffix!r} fits several runs: {', '.join(run.run_id for run in matching)}")
-    return exact[0] if exact else matching[-1]
+    exact = [run for run in matches if run.run_id == id_suffix]
+    if id_suffix and len(matches) > 1 and not exact:
+        raise UsageError(f"{id_suffix!r} matches several runs: {', '.join(run.run_id for run in matches)}")
+    return exact[0] if exact else matches[-1]

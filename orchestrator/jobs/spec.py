@@ -1,4 +1,4 @@
-"""What a job is: a folder with a ``job.ini``, or another .ini file there, as a frozen record; or all its mistakes."""
+"""Specification of a job: a folder with a ``job.ini``, or another .ini file in it, as a frozen record."""
 
 from __future__ import annotations
 
@@ -14,53 +14,46 @@ from orchestrator.config import reference as config_reference
 from orchestrator.config.schema import (
     FREE_FORM,
     SettingsReader,
+    ValueType,
     boolean,
     choice,
     command,
-    integer,
-    number,
     option,
     text,
     text_lines,
 )
+from orchestrator.jobs.frameworks import registry
+from orchestrator.jobs.tasks import ResourceOptions
 
-FRAMEWORKS = ("command", "dask", "horovod", "torchrun", "hostfile", "mpi", "mxnet")
 RUNTIMES = ("venv", "docker")
+
+
+def framework_name() -> ValueType:
+    """Return the type of a framework's name; those that are registered when a file is read are allowed."""
+    return ValueType(
+        choice(*registry.frameworks()).description, lambda name: choice(*registry.frameworks()).parse(name)
+    )
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What runs, in what environment, on what data."""
+    """Commands of the job, their environment and data."""
 
-    framework: str = option("command", choice(*FRAMEWORKS), "what brings the VMs together; see docs/jobs.md.")
+    framework: str = option("command", framework_name(), "starts the command on several VMs; see docs/jobs.md.")
     runtime: str = option("venv", choice(*RUNTIMES), "venv: a virtual environment; docker: a container.")
-    image: str = option("", text(), "docker: image to pull, best by digest; empty: built from the folder's Dockerfile.")
-    requirements: str = option("", text(), "venv: file of Python packages, in pip's format.")
-    python: str = option("python3", text(), "venv: interpreter on the VM that the environment is made with.")
-    system_packages: bool = option(False, boolean(), "venv: let the job see the packages that this interpreter has.")
-    data: tuple[str, ...] = option((), text_lines(), "folder or s3:// prefix -> name in the job's working folder.")
-    sample: str = option("", text(), "hint: command that makes data to try the job on, in its folder on your computer.")
-    single: str = option("", command(), "shell command of a run on one VM.")
-    multi: str = option("", command(), "shell command of a run on many VMs, without the framework's launcher.")
-    outputs: tuple[str, ...] = option(
-        ("outputs",), text_lines(), "folders, below the working folder, that are fetched."
+    image: str = option(
+        "", text(), "docker: image to pull, preferably by digest; empty: built from the folder's Dockerfile."
     )
-
-
-@dataclass(frozen=True)
-class ResourceOptions:
-    """How a distributed run is laid out."""
-
-    workers_per_host: int = option(1, integer(1, 256), "dask: worker processes on each VM.")
-    threads_per_worker: int = option(0, integer(0, 1024), "dask: threads of each; 0: the VM's cores, shared out.")
-    memory_per_worker: str = option("", text(), "dask: such as 4GiB; empty: the VM's memory, shared out.")
-    slots_per_host: int = option(
-        0, integer(0, 256), "horovod, torchrun, mpi: processes on each VM; 0: as many as GPUs."
+    requirements: str = option("", text(), "venv: requirements file for pip.")
+    python: str = option("python3", text(), "venv: interpreter on the VM that the environment is created with.")
+    system_packages: bool = option(False, boolean(), "venv: the job can import this interpreter's packages, too.")
+    data: tuple[str, ...] = option((), text_lines(), "folder or s3:// prefix -> name in the job's working directory.")
+    sample: str = option(
+        "", text(), "hint: command that creates sample data; run it in the job's folder on your computer."
     )
-    min_hosts: int = option(
-        0, integer(0, 10_000), "horovod: goes on while so many VMs are left; 0: ends with the first."
-    )
-    wait: float = option(120.0, number(0, 3600, "s"), "how long to wait for all workers.")
+    single: str = option("", command(), "shell command for a run on one VM.")
+    multi: str = option("", command(), "shell command for a run on several VMs, without the framework's launcher.")
+    outputs: tuple[str, ...] = option(("outputs",), text_lines(), "folders in the working directory that are fetched.")
 
 
 TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceOptions, "env": FREE_FORM}
@@ -71,7 +64,7 @@ class DataItem:
     """Input of a job.
 
     :param source: ``s3://bucket/prefix``, or a folder or file relative to the job's folder.
-    :param dest: its name in the job's working folder.
+    :param name: its name in the job's working directory.
     """
 
     source: str
@@ -79,15 +72,15 @@ class DataItem:
 
     @property
     def is_s3(self) -> bool:
-        """Whether the VMs fetch it themselves."""
+        """True if the VMs fetch it themselves."""
         return self.source.startswith("s3://")
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job as its ``job.ini`` describes it; see the tables above for the meaning of each field.
+    """A job as its ``job.ini`` describes it; see the tables above for the meaning of each option.
 
-    :param recipe: digest of what goes into an image that is built, besides the folder: arguments, certificates.
+    :param build_digest: digest of what goes into an image that is built, besides the folder: arguments, certificates.
     """
 
     name: str
@@ -96,11 +89,11 @@ class JobSpec:
     resources: ResourceOptions
     data: tuple[DataItem, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
-    recipe: str = ""
+    build_digest: str = ""
 
     @property
     def framework(self) -> str:
-        """One of :data:`FRAMEWORKS`."""
+        """Name of a registered framework."""
         return self.options.framework
 
     @property
@@ -110,67 +103,73 @@ class JobSpec:
 
     @property
     def code_path(self) -> str:
-        """Where the job's own files lie on a host, below ``~/stratus``."""
+        """Folder of the job's own files on a host, below ``~/stratus``."""
         return f"jobs/{self.name}"
 
     @property
+    def image(self) -> str:
+        """Container image that tasks run in, pulled or built; empty for a virtual environment."""
+        if self.runtime != "docker":
+            return ""
+        return self.options.image or self.built_image
+
+    @property
     def built_image(self) -> str:
-        """Name of the image that is built from the folder's Dockerfile; it changes when what goes in changes."""
+        """Name of the image that is built from the folder's Dockerfile; its tag follows from the build's input."""
         names = dict.fromkeys(
             ("Dockerfile", self.options.requirements, *dockerfile_sources(self.folder / "Dockerfile"))
         )
-        made_of = (self.folder / name for name in names if name)
-        content = [path.read_bytes() for path in made_of if path.is_file()]
-        digest = hashlib.sha256(b"\0".join([*content, self.recipe.encode()]))
+        paths = (self.folder / name for name in names if name)
+        content = [path.read_bytes() for path in paths if path.is_file()]
+        digest = hashlib.sha256(b"\0".join([*content, self.build_digest.encode()]))
         return f"stratus/{self.name}:{digest.hexdigest()[:12]}"
 
     @property
     def requirements_text(self) -> str:
         """The requirements file's text; empty without one."""
-        return (
-            (self.folder / self.options.requirements).read_text(encoding="utf-8") if self.options.requirements else ""
-        )
+        path = self.options.requirements
+        return (self.folder / path).read_text(encoding="utf-8") if path else ""
 
     @property
     def excluded_names(self) -> tuple[str, ...]:
-        """Names at the top of the folder that are not code: data goes its own way, outputs stay where they are."""
-        local = [item.source for item in self.data if not item.is_s3]
-        return tuple(PurePosixPath(name).parts[0] for name in (*local, *self.options.outputs))
+        """Names at the top of the folder that are not code: data is uploaded separately, outputs are not at all."""
+        local_data = [item.source for item in self.data if not item.is_s3]
+        return tuple(PurePosixPath(name).parts[0] for name in (*local_data, *self.options.outputs))
 
     def remote_path(self, item: DataItem) -> str:
-        """Return where a data item lies on a host, below ``~/stratus``."""
+        """Return the path of a data item on a host, below ``~/stratus``."""
         return f"data/{self.name}/{item.name}"
 
 
 def dockerfile_sources(dockerfile: Path) -> list[str]:
-    """Return the files that a Dockerfile copies by name; a folder is the job's code, which every run brings anew."""
+    """Return the paths that a Dockerfile copies; folders among them are code, which every run brings anew."""
     lines = dockerfile.read_text(encoding="utf-8").splitlines() if dockerfile.is_file() else []
-    words = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
-    return sorted({word.lstrip("/") for line in words for word in line if not word.startswith("--")})
+    arguments = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
+    return sorted({word.lstrip("/") for words in arguments for word in words if not word.startswith("--")})
 
 
 def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     """Read a job.
 
-    :param place: its folder, which holds a ``job.ini``; or another .ini file in such a folder.
-    :param env: where ``${VAR}`` in the file comes from.
-    :param runtime: ``venv`` or ``docker``, whatever the file says; empty: as it says.
+    :param path: its folder, which holds a ``job.ini``; or another .ini file in such a folder.
+    :param env: variables that ``${VAR}`` in the file refers to.
+    :param runtime: ``venv`` or ``docker``, overriding the file; empty: as in the file.
     :raises ConfigError: with every mistake in the file.
     """
-    path = path if path.suffix == ".ini" else path / "job.ini"
-    folder = path.parent
-    reading = SettingsReader(ini.read(path, env, schema.layout(TABLES)), TABLES)
-    if not reading.document.values:
-        # What is not there, or cannot be read, has no other mistakes.
-        reading.raise_problems("Nothing was run.")
-    table, resources = reading.read_section("job", JobOptions), reading.read_section("resources", ResourceOptions)
-    table = replace(table, runtime=runtime or table.runtime)
-    data = _data_items(reading, table, folder)
-    variables = _environment(reading)
-    _check(reading, table, folder)
-    _check_framework(reading, table, resources)
-    reading.raise_problems("Nothing was run.")
-    return JobSpec(_job_name(path), folder, table, resources, data, variables)
+    file = path if path.suffix == ".ini" else path / "job.ini"
+    folder = file.parent
+    reader = SettingsReader(ini.read(file, env, schema.layout(TABLES)), TABLES)
+    if not reader.document.values:
+        # A file that is missing or unreadable would only add "is missing" for every required option.
+        reader.raise_problems("Nothing was run.")
+    options, resources = reader.read_section("job", JobOptions), reader.read_section("resources", ResourceOptions)
+    options = replace(options, runtime=runtime or options.runtime)
+    data = _data_items(reader, options, folder)
+    environment = _environment(reader)
+    _check_job(reader, options, folder)
+    _check_framework(reader, options, resources)
+    reader.raise_problems("Nothing was run.")
+    return JobSpec(_job_name(file), folder, options, resources, data, environment)
 
 
 def reference() -> str:
@@ -178,45 +177,50 @@ def reference() -> str:
     return config_reference.sections(TABLES)
 
 
-def _job_name(path: Path) -> str:
-    """Return a name that is good as a folder and as a part of an image's name."""
-    words = path.resolve().parent.name + ("" if path.name == "job.ini" else f"_{path.stem}")
-    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in words.lower())
+def _job_name(file: Path) -> str:
+    """Return a name that is valid as a folder and as a part of an image's name."""
+    name = file.resolve().parent.name + ("" if file.name == "job.ini" else f"_{file.stem}")
+    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name.lower())
 
 
-def _environment(reading: SettingsReader) -> dict[str, str]:
-    """Return the section [env]; the names of variables keep their case, unlike all other names."""
-    found = {}
-    for (section, name), value in reading.document.values.items():
+def _environment(reader: SettingsReader) -> dict[str, str]:
+    """Return the section [env]; names of variables keep their case, unlike all other names."""
+    variables = {}
+    for (section, name), value in reader.document.values.items():
         if section == "env":
-            typed = value.label.partition("] ")[2]
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", typed) or typed.startswith("STRATUS_"):
-                reading.add_problem(
-                    section, name, "cannot be the name of a variable here: letters, digits and _, not STRATUS_"
+            variable = value.label.partition("] ")[2]
+            # The host sources a file of assignments: any other name could run a command there.
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable) or variable.startswith("STRATUS_"):
+                reader.add_problem(
+                    section,
+                    name,
+                    "is not a valid variable name: letters, digits and _, and not STRATUS_...",
                 )
-            found[typed] = value.text
-    return found
+            variables[variable] = value.text
+    return variables
 
 
-def _data_items(reading: SettingsReader, table: JobOptions, folder: Path) -> tuple[DataItem, ...]:
+def _data_items(reader: SettingsReader, options: JobOptions, folder: Path) -> tuple[DataItem, ...]:
     items = []
-    for line in table.data:
-        source, arrow, dest = (part.strip() for part in line.partition("->"))
-        dest = dest or PurePosixPath(source.rstrip("/")).name
+    for line in options.data:
+        source, arrow, name = (part.strip() for part in line.partition("->"))
+        name = name or PurePosixPath(source.rstrip("/")).name
         if not arrow and source.startswith("s3://"):
-            reading.add_problem("job", "data", f"{line!r} names no folder: write {line} -> data")
-        elif not _is_inside(dest):
-            reading.add_problem("job", "data", f"{line!r} leads out of the working folder")
+            reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
+        elif not _is_inside(name):
+            reader.add_problem("job", "data", f"{line!r} is outside the working directory")
         elif not source.startswith("s3://") and not (folder / source).exists():
-            missing = _missing_data(folder, source, table.sample)
-            reading.add_problem("job", "data", missing if len(table.data) == 1 else f"{line!r} {missing}")
-        items.append(DataItem(source, dest))
+            missing = _missing_data(folder, source, options.sample)
+            reader.add_problem("job", "data", missing if len(options.data) == 1 else f"{line!r}: {missing}")
+        items.append(DataItem(source, name))
     return tuple(items)
 
 
-def _missing_data(folder: Path, source: str, sample: str) -> str:
-    there = f"has nothing at {folder / source}"
-    return f"{there}; to make some: cd {shlex.quote(str(folder))} && {sample}" if sample else there
+def _missing_data(folder: Path, source: str, sample_data_command: str) -> str:
+    problem = f"{folder / source} does not exist"
+    if not sample_data_command:
+        return problem
+    return f"{problem}; to create sample data: cd {shlex.quote(str(folder))} && {sample_data_command}"
 
 
 def _is_inside(name: str) -> bool:
@@ -224,22 +228,24 @@ def _is_inside(name: str) -> bool:
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
-def _check(reading: SettingsReader, table: JobOptions, folder: Path) -> None:
-    """Complain about values that do not fit each other or the folder."""
-    if not (table.single or table.multi):
-        reading.add_problem("job", "single", "is missing, and so is multi: the job has no command")
-    if table.requirements and not (folder / table.requirements).is_file():
-        reading.add_problem("job", "requirements", f"does not exist in {folder}")
-    if table.runtime == "docker" and not table.image and not (folder / "Dockerfile").is_file():
-        reading.add_problem("job", "image", f"is empty, and there is no Dockerfile in {folder}")
-    for name in table.outputs:
+def _check_job(reader: SettingsReader, options: JobOptions, folder: Path) -> None:
+    """Report values that do not fit each other or the folder."""
+    if not (options.single or options.multi):
+        reader.add_problem("job", "single", "is missing, and multi, too: the job has no command")
+    if options.requirements and not (folder / options.requirements).is_file():
+        reader.add_problem("job", "requirements", f"does not exist in {folder}")
+    if options.runtime == "docker" and not options.image and not (folder / "Dockerfile").is_file():
+        reader.add_problem("job", "image", f"is empty, and there is no Dockerfile in {folder}")
+    for name in options.outputs:
         if not _is_inside(name):
-            reading.add_problem("job", "outputs", f"{name!r} leads out of the working folder")
+            reader.add_problem("job", "outputs", f"{name!r} is outside the working directory")
 
 
-def _check_framework(reading: SettingsReader, table: JobOptions, resources: ResourceOptions) -> None:
-    """Complain about what a framework cannot do."""
-    if table.framework in ("horovod", "hostfile", "mpi", "mxnet") and table.single and not table.multi:
-        reading.add_problem("job", "multi", f"is missing: framework = {table.framework} is for many VMs")
-    if resources.min_hosts and table.framework != "horovod":
-        reading.add_problem("resources", "min_hosts", f"is for framework = horovod, and this is {table.framework}")
+def _check_framework(reader: SettingsReader, options: JobOptions, resources: ResourceOptions) -> None:
+    """Report what a framework does not support."""
+    framework = registry.find(options.framework)
+    if framework.needs_multi and options.single and not options.multi:
+        reader.add_problem("job", "multi", f"is missing: framework = {framework.name} is for several VMs")
+    if resources.min_hosts and not framework.is_elastic:
+        elastic = registry.names_with(lambda record: record.is_elastic)
+        reader.add_problem("resources", "min_hosts", f"needs framework = {elastic}; this job has {framework.name}")

@@ -27,7 +27,7 @@ class HostService:
         self.ssh_folder = ssh_folder
 
     def usage(self, names: Sequence[str] = ()) -> usage.UsageReport:
-        """Return what the GPUs, cores and processes of hosts are doing.
+        """Return the load of hosts: GPUs, cores and processes.
 
         :param names: only these hosts; all when empty.
         """
@@ -44,13 +44,13 @@ class HostService:
         """Run a shell command on every host at the same time.
 
         :param names: only these hosts; all when empty.
-        :param timeout: seconds that it may take.
+        :param timeout_s: seconds after which it counts as failed on a host.
         :param on_line: called with (host, line), from one thread per host.
         """
         return commands.run(self.ssh, self.source.hosts(names), command, on_line=on_line, timeout_s=timeout_s)
 
     def ssh_command(self, name: str) -> list[str]:
-        """Return the argv of a plain OpenSSH session to a host, its host key pinned."""
+        """Return the argv of an OpenSSH session to a host, with its host key pinned."""
         from orchestrator.ssh import command_line
 
         return command_line(self.source.hosts([name])[0], self.ssh_folder, self.ssh.clock)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.config.settings import InstallSettings
-from orchestrator.core import cost, json_file
+from orchestrator.core import cost
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import HostError, JobFailed, StratusError, UsageError
+from orchestrator.core.errors import JobFailed, StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler
-from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
@@ -20,11 +19,13 @@ from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.install import steps
 from orchestrator.install.installer import HostInstall, Installer, InstallReport, image_mismatch
 from orchestrator.install.registry_login import RegistryLogin
-from orchestrator.jobs import build, elastic, follow, kill, logs, record, results, runner, runs, spec
+from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, query, record, results, runner, spec
+from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.elastic import JoinReport
+from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
-from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary
+from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary, TaskExit
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class Timings(Protocol):
-    """Seconds per phase of what precedes a run."""
+    """Seconds per phase before a run."""
 
     def read(self) -> Mapping[str, float]:
         """Return seconds per phase."""
         ...
 
     def record_install(self, seconds: float) -> None:
-        """Add the time that an install took."""
+        """Add the duration of an install."""
         ...
 
 
@@ -49,7 +50,7 @@ class JobContext:
 
     :param runs_folder: folder that runs are fetched into.
     :param logs_folder: returns the folder of the hosts' install logs.
-    :param bill: returns what hosts (names) cost for some seconds.
+    :param run_cost: returns what hosts (names) cost for some seconds.
     :param registry_login: returns the login that one of some images needs, or None.
     :param on_spot_reclaim: called with the names of hosts that AWS reclaimed while a run was followed.
     :param environ: variables of this computer that a ``job.ini`` may refer to.
@@ -75,27 +76,27 @@ class JobService:
         self.source = source
         self.context = context
         self.ssh = context.ssh
-        # A run that was just started needs not be looked for; it is forgotten once it is followed.
+        self.clock = context.clock
+        # A run started here is known without asking its hosts; dropped when followed, as hosts may change afterwards.
         self._started: dict[str, LocatedRun] = {}
 
     # -- install
 
     def install(self, names: Sequence[str] = ()) -> InstallReport:
-        """Bring hosts to where the job can run; every host starts as soon as it answers SSH.
+        """Install the job's environment, data and code; every host begins as soon as it answers SSH.
 
         :param names: only these hosts; all that are up when empty.
         """
-        began = self.context.clock.monotonic()
+        started_at = self.clock.monotonic()
         installer = self.installer()
         outcomes = parallel.for_each(
-            self.source.hosts(names), lambda host: installer(self.source.ready(host)), clock=self.context.clock
+            self.source.hosts(names), lambda host: installer(self.source.ready(host)), clock=self.clock
         )
         self.source.all_ready()
-        seconds = self.context.clock.monotonic() - began
-        return self.record_install(outcomes.successful_values(), outcomes.errors, seconds)
+        return self.record_install(outcomes.successful_values(), outcomes.errors, self.clock.monotonic() - started_at)
 
     def installer(self) -> Installer:
-        """Return what installs the job of the settings on one host."""
+        """Return the installer of the settings' job, for one host at a time."""
         job, options = self.load_job(), self.context.settings.install
         login = self.context.registry_login(options, steps.images_to_pull(job, options))
         plan = steps.install_plan(job, options, login)
@@ -106,7 +107,7 @@ class JobService:
     def record_install(
         self, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float
     ) -> InstallReport:
-        """Return the report of an install, and record how long it took."""
+        """Record the duration of an install, and return its report."""
         self.context.timings.record_install(seconds)
         if mismatch := image_mismatch(installs):
             self.context.on_event(Event("", "image", "warning", text=mismatch))
@@ -115,180 +116,150 @@ class JobService:
     def load_job(self, folder: Path | None = None) -> spec.JobSpec:
         """Read a job.
 
-        :param folder: of the job; the one that the settings name when None.
+        :param folder: of the job; the one in the settings when None.
         """
         options = self.context.settings.job
         job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime)
         if job.runtime != "docker":
             return job
-        return replace(job, recipe=steps.build_digest(self.context.settings.install))
+        return replace(job, build_digest=steps.build_digest(self.context.settings.install))
 
     # -- runs
 
     def start(self, *, multi: bool, folder: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
-        """Start a job, detached: it runs on whether this computer stays connected or not.
+        """Start a job, detached: it continues without a connection from this computer.
 
         :param multi: on all hosts together; otherwise on the first.
-        :param job: folder of another job than the settings name.
+        :param folder: of another job than the one in the settings.
         :param names: of the hosts to use; all when empty.
         """
-        loaded, hosts = self.load_job(folder), self.source.hosts(names)
-        now = self.context.clock.now()
-        plan = build.build(loaded, hosts, run_id=build.new_run_id(now), multi=multi, now=now)
-        folder = self.context.runs_folder / plan.run_id
+        job, hosts = self.load_job(folder), self.source.hosts(names)
+        now = self.clock.now()
+        plan = build.build(job, hosts, run_id=build.new_run_id(now), multi=multi, now=now)
         members = [host for host in hosts if host.name in plan.hosts]
-        parallel.for_each(members, self._code_installer(loaded, folder), clock=self.context.clock).raise_if_failed(
-            "the code did not get there"
-        )
-        started = runner.start(self.ssh, {host.name: host for host in hosts}, plan)
-        if started.failed:
-            # Roll back a partial start: a run that lacks hosts would wait for them for ever.
-            runner.cancel(self.ssh, members, plan.run_id)
-            started.raise_if_failed(f"{loaded.name} did not start")
-        record.start_record(folder, plan, self.context.settings, self.context.timings.read())
-        record.copy_install_logs(self.context.logs_folder(), folder / "logs", plan.hosts)
-        self._started[plan.run_id] = LocatedRun(runs.from_plan(plan), tuple(members))
-        roles = {name: tuple(task.role for task in plan.tasks_on(name)) for name in plan.hosts}
-        return RunHandle(plan.run_id, loaded.name, multi, roles, bool(plan.dashboard_port), folder)
+        run_folder = self._run_folder(plan.run_id)
+        synced = parallel.for_each(members, self._code_installer(job, run_folder), clock=self.clock)
+        synced.raise_if_failed("the code could not be uploaded")
+        runner.start(self.ssh, members, plan)
+        self._record_start(plan, run_folder)
+        run = host_output.parse_manifest(plan.manifest)
+        self._started[plan.run_id] = LocatedRun(run, tuple(members))
+        return RunHandle(plan.run_id, job.name, multi, plan.roles, bool(plan.dashboard_port), run_folder)
 
     def add_hosts(self, run_id: str = "") -> JoinReport:
         """Add hosts that came up later to an elastic run of the job; they have to be installed."""
-        hosts = self.source.hosts()
-        located = self._locate(run_id, hosts)
+        located = self._locate(run_id)
         job = elastic.check_job(self.load_job(), located.run)
-        code = self._code_installer(job, self.context.runs_folder / located.run.run_id)
-        return elastic.add_hosts(self.ssh, hosts, located.run, code)
+        code_installer = self._code_installer(job, self._run_folder(located.run.run_id))
+        return elastic.add_hosts(self.ssh, located, code_installer)
 
     def follow(self, run_id: str, *, on_line: Callable[[str, str], None]) -> RunResult:
-        """Show a run's output from its beginning as it comes, until it ends.
+        """Pass on a run's output from its beginning as it comes, until it ends.
 
-        :param run: its id, or the end of it.
+        :param run_id: its id, or the end of it.
         :param on_line: called with (host, line), from one thread per host.
         :raises JobFailed: it ended badly, or its host was lost.
         """
         located = self._started.pop(run_id, None) or self._locate(run_id)
-        if missing := located.missing_names(located.run.main_hosts):
-            raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=located.run.job)
-        outcomes = follow.follow(
-            self.ssh, located.hosts_named(located.run.main_hosts), located.run.run_id, on_line=on_line
-        )
-        failed = [outcome for outcome in outcomes.values() if not (outcome.value and outcome.value.ok)]
-        reclaimed = [
-            outcome.value.host for outcome in outcomes.values() if outcome.value and outcome.value.reclaim_time
-        ]
-        if reclaimed:
-            self.context.on_spot_reclaim(reclaimed)
-        if failed or reclaimed:
-            # A reclaimed instance takes its disk with it within two minutes.
-            self._fetch_after_failure(located)
-        if failed:
-            raise follow.failure(
-                located.run, failed[0], log_folder=self.context.runs_folder / located.run.run_id / "logs"
-            )
-        return RunResult(located.run.run_id, located.run.job, self._refresh(located).run.seconds or 0.0)
+        run = located.run
+        if missing := located.missing_names(run.main_hosts):
+            raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
+        exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line)
+        self._handle_failure(located, exits)
+        return RunResult(run.run_id, run.job, query.refresh(self.ssh, located).run.seconds or 0.0)
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that the hosts report, oldest first."""
-        return [runs.summarize(run) for run in runs.list_runs(self.ssh, self.source.hosts())]
+        return [run.summary for run in query.list_runs(self.ssh, self.source.hosts())]
 
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's logs.
 
+        :param run_id: its id, or the end of it; the newest when empty.
         :param host: only this host's.
-        :param follow: until the run ends; otherwise what there is now.
+        :param follow: until the run ends; otherwise the present content only.
         """
         located = self._locate(run_id)
-        names = [host] if host else list(located.run.hosts)
-        if missing := located.missing_names(names):
-            raise UsageError(f"{', '.join(missing)}: not up", fix=f"up: {', '.join(located.host_names)}")
-        return logs.tail(self.ssh, located.hosts_named(names), located.run, follow=follow)
+        hosts = located.require_hosts([host] if host else located.run.hosts)
+        return logs.tail(self.ssh, hosts, located.run, follow=follow)
 
     def cancel(self, run_id: str = "") -> CancelReport:
-        """End every process of a run on every host."""
-        located = self._locate(run_id)
-        outcomes = runner.cancel(
-            self.ssh, located.hosts_named(located.run.hosts), located.run.run_id, located.run.running_tasks
-        )
-        gone = {name: HostError("is not up", where=name) for name in located.missing_names(located.run.hosts)}
-        left = {name: outcome.value for name, outcome in outcomes.items() if outcome.value is not None}
-        return CancelReport(located.run.run_id, left, outcomes.errors | gone)
+        """End every process of a run on every host.
+
+        :param run_id: its id, or the end of it; the newest when empty.
+        """
+        return runner.cancel(self.ssh, self._locate(run_id))
 
     def cancel_all(self) -> kill.KillReport:
-        """End every process and container of every run on every host, however it was started."""
+        """Kill every process and container of every run on every host, however it was started."""
         return kill.kill_all(self.ssh, self.source.hosts())
 
     def fetch(self, run_id: str = "") -> RunRecord:
-        """Bring a run's outputs and logs to ``runs/<id>/`` and complete its record.
+        """Fetch a run's outputs and logs to ``runs/<id>/`` and complete its record.
 
-        :param run: its id, or the end of it; the newest when empty.
+        :param run_id: its id, or the end of it; the newest when empty.
         """
         return self._fetch(self._locate(run_id))
 
     def dashboard(self, run_id: str = "") -> Dashboard:
-        """Open a tunnel to the Dask dashboard of a run.
+        """Open a tunnel to the dashboard of a run.
 
+        :param run_id: its id, or the end of it; the newest when empty.
         :raises UsageError: the run has none.
         """
         located = self._locate(run_id)
-        if not located.run.dashboard_port:
+        run = located.run
+        if not run.dashboard_port:
+            names = registry.names_with(lambda framework: framework.has_dashboard)
             raise UsageError(
-                f"{located.run.run_id} has no dashboard", fix=NextStep("RunMultiVMComputing") + " of a dask job has one"
+                f"{run.run_id} has no dashboard", fix=NextStep("RunMultiVMComputing") + f" of a {names} job has one"
             )
-        first = located.run.hosts[0]
-        if located.missing_names([first]):
-            raise UsageError(f"{first}: not up", fix=f"up: {', '.join(located.host_names)}")
-        tunnel = self.ssh.forward(located.hosts_named([first])[0], located.run.dashboard_port)
+        (first,) = located.require_hosts(run.hosts[:1])
+        tunnel = self.ssh.forward(first, run.dashboard_port)
         return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
 
-    # -- inside
+    # -- shared steps
+
+    def _locate(self, run_id: str) -> LocatedRun:
+        """Resolve a run and the hosts that are up: one call for the hosts, one round trip to each."""
+        return query.locate(self.ssh, self.source.hosts(), run_id)
+
+    def _run_folder(self, run_id: str) -> Path:
+        return self.context.runs_folder / run_id
 
     def _code_installer(self, job: spec.JobSpec, folder: Path) -> Installer:
-        """Return what brings a job's code, as it is here now, to one host."""
-        return Installer(
-            self.ssh, steps.code_sync_plan(job), folder / "logs", timeout_s=self.context.settings.install.timeout
-        )
+        """Return the installer of a job's present code, for one host at a time."""
+        timeout_s = self.context.settings.install.timeout
+        return Installer(self.ssh, steps.code_sync_plan(job), folder / "logs", timeout_s=timeout_s)
 
-    def _locate(self, run_id: str, hosts: Sequence[Host] | None = None) -> LocatedRun:
-        """Resolve a run and the hosts that are up: one call for the hosts, one round trip to each."""
-        up = list(hosts if hosts is not None else self.source.hosts())
-        return LocatedRun(runs.select_run(runs.list_runs(self.ssh, up), run_id), tuple(up))
+    def _record_start(self, plan: JobPlan, folder: Path) -> None:
+        timings = self.context.timings.read()
+        record.start_record(folder, plan, self.context.settings, timings, self.clock.now())
+        record.copy_install_logs(self.context.logs_folder(), folder / "logs", plan.hosts)
 
-    def _refresh(self, located: LocatedRun) -> LocatedRun:
-        """Return a located run as its hosts report it now; one round trip to each."""
-        members = located.hosts_named(located.run.hosts)
-        return replace(located, run=runs.select_run(runs.list_runs(self.ssh, members, located.run.run_id)))
+    def _handle_failure(self, located: LocatedRun, exits: parallel.Outcomes[TaskExit]) -> None:
+        """Fetch what a failed or reclaimed run left, and raise its failure."""
+        failed = [outcome for outcome in exits.values() if not (outcome.value and outcome.value.ok)]
+        reclaimed = [task.host for task in exits.successful_values() if task.reclaim_time]
+        if reclaimed:
+            self.context.on_spot_reclaim(reclaimed)
+        if failed or reclaimed:
+            # At once: AWS terminates a reclaimed instance, and its disk, two minutes after the notice.
+            self._fetch_after_failure(located)
+        if failed:
+            raise follow.failure(located.run, failed[0], log_folder=self._run_folder(located.run.run_id) / "logs")
 
     def _fetch_after_failure(self, located: LocatedRun) -> None:
-        """Fetch what a failed run left; its own error is what counts, so a host that is gone changes nothing."""
+        """Fetch a failed run; errors are only reported, as the run's own is raised afterwards."""
         try:
-            self._fetch(self._refresh(located))
+            self._fetch(query.refresh(self.ssh, located))
         except StratusError as error:
             self.context.on_event(Event("", "fetch", "warning", text=str(error).splitlines()[0]))
 
     def _fetch(self, located: LocatedRun) -> RunRecord:
-        run, began = located.run, self.context.clock.monotonic()
-        folder = self.context.runs_folder / run.run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        outcomes = results.fetch(self.ssh, located.hosts_named(run.hosts), run, folder)
-        if outcomes and not outcomes.succeeded:
-            outcomes.raise_if_failed("nothing could be fetched")
-        started = json_file.load(folder, "record.json")
-        job_s = {"job": run.seconds} if run.seconds is not None else {}
+        run, started_at = located.run, self.clock.monotonic()
+        folder = self._run_folder(run.run_id)
+        received = results.fetch(self.ssh, located, folder)
         bill = self.context.run_cost(run.hosts, run.seconds or 0.0)
-        fetched = RunRecord(
-            run_id=run.run_id,
-            job=run.job,
-            folder=folder,
-            state=run.state,
-            hosts=run.hosts,
-            outputs=results.list_outputs(folder),
-            received_bytes=sum(outcomes.successful_values()),
-            seconds=self.context.clock.monotonic() - began,
-            metrics=results.read_metrics(folder),
-            timings={**started.get("timings", {}), **job_s},
-            cost_usd=bill.total,
-            failed=outcomes.errors,
-            bill=bill,
-        )
-        record.complete_record(fetched, started)
-        return fetched
+        seconds = self.clock.monotonic() - started_at
+        return record.complete_record(folder, run, received, bill, seconds=seconds, fetched_at=self.clock.now())

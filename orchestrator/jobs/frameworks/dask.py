@@ -6,54 +6,62 @@ import shlex
 
 from orchestrator.core.host import Host
 from orchestrator.crypto.tls import generate_cluster_tls
-from orchestrator.jobs.tasks import Files, JobLayout, Task
+from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.tasks import Files, JobLayout
+
+MAIN = 'sh "$STRATUS_FOLDER/bin/dask_main.sh" "$STRATUS_FOLDER" "$STRATUS_FOLDER/bin/command.sh"'
 
 
-def many(given: JobLayout) -> tuple[list[Task], Files]:
-    """A Dask cluster, and the job's command as its client."""
-    head, port, resources = given.head, given.port, given.spec.resources
-    scheduler = f"tls://{head.private_address}:{port}"
-    # The names that the certificate is good for; Dask checks the authority, not the name.
-    tls = generate_cluster_tls([host.private_address for host in given.hosts], given.now)
-    files = {"tls/ca.pem": tls.ca.encode(), "tls/cert.pem": tls.cert.encode(), "tls/key.pem": tls.key.encode()}
-    shared = {
+def plan_cluster(layout: JobLayout) -> TaskPlan:
+    """Return a Dask cluster, and the job's command as its client."""
+    head, resources = layout.head, layout.resources
+    scheduler = f"tls://{head.private_address}:{layout.port}"
+    env = {
         "SCHEDULER": scheduler,
-        "STRATUS_WORKERS": ",".join(host.name for host in given.hosts),
+        "STRATUS_WORKERS": ",".join(host.name for host in layout.hosts),
         "STRATUS_WORKERS_PER_HOST": str(resources.workers_per_host),
-        "STRATUS_WAIT": f"{resources.wait:g}",
+        "STRATUS_WAIT": layout.wait_s,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
-        # Without it a run that has lost all its workers waits for ever.
+        # Without it a run that has lost all its workers waits forever.
         "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": f"{max(resources.wait, 1):g}s",
     }
-    tasks = [given.task(head, "scheduler", _scheduler(head, port), shared)]
-    tasks += [given.task(host, "worker", _worker(given, host, scheduler), shared) for host in given.hosts]
-    wrapped = 'sh "$STRATUS_FOLDER/bin/dask_main.sh" "$STRATUS_FOLDER" "$STRATUS_FOLDER/bin/command.sh"'
-    return [*tasks, given.task(head, "main", wrapped, shared)], files | given.command_file
+    tasks = [layout.task(head, "scheduler", _scheduler_command(head, layout.port), env)]
+    tasks += [layout.task(host, "worker", _worker_command(layout, host, scheduler), env) for host in layout.hosts]
+    return [*tasks, layout.task(head, "main", MAIN, env)], _tls_files(layout) | layout.command_file
 
 
-def _words(kind: str, options: dict[str, str], *words: str) -> str:
-    """Return a ``dask`` command line; through the interpreter, as a shared environment has no scripts of its own."""
-    given = [word for name, value in options.items() if value for word in (f"--{name}", value)]
-    return shlex.join(["python", "-m", "dask", kind, *words, "--protocol", "tls", *given])
+def _tls_files(layout: JobLayout) -> Files:
+    # Dask checks the authority, not the name; the names keep the certificate valid for tools that do.
+    tls = generate_cluster_tls([host.private_address for host in layout.hosts], layout.now)
+    return {"tls/ca.pem": tls.ca.encode(), "tls/cert.pem": tls.cert.encode(), "tls/key.pem": tls.key.encode()}
 
 
-def _scheduler(host: Host, port: int) -> str:
+def _dask_command(subcommand: str, options: dict[str, str], *args: str) -> str:
+    # Through the interpreter: an environment that shares packages has no scripts of its own.
+    flags = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    return shlex.join(["python", "-m", "dask", subcommand, *args, "--protocol", "tls", *flags])
+
+
+def _scheduler_command(host: Host, port: int) -> str:
     address = host.private_address
     options = {"host": address, "port": str(port), "dashboard-address": f"{address}:{port + 1}"}
-    return _words("scheduler", options)
+    return _dask_command("scheduler", options)
 
 
-def _worker(given: JobLayout, host: Host, scheduler: str) -> str:
-    resources = given.spec.resources
+def _worker_command(layout: JobLayout, host: Host, scheduler: str) -> str:
+    resources = layout.resources
     options = {
         "host": host.private_address,
-        # Its pages, too, listen on the private address; left to itself it takes all.
+        # By default a worker's pages listen on all interfaces, the public one included.
         "dashboard-address": f"{host.private_address}:0",
         "name": host.name,
         "nworkers": str(resources.workers_per_host),
         "nthreads": str(resources.threads_per_worker or ""),
         "memory-limit": resources.memory_per_worker,
-        "death-timeout": f"{resources.wait:g}",
+        "death-timeout": layout.wait_s,
         "local-directory": "../scratch",
     }
-    return _words("worker", options, scheduler)
+    return _dask_command("worker", options, scheduler)
+
+
+FRAMEWORK = Framework("dask", multi=plan_cluster, scripts=("dask_main.sh", "dask_gate.py"), has_dashboard=True)

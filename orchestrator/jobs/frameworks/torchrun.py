@@ -6,18 +6,24 @@ https://docs.pytorch.org/docs/stable/elastic/run.html; static rendezvous, as the
 from __future__ import annotations
 
 from orchestrator.jobs.frameworks import mesh
-from orchestrator.jobs.tasks import Files, JobLayout, Task
+from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.tasks import JobLayout
 
-WRAPPED = 'sh "$STRATUS_FOLDER/bin/torchrun.sh" "$STRATUS_FOLDER"'
-
-
-def alone(given: JobLayout) -> tuple[list[Task], Files]:
-    """All slots of the first host."""
-    return [given.task(given.head, "main", WRAPPED)], given.command_file
+LAUNCHER = 'sh "$STRATUS_FOLDER/bin/torchrun.sh" "$STRATUS_FOLDER"'
 
 
-def many(given: JobLayout) -> tuple[list[Task], Files]:
-    """The agent on every host; each is a main task, as each of them knows how its part ended."""
-    meeting = {"MASTER_ADDR": given.head.private_address, "MASTER_PORT": str(given.port)}
-    tasks = [given.task(host, "main", WRAPPED, meeting) for host in given.hosts]
-    return mesh.guarded(given, tasks, given.command_file)
+def plan_one_host(layout: JobLayout) -> TaskPlan:
+    """Return torchrun over the slots of the first host."""
+    return [layout.task(layout.head, "main", LAUNCHER)], layout.command_file
+
+
+def plan_all_hosts(layout: JobLayout) -> TaskPlan:
+    """Return torchrun on every host; each is a main task, as each of them sees only its own processes fail."""
+    rendezvous = {"MASTER_ADDR": layout.head.private_address, "MASTER_PORT": str(layout.port)}
+    tasks = [layout.task(host, "main", LAUNCHER, rendezvous) for host in layout.hosts]
+    return mesh.add_guard(layout, tasks, layout.command_file)
+
+
+FRAMEWORK = Framework(
+    "torchrun", multi=plan_all_hosts, single=plan_one_host, scripts=(*mesh.GUARD_SCRIPTS, "torchrun.sh")
+)

@@ -1,0 +1,15 @@
+"""MPI: the command on the first host, where ``mpirun`` reaches the others through the mesh."""
+
+from __future__ import annotations
+
+from orchestrator.jobs.frameworks import mesh
+from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.tasks import JobLayout
+
+
+def plan_all_hosts(layout: JobLayout) -> TaskPlan:
+    """Return the command on the first host, and an agent on every one."""
+    return mesh.plan_launcher(layout, "mpi.sh")
+
+
+FRAMEWORK = Framework("mpi", multi=plan_all_hosts, scripts=(*mesh.LAUNCHER_SCRIPTS, "mpi.sh"), needs_multi=True)

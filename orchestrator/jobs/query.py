@@ -1,0 +1,43 @@
+"""Query hosts for their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.core import remote_scripts
+from orchestrator.core.host import Host
+from orchestrator.hosts import parallel
+from orchestrator.jobs import host_output
+from orchestrator.jobs.runs import LocatedRun, Run, select_run
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import SshClient
+
+
+def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> list[Run]:
+    """Return the runs on these hosts, oldest first; one round trip to each host.
+
+    :param run_id: only this one (the full id).
+    :raises HostsFailed: no host answered.
+    """
+    command = remote_scripts.inline_command("runs.sh", *([run_id] if run_id else []))
+    results = parallel.for_each(hosts, lambda host: ssh.run(host, command), clock=ssh.clock)
+    if not results.succeeded:
+        results.raise_if_failed("runs could not be listed")
+    return host_output.parse_runs({name: result.unwrap().stdout for name, result in results.succeeded.items()})
+
+
+def locate(ssh: SshClient, hosts: Sequence[Host], id_suffix: str) -> LocatedRun:
+    """Return a run by its id or the id's end, the newest when empty, with the hosts that are up.
+
+    :param hosts: all hosts that are up.
+    :raises UsageError: there is none, or several match.
+    """
+    return LocatedRun(select_run(list_runs(ssh, hosts), id_suffix), tuple(hosts))
+
+
+def refresh(ssh: SshClient, located: LocatedRun) -> LocatedRun:
+    """Return a located run as its hosts report it now; one round trip to each of them."""
+    run_id = located.run.run_id
+    return LocatedRun(select_run(list_runs(ssh, located.members, run_id), run_id), located.hosts)
