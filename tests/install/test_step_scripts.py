@@ -5,20 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from orchestrator.config.settings import InstallSettings
-from orchestrator.config.value_types import Secret
-from orchestrator.core.errors import UsageError
-from orchestrator.core.events import Event
 from orchestrator.hosts.usage import parse
-from orchestrator.install import registry_login
-from orchestrator.install.installer import HostInstall, OutputParser, image_mismatch
-from orchestrator.install.steps import build_arguments, build_digest, install_plan
-from orchestrator.jobs.spec import load
 from tests.remote.test_hostile_input import POISONS
 from tests.remote.test_scripts import Vm, states, until
 from tests.support.paths import REMOTE
@@ -381,113 +373,3 @@ def test_no_image_step_executes_what_it_is_told(vm: Paper) -> None:
         script(vm, "image.sh", "apply", "build", poison, "", "", poison)
 
     assert not list(vm.home.parent.rglob("owned*"))
-
-
-# -- values
-
-
-def job(folder: Path, text: str = "", **files: str) -> Path:
-    """Write a job in a container."""
-    folder.mkdir(exist_ok=True)
-    (folder / "job.ini").write_text(f"[job]\nruntime = docker\nsingle = true\n{text}")
-    for name, content in ({"Dockerfile": "FROM x\nCOPY need.txt extra.txt /job/\nCOPY . .\n"} | files).items():
-        (folder / name.replace("__", ".")).write_text(content)
-    return folder
-
-
-def test_a_built_image_is_another_one_when_what_goes_in_changes(tmp_path: Path) -> None:
-    """Dockerfile, the files that it names, arguments, certificates; not the code, which every run brings anew."""
-
-    def tag(**given: str) -> str:
-        return replace(load(folder, {}), recipe=build_digest(InstallSettings(**given))).built_image  # type: ignore[arg-type]
-
-    folder = job(tmp_path / "job", need__txt="a", extra__txt="b", code__py="1")
-    (tmp_path / "ca").write_text("CERT")
-    first = tag()
-    (folder / "code.py").write_text("2")
-    assert tag() == first
-    others = [tag(build_args="A=1"), tag(build_args="A=2"), tag(pip_options="--pre")]
-    others.append(tag(ca_bundle=str(tmp_path / "ca")))
-    (folder / "extra.txt").write_text("c")
-    others.append(tag())
-    assert len({first, *others}) == 6
-
-
-def test_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: Path) -> None:
-    """A word of argv could be read by everybody on the machine."""
-    given = InstallSettings(build_args="BASE=me/base:1 NOTE='a b'", pip_options="--index-url https://me:secret@host/")
-    plan = install_plan(load(job(tmp_path / "job"), {}), given)
-
-    assert build_arguments(given)["NOTE"] == "a b"
-    assert b"NOTE='a b'\n" in plan.files["build.env"]
-    assert "PIP_OPTIONS" not in plan.plan_file.decode()
-    assert "secret" not in plan.plan_file.decode()
-
-
-def no_token(region: str) -> Secret:
-    raise AssertionError(region)
-
-
-def test_only_an_image_of_the_registry_that_is_named_needs_its_login() -> None:
-    given = InstallSettings(registry="ghcr.io", registry_user="me", registry_password_env="TOKEN")
-    env = {"TOKEN": "s3cret"}
-    found = registry_login.find_login(no_token, given, ["ghcr.io/me/job:1"], env)
-
-    assert found
-    assert (found.registry, found.user, found.password().reveal()) == ("ghcr.io", "me", "s3cret")
-    assert "s3cret" not in repr(found)
-    assert registry_login.find_login(no_token, given, ["python:3.11"], env) is None
-    with pytest.raises(UsageError, match="no variable TOKEN here"):
-        registry_login.find_login(no_token, given, ["ghcr.io/me/job:1"], {})
-
-
-@pytest.mark.parametrize(
-    ("image", "host"),
-    [
-        ("python:3.11", "docker.io"),
-        ("me/job", "docker.io"),
-        ("ghcr.io/me/job:1", "ghcr.io"),
-        ("host:5000/job@sha256:1", "host:5000"),
-    ],
-)
-def test_the_registry_of_an_image_is_what_docker_takes_it_for(image: str, host: str) -> None:
-    assert registry_login.registry_of(image) == host
-
-
-def test_a_password_in_a_file_is_read_from_there(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("s3cret\n")
-    given = InstallSettings(
-        registry="r.example.com", registry_user="me", registry_password_env=str(tmp_path / "password")
-    )
-    found = registry_login.find_login(no_token, given, ["r.example.com/x"], {})
-    assert found
-    assert found.password().reveal() == "s3cret"
-
-    (tmp_path / "password").unlink()
-    with pytest.raises(UsageError, match="cannot be read: No such file"):
-        registry_login.find_login(no_token, given, ["r.example.com/x"], {})
-
-
-def test_hosts_with_different_images_are_told_of() -> None:
-    """Two built ones always differ, and that is no news."""
-
-    def on(host: str, image: str) -> HostInstall:
-        return HostInstall(host, (), 0.0, image)
-
-    assert image_mismatch([on("a", "sha256:1 r/x@sha256:7"), on("b", "sha256:1 r/x@sha256:7")]) == ""
-    assert image_mismatch([on("a", "sha256:1"), on("b", "sha256:2")]) == ""
-    assert "not the same image" in image_mismatch([on("a", "sha256:1 r/x@sha256:7"), on("b", "sha256:2 r/x@sha256:8")])
-
-
-def test_what_a_step_says_on_purpose_is_always_told_and_a_flood_is_not() -> None:
-    """The log has it all."""
-    events: list[Event] = []
-    log: list[str] = []
-    reader = OutputParser("ml-0", events.append, log.append)
-    for number in range(1000):
-        reader.read_line(f"line {number}")
-    reader.read_line("@@say another apt runs here (apt, pid 7): waiting")
-
-    assert len(log) == 1001
-    assert len(events) < 500
-    assert events[-1].text == "another apt runs here (apt, pid 7): waiting"

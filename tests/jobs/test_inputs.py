@@ -1,28 +1,30 @@
-"""What a job needs from elsewhere: a registry that answers by HTTP here, names as Docker reads them."""
+"""Checks of a job's inputs before a launch, with a registry that answers over HTTP."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from orchestrator.core.errors import UsageError
-from orchestrator.jobs.inputs import DOCKER_HUB, check_image, parse_image_name
+from orchestrator.jobs.inputs import DOCKER_HUB, check_image, checks, parse_image_name
+from orchestrator.jobs.spec import load
 
 
 class Registry(BaseHTTPRequestHandler):
-    """Has one image, wants a login for another."""
+    """A registry with one public image and one that needs a login."""
 
     def do_HEAD(self) -> None:
         """Answer for a manifest."""
-        known = {"/v2/lab/there/manifests/1.0": 200, "/v2/lab/private/manifests/latest": 401}
-        self.send_response(known.get(self.path, 404))
+        status = {"/v2/lab/public/manifests/1.0": 200, "/v2/lab/private/manifests/latest": 401}
+        self.send_response(status.get(self.path, 404))
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -50,18 +52,37 @@ def test_an_images_name_is_read_as_docker_reads_it(name: str, parts: tuple[str, 
     assert parse_image_name(name) == parts
 
 
-def test_an_image_that_is_there_is_worth_no_word(registry: str) -> None:
-    assert check_image(f"{registry}/lab/there:1.0", scheme="http") == ""
+def test_an_image_that_exists_needs_no_line(registry: str) -> None:
+    assert check_image(f"{registry}/lab/public:1.0", scheme="http") == ""
 
 
-def test_an_image_that_is_not_there_stops_a_launch_with_its_name(registry: str) -> None:
+def test_an_image_that_does_not_exist_is_an_error_with_its_name(registry: str) -> None:
     with pytest.raises(UsageError, match="has no such image") as caught:
-        check_image(f"{registry}/lab/there:2.0", scheme="http")
-    assert "lab/there:2.0" in str(caught.value)
-    assert "image in job.ini" in caught.value.fix
+        check_image(f"{registry}/lab/public:2.0", scheme="http")
+    assert "lab/public:2.0" in str(caught.value)
+    assert "image in job.ini" in str(caught.value.fix)
 
 
-def test_what_nobody_can_say_from_here_is_a_note(registry: str) -> None:
-    """A registry that wants a login, and one that does not answer."""
-    assert "(401)" in check_image(f"{registry}/lab/private", scheme="http")
+def test_an_image_that_cannot_be_checked_is_a_line(registry: str) -> None:
+    """In a registry that needs a login, and in one that does not answer."""
+    assert "answered 401" in check_image(f"{registry}/lab/private", scheme="http")
     assert "does not answer" in check_image("127.0.0.1:1/lab/job", scheme="http")
+
+
+def test_data_that_certainly_does_not_exist_is_an_error(job_folder: Path) -> None:
+    def check(code: str) -> str:
+        (check_data,) = checks(lambda url: code, lambda: load(job_folder, {})).values()
+        return check_data()
+
+    assert check("") == ""
+    assert check("AccessDenied").startswith("s3://bucket/more: cannot be listed from this computer (AccessDenied)")
+    with pytest.raises(UsageError, match="there is no bucket bucket"):
+        check("NoSuchBucket")
+    with pytest.raises(UsageError, match="no objects with this prefix"):
+        check("NoSuchKey")
+
+
+def test_a_job_that_cannot_be_read_is_a_line(tmp_path: Path) -> None:
+    (check_job,) = checks(lambda url: "", lambda: load(tmp_path, {})).values()
+
+    assert check_job().startswith("the job cannot be installed yet: ")

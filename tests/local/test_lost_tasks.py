@@ -124,7 +124,7 @@ def test_a_new_host_replaces_a_lost_one_in_an_elastic_run(three_hosts: Project) 
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         progress, thread = follow_in_thread(session, run.run_id)
-        with pytest.raises(UsageError, match="every host that is up takes part"):
+        with pytest.raises(UsageError, match="every host that is up already takes part"):
             session.jobs.add_hosts(run.run_id)
         wait_until(lambda: len(progress.epochs(3)) > 2, seconds=180)
         terminate_behind_its_back(three_hosts, session, "lose-2")

@@ -56,14 +56,14 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
                 notice = make_fault("spot-interruption", when="0.1 s after running", notice=20)
                 localcloud.scenario(Scenario(1, (notice,)), cloud["LOCALCLOUD_HOME"])
 
-        with pytest.raises(JobFailed, match="takes the spot machine back") as caught:
+        with pytest.raises(JobFailed, match="reclaimed the spot instance") as caught:
             session.jobs.follow(run.run_id, on_line=heard)
         pool = pools.CapacityMemory(session.context.home / "pools.json", session.context.cluster_id, REAL_CLOCK)
         first = session.cluster.plan(1).pools[0]
 
     assert caught.value.exit_status == 3
     assert lines[-1] == "saved"
-    assert any(line.startswith("AWS takes this spot machine back at 20") for line in lines)
+    assert any(line.startswith("AWS reclaims this spot instance at 20") for line in lines)
     assert (session.jobs.context.runs_folder / run.run_id / "outputs/metrics.json").read_text() == '{"saved": 1}'
     assert pool.recent_refusal(first) == "Server.SpotInstanceTermination"
 

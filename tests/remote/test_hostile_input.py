@@ -212,7 +212,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> jobs_spec.JobSpec:
 def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobs_spec.JobSpec, one: str, two: str) -> None:
     """Through the file that the task's shell sources."""
     task = build.Task("ml-0", "main", "true", {"ONE": one, "TWO": two})
-    files = runner._run_files(build.JobPlan("r", spec, False, (task,), {}), [task])
+    files = runner.run_files(build.JobPlan("r", spec, False, (task,), {}), [task])
     (vm.home / "task.env").write_bytes(files["task/main.env"])
     said = vm.run('set -a; . ./task.env; set +a; printf "%s\\0" "$ONE" "$TWO"')
     assert said == one.encode() + b"\0" + two.encode() + b"\0"

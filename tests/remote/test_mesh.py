@@ -18,11 +18,13 @@ import pytest
 from orchestrator.core import remote_scripts
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.crypto.tls import generate_cluster_tls
+from orchestrator.jobs.frameworks.mesh import GUARD_SCRIPTS, LAUNCHER_SCRIPTS
 from tests.support.paths import REMOTE
 
 # What runs on the VMs finds its neighbours beside it.
 sys.path.append(str(REMOTE))
 lead_module = importlib.import_module("mesh_lead")
+SCRIPTS = (*remote_scripts.RUN_SCRIPTS, *LAUNCHER_SCRIPTS, *GUARD_SCRIPTS, "horovod.sh", "mpi.sh")
 HOSTS = {"ml-0": "127.0.66.1", "ml-1": "127.0.66.2", "ml-2": "127.0.66.3"}
 
 
@@ -51,7 +53,7 @@ class Mesh:
         for name in hosts:
             for inner in ("bin", "mesh", "state", "workdir"):
                 (self.folder / name / inner).mkdir(parents=True)
-            for tool, data in remote_scripts.scripts(remote_scripts.RUN_SCRIPTS).items():
+            for tool, data in remote_scripts.scripts(SCRIPTS).items():
                 (self.folder / name / "bin" / tool).write_bytes(data)
                 (self.folder / name / "bin" / tool).chmod(0o700)
             for file, text in files.items():

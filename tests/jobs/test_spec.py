@@ -1,0 +1,129 @@
+"""Reading a job.ini: values, names, and every mistake with its line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.settings import InstallSettings
+from orchestrator.core.errors import ConfigError
+from orchestrator.install.steps import build_digest
+from orchestrator.jobs import spec as jobs_spec
+from tests.support.container_job import write_container_job
+from tests.support.job_folder import DASK
+from tests.support.paths import ROOT
+
+
+def test_a_job_is_read_with_its_data_and_environment(job_folder: Path) -> None:
+    spec = jobs_spec.load(job_folder, {})
+
+    assert spec.name == "my_job"
+    assert [(item.source, item.name, item.is_s3) for item in spec.data] == [
+        ("scenes", "data", False),
+        ("s3://bucket/more", "more", True),
+    ]
+    assert spec.excluded_names == ("scenes", "outputs")
+    assert spec.env == {"LEVEL": "9"}
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "message"),
+    [
+        ("framework = dask", "framework = dsak", "Did you mean dask?"),
+        ("requirements = requirements.txt", "requirements = req.txt", "does not exist"),
+        ("    scenes -> data", "    scenes -> ../../etc", "is outside the working directory"),
+        ("    scenes -> data", "    nowhere -> data", "'nowhere -> data': "),
+        ("    scenes -> data", "    nowhere -> data", "My Job/nowhere does not exist"),
+        ("    scenes -> data", "    nowhere -> data\nsample = python make.py", "My Job' && python make.py"),
+        ("    s3://bucket/more -> more", "    s3://bucket/more", "has no destination"),
+        ("threads_per_worker = 3", "threads_per_worker = many", "is not a whole number"),
+        ("[env]", "runtime = docker\n[env]", "It belongs under [job]"),
+        ("LEVEL = 9", "LEV;touch x = 9", "is not a valid variable name"),
+        ("LEVEL = 9", "STRATUS_RUN = 9", "is not a valid variable name"),
+    ],
+)
+def test_a_mistake_in_job_ini_is_reported_with_its_line(
+    job_folder: Path, line: str, replacement: str, message: str
+) -> None:
+    (job_folder / "job.ini").write_text(DASK.replace(line, replacement))
+
+    with pytest.raises(ConfigError) as caught:
+        jobs_spec.load(job_folder, {})
+
+    assert message in str(caught.value)
+    assert f"{job_folder / 'job.ini'}:" in str(caught.value)
+
+
+def test_a_job_may_be_another_ini_file_of_the_folder(job_folder: Path) -> None:
+    """Its name differs, so that the two jobs share neither environment nor code on the hosts."""
+    (job_folder / "small.ini").write_text(DASK.replace("LEVEL = 9", "LEVEL = 1"))
+    small, default = jobs_spec.load(job_folder / "small.ini", {}), jobs_spec.load(job_folder, {})
+
+    assert (small.name, default.name) == ("my_job_small", "my_job")
+    assert (small.folder, small.env["LEVEL"]) == (job_folder, "1")
+
+
+@pytest.mark.parametrize("name", ["job.ini", "other.ini"])
+def test_a_missing_file_is_one_mistake(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        jobs_spec.load(tmp_path / name if name != "job.ini" else tmp_path, {})
+
+    assert [str(tmp_path / name) in str(problem) for problem in caught.value.problems] == [True]
+
+
+def test_the_callers_runtime_is_checked_like_the_files(job_folder: Path) -> None:
+    (job_folder / "Dockerfile").write_text("FROM scratch\n")
+
+    assert jobs_spec.load(job_folder, {}, runtime="docker").runtime == "docker"
+    (job_folder / "Dockerfile").unlink()
+    with pytest.raises(ConfigError, match="no Dockerfile"):
+        jobs_spec.load(job_folder, {}, runtime="docker")
+
+
+@pytest.mark.parametrize(
+    ("framework", "text", "message"),
+    [
+        ("horovod", "single = go\n", "[job] multi is missing: framework = horovod is for several VMs"),
+        ("mpi", "single = go\n", "framework = mpi is for several VMs"),
+        ("torchrun", "multi = go\n[resources]\nmin_hosts = 2\n", "min_hosts = '2' needs framework = horovod"),
+        ("horovod", "multi = go\n[resources]\nslots_per_host = -1\n", "slots_per_host"),
+    ],
+)
+def test_options_that_a_framework_does_not_support_are_one_mistake(
+    job_folder: Path, framework: str, text: str, message: str
+) -> None:
+    (job_folder / "job.ini").write_text(f"[job]\nframework = {framework}\n{text}")
+
+    with pytest.raises(ConfigError) as caught:
+        jobs_spec.load(job_folder, {})
+
+    assert len(caught.value.problems) == 1
+    assert message in str(caught.value)
+    assert f"{job_folder / 'job.ini'}:" in str(caught.value)
+
+
+def test_a_built_image_has_a_new_name_when_the_input_of_its_build_changes(tmp_path: Path) -> None:
+    """Dockerfile, the files that it names, arguments, certificates; not the code, which every run brings anew."""
+
+    def tag(**options: str) -> str:
+        digest = build_digest(InstallSettings(**options))  # type: ignore[arg-type]
+        return replace(jobs_spec.load(folder, {}), build_digest=digest).built_image
+
+    folder = write_container_job(tmp_path / "job", need__txt="a", extra__txt="b", code__py="1")
+    (tmp_path / "ca").write_text("CERT")
+    first = tag()
+    (folder / "code.py").write_text("2")
+    assert tag() == first
+    others = [tag(build_args="A=1"), tag(build_args="A=2"), tag(pip_options="--pre")]
+    others.append(tag(ca_bundle=str(tmp_path / "ca")))
+    (folder / "extra.txt").write_text("c")
+    others.append(tag())
+    assert len({first, *others}) == 6
+
+
+def test_the_reference_of_job_ini_is_up_to_date() -> None:
+    """scripts/docs-tables writes it."""
+    page = (ROOT / "docs/jobs.md").read_text(encoding="utf-8")
+    assert jobs_spec.reference() in page
