@@ -59,7 +59,7 @@ class CellRunner:
     def execute(self, line: str) -> tuple[int, str]:
         """Run one command line; return its exit code and output."""
         out = io.StringIO()
-        setup = invocation.Setup(config=self.computer.config, opener=self._open)
+        setup = invocation.Setup(config=self.computer.config, session_factory=self._open)
         with _environment(self.cell, self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
                 code = main.main(line.split(), setup)

@@ -35,7 +35,7 @@ REAL_LAUNCH: dict[str, Any] = {"action": "RunInstances", "when": "from call 2"}
 TERMINATE_CALLS = ("TerminateInstances", "DeleteSecurityGroup", "DeleteKeyPair")
 DONE = {
     LAUNCH: ("2 of 2 ready",),
-    "stop": ("ml-0 stopped", "ml-1 stopped", "billed: $12.00 a month", "nothing ends it"),
+    "stop": ("ml-0 stopped", "ml-1 stopped", "billed: $12.00 a month", "they stay until terminated"),
     "start": ("ml-0 running", "ml-1 running"),
     "terminate": ("ml-0 terminated ml-1 terminated security group gone key pair gone", "0 instances running"),
 }

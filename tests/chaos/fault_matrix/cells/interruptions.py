@@ -32,7 +32,7 @@ def _message_after_interrupt(action: str, command: str) -> tuple[str, ...]:
     if command == LAUNCH:
         return STILL_LAUNCHING if action == "CreateTags" else ("Interrupted. Nothing was launched.",)
     if command == "terminate":
-        return ("Interrupted. Some may still be up.", "stratus terminate ends the rest")
+        return ("Interrupted. Some may still be up.", "stratus terminate terminates the rest")
     return ("Interrupted. Some may have changed.", "stratus status shows which")
 
 
