@@ -45,25 +45,25 @@ class ImageSpec:
         return "ami-" + hashlib.sha256(f"{region}/{self.name}".encode()).hexdigest()[:17]
 
 
-def _ubuntu(release: str, name: str, machine: str, disk: str) -> ImageSpec:
+def _ubuntu(release: str, name: str, architecture: str, disk: str) -> ImageSpec:
     return ImageSpec(
-        name=f"ubuntu/images/hvm-ssd{'-gp3' if disk == 'gp3' else ''}/{name}-{machine}-server-20260710",
-        parameter=f"/aws/service/canonical/ubuntu/server/{release}/stable/current/{machine}/hvm/ebs-{disk}/ami-id",
+        name=f"ubuntu/images/hvm-ssd{'-gp3' if disk == 'gp3' else ''}/{name}-{architecture}-server-20260710",
+        parameter=f"/aws/service/canonical/ubuntu/server/{release}/stable/current/{architecture}/hvm/ebs-{disk}/ami-id",
         owner=CANONICAL,
         user="ubuntu",
         size_gib=8,
-        architecture="arm64" if machine == "arm64" else "x86_64",
+        architecture="arm64" if architecture == "arm64" else "x86_64",
     )
 
 
-def _amazon_linux(machine: str) -> ImageSpec:
+def _amazon_linux(architecture: str) -> ImageSpec:
     return ImageSpec(
-        name=f"al2023-ami-2023.9.20260710.0-kernel-6.1-{machine}",
-        parameter=f"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{machine}",
+        name=f"al2023-ami-2023.9.20260710.0-kernel-6.1-{architecture}",
+        parameter=f"/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{architecture}",
         owner=AMAZON_LINUX,
         user="ec2-user",
         size_gib=8,
-        architecture=machine,
+        architecture=architecture,
         root_device="/dev/xvda",
     )
 

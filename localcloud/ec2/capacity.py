@@ -125,7 +125,7 @@ def _addresses(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> Iterat
 
 
 def _quota(ec2: Ec2Region, request: LaunchRequest) -> Iterator[_Limit]:
-    """Yield the limit of the vCPU quota. Contract: quotas-count-vcpus-of-running-machines."""
+    """Yield the limit of the vCPU quota. Contract: quotas-count-vcpus-of-running-instances."""
     quota, vcpus_per_instance = quota_for(request.type, request.market), vcpus(request.type)
     if quota is None or not vcpus_per_instance:
         return

@@ -116,9 +116,7 @@ def _subnet(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest) -> S
     elif not any("NetworkInterfaceId" in nic for nic in interfaces):
         interfaces[0]["SubnetId"] = subnet.id
     if not ec2.context.block.contains(str(subnet.cidr.network_address)):
-        message = (
-            f"{subnet.id} ({subnet.cidr_block}) lies outside {ec2.context.block.network}, where machines can listen"
-        )
+        message = f"{subnet.id} ({subnet.cidr_block}) lies outside {ec2.context.block.network}, where hosts can listen"
         raise EC2ClientError("Unsupported", message)
     return subnet
 

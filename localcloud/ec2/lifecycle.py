@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 PENDING, RUNNING, SHUTTING_DOWN, TERMINATED = (0, "pending"), (16, "running"), (32, "shutting-down"), (48, "terminated")
 STOPPING, STOPPED = (64, "stopping"), (80, "stopped")
 
-# EC2 lists terminated instances "for a short while (usually less than one hour)", says its user guide.
+# EC2 lists terminated instances "for a short while (usually less than one hour)" (user guide).
 FORGET_AFTER_S = 3600.0
 
 

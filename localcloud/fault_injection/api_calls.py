@@ -76,7 +76,7 @@ def choose_faults(inner: Application, fault_engine: FaultEngine) -> Application:
         call = ApiCall(environ[SERVICE], _action(environ), environ[REGION], by_user)
         environ[FAULTS] = fault_engine.faults_for_call(call) if is_api_call(environ) else []
         if is_api_call(environ) and not environ[FAULTS] and _tags_on_creation(environ):
-            # Contract: tags-want-their-own-permission.
+            # Contract: tagging-requires-its-own-permission.
             environ[FAULTS] = fault_engine.denial_for(replace(call, action="CreateTags"))
         return inner(environ, start_response)
 

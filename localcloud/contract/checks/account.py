@@ -80,7 +80,7 @@ def prices_are_listed(context: CheckContext) -> None:
     expect(len(prices) == 1 and 0 < prices[0] < 5, f"found {prices}")
 
 
-def prices_have_traps(context: CheckContext) -> None:
+def unfiltered_prices_include_reservations(context: CheckContext) -> None:
     """Find reservations at $0 among unfiltered prices."""
     prices = _prices(context)
     expect(0.0 in prices and len(prices) > 1, f"found {prices}")
@@ -124,7 +124,7 @@ CHECKS: tuple[Check, ...] = (
     unknown_types_are_named,
     quotas_have_codes,
     prices_are_listed,
-    prices_have_traps,
+    unfiltered_prices_include_reservations,
     spot_prices_are_listed,
     unknown_keys_have_a_code_per_service,
 )

@@ -100,7 +100,7 @@ def protection_holds(context: CheckContext) -> None:
     expect_equal(code, "OperationNotPermitted")
 
 
-def groups_in_use_stay(context: CheckContext) -> None:
+def groups_in_use_cannot_be_deleted(context: CheckContext) -> None:
     """Delete the shared instances' group."""
     context.wait_for(context.ids, "running")
     expect_equal(error_of(context.ec2.delete_security_group, GroupId=context.group)[0], "DependencyViolation")
@@ -125,7 +125,7 @@ def launch_time_is_the_last_start(context: CheckContext) -> None:
     expect(after["LaunchTime"] > before["LaunchTime"], "it stays what it was")
 
 
-def a_shutdown_from_within_ends_a_machine(context: CheckContext) -> None:
+def a_shutdown_from_within_terminates_an_instance(context: CheckContext) -> None:
     """Launch an instance that shuts itself down at boot."""
     arguments = {"UserData": "#!/bin/sh\nshutdown -h now\n", "InstanceInitiatedShutdownBehavior": "terminate"}
     instance_id = context.launch(1, **arguments)["Instances"][0]["InstanceId"]
@@ -133,7 +133,7 @@ def a_shutdown_from_within_ends_a_machine(context: CheckContext) -> None:
     expect_equal(terminated["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
 
 
-def ending_passes_through_shutting_down(context: CheckContext) -> None:
+def terminating_passes_through_shutting_down(context: CheckContext) -> None:
     """Terminate the shared instances."""
     changes = context.ec2.terminate_instances(InstanceIds=context.ids)["TerminatingInstances"]
     expect_equal({change["CurrentState"]["Name"] for change in changes}, {"shutting-down"})
@@ -142,7 +142,7 @@ def ending_passes_through_shutting_down(context: CheckContext) -> None:
     context.ec2.terminate_instances(InstanceIds=context.ids)
 
 
-def root_disks_go_with_their_machine(context: CheckContext) -> None:
+def root_disks_are_deleted_with_their_instance(context: CheckContext) -> None:
     """Wait until the shared instances' volumes are gone."""
     tagged = [{"Name": f"tag:{TAG}", "Values": [context.tag]}]
     context.wait(lambda: not context.ec2.describe_volumes(Filters=tagged)["Volumes"])
@@ -160,10 +160,10 @@ CHECKS: tuple[Check, ...] = (
     console_shows_host_keys,
     one_bad_id_fails_all,
     protection_holds,
-    groups_in_use_stay,
+    groups_in_use_cannot_be_deleted,
     stopping_keeps_the_private_address,
     launch_time_is_the_last_start,
-    a_shutdown_from_within_ends_a_machine,
-    ending_passes_through_shutting_down,
-    root_disks_go_with_their_machine,
+    a_shutdown_from_within_terminates_an_instance,
+    terminating_passes_through_shutting_down,
+    root_disks_are_deleted_with_their_instance,
 )
