@@ -8,7 +8,7 @@ import sys
 import pytest
 from hypothesis import settings
 
-from tests.support.cloud_fixture import cloud
+from tests.support.localcloud.fixture import cloud
 from tests.support.paths import ROOT
 
 __all__ = ["cloud"]

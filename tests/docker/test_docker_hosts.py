@@ -26,10 +26,10 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.session import Session
 from orchestrator.ssh import CommandResult
-from tests.support.embedded_cloud import TYPE, boto, instances, wait_for_state, wait_until
-from tests.support.embedded_cloud import image as image_id
+from tests.support.localcloud.clients import TYPE, boto, instances, wait_for_state, wait_until
+from tests.support.localcloud.clients import image as image_id
+from tests.support.localcloud.iam_enforcement import enforce
 from tests.support.project import Project
-from tests.support.strict_cloud import enforce
 
 pytestmark = pytest.mark.slow
 

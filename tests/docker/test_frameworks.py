@@ -10,7 +10,7 @@ import pytest
 
 import localcloud
 from localcloud.hosts.docker import image
-from tests.support.embedded_cloud import wait_until
+from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ from localcloud.server.registry import Registry
 from orchestrator.session import Session
 from tests.docker.test_install import layered, server, with_install
 from tests.support.docker_registry import docker
-from tests.support.embedded_cloud import wait_until
 from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
+from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project
 
 __all__ = ["layered", "server"]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import localcloud
-from tests.support.embedded_cloud import wait_until
+from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project
 
 GO = """

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.core.errors import UsageError
 from orchestrator.session import Session
-from tests.support.embedded_cloud import wait_until
+from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project
 
 

@@ -8,7 +8,6 @@ import subprocess
 
 import pytest
 
-from tests.support.embedded_cloud import wait_until
 from tests.support.framework_jobs import (
     FAIL_OR_SLEEP,
     MXNET,
@@ -23,6 +22,7 @@ from tests.support.framework_jobs import (
     two_hosts,
     write_job,
 )
+from tests.support.localcloud.clients import wait_until
 from tests.support.paths import ROOT
 from tests.support.project import Project
 

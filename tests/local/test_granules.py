@@ -16,9 +16,9 @@ import pytest
 
 from orchestrator.core.errors import JobFailed
 from orchestrator.session import Session
-from tests.support.embedded_cloud import boto
+from tests.support.localcloud.clients import boto
+from tests.support.localcloud.iam_enforcement import ROLE
 from tests.support.project import Project
-from tests.support.strict_cloud import ROLE
 
 for package in ("netCDF4", "pyhdf", "sklearn", "matplotlib"):
     pytest.importorskip(package, reason=f"the granules job needs {package} (requirements.txt of the example)")

@@ -17,7 +17,7 @@ from orchestrator.core.host import Host
 from orchestrator.core.remote_scripts import inline_command
 from orchestrator.crypto import ssh_keys
 from orchestrator.session import Session
-from tests.support.embedded_cloud import boto
+from tests.support.localcloud.clients import boto
 from tests.support.project import Project
 
 

@@ -22,10 +22,10 @@ from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused
 from orchestrator.install import registry_login
-from tests.support.embedded_cloud import boto
 from tests.support.iam_policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
+from tests.support.localcloud.clients import boto
+from tests.support.localcloud.iam_enforcement import ROLE, as_user, enforce
 from tests.support.project import Project
-from tests.support.strict_cloud import ROLE, as_user, enforce
 
 ELSEWHERE = {
     "iam:PassRole": "EC2 asks for it on RunInstances with a profile; there is no call of that name",

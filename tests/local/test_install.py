@@ -12,7 +12,7 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import UsageError
-from tests.support.embedded_cloud import wait_until
+from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project
 
 STUBBORN = "setsid sh -c 'trap \"\" TERM; sleep {0}; sleep {0}' & sleep {0}"

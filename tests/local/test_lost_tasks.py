@@ -10,7 +10,6 @@ import pytest
 
 from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.session import Session
-from tests.support.embedded_cloud import wait_until
 from tests.support.framework_jobs import (
     FAIL_OR_SLEEP,
     SLEEP_EVERYWHERE,
@@ -23,6 +22,7 @@ from tests.support.framework_jobs import (
     two_hosts,
     write_job,
 )
+from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project
 
 __all__ = ["three_hosts", "two_hosts"]

@@ -14,7 +14,7 @@ from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity.offerings import Requirements
 from orchestrator.aws.launch.alternatives import find
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
-from tests.support.embedded_cloud import boto
+from tests.support.localcloud.clients import boto
 from tests.support.project import Project
 
 Play = Callable[..., None]

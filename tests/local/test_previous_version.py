@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import localcloud
-from tests.support.embedded_cloud import boto, image, wait_for_state
+from tests.support.localcloud.clients import boto, image, wait_for_state
 from tests.support.paths import ROOT
 
 RECORDED = ROOT / "tests/local/data/previous_version"

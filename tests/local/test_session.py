@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.session import Session
-from tests.support.embedded_cloud import boto, wait_until
+from tests.support.localcloud.clients import boto, wait_until
 from tests.support.paths import ROOT
 from tests.support.project import Project
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.embedded_instances import ec2, key, launch, play, ubuntu
-from tests.support.in_memory_cloud import open_cloud
+from tests.support.localcloud.in_memory import open_cloud
+from tests.support.localcloud.instances import ec2, key, launch, play, ubuntu
 
 __all__ = ["ec2", "key", "launch", "open_cloud", "play", "ubuntu"]

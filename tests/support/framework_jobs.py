@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.session import Session
-from tests.support.embedded_cloud import boto
+from tests.support.localcloud.clients import boto
 from tests.support.paths import ROOT
 from tests.support.project import Project
 

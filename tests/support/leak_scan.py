@@ -17,7 +17,7 @@ import pytest
 from orchestrator.config import settings
 from orchestrator.core.events import Event
 from orchestrator.session import Session
-from tests.support.embedded_cloud import boto, wait_until
+from tests.support.localcloud.clients import boto, wait_until
 from tests.support.project import CONFIG, Project
 
 JOB = """

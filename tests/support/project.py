@@ -17,7 +17,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.events import Event
 from orchestrator.session import Session
 from orchestrator.ssh import SshClient
-from tests.support.strict_cloud import as_user
+from tests.support.localcloud.iam_enforcement import as_user
 
 CONFIG = """
 [cluster]

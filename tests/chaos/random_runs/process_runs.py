@@ -24,7 +24,7 @@ from typing import Any
 
 import localcloud
 from tests.chaos.invariants import ACTIVE, OTHER_ARN
-from tests.support.embedded_cloud import UBUNTU, boto, image, wait_until
+from tests.support.localcloud.clients import UBUNTU, boto, image, wait_until
 from tests.support.paths import ROOT
 
 CONFIG = (

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.embedded_cloud import image, wait_for_state
-from tests.support.embedded_instances import Launch, ids
-from tests.support.host_commands import output_on_host
+from tests.support.localcloud.clients import image, wait_for_state
+from tests.support.localcloud.host_commands import output_on_host
+from tests.support.localcloud.instances import Launch, ids
 
 PARAMETERS = {
     "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": ("099720109477", "x86_64"),

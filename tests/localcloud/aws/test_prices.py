@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.support.embedded_cloud import TYPE, boto
+from tests.support.localcloud.clients import TYPE, boto
 
 
 def test_the_price_list_has_on_demand_prices_and_free_reservations(cloud: dict[str, str]) -> None:

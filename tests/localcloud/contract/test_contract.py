@@ -16,7 +16,7 @@ from localcloud.contract import assumptions
 from localcloud.contract.check_context import CheckContext
 from localcloud.contract.checks.catalog import CHECKS
 from localcloud.scenarios.scenario import Scenario, make_fault
-from tests.support.embedded_cloud import boto
+from tests.support.localcloud.clients import boto
 from tests.support.paths import ROOT
 
 ASSUMED = assumptions.read()

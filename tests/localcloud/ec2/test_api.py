@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import TYPE, boto, error_code, error_of
-from tests.support.embedded_instances import Launch, Play, ids
+from tests.support.localcloud.clients import TYPE, boto, error_code, error_of
+from tests.support.localcloud.instances import Launch, Play, ids
 
 
 def test_the_same_client_token_launches_once(launch: Launch) -> None:

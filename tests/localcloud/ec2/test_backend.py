@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import error_code, instances, wait_for_state
-from tests.support.embedded_instances import Launch, ids
-from tests.support.in_memory_cloud import OpenCloud, client_without_retries
+from tests.support.localcloud.clients import error_code, instances, wait_for_state
+from tests.support.localcloud.in_memory import OpenCloud, client_without_retries
+from tests.support.localcloud.instances import Launch, ids
 
 
 def test_addresses_are_unique_and_public_equals_private(launch: Launch) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import TYPE, boto, error_of
-from tests.support.embedded_instances import Launch, Play
+from tests.support.localcloud.clients import TYPE, boto, error_of
+from tests.support.localcloud.instances import Launch, Play
 
 
 def test_an_empty_pool_names_zones_with_capacity_and_a_launch_without_zone_uses_one(launch: Launch, play: Play) -> None:

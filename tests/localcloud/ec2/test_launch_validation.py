@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import error_code, error_of
-from tests.support.embedded_instances import Launch, Play
+from tests.support.localcloud.clients import error_code, error_of
+from tests.support.localcloud.instances import Launch, Play
 
 
 @pytest.mark.parametrize(

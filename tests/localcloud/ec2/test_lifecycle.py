@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.embedded_cloud import error_code, instances, wait_for_state, wait_until
-from tests.support.embedded_instances import Launch, ids
-from tests.support.host_commands import output_on_host
+from tests.support.localcloud.clients import error_code, instances, wait_for_state, wait_until
+from tests.support.localcloud.host_commands import output_on_host
+from tests.support.localcloud.instances import Launch, ids
 
 
 def test_an_instance_is_pending_before_it_runs(ec2: Any, launch: Launch) -> None:

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.support.embedded_cloud import boto, wait_for_state
-from tests.support.embedded_instances import Launch, ids
-from tests.support.host_commands import output_on_host
-from tests.support.instance_metadata import ask_metadata, metadata_token
+from tests.support.localcloud.clients import boto, wait_for_state
+from tests.support.localcloud.host_commands import output_on_host
+from tests.support.localcloud.instances import Launch, ids
+from tests.support.localcloud.metadata import ask_metadata, metadata_token
 
 
 def test_metadata_requires_a_token(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:

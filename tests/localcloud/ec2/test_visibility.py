@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import error_code
-from tests.support.in_memory_cloud import OpenCloud, client_without_retries, launch_in
+from tests.support.localcloud.clients import error_code
+from tests.support.localcloud.in_memory import OpenCloud, client_without_retries, launch_in
 
 
 def test_a_new_instance_and_its_tags_are_invisible_for_a_while(open_cloud: OpenCloud) -> None:

@@ -12,9 +12,9 @@ from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 import localcloud
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import TYPE, boto, error_of, image
-from tests.support.embedded_instances import Play
-from tests.support.in_memory_cloud import OpenCloud, client_without_retries
+from tests.support.localcloud.clients import TYPE, boto, error_of, image
+from tests.support.localcloud.in_memory import OpenCloud, client_without_retries
+from tests.support.localcloud.instances import Play
 
 
 def test_an_error_is_injected_before_or_after_a_call_takes_effect(ec2: Any, play: Play) -> None:

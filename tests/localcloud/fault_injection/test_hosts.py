@@ -9,8 +9,8 @@ from typing import Any
 import asyncssh
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import instances, wait_for_state, wait_until
-from tests.support.embedded_instances import Launch, Play
+from tests.support.localcloud.clients import instances, wait_for_state, wait_until
+from tests.support.localcloud.instances import Launch, Play
 
 
 def knock(address: str, *, seconds: float = 1.0) -> str:

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from localcloud.scenarios.scenario import Scenario, make_fault
-from tests.support.embedded_cloud import error_of, instances, wait_for_state, wait_until
-from tests.support.embedded_instances import Launch, Play
-from tests.support.in_memory_cloud import OpenCloud, client_without_retries, launch_in, states
-from tests.support.instance_metadata import ask_metadata, metadata_token
+from tests.support.localcloud.clients import error_of, instances, wait_for_state, wait_until
+from tests.support.localcloud.in_memory import OpenCloud, client_without_retries, launch_in, states
+from tests.support.localcloud.instances import Launch, Play
+from tests.support.localcloud.metadata import ask_metadata, metadata_token
 
 
 def test_a_protected_instance_cannot_be_terminated(ec2: Any, launch: Launch, play: Play) -> None:

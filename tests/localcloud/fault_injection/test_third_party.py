@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import wait_for_state
-from tests.support.embedded_instances import Play
+from tests.support.localcloud.clients import wait_for_state
+from tests.support.localcloud.instances import Play
 
 
 def test_a_colleagues_resources_exist_as_long_as_the_scenario(ec2: Any, play: Play) -> None:

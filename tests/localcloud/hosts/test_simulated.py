@@ -8,7 +8,7 @@ import pytest
 
 from localcloud.hosts.simulated import shutdown_minutes
 from localcloud.scenarios.scenario import make_fault
-from tests.support.in_memory_cloud import OpenCloud, client_without_retries, launch_in, states
+from tests.support.localcloud.in_memory import OpenCloud, client_without_retries, launch_in, states
 
 TIMER = "#cloud-config\n" + json.dumps(
     {

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from localcloud.scenarios.fault_engine import ActiveFault, ApiCall
 from localcloud.scenarios.scenario import make_fault
-from tests.support.in_memory_cloud import OpenCloud, client_without_retries
+from tests.support.localcloud.in_memory import OpenCloud, client_without_retries
 
 
 def test_a_schedule_a_number_of_times_and_a_chance_limit_a_fault(open_cloud: OpenCloud) -> None:

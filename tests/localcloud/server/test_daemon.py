@@ -18,7 +18,7 @@ import pytest
 
 import localcloud
 from localcloud import LocalCloudError
-from tests.support.embedded_cloud import TYPE, boto, image, wait_for_state, wait_until
+from tests.support.localcloud.clients import TYPE, boto, image, wait_for_state, wait_until
 from tests.support.paths import ROOT
 
 

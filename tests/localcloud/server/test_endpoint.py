@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tests.support.embedded_cloud import boto, error_code
+from tests.support.localcloud.clients import boto, error_code
 
 
 def test_the_caller_is_a_user_of_the_account(cloud: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from localcloud.hosts.unresponsive_port import UnresponsivePort
 from localcloud.server import daemon, host_kinds
 from localcloud.server.endpoint import open_endpoint
 from localcloud.server.host_kinds import HostKind
-from tests.support.embedded_cloud import TYPE, boto, image, wait_for_state
+from tests.support.localcloud.clients import TYPE, boto, image, wait_for_state
 
 
 @dataclasses.dataclass

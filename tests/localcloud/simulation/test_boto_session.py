@@ -5,8 +5,8 @@ from __future__ import annotations
 from botocore.config import Config
 
 from localcloud.scenarios.scenario import make_fault
-from tests.support.embedded_cloud import error_code
-from tests.support.in_memory_cloud import OpenCloud
+from tests.support.localcloud.clients import error_code
+from tests.support.localcloud.in_memory import OpenCloud
 
 
 def test_retries_wait_in_virtual_time_and_every_attempt_is_recorded(open_cloud: OpenCloud) -> None:

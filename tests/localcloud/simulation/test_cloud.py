@@ -12,7 +12,7 @@ import pytest
 from localcloud.core.errors import LocalCloudError
 from localcloud.scenarios.scenario import make_fault
 from localcloud.simulation.cloud import ClientCrash
-from tests.support.in_memory_cloud import OpenCloud, client_without_retries, launch_in, states
+from tests.support.localcloud.in_memory import OpenCloud, client_without_retries, launch_in, states
 from tests.support.paths import ROOT
 
 
@@ -33,7 +33,7 @@ PROGRAM = """
 import sys
 from localcloud.simulation.cloud import InMemoryCloud
 from localcloud.scenarios.scenario import Scenario, make_fault
-from tests.support.in_memory_cloud import client_without_retries, launch_in
+from tests.support.localcloud.in_memory import client_without_retries, launch_in
 faults = (make_fault("error", code="InternalError", action="ec2:*", chance=0.4, applied=True),
           make_fault("invisible", chance=0.5), make_fault("dropped", action="RunInstances", chance=0.3),
           make_fault("colleague", machines=2, group="g", key="k"))

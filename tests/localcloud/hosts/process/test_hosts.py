@@ -14,8 +14,8 @@ import pytest
 from localcloud.core.process_tree import is_alive
 from localcloud.hosts.interface import HostError
 from localcloud.hosts.process.hosts import ProcessHosts
-from tests.support.embedded_cloud import wait_until
-from tests.support.process_hosts import (
+from tests.support.localcloud.clients import wait_until
+from tests.support.localcloud.process_hosts import (
     NEEDS_OPENSSH,
     PORT,
     HostRig,

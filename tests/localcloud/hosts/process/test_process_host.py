@@ -11,8 +11,8 @@ import asyncssh
 import pytest
 
 from localcloud.core.process_tree import is_alive
-from tests.support.embedded_cloud import wait_until
-from tests.support.process_hosts import (
+from tests.support.localcloud.clients import wait_until
+from tests.support.localcloud.process_hosts import (
     NEEDS_OPENSSH,
     HostRig,
     RunningHost,

@@ -18,11 +18,7 @@ from localcloud.hosts.process.sandbox import (
     handled_rights,
     landlock_abi,
 )
-from tests.support.process_hosts import (
-    HostRig,
-    RunningHost,
-    open_rig,
-)
+from tests.support.localcloud.process_hosts import HostRig, RunningHost, open_rig
 
 
 @pytest.mark.skipif(landlock_abi() < 1, reason="this kernel has no Landlock")

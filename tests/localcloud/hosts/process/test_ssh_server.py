@@ -12,7 +12,7 @@ import asyncssh
 import paramiko
 import pytest
 
-from tests.support.process_hosts import NEEDS_OPENSSH, HostRig, RunningHost, has_openssh, open_rig
+from tests.support.localcloud.process_hosts import NEEDS_OPENSSH, HostRig, RunningHost, has_openssh, open_rig
 
 pytestmark = pytest.mark.skipif(not has_openssh(), reason=NEEDS_OPENSSH)
 

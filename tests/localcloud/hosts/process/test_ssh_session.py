@@ -16,8 +16,15 @@ import asyncssh
 import pexpect
 import pytest
 
-from tests.support.embedded_cloud import wait_until
-from tests.support.process_hosts import NEEDS_OPENSSH, HostRig, RunningHost, has_openssh, open_rig, processes_of
+from tests.support.localcloud.clients import wait_until
+from tests.support.localcloud.process_hosts import (
+    NEEDS_OPENSSH,
+    HostRig,
+    RunningHost,
+    has_openssh,
+    open_rig,
+    processes_of,
+)
 
 pytestmark = pytest.mark.skipif(not has_openssh(), reason=NEEDS_OPENSSH)
 

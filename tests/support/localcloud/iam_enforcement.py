@@ -7,8 +7,8 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.embedded_cloud import boto
 from tests.support.iam_policy import Policy
+from tests.support.localcloud.clients import boto
 
 ROLE = "rehearsal"
 KEYS = {"AWS_ACCESS_KEY_ID": "TESTS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "TESTS_SECRET_ACCESS_KEY"}

@@ -10,7 +10,7 @@ import pytest
 
 import localcloud
 from localcloud.scenarios.scenario import Fault, Scenario
-from tests.support.embedded_cloud import TYPE, boto, image
+from tests.support.localcloud.clients import TYPE, boto, image
 
 Launch = Callable[..., list[dict[str, Any]]]
 Play = Callable[..., None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncssh
 
-from tests.support.embedded_cloud import wait_until
+from tests.support.localcloud.clients import wait_until
 
 
 def output_on_host(

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 import localcloud
+from tests.support.localcloud.iam_enforcement import enforce
 from tests.support.paths import ROOT
-from tests.support.strict_cloud import enforce
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from botocore.config import Config
 from localcloud.core.clock import VirtualClock
 from localcloud.scenarios.scenario import Fault, Scenario
 from localcloud.simulation.cloud import InMemoryCloud
-from tests.support.embedded_cloud import TYPE, UBUNTU
+from tests.support.localcloud.clients import TYPE, UBUNTU
 
 OpenCloud = Callable[..., InMemoryCloud]
 
