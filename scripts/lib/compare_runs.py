@@ -2,7 +2,7 @@
 
     python scripts/lib/compare_runs.py runs [--within 1e-6]
 
-Every number in the two ``metrics.json`` is compared, except what a run says of itself (``run``: workers, seconds).
+Every number in the two ``metrics.json`` is compared, except the facts about the run itself (``run``: workers, seconds).
 Exits 1 when one of them differs by more than ``--within``.
 """
 
@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SHOWN = {
+ROWS = {
     "cloud mask accuracy": "scores.cloud_mask.accuracy",
-    "  always the larger class": "scores.cloud_mask.baseline_larger_class",
+    "  majority-class baseline": "scores.cloud_mask.baseline_larger_class",
     "R2 log(1+COT)": "scores.cloud_optical_thickness.r2_log1p",
     "R2 CER": "scores.cloud_effective_radius.r2",
     "RMSE CER, um": "scores.cloud_effective_radius.rmse",
-    "judged pixels": "scores.judged_pixels",
+    "evaluated pixels": "scores.judged_pixels",
 }
 
 
@@ -47,26 +47,29 @@ def numbers(facts: dict[str, Any], name: str = "") -> Iterator[tuple[str, float]
 
 
 def main() -> int:
-    """Print the table; say whether the two agree."""
+    """Print the table; 1 if the runs differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--within", type=float, default=1e-6)
-    given = parser.parse_args()
-    folders = [newest(given.runs, multi=multi) for multi in (False, True)]
+    options = parser.parse_args()
+    folders = [newest(options.runs, multi=multi) for multi in (False, True)]
     metrics = [json.loads((folder / "outputs/metrics.json").read_text()) for folder in folders]
-    one, many = (dict(numbers(each)) for each in metrics)
-    if one.keys() != many.keys():
-        raise SystemExit(f"the runs measured different things: {sorted(one.keys() ^ many.keys())}")
+    single, multi = (dict(numbers(document)) for document in metrics)
+    if single.keys() != multi.keys():
+        raise SystemExit(f"the runs measured different things: {sorted(single.keys() ^ multi.keys())}")
     print(f"  {'':26} {'one VM':>12} {'two VMs':>12}")
-    for label, name in SHOWN.items():
-        if name in one:
-            print(f"  {label:26} {one[name]:12.6g} {many[name]:12.6g}")
-    apart = max(abs(one[name] - many[name]) for name in one)
-    digests = [[each[part]["sha256"][:12] for part in ("model", "predictions")] for each in metrics]
-    for index, label in enumerate(("model", "predictions")):
+    for label, name in ROWS.items():
+        if name in single:
+            print(f"  {label:26} {single[name]:12.6g} {multi[name]:12.6g}")
+    difference = max(abs(single[name] - multi[name]) for name in single)
+    parts = ("model", "predictions")
+    digests = [[document[part]["sha256"][:12] for part in parts] for document in metrics]
+    for index, label in enumerate(parts):
         print(f"  {label + ' (sha256)':26} {digests[0][index]:>12} {digests[1][index]:>12}")
-    agree = apart <= given.within
-    print(f"\n{'The two agree' if agree else 'THE TWO DIFFER'}: {len(one)} numbers, largest difference {apart:g}.")
+    agree = difference <= options.within
+    print(
+        f"\n{'The two agree' if agree else 'THE TWO DIFFER'}: {len(single)} numbers, largest difference {difference:g}."
+    )
     print(f"Figure: {folders[1] / 'outputs/retrieval.png'}")
     return 0 if agree else 1
 

@@ -18,34 +18,34 @@ def processes(folder: str) -> Iterator[Path]:
     mark = os.fsencode(folder)
     for proc in Path("/proc").glob("[0-9]*"):
         try:
-            known = (proc / "environ").read_bytes() + (proc / "cmdline").read_bytes()
-        except OSError:  # it ended meanwhile, or is somebody else's
+            content = (proc / "environ").read_bytes() + (proc / "cmdline").read_bytes()
+        except OSError:  # it has exited, or belongs to another user
             continue
-        if mark in known and int(proc.name) not in (os.getpid(), os.getppid()):
+        if mark in content and int(proc.name) not in (os.getpid(), os.getppid()):
             yield proc
 
 
 def sockets(proc: Path) -> set[str]:
     """Return the inodes of a process's sockets."""
-    found = set()
+    inodes = set()
     for entry in (proc / "fd").glob("*"):
         try:
             target = os.readlink(entry)
         except OSError:
             continue
         if target.startswith("socket:["):
-            found.add(target[8:-1])
-    return found
+            inodes.add(target[8:-1])
+    return inodes
 
 
 def listening() -> set[str]:
-    """Return the inodes of all TCP sockets that listen."""
+    """Return the inodes of all listening TCP sockets."""
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
     return {row[9] for row in rows if row[3] == LISTENING}
 
 
 def main() -> int:
-    """Print both counts."""
+    """Print the numbers of processes and ports; 1 if a process is left."""
     left = list(processes(sys.argv[1]))
     ports = listening() & {inode for proc in left for inode in sockets(proc)}
     print(f"{len(left)} processes and {len(ports)} listening ports left behind")

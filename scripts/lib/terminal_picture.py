@@ -1,8 +1,8 @@
-"""Make docs/terminal.svg, the picture in the README, from a real sitting at the prompt.
+"""Write docs/terminal.svg, the picture in README.md, from a real session at the prompt.
 
     scripts/picture [--out docs/terminal.svg]
 
-A terminal emulator (pyte) stands between the shell and the picture: what it shows is what a user sees.
+A terminal emulator (pyte) renders the shell's output exactly as a user sees it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS, ROWS = 118, 200
 PROMPT = r"rehearsal \[[^]]*\]: "
-SITTING = ("LaunchInstances(2)", "InstallDeps()", "RunMultiVMComputing()", "FetchResults()", "TerminateAll()", "exit")
+LINES = ("LaunchInstances(2)", "InstallDeps()", "RunMultiVMComputing()", "FetchResults()", "TerminateAll()", "exit")
 
 
 class Terminal:
@@ -43,9 +43,9 @@ class Terminal:
         )
 
     def read(self, seconds: float) -> None:
-        """Show what comes within some seconds; prompt_toolkit asks where the cursor is, as of any terminal."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._shell.closed:
+        """Process output for some seconds, and answer prompt_toolkit's queries for the cursor position."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self._shell.closed:
             try:
                 data = self._shell.read_nonblocking(65536, timeout=0.1)
             except pexpect.TIMEOUT:
@@ -56,15 +56,15 @@ class Terminal:
                 self._shell.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
             self._stream.feed(data)
 
-    def wait_for(self, words: str, *, seconds: float = 180) -> None:
-        """Read until the line of the cursor begins with some words.
+    def wait_for(self, text: str, *, seconds: float = 180) -> None:
+        """Read until the line of the cursor starts with a text.
 
-        :raises TimeoutError: they did not come.
+        :raises TimeoutError: it did not appear.
         """
-        until = time.monotonic() + seconds
-        while not self.screen.display[self.screen.cursor.y].lstrip().startswith(words):
-            if time.monotonic() > until:
-                raise TimeoutError(f"{words!r} did not come:\n" + "\n".join(self.screen.display).rstrip())
+        end = time.monotonic() + seconds
+        while not self.screen.display[self.screen.cursor.y].lstrip().startswith(text):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{text!r} did not appear:\n" + "\n".join(self.screen.display).rstrip())
             self.read(0.3)
 
     def type(self, text: str) -> None:
@@ -75,9 +75,9 @@ class Terminal:
         self.read(1.0)
 
 
-def sit(terminal: Terminal) -> None:
-    """Go through the sitting."""
-    for line in SITTING:
+def play_session(terminal: Terminal) -> None:
+    """Type the lines, each at a prompt."""
+    for line in LINES:
         terminal.wait_for("rehearsal [")
         terminal.type(line)
         if line.startswith("Launch"):
@@ -87,25 +87,25 @@ def sit(terminal: Terminal) -> None:
 
 
 def lines(screen: pyte.Screen) -> list[Text]:
-    """Return what is on the screen as styled lines, without the empty ones at its end."""
-    found = [line(screen, row) for row in range(ROWS)]
-    while found and not found[-1].plain.strip():
-        found.pop()
-    return found
+    """Return the screen as styled lines, without empty lines at its end."""
+    styled = [line(screen, row) for row in range(ROWS)]
+    while styled and not styled[-1].plain.strip():
+        styled.pop()
+    return styled
 
 
 def line(screen: pyte.Screen, row: int) -> Text:
-    """Return one row of the screen; cells of one style are one piece, and blanks another: some viewers trim pieces."""
+    """Return one row; blanks are pieces of their own, because some viewers trim pieces."""
     text = Text()
     cells = [screen.buffer[row][column] for column in range(COLUMNS)]
-    for look, group in groupby(cells, key=lambda cell: (cell.fg, cell.bold, cell.data == " ")):
-        text.append("".join(cell.data for cell in group), Style(color=colour(look[0]), bold=look[1]))
+    for style, group in groupby(cells, key=lambda cell: (cell.fg, cell.bold, cell.data == " ")):
+        text.append("".join(cell.data for cell in group), Style(color=rich_color(style[0]), bold=style[1]))
     text.rstrip()
     return text
 
 
-def colour(name: str) -> str | None:
-    """Return rich's name for a colour of pyte's."""
+def rich_color(name: str) -> str | None:
+    """Return rich's name of a pyte color."""
     if name == "default":
         return None
     return (
@@ -116,7 +116,7 @@ def colour(name: str) -> str | None:
 
 
 def main() -> int:
-    """Make the picture."""
+    """Write the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs/terminal.svg")
     out = parser.parse_args().out
@@ -124,20 +124,20 @@ def main() -> int:
         homes = {"STRATUS_HOME": f"{scratch}/stratus", "LOCALCLOUD_HOME": f"{scratch}/localcloud"}
         terminal = Terminal({**os.environ, **homes, "TERM": "xterm-256color"})
         try:
-            sit(terminal)
+            play_session(terminal)
         finally:
             import localcloud
 
             localcloud.down(Path(homes["LOCALCLOUD_HOME"]))
-    shown = lines(terminal.screen)
+    picture = lines(terminal.screen)
     with open(os.devnull, "w") as nowhere:
         console = Console(record=True, width=COLUMNS, file=nowhere, color_system="truecolor", force_terminal=True)
-        for each in shown:
-            console.print(each, no_wrap=True, crop=True)
+        for styled in picture:
+            console.print(styled, no_wrap=True, crop=True)
     svg = console.export_svg(title="python run_interface.py --local")
-    # Fonts from elsewhere are not needed: any monospace one will do.
+    # No web fonts: any monospace font is fine.
     out.write_text(re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.S))
-    print(f"{out}: {len(shown)} lines")
+    print(f"{out}: {len(picture)} lines")
     return 0
 
 

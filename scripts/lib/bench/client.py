@@ -41,9 +41,9 @@ from pathlib import Path
 from orchestrator.config import settings
 from orchestrator.session import Session
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
-given = settings.load(folder / "config.ini", os.environ)
+config = settings.load(folder / "config.ini", os.environ)
 lines = []
-with Session(given, home=folder / "home", runs=folder / "runs") as session:
+with Session(config, home=folder / "home", runs=folder / "runs") as session:
     try:
         launched = session.cluster.launch(session.cluster.plan(count))
         installed = session.jobs.install()
@@ -77,8 +77,8 @@ def memory(hosts: int) -> int:
             )
         finally:
             localcloud.down(folder / "cloud")
-    *said, peak = answer.stdout.splitlines()
-    print(*said, sep="\n")
+    *lines, peak = answer.stdout.splitlines()
+    print(*lines, sep="\n")
     return int(peak)
 
 
@@ -98,26 +98,26 @@ SETTINGS = """
 import pathlib, sys, time
 start = time.process_time()
 from orchestrator.config import settings
-came = time.process_time()
-place = pathlib.Path(sys.argv[1]) / "config.ini"
-place.write_text(settings.template())
+imported = time.process_time()
+path = pathlib.Path(sys.argv[1]) / "config.ini"
+path.write_text(settings.template())
 begin = time.process_time()
-settings.load(place, {}, files=False)
-print(came - start, time.process_time() - begin)
+settings.load(path, {}, files=False)
+print(imported - start, time.process_time() - begin)
 """
 
 
 def settings_seconds(rounds: int = 20) -> tuple[float, float]:
     """Return the CPU seconds of importing what reads a config file, and of reading one; the quickest of each."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-S", "-c", SETTINGS, folder]
-        runs = [subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(rounds)]
-    times = [[float(word) for word in run.stdout.split()] for run in runs]
-    return min(one[0] for one in times), min(one[1] for one in times)
+        command = [sys.executable, "-S", "-c", SETTINGS, folder]
+        runs = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(rounds)]
+    times = [[float(number) for number in run.stdout.split()] for run in runs]
+    return min(pair[0] for pair in times), min(pair[1] for pair in times)
 
 
 def main() -> int:
-    """Print the figures; exit 1 when one is over its bar."""
+    """Print the figures; 1 if one is over its bar."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, default=32)
     hosts = parser.parse_args().hosts

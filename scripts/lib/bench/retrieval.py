@@ -1,10 +1,11 @@
-"""The cloud retrieval example, measured: scores on a real scene, and one worker against two side by side.
+"""Measure the cloud retrieval example: scores on a real scene, and one worker compared with two.
 
-    scripts/bench retrieval [--scene FILE] [--scenes 6] [--trees 120] [--rounds 2] [--least RATIO] [--only scores|speed]
+    scripts/bench retrieval [--scene FILE] [--scenes 6] [--trees 120] [--rounds 2] [--least RATIO]
+                            [--only scores|speed]
 
 The scene defaults to LES_profile_00579.hdf5 in the folder named by STRATUS_TEST_DATA, else in shared/data beside the
-checkout. Scores come from the job's own command line, printed as it is run, once per fold: the four folds judge each
-pixel once. Speed: synthetic scenes, worker processes of one thread each on this machine, in turns; the best of --rounds
+checkout. Scores come from the job's own command line, printed as it is run, once per fold: the four folds evaluate
+each pixel once. Speed: synthetic scenes, worker processes of one thread each on this machine, in turns; the best of --rounds
 counts, hashes must agree. Exits 1 when a score is below its bar (mask 0.95, R2 of log(1+COT) 0.80), hashes differ, or
 the speed-up is below --least.
 """
@@ -34,51 +35,51 @@ def job(words: list[str], out: Path, *, show: bool = False) -> dict[str, Any]:
         print("  $ " + shlex.join([*command, "--out", "outputs"]))
     full = [sys.executable, str(JOB / "retrieve.py"), *words, "--out", str(out)]
     subprocess.run(full, cwd=JOB, check=True, stdout=subprocess.DEVNULL)
-    found: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return found
+    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
 
 
 def scores(scene: Path, folder: Path) -> bool:
-    """Print the scores of the four folds; whether all pass their bars."""
+    """Print the scores of the four folds; True if all reach their bars."""
     print(f"{scene.name}: tiles held out inside the scene, buffer between")
     rows = []
     for fold in range(4):
-        found = job(["--data", str(scene), "--fold", str(fold)], folder / f"fold-{fold}", show=True)["scores"]
+        fold_scores = job(["--data", str(scene), "--fold", str(fold)], folder / f"fold-{fold}", show=True)["scores"]
         rows.append(
             (
-                found["cloud_mask"]["accuracy"],
-                found["cloud_mask"]["baseline_larger_class"],
-                found["cloud_optical_thickness"]["r2_log1p"],
-                found["cloud_effective_radius"]["r2"],
+                fold_scores["cloud_mask"]["accuracy"],
+                fold_scores["cloud_mask"]["baseline_larger_class"],
+                fold_scores["cloud_optical_thickness"]["r2_log1p"],
+                fold_scores["cloud_effective_radius"]["r2"],
             )
         )
-    print("  fold   mask   (larger class)   R2 log(1+COT)   R2 CER")
+    print("  fold   mask   (baseline)       R2 log(1+COT)   R2 CER")
     means = tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
     for name, row in [*((str(fold), row) for fold, row in enumerate(rows)), ("mean", means)]:
         print(f"  {name:<6} {row[0]:.3f}  {row[1]:.3f}            {row[2]:.3f}           {row[3]:.3f}")
     return all(row[0] >= BARS["mask"] and row[2] >= BARS["log(1+COT)"] for row in rows)
 
 
-def speed(arguments: argparse.Namespace, folder: Path) -> bool:
-    """Print seconds of one worker and of two; whether results agree and the speed-up is enough."""
+def speed(options: argparse.Namespace, folder: Path) -> bool:
+    """Print the seconds with one worker and with two; True if results agree and the speed-up is enough."""
     data = folder / "data"
-    make = [sys.executable, str(JOB / "synthesize.py"), "--scenes", str(arguments.scenes), "--out", str(data)]
+    make = [sys.executable, str(JOB / "synthesize.py"), "--scenes", str(options.scenes), "--out", str(data)]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-    words = ["--data", str(data), "--trees", str(arguments.trees)]
-    runs = [[on_workers(count, words, folder / "out") for count in (1, 2)] for _ in range(arguments.rounds)]
-    one, two = (min(column, key=seconds) for column in zip(*runs, strict=True))
-    print(f"\n{arguments.scenes} synthetic scenes of 144 x 144, 2 x {arguments.trees} trees, workers of one thread")
+    words = ["--data", str(data), "--trees", str(options.trees)]
+    runs = [[on_workers(count, words, folder / "out") for count in (1, 2)] for _ in range(options.rounds)]
+    single, double = (min(column, key=seconds) for column in zip(*runs, strict=True))
+    print(f"\n{options.scenes} synthetic scenes of 144 x 144, 2 x {options.trees} trees, workers of one thread")
     print("  stage      1 worker   2 workers   ratio")
     for stage in (*STAGES, "together"):
-        alone, shared = (seconds(run, stage) for run in (one, two))
-        print(f"  {stage:<10} {alone:6.2f} s   {shared:6.2f} s    {alone / shared:.2f}")
+        single_s, double_s = (seconds(run, stage) for run in (single, double))
+        print(f"  {stage:<10} {single_s:6.2f} s   {double_s:6.2f} s    {single_s / double_s:.2f}")
     hashes = {run[part]["sha256"] for part in ("model", "predictions") for pair in runs for run in pair}
     print(f"  model and predictions {'identical in all runs' if len(hashes) == 2 else 'DIFFER'}")
-    return len(hashes) == 2 and seconds(one) / seconds(two) >= arguments.least
+    return len(hashes) == 2 and seconds(single) / seconds(double) >= options.least
 
 
 def on_workers(count: int, words: list[str], out: Path) -> dict[str, Any]:
-    """Metrics of a run on so many worker processes of one thread."""
+    """Return the metrics of a run on this many worker processes of one thread."""
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -86,31 +87,31 @@ def on_workers(count: int, words: list[str], out: Path) -> dict[str, Any]:
 
 
 def seconds(run: dict[str, Any], stage: str = "together") -> float:
-    """Seconds of one stage of a run, or of all that workers do."""
-    found: dict[str, float] = run["run"]["seconds"]
-    return sum(found[name] for name in (STAGES if stage == "together" else (stage,)))
+    """Return the seconds of one stage of a run, or of all stages on workers."""
+    stage_seconds: dict[str, float] = run["run"]["seconds"]
+    return sum(stage_seconds[name] for name in (STAGES if stage == "together" else (stage,)))
 
 
 def main() -> int:
-    """Measure; 1 when something is below its bar."""
+    """Measure; 1 if something is below its bar."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     data = Path(os.environ.get("STRATUS_TEST_DATA", ROOT.parent / "shared" / "data"))
     parser.add_argument("--scene", type=Path, default=data / "LES_profile_00579.hdf5")
     parser.add_argument("--scenes", type=int, default=6)
     parser.add_argument("--trees", type=int, default=120)
-    parser.add_argument("--rounds", type=int, default=2, help="times that both are run")
-    parser.add_argument("--least", type=float, default=0.0, help="speed-up below which to exit 1")
+    parser.add_argument("--rounds", type=int, default=2, help="repetitions")
+    parser.add_argument("--least", type=float, default=0.0, help="smallest acceptable speed-up")
     parser.add_argument("--only", choices=("scores", "speed"))
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     passed = []
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.only != "speed":
-            if arguments.scene.is_file():
-                passed.append(scores(arguments.scene, Path(folder)))
+        if options.only != "speed":
+            if options.scene.is_file():
+                passed.append(scores(options.scene, Path(folder)))
             else:
-                print(f"no scene at {arguments.scene}: scores left out")
-        if arguments.only != "scores":
-            passed.append(speed(arguments, Path(folder)))
+                print(f"no scene at {options.scene}: scores skipped")
+        if options.only != "scores":
+            passed.append(speed(options, Path(folder)))
     return 0 if all(passed) else 1
 
 
