@@ -16,7 +16,6 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import HostsFailed, UsageError
-from tests.docker.conftest import apt_install
 from tests.remote.test_scripts import Vm, states
 from tests.support import docker_registry
 from tests.support.docker_registry import Registry, docker

@@ -1,4 +1,4 @@
-"""A registry of container images on this computer: Debian's docker-registry, with a login or without."""
+"""A container registry on this computer: Debian's docker-registry, with or without a login."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ AUTH = "auth: {{htpasswd: {{realm: tests, path: {folder}/users}}}}\n"
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry that answers.
+    """A running registry.
 
-    :param host: address and port; engines take those of loopback without TLS.
+    :param host: address and port; engines use loopback addresses without TLS.
     """
 
     host: str
@@ -38,11 +38,11 @@ class Registry:
     password: str = ""
 
     def push(self, image: str, name: str) -> str:
-        """Put a local image there and return its name with digest; the local copy of that name is removed."""
+        """Push a local image; return its name with digest. The local tag is removed."""
         full = f"{self.host}/{name}"
         docker("tag", image, full)
-        said = docker(*self.config, "push", full)
-        digest = next(word for word in said.split() if word.startswith("sha256:"))
+        output = docker(*self.config, "push", full)
+        digest = next(word for word in output.split() if word.startswith("sha256:"))
         docker("rmi", full)
         return f"{full.rpartition(':')[0]}@{digest}"
 
@@ -50,18 +50,18 @@ class Registry:
 
 
 def docker(*words: str, stdin: bytes = b"") -> str:
-    """Run the client and return what it says."""
+    """Run the Docker client; return its output."""
     done = subprocess.run(["docker", *words], input=stdin, capture_output=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
 
 def for_architecture(name: str, image: str, tag: str) -> bytes:
-    """Return an archive for ``docker load``: an image that says it is for another architecture."""
+    """Return an archive for ``docker load``: an image marked for another architecture."""
     saved = subprocess.run(["docker", "save", image], check=True, capture_output=True).stdout
-    made = io.BytesIO()
-    with tarfile.open(fileobj=io.BytesIO(saved)) as old, tarfile.open(fileobj=made, mode="w") as new:
-        files = {one.name: old.extractfile(one).read() for one in old if one.isfile()}  # type: ignore[union-attr]
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(saved)) as old, tarfile.open(fileobj=archive, mode="w") as new:
+        files = {member.name: old.extractfile(member).read() for member in old if member.isfile()}  # type: ignore[union-attr]
         (facts,) = json.loads(files["manifest.json"])
         config = json.dumps(json.loads(files[facts["Config"]]) | {"architecture": name}).encode()
         files[facts["Config"]] = config
@@ -71,14 +71,14 @@ def for_architecture(name: str, image: str, tag: str) -> bytes:
             info = tarfile.TarInfo(path)
             info.size = len(files[path])
             new.addfile(info, io.BytesIO(files[path]))
-    return made.getvalue()
+    return archive.getvalue()
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with closing(socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
+    """Return an unused port of loopback."""
+    with closing(socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
@@ -86,8 +86,8 @@ def free_port() -> int:
 def serve(folder: Path, user: str = "", password: str = "") -> Iterator[Registry]:
     """Run a registry.
 
-    :param folder: where its images lie.
-    :param user: who may pull and push; empty: anybody.
+    :param folder: for its images.
+    :param user: required for pull and push; empty: no login.
     """
     host = f"127.0.0.1:{free_port()}"
     text = CONFIG.format(folder=folder, host=host)
@@ -112,7 +112,7 @@ def serve(folder: Path, user: str = "", password: str = "") -> Iterator[Registry
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    until = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while True:
         try:
             urllib.request.urlopen(url, timeout=5).close()
@@ -121,5 +121,5 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
             return
         except OSError:
             assert process.poll() is None, log.read_text()
-            assert time.monotonic() < until, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)

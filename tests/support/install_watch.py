@@ -1,4 +1,4 @@
-"""What a test of installs looks at: channels that were opened, and places where no secret may be."""
+"""Observe an install: SSH channels opened, and places where no secret may appear."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.leak_scan import encodings
 
 @dataclass
 class ChannelCounter:
-    """Counts the channels that a session opens."""
+    """Records the host of every SSH channel that a session opens."""
 
     hosts: list[str] = field(default_factory=list)
 
@@ -30,7 +30,7 @@ class ChannelCounter:
 
 
 class ProcessWatch:
-    """Reads argv and environment of all processes, again and again, for something that must not be in them."""
+    """Searches arguments and environment of all processes, repeatedly, for a secret."""
 
     def __init__(self, secret: str) -> None:
         self.secret = secret.encode()
@@ -61,9 +61,9 @@ class ProcessWatch:
 
 
 def files_containing(folder: Path, secret: str) -> list[str]:
-    """The files below a folder that hold a secret, as it is or in base64."""
-    found = []
+    """Return the files below a folder that contain a secret, plain or in base64."""
+    paths = []
     for path in folder.rglob("*"):
         if path.is_file() and any(form in path.read_bytes() for form in encodings(secret)):
-            found.append(str(path))
-    return found
+            paths.append(str(path))
+    return paths

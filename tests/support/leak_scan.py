@@ -1,4 +1,4 @@
-"""A run by somebody who has secrets everywhere, and all that can be seen of it: disks, processes, ports, files here."""
+"""Run a job with secrets in every place of a computer, and record disks, processes, ports and local files."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SECRETS = {
     "secret in the profile": "canary+profile/Hn9Hn9Hn9Hn9Hn9Hn9Hn9Hn9",
     "password of an index": "canary-password-Bk2Bk2",
 }
-"""Marked secrets, one for every place on a computer where they can lie."""
+"""Recognizable secrets, one for every place on a computer that can hold one."""
 
 PROFILES = """
 [default]
@@ -61,7 +61,7 @@ pip_options = --index-url https://me:{password of an index}@pypi.invalid/simple
 
 @dataclass
 class LeakScan:
-    """What a run on two machines left to be looked at, while it ran and afterwards."""
+    """Everything recorded of a run on two VMs, while it ran and afterwards."""
 
     env: Mapping[str, str]
     folder: Path
@@ -81,11 +81,11 @@ class LeakScan:
 
     @property
     def home(self) -> Path:
-        """The cloud's."""
+        """The home folder of the embedded cloud."""
         return Path(self.env["LOCALCLOUD_HOME"])
 
     def scan(self, session: Session) -> None:
-        """Take in everything while the job runs."""
+        """Record disks, processes, ports and AWS resources while the job runs."""
         hosts = session.inventory.hosts()
         ec2 = boto(self.env, "ec2")
         for host in hosts:
@@ -98,7 +98,7 @@ class LeakScan:
                 self.modes[str(path.relative_to(disk.parent))] = path.stat().st_mode & 0o777
             answer = ec2.describe_instance_attribute(InstanceId=host.identity, Attribute="userData")
             self.user_data[host.name] = base64.b64decode(answer["UserData"]["Value"]).decode()
-        for port in {port for each in self.listeners.values() for _, port in each}:
+        for port in {port for listeners in self.listeners.values() for _, port in listeners}:
             self.outside[("127.0.0.1", port)] = try_connect("127.0.0.1", port)
         scheduler = session._locate_run(self.run_id).dashboard - 1
         self.tls_without_certificate = try_tls(hosts[0].private_address, scheduler)
@@ -108,11 +108,11 @@ class LeakScan:
         self.key_pairs[0].extend(pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"])
 
     def local_files(self) -> dict[str, bytes]:
-        """All that the run left on this computer, and what the cloud's daemon logged."""
+        """Return all files of the run on this computer, and the log of the cloud's daemon."""
         places = [self.folder / "laptop", self.home]
         files = [path for place in places for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
-        found = {str(path): path.read_bytes() for path in files if "machines" not in path.parts}
-        return found | {"events": "\n".join(map(repr, self.events)).encode()}
+        content = {str(path): path.read_bytes() for path in files if "machines" not in path.parts}
+        return content | {"events": "\n".join(map(repr, self.events)).encode()}
 
 
 def process_ids() -> list[int]:
@@ -120,7 +120,7 @@ def process_ids() -> list[int]:
 
 
 def belongs_to_instance(pid: int, identity: str) -> bool:
-    """Whether a process runs on a machine."""
+    """True if a process belongs to an instance."""
     try:
         return f"LOCALCLOUD_INSTANCE={identity}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -128,7 +128,7 @@ def belongs_to_instance(pid: int, identity: str) -> bool:
 
 
 def arguments_and_environment(pid: int) -> bytes:
-    """What anybody on a machine can read of a process: its arguments and its environment."""
+    """Return the arguments and the environment of a process."""
     try:
         return b"".join(Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
     except OSError:
@@ -136,11 +136,11 @@ def arguments_and_environment(pid: int) -> bytes:
 
 
 def listening_addresses(pid: int) -> set[tuple[str, int]]:
-    """Addresses and ports on which a process accepts connections; proc(5), ``net/tcp``."""
+    """Return the addresses and ports on which a process listens; proc(5), ``net/tcp``."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
     places = {row[9]: row[1] for row in rows if row[3] == "0A"}
-    found = set()
+    addresses = set()
     try:
         links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
     except OSError:
@@ -150,12 +150,12 @@ def listening_addresses(pid: int) -> set[tuple[str, int]]:
         if link.startswith("socket:[") and inode in places:
             address, port = places[inode].split(":")
             plain = ".".join(str(byte) for byte in bytes.fromhex(address)[::-1]) if len(address) == 8 else address
-            found.add((plain, int(port, 16)))
-    return found
+            addresses.add((plain, int(port, 16)))
+    return addresses
 
 
 def try_connect(address: str, port: int) -> str:
-    """How a stranger fares at a port."""
+    """Connect to a port; return ``open``, or the name of the error."""
     try:
         with socket.create_connection((address, port), timeout=2):
             return "open"
@@ -164,7 +164,7 @@ def try_connect(address: str, port: int) -> str:
 
 
 def try_tls(address: str, port: int) -> str:
-    """How TLS goes for somebody without the run's certificate."""
+    """Try a TLS handshake without the run's certificate; return the outcome."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -180,8 +180,8 @@ def try_tls(address: str, port: int) -> str:
 
 
 def run_with_secrets(cloud: Mapping[str, str], folder: Path) -> LeakScan:
-    """A run from launch to terminate by somebody who has secrets everywhere."""
-    made = LeakScan(cloud, folder)
+    """Run a job from launch to terminate, with secrets in every place."""
+    scan = LeakScan(cloud, folder)
     Project(folder, "canary", cloud).job(JOB, wait__py=WAIT)
     profiles = folder / "profiles"
     profiles.write_text(PROFILES.format_map(SECRETS))
@@ -192,53 +192,53 @@ def run_with_secrets(cloud: Mapping[str, str], folder: Path) -> LeakScan:
             patch.delenv(name)
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
         patch.setenv("AWS_CONFIG_FILE", str(profiles))
-        with session(made) as by_profile:
+        with session(scan) as by_profile:
             report = by_profile.cluster.launch(by_profile.cluster.plan(2))
             assert not report.failed, report.failed
         for name, secret in (("ACCESS_KEY_ID", "id"), ("SECRET_ACCESS_KEY", "secret"), ("SESSION_TOKEN", "token")):
             patch.setenv(f"AWS_{name}", SECRETS[f"{secret} in the environment"])
-        with session(made) as by_environment:
-            run_job_and_scan(made, by_environment)
-    return made
+        with session(scan) as by_environment:
+            run_job_and_scan(scan, by_environment)
+    return scan
 
 
-def session(scene: LeakScan) -> Session:
-    """A session whose AWS keys come from where AWS's own tools look."""
-    given = settings.load(scene.folder / "config.ini", dict(os.environ))
-    laptop = scene.folder / "laptop"
-    made = Session(given, home=laptop, runs=laptop / "runs", tell=scene.events.append)
-    made.context.clients.session.events.register(
-        "before-parameter-build.ec2.RunInstances", lambda params, **_: scene.launches.append(dict(params))
+def session(scan: LeakScan) -> Session:
+    """Return a session with the credentials of the environment."""
+    config = settings.load(scan.folder / "config.ini", dict(os.environ))
+    laptop = scan.folder / "laptop"
+    new_session = Session(config, home=laptop, runs=laptop / "runs", tell=scan.events.append)
+    new_session.context.clients.session.events.register(
+        "before-parameter-build.ec2.RunInstances", lambda params, **_: scan.launches.append(dict(params))
     )
-    return made
+    return new_session
 
 
-def run_job_and_scan(scene: LeakScan, session: Session) -> None:
-    """Install, run, look at everything, end."""
+def run_job_and_scan(scan: LeakScan, session: Session) -> None:
+    """Install, run, scan and terminate."""
     installed = session.jobs.install()
     assert not installed.failed, installed.failed
     handle = session.jobs.start(multi=True)
     outputs = f"machines/*/home/*/stratus/runs/{handle.run_id}/workdir/outputs/*"
-    wait_until(lambda: list(scene.home.glob(outputs)), seconds=60)
+    wait_until(lambda: list(scan.home.glob(outputs)), seconds=60)
     assert session.jobs.fetch(handle.run_id).metrics
-    scene.run_id = handle.run_id
-    scene.scan(session)
+    scan.run_id = handle.run_id
+    scan.scan(session)
     assert session.cluster.terminate().remaining == ()
-    scene.key_pairs[1].extend(pair["KeyName"] for pair in boto(scene.env, "ec2").describe_key_pairs()["KeyPairs"])
+    scan.key_pairs[1].extend(pair["KeyName"] for pair in boto(scan.env, "ec2").describe_key_pairs()["KeyPairs"])
 
 
 def encodings(secret: str) -> list[bytes]:
-    """A secret as it is, and as base64 would show it at any offset."""
+    """Return a secret in plain text, and in base64 at any offset."""
     raw = secret.encode()
     encoded = [base64.b64encode(b"x" * shift + raw)[4:-4] for shift in range(3)]
     return [raw, *encoded]
 
 
 def places_with(secret: str, places: Mapping[str, bytes]) -> list[str]:
-    """The places that hold a secret."""
+    """Return the places that contain a secret."""
     return [place for place, content in places.items() if any(form in content for form in encodings(secret))]
 
 
 def places_with_wrapped(secret: str, places: Mapping[str, bytes]) -> list[str]:
-    """As `where`, for what PEM and JSON break into lines."""
+    """As `places_with`, for text that PEM and JSON break into lines."""
     return [place for place, content in places.items() if secret.encode() in re.sub(rb"\\n|\n", b"", content)]

@@ -1,4 +1,4 @@
-"""A researcher's desk for tests: a config file, job folders, and sessions as different computers would have them."""
+"""A user's project on the embedded cloud: a config file, job folders, and sessions of several computers."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ run = job
 
 @dataclass
 class Project:
-    """One cluster's config and one computer's home.
+    """A config file for one cluster, job folders and home folders.
 
     :param env: of the embedded cloud.
-    :param calls: names of all API calls made by this lab's sessions.
-    :param watch: given the boto3 session of every session.
+    :param calls: names of all API calls made by the sessions.
+    :param on_session: called with the boto3 session of every session.
     """
 
     folder: Path
@@ -52,7 +52,7 @@ class Project:
     on_session: Callable[[Any], None] = lambda session: None
 
     def job(self, text: str, *, name: str = "job", **files: str) -> Path:
-        """Write a job's folder; its virtual environment sees the packages that the tests run with, so it is quick."""
+        """Write a job's folder. Its environment uses the packages of the tests, which makes the install fast."""
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -63,7 +63,7 @@ class Project:
 
     @property
     def config(self) -> Path:
-        """The config file, written when first asked for."""
+        """The config file, written at the first access."""
         path = self.folder / "config.ini"
         if not path.exists():
             values = {"endpoint": self.env["AWS_ENDPOINT_URL"], "port": self.env["REHEARSAL_SSH_PORT"]}
@@ -79,7 +79,7 @@ class Project:
         """
         import boto3
 
-        given = settings.load(self.config, {})
+        config = settings.load(self.config, {})
         user = as_user(self.env)
         session = boto3.Session(
             aws_access_key_id=user["AWS_ACCESS_KEY_ID"],
@@ -89,11 +89,11 @@ class Project:
         session.events.register("before-call", self._note)
         session.events.register("before-parameter-build.ec2.RunInstances", assert_safe_launch)
         self.on_session(session)
-        clients = client.Clients(session, region="us-west-2", clock=REAL_CLOCK, endpoint_url=given.aws.endpoint_url)
+        clients = client.Clients(session, region="us-west-2", clock=REAL_CLOCK, endpoint_url=config.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
         runtime = Runtime(connect=connect, optional_timeout_s=30.0)
-        return Session(given, home=home, runs=runs, tell=self.events.append, clients=clients, runtime=runtime)
+        return Session(config, home=home, runs=runs, tell=self.events.append, clients=clients, runtime=runtime)
 
     def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:
         body = params["body"] if isinstance(params["body"], dict) else {}
@@ -105,9 +105,9 @@ class Project:
 
 
 def assert_safe_launch(params: dict[str, Any], **_: Any) -> None:
-    """What holds for every launch of every test: safe metadata, an encrypted disk that ends with its machine, tags."""
+    """Check a RunInstances request: IMDSv2, an encrypted disk that is deleted with its instance, tags."""
     metadata, (disk,) = params["MetadataOptions"], params["BlockDeviceMappings"]
     assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
     assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["DeleteOnTermination"]) == (True, True)
     assert params["InstanceInitiatedShutdownBehavior"] == "terminate"
-    assert all("stratus:cluster" in [tag["Key"] for tag in one["Tags"]] for one in params["TagSpecifications"])
+    assert all("stratus:cluster" in [tag["Key"] for tag in tagged["Tags"]] for tagged in params["TagSpecifications"])

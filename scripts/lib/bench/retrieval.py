@@ -5,9 +5,9 @@
 
 The scene defaults to LES_profile_00579.hdf5 in the folder named by STRATUS_TEST_DATA, else in shared/data beside the
 checkout. Scores come from the job's own command line, printed as it is run, once per fold: the four folds evaluate
-each pixel once. Speed: synthetic scenes, worker processes of one thread each on this machine, in turns; the best of --rounds
-counts, hashes must agree. Exits 1 when a score is below its bar (mask 0.95, R2 of log(1+COT) 0.80), hashes differ, or
-the speed-up is below --least.
+each pixel once. Speed: synthetic scenes, worker processes of one thread each on this computer, in turns; the best of
+--rounds counts, hashes must agree. Exits 1 when a score is below its bar (mask 0.95, R2 of log(1+COT) 0.80), hashes
+differ, or the speed-up is below --least.
 """
 
 from __future__ import annotations
