@@ -1,4 +1,4 @@
-"""A real Docker engine: the one that runs, or in CI one that is installed and started here."""
+"""Fixtures with a real Docker engine: a running one, or in CI one that is installed and started."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from localcloud.hosts.docker.engine import EngineError
 from localcloud.hosts.docker.image import ensure
 from tests.support.docker_engine import apt_install, exclusive, is_running, started
+from tests.support.docker_registry import docker
 from tests.support.paths import ROOT
 
 IMAGE = "stratus-test/tiny:1"
@@ -20,7 +21,7 @@ APPLETS = ("sh", "cat", "id", "mkdir", "echo", "sleep", "true", "head", "seq", "
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies here."""
+    """Mark the tests of this folder."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -29,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder that all workers of this run share."""
+    """A folder shared by all workers of a run."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "shared-docker"
     folder.mkdir(exist_ok=True)
@@ -38,32 +39,32 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(shared: Path) -> Iterator[None]:
-    """An engine that answers; one that the tests start, they end."""
+    """A running engine; stopped afterwards if the tests started it."""
     if not is_running() and (os.environ.get("CI") != "true" or os.geteuid() != 0):
-        pytest.skip("no Docker engine answers this user (CI installs and starts one)")
+        pytest.skip("no Docker engine is accessible to this user (CI installs and starts one)")
     with started(shared):
         yield
 
 
 @pytest.fixture(scope="session")
 def image(engine: None, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A small image made of a static busybox, as nothing can be pulled here; the same for all workers of a run."""
-    made = shared / "image-made"
+    """A small image with a static busybox, shared by all workers of a run; it needs no pull."""
+    marker = shared / "image-made"
     with exclusive(shared):
-        if not made.exists():
+        if not marker.exists():
             if not shutil.which("busybox"):
                 if os.environ.get("CI") != "true":
-                    pytest.skip("no busybox to make an image of (apt install busybox-static)")
+                    pytest.skip("no busybox for an image (apt install busybox-static)")
                 apt_install("busybox-static")
             make_image(tmp_path_factory.mktemp("root"))
-            made.touch()
+            marker.touch()
     return IMAGE
 
 
 def make_image(root: Path) -> None:
     """Import ``IMAGE``.
 
-    :param root: an empty folder, for its files.
+    :param root: an empty folder for its files.
     """
     for folder in ("bin", "tmp", "etc", "proc", "sys", "dev"):
         (root / folder).mkdir()
@@ -76,7 +77,7 @@ def make_image(root: Path) -> None:
 
 @pytest.fixture(scope="session")
 def host_image(engine: None, shared: Path) -> str:
-    """The image of docker hosts; in CI, also the one that it is built on is made here."""
+    """The image of docker hosts; CI builds its base image, too."""
     with exclusive(shared):
         if os.environ.get("CI") == "true":
             subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True)
@@ -85,14 +86,28 @@ def host_image(engine: None, shared: Path) -> str:
         except EngineError as error:
             if os.environ.get("CI") == "true":
                 raise
-            pytest.skip(f"{error} (scripts/base-image makes one to build on; CI does)")
+            pytest.skip(f"{error} (scripts/base-image builds a base image; CI does)")
 
 
-@pytest.fixture
-def registry_program(shared: Path) -> None:
-    """The program that is a registry; installed in CI."""
+@pytest.fixture(scope="session")
+def registry_program(engine: None, shared: Path) -> None:
+    """Make sure that docker-registry is installed; CI installs it."""
     with exclusive(shared):
         if not shutil.which("docker-registry"):
             if os.environ.get("CI") != "true":
                 pytest.skip("no docker-registry here (apt install docker-registry; CI does)")
             apt_install("docker-registry")
+
+
+@pytest.fixture
+def layered(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image of three layers with random content."""
+    folder = tmp_path_factory.mktemp("layered")
+    (folder / "a").write_bytes(os.urandom(3_000_000))
+    (folder / "b").write_bytes(os.urandom(1_000_000))
+    (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY a /a\nCOPY b /b\n")
+    # Named for this process: others may use the same engine.
+    tag = f"stratus-test/layered:{os.getpid()}"
+    docker("build", "-q", "-t", tag, str(folder))
+    yield tag
+    subprocess.run(["docker", "rmi", tag], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Images for jobs: pulled with and without a login, built, refused for a reason; a real engine, a real registry."""
+"""Images of jobs: pulled with and without a login, built, and refused, with a real engine and a real registry."""
 
 from __future__ import annotations
 
@@ -20,46 +20,23 @@ from tests.remote.test_scripts import Vm, states
 from tests.support import docker_registry
 from tests.support.docker_registry import Registry, docker
 from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
-from tests.support.project import Project
+from tests.support.project import Project, add_install_settings
 
 PASSWORD = "canary-registry-Qx7Qx7Qx7"
 
 
 @pytest.fixture(scope="module")
-def server(engine: None) -> None:
-    """The program of a registry is here."""
-    if not shutil.which("docker-registry"):
-        if os.environ.get("CI") != "true":
-            pytest.skip("no docker-registry here (apt install docker-registry)")
-        apt_install("docker-registry")
+def open_registry(registry_program: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry without a login."""
+    with docker_registry.serve(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
-def open_registry(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """One that anybody may pull from."""
-    with docker_registry.serve(tmp_path_factory.mktemp("registry")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def closed_registry(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """One that wants a login."""
-    with docker_registry.serve(tmp_path_factory.mktemp("closed"), "me", PASSWORD) as found:
-        yield found
-
-
-@pytest.fixture
-def layered(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image of three layers, with something in them."""
-    folder = tmp_path_factory.mktemp("layered")
-    (folder / "a").write_bytes(os.urandom(3_000_000))
-    (folder / "b").write_bytes(os.urandom(1_000_000))
-    (folder / "Dockerfile").write_text(f"FROM {image}\nCOPY a /a\nCOPY b /b\n")
-    # Of this process: others may work with the same engine.
-    tag = f"stratus-test/layered:{os.getpid()}"
-    docker("build", "-q", "-t", tag, str(folder))
-    yield tag
-    subprocess.run(["docker", "rmi", tag], capture_output=True, check=False)
+def closed_registry(registry_program: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """A registry with a login."""
+    with docker_registry.serve(tmp_path_factory.mktemp("closed"), "me", PASSWORD) as registry:
+        yield registry
 
 
 # -- one script on one host: a home folder, a real sh, the real engine
@@ -67,13 +44,13 @@ def layered(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture
 def vm(tmp_path: Path) -> Vm:
-    """A machine with nothing on it but an engine."""
+    """A VM with a Docker engine and nothing else."""
     (tmp_path / "home").mkdir()
     return Vm(tmp_path / "home")
 
 
 def pull(vm: Vm, name: str) -> tuple[list[str], str, str]:
-    """Pull an image; how the step ended, its last words, and what to do about them."""
+    """Pull an image; return the state of the step, its last line, and the fix."""
     _, lines = vm.install([["image", "image.sh", "pull", name, "", ""]])
     fix = next((line.removeprefix("@@fix ") for line in lines if line.startswith("@@fix ")), "")
     plain = [line for line in lines if line and not line.startswith("@@")]
@@ -81,7 +58,7 @@ def pull(vm: Vm, name: str) -> tuple[list[str], str, str]:
 
 
 def test_a_pull_tells_how_far_it_is_and_what_came(vm: Vm, open_registry: Registry, layered: str) -> None:
-    """By digest; layers as bytes, as far as the registry tells of them."""
+    """By digest; progress in bytes, as far as the registry reports sizes."""
     name = open_registry.push(layered, "layered:1")
     docker("rmi", layered)
     _, lines = vm.install([["image", "image.sh", "pull", name, "", ""]])
@@ -124,7 +101,7 @@ def test_a_registry_that_does_not_answer_is_asked_three_times(vm: Vm, engine: No
 
 
 def test_an_image_for_another_architecture(vm: Vm, open_registry: Registry, image: str) -> None:
-    """Engines of some versions run on with a warning, and the job then dies of an exec format error."""
+    """Some versions of the engine only warn, and the job then fails with an exec format error."""
     docker("load", stdin=docker_registry.for_architecture("arm64", image, "stratus-test/arm:1"))
     name = open_registry.push("stratus-test/arm:1", "arm:1")
     docker("rmi", "stratus-test/arm:1")
@@ -136,7 +113,7 @@ def test_an_image_for_another_architecture(vm: Vm, open_registry: Registry, imag
 
 
 class Limited(BaseHTTPRequestHandler):
-    """A registry whose limit is reached: the answer of Docker Hub."""
+    """A registry whose pull limit is exceeded: the answer of Docker Hub."""
 
     def do_GET(self) -> None:
         limited = "/manifests/" in self.path
@@ -234,19 +211,14 @@ def project(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureReques
         assert session.cluster.terminate().remaining == ()
 
 
-def with_install(project: Project, text: str) -> None:
-    """Add settings to [install]."""
-    project.config.write_text(f"{project.config.read_text()}[install]\n{text}")
-
-
 def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
     project: Project, closed_registry: Registry, layered: str
 ) -> None:
-    """Not in argv or environment of any process, not in a file, a log or the journal, not in an event."""
+    """Not in arguments or environment of a process, a file, a log, the journal or an event."""
     name = closed_registry.push(layered, "private:1")
     (project.folder / "secret").mkdir()
     (project.folder / "secret/password").write_text(PASSWORD + "\n")
-    with_install(
+    add_install_settings(
         project, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = secret/password\n"
     )
     project.job(f"runtime = docker\nimage = {name}\nsingle = cat /etc/hostname || true\n")
@@ -277,7 +249,9 @@ def test_a_private_image_is_pulled_and_its_password_leaves_no_trace(
 
 def test_a_wrong_password_is_one_clear_line(project: Project, closed_registry: Registry, image: str) -> None:
     (project.folder / "wrong").write_text("not-it")
-    with_install(project, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = ./wrong\n")
+    add_install_settings(
+        project, f"registry = {closed_registry.host}\nregistry_user = me\nregistry_password_env = ./wrong\n"
+    )
     project.job(f"runtime = docker\nimage = {closed_registry.host}/private:9\nsingle = true\n")
     with project.session() as session:
         report = session.jobs.install()
@@ -291,13 +265,15 @@ def test_a_wrong_password_is_one_clear_line(project: Project, closed_registry: R
 
 
 def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(project: Project, engine: None) -> None:
-    with_install(project, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
+    add_install_settings(project, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
     project.job("runtime = docker\nimage = ghcr.io/me/job:1\nsingle = true\n")
     with project.session() as session, pytest.raises(UsageError, match="no variable NO_SUCH_VARIABLE here"):
         session.jobs.install()
 
 
-def test_a_login_by_aws(project: Project, server: None, tmp_path_factory: pytest.TempPathFactory, image: str) -> None:
+def test_a_login_by_aws(
+    project: Project, registry_program: None, tmp_path_factory: pytest.TempPathFactory, image: str
+) -> None:
     """``registry = ecr``: the token that AWS makes is the password; one call for all hosts, none for a check."""
     import base64
 
@@ -306,7 +282,7 @@ def test_a_login_by_aws(project: Project, server: None, tmp_path_factory: pytest
     user, _, token = base64.b64decode(answer).decode().partition(":")
     with docker_registry.serve(tmp_path_factory.mktemp("ecr"), user, token) as like_ecr:
         name = like_ecr.push(image, "job:1")
-        with_install(project, "registry = ecr\n")
+        add_install_settings(project, "registry = ecr\n")
         project.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
         project.calls.clear()
         with project.session() as session:
@@ -357,7 +333,7 @@ def test_the_example_is_built_from_its_dockerfile_and_finds_its_packages(project
     (job / "check.py").write_text(CHECK)
     (job / "job.ini").write_text("[job]\nrequirements = requirements.txt\nsingle = python check.py\n")
     project.config.write_text(f"{project.config.read_text()}runtime = docker\n")
-    with_install(project, f"build_args = BASE={base}\n")
+    add_install_settings(project, f"build_args = BASE={base}\n")
     lines: list[str] = []
     with project.session() as session:
         first, second = session.jobs.install(), session.jobs.install()

@@ -15,13 +15,10 @@ import pytest
 import localcloud
 from localcloud.server.registry import Registry
 from orchestrator.session import Session
-from tests.docker.test_install import layered, server, with_install
 from tests.support.docker_registry import docker
 from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
 from tests.support.localcloud.clients import wait_until
-from tests.support.project import Project
-
-__all__ = ["layered", "server"]
+from tests.support.project import Project, add_install_settings
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +42,9 @@ def cloud(host_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def store(server: None, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def store(
+    registry_program: None, cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Registry]:
     """The cloud's own registry: it wants the password that ECR gives out."""
     with Registry(tmp_path_factory.mktemp("registry"), cloud, login=True) as found:
         yield found
@@ -81,7 +80,7 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
     """The whole of InstallDeps on new machines; then again: nothing to do, one channel per machine."""
     name, secret = store.push(layered, "job:1"), store.info.password
     docker("rmi", layered)
-    with_install(project, "registry = ecr\n")
+    add_install_settings(project, "registry = ecr\n")
     project.job(
         f"runtime = docker\nimage = {name}\nmulti = id -u; echo on $STRATUS_HOST; mkdir outputs; echo 1 >outputs/x\n"
     )

@@ -111,3 +111,8 @@ def assert_safe_launch(params: dict[str, Any], **_: Any) -> None:
     assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["DeleteOnTermination"]) == (True, True)
     assert params["InstanceInitiatedShutdownBehavior"] == "terminate"
     assert all("stratus:cluster" in [tag["Key"] for tag in tagged["Tags"]] for tagged in params["TagSpecifications"])
+
+
+def add_install_settings(project: Project, text: str) -> None:
+    """Add settings to the section [install]."""
+    project.config.write_text(f"{project.config.read_text()}[install]\n{text}")
