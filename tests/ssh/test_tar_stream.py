@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostError
 from orchestrator.ssh import SshClient
 from tests.support.ssh_lab import Lab
@@ -21,12 +20,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("files"), hosts=2, first=120)
     yield lab
     lab.stop()
-
-
-@pytest.fixture
-def links() -> Iterator[SshClient]:
-    with SshClient(REAL_CLOCK) as links:
-        yield links
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -71,20 +64,20 @@ def hostile(lab: Lab) -> Iterator[HostileTar]:
     (tar.home / "bin" / "tar").unlink(missing_ok=True)
 
 
-def test_a_thousand_small_files_come_whole(lab: Lab, links: SshClient, tmp_path: Path) -> None:
+def test_a_thousand_small_files_come_whole(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
     out = lab.homes[0] / "outputs"
     for number in range(1000):
         path = out / f"folder {number % 10}" / f"file {number}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"content {number}\n")
 
-    fetched = links.fetch(lab.host(), "outputs", tmp_path / "deep" / "local", timeout_s=60)
+    fetched = ssh_client.fetch(lab.host(), "outputs", tmp_path / "deep" / "local", timeout_s=60)
 
     assert content(tmp_path / "deep" / "local") == content(out)
     assert fetched == sum(len(data) for data in content(out).values())
 
 
-def test_large_files_modes_and_odd_names_survive(lab: Lab, links: SshClient, tmp_path: Path) -> None:
+def test_large_files_modes_and_odd_names_survive(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
     out = lab.homes[0] / "it's -an $(odd) folder"
     out.mkdir()
     (out / "big").write_bytes(os.urandom(5_000_000))
@@ -93,30 +86,32 @@ def test_large_files_modes_and_odd_names_survive(lab: Lab, links: SshClient, tmp
     (out / "new\nline").write_text("x")
     (out / "empty").mkdir()
 
-    links.fetch(lab.host(), str(out), tmp_path, timeout_s=60)
+    ssh_client.fetch(lab.host(), str(out), tmp_path, timeout_s=60)
 
     assert content(tmp_path) == content(out)
     assert os.access(tmp_path / "run me", os.X_OK)
     assert (tmp_path / "empty").is_dir()
 
 
-def test_files_here_are_replaced_and_others_stay(lab: Lab, links: SshClient, tmp_path: Path) -> None:
+def test_files_here_are_replaced_and_others_stay(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
     (lab.homes[0] / "twice").mkdir()
     (lab.homes[0] / "twice" / "log").write_text("new")
     (tmp_path / "log").write_text("old and longer")
     (tmp_path / "mine").write_text("mine")
 
-    links.fetch(lab.host(), "twice", tmp_path)
+    ssh_client.fetch(lab.host(), "twice", tmp_path)
 
     assert content(tmp_path) == {"log": b"new", "mine": b"mine"}
 
 
-def test_nothing_there_is_said_so(lab: Lab, links: SshClient, tmp_path: Path) -> None:
+def test_nothing_there_is_said_so(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"^ml-0: nothing at no/such: no such folder$"):
-        links.fetch(lab.host(), "no/such", tmp_path / "local")
+        ssh_client.fetch(lab.host(), "no/such", tmp_path / "local")
 
 
-def test_links_to_files_inside_become_files_and_others_are_left_out(lab: Lab, links: SshClient, tmp_path: Path) -> None:
+def test_links_to_files_inside_become_files_and_others_are_left_out(
+    lab: Lab, ssh_client: SshClient, tmp_path: Path
+) -> None:
     out = lab.homes[0] / "linked"
     (out / "steps").mkdir(parents=True)
     (out / "steps" / "9.ckpt").write_text("weights")
@@ -129,7 +124,7 @@ def test_links_to_files_inside_become_files_and_others_are_left_out(lab: Lab, li
     (out / "loop").symlink_to("loop")
     left_out: dict[str, str] = {}
 
-    links.fetch(lab.host(), "linked", tmp_path, on_skipped=left_out.__setitem__)
+    ssh_client.fetch(lab.host(), "linked", tmp_path, on_skipped=left_out.__setitem__)
 
     names = ["best.ckpt", "last.ckpt", "steps/9.ckpt", "steps/hard.ckpt", "steps/up.ckpt"]
     assert content(tmp_path) == dict.fromkeys(names, b"weights")
@@ -140,19 +135,19 @@ def test_links_to_files_inside_become_files_and_others_are_left_out(lab: Lab, li
 
 @pytest.mark.parametrize("name", ["/tmp/stratus-evil", "../evil", "a/../../evil", "..", "a/../b"])
 def test_names_that_lead_outside_are_refused(
-    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path, name: str
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path, name: str
 ) -> None:
     hostile.answers(member("good", b"good"), member(name))
 
     with pytest.raises(HostError, match="points outside"):
-        links.fetch(lab.host(1), "out", tmp_path / "local")
+        ssh_client.fetch(lab.host(1), "out", tmp_path / "local")
 
     assert content(tmp_path) == {"local/good": b"good"}
     assert not Path("/tmp/stratus-evil").exists()
 
 
 def test_nothing_is_written_through_a_link_of_the_same_archive(
-    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -168,7 +163,7 @@ def test_nothing_is_written_through_a_link_of_the_same_archive(
     )
     left_out: dict[str, str] = {}
 
-    links.fetch(lab.host(1), "out", tmp_path / "local", on_skipped=left_out.__setitem__)
+    ssh_client.fetch(lab.host(1), "out", tmp_path / "local", on_skipped=left_out.__setitem__)
 
     assert content(outside) == {"mine": b"mine"}
     assert content(tmp_path / "local") == {"door/evil": b"evil", "file": b"evil"}
@@ -176,7 +171,7 @@ def test_nothing_is_written_through_a_link_of_the_same_archive(
 
 
 def test_nothing_is_written_through_a_link_that_lies_here(
-    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
 ) -> None:
     outside, local = tmp_path / "outside", tmp_path / "local"
     outside.mkdir()
@@ -186,12 +181,12 @@ def test_nothing_is_written_through_a_link_that_lies_here(
     (local / "folder").symlink_to(outside)
 
     hostile.answers(member("log"))
-    links.fetch(lab.host(1), "out", local)
+    ssh_client.fetch(lab.host(1), "out", local)
     hostile.answers(member("a", b"a"), member("folder/late", b"", type=tarfile.SYMTYPE, linkname="../a"))
-    links.fetch(lab.host(1), "out", local)
+    ssh_client.fetch(lab.host(1), "out", local)
     hostile.answers(member("folder/evil"))
     with pytest.raises(HostError, match="refused to unpack"):
-        links.fetch(lab.host(1), "out", local)
+        ssh_client.fetch(lab.host(1), "out", local)
 
     assert content(outside) == {"mine": b"mine"}
     assert (local / "log").read_text() == "evil"
@@ -199,48 +194,48 @@ def test_nothing_is_written_through_a_link_that_lies_here(
 
 @pytest.mark.parametrize("cut", [0, 10, 200])
 def test_an_archive_that_breaks_off_is_no_success(
-    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path, cut: int
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path, cut: int
 ) -> None:
     hostile.answers(member("big", os.urandom(10_000)))
     whole = (hostile.home / "answer").read_bytes()
     hostile.answers_raw(whole[:cut], status=2)
 
     with pytest.raises(HostError, match="could not fetch out: tar: it broke"):
-        links.fetch(lab.host(1), "out", tmp_path / "local")
+        ssh_client.fetch(lab.host(1), "out", tmp_path / "local")
 
 
 def test_an_archive_that_breaks_off_without_a_word_is_no_success_either(
-    lab: Lab, links: SshClient, hostile: HostileTar, tmp_path: Path
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
 ) -> None:
     hostile.answers(member("big", os.urandom(100_000)))
     hostile.answers_raw((hostile.home / "answer").read_bytes()[:50_000])
 
     with pytest.raises(HostError, match="could not fetch out"):
-        links.fetch(lab.host(1), "out", tmp_path / "local")
+        ssh_client.fetch(lab.host(1), "out", tmp_path / "local")
 
 
-def test_a_place_here_that_cannot_be_written_is_named(lab: Lab, links: SshClient, tmp_path: Path) -> None:
+def test_a_place_here_that_cannot_be_written_is_named(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
     (lab.homes[0] / "some").mkdir()
     (lab.homes[0] / "some" / "file").write_text("x")
     (tmp_path / "local").write_text("I am a file")
 
     with pytest.raises(HostError, match=f"cannot write {tmp_path / 'local'}"):
-        links.fetch(lab.host(), "some", tmp_path / "local")
+        ssh_client.fetch(lab.host(), "some", tmp_path / "local")
 
 
-def test_folders_and_bytes_go_up_whole(lab: Lab, links: SshClient, tmp_path: Path) -> None:
+def test_folders_and_bytes_go_up_whole(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
     (tmp_path / "sub folder").mkdir()
     (tmp_path / "sub folder" / "a").write_bytes(os.urandom(1_000_000))
     (tmp_path / "b").write_text("b")
 
-    links.send(lab.host(), tmp_path, "up/to here")
-    links.send(lab.host(), b"\0\xff" * 1000, "up/to here/-bytes")
+    ssh_client.send(lab.host(), tmp_path, "up/to here")
+    ssh_client.send(lab.host(), b"\0\xff" * 1000, "up/to here/-bytes")
 
     assert content(lab.homes[0] / "up" / "to here") == content(tmp_path) | {"-bytes": b"\0\xff" * 1000}
 
 
-def test_an_upload_to_where_nothing_can_be_written_says_why(lab: Lab, links: SshClient) -> None:
+def test_an_upload_to_where_nothing_can_be_written_says_why(lab: Lab, ssh_client: SshClient) -> None:
     (lab.homes[0] / "plain").write_text("a file")
 
     with pytest.raises(HostError, match="could not write plain/x: "):
-        links.send(lab.host(), b"data", "plain/x")
+        ssh_client.send(lab.host(), b"data", "plain/x")

@@ -21,12 +21,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab.stop()
 
 
-@pytest.fixture
-def links() -> Iterator[SshClient]:
-    with SshClient(REAL_CLOCK) as links:
-        yield links
-
-
 def shout(connection: socket.socket) -> None:
     """Answer all that is said, in capitals, once it was said to its end."""
     said = b""
@@ -52,21 +46,25 @@ def ask(tunnel: Tunnel, words: bytes) -> bytes:
     return answer
 
 
-def test_what_goes_in_here_comes_out_there_and_back(lab: Lab, links: SshClient, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
+def test_what_goes_in_here_comes_out_there_and_back(lab: Lab, ssh_client: SshClient, target: Listener) -> None:
+    tunnel = ssh_client.forward(lab.host(), target.port, target_address=target.address)
 
     assert ask(tunnel, b"hello") == b"HELLO"
     assert ask(tunnel, b"x" * 5_000_000) == b"X" * 5_000_000
 
 
-def test_without_a_target_it_leads_to_the_hosts_private_address(lab: Lab, links: SshClient, target: Listener) -> None:
-    tunnel = links.forward(lab.host(private_address=target.address), target.port)
+def test_without_a_target_it_leads_to_the_hosts_private_address(
+    lab: Lab, ssh_client: SshClient, target: Listener
+) -> None:
+    tunnel = ssh_client.forward(lab.host(private_address=target.address), target.port)
 
     assert ask(tunnel, b"private") == b"PRIVATE"
 
 
-def test_ten_connections_at_a_time_do_not_disturb_one_another(lab: Lab, links: SshClient, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
+def test_ten_connections_at_a_time_do_not_disturb_one_another(
+    lab: Lab, ssh_client: SshClient, target: Listener
+) -> None:
+    tunnel = ssh_client.forward(lab.host(), target.port, target_address=target.address)
     answers: dict[int, bytes] = {}
 
     def talk(number: int) -> None:
@@ -81,10 +79,10 @@ def test_ten_connections_at_a_time_do_not_disturb_one_another(lab: Lab, links: S
     assert answers == {number: f"WORD {number} ".encode() * 20_000 for number in range(10)}
 
 
-def test_a_target_that_refuses_ends_one_connection_and_not_the_tunnel(lab: Lab, links: SshClient) -> None:
+def test_a_target_that_refuses_ends_one_connection_and_not_the_tunnel(lab: Lab, ssh_client: SshClient) -> None:
     address, port = refusing()
-    connection = links.connect(lab.host())
-    tunnel = links.forward(lab.host(), port, target_address=address)
+    connection = ssh_client.connect(lab.host())
+    tunnel = ssh_client.forward(lab.host(), port, target_address=address)
 
     for _ in range(3):
         with pytest.raises(ConnectionResetError):
@@ -92,14 +90,14 @@ def test_a_target_that_refuses_ends_one_connection_and_not_the_tunnel(lab: Lab, 
     server = socket.create_server((address, port))
     with Listener(shout, address) as late:
         server.close()
-        assert ask(links.forward(lab.host(), late.port, target_address=address), b"late") == b"LATE"
-    assert links.connect(lab.host()) is connection
+        assert ask(ssh_client.forward(lab.host(), late.port, target_address=address), b"late") == b"LATE"
+    assert ssh_client.connect(lab.host()) is connection
 
 
-def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, links: SshClient, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
+def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, ssh_client: SshClient, target: Listener) -> None:
+    tunnel = ssh_client.forward(lab.host(), target.port, target_address=target.address)
     assert ask(tunnel, b"one") == b"ONE"
-    connection = links.connect(lab.host())
+    connection = ssh_client.connect(lab.host())
     lab.stop()
     lab.start()
     eventually(lambda: not connection.transport.is_active())
@@ -107,10 +105,10 @@ def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, links: SshCl
     assert ask(tunnel, b"two") == b"TWO"
 
 
-def test_closing_ends_connections_and_threads(lab: Lab, links: SshClient) -> None:
+def test_closing_ends_connections_and_threads(lab: Lab, ssh_client: SshClient) -> None:
     before = set(threading.enumerate())
     with Listener(lambda connection: connection.sendall(b"hello")) as talker:
-        tunnel = links.forward(lab.host(), talker.port, target_address=talker.address)
+        tunnel = ssh_client.forward(lab.host(), talker.port, target_address=talker.address)
         with socket.create_connection((tunnel.address, tunnel.port), timeout=10) as connection:
             assert connection.recv(5) == b"hello"
 
@@ -124,36 +122,36 @@ def test_closing_ends_connections_and_threads(lab: Lab, links: SshClient) -> Non
     eventually(lambda: not [one for one in threading.enumerate() if one not in before and one.name in names])
 
 
-def test_a_port_can_be_chosen_and_a_taken_one_is_named(lab: Lab, links: SshClient, target: Listener) -> None:
-    free = links.forward(lab.host(), target.port, target_address=target.address)
+def test_a_port_can_be_chosen_and_a_taken_one_is_named(lab: Lab, ssh_client: SshClient, target: Listener) -> None:
+    free = ssh_client.forward(lab.host(), target.port, target_address=target.address)
     free.close()
 
-    chosen = links.forward(lab.host(), target.port, target_address=target.address, local_port=free.port)
+    chosen = ssh_client.forward(lab.host(), target.port, target_address=target.address, local_port=free.port)
 
     assert chosen.port == free.port
     assert ask(chosen, b"chosen") == b"CHOSEN"
     with pytest.raises(HostError, match=rf"cannot listen on local port {free.port}: Address already in use"):
-        links.forward(lab.host(), target.port, local_port=free.port)
+        ssh_client.forward(lab.host(), target.port, local_port=free.port)
     with pytest.raises(HostError, match="cannot listen on local port 70000"):
-        links.forward(lab.host(), target.port, local_port=70000)
+        ssh_client.forward(lab.host(), target.port, local_port=70000)
 
 
-def test_it_listens_for_this_computer_only(lab: Lab, links: SshClient, target: Listener) -> None:
-    tunnel = links.forward(lab.host(), target.port, target_address=target.address)
+def test_it_listens_for_this_computer_only(lab: Lab, ssh_client: SshClient, target: Listener) -> None:
+    tunnel = ssh_client.forward(lab.host(), target.port, target_address=target.address)
 
     assert tunnel.address == "127.0.0.1"
 
 
-def test_without_a_session_there_is_no_tunnel(lab: Lab, links: SshClient) -> None:
+def test_without_a_session_there_is_no_tunnel(lab: Lab, ssh_client: SshClient) -> None:
     address, port = refusing()
 
     with pytest.raises(ConnectError):
-        links.forward(lab.host(address=address, port=port), 80)
+        ssh_client.forward(lab.host(address=address, port=port), 80)
 
 
 def test_closing_the_links_closes_their_tunnels(lab: Lab, target: Listener) -> None:
-    with SshClient(REAL_CLOCK) as links:
-        tunnel = links.forward(lab.host(), target.port, target_address=target.address)
+    with SshClient(REAL_CLOCK) as ssh_client:
+        tunnel = ssh_client.forward(lab.host(), target.port, target_address=target.address)
 
     with pytest.raises(ConnectionRefusedError):
         ask(tunnel, b"anyone?")

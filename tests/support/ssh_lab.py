@@ -1,4 +1,4 @@
-"""A laboratory for SSH: real servers on loopback addresses, and ways to make the network misbehave."""
+"""SSH servers on loopback addresses, and faults of the network between them and a client."""
 
 from __future__ import annotations
 
@@ -18,23 +18,32 @@ from typing import Any, Self
 import asyncssh
 
 from orchestrator.core.host import Host
+from orchestrator.ssh import quote
 
 SCRIPT = Path(__file__).with_name("ssh_server.py")
 ADDRESS = "127.77.241.{}"
 
+PATIENCE_S = 9.0
+"""What ends by its deadline of a second or so ends before this on a busy computer too; what does not, hangs longer."""
 
-def eventually(fact: Callable[[], bool], within: float = 10.0) -> None:
-    """Wait until ``fact()`` holds."""
-    until = time.monotonic() + within
-    while not fact():
-        assert time.monotonic() < until, "it did not come true"
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait until ``condition()`` is true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
-class Lab:
-    """Servers in one process of their own, all with the same host key, each on an address of its own.
+def python_command(program: str) -> str:
+    """Return the shell command that runs a Python program."""
+    return quote(sys.executable, "-c", program)
 
-    :param addresses: of the servers; some of this computer's own when empty.
+
+class Lab:
+    """Servers in one process, all with the same host key, each on an address of its own.
+
+    :param addresses: of the servers; loopback addresses when empty.
     """
 
     def __init__(self, folder: Path, *, hosts: int = 1, first: int = 1, addresses: Sequence[str] = ()) -> None:
@@ -51,7 +60,7 @@ class Lab:
         self.start()
 
     def new_key(self, name: str) -> tuple[Path, str]:
-        """Make a key; return the private key's file and the public key."""
+        """Generate a key; return the file of the private key, and the public key."""
         key = asyncssh.generate_private_key("ssh-ed25519")
         path = self.folder / f"{name}.key"
         key.write_private_key(path)
@@ -59,14 +68,14 @@ class Lab:
         return path, key.export_public_key().decode().strip()
 
     def start(self) -> None:
-        """Start the servers, on the ports that they had before."""
+        """Start the servers, on their previous ports if there are any."""
         servers = [
             {"address": address, "port": port, "home": str(home), "log": str(self.log(number))}
             for number, (address, port, home) in enumerate(zip(self.addresses, self.ports, self.homes, strict=True))
         ]
         common = {"host_key": str(self.host_key_file), "authorized": str(self.folder / "authorized"), "user": "dev"}
-        words = [sys.executable, str(SCRIPT), json.dumps({"servers": servers, **common})]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE)
+        argv = [sys.executable, str(SCRIPT), json.dumps({"servers": servers, **common})]
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE)
         assert self.process.stdout is not None
         self.ports = json.loads(self.process.stdout.readline())
 
@@ -79,7 +88,7 @@ class Lab:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let the servers hang: the kernel still takes connections and bytes, nobody answers."""
+        """Freeze the servers: the kernel still accepts connections and bytes, but no server responds."""
         os.kill(self.process.pid, signal.SIGSTOP)
         try:
             yield
@@ -87,8 +96,8 @@ class Lab:
             os.kill(self.process.pid, signal.SIGCONT)
 
     def host(self, number: int = 0, **changes: Any) -> Host:
-        """The record of one of the servers."""
-        facts: dict[str, Any] = {
+        """Return the record of one of the servers."""
+        fields: dict[str, Any] = {
             "name": f"ml-{number}",
             "address": self.addresses[number],
             "private_address": self.addresses[number],
@@ -98,23 +107,23 @@ class Lab:
             "host_key": self.host_key,
             "identity": f"i-0{number}",
         }
-        return Host(**{**facts, **changes})
+        return Host(**{**fields, **changes})
 
     def log(self, number: int = 0) -> Path:
-        """Where a server notes its events."""
+        """Return the file that a server logs its events to."""
         return self.folder / f"log{number}"
 
     def events(self, number: int = 0) -> list[str]:
-        """What a server has noted so far."""
+        """Return the events of a server so far."""
         return self.log(number).read_text().splitlines() if self.log(number).exists() else []
 
     def count(self, event: str, number: int = 0) -> int:
-        """How often an event was noted."""
+        """Return how often an event was logged."""
         return sum(line.split(" ", 1)[0] == event for line in self.events(number))
 
 
 class Listener:
-    """A TCP server of a few lines: ``serve`` gets each connection, on a thread of its own."""
+    """Minimal TCP server: ``serve`` is called with each connection, in a thread of its own."""
 
     def __init__(self, serve: Callable[[socket.socket], None], address: str = ADDRESS.format(200)) -> None:
         self.serve = serve
@@ -124,7 +133,7 @@ class Listener:
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self) -> None:
-        """Take connections until closed."""
+        """Accept connections until closed."""
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self.socket.accept()
@@ -132,7 +141,7 @@ class Listener:
                 threading.Thread(target=self.attempt, args=(connection,), daemon=True).start()
 
     def attempt(self, connection: socket.socket) -> None:
-        """Serve one connection; whatever breaks ends only that one."""
+        """Serve one connection; an error ends only that one."""
         with contextlib.suppress(OSError):
             self.serve(connection)
 
@@ -140,26 +149,26 @@ class Listener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in [self.socket, *self.accepted]:
+        for open_socket in [self.socket, *self.accepted]:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                open_socket.shutdown(socket.SHUT_RDWR)
+            open_socket.close()
 
 
 class Wire(Listener):
-    """A wire to a server that can be cut: connections under way fall silent, new ones work."""
+    """A proxy to a server that can be cut: existing connections become silent, new ones work."""
 
     def __init__(self, target: Host) -> None:
         self.target = target
         self.cut_at = 0
-        super().__init__(self.carry)
+        super().__init__(self.forward)
 
     def cut(self) -> None:
-        """Let all connections made so far fall silent, without a word to either side."""
+        """Make all existing connections silent, without closing either side."""
         self.cut_at = len(self.accepted)
 
-    def carry(self, near: socket.socket) -> None:
-        """Carry both ways until cut."""
+    def forward(self, near: socket.socket) -> None:
+        """Forward both ways until cut."""
         number = len(self.accepted)
         far = socket.create_connection((self.target.address, self.target.port), timeout=10)
         far.settimeout(None)
@@ -167,7 +176,7 @@ class Wire(Listener):
         self.pump(far, near, number)
 
     def pump(self, source: socket.socket, sink: socket.socket, number: int) -> None:
-        """Carry one way; what comes over a cut wire is swallowed."""
+        """Forward one way; data over a cut connection is dropped."""
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
                 if number > self.cut_at:
@@ -178,7 +187,7 @@ class Wire(Listener):
 
 @contextlib.contextmanager
 def dropping() -> Iterator[tuple[str, int]]:
-    """An address at which packets vanish: a listener whose queue is full, so that the kernel drops further attempts."""
+    """Yield an address at which packets are dropped: that of a listener with a full queue."""
     with contextlib.ExitStack() as stack:
         full = stack.enter_context(socket.create_server((ADDRESS.format(201), 0), backlog=0))
         for _ in range(4):
@@ -190,7 +199,7 @@ def dropping() -> Iterator[tuple[str, int]]:
 
 
 def refusing() -> tuple[str, int]:
-    """An address at which nothing listens."""
+    """Return an address at which nothing listens."""
     with socket.create_server((ADDRESS.format(202), 0)) as brief:
         address: tuple[str, int] = brief.getsockname()
     return address

@@ -1,4 +1,4 @@
-"""SSH servers for tests: real ones, in a process of their own so that it can be stopped, killed and restarted.
+"""SSH servers for tests, in a process of their own so that they can be frozen, killed and restarted.
 
     python ssh_server.py '{"servers": [...], "host_key": PATH, "authorized": PATH, "user": "dev"}'
 
@@ -22,24 +22,24 @@ import asyncssh
 
 
 class Server(asyncssh.SSHServer):
-    """Notes what happens, and lets one user in with one key."""
+    """Logs events, and accepts one user with one key."""
 
     def __init__(self, log: Path, user: str, authorized: str) -> None:
         self.log = log
         self.user = user
         self.authorized = authorized
 
-    def note(self, event: str) -> None:
+    def log_event(self, event: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(event + "\n")
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.conn = conn
         conn.set_extra_info(server=self)
-        self.note("connect")
+        self.log_event("connect")
 
     def begin_auth(self, username: str) -> bool:
-        self.note(f"login {username}")
+        self.log_event(f"login {username}")
         if username == self.user:
             self.conn.set_authorized_keys(self.authorized)
         return True
@@ -48,12 +48,12 @@ class Server(asyncssh.SSHServer):
         return True
 
     def connection_requested(self, _host: str, dest_port: int, _from: str, _from_port: int) -> bool:
-        self.note(f"tunnel {dest_port}")
+        self.log_event(f"tunnel {dest_port}")
         return True
 
 
-async def carry(source: Any, sink: Any, end: Callable[[], None]) -> None:
-    """Carry bytes from a reader to a writer until the one ends or the other takes no more."""
+async def forward(source: Any, sink: Any, end: Callable[[], None]) -> None:
+    """Forward bytes from a reader to a writer until either is closed."""
     with contextlib.suppress(OSError, asyncssh.Error):
         while data := await source.read(1 << 16):
             sink.write(data)
@@ -61,14 +61,14 @@ async def carry(source: Any, sink: Any, end: Callable[[], None]) -> None:
     end()
 
 
-async def attend(process: asyncssh.SSHServerProcess[bytes], shell: asyncio.subprocess.Process) -> None:
-    """Do as sshd does: tell the status when the shell ends, but close only when nobody holds its output any more."""
+async def run_shell(process: asyncssh.SSHServerProcess[bytes], shell: asyncio.subprocess.Process) -> None:
+    """Behave as sshd: send the exit status when the shell ends, but close only when no process has its output open."""
     assert shell.stdin is not None
-    feeding = asyncio.create_task(carry(process.stdin, shell.stdin, shell.stdin.close))
+    feeding = asyncio.create_task(forward(process.stdin, shell.stdin, shell.stdin.close))
     outputs = asyncio.gather(
-        carry(shell.stdout, process.stdout, lambda: None), carry(shell.stderr, process.stderr, lambda: None)
+        forward(shell.stdout, process.stdout, lambda: None), forward(shell.stderr, process.stderr, lambda: None)
     )
-    # asyncio's own wait() lasts until the pipes are closed, too, which a child of the shell may hold open.
+    # asyncio's own wait() also waits until the pipes are closed, which a child of the shell may keep open.
     while (status := shell.returncode) is None:
         await asyncio.sleep(0.005)
     if status >= 0:
@@ -86,7 +86,7 @@ async def serve(facts: dict[str, Any], common: dict[str, Any]) -> int:
     home, log = Path(facts["home"]), Path(facts["log"])
 
     async def handle(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        process.get_extra_info("connection").get_extra_info("server").note(f"exec {process.command}")
+        process.get_extra_info("connection").get_extra_info("server").log_event(f"exec {process.command}")
         pipe = asyncio.subprocess.PIPE
         shell = await asyncio.create_subprocess_exec(
             "/bin/sh",
@@ -99,7 +99,7 @@ async def serve(facts: dict[str, Any], common: dict[str, Any]) -> int:
             start_new_session=True,
             env={"PATH": f"{home}/bin:{os.environ['PATH']}", "HOME": str(home)},
         )
-        await attend(process, shell)
+        await run_shell(process, shell)
 
     acceptor = await asyncssh.listen(
         facts["address"],

@@ -1,0 +1,130 @@
+"""One command on one channel: deadlines, silence, and lines cut from bytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.errors import ConnectError, HostError
+from orchestrator.ssh import SshClient
+from orchestrator.ssh.channel import LineSplitter
+from tests.support.ssh_lab import PATIENCE_S, Lab, Wire
+
+
+class TestDeadlines:
+    def test_a_question_ends_by_its_deadline_when_the_server_hangs(self, own_lab: Lab, ssh_client: SshClient) -> None:
+        assert ssh_client.run(own_lab.host(), "true").ok
+        started = time.monotonic()
+
+        with own_lab.frozen(), pytest.raises(ConnectError) as caught:
+            ssh_client.run(own_lab.host(), "echo hello", timeout_s=1.5)
+
+        assert caught.value.kind in ("silent", "lost")
+        assert time.monotonic() - started < PATIENCE_S
+        assert ssh_client.run(own_lab.host(), "echo again").stdout == "again\n"
+
+    def test_a_question_ends_by_its_deadline_when_the_partition_comes_after_it_was_asked(
+        self, lab: Lab, ssh_client: SshClient
+    ) -> None:
+        with Wire(lab.host()) as wire:
+            host = lab.host(address=wire.address, port=wire.port)
+            timer = threading.Timer(0.5, wire.cut)
+            ssh_client.connect(host)
+            timer.start()
+            started = time.monotonic()
+
+            with pytest.raises(ConnectError, match="no answer within") as caught:
+                ssh_client.run(host, "sleep 20", timeout_s=1.5)
+
+            assert caught.value.kind == "lost"
+            assert 1.4 < time.monotonic() - started < PATIENCE_S
+
+    def test_a_command_that_talks_but_goes_on_too_long_is_told_from_a_lost_host(
+        self, lab: Lab, ssh_client: SshClient
+    ) -> None:
+        with pytest.raises(HostError, match="did not finish within") as caught:
+            ssh_client.run(lab.host(), "while echo tick; do sleep 0.1; done", timeout_s=1)
+
+        assert not isinstance(caught.value, ConnectError)
+
+    def test_a_stream_that_falls_silent_is_lost(self, own_lab: Lab, ssh_client: SshClient) -> None:
+        lines: list[str] = []
+        heard = threading.Event()
+
+        def on_line(line: str) -> None:
+            lines.append(line)
+            heard.set()
+
+        def freeze() -> None:
+            heard.wait(10)
+            with own_lab.frozen():
+                over.wait(10)
+
+        over = threading.Event()
+        freezer = threading.Thread(target=freeze)
+        freezer.start()
+        started = time.monotonic()
+        with pytest.raises(ConnectError, match="no data received for") as caught:
+            ssh_client.stream(
+                own_lab.host(), "while echo tick; do sleep 0.1; done", on_line=on_line, silence_timeout_s=1
+            )
+        took = time.monotonic() - started
+        over.set()
+        freezer.join(10)
+
+        assert caught.value.kind == "lost"
+        assert set(lines) == {"tick"}
+        assert took < PATIENCE_S
+
+    def test_an_upload_into_a_silent_partition_is_lost_and_closing_does_not_wait_for_it(self, lab: Lab) -> None:
+        with Wire(lab.host()) as wire, SshClient(REAL_CLOCK) as ssh_client:
+            host = lab.host(address=wire.address, port=wire.port)
+
+            def chunks() -> Iterator[bytes]:
+                while True:
+                    yield bytes(100_000)
+                    wire.cut()
+
+            with pytest.raises(ConnectError, match="no data received for") as caught:
+                ssh_client.stream(host, "cat >/dev/null", stdin=chunks(), on_line=lambda _: None, silence_timeout_s=1)
+            started = time.monotonic()
+            ssh_client.close()
+
+        assert caught.value.kind == "lost"
+        assert time.monotonic() - started < PATIENCE_S
+
+    def test_time_that_the_listener_takes_is_no_silence_of_the_host(self, lab: Lab, ssh_client: SshClient) -> None:
+        status = ssh_client.stream(
+            lab.host(), "echo a; sleep 1.2; echo b", on_line=lambda _: time.sleep(1), silence_timeout_s=1.8
+        )
+
+        assert status == 0
+
+    def test_a_stream_ends_at_its_deadline_though_the_host_talks(self, lab: Lab, ssh_client: SshClient) -> None:
+        with pytest.raises(HostError, match="did not finish within"):
+            ssh_client.stream(lab.host(), "while echo x; do sleep 0.1; done", on_line=lambda _: None, timeout_s=0.8)
+
+    def test_a_server_killed_in_mid_command_is_lost_at_once(self, own_lab: Lab, ssh_client: SshClient) -> None:
+        with pytest.raises(ConnectError, match="connection ended") as caught:
+            ssh_client.stream(
+                own_lab.host(), "echo $PPID; sleep 20", on_line=lambda _: own_lab.process.kill(), silence_timeout_s=20
+            )
+
+        assert caught.value.kind == "lost"
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30), st.integers(min_value=4, max_value=20))
+def test_lines_are_the_same_however_the_bytes_are_cut(chunks: list[bytes], longest: int) -> None:
+    whole, parts, text = LineSplitter(longest), LineSplitter(longest), b"".join(chunks)
+
+    at_once = [*whole.feed(text), *whole.flush()]
+    in_parts = [line for chunk in chunks if chunk for line in parts.feed(chunk)] + [*parts.flush()]
+
+    assert at_once == in_parts
+    assert all(len(line) <= longest for line in at_once)
