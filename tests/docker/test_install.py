@@ -16,11 +16,11 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import HostsFailed, UsageError
-from tests.remote.test_scripts import Vm, states
 from tests.support import docker_registry
 from tests.support.docker_registry import Registry, docker
 from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
 from tests.support.project import Project, add_install_settings
+from tests.support.script_host import ScriptHost, states
 
 PASSWORD = "canary-registry-Qx7Qx7Qx7"
 
@@ -43,13 +43,13 @@ def closed_registry(registry_program: None, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def vm(tmp_path: Path) -> Vm:
+def vm(tmp_path: Path) -> ScriptHost:
     """A VM with a Docker engine and nothing else."""
     (tmp_path / "home").mkdir()
-    return Vm(tmp_path / "home")
+    return ScriptHost(tmp_path / "home")
 
 
-def pull(vm: Vm, name: str) -> tuple[list[str], str, str]:
+def pull(vm: ScriptHost, name: str) -> tuple[list[str], str, str]:
     """Pull an image; return the state of the step, its last line, and the fix."""
     _, lines = vm.install([["image", "image.sh", "pull", name, "", ""]])
     fix = next((line.removeprefix("@@fix ") for line in lines if line.startswith("@@fix ")), "")
@@ -57,7 +57,7 @@ def pull(vm: Vm, name: str) -> tuple[list[str], str, str]:
     return states(lines), plain[-1] if plain else "", fix
 
 
-def test_a_pull_tells_how_far_it_is_and_what_came(vm: Vm, open_registry: Registry, layered: str) -> None:
+def test_a_pull_tells_how_far_it_is_and_what_came(vm: ScriptHost, open_registry: Registry, layered: str) -> None:
     """By digest; progress in bytes, as far as the registry reports sizes."""
     name = open_registry.push(layered, "layered:1")
     docker("rmi", layered)
@@ -75,7 +75,7 @@ def test_a_pull_tells_how_far_it_is_and_what_came(vm: Vm, open_registry: Registr
     assert name in image.split()
 
 
-def test_an_image_that_is_not_there(vm: Vm, open_registry: Registry) -> None:
+def test_an_image_that_is_not_there(vm: ScriptHost, open_registry: Registry) -> None:
     ended, said, fix = pull(vm, f"{open_registry.host}/nothing:7")
 
     assert ended == ["image failed"]
@@ -83,7 +83,7 @@ def test_an_image_that_is_not_there(vm: Vm, open_registry: Registry) -> None:
     assert fix == "correct image in job.ini: name and tag"
 
 
-def test_an_image_behind_a_login(vm: Vm, closed_registry: Registry) -> None:
+def test_an_image_behind_a_login(vm: ScriptHost, closed_registry: Registry) -> None:
     _, said, fix = pull(vm, f"{closed_registry.host}/secret:1")
 
     assert said.startswith(f"{closed_registry.host} requires a login for {closed_registry.host}/secret:1")
@@ -91,7 +91,7 @@ def test_an_image_behind_a_login(vm: Vm, closed_registry: Registry) -> None:
 
 
 @pytest.mark.slow
-def test_a_registry_that_does_not_answer_is_asked_three_times(vm: Vm, engine: None) -> None:
+def test_a_registry_that_does_not_answer_is_asked_three_times(vm: ScriptHost, engine: None) -> None:
     host = f"127.0.0.1:{docker_registry.free_port()}"
     _, lines = vm.install([["image", "image.sh", "pull", f"{host}/x:1", "", ""]])
 
@@ -100,7 +100,7 @@ def test_a_registry_that_does_not_answer_is_asked_three_times(vm: Vm, engine: No
     assert states(lines) == ["image failed"]
 
 
-def test_an_image_for_another_architecture(vm: Vm, open_registry: Registry, image: str) -> None:
+def test_an_image_for_another_architecture(vm: ScriptHost, open_registry: Registry, image: str) -> None:
     """Some versions of the engine only warn, and the job then fails with an exec format error."""
     docker("load", stdin=docker_registry.for_architecture("arm64", image, "stratus-test/arm:1"))
     name = open_registry.push("stratus-test/arm:1", "arm:1")
@@ -133,7 +133,7 @@ class Limited(BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
-def test_a_registry_whose_limit_of_pulls_is_reached(vm: Vm, engine: None) -> None:
+def test_a_registry_whose_limit_of_pulls_is_reached(vm: ScriptHost, engine: None) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Limited) as limited:
         threading.Thread(target=limited.serve_forever, daemon=True).start()
         host = f"127.0.0.1:{limited.server_address[1]}"
@@ -148,7 +148,7 @@ def test_a_registry_whose_limit_of_pulls_is_reached(vm: Vm, engine: None) -> Non
 # -- a build
 
 
-def build(vm: Vm, tag: str, **files: bytes) -> list[str]:
+def build(vm: ScriptHost, tag: str, **files: bytes) -> list[str]:
     """Build ~/stratus/jobs/job."""
     status, lines = vm.install([["image", "image.sh", "build", tag, "", "", "jobs/job"]], **files)
     assert status == (0 if "@@step image failed" not in "\n".join(lines) else 1)
@@ -156,7 +156,7 @@ def build(vm: Vm, tag: str, **files: bytes) -> list[str]:
 
 
 @pytest.fixture
-def context(vm: Vm, image: str) -> Path:
+def context(vm: ScriptHost, image: str) -> Path:
     """The code of a job with a Dockerfile as examples have it."""
     folder = vm.home / "stratus/jobs/job"
     folder.mkdir(parents=True)
@@ -166,7 +166,7 @@ def context(vm: Vm, image: str) -> Path:
     return folder
 
 
-def test_arguments_and_certificates_reach_a_build_and_nothing_stays_behind(vm: Vm, context: Path) -> None:
+def test_arguments_and_certificates_reach_a_build_and_nothing_stays_behind(vm: ScriptHost, context: Path) -> None:
     lines = build(
         vm, "stratus-test/built:1", **{"build.env": b"PIP_OPTIONS='--index-url x'\nLEVEL='a b;c'\n", "ca.pem": b"CERT"}
     )
@@ -180,7 +180,7 @@ def test_arguments_and_certificates_reach_a_build_and_nothing_stays_behind(vm: V
     assert not list((vm.home / "stratus").glob(".b*"))
 
 
-def test_a_build_that_fails_says_which_command_did(vm: Vm, context: Path) -> None:
+def test_a_build_that_fails_says_which_command_did(vm: ScriptHost, context: Path) -> None:
     text = (context / "Dockerfile").read_text()
     (context / "Dockerfile").write_text(text + "RUN echo 'ERROR: No matching distribution found for x' && exit 1\n")
     lines = build(vm, "stratus-test/built:2")

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.hosts.usage import parse
-from tests.remote.test_hostile_input import POISONS
-from tests.remote.test_scripts import Vm, states, until
 from tests.support.paths import REMOTE
+from tests.support.script_host import ScriptHost, states
+from tests.support.shell_injection import POISONS
+from tests.support.waiting import wait_until
 
 SUDO = 'while case "$1" in -*) true ;; *) false ;; esac; do shift; done\nexec "$@"\n'
 ENGINE = """case "$*" in
@@ -24,7 +25,7 @@ MIB = 1024
 
 
 @dataclass(frozen=True)
-class Paper(Vm):
+class Paper(ScriptHost):
     """A machine whose tools are scripts of a test; what is not one is the real thing."""
 
     more: dict[str, str] = field(default_factory=dict)
@@ -330,7 +331,7 @@ def test_the_script_reads_what_nvidia_smi_prints(vm: Paper) -> None:
     )
     from orchestrator.core import remote_scripts
 
-    found = parse("ml-0", vm.call(remote_scripts.inline_command("gpus.sh")))
+    found = parse("ml-0", vm.run(remote_scripts.inline_command("gpus.sh")))
 
     assert [(gpu.name, gpu.utilization_percent, gpu.processes) for gpu in found.gpus] == [("NVIDIA A10G", 12, ())]
     assert found.cores > 0
@@ -350,7 +351,7 @@ def test_the_file_of_a_login_goes_however_the_step_ends(vm: Paper, how: str) -> 
     with subprocess.Popen(words, env=env, stdin=-1, stdout=-1, text=True) as process:
         assert process.stdin
         assert process.stdout
-        until(lambda: seen.exists() and seen.read_text().endswith("\n"))
+        wait_until(lambda: seen.exists() and seen.read_text().endswith("\n"))
         (folder,) = map(Path, seen.read_text().splitlines())
         assert folder.stat().st_mode & 0o077 == 0
         if how == "answered":

@@ -1,7 +1,7 @@
-"""Hostile values through every command line: nothing of them is executed, and each arrives as it was.
+"""Hostile values in every command line: none is executed, and each arrives unchanged.
 
-The values are what a shell would stumble over, alone and mixed with anything else that hypothesis thinks of. Every
-command is carried out by a real shell in a folder of its own; a value that came to life would leave a file there.
+The values are special to a shell, alone and mixed with anything else that hypothesis generates. Every command is run by
+a real shell in a folder of its own; an executed value would create a file there.
 """
 
 from __future__ import annotations
@@ -30,49 +30,14 @@ from orchestrator.jobs import build, runner
 from orchestrator.jobs import spec as jobs_spec
 from orchestrator.ssh import command_line, quote
 from tests.support.paths import PACKAGE, REMOTE
+from tests.support.shell_injection import POISONS, TRAP
 
-TRAP = "owned"
-POISONS = (
-    "; touch {trap} #",
-    "$(touch {trap})",
-    "`touch {trap}`",
-    "| touch {trap}",
-    "&& touch {trap}",
-    "' ; touch {trap} ; '",
-    '" ; touch {trap} ; "',
-    "\ntouch {trap}\n",
-    "x; touch {trap} #",
-    "${{IFS}}",
-    "$HOME",
-    "~",
-    "*",
-    "../../{trap}",
-    "-rf",
-    "--help",
-    "-oProxyCommand=touch {trap}",
-    "\\",
-    "'",
-    '"',
-    "!",
-    "#",
-    "(",
-    "<{trap}",
-    ">{trap}",
-    "%h",
-    "\x7f",
-    "é",
-    "\u2028",
-    "=",
-    "@@exit 0",
-    "a b",
-    "\t",
-)
 hostile = st.one_of(
     st.sampled_from(POISONS).map(lambda text: text.format(trap=TRAP)),
     st.lists(st.sampled_from(POISONS), min_size=1, max_size=4).map(lambda some: "".join(some).format(trap=TRAP)),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40),
 )
-words = st.lists(hostile, min_size=1, max_size=4)
+arguments = st.lists(hostile, min_size=1, max_size=4)
 quick = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPQK7VvS3dEHi6BfkqMtDSFGMpv4c1nJKNoPpHZqkpZ1"
 HOST = Host("ml-0", "192.0.2.7", "10.0.0.7", 22, "ubuntu", Path("/keys/k"), KEY, "i-0abc")
@@ -85,7 +50,7 @@ class Vm:
     home: Path
 
     def run(self, command: str, *, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-        """Run a command to its end; whatever it prints."""
+        """Run a command to its end and return its output; fail if a hostile value was executed."""
         before = self.content()
         done = subprocess.run(
             ["/bin/sh", "-c", command],
@@ -96,12 +61,12 @@ class Vm:
             check=False,
             env={"HOME": str(self.home), "PATH": os.environ["PATH"], **(env or {})},
         )
-        born = {path for path in self.content() - before if TRAP in path}
-        assert not born, f"{command!r} was executed: {born}"
+        created = {path for path in self.content() - before if TRAP in path}
+        assert not created, f"{command!r} was executed: {created}"
         return done.stdout
 
     def content(self) -> set[str]:
-        """Names of everything beside and below."""
+        """Return the paths of all files beside and below."""
         return {str(path) for path in self.home.parent.rglob("*")}
 
 
@@ -113,11 +78,11 @@ def vm(tmp_path: Path) -> Vm:
 
 
 @quick
-@given(words)
+@given(arguments)
 def test_words_that_are_quoted_arrive_as_they_are(vm: Vm, values: list[str]) -> None:
     """Byte for byte, however many there are."""
-    said = vm.run(quote("printf", r"%s\0", *values))
-    assert said.rstrip(b"\0") == b"\0".join(value.encode() for value in values).rstrip(b"\0")
+    output = vm.run(quote("printf", r"%s\0", *values))
+    assert output.rstrip(b"\0") == b"\0".join(value.encode() for value in values).rstrip(b"\0")
 
 
 def test_a_nul_is_refused() -> None:
@@ -126,7 +91,7 @@ def test_a_nul_is_refused() -> None:
         quote("a\0b")
 
 
-# What each script takes, and how many of its words are ours (modes and numbers) and not the user's.
+# Arguments of each script; {} stands for a value of the user, the rest are modes and numbers.
 SCRIPTS = {
     "log.sh": ("{}", "{}", "0"),
     "runs.sh": ("{}",),
@@ -142,19 +107,19 @@ SCRIPTS = {
     "end_main.sh": ("{}", "{}"),
 }
 ELSEWHERE = {
-    "alive.sh": "called by Horovod, without words",
-    "container.sh": "called by task.sh with names that start.sh made",
-    "dask_main.sh": "called by a task with fixed words",
+    "alive.sh": "called by Horovod, without arguments",
+    "container.sh": "called by task.sh with names that start.sh chose",
+    "dask_main.sh": "called by a task with fixed arguments",
     **dict.fromkeys(("horovod.sh", "mpi.sh", "torchrun.sh", "mxnet_main.sh"), "called with the run's folder alone"),
     **dict.fromkeys(
         ("mesh_env.sh", "mesh_up.sh", "mesh_host.sh", "mesh_main.sh", "mesh_guard.sh", "rank.sh"),
         "called with the run's folder alone",
     ),
-    "mesh_ssh.sh": "called by a launcher; test_mesh.py tries its words",
+    "mesh_ssh.sh": "called by a launcher; test_mesh.py covers its arguments",
     "expire.sh": "takes numbers, from extend.sh",
     "idle.sh": "takes a number, from expire.sh",
     "install.sh": "below, with its plan",
-    "killall.sh": "takes no words of the user's",
+    "killall.sh": "takes no arguments of the user",
     "start.sh": "below",
     "task.sh": "called by start.sh",
     "unpack.sh": "below, with all that travels in a bundle",
@@ -162,14 +127,14 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_no_script_on_a_vm_executes_what_it_is_told(script: str, vm: Vm) -> None:
-    """Arguments of every script, poisoned one by one and all at once."""
+def test_no_script_on_a_vm_executes_its_arguments(script: str, vm: Vm) -> None:
+    """Every argument of every script, with every hostile value."""
     for poison in (text.format(trap=TRAP) for text in POISONS):
-        told = [word.format(poison) for word in SCRIPTS[script]]
-        vm.run(remote_scripts.inline_command(script, *told), env={"PATH": "/usr/bin:/bin"})
+        args = [arg.format(poison) for arg in SCRIPTS[script]]
+        vm.run(remote_scripts.inline_command(script, *args), env={"PATH": "/usr/bin:/bin"})
 
 
-def test_every_script_is_tried() -> None:
+def test_every_script_is_covered() -> None:
     """A new script gets a line in one of the two tables."""
     names = {path.name for path in REMOTE.glob("*.sh")}
     assert names == SCRIPTS.keys() | ELSEWHERE.keys()
@@ -184,7 +149,7 @@ printf "%s\\0" "$@" >"$HOME/seen"
 
 
 @settings(quick, max_examples=40)
-@given(words)
+@given(arguments)
 def test_a_steps_words_arrive_in_the_step(vm: Vm, values: list[str]) -> None:
     """Through the plan, which a shell reads line by line."""
     seen = vm.home / "seen"
@@ -209,13 +174,13 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> jobs_spec.JobSpec:
 
 @settings(quick, max_examples=60)
 @given(hostile, hostile)
-def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobs_spec.JobSpec, one: str, two: str) -> None:
+def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobs_spec.JobSpec, first: str, second: str) -> None:
     """Through the file that the task's shell sources."""
-    task = build.Task("ml-0", "main", "true", {"ONE": one, "TWO": two})
+    task = build.Task("ml-0", "main", "true", {"ONE": first, "TWO": second})
     files = runner.run_files(build.JobPlan("r", spec, False, (task,), {}), [task])
     (vm.home / "task.env").write_bytes(files["task/main.env"])
-    said = vm.run('set -a; . ./task.env; set +a; printf "%s\\0" "$ONE" "$TWO"')
-    assert said == one.encode() + b"\0" + two.encode() + b"\0"
+    output = vm.run('set -a; . ./task.env; set +a; printf "%s\\0" "$ONE" "$TWO"')
+    assert output == first.encode() + b"\0" + second.encode() + b"\0"
 
 
 @settings(quick, max_examples=25)
@@ -230,7 +195,7 @@ def test_a_run_is_laid_out_under_any_name(vm: Vm, name: str) -> None:
 
 
 def written_out(address: str) -> str:
-    """A number of the network as ssh writes it: 0 is 0.0.0.0."""
+    """Return an address as ssh writes it: 0 is 0.0.0.0."""
     try:
         return str(socket.getaddrinfo(address, None, flags=socket.AI_NUMERICHOST)[0][4][0])
     except (OSError, ValueError):
@@ -242,15 +207,15 @@ def written_out(address: str) -> str:
 @example("user", "x -oProxyCommand=id")
 @example("address", "0")
 @example("key_file", "%d/\n  ProxyCommand id")
-def test_plain_ssh_is_told_a_value_as_it_is_or_not_at_all(tmp_path: Path, field: str, value: str) -> None:
-    """As ssh itself has understood it."""
+def test_plain_ssh_gets_a_value_unchanged_or_not_at_all(tmp_path: Path, field: str, value: str) -> None:
+    """According to ssh's own parsed configuration."""
     given_value: Any = Path("/" + value) if field == "key_file" else value
     try:
         argv = command_line(replace(HOST, **{field: given_value}), tmp_path / "ssh", REAL_CLOCK)
     except UsageError:
         return
-    told = subprocess.run([argv[0], "-G", *argv[1:]], capture_output=True, text=True, timeout=20, check=True).stdout
-    options = dict(line.split(" ", 1) for line in told.split("\n") if " " in line)
+    config = subprocess.run([argv[0], "-G", *argv[1:]], capture_output=True, text=True, timeout=20, check=True).stdout
+    options = dict(line.split(" ", 1) for line in config.split("\n") if " " in line)
 
     assert "proxycommand" not in options
     assert options["stricthostkeychecking"] in ("true", "yes")
@@ -263,24 +228,24 @@ def test_plain_ssh_is_told_a_value_as_it_is_or_not_at_all(tmp_path: Path, field:
 
 @quick
 @given(hostile)
-def test_a_config_file_is_only_ever_read(vm: Vm, value: str) -> None:
-    """The injection that the project of old had: your_key_path = x; touch f #."""
+def test_values_of_a_config_file_are_never_executed(vm: Vm, value: str) -> None:
+    """The original project was open to it: your_key_path = x; touch f #."""
     lines = ["[summary]", "your_key_path = {}", "your_key_name = {}"]
     lines += ["[install]", "pip_options = {}", "[cluster]", "owner = {}"]
     path = vm.home / "config.ini"
     path.write_text("\n".join(lines).replace("{}", value), encoding="utf-8")
     before = vm.content()
     try:
-        found = load(path, {"HOME": str(vm.home)})
-        Step("requirements", "requirements.sh", tuple(shlex.split(found.install.pip_options))).plan_line  # noqa: B018
-        command_line(replace(HOST, key_file=Path(found.ssh.private_key)), vm.home / "ssh", REAL_CLOCK)
+        loaded = load(path, {"HOME": str(vm.home)})
+        Step("requirements", "requirements.sh", tuple(shlex.split(loaded.install.pip_options))).plan_line  # noqa: B018
+        command_line(replace(HOST, key_file=Path(loaded.ssh.private_key)), vm.home / "ssh", REAL_CLOCK)
     except (ConfigError, StratusError, ValueError):
         pass
     assert not [path for path in vm.content() - before if TRAP in Path(path).name]
 
 
-def test_no_script_opens_a_machine_wider_than_it_was() -> None:
-    """Docker's socket keeps its mode, containers get no privileges, and nothing is made writable for everybody."""
+def test_no_script_weakens_permissions_of_a_host() -> None:
+    """Docker's socket keeps its mode, containers get no privileges, and nothing becomes world-writable."""
     remote = REMOTE
     scripts = {
         path.name: path.read_text(encoding="utf-8") for kind in ("sh", "py") for path in remote.rglob(f"*.{kind}")
@@ -290,7 +255,7 @@ def test_no_script_opens_a_machine_wider_than_it_was() -> None:
     assert {name for name, text in scripts.items() if re.search(wide, text)} == set()
 
 
-def test_no_code_hands_words_to_a_shell_of_this_computer() -> None:
+def test_no_code_passes_arguments_to_a_local_shell() -> None:
     """argv lists only."""
     package, shells = (
         PACKAGE,

@@ -8,8 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,32 +19,25 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.crypto.tls import generate_cluster_tls
 from orchestrator.jobs.frameworks.mesh import GUARD_SCRIPTS, LAUNCHER_SCRIPTS
 from tests.support.paths import REMOTE
+from tests.support.waiting import wait_until
 
-# What runs on the VMs finds its neighbours beside it.
+# Scripts on the VMs import each other from their own folder.
 sys.path.append(str(REMOTE))
 lead_module = importlib.import_module("mesh_lead")
 SCRIPTS = (*remote_scripts.RUN_SCRIPTS, *LAUNCHER_SCRIPTS, *GUARD_SCRIPTS, "horovod.sh", "mpi.sh")
 HOSTS = {"ml-0": "127.0.66.1", "ml-1": "127.0.66.2", "ml-2": "127.0.66.3"}
 
 
-def until(fact: Callable[[], bool], *, deadline: float = 60) -> None:
-    """Wait for a fact."""
-    end = time.monotonic() + deadline
-    while not fact():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)
-
-
 @dataclass
 class Mesh:
-    """A run's folder on each of several hosts, and what runs there."""
+    """A run's folder on each of several hosts, and its processes."""
 
     folder: Path
     env: dict[str, str] = field(default_factory=lambda: {"STRATUS_WAIT": "20"})
     agents: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def lay_out(self, command: str, hosts: dict[str, str] = HOSTS) -> None:
+    def stage(self, command: str, hosts: dict[str, str] = HOSTS) -> None:
         """Write the run's folder for each host."""
         tls = generate_cluster_tls(list(hosts.values()), REAL_CLOCK.now())
         files = {"ca.pem": tls.ca, "cert.pem": tls.cert, "key.pem": tls.key, "port": str(free_port())}
@@ -60,25 +52,25 @@ class Mesh:
                 (self.folder / name / "mesh" / file).write_text(text)
             (self.folder / name / "bin/command.sh").write_text(command)
 
-    def start(self, name: str, script: str, *words: str, **env: str) -> subprocess.Popen[bytes]:
-        """Start one of the run's scripts on a host; it has the run's mark, as every task has."""
+    def start(self, name: str, script: str, *args: str, **env: str) -> subprocess.Popen[bytes]:
+        """Start one of the run's scripts on a host, in the environment of a task."""
         folder = self.folder / name
-        given = {
+        task_env = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(folder),
             "STRATUS_SLOTS": "2",
         }
-        given |= {"STRATUS_HOST": name, "STRATUS_ADDRESS": HOSTS[name], "STRATUS_FOLDER": str(folder)}
+        task_env |= {"STRATUS_HOST": name, "STRATUS_ADDRESS": HOSTS[name], "STRATUS_FOLDER": str(folder)}
         # A name of its own: cancel.sh in other tests ends the processes of its run on all of this computer.
-        given |= {
+        task_env |= {
             "STRATUS_RUN": str(self.folder).replace("/", "-"),
             "STRATUS_MESH_TEST": str(self.folder),
             "PYTHONUNBUFFERED": "1",
         }
         with (folder / f"{script}.log").open("wb") as log:
             process = subprocess.Popen(
-                ["sh", str(folder / "bin" / script), str(folder), *words],
-                env=given | self.env | env,
+                ["sh", str(folder / "bin" / script), str(folder), *args],
+                env=task_env | self.env | env,
                 cwd=folder / "workdir",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -97,23 +89,23 @@ class Mesh:
         return self.start("ml-0", "mesh_main.sh", launcher, **env)
 
     def log(self, name: str = "ml-0", script: str = "mesh_main.sh") -> str:
-        """What a script said."""
+        """Return the output of a script."""
         return (self.folder / name / f"{script}.log").read_text()
 
     def left(self, host: str = "") -> list[int]:
-        """The processes of this mesh, or of one host of it, that are there, however they detached themselves."""
+        """Return the remaining processes of this mesh, or of one of its hosts, detached ones included."""
         marks = {f"STRATUS_MESH_TEST={self.folder}".encode()} | ({f"STRATUS_HOST={host}".encode()} if host else set())
-        found = []
+        pids: list[int] = []
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
-                found += [int(path.parent.name)] if marks <= set(path.read_bytes().split(b"\0")) else []
+                pids += [int(path.parent.name)] if marks <= set(path.read_bytes().split(b"\0")) else []
             except OSError:
                 continue
-        return found
+        return pids
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port on which nothing listens."""
     import socket
 
     with socket.create_server(("127.0.66.1", 0)) as server:
@@ -122,15 +114,15 @@ def free_port() -> int:
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[Mesh]:
-    """A mesh of which nothing is left afterwards."""
-    made = Mesh(tmp_path)
-    yield made
-    for pid in made.left():
+    """A mesh whose processes are killed afterwards."""
+    mesh = Mesh(tmp_path)
+    yield mesh
+    for pid in mesh.left():
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    for process in made.processes:
+    for process in mesh.processes:
         process.wait(10)
 
 
@@ -138,8 +130,8 @@ STAY = 'ssh 127.0.66.3 "echo there; exec sleep 60" & ssh 127.0.66.2 "echo there;
 
 
 def test_all_ends_with_the_first_hosts_command(mesh: Mesh) -> None:
-    """Also what is still running on other hosts; the exit status is the command's, and the agents leave in peace."""
-    mesh.lay_out('ssh 127.0.66.3 "echo there; exec sleep 60" & ssh ml@127.0.66.2 -p 1 true; sleep 0.5; exit 7')
+    """Also what is still running on other hosts; the exit status is the command's, and the agents exit with 0."""
+    mesh.stage('ssh 127.0.66.3 "echo there; exec sleep 60" & ssh ml@127.0.66.2 -p 1 true; sleep 0.5; exit 7')
     mesh.up(*HOSTS)
 
     assert mesh.lead().wait(60) == 7
@@ -149,11 +141,11 @@ def test_all_ends_with_the_first_hosts_command(mesh: Mesh) -> None:
 
 
 def test_a_lost_host_ends_the_job_everywhere_and_is_named(mesh: Mesh) -> None:
-    """Whatever kills its processes; nobody has to watch."""
-    mesh.lay_out(STAY)
+    """Whatever kills its processes, and without a client."""
+    mesh.stage(STAY)
     mesh.up(*HOSTS)
     lead = mesh.lead()
-    until(lambda: mesh.log().count("there") == 2)
+    wait_until(lambda: mesh.log().count("there") == 2)
     mesh.agents["ml-2"].kill()
 
     assert lead.wait(60) == 1
@@ -164,20 +156,20 @@ def test_a_lost_host_ends_the_job_everywhere_and_is_named(mesh: Mesh) -> None:
 
 @pytest.mark.slow
 def test_a_frozen_host_is_lost_after_a_silence(mesh: Mesh) -> None:
-    """A connection that stays open and says nothing is no life."""
-    mesh.lay_out(STAY)
+    """An open connection without heartbeats counts as lost."""
+    mesh.stage(STAY)
     mesh.up(*HOSTS)
     lead = mesh.lead()
-    until(lambda: mesh.log().count("there") == 2)
+    wait_until(lambda: mesh.log().count("there") == 2)
     os.kill(mesh.agents["ml-1"].pid, signal.SIGSTOP)
 
     assert lead.wait(60) == 1
     assert "mesh: lost ml-1 (127.0.66.2): it was silent for 15 s" in mesh.log()
 
 
-def test_a_host_that_does_not_come_is_named(mesh: Mesh) -> None:
-    """The job's command does not begin."""
-    mesh.lay_out("echo begun")
+def test_a_host_that_does_not_connect_is_named(mesh: Mesh) -> None:
+    """The job's command does not start."""
+    mesh.stage("echo begun")
     mesh.up("ml-0", "ml-2")
 
     assert mesh.lead(STRATUS_WAIT="1").wait(60) == 1
@@ -186,9 +178,9 @@ def test_a_host_that_does_not_come_is_named(mesh: Mesh) -> None:
     assert [mesh.agents[name].wait(30) for name in ("ml-0", "ml-2")] == [0, 0]
 
 
-def test_an_agent_that_nobody_leads_ends_by_itself(mesh: Mesh) -> None:
-    """Sixty seconds after the time that hosts have to come; here none are left for it."""
-    mesh.lay_out("true")
+def test_an_agent_without_a_first_host_ends_by_itself(mesh: Mesh) -> None:
+    """Sixty seconds after the time limit for connecting; here that is half a second."""
+    mesh.stage("true")
     mesh.env["STRATUS_WAIT"] = "-59.5"
     mesh.up("ml-0")
 
@@ -196,9 +188,9 @@ def test_an_agent_that_nobody_leads_ends_by_itself(mesh: Mesh) -> None:
     assert "the first host did not connect" in mesh.log("ml-0", "mesh_host.sh")
 
 
-def test_the_pair_that_cannot_talk_is_named(mesh: Mesh) -> None:
-    """Every host tries every other one, on a port such as launchers take."""
-    mesh.lay_out("true")
+def test_the_pair_that_cannot_connect_is_named(mesh: Mesh) -> None:
+    """Every host tries all others, on an ephemeral port as launchers use them."""
+    mesh.stage("true")
     mesh.up(*HOSTS)
     closed = free_port()
 
@@ -221,9 +213,9 @@ def test_the_pair_that_cannot_talk_is_named(mesh: Mesh) -> None:
     )
 
 
-def test_a_stranger_is_not_let_in(mesh: Mesh) -> None:
-    """Whoever has another run's keys, or none, starts nothing."""
-    mesh.lay_out('ssh 127.0.66.2 "echo in"; echo "ended $?"')
+def test_a_host_of_another_run_is_rejected(mesh: Mesh) -> None:
+    """The keys of another run start nothing."""
+    mesh.stage('ssh 127.0.66.2 "echo in"; echo "ended $?"')
     other = generate_cluster_tls(list(HOSTS.values()), REAL_CLOCK.now())
     for file, text in (("ca.pem", other.ca), ("cert.pem", other.cert), ("key.pem", other.key)):
         (mesh.folder / "ml-1/mesh" / file).write_text(text)
@@ -233,21 +225,21 @@ def test_a_stranger_is_not_let_in(mesh: Mesh) -> None:
     assert "ml-1 (" in mesh.log()
 
 
-def test_an_elastic_run_goes_on_without_a_lost_host_and_takes_a_new_one(mesh: Mesh) -> None:
-    """The list that Horovod asks for hosts follows; below the least number the job ends."""
-    mesh.lay_out('while sleep 0.1; do cat "$STRATUS_FOLDER/state/alive" | tr "\\n" " "; echo; done')
+def test_an_elastic_run_continues_without_a_lost_host_and_accepts_a_new_one(mesh: Mesh) -> None:
+    """The host list for Horovod follows; below min_hosts the job ends."""
+    mesh.stage('while sleep 0.1; do cat "$STRATUS_FOLDER/state/alive" | tr "\\n" " "; echo; done')
     members = mesh.folder / "ml-0/mesh/members"
     first = "".join(members.read_text().splitlines(keepends=True)[:2])
     newcomer = members.read_text().splitlines(keepends=True)[2]
     members.write_text(first)
     mesh.up("ml-0", "ml-1")
     lead = mesh.lead(STRATUS_MIN_HOSTS="1")
-    until(lambda: "127.0.66.1:2 127.0.66.2:2 \n" in mesh.log())
+    wait_until(lambda: "127.0.66.1:2 127.0.66.2:2 \n" in mesh.log())
     mesh.agents["ml-1"].kill()
-    until(lambda: mesh.log().endswith("\n127.0.66.1:2 \n"))
+    wait_until(lambda: mesh.log().endswith("\n127.0.66.1:2 \n"))
     mesh.up("ml-2")
     members.write_text(first + newcomer)
-    until(lambda: "127.0.66.1:2 127.0.66.3:2 \n" in mesh.log())
+    wait_until(lambda: "127.0.66.1:2 127.0.66.3:2 \n" in mesh.log())
 
     assert lead.poll() is None
     assert "mesh: lost ml-1" in mesh.log()
@@ -259,7 +251,7 @@ def test_an_elastic_run_goes_on_without_a_lost_host_and_takes_a_new_one(mesh: Me
 
 
 @pytest.mark.parametrize(
-    ("words", "address", "command"),
+    ("args", "address", "command"),
     [
         (["-o", "PasswordAuthentication=no", "10.0.0.2", "-p", "1", "-i", "key", "cd /; x"], "10.0.0.2", "cd /; x"),
         (["-x", "-q", "ml@10.0.0.2", "orted", "-mca", "ess", "env"], "10.0.0.2", "orted -mca ess env"),
@@ -268,6 +260,6 @@ def test_an_elastic_run_goes_on_without_a_lost_host_and_takes_a_new_one(mesh: Me
         ([], "", ""),
     ],
 )
-def test_openssh_options_are_read_over(words: list[str], address: str, command: str) -> None:
-    """As the launchers give them: before the address and after it, never after the command's first word."""
-    assert lead_module.mesh.parse_ssh_args(words) == (address, command)
+def test_openssh_options_are_ignored(args: list[str], address: str, command: str) -> None:
+    """As launchers pass them: before and after the address, never after the first word of the command."""
+    assert lead_module.mesh.parse_ssh_args(args) == (address, command)

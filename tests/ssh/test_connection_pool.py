@@ -10,7 +10,8 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.ssh import SshClient
-from tests.support.ssh_lab import PATIENCE_S, Lab, Wire, eventually, refusing
+from tests.support.ssh_lab import PATIENCE_S, Lab, Wire, refusing
+from tests.support.waiting import wait_until
 
 
 class TestKeptConnections:
@@ -42,7 +43,7 @@ class TestKeptConnections:
         with SshClient(REAL_CLOCK) as ssh_client:
             connection = ssh_client.connect(lab.host(3))
 
-        eventually(lambda: not connection.transport.is_alive())
+        wait_until(lambda: not connection.transport.is_alive())
         with pytest.raises(HostError, match="closed"):
             ssh_client.run(lab.host(3), "true")
 
@@ -99,7 +100,7 @@ class TestWaiting:
         authorized.write_text("")
 
         def admit() -> None:
-            eventually(lambda: own_lab.count("login") > 0)
+            wait_until(lambda: own_lab.count("login") > 0)
             authorized.write_text(public)
 
         late = threading.Thread(target=admit)

@@ -11,7 +11,8 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.ssh import SshClient, Tunnel
-from tests.support.ssh_lab import Lab, Listener, eventually, refusing
+from tests.support.ssh_lab import Lab, Listener, refusing
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, ssh_client: 
     connection = ssh_client.connect(lab.host())
     lab.stop()
     lab.start()
-    eventually(lambda: not connection.transport.is_active())
+    wait_until(lambda: not connection.transport.is_active())
 
     assert ask(tunnel, b"two") == b"TWO"
 
@@ -119,7 +120,7 @@ def test_closing_ends_connections_and_threads(lab: Lab, ssh_client: SshClient) -
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((tunnel.address, tunnel.port), timeout=10)
     names = {"tunnel", "tunnel-up"}
-    eventually(lambda: not [one for one in threading.enumerate() if one not in before and one.name in names])
+    wait_until(lambda: not [one for one in threading.enumerate() if one not in before and one.name in names])
 
 
 def test_a_port_can_be_chosen_and_a_taken_one_is_named(lab: Lab, ssh_client: SshClient, target: Listener) -> None:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -25,14 +24,6 @@ ADDRESS = "127.77.241.{}"
 
 PATIENCE_S = 9.0
 """What ends by its deadline of a second or so ends before this on a busy computer too; what does not, hangs longer."""
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait until ``condition()`` is true."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.01)
 
 
 def python_command(program: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 OTHER_TESTS = (
-    ("F12", "a config file", "tests/remote/test_hostile_input.py::test_a_config_file_is_only_ever_read"),
+    ("F12", "a config file", "tests/remote/test_hostile_input.py::test_values_of_a_config_file_are_never_executed"),
     (
         "F12",
         "scripts on the VMs",
-        "tests/remote/test_hostile_input.py::test_no_script_on_a_vm_executes_what_it_is_told",
+        "tests/remote/test_hostile_input.py::test_no_script_on_a_vm_executes_its_arguments",
     ),
     ("F12", "steps of an install", "tests/remote/test_hostile_input.py::test_a_steps_words_arrive_in_the_step"),
     (
@@ -15,7 +15,7 @@ OTHER_TESTS = (
         "a job's environment",
         "tests/remote/test_hostile_input.py::test_a_jobs_variables_arrive_in_its_environment",
     ),
-    ("F12", "plain ssh", "tests/remote/test_hostile_input.py::test_plain_ssh_is_told_a_value_as_it_is_or_not_at_all"),
+    ("F12", "plain ssh", "tests/remote/test_hostile_input.py::test_plain_ssh_gets_a_value_unchanged_or_not_at_all"),
     (
         "F23",
         "measured here",
@@ -27,19 +27,27 @@ OTHER_TESTS = (
         "tests/cluster/test_health.py::test_a_machine_is_given_up_once_its_checks_have_failed_for_three_minutes",
     ),
     ("F31", "checks pass again", "tests/cluster/test_health.py::test_checks_that_pass_again_begin_the_count_anew"),
-    ("F33", "refused", "tests/ssh/test_client.py::test_refused_when_nothing_listens"),
-    ("F33", "dropped", "tests/ssh/test_client.py::test_dropped_when_packets_vanish"),
-    ("F33", "no route", "tests/ssh/test_client.py::test_no_route_when_the_kernel_knows_no_way"),
-    ("F33", "silent", "tests/ssh/test_client.py::test_silent_when_it_accepts_and_says_nothing"),
-    ("F33", "silent after its greeting", "tests/ssh/test_client.py::test_silent_when_it_hangs_after_its_greeting"),
-    ("F33", "the machine dies meanwhile", "tests/ssh/test_client.py::test_it_ends_early_when_the_machine_died"),
-    ("F34", "another user", "tests/ssh/test_client.py::test_auth_when_the_user_is_wrong"),
-    ("F34", "three tries", "tests/ssh/test_client.py::test_a_refused_login_is_tried_three_times_at_most"),
-    ("F34", "let in late", "tests/ssh/test_client.py::test_a_login_that_is_let_in_late_succeeds"),
-    ("F35", "another key", "tests/ssh/test_client.py::test_auth_when_the_key_is_another"),
-    ("F35", "a key that cannot be used", "tests/ssh/test_client.py::test_key_file_when_the_private_key_cannot_be_used"),
-    ("F36", "changed", "tests/ssh/test_client.py::test_host_key_when_another_machine_answers_and_it_gets_nothing"),
-    ("F36", "unknown", "tests/ssh/test_client.py::test_host_key_when_none_is_known_and_not_even_a_packet_is_sent"),
+    ("F33", "refused", "tests/ssh/test_connect.py::test_refused_when_nothing_listens"),
+    ("F33", "dropped", "tests/ssh/test_connect.py::test_dropped_when_packets_vanish"),
+    ("F33", "no route", "tests/ssh/test_connect.py::test_no_route_when_the_kernel_knows_no_way"),
+    ("F33", "silent", "tests/ssh/test_connect.py::test_silent_when_it_accepts_and_says_nothing"),
+    ("F33", "silent after its greeting", "tests/ssh/test_connect.py::test_silent_when_it_hangs_after_its_greeting"),
+    (
+        "F33",
+        "the machine dies meanwhile",
+        "tests/ssh/test_connection_pool.py::test_it_ends_early_when_the_machine_died",
+    ),
+    ("F34", "another user", "tests/ssh/test_connect.py::test_auth_when_the_user_is_wrong"),
+    ("F34", "three tries", "tests/ssh/test_connection_pool.py::test_a_refused_login_is_tried_three_times_at_most"),
+    ("F34", "let in late", "tests/ssh/test_connection_pool.py::test_a_login_that_is_let_in_late_succeeds"),
+    ("F35", "another key", "tests/ssh/test_connect.py::test_auth_when_the_key_is_another"),
+    (
+        "F35",
+        "a key that cannot be used",
+        "tests/ssh/test_connect.py::test_key_file_when_the_private_key_cannot_be_used",
+    ),
+    ("F36", "changed", "tests/ssh/test_connect.py::test_host_key_when_another_machine_answers_and_it_gets_nothing"),
+    ("F36", "unknown", "tests/ssh/test_connect.py::test_host_key_when_none_is_known_and_not_even_a_packet_is_sent"),
     ("F36", "plain ssh", "tests/ssh/test_openssh.py::test_plain_ssh_refuses_another_host_key_without_asking"),
     (
         "F36",
@@ -59,7 +67,7 @@ OTHER_TESTS = (
     (
         "F38",
         "a failing step",
-        "tests/remote/test_scripts.py::test_a_failing_step_ends_the_install_and_its_words_are_kept",
+        "tests/remote/test_scripts.py::test_a_failing_step_ends_the_install_and_its_output_is_kept",
     ),
     (
         "F39",
@@ -80,7 +88,7 @@ OTHER_TESTS = (
     (
         "F42",
         "a second install",
-        "tests/remote/test_scripts.py::test_a_second_install_changes_nothing_and_asks_for_nothing",
+        "tests/remote/test_scripts.py::test_a_second_install_changes_nothing_and_requests_no_upload",
     ),
     ("F42", "a broken transfer", "tests/remote/test_scripts.py::test_a_broken_transfer_leaves_the_old_folder"),
     (
@@ -94,7 +102,7 @@ OTHER_TESTS = (
         "one of two hosts dies",
         "tests/local/test_session.py::test_a_dead_host_does_not_affect_the_outcome_of_the_others",
     ),
-    ("F44", "a silent partition", "tests/ssh/test_client.py::test_a_stream_that_falls_silent_is_lost"),
+    ("F44", "a silent partition", "tests/ssh/test_channel.py::test_a_stream_that_falls_silent_is_lost"),
     (
         "F45",
         "a spot notice",

@@ -1,0 +1,92 @@
+"""Scripts of the VMs, run on this computer by a real sh in a home folder of their own."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.core import remote_scripts
+from orchestrator.install.upload import Upload, stream_tar
+
+TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class ScriptHost:
+    """A home folder in which scripts run as SSH would run them."""
+
+    home: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment of a login."""
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"]} | {
+            name: value for name, value in os.environ.items() if name.startswith("PIP_")
+        }
+
+    def run(self, command: str, stdin: bytes = b"") -> str:
+        """Run a command to its end and return its standard output."""
+        done = subprocess.run(
+            ["sh", "-c", command], input=stdin, env=self.env, cwd=self.home, capture_output=True, timeout=TIMEOUT_S
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def install(self, plan: list[list[str]], upload: Upload | None = None, **files: bytes) -> tuple[int, list[str]]:
+        """Run an installation plan, sending the upload on request; return the exit status and all lines."""
+        text = "".join(shlex.join(step) + "\n" for step in plan).encode()
+        scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
+        command = ["sh", "-c", remote_scripts.bundle_command("install.sh")]
+        with subprocess.Popen(command, env=self.env, cwd=self.home, stdin=-1, stdout=-1, stderr=-2) as process:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(remote_scripts.bundle(scripts | {"plan": text} | files))
+            process.stdin.flush()
+            lines = []
+            for line in process.stdout:
+                lines.append(line.decode().rstrip("\n"))
+                if lines[-1].startswith("@@want") and upload:
+                    process.stdin.writelines(stream_tar(upload))
+                    process.stdin.flush()
+            process.stdin.close()
+            return process.wait(TIMEOUT_S), lines
+
+    def start(self, run: str, **commands: str) -> str:
+        """Start tasks, role -> command."""
+        content = {"run/job.json": b'{"run": "%s"}\n' % run.encode()}
+        content |= remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="run/bin/") | remote_scripts.scripts(
+            ("start.sh",)
+        )
+        for role, command in commands.items():
+            env = f"STRATUS_RUN={run}\nSTRATUS_HOST=ml-0\n"
+            content |= {f"run/task/{role}.cmd": command.encode(), f"run/task/{role}.env": env.encode()}
+        args = (run, "jobs/job", "job", "docker")
+        return self.run(remote_scripts.bundle_command("start.sh", *args), remote_scripts.bundle(content))
+
+    def follow(self, run: str, seen: int = 0) -> list[str]:
+        """Return the log after the lines seen, until the task ends."""
+        lines = self.run(remote_scripts.inline_command("follow.sh", run, "main", str(seen))).splitlines()
+        return [line for line in lines if line and line != "@@beat"]
+
+    def cancel(self, run: str, *running: str) -> str:
+        """Cancel a run whose given roles were running when the cancel was requested."""
+        return self.run(remote_scripts.inline_command("cancel.sh", f"stratus/runs/{run}", "all", *running))
+
+    def exit_statuses(self, run: str) -> dict[str, str]:
+        """Return the exit status of each task of a run, by role."""
+        lines = self.run(remote_scripts.inline_command("runs.sh", run)).splitlines()
+        return {line.split()[2]: line.split()[4] for line in lines if line.startswith("@@run ")}
+
+
+def states(lines: list[str]) -> list[str]:
+    """Return the outcomes of the steps, without their durations."""
+    return [" ".join(line.split()[1:3]) for line in lines if line.startswith("@@step") and " start " not in line]
+
+
+def processes(mark: str) -> list[str]:
+    """Return the command lines of processes that contain a mark."""
+    out = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in out.splitlines() if mark in line and "ps -eo" not in line]
