@@ -72,7 +72,7 @@ OTHER_TESTS = (
     (
         "F39",
         "an image that is not there",
-        "tests/jobs/test_inputs.py::test_an_image_that_is_not_there_stops_a_launch_with_its_name",
+        "tests/jobs/test_inputs.py::test_an_image_that_does_not_exist_is_an_error_with_its_name",
     ),
     ("F39", "a tag that is not there, on the host", "tests/docker/test_install.py::test_an_image_that_is_not_there"),
     ("F39", "no login", "tests/docker/test_install.py::test_an_image_behind_a_login"),
