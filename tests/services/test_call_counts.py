@@ -1,0 +1,147 @@
+"""API calls and SSH round trips per verb: facts are requested once, and handed on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from orchestrator.interface.cli.invocation import Setup
+from orchestrator.interface.cli.main import main
+from orchestrator.session import Session
+from tests.support.install_watch import ChannelCounter
+from tests.support.project import Project
+
+pytestmark = pytest.mark.local
+
+HOSTS = 2
+WRITE = 'mkdir outputs && echo "$STRATUS_RANK" | tee outputs/rank'
+
+
+@dataclass
+class Measured:
+    """A session whose API calls and SSH channels are counted."""
+
+    project: Project
+    session: Session
+    channels: ChannelCounter
+
+    def reset(self) -> None:
+        """Begin to count."""
+        self.project.calls.clear()
+        self.channels.hosts.clear()
+
+    @property
+    def api_calls(self) -> dict[str, int]:
+        """API calls since the last reset."""
+        return dict(Counter(self.project.calls))
+
+    @property
+    def channels_per_host(self) -> list[int]:
+        """SSH channels since the last reset, in the order of the hosts."""
+        by_host = Counter(self.channels.hosts)
+        return [by_host[name] for name in sorted(by_host)]
+
+
+@pytest.fixture(scope="module")
+def measured(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
+    """Two installed hosts, and a session that has resolved its caller identity."""
+    project = Project(tmp_path_factory.mktemp("counts"), "counts", cloud)
+    project.job(f"single = {WRITE}\nmulti = {WRITE}\n")
+    channels = ChannelCounter()
+    with project.session(connect=channels.connect) as session:
+        assert not session.cluster.launch(session.cluster.plan(HOSTS)).failed
+        assert not session.jobs.install().failed
+        yield Measured(project, session, channels)
+        assert session.cluster.terminate().remaining == ()
+
+
+def run_to_its_end(measured: Measured) -> str:
+    """Run the job on both hosts; return the run's id."""
+    handle = measured.session.jobs.start(multi=True)
+    measured.session.jobs.follow(handle.run_id, on_line=lambda host, line: None)
+    return handle.run_id
+
+
+def test_status_makes_two_api_calls_at_most(measured: Measured) -> None:
+    measured.session.cluster.status()
+    measured.reset()
+    measured.session.cluster.status()
+
+    assert measured.api_calls["DescribeInstances"] == 1
+    assert sum(measured.api_calls.values()) <= 2
+    assert measured.channels_per_host == []
+
+
+def test_a_run_resolves_its_hosts_once(measured: Measured) -> None:
+    """SSH: upload of the code, start, output, and the state at the end."""
+    measured.reset()
+    run_to_its_end(measured)
+
+    assert measured.api_calls == {"DescribeInstances": 1}
+    assert measured.channels_per_host == [4] * HOSTS
+
+
+def test_a_fetch_resolves_the_run_once(measured: Measured) -> None:
+    """SSH: the list of runs, logs, and an output folder; versions from the first host."""
+    run_id = run_to_its_end(measured)
+    measured.reset()
+    record = measured.session.jobs.fetch(run_id)
+
+    assert len(record.outputs) == HOSTS
+    assert measured.api_calls == {"DescribeInstances": 1}
+    assert measured.channels_per_host == [4, 3]
+
+
+def test_logs_resolve_the_run_once(measured: Measured) -> None:
+    """SSH: the list of runs, and one log."""
+    run_id = run_to_its_end(measured)
+    measured.reset()
+    lines = list(measured.session.jobs.logs(run_id))
+
+    assert len(lines) == HOSTS
+    assert measured.api_calls == {"DescribeInstances": 1}
+    assert measured.channels_per_host == [2] * HOSTS
+
+
+def test_a_cancel_resolves_the_run_once(measured: Measured) -> None:
+    """SSH: the list of runs, and the cancel."""
+    run_id = run_to_its_end(measured)
+    measured.reset()
+    report = measured.session.jobs.cancel(run_id)
+
+    assert set(report.left.values()) == {0}
+    assert measured.api_calls == {"DescribeInstances": 1}
+    assert measured.channels_per_host == [2] * HOSTS
+
+
+@pytest.mark.parametrize(
+    ("verb", "api_calls", "channels_per_host"),
+    [
+        (["run", "--multi"], 1, [4] * HOSTS),
+        (["logs"], 1, [2] * HOSTS),
+        (["cancel"], 1, [2] * HOSTS),
+        (["fetch"], 1, [4, 3]),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) and isinstance(value[0], str) else "",
+)
+def test_the_command_line_adds_no_call(
+    measured: Measured, verb: list[str], api_calls: int, channels_per_host: list[int]
+) -> None:
+    """The identity of the caller is one more call, as every command is a new session."""
+
+    def open_session(*_: Any, **__: Any) -> Session:
+        return measured.project.session(connect=measured.channels.connect)
+
+    run_to_its_end(measured)
+    measured.reset()
+    exit_code = main(["--config", str(measured.project.config), *verb], Setup(session_factory=open_session))
+
+    assert exit_code == 0
+    calls = measured.api_calls
+    assert calls.pop("GetCallerIdentity", 1) == 1
+    assert calls == {"DescribeInstances": api_calls}
+    assert measured.channels_per_host == channels_per_host
