@@ -1,1 +1,1 @@
-"""The settings: what an INI file says, read by tables, with every mistake and its line."""
+"""Settings: an INI file read by tables of options, with every mistake and its line."""

@@ -33,6 +33,7 @@ TYPE_PATTERN = r"[a-z][a-z0-9]*(-[a-z0-9]+)*\.(nano|micro|small|medium|large|[0-
 _UP_TO_48 = "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge"
 _UP_TO_16 = "large xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge"
 _GPU_UP_TO_48 = "xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge 24xlarge 48xlarge"
+# Common families only; the list need not follow EC2's growth.
 _FAMILIES = {
     "t3": "nano micro small medium large xlarge 2xlarge",
     "c5": "large xlarge 2xlarge 4xlarge 9xlarge 12xlarge 18xlarge 24xlarge",

@@ -59,6 +59,7 @@ def image() -> ValueType:
             raise ValueError("is not an image id: ami- and 8 or 17 hexadecimal digits")
         if value.startswith("/") and not re.fullmatch("(/[A-Za-z0-9_.-]+)+", value):
             raise ValueError("is not an SSM parameter: /names/with/slashes")
+        # EC2 limits the name of an image to 128 characters.
         if len(value) > 128:
             raise ValueError("is too long for an image's name (128 characters)")
         return value
@@ -146,6 +147,7 @@ def secret_location() -> ValueType:
 
 def disk_type() -> ValueType:
     """Return the type of an EBS volume type that a VM can boot from."""
+    # EC2 cannot boot from st1 and sc1 volumes; they are for data only.
     bootable = [name for name, disk in aws_catalog.VOLUME_TYPES.items() if disk.bootable]
     known_type = choice(*bootable)
 
@@ -164,6 +166,7 @@ def ipv4_networks() -> ValueType:
         if value == "auto":
             return value
         parts = [part.strip() for part in value.split(",")]
+        # Without duplicates: EC2 rejects a request that contains the same rule twice.
         return ",".join(dict.fromkeys(_network(part, is_only=len(parts) == 1) for part in parts))
 
     return ValueType("auto, or IPv4 networks separated by commas", parse)

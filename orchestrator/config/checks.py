@@ -28,6 +28,7 @@ def check(reader: SettingsReader, settings: Settings) -> None:
     _key_pair(reader)
     _access(reader, settings)
     _registry(reader, settings)
+    # The limits of size, IOPS and throughput depend on the type.
     if reader.is_valid("disk", "type"):
         _disk(reader, settings)
 
@@ -43,6 +44,7 @@ def _region(reader: SettingsReader, settings: Settings) -> None:
 def _key_pair(reader: SettingsReader) -> None:
     if not (reader.is_valid("aws", "key_name") and reader.is_valid("ssh", "private_key")):
         return
+    # EC2 never returns a private key: a name alone cannot be used to log in.
     key_name, private_key = reader.is_set("aws", "key_name"), reader.is_set("ssh", "private_key")
     if key_name and not private_key:
         reader.add_problem("aws", "key_name", "needs its file: add private_key = ... under [ssh], or delete this line")
@@ -65,6 +67,7 @@ def _registry(reader: SettingsReader, settings: Settings) -> None:
     names = ("registry_user", "registry_password_env")
     if not reader.is_valid("install", "registry", *names):
         return
+    # All three or none: docker login needs host, user and password; ECR issues its own.
     registry = settings.install.registry
     for name in names:
         if reader.is_set("install", name) and registry in ("", "ecr"):
@@ -143,6 +146,7 @@ def job_folder(path: str, typed_path: str) -> str:
     if os.path.exists(path) or not typed_path.startswith("examples/"):
         return path
     checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # Installed by pip, the examples are in share/stratus of the environment.
     installed = os.path.join(sys.prefix, "share", "stratus")
     shipped = (os.path.join(folder, typed_path) for folder in (checkout, installed))
     return next(filter(os.path.exists, shipped), path)

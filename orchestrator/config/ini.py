@@ -27,6 +27,7 @@ MAX_FILE_BYTES = 1 << 20
 
 # Compiled on first use: `--help` imports this module and reads no file.
 _HEADER = r"\[([^\]]*)\]\s*(.*)"
+# A colon before a slash belongs to a URL or a path, not to `name: value`.
 _OPTION = r"(?P<name>[^\s=:\[#;][^=:]*?)\s*(?:=|:(?![/\\]))\s*(?P<value>.*)"
 _KEY_LIKE = r"[A-Za-z_][\w-]*\s*(?:=|:(?![/\\]))"
 _COMMENT = r"(?:^|(?<=\s))[#;].*"
@@ -105,6 +106,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     plain = {_plain(name): name for name in known}
+    # 0.6 is difflib's own default: it finds transposed letters and leaves unrelated names out.
     near = get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
     return f" Did you mean {plain[near[0]]}?" if near else ""
 
@@ -117,12 +119,14 @@ def _lines(path: Path, layout: Layout) -> tuple[list[bytes], list[Problem]]:
     """Return the file's lines, or no lines and the problem."""
     try:
         with path.open("rb") as file:
+            # Bounded: the size of a device or pipe is unknown before it is read.
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         return [], [Problem(str(path), 1, _unreadable(path, layout, error))]
     line, complaint = _not_text(data)
     if complaint:
         return [], [Problem(str(path), line, complaint)]
+    # Windows editors write a byte order mark and CR LF.
     text = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return text.split(b"\n"), []
 
@@ -181,6 +185,7 @@ class _Scanner:
 
     def read_line(self, number: int, raw: bytes) -> None:
         """Process one line."""
+        # Decoded line by line: one bad byte affects one line, whose number is known.
         line, broken = raw.decode("utf-8", "replace"), False
         text = line.strip()
         if not text or text[0] in "#;":
@@ -233,6 +238,7 @@ class _Scanner:
             self.add_problem(
                 number, f"{self.current.label}: set again (first in line {first.line}); keep one of the two"
             )
+        # The first one is used; the second is only reported.
         self.entries.setdefault(key, self.current)
 
     def _no_equals(self, text: str) -> str:
@@ -294,10 +300,12 @@ def _expanded_values(scanner: _Scanner, env: Mapping[str, str]) -> Iterator[tupl
     for key, entry in scanner.entries.items():
         text = "\n".join(line for line in entry.lines if line)
         value = Value(text, entry.line, key[0], entry.name, entry.broken)
+        # A verbatim option is a shell command: its ${...} belongs to the shell.
         if "${" in text and key not in scanner.layout.verbatim:
             text, complaints = expand_variables(text, env)
             for complaint in complaints:
                 scanner.add_problem(entry.line, f"{entry.label}: {complaint}")
+            # Trimmed again: the variable's own value may have blanks at its ends.
             value = replace(value, text=text.strip(), broken=value.broken or bool(complaints))
         yield key, value
 

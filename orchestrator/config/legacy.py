@@ -113,6 +113,7 @@ class _Translation:
             self.secrets[name] = value.text, value.line
 
     def _check_secret_pair(self) -> None:
+        # One without the other would fail later, at the first AWS call, with a less clear error.
         if len(self.secrets) == 1:
             ((name, (_, line)),) = self.secrets.items()
             other = "access_key" if name == "secret_key" else "secret_key"

@@ -80,6 +80,7 @@ class AwsSettings:
         "", aws_value_types.regions_or_all(), "further regions for TerminateAll(): all, or their names"
     )
     banner: str = option("", text(), "text shown in the banner")
+    # Not options: keys in a file load with a warning, and no template or page mentions them.
     legacy_access_key: Secret | None = None
     legacy_secret_key: Secret | None = None
 

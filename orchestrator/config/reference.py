@@ -57,6 +57,7 @@ def template(tables: Tables, values: Mapping[tuple[str, str], str]) -> str:
     for key, text in values.items():
         if key not in known:
             raise ValueError(f"no such setting: {key}")
+        # Such a text would be read back shortened: trimmed, or cut at a comment.
         if text != text.strip() or "\n" in text or " #" in text or " ;" in text:
             raise ValueError(f"{key}: {text!r} does not fit in one line of a config file")
     return _TEMPLATE_HEAD + "".join(_section(name, table, values) for name, table in tables.items() if table)
@@ -111,6 +112,7 @@ def _rows(table: type) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
+    # A bar would end the cell of a Markdown table.
     return text.replace("|", "\\|")
 
 

@@ -100,6 +100,7 @@ def option(
 ) -> Any:
     """Declare a dataclass field that is an option; see :class:`Option`."""
     declared = Option("", default, value_type, description, required, essential)
+    # A private value may contain a password: no repr of the record shows it.
     return dataclasses.field(default=default, repr=not value_type.private, metadata={"option": declared})
 
 
@@ -165,6 +166,7 @@ class SettingsReader:
     def add_warning(self, section: str, name: str, complaint: str) -> None:
         """Report a valid setting that deserves attention; a second warning of one line is joined to the first."""
         warning = self._problem(section, name, complaint)
+        # One line of a file draws one warning, however many checks it concerns.
         for index, other in enumerate(self.warnings):
             if other.line == warning.line:
                 self.warnings[index] = Problem(other.file, other.line, f"{other.message}; it {complaint}")
@@ -182,6 +184,7 @@ class SettingsReader:
         :raises ConfigError: with every mistake.
         """
         if self.problems:
+            # Without duplicates: two checks may report the same problem.
             ordered = sorted(dict.fromkeys(self.problems), key=lambda problem: problem.line)
             raise ConfigError(ordered, consequence=consequence)
 
@@ -202,6 +205,7 @@ class SettingsReader:
 
     def _problem(self, section: str, name: str, complaint: str) -> Problem:
         value = self.document.values.get((section, name))
+        # A missing option is reported at the header of its section.
         line = value.line if value else self.document.sections.get(section, 1)
         return Problem(
             str(self.document.path), line, f"{_subject(value) if value else f'[{section}] {name}'} {complaint}"

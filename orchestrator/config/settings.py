@@ -70,6 +70,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
     checks.check(reader, settings)
     settings = _absolute(settings, path, env)
     if files:
+        # Now that all paths are absolute.
         checks.check_files(reader, settings)
     reader.raise_problems()
     origins = {key: f"{path.name}:{value.line}" for key, value in document.values.items()} | old.origins(path.name)
@@ -123,6 +124,7 @@ def template(values: Mapping[tuple[str, str], str] | None = None) -> str:
 
     :param values: (section, option) -> the text to set it to.
     """
+    # Imported on use: loading settings does not need it.
     from orchestrator.config import reference
 
     return reference.template(TABLES, values or {})

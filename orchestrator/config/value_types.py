@@ -113,6 +113,7 @@ def number(above: float, high: float, unit: str = "") -> ValueType:
     bounds = f"above {above:g}, up to {high:g}"
 
     def parse(value: str) -> float:
+        # Stricter than float(), which accepts exponents, infinities and NaN.
         if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", value):
             raise ValueError(f"is not a number ({bounds}{_unit(unit)}){_unit_hint(value, unit)}")
         if not above < float(value) <= high:

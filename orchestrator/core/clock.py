@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+# Under another name: in the body of Clock, `random` is the field.
 from random import random as _uniform
 from typing import TypeVar
 
@@ -75,6 +77,7 @@ class Clock:
             left = timeout_s - (self.monotonic() - start)
             if left <= SHORTEST_PAUSE_S:
                 return
+            # The last pause is shortened, so that one attempt comes exactly at the deadline.
             self.sleep(min(pause * (self.random() if jitter else 1.0), left))
             pause = min(pause * backoff.growth, backoff.longest_s)
 
@@ -98,6 +101,7 @@ class Clock:
                 if not is_transient(error):
                     raise
                 last_error, waited_s = error, waited
+        # A note rather than another error: callers decide by the class and code of the original one.
         last_error.add_note(f"tried for {waited_s:.0f} s")
         raise last_error
 

@@ -14,6 +14,7 @@ MINIMUM_BILLED_S = 60
 def total(prices: Iterable[Decimal | None]) -> Decimal | None:
     """Return the sum of prices; None if any of them is unknown."""
     amounts = list(prices)
+    # The known part alone would understate the sum.
     return None if None in amounts else sum((amount for amount in amounts if amount is not None), Decimal(0))
 
 
@@ -26,6 +27,7 @@ def cost_since(per_hour: Decimal | None, since: datetime | None, now: datetime) 
     if per_hour is None or since is None:
         return None
     seconds = max(MINIMUM_BILLED_S, (now - since).total_seconds())
+    # By way of str: Decimal(float) would bring binary digits into an amount of money.
     return per_hour * Decimal(str(seconds)) / 3600
 
 

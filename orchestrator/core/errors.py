@@ -210,5 +210,6 @@ class HostsFailed(HostError):
 
 
 def _of_host(name: str, error: Exception) -> list[Text]:
+    # The text of a host's own error begins with its name already.
     lines = error.lines() if isinstance(error, StratusError) else split_lines([str(error)])
     return lines if str(lines[0]).startswith(name) else [f"{name}: " + as_message(lines[0]), *lines[1:]]

@@ -42,6 +42,7 @@ def hold(path: Path, activity: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _already_locked(file, activity) from None
+        # For the error of other processes: the process to wait for.
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         yield

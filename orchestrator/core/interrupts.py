@@ -53,5 +53,6 @@ def defer_first_interrupt(on_interrupt: Callable[[], None] = lambda: None) -> It
 
 
 def _can_handle_interrupts() -> bool:
+    # Python runs signal handlers in the main thread only; another handler (IPython, a debugger) keeps its own.
     in_main = threading.current_thread() is threading.main_thread()
     return in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -60,6 +60,7 @@ class Journal:
         :raises StratusError: it could not be written, so the request must not be sent.
         """
         entry = JournalEntry(id=self._clock.new_id(), kind=kind, written_at=self._clock.now(), facts=facts)
+        # The key is `intend`, as in journals of earlier versions.
         self._append({"id": entry.id, "intend": kind, "at": entry.written_at.isoformat(), "facts": facts})
         return entry
 
@@ -91,6 +92,7 @@ class Journal:
                 yield value
 
     def _append(self, line: Mapping[str, Any]) -> None:
+        # Facts may hold paths and times, which are kept as text.
         data = json.dumps(line, default=str).encode() + b"\n"
         try:
             with self._locked() as file:
@@ -137,6 +139,7 @@ def _write(file: int, data: bytes) -> None:
     size = os.fstat(file).st_size
     if size and os.pread(file, 1, size - 1) != b"\n":
         data = b"\n" + data
+    # A write may be partial: on a full disk, or after a signal.
     while data:
         data = data[os.write(file, data) :]
 

@@ -12,6 +12,7 @@ from typing import Any
 def save(folder: Path, name: str, values: Mapping[str, Any]) -> None:
     """Write a JSON file atomically: a reader sees the old file or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
+    # In the same folder: a rename is atomic within one file system only.
     part = folder / f".{name}.part"
     part.write_text(json.dumps(values, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
     os.replace(part, folder / name)

@@ -50,9 +50,11 @@ def bundle(files: Mapping[str, bytes]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
+            # For the owner only: bundles contain keys and environments of jobs.
             info.size, info.mode = len(data), 0o600
             archive.addfile(info, io.BytesIO(data))
     body = buffer.getvalue()
+    # The length comes first, because standard input continues after the bundle.
     return b"%d\n" % len(body) + body
 
 

@@ -43,6 +43,7 @@ def generate_login_key(path: Path) -> str:
     """
     key = _ed25519()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Under a draft name first: a crash never leaves a partial key under the real one.
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

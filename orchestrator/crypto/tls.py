@@ -44,6 +44,7 @@ def generate_cluster_tls(names: Sequence[str], now: datetime) -> ClusterTls:
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import SHA256
 
+    # P-256: every TLS library in the jobs' images supports it.
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca = _add_extensions(_builder(ca_key, CA_NAME, now), [], ca=True).sign(ca_key, SHA256())
     cert = _add_extensions(_builder(key, MEMBER_NAME, now), names, ca=False).sign(ca_key, SHA256())
@@ -84,6 +85,7 @@ def _name(common_name: str) -> x509.Name:
 def _general_name(name: str) -> x509.GeneralName:
     from cryptography import x509
 
+    # An address must be an IP entry of the certificate; clients do not match it with DNS entries.
     with suppress(ValueError):
         return x509.IPAddress(ip_address(name))
     return x509.DNSName(name)

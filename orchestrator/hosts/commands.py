@@ -61,12 +61,14 @@ def run(
 
     def run_on(host: Host) -> CommandOutput:
         started = clock.monotonic()
+        # Bounded: a command may print without end.
         lines: deque[str] = deque(maxlen=MAX_LINES)
 
         def keep_line(line: str) -> None:
             lines.append(line)
             on_line(host.name, line)
 
+        # A command may be silent for its whole time, so silence has the same limit.
         status = ssh_client.stream(host, command, on_line=keep_line, silence_timeout_s=timeout_s, timeout_s=timeout_s)
         return CommandOutput(host.name, status, tuple(lines), clock.monotonic() - started)
 

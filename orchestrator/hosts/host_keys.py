@@ -79,6 +79,7 @@ class KnownHostKeys:
                 file.writelines(f"{instance_id} {key}\n" for instance_id, key in change(self._load()).items())
                 file.flush()
                 os.fsync(file.fileno())
+            # Flushed before the rename: a crash must not leave an empty file under the real name.
             draft.replace(self.path)
 
 
@@ -151,6 +152,7 @@ class HostKeyRotation:
             raise _RotationFailed(error.message) from error
         marked = [line.split(" ", 1) for line in result.stdout.splitlines() if line.startswith("@@")]
         values = {fields[0].removeprefix("@@"): fields[-1].strip() for fields in marked}
+        # Output of a host is untrusted: only an ed25519 key is accepted.
         for state in ("staged", "current"):
             if values.get(state, "").startswith("ssh-ed25519 "):
                 return state, values[state]

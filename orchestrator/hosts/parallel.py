@@ -176,6 +176,7 @@ def for_each(
     :raises ValueError: two hosts have the same name.
     :raises HostsInterrupted: on Ctrl-C, with the outcomes known by then; it is a KeyboardInterrupt.
     """
+    # Outcomes are stored by name: one of the two would be lost.
     if len({host.name for host in hosts}) != len(hosts):
         raise ValueError("two hosts have the same name")
     workers = _Workers(hosts, work, clock)
@@ -187,6 +188,7 @@ def for_each(
                 on_done(outcome)
     except KeyboardInterrupt as interrupt:
         raise HostsInterrupted(workers.result(HostInterrupted, "interrupted")) from interrupt
+    # Also after an error of on_done: no thread may begin with another host then.
     finally:
         workers.cancel_waiting()
     return workers.result(HostUnfinished, f"not done after {timeout_s or 0:g} s")
@@ -199,6 +201,7 @@ class _Workers(Generic[T]):
         self.hosts = hosts
         self.work = work
         self.clock = clock
+        # deque.popleft() is atomic: threads take hosts without a lock.
         self.waiting = deque(hosts)
         self.started_at: dict[str, float] = {}
         self.finished: queue.SimpleQueue[Outcome[T]] = queue.SimpleQueue()

@@ -95,6 +95,7 @@ def query(ssh_client: SshClient, hosts: Sequence[Host]) -> UsageReport:
 
     def query_one(host: Host) -> HostUsage:
         result = ssh_client.run(host, remote_scripts.inline_command("gpus.sh"), timeout_s=QUERY_TIMEOUT_S)
+        # GPU lines may be missing, as nvidia-smi may be; this one is always printed.
         if not marked_lines(result.stdout, "@@host"):
             raise script_error(result, "it does not report its load")
         return parse(host.name, result.stdout)
@@ -105,11 +106,14 @@ def query(ssh_client: SshClient, hosts: Sequence[Host]) -> UsageReport:
 
 def parse(host: str, output: str) -> HostUsage:
     """Parse the output of ``gpus.sh``."""
+    # The last match: a login shell's profile may print anything before.
     cores, load, memory_kib, available_kib = marked_lines(output, "@@host")[-1].split()
     gpu_processes: dict[str, list[GpuProcess]] = {}
     for line in marked_lines(output, "@@app"):
+        # The command comes last and is not split: it may contain commas.
         run_id, pid, gpu_uuid, memory_mib, command = (field.strip() for field in line.split(",", 4))
         process = GpuProcess(int(pid), "" if run_id == "-" else run_id, _number(memory_mib), command)
+        # Grouped by UUID, which nvidia-smi prints for processes instead of the index.
         gpu_processes.setdefault(gpu_uuid, []).append(process)
     return HostUsage(
         host=host,

@@ -17,12 +17,15 @@ from typing import Any
 
 from distributed import Client  # type: ignore[attr-defined, unused-ignore]
 
+# Tasks and messages between processes are pickled: these versions must agree.
 COMPARED_PACKAGES = ("python", "dask", "distributed", "numpy", "msgpack", "cloudpickle")
 
 
 def missing(client: Client, hosts: list[str], per_host: int) -> list[str]:
     """List the hosts that have fewer than ``per_host`` workers so far."""
+    # n_workers=-1: by default, the scheduler lists some of its workers only.
     names = [str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    # With several workers per host, Dask appends -0, -1, ... to the name of the host.
     counts = Counter(host for name in names for host in hosts if name == host or name.rpartition("-")[0] == host)
     return [host for host in hosts if counts[host] < per_host]
 
@@ -57,6 +60,7 @@ def connect(deadline: float) -> Client:
     """
     while True:
         try:
+            # Short attempts: between them, a scheduler that has ended is noticed.
             return Client(os.environ["SCHEDULER"], timeout=2)
         except OSError:
             if reason := failure():

@@ -30,6 +30,7 @@ def interface_of(address: str) -> str:
                 continue
             if own == target:
                 return name
+            # Behind NAT, no interface has the address itself.
             if own & mask == target & mask:
                 same_network = name
     if not same_network:

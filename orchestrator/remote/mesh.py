@@ -128,10 +128,12 @@ async def end(process: asyncio.subprocess.Process) -> None:
     """End a process and its group: TERM, and KILL after five seconds."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
+            # The whole group: children of the shell must end with it.
             os.killpg(process.pid, number)
         with contextlib.suppress(TIMEOUT):
             await asyncio.wait_for(process.wait(), GRACE_S)
             break
+    # Children may outlive the leader of their group.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -196,6 +198,7 @@ class Agent:
                 elif kind == ASK and body[:1] == WATCH:
                     await self._be_watched(peer)
                 break
+        # After the frames: output that was sent must arrive before the connection closes.
         await peer.leave()
 
     async def _run(self, peer: Peer, command: str) -> None:
@@ -205,9 +208,11 @@ class Agent:
             *("sh", "-c", command), stdin=null, stdout=pipe, stderr=pipe, start_new_session=True
         )
         self.running.add(process)
+        # Requested while this host was being released.
         if self.ending:
             await end(process)
         work = asyncio.ensure_future(self._send_output(peer, process))
+        # The connection is watched during the command: its end is that of the command.
         gone = asyncio.ensure_future(peer.until_gone())
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():

@@ -58,6 +58,7 @@ async def main(folder: Path) -> int:
     terminated = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminated.set)
     (folder / "state/guard.up").touch()
+    # Without min_hosts: a library that waits for one lost host waits forever.
     lead = Lead(folder)
     end = asyncio.ensure_future(terminated.wait())
     begin = asyncio.ensure_future(connect_hosts(lead))

@@ -152,11 +152,13 @@ class Lead:
         slots = sorted(member.slots for member in self.present())
         launcher_env = {
             "STRATUS_NP": str(sum(slots)),
+            # The hosts with the fewest slots: any min_hosts of them must be enough.
             "STRATUS_MIN_NP": str(sum(slots[: self.min_hosts])),
             "STRATUS_HOST_SLOTS": ",".join(f"{member.address}:{member.slots}" for member in self.present()),
             "STRATUS_INTERFACE": self.present()[0].interface,
         }
         script = str(self.folder / "bin" / launcher)
+        # A process group of its own, which mesh.end() signals as a whole.
         process = await asyncio.create_subprocess_exec(
             *("sh", script, str(self.folder)), env={**os.environ, **launcher_env}, preexec_fn=os.setpgrp
         )
@@ -174,6 +176,7 @@ class Lead:
     async def _watch(self, member: Member) -> None:
         """Wait until a host is lost; an elastic run continues while enough hosts are left."""
         await member.peer.until_gone()
+        # A new VM has taken the address; this connection belongs to the old one.
         if self.connected.get(member.address) is not member:
             return
         del self.connected[member.address]
@@ -204,6 +207,7 @@ class Lead:
     def publish(self) -> None:
         """Write the list of connected hosts, atomically."""
         path = self.folder / "state/alive"
+        # Replaced atomically: Horovod may read it at any time.
         part = path.with_suffix(".new")
         part.write_text("".join(f"{member.address}:{member.slots}\n" for member in self.present()))
         part.replace(path)

@@ -24,6 +24,7 @@ def listing(client: Any, bucket: str, prefix: str) -> dict[str, tuple[str, int, 
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for item in page.get("Contents", ()):
             key = item["Key"]
+            # The prefix may itself be the key of an object.
             name = key[len(base) :] if key.startswith(base) else key.rpartition("/")[2] if key == prefix else ""
             if name and not name.endswith("/"):
                 objects[name] = (key, item["Size"], item["ETag"])
@@ -63,6 +64,7 @@ def download(client: Any, bucket: str, folder: Path, objects: dict[str, tuple[st
         os.replace(part, path)
 
     with ThreadPoolExecutor(8) as pool:
+        # list() raises the first exception of the threads here.
         list(pool.map(download_one, sorted(objects)))
     (folder / MANIFEST).write_text(json.dumps({name: list(facts) for name, facts in objects.items()}))
 
@@ -70,6 +72,7 @@ def download(client: Any, bucket: str, folder: Path, objects: dict[str, tuple[st
 def main(mode: str, url: str, dest: str) -> int:
     """Check or apply; return the exit status."""
     try:
+        # Here, so that a missing package becomes a message: the job's environment decides what there is.
         import boto3
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:

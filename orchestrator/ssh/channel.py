@@ -141,6 +141,7 @@ class ChannelSession:
         self._input_error: BaseException | None = None
         self._input: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
+        # paramiko sets this event on data, end and close of either output.
         self.channel.in_buffer.set_event(self._output_event)
         self.channel.in_stderr_buffer.set_event(self._output_event)
 
@@ -194,6 +195,7 @@ class ChannelSession:
     def send(self, chunks: Iterable[bytes]) -> None:
         """Queue input for the command without waiting; chunks are consumed as the host accepts them."""
         self._input.put(chunks)
+        # Most commands have no input: the thread starts with the first chunk.
         if self._writer is None:
             self._writer = threading.Thread(target=self._write, name=f"ssh-stdin-{self.host.name}", daemon=True)
             self._writer.start()
@@ -255,6 +257,7 @@ class ChannelSession:
                 for chunk in chunks:
                     send_all(self.channel, chunk, self._note_activity)
             _translate_errors(self.channel.shutdown_write)
+        # The reader reports why the channel was closed.
         except ChannelClosed:
             pass
         except BaseException as error:

@@ -46,6 +46,7 @@ def quote(*words: str) -> str:
     """
     if any("\0" in word for word in words):
         raise UsageError("a NUL byte cannot be part of a command")
+    # shlex quotes everything but NUL, at which the kernel ends an argument.
     return shlex.join(words)
 
 
@@ -98,6 +99,7 @@ class SshClient:
         self.clock = clock
         self._new_pool = partial(ConnectionPool, connect_timeout_s, login_pauses_s)
         self._pool = self._new_pool()
+        # Kept to close them with the client; their ports would stay open otherwise.
         self._tunnels: list[Tunnel] = []
 
     def __enter__(self) -> SshClient:
@@ -140,6 +142,7 @@ class SshClient:
         started = time.monotonic()
         timeouts = Timeouts(deadline=started + timeout_s)
         output = {1: bytearray(), 2: bytearray()}
+        # Without input, its end is sent at once: commands that read standard input would wait for it.
         with self._start_command(host, command, timeouts, eof=not stdin) as session:
             if stdin:
                 session.send([stdin])
@@ -202,6 +205,7 @@ class SshClient:
         :raises ConnectError: no session, or kind ``lost``.
         """
         folder = remote if remote.startswith("/") else f"./{remote}"
+        # exec: the exit status of tar becomes that of the command.
         command = f"test -d {quote(folder)} || exit {_NO_SUCH_FOLDER}; exec tar -C {quote(folder)} -czf - ."
         error_output = bytearray()
         archive_error: Exception | None = None
@@ -218,6 +222,7 @@ class SshClient:
             except OSError as error:
                 message = f"cannot write {error.filename or local}: {error.strerror or error}"
                 raise HostError(message, where=host.name) from error
+            # Also after an error: the exit status of tar, which explains it, comes after its output.
             source.skip_rest()
             status = session.exit_status()
         # tar exits with 1 when a file changed while it was read: a running job still writes.
@@ -250,6 +255,7 @@ class SshClient:
         :raises ConnectError: no session.
         :raises HostError: the local port is taken.
         """
+        # Now rather than at the first use: an unreachable host is an error of this call.
         self._pool.connect(host)
         tunnel = Tunnel(partial(self._dial, host, (target_address or host.private_address, port)), local_port)
         self._tunnels.append(tunnel)

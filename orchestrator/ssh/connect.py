@@ -66,6 +66,7 @@ def call_with_timeout(work: Callable[[], T], timeout_s: float) -> T:
         except BaseException as error:
             errors.append(error)
 
+    # A daemon: an abandoned call must not keep the program from exiting.
     thread = threading.Thread(target=attempt, name="ssh-timeout", daemon=True)
     thread.start()
     thread.join(max(timeout_s, 0.0))
@@ -106,6 +107,7 @@ def _open(host: Host, timeout_s: float, tcp_timeout_s: float | None) -> Connecti
     sock = _connect_tcp(host, min(timeout_s, tcp_timeout_s or timeout_s))
     try:
         return _Handshake(host, sock, deadline).run(host_key, login_key)
+    # Also on Ctrl-C: until the handshake is complete, nothing else owns the socket.
     except BaseException:
         sock.close()
         raise
@@ -223,6 +225,7 @@ class _Handshake:
         self.host = host
         self.sock = sock
         self.started = time.monotonic()
+        # Never zero: sockets take that for non-blocking.
         self.timeout_s = max(deadline - self.started, 0.1)
         self.transport: paramiko.Transport | None = None
 
@@ -236,6 +239,7 @@ class _Handshake:
             diagnosis = self.diagnose(error)
             self.abandon(connection)
             raise diagnosis from error
+        # NAT gateways drop idle connections; AWS's does after 350 s.
         connection.transport.set_keepalive(KEEPALIVE_S)
         # If fabric ever reopens the connection by itself, it must not use the dead socket.
         del connection.connect_kwargs["sock"]
@@ -254,6 +258,7 @@ class _Handshake:
             gateway=False,
             forward_agent=False,
             connect_kwargs={
+                # Its own socket, and no agent or default keys: the user's SSH setup has no effect.
                 "sock": self.sock,
                 "pkey": login_key,
                 "allow_agent": False,
@@ -267,6 +272,7 @@ class _Handshake:
         # fabric hard-codes a policy that accepts any key.
         connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
         address, port = self.host.address, self.host.port
+        # The format of known_hosts, in which paramiko looks the key up.
         name = address if port == 22 else f"[{address}]:{port}"
         connection.client.get_host_keys().add(name, host_key.get_name(), host_key)
         return connection

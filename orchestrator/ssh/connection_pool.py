@@ -66,6 +66,7 @@ class ConnectionPool:
                 return time.monotonic() - started
             except ConnectError as error:
                 attempts += 1
+                # Few attempts for a refused login: after cloud-init has finished, a wrong key stays wrong.
                 pause = next(login_pauses, None) if error.kind == "auth" else next(pauses)
                 if error.kind in ("host-key", "key-file") or pause is None:
                     raise
@@ -99,6 +100,7 @@ class ConnectionPool:
         with self._lock:
             self._check_open(host)
             entry = self._entries.setdefault(host, _Entry())
+        # Per host: threads for other hosts do not wait for a slow connection attempt.
         if not entry.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise ConnectError("silent", "ssh: another attempt to connect is still waiting", where=host.name)
         try:
@@ -124,6 +126,7 @@ class ConnectionPool:
             elif self._entries.get(host) is entry:
                 entry.connection = connection
             else:
+                # Disconnected while it was being opened: no caller would close it.
                 self._retired.append(connection)
             self._check_open(host)
 

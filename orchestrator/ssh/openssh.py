@@ -64,11 +64,14 @@ def _options(host: Host, folder: Path) -> dict[str, str]:
         "Port": str(int(host.port)),
         "User": _word(host.user),
         "IdentityFile": _path(host.key_file.expanduser().absolute()),
+        # No key of the user's agent is offered to a host.
         "IdentitiesOnly": "yes",
         "UserKnownHostsFile": _path((folder / "known_hosts").absolute()),
         "GlobalKnownHostsFile": "/dev/null",
+        # By id: another instance may get the same address later.
         "HostKeyAlias": _word(_alias(host)),
         "StrictHostKeyChecking": "yes",
+        # known_hosts is written by Stratus only: ssh would add keys that are not pinned.
         "UpdateHostKeys": "no",
         "CheckHostIP": "no",
         "PasswordAuthentication": "no",

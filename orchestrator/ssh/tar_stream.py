@@ -137,6 +137,7 @@ def pack(folder: Path) -> Iterator[bytes]:
     :raises OSError: something in it cannot be read.
     """
     errors: list[BaseException] = []
+    # tarfile writes and the caller reads: a pipe connects them without a temporary file.
     reading, writing = os.pipe()
 
     def write() -> None:
@@ -152,5 +153,6 @@ def pack(folder: Path) -> Iterator[bytes]:
         while data := source.read1(1 << 16):
             yield data
     thread.join()
+    # Raised here, in the caller's thread: the host must not take a partial archive for a complete one.
     if errors:
         raise errors[0]

@@ -36,6 +36,7 @@ class Tunnel:
         :param local_port: the port to listen on; 0 takes a free one.
         :raises HostError: the port is taken or not allowed.
         """
+        # Loopback only: other users of the network must not reach the page.
         self.address = str(ipaddress.ip_address(socket.INADDR_LOOPBACK))
         try:
             self._server = _Server((self.address, local_port), open_remote_end)
@@ -64,7 +65,9 @@ class Tunnel:
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    # Closing must not wait for threads that are blocked on a dead connection.
     block_on_close = False
+    # A browser opens many connections at once; the default backlog is 5.
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], open_remote_end: OpenRemoteEnd) -> None:
