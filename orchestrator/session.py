@@ -26,6 +26,7 @@ from orchestrator.cluster.context import ClusterContext, Runtime
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.cluster.timings import PhaseTimings
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostsFailed, StratusError
 from orchestrator.core.events import EventHandler, ignore_event
 from orchestrator.core.next_step import add_advice, join
@@ -69,14 +70,14 @@ class Session:
         *,
         home: Path,
         runs: Path,
-        tell: EventHandler = ignore_event,
+        on_event: EventHandler = ignore_event,
         clients: Clients | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         self.settings = settings
-        runtime = runtime or Runtime()
+        runtime = runtime or Runtime(REAL_CLOCK)
         self.context = ClusterContext(
-            settings, home, tell, clients or client.create_clients(settings.aws, runtime.clock), runtime
+            settings, home, on_event, clients or client.create_clients(settings.aws, runtime.clock), runtime
         )
         self.inventory = Inventory(self.context)
         timings = PhaseTimings(self.context)
@@ -94,7 +95,7 @@ class Session:
         return JobContext(
             settings=self.settings,
             ssh=context.ssh,
-            on_event=context.tell,
+            on_event=context.on_event,
             clock=context.clock,
             runs_folder=runs,
             logs_folder=lambda: context.folder / "logs",

@@ -15,7 +15,7 @@ from orchestrator.aws.ec2 import instance_tags, key_pairs
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.pricing import price_list
 from orchestrator.core import file_lock
-from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import StratusError
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.journal import Journal
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
 
-def connect_over_ssh(ssh: SshSettings) -> SshClient:
+def connect_over_ssh(ssh: SshSettings, clock: Clock) -> SshClient:
     """Return a client for real SSH connections."""
     from orchestrator.ssh import SshClient
 
-    return SshClient(REAL_CLOCK, connect_timeout_s=ssh.connect_timeout)
+    return SshClient(clock, connect_timeout_s=ssh.connect_timeout)
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Time, SSH and threads; tests in virtual time hand in their own.
+    """Time, SSH and threads of one session.
 
-    :param patience: the clock, and all pauses.
-    :param connect: makes the SSH client for the settings of SSH.
-    :param optional_timeout_s: seconds for answers that a launch can do without.
-    :param sequential: do everything in the calling thread, one host after another, in the same order every time.
+    :param connect: returns the SSH client for the ``[ssh]`` settings.
+    :param optional_timeout_s: timeout of lookups whose result a launch does not depend on.
+    :param sequential: do all work in the calling thread, host after host in a fixed order, so that a test in virtual
+        time can be repeated exactly.
     """
 
-    clock: Clock = REAL_CLOCK
-    connect: Callable[[SshSettings], SshClient] = connect_over_ssh
+    clock: Clock
+    connect: Callable[[SshSettings, Clock], SshClient] = connect_over_ssh
     optional_timeout_s: float = aws_parallel.OPTIONAL_TIMEOUT_S
     sequential: bool = False
 
@@ -64,7 +64,7 @@ class ClusterContext:
 
     settings: Settings
     home: Path
-    tell: EventHandler
+    on_event: EventHandler
     clients: client.Clients
     runtime: Runtime
 
@@ -112,13 +112,13 @@ class ClusterContext:
     @cached_property
     def ssh(self) -> SshClient:
         """The SSH client, which keeps its connections."""
-        return self.runtime.connect(self.settings.ssh)
+        return self.runtime.connect(self.settings.ssh, self.clock)
 
     @cached_property
     def key_rotation(self) -> host_keys.HostKeyRotation:
         """Gives each host a key of its own; `clear_boot_key_tags` has to follow it."""
         return host_keys.HostKeyRotation(
-            self.ssh, partial(instance_tags.tag_host_key, self.clients), self.known_hosts, self.tell, self.clock
+            self.ssh, partial(instance_tags.tag_host_key, self.clients), self.known_hosts, self.on_event, self.clock
         )
 
     def clear_boot_key_tags(self) -> None:
@@ -129,7 +129,7 @@ class ClusterContext:
                 instance_tags.clear_boot_key_tags(self.clients, rotated)
         except StratusError as error:
             # The old key stays accepted beside the new one until the next install; nothing fails for it.
-            self.tell(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))
+            self.on_event(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))
 
     @property
     def folder(self) -> Path:

@@ -59,11 +59,11 @@ class Launcher:
 
         :return: the instances, most of them pending, and the seconds that the request took.
         """
-        self.context.tell(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
+        self.context.on_event(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
         began = self.patience.monotonic()
         launched = self._request(plan)
         seconds = self.patience.monotonic() - began
-        self.context.tell(Event("", "request", "done", seconds))
+        self.context.on_event(Event("", "request", "done", seconds))
         return launched, seconds
 
     def _request(self, plan: LaunchPlan) -> list[instances.Instance]:
@@ -151,7 +151,9 @@ class Launcher:
         context = self.context
         why = str(error).splitlines()[0] if str(error) else "interrupted"
         try:
-            left = teardown.terminate_launch(context.clients, context.launch_log, plan.launch_id, tell=context.tell)
+            left = teardown.terminate_launch(
+                context.clients, context.launch_log, plan.launch_id, on_event=context.on_event
+            )
         except StratusError as second:
             left = [f"launch {plan.launch_id}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
         if left:
@@ -194,7 +196,7 @@ class Launcher:
         self._tell("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
 
     def _tell(self, state: str, text: str) -> None:
-        self.context.tell(Event("", "request", "warning" if state == "warning" else "progress", text=text))
+        self.context.on_event(Event("", "request", "warning" if state == "warning" else "progress", text=text))
 
 
 def _prices(found: Sequence[Decimal | None]) -> str:

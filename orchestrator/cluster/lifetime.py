@@ -135,7 +135,7 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
     except StratusError as error:
         unknown = [str(error)]
     for why in unknown:
-        inventory.context.tell(
+        inventory.context.on_event(
             Event("", "timer", "warning", text=f"an end may be tagged too late: {why.splitlines()[0]}")
         )
 

@@ -58,7 +58,7 @@ def _wait_for_state(
         ids = [instance.id for instance in changed]
         for instance in waiters.wait_for_state(context.clients, ids, state=state):
             states[instance.id] = instance.state
-            context.tell(Event(instance.name, state, "done"))
+            context.on_event(Event(instance.name, state, "done"))
     except StratusError as error:
         # An error of the call, not of single instances, leaves the state of all others unknown.
         unknown = {instance.name: error for instance in changed if instance.id not in states}

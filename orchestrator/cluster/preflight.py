@@ -65,7 +65,7 @@ class PreflightContext:
     prices: price_table.Prices = price_table.TABLE
     job_checks: Checks | None = None
     find_address: Callable[[], str] = security_groups.public_address
-    tell: EventHandler = ignore_event
+    on_event: EventHandler = ignore_event
     optional_timeout_s: float = parallel.OPTIONAL_TIMEOUT_S
 
     @property
@@ -84,7 +84,7 @@ def for_cluster(context: ClusterContext, job_checks: Checks) -> PreflightContext
         context.launch_log,
         context.prices,
         job_checks,
-        tell=context.tell,
+        on_event=context.on_event,
         optional_timeout_s=context.runtime.optional_timeout_s,
     )
 
@@ -181,7 +181,7 @@ def _after_profile_propagates(
         desk.clients, made.instance_profile, error
     ):
         return error
-    desk.tell(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
+    desk.on_event(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
     last: CloudRefused | None = error
     for _ in desk.clock.attempts(instance_profiles.PROPAGATION_S, BACKOFF):
         last = _refusal(_second_round(desk, made)[PERMISSIONS])

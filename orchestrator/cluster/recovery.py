@@ -105,7 +105,7 @@ class Recovery:
         with context.lock():
             for launch in interrupted:
                 left += teardown.terminate_launch(
-                    context.clients, context.launch_log, launch.launch_id, tell=context.tell
+                    context.clients, context.launch_log, launch.launch_id, on_event=context.on_event
                 )
             if not left and not self.inventory.instances():
                 self.launcher.delete_group_and_key()

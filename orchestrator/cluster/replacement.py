@@ -1,121 +1,128 @@
-"""A machine that died on the way up, or never answered, is replaced: once, and only after it is gone for certain."""
+"""Replacement of an instance that died before SSH was up, or never answered: once, and only after it is terminated."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from orchestrator.aws.ec2 import instances, state_changes, waiters
-from orchestrator.core.clock import Clock
-from orchestrator.core.errors import ConnectError, LeftRunning, StratusError
-from orchestrator.core.events import Event, EventHandler
+from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.ec2 import state_changes, waiters
+from orchestrator.aws.ec2.instances import Instance
+from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.cluster.context import ClusterContext
+from orchestrator.core.errors import ConnectError, LeftRunning, StratusError, first_line
+from orchestrator.core.events import Event, State
 
-if TYPE_CHECKING:
-    from orchestrator.aws import client
-    from orchestrator.aws.ec2.instances import Instance
-    from orchestrator.aws.launch.plan import LaunchPlan
+TERMINATE_TIMEOUT_S = 180.0
+"""How long a failed instance may take to terminate before its replacement is given up: both would be billed."""
 
-TERMINATE_TIMEOUT_S = 180.0  # for how long a machine may take to go down before nothing comes in its place
 CONSOLE_LINES = 3
-_OURS_TO_MEND = ("auth", "host-key", "key-file")  # another machine would not answer differently
-_PATH = ("dropped", "no-route")  # about the way there, unless others of the launch are reached that way
-_ENDED_BY_HAND = "UserInitiated"
+
+_SAME_ON_ANY_INSTANCE = ("auth", "host-key", "key-file")
+_NETWORK_PATH = ("dropped", "no-route")
+_USER_INITIATED = ("UserInitiated", "User initiated")
+"""EC2 words the reason differently in its code and in its message."""
 
 
 @dataclass
 class Replacer:
-    """Replaces machines of one launch; safe to call from many threads, which then wait for one another.
+    """Replaces instances of one launch; safe to use from many threads, one replacement at a time.
 
-    :param machines: the launch's machines by name.
-    :param again: launches one machine by a plan; its errors are ours to tell.
+    :param instances: the launch's instances by name; a replacement takes the place of the instance it replaces.
+    :param launch_one: launches one instance by a plan.
     """
 
-    clients: client.Clients
+    context: ClusterContext
     plan: LaunchPlan
     instances: dict[str, Instance]
     launch_one: Callable[[LaunchPlan], Instance]
-    tell: EventHandler
-    clock: Clock
-    attempted: set[str] = field(default_factory=set)
-    stopped: bool = False
-    _one: threading.Lock = field(default_factory=threading.Lock)
+    _attempted: set[str] = field(default_factory=set)
+    _is_stopped: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, name: str, error: Exception, others_up: bool) -> Instance | None:
-        """Return the machine that takes a failed one's place; None when there is none, and the error stands.
+    def replace(self, name: str, error: Exception, *, others_ready: bool) -> Instance | None:
+        """Return the instance that replaces a failed one; None if it is not replaced.
 
-        :param others_up: whether other machines of the launch answered.
-        :raises LeftRunning: nobody can say whether there is one.
+        :param error: why it failed.
+        :param others_ready: True if another instance of the launch answers SSH.
+        :raises LeftRunning: the outcome of the launch request is unknown.
         """
-        with self._one:
-            if name in self.attempted or self.stopped:
+        with self._lock:
+            if name in self._attempted or self._is_stopped:
                 return None
-            self.attempted.add(name)
-            try:
-                why_not = self._terminate(self.instances[name], error, others_up)
-                if not why_not:
-                    return self._launch(name)
-            except LeftRunning:
-                raise
-            except StratusError as second:
-                why_not = str(second).splitlines()[0]
-            self.tell(Event(name, "replace", "warning", text=f"not replaced: {why_not}"))
-            return None
+            self._attempted.add(name)
+            return self._replace(name, error, others_ready)
 
     def stop(self) -> None:
-        """Replace nothing from now on; a replacement under way is waited for."""
-        self.stopped = True
-        with self._one:
+        """Start no replacement from now on, and wait for one in progress: a Ctrl-C must not leave it behind."""
+        self._is_stopped = True
+        with self._lock:
             pass
 
-    def _terminate(self, machine: Instance, error: Exception, others_up: bool) -> str:
-        """End a machine that is worth replacing, and return why nothing may take its place, if so."""
-        shown = next(iter(instances.describe_ids(self.clients, [machine.id])), machine)
-        why_not = why_not_replaceable(error, shown, others_up)
-        if why_not:
-            return why_not
-        self.tell(Event(machine.name, "replace", "start", text=str(error).splitlines()[0]))
+    def _replace(self, name: str, error: Exception, others_ready: bool) -> Instance | None:
+        try:
+            obstacle = self._terminate(self.instances[name], error, others_ready)
+            if not obstacle:
+                return self._launch(name)
+        except LeftRunning:
+            raise
+        except StratusError as failure:
+            obstacle = first_line(failure)
+        self._report(name, "warning", f"not replaced: {obstacle}")
+        return None
+
+    def _terminate(self, failed: Instance, error: Exception, others_ready: bool) -> str:
+        """Terminate an instance in order to replace it; return what prevents the replacement, or nothing."""
+        clients = self.context.clients
+        shown = next(iter(ec2_instances.describe_ids(clients, [failed.id])), failed)
+        if obstacle := why_not_replaceable(error, shown, others_ready=others_ready):
+            return obstacle
+        self._report(failed.name, "start", first_line(error))
         self._report_console(shown)
-        ended = state_changes.terminate(self.clients, [machine], cluster_id=self.plan.cluster_id)[machine.id]
-        if not ended.is_ok:
-            return ended.error.splitlines()[0]
-        for _ in waiters.wait_terminated(self.clients, [machine], deadline_s=TERMINATE_TIMEOUT_S):
+        change = state_changes.terminate(clients, [failed], cluster_id=self.plan.cluster_id)[failed.id]
+        if not change.is_ok:
+            return change.error.splitlines()[0]
+        for _ in waiters.wait_terminated(clients, [failed], deadline_s=TERMINATE_TIMEOUT_S):
             pass
         return ""
 
     def _launch(self, name: str) -> Instance:
-        before = self.instances[name]
-        hours = (self.clock.now() - before.launched_at).total_seconds() / 3600
-        plan = self.plan.for_replacement(name, hours)
-        found = self.instances[name] = self.launch_one(plan)
-        self.tell(Event(name, "replace", "done", text=f"{found.id} in place of {before.id}"))
-        return found
+        failed = self.instances[name]
+        # The time that the failed instance was billed counts against the launch's budget.
+        billed_hours = (self.context.clock.now() - failed.launched_at).total_seconds() / 3600
+        replacement = self.instances[name] = self.launch_one(self.plan.for_replacement(name, billed_hours))
+        self._report(name, "done", f"{replacement.id} replaces {failed.id}")
+        return replacement
 
-    def _report_console(self, machine: Instance) -> None:
-        if machine.state != "running":
+    def _report(self, name: str, state: State, text: str) -> None:
+        self.context.on_event(Event(name, "replace", state, text=text))
+
+    def _report_console(self, failed: Instance) -> None:
+        """Report the end of the console output of an instance that runs, and still does not answer."""
+        if failed.state != "running":
             return
         try:
-            lines = instances.console_output(self.clients, machine.id).strip().splitlines()[-CONSOLE_LINES:]
-        except StratusError:  # a courtesy only
+            output = ec2_instances.console_output(self.context.clients, failed.id)
+        except StratusError:  # helps to find the cause; the replacement does not depend on it
             return
-        for line in lines:
-            # About no host in particular, so that it is printed wherever output goes, and stays.
-            self.tell(Event("", "console", "progress", text=f"{machine.name}: {line.strip()}"))
+        for line in output.strip().splitlines()[-CONSOLE_LINES:]:
+            # Without a host: the display replaces the last line of a host, but keeps those of the cluster.
+            self.context.on_event(Event("", "console", "progress", text=f"{failed.name}: {line.strip()}"))
 
 
-def why_not_replaceable(error: Exception, machine: Instance, others_up: bool) -> str:
-    """Say why a machine that failed is not replaced; nothing when it is to be.
+def why_not_replaceable(error: Exception, instance: Instance, *, others_ready: bool) -> str:
+    """Return why a failed instance is not replaced; empty if it is.
 
-    :param machine: as EC2 shows it now.
-    :param others_up: whether other machines of the launch answered.
+    :param instance: as EC2 shows it now.
+    :param others_ready: True if another instance of the launch answers SSH.
     """
-    if machine.state in instances.TERMINATING:
-        by_hand = _ENDED_BY_HAND in machine.reason or "User initiated" in machine.reason
-        return "somebody ended it" if by_hand else ""
+    if instance.state in ec2_instances.TERMINATING:
+        by_user = any(text in instance.reason for text in _USER_INITIATED)
+        return "it was terminated on request" if by_user else ""
     kind = error.kind if isinstance(error, ConnectError) else ""
-    if kind in _OURS_TO_MEND:
-        return "another one would answer the same"
-    if kind in _PATH and not others_up:
-        return "no machine of this launch was reached, so the way there is to be mended first"
+    if kind in _SAME_ON_ANY_INSTANCE:
+        return "another VM would fail in the same way"
+    if kind in _NETWORK_PATH and not others_ready:
+        return "no VM of this launch was reached, which points to the network in between"
     return ""

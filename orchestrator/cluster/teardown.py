@@ -47,7 +47,7 @@ class RegionTeardown:
     clients: client.Clients
     launch_log: LaunchLog
     delete_key: Callable[[], list[str]]
-    tell: EventHandler = ignore_event
+    on_event: EventHandler = ignore_event
     instances: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
     group_state: str = ""
@@ -97,7 +97,7 @@ class RegionTeardown:
         todo = [each for each in machines if not self._is_terminated(each.id)]
         for each in todo:
             if each.id not in self.instances:
-                self.tell(Event(each.name, "terminate", "start"))
+                self.on_event(Event(each.name, "terminate", "start"))
             self.instances[each.id] = each
             self.results[each.id] = InstanceResult(each.name, each.id, each.state)
         if not todo:
@@ -113,7 +113,7 @@ class RegionTeardown:
             for each in waiters.wait_terminated(self.clients, machines):
                 name = self.instances[each.id].name
                 self.results[each.id] = InstanceResult(name, each.id, "terminated")
-                self.tell(Event(name, "terminate", "done", patience.monotonic() - began))
+                self.on_event(Event(name, "terminate", "done", patience.monotonic() - began))
         except LeftRunning:
             pass  # the results say which
 
@@ -184,7 +184,7 @@ def _is_transient(error: StratusError) -> bool:
 
 
 def terminate_launch(
-    clients: client.Clients, log: LaunchLog, launch_id: str, *, tell: EventHandler = ignore_event
+    clients: client.Clients, log: LaunchLog, launch_id: str, *, on_event: EventHandler = ignore_event
 ) -> list[str]:
     """End the machines of one launch, whether EC2 shows them yet or not, and return those that may be left.
 
@@ -197,7 +197,7 @@ def terminate_launch(
         return []
     known = log.recent(launch_id)
     machines |= known | {each.id: each for each in instances.find_by_launch(clients, log.cluster_id, launch_id)}
-    work = RegionTeardown(clients, log, delete_key=list, tell=tell)
+    work = RegionTeardown(clients, log, delete_key=list, on_event=on_event)
     work.terminate([each for each in machines.values() if each.state != "terminated"])
     if not work.remaining:
         log.record_terminated(set(machines), launch_id)

@@ -94,7 +94,7 @@ class Terminator:
         try:
             return self.inventory.other_owners()
         except StratusError as error:
-            self.context.tell(
+            self.context.on_event(
                 Event("", "terminate", "warning", text=f"not asked whose else: {str(error).splitlines()[0]}")
             )
             return ()
@@ -116,7 +116,7 @@ class Terminator:
         return work
 
     def _say_busy(self, busy: AlreadyLocked) -> None:
-        self.context.tell(Event("", "terminate", "warning", text=f"{busy.message}; waiting for it to notice"))
+        self.context.on_event(Event("", "terminate", "warning", text=f"{busy.message}; waiting for it to notice"))
 
     def _elsewhere(self) -> Iterator[RegionTeardown]:
         for region in self._regions():
@@ -131,7 +131,7 @@ class Terminator:
         clients = context.clients if here else context.clients.in_region(region)
         login = key_pairs.own_key_pair(books.cluster_id, home=context.home)
         return RegionTeardown(
-            clients, books, partial(key_pairs.delete, clients, books.cluster_id, login), tell=context.tell
+            clients, books, partial(key_pairs.delete, clients, books.cluster_id, login), on_event=context.on_event
         )
 
     def _regions(self) -> list[str]:

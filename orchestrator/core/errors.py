@@ -213,3 +213,8 @@ def _of_host(name: str, error: Exception) -> list[Text]:
     # The text of a host's own error begins with its name already.
     lines = error.lines() if isinstance(error, StratusError) else split_lines([str(error)])
     return lines if str(lines[0]).startswith(name) else [f"{name}: " + as_message(lines[0]), *lines[1:]]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, which says what went wrong; its class for an error without a text."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -165,7 +165,7 @@ class Workspace:
             settings = self.settings(files=files)
             if self._session is None:
                 self._session = self._session_factory(
-                    settings, home=self.home, runs=Path("runs"), tell=self.progress.handle
+                    settings, home=self.home, runs=Path("runs"), on_event=self.progress.handle
                 )
             return self._session
 

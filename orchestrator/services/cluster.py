@@ -11,8 +11,9 @@ from orchestrator.cluster import lifetime, power, preflight, status
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.launcher import Launcher, LaunchReport
 from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
-from orchestrator.cluster.readiness import replacer, wait_until_ready
+from orchestrator.cluster.readiness import wait_until_ready
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
+from orchestrator.cluster.replacement import Replacer
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport, Terminator
 from orchestrator.cluster.timings import PhaseTimings
@@ -83,8 +84,9 @@ class ClusterService:
         began = self.context.clock.monotonic()
         with self.context.lock():
             launched, api_s = self.launcher.launch(plan)
-            replace = replacer(self.context, plan, launched, self.launcher.launch_one)
-            outcomes = wait_until_ready(self.inventory, launched, on_ready, replace=replace)
+            by_name = {instance.name: instance for instance in launched}
+            replacer = Replacer(self.context, plan, by_name, self.launcher.launch_one)
+            outcomes = wait_until_ready(self.inventory, launched, on_ready, replacer=replacer)
             # While AWS refuses even to be asked, the launch stays open in the journal for the next start to resolve.
             if not any(isinstance(error, CloudRefused) for error in outcomes.errors.values()):
                 self.launcher.record_outcome(

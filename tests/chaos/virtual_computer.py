@@ -178,10 +178,10 @@ class VirtualComputer:
         boto = self.cloud.session()
         boto.events.register("provide-client-params", lambda params, model, **_: self.on_request(model.name, params))
         clients = client.Clients(boto, region=REGION, clock=clock, sequential=True)
-        connect: Any = lambda ssh: SimulatedSsh(self.cloud, clock, self.host_keys)  # noqa: E731
+        connect: Any = lambda ssh, clock: SimulatedSsh(self.cloud, clock, self.host_keys)  # noqa: E731
         runtime = Runtime(clock=clock, connect=connect, sequential=True)
         return Session(
-            config, home=self.home, runs=self.home / "runs", tell=self.on_event, clients=clients, runtime=runtime
+            config, home=self.home, runs=self.home / "runs", on_event=self.on_event, clients=clients, runtime=runtime
         )
 
     def after_crash(self, home: Path, *, empty: bool) -> VirtualComputer:

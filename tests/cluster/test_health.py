@@ -29,15 +29,15 @@ class Sky:
 
 def at_work(sky: Sky) -> tuple[InstanceHealth, Time, Wire]:
     wire, time = Wire(sky), Time()
-    return InstanceHealth(clients(wire), lambda: [GOOD, ILL], time.clock), time, wire
+    return InstanceHealth(clients(wire, time), lambda: [GOOD, ILL]), time, wire
 
 
 def given_up_after(vitals: InstanceHealth, time: Time, seconds: float) -> float:
     """Ask every 5 s, and return when the ill one was given up; -1 if never. The good one never is."""
     began = time.seconds
     while time.seconds - began < seconds:
-        assert vitals(GOOD) == ""
-        if vitals(ILL):
+        assert vitals.failure_reason(GOOD) == ""
+        if vitals.failure_reason(ILL):
             return time.seconds
         time.clock.sleep(5.0)
     return -1.0
@@ -49,7 +49,7 @@ def test_a_machine_is_given_up_once_its_checks_have_failed_for_three_minutes() -
         when = given_up_after(vitals, time, 600)
 
         assert STATUS_CHECK_DELAY_S + IMPAIRED_TIMEOUT_S <= when <= STATUS_CHECK_DELAY_S + IMPAIRED_TIMEOUT_S + 20
-        assert "running, but its status checks have failed for 18" in vitals(ILL)
+        assert "running, but its status checks have failed for 18" in vitals.failure_reason(ILL)
 
 
 def test_checks_that_pass_again_begin_the_count_anew() -> None:
@@ -71,14 +71,14 @@ def test_a_machine_that_died_is_told_within_seconds_with_its_state() -> None:
     sky.states[ILL] = "terminated"
 
     assert given_up_after(vitals, time, 20) <= 25
-    assert vitals(ILL).startswith("terminated")
+    assert vitals.failure_reason(ILL).startswith("terminated")
 
 
 def test_one_call_answers_for_all_machines_and_no_more_than_one_in_five_seconds() -> None:
     vitals, time, wire = at_work(Sky({GOOD: "running", ILL: "running"}))
     for _ in range(500):
-        vitals(GOOD)
-        vitals(ILL)
+        vitals.failure_reason(GOOD)
+        vitals.failure_reason(ILL)
         time.clock.sleep(0.1)
 
     assert len(wire.requests) <= 50 / 5 + 1

@@ -165,9 +165,9 @@ def test_a_replacement_that_fails_too_is_the_last(simulate: Simulate) -> None:
 def test_no_host_is_replaced_if_none_can_be_reached() -> None:
     dropped = ConnectError("dropped", "ssh: no answer", where="ml-1")
 
-    assert "the way there is to be mended first" in why_not_replaceable(dropped, instance(1), False)
-    assert why_not_replaceable(dropped, instance(1), True) == ""
-    assert "the same" in why_not_replaceable(ConnectError("host-key", "another"), instance(1), True)
+    assert "points to the network in between" in why_not_replaceable(dropped, instance(1), others_ready=False)
+    assert why_not_replaceable(dropped, instance(1), others_ready=True) == ""
+    assert "the same" in why_not_replaceable(ConnectError("host-key", "another"), instance(1), others_ready=True)
 
 
 def test_an_instance_that_was_terminated_on_purpose_is_not_replaced(simulate: Simulate) -> None:
@@ -185,7 +185,7 @@ def test_an_instance_that_was_terminated_on_purpose_is_not_replaced(simulate: Si
     report = session.cluster.launch(plan)
 
     assert len(report.failed) == 1
-    assert any("somebody ended it" in line for line in project.warnings)
+    assert any("terminated on request" in line for line in project.warnings)
 
 
 # -- ending

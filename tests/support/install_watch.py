@@ -19,7 +19,7 @@ class ChannelCounter:
 
     hosts: list[str] = field(default_factory=list)
 
-    def connect(self, ssh: SshSettings) -> SshClient:
+    def connect(self, ssh: SshSettings, clock: Clock) -> SshClient:
         opened = self.hosts
 
         class Counting(SshClient):

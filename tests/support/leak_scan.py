@@ -206,7 +206,7 @@ def session(scan: LeakScan) -> Session:
     """Return a session with the credentials of the environment."""
     config = settings.load(scan.folder / "config.ini", dict(os.environ))
     laptop = scan.folder / "laptop"
-    new_session = Session(config, home=laptop, runs=laptop / "runs", tell=scan.events.append)
+    new_session = Session(config, home=laptop, runs=laptop / "runs", on_event=scan.events.append)
     new_session.context.clients.session.events.register(
         "before-parameter-build.ec2.RunInstances", lambda params, **_: scan.launches.append(dict(params))
     )

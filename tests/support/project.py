@@ -13,7 +13,7 @@ from orchestrator.aws import client
 from orchestrator.cluster.context import Runtime, connect_over_ssh
 from orchestrator.config import settings
 from orchestrator.config.settings import SshSettings
-from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.events import Event
 from orchestrator.session import Session
 from orchestrator.ssh import SshClient
@@ -71,7 +71,7 @@ class Project:
         return path
 
     def session(
-        self, computer: str = "laptop", connect: Callable[[SshSettings], SshClient] = connect_over_ssh
+        self, computer: str = "laptop", connect: Callable[[SshSettings, Clock], SshClient] = connect_over_ssh
     ) -> Session:
         """Return a session as it would be on this computer.
 
@@ -92,8 +92,8 @@ class Project:
         clients = client.Clients(session, region="us-west-2", clock=REAL_CLOCK, endpoint_url=config.aws.endpoint_url)
         home, runs = self.folder / computer, self.folder / computer / "runs"
         # A busy machine leaves nothing out; scripts/fault-matrix holds that nobody waits for long.
-        runtime = Runtime(connect=connect, optional_timeout_s=30.0)
-        return Session(config, home=home, runs=runs, tell=self.events.append, clients=clients, runtime=runtime)
+        runtime = Runtime(REAL_CLOCK, connect, optional_timeout_s=30.0)
+        return Session(config, home=home, runs=runs, on_event=self.events.append, clients=clients, runtime=runtime)
 
     def _note(self, model: Any, params: dict[str, Any], **_: Any) -> None:
         body = params["body"] if isinstance(params["body"], dict) else {}

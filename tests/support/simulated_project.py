@@ -108,12 +108,12 @@ class SimulatedProject:
         clock = self.clock
         clients = client.Clients(self.cloud.session(), region=REGION, clock=clock, sequential=True)
         links: Any = SimulatedSsh(self.cloud, clock)
-        runtime = Runtime(clock=clock, connect=lambda ssh: links, sequential=True)
+        runtime = Runtime(clock=clock, connect=lambda *_: links, sequential=True)
         return Session(
             settings.load(path, {}, files=False),
             home=self.folder / computer,
             runs=self.folder / "runs",
-            tell=self.events.append,
+            on_event=self.events.append,
             clients=clients,
             runtime=runtime,
         )

@@ -105,10 +105,10 @@ class CellRunner:
     def _active_instances(self) -> int:
         return sum(instance.state in invariants.ACTIVE for instance in invariants.our_instances(self.cloud))
 
-    def _open(self, settings: Any, *, home: Path, runs: Path, tell: Any) -> Session:  # noqa: ARG002
+    def _open(self, settings: Any, *, home: Path, runs: Path, on_event: Any) -> Session:  # noqa: ARG002
         if self.cell.real_credentials:
-            return Session(settings, home=self.computer.home, runs=runs, tell=tell)
-        self.computer.on_event = tell
+            return Session(settings, home=self.computer.home, runs=runs, on_event=on_event)
+        self.computer.on_event = on_event
         return self.computer.session(settings)
 
     def _sent(self, action: str, params: dict[str, Any]) -> None:

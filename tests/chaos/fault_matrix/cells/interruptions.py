@@ -19,7 +19,7 @@ ROLLED_BACK = (
     "was taken back: nothing of it is left",
 )
 STILL_LAUNCHING = (
-    "Interrupted. 2 machines are up or coming up: ml-0 (i-",
+    "Interrupted. 2 VMs are up or starting: ml-0 (i-",
     "ml-1 (i-",
     "stratus terminate terminates them.",
 )
