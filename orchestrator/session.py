@@ -102,7 +102,7 @@ class Session:
             timings=timings,
             run_cost=self.inventory.bill,
             registry_login=lambda options, images: registry_login.find_login(ecr_token, options, images, os.environ),
-            on_spot_reclaim=self.cluster.note_spot_reclaims,
+            on_spot_reclaim=self.cluster.record_spot_reclaims,
             environ=os.environ,
         )
 

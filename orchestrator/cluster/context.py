@@ -1,23 +1,22 @@
-"""Everything that the components of one cluster share: settings, clients, identity, keys, prices, time."""
+"""Everything that the components of one cluster share: settings, clients, identity, keys, prices, clock, events."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client
 from orchestrator.aws import identity as aws_identity
 from orchestrator.aws import parallel as aws_parallel
-from orchestrator.aws.ec2 import instance_tags, key_pairs
+from orchestrator.aws.ec2 import key_pairs
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.pricing import price_list
 from orchestrator.core import file_lock
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import StratusError
-from orchestrator.core.events import Event, EventHandler
+from orchestrator.core.events import EventHandler
 from orchestrator.core.journal import Journal
 from orchestrator.hosts import host_keys, parallel
 
@@ -50,16 +49,16 @@ class Runtime:
 
     @property
     def for_each(self) -> parallel.ForEach:
-        """Function that does the same work on many hosts."""
+        """Runner of the same work on many hosts."""
         return parallel.for_each_sequential if self.sequential else parallel.for_each
 
 
 @dataclass(frozen=True)
 class ClusterContext:
-    """One cluster as one set of settings defines it; what costs a call or a file is looked up when first used.
+    """One cluster as one set of settings defines it; what takes a call or a file is looked up on first use.
 
     :param home: folder of everything that is kept on this computer.
-    :param tell: called with every change of state; from several threads.
+    :param on_event: called with every change of state, from several threads.
     """
 
     settings: Settings
@@ -80,12 +79,12 @@ class ClusterContext:
 
     @cached_property
     def cluster_id(self) -> aws_identity.ClusterId:
-        """Name, owner, account and region: what tells this cluster's resources from all others."""
+        """Name, owner, account and region, which distinguish this cluster's resources from all others."""
         return aws_identity.cluster_id(self.clients, self.settings, self.identity)
 
     @cached_property
     def key_pair(self) -> key_pairs.KeyPair:
-        """The key pair that opens the instances."""
+        """The key pair for logins to the instances."""
         return key_pairs.for_settings(self.settings, self.cluster_id, home=self.home)
 
     @cached_property
@@ -101,35 +100,22 @@ class ClusterContext:
     @cached_property
     def prices(self) -> price_list.PriceList:
         """The prices known to this computer."""
-        path, place = self.home / "prices.json", self.settings.aws.endpoint_url
-        return price_list.PriceList(self.clients, path, endpoint=place, timeout_s=self.runtime.optional_timeout_s)
+        return price_list.PriceList(
+            self.clients,
+            self.home / "prices.json",
+            endpoint=self.settings.aws.endpoint_url,
+            timeout_s=self.runtime.optional_timeout_s,
+        )
 
     @cached_property
     def known_hosts(self) -> host_keys.KnownHostKeys:
-        """The host keys that this computer has seen take effect."""
+        """The host keys that this computer has seen in force."""
         return host_keys.KnownHostKeys(self.home / "ssh" / "pins", self.clock)
 
     @cached_property
     def ssh(self) -> SshClient:
         """The SSH client, which keeps its connections."""
         return self.runtime.connect(self.settings.ssh, self.clock)
-
-    @cached_property
-    def key_rotation(self) -> host_keys.HostKeyRotation:
-        """Gives each host a key of its own; `clear_boot_key_tags` has to follow it."""
-        return host_keys.HostKeyRotation(
-            self.ssh, partial(instance_tags.tag_host_key, self.clients), self.known_hosts, self.on_event, self.clock
-        )
-
-    def clear_boot_key_tags(self) -> None:
-        """Drop the launch's host key from the tags of all hosts that have one of their own; one call for all."""
-        rotated = self.key_rotation.take_rotated()
-        try:
-            if rotated:
-                instance_tags.clear_boot_key_tags(self.clients, rotated)
-        except StratusError as error:
-            # The old key stays accepted beside the new one until the next install; nothing fails for it.
-            self.on_event(Event("", "hostkey", "warning", text=str(error).splitlines()[0]))
 
     @property
     def folder(self) -> Path:
@@ -139,7 +125,7 @@ class ClusterContext:
     def lock(self) -> file_lock.Lock:
         """Hold the cluster's lock: one process of this computer launches into it, or terminates it, at a time.
 
-        :raises Busy: another process holds it.
+        :raises AlreadyLocked: another process holds it.
         """
         path = self.home / "locks" / f"{self.cluster_id.resource_name}-{self.cluster_id.region}.lock"
         return file_lock.hold(path, f"launching into {self.cluster_id.cluster}")

@@ -1,43 +1,55 @@
-"""One launch from intent to machines: group and key, pool after pool, and back again when it comes to nothing."""
+"""Launch of instances: security group and key pair, pool after pool, wait for SSH; roll back what fails."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.aws import parallel
 from orchestrator.aws.capacity import pools
-from orchestrator.aws.ec2 import host_names, instances, key_pairs, security_groups
+from orchestrator.aws.ec2 import host_names, key_pairs, security_groups
+from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
-from orchestrator.cluster import teardown
-from orchestrator.cluster.context import ClusterContext
-from orchestrator.cluster.readiness import HostStartup
+from orchestrator.cluster import readiness, teardown
+from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.readiness import HostStartup, ReadyHost
+from orchestrator.cluster.replacement import Replacer
 from orchestrator.core import interrupts
-from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
-from orchestrator.core.events import Event
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, first_line
+from orchestrator.core.events import Event, State
 from orchestrator.core.next_step import NextStep, add_advice, join
 from orchestrator.crypto import ssh_keys
+from orchestrator.hosts.parallel import Outcomes
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from orchestrator.aws.capacity.offerings import Offering
     from orchestrator.aws.launch.plan import LaunchPlan
+    from orchestrator.aws.launch.run_instances import LaunchResources
+    from orchestrator.core.host import Host
     from orchestrator.core.interrupts import DeferredInterrupt
 
-ALTERNATIVES_TIMEOUT_S = 8.0  # for what else could be asked for, once a launch has come to nothing
+T = TypeVar("T")
+
+ALTERNATIVES_TIMEOUT_S = 8.0
+"""For the lookup of other types after a launch without capacity: advice that the user waits for."""
+
+GROUP_TIMEOUT_S = 30.0
+"""For the deletion of the security group after a rollback; TerminateAll waits longer."""
 
 
 @dataclass(frozen=True)
 class LaunchReport:
-    """What a launch brought.
+    """Outcome of a launch.
 
-    :param launch: id of the launch, ``stratus:run`` in the tags.
-    :param api: seconds that the one RunInstances call took.
+    :param launch_id: the tag ``stratus:run`` of its instances.
+    :param api_s: seconds that the requests to EC2 took.
     :param ready: hosts that answer SSH.
-    :param failed: name of every other host -> why.
-    :param seconds: wall time of it all.
+    :param failed: host name -> error, of all others.
+    :param seconds: from the first request until every host was ready or failed.
     """
 
     launch_id: str
@@ -48,31 +60,113 @@ class LaunchReport:
 
 
 class Launcher:
-    """Launches into one cluster; one launch at a time on this computer, see `ClusterContext.lock`."""
+    """Launches instances into one cluster."""
 
-    def __init__(self, context: ClusterContext) -> None:
-        self.context = context
-        self.patience = context.clock
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.context = inventory.context
 
-    def launch(self, plan: LaunchPlan) -> tuple[list[instances.Instance], float]:
-        """Ask EC2 for the instances of a plan; what was made for a launch that failed is removed again.
+    def launch(self, plan: LaunchPlan, on_ready: Callable[[Host], T]) -> tuple[LaunchReport, list[T]]:
+        """Launch instances, and call ``on_ready`` for each as soon as it answers SSH.
 
-        :return: the instances, most of them pending, and the seconds that the request took.
+        :return: the report, and what ``on_ready`` returned for the hosts that are ready.
+        :raises AlreadyLocked: another process of this computer is launching into the cluster.
         """
-        self.context.on_event(Event("", "request", "start", text=f"{plan.count} x {plan.instance_type}"))
-        began = self.patience.monotonic()
-        launched = self._request(plan)
-        seconds = self.patience.monotonic() - began
-        self.context.on_event(Event("", "request", "done", seconds))
+        began = self.context.clock.monotonic()
+        with self.context.lock():
+            launched, api_s = self._request(plan)
+            outcomes = self._wait_until_ready(plan, launched, on_ready)
+        ready = outcomes.successful_values()
+        report = LaunchReport(
+            launch_id=plan.launch_id,
+            api_s=api_s,
+            ready=tuple(host.startup for host in ready),
+            failed=outcomes.errors,
+            seconds=self.context.clock.monotonic() - began,
+        )
+        return report, [host.result for host in ready]
+
+    def record_spot_reclaims(self, reclaimed: Collection[Instance]) -> None:
+        """Record the pools of reclaimed spot instances, so that the next launch begins with other pools."""
+        memory = self._capacity_memory()
+        for instance in reclaimed:
+            memory.record_key((instance.type, instance.zone, pools.SPOT), "Server.SpotInstanceTermination")
+
+    def record_outcome(self, launch_id: str, outcomes: Outcomes[ReadyHost[T]]) -> None:
+        """Record in the journal which hosts of a launch are ready and which failed: the launch is complete."""
+        # While AWS refuses even lookups, the launch stays open in the journal for the next start to resolve.
+        if any(isinstance(error, CloudRefused) for error in outcomes.errors.values()):
+            return
+        log = self.context.launch_log
+        entries = [entry for entry in log.open_entries(launch_id) if entry.kind == launch_log.UP]
+        log.record_outcome(entries, ready=list(outcomes.succeeded), failed=list(outcomes.failed))
+
+    def delete_group_and_key(self) -> None:
+        """Delete the security group and key pair of a launch that was rolled back; an error is only reported."""
+        context = self.context
+        try:
+            # The group first: EC2 refuses to delete it while an instance uses it, even one that no lookup shows yet.
+            # The key pair then stays too, as that instance may be reached with it.
+            security_groups.delete(context.clients, context.cluster_id, deadline_s=GROUP_TIMEOUT_S)
+            if not context.launch_log.recent():
+                key_pairs.delete(context.clients, context.cluster_id, context.key_pair)
+        except StratusError as error:
+            self._report("warning", first_line(error))
+
+    # -- until SSH is up
+
+    def _wait_until_ready(
+        self, plan: LaunchPlan, launched: Sequence[Instance], on_ready: Callable[[Host], T]
+    ) -> Outcomes[ReadyHost[T]]:
+        by_name = {instance.name: instance for instance in launched}
+        replacer = Replacer(self.context, plan, by_name, self._launch_replacement)
+        outcomes = readiness.wait_until_ready(self.inventory, launched, on_ready, replacer=replacer)
+        self.record_outcome(plan.launch_id, outcomes)
+        return outcomes
+
+    def _launch_replacement(self, plan: LaunchPlan) -> Instance:
+        return self._request_instances(plan, self._ensure_access(plan), interrupts.DeferredInterrupt())[0]
+
+    # -- the request
+
+    def _request(self, plan: LaunchPlan) -> tuple[list[Instance], float]:
+        """Return the launched instances, most of them pending, and the seconds that the requests took."""
+        clock = self.context.clock
+        self._report("start", f"{plan.count} x {plan.instance_type}")
+        began = clock.monotonic()
+        launched = self._request_or_roll_back(plan)
+        seconds = clock.monotonic() - began
+        self._report("done", seconds=seconds)
         return launched, seconds
 
-    def _request(self, plan: LaunchPlan) -> list[instances.Instance]:
-        """Ask EC2 for the machines of a plan, in one pool after the other.
+    def _request_or_roll_back(self, plan: LaunchPlan) -> list[Instance]:
+        """Return the launched instances; delete what a failed launch, or one that Ctrl-C ends, has created.
 
-        What was made for a launch that fails, or that Ctrl-C ends, is removed again; a second Ctrl-C leaves at once.
+        A second Ctrl-C leaves at once, without a rollback.
 
-        :raises LeftRunning: something may be left.
+        :raises LeftRunning: something may still be running.
         """
+        self._record_intent(plan)
+        with interrupts.defer_first_interrupt(self._on_first_interrupt) as interrupt:
+            try:
+                resources = self._ensure_access(plan)
+                interrupt.raise_if_pending()
+                launched = self._request_instances(plan, resources, interrupt)
+                interrupt.raise_if_pending()
+                return launched
+            except LeftRunning:
+                raise
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, KeyboardInterrupt) and interrupt.repeated:
+                    raise _without_rollback(error, plan) from None
+                self._roll_back(plan, error)
+                if isinstance(error, KeyboardInterrupt):
+                    add_advice(error, f"Launch {plan.launch_id} was rolled back: nothing of it is left.")
+                if isinstance(error, CloudRefused) and pools.is_capacity_error(error.code):
+                    raise self._with_alternatives(error, plan) from error
+                raise
+
+    def _record_intent(self, plan: LaunchPlan) -> None:
         self.context.journal.record_intent(
             launch_log.UP,
             run=plan.launch_id,
@@ -80,60 +174,32 @@ class Launcher:
             count=plan.count,
             **plan.cluster_id.journal_fields,
         )
-        with interrupts.defer_first_interrupt(self._on_first_interrupt) as shield:
-            try:
-                launch_key = self._ensure_access(plan)
-                shield.raise_if_pending()
-                instances = self.ask(plan, launch_key, shield)
-                shield.raise_if_pending()
-                return instances
-            except LeftRunning:
-                raise
-            except (Exception, KeyboardInterrupt) as error:
-                if isinstance(error, KeyboardInterrupt) and shield.repeated:
-                    raise _interrupted_again(error, plan) from None
-                self._roll_back(plan, error)
-                if isinstance(error, KeyboardInterrupt):
-                    add_advice(error, f"Launch {plan.launch_id} was taken back: nothing of it is left.")
-                if isinstance(error, CloudRefused) and pools.is_capacity_error(error.code):
-                    raise self._with_alternatives(error, plan) from error
-                raise
 
-    def ask(
-        self, plan: LaunchPlan, launch_key: run_instances.LaunchResources, shield: DeferredInterrupt
-    ) -> list[instances.Instance]:
-        """Ask for machines, pool after pool; between two of them a Ctrl-C is given way to."""
+    def _request_instances(
+        self, plan: LaunchPlan, resources: LaunchResources, interrupt: DeferredInterrupt
+    ) -> list[Instance]:
+        """Request instances from one pool after another; a pending Ctrl-C takes effect between two of them."""
 
-        def once(here: LaunchPlan) -> list[instances.Instance]:
-            shield.raise_if_pending()
-            return run_instances.launch(self.context.clients, here, resources=launch_key, journal=self.context.journal)
+        def request(pool_plan: LaunchPlan) -> list[Instance]:
+            interrupt.raise_if_pending()
+            return run_instances.launch(
+                self.context.clients, pool_plan, resources=resources, journal=self.context.journal
+            )
 
-        memory = pools.CapacityMemory(self.context.home / "pools.json", plan.cluster_id, self.patience)
-        return failover.launch(plan, once, memory=memory, report=partial(self._tell, "progress"))
+        report = partial(self._report, "progress")
+        return failover.launch(plan, request, memory=self._capacity_memory(), report=report)
 
-    def launch_one(self, plan: LaunchPlan) -> instances.Instance:
-        """Ask for one machine in place of one that is gone; the group and the key are there already."""
-        return self.ask(plan, self._ensure_access(plan), interrupts.DeferredInterrupt())[0]
+    def _capacity_memory(self) -> pools.CapacityMemory:
+        return pools.CapacityMemory(self.context.home / "pools.json", self.context.cluster_id, self.context.clock)
 
-    def note_spot_reclaims(self, reclaimed: Collection[instances.Instance]) -> None:
-        """Remember the pools of spot instances that AWS takes back: the next launch begins elsewhere."""
-        memory = pools.CapacityMemory(self.context.home / "pools.json", self.context.cluster_id, self.patience)
-        for instance in reclaimed:
-            memory.record_key((instance.type, instance.zone, pools.SPOT), "Server.SpotInstanceTermination")
-
-    def record_outcome(self, launch_id: str, **facts: object) -> None:
-        """Write down that a launch is over: its machines answer, or their owner was told which do not."""
-        books = self.context.launch_log
-        books.record_outcome([each for each in books.open_entries(launch_id) if each.kind == launch_log.UP], **facts)
-
-    def _ensure_access(self, plan: LaunchPlan) -> run_instances.LaunchResources:
-        """Make sure of the group and the key pair that the machines shall have."""
+    def _ensure_access(self, plan: LaunchPlan) -> LaunchResources:
+        """Create the security group and key pair that the instances need, unless they exist."""
         context = self.context
         access = security_groups.ssh_access(context.settings, plan.placement.vpc_id)
-        make_group = partial(security_groups.ensure, journal=context.journal)
-        group, _ = context.clients.in_parallel(
-            lambda: make_group(context.clients, context.cluster_id, access),
-            lambda: key_pairs.ensure(
+        group_id, _ = context.clients.in_parallel(
+            partial(security_groups.ensure, context.clients, context.cluster_id, access, journal=context.journal),
+            partial(
+                key_pairs.ensure,
                 context.clients,
                 context.cluster_id,
                 context.key_pair,
@@ -141,69 +207,71 @@ class Launcher:
                 existing_names=plan.existing_names,
             ),
         )
-        return run_instances.LaunchResources(context.key_pair.key_name, group, ssh_keys.generate_host_key())
+        return run_instances.LaunchResources(context.key_pair.key_name, group_id, ssh_keys.generate_host_key())
+
+    # -- when it fails
 
     def _roll_back(self, plan: LaunchPlan, error: BaseException) -> None:
-        """Roll a launch back.
+        """Terminate what a launch has created, and delete group and key pair if no other instance uses them.
 
-        :raises LeftRunning: not all of it can be.
+        :raises LeftRunning: an instance may be left.
         """
-        context = self.context
-        why = str(error).splitlines()[0] if str(error) else "interrupted"
-        try:
-            left = teardown.terminate_launch(
-                context.clients, context.launch_log, plan.launch_id, on_event=context.on_event
-            )
-        except StratusError as second:
-            left = [f"launch {plan.launch_id}, {plan.count} x {plan.instance_type}: {str(second).splitlines()[0]}"]
-        if left:
-            fix = NextStep("TerminateAll") + "  terminates them"
-            raise LeftRunning(f"the launch failed ({why}), and could not be undone", left=left, fix=fix) from error
+        cause = "interrupted" if isinstance(error, KeyboardInterrupt) else first_line(error)
+        if left := self._terminate_launch(plan):
+            raise LeftRunning(
+                f"the launch failed ({cause}), and could not be rolled back",
+                left=left,
+                fix=NextStep("TerminateAll") + "  terminates them",
+            ) from error
         if not plan.existing_names:
             self.delete_group_and_key()
 
-    def delete_group_and_key(self) -> None:
-        """Remove group and key of a launch that came to nothing; the launch's own error is what counts."""
+    def _terminate_launch(self, plan: LaunchPlan) -> list[str]:
         context = self.context
         try:
-            # The group first: EC2 keeps it while a machine has it, be it one that is not shown; then the key stays too.
-            security_groups.delete(context.clients, context.cluster_id, deadline_s=30)
-            if not context.launch_log.recent():
-                key_pairs.delete(context.clients, context.cluster_id, context.key_pair)
+            return teardown.terminate_launch(
+                context.clients, context.launch_log, plan.launch_id, on_event=context.on_event
+            )
         except StratusError as error:
-            self._tell("warning", str(error).splitlines()[0])
+            return [f"launch {plan.launch_id}, {plan.count} x {plan.instance_type}: {first_line(error)}"]
 
     def _with_alternatives(self, error: CloudRefused, plan: LaunchPlan) -> CloudRefused:
-        """Return a refusal for want of machines with what could be asked next; other types are the user's choice."""
-        wanted, ways = self.context.settings.cluster, list[str]()
-        if wanted.market == pools.SPOT and not wanted.spot_fallback:
-            ways.append(f"[cluster] spot_fallback = yes   takes them on demand{_prices([plan.usd_per_hour_each])}")
-        if not wanted.fallback_instance_types:
-            look = partial(alternatives.find, self.context.clients, self.context.prices, plan)
-            found = (
-                parallel.gather(self.context.clients, {"alternatives": look}, timeout_s=ALTERNATIVES_TIMEOUT_S)[
-                    "alternatives"
-                ].value
-                or []
-            )
-            known = [each for each in found if each.usd_per_hour is not None] or found
-            names = ", ".join(each.type for each in known)
-            prices = _prices([each.usd_per_hour for each in known])
-            ways += [f"[cluster] fallback_instance_types = {names}   asks for those as well{prices}"] if known else []
-        return CloudRefused(error.message, where=error.where, code=error.code, fix=join("\n  or ", [*ways, error.fix]))
+        """Return a capacity error with settings that would help; another type or market is the user's choice."""
+        fixes = [*self._on_demand_fix(plan), *self._other_types_fix(plan), error.fix]
+        return CloudRefused(error.message, where=error.where, code=error.code, fix=join("\n  or ", fixes))
+
+    def _on_demand_fix(self, plan: LaunchPlan) -> list[str]:
+        wanted = self.context.settings.cluster
+        if wanted.market != pools.SPOT or wanted.spot_fallback:
+            return []
+        return [f"[cluster] spot_fallback = yes   launches them on demand{_prices([plan.usd_per_hour_each])}"]
+
+    def _other_types_fix(self, plan: LaunchPlan) -> list[str]:
+        if self.context.settings.cluster.fallback_instance_types or not (offerings := self._other_types(plan)):
+            return []
+        names = ", ".join(offering.type for offering in offerings)
+        prices = _prices([offering.usd_per_hour for offering in offerings])
+        return [f"[cluster] fallback_instance_types = {names}   tries these as well{prices}"]
+
+    def _other_types(self, plan: LaunchPlan) -> list[Offering]:
+        """Return types similar to the plan's, those with a known price if there are any."""
+        clients = self.context.clients
+        calls = {"types": partial(alternatives.find, clients, self.context.prices, plan)}
+        offerings = parallel.gather(clients, calls, timeout_s=ALTERNATIVES_TIMEOUT_S)["types"].value or []
+        return [offering for offering in offerings if offering.usd_per_hour is not None] or offerings
 
     def _on_first_interrupt(self) -> None:
-        self._tell("warning", "Ctrl-C: what was asked for is taken back first; again leaves at once")
+        self._report("warning", "Ctrl-C: rolling back the launch; press Ctrl-C again to leave at once")
 
-    def _tell(self, state: str, text: str) -> None:
-        self.context.on_event(Event("", "request", "warning" if state == "warning" else "progress", text=text))
-
-
-def _prices(found: Sequence[Decimal | None]) -> str:
-    return f" ({', '.join(f'${usd:.3f}/h' for usd in found if usd is not None)})" if any(found) else ""
+    def _report(self, state: State, text: str = "", seconds: float | None = None) -> None:
+        self.context.on_event(Event("", "request", state, seconds, text))
 
 
-def _interrupted_again(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardInterrupt:
-    what = f"Launch {plan.launch_id} ({plan.count} x {plan.instance_type})"
-    add_advice(error, f"{what} may have happened: " + NextStep("TerminateAll") + " terminates it.")
+def _prices(usd_per_hour: Sequence[Decimal | None]) -> str:
+    return f" ({', '.join(f'${usd:.3f}/h' for usd in usd_per_hour if usd is not None)})" if any(usd_per_hour) else ""
+
+
+def _without_rollback(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardInterrupt:
+    launch = f"Launch {plan.launch_id} ({plan.count} x {plan.instance_type})"
+    add_advice(error, f"{launch} may have been carried out: " + NextStep("TerminateAll") + " terminates it.")
     return error

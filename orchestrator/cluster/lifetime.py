@@ -1,21 +1,24 @@
-"""Moving the end of machines: their own timers are set anew over SSH, within what money allows, and their tags follow.
+"""Automatic shutdown of running instances: each keeps a timer of its own, which is set over SSH; its tag follows.
 
-The machine has the last word: it keeps its budget of minutes itself, and answers with the end that now holds.
+The timer on the instance decides: it counts the minutes of its budget over all boots, and answers with the time of
+shutdown that now holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from orchestrator.aws.ec2 import instance_tags, instances
+from orchestrator.aws.ec2 import instance_tags
+from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch import time_limits
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost, remote_scripts
-from orchestrator.core.errors import HostError, StratusError, UsageError
+from orchestrator.core.errors import HostError, StratusError, UsageError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
@@ -23,23 +26,25 @@ from orchestrator.hosts import parallel
 if TYPE_CHECKING:
     from orchestrator.core.host import Host
 
+COMMAND_TIMEOUT_S = 45.0
+"""For one host: extend.sh itself waits up to 25 s for the end of its boot."""
 
 TIMER_TIMEOUT_S = 60.0
 MAX_HOURS = 720.0
-"""As long as max_hours can be; the certificates of runs do not last much longer."""
+"""Upper bound of ``max_hours``; the certificates of runs are valid for little longer."""
 
 _UNCHANGED = "-"
-_NEAR = timedelta(minutes=3)  # less than this short of what was asked for is rounding, not the budget
+_ROUNDING = timedelta(minutes=3)
+"""A shutdown that is less than this earlier than requested is due to whole minutes, not to the budget."""
 
 
 @dataclass(frozen=True)
 class ShutdownTimer:
-    """What a machine answers about its own end.
+    """State of an instance's shutdown timer, as the instance reports it.
 
-    :param until: when it ends itself.
-    :param budget: minutes that it may live in all; 0 is any number.
-    :param used: minutes that it has lived.
-    :param idle: minutes of nobody's use after which it ends itself; 0 is never.
+    :param budget_minutes: upper bound of its time over all boots; 0 is no bound.
+    :param used_minutes: its time so far, over all boots.
+    :param idle_minutes: minutes without use until it shuts down; 0 is never.
     """
 
     expires_at: datetime
@@ -50,11 +55,11 @@ class ShutdownTimer:
 
 @dataclass(frozen=True)
 class ExtendedHost:
-    """One machine whose end was moved.
+    """One instance whose shutdown was postponed.
 
-    :param before: when it would have ended itself.
-    :param expires: when it does now.
-    :param capped: that is earlier than asked for, because its ``max_dollars`` buys no more.
+    :param previous_expiry: time of its automatic shutdown before; None if it was not tagged.
+    :param expires_at: time of its automatic shutdown now.
+    :param is_budget_limited: True if that is earlier than requested, because ``max_dollars`` allows no more.
     """
 
     name: str
@@ -65,11 +70,11 @@ class ExtendedHost:
 
 @dataclass(frozen=True)
 class ExtendReport:
-    """What Extend() did.
+    """Outcome of Extend().
 
-    :param failed: name of every machine whose end stays as it was -> why.
-    :param at_most: USD from the start of the machines to their new ends; None when a price is unknown.
-    :param max_dollars: the config's cap for one launch; 0 is none.
+    :param failed: host name -> error; the shutdown of these is unchanged.
+    :param max_cost_usd: from the start of all instances to their automatic shutdown; None when a price is unknown.
+    :param max_dollars: the setting of that name; 0 is no cap.
     """
 
     hosts: tuple[ExtendedHost, ...]
@@ -80,11 +85,11 @@ class ExtendReport:
 
 @dataclass(frozen=True)
 class IdleShutdownReport:
-    """What IdleShutdown() did.
+    """Outcome of IdleShutdown().
 
-    :param minutes: of nobody's use after which the machines end themselves; 0 is never.
-    :param hosts: names of those that know.
-    :param failed: name of every other one -> why.
+    :param minutes: without use until the instances shut down; 0 is never.
+    :param hosts: names of those whose timer was set.
+    :param failed: host name -> error, of all others.
     """
 
     minutes: int
@@ -93,128 +98,139 @@ class IdleShutdownReport:
 
 
 def extend(inventory: Inventory, hours: float) -> ExtendReport:
-    """Let all running machines live some hours longer than they would, as far as ``max_dollars`` allows.
+    """Postpone the automatic shutdown of all running instances, as far as ``max_dollars`` allows.
 
     :param hours: added to the time that each has left.
-    :raises UsageError: no machine is up, or that would be longer than any may live.
+    :raises UsageError: no instance is running, or one would have more than `MAX_HOURS` left.
     """
-    up = inventory.running()
-    now = datetime.now(UTC)
-    wanted = {each.id: max(now, each.expires_at or now) + timedelta(hours=hours) for each in up}
-    if hours <= 0 or max(wanted.values()) > now + timedelta(hours=MAX_HOURS):
+    context, running = inventory.context, inventory.running()
+    now = context.clock.now()
+    targets = {instance.id: max(now, instance.expires_at or now) + timedelta(hours=hours) for instance in running}
+    if hours <= 0 or max(targets.values()) > now + timedelta(hours=MAX_HOURS):
         raise UsageError(
-            f"{hours:g} h: machines can have up to {MAX_HOURS:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
+            f"{hours:g} h: VMs can have up to {MAX_HOURS:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
         )
-    budgets = {run: _budget(inventory, machines) for run, machines in _launches(up).items()}
+    budgets = _budgets(inventory, running)
 
-    def words(each: instances.Instance) -> Sequence[str]:
-        minutes = max(1, round((wanted[each.id] - now).total_seconds() / 60))
-        return [str(minutes), str(budgets[each.launch_id] or _UNCHANGED), _UNCHANGED]
+    def arguments(instance: Instance) -> Sequence[str]:
+        minutes = max(1, round((targets[instance.id] - now).total_seconds() / 60))
+        return [str(minutes), str(budgets[instance.launch_id] or _UNCHANGED), _UNCHANGED]
 
-    timers = _set_timers(inventory, {each.name: (inventory.host(each), words(each)) for each in up})
-    known = {each.id: timers[each.name].unwrap() for each in up if timers[each.name].ok}
-    instance_tags.tag_expiry(inventory.context.clients, {key: timer.expires_at for key, timer in known.items()})
-    hosts = tuple(_extended(each, known[each.id], wanted[each.id]) for each in up if each.id in known)
+    outcomes = _set_timers(inventory, running, arguments)
+    timers = {instance.id: outcomes[instance.name].unwrap() for instance in running if outcomes[instance.name].ok}
+    instance_tags.tag_expiry(context.clients, {key: timer.expires_at for key, timer in timers.items()})
     return ExtendReport(
-        hosts, timers.errors, _at_most(inventory, up, known), inventory.context.settings.cluster.max_dollars
+        hosts=tuple(
+            _extended(instance, timers[instance.id], targets[instance.id])
+            for instance in running
+            if instance.id in timers
+        ),
+        failed=outcomes.errors,
+        max_cost_usd=_max_cost_usd(inventory, running, timers),
+        max_dollars=context.settings.cluster.max_dollars,
     )
 
 
 def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None:
-    """Have the tags of machines that were just started say when they end themselves, which their own timers know.
+    """Tag instances that were just started with their automatic shutdown, which their own timers decide.
 
-    A start begins max_hours anew, but the dollars that were spent before stay spent. Where a machine does not answer,
-    its tag says the latest that its end can be.
+    A start begins ``max_hours`` anew, but what was spent before still counts against ``max_dollars``. An instance that
+    does not answer keeps its tag, which is the latest time possible.
+
+    :param names: of the instances.
     """
-    up = [each for each in inventory.instances() if each.name in names and each.state == "running"]
+    context, unknown = inventory.context, list[str]()
+    started = [instance for instance in inventory.instances() if instance.name in names and instance.state == "running"]
     try:
-        timers = _set_timers(inventory, {each.name: (inventory.host(each), [_UNCHANGED] * 3) for each in up})
-        ends = {one.host.identity: one.value.expires_at for one in timers.values() if one.value}
-        instance_tags.tag_expiry(inventory.context.clients, ends)
-        unknown = [str(error) for error in timers.errors.values()]
+        outcomes = _set_timers(inventory, started, lambda _: [_UNCHANGED] * 3)
+        expiries = {outcome.host.identity: outcome.value.expires_at for outcome in outcomes.values() if outcome.value}
+        instance_tags.tag_expiry(context.clients, expiries)
+        unknown += [first_line(error) for error in outcomes.errors.values()]
     except StratusError as error:
-        unknown = [str(error)]
-    for why in unknown:
-        inventory.context.on_event(
-            Event("", "timer", "warning", text=f"an end may be tagged too late: {why.splitlines()[0]}")
-        )
+        unknown.append(first_line(error))
+    for reason in unknown:
+        context.on_event(Event("", "timer", "warning", text=f"the tagged shutdown time may be too late: {reason}"))
 
 
 def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:
-    """Have all running machines end themselves after some minutes without a job, an SSH session or GPU use.
+    """Have all running instances shut down after some minutes without a job, an SSH session or GPU use.
 
     :param minutes: 0 turns it off.
     """
     if not 0 <= minutes <= MAX_HOURS * 60:
         raise UsageError(f"{minutes} minutes: 0 (never) to {MAX_HOURS * 60:g}", fix=NextStep("IdleShutdown", 30))
-    up = inventory.running()
-    timers = _set_timers(
-        inventory, {each.name: (inventory.host(each), [_UNCHANGED, _UNCHANGED, str(minutes)]) for each in up}
-    )
-    return IdleShutdownReport(minutes, tuple(timers.succeeded), timers.errors)
+    outcomes = _set_timers(inventory, inventory.running(), lambda _: [_UNCHANGED, _UNCHANGED, str(minutes)])
+    return IdleShutdownReport(minutes, tuple(outcomes.succeeded), outcomes.errors)
 
 
-def _launches(machines: Sequence[instances.Instance]) -> dict[str, list[instances.Instance]]:
-    found: dict[str, list[instances.Instance]] = {}
-    for each in machines:
-        found.setdefault(each.launch_id, []).append(each)
-    return found
+def _budgets(inventory: Inventory, instances: Sequence[Instance]) -> dict[str, int]:
+    """Return the budget in minutes of each launch, by its id."""
+    by_launch = defaultdict[str, list[Instance]](list)
+    for instance in instances:
+        by_launch[instance.launch_id].append(instance)
+    return {launch_id: _budget_minutes(inventory, launched) for launch_id, launched in by_launch.items()}
 
 
-def _budget(inventory: Inventory, machines: Sequence[instances.Instance]) -> int:
-    """Return the minutes that the machines of one launch may live by today's ``max_dollars``; 0 without one.
+def _budget_minutes(inventory: Inventory, launched: Sequence[Instance]) -> int:
+    """Return the minutes that ``max_dollars`` allows each instance of one launch; 0 without a cap.
 
-    A config without a cap leaves the one that the machines were launched with.
+    Without a cap in the settings, the instances keep the one that they were launched with.
     """
-    # Of spot machines the listed price counts: theirs may rise that far.
-    rates = [inventory.usd_per_hour(replace(each, is_spot=False)) for each in machines]
-    dearest = None if None in rates else max(rate for rate in rates if rate is not None)
-    per_hour = None if dearest is None else dearest * max(len(machines), *(each.launch_size for each in machines))
-    what = f"{len(machines)} x {machines[0].type}"
-    return time_limits.budget_minutes(inventory.context.settings.cluster.max_dollars, per_hour, description=what)
+    # At the on-demand price, which a spot price can rise to.
+    rates = [inventory.usd_per_hour(replace(instance, is_spot=False)) for instance in launched]
+    highest = None if None in rates else max(rate for rate in rates if rate is not None)
+    # One budget for the whole launch: instances of it that are gone have spent their share.
+    count = max(len(launched), *(instance.launch_size for instance in launched))
+    return time_limits.budget_minutes(
+        inventory.context.settings.cluster.max_dollars,
+        None if highest is None else highest * count,
+        description=f"{len(launched)} x {launched[0].type}",
+    )
 
 
 def _set_timers(
-    inventory: Inventory, todo: Mapping[str, tuple[Host, Sequence[str]]]
+    inventory: Inventory, instances: Sequence[Instance], arguments: Callable[[Instance], Sequence[str]]
 ) -> parallel.Outcomes[ShutdownTimer]:
-    def one(host: Host) -> ShutdownTimer:
-        command = remote_scripts.inline_command("extend.sh", *todo[host.name][1])
-        return _timer(
-            host, inventory.context.ssh.run(host, command, timeout_s=45).raise_if_failed("setting the timer").stdout
-        )
+    """Set the timers of instances over SSH, and return what each host reports.
 
-    return inventory.context.runtime.for_each(
-        [host for host, _ in todo.values()], one, clock=inventory.context.clock, timeout_s=TIMER_TIMEOUT_S
-    )
+    :param arguments: returns the arguments of ``extend.sh`` for an instance: minutes, budget, idle minutes.
+    """
+    context = inventory.context
+    by_name = {instance.name: instance for instance in instances}
+
+    def set_timer(host: Host) -> ShutdownTimer:
+        command = remote_scripts.inline_command("extend.sh", *arguments(by_name[host.name]))
+        result = context.ssh.run(host, command, timeout_s=COMMAND_TIMEOUT_S)
+        return _parse_timer(host, result.raise_if_failed("setting the shutdown timer").stdout)
+
+    hosts = [inventory.host(instance) for instance in instances]
+    return context.runtime.for_each(hosts, set_timer, clock=context.clock, timeout_s=TIMER_TIMEOUT_S)
 
 
-def _timer(host: Host, said: str) -> ShutdownTimer:
-    words = next((line.split() for line in said.splitlines() if line.startswith("@@until ")), [])
-    if len(words) != 5 or not all(word.lstrip("-").isdecimal() for word in words[1:]):
+def _parse_timer(host: Host, stdout: str) -> ShutdownTimer:
+    """Return the timer of the line ``@@until EPOCH BUDGET USED IDLE``; the host may print other lines as well."""
+    fields = next((line.split() for line in stdout.splitlines() if line.startswith("@@until ")), [])
+    if len(fields) != 5 or not all(field.lstrip("-").isdecimal() for field in fields[1:]):
         raise HostError(
-            "it has no timer of ours, so its end cannot be moved",
+            "it has no shutdown timer of Stratus to change",
             where=host.name,
             fix=NextStep("TerminateAll") + " terminates it; VMs that are launched now have one",
         )
-    epoch, budget, used, idle = map(int, words[1:])
-    return ShutdownTimer(datetime.fromtimestamp(epoch, UTC), budget, used, idle)
+    epoch_s, budget, used, idle = map(int, fields[1:])
+    return ShutdownTimer(datetime.fromtimestamp(epoch_s, UTC), budget, used, idle)
 
 
-def _extended(each: instances.Instance, timer: ShutdownTimer, wanted: datetime) -> ExtendedHost:
-    return ExtendedHost(
-        each.name,
-        each.expires_at,
-        timer.expires_at,
-        is_budget_limited=bool(timer.budget_minutes) and timer.expires_at < wanted - _NEAR,
-    )
+def _extended(instance: Instance, timer: ShutdownTimer, target: datetime) -> ExtendedHost:
+    is_early = timer.expires_at < target - _ROUNDING
+    return ExtendedHost(instance.name, instance.expires_at, timer.expires_at, bool(timer.budget_minutes) and is_early)
 
 
-def _at_most(
-    inventory: Inventory, up: Sequence[instances.Instance], timers: Mapping[str, ShutdownTimer]
+def _max_cost_usd(
+    inventory: Inventory, instances: Sequence[Instance], timers: Mapping[str, ShutdownTimer]
 ) -> Decimal | None:
-    """Return what the machines will have cost when all have ended themselves."""
-    ends = {each.id: timers[each.id].expires_at if each.id in timers else each.expires_at for each in up}
+    """Return the cost of instances from their start to their automatic shutdown; None if it is unknown for any."""
     return cost.total(
-        cost.cost_since(inventory.usd_per_hour(each), each.launched_at, end) if (end := ends[each.id]) else None
-        for each in up
+        cost.cost_since(inventory.usd_per_hour(instance), instance.launched_at, expiry) if expiry else None
+        for instance in instances
+        for expiry in [timers[instance.id].expires_at if instance.id in timers else instance.expires_at]
     )

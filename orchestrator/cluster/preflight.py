@@ -1,247 +1,224 @@
-"""Everything that can be known before a launch, asked at the same time: all problems at once, and nothing is changed.
+"""Checks before a launch: everything that can be known in advance, all problems at once; nothing is changed.
 
-Two rounds of questions, because some follow from answers: first what is named in the config, then whether AWS would
-let us do it with what was found. What a launch can do without (prices, quota, the job's data) has seconds to answer;
-when it does not, it is unknown and stops nothing.
+Two rounds of lookups, each in parallel: first what the settings name, then whether AWS would allow the launch planned
+from it. Lookups whose result a launch does not depend on (prices, quota, the job's data) have short timeouts: without
+an answer the value is unknown, and the launch goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from orchestrator.aws import client, error_codes, parallel
-from orchestrator.aws import identity as aws_identity
+from orchestrator.aws import error_codes, parallel
 from orchestrator.aws.capacity import quotas
 from orchestrator.aws.capacity.pools import SPOT
+from orchestrator.aws.capacity.quotas import QuotaUsage
 from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
-from orchestrator.aws.launch import plan as launch_plan
 from orchestrator.aws.launch import planner, run_instances
-from orchestrator.aws.pricing import price_table
+from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.parallel import Result, TimedOut
 from orchestrator.cluster.context import ClusterContext
-from orchestrator.core.clock import Backoff, Clock
+from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
-from orchestrator.core.events import Event, EventHandler, ignore_event
-
-if TYPE_CHECKING:
-    from orchestrator.aws.launch.launch_log import LaunchLog
-    from orchestrator.config.settings import Settings
+from orchestrator.core.events import Event
 
 QUOTA_TIMEOUT_S = 4.0
-"""For the quota: a launch can do without, but too small a one is found out best before it."""
+"""Longer than for other optional lookups: a quota that is too small is best found out before the launch."""
 
 CHECK_TIMEOUT_S = 20.0
-"""For whether AWS would let us: the launch itself would find out, after it has made a group or a key."""
+"""For dry runs: without them the launch fails too, but after it has created a security group or key pair."""
 
 REQUIRED_TIMEOUT_S = 150.0
-"""For what it cannot do without: longer than AWS may have us wait for answers that it slows down."""
+"""For lookups that a plan depends on; eight attempts of a throttled call can take almost that long."""
 
 BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
-PERMISSIONS = "permissions"
+
+ADDRESS, KEY_PAIR, PERMISSIONS, QUOTA = "address", "key pair", "permissions", "quota"
 
 Checks = Mapping[str, Callable[[], Any]]
+"""Name -> lookup; it returns a result, or raises what speaks against the launch."""
+
+Results = Mapping[str, Result[Any]]
+
+
+def plan(context: ClusterContext, count: int, job_checks: Checks) -> LaunchPlan:
+    """Look up and check everything that a launch needs.
+
+    :param count: how many instances.
+    :param job_checks: checks of the job; a text that one returns becomes a warning of the plan.
+    :raises StratusError: one problem prevents the launch.
+    :raises NotReady: several problems do; it holds them all.
+    """
+    return Preflight(context, job_checks).plan(count)
 
 
 @dataclass(frozen=True)
-class PreflightContext:
-    """What a launch is checked with.
+class Preflight:
+    """The checks of one launch; see :func:`plan`."""
 
-    :param books: the journal's knowledge.
-    :param book: the prices.
-    :param login: the key that is to open the machines; a function, because it may find fault with the config.
-    :param more: questions about the job, each raising what it finds.
-    :param my_address: finds out this computer's address.
-    :param tell: hears what is waited for.
-    :param quick: seconds for what a launch can do without.
-    """
+    context: ClusterContext
+    job_checks: Checks
 
-    clients: client.Clients
-    settings: Settings
-    identity: aws_identity.Identity
-    key_pair: Callable[[], key_pairs.KeyPair]
-    launch_log: LaunchLog | None = None
-    prices: price_table.Prices = price_table.TABLE
-    job_checks: Checks | None = None
-    find_address: Callable[[], str] = security_groups.public_address
-    on_event: EventHandler = ignore_event
-    optional_timeout_s: float = parallel.OPTIONAL_TIMEOUT_S
+    def plan(self, count: int) -> LaunchPlan:
+        """Return the plan of a launch."""
+        context = self.context
+        required = planner.lookups(context.clients, context.settings, context.cluster_id)
+        results = self._first_round(required)
+        problems = [_blocking(result.error, is_required=name in required) for name, result in results.items()]
+        launch_plan: LaunchPlan | None = None
+        if not any(results[name].error for name in required):
+            values: list[Any] = [results[name].value for name in required]
+            lookups = planner.LookupResults(context.cluster_id, *values)
+            launch_plan, more = self._build(lookups, count, results[ADDRESS].value or ())
+            problems += more
+        _raise_problems([problem for problem in problems if problem is not None])
+        assert launch_plan is not None
+        warnings = tuple(str(results[name].value) for name in self.job_checks if results[name].value)
+        return replace(launch_plan, quota=self._check_quota(launch_plan, results[QUOTA].value), warnings=warnings)
 
-    @property
-    def clock(self) -> Clock:
-        """Time, as the journal has it."""
-        return self.clients.clock
+    # -- the first round: what the settings name
 
-
-def for_cluster(context: ClusterContext, job_checks: Checks) -> PreflightContext:
-    """Return what a launch into a cluster is checked with."""
-    return PreflightContext(
-        context.clients,
-        context.settings,
-        context.identity,
-        lambda: context.key_pair,
-        context.launch_log,
-        context.prices,
-        job_checks,
-        on_event=context.on_event,
-        optional_timeout_s=context.runtime.optional_timeout_s,
-    )
-
-
-def plan(context: PreflightContext, count: int) -> launch_plan.LaunchPlan:
-    """Look up and check everything that a launch needs.
-
-    :param count: how many machines.
-    :raises StratusError: one thing speaks against it.
-    :raises NotReady: several do; it holds them all.
-    """
-    mine = aws_identity.cluster_id(context.clients, context.settings, context.identity)
-    must = planner.lookups(context.clients, context.settings, mine)
-    answers = parallel.gather(
-        context.clients,
-        {**must, **_first_round(context)},
-        timeout_s=context.optional_timeout_s,
-        longer_timeouts_s={
-            "key pair": CHECK_TIMEOUT_S,
-            "quota": max(QUOTA_TIMEOUT_S, context.optional_timeout_s),
-            **dict.fromkeys(must, REQUIRED_TIMEOUT_S),
-        },
-    )
-    problems = [answers[name].error for name in must] + [
-        _blocking(answers[name].error) for name in answers.keys() - must
-    ]
-    found = [each for each in problems if each is not None]
-    made, sources = None, answers["address"].value or ()
-    if not any(answers[name].error for name in must):
-        facts: list[Any] = [answers[name].value for name in must]
-        made, more = _build(context, planner.LookupResults(mine, *facts), count, sources)
-        found += more
-    _raise_problems(found)
-    assert made is not None
-    limit = _limit(context, made, answers["quota"].value)
-    return replace(made, quota=limit, warnings=_notes(answers, context.job_checks or {}))
-
-
-def _first_round(desk: PreflightContext) -> dict[str, Callable[[], Any]]:
-    wanted = desk.settings.cluster
-    asks: dict[str, Callable[[], Any]] = {
-        "prices": lambda: desk.prices.refresh(*planner.priced_types(desk.settings)),
-        "quota": lambda: quotas.query(desk.clients, wanted.instance_type, 0, market=wanted.market),
-        "address": lambda: security_groups.ssh_access(desk.settings, "", find_address=desk.find_address).sources,
-    }
-    if wanted.market == SPOT:
-        asks["spot"] = lambda: desk.prices.refresh_spot(planner.priced_types(desk.settings)[0])
-    if desk.settings.aws.key_name:
-        asks["key pair"] = lambda: key_pairs.check(desk.clients, _cluster_id(desk), desk.key_pair())
-    return asks | dict(desk.job_checks or {})
-
-
-def _cluster_id(desk: PreflightContext) -> aws_identity.ClusterId:
-    return aws_identity.cluster_id(desk.clients, desk.settings, desk.identity)
-
-
-def _build(
-    desk: PreflightContext, facts: planner.LookupResults, count: int, sources: tuple[str, ...]
-) -> tuple[launch_plan.LaunchPlan | None, list[Exception]]:
-    """Make the plan and ask what follows from it."""
-    try:
-        made = planner.build_plan(
-            desk.clients, desk.settings, facts, count=count, launch_log=desk.launch_log, prices=desk.prices
+    def _first_round(self, required: Checks) -> Results:
+        optional_timeout_s = self.context.runtime.optional_timeout_s
+        return parallel.gather(
+            self.context.clients,
+            {**required, **self._optional_lookups(), **self.job_checks},
+            timeout_s=optional_timeout_s,
+            longer_timeouts_s={
+                KEY_PAIR: CHECK_TIMEOUT_S,
+                QUOTA: max(QUOTA_TIMEOUT_S, optional_timeout_s),
+                **dict.fromkeys(required, REQUIRED_TIMEOUT_S),
+            },
         )
-    except StratusError as error:
-        return None, [error]
-    made = replace(made, ssh_sources=sources)
-    answers = parallel.gather(desk.clients, _second_round(desk, made), timeout_s=CHECK_TIMEOUT_S)
-    errors = [answers[name].error for name in answers if name != PERMISSIONS]
-    errors.append(_after_profile_propagates(desk, made, answers[PERMISSIONS].error))
-    return made, [each for each in map(_blocking, errors) if each is not None]
 
+    def _optional_lookups(self) -> dict[str, Callable[[], Any]]:
+        context, wanted = self.context, self.context.settings.cluster
+        types, disks = planner.priced_types(context.settings)
+        lookups: dict[str, Callable[[], Any]] = {
+            "prices": lambda: context.prices.refresh(types, disks),
+            QUOTA: lambda: quotas.query(context.clients, wanted.instance_type, 0, market=wanted.market),
+            ADDRESS: lambda: security_groups.ssh_access(context.settings, "").sources,
+        }
+        if wanted.market == SPOT:
+            lookups["spot"] = lambda: context.prices.refresh_spot(types)
+        if context.settings.aws.key_name:
+            lookups[KEY_PAIR] = lambda: key_pairs.check(context.clients, context.cluster_id, context.key_pair)
+        return lookups
 
-def _second_round(desk: PreflightContext, made: launch_plan.LaunchPlan) -> dict[str, Callable[[], Any]]:
-    """Return the questions whether AWS would let us do it: what is there already is named, what is not is left out."""
-    named = desk.settings.aws
-    launch = partial(run_instances.check, desk.clients, made, key_name=named.key_name, group_id=named.security_group_id)
-    asks: dict[str, Callable[[], Any]] = {PERMISSIONS: launch}
-    if not named.key_name:
-        asks["key pair"] = lambda: key_pairs.check(
-            desk.clients, made.cluster_id, desk.key_pair(), existing_names=made.existing_names
+    # -- the second round: whether AWS would allow the plan
+
+    def _build(
+        self, lookups: planner.LookupResults, count: int, ssh_sources: tuple[str, ...]
+    ) -> tuple[LaunchPlan | None, list[Exception | None]]:
+        """Return the plan, if one can be made, and what speaks against it."""
+        context = self.context
+        try:
+            built = planner.build_plan(
+                context.clients,
+                context.settings,
+                lookups,
+                count=count,
+                launch_log=context.launch_log,
+                prices=context.prices,
+            )
+        except StratusError as error:
+            return None, [error]
+        launch_plan = replace(built, ssh_sources=ssh_sources)
+        results = parallel.gather(context.clients, self._dry_runs(launch_plan), timeout_s=CHECK_TIMEOUT_S)
+        errors = [result.error for name, result in results.items() if name != PERMISSIONS]
+        errors.append(self._after_profile_propagates(launch_plan, results[PERMISSIONS].error))
+        return launch_plan, [_blocking(error) for error in errors]
+
+    def _dry_runs(self, launch_plan: LaunchPlan) -> dict[str, Callable[[], Any]]:
+        """Return the checks whether AWS would allow the plan, with the resources that exist already."""
+        clients, settings = self.context.clients, self.context.settings
+        key_name, group_id = settings.aws.key_name, settings.aws.security_group_id
+        checks: dict[str, Callable[[], Any]] = {
+            PERMISSIONS: partial(run_instances.check, clients, launch_plan, key_name=key_name, group_id=group_id)
+        }
+        if not key_name:
+            checks[KEY_PAIR] = lambda: key_pairs.check(
+                clients, launch_plan.cluster_id, self.context.key_pair, existing_names=launch_plan.existing_names
+            )
+        if not group_id:
+            access = security_groups.SshAccess(launch_plan.placement.vpc_id, settings.ssh.port, launch_plan.ssh_sources)
+            checks["security group"] = partial(security_groups.check, clients, launch_plan.cluster_id, access)
+        return checks
+
+    def _after_profile_propagates(self, launch_plan: LaunchPlan, error: Exception | None) -> Exception | None:
+        """Wait for an instance profile that exists, but that EC2 does not accept yet; return the error that remains.
+
+        IAM is eventually consistent: a new profile takes seconds until EC2 accepts it.
+        """
+        profile, clients = launch_plan.instance_profile, self.context.clients
+        if not isinstance(error, CloudRefused) or not instance_profiles.is_propagating(clients, profile, error):
+            return error
+        text = f"waiting until EC2 accepts instance profile {profile}"
+        self.context.on_event(Event("", "request", "progress", text=text))
+        refusal: CloudRefused | None = error
+        for _ in self.context.clock.attempts(instance_profiles.PROPAGATION_S, BACKOFF):
+            refusal = _refusal(self._dry_runs(launch_plan)[PERMISSIONS])
+            if refusal is None or not instance_profiles.is_unknown_profile(refusal.code, refusal.message):
+                break
+        return refusal
+
+    # -- the quota
+
+    def _check_quota(self, launch_plan: LaunchPlan, usage: QuotaUsage | None) -> QuotaUsage | None:
+        """Return the quota with what the launch needs of it; None if it is unknown.
+
+        :raises CloudRefused: no pool that the launch may use has enough.
+        """
+        if usage is None:
+            return None
+        needed = replace(usage, needed=launch_plan.vcpus * launch_plan.count)
+        if needed.shortfall and not self._fits_other_quota(launch_plan, needed):
+            needed.check(launch_plan.instance_type, launch_plan.region)
+        return needed
+
+    def _fits_other_quota(self, launch_plan: LaunchPlan, usage: QuotaUsage) -> bool:
+        """Return True if a pool that counts against another quota, such as that of spot instances, has enough."""
+        by_quota = {quotas.quota_for(pool.type_info.name, pool.market): pool for pool in launch_plan.pools}
+        by_quota.pop(usage.quota, None)
+        return any(
+            not quotas.query(
+                self.context.clients,
+                pool.type_info.name,
+                pool.type_info.vcpus * launch_plan.count,
+                market=pool.market,
+            ).shortfall
+            for pool in by_quota.values()
         )
-    if not named.security_group_id:
-        access = security_groups.SshAccess(made.placement.vpc_id, desk.settings.ssh.port, made.ssh_sources)
-        asks["security group"] = lambda: security_groups.check(desk.clients, made.cluster_id, access)
-    return asks
 
 
-def _after_profile_propagates(
-    desk: PreflightContext, made: launch_plan.LaunchPlan, error: Exception | None
-) -> Exception | None:
-    """Wait for an instance profile that EC2 has not heard of yet, and return what speaks against the launch then."""
-    if not isinstance(error, CloudRefused) or not instance_profiles.is_propagating(
-        desk.clients, made.instance_profile, error
-    ):
-        return error
-    desk.on_event(Event("", "request", "progress", text=f"waiting for EC2 to hear of {made.instance_profile}"))
-    last: CloudRefused | None = error
-    for _ in desk.clock.attempts(instance_profiles.PROPAGATION_S, BACKOFF):
-        last = _refusal(_second_round(desk, made)[PERMISSIONS])
-        if last is None or not instance_profiles.is_unknown_profile(last.code, last.message):
-            break
-    return last
-
-
-def _refusal(ask: Callable[[], Any]) -> CloudRefused | None:
+def _refusal(check: Callable[[], Any]) -> CloudRefused | None:
     try:
-        ask()
+        check()
     except CloudRefused as error:
         return error
     return None
 
 
-def _blocking(error: Exception | None) -> Exception | None:
-    """Return an error of a question that a launch can do without, if it speaks against the launch all the same."""
-    if isinstance(error, UsageError) or (error is not None and not isinstance(error, StratusError)):
+def _blocking(error: Exception | None, *, is_required: bool = False) -> Exception | None:
+    """Return the error of a check if it speaks against the launch; None if the launch can do without the result.
+
+    :param is_required: True for a lookup that the plan depends on.
+    """
+    if is_required or isinstance(error, UsageError) or not isinstance(error, StratusError):
         return error
     if isinstance(error, CloudRefused):
-        # Throttling, capacity and trouble of AWS's own pass; the launch itself copes with them.
+        # Throttling, missing capacity and errors of AWS itself may pass; the launch handles them.
         return error if error_codes.look_up(error.code, error.message).reaction == "user_error" else None
-    return error if error is not None and not isinstance(error, parallel.TimedOut) and error.fix else None
+    return error if error.fix and not isinstance(error, TimedOut) else None
 
 
-def _raise_problems(found: list[Exception]) -> None:
-    for each in found:
-        if not isinstance(each, StratusError):
-            raise each
-    NotReady.raise_if_any([each for each in found if isinstance(each, StratusError)])
-
-
-def _limit(
-    desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.QuotaUsage | None
-) -> quotas.QuotaUsage | None:
-    """Return what the launch needs of its quota.
-
-    :raises CloudRefused: none of the pools that it may come from has room.
-    """
-    if limit is None:
-        return None
-    needed = made.vcpus * made.count
-    limit = replace(limit, needed=needed)
-    if limit.shortfall and not _room_elsewhere(desk, made, limit):
-        limit.check(made.instance_type, made.region)
-    return limit
-
-
-def _room_elsewhere(desk: PreflightContext, made: launch_plan.LaunchPlan, limit: quotas.QuotaUsage) -> bool:
-    others = {quotas.quota_for(pool.type_info.name, pool.market): pool for pool in made.pools}
-    for quota, pool in others.items():
-        if quota == limit.quota:
-            continue
-        vcpus = pool.type_info.vcpus * made.count
-        if not quotas.query(desk.clients, pool.type_info.name, vcpus, market=pool.market).shortfall:
-            return True
-    return False
-
-
-def _notes(answers: Mapping[str, parallel.Result[Any]], more: Checks) -> tuple[str, ...]:
-    """Return what could not be found out about the job, in a line each."""
-    return tuple(str(answers[name].value) for name in more if answers[name].value)
+def _raise_problems(problems: Iterable[Exception]) -> None:
+    stratus_errors: list[StratusError] = []
+    for problem in problems:
+        if not isinstance(problem, StratusError):
+            raise problem  # a bug, which must not be listed among the user's mistakes
+        stratus_errors.append(problem)
+    NotReady.raise_if_any(stratus_errors)

@@ -90,7 +90,7 @@ def wait_until_ready(
                 replacer.stop()
             raise
         finally:
-            context.clear_boot_key_tags()
+            inventory.all_ready()
 
 
 @dataclass(frozen=True)
@@ -185,12 +185,11 @@ class ReadinessWaiter:
 
     def _connect(self, name: str, wait_running: Callable[[], tuple[Instance, float]]) -> tuple[HostStartup, Host]:
         """Bring one instance from pending to a host with a host key of its own."""
-        context = self.inventory.context
         instance, pending_s = self._phase(name, "pending", wait_running)
         host = self.inventory.host(self._with_tags(instance))
         boot_s = self._phase(name, "boot", lambda: self._wait_for_ssh(host))
         ssh_s = self._phase(name, "ssh", lambda: self._run_first_command(host))
-        return HostStartup(name, instance.zone, pending_s, boot_s, ssh_s), context.key_rotation(host)
+        return HostStartup(name, instance.zone, pending_s, boot_s, ssh_s), self.inventory.rotate_host_key(host)
 
     def _with_tags(self, running: Instance) -> Instance:
         """Return an instance with the tags that it was launched with: EC2 may not show them yet."""

@@ -1,7 +1,8 @@
-"""State of a cluster at one moment: its instances, their prices and expiry."""
+"""State of a cluster at one moment: its instances, their prices and automatic shutdown."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,14 +14,14 @@ from orchestrator.core import cost
 
 @dataclass(frozen=True)
 class InstanceStatus:
-    """One machine of the cluster as the cloud tells it.
+    """One instance of the cluster.
 
-    :param state: EC2's word: pending, running, stopping, stopped, shutting-down, terminated.
-    :param per_hour: USD per hour, its disk included; None when the price is unknown.
-    :param expires: when it ends itself.
-    :param disk_per_hour: USD per hour of its disk alone, which is billed while it is stopped, too.
-    :param spot: it was bought on the spot market.
-    :param stopped: since when it is stopped; None when it is not.
+    :param state: as EC2 names it: pending, running, stopping, stopped, shutting-down, terminated.
+    :param expires_at: time of its automatic shutdown; None if unknown.
+    :param usd_per_hour: while it runs, disk included; None if unknown.
+    :param disk_usd_per_hour: of its disk alone, which is billed while it is stopped, too; None if unknown.
+    :param is_spot: True for a spot instance.
+    :param stopped_at: time of its stop; None unless it is stopped, or if unknown.
     """
 
     name: str
@@ -38,12 +39,12 @@ class InstanceStatus:
 
     @property
     def is_billed(self) -> bool:
-        """Whether it costs money by the hour now."""
+        """True if it is billed by the hour now."""
         return self.state in ("pending", "running")
 
     @property
     def is_stopped(self) -> bool:
-        """Whether it is stopped, or about to be: its disk is billed."""
+        """True if it is stopped or stopping: only its disk is billed."""
         return self.state in ("stopping", "stopped")
 
 
@@ -52,7 +53,7 @@ class ClusterStatus:
     """The whole cluster at one moment.
 
     :param at: the moment.
-    :param foreign: machines in a cluster of this name that are another owner's, in words; they are never touched.
+    :param other_owners: instances of other owners in a cluster of this name, as text; they are never touched.
     """
 
     cluster: str
@@ -64,55 +65,66 @@ class ClusterStatus:
 
     @property
     def up(self) -> tuple[InstanceStatus, ...]:
-        """The machines that cost money now."""
-        return tuple(machine for machine in self.instances if machine.is_billed)
+        """The instances that are billed by the hour now."""
+        return tuple(instance for instance in self.instances if instance.is_billed)
 
     @property
     def usd_per_hour(self) -> Decimal | None:
-        """USD per hour for all of them; None when one price is unknown."""
-        return cost.total(machine.usd_per_hour for machine in self.up)
+        """USD per hour of all that are up; None if a price is unknown."""
+        return cost.total(instance.usd_per_hour for instance in self.up)
 
     @property
     def stopped(self) -> tuple[InstanceStatus, ...]:
-        """The machines that are stopped: their disks are billed."""
-        return tuple(machine for machine in self.instances if machine.is_stopped)
+        """The instances that are stopped: only their disks are billed."""
+        return tuple(instance for instance in self.instances if instance.is_stopped)
 
     @property
     def stopped_usd_per_hour(self) -> Decimal | None:
-        """USD per hour for the disks of stopped machines; None when one price is unknown."""
-        return cost.total(machine.disk_usd_per_hour for machine in self.stopped)
+        """USD per hour of the disks of stopped instances; None if a price is unknown."""
+        return cost.total(instance.disk_usd_per_hour for instance in self.stopped)
 
     def stopped_longer_than(self, hours: float) -> tuple[InstanceStatus, ...]:
-        """Return the machines that have been stopped for longer than some hours: nothing ends them by itself."""
+        """Return the instances that have been stopped for more than some hours: no timer terminates them."""
         return tuple(
-            one for one in self.stopped if one.stopped_at and (self.at - one.stopped_at).total_seconds() > hours * 3600
+            instance
+            for instance in self.stopped
+            if instance.stopped_at and (self.at - instance.stopped_at).total_seconds() > hours * 3600
         )
 
     @property
     def spent_usd(self) -> Decimal | None:
-        """USD so far, of the machines that are still there."""
-        return cost.total(cost.cost_since(machine.usd_per_hour, machine.launched_at, self.at) for machine in self.up)
+        """USD so far of the instances that are up, since their launch or last start; None if a price is unknown."""
+        return cost.total(cost.cost_since(instance.usd_per_hour, instance.launched_at, self.at) for instance in self.up)
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the last of them ends itself; None when one of them never does."""
-        times = [machine.expires_at for machine in self.up]
-        return None if None in times or not times else max(time for time in times if time)
+        """Automatic shutdown of the last instance that is up; None if one has none."""
+        return last_expiry(instance.expires_at for instance in self.up)
+
+
+def last_expiry(times: Iterable[datetime | None]) -> datetime | None:
+    """Return the latest of some shutdown times; None if there is none, or one is unknown."""
+    expiries = list(times)
+    return None if None in expiries else max((time for time in expiries if time), default=None)
 
 
 def query(inventory: Inventory) -> ClusterStatus:
-    """Return the cluster as it is now; one API call, one more for spot prices, one more while the caller is unknown."""
+    """Return the cluster as it is now: one API call, and one more for spot prices if an instance is spot."""
     context = inventory.context
-    ours, foreign = inventory.with_other_owners()
-    inventory.refresh_spot_prices(ours)
-    machines = tuple(_machine(inventory, instance) for instance in ours)
+    instances, other_owners = inventory.with_other_owners()
+    inventory.refresh_spot_prices(instances)
     cluster_id = context.cluster_id
     return ClusterStatus(
-        cluster_id.cluster, cluster_id.region, cluster_id.owner, machines, context.clock.now(), foreign
+        cluster_id.cluster,
+        cluster_id.region,
+        cluster_id.owner,
+        tuple(_instance_status(inventory, instance) for instance in instances),
+        context.clock.now(),
+        other_owners,
     )
 
 
-def _machine(inventory: Inventory, instance: Instance) -> InstanceStatus:
+def _instance_status(inventory: Inventory, instance: Instance) -> InstanceStatus:
     return InstanceStatus(
         name=instance.name,
         id=instance.id,

@@ -1,22 +1,24 @@
-"""Ending for certain: all machines of a cluster, those that EC2 does not show yet included, then its group and key.
+"""Termination of all resources of one cluster in one region, confirmed as far as EC2 allows.
 
-What makes it certain: the journal names the machines of the last minutes and the requests whose end nobody knows; and
-EC2 deletes no group that a machine still has, whether it shows the machine or not. What stays uncertain is said.
+EC2 is eventually consistent: it may not show an instance for some time after its launch. Two facts make up for that.
+The journal lists recent instances and requests whose outcome is unknown; and EC2 refuses to delete a security group
+that an instance uses, whether lookups show the instance or not. What stays uncertain is reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, error_codes
-from orchestrator.aws.ec2 import instances, security_groups, state_changes, waiters
+from orchestrator.aws.ec2 import instances as ec2_instances
+from orchestrator.aws.ec2 import security_groups, state_changes, waiters
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.aws.launch import launch_log
+from orchestrator.aws.launch.launch_log import LAUNCH
 from orchestrator.core.clock import Backoff
-from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, first_line
 from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.next_step import Text, join
 
@@ -25,23 +27,28 @@ if TYPE_CHECKING:
     from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.core.journal import JournalEntry
 
-TIMEOUT_S = 240.0  # for everything; machines that go down slowly have their own on top
+TIMEOUT_S = 240.0
+"""For lookups until nothing more can appear; instances that shut down slowly have their own timeout on top."""
+
 BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
-KEPT = "kept: machines are left"
+DELETED, NONE = "gone", "none"
+"""States of the security group and of the key pair: deleted just now; there was none of this cluster."""
+
+KEPT = "kept: VMs are left"
 
 
 @dataclass
 class RegionTeardown:
-    """Ends what one cluster has in one region.
+    """Termination of what one cluster has in one region.
 
     :param clients: of the region.
-    :param books: what the journal knows of the cluster there.
+    :param launch_log: of the cluster in the region.
     :param delete_key: deletes the cluster's key pair and returns the names of what was deleted.
-    :param seen: every machine of ours that was found, by id.
-    :param results: what became of each.
-    :param group: ``gone``, ``none`` (there was none of ours) or why it stays; empty before that is known.
-    :param key: the same for the key pair.
-    :param unsure: what nobody can say.
+    :param instances: every instance of the cluster that was seen, by id.
+    :param results: outcome of each, by id.
+    :param group_state: ``gone``, ``none`` (the cluster has none) or why it remains; empty until that is known.
+    :param key_state: the same for the key pair.
+    :param unconfirmed: what may still exist, in a line each.
     """
 
     clients: client.Clients
@@ -55,129 +62,149 @@ class RegionTeardown:
     unconfirmed: list[Text] = field(default_factory=list)
 
     def run(self) -> None:
-        """End everything; what is left, or may be, is in the fields. Only a Ctrl-C gets out of here."""
+        """Terminate everything; the fields say what remains, or may. Raises nothing but KeyboardInterrupt."""
         began = self.clients.clock.now()
-        trouble: StratusError | None = None
+        failure: StratusError | None = None
         for _ in self.clients.clock.attempts(TIMEOUT_S, BACKOFF):
             try:
                 self.terminate(self.find())
                 if self.remaining or self._is_confirmed(began):
                     break
-                trouble = None
+                failure = None
             except StratusError as error:
-                trouble = error
+                failure = error
                 if not _is_transient(error):
                     break
         else:
             self._note_unconfirmed(began)
-        self._finish(trouble)
+        self._finish(failure)
 
     @property
     def remaining(self) -> list[InstanceResult]:
-        """The machines that were found and are not gone."""
-        return [one for one in self.results.values() if one.state != "terminated"]
+        """The instances that are not terminated."""
+        return [result for result in self.results.values() if result.state != "terminated"]
+
+    @property
+    def _is_complete(self) -> bool:
+        """True if no instance and no group remains, and nothing is unconfirmed."""
+        return not (self.remaining or self.unconfirmed) and self.group_state in (DELETED, NONE)
+
+    # -- instances
 
     def find(self) -> list[Instance]:
-        """Return our machines that are not gone: those that EC2 shows, and those that the journal alone knows."""
-        mine = self.launch_log.cluster_id
-        shown = {each.id: each for each in instances.describe(self.clients, cluster=mine.cluster, owner=mine.owner)}
-        known = {
-            key: each
-            for key, each in self.launch_log.recent().items()
-            if key not in shown and not self._is_terminated(key)
-        }
-        looked = {each.id: each for each in instances.describe_ids(self.clients, known)} if known else {}
-        hidden = [
-            instances.with_known_tags(looked[key], each) if key in looked else each for key, each in known.items()
+        """Return the cluster's instances that are not terminated, those that only the journal lists included."""
+        cluster_id = self.launch_log.cluster_id
+        described = ec2_instances.describe(self.clients, cluster=cluster_id.cluster, owner=cluster_id.owner)
+        shown = {instance.id: instance for instance in described}
+        return [*shown.values(), *self._find_untagged(shown)]
+
+    def _find_untagged(self, shown: Iterable[str]) -> list[Instance]:
+        """Return recent instances that a lookup by tags does not show: a lookup by id may."""
+        recent = self.launch_log.recent().items()
+        hidden = {key: instance for key, instance in recent if key not in shown and not self._is_terminated(key)}
+        by_id = ec2_instances.describe_ids(self.clients, hidden) if hidden else []
+        described = {instance.id: instance for instance in by_id}
+        candidates = [
+            ec2_instances.with_known_tags(described[key], instance) if key in described else instance
+            for key, instance in hidden.items()
         ]
-        return [*shown.values(), *(each for each in hidden if each.state != "terminated")]
+        return [instance for instance in candidates if instance.state != "terminated"]
 
-    def terminate(self, machines: Sequence[Instance]) -> None:
-        """End machines and wait until they are gone; each gets its own result."""
-        todo = [each for each in machines if not self._is_terminated(each.id)]
-        for each in todo:
-            if each.id not in self.instances:
-                self.on_event(Event(each.name, "terminate", "start"))
-            self.instances[each.id] = each
-            self.results[each.id] = InstanceResult(each.name, each.id, each.state)
-        if not todo:
+    def terminate(self, instances: Sequence[Instance]) -> None:
+        """Terminate instances and wait until they are gone; each gets a result of its own."""
+        pending = [instance for instance in instances if not self._is_terminated(instance.id)]
+        for instance in pending:
+            if instance.id not in self.instances:
+                self.on_event(Event(instance.name, "terminate", "start"))
+            self.instances[instance.id] = instance
+            self.results[instance.id] = InstanceResult(instance.name, instance.id, instance.state)
+        if not pending:
             return
-        ended = state_changes.terminate(self.clients, todo, cluster_id=self.launch_log.cluster_id)
-        for each in todo:
-            self.results[each.id] = InstanceResult(each.name, each.id, ended[each.id].state, ended[each.id].error)
-        self._await([each for each in todo if ended[each.id].is_ok])
+        changes = state_changes.terminate(self.clients, pending, cluster_id=self.launch_log.cluster_id)
+        for instance in pending:
+            change = changes[instance.id]
+            self.results[instance.id] = InstanceResult(instance.name, instance.id, change.state, change.error)
+        self._wait_terminated([instance for instance in pending if changes[instance.id].is_ok])
 
-    def _await(self, machines: Sequence[Instance]) -> None:
-        patience, began = self.clients.clock, self.clients.clock.monotonic()
+    def _wait_terminated(self, instances: Sequence[Instance]) -> None:
+        clock, began = self.clients.clock, self.clients.clock.monotonic()
         try:
-            for each in waiters.wait_terminated(self.clients, machines):
-                name = self.instances[each.id].name
-                self.results[each.id] = InstanceResult(name, each.id, "terminated")
-                self.on_event(Event(name, "terminate", "done", patience.monotonic() - began))
+            for instance in waiters.wait_terminated(self.clients, instances):
+                # The name of the launch: EC2 drops the tags of a terminated instance some time later.
+                name = self.instances[instance.id].name
+                self.results[instance.id] = InstanceResult(name, instance.id, "terminated")
+                self.on_event(Event(name, "terminate", "done", clock.monotonic() - began))
         except LeftRunning:
-            pass  # the results say which
+            pass  # the results list them
 
     def _is_terminated(self, instance_id: str) -> bool:
         return instance_id in self.results and self.results[instance_id].state == "terminated"
 
+    # -- confirmation
+
     def _is_confirmed(self, began: datetime) -> bool:
-        """Tell whether nothing can turn up any more, deleting the group on the way."""
+        """Delete the security group; return True if no instance can appear any more."""
         try:
             deleted = security_groups.delete(self.clients, self.launch_log.cluster_id, deadline_s=0)
         except CloudRefused as error:
-            self.group_state = str(error).splitlines()[0]
+            self.group_state = first_line(error)
             if error.code == "DependencyViolation":
-                return False  # a machine that EC2 does not show may be what uses it
+                return False  # possibly by an instance that EC2 does not show yet: look again
             raise
-        self.group_state = "gone" if deleted or self.group_state not in ("", "none") else "none"
-        return bool(deleted) or not self._pending(began)
+        self.group_state = DELETED if deleted or self.group_state not in ("", NONE) else NONE
+        # A group that could be deleted proves that no instance uses it. Without one, only time does.
+        return bool(deleted) or not self._undecided(began)
 
-    def _pending(self, began: datetime) -> list[JournalEntry]:
-        """Return the requests whose machines may still turn up."""
+    def _undecided(self, began: datetime) -> list[JournalEntry]:
+        """Return the requests whose instances may still appear."""
         now = self.clients.clock.now()
-        waiting = [each for each in self.launch_log.unconfirmed() if now < self.launch_log.visible_by(each, began)]
-        return [each for each in waiting if self._expected(each.facts["run"]) > self._count_found(each.facts["run"])]
+        recent = [entry for entry in self.launch_log.unconfirmed() if now < self.launch_log.visible_by(entry, began)]
+        return [entry for entry in recent if self._expected(entry.facts["run"]) > self._count(entry.facts["run"])]
 
-    def _expected(self, run: str) -> int:
-        """Return how many machines all requests of a launch can have brought."""
-        requests = [each for each in self.launch_log.entries(launch_log.LAUNCH) if each.facts.get("run") == run]
+    def _expected(self, launch_id: str) -> int:
+        """Return how many instances all requests of a launch together may have launched."""
+        requests = [entry for entry in self.launch_log.entries(LAUNCH) if entry.facts.get("run") == launch_id]
         return sum(
-            int(each.facts.get("count", 1)) if each.outcome is None else len(each.outcome.get("ids", ()))
-            for each in requests
+            int(entry.facts.get("count", 1)) if entry.outcome is None else len(entry.outcome.get("ids", ()))
+            for entry in requests
         )
 
-    def _count_found(self, run: str) -> int:
-        return sum(each.launch_id == run for each in self.instances.values())
+    def _count(self, launch_id: str) -> int:
+        return sum(instance.launch_id == launch_id for instance in self.instances.values())
 
     def _note_unconfirmed(self, began: datetime) -> None:
         self.unconfirmed += [
-            f"launch {each.facts['run']} in {each.facts.get('zone')}: its machines may still turn up"
-            for each in self._pending(began)
+            f"launch {entry.facts['run']} in {entry.facts.get('zone')}: its VMs may still appear"
+            for entry in self._undecided(began)
         ]
 
-    def _finish(self, trouble: StratusError | None) -> None:
-        """Delete the key once nothing can need it, and close the books when all is certain."""
-        mine = self.launch_log.cluster_id
-        if trouble is not None:
-            reason = f"cluster {mine.cluster} in {mine.region}: {str(trouble).splitlines()[0]}"
-            self.unconfirmed.append(join("; ", [reason, trouble.fix] if trouble.fix else [reason]))
-        if self.remaining or self.unconfirmed or self.group_state not in ("gone", "none"):
+    # -- the rest
+
+    def _finish(self, failure: StratusError | None) -> None:
+        """Delete the key pair once no instance can need it, and complete the journal if everything is deleted."""
+        if failure is not None:
+            self.unconfirmed.append(self._failure_text(failure))
+        if not self._is_complete:
             self.group_state = self.group_state if self.group_state and not self.remaining else KEPT
             self.key_state = KEPT
-        else:
-            self.key_state = self._delete_key_pair()
-        if not (self.remaining or self.unconfirmed or self.group_state not in ("gone", "none")):
-            self.launch_log.record_all_deleted({each.id for each in self.instances.values()})
+            return
+        self.key_state = self._delete_key_pair()
+        self.launch_log.record_all_deleted({instance.id for instance in self.instances.values()})
+
+    def _failure_text(self, failure: StratusError) -> Text:
+        cluster_id = self.launch_log.cluster_id
+        cause = f"cluster {cluster_id.cluster} in {cluster_id.region}: {first_line(failure)}"
+        return join("; ", [cause, failure.fix] if failure.fix else [cause])
 
     def _delete_key_pair(self) -> str:
         try:
-            return "gone" if self.delete_key() else "none"
+            return DELETED if self.delete_key() else NONE
         except StratusError as error:
-            return str(error).splitlines()[0]
+            return first_line(error)
 
 
 def _is_transient(error: StratusError) -> bool:
-    """Tell whether asking again may help."""
+    """Return True if a later attempt may succeed."""
     if not isinstance(error, CloudRefused):
         return False
     return error_codes.look_up(error.code, error.message).reaction in ("retry", "ambiguous", "wait")
@@ -186,19 +213,20 @@ def _is_transient(error: StratusError) -> bool:
 def terminate_launch(
     clients: client.Clients, log: LaunchLog, launch_id: str, *, on_event: EventHandler = ignore_event
 ) -> list[str]:
-    """End the machines of one launch, whether EC2 shows them yet or not, and return those that may be left.
+    """Terminate the instances of one launch, those that EC2 does not show yet included.
 
-    :raises StratusError: EC2 cannot be asked.
+    :return: the instances that may be left, in a line each.
+    :raises StratusError: a lookup failed.
     """
-    open_entries = log.unconfirmed(launch_id)
-    machines = {one.id: one for entry in open_entries for one in log.find_by_token(clients, entry)}
-    if not machines and not open_entries and not log.recent(launch_id):
-        log.record_terminated(set(), launch_id)
-        return []
-    known = log.recent(launch_id)
-    machines |= known | {each.id: each for each in instances.find_by_launch(clients, log.cluster_id, launch_id)}
-    work = RegionTeardown(clients, log, delete_key=list, on_event=on_event)
-    work.terminate([each for each in machines.values() if each.state != "terminated"])
-    if not work.remaining:
-        log.record_terminated(set(machines), launch_id)
-    return [f"{one.name} ({one.id}): {one.error or one.state}" for one in work.remaining]
+    unconfirmed = log.unconfirmed(launch_id)
+    # Waits until EC2 shows the instances of requests whose outcome is unknown, or can be expected to.
+    instances = {instance.id: instance for entry in unconfirmed for instance in log.find_by_token(clients, entry)}
+    recent = log.recent(launch_id)
+    if instances or unconfirmed or recent:
+        described = ec2_instances.find_by_launch(clients, log.cluster_id, launch_id)
+        instances |= recent | {instance.id: instance for instance in described}
+    teardown = RegionTeardown(clients, log, delete_key=list, on_event=on_event)
+    teardown.terminate([instance for instance in instances.values() if instance.state != "terminated"])
+    if not teardown.remaining:
+        log.record_terminated(set(instances), launch_id)
+    return [f"{result.name} ({result.id}): {result.error or result.state}" for result in teardown.remaining]

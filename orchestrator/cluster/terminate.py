@@ -1,37 +1,41 @@
-"""TerminateAll: the cluster in its own region, and in every other that the settings name."""
+"""TerminateAll: everything of a cluster in its own region, and in the other regions that the settings name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from orchestrator.aws.ec2 import instances, key_pairs, network
+from orchestrator.aws.ec2 import key_pairs, network
+from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.aws.launch import launch_log
+from orchestrator.aws.launch.launch_log import VISIBILITY_LAG_S
 from orchestrator.cluster.inventory import Inventory
-from orchestrator.cluster.teardown import RegionTeardown
+from orchestrator.cluster.teardown import DELETED, NONE, RegionTeardown
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
-from orchestrator.core.errors import StratusError
+from orchestrator.core.errors import StratusError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.file_lock import AlreadyLocked
 from orchestrator.core.next_step import Text
 
-LOCK_TIMEOUT_S = 120.0  # for how long another shell, whose machines were just ended, may take to notice
+LOCK_TIMEOUT_S = 120.0
+"""How long another shell, whose instances were just terminated, may take to give up its launch."""
+
+LOCK_BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 
 
 @dataclass(frozen=True)
 class TerminateReport:
-    """What a terminate ended.
+    """Outcome of TerminateAll.
 
-    :param group: ``gone``, ``none`` (there was none of ours) or why it stays.
-    :param key: the same for the key pair.
-    :param spent: USD that the instances cost; None when a price is unknown.
-    :param unsure: what nobody can say, and what is kept in other regions.
-    :param note: what to know besides.
-    :param foreign: machines in a cluster of this name that are another owner's, in words: they were left alone.
+    :param group_state: ``gone``, ``none`` (the cluster has none) or why it remains.
+    :param key_state: the same for the key pair.
+    :param spent_usd: cost of the instances; None when a price is unknown.
+    :param unconfirmed: what may still exist, and what remains in other regions.
+    :param caveat: why there may be instances although none was found; empty if there is no reason.
+    :param other_owners: instances of other owners in a cluster of this name; they are never touched.
     """
 
     instances: tuple[InstanceResult, ...]
@@ -44,116 +48,129 @@ class TerminateReport:
 
     @property
     def remaining(self) -> tuple[Text, ...]:
-        """Everything that is still there, or may be."""
-        found = [
-            f"{one.id} {one.name}: {one.error or one.state}" for one in self.instances if one.state != "terminated"
+        """Everything that still exists, or may, in a line each."""
+        instances = [
+            f"{result.id} {result.name}: {result.error or result.state}"
+            for result in self.instances
+            if result.state != "terminated"
         ]
-        named = (("security group", self.group_state), ("key pair", self.key_state))
-        kept = [f"{what}: {state}" for what, state in named if state not in ("gone", "none")]
-        return (*found, *kept, *self.unconfirmed)
+        return (*instances, *_resources(self.group_state, self.key_state), *self.unconfirmed)
 
 
 class Terminator:
-    """Ends everything of one cluster."""
+    """Terminates everything of one cluster, in all regions."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self.context = inventory.context
-        self.patience = inventory.context.clock
-        self.unsure: list[Text] = []
+        self._unconfirmed: list[Text] = []
 
     def terminate_all(self) -> TerminateReport:
-        """End machines, group and key everywhere; what is left, or may be, is in the report."""
-        fresh = not self.context.journal.path.exists()
-        here = self._here()
-        works = [here, *self._elsewhere()]
-        results = tuple(one for work in works for one in work.results.values())
-        unsure = [
-            *self.unsure,
-            *(line for work in works for line in work.unconfirmed),
-            *_remaining_resources(works[1:]),
-        ]
-        seen = [each for work in works for each in work.instances.values()]
-        note = ""
-        if fresh and not seen and here.group_state == "none":
-            note = (
-                f"Nothing was found. No launch is known to this computer: one made elsewhere less than "
-                f"{launch_log.VISIBILITY_LAG_S:.0f} s ago may not be shown yet."
-            )
+        """Terminate instances, delete security group and key pair; what remains, or may, is in the report."""
+        is_new_computer = not self.context.journal.path.exists()
+        own = self._terminate_own_region()
+        others = list(self._terminate_other_regions())
+        found = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
         return TerminateReport(
-            results,
-            here.group_state,
-            here.key_state,
-            self._spent(seen),
-            unconfirmed=tuple(unsure),
-            caveat=note,
-            other_owners=self._foreign(),
+            instances=tuple(result for teardown in (own, *others) for result in teardown.results.values()),
+            group_state=own.group_state,
+            key_state=own.key_state,
+            spent_usd=self._cost(found),
+            unconfirmed=tuple(self._all_unconfirmed(own, others)),
+            caveat=_caveat() if is_new_computer and not found and own.group_state == NONE else "",
+            other_owners=self._other_owners(),
         )
 
-    def _foreign(self) -> tuple[str, ...]:
+    def _all_unconfirmed(self, own: RegionTeardown, others: Sequence[RegionTeardown]) -> Iterator[Text]:
+        yield from self._unconfirmed
+        for teardown in (own, *others):
+            yield from teardown.unconfirmed
+        for teardown in others:
+            region = teardown.launch_log.cluster_id.region
+            yield from _resources(teardown.group_state, teardown.key_state, where=f" in {region}")
+
+    def _terminate_own_region(self) -> RegionTeardown:
+        """Terminate everything in the cluster's own region.
+
+        The lock belongs to a launch that is in progress in another process: it fails once its instances are
+        terminated, and then releases the lock. Only a run under the lock can be complete.
+        """
+        teardown = self._teardown(self.context.cluster_id.region)
+        for waited_s in self.context.clock.attempts(LOCK_TIMEOUT_S, LOCK_BACKOFF):
+            try:
+                with self.context.lock():
+                    teardown.run()
+                    return teardown
+            except AlreadyLocked as error:
+                holder = error.message
+                if not waited_s:
+                    teardown.run()
+                    self._warn(f"{holder}; waiting for it to stop")
+        self._unconfirmed.append(f"{holder}: what it launches from now on remains")
+        return teardown
+
+    def _terminate_other_regions(self) -> Iterator[RegionTeardown]:
+        for region in self._other_regions():
+            teardown = self._teardown(region)
+            teardown.run()
+            yield teardown
+
+    def _teardown(self, region: str) -> RegionTeardown:
+        context = self.context
+        is_own = region == context.cluster_id.region
+        clients = context.clients if is_own else context.clients.in_region(region)
+        cluster_id = replace(context.cluster_id, region=region)
+        # The cluster's own key pair, whatever key the settings name now: only that one is Stratus's to delete.
+        key_pair = key_pairs.own_key_pair(cluster_id, home=context.home)
+        return RegionTeardown(
+            clients,
+            replace(context.launch_log, cluster_id=cluster_id),
+            partial(key_pairs.delete, clients, cluster_id, key_pair),
+            on_event=context.on_event,
+        )
+
+    def _other_regions(self) -> list[str]:
+        """Return the regions of the setting ``terminate_regions`` besides the cluster's own."""
+        wanted = self.context.settings.aws.terminate_regions
+        try:
+            regions = network.list_regions(self.context.clients) if wanted == "all" else _listed(wanted)
+        except StratusError as error:
+            self._unconfirmed.append(f"other regions: {first_line(error)}")
+            return []
+        return [region for region in regions if region != self.context.cluster_id.region]
+
+    def _other_owners(self) -> tuple[str, ...]:
         try:
             return self.inventory.other_owners()
         except StratusError as error:
-            self.context.on_event(
-                Event("", "terminate", "warning", text=f"not asked whose else: {str(error).splitlines()[0]}")
-            )
+            self._warn(f"VMs of other owners were not looked up: {first_line(error)}")
             return ()
 
-    def _here(self) -> RegionTeardown:
-        """End what is in the own region; a launch that goes on in another shell sees its machines end, and stops."""
-        work = self._work(self.context.launch_log)
-        for waited in self.patience.attempts(LOCK_TIMEOUT_S, Backoff(first_s=1.0, longest_s=5.0)):
-            try:
-                with self.context.lock():
-                    work.run()
-                    return work
-            except AlreadyLocked as error:
-                busy = error
-                if not waited:
-                    work.run()
-                    self._say_busy(busy)
-        self.unsure.append(f"{busy.message}: what it launches from now on stays")
-        return work
-
-    def _say_busy(self, busy: AlreadyLocked) -> None:
-        self.context.on_event(Event("", "terminate", "warning", text=f"{busy.message}; waiting for it to notice"))
-
-    def _elsewhere(self) -> Iterator[RegionTeardown]:
-        for region in self._regions():
-            books = replace(self.context.launch_log, cluster_id=replace(self.context.cluster_id, region=region))
-            work = self._work(books)
-            work.run()
-            yield work
-
-    def _work(self, books: launch_log.LaunchLog) -> RegionTeardown:
-        context, region = self.context, books.cluster_id.region
-        here = region == context.cluster_id.region
-        clients = context.clients if here else context.clients.in_region(region)
-        login = key_pairs.own_key_pair(books.cluster_id, home=context.home)
-        return RegionTeardown(
-            clients, books, partial(key_pairs.delete, clients, books.cluster_id, login), on_event=context.on_event
+    def _cost(self, instances: Iterable[Instance]) -> Decimal | None:
+        now = self.context.clock.now()
+        # A stopped instance has been billed for its disk only since its stop: its launch time says nothing then.
+        billed = [instance for instance in instances if instance.state != "stopped"]
+        return cost.total(
+            cost.cost_since(self.inventory.usd_per_hour(instance), instance.launched_at, now) for instance in billed
         )
 
-    def _regions(self) -> list[str]:
-        """Return the other regions to look into."""
-        wanted, own = self.context.settings.aws.terminate_regions, self.context.cluster_id.region
-        if wanted != "all":
-            return [each for each in wanted.replace(",", " ").split() if each != own]
-        try:
-            return [each for each in network.list_regions(self.context.clients) if each != own]
-        except StratusError as error:
-            self.unsure.append(f"other regions: {str(error).splitlines()[0]}")
-            return []
-
-    def _spent(self, seen: Iterable[instances.Instance]) -> Decimal | None:
-        now = self.patience.now()
-        costly = [each for each in seen if each.state != "stopped"]
-        return cost.total(cost.cost_since(self.inventory.usd_per_hour(each), each.launched_at, now) for each in costly)
+    def _warn(self, text: str) -> None:
+        self.context.on_event(Event("", "terminate", "warning", text=text))
 
 
-def _remaining_resources(works: Iterable[RegionTeardown]) -> Iterator[str]:
-    """Yield what other regions keep besides machines."""
-    for work in works:
-        for what, state in (("security group", work.group_state), ("key pair", work.key_state)):
-            if state not in ("gone", "none"):
-                yield f"{what} in {work.launch_log.cluster_id.region}: {state}"
+def _listed(names: str) -> list[str]:
+    return names.replace(",", " ").split()
+
+
+def _caveat() -> str:
+    return (
+        f"Nothing found. A launch made from another computer in the last {VISIBILITY_LAG_S:.0f} s may not be visible "
+        "yet."
+    )
+
+
+def _resources(group_state: str, key_state: str, where: str = "") -> Iterator[str]:
+    """Yield the security group and the key pair that remain, in a line each."""
+    for resource, state in (("security group", group_state), ("key pair", key_state)):
+        if state not in (DELETED, NONE):
+            yield f"{resource}{where}: {state}"

@@ -16,10 +16,12 @@ from orchestrator.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of the cluster, USD; None where a price is unknown.
+    """Cost of the cluster; None where a price is unknown.
 
-    :param at_most: from the start of the running instances to their automatic shutdown.
-    :param expires: when the last of them shuts down automatically; None when one never does.
+    :param usd_per_hour: of the instances that are up.
+    :param spent_usd: of these, so far.
+    :param max_cost_usd: of these, from their start to their automatic shutdown.
+    :param expires_at: automatic shutdown of the last of them; None if one has none.
     """
 
     usd_per_hour: Decimal | None
@@ -30,10 +32,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class AccessReport:
-    """Networks that may reach the SSH port of the instances.
+    """Networks that may connect to the SSH port of the instances.
 
-    :param before: those that were allowed until now.
-    :param now: those that are from now on.
+    :param previous_sources: those that were allowed until now.
+    :param sources: those that are allowed from now on.
     """
 
     previous_sources: tuple[str, ...]
@@ -42,32 +44,33 @@ class AccessReport:
 
 
 class AccountService:
-    """The account that a cluster runs in."""
+    """The AWS account of one cluster."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
         self.context = inventory.context
 
     def cost(self) -> Cost:
-        """Return what the cluster costs, has cost, and will cost at most."""
-        now = status.query(self.inventory)
-        rest = [
-            cost.cost_for(machine.usd_per_hour, (machine.expires_at - now.at).total_seconds())
-            if machine.expires_at
+        """Return what the cluster costs per hour, has cost, and will cost at most."""
+        current = status.query(self.inventory)
+        future_usd = [
+            cost.cost_for(instance.usd_per_hour, (instance.expires_at - current.at).total_seconds())
+            if instance.expires_at
             else None
-            for machine in now.up
+            for instance in current.up
         ]
-        return Cost(now.usd_per_hour, now.spent_usd, cost.total([now.spent_usd, *rest]), now.expires_at)
+        max_cost_usd = cost.total([current.spent_usd, *future_usd])
+        return Cost(current.usd_per_hour, current.spent_usd, max_cost_usd, current.expires_at)
 
     def request_quota_increase(self, count: int | None = None) -> quotas.QuotaIncrease:
-        """Ask AWS for the vCPU quota that a launch takes, unless there is enough.
+        """Request the vCPU quota that a launch needs from AWS, unless it is available.
 
-        :param count: how many instances; the settings' when None.
+        :param count: number of instances; None for the setting of that name.
         """
         wanted, clients = self.context.settings.cluster, self.context.clients
-        machine = instance_types.find(clients, wanted.instance_type)
-        limit = quotas.query(clients, machine.name, 0, market=wanted.market)
-        return quotas.request_increase(clients, replace(limit, needed=machine.vcpus * (count or wanted.count)))
+        type_info = instance_types.find(clients, wanted.instance_type)
+        usage = quotas.query(clients, type_info.name, 0, market=wanted.market)
+        return quotas.request_increase(clients, replace(usage, needed=type_info.vcpus * (count or wanted.count)))
 
     def instance_types(self, requirements: offerings.Requirements) -> list[offerings.Offering]:
         """Return types that meet the requirements and can be launched now, the cheapest first."""
@@ -75,16 +78,16 @@ class AccountService:
         return offerings.find(self.context.clients, self.context.prices, requirements, market=market)
 
     def refresh_access(self) -> AccessReport:
-        """Allow SSH from this computer's current address only.
+        """Allow SSH from the networks of ``ssh_from`` only, by default from this computer's current address.
 
-        :raises UsageError: the group is one that the user named, or there is none.
+        :raises UsageError: the security group is the user's own, or there is none.
         """
         settings = self.context.settings
         if settings.aws.security_group_id:
             raise UsageError(
-                f"{settings.aws.security_group_id} is your own security group: it is never changed",
-                fix="change it in the AWS console, or leave [aws] security_group_id empty: one is made for the cluster",
+                f"{settings.aws.security_group_id} is your own security group: Stratus never changes it",
+                fix="change it in the AWS console, or leave [aws] security_group_id empty: one is then created",
             )
         access = security_groups.ssh_access(settings, "")
-        before = security_groups.update_sources(self.context.clients, self.context.cluster_id, access)
-        return AccessReport(before, access.sources, access.port)
+        previous = security_groups.update_sources(self.context.clients, self.context.cluster_id, access)
+        return AccessReport(previous, access.sources, access.port)

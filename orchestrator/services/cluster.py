@@ -11,33 +11,30 @@ from orchestrator.cluster import lifetime, power, preflight, status
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.launcher import Launcher, LaunchReport
 from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
-from orchestrator.cluster.readiness import wait_until_ready
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
-from orchestrator.cluster.replacement import Replacer
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport, Terminator
 from orchestrator.cluster.timings import PhaseTimings
-from orchestrator.core.errors import CloudRefused
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import add_advice
 
 T = TypeVar("T")
 
 HOST_NAMES_TTL_S = 30.0
-"""For how long the names of hosts, as completion shows them, are not looked up again."""
+"""Age at which cached host names are looked up again: completion needs them at every key that is pressed."""
 
 
 class ClusterService:
     """The instances of one cluster.
 
     :param timings: where the phases of a launch are recorded.
-    :param job_checks: returns checks on the job that `plan` makes along with its own.
+    :param job_checks: returns the checks of the job that `plan` makes beside its own.
     """
 
     def __init__(self, inventory: Inventory, timings: PhaseTimings, job_checks: Callable[[], preflight.Checks]) -> None:
         self.inventory = inventory
         self.context = inventory.context
-        self.launcher = Launcher(self.context)
+        self.launcher = Launcher(inventory)
         self.recovery = Recovery(inventory, self.launcher)
         self.timings = timings
         self.job_checks = job_checks
@@ -45,26 +42,25 @@ class ClusterService:
 
     def status(self) -> ClusterStatus:
         """Return the cluster as it is now."""
-        now = status.query(self.inventory)
-        self._names = (self.context.clock.monotonic(), [machine.name for machine in now.instances])
-        return now
+        current = status.query(self.inventory)
+        self._names = (self.context.clock.monotonic(), [instance.name for instance in current.instances])
+        return current
 
     def host_names(self) -> list[str]:
-        """Return the names of the instances, at most 30 s old: completion asks at every key."""
-        if self.context.clock.monotonic() - self._names[0] > HOST_NAMES_TTL_S:
+        """Return the names of the instances, at most 30 s old."""
+        looked_up_s, _ = self._names
+        if self.context.clock.monotonic() - looked_up_s > HOST_NAMES_TTL_S:
             self.status()
         return self._names[1]
 
     def plan(self, count: int | None = None) -> LaunchPlan:
         """Look up and check what a launch needs, and its price; nothing is changed.
 
-        :param count: how many instances to add; the settings' when None.
-        :raises NotReady: several things speak against the launch.
+        :param count: number of instances to add; None for the setting of that name.
+        :raises NotReady: several problems prevent the launch.
         """
         try:
-            return preflight.plan(
-                preflight.for_cluster(self.context, self.job_checks()), count or self.context.settings.cluster.count
-            )
+            return preflight.plan(self.context, count or self.context.settings.cluster.count, self.job_checks())
         except KeyboardInterrupt as error:
             add_advice(error, "Nothing was launched.")
             raise
@@ -72,7 +68,7 @@ class ClusterService:
     def launch(self, plan: LaunchPlan) -> LaunchReport:
         """Launch instances and wait until they answer SSH; one that does not is replaced once, then reported.
 
-        :raises Busy: another process of this computer is launching into the cluster.
+        :raises AlreadyLocked: another process of this computer is launching into the cluster.
         """
         return self.launch_and(plan, lambda host: None)[0]
 
@@ -81,36 +77,17 @@ class ClusterService:
 
         :return: the report, and what ``on_ready`` returned for the hosts that are ready.
         """
-        began = self.context.clock.monotonic()
-        with self.context.lock():
-            launched, api_s = self.launcher.launch(plan)
-            by_name = {instance.name: instance for instance in launched}
-            replacer = Replacer(self.context, plan, by_name, self.launcher.launch_one)
-            outcomes = wait_until_ready(self.inventory, launched, on_ready, replacer=replacer)
-            # While AWS refuses even to be asked, the launch stays open in the journal for the next start to resolve.
-            if not any(isinstance(error, CloudRefused) for error in outcomes.errors.values()):
-                self.launcher.record_outcome(
-                    plan.launch_id, ready=list(outcomes.succeeded), failed=list(outcomes.failed)
-                )
-        ready = outcomes.successful_values()
-        report = LaunchReport(
-            launch_id=plan.launch_id,
-            api_s=api_s,
-            ready=tuple(host.startup for host in ready),
-            failed=outcomes.errors,
-            seconds=self.context.clock.monotonic() - began,
-        )
+        report, results = self.launcher.launch(plan, on_ready)
         self.timings.record_launch(report)
-        return report, [host.result for host in ready]
+        return report, results
 
-    def note_spot_reclaims(self, names: Sequence[str]) -> None:
-        """Remember that AWS reclaimed these hosts, so that the next launch begins in another pool."""
-        self.launcher.note_spot_reclaims(
-            [instance for instance in self.inventory.instances() if instance.name in names]
-        )
+    def record_spot_reclaims(self, names: Sequence[str]) -> None:
+        """Record which hosts AWS reclaimed, so that the next launch begins with other pools."""
+        instances = [instance for instance in self.inventory.instances() if instance.name in names]
+        self.launcher.record_spot_reclaims(instances)
 
     def stop(self) -> tuple[InstanceResult, ...]:
-        """Stop the running instances; their disks stay and are billed."""
+        """Stop the running instances; their disks remain and are billed."""
         return power.stop(self.inventory)
 
     def start(self) -> tuple[InstanceResult, ...]:
@@ -118,25 +95,25 @@ class ClusterService:
         return power.start(self.inventory)
 
     def terminate(self) -> TerminateReport:
-        """Terminate all instances of the cluster, then its security group and key pair.
+        """Terminate all instances of the cluster, then delete its security group and key pair.
 
-        Needs neither SSH nor anything kept on this computer. Everything that is left is in the report; nothing is
-        raised for it.
+        Needs neither SSH nor any file of this computer. The report lists everything that remains; no error is raised
+        for it.
         """
         report = Terminator(self.inventory).terminate_all()
-        gone = [result.id for result in report.instances if result.state == "terminated"]
-        self.context.known_hosts.remove(gone)
+        terminated = [result.id for result in report.instances if result.state == "terminated"]
+        self.context.known_hosts.remove(terminated)
         self.context.ssh.disconnect_all()
         return report
 
     def interrupted_launches(self) -> tuple[InterruptedLaunch, ...]:
-        """Return launches of this computer that were never seen to end; makes no API call when there is none."""
+        """Return the launches of this computer without an outcome; makes no API call if the journal has none."""
         return self.recovery.find()
 
     def recover(self, *, terminate: bool) -> RecoverReport:
         """Resume interrupted launches, or terminate them.
 
-        :param end: terminate.
+        :param terminate: True to terminate their instances, False to wait until they answer SSH.
         """
         interrupted = self.recovery.find()
         return self.recovery.terminate(interrupted) if terminate else self.recovery.resume(interrupted)

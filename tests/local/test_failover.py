@@ -13,10 +13,8 @@ import pytest
 from localcloud.scenarios.scenario import Scenario, make_fault
 from localcloud.simulation.cloud import ClientCrash
 from orchestrator.aws import identity
-from orchestrator.cluster.replacement import why_not_replaceable
 from orchestrator.core import file_lock, interrupts
-from orchestrator.core.errors import CloudRefused, ConnectError, LeftRunning, StratusError
-from tests.support.aws_values import instance
+from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from tests.support.simulated_project import LAG, OWNER, SimulatedProject, simulate
 
 __all__ = ["simulate"]
@@ -160,14 +158,6 @@ def test_a_replacement_that_fails_too_is_the_last(simulate: Simulate) -> None:
 
     assert (list(report.failed), project.launch_requests) == (["ml-1"], 2)
     assert project.cloud.max_live_instances(OWNER) == 2
-
-
-def test_no_host_is_replaced_if_none_can_be_reached() -> None:
-    dropped = ConnectError("dropped", "ssh: no answer", where="ml-1")
-
-    assert "points to the network in between" in why_not_replaceable(dropped, instance(1), others_ready=False)
-    assert why_not_replaceable(dropped, instance(1), others_ready=True) == ""
-    assert "the same" in why_not_replaceable(ConnectError("host-key", "another"), instance(1), others_ready=True)
 
 
 def test_an_instance_that_was_terminated_on_purpose_is_not_replaced(simulate: Simulate) -> None:

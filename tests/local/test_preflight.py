@@ -160,7 +160,7 @@ def test_a_launch_waits_for_a_new_instance_profile_and_reports_it(project: Proje
     with project.session() as session:
         session.cluster.plan(1)
 
-    assert [event.text for event in project.events] == ["waiting for EC2 to hear of rehearsal"]
+    assert [event.text for event in project.events] == ["waiting until EC2 accepts instance profile rehearsal"]
     assert project.calls.count("RunInstances (dry run)") == 3
     assert not changes(project)
 

@@ -269,8 +269,8 @@ class FakeAccount:
 class FakeSession:
     """A session of these services; opened as :class:`orchestrator.session.Session` is."""
 
-    def __init__(self, settings: Any, *, home: Path, runs: Path, tell: EventHandler = ignore_event) -> None:
-        state = FakeState(settings, home, runs, tell)
+    def __init__(self, settings: Any, *, home: Path, runs: Path, on_event: EventHandler = ignore_event) -> None:
+        state = FakeState(settings, home, runs, on_event)
         self.cluster = FakeCluster(state)
         self.jobs = FakeJobs(state)
         self.hosts = FakeHosts(state)

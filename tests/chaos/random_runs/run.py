@@ -192,7 +192,7 @@ class _RandomRun:
             and instance.state in invariants.ACTIVE
             and instance.id not in message
         ]
-        if unlisted and (self.launch_id not in message or "was taken back" in message):
+        if unlisted and (self.launch_id not in message or "was rolled back" in message):
             self.monitor.report(f"failed launch {self.launch_id} left {', '.join(unlisted)} and does not list it")
 
     def _record(self, step: Step, code: int, message: str, seconds: float) -> None:

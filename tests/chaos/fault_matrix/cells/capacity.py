@@ -44,7 +44,7 @@ def _no_capacity() -> Iterator[Cell]:
                 code,
                 "us-west-2a",
                 "us-west-2c",
-                "[cluster] fallback_instance_types = m7i.2xlarge asks for those as well ($0.403/h)",
+                "[cluster] fallback_instance_types = m7i.2xlarge tries these as well ($0.403/h)",
             ),
             (region,),
             instances=0,
@@ -100,7 +100,7 @@ def _no_addresses() -> Iterator[Cell]:
 def _no_spot() -> Iterator[Cell]:
     """F24: no spot instances, on demand only if the settings allow it."""
     no_spot = {"kind": "no-capacity", "where": "spot"}
-    output = ("InsufficientInstanceCapacity", "[cluster] spot_fallback = yes takes them on demand ($0.357/h)")
+    output = ("InsufficientInstanceCapacity", "[cluster] spot_fallback = yes launches them on demand ($0.357/h)")
     yield Cell("F24", "no spot capacity", LAUNCH, "F", 3, output, (no_spot,), SPOT, instances=0)
     yield Cell(
         "F24",

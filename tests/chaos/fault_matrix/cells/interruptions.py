@@ -15,8 +15,8 @@ from tests.chaos.fault_matrix.cells.common import (
 )
 
 ROLLED_BACK = (
-    "Ctrl-C: what was asked for is taken back first; again leaves at once",
-    "was taken back: nothing of it is left",
+    "Ctrl-C: rolling back the launch; press Ctrl-C again to leave at once",
+    "was rolled back: nothing of it is left",
 )
 STILL_LAUNCHING = (
     "Interrupted. 2 VMs are up or starting: ml-0 (i-",
@@ -62,7 +62,7 @@ def _ctrl_c() -> Iterator[Cell]:
             LAUNCH,
             "X",
             130,
-            ("Interrupted. Launch ", "(2 x c7i.2xlarge) may have happened: stratus terminate terminates it."),
+            ("Interrupted. Launch ", "(2 x c7i.2xlarge) may have been carried out: stratus terminate terminates it."),
             open_entries=1 if action == "AuthorizeSecurityGroupIngress" else 2,
             interruption=("ctrl-c twice", "after", action, first_call(action)),
             next_command="terminate",

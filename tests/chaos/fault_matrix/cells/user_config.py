@@ -136,7 +136,10 @@ def _names() -> Iterator[Cell]:
 
 def _late_profiles() -> Iterator[Cell]:
     """F22: an instance profile that exists in IAM and is not known to EC2 yet."""
-    profile, waiting = {"aws.instance_profile": "rehearsal"}, "waiting for EC2 to hear of rehearsal"
+    profile, waiting = (
+        {"aws.instance_profile": "rehearsal"},
+        "waiting until EC2 accepts instance profile rehearsal",
+    )
     refused = ("InvalidParameterValue", "instance_profile")
     for hint in ("name", "roles"):
         unknown_yet = {"kind": "profile-late", "words": hint}
