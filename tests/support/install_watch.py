@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.settings import SshSettings
-from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.clock import Clock
 from orchestrator.ssh import SshClient
 from tests.support.leak_scan import encodings
 
@@ -27,7 +27,7 @@ class ChannelCounter:
                 opened.append(host.name)
                 return super()._start_command(host, command, *args, **options)
 
-        return Counting(REAL_CLOCK, connect_timeout_s=ssh.connect_timeout)
+        return Counting(clock, connect_timeout_s=ssh.connect_timeout)
 
 
 class ProcessWatch:
