@@ -70,7 +70,7 @@ def test_a_sitting_that_moves_from_the_shell_to_the_command_line(place: Place, s
     child = pexpect.spawn(
         sys.executable, START, cwd=folder, env=env, encoding="utf-8", timeout=60, dimensions=(50, 140)
     )
-    child.expect("rehearsal cloud \\(no AWS account, nothing is billed\\)")
+    child.expect("embedded cloud \\(no AWS account, nothing is billed\\)")
     child.expect("0 up\\]:")
     child.send("LaunchInstances(1)\r")
     child.expect("at most \\S*\\$2\\.92\\S* if you forget it")

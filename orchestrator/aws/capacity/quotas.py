@@ -108,7 +108,7 @@ class QuotaUsage:
 
 def _alternative(quota: Quota | None) -> NextStep:
     standard = quota is None or quota.families == "Standard"
-    return NextStep("Instances") if standard else NextStep("Instances", gpus=1)
+    return NextStep("InstanceTypes") if standard else NextStep("InstanceTypes", gpus=1)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
-from orchestrator.core.next_step import Message, NextStep, Text, join
+from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines
@@ -20,6 +20,7 @@ MANY = 20
 """More hosts than this are summed up instead of listed."""
 
 QUOTA_WIDTH = 42
+INDENT = " " * 9
 
 
 def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
@@ -32,8 +33,7 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
     what = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
-    table: Lines = ["", line(_heading("Plan"), join(", ", what)), line(_heading("Price"), _price(plan))]
-    table += [f"         {plan.price.source}"] if plan.price else []
+    table: Lines = ["", line(_heading("Plan"), join(", ", what)), *_price(plan)]
     if plan.quota:
         quota = f"{_quota(plan):<{QUOTA_WIDTH}}"
         table.append(line(_heading("Quota"), quota, Styled("Access", "heading"), f"  {access}"))
@@ -73,16 +73,20 @@ def _access(ssh_from: str) -> str:
     return f"ssh from {', '.join(part.removesuffix('/32') for part in ranges)} only"
 
 
-def _price(plan: LaunchPlan) -> Message:
+def _price(plan: LaunchPlan) -> Lines:
     each = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each  = "
+    source = f"   ({plan.price.source})" if plan.price else ""
     limit = f"shuts down automatically after {units.hours(plan.max_hours)}"
     if plan.is_budget_limited:
         limit = f"shuts down automatically after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
     if plan.usd_per_hour is None:
-        return line(each, Styled(units.UNKNOWN, "bad"), f"  {limit}")
+        return [line(_heading("Price"), each, Styled(units.UNKNOWN, "bad"), source), f"{INDENT}{limit}"]
     total = Styled(units.rate(plan.usd_per_hour), "money")
     most = Styled(units.usd(plan.max_cost_usd), "money")
-    return line(each, total, "  at most ", most, f" if you forget it ({limit})")
+    return [
+        line(_heading("Price"), each, total, source),
+        line(f"{INDENT}at most ", most, f" if you forget it ({limit})"),
+    ]
 
 
 def _each(plan: LaunchPlan) -> str:

@@ -210,7 +210,11 @@ def _show_errors_in_a_line(ip: Any, console: Console, names: Iterable[str]) -> N
 def _explained(request: Any) -> list[tuple[str, str]] | None:
     """Return what ``?`` shows of a verb; of anything else IPython's own answer stays."""
     verb = request.obj
-    return [("Call", verb.call), ("What", f"\n{verb.__doc__}\n")] if isinstance(verb, PromptVerb) else None
+    if not isinstance(verb, PromptVerb):
+        return None
+    width = shutil.get_terminal_size().columns
+    rows = ["".join(row) for text in (verb.__doc__ or "").split("\n") for row in units.wrapped([text], width)]
+    return [("Call", verb.call), ("What", "\n" + "\n".join(rows) + "\n")]
 
 
 def _explained_in_html(request: Any) -> list[tuple[str, str]] | None:

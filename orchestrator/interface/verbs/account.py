@@ -33,13 +33,13 @@ Gib = Annotated[float, VerbParameter(metavar="GIB", parse=decimal_number)]
 
 @GROUP.verb("Cost", "cost", examples=(NextStep("Cost"),))
 def cost(workspace: Workspace) -> Cost:
-    """Show what the cluster costs: per hour, so far, and at most if you forget it."""
+    """Show the cost: per hour, so far, and at most."""
     return show(workspace, workspace.session(files=False).account.cost())
 
 
 @GROUP.verb("Extend", "extend", changes_cluster=True, examples=(NextStep("Extend", 4),))
 def extend(workspace: Workspace, hours: Hours) -> ExtendReport:
-    """Let the VMs that are up run some hours longer before they shut down automatically.
+    """Let the VMs run longer before they shut down.
 
     [cluster] max_dollars still holds: to exceed it, raise it in the config file first.
 
@@ -57,10 +57,10 @@ def extend(workspace: Workspace, hours: Hours) -> ExtendReport:
 
 @GROUP.verb("IdleShutdown", "idle", examples=(NextStep("IdleShutdown", 30),))
 def idle_shutdown(workspace: Workspace, minutes: Minutes) -> IdleShutdownReport:
-    """Shut down VMs that are idle: no job, no SSH session, no GPU use.
+    """Shut down VMs that are idle.
 
-    Connections from this shell count as use. [cluster] idle_minutes sets it for VMs that are launched from then on;
-    this sets it for those that are up.
+    Idle is a VM without a job, an SSH session or GPU use. Connections from this shell count as use. The setting
+    [cluster] idle_minutes applies to VMs that are launched later; this verb to those that are up.
 
     minutes  minutes without use; 0 turns it off.
     """
@@ -73,7 +73,9 @@ def idle_shutdown(workspace: Workspace, minutes: Minutes) -> IdleShutdownReport:
 
 @GROUP.verb("RequestLimitIncrease", "quota", examples=(NextStep("RequestLimitIncrease", 4),))
 def request_limit_increase(workspace: Workspace, n: VmCount = None) -> QuotaIncrease:
-    """Request the vCPU quota that a launch needs from AWS, unless there is enough.
+    """Request the vCPU quota that a launch needs.
+
+    Nothing is requested if there is enough.
 
     n  how many VMs (default: [cluster] count).
 
@@ -100,7 +102,9 @@ def _types_document(offers: Sequence[Offering]) -> dict[str, object]:
 def instance_types(
     workspace: Workspace, gpus: WholeNumber = 0, *, vcpus: WholeNumber = 0, memory: Gib = 0
 ) -> Sequence[Offering]:
-    """List instance types that can be launched now, the cheapest first.
+    """List instance types that can be launched now.
+
+    The cheapest first.
 
     gpus    at least so many GPUs; 0: types without.
     vcpus   at least so many vCPUs.

@@ -42,14 +42,14 @@ TRIES_AGAIN = TERMINATE + " tries again"
     next_steps=(NextStep("InstallDeps"),),
 )
 def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> LaunchReport:
-    """Launch VMs: shows plan and price, asks, waits until each answers SSH.
+    """Launch VMs: show plan and price, ask, wait for SSH.
 
     New VMs join those that are up already.
 
     n    how many VMs (default: [cluster] count).
     yes  do not ask for confirmation.
 
-    Costs  the price shown, until the VMs are terminated; each shuts down automatically after [cluster] max_hours.
+    Costs  the price shown, until terminated; VMs shut down automatically after [cluster] max_hours.
     """
     session = workspace.session()
     plan = session.cluster.plan(check_vm_count(n))
@@ -64,7 +64,7 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
 
 @GROUP.verb("Status", "status", aliases=("CheckStatus",), examples=(STATUS,))
 def status(workspace: Workspace) -> ClusterStatus:
-    """Show every VM: state, zone, address, age, price, and when it shuts down automatically.
+    """Show every VM: state, address, age, price, shutdown time.
 
     Costs  nothing.
     """
@@ -73,10 +73,10 @@ def status(workspace: Workspace) -> ClusterStatus:
 
 @GROUP.verb("TerminateAll", "terminate", step=6, changes_cluster=True, examples=(TERMINATE,))
 def terminate(workspace: Workspace, *, yes: Consent = False) -> TerminateReport:
-    """Terminate all VMs of this cluster that are yours, with its security group and key pair.
+    """Terminate all VMs of this cluster that are yours.
 
-    Never asks. Works from any computer, because it finds the VMs by their tags. Fetch results first: what is on the
-    VMs is deleted.
+    Its security group and key pair are deleted as well. Never asks. Works from any computer, because it finds the VMs
+    by their tags. Fetch results first: what is on the VMs is deleted.
 
     yes  no effect: terminating never asks.
     """
@@ -106,7 +106,7 @@ def stop(workspace: Workspace) -> Sequence[InstanceResult]:
 
 @GROUP.verb("StartAll", "start", changes_cluster=True, examples=(NextStep("StartAll"),))
 def start(workspace: Workspace) -> Sequence[InstanceResult]:
-    """Start stopped VMs and wait until each answers SSH.
+    """Start stopped VMs and wait for SSH.
 
     Costs  as before they were stopped.
     """
@@ -131,7 +131,7 @@ Choice = Annotated[str, VerbParameter(metavar="{finish,terminate}", positional=T
 
 @GROUP.verb("Recover", "recover", changes_cluster=True, examples=(NextStep("Recover", "terminate"),))
 def recover(workspace: Workspace, then: Choice = "") -> RecoverReport:
-    """Finish or terminate launches that a crash or an interruption cut short.
+    """Finish or terminate launches that were interrupted.
 
     then  finish: wait until their VMs answer SSH; terminate: terminate them (default: list them).
 

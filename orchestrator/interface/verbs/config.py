@@ -40,7 +40,7 @@ def _needs_cloud(options: dict[str, Any]) -> bool:
     examples=(NextStep("Config", "check"), NextStep("Config", "show")),
 )
 def config(workspace: Workspace, what: Action = "show", *, use: ConfigPath = "") -> object:
-    """Check the config file, show its settings, or write one to start from.
+    """Show, check or create the config file.
 
     what  check, show (every setting and its origin), init, template or reference.
     use   path of another config file to use from now on.

@@ -42,7 +42,7 @@ def overview(registry: VerbRegistry) -> list[Text]:
     """Return all verbs, the steps of every session first, each with its summary."""
     others = [verb for verb in registry if not verb.step]
     rows = [[f"{verb.name}()", verb.docs.summary] for verb in [*registry.steps, *others]]
-    hint = '  LaunchInstances?  explains one.   Ssh("<Tab>  completes names.   %quickref  is IPython.'
+    hint = '  LaunchInstances?  explains one.   Ssh("<Tab>  completes names.'
     return [*units.columns(rows), hint]
 
 

@@ -28,7 +28,7 @@ Seconds = Annotated[float, VerbParameter(metavar="S", parse=decimal_number)]
 
 @GROUP.verb("Usage", "usage", aliases=("Gpus",), command_aliases=("gpus",), examples=(NextStep("Usage"),))
 def usage(workspace: Workspace, *hosts: HostName) -> UsageReport:
-    """Show the load of each VM: GPUs, cores, memory, and the processes of your runs.
+    """Show GPUs, cores, memory and processes of each VM.
 
     hosts  only these (default: all that are up).
 
@@ -50,7 +50,9 @@ def usage(workspace: Workspace, *hosts: HostName) -> UsageReport:
 def run_command(
     workspace: Workspace, *command: CommandWords, host: HostName = "", timeout: Seconds = COMMAND_TIMEOUT_S
 ) -> CommandReport:
-    """Run a command on every VM at the same time and show its output.
+    """Run a command on every VM and show its output.
+
+    On all VMs at the same time.
 
     command  one text for the shell, or a program and its arguments.
     host     only on this VM.

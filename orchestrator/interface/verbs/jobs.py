@@ -56,7 +56,7 @@ def _outcome_exit_code(outcome: object, options: dict[str, Any]) -> int:
     next_steps=(NextStep("RunSingleVMComputing"), NextStep("RunMultiVMComputing")),
 )
 def install(workspace: Workspace, *hosts: HostName) -> InstallReport:
-    """Install what the job needs on every VM; running it again only checks.
+    """Install what the job needs; again, it only checks.
 
     Python and requirements, or the container; then data and code. All hosts at once, each in one round trip.
 
@@ -146,7 +146,9 @@ def _run(
     next_steps=(FETCH,),
 )
 def attach(workspace: Workspace, run: RunId = "") -> RunResult | RunHandle | CancelReport | None:
-    """Reconnect to a run and watch it from its beginning, from any computer.
+    """Reconnect to a run and show it from its beginning.
+
+    From any computer.
 
     run  its id, or the end of it (default: the newest).
     """
@@ -196,7 +198,10 @@ def _without_printed_tail(error: JobFailed, printer: LogPrinter) -> JobFailed:
     next_steps=(NextStep("Attach", "k3"), NextStep("Logs", "k3"), NextStep("FetchResults", "k3")),
 )
 def runs(workspace: Workspace) -> list[RunSummary]:
-    """List the runs on the VMs: id, state, job, start, duration, hosts."""
+    """List the runs on the VMs.
+
+    Each with id, state, job, start, duration and hosts.
+    """
     from orchestrator.interface.render import runs
 
     summaries = workspace.session().jobs.runs()
@@ -227,7 +232,7 @@ def logs(
 
 @GROUP.verb("JoinJob", "join", examples=(NextStep("JoinJob", "k3"),))
 def join(workspace: Workspace, run: RunId = "") -> JoinReport:
-    """Add VMs that came up later to an elastic run, without restarting it.
+    """Add new VMs to an elastic run without restarting it.
 
     Launch and install the new VMs first.
 
@@ -242,7 +247,7 @@ def join(workspace: Workspace, run: RunId = "") -> JoinReport:
 
 @GROUP.verb("CancelJob", "cancel", examples=(NextStep("CancelJob", "k3"),))
 def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
-    """Cancel a run: end every process and container of it, on every host.
+    """Cancel a run: end all its processes on all VMs.
 
     run  its id, or the end of it (default: the newest).
     """
@@ -266,9 +271,9 @@ def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
     next_steps=(NextStep("RunSingleVMComputing"), TERMINATE),
 )
 def cancel_all(workspace: Workspace) -> KillReport:
-    """Cancel every run: end all processes and containers of runs, on every VM.
+    """Cancel every run on every VM; the VMs stay up.
 
-    Also of runs that other shells or computers started. The VMs stay up.
+    Also runs that other shells or computers started.
     """
     session = workspace.session()
     again = NextStep("CancelAllJobs")
@@ -285,7 +290,7 @@ def cancel_all(workspace: Workspace) -> KillReport:
 
 @GROUP.verb("FetchResults", "fetch", step=5, examples=(FETCH,), next_steps=(TERMINATE + ", when no more is to run",))
 def fetch(workspace: Workspace, run: RunId = "") -> RunRecord:
-    """Fetch outputs, logs and record of a run to runs/<id>/ on this computer.
+    """Fetch outputs, logs and record of a run to runs/<id>/.
 
     run  its id, or the end of it (default: the newest).
     """
@@ -311,7 +316,7 @@ def _experiment_document(answer: tuple[RunRecord, TerminateReport]) -> dict[str,
 def experiment(
     workspace: Workspace, multi: bool = False, n: VmCount = None, *, yes: Consent = False
 ) -> tuple[RunRecord, TerminateReport]:
-    """Launch, install, run, fetch and terminate, all in one.
+    """Launch, install, run, fetch and terminate in one step.
 
     It terminates even when a step fails.
 
@@ -337,7 +342,9 @@ def experiment(
 
 @GROUP.verb("Dashboard", "dashboard", stays_open=True, examples=(NextStep("Dashboard"),))
 def dashboard(workspace: Workspace, run: RunId = "") -> Dashboard:
-    """Open a tunnel to a run's Dask dashboard, until you exit.
+    """Open a tunnel to a run's Dask dashboard.
+
+    It stays open until you exit.
 
     run  its id, or the end of it (default: the newest).
     """

@@ -51,16 +51,11 @@ class VerbRegistry:
         verb = self._by_name.get(step.verb)
         if verb is None:
             return str(step)
-        options = dict(step.options)
-        words: list[str] = []
-        parameters = list(verb.parameters)
-        for argument in step.arguments:
-            # A variadic parameter takes all further arguments.
-            parameter = parameters[0] if parameters[0].is_variadic else parameters.pop(0)
-            words += _words(parameter, argument)
-        for parameter in verb.parameters:
-            if parameter.name in options:
-                words += _words(parameter, options[parameter.name])
+        bound = verb.signature.bind(*step.arguments, **dict(step.options)).arguments
+        given = [(parameter, bound[parameter.name]) for parameter in verb.parameters if parameter.name in bound]
+        # Options first: a parameter that takes the rest of the line would take them, too.
+        given.sort(key=lambda item: item[0].is_positional)
+        words = [word for parameter, value in given for word in _words(parameter, value)]
         return " ".join([program, verb.command, *([verb.flag] if verb.flag else []), *words])
 
 
@@ -68,6 +63,8 @@ def _words(parameter: VerbParameter, value: object) -> list[str]:
     """Return a value as words of the command line: ``-n 2``, ``--yes``, ``k3``."""
     if parameter.is_flag:
         return [option_name(parameter)] if value else []
+    if isinstance(value, tuple):
+        return [shlex.quote(str(item)) for item in value]
     word = shlex.quote(str(value))
     return [word] if parameter.is_positional else [option_name(parameter), word]
 

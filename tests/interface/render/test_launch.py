@@ -23,9 +23,8 @@ def test_a_plan_shows_what_it_brings_what_it_costs_and_who_has_access() -> None:
     assert texts(launch.plan(launch_plan(), image="ubuntu-24.04", ssh_from=ADDRESS)) == [
         "",
         "  Plan   2 x c7i.2xlarge (8 vCPU, 16 GiB), ubuntu-24.04, gp3 75 GiB encrypted, us-west-2 (any zone)",
-        "  Price  $0.357/h each, disks $0.008/h each  = $0.73/h  at most $5.84 if you forget it "
-        "(shuts down automatically after 8 h)",
-        "         price list of 2026-07, us-west-2",
+        "  Price  $0.357/h each, disks $0.008/h each  = $0.73/h   (price list of 2026-07, us-west-2)",
+        "         at most $5.84 if you forget it (shuts down automatically after 8 h)",
         "  Access ssh from 203.0.113.7 only, host keys pinned",
     ]
 
@@ -43,9 +42,10 @@ def test_a_plan_of_unknown_price_says_so_and_still_says_when_it_shuts_down() -> 
     lines = texts(launch.plan(launch_plan(price=None, type_info=gpu), image="x", ssh_from="auto"))
 
     assert "(4 vCPU, 16 GiB, 1 GPU)" in lines[1]
-    assert lines[2] == (
-        "  Price  price unknown each, disks $0.008/h each  = price unknown  shuts down automatically after 8 h"
-    )
+    assert lines[2:4] == [
+        "  Price  price unknown each, disks $0.008/h each  = price unknown",
+        "         shuts down automatically after 8 h",
+    ]
 
 
 def test_a_plan_warns_of_open_access_and_an_unencrypted_disk() -> None:

@@ -1,0 +1,148 @@
+"""All command lines that are accepted, with what they call, and those that are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.core.errors import UsageError
+from orchestrator.interface.cli import parser
+from orchestrator.interface.cli.commands import bind, commands, select
+from orchestrator.interface.verbs.registry import default_registry
+
+COMMANDS = commands(default_registry(), "stratus")
+
+
+def parsed(line: str) -> tuple[str, list[Any], dict[str, Any]]:
+    """Return the verb that a command line calls, with its positional and named arguments."""
+    options = parser.parse(line.split(), COMMANDS, "stratus")
+    command = next(item for item in COMMANDS if options.verb in (item.name, *item.aliases))
+    verb = select(command, vars(options))
+    positional, named, foreign = bind(command, verb, vars(options))
+    assert foreign == []
+    return verb.name, positional, {name: value for name, value in named.items() if value not in (False, "", 0, 0.0)}
+
+
+ACCEPTED: list[tuple[str, str, list[Any], dict[str, Any]]] = [
+    ("launch", "LaunchInstances", [], {}),
+    ("launch -n 2 --yes", "LaunchInstances", [], {"n": 2, "yes": True}),
+    ("launch -n2 -y", "LaunchInstances", [], {"n": 2, "yes": True}),
+    ("status", "Status", [], {}),
+    ("install", "InstallDeps", [], {}),
+    ("install ml-0 ml-1", "InstallDeps", ["ml-0", "ml-1"], {}),
+    ("terminate", "TerminateAll", [], {}),
+    ("terminate --yes", "TerminateAll", [], {"yes": True}),
+    ("terminate -y", "TerminateAll", [], {"yes": True}),
+    ("stop", "StopAll", [], {}),
+    ("start", "StartAll", [], {}),
+    ("experiment --multi -n 4 -y", "RunExperiment", [], {"multi": True, "n": 4, "yes": True}),
+    ("cost", "Cost", [], {}),
+    ("extend 4", "Extend", [4.0], {}),
+    ("extend 1.5", "Extend", [1.5], {}),
+    ("recover", "Recover", [], {}),
+    ("recover finish", "Recover", [], {"then": "finish"}),
+    ("recover terminate", "Recover", [], {"then": "terminate"}),
+    ("instances", "InstanceTypes", [], {}),
+    ("instances --gpus 1 --vcpus 16 --memory 64", "InstanceTypes", [], {"gpus": 1, "vcpus": 16, "memory": 64.0}),
+    ("instance-types --gpus 1", "InstanceTypes", [], {"gpus": 1}),
+    ("quota", "RequestLimitIncrease", [], {}),
+    ("quota -n 4", "RequestLimitIncrease", [], {"n": 4}),
+    ("access", "RefreshAccess", [], {}),
+    ("idle 30", "IdleShutdown", [30], {}),
+    ("idle 0", "IdleShutdown", [0], {}),
+    ("run", "RunSingleVMComputing", [], {}),
+    ("run --job j --host ml-1 --detach", "RunSingleVMComputing", [], {"job": "j", "host": "ml-1", "detach": True}),
+    ("run --multi", "RunMultiVMComputing", [], {}),
+    ("run --multi --detach --job j", "RunMultiVMComputing", [], {"job": "j", "detach": True}),
+    ("attach", "Attach", [], {}),
+    ("attach k3", "Attach", [], {"run": "k3"}),
+    ("runs", "Runs", [], {}),
+    ("logs", "Logs", [], {}),
+    ("logs k3 --host ml-1 -f", "Logs", [], {"run": "k3", "host": "ml-1", "follow": True}),
+    ("logs --follow k3", "Logs", [], {"run": "k3", "follow": True}),
+    ("join k3", "JoinJob", [], {"run": "k3"}),
+    ("cancel k3", "CancelJob", [], {"run": "k3"}),
+    ("killall", "CancelAllJobs", [], {}),
+    ("cancel-all", "CancelAllJobs", [], {}),
+    ("gpus", "Usage", [], {}),
+    ("gpus ml-0", "Usage", ["ml-0"], {}),
+    ("usage ml-0", "Usage", ["ml-0"], {}),
+    ("exec nvidia-smi -L", "RunCommand", ["nvidia-smi", "-L"], {"timeout": 600.0}),
+    ("exec -- df -h", "RunCommand", ["df", "-h"], {"timeout": 600.0}),
+    ("exec --host ml-1 --timeout 5 -- ls --all", "RunCommand", ["ls", "--all"], {"host": "ml-1", "timeout": 5.0}),
+    ("exec", "RunCommand", [], {"timeout": 600.0}),
+    ("fetch", "FetchResults", [], {}),
+    ("fetch k3", "FetchResults", [], {"run": "k3"}),
+    ("ssh ml-0", "Ssh", ["ml-0"], {}),
+    ("ssh ml-0 nvidia-smi -L", "Ssh", ["ml-0", "nvidia-smi", "-L"], {}),
+    ("ssh ml-0 -- ls --local", "Ssh", ["ml-0", "ls", "--local"], {}),
+    ("dashboard k3", "Dashboard", [], {"run": "k3"}),
+    ("config", "Config", [], {"what": "check"}),
+    ("config check", "Config", [], {"what": "check"}),
+    ("config init", "Config", [], {"what": "init"}),
+    ("config show", "Config", [], {"what": "show"}),
+    ("config template", "Config", [], {"what": "template"}),
+    ("config reference", "Config", [], {"what": "reference"}),
+]
+
+
+@pytest.mark.parametrize(("line", "verb", "positional", "named"), ACCEPTED, ids=lambda value: str(value))
+def test_a_command_line_calls_its_verb(line: str, verb: str, positional: list[Any], named: dict[str, Any]) -> None:
+    assert parsed(line) == (verb, positional, named)
+
+
+@pytest.mark.parametrize("output", ["--output json {}", "{} --output json", "{} --output=json", "--output=json {}"])
+def test_the_output_is_chosen_before_or_after_the_verb(output: str) -> None:
+    assert parser.parse(output.format("status").split(), COMMANDS, "stratus").output == "json"
+
+
+def test_options_before_the_verb() -> None:
+    options = parser.parse(["--local", "--config", "x.ini", "-c", "Status()"], COMMANDS, "stratus")
+
+    assert (options.local, str(options.config), options.statements, options.verb) == (True, "x.ini", "Status()", None)
+    assert parser.parse(["completion", "bash"], COMMANDS, "stratus").shell == "bash"
+    assert parser.parse(["shell"], COMMANDS, "stratus").verb == "shell"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("launch -n 0", "'0' is not a number of VMs: a whole number, 1 or more"),
+        ("launch -n x", "'x' is not a number of VMs"),
+        ("launch ml-0", "unrecognized arguments: ml-0"),
+        ("launch --y", "unrecognized arguments: --y"),
+        ("extend", "the following arguments are required: HOURS"),
+        ("extend -1", "'-1' is not a number: 4, 1.5"),
+        ("extend x", "'x' is not a number: 4, 1.5"),
+        ("idle 1.5", "'1.5' is not a whole number: 0, 30"),
+        ("idle", "the following arguments are required: MINUTES"),
+        ("recover x", "invalid choice: 'x'"),
+        ("config x", "invalid choice: 'x'"),
+        ("completion tcsh", "invalid choice: 'tcsh'"),
+        ("ssh", "the following arguments are required: HOST"),
+        ("status --config x", "--config goes before the verb"),
+        ("status --local", "--local goes before the verb"),
+        ("--output xml status", "invalid choice: 'xml'"),
+        ("statsu", "statsu: no such verb. Did you mean status?"),
+    ],
+)
+def test_a_command_line_that_is_wrong_is_refused(line: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
+        parser.parse(line.split(), COMMANDS, "stratus")
+
+
+@pytest.mark.parametrize(("line", "foreign"), [("run --multi --host ml-0", ["--host"]), ("run --multi", [])])
+def test_an_option_of_another_verb_of_the_command_is_found(line: str, foreign: list[str]) -> None:
+    options = vars(parser.parse(line.split(), COMMANDS, "stratus"))
+    command = next(item for item in COMMANDS if item.name == "run")
+
+    assert bind(command, select(command, options), options)[2] == foreign
+
+
+@pytest.mark.parametrize(
+    ("argv", "at"),
+    [([], 0), (["--local", "status"], 1), (["--config", "f", "--local", "run", "--local"], 3), (["-c", "x"], 2)],
+)
+def test_the_position_of_the_verb(argv: list[str], at: int) -> None:
+    assert parser.verb_at(argv) == at

@@ -1,0 +1,105 @@
+"""Verbs at the prompt: one line for every mistake, and every answer shown once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import add_advice
+from orchestrator.interface.console import Console
+from orchestrator.interface.shell import prompt_verbs
+from orchestrator.interface.shell.prompt_verbs import DisplayFilter, ExitStatus, Rows
+from orchestrator.interface.shell.status_poller import StatusPoller
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.interaction import Interrupted
+from orchestrator.interface.verbs.registry import VerbRegistry
+from orchestrator.interface.workspace import Workspace
+from orchestrator.jobs.runs import RunResult
+from tests.support.example_machines import machine, status
+
+RESULT = RunResult("r", "j", 61.3)
+GROUP = VerbGroup("Examples")
+
+
+@GROUP.verb("Answer", "answer")
+def answer(workspace: Workspace, value: object = None) -> object:
+    """Return a value, or raise it."""
+    if isinstance(value, BaseException):
+        raise value
+    return value
+
+
+@GROUP.verb("Change", "change", changes_cluster=True)
+def change(workspace: Workspace) -> None:
+    """Change the cluster."""
+
+
+def workspace(folder: Path) -> Workspace:
+    return Workspace(None, Console(), home=folder)
+
+
+def names(folder: Path, **options: Any) -> dict[str, Any]:
+    return prompt_verbs.namespace(workspace(folder), VerbRegistry([GROUP]), **options)
+
+
+def test_answers_are_what_the_prompt_can_show(tmp_path: Path) -> None:
+    verb = names(tmp_path)["Answer"]
+
+    assert verb(RESULT) is RESULT
+    assert isinstance(verb([RESULT]), Rows)
+    assert isinstance(verb(3), ExitStatus)
+    assert verb() is None
+
+
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    verb = names(tmp_path)["Answer"]
+
+    with pytest.raises(UsageError, match=r"Answer\(value=None\): too many positional arguments"):
+        verb(1, 2)
+    with pytest.raises(Exception, match=r"KeyError: 'x' \(a bug in Stratus\)"):
+        verb(KeyError("x"))
+    interrupt = KeyboardInterrupt()
+    add_advice(interrupt, "VMs may be up.", "Status() lists them")
+    with pytest.raises(Interrupted) as caught:
+        verb(interrupt)
+    assert str(caught.value) == "Interrupted. VMs may be up.\n  Status() lists them"
+
+
+def test_an_answer_is_shown_once_and_again_when_it_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes: list[type] = []
+    display = DisplayFilter(workspace(tmp_path), classes.append)
+    verb = names(tmp_path, display=display)["Answer"]
+
+    result = verb(RESULT)
+    display.display(result)
+    assert capsys.readouterr().out == ""
+    display.forget()
+    display.display(result)
+    assert capsys.readouterr().out == "  j done in 61.3 s.  Next: FetchResults()\n"
+    verb([RESULT])
+    verb("text")
+    assert classes == [RunResult, Rows]
+
+
+def test_verbs_keep_the_prompt_fresh(tmp_path: Path) -> None:
+    requests: list[int] = []
+
+    def request() -> Any:
+        requests.append(1)
+        return status()
+
+    poller = StatusPoller(request, lambda poller: None, REAL_CLOCK)
+    verbs = names(tmp_path, poller=poller)
+
+    up = status(machine("ml-0"))
+    verbs["Answer"](up)
+    assert poller.status is up
+    assert requests == []
+    verbs["Answer"](1)
+    assert requests == []
+    verbs["Change"]()
+    assert requests == [1]
