@@ -64,7 +64,7 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
 
 @GROUP.verb("Status", "status", aliases=("CheckStatus",), examples=(STATUS,))
 def status(workspace: Workspace) -> ClusterStatus:
-    """Show every VM: state, address, age, price, shutdown time.
+    """Show every VM: state, address, price, shutdown time.
 
     Costs  nothing.
     """
