@@ -132,6 +132,7 @@ class OutputParser:
 
     def _read_step(self, name: str, state: str, milliseconds: str) -> None:
         if state == "start":
+            # Neither may be reported with the failure of a later step.
             self.tail, self.fix = [], ""
             self.on_event(Event(self.host, name, "start"))
             return
@@ -157,6 +158,7 @@ class Installer:
 
     @cached_property
     def _bundle(self) -> bytes:
+        # Packed once for all hosts: several threads may compute it, with the same result.
         scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
         return remote_scripts.bundle(scripts | {"plan": self.plan.plan_file} | self.plan.files)
 
@@ -169,6 +171,7 @@ class Installer:
         started_at = clock.monotonic()
         self.log_folder.mkdir(parents=True, exist_ok=True)
         log = self.log_folder / f"{host.name}.install.log"
+        # Appended: a second install must not erase why the first one failed.
         with log.open("a", encoding="utf-8") as file:
             parser = OutputParser(host.name, clock, self.on_event, lambda line: _write_line(file, line))
             status = self._run(host, parser)

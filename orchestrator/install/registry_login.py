@@ -65,10 +65,12 @@ def _login_for(
     ecr_token: Callable[[str], Secret], install: InstallSettings, registry: str, env: Mapping[str, str]
 ) -> RegistryLogin | None:
     if install.registry == registry:
+        # At once: a missing password is reported before any host is worked on.
         password = _password(install.registry_password_env, env)
         return RegistryLogin(registry, install.registry_user, lambda: password)
     match = ECR_HOST.fullmatch(registry)
     if match or install.registry == ECR:
+        # Late: the token is an API call that most installs do without, as the image is there already.
         region = match[1] if match else ""
         return RegistryLogin(registry, "AWS", _once(lambda: ecr_token(region)))
     return None

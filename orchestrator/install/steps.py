@@ -78,11 +78,12 @@ def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin 
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
         files["ca.pem"] = read_user_file(settings.ca_bundle)
+    # The code first: the Dockerfile is part of it.
     steps = [*_code_steps(spec)]
     if spec.runtime == "docker":
         steps += _docker_steps(spec, login)
         if not spec.options.image:
-            # In a file: build arguments may hold passwords, which any user of the host could read on a command line.
+            # In a file: pip's options may hold a password, which any user of the host could read on a command line.
             files["build.env"] = _env_file(build_arguments(settings))
     # Hosts fetch from S3 with boto3, which needs an environment also where the job itself runs in a container.
     if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
@@ -112,6 +113,7 @@ def build_digest(settings: InstallSettings) -> str:
 
 def code_sync_plan(spec: JobSpec) -> InstallPlan:
     """Return the one step that a run begins with: the code as it is on this computer now."""
+    # No environment: a run must start within seconds, and start.sh reports what is not installed.
     return InstallPlan(tuple(_code_steps(spec)))
 
 

@@ -77,6 +77,7 @@ class JobPlan:
             "roles": self.roles,
             "outputs": list(self.spec.options.outputs),
             "dashboard": self.dashboard_port,
+            # A run on one host has none to lose.
             "min_hosts": self.spec.resources.min_hosts if self.multi else 0,
             "start": list(self.start_args),
         }
@@ -100,6 +101,7 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool, now
     chosen = tuple(hosts if multi else hosts[:1])
     if multi:
         _check_host_count(spec, framework, len(chosen))
+    # The image's name is a digest of files: computed once here, not by every task.
     layout = JobLayout(run_id, chosen, command, now, spec.resources, spec.env, spec.image)
     tasks, files = framework.plan_tasks(layout, multi=multi)
     dashboard_port = framework.dashboard_port(layout, multi=multi)
@@ -127,4 +129,5 @@ def new_run_id(now: datetime) -> str:
 
     :param now: current time, UTC.
     """
+    # Not `random`: a notebook that seeds it would draw the same ids again.
     return f"{now:%Y%m%d-%H%M%S}-" + "".join(secrets.choice(ID_LETTERS) for _ in range(3))

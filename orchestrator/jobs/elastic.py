@@ -117,6 +117,7 @@ def _shared_files(ssh: SshClient, head: Host, run_id: str) -> dict[str, bytes]:
 
 def _host_files(run: Run, files: Mapping[str, bytes], host: Host) -> dict[str, bytes]:
     """Return a run's files for one host."""
+    # The file is the first host's; of its variables only these two differ between hosts.
     variables = {"STRATUS_HOST": host.name, "STRATUS_ADDRESS": host.private_address}
     lines = files["task/mesh.env"].decode().splitlines(keepends=True)
     lines = [line for line in lines if line.partition("=")[0] not in variables]

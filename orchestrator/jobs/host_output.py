@@ -56,11 +56,13 @@ def parse_runs(outputs: Mapping[str, str]) -> list[Run]:
     for host, output in outputs.items():
         for line in marked_lines(output, "@@job"):
             run_id, _, manifest = line.partition(" ")
+            # Any host's will do: they are equal, also after hosts were added.
             manifests[run_id] = json.loads(manifest)
         for line in marked_lines(output, "@@run"):
             run_id, *fields = line.split()
             tasks.setdefault(run_id, []).append(_parse_task(host, fields))
     runs = [_parse_run(facts, tasks.get(run_id, ())) for run_id, facts in manifests.items()]
+    # A run whose first task has not written its start yet is the newest.
     return sorted(runs, key=lambda run: (run.started_at or datetime.max.replace(tzinfo=UTC), run.run_id))
 
 
@@ -98,8 +100,7 @@ def _parse_task(host: str, fields: Sequence[str]) -> TaskState:
 
 
 def _parse_time(text: str) -> datetime | None:
-    # Python 3.10 does not read a Z.
-    return None if text == "-" else datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return None if text == "-" else datetime.fromisoformat(text)
 
 
 def parse_start(output: str) -> StartOutput:
@@ -140,6 +141,7 @@ def parse_exit(host: str, exit_text: str, tail: Sequence[str], reclaim_time: str
     :param exit_text: value of ``@@exit``.
     :param tail: last lines of its log.
     """
+    # Trailing empty lines would push the error message out of the few lines that are shown.
     lines = list(tail)
     while lines and not lines[-1].strip():
         lines.pop()

@@ -47,6 +47,7 @@ class KillReport:
 
 def kill_all(ssh: SshClient, hosts: Sequence[Host]) -> KillReport:
     """Kill every process and container of every run, including those whose folder is gone."""
+    # cancel.sh travels along: the copy in a run's folder may be gone, or of another version.
     content = remote_scripts.bundle(remote_scripts.scripts(("killall.sh", "cancel.sh")))
 
     def kill_on(host: Host) -> HostKill:

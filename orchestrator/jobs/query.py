@@ -23,6 +23,7 @@ def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> list[R
     """
     command = remote_scripts.inline_command("runs.sh", *([run_id] if run_id else []))
     results = parallel.for_each(hosts, lambda host: ssh.run(host, command), clock=ssh.clock)
+    # One host that does not answer must not hide the runs on all others.
     if not results.succeeded:
         results.raise_if_failed("runs could not be listed")
     return host_output.parse_runs({name: result.unwrap().stdout for name, result in results.succeeded.items()})
@@ -39,5 +40,6 @@ def locate(ssh: SshClient, hosts: Sequence[Host], id_suffix: str) -> LocatedRun:
 
 def refresh(ssh: SshClient, located: LocatedRun) -> LocatedRun:
     """Return a located run as its hosts report it now; one round trip to each of them."""
+    # Only members: other hosts have nothing of this run.
     run_id = located.run.run_id
     return LocatedRun(select_run(list_runs(ssh, located.members, run_id), run_id), located.hosts)

@@ -69,11 +69,13 @@ def start_record(
         "job": plan.spec.name,
         "multi": plan.multi,
         "hosts": list(plan.hosts),
+        # Secrets are masked by to_rows(): runs/ is shared and archived.
         "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
         "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
         "image": plan.spec.options.image if plan.spec.runtime == "docker" else "",
         "timings": dict(timings),
         "started": started_at,
+        # Results of another version may differ.
         "stratus": __version__,
     }
     json_file.save(folder, FILE, facts)
@@ -134,5 +136,6 @@ def copy_install_logs(log_folder: Path, folder: Path, hosts: Sequence[str]) -> N
     folder.mkdir(parents=True, exist_ok=True)
     for host in hosts:
         log = log_folder / f"{host}.install.log"
+        # Missing if the host was installed from another computer.
         if log.exists():
             shutil.copyfile(log, folder / log.name)

@@ -85,6 +85,7 @@ def run_files(plan: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
     files = {"job.json": (plan.manifest + "\n").encode()} | plan.files
     files |= registry.find(plan.spec.framework).run_scripts
     for task in tasks:
+        # The host's shell sources this file.
         env = "".join(f"{name}={shlex.quote(value)}\n" for name, value in task.env.items())
         files |= {f"task/{task.role}.cmd": (task.command + "\n").encode(), f"task/{task.role}.env": env.encode()}
     return files
@@ -94,6 +95,7 @@ def cancel(ssh: SshClient, located: LocatedRun) -> CancelReport:
     """End every process and container of a run on every host of it that is up."""
     run = located.run
     outcomes = cancel_on(ssh, located.members, run.run_id, run.running_tasks)
+    # A failure rather than a success: a host that is only cut off may still run its tasks.
     not_up = {name: HostError("is not up", where=name) for name in located.missing_members}
     left = {name: outcome.unwrap() for name, outcome in outcomes.succeeded.items()}
     return CancelReport(run.run_id, left, outcomes.errors | not_up)

@@ -114,10 +114,12 @@ class Run:
     def state(self) -> str:
         """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``: the worst of its main tasks."""
         exits = [task.exit_text or ("" if task.is_alive else "lost") for task in self.tasks if task.role == "main"]
+        # Without any state of a main task the outcome is unknown, so it must not count as a success.
         if not exits or "" in exits:
             return "running" if exits else "lost"
         names = {"0": "done", "cancelled": "cancelled", "lost": "lost"}
         states = [names.get(exit_text, "failed") for exit_text in exits]
+        # A failure comes first: the tasks on other hosts are cancelled, or lose their peers, because of it.
         return next((state for state in ("failed", "lost", "cancelled") if state in states), "done")
 
     @property
@@ -136,6 +138,7 @@ class Run:
     def seconds(self) -> float | None:
         """Duration of its main tasks; None before their end."""
         ends = [task.ended_at for task in self.tasks if task.role == "main"]
+        # From the first task of any role: schedulers and workers start before the main task, on the same paid machines.
         started_at = self.started_at
         if started_at is None or not ends or None in ends:
             return None
@@ -224,6 +227,7 @@ def select_run(runs: Sequence[Run], id_suffix: str = "") -> Run:
         raise UsageError(
             f"no run {id_suffix!r} here" if id_suffix else "no run here yet", fix=f"known: {known}" if known else ""
         )
+    # A script that has the full id must get that run, even if the id is the end of another one.
     exact = [run for run in matches if run.run_id == id_suffix]
     if id_suffix and len(matches) > 1 and not exact:
         raise UsageError(f"{id_suffix!r} matches several runs: {', '.join(run.run_id for run in matches)}")

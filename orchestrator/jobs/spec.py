@@ -30,6 +30,7 @@ RUNTIMES = ("venv", "docker")
 
 def framework_name() -> ValueType:
     """Return the type of a framework's name; those that are registered when a file is read are allowed."""
+    # Not choice() itself, which would keep the frameworks known when this module was imported.
     return ValueType(
         choice(*registry.frameworks()).description, lambda name: choice(*registry.frameworks()).parse(name)
     )
@@ -121,6 +122,7 @@ class JobSpec:
         )
         paths = (self.folder / name for name in names if name)
         content = [path.read_bytes() for path in paths if path.is_file()]
+        # Separated, so that moving a line from one file to another changes the digest.
         digest = hashlib.sha256(b"\0".join([*content, self.build_digest.encode()]))
         return f"stratus/{self.name}:{digest.hexdigest()[:12]}"
 
@@ -143,6 +145,7 @@ class JobSpec:
 
 def dockerfile_sources(dockerfile: Path) -> list[str]:
     """Return the paths that a Dockerfile copies; folders among them are code, which every run brings anew."""
+    # COPY [--flags] SOURCE... DESTINATION. The JSON form and heredocs are not read: their files do not rename an image.
     lines = dockerfile.read_text(encoding="utf-8").splitlines() if dockerfile.is_file() else []
     arguments = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
     return sorted({word.lstrip("/") for words in arguments for word in words if not word.startswith("--")})
@@ -163,6 +166,7 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
         # A file that is missing or unreadable would only add "is missing" for every required option.
         reader.raise_problems("Nothing was run.")
     options, resources = reader.read_section("job", JobOptions), reader.read_section("resources", ResourceOptions)
+    # Before the checks: each runtime needs other files.
     options = replace(options, runtime=runtime or options.runtime)
     data = _data_items(reader, options, folder)
     environment = _environment(reader)
@@ -179,6 +183,7 @@ def reference() -> str:
 
 def _job_name(file: Path) -> str:
     """Return a name that is valid as a folder and as a part of an image's name."""
+    # Lower case, as Docker requires of an image's name.
     name = file.resolve().parent.name + ("" if file.name == "job.ini" else f"_{file.stem}")
     return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name.lower())
 
@@ -224,6 +229,7 @@ def _missing_data(folder: Path, source: str, sample_data_command: str) -> str:
 
 
 def _is_inside(name: str) -> bool:
+    # The name becomes a path on the host, where start.sh removes what is there before it links the data.
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 

@@ -107,6 +107,7 @@ class JobLayout:
         variables = {
             "STRATUS_RUN": self.run_id,
             "STRATUS_HOST": host.name,
+            # Stable over all tasks of a run: frameworks and jobs shard their data by it.
             "STRATUS_RANK": str(self.hosts.index(host)),
             "STRATUS_SIZE": str(len(self.hosts)),
             "STRATUS_HOSTS": ",".join(member.private_address for member in self.hosts),

@@ -51,6 +51,7 @@ class HostService:
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of an OpenSSH session to a host, with its host key pinned."""
+        # Imported when needed: paramiko takes a third of a second.
         from orchestrator.ssh import command_line
 
         return command_line(self.source.hosts([name])[0], self.ssh_folder, self.ssh.clock)

@@ -92,6 +92,7 @@ class JobService:
         outcomes = parallel.for_each(
             self.source.hosts(names), lambda host: installer(self.source.ready(host)), clock=self.clock
         )
+        # After the last host: its work for all of them (tags) is one API call then, not one per host.
         self.source.all_ready()
         return self.record_install(outcomes.successful_values(), outcomes.errors, self.clock.monotonic() - started_at)
 
@@ -122,6 +123,7 @@ class JobService:
         job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime)
         if job.runtime != "docker":
             return job
+        # The build's arguments are settings of this user, not of the job, but part of the image's name.
         return replace(job, build_digest=steps.build_digest(self.context.settings.install))
 
     # -- runs
@@ -142,6 +144,7 @@ class JobService:
         synced.raise_if_failed("the code could not be uploaded")
         runner.start(self.ssh, members, plan)
         self._record_start(plan, run_folder)
+        # Read back from the manifest, so that it is the run that any other computer would resolve.
         run = host_output.parse_manifest(plan.manifest)
         self._started[plan.run_id] = LocatedRun(run, tuple(members))
         return RunHandle(plan.run_id, job.name, multi, plan.roles, bool(plan.dashboard_port), run_folder)
@@ -162,6 +165,7 @@ class JobService:
         """
         located = self._started.pop(run_id, None) or self._locate(run_id)
         run = located.run
+        # Without this check the other hosts would be followed to the end of a job that cannot end well.
         if missing := located.missing_names(run.main_hosts):
             raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
         exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line)

@@ -28,6 +28,8 @@ threads_per_worker = 3
 LEVEL = 9
 """
 
+DOCKERFILE = "FROM x\nCOPY need.txt extra.txt /job/\nCOPY . .\n"
+
 
 def example_host(number: int) -> Host:
     """Return a host by its number; nothing listens there."""
@@ -58,3 +60,16 @@ def plan(spec: JobSpec, count: int, *, run_id: str = "r-1", multi: bool = True) 
     """Return the plan of a run on some example hosts."""
     hosts = [example_host(number) for number in range(count)]
     return build(spec, hosts, run_id=run_id, multi=multi, now=NOW)
+
+
+def write_container_job(folder: Path, text: str = "", **files: str) -> Path:
+    """Write the folder of a job whose runtime is docker.
+
+    :param text: more lines of its section [job].
+    :param files: content by name, ``__`` for a dot.
+    """
+    folder.mkdir(exist_ok=True)
+    (folder / "job.ini").write_text(f"[job]\nruntime = docker\nsingle = true\n{text}")
+    for name, content in ({"Dockerfile": DOCKERFILE} | files).items():
+        (folder / name.replace("__", ".")).write_text(content)
+    return folder

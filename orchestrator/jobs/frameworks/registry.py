@@ -69,10 +69,12 @@ class Framework:
 @cache
 def frameworks() -> dict[str, Framework]:
     """Return all frameworks by name; a caller may add one."""
+    # By name: importing them as modules would be a circle, since each imports its Framework from here.
     package = importlib.import_module(__package__)
     modules = (
         importlib.import_module(f"{__package__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)
     )
+    # Modules without a record are shared by several frameworks.
     records: list[Framework] = [module.FRAMEWORK for module in modules if hasattr(module, "FRAMEWORK")]
     return {record.name: record for record in records}
 
@@ -82,6 +84,7 @@ def find(name: str) -> Framework:
 
     :raises UsageError: this version does not have it; the run was started by another one.
     """
+    # Names come from manifests on hosts, too, which another version may have written.
     try:
         return frameworks()[name]
     except KeyError:
