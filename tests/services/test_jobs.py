@@ -1,120 +1,24 @@
-"""Jobs on hosts that no cloud supplied: own machines, reached over real SSH."""
+"""Jobs on hosts that no cloud supplied."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
-from orchestrator.config import settings
-from orchestrator.core.clock import REAL_CLOCK
-from orchestrator.core.cost import Bill
-from orchestrator.core.errors import JobFailed, UsageError
-from orchestrator.core.events import ignore_event
-from orchestrator.core.host import Host
-from orchestrator.services.jobs import JobContext, JobService
-from orchestrator.ssh import SshClient
-from tests.support.ssh_lab import Lab
+from orchestrator.core.errors import JobFailed
+from tests.support.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
 
-JOB = f"""
-[job]
-python = {sys.executable}
-system_packages = yes
-single = {{single}}
-multi = {{multi}}
-"""
-WRITE_RANK = 'mkdir outputs && echo "rank $STRATUS_RANK of $STRATUS_SIZE" | tee outputs/rank.txt'
-SLEEP_S = f"97.{os.getpid()}"
+__all__ = ["desktop", "machines"]
 
-
-@dataclass
-class OwnMachines:
-    """A HostSource that is a list; records which hosts were waited for."""
-
-    machines: Sequence[Host]
-    waited_for: list[str] = field(default_factory=list)
-
-    def hosts(self, names: Sequence[str] = ()) -> list[Host]:
-        if unknown := set(names) - {host.name for host in self.machines}:
-            raise UsageError(f"{', '.join(unknown)}: not up")
-        return [host for host in self.machines if not names or host.name in names]
-
-    def ready(self, host: Host) -> Host:
-        self.waited_for.append(host.name)
-        return host
-
-    def all_ready(self) -> None:
-        self.waited_for.append("all")
-
-
-@dataclass
-class InMemoryTimings:
-    """Phases before a run."""
-
-    install_s: list[float] = field(default_factory=list)
-
-    def read(self) -> Mapping[str, float]:
-        return {"install": sum(self.install_s)}
-
-    def record_install(self, seconds: float) -> None:
-        self.install_s.append(seconds)
-
-
-@dataclass(frozen=True)
-class Desktop:
-    """A job folder, two machines, and the service for them."""
-
-    job: Path
-    source: OwnMachines
-    service: JobService
-
-
-def write_job(folder: Path, *, single: str = "true", multi: str = WRITE_RANK) -> None:
-    """Write the job's folder."""
-    folder.mkdir(exist_ok=True)
-    (folder / "job.ini").write_text(JOB.format(single=single, multi=multi))
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """Two SSH servers with a home folder each."""
-    machines = Lab(tmp_path_factory.mktemp("machines"), hosts=2, first=61)
-    yield machines
-    machines.stop()
-
-
-@pytest.fixture
-def desktop(lab: Lab, tmp_path: Path) -> Iterator[Desktop]:
-    write_job(tmp_path / "job")
-    (tmp_path / "config.ini").write_text(f"[job]\nrun = {tmp_path / 'job'}\n")
-    with SshClient(REAL_CLOCK) as ssh:
-        context = JobContext(
-            settings=settings.load(tmp_path / "config.ini", {}),
-            ssh=ssh,
-            on_event=ignore_event,
-            clock=REAL_CLOCK,
-            runs_folder=tmp_path / "runs",
-            logs_folder=lambda: tmp_path / "logs",
-            timings=InMemoryTimings(),
-            run_cost=lambda hosts, seconds: Bill(seconds * len(hosts), Decimal(0), Decimal(0)),
-            registry_login=lambda options, images: None,
-            on_spot_reclaim=lambda names: None,
-            environ={},
-        )
-        source = OwnMachines([lab.host(0), lab.host(1)])
-        yield Desktop(tmp_path / "job", source, JobService(source, context))
+TWO = ["ml-0", "ml-1"]
 
 
 def test_a_job_is_installed_run_followed_and_fetched(desktop: Desktop) -> None:
     jobs = desktop.service
-    installed, again = jobs.install(), jobs.install()
-    handle = jobs.start(multi=True)
+    installed, again = jobs.install(TWO), jobs.install(TWO)
+    handle = jobs.start(multi=True, names=TWO)
     lines: list[tuple[str, str]] = []
     result = jobs.follow(handle.run_id, on_line=lambda host, line: lines.append((host, line)))
     record = jobs.fetch(handle.short_id)
@@ -134,12 +38,12 @@ def test_a_job_is_installed_run_followed_and_fetched(desktop: Desktop) -> None:
 def test_a_run_is_cancelled_on_every_host(desktop: Desktop) -> None:
     write_job(desktop.job, multi=f"sleep {SLEEP_S}")
     jobs = desktop.service
-    jobs.install()
-    handle = jobs.start(multi=True)
+    jobs.install(TWO)
+    handle = jobs.start(multi=True, names=TWO)
     report = jobs.cancel()
 
     assert (report.run_id, report.left, report.failed) == (handle.run_id, {"ml-0": 0, "ml-1": 0}, {})
-    assert subprocess.run(["pgrep", "--full", f"^sleep {SLEEP_S}$"], check=False).returncode == 1
+    assert not is_sleeping()
     with pytest.raises(JobFailed, match="was cancelled"):
         jobs.follow(handle.run_id, on_line=lambda host, line: None)
 
