@@ -32,6 +32,7 @@ class HostSpecs:
     def __call__(self, tracked: TrackedInstance) -> HostSpec:
         """Return the host of one instance."""
         instance = tracked.instance
+        # None if the image was deregistered after the launch.
         image = instance.ec2_backend.amis.get(instance.image_id)
         return HostSpec(
             instance_id=instance.id,

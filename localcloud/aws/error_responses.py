@@ -62,6 +62,7 @@ def render(service: str, error: ApiError) -> ErrorResponse:
 
 def error_code(body: bytes) -> str:
     """Return the error code in a response body of any format; empty if there is none."""
+    # Only the beginning, because large answers need not be searched.
     head = body[:2000].decode("utf-8", "replace")
     match = re.search(r"<Code>([^<]*)</Code>", head) or re.search(r'"__type": ?"(?:[^"]*#)?([^"#]*)"', head)
     return match[1] if match else ""

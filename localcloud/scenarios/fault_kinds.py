@@ -2,81 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from localcloud.aws.quotas import BY_CODE
+from localcloud.scenarios.readers import Reader, choice, comma_list, decimal, tags, text, whole_number, yes_no
 from localcloud.scenarios.schedule import Form, format_duration, parse_duration
-
-Reader = Callable[[str], Any]
-
-
-def text(value: str) -> str:
-    """Return the text as it is."""
-    return value
-
-
-def whole_number(value: str) -> int:
-    """Return a whole number, 0 or more."""
-    if not value.isdigit():
-        raise ValueError(f"{value!r} is not a whole number")
-    return int(value)
-
-
-def decimal(value: str) -> float:
-    """Return a number, 0 or more."""
-    try:
-        amount = float(value)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < 1e6:
-        raise ValueError(f"{value!r} is not a number")
-    return amount
-
-
-def yes_no(value: str) -> bool:
-    """Return True for ``yes`` and False for ``no``."""
-    if value not in ("yes", "no"):
-        raise ValueError(f"{value!r} is neither yes nor no")
-    return value == "yes"
-
-
-def comma_list(value: str) -> tuple[str, ...]:
-    """Return the words between commas."""
-    return tuple(word.strip() for word in value.split(",") if word.strip())
-
-
-def tags(value: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags of a list ``key=value, key=value``."""
-    pairs = []
-    for word in comma_list(value):
-        key, equals, content = word.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"{word!r} is not a tag: write key=value")
-        pairs.append((key.strip(), content.strip()))
-    return tuple(pairs)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Reader that accepts one of several words."""
-
-    words: tuple[str, ...]
-
-    def __call__(self, value: str) -> str:
-        """Return ``value``.
-
-        :raises ValueError: it is not one of the words.
-        """
-        if value not in self.words:
-            raise ValueError(f"{value!r} is none of {', '.join(self.words)}")
-        return value
-
-
-def choice(*words: str) -> Choice:
-    """Return a reader that accepts one of ``words``."""
-    return Choice(words)
 
 
 @dataclass(frozen=True)
@@ -163,9 +95,11 @@ GROUPS = {
     ),
 }
 
+# Shared by all faults of calls, so that their rows in the reference agree.
 _ACTION = Option("action", comma_list, ("*",), "affected calls, separated by commas")
 _FOREVER = "; 0 for permanently"
 
+# All codes with which EC2 reports missing capacity; tools must handle each of them as such.
 CAPACITY_CODES = (
     "InsufficientInstanceCapacity",
     "InsufficientHostCapacity",
@@ -391,6 +325,7 @@ def _default(option: Option) -> str:
 
 def format_value(option: Option, value: Any) -> str:
     """Return the value of an option as a file has it."""
+    # The inverse of the reader, so that a scenario's text can be parsed again.
     if option.read is parse_duration:
         return format_duration(value)
     if option.read is tags:

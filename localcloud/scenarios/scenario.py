@@ -22,7 +22,7 @@ from typing import Any
 
 from localcloud.aws.error_responses import ERRORS
 from localcloud.core.errors import LocalCloudError
-from localcloud.scenarios import fault_kinds
+from localcloud.scenarios import fault_kinds, readers
 from localcloud.scenarios.schedule import ALWAYS, Schedule, parse_duration
 from localcloud.scenarios.targets import EVERYWHERE, Target
 
@@ -219,8 +219,9 @@ def _read_fault(section: _Section) -> tuple[Fault | None, list[Problem]]:
     return Fault(kind.name, section.title, options=options, **common), problems
 
 
-def _convert(key: str, value: Any, reader: fault_kinds.Reader) -> Any:
+def _convert(key: str, value: Any, reader: readers.Reader) -> Any:
     """Return a value that came from Python instead of a file."""
+    # Before numbers: bool is a subclass of int.
     if isinstance(value, bool):
         return reader("yes" if value else "no")
     if isinstance(value, int | float) and key in ("times", "chance", "seed"):
@@ -271,20 +272,20 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _times(value: str) -> int:
-    times = fault_kinds.whole_number(value)
+    times = readers.whole_number(value)
     if times < 1:
         raise ValueError("must be 1 or more")
     return times
 
 
 def _chance(value: str) -> float:
-    chance = fault_kinds.decimal(value)
+    chance = readers.decimal(value)
     if not 0 < chance <= 1:
         raise ValueError("must be above 0 and at most 1")
     return chance
 
 
-_COMMON: dict[str, fault_kinds.Reader] = {
+_COMMON: dict[str, readers.Reader] = {
     "when": Schedule.parse,
     "where": Target.parse,
     "times": _times,

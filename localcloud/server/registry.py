@@ -92,6 +92,7 @@ class Registry:
         :returns: the image's name on a host, with its digest.
         :raises EngineError: the engine cannot push it.
         """
+        # Pushed by the loopback address, for which engines allow plain HTTP.
         local = f"{self.info.push}/{name}"
         docker("tag", image, local)
         try:

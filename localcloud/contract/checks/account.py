@@ -16,6 +16,7 @@ def answers_carry_the_date(context: CheckContext) -> None:
     """Compare this computer's clock with AWS's, which every answer carries."""
     headers = context.ec2.describe_vpcs()["ResponseMetadata"]["HTTPHeaders"]
     offset_s = parsedate_to_datetime(headers["date"]).timestamp() - time.time()
+    # AWS refuses signatures that are more than 5 minutes off.
     expect(abs(offset_s) < 300, f"this computer's clock is {offset_s:.0f} s off")
 
 

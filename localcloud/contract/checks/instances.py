@@ -119,6 +119,7 @@ def launch_time_is_the_last_start(context: CheckContext) -> None:
     """Start the stopped instance at least a second later."""
     ids = context.ids[:1]
     (before,) = context.wait_for(ids, "stopped")
+    # LaunchTime has a resolution of one second.
     time.sleep(1.1)
     context.ec2.start_instances(InstanceIds=ids)
     (after,) = context.wait_for(ids, "running")

@@ -38,6 +38,10 @@ _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3
 _SHUTDOWN, _REBOOT = 41, 42
 
+# The console is the container's log; its size is bounded, because jobs may write to it for days.
+_LOG_OPTIONS = ("--log-driver", "json-file", "--log-opt", "max-size=4m")
+_RUNTIME_OPTIONS = ("--tmpfs", "/run:exec,mode=755", *_LOG_OPTIONS, "--stop-signal", "SIGTERM")
+
 CONFINEMENT = (
     "--cap-add",
     "ALL",
@@ -269,14 +273,7 @@ class DockerHosts:
             *CONFINEMENT,
             *_cgroups(),
             *self._network.volume("/var/lib/docker"),
-            "--tmpfs",
-            "/run:exec,mode=755",
-            "--log-driver",
-            "json-file",
-            "--log-opt",
-            "max-size=4m",
-            "--stop-signal",
-            "SIGTERM",
+            *_RUNTIME_OPTIONS,
             image_tag,
         )
 

@@ -80,6 +80,7 @@ def claim(home: Path) -> tuple[Network, socket.socket]:
             last_error = str(error)
             continue
         return Network(name, block, home), _listen(name, block)
+    # The last error of the engine is shown: it may be the same for every block.
     first, last = DOCKER_BLOCKS[0].network, DOCKER_BLOCKS[-1].network
     raise LocalCloudError(
         f"no network from {first} to {last} is free for docker hosts" + (f" ({last_error})" if last_error else "")

@@ -82,6 +82,7 @@ def prepare(spec: HostSpec, shared: SharedSettings) -> None:
     shutil.rmtree(layout.run, ignore_errors=True)
     for folder in (layout.tmp, layout.run, layout.host_keys, layout.cloud / "scripts/per-boot"):
         folder.mkdir(parents=True, exist_ok=True)
+    # sshd and ssh require these modes, and so do tools that check them.
     for private in (layout.home, layout.authorized_keys.parent):
         private.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.bin.mkdir(exist_ok=True)

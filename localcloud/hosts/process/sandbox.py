@@ -131,6 +131,7 @@ def confine(rules: Rules, *, newest: int = 7) -> Confinement:
     # Also without Landlock: root's capabilities reach beyond file permissions.
     _drop_capabilities(libc)
     abi = min(landlock_abi(), newest)
+    # The caller reports it on the console; the host runs all the same.
     if abi < 1:
         return Confinement(0)
     ruleset = _create(libc, abi)

@@ -110,6 +110,7 @@ def network_files(environ: Mapping[str, str]) -> set[Path]:
 
 
 def _pip_values(files: Iterable[Path]) -> Iterator[str]:
+    # Raw, because URLs in pip's settings may contain percent signs.
     parser = configparser.RawConfigParser()
     for file in files:
         try:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.scenarios import fault_kinds, schedule
+from localcloud.scenarios import fault_kinds, readers, schedule
 from localcloud.scenarios.scenario import Fault, Scenario, ScenarioError, load, make_fault, parse
 from tests.support.paths import ROOT
 
@@ -75,17 +75,17 @@ def test_a_fault_made_in_python_is_checked_like_one_in_a_file() -> None:
 def value_of(option: fault_kinds.Option) -> st.SearchStrategy[Any]:
     """Return valid values of an option."""
     match option.read:
-        case fault_kinds.Choice(choices):
+        case readers.Choice(choices):
             return st.sampled_from(choices)
-        case schedule.parse_duration | fault_kinds.decimal:
+        case schedule.parse_duration | readers.decimal:
             return st.integers(0, 10_000).map(lambda quarters: quarters / 4)
-        case fault_kinds.whole_number:
+        case readers.whole_number:
             return st.integers(0, 999)
-        case fault_kinds.yes_no:
+        case readers.yes_no:
             return st.booleans()
-        case fault_kinds.comma_list:
+        case readers.comma_list:
             return st.lists(st.from_regex(r"[A-Za-z*]{1,9}", fullmatch=True), min_size=1, max_size=3).map(tuple)
-        case fault_kinds.tags:
+        case readers.tags:
             return st.lists(tag(), max_size=2).map(tuple)
     return st.sampled_from(["InternalError", "RequestLimitExceeded"])
 
