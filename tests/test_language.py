@@ -16,10 +16,15 @@ FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.
 OPENINGS = re.compile(r"(What|Who|Whose|Whoever|How|Where|Whether|Which|Tell whether|Say)\b")
 WORDS = re.compile(
     r"\b(nobody|somebody|whoever|whom|befalls?|a fate|fates|bad day|on paper|the desk|the books|ends itself"
-    r"|end themselves|rehearsal cloud|is no (?:[a-z]+ )?(?:number|name|file|folder)|is told of|are told of)\b",
+    r"|end themselves|rehearsal cloud|is no (?:whole )?(?:number|name|file|folder)|is told of|are told of)\b",
     re.IGNORECASE,
 )
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    # docs/faults.md quotes the values that its cells use, such as a profile named nobody.
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "faults.md"),
+]
 NAMES = {"each", "found", "one", "said", "made", "given", "what", "words", "kept"}
 
 

@@ -38,7 +38,7 @@ ACTION, SERVICE, REGION, KEY = "localcloud.action", "localcloud.service", "local
 
 # EC2 calls whose answers depend on the resources only, and may be cached until these change.
 _CACHEABLE = frozenset(
-    f"Describe{what}" for what in ("Images", "InstanceTypeOfferings", "InstanceTypes", "Instances", "Subnets", "Vpcs")
+    f"Describe{noun}" for noun in ("Images", "InstanceTypeOfferings", "InstanceTypes", "Instances", "Subnets", "Vpcs")
 )
 
 # Access key of the calls with which a cloud warms itself up.

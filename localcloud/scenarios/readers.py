@@ -59,18 +59,18 @@ def tags(value: str) -> tuple[tuple[str, str], ...]:
 class Choice:
     """Reader that accepts one of several words."""
 
-    words: tuple[str, ...]
+    choices: tuple[str, ...]
 
     def __call__(self, value: str) -> str:
         """Return ``value``.
 
         :raises ValueError: it is not one of the words.
         """
-        if value not in self.words:
-            raise ValueError(f"{value!r} is none of {', '.join(self.words)}")
+        if value not in self.choices:
+            raise ValueError(f"{value!r} is none of {', '.join(self.choices)}")
         return value
 
 
-def choice(*words: str) -> Choice:
-    """Return a reader that accepts one of ``words``."""
-    return Choice(words)
+def choice(*choices: str) -> Choice:
+    """Return a reader that accepts one of ``choices``."""
+    return Choice(choices)

@@ -70,14 +70,14 @@ class Terminator:
         is_new_computer = not self.context.journal.path.exists()
         own = self._terminate_own_region()
         others = list(self._terminate_other_regions())
-        found = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
+        all_instances = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
         return TerminateReport(
             instances=tuple(result for teardown in (own, *others) for result in teardown.results.values()),
             group_state=own.group_state,
             key_state=own.key_state,
-            spent_usd=self._cost(found),
+            spent_usd=self._cost(all_instances),
             unconfirmed=tuple(self._all_unconfirmed(own, others)),
-            caveat=_caveat() if is_new_computer and not found and own.group_state == NONE else "",
+            caveat=_caveat() if is_new_computer and not all_instances and own.group_state == NONE else "",
             other_owners=self._other_owners(),
         )
 

@@ -148,7 +148,7 @@ def dockerfile_sources(dockerfile: Path) -> list[str]:
     # COPY [--flags] SOURCE... DESTINATION. The JSON form and heredocs are not read: their files do not rename an image.
     lines = dockerfile.read_text(encoding="utf-8").splitlines() if dockerfile.is_file() else []
     arguments = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
-    return sorted({word.lstrip("/") for words in arguments for word in words if not word.startswith("--")})
+    return sorted({word.lstrip("/") for sources in arguments for word in sources if not word.startswith("--")})
 
 
 def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:

@@ -36,8 +36,8 @@ def command_line(host: Host, folder: Path, clock: Clock) -> list[str]:
     """
     _write_known_hosts([host], folder, clock)
     options = _options(host, folder)
-    words = [f"{name}={value}" for name, value in options.items()]
-    return ["ssh", "-F", "none", *(part for word in words for part in ("-o", word)), _word(host.name)]
+    settings = [f"{name}={value}" for name, value in options.items()]
+    return ["ssh", "-F", "none", *(part for word in settings for part in ("-o", word)), _word(host.name)]
 
 
 def write_ssh_config(hosts: Iterable[Host], folder: Path, clock: Clock) -> Path:

@@ -130,8 +130,8 @@ def _paths(value: str) -> Iterator[Path]:
 
 def shared_paths(environ: Mapping[str, str]) -> set[Path]:
     """Return the folders in LOCALCLOUD_READABLE that hosts may read, such as an environment that jobs share."""
-    words = environ.get("LOCALCLOUD_READABLE", "").split(os.pathsep)
-    return {Path(word) for word in words if word and Path(word).exists()}
+    paths = environ.get("LOCALCLOUD_READABLE", "").split(os.pathsep)
+    return {Path(word) for word in paths if word and Path(word).exists()}
 
 
 def readable_paths(home: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:

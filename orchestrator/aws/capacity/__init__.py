@@ -1,1 +1,1 @@
-"""Where instances can be had: capacity pools, offerings, quotas."""
+"""Capacity of EC2: pools, offerings, quotas."""

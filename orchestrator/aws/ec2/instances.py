@@ -160,10 +160,10 @@ def describe(
     filters += [identity.tag_filter(identity.TAG_CLUSTER, cluster)] if cluster is not None else []
     filters += [identity.tag_filter(identity.TAG_OWNER, owner)] if owner is not None else []
     with clients.translate_errors("listing the VMs"):
-        found = list(_pages(clients, filters))
+        described = list(_pages(clients, filters))
     # Checked again: a filter that matches too much must never make an instance of another owner a target.
     matches = [
-        instance for instance in found if cluster in (None, instance.cluster) and owner in (None, instance.owner)
+        instance for instance in described if cluster in (None, instance.cluster) and owner in (None, instance.owner)
     ]
     return sorted(
         matches, key=lambda instance: (instance.cluster, host_names.sort_key(instance.name), instance.launched_at)
@@ -193,8 +193,10 @@ def find_by_launch(clients: client.Clients, cluster_id: identity.ClusterId, laun
     filters = [*cluster_id.filters, identity.tag_filter(instance_tags.LAUNCH, launch_id)]
     wanted = (cluster_id.cluster, cluster_id.owner, launch_id)
     with clients.translate_errors(f"looking up the VMs of launch {launch_id}"):
-        found = list(_pages(clients, filters))
-    return _by_name(instance for instance in found if (instance.cluster, instance.owner, instance.launch_id) == wanted)
+        described = list(_pages(clients, filters))
+    return _by_name(
+        instance for instance in described if (instance.cluster, instance.owner, instance.launch_id) == wanted
+    )
 
 
 def find_impaired(clients: client.Clients, ids: Sequence[str]) -> list[str]:

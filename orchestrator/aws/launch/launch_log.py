@@ -119,12 +119,12 @@ def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instance
 
     Fewer, or none, if EC2 has not shown more after the longest time that it may omit new instances.
     """
-    found: list[instances.Instance] = []
+    matches: list[instances.Instance] = []
     for _ in clients.clock.attempts(VISIBILITY_LAG_S, _BACKOFF):
-        found = instances.find_by_token(clients, str(entry.facts["token"]))
-        if len(found) >= int(entry.facts.get("count", 1)):  # EC2 may show some instances of a request before others
+        matches = instances.find_by_token(clients, str(entry.facts["token"]))
+        if len(matches) >= int(entry.facts.get("count", 1)):  # EC2 may show some instances of a request before others
             break
-    return found
+    return matches
 
 
 def _is_of(entry: JournalEntry, launch_id: str) -> bool:

@@ -283,11 +283,11 @@ def _look_up(
     :raises LeftRunning: the outcome is unknown.
     """
     try:
-        found = launch_log.find_by_token(clients, entry)
+        instances_of_token = launch_log.find_by_token(clients, entry)
     except StratusError as error:
         raise _unknown_outcome(plan, refusal) from error
-    if found:
-        return found
+    if instances_of_token:
+        return instances_of_token
     if isinstance(refusal, CloudRefused) and error_codes.look_up(refusal.code, refusal.message).reaction != "ambiguous":
         raise refusal
     raise _unknown_outcome(plan, refusal)

@@ -53,12 +53,12 @@ DATA = 100
 
 @dataclass(frozen=True)
 class Task:
-    """What is measured: each run's words after ``--method`` and the figures taken from it, how its data are made, which
+    """One measurement: each run's words after ``--method`` and the figures taken from it, how its data are made, which
     row gains are over, and which must be above it (1) or below (-1), by two standard errors."""
 
     title: str
     make: tuple[str, ...]
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     runs: dict[str, dict[str, str]]
     reference: str
     expected: dict[str, int]
@@ -93,20 +93,29 @@ def python() -> str:
     sys.exit("scripts/bench adaptation: no torch here: scripts/training-env makes .venv-training, which has it")
 
 
-def quietly(words: list[str]) -> None:
+def quietly(arguments: list[str]) -> None:
     """Run one of the job's scripts, on one thread."""
     done = subprocess.run(
-        [python(), *words], cwd=JOB, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        [python(), *arguments], cwd=JOB, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
     if done.returncode:
-        sys.exit(f"scripts/bench adaptation: {' '.join(words)}: {done.stderr.strip()[-2000:]}")
+        sys.exit(f"scripts/bench adaptation: {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")
 
 
 def figures_of(task: Task, run: str, seed: int, epochs: int, folder: Path) -> dict[str, float]:
     """Target accuracies of one run after its last epoch, by title."""
     out = folder / f"{run.replace(' ', '')}-{seed}"
-    words = ["--data", str(folder / f"data-{seed}"), "--out", str(out), "--method", *run.split(), "--seed", str(seed)]
-    quietly(["train.py", *words, *task.words, "--epochs", str(epochs), "--threads", "1", "--device", "cpu"])
+    arguments = [
+        "--data",
+        str(folder / f"data-{seed}"),
+        "--out",
+        str(out),
+        "--method",
+        *run.split(),
+        "--seed",
+        str(seed),
+    ]
+    quietly(["train.py", *arguments, *task.arguments, "--epochs", str(epochs), "--threads", "1", "--device", "cpu"])
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     found = {}
     for title, place in task.runs[run].items():

@@ -92,7 +92,7 @@ def coarse_grid_loop(swath: Swath, track: Track) -> Found:
     rows = np.flatnonzero(np.abs(track.time - swath.time.mean()) < 60.0 * MINUTES)
     thin = (swath.latitude[::step, ::step], swath.longitude[::step, ::step])
     far = haversine(thin[0][..., None], thin[1][..., None], track.latitude[rows], track.longitude[rows])
-    profiles, found = [], []
+    profiles, pixel_indices = [], []
     for turn, profile in enumerate(rows):
         here = far[..., turn]
         if here.min() >= 200.0:
@@ -108,15 +108,15 @@ def coarse_grid_loop(swath: Swath, track: Track) -> Found:
             continue
         line, pixel = np.unravel_index(km.argmin(), km.shape)
         profiles.append(profile)
-        found.append((line + first) * pixels + pixel + left)
-    return np.array(profiles), np.array(found)
+        pixel_indices.append((line + first) * pixels + pixel + left)
+    return np.array(profiles), np.array(pixel_indices)
 
 
 def haversine(latitude: Any, longitude: Any, other_latitude: Any, other_longitude: Any) -> Any:
     """Great-circle distance (km)."""
-    one, other = np.radians(latitude), np.radians(other_latitude)
-    south, west = (other - one) / 2.0, np.radians(other_longitude - longitude) / 2.0
-    part = np.sin(south) ** 2 + np.cos(one) * np.cos(other) * np.sin(west) ** 2
+    latitude_1, latitude_2 = np.radians(latitude), np.radians(other_latitude)
+    south, west = (latitude_2 - latitude_1) / 2.0, np.radians(other_longitude - longitude) / 2.0
+    part = np.sin(south) ** 2 + np.cos(latitude_1) * np.cos(latitude_2) * np.sin(west) ** 2
     return 2.0 * geodesy.EARTH_KM * np.arcsin(np.sqrt(part))
 
 
@@ -126,10 +126,10 @@ def whole_tree(swath: Swath, track: Track) -> Found:
 
     tree = cKDTree(geodesy.unit_vectors(swath.latitude.ravel(), swath.longitude.ravel()), balanced_tree=False)
     bound = np.nextafter(geodesy.chord_length(KM), np.inf)
-    chords, found = tree.query(geodesy.unit_vectors(track.latitude, track.longitude), distance_upper_bound=bound)
+    chords, nearest = tree.query(geodesy.unit_vectors(track.latitude, track.longitude), distance_upper_bound=bound)
     hit = np.flatnonzero(np.isfinite(chords))
-    late = np.abs(track.time[hit] - swath.time[found[hit] // swath.latitude.shape[1]])
-    return hit[late <= 60.0 * MINUTES], found[hit][late <= 60.0 * MINUTES]
+    late = np.abs(track.time[hit] - swath.time[nearest[hit] // swath.latitude.shape[1]])
+    return hit[late <= 60.0 * MINUTES], nearest[hit][late <= 60.0 * MINUTES]
 
 
 def pruned_tree(swath: Swath, track: Track) -> Found:
@@ -140,13 +140,13 @@ def pruned_tree(swath: Swath, track: Track) -> Found:
 
 def timed(method: Callable[[Swath, Track], Found], swath: Swath, track: Track, rounds: int) -> tuple[float, Found]:
     """CPU seconds of the quickest round, and what was found."""
-    best, found = np.inf, None
+    best, pairs = np.inf, None
     for _ in range(rounds):
         start = time.process_time()
-        found = method(swath, track)
+        pairs = method(swath, track)
         best = min(best, time.process_time() - start)
-    assert found is not None
-    return best, found
+    assert pairs is not None
+    return best, pairs
 
 
 def compare_methods(rounds: int) -> bool:
@@ -160,19 +160,19 @@ def compare_methods(rounds: int) -> bool:
         print(f"    tree over all pixels  {seconds:7.2f}   {len(truth[0]):7,}        -             -")
         results = {}
         for name, method in (("coarse grid and loop", coarse_grid_loop), ("pruned tree (job)", pruned_tree)):
-            seconds, found = timed(method, swath, track, rounds)
-            missed, other = compared(found, truth)
+            seconds, pairs = timed(method, swath, track, rounds)
+            missed, other = compared(pairs, truth)
             results[name] = (seconds, missed, other)
-            print(f"    {name:<20}  {seconds:7.2f}   {len(found[0]):7,}  {missed:7}  {other:12}")
+            print(f"    {name:<20}  {seconds:7.2f}   {len(pairs[0]):7,}  {missed:7}  {other:12}")
         (slow, *_), (fast, missed, other) = results.values()
         print(f"    ratio {slow / fast:.1f} (at least {LEAST_FASTER:g})")
         passed &= slow / fast >= LEAST_FASTER and missed == other == 0
     return passed
 
 
-def compared(found: Found, truth: Found) -> tuple[int, int]:
+def compared(pairs: Found, truth: Found) -> tuple[int, int]:
     """Profiles that were missed, and those that got another pixel than the nearest."""
-    pixels = dict(zip(found[0].tolist(), found[1].tolist(), strict=True))
+    pixels = dict(zip(pairs[0].tolist(), pairs[1].tolist(), strict=True))
     pairs = list(zip(truth[0].tolist(), truth[1].tolist(), strict=True))
     missed = sum(profile not in pixels for profile, _ in pairs)
     return missed, sum(pixels.get(profile, pixel) != pixel for profile, pixel in pairs)
@@ -187,8 +187,8 @@ class Workers:
     def __init__(self, folder: Path, count: int) -> None:
         self.folder = folder
         self.contact = folder / "scheduler.json"
-        words = ["--host", "127.0.0.1", "--port", "0"]
-        self.scheduler = self.start("scheduler", *words)
+        arguments = ["--host", "127.0.0.1", "--port", "0"]
+        self.scheduler = self.start("scheduler", *arguments)
         while not self.contact.exists():
             time.sleep(0.1)
         self.workers = [self.start("worker", "--nworkers", "1", "--nthreads", "1", "--no-nanny") for _ in range(count)]
@@ -198,21 +198,21 @@ class Workers:
         with Client(self.address) as client:
             client.wait_for_workers(count, timeout=DEADLINE)
 
-    def start(self, kind: str, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
         """One process of Dask."""
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard"]
-        command += ["--scheduler-file", str(self.contact), *words]
+        command += ["--scheduler-file", str(self.contact), *arguments]
         with (self.folder / f"{kind}.log").open("ab") as log:
             return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log)
 
     def peaks(self) -> list[int]:
         """Most bytes that each worker that still runs ever held."""
-        texts = [Path(f"/proc/{one.pid}/status").read_text() for one in self.workers if one.poll() is None]
+        texts = [Path(f"/proc/{worker.pid}/status").read_text() for worker in self.workers if worker.poll() is None]
         return [int(line.split()[1]) * 1024 for text in texts for line in text.splitlines() if line.startswith("VmHWM")]
 
     def busiest(self) -> float:
         """CPU seconds of the worker that worked most."""
-        texts = [Path(f"/proc/{one.pid}/stat").read_text() for one in self.workers if one.poll() is None]
+        texts = [Path(f"/proc/{worker.pid}/stat").read_text() for worker in self.workers if worker.poll() is None]
         ticks = [sum(int(part) for part in text.rpartition(")")[2].split()[11:13]) for text in texts]
         return max(ticks) / os.sysconf("SC_CLK_TCK")
 
@@ -232,9 +232,9 @@ def workers(count: int) -> Iterator[Workers]:
         yield started
 
 
-def run(words: list[str], out: Path, *, doomed: subprocess.Popen[bytes] | None = None) -> dict[str, Any]:
+def run(arguments: list[str], out: Path, *, doomed: subprocess.Popen[bytes] | None = None) -> dict[str, Any]:
     """Run the job's command line and return its metrics; ``doomed`` is killed once trees grow."""
-    command = [sys.executable, str(JOB / "granule_job.py"), *words, "--out", str(out)]
+    command = [sys.executable, str(JOB / "granule_job.py"), *arguments, "--out", str(out)]
     with subprocess.Popen(command, cwd=JOB, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -242,15 +242,15 @@ def run(words: list[str], out: Path, *, doomed: subprocess.Popen[bytes] | None =
                 doomed.send_signal(signal.SIGKILL)
     if process.returncode:
         raise SystemExit(f"the job ended with code {process.returncode}")
-    found: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return found
+    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
 
 
 def job(arguments: argparse.Namespace, folder: Path) -> bool:
     """Print seconds, memory and scores of the whole job; whether all bars are passed."""
     data = arguments.data or folder / "data"
     make_data(arguments, data)
-    words = ["--data", str(data)]
+    arguments = ["--data", str(data)]
     size = f"{arguments.granules} synthetic granules of {arguments.lines} x {arguments.pixels}"
     print(f"\nthe whole job, {size}; workers of one thread; {load()}", flush=True)
     runs: dict[str, dict[str, Any]] = {}
@@ -258,11 +258,11 @@ def job(arguments: argparse.Namespace, folder: Path) -> bool:
     for name, count in (("1 worker", 1), ("2 workers", 2), ("2, one killed", 2)):
         with workers(count) as crew:
             doomed = crew.workers[1] if "killed" in name else None
-            runs[name] = run([*words, "--scheduler", crew.address], folder / name, doomed=doomed)
+            runs[name] = run([*arguments, "--scheduler", crew.address], folder / name, doomed=doomed)
             peaks += crew.peaks()
             runs[name]["busiest"] = crew.busiest()
         show(name, runs[name], max(peaks))
-    runs["this machine"] = run(words, folder / "alone")
+    runs["this machine"] = run(arguments, folder / "alone")
     show("this machine", runs["this machine"], 0)
     return judged(arguments, runs, max(peaks))
 
@@ -278,30 +278,30 @@ def make_data(arguments: argparse.Namespace, data: Path) -> None:
     print(f"made in {time.process_time() - start:.0f} CPU s")
 
 
-def show(name: str, found: dict[str, Any], peak: int) -> None:
+def show(name: str, metrics: dict[str, Any], peak: int) -> None:
     """One line on a run."""
-    seconds = found["run"]["seconds"]
+    seconds = metrics["run"]["seconds"]
     parts = "  ".join(f"{stage} {seconds[stage]:.1f}" for stage in ("collocate", "train", "judge", "map"))
-    memory = f"  peak {peak / 1e9:.2f} GB, {found['busiest']:.0f} CPU s a worker at most" if peak else ""
-    print(f"  {name:<14} {total(found):7.1f} s   {parts}{memory}   {load()}", flush=True)
+    memory = f"  peak {peak / 1e9:.2f} GB, {metrics['busiest']:.0f} CPU s a worker at most" if peak else ""
+    print(f"  {name:<14} {total(metrics):7.1f} s   {parts}{memory}   {load()}", flush=True)
 
 
-def total(found: dict[str, Any]) -> float:
+def total(metrics: dict[str, Any]) -> float:
     """Seconds of all that workers do."""
-    return sum(found["run"]["seconds"][stage] for stage in ("collocate", "train", "judge", "map"))
+    return sum(metrics["run"]["seconds"][stage] for stage in ("collocate", "train", "judge", "map"))
 
 
 def judged(arguments: argparse.Namespace, runs: dict[str, dict[str, Any]], peak: int) -> bool:
     """Print what is compared with its bar; whether all hold."""
-    hashes = {(one["model"]["sha256"], one["predictions"]["sha256"]) for one in runs.values()}
+    hashes = {(metrics["model"]["sha256"], metrics["predictions"]["sha256"]) for metrics in runs.values()}
     ratio = total(runs["1 worker"]) / total(runs["2 workers"])
     same = "identical in all runs" if len(hashes) == 1 else "DIFFER"
     shared = runs["1 worker"]["busiest"] / runs["2 workers"]["busiest"]
     print(f"  1 worker to 2: {ratio:.2f} by the clock, {shared:.2f} by CPU time of the busiest   hashes {same}")
-    one = runs["1 worker"]
-    print(f"  {one['headline']}")
-    bands = one["data"]["synthetic_band"]
-    inside = all(low <= one["scores"][part]["accuracy"] <= high for part, (low, high) in bands.items())
+    single = runs["1 worker"]
+    print(f"  {single['headline']}")
+    bands = single["data"]["synthetic_band"]
+    inside = all(low <= single["scores"][part]["accuracy"] <= high for part, (low, high) in bands.items())
     print(f"  stated band: {', '.join(f'{part} {low} to {high}' for part, (low, high) in bands.items())}")
     return len(hashes) == 1 and inside and peak <= MOST_BYTES and max(ratio, shared) >= arguments.least
 

@@ -28,12 +28,12 @@ STAGES = ("read", "train", "predict")
 BARS = {"mask": 0.95, "log(1+COT)": 0.80}
 
 
-def job(words: list[str], out: Path, *, show: bool = False) -> dict[str, Any]:
+def job(arguments: list[str], out: Path, *, show: bool = False) -> dict[str, Any]:
     """Run the job's command line and return its metrics."""
-    command = ["python", "retrieve.py", *words]
+    command = ["python", "retrieve.py", *arguments]
     if show:
         print("  $ " + shlex.join([*command, "--out", "outputs"]))
-    full = [sys.executable, str(JOB / "retrieve.py"), *words, "--out", str(out)]
+    full = [sys.executable, str(JOB / "retrieve.py"), *arguments, "--out", str(out)]
     subprocess.run(full, cwd=JOB, check=True, stdout=subprocess.DEVNULL)
     metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     return metrics
@@ -65,8 +65,8 @@ def speed(options: argparse.Namespace, folder: Path) -> bool:
     data = folder / "data"
     make = [sys.executable, str(JOB / "synthesize.py"), "--scenes", str(options.scenes), "--out", str(data)]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-    words = ["--data", str(data), "--trees", str(options.trees)]
-    runs = [[on_workers(count, words, folder / "out") for count in (1, 2)] for _ in range(options.rounds)]
+    arguments = ["--data", str(data), "--trees", str(options.trees)]
+    runs = [[on_workers(count, arguments, folder / "out") for count in (1, 2)] for _ in range(options.rounds)]
     single, double = (min(column, key=seconds) for column in zip(*runs, strict=True))
     print(f"\n{options.scenes} synthetic scenes of 144 x 144, 2 x {options.trees} trees, workers of one thread")
     print("  stage      1 worker   2 workers   ratio")
@@ -78,12 +78,12 @@ def speed(options: argparse.Namespace, folder: Path) -> bool:
     return len(hashes) == 2 and seconds(single) / seconds(double) >= options.least
 
 
-def on_workers(count: int, words: list[str], out: Path) -> dict[str, Any]:
+def on_workers(count: int, arguments: list[str], out: Path) -> dict[str, Any]:
     """Return the metrics of a run on this many worker processes of one thread."""
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster:
-        return job([*words, "--scheduler", cluster.scheduler_address], out)
+        return job([*arguments, "--scheduler", cluster.scheduler_address], out)
 
 
 def seconds(run: dict[str, Any], stage: str = "together") -> float:
