@@ -1,1 +1,1 @@
-"""What the user sees and types: the only place that prints, asks and decides exit codes."""
+"""User interface: the only package that prints, asks questions and decides exit codes."""

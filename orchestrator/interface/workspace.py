@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConfigError, StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.console import Console
@@ -69,11 +69,11 @@ class Workspace:
         self,
         config: Path | None,
         console: Console,
+        clock: Clock,
         *,
         assume_yes: bool = False,
         session_factory: SessionFactory = open_session,
         home: Path | None = None,
-        clock: Clock = REAL_CLOCK,
     ) -> None:
         self.console = console
         self.assume_yes = assume_yes
@@ -175,7 +175,7 @@ class Workspace:
         return self._settings.aws.label if self._settings else "stratus"
 
     def close_later(self, close: Callable[[], object]) -> None:
-        """Have something closed with the session: a tunnel, for one."""
+        """Close something together with the session: a tunnel, for one."""
         self._closing.callback(close)
 
     def _close_session(self) -> None:

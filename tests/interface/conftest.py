@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import command_line
+from tests.support.interface import command_line
 
 Stratus = Callable[..., "subprocess.CompletedProcess[str]"]
 

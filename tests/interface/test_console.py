@@ -10,8 +10,8 @@ import pytest
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.console import Console
 from orchestrator.interface.render.styles import Styled, job_line, line
-from tests.support.fake_session import FOREIGN_LINES
-from tests.support.screen import Screen
+from tests.support.interface.fake_session import FOREIGN_LINES
+from tests.support.interface.screen import Screen
 
 COLOR = {"TERM": "xterm"}
 

@@ -11,7 +11,7 @@ from orchestrator.services.cluster import ClusterService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobService
 from orchestrator.session import Session
-from tests.support.fake_session import FakeAccount, FakeCluster, FakeHosts, FakeJobs, FakeSession
+from tests.support.interface.fake_session import FakeAccount, FakeCluster, FakeHosts, FakeJobs, FakeSession
 
 PAIRS = [
     (FakeCluster, ClusterService),

@@ -14,7 +14,7 @@ from orchestrator.core.events import Event
 from orchestrator.interface import progress
 from orchestrator.interface.console import Console
 from orchestrator.interface.progress import HostRow, ProgressBoard
-from tests.support.screen import Screen
+from tests.support.interface.screen import Screen
 
 
 def until(fact: Callable[[], bool], seconds: float = 60.0) -> bool:

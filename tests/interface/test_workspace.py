@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConfigError, UsageError
 from orchestrator.interface.console import Console
 from orchestrator.interface.workspace import Workspace, find_config
@@ -42,7 +43,7 @@ def write(path: Path, count: int | str) -> None:
 
 
 def workspace(config: Path) -> Workspace:
-    return Workspace(config, Console(), session_factory=Session, home=config.parent)  # type: ignore[arg-type]
+    return Workspace(config, Console(), REAL_CLOCK, session_factory=Session, home=config.parent)  # type: ignore[arg-type]
 
 
 def test_a_changed_file_is_read_again_and_opens_a_new_session(config: Path) -> None:

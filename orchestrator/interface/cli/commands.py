@@ -143,31 +143,31 @@ def _argument(parameter: VerbParameter, text: str) -> Argument:
     return replace(argument, nargs="?", default=default or None)
 
 
-def select(command: Command, given: dict[str, Any]) -> Verb:
+def select(command: Command, arguments: dict[str, Any]) -> Verb:
     """Return the verb that a command's options select.
 
-    :param given: name of every argument -> its value.
+    :param arguments: name of every argument -> its value.
     """
-    flagged = [verb for verb in command.verbs if verb.flag and given.get(_flag_name(verb))]
+    flagged = [verb for verb in command.verbs if verb.flag and arguments.get(_flag_name(verb))]
     return flagged[0] if flagged else next(verb for verb in command.verbs if not verb.flag)
 
 
-def bind(command: Command, verb: Verb, given: dict[str, Any]) -> tuple[list[Any], dict[str, Any], list[str]]:
+def bind(command: Command, verb: Verb, arguments: dict[str, Any]) -> tuple[list[Any], dict[str, Any], list[str]]:
     """Return the positional and the named arguments of a verb's function, and options that are not this verb's."""
     taken = {parameter.name: parameter for parameter in verb.parameters}
     others = [
         argument for argument in command.arguments if argument.name not in taken and verb.flag not in argument.flags
     ]
-    foreign = [argument.flags[-1] for argument in others if given[argument.name] != argument.default]
+    foreign = [argument.flags[-1] for argument in others if arguments[argument.name] != argument.default]
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, parameter in taken.items():
         if parameter.is_variadic:
-            positional += _without_dashes(given[name]) if parameter.takes_rest else given[name]
-        elif name in given and parameter.default is UNSET:
-            positional.append(given[name])
-        elif given.get(name) is not None:
-            named[name] = given[name]
+            positional += _without_dashes(arguments[name]) if parameter.takes_rest else arguments[name]
+        elif name in arguments and parameter.default is UNSET:
+            positional.append(arguments[name])
+        elif arguments.get(name) is not None:
+            named[name] = arguments[name]
     return positional, named, foreign
 
 

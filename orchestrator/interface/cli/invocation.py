@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.core.version import __version__
@@ -91,9 +92,9 @@ class Invocation:
         return self._verb(command, options)
 
     def _verb(self, command: Command, options: argparse.Namespace) -> int:
-        given = vars(options)
-        verb = commands.select(command, given)
-        positional, named, foreign = commands.bind(command, verb, given)
+        arguments = vars(options)
+        verb = commands.select(command, arguments)
+        positional, named, foreign = commands.bind(command, verb, arguments)
         if foreign:
             raise UsageError(f"{foreign[0]} does not go with {verb.flag or verb.command}", fix="leave one of them out")
         workspace = self.open_workspace(options, needs_cloud=verb.needs_cloud(named))
@@ -151,7 +152,7 @@ class Invocation:
             self.setup.prepare()
         factory: dict[str, Any] = {"session_factory": self.setup.session_factory} if self.setup.session_factory else {}
         config = options.config or self.setup.config
-        self.workspace = Workspace(config, self.console, assume_yes=assume_yes, **factory)
+        self.workspace = Workspace(config, self.console, REAL_CLOCK, assume_yes=assume_yes, **factory)
         return self.workspace
 
     def _print_document(self, record: object) -> None:
@@ -176,7 +177,7 @@ class Invocation:
         """Return a one-line error for an unexpected exception; its traceback is kept in a file."""
         from orchestrator.interface.workspace import Workspace
 
-        return (self.workspace or Workspace(None, self.console)).report_bug(error)
+        return (self.workspace or Workspace(None, self.console, REAL_CLOCK)).report_bug(error)
 
     def close(self) -> None:
         """Close tunnels and connections."""

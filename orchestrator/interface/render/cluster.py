@@ -71,13 +71,13 @@ def _stopped(status: ClusterStatus) -> str:
 
 
 def _end(status: ClusterStatus) -> Text:
-    one = len(status.up) == 1
+    is_single = len(status.up) == 1
     if status.expires_at is None:
-        which = "It does not shut" if one else "Not all of them shut"
+        which = "It does not shut" if is_single else "Not all of them shut"
         return line(
-            f"{which} down automatically: ", NextStep("TerminateAll"), f" terminates {'it' if one else 'them'}."
+            f"{which} down automatically: ", NextStep("TerminateAll"), f" terminates {'it' if is_single else 'them'}."
         )
-    return f"{'It shuts' if one else 'They shut'} down automatically {units.ends(status.expires_at, status.at)}."
+    return f"{'It shuts' if is_single else 'They shut'} down automatically {units.ends(status.expires_at, status.at)}."
 
 
 def leaving(status: ClusterStatus, command: str) -> Lines:

@@ -31,9 +31,9 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     """
     gpus = f", {units.count(plan.gpus, 'GPU')}" if plan.gpus else ""
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
-    what = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
+    machines = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
-    table: Lines = ["", line(_heading("Plan"), join(", ", what)), *_price(plan)]
+    table: Lines = ["", line(_heading("Plan"), join(", ", machines)), *_price(plan)]
     if plan.quota:
         quota = f"{_quota(plan):<{QUOTA_WIDTH}}"
         table.append(line(_heading("Quota"), quota, Styled("Access", "heading"), f"  {access}"))
@@ -74,17 +74,17 @@ def _access(ssh_from: str) -> str:
 
 
 def _price(plan: LaunchPlan) -> Lines:
-    each = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each  = "
+    prices = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each  = "
     source = f"   ({plan.price.source})" if plan.price else ""
     limit = f"shuts down automatically after {units.hours(plan.max_hours)}"
     if plan.is_budget_limited:
         limit = f"shuts down automatically after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
     if plan.usd_per_hour is None:
-        return [line(_heading("Price"), each, Styled(units.UNKNOWN, "bad"), source), f"{INDENT}{limit}"]
+        return [line(_heading("Price"), prices, Styled(units.UNKNOWN, "bad"), source), f"{INDENT}{limit}"]
     total = Styled(units.rate(plan.usd_per_hour), "money")
     most = Styled(units.usd(plan.max_cost_usd), "money")
     return [
-        line(_heading("Price"), each, total, source),
+        line(_heading("Price"), prices, total, source),
         line(f"{INDENT}at most ", most, f" if you forget it ({limit})"),
     ]
 

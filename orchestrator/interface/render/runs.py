@@ -129,9 +129,9 @@ def _bill(record: RunRecord) -> str:
     if bill is None or bill.total is None or not record.hosts:
         return ""
     spot = {"yes": " (spot)", "partly": " (partly spot)"}.get(bill.spot, "")
-    each = duration(bill.billed_seconds / len(record.hosts))
+    per_vm = duration(bill.billed_seconds / len(record.hosts))
     parts = f"VMs{spot} {units.usd(bill.vms_usd)}, disks {units.usd(bill.disks_usd)}"
-    return f"  ({units.count(len(record.hosts), 'VM')} x {each}: {parts})"
+    return f"  ({units.count(len(record.hosts), 'VM')} x {per_vm}: {parts})"
 
 
 _PHASES = ("launch", "install", "job")

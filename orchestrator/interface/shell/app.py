@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import ini
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import StratusError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.console import Console
@@ -89,7 +90,7 @@ class IPythonShell:
         ip.Completer.custom_matchers.append(self._matcher)
 
     def _display_records(self, record_class: type) -> None:
-        """Have records of a class shown as text when they are named at the prompt."""
+        """Register a class whose records are shown as text when they are named at the prompt."""
         self.ip.display_formatter.ipython_display_formatter.for_type(record_class, self.display.display)
 
     def take_prompt(self) -> None:
@@ -247,4 +248,4 @@ def load_into(ip: Any) -> IPythonShell:
     """Add the verbs to a running IPython or notebook: ``%load_ext orchestrator``."""
     from orchestrator.interface.workspace import Workspace
 
-    return IPythonShell(ip, Workspace(None, Console(can_ask=True)), default_registry())
+    return IPythonShell(ip, Workspace(None, Console(can_ask=True), REAL_CLOCK), default_registry())

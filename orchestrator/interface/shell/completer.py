@@ -48,8 +48,8 @@ def matcher(names: Iterable[str], registry: VerbRegistry, candidates: Mapping[st
         if inside and inside[0].completes in candidates:
             typed = inside[1]
             fitting = [name for name in candidates[inside[0].completes]() if _fits(name, typed)]
-            found = [SimpleCompletion(text=name, type="text") for name in fitting]
-            return {"completions": found, "suppress": True, "matched_fragment": typed, "ordered": True}
+            completions = [SimpleCompletion(text=name, type="text") for name in fitting]
+            return {"completions": completions, "suppress": True, "matched_fragment": typed, "ordered": True}
         # The verbs are builtins, where jedi does not look.
         word = _WORD.search(text)
         verbs = [SimpleCompletion(text=name, type="function") for name in names if word and name.startswith(word[1])]

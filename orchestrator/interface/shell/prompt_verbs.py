@@ -112,7 +112,7 @@ class PromptVerb:
 
     @property
     def call(self) -> str:
-        """How it is called: ``LaunchInstances(n=None, *, yes=False)``."""
+        """Call at the prompt: ``LaunchInstances(n=None, *, yes=False)``."""
         return verb_help.call_of(self.verb)
 
 

@@ -51,7 +51,7 @@ def extend(workspace: Workspace, hours: Hours) -> ExtendReport:
     report = workspace.session().cluster.extend(float(hours))
     show(workspace, report)
     fix = STATUS + " shows when they shut down"
-    raise_if_failed(report.failed, "could not be extended", fix=fix)
+    raise_if_failed(report.failed, "{hosts} could not be extended", fix=fix)
     return report
 
 
@@ -67,7 +67,7 @@ def idle_shutdown(workspace: Workspace, minutes: Minutes) -> IdleShutdownReport:
     check_number(minutes, "minutes", NextStep("IdleShutdown", 30))
     report = workspace.session().cluster.set_idle_shutdown(int(minutes))
     show(workspace, report)
-    raise_if_failed(report.failed, "could not be set", fix=NextStep("IdleShutdown", minutes) + " tries again")
+    raise_if_failed(report.failed, "{hosts} could not be set", fix=NextStep("IdleShutdown", minutes) + " tries again")
     return report
 
 

@@ -58,7 +58,7 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
         report = session.cluster.launch(plan)
     show(workspace, report)
-    raise_if_failed(report.failed, "did not come up", fix=SHOWS_OR_TERMINATES)
+    raise_if_failed(report.failed, "{hosts} did not come up", fix=SHOWS_OR_TERMINATES)
     return report
 
 
@@ -144,7 +144,7 @@ def recover(workspace: Workspace, then: Choice = "") -> RecoverReport:
     show(workspace, report)
     if report.remaining:
         raise LeftRunning("Still there:", left=report.remaining, fix=TRIES_AGAIN)
-    raise_if_failed(report.failed, "did not come up", fix=SHOWS_OR_TERMINATES)
+    raise_if_failed(report.failed, "{hosts} did not come up", fix=SHOWS_OR_TERMINATES)
     return report
 
 

@@ -43,7 +43,7 @@ class LogPrinter:
         return on_line
 
     def pause(self) -> None:
-        """Have every listener so far print nothing from now on."""
+        """Silence every listener so far."""
         self._round += 1
 
     def _print(self, host: str, line: str) -> None:

@@ -95,11 +95,11 @@ def interruptible(workspace: Workspace, *afterwards: Text, redraw: bool = True) 
         raise Interrupted(*_sentence(advice_of(interrupt) or list(afterwards))) from None
 
 
-def raise_if_failed(failed: Mapping[str, Exception], what: str, *, fix: Text = "") -> None:
+def raise_if_failed(failed: Mapping[str, Exception], message: str, *, fix: Text = "") -> None:
     """Raise when hosts failed; their own errors were shown already.
 
     :param failed: name of every host that failed -> its error.
-    :param what: what they did not do: ``did not come up``.
+    :param message: one line, with their names in it: ``{hosts} did not come up``.
     :raises LeftRunning: what some of them left running is not known.
     :raises StratusError: all of them failed for sure.
     """
@@ -109,10 +109,11 @@ def raise_if_failed(failed: Mapping[str, Exception], what: str, *, fix: Text = "
         if isinstance(error, LeftRunning)
         for item in error.left
     ]
+    text = message.format(hosts=" ".join(failed))
     if unknown:
-        raise LeftRunning(f"{' '.join(failed)} {what}", left=unknown, fix=fix)
+        raise LeftRunning(text, left=unknown, fix=fix)
     if failed:
-        raise StratusError(f"{' '.join(failed)} {what}", fix=fix)
+        raise StratusError(text, fix=fix)
 
 
 def check_vm_count(count: int | None) -> int | None:

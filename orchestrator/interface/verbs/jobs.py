@@ -69,7 +69,7 @@ def install(workspace: Workspace, *hosts: HostName) -> InstallReport:
         report = session.jobs.install(hosts)
     show(workspace, report)
     fix = NextStep("InstallDeps") + " tries again; completed steps are kept"
-    raise_if_failed(report.failed, "could not be installed", fix=fix)
+    raise_if_failed(report.failed, "{hosts} could not be installed", fix=fix)
     return report
 
 
@@ -241,7 +241,7 @@ def join(workspace: Workspace, run: RunId = "") -> JoinReport:
     report = workspace.session().jobs.add_hosts(run)
     show(workspace, report)
     fix = NextStep("InstallDeps") + ", then " + NextStep("JoinJob") + " again"
-    raise_if_failed(report.failed, "did not join", fix=fix)
+    raise_if_failed(report.failed, "{hosts} did not join", fix=fix)
     return report
 
 
@@ -254,7 +254,7 @@ def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
     report = workspace.session().jobs.cancel(run)
     show(workspace, report)
     again = NextStep("CancelJob", report.run_id) + " tries again"
-    raise_if_failed(report.failed, "could not be reached to cancel", fix=again)
+    raise_if_failed(report.failed, "{hosts} could not be reached to cancel", fix=again)
     remaining = [f"{host}: {count} process{'es' * (count != 1)}" for host, count in report.left.items() if count]
     if remaining:
         fix = TERMINATE + " terminates the VMs"
@@ -297,8 +297,7 @@ def fetch(workspace: Workspace, run: RunId = "") -> RunRecord:
     with interruptible(workspace, "Nothing is lost.", FETCH + "  starts over"):
         record = workspace.session().jobs.fetch(run)
     show(workspace, record)
-    if record.failed:
-        raise_if_failed(record.failed, "sent nothing", fix=FETCH + " retries")
+    raise_if_failed(record.failed, "nothing received from {hosts}", fix=FETCH + " retries")
     return record
 
 
@@ -334,7 +333,7 @@ def experiment(
         on_line = LogPrinter(workspace.console, with_host=multi).listener()
         record, terminated = session.experiment(multi=multi, count=n, on_line=on_line)
     show(workspace, (record, terminated))
-    raise_if_failed(record.failed, "sent nothing")
+    raise_if_failed(record.failed, "nothing received from {hosts}")
     if terminated.remaining:
         raise LeftRunning("Still there:", left=terminated.remaining, fix=TRIES_AGAIN)
     return record, terminated

@@ -52,11 +52,11 @@ class VerbRegistry:
         if verb is None:
             return str(step)
         bound = verb.signature.bind(*step.arguments, **dict(step.options)).arguments
-        given = [(parameter, bound[parameter.name]) for parameter in verb.parameters if parameter.name in bound]
+        values = [(parameter, bound[parameter.name]) for parameter in verb.parameters if parameter.name in bound]
         # Options first: a parameter that takes the rest of the line would take them, too.
-        given.sort(key=lambda item: item[0].is_positional)
-        words = [word for parameter, value in given for word in _words(parameter, value)]
-        return " ".join([program, verb.command, *([verb.flag] if verb.flag else []), *words])
+        values.sort(key=lambda item: item[0].is_positional)
+        arguments = [word for parameter, value in values for word in _words(parameter, value)]
+        return " ".join([program, verb.command, *([verb.flag] if verb.flag else []), *arguments])
 
 
 def _words(parameter: VerbParameter, value: object) -> list[str]:

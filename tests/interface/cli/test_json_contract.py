@@ -37,7 +37,7 @@ from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
-from tests.support.example_records import example, type_hints
+from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires",

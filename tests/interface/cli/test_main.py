@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import FAKE, environment
+from tests.support.interface.command_line import FAKE, environment
 from tests.support.paths import ROOT
 
 Stratus = Callable[..., "subprocess.CompletedProcess[str]"]

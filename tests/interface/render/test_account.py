@@ -13,7 +13,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import account
 from orchestrator.services.account import AccessReport, Cost
-from tests.support.rendered import NOW, rendered, texts
+from tests.support.interface.rendered import NOW, rendered, texts
 
 USAGE = QuotaUsage(quota_for("g5.xlarge"), needed=8, limit=4, in_use=4)
 

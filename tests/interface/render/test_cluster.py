@@ -8,8 +8,8 @@ from decimal import Decimal
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.interface.render import cluster
-from tests.support.example_machines import machine, status
-from tests.support.rendered import rendered, texts
+from tests.support.interface.example_machines import machine, status
+from tests.support.interface.rendered import rendered, texts
 
 
 def test_a_status_shows_each_vm_and_the_sum() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.core.errors import HostError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render.failures import failures
-from tests.support.rendered import texts
+from tests.support.interface.rendered import texts
 
 
 def test_a_host_is_named_once_and_its_fix_is_indented() -> None:

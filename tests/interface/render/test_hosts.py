@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.jobs.kill import HostKill, KillReport
-from tests.support.rendered import rendered
+from tests.support.interface.rendered import rendered
 
 
 def test_cancelling_everything_shows_what_each_host_had() -> None:

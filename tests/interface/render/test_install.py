@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.core.errors import HostError
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
-from tests.support.rendered import rendered
+from tests.support.interface.rendered import rendered
 
 DONE = HostInstall("ml-0", (StepResult("python", "unchanged", 0.1), StepResult("requirements", "done", 21.4)), 22.0)
 UNCHANGED = HostInstall("ml-0", (StepResult("python", "unchanged", 0.1),), 0.4)

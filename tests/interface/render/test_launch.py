@@ -13,8 +13,8 @@ from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.core.errors import ConnectError
 from orchestrator.interface.render import launch
-from tests.support.example_plan import launch_plan
-from tests.support.rendered import NOW, rendered, texts
+from tests.support.interface.example_plan import launch_plan
+from tests.support.interface.rendered import NOW, rendered, texts
 
 ADDRESS = "203.0.113.7/32"
 

@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.interface.render import registry
 from orchestrator.interface.verbs.registry import default_registry
-from tests.support.example_machines import machine, status
-from tests.support.example_records import answers, example
-from tests.support.rendered import NOW, rendered, texts
+from tests.support.interface.example_machines import machine, status
+from tests.support.interface.example_records import answers, example
+from tests.support.interface.rendered import NOW, rendered, texts
 
 ANSWERS = sorted({record for verb in default_registry() for record in answers(verb.function)}, key=str)
 

@@ -12,7 +12,7 @@ from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
-from tests.support.rendered import NOW, rendered, texts
+from tests.support.interface.rendered import NOW, rendered, texts
 
 
 def test_a_run_shows_where_its_parts_are() -> None:

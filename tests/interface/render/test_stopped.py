@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.interface.render import stopped
-from tests.support.example_machines import machine, status, stopped_machine
-from tests.support.rendered import rendered, texts
+from tests.support.interface.example_machines import machine, status, stopped_machine
+from tests.support.interface.rendered import rendered, texts
 
 
 def test_a_stopped_vm_is_shown_with_its_age_and_the_price_of_its_disk() -> None:

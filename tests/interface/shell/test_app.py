@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import have_two_vms
+from tests.support.interface.command_line import have_two_vms
+from tests.support.interface.shell_process import ESCAPES, ShellProcess
 from tests.support.paths import ROOT
-from tests.support.shell_process import ESCAPES, ShellProcess
 
 pexpect = pytest.importorskip("pexpect")
 

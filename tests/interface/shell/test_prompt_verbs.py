@@ -19,7 +19,7 @@ from orchestrator.interface.verbs.interaction import Interrupted
 from orchestrator.interface.verbs.registry import VerbRegistry
 from orchestrator.interface.workspace import Workspace
 from orchestrator.jobs.runs import RunResult
-from tests.support.example_machines import machine, status
+from tests.support.interface.example_machines import machine, status
 
 RESULT = RunResult("r", "j", 61.3)
 GROUP = VerbGroup("Examples")
@@ -39,7 +39,7 @@ def change(workspace: Workspace) -> None:
 
 
 def workspace(folder: Path) -> Workspace:
-    return Workspace(None, Console(), home=folder)
+    return Workspace(None, Console(), REAL_CLOCK, home=folder)
 
 
 def names(folder: Path, **options: Any) -> dict[str, Any]:

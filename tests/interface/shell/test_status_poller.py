@@ -8,7 +8,7 @@ from orchestrator.cluster.status import ClusterStatus
 from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.errors import UsageError
 from orchestrator.interface.shell.status_poller import StatusPoller
-from tests.support.example_machines import machine, status
+from tests.support.interface.example_machines import machine, status
 
 EMPTY = status()
 

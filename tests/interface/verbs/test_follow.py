@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.interface.console import Console
 from orchestrator.interface.verbs.follow import LogPrinter
-from tests.support.fake_session import FOREIGN_LINES
+from tests.support.interface.fake_session import FOREIGN_LINES
 
 Stratus = Callable[..., "subprocess.CompletedProcess[str]"]
 

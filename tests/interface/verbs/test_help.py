@@ -5,8 +5,8 @@ from __future__ import annotations
 from orchestrator.interface.render.units import wrapped
 from orchestrator.interface.verbs import help as verb_help
 from orchestrator.interface.verbs.registry import default_registry
+from tests.support.interface.rendered import texts
 from tests.support.paths import ROOT
-from tests.support.rendered import texts
 
 REGISTRY = default_registry()
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import pytest
 
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.cli import completion, invocation, main
 from orchestrator.interface.cli.commands import commands
@@ -78,7 +79,7 @@ def on_the_command_line(*argv: str) -> tuple[int, str]:
 
 
 def test_a_verb_is_added_by_one_declaration(capsys: pytest.CaptureFixture[str]) -> None:
-    workspace = Workspace(None, Console(), home=Path("unused"))
+    workspace = Workspace(None, Console(), REAL_CLOCK, home=Path("unused"))
     names = prompt_verbs.namespace(workspace, WITH_GREETING)
 
     # at the prompt, by its name and its alias, with its arguments checked

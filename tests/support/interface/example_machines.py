@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
-from tests.support.rendered import NOW
+from tests.support.interface.rendered import NOW
 
 
 def machine(name: str, state: str = "running", per_hour: str | None = "0.365") -> InstanceStatus:

@@ -1,4 +1,4 @@
-"""``stratus`` as a program of its own, on the session of tests/support/fake_session.py."""
+"""``stratus`` as a program of its own, on the session of tests/support/interface/fake_session.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-FAKE = "tests.support.fake_session"
+FAKE = "tests.support.interface.fake_session"
 
 
 def make_workplace(folder: Path) -> Path:
@@ -38,7 +38,7 @@ def run_stratus(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``stratus`` to its end.
 
-    :param bad: what goes wrong; see tests/support/fake_session.py.
+    :param bad: what goes wrong; see tests/support/interface/fake_session.py.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],

@@ -1,4 +1,4 @@
-"""The shell as a process on a pseudo-terminal, with the session of tests/support/fake_session.py."""
+"""The shell as a process on a pseudo-terminal, with the session of tests/support/interface/fake_session.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import FAKE
+from tests.support.interface.command_line import FAKE
 from tests.support.paths import ROOT
 
 pexpect = pytest.importorskip("pexpect")

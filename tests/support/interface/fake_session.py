@@ -1,7 +1,7 @@
 """A fake session: VMs are names in a file, jobs are lines. For tests of shell and command line only.
 
 Its services have the methods of :mod:`orchestrator.services` and refuse what they were not given. Run as a program it
-is ``stratus`` with such a session:  python -m tests.support.fake_session VERB...
+is ``stratus`` with such a session:  python -m tests.support.interface.fake_session VERB...
 
 ``PAPER`` in the environment states what goes wrong:
 ``job-fails``, ``slow-job``, ``host-fails``, ``left``, ``bug``, ``umlauts``, ``foreign``.
@@ -41,7 +41,7 @@ from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import Cost
-from tests.support.example_plan import launch_plan
+from tests.support.interface.example_plan import launch_plan
 
 PRICE = Decimal("0.365")
 RUN = "20261120-1412-k3"
