@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from localcloud.scenarios import fault_kinds
+from tests.support.localcloud.clients import boto
 from tests.support.paths import ROOT
 
 
@@ -33,4 +34,5 @@ def test_the_scenario_verb_plays_shows_and_refuses_scenarios(cloud: dict[str, st
     assert command("scenario", "none").returncode == 0
     assert "fault" not in command("scenario", "show").stdout
     assert command("scenario", "kinds").stdout == fault_kinds.reference()
+    boto(cloud, "ec2").describe_instances()
     assert any("DescribeInstances" in line for line in command("calls").stdout.splitlines())
