@@ -1,0 +1,84 @@
+"""Teardown of a region: nothing is left only if no instance is shown, none is known from the journal, no request is
+unconfirmed, and the security group could be deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.aws.launch import launch_log
+from orchestrator.cluster.teardown import RegionTeardown
+from orchestrator.core.journal import Journal
+from tests.support.aws_account import INSTANCE_ID, OURS, Account
+from tests.support.aws_values import CLUSTER_ID
+from tests.support.aws_wire import Request, Time, Wire, clients
+
+
+@dataclass
+class Scene:
+    """A teardown of a scripted account, with a simulated clock.
+
+    :param appears_s: time from which EC2 shows the instance.
+    """
+
+    folder: Path
+    account: Account
+    appears_s: float
+
+    def __post_init__(self) -> None:
+        self.time = Time()
+        self.launch_log = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), CLUSTER_ID, self.time.clock)
+
+    def record_request(self) -> object:
+        """Record a request for one instance without an outcome."""
+        facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
+        return self.launch_log.journal.record_intent(launch_log.LAUNCH, **facts, **CLUSTER_ID.journal_fields)
+
+    def tear_down(self) -> RegionTeardown:
+        teardown = RegionTeardown(clients(Wire(self._answer), self.time), self.launch_log, delete_key=list)
+        teardown.run()
+        return teardown
+
+    def _answer(self, request: Request) -> tuple[int, str]:
+        if self.time.seconds >= self.appears_s:
+            self.account.machines = {INSTANCE_ID: ("running", OURS)}
+        if self.account.terminated:
+            self.account.in_use = False
+        return self.account(request)
+
+
+def test_an_unconfirmed_request_is_waited_for_without_a_group_in_use(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(), appears_s=40.0)
+    scene.record_request()
+    teardown = scene.tear_down()
+
+    assert scene.account.terminated == {INSTANCE_ID}
+    assert (teardown.remaining, teardown.unconfirmed, teardown.group_state) == ([], [], "none")
+
+
+def test_without_an_unconfirmed_request_there_is_no_wait(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(), appears_s=40.0)
+    scene.tear_down()
+
+    assert scene.time.seconds == 0
+    assert scene.account.terminated == set()
+
+
+def test_a_group_in_use_is_waited_for_without_an_unconfirmed_request(tmp_path: Path) -> None:
+    """The launch was made from another computer, so the journal has no entry of it."""
+    scene = Scene(tmp_path, Account(group=OURS, in_use=True), appears_s=40.0)
+    teardown = scene.tear_down()
+
+    assert scene.account.terminated == {INSTANCE_ID}
+    assert (teardown.remaining, teardown.unconfirmed, teardown.group_state) == ([], [], "gone")
+
+
+def test_an_instance_known_to_the_journal_only_is_terminated(tmp_path: Path) -> None:
+    """EC2 does not show it yet, and there is neither a group nor an unconfirmed request."""
+    scene = Scene(tmp_path, Account(), appears_s=float("inf"))
+    entry = scene.record_request()
+    scene.launch_log.journal.record_outcome(entry, ids=[INSTANCE_ID])  # type: ignore[arg-type]
+    scene.tear_down()
+
+    assert scene.account.terminated == {INSTANCE_ID}
