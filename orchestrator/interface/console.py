@@ -70,8 +70,10 @@ class Console:
         :raises EOFError: the input has ended.
         """
         stream = self.stream
+        # The question must not overtake output that is still buffered.
         stream.flush()
         if stream is sys.stdout:
+            # input() with a prompt edits lines; it writes to stdout only.
             return input(question).strip().lower() or default
         stream.write(question)
         stream.flush()
@@ -84,8 +86,10 @@ class Console:
     def _write(self, stream: TextIO, text: Text | Iterable[Text]) -> None:
         texts = [text] if isinstance(text, str | NextStep | Message) else text
         draw = self._for_terminal if _is_terminal(stream) else self.worded
+        # Lines come from several threads: one write each keeps them whole.
         drawn = "".join(f"{draw(line)}\n" for line in _printed_lines(texts))
         with self._lock:
+            # Flushed: a pipe is block-buffered, and a reader would see a job's lines minutes late.
             stream.write(_encodable(drawn, stream))
             stream.flush()
 
@@ -102,6 +106,7 @@ class Console:
     def _piece(self, part: str | NextStep) -> str:
         if isinstance(part, NextStep):
             return Styled(self.word(part), "command")
+        # Text of hosts and providers could move the cursor or retitle the window.
         text = units.visible(units.last_state(part) if isinstance(part, Verbatim) else part)
         return Styled(text, part.style) if isinstance(part, Styled) else text
 
@@ -110,6 +115,7 @@ def _printed_lines(texts: Iterable[Text]) -> list[Text]:
     """Return texts line by line; the end of a text that ends with a line break is no further line."""
     lines: list[Text] = []
     for text in texts:
+        # Also inside a text: indentation and width are those of one line.
         rows = split_lines([text])
         lines += rows[:-1] if len(rows) > 1 and not rows[-1] else rows
     return lines

@@ -64,6 +64,7 @@ class HostRow:
 
     def update(self, event: Event, now: float) -> None:
         """Bring the row up to date."""
+        # A detail of the phase under way: neither its name nor its age changes.
         if event.state == "progress":
             self.text = _one_line(event.text) or self.text
             return
@@ -111,6 +112,7 @@ def _stage(host: HostRow) -> str:
 
 
 def _slowest(hosts: Sequence[HostRow], now: float) -> list[str]:
+    # A failed host waits for nothing.
     busy = [host for host in hosts if host.phase and not host.failed]
     if not busy:
         return []
@@ -149,6 +151,7 @@ class ProgressBoard:
         """Take an event, from any thread; outside :meth:`shown` only progress of the whole cluster is printed."""
         now = self._now()
         with self._lock:
+            # Events of earlier work may still arrive when a verb has ended.
             if not self._is_shown and (event.host or event.state != "progress"):
                 return
             if event.host:
@@ -187,6 +190,7 @@ class ProgressBoard:
         from rich.console import Console as RichConsole
         from rich.live import Live
 
+        # Forced: supports_redraw has decided already, by the console's own environment.
         screen = RichConsole(
             file=self.console.stream, highlight=False, force_terminal=True, _environ=dict(self.console.env)
         )
@@ -194,7 +198,9 @@ class ProgressBoard:
             get_renderable=lambda: self._drawing(screen),
             console=screen,
             refresh_per_second=REDRAWS_PER_S,
+            # Erased at the end: the verb's summary says the same, and stays.
             transient=True,
+            # rich would exchange sys.stdout, which IPython has exchanged already.
             redirect_stdout=False,
             redirect_stderr=False,
         ):
@@ -224,6 +230,7 @@ class ProgressBoard:
 
     def _heartbeat(self, finished: threading.Event) -> None:
         """Report now and then what is under way, where nothing else was printed for a while."""
+        # Not the clock's sleep: the end of the work interrupts this at once.
         while not finished.wait(1.0):
             with self._lock:
                 due = self._now() - self._last_line >= QUIET_S

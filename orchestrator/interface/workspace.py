@@ -142,6 +142,7 @@ class Workspace:
                 raise
             count = units.count(len(error.problems), "mistake")
             self.console.print_error([*map(str, error.problems), f"{count}. The earlier settings stay."])
+            # Noted as read: the same mistakes are not repeated at every verb.
             self._file_state = state
             return
         # Settings that were read without their files are read again by the next verb that needs them.
@@ -149,8 +150,10 @@ class Workspace:
         self._replace_settings(settings)
 
     def _replace_settings(self, settings: Settings) -> None:
+        # A save that changed nothing must not close connections and tunnels.
         if settings == self._settings:
             return
+        # Each warning once, not at every change of the file.
         known = self._settings.warnings if self._settings else ()
         self.console.print_error([str(warning) for warning in settings.warnings if warning not in known])
         self._settings = settings
@@ -181,6 +184,7 @@ class Workspace:
     def _close_session(self) -> None:
         session, self._session = self._session, None
         if session is not None:
+            # Before the session: tunnels run over its connections.
             self._closing.close()
             session.close()
 
@@ -196,6 +200,7 @@ class Workspace:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _write_private(path, text)
+        # A full disk must not hide the error itself.
         except OSError:
             return StratusError(f"{message} (a bug in Stratus)")
         return StratusError(f"{message} (a bug in Stratus)", fix=f"traceback: {path}")

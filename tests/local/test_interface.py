@@ -31,7 +31,7 @@ Place = tuple[Path, dict[str, str]]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A working directory with a job, and a cloud of its own that ends with this process at the latest."""
-    folder = tmp_path_factory.mktemp("sitting")
+    folder = tmp_path_factory.mktemp("session")
     (folder / "config").mkdir()
     config = (ROOT / "config/local.ini").read_text()
     (folder / "config/local.ini").write_text(re.sub(r"(?m)^run = .*", "run = job", config))
@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     localcloud.up(cloud, pending=0.4, boot=0.1, bound_to=os.getpid())
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     own = {"LOCALCLOUD_HOME": str(cloud), "STRATUS_HOME": str(folder / "home"), "IPYTHONDIR": str(folder / "ipython")}
-    # Nothing of this may reach a rehearsal.
+    # Settings of a real account: the embedded cloud must not see them.
     real = {
         "AWS_PROFILE": "production",
         "AWS_SESSION_TOKEN": "real",
@@ -65,7 +65,7 @@ def stratus(place: Place) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.mark.slow
-def test_a_sitting_that_moves_from_the_shell_to_the_command_line(place: Place, stratus: Callable[..., Any]) -> None:
+def test_a_session_that_moves_from_the_shell_to_the_command_line(place: Place, stratus: Callable[..., Any]) -> None:
     folder, env = place
     child = pexpect.spawn(
         sys.executable, START, cwd=folder, env=env, encoding="utf-8", timeout=60, dimensions=(50, 140)

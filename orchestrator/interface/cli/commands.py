@@ -78,6 +78,7 @@ OWN_COMMANDS = (
 
 def commands(registry: VerbRegistry, program: str) -> list[Command]:
     """Return the commands of all verbs in order, then those that are no verbs."""
+    # The order of declaration is the order of --help.
     by_name: dict[str, list[Verb]] = {}
     for verb in registry:
         by_name.setdefault(verb.command, []).append(verb)
@@ -85,6 +86,7 @@ def commands(registry: VerbRegistry, program: str) -> list[Command]:
 
 
 def _command(registry: VerbRegistry, name: str, verbs: Sequence[Verb], program: str) -> Command:
+    # The verb without a flag describes the command: `stratus run` alone is the run on one VM.
     first = verbs[0]
     epilog = verb_help.worded(verb_help.closing_lines(first), lambda step: registry.as_command(step, program))
     return Command(
@@ -105,6 +107,7 @@ def _arguments(verbs: Sequence[Verb]) -> tuple[Argument, ...]:
         for verb in verbs
         if verb.flag
     ]
+    # Reversed, so that the first verb's description counts where verbs share a parameter.
     own = {
         parameter.name: _argument(parameter, verb.docs.parameters.get(parameter.name, ""))
         for verb in reversed(verbs)
@@ -164,8 +167,10 @@ def bind(command: Command, verb: Verb, arguments: dict[str, Any]) -> tuple[list[
     for name, parameter in taken.items():
         if parameter.is_variadic:
             positional += _without_dashes(arguments[name]) if parameter.takes_rest else arguments[name]
+        # By position: a function's required parameters may come before a variadic one.
         elif name in arguments and parameter.default is UNSET:
             positional.append(arguments[name])
+        # Not given: the function's own default counts.
         elif arguments.get(name) is not None:
             named[name] = arguments[name]
     return positional, named, foreign

@@ -17,6 +17,7 @@ def script(shell: str, commands: Sequence[Command]) -> str:
 
 def _top_options() -> dict[str, str]:
     """Return the options before the verb -> their help."""
+    # argparse adds these by itself.
     own = {"-h": "show help", "--help": "show help", "--version": "show the version"}
     return own | {name: _one_line(options["help"]) for names, options in TOP_OPTIONS for name in names}
 
@@ -34,6 +35,7 @@ def _folder_options(commands: Sequence[Command]) -> list[str]:
 
 
 def _one_line(text: str) -> str:
+    # The scripts put help into single quotes.
     return text.replace("'", "")
 
 
@@ -108,6 +110,7 @@ if [ "$funcstack[1]" = "_{PROGRAM}" ]; then _{PROGRAM} "$@"; else compdef _{PROG
 
 
 def _fish(commands: Sequence[Command]) -> str:
+    # fish completes file names everywhere unless told not to (-f).
     folders = _folder_options(commands)
     lines = [f"# {PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish", f"complete -c {PROGRAM} -f"]
     lines += [

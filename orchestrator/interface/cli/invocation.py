@@ -64,6 +64,7 @@ class Invocation:
         self.setup = setup
         self.console = console
         self.workspace: Workspace | None = None
+        # Before parsing, so that hints of usage errors are commands as well.
         self._word_for(setup.program)
 
     def _word_for(self, program: str) -> None:
@@ -84,6 +85,7 @@ class Invocation:
                 "--local starts the embedded cloud, and only run_interface.py can do that",
                 fix=f"python run_interface.py {' '.join(self.argv)}",
             )
+        # From here on hints repeat the options before the verb: without --config they would name another cluster.
         self._word_for(_with_config(self.setup.program, options))
         command = next((item for item in known if options.verb in (item.name, *item.aliases)), None)
         if command is None or not command.verbs:
@@ -126,10 +128,13 @@ class Invocation:
         return 0
 
     def _shell(self, options: argparse.Namespace, known: list[Command]) -> int:  # noqa: ARG002 - as the others
+        # IPython is slow to import: only the shell pays for it.
         from orchestrator.interface.shell import app, statements
 
+        # A script cannot answer questions, and was started on purpose.
         scripted = options.statements is not None or not sys.stdin.isatty()
         workspace = self.open_workspace(options, assume_yes=scripted)
+        # What is typed next here is Python.
         self.console.word = str
         if not scripted:
             return app.start(workspace, self.setup.registry, version=__version__)
@@ -148,6 +153,7 @@ class Invocation:
         """
         from orchestrator.interface.workspace import Workspace
 
+        # Before the config is read: it may refer to what the embedded cloud sets up.
         if needs_cloud:
             self.setup.prepare()
         factory: dict[str, Any] = {"session_factory": self.setup.session_factory} if self.setup.session_factory else {}
@@ -162,6 +168,7 @@ class Invocation:
 
     def fail(self, error: StratusError) -> int:
         """Print what went wrong, as the document too if one was asked for, and return the exit code."""
+        # Also with a document: the log of a CI job shows stderr.
         self.console.print_error(error.lines())
         if self.console.document:
             from orchestrator.interface.cli import json_output

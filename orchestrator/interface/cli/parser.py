@@ -38,11 +38,13 @@ def parse(argv: Sequence[str], commands: Sequence[Command], program: str) -> arg
     parser = build(commands, program)
     at = verb_at(argv)
     names = {name for command in commands for name in (command.name, *command.aliases)}
+    # Before argparse, whose own message lists all verbs and suggests none.
     if at < len(argv) and argv[at] not in names:
         from orchestrator.config import ini
 
         message = f"{argv[at]}: no such verb.{ini.suggest(argv[at], sorted(names))}"
         raise UsageError(message, fix=f"{program} --help")
+    # Not parse_args(): an option in the wrong place gets a message of its own.
     options, unknown = parser.parse_known_args(argv)
     if late := [name for name in BEFORE_THE_VERB if name in unknown]:
         raise UsageError(f"{late[0]} goes before the verb", fix=f"{program} {late[0]} ... VERB")
@@ -61,6 +63,7 @@ def verb_at(argv: Sequence[str]) -> int:
 
 def build(commands: Sequence[Command], program: str = "stratus") -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
+    # No abbreviations: one that works today is ambiguous once an option is added.
     top = _Parser(
         prog=program,
         description="Machine-learning jobs on EC2, on one VM or on many: launch, install, run, fetch, terminate.",

@@ -32,6 +32,7 @@ def _(cost: Cost, now: datetime) -> Lines:
 def _(report: ExtendReport, now: datetime) -> Lines:
     table = columns([[host.name, f"shuts down {units.ends(host.expires_at, now)}"] for host in report.hosts])
     table += failures(report.failed)
+    # The budget of a launch is enforced by the VMs' own timers, so a later end needs a new budget.
     if any(host.is_budget_limited for host in report.hosts):
         table.append("  Earlier than requested: the budget of their launch allows no more.")
         table.append("    Raise [cluster] max_dollars in the config, then extend again.")
@@ -56,6 +57,7 @@ def _idle(report: IdleShutdownReport) -> str:
 @lines.register(QuotaIncrease)
 def _(increase: QuotaIncrease, _now: datetime) -> Lines:
     usage = increase.usage
+    # The quota itself is a permission of its own, and may be refused.
     have = f"{usage.needed:,} vCPU needed, limit {usage.limit:,}" if usage.limit is not None else "limit unknown"
     have += f" ({usage.in_use:,} in use)" if usage.in_use else ""
     if increase.status == "not needed":
@@ -81,6 +83,7 @@ def instance_types(offers: Sequence[Offering]) -> Lines:
 
 def _offer(offer: Offering) -> Sequence[str]:
     gpus = f"{offer.gpus} x {offer.gpu}" if offer.gpus else ""
+    # As above: launching may be allowed although the quota cannot be read.
     room = "quota unknown" if offer.launchable is None else f"{offer.launchable:,} at a time"
     price = units.unit_price(offer.usd_per_hour)
     return [offer.type, f"{offer.vcpus} vCPU", f"{offer.memory_gib:g} GiB", *([gpus] if gpus else []), price, room]

@@ -21,6 +21,7 @@ MANY = 20
 
 @lines.register(ClusterStatus)
 def _(status: ClusterStatus, _now: datetime) -> Lines:
+    # Shown without instances of one's own, too: they share the name, but TerminateAll() leaves them.
     others = _not_yours(status.other_owners)
     if not status.instances:
         return [_no_instances(status), *others]
@@ -45,6 +46,7 @@ def _instance(machine: InstanceStatus, at: datetime) -> Sequence[str]:
 
 
 def _uptime(machine: InstanceStatus, at: datetime) -> str:
+    # Of an instance that is no longer billed the age is of no interest.
     if not machine.launched_at or not machine.is_billed:
         return ""
     return f"up {duration((at - machine.launched_at).total_seconds())}"
@@ -97,6 +99,7 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
     """Return the shell's prompt: ``aws [2 up $0.73/h]: ``."""
     if status is None:
         return f"{label} [...]: "
+    # The prompt is drawn once per input: it has to fit before anything that is typed.
     running, stopped_count = len(status.up), len(status.stopped)
     price = f" {units.rate(status.usd_per_hour)}" if running else ""
     return f"{label} [{running} up{price}{f', {stopped_count} stopped' if stopped_count else ''}]: "
@@ -112,6 +115,7 @@ def instances(results: Sequence[InstanceResult]) -> Lines:
     if not results:
         return ["  No instances in this cluster."]
     table = columns([[result.name, state(result.state), result.error] for result in results])
+    # Not after a failure: what is still running has another price.
     if {result.state for result in results} == {"stopped"}:
         table += stopped.kept(result.disk_usd_per_hour for result in results)
     return table
@@ -122,6 +126,7 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     gone = _gone(report)
     listed: Lines = [f"  {'   '.join(gone)}"] if gone else []
     listed += _not_yours(report.other_owners)
+    # Never "0 instances" while one may remain.
     if report.remaining:
         return listed
     if not report.instances and not gone:
@@ -133,6 +138,7 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
 def _gone(report: TerminateReport) -> list[str]:
     names = [result.name for result in report.instances if result.state == "terminated"]
     gone = [f"{name} terminated" for name in names] if len(names) <= MANY else [f"{len(names)} instances terminated"]
+    # Only what was there and is gone: not what a launch never came to create.
     resources = (("security group", report.group_state), ("key pair", report.key_state))
     return gone + [f"{resource} gone" for resource, outcome in resources if outcome == "gone"]
 

@@ -19,6 +19,7 @@ def failures(failed: Mapping[str, Exception]) -> list[Text]:
 
 def _failure(name: str, error: Exception) -> list[Text]:
     lines = error.lines() if isinstance(error, StratusError) else split_lines([str(error) or type(error).__name__])
+    # The error's own line names its host; the row does already.
     first, *more = map(as_message, lines)
     start = line(f"  {name}  ", state("failed"), "  ", _without_prefix(first, f"{name}: "))
     return [start, *("    " + _stripped(message) for message in more)]

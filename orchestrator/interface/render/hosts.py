@@ -58,12 +58,14 @@ def _processes(host: HostUsage) -> list[Sequence[str]]:
         ]
         for process in host.processes
     ]
+    # One process may use several GPUs: one row each would look like several processes.
     others = {process.pid: process for gpu in host.gpus for process in gpu.processes if not process.run_id}
     return rows + [["other", f"pid {pid}", "", "", _short(process.command)] for pid, process in others.items()]
 
 
 def _gpu(gpu: Gpu) -> Sequence[str]:
     busy = "" if gpu.utilization_percent is None else f"{gpu.utilization_percent:g}% busy"
+    # nvidia-smi reports [N/A] for what a GPU does not measure.
     known = gpu.memory_used_mib is not None and gpu.memory_total_mib is not None
     memory = f"{gpu.memory_used_mib:g} of {gpu.memory_total_mib:g} MiB" if known else ""
     temperature = "" if gpu.celsius is None else f"{gpu.celsius:g} \N{DEGREE SIGN}C"
@@ -81,6 +83,7 @@ def _(report: CommandReport, _now: datetime) -> Lines:
 
 
 def _exit(host: CommandOutput) -> str:
+    # Negative as in Python's subprocess: the signal's number.
     return "killed by a signal" if host.exit_status < 0 else f"exit {host.exit_status}"
 
 

@@ -21,6 +21,7 @@ NEXT: tuple[Text, ...] = ("  Next: ", NextStep("RunSingleVMComputing"), " or ", 
 
 @lines.register(InstallReport)
 def _(report: InstallReport, _now: datetime) -> Lines:
+    # All rows of 128 hosts would say the same.
     many = len(report.hosts) > MANY
     table = [] if many else columns([_installed(host) for host in report.hosts])
     summary = f"  {_summary(report, many)}, {duration(report.seconds)}."

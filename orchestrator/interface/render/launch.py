@@ -29,6 +29,7 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     :param image: the setting of that name, which its author recognizes sooner than the image's id.
     :param ssh_from: the setting of that name: ``auto``, or address ranges.
     """
+    # The image by its setting: ubuntu-24.04 says more than ami-0abc.
     gpus = f", {units.count(plan.gpus, 'GPU')}" if plan.gpus else ""
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
     machines = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
@@ -69,6 +70,7 @@ def _access(ssh_from: str) -> str:
     if ranges == ["auto"]:
         return "ssh from your address only"
     if any(part.endswith("/0") for part in ranges):
+        # /0 is the whole internet.
         return "ssh from ANYWHERE"
     return f"ssh from {', '.join(part.removesuffix('/32') for part in ranges)} only"
 
@@ -90,6 +92,7 @@ def _price(plan: LaunchPlan) -> Lines:
 
 
 def _each(plan: LaunchPlan) -> str:
+    # The on-demand price is the ceiling of a spot request.
     listed = units.unit_price(plan.usd_per_hour_each)
     if plan.market != "spot":
         return listed
@@ -136,6 +139,7 @@ def interrupted(launches: Sequence[InterruptedLaunch], now: datetime) -> Lines:
 def _interrupted(launch: InterruptedLaunch, now: datetime) -> str:
     count = len(launch.instances)
     vms = units.count(count, "VM") if count else "no VM yet"
+    # EC2 shows an instance only some time after RunInstances was answered.
     if launch.unconfirmed_count:
         vms += f", {launch.unconfirmed_count} more may still appear,"
     cost = f", about {units.usd(launch.spent_usd)}" if count else ""
@@ -146,6 +150,7 @@ def _interrupted(launch: InterruptedLaunch, now: datetime) -> str:
 @lines.register(RecoverReport)
 def _(report: RecoverReport, now: datetime) -> Lines:
     if report.terminated:
+        # What remains is listed by the error that follows.
         count = sum(len(launch.instances) for launch in report.interrupted) - len(report.remaining)
         return [f"  {units.count(max(count, 0), 'VM')} terminated."]
     if not report.ready and not report.failed:

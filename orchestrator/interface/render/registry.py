@@ -45,6 +45,7 @@ Lines = list[Text]
 @functools.cache
 def load() -> None:
     """Import every module of this package, so that each has registered its records."""
+    # Late: --help can do without the records and all that they import.
     from orchestrator.interface import render
 
     for module in pkgutil.iter_modules(render.__path__):
@@ -57,6 +58,7 @@ def lines(record: object, _now: datetime) -> Lines:
 
     :raises TypeError: no text is registered for records of this class.
     """
+    # Not repr(): a record that lost its text should fail a test, not look odd on the screen.
     raise TypeError(f"no text is registered for {type(record).__qualname__}")
 
 
@@ -84,6 +86,7 @@ def document(record: object) -> Any:
 
     :raises TypeError: no document is registered for records of this class.
     """
+    # Nor guessed from the fields: a renamed field would rename a key that scripts read.
     raise TypeError(f"no JSON document is registered for {type(record).__qualname__}")
 
 
@@ -97,6 +100,7 @@ def _(value: str | float | None) -> Any:
 
 @document.register
 def _(moment: datetime) -> str:
+    # With the offset: a time without one could be of any zone.
     return moment.isoformat()
 
 

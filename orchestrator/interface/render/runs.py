@@ -129,6 +129,7 @@ def _bill(record: RunRecord) -> str:
     if bill is None or bill.total is None or not record.hosts:
         return ""
     spot = {"yes": " (spot)", "partly": " (partly spot)"}.get(bill.spot, "")
+    # billed_seconds is the sum over all VMs.
     per_vm = duration(bill.billed_seconds / len(record.hosts))
     parts = f"VMs{spot} {units.usd(bill.vms_usd)}, disks {units.usd(bill.disks_usd)}"
     return f"  ({units.count(len(record.hosts), 'VM')} x {per_vm}: {parts})"
@@ -136,6 +137,7 @@ def _bill(record: RunRecord) -> str:
 
 _PHASES = ("launch", "install", "job")
 _LAUNCH_PARTS = ("api", "pending", "boot", "ssh")
+_LABELS = {"api": "request"}
 
 
 def _times(record: RunRecord) -> str:
@@ -144,11 +146,12 @@ def _times(record: RunRecord) -> str:
     parts = _LAUNCH_PARTS if "launch" in times else ()
     rest = [name for name in times if name not in (*_PHASES, *parts)]
     order = [name for name in (*_PHASES[:-1], *rest, _PHASES[-1]) if name in times]
-    return "time   " + ("  ".join(f"{name} {duration(times[name])}" for name in order) or "unknown")
+    return "time   " + ("  ".join(f"{_LABELS.get(name, name)} {duration(times[name])}" for name in order) or "unknown")
 
 
 def metrics(values: Mapping[str, Any]) -> list[str]:
     """Return a job's own ``headline``, else a few of its numbers, those of its ``summary`` first."""
+    # Metrics are a file that the job wrote: any JSON may be in it.
     headline = values.get("headline")
     if isinstance(headline, str) and headline.strip():
         return headline.strip("\n").split("\n")
@@ -160,6 +163,7 @@ def metrics(values: Mapping[str, Any]) -> list[str]:
 
 
 def _is_number(value: object) -> bool:
+    # bool is an int in Python, and no measurement.
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

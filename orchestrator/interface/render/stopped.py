@@ -59,6 +59,7 @@ def reminder(status: ClusterStatus, max_hours: float) -> Lines:
     machines = status.stopped_longer_than(max_hours)
     if not machines:
         return []
+    # The longest: that is the one which was forgotten.
     since = min(machine.stopped_at for machine in machines if machine.stopped_at)
     names = ", ".join(machine.name for machine in machines)
     have, disks, them = ("has", "its disk", "it") if len(machines) == 1 else ("have", "their disks", "them")

@@ -18,6 +18,7 @@ ESCAPE_CODES: dict[Style, str] = {
 }
 
 
+# A str, so that pieces are measured and padded as any text.
 class Styled(str):
     """A piece of text with a style; lost, not wrong, where pieces are joined to plain text."""
 

@@ -44,6 +44,7 @@ def _rounded(amount: Decimal, digits: int) -> Decimal:
 
 def duration(seconds: float) -> str:
     """Return a stretch of time: ``2.1 s``, ``12 min 5 s``, ``7 h 48 min``, ``3 d 2 h``."""
+    # Up to two minutes tenths tell more: 61.3 s.
     if seconds < 120:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -85,6 +86,7 @@ def size(count: int) -> str:
     number = float(count)
     units = iter(("kB", "MB", "GB", "TB"))
     unit = "B"
+    # 999.95 and more would be printed as 1000.0.
     while number >= 999.95 and unit != "TB":
         number, unit = number / 1000, next(units)
     return f"{number:.1f} {unit}"
@@ -110,6 +112,7 @@ def visible(text: str) -> str:
 
 
 def _caret(code: int) -> str:
+    # C1 codes as well: 0x9b alone begins a control sequence on 8-bit terminals.
     return f"^{chr(code ^ 0x40)}" if code < 0x80 else f"\\x{code:02x}"
 
 

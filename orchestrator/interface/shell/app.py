@@ -41,6 +41,7 @@ def start(workspace: Workspace, registry: VerbRegistry, *, version: str) -> int:
 
     config = Config()
     config.TerminalInteractiveShell.banner1 = banner(workspace, registry, version)
+    # IPython's own lines would push the cluster's off the screen.
     config.TerminalInteractiveShell.enable_tip = False
     config.TerminalInteractiveShell.confirm_exit = False
     config.TerminalInteractiveShell.term_title_format = f"Stratus {settings.cluster.name}"
@@ -85,6 +86,7 @@ class IPythonShell:
             setattr(builtins, name, verb)
         _show_errors_in_a_line(ip, workspace.console, self.names)
         ip.events.register("pre_run_cell", self.display.forget)
+        # `?` consults these before its own description of an object.
         ip.inspector.mime_hooks |= {"text/plain": _explained, "text/html": _explained_in_html}
         self._matcher = completer.matcher(self.names, registry, {"host": self._hosts, "run": self._runs})
         ip.Completer.custom_matchers.append(self._matcher)
@@ -99,6 +101,7 @@ class IPythonShell:
 
         self._has_prompt = True
         self.ip.prompts = prompts(self.ip, lambda: cluster.prompt(self.workspace.label, self.poller.status))
+        # Without prompt_toolkit, on a dumb terminal, nothing is drawn that could trigger the first request.
         if self.ip.pt_app is None:
             self.poller.refresh()
         else:
@@ -153,6 +156,7 @@ class IPythonShell:
             console.print_error(error.lines())
 
     def _hosts(self) -> Iterable[str]:
+        # Not for ever: Tab has to answer even when the network does not.
         if self.poller.age_s > COMPLETION_STALE_S:
             self.poller.refresh(wait_s=1.0)
         return [machine.name for machine in self.poller.status.instances] if self.poller.status else []
@@ -166,6 +170,7 @@ class IPythonShell:
         from orchestrator.interface.render import cluster
 
         console = self.workspace.console
+        # The last answer may be minutes old, and this is the last chance to notice what costs money.
         self.poller.refresh(wait_s=EXIT_STATUS_TIMEOUT_S)
         if self.poller.status is not None:
             console.print(cluster.leaving(self.poller.status, self._command("TerminateAll")))
@@ -180,6 +185,7 @@ class IPythonShell:
     def remove(self) -> None:
         """Remove the verbs from this IPython."""
         for name, verb in self.names.items():
+            # A name that was assigned to since is the user's.
             if getattr(builtins, name, None) is verb:
                 delattr(builtins, name)
         self.ip.set_custom_exc((), None)
@@ -196,6 +202,7 @@ def _show_errors_in_a_line(ip: Any, console: Console, names: Iterable[str]) -> N
 
     def show_misspelled(ip: Any, kind: type, error: NameError, trace: Any) -> Any:
         """A name that is nearly a verb's gets a line; other mistakes in Python keep their traceback."""
+        # Capitalized names only: a misspelled variable is no verb.
         guess = ini.suggest(error.name or "", [name for name in names if name[0].isupper()])
         if not guess:
             return ip.showtraceback((kind, error, trace), tb_offset=1, running_compiled_code=True)

@@ -23,6 +23,7 @@ _REFRESH_WAIT_S = 1.5
 AfterVerb = Callable[[Verb, object], None]
 
 
+# IPython prints tuples and ints by itself; classes of their own can be shown as text.
 class Rows(tuple[Any, ...]):
     """Several records that a verb returned."""
 
@@ -94,6 +95,7 @@ class PromptVerb:
         :raises StratusError: one line, whatever went wrong.
         """
         try:
+            # Before the call: a TypeError from within would be a bug, this one is a typing mistake.
             self.__signature__.bind(*args, **options)
         except TypeError as error:
             raise UsageError(f"{self.call}: {error}", fix=f"{self.__name__}?  explains it") from None
@@ -107,6 +109,7 @@ class PromptVerb:
         except Exception as error:
             raise self._workspace.report_bug(error) from error
         finally:
+            # Also after a failure: what failed may have changed the cluster.
             self._after(self.verb, answer)
         return answer
 
@@ -147,6 +150,7 @@ def namespace(
 def _update(poller: StatusPoller, verb: Verb, answer: object) -> None:
     from orchestrator.cluster.status import ClusterStatus
 
+    # The verb has just made the request that a refresh would make.
     if isinstance(answer, ClusterStatus):
         poller.accept(answer)
     elif verb.changes_cluster:

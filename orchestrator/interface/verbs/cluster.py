@@ -58,6 +58,7 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
         report = session.cluster.launch(plan)
     show(workspace, report)
+    # After the report: the hosts that are up cost money, whatever the others do.
     raise_if_failed(report.failed, "{hosts} did not come up", fix=SHOWS_OR_TERMINATES)
     return report
 
@@ -68,6 +69,7 @@ def status(workspace: Workspace) -> ClusterStatus:
 
     Costs  nothing.
     """
+    # Works from the tags alone, as terminating does.
     return show(workspace, workspace.session(files=False).cluster.status())
 
 
@@ -81,6 +83,7 @@ def terminate(workspace: Workspace, *, yes: Consent = False) -> TerminateReport:
     yes  no effect: terminating never asks.
     """
     del yes
+    # Terminating must work when a key file or the job's folder is missing.
     session = workspace.session(files=False)
     with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
         report = session.cluster.terminate()
@@ -151,6 +154,7 @@ def recover(workspace: Workspace, then: Choice = "") -> RecoverReport:
 def _recover(workspace: Workspace, then: str) -> RecoverReport:
     from orchestrator.cluster.recovery import RecoverReport
 
+    # Both work from the journal and the tags.
     session = workspace.session(files=False)
     if not then:
         return RecoverReport(session.cluster.interrupted_launches())

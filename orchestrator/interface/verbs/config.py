@@ -93,6 +93,7 @@ def init(workspace: Workspace) -> object:
     path = workspace.named_config or Path("config/config.ini")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        # Exclusive: between a check and the writing another process could create it.
         with path.open("x", encoding="utf-8") as file:
             file.write(settings.template())
     except FileExistsError:

@@ -61,6 +61,7 @@ def ask_after_interrupt(console: Console) -> str:
     try:
         answer = console.ask(QUESTION, "w")[:1]
     except (KeyboardInterrupt, EOFError):
+        # Ctrl-C leaves the cursor behind the question.
         console.print("")
         return "l"
     return answer if answer in ("l", "c") else "w"

@@ -13,6 +13,7 @@ from orchestrator.interface.verbs.registry import VerbRegistry
 
 def call_of(verb: Verb) -> str:
     """Return how a verb is called at the prompt: ``LaunchInstances(n=None, *, yes=False)``."""
+    # Types are for type checkers: a reader needs names and defaults.
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in verb.signature.parameters.values()]
     signature = verb.signature.replace(parameters=bare, return_annotation=inspect.Signature.empty)
     return f"{verb.name}{signature}"

@@ -62,11 +62,13 @@ def run_command(
     """
     if not command:
         raise UsageError("no command was given", fix=NextStep("RunCommand", "nvidia-smi"))
+    # One text is a line for the shell, pipes included; several words are a program with its arguments.
     text = command[0] if len(command) == 1 else shlex.join(command)
     printer = LogPrinter(workspace.console, with_host=not host)
     names = (host,) if host else ()
     report = workspace.session().hosts.run_command(text, names=names, timeout_s=timeout, on_line=printer.listener())
     show(workspace, report)
+    # Named without their output: it stands above, line by line.
     failed = [result.host for result in report.hosts if result.exit_status] + list(report.failed)
     if failed:
         raise StratusError(f"{text.splitlines()[0]}: failed on {' '.join(failed)}")
@@ -97,6 +99,7 @@ def ssh(workspace: Workspace, host: SshHost, *command: CommandWords) -> int:
     """
     argv = workspace.session().hosts.ssh_command(host)
     try:
+        # OpenSSH itself: it handles terminals, window sizes and escape keys as users expect.
         return subprocess.call([*argv, *command])
     except FileNotFoundError:
         raise UsageError(f"{argv[0]}: no such program here", fix="install the OpenSSH client") from None

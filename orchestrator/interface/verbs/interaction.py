@@ -45,6 +45,7 @@ def show(workspace: Workspace, record: T, lines: list[Text] | None = None) -> T:
     from orchestrator.interface.render import registry
 
     registry.load()
+    # Belongs to the JSON document of an error that comes after it.
     workspace.last_answer = record
     workspace.console.print(registry.lines(record, workspace.clock.now()) if lines is None else lines)
     return record
@@ -72,8 +73,10 @@ def confirm_cost(workspace: Workspace, question: str, *, yes: bool, without_aski
         raise UsageError("cannot ask for confirmation here. Nothing was launched.", fix=fix)
     try:
         answer = workspace.console.ask(question, "y")
+    # Ctrl-D, too: an input that ended has not agreed.
     except (KeyboardInterrupt, EOFError):
         raise Interrupted("Nothing was launched.") from None
+    # Anything else is a no: a typing mistake must not cost money.
     if answer not in ("y", "yes"):
         raise UsageError("Nothing was launched.")
 

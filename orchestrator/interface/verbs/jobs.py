@@ -134,6 +134,7 @@ def _run(
     if detach:
         workspace.console.print(runs.left_running(handle.short_id))
         return handle
+    # Named from the first line if several hosts will print.
     main_tasks = sum("main" in roles for roles in handle.roles.values())
     return _watch(workspace, handle.run_id, LogPrinter(workspace.console, with_host=main_tasks > 1), handle)
 
@@ -163,6 +164,7 @@ def _watch(
         try:
             result = session.jobs.follow(run, on_line=printer.listener())
         except KeyboardInterrupt:
+            # Lines that arrive meanwhile would scroll the question away.
             printer.pause()
         except JobFailed as error:
             raise _without_printed_tail(error, printer) from error
@@ -180,6 +182,7 @@ def _leave(workspace: Workspace, run: str, handle: RunHandle | None) -> RunHandl
 
     workspace.console.print(runs.left_running(handle.short_id if handle else run.rsplit("-", 1)[-1]))
     if not workspace.console.is_interactive:
+        # A script must not take a run that was left for one that has ended.
         raise Interrupted
     return handle
 
@@ -225,6 +228,7 @@ def logs(
     print_line, lines = printer.listener(), []
     for name, text in workspace.session().jobs.logs(run, host=host, follow=follow):
         print_line(name, text)
+        # Kept for the document, which is printed in one piece.
         lines.append({"host": name, "line": text})
     # At the prompt the lines are on the screen already.
     return {"lines": lines} if workspace.console.document else None
@@ -280,6 +284,7 @@ def cancel_all(workspace: Workspace) -> KillReport:
     with interruptible(workspace, "Some may still run.", again + "  cancels the rest"):
         report = session.jobs.cancel_all()
     show(workspace, report)
+    # A host that could not be asked may still run everything it ran.
     left = [f"{host.host}: {item}" for host in report.hosts if host.left for item in host.stuck or (str(host.left),)]
     left += [f"{name}: unknown, {str(error).splitlines()[0]}" for name, error in report.failed.items()]
     if left:
@@ -297,6 +302,7 @@ def fetch(workspace: Workspace, run: RunId = "") -> RunRecord:
     with interruptible(workspace, "Nothing is lost.", FETCH + "  starts over"):
         record = workspace.session().jobs.fetch(run)
     show(workspace, record)
+    # After the results: what arrived is kept and recorded.
     raise_if_failed(record.failed, "nothing received from {hosts}", fix=FETCH + " retries")
     return record
 
@@ -329,6 +335,7 @@ def experiment(
     show_plan(workspace, session.cluster.plan(check_vm_count(n)))
     without_asking = NextStep("RunExperiment", yes=True)
     confirm_cost(workspace, "  Launch, run and terminate? [Y/n] ", yes=yes, without_asking=without_asking)
+    # Not redrawn: the job's own lines are printed in between.
     with interruptible(workspace, "All VMs were to be terminated.", STATUS + "  shows them", redraw=False):
         on_line = LogPrinter(workspace.console, with_host=multi).listener()
         record, terminated = session.experiment(multi=multi, count=n, on_line=on_line)
@@ -348,5 +355,6 @@ def dashboard(workspace: Workspace, run: RunId = "") -> Dashboard:
     run  its id, or the end of it (default: the newest).
     """
     tunnel = workspace.session().jobs.dashboard(run)
+    # The tunnel outlives this verb, but not the session.
     workspace.close_later(tunnel.close)
     return show(workspace, tunnel)

@@ -71,6 +71,7 @@ def _words(parameter: VerbParameter, value: object) -> list[str]:
 
 def option_name(parameter: VerbParameter) -> str:
     """Return the option of a parameter: ``--host``, ``-n``."""
+    # One letter is a short option, as in every other program.
     dashes = "-" if len(parameter.name) == 1 else "--"
     return f"{dashes}{parameter.name.replace('_', '-')}"
 

@@ -26,6 +26,7 @@ class VerbDocs:
 def parse_docs(docstring: str, parameters: Collection[str]) -> VerbDocs:
     """Return the parts of a docstring: paragraphs, ``name  description`` lines, and ``Costs  ...``."""
     summary, _, rest = docstring.partition("\n")
+    # Two blanks after a name: prose has one.
     labels = re.compile(rf"({'|'.join([*map(re.escape, parameters), 'Costs'])}) {{2,}}(\S.*)")
     described: dict[str, str] = {}
     prose: list[str] = []
