@@ -10,7 +10,7 @@ from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import UsageError
 from orchestrator.install.steps import Step, build_arguments, images_to_pull, install_plan
 from orchestrator.jobs.spec import load
-from tests.support.job_folder import write_container_job
+from tests.support.jobs.job_folder import write_container_job
 
 
 def test_build_arguments_travel_in_a_file_and_pips_options_are_one_of_them(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """Fixtures of all tests of jobs."""
 
-from tests.support.job_folder import job_folder
+from tests.support.jobs.job_folder import job_folder
 
 __all__ = ["job_folder"]

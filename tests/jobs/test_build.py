@@ -11,7 +11,7 @@ import pytest
 from orchestrator.core.errors import UsageError
 from orchestrator.jobs.build import new_run_id
 from orchestrator.jobs.spec import load
-from tests.support.job_folder import DASK, NOW, plan, write_job
+from tests.support.jobs.job_folder import DASK, NOW, plan, write_job
 
 
 def test_a_run_on_one_vm_is_one_task_whatever_the_framework(job_folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.jobs import host_output
-from tests.support.job_folder import plan, write_job
+from tests.support.jobs.job_folder import plan, write_job
 
 MANIFEST = '{"run": "r1", "job": "j", "framework": "dask", "multi": true, "roles": {"a": ["main"], "b": ["worker"]}'
 MANIFEST += ', "outputs": ["outputs"], "dashboard": 8787}'

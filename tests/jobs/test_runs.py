@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.errors import UsageError
 from orchestrator.jobs.runs import LocatedRun, Run, TaskState, select_run
-from tests.support.job_folder import example_host
+from tests.support.jobs.job_folder import example_host
 
 START = datetime(2026, 11, 20, 14, 12, 3, tzinfo=UTC)
 RUN = Run("20261120-141203-k3x", "job", "command", True, {"ml-0": ("main",), "ml-1": ("main",)}, ("outputs",), 0)

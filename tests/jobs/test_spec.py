@@ -11,7 +11,7 @@ from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import ConfigError
 from orchestrator.install.steps import build_digest
 from orchestrator.jobs import spec as jobs_spec
-from tests.support.job_folder import DASK, write_container_job
+from tests.support.jobs.job_folder import DASK, write_container_job
 from tests.support.paths import ROOT
 
 

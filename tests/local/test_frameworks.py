@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.support.framework_jobs import (
+from tests.support.jobs.framework_jobs import (
     FAIL_OR_SLEEP,
     MXNET,
     SLEEP_EVERYWHERE,

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.session import Session
-from tests.support.framework_jobs import (
+from tests.support.jobs.framework_jobs import (
     FAIL_OR_SLEEP,
     SLEEP_EVERYWHERE,
     TRAINING,

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.core.errors import UsageError
 from orchestrator.jobs.frameworks import mesh, registry
 from orchestrator.jobs.frameworks.registry import Framework
+from tests.support.jobs.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
 from tests.support.localcloud.clients import wait_until
-from tests.support.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
 
 __all__ = ["desktop", "machines"]
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from orchestrator.core.errors import JobFailed
-from tests.support.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
+from tests.support.jobs.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
 
 __all__ = ["desktop", "machines"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.jobs.spec import load
-from tests.support.job_folder import plan
+from tests.support.jobs.job_folder import plan
 
 
 def test_a_run_on_many_vms_has_a_scheduler_workers_and_tls(job_folder: Path) -> None:

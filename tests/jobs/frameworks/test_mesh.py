@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.jobs.spec import load
-from tests.support.job_folder import plan, write_job
+from tests.support.jobs.job_folder import plan, write_job
 
 
 @pytest.mark.parametrize("framework", ["horovod", "mpi"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.job_folder import plan, write_job
+from tests.support.jobs.job_folder import plan, write_job
 
 
 def test_a_run_has_one_scheduler_and_a_server_and_a_worker_on_each_host(job_folder: Path) -> None:

@@ -14,7 +14,7 @@ from orchestrator.jobs import runner, spec
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
 from orchestrator.jobs.tasks import JobLayout
-from tests.support.job_folder import plan, write_job
+from tests.support.jobs.job_folder import plan, write_job
 from tests.support.paths import REMOTE
 
 EVERY_RUN = {"bin/task.sh", "bin/container.sh", "bin/cancel.sh", "bin/spot.sh", "bin/python.sh"}

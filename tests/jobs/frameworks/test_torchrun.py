@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.job_folder import plan, write_job
+from tests.support.jobs.job_folder import plan, write_job
 
 
 def test_all_hosts_meet_at_the_first_ones_private_address(job_folder: Path) -> None:
