@@ -267,7 +267,7 @@ def test_a_wrong_password_is_one_clear_line(project: Project, closed_registry: R
 def test_a_password_that_is_not_where_the_config_says_stops_before_any_host(project: Project, engine: None) -> None:
     add_install_settings(project, "registry = ghcr.io\nregistry_user = me\nregistry_password_env = NO_SUCH_VARIABLE\n")
     project.job("runtime = docker\nimage = ghcr.io/me/job:1\nsingle = true\n")
-    with project.session() as session, pytest.raises(UsageError, match="no variable NO_SUCH_VARIABLE here"):
+    with project.session() as session, pytest.raises(UsageError, match="variable NO_SUCH_VARIABLE is not set"):
         session.jobs.install()
 
 

@@ -84,7 +84,7 @@ def _crashes() -> Iterator[Cell]:
                 next_command="terminate",
                 next_output=("0 instances running",),
             )
-    offer = ("2 machines from launch ", "finish or terminate?", "ends at ", "stratus recover terminate")
+    offer = ("Unfinished launch ", "2 VMs since ", "shuts down automatically at ", "stratus recover terminate")
     crash = {"interruption": ("crash", "after", "RunInstances", 2), "instances": 2}
     yield Cell(
         "F50",
@@ -105,7 +105,7 @@ def _crashes() -> Iterator[Cell]:
         137,
         **crash,
         next_command="recover terminate",
-        next_output=("2 machines ended.",),
+        next_output=("2 VMs terminated.",),
     )
     ready = ("ml-0 ready", "ml-1 ready")
     yield Cell(
