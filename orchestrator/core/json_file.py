@@ -19,7 +19,7 @@ def save(folder: Path, name: str, values: Mapping[str, Any]) -> None:
 
 
 def load(folder: Path, name: str) -> dict[str, Any]:
-    """Return the object in a JSON file; empty if there is no file, or no object in it."""
+    """Return the object in a JSON file; empty if the file is missing or holds no object."""
     try:
         document = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:

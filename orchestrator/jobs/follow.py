@@ -13,6 +13,7 @@ from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts import parallel
 from orchestrator.jobs import host_output
+from orchestrator.jobs.host_output import HeartbeatFilter
 from orchestrator.jobs.runs import Run, TaskExit
 
 if TYPE_CHECKING:
@@ -50,9 +51,15 @@ class Follower:
     exit_text: str = ""
     tail: list[str] = field(default_factory=list)
     reclaim_time: str = ""
+    heartbeats: HeartbeatFilter = field(default_factory=HeartbeatFilter)
 
     def read_line(self, line: str) -> None:
         """Read one line of ``follow.sh``."""
+        whole = self.heartbeats.feed(line)
+        if whole is not None:
+            self._read_whole_line(whole)
+
+    def _read_whole_line(self, line: str) -> None:
         mark, value = host_output.parse_line(line)
         if mark == "@@exit":
             self.exit_text = value
@@ -90,6 +97,8 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
     last_output_at = ssh.clock.monotonic()
     while True:
         line_count = follower.line_count
+        # The new connection sends the line again that the old one may have cut.
+        follower.heartbeats = HeartbeatFilter()
         try:
             _stream(ssh, follower, run_id)
         except ConnectError as error:

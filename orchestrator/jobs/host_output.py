@@ -16,6 +16,7 @@ from orchestrator.hosts.commands import marked_lines
 from orchestrator.jobs.runs import Run, TaskExit, TaskState
 
 MARK = "@@"
+HEARTBEAT = "@@beat"
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,25 @@ def parse_files(output: str) -> dict[str, bytes]:
     """Return the files that ``give.sh`` sends, by name below the run's folder."""
     fields = (line.split(" ") for line in marked_lines(output, "@@file"))
     return {name: base64.b64decode(content) for name, content in fields}
+
+
+@dataclass
+class HeartbeatFilter:
+    """Removes heartbeats from the lines of ``follow.sh``, and rejoins what they cut in two.
+
+    The heartbeat is written beside the log: after output without a line end, such as a progress bar, it stands on the
+    job's own line, and the rest of that line comes as a line of its own.
+    """
+
+    partial: str = ""
+
+    def feed(self, line: str) -> str | None:
+        """Return a whole line; None while it is not complete."""
+        if line.endswith(HEARTBEAT):
+            self.partial += line.removesuffix(HEARTBEAT)
+            return None
+        whole, self.partial = self.partial + line, ""
+        return whole
 
 
 def parse_line(line: str) -> tuple[str, str]:

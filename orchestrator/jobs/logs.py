@@ -39,9 +39,12 @@ def tail(ssh: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> It
 
 
 def _read_log(ssh: SshClient, host: Host, command: str, name: str, lines: Lines) -> None:
+    heartbeats = host_output.HeartbeatFilter()
+
     def put(line: str) -> None:
-        if not line.startswith(host_output.MARK):
-            lines.put((name, line))
+        whole = heartbeats.feed(line)
+        if whole is not None and not whole.startswith(host_output.MARK):
+            lines.put((name, whole))
 
     try:
         ssh.stream(host, command, on_line=put, silence_timeout_s=SILENCE_TIMEOUT_S)

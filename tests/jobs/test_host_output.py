@@ -93,3 +93,20 @@ def test_the_exit_of_a_task() -> None:
     assert (done.ok, done.reason, done.tail) == (True, "exit", ("out",))
     assert (lost.ok, lost.exit_status, lost.reason) == (False, None, "lost")
     assert (cancelled.reason, cancelled.reclaim_time) == ("cancelled", "12:00")
+
+
+@pytest.mark.parametrize(
+    ("received", "lines"),
+    [
+        (["one", "@@beat", "two"], ["one", "two"]),
+        (["10 %@@beat", " 20 %@@beat", " done"], ["10 % 20 % done"]),
+        (["no line end@@beat", "", "@@exit 0"], ["no line end", "@@exit 0"]),
+        (["", "@@beat", ""], ["", ""]),
+    ],
+)
+def test_a_heartbeat_leaves_the_lines_of_the_job_as_they_were_written(received: list[str], lines: list[str]) -> None:
+    heartbeats = host_output.HeartbeatFilter()
+
+    whole = [line for text in received if (line := heartbeats.feed(text)) is not None]
+
+    assert whole == lines
