@@ -32,7 +32,7 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("aws_files")
-def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
+def test_an_unknown_profile_lists_the_available_ones() -> None:
     with pytest.raises(UsageError) as caught:
         client.create_clients(AwsSettings(profile="laboratry"), REAL_CLOCK)
 
@@ -42,12 +42,12 @@ def test_a_profile_that_does_not_exist_lists_those_that_do() -> None:
 
 
 @pytest.mark.usefixtures("aws_files")
-def test_without_credentials_nothing_is_asked_of_ec2() -> None:
+def test_missing_credentials_are_an_error_before_any_call() -> None:
     with pytest.raises(UsageError, match="no AWS credentials"):
         identity.caller_identity(client.create_clients(AwsSettings(), REAL_CLOCK))
 
 
-def test_keys_of_an_old_config_file_count_only_when_nothing_else_is_there(aws_files: Path) -> None:
+def test_legacy_keys_are_used_only_without_other_credentials(aws_files: Path) -> None:
     old = AwsSettings(legacy_access_key=Secret("OLD"), legacy_secret_key=Secret("SECRET"))
     found = client.create_clients(old, REAL_CLOCK).session.get_credentials()
     (aws_files / "credentials").write_text("[default]\naws_access_key_id = NEW\naws_secret_access_key = x\n")

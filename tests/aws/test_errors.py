@@ -1,4 +1,4 @@
-"""Every way in which AWS, or the way to it, can say no, in words that name what to do."""
+"""Translation of AWS errors: every refusal and failed request becomes a StratusError with a fix."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def refused(
     return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}, operation)
 
 
-def words(error: Exception, profile: str = "lab") -> str:
+def text_of(error: Exception, profile: str = "lab") -> str:
     return str(errors.translate(error, action="launching 2 x c7i.2xlarge", profile=profile, now=NOON))
 
 
-REFUSALS = [  # code, AWS's words, what we must say
+REFUSALS = [  # code, message of AWS, expected texts
     (
         "AuthFailure",
         "AWS was not able to validate the provided access credentials",
@@ -114,15 +114,15 @@ REFUSALS = [  # code, AWS's words, what we must say
 
 
 @pytest.mark.parametrize("row", REFUSALS, ids=lambda row: row[0])
-def test_a_refusal_keeps_awss_words_and_code_and_says_what_to_do(row: tuple[str, ...]) -> None:
-    code, said, *expected = row
-    error = errors.translate(refused(code, said), action="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
+def test_a_refusal_keeps_message_and_code_of_aws_and_has_a_fix(row: tuple[str, ...]) -> None:
+    code, message, *expected = row
+    error = errors.translate(refused(code, message), action="launching 2 x c7i.2xlarge", profile="lab", now=NOON)
 
     assert isinstance(error, CloudRefused)
     assert (error.exit_code, error.code) == (3, code)
-    assert said.rstrip(".") in str(error)
-    for each in ["launching 2 x c7i.2xlarge", *expected]:
-        assert each in str(error)
+    assert message.rstrip(".") in str(error)
+    for text in ["launching 2 x c7i.2xlarge", *expected]:
+        assert text in str(error)
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_a_refusal_keeps_awss_words_and_code_and_says_what_to_do(row: tuple[str,
         ("Fri, 20 Nov 2026 11:50:00 GMT", "clock is 600 s ahead"),
     ],
 )
-def test_a_clock_that_is_off_is_told_by_how_much(date: str, clock: str) -> None:
-    assert clock in words(refused("RequestExpired", "Request has expired.", date=date))
-    assert clock in words(refused("SignatureDoesNotMatch", "Signature expired: x is now earlier than y", date=date))
+def test_an_expired_signature_names_the_clock_difference(date: str, clock: str) -> None:
+    assert clock in text_of(refused("RequestExpired", "Request has expired.", date=date))
+    assert clock in text_of(refused("SignatureDoesNotMatch", "Signature expired: x is now earlier than y", date=date))
 
 
-def test_a_clock_that_is_right_is_not_blamed() -> None:
-    assert "computer's clock is" not in words(refused("RequestExpired", "Request has expired."))
-    assert "computer's clock is" not in words(refused("RequestExpired", "Request has expired.", date="whenever"))
+def test_a_correct_clock_is_not_mentioned() -> None:
+    assert "computer's clock is" not in text_of(refused("RequestExpired", "Request has expired."))
+    assert "computer's clock is" not in text_of(refused("RequestExpired", "Request has expired.", date="whenever"))
 
 
 @pytest.mark.parametrize(
@@ -172,11 +172,11 @@ def test_every_code_has_one_reaction(code: str, status: int, reaction: error_cod
         (botocore.exceptions.NoCredentialsError(), "user_error"),
     ],
 )
-def test_without_an_answer_the_question_is_whether_aws_got_the_request(error: Exception, reaction: str) -> None:
+def test_without_an_answer_the_reaction_depends_on_whether_aws_got_the_request(error: Exception, reaction: str) -> None:
     assert errors.reaction(error) == reaction
 
 
-def test_no_credentials_names_the_three_places_and_is_a_matter_of_config() -> None:
+def test_missing_credentials_name_the_sources_and_are_a_usage_error() -> None:
     error = errors.translate(botocore.exceptions.NoCredentialsError(), action="asking AWS who you are", profile="lab")
 
     assert isinstance(error, UsageError)
@@ -184,10 +184,10 @@ def test_no_credentials_names_the_three_places_and_is_a_matter_of_config() -> No
         assert place in str(error)
 
 
-def test_half_a_pair_of_credentials_names_the_other_half() -> None:
+def test_incomplete_credentials_name_the_missing_half() -> None:
     error = botocore.exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY")
 
-    assert "AWS_SECRET_ACCESS_KEY is missing" in words(error)
+    assert "AWS_SECRET_ACCESS_KEY is missing" in text_of(error)
 
 
 @pytest.mark.parametrize(
@@ -198,33 +198,35 @@ def test_half_a_pair_of_credentials_names_the_other_half() -> None:
         botocore.exceptions.TokenRetrievalError(provider="sso", error_msg="x"),
     ],
 )
-def test_all_kinds_of_expired_logins_have_the_same_words_and_command(error: Exception) -> None:
-    assert words(error) == ("AWS profile lab is not logged in, or its login has expired\n  aws sso login --profile lab")
+def test_all_errors_of_an_expired_login_have_the_same_message_and_fix(error: Exception) -> None:
+    assert text_of(error) == (
+        "AWS profile lab is not logged in, or its login has expired\n  aws sso login --profile lab"
+    )
 
 
-def test_a_region_that_does_not_exist_is_told_by_its_address_with_the_nearest_one() -> None:
+def test_an_unknown_region_is_recognized_by_its_endpoint_and_gets_a_suggestion() -> None:
     error = botocore.exceptions.EndpointConnectionError(endpoint_url="https://ec2.us-wst-2.amazonaws.com/")
 
-    assert "there is no AWS region 'us-wst-2'. Did you mean us-west-2?" in words(error)
-    assert "there is no AWS region 'us west-2'. Did you mean us-west-2?" in words(
+    assert "there is no AWS region 'us-wst-2'. Did you mean us-west-2?" in text_of(error)
+    assert "there is no AWS region 'us west-2'. Did you mean us-west-2?" in text_of(
         botocore.exceptions.InvalidRegionError(region_name="us west-2")
     )
 
 
-def test_a_region_that_exists_means_that_the_network_is_down() -> None:
+def test_no_connection_to_an_existing_region_is_a_network_error() -> None:
     error = botocore.exceptions.EndpointConnectionError(endpoint_url="https://ec2.us-west-2.amazonaws.com/")
 
-    assert "no AWS region" not in words(error)
-    assert "check the network" in words(error)
+    assert "no AWS region" not in text_of(error)
+    assert "check the network" in text_of(error)
 
 
 def every_botocore_error() -> list[type[Exception]]:
-    found = [each for _, each in inspect.getmembers(botocore.exceptions, inspect.isclass)]
-    return [each for each in found if issubclass(each, botocore.exceptions.BotoCoreError)]
+    classes = [member for _, member in inspect.getmembers(botocore.exceptions, inspect.isclass)]
+    return [cls for cls in classes if issubclass(cls, botocore.exceptions.BotoCoreError)]
 
 
 @pytest.mark.parametrize("kind", every_botocore_error(), ids=lambda kind: kind.__name__)
-def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> None:
+def test_every_error_of_botocore_is_translated(kind: type[Exception]) -> None:
     fields = {"endpoint_url", "error", "error_msg", "profile", "provider", "cred_var", "region_name", "msg", "path"}
     error = kind.__new__(kind)
     Exception.__init__(error, "text")
@@ -233,8 +235,8 @@ def test_every_error_of_botocore_becomes_one_of_ours(kind: type[Exception]) -> N
     assert isinstance(errors.translate(error, action="launching"), StratusError)
 
 
-def test_an_error_of_ours_passes_through_unchanged() -> None:
-    error = UsageError("mine")
+def test_a_stratus_error_passes_unchanged() -> None:
+    error = UsageError("x")
 
     assert errors.translate(error, action="launching") is error
     with pytest.raises(UsageError) as caught, errors.translate_errors("launching"):
@@ -243,7 +245,7 @@ def test_an_error_of_ours_passes_through_unchanged() -> None:
 
 
 @given(st.text(max_size=40), st.text(max_size=200))
-def test_no_code_and_no_words_of_aws_can_break_the_translation(code: str, said: str) -> None:
+def test_any_code_and_message_can_be_translated(code: str, said: str) -> None:
     error = errors.translate(refused(code, said), action="launching")
 
     assert isinstance(error, CloudRefused)

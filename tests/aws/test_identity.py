@@ -22,7 +22,7 @@ def test_the_owner_stays_the_same_from_one_session_to_the_next(arn: str, owner: 
     assert identity.Identity("1", arn).owner == owner
 
 
-def test_names_of_own_things_differ_by_owner_and_account_but_not_by_day() -> None:
+def test_resource_names_differ_by_owner_account_and_cluster() -> None:
     others = [replace(CLUSTER_ID, owner="eve"), replace(CLUSTER_ID, account="2"), replace(CLUSTER_ID, cluster="mm")]
 
     assert CLUSTER_ID.resource_name == replace(CLUSTER_ID).resource_name
@@ -30,7 +30,7 @@ def test_names_of_own_things_differ_by_owner_and_account_but_not_by_day() -> Non
     assert len({CLUSTER_ID.resource_name, *(other.resource_name for other in others)}) == 4
 
 
-def test_only_both_tags_together_make_a_thing_ours() -> None:
+def test_a_resource_is_ours_only_with_both_tags() -> None:
     assert CLUSTER_ID.matches(CLUSTER_ID.tags)
     assert not CLUSTER_ID.matches(CLUSTER_ID.tags[:1])
     assert not CLUSTER_ID.matches(CLUSTER_ID.tags[1:])

@@ -1,7 +1,7 @@
-"""The IAM policy in docs/ is exact: a whole life cycle passes under it, and it allows nothing that is not used.
+"""The IAM policy in docs/ is exact: a whole lifecycle passes under it, and it allows nothing else.
 
-Whoever adds a call to AWS adds its action to docs/iam-policy.json (on the narrowest resource and condition that EC2
-supports for it), a row to docs/security.md, and the use that makes the call to `the_whole_life` below.
+A new call to AWS needs its action to docs/iam-policy.json (on the narrowest resource and condition that EC2
+supports for it), a row to docs/security.md, and the use that makes the call to `exercise_lifecycle` below.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ ELSEWHERE = {
 """Actions that are called, or allowed, and need not be both; each with its reason."""
 
 
-def the_whole_life(lab: Project) -> None:
-    """Everything that the toolkit does with AWS, once."""
+def exercise_lifecycle(lab: Project) -> None:
+    """Make every call to AWS once."""
     with lab.session() as session:
         session.cluster.status()
         session.cluster.plan(1)
@@ -80,7 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, R
         lab.job("single = true\n")
         recorder = Recorder(lambda ids: tags_of(admin, ids))
         lab.on_session = recorder.watch
-        the_whole_life(lab)
+        exercise_lifecycle(lab)
         yield lab, recorder
     finally:
         localcloud.down(home)
@@ -95,14 +95,14 @@ def tags_of(admin: Any, ids: Sequence[str]) -> dict[str, Tags]:
     return found
 
 
-def test_nobody_may_do_what_the_policy_does_not_name(world: tuple[Project, Recorder]) -> None:
+def test_calls_that_the_policy_does_not_name_are_refused(world: tuple[Project, Recorder]) -> None:
     """So that the life that passed here passed under the policy."""
     lab, _ = world
     with pytest.raises(ClientError, match="not authorized to perform"):
         boto(as_user(lab.env), "ec2").describe_volumes()
 
 
-def test_every_call_of_a_whole_life_is_allowed_and_nothing_else_is(world: tuple[Project, Recorder]) -> None:
+def test_every_call_of_the_lifecycle_is_allowed_and_nothing_else(world: tuple[Project, Recorder]) -> None:
     """Both ways: an action that is missing fails a launch, one too many is a gift to whoever gets at the keys."""
     _, recorder = world
     named = Policy.load().actions
@@ -110,17 +110,17 @@ def test_every_call_of_a_whole_life_is_allowed_and_nothing_else_is(world: tuple[
     unneeded = named - recorder.actions - ELSEWHERE.keys()
 
     assert not missing, f"add to docs/iam-policy.json and docs/security.md: {sorted(missing)}"
-    assert not unneeded, f"no call of the_whole_life needs {sorted(unneeded)}: remove it, or add its use there"
+    assert not unneeded, f"no call of exercise_lifecycle needs {sorted(unneeded)}: remove it, or add its use there"
 
 
-def test_the_life_above_makes_every_call_that_the_source_can_make(world: tuple[Project, Recorder]) -> None:
+def test_the_lifecycle_makes_every_call_of_the_source(world: tuple[Project, Recorder]) -> None:
     """A call that is in the source and not in that life would be missing from the policy unseen."""
     _, recorder = world
     callable_ = callable_actions()
     unseen = {action: module for action, module in callable_.items() if action not in recorder.actions}
 
-    assert not unseen.keys() - ELSEWHERE.keys(), f"let the_whole_life make these calls, or say why not: {unseen}"
-    assert not recorder.actions - callable_.keys(), "calls of the_whole_life that callable_actions() does not read"
+    assert not unseen.keys() - ELSEWHERE.keys(), f"let exercise_lifecycle make these calls, or say why not: {unseen}"
+    assert not recorder.actions - callable_.keys(), "calls of exercise_lifecycle that callable_actions() does not read"
 
 
 def test_resources_and_conditions_allow_every_call_as_it_was_made(world: tuple[Project, Recorder]) -> None:
@@ -158,13 +158,13 @@ TAGGED = {"i-1": {"stratus:cluster": "ml"}, "sg-1": {"stratus:cluster": "ml"}, "
         ("CreateTags", {"Resources": ["i-1"], "Tags": [{"Key": "stratus:hostkey", "Value": "A"}]}),
     ],
 )
-def test_only_what_carries_our_tag_may_be_changed(operation: str, parameters: dict[str, Any]) -> None:
+def test_only_resources_with_our_tag_may_be_changed(operation: str, parameters: dict[str, Any]) -> None:
     """What others own in the account is out of reach, even for a toolkit gone mad."""
     assert allowed(Call("ec2", operation, parameters, TAGGED))
     assert not allowed(Call("ec2", operation, parameters, {}))
 
 
-def test_a_foreign_machine_cannot_be_made_ours_by_a_tag() -> None:
+def test_an_instance_of_others_cannot_be_tagged_as_ours() -> None:
     """Nor can ours be given to another cluster: only the tags that change in a life may be written again."""
     tag = {"Resources": ["i-1"], "Tags": [{"Key": "stratus:cluster", "Value": "ml"}]}
     assert not allowed(Call("ec2", "CreateTags", tag, {}))
@@ -172,7 +172,7 @@ def test_a_foreign_machine_cannot_be_made_ours_by_a_tag() -> None:
 
 
 @pytest.mark.parametrize("change", ["no tags", "old metadata", "no end"])
-def test_a_machine_without_our_tags_or_with_the_old_metadata_service_cannot_be_launched(change: str) -> None:
+def test_an_instance_without_tags_or_imdsv2_cannot_be_launched(change: str) -> None:
     """The policy holds what the toolkit promises."""
     tags = [{"Key": key, "Value": "x"} for key in ("stratus:cluster", "stratus:expires")]
     kinds = ("instance", "volume", "network-interface")
@@ -195,7 +195,7 @@ def allowed(call: Call) -> bool:
     return all(Policy.load().allowing(claim) for claim in call.claims())
 
 
-def test_a_lacking_permission_is_named_with_its_action(world: tuple[Project, Recorder]) -> None:
+def test_a_missing_permission_is_named_with_its_action(world: tuple[Project, Recorder]) -> None:
     """The message names what to add."""
     lab, _ = world
     with lab.session() as session:

@@ -1,4 +1,4 @@
-"""A spot machine that AWS takes back: the job is told, what it has is fetched before the machine is gone."""
+"""Spot reclaim: the job gets a signal, and its results are fetched before the instance is terminated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
         assert session.cluster.terminate().remaining == ()
 
 
-def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends(
+def test_a_spot_notice_reaches_the_job_and_results_are_fetched_before_the_reclaim(
     lab: Project, cloud: dict[str, str]
 ) -> None:
     lines: list[str] = []
@@ -68,7 +68,7 @@ def test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_en
     assert pool.recent_refusal(first) == "Server.SpotInstanceTermination"
 
 
-def test_nothing_of_the_kind_watches_a_machine_on_demand(cloud: dict[str, str], tmp_path: Path) -> None:
+def test_no_spot_watcher_runs_on_demand(cloud: dict[str, str], tmp_path: Path) -> None:
     lab = Project(tmp_path, "plain", cloud)
     lab.job("single = python -c 'print(1)'\n")
     said: Callable[[str, str], None] = lambda host, line: None  # noqa: E731

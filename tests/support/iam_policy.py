@@ -1,8 +1,8 @@
-"""An IAM policy as AWS reads it, as far as ours goes: actions, resources and conditions, judged call by call.
+"""Evaluation of an IAM policy, as far as the one in docs/ needs it: actions, resources and conditions of each call.
 
-moto enforces who may call what, but neither resources nor conditions; these are judged here, on the calls that were
-really made. Which resources a call names, and which condition keys EC2 fills in for each, is in the Service
-Authorization Reference: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+moto enforces actions, but neither resources nor conditions; these are evaluated here, on the recorded calls. The
+resources of a call, and the condition keys that EC2 sets for each, are listed in the Service Authorization Reference:
+https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Tags = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Claim:
-    """One (action, resource) pair that a call must be allowed, with the condition keys that AWS fills in.
+    """One pair of action and resource that a call must be allowed, with the condition keys that AWS sets.
 
     :param context: lower-cased condition key -> its values.
     """
@@ -69,21 +69,21 @@ class Policy:
 
     @property
     def actions(self) -> set[str]:
-        """All actions that it names."""
+        """All actions in the policy."""
         return {action for one in self.statements for action in _listed(one["Action"])}
 
     def without_conditions(self, *, but: Sequence[str] = ()) -> str:
-        """The same actions on everything, in the form that moto can enforce; ``but`` are left out."""
+        """Return the policy as moto can enforce it: without conditions, for all resources, without the actions ``but``."""
         allowed = {"Effect": "Allow", "Action": sorted(self.actions - set(but)), "Resource": "*"}
         return json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
 
     def allowing(self, claim: Claim) -> list[Mapping[str, Any]]:
-        """The statements that allow a claim."""
+        """Return the statements that allow a claim."""
         return [one for one in self.statements if _allows(one, claim)]
 
 
 def _allows(statement: Mapping[str, Any], claim: Claim) -> bool:
-    assert statement["Effect"] == "Allow", "teach this reader of policies about Deny"
+    assert statement["Effect"] == "Allow", "Deny is not evaluated here"
     return (
         claim.action in _listed(statement["Action"])
         and any(fnmatchcase(claim.resource, pattern) for pattern in _listed(statement["Resource"]))
@@ -122,13 +122,13 @@ class Call:
 
     @property
     def action(self) -> str:
-        """As a policy names it."""
+        """The action as policies name it."""
         return f"{self.service}:{self.operation}"
 
     def claims(self) -> Iterator[Claim]:
-        """Everything that must be allowed for this call."""
+        """Yield everything that must be allowed for this call."""
         if self.operation == "GetAuthorizationToken":
-            # What the machines then do with the login counts as done by who asked for it.
+            # Pulls with the login are authorized as the identity that requested it.
             yield Claim(self.action, "*")
             for action in ("BatchGetImage", "GetDownloadUrlForLayer"):
                 yield Claim(f"ecr:{action}", "arn:aws:ecr:us-west-2:123456789012:repository/x")
@@ -149,7 +149,7 @@ class Call:
 
     @property
     def named(self) -> list[str]:
-        """Ids of the existing resources that it changes."""
+        """Ids of the existing resources that the call changes."""
         return [each for name in CHANGES for each in _listed(self.parameters.get(name, []))]
 
     def _on(self, resource: str, context: Mapping[str, Sequence[str]]) -> Claim:
@@ -182,16 +182,16 @@ class Call:
 
 @dataclass
 class Recorder:
-    """Notes every call of a boto3 session, with its parameters.
+    """Records every call of a boto3 session with its parameters.
 
-    :param tags_of: tells the tags that resources have now.
+    :param tags_of: returns the present tags of some resources.
     """
 
     tags_of: Callable[[Sequence[str]], Mapping[str, Tags]]
     calls: list[Call] = field(default_factory=list)
 
     def watch(self, session: Any) -> None:
-        """Listen to a boto3 session."""
+        """Record the calls of a boto3 session."""
         session.events.register("before-parameter-build", self._note)
 
     def _note(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:

@@ -10,7 +10,7 @@ from tests.support.aws_values import PLAN, SUBNET_A, SUBNET_B
 SUBNET_A2 = replace(SUBNET_A, id="subnet-2a")
 
 
-def test_after_a_refusal_only_pools_that_can_help_are_left() -> None:
+def test_pools_that_the_refusal_applies_to_are_dropped() -> None:
     big = replace(PLAN.type_info, name="g5.xlarge")
     spot, first, same, other, gpu = (
         Pool(PLAN.type_info, SUBNET_A, SPOT),

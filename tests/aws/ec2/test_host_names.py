@@ -19,7 +19,7 @@ def test_names_survive_the_tag(cluster: str, numbers: set[int]) -> None:
 
 
 @given(st.text("ml-[]0123456789,", max_size=30) | st.text(max_size=300))
-def test_a_tag_is_either_exactly_what_we_write_or_refused(value: str) -> None:
+def test_a_tag_is_either_as_compress_writes_it_or_refused(value: str) -> None:
     try:
         found = host_names.expand(value)
     except ValueError:
@@ -37,7 +37,7 @@ def test_a_tag_is_either_exactly_what_we_write_or_refused(value: str) -> None:
         ([f"ml-{number}" for number in range(1000)], "ml-[0-999]"),
     ],
 )
-def test_names_are_packed_as_ranges(given: list[str], packed: str) -> None:
+def test_names_are_compressed_to_ranges(given: list[str], packed: str) -> None:
     assert host_names.compress(given) == packed
 
 
@@ -61,7 +61,7 @@ def test_names_are_packed_as_ranges(given: list[str], packed: str) -> None:
         "x" * 300,
     ],
 )
-def test_a_tag_that_we_never_write_is_refused(value: str) -> None:
+def test_an_invalid_tag_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"machines|range|names"):
         host_names.expand(value)
 
@@ -71,7 +71,7 @@ def test_names_that_do_not_fit_into_a_tag_are_refused() -> None:
         host_names.compress([f"ml-{number}" for number in range(0, 1000, 2)])
 
 
-def test_new_machines_take_the_lowest_free_numbers_and_living_ones_keep_theirs() -> None:
+def test_new_names_have_the_lowest_free_numbers() -> None:
     assert host_names.next_names("ml", 2) == ("ml-0", "ml-1")
     assert host_names.next_names("ml", 2, taken={"ml-0", "ml-1"}) == ("ml-2", "ml-3")
     assert host_names.next_names("ml", 3, taken={"ml-1", "ml-3"}) == ("ml-0", "ml-2", "ml-4")

@@ -19,7 +19,7 @@ def test_a_disk_survives_its_tag() -> None:
     assert instances.Disk.from_tag("gp3:x:0:0") is None
 
 
-def test_a_machine_with_tags_that_make_no_sense_still_shows_under_its_id() -> None:
+def test_an_instance_with_invalid_tags_is_listed_under_its_id() -> None:
     facts = {
         "InstanceId": "i-1",
         "InstanceType": "c7i.2xlarge",

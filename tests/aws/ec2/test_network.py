@@ -6,7 +6,7 @@ from orchestrator.aws.ec2.network import Placement, Subnet
 from tests.support.aws_values import SUBNET_A, SUBNET_B
 
 
-def test_a_place_puts_the_clusters_own_zones_first_then_the_emptiest_subnet() -> None:
+def test_zones_of_the_cluster_come_first_then_subnets_with_most_addresses() -> None:
     c = Subnet("subnet-c", "us-west-2c", 500)
     place = Placement("vpc-1", (SUBNET_A, SUBNET_B, c))
 

@@ -18,20 +18,20 @@ def gone(states: list[dict[str, str]], instances: list[Instance], time: Time) ->
     return [each.id for each in found]
 
 
-def test_machines_count_as_gone_when_terminated_or_when_ec2_forgets_them() -> None:
+def test_instances_are_terminated_when_shown_so_or_removed() -> None:
     one, two, old = instance(1), instance(2), instance(3)
     states = [{one.id: "shutting-down", two.id: "shutting-down"}, {one.id: "terminated", two.id: "shutting-down"}, {}]
 
     assert gone(states, [one, two, old], Time()) == [old.id, one.id, two.id]
 
 
-def test_a_young_machine_that_ec2_does_not_show_is_not_taken_for_gone() -> None:
+def test_a_recent_instance_that_is_not_shown_is_not_taken_for_removed() -> None:
     young = instance(1, age_s=2)
 
     assert gone([{}, {}, {young.id: "shutting-down"}, {young.id: "terminated"}], [young], Time()) == [young.id]
 
 
-def test_machines_that_do_not_go_are_listed_at_the_deadline() -> None:
+def test_instances_that_are_not_terminated_are_listed_at_the_deadline() -> None:
     time = Time()
 
     with pytest.raises(LeftRunning, match=rf"ml-1.*{instance(1).id}.*shutting-down|1 VMs are not terminated") as caught:
@@ -52,7 +52,7 @@ def watched(states: list[dict[str, str]], ids: list[str], time: Time, until: str
     return seen
 
 
-def test_every_machine_is_yielded_once_as_it_gets_there() -> None:
+def test_every_instance_is_yielded_once_as_it_reaches_the_state() -> None:
     states = [{}, {"i-1": "pending"}, {"i-1": "running", "i-2": "pending"}, {"i-2": "running"}]
     time = Time()
 
@@ -60,13 +60,13 @@ def test_every_machine_is_yielded_once_as_it_gets_there() -> None:
     assert time.seconds == pytest.approx(0.5 + 0.75 + 1.125)
 
 
-def test_a_machine_that_dies_is_told_after_the_others_got_there() -> None:
+def test_a_terminated_instance_is_reported_after_the_others_are_running() -> None:
     states = [{"i-1": "terminated", "i-2": "pending"}, {"i-2": "running"}]
 
     assert watched(states, ["i-1", "i-2"], Time()) == ["i-2", "i-1: i-1: is terminated instead"]
 
 
-def test_machines_that_are_too_slow_or_never_shown_are_told_apart_at_the_deadline() -> None:
+def test_the_error_tells_slow_instances_from_those_never_shown() -> None:
     time = Time()
     first, second = watched([{"i-1": "pending"}], ["i-1", "i-2"], time)
 
@@ -75,14 +75,14 @@ def test_machines_that_are_too_slow_or_never_shown_are_told_apart_at_the_deadlin
     assert time.seconds == 60
 
 
-def test_a_machine_just_started_may_be_shown_as_stopped_for_a_moment() -> None:
+def test_an_instance_that_was_just_started_may_be_shown_as_stopped() -> None:
     states = [{"i-1": "stopped"}, {"i-1": "pending"}, {"i-1": "running"}]
 
     assert watched(states, ["i-1"], Time()) == ["i-1"]
     assert "stopped instead" in watched([{"i-1": "pending"}, {"i-1": "stopped"}], ["i-1"], Time())[0]
 
 
-def test_a_hundred_machines_cost_one_call_per_look_and_a_thousand_cost_five() -> None:
+def test_a_poll_of_100_instances_is_one_call_and_of_1000_five() -> None:
     for count, calls in ((100, 1), (1000, 5)):
         wire = Wire(
             lambda request: described(

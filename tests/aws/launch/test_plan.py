@@ -9,7 +9,7 @@ from orchestrator.aws.capacity.pools import Pool
 from tests.support.aws_values import PLAN
 
 
-def test_a_plan_adds_machines_and_disks_up_to_what_it_costs_when_forgotten() -> None:
+def test_the_cost_of_a_plan_includes_instances_and_disks_until_shutdown() -> None:
     per_machine = Decimal("0.357") + Decimal("0.08") * 75 / 730
 
     assert PLAN.usd_per_hour == 2 * per_machine
@@ -17,12 +17,12 @@ def test_a_plan_adds_machines_and_disks_up_to_what_it_costs_when_forgotten() -> 
     assert round(PLAN.max_cost_usd, 2) == Decimal("5.84")
 
 
-def test_an_unknown_price_stays_unknown_and_is_never_zero() -> None:
+def test_an_unknown_price_makes_the_cost_unknown() -> None:
     assert replace(PLAN, price=None).max_cost_usd is None
     assert replace(PLAN, disk_price=None).max_cost_usd is None
 
 
-def test_the_most_that_a_launch_can_cost_is_that_of_its_dearest_pool() -> None:
+def test_the_maximum_cost_is_that_of_the_most_expensive_pool() -> None:
     assert PLAN.price is not None
     cheap = Pool(PLAN.type_info, PLAN.subnet, price=PLAN.price)
     dear = replace(cheap, price=replace(PLAN.price, usd=PLAN.price.usd * 2))

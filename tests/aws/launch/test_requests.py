@@ -18,7 +18,7 @@ from orchestrator.crypto.ssh_keys import HostKey
 from tests.support.aws_values import CLUSTER_ID, HOST_KEY, PLAN, RESOURCES
 
 
-def test_a_request_asks_for_all_or_none_with_everything_that_keeps_machines_safe() -> None:
+def test_a_request_is_all_or_none_with_imdsv2_encryption_and_terminate_on_shutdown() -> None:
     request = build_request(PLAN, RESOURCES, expires=datetime(2026, 11, 20, 22, 12, 7, tzinfo=UTC))
 
     assert (request["MinCount"], request["MaxCount"]) == (2, 2)
@@ -39,7 +39,7 @@ def test_a_request_asks_for_all_or_none_with_everything_that_keeps_machines_safe
     assert "ClientToken" not in request
 
 
-def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
+def test_instances_disks_and_network_interfaces_are_tagged_at_creation() -> None:
     request = build_request(PLAN, RESOURCES, expires=datetime(2026, 11, 20, 22, 12, 7, tzinfo=UTC))
     kinds = {
         each["ResourceType"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
@@ -63,7 +63,7 @@ def test_machines_disks_and_network_cards_are_tagged_as_they_are_made() -> None:
 
 
 @pytest.mark.parametrize(("address", "wanted"), [("public", True), ("private", False)])
-def test_an_address_that_the_config_insists_on_is_asked_for(address: str, wanted: bool) -> None:
+def test_a_public_or_private_address_is_requested_if_configured(address: str, wanted: bool) -> None:
     request = build_request(replace(PLAN, address_type=address), RESOURCES, expires=datetime.now(UTC))
 
     assert request["NetworkInterfaces"][0]["AssociatePublicIpAddress"] is wanted
@@ -77,14 +77,14 @@ def test_an_instance_profile_goes_by_name_or_arn(profile: str, kind: str) -> Non
     assert request["IamInstanceProfile"] == {kind: profile}
 
 
-def test_disk_speed_is_asked_for_only_when_it_is_set() -> None:
+def test_disk_performance_is_requested_only_if_configured() -> None:
     fast = replace(PLAN, disk=instances.Disk("gp3", 75, iops=4000, throughput=250, encrypted=False))
     ebs = build_request(fast, RESOURCES, expires=datetime.now(UTC))["BlockDeviceMappings"][0]["Ebs"]
 
     assert (ebs["Iops"], ebs["Throughput"], ebs["Encrypted"]) == (4000, 250, False)
 
 
-def test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte() -> None:
+def test_user_data_beyond_the_limit_of_ec2_is_refused_to_the_byte() -> None:
     """Before base64, as EC2 counts: what fits makes a launch, one byte more is said in one line."""
     limits = TimeLimits(480, budget_minutes=960, idle_minutes=30)
     room = MAX_USER_DATA_BYTES - len(user_data(HostKey("", HOST_KEY.public), limits).encode())
@@ -96,7 +96,7 @@ def test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte() -> None
     assert caught.value.code == "InvalidUserData.Malformed"
 
 
-def test_user_data_is_a_cloud_config_that_brings_the_host_key_and_the_end() -> None:
+def test_user_data_is_a_cloud_config_with_host_key_and_time_limits() -> None:
     text = user_data(HOST_KEY, TimeLimits(91, 400, 30, 22022))
     config = json.loads(text.removeprefix("#cloud-config\n"))
 
@@ -110,7 +110,7 @@ def test_user_data_is_a_cloud_config_that_brings_the_host_key_and_the_end() -> N
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=200))
-def test_user_data_means_the_same_to_a_yaml_reader_whatever_the_key_holds(private: str) -> None:
+def test_user_data_is_valid_yaml_for_any_key(private: str) -> None:
     yaml = pytest.importorskip("yaml")
 
     config = yaml.safe_load(user_data(HostKey(private, "ssh-ed25519 AAAA"), TimeLimits(480)))

@@ -1,4 +1,4 @@
-"""Launching over a wire that fails in every way: never two fleets, never a machine that nobody knows of."""
+"""Launches over a scripted EC2 that fails in every way: no second set of instances, no unrecorded instance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Step = tuple[int, str] | BaseException
 
 
 def script(*steps: Step) -> Callable[[Request], tuple[int, str]]:
-    """Answer launches by these steps, the last one for ever; nothing is ever shown to have been launched."""
+    """Return a function that answers launches by these steps, then by the last one; DescribeInstances shows nothing."""
     left = list(steps)
 
     def answer(request: Request) -> tuple[int, str]:
@@ -42,7 +42,7 @@ def script(*steps: Step) -> Callable[[Request], tuple[int, str]]:
 
 
 class Attempt:
-    """One launch over a scripted wire."""
+    """One launch over a scripted EC2."""
 
     def __init__(self, folder: Path, *steps: Step) -> None:
         self.wire = Wire(script(*steps))
@@ -59,7 +59,7 @@ class Attempt:
         return {arguments["ClientToken"] for arguments in requests if "ClientToken" in arguments}
 
 
-def test_one_call_launches_all_machines_and_the_journal_keeps_their_ids(tmp_path: Path) -> None:
+def test_one_call_launches_all_instances_and_the_journal_has_their_ids(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, launched(*BOTH))
 
     assert attempt.go() == list(BOTH)
@@ -70,7 +70,7 @@ def test_one_call_launches_all_machines_and_the_journal_keeps_their_ids(tmp_path
     assert (entry.facts["run"], entry.facts["owner"]) == (PLAN.launch_id, PLAN.owner)
 
 
-def test_the_token_is_on_the_disk_before_aws_is_asked(tmp_path: Path) -> None:
+def test_the_token_is_on_disk_before_the_request(tmp_path: Path) -> None:
     on_disk: list[str] = []
 
     def answer(request: Request) -> tuple[int, str]:
@@ -84,7 +84,7 @@ def test_the_token_is_on_the_disk_before_aws_is_asked(tmp_path: Path) -> None:
     assert attempt.go() == list(BOTH)
 
 
-def test_what_the_journal_cannot_keep_is_not_launched(tmp_path: Path) -> None:
+def test_without_a_journal_entry_nothing_is_launched(tmp_path: Path) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -115,7 +115,7 @@ def test_no_key_and_no_secret_goes_into_the_journal(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_an_answer_that_leaves_it_open_is_asked_for_again_with_the_same_token(tmp_path: Path, trouble: Step) -> None:
+def test_an_ambiguous_answer_is_retried_with_the_same_token(tmp_path: Path, trouble: Step) -> None:
     attempt = Attempt(tmp_path, trouble, trouble, launched(*BOTH))
 
     assert attempt.go() == list(BOTH)
@@ -125,7 +125,7 @@ def test_an_answer_that_leaves_it_open_is_asked_for_again_with_the_same_token(tm
 
 
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "Unsupported", "AuthFailure"])
-def test_a_refusal_is_asked_for_once_and_settles_the_journal(tmp_path: Path, code: str) -> None:
+def test_a_refusal_is_not_retried_and_recorded_in_the_journal(tmp_path: Path, code: str) -> None:
     attempt = Attempt(tmp_path, refusal(code, "no", 500 if code.startswith("Insufficient") else 400))
 
     with pytest.raises(CloudRefused) as caught:
@@ -136,7 +136,7 @@ def test_a_refusal_is_asked_for_once_and_settles_the_journal(tmp_path: Path, cod
     assert [entry.outcome for entry in attempt.journal.entries()] == [{"refused": code, "ids": []}]
 
 
-def test_no_capacity_after_a_lost_answer_counts_once_no_machine_can_turn_up_any_more(tmp_path: Path) -> None:
+def test_a_capacity_error_after_a_lost_answer_counts_once_no_instance_can_appear(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, TIMEOUT, CAPACITY)
 
     with pytest.raises(CloudRefused, match="InsufficientInstanceCapacity"):
@@ -145,7 +145,7 @@ def test_no_capacity_after_a_lost_answer_counts_once_no_machine_can_turn_up_any_
     assert attempt.time.seconds >= VISIBILITY_LAG_S
 
 
-def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch_is_asked_for(tmp_path: Path) -> None:
+def test_instances_of_a_lost_answer_are_found_by_their_token(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path)
     steps = script(TIMEOUT, CAPACITY)
 
@@ -163,7 +163,7 @@ def test_machines_of_a_lost_answer_are_found_by_their_token_and_no_second_launch
     assert [entry.outcome for entry in attempt.journal.entries()] == [{"ids": list(BOTH)}]
 
 
-def test_fewer_machines_than_asked_for_are_ended_again_before_anything_else_is_tried(tmp_path: Path) -> None:
+def test_an_incomplete_launch_is_rolled_back(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, launched(BOTH[0]), state_changes(BOTH[:1], "shutting-down"))
 
     with pytest.raises(CloudRefused, match="only 1 of 2 VMs were launched"):
@@ -172,7 +172,7 @@ def test_fewer_machines_than_asked_for_are_ended_again_before_anything_else_is_t
     assert attempt.journal.open_entries() == []
 
 
-def test_keys_that_expire_after_a_lost_answer_decide_nothing(tmp_path: Path) -> None:
+def test_credentials_that_expire_after_a_lost_answer_leave_the_outcome_unknown(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, TIMEOUT, EXPIRED)
 
     with pytest.raises(LeftRunning) as caught:
@@ -184,7 +184,7 @@ def test_keys_that_expire_after_a_lost_answer_decide_nothing(tmp_path: Path) -> 
     assert [entry.facts["token"] for entry in attempt.journal.open_entries()] == [*attempt.tokens]
 
 
-def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_open(tmp_path: Path) -> None:
+def test_retries_end_at_the_deadline_with_the_journal_entry_open(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, INTERNAL)
 
     with pytest.raises(LeftRunning, match="it is unknown whether"):
@@ -194,7 +194,7 @@ def test_trouble_that_does_not_end_is_given_up_at_the_deadline_with_the_journal_
     assert len(attempt.tokens) == len(attempt.journal.open_entries()) == 1
 
 
-def test_being_told_to_slow_down_until_the_deadline_means_that_nothing_was_launched(tmp_path: Path) -> None:
+def test_throttling_until_the_deadline_means_that_nothing_was_launched(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, THROTTLED)
 
     with pytest.raises(CloudRefused, match="RequestLimitExceeded"):
@@ -203,7 +203,7 @@ def test_being_told_to_slow_down_until_the_deadline_means_that_nothing_was_launc
     assert attempt.journal.open_entries() == []
 
 
-def test_a_group_made_a_moment_ago_may_be_unknown_for_a_moment(tmp_path: Path) -> None:
+def test_a_new_group_that_ec2_does_not_know_yet_is_retried(tmp_path: Path) -> None:
     new = refusal("InvalidGroup.NotFound", "The security group 'sg-1' does not exist")
 
     assert Attempt(tmp_path, new, new, launched(*BOTH)).go() == list(BOTH)
@@ -213,7 +213,7 @@ def test_a_group_made_a_moment_ago_may_be_unknown_for_a_moment(tmp_path: Path) -
     assert attempt.time.seconds < 30
 
 
-def test_ctrl_c_while_aws_is_asked_leaves_the_journal_open(tmp_path: Path) -> None:
+def test_ctrl_c_during_the_request_leaves_the_journal_entry_open(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, KeyboardInterrupt())
 
     with pytest.raises(KeyboardInterrupt):
@@ -221,7 +221,7 @@ def test_ctrl_c_while_aws_is_asked_leaves_the_journal_open(tmp_path: Path) -> No
     assert len(attempt.journal.open_entries()) == 1
 
 
-def test_a_missing_permission_is_found_by_a_dry_run_and_named_with_the_statement_that_gives_it() -> None:
+def test_a_dry_run_finds_a_missing_permission_and_names_its_policy_statement() -> None:
     denied = refusal("UnauthorizedOperation", "You are not authorized to perform this operation.", 403)
     wire = Wire(script(denied))
 
@@ -230,13 +230,13 @@ def test_a_missing_permission_is_found_by_a_dry_run_and_named_with_the_statement
     assert [request.arguments["DryRun"] for request in wire.requests] == ["true"]
 
 
-def test_a_dry_run_that_aws_would_carry_out_is_a_yes() -> None:
+def test_a_dry_run_that_would_succeed_returns() -> None:
     yes = refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
     check(clients(Wire(script(yes))), PLAN)
 
 
-def test_machines_are_named_by_their_launch_index_whatever_the_order_of_the_answer(tmp_path: Path) -> None:
+def test_names_follow_the_launch_index_in_any_order_of_the_response(tmp_path: Path) -> None:
     status, text = launched(*BOTH)
     head, first, second = text.partition("<item>")[0], *text.split("<item>")[1:]
     second, tail = second.split("</instancesSet>")

@@ -47,7 +47,7 @@ def test_types_and_regions_beyond_the_table_have_an_unknown_price() -> None:
     assert price_table.disk_per_hour(instances.Disk("gp3", 75), "eu-central-1") is None
 
 
-def test_us_west_2_has_the_prices_of_us_east_1_and_says_so() -> None:
+def test_us_west_2_has_the_prices_of_us_east_1_and_names_the_source() -> None:
     here, there = (price_table.per_hour("g5.xlarge", region) for region in ("us-west-2", "us-east-1"))
 
     assert here is not None

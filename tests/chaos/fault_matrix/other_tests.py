@@ -19,7 +19,7 @@ OTHER_TESTS = (
     (
         "F23",
         "measured here",
-        "tests/aws/launch/test_requests.py::test_user_data_that_ec2_would_not_take_is_refused_here_to_the_byte",
+        "tests/aws/launch/test_requests.py::test_user_data_beyond_the_limit_of_ec2_is_refused_to_the_byte",
     ),
     (
         "F31",
@@ -106,7 +106,7 @@ OTHER_TESTS = (
     (
         "F45",
         "a spot notice",
-        "tests/local/test_spot.py::test_a_notice_reaches_the_job_and_its_results_are_here_before_the_machine_ends",
+        "tests/local/test_spot.py::test_a_spot_notice_reaches_the_job_and_results_are_fetched_before_the_reclaim",
     ),
     ("F46", "kill -9 of the shell", "tests/local/test_session.py::test_kill_9_of_the_shell_loses_nothing"),
     (
