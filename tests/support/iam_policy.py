@@ -73,7 +73,7 @@ class Policy:
         return {action for one in self.statements for action in _listed(one["Action"])}
 
     def without_conditions(self, *, but: Sequence[str] = ()) -> str:
-        """Return the policy as moto can enforce it: without conditions, for all resources, without the actions ``but``."""
+        """Return the policy as moto can enforce it: no conditions, all resources, without the actions ``but``."""
         allowed = {"Effect": "Allow", "Action": sorted(self.actions - set(but)), "Resource": "*"}
         return json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
 
