@@ -19,7 +19,6 @@ from orchestrator.interface.render.units import columns, duration
 MANY = 20
 """More hosts than this are summed up instead of listed."""
 
-QUOTA_WIDTH = 42
 INDENT = " " * 9
 
 
@@ -35,11 +34,8 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     machines = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
     table: Lines = ["", line(_heading("Plan"), join(", ", machines)), *_price(plan)]
-    if plan.quota:
-        quota = f"{_quota(plan):<{QUOTA_WIDTH}}"
-        table.append(line(_heading("Quota"), quota, Styled("Access", "heading"), f"  {access}"))
-    else:
-        table.append(line(_heading("Access"), access))
+    table += [line(_heading("Quota"), _quota(plan))] if plan.quota else []
+    table.append(line(_heading("Access"), access))
     return [*table, *(line(_heading("Note"), warning) for warning in plan.warnings)]
 
 

@@ -29,12 +29,12 @@ def test_a_plan_shows_what_it_brings_what_it_costs_and_who_has_access() -> None:
     ]
 
 
-def test_a_plan_with_a_quota_shows_both_in_one_line() -> None:
+def test_a_plan_shows_its_share_of_the_quota() -> None:
     quota = QuotaUsage(quota_for("c7i.2xlarge"), needed=16, limit=4096, in_use=0)
     lines = texts(launch.plan(launch_plan(quota=quota), image="x", ssh_from=ADDRESS))
 
-    assert lines[-1].startswith("  Quota  16 of 4,096 vCPU (0 in use)      ")
-    assert lines[-1].endswith("  Access  ssh from 203.0.113.7 only, host keys pinned")
+    assert lines[-2] == "  Quota  16 of 4,096 vCPU (0 in use)"
+    assert lines[-1] == "  Access ssh from 203.0.113.7 only, host keys pinned"
 
 
 def test_a_plan_of_unknown_price_says_so_and_still_says_when_it_shuts_down() -> None:
