@@ -15,8 +15,8 @@ from orchestrator.aws.client import Clients
 from orchestrator.config.settings import AwsSettings, Secret
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, UsageError
-from tests.support.aws_wire import RawBody, Time, session
-from tests.support.iam_policy import callable_actions
+from tests.support.aws.iam_policy import callable_actions
+from tests.support.aws.wire import RawBody, Time, session
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.aws import identity
-from tests.support.aws_values import CLUSTER_ID
+from tests.support.aws.values import CLUSTER_ID
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from orchestrator.cluster.health import IMPAIRED_TIMEOUT_S, STATUS_CHECK_DELAY_S, InstanceHealth
-from tests.support.aws_wire import Request, Time, Wire, clients, described
+from tests.support.aws.wire import Request, Time, Wire, clients, described
 
 GOOD, ILL = "i-00000000000000001", "i-00000000000000002"
 

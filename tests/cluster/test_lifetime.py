@@ -18,7 +18,7 @@ from orchestrator.aws.launch.time_limits import BOOT_MINUTES, MIN_MINUTES, TimeL
 from orchestrator.aws.pricing import price_table
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import UsageError
-from tests.support.aws_values import PLAN
+from tests.support.aws.values import PLAN
 
 rates = st.decimals("0.001", "500", places=4)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import RegionTeardown
 from orchestrator.core.journal import Journal
-from tests.support.aws_account import INSTANCE_ID, OURS, Account
-from tests.support.aws_values import CLUSTER_ID
-from tests.support.aws_wire import Request, Time, Wire, clients
+from tests.support.aws.account import INSTANCE_ID, OURS, Account
+from tests.support.aws.values import CLUSTER_ID
+from tests.support.aws.wire import Request, Time, Wire, clients
 
 
 @dataclass

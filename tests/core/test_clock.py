@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.core.clock import Backoff, Clock
-from tests.support.aws_wire import Time
+from tests.support.aws.wire import Time
 
 
 @pytest.mark.parametrize("start", [0.0, 1e5 / 3, 2e6 / 7, 1e9 / 3])

@@ -12,8 +12,8 @@ import pytest
 
 from localcloud.hosts.docker.engine import EngineError
 from localcloud.hosts.docker.image import ensure
-from tests.support.docker_engine import apt_install, exclusive, is_running, started
-from tests.support.docker_registry import docker
+from tests.support.docker.engine import apt_install, exclusive, is_running, started
+from tests.support.docker.registry import docker
 from tests.support.paths import ROOT
 
 IMAGE = "stratus-test/tiny:1"

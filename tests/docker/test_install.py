@@ -16,9 +16,9 @@ import pytest
 
 import localcloud
 from orchestrator.core.errors import HostsFailed, UsageError
-from tests.support import docker_registry
-from tests.support.docker_registry import Registry, docker
-from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
+from tests.support.docker import registry as docker_registry
+from tests.support.docker.install_watch import ChannelCounter, ProcessWatch, files_containing
+from tests.support.docker.registry import Registry, docker
 from tests.support.project import Project, add_install_settings
 from tests.support.script_host import ScriptHost, states
 

@@ -15,8 +15,8 @@ import pytest
 import localcloud
 from localcloud.server.registry import Registry
 from orchestrator.session import Session
-from tests.support.docker_registry import docker
-from tests.support.install_watch import ChannelCounter, ProcessWatch, files_containing
+from tests.support.docker.install_watch import ChannelCounter, ProcessWatch, files_containing
+from tests.support.docker.registry import docker
 from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project, add_install_settings
 

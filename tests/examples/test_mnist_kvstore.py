@@ -1,4 +1,4 @@
-"""The files of the MXNet example; its training runs in tests/local/test_frameworks.py."""
+"""The files of the MXNet example; its training runs in tests/local/jobs/test_frameworks.py."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from orchestrator.aws.ec2 import key_pairs, network, security_groups
 from orchestrator.config.settings import SshSettings
 from orchestrator.core.errors import CloudRefused, UsageError
 from orchestrator.crypto import ssh_keys
-from tests.support.ec2_user import HOME_NETWORK, Ec2User, user
+from tests.support.aws.ec2_user import HOME_NETWORK, Ec2User, user
 
 __all__ = ["user"]
 

@@ -16,7 +16,7 @@ from orchestrator.aws.ec2 import key_pairs, security_groups, state_changes, wait
 from orchestrator.aws.launch import run_instances
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import HostsFailed
-from tests.support.ec2_user import FAST_CLOCK, Ec2User, Pair, create_user, running_pair, user
+from tests.support.aws.ec2_user import FAST_CLOCK, Ec2User, Pair, create_user, running_pair, user
 
 __all__ = ["running_pair", "user"]
 

@@ -22,7 +22,7 @@ from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused
 from orchestrator.install import registry_login
-from tests.support.iam_policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
+from tests.support.aws.iam_policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
 from tests.support.localcloud.clients import boto
 from tests.support.localcloud.iam_enforcement import ROLE, as_user, enforce
 from tests.support.project import Project

@@ -16,7 +16,7 @@ from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.session import Session
 from tests.support.leak_scan import SECRETS, LeakScan, places_with, places_with_wrapped, run_with_secrets
 from tests.support.project import Project
-from tests.support.ssh_lab import Lab as SshLab
+from tests.support.ssh.ssh_lab import Lab as SshLab
 
 # A whole run, searched to its last byte.
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.interface.cli.invocation import Setup
 from orchestrator.interface.cli.main import main
 from orchestrator.session import Session
-from tests.support.install_watch import ChannelCounter
+from tests.support.docker.install_watch import ChannelCounter
 from tests.support.project import Project
 
 pytestmark = pytest.mark.local

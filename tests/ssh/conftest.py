@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.ssh import SshClient
-from tests.support.ssh_lab import Lab
+from tests.support.ssh.ssh_lab import Lab
 
 
 @pytest.fixture(scope="module")

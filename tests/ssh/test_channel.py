@@ -14,7 +14,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.ssh import SshClient
 from orchestrator.ssh.channel import LineSplitter
-from tests.support.ssh_lab import PATIENCE_S, Lab, Wire
+from tests.support.ssh.ssh_lab import PATIENCE_S, Lab, Wire
 
 
 class TestDeadlines:

@@ -17,7 +17,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.hosts.parallel import for_each
 from orchestrator.ssh import SshClient, quote
-from tests.support.ssh_lab import Lab, python_command
+from tests.support.ssh.ssh_lab import Lab, python_command
 
 
 class TestRun:

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError
 from orchestrator.ssh import SshClient
-from tests.support.ssh_lab import PATIENCE_S, Lab, Listener, dropping, refusing
+from tests.support.ssh.ssh_lab import PATIENCE_S, Lab, Listener, dropping, refusing
 
 
 @pytest.mark.parametrize(

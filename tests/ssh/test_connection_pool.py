@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.ssh import SshClient
-from tests.support.ssh_lab import PATIENCE_S, Lab, Wire, refusing
+from tests.support.ssh.ssh_lab import PATIENCE_S, Lab, Wire, refusing
 from tests.support.waiting import wait_until
 
 

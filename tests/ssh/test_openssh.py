@@ -14,7 +14,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 from orchestrator.ssh.openssh import command_line, write_ssh_config
-from tests.support.ssh_lab import Lab
+from tests.support.ssh.ssh_lab import Lab
 
 needs_ssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH's client is not installed")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIFFqmdLKM9Fkbhk1cQOAIVBC1d6tvBDAfJHhcgZG0cP"

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.core.errors import HostError
 from orchestrator.ssh import SshClient
-from tests.support.ssh_lab import Lab
+from tests.support.ssh.ssh_lab import Lab
 
 
 @pytest.fixture(scope="module")

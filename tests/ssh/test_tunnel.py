@@ -11,7 +11,7 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.ssh import SshClient, Tunnel
-from tests.support.ssh_lab import Lab, Listener, refusing
+from tests.support.ssh.ssh_lab import Lab, Listener, refusing
 from tests.support.waiting import wait_until
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.example_data import missing_packages
-from tests.support.training_runs import JOB, PACKAGES
+from tests.support.examples.example_data import missing_packages
+from tests.support.examples.training_runs import JOB, PACKAGES
 
 MISSING = missing_packages(PACKAGES)
 collect_ignore_glob = ["test_*.py"] if MISSING else []

@@ -11,7 +11,7 @@ import pytest
 import torch
 from generators import synthetic_images
 
-from tests.support.training_runs import DEADLINE, JOB, refusal, train_here
+from tests.support.examples.training_runs import DEADLINE, JOB, refusal, train_here
 
 
 def test_unusable_images_are_one_line(image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

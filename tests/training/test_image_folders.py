@@ -12,7 +12,7 @@ from adaptation import image_folders
 from generators import synthetic_images
 from PIL import Image
 
-from tests.support.training_runs import DEADLINE, JOB
+from tests.support.examples.training_runs import DEADLINE, JOB
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

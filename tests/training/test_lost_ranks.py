@@ -15,7 +15,7 @@ from typing import IO
 import psutil
 import pytest
 
-from tests.support.training_runs import BIN, DEADLINE, HOROVOD, JOB, LAUNCHERS, environment, launch, wait_until
+from tests.support.examples.training_runs import BIN, DEADLINE, HOROVOD, JOB, LAUNCHERS, environment, launch, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from adaptation import losses
 
-from tests.support.training_runs import JOB, LAUNCHERS, launch, train_with
+from tests.support.examples.training_runs import JOB, LAUNCHERS, launch, train_with
 
 pytestmark = pytest.mark.slow
 

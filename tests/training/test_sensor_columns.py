@@ -16,7 +16,7 @@ import train
 from adaptation import models, sensor_columns, variable_names
 from generators import synthetic_columns
 
-from tests.support.training_runs import DEADLINE, JOB, LAUNCHERS, refusal, train_with
+from tests.support.examples.training_runs import DEADLINE, JOB, LAUNCHERS, refusal, train_with
 
 GRANULES = 16
 ARGS = ("--task", "sensors", "--global-batch", "32", "--threads", "1", "--log-every", "1000000", "--lr", "0.03")

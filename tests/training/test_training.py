@@ -11,7 +11,7 @@ import pytest
 import torch
 from adaptation import losses
 
-from tests.support.training_runs import DEADLINE, JOB, environment, train_here, wait_until
+from tests.support.examples.training_runs import DEADLINE, JOB, environment, train_here, wait_until
 
 
 @pytest.mark.parametrize("method", losses.METHODS)

@@ -33,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 JOB = ROOT / "examples" / "domain_adaptation"
 METHODS = {"none": "source only", "coral": "DeepCORAL", "dan": "DAN", "dann": "DANN"}
-#: Sensors: a run's words, and what is taken from its metrics: title and where the figure stands.
+#: Sensors: arguments of a run -> title of a figure -> its place in the metrics.
 SENSORS = {
     "coral --baseline": {
         "majority-class baseline": "data largest_class",
@@ -47,7 +47,7 @@ SENSORS = {
         for method in ("coral", "dan", "dann")
     },
 }
-#: Data are made from other seeds than the training's.
+#: Added to a seed for the data, so that data and training use different ones.
 DATA = 100
 
 
@@ -103,7 +103,7 @@ def quietly(arguments: list[str]) -> None:
 
 
 def figures_of(task: Task, run: str, seed: int, epochs: int, folder: Path) -> dict[str, float]:
-    """Target accuracies of one run after its last epoch, by title."""
+    """Return the target accuracies of one run after its last epoch, by title."""
     out = folder / f"{run.replace(' ', '')}-{seed}"
     arguments = [
         "--data",
@@ -117,26 +117,26 @@ def figures_of(task: Task, run: str, seed: int, epochs: int, folder: Path) -> di
     ]
     quietly(["train.py", *arguments, *task.arguments, "--epochs", str(epochs), "--threads", "1", "--device", "cpu"])
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    found = {}
+    figures = {}
     for title, place in task.runs[run].items():
         part, name = place.split()
-        found[title] = float(metrics[part][name])
-        print(f"  seed {seed}  {title:<12} {found[title]:.3f}", file=sys.stderr, flush=True)
-    return found
+        figures[title] = float(metrics[part][name])
+        print(f"  seed {seed}  {title:<12} {figures[title]:.3f}", file=sys.stderr, flush=True)
+    return figures
 
 
 def accuracies(task: Task, seeds: int, epochs: int, jobs: int) -> dict[str, list[float]]:
     """Each row's accuracy, seed by seed."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(jobs) as pool:
-        made = [[*task.make, "--seed", str(DATA + seed), "--out", f"{name}/data-{seed}"] for seed in range(seeds)]
-        list(pool.map(quietly, made))
+        commands = [[*task.make, "--seed", str(DATA + seed), "--out", f"{name}/data-{seed}"] for seed in range(seeds)]
+        list(pool.map(quietly, commands))
         pairs = [(run, seed) for seed in range(seeds) for run in task.runs]
-        found = list(pool.map(lambda pair: figures_of(task, *pair, epochs, Path(name)), pairs))
+        figures = list(pool.map(lambda pair: figures_of(task, *pair, epochs, Path(name)), pairs))
     by_seed = [
         {
             title: value
-            for (_, one), row in zip(pairs, found, strict=True)
-            if one == seed
+            for (_, run_seed), row in zip(pairs, figures, strict=True)
+            if run_seed == seed
             for title, value in row.items()
         }
         for seed in range(seeds)
@@ -144,13 +144,13 @@ def accuracies(task: Task, seeds: int, epochs: int, jobs: int) -> dict[str, list
     return {title: [row[title] for row in by_seed] for title in by_seed[0]}
 
 
-def table(task: Task, found: dict[str, list[float]], *, markdown: bool) -> bool:
+def table(task: Task, accuracies_by_title: dict[str, list[float]], *, markdown: bool) -> bool:
     """Print means, spreads and gains; whether what must stand out does."""
-    reference = found[task.reference]
+    reference = accuracies_by_title[task.reference]
     count = len(reference)
     heads = ["method", "mean", "sd", "gain", "sd of gain", "seeds better", *(f"seed {seed}" for seed in range(count))]
     rows, good = [], True
-    for title, values in found.items():
+    for title, values in accuracies_by_title.items():
         gains = [value - alone for value, alone in zip(values, reference, strict=True)]
         row = [title, f"{statistics.mean(values):.3f}", f"{statistics.stdev(values):.3f}"]
         if title == task.reference:
@@ -247,17 +247,17 @@ def main() -> int:
     parser.add_argument("--markdown", action="store_true")
     parser.add_argument("--only", choices=("accuracy", "throughput"))
     parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.loop:
-        loops(asked.loop, asked.rounds)
+    options = parser.parse_args()
+    if options.loop:
+        loops(options.loop, options.rounds)
         return 0
     good = True
-    if asked.only != "throughput":
-        task, count = TASKS[asked.task], max(5, asked.seeds)
-        print(f"target accuracy after epoch {asked.epochs}, {task.title}, seeds 0 to {count - 1}")
-        good = table(task, accuracies(task, count, asked.epochs, asked.jobs), markdown=asked.markdown)
-    if asked.only != "accuracy" and asked.task == "images":
-        throughput(asked.rounds)
+    if options.only != "throughput":
+        task, count = TASKS[options.task], max(5, options.seeds)
+        print(f"target accuracy after epoch {options.epochs}, {task.title}, seeds 0 to {count - 1}")
+        good = table(task, accuracies(task, count, options.epochs, options.jobs), markdown=options.markdown)
+    if options.only != "accuracy" and options.task == "images":
+        throughput(options.rounds)
     return 0 if good else 1
 
 

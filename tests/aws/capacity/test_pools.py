@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.aws.capacity.pools import SPOT, Pool, remaining_after
-from tests.support.aws_values import PLAN, SUBNET_A, SUBNET_B
+from tests.support.aws.values import PLAN, SUBNET_A, SUBNET_B
 
 SUBNET_A2 = replace(SUBNET_A, id="subnet-2a")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.aws.ec2.network import Placement, Subnet
-from tests.support.aws_values import SUBNET_A, SUBNET_B
+from tests.support.aws.values import SUBNET_A, SUBNET_B
 
 
 def test_zones_of_the_cluster_come_first_then_subnets_with_most_addresses() -> None:

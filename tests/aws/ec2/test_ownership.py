@@ -10,9 +10,9 @@ import pytest
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import instances, key_pairs, security_groups
 from orchestrator.aws.ec2.key_pairs import KeyPair
-from tests.support.aws_account import INSTANCE_ID, OURS, Account
-from tests.support.aws_values import CLUSTER_ID
-from tests.support.aws_wire import Wire, clients
+from tests.support.aws.account import INSTANCE_ID, OURS, Account
+from tests.support.aws.values import CLUSTER_ID
+from tests.support.aws.wire import Wire, clients
 
 THEIRS = {**OURS, identity.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
 OTHER_CLUSTER = {**OURS, identity.TAG_CLUSTER: "lm"}

@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.aws.ec2 import instances, state_changes
 from orchestrator.core.errors import CloudRefused
-from tests.support import aws_wire
-from tests.support.aws_values import CLUSTER_ID, instance
-from tests.support.aws_wire import Request, Time, Wire, clients, refusal
+from tests.support.aws import wire as aws_wire
+from tests.support.aws.values import CLUSTER_ID, instance
+from tests.support.aws.wire import Request, Time, Wire, clients, refusal
 
 
 class Cloud:

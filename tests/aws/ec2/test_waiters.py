@@ -7,8 +7,8 @@ import pytest
 from orchestrator.aws.ec2 import waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.core.errors import HostsFailed, LeftRunning
-from tests.support.aws_values import instance
-from tests.support.aws_wire import Time, Wire, clients, described
+from tests.support.aws.values import instance
+from tests.support.aws.wire import Time, Wire, clients, described
 
 
 def gone(states: list[dict[str, str]], instances: list[Instance], time: Time) -> list[str]:

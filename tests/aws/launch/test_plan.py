@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from orchestrator.aws.capacity.pools import Pool
-from tests.support.aws_values import PLAN
+from tests.support.aws.values import PLAN
 
 
 def test_the_cost_of_a_plan_includes_instances_and_disks_until_shutdown() -> None:

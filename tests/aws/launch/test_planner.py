@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.aws.launch import planner
-from tests.support.aws_wire import Time
+from tests.support.aws.wire import Time
 
 
 def test_launch_ids_sort_by_time_and_never_repeat() -> None:

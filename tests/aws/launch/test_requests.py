@@ -15,7 +15,7 @@ from orchestrator.aws.launch.run_instances import MAX_USER_DATA_BYTES, build_req
 from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.core.errors import UsageError
 from orchestrator.crypto.ssh_keys import HostKey
-from tests.support.aws_values import CLUSTER_ID, HOST_KEY, PLAN, RESOURCES
+from tests.support.aws.values import CLUSTER_ID, HOST_KEY, PLAN, RESOURCES
 
 
 def test_a_request_is_all_or_none_with_imdsv2_encryption_and_terminate_on_shutdown() -> None:

@@ -13,8 +13,8 @@ from orchestrator.aws.launch.run_instances import RETRY_TIMEOUT_S, check, launch
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError
 from orchestrator.core.journal import Journal
-from tests.support.aws_values import PLAN, RESOURCES
-from tests.support.aws_wire import Request, Time, Wire, clients, described, launched, refusal, state_changes
+from tests.support.aws.values import PLAN, RESOURCES
+from tests.support.aws.wire import Request, Time, Wire, clients, described, launched, refusal, state_changes
 
 BOTH = ("i-00000000000000001", "i-00000000000000002")
 INTERNAL = refusal("InternalError", "An internal error has occurred", 500)

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.aws.client import Clients
 from orchestrator.aws.ec2 import instances
 from orchestrator.aws.pricing import price_list, price_table
-from tests.support.aws_wire import RawBody, Time, session
+from tests.support.aws.wire import RawBody, Time, session
 
 GP3 = instances.Disk("gp3", 100)
 

@@ -84,7 +84,7 @@ OTHER_TESTS = (
         "too small for the image",
         "tests/docker/test_install_hosts.py::test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull",
     ),
-    ("F41", "preflight", "tests/local/test_preflight.py::test_data_missing_on_s3_is_reported_before_the_launch"),
+    ("F41", "preflight", "tests/local/launch/test_preflight.py::test_data_missing_on_s3_is_reported_before_the_launch"),
     (
         "F42",
         "a second install",
@@ -106,23 +106,23 @@ OTHER_TESTS = (
     (
         "F45",
         "a spot notice",
-        "tests/local/test_spot.py::test_a_spot_notice_reaches_the_job_and_results_are_fetched_before_the_reclaim",
+        "tests/local/launch/test_spot.py::test_a_spot_notice_reaches_the_job_and_results_are_fetched_before_the_reclaim",
     ),
     ("F46", "kill -9 of the shell", "tests/local/test_session.py::test_kill_9_of_the_shell_loses_nothing"),
     (
         "F49",
         "two shells launch",
-        "tests/local/test_failover.py::test_two_shells_do_not_launch_into_one_cluster_at_the_same_time",
+        "tests/local/launch/test_failover.py::test_two_shells_do_not_launch_into_one_cluster_at_the_same_time",
     ),
     (
         "F49",
         "launch and terminate",
-        "tests/local/test_failover.py::test_terminate_all_waits_for_a_launch_in_another_shell_and_reports_both",
+        "tests/local/launch/test_failover.py::test_terminate_all_waits_for_a_launch_in_another_shell_and_reports_both",
     ),
     (
         "F50",
         "the next start",
-        "tests/local/test_failover.py::test_the_next_session_finds_an_interrupted_launch_and_resumes_or_terminates_it",
+        "tests/local/launch/test_failover.py::test_the_next_session_finds_an_interrupted_launch_and_resumes_or_terminates_it",
     ),
 )
 """Fault, phase, test."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.example_data import CLOUD_RETRIEVAL, ignore_log, missing_packages
+from tests.support.examples.example_data import CLOUD_RETRIEVAL, ignore_log, missing_packages
 
 if TYPE_CHECKING:
     from retrieval.pipeline import Options, RetrievalResult

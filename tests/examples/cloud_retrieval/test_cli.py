@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import retrieve
 
-from tests.support.scene_files import COT, GOOD, HOLE, write_scene
+from tests.support.examples.scene_files import COT, GOOD, HOLE, write_scene
 
 
 def test_all_unusable_scenes_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

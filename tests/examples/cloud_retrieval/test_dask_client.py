@@ -21,8 +21,8 @@ from retrieval import dask_client, pipeline
 from retrieval.pipeline import Options, RetrievalResult
 from retrieval.scenes import SceneError
 
-from tests.support.dask_cluster import DEADLINE, Cluster
-from tests.support.example_data import CLOUD_RETRIEVAL, scene_hashes
+from tests.support.examples.dask_cluster import DEADLINE, Cluster
+from tests.support.examples.example_data import CLOUD_RETRIEVAL, scene_hashes
 
 
 @pytest.fixture(name="cluster")

@@ -10,7 +10,7 @@ import pytest
 from retrieval import pipeline, train_test_split
 from retrieval.pipeline import Options, RetrievalResult
 
-from tests.support.example_data import ignore_log, real_file
+from tests.support.examples.example_data import ignore_log, real_file
 
 
 def test_synthetic_scenes_are_neither_hopeless_nor_trivial(local_result: RetrievalResult) -> None:

@@ -11,8 +11,8 @@ from retrieval import pipeline, stages
 from retrieval.pipeline import Options, RetrievalResult
 from retrieval.scenes import SceneError
 
-from tests.support.example_data import ignore_log, scene_hashes
-from tests.support.scene_files import COT, write_scene
+from tests.support.examples.example_data import ignore_log, scene_hashes
+from tests.support.examples.scene_files import COT, write_scene
 
 
 def test_other_blocks_of_rows_do_not_change_a_single_bit(

@@ -12,8 +12,8 @@ import pytest
 from retrieval import s3_staging
 from retrieval.pipeline import RetrievalResult
 
-from tests.support.example_data import CLOUD_RETRIEVAL, scene_hashes
-from tests.support.s3_server import s3_server
+from tests.support.aws.s3_server import s3_server
+from tests.support.examples.example_data import CLOUD_RETRIEVAL, scene_hashes
 
 
 @pytest.mark.slow

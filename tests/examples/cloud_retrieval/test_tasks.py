@@ -14,7 +14,7 @@ from retrieval.features import Footprint
 from retrieval.scenes import SceneError
 from retrieval.tasks import SceneRef, SceneSplit
 
-from tests.support.scene_files import COT, GOOD, HOLE, write_scene
+from tests.support.examples.scene_files import COT, GOOD, HOLE, write_scene
 
 SPLIT = SceneSplit(Footprint(3), blocks=0, fold=0, buffer=4)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.example_data import CLOUD_RETRIEVAL, ignore_log, missing_packages
+from tests.support.examples.example_data import CLOUD_RETRIEVAL, ignore_log, missing_packages
 
 if TYPE_CHECKING:
     from granules.file_names import GranulePair

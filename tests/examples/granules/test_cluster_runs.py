@@ -17,9 +17,9 @@ import pytest
 from granules import evaluation, pipeline
 from granules.pipeline import GranulesResult, Options
 
-from tests.support.dask_cluster import DEADLINE, Cluster
-from tests.support.example_data import CLOUD_RETRIEVAL, granule_hashes
-from tests.support.s3_server import s3_server
+from tests.support.aws.s3_server import s3_server
+from tests.support.examples.dask_cluster import DEADLINE, Cluster
+from tests.support.examples.example_data import CLOUD_RETRIEVAL, granule_hashes
 
 
 @pytest.fixture(name="cluster")

@@ -14,7 +14,7 @@ from granules.viirs import BANDS, Window
 from simulation import synthetic_granules
 from simulation.synthetic_granules import GranuleSize
 
-from tests.support.example_data import real_file
+from tests.support.examples.example_data import real_file
 
 REAL = "CAL_2013-01-02T15-03-57ZD_VNP_2013002.1542_Index.h5"
 

@@ -15,7 +15,7 @@ from granules import pipeline
 from granules.pipeline import GranulesResult, Options
 from retrieval.scenes import SceneError
 
-from tests.support.example_data import ignore_log
+from tests.support.examples.example_data import ignore_log
 
 
 def test_index_files_replace_the_search(

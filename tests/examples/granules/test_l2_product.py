@@ -15,8 +15,8 @@ from granules.pipeline import GranulesResult, Options
 from simulation import synthetic_granules
 from simulation.synthetic_granules import GranuleSize
 
-from tests.support.example_data import ignore_log
-from tests.support.granule_models import train_model
+from tests.support.examples.example_data import ignore_log
+from tests.support.examples.granule_models import train_model
 
 
 def test_a_map_is_a_cf_netcdf_file_marked_as_synthetic(local_result: GranulesResult, quick_options: Options) -> None:

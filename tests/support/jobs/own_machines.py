@@ -20,7 +20,7 @@ from orchestrator.core.events import ignore_event
 from orchestrator.core.host import Host
 from orchestrator.services.jobs import JobContext, JobService
 from orchestrator.ssh import SshClient
-from tests.support.ssh_lab import Lab
+from tests.support.ssh.ssh_lab import Lab
 
 MACHINES = 3
 

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.iam_policy import Policy
+from tests.support.aws.iam_policy import Policy
 from tests.support.localcloud.clients import boto
 
 ROLE = "rehearsal"

@@ -24,7 +24,7 @@ import localcloud
 from tests.support.localcloud.clients import boto, image, wait_for_state
 from tests.support.paths import ROOT
 
-RECORDED = ROOT / "tests/local/data/previous_version"
+RECORDED = ROOT / "tests/local/launch/data/previous_version"
 RESOURCE = "stratus-ml-f2c69ad8"
 CONFIG = (
     "[cluster]\nname = ml\nmax_hours = 8\n[aws]\nregion = us-west-2\nendpoint_url = {endpoint}\n"

@@ -20,8 +20,8 @@ from orchestrator.config.settings import AwsSettings, ClusterSettings, Settings,
 from orchestrator.core.clock import REAL_CLOCK, Backoff, Clock
 from orchestrator.core.journal import Journal
 from orchestrator.crypto import ssh_keys
-from tests.support import aws_wire
-from tests.support.aws_values import look_up_plan
+from tests.support.aws import wire
+from tests.support.aws.values import look_up_plan
 
 FAST_CLOCK = Clock(backoff=Backoff(first_s=0.02, longest_s=0.2))
 HOME_NETWORK = "198.51.100.7/32"
@@ -48,7 +48,7 @@ class Ec2User:
 
     def clients_at(self, clock: Clock) -> client.Clients:
         """Return clients with another clock."""
-        session = aws_wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
+        session = wire.session(self.cloud["AWS_ACCESS_KEY_ID"], self.cloud["AWS_SECRET_ACCESS_KEY"])
         session.events.register("before-send", self._count)
         return client.Clients(session, region="us-west-2", endpoint_url=self.cloud["AWS_ENDPOINT_URL"], clock=clock)
 

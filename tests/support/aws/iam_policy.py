@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.aws_wire import session
+from tests.support.aws.wire import session
 from tests.support.paths import ROOT
 
 POLICY = ROOT / "docs/iam-policy.json"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.example_data import ignore_log
+from tests.support.examples.example_data import ignore_log
 
 DEADLINE = 60.0
 

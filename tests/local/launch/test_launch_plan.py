@@ -9,7 +9,7 @@ import pytest
 from orchestrator.aws.ec2 import images, instance_types, network
 from orchestrator.aws.launch import run_instances
 from orchestrator.core.errors import UsageError
-from tests.support.ec2_user import Ec2User, user
+from tests.support.aws.ec2_user import Ec2User, user
 
 __all__ = ["user"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from orchestrator.aws import identity
 from orchestrator.aws.ec2 import instance_tags
-from tests.support.aws_values import CLUSTER_ID
-from tests.support.aws_wire import Request, refusal, state_changes
+from tests.support.aws.values import CLUSTER_ID
+from tests.support.aws.wire import Request, refusal, state_changes
 
 OURS = {identity.TAG_CLUSTER: CLUSTER_ID.cluster, identity.TAG_OWNER: CLUSTER_ID.owner, instance_tags.LAUNCH: "r"}
 INSTANCE_ID = "i-00000000000000001"
