@@ -71,8 +71,9 @@ def authorize(environ: Environ) -> None:
         caller = re.search(r"User: (arn:\S+)", str(getattr(error, "message", "")))
         if caller is None:
             raise bad_keys(environ[SERVICE]) from error
-        identity = {"who": caller[1], "region": environ[REGION]}
-        raise denied(environ[SERVICE], environ[ACTION], by="policy", **identity) from error
+        raise denied(
+            environ[SERVICE], environ[ACTION], by="policy", region=environ[REGION], caller_arn=caller[1]
+        ) from error
 
 
 @dataclass(frozen=True)

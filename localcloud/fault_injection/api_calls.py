@@ -175,8 +175,10 @@ def reword_denials(inner: Application) -> Application:
         if head[0].startswith("403") and error_responses.error_code(body[0] if body else b"") == "AccessDenied":
             caller = re.search(rb"User: (arn:[^ <]+)", body[0])
             if caller and environ[SERVICE] not in ("s3", ""):
-                identity = {"who": caller[1].decode(), "region": environ[REGION]}
-                raise error_responses.denied(environ[SERVICE], environ[ACTION], by="policy", **identity)
+                arn = caller[1].decode()
+                raise error_responses.denied(
+                    environ[SERVICE], environ[ACTION], by="policy", region=environ[REGION], caller_arn=arn
+                )
         start_response(*head)
         return body
 
