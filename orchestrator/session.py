@@ -1,12 +1,12 @@
-"""The Python API, and all that shell and command line are made of: a cluster, and the jobs that run on it.
+"""The Python API: one cluster, and the jobs that run on it. Shell and command line use nothing else.
 
-with Session(settings, home=default_home(), runs=Path("runs")) as session:
-    session.cluster.launch(session.cluster.plan(2))
-    session.jobs.install()
-    handle = session.jobs.start(multi=True)
-    session.jobs.follow(handle.run_id, on_line=lambda host, line: print(line))
-    record = session.jobs.fetch(handle.run_id)
-    report = session.cluster.terminate()
+    with Session(settings, home=default_home(), runs=Path("runs")) as session:
+        session.cluster.launch(session.cluster.plan(2))
+        session.jobs.install()
+        handle = session.jobs.start(multi=True)
+        session.jobs.follow(handle.run_id, on_line=lambda host, line: print(line))
+        record = session.jobs.fetch(handle.run_id)
+        report = session.cluster.terminate()
 """
 
 from __future__ import annotations
@@ -44,24 +44,26 @@ if TYPE_CHECKING:
 
 
 def default_home() -> Path:
-    """Return the folder of everything that is kept on this computer: ``STRATUS_HOME``, or the platform's own place."""
-    named = os.environ.get("STRATUS_HOME")
-    if named:
-        return Path(named).expanduser()
+    """Return the folder of everything that is kept on this computer: ``STRATUS_HOME``, or the platform's default."""
+    if folder := os.environ.get("STRATUS_HOME"):
+        return Path(folder).expanduser()
     from platformdirs import user_data_path
 
     return user_data_path("stratus", appauthor=False)
 
 
 class Session:
-    """One user, one cluster, and the jobs on it: opens, holds and closes the services.
+    """One cluster and the jobs on it: opens, holds and closes the services.
 
-    :param settings: the config file's settings.
+    :ivar cluster: launch, inspect, stop, start, terminate and recover instances.
+    :ivar jobs: install, start, follow, list, cancel and fetch.
+    :ivar hosts: usage, commands and tunnels, on any host.
+    :ivar account: cost, quotas, instance types, SSH access.
     :param home: folder of everything that is kept on this computer.
     :param runs: folder that results are fetched into.
-    :param tell: called with every change of state; from several threads.
-    :param clients: AWS clients; made from the settings when not given.
-    :param runtime: time, SSH and threads; the real ones when not given.
+    :param on_event: called with every change of state, from several threads.
+    :param clients: AWS clients; None creates them from the settings.
+    :param runtime: time, SSH and threads; None takes the real ones.
     """
 
     def __init__(
@@ -74,11 +76,10 @@ class Session:
         clients: Clients | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        self.settings = settings
         runtime = runtime or Runtime(REAL_CLOCK)
-        self.context = ClusterContext(
-            settings, home, on_event, clients or client.create_clients(settings.aws, runtime.clock), runtime
-        )
+        clients = clients or client.create_clients(settings.aws, runtime.clock)
+        self.settings = settings
+        self.context = ClusterContext(settings, home, on_event, clients, runtime)
         self.inventory = Inventory(self.context)
         timings = PhaseTimings(self.context)
         self.cluster = ClusterService(self.inventory, timings, self._job_checks)
@@ -121,9 +122,12 @@ class Session:
     def experiment(
         self, *, multi: bool, count: int | None = None, on_line: Callable[[str, str], None] = lambda host, line: None
     ) -> tuple[RunRecord, TerminateReport]:
-        """Launch, install, run, fetch and terminate in one call; it terminates even when a step fails.
+        """Launch, install, run, fetch and terminate in one call; instances are terminated even if a step fails.
 
-        :raises StratusError: what failed; the instances are terminated all the same, or listed.
+        :param multi: run on all hosts together; otherwise on the first.
+        :param count: number of instances; None for the setting of that name.
+        :param on_line: called with (host, line) of the run's output.
+        :raises StratusError: a step failed; instances that could not be terminated are listed with it.
         """
         try:
             record = self._experiment(self.cluster.plan(count), multi=multi, on_line=on_line)
@@ -143,10 +147,10 @@ class Session:
         return self.jobs.fetch(handle.run_id)
 
     def _terminate_after_failure(self, error: BaseException) -> None:
-        """Terminate because something failed; what stays up is added to the error that came first."""
+        """Terminate everything; add what remains to the error, which must not be replaced by a second one."""
         try:
-            left = self.cluster.terminate().remaining
-        except StratusError as second:
-            left = tuple(second.lines())
-        if left:
-            add_advice(error, "left: " + join("; ", left))
+            remaining = self.cluster.terminate().remaining
+        except StratusError as failure:
+            remaining = tuple(failure.lines())
+        if remaining:
+            add_advice(error, "left: " + join("; ", remaining))

@@ -67,17 +67,18 @@ class Terminator:
 
     def terminate_all(self) -> TerminateReport:
         """Terminate instances, delete security group and key pair; what remains, or may, is in the report."""
+        # Without a journal, a launch from another computer in the last seconds cannot be told from none.
         is_new_computer = not self.context.journal.path.exists()
         own = self._terminate_own_region()
         others = list(self._terminate_other_regions())
-        all_instances = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
+        seen = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
         return TerminateReport(
             instances=tuple(result for teardown in (own, *others) for result in teardown.results.values()),
             group_state=own.group_state,
             key_state=own.key_state,
-            spent_usd=self._cost(all_instances),
+            spent_usd=self._cost(seen),
             unconfirmed=tuple(self._all_unconfirmed(own, others)),
-            caveat=_caveat() if is_new_computer and not all_instances and own.group_state == NONE else "",
+            caveat=_caveat() if is_new_computer and not seen and own.group_state == NONE else "",
             other_owners=self._other_owners(),
         )
 

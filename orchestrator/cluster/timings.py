@@ -1,4 +1,4 @@
-"""Seconds that the phases of a cluster's last launch and its installs took, kept on this computer."""
+"""Durations of a cluster's last launch and of its installs, kept on this computer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ PHASES = ("pending", "boot", "ssh")
 
 @dataclass(frozen=True)
 class PhaseTimings:
-    """The timings of one cluster; a run's record includes them, nothing depends on them.
-
-    They lie in ``timings.json`` of the cluster's folder.
-    """
+    """Durations by phase, in ``timings.json`` of the cluster's folder; for the record of a run, and nothing else."""
 
     context: ClusterContext
 
@@ -26,12 +23,12 @@ class PhaseTimings:
         return json_file.load(self.context.folder, "timings.json")
 
     def record_launch(self, report: LaunchReport) -> None:
-        """Record how long the phases of a launch took for its slowest host."""
+        """Record a launch, each phase with the duration of its slowest host."""
         slowest = {phase: max((host.phases[phase] for host in report.ready), default=0.0) for phase in PHASES}
         self._save({"api": report.api_s, **slowest, "launch": report.seconds})
 
     def record_install(self, seconds: float) -> None:
-        """Add the time that an install took."""
+        """Add the duration of an install."""
         timings = self.read()
         self._save(timings | {"install": timings.get("install", 0.0) + seconds})
 
