@@ -1,12 +1,12 @@
 """The Python API: one cluster, and the jobs that run on it. Shell and command line use nothing else.
 
-    with Session(settings, home=default_home(), runs=Path("runs")) as session:
-        session.cluster.launch(session.cluster.plan(2))
-        session.jobs.install()
-        handle = session.jobs.start(multi=True)
-        session.jobs.follow(handle.run_id, on_line=lambda host, line: print(line))
-        record = session.jobs.fetch(handle.run_id)
-        report = session.cluster.terminate()
+with Session(settings, home=default_home(), runs=Path("runs")) as session:
+    session.cluster.launch(session.cluster.plan(2))
+    session.jobs.install()
+    handle = session.jobs.start(multi=True)
+    session.jobs.follow(handle.run_id, on_line=lambda host, line: print(line))
+    record = session.jobs.fetch(handle.run_id)
+    report = session.cluster.terminate()
 """
 
 from __future__ import annotations
