@@ -43,10 +43,14 @@ ready_timeout = 300
 
 @dataclass
 class SimulatedSsh:
-    """SSH to simulated instances, which answer unless the cloud has an SSH fault for them."""
+    """SSH to simulated instances, which answer unless the cloud has an SSH fault for them.
+
+    :param stdout: returns the output of a command on a host.
+    """
 
     cloud: InMemoryCloud
     clock: Clock
+    stdout: Callable[[Host, str], str] = lambda host, command: ""
 
     def wait_until_ready(
         self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None
@@ -61,8 +65,8 @@ class SimulatedSsh:
         raise ConnectError(kind, f"ssh: {kind}", where=host.name)
 
     def run(self, host: Host, command: str, **_: Any) -> CommandResult:
-        """As `SshClient.run`: every command succeeds, without output."""
-        return CommandResult(host.name, command, "", "", 0, 0.1)
+        """As `SshClient.run`: every command succeeds."""
+        return CommandResult(host.name, command, self.stdout(host, command), "", 0, 0.1)
 
     def disconnect(self, host: Host) -> None:
         """Do nothing: no connection is kept."""
@@ -80,12 +84,14 @@ class SimulatedProject:
 
     :param cluster: further lines of the section ``[cluster]``.
     :param aws: further lines of the section ``[aws]``.
+    :param stdout: returns the output of a command on a host.
     """
 
     cloud: InMemoryCloud
     folder: Path
     cluster: str = ""
     aws: str = ""
+    stdout: Callable[[Host, str], str] = lambda host, command: ""
     events: list[Event] = field(default_factory=list)
     random: random.Random = field(default_factory=lambda: random.Random(7))
 
@@ -107,7 +113,7 @@ class SimulatedProject:
         path.write_text(CONFIG.format(cluster=self.cluster, aws=self.aws))
         clock = self.clock
         clients = client.Clients(self.cloud.session(), region=REGION, clock=clock, sequential=True)
-        links: Any = SimulatedSsh(self.cloud, clock)
+        links: Any = SimulatedSsh(self.cloud, clock, self.stdout)
         runtime = Runtime(clock=clock, connect=lambda *_: links, sequential=True)
         return Session(
             settings.load(path, {}, files=False),

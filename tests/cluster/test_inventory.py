@@ -1,0 +1,121 @@
+"""Inventory: instances by their tags, as hosts, and their prices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from localcloud.scenarios.scenario import make_fault
+from orchestrator.cluster.inventory import Inventory
+from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import NextStep
+from tests.support.aws_values import instance
+from tests.support.simulated_project import SimulatedProject
+
+Simulate = Callable[..., SimulatedProject]
+
+PUBLIC, PRIVATE = "203.0.113.5", "10.0.0.5"
+KEY, NEW_KEY = "ssh-ed25519 AAAA", "ssh-ed25519 BBBB"
+
+
+def launched(project: SimulatedProject, count: int = 2) -> Inventory:
+    """Launch instances and return the inventory of their cluster."""
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(count))
+    return session.inventory
+
+
+def with_address(inventory: Inventory, setting: str) -> Inventory:
+    """Return an inventory of the same cluster with another ``[ssh] address``."""
+    settings = inventory.context.settings
+    return Inventory(replace(inventory.context, settings=replace(settings, ssh=replace(settings.ssh, address=setting))))
+
+
+@pytest.mark.parametrize(
+    ("setting", "public", "expected"),
+    [
+        ("auto", PUBLIC, PUBLIC),
+        ("auto", "", PRIVATE),
+        ("public", PUBLIC, PUBLIC),
+        ("private", PUBLIC, PRIVATE),
+    ],
+)
+def test_the_address_setting_chooses_the_address_of_a_host(
+    simulate: Simulate, setting: str, public: str, expected: str
+) -> None:
+    inventory = with_address(simulate().session().inventory, setting)
+    host = inventory.host(replace(instance(1), public_address=public, private_address=PRIVATE))
+
+    assert (host.address, host.private_address) == (expected, PRIVATE)
+
+
+def test_a_host_key_seen_in_force_outweighs_the_tags(simulate: Simulate) -> None:
+    inventory = simulate().session().inventory
+    tagged = replace(instance(1), host_key=KEY, boot_key=KEY)
+    before = inventory.host(tagged)
+    inventory.context.known_hosts.add(tagged.id, NEW_KEY)
+    after = inventory.host(tagged)
+
+    assert (before.host_key, before.boot_key) == (KEY, KEY)
+    assert (after.host_key, after.boot_key) == (NEW_KEY, "")
+
+
+def test_hosts_come_in_the_requested_order_and_unknown_names_are_refused(simulate: Simulate) -> None:
+    inventory = launched(simulate())
+
+    assert [host.name for host in inventory.hosts()] == ["ml-0", "ml-1"]
+    assert [host.name for host in inventory.hosts(["ml-1", "ml-0"])] == ["ml-1", "ml-0"]
+    with pytest.raises(UsageError, match="ml-7: not up") as caught:
+        inventory.hosts(["ml-7"])
+    assert caught.value.fix == "up: ml-0, ml-1"
+
+
+def test_without_a_running_instance_the_next_step_is_a_launch(simulate: Simulate) -> None:
+    with pytest.raises(UsageError, match="no VM of cluster ml is running") as caught:
+        simulate().session().inventory.hosts()
+    assert caught.value.fix == NextStep("LaunchInstances")
+
+
+def test_instances_of_other_owners_are_listed_apart(simulate: Simulate) -> None:
+    tags = "Name=ml-0, stratus:cluster=ml, stratus:owner=arn:aws:iam::123456789012:user/colleague"
+    inventory = launched(simulate(make_fault("colleague", machines=1, tags=tags)))
+    own, others = inventory.with_other_owners()
+
+    assert [described.name for described in own] == ["ml-0", "ml-1"]
+    (other,) = others
+    assert "user/colleague" in other
+    assert inventory.other_owners() == others
+
+
+def test_a_bill_makes_no_api_call_for_on_demand_instances(simulate: Simulate) -> None:
+    project = simulate()
+    inventory = launched(project)
+    described = inventory.instances()
+    calls = len(project.cloud.calls)
+    bill = inventory.bill(["ml-0"], 1800.0)
+
+    assert len(project.cloud.calls) == calls
+    assert (bill.billed_seconds, bill.spot) == (1800.0, "no")
+    assert bill.total == pytest.approx((inventory.usd_per_hour(described[0]) or Decimal(0)) / 2)
+
+
+def test_a_bill_with_an_unknown_price_is_unknown(simulate: Simulate) -> None:
+    project = simulate()
+    inventory = launched(project)
+    unpriced = replace(inventory.instances()[0], type="x9.large")
+
+    assert inventory.usd_per_hour(unpriced) is None
+    assert inventory.disk_usd_per_hour(unpriced) is not None
+    assert inventory.disk_usd_per_hour(replace(unpriced, disk=None)) is None
+
+
+def test_a_second_computer_finds_the_same_instances_by_their_tags(simulate: Simulate, tmp_path: Path) -> None:
+    project = simulate()
+    own = [described.id for described in launched(project).instances()]
+
+    assert not (tmp_path / "1" / "desktop" / "journal.jsonl").exists()
+    assert [described.id for described in project.session("desktop").inventory.instances()] == own

@@ -1,0 +1,113 @@
+"""TerminateAll: what is in its report, in the own region and in others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from localcloud.scenarios.scenario import Scenario, make_fault
+from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.cluster.terminate import LOCK_TIMEOUT_S, TerminateReport
+from orchestrator.session import Session
+from tests.support.simulated_project import SimulatedProject
+
+Simulate = Callable[..., SimulatedProject]
+
+TERMINATED = InstanceResult("ml-0", "i-0", "terminated")
+RUNNING = InstanceResult("ml-1", "i-1", "running", "OperationNotPermitted")
+
+
+def launched(project: SimulatedProject) -> Session:
+    """Launch two instances and return the session."""
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(2))
+    return session
+
+
+@pytest.mark.parametrize(
+    ("report", "remaining"),
+    [
+        (TerminateReport((TERMINATED,), "gone", "gone", Decimal(1)), ()),
+        (TerminateReport((), "none", "none", None, caveat="Nothing found."), ()),
+        (TerminateReport((TERMINATED, RUNNING), "gone", "none", None), ("i-1 ml-1: OperationNotPermitted",)),
+        (TerminateReport((), "in use", "gone", None), ("security group: in use",)),
+        (TerminateReport((), "none", "denied", None), ("key pair: denied",)),
+        (TerminateReport((), "none", "none", None, unconfirmed=("launch r",)), ("launch r",)),
+    ],
+)
+def test_everything_that_is_not_gone_remains(report: TerminateReport, remaining: tuple[str, ...]) -> None:
+    assert report.remaining == remaining
+
+
+def test_instances_group_and_key_are_gone_and_the_cost_is_known(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    project.cloud.clock.sleep(3600)
+    usd_per_hour = session.cluster.status().usd_per_hour
+    report = session.cluster.terminate()
+
+    assert [(result.name, result.state) for result in report.instances] == [
+        ("ml-0", "terminated"),
+        ("ml-1", "terminated"),
+    ]
+    assert (report.group_state, report.key_state, report.remaining, report.caveat) == ("gone", "gone", (), "")
+    assert usd_per_hour is not None
+    assert report.spent_usd is not None
+    assert usd_per_hour <= report.spent_usd < 2 * usd_per_hour
+
+
+def test_a_new_computer_that_finds_nothing_names_the_caveat(simulate: Simulate) -> None:
+    project = simulate()
+    report = project.session("desktop").cluster.terminate()
+
+    assert "in the last 75 s may not be visible yet" in report.caveat
+    launched(project).cluster.terminate()
+    assert project.session().cluster.terminate().caveat == ""
+
+
+def test_a_launch_that_keeps_the_lock_is_waited_for_and_then_reported(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    began = project.clock.monotonic()
+    with project.session().context.lock():
+        report = session.cluster.terminate()
+
+    assert project.our_states == []
+    assert project.clock.monotonic() - began >= LOCK_TIMEOUT_S
+    assert any("what it launches from now on remains" in str(line) for line in report.remaining)
+    assert sum("waiting for it to stop" in text for text in project.warnings) == 1
+
+
+def test_other_regions_come_from_the_settings(simulate: Simulate) -> None:
+    project = simulate(aws="terminate_regions = eu-west-1, us-west-2")
+    launched(project).cluster.terminate()
+    everywhere = simulate(aws="terminate_regions = all")
+    everywhere.session().cluster.terminate()
+
+    assert project.count_calls("DescribeRegions") == 0
+    assert everywhere.count_calls("DescribeRegions") == 1
+
+
+def test_regions_that_cannot_be_listed_are_unconfirmed(simulate: Simulate) -> None:
+    project = simulate(
+        make_fault("error", code="UnauthorizedOperation", action="DescribeRegions"), aws="terminate_regions = all"
+    )
+    report = launched(project).cluster.terminate()
+
+    assert project.our_states == []
+    (line,) = report.remaining
+    assert str(line).startswith("other regions: ")
+
+
+def test_a_failed_lookup_of_other_owners_is_only_a_warning(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    session.cluster.terminate()
+    project.cloud.play(Scenario(7, (make_fault("denied", action="DescribeInstances"),)))
+    report = session.cluster.terminate()
+
+    assert report.other_owners == ()
+    assert any("VMs of other owners were not looked up" in text for text in project.warnings)
+    assert any("cluster ml in us-west-2" in str(line) for line in report.remaining)
