@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.core.errors import Problem
+from orchestrator.core.next_step import Text, join
 
 Key = tuple[str, str]
 
@@ -47,7 +48,7 @@ class Layout:
     multiline: frozenset[Key] = frozenset()
     verbatim: frozenset[Key] = frozenset()
     known_options: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    hint: str = ""
+    hint: Text = ""
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,10 @@ def _lines(path: Path, layout: Layout) -> tuple[list[bytes], list[Problem]]:
     return text.split(b"\n"), []
 
 
-def _unreadable(path: Path, layout: Layout, error: Exception) -> str:
+def _unreadable(path: Path, layout: Layout, error: Exception) -> Text:
     if isinstance(error, FileNotFoundError):
         near = suggest(path.name, sorted(other.name for other in path.parent.glob("*.ini")))
-        return f"no such file.{near} {layout.hint}".rstrip()
+        return join(" ", [f"no such file.{near}", layout.hint] if layout.hint else [f"no such file.{near}"])
     if isinstance(error, IsADirectoryError):
         return "is a folder; give the file in it"
     return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -42,6 +42,7 @@ from orchestrator.config.value_types import (
     text_lines,
 )
 from orchestrator.core.errors import ConfigError, Problem
+from orchestrator.core.next_step import Text
 
 __all__ = [
     "FREE_FORM",
@@ -110,7 +111,7 @@ def options(table: type) -> tuple[Option, ...]:
     return tuple(dataclasses.replace(field.metadata["option"], name=field.name) for field in fields)
 
 
-def layout(tables: Tables, start: str = "") -> ini.Layout:
+def layout(tables: Tables, start: Text = "") -> ini.Layout:
     """Return the layout by which :func:`orchestrator.config.ini.read` reads a file of these tables.
 
     :param start: sentence on how to get such a file, shown when there is none.

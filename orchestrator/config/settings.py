@@ -22,6 +22,7 @@ from orchestrator.config.options import (
     SshSettings,
 )
 from orchestrator.config.schema import Secret, SettingsReader, format_value
+from orchestrator.core.next_step import NextStep
 
 __all__ = [
     "TABLES",
@@ -51,7 +52,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
     :param files: True if the files that it names (key, CA bundle, job) must exist; terminating VMs needs none of them.
     :raises ConfigError: with every mistake of the file, each with its line.
     """
-    layout = schema.layout(TABLES, "`stratus config init` writes a commented one to start from.")
+    layout = schema.layout(TABLES, NextStep("Config", "init") + "  writes a commented one to start from.")
     document, old = legacy.translate(ini.read(path, env, layout))
     reader = SettingsReader(document, TABLES)
     reader.warnings += old.warnings

@@ -74,11 +74,15 @@ class Problem:
 
     file: str
     line: int
-    message: str
+    message: Text
 
     def __str__(self) -> str:
         """Return ``file:line: message``, the form that editors jump to."""
-        return f"{self.file}:{self.line}: {self.message}"
+        return str(self.as_text())
+
+    def as_text(self) -> Text:
+        """Return the same, with hints still to be worded."""
+        return f"{self.file}:{self.line}: " + self.message
 
 
 class ConfigError(UsageError):
@@ -93,7 +97,7 @@ class ConfigError(UsageError):
 
     def lines(self) -> list[Text]:
         """Return one line per mistake, then their number."""
-        return [*map(str, self.problems), self.message]
+        return [*(problem.as_text() for problem in self.problems), self.message]
 
 
 class CloudRefused(StratusError):
