@@ -336,7 +336,7 @@ def test_a_missing_file_ends_with_2_and_says_where_to_start(project: Path) -> No
 
     assert done.returncode == 2
     assert "none.ini:1: no such file." in done.stdout
-    assert "Config(\"init\")" in done.stdout
+    assert 'Config("init")' in done.stdout
 
 
 def test_a_folder_in_place_of_the_file_ends_with_2(project: Path) -> None:
