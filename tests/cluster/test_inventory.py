@@ -8,12 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.support.aws_values import instance
 
 from localcloud.scenarios.scenario import make_fault
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
+from tests.support.aws.values import instance
 from tests.support.simulated_project import SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from tests.support.aws_values import instance
 
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.replacement import Replacer, why_not_replaceable
 from orchestrator.core.errors import ConnectError, HostError, LeftRunning, StratusError
+from tests.support.aws.values import instance
 from tests.support.simulated_project import OWNER, SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]

@@ -8,11 +8,11 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.aws_values import PLAN
 
 from orchestrator.aws.launch.time_limits import BOOT_MINUTES, MIN_MINUTES, budget_minutes, whole_minutes
 from orchestrator.aws.pricing import price_table
 from orchestrator.core.errors import UsageError
+from tests.support.aws.values import PLAN
 
 rates = st.decimals("0.001", "500", places=4)
 
