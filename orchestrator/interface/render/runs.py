@@ -103,7 +103,7 @@ def _(report: JoinReport, _now: datetime) -> Lines:
 
 @lines.register(Dashboard)
 def _(dashboard: Dashboard, _now: datetime) -> Lines:
-    return [f"  {dashboard.url}   open until you exit"]
+    return [f"  {dashboard.url}   open until you exit (Ctrl-C for a command)"]
 
 
 @lines.register(RunRecord)

@@ -350,7 +350,7 @@ def experiment(
 def dashboard(workspace: Workspace, run: RunId = "") -> Dashboard:
     """Open a tunnel to a run's Dask dashboard.
 
-    It stays open until you exit.
+    It stays open until you exit the shell; as a command, until Ctrl-C.
 
     run  its id, or the end of it (default: the newest).
     """

@@ -77,14 +77,14 @@ def vm_count(text: str) -> int:
 def whole_number(text: str) -> int:
     """Return a whole number of the command line."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number: 0, 30")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more, such as 30")
     return int(text)
 
 
 def decimal_number(text: str) -> float:
     """Return a number of the command line."""
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number: 4, 1.5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more, such as 4 or 1.5")
     return float(text)
 
 
