@@ -49,6 +49,7 @@ def default_home() -> Path:
         return Path(folder).expanduser()
     from platformdirs import user_data_path
 
+    # appauthor: on Windows the folder would otherwise be stratus\stratus.
     return user_data_path("stratus", appauthor=False)
 
 
@@ -76,6 +77,7 @@ class Session:
         clients: Clients | None = None,
         runtime: Runtime | None = None,
     ) -> None:
+        # The composition root of the Python API: everything below takes its clock from here.
         runtime = runtime or Runtime(REAL_CLOCK)
         clients = clients or client.create_clients(settings.aws, runtime.clock)
         self.settings = settings
@@ -88,10 +90,12 @@ class Session:
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
 
     def _job_checks(self) -> preflight.Checks:
+        # Handed in as functions: a cluster is launched without knowing what a job is.
         return inputs.checks(partial(s3.find, self.context.clients), self.jobs.load_job)
 
     def _job_context(self, runs: Path, timings: PhaseTimings) -> JobContext:
         context = self.context
+        # Requested when a host logs in, not now: the token is valid for twelve hours, and most images need none.
         ecr_token = partial(ecr.authorization_token, context.clients)
         return JobContext(
             settings=self.settings,
@@ -132,6 +136,7 @@ class Session:
         try:
             record = self._experiment(self.cluster.plan(count), multi=multi, on_line=on_line)
         except (Exception, KeyboardInterrupt) as error:
+            # Ctrl-C as well: unattended instances would be billed until their automatic shutdown.
             self._terminate_after_failure(error)
             raise
         return record, self.cluster.terminate()

@@ -43,11 +43,13 @@ class Console:
     @property
     def supports_redraw(self) -> bool:
         """True if ordinary output goes to a terminal that can redraw lines."""
+        # Emacs' shell, for one, calls itself dumb: it would print cursor movements as text.
         return _is_terminal(self.stream) and self.env.get("TERM", "") not in ("", "dumb")
 
     @property
     def is_interactive(self) -> bool:
         """True if questions can be answered."""
+        # stdin is None where there is no console at all, such as under pythonw.
         return sys.stdin is not None and sys.stdin.isatty() if self.can_ask is None else self.can_ask
 
     def print(self, text: Text | Iterable[Text]) -> None:

@@ -116,6 +116,7 @@ def _slowest(hosts: Sequence[HostRow], now: float) -> list[str]:
     busy = [host for host in hosts if host.phase and not host.failed]
     if not busy:
         return []
+    # The host to look at when nothing moves: probably the last to finish.
     host = min(busy, key=lambda host: host.since)
     return [f"  longest: {'  '.join(cell for cell in host.cells(now)[:3] if cell)}  {host.text}".rstrip()]
 
@@ -175,6 +176,7 @@ class ProgressBoard:
         self._is_live = redraw and self.console.supports_redraw
         self._is_shown = True
         try:
+            # Exactly one of them writes: a heartbeat between two redraws would leave its lines on the screen.
             with self._redrawn() if self._is_live else self._with_heartbeat():
                 yield
         finally:
@@ -187,6 +189,7 @@ class ProgressBoard:
 
     @contextmanager
     def _redrawn(self) -> Iterator[None]:
+        # Imported here, because only a terminal needs rich.
         from rich.console import Console as RichConsole
         from rich.live import Live
 
@@ -210,6 +213,7 @@ class ProgressBoard:
         from rich.text import Text
 
         lines = self.lines()
+        # Rows that have scrolled off the top of the screen can no longer be erased.
         room = max(3, screen.height - 2)
         if len(lines) > room:
             lines = [*lines[: room - 1], f"  and {len(lines) - room + 1} more"]
@@ -226,6 +230,7 @@ class ProgressBoard:
             yield
         finally:
             finished.set()
+            # So that no heartbeat follows the verb's answer.
             thread.join()
 
     def _heartbeat(self, finished: threading.Event) -> None:

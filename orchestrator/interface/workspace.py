@@ -33,6 +33,7 @@ def find_config(folder: Path) -> Path:
     """
     for name in ("config/config.ini", "config.ini"):
         if (folder / name).is_file():
+            # Relative, as the user would type it: hints and messages quote this path.
             return Path(name) if folder == Path() else folder / name
     raise UsageError(
         "no config file here: neither config/config.ini nor config.ini",
@@ -117,6 +118,7 @@ class Workspace:
 
         :raises ConfigError: it holds mistakes; then nothing changes.
         """
+        # Before anything is assigned: a file with mistakes must not replace one that works.
         settings = _load(config, files=True)
         self._config, self._file_state = config, _file_state(config)
         self._replace_settings(settings)
@@ -166,6 +168,7 @@ class Workspace:
         """
         with self._lock:
             settings = self.settings(files=files)
+            # Opened by the first verb that needs it: a session imports boto3 and looks for credentials.
             if self._session is None:
                 self._session = self._session_factory(
                     settings, home=self.home, runs=Path("runs"), on_event=self.progress.handle
@@ -224,5 +227,6 @@ def _file_state(path: Path) -> FileState:
     try:
         facts = path.stat()
     except OSError:
+        # A missing file has a state as well, so that its creation is noticed.
         return (0, 0, 0)
     return (facts.st_mtime_ns, facts.st_size, facts.st_ino)

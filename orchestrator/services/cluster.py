@@ -38,6 +38,7 @@ class ClusterService:
         self.recovery = Recovery(inventory, self.launcher)
         self.timings = timings
         self.job_checks = job_checks
+        # One tuple, replaced as a whole: the prompt's poller asks for the status in a thread of its own.
         self._names: tuple[float, list[str]] = (float("-inf"), [])
 
     def status(self) -> ClusterStatus:
@@ -62,6 +63,7 @@ class ClusterService:
         try:
             return preflight.plan(self.context, count or self.context.settings.cluster.count, self.job_checks())
         except KeyboardInterrupt as error:
+            # Planning makes API calls for seconds; a Ctrl-C during them must not leave doubt about costs.
             add_advice(error, "Nothing was launched.")
             raise
 
@@ -101,6 +103,7 @@ class ClusterService:
         for it.
         """
         report = Terminator(self.inventory).terminate_all()
+        # Only those: an instance that could not be terminated is still checked against its pinned host key.
         terminated = [result.id for result in report.instances if result.state == "terminated"]
         self.context.known_hosts.remove(terminated)
         self.context.ssh.disconnect_all()

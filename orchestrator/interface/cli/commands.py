@@ -135,10 +135,12 @@ def _argument(parameter: VerbParameter, text: str) -> Argument:
         parameter.name, flags, metavar, text.rstrip("."), parameter.parse, parameter.choices, parameter.completes
     )
     if parameter.is_flag:
+        # Flags only switch on: a parameter that is on by default would need an option to switch it off.
         return replace(argument, is_flag=True, default=False)
     if not positional:
         return replace(argument, default=default)
     if parameter.is_variadic:
+        # "..." is argparse.REMAINDER: options in a command for the VM belong to that command.
         return replace(argument, nargs="..." if parameter.takes_rest else "*", default=())
     if default is UNSET:
         return argument
@@ -161,6 +163,7 @@ def bind(command: Command, verb: Verb, arguments: dict[str, Any]) -> tuple[list[
     others = [
         argument for argument in command.arguments if argument.name not in taken and verb.flag not in argument.flags
     ]
+    # argparse cannot refuse these: verbs that share a command share one parser, with the options of them all.
     foreign = [argument.flags[-1] for argument in others if arguments[argument.name] != argument.default]
     positional: list[Any] = []
     named: dict[str, Any] = {}

@@ -40,6 +40,7 @@ def _one_line(text: str) -> str:
 
 
 def _bash(commands: Sequence[Command]) -> str:
+    # Aliases are completed after, but not listed: old names keep working without being advertised.
     cases = "\n".join(
         f"    {'|'.join((command.name, *command.aliases))}) words='{' '.join([*_options(command), *command.words])}' ;;"
         for command in commands

@@ -80,6 +80,7 @@ class Invocation:
         """Carry it out and return the exit code."""
         known = commands.commands(self.setup.registry, self.setup.program)
         options = parser.parse(self.argv, known, self.setup.program)
+        # The parser has to know the option, because run_interface.py parses with the same one.
         if options.local and not self.setup.local:
             raise UsageError(
                 "--local starts the embedded cloud, and only run_interface.py can do that",
@@ -99,10 +100,12 @@ class Invocation:
         positional, named, foreign = commands.bind(command, verb, arguments)
         if foreign:
             raise UsageError(f"{foreign[0]} does not go with {verb.flag or verb.command}", fix="leave one of them out")
+        # After the checks above: a mistake in the options must not start the embedded cloud first.
         workspace = self.open_workspace(options, needs_cloud=verb.needs_cloud(named))
         answer = verb.function(workspace, *positional, **named)
         if self.console.document and verb.document is not None:
             self._print_document(verb.document(answer))
+        # After the document: a script reads the tunnel's address while the tunnel is open.
         if verb.stays_open:
             self._wait_for_interrupt()
         return verb.exit_code(answer, named)
@@ -158,6 +161,7 @@ class Invocation:
             self.setup.prepare()
         factory: dict[str, Any] = {"session_factory": self.setup.session_factory} if self.setup.session_factory else {}
         config = options.config or self.setup.config
+        # The composition root of the command line: the only clock of all verbs.
         self.workspace = Workspace(config, self.console, REAL_CLOCK, assume_yes=assume_yes, **factory)
         return self.workspace
 
@@ -182,6 +186,7 @@ class Invocation:
 
     def report_bug(self, error: Exception) -> StratusError:
         """Return a one-line error for an unexpected exception; its traceback is kept in a file."""
+        # Imported here, as the verbs' other modules are: help, completion and usage errors answer without them.
         from orchestrator.interface.workspace import Workspace
 
         return (self.workspace or Workspace(None, self.console, REAL_CLOCK)).report_bug(error)

@@ -19,6 +19,7 @@ from orchestrator.interface.cli.invocation import Invocation, Setup
 from orchestrator.interface.console import Console
 from orchestrator.interface.verbs.interaction import Interrupted
 
+# As a shell reports death by a signal: 128 + SIGPIPE (13), 128 + SIGINT (2).
 BROKEN_PIPE = 141
 INTERRUPTED = 130
 
@@ -26,6 +27,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
     """Carry out a command line and return its exit code; the one place where errors become exit codes."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Decided before parsing: what the parser itself reports has to go to the right stream already.
     console = Console(document=_wants_document(argv))
     invocation = Invocation(argv, setup or Setup(), console)
     try:

@@ -57,6 +57,7 @@ def verb_at(argv: Sequence[str]) -> int:
     """Return the position of the verb in a command line; its length when there is none."""
     at = 0
     while at < len(argv) and argv[at].startswith("-"):
+        # These take a value, which must not be mistaken for the verb.
         at += 2 if argv[at] in ("--config", "--output", "-c") else 1
     return min(at, len(argv))
 
@@ -69,6 +70,7 @@ def build(commands: Sequence[Command], program: str = "stratus") -> argparse.Arg
         description="Machine-learning jobs on EC2, on one VM or on many: launch, install, run, fetch, terminate.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # An abbreviation in a script would become ambiguous with the next option that begins like it.
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"stratus {__version__}")
@@ -120,4 +122,5 @@ def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
 
 
 def _escaped(text: str) -> str:
+    # argparse formats help with the % operator.
     return text.replace("%", "%%")

@@ -33,14 +33,10 @@ def _no_instances(status: ClusterStatus) -> Message:
 
 
 def _instance(machine: InstanceStatus, at: datetime) -> Sequence[str]:
-    age = (
-        f"up {duration((at - machine.launched_at).total_seconds())}"
-        if machine.launched_at and machine.is_billed
-        else ""
-    )
-    age = stopped.age(machine, at) if machine.is_stopped else age
+    age = stopped.age(machine, at) if machine.is_stopped else _uptime(machine, at)
     until = f"shuts down {units.clock(machine.expires_at, at)}" if machine.expires_at and machine.is_billed else ""
     price = units.unit_price(machine.usd_per_hour) if machine.is_billed else ""
+    # A stopped instance is not free: AWS bills its disk until it is terminated.
     price = f"disk {units.unit_price(machine.disk_usd_per_hour)}" if machine.is_stopped else price
     return [machine.name, state(machine.state), machine.type, machine.zone, machine.address, age, until, price]
 
@@ -149,6 +145,7 @@ def _total(spent: Decimal | None, any_instance: bool) -> str:
     return "Cost of this cluster: price unknown." if spent is None else f"This cluster cost {units.usd(spent)}."
 
 
+# Keys are a contract with scripts: some bear older words (machines, foreign) than the fields.
 @document.register(ClusterStatus)
 def _(status: ClusterStatus) -> Document:
     return {

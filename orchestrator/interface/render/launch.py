@@ -32,6 +32,7 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     gpus = f", {units.count(plan.gpus, 'GPU')}" if plan.gpus else ""
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
     machines = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
+    # The plan's addresses, because "auto" does not show whether the right network was detected.
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
     table: Lines = ["", line(_heading("Plan"), join(", ", machines)), *_price(plan)]
     table += [line(_heading("Quota"), _quota(plan))] if plan.quota else []
@@ -51,6 +52,7 @@ def _disk(plan: LaunchPlan) -> Text:
 def _quota(plan: LaunchPlan) -> str:
     quota = plan.quota
     if quota is None or quota.limit is None:
+        # Reading quotas needs a permission of its own; a launch may do without.
         return "vCPU quota unknown"
     used = "" if quota.in_use is None else f" ({quota.in_use:,} in use)"
     return f"{quota.needed:,} of {quota.limit:,} vCPU{used}"
@@ -76,6 +78,7 @@ def _price(plan: LaunchPlan) -> Lines:
     source = f"   ({plan.price.source})" if plan.price else ""
     limit = f"shuts down automatically after {units.hours(plan.max_hours)}"
     if plan.is_budget_limited:
+        # Shorter than max_hours: the budget, not the time limit, decides here.
         limit = f"shuts down automatically after {duration(plan.hours * 3600)}: max_dollars = {plan.max_dollars:g}"
     if plan.usd_per_hour is None:
         return [line(_heading("Price"), prices, Styled(units.UNKNOWN, "bad"), source), f"{INDENT}{limit}"]
@@ -93,6 +96,7 @@ def _each(plan: LaunchPlan) -> str:
     if plan.market != "spot":
         return listed
     now = units.UNKNOWN if plan.spot_price is None else units.unit_price(plan.spot_price.usd)
+    # Launches set no spot limit of their own: AWS then charges the on-demand price at most.
     return f"spot {now} now, {listed} at most"
 
 

@@ -42,6 +42,7 @@ Document = dict[str, Any]
 Lines = list[Text]
 
 
+# Late and only once: the modules import the classes of all records, and with them AWS and job code.
 @functools.cache
 def load() -> None:
     """Import every module of this package, so that each has registered its records."""
@@ -77,6 +78,7 @@ def _(records: Sequence[object], now: datetime) -> Lines:
 def has_lines(record: object) -> bool:
     """Return True if a record's class has a text."""
     load()
+    # By dispatch, because a call would already make the text.
     return lines.dispatch(type(record)) is not lines.dispatch(object)
 
 
@@ -90,6 +92,7 @@ def document(record: object) -> Any:
     raise TypeError(f"no JSON document is registered for {type(record).__qualname__}")
 
 
+# str is a Sequence too; registered by itself it is not taken apart into letters.
 @document.register(str)
 @document.register(int)
 @document.register(float)
@@ -129,6 +132,7 @@ def _(error: Exception) -> str:
 
 @document.register(Mapping)
 def _(items: Mapping[object, object]) -> Document:
+    # JSON has no keys but strings.
     return {str(name): document(value) for name, value in items.items()}
 
 

@@ -76,6 +76,7 @@ def _run(run: RunSummary, now: datetime) -> Sequence[str]:
     began = units.clock(run.started_at, now) if run.started_at else ""
     seconds = run.seconds
     if seconds is None and run.started_at and run.state == "running":
+        # A host reports no duration before the run has ended.
         seconds = (now - run.started_at).total_seconds()
     hosts = _names(run.hosts) if run.multi else "".join(run.hosts[:1])
     # The clocks of VM and reader may differ by a little.

@@ -22,6 +22,7 @@ MONTH_H = 730
 
 def month(per_hour: Decimal | None) -> str:
     """Return the price of a month: ``$12.00 a month``."""
+    # Per month: disks cost so little by the hour that stopped VMs would look free.
     return units.usd(None if per_hour is None else per_hour * MONTH_H) + ("" if per_hour is None else " a month")
 
 

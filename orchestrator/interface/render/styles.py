@@ -8,6 +8,7 @@ from orchestrator.core.next_step import Message, Text, Verbatim, as_message
 
 Style = Literal["good", "bad", "money", "heading", "dim", "command"]
 
+# Colors of the terminal's own palette, so that they stay readable on light and dark backgrounds.
 ESCAPE_CODES: dict[Style, str] = {
     "good": "32",
     "bad": "31",
@@ -44,6 +45,7 @@ _STATES: dict[str, Style] = {
 
 def state(word: str) -> str:
     """Return a state in its style; other words stay plain."""
+    # "terminated" is good and "stopped" plain: only the former ends all costs.
     style = _STATES.get(word)
     return Styled(word, style) if style else word
 

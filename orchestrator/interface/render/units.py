@@ -20,6 +20,7 @@ def usd(amount: Decimal | None) -> str:
     """Return dollars and cents: ``$5.84``, ``<$0.01`` for less than a cent, ``price unknown`` for None."""
     if amount is None:
         return UNKNOWN
+    # $0.00 would read as free of charge.
     return "<$0.01" if 0 < amount < Decimal("0.005") else f"${_rounded(amount, 2):,}"
 
 
@@ -51,6 +52,7 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return _two(whole, 60, "min", 1, "s")
     if whole < 48 * 3600:
+        # Rounded before it is split: 2 h 59 min 50 s is 3 h, not 2 h 59 min.
         return _two(round(whole / 60) * 60, 3600, "h", 60, "min")
     return _two(round(whole / 3600) * 3600, 86400, "d", 3600, "h")
 
@@ -68,6 +70,7 @@ def hours(number: float) -> str:
 def clock(moment: datetime, now: datetime) -> str:
     """Return when something will be, or was, on the reader's own clock: ``22:12``, ``Nov 21 02:12`` on another day."""
     local, today = moment.astimezone(), now.astimezone()
+    # Day without a leading zero by hand: strftime's %-d does not exist on Windows.
     return f"{local:%H:%M}" if local.date() == today.date() else f"{local:%b} {local.day} {local:%H:%M}"
 
 
@@ -94,6 +97,7 @@ def size(count: int) -> str:
 
 def number(value: float) -> str:
     """Return a measured number in few digits: ``0.978``, ``20,736``, ``1.2e-05``."""
+    # Near 1e16 floats begin to skip whole numbers: all digits would only look exact.
     if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
     if value != value or abs(value) == float("inf"):
@@ -129,6 +133,7 @@ def columns(rows: Iterable[Sequence[str]], *, indent: str = "  ", gap: str = "  
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], indent: str, gap: str) -> Text:
+    # Trailing blanks would count towards the width, and wrap a line in a narrow terminal.
     filled_cells = len(cells) - next((n for n, cell in enumerate(reversed(cells)) if cell.strip()), len(cells))
     parts = [indent]
     for cell, width in zip(cells[: filled_cells - 1], widths, strict=False):
@@ -162,6 +167,7 @@ def wrapped(pieces: Sequence[str], width: int) -> list[list[str]]:
     start, prefix = 0, ""
     while len(prefix) + len(text) - start > width:
         at = _break(prefix + text[start:], len(indent) + 1, width)
+        # A word longer than the line, such as a path, stays whole: broken, it could not be copied.
         if at < 0:
             break
         end = start + at - len(prefix)
@@ -180,6 +186,7 @@ def _slice(pieces: Sequence[str], start: int, end: int) -> list[str]:
     rows, at = [], 0
     for piece in pieces:
         part = piece[max(0, start - at) : max(0, end - at)]
+        # Slicing a Styled gives a plain str.
         rows.append(Styled(part, piece.style) if isinstance(piece, Styled) else part)
         at += len(piece)
     return [part for part in rows if part]

@@ -35,6 +35,7 @@ def start(workspace: Workspace, registry: VerbRegistry, *, version: str) -> int:
 
     :raises ConfigError: the config file holds mistakes.
     """
+    # Before IPython, which is slow to import: a config file with mistakes opens no shell at all.
     settings = workspace.settings(files=False)
     from IPython.terminal.ipapp import TerminalIPythonApp
     from traitlets.config import Config
@@ -46,6 +47,7 @@ def start(workspace: Workspace, registry: VerbRegistry, *, version: str) -> int:
     config.TerminalInteractiveShell.confirm_exit = False
     config.TerminalInteractiveShell.term_title_format = f"Stratus {settings.cluster.name}"
     app = TerminalIPythonApp.instance(config=config)
+    # An empty list, or IPython would parse the words of this program's own command line.
     app.initialize([])
     shell = IPythonShell(app.shell, workspace, registry)
     shell.take_prompt()
@@ -108,6 +110,7 @@ class IPythonShell:
             self.ip.pt_app.app.after_render += self._refresh_once
 
     def _refresh_once(self, app: Any) -> None:
+        # It fires at every key that is pressed; only the first time is the start.
         app.after_render -= self._refresh_once
         self.poller.refresh()
 
@@ -117,6 +120,7 @@ class IPythonShell:
     def _on_status(self, poller: StatusPoller) -> None:
         if not self._has_prompt:
             return
+        # After the first answer only: what is up is news once, and in the prompt from then on.
         if not self._has_greeted:
             self._has_greeted = True
             self._greet(poller)
@@ -174,6 +178,7 @@ class IPythonShell:
         self.poller.refresh(wait_s=EXIT_STATUS_TIMEOUT_S)
         if self.poller.status is not None:
             console.print(cluster.leaving(self.poller.status, self._command("TerminateAll")))
+        # As well as the last known answer: after an error that one may be out of date.
         if self.poller.error is not None:
             console.print_error("Cannot tell what still runs:")
             console.print_error([*self.poller.error.lines(), f"  {self._command('Status')}  asks again"])
@@ -198,6 +203,7 @@ def _show_errors_in_a_line(ip: Any, console: Console, names: Iterable[str]) -> N
     def show(error: Any) -> list[str]:
         lines = error.lines() if isinstance(error, StratusError) else list(error.lines)
         console.print_error(lines)
+        # IPython takes a list of strings for the traceback, and disables a handler that returns anything else.
         return [str(error)]
 
     def show_misspelled(ip: Any, kind: type, error: NameError, trace: Any) -> Any:
@@ -212,6 +218,7 @@ def _show_errors_in_a_line(ip: Any, console: Console, names: Iterable[str]) -> N
     def either(ip: Any, kind: type, error: Any, trace: Any, **_options: Any) -> Any:
         return show_misspelled(ip, kind, error, trace) if isinstance(error, NameError) else show(error)
 
+    # One handler for all of them, because IPython has room for one only.
     ip.set_custom_exc((StratusError, Interrupted, NameError), either)
 
 

@@ -10,6 +10,7 @@ from orchestrator.interface.verbs.parameters import VerbParameter
 from orchestrator.interface.verbs.registry import VerbRegistry
 
 _WORD = re.compile(r"(?:^|[^\w.\"'])([A-Za-z]\w*)$")
+# By pattern, because an input with an open string does not parse as Python.
 _CALL = re.compile(r"\b(?P<verb>\w+)\((?P<before>[^()]*?)(?:(?P<name>\w+)\s*=\s*)?[\"'](?P<typed>[\w.-]*)$")
 
 Candidates = Callable[[], Iterable[str]]
@@ -60,4 +61,5 @@ def matcher(names: Iterable[str], registry: VerbRegistry, candidates: Mapping[st
 
 def _fits(name: str, typed: str) -> bool:
     """Return True if a name can be meant: by its beginning or, of a run, by the beginning of its last part."""
+    # Ids of runs begin with their date, so all of one day begin alike.
     return name.startswith(typed) or name.rpartition("-")[2].startswith(typed)

@@ -61,6 +61,7 @@ class DisplayFilter:
         """Print a record, unless its verb has just done so."""
         from orchestrator.interface.render import registry
 
+        # By identity: an equal record of an earlier verb was not printed just now.
         if record is not self.latest:
             lines = registry.lines(record, self.workspace.clock.now()) if registry.has_lines(record) else []
             self.workspace.console.print(lines or repr(record))
@@ -82,6 +83,7 @@ class PromptVerb:
         self.verb = verb
         self.__name__ = self.__qualname__ = verb.name
         self.__doc__ = verb_help.worded(verb_help.explanation(verb), str)
+        # Read by inspect, and so by IPython's own help and completion; without the return type, which users never type.
         self.__signature__ = verb.signature.replace(return_annotation=verb.signature.empty)
         self._workspace = workspace
         self._after = after
@@ -105,6 +107,7 @@ class PromptVerb:
         except StratusError:
             raise
         except KeyboardInterrupt as interrupt:
+            # As a class of its own, for which the shell prints lines instead of a traceback.
             raise Interrupted.after(interrupt) from None
         except Exception as error:
             raise self._workspace.report_bug(error) from error
@@ -121,6 +124,7 @@ class PromptVerb:
 
 def _for_display(answer: object) -> object:
     if isinstance(answer, list | tuple):
+        # Own classes, because IPython formats by class, and the user's lists and numbers keep their look.
         return Rows(answer)
     return ExitStatus(answer) if isinstance(answer, int) else answer
 
@@ -167,6 +171,7 @@ def _help_verb(registry: VerbRegistry, console: Console) -> Verb:
 
     def explain(workspace: Workspace, verb: object = "") -> None:  # noqa: ARG001 - the signature of all verbs
         """List the verbs, or explain one: Help(LaunchInstances)."""
+        # Verbs are taken as objects too, and with the parentheses that the list of verbs shows.
         name = (verb if isinstance(verb, str) else getattr(verb, "__name__", str(verb))).removesuffix("()")
         if not name:
             return console.print(verb_help.overview(registry))

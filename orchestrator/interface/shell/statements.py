@@ -18,6 +18,7 @@ def run(workspace: Workspace, registry: VerbRegistry, statements: str) -> int:
     :return: 0, or 1 when the statements themselves failed; a verb's error is raised.
     """
     verbs = prompt_verbs.namespace(workspace, registry)
+    # As global names, unlike in the shell: there is no %reset here that could remove them.
     namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins, **verbs}
     try:
         code = compile(statements, "<statements>", "exec")

@@ -50,8 +50,10 @@ class StatusPoller:
         :return: True if it came in that time.
         """
         with self._lock:
+            # Under the lock, so that the end of an earlier request cannot count as this one's answer.
             self._answered.clear()
             if self._thread is None:
+                # A daemon: a request that hangs must not keep the program from ending.
                 self._thread = threading.Thread(target=self._work, name="status", daemon=True)
                 self._thread.start()
             else:
@@ -68,6 +70,7 @@ class StatusPoller:
                     self._answered.set()
                     break
                 self._again = False
+        # Without the lock: it prints and draws, and may itself ask for a refresh.
         self._on_answer(self)
 
     def _poll(self) -> None:

@@ -47,6 +47,7 @@ def extend(workspace: Workspace, hours: Hours) -> ExtendReport:
 
     Costs  the price as before, for longer; the new end and the maximum total cost are shown.
     """
+    # Typed values reach the function as they are at the prompt; only the command line has parsed them.
     check_number(hours, "hours", NextStep("Extend", 4))
     report = workspace.session().cluster.extend(float(hours))
     show(workspace, report)

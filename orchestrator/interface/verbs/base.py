@@ -98,6 +98,7 @@ class VerbGroup:
 
         def declare(function: F) -> F:
             self.verbs.append(Verb(function, name, command, **options))
+            # The function itself, so that verbs and tests can call it like any other.
             return function
 
         return declare

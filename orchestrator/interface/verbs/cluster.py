@@ -55,6 +55,7 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
     plan = session.cluster.plan(check_vm_count(n))
     show_plan(workspace, plan)
     confirm_cost(workspace, "  Launch? [Y/n] ", yes=yes, without_asking=NextStep("LaunchInstances", yes=True))
+    # Only from here on: until the plan is confirmed nothing is billed that Ctrl-C could leave behind.
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
         report = session.cluster.launch(plan)
     show(workspace, report)
@@ -140,6 +141,7 @@ def recover(workspace: Workspace, then: Choice = "") -> RecoverReport:
 
     Costs  nothing more; the VMs that are listed cost until they are terminated.
     """
+    # Checked again here: argparse knows the choices, a call at the prompt does not.
     if then not in ("", "finish", "terminate"):
         fix = NextStep("Recover", "finish") + " or " + NextStep("Recover", "terminate")
         raise UsageError(f"{then!r} is neither finish nor terminate", fix=fix)

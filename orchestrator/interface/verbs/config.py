@@ -67,6 +67,7 @@ def config(workspace: Workspace, what: Action = "show", *, use: ConfigPath = "")
 
 def check(workspace: Workspace) -> object:
     """Report that config and job are valid, or all mistakes in them."""
+    # With its files, unlike show: this is the check that a launch would make.
     settings = workspace.settings()
     from orchestrator.jobs import spec as jobs_spec
 
@@ -81,6 +82,7 @@ def show(workspace: Workspace) -> object:
     from orchestrator.config import settings
 
     rows = settings.to_rows(workspace.settings(files=False))
+    # A value over several lines would break the table.
     cells = [[f"[{section}]", name, value.replace("\n", " "), origin] for section, name, value, origin in rows]
     workspace.console.print(units.columns(cells))
     return [dict(zip(("section", "option", "value", "origin"), row, strict=True)) for row in rows]
@@ -118,6 +120,7 @@ def reference(workspace: Workspace) -> object:
 
 
 def _print(workspace: Workspace, text: str) -> object:
+    # In a document the text is a value; printed as well, it would break the JSON.
     if not workspace.console.document:
         workspace.console.print_raw(text)
     return {"text": text}

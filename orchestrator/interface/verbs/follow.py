@@ -47,6 +47,7 @@ class LogPrinter:
         self._round += 1
 
     def _print(self, host: str, line: str) -> None:
+        # Which hosts print is not known before: while only one does, its name would be noise.
         self.with_host = self.with_host or len(self.printed) > 1
         self.console.print(job_line(line, host if self.with_host else ""))
 

@@ -68,6 +68,7 @@ def confirm_cost(workspace: Workspace, question: str, *, yes: bool, without_aski
     """
     if yes or workspace.assume_yes:
         return
+    # No terminal is no consent: a launch from a script would otherwise cost money unasked.
     if not workspace.console.is_interactive:
         fix = without_asking + " does not ask"
         raise UsageError("cannot ask for confirmation here. Nothing was launched.", fix=fix)
@@ -114,6 +115,7 @@ def raise_if_failed(failed: Mapping[str, Exception], message: str, *, fix: Text 
     ]
     text = message.format(hosts=" ".join(failed))
     if unknown:
+        # Exit code 4 rather than 1: something unknown may be running, and billed.
         raise LeftRunning(text, left=unknown, fix=fix)
     if failed:
         raise StratusError(text, fix=fix)
@@ -134,5 +136,6 @@ def check_number(value: object, name: str, example: NextStep) -> None:
 
     :raises UsageError: it is none.
     """
+    # bool is an int to Python; the bounds also keep out NaN and infinity, which compare as false.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
         raise UsageError(f"{name} = {value!r} is not a number", fix=example)

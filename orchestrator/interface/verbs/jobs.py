@@ -128,6 +128,7 @@ def _run(
 
     session = workspace.session()
     folder = Path(job) if job else None
+    # Only the start: while the run is followed, Ctrl-C has another meaning.
     with interruptible(workspace, "It may have started.", NextStep("Runs") + "  lists all runs"):
         handle = session.jobs.start(multi=multi, folder=folder, names=tuple(names))
     show(workspace, handle)
@@ -170,6 +171,7 @@ def _watch(
             raise _without_printed_tail(error, printer) from error
         else:
             return show(workspace, result)
+        # Outside the except clause: errors of what follows would otherwise carry the Ctrl-C as their context.
         answer = ask_after_interrupt(workspace.console)
         if answer == "c":
             return cancel(workspace, run)
@@ -259,6 +261,7 @@ def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
     show(workspace, report)
     again = NextStep("CancelJob", report.run_id) + " tries again"
     raise_if_failed(report.failed, "{hosts} could not be reached to cancel", fix=again)
+    # A killed process that remains usually hangs in a system call that no signal interrupts.
     remaining = [f"{host}: {count} process{'es' * (count != 1)}" for host, count in report.left.items() if count]
     if remaining:
         fix = TERMINATE + " terminates the VMs"

@@ -69,6 +69,7 @@ class VerbParameter:
 
 def vm_count(text: str) -> int:
     """Return a number of VMs of the command line."""
+    # isdecimal first: int() accepts "1_0", " 2" and "+3" as well.
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of VMs: a whole number, 1 or more")
     return int(text)
@@ -83,6 +84,7 @@ def whole_number(text: str) -> int:
 
 def decimal_number(text: str) -> float:
     """Return a number of the command line."""
+    # By pattern: float() accepts "nan", "inf" and "1e9" as well.
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more, such as 4 or 1.5")
     return float(text)
@@ -110,4 +112,5 @@ def parameters_of(function: Callable[..., Any]) -> tuple[VerbParameter, ...]:
 def _parameter(parameter: inspect.Parameter, hint: Any) -> VerbParameter:
     declared = [part for part in typing.get_args(hint)[1:] if isinstance(part, VerbParameter)]
     stated = declared[0] if declared else VerbParameter()
+    # A copy: annotations such as HostName are shared by the verbs.
     return replace(stated, name=parameter.name, kind=parameter.kind, default=parameter.default)

@@ -50,6 +50,7 @@ class VerbRegistry:
         """
         verb = self._by_name.get(step.verb)
         if verb is None:
+            # Not every hint is a verb's: Help() exists at the prompt only.
             return str(step)
         bound = verb.signature.bind(*step.arguments, **dict(step.options)).arguments
         values = [(parameter, bound[parameter.name]) for parameter in verb.parameters if parameter.name in bound]
@@ -64,6 +65,7 @@ def _words(parameter: VerbParameter, value: object) -> list[str]:
     if parameter.is_flag:
         return [option_name(parameter)] if value else []
     if isinstance(value, tuple):
+        # Quoted, because hints are copied into a shell.
         return [shlex.quote(str(item)) for item in value]
     word = shlex.quote(str(value))
     return [word] if parameter.is_positional else [option_name(parameter), word]

@@ -37,5 +37,6 @@ def parse_docs(docstring: str, parameters: Collection[str]) -> VerbDocs:
         else:
             prose.append(text)
     costs = described.pop("Costs", "")
+    # Labels that were taken out leave blank lines behind.
     paragraphs = re.sub(r"\n{3,}", "\n\n", "\n".join(prose)).strip("\n")
     return VerbDocs(summary.rstrip("."), paragraphs, described, costs)
