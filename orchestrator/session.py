@@ -84,6 +84,7 @@ class Session:
         self.context = ClusterContext(settings, home, on_event, clients, runtime)
         self.inventory = Inventory(self.context)
         timings = PhaseTimings(self.context)
+        # The checks of the job are requested at every plan: its folder may change in between.
         self.cluster = ClusterService(self.inventory, timings, self._job_checks)
         self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh")
         self.account = AccountService(self.inventory)
@@ -103,6 +104,7 @@ class Session:
             on_event=context.on_event,
             clock=context.clock,
             runs_folder=runs,
+            # Not before it is needed: the folder's name contains the caller's identity, which takes a call to AWS.
             logs_folder=lambda: context.folder / "logs",
             timings=timings,
             run_cost=self.inventory.bill,

@@ -19,16 +19,14 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.events import EventHandler
 from orchestrator.core.journal import Journal
 from orchestrator.hosts import host_keys, parallel
+from orchestrator.ssh import SshClient
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings, SshSettings
-    from orchestrator.ssh import SshClient
 
 
 def connect_over_ssh(ssh: SshSettings, clock: Clock) -> SshClient:
     """Return a client for real SSH connections."""
-    from orchestrator.ssh import SshClient
-
     return SshClient(clock, connect_timeout_s=ssh.connect_timeout)
 
 
@@ -110,6 +108,7 @@ class ClusterContext:
     @cached_property
     def known_hosts(self) -> host_keys.KnownHostKeys:
         """The host keys that this computer has seen in force."""
+        # The file name of earlier versions, whose keys stay valid.
         return host_keys.KnownHostKeys(self.home / "ssh" / "pins", self.clock)
 
     @cached_property
@@ -127,5 +126,6 @@ class ClusterContext:
 
         :raises AlreadyLocked: another process holds it.
         """
+        # One lock per region: clusters of one name in two regions are different clusters.
         path = self.home / "locks" / f"{self.cluster_id.resource_name}-{self.cluster_id.region}.lock"
         return file_lock.hold(path, f"launching into {self.cluster_id.cluster}")

@@ -125,6 +125,7 @@ class Launcher:
         return outcomes
 
     def _launch_replacement(self, plan: LaunchPlan) -> Instance:
+        # No handler for Ctrl-C: this runs in a host's thread, and signals reach the main thread only.
         return self._request_instances(plan, self._ensure_access(plan), interrupts.DeferredInterrupt())[0]
 
     # -- the request
@@ -146,6 +147,7 @@ class Launcher:
 
         :raises LeftRunning: something may still be running.
         """
+        # On disk before the first request: after a crash, the next start knows what to look for.
         self._record_intent(plan)
         with interrupts.defer_first_interrupt(self._on_first_interrupt) as interrupt:
             try:
@@ -155,8 +157,10 @@ class Launcher:
                 interrupt.raise_if_pending()
                 return launched
             except LeftRunning:
+                # The outcome of a request is unknown. The journal keeps it open; a rollback could miss its instances.
                 raise
             except (Exception, KeyboardInterrupt) as error:
+                # Pressed twice: leave now. The launch stays open in the journal, for the next start to resolve.
                 if isinstance(error, KeyboardInterrupt) and interrupt.repeated:
                     raise _without_rollback(error, plan) from None
                 self._roll_back(plan, error)
@@ -196,6 +200,7 @@ class Launcher:
         """Create the security group and key pair that the instances need, unless they exist."""
         context = self.context
         access = security_groups.ssh_access(context.settings, plan.placement.vpc_id)
+        # Independent of each other: in parallel, a launch waits for one of them instead of both.
         group_id, _ = context.clients.in_parallel(
             partial(security_groups.ensure, context.clients, context.cluster_id, access, journal=context.journal),
             partial(
@@ -223,7 +228,7 @@ class Launcher:
                 left=left,
                 fix=NextStep("TerminateAll") + "  terminates them",
             ) from error
-        if not plan.existing_names:
+        if not plan.existing_names:  # earlier instances of the cluster would use both
             self.delete_group_and_key()
 
     def _terminate_launch(self, plan: LaunchPlan) -> list[str]:

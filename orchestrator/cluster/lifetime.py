@@ -105,19 +105,17 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
     """
     context, running = inventory.context, inventory.running()
     now = context.clock.now()
-    targets = {instance.id: max(now, instance.expires_at or now) + timedelta(hours=hours) for instance in running}
-    if hours <= 0 or max(targets.values()) > now + timedelta(hours=MAX_HOURS):
-        raise UsageError(
-            f"{hours:g} h: VMs can have up to {MAX_HOURS:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
-        )
+    targets = _targets(running, now, hours)
     budgets = _budgets(inventory, running)
 
     def arguments(instance: Instance) -> Sequence[str]:
+        # Minutes from now, not a time: the clock of the instance may differ from this computer's.
         minutes = max(1, round((targets[instance.id] - now).total_seconds() / 60))
         return [str(minutes), str(budgets[instance.launch_id] or _UNCHANGED), _UNCHANGED]
 
     outcomes = _set_timers(inventory, running, arguments)
     timers = {instance.id: outcomes[instance.name].unwrap() for instance in running if outcomes[instance.name].ok}
+    # After the timers: a tag must not promise a shutdown that no timer performs.
     instance_tags.tag_expiry(context.clients, {key: timer.expires_at for key, timer in timers.items()})
     return ExtendReport(
         hosts=tuple(
@@ -161,6 +159,20 @@ def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:
         raise UsageError(f"{minutes} minutes: 0 (never) to {MAX_HOURS * 60:g}", fix=NextStep("IdleShutdown", 30))
     outcomes = _set_timers(inventory, inventory.running(), lambda _: [_UNCHANGED, _UNCHANGED, str(minutes)])
     return IdleShutdownReport(minutes, tuple(outcomes.succeeded), outcomes.errors)
+
+
+def _targets(instances: Sequence[Instance], now: datetime, hours: float) -> dict[str, datetime]:
+    """Return the requested time of shutdown of each instance, by its id.
+
+    :raises UsageError: one is too late, or earlier than before.
+    """
+    # An instance that is about to shut down may have a tag with a time in the past.
+    targets = {instance.id: max(now, instance.expires_at or now) + timedelta(hours=hours) for instance in instances}
+    if hours <= 0 or max(targets.values()) > now + timedelta(hours=MAX_HOURS):
+        raise UsageError(
+            f"{hours:g} h: VMs can have up to {MAX_HOURS:g} h left", fix=NextStep("Extend", 2) + " adds two hours"
+        )
+    return targets
 
 
 def _budgets(inventory: Inventory, instances: Sequence[Instance]) -> dict[str, int]:

@@ -21,6 +21,7 @@ def stop(inventory: Inventory) -> tuple[InstanceResult, ...]:
     context = inventory.context
     running = [instance for instance in inventory.instances() if instance.state in ("pending", "running")]
     changes = state_changes.stop(context.clients, running, cluster_id=context.cluster_id)
+    # A stopped instance gives up its public address: a command over a kept connection would hang until its timeout.
     for instance in running:
         context.ssh.disconnect(inventory.host(instance))
     disks = {instance.id: inventory.disk_usd_per_hour(instance) for instance in running}
@@ -41,6 +42,7 @@ def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.O
     changes = state_changes.start(context.clients, stopped, cluster_id=context.cluster_id)
     started = [instance for instance in stopped if changes[instance.id].is_ok]
     ready = wait_until_ready(inventory, started, lambda host: None) if started else None
+    # Once SSH is up: the instances compute their shutdown themselves while they boot.
     if ready and ready.succeeded:
         lifetime.tag_expiry_after_start(inventory, ready.succeeded)
     return _wait_for_state(inventory, stopped, changes, "running"), ready

@@ -69,13 +69,14 @@ class Preflight:
         results = self._first_round(required)
         problems = [_blocking(result.error, is_required=name in required) for name, result in results.items()]
         launch_plan: LaunchPlan | None = None
+        # Without one of the required results there is no plan that a second round could check.
         if not any(results[name].error for name in required):
             values: list[Any] = [results[name].value for name in required]
             lookups = planner.LookupResults(context.cluster_id, *values)
             launch_plan, more = self._build(lookups, count, results[ADDRESS].value or ())
             problems += more
         _raise_problems([problem for problem in problems if problem is not None])
-        assert launch_plan is not None
+        assert launch_plan is not None  # otherwise there was a problem, which is raised by now
         warnings = tuple(str(results[name].value) for name in self.job_checks if results[name].value)
         return replace(launch_plan, quota=self._check_quota(launch_plan, results[QUOTA].value), warnings=warnings)
 
@@ -104,6 +105,7 @@ class Preflight:
         }
         if wanted.market == SPOT:
             lookups["spot"] = lambda: context.prices.refresh_spot(types)
+        # The user's own key pair only: the cluster's own is checked with the plan, as it has to fit its instances.
         if context.settings.aws.key_name:
             lookups[KEY_PAIR] = lambda: key_pairs.check(context.clients, context.cluster_id, context.key_pair)
         return lookups
@@ -133,7 +135,8 @@ class Preflight:
         return launch_plan, [_blocking(error) for error in errors]
 
     def _dry_runs(self, launch_plan: LaunchPlan) -> dict[str, Callable[[], Any]]:
-        """Return the checks whether AWS would allow the plan, with the resources that exist already."""
+        """Return the checks that AWS would allow the plan."""
+        # A group or key pair that the launch is going to create cannot be named in a dry run: EC2 would refuse it.
         clients, settings = self.context.clients, self.context.settings
         key_name, group_id = settings.aws.key_name, settings.aws.security_group_id
         checks: dict[str, Callable[[], Any]] = {

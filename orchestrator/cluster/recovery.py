@@ -113,6 +113,7 @@ class Recovery:
                 remaining += teardown.terminate_launch(
                     context.clients, context.launch_log, launch.launch_id, on_event=context.on_event
                 )
+            # The group and the key pair are those of the whole cluster, which may have other launches.
             if not remaining and not self.inventory.instances():
                 self.launcher.delete_group_and_key()
         return RecoverReport(tuple(interrupted), terminated=True, remaining=tuple(remaining))
@@ -132,6 +133,7 @@ class Recovery:
         launch_ids = dict.fromkeys(str(entry.facts.get("run", "")) for entry in log.open_entries())
         launches = [self._interrupted(launch_id) for launch_id in launch_ids]
         for launch in launches:
+            # Closed in the journal: otherwise every start would look it up again.
             if launch.is_empty:
                 log.record_terminated(set(), launch.launch_id)
         return tuple(launch for launch in launches if not launch.is_empty)

@@ -132,6 +132,7 @@ def _instance_status(inventory: Inventory, instance: Instance) -> InstanceStatus
         state=instance.state,
         zone=instance.zone,
         address=instance.public_address or instance.private_address,
+        # EC2 sets the launch time again at every start, so that the cost so far is that since the last start.
         launched_at=instance.launched_at,
         expires_at=instance.expires_at,
         usd_per_hour=inventory.usd_per_hour(instance),

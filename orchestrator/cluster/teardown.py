@@ -70,7 +70,7 @@ class RegionTeardown:
                 self.terminate(self.find())
                 if self.remaining or self._is_confirmed(began):
                     break
-                failure = None
+                failure = None  # a later round without an error counts
             except StratusError as error:
                 failure = error
                 if not _is_transient(error):
@@ -113,6 +113,7 @@ class RegionTeardown:
     def terminate(self, instances: Sequence[Instance]) -> None:
         """Terminate instances and wait until they are gone; each gets a result of its own."""
         pending = [instance for instance in instances if not self._is_terminated(instance.id)]
+        # Recorded before the request: if that fails, they still count as remaining.
         for instance in pending:
             if instance.id not in self.instances:
                 self.on_event(Event(instance.name, "terminate", "start"))

@@ -83,6 +83,7 @@ class AccountService:
         :raises UsageError: the security group is the user's own, or there is none.
         """
         settings = self.context.settings
+        # A group that the settings name may protect other machines than the cluster's.
         if settings.aws.security_group_id:
             raise UsageError(
                 f"{settings.aws.security_group_id} is your own security group: Stratus never changes it",

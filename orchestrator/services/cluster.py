@@ -105,6 +105,7 @@ class ClusterService:
         report = Terminator(self.inventory).terminate_all()
         # Only those: an instance that could not be terminated is still checked against its pinned host key.
         terminated = [result.id for result in report.instances if result.state == "terminated"]
+        # Instance ids are never used again: without this the file would only grow.
         self.context.known_hosts.remove(terminated)
         self.context.ssh.disconnect_all()
         return report
