@@ -18,8 +18,9 @@ MISSING = missing_packages(PACKAGES)
 collect_ignore_glob = ["test_*.py"] if MISSING else []
 if MISSING and os.environ.get("STRATUS_TRAINING") == "required":
     raise ImportError(f"not installed: {', '.join(MISSING)}")
-# The job's modules are imported from its folder, as its scripts do.
-sys.path.insert(0, str(JOB))
+if not MISSING:
+    # The job's modules are imported from its folder, as its scripts do.
+    sys.path.insert(0, str(JOB))
 
 
 def pytest_report_header() -> str | None:
