@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
-from tests.support.localcloud.fixture import cloud
 from tests.support.paths import ROOT
-
-__all__ = ["cloud"]
 
 # In CI hypothesis tries the same examples in each run, so that a red run is caused by the change under test.
 settings.register_profile("ci", derandomize=True)
@@ -28,3 +26,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.local)
             if sys.platform != "linux":
                 item.add_marker(pytest.mark.skip(reason="the embedded cloud runs on Linux"))
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return the environment of a cloud whose instances start fast; nothing of it is left, even if pytest is killed.
+
+    The cloud enforces policies: `Project` uses the toolkit as a user to whom docs/iam-policy.json applies.
+    """
+    # Imported here: the environment of tests/training has neither moto nor boto3.
+    import localcloud
+    from tests.support.localcloud.iam_enforcement import enforce
+
+    home = tmp_path_factory.mktemp("cloud")
+    # Large environments that the jobs of some tests share; hosts may not read the checkout otherwise.
+    os.environ["LOCALCLOUD_READABLE"] = os.pathsep.join(str(ROOT / name) for name in (".venv-training", ".venv-mxnet"))
+    yield enforce(localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))
+    localcloud.down(home)
