@@ -166,4 +166,4 @@ def report(home: Path, code: int) -> Iterator[str]:
         yield f"  {action}: {outcome}" + (f"   {count} times" if count > 1 else "")
     instances = daemon.status(find_home(home))["instances"]
     count = sum(instance["state"] not in ("terminated", "shutting-down") for instance in instances)
-    yield f"  exit code {code}; {count} instances left" + (" (removed with the embedded cloud)" if count else "")
+    yield f"  exit code {code}; {count} VMs left" + (" (removed with the embedded cloud)" if count else "")

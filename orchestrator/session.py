@@ -148,7 +148,7 @@ class Session:
         report, installs = self.cluster.launch_and(plan, self.jobs.installer())
         self.jobs.record_install(installs, {}, report.seconds)
         if report.failed:
-            raise HostsFailed(f"{len(report.failed)} of {plan.count} hosts failed", report.failed)
+            raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)
         handle = self.jobs.start(multi=multi)
         self.jobs.follow(handle.run_id, on_line=on_line)
         return self.jobs.fetch(handle.run_id)

@@ -112,7 +112,7 @@ class Outcomes(Mapping[str, Outcome[T]]):
         errors = self.errors
         if not errors:
             return self
-        raise HostsFailed(f"{message} on {len(errors)} of {len(self)} hosts", errors) from next(iter(errors.values()))
+        raise HostsFailed(f"{message} on {len(errors)} of {len(self)} VMs", errors) from next(iter(errors.values()))
 
 
 class ForEach(Protocol):

@@ -81,7 +81,7 @@ def image_mismatch(installs: Sequence[HostInstall]) -> str:
     if len(pulled) < 2:
         return ""
     # The tag moved in the registry between two pulls.
-    return "not the same image on all hosts: name it by digest (name@sha256:...) in job.ini, then install again"
+    return "not the same image on all VMs: name it by digest (name@sha256:...) in job.ini, then install again"
 
 
 @dataclass
@@ -198,7 +198,7 @@ class Installer:
         return self._password() if requested == "login" else stream_tar(self.plan.uploads[requested])
 
     def _password(self) -> Iterator[bytes]:
-        assert self.plan.login, "a host requests a login that the plan does not have"
+        assert self.plan.login, "a VM requests a login that the plan does not have"
         password = self.plan.login.password().reveal().encode()
         yield b"%d\n" % len(password) + password
 

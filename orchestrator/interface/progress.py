@@ -100,7 +100,7 @@ def rows(hosts: Sequence[HostRow], now: float, began: float) -> list[str]:
         return [str(line) for line in columns([host.cells(now) for host in hosts])]
     counts = Counter(_stage(host) for host in hosts)
     summed = "   ".join(f"{count} {stage}" for stage, count in counts.most_common())
-    return [f"  {len(hosts)} hosts   {summed}   {duration(now - began)}", *_slowest(hosts, now)]
+    return [f"  {len(hosts)} VMs   {summed}   {duration(now - began)}", *_slowest(hosts, now)]
 
 
 def _stage(host: HostRow) -> str:

@@ -92,7 +92,7 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool, now
     :raises UsageError: the job has no command for that many hosts, or there are too few.
     """
     if not hosts:
-        raise UsageError("no host is up", fix=NextStep("LaunchInstances"))
+        raise UsageError("no VM is up", fix=NextStep("LaunchInstances"))
     command = spec.options.multi if multi else spec.options.single
     if not command:
         option = "multi" if multi else "single"

@@ -55,21 +55,21 @@ def joinable_hosts(located: LocatedRun) -> list[Host]:
     if not run.min_hosts:
         elastic = registry.names_with(lambda framework: framework.is_elastic)
         raise UsageError(
-            f"cannot add hosts to {run.run_id}: not an elastic run",
+            f"cannot add VMs to {run.run_id}: not an elastic run",
             fix=f"job.ini: framework = {elastic}, and [resources] min_hosts = 1 or more",
         )
     if run.state != "running":
         raise UsageError(f"{run.run_id} has ended ({run.state})", fix=NextStep("RunMultiVMComputing"))
     if located.missing_names(run.hosts[:1]):
         raise UsageError(
-            f"{run.hosts[0]}, the first host of {run.run_id}, is not up", fix=NextStep("Status") + " shows it"
+            f"{run.hosts[0]}, the first VM of {run.run_id}, is not up", fix=NextStep("Status") + " shows it"
         )
     # By tasks, not roles: a VM that replaces a lost one has its name, and so its role, but no task.
     occupied = {task.host for task in run.tasks}
     free = [host for host in located.hosts if host.name not in occupied]
     if not free:
         raise UsageError(
-            f"every host that is up already takes part in {run.run_id}",
+            f"every VM that is up already takes part in {run.run_id}",
             fix=NextStep("LaunchInstances", 1) + ", then " + NextStep("InstallDeps"),
         )
     return free
@@ -134,4 +134,4 @@ def _manifest_with(manifest: bytes, joined: Sequence[Host]) -> str:
 
 def _admit(ssh: SshClient, host: Host, *args: str) -> None:
     result = ssh.run(host, remote_scripts.inline_command("admit.sh", *args), timeout_s=TIMEOUT_S)
-    result.raise_if_failed("the new hosts could not be added")
+    result.raise_if_failed("the new VMs could not be added")

@@ -125,7 +125,7 @@ def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) 
 
     :param log_folder: folder with the logs of every host.
     """
-    where, fix = f"{run.job} on {outcome.host.name}", f"logs of every host: {log_folder}"
+    where, fix = f"{run.job} on {outcome.host.name}", f"logs of every VM: {log_folder}"
     task = outcome.value
     if task is None:
         return JobFailed(f"lost: {outcome.error}", exit_status=None, where=where, fix=fix)

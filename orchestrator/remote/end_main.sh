@@ -4,7 +4,7 @@
 set -u
 folder=$1 state="$1/state/main"
 [ -e "$state.rc" ] && exit 0
-printf 'mesh: %s\n' "$2" >>"$folder/log/main.log"
+printf 'stratus: %s\n' "$2" >>"$folder/log/main.log"
 leader=$(cat "$state.pid") || exit 0
 for signal in TERM KILL; do
     for pid in $(ps -o pid= -s "$leader"); do

@@ -180,8 +180,8 @@ class Agent:
         try:
             await asyncio.wait_for(self.watched.wait(), timeout_s)
         except TIMEOUT:
-            why = f"the first host did not connect in {timeout_s:.0f} s"
-            print(f"mesh: {why}")
+            why = f"the first VM did not connect in {timeout_s:.0f} s"
+            print(f"stratus: {why}")
             if self.guards:
                 self._end_main(why)
             return 1
@@ -249,7 +249,7 @@ class Agent:
                 problem = body.decode()
         if self.guards and not self.ended.is_set() and (peer.why != "is done" or problem):
             self._end_main(problem or f"lost the first host: it {peer.why}")
-        print(f"mesh: the first host {peer.why}: this host ends its processes")
+        print(f"stratus: the first VM {peer.why}: this VM ends its processes")
         self.ending = True
         await asyncio.gather(*(end(process) for process in self.running))
         self.ended.set()

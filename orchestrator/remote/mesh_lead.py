@@ -26,7 +26,7 @@ POLL_S = 1.0
 
 def log(text: str) -> None:
     """Write a line to the job's log."""
-    print(f"mesh: {text}", flush=True)
+    print(f"stratus: {text}", flush=True)
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Lead:
             raise MeshError(f"not connected after {timeout_s:.0f} s: {names}; see their mesh.log")
         for name, why in absent.items():
             log(f"continues without {name}: {why}")
-        log(f"{len(self.connected)} hosts in {time.monotonic() - started:.1f} s")
+        log(f"{len(self.connected)} VMs connected in {time.monotonic() - started:.1f} s")
 
     async def _connect(self, address: str, deadline: float) -> str:
         """Connect to a host, with retries; return why it failed, or nothing."""
@@ -133,7 +133,7 @@ class Lead:
         by_interface = {member.interface: member.name for member in members}
         if len(by_interface) > 1:
             named = ", ".join(f"{interface} on {name}" for interface, name in by_interface.items())
-            raise MeshError(f"the network interfaces differ: {named}; the launcher needs the same name on all hosts")
+            raise MeshError(f"the network interfaces differ: {named}; the launcher needs the same name on all VMs")
 
         async def report(member: Member) -> list[str]:
             others = {other.name: [other.address, other.probe] for other in members if other is not member}
@@ -143,7 +143,7 @@ class Lead:
 
         broken = [pair for pairs in await asyncio.gather(*map(report, members)) for pair in pairs]
         if broken:
-            raise MeshError(f"hosts do not reach each other on all TCP ports: {', '.join(broken)}; see their firewall")
+            raise MeshError(f"VMs do not reach each other on all TCP ports: {', '.join(broken)}; see their firewall")
 
     async def run(self, launcher: str) -> int:
         """Run the launcher until it ends, or too many hosts are lost; return the exit status."""
@@ -183,7 +183,7 @@ class Lead:
         log(f"lost {member.name} ({member.address}): it {member.peer.why}")
         self.publish()
         if self.min_hosts and len(self.connected) < self.min_hosts:
-            log(f"{len(self.connected)} hosts are left, and min_hosts = {self.min_hosts}: the job ends")
+            log(f"{len(self.connected)} VMs are left, and min_hosts = {self.min_hosts}: the job ends")
         if len(self.connected) < self.min_hosts or not self.min_hosts:
             self.lost.set()
 
@@ -240,7 +240,7 @@ async def main(folder: Path, launcher: str) -> int:
         log(str(error))
         return 1
     except OSError as error:
-        log(f"a host was lost during the checks: {error}")
+        log(f"a VM was lost during the checks: {error}")
         return 1
     finally:
         await lead.release()

@@ -51,4 +51,4 @@ def test_starting_does_not_reset_the_money_spent(runner: CellRunner) -> None:
         assert left <= tagged <= left + 60  # tags are whole minutes
         assert left < 2 * 3600
     runner.cloud.clock.sleep(2 * 3600 + 300)
-    assert "0 instances of cluster ml" in run_commands(runner, "status")
+    assert "0 VMs of cluster ml" in run_commands(runner, "status")

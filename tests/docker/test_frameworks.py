@@ -60,7 +60,7 @@ def test_a_mesh_of_containers_runs_commands_in_them(project: Project) -> None:
         wait_until(lambda: containers(run.run_id) == [], seconds=180)
 
     user = os.environ.get("USER") or "root"
-    said = [line for line in lines if not line.startswith("mesh:")]
+    said = [line for line in lines if not line.startswith("stratus:")]
     assert [line.replace(user, "me") for line in said] == [
         "dock-0 inside me home workdir",
         "dock-1 inside me home workdir",

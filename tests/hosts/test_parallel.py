@@ -74,7 +74,7 @@ def test_one_failure_hides_no_other_outcome_and_check_tells_all_failures() -> No
     assert list(caught.value.errors) == ["ml-1", "ml-3"]
     assert caught.value.__cause__ is outcomes["ml-1"].error
     assert str(caught.value).splitlines() == [
-        "install failed on 2 of 4 hosts",
+        "install failed on 2 of 4 VMs",
         "  ml-1: broke 10.0.0.1",
         "  ml-3: broke 10.0.0.3",
     ]

@@ -56,7 +56,7 @@ def test_many_hosts_are_counted_and_the_slowest_is_named() -> None:
 
     lines = progress.rows(found, 9.0, 0.0)
 
-    assert lines == ["  128 hosts   100 booting   28 waiting for SSH   9.0 s", "  longest: ml-7  booting  8.0 s"]
+    assert lines == ["  128 VMs   100 booting   28 waiting for SSH   9.0 s", "  longest: ml-7  booting  8.0 s"]
 
 
 @pytest.mark.parametrize(

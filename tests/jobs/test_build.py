@@ -41,7 +41,7 @@ def test_a_job_without_a_command_for_many_vms_is_a_usage_error(job_folder: Path)
 
 
 def test_no_host_is_a_usage_error(job_folder: Path) -> None:
-    with pytest.raises(UsageError, match="no host is up"):
+    with pytest.raises(UsageError, match="no VM is up"):
         plan(load(job_folder, {}), 0)
 
 

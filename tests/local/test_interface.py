@@ -78,7 +78,7 @@ def test_a_session_that_moves_from_the_shell_to_the_command_line(place: Place, s
     child.send("\r")
     child.expect("1 of 1 ready in")
     child.send("exit\r")
-    child.expect("1 instance is still running: \\$0\\.37/h")
+    child.expect("1 VM is still running: \\$0\\.37/h")
     child.expect("To terminate from any shell:  python run_interface.py --local terminate")
     child.expect(pexpect.EOF)
 
@@ -94,5 +94,5 @@ def test_a_session_that_moves_from_the_shell_to_the_command_line(place: Place, s
 
     ended = stratus("terminate")
     assert ended.returncode == 0, ended.stderr
-    assert "  ml-0 terminated   security group gone   key pair gone\n  0 instances running." in ended.stdout
+    assert "  ml-0 terminated   security group gone   key pair gone\n  0 VMs running." in ended.stdout
     assert json.loads(stratus("status", "--output", "json").stdout)["machines"] == []

@@ -50,7 +50,7 @@ def test_a_rehearsal_replaces_the_configs_account_and_reports_injected_faults(tm
     assert process.returncode == 0, process.stderr
     assert "us-west-2a: InsufficientInstanceCapacity; next c7i.2xlarge in us-west-2b" in process.stdout
     assert "  RunInstances: InsufficientInstanceCapacity\n" in process.stdout
-    assert process.stdout.endswith("exit code 0; 0 instances left\n")
+    assert process.stdout.endswith("exit code 0; 0 VMs left\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.ini", "day.ini", "job", "runs"]
 
 

@@ -137,7 +137,7 @@ def test_all_ends_with_the_first_hosts_command(mesh: Mesh) -> None:
     assert mesh.lead().wait(60) == 7
     assert [agent.wait(30) for agent in mesh.agents.values()] == [0, 0, 0]
     assert mesh.left() == []
-    assert "the first host is done" in mesh.log("ml-1", "mesh_host.sh")
+    assert "the first VM is done" in mesh.log("ml-1", "mesh_host.sh")
 
 
 def test_a_lost_host_ends_the_job_everywhere_and_is_named(mesh: Mesh) -> None:
@@ -149,7 +149,7 @@ def test_a_lost_host_ends_the_job_everywhere_and_is_named(mesh: Mesh) -> None:
     mesh.agents["ml-2"].kill()
 
     assert lead.wait(60) == 1
-    assert "mesh: lost ml-2 (127.0.66.3): it closed the connection" in mesh.log()
+    assert "stratus: lost ml-2 (127.0.66.3): it closed the connection" in mesh.log()
     assert mesh.agents["ml-1"].wait(30) == 0
     assert mesh.left("ml-0") + mesh.left("ml-1") == []
 
@@ -164,7 +164,7 @@ def test_a_frozen_host_is_lost_after_a_silence(mesh: Mesh) -> None:
     os.kill(mesh.agents["ml-1"].pid, signal.SIGSTOP)
 
     assert lead.wait(60) == 1
-    assert "mesh: lost ml-1 (127.0.66.2): it was silent for 15 s" in mesh.log()
+    assert "stratus: lost ml-1 (127.0.66.2): it was silent for 15 s" in mesh.log()
 
 
 def test_a_host_that_does_not_connect_is_named(mesh: Mesh) -> None:
@@ -173,7 +173,7 @@ def test_a_host_that_does_not_connect_is_named(mesh: Mesh) -> None:
     mesh.up("ml-0", "ml-2")
 
     assert mesh.lead(STRATUS_WAIT="1").wait(60) == 1
-    assert "mesh: not connected after 1 s: ml-1 (" in mesh.log()
+    assert "stratus: not connected after 1 s: ml-1 (" in mesh.log()
     assert "begun" not in mesh.log()
     assert [mesh.agents[name].wait(30) for name in ("ml-0", "ml-2")] == [0, 0]
 
@@ -185,7 +185,7 @@ def test_an_agent_without_a_first_host_ends_by_itself(mesh: Mesh) -> None:
     mesh.up("ml-0")
 
     assert mesh.agents["ml-0"].wait(30) == 1
-    assert "the first host did not connect" in mesh.log("ml-0", "mesh_host.sh")
+    assert "the first VM did not connect" in mesh.log("ml-0", "mesh_host.sh")
 
 
 def test_the_pair_that_cannot_connect_is_named(mesh: Mesh) -> None:
@@ -208,7 +208,7 @@ def test_the_pair_that_cannot_connect_is_named(mesh: Mesh) -> None:
         return ""
 
     assert asyncio.run(checked()) == (
-        "hosts do not reach each other on all TCP ports: ml-0 -> ml-2 (Connection refused), "
+        "VMs do not reach each other on all TCP ports: ml-0 -> ml-2 (Connection refused), "
         "ml-1 -> ml-2 (Connection refused); see their firewall"
     )
 
@@ -242,12 +242,12 @@ def test_an_elastic_run_continues_without_a_lost_host_and_accepts_a_new_one(mesh
     wait_until(lambda: "127.0.66.1:2 127.0.66.3:2 \n" in mesh.log())
 
     assert lead.poll() is None
-    assert "mesh: lost ml-1" in mesh.log()
-    assert "mesh: ml-2 (127.0.66.3) joins" in mesh.log()
+    assert "stratus: lost ml-1" in mesh.log()
+    assert "stratus: ml-2 (127.0.66.3) joins" in mesh.log()
     mesh.agents["ml-2"].kill()
     mesh.agents["ml-0"].kill()
     assert lead.wait(60) == 1
-    assert "0 hosts are left, and min_hosts = 1: the job ends" in mesh.log()
+    assert "0 VMs are left, and min_hosts = 1: the job ends" in mesh.log()
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_host_that_comes_later_is_added_to_the_run(desktop: Desktop, elastic: 
     handle = jobs.start(multi=True, names=["ml-0", "ml-1"])
     report = jobs.add_hosts(handle.short_id)
     wait_until(is_sleeping)
-    with pytest.raises(UsageError, match="every host that is up already takes part"):
+    with pytest.raises(UsageError, match="every VM that is up already takes part"):
         jobs.add_hosts()
     hosts = jobs.runs()[-1].hosts
     cancelled = jobs.cancel(handle.run_id)

@@ -88,6 +88,15 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
                 yield node, text
 
 
+def texts(tree: ast.Module) -> Iterator[str]:
+    """Yield every string that is not a docstring: what may reach a screen, keys and patterns included."""
+    # Strings that stand alone document an attribute.
+    documenting = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documenting:
+            yield node.value
+
+
 def _walk(node: ast.AST, *, types_too: bool) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if not types_too and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Descriptions of the rules in EC2. Existing groups have them: they identify the rules that may be changed.
 SSH_RULE = "stratus: ssh"
-INSIDE_RULE = "stratus: among the cluster's machines"
+INSIDE_RULE = "stratus: among the cluster's VMs"
 
 VISIBILITY_LAG_S = 30.0  # until a new group is known to all of EC2
 ADDRESS_URL = "https://checkip.amazonaws.com"

@@ -29,7 +29,7 @@ def _(status: ClusterStatus, _now: datetime) -> Lines:
 
 
 def _no_instances(status: ClusterStatus) -> Message:
-    return line(f"  0 instances of cluster {status.cluster} in {status.region}.  Next: ", NextStep("LaunchInstances"))
+    return line(f"  0 VMs of cluster {status.cluster} in {status.region}.  Next: ", NextStep("LaunchInstances"))
 
 
 def _instance(machine: InstanceStatus, at: datetime) -> Sequence[str]:
@@ -86,7 +86,7 @@ def leaving(status: ClusterStatus, command: str) -> Lines:
     running = len(status.up)
     if not running:
         return stopped.left(status)
-    still = f"{units.count(running, 'instance')} {'is' if running == 1 else 'are'} still running:"
+    still = f"{units.count(running, 'VM')} {'is' if running == 1 else 'are'} still running:"
     lines: Lines = [line(f"{still} {units.rate(status.usd_per_hour)}. ", _end(status))]
     return [*lines, *stopped.left(status), f"To terminate from any shell:  {command}"]
 
@@ -109,7 +109,7 @@ def _(_first: InstanceResult, results: Sequence[InstanceResult], _now: datetime)
 def instances(results: Sequence[InstanceResult]) -> Lines:
     """Return what stopping or starting did to each instance."""
     if not results:
-        return ["  No instances in this cluster."]
+        return ["  No VMs in this cluster."]
     table = columns([[result.name, state(result.state), result.error] for result in results])
     # Not after a failure: what is still running has another price.
     if {result.state for result in results} == {"stopped"}:
@@ -122,18 +122,18 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     gone = _gone(report)
     listed: Lines = [f"  {'   '.join(gone)}"] if gone else []
     listed += _not_yours(report.other_owners)
-    # Never "0 instances" while one may remain.
+    # Never "0 VMs" while one may remain.
     if report.remaining:
         return listed
     if not report.instances and not gone:
         note = [f"  {report.caveat}"] if report.caveat else []
-        return [*listed, "  There was nothing to terminate: 0 instances running.", *note]
-    return [*listed, f"  0 instances running. {_total(report.spent_usd, bool(report.instances))}".rstrip()]
+        return [*listed, "  There was nothing to terminate: 0 VMs running.", *note]
+    return [*listed, f"  0 VMs running. {_total(report.spent_usd, bool(report.instances))}".rstrip()]
 
 
 def _gone(report: TerminateReport) -> list[str]:
     names = [result.name for result in report.instances if result.state == "terminated"]
-    gone = [f"{name} terminated" for name in names] if len(names) <= MANY else [f"{len(names)} instances terminated"]
+    gone = [f"{name} terminated" for name in names] if len(names) <= MANY else [f"{len(names)} VMs terminated"]
     # Only what was there and is gone: not what a launch never came to create.
     resources = (("security group", report.group_state), ("key pair", report.key_state))
     return gone + [f"{resource} gone" for resource, outcome in resources if outcome == "gone"]

@@ -22,7 +22,7 @@ def _(report: KillReport, _now: datetime) -> Lines:
     table = columns([_killed(host) for host in report.hosts])
     table += [f"  {host.host}  {process}" for host in report.hosts for process in host.stuck]
     left = units.count(sum(host.left for host in report.hosts), "process", "processes")
-    return [*table, *failures(report.failed), f"  {left} left on {units.count(len(report.hosts), 'host')}."]
+    return [*table, *failures(report.failed), f"  {left} left on {units.count(len(report.hosts), 'VM')}."]
 
 
 def _killed(host: HostKill) -> Sequence[str]:

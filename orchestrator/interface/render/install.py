@@ -31,7 +31,7 @@ def _(report: InstallReport, _now: datetime) -> Lines:
 def _summary(report: InstallReport, many: bool) -> str:
     if not report.changed and not report.failed:
         return "Nothing to do"
-    hosts = f" on {len(report.hosts)} hosts" if many else ""
+    hosts = f" on {len(report.hosts)} VMs" if many else ""
     return f"{units.count(report.changed, 'step')} applied{hosts}, {len(report.failed)} failed"
 
 

@@ -45,7 +45,7 @@ def _roles(roles: Mapping[str, Sequence[str]]) -> str:
 
 
 def _names(hosts: Sequence[str]) -> str:
-    return " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{hosts[0]} ... {hosts[-1]} ({len(hosts)} hosts)"
+    return " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{hosts[0]} ... {hosts[-1]} ({len(hosts)} VMs)"
 
 
 @lines.register(RunResult)
@@ -93,13 +93,13 @@ def _(report: CancelReport, _now: datetime) -> Lines:
         for host, count in remaining.items()
     ]
     clean = len(report.left) - len(remaining)
-    return [*table, f"  {report.run_id} cancelled: no process left on {units.count(clean, 'host')}."]
+    return [*table, f"  {report.run_id} cancelled: no process left on {units.count(clean, 'VM')}."]
 
 
 @lines.register(JoinReport)
 def _(report: JoinReport, _now: datetime) -> Lines:
     names = " ".join(report.joined)
-    return [*failures(report.failed), f"  {names or 'No host'} joined {report.run_id}"]
+    return [*failures(report.failed), f"  {names or 'No VM'} joined {report.run_id}"]
 
 
 @lines.register(Dashboard)

@@ -48,7 +48,7 @@ def left(status: ClusterStatus) -> Lines:
     count = len(status.stopped)
     if not count:
         return []
-    disks = f"{units.count(count, 'stopped instance')} keep{'s its disk' if count == 1 else ' their disks'}"
+    disks = f"{units.count(count, 'stopped VM')} keep{'s its disk' if count == 1 else ' their disks'}"
     return [line(f"{disks}: {month(status.stopped_usd_per_hour)}, until ", NextStep("TerminateAll"), ".")]
 
 

@@ -13,7 +13,7 @@ check)
     ;;
 apply)
     if ! command -v "$python" >/dev/null 2>&1; then
-        echo "no $python on this host: set python in job.ini"
+        echo "no $python on this VM: set python in job.ini"
         exit 1
     fi
     # Debian and Ubuntu have ensurepip in a package of its own.

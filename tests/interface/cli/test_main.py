@@ -24,7 +24,7 @@ def test_a_session_on_the_command_line(stratus: Stratus) -> None:
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
 
-    assert done.stdout.endswith("  0 instances running. This cluster cost $0.02.\n")
+    assert done.stdout.endswith("  0 VMs running. This cluster cost $0.02.\n")
 
 
 def test_hints_are_commands_with_the_options_that_were_given_before_the_verb(stratus: Stratus) -> None:
@@ -48,7 +48,7 @@ def test_where_no_question_can_be_asked_launch_needs_yes(stratus: Stratus) -> No
 @pytest.mark.parametrize(
     ("bad", "arguments", "code", "text"),
     [
-        ("", ["install"], 2, "no host is up\n  stratus launch\n"),
+        ("", ["install"], 2, "no VM is up\n  stratus launch\n"),
         ("", ["frobnicate"], 2, "frobnicate: no such verb."),
         ("", ["statsu"], 2, "statsu: no such verb. Did you mean status?"),
         ("", ["launch", "-n", "0"], 2, "'0' is not a number of VMs"),
@@ -118,14 +118,14 @@ def test_what_terminate_leaves_is_listed_with_exit_code_4(launched: Stratus) -> 
 
     assert done.returncode == 4
     assert "i-ml-1 ml-1: OperationNotPermitted" in done.stderr
-    assert "0 instances running" not in done.stdout
+    assert "0 VMs running" not in done.stdout
 
 
 def test_cancelling_all_jobs_with_something_left_is_exit_code_4_and_a_list(launched: Stratus) -> None:
     well, bad = launched("cancel-all"), launched("killall", bad="left")
 
     assert (well.returncode, bad.returncode) == (0, 4)
-    assert "  ml-1  0 left  cancelled 20261120-1412-k3\n  0 processes left on 2 hosts.\n" in well.stdout
+    assert "  ml-1  0 left  cancelled 20261120-1412-k3\n  0 processes left on 2 VMs.\n" in well.stdout
     assert "  ml-1: process 7 of r1: python train.py\n" in bad.stderr
 
 

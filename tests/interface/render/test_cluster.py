@@ -22,7 +22,7 @@ def test_a_status_shows_each_vm_and_the_sum() -> None:
 
 
 def test_a_status_without_vms_says_how_to_launch_some() -> None:
-    assert rendered(status()) == ["  0 instances of cluster ml in us-west-2.  Next: LaunchInstances()"]
+    assert rendered(status()) == ["  0 VMs of cluster ml in us-west-2.  Next: LaunchInstances()"]
 
 
 def test_vms_that_do_not_all_shut_down_are_pointed_out() -> None:
@@ -46,11 +46,11 @@ def test_the_prompt_shows_what_is_up_and_its_price() -> None:
 def test_leaving_shows_what_still_runs_and_how_to_terminate_it_and_nothing_when_nothing_does() -> None:
     lines = texts(cluster.leaving(status(machine("ml-0"), machine("ml-1")), "stratus terminate"))
 
-    assert lines[0].startswith("2 instances are still running: $0.73/h. They shut down automatically at ")
+    assert lines[0].startswith("2 VMs are still running: $0.73/h. They shut down automatically at ")
     assert lines[1] == "To terminate from any shell:  stratus terminate"
     assert cluster.leaving(status(), "stratus terminate") == []
     assert texts(cluster.leaving(status(machine("ml-0", "stopped")), "stratus terminate")) == [
-        "1 stopped instance keeps its disk: $5.99 a month, until TerminateAll()."
+        "1 stopped VM keeps its disk: $5.99 a month, until TerminateAll()."
     ]
 
 
@@ -59,13 +59,13 @@ def test_a_terminate_counts_to_zero_and_shows_the_cost() -> None:
 
     assert rendered(TerminateReport(results, "gone", "gone", Decimal("0.0214"))) == [
         "  ml-0 terminated   ml-1 terminated   security group gone   key pair gone",
-        "  0 instances running. This cluster cost $0.02.",
+        "  0 VMs running. This cluster cost $0.02.",
     ]
     assert rendered(TerminateReport(results, "gone", "gone", None))[-1] == (
-        "  0 instances running. Cost of this cluster: price unknown."
+        "  0 VMs running. Cost of this cluster: price unknown."
     )
     assert rendered(TerminateReport((), "none", "none", Decimal(0))) == [
-        "  There was nothing to terminate: 0 instances running."
+        "  There was nothing to terminate: 0 VMs running."
     ]
 
 

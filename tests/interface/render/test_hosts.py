@@ -15,7 +15,7 @@ def test_cancelling_everything_shows_what_each_host_had() -> None:
         "  ml-0  1 left  cancelled r1",
         "  ml-1  0 left  no processes were running",
         "  ml-0  process 7 of r1",
-        "  1 process left on 2 hosts.",
+        "  1 process left on 2 VMs.",
     ]
 
 

@@ -29,6 +29,4 @@ def test_an_install_that_failed_somewhere_has_no_next_step() -> None:
 
 
 def test_an_install_on_many_hosts_is_summed_up() -> None:
-    assert rendered(InstallReport((DONE,) * 30, {}, 22.6)) == [
-        f"  30 steps applied on 30 hosts, 0 failed, 22.6 s.{NEXT}"
-    ]
+    assert rendered(InstallReport((DONE,) * 30, {}, 22.6)) == [f"  30 steps applied on 30 VMs, 0 failed, 22.6 s.{NEXT}"]

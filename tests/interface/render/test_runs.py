@@ -108,10 +108,10 @@ def test_results_of_a_failed_run_say_that_it_failed() -> None:
 def test_a_cancel_counts_what_is_left() -> None:
     assert rendered(CancelReport("r", {"ml-0": 0, "ml-1": 2}, {})) == [
         "  ml-1  2 processes could not be killed",
-        "  r cancelled: no process left on 1 host.",
+        "  r cancelled: no process left on 1 VM.",
     ]
 
 
 def test_hosts_that_join_are_named() -> None:
     assert rendered(JoinReport("r", ("ml-2",), {})) == ["  ml-2 joined r"]
-    assert rendered(JoinReport("r", (), {"ml-2": ValueError("old")})) == ["  ml-2  failed  old", "  No host joined r"]
+    assert rendered(JoinReport("r", (), {"ml-2": ValueError("old")})) == ["  ml-2  failed  old", "  No VM joined r"]

@@ -45,7 +45,7 @@ def test_a_whole_session(shell: ShellProcess) -> None:
     assert "Next: RunSingleVMComputing()" in shell.do("InstallDeps()")
     assert "  | scene 3/3" in shell.do("RunMultiVMComputing()")
     assert "cost $0.02" in shell.do("FetchResults()")
-    assert "0 instances running. This cluster cost $0.02." in shell.do("TerminateAll()", NONE)
+    assert "0 VMs running. This cluster cost $0.02." in shell.do("TerminateAll()", NONE)
 
     shell.child.send("exit\r")
     shell.child.expect(pexpect.EOF)
@@ -59,7 +59,7 @@ def test_what_is_up_is_shown_at_the_first_prompt_and_on_leaving(shell: ShellProc
     shell.child.send("exit\r")
     shell.child.expect(pexpect.EOF)
     farewell = ESCAPES.sub("", shell.child.before)
-    assert re.search(r"2 instances are still running: \$0\.73/h\. They shut down automatically at ", farewell)
+    assert re.search(r"2 VMs are still running: \$0\.73/h\. They shut down automatically at ", farewell)
     assert "To terminate from any shell:  stratus terminate" in farewell
 
 
@@ -132,7 +132,7 @@ def test_ctrl_c_on_a_job_asks_what_to_do_and_watching_goes_on_where_it_was(shell
     shell.do("Attach()", "scene 3/200")
     shell.child.send("\x03")
     shell.until(r"\[l/c/W\] $")
-    assert "cancelled: no process left on 2 hosts." in shell.do("c")
+    assert "cancelled: no process left on 2 VMs." in shell.do("c")
 
 
 def test_a_changed_config_is_read_again_and_mistakes_leave_the_old_settings(shell: ShellProcess, place: Path) -> None:

@@ -25,7 +25,7 @@ def test_hints_are_python_here(stratus: Stratus) -> None:
 
 
 def test_statements_may_come_through_a_pipe(stratus: Stratus) -> None:
-    assert "0 instances of cluster ml" in stratus(stdin="Status()\n").stdout
+    assert "0 VMs of cluster ml" in stratus(stdin="Status()\n").stdout
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_statements_may_come_through_a_pipe(stratus: Stratus) -> None:
         ("1/0", 1, "ZeroDivisionError: division by zero"),
         ("Help('Lunch')", 2, "Lunch: no such verb."),
         ("import sys; sys.exit(7)", 7, ""),
-        ("Gpus('ml-0')", 2, "no host is up\n  LaunchInstances()\n"),
+        ("Gpus('ml-0')", 2, "no VM is up\n  LaunchInstances()\n"),
     ],
 )
 def test_mistakes_in_statements_are_reported_as_what_they_are(

@@ -101,7 +101,7 @@ def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(two_hos
     write_job(two_hosts, "framework = mpi\nmulti = sh go.sh\n", go__sh=SSH_TO_ALL)
     lines = run_job(two_hosts)
 
-    assert ("fw-0", "mesh: 2 hosts") in [(host, line[:13]) for host, line in lines]
+    assert ("fw-0", "stratus: 2 VMs") in [(host, line[:14]) for host, line in lines]
     assert [line for host, line in lines if not line.startswith("mesh:")] == [
         "fw-0 in workdir: a b",
         "ended 0",

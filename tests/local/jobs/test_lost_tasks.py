@@ -44,7 +44,7 @@ def test_a_lost_host_ends_a_run_over_the_mesh_on_all_others(three_hosts: Project
         remains = on_each_host(session, f"ls stratus/runs/{run.run_id}/mesh 2>/dev/null")
 
     assert caught.value.exit_status == 1
-    assert "mesh: lost lose-2" in "\n".join(caught.value.tail)
+    assert "stratus: lost lose-2" in "\n".join(caught.value.tail)
     assert remains == ["", ""]
 
 
@@ -124,7 +124,7 @@ def test_a_new_host_replaces_a_lost_one_in_an_elastic_run(three_hosts: Project) 
         assert not session.jobs.install().failed
         run = session.jobs.start(multi=True)
         progress, thread = follow_in_thread(session, run.run_id)
-        with pytest.raises(UsageError, match="every host that is up already takes part"):
+        with pytest.raises(UsageError, match="every VM that is up already takes part"):
             session.jobs.add_hosts(run.run_id)
         wait_until(lambda: len(progress.epochs(3)) > 2, seconds=180)
         terminate_behind_its_back(three_hosts, session, "lose-2")
@@ -160,7 +160,7 @@ def test_a_failed_main_task_ends_those_on_the_other_hosts(two_hosts: Project, ra
         state = session.jobs.runs()[-1].state
 
     assert state == "failed"
-    assert (f"fw-{1 - rank}", f"mesh: the task on fw-{rank} ended with 3") in lines
+    assert (f"fw-{1 - rank}", f"stratus: the task on fw-{rank} ended with 3") in lines
 
 
 @pytest.mark.slow
@@ -172,12 +172,12 @@ def test_a_lost_host_ends_the_main_tasks_on_the_others(three_hosts: Project) -> 
         run = session.jobs.start(multi=True)
         wait_until(lambda: count_sleeping() == 3)
         log = f"stratus/runs/{run.run_id}/log"
-        wait_until(lambda: "3 hosts" in on_each_host(session, f"cat {log}/guard.log 2>/dev/null")[0])
+        wait_until(lambda: "3 VMs" in on_each_host(session, f"cat {log}/guard.log 2>/dev/null")[0])
         terminate_behind_its_back(three_hosts, session, "lose-2")
         wait_until(lambda: count_sleeping() == 0, seconds=30)
         output = on_each_host(session, f"cat {log}/main.log")
 
-    assert ["mesh: lost lose-2" in line for line in output] == [True, True]
+    assert ["stratus: lost lose-2" in line for line in output] == [True, True]
 
 
 ENDLESS = """
@@ -208,4 +208,4 @@ def test_horovod_without_elasticity_ends_when_a_host_is_lost(three_hosts: Projec
         wait_until(lambda: not subprocess.run(remains, capture_output=True, check=False).stdout)
 
     assert caught.value.exit_status == 1
-    assert "mesh: lost lose-1" in log
+    assert "stratus: lost lose-1" in log

@@ -76,7 +76,7 @@ class FakeState:
 
     def require_vms(self, names: Sequence[str] = ()) -> Sequence[str]:
         if not self.vms:
-            raise UsageError("no host is up", fix=NextStep("LaunchInstances"))
+            raise UsageError("no VM is up", fix=NextStep("LaunchInstances"))
         if unknown := set(names) - set(self.vms):
             raise UsageError(f"{' '.join(sorted(unknown))}: no such host")
         return names or list(self.vms)

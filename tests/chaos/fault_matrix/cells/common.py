@@ -37,7 +37,7 @@ DONE = {
     LAUNCH: ("2 of 2 ready",),
     "stop": ("ml-0 stopped", "ml-1 stopped", "billed: $12.00 a month", "they stay until terminated"),
     "start": ("ml-0 running", "ml-1 running"),
-    "terminate": ("ml-0 terminated ml-1 terminated security group gone key pair gone", "0 instances running"),
+    "terminate": ("ml-0 terminated ml-1 terminated security group gone key pair gone", "0 VMs running"),
 }
 """Command -> its output when it succeeds."""
 CHANGE_CALLS = {*CREATE_CALLS, "CreateTags", "StopInstances", "StartInstances", *TERMINATE_CALLS}

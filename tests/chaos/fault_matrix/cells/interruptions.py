@@ -82,7 +82,7 @@ def _crashes() -> Iterator[Cell]:
                 setup=setup,
                 interruption=("crash", phase, action, first_call(action)),
                 next_command="terminate",
-                next_output=("0 instances running",),
+                next_output=("0 VMs running",),
             )
     offer = ("Unfinished launch ", "2 VMs since ", "shuts down automatically at ", "stratus recover terminate")
     crash = {"interruption": ("crash", "after", "RunInstances", 2), "instances": 2}
