@@ -103,7 +103,7 @@ def unbounded_wait(node: ast.AST) -> str:
     if (
         name in NEEDS_TIMEOUT
         and not has_timeout
-        and (NEEDS_TIMEOUT[name] is None or len(node.args) <= NEEDS_TIMEOUT[name])
+        and ((limit := NEEDS_TIMEOUT[name]) is None or len(node.args) <= limit)
     ):
         return name
     if called == "Config" and not {"connect_timeout", "read_timeout"} <= {

@@ -74,7 +74,7 @@ class Launcher:
         """
         began = self.context.clock.monotonic()
         with self.context.lock():
-            launched, api_s = self._request(plan)
+            launched, api_s = self.request(plan)
             outcomes = self._wait_until_ready(plan, launched, on_ready)
         ready = outcomes.successful_values()
         report = LaunchReport(
@@ -130,7 +130,7 @@ class Launcher:
 
     # -- the request
 
-    def _request(self, plan: LaunchPlan) -> tuple[list[Instance], float]:
+    def request(self, plan: LaunchPlan) -> tuple[list[Instance], float]:
         """Return the launched instances, most of them pending, and the seconds that the requests took."""
         clock = self.context.clock
         self._report("start", f"{plan.count} x {plan.instance_type}")

@@ -28,7 +28,7 @@ def texts(document: ini.Document) -> dict[str, str]:
 
 
 def complaints(document: ini.Document) -> list[tuple[int, str]]:
-    return [(problem.line, problem.message) for problem in document.problems]
+    return [(problem.line, str(problem.message)) for problem in document.problems]
 
 
 def test_values_are_trimmed_and_know_their_line_and_the_letters_they_were_typed_in(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_a_path_that_cannot_be_opened_is_a_mistake_and_no_crash(tmp_path: Path, 
 
     (problem,) = ini.read(tmp_path / name, {}).problems
 
-    assert problem.message.startswith("cannot be read: ")
+    assert str(problem.message).startswith("cannot be read: ")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_each_old_name_draws_one_warning_that_names_its_new_home(tmp_path: Path)
         12: "is now called instance_type, under [cluster]; it is retired: g6.xlarge",
     }
     assert list(warnings) == list(homes)
-    assert all(home in warnings[line] for line, home in homes.items())
+    assert all(home in str(warnings[line]) for line, home in homes.items())
 
 
 def test_a_name_that_stayed_draws_no_warning(tmp_path: Path) -> None:

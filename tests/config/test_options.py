@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import make_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def read(folder: Path, content: str) -> object:
     path = folder / "config.ini"
     path.write_text(content, encoding="utf-8")
     reader = SettingsReader(ini.read(path, {}, layout(EXTENDED)), EXTENDED)
-    record = reader.read_section("cluster", Extended)
+    record: Any = reader.read_section("cluster", Extended)
     reader.raise_problems()
     return record
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,10 @@ def test_shutdown_typed_on_a_host_ends_its_instance(env: dict[str, str], home: P
     assert not engine_lists("ps", "--all", "--quiet", "--filter", f"label=localcloud.instance={one}")
 
 
+def has_outcome(address: str, outcome: str) -> bool:
+    return knock(address) == outcome
+
+
 def knock(address: str) -> str:
     """What a connection to SSH's port meets."""
     try:
@@ -249,7 +254,7 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: di
         found = [one["PublicIpAddress"] for one in wait_for_state(ec2, new, "running")]
         ours = private.get_fingerprint()
         for one, met in zip(found, ("refused", "dropped", "silent", "ssh", "ssh", "ssh"), strict=True):
-            wait_until(lambda one=one, met=met: knock(one) == met, seconds=180)
+            wait_until(partial(has_outcome, one, met), seconds=180)
         assert b"HOST KEY" in console(env, new[1])
         assert knock(found[1]) == "dropped"
         assert host_key(found[5]) == ours

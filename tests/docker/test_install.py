@@ -150,7 +150,7 @@ def test_a_registry_whose_limit_of_pulls_is_reached(vm: ScriptHost, engine: None
 
 def build(vm: ScriptHost, tag: str, **files: bytes) -> list[str]:
     """Build ~/stratus/jobs/job."""
-    status, lines = vm.install([["image", "image.sh", "build", tag, "", "", "jobs/job"]], **files)
+    status, lines = vm.install([["image", "image.sh", "build", tag, "", "", "jobs/job"]], None, **files)
     assert status == (0 if "@@step image failed" not in "\n".join(lines) else 1)
     return lines
 

@@ -132,17 +132,14 @@ def half_done(session: Session, host: Host, stop: str) -> None:
 def half(project: Project) -> Iterator[dict[str, Host]]:
     """Four hosts: three on which a rotation was cut short, one on which rotation is not allowed."""
     with project.session() as session:
-        cluster = session.cluster
-        instances, _ = cluster.launch(session.cluster.plan(4))
-        up = sorted(
-            waiters.wait_for_state(cluster.clients, [each.id for each in instances]), key=lambda each: each.name
-        )
-        for instance, stop in zip(up, STOPS, strict=False):
-            host = cluster.host(instance)
-            cluster.ssh.wait_until_ready(host, timeout_s=20)
+        ssh = session.context.ssh
+        instances, _ = session.cluster.launcher.request(session.cluster.plan(4))
+        waiters.wait_for_state(session.context.clients, [instance.id for instance in instances])
+        *interrupted, last = session.inventory.hosts()
+        for host, stop in zip(interrupted, STOPS, strict=True):
+            ssh.wait_until_ready(host, timeout_s=60)
             half_done(session, host, stop)
-        last = cluster.host(up[-1])
-        cluster.ssh.wait_until_ready(last, timeout_s=20)
+        ssh.wait_until_ready(last, timeout_s=60)
         (disk(project, last.identity) / "bin/sshd").write_text("#!/bin/sh\nexit 1\n")
     with project.session() as session:
         yield dict(zip([*STOPS, "not allowed"], session.inventory.hosts(), strict=True))

@@ -7,6 +7,7 @@ supports for it), a row to docs/security.md, and the use that makes the call to 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,9 +23,10 @@ from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused
 from orchestrator.install import registry_login
-from tests.support.aws.iam_policy import ROOT, Call, Claim, Policy, Recorder, Tags, callable_actions
+from tests.support.aws.iam_policy import Call, Claim, Policy, Recorder, Tags, callable_actions
 from tests.support.localcloud.clients import boto
 from tests.support.localcloud.iam_enforcement import ROLE, as_user, enforce
+from tests.support.paths import ROOT
 from tests.support.project import Project
 
 ELSEWHERE = {
@@ -55,6 +57,7 @@ def exercise_lifecycle(lab: Project) -> None:
         session.account.refresh_access()
         session.context.prices.refresh_spot(["c7i.2xlarge"])
         quota = session.account.request_quota_increase(600).usage.quota
+        assert quota
         session.account.request_quota_increase(600)
         quotas.aws_default(session.context.clients, quota)
         late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
@@ -88,11 +91,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, R
 
 def tags_of(admin: Any, ids: Sequence[str]) -> dict[str, Tags]:
     """The tags that resources have now."""
-    found: dict[str, dict[str, str]] = {}
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     if ids:
         for tag in admin.describe_tags(Filters=[{"Name": "resource-id", "Values": list(ids)}])["Tags"]:
-            found.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
-    return found
+            found[tag["ResourceId"]][tag["Key"]] = tag["Value"]
+    return dict(found)
 
 
 def test_calls_that_the_policy_does_not_name_are_refused(world: tuple[Project, Recorder]) -> None:

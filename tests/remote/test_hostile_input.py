@@ -26,7 +26,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConfigError, StratusError, UsageError
 from orchestrator.core.host import Host
 from orchestrator.install.steps import Step
-from orchestrator.jobs import build, runner
+from orchestrator.jobs import build, runner, tasks
 from orchestrator.jobs import spec as jobs_spec
 from orchestrator.ssh import command_line, quote
 from tests.support.paths import PACKAGE, REMOTE
@@ -176,7 +176,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> jobs_spec.JobSpec:
 @given(hostile, hostile)
 def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobs_spec.JobSpec, first: str, second: str) -> None:
     """Through the file that the task's shell sources."""
-    task = build.Task("ml-0", "main", "true", {"ONE": first, "TWO": second})
+    task = tasks.Task("ml-0", "main", "true", {"ONE": first, "TWO": second})
     files = runner.run_files(build.JobPlan("r", spec, False, (task,), {}), [task])
     (vm.home / "task.env").write_bytes(files["task/main.env"])
     output = vm.run('set -a; . ./task.env; set +a; printf "%s\\0" "$ONE" "$TWO"')

@@ -96,7 +96,7 @@ class TestReasons:
 
         assert error.kind == "auth"
         assert "user 'ubuntu'" in str(error)
-        assert "ec2-user" in error.fix
+        assert "ec2-user" in str(error.fix)
 
     def test_auth_when_the_key_is_another(self, lab: Lab) -> None:
         path, _ = lab.new_key("other")

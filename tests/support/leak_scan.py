@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator.config import settings
 from orchestrator.core.events import Event
+from orchestrator.jobs import query
 from orchestrator.session import Session
 from tests.support.localcloud.clients import boto, wait_until
 from tests.support.project import CONFIG, Project
@@ -100,7 +101,7 @@ class LeakScan:
             self.user_data[host.name] = base64.b64decode(answer["UserData"]["Value"]).decode()
         for port in {port for listeners in self.listeners.values() for _, port in listeners}:
             self.outside[("127.0.0.1", port)] = try_connect("127.0.0.1", port)
-        scheduler = session._locate_run(self.run_id).dashboard - 1
+        scheduler = query.locate(session.jobs.ssh, hosts, self.run_id).run.dashboard_port - 1
         self.tls_without_certificate = try_tls(hosts[0].private_address, scheduler)
         self.rules = ec2.describe_security_groups()["SecurityGroups"]
         key = session.context.key_pair.key_file

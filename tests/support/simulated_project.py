@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from localcloud.core.clock import VirtualClock
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
-from localcloud.simulation.cloud import InMemoryCloud, VirtualClock
+from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client, identity
 from orchestrator.cluster.context import Runtime
 from orchestrator.config import settings

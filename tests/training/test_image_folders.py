@@ -58,6 +58,7 @@ def test_the_layout_of_the_office_31_archive_is_read(tmp_path: Path) -> None:
     images = image_folders.read_images(listing, 16)
 
     assert (listing.classes, listing.labels) == (("bike", "mug"), (0, 0, 0, 1, 1, 1))
-    assert (images.shape, images.dtype) == ((6, 3, 16, 16), np.uint8)
+    assert images.shape == (6, 3, 16, 16)
+    assert images.dtype == np.dtype(np.uint8)
     assert images[0, 0].min() > 240 > 10 > images[0, 2].max()
     assert image_folders.data_kind(tmp_path) == "files"

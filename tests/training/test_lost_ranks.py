@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.support.examples.training_runs import BIN, DEADLINE, HOROVOD, JOB, LAUNCHERS, environment, launch, wait_until

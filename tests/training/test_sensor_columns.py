@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import train
-from adaptation import models, sensor_columns, variable_names
+from adaptation import image_folders, models, sensor_columns, variable_names
 from generators import synthetic_columns
 
 from tests.support.examples.training_runs import DEADLINE, JOB, LAUNCHERS, refusal, train_with
@@ -95,7 +95,7 @@ def test_the_generator_reports_the_number_of_granules(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DEADLINE)
 
     assert done.stdout.startswith("2 synthetic granules of 20 columns")
-    assert sensor_columns.image_folders.data_kind(tmp_path / "d") == "synthetic"
+    assert image_folders.data_kind(tmp_path / "d") == "synthetic"
 
 
 # ---------------------------------------------------------------- who sees what
@@ -209,7 +209,7 @@ def test_horovod_and_torchrun_end_with_the_same_bits_and_follow_one_process(data
     assert horovod["history"] == ddp["history"]
     for name in ("class_loss", "transfer_loss", "pair_loss"):
         curves = [[row[name] for row in each["history"]] for each in (horovod, one)]
-        np.testing.assert_allclose(*curves, rtol=2e-3, atol=1e-6)
+        np.testing.assert_allclose(curves[0], curves[1], rtol=2e-3, atol=1e-6)
 
 
 # ---------------------------------------------------------------- what cannot be used

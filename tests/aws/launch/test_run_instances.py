@@ -180,7 +180,7 @@ def test_credentials_that_expire_after_a_lost_answer_leave_the_outcome_unknown(t
     assert caught.value.exit_code == 4
     assert "it is unknown whether" in str(caught.value)
     assert "ExpiredToken" in str(caught.value)
-    assert [line.split()[0] for line in caught.value.left] == ["ml-0", "ml-1"]
+    assert [str(line).split()[0] for line in caught.value.left] == ["ml-0", "ml-1"]
     assert [entry.facts["token"] for entry in attempt.journal.open_entries()] == [*attempt.tokens]
 
 

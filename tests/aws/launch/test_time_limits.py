@@ -41,7 +41,7 @@ def test_a_cap_at_an_unknown_price_is_refused() -> None:
 def test_a_cap_that_is_too_small_names_the_smallest_that_is_not() -> None:
     with pytest.raises(UsageError, match=r"buys 4 min of 2 x big \(\$60.00/h\)") as caught:
         budget_minutes(4, Decimal(60), description="2 x big")
-    assert "set max_dollars to 12.00 or more" in caught.value.fix
+    assert "set max_dollars to 12.00 or more" in str(caught.value.fix)
     assert budget_minutes(12, Decimal(60), description="2 x big") == 12
 
 

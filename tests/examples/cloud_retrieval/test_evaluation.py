@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,7 +26,7 @@ def test_synthetic_scenes_are_neither_hopeless_nor_trivial(local_result: Retriev
 def test_scores_can_be_reproduced_from_the_predictions_file_with_scikit_learn(local_result: RetrievalResult) -> None:
     from sklearn.metrics import accuracy_score, r2_score
 
-    columns = {name: [] for name in ("truth", "cot", "probability")}
+    columns: dict[str, list[Any]] = {name: [] for name in ("truth", "cot", "probability")}
     with h5py.File(local_result.options.out / "predictions.h5") as file:
         for group in file.values():
             is_test = group["role"][:] == train_test_split.TEST

@@ -76,7 +76,9 @@ def test_a_real_index_file_is_read_within_the_limits_asked_for(real: Path) -> No
 
 def test_real_radiances_lie_inside_the_range_of_synthetic_ones(real: Path, tmp_path: Path) -> None:
     # The real granule lies in the twilight of northern winter, like the end of the fifth plan. The first is tropical.
-    plans, minima, maxima = synthetic_granules.plan_pairs(5, 1), {}, {}
+    plans = synthetic_granules.plan_pairs(5, 1)
+    minima: dict[Any, Any] = {}
+    maxima: dict[Any, Any] = {}
     for number, size in ((0, GranuleSize(160, 48, 100)), (4, GranuleSize(3232, 48, 100))):
         synthetic_granules.write_pair(tmp_path / str(number), plans[number], size, np.random.default_rng(1))
         pair = file_names.find_pairs(str(tmp_path / str(number)), minutes=15.0)[0]

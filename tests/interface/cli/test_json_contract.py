@@ -132,6 +132,7 @@ def test_every_error_class_states_the_name_that_scripts_know_it_by() -> None:
     registry.load()
 
     def subclasses(base: type) -> Iterator[type]:
+        subclass: type
         for subclass in base.__subclasses__():
             yield subclass
             yield from subclasses(subclass)

@@ -172,10 +172,11 @@ def test_every_hint_names_a_verb_and_fits_its_signature(place: str, call: ast.Ca
     name = call.args[0]
     if not isinstance(name, ast.Constant):
         return  # worded for a verb that is handed in
-    verb = REGISTRY.find(str(name.value))
-    if name.value == "Help":
+    verb_name = str(name.value)
+    verb = REGISTRY.find(verb_name)
+    if verb_name == "Help":
         return  # of the prompt only
-    assert verb is not None, f"{place}: {name.value} is no verb"
+    assert verb is not None, f"{place}: {verb_name} is no verb"
     arguments = [argument for argument in call.args[1:] if not isinstance(argument, ast.Starred)]
     verb.signature.bind_partial(*arguments, **{keyword.arg: keyword.value for keyword in call.keywords if keyword.arg})
 

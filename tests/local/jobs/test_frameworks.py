@@ -153,8 +153,8 @@ def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(two_hosts
     text = text.replace("runtime = docker", "runtime = venv")
     prepared = f"python = {TRAINING}\nsystem_packages = yes"
     (folder / "job.ini").write_text(text.replace("requirements = requirements.txt", prepared))
-    two_hosts = ["make_columns.py", "--out", "data/columns", "--granules", "20", "--columns", "60"]
-    subprocess.run([TRAINING, *two_hosts], cwd=folder, check=True, timeout=120)
+    command = ["make_columns.py", "--out", "data/columns", "--granules", "20", "--columns", "60"]
+    subprocess.run([TRAINING, *command], cwd=folder, check=True, timeout=120)
     extended = []
     with two_hosts.session() as session:
         assert not session.jobs.install().failed

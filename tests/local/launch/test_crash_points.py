@@ -34,7 +34,7 @@ def interrupt_at(phase: str, number: int, error: type[BaseException]) -> Interru
 def terminate(project: SimulatedProject, computer: str) -> list[str]:
     """Run TerminateAll in a new session; return its list of remaining resources, or its error."""
     try:
-        return list(project.session(computer).cluster.terminate().remaining)
+        return [str(line) for line in project.session(computer).cluster.terminate().remaining]
     except StratusError as error:
         return [str(error)]
 

@@ -195,7 +195,7 @@ def test_a_protected_instance_is_listed_and_the_others_are_terminated(simulate: 
     report = project.session().cluster.terminate()
 
     assert len(report.remaining) == 3
-    assert "protected" in report.remaining[0]
+    assert "protected" in str(report.remaining[0])
     assert len(project.our_states) == 1
 
 
@@ -290,7 +290,7 @@ def test_terminate_all_waits_for_a_launch_in_another_shell_and_reports_both(simu
         report = session.cluster.terminate()
 
     assert project.our_states == []
-    assert any("launching into ml" in line for line in report.remaining)
+    assert any("launching into ml" in str(line) for line in report.remaining)
 
 
 def test_the_first_ctrl_c_waits_for_a_safe_point_and_the_second_does_not() -> None:

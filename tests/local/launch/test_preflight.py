@@ -66,8 +66,8 @@ def refused(project: Project, kind: type[StratusError], count: int = 2) -> Any:
 
 def changes(project: Project) -> list[str]:
     """Return the API calls that changed something, dry runs excluded."""
-    project = [call for call in project.calls if not call.endswith("(dry run)")]
-    return [call for call in project if call.startswith(CHANGING) or call == "RunInstances"]
+    calls = [call for call in project.calls if not call.endswith("(dry run)")]
+    return [call for call in calls if call.startswith(CHANGING) or call == "RunInstances"]
 
 
 def test_all_mistakes_are_reported_at_once_each_with_its_fix(project: Project) -> None:
@@ -115,7 +115,9 @@ def test_the_quota_counts_all_instances_of_the_account(project: Project, play: P
     )
     assert "RequestLimitIncrease()  asks AWS for 40" in str(error.fix)
     with project.session() as session:
-        assert session.cluster.plan(2).quota.shortfall == 0
+        quota = session.cluster.plan(2).quota
+    assert quota
+    assert quota.shortfall == 0
 
 
 def test_a_quota_increase_is_requested_once(project: Project, play: Play) -> None:
@@ -168,8 +170,8 @@ def test_a_launch_waits_for_a_new_instance_profile_and_reports_it(project: Proje
 @pytest.mark.parametrize("action", ["servicequotas:*", "pricing:*"])
 @pytest.mark.parametrize("how", ["denied", "error", "slow"])
 def test_optional_lookups_never_stop_a_launch(project: Project, play: Play, action: str, how: str) -> None:
-    more: dict[str, Any] = {"error": {"code": "InternalFailure"}, "slow": {"seconds": SLOW_S}}.get(how, {})
-    play(make_fault(how, action=action, **more))
+    details: dict[str, dict[str, Any]] = {"error": {"code": "InternalFailure"}, "slow": {"seconds": SLOW_S}}
+    play(make_fault(how, action=action, **details.get(how, {})))
     began = time.monotonic()
     with project.session() as session:
         plan = session.cluster.plan(1)
@@ -281,6 +283,7 @@ def test_a_spot_plan_shows_both_prices_and_budgets_with_the_higher(project: Proj
     assert plan.max_cost_usd <= 2
     assert all(machine.is_spot for machine in status.up)
     assert status.usd_per_hour is not None
+    assert plan.usd_per_hour is not None
     assert status.usd_per_hour < plan.usd_per_hour
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from functools import partial
 from typing import Any
 
 import asyncssh
@@ -23,6 +24,10 @@ def knock(address: str, *, seconds: float = 1.0) -> str:
     except TimeoutError as error:
         # A silent port times out in recv, a dropped connection in connect, before ``link`` is assigned.
         return "silent" if "link" in locals() else str(error) and "dropped"
+
+
+def is_up(address: str) -> bool:
+    return knock(address) == "ssh"
 
 
 def host_key(address: str) -> str:
@@ -51,7 +56,7 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_have_another_key(ec2: An
     addresses = [instance["PublicIpAddress"] for instance in wait_for_state(ec2, new, "running")]
     own_key = private.get_fingerprint()
     for number in (4, 5, 6, 7, 8, 9):
-        wait_until(lambda number=number: knock(addresses[number]) == "ssh")
+        wait_until(partial(is_up, addresses[number]))
 
     assert host_key(addresses[8]) == host_key(addresses[9]) == own_key
     assert [knock(addresses[number]) for number in range(4)] == ["refused", "dropped", "silent", "refused"]

@@ -47,7 +47,7 @@ def test_a_disk_that_fills_up_under_pip(host: HostWithTools) -> None:
     (venv / "python").write_text("#!/bin/sh\necho 'ERROR: [Errno 28] No space left on device'\nexit 1\n")
     (venv / "python").chmod(0o755)
     plan = [["requirements", "requirements.sh", "job", "d1", "requirements.txt"]]
-    _, lines = host.install(plan, **{"requirements.txt": b"torch\n"})
+    _, lines = host.install(plan, None, **{"requirements.txt": b"torch\n"})
 
     assert "the disk is full: the packages of the job did not fit, 2 MB free of 8.4 GB" in lines
     assert fix_of(lines).startswith("set [disk] size = 17 (GiB)")

@@ -10,5 +10,7 @@ def train_model(rows: Any, settings: Any, fold: int = 0) -> Any:
     from granules import tasks
     from granules.forest_model import TARGETS
 
-    trees = {target: [tasks.fit_trees(rows, target, settings, settings.seeds(target, fold))] for target in TARGETS}
+    trees: dict[str, list[list[Any]]] = {
+        target: [tasks.fit_trees(rows, target, settings, settings.seeds(target, fold))] for target in TARGETS
+    }
     return tasks.merge_model(trees)

@@ -22,7 +22,7 @@ needs_torch = pytest.mark.skipif(not TRAINING.exists(), reason="no .venv-trainin
 
 def has_horovod() -> bool:
     """True if the training environment has Horovod."""
-    command = [TRAINING, "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('horovod'))"]
+    command = [str(TRAINING), "-c", "import importlib.util as u, sys; sys.exit(not u.find_spec('horovod'))"]
     return TRAINING.exists() and subprocess.run(command, check=False).returncode == 0
 
 

@@ -18,7 +18,7 @@ def boto(env: Mapping[str, str], service: str, **config: Any) -> Any:
     import boto3
     from botocore.config import Config
 
-    session = boto3.session.Session(
+    session: Any = boto3.session.Session(
         aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
         region_name=env["AWS_DEFAULT_REGION"],

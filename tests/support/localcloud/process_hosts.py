@@ -64,7 +64,7 @@ class HostRig:
 
     def boot(self, *, user_data: str | bytes = b"", **variables: str) -> RunningHost:
         """Start a new host."""
-        return self.start(self.spec(user_data=user_data, **variables))
+        return self.start(self.spec(user_data=user_data, boot_seconds=0.0, **variables))
 
 
 PORT = free_port()

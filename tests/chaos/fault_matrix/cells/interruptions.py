@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.chaos.fault_matrix.cell import Cell
 from tests.chaos.fault_matrix.cells.common import (
@@ -85,7 +86,7 @@ def _crashes() -> Iterator[Cell]:
                 next_output=("0 VMs running",),
             )
     offer = ("Unfinished launch ", "2 VMs since ", "shuts down automatically at ", "stratus recover terminate")
-    crash = {"interruption": ("crash", "after", "RunInstances", 2), "instances": 2}
+    crash: dict[str, Any] = {"interruption": ("crash", "after", "RunInstances", 2), "instances": 2}
     yield Cell(
         "F50",
         "the next start lists it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from localcloud.aws.images import IMAGES
 from orchestrator.aws.identity import ClusterId
@@ -96,26 +97,33 @@ def _names() -> Iterator[Cell]:
     )
     for fault, phase, config, output, code in names:
         yield reported_at_once(fault, phase, LAUNCH, code, output, settings=config)
-    for code in ("InvalidAMIID.Unavailable", "AuthFailure"):
-        gone = {"kind": "image-unavailable", "code": code}
-        yield reported_at_once("F17", f"RunInstances: {code}", LAUNCH, 3, (code, "[cluster] image"), faults=(gone,))
+    for refusal_code in ("InvalidAMIID.Unavailable", "AuthFailure"):
+        gone = {"kind": "image-unavailable", "code": refusal_code}
+        output = (refusal_code, "[cluster] image")
+        yield reported_at_once("F17", f"RunInstances: {refusal_code}", LAUNCH, 3, output, faults=(gone,))
     yield from _late_profiles()
-    for code, message, hint in (
+    for refusal_code, message, hint in (
         ("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent", "stratus status"),
         ("InvalidUserData.Malformed", "User data is limited to 16384 bytes", "InvalidUserData.Malformed"),
         ("InvalidParameter", "Security group sg-1 and subnet subnet-1 belong to different networks.", "one VPC"),
     ):
         fault = {"IdempotentParameterMismatch": "F27", "InvalidUserData.Malformed": "F23", "InvalidParameter": "F19"}[
-            code
+            refusal_code
         ]
-        refused = {"kind": "error", "code": code, "message": message, "action": "RunInstances", "when": "from call 2"}
+        refused = {
+            "kind": "error",
+            "code": refusal_code,
+            "message": message,
+            "action": "RunInstances",
+            "when": "from call 2",
+        }
         yield Cell(
             fault,
-            f"RunInstances: {code}",
+            f"RunInstances: {refusal_code}",
             LAUNCH,
             "U",
             3,
-            (code, hint),
+            (refusal_code, hint),
             (refused,),
             instances=0,
             next_command="terminate",
@@ -163,7 +171,12 @@ def _late_profiles() -> Iterator[Cell]:
     no_iam = ({"kind": "profile-late"}, {"kind": "denied", "action": "iam:GetInstanceProfile"})
     yield reported_at_once("F22", "no permission to ask IAM", LAUNCH, 3, refused, faults=no_iam, settings=profile)
     message = "Value (rehearsal) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name"
-    refusal = {"kind": "error", "code": "InvalidParameterValue", "message": message, "action": "RunInstances"}
+    refusal: dict[str, Any] = {
+        "kind": "error",
+        "code": "InvalidParameterValue",
+        "message": message,
+        "action": "RunInstances",
+    }
     refusal |= {"when": "from call 2", "times": 2}
     yield Cell("F22", "RunInstances: name, again", LAUNCH, "R", 0, ("2 of 2 ready",), (refusal,), profile, instances=2)
 

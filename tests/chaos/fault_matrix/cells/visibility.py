@@ -87,28 +87,28 @@ def _fewer() -> Iterator[Cell]:
         next_command="terminate",
     )
     one_zone = {"kind": "no-capacity", "machines": 1, "where": "us-west-2a"}
-    output = ("us-west-2a: 1 of 2; next c7i.2xlarge in us-west-2b", "2 of 2 ready")
+    next_zone = ("us-west-2a: 1 of 2; next c7i.2xlarge in us-west-2b", "2 of 2 ready")
     yield Cell(
         "F29",
         "the next zone provides the rest",
         LAUNCH,
         "F",
         0,
-        output,
+        next_zone,
         (one_zone,),
         allow_partial,
         instances=2,
         launch_requests=2,
     )
     lost_answer = {"kind": "dropped", "applied": False, "action": "RunInstances", "when": "from call 3"}
-    output = ("it is unknown whether", "ml-0 (i-", "ml-1 (c7i.2xlarge, us-west-2b", "stratus terminate")
+    unknown = ("it is unknown whether", "ml-0 (i-", "ml-1 (c7i.2xlarge, us-west-2b", "stratus terminate")
     yield Cell(
         "F29",
         "unknown outcome of the rest",
         LAUNCH,
         "R",
         4,
-        output,
+        unknown,
         (one_zone, lost_answer),
         allow_partial,
         instances=1,

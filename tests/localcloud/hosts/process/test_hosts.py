@@ -84,7 +84,7 @@ def test_destroy_removes_folders_without_permissions(rig: HostRig) -> None:
 
 
 def test_the_owner_can_destroy_a_host_in_its_shutdown_callback(tmp_path: Path, rig: HostRig) -> None:
-    ended = []
+    ended: list[str] = []
 
     def destroy(instance_id: str) -> None:
         hosts.destroy(instance_id)

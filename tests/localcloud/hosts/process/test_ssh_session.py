@@ -71,7 +71,8 @@ def test_stdout_stderr_and_exit_status_reach_the_client(host: RunningHost) -> No
 def test_a_command_killed_by_a_signal_is_reported_with_it(host: RunningHost) -> None:
     async def die() -> tuple[str, bool, str, str] | None:
         async with host.connect() as connection:
-            return (await connection.run("kill -TERM $$")).exit_signal
+            exit_signal: tuple[str, bool, str, str] | None = (await connection.run("kill -TERM $$")).exit_signal
+            return exit_signal
 
     signal = asyncio.run(die())
     assert signal is not None
@@ -123,7 +124,7 @@ def test_a_hundred_megabytes_pass_in_both_directions(host: RunningHost) -> None:
 
         writer = threading.Thread(target=write)
         writer.start()
-        assert hashlib.file_digest(client.stdout, "sha256").hexdigest() == digest
+        assert hashlib.sha256(client.stdout.read()).hexdigest() == digest
         writer.join()
         assert client.wait(10) == 0
 
