@@ -134,8 +134,9 @@ def half(project: Project) -> Iterator[dict[str, Host]]:
     with project.session() as session:
         ssh = session.context.ssh
         instances, _ = session.cluster.launcher.request(session.cluster.plan(4))
-        waiters.wait_for_state(session.context.clients, [instance.id for instance in instances])
-        *interrupted, last = session.inventory.hosts()
+        running = waiters.wait_for_state(session.context.clients, [instance.id for instance in instances])
+        hosts = {instance.name: session.inventory.host(instance) for instance in running}
+        *interrupted, last = [hosts[name] for name in sorted(hosts)]
         for host, stop in zip(interrupted, STOPS, strict=True):
             ssh.wait_until_ready(host, timeout_s=60)
             half_done(session, host, stop)
