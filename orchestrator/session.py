@@ -126,37 +126,49 @@ class Session:
         self.context.ssh.close()
 
     def experiment(
-        self, *, multi: bool, count: int | None = None, on_line: Callable[[str, str], None] = lambda host, line: None
+        self,
+        *,
+        multi: bool,
+        count: int | None = None,
+        plan: LaunchPlan | None = None,
+        on_line: Callable[[str, str], None] = lambda host, line: None,
     ) -> tuple[RunRecord, TerminateReport]:
-        """Launch, install, run, fetch and terminate in one call; instances are terminated even if a step fails.
+        """Launch, install, run, fetch and terminate in one call; the launch is terminated even if a step fails.
 
-        :param multi: run on all hosts together; otherwise on the first.
+        Other instances of the cluster are neither used nor terminated.
+
+        :param multi: run on all launched hosts together; otherwise on the first.
         :param count: number of instances; None for the setting of that name.
+        :param plan: of the launch, in the place of `count`: one that was shown to the user.
         :param on_line: called with (host, line) of the run's output.
         :raises StratusError: a step failed; instances that could not be terminated are listed with it.
         """
+        count = plan.count if plan else count or self.settings.cluster.count
+        # First of all: a job that cannot run must not cost anything.
+        self.jobs.check(multi=multi, count=count)
+        plan = plan or self.cluster.plan(count)
         try:
-            record = self._experiment(self.cluster.plan(count), multi=multi, on_line=on_line)
+            record = self._experiment(plan, multi=multi, on_line=on_line)
         except (Exception, KeyboardInterrupt) as error:
             # Ctrl-C as well: unattended instances would be billed until their automatic shutdown.
-            self._terminate_after_failure(error)
+            self._terminate_after_failure(plan, error)
             raise
-        return record, self.cluster.terminate()
+        return record, self.cluster.terminate_launch(plan.launch_id)
 
     def _experiment(self, plan: LaunchPlan, *, multi: bool, on_line: Callable[[str, str], None]) -> RunRecord:
-        """Run the job once; every host installs as soon as its own SSH is up."""
+        """Run the job once, on what the plan launches; every host installs as soon as its own SSH is up."""
         report, installs = self.cluster.launch_and(plan, self.jobs.installer())
-        self.jobs.record_install(installs, {}, report.seconds)
+        self.jobs.record_install(installs, {}, max((install.seconds for install in installs), default=0.0))
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)
-        handle = self.jobs.start(multi=multi)
+        handle = self.jobs.start(multi=multi, names=[host.name for host in report.ready])
         self.jobs.follow(handle.run_id, on_line=on_line)
         return self.jobs.fetch(handle.run_id)
 
-    def _terminate_after_failure(self, error: BaseException) -> None:
-        """Terminate everything; add what remains to the error, which must not be replaced by a second one."""
+    def _terminate_after_failure(self, plan: LaunchPlan, error: BaseException) -> None:
+        """Terminate the launch; add what remains to the error, which must not be replaced by a second one."""
         try:
-            remaining = self.cluster.terminate().remaining
+            remaining = self.cluster.terminate_launch(plan.launch_id).remaining
         except StratusError as failure:
             remaining = tuple(failure.lines())
         if remaining:

@@ -21,7 +21,7 @@ __all__ = ["simulate"]
 API: dict[type, list[str]] = {
     Session: [
         "close()",
-        "experiment(*, multi, count=None, on_line)",
+        "experiment(*, multi, count=None, plan=None, on_line)",
     ],
     ClusterService: [
         "extend(hours)",
@@ -37,11 +37,13 @@ API: dict[type, list[str]] = {
         "status()",
         "stop()",
         "terminate()",
+        "terminate_launch(launch_id)",
     ],
     JobService: [
         "add_hosts(run_id='')",
         "cancel(run_id='')",
         "cancel_all()",
+        "check(*, multi, count, folder=None)",
         "dashboard(run_id='')",
         "fetch(run_id='')",
         "follow(run_id, *, on_line)",

@@ -37,9 +37,6 @@ T = TypeVar("T")
 ALTERNATIVES_TIMEOUT_S = 8.0
 """For the lookup of other types after a launch without capacity: advice that the user waits for."""
 
-GROUP_TIMEOUT_S = 30.0
-"""For the deletion of the security group after a rollback; TerminateAll waits longer."""
-
 
 @dataclass(frozen=True)
 class LaunchReport:
@@ -49,7 +46,7 @@ class LaunchReport:
     :param api_s: seconds that the requests to EC2 took.
     :param ready: hosts that answer SSH.
     :param failed: host name -> error, of all others.
-    :param seconds: from the first request until every host was ready or failed.
+    :param seconds: from the first request until every host was ready or failed, without the work that followed.
     """
 
     launch_id: str
@@ -72,17 +69,26 @@ class Launcher:
         :return: the report, and what ``on_ready`` returned for the hosts that are ready.
         :raises AlreadyLocked: another process of this computer is launching into the cluster.
         """
-        began = self.context.clock.monotonic()
+        clock = self.context.clock
+        began = ready_at = clock.monotonic()
+
+        def note_ready(host: Host) -> T:
+            nonlocal ready_at
+            # Called by one thread per host: the last one to be ready wins, whatever its own work takes.
+            ready_at = clock.monotonic()
+            return on_ready(host)
+
         with self.context.lock():
             launched, api_s = self.request(plan)
-            outcomes = self._wait_until_ready(plan, launched, on_ready)
+            outcomes = self._wait_until_ready(plan, launched, note_ready)
         ready = outcomes.successful_values()
+        ended = clock.monotonic() if outcomes.failed else ready_at
         report = LaunchReport(
             launch_id=plan.launch_id,
             api_s=api_s,
             ready=tuple(host.startup for host in ready),
             failed=outcomes.errors,
-            seconds=self.context.clock.monotonic() - began,
+            seconds=ended - began,
         )
         return report, [host.result for host in ready]
 
@@ -107,7 +113,7 @@ class Launcher:
         try:
             # The group first: EC2 refuses to delete it while an instance uses it, even one that no lookup shows yet.
             # The key pair then stays too, as that instance may be reached with it.
-            security_groups.delete(context.clients, context.cluster_id, deadline_s=GROUP_TIMEOUT_S)
+            security_groups.delete(context.clients, context.cluster_id, deadline_s=teardown.GROUP_TIMEOUT_S)
             if not context.launch_log.recent():
                 key_pairs.delete(context.clients, context.cluster_id, context.key_pair)
         except StratusError as error:

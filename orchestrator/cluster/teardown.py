@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 TIMEOUT_S = 240.0
 """For lookups until nothing more can appear; instances that shut down slowly have their own timeout on top."""
 
+GROUP_TIMEOUT_S = 30.0
+"""For the deletion of the security group after one launch; TerminateAll waits longer."""
+
 BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 DELETED, NONE = "gone", "none"
 """States of the security group and of the key pair: deleted just now; there was none of this cluster."""
@@ -78,6 +81,39 @@ class RegionTeardown:
         else:
             self._note_unconfirmed(began)
         self._finish(failure)
+
+    def run_launch(self, launch_id: str) -> None:
+        """Terminate the instances of one launch, those that EC2 does not show yet included.
+
+        :raises StratusError: a lookup failed.
+        """
+        log = self.launch_log
+        unconfirmed = log.unconfirmed(launch_id)
+        # Waits until EC2 shows the instances of requests whose outcome is unknown, or can be expected to.
+        instances = {
+            instance.id: instance for entry in unconfirmed for instance in log.find_by_token(self.clients, entry)
+        }
+        # Not only recent requests: an experiment terminates its launch hours after the request.
+        if instances or log.requests(launch_id):
+            described = ec2_instances.find_by_launch(self.clients, log.cluster_id, launch_id)
+            instances |= log.recent(launch_id) | {instance.id: instance for instance in described}
+        self.terminate([instance for instance in instances.values() if instance.state != "terminated"])
+        if not self.remaining:
+            log.record_terminated(set(instances), launch_id)
+
+    def delete_group_and_key(self, timeout_s: float) -> None:
+        """Delete the security group and key pair of a cluster that has no instance; an error is noted.
+
+        :param timeout_s: seconds that EC2 may take to release the group.
+        """
+        try:
+            deleted = security_groups.delete(self.clients, self.launch_log.cluster_id, deadline_s=timeout_s)
+        except StratusError as error:
+            # In use by an instance that no lookup shows yet: the key pair stays too, as that one may need it.
+            self.group_state, self.key_state = first_line(error), KEPT
+            return
+        self.group_state, self.key_state = DELETED if deleted else NONE, self._delete_key_pair()
+        self.launch_log.record_all_deleted(set(self.instances))
 
     @property
     def remaining(self) -> list[InstanceResult]:
@@ -219,15 +255,6 @@ def terminate_launch(
     :return: the instances that may be left, in a line each.
     :raises StratusError: a lookup failed.
     """
-    unconfirmed = log.unconfirmed(launch_id)
-    # Waits until EC2 shows the instances of requests whose outcome is unknown, or can be expected to.
-    instances = {instance.id: instance for entry in unconfirmed for instance in log.find_by_token(clients, entry)}
-    recent = log.recent(launch_id)
-    if instances or unconfirmed or recent:
-        described = ec2_instances.find_by_launch(clients, log.cluster_id, launch_id)
-        instances |= recent | {instance.id: instance for instance in described}
     teardown = RegionTeardown(clients, log, delete_key=list, on_event=on_event)
-    teardown.terminate([instance for instance in instances.values() if instance.state != "terminated"])
-    if not teardown.remaining:
-        log.record_terminated(set(instances), launch_id)
+    teardown.run_launch(launch_id)
     return [f"{result.name} ({result.id}): {result.error or result.state}" for result in teardown.remaining]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from orchestrator.aws.ec2 import key_pairs, network
+from orchestrator.aws.ec2 import host_names, key_pairs, network
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.launch_log import VISIBILITY_LAG_S
 from orchestrator.cluster.inventory import Inventory
-from orchestrator.cluster.teardown import DELETED, NONE, RegionTeardown
+from orchestrator.cluster.teardown import DELETED, GROUP_TIMEOUT_S, KEPT, NONE, RegionTeardown
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import StratusError, first_line
@@ -36,6 +36,8 @@ class TerminateReport:
     :param unconfirmed: what may still exist, and what remains in other regions.
     :param caveat: why there may be instances although none was found; empty if there is no reason.
     :param other_owners: instances of other owners in a cluster of this name; they are never touched.
+    :param untouched: names of the cluster's instances that were not to be terminated; its security group and key pair
+        stay for them.
     """
 
     instances: tuple[InstanceResult, ...]
@@ -45,6 +47,7 @@ class TerminateReport:
     unconfirmed: tuple[Text, ...] = ()
     caveat: str = ""
     other_owners: tuple[str, ...] = ()
+    untouched: tuple[str, ...] = ()
 
     @property
     def remaining(self) -> tuple[Text, ...]:
@@ -54,7 +57,8 @@ class TerminateReport:
             for result in self.instances
             if result.state != "terminated"
         ]
-        return (*instances, *_resources(self.group_state, self.key_state), *self.unconfirmed)
+        resources = () if self.untouched else tuple(_resources(self.group_state, self.key_state))
+        return (*instances, *resources, *self.unconfirmed)
 
 
 class Terminator:
@@ -81,6 +85,45 @@ class Terminator:
             caveat=_caveat() if is_new_computer and not seen and own.group_state == NONE else "",
             other_owners=self._other_owners(),
         )
+
+    def terminate_launch(self, launch_id: str) -> TerminateReport:
+        """Terminate the instances of one launch, and nothing that other launches use.
+
+        The security group and the key pair are deleted if no other instance of the cluster exists.
+        """
+        teardown = self._teardown(self.context.cluster_id.region)
+        others: tuple[str, ...] = ()
+        try:
+            teardown.run_launch(launch_id)
+            others = self._delete_unused(teardown)
+        except StratusError as error:
+            teardown.group_state = teardown.key_state = KEPT
+            self._unconfirmed.append(f"launch {launch_id}: {first_line(error)}")
+        return TerminateReport(
+            instances=tuple(teardown.results.values()),
+            group_state=teardown.group_state,
+            key_state=teardown.key_state,
+            spent_usd=self._cost(teardown.instances.values()),
+            unconfirmed=tuple(self._unconfirmed),
+            untouched=others,
+        )
+
+    def _delete_unused(self, teardown: RegionTeardown) -> tuple[str, ...]:
+        """Delete security group and key pair; return the names of the instances that they are kept for, if any."""
+        teardown.group_state = teardown.key_state = KEPT
+        if teardown.remaining:
+            return ()
+        try:
+            # Under the lock: a launch that another process begins now would use both.
+            with self.context.lock():
+                # Of other launches, also those that EC2 may not show yet.
+                others = {instance.name for instance in self.inventory.instances() if instance.is_alive}
+                others |= teardown.launch_log.reserved_names()
+                if not others:
+                    teardown.delete_group_and_key(GROUP_TIMEOUT_S)
+        except AlreadyLocked as error:
+            return (error.message,)
+        return tuple(sorted(others, key=host_names.sort_key))
 
     def _all_unconfirmed(self, own: RegionTeardown, others: Sequence[RegionTeardown]) -> Iterator[Text]:
         yield from self._unconfirmed

@@ -93,19 +93,27 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool, now
     """
     if not hosts:
         raise UsageError("no VM is up", fix=NextStep("LaunchInstances"))
+    check(spec, len(hosts), multi=multi)
+    framework, chosen = registry.find(spec.framework), tuple(hosts if multi else hosts[:1])
     command = spec.options.multi if multi else spec.options.single
-    if not command:
-        option = "multi" if multi else "single"
-        raise UsageError(f"job.ini has no command for {option}", where=str(spec.folder), fix=f"add {option} = ...")
-    framework = registry.find(spec.framework)
-    chosen = tuple(hosts if multi else hosts[:1])
-    if multi:
-        _check_host_count(spec, framework, len(chosen))
     # The image's name is a digest of files: computed once here, not by every task.
     layout = JobLayout(run_id, chosen, command, now, spec.resources, spec.env, spec.image)
     tasks, files = framework.plan_tasks(layout, multi=multi)
     dashboard_port = framework.dashboard_port(layout, multi=multi)
     return JobPlan(run_id, spec, multi, tuple(tasks), files, dashboard_port)
+
+
+def check(spec: JobSpec, count: int, *, multi: bool) -> None:
+    """Check that a job can be run on a number of hosts.
+
+    :param count: number of hosts that may take part.
+    :raises UsageError: it has no command for that, or there are too few.
+    """
+    if not (spec.options.multi if multi else spec.options.single):
+        option = "multi" if multi else "single"
+        raise UsageError(f"job.ini has no command for {option}", where=str(spec.folder), fix=f"add {option} = ...")
+    if multi:
+        _check_host_count(spec, registry.find(spec.framework), count)
 
 
 def _check_host_count(spec: JobSpec, framework: Framework, count: int) -> None:

@@ -103,12 +103,26 @@ class ClusterService:
         for it.
         """
         report = Terminator(self.inventory).terminate_all()
+        self._forget_terminated(report)
+        self.context.ssh.disconnect_all()
+        return report
+
+    def terminate_launch(self, launch_id: str) -> TerminateReport:
+        """Terminate the instances of one launch; the cluster's other instances, and what they need, stay.
+
+        The report lists everything of the launch that remains; no error is raised for it.
+
+        :param launch_id: of its plan.
+        """
+        report = Terminator(self.inventory).terminate_launch(launch_id)
+        self._forget_terminated(report)
+        return report
+
+    def _forget_terminated(self, report: TerminateReport) -> None:
         # Only those: an instance that could not be terminated is still checked against its pinned host key.
         terminated = [result.id for result in report.instances if result.state == "terminated"]
         # Instance ids are never used again: without this the file would only grow.
         self.context.known_hosts.remove(terminated)
-        self.context.ssh.disconnect_all()
-        return report
 
     def interrupted_launches(self) -> tuple[InterruptedLaunch, ...]:
         """Return the launches of this computer without an outcome; makes no API call if the journal has none."""

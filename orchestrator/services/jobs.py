@@ -126,6 +126,15 @@ class JobService:
         # The build's arguments are settings of this user, not of the job, but part of the image's name.
         return replace(job, build_digest=steps.build_digest(self.context.settings.install))
 
+    def check(self, *, multi: bool, count: int, folder: Path | None = None) -> None:
+        """Check that a job can be run on a number of hosts; contacts none.
+
+        :param multi: on all of them together; otherwise on the first.
+        :param folder: of another job than the one in the settings.
+        :raises StratusError: it cannot.
+        """
+        build.check(self.load_job(folder), count, multi=multi)
+
     # -- runs
 
     def start(self, *, multi: bool, folder: Path | None = None, names: Sequence[str] = ()) -> RunHandle:

@@ -216,6 +216,25 @@ def test_an_experiment_returns_its_record_and_the_terminated_instances(project: 
     assert record.timings["install"] > 0
 
 
+def test_an_experiment_leaves_other_hosts_and_their_job_alone(installed_project: Project) -> None:
+    """It runs on the host that it launched only; the job on the others, and they themselves, continue."""
+    project = installed_project
+    project.job("multi = touch here; sleep 300\nsingle = python hello.py one\n", hello__py=HELLO)
+    with up(project) as session:
+        handle = session.jobs.start(multi=True)
+        record, ended = session.experiment(multi=False, count=1)
+        states = {run.run_id: (run.state, run.hosts) for run in session.jobs.runs()}
+        status = session.cluster.status()
+        session.jobs.cancel(handle.run_id)
+
+    names = (f"{project.name}-0", f"{project.name}-1")
+    assert (record.state, record.hosts) == ("done", (f"{project.name}-2",))
+    assert [result.name for result in ended.instances] == [f"{project.name}-2"]
+    assert (ended.untouched, ended.remaining) == (names, ())
+    assert states == {handle.run_id: ("running", names)}
+    assert [instance.state for instance in status.instances] == ["running", "running"]
+
+
 def test_a_dead_host_does_not_affect_the_outcome_of_the_others(project: Project) -> None:
     """The error names the dead host; the other one is installed."""
     with project.session() as session:

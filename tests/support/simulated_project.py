@@ -69,6 +69,11 @@ class SimulatedSsh:
         """As `SshClient.run`: every command succeeds."""
         return CommandResult(host.name, command, self.stdout(host, command), "", 0, 0.1)
 
+    def stream(self, host: Host, *_: object, **options: Any) -> int:
+        """As `SshClient.stream`: nothing can be installed, and no job can be followed."""
+        del options
+        raise HostError("simulated hosts run no jobs", where=host.name)
+
     def disconnect(self, host: Host) -> None:
         """Do nothing: no connection is kept."""
 

@@ -55,6 +55,11 @@ class LaunchLog:
         """Return the requests whose outcome is unknown."""
         return [entry for entry in self.open_entries(launch_id) if entry.kind == LAUNCH]
 
+    def requests(self, launch_id: str) -> list[JournalEntry]:
+        """Return the requests of a launch, those whose instances are terminated excluded."""
+        entries = [entry for entry in self.entries(LAUNCH) if _is_of(entry, launch_id)]
+        return [entry for entry in entries if not (entry.outcome or {}).get("ended")]
+
     def visible_by(self, entry: JournalEntry, since: datetime) -> datetime:
         """Return the time from which EC2 shows the instances of a request, if there are any.
 

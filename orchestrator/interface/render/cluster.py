@@ -125,10 +125,20 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     # Never "0 VMs" while one may remain.
     if report.remaining:
         return listed
+    if report.untouched:
+        return [*listed, *_untouched(report)]
     if not report.instances and not gone:
         note = [f"  {report.caveat}"] if report.caveat else []
         return [*listed, "  There was nothing to terminate: 0 VMs running.", *note]
     return [*listed, f"  0 VMs running. {_total(report.spent_usd, bool(report.instances))}".rstrip()]
+
+
+def _untouched(report: TerminateReport) -> Lines:
+    """Return which instances were left as they are, and the cost of those that were terminated."""
+    cost = f" These VMs cost {units.usd(report.spent_usd)}." if report.instances else ""
+    return [
+        line(f"  Left as they are: {' '.join(report.untouched[:MANY])}.{cost}  ", NextStep("Status"), " shows them.")
+    ]
 
 
 def _gone(report: TerminateReport) -> list[str]:
@@ -191,6 +201,7 @@ def _(report: TerminateReport) -> Document:
         "note": report.caveat,
         "foreign": document(report.other_owners),
         "left": document(report.remaining),
+        "untouched": document(report.untouched),
     }
 
 

@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from orchestrator.core.errors import JobFailed, LeftRunning
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
-from orchestrator.interface.verbs.cluster import STATUS, TERMINATE, TRIES_AGAIN
+from orchestrator.interface.verbs.cluster import TERMINATE
 from orchestrator.interface.verbs.follow import LogPrinter, ask_after_interrupt
-from orchestrator.interface.verbs.interaction import (
-    Interrupted,
-    check_vm_count,
-    confirm_cost,
-    interruptible,
-    raise_if_failed,
-    show,
-    show_plan,
-)
-from orchestrator.interface.verbs.parameters import Consent, HostName, JobFolder, RunId, VerbParameter, VmCount
+from orchestrator.interface.verbs.interaction import Interrupted, interruptible, raise_if_failed, show
+from orchestrator.interface.verbs.parameters import HostName, JobFolder, RunId, VerbParameter
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.hosts.tunnels import Dashboard
     from orchestrator.install.installer import InstallReport
     from orchestrator.interface.workspace import Workspace
@@ -308,45 +299,6 @@ def fetch(workspace: Workspace, run: RunId = "") -> RunRecord:
     # After the results: what arrived is kept and recorded.
     raise_if_failed(record.failed, "nothing received from {hosts}", fix=FETCH + " retries")
     return record
-
-
-def _experiment_document(answer: tuple[RunRecord, TerminateReport]) -> dict[str, object]:
-    return {"run": answer[0], "terminated": answer[1]}
-
-
-@GROUP.verb(
-    "RunExperiment",
-    "experiment",
-    changes_cluster=True,
-    document=_experiment_document,
-    examples=(NextStep("RunExperiment", multi=True, n=2),),
-)
-def experiment(
-    workspace: Workspace, multi: bool = False, n: VmCount = None, *, yes: Consent = False
-) -> tuple[RunRecord, TerminateReport]:
-    """Launch, install, run, fetch and terminate in one step.
-
-    It terminates even when a step fails.
-
-    multi  run on all VMs together (default: on one).
-    n      how many VMs (default: [cluster] count).
-    yes    do not ask for confirmation.
-
-    Costs  the price shown, until it has terminated.
-    """
-    session = workspace.session()
-    show_plan(workspace, session.cluster.plan(check_vm_count(n)))
-    without_asking = NextStep("RunExperiment", yes=True)
-    confirm_cost(workspace, "  Launch, run and terminate? [Y/n] ", yes=yes, without_asking=without_asking)
-    # Not redrawn: the job's own lines are printed in between.
-    with interruptible(workspace, "All VMs were to be terminated.", STATUS + "  shows them", redraw=False):
-        on_line = LogPrinter(workspace.console, with_host=multi).listener()
-        record, terminated = session.experiment(multi=multi, count=n, on_line=on_line)
-    show(workspace, (record, terminated))
-    raise_if_failed(record.failed, "nothing received from {hosts}")
-    if terminated.remaining:
-        raise LeftRunning("Still there:", left=terminated.remaining, fix=TRIES_AGAIN)
-    return record, terminated
 
 
 @GROUP.verb("Dashboard", "dashboard", stays_open=True, examples=(NextStep("Dashboard"),))

@@ -80,6 +80,6 @@ def option_name(parameter: VerbParameter) -> str:
 
 def default_registry() -> VerbRegistry:
     """Return the verbs of this program. A new topic is one more module here."""
-    from orchestrator.interface.verbs import account, cluster, config, hosts, jobs
+    from orchestrator.interface.verbs import account, cluster, config, experiment, hosts, jobs
 
-    return VerbRegistry([cluster.GROUP, jobs.GROUP, hosts.GROUP, account.GROUP, config.GROUP])
+    return VerbRegistry([cluster.GROUP, jobs.GROUP, experiment.GROUP, hosts.GROUP, account.GROUP, config.GROUP])

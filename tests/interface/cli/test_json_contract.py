@@ -42,7 +42,7 @@ from tests.support.interface.example_records import example, type_hints
 KEYS: dict[type, str] = {
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires",
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped",
-    TerminateReport: "instances group key usd_spent unsure note foreign left",
+    TerminateReport: "instances group key usd_spent unsure note foreign left untouched",
     InstanceResult: "name id state error usd_per_hour_disk_each",
     LaunchReport: "launch api_seconds ready failed seconds",
     HostStartup: "name zone pending_seconds boot_seconds ssh_seconds",

@@ -4,7 +4,7 @@ Its services have the methods of :mod:`orchestrator.services` and refuse what th
 is ``stratus`` with such a session:  python -m tests.support.interface.fake_session VERB...
 
 ``PAPER`` in the environment states what goes wrong:
-``job-fails``, ``slow-job``, ``host-fails``, ``left``, ``bug``, ``umlauts``, ``foreign``.
+``job-fails``, ``bad-job``, ``slow-job``, ``host-fails``, ``left``, ``bug``, ``umlauts``, ``foreign``.
 """
 
 # ruff: noqa: ARG002 - the fakes have the signatures of the services.
@@ -165,6 +165,10 @@ class FakeJobs:
         hosts = tuple(HostInstall(name, steps, 0.4) for name in self.state.require_vms(names))
         return InstallReport(hosts, {}, 0.5)
 
+    def check(self, *, multi: bool, count: int, folder: Path | None = None) -> None:
+        if "bad-job" in self.state.bad:
+            raise UsageError("job.ini has no command for single", where="job", fix="add single = ...")
+
     def start(self, *, multi: bool, folder: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
         self.state.require_vms(names)
         if folder is not None and not folder.exists():
@@ -280,9 +284,14 @@ class FakeSession:
         """Nothing is open."""
 
     def experiment(
-        self, *, multi: bool, count: int | None = None, on_line: Callable[[str, str], None]
+        self,
+        *,
+        multi: bool,
+        count: int | None = None,
+        plan: LaunchPlan | None = None,
+        on_line: Callable[[str, str], None],
     ) -> tuple[RunRecord, TerminateReport]:
-        self.cluster.launch(self.cluster.plan(count))
+        self.cluster.launch(plan or self.cluster.plan(count))
         self.jobs.follow(self.jobs.start(multi=multi).run_id, on_line=on_line)
         return self.jobs.fetch(RUN), self.cluster.terminate()
 
