@@ -52,7 +52,7 @@ setup(
         "localcloud.hosts.docker": ["host_image/Dockerfile", "host_image/bin/*"],
         "localcloud.hosts.process": ["bin/*"],
     },
-    py_modules=["run_interface"],
+    py_modules=["run_interface", "stratus"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},
     data_files=[*shipped("config"), *shipped(EXAMPLES)],
     zip_safe=False,
@@ -74,6 +74,8 @@ setup(
         "dev": [
             "boto3-stubs[ec2,s3,ssm,sts]",
             "hypothesis",
+            "ipykernel",
+            "jupyter_client",
             "mypy",
             "pexpect",
             "pytest>=8",

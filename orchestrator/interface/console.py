@@ -15,6 +15,10 @@ from orchestrator.interface.render import units
 from orchestrator.interface.render.styles import ESCAPE_CODES, Styled
 
 
+class CannotAsk(Exception):
+    """Nothing can be typed where the program runs."""
+
+
 @dataclass
 class Console:
     """Prints text and asks questions.
@@ -70,16 +74,24 @@ class Console:
         """Ask and return the answer in lower case; an empty line is the default.
 
         :raises EOFError: the input has ended.
+        :raises CannotAsk: nothing can be typed here.
         """
+        try:
+            return self._ask(question).strip().lower() or default
+        # Of its own kind in a notebook whose front end takes no input, as under nbclient; builtin without a stdin.
+        except RuntimeError as error:
+            raise CannotAsk from error
+
+    def _ask(self, question: str) -> str:
         stream = self.stream
         # The question must not overtake output that is still buffered.
         stream.flush()
         if stream is sys.stdout:
             # input() with a prompt edits lines; it writes to stdout only.
-            return input(question).strip().lower() or default
+            return input(question)
         stream.write(question)
         stream.flush()
-        return input().strip().lower() or default
+        return input()
 
     def worded(self, text: Text) -> str:
         """Return a text with its hints worded."""

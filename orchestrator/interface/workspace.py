@@ -63,6 +63,7 @@ class Workspace:
     :param config: the config file; None looks for one in the working directory when it is first needed.
     :param assume_yes: do not ask for confirmation of prices: a script was started by name.
     :param session_factory: opens a session, called as :class:`orchestrator.session.Session` is.
+    :param adapt: adapts the settings of a config file to the cloud.
     :param home: folder for keys, journal and the last traceback; None: the default one.
     """
 
@@ -74,6 +75,7 @@ class Workspace:
         *,
         assume_yes: bool = False,
         session_factory: SessionFactory = open_session,
+        adapt: Callable[[Settings], Settings] = lambda settings: settings,
         home: Path | None = None,
     ) -> None:
         self.console = console
@@ -83,6 +85,7 @@ class Workspace:
         self.last_answer: object = None
         self._config = config
         self._session_factory = session_factory
+        self._adapt = adapt
         self._home = home
         self._file_state: FileState | None = None
         self._settings: Settings | None = None
@@ -119,7 +122,7 @@ class Workspace:
         :raises ConfigError: it holds mistakes; then nothing changes.
         """
         # Before anything is assigned: a file with mistakes must not replace one that works.
-        settings = _load(config, files=True)
+        settings = self._adapt(_load(config, files=True))
         self._config, self._file_state = config, _file_state(config)
         self._replace_settings(settings)
 
@@ -138,7 +141,7 @@ class Workspace:
 
     def _read(self, state: FileState, *, files: bool) -> None:
         try:
-            settings = _load(self.config, files=files)
+            settings = self._adapt(_load(self.config, files=files))
         except ConfigError as error:
             if self._settings is None:
                 raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 
 from orchestrator.core.next_step import NextStep
-from orchestrator.interface.console import Console
+from orchestrator.interface.console import CannotAsk, Console
 from orchestrator.interface.render.styles import Styled, job_line, line
 from tests.support.interface.fake_session import FOREIGN_LINES
 from tests.support.interface.screen import Screen
@@ -84,3 +85,10 @@ def test_with_a_document_on_stdout_all_else_goes_to_stderr() -> None:
 
     assert out.getvalue() == '{"a": 1}\n'
     assert err.getvalue() == "words\nerrors\n"
+
+
+def test_a_question_where_nothing_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """input() raises a RuntimeError there, and so does a notebook without stdin."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(CannotAsk):
+        Console(can_ask=True).ask("Launch? ", "y")

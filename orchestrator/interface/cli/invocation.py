@@ -20,6 +20,7 @@ from orchestrator.interface.console import Console
 from orchestrator.interface.verbs.registry import VerbRegistry, default_registry
 
 if TYPE_CHECKING:
+    from orchestrator.config.settings import Settings
     from orchestrator.interface.workspace import SessionFactory, Workspace
 
 
@@ -33,6 +34,10 @@ def _nothing() -> None:
     pass
 
 
+def _unchanged(settings: Settings) -> Settings:
+    return settings
+
+
 @dataclass(frozen=True)
 class Setup:
     """Circumstances in which this program was started.
@@ -41,6 +46,7 @@ class Setup:
     :param config: the config file when ``--config`` names none; None looks in the working directory.
     :param local: ``--local`` was given and is taken care of.
     :param prepare: called before the first verb that needs the cloud, and not for ``--help`` and the like.
+    :param adapt: adapts the settings of a config file to the cloud.
     :param session_factory: opens sessions; None is the real one.
     :param registry: the verbs.
     """
@@ -49,6 +55,7 @@ class Setup:
     config: Path | None = None
     local: bool = False
     prepare: Callable[[], None] = _nothing
+    adapt: Callable[[Settings], Settings] = _unchanged
     session_factory: SessionFactory | None = None
     registry: VerbRegistry = field(default_factory=default_registry)
 
@@ -162,7 +169,9 @@ class Invocation:
         factory: dict[str, Any] = {"session_factory": self.setup.session_factory} if self.setup.session_factory else {}
         config = options.config or self.setup.config
         # The composition root of the command line: the only clock of all verbs.
-        self.workspace = Workspace(config, self.console, REAL_CLOCK, assume_yes=assume_yes, **factory)
+        self.workspace = Workspace(
+            config, self.console, REAL_CLOCK, assume_yes=assume_yes, adapt=self.setup.adapt, **factory
+        )
         return self.workspace
 
     def _print_document(self, record: object) -> None:

@@ -54,7 +54,8 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
     session = workspace.session()
     plan = session.cluster.plan(check_vm_count(n))
     show_plan(workspace, plan)
-    confirm_cost(workspace, "  Launch? [Y/n] ", yes=yes, without_asking=NextStep("LaunchInstances", yes=True))
+    without_asking = NextStep("LaunchInstances", *([] if n is None else [n]), yes=True)
+    confirm_cost(workspace, "  Launch? [Y/n] ", yes=yes, without_asking=without_asking)
     # Only from here on: until the plan is confirmed nothing is billed that Ctrl-C could leave behind.
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
         report = session.cluster.launch(plan)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from orchestrator.interface.console import Console
+from orchestrator.interface.console import CannotAsk, Console
 from orchestrator.interface.render.styles import job_line
 
 QUESTION = "\n  Leave it running, cancel it, or keep watching?  [l/c/W] "
@@ -61,7 +61,7 @@ def ask_after_interrupt(console: Console) -> str:
         return "l"
     try:
         answer = console.ask(QUESTION, "w")[:1]
-    except (KeyboardInterrupt, EOFError):
+    except (KeyboardInterrupt, EOFError, CannotAsk):
         # Ctrl-C leaves the cursor behind the question.
         console.print("")
         return "l"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.core.errors import LeftRunning, StratusError, UsageError
 from orchestrator.core.next_step import NextStep, Text, advice_of, as_message
+from orchestrator.interface.console import CannotAsk
 
 if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
@@ -69,11 +70,15 @@ def confirm_cost(workspace: Workspace, question: str, *, yes: bool, without_aski
     if yes or workspace.assume_yes:
         return
     # No terminal is no consent: a launch from a script would otherwise cost money unasked.
+    unasked = UsageError(
+        "cannot ask for confirmation here. Nothing was launched.", fix=without_asking + " does not ask"
+    )
     if not workspace.console.is_interactive:
-        fix = without_asking + " does not ask"
-        raise UsageError("cannot ask for confirmation here. Nothing was launched.", fix=fix)
+        raise unasked
     try:
         answer = workspace.console.ask(question, "y")
+    except CannotAsk:
+        raise unasked from None
     # Ctrl-D, too: an input that ended has not agreed.
     except (KeyboardInterrupt, EOFError):
         raise Interrupted("Nothing was launched.") from None
