@@ -36,9 +36,11 @@ log_in() {
     prefix=stratus-login.$(echo "$STRATUS_ROOT" | cksum | cut -d' ' -f1)
     # Left over if the VM or this script was killed.
     ${sudo:-command} rm -rf "$login_root/$prefix".*
-    config=$(mktemp -d "$login_root/$prefix.XXXXXX") || exit 1
+    config=$(mktemp -u "$login_root/$prefix.XXXXXX") || exit 1
+    # Before the folder exists: a signal in between would leave it behind. mkdir fails if the name exists.
     trap '${sudo:-command} rm -rf "$config"' EXIT
     trap 'exit 143' HUP INT TERM
+    mkdir -m 700 "$config" || exit 1
     echo "@@want login"
     IFS= read -r length <&5 || exit 1
     head -c "$length" <&5 | client login --username "$user" --password-stdin "$registry" >"$kept" 2>&1 && return

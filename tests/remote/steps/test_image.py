@@ -121,6 +121,22 @@ def test_the_file_of_a_login_is_removed_however_the_step_ends(host: HostWithTool
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("tool", ["mktemp", "mkdir"])
+def test_a_signal_right_after_the_folder_of_a_login_was_made_leaves_nothing(host: HostWithTools, tool: str) -> None:
+    """Whichever tool makes it: there is no moment in which the folder exists without a trap that removes it."""
+    log = host.home / "created"
+    real = f'output=$({shutil.which(tool)} "$@") || exit 1\necho "$output"\nset -- "$@" "$output"\n'
+    remember = f'for path in "$@"; do [ -d "$path" ] && echo "$path" >>{log}; done\n'
+    host.tool(tool, f"{real}case $* in *stratus-login*) {remember} kill -TERM $PPID ;; esac\nexit 0\n")
+    fake_engine(host, "*login*) cat >/dev/null; exit 0 ;;\n*pull*) exit 1 ;;\n")
+    fake_disk(host, total=80000, free=70000)
+    run_step(host, "image.sh", "apply", "pull", "r.io/x", "r.io", "me", stdin="3\nabc")
+
+    folders = [Path(line) for line in log.read_text().splitlines()] if log.exists() else []
+    assert [folder for folder in folders if folder.exists()] == []
+    assert tool == "mktemp" or folders
+
+
 def test_no_image_step_executes_its_arguments(host: HostWithTools) -> None:
     """Names of images, registries, users and folders, and messages of the engine."""
     fake_engine(host, f"*) cat {host.home}/message; exit 1 ;;\n")
