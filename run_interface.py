@@ -17,6 +17,7 @@ import importlib.metadata
 import importlib.util
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -88,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from orchestrator.interface.cli import parser
 
     argv = list(sys.argv[1:] if argv is None else argv)
-    program = "stratus" if Path(sys.argv[0]).name == "stratus" else "python run_interface.py"
+    # As it was typed: hints begin with it, and the working directory need not be the checkout.
+    python = "python" if shutil.which("python") else "python3"
+    program = "stratus" if Path(sys.argv[0]).name == "stratus" else f"{python} {shlex.quote(sys.argv[0])}"
     if argv[parser.verb_at(argv) :][:1] == ["rehearse"]:
         return rehearse(argv, program)
     return cli_main.main(argv, setup_for(argv, program))

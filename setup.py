@@ -47,7 +47,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["orchestrator*", "localcloud*"]),
     package_data={
-        "orchestrator": ["remote/*", "remote/*/*"],
+        "orchestrator": ["remote/*", "remote/*/*", "config/first_job/*", "config/first_job/data/*"],
         "localcloud.contract": ["contract.toml"],
         "localcloud.hosts.docker": ["host_image/Dockerfile", "host_image/bin/*"],
         "localcloud.hosts.process": ["bin/*"],

@@ -22,7 +22,7 @@ _PAGE_HEAD = """\
 # Settings
 
 `config/config.ini` is an INI file with the sections below. Every line is optional. `stratus config init` writes a
-commented file to start from, `stratus config show` prints every setting and its origin.
+commented file and a small job to start from, `stratus config show` prints every setting and its origin.
 
 - All mistakes are reported at once, each as `file:line: what`, before anything is launched.
 - Case does not matter in the names of sections and options. Blanks around values are trimmed.

@@ -79,7 +79,7 @@ def test_a_session_that_moves_from_the_shell_to_the_command_line(place: Place, s
     child.expect("1 of 1 ready in")
     child.send("exit\r")
     child.expect("1 VM is still running: \\$0\\.37/h")
-    child.expect("To terminate from any shell:  python run_interface.py --local terminate")
+    child.expect(f"To terminate from any shell:  python3? {START[0]} --local terminate")
     child.expect(pexpect.EOF)
 
     status = json.loads(stratus("--output", "json", "status").stdout)

@@ -13,9 +13,9 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def modules(package: str) -> dict[str, Path]:
-    """Return the modules of a package by their dotted names, without what runs on VMs (``orchestrator/remote``)."""
+    """Return the modules of a package by their dotted names, without what runs on VMs: its scripts, and a first job."""
     paths = sorted((ROOT / package).rglob("*.py"))
-    return {dotted(path): path for path in paths if "remote" not in path.relative_to(ROOT).parts}
+    return {dotted(path): path for path in paths if not {"remote", "first_job"} & set(path.relative_to(ROOT).parts)}
 
 
 def dotted(path: Path) -> str:

@@ -23,7 +23,7 @@ ACTIONS = ("check", "init", "show", "template", "reference")
 
 Action = Annotated[
     str,
-    VerbParameter(metavar="{check,init,show,reference}", positional=True, choices=ACTIONS, command_default="check"),
+    VerbParameter(metavar=f"{{{','.join(ACTIONS)}}}", positional=True, choices=ACTIONS, command_default="check"),
 ]
 ConfigPath = Annotated[str, VerbParameter(prompt_only=True)]
 
@@ -89,20 +89,21 @@ def show(workspace: Workspace) -> object:
 
 
 def init(workspace: Workspace) -> object:
-    """Write a commented config file to start from; an existing one is never touched."""
-    from orchestrator.config import settings
+    """Write a commented config file and a small job to start from; what exists is never touched."""
+    from orchestrator.config import project
 
     path = workspace.named_config or Path("config/config.ini")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        # Exclusive: between a check and the writing another process could create it.
-        with path.open("x", encoding="utf-8") as file:
-            file.write(settings.template())
+        job = project.write(path)
     except FileExistsError:
         fix = NextStep("Config", "check") + "  validates it"
         raise UsageError(f"{path} exists already and is not overwritten", fix=fix) from None
-    workspace.console.print(line(f"  {path} written.  Edit it, then: ", NextStep("Config", "check")))
-    return {"config": path}
+    folder = os.path.relpath(job)
+    workspace.console.print(f"  {path} and the job {folder}/ written. They run as they are.")
+    rehearsal = f"{workspace.console.program.removesuffix(' --local')} --local launch"
+    edited = line(f"  Next: {rehearsal}  (no AWS account needed).  After editing: ", NextStep("Config", "check"))
+    workspace.console.print(edited)
+    return {"config": path, "job": job}
 
 
 def template(workspace: Workspace) -> object:

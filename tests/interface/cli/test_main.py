@@ -205,8 +205,6 @@ def test_python_m_orchestrator_is_the_same_program(stratus: Stratus) -> None:
 
 def test_config_init_writes_a_file_that_loads_and_never_overwrites_one(stratus: Stratus, place: Path) -> None:
     shutil.rmtree(place / "config")
-    (place / "examples").mkdir()
-    shutil.copytree(place / "job", place / "examples/cloud_retrieval")
 
     assert stratus("config", "init").returncode == 0
     assert stratus("config", "check").returncode == 0
