@@ -24,7 +24,7 @@ class NextStep:
         self.options = tuple(options.items())
 
     def __str__(self) -> str:
-        options = [f"{name}={value!r}" for name, value in self.options]
+        options = [f"{name}={_quoted(value)}" for name, value in self.options]
         return f"{self.verb}({', '.join([*(_quoted(argument) for argument in self.arguments), *options])})"
 
     def __repr__(self) -> str:

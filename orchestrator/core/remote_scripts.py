@@ -17,7 +17,7 @@ INSTALL_SCRIPTS = (
     "stage.py",
     *(
         f"steps/{name}.sh"
-        for name in ("common", "apt", "python", "requirements", "parcel", "s3", "engine", "gpu", "image")
+        for name in ("common", "apt", "python", "requirements", "parcel", "s3", "engine", "gpu", "image", "present")
     ),
 )
 

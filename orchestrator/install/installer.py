@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 # install.sh sends a heartbeat every five seconds; six missed ones mean that the host, or the network, is gone.
 SILENCE_TIMEOUT_S = 30.0
 TAIL_LINES = 12
+HOSTS_SHOWN = 6
 # pip and docker print hundreds of lines a second: of plain output, at most one line per interval becomes an event.
 PROGRESS_INTERVAL_S = 0.2
+
+OTHER_INSTALL = "another install"
+"""Phase of a host on which an install that began earlier is waited for."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,14 @@ class HostInstall:
     """Result of all steps on one host.
 
     :param image: the container image that the job runs in there: its id, then name@digest where a registry has it.
+    :param missing: names of the steps that were only checked, and have to be applied.
     """
 
     host: str
     steps: tuple[StepResult, ...]
     seconds: float
     image: str = ""
+    missing: tuple[str, ...] = ()
 
     @property
     def changed(self) -> int:
@@ -62,11 +68,13 @@ class InstallReport:
     """Result of an install on several hosts.
 
     :param failed: name of every host that failed -> why.
+    :param job: the job as it was named, for hints; empty for the one in the settings.
     """
 
     hosts: tuple[HostInstall, ...]
     failed: Mapping[str, Exception]
     seconds: float
+    job: str = ""
 
     @property
     def changed(self) -> int:
@@ -84,11 +92,32 @@ def image_mismatch(installs: Sequence[HostInstall]) -> str:
     return "not the same image on all VMs: name it by digest (name@sha256:...) in job.ini, then install again"
 
 
+def installs_first(job: str, missing: Mapping[str, Sequence[str]]) -> str:
+    """Return the announcement of an install that a run begins with.
+
+    :param missing: host -> names of the steps that it lacks.
+    """
+    hosts, steps = list(missing), dict.fromkeys(name for names in missing.values() for name in names)
+    shown = " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{len(hosts)} hosts"
+    return f"{', '.join(steps)} of {job} on {shown} first: not installed, or changed since"
+
+
+def only_waiting(on_event: EventHandler) -> EventHandler:
+    """Return a handler that passes on the wait for another install, and the upload of code, without their results."""
+
+    def handle(event: Event) -> None:
+        if event.phase in ("", "code", OTHER_INSTALL) and event.state in ("start", "progress"):
+            on_event(event)
+
+    return handle
+
+
 @dataclass
 class OutputParser:
     """Parser of one host's output: protocol lines become events, all others go to its log.
 
     :param results: steps that have ended.
+    :param missing: names of steps that were only checked, and have to be applied.
     :param tail: last lines of the present step.
     :param fix: advice of the present step.
     :param progress_at: time of the last progress event.
@@ -99,6 +128,7 @@ class OutputParser:
     on_event: EventHandler
     write_log: Callable[[str], None]
     results: list[StepResult] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     tail: list[str] = field(default_factory=list)
     fix: str = ""
     image: str = ""
@@ -117,12 +147,28 @@ class OutputParser:
         elif mark == "@@say":
             self.write_log(value)
             self._emit_progress(value)
+        elif mark == "@@other":
+            self._read_other_install(value)
         elif not line.startswith("@@"):
             self._read_plain_line(line)
+
+    def _read_other_install(self, line: str) -> None:
+        """Show a line of an install that began earlier; its results are not this one's, nor are its requests."""
+        mark, _, value = line.partition(" ")
+        if not line:
+            self.on_event(Event(self.host, OTHER_INSTALL, "start"))
+        elif mark == "@@say" or (mark == "@@step" and value.split()[1:2] == ["start"]):
+            self._emit_progress(value.removesuffix(" start 0"))
+        elif not line.startswith("@@"):
+            self.write_log(line)
+            self._emit_progress_now_and_then(line)
 
     def _read_plain_line(self, line: str) -> None:
         self.write_log(line)
         self.tail = [*self.tail[1 - TAIL_LINES :], line]
+        self._emit_progress_now_and_then(line)
+
+    def _emit_progress_now_and_then(self, line: str) -> None:
         if self.clock.monotonic() - self.progress_at > PROGRESS_INTERVAL_S:
             self._emit_progress(line)
 
@@ -135,6 +181,9 @@ class OutputParser:
             # Neither may be reported with the failure of a later step.
             self.tail, self.fix = [], ""
             self.on_event(Event(self.host, name, "start"))
+            return
+        if state == "missing":
+            self.missing.append(name)
             return
         seconds = int(milliseconds) / 1000
         outcome: State = "done" if state == "done" else "unchanged" if state == "unchanged" else "failed"
@@ -177,7 +226,8 @@ class Installer:
             status = self._run(host, parser)
         if status != 0:
             raise _install_error(host, parser, status, log)
-        return HostInstall(host.name, tuple(parser.results), clock.monotonic() - started_at, parser.image)
+        seconds = clock.monotonic() - started_at
+        return HostInstall(host.name, tuple(parser.results), seconds, parser.image, tuple(parser.missing))
 
     def _run(self, host: Host, parser: OutputParser) -> int:
         return self.ssh.stream(

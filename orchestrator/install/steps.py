@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import UsageError
 from orchestrator.install.upload import Upload, scan
-from orchestrator.jobs.spec import JobSpec
+from orchestrator.jobs.spec import DataItem, JobSpec
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import InstallSettings
     from orchestrator.install.registry_login import RegistryLogin
+
+S3_MARK = "/.stratus-manifest.json"
+"""File that stage.py writes into a folder when all objects have arrived."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,14 @@ class Step:
     :param script: a file of ``orchestrator/remote/steps``.
     :param args: its arguments.
     :param upload: the folder that it may request from this computer.
+    :param only_check: make no change; a check that fails is reported.
     """
 
     name: str
     script: str
     args: tuple[str, ...]
     upload: Upload | None = None
+    only_check: bool = False
 
     @property
     def plan_line(self) -> str:
@@ -44,7 +49,7 @@ class Step:
         """
         if any(set("\n\0") & set(arg) for arg in self.args):
             raise UsageError(f"step {self.name}: a line break or NUL in {' '.join(self.args)!r}")
-        return shlex.join([self.name, self.script, *self.args])
+        return shlex.join([self.name + "?" * self.only_check, self.script, *self.args])
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,22 @@ def build_digest(settings: InstallSettings) -> str:
 
 
 def code_sync_plan(spec: JobSpec) -> InstallPlan:
-    """Return the one step that a run begins with: the code as it is on this computer now."""
-    # No environment: a run must start within seconds, and start.sh reports what is not installed.
+    """Return the one step that brings the code as it is on this computer now."""
     return InstallPlan(tuple(_code_steps(spec)))
+
+
+def run_plan(spec: JobSpec, settings: InstallSettings) -> InstallPlan:
+    """Return the steps that a run begins with: the code as it is now, and checks of all that it needs besides."""
+    checks: list[Step] = []
+    if spec.runtime == "docker":
+        checks.append(Step("image", "present.sh", ("image", spec.image)))
+    else:
+        # The digest of the requirements is among the arguments; their text is not needed to check.
+        checks += _venv_steps(spec, settings, {})
+    # Presence only: a listing of S3, or the digest of a local folder, would delay every run.
+    for name, item in _named_data(spec):
+        checks.append(Step(name, "present.sh", ("path", f"{spec.remote_path(item)}{S3_MARK if item.is_s3 else ''}")))
+    return InstallPlan((*_code_steps(spec), *(replace(step, only_check=True) for step in checks)))
 
 
 def read_user_file(path: str) -> bytes:
@@ -157,10 +175,14 @@ def _docker_steps(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:
     return [Step("engine", "engine.sh", ()), Step("gpu", "gpu.sh", ()), Step("image", "image.sh", args)]
 
 
+def _named_data(spec: JobSpec) -> list[tuple[str, DataItem]]:
+    """Return the job's data with the names of their steps."""
+    return [("data" if len(spec.data) == 1 else f"data-{number}", item) for number, item in enumerate(spec.data)]
+
+
 def _data_steps(spec: JobSpec) -> Sequence[Step]:
     steps = []
-    for number, item in enumerate(spec.data):
-        name = "data" if len(spec.data) == 1 else f"data-{number}"
+    for number, (name, item) in enumerate(_named_data(spec)):
         remote_path = spec.remote_path(item)
         if item.is_s3:
             steps.append(Step(name, "s3.sh", (spec.name, item.source, remote_path)))

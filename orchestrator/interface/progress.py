@@ -37,6 +37,7 @@ _ACTIVE_PHASES = {
     "hostkey": "securing SSH",
     "terminate": "terminating",
     "replace": "replacing",
+    "another install": "waiting for another install",
 }
 """Names of phases while they are under way; install steps have names of their own."""
 

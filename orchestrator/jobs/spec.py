@@ -81,6 +81,7 @@ class DataItem:
 class JobSpec:
     """A job as its ``job.ini`` describes it; see the tables above for the meaning of each option.
 
+    :param path: its folder or .ini file, as it was named.
     :param build_digest: digest of what goes into an image that is built, besides the folder: arguments, certificates.
     """
 
@@ -91,6 +92,7 @@ class JobSpec:
     data: tuple[DataItem, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     build_digest: str = ""
+    path: Path = Path()
 
     @property
     def framework(self) -> str:
@@ -173,7 +175,7 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     _check_job(reader, options, folder)
     _check_framework(reader, options, resources)
     reader.raise_problems("Nothing was run.")
-    return JobSpec(_job_name(file), folder, options, resources, data, environment)
+    return JobSpec(_job_name(file), folder, options, resources, data, environment, path=path)
 
 
 def reference() -> str:

@@ -4,41 +4,70 @@
 #   sh install.sh BUNDLE        with the upload channel on standard input
 #
 # BUNDLE/plan holds one step per line: NAME SCRIPT ARGUMENT..., quoted for the shell. Every step script is called as
-# "SCRIPT check ARGUMENT..." and, if that fails, as "SCRIPT apply ARGUMENT...". Lines that start with @@ are for the
-# caller, all others are the log:
-#   @@step NAME start|unchanged|done|failed MILLISECONDS    @@want NAME (send that upload)    @@beat (heartbeat)
+# "SCRIPT check ARGUMENT..." and, if that fails, as "SCRIPT apply ARGUMENT..."; a NAME that ends with ? is only checked.
+# Lines that start with @@ are for the caller, all others are the log:
+#   @@step NAME start|unchanged|done|failed|missing MILLISECONDS    @@want NAME (send that upload)    @@beat (heartbeat)
+#   @@other LINE (a line of an install that began earlier, and is waited for)
+# The steps continue when the caller is gone, as far as they need no upload: the next caller shows and completes them.
 set -u
 bundle=$1
 export STRATUS_BUNDLE="$bundle" STRATUS_ROOT="$HOME/stratus"
-mkdir -p "$STRATUS_ROOT/state" || exit 73
+state="$STRATUS_ROOT/state"
+log="$state/install.log"
+mkdir -p "$state" || exit 73
 exec 3<&0 </dev/null 2>&1
 
-# One installation at a time: a second one would find incomplete environments.
-if command -v flock >/dev/null 2>&1; then
-    exec 9>"$STRATUS_ROOT/state/install.lock"
-    flock -n 9 || { echo "another install is running here: waiting for it"; flock -w 900 9 || { echo "it did not end in 15 minutes"; exit 75; }; }
-fi
-
-( while sleep 5 >/dev/null 2>&1; do echo "@@beat"; done ) 9>&- 3<&- &
+# First of all: waiting for another install may take longer than the caller waits for a sign of life.
+( while sleep "${STRATUS_BEAT:-5}" >/dev/null 2>&1; do echo "@@beat"; done ) 3<&- &
 beat=$!
 trap 'kill "$beat" 2>/dev/null; rm -rf "$bundle"' EXIT
 trap 'exit 143' HUP INT TERM
 
 now() { date +%s%3N; }
 
-while IFS= read -r line <&4; do
-    eval "set -- $line"
-    name=$1 script=$2
+relay() { # shows the log of the other install as it grows, until that has ended
+    echo "@@other"
+    timeout "$1" tail -n +1 -f -s 0.2 --pid="$(cat "$state/install.pid")" "$log" 2>/dev/null 9>&- | sed -u 's/^/@@other /'
+}
+
+# One install at a time: a second one would find incomplete environments.
+if command -v flock >/dev/null 2>&1; then
+    exec 9>"$state/install.lock"
+    until=$(($(date +%s) + 3600))
+    # Between the lock and its pid there is a moment, and an earlier version writes no pid: hence the second try.
+    until flock -n 9 || { relay 3600 && flock -w 1 9; }; do
+        [ "$(date +%s)" -lt "$until" ] || { echo "another install on this host did not end within an hour"; exit 75; }
+    done
+    echo $$ >"$state/install.pid"
+fi
+
+step() { # NAME SCRIPT ARGUMENT...
+    name=${1%\?} only_check=${1#"${1%\?}"} script=$2
     shift 2
     began=$(now)
     echo "@@step $name start 0"
     if sh "$bundle/steps/$script" check "$@" 9>&-; then
-        echo "@@step $name unchanged $(($(now) - began))"
+        outcome=unchanged
+    elif [ -n "$only_check" ]; then
+        outcome=missing
     elif sh "$bundle/steps/$script" apply "$@" <&3 9>&- && sh "$bundle/steps/$script" check "$@" 9>&-; then
-        echo "@@step $name done $(($(now) - began))"
+        outcome=done
     else
-        echo "@@step $name failed $(($(now) - began))"
-        exit 1
+        outcome=failed
     fi
-done 4<"$bundle/plan"
-exit 0
+    echo "@@step $name $outcome $(($(now) - began))"
+    [ "$outcome" != failed ]
+}
+
+steps() {
+    while IFS= read -r line <&4; do
+        eval "step $line" || return 1
+    done 4<"$bundle/plan"
+}
+
+# -p: tee continues without its caller, so that no step is killed by writing to a closed connection.
+keep=tee
+tee -p </dev/null >/dev/null 2>&1 && keep="tee -p"
+(umask 077 && : >"$log")
+{ steps; echo $? >"$bundle/status"; } | $keep -a "$log" 9>&- 3<&-
+exit "$(cat "$bundle/status")"

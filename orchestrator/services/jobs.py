@@ -10,14 +10,22 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import JobFailed, StratusError, UsageError
+from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler
+from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.next_step import NextStep, add_advice
 from orchestrator.hosts import parallel
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.install import steps
-from orchestrator.install.installer import HostInstall, Installer, InstallReport, image_mismatch
+from orchestrator.install.installer import (
+    HostInstall,
+    Installer,
+    InstallReport,
+    image_mismatch,
+    installs_first,
+    only_waiting,
+)
 from orchestrator.install.registry_login import RegistryLogin
 from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, query, record, results, runner, spec
 from orchestrator.jobs.build import JobPlan
@@ -82,23 +90,31 @@ class JobService:
 
     # -- install
 
-    def install(self, names: Sequence[str] = ()) -> InstallReport:
-        """Install the job's environment, data and code; every host begins as soon as it answers SSH.
+    def install(self, names: Sequence[str] = (), *, folder: Path | None = None) -> InstallReport:
+        """Install a job's environment, data and code; every host begins as soon as it answers SSH.
 
         :param names: only these hosts; all that are up when empty.
+        :param folder: of another job than the one in the settings.
         """
+        job = self.load_job(folder)
+        return self._install(job, self.source.hosts(names))
+
+    def _install(self, job: spec.JobSpec, hosts: Sequence[Host]) -> InstallReport:
         started_at = self.clock.monotonic()
-        installer = self.installer()
-        outcomes = parallel.for_each(
-            self.source.hosts(names), lambda host: installer(self.source.ready(host)), clock=self.clock
-        )
+        installer = self.installer(job)
+        outcomes = parallel.for_each(hosts, lambda host: installer(self.source.ready(host)), clock=self.clock)
         # After the last host: its work for all of them (tags) is one API call then, not one per host.
         self.source.all_ready()
-        return self.record_install(outcomes.successful_values(), outcomes.errors, self.clock.monotonic() - started_at)
+        seconds = self.clock.monotonic() - started_at
+        report = self.record_install(outcomes.successful_values(), outcomes.errors, seconds)
+        return replace(report, job=self._job_argument(job))
 
-    def installer(self) -> Installer:
-        """Return the installer of the settings' job, for one host at a time."""
-        job, options = self.load_job(), self.context.settings.install
+    def installer(self, job: spec.JobSpec | None = None) -> Installer:
+        """Return the installer of a job, for one host at a time.
+
+        :param job: the one in the settings when None.
+        """
+        job, options = job or self.load_job(), self.context.settings.install
         login = self.context.registry_login(options, steps.images_to_pull(job, options))
         plan = steps.install_plan(job, options, login)
         return Installer(
@@ -140,6 +156,8 @@ class JobService:
     def start(self, *, multi: bool, folder: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
         """Start a job, detached: it continues without a connection from this computer.
 
+        What the job lacks on its hosts is installed first.
+
         :param multi: on all hosts together; otherwise on the first.
         :param folder: of another job than the one in the settings.
         :param names: of the hosts to use; all when empty.
@@ -149,8 +167,7 @@ class JobService:
         plan = build.build(job, hosts, run_id=build.new_run_id(now), multi=multi, now=now)
         members = [host for host in hosts if host.name in plan.hosts]
         run_folder = self._run_folder(plan.run_id)
-        synced = parallel.for_each(members, self._code_installer(job, run_folder), clock=self.clock)
-        synced.raise_if_failed("the code could not be uploaded")
+        self._prepare(job, members, run_folder)
         runner.start(self.ssh, members, plan)
         self._record_start(plan, run_folder)
         # Read back from the manifest, so that it is the run that any other computer would resolve.
@@ -239,6 +256,49 @@ class JobService:
 
     def _run_folder(self, run_id: str) -> Path:
         return self.context.runs_folder / run_id
+
+    def _prepare(self, job: spec.JobSpec, hosts: Sequence[Host], folder: Path) -> None:
+        """Upload a job's present code, and install what it lacks on these hosts.
+
+        :param folder: of the run.
+        """
+        options = self.context.settings.install
+        plan = steps.run_plan(job, options)
+        check = Installer(
+            self.ssh,
+            plan,
+            folder / "logs",
+            on_event=only_waiting(self.context.on_event),
+            timeout_s=options.timeout,
+        )
+        checked = parallel.for_each(hosts, check, clock=self.clock)
+        checked.raise_if_failed("the code could not be uploaded")
+        missing = {name: outcome.unwrap().missing for name, outcome in checked.items() if outcome.unwrap().missing}
+        if missing:
+            self._install_missing(job, [host for host in hosts if host.name in missing], missing)
+
+    def _install_missing(self, job: spec.JobSpec, hosts: Sequence[Host], missing: Mapping[str, Sequence[str]]) -> None:
+        """Install a job on hosts where steps are missing.
+
+        :raises HostsFailed: it could not be installed on all of them.
+        """
+        install = NextStep("InstallDeps", **({"job": name} if (name := self._job_argument(job)) else {}))
+        self._say(installs_first(job.name, missing))
+        try:
+            report = self._install(job, hosts)
+        except KeyboardInterrupt as interrupt:
+            add_advice(interrupt, "Nothing was started.", install + "  shows the install, which continues on the VMs")
+            raise
+        if report.failed:
+            message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} hosts"
+            raise HostsFailed(message, report.failed, fix=install + " tries again; completed steps are kept")
+
+    def _job_argument(self, job: spec.JobSpec) -> str:
+        """Return the name of a job for hints; empty for the one in the settings."""
+        return "" if job.path == Path(self.context.settings.job.run) else str(job.path)
+
+    def _say(self, text: str) -> None:
+        self.context.on_event(Event("", "install", "progress", text=text))
 
     def _code_installer(self, job: spec.JobSpec, folder: Path) -> Installer:
         """Return the installer of a job's present code, for one host at a time."""

@@ -16,7 +16,11 @@ from orchestrator.interface.render.units import columns, duration
 MANY = 20
 """More hosts than this are summed up instead of listed."""
 
-NEXT: tuple[Text, ...] = ("  Next: ", NextStep("RunSingleVMComputing"), " or ", NextStep("RunMultiVMComputing"))
+
+def _next(job: str) -> tuple[Text, ...]:
+    argument = (job,) if job else ()
+    single, multi = (NextStep(verb, *argument) for verb in ("RunSingleVMComputing", "RunMultiVMComputing"))
+    return ("  Next: ", single, " or ", multi)
 
 
 @lines.register(InstallReport)
@@ -25,7 +29,7 @@ def _(report: InstallReport, _now: datetime) -> Lines:
     many = len(report.hosts) > MANY
     table = [] if many else columns([_installed(host) for host in report.hosts])
     summary = f"  {_summary(report, many)}, {duration(report.seconds)}."
-    return [*table, *failures(report.failed), line(summary, *(() if report.failed else NEXT))]
+    return [*table, *failures(report.failed), line(summary, *(() if report.failed else _next(report.job)))]
 
 
 def _summary(report: InstallReport, many: bool) -> str:

@@ -43,23 +43,25 @@ def _outcome_exit_code(outcome: object, options: dict[str, Any]) -> int:
     "InstallDeps",
     "install",
     step=2,
-    examples=(NextStep("InstallDeps"), NextStep("InstallDeps", "ml-1")),
+    examples=(NextStep("InstallDeps"), NextStep("InstallDeps", "ml-1"), NextStep("InstallDeps", job="examples/other")),
     next_steps=(NextStep("RunSingleVMComputing"), NextStep("RunMultiVMComputing")),
 )
-def install(workspace: Workspace, *hosts: HostName) -> InstallReport:
+def install(workspace: Workspace, *hosts: HostName, job: JobFolder = "") -> InstallReport:
     """Install what the job needs; again, it only checks.
 
     Python and requirements, or the container; then data and code. All hosts at once, each in one round trip.
 
     hosts  only these (default: all that are up).
+    job    folder of another job (default: [job] run in the config file).
 
     Costs  nothing beyond the VMs' time.
     """
     session = workspace.session()
-    with interruptible(workspace, "Completed steps are kept.", NextStep("InstallDeps") + "  continues from there"):
-        report = session.jobs.install(hosts)
+    again = NextStep("InstallDeps", *hosts, **({"job": job} if job else {}))
+    with interruptible(workspace, "The VMs continue without this computer.", again + "  shows it, and completes it"):
+        report = session.jobs.install(hosts, folder=Path(job) if job else None)
     show(workspace, report)
-    fix = NextStep("InstallDeps") + " tries again; completed steps are kept"
+    fix = again + " tries again; completed steps are kept"
     raise_if_failed(report.failed, "{hosts} could not be installed", fix=fix)
     return report
 

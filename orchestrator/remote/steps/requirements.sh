@@ -18,7 +18,7 @@ apply)
         cp "$STRATUS_BUNDLE/ca.pem" "$STRATUS_ROOT/state/ca.pem"
         export PIP_CERT="$STRATUS_ROOT/state/ca.pem"
     fi
-    if grep -q '[^[:space:]]' "$file"; then
+    if grep -q '^[[:space:]]*[^#[:space:]]' "$file"; then
         # --no-compile: bytecode is compiled at the first import, of imported modules only.
         if ! keep pip install --no-input --no-compile --progress-bar off "$@" -r "$file"; then
             full && no_room "$venv" "the packages of the job" 0

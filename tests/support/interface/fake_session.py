@@ -160,10 +160,10 @@ class FakeJobs:
     def __init__(self, state: FakeState) -> None:
         self.state = state
 
-    def install(self, names: Sequence[str] = ()) -> InstallReport:
+    def install(self, names: Sequence[str] = (), *, folder: Path | None = None) -> InstallReport:
         steps = (StepResult("python", "done", 0.3), StepResult("requirements", "unchanged", 0.0))
         hosts = tuple(HostInstall(name, steps, 0.4) for name in self.state.require_vms(names))
-        return InstallReport(hosts, {}, 0.5)
+        return InstallReport(hosts, {}, 0.5, job=str(folder or ""))
 
     def check(self, *, multi: bool, count: int, folder: Path | None = None) -> None:
         if "bad-job" in self.state.bad:

@@ -1,0 +1,97 @@
+"""Runs of jobs that are not installed, or have changed since."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.errors import HostsFailed
+from orchestrator.core.events import Event
+from orchestrator.services.jobs import JobService
+from tests.support.docker.install_watch import ChannelCounter
+from tests.support.jobs.own_machines import Desktop, desktop, machines, write_job
+
+__all__ = ["desktop", "machines"]
+
+ONE = ["ml-2"]
+SINGLE = "cat data/a.txt; python -c 'print(6 * 7)'"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A service whose announcements and channels are recorded, and the folder of a job besides that of the settings."""
+
+    jobs: JobService
+    other: Path
+    events: list[Event]
+    channels: ChannelCounter
+
+    def run(self) -> list[str]:
+        """Run the other job on one host; return its output."""
+        handle = self.jobs.start(multi=False, folder=self.other, names=ONE)
+        lines: list[str] = []
+        self.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
+        return lines
+
+    def said(self) -> list[str]:
+        """Return the announcements since the last call, and forget them."""
+        texts = [event.text for event in self.events if event.phase == "install" and not event.host]
+        self.events.clear()
+        return texts
+
+
+@pytest.fixture
+def watched(desktop: Desktop, tmp_path: Path) -> Iterator[Watched]:
+    other = tmp_path / "other"
+    write_job(other, single=f"{SINGLE}\nrequirements = requirements.txt\ndata = in -> data")
+    (other / "in").mkdir()
+    (other / "in/a.txt").write_text("input\n")
+    (other / "requirements.txt").write_text("# none\n")
+    events: list[Event] = []
+    channels = ChannelCounter()
+    context = desktop.service.context
+    with channels.connect(context.settings.ssh, REAL_CLOCK) as ssh:
+        recorded = dataclasses.replace(context, ssh=ssh, on_event=events.append)
+        yield Watched(JobService(desktop.source, recorded), other, events, channels)
+
+
+def test_a_run_installs_what_its_job_lacks(watched: Watched) -> None:
+    """Announced before; again when the requirements have changed; nothing otherwise."""
+    assert watched.run() == ["input", "42"]
+    assert watched.said() == ["python, requirements, data of other on ml-2 first: not installed, or changed since"]
+
+    watched.channels.hosts.clear()
+    assert watched.run() == ["input", "42"]
+    assert watched.said() == []
+    # Code and checks, start, output, and the state at the end.
+    assert len(watched.channels.hosts) == 4
+
+    (watched.other / "requirements.txt").write_text("# still none\n")
+    assert watched.run() == ["input", "42"]
+    assert watched.said() == ["requirements of other on ml-2 first: not installed, or changed since"]
+
+
+def test_a_job_that_cannot_be_installed_is_not_started(watched: Watched) -> None:
+    """The hint names the job that was run."""
+    (watched.other / "requirements.txt").write_text("./no-such-folder\n")
+    runs = len(watched.jobs.runs())
+    with pytest.raises(HostsFailed, match="other could not be installed on 1 of 1 hosts") as caught:
+        watched.run()
+
+    assert str(caught.value.fix) == (f'InstallDeps(job="{watched.other}") tries again; completed steps are kept')
+    assert "requirements failed" in str(caught.value.errors["ml-2"])
+    assert len(watched.jobs.runs()) == runs
+
+
+def test_another_job_is_installed_by_its_folder(watched: Watched) -> None:
+    report = watched.jobs.install(ONE, folder=watched.other)
+
+    assert (report.failed, report.job) == ({}, str(watched.other))
+    assert [step.name for step in report.hosts[0].steps] == ["python", "requirements", "code", "data"]
+    assert watched.run() == ["input", "42"]
+    assert watched.said() == []
