@@ -103,13 +103,22 @@ def read(path: Path, env: Mapping[str, str], layout: Layout | None = None) -> Do
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean X?`` for the nearest known word, or nothing; case and ``-`` or ``_`` do not count."""
+    near = nearest(word, known)
+    return f" Did you mean {near}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str], *, similarity: float = 0.6) -> str:
+    """Return the nearest known word, or nothing; case and ``-`` or ``_`` do not count.
+
+    :param similarity: least share of letters in common, 0 to 1. 0.6 is difflib's own default: it finds transposed
+        letters and leaves unrelated names out.
+    """
     # Imported here: it takes 2 ms, which only files with mistakes need.
     from difflib import get_close_matches
 
     plain = {_plain(name): name for name in known}
-    # 0.6 is difflib's own default: it finds transposed letters and leaves unrelated names out.
-    near = get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
-    return f" Did you mean {plain[near[0]]}?" if near else ""
+    near = get_close_matches(_plain(word), plain, n=1, cutoff=similarity)
+    return plain[near[0]] if near else ""
 
 
 def _plain(word: str) -> str:

@@ -34,13 +34,18 @@ def _folder_options(commands: Sequence[Command]) -> list[str]:
     return sorted({flag for argument in arguments if argument.completes == "folder" for flag in argument.flags})
 
 
+def _old_names(commands: Sequence[Command]) -> str:
+    """Return the further names of commands, which are completed, but not advertised."""
+    return " ".join(alias for command in commands for alias in command.aliases)
+
+
 def _one_line(text: str) -> str:
     # The scripts put help into single quotes.
     return text.replace("'", "")
 
 
 def _bash(commands: Sequence[Command]) -> str:
-    # Aliases are completed after, but not listed: old names keep working without being advertised.
+    # Aliases are not listed: old names keep working, and complete, without being advertised.
     cases = "\n".join(
         f"    {'|'.join((command.name, *command.aliases))}) words='{' '.join([*_options(command), *command.words])}' ;;"
         for command in commands
@@ -67,6 +72,8 @@ _{PROGRAM}() {{
 {cases}
   esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
+  # Old names only when nothing else begins like the word.
+  [ -n "$verb" ] || [ ${{#COMPREPLY[@]}} -gt 0 ] || COMPREPLY=($(compgen -W '{_old_names(commands)}' -- "$word"))
 }}
 complete -F _{PROGRAM} {PROGRAM}
 """
@@ -102,7 +109,7 @@ _{PROGRAM}() {{
     esac
   done
   case $verb in
-    '') _describe verb verbs; compadd -- {" ".join(_top_options())} ;;
+    '') _describe verb verbs || compadd -- {_old_names(commands)}; compadd -- {" ".join(_top_options())} ;;
 {cases}
   esac
 }}
@@ -126,6 +133,10 @@ def _fish_command(command: Command, folders: Sequence[str]) -> Iterator[str]:
     inside = f"complete -c {PROGRAM} -n '__fish_seen_subcommand_from {' '.join((command.name, *command.aliases))}'"
     for option in _options(command).items():
         yield f"{inside} {_fish_option(*option, folders)}"
+    if command.aliases:
+        # Old names: only once something is typed.
+        typed = "__fish_use_subcommand; and test -n (commandline -ct)"
+        yield f"complete -c {PROGRAM} -n '{typed}' -a '{' '.join(command.aliases)}'"
     if command.words:
         yield f"{inside} -a '{' '.join(command.words)}'"
 

@@ -128,13 +128,19 @@ class Invocation:
     def _completion(self, options: argparse.Namespace, known: list[Command]) -> int:
         from orchestrator.interface.cli import completion
 
-        self.console.print_raw(completion.script(options.shell, known))
-        return 0
+        return self._print_text(completion.script(options.shell, known))
 
     def _manual(self, options: argparse.Namespace, known: list[Command]) -> int:  # noqa: ARG002 - as the others
         from orchestrator.interface.verbs import help as verb_help
 
-        self.console.print_raw(verb_help.manual(self.setup.registry))
+        return self._print_text(verb_help.manual(self.setup.registry))
+
+    def _print_text(self, text: str) -> int:
+        """Print a text that is the answer itself; in a document it is a value."""
+        if self.console.document:
+            self._print_document({"text": text})
+        else:
+            self.console.print_raw(text)
         return 0
 
     def _shell(self, options: argparse.Namespace, known: list[Command]) -> int:  # noqa: ARG002 - as the others
@@ -143,6 +149,8 @@ class Invocation:
 
         # A script cannot answer questions, and was started on purpose.
         scripted = options.statements is not None or not sys.stdin.isatty()
+        if self.console.document and not scripted:
+            raise UsageError("--output json takes a verb or statements", fix=f"{self.setup.program} --help")
         workspace = self.open_workspace(options, assume_yes=scripted)
         # What is typed next here is Python.
         self.console.word = str
@@ -151,7 +159,10 @@ class Invocation:
         text = sys.stdin.read() if options.statements is None else options.statements
         if not text.strip():
             raise UsageError("no verb, and no terminal for the shell", fix=f"{self.setup.program} --help")
-        return statements.run(workspace, self.setup.registry, text)
+        outcome = statements.run(workspace, self.setup.registry, text)
+        if self.console.document:
+            self._print_document(outcome.document)
+        return outcome.exit_code
 
     def open_workspace(
         self, options: argparse.Namespace, *, assume_yes: bool = False, needs_cloud: bool = True

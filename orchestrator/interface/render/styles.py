@@ -12,7 +12,7 @@ Style = Literal["good", "bad", "money", "heading", "dim", "command"]
 ESCAPE_CODES: dict[Style, str] = {
     "good": "32",
     "bad": "31",
-    "money": "33",
+    "money": "1;35",
     "heading": "1",
     "dim": "2",
     "command": "1;36",

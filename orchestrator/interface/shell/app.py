@@ -5,17 +5,16 @@ from __future__ import annotations
 import builtins
 import html
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import ini
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import StratusError
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.interface.console import Console
 from orchestrator.interface.render import units
-from orchestrator.interface.shell import completer, prompt_verbs
+from orchestrator.interface.shell import completer, mistyped, prompt_verbs
 from orchestrator.interface.shell.prompt_verbs import DisplayFilter, PromptVerb
 from orchestrator.interface.shell.status_poller import StatusPoller
 from orchestrator.interface.verbs.interaction import Interrupted
@@ -82,11 +81,13 @@ class IPythonShell:
         self.display = DisplayFilter(workspace, self._display_records)
         self.poller = StatusPoller(self._status, self._on_status, workspace.clock)
         self._has_prompt = self._has_greeted = False
-        self.names = prompt_verbs.namespace(workspace, registry, self.poller, self.display)
+        self.names = prompt_verbs.namespace(
+            workspace, registry, after=prompt_verbs.after_verb(self.poller, self.display)
+        )
         # In builtins, so that %reset, which empties the user's own namespace, leaves the verbs.
         for name, verb in self.names.items():
             setattr(builtins, name, verb)
-        _show_errors_in_a_line(ip, workspace.console, self.names)
+        _show_errors_in_a_line(ip, workspace.console, registry)
         ip.events.register("pre_run_cell", self.display.forget)
         # `?` consults these before its own description of an object.
         ip.inspector.mime_hooks |= {"text/plain": _explained, "text/html": _explained_in_html}
@@ -199,27 +200,35 @@ class IPythonShell:
         self.workspace.close()
 
 
-def _show_errors_in_a_line(ip: Any, console: Console, names: Iterable[str]) -> None:
-    def show(error: Any) -> list[str]:
-        lines = error.lines() if isinstance(error, StratusError) else list(error.lines)
+def _show_errors_in_a_line(ip: Any, console: Console, registry: VerbRegistry) -> None:
+    def line_on(error: Any) -> str:
+        """Return the line on a mistyped verb; other mistakes in Python keep what IPython shows."""
+        if isinstance(error, NameError):
+            return mistyped.unknown_name(error.name or "", ip.history_manager.input_hist_raw[-1], registry)
+        return mistyped.command_at_prompt(error.text or "", registry)
+
+    def show(ip: Any, kind: type, error: Any, trace: Any, **_options: Any) -> Any:
+        lines: Sequence[Text] = []
+        if isinstance(error, NameError | SyntaxError):
+            lines = [text] if (text := line_on(error)) else []
+        else:
+            lines = error.lines() if isinstance(error, StratusError) else list(error.lines)
+        if not lines:
+            return _show_as_ipython_does(ip, kind, error, trace)
         console.print_error(lines)
         # IPython takes a list of strings for the traceback, and disables a handler that returns anything else.
         return [str(error)]
 
-    def show_misspelled(ip: Any, kind: type, error: NameError, trace: Any) -> Any:
-        """A name that is nearly a verb's gets a line; other mistakes in Python keep their traceback."""
-        # Capitalized names only: a misspelled variable is no verb.
-        guess = ini.suggest(error.name or "", [name for name in names if name[0].isupper()])
-        if not guess:
-            return ip.showtraceback((kind, error, trace), tb_offset=1, running_compiled_code=True)
-        console.print_error(f"{error.name}: no such verb.{guess}")
-        return [str(error)]
-
-    def either(ip: Any, kind: type, error: Any, trace: Any, **_options: Any) -> Any:
-        return show_misspelled(ip, kind, error, trace) if isinstance(error, NameError) else show(error)
-
     # One handler for all of them, because IPython has room for one only.
-    ip.set_custom_exc((StratusError, Interrupted, NameError), either)
+    ip.set_custom_exc((StratusError, Interrupted, NameError, SyntaxError), show)
+
+
+def _show_as_ipython_does(ip: Any, kind: type, error: Exception, trace: Any) -> Any:
+    if isinstance(error, IndentationError):
+        return ip.showindentationerror()
+    if isinstance(error, SyntaxError):
+        return ip.showsyntaxerror()
+    return ip.showtraceback((kind, error, trace), tb_offset=1, running_compiled_code=True)
 
 
 def _explained(request: Any) -> list[tuple[str, str]] | None:

@@ -46,9 +46,10 @@ def matcher(names: Iterable[str], registry: VerbRegistry, candidates: Mapping[st
     def complete(context: Any) -> Mapping[str, Any]:
         text = context.text_until_cursor
         inside = completed_parameter(registry, text)
-        if inside and inside[0].completes in candidates:
-            typed = inside[1]
-            fitting = [name for name in candidates[inside[0].completes]() if _fits(name, typed)]
+        if inside and (inside[0].choices or inside[0].completes in candidates):
+            parameter, typed = inside
+            known = parameter.choices or candidates[parameter.completes]()
+            fitting = [name for name in known if _fits(name, typed)]
             completions = [SimpleCompletion(text=name, type="text") for name in fitting]
             return {"completions": completions, "suppress": True, "matched_fragment": typed, "ordered": True}
         # The verbs are builtins, where jedi does not look.

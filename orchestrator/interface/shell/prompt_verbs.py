@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.next_step import NextStep
+from orchestrator.interface.shell import mistyped
 from orchestrator.interface.verbs import help as verb_help
 from orchestrator.interface.verbs.base import Verb
 from orchestrator.interface.verbs.interaction import Interrupted
@@ -129,24 +130,35 @@ def _for_display(answer: object) -> object:
     return ExitStatus(answer) if isinstance(answer, int) else answer
 
 
-def namespace(
-    workspace: Workspace,
-    registry: VerbRegistry,
-    poller: StatusPoller | None = None,
-    display: DisplayFilter | None = None,
-) -> dict[str, PromptVerb]:
-    """Return every name that a user can type, with its verb.
+def _nothing(_verb: Verb, _answer: object) -> None:
+    pass
+
+
+def after_verb(poller: StatusPoller, display: DisplayFilter) -> AfterVerb:
+    """Return what the shell does after a verb.
 
     :param poller: receives what verbs learn about the cluster.
     :param display: receives what verbs have printed.
     """
 
     def after(verb: Verb, answer: object) -> None:
-        if display is not None:
-            display.note(answer)
-        if poller is not None and verb.command != HELP:
+        display.note(answer)
+        if verb.command != HELP:
             _update(poller, verb, answer)
 
+    return after
+
+
+def namespace(
+    workspace: Workspace,
+    registry: VerbRegistry,
+    *,
+    after: AfterVerb = _nothing,
+) -> dict[str, PromptVerb]:
+    """Return every name that a user can type, with its verb.
+
+    :param after: called with every verb and its answer, None when it failed.
+    """
     verbs = {name: PromptVerb(verb, workspace, after) for name, verb in registry.by_name.items()}
     return verbs | {"Help": PromptVerb(_help_verb(registry, workspace.console), workspace, after)}
 
@@ -177,9 +189,7 @@ def _help_verb(registry: VerbRegistry, console: Console) -> Verb:
             return console.print(verb_help.overview(registry))
         explained = registry.find(name)
         if explained is None:
-            from orchestrator.config import ini
-
-            raise UsageError(f"{name}: no such verb.{ini.suggest(name, registry.by_name)}", fix="Help()")
+            raise UsageError(f"{name}: no such verb.{mistyped.suggestion(name, registry)}", fix="Help()")
         return console.print([verb_help.call_of(explained), "", *verb_help.explanation(explained)])
 
     return Verb(explain, "Help", HELP, examples=(NextStep("Help", "LaunchInstances"),))

@@ -44,6 +44,9 @@ def completed(folder: Path, *typed: str) -> set[str]:
         (["killall", "--o"], {"--output"}),
         (["--output", ""], {"text", "json"}),
         (["--l"], {"--local"}),
+        (["killa"], {"killall"}),
+        (["inst"], {"install", "instance-types"}),
+        (["instances"], {"instances"}),
         (["run", "--job", "ex"], {"examples"}),
     ],
 )

@@ -21,6 +21,15 @@ UP = r"2 up \$0\.73/h\]:\s*$"
 NONE = r"0 up\]:\s*$"
 
 
+MISTYPED = {
+    "exti": "exti: no such verb. Did you mean exit?",
+    "Launch(2)": "Launch: no such verb. Did you mean LaunchInstances()?",
+    "launch": "launch: no such verb. Did you mean LaunchInstances()?",
+    "launch -n 2": "launch -n 2: not Python. Here a verb is a function, such as LaunchInstances(2)",
+    "Nope()": "Nope: no such verb or name.  Help()  lists the verbs",
+}
+
+
 @pytest.fixture
 def shell(place: Path, request: Any) -> Iterator[ShellProcess]:
     """A shell at its first prompt, with two VMs up unless the parameter is ``alone``."""
@@ -86,9 +95,13 @@ def test_names_answers_and_mistakes_at_the_prompt(shell: ShellProcess) -> None:
     assert "no run 'nothing' here" in mistake
     assert "Traceback" not in mistake
     misspelt = shell.do("LaunchInstnces()")
-    assert "LaunchInstnces: no such verb. Did you mean LaunchInstances?" in misspelt
+    assert "LaunchInstnces: no such verb. Did you mean LaunchInstances()?" in misspelt
     assert "Traceback" not in misspelt
     assert "Traceback" in shell.do("of_ones_own")
+    for typed, answer in MISTYPED.items():
+        text = shell.do(typed)
+        assert answer in text
+        assert "Error" not in text
 
     # An answer that is kept is not shown twice, and is shown again when it is named.
     assert shell.do("s = Status()").count("ml-1  running") == 1
@@ -111,6 +124,12 @@ def test_tab_knows_hosts_and_runs(shell: ShellProcess, place: Path) -> None:
     shell.child.send("\x15")
     shell.child.send('Ssh("ml-\t')
     shell.until("ml-0(.|\n)*ml-1")
+    shell.child.send("\x15")
+    shell.child.send('Recover("t\t')
+    shell.until(re.escape('Recover("terminate'))
+    shell.child.send("\x15")
+    shell.child.send('Config("ch\t')
+    shell.until(re.escape('Config("check'))
     shell.child.send("\x15")
     shell.child.send('Attach("k\t')
     shell.until(re.escape('Attach("20261120-1412-k3'))

@@ -72,7 +72,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
 def test_an_answer_is_shown_once_and_again_when_it_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classes: list[type] = []
     display = DisplayFilter(workspace(tmp_path), classes.append)
-    verb = names(tmp_path, display=display)["Answer"]
+    verb = names(tmp_path, after=lambda _verb, answer: display.note(answer))["Answer"]
 
     result = verb(RESULT)
     display.display(result)
@@ -93,7 +93,8 @@ def test_verbs_keep_the_prompt_fresh(tmp_path: Path) -> None:
         return status()
 
     poller = StatusPoller(request, lambda poller: None, REAL_CLOCK)
-    verbs = names(tmp_path, poller=poller)
+    display = DisplayFilter(workspace(tmp_path), lambda _class: None)
+    verbs = names(tmp_path, after=prompt_verbs.after_verb(poller, display))
 
     up = status(machine("ml-0"))
     verbs["Answer"](up)
