@@ -140,6 +140,8 @@ class JobSettings:
     """Job that RunSingleVMComputing() and RunMultiVMComputing() run."""
 
     runtime: str = option("", choice("venv", "docker"), "environment of the job; empty: as its job.ini says")
+    max_fetch_gib: float = option(20.0, number(0, 100_000, "GiB"), "FetchResults() stops at this size of a run")
+    max_fetch_files: int = option(200_000, integer(1, 100_000_000), "FetchResults() stops at this number of files")
     run: str = option(
         "examples/cloud_retrieval",
         file_path("folder"),

@@ -150,11 +150,11 @@ class ProgressBoard:
         self._began = self._last_line = self._now()
 
     def handle(self, event: Event) -> None:
-        """Take an event, from any thread; outside :meth:`shown` only progress of the whole cluster is printed."""
+        """Take an event, from any thread; outside :meth:`shown` only what concerns the whole cluster is printed."""
         now = self._now()
         with self._lock:
             # Events of earlier work may still arrive when a verb has ended.
-            if not self._is_shown and (event.host or event.state != "progress"):
+            if not self._is_shown and (event.host or event.state not in ("progress", "warning")):
                 return
             if event.host:
                 self._rows.setdefault(event.host, HostRow(event.host, now)).update(event, now)

@@ -109,7 +109,7 @@ def _shared_files(ssh: SshClient, head: Host, run_id: str) -> dict[str, bytes]:
     result = ssh.run(head, remote_scripts.inline_command("give.sh", run_id), timeout_s=TIMEOUT_S)
     files = host_output.parse_files(result.stdout)
     # cancel.sh and the end of the main task remove the keys.
-    if not result.ok or "mesh/key.pem" not in files:
+    if not result.ok or not {"job.json", "task/mesh.env", "mesh/key.pem"} <= files.keys():
         reason = result.stderr.strip() or "it has ended"
         raise HostError(f"the files of {run_id} could not be read: {reason}", where=head.name)
     return files
@@ -119,7 +119,7 @@ def _host_files(run: Run, files: Mapping[str, bytes], host: Host) -> dict[str, b
     """Return a run's files for one host."""
     # The file is the first host's; of its variables only these two differ between hosts.
     variables = {"STRATUS_HOST": host.name, "STRATUS_ADDRESS": host.private_address}
-    lines = files["task/mesh.env"].decode().splitlines(keepends=True)
+    lines = files["task/mesh.env"].decode(errors="replace").splitlines(keepends=True)
     lines = [line for line in lines if line.partition("=")[0] not in variables]
     lines += [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
     scripts = registry.find(run.framework).run_scripts
@@ -127,8 +127,8 @@ def _host_files(run: Run, files: Mapping[str, bytes], host: Host) -> dict[str, b
 
 
 def _manifest_with(manifest: bytes, joined: Sequence[Host]) -> str:
-    facts = json.loads(manifest)
-    facts["roles"] = {**facts["roles"], **{host.name: ["mesh"] for host in joined}}
+    facts = host_output.manifest_facts(manifest)
+    facts["roles"] = {**dict(facts.get("roles", {})), **{host.name: ["mesh"] for host in joined}}
     return json.dumps(facts, sort_keys=True)
 
 

@@ -13,7 +13,7 @@ from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts import parallel
 from orchestrator.jobs import host_output
-from orchestrator.jobs.host_output import HeartbeatFilter
+from orchestrator.jobs.host_output import LogReader
 from orchestrator.jobs.runs import Run, TaskExit
 
 if TYPE_CHECKING:
@@ -42,41 +42,25 @@ class Follower:
     """Reader of one host's main task's output, over several connections.
 
     :param line_count: lines read so far; a new connection continues after them.
-    :param exit_text: value of ``@@exit``; empty before the task's end.
     """
 
     host: Host
     on_line: OnLine
     line_count: int = 0
-    exit_text: str = ""
     tail: list[str] = field(default_factory=list)
-    reclaim_time: str = ""
-    heartbeats: HeartbeatFilter = field(default_factory=HeartbeatFilter)
+    reader: LogReader = field(default_factory=LogReader)
 
     def read_line(self, line: str) -> None:
         """Read one line of ``follow.sh``."""
-        whole = self.heartbeats.feed(line)
+        whole = self.reader.feed(line)
         if whole is not None:
-            self._read_whole_line(whole)
-
-    def _read_whole_line(self, line: str) -> None:
-        mark, value = host_output.parse_line(line)
-        if mark == "@@exit":
-            self.exit_text = value
-        elif mark == "@@spot":
-            # spot.sh writes the notice into the task's log, so it counts as one of its lines.
             self.line_count += 1
-            self.reclaim_time = value
-            notice = f"AWS reclaims this spot instance at {value}; the job received SIGTERM"
-            self.on_line(self.host.name, notice)
-        elif not mark:
-            self.line_count += 1
-            self.tail = [*self.tail[1 - TAIL_LINES :], line]
-            self.on_line(self.host.name, line)
+            self.tail = [*self.tail[1 - TAIL_LINES :], whole]
+            self.on_line(self.host.name, whole)
 
     def task_exit(self) -> TaskExit:
         """Return the task's exit."""
-        return host_output.parse_exit(self.host.name, self.exit_text, self.tail, self.reclaim_time)
+        return host_output.parse_exit(self.host.name, self.reader, self.tail)
 
 
 def follow(
@@ -98,7 +82,7 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
     while True:
         line_count = follower.line_count
         # The new connection sends the line again that the old one may have cut.
-        follower.heartbeats = HeartbeatFilter()
+        follower.reader = LogReader(reclaim_time=follower.reader.reclaim_time)
         try:
             _stream(ssh, follower, run_id)
         except ConnectError as error:
@@ -110,13 +94,14 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
                 raise
             ssh.clock.sleep(RECONNECT_INTERVAL_S)
             continue
-        if not follower.exit_text:
+        if not follower.reader.exit_text:
             raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
         return follower.task_exit()
 
 
 def _stream(ssh: SshClient, follower: Follower, run_id: str) -> None:
-    command = remote_scripts.inline_command("follow.sh", run_id, "main", str(follower.line_count))
+    args = (run_id, "main", str(follower.line_count), follower.reader.mark)
+    command = remote_scripts.inline_command("follow.sh", *args)
     ssh.stream(follower.host, command, on_line=follower.read_line, silence_timeout_s=SILENCE_TIMEOUT_S)
 
 
@@ -139,9 +124,11 @@ def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) 
 def _failure_message(task: TaskExit) -> str:
     if task.reclaim_time:
         return f"AWS reclaimed the spot instance at {task.reclaim_time}"
+    disk = "; the VM's disk is full" if task.disk_full else ""
     if task.exit_status is not None:
-        return f"failed (exit {task.exit_status}{_meaning(task.exit_status)})"
-    vanished = "vanished without an exit status (killed, or the VM restarted)"
+        return f"failed (exit {task.exit_status}{_meaning(task.exit_status)}){disk}"
+    vanished = "vanished without an exit status"
+    vanished += disk or " (killed, or the VM restarted)"
     return {"cancelled": "was cancelled", "lost": vanished}.get(task.reason, f"ended: {task.reason}")
 
 

@@ -1,22 +1,73 @@
 """Output of a run's remote scripts, parsed into records: the only place where jobs read what a host sends.
 
-A host's output is untrusted input. Lines that begin with ``@@`` are the scripts' own; all others are the job's.
+A host's output is untrusted input: a job may rewrite every file of its run, and a host may send anything. A record that
+leaves this module has an id of the id's own form, outputs inside the run's working directory, names without control
+characters, and numbers in range. What does not fit is left out, with a line on it, and the rest goes on.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
+from orchestrator.core.errors import HostError
 from orchestrator.hosts.commands import marked_lines
-from orchestrator.jobs.runs import Run, TaskExit, TaskState
+from orchestrator.jobs.runs import RUN_ID, Run, TaskExit, TaskState
 
-MARK = "@@"
-HEARTBEAT = "@@beat"
+MAX_PARTIAL_BYTES = 1 << 20
+"""Text without a line end that heartbeats may cut into pieces; more is passed on as it is."""
+
+MAX_HOSTS = 10_000
+MAX_OUTPUTS = 1_000
+MAX_ROLES = 100
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_FRAMEWORK = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+# Letters of any alphabet: earlier versions named jobs like their folders.
+_JOB_NAME = re.compile(r"[\w.-]{1,255}")
+_EXIT_STATUS = re.compile(r"-?[0-9]{1,4}")
+_EXIT_WORDS = ("cancelled", "lost", "unknown")
+_COUNT = re.compile(r"[0-9]{1,9}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_FIRST_TIME, _LAST_TIME = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+SHARED_FILES = (
+    "job.json",
+    "hostfile",
+    "bin/command.sh",
+    "task/mesh.cmd",
+    "task/mesh.env",
+    "mesh/ca.pem",
+    "mesh/cert.pem",
+    "mesh/key.pem",
+    "mesh/port",
+    "mesh/members",
+)
+"""The files that ``give.sh`` sends; a host that joins a run gets no others."""
+
+
+class DamagedError(ValueError):
+    """A part of a host's output that is not what the scripts write."""
+
+
+@dataclass(frozen=True)
+class RunList:
+    """Runs that hosts list.
+
+    :param problems: one line for each part of their output that was left out.
+    """
+
+    runs: tuple[Run, ...]
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -47,61 +98,182 @@ class KillOutput:
     stuck: tuple[str, ...]
 
 
-def parse_runs(outputs: Mapping[str, str]) -> list[Run]:
+# -- runs
+
+
+def parse_runs(outputs: Mapping[str, str]) -> RunList:
     """Return the runs that hosts list, oldest first.
 
     :param outputs: name of a host -> output of ``runs.sh`` there.
     """
-    manifests: dict[str, dict[str, Any]] = {}
+    manifests: dict[str, Run] = {}
     tasks: dict[str, list[TaskState]] = {}
+    # A dictionary: a file that is damaged on every host in the same way is one line per host, not one per task.
+    problems: dict[str, None] = {}
     for host, output in outputs.items():
         for line in marked_lines(output, "@@job"):
             run_id, _, manifest = line.partition(" ")
-            # Any host's will do: they are equal, also after hosts were added.
-            manifests[run_id] = json.loads(manifest)
+            try:
+                # The first that is valid: they are equal, also after hosts were added.
+                manifests.setdefault(run_id, _parse_manifest(manifest, run_id))
+            except DamagedError as error:
+                problems[f"{host}: run {_shown(run_id)} is left out: job.json {error}"] = None
         for line in marked_lines(output, "@@run"):
-            run_id, *fields = line.split()
-            tasks.setdefault(run_id, []).append(_parse_task(host, fields))
-    runs = [_parse_run(facts, tasks.get(run_id, ())) for run_id, facts in manifests.items()]
+            run_id, _, fields = line.partition(" ")
+            task, problem = _parse_task(host, fields.split())
+            tasks.setdefault(run_id, []).extend(task)
+            if problem:
+                problems[f"{host}: run {_shown(run_id)}: {problem}"] = None
+    runs = [_with_tasks(run, tasks.get(run_id, ())) for run_id, run in manifests.items()]
     # A run whose first task has not written its start yet is the newest.
-    return sorted(runs, key=lambda run: (run.started_at or datetime.max.replace(tzinfo=UTC), run.run_id))
+    runs.sort(key=lambda run: (run.started_at or datetime.max.replace(tzinfo=UTC), run.run_id))
+    return RunList(tuple(runs), tuple(problems))
 
 
-def parse_manifest(manifest: str) -> Run:
-    """Return the run that a ``job.json`` describes, without the state of its tasks."""
-    return _parse_run(json.loads(manifest), ())
+def parse_manifest(manifest: str, run_id: str) -> Run:
+    """Return the run that a ``job.json`` describes, without the state of its tasks.
+
+    :param run_id: id that it must have.
+    :raises HostError: it is damaged.
+    """
+    try:
+        return _parse_manifest(manifest, run_id)
+    except DamagedError as error:
+        raise HostError(f"run {_shown(run_id)}: job.json {error}") from error
 
 
-def _parse_run(facts: Mapping[str, Any], tasks: Sequence[TaskState]) -> Run:
+def manifest_facts(manifest: bytes) -> dict[str, Any]:
+    """Return the content of a ``job.json``.
+
+    :raises HostError: it is damaged.
+    """
+    try:
+        return _json_object(manifest.decode(errors="replace"))
+    except DamagedError as error:
+        raise HostError(f"job.json {error}") from error
+
+
+def _parse_manifest(manifest: str, run_id: str) -> Run:
+    facts = _json_object(manifest)
+    if not RUN_ID.fullmatch(run_id) or facts.get("run") != run_id:
+        raise DamagedError("does not have the id of its folder")
     return Run(
-        run_id=str(facts["run"]),
-        job=str(facts["job"]),
-        framework=str(facts["framework"]),
-        multi=bool(facts["multi"]),
-        roles={host: tuple(names) for host, names in facts["roles"].items()},
-        outputs=tuple(facts["outputs"]),
-        dashboard_port=int(facts["dashboard"]),
-        tasks=tuple(tasks),
+        run_id=run_id,
+        job=_text(facts, "job", _JOB_NAME),
+        framework=_text(facts, "framework", _FRAMEWORK),
+        multi=facts.get("multi") is True,
+        roles=_roles(facts.get("roles")),
+        outputs=_inside(_texts(facts, "outputs", MAX_OUTPUTS)),
+        dashboard_port=_integer(facts, "dashboard", 65_535),
         # Runs that were started by an older version have neither.
-        min_hosts=int(facts.get("min_hosts", 0)),
-        start_args=tuple(facts.get("start", ())),
+        min_hosts=_integer(facts, "min_hosts", MAX_HOSTS),
+        start_args=_start_args(_texts(facts, "start", MAX_OUTPUTS)),
     )
 
 
-def _parse_task(host: str, fields: Sequence[str]) -> TaskState:
-    role, alive, exit_text, started_at, ended_at = fields
-    return TaskState(
-        host=host,
-        role=role,
-        is_alive=alive == "yes",
-        exit_text="" if exit_text == "-" else exit_text,
-        started_at=_parse_time(started_at),
-        ended_at=_parse_time(ended_at),
-    )
+def _with_tasks(run: Run, tasks: Iterable[TaskState]) -> Run:
+    """Return a run with the state of its tasks."""
+    return replace(run, tasks=tuple(tasks))
 
 
-def _parse_time(text: str) -> datetime | None:
-    return None if text == "-" else datetime.fromisoformat(text)
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    # Deeply nested brackets exhaust the parser's stack.
+    except (ValueError, RecursionError) as error:
+        raise DamagedError("is damaged: no JSON") from error
+    if not isinstance(document, dict):
+        raise DamagedError("is damaged: no JSON object")
+    return document
+
+
+def _text(facts: Mapping[str, Any], key: str, pattern: re.Pattern[str]) -> str:
+    value = facts.get(key)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise DamagedError(f"is damaged: {key}")
+    return value
+
+
+def _texts(facts: Mapping[str, Any], key: str, limit: int) -> tuple[str, ...]:
+    values = facts.get(key, [])
+    if not isinstance(values, list) or len(values) > limit or not all(isinstance(value, str) for value in values):
+        raise DamagedError(f"is damaged: {key}")
+    return tuple(values)
+
+
+def _integer(facts: Mapping[str, Any], key: str, highest: int) -> int:
+    value = facts.get(key, 0)
+    # bool is an int in Python.
+    if type(value) is not int or not 0 <= value <= highest:
+        raise DamagedError(f"is damaged: {key}")
+    return value
+
+
+def _roles(value: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict) or not 0 < len(value) <= MAX_HOSTS:
+        raise DamagedError("is damaged: roles")
+    roles = {host: _texts(value, host, MAX_ROLES) for host in value}
+    if not all(_HOST_NAME.fullmatch(host) for host in roles):
+        raise DamagedError("is damaged: roles")
+    if not all(_ROLE.fullmatch(role) for names in roles.values() for role in names):
+        raise DamagedError("is damaged: roles")
+    return roles
+
+
+def _inside(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return relative paths, if all of them stay inside their folder."""
+    for path in paths:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or _CONTROL.search(path) or len(path) > 1024:
+            raise DamagedError("is damaged: a path outside the run")
+    return paths
+
+
+def _start_args(args: tuple[str, ...]) -> tuple[str, ...]:
+    """Return arguments of ``start.sh``: code, name, runtime, links; paths below ``~/stratus`` and the run."""
+    _inside(args[:3])
+    for link in args[3:]:
+        source, _, destination = link.partition("=")
+        _inside((source, destination))
+    return args
+
+
+def _parse_task(host: str, fields: Sequence[str]) -> tuple[list[TaskState], str]:
+    """Return the state of a task, and what of it is damaged."""
+    if len(fields) < 2 or not _ROLE.fullmatch(fields[0]):
+        return [], "a task is left out: its name is damaged"
+    role, is_alive = fields[0], fields[1] == "yes"
+    exit_text, started, ended = fields[2:] if len(fields) == 5 else ("?", "?", "?")
+    damaged = []
+    if exit_text not in ("-", *_EXIT_WORDS) and not _EXIT_STATUS.fullmatch(exit_text):
+        damaged.append("exit status")
+        exit_text = "-" if is_alive else "lost"
+    times = [_parse_time(text) for text in (started, ended)]
+    damaged += [name for name, moment in zip(("start", "end"), times, strict=True) if isinstance(moment, DamagedError)]
+    started_at, ended_at = (None if isinstance(moment, DamagedError) else moment for moment in times)
+    task = TaskState(host, role, is_alive, "" if exit_text == "-" else exit_text, started_at, ended_at)
+    return [task], f"{role}: its file of {', '.join(damaged)} is damaged" if damaged else ""
+
+
+def _parse_time(text: str) -> datetime | DamagedError | None:
+    if text == "-":
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        return DamagedError(str(error))
+    # One without a time zone cannot be compared with others, and one far away cannot be shown in local time.
+    if moment.tzinfo is None or not _FIRST_TIME < moment < _LAST_TIME:
+        return DamagedError(text)
+    return moment
+
+
+def _shown(text: str) -> str:
+    """Return a text of a host for a message: short, its special characters escaped."""
+    return text if RUN_ID.fullmatch(text) else ascii(text[:40])
+
+
+# -- start, cancel, kill, join
 
 
 def parse_start(output: str) -> StartOutput:
@@ -113,58 +285,95 @@ def parse_start(output: str) -> StartOutput:
 def parse_left(output: str) -> int | None:
     """Return the number of processes that ``cancel.sh`` could not end; None when the script did not finish."""
     counts = marked_lines(output, "@@left")
-    return int(counts[-1]) if counts else None
+    return int(counts[-1]) if counts and _COUNT.fullmatch(counts[-1]) else None
 
 
 def parse_kill(output: str) -> KillOutput:
     """Return what ``killall.sh`` did."""
-    stuck = [line for line in output.splitlines() if not line.startswith(MARK)]
-    return KillOutput(tuple(marked_lines(output, "@@ended")), parse_left(output), tuple(stuck))
+    stuck = [line for line in output.splitlines() if not line.startswith("@@")]
+    ended = [run_id for run_id in marked_lines(output, "@@ended") if RUN_ID.fullmatch(run_id)]
+    return KillOutput(tuple(ended), parse_left(output), tuple(stuck))
 
 
 def parse_files(output: str) -> dict[str, bytes]:
-    """Return the files that ``give.sh`` sends, by name below the run's folder."""
-    fields = (line.split(" ") for line in marked_lines(output, "@@file"))
-    return {name: base64.b64decode(content) for name, content in fields}
+    """Return the files that ``give.sh`` sends, by name below the run's folder.
+
+    :raises HostError: a name or a content is none that it sends.
+    """
+    files = {}
+    for line in marked_lines(output, "@@file"):
+        name, _, content = line.partition(" ")
+        # They are written to other hosts: a name that leads outside the run would be written there.
+        if name not in SHARED_FILES:
+            raise HostError(f"{name[:40]!a} is not a file of a run")
+        try:
+            files[name] = base64.b64decode(content, validate=True)
+        except binascii.Error as error:
+            raise HostError(f"{name} arrived damaged") from error
+    return files
+
+
+# -- logs
+
+
+def _new_mark() -> str:
+    return f"@@{secrets.token_hex(8)}"
 
 
 @dataclass
-class HeartbeatFilter:
-    """Removes heartbeats from the lines of ``follow.sh``, and rejoins what they cut in two.
+class LogReader:
+    """Separates a task's log from the lines that ``follow.sh`` adds: heartbeats, notices, the exit.
 
-    The heartbeat is written beside the log: after output without a line end, such as a progress bar, it stands on the
-    job's own line, and the rest of that line comes as a line of its own.
+    Those begin with a mark that is new for every connection: whatever a job prints, it is the job's.
+
+    A heartbeat is written beside the log: after output without a line end, such as a progress bar, it stands on the
+    job's own line, and the rest of that line comes as a line of its own. The pieces are joined again.
+
+    :param mark: begin of the lines of ``follow.sh``.
+    :param exit_text: a task's exit status, or why there is none; empty before its end.
+    :param reclaim_time: time at which AWS reclaims the spot instance; empty without such a notice.
+    :param disk_full: True if the host's disk had no room left at the end of the task.
     """
 
-    partial: str = ""
+    mark: str = field(default_factory=_new_mark)
+    exit_text: str = ""
+    reclaim_time: str = ""
+    disk_full: bool = False
+    _partial: str = ""
 
     def feed(self, line: str) -> str | None:
-        """Return a whole line; None while it is not complete."""
-        if line.endswith(HEARTBEAT):
-            self.partial += line.removesuffix(HEARTBEAT)
+        """Return a whole line of the log; None for any other, and while it is not complete."""
+        beat = f"{self.mark} beat"
+        if line.endswith(beat) and len(self._partial) < MAX_PARTIAL_BYTES:
+            self._partial += line.removesuffix(beat)
             return None
-        whole, self.partial = self.partial + line, ""
-        return whole
+        whole, self._partial = self._partial + line, ""
+        if not whole.startswith(f"{self.mark} "):
+            return whole
+        self._read_mark(*whole.removeprefix(f"{self.mark} ").partition(" ")[::2])
+        return None
+
+    def _read_mark(self, name: str, value: str) -> None:
+        if name == "exit":
+            self.exit_text = value.strip() or "lost"
+        elif name == "spot":
+            self.reclaim_time = self.reclaim_time or _CONTROL.sub("", value)[:40]
+        elif name == "full":
+            self.disk_full = True
 
 
-def parse_line(line: str) -> tuple[str, str]:
-    """Return mark and value of a line of ``follow.sh``: ``("@@exit", "0")``; ``("", line)`` for a line of the job."""
-    if not line.startswith(MARK):
-        return "", line
-    mark, _, value = line.partition(" ")
-    return mark, value.strip()
-
-
-def parse_exit(host: str, exit_text: str, tail: Sequence[str], reclaim_time: str) -> TaskExit:
+def parse_exit(host: str, reader: LogReader, tail: Sequence[str]) -> TaskExit:
     """Return a main task's exit.
 
-    :param exit_text: value of ``@@exit``.
+    :param reader: has read its log to the end.
     :param tail: last lines of its log.
     """
     # Trailing empty lines would push the error message out of the few lines that are shown.
     lines = list(tail)
     while lines and not lines[-1].strip():
         lines.pop()
-    if exit_text.lstrip("-").isdigit():
-        return TaskExit(host, int(exit_text), "exit", tuple(lines), reclaim_time)
-    return TaskExit(host, None, exit_text or "lost", tuple(lines), reclaim_time)
+    exit_text = reader.exit_text
+    if _EXIT_STATUS.fullmatch(exit_text):
+        return TaskExit(host, int(exit_text), "exit", tuple(lines), reader.reclaim_time, reader.disk_full)
+    reason = exit_text if exit_text in _EXIT_WORDS else "lost"
+    return TaskExit(host, None, reason, tuple(lines), reader.reclaim_time, reader.disk_full)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
@@ -17,8 +17,14 @@ from orchestrator.jobs.runs import Run
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
-Lines = queue.SimpleQueue[tuple[str, str] | None]
+LOG_TIMEOUT_S = 600.0
+"""For the present content of a log: a host that sends a byte now and then would hold the reader forever."""
+
+Lines = queue.Queue[tuple[str, str] | None]
 """(host, line); None at the end of a log."""
+
+MAX_LINES_WAITING = 10_000
+"""Lines that are held in memory; hosts that send faster than the caller reads wait."""
 
 
 def tail(ssh: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:
@@ -26,28 +32,33 @@ def tail(ssh: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> It
 
     :param follow: until the tasks end; otherwise the present content only.
     """
-    lines: Lines = queue.SimpleQueue()
+    lines: Lines = queue.Queue(MAX_LINES_WAITING)
     logs = [(host, role) for host in hosts for role in run.roles[host.name]]
     for host, role in logs:
-        command = remote_scripts.inline_command("follow.sh" if follow else "log.sh", run.run_id, role, "0")
+        reader = host_output.LogReader()
+        script = "follow.sh" if follow else "log.sh"
+        command = remote_scripts.inline_command(script, run.run_id, role, "0", reader.mark)
         name = host.name if role == "main" else f"{host.name}.{role}"
+
+        def put(line: str, name: str = name, reader: host_output.LogReader = reader) -> None:
+            whole = reader.feed(line)
+            if whole is not None:
+                lines.put((name, whole))
+
+        timeout_s = None if follow else LOG_TIMEOUT_S
         # Daemons: a caller that stops reading leaves them blocked on their hosts.
-        threading.Thread(target=_read_log, args=(ssh, host, command, name, lines), daemon=True).start()
+        args = (ssh, host, command, put, timeout_s, lines)
+        threading.Thread(target=_read_log, args=args, daemon=True).start()
     for _ in logs:
         while (line := lines.get()) is not None:
             yield line
 
 
-def _read_log(ssh: SshClient, host: Host, command: str, name: str, lines: Lines) -> None:
-    heartbeats = host_output.HeartbeatFilter()
-
-    def put(line: str) -> None:
-        whole = heartbeats.feed(line)
-        if whole is not None and not whole.startswith(host_output.MARK):
-            lines.put((name, whole))
-
+def _read_log(
+    ssh: SshClient, host: Host, command: str, put: Callable[[str], None], timeout_s: float | None, lines: Lines
+) -> None:
     try:
-        ssh.stream(host, command, on_line=put, silence_timeout_s=SILENCE_TIMEOUT_S)
+        ssh.stream(host, command, on_line=put, silence_timeout_s=SILENCE_TIMEOUT_S, timeout_s=timeout_s)
     except StratusError as error:
         put(f"({error})")
     finally:

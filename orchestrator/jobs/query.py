@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.jobs import host_output
-from orchestrator.jobs.runs import LocatedRun, Run, select_run
+from orchestrator.jobs.host_output import RunList
+from orchestrator.jobs.runs import LocatedRun, select_run
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
 
-def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> list[Run]:
+def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> RunList:
     """Return the runs on these hosts, oldest first; one round trip to each host.
 
     :param run_id: only this one (the full id).
@@ -29,17 +30,24 @@ def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> list[R
     return host_output.parse_runs({name: result.unwrap().stdout for name, result in results.succeeded.items()})
 
 
-def locate(ssh: SshClient, hosts: Sequence[Host], id_suffix: str) -> LocatedRun:
+def locate(
+    ssh: SshClient, hosts: Sequence[Host], id_suffix: str, *, on_problem: Callable[[str], None] = lambda line: None
+) -> LocatedRun:
     """Return a run by its id or the id's end, the newest when empty, with the hosts that are up.
 
     :param hosts: all hosts that are up.
+    :param on_problem: called with a line on each run, or part of one, that is damaged.
     :raises UsageError: there is none, or several match.
     """
-    return LocatedRun(select_run(list_runs(ssh, hosts), id_suffix), tuple(hosts))
+    listed = list_runs(ssh, hosts)
+    # Before the run is chosen: the one that was asked for may be the damaged one.
+    for problem in listed.problems:
+        on_problem(problem)
+    return LocatedRun(select_run(listed.runs, id_suffix), tuple(hosts))
 
 
 def refresh(ssh: SshClient, located: LocatedRun) -> LocatedRun:
     """Return a located run as its hosts report it now; one round trip to each of them."""
     # Only members: other hosts have nothing of this run.
     run_id = located.run.run_id
-    return LocatedRun(select_run(list_runs(ssh, located.members, run_id), run_id), located.hosts)
+    return LocatedRun(select_run(list_runs(ssh, located.members, run_id).runs, run_id), located.hosts)

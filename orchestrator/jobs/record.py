@@ -39,6 +39,7 @@ class RunRecord:
     :param cost_usd: for the job's own time on its hosts; None when a price is unknown.
     :param failed: host -> why nothing was received from it.
     :param bill: parts of ``cost_usd``.
+    :param problems: one line for each thing of the job's that could not be read.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class RunRecord:
     cost_usd: Decimal | None = None
     failed: Mapping[str, Exception] = field(default_factory=dict)
     bill: Bill | None = None
+    problems: tuple[str, ...] = ()
 
 
 def start_record(
@@ -92,6 +94,7 @@ def complete_record(
     """
     # Empty for a run that was started from another computer.
     started = json_file.load(folder, FILE)
+    metrics = results.read_metrics(folder)
     job_s = {"job": run.seconds} if run.seconds is not None else {}
     record = RunRecord(
         run_id=run.run_id,
@@ -102,11 +105,12 @@ def complete_record(
         outputs=results.list_outputs(folder),
         received_bytes=sum(received.successful_values()),
         seconds=seconds,
-        metrics=results.read_metrics(folder),
+        metrics=metrics.values,
         timings={**started.get("timings", {}), **job_s},
         cost_usd=bill.total,
         failed=received.errors,
         bill=bill,
+        problems=(metrics.problem,) if metrics.problem else (),
     )
     json_file.save(folder, FILE, {**started, **_result_facts(record, bill, fetched_at)})
     return record

@@ -12,13 +12,16 @@ import json
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.jobs.runs import LocatedRun, Run
+from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -28,63 +31,102 @@ LOG_TIMEOUT_S = 600.0
 STATE_TIMEOUT_S = 60.0
 STATE_FILES = ("versions.txt", "image.txt")
 
+MAX_TEXT_BYTES = 16 << 20
+"""Size of a file that is read into memory; metrics and lists of packages are a few KiB."""
 
-def fetch(ssh: SshClient, located: LocatedRun, folder: Path) -> parallel.Outcomes[int]:
+
+@dataclass(frozen=True)
+class _Fetch:
+    """One fetch: what its transfers have in common.
+
+    :param folder: of the run on this computer; nothing is written outside of it.
+    """
+
+    ssh: SshClient
+    folder: Path
+    budget: UnpackBudget
+
+    def folder_of(self, host: Host, remote: str, local: Path, timeout_s: float) -> int:
+        """Fetch one folder, and return its bytes."""
+        # Names in it come from the host's own record of the run; they were checked there, and are again.
+        if not local.resolve().is_relative_to(self.folder.resolve()):
+            raise HostError(f"refused to fetch {remote!a}: it leads outside {self.folder}", where=host.name)
+        return self.ssh.fetch(host, remote, local, timeout_s=timeout_s, budget=self.budget)
+
+
+def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudget) -> parallel.Outcomes[int]:
     """Fetch a run's outputs and logs from its hosts, all at once.
 
     :param folder: of this run on this computer; files that exist are replaced.
+    :param budget: bytes and files of all hosts together.
     :return: bytes received per host.
     :raises HostsFailed: nothing could be fetched.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    transfer = _Fetch(ssh, folder, budget)
     outcomes = parallel.for_each(
-        located.members, lambda host: _fetch_host(ssh, host, located.run, folder), clock=ssh.clock
+        located.members, lambda host: _fetch_host(transfer, host, located.run), clock=ssh.clock
     )
-    if outcomes and not outcomes.succeeded:
+    is_limit = any(isinstance(error, LimitReached) for error in outcomes.errors.values())
+    # At the limit something was fetched: it is recorded as any partial result.
+    if outcomes and not outcomes.succeeded and not is_limit:
         outcomes.raise_if_failed("nothing could be fetched")
     return outcomes
 
 
-def _fetch_host(ssh: SshClient, host: Host, run: Run, folder: Path) -> int:
+def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> int:
+    folder = transfer.folder
     run_path = f"stratus/runs/{run.run_id}"
-    received_bytes = _fetch_logs(ssh, host, run_path, folder / "logs")
+    received_bytes = _fetch_logs(transfer, host, run_path, folder / "logs")
     if host.name == run.hosts[0]:
         # One host is enough: InstallDeps reports hosts that differ.
-        received_bytes += _fetch_state(ssh, host, run_path, folder)
+        received_bytes += _fetch_state(transfer, host, run_path)
     if host.name in run.main_hosts:
         target = folder / "outputs" / host.name if len(run.main_hosts) > 1 else folder / "outputs"
         for output in run.outputs:
-            several = len(run.outputs) > 1
-            received_bytes += _fetch_output(ssh, host, f"{run_path}/workdir/{output}", target, several=several)
+            local = target / PurePosixPath(output).name if len(run.outputs) > 1 else target
+            received_bytes += _fetch_output(transfer, host, f"{run_path}/workdir/{output}", local)
     return received_bytes
 
 
-def _fetch_logs(ssh: SshClient, host: Host, run_path: str, folder: Path) -> int:
+def _fetch_logs(transfer: _Fetch, host: Host, run_path: str, folder: Path) -> int:
     """Fetch a host's logs and put its name before theirs."""
     folder.mkdir(parents=True, exist_ok=True)
     # A scratch folder of its own: hosts arrive at the same time, and their logs have the same names.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        received_bytes = ssh.fetch(host, f"{run_path}/log", Path(scratch), timeout_s=LOG_TIMEOUT_S)
+        received_bytes = transfer.folder_of(host, f"{run_path}/log", Path(scratch), LOG_TIMEOUT_S)
         for path in Path(scratch).iterdir():
-            os.replace(path, folder / f"{host.name}.{path.name}")
+            _move(path, folder / f"{host.name}.{path.name}")
     return received_bytes
 
 
-def _fetch_state(ssh: SshClient, host: Host, run_path: str, folder: Path) -> int:
-    """Fetch package versions and image digests of the run."""
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        received_bytes = ssh.fetch(host, f"{run_path}/state", Path(scratch), timeout_s=STATE_TIMEOUT_S)
-        for name in STATE_FILES:
-            if (Path(scratch) / name).exists():
-                shutil.move(Path(scratch) / name, folder / name)
-    return received_bytes
-
-
-def _fetch_output(ssh: SshClient, host: Host, remote_path: str, folder: Path, *, several: bool) -> int:
-    target = folder / Path(remote_path).name if several else folder
-    target.mkdir(parents=True, exist_ok=True)
+def _move(source: Path, target: Path) -> None:
+    """Move a file or a folder; what is at the target is replaced, also a folder with content."""
+    if target.is_dir():
+        shutil.rmtree(target)
+    elif source.is_dir():
+        target.unlink(missing_ok=True)
     try:
-        return ssh.fetch(host, remote_path, target, timeout_s=OUTPUT_TIMEOUT_S)
+        os.replace(source, target)
+    except OSError as error:
+        raise HostError(f"cannot write {target.name!a}: {error.strerror}") from error
+
+
+def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> int:
+    """Fetch package versions and image digests of the run."""
+    with tempfile.TemporaryDirectory(dir=transfer.folder) as scratch:
+        received_bytes = transfer.folder_of(host, f"{run_path}/state", Path(scratch), STATE_TIMEOUT_S)
+        for name in STATE_FILES:
+            # The job may have put a folder there.
+            if (Path(scratch) / name).is_file():
+                _move(Path(scratch) / name, transfer.folder / name)
+    return received_bytes
+
+
+def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return transfer.folder_of(host, remote_path, folder, OUTPUT_TIMEOUT_S)
     except HostError as error:
         # A job that failed early may not have created its outputs; its logs are worth fetching all the same.
         if "nothing at" in error.message:
@@ -92,29 +134,54 @@ def _fetch_output(ssh: SshClient, host: Host, remote_path: str, folder: Path, *,
         raise
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Metrics:
+    """Content of a job's ``metrics.json``.
+
+    :param problem: why it could not be read; empty if it could, or if there is none.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def read_metrics(folder: Path) -> Metrics:
     """Return the job's ``metrics.json``, the first one anywhere below ``outputs``; empty without one."""
-    for path in sorted((folder / "outputs").rglob("metrics.json")):
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        return metrics if isinstance(metrics, dict) else {}
-    return {}
+    paths = sorted(path for path in (folder / "outputs").rglob("metrics.json") if path.is_file())
+    if not paths:
+        return Metrics()
+    try:
+        values = json.loads(_text(paths[0]))
+    # Deeply nested brackets exhaust the parser's stack.
+    except (OSError, ValueError, RecursionError):
+        # A job that was killed, or whose disk was full, may leave half a file.
+        return Metrics(problem=f"{paths[0].relative_to(folder)} is damaged: no JSON")
+    return Metrics(values) if isinstance(values, dict) else Metrics()
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file of the job's; ValueError if it is too long for what it should be."""
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError("too long")
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def read_versions(folder: Path) -> dict[str, str]:
     """Return the job's packages and their versions, as ``pip freeze`` listed them on the VM."""
-    try:
-        lines = (folder / "versions.txt").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
+    lines = _state_text(folder / "versions.txt").splitlines()
     return {name: version for name, _, version in (line.partition("==") for line in lines) if version}
 
 
 def read_image_digests(folder: Path) -> tuple[str, ...]:
     """Return the id and the registry digests of the image that the job ran in; none without one."""
+    return tuple(_state_text(folder / "image.txt").split())
+
+
+def _state_text(path: Path) -> str:
     try:
-        return tuple((folder / "image.txt").read_text(encoding="utf-8").split())
-    except FileNotFoundError:
-        return ()
+        return _text(path)
+    except (OSError, ValueError):
+        return ""
 
 
 def list_outputs(folder: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,9 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 
 KNOWN_SHOWN = 5
+
+RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[a-z0-9]{3}")
+"""Form of a run's id; it names a folder on the hosts and on this computer."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ class TaskExit:
     :param reason: ``exit``, ``cancelled``, ``lost``, ``unknown``.
     :param tail: its last lines.
     :param reclaim_time: time at which AWS reclaims its spot instance; empty without such a notice.
+    :param disk_full: True if the host's disk had no room left at its end.
     """
 
     host: str
@@ -165,6 +170,7 @@ class TaskExit:
     reason: str
     tail: tuple[str, ...]
     reclaim_time: str = ""
+    disk_full: bool = False
 
     @property
     def ok(self) -> bool:

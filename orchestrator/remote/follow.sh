@@ -1,11 +1,14 @@
 #!/bin/sh
-# Streams a task's log until the task ends.   follow.sh RUN ROLE LINES-SEEN
-# Ends with "@@exit RC" (the task's own exit status) or "@@exit lost" (it vanished without one); @@beat is a heartbeat.
+# Streams a task's log until the task ends.   follow.sh RUN ROLE LINES-SEEN MARK
+# MARK, which no job knows, begins the lines that are not the log's: "MARK beat" (a heartbeat), "MARK spot TIME" (AWS
+# reclaims the VM), "MARK full" (no room on the disk), and at the end "MARK exit RC" (the task's own exit status) or
+# "MARK exit lost" (it vanished without one).
 set -u
-folder="$HOME/stratus/runs/$1" role=$2 seen=$3
+folder="$HOME/stratus/runs/$1" role=$2 seen=$3 mark=$4
 state="$folder/state/$role"
-[ -d "$folder" ] || { echo "@@exit unknown"; exit 0; }
-( while sleep 5 >/dev/null 2>&1; do echo "@@beat"; done ) &
+[ -d "$folder" ] || { echo "$mark exit unknown"; exit 0; }
+spot() { if [ -s "$folder/state/spot" ]; then echo "$mark spot $(head -c 40 "$folder/state/spot")"; fi; }
+( while sleep 5 >/dev/null 2>&1; do echo "$mark beat"; done ) &
 beat=$!
 trap 'kill "$beat" 2>/dev/null' EXIT
 trap 'exit 143' HUP INT TERM
@@ -14,7 +17,7 @@ trap 'exit 143' HUP INT TERM
 tries=0
 while [ ! -s "$state.pid" ] || [ ! -e "$folder/log/$role.log" ]; do
     tries=$((tries + 1))
-    [ "$tries" -gt 100 ] && { echo "@@exit lost"; exit 0; }
+    [ "$tries" -gt 100 ] && { echo "$mark exit lost"; exit 0; }
     [ -e "$state.rc" ] && break
     sleep 0.1
 done
@@ -26,4 +29,7 @@ else
 fi
 # The task's last line may lack its line end.
 [ -n "$(tail -c 1 "$folder/log/$role.log" 2>/dev/null)" ] && echo
-echo "@@exit $(cat "$state.rc" 2>/dev/null || echo lost)"
+spot
+free=$(df -Pk "$folder" 2>/dev/null | awk 'NR == 2 { print $4 }')
+[ "${free:-1024}" -lt 1024 ] && echo "$mark full"
+echo "$mark exit $(head -c 20 "$state.rc" 2>/dev/null || echo lost)"

@@ -3,17 +3,21 @@
 #   @@run RUN ROLE PID-ALIVE(yes|no) RC(-: none yet) STARTED ENDED(-)      @@job RUN JSON (the run's job.json, one line)
 set -u
 
-# Prints the content of a file; - if it is missing or empty.
+# Prints the content of a file that holds one word; - if it is missing or empty, ? if it holds anything else.
 word() {
-    content=$(cat "$1" 2>/dev/null)
-    echo "${content:--}"
+    content=$(head -c 100 "$1" 2>/dev/null)
+    case $content in
+    '') echo - ;;
+    *[!A-Za-z0-9:.-]*) echo '?' ;;
+    *) echo "$content" ;;
+    esac
 }
 
 for folder in "$HOME"/stratus/runs/${1:-*}/; do
     folder=${folder%/}
     [ -e "$folder/job.json" ] || continue
     run=${folder##*/}
-    printf '@@job %s %s\n' "$run" "$(tr -d '\n' <"$folder/job.json")"
+    printf '@@job %s %s\n' "$run" "$(head -c 4194304 "$folder/job.json" | tr -d '\n\000')"
     for cmd in "$folder"/task/*.cmd; do
         role=${cmd##*/}
         role=${role%.cmd}

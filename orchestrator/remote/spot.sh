@@ -2,7 +2,7 @@
 # Polls, during a run, for the notice that AWS reclaims this spot instance.   spot.sh FOLDER
 # The notice comes two minutes before the end, best effort; AWS recommends polling every five seconds:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
-# Every process of the run gets TERM, and the log a line "@@spot TIME", so that a client that follows it fetches at once.
+# Every process of the run gets TERM, and every log a line; state/spot tells a client that follows it to fetch at once.
 set -u
 folder=$1
 run=${folder##*/}
@@ -38,7 +38,7 @@ while is_running; do
         when=$(printf %s "$notice" | sed -n 's/.*"time"[^"]*"\([^"]*\)".*/\1/p')
         echo "${when:-soon}" >"$folder/state/spot"
         for log in "$folder"/log/*.log; do
-            printf '\n@@spot %s\n' "${when:-soon}" >>"$log"
+            printf '\nAWS reclaims this spot instance at %s; the job received SIGTERM\n' "${when:-soon}" >>"$log"
         done
         for pid in $(members); do
             # The shells around the job stay: they wait for it and record its exit status.

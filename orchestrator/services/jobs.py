@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
+from orchestrator.core.errors import HostsFailed, JobFailed, UsageError, first_line
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
@@ -34,10 +35,15 @@ from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary, TaskExit
+from orchestrator.ssh.tar_stream import UnpackBudget
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
     from orchestrator.ssh import SshClient
+
+
+RESERVED_BYTES = 256 << 20
+"""Room on this computer's disk that a fetch leaves free."""
 
 
 class Timings(Protocol):
@@ -171,7 +177,7 @@ class JobService:
         runner.start(self.ssh, members, plan)
         self._record_start(plan, run_folder)
         # Read back from the manifest, so that it is the run that any other computer would resolve.
-        run = host_output.parse_manifest(plan.manifest)
+        run = host_output.parse_manifest(plan.manifest, plan.run_id)
         self._started[plan.run_id] = LocatedRun(run, tuple(members))
         return RunHandle(plan.run_id, job.name, multi, plan.roles, bool(plan.dashboard_port), run_folder)
 
@@ -200,7 +206,10 @@ class JobService:
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that the hosts report, oldest first."""
-        return [run.summary for run in query.list_runs(self.ssh, self.source.hosts())]
+        listed = query.list_runs(self.ssh, self.source.hosts())
+        for problem in listed.problems:
+            self._warn(problem)
+        return [run.summary for run in listed.runs]
 
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's logs.
@@ -252,7 +261,10 @@ class JobService:
 
     def _locate(self, run_id: str) -> LocatedRun:
         """Resolve a run and the hosts that are up: one call for the hosts, one round trip to each."""
-        return query.locate(self.ssh, self.source.hosts(), run_id)
+        return query.locate(self.ssh, self.source.hosts(), run_id, on_problem=self._warn)
+
+    def _warn(self, text: str) -> None:
+        self.context.on_event(Event("", "runs", "warning", text=text))
 
     def _run_folder(self, run_id: str) -> Path:
         return self.context.runs_folder / run_id
@@ -326,13 +338,26 @@ class JobService:
         """Fetch a failed run; errors are only reported, as the run's own is raised afterwards."""
         try:
             self._fetch(query.refresh(self.ssh, located))
-        except StratusError as error:
-            self.context.on_event(Event("", "fetch", "warning", text=str(error).splitlines()[0]))
+        # Every error, also one of this computer's disk: the run's own must not be replaced by it.
+        except Exception as error:
+            self.context.on_event(Event("", "fetch", "warning", text=first_line(error)))
+
+    def _fetch_budget(self) -> UnpackBudget:
+        """Return what one fetch may write: by the settings, and by the room on this computer's disk."""
+        options, folder = self.context.settings.job, self.context.runs_folder
+        advice = f"[job] max_fetch_gib = {options.max_fetch_gib:g}, max_fetch_files = {options.max_fetch_files}"
+        max_bytes = int(options.max_fetch_gib * (1 << 30))
+        free_bytes = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
+        if free_bytes - RESERVED_BYTES < max_bytes:
+            # A disk that is filled to the last byte stops every program on this computer.
+            max_bytes = max(0, free_bytes - RESERVED_BYTES)
+            advice = f"free some space: {free_bytes >> 20} MiB are free here, and {RESERVED_BYTES >> 20} MiB stay free"
+        return UnpackBudget(max_bytes, options.max_fetch_files, advice)
 
     def _fetch(self, located: LocatedRun) -> RunRecord:
         run, started_at = located.run, self.clock.monotonic()
         folder = self._run_folder(run.run_id)
-        received = results.fetch(self.ssh, located, folder)
+        received = results.fetch(self.ssh, located, folder, self._fetch_budget())
         bill = self.context.run_cost(run.hosts, run.seconds or 0.0)
         seconds = self.clock.monotonic() - started_at
         return record.complete_record(folder, run, received, bill, seconds=seconds, fetched_at=self.clock.now())

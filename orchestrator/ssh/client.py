@@ -22,7 +22,7 @@ from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, LineSplitter,
 from orchestrator.ssh.connect import Connection, call_with_timeout
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.openssh import command_line, write_ssh_config
-from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, pack, unpack
+from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, pack, unpack
 from orchestrator.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["CommandResult", "Connection", "SshClient", "Tunnel", "command_line", "quote", "write_ssh_config"]
 
 SILENCE_TIMEOUT_S = 30.0
+
+MAX_OUTPUT_BYTES = 64 << 20
+"""Output of a short command that is held in memory; the longest, a list of a thousand runs, has some MiB."""
 
 _NO_SUCH_FOLDER = 66
 """Exit status that tells a missing folder from errors of tar (EX_NOINPUT of sysexits.h)."""
@@ -149,6 +152,8 @@ class SshClient:
                 session.end_input()
             for stream, data in session.output():
                 output[stream] += data
+                if len(output[stream]) > MAX_OUTPUT_BYTES:
+                    raise HostError(f"more than {MAX_OUTPUT_BYTES >> 20} MiB of output", where=host.name)
             status = session.exit_status()
         out, err = (bytes(data).decode("utf-8", errors="replace") for data in output.values())
         return CommandResult(host.name, command, out, err, status, time.monotonic() - started)
@@ -192,7 +197,14 @@ class SshClient:
         return -1 if status is None else status
 
     def fetch(
-        self, host: Host, remote: str, local: Path, *, timeout_s: float = 3600.0, on_skipped: OnSkipped | None = None
+        self,
+        host: Host,
+        remote: str,
+        local: Path,
+        *,
+        timeout_s: float = 3600.0,
+        on_skipped: OnSkipped | None = None,
+        budget: UnpackBudget | None = None,
     ) -> int:
         """Copy the content of the folder ``remote`` into ``local``, as one compressed stream.
 
@@ -200,30 +212,22 @@ class SshClient:
         :param local: created if missing; files of the same name are replaced, others stay.
         :param timeout_s: seconds for everything; silence of 30 s ends it sooner.
         :param on_skipped: called with (name, why) for devices, and for links to anything but a file inside the folder.
+        :param budget: bytes and files that may be unpacked; None for its defaults.
         :return: bytes of all files.
         :raises HostError: nothing is at ``remote``, it could not be read or written here, or a name points outside.
+        :raises LimitReached: the budget is spent; what was unpacked before is kept.
         :raises ConnectError: no session, or kind ``lost``.
         """
         folder = remote if remote.startswith("/") else f"./{remote}"
         # exec: the exit status of tar becomes that of the command.
         command = f"test -d {quote(folder)} || exit {_NO_SUCH_FOLDER}; exec tar -C {quote(folder)} -czf - ."
         error_output = bytearray()
-        archive_error: Exception | None = None
-        total = 0
         with self._start_command(
             host, command, Timeouts(SILENCE_TIMEOUT_S, time.monotonic() + timeout_s), eof=True
         ) as session:
-            source = ChunkReader(_stdout_of(session, error_output))
-            try:
-                local.mkdir(parents=True, exist_ok=True)
-                total = unpack(source, local, on_skipped or _ignore_skipped)
-            except (tarfile.TarError, EOFError) as error:
-                archive_error = error
-            except OSError as error:
-                message = f"cannot write {error.filename or local}: {error.strerror or error}"
-                raise HostError(message, where=host.name) from error
-            # Also after an error: the exit status of tar, which explains it, comes after its output.
-            source.skip_rest()
+            total, archive_error = _receive(
+                host, ChunkReader(_stdout_of(session, error_output)), local, on_skipped, budget
+            )
             status = session.exit_status()
         # tar exits with 1 when a file changed while it was read: a running job still writes.
         if archive_error is not None or status not in (0, 1):
@@ -350,6 +354,29 @@ def _stdout_of(session: ChannelSession, error_output: bytearray) -> Iterator[byt
             error_output += data
             # Bounded: a host may send any amount of it.
             del error_output[:-4096]
+
+
+def _receive(
+    host: Host, source: ChunkReader, local: Path, on_skipped: OnSkipped | None, budget: UnpackBudget | None
+) -> tuple[int, Exception | None]:
+    """Unpack a stream; return the bytes of all files, and why it is not a complete archive."""
+    total = 0
+    archive_error: Exception | None = None
+    try:
+        local.mkdir(parents=True, exist_ok=True)
+        total = unpack(source, local, on_skipped or _ignore_skipped, budget or UnpackBudget())
+    except (tarfile.TarError, EOFError) as error:
+        archive_error = error
+    except OSError as error:
+        message = f"cannot write {error.filename or local}: {error.strerror or error}"
+        raise HostError(message, where=host.name) from error
+    except HostError as error:
+        error.where = error.where or host.name
+        raise
+    # Also after an error: the exit status of tar, which explains it, comes after its output.
+    if not source.skip_rest():
+        raise HostError("refused to unpack: data without end after the archive", where=host.name) from archive_error
+    return total, archive_error
 
 
 def _fetch_error(host: Host, remote: str, status: int | None, error_output: bytearray) -> HostError:

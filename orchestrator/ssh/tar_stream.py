@@ -2,22 +2,82 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import shutil
 import tarfile
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from orchestrator.core.errors import HostError
+from orchestrator.core.next_step import Text
 
 OnSkipped = Callable[[str, str], None]
 """Called with the name of a skipped entry and the reason."""
 
+BLOCK_BYTES = 1 << 20
+
+MAX_HEADER_BYTES = 4 << 20
+"""Bytes of the headers of one entry: tarfile reads long names and maps of sparse files into memory."""
+
+MAX_DEPTH = 64
+"""Folders within folders: code that walks a tree recurses as deep as the tree."""
+
+MAX_LINK_CHAIN = 40
+"""Links that lead to one another; Linux follows as many: https://man7.org/linux/man-pages/man7/path_resolution.7.html"""
+
+MAX_REST_BYTES = 16 << 20
+"""Bytes after the end of an archive; tar pads it to 10 KiB."""
+
+
+class LimitReached(HostError):
+    """More was to be unpacked than the limit allows; what was unpacked before is kept."""
+
+    json_name = "LimitReached"
+
+
+class UnpackBudget:
+    """Bytes and files that may still be unpacked, shared by the streams of several hosts.
+
+    :param max_bytes: of all files.
+    :param max_files: files, folders and links.
+    :param advice: where the limits are set.
+    """
+
+    def __init__(self, max_bytes: int = 20 << 30, max_files: int = 200_000, advice: Text = "") -> None:
+        self.max_bytes, self.max_files, self.advice = max_bytes, max_files, advice
+        self._bytes = self._files = 0
+        # Hosts are fetched from at the same time.
+        self._lock = threading.Lock()
+
+    def take_file(self) -> None:
+        """Count one entry.
+
+        :raises LimitReached: it is one too many.
+        """
+        with self._lock:
+            self._files += 1
+            if self._files > self.max_files:
+                raise LimitReached(f"stopped after {self.max_files:,} files, the limit of a fetch", fix=self.advice)
+
+    def take_bytes(self, count: int) -> None:
+        """Count bytes before they are written.
+
+        :raises LimitReached: they are too many.
+        """
+        with self._lock:
+            self._bytes += count
+            if self._bytes > self.max_bytes:
+                gib = self.max_bytes / (1 << 30)
+                raise LimitReached(f"stopped at {gib:.3g} GiB, the limit of a fetch", fix=self.advice)
+
 
 class ChunkReader:
-    """File object for tarfile over chunks of bytes."""
+    """File object over chunks of bytes."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
@@ -35,13 +95,49 @@ class ChunkReader:
         piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
         return piece
 
-    def skip_rest(self) -> None:
-        """Read to the end: the exit status of the sender comes after its output."""
-        while self.read(1 << 20):
-            pass
+    def skip_rest(self) -> bool:
+        """Read to the end, as the exit status of the sender comes after its output; False if there is too much."""
+        end = self.received + MAX_REST_BYTES
+        while self.received <= end:
+            if not self.read(BLOCK_BYTES):
+                return True
+        return False
 
 
-def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped) -> int:
+class _Decompressor:
+    """File object for tarfile over a gzip stream; limits what may be read before the next entry.
+
+    :ivar header_bytes: bytes left for headers; None while the content of a file is read.
+    """
+
+    def __init__(self, source: ChunkReader) -> None:
+        self.header_bytes: int | None = None
+        self._source = source
+        # 16 + 15: a gzip header, the largest window.
+        self._inflate = zlib.decompressobj(wbits=31)
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes; none at the end.
+
+        :raises tarfile.ReadError: the stream is damaged or incomplete, or a header is too long.
+        """
+        data = b""
+        try:
+            while not data and not self._inflate.eof:
+                compressed = self._inflate.unconsumed_tail or self._source.read(1 << 16)
+                data = self._inflate.decompress(compressed, size)
+                if not compressed and not data:
+                    raise tarfile.ReadError("unexpected end of data")
+        except zlib.error as error:
+            raise tarfile.ReadError(f"damaged: {error}") from error
+        if self.header_bytes is not None:
+            self.header_bytes -= len(data)
+            if self.header_bytes < 0:
+                raise tarfile.ReadError("a header without end")
+        return data
+
+
+def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: UnpackBudget) -> int:
     """Unpack a compressed tar stream into ``folder``, which must exist, as it arrives.
 
     Files and folders only. Links to files inside the folder become those files: a link that is never created cannot
@@ -49,28 +145,50 @@ def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped) -> int:
 
     :return: bytes of all files.
     :raises HostError: a name is absolute or leaves the folder; tar of a folder produces none.
+    :raises LimitReached: the budget is spent.
     :raises tarfile.ReadError: the stream is not a complete archive.
     """
     links: dict[str, str] = {}
     total = 0
+    stream = _Decompressor(source)
+    stream.header_bytes = MAX_HEADER_BYTES
     # tarfile calls read() only, although its annotations require a complete file object.
-    with tarfile.open(fileobj=source, mode="r|gz", bufsize=1 << 16) as archive:  # type: ignore[call-overload]
-        for member in archive:
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16) as archive:  # type: ignore[call-overload]
+        while member := _next_member(archive, stream):
+            budget.take_file()
             name = _safe_name(member.name)
             if member.issym() or member.islnk():
                 links[name] = _link_target(member, name)
             elif member.isfile() or member.isdir():
-                total += _extract(archive, member, folder / name, folder)
+                stream.header_bytes = None
+                total += _extract(archive, member, folder / name, folder, budget)
             else:
                 on_skipped(name, "neither a file nor a folder")
-    _resolve_links(links, folder, on_skipped)
+    _resolve_links(links, folder, on_skipped, budget)
     return total
 
 
+def _next_member(archive: tarfile.TarFile, stream: _Decompressor) -> tarfile.TarInfo | None:
+    stream.header_bytes = MAX_HEADER_BYTES
+    # tarfile keeps every entry that it has read, for lookups by name.
+    archive.members = []  # type: ignore[attr-defined]
+    try:
+        return archive.next()
+    # Raised by tarfile for fields that are no numbers, and for chains of headers.
+    except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise tarfile.ReadError(f"damaged: {error}") from error
+
+
 def _safe_name(name: str) -> str:
-    """Return the normalized name, if it stays inside."""
+    """Return the normalized name, if it stays inside and the file system takes it."""
     if name.startswith("/") or ".." in name.split("/") or "\0" in name:
-        raise HostError(f"refused to unpack {name!r}: it points outside the destination folder")
+        raise HostError(f"refused to unpack {name[:200]!a}: it points outside the destination folder")
+    if name.count("/") > MAX_DEPTH:
+        raise HostError(f"refused to unpack {name[:200]!a}...: more than {MAX_DEPTH} folders deep")
+    try:
+        os.fsencode(name)
+    except UnicodeError as error:
+        raise HostError(f"refused to unpack {name[:200]!a}: not a file name here") from error
     return posixpath.normpath(name)
 
 
@@ -80,10 +198,10 @@ def _link_target(link: tarfile.TarInfo, name: str) -> str:
     return posixpath.normpath(posixpath.join(start, link.linkname))
 
 
-def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, folder: Path) -> int:
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, folder: Path, budget: UnpackBudget) -> int:
     """Write one file or folder; tarfile's own filters need Python 3.11.4."""
     if path != folder and not path.parent.resolve().is_relative_to(folder.resolve()):
-        raise HostError(f"refused to unpack {member.name!r}: a local link leads outside the folder")
+        raise HostError(f"refused to unpack {member.name!a}: a local link leads outside the folder")
     if path.is_symlink() or (member.isfile() and path.is_file()):
         # Opening it would write through a link at this path.
         path.unlink()
@@ -93,22 +211,40 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, fold
     path.parent.mkdir(parents=True, exist_ok=True)
     content = archive.extractfile(member)
     assert content is not None
-    with content, path.open("wb") as file:
-        shutil.copyfileobj(content, file, 1 << 20)
+    with content:
+        size = _write(content, path, budget)
     # Of the sender's mode, only the execute bit is kept: no set-id bits, nothing writable by others.
     path.chmod(0o755 if member.mode & 0o100 else 0o644)
-    os.utime(path, (member.mtime, member.mtime))
-    return member.size
+    # A time of the sender that no file system can store.
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        os.utime(path, (member.mtime, member.mtime))
+    return size
 
 
-def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped) -> None:
+def _write(content: IO[bytes], path: Path, budget: UnpackBudget) -> int:
+    """Write a file; return its size, which in a sparse file is not that of the data sent."""
+    size = 0
+    try:
+        with path.open("wb") as file:
+            while block := content.read(BLOCK_BYTES):
+                budget.take_bytes(len(block))
+                size += file.write(block)
+    except BaseException:
+        # Half a file is not kept under its name, whatever ended it.
+        path.unlink(missing_ok=True)
+        raise
+    return size
+
+
+def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped, budget: UnpackBudget) -> None:
     """Replace links by their files, repeatedly: a replaced link may be the target of another one."""
     top = folder.resolve()
-    while ready := [name for name, target in links.items() if _is_file_inside(folder / target, top)]:
+    for _ in range(MAX_LINK_CHAIN):
+        ready = [name for name, target in links.items() if _is_file_inside(folder / target, top)]
         for name in ready:
             target = links.pop(name)
             if (folder / name).parent.resolve().is_relative_to(top):
-                _link_or_copy(folder / target, folder / name)
+                _link_or_copy(folder / target, folder / name, budget)
             else:
                 on_skipped(name, f"a link to {target}")
     for name, target in links.items():
@@ -116,10 +252,14 @@ def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped) -
 
 
 def _is_file_inside(target: Path, top: Path) -> bool:
-    return target.is_file() and target.resolve().is_relative_to(top)
+    try:
+        return target.is_file() and target.resolve().is_relative_to(top)
+    # A name that is too long, or none at all.
+    except (OSError, ValueError):
+        return False
 
 
-def _link_or_copy(source: Path, path: Path) -> None:
+def _link_or_copy(source: Path, path: Path, budget: UnpackBudget) -> None:
     """Make ``path`` a hard link of ``source``, so that many links to a large file do not become as many copies."""
     if path.exists() and path.samefile(source):
         return
@@ -128,6 +268,7 @@ def _link_or_copy(source: Path, path: Path) -> None:
     try:
         os.link(source.resolve(), path)
     except OSError:
+        budget.take_bytes(source.stat().st_size)
         shutil.copy2(source, path)
 
 

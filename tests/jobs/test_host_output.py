@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from orchestrator.core.errors import HostError
 from orchestrator.jobs import host_output
+from orchestrator.jobs.host_output import LogReader
 from tests.support.jobs.job_folder import plan, write_job
 
-MANIFEST = '{"run": "r1", "job": "j", "framework": "dask", "multi": true, "roles": {"a": ["main"], "b": ["worker"]}'
-MANIFEST += ', "outputs": ["outputs"], "dashboard": 8787}'
-LISTED_BY_A = f"@@job r1 {MANIFEST}\n@@run r1 main yes - 2026-11-20T14:12:03.250Z -\n"
+RUN, OLDER = "20261120-141203-k3x", "20261119-000000-abc"
+MANIFEST = json.dumps(
+    {
+        "run": RUN,
+        "job": "j",
+        "framework": "dask",
+        "multi": True,
+        "roles": {"a": ["main"], "b": ["worker"]},
+        "outputs": ["outputs"],
+        "dashboard": 8787,
+    }
+)
+LISTED_BY_A = f"@@job {RUN} {MANIFEST}\n@@run {RUN} main yes - 2026-11-20T14:12:03.250Z -\n"
 LISTED_BY_B = (
-    f"@@job r1 {MANIFEST}\n@@run r1 worker no 143 2026-11-20T14:12:04Z 2026-11-20T14:12:09Z\n"
-    '@@job r0 {"run": "r0", "job": "j", "framework": "horovod", "multi": false, "roles": {"b": ["main"]}, '
-    '"outputs": [], "dashboard": 0, "min_hosts": 2, "start": ["jobs/j", "j"]}\n'
-    "@@run r0 main no 0 2026-11-19T00:00:00Z 2026-11-19T00:01:00Z\n"
+    f"@@job {RUN} {MANIFEST}\n@@run {RUN} worker no 143 2026-11-20T14:12:04Z 2026-11-20T14:12:09Z\n"
+    f'@@job {OLDER} {{"run": "{OLDER}", "job": "j", "framework": "horovod", "multi": false, '
+    '"roles": {"b": ["main"]}, "outputs": [], "dashboard": 0, "min_hosts": 2, "start": ["jobs/j", "j"]}\n'
+    f"@@run {OLDER} main no 0 2026-11-19T00:00:00Z 2026-11-19T00:01:00Z\n"
 )
 
 
 def test_runs_are_put_together_from_all_hosts_oldest_first() -> None:
-    older, newer = host_output.parse_runs({"a": LISTED_BY_A, "b": LISTED_BY_B})
+    older, newer = host_output.parse_runs({"a": LISTED_BY_A, "b": LISTED_BY_B}).runs
 
-    assert (older.run_id, older.min_hosts, older.start_args, older.seconds) == ("r0", 2, ("jobs/j", "j"), 60.0)
-    assert (newer.run_id, newer.hosts, newer.main_hosts, newer.dashboard_port) == ("r1", ("a", "b"), ("a",), 8787)
+    assert (older.run_id, older.min_hosts, older.start_args, older.seconds) == (
+        OLDER,
+        2,
+        ("jobs/j", "j"),
+        60.0,
+    )
+    assert (newer.run_id, newer.hosts, newer.main_hosts, newer.dashboard_port) == (
+        RUN,
+        ("a", "b"),
+        ("a",),
+        8787,
+    )
     assert [(task.host, task.role, task.is_alive, task.exit_text) for task in newer.tasks] == [
         ("a", "main", True, ""),
         ("b", "worker", False, "143"),
@@ -35,14 +58,14 @@ def test_runs_are_put_together_from_all_hosts_oldest_first() -> None:
 
 
 def test_a_run_of_an_older_version_has_no_elastic_fields() -> None:
-    (run,) = host_output.parse_runs({"a": LISTED_BY_A})
+    (run,) = host_output.parse_runs({"a": LISTED_BY_A}).runs
 
     assert (run.min_hosts, run.start_args) == (0, ())
 
 
 def test_a_plan_is_the_run_that_its_hosts_will_report(job_folder: Path) -> None:
     job = plan(write_job(job_folder, "horovod", "min_hosts = 2\n"), 2)
-    run = host_output.parse_manifest(job.manifest)
+    run = host_output.parse_manifest(job.manifest, job.run_id)
 
     assert (run.run_id, run.roles, run.start_args, run.min_hosts) == (job.run_id, job.roles, job.start_args, 2)
 
@@ -59,9 +82,9 @@ def test_a_script_that_was_cut_off_reports_no_number() -> None:
 
 
 def test_killed_runs_and_processes_that_are_left() -> None:
-    output = host_output.parse_kill("@@ended r1\nprocess 7 of r1: sleep\n@@left 1\n")
+    output = host_output.parse_kill(f"@@ended {RUN}\n@@ended ../x\nprocess 7 of r1: sleep\n@@left 1\n")
 
-    assert (output.run_ids, output.left, output.stuck) == (("r1",), 1, ("process 7 of r1: sleep",))
+    assert (output.run_ids, output.left, output.stuck) == ((RUN,), 1, ("process 7 of r1: sleep",))
 
 
 def test_files_arrive_with_every_byte() -> None:
@@ -71,42 +94,158 @@ def test_files_arrive_with_every_byte() -> None:
     assert host_output.parse_files(line) == {"mesh/key.pem": content}
 
 
-@pytest.mark.parametrize(
-    ("line", "parsed"),
-    [
-        ("@@exit 3", ("@@exit", "3")),
-        ("@@beat", ("@@beat", "")),
-        ("@@spot 2026-11-20T14:12:03Z", ("@@spot", "2026-11-20T14:12:03Z")),
-        ("@ @@exit 3", ("", "@ @@exit 3")),
-        ("", ("", "")),
-    ],
-)
-def test_lines_of_the_script_and_of_the_job(line: str, parsed: tuple[str, str]) -> None:
-    assert host_output.parse_line(line) == parsed
+def test_lines_of_follow_sh_are_told_from_the_jobs_whatever_the_job_prints() -> None:
+    reader = host_output.LogReader("@@m4rk")
+    printed = ["@@exit 3", "@@exit ", "@@beat", "@@", "@@m4rkexit 3", "@@spot 12:00", ""]
+    received = [*printed, "@@m4rk spot 2026-11-20T14:12:03Z", "@@m4rk full", "@@m4rk other 1", "@@m4rk exit 7"]
+
+    assert [line for text in received if (line := reader.feed(text)) is not None] == printed
+    assert (reader.exit_text, reader.reclaim_time, reader.disk_full) == ("7", "2026-11-20T14:12:03Z", True)
+    assert host_output.LogReader().mark != host_output.LogReader().mark
 
 
 def test_the_exit_of_a_task() -> None:
-    done = host_output.parse_exit("a", "0", ["out", " ", ""], "")
-    lost = host_output.parse_exit("a", "", [], "")
-    cancelled = host_output.parse_exit("a", "cancelled", [], "12:00")
+    done = host_output.parse_exit("a", LogReader(exit_text="0"), ["out", " ", ""])
+    lost = host_output.parse_exit("a", LogReader(), [])
+    cancelled = host_output.parse_exit("a", LogReader(exit_text="cancelled", reclaim_time="12:00"), [])
 
     assert (done.ok, done.reason, done.tail) == (True, "exit", ("out",))
     assert (lost.ok, lost.exit_status, lost.reason) == (False, None, "lost")
     assert (cancelled.reason, cancelled.reclaim_time) == ("cancelled", "12:00")
 
 
+@pytest.mark.parametrize("exit_text", ["\u00b2", "--1", "9" * 5000, "0x1", "\x1b[2J", "-", "1 2"])
+def test_an_exit_status_that_is_none_is_a_lost_task(exit_text: str) -> None:
+    task = host_output.parse_exit("a", LogReader(exit_text=exit_text), [])
+
+    assert (task.ok, task.exit_status, task.reason) == (False, None, "lost")
+
+
 @pytest.mark.parametrize(
     ("received", "lines"),
     [
-        (["one", "@@beat", "two"], ["one", "two"]),
-        (["10 %@@beat", " 20 %@@beat", " done"], ["10 % 20 % done"]),
-        (["no line end@@beat", "", "@@exit 0"], ["no line end", "@@exit 0"]),
-        (["", "@@beat", ""], ["", ""]),
+        (["one", "@@m beat", "two"], ["one", "two"]),
+        (["10 %@@m beat", " 20 %@@m beat", " done"], ["10 % 20 % done"]),
+        (["no line end@@m beat", "", "@@m exit 0"], ["no line end"]),
+        (["", "@@m beat", ""], ["", ""]),
     ],
 )
 def test_a_heartbeat_leaves_the_lines_of_the_job_as_they_were_written(received: list[str], lines: list[str]) -> None:
-    heartbeats = host_output.HeartbeatFilter()
+    reader = host_output.LogReader("@@m")
 
-    whole = [line for text in received if (line := heartbeats.feed(text)) is not None]
+    whole = [line for text in received if (line := reader.feed(text)) is not None]
 
     assert whole == lines
+
+
+def test_heartbeats_alone_fill_no_memory() -> None:
+    reader = host_output.LogReader("@@m")
+
+    longest = max(len(reader.feed("x" * 60_000 + "@@m beat") or "") for _ in range(100))
+
+    assert longest < 2 * host_output.MAX_PARTIAL_BYTES
+
+
+# -- hostile and damaged
+
+
+def manifest(**changes: object) -> str:
+    return json.dumps(json.loads(MANIFEST) | changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        MANIFEST[:-9],
+        manifest(run="/home/u/.ssh"),
+        manifest(run="../../../.ssh"),
+        manifest(run="20261120-141203-k3y"),
+        manifest(run=7),
+        manifest(job="\x1b]0;owned\x07"),
+        manifest(job="a/../b"),
+        manifest(job="\u202egpj"),
+        manifest(framework=None),
+        manifest(roles=[]),
+        manifest(roles={}),
+        manifest(roles={"../x": ["main"]}),
+        manifest(roles={"a": "main"}),
+        manifest(roles={"a": ["x/y"]}),
+        manifest(outputs=["x/.."]),
+        manifest(outputs=["/etc"]),
+        manifest(outputs=[".."]),
+        manifest(outputs=[""]),
+        manifest(outputs=["."]),
+        manifest(outputs="outputs"),
+        manifest(outputs=["a\nb"]),
+        manifest(outputs=["x"] * 5000),
+        manifest(dashboard=-1),
+        manifest(dashboard="80"),
+        manifest(min_hosts=1e9),
+        manifest(start=["../../.ssh", "j", "venv"]),
+        manifest(start=["jobs/j", "j", "venv", "../x=data"]),
+        manifest(start=["jobs/j", "j", "venv", "data=../x"]),
+    ],
+)
+def test_a_record_that_is_damaged_or_a_lie_is_one_line_and_the_others_go_on(text: str) -> None:
+    listed = host_output.parse_runs({"a": f"@@job {RUN} {text}\n", "b": LISTED_BY_B.split("\n", 2)[2]})
+
+    assert [run.run_id for run in listed.runs] == [OLDER]
+    (problem,) = listed.problems
+    assert problem.startswith(f"a: run {RUN} is left out: job.json ")
+    assert problem.isprintable()
+    with pytest.raises(HostError, match=r"^run 20261120-141203-k3x: job\.json "):
+        host_output.parse_manifest(text, RUN)
+
+
+@pytest.mark.parametrize("name", ["..", "/etc", "\x1b[2Jx", "a/b", "r", "20261120-141203-k3x/.."])
+def test_an_id_is_that_of_a_run(name: str) -> None:
+    listed = host_output.parse_runs({"a": f"@@job {name} {manifest(run=name)}\n"})
+
+    assert listed.runs == ()
+    assert len(listed.problems) == 1
+    assert listed.problems[0].isprintable()
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "problem"),
+    [
+        ("main no ? - -", "lost", "exit status"),
+        ("main no 0 soon -", "done", "start"),
+        ("main no 0 2026-11-20T14:12:03 -", "done", "start"),
+        ("main no 0 - 9999-12-31T23:59:59Z", "done", "end"),
+        ("main no \u00b2 - -", "lost", "exit status"),
+        ("main yes ? - -", "running", "exit status"),
+        ("main no", "lost", "exit status, start, end"),
+        ("main no 0 - - more", "lost", "exit status, start, end"),
+    ],
+)
+def test_a_damaged_state_file_is_one_line_and_its_run_stays(fields: str, state: str, problem: str) -> None:
+    job = LISTED_BY_A.splitlines()[0]
+
+    listed = host_output.parse_runs({"a": f"{job}\n@@run {RUN} {fields}\n"})
+
+    assert [run.state for run in listed.runs] == [state]
+    assert listed.problems == (f"a: run {RUN}: main: its file of {problem} is damaged",)
+
+
+def test_tasks_with_names_of_no_role_are_left_out() -> None:
+    job = LISTED_BY_A.splitlines()[0]
+    listed = host_output.parse_runs({"a": f"{job}\n@@run {RUN} ../x no 0 - -\n@@run\n@@run \n@@run  \n"})
+
+    assert listed.runs[0].tasks == ()
+    assert len(listed.problems) == 2
+
+
+@pytest.mark.parametrize("line", ["@@file ../../.bashrc eA==", "@@file /etc/x eA==", "@@file hostfile ?", "@@file x"])
+def test_files_of_a_run_have_known_names(line: str) -> None:
+    with pytest.raises(HostError):
+        host_output.parse_files(f"{line}\n")
+
+
+@pytest.mark.parametrize("count", ["", "x", "-1", "\u00b2", "9" * 5000])
+def test_a_count_that_is_none_is_unknown(count: str) -> None:
+    assert host_output.parse_left(f"@@left {count}\n") is None

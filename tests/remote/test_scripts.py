@@ -102,8 +102,8 @@ def test_a_task_outlives_its_parent_and_its_log_can_be_followed_from_any_line(vm
     output = vm.start("r1", main="for i in 1 2 3; do echo line $i; sleep 0.2; done; exit 7")
 
     assert output == "@@started main\n"
-    assert vm.follow("r1") == ["line 1", "line 2", "line 3", "@@exit 7"]
-    assert vm.follow("r1", seen=2) == ["line 3", "@@exit 7"]
+    assert vm.follow("r1") == ["line 1", "line 2", "line 3", "@@ exit 7"]
+    assert vm.follow("r1", seen=2) == ["line 3", "@@ exit 7"]
     assert vm.exit_statuses("r1") == {"main": "7"}
 
 
@@ -111,7 +111,7 @@ def test_helpers_end_with_the_main_task(vm: ScriptHost) -> None:
     """Also one that started a session of its own."""
     vm.start("r2", main="sleep 0.5", worker="setsid sleep 71.25 & sleep 71.25")
 
-    assert vm.follow("r2") == ["@@exit 0"]
+    assert vm.follow("r2") == ["@@ exit 0"]
     wait_until(lambda: not processes("sleep 71.25"))
     assert vm.exit_statuses("r2") == {"main": "0", "worker": "cancelled"}
 
@@ -124,7 +124,7 @@ def test_cancel_kills_a_process_that_ignores_term_in_its_own_session(vm: ScriptH
 
     assert vm.cancel("r3") == "@@left 0\n"
     assert processes("sleep 72.5") == []
-    assert vm.follow("r3") == ["@@exit cancelled"]
+    assert vm.follow("r3") == ["@@ exit cancelled"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_task_killed_with_its_wrapper_is_lost_not_done(vm: ScriptHost) -> None
     wait_until(lambda: pid.exists() and bool(pid.read_text().strip()) and bool(processes("sleep 75.5")))
     subprocess.run(["pkill", "-KILL", "-s", pid.read_text().strip()], check=True)
 
-    assert vm.follow("r6") == ["@@exit lost"]
+    assert vm.follow("r6") == ["@@ exit lost"]
 
 
 def test_starting_the_same_run_twice_starts_it_once(vm: ScriptHost) -> None:
@@ -168,7 +168,7 @@ def test_starting_the_same_run_twice_starts_it_once(vm: ScriptHost) -> None:
     vm.start("r7", main="echo once")
 
     assert vm.start("r7", main="echo once") == "@@exists\n"
-    assert vm.follow("r7") == ["once", "@@exit 0"]
+    assert vm.follow("r7") == ["once", "@@ exit 0"]
 
 
 def test_a_run_without_installation_reports_what_is_missing(vm: ScriptHost) -> None:

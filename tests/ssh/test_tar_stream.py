@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.core.errors import HostError
 from orchestrator.ssh import SshClient
+from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget
 from tests.support.ssh.ssh_lab import Lab
 
 
@@ -32,6 +33,11 @@ def member(name: str, data: bytes = b"evil", **facts: object) -> tuple[tarfile.T
     for fact, value in facts.items():
         setattr(info, fact, value)
     return info, data
+
+
+def pax(**records: str) -> dict[str, object]:
+    """Return the facts of a member with extended headers."""
+    return {"pax_headers": records}
 
 
 class HostileTar:
@@ -239,3 +245,114 @@ def test_an_upload_to_where_nothing_can_be_written_says_why(lab: Lab, ssh_client
 
     with pytest.raises(HostError, match="could not write plain/x: "):
         ssh_client.send(lab.host(), b"data", "plain/x")
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        (
+            UnpackBudget(max_bytes=1 << 20, advice="raise it"),
+            r"^ml-1: stopped at 0\.000977 GiB, the limit of a fetch\n",
+        ),
+        (UnpackBudget(max_files=2, advice="raise it"), r"^ml-1: stopped after 2 files, the limit of a fetch\n"),
+    ],
+)
+def test_an_archive_bomb_ends_at_the_limit_and_what_came_before_stays(
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path, budget: UnpackBudget, reason: str
+) -> None:
+    hostile.answers(member("a", b"a"), member("b", b"b"), member("bomb", bytes(64 << 20)))
+
+    with pytest.raises(LimitReached, match=reason) as caught:
+        ssh_client.fetch(lab.host(1), "out", tmp_path, budget=budget)
+
+    assert content(tmp_path) == {"a": b"a", "b": b"b"}
+    assert str(caught.value).endswith("\n  raise it")
+
+
+def test_a_sparse_file_counts_with_the_size_that_it_takes_here(
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
+) -> None:
+    sparse = pax(**{"GNU.sparse.size": str(1 << 50), "GNU.sparse.numblocks": "1", "GNU.sparse.map": "0,4"})
+    hostile.answers(member("sparse", **sparse))
+
+    with pytest.raises(LimitReached):
+        ssh_client.fetch(lab.host(1), "out", tmp_path, budget=UnpackBudget(max_bytes=1 << 20))
+
+    assert content(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "hostile_member",
+    [
+        member("long header", **pax(comment="x" * (8 << 20))),
+        member("n" * (8 << 20)),
+        member("unknown type", bytes(8 << 20), type=b"Z"),
+    ],
+    ids=["extended header", "long name", "unknown type"],
+)
+def test_headers_of_any_length_fill_no_memory(
+    lab: Lab,
+    ssh_client: SshClient,
+    hostile: HostileTar,
+    tmp_path: Path,
+    hostile_member: tuple[tarfile.TarInfo, bytes],
+) -> None:
+    hostile.answers(member("good", b"good"), hostile_member, member("later"))
+
+    with pytest.raises(HostError, match=r"^ml-1: (could not fetch out: |cannot write )"):
+        ssh_client.fetch(lab.host(1), "out", tmp_path)
+
+    assert content(tmp_path) == {"good": b"good"}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"mtime": 1e300},
+        pax(mtime="nan"),
+        pax(mtime="-1e18"),
+        {"mode": 0o7777},
+        {"uname": "\x1b[2J"},
+    ],
+)
+def test_odd_facts_of_a_file_do_not_matter(
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path, facts: dict[str, object]
+) -> None:
+    hostile.answers(member("file", b"data", **facts), member("next", b"next"))
+
+    ssh_client.fetch(lab.host(1), "out", tmp_path)
+
+    assert content(tmp_path) == {"file": b"data", "next": b"next"}
+    assert (tmp_path / "file").stat().st_mode & 0o7022 == 0
+
+
+def test_a_tree_is_at_most_64_folders_deep(
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
+) -> None:
+    hostile.answers(member("d/" * 2000 + "file"))
+
+    with pytest.raises(HostError, match="more than 64 folders deep"):
+        ssh_client.fetch(lab.host(1), "out", tmp_path)
+
+
+def test_a_long_chain_of_links_ends(lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path) -> None:
+    links = [member(str(n), b"", type=tarfile.SYMTYPE, linkname=str(n + 1)) for n in range(500)]
+    hostile.answers(*links, member("500", b"end"))
+    left_out: dict[str, str] = {}
+
+    ssh_client.fetch(lab.host(1), "out", tmp_path, on_skipped=left_out.__setitem__)
+
+    assert len(content(tmp_path)) + len(left_out) == 501
+    assert left_out
+
+
+def test_data_without_end_after_an_archive_is_not_read_to_its_end(
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
+) -> None:
+    hostile.answers(member("good", b"good"))
+    (hostile.home / "bin" / "tar").write_text("#!/bin/sh\ncat ~/answer\nexec cat /dev/zero\n")
+
+    with pytest.raises(HostError, match=r"^ml-1: refused to unpack: data without end after the archive"):
+        ssh_client.fetch(lab.host(1), "out", tmp_path)
+
+    assert content(tmp_path) == {"good": b"good"}

@@ -118,6 +118,7 @@ def _(record: RunRecord, _now: datetime) -> Lines:
         table.append(f"  The run {_OUTCOMES.get(record.state, 'is ' + record.state)}: these are its outputs so far.")
     table += [f"    {text}" for text in metrics(record.metrics)]
     table.append(f"    {_times(record)}     cost {units.usd(record.cost_usd)}{_bill(record)}")
+    table += [f"    {problem}" for problem in record.problems]
     return [*table, *failures(record.failed)]
 
 
@@ -228,6 +229,7 @@ def _(record: RunRecord) -> Document:
         "usd": document(record.cost_usd),
         "failed": document(record.failed),
         "bill": document(record.bill),
+        "problems": document(record.problems),
     }
 
 

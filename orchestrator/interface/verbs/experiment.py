@@ -65,7 +65,7 @@ def experiment(
         on_line = LogPrinter(workspace.console, with_host=multi).listener()
         record, terminated = session.experiment(multi=multi, plan=plan, on_line=on_line)
     show(workspace, (record, terminated))
-    raise_if_failed(record.failed, "nothing received from {hosts}")
+    raise_if_failed(record.failed, "not everything was received from {hosts}")
     if terminated.remaining:
         raise LeftRunning("Still there:", left=terminated.remaining, fix=TRIES_AGAIN)
     return record, terminated

@@ -223,8 +223,9 @@ def logs(
     print_line, lines = printer.listener(), []
     for name, text in workspace.session().jobs.logs(run, host=host, follow=follow):
         print_line(name, text)
-        # Kept for the document, which is printed in one piece.
-        lines.append({"host": name, "line": text})
+        if workspace.console.document:
+            # Kept, because a document is printed in one piece.
+            lines.append({"host": name, "line": text})
     # At the prompt the lines are on the screen already.
     return {"lines": lines} if workspace.console.document else None
 
@@ -299,7 +300,7 @@ def fetch(workspace: Workspace, run: RunId = "") -> RunRecord:
         record = workspace.session().jobs.fetch(run)
     show(workspace, record)
     # After the results: what arrived is kept and recorded.
-    raise_if_failed(record.failed, "nothing received from {hosts}", fix=FETCH + " retries")
+    raise_if_failed(record.failed, "not everything was received from {hosts}", fix=FETCH + " retries")
     return record
 
 

@@ -55,7 +55,7 @@ KEYS: dict[type, str] = {
     RunResult: "run job seconds",
     CancelReport: "run left failed",
     RunSummary: "run job multi hosts state started seconds",
-    RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill",
+    RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill problems",
     Bill: "seconds machines disks spot",
     JoinReport: "run joined failed",
     Dashboard: "url",

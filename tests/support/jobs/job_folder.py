@@ -56,7 +56,7 @@ def write_job(folder: Path, framework: str, more: str = "") -> JobSpec:
     return load(folder, {})
 
 
-def plan(spec: JobSpec, count: int, *, run_id: str = "r-1", multi: bool = True) -> JobPlan:
+def plan(spec: JobSpec, count: int, *, run_id: str = "20261120-141203-k3x", multi: bool = True) -> JobPlan:
     """Return the plan of a run on some example hosts."""
     hosts = [example_host(number) for number in range(count)]
     return build(spec, hosts, run_id=run_id, multi=multi, now=NOW)

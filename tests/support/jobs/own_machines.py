@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from orchestrator.config import settings
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.cost import Bill
 from orchestrator.core.errors import UsageError
-from orchestrator.core.events import ignore_event
+from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.services.jobs import JobContext, JobService
 from orchestrator.ssh import SshClient
@@ -74,11 +74,25 @@ class InMemoryTimings:
 
 @dataclass(frozen=True)
 class Desktop:
-    """A job folder, machines, and the service for them."""
+    """A job folder, machines, and the service for them.
+
+    :param events: everything that was reported.
+    """
 
     job: Path
     source: OwnMachines
     service: JobService
+    events: list[Event] = field(default_factory=list)
+
+    def with_settings(self, job_options: str) -> JobService:
+        """Return the service with more options in the section [job] of the config."""
+        config = self.job.parent / "config.ini"
+        config.write_text(f"[job]\nrun = {self.job}\n{job_options}")
+        return JobService(self.source, replace(self.service.context, settings=settings.load(config, {})))
+
+    def with_machines(self, *numbers: int) -> JobService:
+        """Return the service for some of the machines."""
+        return JobService(OwnMachines([self.source.machines[number] for number in numbers]), self.service.context)
 
 
 def write_job(
@@ -103,11 +117,12 @@ def desktop(machines: Lab, tmp_path: Path) -> Iterator[Desktop]:
     """The service of a new computer, with a job folder of its own."""
     write_job(tmp_path / "job")
     (tmp_path / "config.ini").write_text(f"[job]\nrun = {tmp_path / 'job'}\n")
+    events: list[Event] = []
     with SshClient(REAL_CLOCK) as ssh:
         context = JobContext(
             settings=settings.load(tmp_path / "config.ini", {}),
             ssh=ssh,
-            on_event=ignore_event,
+            on_event=events.append,
             clock=REAL_CLOCK,
             runs_folder=tmp_path / "runs",
             logs_folder=lambda: tmp_path / "logs",
@@ -118,7 +133,7 @@ def desktop(machines: Lab, tmp_path: Path) -> Iterator[Desktop]:
             environ={},
         )
         source = OwnMachines([machines.host(number) for number in range(MACHINES)])
-        yield Desktop(tmp_path / "job", source, JobService(source, context))
+        yield Desktop(tmp_path / "job", source, JobService(source, context), events)
 
 
 def is_sleeping() -> bool:

@@ -1,0 +1,166 @@
+"""Jobs that rewrite what their host keeps of them, and hosts that lie: nothing reaches this computer's other files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from orchestrator.core.errors import HostsFailed, JobFailed, UsageError
+from tests.support.jobs.own_machines import Desktop, desktop, machines, write_job
+from tests.support.ssh.ssh_lab import Lab
+
+__all__ = ["desktop", "machines"]
+
+ONE = ["ml-0"]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run_to_the_end(desktop: Desktop, command: str) -> str:
+    """Run a job on the first machine to its end, and return the run's id."""
+    write_job(desktop.job, single=command)
+    desktop.service.install(ONE)
+    handle = desktop.service.start(multi=False, names=ONE)
+    desktop.service.follow(handle.run_id, on_line=lambda host, line: None)
+    return handle.run_id
+
+
+def rewrite_record(machines: Lab, run_id: str, **changes: object) -> None:
+    """Change facts of a run's job.json on its host, as its job may."""
+    path = machines.homes[0] / "stratus/runs" / run_id / "job.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes) + "\n")
+
+
+@pytest.fixture
+def laptop(desktop: Desktop) -> Path:
+    """The folder that stands for this computer, with files that must stay as they are."""
+    folder = desktop.job.parent
+    (folder / ".ssh").mkdir()
+    (folder / ".ssh" / "authorized_keys").write_text("mine\n")
+    (folder / ".bashrc").write_text("mine\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"run": "{laptop}"},
+        {"run": "../"},
+        {"outputs": ["x/.."]},
+        {"outputs": ["x/..", "y/../.."]},
+        {"outputs": ["../../../../{laptop}"]},
+        {"outputs": ["{laptop}"]},
+        {"roles": {"../../x": ["main"]}},
+    ],
+)
+def test_a_job_cannot_write_outside_its_folder_by_rewriting_its_record(
+    desktop: Desktop, machines: Lab, laptop: Path, changes: Mapping[str, object]
+) -> None:
+    evil = "mkdir -p x/.ssh; echo evil | tee x/.bashrc x/.ssh/authorized_keys .bashrc authorized_keys"
+    older = run_to_the_end(desktop, "mkdir outputs; echo good >outputs/good")
+    run_id = run_to_the_end(desktop, evil)
+    rewrite_record(machines, run_id, **json.loads(json.dumps(changes).replace("{laptop}", str(laptop))))
+    before = everything(laptop)
+
+    # Without an id: the newest run that is what it claims to be.
+    record = desktop.service.fetch()
+
+    assert record.run_id == older
+    with pytest.raises(UsageError, match=f"no run {run_id!r} here"):
+        desktop.service.fetch(run_id)
+    after = everything(laptop)
+    new = {name for name in after if after[name] != before.get(name)}
+    assert all(name.startswith(f"runs/{older}/") for name in new)
+    assert not before.keys() - after.keys()
+
+
+def test_one_damaged_run_is_one_line_and_all_others_are_listed_fetched_and_canceled(
+    desktop: Desktop, machines: Lab
+) -> None:
+    damaged = run_to_the_end(desktop, "true")
+    run_id = run_to_the_end(desktop, "mkdir outputs; echo good >outputs/good; echo line")
+    folder = machines.homes[0] / "stratus/runs"
+    (folder / damaged / "job.json").write_text("{half")
+    (folder / run_id / "state" / "main.ended").write_bytes(b"\0\xff soon\n\n")
+
+    listed = {run.run_id: run.state for run in desktop.service.runs()}
+
+    assert listed[run_id] == "done"
+    assert damaged not in listed
+    assert desktop.service.fetch(run_id).outputs == ("outputs/good",)
+    assert list(desktop.service.logs(run_id)) == [("ml-0", "line")]
+    assert desktop.service.cancel(run_id).left == {"ml-0": 0}
+    warnings = [event.text for event in desktop.events if event.state == "warning"]
+    assert f"ml-0: run {damaged} is left out: job.json is damaged: no JSON" in warnings
+    assert f"ml-0: run {run_id}: main: its file of end is damaged" in warnings
+
+
+def test_half_a_metrics_file_does_not_replace_the_jobs_own_error(desktop: Desktop) -> None:
+    write_job(
+        desktop.job, single="mkdir outputs; printf '{\"loss\": 0.' >outputs/metrics.json; echo out of luck; exit 3"
+    )
+    desktop.service.install(ONE)
+    handle = desktop.service.start(multi=False, names=ONE)
+
+    with pytest.raises(JobFailed, match=r"failed \(exit 3\)"):
+        desktop.service.follow(handle.run_id, on_line=lambda host, line: None)
+
+    record = desktop.service.fetch(handle.run_id)
+    assert (record.state, record.metrics) == ("failed", {})
+    assert record.problems == ("outputs/metrics.json is damaged: no JSON",)
+
+
+def test_every_line_of_a_job_is_in_its_log_whatever_it_begins_with(desktop: Desktop) -> None:
+    printed = ["@@exit ", "@@exit 3", "@@beat", "@@spot 12:00", "@@", "last"]
+    script = "".join(f"echo '{line}'; " for line in printed)
+    write_job(desktop.job, single=f"{script} exit 0")
+    desktop.service.install(ONE)
+    handle = desktop.service.start(multi=False, names=ONE)
+    lines: list[str] = []
+
+    result = desktop.service.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
+
+    assert (lines, result.run_id) == (printed, handle.run_id)
+    assert [line for _, line in desktop.service.logs(handle.run_id)] == printed
+    assert [line for _, line in desktop.service.logs(handle.run_id, follow=True)] == printed
+
+
+def test_a_folder_among_the_logs_is_fetched_again_and_again(desktop: Desktop) -> None:
+    run_id = run_to_the_end(desktop, 'mkdir "$STRATUS_FOLDER/log/sub"; echo x >"$STRATUS_FOLDER/log/sub/file"')
+
+    for _ in range(3):
+        folder = desktop.service.fetch(run_id).folder
+
+    assert (folder / "logs/ml-0.sub/file").read_text() == "x\n"
+
+
+def test_a_fetch_stops_at_the_limit_of_the_settings_and_says_so(desktop: Desktop) -> None:
+    run_id = run_to_the_end(desktop, "mkdir outputs; head -c 3000000 /dev/zero >outputs/bomb; echo small >outputs/a")
+    limited = desktop.with_settings("max_fetch_gib = 0.001\n")
+
+    record = limited.fetch(run_id)
+
+    error = record.failed["ml-0"]
+    assert str(error).startswith("ml-0: stopped at 0.001 GiB, the limit of a fetch\n")
+    assert "[job] max_fetch_gib = 0.001" in str(error)
+    assert not (record.folder / "outputs/bomb").exists()
+
+
+def test_a_host_that_answers_without_end_is_one_error(desktop: Desktop, machines: Lab) -> None:
+    run_to_the_end(desktop, "true")
+    # Every remote script begins with sh, which is found on the login's path.
+    (machines.homes[0] / "bin").mkdir(exist_ok=True)
+    script = machines.homes[0] / "bin" / "sh"
+    script.write_text("#!/bin/bash\nexec yes '@@job x'\n")
+    script.chmod(0o755)
+    try:
+        with pytest.raises(HostsFailed, match="ml-0: more than 64 MiB of output"):
+            desktop.with_machines(0).runs()
+    finally:
+        script.unlink()
