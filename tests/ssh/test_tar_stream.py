@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def member(name: str, data: bytes = b"evil", **facts: object) -> tuple[tarfile.T
     return info, data
 
 
-def pax(**records: str) -> dict[str, object]:
+def pax(**records: str) -> dict[str, Any]:
     """Return the facts of a member with extended headers."""
     return {"pax_headers": records}
 
