@@ -159,7 +159,7 @@ class SettingsReader:
         """Return True if no problem was found with these options: checks across options depend on that."""
         return not any((section, name) in self._invalid for name in names)
 
-    def add_problem(self, section: str, name: str, complaint: str) -> None:
+    def add_problem(self, section: str, name: str, complaint: Text) -> None:
         """Report a mistake; ``complaint`` continues ``[section] name = 'value'``."""
         self._invalid.add((section, name))
         self.problems.append(self._problem(section, name, complaint))
@@ -204,13 +204,12 @@ class SettingsReader:
             self.add_problem(section, option.name, str(error))
             return option.default
 
-    def _problem(self, section: str, name: str, complaint: str) -> Problem:
+    def _problem(self, section: str, name: str, complaint: Text) -> Problem:
         value = self.document.values.get((section, name))
         # A missing option is reported at the header of its section.
         line = value.line if value else self.document.sections.get(section, 1)
-        return Problem(
-            str(self.document.path), line, f"{_subject(value) if value else f'[{section}] {name}'} {complaint}"
-        )
+        subject = _subject(value) if value else f"[{section}] {name}"
+        return Problem(str(self.document.path), line, f"{subject} " + complaint)
 
     def _check_names(self) -> None:
         for section, line in self.document.sections.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,7 @@ from orchestrator.config.schema import (
     text,
     text_lines,
 )
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.tasks import ResourceOptions
 
@@ -49,9 +49,8 @@ class JobOptions:
     python: str = option("python3", text(), "venv: interpreter on the VM that the environment is created with.")
     system_packages: bool = option(False, boolean(), "venv: the job can import this interpreter's packages, too.")
     data: tuple[str, ...] = option((), text_lines(), "folder or s3:// prefix -> name in the job's working directory.")
-    sample: str = option(
-        "", text(), "hint: command that creates sample data; run it in the job's folder on your computer."
-    )
+    sample: str = option("", text(), "command that creates sample data on your computer; the verb SampleData runs it.")
+    sample_requirements: str = option("", text(), "requirements file of `sample`; empty: `requirements`.")
     single: str = option("", command(), "shell command for a run on one VM.")
     multi: str = option("", command(), "shell command for a run on several VMs, without the framework's launcher.")
     outputs: tuple[str, ...] = option(("outputs",), text_lines(), "folders in the working directory that are fetched.")
@@ -178,6 +177,17 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     return JobSpec(_job_name(file), folder, options, resources, data, environment, path=path)
 
 
+def read_options(file: Path, env: Mapping[str, str]) -> JobOptions:
+    """Read the section [job] of a file; what it names need not exist.
+
+    :raises ConfigError: the section has mistakes.
+    """
+    reader = SettingsReader(ini.read(file, env, schema.layout(TABLES)), TABLES)
+    options = reader.read_section("job", JobOptions)
+    reader.raise_problems("Nothing was created.")
+    return options
+
+
 def reference() -> str:
     """Return the tables of all settings, in Markdown."""
     return config_reference.sections(TABLES)
@@ -216,18 +226,39 @@ def _data_items(reader: SettingsReader, options: JobOptions, folder: Path) -> tu
             reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
         elif not _is_inside(name):
             reader.add_problem("job", "data", f"{line!r} is outside the working directory")
-        elif not source.startswith("s3://") and not (folder / source).exists():
-            missing = _missing_data(folder, source, options.sample)
-            reader.add_problem("job", "data", missing if len(options.data) == 1 else f"{line!r}: {missing}")
+        elif not source.startswith("s3://") and not _is_there(folder / source, options):
+            missing = _missing_data(reader.document.path, source, options.sample)
+            reader.add_problem("job", "data", missing if len(options.data) == 1 else f"{line!r}: " + missing)
         items.append(DataItem(source, name))
     return tuple(items)
 
 
-def _missing_data(folder: Path, source: str, sample_data_command: str) -> str:
-    problem = f"{folder / source} does not exist"
+def _is_there(path: Path, options: JobOptions) -> bool:
+    # Without a command that creates it, an empty folder may be intended: a job that looks for files and finds none.
+    return has_content(path) if options.sample else path.exists()
+
+
+def has_content(path: Path) -> bool:
+    """Return True for a file, and for a folder with a file in it: an interrupted command leaves empty folders."""
+    return any(file.is_file() for file in path.rglob("*")) if path.is_dir() else path.exists()
+
+
+def _missing_data(file: Path, source: str, sample_data_command: str) -> Text:
+    path = file.parent / source
+    problem = f"{path} is empty" if path.exists() else f"{path} does not exist"
     if not sample_data_command:
         return problem
-    return f"{problem}; to create sample data: cd {shlex.quote(str(folder))} && {sample_data_command}"
+    # By name, not as the default: this need not be the job of the config file.
+    job = file.parent if file.name == "job.ini" else file
+    return problem + "; to create sample data: " + NextStep("SampleData", _as_typed(job))
+
+
+def _as_typed(path: Path) -> str:
+    """Return a path as it is typed in the working directory."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def _is_inside(name: str) -> bool:

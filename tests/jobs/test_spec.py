@@ -35,8 +35,9 @@ def test_a_job_is_read_with_its_data_and_environment(job_folder: Path) -> None:
         ("    scenes -> data", "    scenes -> ../../etc", "is outside the working directory"),
         ("    scenes -> data", "    nowhere -> data", "'nowhere -> data': "),
         ("    scenes -> data", "    nowhere -> data", "My Job/nowhere does not exist"),
-        ("    scenes -> data", "    nowhere -> data\nsample = python make.py", "My Job' && python make.py"),
+        ("    scenes -> data", "    nowhere -> data\nsample = python make.py", "to create sample data: SampleData("),
         ("    s3://bucket/more -> more", "    s3://bucket/more", "has no destination"),
+        ("    scenes -> data", "    empty -> data\nsample = python make.py", "My Job/empty is empty"),
         ("threads_per_worker = 3", "threads_per_worker = many", "is not a whole number"),
         ("[env]", "runtime = docker\n[env]", "It belongs under [job]"),
         ("LEVEL = 9", "LEV;touch x = 9", "is not a valid variable name"),
@@ -47,6 +48,7 @@ def test_a_mistake_in_job_ini_is_reported_with_its_line(
     job_folder: Path, line: str, replacement: str, message: str
 ) -> None:
     (job_folder / "job.ini").write_text(DASK.replace(line, replacement))
+    (job_folder / "empty/folders").mkdir(parents=True)
 
     with pytest.raises(ConfigError) as caught:
         jobs_spec.load(job_folder, {})

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import typing
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
-from orchestrator.interface.render.styles import line
+from orchestrator.interface.render.styles import job_line, line
 from orchestrator.interface.verbs.base import VerbGroup
-from orchestrator.interface.verbs.parameters import VerbParameter
+from orchestrator.interface.verbs.parameters import JobFolder, VerbParameter
 
 if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
 
-GROUP = VerbGroup("Config file")
+GROUP = VerbGroup("Config file and sample data")
 
 ACTIONS = ("check", "init", "show", "template", "reference")
 
@@ -125,3 +127,33 @@ def _print(workspace: Workspace, text: str) -> object:
     if not workspace.console.document:
         workspace.console.print_raw(text)
     return {"text": text}
+
+
+SampleJob = Annotated[str, replace(typing.get_args(JobFolder)[1], positional=True)]
+
+
+def _needs_no_cloud(options: dict[str, Any]) -> bool:  # noqa: ARG001 - the signature of all conditions
+    return False
+
+
+@GROUP.verb("SampleData", "sample-data", needs_cloud=_needs_no_cloud, examples=(NextStep("SampleData"),))
+def sample_data(workspace: Workspace, job: SampleJob = "") -> object:
+    """Create a job's sample data on this computer.
+
+    Its command is in job.ini. The packages that it needs are installed into an environment of its own, the first time.
+
+    job  folder of the job, or its .ini file (default: [job] run in the config file).
+
+    Costs  nothing.
+    """
+    from orchestrator.jobs import sample_data as samples
+
+    sample = samples.load(Path(job or workspace.settings(files=False).job.run), os.environ)
+    console = workspace.console
+    if sample.paths and not sample.missing:
+        console.print(f"  {sample.paths[0]} exists. Nothing to do.")
+    else:
+        console.print(f"  {sample.command}   in {sample.folder}")
+        samples.create(sample, workspace.home / "environments", lambda text: console.print(job_line(text)))
+        console.print(line("  Created.  Next: ", NextStep("Config", "check")))
+    return {"command": sample.command, "data": sample.paths} if console.document else None
