@@ -95,7 +95,13 @@ class Console:
 
     def worded(self, text: Text) -> str:
         """Return a text with its hints worded."""
-        return "".join(self.word(part) if isinstance(part, NextStep) else part for part in as_message(text).parts)
+        return "".join(map(self._worded_part, as_message(text).parts))
+
+    def _worded_part(self, part: str | NextStep) -> str:
+        # A job's own output stays as it is where no terminal reads it; names in other texts may come from hosts, too.
+        if isinstance(part, Verbatim):
+            return part
+        return units.visible(self.word(part) if isinstance(part, NextStep) else part)
 
     def _write(self, stream: TextIO, text: Text | Iterable[Text]) -> None:
         texts = [text] if isinstance(text, str | NextStep | Message) else text
@@ -119,7 +125,7 @@ class Console:
 
     def _piece(self, part: str | NextStep) -> str:
         if isinstance(part, NextStep):
-            return Styled(self.word(part), "command")
+            return Styled(units.visible(self.word(part)), "command")
         # Text of hosts and providers could move the cursor or retitle the window.
         text = units.visible(units.last_state(part) if isinstance(part, Verbatim) else part)
         return Styled(text, part.style) if isinstance(part, Styled) else text

@@ -50,7 +50,31 @@ def test_control_characters_are_made_visible_on_a_terminal() -> None:
         "\x1b[2m  | \x1b[0m  | 100% ^[[31mred^[[0m^G\n"
     )
     assert printed("provider: \x1b[2J", screen=Screen(), env=COLOR) == "provider: ^[[2J\n"
-    assert printed("provider: \x1b[2J") == "provider: \x1b[2J\n"
+    assert printed("provider: \x1b[2J") == "provider: ^[[2J\n"
+
+
+@pytest.mark.parametrize(
+    ("foreign", "shown"),
+    [
+        ("\x1b]0;title\x07", "^[]0;title^G"),
+        ("\x9b2J", r"\x9b2J"),
+        ("gpj.\u202eexe", r"gpj.\u202eexe"),
+        ("\u2066x\u2069", r"\u2066x\u2069"),
+        ("a\u2028b", r"a\u2028b"),
+        ("\U000e0041", r"\U000e0041"),
+        ("caf\udce9", r"caf\udce9"),
+        ("\ttab and \u00fcber \U0001f468\u200d\U0001f469", "\ttab and \u00fcber \U0001f468\u200d\U0001f469"),
+    ],
+)
+@pytest.mark.parametrize("stream", [io.StringIO, Screen])
+def test_text_of_hosts_reaches_no_screen_and_no_log_unseen(foreign: str, shown: str, stream: type[io.StringIO]) -> None:
+    env = {"NO_COLOR": "1", "TERM": "xterm"}
+
+    assert printed(line("name ", Styled(foreign, "good")), screen=stream(), env=env) == f"name {shown}\n"
+    assert printed(NextStep("Attach", foreign), screen=stream(), env=env) == "stratus attach\n"
+    # A job's own output is changed for a terminal only.
+    changed = shown if stream is Screen else foreign.replace("\udce9", "?")
+    assert printed(job_line(foreign), screen=stream(), env=env) == f"  | {changed}\n"
 
 
 def test_colors_are_stated_and_never_guessed() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.core.next_step import Message, NextStep, Text
-from orchestrator.interface.render import registry
+from orchestrator.interface.render import registry, units
 
 
 def document(record: object) -> Any:
@@ -25,7 +25,8 @@ def text(document: Any, worded: Callable[[Text], str] = str) -> str:
 
     :param worded: words hints for the reader of the document.
     """
-    return json.dumps(_plain(document, worded), indent=2, ensure_ascii=False, allow_nan=False)
+    # Escaped: names and output of hosts are in it, and it may be read on a terminal.
+    return units.escaped_json(json.dumps(_plain(document, worded), indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _plain(value: Any, worded: Callable[[Text], str]) -> Any:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from orchestrator.core.next_step import Message, Text
+from orchestrator.core.next_step import Message, NextStep, Text, Verbatim, as_message
 from orchestrator.interface.render.styles import Styled
 
 UNKNOWN = "price unknown"
 
-# Control characters but the tab: a terminal would obey them, a reader would not see them.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+# Control characters but the tab: a terminal would obey them, a reader would not see them. Directional marks and
+# overrides reorder the text around them (https://www.unicode.org/reports/tr9/), separators begin lines, tags are
+# invisible, and halves of surrogate pairs stand for bytes of file names that are no UTF-8.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
 
 
 def usd(amount: Decimal | None) -> str:
@@ -112,12 +118,32 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 def visible(text: str) -> str:
     """Return a text with its control characters made visible, ``^[[31m`` for a color, so that a terminal obeys none."""
-    return _CONTROL.sub(lambda match: _caret(ord(match[0])), text)
+    return _CONTROL.sub(lambda match: _caret(match[0]), text)
 
 
-def _caret(code: int) -> str:
+def _caret(character: str) -> str:
+    code = ord(character)
     # C1 codes as well: 0x9b alone begins a control sequence on 8-bit terminals.
-    return f"^{chr(code ^ 0x40)}" if code < 0x80 else f"\\x{code:02x}"
+    return f"^{chr(code ^ 0x40)}" if code < 0x80 else ascii(character)[1:-1]
+
+
+def single_line(text: Text) -> Text:
+    """Return a line of a record with all that its parts contain made visible, line breaks included.
+
+    Names of files and jobs come from hosts: one with a line break would look like a line of this program.
+    """
+    return Message(tuple(_visible_part(part) for part in as_message(text).parts))
+
+
+def _visible_part(part: str | NextStep) -> str | NextStep:
+    if isinstance(part, NextStep | Verbatim):
+        return part
+    return Styled(visible(part), part.style) if isinstance(part, Styled) else visible(part)
+
+
+def escaped_json(text: str) -> str:
+    """Return a JSON text with the control characters in its strings escaped; line breaks between values stay."""
+    return _CONTROL.sub(lambda match: match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1], text)
 
 
 def last_state(line: str) -> str:

@@ -60,12 +60,12 @@ class DisplayFilter:
 
     def display(self, record: object) -> None:
         """Print a record, unless its verb has just done so."""
-        from orchestrator.interface.render import registry
+        from orchestrator.interface.render import registry, units
 
         # By identity: an equal record of an earlier verb was not printed just now.
         if record is not self.latest:
             lines = registry.lines(record, self.workspace.clock.now()) if registry.has_lines(record) else []
-            self.workspace.console.print(lines or repr(record))
+            self.workspace.console.print([units.single_line(text) for text in lines] or repr(record))
 
 
 def _has_text(answer: object) -> bool:

@@ -43,12 +43,13 @@ def show(workspace: Workspace, record: T, lines: list[Text] | None = None) -> T:
 
     :param lines: the text, where the record's class alone does not tell it: an empty list.
     """
-    from orchestrator.interface.render import registry
+    from orchestrator.interface.render import registry, units
 
     registry.load()
     # Belongs to the JSON document of an error that comes after it.
     workspace.last_answer = record
-    workspace.console.print(registry.lines(record, workspace.clock.now()) if lines is None else lines)
+    texts = registry.lines(record, workspace.clock.now()) if lines is None else lines
+    workspace.console.print([units.single_line(text) for text in texts])
     return record
 
 

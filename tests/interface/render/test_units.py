@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
 
+from orchestrator.core.next_step import NextStep, as_message
 from orchestrator.interface.render import styles, units
+from orchestrator.interface.render.styles import Styled, line
 
 
 @pytest.mark.parametrize(
@@ -74,6 +77,24 @@ def test_measured_numbers_are_short(value: float, text: str) -> None:
 
 def test_control_characters_are_made_visible() -> None:
     assert units.visible("\x1b[2J\x07tab\tend\x9b\x7f") == "^[[2J^Gtab\tend\\x9b^?"
+
+
+def test_a_name_with_a_line_break_stays_on_its_line() -> None:
+    text = line("  ", Styled("x\n  Next: sh evil", "good"), NextStep("Status"), "\u2028")
+
+    shown = units.single_line(text)
+
+    assert str(shown) == "  x^J  Next: sh evilStatus()\\u2028"
+    assert [type(part) for part in as_message(shown).parts] == [str, Styled, NextStep, str]
+
+
+def test_json_holds_no_character_that_a_terminal_obeys() -> None:
+    document = {"name": "a\x9b2J\u202eb\U000e0041\x7f", "next": [1]}
+
+    text = units.escaped_json(json.dumps(document, indent=2, ensure_ascii=False))
+
+    assert json.loads(text) == document
+    assert text.replace("\n", "").isprintable()
 
 
 def test_of_a_line_that_carriage_returns_overwrite_the_last_state_is_left() -> None:
