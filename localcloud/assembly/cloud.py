@@ -17,6 +17,7 @@ from localcloud.core.addresses import HOME_REGION, AddressBlock
 from localcloud.ec2 import services
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance, summary
+from localcloud.ec2.meter import Meter
 from localcloud.fault_injection import api_calls
 from localcloud.fault_injection.api_calls import CallRecord
 from localcloud.fault_injection.hosts import FaultyHosts
@@ -65,6 +66,7 @@ class Cloud:
     sessions: RoleSessions
     started_at: float
     ecr: aws_ecr.RegistryCredentials
+    meter: Meter
     calls: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     def play(self, scenario: Scenario) -> None:
@@ -144,6 +146,8 @@ def build(parts: CloudParts) -> Cloud:
     lifecycle = Lifecycle(hosts, parts.spec, environment)
     instance_faults = InstanceFaults(lifecycle, hosts, environment)
     lifecycle.on_launch, lifecycle.on_running = instance_faults.on_launch, instance_faults.on_running
+    meter = Meter(environment)
+    lifecycle.on_change.append(meter.observe)
     sessions = _install(parts, lifecycle)
     return Cloud(
         environment,
@@ -153,6 +157,7 @@ def build(parts: CloudParts) -> Cloud:
         sessions,
         environment.clock.now(),
         aws_ecr.RegistryCredentials(environment.clock),
+        meter,
     )
 
 

@@ -27,6 +27,7 @@ USD_PER_HOUR = {
 }
 DISKS_PER_GB_MONTH = {"gp3": 0.08, "gp2": 0.10, "io2": 0.125}
 IOPS_MONTH = {"io2": 0.065}
+PUBLIC_ADDRESS_PER_HOUR = 0.005  # IPv4, in every region: https://aws.amazon.com/vpc/pricing/
 LOCATIONS = {"us-east-1": ("US East (N. Virginia)", ""), "us-west-2": ("US West (Oregon)", "USW2-")}
 
 _DATE = "2026-07-01T00:00:00Z"

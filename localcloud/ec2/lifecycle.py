@@ -104,8 +104,8 @@ class Lifecycle:
         #: Called with an instance that was just launched, and with one that has just entered running.
         self.on_launch: Callable[[TrackedInstance], None] = lambda _: None
         self.on_running: Callable[[TrackedInstance], None] = lambda _: None
-        #: Called with every instance that has changed its state.
-        self.on_change: Callable[[TrackedInstance], None] = lambda _: None
+        #: Each is called with every instance that has changed its state.
+        self.on_change: list[Callable[[TrackedInstance], None]] = []
 
     def register(self, instance: Instance, authorized_keys: tuple[str, ...]) -> None:
         """Track an instance that the API has just created."""
@@ -230,7 +230,8 @@ class Lifecycle:
 
     def _notify(self, tracked: TrackedInstance) -> None:
         self.invalidate()
-        self.on_change(tracked)
+        for observe in self.on_change:
+            observe(tracked)
 
     def _schedule(self, tracked: TrackedInstance, seconds: float, action: Callable[[TrackedInstance], None]) -> None:
         generation = tracked.generation

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
 
     from localcloud.ec2.lifecycle import TrackedInstance
+    from localcloud.ec2.meter import Meter
 
 Boundary = Callable[[str, str, int], None]
 """Called around every call with "before" or "after", the action, and the call's number from 1; may raise."""
@@ -143,6 +144,11 @@ class InMemoryCloud:
         """The calls so far, as :func:`localcloud.calls` returns them."""
         return list(self._cloud.calls)
 
+    @property
+    def meter(self) -> Meter:
+        """The meter, which bills as EC2 does."""
+        return self._cloud.meter
+
     def live_instances(self) -> list[LiveInstance]:
         """Return every instance that is not terminated, of all owners, in the order of launches."""
         instances = self._cloud.lifecycle.instances.values()
@@ -189,7 +195,7 @@ class InMemoryCloud:
         specs = HostSpecs(_unused_home(), AddressBlock(0), durations.boot_s)
         parts = CloudParts(environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort())
         self._cloud = build(parts)
-        self._cloud.lifecycle.on_change = self._count
+        self._cloud.lifecycle.on_change.append(self._count)
         self._application = self._cloud.application(_moto())
 
     def _respond(self, request: AWSPreparedRequest, timeout_s: float) -> HttpResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
@@ -10,12 +11,27 @@ from orchestrator.aws.ec2 import instance_tags
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.context import ClusterContext
+from orchestrator.cluster.meter import Meter
 from orchestrator.core import cost
 from orchestrator.core.errors import StratusError, UsageError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.host_keys import HostKeyRotation
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The instances of a cluster's name.
+
+    :param own: those of the cluster that are not terminated.
+    :param ended: those of the cluster that EC2 still shows as terminated, which it does for about an hour.
+    :param other_owners: those of other owners, as text.
+    """
+
+    own: list[Instance]
+    ended: list[Instance]
+    other_owners: tuple[str, ...]
 
 
 class Inventory:
@@ -26,6 +42,7 @@ class Inventory:
 
     def __init__(self, context: ClusterContext) -> None:
         self.context = context
+        self.meter = Meter(context)
         self._described: list[Instance] = []
         # Not created on first use: that may be in several threads at once, and it collects what they rotate.
         self._key_rotation = HostKeyRotation(
@@ -46,17 +63,19 @@ class Inventory:
         )
         return self._described
 
-    def with_other_owners(self) -> tuple[list[Instance], tuple[str, ...]]:
-        """Return the cluster's instances and, as text, those that other owners run under its name; one call."""
+    def survey(self) -> Survey:
+        """Return the cluster's instances, those that have ended, and those of other owners; one call."""
         cluster_id = self.context.cluster_id
-        described = ec2_instances.describe(self.context.clients, cluster=cluster_id.cluster, owner=None)
-        self._described = [instance for instance in described if instance.owner == cluster_id.owner]
-        others = tuple(instance.summary for instance in described if instance.owner != cluster_id.owner)
-        return self._described, others
-
-    def other_owners(self) -> tuple[str, ...]:
-        """Return, as text, the instances that other owners run under this cluster's name; one call."""
-        return self.with_other_owners()[1]
+        described = ec2_instances.describe(
+            self.context.clients, cluster=cluster_id.cluster, owner=None, include_terminated=True
+        )
+        present = [instance for instance in described if instance.state != "terminated"]
+        self._described = [instance for instance in present if instance.owner == cluster_id.owner]
+        return Survey(
+            self._described,
+            [item for item in described if item.state == "terminated" and item.owner == cluster_id.owner],
+            tuple(instance.summary for instance in present if instance.owner != cluster_id.owner),
+        )
 
     def running(self) -> list[Instance]:
         """Return the running instances.
@@ -125,17 +144,12 @@ class Inventory:
     # -- prices
 
     def usd_per_hour(self, instance: Instance) -> Decimal | None:
-        """Return USD per hour of a running instance with its disk; None when unknown. Makes no API call."""
-        prices, region = self.context.prices, self.context.cluster_id.region
-        on_demand = prices.per_hour(instance.type, region)
-        price = prices.spot_per_hour(instance.type, instance.zone) if instance.is_spot else on_demand
-        return cost.total([price.usd if price else None, self.disk_usd_per_hour(instance)])
+        """Return USD per hour of a running instance; see `Meter.usd_per_hour`."""
+        return self.meter.usd_per_hour(instance)
 
     def disk_usd_per_hour(self, instance: Instance) -> Decimal | None:
-        """Return USD per hour of an instance's disk, in any state; None when unknown. Makes no API call."""
-        region = self.context.cluster_id.region
-        price = self.context.prices.disk_per_hour(instance.disk, region) if instance.disk else None
-        return price.usd if price else None
+        """Return USD per hour of an instance's disk; see `Meter.disk_usd_per_hour`."""
+        return self.meter.disk_usd_per_hour(instance)
 
     def refresh_spot_prices(self, instances: Sequence[Instance]) -> None:
         """Look up the spot prices of the spot instances among some; makes no call if there is none."""
@@ -151,11 +165,12 @@ class Inventory:
         # Not described again: an instance that AWS reclaimed in the meantime was billed all the same.
         billed = [instance for instance in self._described if instance.name in names]
         self.refresh_spot_prices(billed)
-        disks = cost.total(self.disk_usd_per_hour(instance) for instance in billed)
-        both = cost.total(self.usd_per_hour(instance) for instance in billed)
-        vms = None if both is None or disks is None else both - disks
         return cost.Bill(
-            seconds * len(billed), cost.cost_for(vms, seconds), cost.cost_for(disks, seconds), _spot_share(billed)
+            seconds * len(billed),
+            cost.cost_for(cost.total(map(self.meter.vm_usd_per_hour, billed)), seconds),
+            cost.cost_for(cost.total(map(self.disk_usd_per_hour, billed)), seconds),
+            _spot_share(billed),
+            cost.cost_for(sum(map(self.meter.address_usd_per_hour, billed), Decimal(0)), seconds),
         )
 
 

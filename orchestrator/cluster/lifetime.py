@@ -114,7 +114,10 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
         return [str(minutes), str(budgets[instance.launch_id] or _UNCHANGED), _UNCHANGED]
 
     outcomes = _set_timers(inventory, running, arguments)
-    timers = {instance.id: outcomes[instance.name].unwrap() for instance in running if outcomes[instance.name].ok}
+    # As the tags have it: Status() and Cost() show those.
+    timers = {
+        instance.id: _rounded(outcomes[instance.name].unwrap()) for instance in running if outcomes[instance.name].ok
+    }
     # After the timers: a tag must not promise a shutdown that no timer performs.
     instance_tags.tag_expiry(context.clients, {key: timer.expires_at for key, timer in timers.items()})
     return ExtendReport(
@@ -232,6 +235,10 @@ def _parse_timer(host: Host, stdout: str) -> ShutdownTimer:
     return ShutdownTimer(datetime.fromtimestamp(epoch_s, UTC), budget, used, idle)
 
 
+def _rounded(timer: ShutdownTimer) -> ShutdownTimer:
+    return replace(timer, expires_at=instance_tags.round_up(timer.expires_at))
+
+
 def _extended(instance: Instance, timer: ShutdownTimer, target: datetime) -> ExtendedHost:
     is_early = timer.expires_at < target - _ROUNDING
     return ExtendedHost(instance.name, instance.expires_at, timer.expires_at, bool(timer.budget_minutes) and is_early)
@@ -240,9 +247,10 @@ def _extended(instance: Instance, timer: ShutdownTimer, target: datetime) -> Ext
 def _max_cost_usd(
     inventory: Inventory, instances: Sequence[Instance], timers: Mapping[str, ShutdownTimer]
 ) -> Decimal | None:
-    """Return the cost of instances from their start to their automatic shutdown; None if it is unknown for any."""
+    """Return the cost of instances from their launch to their automatic shutdown; None if it is unknown for any."""
+    now = inventory.context.clock.now()
+    expiries = {key: timer.expires_at for key, timer in timers.items()}
     return cost.total(
-        cost.cost_since(inventory.usd_per_hour(instance), instance.launched_at, expiry) if expiry else None
+        inventory.meter.until_expiry(instance, now, expiries.get(instance.id, instance.expires_at)).at_most
         for instance in instances
-        for expiry in [timers[instance.id].expires_at if instance.id in timers else instance.expires_at]
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.aws.ec2 import state_changes, waiters
+from orchestrator.aws.ec2 import instance_tags, state_changes, waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult, StateChange
 from orchestrator.cluster import lifetime
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.readiness import ReadyHost, wait_until_ready
-from orchestrator.core.errors import StratusError
+from orchestrator.core.errors import StratusError, first_line
 from orchestrator.core.events import Event
 from orchestrator.hosts import parallel
 
@@ -39,6 +39,7 @@ def start(inventory: Inventory) -> tuple[InstanceResult, ...]:
 def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[ReadyHost[None]] | None]:
     context = inventory.context
     stopped = [instance for instance in inventory.instances() if instance.state == "stopped"]
+    _tag_past_use(inventory, stopped)
     changes = state_changes.start(context.clients, stopped, cluster_id=context.cluster_id)
     started = [instance for instance in stopped if changes[instance.id].is_ok]
     ready = wait_until_ready(inventory, started, lambda host: None) if started else None
@@ -46,6 +47,18 @@ def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.O
     if ready and ready.succeeded:
         lifetime.tag_expiry_after_start(inventory, ready.succeeded)
     return _wait_for_state(inventory, stopped, changes, "running"), ready
+
+
+def _tag_past_use(inventory: Inventory, stopped: Sequence[Instance]) -> None:
+    """Tag instances with the time billed so far: EC2 forgets it when they start."""
+    context, now = inventory.context, inventory.context.clock.now()
+    values = {instance.id: inventory.meter.past_use(instance, now).tag_value for instance in stopped}
+    try:
+        instance_tags.tag_past_use(context.clients, values)
+    except StratusError as error:
+        # IAM policies of earlier versions do not allow the tag; the start must not fail for it.
+        text = f"the cost before this start will be known as a range only: {first_line(error)}"
+        context.on_event(Event("", "cost", "warning", text=text))
 
 
 def _wait_for_state(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -140,12 +141,15 @@ class ReadinessWaiter:
                 running[name].set_exception(error)
 
         failure: Exception | None = None
+        since: dict[str, datetime] = {}
         try:
             for instance in self._wait_running(ids, fail):
+                since[instance.id] = clock.now()
                 running[ids[instance.id]].set_result((instance, clock.monotonic() - began))
         except Exception as error:
             # Whatever it is, it must reach the hosts' threads: they would wait for their futures in vain.
             failure = error
+        self._record_running(since)
         errors = failure.errors if isinstance(failure, HostsFailed) else {}
         for instance_id, name in ids.items():
             # An instance that EC2 never showed is listed by its id.
@@ -162,7 +166,13 @@ class ReadinessWaiter:
         clock = self.inventory.context.clock
         began = clock.monotonic()
         (running,) = self._wait_running([instance.id], lambda name, error: None)
+        self._record_running({running.id: clock.now()})
         return running, clock.monotonic() - began
+
+    def _record_running(self, since: Mapping[str, datetime]) -> None:
+        # EC2 bills from here on, and shows only the time of the request.
+        if since:
+            self.inventory.context.launch_log.record_running(since)
 
     # -- one host, in its own thread
 

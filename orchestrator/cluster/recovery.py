@@ -141,15 +141,14 @@ class Recovery:
     def _interrupted(self, launch_id: str) -> InterruptedLaunch:
         alive, now = self._alive(launch_id), self.context.clock.now()
         rates = [self.inventory.usd_per_hour(instance) for instance in alive]
+        spent = sum(self.inventory.meter.costs(alive, now).values(), cost.Amount())
         return InterruptedLaunch(
             launch_id=launch_id,
             began_at=min(entry.written_at for entry in self.context.launch_log.open_entries(launch_id)),
             instances=tuple(f"{instance.name} ({instance.id})" for instance in alive),
             unconfirmed_count=self._unconfirmed_count(launch_id, alive),
             usd_per_hour=cost.total(rates),
-            spent_usd=cost.total(
-                cost.cost_since(rate, instance.launched_at, now) for rate, instance in zip(rates, alive, strict=True)
-            ),
+            spent_usd=spent.exact,
             expires_at=last_expiry(instance.expires_at for instance in alive),
         )
 

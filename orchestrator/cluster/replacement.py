@@ -11,6 +11,8 @@ from orchestrator.aws.ec2 import state_changes, waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.context import ClusterContext
+from orchestrator.cluster.meter import Meter
+from orchestrator.core.cost import Amount
 from orchestrator.core.errors import ConnectError, LeftRunning, StratusError, first_line
 from orchestrator.core.events import Event, State
 
@@ -38,6 +40,7 @@ class Replacer:
     instances: dict[str, Instance]
     launch_one: Callable[[LaunchPlan], Instance]
     _attempted: set[str] = field(default_factory=set)
+    _spent: dict[str, Amount] = field(default_factory=dict)
     _is_stopped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,15 +86,26 @@ class Replacer:
         change = state_changes.terminate(clients, [failed], cluster_id=self.plan.cluster_id)[failed.id]
         if not change.is_ok:
             return change.error.splitlines()[0]
+        # As it was before: its change of state hides how long it was running.
+        billed = ec2_instances.with_known_tags(shown, failed)
+        self._spent |= Meter(self.context).costs([billed], billed.ended_at or self.context.clock.now())
         for _ in waiters.wait_terminated(clients, [failed], deadline_s=TERMINATE_TIMEOUT_S):
             pass
         return ""
 
     def _launch(self, name: str) -> Instance:
         failed = self.instances[name]
-        # The time that the failed instance was billed counts against the launch's budget.
-        billed_hours = (self.context.clock.now() - failed.launched_at).total_seconds() / 3600
-        replacement = self.instances[name] = self.launch_one(self.plan.for_replacement(name, billed_hours))
+        spent = self._spent[failed.id]
+        replaced_usd = spent.at_least if spent.at_most is None else spent.at_most
+        try:
+            # What the failed instance cost counts against the launch's budget, and in the receipt.
+            replacement = self.launch_one(self.plan.for_replacement(name, replaced_usd))
+        except LeftRunning:
+            raise  # the replacement may exist, with that cost in its tags
+        except StratusError:
+            Meter(self.context).record_ended(self._spent, [failed])
+            raise
+        self.instances[name] = replacement
         self._report(name, "done", f"{replacement.id} replaces {failed.id}")
         return replacement
 

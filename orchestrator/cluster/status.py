@@ -10,6 +10,7 @@ from decimal import Decimal
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost
+from orchestrator.core.cost import Amount
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class InstanceStatus:
     :param disk_usd_per_hour: of its disk alone, which is billed while it is stopped, too; None if unknown.
     :param is_spot: True for a spot instance.
     :param stopped_at: time of its stop; None unless it is stopped, or if unknown.
+    :param spent: its cost since its launch.
     """
 
     name: str
@@ -36,6 +38,7 @@ class InstanceStatus:
     disk_usd_per_hour: Decimal | None = None
     is_spot: bool = False
     stopped_at: datetime | None = None
+    spent: Amount = cost.UNKNOWN
 
     @property
     def is_billed(self) -> bool:
@@ -54,6 +57,7 @@ class ClusterStatus:
 
     :param at: the moment.
     :param other_owners: instances of other owners in a cluster of this name, as text; they are never touched.
+    :param ended: cost of instances of the same launches that have ended.
     """
 
     cluster: str
@@ -62,6 +66,7 @@ class ClusterStatus:
     instances: tuple[InstanceStatus, ...]
     at: datetime
     other_owners: tuple[str, ...] = ()
+    ended: Amount = cost.NOTHING
 
     @property
     def up(self) -> tuple[InstanceStatus, ...]:
@@ -92,9 +97,14 @@ class ClusterStatus:
         )
 
     @property
+    def spent(self) -> Amount:
+        """Cost so far, since the launch of the instances."""
+        return sum((instance.spent for instance in self.instances), self.ended)
+
+    @property
     def spent_usd(self) -> Decimal | None:
-        """USD so far of the instances that are up, since their launch or last start; None if a price is unknown."""
-        return cost.total(cost.cost_since(instance.usd_per_hour, instance.launched_at, self.at) for instance in self.up)
+        """USD so far, since the launch of the instances; None if it is not known exactly."""
+        return self.spent.exact
 
     @property
     def expires_at(self) -> datetime | None:
@@ -111,20 +121,22 @@ def last_expiry(times: Iterable[datetime | None]) -> datetime | None:
 def query(inventory: Inventory) -> ClusterStatus:
     """Return the cluster as it is now: one API call, and one more for spot prices if an instance is spot."""
     context = inventory.context
-    instances, other_owners = inventory.with_other_owners()
-    inventory.refresh_spot_prices(instances)
-    cluster_id = context.cluster_id
+    survey = inventory.survey()
+    inventory.refresh_spot_prices(survey.own)
+    cluster_id, now = context.cluster_id, context.clock.now()
+    spent = inventory.meter.costs(survey.own, now)
     return ClusterStatus(
         cluster_id.cluster,
         cluster_id.region,
         cluster_id.owner,
-        tuple(_instance_status(inventory, instance) for instance in instances),
-        context.clock.now(),
-        other_owners,
+        tuple(_instance_status(inventory, instance, spent[instance.id]) for instance in survey.own),
+        now,
+        survey.other_owners,
+        inventory.meter.cost_of_ended(survey.own, survey.ended, now),
     )
 
 
-def _instance_status(inventory: Inventory, instance: Instance) -> InstanceStatus:
+def _instance_status(inventory: Inventory, instance: Instance, spent: Amount) -> InstanceStatus:
     return InstanceStatus(
         name=instance.name,
         id=instance.id,
@@ -132,11 +144,11 @@ def _instance_status(inventory: Inventory, instance: Instance) -> InstanceStatus
         state=instance.state,
         zone=instance.zone,
         address=instance.public_address or instance.private_address,
-        # EC2 sets the launch time again at every start, so that the cost so far is that since the last start.
         launched_at=instance.launched_at,
         expires_at=instance.expires_at,
         usd_per_hour=inventory.usd_per_hour(instance),
         disk_usd_per_hour=inventory.disk_usd_per_hour(instance),
         is_spot=instance.is_spot,
         stopped_at=instance.stopped_at,
+        spent=spent,
     )

@@ -49,6 +49,7 @@ class RegionTeardown:
     :param delete_key: deletes the cluster's key pair and returns the names of what was deleted.
     :param instances: every instance of the cluster that was seen, by id.
     :param results: outcome of each, by id.
+    :param ended: each instance that shuts down for good, as it was before, and the time since when; by id.
     :param group_state: ``gone``, ``none`` (the cluster has none) or why it remains; empty until that is known.
     :param key_state: the same for the key pair.
     :param unconfirmed: what may still exist, in a line each.
@@ -60,6 +61,7 @@ class RegionTeardown:
     on_event: EventHandler = ignore_event
     instances: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
+    ended: dict[str, tuple[Instance, datetime]] = field(default_factory=dict)
     group_state: str = ""
     key_state: str = ""
     unconfirmed: list[Text] = field(default_factory=list)
@@ -158,9 +160,13 @@ class RegionTeardown:
         if not pending:
             return
         changes = state_changes.terminate(self.clients, pending, cluster_id=self.launch_log.cluster_id)
+        now = self.clients.clock.now()
         for instance in pending:
             change = changes[instance.id]
             self.results[instance.id] = InstanceResult(instance.name, instance.id, change.state, change.error)
+            if change.is_ok:
+                # EC2 bills nothing more from here on; a repeated request does not change that.
+                self.ended.setdefault(instance.id, (instance, instance.ended_at or now))
         self._wait_terminated([instance for instance in pending if changes[instance.id].is_ok])
 
     def _wait_terminated(self, instances: Sequence[Instance]) -> None:

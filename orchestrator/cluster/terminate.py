@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -11,10 +11,10 @@ from orchestrator.aws.ec2 import host_names, key_pairs, network
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.launch_log import VISIBILITY_LAG_S
-from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.inventory import Inventory, Survey
 from orchestrator.cluster.teardown import DELETED, GROUP_TIMEOUT_S, KEPT, NONE, RegionTeardown
-from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
+from orchestrator.core.cost import Amount
 from orchestrator.core.errors import StratusError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.file_lock import AlreadyLocked
@@ -32,7 +32,7 @@ class TerminateReport:
 
     :param group_state: ``gone``, ``none`` (the cluster has none) or why it remains.
     :param key_state: the same for the key pair.
-    :param spent_usd: cost of the instances; None when a price is unknown.
+    :param spent: cost of the instances since their launch, those of the same launches that ended before included.
     :param unconfirmed: what may still exist, and what remains in other regions.
     :param caveat: why there may be instances although none was found; empty if there is no reason.
     :param other_owners: instances of other owners in a cluster of this name; they are never touched.
@@ -43,11 +43,16 @@ class TerminateReport:
     instances: tuple[InstanceResult, ...]
     group_state: str
     key_state: str
-    spent_usd: Decimal | None
+    spent: Amount
     unconfirmed: tuple[Text, ...] = ()
     caveat: str = ""
     other_owners: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
+
+    @property
+    def spent_usd(self) -> Decimal | None:
+        """USD since the launch; None if it is not known exactly."""
+        return self.spent.exact
 
     @property
     def remaining(self) -> tuple[Text, ...]:
@@ -76,14 +81,15 @@ class Terminator:
         own = self._terminate_own_region()
         others = list(self._terminate_other_regions())
         seen = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
+        survey = self._survey()
         return TerminateReport(
             instances=tuple(result for teardown in (own, *others) for result in teardown.results.values()),
             group_state=own.group_state,
             key_state=own.key_state,
-            spent_usd=self._cost(seen),
+            spent=self._spent((own, *others), survey.ended),
             unconfirmed=tuple(self._all_unconfirmed(own, others)),
             caveat=_caveat() if is_new_computer and not seen and own.group_state == NONE else "",
-            other_owners=self._other_owners(),
+            other_owners=survey.other_owners,
         )
 
     def terminate_launch(self, launch_id: str) -> TerminateReport:
@@ -103,7 +109,7 @@ class Terminator:
             instances=tuple(teardown.results.values()),
             group_state=teardown.group_state,
             key_state=teardown.key_state,
-            spent_usd=self._cost(teardown.instances.values()),
+            spent=self._spent((teardown,), self._survey().ended),
             unconfirmed=tuple(self._unconfirmed),
             untouched=others,
         )
@@ -183,20 +189,28 @@ class Terminator:
             return []
         return [region for region in regions if region != self.context.cluster_id.region]
 
-    def _other_owners(self) -> tuple[str, ...]:
+    def _survey(self) -> Survey:
         try:
-            return self.inventory.other_owners()
+            return self.inventory.survey()
         except StratusError as error:
             self._warn(f"VMs of other owners were not looked up: {first_line(error)}")
-            return ()
+            return Survey([], [], ())
 
-    def _cost(self, instances: Iterable[Instance]) -> Decimal | None:
-        now = self.context.clock.now()
-        # A stopped instance has been billed for its disk only since its stop: its launch time says nothing then.
-        billed = [instance for instance in instances if instance.state != "stopped"]
-        return cost.total(
-            cost.cost_since(self.inventory.usd_per_hour(instance), instance.launched_at, now) for instance in billed
-        )
+    def _spent(self, teardowns: Sequence[RegionTeardown], ended_before: Sequence[Instance]) -> Amount:
+        """Return the cost of everything that was found, and record that of the instances that ended."""
+        meter, now = self.inventory.meter, self.context.clock.now()
+        ended = {key: pair for teardown in teardowns for key, pair in teardown.ended.items()}
+        # As they were before: their last change of state hides how long they were running.
+        instances = [
+            ended[key][0] if key in ended else instance
+            for teardown in teardowns
+            for key, instance in teardown.instances.items()
+        ]
+        self.inventory.refresh_spot_prices(instances)
+        costs = meter.costs(instances, now, {key: at for key, (_, at) in ended.items()})
+        before = meter.cost_of_ended(instances, ended_before, now)
+        meter.record_ended(costs, [instance for instance, _ in ended.values()])
+        return sum(costs.values(), before)
 
     def _warn(self, text: str) -> None:
         self.context.on_event(Event("", "terminate", "warning", text=text))

@@ -18,17 +18,38 @@ def total(prices: Iterable[Decimal | None]) -> Decimal | None:
     return None if None in amounts else sum((amount for amount in amounts if amount is not None), Decimal(0))
 
 
-def cost_since(per_hour: Decimal | None, since: datetime | None, now: datetime) -> Decimal | None:
-    """Return the cost of one VM so far, USD; None if unknown.
+@dataclass(frozen=True)
+class Amount:
+    """An amount of money that may not be known exactly.
 
-    :param per_hour: USD per hour, disks included.
-    :param since: its launch time.
+    :param at_least: USD.
+    :param at_most: USD; None without an upper bound, or if a price is unknown.
     """
-    if per_hour is None or since is None:
-        return None
-    seconds = max(MINIMUM_BILLED_S, (now - since).total_seconds())
-    # By way of str: Decimal(float) would bring binary digits into an amount of money.
-    return per_hour * Decimal(str(seconds)) / 3600
+
+    at_least: Decimal = Decimal(0)
+    at_most: Decimal | None = Decimal(0)
+
+    @property
+    def exact(self) -> Decimal | None:
+        """The amount in USD; None if it is not known exactly."""
+        return self.at_least if self.at_least == self.at_most else None
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.at_least + other.at_least, total([self.at_most, other.at_most]))
+
+
+NOTHING = Amount()
+UNKNOWN = Amount(Decimal(0), None)
+
+
+def exactly(usd: Decimal | None) -> Amount:
+    """Return an amount that is known; `UNKNOWN` for None."""
+    return UNKNOWN if usd is None else Amount(usd, usd)
+
+
+def billed_s(began: datetime, end: datetime) -> float:
+    """Return the seconds that EC2 bills for a period in which an instance was running."""
+    return max(MINIMUM_BILLED_S, (end - began).total_seconds())
 
 
 @dataclass(frozen=True)
@@ -39,17 +60,19 @@ class Bill:
     :param vms_usd: for the VMs; None if a price is unknown.
     :param disks_usd: for their disks in that time; None if a price is unknown.
     :param spot: share of spot VMs: ``yes`` (all), ``partly``, ``no``.
+    :param addresses_usd: for their public IPv4 addresses in that time.
     """
 
     billed_seconds: float
     vms_usd: Decimal | None
     disks_usd: Decimal | None
     spot: str = "no"
+    addresses_usd: Decimal | None = Decimal(0)
 
     @property
     def total(self) -> Decimal | None:
         """USD; None if any part is unknown."""
-        return total([self.vms_usd, self.disks_usd])
+        return total([self.vms_usd, self.disks_usd, self.addresses_usd])
 
 
 def to_record(bill: Bill) -> dict[str, object]:
@@ -58,10 +81,12 @@ def to_record(bill: Bill) -> dict[str, object]:
         "billed_seconds": bill.billed_seconds,
         "machines_usd": bill.vms_usd,
         "disks_usd": bill.disks_usd,
+        "addresses_usd": bill.addresses_usd,
         "spot": bill.spot,
     }
 
 
 def cost_for(per_hour: Decimal | None, seconds: float) -> Decimal | None:
     """Return the cost of a period, USD, without the minimum that EC2 bills per launch; None if unknown."""
+    # By way of str: Decimal(float) would bring binary digits into an amount of money.
     return None if per_hour is None else per_hour * Decimal(str(seconds)) / 3600

@@ -11,6 +11,7 @@ from orchestrator.aws.ec2 import instance_types, security_groups
 from orchestrator.cluster import status
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost
+from orchestrator.core.cost import Amount
 from orchestrator.core.errors import UsageError
 
 
@@ -18,16 +19,24 @@ from orchestrator.core.errors import UsageError
 class Cost:
     """Cost of the cluster; None where a price is unknown.
 
-    :param usd_per_hour: of the instances that are up.
-    :param spent_usd: of these, so far.
-    :param max_cost_usd: of these, from their start to their automatic shutdown.
+    :param usd_per_hour: of everything that is billed now, disks of stopped instances included.
+    :param spent: so far, since the launch of the instances.
+    :param max_cost_usd: from their launch to the automatic shutdown of those that are up; disks of stopped instances
+        are billed beyond that.
     :param expires_at: automatic shutdown of the last of them; None if one has none.
+    :param stopped_usd_per_hour: of the disks of stopped instances, which have no automatic shutdown.
     """
 
     usd_per_hour: Decimal | None
-    spent_usd: Decimal | None
+    spent: Amount
     max_cost_usd: Decimal | None
     expires_at: datetime | None
+    stopped_usd_per_hour: Decimal | None = Decimal(0)
+
+    @property
+    def spent_usd(self) -> Decimal | None:
+        """USD so far; None if it is not known exactly."""
+        return self.spent.exact
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,13 @@ class AccountService:
             else None
             for instance in current.up
         ]
-        max_cost_usd = cost.total([current.spent_usd, *future_usd])
-        return Cost(current.usd_per_hour, current.spent_usd, max_cost_usd, current.expires_at)
+        return Cost(
+            cost.total([current.usd_per_hour, current.stopped_usd_per_hour]),
+            current.spent,
+            cost.total([current.spent.at_most, *future_usd]),
+            current.expires_at,
+            current.stopped_usd_per_hour,
+        )
 
     def request_quota_increase(self, count: int | None = None) -> quotas.QuotaIncrease:
         """Request the vCPU quota that a launch needs from AWS, unless it is available.

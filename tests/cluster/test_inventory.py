@@ -83,12 +83,12 @@ def test_without_a_running_instance_the_next_step_is_a_launch(simulate: Simulate
 def test_instances_of_other_owners_are_listed_apart(simulate: Simulate) -> None:
     tags = "Name=ml-0, stratus:cluster=ml, stratus:owner=arn:aws:iam::123456789012:user/colleague"
     inventory = launched(simulate(make_fault("colleague", machines=1, tags=tags)))
-    own, others = inventory.with_other_owners()
+    survey = inventory.survey()
 
-    assert [described.name for described in own] == ["ml-0", "ml-1"]
-    (other,) = others
+    assert [described.name for described in survey.own] == ["ml-0", "ml-1"]
+    assert survey.ended == []
+    (other,) = survey.other_owners
     assert "user/colleague" in other
-    assert inventory.other_owners() == others
 
 
 def test_a_bill_makes_no_api_call_for_on_demand_instances(simulate: Simulate) -> None:

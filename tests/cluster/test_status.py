@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus, last_expiry
+from orchestrator.core.cost import UNKNOWN, exactly
 
 NOW = datetime(2026, 11, 20, 14, 12, tzinfo=UTC)
 RUNNING = InstanceStatus(
@@ -22,8 +23,11 @@ RUNNING = InstanceStatus(
     expires_at=NOW + timedelta(hours=6),
     usd_per_hour=Decimal("0.5"),
     disk_usd_per_hour=Decimal("0.01"),
+    spent=exactly(Decimal(1)),
 )
-STOPPED = replace(RUNNING, name="ml-1", state="stopped", stopped_at=NOW - timedelta(hours=30))
+STOPPED = replace(
+    RUNNING, name="ml-1", state="stopped", stopped_at=NOW - timedelta(hours=30), spent=exactly(Decimal("0.3"))
+)
 
 
 def status(*instances: InstanceStatus) -> ClusterStatus:
@@ -35,12 +39,12 @@ def test_running_instances_cost_their_price_and_stopped_ones_their_disk() -> Non
 
     assert (current.up, current.stopped) == ((RUNNING,), (STOPPED,))
     assert (current.usd_per_hour, current.stopped_usd_per_hour) == (Decimal("0.5"), Decimal("0.01"))
-    assert current.spent_usd == Decimal(1)
+    assert current.spent_usd == Decimal("1.3")
     assert current.expires_at == RUNNING.expires_at
 
 
 def test_one_unknown_price_makes_the_sum_unknown() -> None:
-    current = status(RUNNING, replace(RUNNING, usd_per_hour=None))
+    current = status(RUNNING, replace(RUNNING, usd_per_hour=None, spent=UNKNOWN))
 
     assert current.usd_per_hour is None
     assert current.spent_usd is None

@@ -10,6 +10,7 @@ import pytest
 from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.terminate import LOCK_TIMEOUT_S, TerminateReport
+from orchestrator.core.cost import UNKNOWN, exactly
 from orchestrator.session import Session
 from tests.support.simulated_project import SimulatedProject
 
@@ -29,12 +30,12 @@ def launched(project: SimulatedProject) -> Session:
 @pytest.mark.parametrize(
     ("report", "remaining"),
     [
-        (TerminateReport((TERMINATED,), "gone", "gone", Decimal(1)), ()),
-        (TerminateReport((), "none", "none", None, caveat="Nothing found."), ()),
-        (TerminateReport((TERMINATED, RUNNING), "gone", "none", None), ("i-1 ml-1: OperationNotPermitted",)),
-        (TerminateReport((), "in use", "gone", None), ("security group: in use",)),
-        (TerminateReport((), "none", "denied", None), ("key pair: denied",)),
-        (TerminateReport((), "none", "none", None, unconfirmed=("launch r",)), ("launch r",)),
+        (TerminateReport((TERMINATED,), "gone", "gone", exactly(Decimal(1))), ()),
+        (TerminateReport((), "none", "none", UNKNOWN, caveat="Nothing found."), ()),
+        (TerminateReport((TERMINATED, RUNNING), "gone", "none", UNKNOWN), ("i-1 ml-1: OperationNotPermitted",)),
+        (TerminateReport((), "in use", "gone", UNKNOWN), ("security group: in use",)),
+        (TerminateReport((), "none", "denied", UNKNOWN), ("key pair: denied",)),
+        (TerminateReport((), "none", "none", UNKNOWN, unconfirmed=("launch r",)), ("launch r",)),
     ],
 )
 def test_everything_that_is_not_gone_remains(report: TerminateReport, remaining: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """Tags of instances: the state of a cluster, readable from any computer.
 
-RunInstances writes them all; afterwards only the host key and the expiry change. The names are part of the format that
-clusters launched by other versions have, and stay as they are.
+RunInstances writes most of them; afterwards only the host key, the expiry and the billed time change. The names are
+part of the format that clusters launched by other versions have, and stay as they are.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ HOST_KEY = "stratus:hostkey"
 BOOT_KEY = "stratus:bootkey"
 DISK = "stratus:disk"
 USER = "stratus:user"
+ADDRESS = "stratus:address"  # public or private: a stopped instance does not show which it had
+BILLED = "stratus:billed"  # time before the last start
+REPLACED = "stratus:replaced"  # cost in USD of the instance that it replaced
 
 _MAX_RESOURCES = 1000  # of one CreateTags call: AWS API reference, CreateTags
 
@@ -60,12 +63,26 @@ def tag_expiry(clients: client.Clients, expires_at: Mapping[str, datetime]) -> N
     """
     by_minute = defaultdict[datetime, list[str]](list)
     for instance_id, time in expires_at.items():
-        by_minute[_round_up(time)].append(instance_id)
+        by_minute[round_up(time)].append(instance_id)
     with clients.translate_errors("tagging VMs with their shutdown time"):
         for time, ids in by_minute.items():
             set_tag(clients, ids, EXPIRES, time.isoformat(timespec="seconds"))
 
 
-def _round_up(time: datetime) -> datetime:
+def round_up(time: datetime) -> datetime:
+    """Return a time rounded up to the minute."""
     minute = time.replace(second=0, microsecond=0)
     return minute if minute == time else minute + timedelta(minutes=1)
+
+
+def tag_past_use(clients: client.Clients, values: Mapping[str, str]) -> None:
+    """Tag instances with the time billed before the start that follows; one call per value.
+
+    :param values: instance id -> `PastUse.tag_value`.
+    """
+    by_value = defaultdict[str, list[str]](list)
+    for instance_id, value in values.items():
+        by_value[value].append(instance_id)
+    with clients.translate_errors("tagging VMs with the time billed so far"):
+        for value, ids in by_value.items():
+            set_tag(clients, ids, BILLED, value)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instance_tags
+from orchestrator.aws.ec2.past_use import PastUse
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
@@ -74,6 +76,11 @@ class Instance:
     :param is_spot: True for a spot instance.
     :param launch_size: number of instances of its launch, which share one ``max_dollars``.
     :param boot_key: host key of the launch while it is still valid; empty once the host has a key of its own.
+    :param created_at: time of its launch, whatever the last start; None if EC2 does not show it.
+    :param ended_at: time at which it began to shut down for good; None if it did not, or EC2 does not show it.
+    :param past_use: time billed before its last start; None if not tagged.
+    :param has_public_address: True if it has a public IPv4 address while it is running; None if unknown.
+    :param replaced_usd: cost of the instance that it replaced.
     """
 
     id: str
@@ -101,6 +108,11 @@ class Instance:
     is_spot: bool = False
     index: int = 0
     stopped_at: datetime | None = None
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+    past_use: PastUse | None = None
+    has_public_address: bool | None = None
+    replaced_usd: Decimal = Decimal(0)
 
     @property
     def is_alive(self) -> bool:
@@ -141,6 +153,8 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
         disk=known.disk,
         user=known.user,
         launch_size=known.launch_size,
+        has_public_address=known.has_public_address if shown.has_public_address is None else shown.has_public_address,
+        replaced_usd=known.replaced_usd,
     )
 
 
@@ -255,7 +269,12 @@ def from_response(response: InstanceTypeDef) -> Instance:
         launch_size=len(names) or 1,
         is_spot=response.get("InstanceLifecycle") == "spot",
         index=response.get("AmiLaunchIndex", 0),
-        stopped_at=_stopped_at(response),
+        stopped_at=_transition_time(response, ("stopping", "stopped")),
+        ended_at=_transition_time(response, TERMINATING),
+        created_at=_created_at(response),
+        past_use=PastUse.from_tag(tags.get(instance_tags.BILLED, "")),
+        has_public_address=_has_public_address(response, tags),
+        replaced_usd=_usd(tags.get(instance_tags.REPLACED, "")),
     )
 
 
@@ -297,13 +316,40 @@ def _reason(response: InstanceTypeDef) -> str:
     return message if message.startswith(code) else f"{code}: {message}"
 
 
-def _stopped_at(response: InstanceTypeDef) -> datetime | None:
-    """Return the time of the stop, which is only part of a text: ``User initiated (2026-11-20 14:12:07 GMT)``."""
-    if response["State"]["Name"] not in ("stopping", "stopped"):
+def _transition_time(response: InstanceTypeDef, states: Sequence[str]) -> datetime | None:
+    """Return the time of a transition, which is only part of a text: ``User initiated (2026-11-20 14:12:07 GMT)``.
+
+    :param states: for an instance in any other state, the time is None.
+    """
+    if response["State"]["Name"] not in states:
         return None
     reason = response.get("StateTransitionReason", "")
     match = re.search(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)", reason)
     return _time(match[1]) if match else None
+
+
+def _created_at(response: InstanceTypeDef) -> datetime | None:
+    """Return the time of the launch: a later start changes LaunchTime, but not the first interface's attachment.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html (launchTime)
+    """
+    attachments = [card.get("Attachment", {}) for card in response.get("NetworkInterfaces", [])]
+    return next((item.get("AttachTime") for item in attachments if item.get("DeviceIndex") == 0), None)
+
+
+def _has_public_address(response: InstanceTypeDef, tags: Mapping[str, str]) -> bool | None:
+    if response["State"]["Name"] == "running":
+        return "PublicIpAddress" in response
+    # In all other states EC2 shows none, whether it has one while it is running or not.
+    return {"public": True, "private": False}.get(tags.get(instance_tags.ADDRESS, ""))
+
+
+def _usd(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return Decimal(0)
+    return amount if amount.is_finite() else Decimal(0)
 
 
 def _group_ids(response: InstanceTypeDef) -> tuple[str, ...]:

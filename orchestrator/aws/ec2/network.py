@@ -22,11 +22,13 @@ class Subnet:
     """One subnet.
 
     :param free_addresses: number of IP addresses left in it.
+    :param assigns_public_addresses: True if its instances get a public IPv4 address by default.
     """
 
     id: str
     zone: str
     free_addresses: int
+    assigns_public_addresses: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,13 @@ def _placement(clients: client.Clients, settings: settings.AwsSettings, subnets:
             fix="correct [aws] vpc_id, or leave it empty: the subnet determines it",
         )
     records = [
-        Subnet(subnet["SubnetId"], subnet["AvailabilityZone"], subnet["AvailableIpAddressCount"]) for subnet in subnets
+        Subnet(
+            subnet["SubnetId"],
+            subnet["AvailabilityZone"],
+            subnet["AvailableIpAddressCount"],
+            subnet.get("MapPublicIpOnLaunch", False),
+        )
+        for subnet in subnets
     ]
     return Placement(vpc_id=vpcs[0], subnets=tuple(sorted(records, key=lambda subnet: subnet.zone)))
 

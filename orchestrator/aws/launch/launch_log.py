@@ -6,15 +6,17 @@ computer; afterwards, and for other computers, the tags are the only state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instances
 from orchestrator.core.clock import Backoff, Clock
+from orchestrator.core.cost import Amount
 from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import Journal, JournalEntry
 
@@ -25,7 +27,21 @@ REQUEST_LIFETIME_S = 240.0
 LAUNCH, UP, GROUP, KEY = "launch", "up", "group", "key"
 """Kinds of entries: one RunInstances request; a whole launch until its hosts are ready; security group; key pair."""
 
+RUNNING, ENDED = "running", "ended"
+"""Kinds of entries that record facts for the meter, and have no outcome."""
+
 _BACKOFF = Backoff(first_s=1.0, longest_s=10.0, growth=2.0)
+
+
+@dataclass(frozen=True)
+class EndedInstance:
+    """An instance that was terminated.
+
+    :param cost: from its launch to its end.
+    """
+
+    launch_id: str
+    cost: Amount
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,57 @@ class LaunchLog:
         """Record that all resources of the cluster are deleted, including some instances."""
         self.record_terminated(ids | self.recent().keys())
         self.record_outcome([entry for entry in self.entries(GROUP, KEY) if entry.outcome is None], ended=True)
+
+    # -- facts for the meter, which are best effort: costs are shown without them, too
+
+    def record_running(self, since: Mapping[str, datetime]) -> None:
+        """Record when instances, by id, were first seen running."""
+        self._record(RUNNING, since={key: time.isoformat() for key, time in since.items()})
+
+    def running_since(self) -> dict[str, datetime]:
+        """Return when instances, by id, were first seen running after their last start."""
+        times: dict[str, datetime] = {}
+        for entry in self._facts(RUNNING):
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                times |= {key: datetime.fromisoformat(time) for key, time in entry.facts["since"].items()}
+        return times
+
+    def record_ended(self, ended: Mapping[str, EndedInstance]) -> None:
+        """Record instances, by id, that were terminated."""
+        self._record(ENDED, instances={key: _ended_facts(instance) for key, instance in ended.items()})
+
+    def ended(self) -> dict[str, EndedInstance]:
+        """Return the terminated instances by id."""
+        instances_by_id: dict[str, EndedInstance] = {}
+        for entry in self._facts(ENDED):
+            with suppress(KeyError, TypeError, InvalidOperation, AttributeError):
+                instances_by_id |= {key: _read_ended(facts) for key, facts in entry.facts["instances"].items()}
+        return instances_by_id
+
+    def _record(self, kind: str, **facts: Any) -> None:
+        with suppress(StratusError):
+            self.journal.record_intent(kind, **facts, **self.cluster_id.journal_fields)
+
+    def _facts(self, kind: str) -> list[JournalEntry]:
+        try:
+            return self.entries(kind)
+        except OSError:
+            return []
+
+
+def _ended_facts(ended: EndedInstance) -> dict[str, str | None]:
+    at_most = ended.cost.at_most
+    return {
+        "run": ended.launch_id,
+        "usd_at_least": str(ended.cost.at_least),
+        "usd_at_most": None if at_most is None else str(at_most),
+    }
+
+
+def _read_ended(facts: Mapping[str, Any]) -> EndedInstance:
+    at_most = facts["usd_at_most"]
+    amount = Amount(Decimal(facts["usd_at_least"]), None if at_most is None else Decimal(at_most))
+    return EndedInstance(str(facts["run"]), amount)
 
 
 def launched_instances(entry: JournalEntry) -> Iterator[instances.Instance]:

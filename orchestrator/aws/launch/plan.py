@@ -43,6 +43,7 @@ class LaunchPlan:
     :param quota: the vCPU quota that the launch uses; None if it was not looked up.
     :param ssh_sources: networks that may connect by SSH; empty if not looked up.
     :param warnings: checks that could not be made, one line each.
+    :param replaced_usd: cost of the instance that the only one of this plan replaces.
     """
 
     cluster_id: aws_identity.ClusterId
@@ -70,6 +71,7 @@ class LaunchPlan:
     quota: QuotaUsage | None = None
     ssh_sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    replaced_usd: Decimal = Decimal(0)
 
     @property
     def count(self) -> int:
@@ -122,11 +124,22 @@ class LaunchPlan:
         return self.disk_price.usd if self.disk_price else None
 
     @property
+    def has_public_addresses(self) -> bool:
+        """True if every instance gets a public IPv4 address."""
+        is_default = self.address_type == "auto" and self.subnet.assigns_public_addresses
+        return is_default or self.address_type == "public"
+
+    @property
+    def address_usd_per_hour(self) -> Decimal:
+        """USD per hour of the public address of one instance; 0 without one."""
+        return price_table.PUBLIC_ADDRESS_USD_PER_HOUR if self.has_public_addresses else Decimal(0)
+
+    @property
     def usd_per_hour(self) -> Decimal | None:
-        """USD per hour of all instances with their disks; None if any price is unknown."""
+        """USD per hour of all instances with their disks and public addresses; None if any price is unknown."""
         if self.usd_per_hour_each is None or self.disk_usd_per_hour is None:
             return None
-        return (self.usd_per_hour_each + self.disk_usd_per_hour) * self.count
+        return (self.usd_per_hour_each + self.disk_usd_per_hour + self.address_usd_per_hour) * self.count
 
     @property
     def max_cost_usd(self) -> Decimal | None:
@@ -180,13 +193,12 @@ class LaunchPlan:
         names = self.names[launched:]
         return replace(self, names=names, max_dollars=self.max_dollars * len(names) / self.count)
 
-    def for_replacement(self, name: str, used_hours: float = 0.0) -> LaunchPlan:
+    def for_replacement(self, name: str, replaced_usd: Decimal = Decimal(0)) -> LaunchPlan:
         """Return a plan for the replacement of one instance of this launch.
 
-        :param used_hours: hours that the replaced instance ran; their cost is deducted from ``max_dollars``.
+        :param replaced_usd: cost of the replaced instance, which is deducted from its share of ``max_dollars``.
         """
         share = self.max_dollars / self.count
-        if self.max_dollars and self.usd_per_hour is not None:
-            used = float(self.usd_per_hour) / self.count * used_hours
-            share = max(0.01, share - used)  # 0 would mean no budget at all
-        return replace(self, names=(name,), max_dollars=share)
+        if self.max_dollars:
+            share = max(0.01, share - float(replaced_usd))  # 0 would mean no budget at all
+        return replace(self, names=(name,), max_dollars=share, replaced_usd=replaced_usd)

@@ -117,6 +117,8 @@ def _planned(plan: LaunchPlan, resources: LaunchResources, shown: instances.Inst
         disk=plan.disk,
         user=plan.user,
         launch_size=plan.count,
+        has_public_address=plan.has_public_addresses,
+        replaced_usd=plan.replaced_usd,
     )
 
 
@@ -241,7 +243,10 @@ def _tags(plan: LaunchPlan, resources: LaunchResources, expires: datetime) -> li
         instance_tags.BOOT_KEY: key,
         instance_tags.DISK: plan.disk.tag_value,
         instance_tags.USER: plan.user,
+        instance_tags.ADDRESS: "public" if plan.has_public_addresses else "private",
     }
+    if plan.replaced_usd:
+        values[instance_tags.REPLACED] = f"{plan.replaced_usd:.6f}"
     tags = [*plan.cluster_id.tags, *({"Key": name, "Value": value} for name, value in values.items())]
     return [{"ResourceType": type_, "Tags": tags} for type_ in ("instance", "volume", "network-interface")]
 

@@ -35,6 +35,9 @@ _USD_PER_HOUR = {
 
 _USD_PER_GB_MONTH = {"gp3": Decimal("0.08"), "gp2": Decimal("0.10"), "io2": Decimal("0.125")}
 _USD_PER_IOPS_MONTH = {"io2": Decimal("0.065")}
+PUBLIC_ADDRESS_USD_PER_HOUR = Decimal("0.005")
+"""For each public IPv4 address, in every region: https://aws.amazon.com/vpc/pricing/"""
+
 _FIRST_TIER = 32_000  # IOPS; further tiers cost less, and are not in the table
 _GP3_INCLUDED_IOPS = 3000
 _GP3_INCLUDED_MIB_S = 125

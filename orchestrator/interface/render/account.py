@@ -20,12 +20,14 @@ from orchestrator.services.account import AccessReport, Cost
 @lines.register(Cost)
 def _(cost: Cost, now: datetime) -> Lines:
     end = f", shuts down automatically {units.ends(cost.expires_at, now)}" if cost.expires_at else ""
+    # Stopped VMs have no timer, so that there is no upper bound on the cost of their disks.
+    disks = f", and {units.rate(cost.stopped_usd_per_hour)} for disks of stopped VMs until they are terminated"
     table = [
         ["now", units.rate(cost.usd_per_hour)],
-        ["so far", units.usd(cost.spent_usd)],
-        ["at most", units.usd(cost.max_cost_usd) + end],
+        ["so far", units.amount(cost.spent)],
+        ["at most", units.usd(cost.max_cost_usd) + end + (disks if cost.stopped_usd_per_hour else "")],
     ]
-    return columns(table)
+    return [*columns(table), "  Data transfer is not included."]
 
 
 @lines.register(ExtendReport)
@@ -105,6 +107,8 @@ def _(cost: Cost) -> Document:
         "usd_spent": document(cost.spent_usd),
         "usd_at_most": document(cost.max_cost_usd),
         "expires": document(cost.expires_at),
+        "usd_per_hour_stopped": document(cost.stopped_usd_per_hour),
+        "usd_spent_range": document(cost.spent),
     }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
+from orchestrator.core.cost import UNKNOWN, Amount
 from orchestrator.core.next_step import Message, NextStep, Text
 from orchestrator.interface.render import stopped, units
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
@@ -59,7 +59,8 @@ def up(status: ClusterStatus) -> Text:
     running = len(status.up)
     if not running:
         return f"0 up{_stopped(status)}."
-    spent = "" if status.spent_usd is None else f", {units.usd(status.spent_usd)} so far"
+    known = status.spent != UNKNOWN
+    spent = f", {units.amount(status.spent)} so far" if known else ""
     return line(f"{running} up, {units.rate(status.usd_per_hour)}{spent}{_stopped(status)}.  ", _end(status))
 
 
@@ -130,12 +131,12 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     if not report.instances and not gone:
         note = [f"  {report.caveat}"] if report.caveat else []
         return [*listed, "  There was nothing to terminate: 0 VMs running.", *note]
-    return [*listed, f"  0 VMs running. {_total(report.spent_usd, bool(report.instances))}".rstrip()]
+    return [*listed, f"  0 VMs running. {_total(report.spent, bool(report.instances))}".rstrip()]
 
 
 def _untouched(report: TerminateReport) -> Lines:
     """Return which instances were left as they are, and the cost of those that were terminated."""
-    cost = f" These VMs cost {units.usd(report.spent_usd)}." if report.instances else ""
+    cost = f" These VMs cost {units.amount(report.spent)}." if report.instances else ""
     return [
         line(f"  Left as they are: {' '.join(report.untouched[:MANY])}.{cost}  ", NextStep("Status"), " shows them.")
     ]
@@ -149,10 +150,10 @@ def _gone(report: TerminateReport) -> list[str]:
     return gone + [f"{resource} gone" for resource, outcome in resources if outcome == "gone"]
 
 
-def _total(spent: Decimal | None, any_instance: bool) -> str:
+def _total(spent: Amount, any_instance: bool) -> str:
     if not any_instance:
         return ""
-    return "Cost of this cluster: price unknown." if spent is None else f"This cluster cost {units.usd(spent)}."
+    return "Cost of this cluster: price unknown." if spent == UNKNOWN else f"This cluster cost {units.amount(spent)}."
 
 
 # Keys are a contract with scripts: some bear older words (machines, foreign) than the fields.
@@ -169,6 +170,7 @@ def _(status: ClusterStatus) -> Document:
         "usd_per_hour_stopped": document(status.stopped_usd_per_hour),
         "usd_spent": document(status.spent_usd),
         "expires": document(status.expires_at),
+        "usd_spent_range": document(status.spent),
     }
 
 
@@ -187,6 +189,7 @@ def _(instance: InstanceStatus) -> Document:
         "usd_per_hour_disk_each": document(instance.disk_usd_per_hour),
         "spot": instance.is_spot,
         "stopped": document(instance.stopped_at),
+        "usd_spent_range": document(instance.spent),
     }
 
 
@@ -202,6 +205,7 @@ def _(report: TerminateReport) -> Document:
         "foreign": document(report.other_owners),
         "left": document(report.remaining),
         "untouched": document(report.untouched),
+        "usd_spent_range": document(report.spent),
     }
 
 

@@ -74,7 +74,8 @@ def _access(ssh_from: str) -> str:
 
 
 def _price(plan: LaunchPlan) -> Lines:
-    prices = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each  = "
+    address = f", addresses {units.unit_price(plan.address_usd_per_hour)} each" if plan.has_public_addresses else ""
+    prices = f"{_each(plan)} each, disks {units.unit_price(plan.disk_usd_per_hour)} each{address}  = "
     source = f"   ({plan.price.source})" if plan.price else ""
     limit = f"shuts down automatically after {units.hours(plan.max_hours)}"
     if plan.is_budget_limited:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.cost import Bill
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.interface.render import units
@@ -230,16 +229,6 @@ def _(record: RunRecord) -> Document:
         "failed": document(record.failed),
         "bill": document(record.bill),
         "problems": document(record.problems),
-    }
-
-
-@document.register(Bill)
-def _(bill: Bill) -> Document:
-    return {
-        "seconds": bill.billed_seconds,
-        "machines": document(bill.vms_usd),
-        "disks": document(bill.disks_usd),
-        "spot": bill.spot,
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
+from orchestrator.core.cost import Amount
 from orchestrator.core.next_step import Message, NextStep, Text, Verbatim, as_message
 from orchestrator.interface.render.styles import Styled
 
@@ -28,6 +29,14 @@ def usd(amount: Decimal | None) -> str:
         return UNKNOWN
     # $0.00 would read as free of charge.
     return "<$0.01" if 0 < amount < Decimal("0.005") else f"${_rounded(amount, 2):,}"
+
+
+def amount(money: Amount) -> str:
+    """Return an amount that may not be known exactly: ``$5.84``, ``$5.84 to $6.01``, ``at least $5.84``."""
+    if money.at_most is None:
+        return f"at least {usd(money.at_least)}" if money.at_least else UNKNOWN
+    lowest, highest = usd(money.at_least), usd(money.at_most)
+    return highest if lowest == highest else f"{lowest} to {highest}"
 
 
 def rate(per_hour: Decimal | None) -> str:

@@ -58,6 +58,7 @@ def test_instances_disks_and_network_interfaces_are_tagged_at_creation() -> None
         "stratus:bootkey": "AAAAC3Nz",
         "stratus:disk": "gp3:75:0:0",
         "stratus:user": "ubuntu",
+        "stratus:address": "private",
         "Name": "ml-[0-1]",
     }
 

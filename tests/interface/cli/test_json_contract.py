@@ -21,7 +21,7 @@ from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import errors
-from orchestrator.core.cost import Bill
+from orchestrator.core.cost import Amount, Bill
 from orchestrator.core.errors import Problem
 from orchestrator.core.next_step import Message
 from orchestrator.hosts.commands import CommandOutput, CommandReport
@@ -40,9 +40,11 @@ from orchestrator.services.account import AccessReport, Cost
 from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
-    ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires",
-    InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped",
-    TerminateReport: "instances group key usd_spent unsure note foreign left untouched",
+    ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires "
+    "usd_spent_range",
+    InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
+    "usd_spent_range",
+    TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range",
     InstanceResult: "name id state error usd_per_hour_disk_each",
     LaunchReport: "launch api_seconds ready failed seconds",
     HostStartup: "name zone pending_seconds boot_seconds ssh_seconds",
@@ -56,7 +58,8 @@ KEYS: dict[type, str] = {
     CancelReport: "run left failed",
     RunSummary: "run job multi hosts state started seconds",
     RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill problems",
-    Bill: "seconds machines disks spot",
+    Bill: "seconds machines disks spot addresses",
+    Amount: "at_least at_most",
     JoinReport: "run joined failed",
     Dashboard: "url",
     KillReport: "hosts failed",
@@ -68,7 +71,7 @@ KEYS: dict[type, str] = {
     HostProcess: "pid run cpu memory command",
     CommandReport: "command hosts failed",
     CommandOutput: "host status lines seconds",
-    Cost: "usd_per_hour usd_spent usd_at_most expires",
+    Cost: "usd_per_hour usd_spent usd_at_most expires usd_per_hour_stopped usd_spent_range",
     ExtendReport: "hosts failed usd_at_most max_dollars",
     ExtendedHost: "name before expires capped",
     IdleShutdownReport: "minutes hosts failed",

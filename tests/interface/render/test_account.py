@@ -9,6 +9,7 @@ from decimal import Decimal
 from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import QuotaIncrease, QuotaUsage, quota_for
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
+from orchestrator.core.cost import UNKNOWN, Amount
 from orchestrator.core.errors import HostError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import account
@@ -19,10 +20,19 @@ USAGE = QuotaUsage(quota_for("g5.xlarge"), needed=8, limit=4, in_use=4)
 
 
 def test_cost_is_now_so_far_and_at_most() -> None:
-    lines = rendered(Cost(Decimal("0.73"), None, Decimal("5.84"), NOW + timedelta(hours=4)))
+    lines = rendered(Cost(Decimal("0.73"), UNKNOWN, Decimal("5.84"), NOW + timedelta(hours=4)))
 
     assert lines[:2] == ["  now      $0.73/h", "  so far   price unknown"]
     assert lines[2].startswith("  at most  $5.84, shuts down automatically at ")
+    assert lines[3] == "  Data transfer is not included."
+
+
+def test_a_cost_that_is_not_known_exactly_is_a_range_and_stopped_disks_have_no_upper_bound() -> None:
+    spent = Amount(Decimal("0.20"), Decimal("0.31"))
+    lines = rendered(Cost(Decimal("0.38"), spent, Decimal("5.84"), None, Decimal("0.016")))
+
+    assert lines[1] == "  so far   $0.20 to $0.31"
+    assert lines[2] == "  at most  $5.84, and $0.016/h for disks of stopped VMs until they are terminated"
 
 
 def test_an_extension_shows_every_end_and_the_maximum_cost() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.terminate import TerminateReport
+from orchestrator.core.cost import UNKNOWN, exactly
 from orchestrator.interface.render import cluster
 from tests.support.interface.example_machines import machine, status
 from tests.support.interface.rendered import rendered, texts
@@ -57,14 +58,14 @@ def test_leaving_shows_what_still_runs_and_how_to_terminate_it_and_nothing_when_
 def test_a_terminate_counts_to_zero_and_shows_the_cost() -> None:
     results = tuple(InstanceResult(name, f"i-{name}", "terminated") for name in ("ml-0", "ml-1"))
 
-    assert rendered(TerminateReport(results, "gone", "gone", Decimal("0.0214"))) == [
+    assert rendered(TerminateReport(results, "gone", "gone", exactly(Decimal("0.0214")))) == [
         "  ml-0 terminated   ml-1 terminated   security group gone   key pair gone",
         "  0 VMs running. This cluster cost $0.02.",
     ]
-    assert rendered(TerminateReport(results, "gone", "gone", None))[-1] == (
+    assert rendered(TerminateReport(results, "gone", "gone", UNKNOWN))[-1] == (
         "  0 VMs running. Cost of this cluster: price unknown."
     )
-    assert rendered(TerminateReport((), "none", "none", Decimal(0))) == [
+    assert rendered(TerminateReport((), "none", "none", exactly(Decimal(0)))) == [
         "  There was nothing to terminate: 0 VMs running."
     ]
 
@@ -75,7 +76,7 @@ def test_a_terminate_that_left_something_never_says_zero() -> None:
         InstanceResult("ml-1", "i-1", "running", "OperationNotPermitted"),
     )
 
-    assert rendered(TerminateReport(results, "kept", "kept", None)) == ["  ml-0 terminated"]
+    assert rendered(TerminateReport(results, "kept", "kept", UNKNOWN)) == ["  ml-0 terminated"]
 
 
 def test_what_belongs_to_others_is_listed() -> None:

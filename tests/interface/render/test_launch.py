@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -27,6 +28,14 @@ def test_a_plan_shows_what_it_brings_what_it_costs_and_who_has_access() -> None:
         "         at most $5.84 if you forget it (shuts down automatically after 8 h)",
         "  Access ssh from 203.0.113.7 only, host keys pinned",
     ]
+
+
+def test_a_plan_names_the_price_of_public_addresses() -> None:
+    subnet = replace(launch_plan().subnet, assigns_public_addresses=True)
+    lines = texts(launch.plan(launch_plan(subnet=subnet), image="x", ssh_from=ADDRESS))
+
+    assert "disks $0.008/h each, addresses $0.005/h each  = $0.74/h" in lines[2]
+    assert "at most $5.92" in lines[3]
 
 
 def test_a_plan_shows_its_share_of_the_quota() -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
+from orchestrator.core.cost import exactly
 from tests.support.interface.rendered import NOW
 
 
@@ -23,6 +24,7 @@ def machine(name: str, state: str = "running", per_hour: str | None = "0.365") -
         NOW + timedelta(hours=7, minutes=48),
         Decimal(per_hour) if per_hour else None,
         Decimal("0.0082"),
+        spent=exactly((Decimal(per_hour) / 5 if per_hour else None) if state == "running" else Decimal(0)),
     )
 
 

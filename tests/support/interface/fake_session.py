@@ -27,6 +27,7 @@ from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
+from orchestrator.core.cost import exactly
 from orchestrator.core.errors import ConnectError, JobFailed, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.next_step import NextStep
@@ -113,6 +114,7 @@ class FakeCluster:
             PRICE,
             Decimal("0.008"),
             stopped_at=now - timedelta(hours=74) if state == "stopped" else None,
+            spent=exactly(PRICE),
         )
 
     def plan(self, count: int | None = None) -> LaunchPlan:
@@ -138,7 +140,7 @@ class FakeCluster:
         )
         self.state.vms = {name: state for name, state in states.items() if state != "terminated"}
         outcome = "kept: instances are left" if left else "gone" if results else "none"
-        return TerminateReport(results, outcome, outcome, Decimal("0.02"))
+        return TerminateReport(results, outcome, outcome, exactly(Decimal("0.02")))
 
     def stop(self) -> tuple[InstanceResult, ...]:
         return self._change("stopped")
@@ -267,7 +269,7 @@ class FakeAccount:
 
     def cost(self) -> Cost:
         status = self.cluster.status()
-        return Cost(status.usd_per_hour, status.spent_usd, Decimal("5.84"), status.expires_at)
+        return Cost(status.usd_per_hour, status.spent, Decimal("5.84"), status.expires_at)
 
 
 class FakeSession:
