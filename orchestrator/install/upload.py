@@ -5,15 +5,22 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import io
+import os
 import tarfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
 # Larger files are compared by size and time of change: hashing a data set would take minutes at every install.
 HASHED_CONTENT_BYTES = 4 << 20
-ALWAYS_EXCLUDED = ("__pycache__", ".git", ".venv", ".ipynb_checkpoints", ".DS_Store", "*.pyc")
+ALWAYS_EXCLUDED = (
+    *("__pycache__", ".git", ".hg", ".svn", ".venv", ".ipynb_checkpoints", ".DS_Store", "*.pyc", "node_modules"),
+    *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox", ".idea", ".vscode"),
+)
+VENV_MARK = "pyvenv.cfg"
+"""File at the top of every virtual environment, https://docs.python.org/3/library/venv.html."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Upload:
     :param source: folder or file on this computer.
     :param remote_path: folder on the host, below ``~/stratus``.
     :param digest: of names and contents; the host requests the bytes only if it changed.
-    :param excluded: names at the top of the folder that are not uploaded.
+    :param excluded: names at the top of the folder, or patterns, that are not uploaded.
     """
 
     name: str
@@ -50,18 +57,57 @@ def scan(name: str, source: Path, remote_path: str, *, excluded: tuple[str, ...]
 
 
 def list_files(source: Path, excluded: tuple[str, ...] = ()) -> Iterator[tuple[Path, str]]:
-    """Yield (path, name in the archive) of every file, sorted, without caches and version control."""
+    """Yield (path, name in the archive) of every file, sorted, without caches, environments and version control."""
     if source.is_file():
         yield source, source.name
         return
     if not source.is_dir():
         raise FileNotFoundError(source)
-    for path in sorted(source.rglob("*")):
-        parts = path.relative_to(source).parts
-        if parts[0] in excluded or any(fnmatch.fnmatch(part, pattern) for part in parts for pattern in ALWAYS_EXCLUDED):
-            continue
-        if path.is_file():
-            yield path, "/".join(parts)
+    # Excluded folders are not entered: an environment alone has tens of thousands of files.
+    for folder, folder_names, file_names in os.walk(source):
+        top = Path(folder).relative_to(source)
+        folder_names[:] = sorted(
+            name
+            for name in folder_names
+            if not _is_excluded(top / name, excluded) and not (Path(folder) / name / VENV_MARK).is_file()
+        )
+        for name in sorted(file_names):
+            path = Path(folder) / name
+            if not _is_excluded(top / name, excluded) and path.is_file():
+                yield path, (top / name).as_posix()
+
+
+def _is_excluded(path: Path, excluded: tuple[str, ...]) -> bool:
+    """Return True if a path is not uploaded.
+
+    :param path: relative to the folder.
+    :param excluded: names at the top of the folder, or patterns.
+    """
+    if any(fnmatch.fnmatch(path.name, pattern) for pattern in ALWAYS_EXCLUDED):
+        return True
+    return any(path.parts[0] == name or fnmatch.fnmatch(path.as_posix(), name) for name in excluded)
+
+
+@dataclass(frozen=True)
+class UploadSize:
+    """Files of an upload.
+
+    :param by_name: name at the top of the folder -> bytes.
+    """
+
+    files: int
+    total_bytes: int
+    by_name: Mapping[str, int]
+
+
+def measure(source: Path, excluded: tuple[str, ...] = ()) -> UploadSize:
+    """Return the size of an upload, without reading the files."""
+    by_name: Counter[str] = Counter()
+    files = 0
+    for path, name in list_files(source, excluded):
+        by_name[name.partition("/")[0]] += path.stat().st_size
+        files += 1
+    return UploadSize(files, by_name.total(), by_name)
 
 
 class _TarBuffer(io.RawIOBase):

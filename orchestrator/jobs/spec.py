@@ -54,6 +54,7 @@ class JobOptions:
     single: str = option("", command(), "shell command for a run on one VM.")
     multi: str = option("", command(), "shell command for a run on several VMs, without the framework's launcher.")
     outputs: tuple[str, ...] = option(("outputs",), text_lines(), "folders in the working directory that are fetched.")
+    exclude: tuple[str, ...] = option((), text_lines(), "names in the folder, or patterns, that are not uploaded.")
 
 
 TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceOptions, "env": FREE_FORM}
@@ -80,7 +81,7 @@ class DataItem:
 class JobSpec:
     """A job as its ``job.ini`` describes it; see the tables above for the meaning of each option.
 
-    :param path: its folder or .ini file, as it was named.
+    :param named: the job as it was named by the user, for hints.
     :param build_digest: digest of what goes into an image that is built, besides the folder: arguments, certificates.
     """
 
@@ -91,7 +92,7 @@ class JobSpec:
     data: tuple[DataItem, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     build_digest: str = ""
-    path: Path = Path()
+    named: str = ""
 
     @property
     def framework(self) -> str:
@@ -135,9 +136,10 @@ class JobSpec:
 
     @property
     def excluded_names(self) -> tuple[str, ...]:
-        """Names at the top of the folder that are not code: data is uploaded separately, outputs are not at all."""
+        """Names and patterns in the folder that are not code: data is uploaded separately, outputs are not at all."""
         local_data = [item.source for item in self.data if not item.is_s3]
-        return tuple(PurePosixPath(name).parts[0] for name in (*local_data, *self.options.outputs))
+        tops = (PurePosixPath(name).parts[0] for name in (*local_data, *self.options.outputs))
+        return (*tops, *self.options.exclude)
 
     def remote_path(self, item: DataItem) -> str:
         """Return the path of a data item on a host, below ``~/stratus``."""
@@ -174,7 +176,7 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
     _check_job(reader, options, folder)
     _check_framework(reader, options, resources)
     reader.raise_problems("Nothing was run.")
-    return JobSpec(_job_name(file), folder, options, resources, data, environment, path=path)
+    return JobSpec(job_name(file), folder, options, resources, data, environment, named=str(path))
 
 
 def read_options(file: Path, env: Mapping[str, str]) -> JobOptions:
@@ -193,7 +195,7 @@ def reference() -> str:
     return config_reference.sections(TABLES)
 
 
-def _job_name(file: Path) -> str:
+def job_name(file: Path) -> str:
     """Return a name that is valid as a folder and as a part of an image's name."""
     # Lower case, as Docker requires of an image's name.
     name = file.resolve().parent.name + ("" if file.name == "job.ini" else f"_{file.stem}")
@@ -224,7 +226,7 @@ def _data_items(reader: SettingsReader, options: JobOptions, folder: Path) -> tu
         name = name or PurePosixPath(source.rstrip("/")).name
         if not arrow and source.startswith("s3://"):
             reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
-        elif not _is_inside(name):
+        elif not is_inside(name):
             reader.add_problem("job", "data", f"{line!r} is outside the working directory")
         elif not source.startswith("s3://") and not _is_there(folder / source, options):
             missing = _missing_data(reader.document.path, source, options.sample)
@@ -261,7 +263,8 @@ def _as_typed(path: Path) -> str:
         return str(path)
 
 
-def _is_inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
+    """Return True if a path stays in the working directory."""
     # The name becomes a path on the host, where start.sh removes what is there before it links the data.
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
@@ -276,7 +279,7 @@ def _check_job(reader: SettingsReader, options: JobOptions, folder: Path) -> Non
     if options.runtime == "docker" and not options.image and not (folder / "Dockerfile").is_file():
         reader.add_problem("job", "image", f"is empty, and there is no Dockerfile in {folder}")
     for name in options.outputs:
-        if not _is_inside(name):
+        if not is_inside(name):
             reader.add_problem("job", "outputs", f"{name!r} is outside the working directory")
 
 

@@ -307,7 +307,7 @@ class JobService:
 
     def _job_argument(self, job: spec.JobSpec) -> str:
         """Return the name of a job for hints; empty for the one in the settings."""
-        return "" if job.path == Path(self.context.settings.job.run) else str(job.path)
+        return "" if job.named == str(Path(self.context.settings.job.run)) else job.named
 
     def _say(self, text: str) -> None:
         self.context.on_event(Event("", "install", "progress", text=text))

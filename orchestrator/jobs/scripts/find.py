@@ -1,0 +1,163 @@
+"""Which job a text names: a folder, an .ini file, a script with arguments, or a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.config import ini
+from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import NextStep
+from orchestrator.jobs.scripts.script_job import ScriptJob
+
+INTERPRETERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".jl": "julia"}
+"""Suffix of a script -> program that runs it."""
+
+PROGRAMS = ("python", "python3", "bash", "sh", "Rscript", "julia", "torchrun", "accelerate", "deepspeed", "make")
+"""Programs that a command may begin with; anything else is taken for a misspelled script."""
+
+SHOWN = 3
+
+
+def find(text: str) -> Path | ScriptJob | None:
+    """Return the job that a text names, None for an empty one.
+
+    A script runs in its own folder, a command (``python -m trainer``) in the present one.
+
+    :return: a folder or .ini file as a path, else a script.
+    :raises UsageError: there is no such job.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if "\n" in text:
+        raise UsageError("a command is one line", where=text.splitlines()[0])
+    path = _local(text)
+    if _exists(path) and path.is_dir():
+        return _folder(path)
+    if path.suffix == ".ini":
+        return path
+    script, arguments = _split(text)
+    if script is None:
+        return _command(text)
+    _check_paths(script.parent, arguments)
+    return ScriptJob(text, script.parent, " ".join(filter(None, [_start(script), arguments])))
+
+
+def _local(text: str) -> Path:
+    """Return a path of this computer; ``~`` is the home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)  # no user of that name
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False  # longer than a file name can be
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a shell command.
+
+    :raises UsageError: a quotation mark lacks its counterpart.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{text}: {str(error).lower()}") from None
+
+
+def _folder(path: Path) -> Path:
+    """Return a job's folder; one with scripts alone is none."""
+    if not (path / "job.ini").is_file():
+        scripts = sorted(path.glob("*.py"))
+        fix = NextStep("RunSingleVMComputing", str(scripts[0])) + " runs a script in it" if scripts else ""
+        raise UsageError("a folder without a job.ini", where=str(path), fix=fix)
+    return path
+
+
+def _split(text: str) -> tuple[Path | None, str]:
+    """Return the script that a text begins with, and its arguments; None if it begins with none."""
+    quoted = re.match(r"""(["'])(.+?)\1(?:\s+(.*))?$""", text)
+    candidates = [(quoted[2], quoted[3] or "")] if quoted else list(_prefixes(text))
+    for name, arguments in candidates:
+        path = _local(name)
+        if _exists(path) and path.is_file():
+            return path, arguments.strip()
+    return None, text
+
+
+def _prefixes(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (beginning, rest) at every blank, the longest beginning first: a path may have blanks in it."""
+    yield text, ""
+    for match in reversed(list(re.finditer(r"\s+", text))):
+        yield text[: match.start()], text[match.end() :]
+
+
+def _start(script: Path) -> str:
+    """Return the command that starts a script in its own folder."""
+    name = shlex.quote(script.name)
+    if script.suffix == ".ipynb":
+        fix = f"jupyter nbconvert --to script {shlex.quote(str(script))}   writes a script"
+        raise UsageError("a notebook cannot be run as a job", where=str(script), fix=fix)
+    if program := INTERPRETERS.get(script.suffix):
+        # ./ before a name that begins with a dash, which would be an option.
+        return f"{program} {'./' if script.name.startswith('-') else ''}{name}"
+    if os.access(script, os.X_OK):
+        return f"./{name}"
+    known = ", ".join(INTERPRETERS)
+    raise UsageError(f"neither executable nor one of {known}", where=str(script), fix=f"chmod +x {script}")
+
+
+def _command(text: str) -> ScriptJob:
+    """Return a command that runs in the present folder."""
+    words = _words(text)
+    # Variables for this command alone come before its program.
+    while len(words) > 1 and re.match(r"[A-Za-z_]\w*=", words[0]):
+        words.pop(0)
+    program = words.pop(0)
+    if re.sub(r"[0-9.]+$", "", program) not in PROGRAMS and program not in PROGRAMS:
+        raise _missing(program, text)
+    script = next((word for word in words if not word.startswith("-")), "")
+    if Path(script).suffix in INTERPRETERS and "-m" not in words and "-c" not in words:
+        if not _exists(Path(script)):
+            raise _missing(script, text)
+        if not Path(script).resolve().is_relative_to(Path.cwd()):
+            fix = NextStep("RunSingleVMComputing", script) + " uploads its own folder"
+            raise UsageError("a command uploads the present folder, and this script is outside", where=script, fix=fix)
+    return ScriptJob(text, Path(), text)
+
+
+def _missing(name: str, text: str) -> UsageError:
+    """Return the error for a script that does not exist, with what it may have been."""
+    folder = _local(name).parent
+    entries = sorted(folder.iterdir()) if _exists(folder) and folder.is_dir() else []
+    known = [entry.name for entry in entries if entry.suffix in INTERPRETERS or (entry / "job.ini").is_file()]
+    near = ini.suggest(Path(name).name, known)
+    listed = f" There: {', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}." if known and not near else ""
+    where = "here" if folder == Path() else f"in {folder}"
+    fix = NextStep("RunCommand", text) + "  runs any command on every VM" if " " in text else ""
+    return UsageError(f"{Path(name).name}: no such script or job {where}.{near or listed}", fix=fix)
+
+
+def _check_paths(folder: Path, arguments: str) -> None:
+    """Refuse paths that exist on this computer only: an argument's path is relative to the script's folder.
+
+    :raises UsageError: there is one.
+    """
+    for word in _words(arguments):
+        value = word.partition("=")[2] if word.startswith("-") else word
+        path = _local(value)
+        if not value or not _exists(path) or (not path.is_absolute() and _exists(folder / path)):
+            continue
+        if path.resolve().is_relative_to(folder.resolve()):
+            inside = path.resolve().relative_to(folder.resolve())
+            raise UsageError(f"{value}: paths are relative to the script's folder: write {inside}")
+        if not path.is_absolute():
+            raise UsageError(f"{value}: not uploaded, it is outside the script's folder {folder.resolve()}")
