@@ -41,6 +41,7 @@ from orchestrator.services.jobs import JobContext, JobService
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.config.settings import Settings
+    from orchestrator.jobs.scripts.script_job import JobSource
 
 
 def default_home() -> Path:
@@ -131,6 +132,7 @@ class Session:
         multi: bool,
         count: int | None = None,
         plan: LaunchPlan | None = None,
+        job: JobSource | None = None,
         on_line: Callable[[str, str], None] = lambda host, line: None,
     ) -> tuple[RunRecord, TerminateReport]:
         """Launch, install, run, fetch and terminate in one call; the launch is terminated even if a step fails.
@@ -140,28 +142,31 @@ class Session:
         :param multi: run on all launched hosts together; otherwise on the first.
         :param count: number of instances; None for the setting of that name.
         :param plan: of the launch, in the place of `count`: one that was shown to the user.
+        :param job: another job than the one in the settings, or a script.
         :param on_line: called with (host, line) of the run's output.
         :raises StratusError: a step failed; instances that could not be terminated are listed with it.
         """
         count = plan.count if plan else count or self.settings.cluster.count
         # First of all: a job that cannot run must not cost anything.
-        self.jobs.check(multi=multi, count=count)
+        self.jobs.check(multi=multi, count=count, folder=job)
         plan = plan or self.cluster.plan(count)
         try:
-            record = self._experiment(plan, multi=multi, on_line=on_line)
+            record = self._experiment(plan, job, multi=multi, on_line=on_line)
         except (Exception, KeyboardInterrupt) as error:
             # Ctrl-C as well: unattended instances would be billed until their automatic shutdown.
             self._terminate_after_failure(plan, error)
             raise
         return record, self.cluster.terminate_launch(plan.launch_id)
 
-    def _experiment(self, plan: LaunchPlan, *, multi: bool, on_line: Callable[[str, str], None]) -> RunRecord:
+    def _experiment(
+        self, plan: LaunchPlan, job: JobSource | None, *, multi: bool, on_line: Callable[[str, str], None]
+    ) -> RunRecord:
         """Run the job once, on what the plan launches; every host installs as soon as its own SSH is up."""
-        report, installs = self.cluster.launch_and(plan, self.jobs.installer())
+        report, installs = self.cluster.launch_and(plan, self.jobs.installer(self.jobs.load_job(job)))
         self.jobs.record_install(installs, {}, max((install.seconds for install in installs), default=0.0))
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)
-        handle = self.jobs.start(multi=multi, names=[host.name for host in report.ready])
+        handle = self.jobs.start(multi=multi, folder=job, names=[host.name for host in report.ready])
         self.jobs.follow(handle.run_id, on_line=on_line)
         return self.jobs.fetch(handle.run_id)
 

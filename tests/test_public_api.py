@@ -21,7 +21,7 @@ __all__ = ["simulate"]
 API: dict[type, list[str]] = {
     Session: [
         "close()",
-        "experiment(*, multi, count=None, plan=None, on_line)",
+        "experiment(*, multi, count=None, plan=None, job=None, on_line)",
     ],
     ClusterService: [
         "extend(hours)",

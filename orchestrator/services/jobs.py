@@ -35,6 +35,7 @@ from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary, TaskExit
+from orchestrator.jobs.scripts.script_job import JobSource, ScriptJob
 from orchestrator.ssh.tar_stream import UnpackBudget
 
 if TYPE_CHECKING:
@@ -96,11 +97,11 @@ class JobService:
 
     # -- install
 
-    def install(self, names: Sequence[str] = (), *, folder: Path | None = None) -> InstallReport:
+    def install(self, names: Sequence[str] = (), *, folder: JobSource | None = None) -> InstallReport:
         """Install a job's environment, data and code; every host begins as soon as it answers SSH.
 
         :param names: only these hosts; all that are up when empty.
-        :param folder: of another job than the one in the settings.
+        :param folder: of another job than the one in the settings, or a script.
         """
         job = self.load_job(folder)
         return self._install(job, self.source.hosts(names))
@@ -136,36 +137,39 @@ class JobService:
             self.context.on_event(Event("", "image", "warning", text=mismatch))
         return InstallReport(tuple(installs), dict(failed), seconds)
 
-    def load_job(self, folder: Path | None = None) -> spec.JobSpec:
+    def load_job(self, folder: JobSource | None = None) -> spec.JobSpec:
         """Read a job.
 
-        :param folder: of the job; the one in the settings when None.
+        :param folder: of the job, or a script; the one in the settings when None.
         """
         options = self.context.settings.job
-        job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime)
+        if isinstance(folder, ScriptJob):
+            job = folder.spec(runtime=options.runtime)
+        else:
+            job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime)
         if job.runtime != "docker":
             return job
         # The build's arguments are settings of this user, not of the job, but part of the image's name.
         return replace(job, build_digest=steps.build_digest(self.context.settings.install))
 
-    def check(self, *, multi: bool, count: int, folder: Path | None = None) -> None:
+    def check(self, *, multi: bool, count: int, folder: JobSource | None = None) -> None:
         """Check that a job can be run on a number of hosts; contacts none.
 
         :param multi: on all of them together; otherwise on the first.
-        :param folder: of another job than the one in the settings.
+        :param folder: of another job than the one in the settings, or a script.
         :raises StratusError: it cannot.
         """
         build.check(self.load_job(folder), count, multi=multi)
 
     # -- runs
 
-    def start(self, *, multi: bool, folder: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
+    def start(self, *, multi: bool, folder: JobSource | None = None, names: Sequence[str] = ()) -> RunHandle:
         """Start a job, detached: it continues without a connection from this computer.
 
         What the job lacks on its hosts is installed first.
 
         :param multi: on all hosts together; otherwise on the first.
-        :param folder: of another job than the one in the settings.
+        :param folder: of another job than the one in the settings, or a script.
         :param names: of the hosts to use; all when empty.
         """
         job, hosts = self.load_job(folder), self.source.hosts(names)

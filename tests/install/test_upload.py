@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.install.upload import Upload, scan, stream_tar
+from orchestrator.install.upload import Upload, list_files, measure, scan, stream_tar
 
 
 def unpack(upload: Upload) -> dict[str, bytes]:
@@ -81,3 +81,30 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
     """Not an empty upload."""
     with pytest.raises(FileNotFoundError):
         scan("p", tmp_path / "nowhere", "x")
+
+
+def test_environments_caches_and_patterns_are_not_uploaded(tmp_path: Path) -> None:
+    """Whatever an environment is called; a pattern applies at any depth."""
+    for name in (
+        "run.py",
+        "env3/pyvenv.cfg",
+        "env3/lib/x.py",
+        ".git/HEAD",
+        "node_modules/m.js",
+        "a/big.ckpt",
+        "a/b.py",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+
+    assert [name for _, name in list_files(tmp_path, ("*.ckpt",))] == ["run.py", "a/b.py"]
+
+
+def test_the_size_of_an_upload_is_known_without_reading_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "run.py").write_text("12345")
+    with (tmp_path / "data/huge").open("wb") as file:
+        file.truncate(10 << 30)
+
+    size = measure(tmp_path)
+    assert (size.files, size.total_bytes, dict(size.by_name)) == (2, (10 << 30) + 5, {"run.py": 5, "data": 10 << 30})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,7 +115,15 @@ def _arguments(verbs: Sequence[Verb]) -> tuple[Argument, ...]:
         for parameter in verb.parameters
         if not parameter.prompt_only
     }
-    return (*selecting, *own.values())
+    # argparse would let the default of the positional argument replace the option's value.
+    options = [
+        replace(_argument(parameter, ""), flags=(option_name(parameter),), nargs=None, default=None)
+        for verb in verbs
+        for parameter in verb.parameters
+        if parameter.also_option
+    ]
+    arguments = (*selecting, *own.values())
+    return (*arguments, *{argument.name: argument for argument in options}.values())
 
 
 def _selects(verb: Verb) -> str:
@@ -145,7 +154,7 @@ def _argument(parameter: VerbParameter, text: str) -> Argument:
     if default is UNSET:
         return argument
     # argparse holds a default against the choices, and "" is none of them.
-    return replace(argument, nargs="?", default=default or None)
+    return replace(argument, nargs="?", default=SUPPRESS if parameter.also_option else default or None)
 
 
 def select(command: Command, arguments: dict[str, Any]) -> Verb:
@@ -164,7 +173,7 @@ def bind(command: Command, verb: Verb, arguments: dict[str, Any]) -> tuple[list[
         argument for argument in command.arguments if argument.name not in taken and verb.flag not in argument.flags
     ]
     # argparse cannot refuse these: verbs that share a command share one parser, with the options of them all.
-    foreign = [argument.flags[-1] for argument in others if arguments[argument.name] != argument.default]
+    foreign = [argument.flags[-1] for argument in others if arguments.get(argument.name) != argument.default]
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, parameter in taken.items():

@@ -28,10 +28,10 @@ def _options(command: Command) -> dict[str, str]:
     return {name: _one_line(text) for name, text in (shared | command.options).items()}
 
 
-def _folder_options(commands: Sequence[Command]) -> list[str]:
-    """Return the options that take a folder."""
+def _file_options(commands: Sequence[Command]) -> list[str]:
+    """Return the options that take a file or a folder."""
     arguments = (argument for command in commands for argument in command.arguments)
-    return sorted({flag for argument in arguments if argument.completes == "folder" for flag in argument.flags})
+    return sorted({flag for argument in arguments if argument.completes == "job" for flag in argument.flags})
 
 
 def _old_names(commands: Sequence[Command]) -> str:
@@ -50,14 +50,14 @@ def _bash(commands: Sequence[Command]) -> str:
         f"    {'|'.join((command.name, *command.aliases))}) words='{' '.join([*_options(command), *command.words])}' ;;"
         for command in commands
     )
-    folders = "|".join(_folder_options(commands))
+    files = "|".join(_file_options(commands))
     return f"""\
 # {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}
 _{PROGRAM}() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} verb= words= i
   case $before in
     --config) COMPREPLY=($(compgen -f -- "$word")); return ;;
-    {folders}) COMPREPLY=($(compgen -d -- "$word")); return ;;
+    {files}) COMPREPLY=($(compgen -f -- "$word")); return ;;
     --output) COMPREPLY=($(compgen -W 'text json' -- "$word")); return ;;
   esac
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -75,7 +75,7 @@ _{PROGRAM}() {{
   # Old names only when nothing else begins like the word.
   [ -n "$verb" ] || [ ${{#COMPREPLY[@]}} -gt 0 ] || COMPREPLY=($(compgen -W '{_old_names(commands)}' -- "$word"))
 }}
-complete -F _{PROGRAM} {PROGRAM}
+complete -o default -F _{PROGRAM} {PROGRAM}
 """
 
 
@@ -86,7 +86,7 @@ def _zsh(commands: Sequence[Command]) -> str:
         f"compadd -- {' '.join([*_options(command), *command.words])} ;;"
         for command in commands
     )
-    folders = "|".join(_folder_options(commands))
+    files = "|".join(_file_options(commands))
     return f"""\
 #compdef {PROGRAM}
 # {PROGRAM} completion zsh > a folder of $fpath/_{PROGRAM}
@@ -98,7 +98,7 @@ _{PROGRAM}() {{
   )
   case ${{words[CURRENT-1]}} in
     --config) _files; return ;;
-    {folders}) _files -/; return ;;
+    {files}) _files; return ;;
     --output) compadd text json; return ;;
   esac
   for ((i = 2; i < CURRENT; i++)); do
@@ -119,20 +119,20 @@ if [ "$funcstack[1]" = "_{PROGRAM}" ]; then _{PROGRAM} "$@"; else compdef _{PROG
 
 def _fish(commands: Sequence[Command]) -> str:
     # fish completes file names everywhere unless told not to (-f).
-    folders = _folder_options(commands)
+    files = _file_options(commands)
     lines = [f"# {PROGRAM} completion fish > ~/.config/fish/completions/{PROGRAM}.fish", f"complete -c {PROGRAM} -f"]
     lines += [
-        f"complete -c {PROGRAM} -n __fish_use_subcommand {_fish_option(*option, folders)}"
+        f"complete -c {PROGRAM} -n __fish_use_subcommand {_fish_option(*option, files)}"
         for option in _top_options().items()
     ]
-    return "\n".join([*lines, *(text for command in commands for text in _fish_command(command, folders))]) + "\n"
+    return "\n".join([*lines, *(text for command in commands for text in _fish_command(command, files))]) + "\n"
 
 
-def _fish_command(command: Command, folders: Sequence[str]) -> Iterator[str]:
+def _fish_command(command: Command, files: Sequence[str]) -> Iterator[str]:
     yield f"complete -c {PROGRAM} -n __fish_use_subcommand -a {command.name} -d '{_one_line(command.help)}'"
     inside = f"complete -c {PROGRAM} -n '__fish_seen_subcommand_from {' '.join((command.name, *command.aliases))}'"
     for option in _options(command).items():
-        yield f"{inside} {_fish_option(*option, folders)}"
+        yield f"{inside} {_fish_option(*option, files)}"
     if command.aliases:
         # Old names: only once something is typed.
         typed = "__fish_use_subcommand; and test -n (commandline -ct)"
@@ -141,7 +141,7 @@ def _fish_command(command: Command, folders: Sequence[str]) -> Iterator[str]:
         yield f"{inside} -a '{' '.join(command.words)}'"
 
 
-def _fish_option(name: str, help_text: str, folders: Sequence[str]) -> str:
+def _fish_option(name: str, help_text: str, files: Sequence[str]) -> str:
     kind = "-l" if name.startswith("--") else "-s"
-    value = " -r -F" if name == "--config" or name in folders else " -x -a 'text json'" if name == "--output" else ""
+    value = " -r -F" if name == "--config" or name in files else " -x -a 'text json'" if name == "--output" else ""
     return f"{kind} {name.lstrip('-')}{value} -d '{help_text}'"

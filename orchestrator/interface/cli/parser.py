@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,7 +50,11 @@ def parse(argv: Sequence[str], commands: Sequence[Command], program: str) -> arg
     if late := [name for name in BEFORE_THE_VERB if name in unknown]:
         raise UsageError(f"{late[0]} goes before the verb", fix=f"{program} {late[0]} ... VERB")
     if unknown:
-        raise UsageError(f"unrecognized arguments: {' '.join(unknown)}", fix=f"{program} {options.verb} --help")
+        fix = f"{program} {options.verb} --help"
+        if job := getattr(options, "job", ""):
+            # Options after a script are the script's own, which the shell has to pass on in one piece.
+            fix = f"{program} {options.verb} {shlex.quote(' '.join([job, *unknown]))}   passes them to the script"
+        raise UsageError(f"unrecognized arguments: {' '.join(unknown)}", fix=fix)
     return options
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import LeftRunning
@@ -17,13 +18,15 @@ from orchestrator.interface.verbs.interaction import (
     show,
     show_plan,
 )
-from orchestrator.interface.verbs.parameters import Consent, VmCount
+from orchestrator.interface.verbs.job_files import confirm_upload
+from orchestrator.interface.verbs.parameters import Consent, JobName, VmCount
 
 if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.interface.workspace import Workspace
     from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.scripts.script_job import JobSource
 
 GROUP = VerbGroup("Experiments")
 
@@ -37,45 +40,78 @@ def _experiment_document(answer: tuple[RunRecord, TerminateReport]) -> dict[str,
     "experiment",
     changes_cluster=True,
     document=_experiment_document,
-    examples=(NextStep("RunExperiment", multi=True, n=2),),
+    examples=(NextStep("RunExperiment", multi=True, n=2), NextStep("RunExperiment", "train.py", n=2)),
 )
 def experiment(
-    workspace: Workspace, multi: bool = False, n: VmCount = None, *, yes: Consent = False
+    workspace: Workspace, job: JobName = "", multi: bool = False, n: VmCount = None, *, yes: Consent = False
 ) -> tuple[RunRecord, TerminateReport]:
     """Launch, install, run, fetch and terminate in one step.
 
     It terminates what it launched even when a step fails; other VMs of the cluster are not used and stay up.
 
-    multi  run on all of its VMs together (default: on one).
-    n      how many VMs (default: [cluster] count).
+    job    folder of a job, or a script with its arguments (default: [job] run in the config file).
+    multi  run on all of its VMs together (default: on one; a script with n above 1 runs on all).
+    n      how many VMs (default: [cluster] count; for a script on one VM: 1).
     yes    do not ask for confirmation.
 
     Costs  the price shown, until it has terminated.
     """
     session = workspace.session()
-    count = check_vm_count(n) or workspace.settings().cluster.count
+    request = _request(workspace, job, multi, n)
     # Before the plan: a job that cannot run needs no price.
-    session.jobs.check(multi=multi, count=count)
-    plan = session.cluster.plan(count)
+    session.jobs.check(multi=request.multi, count=request.count, folder=request.source)
+    plan = session.cluster.plan(request.count)
     show_plan(workspace, plan)
-    _confirm_experiment(workspace, plan, yes=yes)
+    confirm_upload(workspace, request.source, ask=False)
+    _confirm(workspace, plan, yes=yes, without_asking=_step(job, multi=multi, n=n))
     names = " ".join(plan.names)
     # Not redrawn: the job's own lines are printed in between.
     with interruptible(workspace, f"{names} were to be terminated.", STATUS + "  shows the VMs", redraw=False):
-        on_line = LogPrinter(workspace.console, with_host=multi).listener()
-        record, terminated = session.experiment(multi=multi, plan=plan, on_line=on_line)
-    show(workspace, (record, terminated))
+        on_line = LogPrinter(workspace.console, with_host=request.multi).listener()
+        answer = session.experiment(multi=request.multi, plan=plan, job=request.source, on_line=on_line)
+    show(workspace, answer)
+    record, terminated = answer
     raise_if_failed(record.failed, "not everything was received from {hosts}")
     if terminated.remaining:
         raise LeftRunning("Still there:", left=terminated.remaining, fix=TRIES_AGAIN)
-    return record, terminated
+    return answer
 
 
-def _confirm_experiment(workspace: Workspace, plan: LaunchPlan, *, yes: bool) -> None:
+@dataclass(frozen=True)
+class _Request:
+    source: JobSource | None
+    multi: bool
+    count: int
+
+
+def _request(workspace: Workspace, job: str | bool, multi: bool, n: int | None) -> _Request:
+    """Return what the arguments of an experiment mean."""
+    from orchestrator.jobs.scripts import find as scripts
+    from orchestrator.jobs.scripts.script_job import ScriptJob
+
+    # RunExperiment(True, 2): earlier versions took multi first.
+    if isinstance(job, bool):
+        count = n if isinstance(multi, bool) else multi
+        return _Request(None, job, check_vm_count(count) or workspace.settings().cluster.count)
+    count, source = check_vm_count(n), scripts.find(job)
+    if isinstance(source, ScriptJob):
+        # One VM is enough for a script on one VM, whatever the config file says.
+        multi, count = multi or (count or 1) > 1, count or (None if multi else 1)
+    return _Request(source, multi, count or workspace.settings().cluster.count)
+
+
+def _step(job: str | bool, *, multi: bool, n: int | None) -> NextStep:
+    """Return the same call with its confirmation."""
+    options: dict[str, object] = {"multi": multi} if multi else {}
+    options |= {"n": n} if n is not None else {}
+    return NextStep("RunExperiment", *([job] if job else []), **options, yes=True)
+
+
+def _confirm(workspace: Workspace, plan: LaunchPlan, *, yes: bool, without_asking: NextStep) -> None:
     """Ask whether to go on, naming the VMs that are not part of the experiment."""
     others, names = " ".join(plan.existing_names), " ".join(plan.names)
     question = "  Launch, run and terminate? [Y/n] "
     if others:
         workspace.console.print(f"  Not part of it, neither used nor terminated: {others}.")
         question = f"  Launch {names}, run there and terminate {names}? [Y/n] "
-    confirm_cost(workspace, question, yes=yes, without_asking=NextStep("RunExperiment", yes=True))
+    confirm_cost(workspace, question, yes=yes, without_asking=without_asking)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.core.errors import JobFailed, LeftRunning
@@ -12,7 +11,8 @@ from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import TERMINATE
 from orchestrator.interface.verbs.follow import LogPrinter, ask_after_interrupt
 from orchestrator.interface.verbs.interaction import Interrupted, interruptible, raise_if_failed, show
-from orchestrator.interface.verbs.parameters import HostName, JobFolder, RunId, VerbParameter
+from orchestrator.interface.verbs.job_files import confirm_upload
+from orchestrator.interface.verbs.parameters import HostName, JobName, JobOption, RunId, VerbParameter
 
 if TYPE_CHECKING:
     from orchestrator.hosts.tunnels import Dashboard
@@ -46,20 +46,22 @@ def _outcome_exit_code(outcome: object, options: dict[str, Any]) -> int:
     examples=(NextStep("InstallDeps"), NextStep("InstallDeps", "ml-1"), NextStep("InstallDeps", job="examples/other")),
     next_steps=(NextStep("RunSingleVMComputing"), NextStep("RunMultiVMComputing")),
 )
-def install(workspace: Workspace, *hosts: HostName, job: JobFolder = "") -> InstallReport:
+def install(workspace: Workspace, *hosts: HostName, job: JobOption = "") -> InstallReport:
     """Install what the job needs; again, it only checks.
 
     Python and requirements, or the container; then data and code. All hosts at once, each in one round trip.
 
     hosts  only these (default: all that are up).
-    job    folder of another job (default: [job] run in the config file).
+    job    another job, or a script (default: [job] run in the config file).
 
     Costs  nothing beyond the VMs' time.
     """
+    from orchestrator.jobs.scripts import find as scripts
+
     session = workspace.session()
     again = NextStep("InstallDeps", *hosts, **({"job": job} if job else {}))
     with interruptible(workspace, "The VMs continue without this computer.", again + "  shows it, and completes it"):
-        report = session.jobs.install(hosts, folder=Path(job) if job else None)
+        report = session.jobs.install(hosts, folder=scripts.find(job))
     show(workspace, report)
     fix = again + " tries again; completed steps are kept"
     raise_if_failed(report.failed, "{hosts} could not be installed", fix=fix)
@@ -71,17 +73,18 @@ def install(workspace: Workspace, *hosts: HostName, job: JobFolder = "") -> Inst
     "run",
     step=3,
     exit_code=_outcome_exit_code,
-    examples=(NextStep("RunSingleVMComputing"),),
+    examples=(NextStep("RunSingleVMComputing"), NextStep("RunSingleVMComputing", "train.py --epochs 3")),
     next_steps=(FETCH,),
 )
 def run_single(
-    workspace: Workspace, job: JobFolder = "", *, host: HostName = "", detach: bool = False
+    workspace: Workspace, job: JobName = "", *, host: HostName = "", detach: bool = False
 ) -> RunResult | RunHandle | CancelReport | None:
-    """Run the job on one VM and show its output.
+    """Run the job, or a script, on one VM.
 
-    It runs on the VM: neither Ctrl-C nor a lost connection stops it.
+    It runs on the VM: neither Ctrl-C nor a lost connection stops it. Of a script, its folder is uploaded, and
+    requirements.txt in it is installed.
 
-    job     folder of the job (default: [job] run in the config file).
+    job     folder of a job, or a script with its arguments (default: [job] run in the config file).
     host    run on this VM (default: the first).
     detach  start it and return at once.
 
@@ -96,17 +99,18 @@ def run_single(
     flag="--multi",
     step=4,
     exit_code=_outcome_exit_code,
-    examples=(NextStep("RunMultiVMComputing"),),
+    examples=(NextStep("RunMultiVMComputing"), NextStep("RunMultiVMComputing", "train.py")),
     next_steps=(FETCH,),
 )
 def run_multi(
-    workspace: Workspace, job: JobFolder = "", *, detach: bool = False
+    workspace: Workspace, job: JobName = "", *, detach: bool = False
 ) -> RunResult | RunHandle | CancelReport | None:
-    """Run the job on all VMs together and show its output.
+    """Run the job, or a script, on all VMs together.
 
-    It runs on the VMs: neither Ctrl-C nor a lost connection stops it.
+    It runs on the VMs: neither Ctrl-C nor a lost connection stops it. A script runs on every VM by itself; STRATUS_RANK
+    and STRATUS_SIZE in its environment tell it its share.
 
-    job     folder of the job (default: [job] run in the config file).
+    job     folder of a job, or a script with its arguments (default: [job] run in the config file).
     detach  start it and return at once.
 
     Costs  nothing beyond the VMs' time.
@@ -118,12 +122,14 @@ def _run(
     workspace: Workspace, job: str, *, multi: bool, names: Sequence[str], detach: bool
 ) -> RunResult | RunHandle | CancelReport | None:
     from orchestrator.interface.render import runs
+    from orchestrator.jobs.scripts import find as scripts
 
     session = workspace.session()
-    folder = Path(job) if job else None
+    source = scripts.find(job)
+    confirm_upload(workspace, source)
     # Only the start: while the run is followed, Ctrl-C has another meaning.
     with interruptible(workspace, "It may have started.", NextStep("Runs") + "  lists all runs"):
-        handle = session.jobs.start(multi=multi, folder=folder, names=tuple(names))
+        handle = session.jobs.start(multi=multi, folder=source, names=tuple(names))
     show(workspace, handle)
     if detach:
         workspace.console.print(runs.left_running(handle.short_id))

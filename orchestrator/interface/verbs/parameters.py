@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 UNSET: Any = inspect.Parameter.empty
 
-Completes: TypeAlias = Literal["", "host", "run", "folder"]
+Completes: TypeAlias = Literal["", "host", "run", "job"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class VerbParameter:
     :param short: further, short option: ``-y``.
     :param parse: makes the value of a word of the command line; raises ``argparse.ArgumentTypeError``.
     :param choices: all values that it can have.
-    :param completes: what Tab offers: names of hosts, ids of runs, folders.
+    :param completes: what Tab offers: names of hosts, ids of runs, scripts and folders of jobs.
     :param takes_rest: True if it takes the rest of the command line, options of other programs included.
+    :param also_option: True if the command line takes a positional argument as an option, too.
     :param prompt_only: True if the command line has another way to say it.
     :param command_default: default of the command line where it is not the function's.
     """
@@ -48,6 +49,7 @@ class VerbParameter:
     choices: tuple[str, ...] = ()
     completes: Completes = ""
     takes_rest: bool = False
+    also_option: bool = False
     prompt_only: bool = False
     command_default: Any = UNSET
 
@@ -95,7 +97,8 @@ WholeNumber = Annotated[int, VerbParameter(metavar="N", parse=whole_number)]
 Consent = Annotated[bool, VerbParameter(short="-y")]
 RunId = Annotated[str, VerbParameter(metavar="RUN", positional=True, completes="run")]
 HostName = Annotated[str, VerbParameter(metavar="HOST", completes="host")]
-JobFolder = Annotated[str, VerbParameter(metavar="DIR", completes="folder")]
+JobOption = Annotated[str, VerbParameter(metavar="JOB", completes="job")]
+JobName = Annotated[str, VerbParameter(metavar="JOB", positional=True, also_option=True, completes="job")]
 CommandWords = Annotated[str, VerbParameter(metavar="COMMAND", takes_rest=True)]
 
 

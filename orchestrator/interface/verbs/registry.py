@@ -80,6 +80,8 @@ def option_name(parameter: VerbParameter) -> str:
 
 def default_registry() -> VerbRegistry:
     """Return the verbs of this program. A new topic is one more module here."""
-    from orchestrator.interface.verbs import account, cluster, config, experiment, hosts, jobs
+    from orchestrator.interface.verbs import account, cluster, config, experiment, hosts, job_files, jobs
 
-    return VerbRegistry([cluster.GROUP, jobs.GROUP, experiment.GROUP, hosts.GROUP, account.GROUP, config.GROUP])
+    return VerbRegistry(
+        [cluster.GROUP, jobs.GROUP, experiment.GROUP, hosts.GROUP, account.GROUP, config.GROUP, job_files.GROUP]
+    )

@@ -1,4 +1,4 @@
-"""Which job a text names: a folder, an .ini file, a script with arguments, or a command."""
+"""Resolve the text that names a job: a folder, an .ini file, a script with arguments, or a command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orchestrator.jobs.scripts.script_job import ScriptJob
 INTERPRETERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".jl": "julia"}
 """Suffix of a script -> program that runs it."""
 
-PROGRAMS = ("python", "python3", "bash", "sh", "Rscript", "julia", "torchrun", "accelerate", "deepspeed", "make")
+PROGRAMS = ("python", "bash", "sh", "Rscript", "julia", "torchrun", "accelerate", "deepspeed", "make")
 """Programs that a command may begin with; anything else is taken for a misspelled script."""
 
 SHOWN = 3
@@ -117,15 +117,16 @@ def _start(script: Path) -> str:
 
 def _command(text: str) -> ScriptJob:
     """Return a command that runs in the present folder."""
-    words = _words(text)
+    arguments = _words(text)
     # Variables for this command alone come before its program.
-    while len(words) > 1 and re.match(r"[A-Za-z_]\w*=", words[0]):
-        words.pop(0)
-    program = words.pop(0)
-    if re.sub(r"[0-9.]+$", "", program) not in PROGRAMS and program not in PROGRAMS:
+    while len(arguments) > 1 and re.match(r"[A-Za-z_]\w*=", arguments[0]):
+        arguments.pop(0)
+    program = arguments.pop(0)
+    # python3.11, too.
+    if re.sub(r"[0-9.]+$", "", program) not in PROGRAMS:
         raise _missing(program, text)
-    script = next((word for word in words if not word.startswith("-")), "")
-    if Path(script).suffix in INTERPRETERS and "-m" not in words and "-c" not in words:
+    script = next((word for word in arguments if not word.startswith("-")), "")
+    if Path(script).suffix in INTERPRETERS and "-m" not in arguments and "-c" not in arguments:
         if not _exists(Path(script)):
             raise _missing(script, text)
         if not Path(script).resolve().is_relative_to(Path.cwd()):

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.jobs import spec
-from orchestrator.jobs.spec import DataItem, JobOptions, JobSpec
+from orchestrator.jobs.spec import JobOptions, JobSpec
 from orchestrator.jobs.tasks import ResourceOptions
 
 REQUIREMENTS = "requirements.txt"
+OUTPUTS = ("outputs",)
 EXCLUDED = ("runs", ".env", "*.pem")
 """Never uploaded with a script: fetched results, and what usually holds secrets."""
-
-HEADER = """\
-# {name}: a job of its own. All settings: docs/jobs.md
-"""
 
 
 @dataclass(frozen=True)
@@ -28,25 +24,21 @@ class ScriptJob:
     :param text: as it was typed, for hints.
     :param folder: what is uploaded; the command's working directory.
     :param command: shell command, on one VM or on each of several.
-    :param data: as in ``job.ini``.
-    :param outputs: folders that are fetched.
     """
 
     text: str
     folder: Path
     command: str
-    data: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ("outputs",)
+
+    @property
+    def name(self) -> str:
+        """Name of the job: the folder's, as with a ``job.ini`` there."""
+        return spec.job_name(self.folder / "job.ini")
 
     @property
     def requirements(self) -> str:
         """Name of the requirements file; empty without one."""
         return REQUIREMENTS if (self.folder / REQUIREMENTS).is_file() else ""
-
-    @property
-    def excluded(self) -> tuple[str, ...]:
-        """Names and patterns that are not uploaded."""
-        return tuple(name for name in EXCLUDED if name not in self.outputs)
 
     def spec(self, *, runtime: str = "") -> JobSpec:
         """Return it as a job.
@@ -60,45 +52,21 @@ class ScriptJob:
         options = JobOptions(
             runtime=runtime or "venv",
             requirements=self.requirements,
-            data=self.data,
             single=self.command,
             multi=self.command,
-            outputs=self.outputs,
-            exclude=self.excluded,
+            outputs=OUTPUTS,
+            exclude=EXCLUDED,
         )
-        items = tuple(self._data_item(line) for line in self.data)
-        for name in self.outputs:
-            if not spec.is_inside(name):
-                raise UsageError(f"outputs: {name!r} is outside the folder", where=self.text)
-        name = spec.job_name(self.folder / "job.ini")
-        return JobSpec(name, self.folder, options, ResourceOptions(), items, named=self.text)
-
-    def _data_item(self, line: str) -> DataItem:
-        item, problem = spec.parse_data(line, self.folder)
-        if problem:
-            raise UsageError(f"data: {problem}", where=self.text)
-        return item
+        return JobSpec(self.name, self.folder, options, ResourceOptions(), named=self.text)
 
     def job_file(self) -> str:
-        """Return the ``job.ini`` that stands for it.
-
-        :raises UsageError: a value cannot be written there.
-        """
-        values = {
-            "requirements": self.requirements,
-            "single": self.command,
-            "multi": self.command,
-            "data": _lines(self.data),
-            "outputs": _lines(self.outputs),
-            "exclude": _lines(self.excluded),
-        }
-        for option in ("data", "outputs"):
-            if re.search(r"(^|\s)[#;]|\$\{", values[option]):
-                raise UsageError(f"{option}: #, ; and ${{ have a meaning in job.ini: rename it", where=self.text)
-        settings = [f"{option} = {value}".rstrip() for option, value in values.items() if value]
-        return HEADER.format(name=spec.job_name(self.folder / "job.ini")) + "\n".join(["[job]", *settings, ""])
+        """Return the ``job.ini`` that stands for it."""
+        requirements = f"requirements = {self.requirements}\n" if self.requirements else ""
+        excluded = "".join(f"    {name}\n" for name in EXCLUDED)
+        commands = f"single = {self.command}\nmulti = {self.command}\n"
+        header = f"# {self.name}: every setting is in docs/jobs.md\n[job]\n"
+        return f"{header}{requirements}{commands}outputs = {OUTPUTS[0]}\nexclude =\n{excluded}"
 
 
-def _lines(values: tuple[str, ...]) -> str:
-    """Return values as an option takes them: one alone on its line, several on indented ones."""
-    return values[0] if len(values) == 1 else "".join(f"\n    {value}" for value in values)
+JobSource = Path | ScriptJob
+"""A job: its folder or .ini file, or a script."""

@@ -41,6 +41,7 @@ from orchestrator.jobs.kill import HostKill, KillReport
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
+from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.services.account import Cost
 from tests.support.interface.example_plan import launch_plan
 
@@ -162,18 +163,18 @@ class FakeJobs:
     def __init__(self, state: FakeState) -> None:
         self.state = state
 
-    def install(self, names: Sequence[str] = (), *, folder: Path | None = None) -> InstallReport:
+    def install(self, names: Sequence[str] = (), *, folder: JobSource | None = None) -> InstallReport:
         steps = (StepResult("python", "done", 0.3), StepResult("requirements", "unchanged", 0.0))
         hosts = tuple(HostInstall(name, steps, 0.4) for name in self.state.require_vms(names))
         return InstallReport(hosts, {}, 0.5, job=str(folder or ""))
 
-    def check(self, *, multi: bool, count: int, folder: Path | None = None) -> None:
+    def check(self, *, multi: bool, count: int, folder: JobSource | None = None) -> None:
         if "bad-job" in self.state.bad:
             raise UsageError("job.ini has no command for single", where="job", fix="add single = ...")
 
-    def start(self, *, multi: bool, folder: Path | None = None, names: Sequence[str] = ()) -> RunHandle:
+    def start(self, *, multi: bool, folder: JobSource | None = None, names: Sequence[str] = ()) -> RunHandle:
         self.state.require_vms(names)
-        if folder is not None and not folder.exists():
+        if isinstance(folder, Path) and not folder.exists():
             raise UsageError("no such job", where=str(folder))
         roles: dict[str, tuple[str, ...]] = dict.fromkeys(self.state.vms, ("worker",)) if multi else {}
         roles["ml-0"] = ("scheduler", "worker", "main") if multi else ("main",)
@@ -291,6 +292,7 @@ class FakeSession:
         multi: bool,
         count: int | None = None,
         plan: LaunchPlan | None = None,
+        job: JobSource | None = None,
         on_line: Callable[[str, str], None],
     ) -> tuple[RunRecord, TerminateReport]:
         self.cluster.launch(plan or self.cluster.plan(count))

@@ -1,0 +1,95 @@
+"""The job that a text names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.core.errors import UsageError
+from orchestrator.jobs.scripts.find import find
+from orchestrator.jobs.scripts.script_job import ScriptJob
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with scripts, and one beside it."""
+    for name in ("train.py", "my script.py", "sub/eval.py", "sub/data.csv", "shell.sh", "a.ipynb", "notes.txt", "tool"):
+        path = tmp_path / "here" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    (tmp_path / "here/tool").chmod(0o755)
+    (tmp_path / "here/job").mkdir()
+    (tmp_path / "here/job/job.ini").write_text("[job]\nsingle = true\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/far.py").write_text("")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+SCRIPTS = [
+    ("train.py", ".", "python train.py"),
+    ("train.py --epochs 3", ".", "python train.py --epochs 3"),
+    ("  train.py   --out 'a b'  ", ".", "python train.py --out 'a b'"),
+    ('train.py --host "$STRATUS_HOST"', ".", 'python train.py --host "$STRATUS_HOST"'),
+    ("my script.py --x 1", ".", "python 'my script.py' --x 1"),
+    ('"my script.py" --x 1', ".", "python 'my script.py' --x 1"),
+    ("sub/eval.py data.csv", "sub", "python eval.py data.csv"),
+    ("../other/far.py", "../other", "python far.py"),
+    ("shell.sh", ".", "bash shell.sh"),
+    ("tool -v", ".", "./tool -v"),
+    ("python -m pkg.train --lr 1e-3", ".", "python -m pkg.train --lr 1e-3"),
+    ("python3.11 -u sub/eval.py", ".", "python3.11 -u sub/eval.py"),
+    ("OMP_NUM_THREADS=1 python train.py", ".", "OMP_NUM_THREADS=1 python train.py"),
+    ("train.py --tokens " + "x" * 5000, ".", "python train.py --tokens " + "x" * 5000),
+]
+
+
+@pytest.mark.parametrize(("text", "folder", "command"), SCRIPTS, ids=[text[:30] for text, _, _ in SCRIPTS])
+def test_a_script_runs_in_its_own_folder_and_a_command_in_the_present_one(text: str, folder: str, command: str) -> None:
+    job = find(text)
+
+    assert isinstance(job, ScriptJob)
+    assert (job.folder, job.command) == (Path(folder), command)
+
+
+def test_an_absolute_path_and_the_home_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(project / "other"))
+    for text in ("~/far.py", str(project / "other/far.py")):
+        job = find(text)
+        assert isinstance(job, ScriptJob)
+        assert (job.folder, job.command) == (project / "other", "python far.py")
+
+
+def test_a_folder_with_a_job_and_an_ini_file_are_jobs_of_their_own() -> None:
+    assert find("job") == Path("job")
+    assert find("job/other.ini") == Path("job/other.ini")
+    assert find("  ") is None
+
+
+REFUSED = [
+    ("trian.py --x", r"trian\.py: no such script or job here\. Did you mean train\.py\?"),
+    ("jbo", r"jbo: no such script or job here\. Did you mean job\?"),
+    ("sub/evla.py", r"evla\.py: no such script or job in sub\. Did you mean eval\.py\?"),
+    ("nowhere/x.py", r"x\.py: no such script or job in nowhere\."),
+    ("python trian.py", r"trian\.py: no such script or job here\. Did you mean train\.py\?"),
+    ("python ../other/far.py", "this script is outside"),
+    ("a.ipynb", "a notebook cannot be run as a job"),
+    ("notes.txt", "neither executable nor one of"),
+    ("sub", "sub: a folder without a job.ini"),
+    ("train.py 'unclosed", "no closing quotation"),
+    ("train.py\nrm x", "a command is one line"),
+    ("sub/eval.py sub/data.csv", r"sub/data\.csv: paths are relative to the script's folder: write data\.csv"),
+    ("sub/eval.py --data=sub/data.csv", "write data.csv"),
+    ("sub/eval.py notes.txt", r"notes\.txt: not uploaded, it is outside the script's folder"),
+    ("~nobody-of-that-name/x.py", "no such script or job in"),
+    ("nvidia-smi -L", "nvidia-smi: no such script or job here"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED, ids=[text[:30] for text, _ in REFUSED])
+def test_a_text_that_names_no_job_gets_one_line(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        find(text)
+
+    assert "\n" not in caught.value.message
