@@ -14,7 +14,7 @@ from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
 from orchestrator.interface.render.styles import job_line, line
 from orchestrator.interface.verbs.base import VerbGroup
-from orchestrator.interface.verbs.parameters import JobFolder, VerbParameter
+from orchestrator.interface.verbs.parameters import JobPath, VerbParameter
 
 if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
@@ -129,7 +129,7 @@ def _print(workspace: Workspace, text: str) -> object:
     return {"text": text}
 
 
-SampleJob = Annotated[str, replace(typing.get_args(JobFolder)[1], positional=True)]
+SampleJob = Annotated[str, replace(typing.get_args(JobPath)[1], positional=True)]
 
 
 def _needs_no_cloud(options: dict[str, Any]) -> bool:  # noqa: ARG001 - the signature of all conditions

@@ -98,6 +98,7 @@ Consent = Annotated[bool, VerbParameter(short="-y")]
 RunId = Annotated[str, VerbParameter(metavar="RUN", positional=True, completes="run")]
 HostName = Annotated[str, VerbParameter(metavar="HOST", completes="host")]
 JobOption = Annotated[str, VerbParameter(metavar="JOB", completes="job")]
+JobPath = Annotated[str, VerbParameter(metavar="DIR", completes="job")]
 JobName = Annotated[str, VerbParameter(metavar="JOB", positional=True, also_option=True, completes="job")]
 CommandWords = Annotated[str, VerbParameter(metavar="COMMAND", takes_rest=True)]
 
