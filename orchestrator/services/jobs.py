@@ -84,6 +84,10 @@ class JobContext:
     environ: Mapping[str, str] = field(repr=False)
 
 
+def _ignore(_hosts: Sequence[str]) -> None:
+    pass
+
+
 class JobService:
     """Jobs on the hosts of one source."""
 
@@ -192,11 +196,14 @@ class JobService:
         code_installer = self._code_installer(job, self._run_folder(located.run.run_id))
         return elastic.add_hosts(self.ssh, located, code_installer)
 
-    def follow(self, run_id: str, *, on_line: Callable[[str, str], None]) -> RunResult:
+    def follow(
+        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None] = _ignore
+    ) -> RunResult:
         """Pass on a run's output from its beginning as it comes, until it ends.
 
         :param run_id: its id, or the end of it.
         :param on_line: called with (host, line), from one thread per host.
+        :param on_hosts: called before the first line with the names of the hosts whose output follows.
         :raises JobFailed: it ended badly, or its host was lost.
         """
         located = self._started.pop(run_id, None) or self._locate(run_id)
@@ -204,6 +211,7 @@ class JobService:
         # Without this check the other hosts would be followed to the end of a job that cannot end well.
         if missing := located.missing_names(run.main_hosts):
             raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
+        on_hosts(run.main_hosts)
         exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line)
         self._handle_failure(located, exits)
         return RunResult(run.run_id, run.job, query.refresh(self.ssh, located).run.seconds or 0.0)

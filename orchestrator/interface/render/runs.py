@@ -56,7 +56,7 @@ def _(result: RunResult, _now: datetime) -> Lines:
 
 def left_running(short_id: str) -> Lines:
     """Return that a run continues, and how to watch it again."""
-    return [line("  It keeps running. ", NextStep("Attach", short_id), " reconnects to it.")]
+    return [line("  It keeps running. ", NextStep("Attach", *([short_id] if short_id else [])), " reconnects to it.")]
 
 
 @rows.register(RunSummary)
