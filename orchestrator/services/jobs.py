@@ -231,8 +231,11 @@ class JobService:
         :param follow: until the run ends; otherwise the present content only.
         """
         located = self._locate(run_id)
-        hosts = located.require_hosts([host] if host else located.run.hosts)
-        return logs.tail(self.ssh, hosts, located.run, follow=follow)
+        run = located.run
+        if host and host not in run.hosts:
+            raise UsageError(f"{run.run_id} did not run on {host}", fix=f"its VMs: {', '.join(run.hosts)}")
+        hosts = located.require_hosts([host] if host else run.hosts)
+        return logs.tail(self.ssh, hosts, run, follow=follow)
 
     def cancel(self, run_id: str = "") -> CancelReport:
         """End every process of a run on every host.
@@ -250,7 +253,12 @@ class JobService:
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        return self._fetch(self._locate(run_id))
+        try:
+            located = self._locate(run_id)
+        except UsageError as error:
+            # After TerminateAll() the VMs are gone, but not what was fetched from them.
+            raise record.add_fetched(error, self.context.runs_folder, run_id) from None
+        return self._fetch(located)
 
     def dashboard(self, run_id: str = "") -> Dashboard:
         """Open a tunnel to the dashboard of a run.
