@@ -31,6 +31,7 @@ from orchestrator.core.errors import HostsFailed, StratusError
 from orchestrator.core.events import EventHandler, ignore_event
 from orchestrator.core.next_step import add_advice, join
 from orchestrator.install import registry_login
+from orchestrator.install.needs import missing_needs
 from orchestrator.jobs import inputs
 from orchestrator.jobs.record import RunRecord
 from orchestrator.services.account import AccountService
@@ -93,7 +94,7 @@ class Session:
 
     def _job_checks(self) -> preflight.Checks:
         # Handed in as functions: a cluster is launched without knowing what a job is.
-        return inputs.checks(partial(s3.find, self.context.clients), self.jobs.load_job)
+        return inputs.checks(partial(s3.find, self.context.clients), self.jobs.load_job, missing_needs)
 
     def _job_context(self, runs: Path, timings: PhaseTimings) -> JobContext:
         context = self.context

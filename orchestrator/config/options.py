@@ -133,6 +133,9 @@ class InstallSettings:
         "", aws_value_types.secret_location(), "where this computer has the password; not for ecr"
     )
     timeout: float = option(1800.0, number(0, 86400, "seconds"), "for the whole installation on a VM")
+    conda: str = option(
+        "", text(r"\S+", "a path or a URL"), "for jobs with environment.yml: program on the VMs, or URL of micromamba"
+    )
 
 
 @dataclass(frozen=True)

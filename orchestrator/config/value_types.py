@@ -88,6 +88,11 @@ def command() -> ValueType:
     return ValueType("shell command", str, verbatim=True)
 
 
+def commands() -> ValueType:
+    """Return the type of shell commands, one per line, taken as typed."""
+    return ValueType("shell commands", str, multiline=True, verbatim=True)
+
+
 def text_lines() -> ValueType:
     """Return the type of a list with one entry per line; the value is a tuple of texts."""
     return ValueType("one per line", lambda value: tuple(value.splitlines()), multiline=True)

@@ -12,14 +12,9 @@ from importlib.resources import files
 RUN_SCRIPTS = ("task.sh", "container.sh", "cancel.sh", "spot.sh", "python.sh")
 """Scripts of every run; each framework names its own."""
 
-INSTALL_SCRIPTS = (
-    "install.sh",
-    "stage.py",
-    *(
-        f"steps/{name}.sh"
-        for name in ("common", "apt", "python", "requirements", "parcel", "s3", "engine", "gpu", "image", "present")
-    ),
-)
+STEPS = "common apt packages python conda setup requirements parcel s3 engine gpu image present"
+
+INSTALL_SCRIPTS = ("install.sh", "stage.py", *(f"steps/{name}.sh" for name in STEPS.split()))
 
 
 @cache

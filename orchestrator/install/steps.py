@@ -83,7 +83,7 @@ def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin 
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
         files["ca.pem"] = read_user_file(settings.ca_bundle)
-    # The code first: the Dockerfile is part of it.
+    # The code first: the Dockerfile is part of it, and setup commands may call its scripts.
     steps = [*_code_steps(spec)]
     if spec.runtime == "docker":
         steps += _docker_steps(spec, login)
@@ -92,7 +92,7 @@ def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin 
             files["build.env"] = _env_file(build_arguments(settings))
     # Hosts fetch from S3 with boto3, which needs an environment also where the job itself runs in a container.
     if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
-        steps = [*_venv_steps(spec, settings, files), *steps]
+        steps += _venv_steps(spec, settings, files)
     return InstallPlan((*steps, *_data_steps(spec)), files, login)
 
 
@@ -113,7 +113,7 @@ def build_digest(settings: InstallSettings) -> str:
     """Return a digest of the input of an image build besides its folder; empty if there is none."""
     certificates = read_user_file(settings.ca_bundle) if settings.ca_bundle else b""
     build_input = _env_file(build_arguments(settings)) + certificates
-    return hashlib.sha256(build_input).hexdigest() if build_input else ""
+    return _digest(build_input) if build_input else ""
 
 
 def code_sync_plan(spec: JobSpec) -> InstallPlan:
@@ -160,12 +160,35 @@ def _venv_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes
     files["requirements.txt"] = text.encode()
     pip_options = shlex.split(settings.pip_options)
     # The host installs again only when this changed: everything that decides what pip installs is part of it.
-    digest = hashlib.sha256(shlex.join([text, *pip_options, spec.options.python]).encode()).hexdigest()
+    digest = _digest(shlex.join([text, *pip_options, spec.options.environment or spec.options.python]).encode())
+    # Apart from fetching data, what a container needs is in its image.
+    own_steps = _own_steps(spec, settings, files) if spec.runtime == "venv" else [_python_step(spec)]
+    return [*own_steps, Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *pip_options))]
+
+
+def _own_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes]) -> Sequence[Step]:
+    """Return the steps before the requirements: packages of the system, the environment, the job's own commands."""
+    options, steps = spec.options, []
+    if options.apt_packages:
+        steps.append(Step("packages", "packages.sh", (spec.name, *options.apt_packages.split())))
+    if options.environment:
+        content = files["environment.yml"] = (spec.folder / options.environment).read_bytes()
+        steps.append(Step("conda", "conda.sh", (spec.name, _digest(content), "environment.yml", settings.conda)))
+    else:
+        steps.append(_python_step(spec))
+    if options.setup:
+        content = files["setup"] = f"{options.setup}\n".encode()
+        steps.append(Step("setup", "setup.sh", (spec.name, _digest(content), "setup", spec.code_path)))
+    return steps
+
+
+def _python_step(spec: JobSpec) -> Step:
     shared = "yes" if spec.options.system_packages else "no"
-    return [
-        Step("python", "python.sh", (spec.name, spec.options.python, shared)),
-        Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *pip_options)),
-    ]
+    return Step("python", "python.sh", (spec.name, spec.options.python, shared))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _docker_steps(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:

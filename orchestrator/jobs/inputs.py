@@ -1,4 +1,4 @@
-"""Checks, before a launch, that a job's data on S3 and its container image exist.
+"""Checks, before a launch, of a job's data on S3, its container image and what its framework needs.
 
 Each check raises if the input certainly does not exist, and returns a line if this computer cannot tell: the VMs use
 their own role, and their own network.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,12 +26,17 @@ MANIFEST_TYPES = (
 )
 
 
-def checks(find_data: Callable[[str], str], load_job: Callable[[], JobSpec]) -> dict[str, Callable[[], str]]:
+def checks(
+    find_data: Callable[[str], str],
+    load_job: Callable[[], JobSpec],
+    missing_needs: Callable[[JobSpec], Sequence[str]] = lambda spec: (),
+) -> dict[str, Callable[[], str]]:
     """Return checks of a job's inputs; the keys name the inputs.
 
     :param find_data: looks up an ``s3://`` URL; returns an error code, ``NoSuchBucket`` or ``NoSuchKey`` if there is no
         such data, and an empty text if there is.
     :param load_job: reads the job; an error in it is a line, as machines may be launched before the job is complete.
+    :param missing_needs: returns a line for each requirement of the job's framework that nothing installs.
     """
     try:
         spec = load_job()
@@ -43,7 +48,7 @@ def checks(find_data: Callable[[str], str], load_job: Callable[[], JobSpec]) -> 
     }
     if spec.runtime == "docker" and spec.options.image:
         by_input[f"image {spec.options.image}"] = partial(check_image, spec.options.image)
-    return by_input
+    return by_input | {line: partial(str, line) for line in missing_needs(spec)}
 
 
 def _check_data(find_data: Callable[[str], str], source: str) -> str:

@@ -17,6 +17,7 @@ from orchestrator.config.schema import (
     boolean,
     choice,
     command,
+    commands,
     option,
     text,
     text_lines,
@@ -26,6 +27,8 @@ from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.tasks import ResourceOptions
 
 RUNTIMES = ("venv", "docker")
+# A name cannot begin with a dash: it would be an option of apt-get.
+PACKAGES = r"[A-Za-z0-9][A-Za-z0-9+.:=~_-]*(\s+[A-Za-z0-9][A-Za-z0-9+.:=~_-]*)*"
 
 
 def framework_name() -> ValueType:
@@ -47,6 +50,15 @@ class JobOptions:
     )
     requirements: str = option("", text(), "venv: requirements file for pip.")
     python: str = option("python3", text(), "venv: interpreter on the VM that the environment is created with.")
+    environment: str = option(
+        "", text(), "venv: conda environment file, such as environment.yml, instead of python; see [install] conda."
+    )
+    apt_packages: str = option(
+        "", text(PACKAGES, "names of packages, separated by blanks"), "venv: packages of the VM's system (apt or dnf)."
+    )
+    setup: str = option(
+        "", commands(), "venv: shell commands on each VM before requirements; again when their text changes."
+    )
     system_packages: bool = option(False, boolean(), "venv: the job can import this interpreter's packages, too.")
     data: tuple[str, ...] = option((), text_lines(), "folder or s3:// prefix -> name in the job's working directory.")
     sample: str = option("", text(), "command that creates sample data on your computer; the verb SampleData runs it.")
@@ -274,8 +286,9 @@ def _check_job(reader: SettingsReader, options: JobOptions, folder: Path) -> Non
     """Report values that do not fit each other or the folder."""
     if not (options.single or options.multi):
         reader.add_problem("job", "single", "is missing, and multi, too: the job has no command")
-    if options.requirements and not (folder / options.requirements).is_file():
-        reader.add_problem("job", "requirements", f"does not exist in {folder}")
+    for name, file in (("requirements", options.requirements), ("environment", options.environment)):
+        if file and not (folder / file).is_file():
+            reader.add_problem("job", name, f"does not exist in {folder}")
     if options.runtime == "docker" and not options.image and not (folder / "Dockerfile").is_file():
         reader.add_problem("job", "image", f"is empty, and there is no Dockerfile in {folder}")
     for name in options.outputs:

@@ -11,6 +11,12 @@ set -a
 . "$folder/task/$role.env"
 set +a
 [ -d "$venv/bin" ] && PATH="$venv/bin:$PATH" && export PATH VIRTUAL_ENV="$venv"
+if [ -d "$venv/conda-meta" ] && command -v bash >/dev/null 2>&1; then
+    # Packages set variables (GDAL_DATA, PROJ_LIB) in scripts that are written for bash.
+    export CONDA_PREFIX="$venv"
+    variables=$(bash --posix -c 'for f in "$CONDA_PREFIX"/etc/conda/activate.d/*.sh; do [ -e "$f" ] && . "$f" >/dev/null; done; export -p') &&
+        eval "$variables"
+fi
 # Output appears as it is written, and figures need no display.
 export PYTHONUNBUFFERED=1 MPLBACKEND=Agg STRATUS_FOLDER="$folder" STRATUS_HOSTFILE="$folder/hostfile"
 if [ -z "${STRATUS_SLOTS:-}" ]; then

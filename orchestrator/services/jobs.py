@@ -27,6 +27,7 @@ from orchestrator.install.installer import (
     installs_first,
     only_waiting,
 )
+from orchestrator.install.needs import missing_needs
 from orchestrator.install.registry_login import RegistryLogin
 from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, query, record, results, runner, spec
 from orchestrator.jobs.build import JobPlan
@@ -84,10 +85,6 @@ class JobContext:
     environ: Mapping[str, str] = field(repr=False)
 
 
-def _ignore(_hosts: Sequence[str]) -> None:
-    pass
-
-
 class JobService:
     """Jobs on the hosts of one source."""
 
@@ -112,6 +109,8 @@ class JobService:
 
     def _install(self, job: spec.JobSpec, hosts: Sequence[Host]) -> InstallReport:
         started_at = self.clock.monotonic()
+        for line in missing_needs(job):
+            self.context.on_event(Event("", "install", "warning", text=line))
         installer = self.installer(job)
         outcomes = parallel.for_each(hosts, lambda host: installer(self.source.ready(host)), clock=self.clock)
         # After the last host: its work for all of them (tags) is one API call then, not one per host.
@@ -196,14 +195,11 @@ class JobService:
         code_installer = self._code_installer(job, self._run_folder(located.run.run_id))
         return elastic.add_hosts(self.ssh, located, code_installer)
 
-    def follow(
-        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None] = _ignore
-    ) -> RunResult:
+    def follow(self, run_id: str, *, on_line: Callable[[str, str], None]) -> RunResult:
         """Pass on a run's output from its beginning as it comes, until it ends.
 
         :param run_id: its id, or the end of it.
         :param on_line: called with (host, line), from one thread per host.
-        :param on_hosts: called before the first line with the names of the hosts whose output follows.
         :raises JobFailed: it ended badly, or its host was lost.
         """
         located = self._started.pop(run_id, None) or self._locate(run_id)
@@ -211,7 +207,6 @@ class JobService:
         # Without this check the other hosts would be followed to the end of a job that cannot end well.
         if missing := located.missing_names(run.main_hosts):
             raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
-        on_hosts(run.main_hosts)
         exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line)
         self._handle_failure(located, exits)
         return RunResult(run.run_id, run.job, query.refresh(self.ssh, located).run.seconds or 0.0)
@@ -231,11 +226,8 @@ class JobService:
         :param follow: until the run ends; otherwise the present content only.
         """
         located = self._locate(run_id)
-        run = located.run
-        if host and host not in run.hosts:
-            raise UsageError(f"{run.run_id} did not run on {host}", fix=f"its VMs: {', '.join(run.hosts)}")
-        hosts = located.require_hosts([host] if host else run.hosts)
-        return logs.tail(self.ssh, hosts, run, follow=follow)
+        hosts = located.require_hosts([host] if host else located.run.hosts)
+        return logs.tail(self.ssh, hosts, located.run, follow=follow)
 
     def cancel(self, run_id: str = "") -> CancelReport:
         """End every process of a run on every host.
@@ -253,12 +245,7 @@ class JobService:
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        try:
-            located = self._locate(run_id)
-        except UsageError as error:
-            # After TerminateAll() the VMs are gone, but not what was fetched from them.
-            raise record.add_fetched(error, self.context.runs_folder, run_id) from None
-        return self._fetch(located)
+        return self._fetch(self._locate(run_id))
 
     def dashboard(self, run_id: str = "") -> Dashboard:
         """Open a tunnel to the dashboard of a run.

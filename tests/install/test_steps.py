@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import UsageError
-from orchestrator.install.steps import Step, build_arguments, images_to_pull, install_plan
+from orchestrator.install.steps import Step, build_arguments, images_to_pull, install_plan, run_plan
 from orchestrator.jobs.spec import load
 from tests.support.jobs.job_folder import write_container_job
 
@@ -38,7 +38,31 @@ def test_steps_come_in_the_order_in_which_they_need_each_other(tmp_path: Path) -
     job = load(write_container_job(tmp_path / "job", "data = s3://bucket/more -> more\n"), {})
 
     names = [step.name for step in install_plan(job, InstallSettings()).steps]
-    assert names == ["python", "requirements", "code", "engine", "gpu", "image", "data"]
+    assert names == ["code", "engine", "gpu", "image", "python", "requirements", "data"]
+
+
+def test_packages_environment_and_setup_come_before_the_requirements(tmp_path: Path) -> None:
+    """Their text decides; a run checks them without a change."""
+    text = "[job]\napt_packages = cmake g++\nsetup =\n    make # all\n    A=1 ./x\nsingle = x\n"
+    (tmp_path / "job.ini").write_text(text)
+    job = load(tmp_path, {})
+    plan, run = install_plan(job, InstallSettings()), run_plan(job, InstallSettings())
+
+    assert [step.name for step in plan.steps] == ["code", "packages", "python", "setup", "requirements"]
+    assert plan.files["setup"] == b"make # all\nA=1 ./x\n"
+    assert plan.steps[1].args == (job.name, "cmake", "g++")
+    checked = [line.split()[0] for line in run.plan_file.decode().splitlines()]
+    assert checked == ["code", "'packages?'", "'python?'", "'setup?'", "'requirements?'"]
+
+
+def test_a_conda_environment_takes_the_place_of_python(tmp_path: Path) -> None:
+    (tmp_path / "job.ini").write_text("[job]\nenvironment = environment.yml\nsingle = x\n")
+    (tmp_path / "environment.yml").write_text("dependencies: [gdal]\n")
+    plan = install_plan(load(tmp_path, {}), InstallSettings(conda="/opt/bin/micromamba"))
+
+    assert [step.name for step in plan.steps] == ["code", "conda", "requirements"]
+    assert plan.steps[1].args[-1] == "/opt/bin/micromamba"
+    assert plan.files["environment.yml"] == b"dependencies: [gdal]\n"
 
 
 def test_an_argument_that_no_line_can_hold_is_refused() -> None:

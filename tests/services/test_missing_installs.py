@@ -92,6 +92,6 @@ def test_another_job_is_installed_by_its_folder(watched: Watched) -> None:
     report = watched.jobs.install(ONE, folder=watched.other)
 
     assert (report.failed, report.job) == ({}, str(watched.other))
-    assert [step.name for step in report.hosts[0].steps] == ["python", "requirements", "code", "data"]
+    assert [step.name for step in report.hosts[0].steps] == ["code", "python", "requirements", "data"]
     assert watched.run() == ["input", "42"]
     assert watched.said() == []

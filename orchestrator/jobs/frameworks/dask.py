@@ -6,7 +6,7 @@ import shlex
 
 from orchestrator.core.host import Host
 from orchestrator.crypto.tls import generate_cluster_tls
-from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.frameworks.registry import Framework, Need, TaskPlan
 from orchestrator.jobs.tasks import Files, JobLayout
 
 MAIN = 'sh "$STRATUS_FOLDER/bin/dask_main.sh" "$STRATUS_FOLDER" "$STRATUS_FOLDER/bin/command.sh"'
@@ -64,4 +64,13 @@ def _worker_command(layout: JobLayout, host: Host, scheduler: str) -> str:
     return _dask_command("worker", options, scheduler)
 
 
-FRAMEWORK = Framework("dask", multi=plan_cluster, scripts=("dask_main.sh", "dask_gate.py"), has_dashboard=True)
+DISTRIBUTED = Need(
+    "distributed",
+    ("distributed", "dask[distributed]", "dask[complete]", "dask-ml", "dask-jobqueue", "dask-cuda", "coiled"),
+    "add a line  distributed  to requirements.txt",
+    only_multi=True,
+)
+
+FRAMEWORK = Framework(
+    "dask", multi=plan_cluster, scripts=("dask_main.sh", "dask_gate.py"), has_dashboard=True, needs=(DISTRIBUTED,)
+)

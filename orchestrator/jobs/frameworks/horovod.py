@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.jobs.frameworks import mesh
-from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.frameworks.registry import Framework, Need, TaskPlan
 from orchestrator.jobs.tasks import JobLayout
 
 ALONE = 'sh "$STRATUS_FOLDER/bin/horovod.sh" "$STRATUS_FOLDER"'
@@ -26,4 +26,5 @@ FRAMEWORK = Framework(
     scripts=(*mesh.LAUNCHER_SCRIPTS, "horovod.sh"),
     needs_multi=True,
     is_elastic=True,
+    needs=(Need("horovod", ("horovod",), "add a line  horovod  to requirements.txt, or use a container with it"),),
 )

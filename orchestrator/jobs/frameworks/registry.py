@@ -29,6 +29,22 @@ def command_on_each_host(layout: JobLayout) -> TaskPlan:
 
 
 @dataclass(frozen=True)
+class Need:
+    """Something that a framework requires in the environment of its jobs, besides Python.
+
+    :param name: a Python package or a program: ``distributed``, ``mpirun``.
+    :param requirements: names in requirements.txt that bring it, extras included: ``dask[complete]``.
+    :param advice: what to add to requirements.txt or job.ini.
+    :param only_multi: True if a run on one VM does without it.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    advice: str
+    only_multi: bool = False
+
+
+@dataclass(frozen=True)
 class Framework:
     """A framework that runs one command on one host or on many.
 
@@ -40,6 +56,7 @@ class Framework:
     :param needs_multi: True if ``job.ini`` must name ``multi``: the framework is for several VMs.
     :param is_elastic: True if hosts may leave and join during a run, as ``min_hosts`` allows.
     :param has_dashboard: True if a run on all hosts serves a dashboard on the port after its own.
+    :param needs: what the environment of a job must have.
     """
 
     name: str
@@ -50,6 +67,7 @@ class Framework:
     needs_multi: bool = False
     is_elastic: bool = False
     has_dashboard: bool = False
+    needs: tuple[Need, ...] = ()
 
     def plan_tasks(self, layout: JobLayout, *, multi: bool) -> TaskPlan:
         """Return the tasks of a run, and the files that each of its hosts gets."""

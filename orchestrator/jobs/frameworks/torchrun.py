@@ -6,7 +6,7 @@ https://docs.pytorch.org/docs/stable/elastic/run.html; static rendezvous, as the
 from __future__ import annotations
 
 from orchestrator.jobs.frameworks import mesh
-from orchestrator.jobs.frameworks.registry import Framework, TaskPlan
+from orchestrator.jobs.frameworks.registry import Framework, Need, TaskPlan
 from orchestrator.jobs.tasks import JobLayout
 
 LAUNCHER = 'sh "$STRATUS_FOLDER/bin/torchrun.sh" "$STRATUS_FOLDER"'
@@ -24,6 +24,16 @@ def plan_all_hosts(layout: JobLayout) -> TaskPlan:
     return mesh.add_guard(layout, tasks, layout.command_file)
 
 
+TORCH = Need(
+    "torch",
+    ("torch", "torchvision", "torchaudio", "torchmetrics", "lightning", "pytorch-lightning", "accelerate", "timm"),
+    "add a line  torch  to requirements.txt, or  system_packages = yes  to job.ini where the VM's image has it",
+)
+
 FRAMEWORK = Framework(
-    "torchrun", multi=plan_all_hosts, single=plan_one_host, scripts=(*mesh.GUARD_SCRIPTS, "torchrun.sh")
+    "torchrun",
+    multi=plan_all_hosts,
+    single=plan_one_host,
+    scripts=(*mesh.GUARD_SCRIPTS, "torchrun.sh"),
+    needs=(TORCH,),
 )
