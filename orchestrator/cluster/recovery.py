@@ -18,7 +18,7 @@ from orchestrator.cluster.readiness import HostStartup, ReadyHost, wait_until_re
 from orchestrator.cluster.status import last_expiry
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
-from orchestrator.core.file_lock import AlreadyLocked
+from orchestrator.core.file_lock import AlreadyLocked, LockUnavailable
 from orchestrator.core.journal import Journal, JournalEntry
 from orchestrator.core.next_step import Text
 from orchestrator.hosts.parallel import Outcomes
@@ -93,6 +93,9 @@ class Recovery:
                 return self._find()
         except AlreadyLocked:
             return ()
+        except LockUnavailable:
+            # Without a lock a launch in progress may be listed, too; to list none would hide what is billed.
+            return self._find()
 
     def resume(self, interrupted: Sequence[InterruptedLaunch]) -> RecoverReport:
         """Wait until the instances of interrupted launches answer SSH; they are then like any others."""

@@ -10,14 +10,14 @@ from functools import partial
 from orchestrator.aws.ec2 import host_names, key_pairs, network
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.aws.launch.launch_log import VISIBILITY_LAG_S
+from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S, VISIBILITY_LAG_S
 from orchestrator.cluster.inventory import Inventory, Survey
 from orchestrator.cluster.teardown import DELETED, GROUP_TIMEOUT_S, KEPT, NONE, RegionTeardown
 from orchestrator.core.clock import Backoff
 from orchestrator.core.cost import Amount
 from orchestrator.core.errors import StratusError, first_line
 from orchestrator.core.events import Event
-from orchestrator.core.file_lock import AlreadyLocked
+from orchestrator.core.file_lock import AlreadyLocked, LockUnavailable
 from orchestrator.core.next_step import Text
 
 LOCK_TIMEOUT_S = 120.0
@@ -77,9 +77,10 @@ class Terminator:
     def terminate_all(self) -> TerminateReport:
         """Terminate instances, delete security group and key pair; what remains, or may, is in the report."""
         # Without a journal, a launch from another computer in the last seconds cannot be told from none.
-        is_new_computer = not self.context.journal.path.exists()
+        is_new_computer = self.context.journal.is_empty
         own = self._terminate_own_region()
         others = list(self._terminate_other_regions())
+        self._note_journal(own)
         seen = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
         survey = self._survey()
         return TerminateReport(
@@ -127,7 +128,7 @@ class Terminator:
                 others |= teardown.launch_log.reserved_names()
                 if not others:
                     teardown.delete_group_and_key(GROUP_TIMEOUT_S)
-        except AlreadyLocked as error:
+        except (AlreadyLocked, LockUnavailable) as error:
             return (error.message,)
         return tuple(sorted(others, key=host_names.sort_key))
 
@@ -151,6 +152,11 @@ class Terminator:
                 with self.context.lock():
                     teardown.run()
                     return teardown
+            except LockUnavailable as error:
+                # Terminating needs nothing of this computer: the tags say what there is.
+                self._warn(first_line(error))
+                teardown.run()
+                return teardown
             except AlreadyLocked as error:
                 holder = error.message
                 if not waited_s:
@@ -158,6 +164,19 @@ class Terminator:
                     self._warn(f"{holder}; waiting for it to stop")
         self._unconfirmed.append(f"{holder}: what it launches from now on remains")
         return teardown
+
+    def _note_journal(self, own: RegionTeardown) -> None:
+        """Report what the journal could not tell, or not keep."""
+        journal = self.context.journal
+        for problem in (journal.read_problem, journal.write_problem):
+            if problem:
+                self._warn(problem)
+        # A security group that could be deleted proves that no instance is left, with or without a journal.
+        if journal.read_problem and own.group_state == NONE:
+            self._unconfirmed.append(
+                f"{journal.read_problem}: what this computer launched in the last "
+                f"{(REQUEST_LIFETIME_S + VISIBILITY_LAG_S) / 60:.0f} min may not be visible yet; then remove the file"
+            )
 
     def _terminate_other_regions(self) -> Iterator[RegionTeardown]:
         for region in self._other_regions():

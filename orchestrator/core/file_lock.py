@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.core.clock import Backoff, Clock
@@ -26,6 +26,12 @@ class AlreadyLocked(StratusError):
         self.holder = holder
 
 
+class LockUnavailable(StratusError):
+    """The lock's file can be neither created nor opened; whether another process holds it is unknown."""
+
+    json_name = "LockUnavailable"
+
+
 @contextmanager
 def hold(path: Path, activity: str) -> Iterator[None]:
     """Hold the lock of a file, or fail at once when it is taken.
@@ -34,20 +40,31 @@ def hold(path: Path, activity: str) -> Iterator[None]:
         another inode than the next one that creates it.
     :param activity: what the holder is doing, for the error of others: ``launching into ml``.
     :raises AlreadyLocked: another process, or another thread of this one, holds it.
+    :raises LockUnavailable: the disk is read-only, the folder is none, or the like.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = _open(path)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _already_locked(file, activity) from None
-        # For the error of other processes: the process to wait for.
-        os.ftruncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without a name
+            # For the error of other processes: the process to wait for.
+            os.ftruncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(file)  # also releases the lock
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LockUnavailable(
+            f"cannot be locked: {error.strerror or error}", where=str(path), fix="STRATUS_HOME names another folder"
+        ) from error
 
 
 def wait_for(file: int, clock: Clock, timeout_s: float) -> None:

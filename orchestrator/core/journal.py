@@ -47,10 +47,13 @@ class Journal:
     :param folder: where ``journal.jsonl`` lies; created if missing.
     :param clock: time stamps, ids, and the wait for the file's lock.
     :param sync: flushes a file descriptor to the disk.
+    :ivar read_problem: why the file, or lines of it, could not be read; empty while all is well.
+    :ivar write_problem: why an entry could not be written; empty while all is well.
     """
 
     def __init__(self, folder: Path, clock: Clock, *, sync: Callable[[int], None] = os.fsync) -> None:
         self.path = folder / "journal.jsonl"
+        self.read_problem = self.write_problem = ""
         self._sync = sync
         self._clock = clock
 
@@ -69,7 +72,10 @@ class Journal:
         self._append({"id": entry.id, "settle": entry.kind, "at": self._clock.now().isoformat(), "facts": facts})
 
     def entries(self) -> list[JournalEntry]:
-        """Return every intent in the order written, each with its outcome; unreadable lines are skipped."""
+        """Return every intent in the order written, each with its outcome; unreadable lines are skipped.
+
+        A file that cannot be read has none: `read_problem` says why, and nothing can be launched without it.
+        """
         entries: dict[str, JournalEntry] = {}
         for line in self._lines():
             entry = _read(line, entries)
@@ -77,19 +83,36 @@ class Journal:
                 entries[entry.id] = entry
         return list(entries.values())
 
+    @property
+    def is_empty(self) -> bool:
+        """True if there is no journal, or nothing in it that can be read."""
+        return not self._content()
+
     def open_entries(self) -> list[JournalEntry]:
         """Return the intents without an outcome, oldest first."""
         return [entry for entry in self.entries() if entry.outcome is None]
 
     def _lines(self) -> Iterator[Mapping[str, Any]]:
-        text = self.path.read_bytes() if self.path.exists() else b""
-        for line in text.splitlines():
+        for line in self._content().split(b"\n"):
             try:
                 value = json.loads(line)
-            except ValueError:  # torn by a crash, or being written right now
-                continue
+            # Torn by a crash, or being written right now; anything else is damage of the disk.
+            except (ValueError, RecursionError):
+                value = None
             if isinstance(value, dict):
                 yield value
+            elif line and not line.startswith(b"{"):
+                self.read_problem = f"{self.path}: damaged"
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        # A folder that is a file holds no journal, either.
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+        except OSError as error:
+            self.read_problem = f"{self.path}: cannot be read: {error.strerror or error}"
+            return b""
 
     def _append(self, line: Mapping[str, Any]) -> None:
         # Facts may hold paths and times, which are kept as text.
@@ -100,6 +123,7 @@ class Journal:
                 self._sync(file)
         except OSError as error:
             message = f"the journal cannot be written: {error.strerror or error}"
+            self.write_problem = f"{self.path}: cannot be written: {error.strerror or error}"
             raise StratusError(message, where=str(self.path)) from error
 
     @contextmanager
@@ -148,6 +172,9 @@ def _read(line: Mapping[str, Any], intents: Mapping[str, JournalEntry]) -> Journ
     """Return the entry that a line begins or completes; None for an invalid line."""
     try:
         entry_id, written_at, facts = str(line["id"]), datetime.fromisoformat(line["at"]), dict(line["facts"])
+        # Without a time zone it cannot be compared with others.
+        if written_at.tzinfo is None:
+            return None
         if "intend" in line:
             return JournalEntry(id=entry_id, kind=str(line["intend"]), written_at=written_at, facts=facts)
         # An outcome; without its intent the lookup fails, as for any other invalid line.

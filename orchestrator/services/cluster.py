@@ -15,6 +15,7 @@ from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Reco
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport, Terminator
 from orchestrator.cluster.timings import PhaseTimings
+from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import add_advice
 
@@ -121,8 +122,12 @@ class ClusterService:
     def _forget_terminated(self, report: TerminateReport) -> None:
         # Only those: an instance that could not be terminated is still checked against its pinned host key.
         terminated = [result.id for result in report.instances if result.state == "terminated"]
-        # Instance ids are never used again: without this the file would only grow.
-        self.context.known_hosts.remove(terminated)
+        try:
+            # Instance ids are never used again: without this the file would only grow.
+            self.context.known_hosts.remove(terminated)
+        except OSError as error:
+            text = f"{self.context.known_hosts.path}: cannot be written: {error.strerror or error}"
+            self.context.on_event(Event("", "terminate", "warning", text=text))
 
     def interrupted_launches(self) -> tuple[InterruptedLaunch, ...]:
         """Return the launches of this computer without an outcome; makes no API call if the journal has none."""

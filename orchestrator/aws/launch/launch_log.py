@@ -58,7 +58,8 @@ class LaunchLog:
     def entries(self, *kinds: str) -> list[JournalEntry]:
         """Return this cluster's entries of some kinds, oldest first."""
         own = self.cluster_id.journal_fields.items()
-        return [entry for entry in self.journal.entries() if entry.kind in kinds and own <= entry.facts.items()]
+        entries = [entry for entry in self.journal.entries() if entry.kind in kinds and _is_valid(entry)]
+        return [entry for entry in entries if own <= entry.facts.items()]
 
     def open_entries(self, launch_id: str = "") -> list[JournalEntry]:
         """Return the entries of requests and launches without an outcome.
@@ -197,6 +198,20 @@ def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instance
         if len(matches) >= int(entry.facts.get("count", 1)):  # EC2 may show some instances of a request before others
             break
     return matches
+
+
+def _is_valid(entry: JournalEntry) -> bool:
+    """Return True if an entry has the facts of its kind; a damaged disk may have changed any of them."""
+    ids = (entry.outcome or {}).get("ids", [])
+    if not isinstance(ids, list) or not all(isinstance(instance_id, str) for instance_id in ids):
+        return False
+    if not all(isinstance(entry.facts.get(name), str) for name in ("cluster", "owner", "account", "region")):
+        return False
+    if entry.kind not in (LAUNCH, UP):
+        return True
+    names = ("run", "token") if entry.kind == LAUNCH else ("run",)
+    # bool is an int in Python.
+    return all(isinstance(entry.facts.get(name), str) for name in names) and type(entry.facts.get("count", 1)) is int
 
 
 def _is_of(entry: JournalEntry, launch_id: str) -> bool:
