@@ -81,9 +81,9 @@ def environment_variables(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def report(home: Path, code: int) -> Iterator[str]:
-    """Yield the report: number of calls, those that failed, remaining instances, and the tool's exit code."""
+    """Yield the report: number of calls, those that failed, faults without effect, remaining instances, exit code."""
     from localcloud.core.home import find_home
-    from localcloud.server import daemon
+    from localcloud.server import control_client, daemon
 
     calls = localcloud.calls(home)
     failures = Counter((call.action, call.outcome) for call in calls if call.outcome not in ANSWERED_OUTCOMES)
@@ -91,6 +91,8 @@ def report(home: Path, code: int) -> Iterator[str]:
     yield f"Rehearsal: {len(calls)} AWS calls, {sum(failures.values())} refused or lost"
     for (action, outcome), count in sorted(failures.items()):
         yield f"  {action}: {outcome}" + (f"   {count} times" if count > 1 else "")
+    for title, kind in control_client.unused_faults(daemon.environment(find_home(home))["AWS_ENDPOINT_URL"]):
+        yield f"  [{title}] {kind}: had no effect (see its where and when)"
     instances = daemon.status(find_home(home))["instances"]
     count = sum(instance["state"] not in ("terminated", "shutting-down") for instance in instances)
     yield f"  exit code {code}; {count} VMs left" + (" (removed with the embedded cloud)" if count else "")

@@ -118,6 +118,7 @@ class Cloud:
             urls.STATUS: lambda _: wsgi.Page(json.dumps(self._status()).encode()),
             urls.CALLS: control_pages.calls(lambda: list(self.calls)),
             urls.REGISTRY: aws_ecr.registry_page(self.ecr),
+            urls.UNUSED_FAULTS: control_pages.unused_faults(self.environment.fault_engine.unused),
             urls.SCENARIO: control_pages.scenario(lambda: self.environment.fault_engine.scenario, self.play),
         }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from localcloud.aws.wsgi import Environ, Page
-from localcloud.scenarios.scenario import Scenario, ScenarioError, parse
+from localcloud.scenarios.scenario import Fault, Scenario, ScenarioError, parse
 
 if TYPE_CHECKING:
     from localcloud.fault_injection.api_calls import CallRecord
@@ -19,6 +19,11 @@ _log = logging.getLogger(__name__)
 def calls(recorded: Callable[[], list[CallRecord]]) -> Callable[[Environ], Page]:
     """Return the page that lists the API calls so far."""
     return lambda _: Page(json.dumps(recorded()).encode())
+
+
+def unused_faults(unused: Callable[[], list[Fault]]) -> Callable[[Environ], Page]:
+    """Return the page that lists faults without effect so far: the title and the kind of each."""
+    return lambda _: Page(json.dumps([[fault.title, fault.kind] for fault in unused()]).encode())
 
 
 def scenario(current: Callable[[], Scenario], play: Callable[[Scenario], None]) -> Callable[[Environ], Page]:

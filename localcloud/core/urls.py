@@ -12,3 +12,5 @@ CALLS = "/_localcloud/calls"
 REGISTRY = "/_localcloud/registry"
 #: The scenario that is played, as a file; PUT starts another.
 SCENARIO = "/_localcloud/scenario"
+#: Faults of the scenario that have had no effect so far, as JSON: title and kind.
+UNUSED_FAULTS = "/_localcloud/unused-faults"

@@ -95,14 +95,21 @@ def has_capacity(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> bool
 def quota_limit(fault_engine: FaultEngine, quota: Quota, region: str) -> int:
     """Return the number of vCPUs that a quota allows now."""
     faults = fault_engine.active("quota", Subject(region=region))
-    lowered: list[int] = [active.fault["vcpus"] for active in faults if active.fault["quota"] == quota.code]
-    return min([DEFAULT_VCPUS, *lowered])
+    limit = DEFAULT_VCPUS
+    for active in faults:
+        if active.fault["quota"] == quota.code:
+            active.has_struck = True
+            limit = min(limit, active.fault["vcpus"])
+    return limit
 
 
 def spot_price(fault_engine: FaultEngine, pool: Subject) -> float | None:
     """Return USD per hour for a spot instance in a pool; None if the type has no price."""
-    scenario_price = next((active.fault["price"] for active in fault_engine.active("spot-price", pool)), None)
-    return scenario_price if scenario_price is not None else prices.default_spot_price(pool.type, pool.zone)
+    active = next(fault_engine.active("spot-price", pool), None)
+    if active is None:
+        return prices.default_spot_price(pool.type, pool.zone)
+    active.has_struck = True
+    return float(active.fault["price"])
 
 
 def _check_price(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> None:

@@ -89,12 +89,12 @@ class InstanceFaults:
             self._awaiting.setdefault(tracked.instance.id, []).append(fault)
 
     def _schedule_fault(self, tracked: TrackedInstance, fault: Fault, seconds: float) -> None:
-        act = _MOMENTS[fault.kind]
-        self._schedule(
-            seconds - (fault["rebalance"] if fault.kind == "spot-interruption" else 0.0),
-            tracked,
-            lambda: act(self, tracked, fault),
-        )
+        def strike() -> None:
+            self._environment.fault_engine.note_moment(fault)
+            _MOMENTS[fault.kind](self, tracked, fault)
+
+        early_s = fault["rebalance"] if fault.kind == "spot-interruption" else 0.0
+        self._schedule(seconds - early_s, tracked, strike)
 
     def _schedule(self, seconds: float, tracked: TrackedInstance, action: Callable[[], None]) -> None:
         """Run an action later if the instance and the scenario are still the same."""

@@ -44,6 +44,8 @@ class ActiveFault:
         self.fault = fault
         self.kind = BY_NAME[fault.kind]
         self.calls = 0
+        # The simulated colleagues act whenever the scenario is played.
+        self.has_struck = fault.kind == "colleague"
         self._times_left = math.inf if fault.times is None else fault.times
         # One generator per fault: other faults do not shift its draws.
         self._random = random.Random(seed)
@@ -61,6 +63,8 @@ class ActiveFault:
         if self.exhausted or (self.fault.chance < 1 and self._random.random() >= self.fault.chance):
             return False
         self._times_left -= 1
+        # Those bound to a moment are chosen at a launch; their moment may never come.
+        self.has_struck = self.has_struck or self.kind.group != "moment"
         return True
 
     def take_token(self, now_s: float) -> bool:
@@ -104,6 +108,17 @@ class FaultEngine:
     def elapsed_s(self) -> float:
         """Seconds since the scenario was loaded."""
         return self._clock.now() - self._started_at
+
+    def note_moment(self, fault: Fault) -> None:
+        """Note that the moment of a fault has come."""
+        with self._lock:
+            for active in self._faults:
+                active.has_struck = active.has_struck or active.fault is fault
+
+    def unused(self) -> list[Fault]:
+        """Return the faults that have had no effect since the scenario was loaded."""
+        with self._lock:
+            return [active.fault for active in self._faults if not active.has_struck]
 
     def next_host_number(self) -> int:
         """Return the number of the next instance; they are counted in the order of launches, from 0."""

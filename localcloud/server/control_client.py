@@ -57,6 +57,12 @@ def calls(url: str) -> list[CallRecord]:
     return [CallRecord(*fields) for fields in json.loads(_send(urllib.request.Request(url + urls.CALLS)))]
 
 
+def unused_faults(url: str) -> list[tuple[str, str]]:
+    """Return title and kind of the scenario's faults that have had no effect so far."""
+    faults = json.loads(_send(urllib.request.Request(url + urls.UNUSED_FAULTS)))
+    return [(title, kind) for title, kind in faults]
+
+
 def instances(url: str) -> list[dict[str, Any]]:
     """Return the instances, each as a record of plain values."""
     records: list[dict[str, Any]] = json.loads(_send(urllib.request.Request(url + urls.STATUS)))

@@ -149,6 +149,10 @@ class InMemoryCloud:
         """The meter, which bills as EC2 does."""
         return self._cloud.meter
 
+    def unused_faults(self) -> list[str]:
+        """Return the titles of the scenario's faults that have had no effect so far."""
+        return [fault.title for fault in self._cloud.environment.fault_engine.unused()]
+
     def live_instances(self) -> list[LiveInstance]:
         """Return every instance that is not terminated, of all owners, in the order of launches."""
         instances = self._cloud.lifecycle.instances.values()

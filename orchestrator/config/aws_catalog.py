@@ -48,6 +48,18 @@ _FAMILIES = {
     "p5en": "48xlarge",
 }
 
+#: Retired images, as tutorials name them -> nearest available alias.
+RETIRED_IMAGES = {
+    **dict.fromkeys(("ubuntu-14.04", "ubuntu-16.04", "ubuntu-18.04", "ubuntu-20.04"), "ubuntu-24.04"),
+    **dict.fromkeys(("amazon-linux", "amazon-linux-2"), "amazon-linux-2023"),
+    **dict.fromkeys(
+        ("deep-learning-ubuntu-16.04", "deep-learning-ubuntu-18.04", "deep-learning-ubuntu-20.04"),
+        "deep-learning-ubuntu-24.04",
+    ),
+    "deep-learning-amazon-linux": "deep-learning-amazon-linux-2023",
+    "deep-learning-amazon-linux-2": "deep-learning-amazon-linux-2023",
+}
+
 #: Retired types -> nearest available type, by number and memory of the GPUs.
 RETIRED_TYPES = {
     "p2.xlarge": "g4dn.xlarge",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,13 +14,19 @@ from orchestrator.config.options import ClusterSettings, Settings
 from orchestrator.config.schema import SettingsReader
 
 
-def replace_retired_type(reader: SettingsReader, cluster: ClusterSettings) -> ClusterSettings:
-    """Return the settings with a retired instance type replaced by its nearest successor, with a warning."""
-    successor = aws_catalog.RETIRED_TYPES.get(cluster.instance_type)
+def replace_retired(reader: SettingsReader, cluster: ClusterSettings) -> ClusterSettings:
+    """Return the settings with retired types and images replaced by their nearest successors, with warnings."""
+    instance_type = _successor(reader, "instance_type", cluster.instance_type, aws_catalog.RETIRED_TYPES)
+    image = _successor(reader, "image", cluster.image, aws_catalog.RETIRED_IMAGES)
+    return replace(cluster, instance_type=instance_type, image=image)
+
+
+def _successor(reader: SettingsReader, option: str, value: str, successors: Mapping[str, str]) -> str:
+    successor = successors.get(value.lower())
     if successor is None:
-        return cluster
-    reader.add_warning("cluster", "instance_type", f"is retired: {successor}, its nearest successor, is used instead")
-    return replace(cluster, instance_type=successor)
+        return value
+    reader.add_warning("cluster", option, f"is retired: {successor}, its nearest successor, is used instead")
+    return successor
 
 
 def check(reader: SettingsReader, settings: Settings) -> None:

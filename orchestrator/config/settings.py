@@ -59,7 +59,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
     reader.problems += old.problems
     settings = Settings(
         path=path,
-        cluster=checks.replace_retired_type(reader, reader.read_section("cluster", ClusterSettings)),
+        cluster=checks.replace_retired(reader, reader.read_section("cluster", ClusterSettings)),
         aws=replace(
             reader.read_section("aws", AwsSettings), legacy_access_key=old.access_key, legacy_secret_key=old.secret_key
         ),

@@ -93,7 +93,7 @@ class ConfigError(UsageError):
     def __init__(self, problems: Sequence[Problem], *, consequence: str = "Nothing was launched.") -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        super().__init__(f"{count} mistake{'s' if count != 1 else ''}. {consequence}")
+        super().__init__(f"{count} mistake{'s' if count != 1 else ''}. {consequence}".rstrip())
 
     def lines(self) -> list[Text]:
         """Return one line per mistake, then their number."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import ConfigError, StratusError, UsageError
+from orchestrator.core import json_file
+from orchestrator.core.errors import ConfigError, Problem, StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.console import Console
 from orchestrator.interface.progress import ProgressBoard
@@ -25,6 +26,9 @@ SessionFactory = Callable[..., "Session"]
 
 FileState = tuple[int, int, int]
 
+SHOWN_WARNINGS = "shown-warnings.json"
+"""Warnings about config files that were printed: absolute path of the file -> their texts."""
+
 
 def find_config(folder: Path) -> Path:
     """Return the config file of a folder.
@@ -37,7 +41,7 @@ def find_config(folder: Path) -> Path:
             return Path(name) if folder == Path() else folder / name
     raise UsageError(
         "no config file here: neither config/config.ini nor config.ini",
-        fix=NextStep("Config", "init") + "  writes one;  --config FILE  (before the verb) names another",
+        fix=NextStep("Config", "init") + "  writes one, and a small job that runs as it is",
     )
 
 
@@ -88,6 +92,7 @@ class Workspace:
         self._adapt = adapt
         self._home = home
         self._file_state: FileState | None = None
+        self._shown_warnings: tuple[Problem, ...] = ()
         self._settings: Settings | None = None
         self._session: Session | None = None
         self._closing = contextlib.ExitStack()
@@ -158,11 +163,27 @@ class Workspace:
         # A save that changed nothing must not close connections and tunnels.
         if settings == self._settings:
             return
-        # Each warning once, not at every change of the file.
-        known = self._settings.warnings if self._settings else ()
-        self.console.print_error([str(warning) for warning in settings.warnings if warning not in known])
+        if settings.warnings and self._is_news(settings):
+            self.show_warnings(settings)
         self._settings = settings
         self._close_session()
+
+    def show_warnings(self, settings: Settings) -> None:
+        """Print the warnings about a config file that this process has not printed yet."""
+        self.console.print_error([str(warning) for warning in settings.warnings if warning not in self._shown_warnings])
+        self._shown_warnings = settings.warnings
+
+    def _is_news(self, settings: Settings) -> bool:
+        """Return True if the warnings about this file were never printed on this computer, and note them."""
+        known, key = json_file.load(self.home, SHOWN_WARNINGS), str(settings.path.absolute())
+        # Without their lines, which move with every line that is added above.
+        texts = [warning.message for warning in settings.warnings]
+        if known.get(key) == texts:
+            return False
+        # On a full disk, or in a read-only folder, they are printed again.
+        with contextlib.suppress(OSError):
+            json_file.save(self.home, SHOWN_WARNINGS, {**known, key: texts})
+        return True
 
     def session(self, *, files: bool = True) -> Session:
         """Return the session for the settings as they are now.

@@ -9,6 +9,7 @@ from typing import Any
 import botocore.session
 import pytest
 
+from orchestrator.aws.ec2 import images
 from orchestrator.config import aws_catalog
 
 
@@ -68,3 +69,8 @@ def limits(documentation: str, name: str) -> tuple[int, ...]:
         rf"\w+ and {name}: ([\d,]+) ?- ?([\d,]+) ", plain
     )
     return tuple(int(bound.replace(",", "")) for bound in found.groups()) if found else ()
+
+
+def test_successors_of_retired_images_are_aliases_that_exist() -> None:
+    assert set(aws_catalog.RETIRED_IMAGES.values()) <= set(images.ALIASES)
+    assert not set(aws_catalog.RETIRED_IMAGES) & set(images.ALIASES)

@@ -108,6 +108,16 @@ def test_another_clouds_region_may_have_any_name(project: Path) -> None:
     assert loaded.aws.region == "nova-1"
 
 
+def test_a_retired_image_becomes_the_nearest_available_one_with_a_warning(project: Path) -> None:
+    loaded = load(project, "[cluster]\nimage = Ubuntu-16.04\n")
+    (warning,) = loaded.warnings
+
+    assert loaded.cluster.image == "ubuntu-24.04"
+    assert str(warning).endswith(
+        "image = 'Ubuntu-16.04' is retired: ubuntu-24.04, its nearest successor, is used instead"
+    )
+
+
 def test_a_retired_type_becomes_the_nearest_living_one_with_a_warning(project: Path) -> None:
     loaded = load(project, "[cluster]\ninstance_type = p3.2xlarge\n")
 

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConfigError, UsageError
 from orchestrator.interface.console import Console
+from orchestrator.interface.verbs import config as verbs
 from orchestrator.interface.workspace import Workspace, find_config
 
 
@@ -114,3 +115,37 @@ def test_a_bug_is_one_line_and_a_private_file(config: Path) -> None:
 
     assert str(error) == f"KeyError: 'x' (a bug in Stratus)\n  traceback: {config.parent / 'last-error.txt'}"
     assert (config.parent / "last-error.txt").stat().st_mode & 0o077 == 0
+
+
+def test_warnings_are_printed_once_until_they_change_and_at_every_check(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text("[aws]\nsweep = all\n" + config.read_text())
+    workspace(config).settings()
+    assert "sweep: is now called terminate_regions" in capsys.readouterr().err
+
+    config.write_text("# a line above\n" + config.read_text())
+    workspace(config).settings()
+    assert capsys.readouterr().err == ""
+
+    space = workspace(config)
+    verbs.check(space)
+    verbs.check(space)
+    shown = capsys.readouterr()
+    assert shown.err.count("is now called") == 1
+    assert "config.ini:3:" in shown.err
+
+
+def test_a_check_that_finds_mistakes_ends_with_their_number(config: Path) -> None:
+    write(config, "many")
+    with pytest.raises(ConfigError) as caught:
+        verbs.check(workspace(config))
+    assert str(caught.value).splitlines()[-1] == "1 mistake."
+
+
+def test_hints_of_config_are_python_at_the_prompt(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean check") as caught:
+        verbs.config(workspace(config), "chek")
+    assert str(caught.value.fix).split("  ")[:2] == ['Config("check")', 'Config("init")']
+    with pytest.raises(UsageError, match="no such file"):
+        verbs.config(workspace(config), use=str(tmp_path / "other.ini"))

@@ -17,6 +17,14 @@ seed = 3
 [no room in one zone]
 fault = no-capacity
 where = us-west-2a / c7i.2xlarge / on-demand
+[a reboot in an hour]
+fault = host-reboots
+when = 3600 s after running
+[another region]
+fault = error
+code = InternalError
+action = RunInstances
+where = eu-west-1
 """
 CONFIG = """
 [cluster]
@@ -50,6 +58,9 @@ def test_a_rehearsal_replaces_the_configs_account_and_reports_injected_faults(tm
     assert process.returncode == 0, process.stderr
     assert "us-west-2a: InsufficientInstanceCapacity; next c7i.2xlarge in us-west-2b" in process.stdout
     assert "  RunInstances: InsufficientInstanceCapacity\n" in process.stdout
+    assert "  [a reboot in an hour] host-reboots: had no effect (see its where and when)\n" in process.stdout
+    assert "  [another region] error: had no effect (see its where and when)\n" in process.stdout
+    assert "[no room in one zone]" not in process.stdout
     assert process.stdout.endswith("exit code 0; 0 VMs left\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.ini", "day.ini", "job", "runs"]
 

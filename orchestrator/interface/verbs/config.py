@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.core.errors import UsageError
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.errors import ConfigError, UsageError
+from orchestrator.core.next_step import NextStep, join
 from orchestrator.interface.render import units
 from orchestrator.interface.render.styles import job_line, line
 from orchestrator.interface.verbs.base import VerbGroup
@@ -48,13 +48,15 @@ def config(workspace: Workspace, what: Action = "show", *, use: ConfigPath = "")
     use   path of another config file to use from now on.
     """
     if use:
+        _check_exists(Path(use))
         workspace.use_config(Path(use))
         workspace.console.print(f"  Using {use} from now on.")
         return None
     if what not in ACTIONS:
         from orchestrator.config import ini
 
-        raise UsageError(f"config {what}: no such action.{ini.suggest(what, ACTIONS)}", fix=", ".join(ACTIONS))
+        actions_hint = join("  ", [NextStep("Config", action) for action in ACTIONS])
+        raise UsageError(f"config {what}: no such action.{ini.suggest(what, ACTIONS)}", fix=actions_hint)
     actions: dict[str, Callable[[Workspace], object]] = {
         "check": check,
         "show": show,
@@ -67,13 +69,25 @@ def config(workspace: Workspace, what: Action = "show", *, use: ConfigPath = "")
     return document if workspace.console.document else None
 
 
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        from orchestrator.config import ini
+
+        near = ini.suggest(path.name, sorted(other.name for other in path.parent.glob("*.ini")))
+        raise UsageError(f"{path}: no such file.{near}")
+
+
 def check(workspace: Workspace) -> object:
     """Report that config and job are valid, or all mistakes in them."""
-    # With its files, unlike show: this is the check that a launch would make.
-    settings = workspace.settings()
     from orchestrator.jobs import spec as jobs_spec
 
-    spec = jobs_spec.load(Path(settings.job.run), os.environ, runtime=settings.job.runtime)
+    try:
+        # With its files, unlike show: this is the check that a launch would make.
+        settings = workspace.settings()
+        spec = jobs_spec.load(Path(settings.job.run), os.environ, runtime=settings.job.runtime)
+    except ConfigError as error:
+        raise ConfigError(error.problems, consequence="") from None
+    workspace.show_warnings(settings)
     warnings = units.count(len(settings.warnings), "warning")
     workspace.console.print(f"  {settings.path}: no mistakes, {warnings}.  Job {spec.name}: no mistakes.")
     return {"config": settings.path, "job": spec.name, "warnings": settings.warnings}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from botocore.exceptions import ClientError
 
 from localcloud.scenarios.fault_engine import ActiveFault, ApiCall
@@ -36,3 +37,16 @@ def test_a_fault_of_the_users_keys_does_not_affect_instance_keys() -> None:
 
     assert live.matches(ApiCall("s3", "GET /x", "us-west-2", by_user=True))
     assert not live.matches(ApiCall("s3", "GET /x", "us-west-2", by_user=False))
+
+
+def test_faults_without_effect_are_listed(open_cloud: OpenCloud) -> None:
+    cloud = open_cloud(
+        make_fault("error", title="struck", code="InternalError", action="DescribeVpcs", times=1),
+        make_fault("error", title="elsewhere", code="InternalError", action="DescribeVpcs", where="eu-west-1"),
+        make_fault("host-reboots", title="too late", when="3600 s after running"),
+        make_fault("quota", title="quota", quota="L-1216C47A", vcpus=4),
+    )
+    with pytest.raises(ClientError):
+        client_without_retries(cloud).describe_vpcs()
+
+    assert cloud.unused_faults() == ["elsewhere", "too late", "quota"]
