@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.clock import Clock
 from orchestrator.core import json_file
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConfigError, Problem, StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.console import Console
