@@ -46,7 +46,7 @@ API: dict[type, list[str]] = {
         "check(*, multi, count, folder=None)",
         "dashboard(run_id='')",
         "fetch(run_id='')",
-        "follow(run_id, *, on_line)",
+        "follow(run_id, *, on_line, on_hosts)",
         "install(names=(), *, folder=None)",
         "installer(job=None)",
         "load_job(folder=None)",
@@ -65,6 +65,7 @@ API: dict[type, list[str]] = {
         "instance_types(requirements)",
         "refresh_access()",
         "request_quota_increase(count=None)",
+        "types_exist(requirements)",
     ],
 }
 

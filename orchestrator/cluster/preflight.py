@@ -37,6 +37,8 @@ REQUIRED_TIMEOUT_S = 150.0
 BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 
 ADDRESS, KEY_PAIR, PERMISSIONS, QUOTA = "address", "key pair", "permissions", "quota"
+JOB = "job"
+"""Among the checks of a job: the one whose text says that the job cannot be installed."""
 
 Checks = Mapping[str, Callable[[], Any]]
 """Name -> lookup; it returns a result, or raises what speaks against the launch."""
@@ -78,7 +80,8 @@ class Preflight:
         _raise_problems([problem for problem in problems if problem is not None])
         assert launch_plan is not None  # otherwise there was a problem, which is raised by now
         warnings = tuple(str(results[name].value) for name in self.job_checks if results[name].value)
-        return replace(launch_plan, quota=self._check_quota(launch_plan, results[QUOTA].value), warnings=warnings)
+        quota = self._check_quota(launch_plan, results[QUOTA].value)
+        return replace(launch_plan, quota=quota, warnings=warnings, is_job_ready=not _has_text(results, JOB))
 
     # -- the first round: what the settings name
 
@@ -195,6 +198,10 @@ class Preflight:
             ).shortfall
             for pool in by_quota.values()
         )
+
+
+def _has_text(results: Results, check: str) -> bool:
+    return check in results and bool(results[check].value)
 
 
 def _refusal(check: Callable[[], Any]) -> CloudRefused | None:

@@ -16,6 +16,8 @@ from typing import Any
 from orchestrator.config.settings import Settings, to_rows
 from orchestrator.core import cost, json_file
 from orchestrator.core.cost import Bill
+from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import join
 from orchestrator.core.version import __version__
 from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
@@ -23,6 +25,7 @@ from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.runs import Run
 
 FILE = "record.json"
+FETCHED_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,21 @@ def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[s
         "image_digests": list(results.read_image_digests(record.folder)),
         "fetched": fetched_at,
     }
+
+
+def add_fetched(error: UsageError, runs_folder: Path, id_suffix: str) -> UsageError:
+    """Return an error about a run that cannot be fetched, with the fetched runs on this computer that may be meant.
+
+    :param id_suffix: id of the run, or the end of it; empty for any.
+    """
+    folders = [path.parent for path in sorted(runs_folder.glob(f"*/{FILE}")) if path.parent.name.endswith(id_suffix)]
+    # A run that was only started here has a record as well.
+    fetched = [folder for folder in folders if json_file.load(folder, FILE).get("fetched")][-FETCHED_SHOWN:]
+    if not fetched:
+        return error
+    text = f"fetched before: {', '.join(f'{folder}/' for folder in fetched)}"
+    fix = join("\n  ", [text, error.fix] if error.fix else [text])
+    return UsageError(error.message, where=error.where, code=error.code, fix=fix)
 
 
 def copy_install_logs(log_folder: Path, folder: Path, hosts: Sequence[str]) -> None:

@@ -34,11 +34,13 @@ class CancelReport:
 
     :param left: host -> number of processes that could not be ended; 0 is the expected number.
     :param failed: host -> why its processes could not be ended.
+    :param ended_as: state of a run that had ended before, such as ``done``; empty if it was running.
     """
 
     run_id: str
     left: Mapping[str, int]
     failed: Mapping[str, Exception]
+    ended_as: str = ""
 
 
 def start(ssh: SshClient, hosts: Sequence[Host], plan: JobPlan) -> None:
@@ -98,7 +100,9 @@ def cancel(ssh: SshClient, located: LocatedRun) -> CancelReport:
     # A failure rather than a success: a host that is only cut off may still run its tasks.
     not_up = {name: HostError("is not up", where=name) for name in located.missing_members}
     left = {name: outcome.unwrap() for name, outcome in outcomes.succeeded.items()}
-    return CancelReport(run.run_id, left, outcomes.errors | not_up)
+    # Helpers may outlive the main task: a run with one of them is still cancelled.
+    is_over = run.state != "running" and not any(run.running_tasks.values())
+    return CancelReport(run.run_id, left, outcomes.errors | not_up, run.state if is_over else "")
 
 
 def cancel_on(

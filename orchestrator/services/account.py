@@ -91,13 +91,17 @@ class AccountService:
         market = self.context.settings.cluster.market
         return offerings.find(self.context.clients, self.context.prices, requirements, market=market)
 
+    def types_exist(self, requirements: offerings.Requirements) -> bool:
+        """Return True if the region has an instance type that meets the requirements, whatever the quota allows."""
+        return offerings.exist(self.context.clients, requirements)
+
     def refresh_access(self) -> AccessReport:
         """Allow SSH from the networks of ``ssh_from`` only, by default from this computer's current address.
 
         :raises UsageError: the security group is the user's own, or there is none.
         """
         settings = self.context.settings
-        # A group that the settings name may protect other machines than the cluster's.
+        # A group that the settings name may protect other instances than the cluster's.
         if settings.aws.security_group_id:
             raise UsageError(
                 f"{settings.aws.security_group_id} is your own security group: Stratus never changes it",

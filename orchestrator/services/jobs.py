@@ -85,6 +85,10 @@ class JobContext:
     environ: Mapping[str, str] = field(repr=False)
 
 
+def _ignore(_hosts: Sequence[str]) -> None:
+    pass
+
+
 class JobService:
     """Jobs on the hosts of one source."""
 
@@ -195,11 +199,14 @@ class JobService:
         code_installer = self._code_installer(job, self._run_folder(located.run.run_id))
         return elastic.add_hosts(self.ssh, located, code_installer)
 
-    def follow(self, run_id: str, *, on_line: Callable[[str, str], None]) -> RunResult:
+    def follow(
+        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None] = _ignore
+    ) -> RunResult:
         """Pass on a run's output from its beginning as it comes, until it ends.
 
         :param run_id: its id, or the end of it.
         :param on_line: called with (host, line), from one thread per host.
+        :param on_hosts: called before the first line with the names of the hosts whose output follows.
         :raises JobFailed: it ended badly, or its host was lost.
         """
         located = self._started.pop(run_id, None) or self._locate(run_id)
@@ -207,6 +214,7 @@ class JobService:
         # Without this check the other hosts would be followed to the end of a job that cannot end well.
         if missing := located.missing_names(run.main_hosts):
             raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
+        on_hosts(run.main_hosts)
         exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line)
         self._handle_failure(located, exits)
         return RunResult(run.run_id, run.job, query.refresh(self.ssh, located).run.seconds or 0.0)
@@ -226,8 +234,11 @@ class JobService:
         :param follow: until the run ends; otherwise the present content only.
         """
         located = self._locate(run_id)
-        hosts = located.require_hosts([host] if host else located.run.hosts)
-        return logs.tail(self.ssh, hosts, located.run, follow=follow)
+        run = located.run
+        if host and host not in run.hosts:
+            raise UsageError(f"{run.run_id} did not run on {host}", fix=f"its VMs: {', '.join(run.hosts)}")
+        hosts = located.require_hosts([host] if host else run.hosts)
+        return logs.tail(self.ssh, hosts, run, follow=follow)
 
     def cancel(self, run_id: str = "") -> CancelReport:
         """End every process of a run on every host.
@@ -245,7 +256,12 @@ class JobService:
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        return self._fetch(self._locate(run_id))
+        try:
+            located = self._locate(run_id)
+        except UsageError as error:
+            # After TerminateAll() the VMs are gone, but not what was fetched from them.
+            raise record.add_fetched(error, self.context.runs_folder, run_id) from None
+        return self._fetch(located)
 
     def dashboard(self, run_id: str = "") -> Dashboard:
         """Open a tunnel to the dashboard of a run.

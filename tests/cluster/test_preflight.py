@@ -46,6 +46,8 @@ def test_the_text_that_a_job_check_returns_is_a_warning(simulate: Simulate) -> N
     launch_plan = plan(simulate(), {"job": lambda: "the data was not checked", "data": lambda: None})
 
     assert launch_plan.warnings == ("the data was not checked",)
+    assert not launch_plan.is_job_ready
+    assert plan(simulate(), {"job": lambda: "", "data": lambda: "not checked"}).is_job_ready
 
 
 @pytest.mark.parametrize(

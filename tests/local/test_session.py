@@ -78,6 +78,9 @@ def test_the_whole_flow_from_launch_to_terminate(project: Project) -> None:
         one = session.jobs.start(multi=False)
         session.jobs.follow(one.run_id, on_line=quiet)
         alone = session.jobs.fetch(one.run_id)
+        with pytest.raises(UsageError) as other_host:
+            session.jobs.logs(one.run_id, host=f"{project.name}-1")
+        cancelled = session.jobs.cancel(one.run_id)
         many = session.jobs.start(multi=True)
         lines: list[tuple[str, str]] = []
         session.jobs.follow(many.short_id, on_line=lambda host, line: lines.append((host, line)))
@@ -85,6 +88,13 @@ def test_the_whole_flow_from_launch_to_terminate(project: Project) -> None:
         ended = session.cluster.terminate()
         after = session.cluster.status()
 
+    # Afterwards, and for a host that the run did not use, one line.
+    with project.session() as session, pytest.raises(UsageError, match="no VM of cluster") as gone:
+        session.jobs.fetch(one.short_id)
+    assert f"fetched before: {alone.folder}/\n" in str(gone.value.fix)
+    assert str(together.folder) not in str(gone.value.fix)
+    assert f"did not run on {project.name}-1" in str(other_host.value)
+    assert (cancelled.ended_as, set(cancelled.left.values())) == ("done", {0})
     assert [host.name for host in launched.ready] == [f"{project.name}-0", f"{project.name}-1"]
     assert project.calls.count("RunInstances") == 1
     assert (first.changed, second.changed) == (6, 0)

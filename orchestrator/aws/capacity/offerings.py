@@ -31,6 +31,11 @@ class Requirements:
     vcpus: int = 0
     memory_gib: float = 0.0
 
+    def __str__(self) -> str:
+        parts = [f"{self.gpus} GPUs" if self.gpus else "", f"{self.vcpus} vCPU" if self.vcpus else ""]
+        parts.append(f"{self.memory_gib:g} GiB" if self.memory_gib else "")
+        return " and ".join(filter(None, parts)) or "these properties"
+
 
 @dataclass(frozen=True)
 class Offering:
@@ -56,11 +61,20 @@ def find(
 
     :param limit: number of types.
     """
-    types = instance_types.list_types(clients, GPU_PATTERNS if requirements.gpus else ())
-    matches = [type_info for type_info in types if _meets(type_info, requirements)]
+    matches = _matches(clients, requirements)
     # The smallest first: they are the cheapest, and only the first ones are priced.
     matches.sort(key=lambda type_info: (type_info.gpus, type_info.vcpus, type_info.memory_gib, type_info.name))
     return cheapest(clients, prices, matches, market=market)[:limit]
+
+
+def exist(clients: Clients, requirements: Requirements) -> bool:
+    """Return True if the region has a type that meets some requirements, whatever the quota allows."""
+    return bool(_matches(clients, requirements))
+
+
+def _matches(clients: Clients, requirements: Requirements) -> list[InstanceType]:
+    types = instance_types.list_types(clients, GPU_PATTERNS if requirements.gpus else ())
+    return [type_info for type_info in types if _meets(type_info, requirements)]
 
 
 def cheapest(

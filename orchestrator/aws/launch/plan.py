@@ -44,6 +44,7 @@ class LaunchPlan:
     :param ssh_sources: networks that may connect by SSH; empty if not looked up.
     :param warnings: checks that could not be made, one line each.
     :param replaced_usd: cost of the instance that the only one of this plan replaces.
+    :param is_job_ready: False if the job cannot be installed as it is; a warning has the reason.
     """
 
     cluster_id: aws_identity.ClusterId
@@ -72,6 +73,7 @@ class LaunchPlan:
     ssh_sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     replaced_usd: Decimal = Decimal(0)
+    is_job_ready: bool = True
 
     @property
     def count(self) -> int:

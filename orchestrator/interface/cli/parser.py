@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,12 +12,21 @@ from typing import Any, NoReturn
 from orchestrator.core.errors import UsageError
 from orchestrator.core.version import __version__
 from orchestrator.interface.cli.commands import Argument, Command
+from orchestrator.interface.verbs import help as verb_help
+
+DESCRIPTION = "Machine-learning jobs on EC2, on one VM or on many: launch, install, run, fetch, terminate."
 
 EPILOG = """\
-without a verb: the shell.   -c 'LaunchInstances(2); InstallDeps()': run statements of the shell and exit.
+Without a verb: the shell. -c 'LaunchInstances(2); InstallDeps()' runs statements of the shell and exits.
 rehearse FILE: play a scenario of faults (docs/scenarios.md) against your config, on the embedded cloud.
-exit codes: 0 ok, 1 the job or a host failed, 2 usage or config, 3 the cloud refused,
-            4 something is left running (it is listed), 130 Ctrl-C
+
+exit codes:
+  0    ok
+  1    the job or a VM failed
+  2    usage or config
+  3    the cloud refused
+  4    something is left running: it is listed
+  130  Ctrl-C
 """
 
 OUTPUT_HELP = "json: one document on stdout, everything else on stderr"
@@ -72,8 +82,8 @@ def build(commands: Sequence[Command], program: str = "stratus") -> argparse.Arg
     # No abbreviations: one that works today is ambiguous once an option is added.
     top = _Parser(
         prog=program,
-        description="Machine-learning jobs on EC2, on one VM or on many: launch, install, run, fetch, terminate.",
-        epilog=EPILOG,
+        description=_wrapped(DESCRIPTION),
+        epilog=_wrapped(EPILOG),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # An abbreviation in a script would become ambiguous with the next option that begins like it.
         allow_abbrev=False,
@@ -100,8 +110,8 @@ def _add(verbs: Any, command: Command) -> None:
         command.name,
         aliases=list(command.aliases),
         help=_escaped(command.help),
-        description=_escaped(command.description),
-        epilog=_escaped(command.epilog),
+        description=_escaped(_wrapped(verb_help.reflowed(command.description))),
+        epilog=_escaped(_wrapped(command.epilog)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -124,6 +134,12 @@ def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
         parser.add_argument(*argument.flags, dest=argument.name, **options)
     else:
         parser.add_argument(argument.name, **options)
+
+
+def _wrapped(text: str) -> str:
+    # argparse's own filling would join the lines of examples; it leaves two columns free as well.
+    width = shutil.get_terminal_size().columns - 2
+    return "\n".join("".join(row) for line in text.split("\n") for row in verb_help.wrapped(line, width))
 
 
 def _escaped(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from orchestrator.aws.capacity.offerings import Offering
+from orchestrator.aws.capacity.offerings import Offering, Requirements
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.next_step import NextStep
@@ -60,7 +60,7 @@ def _idle(report: IdleShutdownReport) -> str:
 def _(increase: QuotaIncrease, _now: datetime) -> Lines:
     usage = increase.usage
     # The quota itself is a permission of its own, and may be refused.
-    have = f"{usage.needed:,} vCPU needed, limit {usage.limit:,}" if usage.limit is not None else "limit unknown"
+    have = f"{usage.needed:,} vCPU needed, quota {usage.limit:,}" if usage.limit is not None else "quota unknown"
     have += f" ({usage.in_use:,} in use)" if usage.in_use else ""
     if increase.status == "not needed":
         return [f"  No request needed: {have} ({usage.quota})."]
@@ -81,6 +81,12 @@ def instance_types(offers: Sequence[Offering]) -> Lines:
         more = NextStep("RequestLimitIncrease")
         return [line("  No matching type can be launched: the quota is used up.  ", more, " requests more.")]
     return [*columns([_offer(offer) for offer in offers]), "  [cluster] instance_type in the config file selects one."]
+
+
+def no_such_type(requirements: Requirements) -> Lines:
+    """Return that no instance type of the region, whatever the quota, meets some requirements."""
+    less = NextStep("InstanceTypes", gpus=1) if requirements.gpus else NextStep("InstanceTypes")
+    return [line(f"  No instance type in this region has {requirements}.  ", less, " lists types with less.")]
 
 
 def _offer(offer: Offering) -> Sequence[str]:

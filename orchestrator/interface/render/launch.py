@@ -144,7 +144,8 @@ def _interrupted(launch: InterruptedLaunch, now: datetime) -> str:
     if launch.unconfirmed_count:
         vms += f", {launch.unconfirmed_count} more may still appear,"
     cost = f", about {units.usd(launch.spent_usd)}" if count else ""
-    end = f", shuts down automatically {units.ends(launch.expires_at, now)}" if launch.expires_at else ""
+    verb = "shuts" if count == 1 else "shut"
+    end = f", {verb} down automatically {units.ends(launch.expires_at, now)}" if launch.expires_at else ""
     return f"  Unfinished launch {launch.launch_id}: {vms} since {launch.began_at.astimezone():%H:%M}{cost}{end}"
 
 

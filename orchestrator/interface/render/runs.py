@@ -21,6 +21,7 @@ from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 METRICS_SHOWN = 6
 FILES_SHOWN = 4
 HOSTS_SHOWN = 6
+OUTPUTS = "outputs/"
 
 
 @lines.register(RunHandle)
@@ -56,7 +57,7 @@ def _(result: RunResult, _now: datetime) -> Lines:
 
 def left_running(short_id: str) -> Lines:
     """Return that a run continues, and how to watch it again."""
-    return [line("  It keeps running. ", NextStep("Attach", short_id), " reconnects to it.")]
+    return [line("  It keeps running. ", NextStep("Attach", *([short_id] if short_id else [])), " reconnects to it.")]
 
 
 @rows.register(RunSummary)
@@ -92,6 +93,8 @@ def _(report: CancelReport, _now: datetime) -> Lines:
         for host, count in remaining.items()
     ]
     clean = len(report.left) - len(remaining)
+    if report.ended_as and not table:
+        return [f"  {report.run_id} had ended before ({report.ended_as}): there was nothing to cancel."]
     return [*table, f"  {report.run_id} cancelled: no process left on {units.count(clean, 'VM')}."]
 
 
@@ -108,11 +111,13 @@ def _(dashboard: Dashboard, _now: datetime) -> Lines:
 
 @lines.register(RunRecord)
 def _(record: RunRecord, _now: datetime) -> Lines:
-    files = [path.removeprefix("outputs/") for path in record.outputs]
+    files = [path.removeprefix(OUTPUTS) for path in record.outputs]
     named = "  ".join(files[:FILES_SHOWN])
     named += f"  and {len(files) - FILES_SHOWN} more" if len(files) > FILES_SHOWN else ""
     received = f"{units.size(record.received_bytes)} in {duration(record.seconds)}"
-    table: Lines = [f"  {record.folder}/   {named or 'no output files'}   {received}"]
+    # With the folder of the outputs, so that folder and name together are a path.
+    folder = f"{record.folder}/{OUTPUTS if files else ''}"
+    table: Lines = [f"  {folder}   {named or 'no output files'}   {received}"]
     if record.state != "done":
         table.append(f"  The run {_OUTCOMES.get(record.state, 'is ' + record.state)}: these are its outputs so far.")
     table += [f"    {text}" for text in metrics(record.metrics)]
@@ -196,6 +201,7 @@ def _(report: CancelReport) -> Document:
         "run": report.run_id,
         "left": document(report.left),
         "failed": document(report.failed),
+        "ended_as": report.ended_as,
     }
 
 

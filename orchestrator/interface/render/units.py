@@ -23,6 +23,10 @@ _CONTROL = re.compile(
 )
 
 
+# One short word and two blanks: the first cell of a row. The end of a sentence is none.
+_LABEL = re.compile(r" *\S{0,15}[^\s.:,;!?] {2,}(?=\S)")
+
+
 def usd(amount: Decimal | None) -> str:
     """Return dollars and cents: ``$5.84``, ``<$0.01`` for less than a cent, ``price unknown`` for None."""
     if amount is None:
@@ -90,11 +94,12 @@ def clock(moment: datetime, now: datetime) -> str:
 
 
 def ends(moment: datetime, now: datetime) -> str:
-    """Return ``at 22:12 (in 7 h 48 min)``, or ``any moment now`` for what is due."""
+    """Return ``at 22:12 (in 7 h 48 min)``, ``on Nov 22 at 02:12 (...)``, or ``any moment now`` for what is due."""
     left = moment - now
     if left <= timedelta(0):
         return "any moment now"
-    return f"at {clock(moment, now)} (in {duration(max(60.0, left.total_seconds()))})"
+    day, _, time_of_day = clock(moment, now).rpartition(" ")
+    return f"{f'on {day} ' if day else ''}at {time_of_day} (in {duration(max(60.0, left.total_seconds()))})"
 
 
 def size(count: int) -> str:
@@ -194,10 +199,13 @@ def filled(words: Iterable[str], gap: str, width: int) -> list[str]:
     return lines
 
 
-def wrapped(pieces: Sequence[str], width: int) -> list[list[str]]:
-    """Return a line, given in pieces, broken between words; further rows are indented, styles of pieces are kept."""
+def wrapped(pieces: Sequence[str], width: int, *, hang: int | None = None) -> list[list[str]]:
+    """Return a line, given in pieces, broken between words; further rows are indented, styles of pieces are kept.
+
+    :param hang: indentation of further rows; None: under the text after a label, else two more than the line's own.
+    """
     text = "".join(pieces)
-    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    indent = " " * (_hang(pieces) if hang is None else hang)
     rows: list[list[str]] = []
     start, prefix = 0, ""
     while len(prefix) + len(text) - start > width:
@@ -211,9 +219,17 @@ def wrapped(pieces: Sequence[str], width: int) -> list[list[str]]:
     return [*rows, [prefix, *_slice(pieces, start, len(text))]]
 
 
+def _hang(pieces: Sequence[str]) -> int:
+    first, text = pieces[0] if pieces else "", "".join(pieces)
+    if isinstance(first, Styled) and first.style == "heading":
+        return len(first)
+    label = _LABEL.match(text)
+    return len(label[0]) if label else len(text) - len(text.lstrip()) + 2
+
+
 def _break(line: str, first: int, width: int) -> int:
-    """Return where to break a line: between sentences rather than words, as long as that leaves no short row."""
-    sentence = line.rfind("  ", max(first, width * 2 // 3), width)
+    """Return where to break a line: between sentences or cells rather than words, unless that leaves a short row."""
+    sentence = line.rfind("  ", max(first, width // 2), width)
     return sentence if sentence > 0 else line.rfind(" ", first, width)
 
 

@@ -17,6 +17,7 @@ from orchestrator.interface.render import units
 from orchestrator.interface.shell import completer, mistyped, prompt_verbs
 from orchestrator.interface.shell.prompt_verbs import DisplayFilter, PromptVerb
 from orchestrator.interface.shell.status_poller import StatusPoller
+from orchestrator.interface.verbs import help as verb_help
 from orchestrator.interface.verbs.interaction import Interrupted
 from orchestrator.interface.verbs.registry import VerbRegistry, default_registry
 
@@ -237,7 +238,7 @@ def _explained(request: Any) -> list[tuple[str, str]] | None:
     if not isinstance(verb, PromptVerb):
         return None
     width = shutil.get_terminal_size().columns
-    rows = ["".join(row) for text in (verb.__doc__ or "").split("\n") for row in units.wrapped([text], width)]
+    rows = ["".join(row) for text in (verb.__doc__ or "").split("\n") for row in verb_help.wrapped(text, width)]
     return [("Call", verb.call), ("What", "\n" + "\n".join(rows) + "\n")]
 
 

@@ -55,8 +55,8 @@ def unknown_name(name: str, text: str, registry: VerbRegistry) -> str:
 
 def command_at_prompt(text: str, registry: VerbRegistry) -> str:
     """Return the line on a command that was typed as on the command line, ``launch -n 2``, or nothing."""
-    words = text.split()[1:] if text.split()[:1] == ["stratus"] else text.split()
-    verb = next((verb for verb in registry if words and words[0] in (verb.name, verb.command)), None)
+    arguments = text.split()[1:] if text.split()[:1] == ["stratus"] else text.split()
+    verb = next((verb for verb in registry if arguments and arguments[0] in (verb.name, verb.command)), None)
     if verb is None or len(text.strip().splitlines()) != 1:
         return ""
     example = verb.examples[0] if verb.examples else NextStep(verb.name)

@@ -118,7 +118,10 @@ def instance_types(
 
     for name, value in (("gpus", gpus), ("vcpus", vcpus), ("memory", memory)):
         check_number(value, name, NextStep("InstanceTypes", gpus=1))
-    offers = workspace.session(files=False).account.instance_types(Requirements(int(gpus), int(vcpus), float(memory)))
+    service, requirements = workspace.session(files=False).account, Requirements(int(gpus), int(vcpus), float(memory))
+    offers = service.instance_types(requirements)
+    if not offers and not service.types_exist(requirements):
+        return show(workspace, offers, account.no_such_type(requirements))
     return show(workspace, offers, account.instance_types(offers))
 
 

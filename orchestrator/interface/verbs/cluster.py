@@ -10,7 +10,7 @@ from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.interaction import (
     check_vm_count,
-    confirm_cost,
+    confirm_launch,
     interruptible,
     raise_if_failed,
     show,
@@ -55,7 +55,7 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
     plan = session.cluster.plan(check_vm_count(n))
     show_plan(workspace, plan)
     without_asking = NextStep("LaunchInstances", *([] if n is None else [n]), yes=True)
-    confirm_cost(workspace, "  Launch? [Y/n] ", yes=yes, without_asking=without_asking)
+    confirm_launch(workspace, plan, "Launch?", yes=yes, without_asking=without_asking)
     # Only from here on: until the plan is confirmed nothing is billed that Ctrl-C could leave behind.
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
         report = session.cluster.launch(plan)

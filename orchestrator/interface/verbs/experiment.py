@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import LeftRunning
@@ -12,7 +12,7 @@ from orchestrator.interface.verbs.cluster import STATUS, TRIES_AGAIN
 from orchestrator.interface.verbs.follow import LogPrinter
 from orchestrator.interface.verbs.interaction import (
     check_vm_count,
-    confirm_cost,
+    confirm_launch,
     interruptible,
     raise_if_failed,
     show,
@@ -61,6 +61,9 @@ def experiment(
     # Before the plan: a job that cannot run needs no price.
     session.jobs.check(multi=request.multi, count=request.count, folder=request.source)
     plan = session.cluster.plan(request.count)
+    if request.source:
+        # The plan's check is of the config's job, and this is another one.
+        plan = replace(plan, is_job_ready=True)
     show_plan(workspace, plan)
     confirm_upload(workspace, request.source, ask=False)
     _confirm(workspace, plan, yes=yes, without_asking=_step(job, multi=multi, n=n))
@@ -110,8 +113,8 @@ def _step(job: str | bool, *, multi: bool, n: int | None) -> NextStep:
 def _confirm(workspace: Workspace, plan: LaunchPlan, *, yes: bool, without_asking: NextStep) -> None:
     """Ask whether to go on, naming the VMs that are not part of the experiment."""
     others, names = " ".join(plan.existing_names), " ".join(plan.names)
-    question = "  Launch, run and terminate? [Y/n] "
+    question = "Launch, run and terminate?"
     if others:
         workspace.console.print(f"  Not part of it, neither used nor terminated: {others}.")
-        question = f"  Launch {names}, run there and terminate {names}? [Y/n] "
-    confirm_cost(workspace, question, yes=yes, without_asking=without_asking)
+        question = f"Launch {names}, run there and terminate {names}?"
+    confirm_launch(workspace, plan, question, yes=yes, without_asking=without_asking)

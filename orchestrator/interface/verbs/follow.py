@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.interface.console import CannotAsk, Console
@@ -41,6 +41,10 @@ class LogPrinter:
                 self._print(host, line)
 
         return on_line
+
+    def expect(self, hosts: Sequence[str]) -> None:
+        """Prepare for the output of some hosts: of several, each line gets its host's name from the first one on."""
+        self.with_host = self.with_host or len(hosts) > 1
 
     def pause(self) -> None:
         """Silence every listener so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 
 from orchestrator.core.next_step import NextStep, Text, as_message, join
@@ -24,11 +25,16 @@ def explanation(verb: Verb) -> list[Text]:
     docs = verb.docs
     lines: list[Text] = [f"{docs.summary}."]
     if docs.prose:
-        lines += ["", *docs.prose.split("\n")]
+        lines += ["", *reflowed(docs.prose).split("\n")]
     if docs.parameters:
         lines += ["", *units.columns(list(docs.parameters.items()), indent="")]
     closing = closing_lines(verb)
     return [*lines, "", *closing] if closing else lines
+
+
+def reflowed(prose: str) -> str:
+    """Return paragraphs with one line each, to be wrapped at a terminal's width; indented lines stay as they are."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", prose)
 
 
 def closing_lines(verb: Verb) -> list[Text]:
@@ -37,6 +43,12 @@ def closing_lines(verb: Verb) -> list[Text]:
     for label, texts in (("Example  ", list(verb.examples)), ("Next     ", list(verb.next_steps))):
         lines += [label + join("   or   ", texts)] if texts else []
     return lines
+
+
+def wrapped(text: str, width: int) -> list[list[str]]:
+    """Return a line of help in rows: prose stays at the margin, descriptions under their beginning."""
+    is_prose = re.match(r"\S+ \S", text) is not None
+    return units.wrapped([text], width, hang=0 if is_prose else None)
 
 
 def overview(registry: VerbRegistry) -> list[Text]:

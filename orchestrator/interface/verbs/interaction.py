@@ -61,9 +61,12 @@ def show_plan(workspace: Workspace, plan: LaunchPlan) -> None:
     workspace.console.print(launch.plan(plan, image=settings.cluster.image, ssh_from=settings.aws.ssh_from))
 
 
-def confirm_cost(workspace: Workspace, question: str, *, yes: bool, without_asking: NextStep) -> None:
-    """Ask whether to go on with something that costs money.
+def confirm_launch(
+    workspace: Workspace, plan: LaunchPlan, question: str, *, yes: bool, without_asking: NextStep
+) -> None:
+    """Ask whether to go on with a launch, which costs money.
 
+    :param question: without the answers; an empty line is a yes, unless the plan warns that the job cannot run.
     :param yes: the user has confirmed already.
     :param without_asking: the verb with its confirmation, for where no question can be asked.
     :raises UsageError: the answer was no, or no question can be asked.
@@ -76,8 +79,9 @@ def confirm_cost(workspace: Workspace, question: str, *, yes: bool, without_aski
     )
     if not workspace.console.is_interactive:
         raise unasked
+    default, choices = ("y", "[Y/n]") if plan.is_job_ready else ("n", "[y/N]")
     try:
-        answer = workspace.console.ask(question, "y")
+        answer = workspace.console.ask(f"  {question} {choices} ", default)
     except CannotAsk:
         raise unasked from None
     # Ctrl-D, too: an input that ended has not agreed.

@@ -162,7 +162,7 @@ def _watch(
     session = workspace.session()
     while True:
         try:
-            result = session.jobs.follow(run, on_line=printer.listener())
+            result = session.jobs.follow(run, on_line=printer.listener(), on_hosts=printer.expect)
         except KeyboardInterrupt:
             # Lines that arrive meanwhile would scroll the question away.
             printer.pause()

@@ -55,7 +55,7 @@ KEYS: dict[type, str] = {
     StepResult: "name state seconds",
     RunHandle: "run job multi roles dashboard folder short",
     RunResult: "run job seconds",
-    CancelReport: "run left failed",
+    CancelReport: "run left failed ended_as",
     RunSummary: "run job multi hosts state started seconds",
     RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill problems",
     Bill: "seconds machines disks spot addresses",

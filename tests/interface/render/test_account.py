@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from orchestrator.aws.capacity.offerings import Offering
+from orchestrator.aws.capacity.offerings import Offering, Requirements
 from orchestrator.aws.capacity.quotas import QuotaIncrease, QuotaUsage, quota_for
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.cost import UNKNOWN, Amount
@@ -67,7 +67,7 @@ def test_a_quota_request_shows_what_was_requested_or_why_not() -> None:
     (again,) = rendered(QuotaIncrease(USAGE, 12, "CASE_OPENED", is_existing=True))
     (enough,) = rendered(QuotaIncrease(replace(USAGE, limit=64), 12, "not needed"))
 
-    assert "Requested 12 vCPU (G and VT on demand, L-DB2E81BA): 8 vCPU needed, limit 4 (4 in use)" in requested
+    assert "Requested 12 vCPU (G and VT on demand, L-DB2E81BA): 8 vCPU needed, quota 4 (4 in use)" in requested
     assert again.startswith("  Already requested: 12 vCPU")
     assert "CASE_OPENED" in again
     assert enough.startswith("  No request needed: ")
@@ -83,6 +83,9 @@ def test_types_are_listed_with_what_they_have_cost_and_how_many_the_quota_allows
     assert "price unknown" in lines[1]
     assert "quota unknown" in lines[1]
     assert "RequestLimitIncrease() requests more." in texts(account.instance_types([]))[0]
+    assert texts(account.no_such_type(Requirements(gpus=99, memory_gib=64))) == [
+        "  No instance type in this region has 99 GPUs and 64 GiB.  InstanceTypes(gpus=1) lists types with less."
+    ]
 
 
 def test_access_shows_which_addresses_are_allowed_and_which_were() -> None:

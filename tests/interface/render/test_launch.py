@@ -94,6 +94,7 @@ def test_interrupted_launches_are_listed_with_what_to_do() -> None:
 
     assert lines[0].startswith("  Unfinished launch l-1: 1 VM, 1 more may still appear, since ")
     assert ", about $0.05, shuts down automatically at " in lines[0]
+    assert ", about $0.05, shut down automatically " in rendered(RecoverReport((interrupted(("ml-0", "ml-1")),)))[0]
     assert lines[1] == '    Recover("finish") waits until they answer SSH; Recover("terminate") terminates them.'
     assert rendered(RecoverReport(())) == ["  No unfinished launches."]
 

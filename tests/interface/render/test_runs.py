@@ -31,6 +31,7 @@ def test_a_run_shows_where_its_parts_are() -> None:
 def test_a_run_that_ended_well_leads_to_its_results() -> None:
     assert rendered(RunResult("r", "j", 61.3)) == ["  j done in 61.3 s.  Next: FetchResults()"]
     assert texts(runs.left_running("k3")) == ['  It keeps running. Attach("k3") reconnects to it.']
+    assert texts(runs.left_running("")) == ["  It keeps running. Attach() reconnects to it."]
 
 
 def test_a_running_run_shows_how_long_it_has_run() -> None:
@@ -71,7 +72,7 @@ def test_results_show_files_size_numbers_times_and_cost() -> None:
     }
 
     assert rendered(replace(RECORD, metrics=values)) == [
-        "  runs/r/   metrics.json  retrieval.png   14.2 MB in 0.3 s",
+        "  runs/r/outputs/   metrics.json  retrieval.png   14.2 MB in 0.3 s",
         "    cloud mask accuracy 0.978   r2 cer 0.58   pixels 20,736",
         "    time   launch 3.9 s  install 22.6 s  job 61.3 s     cost $0.02",
     ]
@@ -109,6 +110,12 @@ def test_a_cancel_counts_what_is_left() -> None:
     assert rendered(CancelReport("r", {"ml-0": 0, "ml-1": 2}, {})) == [
         "  ml-1  2 processes could not be killed",
         "  r cancelled: no process left on 1 VM.",
+    ]
+
+
+def test_a_run_that_had_ended_is_not_called_cancelled() -> None:
+    assert rendered(CancelReport("r", {"ml-0": 0}, {}, "done")) == [
+        "  r had ended before (done): there was nothing to cancel."
     ]
 
 

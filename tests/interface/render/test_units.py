@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -118,12 +120,22 @@ def test_a_long_line_breaks_between_words_and_is_indented_further() -> None:
     def wrapped(*pieces: str) -> list[str]:
         return ["".join(row) for row in units.wrapped(pieces, 24)]
 
-    assert wrapped("  Plan   2 x c7i.2xlarge, ubuntu-24.04") == ["  Plan   2 x", "    c7i.2xlarge,", "    ubuntu-24.04"]
+    assert wrapped("  Plan   2 x c7i.2xlarge, ubuntu-24.04") == [
+        "  Plan   2 x",
+        "         c7i.2xlarge,",
+        "         ubuntu-24.04",
+    ]
     assert wrapped("  Plan   2 x c7", "i.2xlarge, ubu", "ntu-24.04") == [
         "  Plan   2 x",
-        "    c7i.2xlarge,",
-        "    ubuntu-24.04",
+        "         c7i.2xlarge,",
+        "         ubuntu-24.04",
     ]
+    assert wrapped(styles.Styled("  Access ", "heading"), "ssh from here only") == [
+        "  Access ssh from here",
+        "         only",
+    ]
+    assert wrapped("  One thing. And some others") == ["  One thing. And some", "    others"]
+    assert wrapped("  ready 1.2 s   ssh 3.4 s") == ["  ready 1.2 s", "    ssh 3.4 s"]
     assert wrapped("  " + "x" * 50) == ["  " + "x" * 50]
 
 
@@ -134,3 +146,10 @@ def test_a_styled_piece_that_is_broken_keeps_its_style_on_both_rows() -> None:
         ("stratus", "command"),
         ("terminate now", "command"),
     ]
+
+
+def test_an_end_on_another_day_has_its_date() -> None:
+    now = datetime(2026, 11, 20, 14, 24, tzinfo=UTC)
+
+    assert re.fullmatch(r"on Nov 2[12] at \d\d:\d\d \(in 26 h\)", units.ends(now + timedelta(hours=26), now))
+    assert units.ends(now, now) == "any moment now"

@@ -63,12 +63,14 @@ def test_a_whole_session(shell: ShellProcess) -> None:
 
 
 def test_what_is_up_is_shown_at_the_first_prompt_and_on_leaving(shell: ShellProcess) -> None:
-    shell.until(r"2 up, \$0\.73/h, .* They shut down automatically at .* \(in 7 h\)")
+    shell.until(r"2 up, \$0\.73/h, .* They shut down automatically (on [A-Z][a-z]+ \d+ )?at .* \(in 7 h\)")
 
     shell.child.send("exit\r")
     shell.child.expect(pexpect.EOF)
     farewell = ESCAPES.sub("", shell.child.before)
-    assert re.search(r"2 VMs are still running: \$0\.73/h\. They shut down automatically at ", farewell)
+    assert re.search(
+        r"2 VMs are still running: \$0\.73/h\. They shut down automatically (on [A-Z][a-z]+ \d+ )?at ", farewell
+    )
     assert "To terminate from any shell:  stratus terminate" in farewell
 
 
@@ -167,6 +169,14 @@ def test_a_changed_config_is_read_again_and_mistakes_leave_the_old_settings(shel
 
     config.write_text("[cluster]\ncount = 3\n[job]\nrun = job\n")
     assert "3 x c7i.2xlarge" in shell.do("LaunchInstances()", r"Launch\? \[Y/n\] $")
+
+
+@pytest.mark.parametrize("shell", ["no-job"], indirect=True)
+def test_an_empty_line_launches_nothing_when_the_job_cannot_be_installed(shell: ShellProcess) -> None:
+    shell.until(UP)
+    shell.do("LaunchInstances(1)", r"Launch\? \[y/N\] $")
+
+    assert "Nothing was launched." in shell.do("")
 
 
 @pytest.mark.parametrize("shell", ["bug"], indirect=True)

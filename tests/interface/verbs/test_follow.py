@@ -58,6 +58,13 @@ def test_lines_are_named_once_a_second_host_prints(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "  | a\n  ml-1 | b\n  ml-0 | c\n"
 
 
+def test_lines_are_named_from_the_first_one_on_when_several_hosts_are_followed(launched: Stratus) -> None:
+    done = launched("attach", bad="two-hosts")
+
+    assert "  ml-0 | scene 1/3\n" in done.stdout
+    assert "  | " not in done.stdout
+
+
 def test_following_again_skips_what_was_printed_and_earlier_listeners_fall_silent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

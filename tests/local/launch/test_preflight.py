@@ -234,6 +234,8 @@ def test_instance_types_are_listed_cheapest_first(project: Project, play: Play) 
     play(make_fault("quota", quota="L-DB2E81BA", vcpus=4))
     with project.session() as session:
         found = session.account.instance_types(Requirements(gpus=1))
+        assert session.account.types_exist(Requirements(gpus=1))
+        assert not session.account.types_exist(Requirements(gpus=99))
 
     assert found
     assert all(each.gpus >= 1 and each.launchable != 0 for each in found)

@@ -119,7 +119,8 @@ class FakeCluster:
         )
 
     def plan(self, count: int | None = None) -> LaunchPlan:
-        return launch_plan(count or self.state.settings.cluster.count)
+        ready = "no-job" not in self.state.bad
+        return launch_plan(count or self.state.settings.cluster.count, is_job_ready=ready)
 
     def launch(self, plan: LaunchPlan) -> LaunchReport:
         names = list(plan.names)
@@ -180,8 +181,11 @@ class FakeJobs:
         roles["ml-0"] = ("scheduler", "worker", "main") if multi else ("main",)
         return RunHandle(RUN, "cloud_retrieval", multi, roles, multi, self.state.runs_folder / RUN)
 
-    def follow(self, run_id: str, *, on_line: Callable[[str, str], None]) -> RunResult:
+    def follow(
+        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None]
+    ) -> RunResult:
         self.state.require_run(run_id)
+        on_hosts(("ml-0", "ml-1") if "two-hosts" in self.state.bad else ("ml-0",))
         steps = 200 if "slow-job" in self.state.bad else 3
         for number in range(1, steps + 1):
             on_line("ml-0", f"scene {number}/{steps}")
@@ -296,7 +300,7 @@ class FakeSession:
         on_line: Callable[[str, str], None],
     ) -> tuple[RunRecord, TerminateReport]:
         self.cluster.launch(plan or self.cluster.plan(count))
-        self.jobs.follow(self.jobs.start(multi=multi).run_id, on_line=on_line)
+        self.jobs.follow(self.jobs.start(multi=multi).run_id, on_line=on_line, on_hosts=lambda hosts: None)
         return self.jobs.fetch(RUN), self.cluster.terminate()
 
 

@@ -85,7 +85,7 @@ def _crashes() -> Iterator[Cell]:
                 next_command="terminate",
                 next_output=("0 VMs running",),
             )
-    offer = ("Unfinished launch ", "2 VMs since ", "shuts down automatically at ", "stratus recover terminate")
+    offer = ("Unfinished launch ", "2 VMs since ", "shut down automatically ", "stratus recover terminate")
     crash: dict[str, Any] = {"interruption": ("crash", "after", "RunInstances", 2), "instances": 2}
     yield Cell(
         "F50",
