@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event, EventHandler, State, ignore_event
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import Message, NextStep
 from orchestrator.install.steps import InstallPlan
 from orchestrator.install.upload import stream_tar
 
@@ -26,6 +28,7 @@ HOSTS_SHOWN = 6
 # pip and docker print hundreds of lines a second: of plain output, at most one line per interval becomes an event.
 PROGRESS_INTERVAL_S = 0.2
 
+INSTALL = NextStep("InstallDeps")
 OTHER_INSTALL = "another install"
 """Phase of a host on which an install that began earlier is waited for."""
 
@@ -197,6 +200,7 @@ class Installer:
 
     :param log_folder: folder that gets one full log per host.
     :param timeout_s: seconds after which a host's install counts as failed.
+    :param again: installs the same job again.
     """
 
     ssh: SshClient
@@ -204,6 +208,7 @@ class Installer:
     log_folder: Path
     on_event: EventHandler = ignore_event
     timeout_s: float = 1800.0
+    again: NextStep = INSTALL
 
     @cached_property
     def _bundle(self) -> bytes:
@@ -225,9 +230,19 @@ class Installer:
             parser = OutputParser(host.name, clock, self.on_event, lambda line: _write_line(file, line))
             status = self._run(host, parser)
         if status != 0:
-            raise _install_error(host, parser, status, log)
+            raise _install_error(host, parser, status, self._worded(parser.fix), log)
         seconds = clock.monotonic() - started_at
         return HostInstall(host.name, tuple(parser.results), seconds, parser.image, tuple(parser.missing))
+
+    def _worded(self, advice: str) -> Message:
+        """Return a host's advice with the verbs in it as hints, which are worded where they are printed."""
+        parts = re.split(r"\b(InstallDeps|LaunchInstances|TerminateAll)\(\)", advice)
+        return Message(
+            tuple(
+                part if not number % 2 else self.again if part == self.again.verb else NextStep(part)
+                for number, part in enumerate(parts)
+            )
+        )
 
     def _run(self, host: Host, parser: OutputParser) -> int:
         return self.ssh.stream(
@@ -259,10 +274,18 @@ def _write_line(file: TextIO, line: str) -> None:
     file.flush()
 
 
-def _install_error(host: Host, parser: OutputParser, status: int, log: Path) -> HostError:
-    """Return the error for the step that failed, with its last line."""
+def _install_error(host: Host, parser: OutputParser, status: int, advice: Message, log: Path) -> HostError:
+    """Return the error for the step that failed, with the line that says why."""
     step = next((result.name for result in parser.results if result.state == "failed"), "install")
-    reason = next((line.strip() for line in reversed(parser.tail) if line.strip()), f"exit {status}")
+    reason = _reason(parser) or f"exit {status}"
     parser.on_event(Event(host.name, step, "failed", text=reason))
-    fix = f"{parser.fix}   (full log: {log})" if parser.fix else f"full log: {log}"
+    fix = advice + f"   (full log: {log})" if advice else f"full log: {log}"
     return HostError(f"{step} failed: {reason}", where=host.name, fix=fix)
+
+
+def _reason(parser: OutputParser) -> str:
+    """Return the line that says why a step failed; empty without any output."""
+    lines = [line.strip() for line in reversed(parser.tail) if line.strip()]
+    # A step with advice ends with its own message; pip alone prints hints and notices after the error.
+    errors = [] if parser.fix else [line for line in lines if re.match(r"(ERROR|error|fatal)\b", line)]
+    return next(iter([*errors, *lines]), "")

@@ -132,7 +132,12 @@ class JobService:
         login = self.context.registry_login(options, steps.images_to_pull(job, options))
         plan = steps.install_plan(job, options, login)
         return Installer(
-            self.ssh, plan, self.context.logs_folder(), on_event=self.context.on_event, timeout_s=options.timeout
+            self.ssh,
+            plan,
+            self.context.logs_folder(),
+            on_event=self.context.on_event,
+            timeout_s=options.timeout,
+            again=self._install_step(job),
         )
 
     def record_install(
@@ -317,7 +322,7 @@ class JobService:
 
         :raises HostsFailed: it could not be installed on all of them.
         """
-        install = NextStep("InstallDeps", **({"job": name} if (name := self._job_argument(job)) else {}))
+        install = self._install_step(job)
         self._say(installs_first(job.name, missing))
         try:
             report = self._install(job, hosts)
@@ -327,6 +332,10 @@ class JobService:
         if report.failed:
             message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} hosts"
             raise HostsFailed(message, report.failed, fix=install + " tries again; completed steps are kept")
+
+    def _install_step(self, job: spec.JobSpec) -> NextStep:
+        """Return the hint that installs a job."""
+        return NextStep("InstallDeps", **({"job": name} if (name := self._job_argument(job)) else {}))
 
     def _job_argument(self, job: spec.JobSpec) -> str:
         """Return the name of a job for hints; empty for the one in the settings."""

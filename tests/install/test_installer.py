@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
 from orchestrator.core.clock import Clock
+from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event
-from orchestrator.install.installer import HostInstall, OutputParser, StepResult, image_mismatch
+from orchestrator.core.host import Host
+from orchestrator.core.next_step import Message, NextStep
+from orchestrator.install.installer import HostInstall, Installer, OutputParser, StepResult, image_mismatch
+from orchestrator.install.steps import InstallPlan
 
 
 def parser(events: list[Event], log: list[str], now: float = 0.0) -> OutputParser:
@@ -56,3 +65,41 @@ def test_steps_become_events_and_results() -> None:
         ("python", "start"),
         ("python", "failed"),
     ]
+
+
+class FailedInstall:
+    """An SSH client on which an install prints lines, and fails."""
+
+    clock = Clock(monotonic=lambda: 0.0)
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+
+    def stream(self, *_: object, on_line: Any, **_options: object) -> int:
+        for line in ("@@step requirements start 0", *self.lines, "@@step requirements failed 9"):
+            on_line(line)
+        return 1
+
+
+def failure(folder: Path, *lines: str) -> HostError:
+    """Return the error of an install that prints these lines."""
+    again = NextStep("InstallDeps", job="other")
+    installer = Installer(cast(Any, FailedInstall(*lines)), InstallPlan(()), folder, again=again)
+    with pytest.raises(HostError) as caught:
+        installer(Host("ml-0", "192.0.2.1", "10.0.0.1", 22, "me", Path("key"), "", "i-1"))
+    return caught.value
+
+
+def test_advice_of_a_host_is_worded_where_it_is_printed_and_names_the_job(tmp_path: Path) -> None:
+    error = failure(tmp_path, "@@fix correct it, then InstallDeps() again; or TerminateAll()", "no such file")
+    assert isinstance(error.fix, Message)
+    steps = [part for part in error.fix.parts if isinstance(part, NextStep)]
+
+    assert str(error).startswith("ml-0: requirements failed: no such file")
+    assert steps == [NextStep("InstallDeps", job="other"), NextStep("TerminateAll")]
+
+
+def test_the_error_of_pip_is_the_reason_not_the_hint_after_it(tmp_path: Path) -> None:
+    error = failure(tmp_path, "Collecting x", "ERROR: Invalid requirement: './nope'", "Hint: It looks like a path.", "")
+
+    assert str(error).startswith("ml-0: requirements failed: ERROR: Invalid requirement: './nope'")
