@@ -11,23 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import HostsFailed, JobFailed, UsageError, first_line
+from orchestrator.core.errors import JobFailed, UsageError, first_line
 from orchestrator.core.events import Event, EventHandler
-from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
-from orchestrator.core.next_step import NextStep, add_advice
+from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.install import steps
-from orchestrator.install.installer import (
-    HostInstall,
-    Installer,
-    InstallReport,
-    image_mismatch,
-    installs_first,
-    only_waiting,
-)
-from orchestrator.install.needs import missing_needs
+from orchestrator.install.installer import HostInstall, Installer, InstallReport
+from orchestrator.install.job_installs import JobInstalls
 from orchestrator.install.registry_login import RegistryLogin
 from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, query, record, results, runner, spec
 from orchestrator.jobs.build import JobPlan
@@ -97,6 +89,15 @@ class JobService:
         self.context = context
         self.ssh = context.ssh
         self.clock = context.clock
+        self.installs = JobInstalls(
+            source,
+            context.settings,
+            context.ssh,
+            context.on_event,
+            context.logs_folder,
+            context.registry_login,
+            context.timings.record_install,
+        )
         # A run started here is known without asking its hosts; dropped when followed, as hosts may change afterwards.
         self._started: dict[str, LocatedRun] = {}
 
@@ -109,45 +110,20 @@ class JobService:
         :param folder: of another job than the one in the settings, or a script.
         """
         job = self.load_job(folder)
-        return self._install(job, self.source.hosts(names))
-
-    def _install(self, job: spec.JobSpec, hosts: Sequence[Host]) -> InstallReport:
-        started_at = self.clock.monotonic()
-        for line in missing_needs(job):
-            self.context.on_event(Event("", "install", "warning", text=line))
-        installer = self.installer(job)
-        outcomes = parallel.for_each(hosts, lambda host: installer(self.source.ready(host)), clock=self.clock)
-        # After the last host: its work for all of them (tags) is one API call then, not one per host.
-        self.source.all_ready()
-        seconds = self.clock.monotonic() - started_at
-        report = self.record_install(outcomes.successful_values(), outcomes.errors, seconds)
-        return replace(report, job=self._job_argument(job))
+        return self.installs.install(job, self.source.hosts(names))
 
     def installer(self, job: spec.JobSpec | None = None) -> Installer:
         """Return the installer of a job, for one host at a time.
 
         :param job: the one in the settings when None.
         """
-        job, options = job or self.load_job(), self.context.settings.install
-        login = self.context.registry_login(options, steps.images_to_pull(job, options))
-        plan = steps.install_plan(job, options, login)
-        return Installer(
-            self.ssh,
-            plan,
-            self.context.logs_folder(),
-            on_event=self.context.on_event,
-            timeout_s=options.timeout,
-            again=self._install_step(job),
-        )
+        return self.installs.installer(job or self.load_job())
 
     def record_install(
         self, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float
     ) -> InstallReport:
         """Record the duration of an install, and return its report."""
-        self.context.timings.record_install(seconds)
-        if mismatch := image_mismatch(installs):
-            self.context.on_event(Event("", "image", "warning", text=mismatch))
-        return InstallReport(tuple(installs), dict(failed), seconds)
+        return self.installs.record(installs, failed, seconds)
 
     def load_job(self, folder: JobSource | None = None) -> spec.JobSpec:
         """Read a job.
@@ -189,7 +165,7 @@ class JobService:
         plan = build.build(job, hosts, run_id=build.new_run_id(now), multi=multi, now=now)
         members = [host for host in hosts if host.name in plan.hosts]
         run_folder = self._run_folder(plan.run_id)
-        self._prepare(job, members, run_folder)
+        self.installs.prepare_run(job, members, run_folder)
         runner.start(self.ssh, members, plan)
         self._record_start(plan, run_folder)
         # Read back from the manifest, so that it is the run that any other computer would resolve.
@@ -201,7 +177,7 @@ class JobService:
         """Add hosts that came up later to an elastic run of the job; they have to be installed."""
         located = self._locate(run_id)
         job = elastic.check_job(self.load_job(), located.run)
-        code_installer = self._code_installer(job, self._run_folder(located.run.run_id))
+        code_installer = self.installs.code_installer(job, self._run_folder(located.run.run_id))
         return elastic.add_hosts(self.ssh, located, code_installer)
 
     def follow(
@@ -296,58 +272,6 @@ class JobService:
 
     def _run_folder(self, run_id: str) -> Path:
         return self.context.runs_folder / run_id
-
-    def _prepare(self, job: spec.JobSpec, hosts: Sequence[Host], folder: Path) -> None:
-        """Upload a job's present code, and install what it lacks on these hosts.
-
-        :param folder: of the run.
-        """
-        options = self.context.settings.install
-        plan = steps.run_plan(job, options)
-        check = Installer(
-            self.ssh,
-            plan,
-            folder / "logs",
-            on_event=only_waiting(self.context.on_event),
-            timeout_s=options.timeout,
-        )
-        checked = parallel.for_each(hosts, check, clock=self.clock)
-        checked.raise_if_failed("the code could not be uploaded")
-        missing = {name: outcome.unwrap().missing for name, outcome in checked.items() if outcome.unwrap().missing}
-        if missing:
-            self._install_missing(job, [host for host in hosts if host.name in missing], missing)
-
-    def _install_missing(self, job: spec.JobSpec, hosts: Sequence[Host], missing: Mapping[str, Sequence[str]]) -> None:
-        """Install a job on hosts where steps are missing.
-
-        :raises HostsFailed: it could not be installed on all of them.
-        """
-        install = self._install_step(job)
-        self._say(installs_first(job.name, missing))
-        try:
-            report = self._install(job, hosts)
-        except KeyboardInterrupt as interrupt:
-            add_advice(interrupt, "Nothing was started.", install + "  shows the install, which continues on the VMs")
-            raise
-        if report.failed:
-            message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} hosts"
-            raise HostsFailed(message, report.failed, fix=install + " tries again; completed steps are kept")
-
-    def _install_step(self, job: spec.JobSpec) -> NextStep:
-        """Return the hint that installs a job."""
-        return NextStep("InstallDeps", **({"job": name} if (name := self._job_argument(job)) else {}))
-
-    def _job_argument(self, job: spec.JobSpec) -> str:
-        """Return the name of a job for hints; empty for the one in the settings."""
-        return "" if job.named == str(Path(self.context.settings.job.run)) else job.named
-
-    def _say(self, text: str) -> None:
-        self.context.on_event(Event("", "install", "progress", text=text))
-
-    def _code_installer(self, job: spec.JobSpec, folder: Path) -> Installer:
-        """Return the installer of a job's present code, for one host at a time."""
-        timeout_s = self.context.settings.install.timeout
-        return Installer(self.ssh, steps.code_sync_plan(job), folder / "logs", timeout_s=timeout_s)
 
     def _record_start(self, plan: JobPlan, folder: Path) -> None:
         timings = self.context.timings.read()

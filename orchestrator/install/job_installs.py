@@ -1,0 +1,122 @@
+"""Installs of jobs on hosts of one source: complete ones, and those of what a run's job lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.core.errors import HostsFailed
+from orchestrator.core.events import Event, EventHandler
+from orchestrator.core.host import Host
+from orchestrator.core.host_source import HostSource
+from orchestrator.core.next_step import NextStep, add_advice
+from orchestrator.hosts import parallel
+from orchestrator.install import steps
+from orchestrator.install.installer import (
+    HostInstall,
+    Installer,
+    InstallReport,
+    image_mismatch,
+    installs_first,
+    only_waiting,
+)
+from orchestrator.install.needs import missing_needs
+from orchestrator.jobs.spec import JobSpec
+
+if TYPE_CHECKING:
+    from orchestrator.config.settings import InstallSettings, Settings
+    from orchestrator.install.registry_login import RegistryLogin
+    from orchestrator.ssh import SshClient
+
+
+@dataclass(frozen=True)
+class JobInstalls:
+    """Installs jobs on the hosts of a source.
+
+    :param logs_folder: returns the folder of the hosts' install logs.
+    :param registry_login: returns the login that one of some images needs, or None.
+    :param record_seconds: called with the duration of each install.
+    """
+
+    source: HostSource
+    settings: Settings
+    ssh: SshClient
+    on_event: EventHandler
+    logs_folder: Callable[[], Path]
+    registry_login: Callable[[InstallSettings, Iterable[str]], RegistryLogin | None]
+    record_seconds: Callable[[float], None]
+
+    def install(self, job: JobSpec, hosts: Sequence[Host]) -> InstallReport:
+        """Install a job's environment, data and code; every host begins as soon as it answers SSH."""
+        clock = self.ssh.clock
+        started_at = clock.monotonic()
+        for line in missing_needs(job):
+            self.on_event(Event("", "install", "warning", text=line))
+        installer = self.installer(job)
+        outcomes = parallel.for_each(hosts, lambda host: installer(self.source.ready(host)), clock=clock)
+        # After the last host: its work for all of them (tags) is one API call then, not one per host.
+        self.source.all_ready()
+        report = self.record(outcomes.successful_values(), outcomes.errors, clock.monotonic() - started_at)
+        return replace(report, job=self._job_argument(job))
+
+    def installer(self, job: JobSpec) -> Installer:
+        """Return the installer of a job, for one host at a time."""
+        options = self.settings.install
+        login = self.registry_login(options, steps.images_to_pull(job, options))
+        plan = steps.install_plan(job, options, login)
+        return replace(
+            self._plan_installer(plan, self.logs_folder()), on_event=self.on_event, again=self._install_step(job)
+        )
+
+    def code_installer(self, job: JobSpec, folder: Path) -> Installer:
+        """Return the installer of a job's present code, for one host at a time.
+
+        :param folder: of the run.
+        """
+        return self._plan_installer(steps.code_sync_plan(job), folder / "logs")
+
+    def record(self, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float) -> InstallReport:
+        """Record the duration of an install, and return its report."""
+        self.record_seconds(seconds)
+        if mismatch := image_mismatch(installs):
+            self.on_event(Event("", "image", "warning", text=mismatch))
+        return InstallReport(tuple(installs), dict(failed), seconds)
+
+    def prepare_run(self, job: JobSpec, hosts: Sequence[Host], folder: Path) -> None:
+        """Upload a job's present code, and install what it lacks on these hosts.
+
+        :param folder: of the run.
+        :raises HostsFailed: it could not be installed on all of them.
+        """
+        plan = steps.run_plan(job, self.settings.install)
+        check = replace(self._plan_installer(plan, folder / "logs"), on_event=only_waiting(self.on_event))
+        checked = parallel.for_each(hosts, check, clock=self.ssh.clock)
+        checked.raise_if_failed("the code could not be uploaded")
+        missing = {name: outcome.unwrap().missing for name, outcome in checked.items() if outcome.unwrap().missing}
+        if missing:
+            self.on_event(Event("", "install", "progress", text=installs_first(job.name, missing)))
+            self._install_first(job, [host for host in hosts if host.name in missing])
+
+    def _install_first(self, job: JobSpec, hosts: Sequence[Host]) -> None:
+        again = self._install_step(job)
+        try:
+            report = self.install(job, hosts)
+        except KeyboardInterrupt as interrupt:
+            add_advice(interrupt, "Nothing was started.", again + "  shows the install, which continues on the VMs")
+            raise
+        if report.failed:
+            message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} hosts"
+            raise HostsFailed(message, report.failed, fix=again + " tries again; completed steps are kept")
+
+    def _plan_installer(self, plan: steps.InstallPlan, log_folder: Path) -> Installer:
+        return Installer(self.ssh, plan, log_folder, timeout_s=self.settings.install.timeout)
+
+    def _install_step(self, job: JobSpec) -> NextStep:
+        """Return the hint that installs a job."""
+        return NextStep("InstallDeps", **({"job": name} if (name := self._job_argument(job)) else {}))
+
+    def _job_argument(self, job: JobSpec) -> str:
+        """Return the name of a job for hints; empty for the one in the settings."""
+        return "" if job.named == str(Path(self.settings.job.run)) else job.named
