@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.channel import SSHChannel
@@ -91,7 +91,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def _serve_files(self) -> None:
         self._transfer = SSHServerStreamSession(None, _sftp_server, _SFTP_VERSION, True)
-        self._transfer.connection_made(self._channel)
+        self._transfer.connection_made(cast(Channel, _TransferChannel(self._channel)))
 
     def session_started(self) -> None:
         """Start the program or file transfer."""
@@ -231,6 +231,24 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             flow.close()
         if self._inflow is not None:
             self._inflow.close()
+
+
+class _TransferChannel:
+    """The channel of a file transfer, which ends with an exit status, as that of sshd's sftp-server does.
+
+    asyncssh only closes it, which OpenSSH's scp and sftp report as a failure of everything that was transferred.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        """Report success, and close; a failed transfer has reported its own status by then."""
+        if not self._channel.is_closing():
+            self._channel.exit(0)
 
 
 def _signal_number(name: str) -> int | None:

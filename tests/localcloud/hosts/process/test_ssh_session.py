@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shlex
+import shutil
 import subprocess
 import threading
 import time
@@ -201,6 +203,57 @@ def test_a_terminal_closes_with_its_command_despite_background_jobs(host: Runnin
     process = subprocess.run([*args, command], stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
     assert process.returncode == 4
     assert b"left " in process.stdout
+
+
+def transfer(host: RunningHost, program: str, *words: str, batch: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run scp or sftp as a user does, with the options of the host's ``ssh`` command."""
+    options = [word if word != "-p" else "-P" for word in host.ssh_command()[1:-1]]
+    return subprocess.run([program, *options, *words], input=batch, capture_output=True, timeout=30)
+
+
+@pytest.mark.parametrize("protocol", [[], ["-O"]], ids=["sftp", "scp"])
+def test_openssh_scp_succeeds_in_both_protocols_and_both_directions(
+    host: RunningHost, tmp_path: Path, protocol: list[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "up").write_bytes(os.urandom(300_000))
+    remote = f"ubuntu@{host.spec.address}"
+
+    up = transfer(host, "scp", *protocol, "-r", str(folder), f"{remote}:{tmp_path.name}")
+    down = transfer(host, "scp", *protocol, f"{remote}:{tmp_path.name}/up", str(tmp_path / "down"))
+    missing = transfer(host, "scp", *protocol, f"{remote}:nothing", str(tmp_path / "none"))
+
+    assert (up.returncode, up.stderr) == (0, b"")
+    assert (down.returncode, down.stderr) == (0, b"")
+    assert (tmp_path / "down").read_bytes() == (folder / "up").read_bytes()
+    assert missing.returncode == 1
+    assert b"No such file" in missing.stderr
+
+
+def test_openssh_sftp_succeeds_and_fails_by_its_commands(host: RunningHost, tmp_path: Path) -> None:
+    (tmp_path / "up").write_bytes(b"content")
+    remote = f"ubuntu@{host.spec.address}"
+
+    done = transfer(host, "sftp", "-b", "-", remote, batch=f"put {tmp_path}/up there\nls\n".encode())
+    failed = transfer(host, "sftp", "-b", "-", remote, batch=b"get nothing\n")
+
+    assert done.returncode == 0, done.stderr
+    assert (host.home / "there").read_bytes() == b"content"
+    assert failed.returncode == 1
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync")
+def test_rsync_works_where_it_is_installed(host: RunningHost, tmp_path: Path) -> None:
+    (tmp_path / "up").write_bytes(b"content")
+    shell = shlex.join(host.ssh_command()[:-1])
+
+    done = subprocess.run(
+        ["rsync", "-a", "-e", shell, f"{tmp_path}/up", f"ubuntu@{host.spec.address}:synced"], timeout=30, check=False
+    )
+
+    assert done.returncode == 0
+    assert (host.home / "synced").read_bytes() == b"content"
 
 
 def test_sftp_and_scp_transfer_files_relative_to_the_home_folder(host: RunningHost, tmp_path: Path) -> None:
