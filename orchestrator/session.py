@@ -38,6 +38,7 @@ from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobContext, JobService
+from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -61,6 +62,7 @@ class Session:
     :ivar cluster: launch, inspect, stop, start, terminate and recover instances.
     :ivar jobs: install, start, follow, list, cancel and fetch.
     :ivar hosts: usage, commands and tunnels, on any host.
+    :ivar ssh_config: the SSH config for plain ssh, scp, rsync and editors.
     :ivar account: cost, quotas, instance types, SSH access.
     :param home: folder of everything that is kept on this computer.
     :param runs: folder that results are fetched into.
@@ -87,10 +89,17 @@ class Session:
         self.inventory = Inventory(self.context)
         timings = PhaseTimings(self.context)
         # The checks of the job are requested at every plan: its folder may change in between.
-        self.cluster = ClusterService(self.inventory, timings, self._job_checks)
+        self.ssh_config = self._ssh_config(home / "ssh")
+        self.cluster = ClusterService(self.inventory, timings, self._job_checks, self.ssh_config.keep)
         self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh")
         self.account = AccountService(self.inventory)
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
+
+    def _ssh_config(self, folder: Path) -> SshConfigService:
+        context, files = self.context, SshConfigFiles(folder, Path.home() / ".ssh/config")
+        return SshConfigService(
+            self.inventory, files, lambda: context.folder.name, clock=context.clock, on_event=context.on_event
+        )
 
     def _job_checks(self) -> preflight.Checks:
         # Handed in as functions: a cluster is launched without knowing what a job is.

@@ -13,6 +13,7 @@ from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobService
+from orchestrator.services.ssh_config import SshConfigService
 from orchestrator.session import Session, default_home
 from tests.support.simulated_project import SimulatedProject, simulate
 
@@ -59,6 +60,12 @@ API: dict[type, list[str]] = {
         "run_command(command, *, names=(), timeout_s=600.0, on_line)",
         "ssh_command(name)",
         "usage(names=())",
+    ],
+    SshConfigService: [
+        "install()",
+        "keep()",
+        "remove()",
+        "write()",
     ],
     AccountService: [
         "cost()",

@@ -99,6 +99,7 @@ class SshSettings:
     )
     connect_timeout: float = option(10.0, number(0, 300, "seconds"), "for one connection attempt")
     ready_timeout: float = option(300.0, number(0, 3600, "seconds"), "from running to the first session")
+    editor: str = option("", choice("vscode", "cursor"), "after a launch, print links that open the VMs in this editor")
 
 
 @dataclass(frozen=True)

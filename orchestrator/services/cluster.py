@@ -30,15 +30,23 @@ class ClusterService:
 
     :param timings: where the phases of a launch are recorded.
     :param job_checks: returns the checks of the job that `plan` makes beside its own.
+    :param on_change: called after the running instances or their addresses may have changed.
     """
 
-    def __init__(self, inventory: Inventory, timings: PhaseTimings, job_checks: Callable[[], preflight.Checks]) -> None:
+    def __init__(
+        self,
+        inventory: Inventory,
+        timings: PhaseTimings,
+        job_checks: Callable[[], preflight.Checks],
+        on_change: Callable[[], None],
+    ) -> None:
         self.inventory = inventory
         self.context = inventory.context
         self.launcher = Launcher(inventory)
         self.recovery = Recovery(inventory, self.launcher)
         self.timings = timings
         self.job_checks = job_checks
+        self.on_change = on_change
         # One tuple, replaced as a whole: the prompt's poller asks for the status in a thread of its own.
         self._names: tuple[float, list[str]] = (float("-inf"), [])
 
@@ -82,6 +90,7 @@ class ClusterService:
         """
         report, results = self.launcher.launch(plan, on_ready)
         self.timings.record_launch(report)
+        self.on_change()
         return report, results
 
     def record_spot_reclaims(self, names: Sequence[str]) -> None:
@@ -91,11 +100,15 @@ class ClusterService:
 
     def stop(self) -> tuple[InstanceResult, ...]:
         """Stop the running instances; their disks remain and are billed."""
-        return power.stop(self.inventory)
+        results = power.stop(self.inventory)
+        self.on_change()
+        return results
 
     def start(self) -> tuple[InstanceResult, ...]:
         """Start the stopped instances and wait until they answer SSH."""
-        return power.start(self.inventory)
+        results = power.start(self.inventory)
+        self.on_change()
+        return results
 
     def terminate(self) -> TerminateReport:
         """Terminate all instances of the cluster, then delete its security group and key pair.
@@ -128,6 +141,7 @@ class ClusterService:
         except OSError as error:
             text = f"{self.context.known_hosts.path}: cannot be written: {error.strerror or error}"
             self.context.on_event(Event("", "terminate", "warning", text=text))
+        self.on_change()
 
     def interrupted_launches(self) -> tuple[InterruptedLaunch, ...]:
         """Return the launches of this computer without an outcome; makes no API call if the journal has none."""
@@ -139,7 +153,9 @@ class ClusterService:
         :param terminate: True to terminate their instances, False to wait until they answer SSH.
         """
         interrupted = self.recovery.find()
-        return self.recovery.terminate(interrupted) if terminate else self.recovery.resume(interrupted)
+        report = self.recovery.terminate(interrupted) if terminate else self.recovery.resume(interrupted)
+        self.on_change()
+        return report
 
     def extend(self, hours: float) -> ExtendReport:
         """Postpone the automatic shutdown of the running instances, as far as ``max_dollars`` allows."""

@@ -1,6 +1,6 @@
 """Files for plain ``ssh``, ``scp`` and editors: known_hosts with pinned keys, and a config file.
 
-They lie in a folder of Stratus; ``~/.ssh`` is neither read nor written.
+They lie in a folder of Stratus; ``~/.ssh`` is neither read nor written here.
 """
 
 from __future__ import annotations
@@ -40,16 +40,25 @@ def command_line(host: Host, folder: Path, clock: Clock) -> list[str]:
     return ["ssh", "-F", "none", *(part for word in settings for part in ("-o", word)), _word(host.name)]
 
 
-def write_ssh_config(hosts: Iterable[Host], folder: Path, clock: Clock) -> Path:
+def write_ssh_config(hosts: Iterable[Host], folder: Path, clock: Clock, *, cluster: str = "cluster") -> Path:
     """Write ``folder/config``: with ``ssh -F folder/config ml-0`` (or an Include of it) each host is reached by name.
 
+    :param cluster: name of the cluster of these hosts; those of other clusters stay in the file.
     :raises UsageError: as :func:`command_line`.
     """
     hosts = list(hosts)
     _write_known_hosts(hosts, folder, clock)
     blocks = [_block(host, _options(host, folder)) for host in hosts]
-    path = folder / "config"
-    _replace(path, "\n".join(blocks))
+    path, clusters = folder / "config", folder / "clusters"
+    clusters.mkdir(exist_ok=True, mode=0o700)
+    with _locked(folder, clock):
+        own = clusters / f"{cluster}.conf"
+        _replace(own, "\n".join(blocks))
+        if not blocks:
+            own.unlink()
+        # The newest first: two clusters may both have an ml-0, and OpenSSH takes the first value.
+        newest_first = sorted(clusters.glob("*.conf"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+        _replace(path, "\n".join(file.read_text(encoding="utf-8") for file in newest_first))
     return path
 
 

@@ -94,7 +94,21 @@ def test_strictness_is_told_in_so_many_words(tmp_path: Path) -> None:
 def test_the_home_of_the_users_own_ssh_is_left_alone(tmp_path: Path) -> None:
     write_ssh_config([record()], tmp_path / "ours", REAL_CLOCK)
 
-    assert {path.name for path in (tmp_path / "ours").iterdir()} == {"config", "known_hosts", ".lock"}
+    assert {path.name for path in (tmp_path / "ours").iterdir()} == {"clusters", "config", "known_hosts", ".lock"}
+
+
+def test_a_name_of_two_clusters_is_the_one_that_was_written_last(tmp_path: Path) -> None:
+    def addresses() -> list[str]:
+        lines = (tmp_path / "config").read_text().splitlines()
+        return [line.split()[1] for line in lines if "HostName" in line]
+
+    write_ssh_config([record()], tmp_path, REAL_CLOCK, cluster="rehearsal")
+    newer = write_ssh_config([record(address="203.0.113.8")], tmp_path, REAL_CLOCK, cluster="aws")
+    assert addresses() == ["203.0.113.8", "203.0.113.7"]
+
+    write_ssh_config([], tmp_path, REAL_CLOCK, cluster="aws")
+    assert addresses() == ["203.0.113.7"]
+    assert newer == tmp_path / "config"
 
 
 @pytest.mark.parametrize(

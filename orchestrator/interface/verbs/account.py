@@ -128,4 +128,7 @@ def instance_types(
 @GROUP.verb("RefreshAccess", "access", examples=(NextStep("RefreshAccess"),))
 def refresh_access(workspace: Workspace) -> AccessReport:
     """Allow SSH from this computer's current address only."""
-    return show(workspace, workspace.session(files=False).account.refresh_access())
+    session = workspace.session(files=False)
+    report = session.account.refresh_access()
+    session.ssh_config.keep()
+    return show(workspace, report)

@@ -20,6 +20,7 @@ from orchestrator.interface.verbs.parameters import Consent, VerbParameter, VmCo
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.state_changes import InstanceResult
+    from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.cluster.launcher import LaunchReport
     from orchestrator.cluster.recovery import RecoverReport
     from orchestrator.cluster.status import ClusterStatus
@@ -60,9 +61,22 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
         report = session.cluster.launch(plan)
     show(workspace, report)
+    _show_editor_links(workspace, plan, report)
     # After the report: the hosts that are up cost money, whatever the others do.
     raise_if_failed(report.failed, "{hosts} did not come up", fix=SHOWS_OR_TERMINATES)
     return report
+
+
+def _show_editor_links(workspace: Workspace, plan: LaunchPlan, report: LaunchReport) -> None:
+    """Print links that open the new VMs in the editor of the settings, if they name one."""
+    editor = workspace.settings().ssh.editor
+    if not editor or not report.ready:
+        return
+    from orchestrator.interface.render import ssh_config
+
+    workspace.console.print(ssh_config.links([(host.name, plan.user) for host in report.ready], editor))
+    if not workspace.session().ssh_config.is_installed:
+        workspace.console.print("  " + NextStep("SshConfig", install=True) + " makes the links work.")
 
 
 @GROUP.verb("Status", "status", aliases=("CheckStatus",), examples=(STATUS,))

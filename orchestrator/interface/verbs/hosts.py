@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.hosts.commands import CommandReport
     from orchestrator.hosts.usage import UsageReport
     from orchestrator.interface.workspace import Workspace
+    from orchestrator.services.ssh_config import SshConfigReport
 
 GROUP = VerbGroup("Hosts")
 
@@ -77,6 +78,24 @@ def run_command(
 
 def _exit_status(status: int, options: dict[str, Any]) -> int:  # noqa: ARG001 - the signature of all exit codes
     return status
+
+
+@GROUP.verb("SshConfig", "ssh-config", examples=(NextStep("SshConfig", install=True),))
+def ssh_config(workspace: Workspace, *, install: bool = False, remove: bool = False) -> SshConfigReport:
+    """Let ssh, scp, rsync and editors reach the VMs by name.
+
+    Writes an SSH config of Stratus' own, which launching, starting, stopping and terminating VMs then keep up to date.
+    `ssh ml-0` finds it once ~/.ssh/config includes it; that file is changed only on request.
+
+    install  add one Include line to ~/.ssh/config.
+    remove   remove that line again.
+
+    Costs  nothing.
+    """
+    if install and remove:
+        raise UsageError("install and remove exclude each other", fix=NextStep("SshConfig", install=True))
+    service = workspace.session(files=False).ssh_config
+    return show(workspace, service.install() if install else service.remove() if remove else service.write())
 
 
 SshHost = Annotated[str, VerbParameter(metavar="HOST", completes="host")]

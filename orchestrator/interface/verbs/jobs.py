@@ -62,6 +62,8 @@ def install(workspace: Workspace, *hosts: HostName, job: JobOption = "") -> Inst
     again = NextStep("InstallDeps", *hosts, **({"job": job} if job else {}))
     with interruptible(workspace, "The VMs continue without this computer.", again + "  shows it, and completes it"):
         report = session.jobs.install(hosts, folder=scripts.find(job))
+    # The install may have given VMs a host key of their own.
+    session.ssh_config.keep()
     show(workspace, report)
     fix = again + " tries again; completed steps are kept"
     raise_if_failed(report.failed, "{hosts} could not be installed", fix=fix)

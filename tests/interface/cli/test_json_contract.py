@@ -23,6 +23,7 @@ from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import errors
 from orchestrator.core.cost import Amount, Bill
 from orchestrator.core.errors import Problem
+from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message
 from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.tunnels import Dashboard
@@ -37,6 +38,7 @@ from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
+from orchestrator.services.ssh_config import SshConfigReport
 from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
@@ -80,6 +82,8 @@ KEYS: dict[type, str] = {
     Quota: "code families market",
     Offering: "type vcpus memory_gib gpus gpu usd_per_hour_each room",
     AccessReport: "before now port",
+    SshConfigReport: "config hosts user_config included",
+    Host: "name user address port",
     Problem: "file line what",
 }
 

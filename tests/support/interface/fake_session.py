@@ -30,6 +30,7 @@ from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import exactly
 from orchestrator.core.errors import ConnectError, JobFailed, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
+from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.tunnels import Dashboard
@@ -43,6 +44,7 @@ from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.services.account import Cost
+from orchestrator.services.ssh_config import SshConfigReport
 from tests.support.interface.example_plan import launch_plan
 
 PRICE = Decimal("0.365")
@@ -266,6 +268,25 @@ class FakeHosts:
         return [sys.executable, "-c", "import sys; print('on', sys.argv[1:])", name]
 
 
+class FakeSshConfig:
+    """The SSH config service."""
+
+    def __init__(self, state: FakeState) -> None:
+        self.state = state
+        self.is_installed = False
+
+    def write(self) -> SshConfigReport:
+        hosts = [Host(name, "10.0.3.7", "10.0.3.7", 22, "ubuntu", Path("key"), "", name) for name in self.state.vms]
+        return SshConfigReport(Path("home/ssh/config"), tuple(hosts), Path("config"), self.is_installed)
+
+    def install(self) -> SshConfigReport:
+        self.is_installed = True
+        return self.write()
+
+    def keep(self) -> None:
+        pass
+
+
 class FakeAccount:
     """The account service."""
 
@@ -285,6 +306,7 @@ class FakeSession:
         self.cluster = FakeCluster(state)
         self.jobs = FakeJobs(state)
         self.hosts = FakeHosts(state)
+        self.ssh_config = FakeSshConfig(state)
         self.account = FakeAccount(self.cluster)
 
     def close(self) -> None:
