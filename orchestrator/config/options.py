@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.config import aws_value_types
-from orchestrator.config.schema import Secret, Tables, boolean, choice, file_path, integer, number, option, text
+from orchestrator.config.schema import (
+    Secret,
+    Tables,
+    boolean,
+    choice,
+    command,
+    file_path,
+    integer,
+    number,
+    option,
+    text,
+)
 from orchestrator.core.errors import Problem
 
 
@@ -146,6 +157,8 @@ class JobSettings:
     runtime: str = option("", choice("venv", "docker"), "environment of the job; empty: as its job.ini says")
     max_fetch_gib: float = option(20.0, number(0, 100_000, "GiB"), "FetchResults() stops at this size of a run")
     max_fetch_files: int = option(200_000, integer(1, 100_000_000), "FetchResults() stops at this number of files")
+    notify: str = option("", command(), "shell command here at the end of a watched run: STRATUS_RUN, STRATUS_STATE")
+    notify_after: int = option(60, integer(0, 86400, "seconds"), "bell and notify only for runs of this duration")
     run: str = option(
         "examples/cloud_retrieval",
         file_path("folder"),

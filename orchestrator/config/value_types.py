@@ -113,15 +113,18 @@ def integer(low: int, high: int, unit: str = "") -> ValueType:
     return ValueType(f"whole number, {bounds}", parse, unit)
 
 
-def number(above: float, high: float, unit: str = "") -> ValueType:
-    """Return the type of a number above the lower bound and up to the higher one."""
-    bounds = f"above {above:g}, up to {high:g}"
+def number(above: float, high: float, unit: str = "", *, or_equal: bool = False) -> ValueType:
+    """Return the type of a number above the lower bound and up to the higher one.
+
+    :param or_equal: True if the lower bound itself is allowed.
+    """
+    bounds = f"{above:g} to {high:g}" if or_equal else f"above {above:g}, up to {high:g}"
 
     def parse(value: str) -> float:
         # Stricter than float(), which accepts exponents, infinities and NaN.
         if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", value):
             raise ValueError(f"is not a number ({bounds}{_unit(unit)}){_unit_hint(value, unit)}")
-        if not above < float(value) <= high:
+        if not (above < float(value) <= high or (or_equal and float(value) == above)):
             raise ValueError(f"is out of range: {bounds}{_unit(unit)}")
         return float(value)
 

@@ -162,14 +162,26 @@ class JobFailed(StratusError):
     """The job failed; ``tail`` holds its last lines.
 
     :param exit_status: the job's own; None if it was lost or killed without one.
+    :param run_id: of the run; empty if it is not known.
+    :param state: of the run: ``failed``, ``timeout``, ``cancelled``, ``lost``.
     """
 
     json_name = "JobFailed"
 
     def __init__(
-        self, message: str, *, exit_status: int | None, where: str = "", tail: Sequence[str] = (), fix: Text = ""
+        self,
+        message: str,
+        *,
+        exit_status: int | None,
+        where: str = "",
+        tail: Sequence[str] = (),
+        fix: Text = "",
+        run_id: str = "",
+        state: str = "failed",
     ) -> None:
         super().__init__(message, where=where, fix=fix)
+        self.run_id = run_id
+        self.state = state
         self.exit_status = exit_status
         self.tail = tuple(tail)
 

@@ -70,6 +70,13 @@ class Console:
             sys.stdout.write(_encodable(text if text.endswith("\n") else text + "\n", sys.stdout))
             sys.stdout.flush()
 
+    def ring(self) -> None:
+        """Ring the terminal's bell, if ordinary output goes to one."""
+        if self.supports_redraw:
+            with self._lock:
+                self.stream.write("\a")
+                self.stream.flush()
+
     def ask(self, question: str, default: str) -> str:
         """Ask and return the answer in lower case; an empty line is the default.
 

@@ -113,12 +113,20 @@ def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) 
     where, fix = f"{run.job} on {outcome.host.name}", f"logs of every VM: {log_folder}"
     task = outcome.value
     if task is None:
-        return JobFailed(f"lost: {outcome.error}", exit_status=None, where=where, fix=fix)
+        message = f"lost: {outcome.error}"
+        return JobFailed(message, exit_status=None, where=where, fix=fix, run_id=run.run_id, state="lost")
     advice: Text = fix
     if task.reclaim_time:
         advice = f"partial outputs: {log_folder.parent}; " + NextStep("LaunchInstances") + ", then run it again"
-    message = _failure_message(task)
-    return JobFailed(message, exit_status=task.exit_status, where=where, tail=task.tail[-TAIL_SHOWN:], fix=advice)
+    return JobFailed(
+        _failure_message(task),
+        exit_status=task.exit_status,
+        where=where,
+        tail=task.tail[-TAIL_SHOWN:],
+        fix=advice,
+        run_id=run.run_id,
+        state="failed" if task.reason == "exit" else task.reason,
+    )
 
 
 def _failure_message(task: TaskExit) -> str:
@@ -129,7 +137,8 @@ def _failure_message(task: TaskExit) -> str:
         return f"failed (exit {task.exit_status}{_meaning(task.exit_status)}){disk}"
     vanished = "vanished without an exit status"
     vanished += disk or " (killed, or the VM restarted)"
-    return {"cancelled": "was cancelled", "lost": vanished}.get(task.reason, f"ended: {task.reason}")
+    reasons = {"cancelled": "was cancelled", "timeout": "reached [job] max_hours and was ended", "lost": vanished}
+    return reasons.get(task.reason, f"ended: {task.reason}")
 
 
 def _meaning(exit_status: int) -> str:

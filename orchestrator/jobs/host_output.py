@@ -35,7 +35,7 @@ _FRAMEWORK = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 # Letters of any alphabet: earlier versions named jobs like their folders.
 _JOB_NAME = re.compile(r"[\w.-]{1,255}")
 _EXIT_STATUS = re.compile(r"-?[0-9]{1,4}")
-_EXIT_WORDS = ("cancelled", "lost", "unknown")
+_EXIT_WORDS = ("cancelled", "timeout", "lost", "unknown")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FIRST_TIME, _LAST_TIME = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)

@@ -33,7 +33,7 @@ class RunRecord:
     """A fetched run.
 
     :param folder: of the run on this computer.
-    :param state: done, failed, cancelled, lost, or running (then the outputs are partial).
+    :param state: done, failed, timeout, cancelled, lost, or running (then the outputs are partial).
     :param outputs: files received, relative to ``folder``.
     :param received_bytes: their size as transferred, logs included.
     :param seconds: duration of the transfer.

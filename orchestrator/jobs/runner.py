@@ -86,6 +86,11 @@ def run_files(plan: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
     """Return the files of a run on the host of these tasks."""
     files = {"job.json": (plan.manifest + "\n").encode()} | plan.files
     files |= registry.find(plan.spec.framework).run_scripts
+    if plan.spec.options.max_hours:
+        files["limit"] = b"%d\n" % round(plan.spec.options.max_hours * 3600)
+    # On one host: the user wants to be told once.
+    if plan.spec.options.notify and tasks and tasks[0].host == plan.hosts[0]:
+        files["notify"] = (plan.spec.options.notify + "\n").encode()
     for task in tasks:
         # The host's shell sources this file.
         env = "".join(f"{name}={shlex.quote(value)}\n" for name, value in task.env.items())

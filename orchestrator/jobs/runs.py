@@ -55,7 +55,7 @@ class RunResult:
 class RunSummary:
     """One line of the list of runs.
 
-    :param state: running, done, failed, cancelled, lost.
+    :param state: running, done, failed, timeout, cancelled, lost.
     :param seconds: duration of its main tasks; None before their end.
     """
 
@@ -72,7 +72,8 @@ class RunSummary:
 class TaskState:
     """State of one task on its host.
 
-    :param exit_text: an exit status, ``cancelled``, ``lost`` (vanished without a status), or empty while it runs.
+    :param exit_text: an exit status, ``cancelled``, ``timeout``, ``lost`` (vanished without a status), or empty while
+        it runs.
     """
 
     host: str
@@ -116,15 +117,16 @@ class Run:
 
     @property
     def state(self) -> str:
-        """``running``, ``done``, ``failed``, ``cancelled`` or ``lost``: the worst of its main tasks."""
+        """``running``, ``done``, ``failed``, ``timeout``, ``cancelled`` or ``lost``: the worst of its main tasks."""
         exits = [task.exit_text or ("" if task.is_alive else "lost") for task in self.tasks if task.role == "main"]
         # Without any state of a main task the outcome is unknown, so it must not count as a success.
         if not exits or "" in exits:
             return "running" if exits else "lost"
-        names = {"0": "done", "cancelled": "cancelled", "lost": "lost"}
+        names = {"0": "done", "cancelled": "cancelled", "timeout": "timeout", "lost": "lost"}
         states = [names.get(exit_text, "failed") for exit_text in exits]
         # A failure comes first: the tasks on other hosts are cancelled, or lose their peers, because of it.
-        return next((state for state in ("failed", "lost", "cancelled") if state in states), "done")
+        # A limit of time comes before it: it strikes all hosts, and tasks may fail as their peers end.
+        return next((state for state in ("timeout", "failed", "lost", "cancelled") if state in states), "done")
 
     @property
     def running_tasks(self) -> Mapping[str, tuple[str, ...]]:
@@ -159,7 +161,7 @@ class TaskExit:
     """Exit of one host's main task.
 
     :param exit_status: None when it was lost, cancelled or killed without one.
-    :param reason: ``exit``, ``cancelled``, ``lost``, ``unknown``.
+    :param reason: ``exit``, ``cancelled``, ``timeout``, ``lost``, ``unknown``.
     :param tail: its last lines.
     :param reclaim_time: time at which AWS reclaims its spot instance; empty without such a notice.
     :param disk_full: True if the host's disk had no room left at its end.

@@ -56,6 +56,8 @@ cancelled=$*
 for role in $(roles); do
     [ -e "$folder/state/$role.rc" ] || cancelled="$cancelled $role"
 done
+# Until the states are written, a task that is gone counts as being ended: follow.sh waits for its state.
+[ "$which" = all ] && : >"$folder/state/ending"
 signal TERM
 wait_until_gone 50 members
 for id in $(containers); do
@@ -68,7 +70,7 @@ wait_until_gone 50 containers
 for role in $cancelled; do
     [ "$(cat "$folder/state/$role.rc" 2>/dev/null)" = 0 ] && continue
     date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$folder/state/$role.ended"
-    echo cancelled >"$folder/state/$role.rc"
+    echo "${STRATUS_ENDED_AS:-cancelled}" >"$folder/state/$role.rc"
 done
 # The keys of a mesh give access to the other hosts: they are removed with the run.
 [ "$which" = all ] && rm -rf "$folder/mesh"

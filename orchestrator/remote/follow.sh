@@ -27,6 +27,12 @@ if [ ! -e "$state.rc" ] && kill -0 "$pid" 2>/dev/null; then
 else
     tail -n "+$((seen + 1))" "$folder/log/$role.log" 2>/dev/null
 fi
+# Longer than a cancel takes, from its first signal to the state of its tasks.
+tries=0
+while [ ! -e "$state.rc" ] && [ -e "$folder/state/ending" ] && [ "$tries" -lt 200 ]; do
+    tries=$((tries + 1))
+    sleep 0.1
+done
 # The task's last line may lack its line end.
 [ -n "$(tail -c 1 "$folder/log/$role.log" 2>/dev/null)" ] && echo
 spot

@@ -148,7 +148,7 @@ def main_status(folder: Path) -> str:
 
 def is_failure(status: str) -> bool:
     """Return True if a main task with this status has failed; cancelled and running ones have not."""
-    return status not in ("", "0", "cancelled")
+    return status not in ("", "0", "cancelled", "timeout")
 
 
 class Agent:

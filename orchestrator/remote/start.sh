@@ -46,5 +46,6 @@ for cmd in "$folder"/task/*.cmd; do
     setsid sh "$folder/bin/task.sh" "$folder" "$role" "$root/venvs/$venv" </dev/null >/dev/null 2>&1 &
     echo "@@started $role"
 done
+[ -s "$folder/limit" ] && setsid sh "$folder/bin/limit.sh" "$folder" "$(cat "$folder/limit")" </dev/null >/dev/null 2>&1 &
 # Exits at once on a VM that is not a spot instance.
 setsid sh "$folder/bin/spot.sh" "$folder" </dev/null >/dev/null 2>&1 &

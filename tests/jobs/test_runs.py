@@ -28,6 +28,7 @@ def task(host: str, exit_text: str = "0", *, is_alive: bool = False, seconds: fl
         ((task("ml-0"), task("ml-1", "", is_alive=True)), "running", None),
         ((task("ml-0"), task("ml-1", "")), "lost", None),
         ((task("ml-0", "3"), task("ml-1", "cancelled")), "failed", 5.0),
+        ((task("ml-0", "1"), task("ml-1", "timeout")), "timeout", 5.0),
         ((task("ml-0", "lost"), task("ml-1", "cancelled")), "lost", 5.0),
         ((task("ml-0"), task("ml-1", "cancelled")), "cancelled", 5.0),
         ((), "lost", None),

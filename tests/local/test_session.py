@@ -204,6 +204,24 @@ def test_cancel_leaves_no_process_on_any_host(installed_project: Project) -> Non
     assert run.state == "cancelled"
 
 
+@pytest.mark.slow
+def test_a_run_that_reaches_its_limit_ends_on_all_hosts_and_says_so(installed_project: Project) -> None:
+    """The limit is the job's own; the VMs stay up. Its notice is given on the first host alone."""
+    project = installed_project
+    project.job("max_hours = 0.0005\nnotify = echo $STRATUS_STATE\nmulti = echo here; setsid sleep 94.5\n")
+    with up(project) as session:
+        handle = session.jobs.start(multi=True)
+        with pytest.raises(JobFailed, match=r"reached \[job\] max_hours") as caught:
+            session.jobs.follow(handle.run_id, on_line=quiet)
+        run = session.jobs.runs()[-1]
+        notices = session.hosts.run_command(f"cat stratus/runs/{run.run_id}/log/notify.log")
+
+    assert (caught.value.state, caught.value.run_id, run.state) == ("timeout", run.run_id, "timeout")
+    assert processes("sleep 94.5") == []
+    assert next(host.lines for host in notices.hosts) == ("timeout",)
+    assert notices.hosts[1].lines != ("timeout",)
+
+
 def test_a_failed_experiment_leaves_nothing_running(project: Project) -> None:
     """Here the install fails, because a package does not exist."""
     project.job("requirements = r.txt\n" + BOTH, r__txt="no-such-package-as-this-one==99\n", hello__py=HELLO)

@@ -181,3 +181,27 @@ def test_a_run_without_installation_reports_what_is_missing(vm: ScriptHost) -> N
         == "@@missing packages of job\n"
     )
     assert not (vm.home / "stratus/runs").exists()
+
+
+def test_a_run_ends_at_its_limit_of_time_and_says_so(vm: ScriptHost) -> None:
+    """With everything that it started; its last line names the limit, and the user's command is run."""
+    vm.start(
+        "run-7",
+        {"limit": "1\n", "notify": 'echo "$STRATUS_RUN is $STRATUS_STATE" >"$HOME/notified"\n'},
+        main="setsid sleep 73.25 & sleep 73.25",
+    )
+
+    assert vm.follow("run-7")[-2:] == ["The run reached [job] max_hours and is ended", "@@ exit timeout"]
+    wait_until(lambda: (vm.home / "notified").exists() and not processes("sleep 73.25"))
+    assert (vm.home / "notified").read_text() == "run-7 is timeout\n"
+    assert vm.exit_statuses("run-7") == {"main": "timeout"}
+
+
+def test_a_run_within_its_limit_is_left_alone_and_nothing_waits_for_it(vm: ScriptHost) -> None:
+    """The watch ends with the run; the user's command gets its state, and its output is kept."""
+    vm.start("run-8", {"limit": "7325\n", "notify": "echo now $STRATUS_STATE\n"}, main="exit 3")
+    log = vm.home / "stratus/runs/run-8/log/notify.log"
+
+    assert vm.follow("run-8") == ["@@ exit 3"]
+    wait_until(lambda: log.exists() and log.read_text() == "now failed\n")
+    wait_until(lambda: not processes("run-8 7325"))

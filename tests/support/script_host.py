@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +55,16 @@ class ScriptHost:
             process.stdin.close()
             return process.wait(TIMEOUT_S), lines
 
-    def start(self, run: str, **commands: str) -> str:
-        """Start tasks, role -> command."""
+    def start(self, run: str, files: Mapping[str, str] | None = None, **commands: str) -> str:
+        """Start tasks, role -> command.
+
+        :param files: further files of the run.
+        """
         content = {"run/job.json": b'{"run": "%s"}\n' % run.encode()}
         content |= remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="run/bin/") | remote_scripts.scripts(
             ("start.sh",)
         )
+        content |= {f"run/{name}": text.encode() for name, text in (files or {}).items()}
         for role, command in commands.items():
             env = f"STRATUS_RUN={run}\nSTRATUS_HOST=ml-0\n"
             content |= {f"run/task/{role}.cmd": command.encode(), f"run/task/{role}.env": env.encode()}

@@ -126,7 +126,13 @@ def _(record: RunRecord, _now: datetime) -> Lines:
     return [*table, *failures(record.failed)]
 
 
-_OUTCOMES = {"running": "is still running", "failed": "failed", "cancelled": "was cancelled", "lost": "was lost"}
+_OUTCOMES = {
+    "running": "is still running",
+    "failed": "failed",
+    "timeout": "reached [job] max_hours",
+    "cancelled": "was cancelled",
+    "lost": "was lost",
+}
 
 
 def _bill(record: RunRecord) -> str:

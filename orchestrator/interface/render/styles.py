@@ -40,6 +40,7 @@ _STATES: dict[str, Style] = {
     "terminated": "good",
     "failed": "bad",
     "lost": "bad",
+    "timeout": "bad",
 }
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.core.errors import JobFailed, LeftRunning
 from orchestrator.core.next_step import NextStep
+from orchestrator.interface import notice
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import TERMINATE
 from orchestrator.interface.verbs.follow import LogPrinter, ask_after_interrupt
@@ -162,6 +163,7 @@ def _watch(
     workspace: Workspace, run: str, printer: LogPrinter, handle: RunHandle | None = None
 ) -> RunResult | RunHandle | CancelReport | None:
     session = workspace.session()
+    began = workspace.clock.monotonic()
     while True:
         try:
             result = session.jobs.follow(run, on_line=printer.listener(), on_hosts=printer.expect)
@@ -169,9 +171,13 @@ def _watch(
             # Lines that arrive meanwhile would scroll the question away.
             printer.pause()
         except JobFailed as error:
-            raise _without_printed_tail(error, printer) from error
+            seconds = workspace.clock.monotonic() - began
+            notice.give(workspace, notice.EndOfRun(error.run_id or run, error.state, seconds))
+            raise _without_printed_tail(error, printer) from None
         else:
-            return show(workspace, result)
+            show(workspace, result)
+            notice.give(workspace, notice.EndOfRun(result.run_id, "done", workspace.clock.monotonic() - began))
+            return result
         # Outside the except clause: errors of what follows would otherwise carry the Ctrl-C as their context.
         answer = ask_after_interrupt(workspace.console)
         if answer == "c":
@@ -194,7 +200,8 @@ def _without_printed_tail(error: JobFailed, printer: LogPrinter) -> JobFailed:
     """Return the error without the job's last lines when they stand right above it."""
     if len(printer.printed) != 1 or printer.console.document:
         return error
-    return JobFailed(error.message, exit_status=error.exit_status, where=error.where, fix=error.fix)
+    error.tail = ()
+    return error
 
 
 @GROUP.verb(

@@ -198,7 +198,9 @@ class FakeJobs:
         if "job-fails" in self.state.bad:
             fix = "logs: " + NextStep("Logs", RUN)
             tail = ["oh", *foreign]
-            raise JobFailed("failed (exit 3)", exit_status=3, where="cloud_retrieval on ml-0", tail=tail, fix=fix)
+            raise JobFailed(
+                "failed (exit 3)", exit_status=3, where="cloud_retrieval on ml-0", tail=tail, fix=fix, run_id=RUN
+            )
         return RunResult(RUN, "cloud_retrieval", 61.3)
 
     def runs(self) -> list[RunSummary]:
