@@ -122,7 +122,7 @@ class Meter:
         address_usd = _address_usd(instance)
         lowest = Decimal(0) if instance.has_public_address is None else address_usd
         running = _amount(vm_usd + lowest, vm_usd + address_usd, used.running)
-        return running + _amount(disk_usd, disk_usd, used.existing) + cost.exactly(instance.replaced_usd)
+        return running + _amount(disk_usd, disk_usd, used.existing) + instance.replaced
 
     def until_expiry(self, instance: Instance, now: datetime, expires_at: datetime | None) -> Amount:
         """Return the cost of a running instance from its launch to its automatic shutdown.
@@ -142,14 +142,13 @@ class Meter:
         """
         launch_ids, ids = {instance.launch_id for instance in alive}, {instance.id for instance in alive}
         recorded = self.context.launch_log.ended()
-        replaced = {instance.name for instance in alive if instance.replaced_usd}
         unrecorded = [
             instance
             for instance in gone
             if instance.launch_id in launch_ids
             and instance.id not in recorded.keys() | ids
             # The cost of a replaced instance is in the tags of the one that replaced it.
-            and instance.name not in replaced
+            and not any(_replaces(other, instance) for other in (*alive, *gone))
         ]
         amounts = [ended.cost for key, ended in recorded.items() if ended.launch_id in launch_ids and key not in ids]
         return sum([*amounts, *self.costs(unrecorded, now).values()], Amount())
@@ -183,11 +182,11 @@ def usage(instance: Instance, at: datetime, running_since: datetime | None = Non
         started, which is some seconds earlier.
     """
     created_at = _created_at(instance)
-    if _failed_to_start(instance):
-        return Usage(_past(instance, created_at), Span())
-    is_recorded = running_since is not None and running_since >= instance.launched_at
-    began = running_since if is_recorded and running_since else instance.launched_at
-    running = _past(instance, created_at) + _current(instance, began, at)
+    began = max(running_since or instance.launched_at, instance.launched_at)
+    current = _current(instance, began, at)
+    if began == instance.launched_at and _failed_to_start(instance):
+        current = Span(0.0, current.longest_s)  # EC2 bills nothing if it failed while it was pending
+    running = _past(instance, created_at) + current
     earliest, latest = (at, at) if instance.is_alive else _end(instance, at)
     # The disk exists as long as the instance, also while that is stopped.
     shortest_s = ((instance.ended_at or earliest) - created_at).total_seconds()
@@ -201,6 +200,12 @@ def _created_at(instance: Instance) -> datetime:
 
 def _failed_to_start(instance: Instance) -> bool:
     return instance.state in ec2_instances.TERMINATING and instance.reason.startswith(_NEVER_RAN)
+
+
+def _replaces(instance: Instance, other: Instance) -> bool:
+    """Return True if an instance, or one between them, replaced another one, whose cost it carries then."""
+    is_same = (instance.name, instance.launch_id) == (other.name, other.launch_id)
+    return is_same and bool(instance.replaced.at_most) and instance.launched_at > other.launched_at
 
 
 def _past(instance: Instance, created_at: datetime) -> Span:

@@ -96,10 +96,9 @@ class Replacer:
     def _launch(self, name: str) -> Instance:
         failed = self.instances[name]
         spent = self._spent[failed.id]
-        replaced_usd = spent.at_least if spent.at_most is None else spent.at_most
         try:
             # What the failed instance cost counts against the launch's budget, and in the receipt.
-            replacement = self.launch_one(self.plan.for_replacement(name, replaced_usd))
+            replacement = self.launch_one(self.plan.for_replacement(name, spent))
         except LeftRunning:
             raise  # the replacement may exist, with that cost in its tags
         except StratusError:

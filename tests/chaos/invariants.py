@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from localcloud.simulation.cloud import InMemoryCloud, LiveInstance
+    from orchestrator.core.cost import Amount
 
 TAG_RUN, TAG_OWNER, TAG_CLUSTER = "stratus:run", "stratus:owner", "stratus:cluster"
 OUR_ARN = "arn:aws:iam::123456789012:user/researcher"
 OTHER_ARN = "arn:aws:iam::123456789012:user/colleague"
 ACTIVE = ("pending", "running", "stopping", "stopped")
 CHANGES = ("Terminate", "Stop", "Start", "Delete", "Create", "Modify", "Import", "Authorize", "Revoke", "Run", "Reboot")
+CENT = Decimal("0.01")
+RECEIPT_SLACK_USD = CENT
+MINUTE_USD = Decimal("0.41") / 60  # of the most expensive type that runs launch, with disk and address
 
 
 @dataclass
@@ -71,12 +76,14 @@ class InvariantMonitor:
     """Checks every request, the account and the journal, and collects violations.
 
     :param max_instances: launch id -> number of instances requested.
+    :param caps_usd: launch id -> its ``max_dollars``; 0 for none.
     :param foreign_ids: identifiers of other owners' resources, which no request may name.
     :param violations: one line each.
     """
 
     cloud: InMemoryCloud
     max_instances: dict[str, int] = field(default_factory=dict)
+    caps_usd: dict[str, float] = field(default_factory=dict)
     foreign_ids: set[str] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
     most_instances: int = 0
@@ -97,6 +104,25 @@ class InvariantMonitor:
         """Check the account and the journal."""
         self._check_counts()
         self._check_journal()
+
+    def check_receipt(self, launch_ids: Iterable[str], spent: Amount) -> None:
+        """Check the cost of launches that were terminated against the cloud's own meter."""
+        if spent.at_most is None:
+            return  # the price of an instance that EC2 did not show is unknown
+        billed = sum((self._billed_usd(launch_id) for launch_id in launch_ids), Decimal(0))
+        if not spent.at_least - RECEIPT_SLACK_USD <= billed <= spent.at_most + CENT:
+            self.report(f"the receipt is ${spent.at_least:.3f} to ${spent.at_most:.3f}, the bill ${billed:.3f}")
+
+    def check_caps(self) -> None:
+        """Check that no launch cost more than its cap and one minute of its instances."""
+        for launch_id, cap_usd in self.caps_usd.items():
+            minute_usd = MINUTE_USD * self.max_instances[launch_id]
+            billed = self._billed_usd(launch_id)
+            if cap_usd and billed > Decimal(str(cap_usd)) + minute_usd:
+                self.report(f"launch {launch_id} cost ${billed:.3f}, its cap is ${cap_usd:g}")
+
+    def _billed_usd(self, launch_id: str) -> Decimal:
+        return self.cloud.meter.cost(TAG_RUN, launch_id) or Decimal(0)
 
     def set_home(self, home: Path) -> None:
         """Continue with the journal of another home folder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -81,6 +82,26 @@ def test_max_dollars_limits_an_extension(simulate: Simulate) -> None:
     assert float(rate) * budget_minutes / 60 <= 4 < float(rate) * (budget_minutes + 1) / 60
     assert [host.is_budget_limited for host in report.hosts] == [True, True]
     assert report.max_dollars == 4
+
+
+def test_max_dollars_limits_spot_instances_by_the_price_on_demand(simulate: Simulate) -> None:
+    """A spot price can rise to it."""
+    budgets = []
+    for market in ("spot", "on-demand"):
+        session, timers = launched(simulate(cluster=f"max_dollars = 4\nmarket = {market}"))
+        session.cluster.extend(100)
+        budgets.append(timers.arguments["ml-0"][1])
+
+    assert budgets[0] == budgets[1]
+
+
+def test_an_extension_reports_the_times_that_the_status_shows(simulate: Simulate) -> None:
+    session, _ = launched(simulate())
+    report = session.cluster.extend(2.01)
+    expiries = {instance.name: instance.expires_at for instance in session.cluster.status().up}
+
+    assert {host.name: host.expires_at for host in report.hosts} == expiries
+    assert session.account.cost().max_cost_usd == pytest.approx(report.max_cost_usd, abs=Decimal("0.01"))
 
 
 def test_a_host_without_a_timer_fails_and_the_others_are_extended(simulate: Simulate) -> None:

@@ -26,7 +26,7 @@ DISK = "stratus:disk"
 USER = "stratus:user"
 ADDRESS = "stratus:address"  # public or private: a stopped instance does not show which it had
 BILLED = "stratus:billed"  # time before the last start
-REPLACED = "stratus:replaced"  # cost in USD of the instance that it replaced
+REPLACED = "stratus:replaced"  # cost in USD of the instance that it replaced: at least, at most
 
 _MAX_RESOURCES = 1000  # of one CreateTags call: AWS API reference, CreateTags
 

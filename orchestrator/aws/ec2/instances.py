@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instance_tags
 from orchestrator.aws.ec2.past_use import PastUse
+from orchestrator.core import cost
+from orchestrator.core.cost import Amount
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
@@ -80,7 +82,7 @@ class Instance:
     :param ended_at: time at which it began to shut down for good; None if it did not, or EC2 does not show it.
     :param past_use: time billed before its last start; None if not tagged.
     :param has_public_address: True if it has a public IPv4 address while it is running; None if unknown.
-    :param replaced_usd: cost of the instance that it replaced.
+    :param replaced: cost of the instance that it replaced.
     """
 
     id: str
@@ -112,7 +114,7 @@ class Instance:
     ended_at: datetime | None = None
     past_use: PastUse | None = None
     has_public_address: bool | None = None
-    replaced_usd: Decimal = Decimal(0)
+    replaced: Amount = cost.NOTHING
 
     @property
     def is_alive(self) -> bool:
@@ -154,7 +156,7 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
         user=known.user,
         launch_size=known.launch_size,
         has_public_address=known.has_public_address if shown.has_public_address is None else shown.has_public_address,
-        replaced_usd=known.replaced_usd,
+        replaced=known.replaced,
     )
 
 
@@ -274,7 +276,7 @@ def from_response(response: InstanceTypeDef) -> Instance:
         created_at=_created_at(response),
         past_use=PastUse.from_tag(tags.get(instance_tags.BILLED, "")),
         has_public_address=_has_public_address(response, tags),
-        replaced_usd=_usd(tags.get(instance_tags.REPLACED, "")),
+        replaced=_replaced(tags.get(instance_tags.REPLACED, "")),
     )
 
 
@@ -344,12 +346,13 @@ def _has_public_address(response: InstanceTypeDef, tags: Mapping[str, str]) -> b
     return {"public": True, "private": False}.get(tags.get(instance_tags.ADDRESS, ""))
 
 
-def _usd(text: str) -> Decimal:
+def _replaced(text: str) -> Amount:
+    """Return the cost that a tag holds, ``0.0102 0.0123``; nothing for any other text."""
     try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        return Decimal(0)
-    return amount if amount.is_finite() else Decimal(0)
+        at_least, at_most = map(Decimal, text.split())
+    except (InvalidOperation, ValueError):
+        return cost.NOTHING
+    return Amount(at_least, at_most) if at_least.is_finite() and at_most.is_finite() else cost.NOTHING
 
 
 def _group_ids(response: InstanceTypeDef) -> tuple[str, ...]:

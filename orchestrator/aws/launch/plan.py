@@ -11,6 +11,8 @@ from orchestrator.aws.capacity.pools import ON_DEMAND, Pool
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.launch.time_limits import BOOT_MINUTES, TimeLimits, budget_minutes, whole_minutes
 from orchestrator.aws.pricing import price_table
+from orchestrator.core import cost
+from orchestrator.core.cost import Amount
 
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.quotas import QuotaUsage
@@ -43,7 +45,7 @@ class LaunchPlan:
     :param quota: the vCPU quota that the launch uses; None if it was not looked up.
     :param ssh_sources: networks that may connect by SSH; empty if not looked up.
     :param warnings: checks that could not be made, one line each.
-    :param replaced_usd: cost of the instance that the only one of this plan replaces.
+    :param replaced: cost of the instance that the only one of this plan replaces.
     :param is_job_ready: False if the job cannot be installed as it is; a warning has the reason.
     """
 
@@ -72,7 +74,7 @@ class LaunchPlan:
     quota: QuotaUsage | None = None
     ssh_sources: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    replaced_usd: Decimal = Decimal(0)
+    replaced: Amount = cost.NOTHING
     is_job_ready: bool = True
 
     @property
@@ -195,12 +197,13 @@ class LaunchPlan:
         names = self.names[launched:]
         return replace(self, names=names, max_dollars=self.max_dollars * len(names) / self.count)
 
-    def for_replacement(self, name: str, replaced_usd: Decimal = Decimal(0)) -> LaunchPlan:
+    def for_replacement(self, name: str, replaced: Amount) -> LaunchPlan:
         """Return a plan for the replacement of one instance of this launch.
 
-        :param replaced_usd: cost of the replaced instance, which is deducted from its share of ``max_dollars``.
+        :param replaced: cost of the replaced instance, which is deducted from its share of ``max_dollars``.
         """
         share = self.max_dollars / self.count
         if self.max_dollars:
-            share = max(0.01, share - float(replaced_usd))  # 0 would mean no budget at all
-        return replace(self, names=(name,), max_dollars=share, replaced_usd=replaced_usd)
+            # At the price of a plan with a cap, which is known, so that there is an upper bound.
+            share = max(0.01, share - float(replaced.at_most or replaced.at_least))  # 0 would mean no budget at all
+        return replace(self, names=(name,), max_dollars=share, replaced=replaced)

@@ -118,7 +118,7 @@ def _planned(plan: LaunchPlan, resources: LaunchResources, shown: instances.Inst
         user=plan.user,
         launch_size=plan.count,
         has_public_address=plan.has_public_addresses,
-        replaced_usd=plan.replaced_usd,
+        replaced=plan.replaced,
     )
 
 
@@ -245,8 +245,8 @@ def _tags(plan: LaunchPlan, resources: LaunchResources, expires: datetime) -> li
         instance_tags.USER: plan.user,
         instance_tags.ADDRESS: "public" if plan.has_public_addresses else "private",
     }
-    if plan.replaced_usd:
-        values[instance_tags.REPLACED] = f"{plan.replaced_usd:.6f}"
+    if plan.replaced.at_most:
+        values[instance_tags.REPLACED] = f"{plan.replaced.at_least:.6f} {plan.replaced.at_most:.6f}"
     tags = [*plan.cluster_id.tags, *({"Key": name, "Value": value} for name, value in values.items())]
     return [{"ResourceType": type_, "Tags": tags} for type_ in ("instance", "volume", "network-interface")]
 

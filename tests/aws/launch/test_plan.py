@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from orchestrator.aws.capacity.pools import Pool
+from orchestrator.core.cost import Amount, exactly
 from tests.support.aws.values import PLAN
 
 
@@ -31,3 +32,27 @@ def test_the_maximum_cost_is_that_of_the_most_expensive_pool() -> None:
     assert replace(PLAN, pools=(cheap,)).max_cost_usd == PLAN.max_cost_usd
     assert replace(PLAN, pools=(cheap, dear)).max_cost_usd == replace(PLAN, price=dear.price).max_cost_usd
     assert replace(PLAN, pools=(cheap, unknown)).max_cost_usd is None
+
+
+def test_a_replacement_has_what_the_replaced_instance_left_of_its_share() -> None:
+    plan = replace(PLAN, max_dollars=4.0)
+
+    assert plan.for_replacement("ml-1", Amount(Decimal("0.4"), Decimal("0.5"))).max_dollars == 1.5
+    assert plan.for_replacement("ml-1", exactly(Decimal(3))).max_dollars == 0.01  # 0 would be no cap
+    assert replace(PLAN, max_dollars=0.0).for_replacement("ml-1", exactly(Decimal(3))).max_dollars == 0.0
+    assert plan.for_replacement("ml-1", exactly(Decimal(1))).replaced == exactly(Decimal(1))
+
+
+def test_instances_that_are_still_missing_have_their_share_of_the_budget() -> None:
+    plan = replace(PLAN, names=("ml-0", "ml-1", "ml-2", "ml-3"), max_dollars=4.0)
+
+    assert plan.remaining(3).max_dollars == 1.0
+
+
+def test_public_addresses_are_part_of_the_price() -> None:
+    public = replace(PLAN, address_type="public")
+    by_default = replace(PLAN, subnet=replace(PLAN.subnet, assigns_public_addresses=True))
+
+    assert PLAN.usd_per_hour is not None
+    assert public.usd_per_hour == by_default.usd_per_hour == PLAN.usd_per_hour + 2 * Decimal("0.005")
+    assert replace(by_default, address_type="private").usd_per_hour == PLAN.usd_per_hour

@@ -130,6 +130,7 @@ class _RandomRun:
             self._wait_for_shutdown()
         self._clean_up()
         self.cloud.on_call_boundary = lambda *_: None
+        self.monitor.check_caps()
         if invariants.resources(self.cloud, ours=False) != foreign:
             self.monitor.report("a resource of another owner was changed")
         return self._result()
@@ -213,6 +214,7 @@ class _RandomRun:
         plan = session.cluster.plan(step.count)
         self.launch_id = plan.launch_id
         self.monitor.max_instances[plan.launch_id] = plan.count
+        self.monitor.caps_usd[plan.launch_id] = plan.max_dollars
         self.max_hours = max(self.max_hours, plan.hours)
         report = session.cluster.launch(plan)
         lines = [f"ready {' '.join(host.name for host in report.ready)}"]
@@ -230,8 +232,11 @@ class _RandomRun:
         return _summarize(session.cluster.start())
 
     def _terminate(self, session: Session, _: Step) -> tuple[int, str]:
+        launch_ids = {item.tags.get(invariants.TAG_RUN, "-") for item in invariants.our_instances(self.cloud)}
         report = session.cluster.terminate()
         self._check_termination(report.remaining)
+        if report.instances and not report.remaining:
+            self.monitor.check_receipt(launch_ids, report.spent)
         code, message = _summarize(report.instances)
         return 4 if report.remaining else code, "\n".join([message, *map(str, report.remaining)])
 
