@@ -82,10 +82,13 @@ class Inventory:
 
         :raises UsageError: there is none.
         """
-        running = [instance for instance in self.instances() if instance.state == "running"]
+        instances = self.instances()
+        running = [instance for instance in instances if instance.state == "running"]
         if not running:
-            cluster = self.context.cluster_id.cluster
-            raise UsageError(f"no VM of cluster {cluster} is running", fix=NextStep("LaunchInstances"))
+            stopped = [instance.name for instance in instances if instance.state in ("stopping", "stopped")]
+            state = f"; stopped: {' '.join(stopped)}" if stopped else ""
+            fix = NextStep("StartAll") if stopped else NextStep("LaunchInstances")
+            raise UsageError(f"no VM of cluster {self.context.cluster_id.cluster} is running{state}", fix=fix)
         return running
 
     # -- hosts

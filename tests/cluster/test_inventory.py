@@ -80,6 +80,17 @@ def test_without_a_running_instance_the_next_step_is_a_launch(simulate: Simulate
     assert caught.value.fix == NextStep("LaunchInstances")
 
 
+def test_where_all_instances_are_stopped_the_next_step_is_a_start(simulate: Simulate) -> None:
+    project = simulate()
+    launched(project)
+    session = project.session()
+    session.cluster.stop()
+
+    with pytest.raises(UsageError, match="no VM of cluster ml is running; stopped: ml-0 ml-1") as caught:
+        session.inventory.hosts()
+    assert caught.value.fix == NextStep("StartAll")
+
+
 def test_instances_of_other_owners_are_listed_apart(simulate: Simulate) -> None:
     tags = "Name=ml-0, stratus:cluster=ml, stratus:owner=arn:aws:iam::123456789012:user/colleague"
     inventory = launched(simulate(make_fault("colleague", machines=1, tags=tags)))
