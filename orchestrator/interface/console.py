@@ -19,6 +19,10 @@ class CannotAsk(Exception):
     """Nothing can be typed where the program runs."""
 
 
+ERASE_LINE = "\r\x1b[2K"
+"""https://invisible-island.net/xterm/ctlseqs/ctlseqs.html: EL, the whole line."""
+
+
 @dataclass
 class Console:
     """Prints text and asks questions.
@@ -36,6 +40,7 @@ class Console:
     program: str = "stratus"
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _footer: str = ""
 
     # sys.stdout is looked up each time: IPython and notebooks exchange it.
 
@@ -69,6 +74,18 @@ class Console:
         with self._lock:
             sys.stdout.write(_encodable(text if text.endswith("\n") else text + "\n", sys.stdout))
             sys.stdout.flush()
+
+    def set_footer(self, text: str) -> None:
+        """Show one line below everything that is printed, in the place of the one before; empty: none.
+
+        Only where :attr:`supports_redraw`.
+        """
+        # One column is left free: in the last one, some terminals begin a new line.
+        width = shutil.get_terminal_size().columns - 1
+        with self._lock:
+            self._footer = units.visible(text)[:width]
+            self.stream.write(_encodable(ERASE_LINE + self._footer, self.stream))
+            self.stream.flush()
 
     def ring(self) -> None:
         """Ring the terminal's bell, if ordinary output goes to one."""
@@ -116,9 +133,15 @@ class Console:
         # Lines come from several threads: one write each keeps them whole.
         drawn = "".join(f"{draw(line)}\n" for line in _printed_lines(texts))
         with self._lock:
+            if self._footer:
+                self.stream.write(ERASE_LINE)
+                self.stream.flush()
             # Flushed: a pipe is block-buffered, and a reader would see a job's lines minutes late.
             stream.write(_encodable(drawn, stream))
             stream.flush()
+            if self._footer:
+                self.stream.write(_encodable(self._footer, self.stream))
+                self.stream.flush()
 
     def _for_terminal(self, line: Text) -> str:
         """Return a line with colors, wrapped at the terminal's width, its control characters made visible."""

@@ -25,12 +25,18 @@ MANY = 20
 """More hosts than this are summed up: a list that long can neither be read nor redrawn."""
 
 REDRAWS_PER_S = 8
+FIRST_SIGN_S = 1.0
+"""Calls to AWS come before the first host's row; a shorter wait needs no sign."""
+
 QUIET_S = 15.0
 """In a log, report what is under way after this long without news; CI systems stop what is silent for minutes."""
 
 _COMPLETED = ("done", "unchanged")
 
 _ACTIVE_PHASES = {
+    "connect": "connecting",
+    "code": "comparing and uploading code",
+    "start": "starting the job",
     "pending": "waiting for EC2",
     "boot": "booting",
     "ssh": "waiting for SSH",
@@ -184,9 +190,12 @@ class ProgressBoard:
             self._is_shown = False
 
     def lines(self) -> list[str]:
-        """Return the rows as they are now."""
+        """Return the rows as they are now; before the first one, the time that has passed."""
+        now = self._now()
         with self._lock:
-            return rows(list(self._rows.values()), self._now(), self._began)
+            if not self._rows and now - self._began >= FIRST_SIGN_S:
+                return [f"  working   {duration(now - self._began)}"]
+            return rows(list(self._rows.values()), now, self._began)
 
     @contextmanager
     def _redrawn(self) -> Iterator[None]:

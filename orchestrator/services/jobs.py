@@ -13,6 +13,7 @@ from orchestrator.core import cost
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import JobFailed, UsageError, first_line
 from orchestrator.core.events import Event, EventHandler
+from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
@@ -165,7 +166,9 @@ class JobService:
         plan = build.build(job, hosts, run_id=build.new_run_id(now), multi=multi, now=now)
         members = [host for host in hosts if host.name in plan.hosts]
         run_folder = self._run_folder(plan.run_id)
+        self._report_phase("connect", members)
         self.installs.prepare_run(job, members, run_folder)
+        self._report_phase("start", members)
         runner.start(self.ssh, members, plan)
         self._record_start(plan, run_folder)
         # Read back from the manifest, so that it is the run that any other computer would resolve.
@@ -262,6 +265,10 @@ class JobService:
         return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
 
     # -- shared steps
+
+    def _report_phase(self, phase: str, hosts: Sequence[Host]) -> None:
+        for host in hosts:
+            self.context.on_event(Event(host.name, phase, "start"))
 
     def _locate(self, run_id: str) -> LocatedRun:
         """Resolve a run and the hosts that are up: one call for the hosts, one round trip to each."""

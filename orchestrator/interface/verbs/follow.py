@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.interface.console import CannotAsk, Console
 from orchestrator.interface.render.styles import job_line
+from orchestrator.interface.run_progress import RunProgress
 
 QUESTION = "\n  Leave it running, cancel it, or keep watching?  [l/c/W] "
 
@@ -19,10 +21,12 @@ class LogPrinter:
     A run that is followed again starts from its first line, so lines that were printed before are counted and skipped.
 
     :param with_host: print the host's name before each line; switched on when a second host prints.
+    :param progress: reads the lines, and shows those about nothing but progress; None prints all.
     """
 
     console: Console
     with_host: bool = False
+    progress: RunProgress | None = None
     printed: Counter[str] = field(default_factory=Counter)
     _round: int = 0
 
@@ -53,7 +57,21 @@ class LogPrinter:
     def _print(self, host: str, line: str) -> None:
         # Which hosts print is not known before: while only one does, its name would be noise.
         self.with_host = self.with_host or len(self.printed) > 1
-        self.console.print(job_line(line, host if self.with_host else ""))
+        if self.progress is None or not self.progress.read_line(host, line):
+            self.console.print(job_line(line, host if self.with_host else ""))
+
+    @contextmanager
+    def showing_progress(self) -> Iterator[None]:
+        """Show progress below the lines while the block runs; its last state stays."""
+        if self.progress is None:
+            yield
+            return
+        try:
+            with self.progress.shown():
+                yield
+        finally:
+            for host, line in self.progress.take_unprinted():
+                self.console.print(job_line(line, host if self.with_host else ""))
 
 
 def ask_after_interrupt(console: Console) -> str:

@@ -18,6 +18,7 @@ from orchestrator.interface.verbs.parameters import HostName, JobName, JobOption
 if TYPE_CHECKING:
     from orchestrator.hosts.tunnels import Dashboard
     from orchestrator.install.installer import InstallReport
+    from orchestrator.interface.run_progress import RunProgress
     from orchestrator.interface.workspace import Workspace
     from orchestrator.jobs.elastic import JoinReport
     from orchestrator.jobs.kill import KillReport
@@ -139,7 +140,8 @@ def _run(
         return handle
     # Named from the first line if several hosts will print.
     main_tasks = sum("main" in roles for roles in handle.roles.values())
-    return _watch(workspace, handle.run_id, LogPrinter(workspace.console, with_host=main_tasks > 1), handle)
+    printer = LogPrinter(workspace.console, with_host=main_tasks > 1, progress=_progress(workspace))
+    return _watch(workspace, handle.run_id, printer, handle)
 
 
 @GROUP.verb(
@@ -156,7 +158,13 @@ def attach(workspace: Workspace, run: RunId = "") -> RunResult | RunHandle | Can
 
     run  its id, or the end of it (default: the newest).
     """
-    return _watch(workspace, run, LogPrinter(workspace.console))
+    return _watch(workspace, run, LogPrinter(workspace.console, progress=_progress(workspace)))
+
+
+def _progress(workspace: Workspace) -> RunProgress:
+    from orchestrator.interface.run_progress import RunProgress
+
+    return RunProgress(workspace.console, workspace.clock)
 
 
 def _watch(
@@ -166,7 +174,8 @@ def _watch(
     began = workspace.clock.monotonic()
     while True:
         try:
-            result = session.jobs.follow(run, on_line=printer.listener(), on_hosts=printer.expect)
+            with printer.showing_progress():
+                result = session.jobs.follow(run, on_line=printer.listener(), on_hosts=printer.expect)
         except KeyboardInterrupt:
             # Lines that arrive meanwhile would scroll the question away.
             printer.pause()

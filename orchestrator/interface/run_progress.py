@@ -1,0 +1,158 @@
+"""Progress of a run that is watched: a clock and, from the lines of the job, step, rate and time left.
+
+A job reports progress by printing lines such as ``scene 3/12`` or ``Epoch 3 of 10  loss 0.41``. On a terminal that can
+redraw, one line at the bottom shows it; lines that hold nothing else are not printed one by one there.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from orchestrator.core.clock import Clock
+from orchestrator.interface.console import Console
+from orchestrator.interface.render.units import last_state
+
+_STEP = re.compile(
+    r"\s*(?P<label>[A-Za-z][\w -]{0,30}?)?[\s:=]*[\[(]?"
+    r"(?P<done>\d{1,9})(?:\s?/\s?| of )(?P<total>\d{1,9})(?![\d/.])[\])]?(?P<rest>.*)"
+)
+_NOTHING_ELSE = re.compile(r"[\s.,:;]*(\(?\s*\d{1,3}(\.\d+)?\s?%\s*\)?)?[\s.]*")
+
+INTERVAL_S = 1.0
+MERGED_S = 0.2
+"""Lines that come together, as after a reconnect, are one sample: their rate is the connection's, not the job's."""
+
+SAMPLES = 30
+"""The rate is that of the last steps: the first ones often load data or compile."""
+
+
+@dataclass
+class StepCounter:
+    """Steps of one host's task.
+
+    :param samples: (clock reading in seconds, steps done), oldest first.
+    """
+
+    label: str
+    done: int
+    total: int
+    samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+
+    def update(self, done: int, now: float) -> None:
+        """Note how many steps are done."""
+        self.done = done
+        if self.samples and now - self.samples[-1][0] < MERGED_S:
+            now, _ = self.samples.pop()
+        self.samples.append((now, done))
+
+    @property
+    def fraction(self) -> float:
+        """Share of the steps that are done."""
+        return self.done / self.total
+
+    @property
+    def steps_per_s(self) -> float | None:
+        """Steps per second; None while that is not known."""
+        (first_s, first), (last_s, last) = self.samples[0], self.samples[-1]
+        return (last - first) / (last_s - first_s) if last > first and last_s > first_s else None
+
+    def text(self, now: float) -> str:
+        """Return step, rate and time left."""
+        step = f"{self.label} {self.done}/{self.total}".strip()
+        rate = self.steps_per_s
+        if not rate:
+            return step
+        # Of the step under way, some time has passed already.
+        left_s = max(0.0, (self.total - self.done) / rate - (now - self.samples[-1][0]))
+        pace = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
+        return f"{step}   {pace}" + (f"   about {clock_text(left_s)} left" if self.done < self.total else "")
+
+
+def clock_text(seconds: float) -> str:
+    """Return a stretch of time as a clock shows it: ``0:07``, ``1:02:03``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class RunProgress:
+    """Progress of one run, read from its lines and shown below them; safe to use from many threads."""
+
+    def __init__(self, console: Console, clock: Clock) -> None:
+        self.console = console
+        self._now = clock.monotonic
+        self._began = self._now()
+        self._lock = threading.Lock()
+        self._counters: dict[str, StepCounter] = {}
+        self._has_output = False
+        # Host -> its last line that was shown below only.
+        self._unprinted: dict[str, str] = {}
+
+    def read_line(self, host: str, line: str) -> bool:
+        """Read a line of the job; return True if it is shown below and need not be printed."""
+        match = _STEP.fullmatch(last_state(line))
+        done, total = (int(match["done"]), int(match["total"])) if match else (0, 0)
+        with self._lock:
+            self._has_output = True
+            self._unprinted.pop(host, None)
+            # 11/21 is a step, 11/21/2026 and 2026/11 are none.
+            if match is None or not 0 <= done <= total or total < 2:
+                return False
+            self._count(host, (match["label"] or "").strip(), done, total)
+            is_hidden = self.console.supports_redraw and bool(_NOTHING_ELSE.fullmatch(match["rest"]))
+            if is_hidden:
+                self._unprinted[host] = line
+        return is_hidden
+
+    def _count(self, host: str, label: str, done: int, total: int) -> None:
+        counter = self._counters.get(host)
+        # Another count has begun: a second epoch, or another stage.
+        if counter is None or (counter.label, counter.total) != (label, total) or done < counter.done:
+            counter = self._counters[host] = StepCounter(label, done, total)
+        counter.update(done, self._now())
+
+    def take_unprinted(self) -> list[tuple[str, str]]:
+        """Return (host, line) of the last lines that were not printed, once."""
+        with self._lock:
+            lines, self._unprinted = list(self._unprinted.items()), {}
+        return lines
+
+    def text(self) -> str:
+        """Return the line that is shown below."""
+        now = self._now()
+        elapsed = f"  {clock_text(now - self._began)}"
+        with self._lock:
+            if not self._counters:
+                return elapsed if self._has_output else f"{elapsed}   no output yet"
+            host, counter = min(self._counters.items(), key=lambda item: item[1].fraction)
+            # All hosts wait for the slowest one.
+            slowest = f"{host} " if len(self._counters) > 1 else ""
+            return f"{elapsed}   {slowest}{counter.text(now)}"
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the line while the block runs, where the terminal can redraw it; nothing of it is left afterwards."""
+        if not self.console.supports_redraw:
+            yield
+            return
+        finished = threading.Event()
+        thread = threading.Thread(target=self._redraw, args=(finished,), name="run progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
+            self.console.set_footer("")
+
+    def _redraw(self, finished: threading.Event) -> None:
+        while True:
+            self.console.set_footer(self.text())
+            # Not the clock's sleep: the end of the run interrupts this at once.
+            if finished.wait(INTERVAL_S):
+                return
