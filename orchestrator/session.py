@@ -172,8 +172,9 @@ class Session:
         self, plan: LaunchPlan, job: JobSource | None, *, multi: bool, on_line: Callable[[str, str], None]
     ) -> RunRecord:
         """Run the job once, on what the plan launches; every host installs as soon as its own SSH is up."""
-        report, installs = self.cluster.launch_and(plan, self.jobs.installer(self.jobs.load_job(job)))
-        self.jobs.record_install(installs, {}, max((install.seconds for install in installs), default=0.0))
+        loaded = self.jobs.load_job(job)
+        report, installs = self.cluster.launch_and(plan, self.jobs.installer(loaded))
+        self.jobs.record_install(installs, {}, max((install.seconds for install in installs), default=0.0), loaded)
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)
         handle = self.jobs.start(multi=multi, folder=job, names=[host.name for host in report.ready])

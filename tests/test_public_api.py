@@ -52,7 +52,7 @@ API: dict[type, list[str]] = {
         "installer(job=None)",
         "load_job(folder=None)",
         "logs(run_id='', *, host='', follow=False)",
-        "record_install(installs, failed, seconds)",
+        "record_install(installs, failed, seconds, job=None)",
         "runs()",
         "start(*, multi, folder=None, names=())",
     ],

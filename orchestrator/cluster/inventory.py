@@ -98,7 +98,9 @@ class Inventory:
         running = {instance.name: instance for instance in self.running()}
         unknown = [name for name in names if name not in running]
         if unknown:
-            raise UsageError(f"{', '.join(unknown)}: not up", fix=f"up: {', '.join(running)}")
+            stopped = {instance.name for instance in self._described if instance.state in ("stopping", "stopped")}
+            start = "; " + NextStep("StartAll") + " starts those that are stopped" if stopped & set(unknown) else ""
+            raise UsageError(f"{', '.join(unknown)}: not up", fix=f"up: {', '.join(running)}" + start)
         return [self.host(running[name]) for name in names or running]
 
     def host(self, instance: Instance) -> Host:

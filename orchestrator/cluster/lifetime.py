@@ -160,7 +160,16 @@ def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:
     """
     if not 0 <= minutes <= MAX_HOURS * 60:
         raise UsageError(f"{minutes} minutes: 0 (never) to {MAX_HOURS * 60:g}", fix=NextStep("IdleShutdown", 30))
+    context = inventory.context
     outcomes = _set_timers(inventory, inventory.running(), lambda _: [_UNCHANGED, _UNCHANGED, str(minutes)])
+    ids = [outcome.host.identity for outcome in outcomes.values() if outcome.ok]
+    try:
+        with context.clients.translate_errors("tagging VMs with their idle time"):
+            instance_tags.set_tag(context.clients, ids, instance_tags.IDLE, str(minutes))
+    except StratusError as error:
+        # IAM policies of earlier versions do not allow the tag; the timers on the VMs are set all the same.
+        text = f"Status() will not show the idle shutdown: {first_line(error)}"
+        context.on_event(Event("", "timer", "warning", text=text))
     return IdleShutdownReport(minutes, tuple(outcomes.succeeded), outcomes.errors)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.aws.ec2 import instance_tags, state_changes, waiters
+from orchestrator.aws.ec2 import host_names, instance_tags, state_changes, waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult, StateChange
 from orchestrator.cluster import lifetime
@@ -17,28 +17,31 @@ from orchestrator.hosts import parallel
 
 
 def stop(inventory: Inventory) -> tuple[InstanceResult, ...]:
-    """Stop the running instances; their disks stay and are billed."""
-    context = inventory.context
-    running = [instance for instance in inventory.instances() if instance.state in ("pending", "running")]
+    """Stop the running instances; their disks stay and are billed. Those that are stopped already are in the result."""
+    context, instances = inventory.context, inventory.instances()
+    running = [instance for instance in instances if instance.state in ("pending", "running")]
     changes = state_changes.stop(context.clients, running, cluster_id=context.cluster_id)
     # A stopped instance gives up its public address: a command over a kept connection would hang until its timeout.
     for instance in running:
         context.ssh.disconnect(inventory.host(instance))
-    disks = {instance.id: inventory.disk_usd_per_hour(instance) for instance in running}
-    results = _wait_for_state(inventory, running, changes, "stopped")
-    return tuple(replace(result, disk_usd_per_hour=disks[result.id]) for result in results)
+    disks = {instance.id: inventory.disk_usd_per_hour(instance) for instance in instances}
+    results = [*_wait_for_state(inventory, running, changes, "stopped"), *_in_state(instances, ("stopping", "stopped"))]
+    return tuple(replace(result, disk_usd_per_hour=disks[result.id]) for result in _by_name(results))
 
 
 def start(inventory: Inventory) -> tuple[InstanceResult, ...]:
-    """Start the stopped instances and wait until they answer SSH; one that does not has that as its error."""
+    """Start the stopped instances and wait until they answer SSH; one that does not has that as its error.
+
+    Those that are running already are in the result.
+    """
     results, ready = _start(inventory)
     errors = ready.errors if ready else {}
     return tuple(replace(result, error=result.error or str(errors.get(result.name, ""))) for result in results)
 
 
 def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[ReadyHost[None]] | None]:
-    context = inventory.context
-    stopped = [instance for instance in inventory.instances() if instance.state == "stopped"]
+    context, instances = inventory.context, inventory.instances()
+    stopped = [instance for instance in instances if instance.state == "stopped"]
     _tag_past_use(inventory, stopped)
     changes = state_changes.start(context.clients, stopped, cluster_id=context.cluster_id)
     started = [instance for instance in stopped if changes[instance.id].is_ok]
@@ -46,7 +49,16 @@ def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.O
     # Once SSH is up: the instances compute their shutdown themselves while they boot.
     if ready and ready.succeeded:
         lifetime.tag_expiry_after_start(inventory, ready.succeeded)
-    return _wait_for_state(inventory, stopped, changes, "running"), ready
+    results = [*_wait_for_state(inventory, stopped, changes, "running"), *_in_state(instances, ("pending", "running"))]
+    return _by_name(results), ready
+
+
+def _in_state(instances: Sequence[Instance], states: Sequence[str]) -> list[InstanceResult]:
+    return [InstanceResult(item.name, item.id, item.state) for item in instances if item.state in states]
+
+
+def _by_name(results: Sequence[InstanceResult]) -> tuple[InstanceResult, ...]:
+    return tuple(sorted(results, key=lambda result: host_names.sort_key(result.name)))
 
 
 def _tag_past_use(inventory: Inventory, stopped: Sequence[Instance]) -> None:

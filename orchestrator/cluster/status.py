@@ -24,6 +24,7 @@ class InstanceStatus:
     :param is_spot: True for a spot instance.
     :param stopped_at: time of its stop; None unless it is stopped, or if unknown.
     :param spent: its cost since its launch.
+    :param idle_minutes: minutes without use until it shuts down; 0 for never.
     """
 
     name: str
@@ -39,6 +40,7 @@ class InstanceStatus:
     is_spot: bool = False
     stopped_at: datetime | None = None
     spent: Amount = cost.UNKNOWN
+    idle_minutes: int = 0
 
     @property
     def is_billed(self) -> bool:
@@ -107,6 +109,12 @@ class ClusterStatus:
         return self.spent.exact
 
     @property
+    def idle_minutes(self) -> int:
+        """Minutes without use until all instances that are up shut down; 0 if one of them does not."""
+        minutes = [instance.idle_minutes for instance in self.up]
+        return max(minutes) if minutes and all(minutes) else 0
+
+    @property
     def expires_at(self) -> datetime | None:
         """Automatic shutdown of the last instance that is up; None if one has none."""
         return last_expiry(instance.expires_at for instance in self.up)
@@ -151,4 +159,5 @@ def _instance_status(inventory: Inventory, instance: Instance, spent: Amount) ->
         is_spot=instance.is_spot,
         stopped_at=instance.stopped_at,
         spent=spent,
+        idle_minutes=instance.idle_minutes,
     )

@@ -10,6 +10,7 @@ from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.core import json_file
 
 PHASES = ("pending", "boot", "ssh")
+_INSTALLS = "installs"  # job -> seconds
 
 
 @dataclass(frozen=True)
@@ -18,19 +19,34 @@ class PhaseTimings:
 
     context: ClusterContext
 
-    def read(self) -> dict[str, Any]:
-        """Return seconds per phase of the last launch, and of all installs since."""
-        return json_file.load(self.context.folder, "timings.json")
+    def read(self, job: str) -> dict[str, float]:
+        """Return seconds per phase of the last launch, and of a job's installs since.
+
+        :param job: its name.
+        """
+        timings = self._load()
+        installs = timings.pop(_INSTALLS, {})
+        timings.pop("install", None)  # of earlier versions: the sum over all jobs
+        return timings | ({"install": installs[job]} if job in installs else {})
 
     def record_launch(self, report: LaunchReport) -> None:
         """Record a launch, each phase with the duration of its slowest host."""
         slowest = {phase: max((host.phases[phase] for host in report.ready), default=0.0) for phase in PHASES}
-        self._save({"api": report.api_s, **slowest, "launch": report.seconds})
+        # The report's own duration may include an install that followed on each host.
+        startup_s = report.api_s + max((sum(host.phases.values()) for host in report.ready), default=report.seconds)
+        self._save({"api": report.api_s, **slowest, "launch": min(report.seconds, startup_s)})
 
-    def record_install(self, seconds: float) -> None:
-        """Add the duration of an install."""
-        timings = self.read()
-        self._save(timings | {"install": timings.get("install", 0.0) + seconds})
+    def record_install(self, job: str, seconds: float) -> None:
+        """Add the duration of an install of a job.
 
-    def _save(self, timings: dict[str, float]) -> None:
+        :param job: its name.
+        """
+        timings = self._load()
+        installs = timings.get(_INSTALLS, {})
+        self._save(timings | {_INSTALLS: installs | {job: installs.get(job, 0.0) + seconds}})
+
+    def _load(self) -> dict[str, Any]:
+        return json_file.load(self.context.folder, "timings.json")
+
+    def _save(self, timings: dict[str, Any]) -> None:
         json_file.save(self.context.folder, "timings.json", timings)

@@ -75,13 +75,25 @@ class Bill:
         return total([self.vms_usd, self.disks_usd, self.addresses_usd])
 
 
+_SMALLEST = Decimal("0.0001")
+
+
+def decimals(usd: Decimal | None) -> str | None:
+    """Return an amount as text with two to four decimals: ``0.0213``, ``5.84``, ``0.10``; None stays None."""
+    if usd is None:
+        return None
+    # 0.00 would read as free of charge.
+    text = f"{max(usd, _SMALLEST) if usd else usd:.4f}"
+    return text[:-2] + text[-2:].rstrip("0")
+
+
 def to_record(bill: Bill) -> dict[str, object]:
     """Return a bill as stored in the record of a run, with units in the keys."""
     return {
         "billed_seconds": bill.billed_seconds,
-        "machines_usd": bill.vms_usd,
-        "disks_usd": bill.disks_usd,
-        "addresses_usd": bill.addresses_usd,
+        "machines_usd": decimals(bill.vms_usd),
+        "disks_usd": decimals(bill.disks_usd),
+        "addresses_usd": decimals(bill.addresses_usd),
         "spot": bill.spot,
     }
 

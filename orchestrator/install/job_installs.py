@@ -37,7 +37,7 @@ class JobInstalls:
 
     :param logs_folder: returns the folder of the hosts' install logs.
     :param registry_login: returns the login that one of some images needs, or None.
-    :param record_seconds: called with the duration of each install.
+    :param record_seconds: called with the name of a job and the duration of its install.
     """
 
     source: HostSource
@@ -46,7 +46,7 @@ class JobInstalls:
     on_event: EventHandler
     logs_folder: Callable[[], Path]
     registry_login: Callable[[InstallSettings, Iterable[str]], RegistryLogin | None]
-    record_seconds: Callable[[float], None]
+    record_seconds: Callable[[str, float], None]
 
     def install(self, job: JobSpec, hosts: Sequence[Host]) -> InstallReport:
         """Install a job's environment, data and code; every host begins as soon as it answers SSH."""
@@ -58,7 +58,7 @@ class JobInstalls:
         outcomes = parallel.for_each(hosts, lambda host: installer(self.source.ready(host)), clock=clock)
         # After the last host: its work for all of them (tags) is one API call then, not one per host.
         self.source.all_ready()
-        report = self.record(outcomes.successful_values(), outcomes.errors, clock.monotonic() - started_at)
+        report = self.record(job, outcomes.successful_values(), outcomes.errors, clock.monotonic() - started_at)
         return replace(report, job=self._job_argument(job))
 
     def installer(self, job: JobSpec) -> Installer:
@@ -77,9 +77,11 @@ class JobInstalls:
         """
         return self._plan_installer(steps.code_sync_plan(job), folder / "logs")
 
-    def record(self, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float) -> InstallReport:
+    def record(
+        self, job: JobSpec, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float
+    ) -> InstallReport:
         """Record the duration of an install, and return its report."""
-        self.record_seconds(seconds)
+        self.record_seconds(job.name, seconds)
         if mismatch := image_mismatch(installs):
             self.on_event(Event("", "image", "warning", text=mismatch))
         return InstallReport(tuple(installs), dict(failed), seconds)

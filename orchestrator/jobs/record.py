@@ -79,7 +79,7 @@ def start_record(
         "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
         "image": plan.spec.options.image if plan.spec.runtime == "docker" else "",
         "timings": dict(timings),
-        "started": started_at,
+        "started": started_at.isoformat(timespec="seconds"),
         # Results of another version may differ.
         "stratus": __version__,
     }
@@ -127,11 +127,11 @@ def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[s
         "state": record.state,
         "outputs": list(record.outputs),
         "timings": dict(record.timings),
-        "cost_usd": record.cost_usd,
+        "cost_usd": cost.decimals(record.cost_usd),
         "bill": cost.to_record(bill),
         "versions": results.read_versions(record.folder),
         "image_digests": list(results.read_image_digests(record.folder)),
-        "fetched": fetched_at,
+        "fetched": fetched_at.isoformat(timespec="seconds"),
     }
 
 

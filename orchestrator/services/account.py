@@ -25,6 +25,7 @@ class Cost:
         are billed beyond that.
     :param expires_at: automatic shutdown of the last of them; None if one has none.
     :param stopped_usd_per_hour: of the disks of stopped instances, which have no automatic shutdown.
+    :param idle_minutes: minutes without use until those that are up shut down; 0 if one of them does not.
     """
 
     usd_per_hour: Decimal | None
@@ -32,6 +33,7 @@ class Cost:
     max_cost_usd: Decimal | None
     expires_at: datetime | None
     stopped_usd_per_hour: Decimal | None = Decimal(0)
+    idle_minutes: int = 0
 
     @property
     def spent_usd(self) -> Decimal | None:
@@ -74,6 +76,7 @@ class AccountService:
             cost.total([current.spent.at_most, *future_usd]),
             current.expires_at,
             current.stopped_usd_per_hour,
+            current.idle_minutes,
         )
 
     def request_quota_increase(self, count: int | None = None) -> quotas.QuotaIncrease:

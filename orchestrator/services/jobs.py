@@ -44,12 +44,12 @@ RESERVED_BYTES = 256 << 20
 class Timings(Protocol):
     """Seconds per phase before a run."""
 
-    def read(self) -> Mapping[str, float]:
-        """Return seconds per phase."""
+    def read(self, job: str) -> Mapping[str, float]:
+        """Return seconds per phase, the installs of one job among them."""
         ...
 
-    def record_install(self, seconds: float) -> None:
-        """Add the duration of an install."""
+    def record_install(self, job: str, seconds: float) -> None:
+        """Add the duration of an install of a job."""
         ...
 
 
@@ -121,10 +121,17 @@ class JobService:
         return self.installs.installer(job or self.load_job())
 
     def record_install(
-        self, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float
+        self,
+        installs: Sequence[HostInstall],
+        failed: Mapping[str, Exception],
+        seconds: float,
+        job: spec.JobSpec | None = None,
     ) -> InstallReport:
-        """Record the duration of an install, and return its report."""
-        return self.installs.record(installs, failed, seconds)
+        """Record the duration of an install, and return its report.
+
+        :param job: the one in the settings when None.
+        """
+        return self.installs.record(job or self.load_job(), installs, failed, seconds)
 
     def load_job(self, folder: JobSource | None = None) -> spec.JobSpec:
         """Read a job.
@@ -281,7 +288,7 @@ class JobService:
         return self.context.runs_folder / run_id
 
     def _record_start(self, plan: JobPlan, folder: Path) -> None:
-        timings = self.context.timings.read()
+        timings = self.context.timings.read(plan.spec.name)
         record.start_record(folder, plan, self.context.settings, timings, self.clock.now())
         record.copy_install_logs(self.context.logs_folder(), folder / "logs", plan.hosts)
 

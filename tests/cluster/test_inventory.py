@@ -89,6 +89,10 @@ def test_where_all_instances_are_stopped_the_next_step_is_a_start(simulate: Simu
     with pytest.raises(UsageError, match="no VM of cluster ml is running; stopped: ml-0 ml-1") as caught:
         session.inventory.hosts()
     assert caught.value.fix == NextStep("StartAll")
+    session.cluster.launch(session.cluster.plan(1))
+    with pytest.raises(UsageError, match="ml-0: not up") as caught:
+        session.inventory.hosts(["ml-0"])
+    assert str(caught.value.fix) == "up: ml-2; StartAll() starts those that are stopped"
 
 
 def test_instances_of_other_owners_are_listed_apart(simulate: Simulate) -> None:

@@ -128,6 +128,9 @@ def test_the_idle_time_is_set_alone(simulate: Simulate) -> None:
 
     assert (report.minutes, report.hosts, report.failed) == (30, ("ml-0", "ml-1"), {})
     assert timers.arguments["ml-0"] == ["-", "-", "30"]
+    assert session.cluster.status().idle_minutes == session.account.cost().idle_minutes == 30
+    session.cluster.set_idle_shutdown(0)
+    assert session.cluster.status().idle_minutes == 0
     for minutes in (-1, int(MAX_HOURS * 60) + 1):
         with pytest.raises(UsageError, match="minutes"):
             session.cluster.set_idle_shutdown(minutes)

@@ -37,6 +37,23 @@ def test_stopped_instances_have_a_disk_price_and_start_again_under_their_names(s
     ]
 
 
+def test_instances_that_are_stopped_or_running_already_are_in_the_result(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    running = [(result.name, result.state) for result in session.cluster.start()]
+    session.cluster.stop()
+    again = session.cluster.stop()
+
+    assert running == [("ml-0", "running"), ("ml-1", "running")]
+    assert [(result.name, result.state, result.error) for result in again] == [
+        ("ml-0", "stopped", ""),
+        ("ml-1", "stopped", ""),
+    ]
+    assert all(result.disk_usd_per_hour for result in again)
+    assert project.count_calls("StopInstances") == 1
+    assert project.count_calls("StartInstances") == 0
+
+
 def test_without_instances_there_is_nothing_to_stop_or_start(simulate: Simulate) -> None:
     session = simulate().session()
 

@@ -24,6 +24,7 @@ HOST_KEY = "stratus:hostkey"
 BOOT_KEY = "stratus:bootkey"
 DISK = "stratus:disk"
 USER = "stratus:user"
+IDLE = "stratus:idle"  # minutes without use until the shutdown
 ADDRESS = "stratus:address"  # public or private: a stopped instance does not show which it had
 BILLED = "stratus:billed"  # time before the last start
 REPLACED = "stratus:replaced"  # cost in USD of the instance that it replaced: at least, at most

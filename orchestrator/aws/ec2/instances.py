@@ -78,6 +78,7 @@ class Instance:
     :param is_spot: True for a spot instance.
     :param launch_size: number of instances of its launch, which share one ``max_dollars``.
     :param boot_key: host key of the launch while it is still valid; empty once the host has a key of its own.
+    :param idle_minutes: minutes without use until it shuts down; 0 for never, or if not tagged.
     :param created_at: time of its launch, whatever the last start; None if EC2 does not show it.
     :param ended_at: time at which it began to shut down for good; None if it did not, or EC2 does not show it.
     :param past_use: time billed before its last start; None if not tagged.
@@ -110,6 +111,7 @@ class Instance:
     is_spot: bool = False
     index: int = 0
     stopped_at: datetime | None = None
+    idle_minutes: int = 0
     created_at: datetime | None = None
     ended_at: datetime | None = None
     past_use: PastUse | None = None
@@ -157,6 +159,7 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
         launch_size=known.launch_size,
         has_public_address=known.has_public_address if shown.has_public_address is None else shown.has_public_address,
         replaced=known.replaced,
+        idle_minutes=known.idle_minutes,
     )
 
 
@@ -273,6 +276,7 @@ def from_response(response: InstanceTypeDef) -> Instance:
         index=response.get("AmiLaunchIndex", 0),
         stopped_at=_transition_time(response, ("stopping", "stopped")),
         ended_at=_transition_time(response, TERMINATING),
+        idle_minutes=_minutes(tags.get(instance_tags.IDLE, "")),
         created_at=_created_at(response),
         past_use=PastUse.from_tag(tags.get(instance_tags.BILLED, "")),
         has_public_address=_has_public_address(response, tags),
@@ -368,6 +372,10 @@ def _time(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)  # EC2's texts, and hand-edited tags, may lack a zone
+
+
+def _minutes(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _hours(text: str) -> float:

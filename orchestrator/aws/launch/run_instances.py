@@ -119,6 +119,7 @@ def _planned(plan: LaunchPlan, resources: LaunchResources, shown: instances.Inst
         launch_size=plan.count,
         has_public_address=plan.has_public_addresses,
         replaced=plan.replaced,
+        idle_minutes=plan.idle_minutes,
     )
 
 
@@ -245,6 +246,8 @@ def _tags(plan: LaunchPlan, resources: LaunchResources, expires: datetime) -> li
         instance_tags.USER: plan.user,
         instance_tags.ADDRESS: "public" if plan.has_public_addresses else "private",
     }
+    if plan.idle_minutes:
+        values[instance_tags.IDLE] = str(plan.idle_minutes)
     if plan.replaced.at_most:
         values[instance_tags.REPLACED] = f"{plan.replaced.at_least:.6f} {plan.replaced.at_most:.6f}"
     tags = [*plan.cluster_id.tags, *({"Key": name, "Value": value} for name, value in values.items())]

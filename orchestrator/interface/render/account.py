@@ -20,6 +20,7 @@ from orchestrator.services.account import AccessReport, Cost
 @lines.register(Cost)
 def _(cost: Cost, now: datetime) -> Lines:
     end = f", shuts down automatically {units.ends(cost.expires_at, now)}" if cost.expires_at else ""
+    end += f", or after {cost.idle_minutes} min without use" if cost.idle_minutes else ""
     # Stopped VMs have no timer, so that there is no upper bound on the cost of their disks.
     disks = f", and {units.rate(cost.stopped_usd_per_hour)} for disks of stopped VMs until they are terminated"
     table = [
@@ -115,6 +116,7 @@ def _(cost: Cost) -> Document:
         "expires": document(cost.expires_at),
         "usd_per_hour_stopped": document(cost.stopped_usd_per_hour),
         "usd_spent_range": document(cost.spent),
+        "idle_minutes": cost.idle_minutes,
     }
 
 

@@ -76,7 +76,9 @@ def _end(status: ClusterStatus) -> Text:
         return line(
             f"{which} down automatically: ", NextStep("TerminateAll"), f" terminates {'it' if is_single else 'them'}."
         )
-    return f"{'It shuts' if is_single else 'They shut'} down automatically {units.ends(status.expires_at, status.at)}."
+    idle = f", or after {status.idle_minutes} min without use" if status.idle_minutes else ""
+    end = units.ends(status.expires_at, status.at)
+    return f"{'It shuts' if is_single else 'They shut'} down automatically {end}{idle}."
 
 
 def leaving(status: ClusterStatus, command: str) -> Lines:
@@ -190,6 +192,7 @@ def _(instance: InstanceStatus) -> Document:
         "spot": instance.is_spot,
         "stopped": document(instance.stopped_at),
         "usd_spent_range": document(instance.spent),
+        "idle_minutes": instance.idle_minutes,
     }
 
 

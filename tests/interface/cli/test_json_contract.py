@@ -45,7 +45,7 @@ KEYS: dict[type, str] = {
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires "
     "usd_spent_range",
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
-    "usd_spent_range",
+    "usd_spent_range idle_minutes",
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range",
     InstanceResult: "name id state error usd_per_hour_disk_each",
     LaunchReport: "launch api_seconds ready failed seconds",
@@ -73,7 +73,7 @@ KEYS: dict[type, str] = {
     HostProcess: "pid run cpu memory command",
     CommandReport: "command hosts failed",
     CommandOutput: "host status lines seconds",
-    Cost: "usd_per_hour usd_spent usd_at_most expires usd_per_hour_stopped usd_spent_range",
+    Cost: "usd_per_hour usd_spent usd_at_most expires usd_per_hour_stopped usd_spent_range idle_minutes",
     ExtendReport: "hosts failed usd_at_most max_dollars",
     ExtendedHost: "name before expires capped",
     IdleShutdownReport: "minutes hosts failed",

@@ -35,6 +35,12 @@ def test_a_cost_that_is_not_known_exactly_is_a_range_and_stopped_disks_have_no_u
     assert lines[2] == "  at most  $5.84, and $0.016/h for disks of stopped VMs until they are terminated"
 
 
+def test_a_cost_names_the_idle_shutdown() -> None:
+    lines = rendered(Cost(Decimal(1), UNKNOWN, Decimal(2), NOW + timedelta(hours=4), idle_minutes=30))
+
+    assert lines[2].endswith("(in 4 h), or after 30 min without use")
+
+
 def test_an_extension_shows_every_end_and_the_maximum_cost() -> None:
     hosts = (ExtendedHost("ml-0", NOW, NOW + timedelta(hours=4), False),)
     error = HostError("no answer", where="ml-1", fix=NextStep("Status"))
