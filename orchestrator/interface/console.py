@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from orchestrator.core.next_step import Message, NextStep, Text, Verbatim, as_message, split_lines
+from orchestrator.core.output_line import OutputLine
 from orchestrator.interface.render import units
 from orchestrator.interface.render.styles import ESCAPE_CODES, Styled
 
@@ -126,6 +127,30 @@ class Console:
         if isinstance(part, Verbatim):
             return part
         return units.visible(self.word(part) if isinstance(part, NextStep) else part)
+
+    def print_output(self, prefix: str, line: OutputLine, *, at_start: bool) -> None:
+        """Print a line of a job to a stream that is no terminal, byte for byte.
+
+        :param prefix: before the line.
+        :param at_start: False if a piece of the same line was printed before.
+        """
+        stream, end = self.stream, b"\n" if line.ends_line else b""
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        data = (prefix.encode(encoding, "replace") if at_start else b"") + line.raw + end
+        binary = getattr(stream, "buffer", None)
+        with self._lock:
+            # Streams of notebooks take text only.
+            if binary is None:
+                stream.write(data.decode(encoding, "replace"))
+            else:
+                stream.flush()
+                binary.write(data)
+            stream.flush()
+
+    @property
+    def is_terminal(self) -> bool:
+        """True if ordinary output goes to a terminal."""
+        return _is_terminal(self.stream)
 
     def _write(self, stream: TextIO, text: Text | Iterable[Text]) -> None:
         texts = [text] if isinstance(text, str | NextStep | Message) else text

@@ -54,7 +54,8 @@ class Follower:
         """Read one line of ``follow.sh``."""
         whole = self.reader.feed(line)
         if whole is not None:
-            self.line_count += 1
+            # As follow.sh counts them: states of a progress bar are one line.
+            self.line_count += whole.ends_line
             self.tail = [*self.tail[1 - TAIL_LINES :], whole]
             self.on_line(self.host.name, whole)
 

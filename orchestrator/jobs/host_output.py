@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.core.errors import HostError
+from orchestrator.core.output_line import OutputLine, as_output_line
 from orchestrator.hosts.commands import marked_lines
 from orchestrator.jobs.runs import RUN_ID, Run, TaskExit, TaskState
 
@@ -340,18 +341,27 @@ class LogReader:
     reclaim_time: str = ""
     disk_full: bool = False
     _partial: str = ""
+    _partial_raw: bytes = b""
 
-    def feed(self, line: str) -> str | None:
+    def feed(self, line: str) -> OutputLine | None:
         """Return a whole line of the log; None for any other, and while it is not complete."""
-        beat = f"{self.mark} beat"
-        if line.endswith(beat) and len(self._partial) < MAX_PARTIAL_BYTES:
-            self._partial += line.removesuffix(beat)
+        beat, piece = f"{self.mark} beat", as_output_line(line)
+        if piece.endswith(beat) and len(self._partial) < MAX_PARTIAL_BYTES:
+            self._partial += piece.removesuffix(beat)
+            self._partial_raw += piece.raw.removesuffix(beat.encode())
             return None
-        whole, self._partial = self._partial + line, ""
+        whole, self._partial = self._partial + piece, ""
         if not whole.startswith(f"{self.mark} "):
-            return whole
+            return OutputLine(whole, self._raw_with_partial(piece), ends_line=piece.ends_line)
         self._read_mark(*whole.removeprefix(f"{self.mark} ").partition(" ")[::2])
         return None
+
+    def _raw_with_partial(self, piece: OutputLine) -> bytes:
+        # A state of a progress bar has no bytes: the line's come with its line feed.
+        if not piece.raw and not piece.ends_line:
+            return b""
+        raw, self._partial_raw = self._partial_raw + piece.raw, b""
+        return raw
 
     def _read_mark(self, name: str, value: str) -> None:
         if name == "exit":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
+from orchestrator.core.output_line import OutputLine
 
 if TYPE_CHECKING:
     import paramiko
@@ -43,7 +44,8 @@ class LineSplitter:
     """Splits a byte stream into lines of text.
 
     A line ends with a line feed or a carriage return: a progress bar overwrites itself, and every state is a line.
-    Invalid UTF-8 is replaced; lines longer than ``max_line_bytes`` are cut between characters.
+    Invalid UTF-8 is replaced; lines longer than ``max_line_bytes`` are cut between characters. The bytes themselves
+    come with each line feed.
     """
 
     _end = re.compile(rb"\r*\n|\r+")
@@ -51,38 +53,47 @@ class LineSplitter:
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
         self._rest = b""
-        self._after_return = False
+        self._raw = b""
 
-    def feed(self, data: bytes) -> Iterator[str]:
+    def feed(self, data: bytes) -> Iterator[OutputLine]:
         """Add bytes and yield the lines that they complete."""
-        text = self._rest + self._skip_line_feed(data)
+        text = self._rest + data
         start = 0
         for end in self._end.finditer(text):
-            line, stop = text[start : end.start()], end.group()
+            # Carriage returns at the end of what has arrived may belong to a line feed that follows.
+            if end.end() == len(text) and not end.group().endswith(b"\n"):
+                break
+            yield from self._line(text[start : end.start()], end.group())
             start = end.end()
-            # A carriage return without text before it begins an overwrite: it is not an empty line.
-            if line or stop.endswith(b"\n"):
-                yield from self._cut(line)
-                self._after_return = start == len(text) and not stop.endswith(b"\n")
-        *complete, self._rest = self._pieces(text[start:])
-        yield from map(_decode, complete)
+        *cut, self._rest = self._pieces(text[start:])
+        yield from map(self._cut, cut)
 
-    def flush(self) -> Iterator[str]:
+    def flush(self) -> Iterator[OutputLine]:
         """Yield the rest of a stream that ended without a line end."""
         rest, self._rest = self._rest, b""
-        if rest:
-            yield from self._cut(rest)
+        line = rest.rstrip(b"\r")
+        if line:
+            yield from self._line(line, rest[len(line) :] + b"\n")
 
-    def _skip_line_feed(self, data: bytes) -> bytes:
-        """Drop the line feed of a CR LF whose carriage return arrived earlier, as a line end."""
-        if not self._after_return:
-            return data
-        data = data.lstrip(b"\r")
-        self._after_return = not data
-        return data.removeprefix(b"\n")
+    def _line(self, line: bytes, end: bytes) -> Iterator[OutputLine]:
+        *cut, last = self._pieces(line)
+        yield from map(self._cut, cut)
+        self._raw += last + end.removesuffix(b"\n")
+        ends_line = end.endswith(b"\n")
+        # A carriage return without text before it begins an overwrite: it is not an empty line.
+        if last or ends_line:
+            yield OutputLine(_decode(last), self._take_raw(required=ends_line), ends_line=ends_line)
 
-    def _cut(self, line: bytes) -> Iterator[str]:
-        yield from map(_decode, self._pieces(line))
+    def _cut(self, piece: bytes) -> OutputLine:
+        self._raw += piece
+        return OutputLine(_decode(piece), self._take_raw(required=True), ends_line=False)
+
+    def _take_raw(self, *, required: bool) -> bytes:
+        # A progress bar without any line feed must not fill the memory.
+        if not required and len(self._raw) < self._max_line_bytes:
+            return b""
+        raw, self._raw = self._raw, b""
+        return raw
 
     def _pieces(self, line: bytes) -> Iterator[bytes]:
         while len(line) > self._max_line_bytes:

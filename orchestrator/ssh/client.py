@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.core.host import Host
+from orchestrator.core.output_line import OutputLine
 from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, LineSplitter, Timeouts, close_in_background
 from orchestrator.ssh.connect import Connection, call_with_timeout
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
@@ -171,7 +172,8 @@ class SshClient:
     ) -> int:
         """Run ``command`` and pass on its lines (standard and error output merged) as they arrive.
 
-        :param on_line: called with every line, in this thread; a line longer than 64 KiB arrives in pieces.
+        :param on_line: called with every line, in this thread; a line longer than 64 KiB arrives in pieces, and a line
+            with carriage returns state by state. Each is an :class:`OutputLine`, which has the bytes, too.
         :param respond: called with every line after ``on_line``; the chunks it returns go to the command's input, in
             order, and are consumed (on another thread) only as the host accepts them. Without it, input ends after
             ``stdin``; with it, when the command does.
@@ -338,7 +340,7 @@ def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> N
         channel.shutdown_write()
 
 
-def _lines_of(session: ChannelSession) -> Iterator[str]:
+def _lines_of(session: ChannelSession) -> Iterator[OutputLine]:
     lines = LineSplitter()
     for _, data in session.output():
         yield from lines.feed(data)

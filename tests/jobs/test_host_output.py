@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.errors import HostError
+from orchestrator.core.host import Host
 from orchestrator.jobs import host_output
+from orchestrator.jobs.follow import Follower
 from orchestrator.jobs.host_output import LogReader
+from orchestrator.ssh.channel import LineSplitter
 from tests.support.jobs.job_folder import plan, write_job
 
 RUN, OLDER = "20261120-141203-k3x", "20261119-000000-abc"
@@ -136,6 +139,24 @@ def test_a_heartbeat_leaves_the_lines_of_the_job_as_they_were_written(received: 
     whole = [line for text in received if (line := reader.feed(text)) is not None]
 
     assert whole == lines
+
+
+def test_a_heartbeat_leaves_the_bytes_of_the_job_as_they_were_written() -> None:
+    reader, splitter = host_output.LogReader("@@m"), LineSplitter()
+    received = b"1%\r2%@@m beat\n\r3%\xff\n@@m exit 0\n"
+    lines = [line for text in splitter.feed(received) if (line := reader.feed(text)) is not None]
+
+    assert b"".join(line.raw + b"\n" * line.ends_line for line in lines) == b"1%\r2%\r3%\xff\n"
+
+
+def test_a_progress_bar_is_one_line_when_a_connection_begins_anew() -> None:
+    """follow.sh counts line feeds only; counted state by state, lines after it would be left out."""
+    host = Host("ml-0", "10.0.0.7", "10.0.0.7", 22, "ubuntu", Path("key"), "", "i-0")
+    follower = Follower(host, lambda host, line: None)
+    for line in LineSplitter().feed(b"1%\r2%\r3%\nend\n"):
+        follower.read_line(line)
+
+    assert follower.line_count == 2
 
 
 def test_heartbeats_alone_fill_no_memory() -> None:

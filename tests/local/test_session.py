@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, UsageError
+from orchestrator.interface.console import Console
+from orchestrator.interface.verbs.follow import LogPrinter
 from orchestrator.session import Session
 from tests.support.localcloud.clients import boto, wait_until
 from tests.support.paths import ROOT
@@ -157,6 +159,25 @@ def test_kill_9_of_the_shell_loses_nothing(installed_project: Project) -> None:
     assert run.state == "running"
     assert seen == [f"tick {n}" for n in range(8)]
     assert record.metrics == {"ticks": 8}
+
+
+def test_piped_output_is_the_jobs_byte_for_byte(
+    installed_project: Project, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Carriage returns, CR LF and bytes that are not UTF-8, after the prefix of each line."""
+    output = b"caf\xe9\r\n\r10%\r20%\rdone\ntab\t\x1b[31m\xff\xfe\n\n"
+    script = f"import os, time\nfor byte in {output!r}:\n    os.write(1, bytes([byte]))\ntime.sleep(0.1)\n"
+    installed_project.job("single = python bytes.py\n", bytes__py=script)
+    with up(installed_project, 1) as session:
+        run = session.jobs.start(multi=False)
+        capfdbinary.readouterr()
+        session.jobs.follow(run.run_id, on_line=LogPrinter(Console()).listener())
+        once = capfdbinary.readouterr().out
+        for name, line in session.jobs.logs(run.run_id):
+            LogPrinter(Console()).listener()(name, line)
+
+    assert once == b"".join(b"  | " + line + b"\n" for line in output.removesuffix(b"\n").split(b"\n"))
+    assert capfdbinary.readouterr().out == once
 
 
 @pytest.mark.slow

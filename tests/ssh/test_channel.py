@@ -127,4 +127,13 @@ def test_lines_are_the_same_however_the_bytes_are_cut(chunks: list[bytes], longe
     in_parts = [line for chunk in chunks if chunk for line in parts.feed(chunk)] + [*parts.flush()]
 
     assert at_once == in_parts
+    assert [line.raw for line in at_once] == [line.raw for line in in_parts]
     assert all(len(line) <= longest for line in at_once)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30), st.integers(min_value=4, max_value=20))
+def test_the_bytes_of_all_lines_are_those_of_the_stream(chunks: list[bytes], longest: int) -> None:
+    splitter, stream = LineSplitter(longest), [*chunks, b"\n"]
+    lines = [line for chunk in stream for line in splitter.feed(chunk)]
+
+    assert b"".join(line.raw + b"\n" * line.ends_line for line in lines) == b"".join(stream)

@@ -56,9 +56,14 @@ def line(*parts: Text) -> Message:
     return Message(tuple(piece for part in parts for piece in as_message(part).parts))
 
 
+def job_prefix(host: str) -> str:
+    """Return what stands before each line of a job; without a host's name where only one host prints."""
+    return f"  {host} | " if host else "  | "
+
+
 def job_line(text: str, host: str = "") -> Message:
     """Return a line that a job printed, after a prefix that tells it from the tool's own.
 
     :param host: name of the host it comes from; empty where only one host prints.
     """
-    return Message((Styled(f"  {host} | " if host else "  | ", "dim"), Verbatim(text)))
+    return Message((Styled(job_prefix(host), "dim"), Verbatim(text)))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from orchestrator.core.output_line import OutputLine, as_output_line
 from orchestrator.interface.console import CannotAsk, Console
-from orchestrator.interface.render.styles import job_line
+from orchestrator.interface.render.styles import job_line, job_prefix
 from orchestrator.interface.run_progress import RunProgress
 
 QUESTION = "\n  Leave it running, cancel it, or keep watching?  [l/c/W] "
@@ -29,6 +30,7 @@ class LogPrinter:
     progress: RunProgress | None = None
     printed: Counter[str] = field(default_factory=Counter)
     _round: int = 0
+    _open: set[str] = field(default_factory=set)
 
     def listener(self) -> Callable[[str, str], None]:
         """Return the function to call with (host, line); earlier ones print nothing from now on."""
@@ -58,7 +60,20 @@ class LogPrinter:
         # Which hosts print is not known before: while only one does, its name would be noise.
         self.with_host = self.with_host or len(self.printed) > 1
         if self.progress is None or not self.progress.read_line(host, line):
-            self.console.print(job_line(line, host if self.with_host else ""))
+            self._print_line(host, line)
+
+    def _print_line(self, host: str, line: str) -> None:
+        name = host if self.with_host else ""
+        if self.console.is_terminal:
+            self.console.print(job_line(line, name))
+        else:
+            self._pass_on(host, as_output_line(line), job_prefix(name))
+
+    def _pass_on(self, host: str, line: OutputLine, prefix: str) -> None:
+        # States of a progress bar are printed with their line: what is read by a program stays as it was written.
+        if line.raw or line.ends_line:
+            self.console.print_output(prefix, line, at_start=host not in self._open)
+            self._open.discard(host) if line.ends_line else self._open.add(host)
 
     @contextmanager
     def showing_progress(self) -> Iterator[None]:
@@ -71,7 +86,7 @@ class LogPrinter:
                 yield
         finally:
             for host, line in self.progress.take_unprinted():
-                self.console.print(job_line(line, host if self.with_host else ""))
+                self._print_line(host, line)
 
 
 def ask_after_interrupt(console: Console) -> str:

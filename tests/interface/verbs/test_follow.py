@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.interface.console import Console
 from orchestrator.interface.verbs.follow import LogPrinter
+from orchestrator.ssh.channel import LineSplitter
 from tests.support.interface.fake_session import FOREIGN_LINES
 
 Stratus = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,3 +80,14 @@ def test_following_again_skips_what_was_printed_and_earlier_listeners_fall_silen
     second("ml-0", "3")
 
     assert capsys.readouterr().out == "  | 1\n  | 2\n"
+
+
+def test_states_of_a_progress_bar_are_printed_with_their_line_where_a_program_reads(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    splitter, printer = LineSplitter(8), LogPrinter(Console())
+    on_line = printer.listener()
+    for line in splitter.feed(b"1%\r\xff\r\n" + b"x" * 20 + b"\nend\n"):
+        on_line("ml-0", line)
+
+    assert capfdbinary.readouterr().out == b"  | 1%\r\xff\r\n  | " + b"x" * 20 + b"\n  | end\n"
