@@ -101,9 +101,10 @@ class Session:
             self.inventory, files, lambda: context.folder.name, clock=context.clock, on_event=context.on_event
         )
 
-    def _job_checks(self) -> preflight.Checks:
+    def _job_checks(self, job: JobSource | None = None) -> preflight.Checks:
         # Handed in as functions: a cluster is launched without knowing what a job is.
-        return inputs.checks(partial(s3.find, self.context.clients), self.jobs.load_job, missing_needs)
+        load_job = partial(self.jobs.load_job, job)
+        return inputs.checks(partial(s3.find, self.context.clients), load_job, missing_needs)
 
     def _job_context(self, runs: Path, timings: PhaseTimings) -> JobContext:
         context = self.context
@@ -136,6 +137,15 @@ class Session:
         """Close the connections; instances and jobs stay as they are."""
         self.context.ssh.close()
 
+    def plan_experiment(self, count: int | None = None, job: JobSource | None = None) -> LaunchPlan:
+        """Look up and check what an experiment needs, and its price; nothing is changed.
+
+        :param count: number of instances; None for the setting of that name.
+        :param job: another job than the one in the settings, or a script.
+        :raises NotReady: several problems prevent the launch.
+        """
+        return self.cluster.plan(count, self._job_checks(job))
+
     def experiment(
         self,
         *,
@@ -159,7 +169,7 @@ class Session:
         count = plan.count if plan else count or self.settings.cluster.count
         # First of all: a job that cannot run must not cost anything.
         self.jobs.check(multi=multi, count=count, folder=job)
-        plan = plan or self.cluster.plan(count)
+        plan = plan or self.plan_experiment(count, job)
         try:
             record = self._experiment(plan, job, multi=multi, on_line=on_line)
         except (Exception, KeyboardInterrupt) as error:

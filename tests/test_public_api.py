@@ -23,6 +23,7 @@ API: dict[type, list[str]] = {
     Session: [
         "close()",
         "experiment(*, multi, count=None, plan=None, job=None, on_line)",
+        "plan_experiment(count=None, job=None)",
     ],
     ClusterService: [
         "extend(hours)",
@@ -30,7 +31,7 @@ API: dict[type, list[str]] = {
         "interrupted_launches()",
         "launch(plan)",
         "launch_and(plan, on_ready)",
-        "plan(count=None)",
+        "plan(count=None, checks=None)",
         "record_spot_reclaims(names)",
         "recover(*, terminate)",
         "set_idle_shutdown(minutes)",

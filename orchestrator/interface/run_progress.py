@@ -6,6 +6,7 @@ redraw, one line at the bottom shows it; lines that hold nothing else are not pr
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections import deque
@@ -70,7 +71,7 @@ class StepCounter:
         # Of the step under way, some time has passed already.
         left_s = max(0.0, (self.total - self.done) / rate - (now - self.samples[-1][0]))
         pace = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
-        return f"{step}   {pace}" + (f"   about {clock_text(left_s)} left" if self.done < self.total else "")
+        return f"{step}   {pace}" + (f"   about {clock_text(math.ceil(left_s))} left" if self.done < self.total else "")
 
 
 def clock_text(seconds: float) -> str:

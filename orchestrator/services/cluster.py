@@ -63,14 +63,16 @@ class ClusterService:
             self.status()
         return self._names[1]
 
-    def plan(self, count: int | None = None) -> LaunchPlan:
+    def plan(self, count: int | None = None, checks: preflight.Checks | None = None) -> LaunchPlan:
         """Look up and check what a launch needs, and its price; nothing is changed.
 
         :param count: number of instances to add; None for the setting of that name.
+        :param checks: of the job; None for those of the job in the settings.
         :raises NotReady: several problems prevent the launch.
         """
         try:
-            return preflight.plan(self.context, count or self.context.settings.cluster.count, self.job_checks())
+            checks = self.job_checks() if checks is None else checks
+            return preflight.plan(self.context, count or self.context.settings.cluster.count, checks)
         except KeyboardInterrupt as error:
             # Planning makes API calls for seconds; a Ctrl-C during them must not leave doubt about costs.
             add_advice(error, "Nothing was launched.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from localcloud.scenarios.scenario import make_fault
 from orchestrator.core.errors import HostsFailed, StratusError, UsageError
 from orchestrator.core.next_step import advice_of
+from orchestrator.jobs.scripts.find import find
 from orchestrator.services.cluster import HOST_NAMES_TTL_S
 from tests.support.simulated_project import LAG, SimulatedProject, simulate
 
@@ -161,3 +163,13 @@ def test_a_launch_of_hours_ago_is_terminated_alone(simulate: Simulate) -> None:
     assert [(result.name, result.state) for result in report.instances] == [("ml-1", "terminated")]
     assert (report.untouched, report.remaining) == (("ml-0",), ())
     assert session.cluster.terminate_launch(second.launch_id).instances == ()
+
+
+def test_the_plan_of_an_experiment_checks_the_job_that_it_runs(simulate: Simulate, tmp_path: Path) -> None:
+    """The job in the settings does not exist, which a plain launch notes; the script has all that it needs."""
+    (tmp_path / "train.py").touch()
+    session = simulate(aws="[job]\nrun = nowhere\n").session()
+
+    assert not session.cluster.plan(1).is_job_ready
+    plan = session.plan_experiment(1, find(str(tmp_path / "train.py")))
+    assert (plan.is_job_ready, plan.warnings) == (True, ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import LeftRunning
@@ -60,10 +60,7 @@ def experiment(
     request = _request(workspace, job, multi, n)
     # Before the plan: a job that cannot run needs no price.
     session.jobs.check(multi=request.multi, count=request.count, folder=request.source)
-    plan = session.cluster.plan(request.count)
-    if request.source:
-        # The plan's check is of the config's job, and this is another one.
-        plan = replace(plan, is_job_ready=True)
+    plan = session.plan_experiment(request.count, request.source)
     show_plan(workspace, plan)
     confirm_upload(workspace, request.source, ask=False)
     _confirm(workspace, plan, yes=yes, without_asking=_step(job, multi=multi, n=n))

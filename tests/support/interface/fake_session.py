@@ -120,8 +120,8 @@ class FakeCluster:
             spent=exactly(PRICE),
         )
 
-    def plan(self, count: int | None = None) -> LaunchPlan:
-        ready = "no-job" not in self.state.bad
+    def plan(self, count: int | None = None, checks: object = None) -> LaunchPlan:
+        ready = checks is not None or "no-job" not in self.state.bad
         return launch_plan(count or self.state.settings.cluster.count, is_job_ready=ready)
 
     def launch(self, plan: LaunchPlan) -> LaunchReport:
@@ -313,6 +313,10 @@ class FakeSession:
 
     def close(self) -> None:
         """Nothing is open."""
+
+    def plan_experiment(self, count: int | None = None, job: JobSource | None = None) -> LaunchPlan:
+        # A job of its own is ready, whatever the one in the settings is.
+        return self.cluster.plan(count, {} if job else None)
 
     def experiment(
         self,
