@@ -97,6 +97,14 @@ def installed(tmp_path: Path, env: Environment) -> Environment:
     run(f"{shlex.quote(sys.executable)} -m venv own", tmp_path, env)
     env = env | {"PATH": f"{tmp_path}/own/bin:{env['PATH']}"}
     pip, *_ = readme_lines("pip install")
+    # First without the extra: the embedded cloud then names the command that installs its packages.
+    run("pip install ./clone", tmp_path, env)
+    refused = subprocess.run(
+        "stratus --local status", shell=True, cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "the embedded cloud needs packages that are missing here: moto, asyncssh" in refused.stderr
+    run(refused.stderr.splitlines()[1].partition("  installs")[0].strip(), tmp_path, env)
     run(pip.replace("/path/to/stratus", str(tmp_path / "clone")), tmp_path, env)
     return env
 

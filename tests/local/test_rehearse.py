@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,22 @@ def test_a_scenario_with_mistakes_is_refused(tmp_path: Path) -> None:
     assert "day.ini:4:" in process.stderr
     assert "did you mean no-capacity?" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_a_fresh_project_is_rehearsed_with_its_own_config_and_job(tmp_path: Path, cloud: Mapping[str, str]) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    env |= {"LOCALCLOUD_HOME": cloud["LOCALCLOUD_HOME"], "STRATUS_HOME": str(tmp_path / "home")}
+
+    def stratus(*args: str) -> str:
+        command = [sys.executable, str(ROOT / "run_interface.py"), *args]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "config/config.ini and the job first_job/ written" in stratus("config", "init")
+    config = tmp_path / "config/config.ini"
+    config.write_text(config.read_text().replace("name = ml ", "name = own "))
+    shown = stratus("--local", "-c", "LaunchInstances(1); Config('check'); TerminateAll()")
+    assert "  own-0  ready  us-west-2a" in shown
+    assert "config/config.ini: no mistakes, 0 warnings.  Job first_job: no mistakes." in shown
+    assert "  own-0 terminated   security group gone   key pair gone\n" in shown
