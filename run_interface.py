@@ -148,7 +148,7 @@ def install_command() -> str:
 
 def rehearsed(settings: Settings) -> Settings:
     """Return the settings of a rehearsal: the user's, except for what exists in a real account only."""
-    from orchestrator.config.settings import AwsSettings, SshSettings
+    from orchestrator.config.settings import AwsSettings, ClusterSettings, SshSettings
 
     cloud: dict[str, Any] = {
         "endpoint_url": os.environ.get("AWS_ENDPOINT_URL", ""),
@@ -164,8 +164,14 @@ def rehearsed(settings: Settings) -> Settings:
     ssh = {name: getattr(SshSettings(), name) for name in ACCOUNT_SETTINGS["ssh"]}
     ssh["port"] = int(os.environ.get("REHEARSAL_SSH_PORT", settings.ssh.port))
     replaced = [("aws", name) for name in aws] + [("ssh", name) for name in ssh]
+    cluster = settings.cluster
+    # Images by id or by a parameter of the account; names and aliases exist on the embedded cloud, too.
+    if cluster.image.startswith(("ami-", "/")) and not cluster.image.startswith("/aws/service/"):
+        cluster = replace(cluster, image=ClusterSettings().image)
+        replaced.append(("cluster", "image"))
     return replace(
         settings,
+        cluster=cluster,
         aws=replace(settings.aws, **aws),
         ssh=replace(settings.ssh, **ssh),
         origins={**settings.origins, **dict.fromkeys(replaced, "--local")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,6 +65,16 @@ def test_without_an_environment_one_line_names_the_command_that_creates_it(check
     assert f"  {checkout}/scripts/setup  installs" in elsewhere
 
 
+def test_the_module_without_its_packages_is_no_bug(checkout: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "HOME": str(checkout)}
+    (checkout / "config.ini").write_text("[cluster]\n")
+    command = [sys.executable, "-S", "-m", "orchestrator", "--config", "config.ini", "status"]
+    done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert re.match(r"the package \w+ is missing in ", done.stderr)
+    assert "bug" not in done.stderr
+
+
 def test_packages_of_the_embedded_cloud_are_named_with_the_command_that_installs_them() -> None:
     with pytest.raises(UsageError) as caught:
         run_interface.check_packages(["moto", "no_such_package"])
@@ -96,14 +107,16 @@ def test_a_rehearsal_replaces_what_exists_in_a_real_account_only(
     (tmp_path / "key").touch()
     path = tmp_path / "config.ini"
     path.write_text(
-        "[cluster]\ncount = 3\n[aws]\nprofile = work\nkey_name = mine\nregion = eu-west-1\nssh_from = auto\n"
+        "[cluster]\ncount = 3\nimage = ami-0123456789abcdef0\n[aws]\nprofile = work\nkey_name = mine\nregion = eu-west-1\n"
+        "ssh_from = auto\n"
         "[ssh]\nprivate_key = key\n"
     )
     adapted = run_interface.rehearsed(settings.load(path, {}))
 
     assert (adapted.cluster.count, adapted.aws.region) == (3, "eu-west-1")
+    assert adapted.cluster.image == "ubuntu-24.04"
     assert (adapted.aws.profile, adapted.aws.key_name, adapted.ssh.private_key) == ("", "", "")
     assert (adapted.aws.endpoint_url, adapted.ssh.port) == ("http://127.0.0.1:9", 2222)
     assert (adapted.aws.ssh_from, adapted.aws.instance_profile) == ("127.0.0.1/32", "")
     origins = {(section, name): origin for section, name, _, origin in settings.to_rows(adapted)}
-    assert (origins["aws", "ssh_from"], origins["aws", "region"]) == ("--local", "config.ini:6")
+    assert (origins["aws", "ssh_from"], origins["aws", "region"]) == ("--local", "config.ini:7")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -221,6 +222,9 @@ class Workspace:
 
     def report_bug(self, error: Exception) -> StratusError:
         """Return a one-line error for an unexpected exception, and keep its traceback in a file."""
+        if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("orchestrator"):
+            fix = "scripts/setup installs it into .venv of a checkout; pip install /path/to/stratus into another one"
+            return StratusError(f"the package {error.name} is missing in {sys.executable}", fix=fix)
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         text = "".join(traceback.format_exception(error))
         path = self.home / "last-error.txt"
