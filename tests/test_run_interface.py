@@ -107,8 +107,8 @@ def test_a_rehearsal_replaces_what_exists_in_a_real_account_only(
     (tmp_path / "key").touch()
     path = tmp_path / "config.ini"
     path.write_text(
-        "[cluster]\ncount = 3\nimage = ami-0123456789abcdef0\n[aws]\nprofile = work\nkey_name = mine\nregion = eu-west-1\n"
-        "ssh_from = auto\n"
+        "[cluster]\ncount = 3\nimage = ami-0123456789abcdef0\n[aws]\nprofile = work\nkey_name = mine\n"
+        "region = eu-west-1\nssh_from = auto\n"
         "[ssh]\nprivate_key = key\n"
     )
     adapted = run_interface.rehearsed(settings.load(path, {}))
