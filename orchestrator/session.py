@@ -24,8 +24,8 @@ from orchestrator.aws.storage import s3
 from orchestrator.cluster import preflight
 from orchestrator.cluster.context import ClusterContext, Runtime
 from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.launcher import PhaseTimings
 from orchestrator.cluster.terminate import TerminateReport
-from orchestrator.cluster.timings import PhaseTimings
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostsFailed, StratusError
 from orchestrator.core.events import EventHandler, ignore_event

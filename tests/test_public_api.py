@@ -26,6 +26,7 @@ API: dict[type, list[str]] = {
         "plan_experiment(count=None, job=None)",
     ],
     ClusterService: [
+        "elsewhere()",
         "extend(hours)",
         "host_names()",
         "interrupted_launches()",
@@ -38,7 +39,7 @@ API: dict[type, list[str]] = {
         "start()",
         "status()",
         "stop()",
-        "terminate()",
+        "terminate(*, everywhere=False)",
         "terminate_launch(launch_id)",
     ],
     JobService: [

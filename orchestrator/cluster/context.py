@@ -121,11 +121,14 @@ class ClusterContext:
         """The cluster's own folder on this computer: timings, logs of installs."""
         return self.home / "clusters" / f"{self.cluster_id.resource_name}-{self.cluster_id.region}"
 
-    def lock(self) -> file_lock.Lock:
+    def lock(self, cluster_id: aws_identity.ClusterId | None = None) -> file_lock.Lock:
         """Hold the cluster's lock: one process of this computer launches into it, or terminates it, at a time.
 
+        :param cluster_id: of another cluster; None for this one.
         :raises AlreadyLocked: another process holds it.
+        :raises LockUnavailable: the lock's file cannot be opened.
         """
+        cluster_id = cluster_id or self.cluster_id
         # One lock per region: clusters of one name in two regions are different clusters.
-        path = self.home / "locks" / f"{self.cluster_id.resource_name}-{self.cluster_id.region}.lock"
-        return file_lock.hold(path, f"launching into {self.cluster_id.cluster}")
+        path = self.home / "locks" / f"{cluster_id.resource_name}-{cluster_id.region}.lock"
+        return file_lock.hold(path, f"launching into {cluster_id.cluster}")

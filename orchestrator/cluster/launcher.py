@@ -1,11 +1,11 @@
-"""Launch of instances: security group and key pair, pool after pool, wait for SSH; roll back what fails."""
+"""Launch of instances: security group and key pair, pool after pool, wait for SSH; roll back what fails; durations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.aws import parallel
 from orchestrator.aws.capacity import pools
@@ -13,10 +13,11 @@ from orchestrator.aws.ec2 import host_names, key_pairs, security_groups
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
 from orchestrator.cluster import readiness, teardown
+from orchestrator.cluster.context import ClusterContext
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.readiness import HostStartup, ReadyHost
 from orchestrator.cluster.replacement import Replacer
-from orchestrator.core import interrupts
+from orchestrator.core import interrupts, json_file
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, first_line
 from orchestrator.core.events import Event, State
 from orchestrator.core.next_step import NextStep, add_advice, join
@@ -286,3 +287,46 @@ def _without_rollback(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardInt
     launch = f"Launch {plan.launch_id} ({plan.count} x {plan.instance_type})"
     add_advice(error, f"{launch} may have been carried out: " + NextStep("TerminateAll") + " terminates it.")
     return error
+
+
+PHASES = ("pending", "boot", "ssh")
+_INSTALLS = "installs"  # job -> seconds
+
+
+@dataclass(frozen=True)
+class PhaseTimings:
+    """Durations by phase, in ``timings.json`` of the cluster's folder; for the record of a run, and nothing else."""
+
+    context: ClusterContext
+
+    def read(self, job: str) -> dict[str, float]:
+        """Return seconds per phase of the last launch, and of a job's installs since.
+
+        :param job: its name.
+        """
+        timings = self._load()
+        installs = timings.pop(_INSTALLS, {})
+        timings.pop("install", None)  # of earlier versions: the sum over all jobs
+        return timings | ({"install": installs[job]} if job in installs else {})
+
+    def record_launch(self, report: LaunchReport) -> None:
+        """Record a launch, each phase with the duration of its slowest host."""
+        slowest = {phase: max((host.phases[phase] for host in report.ready), default=0.0) for phase in PHASES}
+        # The report's own duration may include an install that followed on each host.
+        startup_s = report.api_s + max((sum(host.phases.values()) for host in report.ready), default=report.seconds)
+        self._save({"api": report.api_s, **slowest, "launch": min(report.seconds, startup_s)})
+
+    def record_install(self, job: str, seconds: float) -> None:
+        """Add the duration of an install of a job.
+
+        :param job: its name.
+        """
+        timings = self._load()
+        installs = timings.get(_INSTALLS, {})
+        self._save(timings | {_INSTALLS: installs | {job: installs.get(job, 0.0) + seconds}})
+
+    def _load(self) -> dict[str, Any]:
+        return json_file.load(self.context.folder, "timings.json")
+
+    def _save(self, timings: dict[str, Any]) -> None:
+        json_file.save(self.context.folder, "timings.json", timings)

@@ -12,6 +12,7 @@ from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster import teardown
+from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.launcher import Launcher
 from orchestrator.cluster.readiness import HostStartup, ReadyHost, wait_until_ready
@@ -57,6 +58,7 @@ class RecoverReport:
     :param failed: host name -> error, of resumed launches.
     :param terminated: True if they were terminated, False if they were resumed or only listed.
     :param remaining: what could not be terminated, in a line each.
+    :param elsewhere: what this computer launched under other settings, and is not known to be terminated.
     """
 
     interrupted: tuple[InterruptedLaunch, ...]
@@ -64,6 +66,7 @@ class RecoverReport:
     failed: Mapping[str, Exception] = field(default_factory=dict)
     terminated: bool = False
     remaining: tuple[Text, ...] = ()
+    elsewhere: tuple[OtherCluster, ...] = ()
 
 
 def has_open_launches(home: Path, clock: Clock) -> bool:

@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 
 from orchestrator.aws.ec2.instances import Instance
+from orchestrator.cluster import elsewhere
+from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost
 from orchestrator.core.cost import Amount
@@ -60,6 +62,7 @@ class ClusterStatus:
     :param at: the moment.
     :param other_owners: instances of other owners in a cluster of this name, as text; they are never touched.
     :param ended: cost of instances of the same launches that have ended.
+    :param elsewhere: what this computer launched under other settings, and is not known to be terminated.
     """
 
     cluster: str
@@ -69,6 +72,7 @@ class ClusterStatus:
     at: datetime
     other_owners: tuple[str, ...] = ()
     ended: Amount = cost.NOTHING
+    elsewhere: tuple[OtherCluster, ...] = ()
 
     @property
     def up(self) -> tuple[InstanceStatus, ...]:
@@ -141,6 +145,7 @@ def query(inventory: Inventory) -> ClusterStatus:
         now,
         survey.other_owners,
         inventory.meter.cost_of_ended(survey.own, survey.ended, now),
+        elsewhere.find(context),
     )
 
 

@@ -10,7 +10,10 @@ from functools import partial
 from orchestrator.aws.ec2 import host_names, key_pairs, network
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.aws.identity import ClusterId
 from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S, VISIBILITY_LAG_S
+from orchestrator.cluster import elsewhere
+from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, Survey
 from orchestrator.cluster.teardown import DELETED, GROUP_TIMEOUT_S, KEPT, NONE, RegionTeardown
 from orchestrator.core.clock import Backoff
@@ -48,6 +51,7 @@ class TerminateReport:
     caveat: str = ""
     other_owners: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
+    elsewhere: tuple[OtherCluster, ...] = ()
 
     @property
     def spent_usd(self) -> Decimal | None:
@@ -63,7 +67,7 @@ class TerminateReport:
             if result.state != "terminated"
         ]
         resources = () if self.untouched else tuple(_resources(self.group_state, self.key_state))
-        return (*instances, *resources, *self.unconfirmed)
+        return (*instances, *resources, *self.unconfirmed, *map(_elsewhere, self.elsewhere))
 
 
 class Terminator:
@@ -74,12 +78,15 @@ class Terminator:
         self.context = inventory.context
         self._unconfirmed: list[Text] = []
 
-    def terminate_all(self) -> TerminateReport:
-        """Terminate instances, delete security group and key pair; what remains, or may, is in the report."""
+    def terminate_all(self, *, everywhere: bool = False) -> TerminateReport:
+        """Terminate instances, delete security group and key pair; what remains, or may, is in the report.
+
+        :param everywhere: also everything that this computer launched under other settings.
+        """
         # Without a journal, a launch from another computer in the last seconds cannot be told from none.
         is_new_computer = self.context.journal.is_empty
         own = self._terminate_own_region()
-        others = list(self._terminate_other_regions())
+        others = [*self._terminate_other_regions(), *(self._terminate_other_clusters() if everywhere else ())]
         self._note_journal(own)
         seen = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
         survey = self._survey()
@@ -91,6 +98,7 @@ class Terminator:
             unconfirmed=tuple(self._all_unconfirmed(own, others)),
             caveat=_caveat() if is_new_computer and not seen and own.group_state == NONE else "",
             other_owners=survey.other_owners,
+            elsewhere=elsewhere.find(self.context),
         )
 
     def terminate_launch(self, launch_id: str) -> TerminateReport:
@@ -178,6 +186,23 @@ class Terminator:
                 f"{(REQUEST_LIFETIME_S + VISIBILITY_LAG_S) / 60:.0f} min may not be visible yet; then remove the file"
             )
 
+    def _terminate_other_clusters(self) -> Iterator[RegionTeardown]:
+        """Terminate what this computer launched under other settings, as far as these credentials can."""
+        for other in elsewhere.find(self.context):
+            if other.cluster_id.account != self.context.cluster_id.account:
+                continue
+            teardown = self._teardown_of(other.cluster_id)
+            try:
+                with self.context.lock(other.cluster_id):
+                    teardown.run()
+            except LockUnavailable:
+                teardown.run()
+            except AlreadyLocked as error:
+                # What is there is terminated; the launch in progress fails, and rolls back.
+                teardown.run()
+                self._unconfirmed.append(f"{error.message}: what it launches from now on remains")
+            yield teardown
+
     def _terminate_other_regions(self) -> Iterator[RegionTeardown]:
         for region in self._other_regions():
             teardown = self._teardown(region)
@@ -185,10 +210,11 @@ class Terminator:
             yield teardown
 
     def _teardown(self, region: str) -> RegionTeardown:
+        return self._teardown_of(replace(self.context.cluster_id, region=region))
+
+    def _teardown_of(self, cluster_id: ClusterId) -> RegionTeardown:
         context = self.context
-        is_own = region == context.cluster_id.region
-        clients = context.clients if is_own else context.clients.in_region(region)
-        cluster_id = replace(context.cluster_id, region=region)
+        clients = elsewhere.clients_of(context, cluster_id)
         # The cluster's own key pair, whatever key the settings name now: only that one is Stratus's to delete.
         key_pair = key_pairs.own_key_pair(cluster_id, home=context.home)
         return RegionTeardown(
@@ -244,6 +270,11 @@ def _caveat() -> str:
         f"Nothing found. A launch made from another computer in the last {VISIBILITY_LAG_S:.0f} s may not be visible "
         "yet."
     )
+
+
+def _elsewhere(other: OtherCluster) -> str:
+    """Return a line on instances of other settings, which nothing has asked to terminate."""
+    return f"{other.summary}: launched from this computer under other settings"
 
 
 def _resources(group_state: str, key_state: str, where: str = "") -> Iterator[str]:

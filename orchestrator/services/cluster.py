@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.cluster import lifetime, power, preflight, status
+from orchestrator.cluster import elsewhere, lifetime, power, preflight, status
+from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory
-from orchestrator.cluster.launcher import Launcher, LaunchReport
+from orchestrator.cluster.launcher import Launcher, LaunchReport, PhaseTimings
 from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport, Terminator
-from orchestrator.cluster.timings import PhaseTimings
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import add_advice
@@ -112,13 +112,15 @@ class ClusterService:
         self.on_change()
         return results
 
-    def terminate(self) -> TerminateReport:
+    def terminate(self, *, everywhere: bool = False) -> TerminateReport:
         """Terminate all instances of the cluster, then delete its security group and key pair.
 
         Needs neither SSH nor any file of this computer. The report lists everything that remains; no error is raised
         for it.
+
+        :param everywhere: also everything that this computer launched under other settings.
         """
-        report = Terminator(self.inventory).terminate_all()
+        report = Terminator(self.inventory).terminate_all(everywhere=everywhere)
         self._forget_terminated(report)
         self.context.ssh.disconnect_all()
         return report
@@ -148,6 +150,10 @@ class ClusterService:
     def interrupted_launches(self) -> tuple[InterruptedLaunch, ...]:
         """Return the launches of this computer without an outcome; makes no API call if the journal has none."""
         return self.recovery.find()
+
+    def elsewhere(self) -> tuple[OtherCluster, ...]:
+        """Return what this computer launched under other settings, and is not known to be terminated."""
+        return elsewhere.find(self.context)
 
     def recover(self, *, terminate: bool) -> RecoverReport:
         """Resume interrupted launches, or terminate them.

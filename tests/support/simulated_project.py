@@ -91,12 +91,14 @@ class SimulatedProject:
     :param cluster: further lines of the section ``[cluster]``.
     :param aws: further lines of the section ``[aws]``.
     :param stdout: returns the output of a command on a host.
+    :param config: template of the config file.
     """
 
     cloud: InMemoryCloud
     folder: Path
     cluster: str = ""
     aws: str = ""
+    config: str = CONFIG
     stdout: Callable[[Host, str], str] = lambda host, command: ""
     events: list[Event] = field(default_factory=list)
     random: random.Random = field(default_factory=lambda: random.Random(7))
@@ -116,13 +118,13 @@ class SimulatedProject:
     def session(self, computer: str = "laptop") -> Session:
         """Return the session of a new process on this computer."""
         path = self.folder / "config.ini"
-        path.write_text(CONFIG.format(cluster=self.cluster, aws=self.aws))
-        clock = self.clock
-        clients = client.Clients(self.cloud.session(), region=REGION, clock=clock, sequential=True)
+        path.write_text(self.config.format(cluster=self.cluster, aws=self.aws))
+        loaded, clock = settings.load(path, {}, files=False), self.clock
+        clients = client.Clients(self.cloud.session(), region=loaded.aws.region, clock=clock, sequential=True)
         links: Any = SimulatedSsh(self.cloud, clock, self.stdout)
         runtime = Runtime(clock=clock, connect=lambda *_: links, sequential=True)
         return Session(
-            settings.load(path, {}, files=False),
+            loaded,
             home=self.folder / computer,
             runs=self.folder / "runs",
             on_event=self.events.append,

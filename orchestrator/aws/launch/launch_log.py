@@ -119,13 +119,23 @@ class LaunchLog:
         """
         # Every entry, not only this launch's: terminating a cluster ends instances of several launches.
         for entry in self.entries(LAUNCH):
-            if any(instance.id in ids for instance in launched_instances(entry)):
-                self.record_outcome([entry], ids=(entry.outcome or {}).get("ids", []), ended=True)
+            left = {instance.id for instance in launched_instances(entry)}
+            if left & ids:
+                # One of several: the others are found by this entry, should the settings change.
+                terminated = sorted(left & ids | set((entry.outcome or {}).get("terminated", [])))
+                self.record_outcome([entry], ids=_ids(entry), ended=left <= ids, terminated=terminated)
         self.record_outcome(self.open_entries(launch_id), ended=True)
+
+    def close_entries(self, entries: Sequence[JournalEntry]) -> None:
+        """Record that all instances of requests are terminated."""
+        for entry in entries:
+            self.record_outcome([entry], ids=_ids(entry), ended=True)
 
     def record_all_deleted(self, ids: set[str]) -> None:
         """Record that all resources of the cluster are deleted, including some instances."""
         self.record_terminated(ids | self.recent().keys())
+        # Also those that shut down by themselves long ago, which EC2 shows no longer.
+        self.close_entries([entry for entry in self.entries(LAUNCH) if any(launched_instances(entry))])
         self.record_outcome([entry for entry in self.entries(GROUP, KEY) if entry.outcome is None], ended=True)
 
     # -- facts for the meter, which are best effort: costs are shown without them, too
@@ -180,11 +190,26 @@ def _read_ended(facts: Mapping[str, Any]) -> EndedInstance:
     return EndedInstance(str(facts["run"]), amount)
 
 
+def unended(journal: Journal) -> dict[identity.ClusterId, list[JournalEntry]]:
+    """Return the requests, of any cluster, whose instances are not known to be terminated."""
+    by_cluster: dict[identity.ClusterId, list[JournalEntry]] = {}
+    for entry in journal.entries():
+        if entry.kind == LAUNCH and _is_valid(entry) and (entry.outcome is None or any(launched_instances(entry))):
+            names = (entry.facts[name] for name in ("cluster", "owner", "account", "region"))
+            by_cluster.setdefault(identity.ClusterId(*names), []).append(entry)
+    return by_cluster
+
+
 def launched_instances(entry: JournalEntry) -> Iterator[instances.Instance]:
     """Yield the instances of a request as far as its entry knows them; none once they are terminated."""
     outcome = entry.outcome or {}
     for index, instance_id in enumerate([] if outcome.get("ended") else outcome.get("ids", [])):
-        yield _recorded(entry, instance_id, index)
+        if instance_id not in outcome.get("terminated", []):
+            yield _recorded(entry, instance_id, index)
+
+
+def _ids(entry: JournalEntry) -> list[str]:
+    return list((entry.outcome or {}).get("ids", []))
 
 
 def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instances.Instance]:
@@ -202,9 +227,10 @@ def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instance
 
 def _is_valid(entry: JournalEntry) -> bool:
     """Return True if an entry has the facts of its kind; a damaged disk may have changed any of them."""
-    ids = (entry.outcome or {}).get("ids", [])
-    if not isinstance(ids, list) or not all(isinstance(instance_id, str) for instance_id in ids):
-        return False
+    for name in ("ids", "terminated"):
+        ids = (entry.outcome or {}).get(name, [])
+        if not isinstance(ids, list) or not all(isinstance(instance_id, str) for instance_id in ids):
+            return False
     if not all(isinstance(entry.facts.get(name), str) for name in ("cluster", "owner", "account", "region")):
         return False
     if entry.kind not in (LAUNCH, UP):

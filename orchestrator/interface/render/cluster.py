@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, Amount
@@ -22,7 +23,7 @@ MANY = 20
 @lines.register(ClusterStatus)
 def _(status: ClusterStatus, _now: datetime) -> Lines:
     # Shown without instances of one's own, too: they share the name, but TerminateAll() leaves them.
-    others = _not_yours(status.other_owners)
+    others = [*_not_yours(status.other_owners), *other_settings(status.elsewhere)]
     if not status.instances:
         return [_no_instances(status), *others]
     return [*columns([_instance(machine, status.at) for machine in status.instances]), line("  ", up(status)), *others]
@@ -52,6 +53,14 @@ def _not_yours(foreign: Sequence[str]) -> Lines:
     """Return a line on instances in a cluster of this name that belong to other owners; none when there are none."""
     listed = ", ".join(foreign[:MANY]) + (f" and {len(foreign) - MANY} more" if len(foreign) > MANY else "")
     return [f"  Not yours, never touched: {listed}."] if foreign else []
+
+
+def other_settings(others: Sequence[OtherCluster]) -> Lines:
+    """Return a line on each cluster of other settings with instances of this computer, and how to terminate them."""
+    if not others:
+        return []
+    how = line("    ", NextStep("TerminateAll", everywhere=True), " terminates them as well.")
+    return [*(f"  Launched from here under other settings: {other.summary}" for other in others), how]
 
 
 def up(status: ClusterStatus) -> Text:
@@ -101,7 +110,9 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
     # The prompt is drawn once per input: it has to fit before anything that is typed.
     running, stopped_count = len(status.up), len(status.stopped)
     price = f" {units.rate(status.usd_per_hour)}" if running else ""
-    return f"{label} [{running} up{price}{f', {stopped_count} stopped' if stopped_count else ''}]: "
+    others = sum(other.count for other in status.elsewhere)
+    rest = f"{f', {stopped_count} stopped' if stopped_count else ''}{f', {others} elsewhere' if others else ''}"
+    return f"{label} [{running} up{price}{rest}]: "
 
 
 @rows.register(InstanceResult)
@@ -173,6 +184,7 @@ def _(status: ClusterStatus) -> Document:
         "usd_spent": document(status.spent_usd),
         "expires": document(status.expires_at),
         "usd_spent_range": document(status.spent),
+        "elsewhere": document(status.elsewhere),
     }
 
 
@@ -209,6 +221,21 @@ def _(report: TerminateReport) -> Document:
         "left": document(report.remaining),
         "untouched": document(report.untouched),
         "usd_spent_range": document(report.spent),
+        "elsewhere": document(report.elsewhere),
+    }
+
+
+@document.register(OtherCluster)
+def _(other: OtherCluster) -> Document:
+    return {
+        "cluster": other.cluster,
+        "owner": other.owner,
+        "account": other.account,
+        "region": other.region,
+        "machines": document(other.instances),
+        "may_come": other.unconfirmed_count,
+        "usd_per_hour": document(other.usd_per_hour),
+        "problem": other.problem,
     }
 
 

@@ -11,6 +11,7 @@ from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.interface.render import units
+from orchestrator.interface.render.cluster import other_settings
 from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines
 from orchestrator.interface.render.styles import Styled, line, state
@@ -156,7 +157,7 @@ def _(report: RecoverReport, now: datetime) -> Lines:
         count = sum(len(launch.instances) for launch in report.interrupted) - len(report.remaining)
         return [f"  {units.count(max(count, 0), 'VM')} terminated."]
     if not report.ready and not report.failed:
-        return interrupted(report.interrupted, now)
+        return [*interrupted(report.interrupted, now), *other_settings(report.elsewhere)]
     return [*columns([[host.name, state("ready")] for host in report.ready]), *failures(report.failed)]
 
 
@@ -190,6 +191,7 @@ def _(report: RecoverReport) -> Document:
         "failed": document(report.failed),
         "ended": report.terminated,
         "left": document(report.remaining),
+        "elsewhere": document(report.elsewhere),
     }
 
 

@@ -90,22 +90,25 @@ def status(workspace: Workspace) -> ClusterStatus:
 
 
 @GROUP.verb("TerminateAll", "terminate", step=6, changes_cluster=True, examples=(TERMINATE,))
-def terminate(workspace: Workspace, *, yes: Consent = False) -> TerminateReport:
+def terminate(workspace: Workspace, *, everywhere: bool = False, yes: Consent = False) -> TerminateReport:
     """Terminate all VMs of this cluster that are yours.
 
     Its security group and key pair are deleted as well. Never asks. Works from any computer, because it finds the VMs
     by their tags. Fetch results first: what is on the VMs is deleted.
 
-    yes  no effect: terminating never asks.
+    everywhere  also what this computer launched under other settings: cluster name, owner, region.
+    yes         no effect: terminating never asks.
     """
     del yes
     # Terminating must work when a key file or the job's folder is missing.
     session = workspace.session(files=False)
     with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
-        report = session.cluster.terminate()
+        report = session.cluster.terminate(everywhere=everywhere)
     show(workspace, report)
     if report.remaining:
-        raise LeftRunning("Still there:", left=report.remaining, fix=TRIES_AGAIN)
+        again = NextStep("TerminateAll", everywhere=True)
+        fix = again + " terminates what other settings launched" if report.elsewhere else TRIES_AGAIN
+        raise LeftRunning("Still there:", left=report.remaining, fix=fix)
     return report
 
 
@@ -174,6 +177,6 @@ def _recover(workspace: Workspace, then: str) -> RecoverReport:
     # Both work from the journal and the tags.
     session = workspace.session(files=False)
     if not then:
-        return RecoverReport(session.cluster.interrupted_launches())
+        return RecoverReport(session.cluster.interrupted_launches(), elsewhere=session.cluster.elsewhere())
     with interruptible(workspace, NextStep("Recover") + " lists what is left."):
         return session.cluster.recover(terminate=then == "terminate")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orchestrator.cluster.launcher import LaunchReport
+from orchestrator.cluster.launcher import LaunchReport, PhaseTimings
 from orchestrator.cluster.readiness import HostStartup
-from orchestrator.cluster.timings import PhaseTimings
 from orchestrator.core import json_file
 from tests.support.simulated_project import SimulatedProject
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.session import Session
-from tests.support.simulated_project import LAG, SimulatedProject
+from tests.support.simulated_project import LAG, SimulatedProject, simulate
+
+__all__ = ["simulate"]
 
 Simulate = Callable[..., SimulatedProject]
 

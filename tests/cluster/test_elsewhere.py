@@ -1,0 +1,102 @@
+"""Edited settings: what this computer launched before the edit is named, and terminated when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.render import cluster as render
+from orchestrator.session import Session
+from tests.support.simulated_project import CONFIG, SimulatedProject
+
+Simulate = Callable[..., SimulatedProject]
+
+
+def launched(project: SimulatedProject, count: int = 2) -> Session:
+    """Launch instances and return the session."""
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(count))
+    return session
+
+
+def edited(project: SimulatedProject, old: str, new: str) -> SimulatedProject:
+    """Return the project with an edited config, on the same computer and cloud."""
+    return replace(project, config=CONFIG.replace(old, new))
+
+
+EDITS = [
+    ("name = ml", "name = other"),
+    ("region = us-west-2", "region = eu-west-1"),
+    ("name = ml", "name = ml\nowner = team"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), EDITS)
+def test_what_was_launched_before_an_edit_is_named_everywhere_and_ended_when_asked_for(
+    simulate: Simulate, old: str, new: str
+) -> None:
+    project = simulate()
+    launched(project)
+    later = edited(project, old, new)
+
+    status = later.session().cluster.status()
+    (other,) = status.elsewhere
+    assert [name.partition(" ")[0] for name in other.instances] == ["ml-0", "ml-1"]
+    assert (other.cluster, other.region, other.problem) == ("ml", "us-west-2", "")
+    assert other.usd_per_hour
+    assert "2 elsewhere" in render.prompt("aws", status)
+    assert later.session().cluster.elsewhere() == status.elsewhere
+
+    report = later.session().cluster.terminate()
+    assert report.elsewhere == status.elsewhere
+    assert len(project.cloud.live_instances()) == 2
+    (line,) = report.remaining
+    assert str(line).endswith(": launched from this computer under other settings")
+    assert str(NextStep("TerminateAll", everywhere=True)) == "TerminateAll(everywhere=True)"
+
+    ended = later.session().cluster.terminate(everywhere=True)
+    assert project.cloud.live_instances() == []
+    assert ([result.state for result in ended.instances], ended.remaining) == (["terminated"] * 2, ())
+    assert later.session().cluster.status().elsewhere == ()
+
+
+def test_what_has_ended_by_itself_is_named_no_longer_and_costs_no_more_calls(simulate: Simulate) -> None:
+    project = simulate()
+    launched(project)
+    ids = [instance.id for instance in project.cloud.live_instances()]
+    project.cloud.session().client("ec2").terminate_instances(InstanceIds=ids)
+    project.cloud.clock.sleep(7200)
+    later = edited(project, *EDITS[0])
+
+    assert later.session().cluster.status().elsewhere == ()
+    before = project.count_calls("DescribeInstances")
+    assert later.session().cluster.status().elsewhere == ()
+    assert project.count_calls("DescribeInstances") - before == 1
+
+
+def test_what_cannot_be_looked_up_is_named_from_the_journal(simulate: Simulate) -> None:
+    project = simulate()
+    launched(project)
+    journal = project.folder / "laptop" / "journal.jsonl"
+    journal.write_text(journal.read_text().replace("123456789012", "999999999999"))
+
+    report = project.session().cluster.terminate(everywhere=True)
+
+    (other,) = report.elsewhere
+    assert other.count == 2
+    assert "account 999999999999" in str(report.remaining[-1])
+
+
+def test_the_rest_of_a_launch_is_named_when_one_of_it_was_terminated(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    gone, *_ = project.cloud.live_instances()
+    session.context.launch_log.record_terminated({gone.id})
+
+    (other,) = edited(project, *EDITS[0]).session().cluster.status().elsewhere
+
+    assert gone.id not in " ".join(other.instances)
+    assert other.count == 1
