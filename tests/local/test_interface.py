@@ -73,7 +73,7 @@ def test_a_session_that_moves_from_the_shell_to_the_command_line(place: Place, s
     child.expect("embedded cloud \\(no AWS account, nothing is billed\\)")
     child.expect("0 up\\]:")
     child.send("LaunchInstances(1)\r")
-    child.expect("at most \\S*\\$2\\.92\\S* if you forget it")
+    child.expect("at most \\S*\\$2\\.96\\S* if you forget it")
     child.expect("Launch\\? \\[Y/n\\]")
     child.send("\r")
     child.expect("1 of 1 ready in")
@@ -84,7 +84,7 @@ def test_a_session_that_moves_from_the_shell_to_the_command_line(place: Place, s
 
     status = json.loads(stratus("--output", "json", "status").stdout)
     assert [machine["name"] for machine in status["machines"]] == ["ml-0"]
-    assert status["usd_per_hour"].startswith("0.365")
+    assert status["usd_per_hour"].startswith("0.370")
     assert stratus("ssh", "ml-0", "--", "echo", "hello").stdout == "hello\n"
     assert stratus("ssh", "ml-0", "--", "exit 3").returncode == 3
 

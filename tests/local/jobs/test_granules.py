@@ -18,12 +18,13 @@ from orchestrator.core.errors import JobFailed
 from orchestrator.session import Session
 from tests.support.localcloud.clients import boto
 from tests.support.localcloud.iam_enforcement import ROLE
+from tests.support.paths import ROOT
 from tests.support.project import Project
 
 for package in ("netCDF4", "pyhdf", "sklearn", "matplotlib"):
     pytest.importorskip(package, reason=f"the granules job needs {package} (requirements.txt of the example)")
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "cloud_retrieval"
+EXAMPLE = ROOT / "examples/cloud_retrieval"
 pytestmark = pytest.mark.slow
 
 
