@@ -43,6 +43,7 @@ LIBRARIES = {
     "prompt_toolkit": r"interface\.shell\..*",
     "pygments": r"interface\.shell\..*",
     "traitlets": r"interface\.shell\..*",
+    "pandas": r"interface\.shell\..*",
     "rich": r"interface\.progress",
     "platformdirs": r"session",
 }

@@ -50,6 +50,7 @@ API: dict[type, list[str]] = {
         "dashboard(run_id='')",
         "fetch(run_id='')",
         "follow(run_id, *, on_line, on_hosts)",
+        "history()",
         "install(names=(), *, folder=None)",
         "installer(job=None)",
         "load_job(folder=None)",

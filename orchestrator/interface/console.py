@@ -32,6 +32,7 @@ class Console:
     :param can_ask: True if questions can be answered; None: if stdin is a terminal.
     :param word: words a hint for where it is read: ``Attach("k3")`` in the shell, ``stratus attach k3`` elsewhere.
     :param program: command that starts this program from a terminal.
+    :param show_html: displays HTML in a notebook, with the same as plain text; None where nothing can display it.
     :param env: environment; ``NO_COLOR`` (https://no-color.org) and ``TERM`` count.
     """
 
@@ -39,6 +40,7 @@ class Console:
     can_ask: bool | None = None
     word: Callable[[NextStep], str] = str
     program: str = "stratus"
+    show_html: Callable[[str, str], None] | None = None
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _footer: str = ""

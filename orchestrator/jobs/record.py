@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from orchestrator.core.version import __version__
 from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
 from orchestrator.jobs.build import JobPlan
-from orchestrator.jobs.runs import Run
+from orchestrator.jobs.runs import RUN_ID, Run
 
 FILE = "record.json"
 FETCHED_SHOWN = 3
+NOT_FETCHED = "not fetched"
 
 
 @dataclass(frozen=True)
@@ -161,3 +162,67 @@ def copy_install_logs(log_folder: Path, folder: Path, hosts: Sequence[str]) -> N
         # Missing if the host was installed from another computer.
         if log.exists():
             shutil.copyfile(log, folder / log.name)
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One run of this computer.
+
+    :param state: as when it was fetched: done, failed, timeout, cancelled, lost, running; or ``not fetched``.
+    :param seconds: duration of its main tasks; None if unknown.
+    :param cost_usd: for the job's own time on its hosts; None if unknown.
+    :param metrics: the job's own, empty without any.
+    """
+
+    run_id: str
+    job: str
+    state: str
+    started_at: datetime | None
+    seconds: float | None
+    hosts: tuple[str, ...]
+    cost_usd: Decimal | None
+    folder: Path
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+def past_runs(runs_folder: Path) -> list[PastRun]:
+    """Return the runs that have a record in a folder, oldest first; makes no API call."""
+    # Their ids begin with date and time.
+    folders = sorted(path.parent for path in runs_folder.glob(f"*/{FILE}"))
+    return [_past_run(folder) for folder in folders if RUN_ID.fullmatch(folder.name)]
+
+
+def _past_run(folder: Path) -> PastRun:
+    # A user may edit these files, and earlier versions wrote fewer facts: what does not fit is unknown.
+    facts = json_file.load(folder, FILE)
+    timings, hosts = facts.get("timings"), facts.get("hosts")
+    return PastRun(
+        run_id=folder.name,
+        job=str(facts.get("job", "")),
+        state=str(facts.get("state") or NOT_FETCHED),
+        started_at=_time(facts.get("started")),
+        seconds=_number(timings.get("job")) if isinstance(timings, dict) else None,
+        hosts=tuple(map(str, hosts)) if isinstance(hosts, list) else (),
+        cost_usd=_amount(facts.get("cost_usd")),
+        folder=folder,
+        metrics=results.read_metrics(folder).values,
+    )
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _amount(value: object) -> Decimal | None:
+    try:
+        return Decimal(str(value)) if value is not None else None
+    except InvalidOperation:
+        return None

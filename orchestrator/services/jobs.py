@@ -22,7 +22,19 @@ from orchestrator.install import steps
 from orchestrator.install.installer import HostInstall, Installer, InstallReport
 from orchestrator.install.job_installs import JobInstalls
 from orchestrator.install.registry_login import RegistryLogin
-from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, query, record, results, runner, spec
+from orchestrator.jobs import (
+    build,
+    elastic,
+    follow,
+    host_output,
+    kill,
+    logs,
+    query,
+    record,
+    results,
+    runner,
+    spec,
+)
 from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.frameworks import registry
@@ -216,6 +228,10 @@ class JobService:
         for problem in listed.problems:
             self._warn(problem)
         return [run.summary for run in listed.runs]
+
+    def history(self) -> list[record.PastRun]:
+        """Return the runs that were started or fetched on this computer, oldest first; makes no API call."""
+        return record.past_runs(self.context.runs_folder)
 
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's logs.

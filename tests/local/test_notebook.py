@@ -55,7 +55,8 @@ def cell(tmp_path: Path, cloud: Mapping[str, str]) -> Iterator[Cell]:
 
 def _text(message: dict[str, Any]) -> str:
     content = message["content"]
-    return str(content.get("text", "")) + "\n".join(content.get("traceback", []))
+    shown = str(content.get("text", "")) + str(content.get("data", {}).get("text/html", ""))
+    return shown + "\n".join(content.get("traceback", []))
 
 
 def test_a_rehearsal_in_a_notebook_and_the_hint_where_no_question_can_be_asked(cell: Cell) -> None:
@@ -71,10 +72,15 @@ def test_a_rehearsal_in_a_notebook_and_the_hint_where_no_question_can_be_asked(c
     assert "2 of 2 ready" in cell(hint.removesuffix(" does not ask").strip())
 
     assert "the answer is 42" in cell("InstallDeps(); RunSingleVMComputing()")
+    table = cell("s = Status()")
+    assert "<tr><td>ml-0</td><td>running</td>" in table
+    assert "  ml-0  running" not in table
+    assert "<th>VM</th>" in cell("s")
+    assert "<td>not fetched</td>" in cell("History()")
     refused = cell("%stratus")
     assert "this session is on the embedded cloud" in refused
     assert "restart the kernel" in refused
-    assert "0 instances running." in cell("TerminateAll()")
+    assert "0 VMs running." in cell("TerminateAll()")
 
 
 def test_the_magic_takes_options_only_and_names_the_command_for_the_rest(cell: Cell) -> None:

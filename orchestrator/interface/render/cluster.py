@@ -26,14 +26,15 @@ def _(status: ClusterStatus, _now: datetime) -> Lines:
     others = [*_not_yours(status.other_owners), *other_settings(status.elsewhere)]
     if not status.instances:
         return [_no_instances(status), *others]
-    return [*columns([_instance(machine, status.at) for machine in status.instances]), line("  ", up(status)), *others]
+    return [*columns([cells(machine, status.at) for machine in status.instances]), line("  ", up(status)), *others]
 
 
 def _no_instances(status: ClusterStatus) -> Message:
     return line(f"  0 VMs of cluster {status.cluster} in {status.region}.  Next: ", NextStep("LaunchInstances"))
 
 
-def _instance(machine: InstanceStatus, at: datetime) -> Sequence[str]:
+def cells(machine: InstanceStatus, at: datetime) -> Sequence[str]:
+    """Return a VM's row: name, state, type, zone, address, age, end, price."""
     age = stopped.age(machine, at) if machine.is_stopped else _uptime(machine, at)
     until = f"shuts down {units.clock(machine.expires_at, at)}" if machine.expires_at and machine.is_billed else ""
     price = units.unit_price(machine.usd_per_hour) if machine.is_billed else ""

@@ -82,6 +82,9 @@ class IPythonShell:
         self.display = DisplayFilter(workspace, self._display_records)
         self.poller = StatusPoller(self._status, self._on_status, workspace.clock)
         self._has_prompt = self._has_greeted = False
+        # Kernels of notebooks have one; the shells of terminals have not.
+        if getattr(ip, "kernel", None) is not None:
+            workspace.console.show_html = _display_html
         self.names = prompt_verbs.namespace(
             workspace, registry, after=prompt_verbs.after_verb(self.poller, self.display)
         )
@@ -230,6 +233,13 @@ def _show_as_ipython_does(ip: Any, kind: type, error: Exception, trace: Any) -> 
     if isinstance(error, SyntaxError):
         return ip.showsyntaxerror()
     return ip.showtraceback((kind, error, trace), tb_offset=1, running_compiled_code=True)
+
+
+def _display_html(markup: str, text: str) -> None:
+    from IPython.display import display
+
+    # Front ends without HTML, and exports to text, take the plain one.
+    display({"text/html": markup, "text/plain": text}, raw=True)
 
 
 def _explained(request: Any) -> list[tuple[str, str]] | None:

@@ -10,7 +10,7 @@ from orchestrator.core.next_step import NextStep
 from orchestrator.interface.shell import mistyped
 from orchestrator.interface.verbs import help as verb_help
 from orchestrator.interface.verbs.base import Verb
-from orchestrator.interface.verbs.interaction import Interrupted
+from orchestrator.interface.verbs.interaction import Interrupted, show_table
 from orchestrator.interface.verbs.registry import VerbRegistry
 
 if TYPE_CHECKING:
@@ -29,6 +29,20 @@ class Rows(tuple[Any, ...]):
     """Several records that a verb returned."""
 
     __slots__ = ()
+
+    def to_pandas(self) -> Any:
+        """Return the records as a pandas DataFrame: money in USD, durations in seconds, one column per metric.
+
+        :raises UsageError: pandas is not installed.
+        """
+        try:
+            # Here only: importing pandas takes a second, which the prompt must not wait for.
+            import pandas
+        except ImportError:
+            raise UsageError("pandas is not installed here", fix="pip install pandas") from None
+        from orchestrator.interface.render import tables
+
+        return pandas.DataFrame(tables.flat_rows(self))
 
 
 class ExitStatus(int):
@@ -63,7 +77,7 @@ class DisplayFilter:
         from orchestrator.interface.render import registry, units
 
         # By identity: an equal record of an earlier verb was not printed just now.
-        if record is not self.latest:
+        if record is not self.latest and not show_table(self.workspace, record):
             lines = registry.lines(record, self.workspace.clock.now()) if registry.has_lines(record) else []
             self.workspace.console.print([units.single_line(text) for text in lines] or repr(record))
 

@@ -48,9 +48,25 @@ def show(workspace: Workspace, record: T, lines: list[Text] | None = None) -> T:
     registry.load()
     # Belongs to the JSON document of an error that comes after it.
     workspace.last_answer = record
+    if show_table(workspace, record):
+        return record
     texts = registry.lines(record, workspace.clock.now()) if lines is None else lines
     workspace.console.print([units.single_line(text) for text in texts])
     return record
+
+
+def show_table(workspace: Workspace, record: object) -> bool:
+    """Show a record as a table, where a notebook displays tables; return False where its text is to be printed."""
+    if workspace.console.show_html is None:
+        return False
+    from orchestrator.interface.render import registry, tables
+
+    table = tables.table(record, workspace.clock.now())
+    if table is None:
+        return False
+    text = "\n".join(map(workspace.console.worded, registry.lines(record, workspace.clock.now())))
+    workspace.console.show_html(table.to_html(), text)
+    return True
 
 
 def show_plan(workspace: Workspace, plan: LaunchPlan) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.core.errors import JobFailed, LeftRunning
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.errors import JobFailed, LeftRunning, UsageError
+from orchestrator.core.next_step import NextStep, as_message
 from orchestrator.interface import notice
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import TERMINATE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
     from orchestrator.jobs.elastic import JoinReport
     from orchestrator.jobs.kill import KillReport
-    from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.record import PastRun, RunRecord
     from orchestrator.jobs.runner import CancelReport
     from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 
@@ -222,12 +222,33 @@ def _without_printed_tail(error: JobFailed, printer: LogPrinter) -> JobFailed:
 def runs(workspace: Workspace) -> list[RunSummary]:
     """List the runs on the VMs.
 
-    Each with id, state, job, start, duration and hosts.
+    Each with id, state, job, start, duration and VMs. History() lists those of terminated clusters, too.
     """
     from orchestrator.interface.render import runs
 
-    summaries = workspace.session().jobs.runs()
+    try:
+        summaries = workspace.session().jobs.runs()
+    except UsageError as error:
+        # Most likely no VM is up: the records of earlier runs are here.
+        more = NextStep("History") + " lists the runs of this computer"
+        error.fix = as_message(error.fix) + "\n  " + more if error.fix else more
+        raise
     return show(workspace, summaries, runs.runs(summaries, workspace.clock.now()))
+
+
+@GROUP.verb("History", "history", examples=(NextStep("History"),))
+def history(workspace: Workspace) -> list[PastRun]:
+    """List the runs that were started or fetched here.
+
+    Those of terminated clusters, too, with cost and results, from the folder runs/. History().to_pandas() is a
+    data frame with one column per metric.
+
+    Costs  nothing; makes no call to AWS.
+    """
+    from orchestrator.interface.render import history
+
+    past_runs = workspace.session(files=False).jobs.history()
+    return show(workspace, past_runs, history.past_runs(past_runs, workspace.clock.now()))
 
 
 Follow = Annotated[bool, VerbParameter(short="-f")]

@@ -35,7 +35,7 @@ from orchestrator.interface.render import registry
 from orchestrator.interface.verbs.registry import default_registry
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.kill import HostKill, KillReport
-from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.record import PastRun, RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
@@ -60,6 +60,7 @@ KEYS: dict[type, str] = {
     RunHandle: "run job multi roles dashboard folder short",
     RunResult: "run job seconds",
     CancelReport: "run left failed ended_as",
+    PastRun: "run job state started seconds hosts usd folder metrics",
     RunSummary: "run job multi hosts state started seconds",
     RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill problems",
     Bill: "seconds machines disks spot addresses",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +105,18 @@ def test_verbs_keep_the_prompt_fresh(tmp_path: Path) -> None:
     assert requests == []
     verbs["Change"]()
     assert requests == [1]
+
+
+def test_records_become_a_data_frame_where_pandas_is_installed(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = names(tmp_path)["Answer"]([RESULT, RESULT]).to_pandas()
+
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame["seconds"]) == [RESULT.seconds] * 2
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pandas") is not None, reason="pandas is installed")
+def test_without_pandas_a_line_names_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="pandas is not installed here") as caught:
+        names(tmp_path)["Answer"]([RESULT]).to_pandas()
+    assert caught.value.fix == "pip install pandas"

@@ -39,8 +39,9 @@ from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, Us
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import invocation
 from orchestrator.interface.cli import main as cli_main
+from orchestrator.jobs import record
 from orchestrator.jobs.kill import HostKill, KillReport
-from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.record import PastRun, RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.jobs.scripts.script_job import JobSource
@@ -209,6 +210,9 @@ class FakeJobs:
 
     def runs(self) -> list[RunSummary]:
         return [RunSummary(RUN, "cloud_retrieval", True, ("ml-0", "ml-1"), "done", BEGAN, 61.3)]
+
+    def history(self) -> list[PastRun]:
+        return record.past_runs(self.state.runs_folder)
 
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         self.state.require_run(run_id)
