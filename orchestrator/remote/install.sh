@@ -36,7 +36,7 @@ if command -v flock >/dev/null 2>&1; then
     until=$(($(date +%s) + 3600))
     # Between the lock and its pid there is a moment, and an earlier version writes no pid: hence the second try.
     until flock -n 9 || { relay 3600 && flock -w 1 9; }; do
-        [ "$(date +%s)" -lt "$until" ] || { echo "another install on this host did not end within an hour"; exit 75; }
+        [ "$(date +%s)" -lt "$until" ] || { echo "another install on this VM did not end within an hour"; exit 75; }
     done
     echo $$ >"$state/install.pid"
 fi

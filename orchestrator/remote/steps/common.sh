@@ -1,4 +1,4 @@
-# Sourced by the steps: messages to the caller, captured output, free disk space, the container engine.
+# Sourced by the steps: messages to the caller, captured output, free disk space, uv, the container engine.
 #   @@say TEXT   to be shown at once     @@fix TEXT   what to type or edit after a failure
 kept="$STRATUS_BUNDLE/said"
 
@@ -38,6 +38,15 @@ no_room() { # FOLDER WHAT KIB-NEEDED (0: unknown): fails with one line, and a su
 
 full() { # true if the last captured output mentions a full disk
     grep -qi 'no space left on device' "$kept"
+}
+
+tools="$STRATUS_ROOT/tools"
+present_uv() { # sets uv: a faster pip, if this host has it
+    [ "${STRATUS_UV:-yes}" = yes ] || return 1
+    for uv in "$tools/bin/uv" "$HOME/.local/bin/uv" "$(command -v uv 2>/dev/null)"; do
+        [ -x "$uv" ] && return
+    done
+    return 1
 }
 
 # Membership in a group takes effect at the next login; until then the engine needs sudo.

@@ -13,7 +13,7 @@ find_program() { # sets program
     for name in ${source:-micromamba mamba conda}; do
         program=$(command -v "$name" 2>/dev/null) && return
     done
-    fail "no ${source:-micromamba, mamba or conda} on this host, and the job has a conda environment" "$fix"
+    fail "no ${source:-micromamba, mamba or conda} on this VM, and the job has a conda environment" "$fix"
 }
 
 download() { # sets program

@@ -24,7 +24,7 @@ check)
 apply)
     if ! sudo -n true 2>/dev/null; then
         fail "not installed here: $packages; and no sudo to install them" \
-            "remove apt_packages from job.ini, or use VMs with sudo; packages of this host's system count as installed"
+            "remove apt_packages from job.ini, or use VMs with sudo; packages that this VM already has count as installed"
     fi
     sh "$STRATUS_BUNDLE/steps/apt.sh" "$@" && printf '%s\n' "$packages" >"$mark"
     ;;

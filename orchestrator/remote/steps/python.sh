@@ -2,9 +2,17 @@
 # Creates the virtual environment of a job.   python.sh check|apply VENV PYTHON SHARED
 # SHARED=yes makes PYTHON's own packages available in it (on an AMI with PyTorch, for example).
 set -u
+. "$STRATUS_BUNDLE/steps/common.sh"
 mode=$1 venv=$2 python=$3 shared=$4
 venv="$STRATUS_ROOT/venvs/$venv"
 mark="$venv/.stratus-python"
+
+create_with_uv() { # pip comes from the wheel that Python brings, at Debian in a folder of its own: no network is needed
+    present_uv && "$python" -m venv --without-pip "$venv" || return 1
+    wheels=$("$python" -c 'import ensurepip, os; print(os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"))')
+    "$uv" pip install --quiet --offline --no-config --no-index --find-links "$wheels" \
+        $([ -d /usr/share/python-wheels ] && echo --find-links /usr/share/python-wheels) --python "$venv/bin/python" pip
+}
 
 case $mode in
 check)
@@ -21,11 +29,14 @@ apply)
         echo "@@say installing python3-venv"
         sh "$STRATUS_BUNDLE/steps/apt.sh" python3-venv || exit 1
     fi
-    rm -rf "$venv"
-    # Shared packages include pip, whose installation takes most of the time of creating an environment.
-    without=
-    [ "$shared" = yes ] && "$python" -c 'import pip' 2>/dev/null && without=--without-pip
-    mkdir -p "${venv%/*}" && "$python" -m venv $without "$venv" || exit 1
+    rm -rf "$venv" && mkdir -p "${venv%/*}" || exit 1
+    # pip's installation takes most of the time of creating an environment: shared packages include it, and uv is faster.
+    if [ "$shared" = yes ] && "$python" -c 'import pip' 2>/dev/null; then
+        "$python" -m venv --without-pip "$venv" || exit 1
+    elif ! create_with_uv; then
+        rm -rf "$venv"
+        "$python" -m venv "$venv" || exit 1
+    fi
     if [ "$shared" = yes ]; then
         # If PYTHON is itself in a virtual environment, --system-site-packages would share its base interpreter's packages.
         site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

@@ -102,7 +102,7 @@ def test_a_conda_program_that_is_missing_is_named(vm: ScriptHost) -> None:
     lines = conda(vm, "no-such-program")
 
     assert states(lines) == ["conda failed"]
-    assert "no no-such-program on this host, and the job has a conda environment" in lines
+    assert "no no-such-program on this VM, and the job has a conda environment" in lines
     assert any(line.startswith("@@fix set [install] conda: ") for line in lines)
 
 

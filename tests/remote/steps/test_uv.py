@@ -1,0 +1,104 @@
+"""uv in the place of pip: with pip's configuration, where it can stand in, and pip where it cannot."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.support.host_tools import HostWithTools
+from tests.support.script_host import states
+
+RECORDER = """#!/bin/sh
+printf '%s\\n' "$@" "SSL_CERT_FILE=${SSL_CERT_FILE:-}" >"$HOME/uv-call"
+"""
+EMPTY = {"PIP_FIND_LINKS": "", "PIP_CERT": "", "PIP_INDEX_URL": "", "PIP_CONFIG_FILE": "", "PIP_EXTRA_INDEX_URL": ""}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> HostWithTools:
+    """A host with uv, and a job's environment whose pip only reports that it is called."""
+    home = tmp_path / "home"
+    (home / "stratus/tools/bin").mkdir(parents=True)
+    (home / "stratus/venvs/job/bin").mkdir(parents=True)
+    uv = home / "stratus/tools/bin/uv"
+    uv.write_text(RECORDER)
+    python = home / "stratus/venvs/job/bin/python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] && echo "pip $4" && exit 0\nexec {sys.executable} "$@"\n')
+    for program in (uv, python):
+        program.chmod(0o755)
+    return HostWithTools(home, EMPTY)
+
+
+def install(host: HostWithTools, *options: str) -> list[str]:
+    """Install a requirements file with options of pip; return all lines."""
+    plan = [["requirements", "requirements.sh", "job", "1", "requirements.txt", *options]]
+    status, lines = host.install(plan, None, **{"requirements.txt": b"numpy\n"})
+    assert (status, states(lines)) == (0, ["requirements done"])
+    return lines
+
+
+def call_of(host: HostWithTools) -> list[str]:
+    """Return the words of the call of uv."""
+    return (host.home / "uv-call").read_text().splitlines()
+
+
+def test_uv_gets_pips_configuration_and_options(host: HostWithTools) -> None:
+    """The command line replaces an index of the configuration, and adds to its lists."""
+    (host.home / ".pip").mkdir()
+    text = "[global]\nindex-url = https://old/\nextra-index-url = https://a/ https://b/\ncert = /ca.pem\ntimeout = 9\n"
+    (host.home / ".pip/pip.conf").write_text(text)
+    lines = install(host, "--index-url=https://new/", "--pre", "--find-links", "/wheels", "--progress-bar", "off")
+    call = call_of(host)
+
+    assert call[:2] == ["pip", "install"]
+    pairs = list(pairwise(call))
+    for pair in [
+        ("--default-index", "https://new/"),
+        ("--index", "https://a/"),
+        ("--index", "https://b/"),
+        ("--find-links", "/wheels"),
+        ("--prerelease", "allow"),
+        ("--index-strategy", "unsafe-best-match"),
+    ]:
+        assert pair in pairs
+    assert "https://old/" not in call
+    assert call[-1] == "SSL_CERT_FILE=/ca.pem"
+    assert not any(line == "pip install" for line in lines)
+
+
+def test_pip_installs_what_uv_has_no_option_for(host: HostWithTools) -> None:
+    lines = install(host, "--use-pep517")
+
+    assert "uv has no use-pep517 of pip" in lines
+    assert "pip install" in lines
+    assert not (host.home / "uv-call").exists()
+
+
+def test_pip_decides_about_what_uv_refuses(host: HostWithTools) -> None:
+    (host.home / "stratus/tools/bin/uv").write_text("#!/bin/sh\necho no solution\nexit 1\n")
+    lines = install(host)
+
+    assert lines.index("no solution") < lines.index("uv did not install them: pip does") < lines.index("pip install")
+
+
+@pytest.mark.parametrize("mark", ["python3 yes", "conda 0123"])
+def test_pip_installs_beside_packages_that_uv_does_not_see(host: HostWithTools, mark: str) -> None:
+    (host.home / "stratus/venvs/job/.stratus-python").write_text(f"{mark}\n")
+
+    assert "pip install" in install(host)
+    assert not (host.home / "uv-call").exists()
+
+
+def test_a_host_without_a_way_to_uv_tries_once(host: HostWithTools) -> None:
+    (host.home / "stratus/tools/bin/uv").unlink()
+    host.tool("timeout", "exit 1\n")
+    first = install(host)
+    (host.home / "stratus/venvs/job/.stratus-requirements").unlink()
+    second = install(host)
+
+    bringing = "@@say bringing uv, which installs packages faster than pip"
+    assert (first.count(bringing), second.count(bringing)) == (1, 0)
+    assert "pip install" in second
