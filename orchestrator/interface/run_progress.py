@@ -88,14 +88,22 @@ class RunProgress:
         self.console = console
         self._now = clock.monotonic
         self._began = self._now()
-        self._lock = threading.Lock()
+        self._lock, self._drawing = threading.Lock(), threading.Lock()
         self._counters: dict[str, StepCounter] = {}
-        self._has_output = False
+        self._has_output = self._is_shown = False
+        self._drawn_at = float("-inf")
         # Host -> its last line that was shown below only.
         self._unprinted: dict[str, str] = {}
 
     def read_line(self, host: str, line: str) -> bool:
         """Read a line of the job; return True if it is shown below and need not be printed."""
+        is_hidden = self._take_line(host, line)
+        # Before the line is printed, which redraws what is below; a job may print thousands of lines a second.
+        if self._is_shown and self._now() - self._drawn_at >= MERGED_S:
+            self._draw()
+        return is_hidden
+
+    def _take_line(self, host: str, line: str) -> bool:
         match = _STEP.fullmatch(last_state(line))
         done, total = (int(match["done"]), int(match["total"])) if match else (0, 0)
         with self._lock:
@@ -142,18 +150,28 @@ class RunProgress:
             yield
             return
         finished = threading.Event()
+        self._is_shown = True
         thread = threading.Thread(target=self._redraw, args=(finished,), name="run progress", daemon=True)
         thread.start()
         try:
             yield
         finally:
+            with self._drawing:
+                self._is_shown = False
+                self.console.set_footer("")
             finished.set()
             thread.join()
-            self.console.set_footer("")
+
+    def _draw(self) -> None:
+        # Threads of hosts may still deliver lines when the block has ended: then nothing may be drawn.
+        with self._drawing:
+            if self._is_shown:
+                self._drawn_at = self._now()
+                self.console.set_footer(self.text())
 
     def _redraw(self, finished: threading.Event) -> None:
         while True:
-            self.console.set_footer(self.text())
+            self._draw()
             # Not the clock's sleep: the end of the run interrupts this at once.
             if finished.wait(INTERVAL_S):
                 return

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.errors import LeftRunning
+from orchestrator.core.errors import JobFailed, LeftRunning
 from orchestrator.core.next_step import NextStep
+from orchestrator.interface import notice
+from orchestrator.interface.run_progress import RunProgress
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import STATUS, TRIES_AGAIN
 from orchestrator.interface.verbs.follow import LogPrinter
@@ -64,16 +66,36 @@ def experiment(
     show_plan(workspace, plan)
     confirm_upload(workspace, request.source, ask=False)
     _confirm(workspace, plan, yes=yes, without_asking=_step(job, multi=multi, n=n))
-    names = " ".join(plan.names)
-    # Not redrawn: the job's own lines are printed in between.
-    with interruptible(workspace, f"{names} were to be terminated.", STATUS + "  shows the VMs", redraw=False):
-        on_line = LogPrinter(workspace.console, with_host=request.multi).listener()
-        answer = session.experiment(multi=request.multi, plan=plan, job=request.source, on_line=on_line)
+    answer = _carry_out(workspace, request, plan)
     show(workspace, answer)
     record, terminated = answer
     raise_if_failed(record.failed, "not everything was received from {hosts}")
     if terminated.remaining:
         raise LeftRunning("Still there:", left=terminated.remaining, fix=TRIES_AGAIN)
+    return answer
+
+
+def _carry_out(workspace: Workspace, request: _Request, plan: LaunchPlan) -> tuple[RunRecord, TerminateReport]:
+    """Carry out an experiment, showing its steps and the job's output, and give notice of its end."""
+    began = workspace.clock.monotonic()
+
+    def give_notice(run_id: str, state: str) -> None:
+        notice.give(workspace, notice.EndOfRun(run_id, state, workspace.clock.monotonic() - began))
+
+    progress = RunProgress(workspace.console, workspace.clock)
+    printer = LogPrinter(workspace.console, with_host=request.multi, progress=progress)
+    names = " ".join(plan.names)
+    # Not redrawn: the job's own lines are printed in between.
+    with interruptible(workspace, f"{names} were to be terminated.", STATUS + "  shows the VMs", redraw=False):
+        try:
+            with printer.showing_progress():
+                answer = workspace.session().experiment(
+                    multi=request.multi, plan=plan, job=request.source, on_line=printer.listener()
+                )
+        except JobFailed as error:
+            give_notice(error.run_id, error.state)
+            raise
+    give_notice(answer[0].run_id, answer[0].state)
     return answer
 
 
