@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.core.clock import Clock
+from orchestrator.core.output_line import OutputLine, as_output_line
 from orchestrator.interface.console import Console
 from orchestrator.interface.render.units import last_state
 
@@ -92,6 +93,8 @@ class RunProgress:
         self._counters: dict[str, StepCounter] = {}
         self._has_output = self._is_shown = False
         self._drawn_at = float("-inf")
+        # Host -> present state of its progress bar.
+        self._bars: dict[str, str] = {}
         # Host -> its last line that was shown below only.
         self._unprinted: dict[str, str] = {}
 
@@ -104,6 +107,8 @@ class RunProgress:
         return is_hidden
 
     def _take_line(self, host: str, line: str) -> bool:
+        if self._is_bar(host, as_output_line(line)):
+            return True
         match = _STEP.fullmatch(last_state(line))
         done, total = (int(match["done"]), int(match["total"])) if match else (0, 0)
         with self._lock:
@@ -117,6 +122,16 @@ class RunProgress:
             if is_hidden:
                 self._unprinted[host] = line
         return is_hidden
+
+    def _is_bar(self, host: str, line: OutputLine) -> bool:
+        """Note a state of a progress bar, such as tqdm's; return False for a line. Its last state comes as a line."""
+        is_state = not line.ends_line and not line.raw and self.console.supports_redraw
+        with self._lock:
+            if is_state:
+                self._bars[host] = last_state(line).strip()
+            else:
+                self._bars.pop(host, None)
+        return is_state
 
     def _count(self, host: str, label: str, done: int, total: int) -> None:
         counter = self._counters.get(host)
@@ -136,6 +151,9 @@ class RunProgress:
         now = self._now()
         elapsed = f"  {clock_text(now - self._began)}"
         with self._lock:
+            if self._bars:
+                host, bar = next(iter(self._bars.items()))
+                return f"{elapsed}   {f'{host} ' if len(self._bars) > 1 else ''}{bar}"
             if not self._counters:
                 return elapsed if self._has_output else f"{elapsed}   no output yet"
             host, counter = min(self._counters.items(), key=lambda item: item[1].fraction)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from orchestrator.core.clock import REAL_CLOCK, Clock
+from orchestrator.core.output_line import OutputLine
 from orchestrator.interface.console import Console
 from orchestrator.interface.run_progress import RunProgress, clock_text
 from orchestrator.interface.verbs.follow import LogPrinter
@@ -90,6 +91,18 @@ def test_of_several_hosts_the_slowest_is_shown() -> None:
     progress.read_line("ml-1", "step 2/9")
 
     assert progress.text() == "  0:00   ml-1 step 2/9"
+
+
+def test_a_progress_bar_stands_below_until_its_line_is_complete() -> None:
+    with redirect_stdout(Screen()):
+        progress = RunProgress(Console(env=TERMINAL), Watch().clock)
+        is_hidden = progress.read_line("ml-0", OutputLine(" 50%|##  | 5/10 [00:01<00:01]", b"", ends_line=False))
+        shown = progress.text()
+        last = OutputLine("100%|####| 10/10 [00:02<00:00]", b"...", ends_line=True)
+
+        assert (is_hidden, shown) == (True, "  0:00   50%|##  | 5/10 [00:01<00:01]")
+        assert not progress.read_line("ml-0", last)
+        assert progress.text() == "  0:00"
 
 
 def test_a_terminal_shows_one_line_below_the_output_and_keeps_the_last_state() -> None:
