@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -87,17 +87,24 @@ class Document:
     problems: tuple[Problem, ...]
 
 
-def read(path: Path, env: Mapping[str, str], layout: Layout | None = None) -> Document:
+Refuse = Callable[[str], str]
+"""Returns why a file may not use a variable of the environment; empty if it may."""
+
+
+def read(
+    path: Path, env: Mapping[str, str], layout: Layout | None = None, *, refuse: Refuse = lambda name: ""
+) -> Document:
     """Read a file; mistakes in it are not raised, they are in ``problems``.
 
     :param env: environment that variables are looked up in.
+    :param refuse: returns why the file may not use a variable; empty if it may.
     """
     layout = layout or Layout()
     lines, problems = _lines(path, layout)
     scanner = _Scanner(str(path), layout, problems)
     for number, line in enumerate(lines, 1):
         scanner.read_line(number, line)
-    values = dict(_expanded_values(scanner, env))
+    values = dict(_expanded_values(scanner, env, refuse))
     return Document(path, values, scanner.sections, tuple(problems))
 
 
@@ -305,14 +312,14 @@ def bad_character(text: str) -> str:
     return ""
 
 
-def _expanded_values(scanner: _Scanner, env: Mapping[str, str]) -> Iterator[tuple[Key, Value]]:
+def _expanded_values(scanner: _Scanner, env: Mapping[str, str], refuse: Refuse) -> Iterator[tuple[Key, Value]]:
     """Yield the values of all options, with variables expanded."""
     for key, entry in scanner.entries.items():
         text = "\n".join(line for line in entry.lines if line)
         value = Value(text, entry.line, key[0], entry.name, entry.broken)
         # A verbatim option is a shell command: its ${...} belongs to the shell.
         if "${" in text and key not in scanner.layout.verbatim:
-            text, complaints = expand_variables(text, env)
+            text, complaints = expand_variables(text, env, refuse)
             for complaint in complaints:
                 scanner.add_problem(entry.line, f"{entry.label}: {complaint}")
             # Trimmed again: the variable's own value may have blanks at its ends.
@@ -320,18 +327,20 @@ def _expanded_values(scanner: _Scanner, env: Mapping[str, str]) -> Iterator[tupl
         yield key, value
 
 
-def expand_variables(text: str, env: Mapping[str, str]) -> tuple[str, list[str]]:
+def expand_variables(text: str, env: Mapping[str, str], refuse: Refuse = lambda name: "") -> tuple[str, list[str]]:
     """Expand ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}``.
 
     As in a shell, the colon means "unset or empty"; ``${VAR-default}`` without it accepts an empty variable. Values of
     variables are not expanded again.
 
+    :param refuse: returns why a variable may not be used; empty if it may.
     :return: the text, and a complaint for each variable that could not be expanded.
     """
     complaints: list[str] = []
 
     def fill(match: re.Match[str]) -> str:
-        value, complaint = _variable(match, env)
+        reason = refuse(match["name"] or "")
+        value, complaint = ("", reason) if reason else _variable(match, env)
         if complaint:
             complaints.append(complaint)
         return value

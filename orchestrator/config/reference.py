@@ -69,7 +69,10 @@ def _section(section: str, table: type, values: Mapping[tuple[str, str], str]) -
         value = values.get((section, option.name))
         mark = "" if option.essential or value is not None else "#"
         text = format_value(option.default) if value is None else value
-        lines.append(_commented(f"{mark}{option.name} = {text}".rstrip(), _comment(option)))
+        line = f"{mark}{option.name} = {text}".rstrip()
+        # In a shell command a # may be a part of it, so the comment would be read as the command.
+        above = option.value_type.verbatim
+        lines.append(f"# {_comment(option)}\n{line}" if above else _commented(line, _comment(option)))
     return "\n".join(lines) + "\n"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from orchestrator.config import ini, schema
 from orchestrator.config import reference as config_reference
+from orchestrator.config.options import JobSettings
 from orchestrator.config.schema import (
     FREE_FORM,
     SettingsReader,
@@ -169,23 +171,71 @@ def dockerfile_sources(dockerfile: Path) -> list[str]:
     return sorted({word.lstrip("/") for sources in arguments for word in sources if not word.startswith("--")})
 
 
-def load(path: Path, env: Mapping[str, str], *, runtime: str = "") -> JobSpec:
+CREDENTIAL = re.compile(r"(?i)secret|token|passw|passphrase|credential|private|auth|api_?key|access_?key|(^|_)key$")
+"""Names of variables that usually hold credentials: AWS_SECRET_ACCESS_KEY, GITHUB_TOKEN, WANDB_API_KEY."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Parts of this computer, besides the job's folder, that the user's config lets a job carry to its VMs.
+
+    A job's folder often comes from somebody else: what it may read is decided outside of it.
+
+    :param folders: that its data and requirements may be in.
+    :param variables: names of variables that it may use although they look like credentials.
+    """
+
+    folders: tuple[Path, ...] = ()
+    variables: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, options: JobSettings) -> Access:
+        """Return what the section [job] of a config allows."""
+        folders = tuple(Path(line).expanduser().resolve() for line in options.allow_folders)
+        return cls(folders, tuple(options.allow_variables.replace(",", " ").split()))
+
+    def refuse_variable(self, name: str) -> str:
+        """Return why a job may not use a variable; empty if it may."""
+        if name in self.variables or not CREDENTIAL.search(name):
+            return ""
+        return (
+            f"{name} looks like a credential, which would be stored on the VMs; "
+            f"to allow it: [job] allow_variables = {name} in your config"
+        )
+
+    def refuse_path(self, folder: Path, path: Path) -> str:
+        """Return why a job may not read a path; empty if it may.
+
+        :param folder: of the job.
+        """
+        # Resolved: a link in the folder may lead anywhere.
+        target = path.resolve()
+        if any(target.is_relative_to(top) for top in (folder.resolve(), *self.folders)):
+            return ""
+        return f"{target} is outside the job's folder; to allow it: [job] allow_folders = {target} in your config"
+
+
+def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Access | None = None) -> JobSpec:
     """Read a job.
 
     :param path: its folder, which holds a ``job.ini``; or another .ini file in such a folder.
     :param env: variables that ``${VAR}`` in the file refers to.
     :param runtime: ``venv`` or ``docker``, overriding the file; empty: as in the file.
+    :param access: what it may read besides its folder; None: nothing.
     :raises ConfigError: with every mistake in the file.
     """
     file = path if path.suffix == ".ini" else path / "job.ini"
     folder = file.parent
-    reader = SettingsReader(ini.read(file, env, schema.layout(TABLES)), TABLES)
+    access = access or Access()
+    document = ini.read(file, env, schema.layout(TABLES), refuse=access.refuse_variable)
+    reader = SettingsReader(document, TABLES)
     if not reader.document.values:
         # A file that is missing or unreadable would only add "is missing" for every required option.
         reader.raise_problems("Nothing was run.")
     options, resources = reader.read_section("job", JobOptions), reader.read_section("resources", ResourceOptions)
     # Before the checks: each runtime needs other files.
     options = replace(options, runtime=runtime or options.runtime)
+    _check_access(reader, options, folder, access)
     data = _data_items(reader, options, folder)
     environment = _environment(reader)
     _check_job(reader, options, folder)
@@ -210,11 +260,25 @@ def reference() -> str:
     return config_reference.sections(TABLES)
 
 
+IMAGE_NAME = re.compile(r"[a-z0-9]+((_|__|-+)[a-z0-9]+)*")
+"""A part of an image's name: https://github.com/distribution/reference/blob/main/reference.go; dots are left out."""
+
+MAX_NAME = 60
+
+
 def job_name(file: Path) -> str:
     """Return a name that is valid as a folder and as a part of an image's name."""
     # Lower case, as Docker requires of an image's name.
     name = file.resolve().parent.name + ("" if file.name == "job.ini" else f"_{file.stem}")
-    return "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name.lower())
+    plain = "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in name.lower())
+    if len(plain) <= MAX_NAME and IMAGE_NAME.fullmatch(plain):
+        return plain
+    # Letters without their accents, where they have any.
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(letter))
+    letters = re.findall(r"[a-z0-9]+", bare)
+    # With a digest: names that differ in other letters only must not share a folder on the hosts.
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:6]
+    return "_".join(["_".join(letters)[:MAX_NAME].strip("_") or "job", digest])
 
 
 def _environment(reader: SettingsReader) -> dict[str, str]:
@@ -248,6 +312,28 @@ def _data_items(reader: SettingsReader, options: JobOptions, folder: Path) -> tu
             reader.add_problem("job", "data", missing if len(options.data) == 1 else f"{line!r}: " + missing)
         items.append(DataItem(source, name))
     return tuple(items)
+
+
+def _check_access(reader: SettingsReader, options: JobOptions, folder: Path, access: Access) -> None:
+    """Report files of this computer that the job must not carry to its VMs, and paths that are none."""
+    sources = [("data", line.partition("->")[0].strip()) for line in options.data]
+    files = [("requirements", options.requirements), ("environment", options.environment)]
+    for name, source in [*sources, *files]:
+        if not source or source.startswith("s3://"):
+            continue
+        try:
+            (folder / source).stat()
+            reason = access.refuse_path(folder, folder / source)
+        except (FileNotFoundError, NotADirectoryError):
+            # Reported with advice on sample data, unless it names another place.
+            reason = access.refuse_path(folder, folder / source)
+        # A name of 400 characters, a loop of links, a NUL byte.
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = f"{source[:60]!r}: {getattr(error, 'strerror', '') or error}"
+        if reason:
+            reader.add_problem("job", name, reason)
+            # The checks that follow would only stumble over the same path.
+            reader.raise_problems("Nothing was run.")
 
 
 def _is_there(path: Path, options: JobOptions) -> bool:

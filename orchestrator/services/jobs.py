@@ -154,7 +154,8 @@ class JobService:
         if isinstance(folder, ScriptJob):
             job = folder.spec(runtime=options.runtime)
         else:
-            job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime)
+            access = spec.Access.of(options)
+            job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime, access=access)
         if job.runtime != "docker":
             return job
         # The build's arguments are settings of this user, not of the job, but part of the image's name.

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.options import JobSettings
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import ConfigError
 from orchestrator.install.steps import build_digest
 from orchestrator.jobs import spec as jobs_spec
+from orchestrator.jobs.spec import Access
 from tests.support.jobs.job_folder import DASK, write_container_job
 from tests.support.paths import ROOT
 
@@ -128,3 +130,102 @@ def test_the_reference_of_job_ini_is_up_to_date() -> None:
     """scripts/docs-tables writes it."""
     page = (ROOT / "docs/jobs.md").read_text(encoding="utf-8")
     assert jobs_spec.reference() in page
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("My Job (v2)", "my_job_v2_aad0a4"),
+        ("\u00fcber", "uber_6d1447"),
+        ("-rf", "rf_ab8baa"),
+        ("_", "job_d2e2ad"),
+        ("\u5929\u6c14", "job_x"),
+        ("plain-name_2", "plain-name_2"),
+        ("a" * 200, "a" * 60 + "_x"),
+    ],
+)
+def test_the_name_of_any_folder_is_a_part_of_an_images_name(tmp_path: Path, folder: str, name: str) -> None:
+    job = jobs_spec.job_name(tmp_path / folder / "job.ini")
+
+    assert jobs_spec.IMAGE_NAME.fullmatch(job)
+    assert job.rpartition("_")[0] == name.rpartition("_")[0]
+    assert job == jobs_spec.job_name(tmp_path / "elsewhere" / folder / "job.ini")
+    assert jobs_spec.job_name(tmp_path / "uber" / "job.ini") == "uber"
+
+
+def refused(folder: Path, text: str, env: dict[str, str], access: Access | None = None) -> list[str]:
+    """Return the mistakes in a job.ini; none if it is read."""
+    (folder / "job.ini").write_text(f"[job]\nsingle = true\n{text}\n")
+    try:
+        jobs_spec.load(folder, env, access=access)
+    except ConfigError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+@pytest.fixture
+def laptop(job_folder: Path) -> Path:
+    """A folder beside the job's, with a file that is none of the job's business, and a link to it in the job's."""
+    aws = job_folder.parent / ".aws"
+    aws.mkdir()
+    (aws / "credentials").write_text("secret")
+    (job_folder / "link").symlink_to(aws)
+    return aws
+
+
+@pytest.mark.parametrize("source", ["{laptop}", "../.aws", "scenes/../../.aws/credentials", "link", "link/credentials"])
+def test_a_job_reads_nothing_outside_its_folder_unless_the_users_config_allows_it(
+    job_folder: Path, laptop: Path, source: str
+) -> None:
+    line = f"data = {source.format(laptop=laptop)} -> data"
+
+    (problem,) = refused(job_folder, line, {})
+    assert problem.startswith(f"{job_folder / 'job.ini'}:3: [job] data")
+    assert "is outside the job's folder; to allow it: [job] allow_folders = " in problem
+    # As printed:
+    allowed = problem.partition("allow_folders = ")[2].partition(" in your config")[0]
+    access = Access.of(JobSettings(allow_folders=(allowed,)))
+    assert refused(job_folder, line, {}, access) == []
+
+
+@pytest.mark.parametrize("option", ["requirements", "environment"])
+def test_a_job_takes_its_requirements_from_its_folder(job_folder: Path, laptop: Path, option: str) -> None:
+    (problem,) = refused(job_folder, f"{option} = {laptop}/credentials", {})
+
+    assert "is outside the job's folder" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "is_refused"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("AWS_SESSION_TOKEN", True),
+        ("WANDB_API_KEY", True),
+        ("PGPASSWORD", True),
+        ("SSH_AUTH_SOCK", True),
+        ("USER", False),
+        ("AWS_REGION", False),
+        ("LEVEL", False),
+        ("KEYBOARD", False),
+    ],
+)
+def test_a_job_carries_no_credential_to_a_vm_unless_the_users_config_allows_it(
+    job_folder: Path, name: str, is_refused: bool
+) -> None:
+    text = f"[env]\nX = ${{{name}}}\nY = ${{{name}:-default}}"
+
+    problems = refused(job_folder, text, {name: "value"})
+    assert bool(problems) == is_refused
+    assert not any("value" in problem for problem in problems)
+    assert all(f"{name} looks like a credential" in problem for problem in problems)
+    assert refused(job_folder, text, {name: "value"}, Access.of(JobSettings(allow_variables=f"A, {name}"))) == []
+
+
+@pytest.mark.parametrize("option", ["data", "requirements", "environment"])
+@pytest.mark.parametrize("path", ["x" * 400, "x/" * 3000, "loop"])
+def test_a_path_that_no_file_can_have_is_a_mistake_with_its_line(job_folder: Path, option: str, path: str) -> None:
+    (job_folder / "loop").symlink_to("loop")
+
+    (problem,) = refused(job_folder, f"{option} = {path}", {})
+
+    assert problem.startswith(f"{job_folder / 'job.ini'}:3: [job] {option}")

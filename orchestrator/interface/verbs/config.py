@@ -84,7 +84,8 @@ def check(workspace: Workspace) -> object:
     try:
         # With its files, unlike show: this is the check that a launch would make.
         settings = workspace.settings()
-        spec = jobs_spec.load(Path(settings.job.run), os.environ, runtime=settings.job.runtime)
+        access = jobs_spec.Access.of(settings.job)
+        spec = jobs_spec.load(Path(settings.job.run), os.environ, runtime=settings.job.runtime, access=access)
     except ConfigError as error:
         raise ConfigError(error.problems, consequence="") from None
     workspace.show_warnings(settings)
