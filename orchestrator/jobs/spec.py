@@ -179,7 +179,7 @@ CREDENTIAL = re.compile(r"(?i)secret|token|passw|passphrase|credential|private|a
 class Access:
     """Parts of this computer, besides the job's folder, that the user's config lets a job carry to its VMs.
 
-    A job's folder often comes from somebody else: what it may read is decided outside of it.
+    A job's folder may come from another person: the user's own config decides on what it may read.
 
     :param folders: that its data and requirements may be in.
     :param variables: names of variables that it may use although they look like credentials.
