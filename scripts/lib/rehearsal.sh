@@ -11,7 +11,8 @@ rehearsal_start() {
     REHEARSAL_HOME=$(mktemp -d "$PWD/.home/rehearsal.XXXXXX")
     export STRATUS_HOME="$REHEARSAL_HOME/stratus" LOCALCLOUD_HOME="$REHEARSAL_HOME/localcloud"
     REHEARSAL_CONFIG=config/local.ini
-    if [ ! -d examples/cloud_retrieval/data ]; then
+    # By its files: an interrupted run leaves an empty folder.
+    if ! ls examples/cloud_retrieval/data/*.hdf5 >/dev/null 2>&1; then
         .venv/bin/python examples/cloud_retrieval/synthesize.py --scenes 4 --size 144 --seed 1 --out examples/cloud_retrieval/data
     fi
 }
