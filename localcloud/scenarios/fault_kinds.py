@@ -118,7 +118,7 @@ KINDS: tuple[FaultKind, ...] = (
             Option("message", text, "", "the error's message; by default AWS's own, if known"),
             Option("status", whole_number, 0, "the HTTP status; 0 for that of the code"),
             _ACTION,
-            Option("applied", yes_no, False, "whether the call takes effect all the same"),
+            Option("applied", yes_no, False, "whether the call takes effect anyway"),
         ),
     ),
     FaultKind(

@@ -246,7 +246,7 @@ def _check_combination(section: _Section, kind: fault_kinds.FaultKind, values: M
         message = f"where = {where}: {kind.name} has no {aspect}, only {names}"
         yield section.problem(message, section.values["where"][1])
     if kind.name == "error" and code and code not in ERRORS and not values.get("message"):
-        message = f"code = {code}: unknown code{_suggestion(code, ERRORS)}; to use it all the same, set message too"
+        message = f"code = {code}: unknown code{_suggestion(code, ERRORS)}; to use it anyway, set message, too"
         yield section.problem(message, section.values["code"][1])
 
 

@@ -20,7 +20,7 @@ EDITORS = ("vscode", "cursor")
 def _(report: SshConfigReport, _now: datetime) -> Lines:
     table = columns([[host.name, f"{host.user}@{host.address}", f"port {host.port}"] for host in report.hosts])
     if not report.hosts:
-        table = [line("  No VM is up.  Next: ", NextStep("LaunchInstances"))]
+        table = ["  No VM is up."]
     if not report.is_included:
         name = report.hosts[0].name if report.hosts else "ml-0"
         return [
