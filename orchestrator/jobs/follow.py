@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import ConnectError, JobFailed
 from orchestrator.core.host import Host
-from orchestrator.core.next_step import NextStep, Text
+from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.hosts import parallel
 from orchestrator.jobs import host_output
 from orchestrator.jobs.host_output import LogReader
@@ -32,6 +33,15 @@ PERMANENT_ERRORS = ("auth", "host-key", "key-file")
 
 OnLine = Callable[[str, str], None]
 """Called with (host, line)."""
+
+PACKAGE_OF_MODULE = {
+    "cv2": "opencv-python",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""Packages whose name at PyPI is another one than the module's."""
 
 # https://tldp.org/LDP/abs/html/exitcodes.html; the kernel's out-of-memory killer sends SIGKILL: 128 + 9.
 MEANING_OF_STATUS = {126: ", not executable", 127: ", command not found", 137: ", killed: often out of memory"}
@@ -116,7 +126,7 @@ def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) 
     if task is None:
         message = f"lost: {outcome.error}"
         return JobFailed(message, exit_status=None, where=where, fix=fix, run_id=run.run_id, state="lost")
-    advice: Text = fix
+    advice: Text = join("\n  ", filter(None, [_missing_package(task), fix]))
     if task.reclaim_time:
         advice = f"partial outputs: {log_folder.parent}; " + NextStep("LaunchInstances") + ", then run it again"
     return JobFailed(
@@ -128,6 +138,16 @@ def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) 
         run_id=run.run_id,
         state="failed" if task.reason == "exit" else task.reason,
     )
+
+
+def _missing_package(task: TaskExit) -> str:
+    """Return advice for a task that lacked a Python package; empty for any other."""
+    # Not the last line only: launchers print more after it.
+    for line in reversed(task.tail):
+        if match := re.search(r"ModuleNotFoundError: No module named '([A-Za-z0-9_]{1,60})", line):
+            package = PACKAGE_OF_MODULE.get(match[1], match[1])
+            return f"if it is a package: add {package} to requirements.txt of the job; the next run installs it"
+    return ""
 
 
 def _failure_message(task: TaskExit) -> str:

@@ -312,6 +312,8 @@ class JobService:
     def _handle_failure(self, located: LocatedRun, exits: parallel.Outcomes[TaskExit]) -> None:
         """Fetch what a failed or reclaimed run left, and raise its failure."""
         failed = [outcome for outcome in exits.values() if not (outcome.value and outcome.value.ok)]
+        # The limit of time first: tasks that fail as it ends their peers are not the cause.
+        failed.sort(key=lambda outcome: outcome.value is None or outcome.value.reason != "timeout")
         reclaimed = [task.host for task in exits.successful_values() if task.reclaim_time]
         if reclaimed:
             self.context.on_spot_reclaim(reclaimed)
