@@ -143,7 +143,7 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
     context, unknown = inventory.context, list[str]()
     started = [instance for instance in inventory.instances() if instance.name in names and instance.state == "running"]
     try:
-        outcomes = _set_timers(inventory, started, lambda _: [_UNCHANGED] * 3)
+        outcomes = _set_timers(inventory, started, _start_arguments)
         expiries = {outcome.host.identity: outcome.value.expires_at for outcome in outcomes.values() if outcome.value}
         instance_tags.tag_expiry(context.clients, expiries)
         unknown += [first_line(error) for error in outcomes.errors.values()]
@@ -151,6 +151,12 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
         unknown.append(first_line(error))
     for reason in unknown:
         context.on_event(Event("", "timer", "warning", text=f"the tagged shutdown time may be too late: {reason}"))
+
+
+def _start_arguments(started: Instance) -> Sequence[str]:
+    """Return the arguments that begin the time of an instance anew; a boot alone does not move its end."""
+    minutes = str(time_limits.whole_minutes(started.max_hours)) if started.max_hours else _UNCHANGED
+    return [minutes, _UNCHANGED, _UNCHANGED]
 
 
 def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:

@@ -7,14 +7,13 @@
 #                                        IDLE minutes without use (0: never); - leaves a value unchanged
 #                                        (a new BUDGET with - for MINUTES applies from the next boot or extension)
 #
-# Prints "@@until EPOCH BUDGET USED IDLE". /var/lib/stratus holds limits (minutes of one boot, budget, idle, port),
-# used (minutes up, counted by idle.sh), until (end of this boot) and extended (a requested end).
+# Prints "@@until EPOCH BUDGET USED IDLE". /var/lib/stratus holds limits (minutes from a start, budget, idle, port), used
+# (minutes up, counted by idle.sh), until (the end, a moment that a reboot does not move), end (the same as uptime in
+# seconds, for idle.sh) and seen (its date: when the VM was last up).
 set -u
 # Below / on a VM; a host that is a folder has everything below that folder.
 root=${0%/var/lib/cloud/scripts/*}
 state=$root/var/lib/stratus
-minutes=480 budget=0 idle=0 port=22
-. "$state/limits"
 
 number() { # FILE: prints the number in it, or 0
     value=
@@ -23,12 +22,25 @@ number() { # FILE: prints the number in it, or 0
     echo "$value"
 }
 
+limit() { # NAME DEFAULT: not sourced, because a missing or damaged file would end this script without a timer
+    value=$(sed -n "s/^\(.* \)\{0,1\}$1=\([0-9][0-9]*\).*/\2/p" "$state/limits" 2>/dev/null | head -n 1)
+    echo "${value:-$2}"
+}
+
 keep() { # FILE TEXT: replaces the file atomically
     printf '%s\n' "$2" >"$state/$1.new" && mv "$state/$1.new" "$state/$1"
 }
 
+was_off() { # for longer than a reboot takes: then it was stopped, and its time begins anew
+    seen=$(date -r "$state/seen" +%s 2>/dev/null || echo 0)
+    [ $((now - seen)) -ge 900 ]
+}
+
+minutes=$(limit minutes 480) budget=$(limit budget 0) idle=$(limit idle 0) port=$(limit port 22)
 now=$(date +%s)
+read -r up _ </proc/uptime
 used=$(number used)
+until=$(number until)
 if [ $# -eq 3 ]; then
     for word in "$@"; do
         case "$word" in '' | *[!0-9-]* | ?*-*) echo "expire.sh: $word is not a number of minutes" >&2; exit 64 ;; esac
@@ -38,27 +50,40 @@ if [ $# -eq 3 ]; then
     keep limits "minutes=$minutes budget=$budget idle=$idle port=$port"
     if [ "$1" = - ]; then
         # The timer stays as it is: right after a start it is not armed yet, and its value of the last boot is stale.
-        echo "@@until $(number until) $budget $used $idle"
+        echo "@@until $until $budget $used $idle"
         exit 0
     fi
-    left=$1
-    keep extended $((now + left * 60))
+    left=$(($1 * 60))
 else
     # Billing starts before this script: two minutes cover any boot.
     used=$((used + 2))
     keep used "$used"
-    extended=$((($(number extended) - now) / 60))
-    left=$((extended > minutes ? extended : minutes))
-    setsid sh "$state/idle.sh" "$used" </dev/null >"$state/idle.log" 2>&1 &
+    left=$((until - now))
+    if [ "$left" -le 0 ] && { [ "$until" -eq 0 ] || was_off; }; then
+        left=$((minutes * 60))
+    elif [ "$left" -gt $((720 * 3600)) ]; then
+        left=$((minutes * 60))  # no extension reaches that far: the clock is wrong
+    fi
+    rm -f "$state/end"  # of the last boot, whose uptime was another
 fi
-if [ "$budget" -gt 0 ] && [ "$left" -gt $((budget - used)) ]; then
-    left=$((budget - used))
+if [ "$budget" -gt 0 ] && [ "$left" -gt $(((budget - used) * 60)) ]; then
+    left=$(((budget - used) * 60))
 fi
+[ "$left" -gt 0 ] || left=0
+end=$((${up%%.*} + left))
+keep until $((now + left))
+keep end "$end"
+# A date can be set on a full disk, too.
+touch "$state/seen"
+if [ $# -ne 3 ]; then
+    setsid sh "$state/idle.sh" "$used" "$end" </dev/null >"$state/idle.log" 2>&1 &
+fi
+# A scheduled shutdown blocks logins in its last five minutes, until it is cancelled; a new one alone does not unblock
+# them. So idle.sh shuts down on time, and this one is later: it counts if idle.sh was killed.
+shutdown -c >/dev/null 2>&1
 if [ "$left" -gt 0 ]; then
-    keep until $((now + left * 60))
-    shutdown -h "+$left" || exit 69
+    shutdown -h "+$(((left + 59) / 60 + 6))" || exit 69
 else
-    keep until "$now"
     shutdown -h now || exit 69
 fi
-echo "@@until $(number until) $budget $used $idle"
+echo "@@until $((now + left)) $budget $used $idle"

@@ -1,15 +1,16 @@
 #!/bin/sh
-# Counts the minutes that this VM is up, and shuts it down after some minutes without use: no job runs, no SSH session is
-# open, no GPU computes. stratus-expire starts it at every boot.
+# Counts the minutes that this VM is up, and shuts it down at its end, whatever became of the scheduled shutdown, and after
+# some minutes without use: no job runs, no SSH session is open, no GPU computes. stratus-expire starts it at every boot.
 #
-#   idle.sh USED     USED: minutes up before
+#   idle.sh USED [END]     USED: minutes up before; END: uptime in seconds at which it shuts down, unless the file end
+#                          has another; 0: never
 #
 # STRATUS_MINUTE is the length of a minute in seconds, for tests.
 set -u
 root=${0%/var/lib/stratus/*}
 state=$root/var/lib/stratus
 minute=${STRATUS_MINUTE:-60}
-minutes=480 budget=0 idle=0 port=22
+end=${2:-0}
 
 seconds() { # since boot: changes of the clock do not affect it
     read -r up _ </proc/uptime && echo "${up%%.*}"
@@ -48,13 +49,32 @@ gpu() { # a few percent come from the driver itself
         awk '$1 + 0 > 5 { found = 1 } END { exit !found }'
 }
 
+number() { # TEXT DEFAULT: prints the number, or the default
+    case "$1" in '' | *[!0-9]*) echo "$2" ;; *) echo "$1" ;; esac
+}
+
+limit() { # NAME DEFAULT: from the limits of stratus-expire, which may be missing or damaged
+    number "$(sed -n "s/^\(.* \)\{0,1\}$1=\([0-9][0-9]*\).*/\2/p" "$state/limits" 2>/dev/null | head -n 1)" "$2"
+}
+
+pause() { # a minute, or less to the end
+    left=$((end - $(seconds)))
+    if [ "$left" -gt 0 ] && [ "$left" -lt "$minute" ]; then echo "$left"; else echo "$minute"; fi
+}
+
 began=$(seconds)
 active=$began
-while sleep "$minute"; do
+while sleep "$(pause)"; do
     now=$(seconds)
+    touch "$state/seen"
     echo $(($1 + (now - began) / minute + 1)) >"$state/used.new" && mv "$state/used.new" "$state/used"
-    . "$state/limits"
-    if [ "$idle" -eq 0 ] || job || session || gpu; then
+    # An extension over SSH writes the file; on a full disk the earlier end stays.
+    [ -r "$state/end" ] && read -r written <"$state/end" && end=$(number "$written" "$end")
+    idle=$(limit idle 0) port=$(limit port 22)
+    if [ "$end" -gt 0 ] && [ "$now" -ge "$end" ]; then
+        echo "ended: its time is over" | tee "$state/ended"
+        shutdown -h now
+    elif [ "$idle" -eq 0 ] || job || session || gpu; then
         active=$now
     elif [ $((now - active)) -ge $((idle * minute)) ]; then
         echo "ended after $idle min without a job, an SSH session or GPU use" | tee "$state/ended"

@@ -35,9 +35,10 @@ REGION = "us-west-2"
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
 """Folder for home folders: in memory if possible, because every journal entry is flushed to disk."""
 
+_NOW = 1_000_000_000
 _FAKE_COMMANDS = {
-    "shutdown": '#!/bin/sh\nfor word; do :; done; echo "@@shutdown $word"\n',
-    "date": "#!/bin/sh\necho 1000000000\n",
+    "shutdown": "#!/bin/sh\n",
+    "date": f"#!/bin/sh\necho {_NOW}\n",
     "setsid": "#!/bin/sh\n",
 }
 _RETRY = Backoff(first_s=0.5, longest_s=5.0, growth=1.5)
@@ -68,8 +69,9 @@ def _minutes(script: bytes, limits: bytes, used: int) -> int | None:
         environment = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
         command = ["sh", str(root / EXPIRE_SCRIPT.lstrip("/"))]
         output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True).stdout
-    word = next(line.split()[1] for line in output.splitlines() if line.startswith("@@shutdown"))
-    return 0 if word == "now" else int(word.lstrip("+"))
+    # idle.sh shuts down then; the shutdown that is scheduled comes later, in case that it was killed.
+    epoch = next(int(line.split()[1]) for line in output.splitlines() if line.startswith("@@until"))
+    return max(0, epoch - _NOW) // 60
 
 
 @dataclass

@@ -61,17 +61,40 @@ class TimerHost:
         assert completed.returncode == 0, completed.stderr
         return completed.stdout.strip()
 
-    def watch(self, used: int = 0) -> subprocess.Popen[bytes]:
+    def watch(self, used: int = 0, end: int = 0) -> subprocess.Popen[bytes]:
         """Start the idle watcher, with minutes that last a second."""
         return subprocess.Popen(
-            ["sh", str(self.root / "var/lib/stratus/idle.sh"), str(used)], env=self.env, start_new_session=True
+            ["sh", str(self.root / "var/lib/stratus/idle.sh"), str(used), str(end)],
+            env=self.env,
+            start_new_session=True,
         )
 
     @property
     def shutdowns(self) -> list[str]:
+        """The arguments of each call of ``shutdown``, except for those that cancel one."""
+        return [line for line in self.calls if line != "-c"]
+
+    @property
+    def calls(self) -> list[str]:
         """The arguments of each call of ``shutdown``."""
         path = self.root / "shutdowns"
         return path.read_text().splitlines() if path.exists() else []
+
+    def state(self, name: str) -> Path:
+        """Return a file of the timer."""
+        return self.root / "var/lib/stratus" / name
+
+    def pass_time(self, minutes: float) -> None:
+        """Have the end and the last sign of life lie that much earlier."""
+        until, seen = self.state("until"), self.state("seen")
+        until.write_text(f"{int(until.read_text()) - round(minutes * 60)}\n")
+        os.utime(seen, (seen.stat().st_atime, seen.stat().st_mtime - minutes * 60))
+
+    def reboot(self, after_minutes: float) -> str:
+        """Boot again after some minutes of use; the reboot itself takes no time."""
+        self.pass_time(after_minutes)
+        self.state("seen").touch()
+        return self.boot()
 
     def set_used(self, minutes: int) -> None:
         """Set the minutes that count as used."""
@@ -85,12 +108,85 @@ def timer(output: str) -> list[int]:
     return [round((int(epoch) - time.time()) / 60), *map(int, rest)]
 
 
-def test_every_boot_sets_the_timer_again(tmp_path: Path) -> None:
+def test_a_reboot_does_not_move_the_end(tmp_path: Path) -> None:
     vm = TimerHost.make(tmp_path, TimeLimits(480))
 
     assert timer(vm.boot()) == [480, 0, 2, 0]
-    assert timer(vm.boot()) == [480, 0, 4, 0]
-    assert vm.shutdowns == ["-h +480", "-h +480"]
+    assert timer(vm.reboot(after_minutes=100)) == [380, 0, 4, 0]
+    assert timer(vm.reboot(after_minutes=370))[0] == 10
+    assert timer(vm.reboot(after_minutes=11))[0] == 0
+    # Six minutes later than idle.sh: logins are blocked in the last five before a scheduled shutdown.
+    assert vm.shutdowns == ["-h +486", "-h +386", "-h +16", "-h now"]
+
+
+def test_a_start_after_a_stop_begins_anew_and_one_before_the_end_does_not(tmp_path: Path) -> None:
+    """StartAll() moves the end over SSH; until then a VM keeps the one it had, if that is still to come."""
+    vm = TimerHost.make(tmp_path, TimeLimits(60))
+    vm.boot()
+    vm.pass_time(30)
+    early = timer(vm.boot())[0]
+    vm.pass_time(600)
+    late = timer(vm.boot())[0]
+
+    assert (early, late) == (30, 60)
+
+
+def test_a_wrong_clock_at_boot_does_not_move_the_end_by_years(tmp_path: Path) -> None:
+    vm = TimerHost.make(tmp_path, TimeLimits(60))
+    vm.boot()
+    vm.pass_time(-60 * 24 * 365)
+
+    assert timer(vm.boot())[0] == 60
+
+
+def test_an_extension_cancels_the_shutdown_that_may_block_logins(tmp_path: Path) -> None:
+    vm = TimerHost.make(tmp_path, TimeLimits(60))
+    vm.boot()
+    vm.extend("120", "-", "-")
+
+    assert vm.calls == ["-c", "-h +66", "-c", "-h +126"]
+
+
+@pytest.mark.parametrize("limits", [None, "", "minutes=\x00\n", "rm -rf /\n"])
+def test_without_its_limits_a_vm_keeps_its_end(tmp_path: Path, limits: str | None) -> None:
+    vm = TimerHost.make(tmp_path, TimeLimits(60))
+    vm.boot()
+    vm.state("limits").unlink()
+    if limits is not None:
+        vm.state("limits").write_text(limits)
+
+    assert timer(vm.reboot(after_minutes=20))[0] == 40
+
+
+def test_a_folder_that_cannot_be_written_changes_nothing_about_the_end(tmp_path: Path) -> None:
+    """As on a full disk: neither the new end nor the minutes used can be written."""
+    vm = TimerHost.make(tmp_path, TimeLimits(480, budget_minutes=100))
+    vm.boot()
+    vm.program("mv", "exit 1")
+
+    assert timer(vm.reboot(after_minutes=50))[0] == 48
+
+
+def test_the_watcher_shuts_down_at_the_end_whatever_became_of_the_scheduled_shutdown(tmp_path: Path) -> None:
+    vm = TimerHost.make(tmp_path, TimeLimits(480))
+    uptime_s = int(float(Path("/proc/uptime").read_text().split()[0]))
+    with vm.watch(end=uptime_s + 2) as watcher:
+        wait_until(lambda: "-h now" in vm.shutdowns)
+        watcher.kill()
+
+    assert "its time is over" in vm.state("ended").read_text()
+
+
+def test_an_extension_moves_the_end_of_the_watcher(tmp_path: Path) -> None:
+    vm = TimerHost.make(tmp_path, TimeLimits(480))
+    uptime_s = int(float(Path("/proc/uptime").read_text().split()[0]))
+    vm.boot()
+    with vm.watch(end=uptime_s + 1) as watcher:
+        wait_until(lambda: vm.state("used").read_text() > "1\n")
+        watcher.kill()
+
+    assert "-h now" not in vm.shutdowns
+    assert int(vm.state("end").read_text()) >= uptime_s + 480 * 60
 
 
 def test_a_budget_counts_over_all_boots_and_shuts_down_when_it_is_used_up(tmp_path: Path) -> None:
@@ -101,7 +197,7 @@ def test_a_budget_counts_over_all_boots_and_shuts_down_when_it_is_used_up(tmp_pa
     vm.set_used(99)
     vm.boot()
 
-    assert vm.shutdowns == ["-h +98", "-h +38", "-h now"]
+    assert vm.shutdowns == ["-h +104", "-h +44", "-h now"]
 
 
 def test_an_extension_counts_from_now_and_survives_a_reboot(tmp_path: Path) -> None:
@@ -110,7 +206,7 @@ def test_an_extension_counts_from_now_and_survives_a_reboot(tmp_path: Path) -> N
 
     assert timer(vm.extend("600", "-", "-"))[0] == 600
     assert timer(vm.boot())[0] in (599, 600)
-    assert vm.shutdowns[:2] == ["-h +60", "-h +600"]
+    assert vm.shutdowns[:2] == ["-h +66", "-h +606"]
 
 
 def test_an_extension_is_limited_by_the_budget_unless_that_is_raised_too(tmp_path: Path) -> None:
@@ -121,7 +217,7 @@ def test_an_extension_is_limited_by_the_budget_unless_that_is_raised_too(tmp_pat
     assert timer(vm.extend("600", "1000", "-"))[:2] == [600, 1000]
     vm.set_used(999)
     assert timer(vm.boot())[0] == 0
-    assert vm.shutdowns == ["-h +60", "-h +98", "-h +600", "-h now"]
+    assert vm.shutdowns == ["-h +66", "-h +104", "-h +606", "-h now"]
 
 
 def test_the_idle_time_can_be_set_alone(tmp_path: Path) -> None:
@@ -130,7 +226,7 @@ def test_the_idle_time_can_be_set_alone(tmp_path: Path) -> None:
 
     assert timer(vm.extend("-", "-", "30"))[3] == 30
     assert timer(vm.extend("-", "-", "0"))[3] == 0
-    assert vm.shutdowns == ["-h +60"]
+    assert vm.shutdowns == ["-h +66"]
 
 
 def test_setting_the_idle_time_right_after_a_start_does_not_shut_down(tmp_path: Path) -> None:
@@ -152,7 +248,7 @@ def test_an_argument_that_is_not_a_number_changes_nothing(tmp_path: Path, argume
     )
 
     assert done.returncode == 64
-    assert vm.shutdowns == ["-h +60"]
+    assert vm.shutdowns == ["-h +66"]
     assert (tmp_path / "var/lib/stratus/limits").read_text() == before
     assert not list(tmp_path.rglob("owned"))
 
