@@ -57,6 +57,8 @@ ACCOUNT_SETTINGS = {
     "ssh": ("user", "private_key", "address"),
 }
 
+LOCAL_CONFIGS = ("config/local.ini", "config/config.ini", "config.ini")
+
 # The functions below import the toolkit when they are called: a Python that lacks its packages, or is too old for it,
 # has to get as far as start().
 
@@ -209,13 +211,12 @@ def rehearse(argv: Sequence[str], program: str) -> int:
     return code
 
 
-def local_config() -> Path:
-    """Return the config of a rehearsal: the working directory's, else the one that comes with this program."""
-    places = (ROOT / "config/local.ini", Path(sys.prefix) / "share/stratus/config/local.ini")
-    shipped = next((path for path in places if path.exists()), places[0])
-    own = [Path(name) for name in ("config/local.ini", "config/config.ini", "config.ini")]
-    # In a checkout the file that comes with this program stands beside the user's own, which is the one to rehearse.
-    return next((path for path in own if path.is_file() and not _is_same(path, shipped)), shipped)
+def local_config() -> Path | None:
+    """Return the config that a rehearsal takes in the working directory; None if there is none."""
+    own = [path for path in map(Path, LOCAL_CONFIGS) if path.is_file()]
+    # The one that comes with a checkout stands beside the user's own, which is the one to rehearse.
+    shipped = ROOT / "config/local.ini"
+    return next((path for path in own if not _is_same(path, shipped)), own[0] if own else None)
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -81,6 +82,17 @@ def test_a_rehearsal_in_a_notebook_and_the_hint_where_no_question_can_be_asked(c
     assert "this session is on the embedded cloud" in refused
     assert "restart the kernel" in refused
     assert "0 VMs running." in cell("TerminateAll()")
+
+
+def test_a_notebook_in_an_empty_folder_begins_with_a_config(cell: Cell, tmp_path: Path) -> None:
+    (tmp_path / "config.ini").unlink()
+    cell("%load_ext stratus")
+    refused = cell("%stratus --local")
+    assert "no config file here" in refused
+    (hint,) = re.findall(r"Config\(.*?\)", refused)
+    assert "config/config.ini and the job first_job/ written" in cell(hint)
+    assert "Job first_job: no mistakes" in cell("Config('check')")
+    assert "rehearsal" in cell("Config('show')")
 
 
 def test_the_magic_takes_options_only_and_names_the_command_for_the_rest(cell: Cell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +24,17 @@ TIMEOUT_S = 180.0
 
 
 def hints(text: str) -> list[str]:
-    """Return the calls of verbs in a text of the program."""
-    return CALL.findall(text)
+    """Return the calls of verbs in a text of the program; each is Python that fits its verb."""
+    calls = CALL.findall(text)
+    for call in calls:
+        tree = ast.parse(call, mode="eval").body
+        assert isinstance(tree, ast.Call), call
+        assert isinstance(tree.func, ast.Name), call
+        if verb := default_registry().find(tree.func.id):
+            values = [ast.literal_eval(argument) for argument in tree.args]
+            options = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
+            verb.signature.bind(*values, **options)
+    return calls
 
 
 class Typist:
@@ -78,6 +88,7 @@ class Typist:
             self.child.send(answer + "\r")
             text += self.until(PROMPT)
         assert not BROKEN.search(text), text
+        hints(text)
         return text
 
     def follow(self, text: str, verb: str, answer: str = "") -> str:
