@@ -83,10 +83,12 @@ class Meter:
         return price.usd if price else None
 
     def disk_usd_per_hour(self, instance: Instance) -> Decimal | None:
-        """Return USD per hour of an instance's disk, in any state; None when unknown. Makes no API call."""
-        disk, region = instance.disk, self._region(instance)
-        price = self.context.prices.disk_per_hour(disk, region) if disk else None
-        return price.usd if price else None
+        """Return USD per hour of an instance's disks, in any state; None when unknown. Makes no API call."""
+        if instance.disk is None:
+            return None
+        region, disks = self._region(instance), (instance.disk, *instance.further_disks)
+        prices = [self.context.prices.disk_per_hour(disk, region) for disk in disks]
+        return cost.total(price.usd if price else None for price in prices)
 
     def address_usd_per_hour(self, instance: Instance) -> Decimal:
         """Return USD per hour of a running instance's public address; 0 without one."""

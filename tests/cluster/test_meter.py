@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
+from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.ec2.past_use import PastUse
 from orchestrator.cluster.meter import Span, usage
 from orchestrator.session import Session
@@ -180,6 +181,16 @@ def test_a_refused_start_does_not_count_the_same_period_twice() -> None:
 @pytest.mark.parametrize("value", ["", "x", "1 2 3", "1 2 3 x", "1 2 3 9999999999999999999", "> 1 2 3"])
 def test_a_tag_of_another_form_is_ignored(value: str) -> None:
     assert PastUse.from_tag(value) is None
+
+
+def test_further_volumes_of_the_image_cost_as_long_as_the_instance_exists(simulate: Simulate) -> None:
+    meter = simulate().session().inventory.meter
+    one = replace(instance(1), disk=Disk("gp3", 75))
+    more = replace(one, further_disks=(Disk("gp2", 73),))
+    unpriced = replace(one, further_disks=(Disk("sc1", 100),))
+
+    assert meter.disk_usd_per_hour(more) == (meter.disk_usd_per_hour(one) or 0) + Decimal("0.01")
+    assert meter.disk_usd_per_hour(unpriced) is None
 
 
 def test_a_tag_is_read_as_it_was_written() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, errors
+from orchestrator.aws.ec2.instances import Disk
 from orchestrator.config import ini
 from orchestrator.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from mypy_boto3_ec2.type_defs import ImageTypeDef
+    from mypy_boto3_ec2.type_defs import EbsBlockDeviceTypeDef, ImageTypeDef
 
 CANONICAL = "099720109477"
 AMAZON = "amazon"
@@ -32,6 +34,7 @@ class Image:
     :param architecture: ``x86_64`` or ``arm64``.
     :param root_device: device name of the root disk, such as ``/dev/sda1``.
     :param size_gib: size of its snapshot, the minimum size of the root disk.
+    :param further_disks: device name -> disk, of the EBS volumes that instances get besides the root disk.
     """
 
     id: str
@@ -40,6 +43,7 @@ class Image:
     architecture: str
     root_device: str
     size_gib: int
+    further_disks: Mapping[str, Disk] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -203,9 +207,10 @@ def _image(response: ImageTypeDef) -> Image:
     if response.get("State", "available") != "available":
         raise UsageError(f"image {image_id} ({name}) is {response['State']}, not available")
     root = response.get("RootDeviceName", "")
-    disks = [disk.get("Ebs", {}) for disk in response.get("BlockDeviceMappings", []) if disk.get("DeviceName") == root]
+    # Without instance store volumes, which cost nothing; they are mapped as well.
+    disks = {disk["DeviceName"]: disk["Ebs"] for disk in response.get("BlockDeviceMappings", []) if "Ebs" in disk}
     # An instance-store image has no disk that could be encrypted, resized or kept while the instance is stopped.
-    if not disks:
+    if root not in disks:
         raise UsageError(f"image {image_id} ({name}) has no EBS root disk, which Stratus needs")
     return Image(
         id=image_id,
@@ -213,8 +218,13 @@ def _image(response: ImageTypeDef) -> Image:
         user=login_name(f"{name} {response.get('Description', '')}"),
         architecture=response["Architecture"],
         root_device=root,
-        size_gib=disks[0].get("VolumeSize", 1),
+        size_gib=disks[root].get("VolumeSize", 1),
+        further_disks={device: _disk(ebs) for device, ebs in disks.items() if device != root},
     )
+
+
+def _disk(ebs: EbsBlockDeviceTypeDef) -> Disk:
+    return Disk(ebs.get("VolumeType", "gp2"), ebs.get("VolumeSize", 1), ebs.get("Iops", 0), ebs.get("Throughput", 0))
 
 
 def login_name(text: str) -> str:

@@ -23,6 +23,7 @@ HOURS = "stratus:hours"
 HOST_KEY = "stratus:hostkey"
 BOOT_KEY = "stratus:bootkey"
 DISK = "stratus:disk"
+VOLUMES = "stratus:volumes"  # disks besides the root disk, in the form of DISK, separated by spaces
 USER = "stratus:user"
 IDLE = "stratus:idle"  # minutes without use until the shutdown
 ADDRESS = "stratus:address"  # public or private: a stopped instance does not show which it had

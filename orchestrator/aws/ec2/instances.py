@@ -78,6 +78,7 @@ class Instance:
     :param is_spot: True for a spot instance.
     :param launch_size: number of instances of its launch, which share one ``max_dollars``.
     :param boot_key: host key of the launch while it is still valid; empty once the host has a key of its own.
+    :param further_disks: EBS volumes that its image brings besides the root disk.
     :param idle_minutes: minutes without use until it shuts down; 0 for never, or if not tagged.
     :param created_at: time of its launch, whatever the last start; None if EC2 does not show it.
     :param ended_at: time at which it began to shut down for good; None if it did not, or EC2 does not show it.
@@ -111,6 +112,7 @@ class Instance:
     is_spot: bool = False
     index: int = 0
     stopped_at: datetime | None = None
+    further_disks: tuple[Disk, ...] = ()
     idle_minutes: int = 0
     created_at: datetime | None = None
     ended_at: datetime | None = None
@@ -155,6 +157,7 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
         expires_at=known.expires_at,
         max_hours=known.max_hours,
         disk=known.disk,
+        further_disks=known.further_disks,
         user=known.user,
         launch_size=known.launch_size,
         has_public_address=known.has_public_address if shown.has_public_address is None else shown.has_public_address,
@@ -276,6 +279,7 @@ def from_response(response: InstanceTypeDef) -> Instance:
         index=response.get("AmiLaunchIndex", 0),
         stopped_at=_transition_time(response, ("stopping", "stopped")),
         ended_at=_transition_time(response, TERMINATING),
+        further_disks=tuple(filter(None, map(Disk.from_tag, tags.get(instance_tags.VOLUMES, "").split()))),
         idle_minutes=_minutes(tags.get(instance_tags.IDLE, "")),
         created_at=_created_at(response),
         past_use=PastUse.from_tag(tags.get(instance_tags.BILLED, "")),

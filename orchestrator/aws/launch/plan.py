@@ -37,7 +37,7 @@ class LaunchPlan:
     :param market: ``on-demand`` or ``spot``.
     :param allow_partial: True if fewer instances than ``names`` are enough.
     :param price: of one running instance; None if unknown. On the spot market it is the most that it can become.
-    :param disk_price: of one disk; None if unknown.
+    :param disk_price: of the disks of one instance; None if unknown.
     :param max_dollars: budget of the launch, USD; 0 for none.
     :param idle_minutes: without use, after which an instance shuts down; 0 for never.
     :param ssh_port: of the instances' SSH server.
@@ -124,7 +124,7 @@ class LaunchPlan:
 
     @property
     def disk_usd_per_hour(self) -> Decimal | None:
-        """USD per hour of one disk; None if unknown."""
+        """USD per hour of the disks of one instance; None if unknown."""
         return self.disk_price.usd if self.disk_price else None
 
     @property

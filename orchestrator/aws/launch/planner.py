@@ -16,6 +16,7 @@ from orchestrator.aws.ec2 import host_names, images, instance_types, network
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.core import cost
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import UsageError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Placement
     from orchestrator.aws.launch.launch_log import LaunchLog
-    from orchestrator.aws.pricing.price_table import Prices
+    from orchestrator.aws.pricing.price_table import Price, Prices
     from orchestrator.config import settings
 
 
@@ -102,7 +103,7 @@ def build_plan(
         instance_profile=settings.aws.instance_profile,
         existing_names=tuple(instance.name for instance in existing),
         price=prices.per_hour(type_info.name, cluster_id.region),
-        disk_price=prices.disk_per_hour(disk, cluster_id.region),
+        disk_price=_disk_price(prices, [disk, *image.further_disks.values()], cluster_id.region),
         pools=tuple(pools),
         market=pools[0].market,
         allow_partial=settings.cluster.allow_partial,
@@ -216,6 +217,13 @@ def _disk(settings: settings.Settings, image: Image) -> Disk:
         raise UsageError(f"[disk] type = {disk.type} needs iops", fix="set [disk] iops, or type = gp3")
     size = max(disk.size, math.ceil(image.size_gib))  # EC2 refuses a disk smaller than the snapshot of the image
     return Disk(disk.type, size, disk.iops, disk.throughput, disk.encrypted)
+
+
+def _disk_price(prices: Prices, disks: Sequence[Disk], region: str) -> Price | None:
+    """Return the price per hour of all disks of one instance; None if that of any is unknown."""
+    parts = [prices.disk_per_hour(disk, region) for disk in disks]
+    usd = cost.total(price.usd if price else None for price in parts)
+    return replace(parts[0], usd=usd) if parts[0] and usd is not None else None
 
 
 def _user(settings: settings.Settings, image: Image) -> str:

@@ -115,6 +115,7 @@ def _planned(plan: LaunchPlan, resources: LaunchResources, shown: instances.Inst
         boot_key=key,
         max_hours=plan.hours,
         disk=plan.disk,
+        further_disks=tuple(plan.image.further_disks.values()),
         user=plan.user,
         launch_size=plan.count,
         has_public_address=plan.has_public_addresses,
@@ -193,7 +194,11 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
         "MaxCount": plan.count,
         "KeyName": resources.key_name,
         "UserData": user_data(resources.host_key, plan.time_limits),
-        "BlockDeviceMappings": [{"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)}],
+        "BlockDeviceMappings": [
+            {"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)},
+            # An image may ask to keep its further volumes, which would then be billed without end.
+            *({"DeviceName": device, "Ebs": _further_disk(plan)} for device in plan.image.further_disks),
+        ],
         # One hop: containers cannot reach the metadata service, and with it the credentials of the VM's role.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
         "InstanceInitiatedShutdownBehavior": "terminate",  # the timer's shutdown ends the billing of the disk, too
@@ -215,6 +220,11 @@ def _root_disk(plan: LaunchPlan) -> dict[str, Any]:
     ebs = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True, "Encrypted": disk.encrypted}
     performance = {"Iops": disk.iops, "Throughput": disk.throughput}
     return ebs | {key: value for key, value in performance.items() if value}
+
+
+def _further_disk(plan: LaunchPlan) -> dict[str, Any]:
+    # Encryption can be switched on, but not off: a snapshot of the image may be encrypted.
+    return {"DeleteOnTermination": True, **({"Encrypted": True} if plan.disk.encrypted else {})}
 
 
 def _network(plan: LaunchPlan, resources: LaunchResources) -> dict[str, Any]:
@@ -246,6 +256,8 @@ def _tags(plan: LaunchPlan, resources: LaunchResources, expires: datetime) -> li
         instance_tags.USER: plan.user,
         instance_tags.ADDRESS: "public" if plan.has_public_addresses else "private",
     }
+    if plan.image.further_disks:
+        values[instance_tags.VOLUMES] = " ".join(disk.tag_value for disk in plan.image.further_disks.values())
     if plan.idle_minutes:
         values[instance_tags.IDLE] = str(plan.idle_minutes)
     if plan.replaced.at_most:

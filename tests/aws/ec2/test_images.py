@@ -1,10 +1,23 @@
-"""Login names of images."""
+"""Login names of images, and the volumes that they bring."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from orchestrator.aws.ec2 import images
+from orchestrator.aws.ec2.instances import Disk
+from orchestrator.core.errors import UsageError
+
+ROOT_DISK = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "VolumeType": "gp3"}}
+IMAGE: dict[str, Any] = {
+    "ImageId": "ami-1",
+    "Name": "ubuntu",
+    "Architecture": "x86_64",
+    "RootDeviceName": "/dev/sda1",
+    "BlockDeviceMappings": [ROOT_DISK],
+}
 
 
 @pytest.mark.parametrize(
@@ -21,3 +34,17 @@ from orchestrator.aws.ec2 import images
 )
 def test_the_login_name_follows_from_the_image(words: str, user: str) -> None:
     assert images.login_name(words) == user
+
+
+def test_an_image_may_bring_further_volumes_but_instance_store_is_none() -> None:
+    data = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 100, "VolumeType": "gp2", "DeleteOnTermination": False}}
+    scratch = {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"}
+    image = images._image({**IMAGE, "BlockDeviceMappings": [scratch, ROOT_DISK, data]})  # type: ignore[typeddict-item]
+
+    assert image.size_gib == 8
+    assert image.further_disks == {"/dev/sdf": Disk("gp2", 100)}
+
+
+def test_an_image_without_an_ebs_root_disk_is_refused() -> None:
+    with pytest.raises(UsageError, match="has no EBS root disk"):
+        images._image({**IMAGE, "BlockDeviceMappings": []})  # type: ignore[typeddict-item]

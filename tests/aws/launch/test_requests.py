@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.aws.ec2 import instances
+from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.launch.run_instances import MAX_USER_DATA_BYTES, build_request, user_data
 from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.core.errors import UsageError
@@ -117,3 +118,19 @@ def test_user_data_is_valid_yaml_for_any_key(private: str) -> None:
     config = yaml.safe_load(user_data(HostKey(private, "ssh-ed25519 AAAA"), TimeLimits(480)))
 
     assert config["ssh_keys"]["ed25519_private"] == private
+
+
+def test_further_volumes_of_the_image_are_deleted_with_the_instance_and_tagged_for_the_meter() -> None:
+    image = replace(PLAN.image, further_disks={"/dev/sdf": Disk("gp2", 100), "/dev/sdg": Disk("gp3", 50)})
+    request = build_request(replace(PLAN, image=image), RESOURCES, expires=datetime.now(UTC))
+    (tags,) = [
+        {tag["Key"]: tag["Value"] for tag in kind["Tags"]}
+        for kind in request["TagSpecifications"]
+        if kind["ResourceType"] == "instance"
+    ]
+
+    assert request["BlockDeviceMappings"][1:] == [
+        {"DeviceName": device, "Ebs": {"DeleteOnTermination": True, "Encrypted": True}}
+        for device in ("/dev/sdf", "/dev/sdg")
+    ]
+    assert tags["stratus:volumes"] == "gp2:100:0:0 gp3:50:0:0"
