@@ -210,3 +210,27 @@ def test_a_disk_that_is_too_small_for_the_image_is_found_out_before_the_pull(
     words = str(failed["vm-1"])
     assert words.startswith(f"vm-1: image failed: no room for {name}: 2.1 GB needed, 67 MB free on the disk of 67 MB")
     assert "[disk] size = " in words
+
+
+def test_mpirun_of_the_distribution_reaches_all_hosts(project: Project) -> None:
+    """``apt_packages`` and ``setup`` with sudo; the run installs them, once."""
+    command = "echo rank $OMPI_COMM_WORLD_RANK on $(hostname)"
+    job = project.job("single = true\n") / "job.ini"
+    # Of the host's own Python, not of that of the tests.
+    job.write_text(
+        "[job]\nframework = mpi\napt_packages = openmpi-bin\nsetup = $SUDO touch /etc/stratus-setup\n"
+        f"multi = mpirun --host $STRATUS_HOST_SLOTS -n $STRATUS_NP sh -c '{command}'\n"
+    )
+    project.events.clear()
+    lines: list[str] = []
+    with project.session() as session:
+        for _ in range(2):
+            handle = session.jobs.start(multi=True)
+            session.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
+        names = said(session, "hostname; ls /etc/stratus-setup")
+
+    announced = [event.text for event in project.events if event.phase == "install" and not event.host]
+    assert [text.partition(" of ")[0] for text in announced] == ["packages, python, setup, requirements"]
+    ranks = sorted(line for line in lines if line.startswith("rank"))
+    assert [line.split()[1] for line in ranks] == ["0", "0", "1", "1"]
+    assert {line.split()[3] for line in ranks} == {text.split()[0] for text in names.values()}
