@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # install.sh sends a heartbeat every five seconds; six missed ones mean that the host, or the network, is gone.
 SILENCE_TIMEOUT_S = 30.0
 TAIL_LINES = 12
+_BUNDLE = re.compile(r"\S*/stratus/\.bundle\.\w+/")
 HOSTS_SHOWN = 6
 # pip and docker print hundreds of lines a second: of plain output, at most one line per interval becomes an event.
 PROGRESS_INTERVAL_S = 0.2
@@ -101,7 +102,7 @@ def installs_first(job: str, missing: Mapping[str, Sequence[str]]) -> str:
     :param missing: host -> names of the steps that it lacks.
     """
     hosts, steps = list(missing), dict.fromkeys(name for names in missing.values() for name in names)
-    shown = " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{len(hosts)} hosts"
+    shown = " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{len(hosts)} VMs"
     return f"{', '.join(steps)} of {job} on {shown} first: not installed, or changed since"
 
 
@@ -113,6 +114,11 @@ def only_waiting(on_event: EventHandler) -> EventHandler:
             on_event(event)
 
     return handle
+
+
+def _without_bundle(line: str) -> str:
+    """Return a line with files of the bundle, which unpack.sh put into a folder of a random name, by their names."""
+    return _BUNDLE.sub("", line)
 
 
 @dataclass
@@ -164,12 +170,13 @@ class OutputParser:
             self._emit_progress(value.removesuffix(" start 0"))
         elif not line.startswith("@@"):
             self.write_log(line)
-            self._emit_progress_now_and_then(line)
+            self._emit_progress_now_and_then(_without_bundle(line))
 
     def _read_plain_line(self, line: str) -> None:
         self.write_log(line)
-        self.tail = [*self.tail[1 - TAIL_LINES :], line]
-        self._emit_progress_now_and_then(line)
+        shown = _without_bundle(line)
+        self.tail = [*self.tail[1 - TAIL_LINES :], shown]
+        self._emit_progress_now_and_then(shown)
 
     def _emit_progress_now_and_then(self, line: str) -> None:
         if self.clock.monotonic() - self.progress_at > PROGRESS_INTERVAL_S:

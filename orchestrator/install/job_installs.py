@@ -109,7 +109,7 @@ class JobInstalls:
             add_advice(interrupt, "Nothing was started.", again + "  shows the install, which continues on the VMs")
             raise
         if report.failed:
-            message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} hosts"
+            message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} VMs"
             raise HostsFailed(message, report.failed, fix=again + " tries again; completed steps are kept")
 
     def _plan_installer(self, plan: steps.InstallPlan, log_folder: Path) -> Installer:

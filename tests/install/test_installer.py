@@ -103,3 +103,15 @@ def test_the_error_of_pip_is_the_reason_not_the_hint_after_it(tmp_path: Path) ->
     error = failure(tmp_path, "Collecting x", "ERROR: Invalid requirement: './nope'", "Hint: It looks like a path.", "")
 
     assert str(error).startswith("ml-0: requirements failed: ERROR: Invalid requirement: './nope'")
+
+
+def test_files_of_the_bundle_are_shown_by_their_names_and_logged_with_their_paths() -> None:
+    events: list[Event] = []
+    log: list[str] = []
+    line = "Invalid requirement: 'x' (from line 1 of /home/ubuntu/stratus/.bundle.yyVCoz/requirements.txt)"
+    output = parser(events, log)
+    output.read_line(line)
+
+    assert log == [line]
+    assert output.tail == ["Invalid requirement: 'x' (from line 1 of requirements.txt)"]
+    assert [event.text for event in events] == output.tail

@@ -80,7 +80,7 @@ def test_a_job_that_cannot_be_installed_is_not_started(watched: Watched) -> None
     """The hint names the job that was run."""
     (watched.other / "requirements.txt").write_text("./no-such-folder\n")
     runs = len(watched.jobs.runs())
-    with pytest.raises(HostsFailed, match="other could not be installed on 1 of 1 hosts") as caught:
+    with pytest.raises(HostsFailed, match="other could not be installed on 1 of 1 VMs") as caught:
         watched.run()
 
     assert str(caught.value.fix) == (f'InstallDeps(job="{watched.other}") tries again; completed steps are kept')

@@ -51,21 +51,35 @@ def parse(argv: Sequence[str], commands: Sequence[Command], program: str) -> arg
     names = {name for command in commands for name in (command.name, *command.aliases)}
     # Before argparse, whose own message lists all verbs and suggests none.
     if at < len(argv) and argv[at] not in names:
-        from orchestrator.config import ini
-
-        message = f"{argv[at]}: no such verb.{ini.suggest(argv[at], sorted(names))}"
-        raise UsageError(message, fix=f"{program} --help")
+        raise UsageError(f"{argv[at]}: no such verb.{_suggestion(argv[at], commands)}", fix=f"{program} --help")
     # Not parse_args(): an option in the wrong place gets a message of its own.
     options, unknown = parser.parse_known_args(argv)
     if late := [name for name in BEFORE_THE_VERB if name in unknown]:
         raise UsageError(f"{late[0]} goes before the verb", fix=f"{program} {late[0]} ... VERB")
     if unknown:
         fix = f"{program} {options.verb} --help"
-        if job := getattr(options, "job", ""):
+        if len(unknown) == 1 and unknown[0].isdecimal() and hasattr(options, "n"):
+            fix = f"{program} {options.verb} -n {unknown[0]}"
+        elif job := getattr(options, "job", ""):
             # Options after a script are the script's own, which the shell has to pass on in one piece.
             fix = f"{program} {options.verb} {shlex.quote(' '.join([job, *unknown]))}   passes them to the script"
         raise UsageError(f"unrecognized arguments: {' '.join(unknown)}", fix=fix)
     return options
+
+
+def _suggestion(word: str, commands: Sequence[Command]) -> str:
+    """Return `` Did you mean launch?`` for a word that resembles a command, or is a verb's name at the prompt."""
+    from orchestrator.config import ini
+
+    at_prompt = {
+        name.lower(): " ".join(filter(None, [command.name, verb.flag]))
+        for command in commands
+        for verb in command.verbs
+        for name in (verb.name, *verb.aliases)
+    }
+    if word.lower() in at_prompt:
+        return f" Did you mean {at_prompt[word.lower()]}?"
+    return ini.suggest(word, sorted({name for command in commands for name in (command.name, *command.aliases)}))
 
 
 def verb_at(argv: Sequence[str]) -> int:

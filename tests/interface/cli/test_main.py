@@ -51,6 +51,7 @@ def test_where_no_question_can_be_asked_launch_needs_yes(stratus: Stratus) -> No
         ("", ["install"], 2, "no VM is up\n  stratus launch\n"),
         ("", ["frobnicate"], 2, "frobnicate: no such verb."),
         ("", ["statsu"], 2, "statsu: no such verb. Did you mean status?"),
+        ("", ["launch", "2"], 2, "unrecognized arguments: 2\n  stratus launch -n 2\n"),
         ("", ["launch", "-n", "0"], 2, "'0' is not a number of VMs"),
         ("", ["status", "--local"], 2, "--local goes before the verb\n  stratus --local ... VERB\n"),
         ("", ["status", "--lcoal"], 2, "unrecognized arguments: --lcoal\n  stratus status --help\n"),
@@ -220,11 +221,11 @@ def test_config_show_tells_the_origin_of_each_value(stratus: Stratus) -> None:
     assert re.search(r"\[aws\] +region +us-west-2 +default\n", shown)
 
 
-def test_an_encoding_that_lacks_a_character_does_not_end_the_output(launched: Stratus) -> None:
-    done = launched("run", bad="umlauts", encoding="ascii")
+def test_a_jobs_bytes_are_passed_on_whatever_the_encoding_of_stdout_lacks(launched: Stratus) -> None:
+    done = launched("run", bad="umlauts", encoding="latin-1")
 
     assert done.returncode == 0, done.stderr
-    assert "  | K?ln ?\n" in done.stdout
+    assert "  | K\u00f6ln \u2713\n".encode() in done.stdout.encode("latin-1")
 
 
 def test_the_load_of_vms_is_a_few_lines_each(launched: Stratus) -> None:
@@ -237,3 +238,22 @@ def test_the_load_of_vms_is_a_few_lines_each(launched: Stratus) -> None:
 
 def test_old_commands_still_work(launched: Stratus) -> None:
     assert launched("gpus").stdout == launched("usage").stdout
+
+
+def test_an_editor_in_the_settings_gets_links_after_a_launch(stratus: Stratus, place: Path) -> None:
+    (place / "config/config.ini").write_text("[cluster]\ncount = 1\n[ssh]\neditor = vscode\n[job]\nrun = job\n")
+    done = stratus("launch", "--yes")
+
+    assert "  vscode://vscode-remote/ssh-remote+ml-0/home/ubuntu\n" in done.stdout
+    assert "  stratus ssh-config --install makes the links work.\n" in done.stdout
+
+
+def test_ssh_config_shows_how_the_vms_are_reached(launched: Stratus) -> None:
+    plain, installed = launched("ssh-config"), launched("ssh-config", "--install")
+
+    assert "  ssh -F home/ssh/config ml-0  opens a terminal.\n" in plain.stdout
+    assert "  stratus ssh-config --install lets ssh ml-0, scp, rsync and editors find it.\n" in plain.stdout
+    assert "  config includes home/ssh/config: ssh, scp and rsync know these names.\n" in installed.stdout
+    assert "  cursor://vscode-remote/ssh-remote+ml-1/home/ubuntu\n" in installed.stdout
+    both = launched("ssh-config", "--install", "--remove")
+    assert (both.returncode, both.stderr.splitlines()[0]) == (2, "install and remove exclude each other")

@@ -131,6 +131,8 @@ def test_options_before_the_verb() -> None:
         ("status --local", "--local goes before the verb"),
         ("--output xml status", "invalid choice: 'xml'"),
         ("statsu", "statsu: no such verb. Did you mean status?"),
+        ("LaunchInstances", "LaunchInstances: no such verb. Did you mean launch?"),
+        ("RunMultiVMComputing", "Did you mean run --multi?"),
     ],
 )
 def test_a_command_line_that_is_wrong_is_refused(line: str, message: str) -> None:
