@@ -263,9 +263,7 @@ def _max_cost_usd(
     inventory: Inventory, instances: Sequence[Instance], timers: Mapping[str, ShutdownTimer]
 ) -> Decimal | None:
     """Return the cost of instances from their launch to their automatic shutdown; None if it is unknown for any."""
-    now = inventory.context.clock.now()
-    expiries = {key: timer.expires_at for key, timer in timers.items()}
-    return cost.total(
-        inventory.meter.until_expiry(instance, now, expiries.get(instance.id, instance.expires_at)).at_most
-        for instance in instances
-    )
+    expiries = {instance.id: instance.expires_at for instance in instances}
+    expiries |= {key: timer.expires_at for key, timer in timers.items()}
+    costs = inventory.meter.until_expiry(instances, inventory.context.clock.now(), expiries)
+    return cost.total(amount.at_most for amount in costs.values())

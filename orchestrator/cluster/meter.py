@@ -126,16 +126,17 @@ class Meter:
         running = _amount(vm_usd + lowest, vm_usd + address_usd, used.running)
         return running + _amount(disk_usd, disk_usd, used.existing) + instance.replaced
 
-    def until_expiry(self, instance: Instance, now: datetime, expires_at: datetime | None) -> Amount:
-        """Return the cost of a running instance from its launch to its automatic shutdown.
+    def until_expiry(
+        self, instances: Iterable[Instance], now: datetime, expiries: Mapping[str, datetime | None]
+    ) -> dict[str, Amount]:
+        """Return the cost of running instances from their launch to their automatic shutdown, by id.
 
-        :param expires_at: None if it has none: there is no upper bound then.
+        :param expiries: time of the shutdown, by id; None if there is none, and no upper bound then.
         """
-        spent = self.costs([instance], now)[instance.id]
-        if expires_at is None:
-            return replace(spent, at_most=None)
-        left_s = max(0.0, (expires_at - now).total_seconds())
-        return spent + cost.exactly(cost.cost_for(self.usd_per_hour(instance), left_s))
+        ends = {key: max(now, expiry) for key, expiry in expiries.items() if expiry}
+        # A pending instance will be running in a moment.
+        costs = self.costs([replace(instance, state="running") for instance in instances], now, ends)
+        return {key: amount if key in ends else replace(amount, at_most=None) for key, amount in costs.items()}
 
     def cost_of_ended(self, alive: Sequence[Instance], gone: Sequence[Instance], now: datetime) -> Amount:
         """Return the cost of instances that have ended, of the launches that some others belong to.

@@ -27,6 +27,7 @@ class InstanceStatus:
     :param stopped_at: time of its stop; None unless it is stopped, or if unknown.
     :param spent: its cost since its launch.
     :param idle_minutes: minutes without use until it shuts down; 0 for never.
+    :param max_cost_usd: from its launch to its automatic shutdown; None if it has none, or is not up.
     """
 
     name: str
@@ -43,6 +44,7 @@ class InstanceStatus:
     stopped_at: datetime | None = None
     spent: Amount = cost.UNKNOWN
     idle_minutes: int = 0
+    max_cost_usd: Decimal | None = None
 
     @property
     def is_billed(self) -> bool:
@@ -113,6 +115,12 @@ class ClusterStatus:
         return self.spent.exact
 
     @property
+    def max_cost_usd(self) -> Decimal | None:
+        """USD from the launch to the automatic shutdown of all that are up; None if one has none, or is unpriced."""
+        others = [instance.spent.at_most for instance in self.instances if not instance.is_billed]
+        return cost.total([self.ended.at_most, *others, *(instance.max_cost_usd for instance in self.up)])
+
+    @property
     def idle_minutes(self) -> int:
         """Minutes without use until all instances that are up shut down; 0 if one of them does not."""
         minutes = [instance.idle_minutes for instance in self.up]
@@ -137,11 +145,15 @@ def query(inventory: Inventory) -> ClusterStatus:
     inventory.refresh_spot_prices(survey.own)
     cluster_id, now = context.cluster_id, context.clock.now()
     spent = inventory.meter.costs(survey.own, now)
+    up = [instance for instance in survey.own if instance.state in ("pending", "running")]
+    most = inventory.meter.until_expiry(up, now, {instance.id: instance.expires_at for instance in up})
     return ClusterStatus(
         cluster_id.cluster,
         cluster_id.region,
         cluster_id.owner,
-        tuple(_instance_status(inventory, instance, spent[instance.id]) for instance in survey.own),
+        tuple(
+            _instance_status(inventory, instance, spent[instance.id], most.get(instance.id)) for instance in survey.own
+        ),
         now,
         survey.other_owners,
         inventory.meter.cost_of_ended(survey.own, survey.ended, now),
@@ -149,7 +161,7 @@ def query(inventory: Inventory) -> ClusterStatus:
     )
 
 
-def _instance_status(inventory: Inventory, instance: Instance, spent: Amount) -> InstanceStatus:
+def _instance_status(inventory: Inventory, instance: Instance, spent: Amount, most: Amount | None) -> InstanceStatus:
     return InstanceStatus(
         name=instance.name,
         id=instance.id,
@@ -165,4 +177,5 @@ def _instance_status(inventory: Inventory, instance: Instance, spent: Amount) ->
         stopped_at=instance.stopped_at,
         spent=spent,
         idle_minutes=instance.idle_minutes,
+        max_cost_usd=most.at_most if most else None,
     )

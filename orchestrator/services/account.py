@@ -64,16 +64,10 @@ class AccountService:
     def cost(self) -> Cost:
         """Return what the cluster costs per hour, has cost, and will cost at most."""
         current = status.query(self.inventory)
-        future_usd = [
-            cost.cost_for(instance.usd_per_hour, (instance.expires_at - current.at).total_seconds())
-            if instance.expires_at
-            else None
-            for instance in current.up
-        ]
         return Cost(
             cost.total([current.usd_per_hour, current.stopped_usd_per_hour]),
             current.spent,
-            cost.total([current.spent.at_most, *future_usd]),
+            current.max_cost_usd,
             current.expires_at,
             current.stopped_usd_per_hour,
             current.idle_minutes,

@@ -104,6 +104,20 @@ def test_an_extension_reports_the_times_that_the_status_shows(simulate: Simulate
     assert session.account.cost().max_cost_usd == pytest.approx(report.max_cost_usd, abs=Decimal("0.01"))
 
 
+def test_right_after_a_launch_the_maximum_cost_is_that_of_the_plan(simulate: Simulate) -> None:
+    project = simulate()
+    session = project.session()
+    plan = session.cluster.plan(2)
+    session.cluster.launch(plan)
+    max_cost_usd = session.account.cost().max_cost_usd
+
+    # The tag has whole minutes, rounded up.
+    assert plan.usd_per_hour is not None
+    assert plan.max_cost_usd is not None
+    assert max_cost_usd is not None
+    assert abs(max_cost_usd - plan.max_cost_usd) <= plan.usd_per_hour / 60
+
+
 def test_a_host_without_a_timer_fails_and_the_others_are_extended(simulate: Simulate) -> None:
     session, timers = launched(simulate())
     timers.silent.add("ml-1")

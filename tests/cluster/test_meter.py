@@ -108,6 +108,20 @@ def test_another_computer_knows_the_time_before_a_start_from_the_tags(simulate: 
     assert abs(receipt - billed(project)) < CENT
 
 
+def test_another_computer_counts_a_replaced_instance(simulate: Simulate) -> None:
+    """After an hour EC2 shows nothing of it any more: its cost is in a tag of the one that replaced it."""
+    project = simulate(make_fault("dies", where="host 0", when="19 s after launch"), cluster="max_hours = 700")
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(2))
+    assert any(item.tags.get("stratus:replaced") for item in project.cloud.live_instances())
+    project.cloud.clock.sleep(2 * 3600)
+
+    spent = project.session("desktop").cluster.terminate().spent
+    assert spent.at_most is not None
+    assert spent.at_least - CENT < billed(project) < spent.at_most + CENT
+    assert spent.at_most - spent.at_least < 2 * CENT
+
+
 def test_a_start_outside_stratus_makes_the_cost_a_range_that_holds_the_truth(simulate: Simulate) -> None:
     project = simulate(cluster="max_hours = 700")
     session = project.session()
