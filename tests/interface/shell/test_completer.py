@@ -21,7 +21,7 @@ REGISTRY = default_registry()
         ('InstallDeps("ml-0", "ml-', "host", "ml-"),
         ('Gpus("ml-0", "', "host", ""),
         ('RunSingleVMComputing("examples/', None, ""),
-        ('RunSingleVMComputing("ex', "folder", "ex"),
+        ('RunSingleVMComputing("ex', "job", "ex"),
         ('RunSingleVMComputing(host = "ml', "host", "ml"),
         ('RunCommand("df -h", host="', "host", ""),
         ('RunCommand("df', "", "df"),

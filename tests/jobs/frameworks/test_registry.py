@@ -17,7 +17,15 @@ from orchestrator.jobs.tasks import JobLayout
 from tests.support.jobs.job_folder import plan, write_job
 from tests.support.paths import REMOTE
 
-EVERY_RUN = {"bin/task.sh", "bin/container.sh", "bin/cancel.sh", "bin/spot.sh", "bin/python.sh"}
+EVERY_RUN = {
+    "bin/task.sh",
+    "bin/container.sh",
+    "bin/cancel.sh",
+    "bin/spot.sh",
+    "bin/python.sh",
+    "bin/limit.sh",
+    "bin/notify.sh",
+}
 
 
 def plan_pairs(layout: JobLayout) -> TaskPlan:
