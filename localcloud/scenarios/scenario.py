@@ -192,7 +192,8 @@ def _add_line(sections: list[_Section], line: str, number: int) -> str:
 def _read_head(section: _Section) -> tuple[int, str, list[Problem]]:
     problems = list(_unknown_keys(section, ("seed", "about")))
     seed, line = section.values.get("seed", ("0", 0))
-    if not re.fullmatch(r"-?\d+", seed):
+    # Longer numbers exceed what int() converts.
+    if not re.fullmatch(r"-?[0-9]{1,18}", seed):
         problems.append(section.problem(f"seed = {seed}: not a whole number", line))
         seed = "0"
     return int(seed), section.values.get("about", ("", 0))[0], problems

@@ -58,9 +58,8 @@ class Inventory:
     def instances(self) -> list[Instance]:
         """Return the instances that are not terminated, in the order of their names; one call."""
         cluster_id = self.context.cluster_id
-        self._described = ec2_instances.describe(
-            self.context.clients, cluster=cluster_id.cluster, owner=cluster_id.owner
-        )
+        described = ec2_instances.describe(self.context.clients, cluster=cluster_id.cluster, owner=cluster_id.owner)
+        self._described = ec2_instances.with_unique_names(described)
         return self._described
 
     def survey(self) -> Survey:
@@ -70,7 +69,8 @@ class Inventory:
             self.context.clients, cluster=cluster_id.cluster, owner=None, include_terminated=True
         )
         present = [instance for instance in described if instance.state != "terminated"]
-        self._described = [instance for instance in present if instance.owner == cluster_id.owner]
+        own = [instance for instance in present if instance.owner == cluster_id.owner]
+        self._described = ec2_instances.with_unique_names(own)
         return Survey(
             self._described,
             [item for item in described if item.state == "terminated" and item.owner == cluster_id.owner],

@@ -6,6 +6,7 @@ shutdown that now holds.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -237,10 +238,14 @@ def _set_timers(
     return context.runtime.for_each(hosts, set_timer, clock=context.clock, timeout_s=TIMER_TIMEOUT_S)
 
 
+_NUMBER = re.compile(r"-?[0-9]{1,11}")
+"""Seconds or minutes that a host reports; more digits are beyond any date."""
+
+
 def _parse_timer(host: Host, stdout: str) -> ShutdownTimer:
     """Return the timer of the line ``@@until EPOCH BUDGET USED IDLE``; the host may print other lines as well."""
     fields = next((line.split() for line in stdout.splitlines() if line.startswith("@@until ")), [])
-    if len(fields) != 5 or not all(field.lstrip("-").isdecimal() for field in fields[1:]):
+    if len(fields) != 5 or not all(_NUMBER.fullmatch(field) for field in fields[1:]):
         raise HostError(
             "it has no shutdown timer of Stratus to change",
             where=host.name,

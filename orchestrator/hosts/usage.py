@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
+from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.hosts.commands import marked_lines, script_error
@@ -105,7 +107,18 @@ def query(ssh_client: SshClient, hosts: Sequence[Host]) -> UsageReport:
 
 
 def parse(host: str, output: str) -> HostUsage:
-    """Parse the output of ``gpus.sh``."""
+    """Parse the output of ``gpus.sh``.
+
+    :raises HostError: it is not what the script prints.
+    """
+    try:
+        return _parse(host, output)
+    # Too few fields, no numbers, no finite ones.
+    except (ValueError, IndexError, OverflowError) as error:
+        raise HostError("its load could not be read: the output is damaged", where=host) from error
+
+
+def _parse(host: str, output: str) -> HostUsage:
     # The last match: a login shell's profile may print anything before.
     cores, load, memory_kib, available_kib = marked_lines(output, "@@host")[-1].split()
     gpu_processes: dict[str, list[GpuProcess]] = {}
@@ -118,7 +131,7 @@ def parse(host: str, output: str) -> HostUsage:
     return HostUsage(
         host=host,
         cores=int(cores),
-        load_average=float(load),
+        load_average=_finite(load),
         memory_used_bytes=(int(memory_kib) - int(available_kib)) * _KIB,
         memory_total_bytes=int(memory_kib) * _KIB,
         gpus=tuple(_gpu(line, gpu_processes) for line in marked_lines(output, "@@gpu")),
@@ -134,12 +147,20 @@ def _gpu(line: str, processes: Mapping[str, Sequence[GpuProcess]]) -> Gpu:
 
 def _process(line: str) -> HostProcess:
     pid, run_id, cpu, memory_kib, command = line.split(None, 4)
-    return HostProcess(int(pid), run_id, float(cpu), int(memory_kib) * _KIB, command)
+    return HostProcess(int(pid), run_id, _finite(cpu), int(memory_kib) * _KIB, command)
+
+
+def _finite(text: str) -> float:
+    number = _number(text)
+    if number is None:
+        raise ValueError(text)
+    return number
 
 
 def _number(text: str) -> float | None:
     """Return a number of nvidia-smi; None for its ``[N/A]``, ``[Not Supported]`` and the like."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

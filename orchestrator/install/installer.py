@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -147,7 +147,7 @@ class OutputParser:
         """Read one line of output."""
         mark, _, value = line.partition(" ")
         if mark == "@@step":
-            self._read_step(*value.split()[:3])
+            self._read_step(*[*value.split(), "", "", ""][:3])
         elif mark == "@@fix":
             self.fix = value
         elif mark == "@@image":
@@ -187,6 +187,9 @@ class OutputParser:
         self.on_event(Event(self.host, "", "progress", text=text))
 
     def _read_step(self, name: str, state: str, milliseconds: str) -> None:
+        # A step's own output may begin like that.
+        if not (milliseconds.isascii() and milliseconds.isdecimal() and len(milliseconds) < 16):
+            return
         if state == "start":
             # Neither may be reported with the failure of a later step.
             self.tail, self.fix = [], ""
@@ -256,18 +259,22 @@ class Installer:
             host,
             remote_scripts.bundle_command("install.sh"),
             stdin=self._bundle,
-            respond=self._respond,
+            respond=partial(self._respond, host),
             on_line=parser.read_line,
             silence_timeout_s=SILENCE_TIMEOUT_S,
             timeout_s=self.timeout_s,
         )
 
-    def _respond(self, line: str) -> Iterator[bytes] | None:
+    def _respond(self, host: Host, line: str) -> Iterator[bytes] | None:
         """Return the bytes of the upload, or of the password, that a host requests."""
         if not line.startswith("@@want "):
             return None
         requested = line.removeprefix("@@want ")
-        return self._password() if requested == "login" else stream_tar(self.plan.uploads[requested])
+        if requested == "login" and self.plan.login:
+            return self._password()
+        if requested not in self.plan.uploads:
+            raise HostError(f"it requests {requested[:40]!a}, which is not part of the install", where=host.name)
+        return stream_tar(self.plan.uploads[requested])
 
     def _password(self) -> Iterator[bytes]:
         assert self.plan.login, "a VM requests a login that the plan does not have"

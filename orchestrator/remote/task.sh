@@ -6,6 +6,9 @@ folder=$1 role=$2 venv=$3
 state="$folder/state/$role"
 echo $$ >"$state.pid"
 date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.started"
+# Room for the outcome is taken now and written over later: a job that fills the disk must not lose its exit status.
+printf '%24s\n' '' >"$state.ended.new"
+printf '\n\n\n\n' >"$state.rc.new"
 umask 022
 set -a
 . "$folder/task/$role.env"
@@ -49,8 +52,9 @@ main) last=yes ;;
 mesh) [ -e "$folder/task/main.cmd" ] && last=no || last=yes ;;
 *) last=no ;;
 esac
-date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.ended"
-echo "$rc" >"$state.rc.new" && mv "$state.rc.new" "$state.rc"
+# <> writes over the reserved bytes; > would give them back first.
+date -u +%Y-%m-%dT%H:%M:%S.%3NZ 1<>"$state.ended.new" && mv "$state.ended.new" "$state.ended"
+echo "$rc" 1<>"$state.rc.new" && mv "$state.rc.new" "$state.rc"
 if [ "$last" = yes ]; then
     env -u STRATUS_RUN sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
     # The keys of a mesh give access to the other hosts: they are removed with the run.

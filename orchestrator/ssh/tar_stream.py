@@ -148,6 +148,14 @@ def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: Unp
     :raises LimitReached: the budget is spent.
     :raises tarfile.ReadError: the stream is not a complete archive.
     """
+    try:
+        return _unpack(source, folder, on_skipped, budget)
+    # Raised by tarfile for fields that are no numbers, and for chains of headers.
+    except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise tarfile.ReadError(f"damaged: {error}") from error
+
+
+def _unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: UnpackBudget) -> int:
     links: dict[str, str] = {}
     total = 0
     stream = _Decompressor(source)
@@ -172,11 +180,7 @@ def _next_member(archive: tarfile.TarFile, stream: _Decompressor) -> tarfile.Tar
     stream.header_bytes = MAX_HEADER_BYTES
     # tarfile keeps every entry that it has read, for lookups by name.
     archive.members = []  # type: ignore[attr-defined]
-    try:
-        return archive.next()
-    # Raised by tarfile for fields that are no numbers, and for chains of headers.
-    except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
-        raise tarfile.ReadError(f"damaged: {error}") from error
+    return archive.next()
 
 
 def _safe_name(name: str) -> str:

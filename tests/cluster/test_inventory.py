@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from localcloud.scenarios.scenario import make_fault
+from orchestrator.aws.ec2.instances import with_unique_names
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from tests.support.aws.values import instance
-from tests.support.simulated_project import SimulatedProject
+from tests.support.simulated_project import LAG, SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]
 
@@ -134,3 +136,29 @@ def test_a_second_computer_finds_the_same_instances_by_their_tags(simulate: Simu
 
     assert not (tmp_path / "1" / "desktop" / "journal.jsonl").exists()
     assert [described.id for described in project.session("desktop").inventory.instances()] == own
+
+
+def test_of_two_instances_of_one_name_both_can_be_named() -> None:
+    # As two computers that launch at once name them.
+    first, second, other = (
+        replace(instance(0), name=name, id=key, launched_at=datetime(2026, 11, 20, 12, minute, tzinfo=UTC))
+        for name, key, minute in (("ml-0", "i-b", 1), ("ml-0", "i-a", 2), ("ml-1", "i-c", 0))
+    )
+
+    unique = with_unique_names([second, first, other])
+
+    assert [(item.name, item.id) for item in unique] == [("ml-0", "i-b"), ("ml-0.i-a", "i-a"), ("ml-1", "i-c")]
+
+
+def test_a_second_computer_does_not_replace_the_key_pair_of_a_launch_in_progress(simulate: Simulate) -> None:
+    project = simulate(LAG)
+    first, second = project.session("laptop"), project.session("desktop")
+    plan = second.cluster.plan(1)
+    first.cluster.launch(first.cluster.plan(1))
+    pairs = project.cloud.session().client("ec2").describe_key_pairs()["KeyPairs"]
+
+    with pytest.raises(UsageError, match=r"was imported \d+ s ago from another computer"):
+        second.cluster.launch(plan)
+
+    assert project.cloud.session().client("ec2").describe_key_pairs()["KeyPairs"] == pairs
+    assert [instance.name for instance in first.inventory.instances()] in (["ml-0"], [])

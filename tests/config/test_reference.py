@@ -23,7 +23,7 @@ def test_every_option_stands_in_the_template_and_on_the_page() -> None:
         assert f"[{section}]" in template
         assert f"## [{section}]" in page
         for each in options(table) if table else ():
-            assert f"\n{each.name} = " in template or f"\n#{each.name} = " in template
+            assert f"\n{each.name} =" in template or f"\n#{each.name} =" in template
             assert f"| `{each.name}` |" in page
 
 

@@ -205,3 +205,21 @@ def test_a_run_within_its_limit_is_left_alone_and_nothing_waits_for_it(vm: Scrip
     assert vm.follow("run-8") == ["@@ exit 3"]
     wait_until(lambda: log.exists() and log.read_text() == "now failed\n")
     wait_until(lambda: not processes("run-8 7325"))
+
+
+def test_a_full_disk_loses_no_exit_status_and_is_told(vm: ScriptHost) -> None:
+    """The room for the outcome is taken before the job begins."""
+    folder = vm.home / "stratus"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        vm.start("full", main="head -c 9000000 /dev/zero >fill; exit 3")
+        lines = vm.follow("full")
+        assert vm.exit_statuses("full") == {"main": "3"}
+        assert (folder / "runs/full/state/main.ended").read_text().startswith("20")
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+    assert lines[-2:] == ["@@ full", "@@ exit 3"]

@@ -327,6 +327,17 @@ def test_odd_facts_of_a_file_do_not_matter(
     assert (tmp_path / "file").stat().st_mode & 0o7022 == 0
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_field_that_is_no_number_is_a_damaged_archive(
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path, is_first: bool
+) -> None:
+    damaged = member("sparse", **pax(**{"GNU.sparse.map": "", "GNU.sparse.size": "x"}))
+    hostile.answers(*[damaged, member("file")] if is_first else [member("file"), damaged])
+
+    with pytest.raises(HostError, match=r"^ml-1: could not fetch out"):
+        ssh_client.fetch(lab.host(1), "out", tmp_path)
+
+
 def test_a_tree_is_at_most_64_folders_deep(
     lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
 ) -> None:

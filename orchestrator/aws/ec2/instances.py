@@ -297,6 +297,21 @@ def _pages(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Iterato
             yield from map(from_response, reservation["Instances"])
 
 
+def with_unique_names(instances: Iterable[Instance]) -> list[Instance]:
+    """Return instances so that no two have one name: two computers that launch at once may give one twice.
+
+    The first one launched keeps it; the id is added to the others'.
+    """
+    oldest = datetime.max.replace(tzinfo=UTC)
+    taken: set[str] = set()
+    unique = []
+    for instance in sorted(instances, key=lambda item: (item.launched_at or oldest, item.id)):
+        is_taken = instance.name in taken
+        unique.append(replace(instance, name=f"{instance.name}.{instance.id}") if is_taken else instance)
+        taken.add(instance.name)
+    return _by_name(unique)
+
+
 def _by_name(instances: Iterable[Instance]) -> list[Instance]:
     return sorted(instances, key=lambda instance: host_names.sort_key(instance.name))
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from orchestrator.config import settings
 
 
+LAUNCH_IN_PROGRESS_S = 315.0
+"""From the import of a key pair until EC2 shows the instances of its launch: the request's attempts, then the lag."""
+
+
 @dataclass(frozen=True)
 class KeyPair:
     """Name of a key pair in EC2, and file of its private key.
@@ -77,6 +81,7 @@ def ensure(
         raise _foreign(key_pair)
     if not _is_same(remote, public):
         _refuse_if_used(key_pair, existing_names)
+        _refuse_if_recent(clients, key_pair, remote)
         # EC2 cannot replace the key of a key pair: delete and import.
         with clients.translate_errors(f"replacing key pair {key_pair.key_name}"):
             clients.ec2.delete_key_pair(KeyPairId=remote["KeyPairId"])
@@ -103,8 +108,9 @@ def check(
     if remote is None:
         with clients.translate_errors(f"checking that key pair {key_pair.key_name} can be imported"):
             dry_run.check(clients.ec2.import_key_pair, **_request(cluster_id, key_pair, public))
-    elif is_local and not _is_same(remote, public):
+    elif not is_local or not _is_same(remote, public):
         _refuse_if_used(key_pair, existing_names)
+        _refuse_if_recent(clients, key_pair, remote)
 
 
 def delete(clients: client.Clients, cluster_id: identity.ClusterId, key_pair: KeyPair) -> list[str]:
@@ -216,4 +222,21 @@ def _refuse_if_used(key_pair: KeyPair, existing_names: Sequence[str]) -> None:
         raise UsageError(
             f"{', '.join(existing_names)} were launched with another key than {key_pair.key_file}",
             fix="copy that key from the computer that launched them; or terminate them: " + NextStep("TerminateAll"),
+        )
+
+
+def _refuse_if_recent(clients: client.Clients, key_pair: KeyPair, pair: KeyPairInfoTypeDef) -> None:
+    """Refuse to replace a key pair that a launch in progress on another computer may have just imported.
+
+    EC2 may not show that launch's instances yet: its key pair would be deleted, and its names given a second time.
+    """
+    created_at = pair.get("CreateTime")
+    if created_at is None:  # of very old key pairs
+        return
+    age_s = (clients.clock.now() - created_at).total_seconds()
+    if age_s < LAUNCH_IN_PROGRESS_S:
+        raise UsageError(
+            f"key pair {key_pair.key_name} was imported {max(age_s, 0):.0f} s ago from another computer: "
+            "a launch may be in progress there",
+            fix=f"try again in {LAUNCH_IN_PROGRESS_S - max(age_s, 0):.0f} s; or copy {key_pair.key_file} from there",
         )
