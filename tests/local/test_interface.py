@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 
 import localcloud
 from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
 
 pexpect = pytest.importorskip("pexpect")
 
@@ -96,3 +98,29 @@ def test_a_session_that_moves_from_the_shell_to_the_command_line(place: Place, s
     assert ended.returncode == 0, ended.stderr
     assert "  ml-0 terminated   security group gone   key pair gone\n  0 VMs running." in ended.stdout
     assert json.loads(stratus("status", "--output", "json").stdout)["machines"] == []
+
+
+@pytest.mark.slow
+def test_an_install_that_was_left_continues_and_a_run_waits_for_it(place: Place, stratus: Callable[..., Any]) -> None:
+    """Ctrl-C ends the command, not the work on the VM."""
+    folder, env = place
+    (folder / "other").mkdir()
+    setup = "touch ~/begun; until [ -e ~/go ]; do sleep 0.1; done"
+    (folder / "other/job.ini").write_text(f"[job]\nsetup = {setup}\nsingle = echo it ran\n")
+    assert stratus("launch", "-n", "1", "--yes").returncode == 0
+    (home,) = (folder / "cloud/machines").glob("*/home/ubuntu")
+    command = [sys.executable, *START, "install", "--job", "other"]
+    with subprocess.Popen(command, cwd=folder, env=env, stdout=-1, stderr=-2, text=True) as install:
+        wait_until(lambda: (home / "begun").exists())
+        install.send_signal(signal.SIGINT)
+        output, _ = install.communicate(timeout=60)
+
+    assert install.returncode == 130
+    assert "Interrupted. The VMs continue without this computer." in output
+    assert re.search(r"--local install --job other\s+shows it", output)
+    assert not (home / "stratus/venvs/other/.stratus-setup").exists()
+    (home / "go").touch()
+    run = stratus("run", "other")
+    assert (run.returncode, "it ran" in run.stdout) == (0, True), run.stdout + run.stderr
+    assert "first: not installed" not in stratus("run", "other").stdout
+    assert stratus("terminate").returncode == 0
