@@ -70,13 +70,6 @@ class JobInstalls:
             self._plan_installer(plan, self.logs_folder()), on_event=self.on_event, again=self._install_step(job)
         )
 
-    def code_installer(self, job: JobSpec, folder: Path) -> Installer:
-        """Return the installer of a job's present code, for one host at a time.
-
-        :param folder: of the run.
-        """
-        return self._plan_installer(steps.code_sync_plan(job), folder / "logs")
-
     def record(
         self, job: JobSpec, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float
     ) -> InstallReport:

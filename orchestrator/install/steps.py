@@ -116,11 +116,6 @@ def build_digest(settings: InstallSettings) -> str:
     return _digest(build_input) if build_input else ""
 
 
-def code_sync_plan(spec: JobSpec) -> InstallPlan:
-    """Return the one step that brings the code as it is on this computer now."""
-    return InstallPlan(tuple(_code_steps(spec)))
-
-
 def run_plan(spec: JobSpec, settings: InstallSettings) -> InstallPlan:
     """Return the steps that a run begins with: the code as it is now, and checks of all that it needs besides."""
     checks: list[Step] = []

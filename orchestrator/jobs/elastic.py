@@ -70,15 +70,15 @@ def joinable_hosts(located: LocatedRun) -> list[Host]:
     if not free:
         raise UsageError(
             f"every VM that is up already takes part in {run.run_id}",
-            fix=NextStep("LaunchInstances", 1) + ", then " + NextStep("InstallDeps"),
+            fix=NextStep("LaunchInstances", 1) + ", then " + NextStep("JoinJob"),
         )
     return free
 
 
 def add_hosts(ssh: SshClient, located: LocatedRun, prepare: Callable[[Host], object]) -> JoinReport:
-    """Add all hosts that are up to a run; they have to be installed.
+    """Add all hosts that are up to a run.
 
-    :param prepare: brings the job's code to a host.
+    :param prepare: brings the job's code to a host, and installs what it lacks.
     """
     run = located.run
     candidates = joinable_hosts(located)

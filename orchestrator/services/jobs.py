@@ -197,11 +197,11 @@ class JobService:
         return RunHandle(plan.run_id, job.name, multi, plan.roles, bool(plan.dashboard_port), run_folder)
 
     def add_hosts(self, run_id: str = "") -> JoinReport:
-        """Add hosts that came up later to an elastic run of the job; they have to be installed."""
+        """Add hosts that came up later to an elastic run of the job; what it lacks there is installed first."""
         located = self._locate(run_id)
         job = elastic.check_job(self.load_job(), located.run)
-        code_installer = self.installs.code_installer(job, self._run_folder(located.run.run_id))
-        return elastic.add_hosts(self.ssh, located, code_installer)
+        folder = self._run_folder(located.run.run_id)
+        return elastic.add_hosts(self.ssh, located, lambda host: self.installs.prepare_run(job, [host], folder))
 
     def follow(
         self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None] = _ignore

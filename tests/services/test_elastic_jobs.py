@@ -33,11 +33,11 @@ def elastic() -> Iterator[Framework]:
 
 
 def test_a_host_that_comes_later_is_added_to_the_run(desktop: Desktop, elastic: Framework) -> None:
-    """Its agent joins the mesh, and every host lists it; a cancel ends its tasks, too."""
+    """It is installed, its agent joins the mesh, and every host lists it; a cancel ends its tasks, too."""
     joined = "until grep -q ml-2 $STRATUS_FOLDER/mesh/members; do sleep 0.1; done"
     write_job(desktop.job, framework=elastic.name, multi=f"{joined}; {ON_LAST_HOST}", min_hosts=1)
     jobs = desktop.service
-    assert not jobs.install().failed
+    assert not jobs.install(["ml-0", "ml-1"]).failed
     handle = jobs.start(multi=True, names=["ml-0", "ml-1"])
     report = jobs.add_hosts(handle.short_id)
     wait_until(is_sleeping)

@@ -279,14 +279,15 @@ def logs(
 def join(workspace: Workspace, run: RunId = "") -> JoinReport:
     """Add new VMs to an elastic run without restarting it.
 
-    Launch and install the new VMs first.
+    Launch the new VMs first; what the job lacks on them is installed.
 
     run  its id, or the end of it (default: the newest).
     """
-    report = workspace.session().jobs.add_hosts(run)
+    again = NextStep("JoinJob", *([run] if run else []))
+    with interruptible(workspace, "Some VMs may have joined.", again + "  adds the others"):
+        report = workspace.session().jobs.add_hosts(run)
     show(workspace, report)
-    fix = NextStep("InstallDeps") + ", then " + NextStep("JoinJob") + " again"
-    raise_if_failed(report.failed, "{hosts} did not join", fix=fix)
+    raise_if_failed(report.failed, "{hosts} did not join", fix=again + " tries again")
     return report
 
 
