@@ -303,13 +303,12 @@ def with_unique_names(instances: Iterable[Instance]) -> list[Instance]:
     The first one launched keeps it; the id is added to the others'.
     """
     oldest = datetime.max.replace(tzinfo=UTC)
-    taken: set[str] = set()
-    unique = []
-    for instance in sorted(instances, key=lambda item: (item.launched_at or oldest, item.id)):
-        is_taken = instance.name in taken
-        unique.append(replace(instance, name=f"{instance.name}.{instance.id}") if is_taken else instance)
-        taken.add(instance.name)
-    return _by_name(unique)
+    in_order = sorted(instances, key=lambda item: (item.launched_at or oldest, item.id))
+    first = {instance.name: instance.id for instance in reversed(in_order)}
+    return [
+        instance if first[instance.name] == instance.id else replace(instance, name=f"{instance.name}.{instance.id}")
+        for instance in _by_name(in_order)
+    ]
 
 
 def _by_name(instances: Iterable[Instance]) -> list[Instance]:
