@@ -174,8 +174,8 @@ def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:
         with context.clients.translate_errors("tagging VMs with their idle time"):
             instance_tags.set_tag(context.clients, ids, instance_tags.IDLE, str(minutes))
     except StratusError as error:
-        # IAM policies of earlier versions do not allow the tag; the timers on the VMs are set all the same.
-        text = f"Status() will not show the idle shutdown: {first_line(error)}"
+        # IAM policies of earlier versions do not allow the tag; the timers on the VMs are set anyway.
+        text = f"the status will not show the idle shutdown: {first_line(error)}"
         context.on_event(Event("", "timer", "warning", text=text))
     return IdleShutdownReport(minutes, tuple(outcomes.succeeded), outcomes.errors)
 
