@@ -77,6 +77,8 @@ class Terminal:
 
 def play_session(terminal: Terminal) -> None:
     """Type the lines, each at a prompt."""
+    # The first prompt is drawn again when it learns how many VMs are up, over what was typed meanwhile.
+    terminal.wait_for("rehearsal [0 up]")
     for line in LINES:
         terminal.wait_for("rehearsal [")
         terminal.type(line)

@@ -98,6 +98,8 @@ def test_a_notebook_in_an_empty_folder_begins_with_a_config(cell: Cell, tmp_path
 def test_the_magic_takes_options_only_and_names_the_command_for_the_rest(cell: Cell) -> None:
     cell("%load_ext stratus")
     assert "%stratus status: takes --local and --config FILE" in cell("%stratus status")
+    assert "%stratus --help: takes --local and --config FILE" in cell("%stratus --help")
+    assert "No closing quotation" in cell("%stratus --config 'x")
     assert "no such file" in cell("%stratus --config nothing.ini")
     assert "nothing_of_this_name" not in cell("%unload_ext stratus")
     assert "NameError" in cell("LaunchInstances")

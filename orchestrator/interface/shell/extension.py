@@ -40,11 +40,11 @@ class Extension:
 
         :raises UsageError: the line holds more than these options.
         """
-        arguments = shlex.split(line)
+        arguments = _split(line)
         setup = self.setup_for(arguments, "stratus")
         options = parser.parse(arguments, commands.commands(setup.registry, setup.program), "%stratus")
         if options.verb or options.statements:
-            raise UsageError(f"%stratus {line}: takes --local and --config FILE", fix=f"!stratus {line}")
+            raise _not_an_option(line)
         # The process's environment names the embedded cloud from then on: the verbs would silently stay there.
         if self.is_local and not options.local:
             raise UsageError("this session is on the embedded cloud", fix="restart the kernel to use AWS")
@@ -59,6 +59,24 @@ class Extension:
         console = Console(can_ask=True, program=setup.program)
         workspace = Workspace(config or setup.config, console, REAL_CLOCK, adapt=setup.adapt)
         return IPythonShell(self.ip, workspace, setup.registry)
+
+
+def _split(line: str) -> list[str]:
+    """Return the arguments of the magic.
+
+    :raises UsageError: a quote is not closed, or argparse would print something and end the kernel's cell.
+    """
+    try:
+        arguments = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%stratus {line}: {error}") from None
+    if {"-h", "--help", "--version"} & set(arguments):
+        raise _not_an_option(line)
+    return arguments
+
+
+def _not_an_option(line: str) -> UsageError:
+    return UsageError(f"%stratus {line}: takes --local and --config FILE", fix=f"!stratus {line}")
 
 
 def load(ip: Any, setup_for: SetupFor) -> None:
