@@ -38,6 +38,7 @@ PHRASES = re.compile(
     re.IGNORECASE,
 )
 """Phrases that readers stumbled over on the screen and in the docs."""
+COUNTED = re.compile(r"^ (hosts?|instances?)\b|\bno (host|instance) is (up|running)|\d (hosts|instances)\b")
 KEYS = {"not judged"}
 """Keys of reports that scripts read: they stay."""
 NO_VM = re.compile(r"machine[- ]learning|virtual machine", re.IGNORECASE)
@@ -75,6 +76,12 @@ def test_texts_of_the_screen_are_plain_and_a_vm_is_called_a_vm(path: Path) -> No
     # Examples and benchmarks also run without Stratus, on any computer.
     if not {"examples", "scripts"} & set(path.relative_to(ROOT).parts):
         assert [text for text in shown if calls_a_vm_a_machine(text)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.is_relative_to(ROOT / "orchestrator")], ids=name_of)
+def test_what_is_counted_for_the_user_is_vms(path: Path) -> None:
+    """A host is what SSH reaches, an instance what EC2 shows; the user launches VMs."""
+    assert [text for text in source_tree.texts(source_tree.parse(path)) if COUNTED.search(text)] == []
 
 
 @pytest.mark.parametrize("path", [*DOCS, *SCRIPTS], ids=name_of)

@@ -100,7 +100,7 @@ def wait() -> int:
             )
             return 1
         print(
-            f"dask: {len(hosts) * per_host} workers on {len(hosts)} hosts in {time.monotonic() - started:.1f} s",
+            f"dask: {len(hosts) * per_host} workers on {len(hosts)} VMs in {time.monotonic() - started:.1f} s",
             flush=True,
         )
     return 0

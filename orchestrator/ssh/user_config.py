@@ -17,7 +17,8 @@ _UNSAFE = re.compile(r'["\\%*?\[\]\x00-\x1f\x7f]|\$\{')
 
 def is_included(config: Path, target: Path) -> bool:
     """Return True if a config file includes the target by the line that `include` adds."""
-    return _line(target) in _lines(config)
+    # A path that `include` refuses cannot have been included.
+    return not _UNSAFE.search(str(target)) and _line(target) in _lines(config)
 
 
 def include(config: Path, target: Path) -> bool:

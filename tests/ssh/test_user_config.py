@@ -65,6 +65,7 @@ def test_a_line_that_was_moved_is_removed_without_its_neighbors(config: Path) ->
 def test_a_path_that_openssh_would_read_otherwise_is_refused(config: Path, path: str) -> None:
     with pytest.raises(UsageError, match="cannot be included"):
         user_config.include(config, Path(path))
+    assert not user_config.is_included(config, Path(path))
     assert config.read_bytes() == OWN
 
 

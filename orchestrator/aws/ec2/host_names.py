@@ -65,11 +65,11 @@ def expand(compressed: str) -> tuple[str, ...]:
     """
     match = _COMPRESSED.fullmatch(compressed) if len(compressed) <= MAX_TAG_CHARS else None
     if match is None:
-        raise ValueError(f"invalid host names: {compressed!r}")
+        raise ValueError(f"invalid names of hosts: {compressed!r}")
     names = tuple(f"{match[1]}-{number}" for number in ([int(match[2])] if match[2] else _numbers(match[3])))
     # One name, one spelling: a value with leading zeros or overlapping ranges was not written by Stratus.
     if compress(names) != compressed:
-        raise ValueError(f"invalid host names: {compressed!r}")
+        raise ValueError(f"invalid names of hosts: {compressed!r}")
     return names
 
 
@@ -77,8 +77,8 @@ def _numbers(ranges: str) -> Iterable[int]:
     for part in ranges.split(","):
         match = _RANGE.fullmatch(part)
         if match is None:
-            raise ValueError(f"invalid range of host names: {part!r}")
+            raise ValueError(f"invalid range of names of hosts: {part!r}")
         first, last = int(match[1]), int(match[2] or match[1])
         if last - first >= MAX_PER_LAUNCH:  # bounds the work that a tag of any origin can cause
-            raise ValueError(f"more than {MAX_PER_LAUNCH} host names: {part!r}")
+            raise ValueError(f"more than {MAX_PER_LAUNCH} names of hosts: {part!r}")
         yield from range(first, last + 1)
