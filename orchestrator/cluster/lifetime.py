@@ -6,8 +6,9 @@ shutdown that now holds.
 
 from __future__ import annotations
 
+import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -107,11 +108,12 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
     context, running = inventory.context, inventory.running()
     now = context.clock.now()
     targets = _targets(running, now, hours)
-    budgets = _budgets(inventory, running)
+    budgets, affordable = _budgets(inventory, running), _affordable_minutes(inventory, running)
 
     def arguments(instance: Instance) -> Sequence[str]:
         # Minutes from now, not a time: the clock of the instance may differ from this computer's.
-        minutes = max(1, round((targets[instance.id] - now).total_seconds() / 60))
+        minutes = round((targets[instance.id] - now).total_seconds() / 60)
+        minutes = max(1, min(minutes, affordable.get(instance.id, minutes)))
         return [str(minutes), str(budgets[instance.launch_id] or _UNCHANGED), _UNCHANGED]
 
     outcomes = _set_timers(inventory, running, arguments)
@@ -144,7 +146,15 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
     context, unknown = inventory.context, list[str]()
     started = [instance for instance in inventory.instances() if instance.name in names and instance.state == "running"]
     try:
-        outcomes = _set_timers(inventory, started, _start_arguments)
+        affordable = _affordable_minutes(inventory, started)
+
+        def arguments(instance: Instance) -> Sequence[str]:
+            # A boot alone does not move the end.
+            minutes = time_limits.whole_minutes(instance.max_hours)
+            minutes = max(1, min(minutes, affordable.get(instance.id, minutes)))
+            return [str(minutes) if instance.max_hours else _UNCHANGED, _UNCHANGED, _UNCHANGED]
+
+        outcomes = _set_timers(inventory, started, arguments)
         expiries = {outcome.host.identity: outcome.value.expires_at for outcome in outcomes.values() if outcome.value}
         instance_tags.tag_expiry(context.clients, expiries)
         unknown += [first_line(error) for error in outcomes.errors.values()]
@@ -154,10 +164,45 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
         context.on_event(Event("", "timer", "warning", text=f"the tagged shutdown time may be too late: {reason}"))
 
 
-def _start_arguments(started: Instance) -> Sequence[str]:
-    """Return the arguments that begin the time of an instance anew; a boot alone does not move its end."""
-    minutes = str(time_limits.whole_minutes(started.max_hours)) if started.max_hours else _UNCHANGED
-    return [minutes, _UNCHANGED, _UNCHANGED]
+def check_budget(inventory: Inventory, stopped: Sequence[Instance]) -> None:
+    """Check before instances are started that ``max_dollars`` leaves them time to do anything.
+
+    :raises UsageError: it does not: they would shut down, and so terminate, right after their start.
+    """
+    affordable = _affordable_minutes(inventory, stopped)
+    spent_up = [item.name for item in stopped if affordable.get(item.id, math.inf) < time_limits.MIN_MINUTES]
+    if spent_up:
+        raise UsageError(
+            f"[cluster] max_dollars = {inventory.context.settings.cluster.max_dollars:g} is spent for "
+            f"{' '.join(spent_up)}, disks included",
+            fix="raise it in the config, then "
+            + NextStep("StartAll")
+            + "; "
+            + NextStep("TerminateAll")
+            + " ends the costs",
+        )
+
+
+def _affordable_minutes(inventory: Inventory, instances: Sequence[Instance]) -> dict[str, int]:
+    """Return the minutes from now that ``max_dollars`` leaves instances, by id; none without a cap.
+
+    The timers count minutes up; this counts dollars, those for the disks of stopped instances included.
+    """
+    cap_usd, meter = inventory.context.settings.cluster.max_dollars, inventory.meter
+    if not cap_usd:
+        return {}
+    launch_sizes = Counter(instance.launch_id for instance in instances)
+    for instance in instances:
+        # Instances of a launch that are gone have spent their share.
+        launch_sizes[instance.launch_id] = max(launch_sizes[instance.launch_id], instance.launch_size)
+    spent = meter.costs(instances, inventory.context.clock.now())
+    minutes: dict[str, int] = {}
+    for instance in instances:
+        rate, spent_usd = meter.usd_per_hour(replace(instance, is_spot=False)), spent[instance.id].at_most
+        if rate and spent_usd is not None:
+            share = Decimal(str(cap_usd)) / launch_sizes[instance.launch_id]
+            minutes[instance.id] = max(0, int((share - spent_usd) / rate * 60))
+    return minutes
 
 
 def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:

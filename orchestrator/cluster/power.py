@@ -33,6 +33,8 @@ def start(inventory: Inventory) -> tuple[InstanceResult, ...]:
     """Start the stopped instances and wait until they answer SSH; one that does not has that as its error.
 
     Those that are running already are in the result.
+
+    :raises UsageError: ``max_dollars`` is spent.
     """
     results, ready = _start(inventory)
     errors = ready.errors if ready else {}
@@ -42,6 +44,7 @@ def start(inventory: Inventory) -> tuple[InstanceResult, ...]:
 def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.Outcomes[ReadyHost[None]] | None]:
     context, instances = inventory.context, inventory.instances()
     stopped = [instance for instance in instances if instance.state == "stopped"]
+    lifetime.check_budget(inventory, stopped)
     _tag_past_use(inventory, stopped)
     changes = state_changes.start(context.clients, stopped, cluster_id=context.cluster_id)
     started = [instance for instance in stopped if changes[instance.id].is_ok]

@@ -19,7 +19,6 @@ OTHER_ARN = "arn:aws:iam::123456789012:user/colleague"
 ACTIVE = ("pending", "running", "stopping", "stopped")
 CHANGES = ("Terminate", "Stop", "Start", "Delete", "Create", "Modify", "Import", "Authorize", "Revoke", "Run", "Reboot")
 CENT = Decimal("0.01")
-RECEIPT_SLACK_USD = CENT
 MINUTE_USD = Decimal("0.41") / 60  # of the most expensive type that runs launch, with disk and address
 
 
@@ -79,6 +78,8 @@ class InvariantMonitor:
     :param caps_usd: launch id -> its ``max_dollars``; 0 for none.
     :param foreign_ids: identifiers of other owners' resources, which no request may name.
     :param violations: one line each.
+    :param pending_s: longest time that faults keep an instance pending: it counts as running if its launch was
+        interrupted, because EC2 does not show when it began to run.
     """
 
     cloud: InMemoryCloud
@@ -86,6 +87,7 @@ class InvariantMonitor:
     caps_usd: dict[str, float] = field(default_factory=dict)
     foreign_ids: set[str] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
+    pending_s: float = 0.0
     most_instances: int = 0
     journal: Path | None = None
     _journal_bytes: bytes = b""
@@ -110,7 +112,8 @@ class InvariantMonitor:
         if spent.at_most is None:
             return  # the price of an instance that EC2 did not show is unknown
         billed = sum((self._billed_usd(launch_id) for launch_id in launch_ids), Decimal(0))
-        if not spent.at_least - RECEIPT_SLACK_USD <= billed <= spent.at_most + CENT:
+        pending_usd = MINUTE_USD / 60 * Decimal(self.pending_s)
+        if not spent.at_least - pending_usd - CENT <= billed <= spent.at_most + CENT:
             self.report(f"the receipt is ${spent.at_least:.3f} to ${spent.at_most:.3f}, the bill ${billed:.3f}")
 
     def check_caps(self) -> None:

@@ -118,6 +118,29 @@ def test_right_after_a_launch_the_maximum_cost_is_that_of_the_plan(simulate: Sim
     assert abs(max_cost_usd - plan.max_cost_usd) <= plan.usd_per_hour / 60
 
 
+def test_disks_of_stopped_instances_count_against_the_cap(simulate: Simulate) -> None:
+    session, timers = launched(simulate(cluster="max_dollars = 4"))
+    clock = timers.project.cloud.clock
+    session.cluster.stop()
+    clock.sleep(3600 * 24 * 5)
+    spent_usd = session.cluster.status().spent_usd
+    session.cluster.start()
+    rate = session.cluster.status().usd_per_hour
+
+    # Five days of two disks at $0.0082 an hour: about half of the cap.
+    assert rate is not None
+    assert spent_usd is not None
+    assert Decimal("1.9") < spent_usd < Decimal("2.1")
+    assert (
+        float((4 - spent_usd) / rate * 60) - 2 < int(timers.arguments["ml-0"][0]) <= float((4 - spent_usd) / rate * 60)
+    )
+    session.cluster.stop()
+    clock.sleep(3600 * 24 * 7)
+    with pytest.raises(UsageError, match="max_dollars = 4 is spent for ml-0 ml-1, disks included"):
+        session.cluster.start()
+    assert {machine.state for machine in session.cluster.status().instances} == {"stopped"}
+
+
 def test_a_host_without_a_timer_fails_and_the_others_are_extended(simulate: Simulate) -> None:
     session, timers = launched(simulate())
     timers.silent.add("ml-1")

@@ -29,6 +29,7 @@ LONGEST_S = {"plan": 900.0, "launch": 3600.0, "status": 900.0, "stop": 1800.0, "
 """Limits on each verb in virtual time: the sum of its deadlines, with all retries."""
 
 CONFIG = "[cluster]\nname = ml\n{rest}\n[aws]\nregion = us-west-2\nssh_from = 203.0.113.7/32\n"
+_HOSTS_STUCK = 4  # the most that one fault may keep pending
 QUIET_S = 3600.0  # every fault is over by then
 GRACE_S = 900.0  # boot, shutdown, and the minutes that the shutdown timer rounds up
 
@@ -116,6 +117,8 @@ class _RandomRun:
             on_request=self.monitor.check_request,
         )
         self.monitor.set_home(self.computer.home)
+        stuck = [fault for fault in self.plan.faults if fault.kind == "stuck-pending"]
+        self.monitor.pending_s = sum(_HOSTS_STUCK * float(fault["seconds"] or 0) for fault in stuck)
 
     def run(self) -> RunResult:
         """Execute the plan, wait for the shutdown timers if the user is gone, then clean up."""
