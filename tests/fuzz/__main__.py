@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 import traceback
@@ -43,14 +44,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     ends_at = time.monotonic() + 60 * options.minutes
-    number = options.seed
-    while time.monotonic() < ends_at:
-        for name in [options.only] if options.only else FUZZERS:
-            if failure := fuzz(name, number):
-                print(f"{failure}\n{name}: fails; again: scripts/fuzz --only {name!r} --seed {number}", file=sys.stderr)
-                return 1
-        number += 1
-    print(f"{number - options.seed} rounds of {ROUND.max_examples} inputs of {len(FUZZERS)} kinds: no traceback")
+    names = [options.only] if options.only else list(FUZZERS)
+    # In turns, so that each kind gets its share of any time.
+    for number, name in enumerate(itertools.cycle(names), options.seed * len(names)):
+        if time.monotonic() >= ends_at:
+            break
+        if failure := fuzz(name, number // len(names)):
+            again = f"scripts/fuzz --only {name!r} --seed {number // len(names)}"
+            print(f"{failure}\n{name}: fails; again: {again}", file=sys.stderr)
+            return 1
+    inputs = (number - options.seed * len(names)) * ROUND.max_examples
+    print(f"{inputs:,} inputs of {len(names)} kinds: no traceback")
     return 0
 
 

@@ -124,5 +124,88 @@ OTHER_TESTS = (
         "the next start",
         "tests/local/launch/test_failover.py::test_the_next_session_finds_an_interrupted_launch_and_resumes_or_terminates_it",
     ),
+    (
+        "F49",
+        "two computers launch",
+        "tests/cluster/test_inventory.py::test_a_second_computer_does_not_replace_the_key_pair_of_a_launch_in_progress",
+    ),
+    (
+        "F49",
+        "two VMs of one name",
+        "tests/cluster/test_inventory.py::test_of_two_instances_of_one_name_both_can_be_named",
+    ),
+    (
+        "F51",
+        "a job rewrites its record",
+        "tests/services/test_hostile_jobs.py::test_a_job_cannot_write_outside_its_folder_by_rewriting_its_record",
+    ),
+    (
+        "F51",
+        "records of runs",
+        "tests/jobs/test_host_output.py::test_a_record_that_is_damaged_or_a_lie_is_one_line_and_the_others_go_on",
+    ),
+    (
+        "F51",
+        "marks in a log",
+        "tests/services/test_hostile_jobs.py::test_every_line_of_a_job_is_in_its_log_whatever_it_begins_with",
+    ),
+    (
+        "F51",
+        "an archive bomb",
+        "tests/ssh/test_tar_stream.py::test_an_archive_bomb_ends_at_the_limit_and_what_came_before_stays",
+    ),
+    ("F51", "headers without end", "tests/ssh/test_tar_stream.py::test_headers_of_any_length_fill_no_memory"),
+    (
+        "F51",
+        "output without end",
+        "tests/services/test_hostile_jobs.py::test_a_host_that_answers_without_end_is_one_error",
+    ),
+    (
+        "F51",
+        "names on the screen",
+        "tests/interface/test_console.py::test_text_of_hosts_reaches_no_screen_and_no_log_unseen",
+    ),
+    ("F51", "arbitrary input", "tests/fuzz/test_fuzz.py::test_no_input_of_others_is_a_traceback"),
+    (
+        "F52",
+        "while VMs are up",
+        "tests/local/launch/test_terminate_without_disk.py::test_everything_is_terminated_by_the_tags",
+    ),
+    (
+        "F52",
+        "without a proof",
+        "tests/local/launch/test_terminate_without_disk.py::test_without_a_proof_and_without_a_journal_something_may_be_left",
+    ),
+    (
+        "F53",
+        "name, region, owner",
+        "tests/cluster/test_elsewhere.py::test_what_was_launched_before_an_edit_is_named_everywhere_and_ended_when_asked_for",
+    ),
+    (
+        "F53",
+        "another account",
+        "tests/cluster/test_elsewhere.py::test_what_cannot_be_looked_up_is_named_from_the_journal",
+    ),
+    (
+        "F62",
+        "record and state files",
+        "tests/services/test_hostile_jobs.py::test_one_damaged_run_is_one_line_and_all_others_are_listed_fetched_and_canceled",
+    ),
+    (
+        "F62",
+        "metrics of a failed job",
+        "tests/services/test_hostile_jobs.py::test_half_a_metrics_file_does_not_replace_the_jobs_own_error",
+    ),
+    ("F62", "a full disk on the VM", "tests/remote/test_scripts.py::test_a_full_disk_loses_no_exit_status_and_is_told"),
+    (
+        "F67",
+        "files",
+        "tests/jobs/test_spec.py::test_a_job_reads_nothing_outside_its_folder_unless_the_users_config_allows_it",
+    ),
+    (
+        "F67",
+        "variables",
+        "tests/jobs/test_spec.py::test_a_job_carries_no_credential_to_a_vm_unless_the_users_config_allows_it",
+    ),
 )
 """Fault, phase, test."""

@@ -84,9 +84,7 @@ DAMAGES = [is_a_file, cannot_be_created, is_read_only, is_full, journal_is_a_fol
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_everything_is_terminated_by_the_tags_and_what_could_not_be_kept_is_told(
-    simulate: Simulate, damage: Callable[[Path], Iterator[None]]
-) -> None:
+def test_everything_is_terminated_by_the_tags(simulate: Simulate, damage: Callable[[Path], Iterator[None]]) -> None:
     project = simulate()
     launched(project)
     home = project.session().context.home
