@@ -144,6 +144,7 @@ def _bill(record: RunRecord) -> str:
     # billed_seconds is the sum over all VMs.
     per_vm = duration(bill.billed_seconds / len(record.hosts))
     parts = f"VMs{spot} {units.usd(bill.vms_usd)}, disks {units.usd(bill.disks_usd)}"
+    parts += f", addresses {units.usd(bill.addresses_usd)}" if bill.addresses_usd else ""
     return f"  ({units.count(len(record.hosts), 'VM')} x {per_vm}: {parts})"
 
 

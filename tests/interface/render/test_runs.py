@@ -84,6 +84,8 @@ def test_the_cost_is_broken_down_by_vms_time_and_disks() -> None:
     assert rendered(replace(RECORD, hosts=("ml-0", "ml-1"), bill=bill))[-1].endswith(
         "cost $0.02  (2 VMs x 101.0 s: VMs (partly spot) $0.02, disks <$0.01)"
     )
+    public = replace(bill, addresses_usd=Decimal("0.01"))
+    assert rendered(replace(RECORD, hosts=("ml-0", "ml-1"), bill=public))[-1].endswith(", addresses $0.01)")
 
 
 def test_results_show_six_plain_numbers_at_most_when_the_job_names_no_summary() -> None:
