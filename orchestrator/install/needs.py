@@ -51,4 +51,4 @@ def _is_missing(spec: JobSpec, need: Need, names: set[str]) -> bool:
 
 
 def _message(spec: JobSpec, need: Need) -> str:
-    return f"{spec.named}: framework = {spec.framework} needs {need.name}, which nothing installs: {need.advice}"
+    return f"{spec.name}: framework = {spec.framework} needs {need.name}, which nothing installs: {need.advice}"

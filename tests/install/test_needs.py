@@ -52,7 +52,7 @@ def test_the_line_names_the_job_and_what_to_add(tmp_path: Path) -> None:
     (line,) = [check() for check in checks(lambda url: "", lambda: spec, missing_needs).values()]
 
     assert line == (
-        f"{tmp_path}: framework = dask needs distributed, which nothing installs: "
+        f"{spec.name}: framework = dask needs distributed, which nothing installs: "
         "add a line  distributed  to requirements.txt"
     )
 
