@@ -53,8 +53,8 @@ def _run(command: str, end: EndOfRun) -> str:
     """Run a command; return what went wrong, or nothing."""
     try:
         done = subprocess.run(
-            command,
-            shell=True,
+            # A shell command, as the setting says; never one that another program or host has chosen.
+            ["/bin/sh", "-c", command],
             env=os.environ | end.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -3,6 +3,8 @@
 # Its tasks count as "timeout". Ends by itself, within five seconds, when they have ended.
 set -u
 folder=$1
+# Some shells would evaluate other text as an expression.
+case $2 in '' | *[!0-9]*) exit 64 ;; esac
 uptime_s() { cut -d. -f1 /proc/uptime; }
 end=$(($(uptime_s) + $2))
 

@@ -105,6 +105,8 @@ SCRIPTS = {
     "admit.sh": ("{}", "{}", "{}"),
     "python.sh": ("-c", "pass", "{}"),
     "end_main.sh": ("{}", "{}"),
+    "limit.sh": ("{}", "{}"),
+    "notify.sh": ("{}", "{}"),
 }
 ELSEWHERE = {
     "alive.sh": "called by Horovod, without arguments",

@@ -52,7 +52,7 @@ def test_a_failing_step_ends_the_install_and_its_output_is_kept(vm: ScriptHost) 
 
     assert status == 1
     assert states(lines) == ["python failed"]
-    assert "no no-such-python on this host: set python in job.ini" in lines
+    assert "no no-such-python on this VM: set python in job.ini" in lines
 
 
 def test_a_shared_environment_sees_the_packages_of_its_interpreter(vm: ScriptHost) -> None:

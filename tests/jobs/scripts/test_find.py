@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from orchestrator.core.errors import UsageError
 from orchestrator.jobs.scripts.find import find
@@ -93,3 +96,14 @@ def test_a_text_that_names_no_job_gets_one_line(text: str, message: str) -> None
         find(text)
 
     assert "\n" not in caught.value.message
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text() | st.text("tr ain.py/~\"'\\=-\0\n.", max_size=30))
+@example("python")
+@example("A=1")
+@example("''")
+@example("train.py\0")
+def test_any_text_is_a_job_or_an_error_of_one_line(text: str) -> None:
+    with suppress(UsageError):
+        find(text)
