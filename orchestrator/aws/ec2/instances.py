@@ -280,7 +280,7 @@ def from_response(response: InstanceTypeDef) -> Instance:
         stopped_at=_transition_time(response, ("stopping", "stopped")),
         ended_at=_transition_time(response, TERMINATING),
         further_disks=tuple(filter(None, map(Disk.from_tag, tags.get(instance_tags.VOLUMES, "").split()))),
-        idle_minutes=_minutes(tags.get(instance_tags.IDLE, "")),
+        idle_minutes=int(idle) if (idle := tags.get(instance_tags.IDLE, "")).isdecimal() else 0,
         created_at=_created_at(response),
         past_use=PastUse.from_tag(tags.get(instance_tags.BILLED, "")),
         has_public_address=_has_public_address(response, tags),
@@ -390,10 +390,6 @@ def _time(text: str) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=UTC)  # EC2's texts, and hand-edited tags, may lack a zone
-
-
-def _minutes(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
 
 
 def _hours(text: str) -> float:
