@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.session import Session
 from tests.support.localcloud.clients import wait_until
 from tests.support.project import Project
@@ -107,6 +108,30 @@ def test_after_a_start_the_tag_agrees_with_the_vms_timer(project: Project) -> No
     assert machine.expires_at is not None
     assert 0 <= machine.expires_at.timestamp() - int(until) <= 60
     assert not [event for event in project.events if event.phase == "timer"]
+
+
+@pytest.mark.slow
+def test_a_reboot_of_a_vm_does_not_move_its_end(project: Project) -> None:
+    name = f"{project.name}-0"
+    with project.session() as session:
+        session.cluster.launch(session.cluster.plan(1))
+        (host,) = session.inventory.hosts()
+
+        def output(command: str) -> str:
+            # The VM does not answer while it reboots.
+            with suppress(StratusError):
+                return session.context.ssh.run(host, command).stdout.strip()
+            return ""
+
+        wait_until(lambda: len(timer(session, name)) == 5)
+        before = output("cat ${HOME%/home/*}/var/lib/stratus/until")
+        output("reboot")
+        session.context.ssh.disconnect(host)
+        # Every boot adds two minutes to those used.
+        wait_until(lambda: output("cat ${HOME%/home/*}/var/lib/stratus/used") == "4")
+        after = output("cat ${HOME%/home/*}/var/lib/stratus/until")
+
+    assert int(before) == int(after)
 
 
 @pytest.mark.slow
