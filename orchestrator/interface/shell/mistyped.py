@@ -22,8 +22,8 @@ def _nearest(word: str, registry: VerbRegistry) -> str:
     names = {**_PYTHON_NAMES, "help": "Help", "stratus": "Help"}
     # Reversed, so that of two verbs that share a command the first one counts.
     for verb in reversed(list(registry)):
-        commands = (verb.command, *verb.command_aliases)
-        names |= dict.fromkeys(commands, verb.name) | {name.lower(): name for name in (verb.name, *verb.aliases)}
+        known = (verb.command, *verb.command_aliases, verb.name, *verb.aliases)
+        names |= {name.lower(): verb.name for name in known}
     typed = word.lower()
     if typed in names:
         return names[typed]
