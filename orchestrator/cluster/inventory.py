@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
-from orchestrator.aws.ec2 import instance_tags
+from orchestrator.aws.ec2 import host_names, instance_tags
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.context import ClusterContext
@@ -59,7 +60,7 @@ class Inventory:
         """Return the instances that are not terminated, in the order of their names; one call."""
         cluster_id = self.context.cluster_id
         described = ec2_instances.describe(self.context.clients, cluster=cluster_id.cluster, owner=cluster_id.owner)
-        self._described = ec2_instances.with_unique_names(described)
+        self._described = with_unique_names(described)
         return self._described
 
     def survey(self) -> Survey:
@@ -70,7 +71,7 @@ class Inventory:
         )
         present = [instance for instance in described if instance.state != "terminated"]
         own = [instance for instance in present if instance.owner == cluster_id.owner]
-        self._described = ec2_instances.with_unique_names(own)
+        self._described = with_unique_names(own)
         return Survey(
             self._described,
             [item for item in described if item.state == "terminated" and item.owner == cluster_id.owner],
@@ -183,3 +184,17 @@ def _spot_share(instances: Sequence[Instance]) -> str:
     """Return which of some instances are spot: ``yes`` (all), ``partly`` or ``no``."""
     spot = {instance.is_spot for instance in instances}
     return "partly" if len(spot) > 1 else "yes" if True in spot else "no"
+
+
+def with_unique_names(instances: Iterable[Instance]) -> list[Instance]:
+    """Return instances so that no two have one name: two computers that launch at once may give one twice.
+
+    The first one launched keeps it; the id is added to the others'.
+    """
+    oldest = datetime.max.replace(tzinfo=UTC)
+    in_order = sorted(instances, key=lambda item: (item.launched_at or oldest, item.id))
+    first = {instance.name: instance.id for instance in reversed(in_order)}
+    return [
+        instance if first[instance.name] == instance.id else replace(instance, name=f"{instance.name}.{instance.id}")
+        for instance in sorted(in_order, key=lambda item: host_names.sort_key(item.name))
+    ]

@@ -244,11 +244,6 @@ class RegionTeardown:
             return DELETED if self.delete_key() else NONE
         except StratusError as error:
             return first_line(error)
-        except OSError as error:
-            # It is deleted in EC2; the private key that stays here opens nothing.
-            text = f"{error.filename}: cannot be deleted: {error.strerror or error}"
-            self.on_event(Event("", "terminate", "warning", text=text))
-            return DELETED
 
 
 def _is_transient(error: StratusError) -> bool:

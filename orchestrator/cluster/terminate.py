@@ -183,7 +183,7 @@ class Terminator:
         if journal.read_problem and own.group_state == NONE:
             self._unconfirmed.append(
                 f"{journal.read_problem}: what this computer launched in the last "
-                f"{(REQUEST_LIFETIME_S + VISIBILITY_LAG_S) / 60:.0f} min may not be visible yet; then remove the file"
+                f"{(REQUEST_LIFETIME_S + VISIBILITY_LAG_S) / 60:.0f} min may not be visible yet; after that, remove the file"
             )
 
     def _terminate_other_clusters(self) -> Iterator[RegionTeardown]:
@@ -220,7 +220,7 @@ class Terminator:
         return RegionTeardown(
             clients,
             replace(context.launch_log, cluster_id=cluster_id),
-            partial(key_pairs.delete, clients, cluster_id, key_pair),
+            partial(key_pairs.delete, clients, cluster_id, key_pair, on_problem=self._warn),
             on_event=context.on_event,
         )
 

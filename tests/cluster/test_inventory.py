@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from localcloud.scenarios.scenario import make_fault
-from orchestrator.aws.ec2.instances import with_unique_names
-from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.inventory import Inventory, with_unique_names
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from tests.support.aws.values import instance

@@ -297,20 +297,6 @@ def _pages(clients: client.Clients, filters: Sequence[FilterTypeDef]) -> Iterato
             yield from map(from_response, reservation["Instances"])
 
 
-def with_unique_names(instances: Iterable[Instance]) -> list[Instance]:
-    """Return instances so that no two have one name: two computers that launch at once may give one twice.
-
-    The first one launched keeps it; the id is added to the others'.
-    """
-    oldest = datetime.max.replace(tzinfo=UTC)
-    in_order = sorted(instances, key=lambda item: (item.launched_at or oldest, item.id))
-    first = {instance.name: instance.id for instance in reversed(in_order)}
-    return [
-        instance if first[instance.name] == instance.id else replace(instance, name=f"{instance.name}.{instance.id}")
-        for instance in _by_name(in_order)
-    ]
-
-
 def _by_name(instances: Iterable[Instance]) -> list[Instance]:
     return sorted(instances, key=lambda instance: host_names.sort_key(instance.name))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +113,16 @@ def check(
         _refuse_if_recent(clients, key_pair, remote)
 
 
-def delete(clients: client.Clients, cluster_id: identity.ClusterId, key_pair: KeyPair) -> list[str]:
+def delete(
+    clients: client.Clients,
+    cluster_id: identity.ClusterId,
+    key_pair: KeyPair,
+    *,
+    on_problem: Callable[[str], None] = lambda text: None,
+) -> list[str]:
     """Delete the cluster's own key pair, locally and in EC2; a key pair of the user is kept.
 
+    :param on_problem: called if the private key stays on this computer; without the key pair it opens nothing.
     :returns: names of the key pairs that were deleted in EC2.
     """
     if not key_pair.is_own:
@@ -128,7 +135,12 @@ def delete(clients: client.Clients, cluster_id: identity.ClusterId, key_pair: Ke
         for pair in own:
             clients.ec2.delete_key_pair(KeyPairId=pair["KeyPairId"])
     # After EC2: if a deletion fails, the instances are still accessible.
-    key_pair.key_file.unlink(missing_ok=True)
+    try:
+        key_pair.key_file.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        on_problem(f"{key_pair.key_file}: cannot be deleted: {error.strerror or error}")
     return [pair["KeyName"] for pair in own]
 
 
