@@ -181,9 +181,10 @@ class Terminator:
                 self._warn(problem)
         # A security group that could be deleted proves that no instance is left, with or without a journal.
         if journal.read_problem and own.group_state == NONE:
+            lag_minutes = (REQUEST_LIFETIME_S + VISIBILITY_LAG_S) / 60
             self._unconfirmed.append(
-                f"{journal.read_problem}: what this computer launched in the last "
-                f"{(REQUEST_LIFETIME_S + VISIBILITY_LAG_S) / 60:.0f} min may not be visible yet; after that, remove the file"
+                f"{journal.read_problem}: what this computer launched in the last {lag_minutes:.0f} min may not be "
+                "visible yet; after that, remove the file"
             )
 
     def _terminate_other_clusters(self) -> Iterator[RegionTeardown]:
