@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -329,4 +330,6 @@ class PhaseTimings:
         return json_file.load(self.context.folder, "timings.json")
 
     def _save(self, timings: dict[str, Any]) -> None:
-        json_file.save(self.context.folder, "timings.json", timings)
+        # A full disk: the launch, or the install, stands without them.
+        with suppress(OSError):
+            json_file.save(self.context.folder, "timings.json", timings)

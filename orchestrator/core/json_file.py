@@ -23,6 +23,6 @@ def load(folder: Path, name: str) -> dict[str, Any]:
     try:
         document = json.loads((folder / name).read_text(encoding="utf-8"))
     # Files that can be written anew: a damaged one must not stop what the user asked for.
-    except (FileNotFoundError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -225,6 +226,8 @@ class Workspace:
         if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("orchestrator"):
             fix = "scripts/setup installs it into .venv of a checkout; pip install /path/to/stratus into another one"
             return StratusError(f"the package {error.name} is missing in {sys.executable}", fix=fix)
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            return StratusError(f"{error.strerror} on this computer", where=str(error.filename or ""))
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         text = "".join(traceback.format_exception(error))
         path = self.home / "last-error.txt"
@@ -235,6 +238,10 @@ class Workspace:
         except OSError:
             return StratusError(f"{message} (a bug in Stratus)")
         return StratusError(f"{message} (a bug in Stratus)", fix=f"traceback: {path}")
+
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR)
+"""Of this computer's disk: nothing that a traceback would explain."""
 
 
 def _write_private(path: Path, text: str) -> None:

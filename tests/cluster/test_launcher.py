@@ -43,3 +43,12 @@ def test_a_file_of_an_earlier_version_is_read_without_its_sum_over_all_jobs(
     json_file.save(context.folder, "timings.json", {"launch": 30.0, "install": 95.0})
 
     assert PhaseTimings(context).read("mine") == {"launch": 30.0}
+
+
+def test_a_disk_that_takes_no_more_fails_no_launch(simulate: Callable[..., SimulatedProject]) -> None:
+    context = simulate().session().context
+    context.home.write_text("not a folder")
+
+    PhaseTimings(context).record_install("mine", 4.0)
+
+    assert PhaseTimings(context).read("mine") == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -115,6 +116,13 @@ def test_a_bug_is_one_line_and_a_private_file(config: Path) -> None:
 
     assert str(error) == f"KeyError: 'x' (a bug in Stratus)\n  traceback: {config.parent / 'last-error.txt'}"
     assert (config.parent / "last-error.txt").stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_of_this_computer_is_no_bug(config: Path) -> None:
+    error = workspace(config).report_bug(OSError(errno.ENOSPC, "No space left on device", "runs/x/record.json"))
+
+    assert str(error) == "runs/x/record.json: No space left on device on this computer"
+    assert not (config.parent / "last-error.txt").exists()
 
 
 def test_warnings_are_printed_once_until_they_change_and_at_every_check(
