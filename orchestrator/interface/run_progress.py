@@ -29,6 +29,7 @@ INTERVAL_S = 1.0
 MERGED_S = 0.2
 """Lines that come together, as after a reconnect, are one sample: their rate is the connection's, not the job's."""
 
+JOIN_TIMEOUT_S = 2.0
 SAMPLES = 30
 """The rate is that of the last steps: the first ones often load data or compile."""
 
@@ -178,7 +179,8 @@ class RunProgress:
                 self._is_shown = False
                 self.console.set_footer("")
             finished.set()
-            thread.join()
+            # Bounded: a terminal that takes nothing more must not hold up the end of a verb.
+            thread.join(JOIN_TIMEOUT_S)
 
     def _draw(self) -> None:
         # Threads of hosts may still deliver lines when the block has ended: then nothing may be drawn.
@@ -188,8 +190,7 @@ class RunProgress:
                 self.console.set_footer(self.text())
 
     def _redraw(self, finished: threading.Event) -> None:
-        while True:
+        self._draw()
+        # Not the clock's sleep: the end of the run interrupts this at once.
+        while not finished.wait(INTERVAL_S):
             self._draw()
-            # Not the clock's sleep: the end of the run interrupts this at once.
-            if finished.wait(INTERVAL_S):
-                return

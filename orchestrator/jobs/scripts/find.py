@@ -51,8 +51,9 @@ def _local(text: str) -> Path:
     """Return a path of this computer; ``~`` is the home folder."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:
-        return Path(text)  # no user of that name
+    # No user of that name; a NUL in it.
+    except (RuntimeError, ValueError):
+        return Path(text)
 
 
 def _exists(path: Path) -> bool:
