@@ -41,6 +41,8 @@ BOUNDED = {
     "ssh/channel.py:ChannelSession.output while True": "checks silence and deadline in every iteration",
     "ssh/channel.py:ChannelSession._write .get()": "a daemon thread, ended by closing the session",
     "ssh/tunnel.py:_ForwardedConnection.forward .join()": "of a thread whose socket was shut down",
+    "jobs/sample_data.py:_run .wait()": "of a process that a timer kills",
+    "jobs/sample_data.py:_killed_at_the_end .wait()": "of a process that was killed",
     "jobs/logs.py:tail .get()": "every reader ends its part, at the latest after 20 s of silence",
 }
 """Waits without a timeout of their own: ``module:function call`` -> their bound."""
