@@ -101,9 +101,17 @@ def installs_first(job: str, missing: Mapping[str, Sequence[str]]) -> str:
 
     :param missing: host -> names of the steps that it lacks.
     """
-    hosts, steps = list(missing), dict.fromkeys(name for names in missing.values() for name in names)
-    shown = " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{len(hosts)} VMs"
-    return f"{', '.join(steps)} of {job} on {shown} first: not installed, or changed since"
+    steps = dict.fromkeys(name for names in missing.values() for name in names)
+    return f"{', '.join(steps)} of {job} on {_shown(list(missing))} first: not installed, or changed since"
+
+
+def installed(job: str, hosts: Sequence[str]) -> str:
+    """Return that the install which a run began with has ended well."""
+    return f"{job} installed on {_shown(hosts)}"
+
+
+def _shown(hosts: Sequence[str]) -> str:
+    return " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{len(hosts)} VMs"
 
 
 def only_waiting(on_event: EventHandler) -> EventHandler:

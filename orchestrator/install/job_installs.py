@@ -19,6 +19,7 @@ from orchestrator.install.installer import (
     Installer,
     InstallReport,
     image_mismatch,
+    installed,
     installs_first,
     only_waiting,
 )
@@ -92,9 +93,11 @@ class JobInstalls:
         missing = {name: outcome.unwrap().missing for name, outcome in checked.items() if outcome.unwrap().missing}
         if missing:
             self.on_event(Event("", "install", "progress", text=installs_first(job.name, missing)))
-            self._install_first(job, [host for host in hosts if host.name in missing])
+            seconds = self._install_first(job, [host for host in hosts if host.name in missing])
+            self.on_event(Event("", "install", "done", seconds, installed(job.name, list(missing))))
 
-    def _install_first(self, job: JobSpec, hosts: Sequence[Host]) -> None:
+    def _install_first(self, job: JobSpec, hosts: Sequence[Host]) -> float:
+        """Install a job, and return how many seconds it took."""
         again = self._install_step(job)
         try:
             report = self.install(job, hosts)
@@ -104,6 +107,7 @@ class JobInstalls:
         if report.failed:
             message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} VMs"
             raise HostsFailed(message, report.failed, fix=again + " tries again; completed steps are kept")
+        return report.seconds
 
     def _plan_installer(self, plan: steps.InstallPlan, log_folder: Path) -> Installer:
         return Installer(self.ssh, plan, log_folder, timeout_s=self.settings.install.timeout)

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -44,6 +45,7 @@ class Console:
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _footer: str = ""
+    _print_above: Callable[[str], None] | None = None
 
     # sys.stdout is looked up each time: IPython and notebooks exchange it.
 
@@ -89,6 +91,18 @@ class Console:
             self._footer = units.visible(text)[:width]
             self.stream.write(_encodable(ERASE_LINE + self._footer, self.stream))
             self.stream.flush()
+
+    @contextmanager
+    def printing_above(self, print_above: Callable[[str], None]) -> Iterator[None]:
+        """Print through a display that redraws itself while the block runs: its lines stay below all others.
+
+        :param print_above: prints finished lines, which may contain colors, above the display.
+        """
+        self._print_above = print_above
+        try:
+            yield
+        finally:
+            self._print_above = None
 
     def ring(self) -> None:
         """Ring the terminal's bell, if ordinary output goes to one."""
@@ -159,6 +173,10 @@ class Console:
         draw = self._for_terminal if _is_terminal(stream) else self.worded
         # Lines come from several threads: one write each keeps them whole.
         drawn = "".join(f"{draw(line)}\n" for line in _printed_lines(texts))
+        if self._print_above and drawn and _is_terminal(stream):
+            # Without this lock: the display has one of its own.
+            self._print_above(_encodable(drawn.removesuffix("\n"), stream))
+            return
         with self._lock:
             if self._footer:
                 self.stream.write(ERASE_LINE)

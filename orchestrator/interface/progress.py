@@ -33,6 +33,9 @@ QUIET_S = 15.0
 
 _COMPLETED = ("done", "unchanged")
 
+_PRINTED_OF_CLUSTER = ("progress", "warning", "done")
+"""States of events of the whole cluster, which have no row of their own: each is a line that stays."""
+
 _ACTIVE_PHASES = {
     "connect": "connecting",
     "code": "comparing and uploading code",
@@ -136,12 +139,21 @@ def latest(event: Event, *, many: bool) -> str:
     subject = f"  {'  '.join(word for word in (event.host, _phase(event.phase)) if word)}"
     if event.state in ("failed", "warning"):
         return f"{subject}  {event.state}  {_one_line(event.text)}".rstrip()
+    if event.text and event.state == "done" and not event.host:
+        return f"{subject}  {_one_line(event.text)} in {duration(event.seconds or 0.0)}"
     if event.state == "progress" and not event.host:
         return f"{subject}  {_one_line(event.text)}"  # of the whole cluster: which pool is tried next, and why
     if many or event.state not in _COMPLETED:
         return ""
     seconds = "" if event.seconds is None or event.state == "unchanged" else f"  {duration(event.seconds)}"
     return f"{subject}  {event.state}{seconds}"
+
+
+def _print_above(screen: RichConsole, text: str) -> None:
+    """Print finished lines above what is redrawn; they were wrapped before."""
+    from rich.text import Text
+
+    screen.print(Text.from_ansi(text), soft_wrap=True)
 
 
 class ProgressBoard:
@@ -160,12 +172,12 @@ class ProgressBoard:
         now = self._now()
         with self._lock:
             # Events of earlier work may still arrive when a verb has ended.
-            if not self._is_shown and (event.host or event.state not in ("progress", "warning")):
+            if not self._is_shown and (event.host or event.state not in _PRINTED_OF_CLUSTER):
                 return
             if event.host:
                 self._rows.setdefault(event.host, HostRow(event.host, now)).update(event, now)
             line = "" if self._is_live else latest(event, many=len(self._rows) > MANY)
-            if not event.host and event.state in ("warning", "progress"):
+            if not event.host and event.state in _PRINTED_OF_CLUSTER:
                 line = latest(event, many=False)
             self._last_line = now if line else self._last_line
         # Printed without the lock: a slow terminal must not hold up the threads that work.
@@ -207,7 +219,7 @@ class ProgressBoard:
         screen = RichConsole(
             file=self.console.stream, highlight=False, force_terminal=True, _environ=dict(self.console.env)
         )
-        with Live(
+        live = Live(
             get_renderable=lambda: self._drawing(screen),
             console=screen,
             refresh_per_second=REDRAWS_PER_S,
@@ -216,7 +228,8 @@ class ProgressBoard:
             # rich would exchange sys.stdout, which IPython has exchanged already.
             redirect_stdout=False,
             redirect_stderr=False,
-        ):
+        )
+        with live, self.console.printing_above(lambda text: _print_above(screen, text)):
             yield
 
     def _drawing(self, screen: RichConsole) -> Text:

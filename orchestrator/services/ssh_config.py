@@ -11,6 +11,7 @@ from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
+from orchestrator.core.next_step import Text, as_message
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class SshConfigReport:
     :param hosts: those of this cluster in it.
     :param user_config: the user's own config file.
     :param is_included: True if the user's own file includes the other.
+    :param problem: why there are no hosts, with what to type; empty if there are some.
     """
 
     path: Path
     hosts: tuple[Host, ...]
     user_config: Path
     is_included: bool
+    problem: Text = ""
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,9 @@ class SshConfigService:
         # Imported when needed: paramiko takes a third of a second.
         from orchestrator.ssh import write_ssh_config
 
-        hosts = self._hosts()
+        hosts, problem = self._hosts()
         path = write_ssh_config(hosts, self.files.folder, self._clock, cluster=self._cluster())
-        return SshConfigReport(path, tuple(hosts), self.files.user_config, self.is_installed)
+        return SshConfigReport(path, tuple(hosts), self.files.user_config, self.is_installed, problem)
 
     def install(self) -> SshConfigReport:
         """Write the config, and include it in the user's own."""
@@ -109,9 +112,10 @@ class SshConfigService:
             text = f"the SSH config may be out of date: {str(error).splitlines()[0]}"
             self._on_event(Event("", "ssh config", "warning", text=text))
 
-    def _hosts(self) -> list[Host]:
+    def _hosts(self) -> tuple[list[Host], Text]:
+        """Return the hosts, or none and the reason."""
         try:
-            return self.source.hosts()
-        except UsageError:
+            return self.source.hosts(), ""
+        except UsageError as error:
             # None is running: what is left is an empty config.
-            return []
+            return [], f"{error.message}.  Next: " + as_message(error.fix) if error.fix else error.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -117,6 +118,27 @@ def test_on_a_terminal_the_board_redraws_itself_and_leaves_nothing() -> None:
 
     # Erased: the last thing written goes up and clears the line.
     assert "\x1b[2K" in screen.getvalue().rsplit("ml-0", 1)[1]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_is_printed_while_the_board_redraws_itself_is_a_line_of_its_own_that_stays(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = ProgressBoard(Console(env={"TERM": "xterm", "COLUMNS": str(width), "NO_COLOR": "1"}), REAL_CLOCK)
+    texts = ["python of proj on ml-0 first: changed since", "proj installed on ml-0 ml-1", "printed by others"]
+    with redirect_stdout(Screen()) as screen, shown.shown():
+        shown.handle(Event("ml-0", "connect", "start"))
+        assert until(lambda: "ml-0  connecting" in screen.getvalue())
+        shown.handle(Event("", "install", "progress", text=texts[0]))
+        shown.handle(Event("", "install", "done", 12.3, texts[1]))
+        shown.console.print(f"  {texts[2]}")
+
+    for text in texts:
+        before, _, after = screen.getvalue().partition(text)
+        # Erased before it, so that it begins a line; drawn anew below it, so that the next redraw leaves it.
+        assert re.search(r"\x1b\[2K(  install)?  $", before)
+        assert re.match(r"( in 12.3 s)?\r?\n  ml-0  connecting", after)
 
 
 def test_a_dumb_terminal_gets_lines() -> None:

@@ -63,7 +63,10 @@ def watched(desktop: Desktop, tmp_path: Path) -> Iterator[Watched]:
 def test_a_run_installs_what_its_job_lacks(watched: Watched) -> None:
     """Announced before; again when the requirements have changed; nothing otherwise."""
     assert watched.run() == ["input", "42"]
-    assert watched.said() == ["python, requirements, data of other on ml-2 first: not installed, or changed since"]
+    assert watched.said() == [
+        "python, requirements, data of other on ml-2 first: not installed, or changed since",
+        "other installed on ml-2",
+    ]
 
     watched.channels.hosts.clear()
     assert watched.run() == ["input", "42"]
@@ -73,7 +76,10 @@ def test_a_run_installs_what_its_job_lacks(watched: Watched) -> None:
 
     (watched.other / "requirements.txt").write_text("# still none\n")
     assert watched.run() == ["input", "42"]
-    assert watched.said() == ["requirements of other on ml-2 first: not installed, or changed since"]
+    assert watched.said() == [
+        "requirements of other on ml-2 first: not installed, or changed since",
+        "other installed on ml-2",
+    ]
 
 
 def test_a_job_that_cannot_be_installed_is_not_started(watched: Watched) -> None:

@@ -33,6 +33,7 @@ class LaunchPlan:
     :param user: login name.
     :param address_type: ``public``, ``private``, or ``auto`` for the default of the subnet.
     :param existing_names: names of the cluster's existing instances.
+    :param stopped_names: those of them that are stopped or stopping.
     :param pools: capacity pools to try one after another; the first is ``type_info`` in ``subnet``.
     :param market: ``on-demand`` or ``spot``.
     :param allow_partial: True if fewer instances than ``names`` are enough.
@@ -62,6 +63,7 @@ class LaunchPlan:
     address_type: str = "auto"
     instance_profile: str = ""
     existing_names: tuple[str, ...] = ()
+    stopped_names: tuple[str, ...] = ()
     pools: tuple[Pool, ...] = ()
     market: str = ON_DEMAND
     allow_partial: bool = False

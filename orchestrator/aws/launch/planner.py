@@ -102,6 +102,7 @@ def build_plan(
         address_type=settings.ssh.address,
         instance_profile=settings.aws.instance_profile,
         existing_names=tuple(instance.name for instance in existing),
+        stopped_names=tuple(instance.name for instance in existing if instance.state in ("stopping", "stopped")),
         price=prices.per_hour(type_info.name, cluster_id.region),
         disk_price=_disk_price(prices, [disk, *image.further_disks.values()], cluster_id.region),
         pools=tuple(pools),

@@ -55,7 +55,7 @@ def parse(argv: Sequence[str], commands: Sequence[Command], program: str) -> arg
     # Not parse_args(): an option in the wrong place gets a message of its own.
     options, unknown = parser.parse_known_args(argv)
     if late := [name for name in BEFORE_THE_VERB if name in unknown]:
-        raise UsageError(f"{late[0]} goes before the verb", fix=f"{program} {late[0]} ... VERB")
+        raise UsageError(f"{late[0]} goes before the verb", fix=f"{program} {shlex.join(_moved(argv, at))}")
     if unknown:
         fix = f"{program} {options.verb} --help"
         if len(unknown) == 1 and unknown[0].isdecimal() and hasattr(options, "n"):
@@ -65,6 +65,23 @@ def parse(argv: Sequence[str], commands: Sequence[Command], program: str) -> arg
             fix = f"{program} {options.verb} {shlex.quote(' '.join([job, *unknown]))}   passes them to the script"
         raise UsageError(f"unrecognized arguments: {' '.join(unknown)}", fix=fix)
     return options
+
+
+def _moved(argv: Sequence[str], at: int) -> list[str]:
+    """Return a command line with the program's own options before the verb.
+
+    :param at: position of the verb.
+    """
+    before, after = list(argv[:at]), []
+    rest = iter(argv[at:])
+    for word in rest:
+        if word.partition("=")[0] not in BEFORE_THE_VERB:
+            after.append(word)
+            continue
+        before.append(word)
+        if word == "--config":
+            before += [next(rest, "FILE")]
+    return before + after
 
 
 def _suggestion(word: str, commands: Sequence[Command]) -> str:

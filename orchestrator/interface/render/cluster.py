@@ -150,10 +150,11 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
 
 def _untouched(report: TerminateReport) -> Lines:
     """Return which instances were left as they are, and the cost of those that were terminated."""
-    cost = f" These VMs cost {units.amount(report.spent)}." if report.instances else ""
-    return [
-        line(f"  Left as they are: {' '.join(report.untouched[:MANY])}.{cost}  ", NextStep("Status"), " shows them.")
-    ]
+    names = [result.name for result in report.instances if result.state == "terminated"]
+    ended = " ".join(names) if len(names) <= MANY else f"{len(names)} terminated VMs"
+    cost = [f"  {ended} cost {units.amount(report.spent)}."] if names else []
+    left = f"  Left as they are: {' '.join(report.untouched[:MANY])}.  "
+    return [*cost, line(left, NextStep("Status"), " shows them.")]
 
 
 def _gone(report: TerminateReport) -> list[str]:

@@ -38,7 +38,23 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     table: Lines = ["", line(_heading("Plan"), join(", ", machines)), *_price(plan)]
     table += [line(_heading("Quota"), _quota(plan))] if plan.quota else []
     table.append(line(_heading("Access"), access))
+    table += [line(_heading("VMs"), _existing(plan))] if plan.existing_names else []
     return [*table, *(line(_heading("Note"), warning) for warning in plan.warnings)]
+
+
+def _existing(plan: LaunchPlan) -> Text:
+    """Return which VMs the cluster has already, and how many it will have; stopped ones need no launch."""
+    stopped = plan.stopped_names
+    up = [name for name in plan.existing_names if name not in stopped]
+    groups = [(up, "already up"), (stopped, "stopped")]
+    present = "; ".join(f"{_named(names)} {state}" for names, state in groups if names)
+    total = f": {units.count(len(plan.existing_names) + plan.count, 'VM')} in total after this launch"
+    start = ("; ", NextStep("StartAll"), " starts the stopped instead") if stopped else ()
+    return line(present, total, *start, ".")
+
+
+def _named(names: Sequence[str]) -> str:
+    return " ".join(names) if len(names) <= MANY else f"{len(names)} VMs"
 
 
 def _heading(word: str) -> str:

@@ -18,11 +18,11 @@ EDITORS = ("vscode", "cursor")
 
 @lines.register(SshConfigReport)
 def _(report: SshConfigReport, _now: datetime) -> Lines:
-    table = columns([[host.name, f"{host.user}@{host.address}", f"port {host.port}"] for host in report.hosts])
     if not report.hosts:
-        table = ["  No VM is up."]
+        return _without_hosts(report)
+    table = columns([[host.name, f"{host.user}@{host.address}", f"port {host.port}"] for host in report.hosts])
     if not report.is_included:
-        name = report.hosts[0].name if report.hosts else "ml-0"
+        name = report.hosts[0].name
         return [
             *table,
             f"  ssh -F {report.path} {name}  opens a terminal.",
@@ -30,6 +30,15 @@ def _(report: SshConfigReport, _now: datetime) -> Lines:
         ]
     table.append(f"  {_short(report.user_config)} includes {report.path}: ssh, scp and rsync know these names.")
     return [*table, *(text for editor in EDITORS for text in links(_logins(report), editor))]
+
+
+def _without_hosts(report: SshConfigReport) -> Lines:
+    """Return why no VM can be reached; the names that ssh will know are those of VMs that are up later."""
+    reason = line("  ", report.problem or "no VM is up")
+    if report.is_included:
+        return [reason, f"  {_short(report.user_config)} includes {report.path}, which will name VMs once they are up."]
+    install = NextStep("SshConfig", install=True)
+    return [reason, line("  ", install, " lets ssh, scp, rsync and editors find VMs by name once they are up.")]
 
 
 def _short(path: Path) -> str:

@@ -204,18 +204,21 @@ def wrapped(pieces: Sequence[str], width: int, *, hang: int | None = None) -> li
 
     :param hang: indentation of further rows; None: under the text after a label, else two more than the line's own.
     """
-    text = "".join(pieces)
+    # Paths and commands stay whole, on a row of their own or longer than the row: broken, they could not be copied.
+    text = "".join(_unbreakable(piece) for piece in pieces)
     indent = " " * (_hang(pieces) if hang is None else hang)
     rows: list[list[str]] = []
     start, prefix = 0, ""
     while len(prefix) + len(text) - start > width:
-        at = _break(prefix + text[start:], len(indent) + 1, width)
-        # A word longer than the line, such as a path, stays whole: broken, it could not be copied.
+        at = _break(prefix + text[start:], len(prefix if rows else indent) + 1, width)
         if at < 0:
             break
         end = start + at - len(prefix)
-        rows.append([prefix, *_slice(pieces, start, start + len(text[start:end].rstrip()))])
-        start, prefix = end + len(text[end:]) - len(text[end:].lstrip()), indent
+        rows.append([prefix, *_slice(pieces, start, start + len(text[start:end].rstrip(" ")))])
+        start = end + len(text[end:]) - len(text[end:].lstrip(" "))
+        word = text[start:].partition(" ")[0]
+        # A terminal would break what its indentation alone makes too long.
+        prefix = indent[: max(0, width - len(word))]
     return [*rows, [prefix, *_slice(pieces, start, len(text))]]
 
 
@@ -230,7 +233,15 @@ def _hang(pieces: Sequence[str]) -> int:
 def _break(line: str, first: int, width: int) -> int:
     """Return where to break a line: between sentences or cells rather than words, unless that leaves a short row."""
     sentence = line.rfind("  ", max(first, width // 2), width)
-    return sentence if sentence > 0 else line.rfind(" ", first, width)
+    if sentence > 0:
+        return sentence
+    within = line.rfind(" ", first, width)
+    return within if within >= 0 else line.find(" ", max(first, width))
+
+
+def _unbreakable(piece: str) -> str:
+    """Return a piece for the search of places to break: a command has none."""
+    return piece.replace(" ", "\xa0") if isinstance(piece, Styled) and piece.style == "command" else piece
 
 
 def _slice(pieces: Sequence[str], start: int, end: int) -> list[str]:

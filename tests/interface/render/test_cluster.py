@@ -81,3 +81,13 @@ def test_a_terminate_that_left_something_never_says_zero() -> None:
 
 def test_what_belongs_to_others_is_listed() -> None:
     assert rendered(replace(status(), other_owners=("i-1 (them)",)))[1] == "  Not yours, never touched: i-1 (them)."
+
+
+def test_the_cost_of_an_experiment_is_that_of_the_vms_which_were_terminated() -> None:
+    results = (InstanceResult("ml-2", "i-2", "terminated"),)
+
+    assert rendered(TerminateReport(results, "kept", "kept", exactly(Decimal("0.01")), untouched=("ml-0", "ml-1"))) == [
+        "  ml-2 terminated",
+        "  ml-2 cost $0.01.",
+        "  Left as they are: ml-0 ml-1.  Status() shows them.",
+    ]

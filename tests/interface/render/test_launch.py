@@ -38,6 +38,19 @@ def test_a_plan_names_the_price_of_public_addresses() -> None:
     assert "at most $5.92" in lines[3]
 
 
+def test_a_plan_names_the_vms_that_exist_and_how_many_there_will_be() -> None:
+    plan = launch_plan(3, existing_names=("ml-0", "ml-1"))
+    stopped = launch_plan(2, existing_names=("ml-0", "ml-1", "ml-2"), stopped_names=("ml-1", "ml-2"))
+
+    assert texts(launch.plan(plan, image="x", ssh_from=ADDRESS))[-1] == (
+        "  VMs    ml-0 ml-1 already up: 5 VMs in total after this launch."
+    )
+    assert texts(launch.plan(stopped, image="x", ssh_from=ADDRESS))[-1] == (
+        "  VMs    ml-0 already up; ml-1 ml-2 stopped: 5 VMs in total after this launch; "
+        "StartAll() starts the stopped instead."
+    )
+
+
 def test_a_plan_shows_its_share_of_the_quota() -> None:
     quota = QuotaUsage(quota_for("c7i.2xlarge"), needed=16, limit=4096, in_use=0)
     lines = texts(launch.plan(launch_plan(quota=quota), image="x", ssh_from=ADDRESS))

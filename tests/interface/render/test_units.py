@@ -139,12 +139,22 @@ def test_a_long_line_breaks_between_words_and_is_indented_further() -> None:
     assert wrapped("  " + "x" * 50) == ["  " + "x" * 50]
 
 
+def test_paths_and_commands_are_never_broken_inside() -> None:
+    def wrapped(*pieces: str) -> list[str]:
+        return ["".join(row) for row in units.wrapped(pieces, 24)]
+
+    path, command = "/runs/logs/install.log", styles.Styled("stratus run train.py", "command")
+    assert wrapped(f"    full log: {path}") == ["    full log:", f"  {path}"]
+    assert wrapped(f"  log: {path * 2} for more of it all") == ["  log:", path * 2, "    for more of it all"]
+    assert wrapped("  Next of it: ", command, " or not") == ["  Next of it:", f"    {command}", "    or not"]
+
+
 def test_a_styled_piece_that_is_broken_keeps_its_style_on_both_rows() -> None:
-    first, second = units.wrapped(["  see ", styles.Styled("stratus terminate now", "command")], 20)
+    first, second = units.wrapped(["  see ", styles.Styled("stratus terminate now", "good")], 20)
 
     assert [(str(piece), piece.style) for piece in (*first, *second) if isinstance(piece, styles.Styled)] == [
-        ("stratus", "command"),
-        ("terminate now", "command"),
+        ("stratus", "good"),
+        ("terminate now", "good"),
     ]
 
 
