@@ -181,13 +181,13 @@ class Meter:
 def usage(instance: Instance, at: datetime, running_since: datetime | None = None) -> Usage:
     """Return the billed time of an instance from its launch to a time.
 
-    :param running_since: when it was first seen running, as far as recorded; EC2 shows only when it was launched or
+    :param running_since: when it was last seen pending, as far as recorded; EC2 shows only when it was launched or
         started, which is some seconds earlier.
     """
     created_at = _created_at(instance)
     began = max(running_since or instance.launched_at, instance.launched_at)
     current = _current(instance, began, at)
-    if began == instance.launched_at and _failed_to_start(instance):
+    if _failed_to_start(instance):
         current = Span(0.0, current.longest_s)  # EC2 bills nothing if it failed while it was pending
     running = _past(instance, created_at) + current
     earliest, latest = (at, at) if instance.is_alive else _end(instance, at)

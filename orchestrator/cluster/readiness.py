@@ -141,15 +141,12 @@ class ReadinessWaiter:
                 running[name].set_exception(error)
 
         failure: Exception | None = None
-        since: dict[str, datetime] = {}
         try:
             for instance in self._wait_running(ids, fail):
-                since[instance.id] = clock.now()
                 running[ids[instance.id]].set_result((instance, clock.monotonic() - began))
         except Exception as error:
             # Whatever it is, it must reach the hosts' threads: they would wait for their futures in vain.
             failure = error
-        self._record_running(since)
         errors = failure.errors if isinstance(failure, HostsFailed) else {}
         for instance_id, name in ids.items():
             # An instance that EC2 never showed is listed by its id.
@@ -158,21 +155,31 @@ class ReadinessWaiter:
 
     def _wait_running(self, ids: Collection[str], on_lost: Callable[[str, HostError], None]) -> Iterator[Instance]:
         context = self.inventory.context
-        return waiters.wait_for_state(
-            context.clients, list(ids), state="running", deadline_s=context.settings.ssh.ready_timeout, on_lost=on_lost
-        )
+        pending_at: dict[str, datetime] = {}
+
+        def on_waiting(instance: Instance) -> None:
+            pending_at[instance.id] = context.clock.now()
+
+        try:
+            yield from waiters.wait_for_state(
+                context.clients,
+                list(ids),
+                state="running",
+                deadline_s=context.settings.ssh.ready_timeout,
+                on_lost=on_lost,
+                on_waiting=on_waiting,
+            )
+        finally:
+            # EC2 bills from running on, and shows only the time of the request. Not the time at which an instance is
+            # first shown running: EC2 may show it late, and the cost would be too low.
+            if pending_at:
+                context.launch_log.record_running(pending_at)
 
     def _wait_one_running(self, instance: Instance) -> tuple[Instance, float]:
         clock = self.inventory.context.clock
         began = clock.monotonic()
         (running,) = self._wait_running([instance.id], lambda name, error: None)
-        self._record_running({running.id: clock.now()})
         return running, clock.monotonic() - began
-
-    def _record_running(self, since: Mapping[str, datetime]) -> None:
-        # EC2 bills from here on, and shows only the time of the request.
-        if since:
-            self.inventory.context.launch_log.record_running(since)
 
     # -- one host, in its own thread
 

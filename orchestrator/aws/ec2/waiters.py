@@ -18,12 +18,14 @@ def wait_for_state(
     state: str = "running",
     deadline_s: float = 300.0,
     on_lost: Callable[[str, HostError], None] = lambda name, error: None,
+    on_waiting: Callable[[Instance], None] = lambda instance: None,
 ) -> Iterator[Instance]:
     """Yield every instance once, as it reaches a state.
 
     :param state: ``running`` or ``stopped``.
     :param deadline_s: seconds after which the remaining instances count as failed.
     :param on_lost: called with name and error as soon as an instance is known not to reach the state.
+    :param on_waiting: called with every instance that is shown in another state.
     :raises HostsFailed: at the end, with every instance that did not reach the state.
     """
     pending, failed, seen = set(ids), dict[str, Exception](), dict[str, Instance]()
@@ -37,6 +39,8 @@ def wait_for_state(
                 pending.discard(instance.id)
                 error = failed[instance.name] = HostError(_other_state(instance), where=instance.name)
                 on_lost(instance.name, error)
+            else:
+                on_waiting(instance)
         if not pending:
             break
         elapsed_s = waited_s

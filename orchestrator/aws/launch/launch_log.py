@@ -141,11 +141,11 @@ class LaunchLog:
     # -- facts for the meter, which are best effort: costs are shown without them, too
 
     def record_running(self, since: Mapping[str, datetime]) -> None:
-        """Record when instances, by id, were first seen running."""
+        """Record when instances, by id, were last seen pending: EC2 bills them from running on."""
         self._record(RUNNING, since={key: time.isoformat() for key, time in since.items()})
 
     def running_since(self) -> dict[str, datetime]:
-        """Return when instances, by id, were first seen running after their last start."""
+        """Return when instances, by id, were last seen pending."""
         times: dict[str, datetime] = {}
         for entry in self._facts(RUNNING):
             with suppress(KeyError, TypeError, ValueError, AttributeError):
