@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.next_step import NextStep
-from orchestrator.interface.shell import mistyped
+from orchestrator.interface.shell import argument_types, mistyped
 from orchestrator.interface.verbs import help as verb_help
 from orchestrator.interface.verbs.base import Verb
 from orchestrator.interface.verbs.interaction import Interrupted, show_table
@@ -113,9 +113,10 @@ class PromptVerb:
         """
         try:
             # Before the call: a TypeError from within would be a bug, this one is a typing mistake.
-            self.__signature__.bind(*args, **options)
+            bound = self.__signature__.bind(*args, **options)
         except TypeError as error:
             raise UsageError(f"{self.call}: {error}", fix=f"{self.__name__}?  explains it") from None
+        argument_types.check(self.verb, bound)
         answer: object = None
         try:
             answer = _for_display(self.verb.function(self._workspace, *args, **options))

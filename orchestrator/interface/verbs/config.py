@@ -27,7 +27,7 @@ Action = Annotated[
     str,
     VerbParameter(metavar=f"{{{','.join(ACTIONS)}}}", positional=True, choices=ACTIONS, command_default="check"),
 ]
-ConfigPath = Annotated[str, VerbParameter(prompt_only=True)]
+ConfigPath = Annotated[str | Path, VerbParameter(prompt_only=True)]
 
 
 def _needs_cloud(options: dict[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.core.errors import JobFailed, LeftRunning
 from orchestrator.core.next_step import NextStep
@@ -21,7 +21,7 @@ from orchestrator.interface.verbs.interaction import (
     show_plan,
 )
 from orchestrator.interface.verbs.job_files import confirm_upload
-from orchestrator.interface.verbs.parameters import Consent, JobName, VmCount
+from orchestrator.interface.verbs.parameters import Consent, VerbParameter, VmCount
 
 if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from orchestrator.jobs.scripts.script_job import JobSource
 
 GROUP = VerbGroup("Experiments")
+
+# RunExperiment(True, 2): earlier versions took multi first.
+JobOrMulti = Annotated[str | bool, VerbParameter(metavar="JOB", positional=True, also_option=True, completes="job")]
 
 
 def _experiment_document(answer: tuple[RunRecord, TerminateReport]) -> dict[str, object]:
@@ -45,7 +48,7 @@ def _experiment_document(answer: tuple[RunRecord, TerminateReport]) -> dict[str,
     examples=(NextStep("RunExperiment", multi=True, n=2), NextStep("RunExperiment", "train.py", n=2)),
 )
 def experiment(
-    workspace: Workspace, job: JobName = "", multi: bool = False, n: VmCount = None, *, yes: Consent = False
+    workspace: Workspace, job: JobOrMulti = "", multi: bool | int = False, n: VmCount = None, *, yes: Consent = False
 ) -> tuple[RunRecord, TerminateReport]:
     """Launch, install, run, fetch and terminate in one step.
 
@@ -106,12 +109,11 @@ class _Request:
     count: int
 
 
-def _request(workspace: Workspace, job: str | bool, multi: bool, n: int | None) -> _Request:
+def _request(workspace: Workspace, job: str | bool, multi: bool | int, n: int | None) -> _Request:
     """Return what the arguments of an experiment mean."""
     from orchestrator.jobs.scripts import find as scripts
     from orchestrator.jobs.scripts.script_job import ScriptJob
 
-    # RunExperiment(True, 2): earlier versions took multi first.
     if isinstance(job, bool):
         count = n if isinstance(multi, bool) else multi
         return _Request(None, job, check_vm_count(count) or workspace.settings().cluster.count)
@@ -119,10 +121,10 @@ def _request(workspace: Workspace, job: str | bool, multi: bool, n: int | None) 
     if isinstance(source, ScriptJob):
         # One VM is enough for a script on one VM, whatever the config file says.
         multi, count = multi or (count or 1) > 1, count or (None if multi else 1)
-    return _Request(source, multi, count or workspace.settings().cluster.count)
+    return _Request(source, bool(multi), count or workspace.settings().cluster.count)
 
 
-def _step(job: str | bool, *, multi: bool, n: int | None) -> NextStep:
+def _step(job: str | bool, *, multi: bool | int, n: int | None) -> NextStep:
     """Return the same call with its confirmation."""
     options: dict[str, object] = {"multi": multi} if multi else {}
     options |= {"n": n} if n is not None else {}

@@ -11,7 +11,7 @@ from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import STATUS
 from orchestrator.interface.verbs.follow import LogPrinter
-from orchestrator.interface.verbs.interaction import show
+from orchestrator.interface.verbs.interaction import check_number, show
 from orchestrator.interface.verbs.parameters import CommandWords, HostName, VerbParameter, decimal_number
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def run_command(
     """
     if not command:
         raise UsageError("no command was given", fix=NextStep("RunCommand", "nvidia-smi"))
+    check_number(timeout, "timeout", NextStep("RunCommand", "nvidia-smi", timeout=600))
     # One text is a line for the shell, pipes included; several words are a program with its arguments.
     text = command[0] if len(command) == 1 else shlex.join(command)
     printer = LogPrinter(workspace.console, with_host=not host)

@@ -37,6 +37,7 @@ class VerbParameter:
     :param also_option: True if the command line takes a positional argument as an option, too.
     :param prompt_only: True if the command line has another way to say it.
     :param command_default: default of the command line where it is not the function's.
+    :param types: classes of its values, from the annotation; empty for any.
     """
 
     name: str = ""
@@ -52,6 +53,7 @@ class VerbParameter:
     also_option: bool = False
     prompt_only: bool = False
     command_default: Any = UNSET
+    types: tuple[type, ...] = ()
 
     @property
     def is_flag(self) -> bool:
@@ -117,4 +119,12 @@ def _parameter(parameter: inspect.Parameter, hint: Any) -> VerbParameter:
     declared = [part for part in typing.get_args(hint)[1:] if isinstance(part, VerbParameter)]
     stated = declared[0] if declared else VerbParameter()
     # A copy: annotations such as HostName are shared by the verbs.
-    return replace(stated, name=parameter.name, kind=parameter.kind, default=parameter.default)
+    return replace(stated, name=parameter.name, kind=parameter.kind, default=parameter.default, types=_types(hint))
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    """Return the classes that an annotation names; none if one of its parts is no plain class."""
+    if typing.get_origin(hint) is Annotated:
+        return _types(typing.get_args(hint)[0])
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return parts if all(isinstance(part, type) for part in parts) else ()

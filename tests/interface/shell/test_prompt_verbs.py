@@ -10,14 +10,15 @@ import pytest
 
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import UsageError
-from orchestrator.core.next_step import add_advice
+from orchestrator.core.next_step import NextStep, add_advice
 from orchestrator.interface.console import Console
 from orchestrator.interface.shell import prompt_verbs
-from orchestrator.interface.shell.prompt_verbs import DisplayFilter, ExitStatus, Rows
+from orchestrator.interface.shell.prompt_verbs import DisplayFilter, ExitStatus, PromptVerb, Rows
 from orchestrator.interface.shell.status_poller import StatusPoller
-from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.base import Verb, VerbGroup
 from orchestrator.interface.verbs.interaction import Interrupted
-from orchestrator.interface.verbs.registry import VerbRegistry
+from orchestrator.interface.verbs.parameters import UNSET, VerbParameter
+from orchestrator.interface.verbs.registry import VerbRegistry, default_registry
 from orchestrator.interface.workspace import Workspace
 from orchestrator.jobs.runs import RunResult
 from tests.support.interface.example_machines import machine, status
@@ -68,6 +69,44 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(Interrupted) as caught:
         verb(interrupt)
     assert str(caught.value) == "Interrupted. VMs may be up.\n  Status() lists them"
+
+
+VALUES = [(verb, parameter) for verb in default_registry() for parameter in verb.parameters]
+
+
+@pytest.mark.parametrize(
+    ("verb", "parameter"), VALUES, ids=[f"{verb.name}-{parameter.name}" for verb, parameter in VALUES]
+)
+@pytest.mark.parametrize("value", [3.5j, ["ml-0"]])
+def test_values_of_another_type_are_one_line(
+    verb: Verb, parameter: VerbParameter, value: object, tmp_path: Path
+) -> None:
+    """Each argument is checked by itself: the others are empty, or of a type that fits."""
+    needed = [
+        3 if other.types == (float,) or other.types == (int,) else ""
+        for other in verb.parameters
+        if other.default is UNSET and not other.is_variadic and other.name != parameter.name
+    ]
+    call = PromptVerb(verb, workspace(tmp_path), lambda _verb, _answer: None)
+    arguments = [*needed, value] if parameter.is_variadic else needed
+    options = {} if parameter.is_variadic else {parameter.name: value}
+
+    with pytest.raises(UsageError) as caught:
+        call(*arguments, **options)
+    assert "\n" not in caught.value.message
+
+
+def test_a_number_for_a_run_is_answered_with_the_text(tmp_path: Path) -> None:
+    verbs = prompt_verbs.namespace(workspace(tmp_path), default_registry())
+
+    with pytest.raises(UsageError, match="run = 3 is not a text") as caught:
+        verbs["Logs"](3)
+    assert caught.value.fix == NextStep("Logs", "3")
+    with pytest.raises(UsageError, match="host = 1 is not a text") as caught:
+        verbs["RunSingleVMComputing"](host=1)
+    assert caught.value.fix == NextStep("RunSingleVMComputing", host="1")
+    with pytest.raises(UsageError, match="yes = 'no' is neither True nor False"):
+        verbs["LaunchInstances"](2, yes="no")
 
 
 def test_an_answer_is_shown_once_and_again_when_it_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
