@@ -123,6 +123,7 @@ class Session:
             registry_login=lambda options, images: registry_login.find_login(ecr_token, options, images, os.environ),
             on_spot_reclaim=self.cluster.record_spot_reclaims,
             environ=os.environ,
+            instance_states=lambda: {instance.id: instance.state for instance in self.inventory.instances()},
         )
 
     def __enter__(self) -> Session:

@@ -55,6 +55,7 @@ API: dict[type, list[str]] = {
         "installer(job=None)",
         "load_job(folder=None)",
         "logs(run_id='', *, host='', follow=False)",
+        "not_fetched(instance_ids)",
         "record_install(installs, failed, seconds, job=None)",
         "runs()",
         "start(*, multi, folder=None, names=())",

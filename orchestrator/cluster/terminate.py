@@ -41,6 +41,8 @@ class TerminateReport:
     :param other_owners: instances of other owners in a cluster of this name; they are never touched.
     :param untouched: names of the cluster's instances that were not to be terminated; its security group and key pair
         stay for them.
+    :param not_fetched: ids of runs on the terminated instances whose results were not fetched, as far as this computer
+        knows.
     """
 
     instances: tuple[InstanceResult, ...]
@@ -52,6 +54,12 @@ class TerminateReport:
     other_owners: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
     elsewhere: tuple[OtherCluster, ...] = ()
+    not_fetched: tuple[str, ...] = ()
+
+    @property
+    def terminated_ids(self) -> tuple[str, ...]:
+        """Ids of the instances that are terminated."""
+        return tuple(result.id for result in self.instances if result.state == "terminated")
 
     @property
     def spent_usd(self) -> Decimal | None:

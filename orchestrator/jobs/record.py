@@ -6,7 +6,7 @@ A run can be followed, fetched and cancelled without it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -27,6 +27,9 @@ from orchestrator.jobs.runs import RUN_ID, Run
 FILE = "record.json"
 FETCHED_SHOWN = 3
 NOT_FETCHED = "not fetched"
+NOTHING_FETCHED = "it was not fetched before: its outputs and logs are deleted with the disks"
+CLUSTER_SETTINGS = ("cluster.name", "cluster.owner", "aws.region", "aws.profile", "aws.endpoint_url")
+"""Settings that name the cluster of a run."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,25 @@ class RunRecord:
 
 
 def start_record(
-    folder: Path, plan: JobPlan, settings: Settings, timings: Mapping[str, float], started_at: datetime
+    folder: Path,
+    plan: JobPlan,
+    settings: Settings,
+    timings: Mapping[str, float],
+    started_at: datetime,
+    instances: Mapping[str, str],
 ) -> None:
     """Write everything that is needed to run a job again; :func:`complete_record` adds its results.
 
     :param folder: of the run.
     :param timings: seconds per phase before the run: of the launch, of the install.
+    :param instances: host -> id of its instance.
     """
     facts = {
         "run": plan.run_id,
         "job": plan.spec.name,
         "multi": plan.multi,
         "hosts": list(plan.hosts),
+        "instances": dict(instances),
         # Secrets are masked by to_rows(): runs/ is shared and archived.
         "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
         "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
@@ -136,19 +146,70 @@ def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[s
     }
 
 
-def add_fetched(error: UsageError, runs_folder: Path, id_suffix: str) -> UsageError:
-    """Return an error about a run that cannot be fetched, with the fetched runs on this computer that may be meant.
+def note_end(folder: Path, ended_at: datetime) -> None:
+    """Note in a run's record that it has ended, although it was not fetched; a run without a record stays so."""
+    facts = json_file.load(folder, FILE)
+    if facts and not facts.get("ended"):
+        json_file.save(folder, FILE, {**facts, "ended": ended_at.isoformat(timespec="seconds")})
 
-    :param id_suffix: id of the run, or the end of it; empty for any.
+
+def not_fetched(runs_folder: Path, instance_ids: Collection[str], *, or_ended: bool = False) -> list[Path]:
+    """Return the folders of the runs on some instances that were started here and not fetched after their end.
+
+    :param or_ended: False: also those that are known to have ended.
     """
-    folders = [path.parent for path in sorted(runs_folder.glob(f"*/{FILE}")) if path.parent.name.endswith(id_suffix)]
+    runs = [(folder, json_file.load(folder, FILE)) for folder in _folders(runs_folder, "")]
+    return [
+        folder
+        for folder, facts in runs
+        if set(_instances(facts)) & set(instance_ids)
+        and (not facts.get("fetched") or facts.get("state") == "running")
+        and not (or_ended and facts.get("ended"))
+    ]
+
+
+def explain_missing(
+    error: UsageError, runs_folder: Path, id_suffix: str, *, settings: Settings, present: Collection[str]
+) -> UsageError:
+    """Return an error about a run that no VM has, with what this computer knows of the run.
+
+    :param id_suffix: id of the run, or the end of it; empty for the newest.
+    :param present: ids of the cluster's instances that are not terminated.
+    """
+    folders = _folders(runs_folder, id_suffix)
+    facts = [json_file.load(folder, FILE) for folder in folders]
+    latest = facts if id_suffix else facts[-1:]
+    message, fix = error.message, error.fix
+    if latest and all(_is_terminated(record, settings, present) for record in latest):
+        # A new VM, as the error proposes, would cost money and have nothing of the run.
+        message = f"the VMs of run {', '.join(str(record['run']) for record in latest[-FETCHED_SHOWN:])} are terminated"
+        fix = "" if any(record.get("fetched") for record in latest) else NOTHING_FETCHED
+        folders = folders if id_suffix else folders[-1:]
     # A run that was only started here has a record as well.
     fetched = [folder for folder in folders if json_file.load(folder, FILE).get("fetched")][-FETCHED_SHOWN:]
-    if not fetched:
-        return error
-    text = f"fetched before: {', '.join(f'{folder}/' for folder in fetched)}"
-    fix = join("\n  ", [text, error.fix] if error.fix else [text])
-    return UsageError(error.message, where=error.where, code=error.code, fix=fix)
+    text = f"fetched before: {', '.join(f'{folder}/' for folder in fetched)}" if fetched else ""
+    return UsageError(message, where=error.where, code=error.code, fix=join("\n  ", filter(None, [text, fix])))
+
+
+def _folders(runs_folder: Path, id_suffix: str) -> list[Path]:
+    """Return the folders of the runs whose ids end so, oldest first."""
+    folders = sorted(path.parent for path in runs_folder.glob(f"*/{FILE}"))
+    return [folder for folder in folders if RUN_ID.fullmatch(folder.name) and folder.name.endswith(id_suffix)]
+
+
+def _instances(facts: Mapping[str, Any]) -> list[str]:
+    """Return the ids of a run's instances; none if its record is from another computer or an earlier version."""
+    instances = facts.get("instances")
+    return [str(value) for value in instances.values()] if isinstance(instances, dict) else []
+
+
+def _is_terminated(facts: Mapping[str, Any], settings: Settings, present: Collection[str]) -> bool:
+    """Return True if all instances of a run of this cluster are terminated."""
+    now = {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)}
+    started = facts.get("settings")
+    # Of another cluster the present instances are not known.
+    is_same = isinstance(started, dict) and all(started.get(name) == now.get(name) for name in CLUSTER_SETTINGS)
+    return is_same and bool(_instances(facts)) and not set(_instances(facts)) & set(present)
 
 
 def copy_install_logs(log_folder: Path, folder: Path, hosts: Sequence[str]) -> None:
@@ -188,8 +249,7 @@ class PastRun:
 def past_runs(runs_folder: Path) -> list[PastRun]:
     """Return the runs that have a record in a folder, oldest first; makes no API call."""
     # Their ids begin with date and time.
-    folders = sorted(path.parent for path in runs_folder.glob(f"*/{FILE}"))
-    return [_past_run(folder) for folder in folders if RUN_ID.fullmatch(folder.name)]
+    return [_past_run(folder) for folder in _folders(runs_folder, "")]
 
 
 def _past_run(folder: Path) -> PastRun:

@@ -138,10 +138,9 @@ class ClusterService:
 
     def _forget_terminated(self, report: TerminateReport) -> None:
         # Only those: an instance that could not be terminated is still checked against its pinned host key.
-        terminated = [result.id for result in report.instances if result.state == "terminated"]
         try:
             # Instance ids are never used again: without this the file would only grow.
-            self.context.known_hosts.remove(terminated)
+            self.context.known_hosts.remove(report.terminated_ids)
         except OSError as error:
             text = f"{self.context.known_hosts.path}: cannot be written: {error.strerror or error}"
             self.context.on_event(Event("", "terminate", "warning", text=text))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import JobFailed, UsageError, first_line
+from orchestrator.core.errors import JobFailed, StratusError, UsageError, first_line
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
@@ -75,6 +75,8 @@ class JobContext:
     :param registry_login: returns the login that one of some images needs, or None.
     :param on_spot_reclaim: called with the names of hosts that AWS reclaimed while a run was followed.
     :param environ: variables of this computer that a ``job.ini`` may refer to.
+    :param instance_states: returns id -> state of the instances that are not terminated, as they are now; None where
+        hosts are no instances.
     """
 
     settings: Settings
@@ -88,6 +90,7 @@ class JobContext:
     registry_login: Callable[[InstallSettings, Iterable[str]], RegistryLogin | None]
     on_spot_reclaim: Callable[[Sequence[str]], None]
     environ: Mapping[str, str] = field(repr=False)
+    instance_states: Callable[[], Mapping[str, str]] | None = None
 
 
 def _ignore(_hosts: Sequence[str]) -> None:
@@ -190,7 +193,7 @@ class JobService:
         self.installs.prepare_run(job, members, run_folder)
         self._report_phase("start", members)
         runner.start(self.ssh, members, plan)
-        self._record_start(plan, run_folder)
+        self._record_start(plan, members, run_folder)
         # Read back from the manifest, so that it is the run that any other computer would resolve.
         run = host_output.parse_manifest(plan.manifest, plan.run_id)
         self._started[plan.run_id] = LocatedRun(run, tuple(members))
@@ -234,6 +237,18 @@ class JobService:
         """Return the runs that were started or fetched on this computer, oldest first; makes no API call."""
         return record.past_runs(self.context.runs_folder)
 
+    def not_fetched(self, instance_ids: Collection[str]) -> tuple[str, ...]:
+        """Return the ids of the runs on some instances that were started here and not fetched after their end.
+
+        Reads the records of this computer only.
+        """
+        try:
+            return tuple(folder.name for folder in record.not_fetched(self.context.runs_folder, instance_ids))
+        except OSError as error:
+            # Terminating must not fail for a folder of this computer.
+            self._warn(f"{self.context.runs_folder}: cannot be read: {error.strerror or error}")
+            return ()
+
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's logs.
 
@@ -264,12 +279,7 @@ class JobService:
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        try:
-            located = self._locate(run_id)
-        except UsageError as error:
-            # After TerminateAll() the VMs are gone, but not what was fetched from them.
-            raise record.add_fetched(error, self.context.runs_folder, run_id) from None
-        return self._fetch(located)
+        return self._fetch(self._locate(run_id))
 
     def dashboard(self, run_id: str = "") -> Dashboard:
         """Open a tunnel to the dashboard of a run.
@@ -296,7 +306,23 @@ class JobService:
 
     def _locate(self, run_id: str) -> LocatedRun:
         """Resolve a run and the hosts that are up: one call for the hosts, one round trip to each."""
-        return query.locate(self.ssh, self.source.hosts(), run_id, on_problem=self._warn)
+        try:
+            return query.locate(self.ssh, self.source.hosts(), run_id, on_problem=self._warn)
+        except UsageError as error:
+            # After TerminateAll() the VMs are gone, but not what was fetched from them.
+            raise self._explain_missing(error, run_id) from None
+
+    def _explain_missing(self, error: UsageError, run_id: str) -> UsageError:
+        context = self.context
+        try:
+            present = context.instance_states() if context.instance_states else None
+        except StratusError:
+            present = None
+        if present is None:
+            return error
+        return record.explain_missing(
+            error, context.runs_folder, run_id, settings=context.settings, present=present.keys()
+        )
 
     def _warn(self, text: str) -> None:
         self.context.on_event(Event("", "runs", "warning", text=text))
@@ -304,9 +330,10 @@ class JobService:
     def _run_folder(self, run_id: str) -> Path:
         return self.context.runs_folder / run_id
 
-    def _record_start(self, plan: JobPlan, folder: Path) -> None:
+    def _record_start(self, plan: JobPlan, members: Sequence[Host], folder: Path) -> None:
+        instances = {host.name: host.identity for host in members}
         timings = self.context.timings.read(plan.spec.name)
-        record.start_record(folder, plan, self.context.settings, timings, self.clock.now())
+        record.start_record(folder, plan, self.context.settings, timings, self.clock.now(), instances)
         record.copy_install_logs(self.context.logs_folder(), folder / "logs", plan.hosts)
 
     def _handle_failure(self, located: LocatedRun, exits: parallel.Outcomes[TaskExit]) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
-from orchestrator.core.errors import JobFailed
+from orchestrator.core.errors import JobFailed, UsageError
+from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
+from orchestrator.services.jobs import JobService
 from tests.support.jobs.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
 
 __all__ = ["desktop", "machines"]
@@ -59,6 +65,53 @@ def test_a_job_that_fails_on_one_machine_is_fetched_and_reported(desktop: Deskto
 
     assert (caught.value.exit_status, caught.value.tail) == (3, ("out of luck",))
     assert (handle.folder / "logs/ml-1.main.log").read_text() == "out of luck\n"
+
+
+class NoHosts:
+    """A HostSource whose instances are all terminated."""
+
+    def hosts(self, names: Sequence[str] = ()) -> list[Host]:
+        raise UsageError(f"no VM of cluster ml is running {names or ''}", fix=NextStep("LaunchInstances"))
+
+    def ready(self, host: Host) -> Host:
+        return host
+
+    def all_ready(self) -> None:
+        """Do nothing: there is no host."""
+
+
+VERBS: dict[str, Callable[[JobService, str], object]] = {
+    "fetch": JobService.fetch,
+    "logs": lambda jobs, run_id: list(jobs.logs(run_id)),
+    "cancel": JobService.cancel,
+    "dashboard": JobService.dashboard,
+    "follow": lambda jobs, run_id: jobs.follow(run_id, on_line=lambda host, line: None),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_run_whose_instances_are_terminated_needs_no_new_ones(desktop: Desktop, verb: str) -> None:
+    runs = desktop.service.context.runs_folder
+    handle = desktop.service.start(multi=True, names=TWO)
+    jobs = JobService(NoHosts(), replace(desktop.service.context, instance_states=dict))
+    other = JobService(
+        NoHosts(), replace(desktop.service.context, instance_states=lambda: dict.fromkeys(ids, "stopped"))
+    )
+    ids = json.loads((runs / handle.run_id / "record.json").read_text())["instances"].values()
+
+    with pytest.raises(UsageError) as unfetched:
+        VERBS[verb](jobs, handle.short_id)
+    with pytest.raises(UsageError) as stopped:
+        VERBS[verb](other, handle.short_id)
+    desktop.service.fetch(handle.run_id)
+    with pytest.raises(UsageError) as fetched:
+        VERBS[verb](jobs, "")
+
+    assert unfetched.value.message == fetched.value.message == f"the VMs of run {handle.run_id} are terminated"
+    assert "it was not fetched before" in str(unfetched.value.fix)
+    assert str(fetched.value.fix) == f"fetched before: {runs / handle.run_id}/"
+    # Starting them again brings the run back.
+    assert "no VM of cluster ml is running" in stopped.value.message
 
 
 def test_jobs_know_neither_aws_nor_a_cluster() -> None:

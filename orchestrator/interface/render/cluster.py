@@ -137,6 +137,7 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     gone = _gone(report)
     listed: Lines = [f"  {'   '.join(gone)}"] if gone else []
     listed += _not_yours(report.other_owners)
+    listed += _not_fetched(report.not_fetched)
     # Never "0 VMs" while one may remain.
     if report.remaining:
         return listed
@@ -146,6 +147,13 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
         note = [f"  {report.caveat}"] if report.caveat else []
         return [*listed, "  There was nothing to terminate: 0 VMs running.", *note]
     return [*listed, f"  0 VMs running. {_total(report.spent, bool(report.instances))}".rstrip()]
+
+
+def _not_fetched(run_ids: Sequence[str]) -> list[str]:
+    """Return which results were on the terminated instances only."""
+    # The end of an id is what verbs take, and what was shown when the run began.
+    names = ", ".join(run_id.rsplit("-", 1)[-1] for run_id in run_ids)
+    return [f"  Not fetched: {names}. Their results were on the VMs and are deleted."] if run_ids else []
 
 
 def _untouched(report: TerminateReport) -> Lines:
@@ -224,6 +232,7 @@ def _(report: TerminateReport) -> Document:
         "untouched": document(report.untouched),
         "usd_spent_range": document(report.spent),
         "elsewhere": document(report.elsewhere),
+        "not_fetched": document(report.not_fetched),
     }
 
 

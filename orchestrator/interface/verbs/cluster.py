@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.core.errors import LeftRunning, StratusError, UsageError
@@ -104,6 +105,7 @@ def terminate(workspace: Workspace, *, everywhere: bool = False, yes: Consent = 
     session = workspace.session(files=False)
     with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
         report = session.cluster.terminate(everywhere=everywhere)
+    report = replace(report, not_fetched=session.jobs.not_fetched(report.terminated_ids))
     show(workspace, report)
     if report.remaining:
         again = NextStep("TerminateAll", everywhere=True)

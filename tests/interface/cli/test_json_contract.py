@@ -47,7 +47,8 @@ KEYS: dict[type, str] = {
     "usd_spent_range elsewhere",
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
     "usd_spent_range idle_minutes",
-    TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere",
+    TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "
+    "not_fetched",
     OtherCluster: "cluster owner account region machines may_come usd_per_hour problem",
     InstanceResult: "name id state error usd_per_hour_disk_each",
     LaunchReport: "launch api_seconds ready failed seconds",

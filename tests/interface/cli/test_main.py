@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -127,6 +128,22 @@ def test_what_terminate_leaves_is_listed_with_exit_code_4(launched: Stratus) -> 
     assert done.returncode == 4
     assert "i-ml-1 ml-1: OperationNotPermitted" in done.stderr
     assert "0 VMs running" not in done.stdout
+
+
+def test_terminate_names_the_runs_of_its_vms_that_were_not_fetched(launched: Stratus, place: Path) -> None:
+    facts = {
+        "20261120-141203-5f8": {"instances": {"ml-0": "i-ml-0"}},
+        "20261120-141204-6dm": {"instances": {"ml-0": "i-ml-0", "ml-1": "i-ml-1"}, "fetched": "x", "state": "running"},
+        "20261120-141205-abc": {"instances": {"ml-0": "i-ml-0"}, "fetched": "x", "state": "done"},
+        "20261120-141206-xyz": {"instances": {"ml-0": "i-of-another-cluster"}},
+    }
+    for run_id, record in facts.items():
+        (place / "runs" / run_id).mkdir(parents=True)
+        (place / "runs" / run_id / "record.json").write_text(json.dumps(record))
+    done = launched("terminate")
+
+    assert "  Not fetched: 5f8, 6dm. Their results were on the VMs and are deleted.\n" in done.stdout
+    assert done.returncode == 0
 
 
 def test_cancelling_all_jobs_with_something_left_is_exit_code_4_and_a_list(launched: Stratus) -> None:

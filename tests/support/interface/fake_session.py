@@ -215,6 +215,9 @@ class FakeJobs:
     def history(self) -> list[PastRun]:
         return record.past_runs(self.state.runs_folder)
 
+    def not_fetched(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        return tuple(path.name for path in record.not_fetched(self.state.runs_folder, instance_ids))
+
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         self.state.require_run(run_id)
         lines = FOREIGN_LINES if "foreign" in self.state.bad else ("hello",)
