@@ -12,7 +12,7 @@ with Session(settings, home=default_home(), runs=Path("runs")) as session:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,13 +27,14 @@ from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.launcher import PhaseTimings
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.clock import REAL_CLOCK
-from orchestrator.core.errors import HostsFailed, StratusError
-from orchestrator.core.events import EventHandler, ignore_event
-from orchestrator.core.next_step import add_advice, join
+from orchestrator.core.errors import HostsFailed, StratusError, first_line
+from orchestrator.core.events import Event, EventHandler, ignore_event
+from orchestrator.core.next_step import add_advice, join, replace_advice
 from orchestrator.install import registry_login
 from orchestrator.install.needs import missing_needs
 from orchestrator.jobs import inputs
 from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.runs import RunHandle
 from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
 from orchestrator.services.hosts import HostService
@@ -171,16 +172,27 @@ class Session:
         # First of all: a job that cannot run must not cost anything.
         self.jobs.check(multi=multi, count=count, folder=job)
         plan = plan or self.plan_experiment(count, job)
+        started: list[RunHandle] = []
         try:
-            record = self._experiment(plan, job, multi=multi, on_line=on_line)
-        except (Exception, KeyboardInterrupt) as error:
-            # Ctrl-C as well: unattended instances would be billed until their automatic shutdown.
+            record = self._experiment(plan, job, started.append, multi=multi, on_line=on_line)
+        except KeyboardInterrupt as interrupt:
+            fetched = self._fetch_interrupted(started)
+            # Unattended instances would be billed until their automatic shutdown.
+            self._terminate_after_failure(plan, interrupt, fetched)
+            raise
+        except Exception as error:
             self._terminate_after_failure(plan, error)
             raise
         return record, self.cluster.terminate_launch(plan.launch_id)
 
     def _experiment(
-        self, plan: LaunchPlan, job: JobSource | None, *, multi: bool, on_line: Callable[[str, str], None]
+        self,
+        plan: LaunchPlan,
+        job: JobSource | None,
+        on_start: Callable[[RunHandle], None],
+        *,
+        multi: bool,
+        on_line: Callable[[str, str], None],
     ) -> RunRecord:
         """Run the job once, on what the plan launches; every host installs as soon as its own SSH is up."""
         loaded = self.jobs.load_job(job)
@@ -189,14 +201,40 @@ class Session:
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)
         handle = self.jobs.start(multi=multi, folder=job, names=[host.name for host in report.ready])
+        on_start(handle)
         self.jobs.follow(handle.run_id, on_line=on_line)
         return self.jobs.fetch(handle.run_id)
 
-    def _terminate_after_failure(self, plan: LaunchPlan, error: BaseException) -> None:
-        """Terminate the launch; add what remains to the error, which must not be replaced by a second one."""
+    def _fetch_interrupted(self, started: Sequence[RunHandle]) -> list[str]:
+        """Cancel an interrupted run, fetch what it has written, and return the outcome; a second Ctrl-C skips it."""
+        for handle in started:
+            text = "fetching what the run has written; Ctrl-C again skips it"
+            try:
+                self.context.on_event(Event("", "interrupted", "progress", text=text))
+                self.jobs.cancel(handle.run_id)
+                record = self.jobs.fetch(handle.run_id)
+            except KeyboardInterrupt:
+                return [f"Results of run {handle.short_id} were not fetched."]
+            # Every error: the instances have to be terminated all the same.
+            except Exception as error:
+                return [f"Results of run {handle.short_id} were not fetched: {first_line(error)}"]
+            missing = f", but not everything from {' '.join(record.failed)}" if record.failed else ""
+            return [f"What the run had written is in {record.folder}/{missing}."]
+        return []
+
+    def _terminate_after_failure(self, plan: LaunchPlan, error: BaseException, fetched: Sequence[str] = ()) -> None:
+        """Terminate the launch; add what remains to the error, which must not be replaced by a second one.
+
+        :param fetched: lines on the results of an interrupted run.
+        """
+        names: tuple[str, ...] = ()
         try:
-            remaining = self.cluster.terminate_launch(plan.launch_id).remaining
+            report = self.cluster.terminate_launch(plan.launch_id)
+            remaining, names = report.remaining, tuple(result.name for result in report.instances)
         except StratusError as failure:
             remaining = tuple(failure.lines())
         if remaining:
-            add_advice(error, "left: " + join("; ", remaining))
+            add_advice(error, "left: " + join("; ", remaining), *fetched)
+        elif names and isinstance(error, KeyboardInterrupt):
+            # What the interrupted step advised is past: it named these instances as up.
+            replace_advice(error, f"{' '.join(names)} {'is' if len(names) == 1 else 'are'} terminated.", *fetched)

@@ -117,6 +117,11 @@ def add_advice(error: BaseException, *advice: Text) -> None:
     error.__dict__.setdefault("advice", []).extend(advice)
 
 
+def replace_advice(error: BaseException, *advice: Text) -> None:
+    """Attach lines to an exception in the place of those that it has."""
+    error.__dict__["advice"] = list(advice)
+
+
 def advice_of(error: BaseException) -> list[Text]:
     """Return the lines that :func:`add_advice` attached."""
     return list(error.__dict__.get("advice", ()))

@@ -52,7 +52,8 @@ def experiment(
 ) -> tuple[RunRecord, TerminateReport]:
     """Launch, install, run, fetch and terminate in one step.
 
-    It terminates what it launched even when a step fails; other VMs of the cluster are not used and stay up.
+    It terminates what it launched even when a step fails; other VMs of the cluster are not used and stay up. Ctrl-C
+    cancels the run, fetches what it has written and terminates; a second Ctrl-C skips the fetch.
 
     job    folder of a job, or a script with its arguments (default: [job] run in the config file).
     multi  run on all of its VMs together (default: on one; a script with n above 1 runs on all).
@@ -89,7 +90,7 @@ def _carry_out(workspace: Workspace, request: _Request, plan: LaunchPlan) -> tup
     printer = LogPrinter(workspace.console, with_host=request.multi, progress=progress)
     names = " ".join(plan.names)
     # Not redrawn: the job's own lines are printed in between.
-    with interruptible(workspace, f"{names} were to be terminated.", STATUS + "  shows the VMs", redraw=False):
+    with interruptible(workspace, f"{names} may still be up.", STATUS + "  shows the VMs", redraw=False):
         try:
             with printer.showing_progress():
                 answer = workspace.session().experiment(
