@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.aws.ec2 import key_pairs, network, security_groups
 from orchestrator.config.settings import SshSettings
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, UsageError
 from orchestrator.crypto import ssh_keys
-from tests.support.aws.ec2_user import HOME_NETWORK, Ec2User, user
+from tests.support.aws.ec2_user import FAST_CLOCK, HOME_NETWORK, Ec2User, user
 
 __all__ = ["user"]
 
@@ -106,10 +108,13 @@ def test_a_missing_private_key_is_an_error_while_instances_exist(user: Ec2User) 
         )
 
 
-def test_a_missing_private_key_is_replaced_without_instances(user: Ec2User) -> None:
+def test_a_missing_private_key_is_replaced_without_instances_once_no_launch_can_be_in_progress(user: Ec2User) -> None:
     user.create_resources(user.plan(1))
     user.key_pair.key_file.unlink()
-    key_pairs.ensure(user.clients, user.cluster_id, user.key_pair, journal=user.journal)
+    with pytest.raises(UsageError, match="a launch may be in progress there"):
+        key_pairs.ensure(user.clients, user.cluster_id, user.key_pair, journal=user.journal)
+    later = user.clients_at(replace(FAST_CLOCK, now=lambda: REAL_CLOCK.now() + timedelta(minutes=10)))
+    key_pairs.ensure(later, user.cluster_id, user.key_pair, journal=user.journal)
     pairs = user.clients.ec2.describe_key_pairs(KeyNames=[user.key_pair.key_name], IncludePublicKey=True)["KeyPairs"]
 
     assert pairs[0]["PublicKey"].split()[:2] == ssh_keys.read_public_key(user.key_pair.key_file).split()

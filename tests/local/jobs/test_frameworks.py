@@ -102,7 +102,7 @@ def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(two_hos
     lines = run_job(two_hosts)
 
     assert ("fw-0", "stratus: 2 VMs") in [(host, line[:14]) for host, line in lines]
-    assert [line for host, line in lines if not line.startswith("mesh:")] == [
+    assert [line for host, line in lines if not line.startswith("stratus:")] == [
         "fw-0 in workdir: a b",
         "ended 0",
         "fw-1 in workdir: a b",
