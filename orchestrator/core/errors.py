@@ -97,7 +97,8 @@ class ConfigError(UsageError):
 
     def lines(self) -> list[Text]:
         """Return one line per mistake, then their number."""
-        return [*(problem.as_text() for problem in self.problems), self.message]
+        fix = ["  " + as_message(self.fix)] if self.fix else []
+        return [*(problem.as_text() for problem in self.problems), self.message, *fix]
 
 
 class CloudRefused(StratusError):

@@ -26,6 +26,8 @@ class Cost:
     :param expires_at: automatic shutdown of the last of them; None if one has none.
     :param stopped_usd_per_hour: of the disks of stopped instances, which have no automatic shutdown.
     :param idle_minutes: minutes without use until those that are up shut down; 0 if one of them does not.
+    :param is_empty: True if there is no instance: nothing is billed.
+    :param last_spent: cost of those that were terminated last, with their launches; None if it is not known here.
     """
 
     usd_per_hour: Decimal | None
@@ -34,6 +36,8 @@ class Cost:
     expires_at: datetime | None
     stopped_usd_per_hour: Decimal | None = Decimal(0)
     idle_minutes: int = 0
+    is_empty: bool = False
+    last_spent: Amount | None = None
 
     @property
     def spent_usd(self) -> Decimal | None:
@@ -71,6 +75,8 @@ class AccountService:
             current.expires_at,
             current.stopped_usd_per_hour,
             current.idle_minutes,
+            is_empty=not current.instances,
+            last_spent=None if current.instances else self.context.launch_log.last_ended_cost(),
         )
 
     def request_quota_increase(self, count: int | None = None) -> quotas.QuotaIncrease:

@@ -90,6 +90,9 @@ def test_receipts_equal_the_meter_of_the_cloud_to_the_cent(simulate: Simulate, s
         check(session.account.cost().spent, billed(project), is_exact=not deaths)
         spent = session.cluster.terminate().spent
         check(spent, billed(project), is_exact=not deaths)
+        # Nothing is left that could be billed: the journal has the cost of what was.
+        last = session.account.cost().last_spent
+        assert last == spent
 
 
 def check(spent: Amount, billed_usd: Decimal, *, is_exact: bool) -> None:

@@ -164,6 +164,17 @@ class LaunchLog:
                 instances_by_id |= {key: _read_ended(facts) for key, facts in entry.facts["instances"].items()}
         return instances_by_id
 
+    def last_ended_cost(self) -> Amount | None:
+        """Return the cost of the launches whose instances were terminated last; None if none is recorded."""
+        ended = list(self.ended().values())
+        entries = self._facts(ENDED)
+        if not ended or not entries:
+            return None
+        with suppress(KeyError, TypeError, AttributeError):
+            launch_ids = {facts["run"] for facts in entries[-1].facts["instances"].values()}
+            return sum((item.cost for item in ended if item.launch_id in launch_ids), Amount())
+        return None
+
     def _record(self, kind: str, **facts: Any) -> None:
         with suppress(StratusError):
             self.journal.record_intent(kind, **facts, **self.cluster_id.journal_fields)

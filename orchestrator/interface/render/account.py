@@ -19,6 +19,9 @@ from orchestrator.services.account import AccessReport, Cost
 
 @lines.register(Cost)
 def _(cost: Cost, now: datetime) -> Lines:
+    if cost.is_empty:
+        last = f" The VMs terminated last cost {units.amount(cost.last_spent)}." if cost.last_spent else ""
+        return [f"  No VM of this cluster is running or stopped: nothing is billed.{last}"]
     end = f", shuts down automatically {units.ends(cost.expires_at, now)}" if cost.expires_at else ""
     end += f", or after {cost.idle_minutes} min without use" if cost.idle_minutes else ""
     # Stopped VMs have no timer, so that there is no upper bound on the cost of their disks.

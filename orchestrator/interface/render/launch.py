@@ -120,16 +120,24 @@ def _each(plan: LaunchPlan) -> str:
 
 @lines.register(LaunchReport)
 def _(report: LaunchReport, _now: datetime) -> Lines:
+    return launched(report, NextStep("InstallDeps"))
+
+
+def launched(report: LaunchReport, next_step: Text) -> Lines:
+    """Return the outcome of a launch.
+
+    :param next_step: what to type next.
+    """
     ready, total = len(report.ready), len(report.ready) + len(report.failed)
     table = [] if ready > MANY else columns([_ready(host) for host in report.ready])
     summary = f"  {ready} of {total} ready in {duration(report.seconds)}."
     summary += f"  {_spread(report.ready)}" if ready > MANY else ""
-    return [*table, *failures(report.failed), line(summary, *(_after_launch(report) if ready else []))]
+    return [*table, *failures(report.failed), line(summary, *(_after_launch(report, next_step) if ready else []))]
 
 
-def _after_launch(report: LaunchReport) -> list[Text]:
+def _after_launch(report: LaunchReport, next_step: Text) -> list[Text]:
     ssh = NextStep("Ssh", report.ready[0].name)
-    return ["  ", ssh, " opens a terminal on it.  Next: ", NextStep("InstallDeps")]
+    return ["  ", ssh, " opens a terminal on it.  Next: ", next_step]
 
 
 def _ready(host: HostStartup) -> Sequence[str]:

@@ -45,12 +45,24 @@ def unknown_name(name: str, text: str, registry: VerbRegistry) -> str:
 
     :param text: the whole input.
     """
+    if quoted := in_quotes(name, text, registry):
+        return f"{name}: not a name in Python; a text is in quotes: {quoted}"
     is_whole, is_capitalized = is_whole_input(name, text), name[:1].isupper()
     # Within code, capitalized names only: a misspelled variable is no verb.
     guess = suggestion(name, registry) if is_whole or is_capitalized else ""
     if guess:
         return f"{name}: no such verb.{guess}"
     return f"{name}: no such verb or name.  Help()  lists the verbs" if is_whole and is_capitalized else ""
+
+
+def in_quotes(name: str, text: str, registry: VerbRegistry) -> str:
+    """Return the call of a verb whose argument lacks its quotes, ``Logs(ml-0)``, as it was meant; else nothing."""
+    verbs = {known for verb in registry for known in (verb.name, *verb.aliases)}
+    argument = rf"{re.escape(name)}(?![\w(\[])[\w./ -]*"
+    for match in re.finditer(rf"(?P<verb>\w+)\(\s*(?P<option>\w+\s*=\s*)?(?P<argument>{argument})\)", text):
+        if match["verb"] in verbs:
+            return f'{match["verb"]}({match["option"] or ""}"{match["argument"].strip()}")'
+    return ""
 
 
 def command_at_prompt(text: str, registry: VerbRegistry) -> str:

@@ -53,7 +53,7 @@ def run(workspace: Workspace, registry: VerbRegistry, statements: str) -> Outcom
     except Exception as error:
         # The user's own code, so the user's own traceback, less the frame of this function.
         error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
-        _raise_if_unknown_name(error, registry)
+        _raise_if_unknown_name(error, statements, registry)
         workspace.console.print_error("".join(traceback.format_exception(error)))
         return Outcome(1, {"error": type(error).__name__, "what": str(error), "exit_code": 1})
     return Outcome(0, answers[-1] if answers else None)
@@ -73,11 +73,13 @@ def _stdout_for_document(workspace: Workspace) -> contextlib.AbstractContextMana
     return contextlib.redirect_stdout(sys.stderr) if workspace.console.document else contextlib.nullcontext()
 
 
-def _raise_if_unknown_name(error: Exception, registry: VerbRegistry) -> None:
+def _raise_if_unknown_name(error: Exception, statements: str, registry: VerbRegistry) -> None:
     frame = error.__traceback__
     # In the statements' own lines only: inside a module that they import, the traceback is what helps.
     if not isinstance(error, NameError) or frame is None or frame.tb_next is not None:
         return
     fix: Text = NextStep("Help") + "  lists the verbs"
+    if quoted := mistyped.in_quotes(error.name or "", statements, registry):
+        fix = f"{quoted}   a text is in quotes"
     message = f"{error.name}: no such verb or name.{mistyped.suggestion(error.name or '', registry)}"
     raise UsageError(message, where=f"statements line {frame.tb_lineno}", fix=fix) from None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.core.errors import LeftRunning, StratusError, UsageError
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.interaction import (
     check_vm_count,
@@ -53,6 +53,8 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
 
     Costs  the price shown, until terminated; VMs shut down automatically after [cluster] max_hours.
     """
+    from orchestrator.interface.render import launch
+
     session = workspace.session()
     plan = session.cluster.plan(check_vm_count(n))
     show_plan(workspace, plan)
@@ -61,11 +63,18 @@ def launch(workspace: Workspace, n: VmCount = None, *, yes: Consent = False) -> 
     # Only from here on: until the plan is confirmed nothing is billed that Ctrl-C could leave behind.
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
         report = session.cluster.launch(plan)
-    show(workspace, report)
+    show(workspace, report, launch.launched(report, _after_launch(plan)))
     _show_editor_links(workspace, plan, report)
     # After the report: the hosts that are up cost money, whatever the others do.
     raise_if_failed(report.failed, "{hosts} did not come up", fix=SHOWS_OR_TERMINATES)
     return report
+
+
+def _after_launch(plan: LaunchPlan) -> Text:
+    """Return what to type after a launch: an install only if the job of the config file can be installed."""
+    from orchestrator.interface.verbs.job_files import own_script_step
+
+    return NextStep("InstallDeps") if plan.is_job_ready else own_script_step()
 
 
 def _show_editor_links(workspace: Workspace, plan: LaunchPlan, report: LaunchReport) -> None:

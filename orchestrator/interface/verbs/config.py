@@ -170,5 +170,6 @@ def sample_data(workspace: Workspace, job: SampleJob = "") -> object:
     else:
         console.print(f"  {sample.command}   in {sample.folder}")
         samples.create(sample, workspace.home / "environments", lambda text: console.print(job_line(text)))
-        console.print(line("  Created.  Next: ", NextStep("Config", "check")))
+        install = NextStep("InstallDeps", **({"job": job} if job else {}))
+        console.print(line("  Created.  Next: ", install, ", or ", NextStep("LaunchInstances"), " if no VM is up"))
     return {"command": sample.command, "data": sample.paths} if console.document else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.core.errors import JobFailed, LeftRunning
@@ -118,7 +119,7 @@ def _request(workspace: Workspace, job: str | bool, multi: bool | int, n: int | 
     if isinstance(job, bool):
         count = n if isinstance(multi, bool) else multi
         return _Request(None, job, check_vm_count(count) or workspace.settings().cluster.count)
-    count, source = check_vm_count(n), scripts.find(job)
+    count, source = check_vm_count(n), scripts.find(job, partial(NextStep, "RunExperiment"))
     if isinstance(source, ScriptJob):
         # One VM is enough for a script on one VM, whatever the config file says.
         multi, count = multi or (count or 1) > 1, count or (None if multi else 1)

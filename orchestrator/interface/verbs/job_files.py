@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.core.errors import UsageError
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.next_step import Message, NextStep
 from orchestrator.interface.render import units
 from orchestrator.interface.render.styles import line
 from orchestrator.interface.verbs.base import VerbGroup
@@ -50,6 +51,27 @@ def confirm_upload(workspace: Workspace, source: JobSource | None, *, ask: bool 
     if ask and not workspace.assume_yes and not _is_confirmed(workspace):
         fix = NextStep("Job", "init", source.text) + "  writes a job.ini; list names under exclude or data there"
         raise UsageError("Nothing was uploaded.", fix=fix)
+
+
+def own_script_step() -> Message:
+    """Return the way to run a script without a job.ini, with one of the present folder if its name tells which."""
+    scripts = [path.name for path in sorted(Path().glob("*.py"))]
+    usual = [name for name in scripts if name in ("train.py", "main.py")][-1:]
+    (name, *_) = usual or (scripts if len(scripts) == 1 else ["your_script.py"])
+    return NextStep("RunSingleVMComputing", name) + " runs a script of your own, without the job of the config file"
+
+
+def refuse_job_as_host(hosts: Sequence[str]) -> None:
+    """Refuse a job where names of VMs belong.
+
+    :raises UsageError: one of them is a path or a script.
+    """
+    from orchestrator.jobs.scripts.find import INTERPRETERS
+
+    for name in hosts:
+        if "/" in name or Path(name).suffix in (".ini", *INTERPRETERS):
+            fix = NextStep("InstallDeps", job=name)
+            raise UsageError(f"{name}: not the name of a VM; a job has to be named as such", fix=fix)
 
 
 def _is_confirmed(workspace: Workspace) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.core.errors import JobFailed, LeftRunning, UsageError
-from orchestrator.core.next_step import NextStep, as_message
+from orchestrator.core.errors import ConfigError, JobFailed, LeftRunning, UsageError
+from orchestrator.core.next_step import NextStep, Text, as_message
 from orchestrator.interface import notice
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import TERMINATE
 from orchestrator.interface.verbs.follow import LogPrinter, ask_after_interrupt
 from orchestrator.interface.verbs.interaction import Interrupted, interruptible, raise_if_failed, show
-from orchestrator.interface.verbs.job_files import confirm_upload
+from orchestrator.interface.verbs.job_files import confirm_upload, own_script_step, refuse_job_as_host
 from orchestrator.interface.verbs.parameters import HostName, JobName, JobOption, RunId, VerbParameter
 
 if TYPE_CHECKING:
@@ -60,10 +62,17 @@ def install(workspace: Workspace, *hosts: HostName, job: JobOption = "") -> Inst
     """
     from orchestrator.jobs.scripts import find as scripts
 
+    refuse_job_as_host(hosts)
     session = workspace.session()
     again = NextStep("InstallDeps", *hosts, **({"job": job} if job else {}))
-    with interruptible(workspace, "The VMs continue without this computer.", again + "  shows it, and completes it"):
-        report = session.jobs.install(hosts, folder=scripts.find(job))
+    source = scripts.find(job, lambda name: NextStep("InstallDeps", *hosts, job=name))
+    try:
+        with interruptible(workspace, "The VMs continue without this computer.", again + "  shows and completes it"):
+            report = session.jobs.install(hosts, folder=source)
+    except ConfigError as error:
+        # The job of a fresh config file is the example; many have a script only.
+        error.fix = error.fix or ("" if job else own_script_step())
+        raise
     # The install may have given VMs a host key of their own.
     session.ssh_config.keep()
     show(workspace, report)
@@ -129,7 +138,7 @@ def _run(
     from orchestrator.jobs.scripts import find as scripts
 
     session = workspace.session()
-    source = scripts.find(job)
+    source = scripts.find(job, partial(NextStep, "RunMultiVMComputing" if multi else "RunSingleVMComputing"))
     confirm_upload(workspace, source)
     # Only the start: while the run is followed, Ctrl-C has another meaning.
     with interruptible(workspace, "It may have started.", NextStep("Runs") + "  lists all runs"):
@@ -266,13 +275,25 @@ def logs(
     """
     printer = LogPrinter(workspace.console, with_host=not host)
     print_line, lines = printer.listener(), []
-    for name, text in workspace.session().jobs.logs(run, host=host, follow=follow):
+    try:
+        output = workspace.session().jobs.logs(run, host=host, follow=follow)
+    except UsageError as error:
+        error.fix = _logs_of_host(workspace, run) or error.fix
+        raise
+    for name, text in output:
         print_line(name, text)
         if workspace.console.document:
             # Kept, because a document is printed in one piece.
             lines.append({"host": name, "line": text})
     # At the prompt the lines are on the screen already.
     return {"lines": lines} if workspace.console.document else None
+
+
+def _logs_of_host(workspace: Workspace, run: str) -> Text:
+    """Return the way to the log of one VM, if a name of one was given for a run; else nothing."""
+    first = run.replace(",", " ").split()[:1]
+    is_host = first and re.fullmatch(re.escape(workspace.settings().cluster.name) + r"-\d+", first[0])
+    return NextStep("Logs", host=first[0]) + "  shows the log of one VM" if is_host else ""
 
 
 @GROUP.verb("JoinJob", "join", examples=(NextStep("JoinJob", "k3"),))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from orchestrator.config import ini
 from orchestrator.core.errors import UsageError
@@ -21,12 +23,16 @@ PROGRAMS = ("python", "bash", "sh", "Rscript", "julia", "torchrun", "accelerate"
 
 SHOWN = 3
 
+Again: TypeAlias = Callable[[str], NextStep]
+RUN_SINGLE = partial(NextStep, "RunSingleVMComputing")
 
-def find(text: str) -> Path | ScriptJob | None:
+
+def find(text: str, again: Again = RUN_SINGLE) -> Path | ScriptJob | None:
     """Return the job that a text names, None for an empty one.
 
     A script runs in its own folder, a command (``python -m trainer``) in the present one.
 
+    :param again: returns the verb as it was typed, with another job.
     :return: a folder or .ini file as a path, else a script.
     :raises UsageError: there is no such job.
     """
@@ -37,12 +43,12 @@ def find(text: str) -> Path | ScriptJob | None:
         raise UsageError("a command is one line", where=text.splitlines()[0])
     path = _local(text)
     if _exists(path) and path.is_dir():
-        return _folder(path)
+        return _folder(path, again)
     if path.suffix == ".ini":
         return path
     script, arguments = _split(text)
     if script is None:
-        return _command(text)
+        return _command(text, again)
     _check_paths(script.parent, arguments)
     return ScriptJob(text, script.parent, " ".join(filter(None, [_start(script), arguments])))
 
@@ -74,11 +80,11 @@ def _words(text: str) -> list[str]:
         raise UsageError(f"{text}: {str(error).lower()}") from None
 
 
-def _folder(path: Path) -> Path:
+def _folder(path: Path, again: Again) -> Path:
     """Return a job's folder; one with scripts alone is none."""
     if not (path / "job.ini").is_file():
         scripts = sorted(path.glob("*.py"))
-        fix = NextStep("RunSingleVMComputing", str(scripts[0])) + " runs a script in it" if scripts else ""
+        fix = again(str(scripts[0])) + "  takes a script in it" if scripts else ""
         raise UsageError("a folder without a job.ini", where=str(path), fix=fix)
     return path
 
@@ -116,7 +122,7 @@ def _start(script: Path) -> str:
     raise UsageError(f"neither executable nor one of {known}", where=str(script), fix=f"chmod +x {script}")
 
 
-def _command(text: str) -> ScriptJob:
+def _command(text: str, again: Again) -> ScriptJob:
     """Return a command that runs in the present folder."""
     arguments = _words(text)
     # Variables for this command alone come before its program.
@@ -131,7 +137,7 @@ def _command(text: str) -> ScriptJob:
         if not _exists(Path(script)):
             raise _missing(script, text)
         if not Path(script).resolve().is_relative_to(Path.cwd()):
-            fix = NextStep("RunSingleVMComputing", script) + " uploads its own folder"
+            fix = again(script) + " uploads its own folder"
             raise UsageError("a command uploads the present folder, and this script is outside", where=script, fix=fix)
     return ScriptJob(text, Path(), text)
 
@@ -141,11 +147,14 @@ def _missing(name: str, text: str) -> UsageError:
     folder = _local(name).parent
     entries = sorted(folder.iterdir()) if _exists(folder) and folder.is_dir() else []
     known = [entry.name for entry in entries if entry.suffix in INTERPRETERS or (entry / "job.ini").is_file()]
-    near = ini.suggest(Path(name).name, known)
-    listed = f" There: {', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}." if known and not near else ""
+    # Without their suffixes, which all scripts have in common.
+    stems = {Path(entry).stem: entry for entry in known}
+    near = stems.get(ini.nearest(Path(name).stem, stems), "")
+    shown = f"{', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}"
+    advice = f" Did you mean {near}?" if near else f" In {folder.resolve()}: {shown}." if known else ""
     where = "here" if folder == Path() else f"in {folder}"
     fix = NextStep("RunCommand", text) + "  runs any command on every VM" if " " in text else ""
-    return UsageError(f"{Path(name).name}: no such script or job {where}.{near or listed}", fix=fix)
+    return UsageError(f"{Path(name).name}: no such script or job {where}.{advice}", fix=fix)
 
 
 def _check_paths(folder: Path, arguments: str) -> None:

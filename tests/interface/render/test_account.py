@@ -9,7 +9,7 @@ from decimal import Decimal
 from orchestrator.aws.capacity.offerings import Offering, Requirements
 from orchestrator.aws.capacity.quotas import QuotaIncrease, QuotaUsage, quota_for
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
-from orchestrator.core.cost import UNKNOWN, Amount
+from orchestrator.core.cost import NOTHING, UNKNOWN, Amount, exactly
 from orchestrator.core.errors import HostError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import account
@@ -33,6 +33,15 @@ def test_a_cost_that_is_not_known_exactly_is_a_range_and_stopped_disks_have_no_u
 
     assert lines[1] == "  so far   $0.20 to $0.31"
     assert lines[2] == "  at most  $5.84, and $0.016/h for disks of stopped VMs until they are terminated"
+
+
+def test_without_vms_nothing_is_billed_and_the_last_cost_is_named() -> None:
+    nothing = Cost(Decimal(0), NOTHING, Decimal(0), None, is_empty=True)
+
+    assert rendered(nothing) == ["  No VM of this cluster is running or stopped: nothing is billed."]
+    assert rendered(replace(nothing, last_spent=exactly(Decimal("0.10"))))[0].endswith(
+        " nothing is billed. The VMs terminated last cost $0.10."
+    )
 
 
 def test_a_cost_names_the_idle_shutdown() -> None:

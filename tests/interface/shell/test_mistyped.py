@@ -42,6 +42,15 @@ def test_names_of_python_code_are_no_verbs(word: str) -> None:
         ("Nope", "Nope()", "Nope: no such verb or name.  Help()  lists the verbs"),
         ("Nope", "x = Nope()", ""),
         ("nope", "nope", ""),
+        (
+            "train",
+            "RunMultiVMComputing(train.py)",
+            'train: not a name in Python; a text is in quotes: RunMultiVMComputing("train.py")',
+        ),
+        ("ml", "Logs(ml-0)", 'ml: not a name in Python; a text is in quotes: Logs("ml-0")'),
+        ("ml", "Logs(host=ml-0)", 'ml: not a name in Python; a text is in quotes: Logs(host="ml-0")'),
+        ("data", "print(data)", ""),
+        ("data", "Extend(data[0])", ""),
     ],
 )
 def test_within_code_only_capitalized_names_can_be_verbs(name: str, text: str, line: str) -> None:

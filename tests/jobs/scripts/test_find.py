@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import NextStep
 from orchestrator.jobs.scripts.find import find
 from orchestrator.jobs.scripts.script_job import ScriptJob
 
@@ -107,3 +109,18 @@ def test_a_text_that_names_no_job_gets_one_line(text: str, message: str) -> None
 def test_any_text_is_a_job_or_an_error_of_one_line(text: str) -> None:
     with suppress(UsageError):
         find(text)
+
+
+def test_a_missing_script_is_compared_without_its_suffix_and_the_folder_is_named(project: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        find("sub/tense.py")
+
+    # eval.py has the suffix in common, and nothing else.
+    assert str(caught.value) == f"tense.py: no such script or job in sub. In {project / 'here/sub'}: eval.py."
+
+
+def test_a_folder_without_a_job_is_answered_with_the_verb_that_was_typed() -> None:
+    with pytest.raises(UsageError) as caught:
+        find("sub", partial(NextStep, "RunMultiVMComputing"))
+
+    assert 'RunMultiVMComputing("sub/eval.py")' in str(caught.value)

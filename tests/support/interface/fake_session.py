@@ -4,7 +4,8 @@ Its services have the methods of :mod:`orchestrator.services` and refuse what th
 is ``stratus`` with such a session:  python -m tests.support.interface.fake_session VERB...
 
 ``PAPER`` in the environment states what goes wrong:
-``job-fails``, ``bad-job``, ``slow-job``, ``host-fails``, ``left``, ``bug``, ``umlauts``, ``foreign``.
+``job-fails``, ``bad-job``, ``bad-ini``, ``no-job``, ``slow-job``, ``host-fails``, ``left``,
+``bug``, ``umlauts``, ``foreign``.
 """
 
 # ruff: noqa: ARG002 - the fakes have the signatures of the services.
@@ -29,7 +30,7 @@ from orchestrator.cluster.recovery import InterruptedLaunch
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import exactly
-from orchestrator.core.errors import ConnectError, JobFailed, UsageError
+from orchestrator.core.errors import ConfigError, ConnectError, JobFailed, Problem, UsageError
 from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
@@ -172,6 +173,8 @@ class FakeJobs:
         self.state = state
 
     def install(self, names: Sequence[str] = (), *, folder: JobSource | None = None) -> InstallReport:
+        if "bad-ini" in self.state.bad:
+            raise ConfigError([Problem("job/job.ini", 2, "data does not exist")], consequence="Nothing was run.")
         steps = (StepResult("python", "done", 0.3), StepResult("requirements", "unchanged", 0.0))
         hosts = tuple(HostInstall(name, steps, 0.4) for name in self.state.require_vms(names))
         return InstallReport(hosts, {}, 0.5, job=str(folder or ""))
@@ -221,7 +224,7 @@ class FakeJobs:
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         self.state.require_run(run_id)
         lines = FOREIGN_LINES if "foreign" in self.state.bad else ("hello",)
-        yield from [(name, line) for name in self.state.vms if host in ("", name) for line in lines]
+        return iter([(name, line) for name in self.state.vms if host in ("", name) for line in lines])
 
     def cancel(self, run_id: str = "") -> CancelReport:
         self.state.require_run(run_id)
