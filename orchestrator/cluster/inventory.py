@@ -88,7 +88,9 @@ class Inventory:
         if not running:
             stopped = [instance.name for instance in instances if instance.state in ("stopping", "stopped")]
             state = f"; stopped: {' '.join(stopped)}" if stopped else ""
-            fix = NextStep("StartAll") if stopped else NextStep("LaunchInstances")
+            # A start is billed: after a question about VMs it must not look like a further question.
+            start = NextStep("StartAll") + "  starts them, which is billed by the hour again"
+            fix = start if stopped else NextStep("LaunchInstances")
             raise UsageError(f"no VM of cluster {self.context.cluster_id.cluster} is running{state}", fix=fix)
         return running
 

@@ -135,15 +135,16 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
     )
 
 
-def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None:
+def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> dict[str, datetime]:
     """Tag instances that were just started with their automatic shutdown, which their own timers decide.
 
     A start begins ``max_hours`` anew, but what was spent before still counts against ``max_dollars``. An instance that
     does not answer keeps its tag, which is the latest time possible.
 
     :param names: of the instances.
+    :return: the time of the shutdown, by id, of those that answer.
     """
-    context, unknown = inventory.context, list[str]()
+    context, unknown, expiries = inventory.context, list[str](), dict[str, datetime]()
     started = [instance for instance in inventory.instances() if instance.name in names and instance.state == "running"]
     try:
         affordable = _affordable_minutes(inventory, started)
@@ -155,13 +156,18 @@ def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> None
             return [str(minutes) if instance.max_hours else _UNCHANGED, _UNCHANGED, _UNCHANGED]
 
         outcomes = _set_timers(inventory, started, arguments)
-        expiries = {outcome.host.identity: outcome.value.expires_at for outcome in outcomes.values() if outcome.value}
+        expiries = {
+            outcome.host.identity: instance_tags.round_up(outcome.value.expires_at)
+            for outcome in outcomes.values()
+            if outcome.value
+        }
         instance_tags.tag_expiry(context.clients, expiries)
         unknown += [first_line(error) for error in outcomes.errors.values()]
     except StratusError as error:
         unknown.append(first_line(error))
     for reason in unknown:
         context.on_event(Event("", "timer", "warning", text=f"the tagged shutdown time may be too late: {reason}"))
+    return expiries
 
 
 def check_budget(inventory: Inventory, stopped: Sequence[Instance]) -> None:

@@ -50,14 +50,18 @@ def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.O
     started = [instance for instance in stopped if changes[instance.id].is_ok]
     ready = wait_until_ready(inventory, started, lambda host: None) if started else None
     # Once SSH is up: the instances compute their shutdown themselves while they boot.
-    if ready and ready.succeeded:
-        lifetime.tag_expiry_after_start(inventory, ready.succeeded)
+    expiries = lifetime.tag_expiry_after_start(inventory, ready.succeeded) if ready and ready.succeeded else {}
     results = [*_wait_for_state(inventory, stopped, changes, "running"), *_in_state(instances, ("pending", "running"))]
+    results = [replace(result, expires_at=expiries.get(result.id, result.expires_at)) for result in results]
     return _by_name(results), ready
 
 
 def _in_state(instances: Sequence[Instance], states: Sequence[str]) -> list[InstanceResult]:
-    return [InstanceResult(item.name, item.id, item.state) for item in instances if item.state in states]
+    return [
+        InstanceResult(item.name, item.id, item.state, is_unchanged=True, expires_at=item.expires_at)
+        for item in instances
+        if item.state in states
+    ]
 
 
 def _by_name(results: Sequence[InstanceResult]) -> tuple[InstanceResult, ...]:

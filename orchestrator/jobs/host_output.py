@@ -78,11 +78,13 @@ class StartOutput:
     :param missing: what has to be installed first; empty when nothing is missing.
     :param exists: True if the run was staged by an earlier attempt.
     :param started: number of tasks started.
+    :param busy: ids of other runs that have a task there.
     """
 
     missing: str
     exists: bool
     started: int
+    busy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,10 @@ def _shown(text: str) -> str:
 def parse_start(output: str) -> StartOutput:
     """Return what ``start.sh`` did."""
     missing = marked_lines(output, "@@missing")
-    return StartOutput(missing[0] if missing else "", "@@exists" in output, len(marked_lines(output, "@@started")))
+    busy = tuple(dict.fromkeys(run_id for run_id in marked_lines(output, "@@busy") if RUN_ID.fullmatch(run_id)))
+    return StartOutput(
+        missing[0] if missing else "", "@@exists" in output, len(marked_lines(output, "@@started")), busy
+    )
 
 
 def parse_left(output: str) -> int | None:

@@ -19,6 +19,7 @@ from orchestrator.hosts.commands import script_error
 from orchestrator.jobs import host_output
 from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.frameworks import registry
+from orchestrator.jobs.host_output import StartOutput
 from orchestrator.jobs.runs import LocatedRun
 from orchestrator.jobs.tasks import Task
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
 SCRIPT_TIMEOUT_S = 60.0
+HOSTS_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,11 @@ class CancelReport:
     ended_as: str = ""
 
 
-def start(ssh: SshClient, hosts: Sequence[Host], plan: JobPlan) -> None:
+def start(ssh: SshClient, hosts: Sequence[Host], plan: JobPlan) -> dict[str, tuple[str, ...]]:
     """Stage a run on its hosts and start its tasks, detached; one round trip to each host.
 
     :param hosts: those of the plan.
+    :return: other runs that have a task on a host, by its name.
     :raises HostsFailed: it did not start on all of them, and was cancelled on the others.
     """
     outcomes = parallel.for_each(hosts, lambda host: _start_on(ssh, host, plan), clock=ssh.clock)
@@ -54,19 +57,33 @@ def start(ssh: SshClient, hosts: Sequence[Host], plan: JobPlan) -> None:
         # Roll back a partial start: a run that lacks hosts would wait for them until its timeout, on paid machines.
         cancel_on(ssh, hosts, plan.run_id)
         outcomes.raise_if_failed(f"{plan.spec.name} did not start")
+    return {name: outcome.unwrap().busy for name, outcome in outcomes.items() if outcome.unwrap().busy}
 
 
-def _start_on(ssh: SshClient, host: Host, plan: JobPlan) -> int:
+def shared(busy: Mapping[str, Sequence[str]]) -> str:
+    """Return that hosts are shared with other runs.
+
+    :param busy: host -> ids of other runs that have a task there.
+    """
+    runs, hosts = list(dict.fromkeys(run_id for ids in busy.values() for run_id in ids)), list(busy)
+    on = " ".join(hosts) if len(hosts) <= HOSTS_SHOWN else f"{len(hosts)} VMs"
+    others = runs[0] if len(runs) == 1 else f"{len(runs)} other runs ({runs[0]} ...)"
+    return f"{others} still {'runs' if len(runs) == 1 else 'run'} on {on}, too: they share cores, memory and GPUs"
+
+
+def _start_on(ssh: SshClient, host: Host, plan: JobPlan) -> StartOutput:
     files = run_files(plan, plan.tasks_on(host.name))
     return stage_run(ssh, host, plan.run_id, plan.start_args, files)
 
 
-def stage_run(ssh: SshClient, host: Host, run_id: str, start_args: Sequence[str], files: Mapping[str, bytes]) -> int:
+def stage_run(
+    ssh: SshClient, host: Host, run_id: str, start_args: Sequence[str], files: Mapping[str, bytes]
+) -> StartOutput:
     """Write a run's files to one host and start its tasks there.
 
     :param start_args: arguments of ``start.sh`` after the run's id.
     :param files: of the run on this host, by name below its folder; each ``task/ROLE.cmd`` is a task.
-    :return: number of tasks started.
+    :return: tasks started, and other runs there.
     :raises HostError: something is not installed, or not all tasks were started.
     """
     content = {f"run/{name}": data for name, data in files.items()} | remote_scripts.scripts(("start.sh",))
@@ -79,7 +96,7 @@ def stage_run(ssh: SshClient, host: Host, run_id: str, start_args: Sequence[str]
     # An existing run is a success: the connection was lost after an earlier attempt had started it.
     if not result.ok or (not output.exists and output.started != expected):
         raise script_error(result, f"could not start {run_id}")
-    return output.started
+    return output
 
 
 def run_files(plan: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:

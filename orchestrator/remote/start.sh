@@ -39,6 +39,12 @@ chmod 700 "$folder.new/bin/"* || exit 73
 # Moved to its real name when complete: a folder of that name can be run.
 mv "$folder.new" "$folder" || exit 73
 
+for pid in "$root"/runs/*/state/*.pid; do
+    other=${pid%/state/*}
+    [ "$other" != "$folder" ] && [ -s "$pid" ] && [ ! -e "${pid%.pid}.rc" ] && kill -0 "$(cat "$pid")" 2>/dev/null &&
+        echo "@@busy ${other##*/}"
+done
+
 for cmd in "$folder"/task/*.cmd; do
     role=${cmd##*/}
     role=${role%.cmd}

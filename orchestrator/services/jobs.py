@@ -192,7 +192,8 @@ class JobService:
         self._report_phase("connect", members)
         self.installs.prepare_run(job, members, run_folder)
         self._report_phase("start", members)
-        runner.start(self.ssh, members, plan)
+        if busy := runner.start(self.ssh, members, plan):
+            self.context.on_event(Event("", "note", "progress", text=runner.shared(busy)))
         self._record_start(plan, members, run_folder)
         # Read back from the manifest, so that it is the run that any other computer would resolve.
         run = host_output.parse_manifest(plan.manifest, plan.run_id)

@@ -89,7 +89,7 @@ def test_where_all_instances_are_stopped_the_next_step_is_a_start(simulate: Simu
 
     with pytest.raises(UsageError, match="no VM of cluster ml is running; stopped: ml-0 ml-1") as caught:
         session.inventory.hosts()
-    assert caught.value.fix == NextStep("StartAll")
+    assert str(caught.value.fix) == "StartAll()  starts them, which is billed by the hour again"
     session.cluster.launch(session.cluster.plan(1))
     with pytest.raises(UsageError, match="ml-0: not up") as caught:
         session.inventory.hosts(["ml-0"])

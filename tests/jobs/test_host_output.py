@@ -76,6 +76,9 @@ def test_a_plan_is_the_run_that_its_hosts_will_report(job_folder: Path) -> None:
 def test_the_start_of_a_run() -> None:
     assert host_output.parse_start("@@started main\n@@started worker\n").started == 2
     assert host_output.parse_start("@@exists\n").exists
+    assert host_output.parse_start("@@busy 20261120-141200-k3x\n@@busy 20261120-141200-k3x\n@@busy \x1b[2J\n").busy == (
+        "20261120-141200-k3x",
+    )
     assert host_output.parse_start("@@missing packages of job\n").missing == "packages of job"
 
 

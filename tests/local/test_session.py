@@ -310,6 +310,8 @@ def test_stop_keeps_the_disks_and_start_brings_the_same_hosts_back(project: Proj
 
     assert {one.state for one in stopped} == {"stopped"}
     assert {(one.state, one.error) for one in started} == {("running", "")}
+    assert [one.expires_at for one in started] == [machine.expires_at for machine in after.instances]
+    assert not any(one.is_unchanged for one in (*stopped, *started))
     assert again.changed == 0
     assert [machine.id for machine in after.instances] == [machine.id for machine in before.instances]
 

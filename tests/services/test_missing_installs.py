@@ -101,3 +101,20 @@ def test_another_job_is_installed_by_its_folder(watched: Watched) -> None:
     assert [step.name for step in report.hosts[0].steps] == ["code", "python", "requirements", "data"]
     assert watched.run() == ["input", "42"]
     assert watched.said() == []
+
+
+def test_a_second_run_on_a_host_is_announced_as_sharing_it(watched: Watched, tmp_path: Path) -> None:
+    write_job(tmp_path / "long", single="exec sleep 600")
+    first = watched.jobs.start(multi=False, folder=tmp_path / "long", names=ONE)
+    assert [event for event in watched.events if event.phase == "note"] == []
+    try:
+        watched.run()
+    finally:
+        watched.jobs.cancel(first.run_id)
+
+    (notice,) = [event.text for event in watched.events if event.phase == "note"]
+    assert notice == f"{first.run_id} still runs on ml-2, too: they share cores, memory and GPUs"
+    watched.events.clear()
+    # Canceled runs and those that have ended share nothing.
+    watched.run()
+    assert [event for event in watched.events if event.phase == "note"] == []

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +198,8 @@ class InstanceResult:
     :param state: the last known state.
     :param error: why it failed; empty if it did not.
     :param disk_per_hour: USD per hour of a disk that remains; None if there is none, or its price is unknown.
+    :param is_unchanged: True if it was in this state before.
+    :param expires_at: time of its automatic shutdown, of one that was started; None if it is not known.
     """
 
     name: str
@@ -205,3 +207,5 @@ class InstanceResult:
     state: str
     error: str = ""
     disk_usd_per_hour: Decimal | None = None
+    is_unchanged: bool = False
+    expires_at: datetime | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.elsewhere import OtherCluster
-from orchestrator.cluster.status import ClusterStatus, InstanceStatus
+from orchestrator.cluster.status import ClusterStatus, InstanceStatus, last_expiry
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, Amount
 from orchestrator.core.next_step import Message, NextStep, Text
@@ -117,19 +117,32 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
 
 
 @rows.register(InstanceResult)
-def _(_first: InstanceResult, results: Sequence[InstanceResult], _now: datetime) -> Lines:
-    return instances(results)
+def _(_first: InstanceResult, results: Sequence[InstanceResult], now: datetime) -> Lines:
+    return instances(results, now)
 
 
-def instances(results: Sequence[InstanceResult]) -> Lines:
+def instances(results: Sequence[InstanceResult], now: datetime) -> Lines:
     """Return what stopping or starting did to each instance."""
     if not results:
         return ["  No VMs in this cluster."]
-    table = columns([[result.name, state(result.state), result.error] for result in results])
+    table = columns([[result.name, _changed(result), result.error] for result in results])
     # Not after a failure: what is still running has another price.
     if {result.state for result in results} == {"stopped"}:
         table += stopped.kept(result.disk_usd_per_hour for result in results)
+    if {result.state for result in results} == {"running"} and not any(result.error for result in results):
+        table.append(_after_start(results, now))
     return table
+
+
+def _changed(result: InstanceResult) -> str:
+    return f"already {result.state}" if result.is_unchanged else state(result.state)
+
+
+def _after_start(results: Sequence[InstanceResult], now: datetime) -> Text:
+    expiry = last_expiry(result.expires_at for result in results)
+    pronoun = "It shuts" if len(results) == 1 else "They shut"
+    end = f"{pronoun} down automatically {units.ends(expiry, now)}.  " if expiry else ""
+    return line(f"  {end}Next: ", NextStep("RunSingleVMComputing"))
 
 
 @lines.register(TerminateReport)

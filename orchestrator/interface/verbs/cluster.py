@@ -152,7 +152,7 @@ def start(workspace: Workspace) -> Sequence[InstanceResult]:
 def _show_instances(workspace: Workspace, results: Sequence[InstanceResult], what: str) -> Sequence[InstanceResult]:
     from orchestrator.interface.render import cluster
 
-    show(workspace, results, cluster.instances(results))
+    show(workspace, results, cluster.instances(results, workspace.clock.now()))
     failed = [result.name for result in results if result.error]
     if failed:
         raise StratusError(f"{' '.join(failed)} {what}", fix=STATUS + " shows the state of each")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.interface.render import stopped
 from tests.support.interface.example_machines import machine, status, stopped_machine
-from tests.support.interface.rendered import rendered, texts
+from tests.support.interface.rendered import NOW, rendered, texts
 
 
 def test_a_stopped_vm_is_shown_with_its_age_and_the_price_of_its_disk() -> None:
@@ -28,6 +29,26 @@ def test_stopping_shows_what_a_month_costs_and_that_stopped_vms_stay() -> None:
         "  StartAll() starts the VMs again; TerminateAll() terminates them.",
     ]
     assert "price unknown." in "".join(texts(stopped.kept([Decimal(1), None])))
+
+
+def test_vms_that_were_stopped_or_running_before_are_named_as_such() -> None:
+    stopped_before = InstanceResult("ml-0", "i-1", "stopped", disk_usd_per_hour=Decimal(1), is_unchanged=True)
+
+    assert rendered([stopped_before, replace(stopped_before, name="ml-1", is_unchanged=False)])[:2] == [
+        "  ml-0  already stopped",
+        "  ml-1  stopped",
+    ]
+    assert rendered([InstanceResult("ml-0", "i-1", "running", is_unchanged=True)])[0] == "  ml-0  already running"
+
+
+def test_after_a_start_the_automatic_shutdown_and_the_next_verb_are_shown() -> None:
+    started = InstanceResult("ml-0", "i-1", "running", expires_at=NOW + timedelta(hours=8))
+    last = rendered([started, replace(started, name="ml-1", expires_at=NOW + timedelta(hours=7))])[-1]
+
+    assert last.startswith("  They shut down automatically at ")
+    assert last.endswith("(in 8 h).  Next: RunSingleVMComputing()")
+    assert rendered([replace(started, expires_at=None)])[-1] == "  Next: RunSingleVMComputing()"
+    assert "Next" not in rendered([replace(started, error="ssh: no answer")])[-1]
 
 
 def test_the_shell_reminds_of_vms_stopped_for_longer_than_vms_may_run() -> None:
