@@ -56,6 +56,7 @@ API: dict[type, list[str]] = {
         "load_job(folder=None)",
         "logs(run_id='', *, host='', follow=False)",
         "not_fetched(instance_ids)",
+        "note_stopped(instance_ids)",
         "record_install(installs, failed, seconds, job=None)",
         "runs()",
         "start(*, multi, folder=None, names=())",

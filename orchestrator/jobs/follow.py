@@ -116,17 +116,18 @@ def _stream(ssh: SshClient, follower: Follower, run_id: str) -> None:
     ssh.stream(follower.host, command, on_line=follower.read_line, silence_timeout_s=SILENCE_TIMEOUT_S)
 
 
-def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) -> JobFailed:
+def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path, instance_state: str = "") -> JobFailed:
     """Return the error for a main task that did not end well.
 
     :param log_folder: folder with the logs of every host.
+    :param instance_state: state of the host's instance, if it is known.
     """
     where, fix = f"{run.job} on {outcome.host.name}", f"logs of every VM: {log_folder}"
     task = outcome.value
     if task is None:
-        message = f"lost: {outcome.error}"
-        return JobFailed(message, exit_status=None, where=where, fix=fix, run_id=run.run_id, state="lost")
-    advice: Text = join("\n  ", filter(None, [_missing_package(task), fix]))
+        message, advice = _loss(run, outcome.error, instance_state)
+        return JobFailed(message, exit_status=None, where=where, fix=advice or fix, run_id=run.run_id, state="lost")
+    advice = join("\n  ", filter(None, [_missing_package(task), fix]))
     if task.reclaim_time:
         advice = f"partial outputs: {log_folder.parent}; " + NextStep("LaunchInstances") + ", then run it again"
     return JobFailed(
@@ -138,6 +139,16 @@ def failure(run: Run, outcome: parallel.Outcome[TaskExit], *, log_folder: Path) 
         run_id=run.run_id,
         state="failed" if task.reason == "exit" else task.reason,
     )
+
+
+def _loss(run: Run, error: Exception | None, instance_state: str) -> tuple[str, Text]:
+    """Return message and advice for a host that no longer answers."""
+    if instance_state in ("stopping", "stopped"):
+        fetch = NextStep("FetchResults", run.run_id.rsplit("-", 1)[-1])
+        return "ended: the VM was stopped", NextStep("StartAll") + ", then " + fetch + "  fetches what it had written"
+    if instance_state in ("shutting-down", "terminated"):
+        return "ended: the VM was terminated", ""
+    return f"lost: {error}", ""
 
 
 def _missing_package(task: TaskExit) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -148,15 +149,28 @@ def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[s
 
 def note_end(folder: Path, ended_at: datetime) -> None:
     """Note in a run's record that it has ended, although it was not fetched; a run without a record stays so."""
-    facts = json_file.load(folder, FILE)
-    if facts and not facts.get("ended"):
-        json_file.save(folder, FILE, {**facts, "ended": ended_at.isoformat(timespec="seconds")})
+    # Only for the lists of this computer: a full disk must not hide the run's outcome.
+    with suppress(OSError):
+        facts = json_file.load(folder, FILE)
+        if facts and not facts.get("ended"):
+            json_file.save(folder, FILE, {**facts, "ended": ended_at.isoformat(timespec="seconds")})
 
 
-def not_fetched(runs_folder: Path, instance_ids: Collection[str], *, or_ended: bool = False) -> list[Path]:
+def note_stopped(runs_folder: Path, instance_ids: Collection[str], stopped_at: datetime) -> list[str]:
+    """Note the end of the runs on stopped instances, and return the ids of those not known to have ended before."""
+    try:
+        folders = not_fetched(runs_folder, instance_ids, not_ended=True)
+    except OSError:
+        return []
+    for folder in folders:
+        note_end(folder, stopped_at)
+    return [folder.name for folder in folders]
+
+
+def not_fetched(runs_folder: Path, instance_ids: Collection[str], *, not_ended: bool = False) -> list[Path]:
     """Return the folders of the runs on some instances that were started here and not fetched after their end.
 
-    :param or_ended: False: also those that are known to have ended.
+    :param not_ended: only those that are not known to have ended.
     """
     runs = [(folder, json_file.load(folder, FILE)) for folder in _folders(runs_folder, "")]
     return [
@@ -164,7 +178,7 @@ def not_fetched(runs_folder: Path, instance_ids: Collection[str], *, or_ended: b
         for folder, facts in runs
         if set(_instances(facts)) & set(instance_ids)
         and (not facts.get("fetched") or facts.get("state") == "running")
-        and not (or_ended and facts.get("ended"))
+        and not (not_ended and facts.get("ended"))
     ]
 
 

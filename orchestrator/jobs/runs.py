@@ -209,6 +209,13 @@ class LocatedRun:
         """Return the hosts of these names that were up."""
         return [host for host in self.hosts if host.name in names]
 
+    def on_running(self, states: Mapping[str, str]) -> LocatedRun:
+        """Return the run with those of its hosts whose instances are running: to others every connection times out.
+
+        :param states: id -> state of the instances.
+        """
+        return LocatedRun(self.run, tuple(host for host in self.hosts if states.get(host.identity) == "running"))
+
     def missing_names(self, names: Sequence[str]) -> list[str]:
         """Return those of these names that were not up, sorted."""
         return sorted(set(names) - {host.name for host in self.hosts})

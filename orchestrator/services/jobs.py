@@ -224,6 +224,8 @@ class JobService:
             raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
         on_hosts(run.main_hosts)
         exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line)
+        if not exits.failed:
+            record.note_end(self._run_folder(run.run_id), self.clock.now())
         self._handle_failure(located, exits)
         return RunResult(run.run_id, run.job, query.refresh(self.ssh, located).run.seconds or 0.0)
 
@@ -250,6 +252,13 @@ class JobService:
             self._warn(f"{self.context.runs_folder}: cannot be read: {error.strerror or error}")
             return ()
 
+    def note_stopped(self, instance_ids: Collection[str]) -> tuple[str, ...]:
+        """Return the ids of the runs on stopped instances that were started here and not known to have ended.
+
+        From now on they are: a run does not survive a stop.
+        """
+        return tuple(record.note_stopped(self.context.runs_folder, instance_ids, self.clock.now()))
+
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's logs.
 
@@ -269,7 +278,10 @@ class JobService:
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        return runner.cancel(self.ssh, self._locate(run_id))
+        report = runner.cancel(self.ssh, self._locate(run_id))
+        if not report.failed:
+            record.note_end(self._run_folder(report.run_id), self.clock.now())
+        return report
 
     def cancel_all(self) -> kill.KillReport:
         """Kill every process and container of every run on every host, however it was started."""
@@ -314,16 +326,19 @@ class JobService:
             raise self._explain_missing(error, run_id) from None
 
     def _explain_missing(self, error: UsageError, run_id: str) -> UsageError:
-        context = self.context
-        try:
-            present = context.instance_states() if context.instance_states else None
-        except StratusError:
-            present = None
-        if present is None:
+        context, states = self.context, self._instance_states()
+        if states is None:
             return error
         return record.explain_missing(
-            error, context.runs_folder, run_id, settings=context.settings, present=present.keys()
+            error, context.runs_folder, run_id, settings=context.settings, present=states.keys()
         )
+
+    def _instance_states(self) -> Mapping[str, str] | None:
+        """Return id -> state of the instances that are not terminated; None if that is not known."""
+        try:
+            return self.context.instance_states() if self.context.instance_states else None
+        except StratusError:
+            return None
 
     def _warn(self, text: str) -> None:
         self.context.on_event(Event("", "runs", "warning", text=text))
@@ -345,14 +360,19 @@ class JobService:
         reclaimed = [task.host for task in exits.successful_values() if task.reclaim_time]
         if reclaimed:
             self.context.on_spot_reclaim(reclaimed)
+        states = self._instance_states() if any(outcome.value is None for outcome in failed) else None
         if failed or reclaimed:
             # At once: AWS terminates a reclaimed instance, and its disk, two minutes after the notice.
-            self._fetch_after_failure(located)
+            self._fetch_after_failure(located if states is None else located.on_running(states))
         if failed:
-            raise follow.failure(located.run, failed[0], log_folder=self._run_folder(located.run.run_id) / "logs")
+            state = "" if states is None else states.get(failed[0].host.identity, "terminated")
+            log_folder = self._run_folder(located.run.run_id) / "logs"
+            raise follow.failure(located.run, failed[0], log_folder=log_folder, instance_state=state)
 
     def _fetch_after_failure(self, located: LocatedRun) -> None:
         """Fetch a failed run; errors are only reported, as the run's own is raised afterwards."""
+        if not located.members:
+            return
         try:
             self._fetch(query.refresh(self.ssh, located))
         # Every error, also one of this computer's disk: the run's own must not be replaced by it.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
 from orchestrator.hosts.parallel import Outcome
 from orchestrator.jobs import follow
@@ -41,3 +42,18 @@ def test_a_missing_package_leads_to_the_requirements(module: str, package: str) 
     lines = (f"ModuleNotFoundError: No module named '{module}'", "mpirun has exited")
 
     assert error(1, "exit", *lines)[2].startswith(f"if it is a package: add {package} to requirements.txt of the job;")
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "fix"),
+    [
+        ("stopped", "ended: the VM was stopped", 'StartAll(), then FetchResults("k3x")  fetches what it had written'),
+        ("terminated", "ended: the VM was terminated", "logs of every VM: l"),
+        ("running", "lost: ssh: refused", "logs of every VM: l"),
+    ],
+)
+def test_a_host_that_was_stopped_is_not_booting(state: str, message: str, fix: str) -> None:
+    lost: Outcome[TaskExit] = Outcome(HOST, None, ConnectError("refused", "ssh: refused"), 1.0)
+    failed = follow.failure(RUN, lost, log_folder=Path("l"), instance_state=state)
+
+    assert (failed.message, str(failed.fix), failed.state) == (message, fix, "lost")

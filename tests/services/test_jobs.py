@@ -114,6 +114,22 @@ def test_a_run_whose_instances_are_terminated_needs_no_new_ones(desktop: Desktop
     assert "no VM of cluster ml is running" in stopped.value.message
 
 
+def test_runs_that_end_when_their_instances_are_stopped_are_named_once(desktop: Desktop) -> None:
+    write_job(desktop.job, multi=f"sleep {SLEEP_S}")
+    jobs = desktop.service
+    running = jobs.start(multi=True, names=TWO)
+    write_job(desktop.job)
+    ended = jobs.start(multi=True, names=TWO)
+    jobs.follow(ended.run_id, on_line=lambda host, line: None)
+    ids = [host.identity for host in desktop.source.hosts(TWO)]
+
+    assert jobs.note_stopped(["i-another"]) == ()
+    assert jobs.note_stopped(ids) == (running.run_id,)
+    assert jobs.note_stopped(ids) == ()
+    assert set(jobs.not_fetched(ids)) == {running.run_id, ended.run_id}
+    jobs.cancel(running.run_id)
+
+
 def test_jobs_know_neither_aws_nor_a_cluster() -> None:
     program = "import sys, orchestrator.services.jobs, orchestrator.ssh; print('\\n'.join(sys.modules))"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

@@ -164,9 +164,20 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
 
 def _not_fetched(run_ids: Sequence[str]) -> list[str]:
     """Return which results were on the terminated instances only."""
+    text = f"  Not fetched: {_short(run_ids)}. Their results were on the VMs and are deleted."
+    return [text] if run_ids else []
+
+
+def ended_by_stop(run_ids: Sequence[str]) -> Lines:
+    """Return which runs stopping the instances has ended."""
+    fetch = NextStep("FetchResults", run_ids[-1].rsplit("-", 1)[-1])
+    after = line(" fetches what it had written, after ", NextStep("StartAll"), ".")
+    return [line(f"  Ended with the VMs, if still running: {_short(run_ids)}. ", fetch, after)]
+
+
+def _short(run_ids: Sequence[str]) -> str:
     # The end of an id is what verbs take, and what was shown when the run began.
-    names = ", ".join(run_id.rsplit("-", 1)[-1] for run_id in run_ids)
-    return [f"  Not fetched: {names}. Their results were on the VMs and are deleted."] if run_ids else []
+    return ", ".join(run_id.rsplit("-", 1)[-1] for run_id in run_ids)
 
 
 def _untouched(report: TerminateReport) -> Lines:

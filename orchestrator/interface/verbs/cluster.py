@@ -129,11 +129,18 @@ def terminate(workspace: Workspace, *, everywhere: bool = False, yes: Consent = 
 def stop(workspace: Workspace) -> Sequence[InstanceResult]:
     """Stop all VMs; their disks stay and are billed.
 
+    Runs end with it; what they have written stays on the disks.
+
     Costs  the disks: a stopped VM itself costs nothing.
     """
     session = workspace.session(files=False)
     with interruptible(workspace, "Some may have changed.", STATUS + "  shows which"):
         results = session.cluster.stop()
+    stopped = [result.id for result in results if result.state in ("stopping", "stopped")]
+    if ended := session.jobs.note_stopped(stopped):
+        from orchestrator.interface.render import cluster
+
+        workspace.console.print(cluster.ended_by_stop(ended))
     return _show_instances(workspace, results, "was not stopped")
 
 

@@ -221,6 +221,9 @@ class FakeJobs:
     def not_fetched(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         return tuple(path.name for path in record.not_fetched(self.state.runs_folder, instance_ids))
 
+    def note_stopped(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        return self.not_fetched(instance_ids)
+
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         self.state.require_run(run_id)
         lines = FOREIGN_LINES if "foreign" in self.state.bad else ("hello",)
