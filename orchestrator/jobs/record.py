@@ -48,6 +48,7 @@ class RunRecord:
     :param failed: host -> why nothing was received from it.
     :param bill: parts of ``cost_usd``.
     :param problems: one line for each thing of the job's that could not be read.
+    :param metrics_host: the host that wrote ``metrics``, if others wrote their own.
     """
 
     run_id: str
@@ -64,6 +65,7 @@ class RunRecord:
     failed: Mapping[str, Exception] = field(default_factory=dict)
     bill: Bill | None = None
     problems: tuple[str, ...] = ()
+    metrics_host: str = ""
 
 
 def start_record(
@@ -109,7 +111,7 @@ def complete_record(
     """
     # Empty for a run that was started from another computer.
     started = json_file.load(folder, FILE)
-    metrics = results.read_metrics(folder)
+    metrics = results.read_metrics(folder, run.hosts)
     job_s = {"job": run.seconds} if run.seconds is not None else {}
     record = RunRecord(
         run_id=run.run_id,
@@ -126,6 +128,7 @@ def complete_record(
         failed=received.errors,
         bill=bill,
         problems=(metrics.problem,) if metrics.problem else (),
+        metrics_host=metrics.host,
     )
     json_file.save(folder, FILE, {**started, **_result_facts(record, bill, fetched_at)})
     return record
@@ -247,6 +250,7 @@ class PastRun:
     :param seconds: duration of its main tasks; None if unknown.
     :param cost_usd: for the job's own time on its hosts; None if unknown.
     :param metrics: the job's own, empty without any.
+    :param metrics_host: the host that wrote them, if others wrote their own.
     """
 
     run_id: str
@@ -258,6 +262,7 @@ class PastRun:
     cost_usd: Decimal | None
     folder: Path
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    metrics_host: str = ""
 
 
 def past_runs(runs_folder: Path) -> list[PastRun]:
@@ -269,17 +274,20 @@ def past_runs(runs_folder: Path) -> list[PastRun]:
 def _past_run(folder: Path) -> PastRun:
     # A user may edit these files, and earlier versions wrote fewer facts: what does not fit is unknown.
     facts = json_file.load(folder, FILE)
-    timings, hosts = facts.get("timings"), facts.get("hosts")
+    timings, listed = facts.get("timings"), facts.get("hosts")
+    hosts = tuple(map(str, listed)) if isinstance(listed, list) else ()
+    metrics = results.read_metrics(folder, hosts)
     return PastRun(
         run_id=folder.name,
         job=str(facts.get("job", "")),
         state=str(facts.get("state") or NOT_FETCHED),
         started_at=_time(facts.get("started")),
         seconds=_number(timings.get("job")) if isinstance(timings, dict) else None,
-        hosts=tuple(map(str, hosts)) if isinstance(hosts, list) else (),
+        hosts=hosts,
         cost_usd=_amount(facts.get("cost_usd")),
         folder=folder,
-        metrics=results.read_metrics(folder).values,
+        metrics=metrics.values,
+        metrics_host=metrics.host,
     )
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -139,14 +139,19 @@ class Metrics:
     """Content of a job's ``metrics.json``.
 
     :param problem: why it could not be read; empty if it could, or if there is none.
+    :param host: the host that wrote them, if several hosts wrote a file.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    host: str = ""
 
 
-def read_metrics(folder: Path) -> Metrics:
-    """Return the job's ``metrics.json``, the first one anywhere below ``outputs``; empty without one."""
+def read_metrics(folder: Path, hosts: Collection[str]) -> Metrics:
+    """Return the job's ``metrics.json``, the first one anywhere below ``outputs``; empty without one.
+
+    :param hosts: names of the run's hosts.
+    """
     paths = sorted(path for path in (folder / "outputs").rglob("metrics.json") if path.is_file())
     if not paths:
         return Metrics()
@@ -156,7 +161,9 @@ def read_metrics(folder: Path) -> Metrics:
     except (OSError, ValueError, RecursionError):
         # A job that was killed, or whose disk was full, may leave half a file.
         return Metrics(problem=f"{paths[0].relative_to(folder)} is damaged: no JSON")
-    return Metrics(values) if isinstance(values, dict) else Metrics()
+    # Outputs of several hosts are in a folder each, with its name.
+    host = paths[0].relative_to(folder).parts[1] if paths[0].parent.parent != folder and len(paths) > 1 else ""
+    return Metrics(values, host=host if host in hosts else "") if isinstance(values, dict) else Metrics()
 
 
 def _text(path: Path) -> str:

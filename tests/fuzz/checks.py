@@ -131,7 +131,7 @@ def check_outputs(files: Iterable[tuple[str, bytes]]) -> None:
         (folder / "outputs").mkdir()
         for name, data in files:
             (folder / name).write_bytes(data)
-        metrics = results.read_metrics(folder)
+        metrics = results.read_metrics(folder, ())
         results.read_versions(folder), results.read_image_digests(folder)
         assert all(isinstance(line, str) for line in runs.metrics(metrics.values))
 

@@ -8,7 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from orchestrator.interface.render import runs
 from orchestrator.jobs.record import past_runs
+from tests.support.interface.rendered import rendered
 
 OLD, NEW = "20261119-141203-k3x", "20261120-141203-abc"
 
@@ -54,3 +56,20 @@ def test_what_does_not_fit_in_a_record_is_unknown_and_other_folders_are_no_runs(
     assert (damaged.hosts, damaged.started_at, damaged.seconds, damaged.cost_usd) == ((), None, None, None)
     assert (empty.job, empty.state) == ("", "not fetched")
     assert past_runs(tmp_path / "nothing") == []
+
+
+def test_metrics_of_several_hosts_name_the_one_that_is_shown(tmp_path: Path) -> None:
+    several = write_record(tmp_path, OLD, hosts=["ml-0", "ml-1"])
+    for host in ("ml-0", "ml-1"):
+        (several / "outputs" / host).mkdir()
+        (several / "outputs" / host / "metrics.json").write_text('{"loss": 0.5}')
+    alone = write_record(tmp_path, NEW, hosts=["ml-0"])
+    (alone / "outputs/metrics.json").write_text('{"loss": 0.5}')
+    (alone / "outputs/fold").mkdir()
+    (alone / "outputs/fold/metrics.json").write_text('{"loss": 0.4}')
+
+    first, second = past_runs(tmp_path)
+
+    assert (first.metrics_host, second.metrics_host) == ("ml-0", "")
+    assert runs.metrics(first.metrics, first.metrics_host) == ["ml-0: loss 0.5"]
+    assert rendered([first])[0].endswith("ml-0: loss 0.5")

@@ -35,7 +35,15 @@ def _past_run(run: PastRun, now: datetime) -> Sequence[str]:
     began = units.clock(run.started_at, now) if run.started_at else ""
     took = "" if run.seconds is None else units.duration(run.seconds)
     cost = "" if run.cost_usd is None else units.usd(run.cost_usd)
-    return [run.run_id, state(run.state), run.job, began, took, cost, next(iter(metrics(run.metrics)), "")]
+    return [
+        run.run_id,
+        state(run.state),
+        run.job,
+        began,
+        took,
+        cost,
+        next(iter(metrics(run.metrics, run.metrics_host)), ""),
+    ]
 
 
 @document.register(PastRun)
@@ -50,4 +58,5 @@ def _(run: PastRun) -> Document:
         "usd": document(run.cost_usd),
         "folder": document(run.folder),
         "metrics": document(run.metrics),
+        "metrics_host": run.metrics_host,
     }

@@ -120,7 +120,7 @@ def _(record: RunRecord, _now: datetime) -> Lines:
     table: Lines = [f"  {folder}   {named or 'no output files'}   {received}"]
     if record.state != "done":
         table.append(f"  The run {_OUTCOMES.get(record.state, 'is ' + record.state)}: these are its outputs so far.")
-    table += [f"    {text}" for text in metrics(record.metrics)]
+    table += [f"    {text}" for text in metrics(record.metrics, record.metrics_host)]
     table.append(f"    {_times(record)}     cost {units.usd(record.cost_usd)}{_bill(record)}")
     table += [f"    {problem}" for problem in record.problems]
     return [*table, *failures(record.failed)]
@@ -162,8 +162,16 @@ def _times(record: RunRecord) -> str:
     return "time   " + ("  ".join(f"{_LABELS.get(name, name)} {duration(times[name])}" for name in order) or "unknown")
 
 
-def metrics(values: Mapping[str, Any]) -> list[str]:
-    """Return a job's own ``headline``, else a few of its numbers, those of its ``summary`` first."""
+def metrics(values: Mapping[str, Any], host: str = "") -> list[str]:
+    """Return a job's own ``headline``, else a few of its numbers, those of its ``summary`` first.
+
+    :param host: the one that they are of, if others have their own; named before them.
+    """
+    texts = _metrics(values)
+    return [f"{host}: {texts[0]}", *texts[1:]] if host and texts else texts
+
+
+def _metrics(values: Mapping[str, Any]) -> list[str]:
     # Metrics are a file that the job wrote: any JSON may be in it.
     headline = values.get("headline")
     if isinstance(headline, str) and headline.strip():
@@ -242,6 +250,7 @@ def _(record: RunRecord) -> Document:
         "failed": document(record.failed),
         "bill": document(record.bill),
         "problems": document(record.problems),
+        "metrics_host": record.metrics_host,
     }
 
 

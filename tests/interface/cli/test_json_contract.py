@@ -61,9 +61,10 @@ KEYS: dict[type, str] = {
     RunHandle: "run job multi roles dashboard folder short",
     RunResult: "run job seconds",
     CancelReport: "run left failed ended_as",
-    PastRun: "run job state started seconds hosts usd folder metrics",
+    PastRun: "run job state started seconds hosts usd folder metrics metrics_host",
     RunSummary: "run job multi hosts state started seconds",
-    RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill problems",
+    RunRecord: "run job folder state hosts outputs bytes seconds metrics seconds_by_phase usd failed bill problems "
+    "metrics_host",
     Bill: "seconds machines disks spot addresses",
     Amount: "at_least at_most",
     JoinReport: "run joined failed",
