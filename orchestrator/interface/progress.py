@@ -33,8 +33,6 @@ QUIET_S = 15.0
 
 _COMPLETED = ("done", "unchanged")
 
-_PRINTED_OF_CLUSTER = ("progress", "warning", "done")
-"""States of events of the whole cluster, which have no row of their own: each is a line that stays."""
 
 _ACTIVE_PHASES = {
     "connect": "connecting",
@@ -97,6 +95,11 @@ class HostRow:
             return [self.name, self.completed[-1][0] if self.completed else "waiting", "", completed, ""]
         phase = _ACTIVE_PHASES.get(self.phase, self.phase)
         return [self.name, phase, duration(now - self.since), completed, self.text and f"| {self.text}"]
+
+
+def _is_line(event: Event) -> bool:
+    """Return True for an event of the whole cluster that is a line of its own, and stays: it has no row."""
+    return not event.host and (event.state in ("progress", "warning") or (event.state == "done" and bool(event.text)))
 
 
 def _one_line(text: str) -> str:
@@ -172,12 +175,12 @@ class ProgressBoard:
         now = self._now()
         with self._lock:
             # Events of earlier work may still arrive when a verb has ended.
-            if not self._is_shown and (event.host or event.state not in _PRINTED_OF_CLUSTER):
+            if not self._is_shown and not _is_line(event):
                 return
             if event.host:
                 self._rows.setdefault(event.host, HostRow(event.host, now)).update(event, now)
             line = "" if self._is_live else latest(event, many=len(self._rows) > MANY)
-            if not event.host and event.state in _PRINTED_OF_CLUSTER:
+            if _is_line(event):
                 line = latest(event, many=False)
             self._last_line = now if line else self._last_line
         # Printed without the lock: a slow terminal must not hold up the threads that work.

@@ -132,8 +132,11 @@ def test_what_is_printed_while_the_board_redraws_itself_is_a_line_of_its_own_tha
         assert until(lambda: "ml-0  connecting" in screen.getvalue())
         shown.handle(Event("", "install", "progress", text=texts[0]))
         shown.handle(Event("", "install", "done", 12.3, texts[1]))
+        shown.handle(Event("", "request", "done", 0.1))
         shown.console.print(f"  {texts[2]}")
 
+    # A step without a text is in the verb's summary.
+    assert "request" not in screen.getvalue()
     for text in texts:
         before, _, after = screen.getvalue().partition(text)
         # Erased before it, so that it begins a line; drawn anew below it, so that the next redraw leaves it.

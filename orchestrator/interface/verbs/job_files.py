@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import ConfigError, UsageError
 from orchestrator.core.next_step import Message, NextStep
 from orchestrator.interface.render import units
 from orchestrator.interface.render.styles import line
@@ -59,6 +60,19 @@ def own_script_step() -> Message:
     usual = [name for name in scripts if name in ("train.py", "main.py")][-1:]
     (name, *_) = usual or (scripts if len(scripts) == 1 else ["your_script.py"])
     return NextStep("RunSingleVMComputing", name) + " runs a script of your own, without the job of the config file"
+
+
+@contextmanager
+def offering_own_script(job: str) -> Iterator[None]:
+    """Name the way to run a script if the job of the config file has mistakes: in a fresh one it is the example.
+
+    :param job: as it was named; empty for the one of the config file.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        error.fix = error.fix or ("" if job else own_script_step())
+        raise
 
 
 def refuse_job_as_host(hosts: Sequence[str]) -> None:

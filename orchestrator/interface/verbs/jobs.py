@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.core.errors import ConfigError, JobFailed, LeftRunning, UsageError
+from orchestrator.core.errors import JobFailed, LeftRunning, UsageError
 from orchestrator.core.next_step import NextStep, Text, as_message
 from orchestrator.interface import notice
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import TERMINATE
 from orchestrator.interface.verbs.follow import LogPrinter, ask_after_interrupt
 from orchestrator.interface.verbs.interaction import Interrupted, interruptible, raise_if_failed, show
-from orchestrator.interface.verbs.job_files import confirm_upload, own_script_step, refuse_job_as_host
+from orchestrator.interface.verbs.job_files import confirm_upload, offering_own_script, refuse_job_as_host
 from orchestrator.interface.verbs.parameters import HostName, JobName, JobOption, RunId, VerbParameter
 
 if TYPE_CHECKING:
@@ -66,13 +66,9 @@ def install(workspace: Workspace, *hosts: HostName, job: JobOption = "") -> Inst
     session = workspace.session()
     again = NextStep("InstallDeps", *hosts, **({"job": job} if job else {}))
     source = scripts.find(job, lambda name: NextStep("InstallDeps", *hosts, job=name))
-    try:
-        with interruptible(workspace, "The VMs continue without this computer.", again + "  shows and completes it"):
-            report = session.jobs.install(hosts, folder=source)
-    except ConfigError as error:
-        # The job of a fresh config file is the example; many have a script only.
-        error.fix = error.fix or ("" if job else own_script_step())
-        raise
+    afterwards = "The VMs continue without this computer.", again + "  shows it, and completes it"
+    with offering_own_script(job), interruptible(workspace, *afterwards):
+        report = session.jobs.install(hosts, folder=source)
     # The install may have given VMs a host key of their own.
     session.ssh_config.keep()
     show(workspace, report)
@@ -141,7 +137,8 @@ def _run(
     source = scripts.find(job, partial(NextStep, "RunMultiVMComputing" if multi else "RunSingleVMComputing"))
     confirm_upload(workspace, source)
     # Only the start: while the run is followed, Ctrl-C has another meaning.
-    with interruptible(workspace, "It may have started.", NextStep("Runs") + "  lists all runs"):
+    afterwards = "It may have started.", NextStep("Runs") + "  lists all runs"
+    with offering_own_script(job), interruptible(workspace, *afterwards):
         handle = session.jobs.start(multi=multi, folder=source, names=tuple(names))
     show(workspace, handle)
     if detach:

@@ -40,6 +40,7 @@ def test_a_job_with_mistakes_is_no_obstacle_for_a_script_of_ones_own(launched: S
 
     assert done.returncode == 2
     assert "1 mistake. Nothing was run.\n  stratus run train.py runs a script of your own" in done.stderr
+    assert "\n  stratus run train.py runs a script of your own" in launched("run", "--multi", bad="bad-ini").stderr
 
 
 def test_after_a_launch_an_install_is_next_only_if_the_job_can_be_installed(stratus: Stratus) -> None:

@@ -173,8 +173,7 @@ class FakeJobs:
         self.state = state
 
     def install(self, names: Sequence[str] = (), *, folder: JobSource | None = None) -> InstallReport:
-        if "bad-ini" in self.state.bad:
-            raise ConfigError([Problem("job/job.ini", 2, "data does not exist")], consequence="Nothing was run.")
+        self._require_ini()
         steps = (StepResult("python", "done", 0.3), StepResult("requirements", "unchanged", 0.0))
         hosts = tuple(HostInstall(name, steps, 0.4) for name in self.state.require_vms(names))
         return InstallReport(hosts, {}, 0.5, job=str(folder or ""))
@@ -183,7 +182,12 @@ class FakeJobs:
         if "bad-job" in self.state.bad:
             raise UsageError("job.ini has no command for single", where="job", fix="add single = ...")
 
+    def _require_ini(self) -> None:
+        if "bad-ini" in self.state.bad:
+            raise ConfigError([Problem("job/job.ini", 2, "data does not exist")], consequence="Nothing was run.")
+
     def start(self, *, multi: bool, folder: JobSource | None = None, names: Sequence[str] = ()) -> RunHandle:
+        self._require_ini()
         self.state.require_vms(names)
         if isinstance(folder, Path) and not folder.exists():
             raise UsageError("no such job", where=str(folder))
