@@ -156,6 +156,7 @@ class Session:
         plan: LaunchPlan | None = None,
         job: JobSource | None = None,
         on_line: Callable[[str, str], None] = lambda host, line: None,
+        on_start: Callable[[RunHandle], None] = lambda handle: None,
     ) -> tuple[RunRecord, TerminateReport]:
         """Launch, install, run, fetch and terminate in one call; the launch is terminated even if a step fails.
 
@@ -166,6 +167,7 @@ class Session:
         :param plan: of the launch, in the place of `count`: one that was shown to the user.
         :param job: another job than the one in the settings, or a script.
         :param on_line: called with (host, line) of the run's output.
+        :param on_start: called with the run once it was started.
         :raises StratusError: a step failed; instances that could not be terminated are listed with it.
         """
         count = plan.count if plan else count or self.settings.cluster.count
@@ -173,8 +175,13 @@ class Session:
         self.jobs.check(multi=multi, count=count, folder=job)
         plan = plan or self.plan_experiment(count, job)
         started: list[RunHandle] = []
+
+        def note_start(handle: RunHandle) -> None:
+            started.append(handle)
+            on_start(handle)
+
         try:
-            record = self._experiment(plan, job, started.append, multi=multi, on_line=on_line)
+            record = self._experiment(plan, job, note_start, multi=multi, on_line=on_line)
         except KeyboardInterrupt as interrupt:
             fetched = self._fetch_interrupted(started)
             # Unattended instances would be billed until their automatic shutdown.

@@ -22,7 +22,7 @@ __all__ = ["simulate"]
 API: dict[type, list[str]] = {
     Session: [
         "close()",
-        "experiment(*, multi, count=None, plan=None, job=None, on_line)",
+        "experiment(*, multi, count=None, plan=None, job=None, on_line, on_start)",
         "plan_experiment(count=None, job=None)",
     ],
     ClusterService: [

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -168,6 +168,7 @@ class ProgressBoard:
         self._lock = threading.Lock()
         self._rows: dict[str, HostRow] = {}
         self._is_shown = self._is_live = False
+        self._display = ExitStack()
         self._began = self._last_line = self._now()
 
     def handle(self, event: Event) -> None:
@@ -188,21 +189,26 @@ class ProgressBoard:
             self.console.print(line)
 
     @contextmanager
-    def shown(self, *, redraw: bool = True) -> Iterator[None]:
-        """Show progress while the block runs; a terminal has nothing left of it afterwards.
-
-        :param redraw: False: one line per change even on a terminal, because others print there at the same time.
-        """
+    def shown(self) -> Iterator[None]:
+        """Show progress while the block runs; a terminal has nothing left of it afterwards."""
         self._rows.clear()
         self._began = self._last_line = self._now()
-        self._is_live = redraw and self.console.supports_redraw
+        self._is_live = self.console.supports_redraw
         self._is_shown = True
         try:
             # Exactly one of them writes: a heartbeat between two redraws would leave its lines on the screen.
-            with self._redrawn() if self._is_live else self._with_heartbeat():
+            with ExitStack() as self._display:
+                self._display.enter_context(self._redrawn() if self._is_live else self._with_heartbeat())
                 yield
         finally:
             self._is_shown = False
+
+    def end_redraw(self) -> None:
+        """Erase what is redrawn, for the rest of :meth:`shown`; a log continues."""
+        if self._is_live:
+            # In this order: between the two, an event would be printed as a line.
+            self._is_shown = False
+            self._display.close()
 
     def lines(self) -> list[str]:
         """Return the rows as they are now; before the first one, the time that has passed."""

@@ -120,6 +120,19 @@ def test_on_a_terminal_the_board_redraws_itself_and_leaves_nothing() -> None:
     assert "\x1b[2K" in screen.getvalue().rsplit("ml-0", 1)[1]
 
 
+def test_after_the_redraw_has_ended_changes_of_hosts_are_not_printed() -> None:
+    board = ProgressBoard(Console(env={"TERM": "xterm"}), REAL_CLOCK)
+    with redirect_stdout(Screen()) as screen, board.shown():
+        board.handle(Event("ml-0", "boot", "start"))
+        assert until(lambda: "ml-0  booting" in screen.getvalue())
+        board.end_redraw()
+        board.handle(Event("ml-0", "terminate", "done", 1.3))
+        board.handle(Event("", "interrupted", "progress", text="fetching"))
+
+    assert "terminate  done" not in screen.text
+    assert screen.text.endswith("  interrupted  fetching\n")
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_what_is_printed_while_the_board_redraws_itself_is_a_line_of_its_own_that_stays(
     monkeypatch: pytest.MonkeyPatch, width: int

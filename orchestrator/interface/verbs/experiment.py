@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.interface.workspace import Workspace
     from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.runs import RunHandle
     from orchestrator.jobs.scripts.script_job import JobSource
 
 GROUP = VerbGroup("Experiments")
@@ -90,13 +92,22 @@ def _carry_out(workspace: Workspace, request: _Request, plan: LaunchPlan) -> tup
     progress = RunProgress(workspace.console, workspace.clock)
     printer = LogPrinter(workspace.console, with_host=request.multi, progress=progress)
     names = " ".join(plan.names)
-    # Not redrawn: the job's own lines are printed in between.
-    with interruptible(workspace, f"{names} may still be up.", STATUS + "  shows the VMs", redraw=False):
+    with interruptible(workspace, f"{names} may still be up.", STATUS + "  shows the VMs"), ExitStack() as output:
+
+        def show_start(handle: RunHandle) -> None:
+            # The table of the hosts gives way to the job's own lines.
+            workspace.progress.end_redraw()
+            show(workspace, handle)
+            output.enter_context(printer.showing_progress())
+
         try:
-            with printer.showing_progress():
-                answer = workspace.session().experiment(
-                    multi=request.multi, plan=plan, job=request.source, on_line=printer.listener()
-                )
+            answer = workspace.session().experiment(
+                multi=request.multi,
+                plan=plan,
+                job=request.source,
+                on_line=printer.listener(),
+                on_start=show_start,
+            )
         except JobFailed as error:
             give_notice(error.run_id, error.state)
             raise

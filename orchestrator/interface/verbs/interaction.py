@@ -109,15 +109,14 @@ def confirm_launch(
 
 
 @contextmanager
-def interruptible(workspace: Workspace, *afterwards: Text, redraw: bool = True) -> Iterator[None]:
+def interruptible(workspace: Workspace, *afterwards: Text) -> Iterator[None]:
     """Show progress while the block runs, and turn Ctrl-C into advice.
 
     :param afterwards: lines on what may be left after Ctrl-C, and what to type then; the interrupted step's own
         advice takes precedence, because it knows what it has begun.
-    :param redraw: False: one line per change even on a terminal, because others print there at the same time.
     """
     try:
-        with workspace.progress.shown(redraw=redraw):
+        with workspace.progress.shown():
             yield
     except Interrupted:
         raise

@@ -115,6 +115,17 @@ def test_names_answers_and_mistakes_at_the_prompt(shell: ShellProcess) -> None:
     assert "2 up, $0.73/h" in shell.do("CheckStatus()")
 
 
+def test_an_experiment_shows_its_vms_in_a_table_and_then_the_jobs_lines(shell: ShellProcess) -> None:
+    shell.until(UP)
+    shell.child.send("RunExperiment(multi=True, n=2, yes=True)\r")
+    text = shell.until(r"0 VMs running")
+
+    # Steps as LaunchInstances() shows them, which leaves nothing of the table, and no line per change.
+    assert "pending  done" not in text
+    assert "cloud_retrieval on ml-0 (scheduler)" in text
+    assert "terminated" in text
+
+
 @pytest.mark.slow
 def test_tab_knows_hosts_and_runs(shell: ShellProcess, place: Path) -> None:
     (place / "runs/20261120-1412-k3").mkdir(parents=True)

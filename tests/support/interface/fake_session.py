@@ -348,9 +348,12 @@ class FakeSession:
         plan: LaunchPlan | None = None,
         job: JobSource | None = None,
         on_line: Callable[[str, str], None],
+        on_start: Callable[[RunHandle], None],
     ) -> tuple[RunRecord, TerminateReport]:
         self.cluster.launch(plan or self.cluster.plan(count))
-        self.jobs.follow(self.jobs.start(multi=multi).run_id, on_line=on_line, on_hosts=lambda hosts: None)
+        handle = self.jobs.start(multi=multi)
+        on_start(handle)
+        self.jobs.follow(handle.run_id, on_line=on_line, on_hosts=lambda hosts: None)
         return self.jobs.fetch(RUN), self.cluster.terminate()
 
 
