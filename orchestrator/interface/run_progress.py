@@ -1,7 +1,7 @@
 """Progress of a run that is watched: a clock and, from the lines of the job, step, rate and time left.
 
 A job reports progress by printing lines such as ``scene 3/12`` or ``Epoch 3 of 10  loss 0.41``. On a terminal that can
-redraw, one line at the bottom shows it; lines that hold nothing else are not printed one by one there.
+redraw, one line at the bottom shows them; lines with nothing but a step and values are not printed one by one there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ _STEP = re.compile(
     r"\s*(?P<label>[A-Za-z][\w -]{0,30}?)?[\s:=]*[\[(]?"
     r"(?P<done>\d{1,9})(?:\s?/\s?| of )(?P<total>\d{1,9})(?![\d/.])[\])]?(?P<rest>.*)"
 )
-_NOTHING_ELSE = re.compile(r"[\s.,:;]*(\(?\s*\d{1,3}(\.\d+)?\s?%\s*\)?)?[\s.]*")
+_NAME = r"(?:[A-Za-z][\w.@-]{0,30}\s){0,1}[A-Za-z][\w.@-]{0,30}\s?[:=]?\s?"
+_NUMBER = r"(?:[-+]?\d[\d.:]{0,20}(?:e[-+]?\d{1,3})?|nan|-?inf)\s?(?:%|(?:ms|s|it|min)\b(?:/\w{1,6})?)?"
+_VALUES = re.compile(rf"[\s.,:;|(\[-]*(?:(?:{_NAME})?{_NUMBER}(?:[\s,;|)\](-]+|$)){{0,12}}[\s.]*")
+"""The rest of a line of progress: values such as ``loss 0.41``, ``lr=1e-3`` or ``(30%)``."""
+
+MAX_VALUES_CHARS = 200
+"""A longer rest is no list of values; also bounds the time that matching takes."""
 
 INTERVAL_S = 1.0
 MERGED_S = 0.2
@@ -39,11 +45,13 @@ class StepCounter:
     """Steps of one host's task.
 
     :param samples: (clock reading in seconds, steps done), oldest first.
+    :param values: rest of the last line, if it was nothing but values.
     """
 
     label: str
     done: int
     total: int
+    values: str = ""
     samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
     def update(self, done: int, now: float) -> None:
@@ -65,7 +73,12 @@ class StepCounter:
         return (last - first) / (last_s - first_s) if last > first and last_s > first_s else None
 
     def text(self, now: float) -> str:
-        """Return step, rate and time left."""
+        """Return step, rate, time left and values."""
+        # Values last: a narrow terminal cuts the line's end.
+        values = f"   {self.values}" if self.values else ""
+        return self._pace(now) + values
+
+    def _pace(self, now: float) -> str:
         step = f"{self.label} {self.done}/{self.total}".strip()
         rate = self.steps_per_s
         if not rate:
@@ -81,6 +94,11 @@ def clock_text(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _are_values(rest: str) -> bool:
+    """Return True if the rest of a line of progress holds nothing but values: no message that has to stay visible."""
+    return len(rest) <= MAX_VALUES_CHARS and bool(_VALUES.fullmatch(rest))
 
 
 class RunProgress:
@@ -119,7 +137,8 @@ class RunProgress:
             if match is None or not 0 <= done <= total or total < 2:
                 return False
             self._count(host, (match["label"] or "").strip(), done, total)
-            is_hidden = self.console.supports_redraw and bool(_NOTHING_ELSE.fullmatch(match["rest"]))
+            self._counters[host].values = match["rest"].strip(" \t:,;|") if _are_values(match["rest"]) else ""
+            is_hidden = self.console.supports_redraw and _are_values(match["rest"])
             if is_hidden:
                 self._unprinted[host] = line
         return is_hidden

@@ -41,13 +41,21 @@ class Watch:
     [
         ("scene 3/12", "scene 3/12", True),
         ("Epoch 3 of 10", "Epoch 3/10", True),
-        ("step: 30/300 (10%)", "step 30/300", True),
+        ("step: 30/300 (10%)", "step 30/300   (10%)", True),
         ("[3/12] ", "3/12", True),
-        ("epoch 3/10  rmse 0.412", "epoch 3/10", False),
+        ("epoch 3/10  rmse 0.412", "epoch 3/10   rmse 0.412", True),
+        (
+            "epoch 3/10: train loss=0.41, lr 1e-3, nan 2 s/it",
+            "epoch 3/10   train loss=0.41, lr 1e-3, nan 2 s/it",
+            True,
+        ),
+        ("scene 3/12 b.nc is damaged", "scene 3/12", False),
+        ("Warning: 2/10 files are empty", "Warning 2/10", False),
+        ("step 3/12" + " 1" * 5000, "step 3/12", False),
         ("  50/100 \r 60/100", "60/100", True),
     ],
 )
-def test_a_step_is_read_and_only_lines_with_nothing_else_are_hidden(line: str, text: str, is_hidden: bool) -> None:
+def test_a_step_is_read_and_only_lines_with_values_alone_are_hidden(line: str, text: str, is_hidden: bool) -> None:
     with redirect_stdout(Screen()):
         progress = RunProgress(Console(env=TERMINAL), Watch().clock)
 
@@ -79,6 +87,8 @@ def test_rate_and_time_left_follow_the_last_steps() -> None:
     assert progress.text() == "  0:20   step 60/100   2.0 s each   about 1:20 left"
     watch.now += 1.0
     assert progress.text().endswith("about 1:19 left")
+    progress.read_line("ml-0", "step 60/100, loss 0.5")
+    assert progress.text().endswith(" left   loss 0.5")
     for step in range(61, 101):
         watch.now += 0.25
         progress.read_line("ml-0", f"step {step}/100")

@@ -154,7 +154,7 @@ def test_ctrl_c_on_a_job_asks_what_to_do_and_watching_goes_on_where_it_was(shell
     shell.do("RunSingleVMComputing()", "scene 3/200")
     shell.child.send("\x03")
     shell.until(r"Leave it running, cancel it, or keep watching\?  \[l/c/W\] $")
-    more = shell.do("w", r"scene \d+/200  loss 0.5\n(.|\n)*scene \d+/200  loss 0.5\n")
+    more = shell.do("w", r"scene \d+/200  cloudy\n(.|\n)*scene \d+/200  cloudy\n")
     assert "scene 1/200" not in more
 
     shell.child.send("\x03")

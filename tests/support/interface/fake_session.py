@@ -202,8 +202,8 @@ class FakeJobs:
         on_hosts(("ml-0", "ml-1") if "two-hosts" in self.state.bad else ("ml-0",))
         steps = 200 if "slow-job" in self.state.bad else 3
         for number in range(1, steps + 1):
-            # With more than a step: a terminal prints such a line.
-            on_line("ml-0", f"scene {number}/{steps}" + "  loss 0.5" * (steps > 3))
+            # With more than a step and values: a terminal prints such a line.
+            on_line("ml-0", f"scene {number}/{steps}" + "  cloudy" * (steps > 3))
             time.sleep(0.05 if steps > 3 else 0)
         foreign = FOREIGN_LINES if "foreign" in self.state.bad else ()
         for line in (*foreign, *(["K\u00f6ln \u2713"] if "umlauts" in self.state.bad else [])):
