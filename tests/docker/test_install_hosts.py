@@ -230,7 +230,10 @@ def test_mpirun_of_the_distribution_reaches_all_hosts(project: Project) -> None:
         names = said(session, "hostname; ls /etc/stratus-setup")
 
     announced = [event.text for event in project.events if event.phase == "install" and not event.host]
-    assert [text.partition(" of ")[0] for text in announced] == ["packages, python, setup, requirements"]
+    assert [text.partition(" of ")[0] for text in announced] == [
+        "packages, python, setup, requirements",
+        "job installed on vm-0 vm-1",
+    ]
     ranks = sorted(line for line in lines if line.startswith("rank"))
     assert [line.split()[1] for line in ranks] == ["0", "0", "1", "1"]
     assert {line.split()[3] for line in ranks} == {text.split()[0] for text in names.values()}

@@ -117,7 +117,7 @@ def test_an_elastic_run_continues_without_a_killed_worker(three_hosts: Project) 
 @needs_horovod
 @pytest.mark.slow
 def test_a_new_host_replaces_a_lost_one_in_an_elastic_run(three_hosts: Project) -> None:
-    """Without a restart; Runs() lists the new host."""
+    """Without a restart; what the new host lacks is installed; Runs() lists it."""
     text = "framework = horovod\nmulti = python go.py 30 3\n[resources]\nmin_hosts = 1\n"
     write_job(three_hosts, text, TRAINING, go__py=ELASTIC)
     with three_hosts.session() as session:
@@ -130,15 +130,11 @@ def test_a_new_host_replaces_a_lost_one_in_an_elastic_run(three_hosts: Project) 
         terminate_behind_its_back(three_hosts, session, "lose-2")
         wait_until(lambda: len(progress.epochs(2)) > 2, seconds=180)
         assert not session.cluster.launch(session.cluster.plan(1)).failed
-        not_yet = session.jobs.add_hosts(run.run_id)
-        assert not session.jobs.install().failed
         joined = session.jobs.add_hosts(run.run_id)
         extended = session.jobs.runs()[-1]
         thread.join(150)
         finished = session.jobs.runs()[-1]
 
-    assert [str(error) for error in not_yet.failed.values()] != []
-    assert not_yet.joined == ()
     assert len(joined.joined) == 1
     assert set(joined.joined) <= set(extended.hosts)
     assert finished.state == "done"
