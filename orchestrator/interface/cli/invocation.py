@@ -152,10 +152,16 @@ class Invocation:
         if self.console.document and not scripted:
             raise UsageError("--output json takes a verb or statements", fix=f"{self.setup.program} --help")
         workspace = self.open_workspace(options, assume_yes=scripted)
+        word = self.console.word
         # What is typed next here is Python.
         self.console.word = str
         if not scripted:
-            return app.start(workspace, self.setup.registry, version=__version__)
+            try:
+                return app.start(workspace, self.setup.registry, version=__version__)
+            except StratusError:
+                # No shell has opened: what is typed next is a command.
+                self.console.word = word
+                raise
         text = sys.stdin.read() if options.statements is None else options.statements
         if not text.strip():
             raise UsageError("no verb, and no terminal for the shell", fix=f"{self.setup.program} --help")

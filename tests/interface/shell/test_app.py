@@ -212,6 +212,17 @@ def test_a_config_with_mistakes_opens_no_shell(place: Path) -> None:
     assert "Did you mean count?" in process.child.before
 
 
+def test_without_a_config_no_shell_opens_and_the_hint_is_a_command(place: Path) -> None:
+    """The call of a verb could not be typed anywhere."""
+    (place / "config/config.ini").unlink()
+    process = ShellProcess(place)
+    process.child.expect(pexpect.EOF)
+    process.child.close()
+
+    assert process.child.exitstatus == 2
+    assert "stratus config init" in process.child.before
+
+
 def test_load_ext_gives_the_verbs_to_any_ipython_and_takes_them_away_again(place: Path) -> None:
     script = """
 from IPython.core.interactiveshell import InteractiveShell
