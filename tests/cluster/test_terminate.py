@@ -81,6 +81,7 @@ def test_a_launch_that_keeps_the_lock_is_waited_for_and_then_reported(simulate: 
     assert sum("waiting for it to stop" in text for text in project.warnings) == 1
 
 
+@pytest.mark.slow
 def test_other_regions_come_from_the_settings(simulate: Simulate) -> None:
     project = simulate(aws="terminate_regions = eu-west-1, us-west-2")
     launched(project).cluster.terminate()

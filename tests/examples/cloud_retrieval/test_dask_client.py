@@ -33,6 +33,7 @@ def start_cluster(tmp_path: Path, scene_folder: Path) -> Iterator[Cluster]:
         yield started
 
 
+@pytest.mark.slow
 def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_local_run(
     cluster: Cluster, quick_options: Options, local_result: RetrievalResult, tmp_path: Path
 ) -> None:

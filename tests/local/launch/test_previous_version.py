@@ -156,6 +156,7 @@ def assert_nothing_left(previous: PreviousVersion) -> None:
     assert ec2.describe_key_pairs()["KeyPairs"] == []
 
 
+@pytest.mark.slow
 def test_a_launched_cluster_is_shown_used_and_terminated(previous: PreviousVersion) -> None:
     previous.launch()
     previous.finish_launch()
@@ -174,6 +175,7 @@ def test_a_launched_cluster_is_shown_used_and_terminated(previous: PreviousVersi
     assert_nothing_left(previous)
 
 
+@pytest.mark.slow
 def test_an_interrupted_launch_is_listed_and_terminated(previous: PreviousVersion) -> None:
     """The journal ends before the answer of RunInstances: only its token leads to the instances."""
     previous.launch()
@@ -187,6 +189,7 @@ def test_an_interrupted_launch_is_listed_and_terminated(previous: PreviousVersio
     assert_nothing_left(previous)
 
 
+@pytest.mark.slow
 def test_an_interrupted_launch_is_resumed(previous: PreviousVersion) -> None:
     """The first session replaces the host keys that came with the user data."""
     previous.launch()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from tests.support.localcloud.clients import boto, error_code
 from tests.support.localcloud.instances import Launch
 
@@ -13,6 +15,7 @@ def test_the_caller_is_a_user_of_the_account(cloud: dict[str, str]) -> None:
     assert boto(cloud, "sts").get_caller_identity()["Arn"] == "arn:aws:iam::123456789012:user/researcher"
 
 
+@pytest.mark.slow
 def test_large_objects_arrive_whole(cloud: dict[str, str]) -> None:
     s3 = boto(cloud, "s3")
     s3.create_bucket(Bucket="large", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
