@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from orchestrator.interface.verbs.registry import VerbRegistry, default_registry
 from orchestrator.interface.workspace import Workspace
 from orchestrator.jobs.runs import RunResult
 from tests.support.interface.example_machines import machine, status
+from tests.support.paths import ROOT
 
 RESULT = RunResult("r", "j", 61.3)
 GROUP = VerbGroup("Examples")
@@ -154,8 +156,21 @@ def test_records_become_a_data_frame_where_pandas_is_installed(tmp_path: Path) -
     assert list(frame["seconds"]) == [RESULT.seconds] * 2
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pandas") is not None, reason="pandas is installed")
-def test_without_pandas_a_line_names_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="pandas is not installed here") as caught:
-        names(tmp_path)["Answer"]([RESULT]).to_pandas()
-    assert caught.value.fix == "pip install pandas"
+def test_without_pandas_a_line_names_what_to_install() -> None:
+    """In a process of its own, in which the import fails whether pandas is installed or not."""
+    code = """
+import sys
+sys.modules["pandas"] = None
+from orchestrator.core.errors import UsageError
+from orchestrator.interface.shell.prompt_verbs import Rows
+try:
+    Rows([]).to_pandas()
+except UsageError as error:
+    print(error, error.fix, sep="|")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.startswith("pandas is not installed here")
+    assert done.stdout.endswith("|pip install pandas\n")
