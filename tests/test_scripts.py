@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -16,6 +17,11 @@ SHELL_FILES = [*COMMANDS, *sorted((ROOT / "scripts/lib").glob("*.sh")), ROOT / "
 
 def test_commands_are_executable_and_have_no_extension() -> None:
     assert [path.name for path in COMMANDS if path.suffix or "_" in path.name or not os.access(path, os.X_OK)] == []
+
+
+@pytest.mark.parametrize("command", ["scripts/demo", "scripts/test", "python3 run_interface.py --local"])
+def test_readme_shows_the_commands_that_a_newcomer_types(command: str) -> None:
+    assert re.search(rf"(?m)^    {re.escape(command)}(  |$)", (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda path: path.name)

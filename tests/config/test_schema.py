@@ -176,7 +176,7 @@ def test_a_secret_cannot_be_written_down_by_accident() -> None:
         ("~/a", "/home/me/a"),
         ("a/../b", "/base/b"),
         ("/c//d", "/c/d"),
-        ("~nobody-of-that-name/x", "/base/~nobody-of-that-name/x"),
+        ("~no-such-user/x", "/base/~no-such-user/x"),
     ],
 )
 def test_a_path_starts_where_its_config_file_says(given: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""An experiment that is interrupted: what is fetched, and what is left."""
+"""Experiments that end by themselves, fail, or are interrupted: what is fetched, and what is left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.errors import HostsFailed
 from orchestrator.core.events import Event
 from orchestrator.core.next_step import advice_of
 from tests.support.project import Project
@@ -25,7 +26,7 @@ time.sleep(300)
 @pytest.fixture
 def project(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
     """A project whose cluster is terminated afterwards."""
-    project = Project(tmp_path, "interrupted", cloud)
+    project = Project(tmp_path, "experiment", cloud)
     yield project
     with project.session("cleaner") as session:
         assert session.cluster.terminate().remaining == ()
@@ -72,3 +73,26 @@ def test_ctrl_c_in_an_experiment_fetches_what_is_there_and_terminates(project: P
     assert ("were not fetched" in advice[1], str(run.folder) in advice[1]) == (skips_fetch, not skips_fetch)
     assert (run.folder / "outputs/so-far.txt").exists() is not skips_fetch
     assert run.state == ("not fetched" if skips_fetch else "cancelled")
+
+
+def test_a_failed_experiment_leaves_nothing_running(project: Project) -> None:
+    """Here the install fails, because a package does not exist."""
+    project.job("requirements = r.txt\nmulti = true\n", r__txt="no-such-package-as-this-one==99\n")
+    with project.session() as session:
+        with pytest.raises(HostsFailed, match="requirements failed"):
+            session.experiment(multi=True, count=2)
+        status = session.cluster.status()
+
+    assert status.instances == ()
+
+
+@pytest.mark.slow
+def test_an_experiment_returns_its_record_and_the_terminated_instances(project: Project) -> None:
+    """Launch to terminate in one call."""
+    project.job("multi = mkdir outputs\n")
+    with project.session() as session:
+        record, ended = session.experiment(multi=True, count=2)
+
+    assert record.state == "done"
+    assert ended.remaining == ()
+    assert record.timings["install"] > 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.errors import HostsFailed, JobFailed, UsageError
+from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.interface.console import Console
 from orchestrator.interface.verbs.follow import LogPrinter
 from orchestrator.session import Session
@@ -240,28 +240,6 @@ def test_a_run_that_reaches_its_limit_ends_on_all_hosts_and_says_so(installed_pr
     assert processes("sleep 94.5") == []
     assert next(host.lines for host in notices.hosts) == ("timeout",)
     assert notices.hosts[1].lines != ("timeout",)
-
-
-def test_a_failed_experiment_leaves_nothing_running(project: Project) -> None:
-    """Here the install fails, because a package does not exist."""
-    project.job("requirements = r.txt\n" + BOTH, r__txt="no-such-package-as-this-one==99\n", hello__py=HELLO)
-    with project.session() as session:
-        with pytest.raises(HostsFailed, match="requirements failed"):
-            session.experiment(multi=True, count=2)
-        status = session.cluster.status()
-
-    assert status.instances == ()
-
-
-@pytest.mark.slow
-def test_an_experiment_returns_its_record_and_the_terminated_instances(project: Project) -> None:
-    """Launch to terminate in one call."""
-    with project.session() as session:
-        record, ended = session.experiment(multi=True, count=2)
-
-    assert record.state == "done"
-    assert ended.remaining == ()
-    assert record.timings["install"] > 0
 
 
 def test_an_experiment_leaves_other_hosts_and_their_job_alone(installed_project: Project) -> None:

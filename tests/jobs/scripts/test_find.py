@@ -87,7 +87,7 @@ REFUSED = [
     ("sub/eval.py sub/data.csv", r"sub/data\.csv: paths are relative to the script's folder: write data\.csv"),
     ("sub/eval.py --data=sub/data.csv", "write data.csv"),
     ("sub/eval.py notes.txt", r"notes\.txt: not uploaded, it is outside the script's folder"),
-    ("~nobody-of-that-name/x.py", "no such script or job in"),
+    ("~no-such-user/x.py", "no such script or job in"),
     ("nvidia-smi -L", "nvidia-smi: no such script or job here"),
 ]
 
