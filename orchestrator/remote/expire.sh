@@ -54,15 +54,22 @@ if [ $# -eq 3 ]; then
         exit 0
     fi
     left=$(($1 * 60))
+    rm -f "$state/graced"
 else
     # Billing starts before this script: two minutes cover any boot.
     used=$((used + 2))
     keep used "$used"
-    left=$((until - now))
+    left=$((until - now)) grace=600
+    [ "$grace" -le $((minutes * 60)) ] || grace=$((minutes * 60))
     if [ "$left" -le 0 ] && { [ "$until" -eq 0 ] || was_off; }; then
         left=$((minutes * 60))
+        rm -f "$state/graced"
     elif [ "$left" -gt $((720 * 3600)) ]; then
         left=$((minutes * 60))  # no extension reaches that far: the clock is wrong
+    elif [ "$left" -lt "$grace" ] && [ ! -e "$state/graced" ] && touch "$state/graced" 2>/dev/null; then
+        # A VM stopped near its end and soon started again would terminate, disk included, before StartAll() can move
+        # the end over SSH. Once for each end: reboots do not add up.
+        left=$grace
     fi
     rm -f "$state/end"  # of the last boot, whose uptime was another
 fi

@@ -113,10 +113,12 @@ def test_a_reboot_does_not_move_the_end(tmp_path: Path) -> None:
 
     assert timer(vm.boot()) == [480, 0, 2, 0]
     assert timer(vm.reboot(after_minutes=100)) == [380, 0, 4, 0]
-    assert timer(vm.reboot(after_minutes=370))[0] == 10
+    assert timer(vm.reboot(after_minutes=360))[0] == 20
+    # Once, so that StartAll() can move the end of a VM that was stopped near it.
+    assert timer(vm.reboot(after_minutes=25))[0] == 10
     assert timer(vm.reboot(after_minutes=11))[0] == 0
     # Six minutes later than idle.sh: logins are blocked in the last five before a scheduled shutdown.
-    assert vm.shutdowns == ["-h +486", "-h +386", "-h +16", "-h now"]
+    assert vm.shutdowns == ["-h +486", "-h +386", "-h +26", "-h +16", "-h now"]
 
 
 def test_a_start_after_a_stop_begins_anew_and_one_before_the_end_does_not(tmp_path: Path) -> None:
@@ -129,6 +131,35 @@ def test_a_start_after_a_stop_begins_anew_and_one_before_the_end_does_not(tmp_pa
     late = timer(vm.boot())[0]
 
     assert (early, late) == (30, 60)
+
+
+@pytest.mark.parametrize("minutes_off", [2, 12])
+def test_a_vm_stopped_at_its_end_leaves_time_to_move_the_end_once(tmp_path: Path, minutes_off: int) -> None:
+    """Otherwise it would terminate before StartAll() reaches it; further reboots gain nothing."""
+    vm = TimerHost.make(tmp_path, TimeLimits(60))
+    vm.boot()
+    vm.pass_time(55)
+    vm.state("seen").touch()
+    vm.pass_time(minutes_off)
+    first = timer(vm.boot())[0]
+    second = timer(vm.reboot(after_minutes=4))[0]
+    last = timer(vm.reboot(after_minutes=7))[0]
+    moved = timer(vm.extend("60", "-", "-"))[0]
+
+    assert (first, second, last, moved) == (10, 6, 0, 60)
+    assert vm.shutdowns[-2:] == ["-h now", "-h +66"]
+
+
+def test_the_time_after_a_boot_is_no_longer_than_the_limit_and_needs_a_disk(tmp_path: Path) -> None:
+    vm = TimerHost.make(tmp_path, TimeLimits(5))
+    vm.boot()
+    short = timer(vm.reboot(after_minutes=6))[0]
+    full = TimerHost.make(tmp_path / "full", TimeLimits(60))
+    full.boot()
+    full.program("touch", "exit 1")
+
+    assert short == 5
+    assert timer(full.reboot(after_minutes=61))[0] == 0
 
 
 def test_a_wrong_clock_at_boot_does_not_move_the_end_by_years(tmp_path: Path) -> None:
