@@ -26,6 +26,18 @@ def text(name: str) -> str:
     return files("orchestrator").joinpath("remote", name).read_text(encoding="utf-8")
 
 
+@cache
+def text_without_comments(name: str) -> str:
+    """Return the text of a remote script without lines that are only a comment; the line ``#!`` stays.
+
+    For user data, whose size EC2 limits. The script must contain no text of several lines.
+
+    :param name: path below ``orchestrator/remote``.
+    """
+    first, *lines = text(name).splitlines(keepends=True)
+    return first + "".join(line for line in lines if not line.lstrip().startswith("#"))
+
+
 def inline_command(name: str, *args: str) -> str:
     """Return a command that contains a self-contained remote script and runs it with arguments."""
     return shlex.join(["sh", "-c", text(name), name, *args])

@@ -43,10 +43,12 @@ class TimeLimits:
     def cloud_init_files(self) -> list[dict[str, str]]:
         """Entries of cloud-init's ``write_files``: the limits, and the scripts that enforce them."""
         limits = f"minutes={self.minutes} budget={self.budget_minutes} idle={self.idle_minutes} port={self.ssh_port}\n"
+        # Without comments: the user data of EC2 is limited to 16 KiB.
+        script = remote_scripts.text_without_comments
         return [
             {"path": f"{STATE_FOLDER}/limits", "permissions": "0644", "content": limits},
-            {"path": f"{STATE_FOLDER}/idle.sh", "permissions": "0755", "content": remote_scripts.text("idle.sh")},
-            {"path": EXPIRE_SCRIPT, "permissions": "0755", "content": remote_scripts.text("expire.sh")},
+            {"path": f"{STATE_FOLDER}/idle.sh", "permissions": "0755", "content": script("idle.sh")},
+            {"path": EXPIRE_SCRIPT, "permissions": "0755", "content": script("expire.sh")},
         ]
 
 

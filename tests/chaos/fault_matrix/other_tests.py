@@ -62,7 +62,7 @@ OTHER_TESTS = (
     (
         "F38",
         "a package that does not exist",
-        "tests/local/test_session.py::test_a_failed_experiment_leaves_nothing_running",
+        "tests/local/test_experiment.py::test_a_failed_experiment_leaves_nothing_running",
     ),
     (
         "F38",

@@ -1,0 +1,20 @@
+"""Remote scripts as they travel to the VMs."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from orchestrator.core import remote_scripts
+
+
+@pytest.mark.parametrize("name", ["expire.sh", "idle.sh"])
+def test_a_script_of_the_user_data_differs_only_in_its_comments(name: str) -> None:
+    text = remote_scripts.text_without_comments(name)
+    code = [line for line in remote_scripts.text(name).splitlines() if not line.strip().startswith("#")]
+
+    assert text.splitlines() == ["#!/bin/sh", *code]
+    assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
+    # Lines of a text may begin with the same character, and must not be dropped.
+    assert "<<" not in text
