@@ -77,6 +77,7 @@ setup(
             "ipykernel",
             "jupyter_client",
             "mypy",
+            "pandas",
             "pexpect",
             "pytest>=8",
             "pytest-xdist",

@@ -148,8 +148,9 @@ def test_verbs_keep_the_prompt_fresh(tmp_path: Path) -> None:
     assert requests == [1]
 
 
-def test_records_become_a_data_frame_where_pandas_is_installed(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
+def test_records_become_a_data_frame(tmp_path: Path) -> None:
+    import pandas  # here: it takes a second
+
     frame = names(tmp_path)["Answer"]([RESULT, RESULT]).to_pandas()
 
     assert isinstance(frame, pandas.DataFrame)
