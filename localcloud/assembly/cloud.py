@@ -67,6 +67,7 @@ class Cloud:
     started_at: float
     ecr: aws_ecr.RegistryCredentials
     meter: Meter
+    hosts: FaultyHosts
     calls: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     def play(self, scenario: Scenario) -> None:
@@ -109,7 +110,8 @@ class Cloud:
         application = api_calls.record_calls(application, self.record_call)
         # Outside the faults: control pages must work during any scenario.
         application = wsgi.serve_pages(application, self._pages())
-        service = metadata.MetadataService(self._find, self.sessions, environment.clock)
+        instances = metadata.Instances(self._find, self._id_at, self._user_data)
+        service = metadata.MetadataService(instances, self.sessions, environment.clock)
         application = metadata.serve(application, service, environment.lock)
         return wsgi.buffer_body(application)
 
@@ -125,6 +127,18 @@ class Cloud:
     def _find(self, instance_id: str) -> TrackedInstance | None:
         tracked = self.lifecycle.instances.get(instance_id)
         return tracked if tracked is not None and tracked.instance.state == "running" else None
+
+    def _id_at(self, address: str) -> str:
+        # Called without the lock: list() copies the dictionary in one step.
+        instances = (tracked.instance for tracked in list(self.lifecycle.instances.values()))
+        return next((item.id for item in instances if item.private_ip == address and item.state == "running"), "")
+
+    def _user_data(self, tracked: TrackedInstance) -> bytes:
+        """Return the user data that the host of an instance got: faults change it."""
+        from localcloud.ec2.metadata import user_data
+
+        spec = self.hosts.spec(tracked.instance.id)
+        return user_data(tracked.instance) if spec is None else spec.user_data
 
     def _status(self) -> list[dict[str, Any]]:
         with self.environment.lock:
@@ -159,6 +173,7 @@ def build(parts: CloudParts) -> Cloud:
         environment.clock.now(),
         aws_ecr.RegistryCredentials(environment.clock),
         meter,
+        hosts,
     )
 
 

@@ -83,7 +83,15 @@ class FaultyHosts:
         if spec is not None:
             self._hosts.destroy(instance_id)
             # Without user data the new host generates a host key of its own.
-            self._hosts.start(replace(spec, user_data=b"", boot_seconds=0.0))
+            other = replace(spec, user_data=b"", boot_seconds=0.0)
+            with self._lock:
+                self._specs[instance_id] = other
+            self._hosts.start(other)
+
+    def spec(self, instance_id: str) -> HostSpec | None:
+        """Return the specification of a host as its faults changed it; None if it has not started."""
+        with self._lock:
+            return self._specs.get(instance_id)
 
     def _block_port(self, spec: HostSpec, *, answers: bool) -> None:
         port = self._open_unresponsive_port(spec.address, spec.port, answers)

@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.localcloud.clients import boto, wait_for_state
 from tests.support.localcloud.host_commands import output_on_host
 from tests.support.localcloud.instances import Launch, ids
-from tests.support.localcloud.metadata import ask_metadata, metadata_token
+from tests.support.localcloud.metadata import ask_link_local, ask_metadata, metadata_token
 
 
 def test_metadata_requires_a_token(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
@@ -30,6 +30,35 @@ def test_metadata_requires_a_token(cloud: dict[str, str], ec2: Any, launch: Laun
     assert read("user-data") == (200, "#!/bin/sh\ntrue\n")
     assert read("meta-data/spot/instance-action")[0] == 404
     assert json.loads(read("dynamic/instance-identity/document")[1])["region"] == "us-west-2"
+
+
+def test_metadata_has_what_cloud_init_reads(cloud: dict[str, str], ec2: Any, launch: Launch, key: Any) -> None:
+    (new,) = wait_for_state(ec2, ids(launch(KeyName="login")), "running")
+    token = metadata_token(cloud, new["InstanceId"])
+
+    def read(path: str) -> tuple[int, str]:
+        return ask_metadata(cloud, f"{new['InstanceId']}/{path}", token=token)
+
+    assert "2021-03-23" in read("")[1].splitlines()
+    assert read("2021-03-23/meta-data/instance-id") == (200, new["InstanceId"])
+    assert read("2021-03-24/meta-data/instance-id")[0] == 404
+    assert read("2021-03-23/meta-data/public-keys/") == (200, "0=login")
+    assert read("2021-03-23/meta-data/public-keys/0/openssh-key")[1].startswith("ssh-")
+    nic = new["NetworkInterfaces"][0]
+    folder = f"2021-03-23/meta-data/network/interfaces/macs/{nic['MacAddress']}"
+    assert read(f"{folder}/local-ipv4s") == (200, new["PrivateIpAddress"])
+    assert read(f"{folder}/vpc-id") == (200, new["VpcId"])
+
+
+def test_at_the_link_local_address_an_instance_is_known_by_its_own_address(
+    cloud: dict[str, str], ec2: Any, launch: Launch
+) -> None:
+    instances = wait_for_state(ec2, ids(launch(2)), "running")
+
+    assert [ask_link_local(cloud, instance["PrivateIpAddress"]) for instance in instances] == [
+        (200, instance["InstanceId"]) for instance in instances
+    ]
+    assert ask_link_local(cloud, "127.0.0.1")[0] == 404
 
 
 def test_a_token_is_invalid_for_other_instances(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 
@@ -27,3 +29,17 @@ def metadata_token(cloud: Mapping[str, str], instance: str) -> str:
     status, token = ask_metadata(cloud, f"{instance}/latest/api/token", method="PUT", token_ttl_seconds="60")
     assert status == 200
     return token
+
+
+def ask_link_local(cloud: Mapping[str, str], source: str) -> tuple[int, str]:
+    """Return the status and the instance id that the link-local service answers to a client at ``source``."""
+    endpoint = urllib.parse.urlsplit(cloud["AWS_ENDPOINT_URL"])
+    status, body = 0, ""
+    for method, path in (("PUT", "latest/api/token"), ("GET", "latest/meta-data/instance-id")):
+        link = http.client.HTTPConnection(endpoint.hostname or "", endpoint.port, 10, source_address=(source, 0))
+        headers = {"Host": "169.254.169.254", "X-aws-ec2-metadata-token-ttl-seconds": "60"}
+        link.request(method, f"/{path}", headers={**headers, "X-aws-ec2-metadata-token": body})
+        response = link.getresponse()
+        status, body = response.status, response.read().decode()
+        link.close()
+    return status, body
