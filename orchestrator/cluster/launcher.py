@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.aws import parallel
 from orchestrator.aws.capacity import pools
-from orchestrator.aws.ec2 import host_names, key_pairs, security_groups
-from orchestrator.aws.ec2.instances import Instance
+from orchestrator.aws.ec2 import guard_groups, host_names, key_pairs, security_groups
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
 from orchestrator.cluster import readiness, teardown
 from orchestrator.cluster.context import ClusterContext
@@ -38,6 +38,11 @@ T = TypeVar("T")
 
 ALTERNATIVES_TIMEOUT_S = 8.0
 """For the lookup of other types after a launch without capacity: advice that the user waits for."""
+
+WITHOUT_GUARD = (
+    "launched without a security group that proves later that no VM is left; TerminateAll() then looks for VMs for "
+    f"{VISIBILITY_LAG_S / 60:.0f} min"
+)
 
 
 @dataclass(frozen=True)
@@ -208,9 +213,10 @@ class Launcher:
         """Create the security group and key pair that the instances need, unless they exist."""
         context = self.context
         access = security_groups.ssh_access(context.settings, plan.placement.vpc_id)
-        # Independent of each other: in parallel, a launch waits for one of them instead of both.
-        group_id, _ = context.clients.in_parallel(
+        # Independent of each other: in parallel, a launch waits for the slowest of them instead of all.
+        group_id, guard_id, _ = context.clients.in_parallel(
             partial(security_groups.ensure, context.clients, context.cluster_id, access, journal=context.journal),
+            partial(self._ensure_guard, plan, access.user_group_id),
             partial(
                 key_pairs.ensure,
                 context.clients,
@@ -220,7 +226,32 @@ class Launcher:
                 existing_names=plan.existing_names,
             ),
         )
-        return run_instances.LaunchResources(context.key_pair.key_name, group_id, ssh_keys.generate_host_key())
+        return run_instances.LaunchResources(
+            context.key_pair.key_name,
+            group_id,
+            ssh_keys.generate_host_key(),
+            guard_id=guard_id,
+            is_guarded=bool(guard_id) or not access.user_group_id,
+        )
+
+    def _ensure_guard(self, plan: LaunchPlan, user_group_id: str) -> str:
+        """Return the guard group beside the user's own group; empty if there is no such group, or AWS refuses."""
+        if not user_group_id:
+            return ""
+        clients = self.context.clients
+
+        def check(guard_id: str) -> None:
+            run_instances.check(clients, plan, group_id=user_group_id, guard_id=guard_id)
+
+        try:
+            return guard_groups.ensure(
+                clients, plan.cluster_id, plan.placement.vpc_id, journal=self.context.journal, check=check
+            )
+        except CloudRefused as error:
+            if not guard_groups.is_refusal(error):
+                raise
+            self._report("warning", f"{first_line(error)}: {WITHOUT_GUARD}")
+            return ""
 
     # -- when it fails
 

@@ -2,19 +2,21 @@
 
 EC2 is eventually consistent: it may not show an instance for some time after its launch. Two facts make up for that.
 The journal lists recent instances and requests whose outcome is unknown; and EC2 refuses to delete a security group
-that an instance uses, whether lookups show the instance or not. What stays uncertain is reported.
+that an instance uses, whether lookups show the instance or not. Where instances may run without a group of the cluster,
+lookups go on until EC2 shows every instance launched before. What stays uncertain is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, error_codes
+from orchestrator.aws.ec2 import guard_groups, security_groups, state_changes, waiters
 from orchestrator.aws.ec2 import instances as ec2_instances
-from orchestrator.aws.ec2 import security_groups, state_changes, waiters
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.launch_log import LAUNCH
 from orchestrator.core.clock import Backoff
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.core.journal import JournalEntry
 
-TIMEOUT_S = 240.0
+TIMEOUT_S = VISIBILITY_LAG_S + 60.0
 """For lookups until nothing more can appear; instances that shut down slowly have their own timeout on top."""
 
 GROUP_TIMEOUT_S = 30.0
@@ -39,6 +41,8 @@ DELETED, NONE = "gone", "none"
 
 KEPT = "kept: VMs are left"
 
+_LAG = timedelta(seconds=VISIBILITY_LAG_S)
+
 
 @dataclass
 class RegionTeardown:
@@ -47,6 +51,7 @@ class RegionTeardown:
     :param clients: of the region.
     :param launch_log: of the cluster in the region.
     :param delete_key: deletes the cluster's key pair and returns the names of what was deleted.
+    :param user_group_id: security group of the settings, which is not the cluster's; empty for none.
     :param instances: every instance of the cluster that was seen, by id.
     :param results: outcome of each, by id.
     :param ended: each instance that shuts down for good, as it was before, and the time since when; by id.
@@ -59,12 +64,15 @@ class RegionTeardown:
     launch_log: LaunchLog
     delete_key: Callable[[], list[str]]
     on_event: EventHandler = ignore_event
+    user_group_id: str = ""
     instances: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
     ended: dict[str, tuple[Instance, datetime]] = field(default_factory=dict)
     group_state: str = ""
     key_state: str = ""
     unconfirmed: list[Text] = field(default_factory=list)
+    _may_be_unguarded: bool | None = None
+    _is_group_deleted: bool = False
 
     def run(self) -> None:
         """Terminate everything; the fields say what remains, or may. Raises nothing but KeyboardInterrupt."""
@@ -187,6 +195,9 @@ class RegionTeardown:
 
     def _is_confirmed(self, began: datetime) -> bool:
         """Delete the security group; return True if no instance can appear any more."""
+        # Before the deletion: a guard group with rules is what tells the next TerminateAll of such instances.
+        if self.clients.clock.now() < began + _LAG and self._has_unguarded(began):
+            return False
         try:
             deleted = security_groups.delete(self.clients, self.launch_log.cluster_id, deadline_s=0)
         except CloudRefused as error:
@@ -195,13 +206,30 @@ class RegionTeardown:
                 return False  # possibly by an instance that EC2 does not show yet: look again
             raise
         self.group_state = DELETED if deleted or self.group_state not in ("", NONE) else NONE
-        # A group that could be deleted proves that no instance uses it. Without one, only time does.
-        return bool(deleted) or not self._undecided(began)
+        self._is_group_deleted = self._is_group_deleted or bool(deleted)
+        return not self._undecided(began)
+
+    def _has_unguarded(self, began: datetime) -> bool:
+        """Return True if instances may exist that no deletion of a group proves to be gone."""
+        if self._may_be_unguarded is None:
+            log = self.launch_log
+            self._may_be_unguarded = guard_groups.is_missing(self.clients, log.cluster_id, self.user_group_id)
+            if self._may_be_unguarded:
+                until = (began + _LAG).astimezone().strftime("%H:%M:%S")
+                text = f"no security group proves that no VM is left: looking for VMs until {until}"
+                self.on_event(Event("", "terminate", "warning", text=text))
+        return self._may_be_unguarded
 
     def _undecided(self, began: datetime) -> list[JournalEntry]:
         """Return the requests whose instances may still appear."""
         now = self.clients.clock.now()
-        recent = [entry for entry in self.launch_log.unconfirmed() if now < self.launch_log.visible_by(entry, began)]
+        # A group that could be deleted proves that no instance uses it. Without one, only time does.
+        recent = [
+            entry
+            for entry in self.launch_log.unconfirmed()
+            if now < self.launch_log.visible_by(entry, began)
+            and not (self._is_group_deleted and entry.facts.get("guarded", True))
+        ]
         return [entry for entry in recent if self._expected(entry.facts["run"]) > self._count(entry.facts["run"])]
 
     def _expected(self, launch_id: str) -> int:

@@ -8,10 +8,10 @@ from decimal import Decimal
 from functools import partial
 
 from orchestrator.aws.ec2 import host_names, key_pairs, network
-from orchestrator.aws.ec2.instances import Instance
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.identity import ClusterId
-from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S, VISIBILITY_LAG_S
+from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, Survey
@@ -231,6 +231,7 @@ class Terminator:
             replace(context.launch_log, cluster_id=cluster_id),
             partial(key_pairs.delete, clients, cluster_id, key_pair, on_problem=self._warn),
             on_event=context.on_event,
+            user_group_id=context.settings.aws.security_group_id,
         )
 
     def _other_regions(self) -> list[str]:

@@ -63,7 +63,7 @@ def test_a_new_computer_that_finds_nothing_names_the_caveat(simulate: Simulate) 
     project = simulate()
     report = project.session("desktop").cluster.terminate()
 
-    assert "in the last 75 s may not be visible yet" in report.caveat
+    assert "in the last 300 s may not be visible yet" in report.caveat
     launched(project).cluster.terminate()
     assert project.session().cluster.terminate().caveat == ""
 

@@ -69,6 +69,13 @@ def exercise_lifecycle(lab: Project) -> None:
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))
         session.cluster.terminate()
+    default = [{"Name": "group-name", "Values": ["default"]}]
+    (named,) = boto(lab.env, "ec2").describe_security_groups(Filters=default)["SecurityGroups"]
+    lab.config.write_text(lab.config.read_text().replace("[aws]", f"[aws]\nsecurity_group_id = {named['GroupId']}"))
+    with lab.session() as session:
+        # Not admitted by SSH, and not needed: only its request has calls of its own.
+        session.cluster.launcher.request(session.cluster.plan(1))
+        session.cluster.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +164,7 @@ TAGGED = {"i-1": {"stratus:cluster": "ml"}, "sg-1": {"stratus:cluster": "ml"}, "
         ("DeleteSecurityGroup", {"GroupId": "sg-1"}),
         ("AuthorizeSecurityGroupIngress", {"GroupId": "sg-1"}),
         ("RevokeSecurityGroupIngress", {"GroupId": "sg-1"}),
+        ("RevokeSecurityGroupEgress", {"GroupId": "sg-1"}),
         ("DeleteKeyPair", {"KeyPairId": "key-1"}),
         ("CreateTags", {"Resources": ["i-1"], "Tags": [{"Key": "stratus:hostkey", "Value": "A"}]}),
     ],

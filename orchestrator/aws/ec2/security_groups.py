@@ -1,6 +1,6 @@
 """Security group of a cluster: SSH from the configured networks, all traffic among its instances, nothing else.
 
-A security group from the settings is used unchanged.
+A security group from the settings is used unchanged, and `guard_groups` adds one without rules.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SSH_RULE = "stratus: ssh"
 INSIDE_RULE = "stratus: among the cluster's VMs"
 
+GUARD = "-guard"  # ends the names of guard groups
 VISIBILITY_LAG_S = 30.0  # until a new group is known to all of EC2
 ADDRESS_URL = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
@@ -87,7 +88,7 @@ def ensure(clients: client.Clients, cluster_id: identity.ClusterId, access: SshA
     """
     if access.user_group_id:
         return access.user_group_id
-    group = _find(clients, cluster_id, access.vpc_id) or _create(clients, cluster_id, access.vpc_id, journal)
+    group = find(clients, cluster_id, access.vpc_id) or create(clients, cluster_id, access.vpc_id, journal)
     with clients.translate_errors(f"updating security group {cluster_id.resource_name}"):
         clients.clock.retry(
             lambda: _update_rules(clients, group, access),
@@ -103,7 +104,7 @@ def update_sources(clients: client.Clients, cluster_id: identity.ClusterId, acce
     :raises UsageError: the cluster has no group.
     """
     with clients.translate_errors(f"updating security group {cluster_id.resource_name}"):
-        groups = _own_groups(clients, cluster_id)
+        groups = [group for group in own_groups(clients, cluster_id) if not is_guard(group)]
         before = {source for group in groups for _, source in _ssh_rules(group)}
         for group in groups:
             _update_rules(clients, group, access)
@@ -122,23 +123,22 @@ def check(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAc
 
     :raises CloudRefused: a group of that name belongs to another owner, or AWS would refuse.
     """
-    group = _find(clients, cluster_id, access.vpc_id)
+    group = find(clients, cluster_id, access.vpc_id)
     if group is None:
         with clients.translate_errors(f"checking that security group {cluster_id.resource_name} can be created"):
-            dry_run.check(clients.ec2.create_security_group, **_request(cluster_id, access.vpc_id))
+            dry_run.check(clients.ec2.create_security_group, **request(cluster_id, access.vpc_id))
     elif missing := _missing_rules(group, access):
         with clients.translate_errors(f"checking that security group {cluster_id.resource_name} can be updated"):
             dry_run.check(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
 
 
 def delete(clients: client.Clients, cluster_id: identity.ClusterId, *, deadline_s: float = 120.0) -> list[str]:
-    """Delete the cluster's own security groups and return their ids; empty if there are none.
+    """Delete the cluster's own security groups, guard groups included, and return their ids; empty if there are none.
 
     :param deadline_s: seconds to retry: an instance releases its group only once it is terminated.
     :raises CloudRefused: a group is still in use at the deadline, or AWS refuses.
     """
-    with clients.translate_errors("looking up the cluster's security group"):
-        group_ids = [group["GroupId"] for group in _own_groups(clients, cluster_id)]
+    group_ids = [group["GroupId"] for group in own_groups(clients, cluster_id)]
     for group_id in group_ids:
         _delete(clients, group_id, deadline_s)
     return group_ids
@@ -163,21 +163,32 @@ def _code_is(code: str) -> Callable[[Exception], bool]:
     return lambda error: errors.code_of(error) == code
 
 
-def _own_groups(clients: client.Clients, cluster_id: identity.ClusterId) -> list[SecurityGroupTypeDef]:
-    pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
-    return [group for page in pages for group in page["SecurityGroups"] if _is_own(group, cluster_id)]
+def own_groups(clients: client.Clients, cluster_id: identity.ClusterId) -> list[SecurityGroupTypeDef]:
+    """Return the cluster's own security groups in all VPCs, guard groups included."""
+    with clients.translate_errors("looking up the cluster's security group"):
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
+        return [group for page in pages for group in page["SecurityGroups"] if _is_own(group, cluster_id)]
+
+
+def is_guard(group: SecurityGroupTypeDef) -> bool:
+    """Return True for a guard group; see `guard_groups`."""
+    return group["GroupName"].endswith(GUARD)
 
 
 def _is_own(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId) -> bool:
-    return group["GroupName"] == cluster_id.resource_name and cluster_id.matches(group.get("Tags", []))
+    names = (cluster_id.resource_name, cluster_id.resource_name + GUARD)
+    return group["GroupName"] in names and cluster_id.matches(group.get("Tags", []))
 
 
-def _find(clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str) -> SecurityGroupTypeDef | None:
+def find(
+    clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str, suffix: str = ""
+) -> SecurityGroupTypeDef | None:
     """Return the cluster's security group in a VPC; None if there is none.
 
+    :param suffix: of its name: `GUARD`, or empty.
     :raises CloudRefused: a group of that name exists, but without the cluster's tags.
     """
-    name = cluster_id.resource_name
+    name = cluster_id.resource_name + suffix
     with clients.translate_errors(f"looking up security group {name}"):
         groups = clients.ec2.describe_security_groups(
             Filters=[{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc_id]}]
@@ -192,21 +203,25 @@ def _find(clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str) 
     return groups[0] if groups else None
 
 
-def _create(
-    clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str, journal: Journal
+def create(
+    clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str, journal: Journal, suffix: str = ""
 ) -> SecurityGroupTypeDef:
-    name = cluster_id.resource_name
+    """Create the cluster's security group in a VPC and return it.
+
+    :param suffix: of its name: `GUARD`, or empty.
+    """
+    name = cluster_id.resource_name + suffix
     entry = journal.record_intent("group", name=name, vpc=vpc_id, **cluster_id.journal_fields)
     with clients.translate_errors(f"creating security group {name}"):
         try:
-            response = clients.ec2.create_security_group(**_request(cluster_id, vpc_id))
+            response = clients.ec2.create_security_group(**request(cluster_id, vpc_id, suffix))
         except errors.error_types() as error:
             # A request that may have been carried out stays open in the journal.
             if errors.reaction(error) not in ("ambiguous", "retry"):
                 journal.record_outcome(entry, refused=errors.code_of(error))
             # Another process created it since the lookup: use that group, if it has the cluster's tags.
             is_duplicate = errors.code_of(error) == "InvalidGroup.Duplicate"
-            group = _find(clients, cluster_id, vpc_id) if is_duplicate else None
+            group = find(clients, cluster_id, vpc_id, suffix) if is_duplicate else None
             if group is None:
                 raise
             return group
@@ -214,9 +229,13 @@ def _create(
     return {"GroupId": response["GroupId"], "GroupName": name, "IpPermissions": [], "VpcId": vpc_id}
 
 
-def _request(cluster_id: identity.ClusterId, vpc_id: str) -> dict[str, Any]:
+def request(cluster_id: identity.ClusterId, vpc_id: str, suffix: str = "") -> dict[str, Any]:
+    """Return the parameters of CreateSecurityGroup.
+
+    :param suffix: of the group's name: `GUARD`, or empty.
+    """
     return {
-        "GroupName": cluster_id.resource_name,
+        "GroupName": cluster_id.resource_name + suffix,
         "Description": f"Stratus cluster {cluster_id.cluster}",
         "VpcId": vpc_id,
         "TagSpecifications": [{"ResourceType": "security-group", "Tags": cluster_id.tags}],

@@ -15,12 +15,12 @@ from typing import Any
 
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instances
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.cost import Amount
 from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import Journal, JournalEntry
 
-VISIBILITY_LAG_S = 75.0  # for how long EC2 may omit a new instance; reports of more than a minute are not known
 REQUEST_LIFETIME_S = 240.0
 """Longest time from the entry of a request to its last attempt: `run_instances.RETRY_TIMEOUT_S` and one answer."""
 
@@ -82,8 +82,7 @@ class LaunchLog:
 
         :param since: a time after the last attempt of the request, as far as known.
         """
-        last_attempt = min(since, entry.written_at + timedelta(seconds=REQUEST_LIFETIME_S))
-        return last_attempt + timedelta(seconds=VISIBILITY_LAG_S)
+        return _visible_by(entry, since)
 
     def recent(self, launch_id: str = "") -> dict[str, instances.Instance]:
         """Return the instances by id that were launched so recently that EC2 may not show them yet.
@@ -219,6 +218,11 @@ def launched_instances(entry: JournalEntry) -> Iterator[instances.Instance]:
             yield _recorded(entry, instance_id, index)
 
 
+def _visible_by(entry: JournalEntry, since: datetime) -> datetime:
+    last_attempt = min(since, entry.written_at + timedelta(seconds=REQUEST_LIFETIME_S))
+    return last_attempt + timedelta(seconds=VISIBILITY_LAG_S)
+
+
 def _ids(entry: JournalEntry) -> list[str]:
     return list((entry.outcome or {}).get("ids", []))
 
@@ -229,7 +233,9 @@ def find_by_token(clients: client.Clients, entry: JournalEntry) -> list[instance
     Fewer, or none, if EC2 has not shown more after the longest time that it may omit new instances.
     """
     matches: list[instances.Instance] = []
-    for _ in clients.clock.attempts(VISIBILITY_LAG_S, _BACKOFF):
+    now = clients.clock.now()
+    wait_s = (_visible_by(entry, now) - now).total_seconds()
+    for _ in clients.clock.attempts(max(0.0, wait_s), _BACKOFF):
         matches = instances.find_by_token(clients, str(entry.facts["token"]))
         if len(matches) >= int(entry.facts.get("count", 1)):  # EC2 may show some instances of a request before others
             break

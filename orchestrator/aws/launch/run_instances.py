@@ -46,11 +46,20 @@ class LaunchResources:
     :param key_name: EC2 key pair for SSH access.
     :param group_id: security group of the instances.
     :param host_key: SSH host key that the instances boot with.
+    :param guard_id: guard group beside it; empty for none.
+    :param is_guarded: True if one of the groups is the cluster's own, which EC2 keeps while an instance uses it.
     """
 
     key_name: str
     group_id: str
     host_key: ssh_keys.HostKey
+    guard_id: str = ""
+    is_guarded: bool = True
+
+    @property
+    def group_ids(self) -> list[str]:
+        """All security groups of the instances."""
+        return [self.group_id, *([self.guard_id] if self.guard_id else [])]
 
 
 def launch(
@@ -66,7 +75,7 @@ def launch(
     token = clients.clock.new_id()
     request = {**build_request(plan, resources, expires=expires), "ClientToken": token}
     log = launch_log.LaunchLog(journal, plan.cluster_id, clients.clock)
-    entry = _record_intent(journal, plan, token)
+    entry = _record_intent(journal, plan, token, is_guarded=resources.is_guarded)
     try:
         shown = _request(clients, request, plan, entry)
     except LeftRunning:  # the entry stays open: the instances may exist
@@ -88,7 +97,7 @@ def launch(
     return launched
 
 
-def _record_intent(journal: Journal, plan: LaunchPlan, token: str) -> JournalEntry:
+def _record_intent(journal: Journal, plan: LaunchPlan, token: str, *, is_guarded: bool) -> JournalEntry:
     return journal.record_intent(
         launch_log.LAUNCH,
         run=plan.launch_id,  # the key of older versions, whose journals must stay readable
@@ -98,6 +107,7 @@ def _record_intent(journal: Journal, plan: LaunchPlan, token: str) -> JournalEnt
         count=plan.count,
         type=plan.instance_type,
         hosts=host_names.compress(plan.names),
+        guarded=is_guarded,
         **plan.cluster_id.journal_fields,
     )
 
@@ -139,15 +149,18 @@ def _roll_back(clients: client.Clients, plan: LaunchPlan, launched: Sequence[ins
         )
 
 
-def check(clients: client.Clients, plan: LaunchPlan, *, key_name: str = "", group_id: str = "") -> None:
+def check(
+    clients: client.Clients, plan: LaunchPlan, *, key_name: str = "", group_id: str = "", guard_id: str = ""
+) -> None:
     """Check that AWS would permit a launch: one dry run of the same request.
 
     :param key_name: key pair, if it exists already; otherwise the dry run is made without it.
     :param group_id: security group, likewise.
+    :param guard_id: guard group; empty for none.
     :raises CloudRefused: AWS would refuse; a missing permission is named with the policy statement that grants it.
     """
     # A host key like the one of the launch: the size of the user data is checked as well.
-    resources = LaunchResources(key_name, group_id, ssh_keys.generate_host_key())
+    resources = LaunchResources(key_name, group_id, ssh_keys.generate_host_key(), guard_id)
     request = build_request(plan, resources, expires=clients.clock.now())
     if not key_name:
         del request["KeyName"]
@@ -229,12 +242,12 @@ def _further_disk(plan: LaunchPlan) -> dict[str, Any]:
 
 def _network(plan: LaunchPlan, resources: LaunchResources) -> dict[str, Any]:
     if plan.address_type == "auto":
-        return {"SubnetId": plan.subnet.id, "SecurityGroupIds": [resources.group_id]}
+        return {"SubnetId": plan.subnet.id, "SecurityGroupIds": resources.group_ids}
     # A public address can only be requested for a network interface, which then carries subnet and groups.
     interface = {
         "DeviceIndex": 0,
         "SubnetId": plan.subnet.id,
-        "Groups": [resources.group_id],
+        "Groups": resources.group_ids,
         "AssociatePublicIpAddress": plan.address_type == "public",
     }
     return {"NetworkInterfaces": [interface]}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-from orchestrator.aws.launch.launch_log import VISIBILITY_LAG_S
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.aws.launch.run_instances import RETRY_TIMEOUT_S, check, launch
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError

@@ -187,6 +187,16 @@ OTHER_TESTS = (
         "tests/cluster/test_elsewhere.py::test_what_cannot_be_looked_up_is_named_from_the_journal",
     ),
     (
+        "F55",
+        "a named group, VMs not shown",
+        "tests/local/launch/test_guard_group.py::test_another_computer_leaves_nothing_of_a_launch_that_ec2_does_not_show",
+    ),
+    (
+        "F55",
+        "the guard group is not permitted",
+        "tests/local/launch/test_guard_group.py::test_without_a_guard_group_a_launch_says_so_and_only_time_is_a_proof",
+    ),
+    (
         "F62",
         "record and state files",
         "tests/services/test_hostile_jobs.py::test_one_damaged_run_is_one_line_and_all_others_are_listed_fetched_and_canceled",

@@ -1,0 +1,126 @@
+"""A named security group: TerminateAll proves that no VM is left, by the guard group or by time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from localcloud.scenarios.scenario import make_fault
+from orchestrator.aws.ec2 import guard_groups
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
+from orchestrator.core.errors import CloudRefused
+from orchestrator.session import Session
+from tests.support.simulated_project import SimulatedProject, simulate
+
+__all__ = ["simulate"]
+
+Simulate = Callable[..., SimulatedProject]
+
+HIDDEN = make_fault("invisible", seconds=300)
+"""EC2 shows no VM, and none of its tags, for as long as AWS advises to wait."""
+
+REFUSALS = [make_fault("denied", action=name) for name in ("CreateSecurityGroup", "RevokeSecurityGroupEgress")]
+
+
+def with_named_group(project: SimulatedProject) -> SimulatedProject:
+    """Return a project whose settings name a security group of the user."""
+    ec2 = project.cloud.session().client("ec2")
+    vpc_id = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    # Without a call of ours: the scenario may deny CreateSecurityGroup.
+    named = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])["SecurityGroups"]
+    project.aws = f"security_group_id = {next(group['GroupId'] for group in named if group['VpcId'] == vpc_id)}"
+    return project
+
+
+def request(project: SimulatedProject) -> Session:
+    """Request two instances, and leave before EC2 shows them."""
+    session = project.session()
+    session.cluster.launcher.request(session.cluster.plan(2))
+    return session
+
+
+def groups(project: SimulatedProject) -> dict[str, Any]:
+    """Return the security groups by name, without the default groups."""
+    found = project.cloud.session().client("ec2").describe_security_groups()["SecurityGroups"]
+    return {group["GroupName"]: group for group in found if group["GroupName"] != "default"}
+
+
+def test_instances_have_the_named_group_and_one_without_rules(simulate: Simulate) -> None:
+    project = with_named_group(simulate())
+    session = request(project)
+    ((name, guard),) = groups(project).items()
+
+    assert name == f"{session.context.cluster_id.resource_name}-guard"
+    assert (guard["IpPermissions"], guard["IpPermissionsEgress"]) == ([], [])
+    named_id = session.context.settings.aws.security_group_id
+    assert [set(instance.group_ids) for instance in session.cluster.inventory.instances()] == [
+        {named_id, guard["GroupId"]}
+    ] * 2
+    # A second launch finds it, and changes nothing.
+    calls = project.count_calls("CreateSecurityGroup"), project.count_calls("RevokeSecurityGroupEgress")
+    request(project)
+    assert (project.count_calls("CreateSecurityGroup") - 1, project.count_calls("RevokeSecurityGroupEgress")) == (
+        calls[0] - 1,
+        calls[1],
+    )
+
+    report = project.session().cluster.terminate()
+    assert (len(report.terminated_ids), report.group_state, report.remaining) == (4, "gone", ())
+    assert groups(project) == {}
+
+
+@pytest.mark.parametrize("faults", [(), *((refusal,) for refusal in REFUSALS)], ids=["guard", "no group", "rules stay"])
+def test_another_computer_leaves_nothing_of_a_launch_that_ec2_does_not_show(
+    simulate: Simulate, faults: tuple[Any, ...]
+) -> None:
+    project = with_named_group(simulate(HIDDEN, *faults))
+    request(project)
+    report = project.session("desktop").cluster.terminate()
+
+    assert project.our_states == []
+    assert (len(report.terminated_ids), report.remaining) == (2, ())
+    assert groups(project) == {}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=["no group", "rules stay"])
+def test_without_a_guard_group_a_launch_says_so_and_only_time_is_a_proof(simulate: Simulate, refusal: Any) -> None:
+    project = with_named_group(simulate(refusal))
+    session = request(project)
+    assert any("proves later that no VM is left" in text for text in project.warnings)
+    # Rules of the group that could not be emptied must not apply to the instances.
+    assert [len(instance.group_ids) for instance in session.cluster.inventory.instances()] == [1, 1]
+    began = project.clock.monotonic()
+    report = session.cluster.terminate()
+
+    assert report.remaining == ()
+    assert project.clock.monotonic() - began >= VISIBILITY_LAG_S
+    assert sum("looking for VMs until" in text for text in project.warnings) == 1
+
+
+def test_a_guard_group_that_ec2_refuses_to_launch_with_keeps_its_rules_as_a_mark(simulate: Simulate) -> None:
+    project = with_named_group(simulate())
+    context = project.session().context
+    named_id = context.settings.aws.security_group_id
+    vpc_id = project.session().cluster.plan(1).placement.vpc_id
+
+    def refuse(_: str) -> None:
+        raise CloudRefused("no", code="UnauthorizedOperation")
+
+    with pytest.raises(CloudRefused):
+        guard_groups.ensure(context.clients, context.cluster_id, vpc_id, journal=context.journal, check=refuse)
+
+    assert guard_groups.is_missing(context.clients, context.cluster_id, named_id)
+    assert guard_groups.is_missing(context.clients, context.cluster_id, "")
+    guard_groups.ensure(context.clients, context.cluster_id, vpc_id, journal=context.journal, check=lambda _: None)
+    assert not guard_groups.is_missing(context.clients, context.cluster_id, named_id)
+
+
+def test_where_the_group_is_permitted_and_there_is_none_nothing_is_waited_for(simulate: Simulate) -> None:
+    project = with_named_group(simulate())
+    began = project.clock.monotonic()
+    report = project.session("desktop").cluster.terminate()
+
+    assert (report.group_state, report.remaining) == ("none", ())
+    assert project.clock.monotonic() - began < VISIBILITY_LAG_S
