@@ -18,7 +18,7 @@ from localcloud.ec2 import services
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance, summary
 from localcloud.ec2.meter import Meter
-from localcloud.fault_injection import api_calls
+from localcloud.fault_injection import answers, api_calls
 from localcloud.fault_injection.api_calls import CallRecord
 from localcloud.fault_injection.hosts import FaultyHosts
 from localcloud.fault_injection.instances import InstanceFaults
@@ -102,6 +102,7 @@ class Cloud:
         application = api_calls.fail_after_applying(application)
         # Errors of the wrappers above are rendered here; those below see responses only.
         application = wsgi.render_errors(application)
+        application = answers.alter_answers(application)
         application = api_calls.drop_connections(application)
         application = api_calls.choose_delay(application)
         application = api_calls.stamp_date(application, environment.clock)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from localcloud.hosts.hostile import behavior
+from localcloud.hosts.hostile.behavior import Hostility
 from localcloud.scenarios.scenario import Fault
 
 if TYPE_CHECKING:
@@ -92,6 +94,19 @@ class FaultyHosts:
         """Return the specification of a host as its faults changed it; None if it has not started."""
         with self._lock:
             return self._specs.get(instance_id)
+
+    def make_hostile(self, instance_id: str, hostility: Hostility) -> None:
+        """Make a host hostile; simulated hosts have no disk, and stay as they are."""
+        with self._lock:
+            spec = self._specs.get(instance_id)
+        if spec is None:
+            return
+        with contextlib.suppress(OSError):
+            earlier = behavior.read(spec.folder)
+            behavior.write(spec.folder, hostility)
+            if hostility.is_port or (earlier is not None and earlier.is_port):
+                # A port is opened at boot.
+                self._hosts.reboot(instance_id)
 
     def _block_port(self, spec: HostSpec, *, answers: bool) -> None:
         port = self._open_unresponsive_port(spec.address, spec.port, answers)

@@ -15,6 +15,7 @@ from localcloud.aws.quotas import market_of
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance, TransitionCause
 from localcloud.fault_injection.hosts import FaultyHosts
+from localcloud.hosts.hostile.behavior import Hostility
 from localcloud.scenarios.scenario import Fault
 from localcloud.scenarios.targets import Subject
 
@@ -144,6 +145,10 @@ class InstanceFaults:
     def _replace_host(self, tracked: TrackedInstance, _: Fault) -> None:
         self._submit(tracked, self._hosts.replace_host)
 
+    def _make_hostile(self, tracked: TrackedInstance, fault: Fault) -> None:
+        hostility = Hostility(fault["how"], fault["commands"])
+        self._submit(tracked, lambda instance_id: self._hosts.make_hostile(instance_id, hostility))
+
     def _submit(self, tracked: TrackedInstance, action: Callable[[str], None]) -> None:
         """Run an operation of a host that may block."""
         if not tracked.has_host:
@@ -204,4 +209,5 @@ _MOMENTS: dict[str, Callable[[InstanceFaults, TrackedInstance, Fault], None]] = 
     "host-frozen": InstanceFaults._freeze,
     "host-reboots": InstanceFaults._reboot,
     "host-key-swapped": InstanceFaults._replace_host,
+    "host-hostile": InstanceFaults._make_hostile,
 }

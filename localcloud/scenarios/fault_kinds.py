@@ -99,6 +99,13 @@ GROUPS = {
 _ACTION = Option("action", comma_list, ("*",), "affected calls, separated by commas")
 _FOREVER = "; 0 for permanently"
 
+# Of the SSH port, and in answers to commands: localcloud.hosts.hostile.
+HOSTILE = (
+    *("endless-banner", "slow-banner", "slow-handshake", "cut-handshake"),
+    *("endless-output", "endless-errors", "slow-output", "cut-output", "escapes", "lies"),
+    *("archive-bomb", "archive-links"),
+)
+
 # All codes with which EC2 reports missing capacity; tools must handle each of them as such.
 CAPACITY_CODES = (
     "InsufficientInstanceCapacity",
@@ -132,6 +139,16 @@ KINDS: tuple[FaultKind, ...] = (
         "call",
         "The call takes effect at once, and its answer is late.",
         (_ACTION, Option("seconds", parse_duration, 5.0, "delay")),
+    ),
+    FaultKind(
+        "altered",
+        "call",
+        "The call takes effect, and its answer lacks a field, or has another value there.",
+        (
+            _ACTION,
+            Option("field", text, None, "name of the field as it is sent, such as `instanceId`"),
+            Option("value", text, "", "the other value; JSON, where the answer is JSON"),
+        ),
     ),
     FaultKind(
         "throttled",
@@ -290,6 +307,15 @@ KINDS: tuple[FaultKind, ...] = (
     ),
     FaultKind("host-reboots", "moment", "The VM reboots by itself."),
     FaultKind("host-key-swapped", "moment", "Another VM, with another host key, answers on the VM's address."),
+    FaultKind(
+        "host-hostile",
+        "moment",
+        "The VM attacks its clients; process hosts only. It reboots if the attack is one of its SSH port.",
+        (
+            Option("how", choice(*HOSTILE), None, f"the attack: {', '.join(f'`{how}`' for how in HOSTILE)}"),
+            Option("commands", text, "*", "pattern of the commands that are answered in this way; the others run"),
+        ),
+    ),
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import error_codes, errors
+from orchestrator.aws import answers, error_codes, errors
 
 if TYPE_CHECKING:
     import boto3
@@ -134,6 +134,7 @@ class Clients:
         client = self.session.client(  # type: ignore[call-overload]
             service, region_name=region, endpoint_url=self._endpoint_url, config=config
         )
+        answers.check_client(client)
         if self.sequential and attempts > 1:
             _retry_by(self.clock, client, attempts)
         return client

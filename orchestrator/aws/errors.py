@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import connection_errors, error_codes
+from orchestrator.aws.answers import UnexpectedAnswer
 from orchestrator.core.errors import CloudRefused, StratusError
 from orchestrator.core.next_step import as_message
 
@@ -37,7 +38,7 @@ def error_types() -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    return (BotoCoreError, ClientError, ResponseParserError)
+    return (BotoCoreError, ClientError, ResponseParserError, UnexpectedAnswer)
 
 
 def translate(error: Exception, *, action: str, profile: str = "", now: datetime | None = None) -> StratusError:
@@ -87,7 +88,7 @@ def reaction(error: Exception) -> error_codes.Reaction:
     if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
         return "retry"
     # The request was sent, and the answer was lost or unreadable.
-    lost = exceptions.HTTPClientError | exceptions.IncompleteReadError | ResponseParserError
+    lost = exceptions.HTTPClientError | exceptions.IncompleteReadError | ResponseParserError | UnexpectedAnswer
     return "ambiguous" if isinstance(error, lost) else "user_error"
 
 

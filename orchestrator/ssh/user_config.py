@@ -58,12 +58,14 @@ def _line(target: Path) -> str:
 
 def _lines(config: Path) -> list[str]:
     try:
-        # surrogateescape: bytes of any encoding are kept as they are.
-        return config.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        # Bytes of any encoding are kept as they are, and so is every line end: not splitlines(), which ends lines at
+        # U+2028 and form feeds as well.
+        lines = config.read_bytes().decode("utf-8", "surrogateescape").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(config)) from error
+    return lines if lines[-1] else lines[:-1]
 
 
 def _write(config: Path, lines: list[str]) -> None:
@@ -73,7 +75,7 @@ def _write(config: Path, lines: list[str]) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".config-")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             file.write("".join(f"{line}\n" for line in lines))
         os.chmod(name, mode)
         os.replace(name, path)

@@ -25,9 +25,10 @@ from orchestrator.core.journal import Journal
 from orchestrator.hosts import usage
 from orchestrator.interface.render import registry, runs, units
 from orchestrator.jobs import host_output, results, spec
+from orchestrator.ssh import user_config
 from orchestrator.ssh.channel import LineSplitter
 from orchestrator.ssh.tar_stream import ChunkReader, UnpackBudget, unpack
-from tests.fuzz import inputs
+from tests.fuzz import aws_answers, inputs, typed
 from tests.fuzz.inputs import HOST, RUN
 
 
@@ -136,6 +137,18 @@ def check_outputs(files: Iterable[tuple[str, bytes]]) -> None:
         assert all(isinstance(line, str) for line in runs.metrics(metrics.values))
 
 
+def check_ssh_config(data: bytes) -> None:
+    """The user's SSH config keeps every line of its own, whatever is in it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        config, target = Path(scratch) / "config", Path("/h/ssh/config")
+        config.write_bytes(data)
+        had = user_config.is_included(config, target)
+        user_config.include(config, target)
+        assert user_config.is_included(config, target)
+        user_config.exclude(config, target)
+        assert had or config.read_bytes().splitlines() == data.splitlines()
+
+
 FUZZERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "job.json and state files": (inputs.listings(), check_listing),
     "output of remote scripts": (
@@ -152,4 +165,10 @@ FUZZERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "scenario": (inputs.scenarios(), check_scenario),
     "journal": (inputs.journals(), check_journal),
     "outputs of a job": (inputs.OUTPUTS, check_outputs),
+    "ssh config": (inputs.SSH_CONFIGS, check_ssh_config),
+    "answers of AWS": (aws_answers.ANSWERS, aws_answers.check),
+    "command lines": (inputs.typed_words(typed.COMMANDS), typed.check_command),
+    "lines at the prompt": (inputs.typed_lines(typed.VERBS), typed.check_line),
 }
+SLOW = ("answers of AWS",)
+"""Kinds whose inputs take a second each."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from localcloud.scenarios import fault_kinds
 from orchestrator.config import schema
+from orchestrator.ssh.user_config import MARK
 
 RUN = "20261120-141203-k3x"
 HOST = "ml-0"
@@ -147,3 +148,44 @@ OUTPUTS = st.lists(
     ),
     max_size=3,
 )
+SSH_CONFIGS = st.one_of(
+    st.binary(max_size=200),
+    st.lists(st.one_of(TEXTS, st.just('Include "/h/ssh/config"'), st.just(MARK))).map(
+        lambda lines: "\n".join(lines).encode(errors="surrogatepass")
+    ),
+)
+WORDS = (
+    "-n",
+    "--yes",
+    "--output",
+    "json",
+    "text",
+    "--host",
+    "--follow",
+    "--multi",
+    "--",
+    "2",
+    "-1",
+    "1e9",
+    "nan",
+    RUN,
+    "k3",
+)
+
+
+@st.composite
+def typed_words(draw: st.DrawFn, commands: tuple[str, ...]) -> list[str]:
+    """Draw the words of a command line: a command with options and values, or any words."""
+    first = draw(st.one_of(st.sampled_from(commands), TEXTS))
+    return [first, *draw(st.lists(st.one_of(st.sampled_from(WORDS), TEXTS), max_size=4))]
+
+
+@st.composite
+def typed_lines(draw: st.DrawFn, verbs: tuple[str, ...]) -> str:
+    """Draw a line at the prompt: a call of a verb with literals, a command as on the command line, or damaged ones."""
+    name = draw(st.one_of(st.sampled_from(verbs), st.sampled_from(["launch", "Lanch", "stratus status"])))
+    values = [repr(value) for value in draw(st.lists(VALUES, max_size=2))]
+    names = st.sampled_from(["n", "yes", "host", "follow", "hours", "job", "output", "everywhere"])
+    values += [f"{key}={draw(VALUES)!r}" for key in draw(st.lists(names, max_size=2, unique=True))]
+    line = f"{name}({', '.join(values)})" if draw(st.booleans()) else f"{name} {' '.join(values)}"
+    return line[: draw(st.integers(0, len(line)))] if draw(st.booleans()) else line

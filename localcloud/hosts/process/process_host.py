@@ -18,6 +18,8 @@ import asyncssh
 
 from localcloud.core.process_tree import adopt_orphans, kill_all_below
 from localcloud.hosts import user_data
+from localcloud.hosts.hostile import behavior
+from localcloud.hosts.hostile import port as hostile_port
 from localcloud.hosts.process import disk
 from localcloud.hosts.process.boot import Boot, Console
 from localcloud.hosts.process.children import Children
@@ -144,11 +146,21 @@ class ProcessHost:
 
     async def _serve(self, keys: list[asyncssh.SSHKey]) -> None:
         spec = self._spec
-        server = SshServer(spec.address, spec.port, spec.user, self._layout.authorized_keys)
-        login = LoginEnvironment(self._children, lambda: dict(self._environment), self._layout.home, disk.shell())
+        hostility = behavior.read(spec.folder)
+        own_port = spec.port + 1 if hostility is not None and hostility.is_port else spec.port
+        server = SshServer(spec.address, own_port, spec.user, self._layout.authorized_keys)
+        login = LoginEnvironment(
+            self._children,
+            lambda: dict(self._environment),
+            self._layout.home,
+            disk.shell(),
+            lambda: behavior.read(spec.folder),
+        )
         while True:
             try:
                 self._acceptor = await server.listen(login, keys)
+                if hostility is not None and hostility.is_port:
+                    self._hostile_port = await hostile_port.serve(hostility, spec.address, spec.port, own_port)
                 break
             except OSError as error:
                 self._console.log(f"sshd: cannot listen on {spec.address} port {spec.port}: {error.strerror}")

@@ -15,6 +15,8 @@ import asyncssh
 from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
+from localcloud.hosts.hostile.behavior import Hostility
+from localcloud.hosts.hostile.sender import HostileAnswer
 from localcloud.hosts.process import pty
 from localcloud.hosts.process.children import Child, Children, Command, StandardStreams
 from localcloud.hosts.process.streams import InputStream, OutputStream, enlarge_pipe
@@ -35,12 +37,14 @@ class LoginEnvironment:
     :param variables: returns the variables of every program.
     :param home: working directory.
     :param shell: login shell, which also runs commands.
+    :param hostility: returns the behavior of a hostile host; None if it is not.
     """
 
     children: Children
     variables: Callable[[], dict[str, str]]
     home: Path
     shell: str
+    hostility: Callable[[], Hostility | None] = lambda: None
 
 
 class SshSession(asyncssh.SSHServerSession[bytes]):
@@ -59,6 +63,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         self._inflow: InputStream | None = None
         self._outflows: list[OutputStream] = []
         self._master: int | None = None
+        self._hostile: HostileAnswer | None = None
 
     def connection_made(self, chan: Channel) -> None:
         """Store the channel."""
@@ -97,6 +102,9 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         """Start the program or file transfer."""
         if self._transfer is not None:
             self._transfer.session_started()
+            return
+        if (hostility := self._login.hostility()) is not None and hostility.answers(self._command):
+            self._hostile = HostileAnswer(self._channel, hostility.how)
             return
         try:
             self._start_program()
@@ -198,6 +206,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         """Stop reading from the program: the client is slower."""
         if self._transfer is not None:
             self._transfer.pause_writing()
+        if self._hostile is not None:
+            self._hostile.pause()
         for flow in self._outflows:
             flow.pause()
 
@@ -205,6 +215,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         """Continue reading from the program."""
         if self._transfer is not None:
             self._transfer.resume_writing()
+        if self._hostile is not None:
+            self._hostile.resume()
         for flow in self._outflows:
             flow.resume()
 
@@ -227,6 +239,8 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         """Close all streams. The program continues, and gets SIGPIPE or, on a terminal, SIGHUP."""
         if self._transfer is not None:
             self._transfer.connection_lost(exc)
+        if self._hostile is not None:
+            self._hostile.close()
         for flow in self._outflows:
             flow.close()
         if self._inflow is not None:

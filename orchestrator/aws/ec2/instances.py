@@ -314,10 +314,8 @@ def _launch_names(tags: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _name(response: InstanceTypeDef, names: Sequence[str]) -> str:
-    try:
-        return names[response["AmiLaunchIndex"]]
-    except (KeyError, IndexError):
-        return response["InstanceId"]
+    index = response.get("AmiLaunchIndex", -1)
+    return names[index] if 0 <= index < len(names) else response["InstanceId"]
 
 
 def _reason(response: InstanceTypeDef) -> str:

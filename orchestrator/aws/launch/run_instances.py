@@ -24,6 +24,8 @@ from orchestrator.core.next_step import NextStep
 from orchestrator.crypto import ssh_keys
 
 if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import ReservationResponseTypeDef
+
     from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.aws.launch.time_limits import TimeLimits
 
@@ -290,19 +292,21 @@ def _request(
     is_ambiguous = False
     for waited_s in clients.clock.attempts(RETRY_TIMEOUT_S, _BACKOFF, jitter=True):
         try:
-            response = clients.ec2_once.run_instances(**request)
+            return _launched(clients.ec2_once.run_instances(**request))
         except errors.error_types() as error:
             last, reaction = error, errors.reaction(error)
             is_ambiguous = is_ambiguous or reaction == "ambiguous"
             if not (reaction in ("retry", "ambiguous") or (_is_propagating(error) and waited_s < PROPAGATION_S)):
                 break
-        else:
-            by_index = sorted(response["Instances"], key=lambda instance: instance["AmiLaunchIndex"])
-            return [instances.from_response(instance) for instance in by_index]
     refusal = clients.translate(last, action=f"launching {plan.count} x {plan.instance_type} in {plan.subnet.zone}")
     if not is_ambiguous:
         raise refusal from last
     return _look_up(clients, plan, entry, refusal)
+
+
+def _launched(response: ReservationResponseTypeDef) -> list[instances.Instance]:
+    by_index = sorted(response["Instances"], key=lambda instance: instance["AmiLaunchIndex"])
+    return [instances.from_response(instance) for instance in by_index]
 
 
 def _look_up(

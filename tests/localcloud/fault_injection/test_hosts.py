@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from functools import partial
 from typing import Any
 
 import asyncssh
+import pytest
 
 from localcloud.scenarios.scenario import make_fault
 from tests.support.localcloud.clients import instances, wait_for_state, wait_until
@@ -65,3 +67,38 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_have_another_key(ec2: An
     wait_until(lambda: knock(addresses[6], seconds=0.3) == "silent")
     wait_until(lambda: knock(addresses[8]) == "ssh" and host_key(addresses[8]) != own_key)
     assert {instance["State"]["Name"] for instance in instances(ec2, new)} == {"running"}
+
+
+@pytest.mark.slow
+def test_a_hostile_port_sends_a_banner_byte_by_byte_and_a_hostile_answer_replaces_a_command(
+    ec2: Any, launch: Launch, play: Play, key: asyncssh.SSHKey
+) -> None:
+    instance_ids = [instance["InstanceId"] for instance in launch(2, KeyName="login")]
+    addresses = [instance["PublicIpAddress"] for instance in wait_for_state(ec2, instance_ids, "running")]
+    for address in addresses:
+        wait_until(partial(is_up, address))
+    play(
+        make_fault("host-hostile", how="slow-banner", where="host 0"),
+        make_fault("host-hostile", how="escapes", commands="*date*", where="host 1"),
+    )
+
+    def banner() -> bytes:
+        with contextlib.suppress(OSError), socket.create_connection((addresses[0], 22022), timeout=3) as link:
+            return link.recv(4)
+        return b""
+
+    wait_until(lambda: banner() == b"x")
+    wait_until(lambda: "\x1b]0;owned" in output(addresses[1], key, "date"))
+    assert output(addresses[1], key, "echo good") == "good\n"
+    # A hostile host can be stopped, too: the fixture terminates it.
+
+
+def output(address: str, key: asyncssh.SSHKey, command: str) -> str:
+    import asyncio
+
+    async def run() -> str:
+        options: Any = {"username": "ubuntu", "client_keys": [key], "known_hosts": None, "config": None}
+        async with asyncssh.connect(address, 22022, **options) as connection:
+            return str((await connection.run(command, check=False)).stdout)
+
+    return asyncio.run(run())
