@@ -88,6 +88,11 @@ class Objective:
     scope: str = "global"
     pair_weight: float = 0.0
 
+    @property
+    def uses_target(self) -> bool:
+        """Whether the loss depends on rows of the target."""
+        return self.method != "none" or self.pair_weight > 0
+
 
 @dataclass(frozen=True)
 class BatchPart:
@@ -126,9 +131,11 @@ def loss_shares(net: Any, part: BatchPart, objective: Objective, strength: float
 
     :param strength: of the transfer loss, in [0, 1] (:func:`ramp_strength`).
     """
+    if not objective.uses_target:
+        loss = class_loss(net, net["features"](part.source), part)
+        return LossShares(loss, loss.detach(), torch.zeros_like(loss.detach()), torch.zeros_like(loss.detach()))
     source, target = models.domain_features(net, part.source, part.target)
-    logits = at_least_float32(net["classifier"](source))
-    classes = functional.cross_entropy(logits, part.labels, reduction="sum") / part.total
+    classes = class_loss(net, source, part)
     pairs = pair_loss(net, part, target) / part.total if objective.pair_weight else torch.zeros_like(classes)
     supervised = classes + objective.pair_weight * pairs
     classes, pairs = classes.detach(), pairs.detach()
@@ -138,17 +145,32 @@ def loss_shares(net: Any, part: BatchPart, objective: Objective, strength: float
         transfer = domain_loss(net, source, target, strength) / part.total
         # The strength scales the reversed gradient only; the domain head is always trained at full rate.
         return LossShares(supervised + objective.weight * transfer, classes, transfer.detach(), pairs)
+    transfer, share = alignment_loss(source, target, part, objective, comm)
+    return LossShares(supervised + objective.weight * strength * transfer, classes, share, pairs)
+
+
+def class_loss(net: Any, source: Tensor, part: BatchPart) -> Tensor:
+    """Return this rank's share of the cross entropy of the source's labels."""
+    logits = at_least_float32(net["classifier"](source))
+    return functional.cross_entropy(logits, part.labels, reduction="sum") / part.total
+
+
+def alignment_loss(
+    source: Tensor, target: Tensor, part: BatchPart, objective: Objective, comm: Communicator
+) -> tuple[Tensor, Tensor]:
+    """Return CORAL or MMD of the features to differentiate, and this rank's share of its value, detached."""
     measure = coral if objective.method == "coral" else mmd
-    source, target = at_least_float32(source), at_least_float32(target)
-    if objective.scope == "local":
-        transfer = measure(source, target) * (len(source) / part.total)
-        share = transfer.detach()
-    else:
+    # Autocast would compute the matrix products in half precision again: between nearly aligned domains their
+    # difference is smaller than its rounding.
+    with torch.autocast(source.device.type, enabled=False):
+        source, target = at_least_float32(source), at_least_float32(target)
+        if objective.scope == "local":
+            transfer = measure(source, target) * (len(source) / part.total)
+            return transfer, transfer.detach()
         gathered = comm.gather_rows(torch.cat([source, target], dim=1), part.counts, "features")
         transfer = measure(*gathered.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
-        # Every rank computes the whole loss, so each reports an equal share.
-        share = transfer.detach() / comm.size
-    return LossShares(supervised + objective.weight * strength * transfer, classes, share, pairs)
+    # Every rank computes the whole loss, so each reports an equal share.
+    return transfer, transfer.detach() / comm.size
 
 
 def pair_loss(net: Any, part: BatchPart, target: Tensor) -> Tensor:

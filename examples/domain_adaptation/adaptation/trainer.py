@@ -77,6 +77,10 @@ class Trainer:
             self.dataset.row_name: len(self.dataset.training_indices) + len(self.dataset.target_rows),
         }
 
+    @property
+    def _rows_per_iteration(self) -> int:
+        return self.options.global_batch * (2 if self._objective.uses_target else 1)
+
     def restart(self, state: TrainingState) -> None:
         """Start, or restart after a loss of ranks, from weights that are already in place."""
         # Double precision is not available on Apple GPUs (MPS).
@@ -204,7 +208,7 @@ class Trainer:
             previous.seconds + seconds,
         )
         if self.comm.rank == 0 and state.iteration % self.options.log_every == 0:
-            speed = 2 * self.options.global_batch * count / seconds
+            speed = self._rows_per_iteration * count / seconds
             self._log(
                 f"iteration {state.iteration}/{self.iterations}  class loss {classes / count:.4f}  "
                 f"transfer loss {transfer / count:.5f}  {speed:.0f} {self.dataset.row_name}/s"
@@ -217,7 +221,7 @@ class Trainer:
         """Append the metrics of the finished epoch, and keep its weights if they are the best so far."""
         totals, epoch = state.totals, math.ceil(state.iteration / self.iterations_per_epoch)
         source, target, recalls = self.accuracies()
-        speed = 2 * self.options.global_batch * totals.iterations / max(totals.seconds, 1e-9)
+        speed = self._rows_per_iteration * totals.iterations / max(totals.seconds, 1e-9)
         metrics: dict[str, Any] = {
             "epoch": epoch,
             "iteration": state.iteration,
