@@ -8,12 +8,16 @@
 #                                        (a new BUDGET with - for MINUTES applies from the next boot or extension)
 #
 # Prints "@@until EPOCH BUDGET USED IDLE". /var/lib/stratus holds limits (minutes from a start, budget, idle, port), used
-# (minutes up, counted by idle.sh), until (the end, a moment that a reboot does not move), end (the same as uptime in
-# seconds, for idle.sh) and seen (its date: when the VM was last up).
+# (minutes up, counted by idle.sh), until (the end, a moment that a reboot does not move) and seen (its date: when the VM
+# was last up); /run/stratus holds end (the same as uptime in seconds, for idle.sh).
+#
+# idle.sh shuts down at the end. In case it hangs, something later does: where systemd runs, a timer, which neither a
+# restart of logind nor "shutdown -c" cancels, as they do a scheduled shutdown; elsewhere a scheduled shutdown.
 set -u
 # Below / on a VM; a host that is a folder has everything below that folder.
 root=${0%/var/lib/cloud/scripts/*}
 state=$root/var/lib/stratus
+run=$root/run/stratus
 
 number() { # FILE: prints the number in it, or 0
     value=
@@ -27,13 +31,35 @@ limit() { # NAME DEFAULT: not sourced, because a missing or damaged file would e
     echo "${value:-$2}"
 }
 
-keep() { # FILE TEXT: replaces the file atomically
-    printf '%s\n' "$2" >"$state/$1.new" && mv "$state/$1.new" "$state/$1"
+keep() { # FILE TEXT: replaces the file atomically; on a full disk, overwrites it in the block that it has
+    { printf '%s\n' "$2" >"$state/$1.new"; } 2>/dev/null && mv "$state/$1.new" "$state/$1" && return
+    rm -f "$state/$1.new"
+    printf '%-60s\n' "$2" 1<>"$state/$1"
 }
 
 was_off() { # for longer than a reboot takes: then it was stopped, and its time begins anew
     seen=$(date -r "$state/seen" +%s 2>/dev/null || echo 0)
     [ $((now - seen)) -ge 900 ]
+}
+
+unit() { # NAME OPTION...: replaces a transient unit, which ends with the VM only
+    systemctl stop "$1.timer" "$1.service" >/dev/null 2>&1
+    name=$1
+    shift
+    systemd-run --quiet --collect --unit="$name" -p DefaultDependencies=no "$@"
+}
+
+# Not by `shutdown`: while systemd boots or a service does not stop, that waits for up to half an hour.
+arm_timer() {
+    unit stratus-end --on-active="$((left + 120))s" --timer-property=AccuracySec=1s \
+        --timer-property=DefaultDependencies=no systemctl poweroff --force &&
+        { systemctl stop stratus-backstop.timer >/dev/null 2>&1 || :; }
+}
+
+# Later than idle.sh: a scheduled shutdown blocks logins in its last five minutes, until it is cancelled.
+arm_shutdown() {
+    shutdown -c >/dev/null 2>&1
+    [ "$left" -le 0 ] || shutdown -h "+$(((left + 59) / 60 + 6))"
 }
 
 minutes=$(limit minutes 480) budget=$(limit budget 0) idle=$(limit idle 0) port=$(limit port 22)
@@ -71,26 +97,26 @@ else
         # the end over SSH. Once for each end: reboots do not add up.
         left=$grace
     fi
-    rm -f "$state/end"  # of the last boot, whose uptime was another
+    rm -f "$run/end"  # of the last boot, whose uptime was another
 fi
 if [ "$budget" -gt 0 ] && [ "$left" -gt $(((budget - used) * 60)) ]; then
     left=$(((budget - used) * 60))
 fi
 [ "$left" -gt 0 ] || left=0
 end=$((${up%%.*} + left))
+# In memory: a full disk must not keep an extension from idle.sh. First, because idle.sh sets until by it.
+mkdir -p "$run" && echo "$end" >"$run/end"
 keep until $((now + left))
-keep end "$end"
 # A date can be set on a full disk, too.
 touch "$state/seen"
-if [ $# -ne 3 ]; then
+# A host that is a folder shares the systemd of its computer.
+systemd=
+[ -z "$root" ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null && systemd=yes
+# As a service idle.sh is started again after a kill for lack of memory, and outlives cloud-init.
+if [ $# -ne 3 ] && ! { [ -n "$systemd" ] && unit stratus-idle -p Restart=always -p RestartSec=5 -p OOMScoreAdjust=-900 \
+    sh "$state/idle.sh" "$used" "$end"; }; then
     setsid sh "$state/idle.sh" "$used" "$end" </dev/null >"$state/idle.log" 2>&1 &
 fi
-# A scheduled shutdown blocks logins in its last five minutes, until it is cancelled; a new one alone does not unblock
-# them. So idle.sh shuts down on time, and this one is later: it counts if idle.sh was killed.
-shutdown -c >/dev/null 2>&1
-if [ "$left" -gt 0 ]; then
-    shutdown -h "+$(((left + 59) / 60 + 6))" || exit 69
-else
-    shutdown -h now || exit 69
-fi
+{ [ -n "$systemd" ] && arm_timer; } || arm_shutdown || exit 69
+[ "$left" -gt 0 ] || shutdown -h now || exit 69
 echo "@@until $((now + left)) $budget $used $idle"

@@ -2,13 +2,14 @@
 # Counts the minutes that this VM is up, and shuts it down at its end, whatever became of the scheduled shutdown, and after
 # some minutes without use: no job runs, no SSH session is open, no GPU computes. stratus-expire starts it at every boot.
 #
-#   idle.sh USED [END]     USED: minutes up before; END: uptime in seconds at which it shuts down, unless the file end
-#                          has another; 0: never
+#   idle.sh USED [END]     USED: minutes up before, unless the file used has a count; END: uptime in seconds at which it
+#                          shuts down, unless /run/stratus/end has another; 0: never
 #
 # STRATUS_MINUTE is the length of a minute in seconds, for tests.
 set -u
 root=${0%/var/lib/stratus/*}
 state=$root/var/lib/stratus
+run=$root/run/stratus
 minute=${STRATUS_MINUTE:-60}
 end=${2:-0}
 
@@ -62,14 +63,30 @@ pause() { # a minute, or less to the end
     if [ "$left" -gt 0 ] && [ "$left" -lt "$minute" ]; then echo "$left"; else echo "$minute"; fi
 }
 
+stored() { # FILE DEFAULT: prints the number in a file, or the default
+    value=
+    [ -r "$1" ] && read -r value <"$1"
+    number "$value" "$2"
+}
+
+keep_moment() { # a clock that is set moves the moment of the end, which is for reboots and for clients, not the end
+    moment=$(($(date +%s) + end - $1))
+    drift=$((moment - $(stored "$state/until" "$moment")))
+    [ "${drift#-}" -lt 30 ] || printf '%s\n' "$moment" 1<>"$state/until"
+}
+
+# The count of the file: this script may have been killed and started again.
+used=$(stored "$state/used" "$1")
 began=$(seconds)
 active=$began
 while sleep "$(pause)"; do
     now=$(seconds)
     touch "$state/seen"
-    echo $(($1 + (now - began) / minute + 1)) >"$state/used.new" && mv "$state/used.new" "$state/used"
-    # An extension over SSH writes the file; on a full disk the earlier end stays.
-    [ -r "$state/end" ] && read -r written <"$state/end" && end=$(number "$written" "$end")
+    # Written over, not replaced: that works on a full disk, too.
+    printf '%s\n' $((used + (now - began) / minute + 1)) 1<>"$state/used"
+    # An extension over SSH writes the file.
+    end=$(stored "$run/end" "$end")
+    [ "$end" -eq 0 ] || keep_moment "$now"
     idle=$(limit idle 0) port=$(limit port 22)
     if [ "$end" -gt 0 ] && [ "$now" -ge "$end" ]; then
         echo "ended: its time is over" | tee "$state/ended"

@@ -217,7 +217,41 @@ def test_an_extension_moves_the_end_of_the_watcher(tmp_path: Path) -> None:
         watcher.kill()
 
     assert "-h now" not in vm.shutdowns
-    assert int(vm.state("end").read_text()) >= uptime_s + 480 * 60
+    assert int((vm.root / "run/stratus/end").read_text()) >= uptime_s + 480 * 60
+
+
+def test_an_extension_on_a_full_disk_survives_a_reboot(tmp_path: Path) -> None:
+    """No new file can be written there; the block of an old one can."""
+    vm = TimerHost.make(tmp_path, TimeLimits(60))
+    vm.boot()
+    vm.program("mv", "exit 1")
+
+    assert timer(vm.extend("600", "-", "45")) == [600, 0, 2, 45]
+    assert timer(vm.reboot(after_minutes=20)) == [580, 0, 4, 45]
+
+
+def test_a_clock_that_is_set_leaves_the_time_that_is_left(tmp_path: Path) -> None:
+    """The end is a moment of the clock for a reboot, but not for the watcher."""
+    vm = TimerHost.make(tmp_path, TimeLimits(60))
+    vm.boot()
+    before = int(vm.state("until").read_text())
+    vm.program("date", 'if [ "$*" = +%s ]; then echo $(($(/bin/date +%s) + 3600)); else exec /bin/date "$@"; fi')
+    with vm.watch() as watcher:
+        wait_until(lambda: int(vm.state("until").read_text() or 0) != before)
+        watcher.kill()
+
+    assert abs(int(vm.state("until").read_text()) - before - 3600) <= 3
+    assert timer(vm.reboot(after_minutes=0))[0] == 120  # as this computer's clock has it
+
+
+def test_a_watcher_that_is_started_again_continues_the_count_of_minutes(tmp_path: Path) -> None:
+    vm = TimerHost.make(tmp_path, TimeLimits(480))
+    vm.set_used(50)
+    with vm.watch(used=2) as watcher:
+        wait_until(lambda: int(vm.state("used").read_text() or 0) != 50)
+        watcher.kill()
+
+    assert int(vm.state("used").read_text()) >= 51
 
 
 def test_a_budget_counts_over_all_boots_and_shuts_down_when_it_is_used_up(tmp_path: Path) -> None:

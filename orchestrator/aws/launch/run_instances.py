@@ -184,6 +184,7 @@ def user_data(host_key: ssh_keys.HostKey, limits: TimeLimits) -> str:
     config = {
         "ssh_deletekeys": True,
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
+        "bootcmd": limits.boot_commands,
         "write_files": limits.cloud_init_files,
     }
     text = "#cloud-config\n" + json.dumps(config, indent=1) + "\n"

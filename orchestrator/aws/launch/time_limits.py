@@ -15,6 +15,9 @@ from orchestrator.core.errors import UsageError
 
 EXPIRE_SCRIPT = "/var/lib/cloud/scripts/per-boot/stratus-expire"  # cloud-init runs this folder at every boot
 STATE_FOLDER = "/var/lib/stratus"
+BACKSTOP_MINUTES = 15
+"""How much later than the timer the backstop of the first boot stage shuts down."""
+
 BOOT_MINUTES = 2
 """Minutes that every boot adds to the used budget: billing begins before the timer."""
 
@@ -49,6 +52,20 @@ class TimeLimits:
             {"path": f"{STATE_FOLDER}/limits", "permissions": "0644", "content": limits},
             {"path": f"{STATE_FOLDER}/idle.sh", "permissions": "0755", "content": script("idle.sh")},
             {"path": EXPIRE_SCRIPT, "permissions": "0755", "content": script("expire.sh")},
+        ]
+
+    @property
+    def boot_commands(self) -> list[str]:
+        """Commands of cloud-init's ``bootcmd``: a backstop for a boot that never arms the timer.
+
+        They run in the first stage of every boot, before SSH is up; stratus-expire cancels the backstop.
+        """
+        minutes = min(self.minutes, self.budget_minutes or self.minutes) + BACKSTOP_MINUTES
+        # --no-block: this stage would wait for units that wait for it. A failure here must not fail the boot.
+        return [
+            "! command -v systemd-run >/dev/null || systemd-run --no-block --unit=stratus-backstop"
+            f" --on-active={minutes}min --timer-property=DefaultDependencies=no -p DefaultDependencies=no"
+            " systemctl poweroff --force || :"
         ]
 
 

@@ -109,6 +109,9 @@ def test_user_data_is_a_cloud_config_with_host_key_and_time_limits() -> None:
     files = {each["path"]: each for each in config["write_files"]}
     assert files["/var/lib/cloud/scripts/per-boot/stratus-expire"]["permissions"] == "0755"
     assert files["/var/lib/stratus/limits"]["content"] == "minutes=91 budget=400 idle=30 port=22022\n"
+    # Later than the timer, whose script runs in the last stage of a boot.
+    (backstop,) = config["bootcmd"]
+    assert "--on-active=106min" in backstop
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=200))
