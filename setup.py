@@ -73,6 +73,7 @@ setup(
         "local": ["moto[ec2,s3,ssm,sagemaker,server]>=5.2.5", "asyncssh>=2.18"],
         "dev": [
             "boto3-stubs[ec2,s3,ssm,sts]",
+            "coverage",
             "hypothesis",
             "ipykernel",
             "jupyter_client",

@@ -1,0 +1,238 @@
+"""Runs of mutants, each in a forked process: nothing on disk changes.
+
+A mutant of a function replaces the function's code in a process that has collected all tests. A mutant of a
+module or a class is compiled when the module is imported: its process begins before the project is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+
+import pytest
+from mutations import Mutant
+
+POLL_S = 0.02
+START_S = 40.0
+"""Deadline of a mutant besides the time of its tests: the start of pytest on a busy computer."""
+
+SLOWER = 5.0
+"""A mutant may be this many times slower than its tests were; then it counts as killed."""
+
+KILLED, BROKEN, SURVIVED = 1, 70, 0
+OPTIONS = ("-x", "-qq", "-s", "--disable-warnings", "-p", "no:xdist", "-p", "no:cacheprovider", "--tb=line")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One mutant and the tests that could notice it.
+
+    :param seconds: that the tests take.
+    """
+
+    mutant: Mutant
+    tests: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of a trial.
+
+    :param state: ``killed``, ``slow`` (killed by the deadline), ``survived`` or ``untested``.
+    """
+
+    mutant: Mutant
+    state: str
+
+
+@dataclass(frozen=True)
+class _Process:
+    pid: int
+    trial: Trial
+    deadline: float
+
+
+def run_all(root: Path, trials: Sequence[Trial], workers: int, show: Callable[[Outcome], None]) -> None:
+    """Run trials side by side, and call ``show`` with the outcome of each as it comes."""
+    os.environ["CI"] = "true"
+    os.chdir(root)
+    sys.path[0] = str(root)
+    _preload()
+    tested = [trial for trial in trials if trial.tests]
+    for trial in trials:
+        if not trial.tests:
+            show(Outcome(trial.mutant, "untested"))
+    modules = [trial for trial in tested if not trial.mutant.is_in_function]
+    functions = [trial for trial in tested if trial.mutant.is_in_function]
+    for outcome in _side_by_side(modules, workers, lambda trial: _run_with_module(root, trial)):
+        show(outcome)
+    if functions:
+        files = sorted({test.partition("::")[0] for trial in functions for test in trial.tests})
+        pytest.main([*OPTIONS, "-m", "not slow", *files], plugins=[_Functions(functions, workers, show)])
+
+
+class _Functions:
+    """pytest plugin that runs trials where pytest would run the tests that it has collected."""
+
+    def __init__(self, trials: Sequence[Trial], workers: int, show: Callable[[Outcome], None]) -> None:
+        self.trials, self.workers, self.show = trials, workers, show
+        self.failed = False
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run each trial in a process of its own."""
+        items = {item.nodeid: item for item in session.items}
+        # Shared, so that two processes never choose the same folder.
+        session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+
+        def run(trial: Trial) -> int:
+            _replace_code(trial.mutant)
+            tests = [items[test] for test in trial.tests if test in items]
+            for number, item in enumerate(tests):
+                following = tests[number + 1] if number + 1 < len(tests) else None
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if self.failed:
+                    return KILLED
+            return SURVIVED if tests else BROKEN
+
+        for outcome in _side_by_side(self.trials, self.workers, run):
+            self.show(outcome)
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a failure."""
+        self.failed = self.failed or report.failed
+
+
+def _preload() -> None:
+    """Import what the tests need from elsewhere, so that a forked process has it."""
+    for name in ("boto3", "fabric", "hypothesis", "paramiko", "rich.console"):
+        importlib.import_module(name)
+
+
+def _side_by_side(trials: Sequence[Trial], workers: int, run: Callable[[Trial], int]) -> Iterator[Outcome]:
+    waiting, running = list(reversed(trials)), list[_Process]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(_start(waiting.pop(), run))
+            for process in list(running):
+                if state := _state(process):
+                    running.remove(process)
+                    yield Outcome(process.trial.mutant, state)
+            time.sleep(POLL_S)
+    finally:
+        for process in running:
+            _end(process)
+
+
+def _start(trial: Trial, run: Callable[[Trial], int]) -> _Process:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = BROKEN
+        try:
+            os.setsid()
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            status = run(trial)
+        finally:
+            os._exit(status)
+    return _Process(pid, trial, time.monotonic() + START_S + SLOWER * trial.seconds)
+
+
+def _state(process: _Process) -> str:
+    """Return the outcome of a process; empty while it runs."""
+    pid, status = os.waitpid(process.pid, os.WNOHANG)
+    if not pid and time.monotonic() < process.deadline:
+        return ""
+    _end(process)
+    if not pid:
+        return "slow"
+    code = os.waitstatus_to_exitcode(status)
+    return {BROKEN: "untested", SURVIVED: "survived"}.get(code, "killed")
+
+
+def _end(process: _Process) -> None:
+    """End a process with those that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(process.pid, 0)
+
+
+# -- mutants of functions
+
+
+def _replace_code(mutant: Mutant) -> None:
+    """Replace the code of a function in all its forms: methods, properties, decorated and partial functions."""
+    path = Path(mutant.file).resolve()
+    source = path.read_bytes()
+    before, after = compile(source, str(path), "exec"), compile(mutant.apply(source), str(path), "exec")
+    pairs = zip(_functions(before), _functions(after), strict=True)
+    replacements = {_identity(old): new for old, new in pairs if old != new}
+    for function in [item for item in gc.get_objects() if isinstance(item, FunctionType)]:
+        function.__code__ = replacements.get(_identity(function.__code__), function.__code__)
+
+
+def _identity(code: CodeType) -> tuple[str, str, int]:
+    return code.co_filename, code.co_qualname, code.co_firstlineno
+
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    """Return the functions and methods of a module, without those inside of them."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType) and constant.co_flags & inspect.CO_OPTIMIZED:
+            yield constant
+        elif isinstance(constant, CodeType):
+            yield from _functions(constant)
+
+
+# -- mutants of modules and classes
+
+
+class _Finder(MetaPathFinder):
+    """Finder that compiles one module from its mutated source."""
+
+    def __init__(self, path: Path, mutant: Mutant) -> None:
+        self.path, self.mutant = path, mutant
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the module's usual spec with another loader."""
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin != str(self.path):
+            return None
+        spec.loader = _Loader(fullname, str(self.path), self.mutant)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def __init__(self, name: str, path: str, mutant: Mutant) -> None:
+        super().__init__(name, path)
+        self.mutant = mutant
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - importlib gives the name
+        """Return the mutated module's code, never that of a compiled file."""
+        return compile(self.mutant.apply(Path(self.path).read_bytes()), self.path, "exec")
+
+
+def _run_with_module(root: Path, trial: Trial) -> int:
+    sys.meta_path.insert(0, _Finder(root / trial.mutant.file, trial.mutant))
+    status = pytest.main([*OPTIONS, *trial.tests])
+    return SURVIVED if status == pytest.ExitCode.OK else KILLED
