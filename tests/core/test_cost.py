@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from orchestrator.core.cost import NOTHING, UNKNOWN, Amount, Bill, billed_s, decimals, exactly, to_record
+from orchestrator.core.cost import NOTHING, UNKNOWN, Amount, Bill, billed_s, cost_for, decimals, exactly, to_record
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -39,3 +40,17 @@ def test_a_sum_is_known_as_exactly_as_its_parts() -> None:
 def test_a_start_is_billed_for_a_minute_at_least() -> None:
     assert billed_s(NOW, NOW + timedelta(seconds=5)) == 60
     assert billed_s(NOW, NOW + timedelta(seconds=61)) == 61
+
+
+def test_the_cost_of_a_time_is_its_share_of_an_hour() -> None:
+    assert cost_for(Decimal("0.36"), 1800) == Decimal("0.18")
+    assert cost_for(Decimal("0.36"), 0.1) == Decimal("0.00001")
+    assert cost_for(None, 1800) is None
+
+
+def test_a_bill_is_the_sum_of_vms_disks_and_addresses() -> None:
+    bill = Bill(60, Decimal(1), Decimal(2), addresses_usd=Decimal(4))
+
+    assert bill.total == 7
+    assert Bill(60, Decimal(1), Decimal(2)).total == 3
+    assert replace(bill, disks_usd=None).total is None

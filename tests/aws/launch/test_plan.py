@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from orchestrator.aws.capacity.pools import Pool
+from orchestrator.aws.capacity.pools import SPOT, Pool
 from orchestrator.core.cost import Amount, exactly
-from tests.support.aws.values import PLAN
+from tests.support.aws.values import PLAN, SUBNET_B
 
 
 def test_the_cost_of_a_plan_includes_instances_and_disks_until_shutdown() -> None:
@@ -41,12 +41,37 @@ def test_a_replacement_has_what_the_replaced_instance_left_of_its_share() -> Non
     assert plan.for_replacement("ml-1", exactly(Decimal(3))).max_dollars == 0.01  # 0 would be no cap
     assert replace(PLAN, max_dollars=0.0).for_replacement("ml-1", exactly(Decimal(3))).max_dollars == 0.0
     assert plan.for_replacement("ml-1", exactly(Decimal(1))).replaced == exactly(Decimal(1))
+    assert plan.for_replacement("ml-1", Amount(Decimal("0.5"), None)).max_dollars == 1.5
+    assert plan.for_replacement("ml-1", exactly(Decimal(1))).names == ("ml-1",)
 
 
 def test_instances_that_are_still_missing_have_their_share_of_the_budget() -> None:
     plan = replace(PLAN, names=("ml-0", "ml-1", "ml-2", "ml-3"), max_dollars=4.0)
 
-    assert plan.remaining(3).max_dollars == 1.0
+    assert (plan.remaining(3).names, plan.remaining(3).max_dollars) == (("ml-3",), 1.0)
+    assert (plan.remaining(1).names, plan.remaining(1).max_dollars) == (("ml-1", "ml-2", "ml-3"), 3.0)
+
+
+def test_a_cap_ends_the_instances_two_minutes_early_and_is_spent_with_their_boot() -> None:
+    plan = replace(PLAN, max_dollars=2.0)
+    assert PLAN.usd_per_hour is not None
+    minutes = int(2 * 60 / PLAN.usd_per_hour)
+
+    assert plan.hours == (minutes - 2) / 60
+    assert plan.max_cost_usd is not None
+    assert abs(plan.max_cost_usd - PLAN.usd_per_hour * minutes / 60) < Decimal("1e-9")
+
+
+def test_a_launch_needs_one_instance_or_all() -> None:
+    assert replace(PLAN, allow_partial=True).min_count == 1
+    assert PLAN.min_count == 2
+
+
+def test_another_pool_replaces_type_subnet_market_and_price() -> None:
+    pool = Pool(replace(PLAN.type_info, name="c5.2xlarge"), SUBNET_B, SPOT, replace(PLAN.price, usd=Decimal(1)))  # type: ignore[type-var]
+    plan = PLAN.with_pool(pool)
+
+    assert Pool(plan.type_info, plan.subnet, plan.market, plan.price) == pool
 
 
 def test_public_addresses_are_part_of_the_price() -> None:
