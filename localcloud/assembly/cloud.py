@@ -13,7 +13,7 @@ from localcloud.assembly import control_pages
 from localcloud.aws import ecr as aws_ecr
 from localcloud.aws import wsgi
 from localcloud.core import urls
-from localcloud.core.addresses import HOME_REGION, AddressBlock
+from localcloud.core.addresses import HOME_REGION, AddressBlock, PublicAddresses
 from localcloud.ec2 import services
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance, summary
@@ -221,7 +221,15 @@ def _install(parts: CloudParts, lifecycle: Lifecycle) -> RoleSessions:
         backends.clear()
     sessions = identity.RoleSessions()
     lifecycle.on_terminated = sessions.drop
-    context = BackendContext(parts.environment, parts.block, lifecycle, parts.console, [HOME_REGION], Ec2Api.dispatch)
+    context = BackendContext(
+        environment=parts.environment,
+        block=parts.block,
+        public_addresses=PublicAddresses(parts.block),
+        lifecycle=lifecycle,
+        console=parts.console,
+        regions=[HOME_REGION],
+        dispatch=Ec2Api.dispatch,
+    )
     # moto calls these factories with region and account.
     targets: Any = (ec2_backends, ssm_backends)
     targets[0].backend = functools.partial(Ec2Region, context=context)

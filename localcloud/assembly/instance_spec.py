@@ -37,6 +37,7 @@ class HostSpecs:
         return HostSpec(
             instance_id=instance.id,
             address=str(instance.private_ip),
+            public_address=instance.public_ip or "",
             port=self.block.ssh_port,
             folder=self.home.host_folder(instance.id),
             user=login_user(image),

@@ -2,18 +2,19 @@
 
 Linux answers on every address of 127.0.0.0/8, so each cloud takes the first free block of 4096 addresses in
 127.77.0.0/16. Its endpoint listens on the first address of the block, which also claims the block: a second cloud
-cannot bind it. The default subnets are /24s of the block, and the private *and* public address of an instance is the
-address on which its host listens.
+cannot bind it. The default subnets are /24s of the block: an instance's private address is one of it. Public addresses
+come from the block of the same number in 127.78.0.0/16. The host of an instance listens on both.
 
 A cloud with docker hosts has a block of 172.31.0.0/16 instead: its endpoint listens on the gateway of a docker network,
-and each host has an address of its own in that network.
+and each host has an address of its own in that network, which is its public address, too.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from localcloud.core.errors import LocalCloudError
 
@@ -24,6 +25,7 @@ HOME_REGION = "us-west-2"
 ZONES_PER_REGION = 3
 
 _LOOPBACK = ipaddress.IPv4Network("127.77.0.0/16")
+_LOOPBACK_PUBLIC = ipaddress.IPv4Network("127.78.0.0/16")
 _DOCKER = ipaddress.IPv4Network("172.31.0.0/16")
 
 
@@ -33,17 +35,24 @@ class AddressBlock:
 
     :param index: 0 to 15.
     :param space: the address range that is divided into blocks.
+    :param public_space: likewise, for public addresses; None if a host has one address only.
     :param ssh_port: port of the hosts' SSH servers.
     """
 
     index: int
     space: ipaddress.IPv4Network = _LOOPBACK
+    public_space: ipaddress.IPv4Network | None = _LOOPBACK_PUBLIC
     ssh_port: int = SSH_PORT
 
     @property
     def network(self) -> ipaddress.IPv4Network:
-        """All addresses of the cloud."""
+        """All addresses of the cloud except for the public ones."""
         return list(self.space.subnets(new_prefix=20))[self.index]
+
+    @property
+    def public_network(self) -> ipaddress.IPv4Network | None:
+        """Public addresses of the cloud's instances; None if they are the private ones."""
+        return None if self.public_space is None else list(self.public_space.subnets(new_prefix=20))[self.index]
 
     @property
     def endpoint(self) -> str:
@@ -66,6 +75,35 @@ class AddressBlock:
     def contains(self, address: str) -> bool:
         """Return whether a host of this cloud may listen on ``address``."""
         return ipaddress.IPv4Address(address) in self.network
+
+
+@dataclass
+class PublicAddresses:
+    """Public addresses of one cloud, handed out in turn: one that was released comes back last."""
+
+    block: AddressBlock
+    _assigned: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        network = self.block.public_network
+        self._in_turn = None if network is None else itertools.cycle(map(str, network.hosts()))
+
+    def assign(self, private_address: str) -> str:
+        """Return a public address for an interface; its private one in a cloud where hosts have one address only.
+
+        :raises LocalCloudError: every address is assigned.
+        """
+        if self._in_turn is None or self.block.public_network is None:
+            return private_address
+        for address in itertools.islice(self._in_turn, self.block.public_network.num_addresses):
+            if address not in self._assigned:
+                self._assigned.add(address)
+                return address
+        raise LocalCloudError(f"every public address in {self.block.public_network} is assigned")
+
+    def release(self, address: str) -> None:
+        """Take an address back."""
+        self._assigned.discard(address)
 
 
 def loopback_blocks() -> list[AddressBlock]:
@@ -96,5 +134,5 @@ def claim_loopback_block() -> tuple[AddressBlock, socket.socket]:
     )
 
 
-DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, ssh_port=22) for index in range(BLOCKS))
+DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, None, ssh_port=22) for index in range(BLOCKS))
 """Blocks of clouds with docker hosts."""

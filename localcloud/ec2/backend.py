@@ -18,7 +18,7 @@ from moto.ec2.utils import filter_reservations
 
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.images import IMAGES, SeededImage
-from localcloud.core.addresses import ZONES_PER_REGION, AddressBlock
+from localcloud.core.addresses import ZONES_PER_REGION, AddressBlock, PublicAddresses
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import SHUTTING_DOWN, Lifecycle
 from localcloud.ec2.visibility import Visibility
@@ -37,12 +37,14 @@ class BackendContext:
     """Values and services that the backends of all regions share.
 
     :param console: returns the console output of an instance's host.
+    :param public_addresses: of all regions.
     :param regions: regions in use, in the order of their first use.
     :param dispatch: view function that parses and answers requests to the EC2 API.
     """
 
     environment: CloudEnvironment
     block: AddressBlock
+    public_addresses: PublicAddresses
     lifecycle: Lifecycle
     console: Callable[[str], bytes]
     regions: list[str]
@@ -220,10 +222,28 @@ class Ec2Region(EC2Backend):
         pair.create_time = self.environment.clock.utc()
         return pair
 
+    def assign_public_addresses(self, instance: Instance) -> None:
+        """Give each interface that is to have a public address another one than ever before."""
+        for interface in instance.nics.values():
+            # moto keeps the request's text for some interfaces.
+            if str(interface.public_ip_auto_assign).lower() == "true":
+                interface.public_ip = self.context.public_addresses.assign(str(interface.private_ip_address))
+
+    def release_public_addresses(self, instance: Instance) -> None:
+        """Take back the public addresses of an instance that leaves running.
+
+        Contract: stopping-keeps-the-private-address.
+        """
+        for interface in instance.nics.values():
+            if interface.public_ip:
+                self.context.public_addresses.release(interface.public_ip)
+            interface.stop()
+
     def release_resources(self, instance: Instance) -> None:
         """Delete a terminated instance's disks and interfaces with their tags, and free its addresses."""
         resource_ids = [block.volume_id for _, block in instance.get_block_device_mapping]
         resource_ids += [interface.id for interface in instance.nics.values()]
+        self.release_public_addresses(instance)
         # moto's terminate drops the volumes and interfaces that go with the instance.
         instance.terminate()
         # A later launch may get the address, and the group can be deleted from now on.
@@ -248,12 +268,13 @@ class Ec2Region(EC2Backend):
         for interface in instance.nics.values():
             # moto keeps every interface; EC2 deletes those that the launch created.
             interface.delete_on_termination = interface.id not in existing
+            # moto assigns a public address at once, EC2 by the time at which the instance is running.
+            interface.stop()
         # EC2 lists the default group for launches that name none.
         if not instance.security_groups:
             instance.security_groups = list(instance.nics[0].group_set)
         _set_iops(instance, options.get("block_device_mappings", []))
         _set_times(instance, self.environment.clock.utc())
-        _use_private_addresses(instance)
         pair = self.key_pairs.get(instance.key_name or "")
         self.context.lifecycle.register(instance, (pair.public_key.strip(),) if pair else ())
 
@@ -275,25 +296,17 @@ class Ec2Region(EC2Backend):
         return instance, previous
 
     def _start(self, instance: Instance) -> None:
-        # moto's start assigns new public addresses, which are replaced below.
         instance.start()
-        _use_private_addresses(instance)
+        for interface in instance.nics.values():
+            # moto's start assigns public addresses; these come with running.
+            interface.stop()
         self.context.lifecycle.start(instance)
 
     def _stop(self, instance: Instance) -> None:
-        for interface in instance.nics.values():
-            interface.stop()
         self.context.lifecycle.stop(instance)
 
 
 _TERMINATING = (SHUTTING_DOWN[0], 48)
-
-
-def _use_private_addresses(instance: Instance) -> None:
-    """Set public addresses to the private ones: hosts on loopback or a docker bridge have no NAT in front."""
-    for interface in instance.nics.values():
-        if interface.public_ip:
-            interface.public_ip = interface.private_ip_address
 
 
 def _set_times(instance: Instance, now: datetime) -> None:

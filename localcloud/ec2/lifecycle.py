@@ -121,6 +121,7 @@ class Lifecycle:
     def stop(self, instance: Instance, cause: TransitionCause = USER_INITIATED) -> None:
         """Stop a running instance: its host ends, its folder stays."""
         tracked = self.instances[instance.id]
+        instance.ec2_backend.release_public_addresses(instance)
         self._change_state(tracked, STOPPING, cause)
         self._shut_down_host(tracked, self._hosts.stop, self._stopped, minimum_s=self._environment.durations.stopping_s)
 
@@ -186,6 +187,7 @@ class Lifecycle:
         if tracked.fail_cause is not None:
             self.terminate(tracked.instance, tracked.fail_cause)
             return
+        tracked.instance.ec2_backend.assign_public_addresses(tracked.instance)
         try:
             # Returns before SSH is up: EC2, too, calls an instance running while it still boots.
             self._hosts.start(self._spec(tracked))
@@ -296,4 +298,5 @@ def summary(tracked: TrackedInstance) -> dict[str, Any]:
     instance = tracked.instance
     name = instance.ec2_backend.tags.get(instance.id, {}).get("Name", "")
     facts = {"id": instance.id, "name": name, "type": instance.instance_type, "zone": instance.placement.zone}
-    return {**facts, "state": instance.state, "address": instance.private_ip or ""}
+    address = instance.public_ip or instance.private_ip or ""
+    return {**facts, "state": instance.state, "address": address, "private_address": instance.private_ip or ""}

@@ -36,7 +36,7 @@ class FaultyHosts:
         self._hosts, self._faults, self._open_unresponsive_port = hosts, faults, open_unresponsive_port
         self._lock = threading.Lock()
         self._specs: dict[str, HostSpec] = {}
-        self._blocked_ports: dict[str, Closable] = {}
+        self._blocked_ports: dict[str, list[Closable]] = {}
 
     def start(self, spec: HostSpec) -> None:
         """Start a host with its faults; an instance whose boot hangs has no host."""
@@ -109,14 +109,14 @@ class FaultyHosts:
                 self._hosts.reboot(instance_id)
 
     def _block_port(self, spec: HostSpec, *, answers: bool) -> None:
-        port = self._open_unresponsive_port(spec.address, spec.port, answers)
+        ports = [self._open_unresponsive_port(address, spec.port, answers) for address in spec.addresses]
         with self._lock:
-            self._blocked_ports[spec.instance_id] = port
+            self._blocked_ports[spec.instance_id] = ports
 
     def _unblock_port(self, instance_id: str) -> None:
         with self._lock:
-            port = self._blocked_ports.pop(instance_id, None)
-        if port is not None:
+            ports = self._blocked_ports.pop(instance_id, [])
+        for port in ports:
             port.close()
 
 

@@ -14,8 +14,8 @@ class HostSpec:
     """One host.
 
     :param instance_id: ``i-0123...``; every process of the host has it in its environment, as ``LOCALCLOUD_INSTANCE``.
-    :param address: address of its SSH server.
-    :param port: port of its SSH server.
+    :param address: private address, which it keeps over stop and start.
+    :param port: port of its SSH server, which listens on all of its addresses.
     :param folder: disk of the host; kept over stop and start.
     :param user: the only login name.
     :param authorized_keys: public keys in OpenSSH format, written to ``authorized_keys`` at the first boot.
@@ -23,6 +23,7 @@ class HostSpec:
     :param environment: AWS and metadata variables for every process of the host.
     :param boot_seconds: time from start to an open SSH port.
     :param has_engine: True if its image contains a Docker engine; docker hosts only.
+    :param public_address: address of this start; the private one where hosts have one only, empty for none.
     """
 
     instance_id: str
@@ -35,6 +36,12 @@ class HostSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     boot_seconds: float = 0.0
     has_engine: bool = False
+    public_address: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The private address, then the public one if there is another."""
+        return tuple(dict.fromkeys(filter(None, (self.address, self.public_address))))
 
     @property
     def hostname(self) -> str:

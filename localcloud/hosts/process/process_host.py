@@ -91,6 +91,7 @@ class ProcessHost:
         self._children = Children()
         self._console = Console(self._layout.console)
         self._environment = disk.environment(self._spec, start.shared)
+        self._hostile_ports: list[asyncio.Server] = []
 
     async def run(self) -> int:
         """Boot, serve SSH, and shut down.
@@ -145,10 +146,16 @@ class ProcessHost:
         self._console.log(f"cloud-init finished: {'done' if is_ok else 'error'}")
 
     async def _serve(self, keys: list[asyncssh.SSHKey]) -> None:
+        self._acceptors = [await self._listen(address, keys) for address in self._spec.addresses]
+        confinement = {"confined": self._confinement.protects_files, "landlock_abi": self._confinement.abi}
+        self._start.send_event({"event": "running", "id": self._spec.instance_id, **confinement})
+
+    async def _listen(self, address: str, keys: list[asyncssh.SSHKey]) -> asyncssh.SSHAcceptor:
+        """Open the SSH port on one address, however long it is taken."""
         spec = self._spec
         hostility = behavior.read(spec.folder)
         own_port = spec.port + 1 if hostility is not None and hostility.is_port else spec.port
-        server = SshServer(spec.address, own_port, spec.user, self._layout.authorized_keys)
+        server = SshServer(address, own_port, spec.user, self._layout.authorized_keys)
         login = LoginEnvironment(
             self._children,
             lambda: dict(self._environment),
@@ -158,24 +165,23 @@ class ProcessHost:
         )
         while True:
             try:
-                self._acceptor = await server.listen(login, keys)
+                acceptor = await server.listen(login, keys)
                 if hostility is not None and hostility.is_port:
-                    self._hostile_port = await hostile_port.serve(hostility, spec.address, spec.port, own_port)
-                break
+                    self._hostile_ports.append(await hostile_port.serve(hostility, address, spec.port, own_port))
             except OSError as error:
-                self._console.log(f"sshd: cannot listen on {spec.address} port {spec.port}: {error.strerror}")
+                self._console.log(f"sshd: cannot listen on {address} port {spec.port}: {error.strerror}")
                 await asyncio.sleep(_RETRY_LISTEN_S)
-        self._console.log(f"sshd: listening on {spec.address} port {spec.port}")
-        confinement = {"confined": self._confinement.protects_files, "landlock_abi": self._confinement.abi}
-        self._start.send_event({"event": "running", "id": spec.instance_id, **confinement})
+            else:
+                self._console.log(f"sshd: listening on {address} port {spec.port}")
+                return acceptor
 
     def _reload_on_hangup(self, boot: Boot) -> None:
         """Reload the host keys on SIGHUP, as sshd(8) does; open connections are not affected."""
 
         def reload() -> None:
             keys = boot.host_keys()
-            if keys:
-                self._acceptor.update(server_host_keys=keys)
+            for acceptor in self._acceptors if keys else []:
+                acceptor.update(server_host_keys=keys)
             self._console.log(f"sshd: Received SIGHUP; {len(keys)} host keys read")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

@@ -10,13 +10,15 @@ from tests.support.localcloud.in_memory import OpenCloud, client_without_retries
 from tests.support.localcloud.instances import Launch, ids
 
 
-def test_addresses_are_unique_and_public_equals_private(launch: Launch) -> None:
+def test_a_public_address_comes_with_running_and_is_not_the_private_one(ec2: Any, launch: Launch) -> None:
     new = launch(3)
+    running = wait_for_state(ec2, ids(new), "running")
 
-    assert len({instance["PrivateIpAddress"] for instance in new}) == 3
-    for instance in new:
-        assert instance["PublicIpAddress"] == instance["PrivateIpAddress"]
-        assert instance["PrivateIpAddress"].startswith("127.77.")
+    assert not any("PublicIpAddress" in instance for instance in new)
+    assert len({instance["PrivateIpAddress"] for instance in running}) == 3
+    assert len({instance["PublicIpAddress"] for instance in running}) == 3
+    assert all(instance["PrivateIpAddress"].startswith("127.77.") for instance in running)
+    assert all(instance["PublicIpAddress"].startswith("127.78.") for instance in running)
 
 
 def test_default_subnets_are_one_slash_24_for_each_of_three_zones(ec2: Any) -> None:

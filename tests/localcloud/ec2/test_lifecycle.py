@@ -20,9 +20,8 @@ def test_an_instance_is_pending_before_it_runs(ec2: Any, launch: Launch) -> None
     assert wait_for_state(ec2, ids([new]), "running")[0]["StateTransitionReason"] == ""
 
 
-def test_stop_and_start_keep_the_address_and_record_the_reason(ec2: Any, launch: Launch) -> None:
-    (new,) = launch()
-    wait_for_state(ec2, ids([new]), "running")
+def test_stop_and_start_change_the_public_address_and_record_the_reason(ec2: Any, launch: Launch) -> None:
+    (new,) = wait_for_state(ec2, ids(launch()), "running")
     changed = ec2.stop_instances(InstanceIds=ids([new]))["StoppingInstances"][0]
     (stopped,) = wait_for_state(ec2, ids([new]), "stopped")
     ec2.start_instances(InstanceIds=ids([new]))
@@ -32,7 +31,8 @@ def test_stop_and_start_keep_the_address_and_record_the_reason(ec2: Any, launch:
     assert stopped["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
     assert stopped["StateTransitionReason"].startswith("User initiated (")
     assert "PublicIpAddress" not in stopped
-    assert again["PublicIpAddress"] == again["PrivateIpAddress"] == new["PrivateIpAddress"]
+    assert stopped["PrivateIpAddress"] == again["PrivateIpAddress"] == new["PrivateIpAddress"]
+    assert again["PublicIpAddress"] not in (new["PublicIpAddress"], new["PrivateIpAddress"])
 
 
 def test_a_pending_instance_cannot_be_stopped(ec2: Any, launch: Launch) -> None:

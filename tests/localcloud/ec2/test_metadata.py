@@ -25,7 +25,8 @@ def test_metadata_requires_a_token(cloud: dict[str, str], ec2: Any, launch: Laun
     assert ask_metadata(cloud, f"{own}/latest/meta-data/instance-id")[0] == 401
     assert ask_metadata(cloud, f"{own}/latest/meta-data/instance-id", token="made-up")[0] == 401
     assert read("meta-data/instance-id") == (200, own)
-    assert read("meta-data/local-ipv4") == read("meta-data/public-ipv4") == (200, new["PrivateIpAddress"])
+    assert read("meta-data/local-ipv4") == (200, new["PrivateIpAddress"])
+    assert read("meta-data/public-ipv4") == (200, new["PublicIpAddress"])
     assert read("meta-data/placement/availability-zone") == (200, new["Placement"]["AvailabilityZone"])
     assert read("user-data") == (200, "#!/bin/sh\ntrue\n")
     assert read("meta-data/spot/instance-action")[0] == 404
