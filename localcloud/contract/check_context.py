@@ -41,6 +41,8 @@ class CheckContext:
         self.region = str(session.region_name)
         self.tag = f"{TAG}-{secrets.token_hex(4)}"
         self._launched: list[str] = []
+        #: Of the shared instances that were stopped.
+        self.public_addresses_before_stop: list[str] = []
 
     def client(self, service: str, **options: Any) -> Any:
         """Return a client that makes one attempt per call."""

@@ -113,6 +113,7 @@ def stopping_keeps_the_private_address(context: CheckContext) -> None:
     context.ec2.stop_instances(InstanceIds=ids)
     (stopped,) = context.wait_for(ids, "stopped")
     expect_equal((stopped["PrivateIpAddress"], "PublicIpAddress" in stopped), (before["PrivateIpAddress"], False))
+    context.public_addresses_before_stop.append(before["PublicIpAddress"])
 
 
 def launch_time_is_the_last_start(context: CheckContext) -> None:
@@ -124,6 +125,13 @@ def launch_time_is_the_last_start(context: CheckContext) -> None:
     context.ec2.start_instances(InstanceIds=ids)
     (after,) = context.wait_for(ids, "running")
     expect(after["LaunchTime"] > before["LaunchTime"], "it stays what it was")
+
+
+def a_start_brings_another_public_address(context: CheckContext) -> None:
+    """Compare the addresses of the instance that was stopped and started again."""
+    (after,) = context.wait_for(context.ids[:1], "running")
+    expect(after["PublicIpAddress"] not in context.public_addresses_before_stop, "it is the one from before the stop")
+    expect(after["PublicIpAddress"] != after["PrivateIpAddress"], "it is the private one")
 
 
 def a_shutdown_from_within_terminates_an_instance(context: CheckContext) -> None:
@@ -164,6 +172,7 @@ CHECKS: tuple[Check, ...] = (
     groups_in_use_cannot_be_deleted,
     stopping_keeps_the_private_address,
     launch_time_is_the_last_start,
+    a_start_brings_another_public_address,
     a_shutdown_from_within_terminates_an_instance,
     terminating_passes_through_shutting_down,
     root_disks_are_deleted_with_their_instance,
