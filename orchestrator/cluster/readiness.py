@@ -17,7 +17,8 @@ from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.health import InstanceHealth
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.replacement import Replacer
-from orchestrator.core.errors import HostError, HostsFailed, first_line
+from orchestrator.core.clock import Backoff
+from orchestrator.core.errors import ConnectError, HostError, HostsFailed, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep, add_advice
@@ -32,6 +33,7 @@ GRACE_S = 30.0
 """How long the watching thread may take to deliver its results after its own deadline."""
 
 FIRST_COMMAND_TIMEOUT_S = 30.0
+FIRST_COMMAND_BACKOFF = Backoff(1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -222,9 +224,23 @@ class ReadinessWaiter:
         )
 
     def _run_first_command(self, host: Host) -> float:
-        # sshd may accept connections before logins work, so that only a command proves that the host can be used.
-        result = self.inventory.context.ssh.run(host, "true", timeout_s=FIRST_COMMAND_TIMEOUT_S)
-        return result.raise_if_failed("the first command").seconds
+        """Run a command, and again while it fails: sshd accepts connections before logins work, and a boot is slow.
+
+        :return: seconds of the one that succeeded.
+        """
+        context = self.inventory.context
+        error = HostError("the first command was not tried", where=host.name)
+        for _ in context.clock.attempts(context.settings.ssh.ready_timeout, FIRST_COMMAND_BACKOFF):
+            try:
+                result = context.ssh.run(host, "true", timeout_s=FIRST_COMMAND_TIMEOUT_S)
+                return result.raise_if_failed("the first command").seconds
+            except HostError as failure:
+                error = failure
+                if isinstance(failure, ConnectError) and failure.kind in ("host-key", "key-file"):
+                    break
+                if reason := self.health.failure_reason(host.identity):
+                    raise HostError(f"the VM stopped after SSH was up: {reason}", where=host.name) from failure
+        raise error
 
     def _phase(self, name: str, phase: str, work: Callable[[], T]) -> T:
         """Do one phase of one host's startup, and report its start and end."""

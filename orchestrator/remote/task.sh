@@ -36,6 +36,10 @@ if [ -d "$folder/tls" ]; then
         export "DASK_DISTRIBUTED__COMM__TLS__${side}__KEY=$folder/tls/key.pem"
     done
 fi
+# A login may open 1024 files, too few for hundreds of workers. Bounded: some programs visit every possible file.
+limit=$(ulimit -Hn)
+case $limit in unlimited | ???????*) limit=524288 ;; esac
+ulimit -n "$limit" 2>/dev/null
 cd "$folder/workdir" || exit 73
 
 if [ -n "${STRATUS_IMAGE:-}" ]; then

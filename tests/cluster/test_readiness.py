@@ -8,7 +8,7 @@ import pytest
 
 from localcloud.scenarios.scenario import make_fault
 from orchestrator.cluster.readiness import HostStartup, wait_until_ready
-from orchestrator.core.errors import HostError
+from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import advice_of
 from tests.support.simulated_project import SimulatedProject
@@ -56,6 +56,40 @@ def test_an_instance_that_dies_without_a_replacer_fails_with_its_state(simulate:
 
     assert list(outcomes.succeeded) == ["ml-1"]
     assert "instead" in str(outcomes.errors["ml-0"])
+
+
+def test_slow_first_commands_are_tried_again_and_replace_no_vm(simulate: Simulate) -> None:
+    """A VM that just came up may be slow for minutes; only ready_timeout ends the attempts."""
+    project = simulate()
+    attempts: list[str] = []
+
+    def answer(host: Host, command: str) -> str:
+        if command == "true":
+            attempts.append(host.name)
+            if len(attempts) < 6:
+                raise ConnectError("lost", "ssh: no answer in 30 s", where=host.name)
+        return ""
+
+    project.stdout = answer
+    session = project.session()
+    report = session.cluster.launch(session.cluster.plan(1))
+
+    assert [host.name for host in report.ready] == ["ml-0"]
+    assert len(attempts) == 6
+    assert (project.launch_requests, len(project.our_states)) == (1, 1)
+
+
+def test_a_first_command_that_never_succeeds_is_the_error_of_its_host(simulate: Simulate) -> None:
+    project = simulate()
+
+    def refuse(host: Host, command: str) -> str:
+        raise ConnectError("lost", "ssh: no answer in 30 s", where=host.name)
+
+    project.stdout = refuse
+    session = project.session()
+    report = session.cluster.launch(session.cluster.plan(1))
+
+    assert "no answer in 30 s" in str(report.failed["ml-0"])
 
 
 def test_ctrl_c_lists_the_instances_and_what_to_do_with_them(simulate: Simulate) -> None:

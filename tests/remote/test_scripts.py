@@ -23,6 +23,15 @@ def vm(tmp_path: Path) -> ScriptHost:
     return ScriptHost(tmp_path / "home")
 
 
+def test_a_job_may_open_as_many_files_as_the_hard_limit_allows(tmp_path: Path) -> None:
+    """A login may open 1024, which is too few for hundreds of Dask workers."""
+    login = ScriptHost(tmp_path, shell=("sh", "-c", 'ulimit -Sn 256; eval "$0"'))
+    login.start("r1", main="ulimit -n")
+    hard = login.run("ulimit -Hn").strip()
+
+    assert ("524288" if hard == "unlimited" else str(min(int(hard), 524288))) in login.follow("r1")
+
+
 def test_a_second_install_changes_nothing_and_requests_no_upload(vm: ScriptHost, tmp_path: Path) -> None:
     """Every step checks before it acts; the upload is sent once."""
     job = tmp_path / "job"

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.core import remote_scripts
@@ -17,9 +17,13 @@ TIMEOUT_S = 60
 
 @dataclass(frozen=True)
 class ScriptHost:
-    """A home folder in which scripts run as SSH would run them."""
+    """A home folder in which scripts run as SSH would run them, or a login over SSH.
+
+    :param shell: runs the command that follows.
+    """
 
     home: Path
+    shell: tuple[str, ...] = field(default=("sh", "-c"), kw_only=True)
 
     @property
     def env(self) -> dict[str, str]:
@@ -31,7 +35,7 @@ class ScriptHost:
     def run(self, command: str, stdin: bytes = b"") -> str:
         """Run a command to its end and return its standard output."""
         done = subprocess.run(
-            ["sh", "-c", command], input=stdin, env=self.env, cwd=self.home, capture_output=True, timeout=TIMEOUT_S
+            [*self.shell, command], input=stdin, env=self.env, cwd=self.home, capture_output=True, timeout=TIMEOUT_S
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
@@ -40,7 +44,7 @@ class ScriptHost:
         """Run an installation plan, sending the upload on request; return the exit status and all lines."""
         text = "".join(shlex.join(step) + "\n" for step in plan).encode()
         scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
-        command = ["sh", "-c", remote_scripts.bundle_command("install.sh")]
+        command = [*self.shell, remote_scripts.bundle_command("install.sh")]
         with subprocess.Popen(command, env=self.env, cwd=self.home, stdin=-1, stdout=-1, stderr=-2) as process:
             assert process.stdin
             assert process.stdout

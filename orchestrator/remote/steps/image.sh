@@ -16,6 +16,7 @@ exec 5<&0 </dev/null
 growth=5/2
 # Minimum for a build, or an image of unknown size, KiB.
 floor=$((2 * 1048576))
+containerd=${STRATUS_CONTAINERD:-/var/lib/containerd}
 engine
 
 case $image in
@@ -85,8 +86,15 @@ fits() { # true if the image has the host's architecture, and the disk enough ro
     room "${needed:-0}"
 }
 
+image_root() { # prints the folder of images: containerd's own if it is the engine's image store, as from Docker 29 on
+    case $(docker info --format '{{.DriverStatus}}' 2>/dev/null) in
+    *io.containerd.snapshotter*) [ ! -d "$containerd" ] || { echo "$containerd"; return; } ;;
+    esac
+    docker info --format '{{.DockerRootDir}}' 2>/dev/null
+}
+
 room() { # KIB, 0 if unknown
-    root=$(docker info --format '{{.DockerRootDir}}' 2>/dev/null)
+    root=$(image_root)
     disk=$(disk "${root:-/}")
     needed=$1
     [ "$needed" -gt 0 ] || needed=$floor
@@ -135,7 +143,11 @@ build() {
     { run_build; echo $? >"$kept.rc"; } 2>&1 | while IFS= read -r line; do
         echo "$line"
         echo "$line" >>"$kept"
-        case $line in "Step "*/*) say "$line" ;; esac
+        # Of the classic builder, and of BuildKit: "#7 [2/5] RUN ...", "#7 [stage-1 2/5] RUN ...".
+        case $line in
+        "Step "*/*) say "$line" ;;
+        "#"[0-9]*" ["*[0-9]/[0-9]*"] "*) say "${line#* }" ;;
+        esac
     done
     rm -rf "$context"
     return "$(cat "$kept.rc")"
@@ -220,7 +232,7 @@ apply)
     [ "$how" = build ] && room 0
     tries=1
     until attempt; do
-        full && no_room "$(docker info --format '{{.DockerRootDir}}')" "$image" 0
+        full && no_room "$(image_root)" "$image" 0
         problem=$(classify)
         case $tries$problem in
         [12]limited | [12]silent) ;;

@@ -14,6 +14,24 @@ create_with_uv() { # pip comes from the wheel that Python brings, at Debian in a
         $([ -d /usr/share/python-wheels ] && echo --find-links /usr/share/python-wheels) --python "$venv/bin/python" pip
 }
 
+install_python() { # a version beside the distribution's own: python3.11
+    sudo -n true 2>/dev/null || return 0
+    more=$python-pip
+    command -v apt-get >/dev/null 2>&1 && more=$python-venv
+    say "installing $python"
+    sh "$STRATUS_BUNDLE/steps/apt.sh" "$python" "$more" && return
+    # Any other failure has printed its own line.
+    grep -qi "couldn't find\|unable to locate\|no match for argument\|no candidate" "$kept" || exit 1
+}
+
+install_venv() { # Debian and Ubuntu have ensurepip in a package of its own, one for each version
+    package=python3-venv
+    case $python in python3.[0-9]*) package=$python-venv ;; esac
+    command -v apt-get >/dev/null 2>&1 || package=${package%-venv}-pip
+    say "installing $package"
+    sh "$STRATUS_BUNDLE/steps/apt.sh" "$package"
+}
+
 case $mode in
 check)
     [ "$(cat "$mark" 2>/dev/null)" = "$python $shared" ] && [ -x "$venv/bin/python" ] && exit 0
@@ -21,13 +39,11 @@ check)
     ;;
 apply)
     if ! command -v "$python" >/dev/null 2>&1; then
-        echo "no $python on this VM: set python in job.ini"
-        exit 1
+        case $python in python3.[0-9]*) install_python ;; esac
+        command -v "$python" >/dev/null 2>&1 || { echo "no $python on this VM: set python in job.ini"; exit 1; }
     fi
-    # Debian and Ubuntu have ensurepip in a package of its own.
     if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-        echo "@@say installing python3-venv"
-        sh "$STRATUS_BUNDLE/steps/apt.sh" python3-venv || exit 1
+        install_venv || exit 1
     fi
     rm -rf "$venv" && mkdir -p "${venv%/*}" || exit 1
     # pip's installation takes most of the time of creating an environment: shared packages include it, and uv is faster.

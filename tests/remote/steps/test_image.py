@@ -37,6 +37,34 @@ def test_an_image_of_unknown_size_needs_a_minimum_of_space(host: HostWithTools) 
     assert "no room for image:1: 2.1 GB needed, 1.0 GB free on the disk of 8.4 GB" in lines
 
 
+def test_the_containerd_image_store_needs_the_space_on_the_disk_of_containerd(host: HostWithTools) -> None:
+    """https://docs.docker.com/engine/storage/containerd: the default of new installations from Docker 29 on."""
+    store = host.home / "containerd"
+    store.mkdir()
+    host.tool(
+        "df",
+        f'echo x; case "$*" in *{store}) echo /dev/b 9000000 8000000 1000000 90% / ;; *) echo / 9 1 9000000 ;; esac\n',
+    )
+    fake_engine(host, "*manifest*) exit 1 ;;\n")
+    docker = (host.home / "tools/docker").read_text()
+    status = '*DriverStatus*) echo "[[driver-type io.containerd.snapshotter.v1]]" ;;'
+    host.tool("docker", docker.replace("in\n", f"in\n{status}\n", 1))
+    login = HostWithTools(host.home, {"STRATUS_CONTAINERD": str(store)})
+    _, lines = login.install([["image", "image.sh", "pull", "image:1", "", ""]])
+
+    assert "no room for image:1: 2.1 GB needed, 1.0 GB free on the disk of 9.2 GB" in lines
+
+
+@pytest.mark.parametrize("step", ["Step 2/5 : RUN pip install x", "#7 [2/5] RUN pip install x", "#7 [job 2/5] RUN pip"])
+def test_the_steps_of_either_builder_are_progress(host: HostWithTools, step: str) -> None:
+    (host.home / "stratus/jobs/job").mkdir(parents=True)
+    fake_disk(host, total=20000, free=9000)
+    fake_engine(host, f"*build*) echo '#1 [internal] load build definition'; echo '{step}'; exit 1 ;;\n")
+    _, lines = host.install([["image", "image.sh", "build", "image:1", "", "", "jobs/job"]])
+
+    assert [line for line in lines if line.startswith("@@say")] == ["@@say " + step.removeprefix("#7 ")]
+
+
 def test_a_disk_that_fills_up_during_a_pull(host: HostWithTools) -> None:
     fake_disk(host, total=20000, free=9000)
     fake_engine(
