@@ -84,15 +84,26 @@ def test_max_dollars_limits_an_extension(simulate: Simulate) -> None:
     assert report.max_dollars == 4
 
 
+def test_an_extension_of_instances_that_have_spent_the_cap_leaves_a_minute(simulate: Simulate) -> None:
+    session, timers = launched(simulate(cluster="max_dollars = 4"))
+    timers.project.cloud.clock.sleep(3600 * 7)
+    session.cluster.extend(1)
+
+    assert [arguments[0] for arguments in timers.arguments.values()] == ["1", "1"]
+
+
 def test_max_dollars_limits_spot_instances_by_the_price_on_demand(simulate: Simulate) -> None:
     """A spot price can rise to it."""
-    budgets = []
+    budgets, minutes = [], []
     for market in ("spot", "on-demand"):
         session, timers = launched(simulate(cluster=f"max_dollars = 4\nmarket = {market}"))
         session.cluster.extend(100)
         budgets.append(timers.arguments["ml-0"][1])
+        minutes.append(int(timers.arguments["ml-0"][0]))
 
     assert budgets[0] == budgets[1]
+    # The boot cost less on the spot market.
+    assert abs(minutes[0] - minutes[1]) <= 3
 
 
 def test_an_extension_reports_the_times_that_the_status_shows(simulate: Simulate) -> None:
@@ -134,6 +145,8 @@ def test_disks_of_stopped_instances_count_against_the_cap(simulate: Simulate) ->
     assert (
         float((4 - spent_usd) / rate * 60) - 2 < int(timers.arguments["ml-0"][0]) <= float((4 - spent_usd) / rate * 60)
     )
+    session.cluster.extend(100)
+    assert int(timers.arguments["ml-0"][0]) <= float((4 - spent_usd) / rate * 60)
     session.cluster.stop()
     clock.sleep(3600 * 24 * 7)
     with pytest.raises(UsageError, match="max_dollars = 4 is spent for ml-0 ml-1, disks included"):

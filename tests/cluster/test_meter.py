@@ -13,8 +13,8 @@ import pytest
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.ec2.past_use import PastUse
-from orchestrator.cluster.meter import Span, usage
-from orchestrator.core.cost import Amount
+from orchestrator.cluster.meter import Span, Usage, usage
+from orchestrator.core.cost import NOTHING, UNKNOWN, Amount, exactly
 from orchestrator.session import Session
 from tests.support.aws.values import NOW, instance
 from tests.support.simulated_project import SimulatedProject
@@ -23,6 +23,10 @@ Simulate = Callable[..., SimulatedProject]
 
 CENT = Decimal("0.01")
 HOUR = timedelta(hours=1)
+
+BARE = replace(instance(1), disk=Disk("gp3", 75), has_public_address=False)
+BARE_USD = Decimal("0.357") + Decimal("0.08") * 75 / 730
+ADDRESS_USD = Decimal("0.005")
 
 
 def billed(project: SimulatedProject) -> Decimal:
@@ -220,3 +224,133 @@ def test_further_volumes_of_the_image_cost_as_long_as_the_instance_exists(simula
 def test_a_tag_is_read_as_it_was_written() -> None:
     for past in (PastUse(90, NOW - HOUR, NOW, NOW), PastUse(90, NOW - HOUR, NOW, NOW, is_exact=False)):
         assert PastUse.from_tag(past.tag_value) == past
+
+
+def test_the_price_of_an_instance_is_that_of_its_vm_its_disk_and_its_address_in_its_region(simulate: Simulate) -> None:
+    meter = simulate().session().inventory.meter
+
+    assert meter.usd_per_hour(BARE) == BARE_USD
+    assert meter.usd_per_hour(replace(BARE, has_public_address=True)) == BARE_USD + ADDRESS_USD
+    assert meter.usd_per_hour(replace(BARE, zone="us-east-1b")) == BARE_USD
+    assert meter.usd_per_hour(replace(BARE, zone="eu-central-1a")) is None
+
+
+def test_an_unknown_price_makes_the_cost_unknown(simulate: Simulate) -> None:
+    meter = simulate().session().inventory.meter
+    used = usage(BARE, NOW)
+
+    for unpriced in (replace(BARE, type="x9.large"), replace(BARE, disk=None)):
+        assert meter.cost_of(unpriced, used) == UNKNOWN
+        assert meter.usd_per_hour(unpriced) is None
+
+
+def test_an_address_that_may_exist_is_the_upper_bound_of_the_cost(simulate: Simulate) -> None:
+    meter = simulate().session().inventory.meter
+    used = usage(BARE, NOW)  # an hour
+
+    assert meter.cost_of(BARE, used) == Amount(BARE_USD, BARE_USD)
+    unknown = replace(BARE, has_public_address=None, replaced=Amount(Decimal(1), Decimal(2)))
+    assert meter.cost_of(unknown, used) == Amount(BARE_USD + 1, BARE_USD + ADDRESS_USD + 2)
+
+
+def test_a_time_without_an_upper_bound_has_none_in_a_sum() -> None:
+    assert Span(1, None) + Span(2, 3) == Span(2, 3) + Span(1, None) == Span(3, None)
+    assert Span(1, 4) + Span(2, 3) == Span(3, 7)
+
+
+@pytest.mark.parametrize("state", ["running", "pending"])
+def test_the_cost_until_the_shutdown_counts_from_the_launch_and_has_no_bound_without_one(
+    simulate: Simulate, state: str
+) -> None:
+    meter = simulate().session().inventory.meter
+    young = replace(BARE, state=state)
+
+    assert meter.until_expiry([young], NOW, {BARE.id: NOW + HOUR}) == {BARE.id: exactly(2 * BARE_USD)}
+    # A tag with a time in the past: it runs until now at least.
+    assert meter.until_expiry([young], NOW, {BARE.id: NOW - HOUR / 2}) == {BARE.id: exactly(BARE_USD)}
+    assert meter.until_expiry([young], NOW, {BARE.id: None}) == {BARE.id: Amount(BARE_USD, None)}
+
+
+GONE = replace(BARE, id="i-2", name="ml-2", state="terminated", ended_at=NOW - HOUR / 2)
+
+
+def test_what_ended_counts_once_for_its_own_launch(simulate: Simulate) -> None:
+    meter = simulate().session().inventory.meter
+    other = replace(GONE, id="i-3", launch_id="other")
+    spent = meter.costs([GONE], NOW)[GONE.id]
+
+    assert spent.at_most is not None
+    assert spent.at_most > 0
+    assert meter.cost_of_ended([BARE], [GONE, other], NOW) == spent
+    assert meter.cost_of_ended([replace(BARE, launch_id="third")], [GONE, other], NOW) == NOTHING
+    meter.record_ended({GONE.id: exactly(Decimal(5))}, [GONE, other])
+    assert meter.cost_of_ended([BARE], [GONE, other], NOW) == exactly(Decimal(5))
+    assert meter.cost_of_ended([BARE], [], NOW) == exactly(Decimal(5))
+    assert meter.cost_of_ended([replace(BARE, launch_id="other")], [], NOW) == NOTHING
+    # EC2 may show an instance as running again that this computer has recorded.
+    assert meter.cost_of_ended([replace(GONE, state="running")], [GONE], NOW) == NOTHING
+
+
+def test_the_cost_of_a_replaced_instance_counts_with_the_one_that_replaced_it(simulate: Simulate) -> None:
+    meter = simulate().session().inventory.meter
+    spent = meter.costs([GONE], NOW)[GONE.id]
+    heir = replace(BARE, name=GONE.name, replaced=exactly(Decimal(1)), launched_at=NOW)
+    sibling = replace(BARE, id="i-9")
+
+    assert meter.cost_of_ended([heir, sibling], [GONE], NOW) == NOTHING
+    for stranger in (
+        replace(heir, name="ml-7"),
+        replace(heir, replaced=NOTHING),
+        replace(heir, launched_at=GONE.launched_at),
+    ):
+        assert meter.cost_of_ended([stranger, sibling], [GONE], NOW) == spent
+
+
+def test_the_past_use_of_a_stopped_instance_is_exact_if_ec2_shows_the_time_of_its_stop(simulate: Simulate) -> None:
+    meter = simulate().session().inventory.meter
+    stopped = replace(BARE, state="stopped", launched_at=NOW - 2 * HOUR, stopped_at=NOW - HOUR)
+
+    assert meter.past_use(stopped, NOW) == PastUse(3600, NOW - 2 * HOUR, NOW - HOUR, NOW)
+    unknown = meter.past_use(replace(stopped, stopped_at=None), NOW)
+    assert unknown == PastUse(60, NOW - 2 * HOUR, NOW, NOW, is_exact=False)
+
+
+@pytest.mark.parametrize("age_s", [0, -5])
+def test_a_disk_is_not_billed_before_its_instance_exists_whatever_the_clocks_show(age_s: float) -> None:
+    assert usage(instance(1, age_s=age_s), NOW).existing == Span.exactly(0)
+
+
+def test_the_time_before_a_start_is_that_of_its_tag_or_a_range() -> None:
+    started = replace(BARE, created_at=NOW - 5 * HOUR)  # running for an hour since
+    exact = PastUse(60, NOW - 5 * HOUR, NOW - 3 * HOUR, NOW - HOUR)
+    expected = {
+        exact: Span.exactly(60 + 3600),
+        replace(exact, is_exact=False): Span(60 + 3600, 7200 + 3600),
+        replace(exact, seconds=9000, is_exact=False): Span.exactly(9000 + 3600),
+        # The tag is that of another start.
+        replace(exact, started_at=NOW - 2 * HOUR): Span(60 + 3600, 4 * 3600 + 3600),
+        None: Span(60 + 3600, 4 * 3600 + 3600),
+    }
+
+    assert {past: usage(replace(started, past_use=past), NOW).running for past in expected} == expected
+    # At a launch, the interface is attached within a minute of it.
+    assert usage(replace(started, created_at=BARE.launched_at - HOUR / 60), NOW).running == Span.exactly(3600)
+
+
+@pytest.mark.parametrize(("difference_s", "seconds"), [(0.5, 1000), (-0.5, 1000), (1, 3600), (-1, 3600)])
+def test_a_tag_counts_the_present_stop_if_the_times_are_the_same_second(difference_s: float, seconds: int) -> None:
+    stopped = replace(instance(1, age_s=7200), state="stopped", stopped_at=NOW - HOUR)
+    past = PastUse(1000, NOW - 2 * HOUR, NOW - HOUR + timedelta(seconds=difference_s), NOW)
+
+    assert usage(replace(stopped, past_use=past), NOW).running == Span.exactly(seconds)
+
+
+def test_an_instance_that_ended_was_billed_until_then_at_most() -> None:
+    gone = usage(GONE, NOW)
+
+    assert gone == Usage(Span(60, 1800), Span.exactly(1800))
+    assert usage(GONE, NOW - 3 * HOUR / 4).running == Span(60, 900)
+
+
+def test_no_time_costs_nothing(simulate: Simulate) -> None:
+    assert simulate().session().inventory.meter.cost_of(BARE, Usage(Span(), Span())) == NOTHING

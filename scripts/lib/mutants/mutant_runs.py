@@ -180,9 +180,8 @@ def _end(process: _Process) -> None:
 
 def _replace_code(mutant: Mutant) -> None:
     """Replace the code of a function in all its forms: methods, properties, decorated and partial functions."""
-    path = Path(mutant.file).resolve()
-    source = path.read_bytes()
-    before, after = compile(source, str(path), "exec"), compile(mutant.apply(source), str(path), "exec")
+    path = str(Path(mutant.file).resolve())
+    before, after = (compile(source, path, "exec") for source in (mutant.source, mutant.mutated))
     pairs = zip(_functions(before), _functions(after), strict=True)
     replacements = {_identity(old): new for old, new in pairs if old != new}
     for function in [item for item in gc.get_objects() if isinstance(item, FunctionType)]:
@@ -229,7 +228,7 @@ class _Loader(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - importlib gives the name
         """Return the mutated module's code, never that of a compiled file."""
-        return compile(self.mutant.apply(Path(self.path).read_bytes()), self.path, "exec")
+        return compile(self.mutant.mutated, self.path, "exec")
 
 
 def _run_with_module(root: Path, trial: Trial) -> int:

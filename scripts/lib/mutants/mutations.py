@@ -31,8 +31,8 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }
 OPPOSITES = {"min": "max", "max": "min", "any": "all", "all": "any", "ceil": "floor", "floor": "ceil"}
 OPPOSITES |= {"ROUND_FLOOR": "ROUND_CEILING", "ROUND_CEILING": "ROUND_FLOOR"}
-TEXT_KEYWORDS = {"fix", "where", "text", "description"}
-"""Arguments that carry words for the screen alone."""
+TEXT_KEYWORDS = {"fix", "where", "text", "description", "encoding", "indent"}
+"""Arguments that carry words for the screen, or decide the form of a file."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Mutant:
     :param before: the lines of the span, as one.
     :param after: the same lines, mutated.
     :param is_in_function: False for code that runs when the module is imported.
+    :param source: of the module, as it was when the run began.
     """
 
     file: str
@@ -59,15 +60,17 @@ class Mutant:
     before: str
     after: str
     is_in_function: bool
+    source: bytes
 
     @property
     def key(self) -> tuple[str, str, str, str]:
         """Identity that does not change when lines move."""
         return self.file, self.function, self.before, self.after
 
-    def apply(self, source: bytes) -> bytes:
-        """Return the mutated source."""
-        return source[: self.span[0]] + self.new.encode() + source[self.span[1] :]
+    @property
+    def mutated(self) -> bytes:
+        """The mutated source."""
+        return self.source[: self.span[0]] + self.new.encode() + self.source[self.span[1] :]
 
 
 def mutants_of(file: str, source: bytes) -> list[Mutant]:
@@ -90,7 +93,7 @@ def _mutant(file: str, source: bytes, place: _Place, node: ast.expr | ast.stmt, 
     end = sum(map(len, lines[:last_line]))
     before, after = source[begin:end], source[begin : span[0]] + new.encode() + source[span[1] : end]
     texts = _joined(before), _joined(after)
-    return Mutant(file, place.name, node.lineno, last_line, span, new, *texts, place.is_function)
+    return Mutant(file, place.name, node.lineno, last_line, span, new, *texts, place.is_function, source)
 
 
 def _joined(source: bytes) -> str:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from orchestrator.aws.capacity.pools import SPOT, Pool
 from orchestrator.core.cost import Amount, exactly
-from tests.support.aws.values import PLAN, SUBNET_B
+from tests.support.aws.values import CLUSTER_ID, PLAN, SUBNET_B
 
 
 def test_the_cost_of_a_plan_includes_instances_and_disks_until_shutdown() -> None:
@@ -81,3 +81,8 @@ def test_public_addresses_are_part_of_the_price() -> None:
     assert PLAN.usd_per_hour is not None
     assert public.usd_per_hour == by_default.usd_per_hour == PLAN.usd_per_hour + 2 * Decimal("0.005")
     assert replace(by_default, address_type="private").usd_per_hour == PLAN.usd_per_hour
+
+
+def test_a_plan_names_cluster_owner_region_and_hardware() -> None:
+    assert (PLAN.cluster, PLAN.owner, PLAN.region) == ("ml", CLUSTER_ID.owner, "us-west-2")
+    assert (PLAN.instance_type, PLAN.vcpus, PLAN.memory_gib, PLAN.gpus) == ("c7i.2xlarge", 8, 16.0, 0)

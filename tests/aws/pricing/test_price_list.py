@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -37,18 +38,28 @@ LIST = {
     ],
 }
 
+SPOT_PRICES = [
+    ("x9.large", "us-west-2a", "0.5000", "2026-11-20T14:00:00Z"),
+    ("x9.large", "us-west-2b", "0.6000", "2026-11-20T13:00:00Z"),
+    ("x9.large", "us-west-2a", "0.4000", "2026-11-20T12:00:00Z"),
+]
+
 
 class Aws:
     """A Price List API that records its requests."""
 
     def __init__(self) -> None:
         self.requested: list[str] = []
+        self.spot = True
         self.answer: Callable[[str], Any] = lambda name: (200, {"PriceList": LIST.get(name, [])})
 
     def __call__(self, request: Any, **_: Any) -> Any:
         from botocore.awsrequest import AWSResponse
 
-        body = json.loads(request.body)
+        text = request.body.decode() if isinstance(request.body, bytes) else request.body
+        if "DescribeSpotPriceHistory" in text:
+            return self.spot_prices(request.url, text)
+        body = json.loads(text)
         fields = {each["Field"]: each["Value"] for each in body["Filters"]}
         assert fields["regionCode"] == "us-west-2"
         assert "api.pricing.us-east-1" in request.url
@@ -57,6 +68,25 @@ class Aws:
         status, found = self.answer(name)
         headers: Any = {"content-type": "application/x-amz-json-1.1"}
         return AWSResponse(request.url, status, headers, RawBody(json.dumps(found)))
+
+    def spot_prices(self, url: str, body: str) -> Any:
+        """Answer with the spot prices of the types that were asked for, the newest first, as EC2 does."""
+        from botocore.awsrequest import AWSResponse
+
+        fields = {key: values[0] for key, values in parse_qs(body).items()}
+        assert fields["ProductDescription.1"] == "Linux/UNIX"
+        assert fields["StartTime"].startswith("2026-11-20T")
+        types = [value for key, value in fields.items() if key.startswith("InstanceType.")]
+        self.requested += types
+        items = "".join(
+            f"<item><instanceType>{name}</instanceType><spotPrice>{usd}</spotPrice><timestamp>{time}</timestamp>"
+            f"<availabilityZone>{zone}</availabilityZone></item>"
+            for name, zone, usd, time in SPOT_PRICES
+            if name in types
+        )
+        text = f"<R><spotPriceHistorySet>{items}</spotPriceHistorySet></R>"
+        headers: Any = {}
+        return AWSResponse(url, 200 if self.spot else 500, headers, RawBody(text))
 
 
 class Computer:
@@ -112,10 +142,62 @@ def test_without_an_answer_the_cached_price_counts_then_the_table_then_none(comp
     prices = computer.prices()
     prices.refresh(["x9.large", "c7i.2xlarge", "y9.large"])
 
+    # Once each: what can be estimated must not delay a launch.
+    assert sorted(computer.aws.requested[1:]) == ["c7i.2xlarge", "x9.large", "y9.large"]
     old, table = prices.per_hour("x9.large", "us-west-2"), prices.per_hour("c7i.2xlarge", "us-west-2")
     assert old == price_table.Price(Decimal("1.5"), "AWS price list, asked 2026-11-20")
     assert table == price_table.per_hour("c7i.2xlarge", "us-west-2")
     assert prices.per_hour("y9.large", "us-west-2") is None
+
+
+def test_spot_prices_are_the_latest_of_each_zone_and_hold_for_an_hour(computer: Computer) -> None:
+    prices = computer.prices()
+    prices.refresh_spot(["x9.large", "y9.large", "x9.large"])
+    prices.refresh_spot(["x9.large", "y9.large"])
+
+    assert computer.aws.requested == ["x9.large", "y9.large"]
+    assert prices.spot_per_hour("x9.large", "us-west-2a") == price_table.Price(
+        Decimal("0.5"), "AWS spot price, asked 2026-11-20"
+    )
+    other = computer.prices().spot_per_hour("x9.large", "us-west-2b")
+    assert other is not None
+    assert other.usd == Decimal("0.6")
+    assert prices.spot_per_hour("y9.large", "us-west-2a") is None
+    computer.time.seconds += timedelta(hours=1).total_seconds()
+    prices.refresh_spot(["x9.large"])
+    assert computer.aws.requested == ["x9.large", "y9.large", "x9.large"]
+
+
+def test_without_an_answer_the_last_spot_price_counts(computer: Computer) -> None:
+    prices = computer.prices()
+    prices.refresh_spot(["x9.large"])
+    computer.time.seconds += timedelta(hours=2).total_seconds()
+    computer.aws.spot = False
+    prices.refresh_spot(["x9.large"])
+
+    price = prices.spot_per_hour("x9.large", "us-west-2a")
+    assert price is not None
+    assert price.usd == Decimal("0.5")
+
+
+def test_prices_are_kept_in_a_new_folder(computer: Computer) -> None:
+    computer.path = computer.path.parent / "new" / "folder" / "prices.json"
+    computer.prices().refresh(["x9.large"])
+
+    assert computer.prices().per_hour("x9.large", "us-west-2") is not None
+    assert [path.name for path in computer.path.parent.iterdir()] == ["prices.json"]
+
+
+def test_rates_without_a_price_and_those_of_further_ranges_are_left_out(computer: Computer) -> None:
+    first, further = product("GB-Mo", "0.0800"), product("GB-Mo", "0.0100").replace('"0"', '"1000"', 1)
+    free, other = product("IOPS-Mo", "0.0000"), product("Snapshots", "9.0000")
+    computer.aws.answer = lambda name: (200, {"PriceList": [free, first, further, other]})
+    prices = computer.prices()
+    prices.refresh([], ["gp3"])
+
+    price = prices.disk_per_hour(GP3, "us-west-2")
+    assert price is not None
+    assert (price.usd, price.source) == (Decimal(8) / 730, "AWS price list, asked 2026-11-20")
 
 
 def test_a_price_of_zero_is_unknown(computer: Computer) -> None:
@@ -147,7 +229,17 @@ def test_the_price_of_a_disk_includes_performance_beyond_the_default(computer: C
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"aws us-west-2": 7}', '{"aws us-west-2": {"x9.large": {"usd": "x"}}}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"aws us-west-2": 7}',
+        '{"aws us-west-2": {"x9.large": {"usd": "x"}}}',
+        '{"aws us-west-2": {"x9.large": {"usd": "0"}}}',
+        '{"aws us-west-2": {"x9.large": {"usd": "-1"}}}',
+        '{"aws us-west-2": {"x9.large": {"usd": "inf"}}}',
+    ],
 )
 def test_an_invalid_price_file_is_ignored(computer: Computer, text: str) -> None:
     computer.path.write_text(text)

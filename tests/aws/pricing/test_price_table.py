@@ -15,6 +15,7 @@ from orchestrator.aws.pricing import price_table
     [
         (instances.Disk("gp3", 730), "0.08"),
         (instances.Disk("gp2", 730), "0.1"),
+        (instances.Disk("io2", 730, iops=1), str(Decimal("0.125") + Decimal("0.065") / 730)),
         (instances.Disk("io2", 730, iops=1000), str(Decimal("0.125") + 65 / Decimal(730))),
     ],
 )
@@ -54,3 +55,11 @@ def test_us_west_2_has_the_prices_of_us_east_1_and_names_the_source() -> None:
     assert there is not None
     assert here.usd == there.usd == Decimal("1.006")
     assert "us-west-2 is the same" in here.source
+
+
+def test_the_table_is_a_source_of_prices_without_spot_prices() -> None:
+    disk = instances.Disk("gp3", 75)
+
+    assert price_table.TABLE.per_hour("c7i.2xlarge", "us-west-2") == price_table.per_hour("c7i.2xlarge", "us-west-2")
+    assert price_table.TABLE.disk_per_hour(disk, "us-west-2") == price_table.disk_per_hour(disk, "us-west-2")
+    assert price_table.TABLE.spot_per_hour("c7i.2xlarge", "us-west-2a") is None
