@@ -30,6 +30,7 @@ HOSTS_SHOWN = 6
 PROGRESS_INTERVAL_S = 0.2
 
 INSTALL = NextStep("InstallDeps")
+NO_TIMER = "no automatic shutdown is armed: it runs until it is terminated; an extension arms it"
 OTHER_INSTALL = "another install"
 """Phase of a host on which an install that began earlier is waited for."""
 
@@ -164,6 +165,8 @@ class OutputParser:
         elif mark == "@@say":
             self.write_log(value)
             self._emit_progress(value)
+        elif mark == "@@timer":
+            self.on_event(Event("", "timer", "warning", text=f"{self.host}: {NO_TIMER}"))
         elif mark == "@@other":
             self._read_other_install(value)
         elif not line.startswith("@@"):

@@ -9,7 +9,8 @@
 #
 # Prints "@@until EPOCH BUDGET USED IDLE". /var/lib/stratus holds limits (minutes from a start, budget, idle, port), used
 # (minutes up, counted by idle.sh), until (the end, a moment that a reboot does not move) and seen (its date: when the VM
-# was last up); /run/stratus holds end (the same as uptime in seconds, for idle.sh).
+# was last up); /run/stratus holds end (the same as uptime in seconds, for idle.sh) and armed (this script has run since
+# the boot).
 #
 # idle.sh shuts down at the end. In case it hangs, something later does: where systemd runs, a timer, which neither a
 # restart of logind nor "shutdown -c" cancels, as they do a scheduled shutdown; elsewhere a scheduled shutdown.
@@ -118,5 +119,6 @@ if [ $# -ne 3 ] && ! { [ -n "$systemd" ] && unit stratus-idle -p Restart=always 
     setsid sh "$state/idle.sh" "$used" "$end" </dev/null >"$state/idle.log" 2>&1 &
 fi
 { [ -n "$systemd" ] && arm_timer; } || arm_shutdown || exit 69
+touch "$run/armed"
 [ "$left" -gt 0 ] || shutdown -h now || exit 69
 echo "@@until $((now + left)) $budget $used $idle"

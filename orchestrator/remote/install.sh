@@ -7,6 +7,7 @@
 # "SCRIPT check ARGUMENT..." and, if that fails, as "SCRIPT apply ARGUMENT..."; a NAME that ends with ? is only checked.
 # Lines that start with @@ are for the caller, all others are the log:
 #   @@step NAME start|unchanged|done|failed|missing MILLISECONDS    @@want NAME (send that upload)    @@beat (heartbeat)
+#   @@timer missing (the automatic shutdown of this VM is not armed)
 #   @@other LINE (a line of an install that began earlier, and is waited for)
 # The steps continue when the caller is gone, as far as they need no upload: the next caller shows and completes them.
 set -u
@@ -65,9 +66,25 @@ steps() {
     done 4<"$bundle/plan"
 }
 
+timer_is_armed() { # FOLDER: true if the end that it recorded is still to come
+    read -r end 2>/dev/null <"$1/var/lib/stratus/until" || return 1
+    case $end in '' | *[!0-9]*) return 1 ;; esac
+    [ "$end" -gt $(($(date +%s) - 60)) ]
+}
+
+check_timer() { # a boot arms it in its last stage, long after SSH is up
+    for folder in "" "${HOME%/home/*}"; do
+        [ -e "$folder/var/lib/cloud/scripts/per-boot/stratus-expire" ] || continue
+        timer_is_armed "$folder" && return
+        timeout "${STRATUS_BOOT_PATIENCE:-60}" cloud-init status --wait >/dev/null 2>&1
+        timer_is_armed "$folder" || echo "@@timer missing"
+        return
+    done
+}
+
 # -p: tee continues without its caller, so that no step is killed by writing to a closed connection.
 keep=tee
 tee -p </dev/null >/dev/null 2>&1 && keep="tee -p"
 (umask 077 && : >"$log")
-{ steps; echo $? >"$bundle/status"; } | $keep -a "$log" 9>&- 3<&-
+{ steps; echo $? >"$bundle/status"; check_timer; } | $keep -a "$log" 9>&- 3<&-
 exit "$(cat "$bundle/status")"

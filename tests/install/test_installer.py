@@ -67,6 +67,14 @@ def test_steps_become_events_and_results() -> None:
     ]
 
 
+def test_a_vm_whose_automatic_shutdown_is_not_armed_is_a_warning() -> None:
+    events: list[Event] = []
+    parser(events, []).read_line("@@timer missing")
+
+    assert [(event.host, event.state) for event in events] == [("", "warning")]
+    assert "no automatic shutdown is armed" in events[0].text
+
+
 class FailedInstall:
     """An SSH client on which an install prints lines, and fails."""
 

@@ -23,6 +23,25 @@ def vm(tmp_path: Path) -> ScriptHost:
     return ScriptHost(tmp_path / "home")
 
 
+def test_an_install_reports_a_vm_whose_shutdown_timer_the_boot_did_not_arm(tmp_path: Path) -> None:
+    """A VM that is not from a launch has none, and a moment that is past counts as none."""
+    home = tmp_path / "home/ubuntu"
+    home.mkdir(parents=True)
+    vm = ScriptHost(home)
+    foreign = vm.install([])[1]
+    script = tmp_path / "var/lib/cloud/scripts/per-boot/stratus-expire"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    (tmp_path / "var/lib/stratus").mkdir()
+    outputs = [vm.install([])[1]]
+    for until in (1_000_000_000, 4_000_000_000):
+        (tmp_path / "var/lib/stratus/until").write_text(f"{until}\n")
+        outputs.append(vm.install([])[1])
+
+    assert "@@timer missing" not in foreign
+    assert [output.count("@@timer missing") for output in outputs] == [1, 1, 0]
+
+
 def test_a_job_may_open_as_many_files_as_the_hard_limit_allows(tmp_path: Path) -> None:
     """A login may open 1024, which is too few for hundreds of Dask workers."""
     login = ScriptHost(tmp_path, shell=("sh", "-c", 'ulimit -Sn 256; eval "$0"'))
