@@ -5,6 +5,7 @@ A run can be followed, fetched and cancelled without it.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -300,11 +301,12 @@ def _time(value: object) -> datetime | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _amount(value: object) -> Decimal | None:
     try:
-        return Decimal(str(value)) if value is not None else None
+        amount = Decimal(str(value))
     except InvalidOperation:
         return None
+    return amount if amount.is_finite() else None

@@ -92,6 +92,18 @@ def test_an_extension_of_instances_that_have_spent_the_cap_leaves_a_minute(simul
     assert [arguments[0] for arguments in timers.arguments.values()] == ["1", "1"]
 
 
+def test_an_instance_that_is_gone_has_spent_its_share_of_the_cap(simulate: Simulate) -> None:
+    session, timers = launched(simulate(cluster="max_dollars = 4"))
+    session.cluster.extend(100)
+    arguments = timers.arguments["ml-0"]
+    gone = next(instance.id for instance in session.cluster.status().up if instance.name == "ml-1")
+    timers.project.cloud.session().client("ec2").terminate_instances(InstanceIds=[gone])
+    session.cluster.extend(100)
+
+    assert int(timers.arguments["ml-0"][0]) <= int(arguments[0])
+    assert timers.arguments["ml-0"][1] == arguments[1]
+
+
 def test_max_dollars_limits_spot_instances_by_the_price_on_demand(simulate: Simulate) -> None:
     """A spot price can rise to it."""
     budgets, minutes = [], []

@@ -8,6 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.interface.render import runs
 from orchestrator.jobs.record import past_runs
 from tests.support.interface.rendered import rendered
@@ -56,6 +58,15 @@ def test_what_does_not_fit_in_a_record_is_unknown_and_other_folders_are_no_runs(
     assert (damaged.hosts, damaged.started_at, damaged.seconds, damaged.cost_usd) == ((), None, None, None)
     assert (empty.job, empty.state) == ("", "not fetched")
     assert past_runs(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), "NaN", "Infinity"])
+def test_numbers_that_are_none_are_unknown(tmp_path: Path, number: object) -> None:
+    write_record(tmp_path, OLD, job="train", timings={"job": number}, cost_usd=number)
+
+    (past_run,) = past_runs(tmp_path)
+
+    assert (past_run.seconds, past_run.cost_usd) == (None, None)
 
 
 def test_metrics_of_several_hosts_name_the_one_that_is_shown(tmp_path: Path) -> None:

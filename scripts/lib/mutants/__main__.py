@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from groups import GROUPS
-from line_tests import LineTests, measure
+from line_tests import LineTests, measure, of_files
 from mutant_runs import Outcome, Trial, run_all
 from mutations import Mutant, mutants_of
 
@@ -28,7 +29,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--tests", action="append", default=[], metavar="FILE")
     return parser.parse_args(argv)
 
 
@@ -68,6 +70,8 @@ def report(outcomes: Sequence[Outcome], known: int) -> None:
         dead[outcome.mutant.file] += outcome.state in KILLED
     for file, total in totals.items():
         print(f"{dead[file]:5} of {total:4}  {100 * dead[file] / total:5.1f} %  {file}")
+    slow = sum(outcome.state == "slow" for outcome in outcomes)
+    print(f"{slow} of the killed ones took too long")
     print(f"{sum(dead.values()):5} of {sum(totals.values()):4} killed; {known} are equivalent and were not run")
 
 
@@ -78,8 +82,11 @@ def main(argv: Sequence[str]) -> int:
     wanted = [mutant for mutant in mutants if mutant.key not in known]
     if options.sample:
         wanted = random.Random(options.seed).sample(wanted, min(options.sample, len(wanted)))
-    line_tests = measure(ROOT, options.workers)
-    trials = [trial_of(mutant, line_tests, options.seconds) for mutant in wanted]
+    if options.tests:
+        line_tests, limit_s = of_files(ROOT, options.tests, {mutant.file for mutant in wanted}), math.inf
+    else:
+        line_tests, limit_s = measure(ROOT, options.workers), options.seconds
+    trials = [trial_of(mutant, line_tests, limit_s) for mutant in wanted]
     outcomes = list[Outcome]()
 
     def show(outcome: Outcome) -> None:

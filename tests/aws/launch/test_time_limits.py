@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aws.launch.time_limits import BOOT_MINUTES, MIN_MINUTES, budget_minutes, whole_minutes
+from orchestrator.aws.launch.time_limits import BOOT_MINUTES, MIN_MINUTES, TimeLimits, budget_minutes, whole_minutes
 from orchestrator.aws.pricing import price_table
 from orchestrator.core.errors import UsageError
 from tests.support.aws.values import PLAN
@@ -74,3 +74,23 @@ def test_a_higher_price_shortens_the_time_limit() -> None:
     assert cheap.is_budget_limited
     assert dear.is_budget_limited
     assert dear.hours == pytest.approx(cheap.hours / 2, abs=0.1)
+
+
+def test_the_limits_of_an_instance_are_those_of_the_plan_and_unset_ones_do_not_apply() -> None:
+    plan = replace(PLAN, max_dollars=2.0, idle_minutes=30, ssh_port=2222)
+    budget = budget_minutes(2.0, PLAN.usd_per_hour, description="")
+
+    assert plan.time_limits == TimeLimits(480, budget, 30, 2222)
+    assert PLAN.time_limits == TimeLimits(480)
+    assert TimeLimits(480).cloud_init_files[0]["content"] == "minutes=480 budget=0 idle=0 port=22\n"
+
+
+@pytest.mark.parametrize(("budget", "minutes"), [(0, 495), (100, 115), (1000, 495)])
+def test_a_boot_that_never_arms_the_timer_ends_a_quarter_of_an_hour_after_the_limit(budget: int, minutes: int) -> None:
+    (command,) = TimeLimits(480, budget).boot_commands
+
+    assert f" --on-active={minutes}min " in command
+
+
+def test_hours_that_are_whole_minutes_are_not_rounded_up() -> None:
+    assert [whole_minutes(hours) for hours in (1.35, 8, 1 / 3, 0.999)] == [81, 480, 20, 60]

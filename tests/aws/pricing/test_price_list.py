@@ -77,7 +77,7 @@ class Aws:
         assert fields["ProductDescription.1"] == "Linux/UNIX"
         assert fields["StartTime"].startswith("2026-11-20T")
         types = [value for key, value in fields.items() if key.startswith("InstanceType.")]
-        self.requested += types
+        self.requested += types or ["all types"]
         items = "".join(
             f"<item><instanceType>{name}</instanceType><spotPrice>{usd}</spotPrice><timestamp>{time}</timestamp>"
             f"<availabilityZone>{zone}</availabilityZone></item>"
@@ -189,12 +189,20 @@ def test_prices_are_kept_in_a_new_folder(computer: Computer) -> None:
 
 
 def test_rates_without_a_price_and_those_of_further_ranges_are_left_out(computer: Computer) -> None:
+    hourly = [product("Quantity", "9.0000"), product("Hrs", "1.5000")]
     first, further = product("GB-Mo", "0.0800"), product("GB-Mo", "0.0100").replace('"0"', '"1000"', 1)
     free, other = product("IOPS-Mo", "0.0000"), product("Snapshots", "9.0000")
-    computer.aws.answer = lambda name: (200, {"PriceList": [free, first, further, other]})
+    computer.aws.answer = lambda name: (
+        200,
+        {"PriceList": hourly if name == "x9.large" else [free, first, further, other]},
+    )
     prices = computer.prices()
-    prices.refresh([], ["gp3"])
+    assert prices.disk_per_hour(GP3, "us-west-2") == price_table.disk_per_hour(GP3, "us-west-2")
+    prices.refresh(["x9.large"], ["gp3"])
 
+    vm = prices.per_hour("x9.large", "us-west-2")
+    assert vm is not None
+    assert vm.usd == Decimal("1.5")
     price = prices.disk_per_hour(GP3, "us-west-2")
     assert price is not None
     assert (price.usd, price.source) == (Decimal(8) / 730, "AWS price list, asked 2026-11-20")

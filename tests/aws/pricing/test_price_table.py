@@ -15,6 +15,7 @@ from orchestrator.aws.pricing import price_table
     [
         (instances.Disk("gp3", 730), "0.08"),
         (instances.Disk("gp2", 730), "0.1"),
+        (instances.Disk("io2", 730, iops=32_000), str(Decimal("0.125") + 32 * 65 / Decimal(730))),
         (instances.Disk("io2", 730, iops=1), str(Decimal("0.125") + Decimal("0.065") / 730)),
         (instances.Disk("io2", 730, iops=1000), str(Decimal("0.125") + 65 / Decimal(730))),
     ],
@@ -35,7 +36,7 @@ def test_a_disks_hour_is_its_month_over_730(disk: instances.Disk, usd: str) -> N
         instances.Disk("gp3", 75, iops=3001),
         instances.Disk("gp3", 75, throughput=126),
         instances.Disk("io2", 75),
-        instances.Disk("io2", 75, iops=64000),
+        instances.Disk("io2", 75, iops=32_001),
     ],
 )
 def test_a_disk_beyond_the_table_has_an_unknown_price(disk: instances.Disk) -> None:
