@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 MAX_LINES = 10_000
 """Lines of output kept per host; all of them are handed to ``on_line``."""
 
+MAX_CHARACTERS = 4 << 20
+"""Characters of output kept per host: a line may have 64 KiB."""
+
 
 @dataclass(frozen=True)
 class CommandOutput:
     """Result of a command on one host.
 
     :param exit_status: of the command; -1 when a signal ended it.
-    :param lines: the last 10,000 lines of its output.
+    :param lines: the last 10,000 lines of its output, of 4 Mi characters at most.
     """
 
     host: str
@@ -44,6 +47,21 @@ class CommandReport:
     failed: Mapping[str, Exception]
 
 
+class _Tail:
+    """The last lines of an output; a command may print without end."""
+
+    def __init__(self) -> None:
+        self.lines: deque[str] = deque()
+        self._characters = 0
+
+    def append(self, line: str) -> None:
+        """Add a line, and drop the first ones if there are too many."""
+        self.lines.append(line)
+        self._characters += len(line)
+        while len(self.lines) > MAX_LINES or self._characters > MAX_CHARACTERS:
+            self._characters -= len(self.lines.popleft())
+
+
 def run(
     ssh_client: SshClient,
     hosts: Sequence[Host],
@@ -61,8 +79,7 @@ def run(
 
     def run_on(host: Host) -> CommandOutput:
         started = clock.monotonic()
-        # Bounded: a command may print without end.
-        lines: deque[str] = deque(maxlen=MAX_LINES)
+        lines = _Tail()
 
         def keep_line(line: str) -> None:
             lines.append(line)
@@ -70,7 +87,7 @@ def run(
 
         # A command may be silent for its whole time, so silence has the same limit.
         status = ssh_client.stream(host, command, on_line=keep_line, silence_timeout_s=timeout_s, timeout_s=timeout_s)
-        return CommandOutput(host.name, status, tuple(lines), clock.monotonic() - started)
+        return CommandOutput(host.name, status, tuple(lines.lines), clock.monotonic() - started)
 
     outcomes = parallel.for_each(hosts, run_on, clock=clock)
     return CommandReport(command, tuple(outcomes.successful_values()), outcomes.errors)

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 # install.sh sends a heartbeat every five seconds; six missed ones mean that the host, or the network, is gone.
 SILENCE_TIMEOUT_S = 30.0
+MAX_CHARACTERS = 64 << 20
+"""Output of one install: a host that prints without end must not fill this computer's disk."""
+
+MAX_STEPS = 1000
 TAIL_LINES = 12
-_BUNDLE = re.compile(r"\S*/stratus/\.bundle\.\w+/")
+# From the beginning of a word only: from every letter, a long word would take quadratic time.
+_BUNDLE = re.compile(r"(?<!\S)\S*/stratus/\.bundle\.\w+/")
 HOSTS_SHOWN = 6
 # pip and docker print hundreds of lines a second: of plain output, at most one line per interval becomes an event.
 PROGRESS_INTERVAL_S = 0.2
@@ -151,9 +156,17 @@ class OutputParser:
     fix: str = ""
     image: str = ""
     progress_at: float = float("-inf")
+    size: int = 0
 
     def read_line(self, line: str) -> None:
-        """Read one line of output."""
+        """Read one line of output.
+
+        :raises HostError: there is too much of it.
+        """
+        self.size += len(line) + 1
+        if self.size > MAX_CHARACTERS or len(self.results) + len(self.missing) > MAX_STEPS:
+            limit = f"{MAX_CHARACTERS >> 20} MiB of output" if self.size > MAX_CHARACTERS else f"{MAX_STEPS} steps"
+            raise HostError(f"more than {limit}", where=self.host)
         mark, _, value = line.partition(" ")
         if mark == "@@step":
             self._read_step(*[*value.split(), "", "", ""][:3])

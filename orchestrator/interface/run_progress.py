@@ -31,6 +31,9 @@ _VALUES = re.compile(rf"[\s.,:;|(\[-]*(?:(?:{_NAME})?{_NUMBER}(?:[\s,;|)\](-]+|$
 MAX_VALUES_CHARS = 200
 """A longer rest is no list of values; also bounds the time that matching takes."""
 
+MAX_LINE_CHARS = 400
+"""A longer line is no step; as above: a host may send 64 KiB of blanks."""
+
 INTERVAL_S = 1.0
 MERGED_S = 0.2
 """Lines that come together, as after a reconnect, are one sample: their rate is the connection's, not the job's."""
@@ -128,7 +131,8 @@ class RunProgress:
     def _take_line(self, host: str, line: str) -> bool:
         if self._is_bar(host, as_output_line(line)):
             return True
-        match = _STEP.fullmatch(last_state(line))
+        state = last_state(line)
+        match = _STEP.fullmatch(state) if len(state) <= MAX_LINE_CHARS else None
         done, total = (int(match["done"]), int(match["total"])) if match else (0, 0)
         with self._lock:
             self._has_output = True

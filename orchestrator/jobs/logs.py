@@ -23,8 +23,8 @@ LOG_TIMEOUT_S = 600.0
 Lines = queue.Queue[tuple[str, str] | None]
 """(host, line); None at the end of a log."""
 
-MAX_LINES_WAITING = 10_000
-"""Lines that are held in memory; hosts that send faster than the caller reads wait."""
+MAX_LINES_WAITING = 500
+"""Lines of up to 64 KiB that are held in memory; hosts that send faster than the caller reads wait."""
 
 
 def tail(ssh: SshClient, hosts: Sequence[Host], run: Run, *, follow: bool) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
+from orchestrator.core.errors import StratusError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.jobs import host_output
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> RunList:
-    """Return the runs on these hosts, oldest first; one round trip to each host.
+    """Return the runs on these hosts, oldest first, and a line on each that did not answer; one round trip to each.
 
     :param run_id: only this one (the full id).
     :raises HostsFailed: no host answered.
@@ -27,7 +28,13 @@ def list_runs(ssh: SshClient, hosts: Sequence[Host], run_id: str = "") -> RunLis
     # One host that does not answer must not hide the runs on all others.
     if not results.succeeded:
         results.raise_if_failed("runs could not be listed")
-    return host_output.parse_runs({name: result.unwrap().stdout for name, result in results.succeeded.items()})
+    listed = host_output.parse_runs({name: result.unwrap().stdout for name, result in results.succeeded.items()})
+    silent = [f"{name}: its runs are unknown: {_reason(error)}" for name, error in results.errors.items()]
+    return RunList(listed.runs, (*silent, *listed.problems))
+
+
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, StratusError) else str(error)
 
 
 def locate(

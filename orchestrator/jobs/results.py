@@ -58,14 +58,15 @@ def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudge
     """Fetch a run's outputs and logs from its hosts, all at once.
 
     :param folder: of this run on this computer; files that exist are replaced.
-    :param budget: bytes and files of all hosts together.
+    :param budget: bytes and files of all hosts together; each host has a part of its own.
     :return: bytes received per host.
     :raises HostsFailed: nothing could be fetched.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    transfer = _Fetch(ssh, folder, budget)
+    budgets = budget.split(len(located.members))
+    transfers = {host.name: _Fetch(ssh, folder, part) for host, part in zip(located.members, budgets, strict=True)}
     outcomes = parallel.for_each(
-        located.members, lambda host: _fetch_host(transfer, host, located.run), clock=ssh.clock
+        located.members, lambda host: _fetch_host(transfers[host.name], host, located.run), clock=ssh.clock
     )
     is_limit = any(isinstance(error, LimitReached) for error in outcomes.errors.values())
     # At the limit something was fetched: it is recorded as any partial result.

@@ -65,7 +65,12 @@ class LineSplitter:
                 break
             yield from self._line(text[start : end.start()], end.group())
             start = end.end()
-        *cut, self._rest = self._pieces(text[start:])
+        rest = text[start:]
+        line = rest.rstrip(b"\r")
+        # They count to the line's end, not to its length; but a stream of nothing else must not fill the memory.
+        returns = rest[len(line) :] if len(rest) - len(line) <= self._max_line_bytes else b""
+        *cut, last = self._pieces(rest.removesuffix(returns))
+        self._rest = last + returns
         yield from map(self._cut, cut)
 
     def flush(self) -> Iterator[OutputLine]:
@@ -130,10 +135,12 @@ class Timeouts:
 
     :param silence_s: seconds without any activity after which the host counts as lost; None: no limit.
     :param deadline: moment on the monotonic clock by which the command must end; None: no limit.
+    :param min_bytes: output that counts as activity; less of it in ``silence_s`` counts as silence.
     """
 
     silence_s: float | None = None
     deadline: float | None = None
+    min_bytes: int = 1
 
 
 @dataclass
@@ -149,6 +156,7 @@ class ChannelSession:
     def __post_init__(self) -> None:
         self._output_event = _OutputEvent()
         self._last_activity = time.monotonic()
+        self._bytes_since_activity = 0
         self._input_error: BaseException | None = None
         self._input: queue.SimpleQueue[Iterable[bytes] | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
@@ -174,15 +182,24 @@ class ChannelSession:
             # Checked before the last read, so that everything before the end is read.
             ended = bool(self.channel.eof_received or self.channel.closed)
             chunks = self._drain()
+            arrived_at = time.monotonic()
             yield from chunks
             if chunks:
-                # Only now: time that the caller spends on its lines does not count as silence of the host.
                 self.received_output = True
-                self._note_activity()
+                # Time that the caller spends on its lines does not count as silence of the host.
+                self._last_activity += time.monotonic() - arrived_at
+                self._note_output(sum(len(data) for _, data in chunks))
             elif ended or self._only_stragglers():
                 return
             else:
                 self._wait(self._output_event)
+
+    def lines(self) -> Iterator[OutputLine]:
+        """Yield the lines of both outputs, as `output` does their bytes."""
+        splitter = LineSplitter()
+        for _, data in self.output():
+            yield from splitter.feed(data)
+        yield from splitter.flush()
 
     def exit_status(self) -> int | None:
         """Wait for the exit status; None when the command was killed by a signal, which paramiko does not report.
@@ -250,10 +267,17 @@ class ChannelSession:
 
     def _overdue(self, now: float, *, silent: bool) -> HostError:
         if silent:
-            return self._lost(f"ssh: no data received for {now - self._last_activity:.0f} s")
+            amount = f"only {self._bytes_since_activity} bytes" if self._bytes_since_activity else "no data"
+            return self._lost(f"ssh: {amount} received for {now - self._last_activity:.0f} s")
         if not self.received_output:
             return self._lost(f"ssh: no answer within {now - self.started:.0f} s")
         return HostError(f"a command did not finish within {now - self.started:.0f} s", where=self.host.name)
+
+    def _note_output(self, count: int) -> None:
+        self._bytes_since_activity += count
+        if self._bytes_since_activity >= self.timeouts.min_bytes:
+            self._bytes_since_activity = 0
+            self._note_activity()
 
     def _lost(self, message: str) -> ConnectError:
         return ConnectError("lost", message, where=self.host.name, fix="the VM or the network is down")

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.core.host import Host
-from orchestrator.core.output_line import OutputLine
-from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, LineSplitter, Timeouts, close_in_background
+from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, Timeouts, close_in_background
 from orchestrator.ssh.connect import Connection, call_with_timeout
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.openssh import command_line, write_ssh_config
@@ -33,8 +32,11 @@ __all__ = ["CommandResult", "Connection", "SshClient", "Tunnel", "command_line",
 
 SILENCE_TIMEOUT_S = 30.0
 
-MAX_OUTPUT_BYTES = 64 << 20
+MAX_OUTPUT_BYTES = 16 << 20
 """Output of a short command that is held in memory; the longest, a list of a thousand runs, has some MiB."""
+
+MIN_BYTES = 4096
+"""Bytes of an archive, or of a log, that must arrive within the limit of silence: one now and then is no transfer."""
 
 _NO_SUCH_FOLDER = 66
 """Exit status that tells a missing folder from errors of tar (EX_NOINPUT of sysexits.h)."""
@@ -179,18 +181,22 @@ class SshClient:
             ``stdin``; with it, when the command does.
         :param stdin: first input; chunks of an iterable are treated as those of ``respond``.
         :param silence_timeout_s: seconds without output and without accepted input after which the host counts as lost.
-        :param timeout_s: seconds for everything; None: no limit.
+        :param timeout_s: seconds for everything; None: no limit. With it, a command without input counts as silent that
+            sends less than 4 KiB.
         :return: exit status; -1 when the command was killed by a signal.
         :raises ConnectError: no session, or kind ``lost``.
         :raises HostError: the time is up. Errors of ``on_line``, ``respond`` and the chunks are passed on.
         """
-        timeouts = Timeouts(silence_timeout_s, None if timeout_s is None else time.monotonic() + timeout_s)
-        with self._start_command(host, command, timeouts, merge=True, eof=not stdin and respond is None) as session:
+        eof = not stdin and respond is None
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        # A job's own output, which has no limit of time, may be a line now and then.
+        timeouts = Timeouts(silence_timeout_s, deadline, MIN_BYTES if eof and deadline else 1)
+        with self._start_command(host, command, timeouts, merge=True, eof=eof) as session:
             if stdin:
                 session.send([stdin] if isinstance(stdin, bytes) else stdin)
             if stdin and respond is None:
                 session.end_input()
-            for line in _lines_of(session):
+            for line in session.lines():
                 on_line(line)
                 answer = respond(line) if respond else None
                 if answer is not None:
@@ -212,7 +218,7 @@ class SshClient:
 
         :param remote: absolute, or relative to the home folder of the login.
         :param local: created if missing; files of the same name are replaced, others stay.
-        :param timeout_s: seconds for everything; silence of 30 s ends it sooner.
+        :param timeout_s: seconds for everything; less than 4 KiB in 30 s ends it sooner.
         :param on_skipped: called with (name, why) for devices, and for links to anything but a file inside the folder.
         :param budget: bytes and files that may be unpacked; None for its defaults.
         :return: bytes of all files.
@@ -224,11 +230,10 @@ class SshClient:
         # exec: the exit status of tar becomes that of the command.
         command = f"test -d {quote(folder)} || exit {_NO_SUCH_FOLDER}; exec tar -C {quote(folder)} -czf - ."
         error_output = bytearray()
-        with self._start_command(
-            host, command, Timeouts(SILENCE_TIMEOUT_S, time.monotonic() + timeout_s), eof=True
-        ) as session:
+        timeouts = Timeouts(SILENCE_TIMEOUT_S, time.monotonic() + timeout_s, MIN_BYTES)
+        with self._start_command(host, command, timeouts, eof=True) as session:
             total, archive_error = _receive(
-                host, ChunkReader(_stdout_of(session, error_output)), local, on_skipped, budget
+                host, ChunkReader(_stdout_of(session, host, error_output)), local, on_skipped, budget
             )
             status = session.exit_status()
         # tar exits with 1 when a file changed while it was read: a running job still writes.
@@ -340,19 +345,19 @@ def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> N
         channel.shutdown_write()
 
 
-def _lines_of(session: ChannelSession) -> Iterator[OutputLine]:
-    lines = LineSplitter()
-    for _, data in session.output():
-        yield from lines.feed(data)
-    yield from lines.flush()
+def _stdout_of(session: ChannelSession, host: Host, error_output: bytearray) -> Iterator[bytes]:
+    """Yield standard output; keep the end of error output in ``error_output``.
 
-
-def _stdout_of(session: ChannelSession, error_output: bytearray) -> Iterator[bytes]:
-    """Yield standard output; keep the end of error output in ``error_output``."""
+    :raises HostError: there is too much error output, which would count as activity until the deadline.
+    """
+    errors_left = MAX_OUTPUT_BYTES
     for stream, data in session.output():
         if stream == 1:
             yield data
         else:
+            errors_left -= len(data)
+            if errors_left < 0:
+                raise HostError(f"more than {MAX_OUTPUT_BYTES >> 20} MiB of error output", where=host.name)
             error_output += data
             # Bounded: a host may send any amount of it.
             del error_output[:-4096]

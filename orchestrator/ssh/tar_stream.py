@@ -41,18 +41,37 @@ class LimitReached(HostError):
 
 
 class UnpackBudget:
-    """Bytes and files that may still be unpacked, shared by the streams of several hosts.
+    """Bytes and files that may still be unpacked.
 
     :param max_bytes: of all files.
     :param max_files: files, folders and links.
     :param advice: where the limits are set.
+    :param shared: taken from once these are spent.
     """
 
-    def __init__(self, max_bytes: int = 20 << 30, max_files: int = 200_000, advice: Text = "") -> None:
+    def __init__(
+        self,
+        max_bytes: int = 20 << 30,
+        max_files: int = 200_000,
+        advice: Text = "",
+        shared: UnpackBudget | None = None,
+    ) -> None:
         self.max_bytes, self.max_files, self.advice = max_bytes, max_files, advice
+        self._shared = shared
         self._bytes = self._files = 0
         # Hosts are fetched from at the same time.
         self._lock = threading.Lock()
+
+    def split(self, count: int) -> list[UnpackBudget]:
+        """Return a budget for each of several hosts: half of this one in equal parts, and all share the other half.
+
+        A host that sends without end must not use up what the others need.
+        """
+        if count < 2:
+            return [self] * count
+        shared = UnpackBudget(self.max_bytes // 2, self.max_files // 2, self.advice)
+        part_bytes, part_files = self.max_bytes // 2 // count, self.max_files // 2 // count
+        return [UnpackBudget(part_bytes, part_files, self.advice, shared) for _ in range(count)]
 
     def take_file(self) -> None:
         """Count one entry.
@@ -60,9 +79,12 @@ class UnpackBudget:
         :raises LimitReached: it is one too many.
         """
         with self._lock:
-            self._files += 1
-            if self._files > self.max_files:
-                raise LimitReached(f"stopped after {self.max_files:,} files, the limit of a fetch", fix=self.advice)
+            if self._files < self.max_files:
+                self._files += 1
+                return
+        if self._shared is None:
+            raise LimitReached(f"stopped after {self.max_files:,} files, the limit of a fetch", fix=self.advice)
+        self._shared.take_file()
 
     def take_bytes(self, count: int) -> None:
         """Count bytes before they are written.
@@ -70,10 +92,13 @@ class UnpackBudget:
         :raises LimitReached: they are too many.
         """
         with self._lock:
-            self._bytes += count
-            if self._bytes > self.max_bytes:
-                gib = self.max_bytes / (1 << 30)
-                raise LimitReached(f"stopped at {gib:.3g} GiB, the limit of a fetch", fix=self.advice)
+            if self._bytes + count <= self.max_bytes:
+                self._bytes += count
+                return
+        if self._shared is None:
+            gib = self.max_bytes / (1 << 30)
+            raise LimitReached(f"stopped at {gib:.3g} GiB, the limit of a fetch", fix=self.advice)
+        self._shared.take_bytes(count)
 
 
 class ChunkReader:

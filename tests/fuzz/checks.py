@@ -9,6 +9,7 @@ import contextlib
 import json
 import tarfile
 import tempfile
+import time
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,13 +24,19 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConfigError, HostError
 from orchestrator.core.journal import Journal
 from orchestrator.hosts import usage
+from orchestrator.install import installer
+from orchestrator.interface.console import Console
 from orchestrator.interface.render import registry, runs, units
+from orchestrator.interface.run_progress import RunProgress
 from orchestrator.jobs import host_output, results, spec
 from orchestrator.ssh import user_config
 from orchestrator.ssh.channel import LineSplitter
 from orchestrator.ssh.tar_stream import ChunkReader, UnpackBudget, unpack
 from tests.fuzz import aws_answers, inputs, typed
 from tests.fuzz.inputs import HOST, RUN
+
+MAX_READ_S = 2.0
+"""CPU time for one line of 64 KiB: a hundred times what it takes, and a tenth of quadratic time."""
 
 
 def is_safe(text: str) -> bool:
@@ -149,6 +156,26 @@ def check_ssh_config(data: bytes) -> None:
         assert had or config.read_bytes().splitlines() == data.splitlines()
 
 
+def check_long_line(line: str) -> None:
+    """A long line takes each reader some milliseconds: with quadratic time, one line would stop all threads."""
+    progress = RunProgress(Console(), REAL_CLOCK)
+    parser = installer.OutputParser(HOST, REAL_CLOCK, lambda event: None, lambda line: None)
+    readers: list[Callable[[str], object]] = [
+        lambda line: list(LineSplitter().feed(line.encode(errors="replace"))),
+        lambda line: host_output.LogReader().feed(line),
+        lambda line: progress.read_line(HOST, line),
+        parser.read_line,
+        lambda line: units.visible(units.last_state(line)),
+        lambda line: host_output.parse_runs({HOST: line}),
+        usage_lines,
+    ]
+    for read in readers:
+        began_s = time.thread_time()
+        with contextlib.suppress(HostError):
+            read(line)
+        assert time.thread_time() - began_s < MAX_READ_S
+
+
 FUZZERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "job.json and state files": (inputs.listings(), check_listing),
     "output of remote scripts": (
@@ -159,6 +186,7 @@ FUZZERS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
         st.lists(st.one_of(st.binary(max_size=80), inputs.TEXTS.map(lambda t: t.encode(errors="replace")))),
         check_log,
     ),
+    "long lines": (inputs.long_lines(), check_long_line),
     "tar streams": (inputs.archives(), check_archive),
     "config.ini": (inputs.ini_files(settings.TABLES), check_config),
     "job.ini": (inputs.ini_files(spec.TABLES), check_job),

@@ -189,3 +189,11 @@ def typed_lines(draw: st.DrawFn, verbs: tuple[str, ...]) -> str:
     values += [f"{key}={draw(VALUES)!r}" for key in draw(st.lists(names, max_size=2, unique=True))]
     line = f"{name}({', '.join(values)})" if draw(st.booleans()) else f"{name} {' '.join(values)}"
     return line[: draw(st.integers(0, len(line)))] if draw(st.booleans()) else line
+
+
+@st.composite
+def long_lines(draw: st.DrawFn) -> str:
+    """Draw a line as long as lines are passed on, of a few texts repeated."""
+    piece = draw(st.sampled_from([" ", "x", "0", "\t", "-", ":", "1/2", "/stratus/.bundle.", "a ", "\x1b", "@@", "["]))
+    line = draw(st.sampled_from(["", "@@step ", "@@say ", "epoch", "x"])) + piece * (64 * 1024 // len(piece))
+    return line + draw(TEXTS)

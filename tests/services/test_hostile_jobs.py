@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from orchestrator.core.errors import HostsFailed, JobFailed, UsageError
+from orchestrator.hosts import commands
 from tests.support.jobs.own_machines import Desktop, desktop, machines, write_job
 from tests.support.ssh.ssh_lab import Lab
 
@@ -152,15 +154,48 @@ def test_a_fetch_stops_at_the_limit_of_the_settings_and_says_so(desktop: Desktop
     assert not (record.folder / "outputs/bomb").exists()
 
 
+@contextlib.contextmanager
+def replaced_sh(machines: Lab, script: str) -> Iterator[None]:
+    """Have the first machine run a script in place of sh, with which every remote script begins."""
+    (machines.homes[0] / "bin").mkdir(exist_ok=True)
+    path = machines.homes[0] / "bin" / "sh"
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
 def test_a_host_that_answers_without_end_is_one_error(desktop: Desktop, machines: Lab) -> None:
     run_to_the_end(desktop, "true")
-    # Every remote script begins with sh, which is found on the login's path.
-    (machines.homes[0] / "bin").mkdir(exist_ok=True)
-    script = machines.homes[0] / "bin" / "sh"
-    script.write_text("#!/bin/bash\nexec yes '@@job x'\n")
-    script.chmod(0o755)
-    try:
-        with pytest.raises(HostsFailed, match="ml-0: more than 64 MiB of output"):
+    with replaced_sh(machines, "exec yes '@@job x'"):
+        with pytest.raises(HostsFailed, match="ml-0: more than 16 MiB of output"):
             desktop.with_machines(0).runs()
-    finally:
-        script.unlink()
+
+        # The others are listed, and the line on this one is kept.
+        desktop.with_machines(0, 1).runs()
+    warnings = [event.text for event in desktop.events if event.state == "warning"]
+    assert "ml-0: its runs are unknown: more than 16 MiB of output" in warnings
+
+
+def test_an_install_that_prints_without_end_fills_no_disk(desktop: Desktop, machines: Lab, tmp_path: Path) -> None:
+    write_job(desktop.job)
+    with replaced_sh(machines, "exec yes $(head -c 60000 /dev/zero | tr '\\0' x)"):
+        failed = desktop.service.install(ONE).failed
+
+    assert "more than 64 MiB of output" in str(failed["ml-0"])
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.log")) <= 64 << 20
+
+
+def test_of_a_commands_long_lines_the_last_ones_are_kept(desktop: Desktop) -> None:
+    line = "head -c 60000 /dev/zero | tr '\\0' x; echo"
+    command = f"for i in $(seq 200); do {line}; done; echo last"
+
+    report = commands.run(
+        desktop.service.context.ssh, desktop.source.hosts(ONE), command, on_line=lambda host, line: None, timeout_s=60
+    )
+
+    (output,) = report.hosts
+    assert output.lines[-1] == "last"
+    assert 3 << 20 < sum(map(len, output.lines)) <= 4 << 20

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.clock import REAL_CLOCK
@@ -52,6 +52,17 @@ class TestDeadlines:
             ssh_client.run(lab.host(), "while echo tick; do sleep 0.1; done", timeout_s=1)
 
         assert not isinstance(caught.value, ConnectError)
+
+    def test_bytes_now_and_then_count_as_silence_where_output_is_all_there_already(
+        self, lab: Lab, ssh_client: SshClient
+    ) -> None:
+        drip = "while printf x; do sleep 0.2; done"
+        with pytest.raises(ConnectError, match=r"only \d+ bytes received for"):
+            ssh_client.stream(lab.host(), drip, on_line=lambda line: None, silence_timeout_s=1, timeout_s=60)
+
+        # A job's own output may be a byte now and then: without a limit of time, it is no silence.
+        brief = "for i in 1 2 3 4 5 6 7 8; do printf x; sleep 0.2; done"
+        assert ssh_client.stream(lab.host(), brief, on_line=lambda line: None, silence_timeout_s=1) == 0
 
     def test_a_stream_that_falls_silent_is_lost(self, own_lab: Lab, ssh_client: SshClient) -> None:
         lines: list[str] = []
@@ -119,6 +130,8 @@ class TestDeadlines:
         assert caught.value.kind == "lost"
 
 
+@settings(deadline=None)
+@example(chunks=[b"123456\r", b"7"], longest=6)
 @given(st.lists(st.binary(max_size=40), max_size=30), st.integers(min_value=4, max_value=20))
 def test_lines_are_the_same_however_the_bytes_are_cut(chunks: list[bytes], longest: int) -> None:
     whole, parts, text = LineSplitter(longest), LineSplitter(longest), b"".join(chunks)

@@ -368,3 +368,24 @@ def test_data_without_end_after_an_archive_is_not_read_to_its_end(
         ssh_client.fetch(lab.host(1), "out", tmp_path)
 
     assert content(tmp_path) == {"good": b"good"}
+
+
+def test_a_host_without_end_leaves_the_others_their_parts_of_the_limit() -> None:
+    greedy, modest = UnpackBudget(1000, 20).split(2)
+    greedy.take_bytes(250)
+    greedy.take_bytes(500)
+    with pytest.raises(LimitReached, match="the limit of a fetch"):
+        greedy.take_bytes(1)
+    for _ in range(15):
+        greedy.take_file()
+    with pytest.raises(LimitReached):
+        greedy.take_file()
+
+    modest.take_bytes(250)
+    for _ in range(5):
+        modest.take_file()
+    with pytest.raises(LimitReached):
+        modest.take_file()
+    # All of it, where there is one host.
+    (only,) = UnpackBudget(1000, 20).split(1)
+    only.take_bytes(1000)

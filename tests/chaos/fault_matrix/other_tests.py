@@ -167,6 +167,26 @@ OTHER_TESTS = (
     ),
     ("F51", "arbitrary input", "tests/fuzz/test_fuzz.py::test_no_input_of_others_is_a_traceback"),
     (
+        "F51",
+        "attacks on every verb",
+        "tests/local/test_hostile_hosts.py::test_every_verb_ends_with_the_honest_hosts_outcome_and_writes_nothing_else",
+    ),
+    (
+        "F51",
+        "bytes now and then",
+        "tests/ssh/test_channel.py::test_bytes_now_and_then_count_as_silence_where_output_is_all_there_already",
+    ),
+    (
+        "F69",
+        "an answer lacks a field",
+        "tests/aws/test_answers.py::test_a_field_that_is_missing_or_damaged_is_one_error",
+    ),
+    (
+        "F69",
+        "of a launch",
+        "tests/aws/test_answers.py::test_instances_of_an_unusable_answer_to_a_launch_are_found_by_its_token",
+    ),
+    (
         "F52",
         "while VMs are up",
         "tests/local/launch/test_terminate_without_disk.py::test_everything_is_terminated_by_the_tags",
