@@ -35,11 +35,12 @@ API: dict[type, list[str]] = {
         "plan(count=None, checks=None)",
         "record_spot_reclaims(names)",
         "recover(*, terminate)",
+        "same_role()",
         "set_idle_shutdown(minutes)",
         "start()",
         "status()",
         "stop()",
-        "terminate(*, everywhere=False)",
+        "terminate(*, everywhere=False, owner='')",
         "terminate_launch(launch_id)",
     ],
     JobService: [

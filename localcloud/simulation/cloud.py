@@ -117,8 +117,11 @@ class InMemoryCloud:
     ) -> None:
         self.close()
 
-    def session(self) -> boto3.Session:
-        """Return a session as on another computer with the same keys; a ``ClientCrash`` ends this session only."""
+    def session(self, keys: tuple[str, str] | None = None) -> boto3.Session:
+        """Return a session as on another computer; a ``ClientCrash`` ends this session only.
+
+        :param keys: access key and secret key, such as those of an assumed role; None for those of the user.
+        """
         from localcloud.aws.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
         from localcloud.simulation.boto_session import InProcessSession
 
@@ -133,7 +136,7 @@ class InMemoryCloud:
                 crashes.append(crash)
                 raise
 
-        return InProcessSession(transport, self.clock, self._random, keys=(ACCESS_KEY_ID, SECRET_ACCESS_KEY))
+        return InProcessSession(transport, self.clock, self._random, keys=keys or (ACCESS_KEY_ID, SECRET_ACCESS_KEY))
 
     def play(self, scenario: Scenario) -> None:
         """Start another scenario."""

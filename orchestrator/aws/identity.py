@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 TAG_CLUSTER = "stratus:cluster"
 TAG_OWNER = "stratus:owner"
+TAG_OWNER_ID = "stratus:ownerid"  # tells apart the computers and people behind one role
 
 _ATTEMPTS = 3  # first call of every session: a wrong region or a missing network must be reported within seconds
 
@@ -31,6 +32,18 @@ class Identity:
     def owner(self) -> str:
         """Return the ARN without a generated session name, which changes with every session."""
         return re.sub(r"/(botocore-session-\d+|AWSCLI-Session)$", "", self.arn)
+
+
+def role_of(owner: str) -> str:
+    """Return the ARN of a role without the session; empty for a user, a name, or a session that names its person.
+
+    Sessions of IAM Identity Center bear the name of the user, which AWS sets; any other session name is free to choose:
+    https://docs.aws.amazon.com/singlesignon/latest/userguide/referencingpermissionsets.html
+    """
+    match = re.match(r"(arn:[\w-]+:sts::\d*:assumed-role/([^/]+))(/.+)?$", owner)
+    if match is None or (match[2].startswith("AWSReservedSSO_") and match[3]):
+        return ""
+    return match[1]
 
 
 def caller_identity(clients: Clients) -> Identity:
@@ -51,44 +64,107 @@ class ClusterId:
     :param owner: value of the tag ``stratus:owner``.
     :param account: AWS account number.
     :param region: such as ``us-west-2``.
+    :param owner_id: value of the tag ``stratus:ownerid``; empty if the owner alone identifies it.
+    :param is_caller: True if the owner is an ARN that AWS reported for this computer, which may change from one session
+        to the next; False for a name from the settings or from the user.
     """
 
     cluster: str
     owner: str
     account: str
     region: str
+    owner_id: str = ""
+    is_caller: bool = field(default=False, compare=False)
 
     @property
     def resource_name(self) -> str:
         """Name of the cluster's key pair and security group, unique per owner and account."""
         # Key pair names must be unique in a region, group names in a VPC, and clusters of two owners may share a name.
-        return f"stratus-{self.cluster}-{sha256(f'{self.account}/{self.owner}'.encode()).hexdigest()[:8]}"
+        # Not the ARN of a role: it would name another key pair in every session.
+        unique = self.owner_id if self.owner_id and role_of(self.owner) else self.owner
+        return f"stratus-{self.cluster}-{sha256(f'{self.account}/{unique}'.encode()).hexdigest()[:8]}"
 
     @property
     def journal_fields(self) -> dict[str, str]:
         """The fields as journal entries store them."""
-        return asdict(self)
+        fields = {"cluster": self.cluster, "owner": self.owner, "account": self.account, "region": self.region}
+        return fields | ({"owner_id": self.owner_id} if self.owner_id else {})
 
     @property
     def tags(self) -> list[TagTypeDef]:
         """Tags of every resource of the cluster."""
-        return [{"Key": TAG_CLUSTER, "Value": self.cluster}, {"Key": TAG_OWNER, "Value": self.owner}]
+        values = {TAG_CLUSTER: self.cluster, TAG_OWNER: self.owner}
+        values |= {TAG_OWNER_ID: self.owner_id} if self.owner_id else {}
+        return [{"Key": key, "Value": value} for key, value in values.items()]
 
     @property
     def filters(self) -> list[FilterTypeDef]:
-        """Filters of Describe calls for those tags."""
-        return [tag_filter(TAG_CLUSTER, self.cluster), tag_filter(TAG_OWNER, self.owner)]
+        """Filters of Describe calls for resources in a cluster of this name, of any owner."""
+        # Not by owner: two tags can tell it, and filters are combined with AND.
+        return [tag_filter(TAG_CLUSTER, self.cluster)]
 
     def matches(self, tags: Iterable[TagTypeDef]) -> bool:
         """Return True if a resource with these tags belongs to the cluster."""
-        values = {tag.get("Key"): tag.get("Value") for tag in tags}
-        return values.get(TAG_CLUSTER) == self.cluster and values.get(TAG_OWNER) == self.owner
+        values = {tag.get("Key"): tag.get("Value", "") for tag in tags}
+        return values.get(TAG_CLUSTER) == self.cluster and self.owns(
+            values.get(TAG_OWNER, ""), values.get(TAG_OWNER_ID, "")
+        )
+
+    def owns(self, owner: str, owner_id: str) -> bool:
+        """Return True if resources with these values of the owner's tags belong to the cluster's owner."""
+        if owner_id and owner_id == self.owner_id:
+            return True
+        # Several people may be behind a role: its ARN counts only when it was named, for what has no id.
+        if role_of(owner) and (owner_id or self.is_caller):
+            return False
+        return bool(owner) and owner == self.owner
+
+    def is_resource_name(self, name: str) -> bool:
+        """Return True for the name of a key pair or security group of a cluster of this name, of any owner."""
+        return re.fullmatch(rf"stratus-{re.escape(self.cluster)}-[0-9a-f]{{8}}", name) is not None
+
+    def covers(self, recorded: ClusterId) -> bool:
+        """Return True if an entry of this computer's journal is about this cluster, whatever the ARN was then."""
+        here = (self.cluster, self.account, self.region)
+        if here != (recorded.cluster, recorded.account, recorded.region):
+            return False
+        return (self.is_caller and recorded.is_caller) or self.owns(recorded.owner, recorded.owner_id)
 
 
-def cluster_id(clients: Clients, settings: settings.Settings, identity: Identity) -> ClusterId:
-    """Return the identity of the cluster in the settings; the owner defaults to the caller."""
-    owner = settings.cluster.owner or identity.owner
-    return ClusterId(cluster=settings.cluster.name, owner=owner, account=identity.account, region=clients.region)
+def recorded_cluster_id(fields: Mapping[str, str]) -> ClusterId:
+    """Return the cluster of a journal entry; entries of earlier versions have no owner id."""
+    return ClusterId(
+        cluster=fields["cluster"],
+        owner=fields["owner"],
+        account=fields["account"],
+        region=fields["region"],
+        owner_id=fields.get("owner_id", ""),
+        is_caller=fields["owner"].startswith("arn:"),
+    )
+
+
+def cluster_id(
+    clients: Clients, settings: settings.Settings, identity: Identity, find_owner_id: Callable[[], str] = str
+) -> ClusterId:
+    """Return the identity of the cluster in the settings; the owner defaults to the caller.
+
+    :param find_owner_id: returns the owner id that is kept on this computer, or none; called only for a role.
+    """
+    name, account, region = settings.cluster.name, identity.account, clients.region
+    if settings.cluster.owner:
+        return ClusterId(name, settings.cluster.owner, account, region)
+    owner_id = settings.cluster.owner_id or (find_owner_id() if role_of(identity.owner) else "")
+    return ClusterId(name, identity.owner, account, region, owner_id, is_caller=True)
+
+
+def named_cluster_id(own: ClusterId, owner: str) -> ClusterId:
+    """Return the cluster of another owner, of the same name, account and region.
+
+    :param owner: its owner id, its ARN, or its name.
+    """
+    # An id has no colon, so that it cannot be an ARN.
+    owner_id = "" if owner.startswith("arn:") else owner
+    return ClusterId(own.cluster, owner, own.account, own.region, owner_id)
 
 
 def tag_filter(key: str, value: str) -> FilterTypeDef:

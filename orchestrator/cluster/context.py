@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import client
+from orchestrator.aws import client, owner_id
 from orchestrator.aws import identity as aws_identity
 from orchestrator.aws import parallel as aws_parallel
 from orchestrator.aws.ec2 import key_pairs
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.pricing import price_list
 from orchestrator.core import file_lock
@@ -78,7 +79,23 @@ class ClusterContext:
     @cached_property
     def cluster_id(self) -> aws_identity.ClusterId:
         """Name, owner, account and region, which distinguish this cluster's resources from all others."""
-        return aws_identity.cluster_id(self.clients, self.settings, self.identity)
+        return aws_identity.cluster_id(self.clients, self.settings, self.identity, lambda: self.owner_id.value)
+
+    @cached_property
+    def owner_id(self) -> owner_id.OwnerId:
+        """The owner id that is kept on this computer; made when it is first needed."""
+        return owner_id.load(self.home, self.clock.new_id)
+
+    @property
+    def owner_id_problem(self) -> str:
+        """Reason why the caller's role cannot be told from other people behind it; empty if it can, or need not."""
+        needs_id = self.cluster_id.is_caller and aws_identity.role_of(self.cluster_id.owner)
+        return self.owner_id.problem if needs_id and not self.cluster_id.owner_id else ""
+
+    @property
+    def ownership(self) -> Ownership:
+        """The cluster's owner, with the instances that the journal of this computer lists."""
+        return self.launch_log.ownership
 
     @cached_property
     def key_pair(self) -> key_pairs.KeyPair:

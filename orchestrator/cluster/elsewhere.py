@@ -12,7 +12,7 @@ from decimal import Decimal
 from orchestrator.aws.client import Clients
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
-from orchestrator.aws.identity import ClusterId
+from orchestrator.aws.identity import ClusterId, recorded_cluster_id
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.launch_log import LaunchLog
 from orchestrator.cluster.context import ClusterContext
@@ -42,11 +42,13 @@ class OtherCluster:
     unconfirmed_count: int
     usd_per_hour: Decimal | None
     problem: str = ""
+    owner_id: str = ""
 
     @property
     def cluster_id(self) -> ClusterId:
         """Identity of the cluster."""
-        return ClusterId(self.cluster, self.owner, self.account, self.region)
+        fields = {"cluster": self.cluster, "owner": self.owner, "account": self.account, "region": self.region}
+        return recorded_cluster_id({**fields, "owner_id": self.owner_id})
 
     @property
     def count(self) -> int:
@@ -74,7 +76,7 @@ def find(context: ClusterContext) -> tuple[OtherCluster, ...]:
 
 
 def _survey(context: ClusterContext, cluster_id: ClusterId, entries: Sequence[JournalEntry]) -> OtherCluster | None:
-    if cluster_id == context.cluster_id:
+    if context.cluster_id.covers(cluster_id):
         return None
     recorded = {instance.id: instance for entry in entries for instance in launch_log.launched_instances(entry)}
     if cluster_id.account != context.cluster_id.account:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
-from orchestrator.aws.ec2 import host_names, instance_tags
+from orchestrator.aws.ec2 import host_names, instance_tags, key_pairs
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.context import ClusterContext
@@ -22,17 +22,71 @@ from orchestrator.hosts.host_keys import HostKeyRotation
 
 
 @dataclass(frozen=True)
+class SameRoleOwner:
+    """Instances that were launched with the caller's role, but not as this owner: by other people or computers.
+
+    :param owner: value that names them: their owner id; the ARN in their tag if they have no id.
+    :param session: role and session that launched them, ``assumed-role/Lab/ada``.
+    :param instances: names, ids and states.
+    :param usd_per_hour: of those that run; None if unknown.
+    """
+
+    owner: str
+    session: str
+    instances: tuple[str, ...]
+    usd_per_hour: Decimal | None
+
+    @property
+    def summary(self) -> str:
+        """Names, session, owner and price, for a message."""
+        names = " ".join(self.instances[:MAX_NAMED])
+        names += f" and {len(self.instances) - MAX_NAMED} more" if len(self.instances) > MAX_NAMED else ""
+        price = "price unknown" if self.usd_per_hour is None else f"${self.usd_per_hour:.2f}/h"
+        owner_id = "no owner id" if self.owner.startswith("arn:") else f"owner id {self.owner}"
+        return f"{names} of {self.session}, {owner_id}, {price}"
+
+
+@dataclass(frozen=True)
 class Survey:
     """The instances of a cluster's name.
 
     :param own: those of the cluster that are not terminated.
     :param ended: those of the cluster that EC2 still shows as terminated, which it does for about an hour.
     :param other_owners: those of other owners, as text.
+    :param same_role: those that were launched with the caller's role, but have another owner id, or none.
     """
 
     own: list[Instance]
     ended: list[Instance]
     other_owners: tuple[str, ...]
+    same_role: tuple[SameRoleOwner, ...] = ()
+
+
+MAX_NAMED = 10
+"""Instances of one other owner that are named; the rest is counted."""
+
+
+def same_role_owners(
+    instances: Sequence[Instance], usd_per_hour: Callable[[Instance], Decimal | None]
+) -> tuple[SameRoleOwner, ...]:
+    """Return instances of the caller's role by the owner that names them.
+
+    :param usd_per_hour: returns the price of a running instance.
+    """
+    owners = dict.fromkeys(instance.owner_id or instance.owner for instance in instances)
+    return tuple(
+        _same_role_owner(owner, [item for item in instances if (item.owner_id or item.owner) == owner], usd_per_hour)
+        for owner in owners
+    )
+
+
+def _same_role_owner(
+    owner: str, instances: Sequence[Instance], usd_per_hour: Callable[[Instance], Decimal | None]
+) -> SameRoleOwner:
+    running = [instance for instance in instances if instance.state in ("pending", "running")]
+    names = tuple(f"{instance.name} ({instance.id}, {instance.state})" for instance in instances)
+    session = instances[0].owner.rpartition(":")[2]
+    return SameRoleOwner(owner, session, names, cost.total(map(usd_per_hour, running)))
 
 
 class Inventory:
@@ -58,24 +112,25 @@ class Inventory:
 
     def instances(self) -> list[Instance]:
         """Return the instances that are not terminated, in the order of their names; one call."""
-        cluster_id = self.context.cluster_id
-        described = ec2_instances.describe(self.context.clients, cluster=cluster_id.cluster, owner=cluster_id.owner)
+        described = ec2_instances.describe(self.context.clients, self.context.ownership)
         self._described = with_unique_names(described)
         return self._described
 
     def survey(self) -> Survey:
         """Return the cluster's instances, those that have ended, and those of other owners; one call."""
-        cluster_id = self.context.cluster_id
-        described = ec2_instances.describe(
-            self.context.clients, cluster=cluster_id.cluster, owner=None, include_terminated=True
+        ownership = self.context.ownership
+        described = ec2_instances.describe_all(
+            self.context.clients, cluster=self.context.cluster_id.cluster, include_terminated=True
         )
-        present = [instance for instance in described if instance.state != "terminated"]
-        own = [instance for instance in present if instance.owner == cluster_id.owner]
-        self._described = with_unique_names(own)
+        own = [instance for instance in described if ownership.includes(instance)]
+        others = [item for item in described if item.state != "terminated" and not ownership.includes(item)]
+        same_role = [instance for instance in others if ownership.is_of_same_role(instance)]
+        self._described = with_unique_names(instance for instance in own if instance.state != "terminated")
         return Survey(
             self._described,
-            [item for item in described if item.state == "terminated" and item.owner == cluster_id.owner],
-            tuple(instance.summary for instance in present if instance.owner != cluster_id.owner),
+            [instance for instance in own if instance.state == "terminated"],
+            tuple(instance.summary for instance in others if instance not in same_role),
+            same_role_owners(same_role, self.usd_per_hour),
         )
 
     def running(self) -> list[Instance]:
@@ -115,7 +170,7 @@ class Inventory:
             private_address=instance.private_address,
             port=ssh.port,
             user=ssh.user or instance.user,
-            key_file=self.context.key_pair.key_file,
+            key_file=key_pairs.key_file_of(instance, self.context.key_pair, self.context.cluster_id),
             # A key seen in force here counts more than a tag, which anyone with access to the account can write.
             host_key=pinned or instance.host_key,
             identity=instance.id,

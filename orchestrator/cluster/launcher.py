@@ -223,7 +223,7 @@ class Launcher:
                 context.cluster_id,
                 context.key_pair,
                 journal=context.journal,
-                existing_names=plan.existing_names,
+                existing_names=plan.names_of_key,
             ),
         )
         return run_instances.LaunchResources(

@@ -20,7 +20,7 @@ def stop(inventory: Inventory) -> tuple[InstanceResult, ...]:
     """Stop the running instances; their disks stay and are billed. Those that are stopped already are in the result."""
     context, instances = inventory.context, inventory.instances()
     running = [instance for instance in instances if instance.state in ("pending", "running")]
-    changes = state_changes.stop(context.clients, running, cluster_id=context.cluster_id)
+    changes = state_changes.stop(context.clients, running, ownership=context.ownership)
     # A stopped instance gives up its public address: a command over a kept connection would hang until its timeout.
     for instance in running:
         context.ssh.disconnect(inventory.host(instance))
@@ -46,7 +46,7 @@ def _start(inventory: Inventory) -> tuple[tuple[InstanceResult, ...], parallel.O
     stopped = [instance for instance in instances if instance.state == "stopped"]
     lifetime.check_budget(inventory, stopped)
     _tag_past_use(inventory, stopped)
-    changes = state_changes.start(context.clients, stopped, cluster_id=context.cluster_id)
+    changes = state_changes.start(context.clients, stopped, ownership=context.ownership)
     started = [instance for instance in stopped if changes[instance.id].is_ok]
     ready = wait_until_ready(inventory, started, lambda host: None) if started else None
     # Once SSH is up: the instances compute their shutdown themselves while they boot.

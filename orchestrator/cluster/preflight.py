@@ -67,9 +67,10 @@ class Preflight:
     def plan(self, count: int) -> LaunchPlan:
         """Return the plan of a launch."""
         context = self.context
-        required = planner.lookups(context.clients, context.settings, context.cluster_id)
+        required = planner.lookups(context.clients, context.settings, context.ownership)
         results = self._first_round(required)
         problems = [_blocking(result.error, is_required=name in required) for name, result in results.items()]
+        problems.append(_owner_problem(context))
         launch_plan: LaunchPlan | None = None
         # Without one of the required results there is no plan that a second round could check.
         if not any(results[name].error for name in required):
@@ -147,7 +148,7 @@ class Preflight:
         }
         if not key_name:
             checks[KEY_PAIR] = lambda: key_pairs.check(
-                clients, launch_plan.cluster_id, self.context.key_pair, existing_names=launch_plan.existing_names
+                clients, launch_plan.cluster_id, self.context.key_pair, existing_names=launch_plan.names_of_key
             )
         if not group_id:
             access = security_groups.SshAccess(launch_plan.placement.vpc_id, settings.ssh.port, launch_plan.ssh_sources)
@@ -223,6 +224,14 @@ def _blocking(error: Exception | None, *, is_required: bool = False) -> Exceptio
         # Throttling, missing capacity and errors of AWS itself may pass; the launch handles them.
         return error if error_codes.look_up(error.code, error.message).reaction == "user_error" else None
     return error if error.fix and not isinstance(error, TimedOut) else None
+
+
+def _owner_problem(context: ClusterContext) -> Exception | None:
+    """Return an error if instances would get no owner id although the caller is a role."""
+    if not context.owner_id_problem:
+        return None
+    fix = "set [cluster] owner_id in the config; or make the file readable, or remove it"
+    return UsageError(f"the owner id of this computer is missing: {context.owner_id_problem}", fix=fix)
 
 
 def _raise_problems(problems: Iterable[Exception]) -> None:

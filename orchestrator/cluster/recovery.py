@@ -13,7 +13,7 @@ from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster import teardown
 from orchestrator.cluster.elsewhere import OtherCluster
-from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.inventory import Inventory, SameRoleOwner
 from orchestrator.cluster.launcher import Launcher
 from orchestrator.cluster.readiness import HostStartup, ReadyHost, wait_until_ready
 from orchestrator.cluster.status import last_expiry
@@ -59,6 +59,7 @@ class RecoverReport:
     :param terminated: True if they were terminated, False if they were resumed or only listed.
     :param remaining: what could not be terminated, in a line each.
     :param elsewhere: what this computer launched under other settings, and is not known to be terminated.
+    :param same_role: what was launched with the caller's role, but not as this owner; only when launches are listed.
     """
 
     interrupted: tuple[InterruptedLaunch, ...]
@@ -67,6 +68,7 @@ class RecoverReport:
     terminated: bool = False
     remaining: tuple[Text, ...] = ()
     elsewhere: tuple[OtherCluster, ...] = ()
+    same_role: tuple[SameRoleOwner, ...] = ()
 
 
 def has_open_launches(home: Path, clock: Clock) -> bool:
@@ -160,7 +162,7 @@ class Recovery:
 
     def _alive(self, launch_id: str) -> list[Instance]:
         """Return the instances of a launch that are not terminated, those that only the journal lists included."""
-        described = ec2_instances.find_by_launch(self.context.clients, self.context.cluster_id, launch_id)
+        described = ec2_instances.find_by_launch(self.context.clients, self.context.ownership, launch_id)
         shown = {instance.id: instance for instance in described}
         candidates = self.context.launch_log.recent(launch_id) | shown
         return [instance for instance in candidates.values() if instance.is_alive]

@@ -83,7 +83,7 @@ class Replacer:
             return obstacle
         self._report(failed.name, "start", first_line(error))
         self._report_console(shown)
-        change = state_changes.terminate(clients, [failed], cluster_id=self.plan.cluster_id)[failed.id]
+        change = state_changes.terminate(clients, [failed], ownership=self.context.ownership)[failed.id]
         if not change.is_ok:
             return change.error.splitlines()[0]
         # As it was before: its change of state hides how long it was running.

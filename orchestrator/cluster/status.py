@@ -10,7 +10,7 @@ from decimal import Decimal
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
-from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.inventory import Inventory, SameRoleOwner
 from orchestrator.core import cost
 from orchestrator.core.cost import Amount
 
@@ -65,6 +65,9 @@ class ClusterStatus:
     :param other_owners: instances of other owners in a cluster of this name, as text; they are never touched.
     :param ended: cost of instances of the same launches that have ended.
     :param elsewhere: what this computer launched under other settings, and is not known to be terminated.
+    :param same_role: what was launched with the caller's role, but not as this owner.
+    :param owner_id: tells the caller apart from others behind one role; empty where it is not needed.
+    :param owner_id_problem: why there is none although it is needed.
     """
 
     cluster: str
@@ -75,6 +78,9 @@ class ClusterStatus:
     other_owners: tuple[str, ...] = ()
     ended: Amount = cost.NOTHING
     elsewhere: tuple[OtherCluster, ...] = ()
+    same_role: tuple[SameRoleOwner, ...] = ()
+    owner_id: str = ""
+    owner_id_problem: str = ""
 
     @property
     def up(self) -> tuple[InstanceStatus, ...]:
@@ -158,6 +164,9 @@ def query(inventory: Inventory) -> ClusterStatus:
         survey.other_owners,
         inventory.meter.cost_of_ended(survey.own, survey.ended, now),
         elsewhere.find(context),
+        survey.same_role,
+        cluster_id.owner_id,
+        context.owner_id_problem,
     )
 
 

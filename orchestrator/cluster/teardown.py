@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import client, error_codes
+from orchestrator.aws import client, error_codes, identity
 from orchestrator.aws.ec2 import guard_groups, security_groups, state_changes, waiters
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
@@ -54,6 +54,7 @@ class RegionTeardown:
     :param user_group_id: security group of the settings, which is not the cluster's; empty for none.
     :param instances: every instance of the cluster that was seen, by id.
     :param results: outcome of each, by id.
+    :param requested_ids: of the instances of this computer's requests without an outcome, whatever their tags.
     :param ended: each instance that shuts down for good, as it was before, and the time since when; by id.
     :param group_state: ``gone``, ``none`` (the cluster has none) or why it remains; empty until that is known.
     :param key_state: the same for the key pair.
@@ -67,6 +68,7 @@ class RegionTeardown:
     user_group_id: str = ""
     instances: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
+    requested_ids: set[str] = field(default_factory=set)
     ended: dict[str, tuple[Instance, datetime]] = field(default_factory=dict)
     group_state: str = ""
     key_state: str = ""
@@ -103,9 +105,10 @@ class RegionTeardown:
         instances = {
             instance.id: instance for entry in unconfirmed for instance in log.find_by_token(self.clients, entry)
         }
+        self.requested_ids |= set(instances)
         # Not only recent requests: an experiment terminates its launch hours after the request.
         if instances or log.requests(launch_id):
-            described = ec2_instances.find_by_launch(self.clients, log.cluster_id, launch_id)
+            described = ec2_instances.find_by_launch(self.clients, log.ownership, launch_id)
             instances |= log.recent(launch_id) | {instance.id: instance for instance in described}
         self.terminate([instance for instance in instances.values() if instance.state != "terminated"])
         if not self.remaining:
@@ -139,10 +142,22 @@ class RegionTeardown:
 
     def find(self) -> list[Instance]:
         """Return the cluster's instances that are not terminated, those that only the journal lists included."""
-        cluster_id = self.launch_log.cluster_id
-        described = ec2_instances.describe(self.clients, cluster=cluster_id.cluster, owner=cluster_id.owner)
+        described = [*ec2_instances.describe(self.clients, self.launch_log.ownership), *self._find_by_token()]
         shown = {instance.id: instance for instance in described}
         return [*shown.values(), *self._find_untagged(shown)]
+
+    def _find_by_token(self) -> list[Instance]:
+        """Return the instances of requests without an outcome that were made under another ARN."""
+        log = self.launch_log
+        recorded = [(entry, identity.recorded_cluster_id(entry.facts)) for entry in log.unconfirmed()]
+        instances = [
+            instance
+            for entry, cluster_id in recorded
+            if not log.cluster_id.owns(cluster_id.owner, cluster_id.owner_id)
+            for instance in ec2_instances.find_by_token(self.clients, str(entry.facts["token"]))
+        ]
+        self.requested_ids |= {instance.id for instance in instances}
+        return [instance for instance in instances if instance.state != "terminated"]
 
     def _find_untagged(self, shown: Iterable[str]) -> list[Instance]:
         """Return recent instances that a lookup by tags does not show: a lookup by id may."""
@@ -167,7 +182,9 @@ class RegionTeardown:
             self.results[instance.id] = InstanceResult(instance.name, instance.id, instance.state)
         if not pending:
             return
-        changes = state_changes.terminate(self.clients, pending, cluster_id=self.launch_log.cluster_id)
+        changes = state_changes.terminate(
+            self.clients, pending, ownership=self.launch_log.ownership.with_ids(self.requested_ids)
+        )
         now = self.clients.clock.now()
         for instance in pending:
             change = changes[instance.id]

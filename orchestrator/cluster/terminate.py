@@ -8,20 +8,21 @@ from decimal import Decimal
 from functools import partial
 
 from orchestrator.aws.ec2 import host_names, key_pairs, network
-from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance, describe_all
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.aws.identity import ClusterId
+from orchestrator.aws.identity import ClusterId, named_cluster_id
+from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
-from orchestrator.cluster.inventory import Inventory, Survey
+from orchestrator.cluster.inventory import Inventory, SameRoleOwner, Survey
 from orchestrator.cluster.teardown import DELETED, GROUP_TIMEOUT_S, KEPT, NONE, RegionTeardown
 from orchestrator.core.clock import Backoff
 from orchestrator.core.cost import Amount
-from orchestrator.core.errors import StratusError, first_line
+from orchestrator.core.errors import StratusError, UsageError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.file_lock import AlreadyLocked, LockUnavailable
-from orchestrator.core.next_step import Text
+from orchestrator.core.next_step import NextStep, Text
 
 LOCK_TIMEOUT_S = 120.0
 """How long another shell, whose instances were just terminated, may take to give up its launch."""
@@ -43,6 +44,8 @@ class TerminateReport:
         stay for them.
     :param not_fetched: ids of runs on the terminated instances whose results were not fetched, as far as this computer
         knows.
+    :param same_role: what was launched with the caller's role, but not as this owner; it is never touched unasked.
+    :param may_be_own: True if nothing on this computer tells whether some of that is the caller's.
     """
 
     instances: tuple[InstanceResult, ...]
@@ -55,6 +58,8 @@ class TerminateReport:
     untouched: tuple[str, ...] = ()
     elsewhere: tuple[OtherCluster, ...] = ()
     not_fetched: tuple[str, ...] = ()
+    same_role: tuple[SameRoleOwner, ...] = ()
+    may_be_own: bool = False
 
     @property
     def terminated_ids(self) -> tuple[str, ...]:
@@ -75,7 +80,8 @@ class TerminateReport:
             if result.state != "terminated"
         ]
         resources = () if self.untouched else tuple(_resources(self.group_state, self.key_state))
-        return (*instances, *resources, *self.unconfirmed, *map(_elsewhere, self.elsewhere))
+        same_role = map(_same_role, self.same_role) if self.may_be_own else ()
+        return (*instances, *resources, *self.unconfirmed, *map(_elsewhere, self.elsewhere), *same_role)
 
 
 class Terminator:
@@ -93,9 +99,13 @@ class Terminator:
         """
         # Without a journal, a launch from another computer in the last seconds cannot be told from none.
         is_new_computer = self.context.journal.is_empty
+        earlier = launch_log.earlier_cluster_ids(self.context.launch_log)
         own = self._terminate_own_region()
+        self._delete_earlier_groups_and_keys(own, earlier)
         others = [*self._terminate_other_regions(), *(self._terminate_other_clusters() if everywhere else ())]
         self._note_journal(own)
+        if problem := self.context.owner_id_problem:
+            self._warn(problem)
         seen = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
         survey = self._survey()
         return TerminateReport(
@@ -107,7 +117,62 @@ class Terminator:
             caveat=_caveat() if is_new_computer and not seen and own.group_state == NONE else "",
             other_owners=survey.other_owners,
             elsewhere=elsewhere.find(self.context),
+            same_role=survey.same_role,
+            # A computer that has launched something has it in its journal, and the rest is not its own.
+            may_be_own=not self.context.settings.cluster.owner_id
+            and (is_new_computer or bool(self.context.owner_id_problem)),
         )
+
+    def terminate_owner(self, owner: str) -> TerminateReport:
+        """Terminate everything of another owner in a cluster of this name, in the same regions.
+
+        :param owner: an owner id, an ARN or a name.
+        :raises UsageError: the owner has nothing there.
+        """
+        context = self.context
+        cluster_id = named_cluster_id(context.cluster_id, owner)
+        self._check_exists(cluster_id)
+        regions = [cluster_id.region, *self._other_regions()]
+        teardowns = [self._teardown_of(replace(cluster_id, region=region)) for region in regions]
+        for teardown in teardowns:
+            teardown.run()
+        own, *others = teardowns
+        survey = self._survey()
+        return TerminateReport(
+            instances=tuple(result for teardown in teardowns for result in teardown.results.values()),
+            group_state=own.group_state,
+            key_state=own.key_state,
+            spent=self._spent(teardowns, ()),
+            unconfirmed=tuple(self._all_unconfirmed(own, others)),
+            other_owners=survey.other_owners,
+            same_role=survey.same_role,
+        )
+
+    def _check_exists(self, cluster_id: ClusterId) -> None:
+        """Check that an owner who was named has instances: a wrong name must not look like an empty cluster.
+
+        :raises UsageError: there is none, in any of the regions.
+        """
+        for region in (cluster_id.region, *self._other_regions()):
+            clients = elsewhere.clients_of(self.context, replace(cluster_id, region=region))
+            present = describe_all(clients, cluster=cluster_id.cluster)
+            if any(cluster_id.owns(instance.owner, instance.owner_id) for instance in present):
+                return
+        owners = sorted({instance.owner_id or instance.owner for instance in present} - {""})
+        listed = f"VMs there are of: {', '.join(owners)}" if owners else NextStep("Status") + "  shows what there is"
+        where = f"cluster {cluster_id.cluster} in {cluster_id.region}"
+        raise UsageError(f"{cluster_id.owner} has no VM in {where}", fix=listed)
+
+    def _delete_earlier_groups_and_keys(self, own: RegionTeardown, earlier: Sequence[ClusterId]) -> None:
+        """Delete what sessions of this computer with other ARNs needed for their instances, which are terminated."""
+        if own.remaining:
+            return
+        for cluster_id in earlier:
+            teardown = self._teardown_of(cluster_id)
+            teardown.delete_group_and_key(GROUP_TIMEOUT_S)
+            # Another user of the same role may need both: versions without an owner id shared them.
+            for resource in _resources(teardown.group_state, teardown.key_state):
+                self._warn(f"{cluster_id.resource_name}: {resource}")
 
     def terminate_launch(self, launch_id: str) -> TerminateReport:
         """Terminate the instances of one launch, and nothing that other launches use.
@@ -285,6 +350,11 @@ def _caveat() -> str:
 def _elsewhere(other: OtherCluster) -> str:
     """Return a line on instances of other settings, which nothing has asked to terminate."""
     return f"{other.summary}: launched from this computer under other settings"
+
+
+def _same_role(owner: SameRoleOwner) -> str:
+    """Return a line on instances of the caller's role, on a computer that cannot tell whether it launched them."""
+    return f"{owner.summary}: launched with your role, and this computer has no record of its launches"
 
 
 def _resources(group_state: str, key_state: str, where: str = "") -> Iterator[str]:

@@ -60,6 +60,11 @@ class ClusterSettings:
     spot_fallback: bool = option(False, boolean(), "launch on demand, at its price, if spot is unavailable")
     allow_partial: bool = option(False, boolean(), "accept fewer VMs if not all are available")
     owner: str = option("", aws_value_types.tag_value(), "owner of the VMs; empty: your AWS identity (ARN)")
+    owner_id: str = option(
+        "",
+        text("[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", "1 to 64 letters, digits, . _ @ or -"),
+        "tells apart owners behind one IAM role; empty: this computer's own id",
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster import elsewhere, lifetime, power, preflight, status
 from orchestrator.cluster.elsewhere import OtherCluster
-from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.inventory import Inventory, SameRoleOwner
 from orchestrator.cluster.launcher import Launcher, LaunchReport, PhaseTimings
 from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
@@ -112,15 +112,18 @@ class ClusterService:
         self.on_change()
         return results
 
-    def terminate(self, *, everywhere: bool = False) -> TerminateReport:
+    def terminate(self, *, everywhere: bool = False, owner: str = "") -> TerminateReport:
         """Terminate all instances of the cluster, then delete its security group and key pair.
 
         Needs neither SSH nor any file of this computer. The report lists everything that remains; no error is raised
         for it.
 
         :param everywhere: also everything that this computer launched under other settings.
+        :param owner: instead, everything of another owner in a cluster of this name: an owner id, ARN or name.
+        :raises UsageError: the owner has nothing there.
         """
-        report = Terminator(self.inventory).terminate_all(everywhere=everywhere)
+        terminator = Terminator(self.inventory)
+        report = terminator.terminate_owner(owner) if owner else terminator.terminate_all(everywhere=everywhere)
         self._forget_terminated(report)
         self.context.ssh.disconnect_all()
         return report
@@ -153,6 +156,10 @@ class ClusterService:
     def elsewhere(self) -> tuple[OtherCluster, ...]:
         """Return what this computer launched under other settings, and is not known to be terminated."""
         return elsewhere.find(self.context)
+
+    def same_role(self) -> tuple[SameRoleOwner, ...]:
+        """Return what was launched with the caller's role, but not as this owner."""
+        return self.inventory.survey().same_role
 
     def recover(self, *, terminate: bool) -> RecoverReport:
         """Resume interrupted launches, or terminate them.

@@ -13,6 +13,7 @@ from botocore.httpsession import URLLib3Session
 
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2 import key_pairs, security_groups, state_changes, waiters
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import run_instances
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import HostsFailed
@@ -113,7 +114,9 @@ def test_a_lost_answer_does_not_launch_a_second_set(user: Ec2User) -> None:
 def test_later_instances_get_the_next_names_and_the_same_zone(user: Ec2User) -> None:
     first = user.wait_running(user.launch(2))
     state_changes.terminate(
-        user.clients, [instance for instance in first if instance.name.endswith("-0")], cluster_id=user.cluster_id
+        user.clients,
+        [instance for instance in first if instance.name.endswith("-0")],
+        ownership=Ownership(user.cluster_id),
     )
     plan = user.plan(1)
     more = run_instances.launch(user.clients, plan, resources=user.create_resources(plan), journal=user.journal)
@@ -127,10 +130,10 @@ def test_later_instances_get_the_next_names_and_the_same_zone(user: Ec2User) -> 
 
 def test_started_instances_get_a_new_expiry(user: Ec2User) -> None:
     (instance,) = user.wait_running(user.launch(1))
-    stopped = state_changes.stop(user.clients, [instance], cluster_id=user.cluster_id)
+    stopped = state_changes.stop(user.clients, [instance], ownership=Ownership(user.cluster_id))
     (asleep,) = waiters.wait_for_state(user.clients, [instance.id], state="stopped", deadline_s=30)
     later = Clock(now=lambda: FAST_CLOCK.now() + timedelta(hours=1))
-    started = state_changes.start(user.clients_at(later), [asleep], cluster_id=user.cluster_id)
+    started = state_changes.start(user.clients_at(later), [asleep], ownership=Ownership(user.cluster_id))
     (awake,) = user.wait_running([instance])
 
     assert stopped[instance.id].is_ok
@@ -143,7 +146,7 @@ def test_started_instances_get_a_new_expiry(user: Ec2User) -> None:
 
 def test_terminating_leaves_no_instance_group_or_key_pair(user: Ec2User) -> None:
     machines = user.wait_running(user.launch(2))
-    outcomes = state_changes.terminate(user.clients, machines, cluster_id=user.cluster_id)
+    outcomes = state_changes.terminate(user.clients, machines, ownership=Ownership(user.cluster_id))
     gone = list(waiters.wait_terminated(user.clients, machines, deadline_s=30))
     deleted = security_groups.delete(user.clients, user.cluster_id, deadline_s=30)
     pairs = key_pairs.delete(user.clients, user.cluster_id, user.key_pair)
@@ -169,8 +172,8 @@ def test_instances_of_others_are_neither_listed_nor_terminated(user: Ec2User) ->
     )["Instances"][0]["InstanceId"]
     bare = user.clients.ec2.run_instances(**order)["Instances"][0]["InstanceId"]
 
-    everyone = ec2_instances.describe(user.clients, cluster=user.cluster_id.cluster, owner=None)
-    outcomes = state_changes.terminate(user.clients, everyone, cluster_id=user.cluster_id)
+    everyone = ec2_instances.describe_all(user.clients, cluster=user.cluster_id.cluster)
+    outcomes = state_changes.terminate(user.clients, everyone, ownership=Ownership(user.cluster_id))
     states = {
         instance.id: instance.state for instance in ec2_instances.describe_ids(user.clients, [ours.id, theirs, bare])
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ class SimulatedProject:
     :param aws: further lines of the section ``[aws]``.
     :param stdout: returns the output of a command on a host.
     :param config: template of the config file.
+    :param keys: access key and secret key of all sessions; None for those of the user.
     """
 
     cloud: InMemoryCloud
@@ -102,6 +103,7 @@ class SimulatedProject:
     stdout: Callable[[Host, str], str] = lambda host, command: ""
     events: list[Event] = field(default_factory=list)
     random: random.Random = field(default_factory=lambda: random.Random(7))
+    keys: tuple[str, str] | None = None
 
     @property
     def clock(self) -> Clock:
@@ -120,7 +122,7 @@ class SimulatedProject:
         path = self.folder / "config.ini"
         path.write_text(self.config.format(cluster=self.cluster, aws=self.aws))
         loaded, clock = settings.load(path, {}, files=False), self.clock
-        clients = client.Clients(self.cloud.session(), region=loaded.aws.region, clock=clock, sequential=True)
+        clients = client.Clients(self.cloud.session(self.keys), region=loaded.aws.region, clock=clock, sequential=True)
         links: Any = SimulatedSsh(self.cloud, clock, self.stdout)
         runtime = Runtime(clock=clock, connect=lambda *_: links, sequential=True)
         return Session(
@@ -131,6 +133,15 @@ class SimulatedProject:
             clients=clients,
             runtime=runtime,
         )
+
+    def as_role(self, role: str, session: str) -> SimulatedProject:
+        """Return the same project for a session of a role, which is created if there is none of that name."""
+        iam, sts = self.cloud.session().client("iam"), self.cloud.session().client("sts")
+        if role not in [item["RoleName"] for item in iam.list_roles()["Roles"]]:
+            iam.create_role(RoleName=role, AssumeRolePolicyDocument="{}")
+        arn = f"arn:aws:iam::123456789012:role/{role}"
+        credentials = sts.assume_role(RoleArn=arn, RoleSessionName=session)["Credentials"]
+        return replace(self, keys=(credentials["AccessKeyId"], credentials["SecretAccessKey"]))
 
     @property
     def our_states(self) -> list[str]:

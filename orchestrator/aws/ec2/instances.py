@@ -18,6 +18,8 @@ from orchestrator.core.cost import Amount
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
 
+    from orchestrator.aws.ec2.ownership import Ownership
+
 ALIVE = ("pending", "running", "stopping", "stopped")
 TERMINATING = ("shutting-down", "terminated")
 HOST_KEY_TYPE = "ssh-ed25519"
@@ -85,6 +87,7 @@ class Instance:
     :param past_use: time billed before its last start; None if not tagged.
     :param has_public_address: True if it has a public IPv4 address while it is running; None if unknown.
     :param replaced: cost of the instance that it replaced.
+    :param owner_id: tells apart people and computers behind one role; empty if not tagged.
     """
 
     id: str
@@ -119,6 +122,7 @@ class Instance:
     past_use: PastUse | None = None
     has_public_address: bool | None = None
     replaced: Amount = cost.NOTHING
+    owner_id: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -152,6 +156,7 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
         cluster=known.cluster,
         launch_id=known.launch_id,
         owner=known.owner,
+        owner_id=known.owner_id,
         host_key=known.host_key,
         boot_key=known.boot_key,
         expires_at=known.expires_at,
@@ -166,13 +171,16 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
     )
 
 
-def describe(
-    clients: client.Clients, *, cluster: str | None, owner: str | None, include_terminated: bool = False
-) -> list[Instance]:
-    """Return instances launched by Stratus, sorted by name; one call per 1000.
+def describe(clients: client.Clients, ownership: Ownership) -> list[Instance]:
+    """Return the instances of a cluster's owner that are not terminated, sorted by name; one call per 1000."""
+    described = describe_all(clients, cluster=ownership.cluster_id.cluster)
+    return [instance for instance in described if ownership.includes(instance)]
+
+
+def describe_all(clients: client.Clients, *, cluster: str | None, include_terminated: bool = False) -> list[Instance]:
+    """Return instances launched by Stratus, of any owner, sorted by name; one call per 1000.
 
     :param cluster: only of this cluster; None for all.
-    :param owner: only of this owner; None for all.
     :param include_terminated: also return terminated instances, which EC2 shows for about an hour.
     """
     # Filtered by EC2: an account may have thousands of other instances.
@@ -180,13 +188,10 @@ def describe(
     if not include_terminated:
         filters.append({"Name": "instance-state-name", "Values": [*ALIVE, "shutting-down"]})
     filters += [identity.tag_filter(identity.TAG_CLUSTER, cluster)] if cluster is not None else []
-    filters += [identity.tag_filter(identity.TAG_OWNER, owner)] if owner is not None else []
     with clients.translate_errors("listing the VMs"):
         described = list(_pages(clients, filters))
-    # Checked again: a filter that matches too much must never make an instance of another owner a target.
-    matches = [
-        instance for instance in described if cluster in (None, instance.cluster) and owner in (None, instance.owner)
-    ]
+    # Checked again: a filter that matches too much must never make an instance of another cluster a target.
+    matches = [instance for instance in described if cluster in (None, instance.cluster)]
     return sorted(
         matches, key=lambda instance: (instance.cluster, host_names.sort_key(instance.name), instance.launched_at)
     )
@@ -210,14 +215,13 @@ def find_by_token(clients: client.Clients, token: str) -> list[Instance]:
         return _by_name(_pages(clients, [{"Name": "client-token", "Values": [token]}]))
 
 
-def find_by_launch(clients: client.Clients, cluster_id: identity.ClusterId, launch_id: str) -> list[Instance]:
-    """Return the instances, terminated ones included, of one launch of a cluster."""
-    filters = [*cluster_id.filters, identity.tag_filter(instance_tags.LAUNCH, launch_id)]
-    wanted = (cluster_id.cluster, cluster_id.owner, launch_id)
+def find_by_launch(clients: client.Clients, ownership: Ownership, launch_id: str) -> list[Instance]:
+    """Return the instances, terminated ones included, of one launch of a cluster's owner."""
+    filters = [*ownership.cluster_id.filters, identity.tag_filter(instance_tags.LAUNCH, launch_id)]
     with clients.translate_errors(f"looking up the VMs of launch {launch_id}"):
         described = list(_pages(clients, filters))
     return _by_name(
-        instance for instance in described if (instance.cluster, instance.owner, instance.launch_id) == wanted
+        instance for instance in described if instance.launch_id == launch_id and ownership.includes(instance)
     )
 
 
@@ -258,6 +262,7 @@ def from_response(response: InstanceTypeDef) -> Instance:
         cluster=tags.get(identity.TAG_CLUSTER, ""),
         launch_id=tags.get(instance_tags.LAUNCH, ""),
         owner=tags.get(identity.TAG_OWNER, ""),
+        owner_id=tags.get(identity.TAG_OWNER_ID, ""),
         type=response["InstanceType"],
         state=response["State"]["Name"],
         reason=_reason(response),

@@ -17,6 +17,7 @@ from orchestrator.crypto import ssh_keys
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import KeyPairInfoTypeDef
 
+    from orchestrator.aws.ec2.instances import Instance
     from orchestrator.config import settings
 
 
@@ -55,7 +56,23 @@ def for_settings(settings: settings.Settings, cluster_id: identity.ClusterId, *,
 def own_key_pair(cluster_id: identity.ClusterId, *, home: Path) -> KeyPair:
     """Return the cluster's own key pair, whether it is in use or not."""
     name = cluster_id.resource_name
-    return KeyPair(name, home / "keys" / f"{name}-{cluster_id.region}.ed25519", is_own=True)
+    return KeyPair(name, own_key_file(name, cluster_id, home / "keys"), is_own=True)
+
+
+def own_key_file(key_name: str, cluster_id: identity.ClusterId, folder: Path) -> Path:
+    """Return the file of the private key of a key pair that Stratus created."""
+    return folder / f"{key_name}-{cluster_id.region}.ed25519"
+
+
+def key_file_of(instance: Instance, key_pair: KeyPair, cluster_id: identity.ClusterId) -> Path:
+    """Return the file of an instance's private key.
+
+    :param key_pair: of the cluster; an instance of an earlier session, with another ARN, may have another one.
+    """
+    if not key_pair.is_own or not cluster_id.is_resource_name(instance.key_name):
+        return key_pair.key_file
+    key_file = own_key_file(instance.key_name, cluster_id, key_pair.key_file.parent)
+    return key_file if key_file.exists() else key_pair.key_file
 
 
 def ensure(
@@ -129,19 +146,27 @@ def delete(
         return []
     with clients.translate_errors(f"deleting key pair {key_pair.key_name}"):
         pairs = clients.ec2.describe_key_pairs(Filters=cluster_id.filters)["KeyPairs"]
-        own = [
-            pair for pair in pairs if pair["KeyName"] == key_pair.key_name and cluster_id.matches(pair.get("Tags", []))
-        ]
-        for pair in own:
-            clients.ec2.delete_key_pair(KeyPairId=pair["KeyPairId"])
+        # Not this name alone: a session with another ARN of the same owner may have imported one.
+        own = {
+            pair["KeyName"]: pair["KeyPairId"]
+            for pair in pairs
+            if cluster_id.is_resource_name(pair["KeyName"]) and cluster_id.matches(pair.get("Tags", []))
+        }
+        for pair_id in own.values():
+            clients.ec2.delete_key_pair(KeyPairId=pair_id)
     # After EC2: if a deletion fails, the instances are still accessible.
+    for name in {key_pair.key_name, *own}:
+        _delete_file(own_key_file(name, cluster_id, key_pair.key_file.parent), on_problem)
+    return list(own)
+
+
+def _delete_file(key_file: Path, on_problem: Callable[[str], None]) -> None:
     try:
-        key_pair.key_file.unlink()
+        key_file.unlink()
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        on_problem(f"{key_pair.key_file}: cannot be deleted: {error.strerror or error}")
-    return [pair["KeyName"] for pair in own]
+        on_problem(f"{key_file}: cannot be deleted: {error.strerror or error}")
 
 
 def _local_public_key(key_pair: KeyPair, existing_names: Sequence[str]) -> str:

@@ -176,8 +176,9 @@ def is_guard(group: SecurityGroupTypeDef) -> bool:
 
 
 def _is_own(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId) -> bool:
-    names = (cluster_id.resource_name, cluster_id.resource_name + GUARD)
-    return group["GroupName"] in names and cluster_id.matches(group.get("Tags", []))
+    # Not this name alone: a session with another ARN of the same owner may have created it.
+    is_name = cluster_id.is_resource_name(group["GroupName"].removesuffix(GUARD))
+    return is_name and cluster_id.matches(group.get("Tags", []))
 
 
 def find(

@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import client, errors, identity
+from orchestrator.aws import client, errors
 from orchestrator.aws.ec2 import instance_tags
 from orchestrator.core.clock import Backoff
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
+    from orchestrator.aws.ec2.ownership import Ownership
 
 VISIBILITY_TIMEOUT_S = 60.0  # how long to retry for an instance that EC2 does not show yet
 
@@ -55,35 +56,31 @@ class StateChange:
 
 
 def terminate(
-    clients: client.Clients, instances: Sequence[Instance], *, cluster_id: identity.ClusterId
+    clients: client.Clients, instances: Sequence[Instance], *, ownership: Ownership
 ) -> dict[str, StateChange]:
     """Terminate instances; one that cannot be terminated does not keep the others running.
 
-    :param cluster_id: instances without the tags of this cluster and owner are not touched.
+    :param ownership: all other instances are not touched.
     :returns: outcome by instance id. They still shut down then: see :func:`waiters.wait_terminated`.
     :raises StratusError: AWS refuses the calls as such (credentials, network).
     """
     call = _Call("terminating VMs", clients.ec2.terminate_instances, "TerminatingInstances", accepts_gone=True)
-    return _change(clients, call, instances, cluster_id)
+    return _change(clients, call, instances, ownership)
 
 
-def stop(
-    clients: client.Clients, instances: Sequence[Instance], *, cluster_id: identity.ClusterId
-) -> dict[str, StateChange]:
+def stop(clients: client.Clients, instances: Sequence[Instance], *, ownership: Ownership) -> dict[str, StateChange]:
     """Stop instances; their disks remain, and are billed. Otherwise as :func:`terminate`."""
     call = _Call("stopping VMs", clients.ec2.stop_instances, "StoppingInstances")
-    return _change(clients, call, instances, cluster_id)
+    return _change(clients, call, instances, ownership)
 
 
-def start(
-    clients: client.Clients, instances: Sequence[Instance], *, cluster_id: identity.ClusterId
-) -> dict[str, StateChange]:
+def start(clients: client.Clients, instances: Sequence[Instance], *, ownership: Ownership) -> dict[str, StateChange]:
     """Start stopped instances, and tag them with the new time of their automatic shutdown.
 
     Otherwise as :func:`terminate`.
     """
     call = _Call("starting VMs", clients.ec2.start_instances, "StartingInstances")
-    outcomes = _change(clients, call, instances, cluster_id)
+    outcomes = _change(clients, call, instances, ownership)
     _tag_expiry(clients, [instance for instance in instances if outcomes[instance.id].is_ok])
     return outcomes
 
@@ -104,9 +101,9 @@ class _Call:
 
 
 def _change(
-    clients: client.Clients, call: _Call, instances: Sequence[Instance], cluster_id: identity.ClusterId
+    clients: client.Clients, call: _Call, instances: Sequence[Instance], ownership: Ownership
 ) -> dict[str, StateChange]:
-    outcomes = {instance.id: _foreign(instance) for instance in instances if not _is_ours(instance, cluster_id)}
+    outcomes = {instance.id: _foreign(instance) for instance in instances if not ownership.includes(instance)}
     pending = {instance.id: instance for instance in instances if instance.id not in outcomes}
     for _ in clients.clock.attempts(VISIBILITY_TIMEOUT_S, Backoff(1.0, 5.0)):
         results = dict(_batch(clients, call, list(pending))) if pending else {}
@@ -123,10 +120,6 @@ def _change(
             break
     outcomes |= {instance.id: _hidden(instance) for instance in pending.values()}
     return outcomes
-
-
-def _is_ours(instance: Instance, cluster_id: identity.ClusterId) -> bool:
-    return (instance.cluster, instance.owner) == (cluster_id.cluster, cluster_id.owner)
 
 
 def _is_gone(result: str | Exception) -> bool:

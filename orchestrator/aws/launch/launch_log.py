@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import host_names, instances
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.core.clock import Backoff, Clock
 from orchestrator.core.cost import Amount
 from orchestrator.core.errors import StratusError
@@ -57,9 +58,14 @@ class LaunchLog:
 
     def entries(self, *kinds: str) -> list[JournalEntry]:
         """Return this cluster's entries of some kinds, oldest first."""
-        own = self.cluster_id.journal_fields.items()
         entries = [entry for entry in self.journal.entries() if entry.kind in kinds and _is_valid(entry)]
-        return [entry for entry in entries if own <= entry.facts.items()]
+        return [entry for entry in entries if self.cluster_id.covers(identity.recorded_cluster_id(entry.facts))]
+
+    @property
+    def ownership(self) -> Ownership:
+        """The cluster's owner with the instances in the journal that are not known to be terminated."""
+        launched = (instance.id for entry in self.entries(LAUNCH) for instance in launched_instances(entry))
+        return Ownership(self.cluster_id, frozenset(launched))
 
     def open_entries(self, launch_id: str = "") -> list[JournalEntry]:
         """Return the entries of requests and launches without an outcome.
@@ -205,9 +211,24 @@ def unended(journal: Journal) -> dict[identity.ClusterId, list[JournalEntry]]:
     by_cluster: dict[identity.ClusterId, list[JournalEntry]] = {}
     for entry in journal.entries():
         if entry.kind == LAUNCH and _is_valid(entry) and (entry.outcome is None or any(launched_instances(entry))):
-            names = (entry.facts[name] for name in ("cluster", "owner", "account", "region"))
-            by_cluster.setdefault(identity.ClusterId(*names), []).append(entry)
+            recorded = identity.recorded_cluster_id(entry.facts)
+            # One cluster under several ARNs is listed once.
+            known = next((cluster for cluster in by_cluster if cluster.covers(recorded)), recorded)
+            by_cluster.setdefault(known, []).append(entry)
     return by_cluster
+
+
+def earlier_cluster_ids(log: LaunchLog) -> list[identity.ClusterId]:
+    """Return the cluster under the other ARNs of this computer that have instances in the journal.
+
+    They name a security group and a key pair of their own, which the cluster's tags do not identify.
+    """
+    own, by_name = log.cluster_id, dict[str, identity.ClusterId]()
+    for entry in log.entries(LAUNCH):
+        recorded = replace(identity.recorded_cluster_id(entry.facts), is_caller=False)
+        if (entry.outcome is None or any(launched_instances(entry))) and not own.matches(recorded.tags):
+            by_name[recorded.resource_name] = recorded
+    return list(by_name.values())
 
 
 def launched_instances(entry: JournalEntry) -> Iterator[instances.Instance]:
@@ -250,6 +271,8 @@ def _is_valid(entry: JournalEntry) -> bool:
             return False
     if not all(isinstance(entry.facts.get(name), str) for name in ("cluster", "owner", "account", "region")):
         return False
+    if not isinstance(entry.facts.get("owner_id", ""), str):
+        return False
     if entry.kind not in (LAUNCH, UP):
         return True
     names = ("run", "token") if entry.kind == LAUNCH else ("run",)
@@ -269,6 +292,7 @@ def _recorded(entry: JournalEntry, instance_id: str, index: int) -> instances.In
         cluster=facts["cluster"],
         launch_id=facts["run"],
         owner=facts["owner"],
+        owner_id=facts.get("owner_id", ""),
         type=facts.get("type", ""),
         state="pending",
         reason="",

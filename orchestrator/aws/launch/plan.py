@@ -47,6 +47,7 @@ class LaunchPlan:
     :param ssh_sources: networks that may connect by SSH; empty if not looked up.
     :param warnings: checks that could not be made, one line each.
     :param replaced: cost of the instance that the only one of this plan replaces.
+    :param other_key_names: names of existing instances that another key pair of the cluster opens.
     :param is_job_ready: False if the job cannot be installed as it is; a warning has the reason.
     """
 
@@ -78,6 +79,7 @@ class LaunchPlan:
     warnings: tuple[str, ...] = ()
     replaced: Amount = cost.NOTHING
     is_job_ready: bool = True
+    other_key_names: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -88,6 +90,11 @@ class LaunchPlan:
     def cluster(self) -> str:
         """Name of the cluster."""
         return self.cluster_id.cluster
+
+    @property
+    def names_of_key(self) -> tuple[str, ...]:
+        """Names of the existing instances that the cluster's current key pair opens."""
+        return tuple(name for name in self.existing_names if name not in self.other_key_names)
 
     @property
     def owner(self) -> str:

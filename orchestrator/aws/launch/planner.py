@@ -15,6 +15,7 @@ from orchestrator.aws.capacity.pools import ON_DEMAND, SPOT, Pool, ranked
 from orchestrator.aws.ec2 import host_names, images, instance_types, network
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
@@ -40,9 +41,7 @@ class LookupResults:
     instances: list[ec2_instances.Instance]
 
 
-def lookups(
-    clients: client.Clients, settings: settings.Settings, cluster_id: aws_identity.ClusterId
-) -> dict[str, Callable[[], Any]]:
+def lookups(clients: client.Clients, settings: settings.Settings, ownership: Ownership) -> dict[str, Callable[[], Any]]:
     """Return the independent lookups that a plan needs, by name, in the order of the fields of `LookupResults`."""
     cluster = settings.cluster
     # Guessed from the name, so that the image need not wait for the instance type.
@@ -51,7 +50,7 @@ def lookups(
         "instance type": lambda: instance_types.find(clients, cluster.instance_type),
         "image": lambda: images.find(clients, cluster.image, architecture=architecture),
         "subnets": lambda: network.find(clients, settings.aws),
-        "VMs": lambda: ec2_instances.describe(clients, cluster=cluster_id.cluster, owner=cluster_id.owner),
+        "VMs": lambda: ec2_instances.describe(clients, ownership),
     }
 
 
@@ -102,6 +101,7 @@ def build_plan(
         address_type=settings.ssh.address,
         instance_profile=settings.aws.instance_profile,
         existing_names=tuple(instance.name for instance in existing),
+        other_key_names=_with_another_key(existing, cluster_id),
         stopped_names=tuple(instance.name for instance in existing if instance.state in ("stopping", "stopped")),
         price=prices.per_hour(type_info.name, cluster_id.region),
         disk_price=_disk_price(prices, [disk, *image.further_disks.values()], cluster_id.region),
@@ -116,6 +116,17 @@ def build_plan(
         plan = replace(plan, spot_price=prices.spot_per_hour(type_info.name, pools[0].subnet.zone))
     plan.time_limits  # noqa: B018 - raises for a budget that cannot be enforced, before anything is launched
     return plan
+
+
+def _with_another_key(
+    existing: Sequence[ec2_instances.Instance], cluster_id: aws_identity.ClusterId
+) -> tuple[str, ...]:
+    """Return the names of instances with the key pair of an earlier session of the same owner, under another ARN."""
+    return tuple(
+        instance.name
+        for instance in existing
+        if instance.key_name != cluster_id.resource_name and cluster_id.is_resource_name(instance.key_name)
+    )
 
 
 def new_launch_id(clock: Clock) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aws import client, dry_run, error_codes, errors
 from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.ec2 import host_names, instance_profiles, instance_tags, instances, state_changes
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import launch_log
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
@@ -123,6 +124,7 @@ def _planned(plan: LaunchPlan, resources: LaunchResources, shown: instances.Inst
         cluster=plan.cluster,
         launch_id=plan.launch_id,
         owner=plan.owner,
+        owner_id=plan.cluster_id.owner_id,
         host_key=key,
         boot_key=key,
         max_hours=plan.hours,
@@ -141,7 +143,7 @@ def _roll_back(clients: client.Clients, plan: LaunchPlan, launched: Sequence[ins
 
     :raises LeftRunning: one could not be terminated.
     """
-    changes = state_changes.terminate(clients, launched, cluster_id=plan.cluster_id)
+    changes = state_changes.terminate(clients, launched, ownership=Ownership(plan.cluster_id))
     left = [f"{change.name} ({change.id}): {change.error}" for change in changes.values() if not change.is_ok]
     if left:
         raise LeftRunning(

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.elsewhere import OtherCluster
+from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus, last_expiry
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, Amount
@@ -23,7 +24,13 @@ MANY = 20
 @lines.register(ClusterStatus)
 def _(status: ClusterStatus, _now: datetime) -> Lines:
     # Shown without instances of one's own, too: they share the name, but TerminateAll() leaves them.
-    others = [*_not_yours(status.other_owners), *other_settings(status.elsewhere)]
+    problem = [f"  {status.owner_id_problem}"] if status.owner_id_problem else []
+    others = [
+        *_not_yours(status.other_owners),
+        *same_role(status.same_role),
+        *other_settings(status.elsewhere),
+        *problem,
+    ]
     if not status.instances:
         return [_no_instances(status), *others]
     return [*columns([cells(machine, status.at) for machine in status.instances]), line("  ", up(status)), *others]
@@ -54,6 +61,24 @@ def _not_yours(foreign: Sequence[str]) -> Lines:
     """Return a line on instances in a cluster of this name that belong to other owners; none when there are none."""
     listed = ", ".join(foreign[:MANY]) + (f" and {len(foreign) - MANY} more" if len(foreign) > MANY else "")
     return [f"  Not yours, never touched: {listed}."] if foreign else []
+
+
+def same_role(owners: Sequence[SameRoleOwner]) -> Lines:
+    """Return lines on instances that others, or other computers, launched with the caller's role."""
+    lines: Lines = [f"  Launched with your role from elsewhere, not touched: {owner.summary}" for owner in owners]
+    return [*lines, *(line("    ", fix) for fix in how_to_end_same_role(owners))]
+
+
+def how_to_end_same_role(owners: Sequence[SameRoleOwner]) -> list[Text]:
+    """Return how to terminate the instances of other owners behind the caller's role, a line for each owner."""
+    return [
+        NextStep("TerminateAll", owner=owner.owner) + " terminates them" + _how_to_own(owner.owner) for owner in owners
+    ]
+
+
+def _how_to_own(owner: str) -> str:
+    is_id = not owner.startswith("arn:")
+    return f"; [cluster] owner_id = {owner} in the config makes them yours" if is_id else ""
 
 
 def other_settings(others: Sequence[OtherCluster]) -> Lines:
@@ -150,6 +175,7 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     gone = _gone(report)
     listed: Lines = [f"  {'   '.join(gone)}"] if gone else []
     listed += _not_yours(report.other_owners)
+    listed += [] if report.may_be_own else same_role(report.same_role)
     listed += _not_fetched(report.not_fetched)
     # Never "0 VMs" while one may remain.
     if report.remaining:
@@ -219,6 +245,8 @@ def _(status: ClusterStatus) -> Document:
         "expires": document(status.expires_at),
         "usd_spent_range": document(status.spent),
         "elsewhere": document(status.elsewhere),
+        "owner_id": status.owner_id,
+        "same_role": document(status.same_role),
     }
 
 
@@ -257,6 +285,17 @@ def _(report: TerminateReport) -> Document:
         "usd_spent_range": document(report.spent),
         "elsewhere": document(report.elsewhere),
         "not_fetched": document(report.not_fetched),
+        "same_role": document(report.same_role),
+    }
+
+
+@document.register(SameRoleOwner)
+def _(owner: SameRoleOwner) -> Document:
+    return {
+        "owner": owner.owner,
+        "session": owner.session,
+        "machines": document(owner.instances),
+        "usd_per_hour": document(owner.usd_per_hour),
     }
 
 

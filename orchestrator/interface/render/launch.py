@@ -11,7 +11,7 @@ from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.interface.render import units
-from orchestrator.interface.render.cluster import other_settings
+from orchestrator.interface.render.cluster import other_settings, same_role
 from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines
 from orchestrator.interface.render.styles import Styled, line, state
@@ -181,7 +181,8 @@ def _(report: RecoverReport, now: datetime) -> Lines:
         count = sum(len(launch.instances) for launch in report.interrupted) - len(report.remaining)
         return [f"  {units.count(max(count, 0), 'VM')} terminated."]
     if not report.ready and not report.failed:
-        return [*interrupted(report.interrupted, now), *other_settings(report.elsewhere)]
+        others = [*same_role(report.same_role), *other_settings(report.elsewhere)]
+        return [*interrupted(report.interrupted, now), *others]
     return [*columns([[host.name, state("ready")] for host in report.ready]), *failures(report.failed)]
 
 
@@ -216,6 +217,7 @@ def _(report: RecoverReport) -> Document:
         "ended": report.terminated,
         "left": document(report.remaining),
         "elsewhere": document(report.elsewhere),
+        "same_role": document(report.same_role),
     }
 
 

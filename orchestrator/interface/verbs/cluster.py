@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.core.errors import LeftRunning, StratusError, UsageError
-from orchestrator.core.next_step import NextStep, Text
+from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.interaction import (
     check_vm_count,
@@ -99,28 +99,49 @@ def status(workspace: Workspace) -> ClusterStatus:
     return show(workspace, workspace.session(files=False).cluster.status())
 
 
+OwnerName = Annotated[str, VerbParameter(metavar="ID")]
+
+
 @GROUP.verb("TerminateAll", "terminate", step=6, changes_cluster=True, examples=(TERMINATE,))
-def terminate(workspace: Workspace, *, everywhere: bool = False, yes: Consent = False) -> TerminateReport:
+def terminate(
+    workspace: Workspace, *, everywhere: bool = False, owner: OwnerName = "", yes: Consent = False
+) -> TerminateReport:
     """Terminate all VMs of this cluster that are yours.
 
     Its security group and key pair are deleted as well. Never asks. Works from any computer, because it finds the VMs
     by their tags. Fetch results first: what is on the VMs is deleted.
 
     everywhere  also what this computer launched under other settings: cluster name, owner, region.
+    owner       instead of yours those of another owner of this cluster, by the owner id or ARN that Status() shows.
     yes         no effect: terminating never asks.
     """
     del yes
+    if everywhere and owner:
+        raise UsageError("everywhere and owner exclude each other", fix=NextStep("TerminateAll", owner=owner))
     # Terminating must work when a key file or the job's folder is missing.
     session = workspace.session(files=False)
     with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
-        report = session.cluster.terminate(everywhere=everywhere)
+        report = session.cluster.terminate(everywhere=everywhere, owner=owner)
     report = replace(report, not_fetched=session.jobs.not_fetched(report.terminated_ids))
     show(workspace, report)
     if report.remaining:
-        again = NextStep("TerminateAll", everywhere=True)
-        fix = again + " terminates what other settings launched" if report.elsewhere else TRIES_AGAIN
-        raise LeftRunning("Still there:", left=report.remaining, fix=fix)
+        raise LeftRunning("Still there:", left=report.remaining, fix=_how_to_terminate(report, owner))
     return report
+
+
+def _how_to_terminate(report: TerminateReport, owner: str) -> Text:
+    """Return what to type after an incomplete TerminateAll."""
+    fixes: list[Text] = []
+    if report.elsewhere:
+        again = NextStep("TerminateAll", everywhere=True)
+        fixes.append(again + " terminates what other settings launched")
+    if report.may_be_own and report.same_role:
+        from orchestrator.interface.render import cluster
+
+        fixes += cluster.how_to_end_same_role(report.same_role)
+    if not fixes:
+        fixes.append(NextStep("TerminateAll", owner=owner) + " tries again" if owner else TRIES_AGAIN)
+    return join("\n", fixes)
 
 
 @GROUP.verb(
@@ -195,6 +216,7 @@ def _recover(workspace: Workspace, then: str) -> RecoverReport:
     # Both work from the journal and the tags.
     session = workspace.session(files=False)
     if not then:
-        return RecoverReport(session.cluster.interrupted_launches(), elsewhere=session.cluster.elsewhere())
+        interrupted, elsewhere = session.cluster.interrupted_launches(), session.cluster.elsewhere()
+        return RecoverReport(interrupted, elsewhere=elsewhere, same_role=session.cluster.same_role())
     with interruptible(workspace, NextStep("Recover") + " lists what is left."):
         return session.cluster.recover(terminate=then == "terminate")

@@ -23,6 +23,9 @@ GROUP = VerbGroup("Config file and sample data")
 
 ACTIONS = ("check", "init", "show", "template", "reference")
 
+Row: typing.TypeAlias = tuple[str, str, str, str]
+"""Section, option, value and origin of a setting."""
+
 Action = Annotated[
     str,
     VerbParameter(metavar=f"{{{','.join(ACTIONS)}}}", positional=True, choices=ACTIONS, command_default="check"),
@@ -98,11 +101,20 @@ def show(workspace: Workspace) -> object:
     """Show every setting and its origin."""
     from orchestrator.config import settings
 
-    rows = settings.to_rows(workspace.settings(files=False))
+    rows = [_effective(row, workspace.home) for row in settings.to_rows(workspace.settings(files=False))]
     # A value over several lines would break the table.
     cells = [[f"[{section}]", name, value.replace("\n", " "), origin] for section, name, value, origin in rows]
     workspace.console.print(units.columns(cells))
     return [dict(zip(("section", "option", "value", "origin"), row, strict=True)) for row in rows]
+
+
+def _effective(row: Row, home: Path) -> Row:
+    """Return the row of a setting; the owner id that is kept on this computer, if there is one, for an empty one."""
+    from orchestrator.aws import owner_id
+
+    section, name, value, _ = row
+    local_id = owner_id.read(home).value if (section, name) == ("cluster", "owner_id") and not value else ""
+    return (section, name, local_id, "this computer") if local_id else row
 
 
 def init(workspace: Workspace) -> object:

@@ -1,4 +1,4 @@
-"""Resources of others are never touched: EC2 filters by tags, and the tags of its response are checked again."""
+"""Resources of others are never touched: EC2 filters by cluster, and the tags of its response are checked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import instances, key_pairs, security_groups
 from orchestrator.aws.ec2.key_pairs import KeyPair
+from orchestrator.aws.ec2.ownership import Ownership
 from tests.support.aws.account import INSTANCE_ID, OURS, Account
 from tests.support.aws.values import CLUSTER_ID
 from tests.support.aws.wire import Wire, clients
@@ -18,8 +19,8 @@ THEIRS = {**OURS, identity.TAG_OWNER: "arn:aws:iam::123456789012:user/grace"}
 OTHER_CLUSTER = {**OURS, identity.TAG_CLUSTER: "lm"}
 
 LOOKUPS: dict[str, Callable[[client.Clients], object]] = {
-    "all": lambda clients: instances.describe(clients, cluster=CLUSTER_ID.cluster, owner=CLUSTER_ID.owner),
-    "a launch": lambda clients: instances.find_by_launch(clients, CLUSTER_ID, "r"),
+    "all": lambda clients: instances.describe(clients, Ownership(CLUSTER_ID)),
+    "a launch": lambda clients: instances.find_by_launch(clients, Ownership(CLUSTER_ID), "r"),
     "groups": lambda clients: security_groups.delete(clients, CLUSTER_ID),
     "keys": lambda clients: key_pairs.delete(
         clients, CLUSTER_ID, KeyPair(CLUSTER_ID.resource_name, Path("/nonexistent"), is_own=True)
@@ -28,7 +29,7 @@ LOOKUPS: dict[str, Callable[[client.Clients], object]] = {
 
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
-def test_lookups_filter_by_cluster_and_owner(lookup: str) -> None:
+def test_lookups_filter_by_cluster(lookup: str) -> None:
     wire = Wire(Account())
     LOOKUPS[lookup](clients(wire))
     arguments = wire.requests[0].arguments
@@ -36,7 +37,6 @@ def test_lookups_filter_by_cluster_and_owner(lookup: str) -> None:
         arguments[name]: arguments[name.replace("Name", "Value.1")] for name in arguments if name.endswith(".Name")
     }
 
-    assert filters[f"tag:{identity.TAG_OWNER}"] == CLUSTER_ID.owner
     assert filters[f"tag:{identity.TAG_CLUSTER}"] == CLUSTER_ID.cluster
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.aws.ec2 import instances, state_changes
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.core.errors import CloudRefused
 from tests.support.aws import wire as aws_wire
 from tests.support.aws.values import CLUSTER_ID, instance
@@ -35,7 +36,7 @@ def terminate(
     cloud: Cloud, instances: list[instances.Instance], time: Time | None = None
 ) -> tuple[dict[str, state_changes.StateChange], Wire]:
     wire = Wire(cloud)
-    return state_changes.terminate(clients(wire, time), instances, cluster_id=CLUSTER_ID), wire
+    return state_changes.terminate(clients(wire, time), instances, ownership=Ownership(CLUSTER_ID)), wire
 
 
 def test_all_instances_are_terminated_in_one_call() -> None:
@@ -76,7 +77,9 @@ def test_a_recent_instance_that_ec2_does_not_show_is_retried() -> None:
         return cloud(request)
 
     wire = Wire(appears)
-    outcomes = state_changes.terminate(clients(wire, time), [instance(0), instance(1, age_s=2)], cluster_id=CLUSTER_ID)
+    outcomes = state_changes.terminate(
+        clients(wire, time), [instance(0), instance(1, age_s=2)], ownership=Ownership(CLUSTER_ID)
+    )
 
     assert [each.state for each in outcomes.values()] == ["shutting-down", "shutting-down"]
     assert time.seconds > 10
@@ -109,7 +112,7 @@ def test_a_refusal_that_concerns_no_instance_is_raised() -> None:
     wire = Wire(lambda _: refusal("ExpiredToken", "The security token included in the request is expired"))
 
     with pytest.raises(CloudRefused, match="terminating VMs: the session has expired"):
-        state_changes.terminate(clients(wire), [instance(0)], cluster_id=CLUSTER_ID)
+        state_changes.terminate(clients(wire), [instance(0)], ownership=Ownership(CLUSTER_ID))
 
 
 def test_an_instance_in_the_wrong_state_to_start_is_reported() -> None:
@@ -122,7 +125,7 @@ def test_an_instance_in_the_wrong_state_to_start_is_reported() -> None:
         return aws_wire.state_changes(request.ids, "pending", request.action)
 
     wire = Wire(answer)
-    outcomes = state_changes.start(clients(wire), [instance(0), instance(1)], cluster_id=CLUSTER_ID)
+    outcomes = state_changes.start(clients(wire), [instance(0), instance(1)], ownership=Ownership(CLUSTER_ID))
 
     assert [outcomes[instance(number).id].state for number in (0, 1)] == ["pending", "running"]
     assert "not in a state" in outcomes[instance(1).id].error

@@ -217,6 +217,16 @@ OTHER_TESTS = (
         "tests/local/launch/test_guard_group.py::test_without_a_guard_group_a_launch_says_so_and_only_time_is_a_proof",
     ),
     (
+        "F49",
+        "several people, computers and sessions behind one role",
+        "tests/cluster/ownership/test_owners.py::test_the_table_of_owners_holds",
+    ),
+    (
+        "F49",
+        "the other computer's VMs, terminated by name",
+        "tests/cluster/ownership/test_owners.py::test_the_vms_of_another_computer_are_terminated_by_the_command_that_the_message_names",
+    ),
+    (
         "F62",
         "record and state files",
         "tests/services/test_hostile_jobs.py::test_one_damaged_run_is_one_line_and_all_others_are_listed_fetched_and_canceled",

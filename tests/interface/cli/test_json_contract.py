@@ -15,6 +15,7 @@ from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.elsewhere import OtherCluster
+from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.cluster.readiness import HostStartup
@@ -44,16 +45,17 @@ from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires "
-    "usd_spent_range elsewhere",
+    "usd_spent_range elsewhere owner_id same_role",
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
     "usd_spent_range idle_minutes",
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "
-    "not_fetched",
+    "not_fetched same_role",
+    SameRoleOwner: "owner session machines usd_per_hour",
     OtherCluster: "cluster owner account region machines may_come usd_per_hour problem",
     InstanceResult: "name id state error usd_per_hour_disk_each",
     LaunchReport: "launch api_seconds ready failed seconds",
     HostStartup: "name zone pending_seconds boot_seconds ssh_seconds",
-    RecoverReport: "leftovers ready failed ended left elsewhere",
+    RecoverReport: "leftovers ready failed ended left elsewhere same_role",
     InterruptedLaunch: "run since machines may_come usd_per_hour usd_spent expires",
     InstallReport: "hosts failed seconds changed",
     HostInstall: "host steps seconds image",

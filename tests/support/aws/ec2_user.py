@@ -14,6 +14,7 @@ import pytest
 from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import instances, key_pairs, security_groups, state_changes, waiters
 from orchestrator.aws.ec2.instances import Instance
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import run_instances
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.config.settings import AwsSettings, ClusterSettings, Settings, SshSettings
@@ -75,7 +76,7 @@ class Ec2User:
 
     def instances(self) -> list[Instance]:
         """Return the instances of the cluster."""
-        return instances.describe(self.clients, cluster=self.cluster_id.cluster, owner=self.cluster_id.owner)
+        return instances.describe(self.clients, Ownership(self.cluster_id))
 
     def wait_running(self, launched: list[Instance]) -> list[Instance]:
         """Wait until instances are running."""
@@ -85,7 +86,7 @@ class Ec2User:
     def terminate_all(self) -> None:
         """Terminate the instances, and delete security group and key pair."""
         existing = self.instances()
-        state_changes.terminate(self.clients, existing, cluster_id=self.cluster_id)
+        state_changes.terminate(self.clients, existing, ownership=Ownership(self.cluster_id))
         list(waiters.wait_terminated(self.clients, existing, deadline_s=30))
         security_groups.delete(self.clients, self.cluster_id, deadline_s=30)
         key_pairs.delete(self.clients, self.cluster_id, self.key_pair)

@@ -9,6 +9,7 @@ from orchestrator.aws.ec2.images import Image
 from orchestrator.aws.ec2.instance_types import InstanceType
 from orchestrator.aws.ec2.instances import Disk, Instance
 from orchestrator.aws.ec2.network import Placement, Subnet
+from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.identity import ClusterId
 from orchestrator.aws.launch import planner
 from orchestrator.aws.launch.plan import LaunchPlan
@@ -67,7 +68,7 @@ def instance(number: int, *, owner: str = CLUSTER_ID.owner, age_s: float = 3600)
 
 def look_up_plan(clients: Clients, settings: Settings, cluster_id: ClusterId, count: int) -> LaunchPlan:
     """Return the plan of a launch with the prices of the table."""
-    results = clients.in_parallel(*planner.lookups(clients, settings, cluster_id).values())
+    results = clients.in_parallel(*planner.lookups(clients, settings, Ownership(cluster_id)).values())
     return planner.build_plan(
         clients,
         settings,

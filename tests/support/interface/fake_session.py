@@ -24,6 +24,7 @@ from typing import Any
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.elsewhere import OtherCluster
+from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch
@@ -138,7 +139,7 @@ class FakeCluster:
         ready = tuple(HostStartup(name, "us-west-2b", 2.1, 1.4, 0.2) for name in names)
         return LaunchReport("l-1", 0.3, ready, failed, 3.9)
 
-    def terminate(self, *, everywhere: bool = False) -> TerminateReport:
+    def terminate(self, *, everywhere: bool = False, owner: str = "") -> TerminateReport:
         left = "left" in self.state.bad
         states = {name: "running" if left and name == "ml-1" else "terminated" for name in self.state.vms}
         results = tuple(
@@ -160,6 +161,9 @@ class FakeCluster:
         return tuple(InstanceResult(name, f"i-{name}", state) for name in self.state.vms)
 
     def elsewhere(self) -> tuple[OtherCluster, ...]:
+        return ()
+
+    def same_role(self) -> tuple[SameRoleOwner, ...]:
         return ()
 
     def interrupted_launches(self) -> tuple[InterruptedLaunch, ...]:

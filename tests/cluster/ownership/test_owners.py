@@ -1,0 +1,193 @@
+"""Ownership of instances: the table in docs/security.md, row by row, and what several people behind one role see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.aws import owner_id
+from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.errors import NotReady, UsageError
+from orchestrator.interface.render import cluster as render
+from orchestrator.interface.render import registry
+from orchestrator.session import Session
+from tests.support.paths import ROOT
+from tests.support.simulated_project import SimulatedProject
+
+Simulate = Callable[..., SimulatedProject]
+Project = SimulatedProject
+
+SSO = "AWSReservedSSO_Lab_0123456789abcdef"
+LAB = "arn:aws:sts::123456789012:assumed-role/Lab"
+
+
+def lab(project: Project) -> Project:
+    """Return the project in a session of the role with a generated name."""
+    return project.as_role("Lab", "botocore-session-1763648000")
+
+
+def owner_id_ci(project: Project) -> Project:
+    return replace(project, cluster="owner_id = ci")
+
+
+CALLERS: dict[str, Callable[[Project], Project]] = {
+    "an IAM user": lambda project: project,
+    "the same user": lambda project: project,
+    "a session of IAM Identity Center": lambda project: project.as_role(SSO, "ada@example.org"),
+    "the same person": lambda project: project.as_role(SSO, "ada@example.org"),
+    "another person": lambda project: project.as_role(SSO, "grace@example.org"),
+    "a role": lab,
+    "the same role": lambda project: project.as_role("Lab", "botocore-session-1763649999"),
+    "another role": lambda project: project.as_role("Office", "botocore-session-1763648000"),
+    "a role, `owner_id = ci`": lambda project: lab(owner_id_ci(project)),
+    "the same role, `owner_id = ci`": lambda project: owner_id_ci(project).as_role("Lab", "build-2"),
+    "another role, `owner_id = ci`": lambda project: owner_id_ci(project).as_role("Office", "build-2"),
+    "the same role, `owner_id = other`": lambda project: replace(lab(project), cluster="owner_id = other"),
+    "a role, `owner = team`": lambda project: replace(lab(project), cluster="owner = team"),
+    "another role, `owner = team`": lambda project: CALLERS["another role"](replace(project, cluster="owner = team")),
+    # A version without owner ids tagged the ARN alone, as this setting does.
+    "a role, earlier version": lambda project: replace(lab(project), cluster=f"owner = {LAB}"),
+}
+
+
+def table() -> list[list[str]]:
+    """Return the rows of the table in docs/security.md."""
+    section = (ROOT / "docs/security.md").read_text().partition("## Whose VMs")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", section, re.M)]
+    return rows[2:]
+
+
+def session_on(project: Project, computer: str) -> Session:
+    """Return a session on a computer of the table: the launching one, or another one."""
+    if computer == "home unusable":
+        (project.folder / "unusable").write_text("a file, no folder")
+        return project.session("unusable")
+    if computer == "another, has launched":
+        earlier = replace(project, config=project.config.replace("name = ml", "name = earlier")).session("desktop")
+        earlier.cluster.launch(earlier.cluster.plan(1))
+        earlier.cluster.terminate()
+    return project.session("laptop" if computer == "the same" else "desktop")
+
+
+def shown_as(session: Session) -> str:
+    """Return in the words of the table how the status lists the only instance that there is."""
+    status = session.cluster.status()
+    texts = "\n".join(map(str, registry.lines(status, status.at)))
+    if status.same_role:
+        (other,) = status.same_role
+        assert f'TerminateAll(owner="{other.owner}")' in texts
+        return "of your role"
+    assert (len(status.instances), len(status.other_owners)) in ((1, 0), (0, 1))
+    return "yours" if status.instances else "not yours"
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: ", ".join(row[:3]))
+def test_the_table_of_owners_holds(simulate: Simulate, row: list[str]) -> None:
+    launched_by, asked_by, computer, shown, ended, exit_code = row
+    project = simulate()
+    launching = CALLERS[launched_by](project).session()
+    launching.cluster.launch(launching.cluster.plan(1))
+    asking = session_on(CALLERS[asked_by](project), computer)
+
+    assert shown_as(asking) == shown
+    report = asking.cluster.terminate()
+    assert (len(project.cloud.live_instances()) == 0) == (ended == "yes")
+    assert bool(report.remaining) == (exit_code == "4")
+    if ended == "yes":
+        ec2 = project.cloud.session().client("ec2")
+        names = [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]]
+        assert [name for name in names if name.startswith("stratus-ml")] == []
+        assert ec2.describe_key_pairs()["KeyPairs"] == []
+
+
+def test_two_people_behind_one_role_have_resources_of_their_own_and_end_their_own_only(simulate: Simulate) -> None:
+    project = lab(simulate())
+    ada, grace = project.session("ada"), project.session("grace")
+    ada.cluster.launch(ada.cluster.plan(1))
+    grace.cluster.launch(grace.cluster.plan(1))
+
+    assert [len(session.cluster.status().instances) for session in (ada, grace)] == [1, 1]
+    assert len({session.inventory.hosts()[0].key_file for session in (ada, grace)}) == 2
+    report = ada.cluster.terminate()
+    (other,) = report.same_role
+    assert (report.remaining, other.owner) == ((), grace.context.cluster_id.owner_id)
+    assert [machine.name for machine in grace.cluster.status().instances] == ["ml-0"]
+    assert grace.inventory.hosts()[0].key_file.exists()
+
+
+def test_the_vms_of_another_computer_are_terminated_by_the_command_that_the_message_names(simulate: Simulate) -> None:
+    project = lab(simulate())
+    step_1, step_2 = project.session("step-1"), project.session("step-2")
+    step_1.cluster.launch(step_1.cluster.plan(2))
+
+    report = step_2.cluster.terminate()
+    assert "this computer has no record" in str(report.remaining[0])
+    (fix,) = render.how_to_end_same_role(report.same_role)
+    owner = step_1.context.cluster_id.owner_id
+    assert str(fix).startswith(f'TerminateAll(owner="{owner}") terminates them; [cluster] owner_id = {owner} ')
+    ended = step_2.cluster.terminate(owner=owner)
+    assert ([result.state for result in ended.instances], ended.remaining) == (["terminated"] * 2, ())
+    assert (ended.group_state, ended.key_state) == ("gone", "gone")
+    assert step_2.cluster.terminate().remaining == ()
+
+
+def test_an_owner_without_vms_is_an_error_that_lists_the_owners(simulate: Simulate) -> None:
+    project = lab(simulate())
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(1))
+
+    with pytest.raises(UsageError) as caught:
+        session.cluster.terminate(owner="typo")
+    assert session.context.cluster_id.owner_id in str(caught.value.fix)
+    assert len(project.cloud.live_instances()) == 1
+
+
+def test_naming_the_arn_of_a_role_leaves_what_has_an_owner_id(simulate: Simulate) -> None:
+    project = lab(simulate())
+    grace = project.session("grace")
+    grace.cluster.launch(grace.cluster.plan(1))
+    earlier = replace(project, cluster=f"owner = {LAB}").session("earlier")
+    earlier.cluster.launch(earlier.cluster.plan(1))
+
+    project.session("ada").cluster.terminate(owner=LAB)
+
+    assert len(grace.cluster.status().instances) == 1
+    assert len(project.cloud.live_instances()) == 1
+
+
+def test_a_changed_owner_id_keeps_what_this_computer_launched(simulate: Simulate) -> None:
+    project = lab(simulate())
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(1))
+    (project.folder / "laptop" / owner_id.FILE).unlink()
+
+    later = project.session()
+    assert len(later.cluster.status().instances) == 1
+    assert later.inventory.hosts()[0].key_file.exists()
+    report = later.cluster.terminate()
+    assert ([result.state for result in report.instances], report.remaining) == (["terminated"], ())
+    assert project.cloud.session().client("ec2").describe_key_pairs()["KeyPairs"] == []
+
+
+def test_a_launch_without_an_owner_id_is_refused(simulate: Simulate) -> None:
+    project = lab(simulate())
+    (project.folder / "laptop").mkdir()
+    (project.folder / "laptop" / owner_id.FILE).write_text("\0\0")
+    session = project.session()
+
+    with pytest.raises((NotReady, UsageError), match="owner id") as caught:
+        session.cluster.launch(session.cluster.plan(1))
+    assert "owner_id" in str(caught.value)
+    assert project.cloud.live_instances() == []
+
+
+def test_the_owner_id_is_made_once_and_is_private(tmp_path: object, simulate: Simulate) -> None:
+    home = simulate().folder / "new" / "home"
+    first = owner_id.load(home, REAL_CLOCK.new_id)
+
+    assert owner_id.load(home, lambda: "f" * 32) == first
+    assert (home / owner_id.FILE).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in home.iterdir()] == [owner_id.FILE]
