@@ -231,6 +231,8 @@ def test_the_price_of_an_instance_is_that_of_its_vm_its_disk_and_its_address_in_
 
     assert meter.usd_per_hour(BARE) == BARE_USD
     assert meter.usd_per_hour(replace(BARE, has_public_address=True)) == BARE_USD + ADDRESS_USD
+    assert meter.address_usd_per_hour(replace(BARE, has_public_address=True)) == ADDRESS_USD
+    assert meter.address_usd_per_hour(BARE) == 0
     assert meter.usd_per_hour(replace(BARE, zone="us-east-1b")) == BARE_USD
     assert meter.usd_per_hour(replace(BARE, zone="eu-central-1a")) is None
 
@@ -335,6 +337,8 @@ def test_the_time_before_a_start_is_that_of_its_tag_or_a_range() -> None:
     assert {past: usage(replace(started, past_use=past), NOW).running for past in expected} == expected
     # At a launch, the interface is attached within a minute of it.
     assert usage(replace(started, created_at=BARE.launched_at - HOUR / 60), NOW).running == Span.exactly(3600)
+    earlier = BARE.launched_at - timedelta(seconds=61)
+    assert usage(replace(started, created_at=earlier), NOW).running == Span(60 + 3600, 61 + 3600)
 
 
 @pytest.mark.parametrize(("difference_s", "seconds"), [(0.5, 1000), (-0.5, 1000), (1, 3600), (-1, 3600)])
