@@ -75,6 +75,12 @@ keep_moment() { # a clock that is set moves the moment of the end, which is for 
     [ "${drift#-}" -lt 30 ] || printf '%s\n' "$moment" 1<>"$state/until"
 }
 
+end_vm() { # past logind, which refuses a shutdown while a program holds a lock that blocks it
+    [ -z "$root" ] && [ -d /run/systemd/system ] &&
+        systemctl start --no-block --job-mode=replace-irreversibly poweroff.target && return
+    shutdown -h now
+}
+
 # The count of the file: this script may have been killed and started again.
 used=$(stored "$state/used" "$1")
 began=$(seconds)
@@ -90,11 +96,11 @@ while sleep "$(pause)"; do
     idle=$(limit idle 0) port=$(limit port 22)
     if [ "$end" -gt 0 ] && [ "$now" -ge "$end" ]; then
         echo "ended: its time is over" | tee "$state/ended"
-        shutdown -h now
+        end_vm
     elif [ "$idle" -eq 0 ] || job || session || gpu; then
         active=$now
     elif [ $((now - active)) -ge $((idle * minute)) ]; then
         echo "ended after $idle min without a job, an SSH session or GPU use" | tee "$state/ended"
-        shutdown -h now
+        end_vm
     fi
 done

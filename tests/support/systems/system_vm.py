@@ -1,0 +1,158 @@
+"""A container with its own systemd as PID 1, whose cloud-init installs the user data of a launch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.aws.launch.run_instances import user_data
+from orchestrator.aws.launch.time_limits import TimeLimits
+from orchestrator.core import remote_scripts
+from orchestrator.crypto import ssh_keys
+from tests.support.script_host import ScriptHost
+from tests.support.waiting import wait_until
+
+USER = "debian"
+BOOT_TIMEOUT_S = 300.0
+POLL_S = 0.5
+COMMAND_TIMEOUT_S = 120
+# What systemd needs in a container; without SYS_TIME, because the clock is that of this computer.
+OPTIONS = (
+    *("--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--cap-drop", "SYS_TIME"),
+    *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
+    *("--security-opt", "systempaths=unconfined", "--cgroupns", "private"),
+    *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp", "--volume", "/var/lib/docker"),
+    *("--volume", "/var/lib/containerd"),
+)
+
+
+def docker(*arguments: str, stdin: bytes = b"") -> str:
+    """Run the Docker client and return its output."""
+    done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, timeout=COMMAND_TIMEOUT_S)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+@dataclass(frozen=True)
+class SystemVM:
+    """A running container, and the login key of its user.
+
+    :param folder: of this computer, with the key and the known host key.
+    """
+
+    container: str
+    folder: Path
+
+    @property
+    def login(self) -> ScriptHost:
+        """The login user over SSH, in a session of its own for each command."""
+        address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", self.container)
+        options = ["BatchMode=yes", "HostKeyAlias=vm", "LogLevel=ERROR", f"UserKnownHostsFile={self.folder}/known"]
+        shell = ["ssh", "-i", f"{self.folder}/key", *(f"-o{option}" for option in options), f"{USER}@{address}"]
+        return ScriptHost(self.folder, shell=tuple(shell))
+
+    def root(self, command: str) -> str:
+        """Run a command as root, without a login; return its output."""
+        return docker("exec", self.container, "sh", "-c", command)
+
+    def extend(self, *arguments: str) -> int:
+        """Set the timer over SSH; return the time of the shutdown that then holds."""
+        mark, until, *_ = self.login.run(remote_scripts.inline_command("extend.sh", *arguments)).split()
+        assert mark == "@@until"
+        return int(until)
+
+    @property
+    def until(self) -> int:
+        """The time of the shutdown, as it is on the disk."""
+        return int(self.file("/var/lib/stratus/until"))
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the shutdown."""
+        return self.until - time.time()
+
+    def file(self, path: str) -> str:
+        """Return the text of a file, which a container that is off has, too."""
+        done = subprocess.run(["docker", "cp", f"{self.container}:{path}", "-"], capture_output=True, check=True)
+        with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+            member = archive.extractfile(archive.getmembers()[0])
+            assert member
+            return member.read().decode().strip()
+
+    @property
+    def is_running(self) -> bool:
+        """True until the system has shut down."""
+        return docker("inspect", "--format", "{{.State.Running}}", self.container) == "true"
+
+    def wait_off(self, timeout_s: float) -> float:
+        """Wait until the system has shut down; return that time."""
+        wait_until(lambda: not self.is_running, timeout_s=timeout_s, pause_s=POLL_S)
+        return time.time()
+
+    def wait_booted(self) -> None:
+        """Wait until the boot is complete and logins are possible."""
+        ready = "cloud-init status | grep -Eq 'done|error|degraded' && systemctl is-active ssh"
+        wait_until(lambda: self._exec_ok(ready), timeout_s=BOOT_TIMEOUT_S, pause_s=2.0)
+
+    def reboot(self) -> None:
+        """Cut the power and boot again; memory file systems begin empty."""
+        docker("kill", self.container)
+        docker("start", self.container)
+        self.wait_booted()
+
+    def _exec_ok(self, command: str) -> bool:
+        try:
+            subprocess.run(
+                ["docker", "exec", self.container, "sh", "-c", command], check=True, timeout=COMMAND_TIMEOUT_S
+            )
+        except subprocess.SubprocessError:
+            return False
+        return True
+
+
+Boot = Callable[..., AbstractContextManager[SystemVM]]
+"""Boots the system under test: limits, further options of the engine, ``setup``."""
+
+
+@contextlib.contextmanager
+def booted(image: str, folder: Path, limits: TimeLimits, *options: str, setup: str = "") -> Iterator[SystemVM]:
+    """Boot a container with the user data of a launch; it is removed afterwards.
+
+    :param options: of ``docker create``.
+    :param setup: shell code that changes the system before it boots.
+    """
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+    host_key = ssh_keys.generate_host_key()
+    (folder / "known").write_text(f"vm {host_key.public}\n")
+    # Through a shell: the image's command is the same.
+    command = ("sh", "-c", f"{setup or ':'}; exec /sbin/init")
+    container = docker("create", "--hostname", "ip-10-0-0-9", *OPTIONS, *options, image, *command)
+    vm = SystemVM(container, folder)
+    try:
+        docker("cp", "-", f"{container}:/", stdin=_seed(vm, user_data(host_key, limits)))
+        docker("start", container)
+        vm.wait_booted()
+        yield vm
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+def _seed(vm: SystemVM, text: str) -> bytes:
+    """Return a tar of the files from which cloud-init's NoCloud datasource reads."""
+    public = (vm.folder / "key.pub").read_text().strip()
+    meta = {"instance-id": vm.container[:12], "local-hostname": "ip-10-0-0-9", "public-keys": [public]}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in {"user-data": text, "meta-data": json.dumps(meta)}.items():
+            member = tarfile.TarInfo(f"var/lib/cloud/seed/nocloud/{name}")
+            member.size = len(content.encode())
+            tar.addfile(member, io.BytesIO(content.encode()))
+    return out.getvalue()

@@ -1,0 +1,64 @@
+"""The end of a VM on a real systemd: it comes at its time, and logins are possible until then."""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+from orchestrator.aws.launch.time_limits import TimeLimits
+from tests.support.systems.system_vm import Boot, SystemVM
+from tests.support.waiting import wait_until
+
+TOLERANCE_S = 60
+"""Upper bound of the distance between the promised and the real end."""
+
+DATE = """#!/bin/sh
+[ -e /run/stepped ] && [ "$*" = +%s ] && exec /bin/date -d "1 hour" +%s
+exec /bin/date "$@"
+"""
+
+
+def assert_ends_on_time(vm: SystemVM, until: int) -> None:
+    off_at = vm.wait_off(until - time.time() + TOLERANCE_S + 10)
+    assert -5 <= off_at - until <= TOLERANCE_S
+    assert "its time is over" in vm.file("/var/lib/stratus/ended")
+
+
+def test_logins_are_possible_until_the_end_which_nothing_moves_but_an_extension(boot: Boot) -> None:
+    """A restart of logind, a cancelled shutdown, a killed watcher, and a lock that blocks shutdowns."""
+    with boot(TimeLimits(30)) as vm:
+        vm.login.start("r1", main="echo started; sleep 900")
+        first = vm.extend("1", "-", "-")
+        until = vm.extend("3", "-", "-")
+        vm.root("systemctl restart systemd-logind")
+        vm.root("shutdown -c")
+        vm.root("kill -9 $(systemctl show -p MainPID stratus-idle | cut -d= -f2)")
+        vm.root("systemd-run --quiet systemd-inhibit --what=shutdown --mode=block sleep 900")
+        wait_until(lambda: time.time() > first + 10, timeout_s=120, pause_s=0.5)
+        vm.login.cancel("r1")
+        log = vm.login.run("cat stratus/runs/r1/log/main.log; test -e /run/nologin || echo open").split()
+
+        assert (log[0], log[-1]) == ("started", "open")
+        assert vm.until == until
+        assert_ends_on_time(vm, until)
+
+
+def test_a_full_disk_a_reboot_and_a_clock_that_is_set_keep_the_end(boot: Boot) -> None:
+    """The clock of a container is that of its computer: `date` is replaced."""
+    setup = f"printf %s {shlex.quote(DATE)} >/usr/local/bin/date; chmod 755 /usr/local/bin/date"
+    with boot(TimeLimits(30), setup=setup) as vm:
+        vm.root(
+            "mount -t tmpfs -o size=64k tmpfs /mnt; cp -a /var/lib/stratus/. /mnt; mount --move /mnt /var/lib/stratus"
+        )
+        vm.root("dd if=/dev/zero of=/var/lib/stratus/fill bs=1k 2>/dev/null || :")
+        until = vm.extend("20", "-", "-")
+        assert int(vm.root("cat /var/lib/stratus/until")) == until
+        vm.root("rm /var/lib/stratus/fill; umount -l /var/lib/stratus")
+        until = vm.extend("4", "-", "-")
+        # As after an earlier boot near the end: otherwise this one would leave ten minutes for StartAll().
+        vm.root("touch /var/lib/stratus/graced")
+        vm.reboot()
+        assert abs(vm.until - until) <= 2
+        vm.root("touch /run/stepped")
+        wait_until(lambda: abs(vm.until - until - 3600) < 5, timeout_s=120, pause_s=0.5)
+        assert_ends_on_time(vm, until)
