@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +24,8 @@ from orchestrator.core.errors import StratusError
 from orchestrator.jobs.runs import RUN_ID
 from orchestrator.session import Session
 from tests.support.localcloud.clients import wait_until
+from tests.support.localcloud.iam_enforcement import as_user
+from tests.support.paths import ROOT
 from tests.support.project import Project
 
 JOB = 'single = "true"\nmulti = mkdir outputs && echo good >outputs/good && echo line\n'
@@ -38,6 +43,9 @@ ATTACKS = {
 }
 DEADLINE_S = 400.0
 """For all verbs at once: the longest of their own deadlines are 90 s, and the computer is busy."""
+
+MAX_GROWTH_KIB = 300 << 10
+"""Of a process that reads endless output, beside Python and its libraries."""
 
 
 @dataclass(frozen=True)
@@ -194,3 +202,32 @@ def test_every_verb_ends_with_the_honest_hosts_outcome_and_writes_nothing_else(a
     for error in (error for errors in failed for error in errors.values()):
         assert isinstance(error, StratusError), repr(error)
         assert "\n" not in error.message
+
+
+@pytest.mark.slow
+def test_endless_output_takes_little_memory(attacked: Attacked) -> None:
+    attacked.attack([Hostility("endless-output"), Hostility("endless-errors")])
+    commands = ["runs"], ["fetch", attacked.run_id], ["exec", "--timeout", "5", "echo good"]
+
+    base = peak_memory_kib(attacked, "status")
+    growth_kib = {words[0]: peak_memory_kib(attacked, *words) - base for words in commands}
+
+    assert max(growth_kib.values()) < MAX_GROWTH_KIB, growth_kib
+
+
+def peak_memory_kib(attacked: Attacked, *words: str) -> int:
+    """Return the largest amount of memory that a process of the command line had, in KiB."""
+    project = attacked.project
+    home = project.folder / "laptop"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "--config", str(project.config), *words],
+        env={**as_user(project.env), "STRATUS_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # subprocess does not report the memory of one child.
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode in (0, 1), words
+    return usage.ru_maxrss

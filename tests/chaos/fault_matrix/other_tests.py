@@ -171,6 +171,7 @@ OTHER_TESTS = (
         "attacks on every verb",
         "tests/local/test_hostile_hosts.py::test_every_verb_ends_with_the_honest_hosts_outcome_and_writes_nothing_else",
     ),
+    ("F51", "memory", "tests/local/test_hostile_hosts.py::test_endless_output_takes_little_memory"),
     (
         "F51",
         "bytes now and then",
