@@ -35,11 +35,16 @@ class BootInfo:
 
     :param number: number of the boot, from 1.
     :param uptime_s: time that the host was on during earlier boots.
+    :param booted_s: time on the cloud's clock at which boot scripts run.
+    :param off_s: time that the host was off before; 0 after a reboot.
     """
 
     user_data: bytes
     number: int
     uptime_s: float = 0.0
+    instance_id: str = ""
+    booted_s: float = 0.0
+    off_s: float = 0.0
 
 
 ShutdownReader = Callable[[BootInfo], "int | None"]
@@ -64,6 +69,9 @@ class SimulatedHosts:
         self._booted_at: dict[str, float] = {}
         self._uptime_s: dict[str, float] = {}
         self._shutdown_at: dict[str, float] = {}
+        self._off_since: dict[str, float] = {}
+        # Number of the timer in force: each shutdown replaces the one before, and the end of a boot voids it.
+        self._timers: dict[str, int] = {}
         self._frozen: set[str] = set()
         self._boots: dict[str, tuple[int, HostSpec]] = {}
         #: All operations in their order: verb and instance id.
@@ -78,18 +86,17 @@ class SimulatedHosts:
         """Stop a host."""
         self.operations.append(("stop", instance_id))
         self._add_uptime(instance_id)
-        if instance_id in self._boots:
-            # A higher boot number voids the shutdown timer of the boot that ends.
-            self._boots[instance_id] = (self._boots[instance_id][0] + 1, self._boots[instance_id][1])
+        self._void_timer(instance_id)
 
     def destroy(self, instance_id: str) -> None:
         """Remove a host."""
         self.operations.append(("destroy", instance_id))
         self._add_uptime(instance_id)
+        self._void_timer(instance_id)
         self._boots.pop(instance_id, None)
 
     def reboot(self, instance_id: str) -> None:
-        """Reboot a host, which restarts its shutdown timer."""
+        """Reboot a host, whose boot scripts then set its shutdown timer again."""
         self.operations.append(("reboot", instance_id))
         if instance_id in self._boots:
             self._boot(self._boots[instance_id][1])
@@ -116,24 +123,48 @@ class SimulatedHosts:
         shutdown_at = self._shutdown_at.get(instance_id)
         return None if shutdown_at is None else shutdown_at - self._clock.now()
 
+    def set_shutdown(self, instance_id: str, seconds: float) -> None:
+        """Replace a host's shutdown timer, as a command on the host does.
+
+        :param seconds: from now to the shutdown.
+        """
+        timer = self._void_timer(instance_id)
+        self._shutdown_at[instance_id] = self._clock.now() + seconds
+        self._clock.after(seconds, lambda: self._expire(instance_id, timer))
+
     def _boot(self, spec: HostSpec) -> None:
         number = self._boots.get(spec.instance_id, (0, spec))[0] + 1
         self._boots[spec.instance_id] = (number, spec)
         self._add_uptime(spec.instance_id)
-        self._booted_at[spec.instance_id] = self._clock.now()
-        minutes = self._read_shutdown(BootInfo(spec.user_data, number, self._uptime_s.get(spec.instance_id, 0.0)))
-        self._shutdown_at.pop(spec.instance_id, None)
+        now = self._booted_at[spec.instance_id] = self._clock.now()
+        boot = BootInfo(
+            spec.user_data,
+            number,
+            self._uptime_s.get(spec.instance_id, 0.0),
+            spec.instance_id,
+            now + spec.boot_seconds,
+            now - self._off_since.get(spec.instance_id, now),
+        )
+        minutes = self._read_shutdown(boot)
+        self._void_timer(spec.instance_id)
         if minutes is not None:
-            self._shutdown_at[spec.instance_id] = self._clock.now() + spec.boot_seconds + 60.0 * minutes
-            self._clock.after(spec.boot_seconds + 60.0 * minutes, lambda: self._expire(spec.instance_id, number))
+            self.set_shutdown(spec.instance_id, spec.boot_seconds + 60.0 * minutes)
+
+    def _void_timer(self, instance_id: str) -> int:
+        """Void a host's shutdown timer, and return the number of the next one."""
+        self._shutdown_at.pop(instance_id, None)
+        self._timers[instance_id] = self._timers.get(instance_id, 0) + 1
+        return self._timers[instance_id]
 
     def _add_uptime(self, instance_id: str) -> None:
         """Add the boot that ends now to a host's uptime."""
-        booted_at = self._booted_at.pop(instance_id, self._clock.now())
-        self._uptime_s[instance_id] = self._uptime_s.get(instance_id, 0.0) + self._clock.now() - booted_at
+        booted_at = self._booted_at.pop(instance_id, None)
+        if booted_at is not None:
+            self._uptime_s[instance_id] = self._uptime_s.get(instance_id, 0.0) + self._clock.now() - booted_at
+            self._off_since[instance_id] = self._clock.now()
 
-    def _expire(self, instance_id: str, number: int) -> None:
-        if self._boots.get(instance_id, (0, None))[0] == number:
+    def _expire(self, instance_id: str, timer: int) -> None:
+        if self._timers.get(instance_id) == timer:
             self._on_shutdown(instance_id)
 
 

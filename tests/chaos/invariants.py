@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 TAG_RUN, TAG_OWNER, TAG_CLUSTER = "stratus:run", "stratus:owner", "stratus:cluster"
 OUR_ARN = "arn:aws:iam::123456789012:user/researcher"
 OTHER_ARN = "arn:aws:iam::123456789012:user/colleague"
+OUR_OWNERS = (OUR_ARN, "team")
+"""Our identity, and the owner that some runs enter in the settings."""
+
+REGIONS = ("us-west-2", "eu-west-1")
 ACTIVE = ("pending", "running", "stopping", "stopped")
 CHANGES = ("Terminate", "Stop", "Start", "Delete", "Create", "Modify", "Import", "Authorize", "Revoke", "Run", "Reboot")
 CENT = Decimal("0.01")
@@ -41,33 +45,49 @@ def resources(cloud: InMemoryCloud, *, ours: bool) -> Resources:
     instances = {
         instance.id: (instance.state, tuple(sorted(instance.tags.items())))
         for instance in cloud.live_instances()
-        if (instance.tags.get(TAG_OWNER) == OUR_ARN) == ours
+        if (instance.tags.get(TAG_OWNER) in OUR_OWNERS) == ours
     }
-    backend = _backend()
-    groups = {group.id: group for by_id in backend.groups.values() for group in by_id.values()}
-    keys = backend.key_pairs.values()
-    return Resources(
-        instances,
-        {
-            group_id: sorted(str(vars(rule)) for rule in group.ingress_rules)
-            for group_id, group in groups.items()
-            if (backend.tags.get(group_id, {}).get(TAG_OWNER) == OUR_ARN) == ours
-        },
-        {key.key_name: key.id for key in keys if (backend.tags.get(key.id, {}).get(TAG_OWNER) == OUR_ARN) == ours},
-    )
+    found = Resources(instances, {}, {})
+    for backend in map(_backend, REGIONS):
+        tags = backend.tags
+        groups = [group for by_id in backend.groups.values() for group in by_id.values()]
+        found.groups |= {
+            group.id: sorted(str(vars(rule)) for rule in (*group.ingress_rules, *group.egress_rules))
+            for group in groups
+            if (tags.get(group.id, {}).get(TAG_OWNER) in OUR_OWNERS) == ours
+        }
+        found.keys |= {
+            key.key_name: key.id
+            for key in backend.key_pairs.values()
+            if (tags.get(key.id, {}).get(TAG_OWNER) in OUR_OWNERS) == ours
+        }
+    return found
 
 
 def protected(instance_id: str) -> bool:
     """True if an instance has termination protection."""
-    instance: Any = _backend().get_instance(instance_id)
-    return bool(instance.disable_api_termination)
+    all_instances: list[Any] = [item for region in REGIONS for item in _backend(region).all_instances()]
+    return any(item.id == instance_id and item.disable_api_termination for item in all_instances)
 
 
-def _backend() -> Any:
+def is_of(instance: LiveInstance, cluster: str, owner: str, region: str) -> bool:
+    """Return True if an instance belongs to a cluster."""
+    ids = {item.id for item in _backend(region).all_instances()}
+    return instance.id in ids and (instance.tags.get(TAG_CLUSTER), instance.tags.get(TAG_OWNER)) == (cluster, owner)
+
+
+def default_group_id() -> str:
+    """Return the id of a security group that is not ours: the default one of the default VPC."""
+    backend = _backend(REGIONS[0])
+    vpc = next(vpc for vpc in backend.vpcs.values() if vpc.is_default)
+    return next(str(group.id) for group in backend.groups[vpc.id].values() if group.name == "default")
+
+
+def _backend(region: str) -> Any:
     from moto.ec2.models import ec2_backends
 
     backends: Any = ec2_backends
-    return backends["123456789012"]["us-west-2"]
+    return backends["123456789012"][region]
 
 
 @dataclass
@@ -77,6 +97,7 @@ class InvariantMonitor:
     :param max_instances: launch id -> number of instances requested.
     :param caps_usd: launch id -> its ``max_dollars``; 0 for none.
     :param foreign_ids: identifiers of other owners' resources, which no request may name.
+    :param named_group_id: security group that the settings name.
     :param violations: one line each.
     :param pending_s: longest time that faults keep an instance pending: it counts as running if its launch was
         interrupted, because EC2 does not show when it began to run.
@@ -88,7 +109,9 @@ class InvariantMonitor:
     foreign_ids: set[str] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
     pending_s: float = 0.0
+    named_group_id: str = ""
     most_instances: int = 0
+    receipts: int = 0
     journal: Path | None = None
     _journal_bytes: bytes = b""
     _tokens: list[str] = field(default_factory=list)
@@ -99,6 +122,8 @@ class InvariantMonitor:
             self._tokens.append(str(params.get("ClientToken", "")))
         if action.startswith(CHANGES) or action == "CreateTags":
             touched = self.foreign_ids & set(_strings(params))
+            # Instances have the user's own group; no other request may name it.
+            touched -= {self.named_group_id} if action == "RunInstances" else set()
             if touched:
                 self.report(f"{action} names a resource of another owner: {', '.join(sorted(touched))}")
 
@@ -109,6 +134,7 @@ class InvariantMonitor:
 
     def check_receipt(self, launch_ids: Iterable[str], spent: Amount) -> None:
         """Check the cost of launches that were terminated against the cloud's own meter."""
+        self.receipts += 1
         if spent.at_most is None:
             return  # the price of an instance that EC2 did not show is unknown
         billed = sum((self._billed_usd(launch_id) for launch_id in launch_ids), Decimal(0))
@@ -116,13 +142,21 @@ class InvariantMonitor:
         if not spent.at_least - pending_usd - CENT <= billed <= spent.at_most + CENT:
             self.report(f"the receipt is ${spent.at_least:.3f} to ${spent.at_most:.3f}, the bill ${billed:.3f}")
 
-    def check_caps(self) -> None:
-        """Check that no launch cost more than its cap and one minute of its instances."""
+    def check_caps(self) -> Decimal:
+        """Check that no launch cost more than its cap and one minute of its instances; return the dollars over."""
+        over = Decimal(0)
         for launch_id, cap_usd in self.caps_usd.items():
             minute_usd = MINUTE_USD * self.max_instances[launch_id]
             billed = self._billed_usd(launch_id)
             if cap_usd and billed > Decimal(str(cap_usd)) + minute_usd:
+                over += billed - Decimal(str(cap_usd)) - minute_usd
                 self.report(f"launch {launch_id} cost ${billed:.3f}, its cap is ${cap_usd:g}")
+        return over
+
+    @property
+    def billed_usd(self) -> Decimal:
+        """The bill of all launches."""
+        return sum(map(self._billed_usd, self.max_instances), Decimal(0))
 
     def _billed_usd(self, launch_id: str) -> Decimal:
         return self.cloud.meter.cost(TAG_RUN, launch_id) or Decimal(0)
@@ -130,7 +164,12 @@ class InvariantMonitor:
     def set_home(self, home: Path) -> None:
         """Continue with the journal of another home folder."""
         self.journal = home / "journal.jsonl"
-        self._journal_bytes = self.journal.read_bytes() if self.journal.exists() else b""
+        self._journal_bytes = self.journal_bytes
+
+    @property
+    def journal_bytes(self) -> bytes:
+        """Content of the journal; empty if there is none, or it cannot be read."""
+        return self.journal.read_bytes() if self.journal and self.journal.is_file() else b""
 
     def report(self, violation: str) -> None:
         """Add a violation, unless it was reported before."""
@@ -146,7 +185,7 @@ class InvariantMonitor:
         self.most_instances = max(self.most_instances, len(active))
 
     def _check_journal(self) -> None:
-        content = self.journal.read_bytes() if self.journal and self.journal.exists() else b""
+        content = self.journal_bytes
         if not content.startswith(self._journal_bytes):
             self.report("the journal lost entries")
         self._journal_bytes = content
@@ -174,4 +213,4 @@ def identifiers(foreign: Resources) -> set[str]:
 
 def our_instances(cloud: InMemoryCloud) -> list[LiveInstance]:
     """Return our instances that are not terminated."""
-    return [instance for instance in cloud.live_instances() if instance.tags.get(TAG_OWNER) == OUR_ARN]
+    return [instance for instance in cloud.live_instances() if instance.tags.get(TAG_OWNER) in OUR_OWNERS]

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.chaos.random_runs.campaign import summarize
+from tests.chaos.random_runs.circumstances import DAMAGES, EDITS, LIES
 from tests.chaos.random_runs.plan import MOST_FAULTS, generate
 from tests.chaos.random_runs.run import run
 from tests.support.paths import ROOT
@@ -22,6 +23,7 @@ def test_nothing_is_left_behind_and_no_foreign_resource_is_touched(first: int) -
 
     assert summary.failed == {}
     assert summary.orphans == 0
+    assert summary.over_usd == 0
 
 
 @pytest.mark.slow
@@ -60,4 +62,12 @@ def test_runs_have_at_most_five_faults_and_all_kinds_of_them_occur() -> None:
     }
     assert sum(plan.third_party is not None for plan in plans) > 500
     kinds = {fault.kind for plan in plans for fault in plan.faults}
+    assert {setting for plan in plans for setting in [plan.circumstances.edit]} == {*EDITS, ""}
+    assert {plan.circumstances.damage for plan in plans} == {*DAMAGES, ""}
+    assert {plan.circumstances.lie for plan in plans} == {*LIES, None}
+    assert {plan.circumstances.denied for plan in plans if plan.circumstances.named_group} > {""}
+    assert sum(bool(plan.circumstances.other_computer) for plan in plans) > 100
+    assert sum(bool(plan.circumstances.reboots) for plan in plans) > 300
+    hidden_s = [fault["seconds"] for plan in plans for fault in plan.faults if fault.kind == "invisible"]
+    assert max(hidden_s) == 300
     assert kinds >= {"error", "dropped", "throttled", "invisible", "dies", "no-capacity", "slow", "expired-keys"}

@@ -13,7 +13,7 @@ from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws.ec2 import instance_tags
 from tests.chaos.fault_matrix.cell import Cell
 from tests.chaos.fault_matrix.cell_runner import CellRunner
-from tests.chaos.virtual_computer import minutes_until_shutdown
+from tests.chaos.shutdown_timers import ShutdownTimers
 
 CAPPED = {"cluster.max_dollars": "2", "cluster.max_hours": "3"}
 
@@ -21,10 +21,11 @@ CAPPED = {"cluster.max_dollars": "2", "cluster.max_hours": "3"}
 @pytest.fixture
 def runner(tmp_path: Path) -> Iterator[CellRunner]:
     """VMs with a budget of two dollars each, which is less than their three hours cost."""
+    timers = ShutdownTimers()
     with InMemoryCloud(
-        1, clock=VirtualClock(datetime.now(UTC).replace(tzinfo=None)), read_shutdown=minutes_until_shutdown
+        1, clock=VirtualClock(datetime.now(UTC).replace(tzinfo=None)), read_shutdown=timers.at_boot
     ) as cloud:
-        yield CellRunner(Cell("F50", "stopped and started", "start", "W", 0, settings=CAPPED), cloud, tmp_path)
+        yield CellRunner(Cell("F50", "stopped and started", "start", "W", 0, settings=CAPPED), cloud, tmp_path, timers)
 
 
 def run_commands(runner: CellRunner, *lines: str) -> str:

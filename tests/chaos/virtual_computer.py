@@ -6,20 +6,16 @@ import os
 import random
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.hosts import user_data
-from localcloud.hosts.simulated import BootInfo
 from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws import client
-from orchestrator.aws.launch.time_limits import EXPIRE_SCRIPT, STATE_FOLDER
 from orchestrator.cluster.context import Runtime
 from orchestrator.config import settings
 from orchestrator.core.clock import Backoff, Clock
@@ -30,48 +26,12 @@ from orchestrator.ssh import CommandResult
 
 if TYPE_CHECKING:
     from orchestrator.core.events import Event
+    from tests.chaos.shutdown_timers import ShutdownTimers
 
-REGION = "us-west-2"
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
 """Folder for home folders: in memory if possible, because every journal entry is flushed to disk."""
 
-_NOW = 1_000_000_000
-_FAKE_COMMANDS = {
-    "shutdown": "#!/bin/sh\n",
-    "date": f"#!/bin/sh\necho {_NOW}\n",
-    "setsid": "#!/bin/sh\n",
-}
 _RETRY = Backoff(first_s=0.5, longest_s=5.0, growth=1.5)
-
-
-def minutes_until_shutdown(boot: BootInfo) -> int | None:
-    """Return the minutes from this boot until the VM shuts down, as computed by its own boot script."""
-    limits = {file.path: file.content for file in user_data.parse(boot.user_data).files}
-    script = limits.get(EXPIRE_SCRIPT.lstrip("/"))
-    if script is None:
-        return None
-    # Each boot is charged two minutes, and idle.sh counts the minute that has begun.
-    used = int(boot.uptime_s // 60) + 3 * (boot.number - 1)
-    return _minutes(script, limits[f"{STATE_FOLDER}/limits".lstrip("/")], used)
-
-
-@lru_cache(maxsize=256)
-def _minutes(script: bytes, limits: bytes, used: int) -> int | None:
-    with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
-        root = Path(folder)
-        files = {EXPIRE_SCRIPT: script, f"{STATE_FOLDER}/limits": limits, f"{STATE_FOLDER}/used": f"{used}\n".encode()}
-        files |= {f"/bin/{name}": text.encode() for name, text in _FAKE_COMMANDS.items()}
-        for path, content in files.items():
-            file = root / path.lstrip("/")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-            file.chmod(0o755)
-        environment = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}"}
-        command = ["sh", str(root / EXPIRE_SCRIPT.lstrip("/"))]
-        output = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True).stdout
-    # idle.sh shuts down then; the shutdown that is scheduled comes later, in case that it was killed.
-    epoch = next(int(line.split()[1]) for line in output.splitlines() if line.startswith("@@until"))
-    return max(0, epoch - _NOW) // 60
 
 
 @dataclass
@@ -79,11 +39,14 @@ class SimulatedSsh:
     """SSH to simulated instances.
 
     :param host_keys: instance id -> its host key, once it differs from the one generated at launch.
+    :param lie: output of every command in place of the host's own; None for an honest host.
     """
 
     cloud: InMemoryCloud
     clock: Clock
     host_keys: dict[str, str]
+    timers: ShutdownTimers | None = None
+    lie: str | None = None
 
     def wait_until_ready(
         self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None
@@ -109,7 +72,8 @@ class SimulatedSsh:
         self.clock.sleep(0.1)
         args = shlex.split(command)
         stdout = self._rotate(host, args[4:]) if "rotate.sh" in args[3:4] else ""
-        stdout = self._timer(host) if "extend.sh" in args[3:4] else stdout
+        stdout = self._timer(host, args[4:]) if "extend.sh" in args[3:4] else stdout
+        stdout = stdout if self.lie is None else self.lie
         return CommandResult(host.name, args[0], stdout, "", 0, 0.1)
 
     def disconnect(self, host: Host) -> None:
@@ -130,8 +94,11 @@ class SimulatedSsh:
         if shown not in (host.host_key, host.boot_key):
             raise ConnectError("host-key", "ssh: another host key", where=host.name)
 
-    def _timer(self, host: Host) -> str:
+    def _timer(self, host: Host, limits: list[str]) -> str:
         left = self.cloud.hosts.shutdown_in_s(host.identity)
+        if left is not None and self.timers:
+            left = self.timers.extend(host.identity, self.cloud.clock.now(), limits)
+            self.cloud.hosts.set_shutdown(host.identity, left)
         return "@@none\n" if left is None else f"@@until {self.clock.now().timestamp() + left:.0f} 0 0 0\n"
 
     def _rotate(self, host: Host, words: list[str]) -> str:
@@ -161,6 +128,8 @@ class VirtualComputer:
     host_keys: dict[str, str] = field(default_factory=dict)
     on_request: Callable[[str, dict[str, Any]], None] = lambda action, params: None
     on_event: Callable[[Event], None] = lambda event: None
+    timers: ShutdownTimers | None = None
+    lie: str | None = None
 
     @property
     def clock(self) -> Clock:
@@ -179,8 +148,9 @@ class VirtualComputer:
         config, clock = config or settings.load(self.config, {}), self.clock
         boto = self.cloud.session()
         boto.events.register("provide-client-params", lambda params, model, **_: self.on_request(model.name, params))
-        clients = client.Clients(boto, region=REGION, clock=clock, sequential=True)
-        connect: Any = lambda ssh, clock: SimulatedSsh(self.cloud, clock, self.host_keys)  # noqa: E731
+        clients = client.Clients(boto, region=config.aws.region, clock=clock, sequential=True)
+        hosts = partial(SimulatedSsh, self.cloud, host_keys=self.host_keys, timers=self.timers, lie=self.lie)
+        connect: Any = lambda _ssh, clock: hosts(clock=clock)  # noqa: E731
         runtime = Runtime(clock=clock, connect=connect, sequential=True)
         return Session(
             config, home=self.home, runs=self.home / "runs", on_event=self.on_event, clients=clients, runtime=runtime
@@ -188,8 +158,6 @@ class VirtualComputer:
 
     def after_crash(self, home: Path, *, empty: bool) -> VirtualComputer:
         """Return the computer after a crash at this moment, or another one with an empty home."""
-        if not empty and self.home.exists():
+        if not empty and self.home.is_dir():
             shutil.copytree(self.home, home)
-        return VirtualComputer(
-            self.cloud, home, self.config, self.random, self.host_keys, self.on_request, self.on_event
-        )
+        return replace(self, home=home)

@@ -24,7 +24,8 @@ from orchestrator.interface.cli import invocation, main
 from orchestrator.session import Session
 from tests.chaos import invariants
 from tests.chaos.fault_matrix.cell import Cell, Outcome
-from tests.chaos.virtual_computer import SCRATCH, VirtualComputer, minutes_until_shutdown
+from tests.chaos.shutdown_timers import ShutdownTimers
+from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
 
 CONFIG = {"cluster": {"name": "ml", "count": "2"}, "aws": {"region": "us-west-2", "ssh_from": "203.0.113.7/32"}}
 NO_CREDENTIALS = {
@@ -42,7 +43,7 @@ class CellRunner:
     :param folder: for config file and home folders.
     """
 
-    def __init__(self, cell: Cell, cloud: InMemoryCloud, folder: Path) -> None:
+    def __init__(self, cell: Cell, cloud: InMemoryCloud, folder: Path, timers: ShutdownTimers) -> None:
         self.cell, self.cloud, self.folder = cell, cloud, folder
         self.monitor = invariants.InvariantMonitor(cloud)
         self.tokens: list[tuple[str, str]] = []
@@ -53,7 +54,9 @@ class CellRunner:
         if "{key}" in text:
             ssh_keys.generate_login_key(folder / "key")
         config.write_text(text.replace("{key}", str(folder / "key")))
-        self.computer = VirtualComputer(cloud, folder / "home", config, random.Random(cell.name), on_request=self._sent)
+        self.computer = VirtualComputer(
+            cloud, folder / "home", config, random.Random(cell.name), on_request=self._sent, timers=timers
+        )
         self.monitor.set_home(self.computer.home)
 
     def execute(self, line: str) -> tuple[int, str]:
@@ -136,8 +139,9 @@ def run_cell(cell: Cell) -> Outcome:
     try:
         # The present time, because messages about clock skew compare the cloud's clock with the real one.
         clock = VirtualClock(datetime.now(UTC).replace(tzinfo=None))
-        with InMemoryCloud(1, clock=clock, read_shutdown=minutes_until_shutdown) as cloud:
-            return CellRunner(cell, cloud, folder).run()
+        timers = ShutdownTimers()
+        with InMemoryCloud(1, clock=clock, read_shutdown=timers.at_boot) as cloud:
+            return CellRunner(cell, cloud, folder, timers).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

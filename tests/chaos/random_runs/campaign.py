@@ -8,8 +8,10 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 
-from tests.chaos.random_runs.run import RunResult, run
+from tests.chaos.random_runs.result import RunResult
+from tests.chaos.random_runs.run import run
 
 
 @dataclass
@@ -20,6 +22,9 @@ class Summary:
     :param foreign_touched: runs that changed a resource of another owner.
     :param over_limit: runs in which a launch had more instances than requested.
     :param left_alone: runs in which the user never came back after a crash.
+    :param billed_usd: the bill of all launches.
+    :param over_usd: dollars beyond ``max_dollars`` and one minute of the launch's instances.
+    :param receipts: receipts of TerminateAll that were compared with the bill.
     :param failed: seed -> its violations.
     """
 
@@ -31,6 +36,9 @@ class Summary:
     interruptions: int = 0
     left_alone: int = 0
     stopped: int = 0
+    billed_usd: Decimal = Decimal(0)
+    over_usd: Decimal = Decimal(0)
+    receipts: int = 0
     elapsed_s: float = 0.0
     failed: dict[int, list[str]] = field(default_factory=dict)
     exit_codes: Counter[int] = field(default_factory=Counter)
@@ -46,6 +54,9 @@ class Summary:
         self.interruptions += result.interruptions
         self.left_alone += result.left_alone
         self.stopped += result.stopped
+        self.billed_usd += result.billed_usd
+        self.over_usd += result.over_usd
+        self.receipts += result.receipts
         self.exit_codes.update(result.exit_codes)
         for verb, seconds in result.longest_s.items():
             self.longest_s[verb] = max(seconds, self.longest_s.get(verb, 0.0))
@@ -61,6 +72,8 @@ class Summary:
         return [
             f"{self.runs} simulated runs, {self.orphans} orphans, {self.foreign_touched} foreign touched, {limit}; "
             f"{len(self.failed)} failed",
+            f"${self.billed_usd:.2f} billed, ${self.over_usd:.2f} beyond caps and one minute; {self.receipts} receipts "
+            "compared with the bill",
             f"{self.left_alone} left alone after a crash; {self.stopped} instances that the user stopped remained",
             f"{self.calls} API calls, {self.interruptions} crashes and Ctrl-C around them; exit codes {codes}",
             f"longest waits in virtual time: {longest}; {self.elapsed_s:.0f} s in all",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from tests.chaos.invariants import OTHER_ARN
+from tests.chaos.random_runs import circumstances
+from tests.chaos.random_runs.circumstances import Circumstances
 
 MOST_FAULTS = 5
 ZONES = ("us-west-2a", "us-west-2b", "us-west-2c", "us-west-2d")
@@ -98,12 +100,13 @@ class RunPlan:
     user_returns: bool
     third_party: Fault | None
     config: tuple[tuple[str, str], ...]
+    circumstances: Circumstances
 
     @property
     def scenario(self) -> Scenario:
         """The faults as a scenario of the embedded cloud."""
         third_party = (self.third_party,) if self.third_party else ()
-        return Scenario(self.seed, (*third_party, *self.faults))
+        return Scenario(self.seed, (*third_party, *self.faults, *self.circumstances.faults))
 
     def describe(self) -> list[str]:
         """Return the plan as text, one line per setting, step, fault and interruption."""
@@ -114,6 +117,7 @@ class RunPlan:
             f"interruption {planned.kind} {planned.phase} {planned.action or 'any call'} {planned.number}"
             for planned in self.interruptions
         ]
+        lines += self.circumstances.describe()
         return [*lines, "the user returns" if self.user_returns else "the user does not return"]
 
 
@@ -126,14 +130,16 @@ def generate(seed: int) -> RunPlan:
         ctrl_c = [planned for planned in interruptions if planned.kind.startswith("ctrl")]
         interruptions = [*ctrl_c[: MOST_FAULTS - 1], _interruption(chance, "crash")]
         faults = faults[: MOST_FAULTS - len(interruptions)]
+    steps = _steps(chance)
     return RunPlan(
         seed,
-        _steps(chance),
+        steps,
         tuple(faults),
         tuple(interruptions),
         user_returns,
         _third_party(chance, seed),
         _config(chance),
+        circumstances.draw(seed, len(steps)),
     )
 
 
@@ -265,7 +271,7 @@ def _expired(chance: random.Random) -> Fault:
 
 
 def _invisible(chance: random.Random) -> Fault:
-    return make_fault("invisible", seconds=f"{chance.randint(1, 60)} s", where=_host(chance))
+    return make_fault("invisible", seconds=f"{5 * chance.randint(1, 60)} s", where=_host(chance))
 
 
 def _no_capacity(chance: random.Random) -> Fault:

@@ -45,6 +45,8 @@ class ProcessRunPlan:
     :param interrupt_at: the moment of the signal, as a fraction of the verb's usual duration.
     :param signal: ``kill``, ``ctrl-c`` or ``ctrl-c twice``.
     :param terminate_elsewhere: everything is terminated from another home folder, as on another computer.
+    :param named_group: the settings name a security group of the user.
+    :param home_is_a_file: this computer's home folder cannot be used when everything is terminated.
     """
 
     seed: int
@@ -53,6 +55,8 @@ class ProcessRunPlan:
     interrupt_at: float
     signal: str
     terminate_elsewhere: bool
+    named_group: bool = False
+    home_is_a_file: bool = False
 
 
 def generate(seed: int) -> ProcessRunPlan:
@@ -66,6 +70,8 @@ def generate(seed: int) -> ProcessRunPlan:
         chance.uniform(0.15, 1.0),
         chance.choice(("kill", "kill", "ctrl-c", "ctrl-c twice")),
         chance.random() < 0.3,
+        chance.random() < 0.4,
+        chance.random() < 0.2,
     )
 
 
@@ -96,14 +102,19 @@ class Workstation:
     name: str
     launch_s: float = 3.0
 
-    def prepare(self) -> None:
-        """Write the config file and the job."""
+    def prepare(self, *, group_id: str = "") -> None:
+        """Write the config file and the job.
+
+        :param group_id: security group of the user that the settings name; empty for none.
+        """
         job = self.folder / "job"
         job.mkdir(parents=True)
         head = f"[job]\npython = {sys.executable}\nsystem_packages = yes\n"
         (job / "job.ini").write_text(head + "single = sleep 1\nmulti = sleep 1\n")
         values = {"endpoint": self.env["AWS_ENDPOINT_URL"], "port": self.env["REHEARSAL_SSH_PORT"]}
-        (self.folder / "config.ini").write_text(CONFIG.format(name=self.name, **values))
+        text = CONFIG.format(name=self.name, **values)
+        named = f"[aws]\nsecurity_group_id = {group_id}\n" if group_id else "[aws]\n"
+        (self.folder / "config.ini").write_text(text.replace("[aws]\n", named))
 
     def start(self, *args: str, home: str = "home") -> subprocess.Popen[str]:
         """Start the program in a process group of its own."""
@@ -147,7 +158,7 @@ class Workstation:
 def run_one(plan: ProcessRunPlan, workstation: Workstation) -> ProcessRunResult:
     """Prepare without faults, interrupt the verb, then terminate everything in a new process."""
     result = ProcessRunResult(plan)
-    workstation.prepare()
+    workstation.prepare(group_id=_create_group(workstation) if plan.named_group else "")
     if plan.verb in ("terminate", "stop"):
         code, output = workstation.run("launch", "-n", str(plan.count), "--yes")
         if code:
@@ -156,6 +167,22 @@ def run_one(plan: ProcessRunPlan, workstation: Workstation) -> ProcessRunResult:
         _run_and_interrupt(plan, workstation, result)
         _terminate_and_check(plan, workstation, result)
     return result
+
+
+def _create_group(workstation: Workstation) -> str:
+    """Create a security group of the user, which admits this computer by SSH, and return its id."""
+    ec2 = boto(workstation.env, "ec2")
+    vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+    group_id: str = ec2.create_security_group(
+        GroupName=f"named-{workstation.name}", Description="of the user", VpcId=vpcs[0]["VpcId"]
+    )["GroupId"]
+    ec2.authorize_security_group_ingress(
+        GroupId=group_id,
+        IpPermissions=[
+            {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "127.0.0.0/8"}], "UserIdGroupPairs": [{"GroupId": group_id}]}
+        ],
+    )
+    return group_id
 
 
 def _run_and_interrupt(plan: ProcessRunPlan, workstation: Workstation, result: ProcessRunResult) -> None:
@@ -192,14 +219,18 @@ def _send_signal(plan: ProcessRunPlan, process: subprocess.Popen[str]) -> None:
 
 def _terminate_and_check(plan: ProcessRunPlan, workstation: Workstation, result: ProcessRunResult) -> None:
     """Terminate everything in a new process; check from outside that nothing is left, or that it is listed."""
-    code, output = workstation.run("terminate", home="elsewhere" if plan.terminate_elsewhere else "home")
+    home = "elsewhere" if plan.terminate_elsewhere else "home"
+    if plan.home_is_a_file:
+        shutil.rmtree(workstation.folder / home, ignore_errors=True)
+        (workstation.folder / home).write_text("not a folder\n")
+    code, output = workstation.run("terminate", home=home)
     result.exit_codes.append(code)
     result.output += output
     left = workstation.active_instances()
     if code == 4:
         ids = [instance["InstanceId"] for instance in left]
         result.violations += [f"{instance_id} was not listed" for instance_id in ids if instance_id not in output]
-        code, output = workstation.run("terminate")
+        code, output = workstation.run("terminate", home="third" if plan.home_is_a_file else "home")
         left = workstation.active_instances()
     if code:
         result.violations.append(f"terminate: exit {code}: {output[-300:]}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import shutil
 import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,52 +17,31 @@ from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
 from orchestrator.core.errors import LeftRunning, StratusError
 from orchestrator.core.next_step import advice_of
 from tests.chaos import invariants
+from tests.chaos.random_runs.circumstances import EDITS, damage_home, repair_home
 from tests.chaos.random_runs.plan import RunPlan, Step, generate
-from tests.chaos.virtual_computer import SCRATCH, VirtualComputer, minutes_until_shutdown
+from tests.chaos.random_runs.result import RunResult
+from tests.chaos.shutdown_timers import ShutdownTimers
+from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.state_changes import InstanceResult
     from orchestrator.session import Session
 
-LONGEST_S = {"plan": 900.0, "launch": 3600.0, "status": 900.0, "stop": 1800.0, "start": 1800.0, "terminate": 1800.0}
+LONGEST_S = {
+    "plan": 900.0,
+    "launch": 3600.0,
+    "status": 900.0,
+    "stop": 1800.0,
+    "start": 1800.0,
+    "terminate": 1800.0,
+    "terminate everywhere": 3600.0,
+}
 """Limits on each verb in virtual time: the sum of its deadlines, with all retries."""
 
 CONFIG = "[cluster]\nname = ml\n{rest}\n[aws]\nregion = us-west-2\nssh_from = 203.0.113.7/32\n"
 _HOSTS_STUCK = 4  # the most that one fault may keep pending
 QUIET_S = 3600.0  # every fault is over by then
 GRACE_S = 900.0  # boot, shutdown, and the minutes that the shutdown timer rounds up
-
-
-@dataclass
-class RunResult:
-    """The outcome of a run.
-
-    :param violations: of the invariants; empty if all hold.
-    :param trace: everything that happened, in order.
-    :param orphans: instances left at the end.
-    :param stopped: instances that were stopped on request and exist at the end.
-    :param interruptions: crashes and Ctrl-C that took place.
-    :param exit_codes: of every verb.
-    :param longest_s: verb -> its longest duration in virtual time.
-    :param left_alone: the user did not come back after a crash.
-    """
-
-    seed: int
-    violations: list[str]
-    trace: list[str]
-    calls: int
-    most_instances: int
-    orphans: int
-    stopped: int
-    interruptions: int
-    exit_codes: list[int]
-    longest_s: dict[str, float]
-    left_alone: bool
-
-    @property
-    def digest(self) -> str:
-        """Return 12 characters of the trace's SHA-256."""
-        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:12]
 
 
 def run(seed: int) -> RunResult:
@@ -81,8 +59,9 @@ def _warm_up() -> None:
 def _execute_run(seed: int) -> RunResult:
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=SCRATCH))
     try:
-        with InMemoryCloud(seed, read_shutdown=minutes_until_shutdown) as cloud:
-            return _RandomRun(generate(seed), cloud, folder).run()
+        timers = ShutdownTimers()
+        with InMemoryCloud(seed, read_shutdown=timers.at_boot) as cloud:
+            return _RandomRun(generate(seed), cloud, folder, timers).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -94,6 +73,7 @@ class _RandomRun:
     plan: RunPlan
     cloud: InMemoryCloud
     folder: Path
+    timers: ShutdownTimers
     trace: list[str] = field(default_factory=list)
     call_counts: dict[str, int] = field(default_factory=dict)
     exit_codes: list[int] = field(default_factory=list)
@@ -102,20 +82,30 @@ class _RandomRun:
     interruptions: int = 0
     homes: int = 0
     stop_requested: bool = False
+    is_damaged: bool = False
     max_hours: float = 0.0
     launch_id: str = "-"
 
     def __post_init__(self) -> None:
+        rest = "\n".join(f"{name} = {value}" for name, value in self.plan.config)
+        circumstances = self.plan.circumstances
+        group_id = invariants.default_group_id() if circumstances.named_group else ""
+        named = f"security_group_id = {group_id}\n" if group_id else ""
+        self.configs = [CONFIG.format(rest=rest) + named]
         config = self.folder / "config.ini"
-        config.write_text(CONFIG.format(rest="\n".join(f"{name} = {value}" for name, value in self.plan.config)))
-        self.monitor = invariants.InvariantMonitor(self.cloud)
+        config.write_text(self.configs[0])
+        self.monitor = invariants.InvariantMonitor(self.cloud, named_group_id=group_id)
         self.computer = VirtualComputer(
             self.cloud,
             self.folder / "home-0",
             config,
             random.Random(f"computer/{self.plan.seed}"),
             on_request=self.monitor.check_request,
+            timers=self.timers,
+            lie=circumstances.lie,
         )
+        self.other_computer = replace(self.computer, home=self.folder / "home-other")
+        self.is_other = False
         self.monitor.set_home(self.computer.home)
         stuck = [fault for fault in self.plan.faults if fault.kind == "stuck-pending"]
         self.monitor.pending_s = sum(_HOSTS_STUCK * float(fault["seconds"] or 0) for fault in stuck)
@@ -133,7 +123,7 @@ class _RandomRun:
             self._wait_for_shutdown()
         self._clean_up()
         self.cloud.on_call_boundary = lambda *_: None
-        self.monitor.check_caps()
+        self.over_usd = self.monitor.check_caps()
         if invariants.resources(self.cloud, ours=False) != foreign:
             self.monitor.report("a resource of another owner was changed")
         return self._result()
@@ -142,11 +132,28 @@ class _RandomRun:
 
     def _run_steps(self) -> None:
         session = self.computer.session()
-        for step in self.plan.steps:
+        for index, step in enumerate(self.plan.steps):
             try:
-                session = self._run_step(session, step)
+                session = self._run_step(self._change_circumstances(index) or session, step)
             except _UserLeft:
                 return
+
+    def _change_circumstances(self, index: int) -> Session | None:
+        """Let happen what happens before a step; return a new session if the step needs one."""
+        circumstances, before = self.plan.circumstances, (len(self.configs), self.is_damaged, self.is_other)
+        if circumstances.edit and index == circumstances.edit_before:
+            self.configs.insert(0, self.configs[0].replace(*EDITS[circumstances.edit]))
+            self.computer.config.write_text(self.configs[0])
+        if circumstances.damage and index == circumstances.damage_before:
+            damage_home(self.computer.home, circumstances.damage)
+            self.is_damaged = True
+        if (index in circumstances.other_computer) != self.is_other:
+            self.computer, self.other_computer = self.other_computer, self.computer
+            self.is_other = not self.is_other
+        if before == (len(self.configs), self.is_damaged, self.is_other):
+            return None
+        self.monitor.set_home(self.computer.home)
+        return self.computer.session()
 
     def _run_step(self, session: Session, step: Step) -> Session:
         """Execute a step; after a crash start a new session, and repeat the step in it unless it was a launch."""
@@ -234,19 +241,24 @@ class _RandomRun:
     def _start(self, session: Session, _: Step) -> tuple[int, str]:
         return _summarize(session.cluster.start())
 
-    def _terminate(self, session: Session, _: Step) -> tuple[int, str]:
-        launch_ids = {item.tags.get(invariants.TAG_RUN, "-") for item in invariants.our_instances(self.cloud)}
-        report = session.cluster.terminate()
-        self._check_termination(report.remaining)
-        if report.instances and not report.remaining:
-            self.monitor.check_receipt(launch_ids, report.spent)
+    def _terminate(self, session: Session, step: Step) -> tuple[int, str]:
+        launches = {item.id: item.tags.get(invariants.TAG_RUN, "-") for item in invariants.our_instances(self.cloud)}
+        report = session.cluster.terminate(everywhere=step.verb.endswith("everywhere"))
+        self._check_termination(session, report.remaining)
+        # Of a cluster that the settings no longer name, lookups omit the instances that ended before.
+        if report.instances and not report.remaining and len(self.configs) == 1:
+            self.monitor.check_receipt({launches.get(result.id, "-") for result in report.instances}, report.spent)
         code, message = _summarize(report.instances)
         return 4 if report.remaining else code, "\n".join([message, *map(str, report.remaining)])
 
-    def _check_termination(self, left: Sequence[object]) -> None:
-        """Check that every instance still there is listed."""
+    def _check_termination(self, session: Session, left: Sequence[object]) -> None:
+        """Check that every instance still there is listed, if the tags or the journal can tell of it."""
         listed = "\n".join(map(str, left))
+        cluster_id = session.context.cluster_id
         for instance in invariants.our_instances(self.cloud):
+            is_own = invariants.is_of(instance, cluster_id.cluster, cluster_id.owner, cluster_id.region)
+            if not is_own and instance.tags.get(invariants.TAG_RUN, "-").encode() not in self.monitor.journal_bytes:
+                continue
             launch_id = instance.tags.get(invariants.TAG_RUN, "-")
             names = (instance.id, launch_id, "cluster ")
             if instance.state != "shutting-down" and not any(name in listed for name in names):
@@ -269,22 +281,31 @@ class _RandomRun:
             self.monitor.report(f"left alone, and after {self.max_hours:g} h there is {', '.join(left)}")
 
     def _clean_up(self) -> None:
-        """Terminate everything in a new session, once more when all faults are over if that failed."""
-        self._execute_in_new_session("terminate")
-        if self.exit_codes[-1] or invariants.our_instances(self.cloud):
-            self.cloud.clock.sleep(QUIET_S)
-            self._execute_in_new_session("terminate")
+        """Terminate everything, with the settings as they are and as they were before an edit."""
+        for config in self.configs:
+            self.computer.config.write_text(config)
+            self._terminate_everything()
         ours = invariants.our_instances(self.cloud)
         self.left = [instance for instance in ours if not invariants.protected(instance.id)]
-        expected = 4 if len(self.left) < len(ours) else 0
-        if self.exit_codes[-1] != expected:
-            self.monitor.report(f"TerminateAll without faults: exit {self.exit_codes[-1]}")
         for instance in self.left:
             self.monitor.report(f"an orphan: {instance.id}, {instance.state}")
         if not ours:
             remains = invariants.resources(self.cloud, ours=True)
             for name in (*remains.groups, *remains.keys):
                 self.monitor.report(f"left behind: {name}")
+
+    def _terminate_everything(self) -> None:
+        """Terminate everything in a new session, once more when all faults are over if that failed."""
+        self._execute_in_new_session("terminate everywhere")
+        if self.exit_codes[-1] or invariants.our_instances(self.cloud):
+            self.cloud.clock.sleep(QUIET_S)
+            if self.is_damaged:
+                repair_home(self.computer.home)
+                self.monitor.set_home(self.computer.home)
+            self._execute_in_new_session("terminate everywhere")
+        has_protected = any(invariants.protected(item.id) for item in invariants.our_instances(self.cloud))
+        if self.exit_codes[-1] not in ((0, 4) if has_protected else (0,)):
+            self.monitor.report(f"TerminateAll without faults: exit {self.exit_codes[-1]}")
 
     def _execute_in_new_session(self, verb: str) -> None:
         if self._execute(self.computer.session(), Step(verb)) is not None:
@@ -335,6 +356,9 @@ class _RandomRun:
             self.exit_codes,
             self.longest_s,
             left_alone=not self.plan.user_returns,
+            billed_usd=self.monitor.billed_usd,
+            over_usd=self.over_usd,
+            receipts=self.monitor.receipts,
         )
 
 
@@ -355,4 +379,5 @@ _VERBS: dict[str, Callable[[_RandomRun, Session, Step], tuple[int, str]]] = {
     "stop": _RandomRun._stop,
     "start": _RandomRun._start,
     "terminate": _RandomRun._terminate,
+    "terminate everywhere": _RandomRun._terminate,
 }

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from localcloud.scenarios.scenario import make_fault
-from orchestrator.aws.ec2 import guard_groups
+import localcloud
+from localcloud.scenarios.scenario import Scenario, make_fault
+from orchestrator.aws.ec2 import guard_groups, security_groups
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.core.errors import CloudRefused
 from orchestrator.session import Session
+from tests.support.localcloud.clients import boto
+from tests.support.project import Project
 from tests.support.simulated_project import SimulatedProject, simulate
 
 __all__ = ["simulate"]
@@ -124,3 +128,27 @@ def test_where_the_group_is_permitted_and_there_is_none_nothing_is_waited_for(si
 
     assert (report.group_state, report.remaining) == ("none", ())
     assert project.clock.monotonic() - began < VISIBILITY_LAG_S
+
+
+@pytest.mark.slow
+def test_on_the_embedded_cloud_another_computer_terminates_what_is_not_shown_yet(
+    cloud: dict[str, str], tmp_path: Path
+) -> None:
+    lab = Project(tmp_path, "guarded", cloud)
+    lab.job("single = true\n")
+    default = [{"Name": "group-name", "Values": ["default"]}]
+    named_id = boto(cloud, "ec2").describe_security_groups(Filters=default)["SecurityGroups"][0]["GroupId"]
+    text = lab.config.read_text().replace("instance_profile = rehearsal", f"security_group_id = {named_id}")
+    lab.config.write_text(text)
+    localcloud.scenario(Scenario(1, (make_fault("invisible", seconds=20),)), cloud["LOCALCLOUD_HOME"])
+    try:
+        with lab.session() as session:
+            session.cluster.launcher.request(session.cluster.plan(1))
+        with lab.session("desktop") as session:
+            report = session.cluster.terminate()
+            left = security_groups.own_groups(session.context.clients, session.context.cluster_id)
+    finally:
+        localcloud.scenario(None, cloud["LOCALCLOUD_HOME"])
+
+    assert [result.state for result in report.instances] == ["terminated"]
+    assert (report.group_state, report.remaining, left) == ("gone", (), [])
