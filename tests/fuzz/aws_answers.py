@@ -91,8 +91,8 @@ class _RecordingCloud:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.cloud, name)
 
-    def session(self) -> Any:
-        session = self.cloud.session()
+    def session(self, *keys: Any) -> Any:
+        session = self.cloud.session(*keys)
 
         def note(http_response: Any, model: Any, **_: Any) -> None:
             self.fields |= {(model.name, name) for name in _names(http_response.content)}
