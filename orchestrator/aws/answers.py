@@ -40,14 +40,26 @@ class UnexpectedAnswer(StratusError):
 
 
 class _Fields(dict[str, Any]):
-    """Fields of a structure."""
+    """Fields of a structure.
 
-    def __init__(self, fields: Mapping[str, Any], action: str, path: str) -> None:
+    :param unusable: fields with a value of another type -> the error. It is raised when one is read: a service may
+        change fields that Stratus does not use.
+    """
+
+    def __init__(
+        self, fields: Mapping[str, Any], unusable: Mapping[str, UnexpectedAnswer], action: str, path: str
+    ) -> None:
         super().__init__(fields)
-        self._action, self._path = action, path
+        self._action, self._path, self._unusable = action, path, unusable
 
     def __missing__(self, name: str) -> NoReturn:
-        raise UnexpectedAnswer(self._action, f"{self._path}{name} is missing")
+        raise self._unusable.get(name) or UnexpectedAnswer(self._action, f"{self._path}{name} is missing")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field, or the default if it is absent."""
+        if name in self._unusable:
+            raise self._unusable[name]
+        return super().get(name, default)
 
 
 class _Items(list[Any]):
@@ -103,11 +115,15 @@ def _checked(value: Any, shape: Shape | None, action: str, path: str) -> Any:
 
 
 def _fields(fields: Mapping[str, Any], shape: Any, action: str, path: str) -> _Fields:
-    # null means that there is none.
-    present = {name: field for name, field in fields.items() if field is not None}
     members: Mapping[str, Shape] = shape.members
-    return _Fields(
-        {name: _checked(field, members.get(name), action, f"{path}{name}.") for name, field in present.items()},
-        action,
-        path,
-    )
+    usable: dict[str, Any] = {}
+    unusable: dict[str, UnexpectedAnswer] = {}
+    for name, field in fields.items():
+        # null means that there is none.
+        if field is None:
+            continue
+        try:
+            usable[name] = _checked(field, members.get(name), action, f"{path}{name}.")
+        except UnexpectedAnswer as problem:
+            unusable[name] = problem
+    return _Fields(usable, unusable, action, path)

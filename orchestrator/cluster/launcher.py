@@ -40,8 +40,8 @@ ALTERNATIVES_TIMEOUT_S = 8.0
 """For the lookup of other types after a launch without capacity: advice that the user waits for."""
 
 WITHOUT_GUARD = (
-    "launched without a security group that proves later that no VM is left; TerminateAll() then looks for VMs for "
-    f"{VISIBILITY_LAG_S / 60:.0f} min"
+    "launched without a security group that proves later that no VM is left; terminating will take up to "
+    f"{VISIBILITY_LAG_S / 60:.0f} min longer"
 )
 
 

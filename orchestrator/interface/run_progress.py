@@ -32,7 +32,7 @@ MAX_VALUES_CHARS = 200
 """A longer rest is no list of values; also bounds the time that matching takes."""
 
 MAX_LINE_CHARS = 400
-"""A longer line is no step; as above: a host may send 64 KiB of blanks."""
+"""Of a line, as much is looked at; as above: a host may send 64 KiB of blanks."""
 
 INTERVAL_S = 1.0
 MERGED_S = 0.2
@@ -131,8 +131,7 @@ class RunProgress:
     def _take_line(self, host: str, line: str) -> bool:
         if self._is_bar(host, as_output_line(line)):
             return True
-        state = last_state(line)
-        match = _STEP.fullmatch(state) if len(state) <= MAX_LINE_CHARS else None
+        match = _STEP.fullmatch(last_state(line).lstrip()[:MAX_LINE_CHARS])
         done, total = (int(match["done"]), int(match["total"])) if match else (0, 0)
         with self._lock:
             self._has_output = True

@@ -57,3 +57,13 @@ def test_null_is_no_value_and_an_empty_list_has_no_first_item(simulate: Simulate
     project = simulate(altered("GetServiceQuota", "Value", "null"), altered("DescribeInstanceTypes", "item"))
     with project.session() as session, pytest.raises(UnexpectedAnswer, match=r"InstanceTypes is (missing|empty)"):
         session.cluster.plan(1)
+
+
+def test_a_field_of_another_type_matters_only_where_it_is_read(simulate: Simulate) -> None:
+    """A service may change fields that Stratus does not use."""
+    project = simulate(altered("DescribeInstances", "monitoring", "on"))
+    with project.session() as session:
+        session.cluster.launch(session.cluster.plan(1))
+        names = [instance.name for instance in session.cluster.status().instances]
+
+    assert names == ["ml-0"]

@@ -90,7 +90,7 @@ class Objective:
 
     @property
     def uses_target(self) -> bool:
-        """Whether the loss depends on rows of the target."""
+        """True if the loss depends on rows of the target."""
         return self.method != "none" or self.pair_weight > 0
 
 

@@ -12,7 +12,9 @@ from tests.support.localcloud.instances import Play
 def test_a_colleagues_resources_exist_as_long_as_the_scenario(ec2: Any, play: Play) -> None:
     tags = {"Name": "ml-0", "stratus:cluster": "ml", "stratus:owner": "eve"}
     play(make_fault("colleague", machines=2, tags=tags, group="stratus-ml", key="stratus-ml"))
-    pages = ec2.describe_instances(Filters=[{"Name": "tag:stratus:cluster", "Values": ["ml"]}])["Reservations"]
+    # Other tests of this cloud may have had a cluster of the same name.
+    filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+    pages = ec2.describe_instances(Filters=filters)["Reservations"]
     instances = [instance for page in pages for instance in page["Instances"]]
 
     assert [instance["State"]["Name"] for instance in instances] == ["running", "running"]
