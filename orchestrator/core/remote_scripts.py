@@ -14,7 +14,8 @@ RUN_SCRIPTS = ("task.sh", "container.sh", "cancel.sh", "spot.sh", "python.sh", "
 
 STEPS = "common apt packages python conda setup requirements parcel s3 engine gpu image present"
 
-INSTALL_SCRIPTS = ("install.sh", "stage.py", "uv_install.py", *(f"steps/{name}.sh" for name in STEPS.split()))
+_STEP_SCRIPTS = tuple(f"steps/{name}.sh" for name in STEPS.split())
+INSTALL_SCRIPTS = ("install.sh", "parcel.py", "stage.py", "uv_install.py", *_STEP_SCRIPTS)
 
 
 @cache

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -15,8 +15,9 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event, EventHandler, State, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message, NextStep
+from orchestrator.install.parcel import Parcel
+from orchestrator.install.requests import HostRequests
 from orchestrator.install.steps import InstallPlan
-from orchestrator.install.upload import stream_tar
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -250,6 +251,10 @@ class Installer:
         scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
         return remote_scripts.bundle(scripts | {"plan": self.plan.plan_file} | self.plan.files)
 
+    @cached_property
+    def _parcels(self) -> dict[str, Parcel]:
+        return {name: Parcel(upload, self.log_folder) for name, upload in self.plan.uploads.items()}
+
     def __call__(self, host: Host) -> HostInstall:
         """Install on one host.
 
@@ -279,31 +284,16 @@ class Installer:
         )
 
     def _run(self, host: Host, parser: OutputParser) -> int:
+        requests = HostRequests(host.name, self._parcels, self.plan.login, self.ssh.clock, self.on_event)
         return self.ssh.stream(
             host,
             remote_scripts.bundle_command("install.sh"),
             stdin=self._bundle,
-            respond=partial(self._respond, host),
+            respond=requests.respond,
             on_line=parser.read_line,
             silence_timeout_s=SILENCE_TIMEOUT_S,
             timeout_s=self.timeout_s,
         )
-
-    def _respond(self, host: Host, line: str) -> Iterator[bytes] | None:
-        """Return the bytes of the upload, or of the password, that a host requests."""
-        if not line.startswith("@@want "):
-            return None
-        requested = line.removeprefix("@@want ")
-        if requested == "login" and self.plan.login:
-            return self._password()
-        if requested not in self.plan.uploads:
-            raise HostError(f"it requests {requested[:40]!a}, which is not part of the install", where=host.name)
-        return stream_tar(self.plan.uploads[requested])
-
-    def _password(self) -> Iterator[bytes]:
-        assert self.plan.login, "a VM requests a login that the plan does not have"
-        password = self.plan.login.password().reveal().encode()
-        yield b"%d\n" % len(password) + password
 
 
 def _write_line(file: TextIO, line: str) -> None:

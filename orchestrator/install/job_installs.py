@@ -66,7 +66,7 @@ class JobInstalls:
         """Return the installer of a job, for one host at a time."""
         options = self.settings.install
         login = self.registry_login(options, steps.images_to_pull(job, options))
-        plan = steps.install_plan(job, options, login)
+        plan = steps.install_plan(job, options, login, hashes_folder=self._hashes_folder)
         return replace(
             self._plan_installer(plan, self.logs_folder()), on_event=self.on_event, again=self._install_step(job)
         )
@@ -86,7 +86,7 @@ class JobInstalls:
         :param folder: of the run.
         :raises HostsFailed: it could not be installed on all of them.
         """
-        plan = steps.run_plan(job, self.settings.install)
+        plan = steps.run_plan(job, self.settings.install, hashes_folder=self._hashes_folder)
         check = replace(self._plan_installer(plan, folder / "logs"), on_event=only_waiting(self.on_event))
         checked = parallel.for_each(hosts, check, clock=self.ssh.clock)
         checked.raise_if_failed("the code could not be uploaded")
@@ -108,6 +108,10 @@ class JobInstalls:
             message = f"{job.name} could not be installed on {len(report.failed)} of {len(hosts)} VMs"
             raise HostsFailed(message, report.failed, fix=again + " tries again; completed steps are kept")
         return report.seconds
+
+    @property
+    def _hashes_folder(self) -> Path:
+        return self.logs_folder().with_name("hashes")
 
     def _plan_installer(self, plan: steps.InstallPlan, log_folder: Path) -> Installer:
         return Installer(self.ssh, plan, log_folder, timeout_s=self.settings.install.timeout)

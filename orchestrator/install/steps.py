@@ -75,16 +75,23 @@ class InstallPlan:
         return "".join(step.plan_line + "\n" for step in self.steps).encode()
 
 
-def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin | None = None) -> InstallPlan:
+def install_plan(
+    spec: JobSpec,
+    settings: InstallSettings,
+    login: RegistryLogin | None = None,
+    *,
+    hashes_folder: Path | None = None,
+) -> InstallPlan:
     """Return everything a host needs before it can run the job.
 
     :param login: to the registry of its image, or of the image that its Dockerfile starts from.
+    :param hashes_folder: keeps digests of large files between calls; None hashes them anew.
     """
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
         files["ca.pem"] = read_user_file(settings.ca_bundle)
     # The code first: the Dockerfile is part of it, and setup commands may call its scripts.
-    steps = [*_code_steps(spec)]
+    steps = [*_code_steps(spec, hashes_folder)]
     if spec.runtime == "docker":
         steps += _docker_steps(spec, login)
         if not spec.options.image:
@@ -93,7 +100,7 @@ def install_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin 
     # Hosts fetch from S3 with boto3, which needs an environment also where the job itself runs in a container.
     if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
         steps += _venv_steps(spec, settings, files)
-    return InstallPlan((*steps, *_data_steps(spec)), files, login)
+    return InstallPlan((*steps, *_data_steps(spec, hashes_folder)), files, login)
 
 
 def images_to_pull(spec: JobSpec, settings: InstallSettings) -> list[str]:
@@ -116,8 +123,11 @@ def build_digest(settings: InstallSettings) -> str:
     return _digest(build_input) if build_input else ""
 
 
-def run_plan(spec: JobSpec, settings: InstallSettings) -> InstallPlan:
-    """Return the steps that a run begins with: the code as it is now, and checks of all that it needs besides."""
+def run_plan(spec: JobSpec, settings: InstallSettings, *, hashes_folder: Path | None = None) -> InstallPlan:
+    """Return the steps that a run begins with: the code as it is now, and checks of all that it needs besides.
+
+    :param hashes_folder: as for :func:`install_plan`.
+    """
     checks: list[Step] = []
     if spec.runtime == "docker":
         checks.append(Step("image", "present.sh", ("image", spec.image)))
@@ -127,7 +137,7 @@ def run_plan(spec: JobSpec, settings: InstallSettings) -> InstallPlan:
     # Presence only: a listing of S3, or the digest of a local folder, would delay every run.
     for name, item in _named_data(spec):
         checks.append(Step(name, "present.sh", ("path", f"{spec.remote_path(item)}{S3_MARK if item.is_s3 else ''}")))
-    return InstallPlan((*_code_steps(spec), *(replace(step, only_check=True) for step in checks)))
+    return InstallPlan((*_code_steps(spec, hashes_folder), *(replace(step, only_check=True) for step in checks)))
 
 
 def read_user_file(path: str) -> bytes:
@@ -139,8 +149,9 @@ def _env_file(values: dict[str, str]) -> bytes:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()).encode()
 
 
-def _code_steps(spec: JobSpec) -> Sequence[Step]:
-    upload = scan(f"{spec.name}.code", spec.folder, spec.code_path, excluded=spec.excluded_names)
+def _code_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
+    name = f"{spec.name}.code"
+    upload = scan(name, spec.folder, spec.code_path, excluded=spec.excluded_names, hashes_folder=hashes_folder)
     return [_upload_step("code", upload)]
 
 
@@ -198,13 +209,14 @@ def _named_data(spec: JobSpec) -> list[tuple[str, DataItem]]:
     return [("data" if len(spec.data) == 1 else f"data-{number}", item) for number, item in enumerate(spec.data)]
 
 
-def _data_steps(spec: JobSpec) -> Sequence[Step]:
+def _data_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
     steps = []
     for number, (name, item) in enumerate(_named_data(spec)):
         remote_path = spec.remote_path(item)
         if item.is_s3:
             steps.append(Step(name, "s3.sh", (spec.name, item.source, remote_path)))
         else:
-            upload = scan(f"{spec.name}.data-{number}", spec.folder / item.source, remote_path)
+            source = spec.folder / item.source
+            upload = scan(f"{spec.name}.data-{number}", source, remote_path, hashes_folder=hashes_folder)
             steps.append(_upload_step(name, upload))
     return steps

@@ -1,26 +1,45 @@
-"""Uploads of folders from this computer to hosts: their files, their digest, and their bytes as a stream."""
+"""Uploads of folders from this computer to hosts: their files, and their digest."""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
-import io
 import os
-import tarfile
+import re
+import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-CHUNK_BYTES = 1 << 20
-# Larger files are compared by size and time of change: hashing a data set would take minutes at every install.
-HASHED_CONTENT_BYTES = 4 << 20
+from orchestrator.install.file_hashes import FileHashes
+
 ALWAYS_EXCLUDED = (
     *("__pycache__", ".git", ".hg", ".svn", ".venv", ".ipynb_checkpoints", ".DS_Store", "*.pyc", "node_modules"),
     *(".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox", ".idea", ".vscode"),
 )
+_ALWAYS_EXCLUDED = re.compile("|".join(fnmatch.translate(pattern) for pattern in ALWAYS_EXCLUDED))
 VENV_MARK = "pyvenv.cfg"
 """File at the top of every virtual environment, https://docs.python.org/3/library/venv.html."""
+
+
+@dataclass(frozen=True)
+class UploadFile:
+    """One file of an upload.
+
+    :param name: relative to the folder on the host.
+    :param digest: SHA-256 of its content, in hexadecimal.
+    :param mode: its permission bits.
+    :param link: target, if it is a symbolic link; it stays one.
+    """
+
+    path: Path
+    name: str
+    digest: str
+    size_bytes: int
+    mode: int
+    mtime_ns: int
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,36 +49,49 @@ class Upload:
     :param name: unique among one job's uploads; the host keeps the digest of the last one under it.
     :param source: folder or file on this computer.
     :param remote_path: folder on the host, below ``~/stratus``.
-    :param digest: of names and contents; the host requests the bytes only if it changed.
-    :param excluded: names at the top of the folder, or patterns, that are not uploaded.
+    :param digest: of names and contents; the host requests the list of files only if it changed.
     """
 
     name: str
     source: Path
     remote_path: str
     digest: str
-    excluded: tuple[str, ...] = ()
+    files: tuple[UploadFile, ...]
 
 
-def scan(name: str, source: Path, remote_path: str, *, excluded: tuple[str, ...] = ()) -> Upload:
+def scan(
+    name: str, source: Path, remote_path: str, *, excluded: tuple[str, ...] = (), hashes_folder: Path | None = None
+) -> Upload:
     """Return the upload of a folder or file as it is now.
 
+    :param excluded: names at the top of the folder, or patterns, that are not uploaded.
+    :param hashes_folder: keeps digests of large files between calls; None hashes them anew.
     :raises FileNotFoundError: ``source`` does not exist.
     """
+    with FileHashes(source, hashes_folder) as hashes:
+        files = tuple(_scan_file(path, relative, hashes) for path, relative in list_files(source, excluded))
     digest = hashlib.sha256()
-    for path, relative in list_files(source, excluded):
-        stat = path.stat()
+    for file in files:
         # Of the mode only the owner's execute bit: a umask is no change.
-        digest.update(f"{relative}\0{stat.st_size}\0{stat.st_mode & 0o100}\0".encode())
-        content = path.read_bytes() if stat.st_size <= HASHED_CONTENT_BYTES else str(stat.st_mtime_ns).encode()
-        digest.update(hashlib.sha256(content).digest())
-    return Upload(name, source, remote_path, digest.hexdigest(), excluded)
+        digest.update(os.fsencode(f"{file.name}\0{file.size_bytes}\0{file.mode & 0o100}\0"))
+        digest.update(bytes.fromhex(file.digest))
+    return Upload(name, source, remote_path, digest.hexdigest(), files)
+
+
+def _scan_file(path: Path, relative: str, hashes: FileHashes) -> UploadFile:
+    status = os.lstat(path)
+    mode = status.st_mode & 0o777
+    if stat.S_ISLNK(status.st_mode):
+        link = os.readlink(path)
+        return UploadFile(path, relative, hashlib.sha256(os.fsencode(link)).hexdigest(), 0, mode, 0, link)
+    return UploadFile(path, relative, hashes.digest(path, status), status.st_size, mode, status.st_mtime_ns)
 
 
 def list_files(source: Path, excluded: tuple[str, ...] = ()) -> Iterator[tuple[Path, str]]:
     """Yield (path, name in the archive) of every file, sorted, without caches, environments and version control."""
     if source.is_file():
-        yield source, source.name
+        # A link to a single file is followed: alone on the host it would lead nowhere.
+        yield source.resolve(), source.name
         return
     if not source.is_dir():
         raise FileNotFoundError(source)
@@ -83,7 +115,7 @@ def _is_excluded(path: Path, excluded: tuple[str, ...]) -> bool:
     :param path: relative to the folder.
     :param excluded: names at the top of the folder, or patterns.
     """
-    if any(fnmatch.fnmatch(path.name, pattern) for pattern in ALWAYS_EXCLUDED):
+    if _ALWAYS_EXCLUDED.match(path.name):
         return True
     return any(path.parts[0] == name or fnmatch.fnmatch(path.as_posix(), name) for name in excluded)
 
@@ -108,65 +140,3 @@ def measure(source: Path, excluded: tuple[str, ...] = ()) -> UploadSize:
         by_name[name.partition("/")[0]] += path.stat().st_size
         files += 1
     return UploadSize(files, by_name.total(), by_name)
-
-
-class _TarBuffer(io.RawIOBase):
-    """Buffer that tarfile writes to and a generator drains."""
-
-    def __init__(self) -> None:
-        self.buffer = bytearray()
-
-    def writable(self) -> bool:
-        """Return True, as tarfile requires."""
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Append bytes until they are drained."""
-        self.buffer += data
-        return len(data)
-
-    def drain(self) -> bytes:
-        """Return the bytes written so far, and drop them."""
-        data, self.buffer = bytes(self.buffer), bytearray()
-        return data
-
-
-def stream_tar(upload: Upload) -> Iterator[bytes]:
-    """Yield an upload as steps/parcel.sh reads it: chunks, each after a line with its length; length 0 ends it."""
-    for block in _tar_blocks(upload):
-        yield b"%d\n" % len(block)
-        yield block
-    yield b"0\n"
-
-
-def _tar_blocks(upload: Upload) -> Iterator[bytes]:
-    """Yield a compressed tar in blocks, with never more than a few of them in memory."""
-    buffer = _TarBuffer()
-    with tarfile.open(fileobj=buffer, mode="w|gz", bufsize=CHUNK_BYTES) as archive:
-        for path, name in list_files(upload.source, upload.excluded):
-            info = archive.gettarinfo(path, name)
-            info.uid = info.gid = 0
-            info.uname = info.gname = ""
-            archive.addfile(info)
-            # addfile() with a file object would copy it whole before anything can be drained.
-            yield from _file_blocks(archive, path, info.size, buffer)
-    yield from filter(None, [buffer.drain()])
-
-
-def _file_blocks(archive: tarfile.TarFile, path: Path, size: int, buffer: _TarBuffer) -> Iterator[bytes]:
-    """Write one file's bytes and padding into the archive, yielding as blocks fill."""
-    assert archive.fileobj is not None
-    left = size
-    with path.open("rb") as file:
-        while left:
-            data = file.read(min(CHUNK_BYTES, left))
-            # A file that shrank meanwhile is padded, so that the archive stays readable; its digest will differ.
-            data = data or b"\0" * min(CHUNK_BYTES, left)
-            archive.fileobj.write(data)
-            left -= len(data)
-            if len(buffer.buffer) >= CHUNK_BYTES:
-                yield buffer.drain()
-    padding = -size % tarfile.BLOCKSIZE
-    archive.fileobj.write(b"\0" * padding)
-    # tarfile pads the end of the archive by this offset, which only addfile() would update.
-    archive.offset += size + padding

@@ -32,6 +32,8 @@ KEEPALIVE_S = 5
 UNACKNOWLEDGED_MS = 30_000
 """Milliseconds that sent bytes may stay unacknowledged before the kernel closes the connection."""
 
+FAST_CIPHER = "aes128-gcm@openssh.com"
+
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.EPERM, errno.EACCES}
 
 
@@ -283,6 +285,9 @@ class _Handshake:
 
         self.transport = paramiko.Transport(sock, **options)
         self.transport.handshake_timeout = self.timeout_s
+        # Encrypts and authenticates in one pass: half the CPU time of AES-CTR with HMAC.
+        ciphers = self.transport.get_security_options()
+        ciphers.ciphers = sorted(ciphers.ciphers, key=lambda name: name != FAST_CIPHER)
         return self.transport
 
     def abandon(self, connection: Connection) -> None:

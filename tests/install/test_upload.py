@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
-import io
 import os
-import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from orchestrator.install.upload import Upload, list_files, measure, scan, stream_tar
+from orchestrator.install.upload import Upload, list_files, measure, scan
 
 
-def unpack(upload: Upload) -> dict[str, bytes]:
-    """Return the files of an upload, read as the host's script reads it: length, bytes, length, bytes, 0."""
-    data, archive_bytes = b"".join(stream_tar(upload)), b""
-    while True:
-        line, _, data = data.partition(b"\n")
-        if (size := int(line)) == 0:
-            assert data == b""
-            break
-        archive_bytes, data = archive_bytes + data[:size], data[size:]
-    with tarfile.open(fileobj=io.BytesIO(archive_bytes), mode="r:gz") as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
-
-
-def test_a_folder_arrives_with_every_byte(tmp_path: Path) -> None:
-    """Small files, empty ones, and one far larger than a chunk."""
-    content = {"a.py": b"print(1)\n", "deep/er/b": b"", "big.bin": os.urandom(3_500_001)}
-    for name, data in content.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(data)
-
-    assert unpack(scan("p", tmp_path, "x")) == content
-
-
-@settings(max_examples=25, deadline=None)
-@given(sizes=st.lists(st.integers(0, 2000), max_size=8))
-def test_any_sizes_make_a_readable_archive(tmp_path_factory: pytest.TempPathFactory, sizes: list[int]) -> None:
-    folder = tmp_path_factory.mktemp("sizes")
-    content = {f"f{number}": os.urandom(size) for number, size in enumerate(sizes)}
-    for name, data in content.items():
-        (folder / name).write_bytes(data)
-
-    assert unpack(scan("p", folder, "x")) == content
+def names(upload: Upload) -> list[str]:
+    """Return the names of the files of an upload."""
+    return [file.name for file in upload.files]
 
 
 def test_a_single_file_can_be_uploaded(tmp_path: Path) -> None:
     """Under its own name."""
     (tmp_path / "scene.h5").write_bytes(b"data")
 
-    assert unpack(scan("p", tmp_path / "scene.h5", "x")) == {"scene.h5": b"data"}
+    (tmp_path / "link.h5").symlink_to("scene.h5")
+    single, link = scan("p", tmp_path / "scene.h5", "x"), scan("p", tmp_path / "link.h5", "x")
+
+    assert names(single) == ["scene.h5"]
+    # Alone on the host, a link would lead nowhere.
+    assert names(link) == ["link.h5"]
+    assert (link.files[0].digest, link.files[0].link) == (single.files[0].digest, "")
+
+
+def test_links_in_a_folder_stay_links(tmp_path: Path) -> None:
+    """A folder brings nothing from outside."""
+    (tmp_path / "secret").write_text("key")
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/link").symlink_to("../secret")
+
+    (file,) = scan("p", tmp_path / "job", "x").files
+    assert (file.link, file.size_bytes) == ("../secret", 0)
 
 
 def test_caches_and_excluded_names_are_not_uploaded(tmp_path: Path) -> None:
@@ -61,17 +44,18 @@ def test_caches_and_excluded_names_are_not_uploaded(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
 
-    assert sorted(unpack(scan("p", tmp_path, "x", excluded=("data", "outputs")))) == ["run.py", "sub/data/included"]
+    assert names(scan("p", tmp_path, "x", excluded=("data", "outputs"))) == ["run.py", "sub/data/included"]
 
 
-def test_the_digest_depends_on_content_and_not_on_time(tmp_path: Path) -> None:
-    """A touched file is unchanged, an edited one of the same size is not."""
+@pytest.mark.parametrize("size_bytes", [3, 6 << 20])
+def test_the_digest_depends_on_content_and_not_on_time(tmp_path: Path, size_bytes: int) -> None:
+    """A touched file is unchanged, an edited one of the same size is not; large ones, too."""
     file = tmp_path / "a"
-    file.write_text("one")
+    file.write_bytes(b"1" * size_bytes)
     before = scan("p", tmp_path, "x").digest
     os.utime(file, (1, 1))
     touched = scan("p", tmp_path, "x").digest
-    file.write_text("two")
+    file.write_bytes(b"2" * size_bytes)
 
     assert touched == before
     assert scan("p", tmp_path, "x").digest != before

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.core import remote_scripts
-from orchestrator.install.upload import Upload, stream_tar
+from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.install.parcel import Parcel
+from orchestrator.install.requests import HostRequests
+from orchestrator.install.upload import Upload
 
 TIMEOUT_S = 60
 
@@ -51,10 +54,12 @@ class ScriptHost:
             process.stdin.write(remote_scripts.bundle(scripts | {"plan": text} | files))
             process.stdin.flush()
             lines = []
+            parcels = {upload.name: Parcel(upload, self.home.parent)} if upload else {}
+            requests = HostRequests("vm", parcels, None, REAL_CLOCK, lambda event: None)
             for line in process.stdout:
                 lines.append(line.decode().rstrip("\n"))
-                if lines[-1].startswith("@@want") and upload:
-                    process.stdin.writelines(stream_tar(upload))
+                if upload:
+                    process.stdin.writelines(requests.respond(lines[-1]) or ())
                     process.stdin.flush()
             process.stdin.close()
             return process.wait(TIMEOUT_S), lines

@@ -1,0 +1,195 @@
+"""Content of an upload as hosts request it: the list of files, then chunks of what a host lacks.
+
+Each chunk is compressed once for all hosts, into a temporary file; what cannot be compressed is read where it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from orchestrator.install.upload import Upload, UploadFile
+
+CHUNK_BYTES = 1 << 20
+SMALL_BYTES = 256 << 10
+"""Smaller files are sent several to a chunk."""
+
+SAMPLE_BYTES = 16 << 10
+WORTHWHILE = 0.9
+"""Largest ratio at which compression is worth its time."""
+
+MAX_SPOOL_BYTES = 4 << 30
+"""Compressed chunks kept on disk; further ones are sent as they are."""
+
+MAX_BITMAP_BYTES = 45_000
+"""Of remote/parcel.py: contents beyond are always sent."""
+
+
+Key = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file: all of it, or a chunk of a large one."""
+
+    file: UploadFile
+    offset: int
+    size_bytes: int
+
+    def read(self) -> bytes:
+        """Return its bytes; a file that has become shorter is padded, for the host expects the size in the list."""
+        try:
+            with self.file.path.open("rb", buffering=0) as file:
+                data = os.pread(file.fileno(), self.size_bytes, self.offset)
+        except FileNotFoundError:
+            data = b""
+        return data.ljust(self.size_bytes, b"\0")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pieces that are compressed and sent together."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def key(self) -> Key:
+        """The contents that it is a part of."""
+        return tuple((piece.file.digest, piece.offset) for piece in self.pieces)
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size before compression."""
+        return sum(piece.size_bytes for piece in self.pieces)
+
+    def read(self) -> bytes:
+        """Return its bytes."""
+        return b"".join(piece.read() for piece in self.pieces)
+
+
+def chunks(files: Iterable[UploadFile]) -> Iterator[Chunk]:
+    """Yield the content of files in chunks, in their order; equal contents once."""
+    pieces: list[Piece] = []
+    size_bytes = 0
+    for piece in _pieces(files):
+        if pieces and size_bytes + piece.size_bytes > SMALL_BYTES:
+            yield Chunk(tuple(pieces))
+            pieces, size_bytes = [], 0
+        pieces.append(piece)
+        size_bytes += piece.size_bytes
+    if pieces:
+        yield Chunk(tuple(pieces))
+
+
+def _pieces(files: Iterable[UploadFile]) -> Iterator[Piece]:
+    first: dict[str, UploadFile] = {}
+    for file in files:
+        if not file.link and first.setdefault(file.digest, file) is file:
+            for offset in range(0, file.size_bytes, CHUNK_BYTES):
+                yield Piece(file, offset, min(CHUNK_BYTES, file.size_bytes - offset))
+
+
+class Spool:
+    """Chunks compressed once for all hosts, in a temporary file; safe to use from many threads.
+
+    :param folder: folder of the temporary file, which has no name there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+        self._size_bytes = 0
+        # Place in the file of each chunk; None: it is sent as it is.
+        self._places: dict[Key, tuple[int, int] | None] = {}
+        self._lock = threading.Lock()
+
+    def frame(self, chunk: Chunk) -> bytes:
+        """Return a chunk as remote/parcel.py reads it: a line with length and form, then that many bytes."""
+        place = self._place(chunk)
+        if place is None:
+            return b"%d raw\n" % chunk.size_bytes + chunk.read()
+        assert self._file
+        start, length = place
+        return b"%d zlib\n" % length + os.pread(self._file.fileno(), length, start)
+
+    def _place(self, chunk: Chunk) -> tuple[int, int] | None:
+        # One at a time: hosts that come to the same chunk together would all compress it.
+        with self._lock:
+            key = chunk.key
+            if key not in self._places:
+                self._places[key] = self._append(chunk)
+            return self._places[key]
+
+    def _append(self, chunk: Chunk) -> tuple[int, int] | None:
+        if self._size_bytes > MAX_SPOOL_BYTES:
+            return None
+        data = compress(chunk.read())
+        if not data:
+            return None
+        try:
+            # Closed, and so removed, with the last reference to this object.
+            self._file = self._file or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            if os.pwrite(self._file.fileno(), data, self._size_bytes) < len(data):
+                return None
+        except OSError:
+            # No room for it: compression saves time only.
+            return None
+        start, self._size_bytes = self._size_bytes, self._size_bytes + len(data)
+        return start, len(data)
+
+
+def compress(data: bytes) -> bytes:
+    """Return compressed data; nothing if that saves too little: images, archives and weights are dense already."""
+    middle = len(data) // 2
+    sample = data[middle : middle + SAMPLE_BYTES]
+    if len(zlib.compress(sample, 1)) > WORTHWHILE * len(sample):
+        return b""
+    return zlib.compress(data, 1)
+
+
+class Parcel:
+    """One upload, for all hosts of an install.
+
+    :param folder: folder of a temporary file.
+    """
+
+    def __init__(self, upload: Upload, folder: Path) -> None:
+        self.upload = upload
+        self._spool = Spool(folder)
+
+    @cached_property
+    def listing(self) -> bytes:
+        """The list of files as remote/parcel.py reads it: a line with its length, then that many bytes."""
+        rows = (
+            f"{file.name}\0{file.digest}\0{file.size_bytes}\0{file.mode}\0{file.mtime_ns}\0{file.link}\0"
+            for file in self.upload.files
+        )
+        data = zlib.compress(os.fsencode("".join(rows)), 1)
+        return b"%d\n" % len(data) + data
+
+    def requested(self, bitmap: str) -> list[Chunk]:
+        """Return the chunks that a host requests.
+
+        :param bitmap: of the files that it lacks, as remote/parcel.py writes it.
+        :raises ValueError: it is none.
+        """
+        bits = base64.b64decode(bitmap, validate=True)
+        return list(chunks(file for number, file in enumerate(self.upload.files) if _is_set(bits, number)))
+
+    def frame(self, chunk: Chunk) -> bytes:
+        """Return a chunk as it is sent."""
+        return self._spool.frame(chunk)
+
+
+def _is_set(bits: bytes, number: int) -> bool:
+    if number >= 8 * MAX_BITMAP_BYTES:
+        return True
+    return number < 8 * len(bits) and bool(bits[number // 8] >> number % 8 & 1)
