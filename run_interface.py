@@ -13,16 +13,13 @@ The composition root: the only file that imports both the toolkit and the embedd
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.interface.cli import startup
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
@@ -59,12 +56,14 @@ ACCOUNT_SETTINGS = {
 
 LOCAL_CONFIGS = ("config/local.ini", "config/config.ini", "config.ini")
 
-# The functions below import the toolkit when they are called: a Python that lacks its packages, or is too old for it,
-# has to get as far as start().
+# The functions below import when they are called: a Python that lacks the toolkit's packages, or is too old for it, has
+# to get as far as start(); and Ctrl-C during an import at the top of this file would be a traceback.
 
 
 def start() -> int:
     """Run this file's command line, with the checkout's own environment if this Python lacks packages."""
+    import shlex
+
     missing = missing_packages(NEEDED)
     needs_more = {"--local", "rehearse"} & set(sys.argv) and missing_packages(NEEDED_LOCALLY)
     own_python = ROOT / ".venv/bin/python"
@@ -81,16 +80,25 @@ def start() -> int:
 
 def missing_packages(names: Sequence[str]) -> list[str]:
     """Return the packages that this Python cannot import; Python itself if it is too old."""
+    import importlib.util
+
     too_old = ["Python 3.11 or newer"] if sys.version_info < (3, 11) else []
     return too_old + [name for name in names if importlib.util.find_spec(name) is None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code."""
+    """Run a command line and return its exit code.
+
+    :param argv: None for that of this process.
+    """
+    if argv is None:
+        return startup.run_program(lambda: main(sys.argv[1:]))
+    import shlex
+    import shutil
+
     from orchestrator.interface.cli import main as cli_main
     from orchestrator.interface.cli import parser
 
-    argv = list(sys.argv[1:] if argv is None else argv)
     # As it was typed: hints begin with it, and the working directory need not be the checkout.
     python = "python" if shutil.which("python") else "python3"
     program = "stratus" if Path(sys.argv[0]).name == "stratus" else f"{python} {shlex.quote(sys.argv[0])}"
@@ -139,6 +147,9 @@ def check_packages(names: Sequence[str] = NEEDED_LOCALLY) -> None:
 
 def install_command() -> str:
     """Return the command that installs the packages of the embedded cloud into this Python."""
+    import importlib.metadata
+    import shlex
+
     try:
         requirements = importlib.metadata.requires("stratus") or []
     except importlib.metadata.PackageNotFoundError:
@@ -150,6 +161,8 @@ def install_command() -> str:
 
 def rehearsed(settings: Settings) -> Settings:
     """Return the settings of a rehearsal: the user's, except for what exists in a real account only."""
+    from dataclasses import replace
+
     from orchestrator.config.settings import AwsSettings, ClusterSettings, SshSettings
 
     cloud: dict[str, Any] = {
@@ -193,6 +206,8 @@ def rehearse(argv: Sequence[str], program: str) -> int:
     config = named[-1] if named else local_config() if "--local" in argv[:at] else None
     for name in REAL_ACCOUNT:
         os.environ.pop(name, None)
+    # The embedded cloud is to be removed before the process ends.
+    startup.raise_on_interrupt()
     code = 0
 
     def run(arguments: Sequence[str]) -> int:
@@ -238,4 +253,4 @@ def unload_ipython_extension(ip: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(start())
+    sys.exit(startup.run_program(start))

@@ -238,18 +238,17 @@ class Launcher:
         """Return the guard group beside the user's own group; empty if there is no such group, or AWS refuses."""
         if not user_group_id:
             return ""
-        clients = self.context.clients
+        clients, journal, vpc_id = self.context.clients, self.context.journal, plan.placement.vpc_id
 
         def check(guard_id: str) -> None:
             run_instances.check(clients, plan, group_id=user_group_id, guard_id=guard_id)
 
         try:
-            return guard_groups.ensure(
-                clients, plan.cluster_id, plan.placement.vpc_id, journal=self.context.journal, check=check
-            )
+            return guard_groups.ensure(clients, plan.cluster_id, vpc_id, journal=journal, check=check)
         except CloudRefused as error:
             if not guard_groups.is_refusal(error):
                 raise
+            guard_groups.mark_unguarded(clients, plan.cluster_id, vpc_id, journal=journal)
             self._report("warning", f"{first_line(error)}: {WITHOUT_GUARD}")
             return ""
 

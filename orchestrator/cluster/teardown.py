@@ -8,7 +8,8 @@ lookups go on until EC2 shows every instance launched before. What stays uncerta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -90,8 +91,7 @@ class RegionTeardown:
                 failure = error
                 if not _is_transient(error):
                     break
-        else:
-            self._note_unconfirmed(began)
+        self._note_unconfirmed(began)
         self._finish(failure)
 
     def run_launch(self, launch_id: str) -> None:
@@ -261,10 +261,28 @@ class RegionTeardown:
         return sum(instance.launch_id == launch_id for instance in self.instances.values())
 
     def _note_unconfirmed(self, began: datetime) -> None:
-        self.unconfirmed += [
-            f"launch {entry.facts['run']} in {entry.facts.get('zone')}: its VMs may still appear"
-            for entry in self._undecided(began)
-        ]
+        zones = {entry.facts["run"]: entry.facts.get("zone") for entry in self._undecided(began)}
+        self.unconfirmed += [f"launch {key} in {zone}: its VMs may still appear" for key, zone in zones.items()]
+        # A group that could be deleted proves that there are no more instances.
+        if self.remaining or self.group_state not in (DELETED, NONE):
+            self.unconfirmed += self._hidden(zones)
+
+    def _hidden(self, noted: Container[str]) -> Iterator[str]:
+        """Yield the other recent launches of which EC2 shows fewer instances than their tags say."""
+        now = self.clients.clock.now()
+        recent = [instance for instance in self.instances.values() if instance.may_be_hidden(now)]
+        sizes = {item.launch_id: item.launch_size for item in recent if item.launch_id not in noted}
+        for launch_id, size in sizes.items():
+            if self._count(launch_id) < size and (shown := self._count_shown(launch_id)) < size:
+                yield f"launch {launch_id} requested {size} VMs and EC2 shows {shown}: the others may still appear"
+
+    def _count_shown(self, launch_id: str) -> int:
+        """Return how many instances of a launch were seen, those included that ended before."""
+        ids = {instance.id for instance in self.instances.values() if instance.launch_id == launch_id}
+        with suppress(StratusError):
+            described = ec2_instances.find_by_launch(self.clients, self.launch_log.ownership, launch_id)
+            ids |= {instance.id for instance in described}
+        return len(ids)
 
     # -- the rest
 

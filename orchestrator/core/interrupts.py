@@ -33,7 +33,7 @@ def defer_first_interrupt(on_interrupt: Callable[[], None] = lambda: None) -> It
     :param on_interrupt: called, in a thread of its own, on the first Ctrl-C.
     """
     interrupt = DeferredInterrupt()
-    if not _can_handle_interrupts():
+    if not can_handle_interrupts():
         yield interrupt
         return
 
@@ -52,7 +52,8 @@ def defer_first_interrupt(on_interrupt: Callable[[], None] = lambda: None) -> It
         signal.signal(signal.SIGINT, before)
 
 
-def _can_handle_interrupts() -> bool:
+def can_handle_interrupts() -> bool:
+    """Return True if this thread gets Ctrl-C, and the program leaves it to Python."""
     # Python runs signal handlers in the main thread only; another handler (IPython, a debugger) keeps its own.
     in_main = threading.current_thread() is threading.main_thread()
     return in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -92,6 +92,24 @@ def test_other_regions_come_from_the_settings(simulate: Simulate) -> None:
     assert everywhere.count_calls("DescribeRegions") == 1
 
 
+def test_beside_a_protected_instance_those_that_ec2_does_not_show_yet_are_named(simulate: Simulate) -> None:
+    """Their launch was made on another computer: its tags tell how many there are."""
+    faults = make_fault("protected", where="host 0", times=1), make_fault("invisible", where="host 1", seconds=200)
+    project = simulate(*faults)
+    session = project.session("desktop")
+    plan = session.cluster.plan(3)
+    session.cluster.launcher.request(plan)
+    report = project.session().cluster.terminate()
+
+    assert [result.state for result in report.instances] == ["pending", "terminated"]
+    line = f"launch {plan.launch_id} requested 3 VMs and EC2 shows 2: the others may still appear"
+    assert line in report.remaining
+    project.cloud.clock.sleep(200)
+    report = project.session().cluster.terminate()
+    assert [result.id for result in report.instances if result.state == "terminated"]
+    assert not any("may still appear" in str(line) for line in report.remaining)
+
+
 def test_regions_that_cannot_be_listed_are_unconfirmed(simulate: Simulate) -> None:
     project = simulate(
         make_fault("error", code="UnauthorizedOperation", action="DescribeRegions"), aws="terminate_regions = all"

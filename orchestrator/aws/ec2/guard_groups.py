@@ -4,7 +4,8 @@ EC2 does not delete a security group while an instance uses it, whether lookups 
 after TerminateAll that no instance is left, but only for a group of the cluster, which a group named in the settings
 is not. Security groups add up, so one without rules allows nothing in or out that the named group does not allow.
 
-Where the account does not permit the group, launches go on without it, and only time proves that nothing is left.
+Where the account does not permit the group, launches go on without it, and only time proves that nothing is left. An
+account that permits the group, but not its use, gets a second one as a mark, before anything is launched without.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, dry_run, identity
 from orchestrator.aws.ec2 import security_groups
-from orchestrator.aws.ec2.security_groups import GUARD, VISIBILITY_LAG_S
+from orchestrator.aws.ec2.security_groups import GUARD, UNGUARDED, VISIBILITY_LAG_S
 from orchestrator.core.errors import CloudRefused
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def ensure(
     """Return the id of the cluster's guard group; create it if needed, and remove its rules.
 
     :param check: raises the refusal of AWS to launch instances with the group of this id.
-    :raises CloudRefused: AWS does not permit the group, or its use. A group that was created then keeps the rules that
-        EC2 gives to a new group, which tells that instances were launched without it.
+    :raises CloudRefused: AWS does not permit the group, or its use, which `mark_unguarded` then records.
     """
     group = security_groups.find(clients, cluster_id, vpc_id, GUARD)
     if group is None:
@@ -54,6 +54,21 @@ def ensure(
     return group_id
 
 
+def mark_unguarded(clients: client.Clients, cluster_id: identity.ClusterId, vpc_id: str, *, journal: Journal) -> None:
+    """Record in the account that instances may be launched without a guard group: by a group that no instance uses.
+
+    Every computer sees a group, and creating one is what the account permits. Where it does not, `is_missing` notices.
+
+    :raises CloudRefused: AWS refuses the group for another reason, such as a quota.
+    """
+    try:
+        if security_groups.find(clients, cluster_id, vpc_id, UNGUARDED) is None:
+            security_groups.create(clients, cluster_id, vpc_id, journal, UNGUARDED)
+    except CloudRefused as error:
+        if not is_refusal(error):
+            raise
+
+
 def is_refusal(error: CloudRefused) -> bool:
     """Return True if an account does not permit a guard group, so that a launch has to do without it."""
     return error.code in _REFUSED
@@ -64,11 +79,15 @@ def is_missing(clients: client.Clients, cluster_id: identity.ClusterId, user_gro
 
     :param user_group_id: security group of the settings, which belongs to the user; empty for none.
     """
-    guards = [group for group in security_groups.own_groups(clients, cluster_id) if security_groups.is_guard(group)]
-    if guards:
-        return any(group.get("IpPermissionsEgress") for group in guards)
+    groups = security_groups.own_groups(clients, cluster_id)
+    if any(group["GroupName"].endswith(UNGUARDED) for group in groups):
+        return True
+    guards = [group for group in groups if security_groups.is_guard(group)]
+    if any(not group.get("IpPermissionsEgress") for group in guards):
+        return False
+    # With the rules of a new group: the launch was killed before it could use the group, or the account forbids that.
     # EC2 keeps a group while an instance uses it: without this group in the region, no instance uses it here.
-    vpc_id = _vpc_of(clients, user_group_id) if user_group_id else ""
+    vpc_id = guards[0]["VpcId"] if guards else _vpc_of(clients, user_group_id) if user_group_id else ""
     return bool(vpc_id) and not _may_create(clients, cluster_id, vpc_id)
 
 

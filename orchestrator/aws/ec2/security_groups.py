@@ -26,6 +26,7 @@ SSH_RULE = "stratus: ssh"
 INSIDE_RULE = "stratus: among the cluster's VMs"
 
 GUARD = "-guard"  # ends the names of guard groups
+UNGUARDED = "-unguarded"  # of marks that instances may have no guard group
 VISIBILITY_LAG_S = 30.0  # until a new group is known to all of EC2
 ADDRESS_URL = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
@@ -104,7 +105,7 @@ def update_sources(clients: client.Clients, cluster_id: identity.ClusterId, acce
     :raises UsageError: the cluster has no group.
     """
     with clients.translate_errors(f"updating security group {cluster_id.resource_name}"):
-        groups = [group for group in own_groups(clients, cluster_id) if not is_guard(group)]
+        groups = [group for group in own_groups(clients, cluster_id) if not _is_auxiliary(group)]
         before = {source for group in groups for _, source in _ssh_rules(group)}
         for group in groups:
             _update_rules(clients, group, access)
@@ -138,7 +139,9 @@ def delete(clients: client.Clients, cluster_id: identity.ClusterId, *, deadline_
     :param deadline_s: seconds to retry: an instance releases its group only once it is terminated.
     :raises CloudRefused: a group is still in use at the deadline, or AWS refuses.
     """
-    group_ids = [group["GroupId"] for group in own_groups(clients, cluster_id)]
+    groups = own_groups(clients, cluster_id)
+    # Marks last: another one that is still in use must not be left without them.
+    group_ids = [group["GroupId"] for group in sorted(groups, key=lambda group: group["GroupName"].endswith(UNGUARDED))]
     for group_id in group_ids:
         _delete(clients, group_id, deadline_s)
     return group_ids
@@ -175,10 +178,14 @@ def is_guard(group: SecurityGroupTypeDef) -> bool:
     return group["GroupName"].endswith(GUARD)
 
 
+def _is_auxiliary(group: SecurityGroupTypeDef) -> bool:
+    return group["GroupName"].endswith((GUARD, UNGUARDED))
+
+
 def _is_own(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId) -> bool:
     # Not this name alone: a session with another ARN of the same owner may have created it.
-    is_name = cluster_id.is_resource_name(group["GroupName"].removesuffix(GUARD))
-    return is_name and cluster_id.matches(group.get("Tags", []))
+    name = group["GroupName"].removesuffix(GUARD).removesuffix(UNGUARDED)
+    return cluster_id.is_resource_name(name) and cluster_id.matches(group.get("Tags", []))
 
 
 def find(
@@ -186,7 +193,7 @@ def find(
 ) -> SecurityGroupTypeDef | None:
     """Return the cluster's security group in a VPC; None if there is none.
 
-    :param suffix: of its name: `GUARD`, or empty.
+    :param suffix: of its name: `GUARD`, `UNGUARDED`, or empty.
     :raises CloudRefused: a group of that name exists, but without the cluster's tags.
     """
     name = cluster_id.resource_name + suffix
@@ -209,7 +216,7 @@ def create(
 ) -> SecurityGroupTypeDef:
     """Create the cluster's security group in a VPC and return it.
 
-    :param suffix: of its name: `GUARD`, or empty.
+    :param suffix: of its name: `GUARD`, `UNGUARDED`, or empty.
     """
     name = cluster_id.resource_name + suffix
     entry = journal.record_intent("group", name=name, vpc=vpc_id, **cluster_id.journal_fields)
@@ -233,7 +240,7 @@ def create(
 def request(cluster_id: identity.ClusterId, vpc_id: str, suffix: str = "") -> dict[str, Any]:
     """Return the parameters of CreateSecurityGroup.
 
-    :param suffix: of the group's name: `GUARD`, or empty.
+    :param suffix: of the group's name: `GUARD`, `UNGUARDED`, or empty.
     """
     return {
         "GroupName": cluster_id.resource_name + suffix,

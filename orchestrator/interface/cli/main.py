@@ -15,13 +15,13 @@ import sys
 from collections.abc import Sequence
 
 from orchestrator.core.errors import StratusError
+from orchestrator.interface.cli import startup
 from orchestrator.interface.cli.invocation import Invocation, Setup
 from orchestrator.interface.console import Console
 from orchestrator.interface.verbs.interaction import Interrupted
 
-# As a shell reports death by a signal: 128 + SIGPIPE (13), 128 + SIGINT (2).
 BROKEN_PIPE = 141
-INTERRUPTED = 130
+"""As a shell reports death by a signal: 128 + SIGPIPE (13)."""
 
 
 def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
     console = Console(document=_wants_document(argv))
     invocation = Invocation(argv, setup or Setup(), console)
     try:
+        startup.raise_on_interrupt()
         return invocation.run()
     except BrokenPipeError:
         # The reader is gone (``| head``); nothing more can be written, not even while Python shuts down.
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
         console.print_error(Interrupted.after(interrupt).lines)
-        return INTERRUPTED
+        return startup.INTERRUPTED
     except StratusError as error:
         return invocation.fail(error)
     except Exception as error:

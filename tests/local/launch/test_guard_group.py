@@ -103,22 +103,58 @@ def test_without_a_guard_group_a_launch_says_so_and_only_time_is_a_proof(simulat
     assert sum("looking for VMs until" in text for text in project.warnings) == 1
 
 
-def test_a_guard_group_that_ec2_refuses_to_launch_with_keeps_its_rules_as_a_mark(simulate: Simulate) -> None:
+class Killed(BaseException):
+    """End of the process at this moment."""
+
+
+def ensure_guard(session: Session, check: Callable[[str], None]) -> str:
+    """Create the guard group of a session's cluster."""
+    context, vpc_id = session.context, session.cluster.plan(1).placement.vpc_id
+    return guard_groups.ensure(context.clients, context.cluster_id, vpc_id, journal=context.journal, check=check)
+
+
+def test_a_guard_group_of_a_launch_that_was_killed_before_it_used_the_group_is_deleted_at_once(
+    simulate: Simulate,
+) -> None:
     project = with_named_group(simulate())
-    context = project.session().context
+
+    def kill(_: str) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        ensure_guard(project.session(), kill)
+    assert len(groups(project)) == 1
+    began = project.clock.monotonic()
+    report = project.session("desktop").cluster.terminate()
+
+    assert (report.group_state, report.remaining) == ("gone", ())
+    assert project.clock.monotonic() - began < 10
+    assert groups(project) == {}
+
+
+def test_a_guard_group_that_ec2_refuses_to_launch_with_leaves_a_mark(simulate: Simulate) -> None:
+    """Also after AWS permits it: what was launched before has no guard group."""
+    project = with_named_group(simulate())
+    session = project.session()
+    context = session.context
     named_id = context.settings.aws.security_group_id
-    vpc_id = project.session().cluster.plan(1).placement.vpc_id
 
     def refuse(_: str) -> None:
         raise CloudRefused("no", code="UnauthorizedOperation")
 
     with pytest.raises(CloudRefused):
-        guard_groups.ensure(context.clients, context.cluster_id, vpc_id, journal=context.journal, check=refuse)
+        ensure_guard(session, refuse)
+    vpc_id = session.cluster.plan(1).placement.vpc_id
+    for _ in range(2):
+        guard_groups.mark_unguarded(context.clients, context.cluster_id, vpc_id, journal=context.journal)
 
+    assert len(groups(project)) == 2
     assert guard_groups.is_missing(context.clients, context.cluster_id, named_id)
     assert guard_groups.is_missing(context.clients, context.cluster_id, "")
-    guard_groups.ensure(context.clients, context.cluster_id, vpc_id, journal=context.journal, check=lambda _: None)
-    assert not guard_groups.is_missing(context.clients, context.cluster_id, named_id)
+    ensure_guard(session, lambda _: None)
+    assert guard_groups.is_missing(context.clients, context.cluster_id, named_id)
+    assert project.session().cluster.terminate().remaining == ()
+    assert groups(project) == {}
 
 
 def test_where_the_group_is_permitted_and_there_is_none_nothing_is_waited_for(simulate: Simulate) -> None:

@@ -1,0 +1,52 @@
+"""Ctrl-C without a traceback while the program starts and ends; its first import, so itself with few."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+from orchestrator.core.interrupts import can_handle_interrupts
+
+INTERRUPTED = 130
+"""As a shell reports death by Ctrl-C: 128 + SIGINT (2)."""
+
+
+def run_program(program: Callable[[], int]) -> int:
+    """Run a program and return its exit code; Ctrl-C outside of its own handling ends it with one line.
+
+    Before `raise_on_interrupt`, and after the program, Ctrl-C ends the process at once: an exception in the middle of
+    an import, or of the interpreter's last steps, would be a traceback.
+    """
+    _exit_on_interrupt()
+    try:
+        return program()
+    except KeyboardInterrupt:
+        _report()
+        return INTERRUPTED
+    finally:
+        _exit_on_interrupt()
+
+
+def raise_on_interrupt() -> None:
+    """Make Ctrl-C raise KeyboardInterrupt from here on."""
+    if signal.getsignal(signal.SIGINT) is _exit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit_on_interrupt() -> None:
+    if can_handle_interrupts():
+        signal.signal(signal.SIGINT, _exit)
+
+
+def _exit(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of signal handlers
+    _report()
+    os._exit(INTERRUPTED)
+
+
+def _report() -> None:
+    # Not print: the interrupted code may be in the middle of writing to the same stream.
+    with suppress(OSError):
+        os.write(2, b"Interrupted.\n")
