@@ -99,9 +99,9 @@ GROUPS = {
 _ACTION = Option("action", comma_list, ("*",), "affected calls, separated by commas")
 _FOREVER = "; 0 for permanently"
 
-# Of the SSH port, and in answers to commands: localcloud.hosts.hostile.
+# Of the SSH port, of logins, and in answers to commands: localcloud.hosts.hostile.
 HOSTILE = (
-    *("endless-banner", "slow-banner", "slow-handshake", "cut-handshake"),
+    *("endless-banner", "slow-banner", "slow-handshake", "cut-handshake", "endless-packet", "endless-login-banner"),
     *("endless-output", "endless-errors", "slow-output", "cut-output", "escapes", "lies"),
     *("archive-bomb", "archive-links"),
 )

@@ -10,7 +10,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -73,12 +73,17 @@ class LineSplitter:
         self._rest = last + returns
         yield from map(self._cut, cut)
 
-    def flush(self) -> Iterator[OutputLine]:
-        """Yield the rest of a stream that ended without a line end."""
+    def flush(self, *, is_complete: bool = True) -> Iterator[OutputLine]:
+        """Yield the rest of a stream that ended without a line end.
+
+        :param is_complete: False if the connection was lost: half a line is no line, and has no bytes.
+        """
         rest, self._rest = self._rest, b""
         line = rest.rstrip(b"\r")
-        if line:
+        if line and is_complete:
             yield from self._line(line, rest[len(line) :] + b"\n")
+        elif line:
+            yield OutputLine(_decode(line), b"", ends_line=False)
 
     def _line(self, line: bytes, end: bytes) -> Iterator[OutputLine]:
         *cut, last = self._pieces(line)
@@ -136,11 +141,13 @@ class Timeouts:
     :param silence_s: seconds without any activity after which the host counts as lost; None: no limit.
     :param deadline: moment on the monotonic clock by which the command must end; None: no limit.
     :param min_bytes: output that counts as activity; less of it in ``silence_s`` counts as silence.
+    :param whole_lines: output without a line end counts as silence, too: the command sends heartbeats.
     """
 
     silence_s: float | None = None
     deadline: float | None = None
     min_bytes: int = 1
+    whole_lines: bool = False
 
 
 @dataclass
@@ -188,7 +195,7 @@ class ChannelSession:
                 self.received_output = True
                 # Time that the caller spends on its lines does not count as silence of the host.
                 self._last_activity += time.monotonic() - arrived_at
-                self._note_output(sum(len(data) for _, data in chunks))
+                self._note_output([data for _, data in chunks])
             elif ended or self._only_stragglers():
                 return
             else:
@@ -199,7 +206,7 @@ class ChannelSession:
         splitter = LineSplitter()
         for _, data in self.output():
             yield from splitter.feed(data)
-        yield from splitter.flush()
+        yield from splitter.flush(is_complete=bool(self.channel.eof_received) or not self._is_lost())
 
     def exit_status(self) -> int | None:
         """Wait for the exit status; None when the command was killed by a signal, which paramiko does not report.
@@ -210,15 +217,9 @@ class ChannelSession:
             self._raise_input_error()
             self._wait(self.channel.status_event)
         self._raise_input_error()
-        if self.channel.exit_status >= 0:
-            return self.channel.exit_status
-        transport = self.channel.transport
-        if transport is not None:
-            # paramiko closes the channels of a broken connection just before it marks the transport inactive.
-            transport.join(_TRANSPORT_EXIT_S)
-            if transport.is_active():
-                return None
-        raise self._lost("ssh: the connection ended while a command was running")
+        if self._is_lost():
+            raise self._lost("ssh: the connection ended while a command was running")
+        return None if self.channel.exit_status < 0 else self.channel.exit_status
 
     def send(self, chunks: Iterable[bytes]) -> None:
         """Queue input for the command without waiting; chunks are consumed as the host accepts them."""
@@ -237,6 +238,17 @@ class ChannelSession:
         """Close the channel without waiting for the other side."""
         self._input.put(None)
         close_in_background(self.channel)
+
+    def _is_lost(self) -> bool:
+        """Return True if the connection ended before there was an exit status."""
+        if self.channel.exit_status >= 0:
+            return False
+        transport = self.channel.transport
+        if transport is None:
+            return True
+        # paramiko closes the channels of a broken connection just before it marks the transport inactive.
+        transport.join(_TRANSPORT_EXIT_S)
+        return not transport.is_active()
 
     def _raise_input_error(self) -> None:
         """Raise an error of the source of the input, in the caller's thread."""
@@ -273,9 +285,10 @@ class ChannelSession:
             return self._lost(f"ssh: no answer within {now - self.started:.0f} s")
         return HostError(f"a command did not finish within {now - self.started:.0f} s", where=self.host.name)
 
-    def _note_output(self, count: int) -> None:
-        self._bytes_since_activity += count
-        if self._bytes_since_activity >= self.timeouts.min_bytes:
+    def _note_output(self, chunks: Sequence[bytes]) -> None:
+        self._bytes_since_activity += sum(map(len, chunks))
+        has_line = not self.timeouts.whole_lines or any(b"\n" in data for data in chunks)
+        if has_line and self._bytes_since_activity >= self.timeouts.min_bytes:
             self._bytes_since_activity = 0
             self._note_activity()
 

@@ -181,6 +181,7 @@ class SshClient:
             ``stdin``; with it, when the command does.
         :param stdin: first input; chunks of an iterable are treated as those of ``respond``.
         :param silence_timeout_s: seconds without output and without accepted input after which the host counts as lost.
+            With ``respond`` or without ``timeout_s``, the command has to end a line in that time.
         :param timeout_s: seconds for everything; None: no limit. With it, a command without input counts as silent that
             sends less than 4 KiB.
         :return: exit status; -1 when the command was killed by a signal.
@@ -189,8 +190,10 @@ class SshClient:
         """
         eof = not stdin and respond is None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        # A job's own output, which has no limit of time, may be a line now and then.
-        timeouts = Timeouts(silence_timeout_s, deadline, MIN_BYTES if eof and deadline else 1)
+        # A job's own output, which has no limit of time, may be a line now and then. Its heartbeats are lines, as are
+        # those of an install: a host that sends single bytes must not hold the reader forever.
+        has_heartbeats = deadline is None or respond is not None
+        timeouts = Timeouts(silence_timeout_s, deadline, MIN_BYTES if eof and deadline else 1, has_heartbeats)
         with self._start_command(host, command, timeouts, merge=True, eof=eof) as session:
             if stdin:
                 session.send([stdin] if isinstance(stdin, bytes) else stdin)

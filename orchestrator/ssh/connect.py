@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
+from orchestrator.ssh.packet_limit import LimitedSocket, OversizedPacket
 
 if TYPE_CHECKING:
     import paramiko
@@ -261,7 +262,7 @@ class _Handshake:
             forward_agent=False,
             connect_kwargs={
                 # Its own socket, and no agent or default keys: the user's SSH setup has no effect.
-                "sock": self.sock,
+                "sock": LimitedSocket(self.sock),
                 "pkey": login_key,
                 "allow_agent": False,
                 "look_for_keys": False,
@@ -304,6 +305,9 @@ class _Handshake:
         if isinstance(error, paramiko.BadHostKeyException):
             return self.wrong_host_key(error)
         target = f"{self.host.address} port {self.host.port}"
+        if isinstance(error, OversizedPacket):
+            message = f"ssh: {target} sent {error.strerror}"
+            return self.error("refused", message, "the port serves something other than SSH")
         waited = time.monotonic() - self.started
         if isinstance(error, TimeoutError) or waited >= self.timeout_s:
             message = f"ssh: {target} accepts connections but does not respond for {waited:.1f} s"

@@ -4,15 +4,16 @@ unconfirmed, and the security group could be deleted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.aws.ec2 import instance_tags
 from orchestrator.aws.launch import launch_log
-from orchestrator.cluster.teardown import RegionTeardown
+from orchestrator.cluster.teardown import KEPT, RegionTeardown
 from orchestrator.core.journal import Journal
 from tests.support.aws.account import INSTANCE_ID, OURS, Account
 from tests.support.aws.values import CLUSTER_ID
-from tests.support.aws.wire import Request, Time, Wire, clients
+from tests.support.aws.wire import Request, Time, Wire, clients, refusal
 
 
 @dataclass
@@ -20,11 +21,13 @@ class Scene:
     """A teardown of a scripted account, with a simulated clock.
 
     :param appears_s: time from which EC2 shows the instance.
+    :param answers: action -> answer in place of the account's.
     """
 
     folder: Path
     account: Account
     appears_s: float
+    answers: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.time = Time()
@@ -45,7 +48,7 @@ class Scene:
             self.account.machines = {INSTANCE_ID: ("running", OURS)}
         if self.account.terminated:
             self.account.in_use = False
-        return self.account(request)
+        return self.answers.get(request.action) or self.account(request)
 
 
 def test_an_unconfirmed_request_is_waited_for_without_a_group_in_use(tmp_path: Path) -> None:
@@ -82,3 +85,37 @@ def test_an_instance_known_to_the_journal_only_is_terminated(tmp_path: Path) -> 
     scene.tear_down()
 
     assert scene.account.terminated == {INSTANCE_ID}
+
+
+def test_a_request_whose_instances_are_all_terminated_is_waited_for_no_longer(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(), appears_s=0.0)
+    scene.record_request()
+    teardown = scene.tear_down()
+
+    assert (teardown.remaining, teardown.unconfirmed) == ([], [])
+    assert scene.time.seconds < launch_log.REQUEST_LIFETIME_S
+
+
+def test_an_instance_of_another_launch_is_not_that_of_the_request(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(machines={"i-9": ("running", OURS | {instance_tags.LAUNCH: "other"})}), 40.0)
+    scene.record_request()
+    scene.tear_down()
+
+    assert scene.account.terminated == {"i-9", INSTANCE_ID}
+
+
+def test_a_group_that_stays_in_use_is_the_reason_why_it_remains(tmp_path: Path) -> None:
+    teardown = Scene(tmp_path, Account(group=OURS, in_use=True), appears_s=float("inf")).tear_down()
+
+    assert "DependencyViolation" in teardown.group_state
+    assert teardown.key_state == KEPT
+
+
+def test_the_group_and_the_key_pair_are_kept_for_instances_that_remain(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account({INSTANCE_ID: ("running", OURS)}, group=OURS), appears_s=float("inf"))
+    scene.answers["TerminateInstances"] = refusal("OperationNotPermitted")
+    teardown = scene.tear_down()
+
+    assert [result.id for result in teardown.remaining] == [INSTANCE_ID]
+    assert (teardown.group_state, teardown.key_state) == (KEPT, KEPT)
+    assert scene.account.deleted == []

@@ -8,8 +8,10 @@ from decimal import Decimal
 import pytest
 
 from localcloud.scenarios.scenario import Scenario, make_fault
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.cluster.terminate import LOCK_TIMEOUT_S, TerminateReport
+from orchestrator.cluster.teardown import KEPT
+from orchestrator.cluster.terminate import LOCK_TIMEOUT_S, TerminateReport, Terminator
 from orchestrator.core.cost import UNKNOWN, exactly
 from orchestrator.session import Session
 from tests.support.simulated_project import SimulatedProject
@@ -131,3 +133,72 @@ def test_a_failed_lookup_of_other_owners_is_only_a_warning(simulate: Simulate) -
     assert report.other_owners == ()
     assert any("VMs of other owners were not looked up" in text for text in project.warnings)
     assert any("cluster ml in us-west-2" in str(line) for line in report.remaining)
+
+
+def test_one_launch_is_terminated_alone_and_what_others_need_is_kept_for_them(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    second = session.cluster.plan(1)
+    session.cluster.launch(second)
+    terminator = Terminator(session.inventory)
+
+    report = terminator.terminate_launch(second.launch_id)
+
+    assert [(result.name, result.state) for result in report.instances] == [("ml-2", "terminated")]
+    assert (report.untouched, report.group_state, report.key_state) == (("ml-0", "ml-1"), KEPT, KEPT)
+    assert report.remaining == ()
+    assert len(project.our_states) == 2
+    last = terminator.terminate_launch(session.inventory.instances()[0].launch_id)
+    assert (last.untouched, last.group_state, last.key_state, last.remaining) == ((), "gone", "gone", ())
+
+
+def test_the_group_is_kept_while_another_process_launches(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    launch_id = session.inventory.instances()[0].launch_id
+    with project.session().context.lock():
+        report = Terminator(session.inventory).terminate_launch(launch_id)
+
+    assert project.our_states == []
+    (reason,) = report.untouched
+    assert "is launching into ml" in reason
+    assert (report.group_state, report.key_state) == (KEPT, KEPT)
+
+
+def test_instances_that_cannot_be_terminated_keep_the_group(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    launch_id = session.inventory.instances()[0].launch_id
+    project.cloud.play(Scenario(7, (make_fault("denied", action="TerminateInstances"),)))
+
+    report = Terminator(session.inventory).terminate_launch(launch_id)
+
+    assert (report.untouched, report.group_state, report.key_state) == ((), KEPT, KEPT)
+    assert len(report.remaining) == 4
+
+
+def test_a_home_without_a_lock_is_told_once_and_everything_is_terminated(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    home = project.folder / "laptop"
+    home.rename(project.folder / "moved")
+    home.write_text("no folder")
+
+    report = session.cluster.terminate()
+
+    assert project.our_states == []
+    assert [result.state for result in report.instances] == ["terminated"] * 2
+    assert sum("lock" in text for text in project.warnings) == 1
+
+
+def test_the_group_of_the_settings_proves_nothing_without_a_guard_group(simulate: Simulate) -> None:
+    project = simulate()
+    groups = project.cloud.session().client("ec2").describe_security_groups()["SecurityGroups"]
+    project.cloud.play(Scenario(7, (make_fault("denied", action="CreateSecurityGroup"),)))
+    project.aws = f"security_group_id = {groups[0]['GroupId']}"
+    began = project.clock.monotonic()
+
+    project.session().cluster.terminate()
+
+    assert any("no security group proves that no VM is left" in text for text in project.warnings)
+    assert project.clock.monotonic() - began >= VISIBILITY_LAG_S

@@ -20,7 +20,7 @@ from localcloud.hosts.hostile import behavior
 from localcloud.hosts.hostile.behavior import Hostility
 from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.cluster.status import InstanceStatus
-from orchestrator.core.errors import StratusError
+from orchestrator.core.errors import HostError, StratusError
 from orchestrator.jobs.runs import RUN_ID
 from orchestrator.session import Session
 from tests.support.localcloud.clients import wait_until
@@ -31,7 +31,7 @@ from tests.support.project import Project
 JOB = 'single = "true"\nmulti = mkdir outputs && echo good >outputs/good && echo line\n'
 HONEST = "ml-0"
 ATTACKS = {
-    "ports": [Hostility(how) for how in behavior.PORTS],
+    "ports and logins": [Hostility(how) for how in (*behavior.PORTS, *behavior.LOGINS)],
     "lies": [
         Hostility("escapes"),
         Hostility("lies"),
@@ -39,10 +39,13 @@ ATTACKS = {
         Hostility("archive-bomb", "*exec tar*"),
         Hostility("archive-links", "*exec tar*"),
     ],
-    "slow archives": [Hostility("slow-output", "*exec tar*"), Hostility("endless-errors", "*exec tar*")],
+    "output": [Hostility(how) for how in ("endless-output", "endless-errors", "slow-output", "cut-output")],
 }
 DEADLINE_S = 400.0
 """For all verbs at once: the longest of their own deadlines are 90 s, and the computer is busy."""
+
+ENDLESS = ("endless-output", "endless-errors", "endless-banner", "endless-packet", "endless-login-banner")
+ENOUGH_LINES = 1000
 
 MAX_GROWTH_KIB = 300 << 10
 """Of a process that reads endless output, beside Python and its libraries."""
@@ -110,9 +113,17 @@ class Outcome:
         self.lines.setdefault(host, []).append(line[:100])
 
     def keep_all(self, lines: Iterable[tuple[str, str]]) -> None:
-        """Keep the lines of all hosts."""
+        """Keep the lines of all hosts, up to those of a host that sends without end."""
         for host, line in lines:
             self.keep(host, line)
+            if HONEST in self.lines and len(self.lines[host]) >= ENOUGH_LINES:
+                return
+
+    def follow(self, host: str, line: str) -> None:
+        """Keep a line of a host's job; leave a job that prints without end, as a user does with Ctrl-C."""
+        self.keep(host, line)
+        if len(self.lines[host]) >= ENOUGH_LINES:
+            raise HostError("it prints without end", where=host)
 
 
 def _quiet(host: str, line: str) -> None:
@@ -125,7 +136,7 @@ VERBS: dict[str, Callable[[Session, str, Outcome], object]] = {
     "runs": lambda session, run_id, outcome: session.jobs.runs(),
     "logs": lambda session, run_id, outcome: outcome.keep_all(session.jobs.logs(run_id)),
     "fetch": lambda session, run_id, outcome: session.jobs.fetch(run_id),
-    "follow": lambda session, run_id, outcome: session.jobs.follow(run_id, on_line=_quiet),
+    "follow": lambda session, run_id, outcome: session.jobs.follow(run_id, on_line=outcome.follow),
     "start": lambda session, run_id, outcome: session.jobs.start(multi=True),
     "cancel": lambda session, run_id, outcome: session.jobs.cancel(run_id),
     "killall": lambda session, run_id, outcome: session.jobs.cancel_all(),
@@ -139,7 +150,7 @@ def attacked(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     project = Project(tmp_path_factory.mktemp("attacked"), "ml", cloud)
     project.job(JOB)
     with project.session() as session:
-        assert not session.cluster.launch(session.cluster.plan(5)).failed
+        assert not session.cluster.launch(session.cluster.plan(1 + max(map(len, ATTACKS.values())))).failed
         assert not session.jobs.install().failed
         run_id = session.jobs.start(multi=True).run_id
         session.jobs.follow(run_id, on_line=_quiet)
@@ -206,7 +217,7 @@ def test_every_verb_ends_with_the_honest_hosts_outcome_and_writes_nothing_else(a
 
 @pytest.mark.slow
 def test_endless_output_takes_little_memory(attacked: Attacked) -> None:
-    attacked.attack([Hostility("endless-output"), Hostility("endless-errors")])
+    attacked.attack([Hostility(how) for how in ENDLESS])
     commands = ["runs"], ["fetch", attacked.run_id], ["exec", "--timeout", "5", "echo good"]
 
     base = peak_memory_kib(attacked, "status")

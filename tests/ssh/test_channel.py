@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
+from orchestrator.core.output_line import OutputLine, as_output_line
 from orchestrator.ssh import SshClient
 from orchestrator.ssh.channel import LineSplitter
 from tests.support.ssh.ssh_lab import PATIENCE_S, Lab, Wire
@@ -60,9 +61,17 @@ class TestDeadlines:
         with pytest.raises(ConnectError, match=r"only \d+ bytes received for"):
             ssh_client.stream(lab.host(), drip, on_line=lambda line: None, silence_timeout_s=1, timeout_s=60)
 
-        # A job's own output may be a byte now and then: without a limit of time, it is no silence.
-        brief = "for i in 1 2 3 4 5 6 7 8; do printf x; sleep 0.2; done"
+        # A job's own output may be a line now and then: without a limit of time, it is no silence.
+        brief = "for i in 1 2 3 4 5 6 7 8; do echo; sleep 0.2; done"
         assert ssh_client.stream(lab.host(), brief, on_line=lambda line: None, silence_timeout_s=1) == 0
+
+    def test_bytes_now_and_then_without_a_line_end_count_as_silence_of_commands_with_heartbeats(
+        self, lab: Lab, ssh_client: SshClient
+    ) -> None:
+        drip = "while printf x; do sleep 0.2; done"
+        for options in ({}, {"timeout_s": 60.0, "respond": lambda line: None}):
+            with pytest.raises(ConnectError, match=r"only \d+ bytes received for"):
+                ssh_client.stream(lab.host(), drip, on_line=lambda line: None, silence_timeout_s=1, **options)
 
     def test_a_stream_that_falls_silent_is_lost(self, own_lab: Lab, ssh_client: SshClient) -> None:
         lines: list[str] = []
@@ -128,6 +137,19 @@ class TestDeadlines:
             )
 
         assert caught.value.kind == "lost"
+
+    def test_half_a_line_of_a_lost_connection_is_not_a_line(self, own_lab: Lab, ssh_client: SshClient) -> None:
+        """Counted as one, a new connection would begin after it, and its other half would be missing."""
+        lines: list[OutputLine] = []
+
+        def on_line(line: str) -> None:
+            lines.append(as_output_line(line))
+            own_lab.process.kill()
+
+        with pytest.raises(ConnectError, match="connection ended"):
+            ssh_client.stream(own_lab.host(), r"printf 'whole\nhalf'; sleep 20", on_line=on_line)
+
+        assert [(line, line.raw, line.ends_line) for line in lines] == [("whole", b"whole", True), ("half", b"", False)]
 
 
 @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -144,6 +145,33 @@ class TestReasons:
 
         assert self.failure(lab, host_key=noted).kind == "host-key"
         assert lab.count("connect") == before
+
+
+@pytest.mark.parametrize(
+    ("begin", "reason"),
+    [
+        (b"SSH-2.0-x\r\n" + bytes.fromhex("fffffffc"), "sent a packet of more than 256 KiB"),
+        (b"x", "does not respond"),
+    ],
+)
+def test_what_a_port_sends_without_end_is_not_held_in_memory(lab: Lab, begin: bytes, reason: str) -> None:
+    sent_bytes = [0]
+
+    def flood(connection: socket.socket) -> None:
+        connection.sendall(begin)
+        while connection.send(block):
+            sent_bytes[0] += len(block)
+
+    block = b"x" * (1 << 16)
+    with (
+        Listener(flood) as port,
+        SshClient(REAL_CLOCK, connect_timeout_s=2) as ssh_client,
+        pytest.raises(ConnectError, match=reason),
+    ):
+        ssh_client.connect(lab.host(address=port.address, port=port.port))
+
+    # The buffers of both sockets included.
+    assert sent_bytes[0] < 32 << 20
 
 
 def test_a_program_that_met_hanging_hosts_ends_at_once(lab: Lab) -> None:

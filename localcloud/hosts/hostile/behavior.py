@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-PORTS = ("endless-banner", "slow-banner", "slow-handshake", "cut-handshake")
+PORTS = ("endless-banner", "slow-banner", "slow-handshake", "cut-handshake", "endless-packet")
 """Behavior of the SSH port, to every connection."""
+
+LOGINS = ("endless-login-banner",)
+"""Behavior of the SSH server during a login."""
 
 ANSWERS = (
     "endless-output",
@@ -27,7 +30,7 @@ ANSWERS = (
 class Hostility:
     """Behavior of a hostile host.
 
-    :param how: one of `PORTS` or `ANSWERS`.
+    :param how: one of `PORTS`, `LOGINS` or `ANSWERS`.
     :param commands: pattern of the commands that are answered in this way; others are run.
     """
 
@@ -39,9 +42,14 @@ class Hostility:
         """True if the SSH port itself is hostile."""
         return self.how in PORTS
 
+    @property
+    def is_login(self) -> bool:
+        """True if logins never end."""
+        return self.how in LOGINS
+
     def answers(self, command: str | None) -> bool:
         """Return True if a command is answered instead of being run; a login shell never is."""
-        return not self.is_port and command is not None and fnmatchcase(command, self.commands)
+        return self.how in ANSWERS and command is not None and fnmatchcase(command, self.commands)
 
 
 def file_of(folder: Path) -> Path:
@@ -50,7 +58,7 @@ def file_of(folder: Path) -> Path:
 
 
 def write(folder: Path, hostility: Hostility) -> None:
-    """Make a host hostile: its answers at once, its port from its next boot on.
+    """Make a host hostile: its answers and logins at once, its port from its next boot on.
 
     :raises OSError: the host has no disk.
     """

@@ -12,6 +12,9 @@ SLOW_S = 1.0
 """Seconds for each byte of a slow sender."""
 
 _CUT_AFTER_BYTES = 300
+_LONGEST_PACKET = bytes.fromhex("fffffffc")
+"""Length of a packet in whole blocks of 8 bytes, without its own 4."""
+
 _CHUNK = 1 << 16
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -68,6 +71,15 @@ async def _cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await writer.drain()
 
 
+async def _send_packet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Pass the banner on, and send a packet that is as long as its length field allows."""
+    writer.write(await reader.readuntil(b"\n") + _LONGEST_PACKET)
+    while True:
+        writer.write(bytes(_CHUNK))
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(_CHUNK):
@@ -75,4 +87,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
 
 
-_PASS_ON: dict[str, Handler] = {"slow-handshake": _trickle, "cut-handshake": _cut}
+_PASS_ON: dict[str, Handler] = {
+    "slow-handshake": _trickle,
+    "cut-handshake": _cut,
+    "endless-packet": _send_packet,
+}

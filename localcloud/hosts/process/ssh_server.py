@@ -14,6 +14,7 @@ from typing import cast
 import asyncssh
 
 from localcloud.core.process_tree import descendants
+from localcloud.hosts.hostile.login import send_banners
 from localcloud.hosts.process.ssh_session import LoginEnvironment, SshSession
 
 NETWORK = ipaddress.IPv4Network("127.77.0.0/16")
@@ -74,8 +75,9 @@ class _Connection(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
 
-    def begin_auth(self, username: str) -> bool:  # noqa: ARG002 - every user has to authenticate
-        return True
+    def begin_auth(self, username: str) -> bool | Awaitable[bool]:  # noqa: ARG002 - every user has to authenticate
+        hostility = self._login.hostility()
+        return send_banners(self._connection) if hostility is not None and hostility.is_login else True
 
     def public_key_auth_supported(self) -> bool:
         return True

@@ -174,6 +174,16 @@ OTHER_TESTS = (
     ("F51", "memory", "tests/local/test_hostile_hosts.py::test_endless_output_takes_little_memory"),
     (
         "F51",
+        "packets and banners without end",
+        "tests/ssh/test_connect.py::test_what_a_port_sends_without_end_is_not_held_in_memory",
+    ),
+    (
+        "F51",
+        "bytes now and then in place of heartbeats",
+        "tests/ssh/test_channel.py::test_bytes_now_and_then_without_a_line_end_count_as_silence_of_commands_with_heartbeats",
+    ),
+    (
+        "F51",
         "bytes now and then",
         "tests/ssh/test_channel.py::test_bytes_now_and_then_count_as_silence_where_output_is_all_there_already",
     ),
