@@ -84,9 +84,10 @@ class RegionTeardown:
         for _ in self.clients.clock.attempts(TIMEOUT_S, BACKOFF):
             try:
                 self.terminate(self.find())
-                if self.remaining or self._is_confirmed(began):
-                    break
+                is_over = bool(self.remaining) or self._is_confirmed(began)
                 failure = None  # a later round without an error counts
+                if is_over:
+                    break
             except StratusError as error:
                 failure = error
                 if not _is_transient(error):

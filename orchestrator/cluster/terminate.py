@@ -92,7 +92,7 @@ class Terminator:
         self.context = inventory.context
         self._unconfirmed: list[Text] = []
 
-    def terminate_all(self, *, everywhere: bool = False) -> TerminateReport:
+    def terminate_all(self, *, everywhere: bool) -> TerminateReport:
         """Terminate instances, delete security group and key pair; what remains, or may, is in the report.
 
         :param everywhere: also everything that this computer launched under other settings.

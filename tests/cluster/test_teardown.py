@@ -4,13 +4,16 @@ unconfirmed, and the security group could be deleted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from orchestrator.aws.ec2 import instance_tags
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import KEPT, RegionTeardown
-from orchestrator.core.journal import Journal
+from orchestrator.core.journal import Journal, JournalEntry
 from tests.support.aws.account import INSTANCE_ID, OURS, Account
 from tests.support.aws.values import CLUSTER_ID
 from tests.support.aws.wire import Request, Time, Wire, clients, refusal
@@ -21,25 +24,33 @@ class Scene:
     """A teardown of a scripted account, with a simulated clock.
 
     :param appears_s: time from which EC2 shows the instance.
-    :param answers: action -> answer in place of the account's.
+    :param answers: action -> answer in place of the account's, until ``answers_end_s``.
     """
 
     folder: Path
     account: Account
     appears_s: float
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    answers_end_s: float = float("inf")
 
     def __post_init__(self) -> None:
         self.time = Time()
         self.launch_log = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), CLUSTER_ID, self.time.clock)
 
-    def record_request(self) -> object:
+    def record_request(self) -> JournalEntry:
         """Record a request for one instance without an outcome."""
         facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
         return self.launch_log.journal.record_intent(launch_log.LAUNCH, **facts, **CLUSTER_ID.journal_fields)
 
+    def new(self, *deleted_keys: str) -> RegionTeardown:
+        """Return a teardown that has not begun.
+
+        :param deleted_keys: names of the key pairs that it deletes.
+        """
+        return RegionTeardown(clients(Wire(self._answer), self.time), self.launch_log, lambda: list(deleted_keys))
+
     def tear_down(self) -> RegionTeardown:
-        teardown = RegionTeardown(clients(Wire(self._answer), self.time), self.launch_log, delete_key=list)
+        teardown = self.new()
         teardown.run()
         return teardown
 
@@ -48,7 +59,8 @@ class Scene:
             self.account.machines = {INSTANCE_ID: ("running", OURS)}
         if self.account.terminated:
             self.account.in_use = False
-        return self.answers.get(request.action) or self.account(request)
+        answers = self.answers if self.time.seconds < self.answers_end_s else {}
+        return answers.get(request.action) or self.account(request)
 
 
 def test_an_unconfirmed_request_is_waited_for_without_a_group_in_use(tmp_path: Path) -> None:
@@ -81,7 +93,7 @@ def test_an_instance_known_to_the_journal_only_is_terminated(tmp_path: Path) -> 
     """EC2 does not show it yet, and there is neither a group nor an unconfirmed request."""
     scene = Scene(tmp_path, Account(), appears_s=float("inf"))
     entry = scene.record_request()
-    scene.launch_log.journal.record_outcome(entry, ids=[INSTANCE_ID])  # type: ignore[arg-type]
+    scene.launch_log.journal.record_outcome(entry, ids=[INSTANCE_ID])
     scene.tear_down()
 
     assert scene.account.terminated == {INSTANCE_ID}
@@ -119,3 +131,50 @@ def test_the_group_and_the_key_pair_are_kept_for_instances_that_remain(tmp_path:
     assert [result.id for result in teardown.remaining] == [INSTANCE_ID]
     assert (teardown.group_state, teardown.key_state) == (KEPT, KEPT)
     assert scene.account.deleted == []
+
+
+def test_a_lookup_that_aws_refuses_is_not_repeated(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(), appears_s=0.0)
+    scene.answers["DescribeInstances"] = refusal("UnauthorizedOperation")
+    teardown = scene.tear_down()
+
+    (problem,) = teardown.unconfirmed
+    assert "UnauthorizedOperation" in str(problem)
+    assert scene.time.seconds == 0
+
+
+def test_a_lookup_that_aws_cannot_answer_now_is_repeated(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(), appears_s=0.0)
+    scene.answers["DescribeInstances"] = refusal("Unavailable", status=503)
+    scene.answers_end_s = 60.0
+    teardown = scene.tear_down()
+
+    assert scene.account.terminated == {INSTANCE_ID}
+    assert teardown.unconfirmed == []
+
+
+def test_after_one_launch_a_group_in_use_is_waited_for_as_long_as_given(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(group=OURS, in_use=True), appears_s=float("inf"))
+    teardown = scene.new("key")
+    teardown.delete_group_and_key(30.0)
+
+    assert 30 <= scene.time.seconds < 40
+    assert "DependencyViolation" in teardown.group_state
+    assert teardown.key_state == KEPT
+
+
+@pytest.mark.parametrize(
+    ("group", "keys", "states"), [(OURS, ("key",), ("gone", "gone")), (None, (), ("none", "none"))]
+)
+def test_after_one_launch_the_journal_lists_nothing_of_the_cluster_any_more(
+    tmp_path: Path, group: Mapping[str, str] | None, keys: Sequence[str], states: tuple[str, str]
+) -> None:
+    scene = Scene(tmp_path, Account(group=group), appears_s=float("inf"))
+    entry = scene.record_request()
+    scene.launch_log.journal.record_outcome(entry, ids=[INSTANCE_ID])
+    teardown = scene.new(*keys)
+    teardown.instances = dict(scene.launch_log.recent())
+    teardown.delete_group_and_key(30.0)
+
+    assert (teardown.group_state, teardown.key_state) == states
+    assert scene.launch_log.recent() == {}

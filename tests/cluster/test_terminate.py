@@ -10,6 +10,7 @@ import pytest
 from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.teardown import KEPT
 from orchestrator.cluster.terminate import LOCK_TIMEOUT_S, TerminateReport, Terminator
 from orchestrator.core.cost import UNKNOWN, exactly
@@ -20,6 +21,8 @@ Simulate = Callable[..., SimulatedProject]
 
 TERMINATED = InstanceResult("ml-0", "i-0", "terminated")
 RUNNING = InstanceResult("ml-1", "i-1", "running", "OperationNotPermitted")
+
+COLLEAGUE = SameRoleOwner("o-1", "assumed-role/Lab/ada", ("ml-0",), None)
 
 
 def launched(project: SimulatedProject) -> Session:
@@ -38,6 +41,7 @@ def launched(project: SimulatedProject) -> Session:
         (TerminateReport((), "in use", "gone", UNKNOWN), ("security group: in use",)),
         (TerminateReport((), "none", "denied", UNKNOWN), ("key pair: denied",)),
         (TerminateReport((), "none", "none", UNKNOWN, unconfirmed=("launch r",)), ("launch r",)),
+        (TerminateReport((), "none", "none", UNKNOWN, same_role=(COLLEAGUE,)), ()),
     ],
 )
 def test_everything_that_is_not_gone_remains(report: TerminateReport, remaining: tuple[str, ...]) -> None:
