@@ -12,13 +12,15 @@ PATH=$PATH:/usr/sbin:/sbin
 export PATH
 
 cannot() { echo "@@cannot $*"; exit 0; }
-current() { cut -d' ' -f1,2 "$key.pub"; }
+current() { $root cut -d' ' -f1,2 "$key.pub"; }
 
 # The key files depend on sshd's configuration; sshd prints it for root, or for a user who can read the keys.
 config=$(sshd -T 2>/dev/null || sudo -n sshd -T 2>/dev/null) || cannot "sudo is not allowed here"
 key=
 for file in $(echo "$config" | sed -n 's/^hostkey //p'); do
-    case $(cat "$file.pub" 2>/dev/null) in ssh-ed25519\ *) key=$file ;; esac
+    # cloud-init 22 (Debian 12, Amazon Linux 2023) writes public keys that only root may read.
+    public=$(cat "$file.pub" 2>/dev/null || sudo -n cat "$file.pub" 2>/dev/null)
+    case $public in ssh-ed25519\ *) key=$file ;; esac
 done
 [ -n "$key" ] || cannot "the SSH server has no ed25519 key"
 root=
@@ -36,7 +38,7 @@ stage)
     # On some systems a group may read host keys: the new file gets the owner and mode of the old one.
     $root chown --reference="$key" "$draft" 2>/dev/null
     $root chmod --reference="$key" "$draft" || { $root rm -f "$draft" "$draft.pub"; cannot "chmod failed"; }
-    echo "@@staged $(cut -d' ' -f1,2 "$draft.pub")"
+    echo "@@staged $($root cut -d' ' -f1,2 "$draft.pub")"
     ;;
 adopt)
     staged=$(grep -lF "$new" "$key".stratus-*.pub 2>/dev/null | head -n 1)
