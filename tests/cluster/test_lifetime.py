@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 import pytest
 
-from orchestrator.cluster.lifetime import MAX_HOURS
+from localcloud.scenarios.scenario import Scenario, make_fault
+from orchestrator.aws.launch.time_limits import MIN_MINUTES
+from orchestrator.cluster.lifetime import COMMAND_TIMEOUT_S, MAX_HOURS
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 from orchestrator.session import Session
@@ -17,18 +20,25 @@ from tests.support.simulated_project import SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]
 
+HOUR = timedelta(hours=1)
+CENT = Decimal("0.01")
+
 
 @dataclass
 class Timers:
     """Timers of the hosts of a project, which answer as ``extend.sh`` does.
 
     :param silent: names of hosts that have no timer.
+    :param early: how much earlier than asked for the hosts shut down.
+    :param answer: printed in place of an answer.
     :param arguments: arguments of the last call per host.
     """
 
     project: SimulatedProject
     budget_minutes: int = 0
     silent: set[str] = field(default_factory=set)
+    early: timedelta = timedelta()
+    answer: str = ""
     arguments: dict[str, list[str]] = field(default_factory=dict)
 
     def __call__(self, host: Host, command: str) -> str:
@@ -36,10 +46,10 @@ class Timers:
             return ""
         minutes, budget, idle = self.arguments[host.name] = command.split()[-3:]
         if host.name in self.silent:
-            return "@@none\n"
+            return self.answer or "@@none\n"
         limit = int(budget) if budget != "-" else self.budget_minutes
         left = min(int(minutes), limit) if limit else int(minutes if minutes != "-" else 60)
-        expiry = self.project.clock.now() + timedelta(minutes=left)
+        expiry = self.project.clock.now() + timedelta(minutes=left) - self.early
         return f"motd\n@@until {expiry.timestamp():.0f} {limit} 2 {0 if idle == '-' else idle}\n"
 
 
@@ -57,7 +67,7 @@ def test_an_extension_adds_to_the_time_left_and_the_tags_follow(simulate: Simula
     report = session.cluster.extend(2)
     after = {instance.name: instance.expires_at for instance in session.cluster.status().up}
 
-    assert timers.arguments.keys() == {"ml-0", "ml-1"}
+    assert timers.arguments == {name: ["600", "-", "-"] for name in ("ml-0", "ml-1")}
     for host in report.hosts:
         previous = before[host.name]
         assert previous is not None
@@ -196,3 +206,94 @@ def test_the_idle_time_is_set_alone(simulate: Simulate) -> None:
     for minutes in (-1, int(MAX_HOURS * 60) + 1):
         with pytest.raises(UsageError, match="minutes"):
             session.cluster.set_idle_shutdown(minutes)
+
+
+def test_the_bound_holds_for_the_instance_that_shuts_down_last(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_hours = 8"))
+    later = replace(project, cluster="max_hours = 100").session()
+    later.cluster.launch(later.cluster.plan(1))
+
+    with pytest.raises(UsageError, match="up to 720 h left"):
+        session.cluster.extend(MAX_HOURS - 50)
+    assert timers.arguments == {}
+    assert len(session.cluster.extend(MAX_HOURS - 110).hosts) == 3
+
+
+def test_the_longest_idle_time_is_that_of_the_longest_life(simulate: Simulate) -> None:
+    session, timers = launched(simulate())
+    session.cluster.set_idle_shutdown(int(MAX_HOURS * 60))
+
+    assert timers.arguments["ml-0"][2] == str(int(MAX_HOURS * 60))
+
+
+def test_an_idle_time_that_cannot_be_tagged_is_set_anyway(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate())
+    project.cloud.play(Scenario(7, (make_fault("denied", action="CreateTags"),)))
+    report = session.cluster.set_idle_shutdown(30)
+
+    assert (report.hosts, timers.arguments["ml-1"]) == (("ml-0", "ml-1"), ["-", "-", "30"])
+    assert sum("the status will not show the idle shutdown" in text for text in project.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "@@until", "1 0 0 0", "@@until 1 0 0", "@@until 1 0 0 0 0", "@@until x 0 0 0", "@@until 1 0 0 x"]
+)
+def test_a_timer_of_another_form_is_none(simulate: Simulate, answer: str) -> None:
+    session, timers = launched(simulate())
+    timers.silent, timers.answer = {"ml-1"}, f"motd\n{answer}\n"
+    report = session.cluster.extend(1)
+
+    assert [host.name for host in report.hosts] == ["ml-0"]
+    assert "no shutdown timer of Stratus" in str(report.failed["ml-1"])
+
+
+@pytest.mark.parametrize(
+    ("max_dollars", "early_minutes", "is_limited"),
+    [(0, 60, False), (1000, 0, False), (1000, 1, False), (1000, 60, True)],
+)
+def test_a_shutdown_is_limited_by_the_budget_if_there_is_one_and_it_is_early(
+    simulate: Simulate, max_dollars: int, early_minutes: int, is_limited: bool
+) -> None:
+    session, timers = launched(simulate(cluster=f"max_dollars = {max_dollars}"))
+    timers.early = timedelta(minutes=early_minutes)
+
+    assert {host.is_budget_limited for host in session.cluster.extend(2).hosts} == {is_limited}
+
+
+def test_a_host_has_the_time_that_extend_sh_may_take(simulate: Simulate) -> None:
+    session, _ = launched(simulate())
+    session.cluster.extend(1)
+
+    links: Any = session.context.ssh
+    assert links.timeouts_s == {"ml-0": COMMAND_TIMEOUT_S, "ml-1": COMMAND_TIMEOUT_S}
+
+
+def test_a_start_begins_the_hours_anew_for_what_was_stopped_only(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_hours = 8"))
+    session.cluster.stop()
+    project.cloud.clock.sleep(3600)
+    session.cluster.launch(session.cluster.plan(1))
+    session.cluster.start()
+
+    assert timers.arguments == {name: ["480", "-", "-"] for name in ("ml-0", "ml-1")}
+    expiries = [instance.expires_at for instance in session.cluster.status().up if instance.name != "ml-2"]
+    assert all(expiry and abs(expiry - project.clock.now() - 8 * HOUR) < HOUR / 30 for expiry in expiries)
+
+
+@pytest.mark.parametrize(("cents_less", "is_enough"), [(0, True), (1, False)])
+def test_a_start_needs_as_much_of_the_cap_as_a_launch(simulate: Simulate, cents_less: int, is_enough: bool) -> None:
+    session, _ = launched(project := simulate())
+    rate = session.cluster.status().usd_per_hour
+    session.cluster.stop()
+    spent_usd = session.cluster.status().spent_usd
+    assert rate is not None
+    assert spent_usd is not None
+    # A cent is less than a minute of both.
+    cap_usd = (spent_usd + rate * MIN_MINUTES / 60).quantize(CENT, ROUND_CEILING) - cents_less * CENT
+    capped = replace(project, cluster=f"max_dollars = {cap_usd}").session()
+
+    if is_enough:
+        assert [result.state for result in capped.cluster.start()] == ["running", "running"]
+    else:
+        with pytest.raises(UsageError, match="is spent for ml-0 ml-1"):
+            capped.cluster.start()

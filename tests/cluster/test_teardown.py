@@ -5,11 +5,12 @@ unconfirmed, and the security group could be deleted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.aws import identity
 from orchestrator.aws.ec2 import instance_tags
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import KEPT, RegionTeardown
@@ -35,12 +36,13 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.time = Time()
-        self.launch_log = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), CLUSTER_ID, self.time.clock)
+        cluster_id = replace(CLUSTER_ID, is_caller=True)
+        self.launch_log = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), cluster_id, self.time.clock)
 
-    def record_request(self) -> JournalEntry:
+    def record_request(self, **changes: str) -> JournalEntry:
         """Record a request for one instance without an outcome."""
         facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-0"}
-        return self.launch_log.journal.record_intent(launch_log.LAUNCH, **facts, **CLUSTER_ID.journal_fields)
+        return self.launch_log.journal.record_intent(launch_log.LAUNCH, **facts, **CLUSTER_ID.journal_fields | changes)
 
     def new(self, *deleted_keys: str) -> RegionTeardown:
         """Return a teardown that has not begun.
@@ -178,3 +180,15 @@ def test_after_one_launch_the_journal_lists_nothing_of_the_cluster_any_more(
 
     assert (teardown.group_state, teardown.key_state) == states
     assert scene.launch_log.recent() == {}
+
+
+def test_an_instance_of_a_request_under_another_arn_is_found_by_its_token(tmp_path: Path) -> None:
+    """As after a change of the session's name: its tags are those of the earlier session."""
+    earlier = "arn:aws:sts::123456789012:assumed-role/Lab/monday"
+    tags = OURS | {identity.TAG_OWNER: earlier}
+    scene = Scene(tmp_path, Account({INSTANCE_ID: ("running", tags)}), appears_s=float("inf"))
+    scene.record_request(owner=earlier)
+    teardown = scene.tear_down()
+
+    assert scene.account.terminated == {INSTANCE_ID}
+    assert (teardown.remaining, teardown.unconfirmed) == ([], [])

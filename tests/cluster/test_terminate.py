@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -201,8 +202,10 @@ def test_the_group_of_the_settings_proves_nothing_without_a_guard_group(simulate
     project.cloud.play(Scenario(7, (make_fault("denied", action="CreateSecurityGroup"),)))
     project.aws = f"security_group_id = {groups[0]['GroupId']}"
     began = project.clock.monotonic()
+    until = (project.clock.now() + timedelta(seconds=VISIBILITY_LAG_S)).astimezone()
 
     project.session().cluster.terminate()
 
-    assert any("no security group proves that no VM is left" in text for text in project.warnings)
+    (warning,) = (text for text in project.warnings if "no security group proves that no VM is left" in text)
+    assert warning.endswith(tuple(f"looking for VMs until {until + timedelta(seconds=s):%H:%M:%S}" for s in range(30)))
     assert project.clock.monotonic() - began >= VISIBILITY_LAG_S

@@ -47,11 +47,13 @@ class SimulatedSsh:
     """SSH to simulated instances, which answer unless the cloud has an SSH fault for them.
 
     :param stdout: returns the output of a command on a host.
+    :param timeouts_s: of the last command on each host, by its name.
     """
 
     cloud: InMemoryCloud
     clock: Clock
     stdout: Callable[[Host, str], str] = lambda host, command: ""
+    timeouts_s: dict[str, float] = field(default_factory=dict)
 
     def wait_until_ready(
         self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None
@@ -65,8 +67,9 @@ class SimulatedSsh:
                 raise HostError(f"the VM stopped before SSH was up: {reason}", where=host.name)
         raise ConnectError(kind, f"ssh: {kind}", where=host.name)
 
-    def run(self, host: Host, command: str, **_: Any) -> CommandResult:
+    def run(self, host: Host, command: str, *, timeout_s: float = 30.0, **_: Any) -> CommandResult:
         """As `SshClient.run`: every command succeeds."""
+        self.timeouts_s[host.name] = timeout_s
         return CommandResult(host.name, command, self.stdout(host, command), "", 0, 0.1)
 
     def stream(self, host: Host, *_: object, **options: Any) -> int:
