@@ -97,20 +97,21 @@ def _fetch_logs(transfer: _Fetch, host: Host, run_path: str, folder: Path) -> in
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         received_bytes = transfer.folder_of(host, f"{run_path}/log", Path(scratch), LOG_TIMEOUT_S)
         for path in Path(scratch).iterdir():
-            _move(path, folder / f"{host.name}.{path.name}")
+            _move(path, folder / f"{host.name}.{path.name}", host)
     return received_bytes
 
 
-def _move(source: Path, target: Path) -> None:
-    """Move a file or a folder; what is at the target is replaced, also a folder with content."""
-    if target.is_dir():
-        shutil.rmtree(target)
-    elif source.is_dir():
-        target.unlink(missing_ok=True)
+def _move(source: Path, target: Path, host: Host) -> None:
+    """Move a file or a folder of a host; what is at the target is replaced, also a folder with content."""
     try:
+        if target.is_dir():
+            shutil.rmtree(target)
+        elif source.is_dir():
+            target.unlink(missing_ok=True)
         os.replace(source, target)
+    # Also a name that is too long with the host's before it.
     except OSError as error:
-        raise HostError(f"cannot write {target.name!a}: {error.strerror}") from error
+        raise HostError(f"cannot write {target.name[:100]!a}: {error.strerror}", where=host.name) from error
 
 
 def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> int:
@@ -120,7 +121,7 @@ def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> int:
         for name in STATE_FILES:
             # The job may have put a folder there.
             if (Path(scratch) / name).is_file():
-                _move(Path(scratch) / name, transfer.folder / name)
+                _move(Path(scratch) / name, transfer.folder / name, host)
     return received_bytes
 
 

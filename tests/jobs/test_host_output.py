@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
+from orchestrator.core.output_line import OutputLine
 from orchestrator.jobs import host_output
 from orchestrator.jobs.follow import Follower
 from orchestrator.jobs.host_output import LogReader
@@ -58,6 +60,23 @@ def test_runs_are_put_together_from_all_hosts_oldest_first() -> None:
         ("b", "worker", False, "143"),
     ]
     assert newer.started_at == datetime(2026, 11, 20, 14, 12, 3, 250_000, tzinfo=UTC)
+    assert (newer.job, newer.framework, newer.multi, newer.outputs) == ("j", "dask", True, ("outputs",))
+    assert (older.framework, older.multi, older.outputs) == ("horovod", False, ())
+
+
+def test_a_run_whose_first_task_has_not_begun_is_the_newest() -> None:
+    begun = LISTED_BY_B.split("\n", 2)[2]
+    other = manifest(run=(unbegun := "20261118-000000-abc"))
+
+    runs = host_output.parse_runs({"a": f"@@job {unbegun} {other}\n{LISTED_BY_A}", "b": begun}).runs
+
+    assert [run.run_id for run in runs] == [OLDER, RUN, unbegun]
+
+
+def test_the_facts_of_a_record_are_read_whatever_its_bytes_are() -> None:
+    assert host_output.manifest_facts(b'{"job": "\xff"}') == {"job": "\ufffd"}
+    with pytest.raises(HostError, match=r"job\.json is damaged: no JSON object"):
+        host_output.manifest_facts(b"[]")
 
 
 def test_a_run_of_an_older_version_has_no_elastic_fields() -> None:
@@ -196,6 +215,8 @@ def manifest(**changes: object) -> str:
         manifest(roles=[]),
         manifest(roles={}),
         manifest(roles={"../x": ["main"]}),
+        manifest(roles={"a": ["main"], "../x": ["main"]}),
+        manifest(roles={"a": ["main", "x/y"]}),
         manifest(roles={"a": "main"}),
         manifest(roles={"a": ["x/y"]}),
         manifest(outputs=["x/.."]),
@@ -273,3 +294,91 @@ def test_files_of_a_run_have_known_names(line: str) -> None:
 @pytest.mark.parametrize("count", ["", "x", "-1", "\u00b2", "9" * 5000])
 def test_a_count_that_is_none_is_unknown(count: str) -> None:
     assert host_output.parse_left(f"@@left {count}\n") is None
+
+
+HOSTS = {f"h{number}": ["main"] for number in range(10_001)}
+
+
+@pytest.mark.parametrize(
+    ("key", "largest", "too_large"),
+    [
+        ("dashboard", 65_535, 65_536),
+        ("min_hosts", 10_000, 10_001),
+        ("outputs", ["x"] * 1000, ["x"] * 1001),
+        ("outputs", ["x" * 1024], ["x" * 1025]),
+        ("start", ["x", "y", "venv"] + ["a=b"] * 997, ["x", "y", "venv"] + ["a=b"] * 998),
+        ("start", ["x", "y", "venv", f"{'a' * 1024}={'b' * 1024}"], ["x", "y", "venv", f"{'a' * 1024}={'b' * 1025}"]),
+        ("roles", {"a": ["main"] * 100}, {"a": ["main"] * 101}),
+        ("roles", dict([*HOSTS.items()][:-1]), HOSTS),
+    ],
+)
+def test_a_record_is_as_large_as_its_bounds_and_no_larger(key: str, largest: object, too_large: object) -> None:
+    run = host_output.parse_manifest(manifest(**{key: largest}), RUN)
+
+    assert largest in (run.dashboard_port, run.min_hosts, [*run.outputs], [*run.start_args], as_lists(run.roles))
+    with pytest.raises(HostError, match="is damaged"):
+        host_output.parse_manifest(manifest(**{key: too_large}), RUN)
+
+
+def as_lists(roles: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {host: [*names] for host, names in roles.items()}
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_valid"),
+    [
+        ("2000-01-01T00:00:00Z", False),
+        ("2000-01-01T00:00:01Z", True),
+        ("2199-12-31T23:59:59Z", True),
+        ("2200-01-01T00:00:00Z", False),
+    ],
+)
+def test_a_time_is_one_of_two_centuries(moment: str, is_valid: bool) -> None:
+    job = LISTED_BY_A.splitlines()[0]
+    listed = host_output.parse_runs({"a": f"{job}\n@@run {RUN} main no 0 {moment} -\n"})
+
+    assert (listed.runs[0].started_at == datetime.fromisoformat(moment)) is is_valid
+    assert (listed.problems == ()) is is_valid
+
+
+def test_of_a_text_that_is_no_id_forty_characters_are_shown() -> None:
+    (problem,) = host_output.parse_runs({"a": f"@@job {'x' * 50} {{}}\n"}).problems
+
+    assert problem.startswith(f"a: run '{'x' * 40}' is left out")
+
+
+def test_a_mark_of_another_name_means_nothing_and_a_time_is_short() -> None:
+    reader = host_output.LogReader("@@m")
+
+    assert reader.feed("@@m other 1") is None
+    assert (reader.disk_full, reader.exit_text, reader.reclaim_time) == (False, "", "")
+    reader.feed(f"@@m spot {'1' * 50}")
+    assert reader.reclaim_time == "1" * 40
+
+
+def test_as_much_text_as_the_limit_is_joined_after_heartbeats_and_no_more() -> None:
+    reader, limit = host_output.LogReader("@@m"), 1 << 20
+
+    assert reader.feed("x" * (limit - 1) + "@@m beat") is None
+    assert reader.feed("y@@m beat") is None
+    assert reader.feed("z@@m beat") == "x" * (limit - 1) + "yz@@m beat"
+
+
+@pytest.mark.parametrize(
+    ("piece", "raw", "last_raw"),
+    [
+        (OutputLine("20%", b"", ends_line=False), b"", b"10%\r30%"),
+        (OutputLine("", b"", ends_line=True), b"10%", b"\r30%"),
+        (OutputLine("cut", b"cut", ends_line=False), b"10%cut", b"\r30%"),
+        (OutputLine("cut", b"cut", ends_line=True), b"10%cut", b"\r30%"),
+    ],
+)
+def test_bytes_before_a_heartbeat_come_once_with_the_next_bytes(piece: OutputLine, raw: bytes, last_raw: bytes) -> None:
+    reader = host_output.LogReader("@@m")
+    reader.feed(OutputLine("10%@@m beat", b"10%@@m beat", ends_line=True))
+
+    first, last = reader.feed(piece), reader.feed(OutputLine("30%", b"\r30%", ends_line=True))
+
+    assert first is not None
+    assert last is not None
+    assert (first, first.raw, last.raw) == (f"10%{piece}", raw, last_raw)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -10,11 +12,23 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.settings import Settings, to_rows
+from orchestrator.core.cost import Bill
+from orchestrator.core.errors import HostError, UsageError
+from orchestrator.core.version import __version__
+from orchestrator.hosts.parallel import Outcome, Outcomes
 from orchestrator.interface.render import runs
+from orchestrator.jobs import record, spec
 from orchestrator.jobs.record import past_runs
+from orchestrator.jobs.runs import Run, TaskState
 from tests.support.interface.rendered import rendered
+from tests.support.jobs.job_folder import example_host, plan, write_container_job, write_job
 
 OLD, NEW = "20261119-141203-k3x", "20261120-141203-abc"
+NEWEST = "20261121-141203-xyz"
+NOW = datetime(2026, 11, 20, 14, 12, 3, 500_000, tzinfo=UTC)
+SETTINGS = Settings()
+OWN = {f"{section}.{option}": value for section, option, value, _ in to_rows(SETTINGS)}
 
 
 def write_record(runs: Path, run_id: str, **facts: Any) -> Path:
@@ -84,3 +98,224 @@ def test_metrics_of_several_hosts_name_the_one_that_is_shown(tmp_path: Path) -> 
     assert (first.metrics_host, second.metrics_host) == ("ml-0", "")
     assert runs.metrics(first.metrics, first.metrics_host) == ["ml-0: loss 0.5"]
     assert rendered([first])[0].endswith("ml-0: loss 0.5")
+
+
+# -- records of runs that are started, fetched, ended
+
+
+def read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "record.json").read_text())
+    return content
+
+
+def test_the_record_of_a_started_run_has_what_is_needed_to_run_it_again(tmp_path: Path, job_folder: Path) -> None:
+    job = plan(write_job(job_folder, "horovod"), 2)
+    instances = {"ml-0": "i-0", "ml-1": "i-1"}
+    record.start_record(tmp_path / "run", job, SETTINGS, {"launch": 3.9}, NOW, instances)
+
+    assert read(tmp_path / "run") == {
+        "run": job.run_id,
+        "job": "my_job",
+        "multi": True,
+        "hosts": ["ml-0", "ml-1"],
+        "instances": instances,
+        "settings": OWN,
+        "commands": {f"{task.host} {task.role}": task.command for task in job.tasks},
+        "image": "",
+        "timings": {"launch": 3.9},
+        "started": "2026-11-20T14:12:03+00:00",
+        "stratus": __version__,
+    }
+
+
+def test_the_record_of_a_run_in_a_container_has_its_image(tmp_path: Path) -> None:
+    job = plan(spec.load(write_container_job(tmp_path / "job", "image = busybox:1\n"), {}), 1, multi=False)
+    record.start_record(tmp_path / "run", job, SETTINGS, {}, NOW, {})
+
+    assert (read(tmp_path / "run")["image"], read(tmp_path / "run")["multi"]) == ("busybox:1", False)
+
+
+RUN = Run(NEW, "train", "command", False, {"ml-0": ("main",), "ml-1": ("main",)}, ("outputs",), 0)
+TASK = TaskState("ml-0", "main", False, "0", NOW, NOW.replace(minute=13))
+BILL = Bill(120, Decimal("0.02"), Decimal("0.001"))
+
+
+def test_a_fetched_run_has_its_results_beside_what_it_was_started_with(tmp_path: Path) -> None:
+    folder = write_record(tmp_path, NEW, image="busybox:1", timings={"launch": 3.9, "job": 1.0})
+    (folder / "outputs/metrics.json").write_text("{half")
+    (folder / "versions.txt").write_text("numpy==2.1\n# comment\n")
+    (folder / "image.txt").write_text("sha256:1 sha256:2\n")
+    error = HostError("no answer", where="ml-1")
+    received = Outcomes([Outcome(example_host(0), 70, None, 1.0), Outcome(example_host(1), None, error, 1.0)])
+    run = replace(RUN, tasks=(TASK,))
+
+    fetched = record.complete_record(folder, run, received, BILL, seconds=2.5, fetched_at=NOW)
+
+    damaged = "outputs/metrics.json is damaged: no JSON"
+    assert fetched == record.RunRecord(
+        NEW,
+        "train",
+        folder,
+        "done",
+        ("ml-0", "ml-1"),
+        ("outputs/metrics.json",),
+        received_bytes=70,
+        seconds=2.5,
+        timings={"launch": 3.9, "job": 60.0},
+        cost_usd=Decimal("0.021"),
+        failed={"ml-1": error},
+        bill=BILL,
+        problems=(damaged,),
+    )
+    written = read(folder)
+    bill = {"addresses_usd": "0.00", "billed_seconds": 120, "disks_usd": "0.001", "machines_usd": "0.02", "spot": "no"}
+    assert written.pop("bill") == bill
+    assert written == {
+        "image": "busybox:1",
+        "run": NEW,
+        "job": "train",
+        "hosts": ["ml-0", "ml-1"],
+        "state": "done",
+        "outputs": ["outputs/metrics.json"],
+        "timings": {"launch": 3.9, "job": 60.0},
+        "cost_usd": "0.021",
+        "versions": {"numpy": "2.1"},
+        "image_digests": ["sha256:1", "sha256:2"],
+        "fetched": "2026-11-20T14:12:03+00:00",
+    }
+
+
+def test_a_running_run_of_another_computer_has_no_duration_yet(tmp_path: Path) -> None:
+    folder = tmp_path / NEW
+    for host in ("ml-0", "ml-1"):
+        (folder / "outputs" / host).mkdir(parents=True)
+        (folder / "outputs" / host / "metrics.json").write_text('{"loss": 0.5}')
+    run = replace(RUN, tasks=(replace(TASK, ended_at=None, exit_text="", is_alive=True),))
+
+    fetched = record.complete_record(folder, run, Outcomes([]), BILL, seconds=1, fetched_at=NOW)
+
+    assert (fetched.state, fetched.timings, fetched.received_bytes, fetched.problems) == ("running", {}, 0, ())
+    assert (fetched.metrics, fetched.metrics_host) == ({"loss": 0.5}, "ml-0")
+
+
+def test_the_end_of_a_run_is_noted_once_and_only_in_a_record(tmp_path: Path) -> None:
+    folder, unknown = write_record(tmp_path, NEW, job="train"), tmp_path / OLD
+    record.note_end(folder, NOW)
+    record.note_end(folder, NOW.replace(year=2027))
+    record.note_end(unknown, NOW)
+
+    assert read(folder) == {"job": "train", "ended": "2026-11-20T14:12:03+00:00"}
+    assert not unknown.exists()
+
+
+def test_runs_on_stopped_instances_end_and_those_that_ended_before_are_not_listed(tmp_path: Path) -> None:
+    write_record(tmp_path, OLD, instances={"ml-0": "i-0"}, ended="2026-11-20T14:12:03+00:00")
+    stopped = write_record(tmp_path, NEW, instances={"ml-0": "i-0", "ml-1": "i-1"})
+    write_record(tmp_path, NEWEST, instances={"ml-2": "i-2"})
+
+    assert record.note_stopped(tmp_path, ["i-1", "i-9"], NOW) == [NEW]
+    assert read(stopped)["ended"] == "2026-11-20T14:12:03+00:00"
+    assert record.note_stopped(tmp_path, ["i-0"], NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_listed"),
+    [
+        ({}, True),
+        ({"ended": "2026"}, True),
+        ({"fetched": "2026", "state": "done"}, False),
+        ({"fetched": "2026", "state": "running"}, True),
+        ({"instances": {"ml-0": "i-7"}}, False),
+        ({"instances": ["i-0"]}, False),
+    ],
+)
+def test_a_run_is_not_fetched_if_nothing_was_received_after_its_end(
+    tmp_path: Path, facts: dict[str, object], is_listed: bool
+) -> None:
+    folder = write_record(tmp_path, NEW, **{"instances": {"ml-0": "i-0"}, **facts})
+
+    assert record.not_fetched(tmp_path, ["i-0"]) == [folder] * is_listed
+
+
+# -- runs that no VM has
+
+
+def explained(folder: Path, id_suffix: str, present: Sequence[str] = (), settings: Settings = SETTINGS) -> UsageError:
+    error = UsageError(f"no run {id_suffix!r} here", where="w", code="c", fix="launch a VM")
+    return record.explain_missing(error, folder, id_suffix, settings=settings, present=present)
+
+
+def test_a_run_that_this_computer_does_not_know_has_the_error_as_it_is(tmp_path: Path) -> None:
+    write_record(tmp_path, OLD)
+    error = explained(tmp_path, "nothing")
+
+    assert (error.message, error.where, error.code, str(error.fix)) == (
+        "no run 'nothing' here",
+        "w",
+        "c",
+        "launch a VM",
+    )
+
+
+def test_a_run_on_terminated_vms_was_fetched_or_is_gone(tmp_path: Path) -> None:
+    gone = write_record(tmp_path, OLD, run=OLD, settings=OWN, instances={"ml-0": "i-0"})
+    fetched = write_record(tmp_path, NEW, run=NEW, settings=OWN, instances={"ml-0": "i-1"}, fetched="2026")
+
+    for id_suffix in ("k3x", OLD):
+        error = explained(tmp_path, id_suffix)
+        assert (error.message, str(error.fix)) == (f"the VMs of run {OLD} are terminated", record.NOTHING_FETCHED)
+    for id_suffix in ("abc", ""):
+        error = explained(tmp_path, id_suffix)
+        assert error.message == f"the VMs of run {NEW} are terminated"
+        assert str(error.fix) == f"fetched before: {fetched}/"
+    assert str(gone) not in str(explained(tmp_path, "").fix)
+
+
+@pytest.mark.parametrize(
+    ("facts", "present"),
+    [
+        ({}, ("i-1",)),
+        ({"instances": {}}, ()),
+        ({"settings": {}}, ()),
+        ({"settings": None}, ()),
+        ({"settings": OWN | {"aws.region": "eu-west-1"}}, ()),
+    ],
+)
+def test_a_run_is_not_said_to_be_terminated_while_its_vms_may_exist(
+    tmp_path: Path, facts: dict[str, object], present: Sequence[str]
+) -> None:
+    known = {"run": NEW, "settings": OWN, "instances": {"ml-0": "i-0", "ml-1": "i-1"}, "fetched": "2026"}
+    folder = write_record(tmp_path, NEW, **known | facts)
+    error = explained(tmp_path, "abc", present)
+
+    assert error.message == "no run 'abc' here"
+    assert str(error.fix) == f"fetched before: {folder}/\n  launch a VM"
+
+
+def test_of_several_runs_all_must_be_terminated_and_the_last_three_are_named(tmp_path: Path) -> None:
+    ids = [f"2026112{number}-141203-abc" for number in range(5)]
+    for run_id in ids:
+        write_record(tmp_path, run_id, run=run_id, settings=OWN, instances={"ml-0": run_id}, fetched="2026")
+    error = explained(tmp_path, "abc")
+
+    assert error.message == f"the VMs of run {', '.join(ids[-3:])} are terminated"
+    assert str(error.fix) == f"fetched before: {', '.join(f'{tmp_path / run_id}/' for run_id in ids[-3:])}"
+    assert explained(tmp_path, "abc", [ids[0]]).message == "no run 'abc' here"
+    # Without an id, the newest counts.
+    assert explained(tmp_path, "", [ids[0]]).message == f"the VMs of run {ids[-1]} are terminated"
+
+
+def test_install_logs_are_copied_as_far_as_there_are_any(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "ml-1.install.log").write_text("installed\n")
+    for _ in range(2):
+        record.copy_install_logs(logs, tmp_path / "run/logs", ["ml-0", "ml-1"])
+
+    assert [path.name for path in (tmp_path / "run/logs").iterdir()] == ["ml-1.install.log"]
+
+
+def test_a_time_without_a_zone_is_unknown(tmp_path: Path) -> None:
+    write_record(tmp_path, OLD, started="2026-11-19T14:12:03")
+
+    assert past_runs(tmp_path)[0].started_at is None
