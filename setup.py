@@ -51,6 +51,7 @@ setup(
         "localcloud.contract": ["contract.toml"],
         "localcloud.hosts.docker": ["host_image/Dockerfile", "host_image/bin/*"],
         "localcloud.hosts.process": ["bin/*"],
+        "localcloud.hosts.vm": ["rootfs/*"],
     },
     py_modules=["run_interface", "stratus"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},

@@ -43,12 +43,12 @@ def up(
     :param pending: seconds from launch to running.
     :param boot: seconds from running to an open SSH port.
     :param bound_to: a process id; the cloud stops soon after that process has ended for any reason.
-    :param hosts: kind of the hosts: ``process``, or ``docker`` for containers that can run a Docker engine (their image
-        is built the first time, which takes minutes); by default LOCALCLOUD_HOSTS_KIND, or process.
+    :param hosts: kind of the hosts: ``process``, ``docker`` for containers that can run a Docker engine, or ``vm`` for
+        VMs in QEMU (an image is built the first time, in minutes); by default LOCALCLOUD_HOSTS_KIND, or process.
     :param scenario: faults to inject (as for :func:`scenario`), also into a cloud that is running already.
     :param tell: called with a line of progress before something that takes minutes.
     :raises LocalCloudError: it did not start within 30 s, this is not Linux, no Docker engine answers (for docker
-        hosts), a cloud with other hosts is running, or the scenario cannot be read.
+        hosts), QEMU is missing (for VMs), a cloud with other hosts is running, or the scenario cannot be read.
     """
     from localcloud.core.home import find_home
     from localcloud.server import control_client, daemon, host_kinds

@@ -60,6 +60,7 @@ class Cloud:
     """A cloud that answers requests; made by ``build``."""
 
     environment: CloudEnvironment
+    block: AddressBlock
     lifecycle: Lifecycle
     instance_faults: InstanceFaults
     third_party: ThirdPartyResources
@@ -132,7 +133,8 @@ class Cloud:
     def _id_at(self, address: str) -> str:
         # Called without the lock: list() copies the dictionary in one step.
         instances = (tracked.instance for tracked in list(self.lifecycle.instances.values()))
-        return next((item.id for item in instances if item.private_ip == address and item.state == "running"), "")
+        running = (instance for instance in instances if instance.state == "running")
+        return next((item.id for item in running if self.block.local_address(str(item.private_ip)) == address), "")
 
     def _user_data(self, tracked: TrackedInstance) -> bytes:
         """Return the user data that the host of an instance got: faults change it."""
@@ -167,6 +169,7 @@ def build(parts: CloudParts) -> Cloud:
     sessions = _install(parts, lifecycle)
     return Cloud(
         environment,
+        parts.block,
         lifecycle,
         instance_faults,
         ThirdPartyResources(lifecycle, environment),

@@ -7,6 +7,9 @@ come from the block of the same number in 127.78.0.0/16. The host of an instance
 
 A cloud with docker hosts has a block of 172.31.0.0/16 instead: its endpoint listens on the gateway of a docker network,
 and each host has an address of its own in that network, which is its public address, too.
+
+VMs have a network of their own, 172.30.0.0/16, which this computer is not part of. Their public addresses are on
+loopback, and so is the endpoint; connections of a VM to it come from the loopback address with its place in the block.
 """
 
 from __future__ import annotations
@@ -14,11 +17,14 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from localcloud.core.errors import LocalCloudError
 
 ENDPOINT_PORT = 4566
+METADATA_ADDRESS = "169.254.169.254"
+"""Address of the instance metadata service on EC2 and on docker hosts."""
 SSH_PORT = 22022
 BLOCKS = 16
 HOME_REGION = "us-west-2"
@@ -27,6 +33,7 @@ ZONES_PER_REGION = 3
 _LOOPBACK = ipaddress.IPv4Network("127.77.0.0/16")
 _LOOPBACK_PUBLIC = ipaddress.IPv4Network("127.78.0.0/16")
 _DOCKER = ipaddress.IPv4Network("172.31.0.0/16")
+_VM = ipaddress.IPv4Network("172.30.0.0/16")
 
 
 @dataclass(frozen=True)
@@ -37,27 +44,29 @@ class AddressBlock:
     :param space: the address range that is divided into blocks.
     :param public_space: likewise, for public addresses; None if a host has one address only.
     :param ssh_port: port of the hosts' SSH servers.
+    :param local_space: range of the endpoint's address, if ``space`` is not reachable from this computer.
     """
 
     index: int
     space: ipaddress.IPv4Network = _LOOPBACK
     public_space: ipaddress.IPv4Network | None = _LOOPBACK_PUBLIC
     ssh_port: int = SSH_PORT
+    local_space: ipaddress.IPv4Network | None = None
 
     @property
     def network(self) -> ipaddress.IPv4Network:
         """All addresses of the cloud except for the public ones."""
-        return list(self.space.subnets(new_prefix=20))[self.index]
+        return self._block_of(self.space)
 
     @property
     def public_network(self) -> ipaddress.IPv4Network | None:
         """Public addresses of the cloud's instances; None if they are the private ones."""
-        return None if self.public_space is None else list(self.public_space.subnets(new_prefix=20))[self.index]
+        return None if self.public_space is None else self._block_of(self.public_space)
 
     @property
     def endpoint(self) -> str:
         """Address of the API; EC2 reserves the first addresses of a subnet, too."""
-        return str(self.network[1])
+        return self.local_address(str(self.network[1]))
 
     @property
     def url(self) -> str:
@@ -72,9 +81,19 @@ class AddressBlock:
         vpcs = list(self.network.subnets(new_prefix=22))
         return vpcs[index] if index < len(vpcs) else None
 
+    def local_address(self, address: str) -> str:
+        """Return the address of this computer that stands for a private address; any other is returned unchanged."""
+        if self.local_space is None or not self.contains(address):
+            return address
+        offset = int(ipaddress.IPv4Address(address)) - int(self.network.network_address)
+        return str(self._block_of(self.local_space)[offset])
+
     def contains(self, address: str) -> bool:
         """Return whether a host of this cloud may listen on ``address``."""
         return ipaddress.IPv4Address(address) in self.network
+
+    def _block_of(self, space: ipaddress.IPv4Network) -> ipaddress.IPv4Network:
+        return list(space.subnets(new_prefix=20))[self.index]
 
 
 @dataclass
@@ -111,12 +130,13 @@ def loopback_blocks() -> list[AddressBlock]:
     return [AddressBlock(index) for index in range(BLOCKS)]
 
 
-def claim_loopback_block() -> tuple[AddressBlock, socket.socket]:
-    """Return the first free block and a socket that claims it by listening on its endpoint.
+def claim_loopback_block(blocks: Sequence[AddressBlock] = ()) -> tuple[AddressBlock, socket.socket]:
+    """Return the first free block and a socket that claims it by listening on its endpoint, which is on loopback.
 
+    :param blocks: those to choose from; loopback blocks by default.
     :raises LocalCloudError: every block is taken.
     """
-    candidates = loopback_blocks()
+    candidates = blocks or loopback_blocks()
     for block in candidates:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         # Connections of a cloud that has just ended may still be in TIME_WAIT.
@@ -136,3 +156,5 @@ def claim_loopback_block() -> tuple[AddressBlock, socket.socket]:
 
 DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, None, ssh_port=22) for index in range(BLOCKS))
 """Blocks of clouds with docker hosts."""
+VM_BLOCKS = tuple(AddressBlock(index, _VM, local_space=_LOOPBACK) for index in range(BLOCKS))
+"""Blocks of clouds with VMs."""

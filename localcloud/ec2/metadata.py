@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from localcloud.aws.wsgi import Application, Environ, StartResponse, send_response
+from localcloud.core.addresses import METADATA_ADDRESS
 from localcloud.core.clock import Clock
 from localcloud.core.urls import METADATA
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 TOKEN_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN"
 TTL_HEADER = "HTTP_X_AWS_EC2_METADATA_TOKEN_TTL_SECONDS"
-LINK_LOCAL = "169.254.169.254"
-"""Address of the service on EC2."""
 # EC2 accepts token lifetimes up to six hours.
 _LONGEST_TTL_S = 21600
 # Versions in the order in which EC2 lists them; contents do not differ between them here.
@@ -102,7 +101,7 @@ class MetadataService:
     def path(self, environ: Environ) -> str | None:
         """Return the path of a request for metadata, which begins with ``METADATA``; None for any other request."""
         path = str(environ["PATH_INFO"])
-        if environ.get("HTTP_HOST") == LINK_LOCAL:
+        if environ.get("HTTP_HOST") == METADATA_ADDRESS:
             return f"{METADATA}{self._instances.id_at(str(environ.get('REMOTE_ADDR')))}{path}"
         return path if path.startswith(METADATA) else None
 

@@ -88,8 +88,26 @@ def _close_docker_hosts(home: Home) -> None:
     site.close_site(home)
 
 
+def _prepare_vms(report: Report) -> None:
+    from localcloud.hosts.vm import site
+
+    site.prepare(report)
+
+
+def _open_vms(home: Home, resources: ExitStack) -> HostSite:
+    from localcloud.hosts.vm import site
+
+    return site.open_site(home, resources)
+
+
+def _close_vms(_: Home) -> None:
+    """VMs end with the daemon, however it ends."""
+
+
 KINDS: HostKinds = {
     "process": HostKind(_prepare_nothing, _open_process_hosts, _close_process_hosts),
     # The engine is called several times before the daemon answers, and may be busy.
     "docker": HostKind(_prepare_docker_hosts, _open_docker_hosts, _close_docker_hosts, start_timeout_s=120.0),
+    # The daemon tries KVM, too.
+    "vm": HostKind(_prepare_vms, _open_vms, _close_vms, start_timeout_s=60.0),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localcloud.core.addresses import DOCKER_BLOCKS
+from localcloud.core.addresses import DOCKER_BLOCKS, VM_BLOCKS
 
 
 def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:
@@ -11,3 +11,17 @@ def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:
     assert not any(network.overlaps(other) for network in networks for other in networks if network is not other)
     assert DOCKER_BLOCKS[1].endpoint == "172.31.16.1"
     assert DOCKER_BLOCKS[1].ssh_port == 22
+
+
+def test_a_vms_private_address_has_a_stand_in_on_loopback() -> None:
+    block = VM_BLOCKS[1]
+
+    assert (block.endpoint, str(block.network), str(block.public_network)) == (
+        "127.77.16.1",
+        "172.30.16.0/20",
+        "127.78.16.0/20",
+    )
+    assert block.local_address("172.30.17.4") == "127.77.17.4"
+    # A public address is this computer's own, and docker hosts are reachable at their private ones.
+    assert block.local_address("127.78.16.9") == "127.78.16.9"
+    assert DOCKER_BLOCKS[1].local_address("172.31.17.4") == "172.31.17.4"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import http.client
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,7 +14,14 @@ import pytest
 
 from localcloud import LocalCloudError
 from localcloud.aws.identity import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from localcloud.core.addresses import HOME_REGION, claim_loopback_block
+from localcloud.core.addresses import (
+    ENDPOINT_PORT,
+    HOME_REGION,
+    METADATA_ADDRESS,
+    VM_BLOCKS,
+    AddressBlock,
+    claim_loopback_block,
+)
 from localcloud.core.clock import RealClock
 from localcloud.core.home import Home
 from localcloud.ec2.environment import StateDurations
@@ -28,9 +36,13 @@ from tests.support.localcloud.clients import TYPE, boto, image, wait_for_state
 
 @dataclasses.dataclass
 class NewKind:
-    """A kind of hosts that the cloud does not have: nothing runs, and every operation is recorded."""
+    """A kind of hosts that the cloud does not have: nothing runs, and every operation is recorded.
+
+    :param blocks: addresses to claim; those of process hosts by default.
+    """
 
     events: list[object] = dataclasses.field(default_factory=list)
+    blocks: Sequence[AddressBlock] = ()
 
     def prepare(self, report: Callable[[str], None]) -> None:
         report("preparing")
@@ -44,7 +56,7 @@ class NewKind:
             hosts.operations = self.events  # type: ignore[assignment]
             return hosts
 
-        block, listener = claim_loopback_block()
+        block, listener = claim_loopback_block(self.blocks)
         return HostSite(block, listener, make_hosts, home.console, UnresponsivePort)
 
     def close(self, home: Home) -> None:
@@ -55,6 +67,15 @@ class NewKind:
         return HostKind(self.prepare, self.open, self.close)
 
 
+def _environment(site: HostSite) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": site.block.url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        "AWS_DEFAULT_REGION": HOME_REGION,
+    }
+
+
 def test_a_cloud_runs_the_hosts_of_a_new_kind(tmp_path: Path) -> None:
     new, home = NewKind(), Home(tmp_path)
     with ExitStack() as resources:
@@ -62,12 +83,7 @@ def test_a_cloud_runs_the_hosts_of_a_new_kind(tmp_path: Path) -> None:
         endpoint = open_endpoint(home, StateDurations(pending_s=0.05, boot_s=0.0, shutting_down_s=0.05), site)
         resources.callback(endpoint.close)
         threading.Thread(target=endpoint.serve, daemon=True).start()
-        env = {
-            "AWS_ENDPOINT_URL": site.block.url,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-            "AWS_DEFAULT_REGION": HOME_REGION,
-        }
+        env = _environment(site)
         ec2 = boto(env, "ec2")
         (instance,) = ec2.run_instances(ImageId=image(env), InstanceType=TYPE, MinCount=1, MaxCount=1)["Instances"]
         wait_for_state(ec2, [instance["InstanceId"]], "running")
@@ -75,6 +91,31 @@ def test_a_cloud_runs_the_hosts_of_a_new_kind(tmp_path: Path) -> None:
         wait_for_state(ec2, [instance["InstanceId"]], "terminated")
 
     assert new.events == [("start", instance["InstanceId"]), ("destroy", instance["InstanceId"])]
+
+
+def test_a_host_in_a_network_of_its_own_finds_its_metadata_through_its_address_on_loopback(tmp_path: Path) -> None:
+    new = NewKind(blocks=VM_BLOCKS)
+    with ExitStack() as resources:
+        site = new.kind.open(Home(tmp_path), resources)
+        endpoint = open_endpoint(Home(tmp_path), StateDurations(pending_s=0.05, boot_s=0.0), site)
+        resources.callback(endpoint.close)
+        threading.Thread(target=endpoint.serve, daemon=True).start()
+        ec2 = boto(_environment(site), "ec2")
+        image_id = image(_environment(site))
+        (instance,) = ec2.run_instances(ImageId=image_id, InstanceType=TYPE, MinCount=1, MaxCount=1)["Instances"]
+        wait_for_state(ec2, [instance["InstanceId"]], "running")
+        private = instance["PrivateIpAddress"]
+        assert private.startswith("172.30.")
+
+        source = site.block.local_address(private)
+        client = http.client.HTTPConnection(site.block.endpoint, ENDPOINT_PORT, 30, source_address=(source, 0))
+        resources.callback(client.close)
+        headers = {"Host": METADATA_ADDRESS, "X-aws-ec2-metadata-token-ttl-seconds": "60"}
+        client.request("PUT", "/latest/api/token", headers=headers)
+        token = client.getresponse().read().decode()
+        headers = {"Host": METADATA_ADDRESS, "X-aws-ec2-metadata-token": token}
+        client.request("GET", "/latest/meta-data/instance-id", headers=headers)
+        assert client.getresponse().read().decode() == instance["InstanceId"]
 
 
 def test_a_kind_is_prepared_before_its_daemon_starts(tmp_path: Path) -> None:
@@ -116,6 +157,6 @@ def test_the_kind_of_hosts_is_an_argument_or_comes_from_the_environment(monkeypa
     assert (resolved(None), resolved("docker")) == ("process", "docker")
     monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "docker")
     assert (resolved(None), resolved("process")) == ("docker", "process")
-    monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "vm")
-    with pytest.raises(LocalCloudError, match=r"hosts 'vm' \(LOCALCLOUD_HOSTS_KIND\): use process or docker"):
+    monkeypatch.setenv("LOCALCLOUD_HOSTS_KIND", "cloud")
+    with pytest.raises(LocalCloudError, match=r"hosts 'cloud' \(LOCALCLOUD_HOSTS_KIND\): use process or docker or vm"):
         resolved(None)

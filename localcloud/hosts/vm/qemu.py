@@ -1,0 +1,186 @@
+"""Command line of QEMU, and the choice between KVM and emulation."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.core.addresses import ENDPOINT_PORT, METADATA_ADDRESS, AddressBlock
+from localcloud.hosts.interface import HostError
+from localcloud.hosts.spec import HostSpec
+from localcloud.hosts.vm.image import VmImage
+
+PROGRAM = "qemu-system-x86_64"
+# QEMU's own network of each VM, in which the metadata service's address must lie.
+_GATEWAY, _RESOLVER, VM_ADDRESS = "169.254.169.2", "169.254.169.3", "169.254.169.15"
+_USER_NETWORK = f"net=169.254.169.0/24,host={_GATEWAY},dns={_RESOLVER},dhcpstart={VM_ADDRESS}"
+_MULTICAST_PORT = 22777
+_MEMORY_MIB = 1024
+_CORES = 2
+_PROBE_TIMEOUT_S = 15.0
+# The kernel ends with this message if it has started as far as its disk, which the probe does not have.
+_STARTED = b"Kernel panic - not syncing: VFS"
+_KERNEL_OPTIONS = (
+    "console=ttyS0 net.ifnames=0 panic=1 random.trust_cpu=on mitigations=off audit=0 apparmor=0 cryptomgr.notests "
+    "no_timer_check nowatchdog rcupdate.rcu_expedited=1 init_on_alloc=0 "
+    # Drivers of devices that a VM does not have or use: each takes seconds when emulated.
+    "modprobe.blacklist=ata_piix,ata_generic,pata_acpi,floppy,psmouse,i2c_piix4,aesni_intel,ghash_clmulni_intel,"
+    "sha512_ssse3,crct10dif_pclmul,crc32_pclmul,powernow_k8,acpi_cpufreq"
+)
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """Execution of VMs: by the processor itself (``kvm``), or emulated.
+
+    :param reason: reason for emulation; empty for KVM.
+    """
+
+    reason: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options of QEMU."""
+        if not self.reason:
+            return ("-accel", "kvm", "-cpu", "host")
+        # The cache of translated code would take more memory than the VM.
+        return ("-accel", "tcg,tb-size=256,thread=multi", "-cpu", "max")
+
+
+def check() -> None:
+    """Check that this computer can run VMs.
+
+    :raises HostError: with a fix.
+    """
+    if platform.machine() != "x86_64":
+        raise HostError(f"VMs need a computer with x86_64 processors, and this one is {platform.machine()}")
+    if missing := [name for name in (PROGRAM, "qemu-img", "setpriv") if not shutil.which(name)]:
+        raise HostError(
+            f"VMs need {' and '.join(missing)}: sudo apt-get install qemu-system-x86 qemu-utils util-linux mmdebstrap"
+        )
+
+
+def choose_accelerator(image: VmImage, device: Path = Path("/dev/kvm")) -> Accelerator:
+    """Return KVM if the image's kernel starts with it, otherwise emulation.
+
+    The device alone proves nothing: inside of a VM it may exist and run no ordinary kernel.
+    """
+    if not device.exists():
+        return Accelerator(f"there is no {device}")
+    if not os.access(device, os.R_OK | os.W_OK):
+        return Accelerator(f"this user may not use {device}: sudo usermod -aG kvm $USER")
+    argv = [PROGRAM, *_BARE, *Accelerator().options, "-m", "256", "-kernel", str(image.kernel)]
+    argv += ["-append", "console=ttyS0 panic=-1", "-no-reboot", "-serial", "stdio"]
+    try:
+        process = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Accelerator(f"a kernel does not start with {device}")
+    return Accelerator() if _STARTED in process.stdout else Accelerator(f"a kernel does not start with {device}")
+
+
+_BARE = ("-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc")
+
+
+@dataclass(frozen=True)
+class VmFiles:
+    """Files of one VM, in its host's folder."""
+
+    folder: Path
+
+    @property
+    def disk(self) -> Path:
+        """Overlay of the image's disk, kept over stop and start."""
+        return self.folder / "disk.qcow2"
+
+    @property
+    def boot(self) -> Path:
+        """Tar of the files that a boot unpacks."""
+        return self.folder / "boot.tar"
+
+    @property
+    def console(self) -> Path:
+        """Output of the serial port."""
+        return self.folder / "console.log"
+
+
+def create_disk(image: VmImage, disk: Path) -> None:
+    """Create an overlay of the image's disk.
+
+    :raises HostError: qemu-img failed, with its message.
+    """
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.disk), str(disk)]
+    process = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise HostError(f"cannot create {disk}: {process.stderr.strip()}")
+
+
+def command(spec: HostSpec, block: AddressBlock, image: VmImage, accelerator: Accelerator) -> list[str]:
+    """Return the command line of a VM, whose monitor is on standard input and output."""
+    files = VmFiles(spec.folder)
+    return [
+        # The kernel ends the VM with the thread that started it, so that none outlives a cloud that is killed.
+        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *(PROGRAM, *_BARE, *accelerator.options, "-smp", str(_CORES), "-m", str(_MEMORY_MIB)),
+        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", _KERNEL_OPTIONS),
+        # Unsafe: a VM's disk need not survive a crash of this computer.
+        *("-drive", f"file={_quoted(files.disk)},if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
+        *("-drive", f"file={_quoted(files.boot)},if=virtio,format=raw,readonly=on"),
+        *("-smbios", _smbios(spec.instance_id)),
+        *("-netdev", f"user,id=public,{_USER_NETWORK},{_forwards(spec, block)}"),
+        *("-device", f"virtio-net-pci,netdev=public,mac={_mac(spec.address, 0)}"),
+        # The network between the VMs of one cloud.
+        *("-netdev", f"socket,id=private,mcast=239.77.0.{block.index + 1}:{_MULTICAST_PORT},localaddr=127.0.0.1"),
+        *("-device", f"virtio-net-pci,netdev=private,mac={_mac(spec.address, 1)}"),
+        *("-chardev", f"file,id=console,path={_quoted(files.console)},append=on", "-serial", "chardev:console"),
+        *("-monitor", "stdio"),
+    ]
+
+
+def network_script(spec: HostSpec, block: AddressBlock) -> str:
+    """Return the shell commands that set a VM's network up, for the initrd's program."""
+    prefix = block.space.prefixlen
+    commands = (
+        "link set lo up",
+        *("link set eth0 up", f"addr add {VM_ADDRESS}/24 dev eth0", f"route add default via {_GATEWAY}"),
+        *("link set eth1 up", f"addr add {spec.address}/{prefix} dev eth1"),
+    )
+    return "".join(f"/bin/busybox ip {command}\n" for command in commands)
+
+
+def _forwards(spec: HostSpec, block: AddressBlock) -> str:
+    own_address = block.local_address(spec.address)
+    addresses: Sequence[str] = [own_address, *([spec.public_address] if spec.public_address else [])]
+    forwards = [f"hostfwd=tcp:{address}:{spec.port}-{VM_ADDRESS}:{spec.port}" for address in addresses]
+    relay = [sys.executable, "-IS", str(Path(__file__).with_name("relay.py"))]
+    relay += [own_address, block.endpoint, str(ENDPOINT_PORT)]
+    for port in (80, ENDPOINT_PORT):
+        forwards.append(f"guestfwd=tcp:{METADATA_ADDRESS}:{port}-cmd:{_quoted(shlex.join(relay))}")
+    return ",".join(forwards)
+
+
+def _smbios(instance_id: str) -> str:
+    """Return the system information by which cloud-init recognizes EC2: serial number and UUID begin with ec2."""
+    name = uuid.uuid5(uuid.NAMESPACE_OID, instance_id)
+    number = "ec2" + str(name)[3:]
+    return f"type=1,manufacturer=Amazon EC2,product=vm,serial={number},uuid={number}"
+
+
+def _mac(address: str, interface: int) -> str:
+    low = int(ipaddress.IPv4Address(address)) & 0xFFFF
+    return f"52:54:00:{interface:02x}:{low >> 8:02x}:{low & 0xFF:02x}"
+
+
+def _quoted(value: object) -> str:
+    """Return a value inside an option of QEMU, where commas separate."""
+    return str(value).replace(",", ",,")

@@ -1,0 +1,140 @@
+"""Command line of a VM, files of its boot, its way to the cloud, and the choice of KVM; most of it needs no QEMU."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from localcloud.core.addresses import VM_BLOCKS
+from localcloud.hosts.interface import HostError
+from localcloud.hosts.spec import HostSpec
+from localcloud.hosts.vm import boot_files, image, qemu, relay, site
+from localcloud.hosts.vm.image import VmImage
+from localcloud.hosts.vm.qemu import Accelerator
+
+BLOCK = VM_BLOCKS[1]
+
+
+def spec(folder: Path) -> HostSpec:
+    environment = {"AWS_ENDPOINT_URL": "http://127.77.16.1:4566", "AWS_REGION": "us-west-2"}
+    return HostSpec(
+        "i-1", "172.30.16.4", 22022, folder, "ubuntu", environment=environment, public_address="127.78.16.9"
+    )
+
+
+def options(folder: Path, accelerator: Accelerator) -> dict[str, list[str]]:
+    """Return the values of each option of QEMU."""
+    line = qemu.command(spec(folder), BLOCK, VmImage(folder), accelerator)
+    values: dict[str, list[str]] = {}
+    for name, value in itertools.pairwise(line):
+        if name.startswith("-"):
+            values.setdefault(name, []).append(value)
+    return values
+
+
+def test_a_vm_is_reached_at_its_public_address_and_asks_the_cloud_from_an_address_of_its_own(tmp_path: Path) -> None:
+    public, private = options(tmp_path, Accelerator())["-netdev"]
+
+    assert "hostfwd=tcp:127.78.16.9:22022-169.254.169.15:22022" in public
+    for port in (80, 4566):
+        assert f"guestfwd=tcp:169.254.169.254:{port}-cmd:{sys.executable} -IS {relay.__file__}" in public
+    assert public.endswith("relay.py 127.77.16.4 127.77.16.1 4566")
+    assert private == "socket,id=private,mcast=239.77.0.2:22777,localaddr=127.0.0.1"
+    macs = [device.rpartition("=")[2] for device in options(tmp_path, Accelerator())["-device"]]
+    assert macs == ["52:54:00:00:10:04", "52:54:00:01:10:04"]
+
+
+def test_cloud_init_recognizes_ec2_by_serial_number_and_uuid(tmp_path: Path) -> None:
+    (smbios,) = options(tmp_path, Accelerator())["-smbios"]
+    values = dict(item.split("=", 1) for item in smbios.split(","))
+
+    # cloudinit/sources/DataSourceEc2.py, identify_aws
+    assert values["uuid"].startswith("ec2")
+    assert values["uuid"] == values["serial"]
+    assert values["manufacturer"] == "Amazon EC2"
+
+
+def test_folders_with_commas_are_quoted(tmp_path: Path) -> None:
+    drives = options(tmp_path / "a,b", Accelerator())["-drive"]
+
+    assert drives[0].startswith(f"file={tmp_path}/a,,b/disk.qcow2,if=virtio,format=qcow2,cache=unsafe")
+
+
+def test_emulation_bounds_its_memory(tmp_path: Path) -> None:
+    assert options(tmp_path, Accelerator("no KVM"))["-accel"] == ["tcg,tb-size=256,thread=multi"]
+    assert options(tmp_path, Accelerator())["-accel"] == ["kvm"]
+
+
+def test_kvm_is_taken_only_if_a_kernel_boots_with_it(tmp_path: Path) -> None:
+    device, vm_image = tmp_path / "kvm", VmImage(tmp_path)
+    vm_image.kernel.write_bytes(b"no kernel")
+
+    assert qemu.choose_accelerator(vm_image, device).reason == f"there is no {device}"
+    if not shutil.which(qemu.PROGRAM):
+        pytest.skip("QEMU is not installed: apt-get install qemu-system-x86")
+    # A file that proves nothing: what it stands in for runs no kernel.
+    device.touch()
+    assert qemu.choose_accelerator(vm_image, device).reason == f"a kernel does not start with {device}"
+
+
+def test_a_boot_brings_the_login_user_the_network_and_the_way_to_the_cloud(tmp_path: Path) -> None:
+    archive = boot_files.archive(spec(tmp_path), BLOCK, {"https_proxy": "http://proxy:3128"})
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {member.name: tar.extractfile(member).read().decode() for member in tar}  # type: ignore[union-attr]
+
+    assert "addr add 172.30.16.4/16 dev eth1" in files["etc/localcloud/network"]
+    assert 'AWS_ENDPOINT_URL="http://169.254.169.254:4566"' in files["etc/environment"]
+    assert "169.254.169.254,172.30.16.4" in files["etc/environment"]
+    assert '"name": "ubuntu"' in files["etc/cloud/cloud.cfg.d/95-localcloud.cfg"]
+    assert files["etc/ssh/sshd_config.d/50-localcloud.conf"] == "Port 22022\n"
+    assert "172.30.16.4 ip-172-30-16-4" in files["etc/hosts"]
+
+
+def test_the_relay_passes_both_directions_on_until_both_have_ended() -> None:
+    with socket.create_server(("127.77.255.250", 0)) as cloud:
+        vm, program = socket.socketpair()
+        argv = [sys.executable, "-IS", str(relay.__file__), "127.77.255.251", *map(str, cloud.getsockname())]
+        process = subprocess.Popen(argv, stdin=program.fileno())
+        program.close()
+        connection, (source, _) = cloud.accept()
+        with connection, vm:
+            vm.sendall(b"question")
+            vm.shutdown(socket.SHUT_WR)
+            assert connection.makefile("rb").read() == b"question"
+            connection.sendall(b"answer")
+            connection.shutdown(socket.SHUT_WR)
+            assert vm.makefile("rb").read() == b"answer"
+        assert source == "127.77.255.251"
+        assert process.wait(30) == 0
+
+
+def test_a_computer_without_qemu_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(HostError, match=r"^VMs need qemu-system-x86_64 .*: sudo apt-get install qemu-system-x86 qemu"):
+        site.prepare(lambda _: None)
+
+
+def test_a_missing_builder_and_a_failed_build_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(HostError, match=r"sudo apt-get install mmdebstrap$"):
+        image.ensure(lambda _: None)
+
+    builder = tmp_path / "bin/mmdebstrap"
+    builder.parent.mkdir()
+    builder.write_text("#!/bin/sh\necho 'I: x' >&2; echo 'E: no mirror' >&2; echo 'E: mmdebstrap failed' >&2; exit 1\n")
+    builder.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{builder.parent}:/usr/bin:/bin")
+    with pytest.raises(HostError, match=r"cannot be built: E: no mirror; E: mmdebstrap failed$"):
+        image.ensure(lambda _: None)
+    # Nothing of the failed build is left.
+    assert list((tmp_path / "stratus").iterdir()) == []
