@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from pathlib import Path
 from localcloud.hosts.interface import HostError
 
 RECIPE = Path(__file__).with_name("rootfs")
+_ROOT = Path(__file__).resolve().parents[3]
 _SUITE = "bookworm"
 _SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -46,8 +50,9 @@ class VmImage:
         return self.folder / "boot-seconds"
 
     def note_boot(self, boot_s: float) -> None:
-        """Keep the seconds from the start of a VM to its open SSH port."""
-        self._boot_time.write_text(f"{boot_s:.0f}\n")
+        """Keep the seconds from the start of a VM to its open SSH port, if this user may write there."""
+        with contextlib.suppress(OSError):
+            self._boot_time.write_text(f"{boot_s:.0f}\n")
 
     @property
     def last_boot_s(self) -> int | None:
@@ -73,25 +78,35 @@ def find() -> VmImage:
     return VmImage(cache / "stratus" / f"vm-{digest.hexdigest()[:12]}")
 
 
-def ensure(report: Callable[[str], None]) -> VmImage:
+def ensure(report: Callable[[str], None], user_id: int = os.geteuid()) -> VmImage:
     """Build the image unless it exists, and return it.
 
     :param report: called with a line of progress before it is built.
-    :raises HostError: it cannot be built, with the last line of the build.
+    :param user_id: of this process; root installs packages.
+    :raises HostError: it cannot be built, with a fix or the last lines of the build.
     """
     image = find()
     if not image.exists:
         if not shutil.which("mmdebstrap"):
             raise HostError("the image of VMs is built by mmdebstrap: sudo apt-get install mmdebstrap")
-        report("building the image of VMs from Debian's packages (once, two minutes)")
+        if user_id != 0:
+            raise HostError(f"the image of VMs is built by root, once: {_root_command(image)}")
+        report("building the image of VMs from Debian's packages (once, two to five minutes)")
         image.folder.parent.mkdir(parents=True, exist_ok=True)
-        # Renamed when it is complete: an interrupted build leaves no image.
         with tempfile.TemporaryDirectory(dir=image.folder.parent, prefix="vm-build-") as work:
-            _build(Path(work))
-            Path(work).rename(image.folder)
-            # The context removes its folder, which must exist.
-            Path(work).mkdir()
+            complete = Path(work, "image")
+            complete.mkdir()
+            _build(complete)
+            # Last, so that an interrupted build leaves no image.
+            complete.rename(image.folder)
     return image
+
+
+def _root_command(image: VmImage) -> str:
+    cache = shlex.quote(str(image.folder.parents[1]))
+    return (
+        f"cd {shlex.quote(str(_ROOT))} && sudo env XDG_CACHE_HOME={cache} {sys.executable} -m localcloud.hosts.vm.image"
+    )
 
 
 def _build(work: Path) -> None:
@@ -103,7 +118,7 @@ def _build(work: Path) -> None:
         f"--include={packages}",
         '--aptopt=APT::Install-Recommends "false"',
         "--dpkgopt=force-unsafe-io",
-        f'--customize-hook=sh "{RECIPE}/customize" "$1" "{work}"',
+        f'--customize-hook=sh {shlex.quote(str(RECIPE / "customize"))} "$1" {shlex.quote(str(work))}',
         _SUITE,
         "-",
         *([str(_SOURCES)] if _SOURCES.is_file() and _SUITE in _SOURCES.read_text() else []),
@@ -118,3 +133,7 @@ def _build(work: Path) -> None:
         lines = [line for line in process.stderr.strip().splitlines() if not line.startswith("I: ")]
         # The last line is mmdebstrap's own; the cause is above it.
         raise HostError(f"the image of VMs cannot be built: {'; '.join(lines[-3:]) or 'no message'}")
+
+
+if __name__ == "__main__":
+    print(ensure(print).folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import shutil
 import socket
 import subprocess
@@ -123,18 +124,49 @@ def test_a_computer_without_qemu_gets_one_line(monkeypatch: pytest.MonkeyPatch) 
         site.prepare(lambda _: None)
 
 
-def test_a_missing_builder_and_a_failed_build_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in the place of mmdebstrap, to be written."""
+    program = tmp_path / "bin/mmdebstrap"
+    program.parent.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "my cache"))
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return program
+
+
+def write_program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}")
+    path.chmod(0o755)
+
+
+def test_a_missing_builder_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", "/nowhere")
+
     with pytest.raises(HostError, match=r"sudo apt-get install mmdebstrap$"):
         image.ensure(lambda _: None)
 
-    builder = tmp_path / "bin/mmdebstrap"
-    builder.parent.mkdir()
-    builder.write_text("#!/bin/sh\necho 'I: x' >&2; echo 'E: no mirror' >&2; echo 'E: mmdebstrap failed' >&2; exit 1\n")
-    builder.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{builder.parent}:/usr/bin:/bin")
+
+def test_a_failed_build_is_one_line_and_leaves_no_image(tmp_path: Path, builder: Path) -> None:
+    write_program(builder, "echo 'I: x' >&2; echo 'E: no mirror' >&2; echo 'E: mmdebstrap failed' >&2; exit 1\n")
+
     with pytest.raises(HostError, match=r"cannot be built: E: no mirror; E: mmdebstrap failed$"):
-        image.ensure(lambda _: None)
-    # Nothing of the failed build is left.
-    assert list((tmp_path / "stratus").iterdir()) == []
+        image.ensure(lambda _: None, user_id=0)
+
+    assert list((tmp_path / "my cache/stratus").iterdir()) == []
+
+
+def test_another_user_than_root_gets_the_command_that_builds_the_image(tmp_path: Path, builder: Path) -> None:
+    # The last argument of the hook is the folder of the image.
+    hook = 'eval "set -- $word"; touch "$4/disk.img"'
+    write_program(builder, f"for word; do case $word in *customize-hook*) {hook};; esac; done\n")
+    with pytest.raises(HostError) as caught:
+        image.ensure(lambda _: None, user_id=1000)
+    command = str(caught.value).partition("once: ")[2]
+    write_program(builder.with_name("sudo"), 'exec "$@"\n')
+    if os.geteuid() != 0:
+        pytest.skip("needs root, which sudo grants on a computer of a user")
+
+    subprocess.run(["sh", "-c", command], check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+    assert image.ensure(lambda _: None, user_id=1000).folder.parent == tmp_path / "my cache/stratus"
