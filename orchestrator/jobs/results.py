@@ -62,7 +62,6 @@ def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudge
     :return: bytes received per host.
     :raises HostsFailed: nothing could be fetched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     budgets = budget.split(len(located.members))
     transfers = {host.name: _Fetch(ssh, folder, part) for host, part in zip(located.members, budgets, strict=True)}
     outcomes = parallel.for_each(

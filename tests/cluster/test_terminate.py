@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -11,12 +12,13 @@ import pytest
 from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.teardown import KEPT
 from orchestrator.cluster.terminate import LOCK_TIMEOUT_S, TerminateReport, Terminator
 from orchestrator.core.cost import UNKNOWN, exactly
 from orchestrator.session import Session
-from tests.support.simulated_project import SimulatedProject
+from tests.support.simulated_project import CONFIG, SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]
 
@@ -180,6 +182,74 @@ def test_instances_that_cannot_be_terminated_keep_the_group(simulate: Simulate) 
 
     assert (report.untouched, report.group_state, report.key_state) == ((), KEPT, KEPT)
     assert len(report.remaining) == 4
+
+
+def test_a_launch_that_cannot_be_looked_up_may_be_left(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    launch_id = session.inventory.instances()[0].launch_id
+    project.cloud.play(Scenario(7, (make_fault("denied", action="DescribeInstances"),)))
+
+    report = Terminator(session.inventory).terminate_launch(launch_id)
+
+    assert (report.group_state, report.key_state) == (KEPT, KEPT)
+    assert sum(str(line).startswith(f"launch {launch_id}: ") for line in report.remaining) == 1
+
+
+def test_the_group_is_kept_for_a_request_whose_outcome_is_unknown(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    context, launch_id = session.context, session.inventory.instances()[0].launch_id
+    facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-5"}
+    context.journal.record_intent(launch_log.LAUNCH, **facts, **context.cluster_id.journal_fields)
+
+    report = Terminator(session.inventory).terminate_launch(launch_id)
+
+    assert (report.untouched, report.group_state, report.remaining) == (("ml-5",), KEPT, ())
+
+
+def test_instances_in_another_region_of_the_settings_are_terminated(simulate: Simulate) -> None:
+    project = simulate()
+    launched(replace(project, config=CONFIG.replace("us-west-2", "eu-west-1")))
+    report = replace(project, aws="terminate_regions = eu-west-1").session().cluster.terminate()
+
+    assert [result.state for result in report.instances] == ["terminated"] * 2
+    assert (report.remaining, project.cloud.live_instances()) == ((), [])
+
+
+def test_another_cluster_into_which_a_process_launches_is_terminated_and_may_get_more(simulate: Simulate) -> None:
+    project = simulate()
+    earlier = launched(project)
+    later = replace(project, config=CONFIG.replace("name = ml", "name = other")).session()
+    with earlier.context.lock():
+        report = later.cluster.terminate(everywhere=True)
+
+    assert [result.state for result in report.instances] == ["terminated"] * 2
+    assert sum("what it launches from now on remains" in str(line) for line in report.remaining) == 1
+
+
+def test_another_cluster_is_terminated_without_its_lock(simulate: Simulate) -> None:
+    project = simulate()
+    launched(project)
+    (lock,) = (project.folder / "laptop/locks").iterdir()
+    lock.unlink()
+    lock.mkdir()
+    later = replace(project, config=CONFIG.replace("name = ml", "name = other")).session()
+    report = later.cluster.terminate(everywhere=True)
+
+    assert [result.state for result in report.instances] == ["terminated"] * 2
+    assert report.remaining == ()
+
+
+def test_a_private_key_that_stays_on_this_computer_is_a_warning(simulate: Simulate) -> None:
+    project = simulate()
+    key_file = launched(project).inventory.hosts()[0].key_file
+    key_file.unlink()
+    key_file.mkdir()
+    report = project.session().cluster.terminate()
+
+    assert (report.key_state, report.remaining) == ("gone", ())
+    assert sum(f"{key_file}: cannot be deleted: " in text for text in project.warnings) == 1
 
 
 def test_a_home_without_a_lock_is_told_once_and_everything_is_terminated(simulate: Simulate) -> None:

@@ -216,6 +216,8 @@ def test_runs_on_stopped_instances_end_and_those_that_ended_before_are_not_liste
     assert record.note_stopped(tmp_path, ["i-1", "i-9"], NOW) == [NEW]
     assert read(stopped)["ended"] == "2026-11-20T14:12:03+00:00"
     assert record.note_stopped(tmp_path, ["i-0"], NOW) == []
+    (tmp_path / "20261122-141203-abc/record.json").mkdir(parents=True)
+    assert record.note_stopped(tmp_path, ["i-2"], NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -301,8 +303,11 @@ def test_of_several_runs_all_must_be_terminated_and_the_last_three_are_named(tmp
     assert error.message == f"the VMs of run {', '.join(ids[-3:])} are terminated"
     assert str(error.fix) == f"fetched before: {', '.join(f'{tmp_path / run_id}/' for run_id in ids[-3:])}"
     assert explained(tmp_path, "abc", [ids[0]]).message == "no run 'abc' here"
-    # Without an id, the newest counts.
-    assert explained(tmp_path, "", [ids[0]]).message == f"the VMs of run {ids[-1]} are terminated"
+    write_record(tmp_path, "20261119-141203-abc", run=ids[0], settings=OWN, instances={"ml-0": "i-0"})
+    assert record.NOTHING_FETCHED not in str(explained(tmp_path, "abc").fix)
+    newest = explained(tmp_path, "", [ids[0]])
+    assert newest.message == f"the VMs of run {ids[-1]} are terminated"
+    assert str(newest.fix) == f"fetched before: {tmp_path / ids[-1]}/"
 
 
 def test_install_logs_are_copied_as_far_as_there_are_any(tmp_path: Path) -> None:
@@ -313,6 +318,10 @@ def test_install_logs_are_copied_as_far_as_there_are_any(tmp_path: Path) -> None
         record.copy_install_logs(logs, tmp_path / "run/logs", ["ml-0", "ml-1"])
 
     assert [path.name for path in (tmp_path / "run/logs").iterdir()] == ["ml-1.install.log"]
+
+
+def test_a_run_may_have_no_metrics() -> None:
+    assert record.PastRun(NEW, "train", "done", None, None, (), None, Path()).metrics == {}
 
 
 def test_a_time_without_a_zone_is_unknown(tmp_path: Path) -> None:

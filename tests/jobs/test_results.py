@@ -94,6 +94,7 @@ def test_outputs_logs_and_state_of_one_host(tmp_path: Path) -> None:
         "outputs/a": "1",
         "outputs/sub/b": "22",
     }
+    assert results.list_outputs(tmp_path / "run") == ("outputs/a", "outputs/sub/b")
     assert outcomes.successful_values() == [len("log of ml-0") + sum(map(len, STATE.values())) + 3]
     assert hosts.timeouts_s == {"log": 600, "state": 60, "out": 3600}
 
@@ -138,13 +139,16 @@ def test_without_outputs_the_logs_are_fetched_and_any_other_error_is_the_hosts(t
     outcomes = fetch(tmp_path, content, {"ml-0": MAIN, "ml-1": MAIN})
 
     assert outcomes["ml-0"].unwrap() == len("log of ml-0") + sum(map(len, STATE.values()))
+    assert (tmp_path / "outputs/ml-0").is_dir()
     assert [str(error) for error in outcomes.errors.values()] == ["ml-1: no room"]
     assert "logs/ml-1.main.log" in files(tmp_path)
 
 
 def test_nothing_fetched_is_an_error_unless_the_limit_was_reached(tmp_path: Path) -> None:
     limit = {("ml-0", f"{TOP}/log"): LimitReached("stopped", where="ml-0")}
+    errors = fetch(tmp_path, limit, {"ml-0": MAIN, "ml-1": MAIN}).errors
 
+    assert [type(error) for error in errors.values()] == [LimitReached, HostError]
     with pytest.raises(HostsFailed, match="nothing could be fetched"):
         fetch(tmp_path, {}, {"ml-0": MAIN})
     assert isinstance(fetch(tmp_path, limit, {"ml-0": MAIN}).errors["ml-0"], LimitReached)
@@ -165,7 +169,7 @@ def test_a_folder_on_this_computer_that_leads_elsewhere_gets_nothing(tmp_path: P
 
 def test_logs_replace_what_an_earlier_fetch_left(tmp_path: Path) -> None:
     content = {
-        ("ml-0", f"{TOP}/log"): {"main.log": "new", "sub/file": "new"},
+        ("ml-0", f"{TOP}/log"): {"main.log": "new", "sub/file": "new", "more/file": "new"},
         ("ml-0", f"{TOP}/state"): {"versions.txt/file": "a folder", "image.txt": "sha256:1\n"},
     }
     (tmp_path / "logs/ml-0.main.log").mkdir(parents=True)
@@ -176,6 +180,7 @@ def test_logs_replace_what_an_earlier_fetch_left(tmp_path: Path) -> None:
     assert files(tmp_path) == {
         "logs/ml-0.main.log": "new",
         "logs/ml-0.sub/file": "new",
+        "logs/ml-0.more/file": "new",
         "image.txt": "sha256:1\n",
     }
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws import owner_id
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import NotReady, UsageError
@@ -143,6 +144,61 @@ def test_an_owner_without_vms_is_an_error_that_lists_the_owners(simulate: Simula
         session.cluster.terminate(owner="typo")
     assert session.context.cluster_id.owner_id in str(caught.value.fix)
     assert len(project.cloud.live_instances()) == 1
+
+
+def test_of_several_owners_the_named_one_ends_and_the_others_are_listed(simulate: Simulate) -> None:
+    project = lab(plain := simulate())
+    ada, grace, user = project.session("ada"), project.session("grace"), plain.session("user")
+    for session in (ada, grace, user):
+        session.cluster.launch(session.cluster.plan(1))
+
+    report = project.session("desktop").cluster.terminate(owner=ada.context.cluster_id.owner_id)
+
+    assert [result.state for result in report.instances] == ["terminated"]
+    assert [other.owner for other in report.same_role] == [grace.context.cluster_id.owner_id]
+    assert len(report.other_owners) == 1
+    assert len(plain.cloud.live_instances()) == 2
+
+
+def test_an_owner_is_named_in_all_regions_of_the_settings(simulate: Simulate) -> None:
+    project = lab(simulate())
+    there = replace(project, config=project.config.replace("us-west-2", "eu-west-1")).session("ada")
+    there.cluster.launch(there.cluster.plan(1))
+    owner = there.context.cluster_id.owner_id
+
+    with pytest.raises(UsageError, match=f"{owner} has no VM in cluster ml in us-west-2"):
+        project.session("desktop").cluster.terminate(owner=owner)
+    report = replace(project, aws="terminate_regions = eu-west-1").session("desktop").cluster.terminate(owner=owner)
+
+    assert [result.state for result in report.instances] == ["terminated"]
+    assert project.cloud.live_instances() == []
+
+
+def test_owners_without_an_id_are_listed_by_name_and_regions_that_are_not_known_are_told(simulate: Simulate) -> None:
+    project = replace(simulate(), cluster="owner = team")
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(1))
+    desktop = replace(project, cluster="", aws="terminate_regions = all").session("desktop")
+    project.cloud.play(Scenario(7, (make_fault("denied", action="DescribeRegions"),)))
+
+    with pytest.raises(UsageError) as caught:
+        desktop.cluster.terminate(owner="typo")
+    assert str(caught.value.fix) == "VMs there are of: team"
+    assert all(str(line).startswith("other regions: ") for line in desktop.cluster.terminate(owner="team").remaining)
+    assert project.cloud.live_instances() == []
+
+
+def test_what_earlier_sessions_needed_and_cannot_be_deleted_is_a_warning(simulate: Simulate) -> None:
+    project = lab(simulate())
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(1))
+    (project.folder / "laptop" / owner_id.FILE).unlink()
+    project.cloud.play(Scenario(7, (make_fault("error", code="DependencyViolation", action="DeleteSecurityGroup"),)))
+
+    project.session().cluster.terminate()
+
+    earlier = session.context.cluster_id.resource_name
+    assert sum(text.startswith(f"{earlier}: security group: ") for text in project.warnings) == 1
 
 
 def test_naming_the_arn_of_a_role_leaves_what_has_an_owner_id(simulate: Simulate) -> None:
