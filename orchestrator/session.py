@@ -39,6 +39,7 @@ from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobContext, JobService
+from orchestrator.services.notebooks import NotebookService
 from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Session:
     :ivar cluster: launch, inspect, stop, start, terminate and recover instances.
     :ivar jobs: install, start, follow, list, cancel and fetch.
     :ivar hosts: usage, commands and tunnels, on any host.
+    :ivar notebooks: JupyterLab on a host.
     :ivar ssh_config: the SSH config for plain ssh, scp, rsync and editors.
     :ivar account: cost, quotas, instance types, SSH access.
     :param home: folder of everything that is kept on this computer.
@@ -95,6 +97,14 @@ class Session:
         self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh")
         self.account = AccountService(self.inventory)
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
+        self.notebooks = NotebookService(
+            self.inventory,
+            self.context.ssh,
+            settings.install,
+            on_event,
+            logs_folder=lambda: self.context.folder / "logs",
+            job_name=lambda: self.jobs.load_job().name,
+        )
 
     def _ssh_config(self, folder: Path) -> SshConfigService:
         context, files = self.context, SshConfigFiles(folder, Path.home() / ".ssh/config")

@@ -13,6 +13,7 @@ from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobService
+from orchestrator.services.notebooks import NotebookService
 from orchestrator.services.ssh_config import SshConfigService
 from orchestrator.session import Session, default_home
 from tests.support.simulated_project import SimulatedProject, simulate
@@ -65,7 +66,12 @@ API: dict[type, list[str]] = {
     HostService: [
         "run_command(command, *, names=(), timeout_s=600.0, on_line)",
         "ssh_command(name)",
+        "tunnel(name, port)",
         "usage(names=())",
+    ],
+    NotebookService: [
+        "open(name='')",
+        "stop(name='')",
     ],
     SshConfigService: [
         "install()",

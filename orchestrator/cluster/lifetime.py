@@ -212,7 +212,7 @@ def _affordable_minutes(inventory: Inventory, instances: Sequence[Instance]) -> 
 
 
 def set_idle_shutdown(inventory: Inventory, minutes: int) -> IdleShutdownReport:
-    """Have all running instances shut down after some minutes without a job, an SSH session or GPU use.
+    """Have all running instances shut down after some minutes without a job, busy notebook, SSH session or GPU use.
 
     :param minutes: 0 turns it off.
     """

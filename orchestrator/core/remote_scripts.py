@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-RUN_SCRIPTS = ("task.sh", "container.sh", "cancel.sh", "spot.sh", "python.sh", "limit.sh", "notify.sh")
+RUN_SCRIPTS = (
+    "task.sh",
+    "container.sh",
+    "cancel.sh",
+    "spot.sh",
+    "python.sh",
+    "limit.sh",
+    "notify.sh",
+    "run_notebook.py",
+)
 """Scripts of every run; each framework names its own."""
 
 STEPS = "common apt packages python conda setup requirements parcel s3 engine gpu image present"

@@ -24,6 +24,12 @@ S3_MARK = "/.stratus-manifest.json"
 """File that stage.py writes into a folder when all objects have arrived."""
 
 
+NOTEBOOK_ENVIRONMENT = ".jupyter"
+"""Name of the environment of JupyterLab, beside those of jobs: no job's name begins with a dot."""
+
+NOTEBOOK_PACKAGES = "jupyterlab>=4\nipykernel\n"
+
+
 @dataclass(frozen=True)
 class Step:
     """One check, and the change to make if it fails.
@@ -103,6 +109,16 @@ def install_plan(
     return InstallPlan((*steps, *_data_steps(spec, hashes_folder)), files, login)
 
 
+def notebook_plan(settings: InstallSettings) -> InstallPlan:
+    """Return what a host needs to serve notebooks: JupyterLab, in an environment of its own."""
+    files: dict[str, bytes] = {}
+    if settings.ca_bundle:
+        files["ca.pem"] = read_user_file(settings.ca_bundle)
+    python = Step("python", "python.sh", (NOTEBOOK_ENVIRONMENT, "python3", "no"))
+    packages = _requirements_step(NOTEBOOK_ENVIRONMENT, NOTEBOOK_PACKAGES, "python3", settings, files)
+    return InstallPlan((python, replace(packages, name="jupyterlab")), files)
+
+
 def images_to_pull(spec: JobSpec, settings: InstallSettings) -> list[str]:
     """Return the names of images that a host may pull for the job; of a build, the values of its arguments."""
     if spec.runtime != "docker":
@@ -163,13 +179,22 @@ def _venv_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes
     text = spec.requirements_text
     if any(item.is_s3 for item in spec.data):
         text += "\nboto3\n"
+    interpreter = spec.options.environment or spec.options.python
+    requirements = _requirements_step(spec.name, text, interpreter, settings, files)
+    # Apart from fetching data, what a container needs is in its image.
+    own_steps = _own_steps(spec, settings, files) if spec.runtime == "venv" else [_python_step(spec)]
+    return [*own_steps, requirements]
+
+
+def _requirements_step(
+    environment: str, text: str, interpreter: str, settings: InstallSettings, files: dict[str, bytes]
+) -> Step:
+    """Return the step that installs packages into an environment; their list is added to `files`."""
     files["requirements.txt"] = text.encode()
     pip_options = shlex.split(settings.pip_options)
     # The host installs again only when this changed: everything that decides what pip installs is part of it.
-    digest = _digest(shlex.join([text, *pip_options, spec.options.environment or spec.options.python]).encode())
-    # Apart from fetching data, what a container needs is in its image.
-    own_steps = _own_steps(spec, settings, files) if spec.runtime == "venv" else [_python_step(spec)]
-    return [*own_steps, Step("requirements", "requirements.sh", (spec.name, digest, "requirements.txt", *pip_options))]
+    digest = _digest(shlex.join([text, *pip_options, interpreter]).encode())
+    return Step("requirements", "requirements.sh", (environment, digest, "requirements.txt", *pip_options))
 
 
 def _own_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes]) -> Sequence[Step]:

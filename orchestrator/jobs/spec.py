@@ -99,6 +99,7 @@ class JobSpec:
     """A job as its ``job.ini`` describes it; see the tables above for the meaning of each option.
 
     :param named: the job as it was named by the user, for hints.
+    :param packages: Python packages that it needs besides those of its requirements file.
     :param build_digest: digest of what goes into an image that is built, besides the folder: arguments, certificates.
     """
 
@@ -110,6 +111,7 @@ class JobSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     build_digest: str = ""
     named: str = ""
+    packages: tuple[str, ...] = ()
 
     @property
     def framework(self) -> str:
@@ -147,9 +149,10 @@ class JobSpec:
 
     @property
     def requirements_text(self) -> str:
-        """The requirements file's text; empty without one."""
+        """Text of the requirements file, and the packages besides; empty without any."""
         path = self.options.requirements
-        return (self.folder / path).read_text(encoding="utf-8") if path else ""
+        text = (self.folder / path).read_text(encoding="utf-8") if path else ""
+        return "\n".join([text, *self.packages, ""]) if self.packages else text
 
     @property
     def excluded_names(self) -> tuple[str, ...]:

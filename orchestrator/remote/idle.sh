@@ -1,6 +1,7 @@
 #!/bin/sh
 # Counts the minutes that this VM is up, and shuts it down at its end, whatever became of the scheduled shutdown, and after
-# some minutes without use: no job runs, no SSH session is open, no GPU computes. stratus-expire starts it at every boot.
+# some minutes without use: no job runs, no SSH session is open, no GPU or notebook computes. stratus-expire starts it at
+# every boot.
 #
 #   idle.sh USED [END]     USED: minutes up before, unless the file used has a count; END: uptime in seconds at which it
 #                          shuts down, unless /run/stratus/end has another; 0: never
@@ -42,6 +43,10 @@ session() { # an established connection to the SSH port of one of this VM's own 
             if (local[2] == port && (!old || index(own, substr(local[1], size - 7)))) found = 1
         }
         END { exit !found }'
+}
+
+notebook() { # jupyter_use.py touches the file twice a minute while a kernel works
+    [ -n "$(find "$root"/home/*/stratus/jupyter/busy "$root"/root/stratus/jupyter/busy -mmin -2 2>/dev/null)" ]
 }
 
 gpu() { # a few percent come from the driver itself
@@ -97,10 +102,10 @@ while sleep "$(pause)"; do
     if [ "$end" -gt 0 ] && [ "$now" -ge "$end" ]; then
         echo "ended: its time is over" | tee "$state/ended"
         end_vm
-    elif [ "$idle" -eq 0 ] || job || session || gpu; then
+    elif [ "$idle" -eq 0 ] || job || session || notebook || gpu; then
         active=$now
     elif [ $((now - active)) -ge $((idle * minute)) ]; then
-        echo "ended after $idle min without a job, an SSH session or GPU use" | tee "$state/ended"
+        echo "ended after $idle min without a job, a busy notebook, an SSH session or GPU use" | tee "$state/ended"
         end_vm
     fi
 done

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.host_source import HostSource
 from orchestrator.hosts import commands, usage
+from orchestrator.hosts.tunnels import PortTunnel
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -48,6 +49,20 @@ class HostService:
         :param on_line: called with (host, line), from one thread per host.
         """
         return commands.run(self.ssh, self.source.hosts(names), command, on_line=on_line, timeout_s=timeout_s)
+
+    def tunnel(self, name: str, port: int) -> PortTunnel:
+        """Open a tunnel to a port on a host's loopback address; it makes a new connection when it has lost one.
+
+        :param port: the same on this computer, or a free one if another program has it or it needs root.
+        """
+        from orchestrator.ssh import LOOPBACK, PortTaken
+
+        host = self.source.hosts([name])[0]
+        try:
+            tunnel = self.ssh.forward(host, port, target_address=LOOPBACK, local_port=port)
+        except PortTaken:
+            tunnel = self.ssh.forward(host, port, target_address=LOOPBACK)
+        return PortTunnel(host.name, port, tunnel.address, tunnel.port, tunnel.close)
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of an OpenSSH session to a host, with its host key pinned."""

@@ -267,7 +267,7 @@ class SshClient:
         :param target_address: as ``host`` reaches it; empty: the private address of the host itself.
         :param local_port: 0 takes a free one.
         :raises ConnectError: no session.
-        :raises HostError: the local port is taken.
+        :raises PortTaken: something else listens on the local port.
         """
         # Now rather than at the first use: an unreachable host is an error of this call.
         self._pool.connect(host)

@@ -24,6 +24,15 @@ OpenRemoteEnd = Callable[[tuple[str, int]], "paramiko.Channel"]
 """Opens the remote end for a connection, given its source address: one channel for each."""
 
 
+LOOPBACK = str(ipaddress.ip_address(socket.INADDR_LOOPBACK))
+
+
+class PortTaken(HostError):
+    """The local port of a tunnel cannot be listened on."""
+
+    json_name = "HostError"
+
+
 class Tunnel:
     """A listening port on the loopback address of this computer, forwarded to the remote end.
 
@@ -34,16 +43,16 @@ class Tunnel:
         """Start listening.
 
         :param local_port: the port to listen on; 0 takes a free one.
-        :raises HostError: the port is taken or not allowed.
+        :raises PortTaken: the port is taken or not allowed.
         """
         # Loopback only: other users of the network must not reach the page.
-        self.address = str(ipaddress.ip_address(socket.INADDR_LOOPBACK))
+        self.address = LOOPBACK
         try:
             self._server = _Server((self.address, local_port), open_remote_end)
         except (OSError, OverflowError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no such port"
             fix = "choose another port, or 0 for any free one"
-            raise HostError(f"cannot listen on local port {local_port}: {reason}", fix=fix) from error
+            raise PortTaken(f"cannot listen on local port {local_port}: {reason}", fix=fix) from error
         self.port: int = self._server.server_address[1]
         self._accepting = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="tunnel", daemon=True)
         self._accepting.start()

@@ -18,7 +18,7 @@ from tests.support.interface.command_line import make_workplace
 from tests.support.interface.fake_session import FakeSession
 
 # Those that replace this process, wait for Ctrl-C, or start clouds and programs.
-_EXCLUDED = ("ssh", "jupyter", "dashboard", "rehearse", "shell", "sample-data")
+_EXCLUDED = ("ssh", "jupyter", "tunnel", "dashboard", "rehearse", "shell", "sample-data")
 _VERBS = [verb for verb in default_registry() if verb.command not in _EXCLUDED]
 COMMANDS = tuple(sorted({verb.command for verb in _VERBS} | {"completion", "manual", "--help", "--version"}))
 VERBS = tuple(sorted(verb.name for verb in _VERBS))

@@ -1,18 +1,21 @@
-"""Text and JSON documents of what hosts are doing: usage, commands, cancelled processes."""
+"""Text and JSON documents of what hosts are doing: usage, commands, tunnels, notebooks, cancelled processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from orchestrator.core.next_step import Text
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts.commands import CommandOutput, CommandReport
+from orchestrator.hosts.tunnels import PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines
+from orchestrator.interface.render.styles import line
 from orchestrator.interface.render.units import columns
 from orchestrator.jobs.kill import HostKill, KillReport
+from orchestrator.services.notebooks import NotebookPage, NotebookStop
 
 COMMAND_WIDTH = 60
 
@@ -149,6 +152,17 @@ def _(process: GpuProcess) -> Document:
     }
 
 
+@lines.register(PortTunnel)
+def _(tunnel: PortTunnel, _now: datetime) -> Lines:
+    route = f"{tunnel.address}:{tunnel.port} leads to port {tunnel.remote_port} of {tunnel.host}"
+    return [f"  {route}   open until you exit (Ctrl-C for a command)"]
+
+
+@document.register(PortTunnel)
+def _(tunnel: PortTunnel) -> Document:
+    return {"host": tunnel.host, "remote_port": tunnel.remote_port, "address": tunnel.address, "port": tunnel.port}
+
+
 @document.register(HostProcess)
 def _(process: HostProcess) -> Document:
     return {
@@ -177,3 +191,26 @@ def _(result: CommandOutput) -> Document:
         "lines": document(result.lines),
         "seconds": result.seconds,
     }
+
+
+@lines.register(NotebookPage)
+def _(page: NotebookPage, _now: datetime) -> Lines:
+    return [
+        f"  JupyterLab on {page.host}: {page.url}   open until you exit (Ctrl-C for a command)",
+        line("  It continues on the VM.  ", NextStep("StopJupyter", page.host), "  ends it"),
+    ]
+
+
+@lines.register(NotebookStop)
+def _(stop: NotebookStop, _now: datetime) -> Lines:
+    return [f"  JupyterLab on {stop.host} {'ended' if stop.ran else 'was not running'}"]
+
+
+@document.register(NotebookPage)
+def _(page: NotebookPage) -> Document:
+    return {"host": page.host, "url": page.url}
+
+
+@document.register(NotebookStop)
+def _(stop: NotebookStop) -> Document:
+    return {"host": stop.host, "ran": stop.ran}

@@ -1,4 +1,4 @@
-"""Verbs on hosts, whichever run they work on: usage, commands, SSH."""
+"""Verbs on hosts, whichever run they work on: usage, commands, tunnels, SSH."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import STATUS
 from orchestrator.interface.verbs.follow import LogPrinter
 from orchestrator.interface.verbs.interaction import check_number, show
-from orchestrator.interface.verbs.parameters import CommandWords, HostName, VerbParameter, decimal_number
+from orchestrator.interface.verbs.parameters import CommandWords, HostName, VerbParameter, decimal_number, whole_number
 
 if TYPE_CHECKING:
     from orchestrator.hosts.commands import CommandReport
+    from orchestrator.hosts.tunnels import PortTunnel
     from orchestrator.hosts.usage import UsageReport
     from orchestrator.interface.workspace import Workspace
     from orchestrator.services.ssh_config import SshConfigReport
@@ -24,6 +25,8 @@ GROUP = VerbGroup("Hosts")
 
 COMMAND_TIMEOUT_S = 600.0
 
+SshHost = Annotated[str, VerbParameter(metavar="HOST", completes="host")]
+PortNumber = Annotated[int, VerbParameter(metavar="PORT", parse=whole_number)]
 Seconds = Annotated[float, VerbParameter(metavar="S", parse=decimal_number)]
 
 
@@ -77,6 +80,28 @@ def run_command(
     return report
 
 
+@GROUP.verb(
+    "Tunnel", "tunnel", stays_open=True, examples=(NextStep("Tunnel", "ml-0", 6006), NextStep("Tunnel", "ml-1", 8787))
+)
+def tunnel(workspace: Workspace, host: SshHost, port: PortNumber) -> PortTunnel:
+    """Open a tunnel to a port of a VM.
+
+    For a server there that listens on its loopback address, such as TensorBoard. The tunnel is open on the loopback
+    address of this computer until you exit the shell; as a command, until Ctrl-C.
+
+    host  its name.
+    port  port on the VM; the same here if it is free.
+
+    Costs  nothing.
+    """
+    if not 0 < port < 65536:
+        raise UsageError(f"{port}: a port is a number from 1 to 65535", fix=NextStep("Tunnel", host, 6006))
+    opened = workspace.session().hosts.tunnel(host, port)
+    # The tunnel outlives this verb, but not the session.
+    workspace.close_later(opened.close)
+    return show(workspace, opened)
+
+
 def _exit_status(status: int, options: dict[str, Any]) -> int:  # noqa: ARG001 - the signature of all exit codes
     return status
 
@@ -97,9 +122,6 @@ def ssh_config(workspace: Workspace, *, install: bool = False, remove: bool = Fa
         raise UsageError("install and remove exclude each other", fix=NextStep("SshConfig", install=True))
     service = workspace.session(files=False).ssh_config
     return show(workspace, service.install() if install else service.remove() if remove else service.write())
-
-
-SshHost = Annotated[str, VerbParameter(metavar="HOST", completes="host")]
 
 
 @GROUP.verb(

@@ -88,12 +88,12 @@ def install(workspace: Workspace, *hosts: HostName, job: JobOption = "") -> Inst
 def run_single(
     workspace: Workspace, job: JobName = "", *, host: HostName = "", detach: bool = False
 ) -> RunResult | RunHandle | CancelReport | None:
-    """Run the job, or a script, on one VM.
+    """Run the job, a script or a notebook on one VM.
 
     It runs on the VM: neither Ctrl-C nor a lost connection stops it. Of a script, its folder is uploaded, and
-    requirements.txt in it is installed.
+    requirements.txt in it is installed. Of a notebook, the executed copy is an output; -p NAME VALUE sets a parameter.
 
-    job     folder of a job, or a script with its arguments (default: [job] run in the config file).
+    job     folder of a job, or a script or notebook with its arguments (default: [job] run in the config file).
     host    run on this VM (default: the first).
     detach  start it and return at once.
 

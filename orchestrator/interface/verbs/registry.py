@@ -80,8 +80,7 @@ def option_name(parameter: VerbParameter) -> str:
 
 def default_registry() -> VerbRegistry:
     """Return the verbs of this program. A new topic is one more module here."""
-    from orchestrator.interface.verbs import account, cluster, config, experiment, hosts, job_files, jobs
+    from orchestrator.interface.verbs import account, cluster, config, experiment, hosts, job_files, jobs, notebooks
 
-    return VerbRegistry(
-        [cluster.GROUP, jobs.GROUP, experiment.GROUP, hosts.GROUP, account.GROUP, config.GROUP, job_files.GROUP]
-    )
+    modules = (cluster, jobs, experiment, hosts, notebooks, account, config, job_files)
+    return VerbRegistry([module.GROUP for module in modules])

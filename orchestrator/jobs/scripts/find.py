@@ -18,6 +18,11 @@ from orchestrator.jobs.scripts.script_job import ScriptJob
 INTERPRETERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".jl": "julia"}
 """Suffix of a script -> program that runs it."""
 
+NOTEBOOK = ".ipynb"
+NOTEBOOK_PACKAGES = ("nbclient", "ipykernel")
+RUN_NOTEBOOK = 'python "$STRATUS_FOLDER/bin/run_notebook.py"'
+"""Executes a notebook; a file of every run."""
+
 PROGRAMS = ("python", "bash", "sh", "Rscript", "julia", "torchrun", "accelerate", "deepspeed", "make")
 """Programs that a command may begin with; anything else is taken for a misspelled script."""
 
@@ -30,7 +35,7 @@ RUN_SINGLE = partial(NextStep, "RunSingleVMComputing")
 def find(text: str, again: Again = RUN_SINGLE) -> Path | ScriptJob | None:
     """Return the job that a text names, None for an empty one.
 
-    A script runs in its own folder, a command (``python -m trainer``) in the present one.
+    A script, or a notebook, runs in its own folder, a command (``python -m trainer``) in the present one.
 
     :param again: returns the verb as it was typed, with another job.
     :return: a folder or .ini file as a path, else a script.
@@ -50,7 +55,8 @@ def find(text: str, again: Again = RUN_SINGLE) -> Path | ScriptJob | None:
     if script is None:
         return _command(text, again)
     _check_paths(script.parent, arguments)
-    return ScriptJob(text, script.parent, " ".join(filter(None, [_start(script), arguments])))
+    packages = NOTEBOOK_PACKAGES if script.suffix == NOTEBOOK else ()
+    return ScriptJob(text, script.parent, " ".join(filter(None, [_start(script), arguments])), packages)
 
 
 def _local(text: str) -> Path:
@@ -109,16 +115,15 @@ def _prefixes(text: str) -> Iterator[tuple[str, str]]:
 
 def _start(script: Path) -> str:
     """Return the command that starts a script in its own folder."""
-    name = shlex.quote(script.name)
-    if script.suffix == ".ipynb":
-        fix = f"jupyter nbconvert --to script {shlex.quote(str(script))}   writes a script"
-        raise UsageError("a notebook cannot be run as a job", where=str(script), fix=fix)
+    # ./ before a name that begins with a dash, which would be an option.
+    name = f"{'./' * script.name.startswith('-')}{shlex.quote(script.name)}"
+    if script.suffix == NOTEBOOK:
+        return f"{RUN_NOTEBOOK} {name}"
     if program := INTERPRETERS.get(script.suffix):
-        # ./ before a name that begins with a dash, which would be an option.
-        return f"{program} {'./' if script.name.startswith('-') else ''}{name}"
+        return f"{program} {name}"
     if os.access(script, os.X_OK):
-        return f"./{name}"
-    known = ", ".join(INTERPRETERS)
+        return f"./{name.removeprefix('./')}"
+    known = ", ".join((*INTERPRETERS, NOTEBOOK))
     raise UsageError(f"neither executable nor one of {known}", where=str(script), fix=f"chmod +x {script}")
 
 
@@ -146,7 +151,9 @@ def _missing(name: str, text: str) -> UsageError:
     """Return the error for a script that does not exist, with what it may have been."""
     folder = _local(name).parent
     entries = sorted(folder.iterdir()) if _exists(folder) and folder.is_dir() else []
-    known = [entry.name for entry in entries if entry.suffix in INTERPRETERS or (entry / "job.ini").is_file()]
+    known = [
+        entry.name for entry in entries if entry.suffix in (*INTERPRETERS, NOTEBOOK) or (entry / "job.ini").is_file()
+    ]
     # Without their suffixes, which all scripts have in common.
     stems = {Path(entry).stem: entry for entry in known}
     near = stems.get(ini.nearest(Path(name).stem, stems), "")

@@ -24,11 +24,13 @@ class ScriptJob:
     :param text: as it was typed, for hints.
     :param folder: what is uploaded; the command's working directory.
     :param command: shell command, on one VM or on each of several.
+    :param packages: Python packages that it needs besides those of ``requirements.txt``.
     """
 
     text: str
     folder: Path
     command: str
+    packages: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -57,15 +59,16 @@ class ScriptJob:
             outputs=OUTPUTS,
             exclude=EXCLUDED,
         )
-        return JobSpec(self.name, self.folder, options, ResourceOptions(), named=self.text)
+        return JobSpec(self.name, self.folder, options, ResourceOptions(), named=self.text, packages=self.packages)
 
     def job_file(self) -> str:
         """Return the ``job.ini`` that stands for it."""
         requirements = f"requirements = {self.requirements}\n" if self.requirements else ""
         excluded = "".join(f"    {name}\n" for name in EXCLUDED)
+        packages = f"setup = python -m pip install {' '.join(self.packages)}\n" if self.packages else ""
         commands = f"single = {self.command}\nmulti = {self.command}\n"
         header = f"# {self.name}: every setting is in docs/jobs.md\n[job]\n"
-        return f"{header}{requirements}{commands}outputs = {OUTPUTS[0]}\nexclude =\n{excluded}"
+        return f"{header}{requirements}{packages}{commands}outputs = {OUTPUTS[0]}\nexclude =\n{excluded}"
 
 
 JobSource = Path | ScriptJob

@@ -28,7 +28,7 @@ from orchestrator.core.errors import Problem
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message
 from orchestrator.hosts.commands import CommandOutput, CommandReport
-from orchestrator.hosts.tunnels import Dashboard
+from orchestrator.hosts.tunnels import Dashboard, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import json_output
@@ -40,6 +40,7 @@ from orchestrator.jobs.record import PastRun, RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
+from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
 from tests.support.interface.example_records import example, type_hints
 
@@ -71,6 +72,9 @@ KEYS: dict[type, str] = {
     Amount: "at_least at_most",
     JoinReport: "run joined failed",
     Dashboard: "url",
+    PortTunnel: "host remote_port address port",
+    NotebookPage: "host url",
+    NotebookStop: "host ran",
     KillReport: "hosts failed",
     HostKill: "host runs left stuck",
     UsageReport: "hosts failed",

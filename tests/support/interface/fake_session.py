@@ -36,7 +36,7 @@ from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.commands import CommandOutput, CommandReport
-from orchestrator.hosts.tunnels import Dashboard
+from orchestrator.hosts.tunnels import Dashboard, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import invocation
@@ -48,6 +48,7 @@ from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.services.account import Cost
+from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
 from tests.support.interface.example_plan import launch_plan
 
@@ -291,9 +292,27 @@ class FakeHosts:
         status = 3 if command == "false" else 0
         return CommandReport(command, tuple(CommandOutput(name, status, (), 0.1) for name in hosts), {})
 
+    def tunnel(self, name: str, port: int) -> PortTunnel:
+        self.state.require_vms([name])
+        return PortTunnel(name, port, "192.0.2.1", port, lambda: None)
+
     def ssh_command(self, name: str) -> list[str]:
         self.state.require_vms([name])
         return [sys.executable, "-c", "import sys; print('on', sys.argv[1:])", name]
+
+
+class FakeNotebooks:
+    """The notebook service."""
+
+    def __init__(self, state: FakeState) -> None:
+        self.state = state
+
+    def open(self, name: str = "") -> NotebookPage:
+        host = self.state.require_vms([name] if name else ())[0]
+        return NotebookPage(host, "http://192.0.2.1:8888/lab?token=c0ffee", lambda: None)
+
+    def stop(self, name: str = "") -> NotebookStop:
+        return NotebookStop(self.state.require_vms([name] if name else ())[0], True)
 
 
 class FakeSshConfig:
@@ -334,6 +353,7 @@ class FakeSession:
         self.cluster = FakeCluster(state)
         self.jobs = FakeJobs(state)
         self.hosts = FakeHosts(state)
+        self.notebooks = FakeNotebooks(state)
         self.ssh_config = FakeSshConfig(state)
         self.account = FakeAccount(self.cluster)
 

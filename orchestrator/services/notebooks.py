@@ -1,0 +1,126 @@
+"""Use case: JupyterLab on a host, reached through a tunnel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.core.errors import HostsFailed, StratusError
+from orchestrator.core.events import EventHandler
+from orchestrator.core.host import Host
+from orchestrator.core.host_source import HostSource
+from orchestrator.core.next_step import NextStep
+from orchestrator.hosts import notebooks, parallel
+from orchestrator.install import steps
+from orchestrator.install.installer import Installer
+
+if TYPE_CHECKING:
+    from orchestrator.config.settings import InstallSettings
+    from orchestrator.ssh import SshClient, Tunnel
+
+FIRST_PORT = 8888
+"""Jupyter's usual port; the next ones are tried while another program of this computer has it."""
+
+PORTS = 10
+AGAIN = NextStep("Jupyter")
+
+
+@dataclass(frozen=True)
+class NotebookPage:
+    """An open tunnel to a host's JupyterLab.
+
+    :param url: address for a browser on this computer, with the token that gives access.
+    :param close: closes the tunnel; JupyterLab continues.
+    """
+
+    host: str
+    url: str
+    close: Callable[[], None] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class NotebookStop:
+    """End of a host's JupyterLab.
+
+    :param ran: False if there was none.
+    """
+
+    host: str
+    ran: bool
+
+
+@dataclass(frozen=True)
+class NotebookService:
+    """JupyterLab on the hosts of one source.
+
+    :param logs_folder: returns the folder of the hosts' install logs.
+    :param job_name: returns the name of the job in the settings; empty if it cannot be read.
+    """
+
+    source: HostSource
+    ssh: SshClient
+    settings: InstallSettings
+    on_event: EventHandler
+    logs_folder: Callable[[], Path]
+    job_name: Callable[[], str]
+
+    def open(self, name: str = "") -> NotebookPage:
+        """Install and start JupyterLab on a host, or find the one that runs there, and open a tunnel to it.
+
+        It continues without this computer. A tunnel that loses its connection makes a new one when it is used.
+
+        :param name: of the host; the first when empty.
+        :raises HostsFailed: it could not be installed.
+        :raises HostError: it could not be started.
+        """
+        host = self._host(name)
+        self._install(host)
+        server = notebooks.start(self.ssh, host, job=self._job())
+        tunnel = self._tunnel(host, server.port)
+        return NotebookPage(host.name, f"http://{tunnel.address}:{tunnel.port}/lab?token={server.token}", tunnel.close)
+
+    def stop(self, name: str = "") -> NotebookStop:
+        """End JupyterLab on a host, and its kernels.
+
+        :param name: of the host; the first when empty.
+        """
+        host = self._host(name)
+        return NotebookStop(host.name, notebooks.stop(self.ssh, host))
+
+    def _host(self, name: str) -> Host:
+        return self.source.hosts([name] if name else [])[0]
+
+    def _job(self) -> str:
+        try:
+            return self.job_name()
+        # A notebook needs no job: one that cannot be read has no kernel.
+        except StratusError:
+            return ""
+
+    def _install(self, host: Host) -> None:
+        installer = Installer(
+            self.ssh,
+            steps.notebook_plan(self.settings),
+            self.logs_folder(),
+            self.on_event,
+            timeout_s=self.settings.timeout,
+            again=AGAIN,
+        )
+        outcomes = parallel.for_each([host], lambda item: installer(self.source.ready(item)), clock=self.ssh.clock)
+        self.source.all_ready()
+        if outcomes.failed:
+            raise HostsFailed("JupyterLab could not be installed", outcomes.errors, fix=AGAIN + " tries again")
+
+    def _tunnel(self, host: Host, port: int) -> Tunnel:
+        """Open a tunnel from a port that stays the same if it can: the browser's page reconnects to it."""
+        # Imported when needed: paramiko takes a third of a second.
+        from orchestrator.ssh import LOOPBACK, PortTaken
+
+        for local_port in range(FIRST_PORT, FIRST_PORT + PORTS):
+            try:
+                return self.ssh.forward(host, port, target_address=LOOPBACK, local_port=local_port)
+            except PortTaken:
+                continue
+        return self.ssh.forward(host, port, target_address=LOOPBACK)
