@@ -183,8 +183,13 @@ def build(parts: CloudParts) -> Cloud:
 
 def moto_application() -> wsgi.Application:
     """Return moto's server application. It looks backends up for every request, so one serves all clouds."""
+    from moto.core import responses as moto_responses
+    from moto.core import utils
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+    # moto lists the 800 methods of the service's class on every request.
+    responses: Any = moto_responses
+    responses.method_names_from_class = functools.cache(utils.method_names_from_class)
     dispatcher: Any = DomainDispatcherApplication(create_backend_app)
     applications: dict[str, wsgi.Application] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from orchestrator.core.cost import Amount
 
 TAG_RUN, TAG_OWNER, TAG_CLUSTER = "stratus:run", "stratus:owner", "stratus:cluster"
-OUR_ARN = "arn:aws:iam::123456789012:user/researcher"
-OTHER_ARN = "arn:aws:iam::123456789012:user/colleague"
-OUR_OWNERS = (OUR_ARN, "team")
-"""Our identity, and the owner that some runs enter in the settings."""
+TAG_OWNER_ID = "stratus:ownerid"
+ACCOUNT = "123456789012"
+OUR_ARN = f"arn:aws:iam::{ACCOUNT}:user/researcher"
+OTHER_ARN = f"arn:aws:iam::{ACCOUNT}:user/colleague"
+SSO_ROLE, OUR_SESSION = "AWSReservedSSO_Lab_0123456789abcdef", "ada@example.org"
+OUR_OWNERS = (OUR_ARN, "team", f"arn:aws:sts::{ACCOUNT}:assumed-role/{SSO_ROLE}/{OUR_SESSION}")
+"""Our identities, and the owner that some runs enter in the settings."""
+
+OUR_ROLE = "Lab"
+ROLE_ARN = f"arn:aws:sts::{ACCOUNT}:assumed-role/{OUR_ROLE}"
+COLLEAGUE_ID = "c011ea90e000"
+"""Role of some runs, whose sessions have changing names, and the owner id of a colleague who has it, too."""
 
 REGIONS = ("us-west-2", "eu-west-1")
 ACTIVE = ("pending", "running", "stopping", "stopped")
@@ -33,11 +41,13 @@ class Resources:
     :param instances: id -> state and tags.
     :param groups: id -> rules of a security group.
     :param keys: name -> id of a key pair.
+    :param owner_ids: tags ``stratus:ownerid`` of all of them.
     """
 
     instances: dict[str, tuple[str, tuple[tuple[str, str], ...]]]
     groups: dict[str, Any]
     keys: dict[str, Any]
+    owner_ids: set[str] = field(default_factory=set)
 
 
 def resources(cloud: InMemoryCloud, *, ours: bool) -> Resources:
@@ -45,7 +55,7 @@ def resources(cloud: InMemoryCloud, *, ours: bool) -> Resources:
     instances = {
         instance.id: (instance.state, tuple(sorted(instance.tags.items())))
         for instance in cloud.live_instances()
-        if (instance.tags.get(TAG_OWNER) in OUR_OWNERS) == ours
+        if is_ours(instance.tags) == ours
     }
     found = Resources(instances, {}, {})
     for backend in map(_backend, REGIONS):
@@ -54,14 +64,21 @@ def resources(cloud: InMemoryCloud, *, ours: bool) -> Resources:
         found.groups |= {
             group.id: sorted(str(vars(rule)) for rule in (*group.ingress_rules, *group.egress_rules))
             for group in groups
-            if (tags.get(group.id, {}).get(TAG_OWNER) in OUR_OWNERS) == ours
+            if is_ours(tags.get(group.id, {})) == ours
         }
         found.keys |= {
-            key.key_name: key.id
-            for key in backend.key_pairs.values()
-            if (tags.get(key.id, {}).get(TAG_OWNER) in OUR_OWNERS) == ours
+            key.key_name: key.id for key in backend.key_pairs.values() if is_ours(tags.get(key.id, {})) == ours
         }
+        tagged = [tags.get(id_, {}) for id_ in (*found.groups, *found.keys.values())]
+        found.owner_ids |= {values[TAG_OWNER_ID] for values in tagged if TAG_OWNER_ID in values}
+    found.owner_ids |= {value for _, tags in instances.values() for name, value in tags if name == TAG_OWNER_ID}
     return found
+
+
+def is_ours(tags: Mapping[str, str]) -> bool:
+    """Return True for the tags of a resource of the user: a colleague with our role has another owner id, or none."""
+    owner, owner_id = tags.get(TAG_OWNER, ""), tags.get(TAG_OWNER_ID, "")
+    return owner in OUR_OWNERS or (owner.startswith(ROLE_ARN) and owner_id not in ("", COLLEAGUE_ID))
 
 
 def protected(instance_id: str) -> bool:
@@ -70,10 +87,9 @@ def protected(instance_id: str) -> bool:
     return any(item.id == instance_id and item.disable_api_termination for item in all_instances)
 
 
-def is_of(instance: LiveInstance, cluster: str, owner: str, region: str) -> bool:
-    """Return True if an instance belongs to a cluster."""
-    ids = {item.id for item in _backend(region).all_instances()}
-    return instance.id in ids and (instance.tags.get(TAG_CLUSTER), instance.tags.get(TAG_OWNER)) == (cluster, owner)
+def instance_ids(region: str) -> set[str]:
+    """Return the ids of all instances of a region."""
+    return {item.id for item in _backend(region).all_instances()}
 
 
 def default_group_id() -> str:
@@ -87,7 +103,7 @@ def _backend(region: str) -> Any:
     from moto.ec2.models import ec2_backends
 
     backends: Any = ec2_backends
-    return backends["123456789012"][region]
+    return backends[ACCOUNT][region]
 
 
 @dataclass
@@ -208,9 +224,9 @@ def _strings(value: Any) -> Iterable[str]:
 
 def identifiers(foreign: Resources) -> set[str]:
     """Return every identifier by which a request could name another owner's resource."""
-    return {*foreign.instances, *foreign.groups, *foreign.keys, *foreign.keys.values(), OTHER_ARN}
+    return {*foreign.instances, *foreign.groups, *foreign.keys, *foreign.keys.values(), OTHER_ARN, COLLEAGUE_ID}
 
 
 def our_instances(cloud: InMemoryCloud) -> list[LiveInstance]:
     """Return our instances that are not terminated."""
-    return [instance for instance in cloud.live_instances() if instance.tags.get(TAG_OWNER) in OUR_OWNERS]
+    return [instance for instance in cloud.live_instances() if is_ours(instance.tags)]

@@ -7,10 +7,11 @@ import random
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 SCRATCH = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(tempfile.gettempdir())
 """Folder for home folders: in memory if possible, because every journal entry is flushed to disk."""
+
+Keys = tuple[str, str] | None
+"""Access key and secret key; None for those of the IAM user."""
 
 _RETRY = Backoff(first_s=0.5, longest_s=5.0, growth=1.5)
 
@@ -118,6 +122,8 @@ class VirtualComputer:
     :param home: the home folder, its only memory.
     :param random: source of jitter and tokens.
     :param host_keys: of the instances; they outlive a crash.
+    :param credentials: keys of each process.
+    :param clients: of the processes until a crash.
     :param on_request: called with the action and parameters of every request.
     """
 
@@ -130,6 +136,8 @@ class VirtualComputer:
     on_event: Callable[[Event], None] = lambda event: None
     timers: ShutdownTimers | None = None
     lie: str | None = None
+    credentials: Iterator[Keys] = field(default_factory=lambda: repeat(None))
+    clients: dict[tuple[str, Keys], client.Clients] = field(default_factory=dict)
 
     @property
     def clock(self) -> Clock:
@@ -146,9 +154,7 @@ class VirtualComputer:
     def session(self, config: settings.Settings | None = None) -> Session:
         """Return the session of a process that has just started."""
         config, clock = config or settings.load(self.config, {}), self.clock
-        boto = self.cloud.session()
-        boto.events.register("provide-client-params", lambda params, model, **_: self.on_request(model.name, params))
-        clients = client.Clients(boto, region=config.aws.region, clock=clock, sequential=True)
+        clients = self._clients(config.aws.region, next(self.credentials))
         hosts = partial(SimulatedSsh, self.cloud, host_keys=self.host_keys, timers=self.timers, lie=self.lie)
         connect: Any = lambda _ssh, clock: hosts(clock=clock)  # noqa: E731
         runtime = Runtime(clock=clock, connect=connect, sequential=True)
@@ -156,8 +162,20 @@ class VirtualComputer:
             config, home=self.home, runs=self.home / "runs", on_event=self.on_event, clients=clients, runtime=runtime
         )
 
+    def _clients(self, region: str, keys: Keys) -> client.Clients:
+        """Return the clients of a region; they are kept, because creating them takes long and they have no state."""
+        if (region, keys) not in self.clients:
+            boto = self.cloud.session(keys)
+            boto.events.register(
+                "provide-client-params", lambda params, model, **_: self.on_request(model.name, params)
+            )
+            self.clients[region, keys] = client.Clients(boto, region=region, clock=self.clock, sequential=True)
+        return self.clients[region, keys]
+
     def after_crash(self, home: Path, *, empty: bool) -> VirtualComputer:
         """Return the computer after a crash at this moment, or another one with an empty home."""
         if not empty and self.home.is_dir():
             shutil.copytree(self.home, home)
+        # The clients of the crashed process refuse every call.
+        self.clients.clear()
         return replace(self, home=home)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from tests.chaos.invariants import OTHER_ARN
-from tests.chaos.random_runs import circumstances
+from tests.chaos.random_runs import callers, circumstances
+from tests.chaos.random_runs.callers import Caller
 from tests.chaos.random_runs.circumstances import Circumstances
 
 MOST_FAULTS = 5
@@ -62,10 +63,12 @@ class Step:
 
     :param verb: launch, status, stop, start, terminate.
     :param count: VMs to launch.
+    :param owner: whose VMs to terminate; empty for the user's.
     """
 
     verb: str
     count: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class RunPlan:
     third_party: Fault | None
     config: tuple[tuple[str, str], ...]
     circumstances: Circumstances
+    caller: Caller
 
     @property
     def scenario(self) -> Scenario:
@@ -117,7 +121,7 @@ class RunPlan:
             f"interruption {planned.kind} {planned.phase} {planned.action or 'any call'} {planned.number}"
             for planned in self.interruptions
         ]
-        lines += self.circumstances.describe()
+        lines += [*self.circumstances.describe(), *self.caller.describe()]
         return [*lines, "the user returns" if self.user_returns else "the user does not return"]
 
 
@@ -131,15 +135,17 @@ def generate(seed: int) -> RunPlan:
         interruptions = [*ctrl_c[: MOST_FAULTS - 1], _interruption(chance, "crash")]
         faults = faults[: MOST_FAULTS - len(interruptions)]
     steps = _steps(chance)
+    caller = callers.draw(seed, len(steps))
     return RunPlan(
         seed,
         steps,
         tuple(faults),
         tuple(interruptions),
         user_returns,
-        _third_party(chance, seed),
+        _third_party(chance, caller),
         _config(chance),
         circumstances.draw(seed, len(steps)),
+        caller,
     )
 
 
@@ -194,7 +200,7 @@ def _nth(chance: random.Random, action: str) -> int:
     return number + (action in DRY_RUN_FIRST and chance.random() < 0.8)
 
 
-def _third_party(chance: random.Random, seed: int) -> Fault | None:
+def _third_party(chance: random.Random, caller: Caller) -> Fault | None:
     if chance.random() < 0.3:
         return None
     tags = {
@@ -203,6 +209,7 @@ def _third_party(chance: random.Random, seed: int) -> Fault | None:
         "stratus:owner": OTHER_ARN,
         "stratus:hosts": "ml-0..ml-1",
         "stratus:run": "20261119-080000-c011",
+        **caller.colleague_tags(),
     }
     if chance.random() < 0.2:
         tags = {"Name": "ml-0"}

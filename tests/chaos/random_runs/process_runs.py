@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,11 @@ class Workstation:
     name: str
     launch_s: float = 3.0
 
+    @cached_property
+    def ec2(self) -> Any:
+        """Client of the account; made once, because that takes longer than its calls."""
+        return boto(self.env, "ec2")
+
     def prepare(self, *, group_id: str = "") -> None:
         """Write the config file and the job.
 
@@ -144,7 +150,7 @@ class Workstation:
 
     def instances(self) -> list[dict[str, Any]]:
         """Return all instances of our cluster, terminated ones included."""
-        ec2 = boto(self.env, "ec2")
+        ec2 = self.ec2
         filters = [{"Name": "tag:stratus:cluster", "Values": [self.name]}]
         pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
         instances = [instance for page in pages for group in page["Reservations"] for instance in group["Instances"]]
@@ -171,7 +177,7 @@ def run_one(plan: ProcessRunPlan, workstation: Workstation) -> ProcessRunResult:
 
 def _create_group(workstation: Workstation) -> str:
     """Create a security group of the user, which admits this computer by SSH, and return its id."""
-    ec2 = boto(workstation.env, "ec2")
+    ec2 = workstation.ec2
     vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
     group_id: str = ec2.create_security_group(
         GroupName=f"named-{workstation.name}", Description="of the user", VpcId=vpcs[0]["VpcId"]
@@ -240,7 +246,7 @@ def _terminate_and_check(plan: ProcessRunPlan, workstation: Workstation, result:
 
 def _remains(workstation: Workstation) -> Iterator[str]:
     """Yield security groups, key pairs and processes that are still there."""
-    ec2 = boto(workstation.env, "ec2")
+    ec2 = workstation.ec2
     filters = [{"Name": "tag:stratus:cluster", "Values": [workstation.name]}]
     for group in ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
         if _tags(group).get("stratus:owner") != OTHER_ARN:

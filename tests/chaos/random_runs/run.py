@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
+from orchestrator.aws import owner_id
 from orchestrator.core.errors import LeftRunning, StratusError
 from orchestrator.core.next_step import advice_of
 from tests.chaos import invariants
+from tests.chaos.random_runs import callers, listings
 from tests.chaos.random_runs.circumstances import EDITS, damage_home, repair_home
 from tests.chaos.random_runs.plan import RunPlan, Step, generate
 from tests.chaos.random_runs.result import RunResult
@@ -25,6 +27,7 @@ from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
 
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.state_changes import InstanceResult
+    from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.session import Session
 
 LONGEST_S = {
@@ -85,13 +88,15 @@ class _RandomRun:
     is_damaged: bool = False
     max_hours: float = 0.0
     launch_id: str = "-"
+    report: TerminateReport | None = None
 
     def __post_init__(self) -> None:
         rest = "\n".join(f"{name} = {value}" for name, value in self.plan.config)
         circumstances = self.plan.circumstances
         group_id = invariants.default_group_id() if circumstances.named_group else ""
         named = f"security_group_id = {group_id}\n" if group_id else ""
-        self.configs = [CONFIG.format(rest=rest) + named]
+        set_id = f"owner_id = {self.plan.caller.owner_id}\n" if self.plan.caller.owner_id else ""
+        self.configs = [CONFIG.format(rest=set_id + rest) + named]
         config = self.folder / "config.ini"
         config.write_text(self.configs[0])
         self.monitor = invariants.InvariantMonitor(self.cloud, named_group_id=group_id)
@@ -103,6 +108,7 @@ class _RandomRun:
             on_request=self.monitor.check_request,
             timers=self.timers,
             lie=circumstances.lie,
+            credentials=callers.credentials(self.cloud, self.plan.caller),
         )
         self.other_computer = replace(self.computer, home=self.folder / "home-other")
         self.is_other = False
@@ -142,8 +148,9 @@ class _RandomRun:
         """Let happen what happens before a step; return a new session if the step needs one."""
         circumstances, before = self.plan.circumstances, (len(self.configs), self.is_damaged, self.is_other)
         if circumstances.edit and index == circumstances.edit_before:
-            self.configs.insert(0, self.configs[0].replace(*EDITS[circumstances.edit]))
-            self.computer.config.write_text(self.configs[0])
+            self._edit(*EDITS[circumstances.edit])
+        if self.plan.caller.moved_before and index == self.plan.caller.moved_before:
+            self._enter_owner_id(owner_id.read(self.folder / "home-0").value)
         if circumstances.damage and index == circumstances.damage_before:
             damage_home(self.computer.home, circumstances.damage)
             self.is_damaged = True
@@ -154,6 +161,14 @@ class _RandomRun:
             return None
         self.monitor.set_home(self.computer.home)
         return self.computer.session()
+
+    def _edit(self, before: str, after: str) -> None:
+        self.configs.insert(0, self.configs[0].replace(before, after))
+        self.computer.config.write_text(self.configs[0])
+
+    def _enter_owner_id(self, value: str) -> None:
+        if value and f"owner_id = {value}\n" not in self.configs[0]:
+            self._edit("[cluster]\n", f"[cluster]\nowner_id = {value}\n")
 
     def _run_step(self, session: Session, step: Step) -> Session:
         """Execute a step; after a crash start a new session, and repeat the step in it unless it was a launch."""
@@ -232,7 +247,10 @@ class _RandomRun:
         return int(bool(report.failed)), "\n".join(lines)
 
     def _status(self, session: Session, _: Step) -> tuple[int, str]:
-        return 0, " ".join(f"{instance.name}={instance.state}" for instance in session.cluster.status().instances)
+        status = session.cluster.status()
+        for violation in listings.unlisted_by_status(self.cloud, session, status):
+            self.monitor.report(violation)
+        return 0, " ".join(f"{instance.name}={instance.state}" for instance in status.instances)
 
     def _stop(self, session: Session, _: Step) -> tuple[int, str]:
         self.stop_requested = True
@@ -243,28 +261,21 @@ class _RandomRun:
 
     def _terminate(self, session: Session, step: Step) -> tuple[int, str]:
         launches = {item.id: item.tags.get(invariants.TAG_RUN, "-") for item in invariants.our_instances(self.cloud)}
-        report = session.cluster.terminate(everywhere=step.verb.endswith("everywhere"))
-        self._check_termination(session, report.remaining)
+        report = session.cluster.terminate(everywhere=step.verb.endswith("everywhere"), owner=step.owner)
+        self.report = report
+        if not step.owner:
+            self._check_termination(session, report)
         # Of a cluster that the settings no longer name, lookups omit the instances that ended before.
-        if report.instances and not report.remaining and len(self.configs) == 1:
+        if report.instances and not report.remaining and len(self.configs) == 1 and not step.owner:
             self.monitor.check_receipt({launches.get(result.id, "-") for result in report.instances}, report.spent)
         code, message = _summarize(report.instances)
-        return 4 if report.remaining else code, "\n".join([message, *map(str, report.remaining)])
+        same_role = [f"of the same role: {other.summary}" for other in report.same_role]
+        return 4 if report.remaining else code, "\n".join([message, *map(str, report.remaining), *same_role])
 
-    def _check_termination(self, session: Session, left: Sequence[object]) -> None:
-        """Check that every instance still there is listed, if the tags or the journal can tell of it."""
-        listed = "\n".join(map(str, left))
-        cluster_id = session.context.cluster_id
-        for instance in invariants.our_instances(self.cloud):
-            is_own = invariants.is_of(instance, cluster_id.cluster, cluster_id.owner, cluster_id.region)
-            if not is_own and instance.tags.get(invariants.TAG_RUN, "-").encode() not in self.monitor.journal_bytes:
-                continue
-            launch_id = instance.tags.get(invariants.TAG_RUN, "-")
-            names = (instance.id, launch_id, "cluster ")
-            if instance.state != "shutting-down" and not any(name in listed for name in names):
-                self.monitor.report(
-                    f"TerminateAll does not list {instance.id} ({instance.state}) of launch {launch_id}"
-                )
+    def _check_termination(self, session: Session, report: TerminateReport) -> None:
+        journal = self.monitor.journal_bytes
+        for violation in listings.unlisted_by_terminate(self.cloud, session, report, journal):
+            self.monitor.report(violation)
 
     # -- the end
 
@@ -285,6 +296,7 @@ class _RandomRun:
         for config in self.configs:
             self.computer.config.write_text(config)
             self._terminate_everything()
+        self._terminate_other_ids()
         ours = invariants.our_instances(self.cloud)
         self.left = [instance for instance in ours if not invariants.protected(instance.id)]
         for instance in self.left:
@@ -303,12 +315,28 @@ class _RandomRun:
                 repair_home(self.computer.home)
                 self.monitor.set_home(self.computer.home)
             self._execute_in_new_session("terminate everywhere")
+        if self.report is not None and listings.cannot_tell(self.report):
+            return
         has_protected = any(invariants.protected(item.id) for item in invariants.our_instances(self.cloud))
         if self.exit_codes[-1] not in ((0, 4) if has_protected else (0,)):
             self.monitor.report(f"TerminateAll without faults: exit {self.exit_codes[-1]}")
 
-    def _execute_in_new_session(self, verb: str) -> None:
-        if self._execute(self.computer.session(), Step(verb)) is not None:
+    def _terminate_other_ids(self) -> None:
+        """Terminate what the user launched under owner ids that this computer does not have."""
+        if self.plan.caller.by_name:
+            self.computer.config.write_text(self.configs[-1])
+            for value in sorted(listings.owner_ids_in_cluster(self.cloud)):
+                self._execute_in_new_session("terminate", value)
+                if self.exit_codes[-1] == 2:
+                    self.monitor.report(f"TerminateAll does not find the VMs of owner id {value}")
+        for value in sorted(invariants.resources(self.cloud, ours=True).owner_ids):
+            for config in self.configs:
+                lines = [line for line in config.splitlines() if not line.startswith("owner")]
+                self.computer.config.write_text("\n".join(lines).replace("[cluster]", f"[cluster]\nowner_id = {value}"))
+                self._terminate_everything()
+
+    def _execute_in_new_session(self, verb: str, owner: str = "") -> None:
+        if self._execute(self.computer.session(), Step(verb, owner=owner)) is not None:
             raise AssertionError("a crash, although interruptions are disarmed")
 
     # -- interruptions
