@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from localcloud.simulation.cloud import ClientCrash
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import cluster as render
 from orchestrator.session import Session
-from tests.support.simulated_project import CONFIG, SimulatedProject
+from tests.support.simulated_project import CONFIG, LAG, SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]
 
@@ -100,3 +101,26 @@ def test_the_rest_of_a_launch_is_named_when_one_of_it_was_terminated(simulate: S
 
     assert gone.id not in " ".join(other.instances)
     assert other.count == 1
+
+
+def test_instances_of_a_request_without_an_answer_may_still_appear(simulate: Simulate) -> None:
+    project = simulate(LAG)
+
+    def crash(when: str, action: str, _: int) -> None:
+        if when == "after" and action == "RunInstances" and project.cloud.live_instances():
+            raise ClientCrash
+
+    project.cloud.on_call_boundary = crash
+    with pytest.raises(ClientCrash):
+        launched(project)
+    project.cloud.on_call_boundary = lambda *_: None
+    later = edited(project, *EDITS[0])
+
+    (other,) = later.session().cluster.status().elsewhere
+    assert (other.instances, other.unconfirmed_count, other.count) == ((), 2, 2)
+    assert "2 that may still appear of cluster ml in us-west-2, $0.00/h" in other.summary
+    project.cloud.clock.sleep(70)
+    (other,) = later.session().cluster.status().elsewhere
+    assert (len(other.instances), other.unconfirmed_count, other.count) == (2, 0, 2)
+    assert other.usd_per_hour
+    assert later.session().cluster.terminate(everywhere=True).remaining == ()

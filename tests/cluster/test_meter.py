@@ -251,6 +251,7 @@ def test_an_address_that_may_exist_is_the_upper_bound_of_the_cost(simulate: Simu
     used = usage(BARE, NOW)  # an hour
 
     assert meter.cost_of(BARE, used) == Amount(BARE_USD, BARE_USD)
+    assert meter.cost_of(replace(BARE, has_public_address=True), used) == exactly(BARE_USD + ADDRESS_USD)
     unknown = replace(BARE, has_public_address=None, replaced=Amount(Decimal(1), Decimal(2)))
     assert meter.cost_of(unknown, used) == Amount(BARE_USD + 1, BARE_USD + ADDRESS_USD + 2)
 

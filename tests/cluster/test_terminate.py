@@ -241,6 +241,25 @@ def test_another_cluster_is_terminated_without_its_lock(simulate: Simulate) -> N
     assert report.remaining == ()
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_journal_that_cannot_be_read_leaves_doubt_unless_a_group_could_be_deleted(
+    simulate: Simulate, count: int
+) -> None:
+    project = simulate()
+    session = project.session()
+    if count:
+        session.cluster.launch(session.cluster.plan(count))
+    session.context.journal.path.unlink(missing_ok=True)
+    session.context.journal.path.mkdir(parents=True)
+    report = project.session().cluster.terminate()
+
+    minutes = (launch_log.REQUEST_LIFETIME_S + VISIBILITY_LAG_S) / 60
+    doubts = [line for line in report.remaining if f"in the last {minutes:.0f} min may not be visible yet" in str(line)]
+    assert (len(doubts), len(report.remaining)) == (1 - count, 1 - count)
+    assert project.our_states == []
+    assert sum("journal.jsonl" in text for text in project.warnings) >= 1
+
+
 def test_a_private_key_that_stays_on_this_computer_is_a_warning(simulate: Simulate) -> None:
     project = simulate()
     key_file = launched(project).inventory.hosts()[0].key_file
