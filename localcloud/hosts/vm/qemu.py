@@ -34,7 +34,7 @@ _KERNEL_OPTIONS = (
     "no_timer_check nowatchdog rcupdate.rcu_expedited=1 init_on_alloc=0 "
     # Drivers of devices that a VM does not have or use: each takes seconds when emulated.
     "modprobe.blacklist=ata_piix,ata_generic,pata_acpi,floppy,psmouse,i2c_piix4,aesni_intel,ghash_clmulni_intel,"
-    "sha512_ssse3,crct10dif_pclmul,crc32_pclmul,powernow_k8,acpi_cpufreq"
+    "sha512_ssse3,crct10dif_pclmul,crc32_pclmul,powernow_k8,acpi_cpufreq,kvm_amd"
 )
 
 

@@ -29,12 +29,12 @@ def prepare(report: Callable[[str], None]) -> None:
 def boot_time(vm_image: VmImage, accelerator: Accelerator) -> str:
     """Return the line that tells how long a VM boots, and what to set if that is longer than launches wait."""
     boot_s = vm_image.last_boot_s
-    last = "" if boot_s is None else f"; the last one took {boot_s} s"
+    last = "" if boot_s is None else f"; the last boot took {boot_s} s"
     if not accelerator.reason:
-        return f"VMs run with KVM: from launch to SSH each takes about 15 s{last}"
+        return f"VMs run with KVM{last}"
     return (
-        f"VMs are emulated ({accelerator.reason}): from launch to SSH each takes 2 to 10 minutes{last}; jobs are about "
-        "ten times slower; config file: [ssh] ready_timeout = 1800, connect_timeout = 60"
+        f"VMs are emulated ({accelerator.reason}): a boot takes 2 to 10 minutes{last}; jobs are ten times slower; "
+        "config file: [ssh] ready_timeout = 1800, connect_timeout = 60, [install] timeout = 7200"
     )
 
 

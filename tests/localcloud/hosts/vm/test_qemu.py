@@ -86,6 +86,18 @@ def test_kvm_is_taken_only_if_a_kernel_boots_with_it(tmp_path: Path) -> None:
     assert qemu.choose_accelerator(vm_image, device).reason == f"a kernel does not start with {device}"
 
 
+def test_the_time_of_a_boot_and_the_reason_for_emulation_are_told(tmp_path: Path) -> None:
+    vm_image = VmImage(tmp_path)
+
+    assert site.boot_time(vm_image, Accelerator()) == "VMs run with KVM"
+    vm_image.note_boot(316.2)
+    assert site.boot_time(vm_image, Accelerator()) == "VMs run with KVM; the last boot took 316 s"
+    line = site.boot_time(vm_image, Accelerator("there is no /dev/kvm"))
+    assert line.startswith(
+        "VMs are emulated (there is no /dev/kvm): a boot takes 2 to 10 minutes; the last boot took 316 s;"
+    )
+
+
 def test_a_boot_brings_the_login_user_the_network_and_the_way_to_the_cloud(tmp_path: Path) -> None:
     archive = boot_files.archive(spec(tmp_path), BLOCK, {"https_proxy": "http://proxy:3128"})
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
