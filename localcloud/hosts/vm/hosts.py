@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 # Time in which a system may shut down before it loses its power.
 _STOP_GRACE_S = 90.0
 _STOP_DEADLINE_S = 150.0
-_POLL_S = 1.0
+_POLL_S, _BANNER_TIMEOUT_S = 2.0, 120.0
 
 
 @dataclass
@@ -184,7 +184,7 @@ class VmHosts:
 
     def _watch(self, slot: _Slot, process: subprocess.Popen[bytes]) -> None:
         started_at = time.monotonic()
-        if _await_ssh(self._block.local_address(slot.spec.address), slot.spec.port, process):
+        if await_ssh(self._block.local_address(slot.spec.address), slot.spec.port, process):
             boot_s = time.monotonic() - started_at
             _log.info("%s: SSH is up after %.0f s", slot.spec.instance_id, boot_s)
             self._image.note_boot(boot_s)
@@ -213,14 +213,16 @@ class VmHosts:
                 sys.excepthook(type(error), error, error.__traceback__)
 
 
-def _await_ssh(address: str, port: int, process: subprocess.Popen[bytes]) -> bool:
+def await_ssh(address: str, port: int, process: subprocess.Popen[bytes]) -> bool:
     """Return True as soon as a VM's SSH server answers, and False if the VM ends before that."""
     while process.poll() is None:
-        # QEMU accepts connections before the VM does, and closes them.
-        with contextlib.suppress(OSError), socket.create_connection((address, port), _POLL_S) as connection:
+        # QEMU accepts connections before the VM does, and closes them. An emulated server takes long to answer: further
+        # connections would reach its limit for unauthenticated ones (MaxStartups), and keep users out.
+        with contextlib.suppress(OSError), socket.create_connection((address, port), _BANNER_TIMEOUT_S) as connection:
             if connection.recv(4) == b"SSH-":
                 return True
-        time.sleep(_POLL_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_S)
     return False
 
 

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from localcloud.core.addresses import VM_BLOCKS
 from localcloud.hosts.interface import HostError
 from localcloud.hosts.spec import HostSpec
 from localcloud.hosts.vm import boot_files, image, qemu, relay, site
+from localcloud.hosts.vm.hosts import await_ssh
 from localcloud.hosts.vm.image import VmImage
 from localcloud.hosts.vm.qemu import Accelerator
 
@@ -127,6 +130,23 @@ def test_the_relay_passes_both_directions_on_until_both_have_ended() -> None:
             assert vm.makefile("rb").read() == b"answer"
         assert source == "127.77.255.251"
         assert process.wait(30) == 0
+
+
+def test_a_slow_ssh_server_gets_one_connection_at_a_time() -> None:
+    with ExitStack() as resources:
+        vm = resources.enter_context(subprocess.Popen(["sleep", "60"]))
+        pool = resources.enter_context(ThreadPoolExecutor(1))
+        server = resources.enter_context(socket.create_server(("127.77.255.250", 0)))
+        resources.callback(vm.kill)
+        address, port = server.getsockname()
+        answer = pool.submit(await_ssh, address, port, vm)
+        connection = resources.enter_context(server.accept()[0])
+        # An emulated server forks and waits for seconds; a second connection would count against its limit.
+        server.settimeout(2.5)
+        with pytest.raises(TimeoutError):
+            server.accept()
+        connection.sendall(b"SSH-2.0-x\r\n")
+        assert answer.result(30) is True
 
 
 def test_a_computer_without_qemu_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
