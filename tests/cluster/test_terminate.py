@@ -200,12 +200,12 @@ def test_the_group_is_kept_for_a_request_whose_outcome_is_unknown(simulate: Simu
     project = simulate()
     session = launched(project)
     context, launch_id = session.context, session.inventory.instances()[0].launch_id
-    facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 1, "type": "c7i.2xlarge", "hosts": "ml-5"}
+    facts = {"run": "r", "token": "t", "zone": "us-west-2a", "count": 2, "type": "c7i.2xlarge", "hosts": "ml-[9-10]"}
     context.journal.record_intent(launch_log.LAUNCH, **facts, **context.cluster_id.journal_fields)
 
     report = Terminator(session.inventory).terminate_launch(launch_id)
 
-    assert (report.untouched, report.group_state, report.remaining) == (("ml-5",), KEPT, ())
+    assert (report.untouched, report.group_state, report.remaining) == (("ml-9", "ml-10"), KEPT, ())
 
 
 def test_instances_in_another_region_of_the_settings_are_terminated(simulate: Simulate) -> None:
