@@ -49,7 +49,7 @@ setup(
     package_data={
         "orchestrator": ["remote/*", "remote/*/*", "config/first_job/*", "config/first_job/data/*"],
         "localcloud.contract": ["contract.toml"],
-        "localcloud.hosts.docker": ["host_image/Dockerfile", "host_image/bin/*"],
+        "localcloud.hosts.docker": ["host_image/*"],
         "localcloud.hosts.process": ["bin/*"],
         "localcloud.hosts.vm": ["rootfs/*"],
     },

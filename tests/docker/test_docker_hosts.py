@@ -19,7 +19,10 @@ import asyncssh
 import pytest
 
 import localcloud
+from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import find_home
+from localcloud.hosts.docker import network
+from localcloud.hosts.docker.host_config import network_files, to_tar
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from localcloud.server import daemon
 from localcloud.server.registry import Registry
@@ -37,7 +40,7 @@ pytestmark = pytest.mark.slow
 # curl signs requests itself, so that a host needs no AWS library for this.
 READ_S3 = """
 field() { echo "$keys" | sed -n "s/.*\\"$1\\": \\"\\([^\\"]*\\)\\".*/\\1/p"; }
-imds=$AWS_EC2_METADATA_SERVICE_ENDPOINT
+imds=http://169.254.169.254/
 token=$(curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "${imds}latest/api/token") || exit 11
 keys=$(curl -sf -H "X-aws-ec2-metadata-token: $token" \
     "${imds}latest/meta-data/iam/security-credentials/rehearsal") || exit 12
@@ -100,11 +103,11 @@ def run(session: Session) -> Run:
 
 
 def test_a_host_is_a_machine_of_its_own_with_sudo_and_no_engine(run: Run) -> None:
-    for name, first in (("vm-0", "tini"), ("vm-1", "tini")):
+    for name, first in (("vm-0", "systemd"), ("vm-1", "systemd")):
         facts = run(name, "whoami; sudo -n whoami; cat /proc/1/comm; command -v docker || echo none").stdout.split()
         assert facts == ["ubuntu", "root", first, "none"]
     assert run("vm-0", "hostname").stdout != run("vm-1", "hostname").stdout
-    assert run("vm-0", "cloud-init status --wait").stdout == "status: done\n"
+    assert run("vm-0", "cloud-init status --wait").stdout.endswith("status: done\n")
 
 
 def test_plain_ssh_finds_the_pinned_host_key(session: Session) -> None:
@@ -128,11 +131,16 @@ def test_a_host_reads_s3_with_its_role_and_not_without(env: dict[str, str], run:
     assert run("vm-0", 'curl -sf "$AWS_ENDPOINT_URL/scenes/a"').exit_status != 0
 
 
-def test_the_disk_stays_over_stop_and_start(session: Session, run: Run) -> None:
+def test_the_disk_stays_over_stop_and_start_and_a_reboot_typed_on_the_host(session: Session, run: Run) -> None:
     run("vm-1", "echo kept > note").raise_if_failed("note")
     assert not [one for one in session.cluster.stop() if one.error]
     assert not [one for one in session.cluster.start() if one.error]
     host = session.inventory.hosts(["vm-1"])[0]
+    assert session.context.ssh.run(host, "cat note").stdout == "kept\n"
+    booted = session.context.ssh.run(host, "ps -o lstart= -p 1").stdout
+    # Later, so that the answer is not cut off.
+    session.context.ssh.run(host, "sudo systemd-run --quiet --on-active=1 systemctl reboot").raise_if_failed("reboot")
+    wait_until(lambda: again(session, booted, "vm-1"), seconds=180)
     assert session.context.ssh.run(host, "cat note").stdout == "kept\n"
 
 
@@ -157,15 +165,15 @@ def test_the_engine_is_back_after_a_reboot_with_its_images(project: Project, ses
     ids = [machine.id for machine in session.cluster.status().instances if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
     boto(project.env, "ec2").reboot_instances(InstanceIds=ids)
-    wait_until(lambda: again(session, booted), seconds=180)
+    wait_until(lambda: again(session, booted, "vm-0"), seconds=180)
     host = session.inventory.hosts(["vm-0"])[0]
-    assert session.context.ssh.run(host, "cloud-init status --wait").stdout == "status: done\n"
+    assert session.context.ssh.run(host, "cloud-init status --wait").stdout.endswith("status: done\n")
     assert session.context.ssh.run(host, "sudo docker images -q").stdout == before != ""
 
 
-def again(session: Session, booted: str) -> bool:
-    """Whether vm-0 answers after another boot than the one that began at ``booted``."""
-    host = session.inventory.hosts(["vm-0"])[0]
+def again(session: Session, booted: str, name: str) -> bool:
+    """Whether a host answers after another boot than the one that began at ``booted``."""
+    host = session.inventory.hosts([name])[0]
     try:
         return session.context.ssh.run(host, "ps -o lstart= -p 1", timeout_s=5).raise_if_failed("ps").stdout != booted
     except HostError:
@@ -255,7 +263,7 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: di
         ours = private.get_fingerprint()
         for one, met in zip(found, ("refused", "dropped", "silent", "ssh", "ssh", "ssh"), strict=True):
             wait_until(partial(has_outcome, one, met), seconds=180)
-        assert b"HOST KEY" in console(env, new[1])
+        wait_until(lambda: b"HOST KEY" in console(env, new[1]), seconds=180)
         assert knock(found[1]) == "dropped"
         assert host_key(found[5]) == ours
         play(
@@ -279,7 +287,8 @@ def test_a_deep_learning_image_has_an_engine_that_runs(env: dict[str, str]) -> N
     login = asyncssh.generate_private_key("ssh-ed25519")
     made = boto(env, "ec2").import_key_pair(KeyName="dl", PublicKeyMaterial=login.export_public_key())
     (one,) = launch(env, 1, ImageId=image_id(env, DEEP_LEARNING), KeyName=made["KeyName"])
-    wait_until(lambda: b"cloud-init: finished: done" in console(env, one), seconds=120)
+    # With the build of its image.
+    wait_until(lambda: b" finished at " in console(env, one), seconds=300)
     (told,) = instances(boto(env, "ec2"), [one])
 
     async def ask() -> str:
@@ -299,13 +308,13 @@ def test_what_a_killed_cloud_leaves_ends_itself_and_is_swept(
     dead, heir = tmp_path / "a,b dead", tmp_path / "heir"
     other = localcloud.up(dead, hosts="docker", pending=0.1, boot=0.0, bound_to=os.getpid())
     (one,) = launch(other, 1)
-    wait_until(lambda: b"HOST KEY" in console(other, one), seconds=180)
+    wait_until(lambda: b"Welcome to" in console(other, one), seconds=180)
     pid = daemon.running(find_home(dead))
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     running = ["ps", "--quiet", "--filter", f"label=localcloud.instance={one}"]
     wait_until(lambda: not engine_lists(*running), seconds=180)
-    assert len(left_of(dead)) == 3
+    assert len(left_of(dead)) == 4
 
     if sweeper == "down":
         localcloud.down(dead)
@@ -325,3 +334,15 @@ def test_without_an_engine_one_line_says_what_to_do(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(localcloud.LocalCloudError, match=r"docker hosts need a Docker engine.*systemctl start docker"):
         localcloud.up(tmp_path / "home", hosts="docker")
+
+
+def test_where_systemd_does_not_run_one_line_says_what_to_do(host_image: str, tmp_path: Path) -> None:
+    """Without the capabilities of hosts, as on an engine that does not grant them."""
+    made, listener = network.claim(tmp_path)
+    try:
+        with pytest.raises(LocalCloudError, match=r"cannot run systemd in a container \(.*\); use process hosts"):
+            network.probe(made, host_image, (), to_tar(network_files(made.block.endpoint, None)))
+    finally:
+        listener.close()
+        network.remove(tmp_path)
+    assert left_of(tmp_path) == []

@@ -1,8 +1,7 @@
-"""Configuration of a docker host for its next boot, and the archive that copies it into the container."""
+"""Files with which a docker host boots: those that differ between hosts, in the role of AMI and network."""
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import re
@@ -10,30 +9,32 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from localcloud.hosts import user_data
+from localcloud.core.addresses import ENDPOINT_PORT, METADATA_ADDRESS
 from localcloud.hosts.spec import HostSpec
 
 # systemd-resolved names itself, on loopback, in the first file, and the actual servers in the second.
 _RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
-_CONFIG_PATH = "var/lib/host/boot.json"
 # Variables of the owner that describe access to the network and are valid in a container, too.
 _NETWORK = re.compile(
     r"PIP_(INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|DEFAULT_TIMEOUT|DISABLE_PIP_VERSION_CHECK)|\w+_(proxy|PROXY)"
 )
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Variables that programs run by sudo need for access to the cloud.
+_SUDO_KEEPS = "AWS_* *_PROXY *_proxy PIP_* LANG"
+# Docker hosts have the metadata service at its own address.
+_METADATA_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
 
 @dataclass(frozen=True)
-class LivenessEndpoint:
-    """Address of the liveness connection of one boot.
+class UnresponsivePort:
+    """A port on which no SSH server answers.
 
-    :param token: identifies host and boot.
+    :param accepts: True if connections are accepted and then get no data; otherwise they are not answered at all.
     """
 
-    host: str
     port: int
-    token: str
+    accepts: bool
 
 
 def network_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -45,53 +46,64 @@ def network_variables(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def boot_config(
-    spec: HostSpec, network: Mapping[str, str], liveness: LivenessEndpoint, opens_at: float
-) -> dict[str, Any]:
-    """Return the configuration of a host's next boot, as plain JSON values.
+def image_files(spec: HostSpec, network: Mapping[str, str], gateway: str) -> dict[str, str]:
+    """Return the files of a new host's disk, by path relative to its root folder.
 
     :param network: variables from ``network_variables``.
-    :param opens_at: time at which SSH may open, in seconds since the epoch.
+    :param gateway: address of the cloud's endpoint.
     """
-    data = user_data.parse(spec.user_data)
+    variables = {**network, **spec.environment, **_proxy_exceptions(network, spec, gateway), "LANG": "C.UTF-8"}
+    variables.pop(_METADATA_VARIABLE, None)
+    session = "".join(f'{name}="{value}"\n' for name, value in {"PATH": _SEARCH_PATH, **variables}.items())
+    # systemd expands percent signs, which URLs may contain.
+    services = "".join(f'DefaultEnvironment="{name}={value}"\n'.replace("%", "%%") for name, value in variables.items())
     return {
-        "user": spec.user,
-        "port": spec.port,
-        "authorized_keys": [*spec.authorized_keys, *data.authorized_keys],
-        "host_keys": dict(data.host_keys),
-        "files": [{**vars(file), "content": base64.b64encode(file.content).decode()} for file in data.files],
-        "bootcmd": data.bootcmd,
-        "runcmd": data.runcmd,
-        "scripts": [base64.b64encode(script).decode() for script in data.scripts],
-        "warnings": list(data.warnings),
-        "environment": {**network, **spec.environment, **_proxy_exceptions(network, spec, liveness), "LANG": "C.UTF-8"},
-        "engine": _engine_settings(liveness.host),
-        "liveness": vars(liveness),
-        "opens_at": opens_at,
+        # For sessions, by PAM; and for services.
+        "etc/environment": session,
+        "etc/systemd/system.conf.d/50-localcloud.conf": f"[Manager]\n{services}",
+        "etc/sudoers.d/50-localcloud": f'Defaults env_keep += "{_SUDO_KEEPS}"\n',
+        "etc/cloud/cloud.cfg.d/95-localcloud.cfg": json.dumps({"system_info": {"default_user": _login_user(spec)}}),
+        "etc/docker/daemon.json": json.dumps(_engine_settings(gateway), indent=1) + "\n",
     }
 
 
-def to_tar(values: Mapping[str, Any]) -> bytes:
-    """Return a tar of the configuration, to be unpacked at the root of a host; only its root may read it."""
-    content = json.dumps(values).encode()
+def boot_files(spec: HostSpec, gateway: str, unresponsive: UnresponsivePort | None) -> dict[str, str]:
+    """Return the files of a host that each boot may change, by path relative to its root folder."""
+    return {
+        **network_files(gateway, unresponsive),
+        "etc/ssh/sshd_config.d/50-localcloud.conf": f"Port {spec.port}\n",
+    }
+
+
+def network_files(gateway: str, unresponsive: UnresponsivePort | None) -> dict[str, str]:
+    """Return the files that direct the metadata service's address to the cloud, and that block a port."""
+    rules = [
+        "*nat",
+        f"-A OUTPUT -d {METADATA_ADDRESS} -p tcp --dport 80 -j DNAT --to-destination {gateway}:{ENDPOINT_PORT}",
+    ]
+    silent_port = ""
+    if unresponsive is not None and unresponsive.accepts:
+        silent_port = str(unresponsive.port)
+    elif unresponsive is not None:
+        rules += ["COMMIT", "*filter", f"-A INPUT -p tcp --dport {unresponsive.port} -j DROP"]
+    return {
+        "etc/localcloud/iptables": "\n".join([*rules, "COMMIT", ""]),
+        # Written at every boot, because an empty file undoes that of an earlier boot.
+        "etc/localcloud/silent-port": silent_port,
+    }
+
+
+def to_tar(files: Mapping[str, str]) -> bytes:
+    """Return a tar of files, to be unpacked at the root of a host; root owns them."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        member = tarfile.TarInfo(_CONFIG_PATH)
-        # The configuration contains private host keys.
-        member.size, member.mode = len(content), 0o600
-        tar.addfile(member, io.BytesIO(content))
+        for path, text in files.items():
+            content = text.encode()
+            member = tarfile.TarInfo(path)
+            # sudo ignores files that others may write.
+            member.size, member.mode = len(content), 0o440 if "sudoers" in path else 0o644
+            tar.addfile(member, io.BytesIO(content))
     return out.getvalue()
-
-
-def _engine_settings(gateway: str) -> dict[str, Any]:
-    """Return settings for an engine on a host: a registry at the gateway uses plain HTTP, on any port.
-
-    Containers on a host cannot use the host's resolver, which is that of this computer's engine.
-    """
-    settings: dict[str, Any] = {"insecure-registries": [f"{gateway}/32"]}
-    if servers := nameservers():
-        settings["dns"] = servers
-    return settings
 
 
 def nameservers(files: Sequence[Path] = _RESOLVERS) -> list[str]:
@@ -107,9 +119,30 @@ def nameservers(files: Sequence[Path] = _RESOLVERS) -> list[str]:
     return []
 
 
-def _proxy_exceptions(network: Mapping[str, str], spec: HostSpec, liveness: LivenessEndpoint) -> dict[str, str]:
+def _login_user(spec: HostSpec) -> dict[str, object]:
+    """Return cloud-init's description of the login user of an AMI."""
+    return {
+        "name": spec.user,
+        "lock_passwd": True,
+        "shell": "/bin/bash",
+        "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
+        "groups": ["adm", "sudo", *(["docker"] if spec.has_engine else [])],
+    }
+
+
+def _engine_settings(gateway: str) -> dict[str, object]:
+    """Return settings for an engine on a host: a registry at the gateway uses plain HTTP, on any port.
+
+    Containers on a host cannot use the host's resolver, which is that of this computer's engine.
+    """
+    settings: dict[str, object] = {"insecure-registries": [f"{gateway}/32"]}
+    if servers := nameservers():
+        settings["dns"] = servers
+    return settings
+
+
+def _proxy_exceptions(network: Mapping[str, str], spec: HostSpec, gateway: str) -> dict[str, str]:
     """Return the variables that keep traffic to this cloud off the owner's proxy."""
-    exceptions = ",".join(
-        filter(None, [network.get("NO_PROXY") or network.get("no_proxy"), liveness.host, spec.address])
-    )
+    owner = network.get("NO_PROXY") or network.get("no_proxy")
+    exceptions = ",".join(filter(None, [owner, gateway, METADATA_ADDRESS, spec.address]))
     return {"NO_PROXY": exceptions, "no_proxy": exceptions}

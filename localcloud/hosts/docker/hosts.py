@@ -1,8 +1,8 @@
-"""Docker hosts of the embedded cloud: one container per instance, with an SSH server, sudo, and room for an engine.
+"""Docker hosts of the embedded cloud: one container per instance, which boots a system of its own.
 
 A host has an address of its own on the cloud's network, where SSH listens on its standard port. Its disk is the
-container's, and is kept over stop and start. The programs inside the container are in
-``localcloud.hosts.docker.host_image``.
+container's, and is kept over stop and start. systemd, cloud-init and OpenSSH are the distribution's; the files of the
+image are in the folder ``host_image``.
 """
 
 from __future__ import annotations
@@ -13,34 +13,32 @@ import os
 import queue
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from localcloud.hosts.docker import host_config, image
 from localcloud.hosts.docker.engine import EngineError, docker, docker_output
-from localcloud.hosts.docker.liveness import LivenessLinks
-from localcloud.hosts.docker.network import Network
-from localcloud.hosts.interface import HostError, HostState
+from localcloud.hosts.docker.host_config import UnresponsivePort
+from localcloud.hosts.docker.network import HOME_LABEL, Network
+from localcloud.hosts.docker.watch import HostWatch
+from localcloud.hosts.interface import HostError
 from localcloud.hosts.spec import HostSpec
 
 _log = logging.getLogger(__name__)
 _STOP_DEADLINE_S = 150.0
 _CLOSE_DEADLINE_S = 300.0
-_END_GRACE_S = 6
+# Time in which a system may shut down before it is killed.
+_STOP_GRACE_S = 30
 # More boots at once slow every one of them down: the engine is the bottleneck.
 _PARALLEL_BOOTS = 4
-# A host that crashes this soon after its boot, several times in a row, stays off.
-_CRASH_WINDOW_S = 5.0
-_CRASH_LIMIT = 3
-_SHUTDOWN, _REBOOT = 41, 42
+# The kernel ends the first process of a container with SIGHUP when its system reboots, else with SIGINT (reboot(2)).
+_REBOOTED = 128 + 1
 
 # The console is the container's log; its size is bounded, because jobs may write to it for days.
 _LOG_OPTIONS = ("--log-driver", "json-file", "--log-opt", "max-size=4m")
-_RUNTIME_OPTIONS = ("--tmpfs", "/run:exec,mode=755", *_LOG_OPTIONS, "--stop-signal", "SIGTERM")
 
 CONFINEMENT = (
     "--cap-add",
@@ -53,23 +51,37 @@ CONFINEMENT = (
     "apparmor=unconfined",
     "--security-opt",
     "systempaths=unconfined",
+    "--cgroupns",
+    "private",
+    "--tmpfs",
+    "/run:exec,mode=755",
+    "--tmpfs",
+    "/run/lock",
+    # The signal with which systemd shuts down in a container; and a terminal, which is the system's console.
+    "--stop-signal",
+    "SIGRTMIN+3",
+    "--tty",
 )
-"""Options that let a container run a Docker engine; ``--privileged`` grants more, and is not allowed everywhere."""
+"""Options that let a container run systemd and a Docker engine; ``--privileged`` grants more, and is not allowed
+everywhere."""
 
 
 @dataclass
 class _Slot:
-    """One host. A thread of its own carries out its operations one after the other."""
+    """One host. A thread of its own carries out its operations one after the other.
+
+    :param on: False from a stop, or from the host's own end, to the next start.
+    :param booted: True while the container runs or its end is not handled yet; used on the host's own thread only.
+    :param ending: set while the host is being stopped.
+    """
 
     spec: HostSpec
     executor: ThreadPoolExecutor
     created: bool = False
-    boot: int = 0
-    started_at: float = 0.0
-    crashes: int = 0
+    on: bool = True
+    booted: bool = False
     frozen: bool = False
-    ending: bool = False
-    state: HostState = field(default_factory=lambda: HostState("", "off"))
+    ending: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -100,12 +112,12 @@ class DockerHosts:
         self._variables = host_config.network_variables(os.environ if environ is None else environ)
         self._image = image.ensure()
         self._slots: dict[str, _Slot] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._closed = False
-        self._unresponsive_ports: dict[str, dict[str, object]] = {}
+        self._unresponsive_ports: dict[str, UnresponsivePort] = {}
         self._boot_slots = threading.BoundedSemaphore(_PARALLEL_BOOTS)
         self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._liveness = LivenessLinks(network.block.endpoint)
+        self._watch = HostWatch(f"{HOME_LABEL}={network.home}", self._on_end)
         threading.Thread(target=self._report_shutdowns, name="shutdowns", daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -121,49 +133,40 @@ class DockerHosts:
 
         :raises HostError: it is on already, or these hosts are closed.
         """
-        # Wall-clock time, because a process in the container compares it.
-        opens_at = time.time() + spec.boot_seconds
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise HostError("these hosts are closed")
             slot = self._slots.get(spec.instance_id)
             if slot is None:
                 lane = ThreadPoolExecutor(1, thread_name_prefix=spec.instance_id)
                 slot = self._slots[spec.instance_id] = _Slot(spec, lane)
-            elif slot.state.state != "off":
+            elif slot.on:
                 raise HostError(f"{spec.instance_id} is already on")
-            slot.spec, slot.ending = spec, False
-            boots = slot.state.boots + 1
-            slot.state = HostState(spec.instance_id, "booting", confined=True, boots=boots)
-            slot.executor.submit(self._guarded, slot, lambda: self._boot(slot, opens_at))
+            slot.spec, slot.on = spec, True
+            slot.ending.clear()
+            slot.executor.submit(self._guarded, slot, self._boot)
 
     def stop(self, instance_id: str) -> None:
-        """Stop a host that is on; every process of it is gone on return, its disk is kept.
+        """Shut a host down that is on; every process of it is gone on return, its disk is kept.
 
         :raises HostError: it is still running after 150 s.
         """
-        slot = self._slot(instance_id)
-        if slot is not None:
-            slot.ending = True
-            self._await(slot, slot.executor.submit(self._stop, slot))
+        self._end(instance_id, self._stop)
 
     def destroy(self, instance_id: str) -> None:
         """Remove a host with its disk.
 
         :raises HostError: it cannot be removed.
         """
-        slot = self._slot(instance_id)
-        if slot is None:
-            return
-        slot.ending = True
-        self._await(slot, slot.executor.submit(self._remove, slot))
-        with self._changed:
-            self._slots.pop(instance_id, None)
-        slot.executor.shutdown(wait=False)
+        self._end(instance_id, self._remove)
+        with self._lock:
+            slot = self._slots.pop(instance_id, None)
+        if slot is not None:
+            slot.executor.shutdown(wait=False)
 
     def reboot(self, instance_id: str) -> None:
-        """Kill everything that runs on a host and boot it again; returns at once. Does nothing if it is off."""
-        self._submit(instance_id, lambda slot: self._reboot(slot, "reboot"))
+        """Shut a host down and boot it again; returns at once. Does nothing if it is off."""
+        self._submit(instance_id, self._reboot)
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a host: connections stay open, and nothing answers. Does nothing if it is off."""
@@ -172,16 +175,6 @@ class DockerHosts:
     def thaw(self, instance_id: str) -> None:
         """Resume a frozen host. Does nothing if it is off."""
         self._submit(instance_id, self._unpause)
-
-    def state(self, instance_id: str) -> HostState:
-        """Return the state of a host; an unknown one is off."""
-        slot = self._slot(instance_id)
-        return slot.state if slot is not None else HostState(instance_id, "off")
-
-    def wait(self, instance_id: str, state: str, *, deadline_s: float) -> bool:
-        """Wait until a host is ``booting``, ``running`` or ``off``; return False on timeout."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.state(instance_id).state == state, deadline_s)
 
     def console(self, instance_id: str) -> bytes:
         """Return the boot messages of a host; empty if there are none."""
@@ -193,59 +186,64 @@ class DockerHosts:
         :param accepts: True if connections are accepted and then get no data; otherwise they are not answered at all.
         """
         # By address: the wrapper opens the port before it starts the host.
-        self._unresponsive_ports[address] = {"port": port, "accepts": accepts}
+        self._unresponsive_ports[address] = UnresponsivePort(port, accepts)
         return UnresponsiveDockerPort(lambda: self._unresponsive_ports.pop(address, None))
 
     def close(self) -> None:
         """Stop and remove all hosts; nothing of them is left on return."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
             slots = list(self._slots.values())
         for slot in slots:
-            slot.ending = True
+            slot.ending.set()
             # An operation under way must end before its container is removed.
             slot.executor.shutdown(wait=True, cancel_futures=True)
         if created := [self._name(slot.spec.instance_id) for slot in slots if slot.created]:
             docker("rm", "--force", "--volumes", *created, timeout_s=_CLOSE_DEADLINE_S)
-        self._liveness.close()
+        self._watch.close()
         self._shutdowns.put(None)
 
-    def _slot(self, instance_id: str) -> _Slot | None:
-        with self._changed:
-            return self._slots.get(instance_id)
-
     def _submit(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
-        slot = self._slot(instance_id)
-        if slot is not None and slot.state.state != "off":
+        with self._lock:
+            slot = self._slots.get(instance_id)
+        if slot is not None and slot.on:
             with contextlib.suppress(RuntimeError):
-                slot.executor.submit(self._guarded, slot, lambda: action(slot))
+                slot.executor.submit(self._guarded, slot, action)
 
-    def _await(self, slot: _Slot, work: Future[None]) -> None:
+    def _end(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
+        with self._lock:
+            slot = self._slots.get(instance_id)
+        if slot is None:
+            return
+        slot.ending.set()
+        work: Future[None] = slot.executor.submit(action, slot)
         try:
             work.result(_STOP_DEADLINE_S)
         except (TimeoutError, EngineError) as error:
-            raise HostError(f"{slot.spec.instance_id} cannot be stopped: {error}") from error
+            raise HostError(f"{instance_id} cannot be stopped: {error}") from error
+        slot.on = False
 
-    def _guarded(self, slot: _Slot, action: Callable[[], None]) -> None:
+    def _guarded(self, slot: _Slot, action: Callable[[_Slot], None]) -> None:
         """Run an operation that has no caller waiting; if it fails, the host counts as off."""
         try:
-            action()
+            action(slot)
         except EngineError as error:
-            if not slot.ending:
+            if not slot.ending.is_set():
                 _log.warning("%s: %s", slot.spec.instance_id, error)
-                self._set(slot, state="off", cause="crash")
+                slot.on = False
 
-    def _boot(self, slot: _Slot, opens_at: float) -> None:
+    def _boot(self, slot: _Slot) -> None:
+        if slot.ending.wait(slot.spec.boot_seconds):
+            return
         with self._boot_slots:
-            if slot.ending:
-                return
             if not slot.created:
                 self._create(slot)
-            self._copy_config(slot, opens_at)
-            slot.started_at = time.monotonic()
+            port = self._unresponsive_ports.get(slot.spec.address)
+            self._copy(slot, host_config.boot_files(slot.spec, self._network.block.endpoint, port))
             docker("start", self._name(slot.spec.instance_id))
+            slot.booted = True
 
     def _create(self, slot: _Slot) -> None:
         spec = slot.spec
@@ -271,33 +269,28 @@ class DockerHosts:
             "--shm-size",
             "4g",
             *CONFINEMENT,
-            *_cgroups(),
+            # Layers of an engine cannot lie on the container's own layers.
             *self._network.volume("/var/lib/docker"),
-            *_RUNTIME_OPTIONS,
+            *self._network.volume("/var/lib/containerd"),
+            *_LOG_OPTIONS,
             image_tag,
         )
+        self._copy(slot, host_config.image_files(spec, self._variables, self._network.block.endpoint))
 
-    def _copy_config(self, slot: _Slot, opens_at: float) -> None:
-        slot.boot += 1
-        boot = slot.boot
-        liveness = self._liveness.expect_boot(lambda event: self._on_event(slot, boot, event))
-        values = host_config.boot_config(slot.spec, self._variables, liveness, opens_at)
-        values["unresponsive_port"] = self._unresponsive_ports.get(slot.spec.address)
-        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=host_config.to_tar(values))
+    def _copy(self, slot: _Slot, files: Mapping[str, str]) -> None:
+        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=host_config.to_tar(files))
 
     def _stop(self, slot: _Slot) -> None:
-        if slot.created and slot.state.state != "off":
+        if slot.booted:
             self._unpause(slot)
-            # Longer than the supervisor's own 4 s for terminating processes.
-            docker("stop", "--time", str(_END_GRACE_S), self._name(slot.spec.instance_id))
-        self._set(slot, state="off", cause="stopped")
+            docker("stop", "--time", str(_STOP_GRACE_S), self._name(slot.spec.instance_id))
+            slot.booted = False
 
     def _remove(self, slot: _Slot) -> None:
         if slot.created:
             self._unpause(slot)
             docker("rm", "--force", "--volumes", self._name(slot.spec.instance_id))
-            slot.created = False
-        self._set(slot, state="off", cause="stopped")
+            slot.created = slot.booted = False
 
     def _pause(self, slot: _Slot) -> None:
         docker("pause", self._name(slot.spec.instance_id))
@@ -309,56 +302,31 @@ class DockerHosts:
             slot.frozen = False
             docker("unpause", self._name(slot.spec.instance_id))
 
-    def _reboot(self, slot: _Slot, cause: str) -> None:
-        """Boot again from any state of the container."""
-        self._set(slot, state="booting", cause=cause, boots=slot.state.boots + 1)
-        self._unpause(slot)
-        slot.boot += 1
-        if self._is_up(slot):
-            docker("kill", self._name(slot.spec.instance_id))
-        docker("wait", self._name(slot.spec.instance_id))
-        self._boot(slot, time.time() + slot.spec.boot_seconds)
+    def _reboot(self, slot: _Slot) -> None:
+        self._stop(slot)
+        self._boot(slot)
 
-    def _is_up(self, slot: _Slot) -> bool:
-        return docker("inspect", "--format", "{{.State.Running}}", self._name(slot.spec.instance_id)) == "true"
+    def _on_end(self, instance_id: str) -> None:
+        # On the host's own thread: an operation on the container may be under way there.
+        self._submit(instance_id, self._on_exit)
 
-    def _on_event(self, slot: _Slot, boot: int, event: str) -> None:
-        """Handle an event of boot number ``boot``; events of earlier boots are ignored."""
-        with self._changed:
-            if boot != slot.boot or slot.ending or self._closed:
-                return
-            # On the slot's own thread: it may wait for the container, and must not block other hosts' events.
-            if event == "lost":
-                slot.executor.submit(self._guarded, slot, lambda: self._on_exit(slot, boot))
-                return
-        if event == "running":
-            self._set(slot, state="running")
-
-    def _on_exit(self, slot: _Slot, boot: int) -> None:
-        if boot != slot.boot or slot.ending:
+    def _on_exit(self, slot: _Slot) -> None:
+        """Handle the end of a container that was not stopped from here."""
+        if not slot.booted or slot.ending.is_set():
             return
-        # The exit status tells the cause; after a crash of the engine it is none of the known ones.
-        code = int(docker("wait", self._name(slot.spec.instance_id)))
-        if code == _SHUTDOWN:
-            self._set(slot, state="off", cause="shutdown")
+        state = docker(
+            "inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", self._name(slot.spec.instance_id)
+        )
+        running, _, code = state.partition(" ")
+        # It may have been started again since.
+        if running == "true":
+            return
+        slot.booted = False
+        if int(code) == _REBOOTED:
+            self._boot(slot)
+        else:
+            slot.on = False
             self._shutdowns.put(slot.spec.instance_id)
-        elif code == _REBOOT:
-            self._reboot(slot, "reboot")
-        else:
-            self._on_crash(slot)
-
-    def _on_crash(self, slot: _Slot) -> None:
-        soon = time.monotonic() - slot.started_at < _CRASH_WINDOW_S
-        slot.crashes = slot.crashes + 1 if soon else 1
-        if slot.crashes > _CRASH_LIMIT:
-            self._set(slot, state="off", cause="crash")
-        else:
-            self._reboot(slot, "crash")
-
-    def _set(self, slot: _Slot, **changes: object) -> None:
-        with self._changed:
-            slot.state = replace(slot.state, **changes)  # type: ignore[arg-type]
-            self._changed.notify_all()
 
     def _report_shutdowns(self) -> None:
         """Call the owner on a separate thread, because it may call ``stop`` in return."""
@@ -371,9 +339,3 @@ class DockerHosts:
 
     def _name(self, instance_id: str) -> str:
         return f"{self._network.name}-{instance_id}"
-
-
-def _cgroups() -> tuple[str, ...]:
-    """Return the options for cgroups: version 1 is mounted from this computer, version 2 is private."""
-    version = docker("info", "--format", "{{.CgroupVersion}}")
-    return ("--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw") if version == "1" else ("--cgroupns", "private")

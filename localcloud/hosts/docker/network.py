@@ -6,10 +6,12 @@ resources of homes without an owner are removed when the next cloud with docker 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import ipaddress
 import os
+import re
 import socket
 import struct
 from collections.abc import Iterable, Sequence
@@ -20,10 +22,15 @@ from localcloud.core import file_lock
 from localcloud.core.addresses import DOCKER_BLOCKS, ENDPOINT_PORT, AddressBlock
 from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import Home
-from localcloud.hosts.docker.engine import EngineError, docker
+from localcloud.hosts.docker.engine import EngineError, docker, docker_output
 
 # Long enough for any number of containers.
 _REMOVAL_TIMEOUT_S = 300.0
+# Seconds that a busy computer may take to start systemd with one unit.
+_PROBE_TIMEOUT_S = 40.0
+# Exit status of host-probe.service if it has no connection.
+_UNREACHABLE = 3
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HOME_LABEL, VIEW_LABEL = "localcloud.home", "localcloud.view"
 
 
@@ -103,25 +110,53 @@ def _listen(name: str, block: AddressBlock) -> socket.socket:
     return listener
 
 
-def probe(network: Network, image: str, confinement: Sequence[str]) -> None:
-    """Check that a host of this network can start and reach the endpoint.
+def probe(network: Network, image: str, confinement: Sequence[str], files: bytes) -> None:
+    """Check that a host of this network boots with systemd, and that it reaches the endpoint.
 
     :param image: image of hosts.
     :param confinement: options that hosts are started with.
+    :param files: tar of the files that a host boots with.
     :raises EngineError: with a fix.
     """
-    block = network.block
-    code = f"import socket; socket.create_connection(('{block.endpoint}', {ENDPOINT_PORT}), 5)"
-    start = ["run", "--rm", *network.labels(), *confinement, "--network", network.name, "--entrypoint", "python3"]
+    name = f"{network.name}-probe"
+    options = [*network.labels(), *confinement, "--network", network.name]
     try:
-        docker(*start, image, "-c", code)
-    except EngineError as error:
-        if "Error:" not in str(error) and "timed out" not in str(error):
-            raise EngineError(f"docker hosts cannot start here: {error}") from error
-        raise EngineError(
-            f"docker hosts cannot reach this computer at {block.endpoint}:{ENDPOINT_PORT}; if a firewall blocks "
-            f"them: sudo ufw allow from {block.network} ({error})"
-        ) from error
+        docker("create", "--name", name, *options, image, "--unit=host-probe.service")
+        docker("cp", "-", f"{name}:/", stdin=files)
+        docker("start", name)
+        code = _exit_status(name)
+        if code == _UNREACHABLE:
+            raise EngineError(
+                f"docker hosts cannot reach this computer at {network.block.endpoint}:{ENDPOINT_PORT}; if a firewall "
+                f"blocks them: sudo ufw allow from {network.block.network}"
+            )
+        if code != 0:
+            raise EngineError(_no_systemd(_last_message(name)))
+    finally:
+        # It does not exist if it could not be created; the cloud's end removes it otherwise.
+        with contextlib.suppress(EngineError):
+            docker("rm", "--force", "--volumes", name)
+
+
+def _exit_status(name: str) -> int | None:
+    """Return the exit status of the probe; None if it does not end, because systemd then stays as it is."""
+    try:
+        return int(docker("wait", name, timeout_s=_PROBE_TIMEOUT_S))
+    except EngineError:
+        return None
+
+
+def _last_message(name: str) -> str:
+    lines = docker_output("logs", name).decode(errors="replace").split("\n")
+    messages = [_ESCAPES.sub("", line).strip() for line in lines]
+    return next((message for message in reversed(messages) if message), "no message")
+
+
+def _no_systemd(message: str) -> str:
+    return (
+        f"the Docker engine of this computer cannot run systemd in a container ({message}); use process hosts "
+        "(no --hosts, no LOCALCLOUD_HOSTS_KIND), or an engine that runs as root with cgroup namespaces (20.10 or newer)"
+    )
 
 
 def remove(home: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from localcloud.core.home import Home
-from localcloud.hosts.docker import engine, image, network
+from localcloud.hosts.docker import engine, host_config, image, network
 from localcloud.hosts.docker.hosts import CONFINEMENT, DockerHosts
 from localcloud.hosts.interface import HostSite
 
@@ -41,7 +41,8 @@ def open_site(home: Home, resources: ExitStack) -> HostSite:
     network.remove_leftovers(home.folder)
     resources.callback(network.remove, home.folder)
     claimed, listener = network.claim(home.folder)
-    network.probe(claimed, image.ensure(), CONFINEMENT)
+    files = host_config.network_files(claimed.block.endpoint, None)
+    network.probe(claimed, image.ensure(), CONFINEMENT, host_config.to_tar(files))
     return HostSite(
         claimed.block,
         listener,

@@ -1,56 +1,63 @@
-"""Boot configuration of docker hosts; needs no Docker engine."""
+"""Files that docker hosts boot with; needs no Docker engine."""
 
 from __future__ import annotations
 
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from localcloud.hosts.docker import host_config
-from localcloud.hosts.docker.host_config import LivenessEndpoint
+from localcloud.hosts.docker.host_config import UnresponsivePort
 from localcloud.hosts.spec import HostSpec
 
-USER_DATA = b"""#cloud-config
-ssh_keys: {ed25519_private: secret}
-ssh_authorized_keys: [ssh-ed25519 second]
-write_files: [{path: /etc/x, content: aGk=, encoding: b64, permissions: '0600'}]
-runcmd: [[echo, a b]]
-hostname: other
-"""
+GATEWAY = "172.31.0.1"
 
 
-def spec(tmp_path: Path) -> HostSpec:
-    return HostSpec(
-        "i-1", "172.31.0.4", 22, tmp_path, "ubuntu", ("ssh-ed25519 first",), USER_DATA, {"AWS_REGION": "us-west-2"}
-    )
+def spec(tmp_path: Path, **changes: Any) -> HostSpec:
+    host = HostSpec("i-1", "172.31.0.4", 22, tmp_path, "ubuntu", environment={"AWS_REGION": "us-west-2"})
+    return replace(host, **changes)
 
 
-def test_the_boot_configuration_contains_the_user_data_as_values(tmp_path: Path) -> None:
-    config = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 12.5)
+def test_the_login_user_is_that_of_the_image(tmp_path: Path) -> None:
+    def user(**changes: Any) -> dict[str, Any]:
+        files = host_config.image_files(spec(tmp_path, **changes), {}, GATEWAY)
+        description: dict[str, Any] = json.loads(files["etc/cloud/cloud.cfg.d/95-localcloud.cfg"])
+        login: dict[str, Any] = description["system_info"]["default_user"]
+        return login
 
-    assert config["authorized_keys"] == ["ssh-ed25519 first", "ssh-ed25519 second"]
-    assert config["host_keys"] == {"ed25519": "secret"}
-    assert config["files"] == [{"path": "etc/x", "content": "aGk=", "mode": 0o600, "append": False}]
-    assert config["runcmd"] == "echo 'a b'\n"
-    assert config["warnings"] == ["hostname: not supported by the embedded cloud"]
-    assert (config["user"], config["port"], config["opens_at"]) == ("ubuntu", 22, 12.5)
-    assert config["engine"]["insecure-registries"] == ["172.31.0.1/32"]
+    assert (user()["name"], user()["sudo"]) == ("ubuntu", ["ALL=(ALL) NOPASSWD:ALL"])
+    assert "docker" not in user()["groups"]
+    assert "docker" in user(user="ec2-user", has_engine=True)["groups"]
 
 
-def test_the_boot_configuration_is_readable_by_root_only(tmp_path: Path) -> None:
-    config = host_config.boot_config(spec(tmp_path), {}, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)
-    with tarfile.open(fileobj=io.BytesIO(host_config.to_tar(config))) as tar:
-        (member,) = tar.getmembers()
-        content = tar.extractfile(member)
-        assert content is not None
-        assert json.load(content) == config
-    assert (member.mode, member.uid) == (0o600, 0)
+def test_sudo_accepts_the_modes_of_the_files(tmp_path: Path) -> None:
+    files = host_config.image_files(spec(tmp_path), {}, GATEWAY)
+    with tarfile.open(fileobj=io.BytesIO(host_config.to_tar(files))) as tar:
+        modes = {member.name: (member.mode, member.uid) for member in tar}
+
+    assert modes["etc/sudoers.d/50-localcloud"] == (0o440, 0)
+    assert modes["etc/environment"] == (0o644, 0)
+
+
+def test_the_metadata_address_leads_to_the_cloud_and_a_port_may_be_blocked(tmp_path: Path) -> None:
+    def files(port: UnresponsivePort | None) -> dict[str, str]:
+        return host_config.boot_files(spec(tmp_path, port=23), GATEWAY, port)
+
+    rules = files(None)["etc/localcloud/iptables"].splitlines()
+    assert rules[1].endswith("-d 169.254.169.254 -p tcp --dport 80 -j DNAT --to-destination 172.31.0.1:4566")
+    assert files(None)["etc/ssh/sshd_config.d/50-localcloud.conf"] == "Port 23\n"
+    assert "--dport 22 -j DROP" in files(UnresponsivePort(22, accepts=False))["etc/localcloud/iptables"]
+    assert files(UnresponsivePort(22, accepts=True))["etc/localcloud/silent-port"] == "22"
+    # A file that is left out would stay as the boot before left it.
+    assert files(None)["etc/localcloud/silent-port"] == ""
 
 
 def test_a_host_uses_the_owners_proxy_except_for_the_cloud(tmp_path: Path) -> None:
     owner = {
-        "https_proxy": "http://proxy:3128",
+        "https_proxy": "http://a%20b@proxy:3128",
         "no_proxy": "intern",
         "PIP_INDEX_URL": "https://mirror/simple",
         "PIP_EXTRA_INDEX_URL": "file:///srv/wheels",
@@ -58,14 +65,17 @@ def test_a_host_uses_the_owners_proxy_except_for_the_cloud(tmp_path: Path) -> No
         "AWS_SECRET_ACCESS_KEY": "s",
     }
     network = host_config.network_variables(owner)
-    config = host_config.boot_config(spec(tmp_path), network, LivenessEndpoint("172.31.0.1", 9, "t"), 0.0)[
-        "environment"
-    ]
+    host = spec(tmp_path, environment={"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://x/", "AWS_REGION": "us-west-2"})
+    files = host_config.image_files(host, network, GATEWAY)
+    session = files["etc/environment"].splitlines()
 
     # A path of the owner's means nothing in a container.
     assert network.keys() == {"https_proxy", "no_proxy", "PIP_INDEX_URL"}
-    assert config["no_proxy"] == config["NO_PROXY"] == "intern,172.31.0.1,172.31.0.4"
-    assert config["AWS_REGION"] == "us-west-2"
+    assert 'no_proxy="intern,172.31.0.1,169.254.169.254,172.31.0.4"' in session
+    assert 'AWS_REGION="us-west-2"' in session
+    assert not [line for line in session if "METADATA" in line]
+    services = files["etc/systemd/system.conf.d/50-localcloud.conf"]
+    assert 'DefaultEnvironment="https_proxy=http://a%%20b@proxy:3128"' in services
 
 
 def test_name_servers_are_those_that_containers_can_reach(tmp_path: Path) -> None:
