@@ -107,7 +107,7 @@ def _close_vms(_: Home) -> None:
 KINDS: HostKinds = {
     "process": HostKind(_prepare_nothing, _open_process_hosts, _close_process_hosts),
     # The engine is called several times before the daemon answers, and may be busy.
-    "docker": HostKind(_prepare_docker_hosts, _open_docker_hosts, _close_docker_hosts, start_timeout_s=120.0),
+    "docker": HostKind(_prepare_docker_hosts, _open_docker_hosts, _close_docker_hosts, start_timeout_s=180.0),
     # The daemon tries KVM, too.
     "vm": HostKind(_prepare_vms, _open_vms, _close_vms, start_timeout_s=60.0),
 }

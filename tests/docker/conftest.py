@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from localcloud.hosts.docker.engine import EngineError
+from localcloud.hosts.docker.hosts import CONFINEMENT
 from localcloud.hosts.docker.image import ensure
+from localcloud.hosts.docker.network import NoSystemdError
+from tests.support.docker.boot_probe import probe
 from tests.support.docker.engine import apt_install, exclusive, is_running, started
 from tests.support.docker.registry import docker
 from tests.support.paths import ROOT
@@ -82,11 +85,31 @@ def host_image(engine: None, shared: Path) -> str:
         if os.environ.get("CI") == "true":
             subprocess.run([ROOT / "scripts/base-image"], check=True, capture_output=True)
         try:
-            return ensure()
+            image = ensure()
         except EngineError as error:
             if os.environ.get("CI") == "true":
                 raise
             pytest.skip(f"{error} (scripts/base-image builds a base image; CI does)")
+        if reason := why_no_systemd(image, shared):
+            pytest.skip(reason)
+        return image
+
+
+def why_no_systemd(image: str, shared: Path) -> str:
+    """Why the engine cannot run systemd in a container, which is tried once in a run; empty if it can."""
+    answer = shared / "why-no-systemd"
+    if not answer.exists():
+        answer.write_text(try_systemd(image, shared / "systemd-cloud"))
+    return answer.read_text()
+
+
+def try_systemd(image: str, home: Path) -> str:
+    """Boot a host; return the message if systemd does not run."""
+    try:
+        probe(image, home, CONFINEMENT)
+    except NoSystemdError as error:
+        return str(error)
+    return ""
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,8 @@ import asyncssh
 import pytest
 
 import localcloud
-from localcloud.core.errors import LocalCloudError
 from localcloud.core.home import find_home
-from localcloud.hosts.docker import network
-from localcloud.hosts.docker.host_config import network_files, to_tar
+from localcloud.hosts.docker.network import NoSystemdError
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from localcloud.server import daemon
 from localcloud.server.registry import Registry
@@ -30,6 +28,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.session import Session
 from orchestrator.ssh import CommandResult
+from tests.support.docker.boot_probe import probe
 from tests.support.localcloud.clients import TYPE, boto, instances, wait_for_state, wait_until
 from tests.support.localcloud.clients import image as image_id
 from tests.support.localcloud.iam_enforcement import enforce
@@ -338,11 +337,12 @@ def test_without_an_engine_one_line_says_what_to_do(tmp_path: Path, monkeypatch:
 
 def test_where_systemd_does_not_run_one_line_says_what_to_do(host_image: str, tmp_path: Path) -> None:
     """Without the capabilities of hosts, as on an engine that does not grant them."""
-    made, listener = network.claim(tmp_path)
-    try:
-        with pytest.raises(LocalCloudError, match=r"cannot run systemd in a container \(.*\); use process hosts"):
-            network.probe(made, host_image, (), to_tar(network_files(made.block.endpoint, None)))
-    finally:
-        listener.close()
-        network.remove(tmp_path)
+    with pytest.raises(NoSystemdError, match=r"cannot run systemd in a container \(.*\); use process hosts"):
+        probe(host_image, tmp_path, ())
+    assert left_of(tmp_path) == []
+
+
+def test_an_option_that_the_engine_refuses_is_said_the_same_way(host_image: str, tmp_path: Path) -> None:
+    with pytest.raises(NoSystemdError, match=r"cannot run systemd in a container \(docker (create|start): .*\); use"):
+        probe(host_image, tmp_path, ("--runtime", "none"))
     assert left_of(tmp_path) == []

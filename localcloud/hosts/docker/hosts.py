@@ -45,6 +45,9 @@ CONFINEMENT = (
     "ALL",
     "--cap-drop",
     "SYS_RESOURCE",
+    # The clock is that of this computer.
+    "--cap-drop",
+    "SYS_TIME",
     "--security-opt",
     "seccomp=unconfined",
     "--security-opt",

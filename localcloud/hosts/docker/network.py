@@ -26,12 +26,16 @@ from localcloud.hosts.docker.engine import EngineError, docker, docker_output
 
 # Long enough for any number of containers.
 _REMOVAL_TIMEOUT_S = 300.0
-# Seconds that a busy computer may take to start systemd with one unit.
-_PROBE_TIMEOUT_S = 40.0
+# Seconds that a busy computer may take to start systemd with one unit; less than the daemon's start may take.
+_PROBE_TIMEOUT_S = 90.0
 # Exit status of host-probe.service if it has no connection.
 _UNREACHABLE = 3
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HOME_LABEL, VIEW_LABEL = "localcloud.home", "localcloud.view"
+
+
+class NoSystemdError(EngineError):
+    """The engine cannot run systemd in a container."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +120,13 @@ def probe(network: Network, image: str, confinement: Sequence[str], files: bytes
     :param image: image of hosts.
     :param confinement: options that hosts are started with.
     :param files: tar of the files that a host boots with.
-    :raises EngineError: with a fix.
+    :raises NoSystemdError: systemd does not run, with its last message and a fix.
+    :raises EngineError: the endpoint cannot be reached, with a fix.
     """
     name = f"{network.name}-probe"
     options = [*network.labels(), *confinement, "--network", network.name]
     try:
-        docker("create", "--name", name, *options, image, "--unit=host-probe.service")
-        docker("cp", "-", f"{name}:/", stdin=files)
-        docker("start", name)
+        _start_probe(name, options, image, files)
         code = _exit_status(name)
         if code == _UNREACHABLE:
             raise EngineError(
@@ -131,11 +134,20 @@ def probe(network: Network, image: str, confinement: Sequence[str], files: bytes
                 f"blocks them: sudo ufw allow from {network.block.network}"
             )
         if code != 0:
-            raise EngineError(_no_systemd(_last_message(name)))
+            raise NoSystemdError(_no_systemd(_last_message(name)))
     finally:
         # It does not exist if it could not be created; the cloud's end removes it otherwise.
         with contextlib.suppress(EngineError):
             docker("rm", "--force", "--volumes", name)
+
+
+def _start_probe(name: str, options: Sequence[str], image: str, files: bytes) -> None:
+    try:
+        docker("create", "--name", name, *options, image, "--unit=host-probe.service")
+        docker("cp", "-", f"{name}:/", stdin=files)
+        docker("start", name)
+    except EngineError as error:
+        raise NoSystemdError(_no_systemd(str(error))) from error
 
 
 def _exit_status(name: str) -> int | None:
