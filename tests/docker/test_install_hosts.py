@@ -106,7 +106,9 @@ def test_an_engine_comes_from_the_distribution_once_apt_is_free_and_pulls_behind
         socket = said(session, "stat -c '%a %G' /var/run/docker.sock; id -nG $(whoami)")
         found = said(
             session,
-            f"sudo grep -rlsF {secret} / --exclude-dir=proc --exclude-dir=sys; sudo ls -A /dev/shm; "
+            # In two parts and on standard input: sudo logs its arguments.
+            f"printf %s%s {secret[:9]} {secret[9:]} | sudo grep -rlsF -f - / --exclude-dir=proc --exclude-dir=sys; "
+            "sudo ls -A /dev/shm; "
             "sudo find / -xdev -name config.json -path '*docker*' | head; true",
         )
         run = session.jobs.start(multi=True)
