@@ -94,7 +94,7 @@ def session(project: Project) -> Iterator[Session]:
         assert session.cluster.terminate().remaining == ()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(session: Session) -> Run:
     """Run a command on a host, over the session's pinned SSH."""
     hosts: dict[str, Host] = {host.name: host for host in session.inventory.hosts()}
@@ -143,23 +143,29 @@ def test_the_disk_stays_over_stop_and_start_and_a_reboot_typed_on_the_host(sessi
     assert session.context.ssh.run(host, "cat note").stdout == "kept\n"
 
 
-def test_an_engine_is_installed_and_runs_images_of_a_registry(
-    project: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def installed_image(
+    project: Project, run: Run, image: str, registry_program: None, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The name of an image that an install has pulled, with an engine that it has installed."""
     assert run("vm-0", "command -v docker").exit_status == 1
-    with Registry(tmp_path, project.env) as registry:
+    with Registry(tmp_path_factory.mktemp("registry"), project.env) as registry:
         name = registry.push(image, "team/tiny:1")
         project.job(f"runtime = docker\nimage = {name}\nsingle = true\n")
         with project.session() as other:
             assert not other.jobs.install().failed
+    return name
+
+
+def test_an_engine_is_installed_and_runs_images_of_a_registry(run: Run, installed_image: str) -> None:
     # What is in the group from now on needs no sudo.
-    assert (
-        run("vm-1", f"sudo docker run --rm --network host {name} echo inside").raise_if_failed("run").stdout
-        == "inside\n"
-    )
+    command = f"sudo docker run --rm --network host {installed_image} echo inside"
+    assert run("vm-1", command).raise_if_failed("run").stdout == "inside\n"
 
 
-def test_the_engine_is_back_after_a_reboot_with_its_images(project: Project, session: Session, run: Run) -> None:
+def test_the_engine_is_back_after_a_reboot_with_its_images(
+    project: Project, session: Session, run: Run, installed_image: str
+) -> None:
     before = run("vm-0", "sudo docker images -q").raise_if_failed("images").stdout
     ids = [machine.id for machine in session.cluster.status().instances if machine.name == "vm-0"]
     booted = run("vm-0", "ps -o lstart= -p 1").stdout
@@ -180,7 +186,7 @@ def again(session: Session, booted: str, name: str) -> bool:
 
 
 def test_a_registry_with_login_takes_the_password_that_ecr_gives_out(
-    project: Project, session: Session, run: Run, image: str, registry_program: None, tmp_path: Path
+    project: Project, session: Session, run: Run, image: str, installed_image: str, tmp_path: Path
 ) -> None:
     with Registry(tmp_path, project.env, login=True) as registry:
         name = registry.push(image, "secret/tiny:1")
