@@ -167,7 +167,8 @@ def rehearsed(settings: Settings) -> Settings:
 
     cloud: dict[str, Any] = {
         "endpoint_url": os.environ.get("AWS_ENDPOINT_URL", ""),
-        "ssh_from": "127.0.0.1/32",
+        "ssh_from": "auto",
+        "address_url": os.environ.get("AWS_ENDPOINT_URL", "") + "/_localcloud/client-address",
         # The only instance profile of the embedded account.
         "instance_profile": settings.aws.instance_profile and "rehearsal",
         "label": "rehearsal",

@@ -116,6 +116,7 @@ def test_a_rehearsal_replaces_what_exists_in_a_real_account_only(
     assert adapted.cluster.image == "ubuntu-24.04"
     assert (adapted.aws.profile, adapted.aws.key_name, adapted.ssh.private_key) == ("", "", "")
     assert (adapted.aws.endpoint_url, adapted.ssh.port) == ("http://127.0.0.1:9", 2222)
-    assert (adapted.aws.ssh_from, adapted.aws.instance_profile) == ("127.0.0.1/32", "")
+    assert (adapted.aws.ssh_from, adapted.aws.instance_profile) == ("auto", "")
+    assert adapted.aws.address_url == "http://127.0.0.1:9/_localcloud/client-address"
     origins = {(section, name): origin for section, name, _, origin in settings.to_rows(adapted)}
     assert (origins["aws", "ssh_from"], origins["aws", "region"]) == ("--local", "config.ini:7")

@@ -16,10 +16,12 @@ from localcloud.core import urls
 from localcloud.core.addresses import HOME_REGION, AddressBlock, PublicAddresses
 from localcloud.ec2 import services
 from localcloud.ec2.environment import CloudEnvironment
+from localcloud.ec2.ingress import Ingress
 from localcloud.ec2.lifecycle import Lifecycle, TrackedInstance, summary
 from localcloud.ec2.meter import Meter
 from localcloud.fault_injection import answers, api_calls
 from localcloud.fault_injection.api_calls import CallRecord
+from localcloud.fault_injection.client_address import ClientAddressFaults
 from localcloud.fault_injection.hosts import FaultyHosts
 from localcloud.fault_injection.instances import InstanceFaults
 from localcloud.fault_injection.third_party import ThirdPartyResources
@@ -69,6 +71,7 @@ class Cloud:
     ecr: aws_ecr.RegistryCredentials
     meter: Meter
     hosts: FaultyHosts
+    client_address_faults: ClientAddressFaults
     calls: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     def play(self, scenario: Scenario) -> None:
@@ -79,6 +82,7 @@ class Cloud:
             self.third_party.replace([fault for fault in scenario.faults if fault.kind == "colleague"])
             self.environment.fault_engine.load(scenario)
             self.instance_faults.on_scenario()
+            self.client_address_faults.on_scenario()
 
     def record_call(self, action: str, outcome: str) -> None:
         """Record a call with its outcome."""
@@ -120,6 +124,7 @@ class Cloud:
     def _pages(self) -> dict[str, Callable[[Environ], wsgi.Page]]:
         return {
             urls.STATUS: lambda _: wsgi.Page(json.dumps(self._status()).encode()),
+            urls.CLIENT_ADDRESS: control_pages.client_address(self.environment.client),
             urls.CALLS: control_pages.calls(lambda: list(self.calls)),
             urls.REGISTRY: aws_ecr.registry_page(self.ecr),
             urls.UNUSED_FAULTS: control_pages.unused_faults(self.environment.fault_engine.unused),
@@ -164,9 +169,10 @@ def build(parts: CloudParts) -> Cloud:
     lifecycle = Lifecycle(hosts, parts.spec, environment)
     instance_faults = InstanceFaults(lifecycle, hosts, environment)
     lifecycle.on_launch, lifecycle.on_running = instance_faults.on_launch, instance_faults.on_running
+    ingress = Ingress(lifecycle, hosts, environment, parts.block.ssh_port)
     meter = Meter(environment)
     lifecycle.on_change.append(meter.observe)
-    sessions = _install(parts, lifecycle)
+    sessions = _install(parts, lifecycle, ingress)
     return Cloud(
         environment,
         parts.block,
@@ -178,6 +184,7 @@ def build(parts: CloudParts) -> Cloud:
         aws_ecr.RegistryCredentials(environment.clock),
         meter,
         hosts,
+        ClientAddressFaults(environment, ingress.update),
     )
 
 
@@ -206,7 +213,7 @@ def moto_application() -> wsgi.Application:
     return application
 
 
-def _install(parts: CloudParts, lifecycle: Lifecycle) -> RoleSessions:
+def _install(parts: CloudParts, lifecycle: Lifecycle, ingress: Ingress) -> RoleSessions:
     """Replace moto's EC2 by ``Ec2Region``, and create what every AWS account has."""
     from moto.core.base_backend import BackendDict
     from moto.ec2 import utils
@@ -234,6 +241,7 @@ def _install(parts: CloudParts, lifecycle: Lifecycle) -> RoleSessions:
         block=parts.block,
         public_addresses=PublicAddresses(parts.block),
         lifecycle=lifecycle,
+        on_ingress_change=ingress.update,
         console=parts.console,
         regions=[HOME_REGION],
         dispatch=Ec2Api.dispatch,

@@ -11,6 +11,7 @@ from localcloud.aws.wsgi import Environ, Page
 from localcloud.scenarios.scenario import Fault, Scenario, ScenarioError, parse
 
 if TYPE_CHECKING:
+    from localcloud.ec2.environment import UserComputer
     from localcloud.fault_injection.api_calls import CallRecord
 
 _log = logging.getLogger(__name__)
@@ -19,6 +20,11 @@ _log = logging.getLogger(__name__)
 def calls(recorded: Callable[[], list[CallRecord]]) -> Callable[[Environ], Page]:
     """Return the page that lists the API calls so far."""
     return lambda _: Page(json.dumps(recorded()).encode())
+
+
+def client_address(client: UserComputer) -> Callable[[Environ], Page]:
+    """Return the page that tells a user's computer its own address."""
+    return lambda _: Page(client.address.encode(), content_type="text/plain")
 
 
 def unused_faults(unused: Callable[[], list[Fault]]) -> Callable[[Environ], Page]:

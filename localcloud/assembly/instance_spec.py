@@ -9,6 +9,8 @@ from localcloud.aws.images import has_engine, login_user
 from localcloud.core.addresses import AddressBlock
 from localcloud.core.home import Home
 from localcloud.core.urls import METADATA
+from localcloud.ec2.environment import CloudEnvironment
+from localcloud.ec2.ingress import open_addresses
 from localcloud.ec2.metadata import user_data
 from localcloud.hosts.spec import HostSpec
 
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
 class HostSpecs:
     """Returns the host specification of an instance; callable.
 
-    :param boot_s: seconds from the start of a host to its open SSH port.
+    :param block: addresses and SSH port of the hosts.
     """
 
     home: Home
     block: AddressBlock
-    boot_s: float
+    cloud: CloudEnvironment
 
     def __call__(self, tracked: TrackedInstance) -> HostSpec:
         """Return the host of one instance."""
@@ -38,13 +40,14 @@ class HostSpecs:
             instance_id=instance.id,
             address=str(instance.private_ip),
             public_address=instance.public_ip or "",
+            open_addresses=open_addresses(instance, self.block.ssh_port, self.cloud.client.address),
             port=self.block.ssh_port,
             folder=self.home.host_folder(instance.id),
             user=login_user(image),
             authorized_keys=tracked.authorized_keys,
             user_data=user_data(instance),
             environment=self._environment(instance),
-            boot_seconds=self.boot_s,
+            boot_seconds=self.cloud.durations.boot_s,
             has_engine=has_engine(image),
         )
 

@@ -12,5 +12,7 @@ CALLS = "/_localcloud/calls"
 REGISTRY = "/_localcloud/registry"
 #: The scenario that is played, as a file; PUT starts another.
 SCENARIO = "/_localcloud/scenario"
+#: Address of the user's computer as EC2 sees it, as plain text, in place of https://checkip.amazonaws.com.
+CLIENT_ADDRESS = "/_localcloud/client-address"
 #: Faults of the scenario that have had no effect so far, as JSON: title and kind.
 UNUSED_FAULTS = "/_localcloud/unused-faults"

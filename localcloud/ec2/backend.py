@@ -38,6 +38,7 @@ class BackendContext:
 
     :param console: returns the console output of an instance's host.
     :param public_addresses: of all regions.
+    :param on_ingress_change: called after a change of security groups or of their rules.
     :param regions: regions in use, in the order of their first use.
     :param dispatch: view function that parses and answers requests to the EC2 API.
     """
@@ -46,6 +47,7 @@ class BackendContext:
     block: AddressBlock
     public_addresses: PublicAddresses
     lifecycle: Lifecycle
+    on_ingress_change: Callable[[], None]
     console: Callable[[str], bytes]
     regions: list[str]
     dispatch: Callable[..., Any]
@@ -199,6 +201,38 @@ class Ec2Region(EC2Backend):
             raise ApiError("DependencyViolation", group=group.id)
         # moto deletes a group although instances use it, hence the checks above.
         super().delete_security_group(name, group_id)
+
+    def authorize_security_group_ingress(self, *args: Any, **options: Any) -> Any:
+        """Add rules, which take effect on running hosts."""
+        answer = super().authorize_security_group_ingress(*args, **options)
+        self.context.on_ingress_change()
+        return answer
+
+    def revoke_security_group_ingress(self, *args: Any, **options: Any) -> None:
+        """Remove rules, which takes effect on running hosts."""
+        super().revoke_security_group_ingress(*args, **options)
+        self.context.on_ingress_change()
+
+    def modify_security_group_rules(self, *args: Any, **options: Any) -> None:
+        """Change rules, which takes effect on running hosts."""
+        super().modify_security_group_rules(*args, **options)
+        self.context.on_ingress_change()
+
+    def modify_instance_security_groups(self, *args: Any, **options: Any) -> Any:
+        """Replace the groups of an instance, which takes effect on its host."""
+        instance: Instance = super().modify_instance_security_groups(*args, **options)
+        # moto leaves the groups of the interface as they are, and an instance has the groups of both.
+        instance.nics[0]._group_set = list(instance.security_groups)
+        self.context.on_ingress_change()
+        return instance
+
+    def modify_network_interface_attribute(self, eni_id: str, *args: Any, **options: Any) -> None:
+        """Change an interface; other groups take effect on its host."""
+        super().modify_network_interface_attribute(eni_id, *args, **options)
+        interface = self.get_network_interface(eni_id)
+        if interface.instance is not None and interface.device_index == 0:
+            interface.instance.security_groups = list(interface._group_set)
+        self.context.on_ingress_change()
 
     def _still_in_use(self, group_id: str) -> bool:
         """Return whether a ``group-in-use`` fault makes EC2 report a group as used for a while after its last use."""

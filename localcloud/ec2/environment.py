@@ -33,15 +33,27 @@ class StateDurations:
         return cls(pending_s=17.0, boot_s=4.0, stopping_s=5.0, shutting_down_s=5.0, checks_s=120.0)
 
 
+@dataclass
+class UserComputer:
+    """The user's computer on the network.
+
+    :param address: public address from which its packets come; changes with a scenario.
+    """
+
+    address: str = "127.0.0.1"
+
+
 @dataclass(frozen=True)
 class CloudEnvironment:
     """Clock, fault engine and settings of one cloud.
 
+    :param client: computer from which the hosts are reached.
     :param lock: held whenever an instance is read or changed.
     """
 
     clock: Clock
     fault_engine: FaultEngine
     durations: StateDurations = field(default_factory=StateDurations)
+    client: UserComputer = field(default_factory=UserComputer)
     # Reentrant: actions of the clock run within calls that hold it in virtual time.
     lock: threading.RLock = field(default_factory=threading.RLock)

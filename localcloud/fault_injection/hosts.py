@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -69,6 +69,14 @@ class FaultyHosts:
     def reboot(self, instance_id: str) -> None:
         """Reboot a host."""
         self._hosts.reboot(instance_id)
+
+    def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
+        """Let the SSH port answer at these addresses of a host only."""
+        with self._lock:
+            spec = self._specs.get(instance_id)
+            if spec is not None:
+                self._specs[instance_id] = replace(spec, open_addresses=tuple(addresses))
+        self._hosts.open_at(instance_id, addresses)
 
     def freeze(self, instance_id: str) -> None:
         """Suspend every process of a host."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -49,6 +49,9 @@ class HostControl(Protocol):
 
     def reboot(self, instance_id: str) -> None:
         """Reboot a host without waiting for it."""
+
+    def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
+        """Let the SSH port answer at these addresses of a host only; open connections stay. Does not wait for it."""
 
     def freeze(self, instance_id: str) -> None:
         """Suspend every process of a host; its connections stay open."""

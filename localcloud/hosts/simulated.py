@@ -7,7 +7,7 @@ instance that was forgotten, so the simulation must include it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -100,6 +100,9 @@ class SimulatedHosts:
         self.operations.append(("reboot", instance_id))
         if instance_id in self._boots:
             self._boot(self._boots[instance_id][1])
+
+    def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
+        """Do nothing: a simulated host has no ports."""
 
     def freeze(self, instance_id: str) -> None:
         """Make a host silent; its shutdown timer continues, as it would behind a dead network."""

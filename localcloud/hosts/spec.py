@@ -24,6 +24,8 @@ class HostSpec:
     :param boot_seconds: time from start to an open SSH port.
     :param has_engine: True if its image contains a Docker engine; docker hosts only.
     :param public_address: address of this start; the private one where hosts have one only, empty for none.
+    :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all; process hosts
+        only.
     """
 
     instance_id: str
@@ -37,11 +39,16 @@ class HostSpec:
     boot_seconds: float = 0.0
     has_engine: bool = False
     public_address: str = ""
+    open_addresses: tuple[str, ...] | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The private address, then the public one if there is another."""
         return tuple(dict.fromkeys(filter(None, (self.address, self.public_address))))
+
+    def is_open(self, address: str) -> bool:
+        """Return whether the SSH port answers at one of its addresses."""
+        return self.open_addresses is None or address in self.open_addresses
 
     @property
     def hostname(self) -> str:
@@ -61,9 +68,11 @@ class HostSpec:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> HostSpec:
         """Return the record that :meth:`to_json` wrote."""
+        opened = values["open_addresses"]
         return cls(
             **{
                 **values,
+                "open_addresses": None if opened is None else tuple(opened),
                 "folder": Path(values["folder"]),
                 "authorized_keys": tuple(values["authorized_keys"]),
                 "user_data": base64.b64decode(values["user_data"]),

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.aws.quotas import BY_CODE
-from localcloud.scenarios.readers import Reader, choice, comma_list, decimal, tags, text, whole_number, yes_no
+from localcloud.scenarios.readers import (
+    Reader,
+    choice,
+    comma_list,
+    decimal,
+    ipv4_address,
+    tags,
+    text,
+    whole_number,
+    yes_no,
+)
 from localcloud.scenarios.schedule import Form, format_duration, parse_duration
 
 
@@ -243,6 +253,13 @@ KINDS: tuple[FaultKind, ...] = (
             Option("group", text, "", "name of a security group"),
             Option("key", text, "", "name of a key pair"),
         ),
+    ),
+    FaultKind(
+        "address-changes",
+        "account",
+        "The user's computer has another address, as on another network: VMs are silent if their group admits only the "
+        "old one.",
+        (Option("address", ipv4_address, "198.51.100.23", "the other address"),),
     ),
     FaultKind(
         "invisible",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,14 @@ def yes_no(value: str) -> bool:
 def comma_list(value: str) -> tuple[str, ...]:
     """Return the words between commas."""
     return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def ipv4_address(value: str) -> str:
+    """Return an IPv4 address."""
+    try:
+        return str(ipaddress.IPv4Address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IPv4 address") from None
 
 
 def tags(value: str) -> tuple[tuple[str, str], ...]:

@@ -89,7 +89,7 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
 
     block, clock = site.block, RealClock()
     environment = CloudEnvironment(clock, FaultEngine(clock), durations)
-    specs = HostSpecs(home, block, durations.boot_s)
+    specs = HostSpecs(home, block, environment)
     cloud = build(CloudParts(environment, block, site.make_hosts, specs, site.console, site.open_unresponsive_port))
     delayed = api_calls.apply_delay(cloud.application(moto_application()), clock)
     return Endpoint(block, cloud, _server(wsgi.log_calls(delayed, clock), block, site.listener))

@@ -199,7 +199,7 @@ class InMemoryCloud:
             self.hosts = SimulatedHosts(self.clock, on_shutdown, self._read_shutdown)
             return self.hosts
 
-        specs = HostSpecs(_unused_home(), AddressBlock(0), durations.boot_s)
+        specs = HostSpecs(_unused_home(), AddressBlock(0), environment)
         parts = CloudParts(environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort())
         self._cloud = build(parts)
         self._cloud.lifecycle.on_change.append(self._count)

@@ -36,7 +36,7 @@ REQUIRED_TIMEOUT_S = 150.0
 
 BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 
-ADDRESS, KEY_PAIR, PERMISSIONS, QUOTA = "address", "key pair", "permissions", "quota"
+ADDRESS, GROUP, KEY_PAIR, PERMISSIONS, QUOTA = "address", "user group", "key pair", "permissions", "quota"
 JOB = "job"
 """Among the checks of a job: the one whose text says that the job cannot be installed."""
 
@@ -80,7 +80,8 @@ class Preflight:
             problems += more
         _raise_problems([problem for problem in problems if problem is not None])
         assert launch_plan is not None  # otherwise there was a problem, which is raised by now
-        warnings = tuple(str(results[name].value) for name in self.job_checks if results[name].value)
+        checks = [*self.job_checks, GROUP]
+        warnings = tuple(str(results[name].value) for name in checks if name in results and results[name].value)
         quota = self._check_quota(launch_plan, results[QUOTA].value)
         return replace(launch_plan, quota=quota, warnings=warnings, is_job_ready=not _has_text(results, JOB))
 
@@ -94,6 +95,7 @@ class Preflight:
             timeout_s=optional_timeout_s,
             longer_timeouts_s={
                 KEY_PAIR: CHECK_TIMEOUT_S,
+                GROUP: CHECK_TIMEOUT_S,
                 QUOTA: max(QUOTA_TIMEOUT_S, optional_timeout_s),
                 **dict.fromkeys(required, REQUIRED_TIMEOUT_S),
             },
@@ -107,6 +109,8 @@ class Preflight:
             QUOTA: lambda: quotas.query(context.clients, wanted.instance_type, 0, market=wanted.market),
             ADDRESS: lambda: security_groups.ssh_access(context.settings, "").sources,
         }
+        if context.settings.aws.security_group_id:
+            lookups[GROUP] = lambda: security_groups.check_user_group(context.clients, context.settings)
         if wanted.market == SPOT:
             lookups["spot"] = lambda: context.prices.refresh_spot(types)
         # The user's own key pair only: the cluster's own is checked with the plan, as it has to fit its instances.

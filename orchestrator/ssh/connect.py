@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
 from orchestrator.ssh.packet_limit import LimitedSocket, OversizedPacket
 
 if TYPE_CHECKING:
@@ -209,8 +210,9 @@ def _tcp_error(host: Host, error: OSError, timeout_s: float) -> ConnectError:
     target = f"{host.address} port {host.port}"
     if isinstance(error, TimeoutError):
         message = f"ssh: no answer from {target} for {timeout_s:.1f} s (packets dropped)"
-        fix = "a security group or firewall blocks this computer's address, or the address of the VM has changed"
-        return ConnectError("dropped", message, where=host.name, fix=fix)
+        cause = "its security group or a firewall blocks this computer's address, or the VM is off the network. "
+        advice = "  allows SSH from the current address; the rules of a group of your own are yours to change"
+        return ConnectError("dropped", message, where=host.name, fix=cause + NextStep("RefreshAccess") + advice)
     if isinstance(error, socket.gaierror):
         return ConnectError("no-route", f"ssh: cannot resolve {host.address!r}", where=host.name)
     if error.errno in _NO_ROUTE:

@@ -53,7 +53,7 @@ def test_the_group_follows_the_address_and_keeps_rules_of_the_user(user: Ec2User
     )
     unchanged = user.calls["AuthorizeSecurityGroupIngress"] - before
     auto = replace(user.settings, aws=replace(user.settings.aws, ssh_from="auto"))
-    moved = security_groups.ssh_access(auto, vpc, find_address=lambda: "203.0.113.9")
+    moved = security_groups.ssh_access(auto, vpc, find_address=lambda _: "203.0.113.9")
     second = security_groups.ensure(user.clients, user.cluster_id, moved, journal=user.journal)
 
     assert (first, unchanged) == (second, 0)
@@ -67,7 +67,7 @@ def test_a_group_from_the_settings_is_never_changed(user: Ec2User) -> None:
         "GroupId"
     ]
     named = replace(user.settings, aws=replace(user.settings.aws, security_group_id=theirs))
-    access = security_groups.ssh_access(named, vpc, find_address=lambda: pytest.fail("nobody needs the address"))
+    access = security_groups.ssh_access(named, vpc, find_address=lambda _: pytest.fail("nobody needs the address"))
     used = security_groups.ensure(user.clients, user.cluster_id, access, journal=user.journal)
     deleted = security_groups.delete(user.clients, user.cluster_id)
     left = rules(user, theirs)

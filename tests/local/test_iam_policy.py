@@ -64,7 +64,7 @@ def exercise_lifecycle(lab: Project) -> None:
         assert instance_profiles.is_propagating(session.context.clients, ROLE, late)
         session.cluster.stop()
         session.cluster.start()
-    moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.2/32")
+    moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.0/31")
     lab.config.write_text(moved.replace("[aws]", "[aws]\nterminate_regions = all"))
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))

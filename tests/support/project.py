@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.aws import client
 from orchestrator.cluster.context import Runtime, connect_over_ssh
 from orchestrator.config import settings
-from orchestrator.config.settings import SshSettings
+from orchestrator.config.settings import Settings, SshSettings
 from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.core.events import Event
 from orchestrator.session import Session
@@ -71,15 +71,19 @@ class Project:
         return path
 
     def session(
-        self, computer: str = "laptop", connect: Callable[[SshSettings, Clock], SshClient] = connect_over_ssh
+        self,
+        computer: str = "laptop",
+        connect: Callable[[SshSettings, Clock], SshClient] = connect_over_ssh,
+        adapt: Callable[[Settings], Settings] = lambda loaded: loaded,
     ) -> Session:
         """Return a session as it would be on this computer.
 
         :param connect: makes its SSH client.
+        :param adapt: changes the settings of the config file.
         """
         import boto3
 
-        config = settings.load(self.config, {})
+        config = adapt(settings.load(self.config, {}))
         user = as_user(self.env)
         session = boto3.Session(
             aws_access_key_id=user["AWS_ACCESS_KEY_ID"],

@@ -13,7 +13,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -170,6 +170,9 @@ class DockerHosts:
     def reboot(self, instance_id: str) -> None:
         """Shut a host down and boot it again; returns at once. Does nothing if it is off."""
         self._submit(instance_id, self._reboot)
+
+    def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
+        """Do nothing: security groups do not decide about docker hosts."""
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a host: connections stay open, and nothing answers. Does nothing if it is off."""

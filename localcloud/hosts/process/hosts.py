@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -128,6 +128,14 @@ class ProcessHosts:
     def reboot(self, instance_id: str) -> None:
         """Kill everything that runs on a host and boot it again; returns at once. Does nothing if it is off."""
         self._send_if_on("reboot", instance_id)
+
+    def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
+        """Let the SSH port answer at these addresses of a host only; open connections stay.
+
+        Returns at once. Does nothing if the host is off.
+        """
+        if not self._is_off(instance_id):
+            self._send({"do": "open-at", "id": instance_id, "addresses": list(addresses)})
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a host: connections stay open, and nothing answers. Does nothing if it is off."""

@@ -8,9 +8,10 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,12 @@ import asyncssh
 from localcloud.core.process_tree import adopt_orphans, kill_all_below
 from localcloud.hosts import user_data
 from localcloud.hosts.hostile import behavior
-from localcloud.hosts.hostile import port as hostile_port
 from localcloud.hosts.process import disk
 from localcloud.hosts.process.boot import Boot, Console
 from localcloud.hosts.process.children import Children
 from localcloud.hosts.process.power import PowerAction, PowerSwitch
 from localcloud.hosts.process.sandbox import Confinement, Rules, confine
-from localcloud.hosts.process.ssh_server import SshServer
+from localcloud.hosts.process.ssh_server import Gate, SshPort, SshServer
 from localcloud.hosts.process.ssh_session import LoginEnvironment
 from localcloud.hosts.spec import HostLayout, HostSpec, SharedSettings
 
@@ -48,12 +48,14 @@ class HostStart:
 
     :param opens_at: time at which SSH may open, on the clock of :func:`time.monotonic`.
     :param send_event: reports an event to the supervisor.
+    :param gate: decides at which addresses SSH answers; the supervisor sends SIGUSR2 after a change.
     """
 
     spec: HostSpec
     shared: SharedSettings
     opens_at: float
     send_event: Callable[[dict[str, Any]], None]
+    gate: Gate
 
 
 def run_host(start: HostStart) -> int:
@@ -91,7 +93,23 @@ class ProcessHost:
         self._children = Children()
         self._console = Console(self._layout.console)
         self._environment = disk.environment(self._spec, start.shared)
-        self._hostile_ports: list[asyncio.Server] = []
+        self._updates: set[asyncio.Task[None]] = set()
+        self._ports = {address: self._port(address) for address in self._spec.addresses}
+
+    def _port(self, address: str) -> SshPort:
+        spec = self._spec
+        hostility = behavior.read(spec.folder)
+        hostile_part = hostility if hostility is not None and hostility.is_port else None
+        own_port = spec.port if hostile_part is None else spec.port + 1
+        login = LoginEnvironment(
+            self._children,
+            lambda: dict(self._environment),
+            self._layout.home,
+            disk.shell(),
+            lambda: behavior.read(spec.folder),
+        )
+        server = SshServer(address, own_port, spec.user, self._layout.authorized_keys)
+        return SshPort(spec.port, server, self._start.gate, login, hostile_part)
 
     async def run(self) -> int:
         """Boot, serve SSH, and shut down.
@@ -104,6 +122,8 @@ class ProcessHost:
         self._children.attach()
         loop.add_signal_handler(signal.SIGTERM, self._switch_off, ExitStatus.STOPPED)
         loop.add_signal_handler(signal.SIGUSR1, self._switch_off, ExitStatus.REBOOT)
+        loop.add_signal_handler(signal.SIGUSR2, self._follow_gate)
+        self._follow_gate()
         power_switch = PowerSwitch(self._layout.control, on_action=self._on_power_action, log=self._console.log)
         booting = asyncio.create_task(self._boot())
         status = await self._off
@@ -145,43 +165,36 @@ class ProcessHost:
         self._write_result("done" if is_ok else "error")
         self._console.log(f"cloud-init finished: {'done' if is_ok else 'error'}")
 
+    def _follow_gate(self) -> None:
+        for address, port in self._ports.items():
+            task = asyncio.create_task(self._retry(address, port.update))
+            # Kept, because the loop holds tasks only weakly.
+            self._updates.add(task)
+            task.add_done_callback(self._updates.discard)
+
     async def _serve(self, keys: list[asyncssh.SSHKey]) -> None:
-        self._acceptors = [await self._listen(address, keys) for address in self._spec.addresses]
+        for address, port in self._ports.items():
+            await self._retry(address, partial(port.serve, keys))
+            self._console.log(f"sshd: listening on {address} port {self._spec.port}")
         confinement = {"confined": self._confinement.protects_files, "landlock_abi": self._confinement.abi}
         self._start.send_event({"event": "running", "id": self._spec.instance_id, **confinement})
 
-    async def _listen(self, address: str, keys: list[asyncssh.SSHKey]) -> asyncssh.SSHAcceptor:
-        """Open the SSH port on one address, however long it is taken."""
-        spec = self._spec
-        hostility = behavior.read(spec.folder)
-        own_port = spec.port + 1 if hostility is not None and hostility.is_port else spec.port
-        server = SshServer(address, own_port, spec.user, self._layout.authorized_keys)
-        login = LoginEnvironment(
-            self._children,
-            lambda: dict(self._environment),
-            self._layout.home,
-            disk.shell(),
-            lambda: behavior.read(spec.folder),
-        )
+    async def _retry(self, address: str, change: Callable[[], Awaitable[None]]) -> None:
+        """Change the SSH port at one address, however long the address is taken."""
         while True:
             try:
-                acceptor = await server.listen(login, keys)
-                if hostility is not None and hostility.is_port:
-                    self._hostile_ports.append(await hostile_port.serve(hostility, address, spec.port, own_port))
+                return await change()
             except OSError as error:
-                self._console.log(f"sshd: cannot listen on {address} port {spec.port}: {error.strerror}")
+                self._console.log(f"sshd: cannot listen on {address} port {self._spec.port}: {error.strerror}")
                 await asyncio.sleep(_RETRY_LISTEN_S)
-            else:
-                self._console.log(f"sshd: listening on {address} port {spec.port}")
-                return acceptor
 
     def _reload_on_hangup(self, boot: Boot) -> None:
         """Reload the host keys on SIGHUP, as sshd(8) does; open connections are not affected."""
 
         def reload() -> None:
             keys = boot.host_keys()
-            for acceptor in self._acceptors if keys else []:
-                acceptor.update(server_host_keys=keys)
+            for port in self._ports.values() if keys else ():
+                port.use_keys(keys)
             self._console.log(f"sshd: Received SIGHUP; {len(keys)} host keys read")
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

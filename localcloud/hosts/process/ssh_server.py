@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
+import mmap
 import os
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,8 +16,12 @@ from typing import cast
 import asyncssh
 
 from localcloud.core.process_tree import descendants
+from localcloud.hosts.hostile import port as hostile_port
+from localcloud.hosts.hostile.behavior import Hostility
 from localcloud.hosts.hostile.login import send_banners
 from localcloud.hosts.process.ssh_session import LoginEnvironment, SshSession
+from localcloud.hosts.spec import HostSpec
+from localcloud.hosts.unresponsive_port import UnresponsivePort
 
 NETWORK = ipaddress.IPv4Network("127.77.0.0/16")
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -65,6 +71,90 @@ class SshServer:
             )
             undo.pop_all()
         return acceptor
+
+
+class Gate:
+    """Addresses at which a host's SSH port answers, in memory that a process shares with its forks."""
+
+    def __init__(self, spec: HostSpec) -> None:
+        self._addresses = spec.addresses
+        # Anonymous and shared: a fork sees later changes, and a program that it starts does not have the memory.
+        self._memory = mmap.mmap(-1, len(spec.addresses))
+        self.open_at([address for address in spec.addresses if spec.is_open(address)])
+
+    def open_at(self, addresses: Collection[str]) -> None:
+        """Open the port at these addresses, and close it at the others."""
+        self._memory[:] = bytes(address in addresses for address in self._addresses)
+
+    def is_open(self, address: str) -> bool:
+        """Return whether the port answers at one of the host's addresses."""
+        return bool(self._memory[self._addresses.index(address)])
+
+
+class SshPort:
+    """SSH port of a host at one address: the server, nothing, or a port that is silent.
+
+    :param port: as clients know it; the server listens on another one if something is in front of it.
+    :param gate: decides whether it is silent.
+    :param hostility: of what is in front of the server; None for nothing.
+    """
+
+    def __init__(
+        self, port: int, server: SshServer, gate: Gate, login: LoginEnvironment, hostility: Hostility | None
+    ) -> None:
+        self._port, self._server, self._gate, self._login = port, server, gate, login
+        self._hostility = hostility
+        self._front: asyncio.Server | None = None
+        self._keys: list[asyncssh.SSHKey] = []
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+        self._silent: UnresponsivePort | None = None
+        self._changing = asyncio.Lock()
+
+    async def update(self) -> None:
+        """Follow the gate.
+
+        :raises OSError: the address is taken, or not of this computer.
+        """
+        # The gate may change again while a server starts.
+        async with self._changing:
+            await self._update()
+
+    async def _update(self) -> None:
+        if self._gate.is_open(self._server.address):
+            self._close_silent()
+            if self._keys and self._acceptor is None:
+                self._acceptor = await self._server.listen(self._login, self._keys)
+            if self._keys and self._hostility is not None and self._front is None:
+                ports = self._port, self._server.port
+                self._front = await hostile_port.serve(self._hostility, self._server.address, *ports)
+            return
+        # Open connections stay, as EC2 keeps those that were allowed when they began.
+        if self._acceptor is not None:
+            self._acceptor.close()
+        if self._front is not None:
+            self._front.close()
+        self._acceptor = self._front = None
+        if self._silent is None:
+            self._silent = UnresponsivePort(self._server.address, self._port, accepts=False)
+
+    async def serve(self, keys: list[asyncssh.SSHKey]) -> None:
+        """Let the server answer from now on.
+
+        :raises OSError: as for ``update``.
+        """
+        self._keys = keys
+        await self.update()
+
+    def use_keys(self, keys: list[asyncssh.SSHKey]) -> None:
+        """Use other host keys for new connections."""
+        self._keys = keys
+        if self._acceptor is not None:
+            self._acceptor.update(server_host_keys=keys)
+
+    def _close_silent(self) -> None:
+        if self._silent is not None:
+            self._silent.close()
+            self._silent = None
 
 
 class _Connection(asyncssh.SSHServer):

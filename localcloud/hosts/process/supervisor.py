@@ -8,6 +8,7 @@ JSON object per line:
 ``{"do": "configure", ...}``  first of all: the settings that hosts share
 ``{"do": "start", ...}``      the host ``spec``; SSH opens at ``opens_at``
 ``{"do": "stop", "id"}``      also ``reboot``, ``freeze`` and ``thaw``
+``{"do": "open-at", "id"}``   SSH answers at ``addresses`` only
 ``{"event": "running"}``      SSH is up; with ``confined`` and ``landlock_abi``
 ``{"event": "off"}``          all of it is gone; ``cause``: stopped, shutdown
 ``{"event": "booting"}``      it boots again; ``cause``: reboot, crash
@@ -35,12 +36,13 @@ from typing import Any
 
 from localcloud.core.process_tree import adopt_orphans, descendants, die_with_parent, kill_descendants, signal_all
 from localcloud.hosts.process import process_host
+from localcloud.hosts.process.ssh_server import Gate
 from localcloud.hosts.spec import HostSpec, SharedSettings
 
 _POWER_OFF_DEADLINE_S = 12.0
 _ORPHAN_DEADLINE_S = 5.0
 _TICK_S = 0.5
-_HOST_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_HOST_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 # A host that crashes this soon after its boot, several times in a row, stays off.
 _CRASH_WINDOW_S = 5.0
 _CRASH_LIMIT = 3
@@ -49,6 +51,7 @@ _CRASH_LIMIT = 3
 @dataclass
 class _Slot:
     spec: HostSpec
+    gate: Gate
     pid: int = 0
     started_at: float = 0.0
     crashes: int = 0
@@ -128,9 +131,12 @@ class Supervisor:
             case "configure":
                 self._shared = SharedSettings.from_json(command["shared"])
             case "start":
-                slot = _Slot(HostSpec.from_json(command["spec"]))
+                spec = HostSpec.from_json(command["spec"])
+                slot = _Slot(spec, Gate(spec))
                 self._slots[slot.spec.instance_id] = slot
                 self._fork(slot, command["opens_at"])
+            case "open-at":
+                self._open_at(self._slots.get(command["id"]), command["addresses"])
             case action:
                 self._act(action, self._slots.get(command["id"]))
 
@@ -147,6 +153,11 @@ class Supervisor:
         elif action == "thaw":
             signal_all([*descendants(slot.pid), slot.pid], signal.SIGCONT)
 
+    def _open_at(self, slot: _Slot | None, addresses: list[str]) -> None:
+        if slot is not None:
+            slot.gate.open_at(addresses)
+            signal_all([slot.pid], signal.SIGUSR2)
+
     def _end(self, slot: _Slot) -> None:
         slot.killed_at = slot.killed_at or time.monotonic()
         signal_all([slot.pid], signal.SIGTERM)
@@ -160,23 +171,25 @@ class Supervisor:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _HOST_SIGNALS)
         slot.pid = os.fork()
         if slot.pid == 0:
-            self._run_host(slot.spec, opens_at, parent)
+            self._run_host(slot, opens_at, parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def _run_host(self, spec: HostSpec, opens_at: float, parent: int) -> None:
+    def _run_host(self, slot: _Slot, opens_at: float, parent: int) -> None:
         """Turn this fork into the host; never returns."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
             for number in _HOST_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            # Until the host handles it: it reads the gate after that, so that no change is missed.
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HOST_SIGNALS)
             die_with_parent(signal.SIGTERM, parent)
             # A terminal of the owner must not signal the host.
             os.setsid()
             events = _isolate(self._events)
             status = process_host.run_host(
-                process_host.HostStart(spec, self._shared, opens_at, lambda event: _send(events, event))
+                process_host.HostStart(slot.spec, self._shared, opens_at, lambda event: _send(events, event), slot.gate)
             )
         except BaseException:
             traceback.print_exc()

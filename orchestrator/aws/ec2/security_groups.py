@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, dry_run, errors, identity
@@ -28,25 +28,24 @@ INSIDE_RULE = "stratus: among the cluster's VMs"
 GUARD = "-guard"  # ends the names of guard groups
 UNGUARDED = "-unguarded"  # of marks that instances may have no guard group
 VISIBILITY_LAG_S = 30.0  # until a new group is known to all of EC2
-ADDRESS_URL = "https://checkip.amazonaws.com"
 ADDRESS_TIMEOUT_S = 5
 
 
-def public_address() -> str:
-    """Return this computer's public IP address as https://checkip.amazonaws.com sees it.
+def public_address(url: str) -> str:
+    """Return this computer's public IP address as a service on the internet sees it.
 
+    :param url: of the service, which answers with the address as text.
     :raises StratusError: there was no valid answer.
     """
-    from ipaddress import ip_address
     from urllib.request import urlopen
 
     try:
         # 64 bytes hold any address; a proxy's error page is not read to its end.
-        with urlopen(ADDRESS_URL, timeout=ADDRESS_TIMEOUT_S) as response:
+        with urlopen(url, timeout=ADDRESS_TIMEOUT_S) as response:
             return str(ip_address(response.read(64).decode("ascii", "replace").strip()))
     except (OSError, ValueError) as error:
         raise StratusError(
-            f"cannot look up the public address of this computer at {ADDRESS_URL}: {error}",
+            f"cannot look up the public address of this computer at {url}: {error}",
             fix="set it in the config: [aws] ssh_from = 203.0.113.7/32",
         ) from error
 
@@ -68,16 +67,18 @@ class SshAccess:
 
 
 def ssh_access(
-    settings: settings.Settings, vpc_id: str, *, find_address: Callable[[], str] = public_address
+    settings: settings.Settings, vpc_id: str, *, find_address: Callable[[str], str] = public_address
 ) -> SshAccess:
     """Return the SSH access of the settings; ``ssh_from = auto`` allows this computer only.
 
-    :param find_address: returns this computer's public address; called only for ``auto``.
+    :param find_address: returns this computer's public address, given the URL to ask; called only for ``auto``.
     """
     group_id, ssh_from = settings.aws.security_group_id, settings.aws.ssh_from
     if group_id:
         return SshAccess(vpc_id, settings.ssh.port, (), group_id)
-    parts = [find_address()] if ssh_from == "auto" else [part.strip() for part in ssh_from.split(",") if part.strip()]
+    parts = [part.strip() for part in ssh_from.split(",") if part.strip()]
+    if ssh_from == "auto":
+        parts = [find_address(settings.aws.address_url)]
     sources = sorted({str(ip_network(part, strict=False)) for part in parts})
     return SshAccess(vpc_id, settings.ssh.port, tuple(sources))
 
@@ -131,6 +132,58 @@ def check(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAc
     elif missing := _missing_rules(group, access):
         with clients.translate_errors(f"checking that security group {cluster_id.resource_name} can be updated"):
             dry_run.check(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
+
+
+def check_user_group(
+    clients: client.Clients, settings: settings.Settings, *, find_address: Callable[[str], str] = public_address
+) -> str:
+    """Return a warning if no rule of the group in the settings allows SSH from this computer; empty if one may.
+
+    :raises UsageError: no rule allows SSH from anywhere.
+    """
+    group_id, port = settings.aws.security_group_id, settings.ssh.port
+    with clients.translate_errors(f"looking up security group {group_id}"):
+        # A filter, not an id: that the group does not exist is found by the lookup of its VPC.
+        groups = clients.ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": [group_id]}])
+    if not groups["SecurityGroups"]:
+        return ""
+    (group,) = groups["SecurityGroups"]
+    rules = [rule for rule in group.get("IpPermissions", []) if _covers(rule, port)]
+    address = _address_or_nothing(settings, find_address)
+    command = (
+        f"aws ec2 authorize-security-group-ingress --region {clients.region} --group-id {group_id} --protocol tcp "
+        f"--port {port} --cidr {address}/32"
+    )
+    fix = f"{command}  allows it" if address else "add a rule for your address in the AWS console"
+    if not rules:
+        raise UsageError(f"security group {group_id} has no rule for SSH (TCP port {port})", fix=fix)
+    # Which addresses a prefix list holds is not looked up; a private address is reached by a VPN or from the VPC.
+    is_known = bool(address) and settings.ssh.address != "private" and not any(map(_has_prefix_list, rules))
+    if not is_known or any(_allows(rule, address) for rule in rules):
+        return ""
+    return f"security group {group_id} does not allow SSH from this computer ({address}); {fix}"
+
+
+def _address_or_nothing(settings: settings.Settings, find_address: Callable[[str], str]) -> str:
+    try:
+        return find_address(settings.aws.address_url)
+    except StratusError:
+        return ""
+
+
+def _covers(rule: IpPermissionOutputTypeDef, port: int) -> bool:
+    is_in_range = rule.get("FromPort", -1) <= port <= rule.get("ToPort", -1)
+    return rule["IpProtocol"] == "-1" or (rule["IpProtocol"] == "tcp" and is_in_range)
+
+
+def _has_prefix_list(rule: IpPermissionOutputTypeDef) -> bool:
+    return bool(rule.get("PrefixListIds"))
+
+
+def _allows(rule: IpPermissionOutputTypeDef, address: str) -> bool:
+    networks = [entry["CidrIp"] for entry in rule.get("IpRanges", [])]
+    networks += [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges", [])]
+    return any(ip_address(address) in ip_network(network, strict=False) for network in networks)
 
 
 def delete(clients: client.Clients, cluster_id: identity.ClusterId, *, deadline_s: float = 120.0) -> list[str]:

@@ -29,6 +29,17 @@ OTHER_TESTS = (
     ("F31", "checks pass again", "tests/cluster/test_health.py::test_checks_that_pass_again_begin_the_count_anew"),
     ("F33", "refused", "tests/ssh/test_connect.py::test_refused_when_nothing_listens"),
     ("F33", "dropped", "tests/ssh/test_connect.py::test_dropped_when_packets_vanish"),
+    (
+        "F33",
+        "this computer has another address",
+        "tests/local/test_network.py::test_on_another_network_hosts_are_silent_until_access_is_refreshed",
+    ),
+    (
+        "F33",
+        "a group of the user without a rule",
+        "tests/local/test_network.py::"
+        "test_a_group_of_the_user_is_checked_before_the_launch_and_what_is_printed_opens_it",
+    ),
     ("F33", "no route", "tests/ssh/test_connect.py::test_no_route_when_the_kernel_knows_no_way"),
     ("F33", "silent", "tests/ssh/test_connect.py::test_silent_when_it_accepts_and_says_nothing"),
     ("F33", "silent after its greeting", "tests/ssh/test_connect.py::test_silent_when_it_hangs_after_its_greeting"),

@@ -14,18 +14,7 @@ import pytest
 from localcloud.scenarios.scenario import make_fault
 from tests.support.localcloud.clients import instances, wait_for_state, wait_until
 from tests.support.localcloud.instances import Launch, Play
-
-
-def knock(address: str, *, seconds: float = 1.0) -> str:
-    """Return the outcome of a connection to the SSH port."""
-    try:
-        with socket.create_connection((address, 22022), timeout=seconds) as link:
-            return "ssh" if link.recv(4) == b"SSH-" else "closed"
-    except ConnectionRefusedError:
-        return "refused"
-    except TimeoutError as error:
-        # A silent port times out in recv, a dropped connection in connect, before ``link`` is assigned.
-        return "silent" if "link" in locals() else str(error) and "dropped"
+from tests.support.localcloud.ssh_port import knock
 
 
 def is_up(address: str) -> bool:

@@ -19,6 +19,7 @@ import pytest
 import localcloud
 from localcloud import LocalCloudError
 from tests.support.localcloud.clients import TYPE, boto, image, wait_for_state, wait_until
+from tests.support.localcloud.instances import allow_ssh
 from tests.support.paths import ROOT
 
 
@@ -53,6 +54,7 @@ def status(home: Path) -> dict[str, Any]:
 def launch(env: dict[str, str], count: int, **arguments: Any) -> list[dict[str, Any]]:
     """Launch instances and wait until they are running."""
     ec2 = boto(env, "ec2")
+    allow_ssh(ec2)
     arguments = {"ImageId": image(env), "InstanceType": TYPE, "MinCount": count, "MaxCount": count, **arguments}
     launched = ec2.run_instances(**arguments)["Instances"]
     return wait_for_state(ec2, [instance["InstanceId"] for instance in launched], "running")

@@ -7,10 +7,13 @@ from typing import Any
 
 import asyncssh
 import pytest
+from botocore.exceptions import ClientError
 
 import localcloud
 from localcloud.scenarios.scenario import Fault, Scenario
 from tests.support.localcloud.clients import TYPE, boto, image
+
+SSH_RULE = {"IpProtocol": "tcp", "FromPort": 22022, "ToPort": 22022, "IpRanges": [{"CidrIp": "127.0.0.1/32"}]}
 
 Launch = Callable[..., list[dict[str, Any]]]
 Play = Callable[..., None]
@@ -18,8 +21,10 @@ Play = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def ec2(cloud: dict[str, str]) -> Any:
-    """Return an EC2 client that makes one attempt per call."""
-    return boto(cloud, "ec2", retries={"total_max_attempts": 1})
+    """Return an EC2 client that makes one attempt per call; launches that name no group admit this computer."""
+    client = boto(cloud, "ec2", retries={"total_max_attempts": 1})
+    allow_ssh(client)
+    return client
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,19 @@ def key(ec2: Any) -> Iterator[asyncssh.SSHKey]:
     ec2.import_key_pair(KeyName="login", PublicKeyMaterial=private.export_public_key())
     yield private
     ec2.delete_key_pair(KeyName="login")
+
+
+def allow_ssh(ec2: Any, group_id: str = "") -> None:
+    """Let a group admit SSH from this computer; by default that of launches which name none."""
+    if not group_id:
+        groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])
+        group_id = groups["SecurityGroups"][0]["GroupId"]
+    try:
+        ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[SSH_RULE])
+    except ClientError as error:
+        # Another client of this cloud was here before.
+        if error.response["Error"]["Code"] != "InvalidPermission.Duplicate":
+            raise
 
 
 def ids(instances: Iterable[Mapping[str, Any]]) -> list[str]:
