@@ -102,6 +102,7 @@ class AwsSettings:
     # Not options: keys in a file load with a warning, and no template or page mentions them.
     legacy_access_key: Secret | None = None
     legacy_secret_key: Secret | None = None
+    # Not an option either: only the embedded cloud has a service of its own for this computer's address.
     address_url: str = "https://checkip.amazonaws.com"
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,6 +76,43 @@ def test_a_group_from_the_settings_is_never_changed(user: Ec2User) -> None:
     user.clients.ec2.delete_security_group(GroupId=theirs)
 
     assert (used, deleted, left) == (theirs, [], set())
+
+
+def test_the_rules_of_a_users_group_are_checked_and_what_is_printed_allows_this_computer(user: Ec2User) -> None:
+    """Without a rule for SSH the launch is refused; with one for others only it is warned of."""
+    ec2, port = user.clients.ec2, user.settings.ssh.port
+    vpc = network.find(user.clients, user.settings.aws).vpc_id
+    group = ec2.create_security_group(GroupName="theirs", Description="d", VpcId=vpc)["GroupId"]
+    settings = replace(user.settings, aws=replace(user.settings.aws, security_group_id=group))
+
+    def check(address: str = "203.0.113.9") -> str:
+        return security_groups.check_user_group(user.clients, settings, find_address=lambda _: address)
+
+    def allow(**rule: Any) -> None:
+        ec2.authorize_security_group_ingress(GroupId=group, **rule)
+
+    try:
+        allow(IpProtocol="tcp", FromPort=port + 1, ToPort=port + 9, CidrIp="0.0.0.0/0")
+        with pytest.raises(UsageError, match=rf"{group} has no rule for SSH \(TCP port {port}\)") as refused:
+            check()
+        allow(IpProtocol="tcp", FromPort=port, ToPort=port, CidrIp="198.51.100.0/24")
+        warning = check()
+        typed = shlex.split(warning[warning.index("aws ec2") :])
+        options = dict(zip(typed[3:13:2], typed[4:13:2], strict=True))
+        allow(
+            IpProtocol=options["--protocol"],
+            FromPort=int(options["--port"]),
+            ToPort=int(options["--port"]),
+            CidrIp=options["--cidr"],
+        )
+        allowed = check()
+    finally:
+        ec2.delete_security_group(GroupId=group)
+
+    assert "--cidr 203.0.113.9/32" in str(refused.value.fix)
+    assert "does not allow SSH from this computer (203.0.113.9)" in warning
+    assert (options["--group-id"], options["--region"]) == (group, user.clients.region)
+    assert (allowed, check()) == ("", "")
 
 
 def test_a_group_of_another_owner_is_neither_used_nor_deleted(user: Ec2User) -> None:

@@ -70,10 +70,14 @@ def exercise_lifecycle(lab: Project) -> None:
         session.cluster.launch(session.cluster.plan(1))
         session.cluster.terminate()
     default = [{"Name": "group-name", "Values": ["default"]}]
-    (named,) = boto(lab.env, "ec2").describe_security_groups(Filters=default)["SecurityGroups"]
+    admin = boto(lab.env, "ec2")
+    (named,) = admin.describe_security_groups(Filters=default)["SecurityGroups"]
+    port = int(lab.env["REHEARSAL_SSH_PORT"])
+    rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    admin.authorize_security_group_ingress(GroupId=named["GroupId"], IpPermissions=[rule])
     lab.config.write_text(lab.config.read_text().replace("[aws]", f"[aws]\nsecurity_group_id = {named['GroupId']}"))
     with lab.session() as session:
-        # Not admitted by SSH, and not needed: only its request has calls of its own.
+        # SSH is not needed: only its request has calls of its own.
         session.cluster.launcher.request(session.cluster.plan(1))
         session.cluster.terminate()
 

@@ -72,6 +72,7 @@ class TestReasons:
         assert error.kind == "dropped"
         assert f"no answer from {address} port {port} for 0.7 s (packets dropped)" in str(error)
         assert "security group" in str(error)
+        assert "RefreshAccess()" in str(error.fix)
 
     def test_no_route_when_the_kernel_knows_no_way(self, lab: Lab) -> None:
         assert self.failure(lab, address="255.255.255.255").kind == "no-route"

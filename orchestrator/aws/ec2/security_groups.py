@@ -149,17 +149,16 @@ def check_user_group(
         return ""
     (group,) = groups["SecurityGroups"]
     rules = [rule for rule in group.get("IpPermissions", []) if _covers(rule, port)]
+    # Which addresses a prefix list holds is not looked up; a private address is reached by a VPN or from the VPC.
+    is_unknown = settings.ssh.address == "private" or any(rule.get("PrefixListIds") for rule in rules)
+    networks = [ip_network(network, strict=False) for rule in rules for network in _all_networks(rule)]
+    if rules and (is_unknown or any(network.prefixlen == 0 for network in networks)):
+        return ""
     address = _address_or_nothing(settings, find_address)
-    command = (
-        f"aws ec2 authorize-security-group-ingress --region {clients.region} --group-id {group_id} --protocol tcp "
-        f"--port {port} --cidr {address}/32"
-    )
-    fix = f"{command}  allows it" if address else "add a rule for your address in the AWS console"
+    fix = _command_to_allow(clients.region, group_id, port, address)
     if not rules:
         raise UsageError(f"security group {group_id} has no rule for SSH (TCP port {port})", fix=fix)
-    # Which addresses a prefix list holds is not looked up; a private address is reached by a VPN or from the VPC.
-    is_known = bool(address) and settings.ssh.address != "private" and not any(map(_has_prefix_list, rules))
-    if not is_known or any(_allows(rule, address) for rule in rules):
+    if not address or any(ip_address(address) in network for network in networks):
         return ""
     return f"security group {group_id} does not allow SSH from this computer ({address}); {fix}"
 
@@ -171,19 +170,21 @@ def _address_or_nothing(settings: settings.Settings, find_address: Callable[[str
         return ""
 
 
+def _command_to_allow(region: str, group_id: str, port: int, address: str) -> str:
+    if not address:
+        return "add a rule for this computer's address in the AWS console"
+    command = f"aws ec2 authorize-security-group-ingress --region {region} --group-id {group_id}"
+    return f"{command} --protocol tcp --port {port} --cidr {ip_network(address)}  allows it"
+
+
+def _all_networks(rule: IpPermissionOutputTypeDef) -> list[str]:
+    networks = [entry["CidrIp"] for entry in rule.get("IpRanges", [])]
+    return networks + [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges", [])]
+
+
 def _covers(rule: IpPermissionOutputTypeDef, port: int) -> bool:
     is_in_range = rule.get("FromPort", -1) <= port <= rule.get("ToPort", -1)
     return rule["IpProtocol"] == "-1" or (rule["IpProtocol"] == "tcp" and is_in_range)
-
-
-def _has_prefix_list(rule: IpPermissionOutputTypeDef) -> bool:
-    return bool(rule.get("PrefixListIds"))
-
-
-def _allows(rule: IpPermissionOutputTypeDef, address: str) -> bool:
-    networks = [entry["CidrIp"] for entry in rule.get("IpRanges", [])]
-    networks += [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges", [])]
-    return any(ip_address(address) in ip_network(network, strict=False) for network in networks)
 
 
 def delete(clients: client.Clients, cluster_id: identity.ClusterId, *, deadline_s: float = 120.0) -> list[str]:

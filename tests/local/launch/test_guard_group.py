@@ -34,7 +34,10 @@ def with_named_group(project: SimulatedProject) -> SimulatedProject:
     vpc_id = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
     # Without a call of ours: the scenario may deny CreateSecurityGroup.
     named = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])["SecurityGroups"]
-    project.aws = f"security_group_id = {next(group['GroupId'] for group in named if group['VpcId'] == vpc_id)}"
+    named_id = next(group["GroupId"] for group in named if group["VpcId"] == vpc_id)
+    rule: Any = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    ec2.authorize_security_group_ingress(GroupId=named_id, IpPermissions=[rule])
+    project.aws = f"security_group_id = {named_id}"
     return project
 
 
