@@ -33,6 +33,9 @@ _KILL_DEADLINE_S = 10.0
 _RETRY_LISTEN_S = 0.5
 _OPEN_FILES = 65536
 
+LATE_SIGNALS = frozenset((signal.SIGUSR1, signal.SIGUSR2))
+"""Signals that the supervisor blocks before it forks a host, which unblocks them once it handles them."""
+
 
 class ExitStatus(IntEnum):
     """Exit status of a host's process; any other status is a crash."""
@@ -123,6 +126,7 @@ class ProcessHost:
         loop.add_signal_handler(signal.SIGTERM, self._switch_off, ExitStatus.STOPPED)
         loop.add_signal_handler(signal.SIGUSR1, self._switch_off, ExitStatus.REBOOT)
         loop.add_signal_handler(signal.SIGUSR2, self._follow_gate)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, LATE_SIGNALS)
         self._follow_gate()
         power_switch = PowerSwitch(self._layout.control, on_action=self._on_power_action, log=self._console.log)
         booting = asyncio.create_task(self._boot())

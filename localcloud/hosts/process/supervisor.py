@@ -181,9 +181,8 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in _HOST_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            # Until the host handles it: it reads the gate after that, so that no change is missed.
-            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HOST_SIGNALS)
+            # The other two wait for their handlers: by default they would kill a host that has just begun to boot.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_HOST_SIGNALS) - process_host.LATE_SIGNALS)
             die_with_parent(signal.SIGTERM, parent)
             # A terminal of the owner must not signal the host.
             os.setsid()

@@ -46,6 +46,15 @@ def test_a_booting_host_can_be_stopped(rig: HostRig) -> None:
     assert rig.hosts.state(spec.instance_id).state == "off"
 
 
+def test_a_host_that_has_just_begun_to_boot_reboots_when_it_is_told_to(rig: HostRig) -> None:
+    spec = rig.spec()
+    rig.hosts.start(spec)
+    rig.hosts.reboot(spec.instance_id)
+
+    assert rig.hosts.wait(spec.instance_id, "running", deadline_s=30)
+    assert rig.hosts.state(spec.instance_id).cause == "reboot"
+
+
 def test_a_host_that_is_on_cannot_be_started_again(host: RunningHost) -> None:
     with pytest.raises(HostError, match="already on"):
         host.rig.hosts.start(host.spec)
