@@ -8,7 +8,7 @@ import json
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,19 @@ class SystemVM:
             assert member
             return member.read().decode().strip()
 
+    def put(self, files: Mapping[str, str], *, age_s: float = 0.0) -> None:
+        """Write files, absolute path -> text, last changed some seconds ago; it may be off."""
+        docker("cp", "-", f"{self.container}:/", stdin=_tar(files, time.time() - age_s))
+
+    def trust(self, public_key: str) -> None:
+        """Accept this host key only from now on."""
+        (self.folder / "known").write_text(f"vm {public_key}\n")
+
+    @property
+    def host_key(self) -> str:
+        """The host key that is accepted."""
+        return (self.folder / "known").read_text().removeprefix("vm ").strip()
+
     @property
     def is_running(self) -> bool:
         """True until the system has shut down."""
@@ -99,12 +112,21 @@ class SystemVM:
 
     def wait_booted(self) -> None:
         """Wait until the boot is complete and logins are possible."""
-        ready = "cloud-init status | grep -Eq 'done|error|degraded' && systemctl is-active ssh"
+        ready = "cloud-init status | grep -Eq 'done|error|degraded' && ss -Hltn 'sport = :22' | grep -q :22"
         wait_until(lambda: self._exec_ok(ready), timeout_s=BOOT_TIMEOUT_S, pause_s=2.0)
 
     def reboot(self) -> None:
         """Cut the power and boot again; memory file systems begin empty."""
         docker("kill", self.container)
+        self.start()
+
+    def stop(self) -> None:
+        """Shut the system down, as StopInstances does."""
+        self.root("systemctl poweroff")
+        self.wait_off(COMMAND_TIMEOUT_S)
+
+    def start(self) -> None:
+        """Boot a system that is off."""
         docker("start", self.container)
         self.wait_booted()
 
@@ -131,13 +153,13 @@ def booted(image: str, folder: Path, limits: TimeLimits, *options: str, setup: s
     """
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
     host_key = ssh_keys.generate_host_key()
-    (folder / "known").write_text(f"vm {host_key.public}\n")
     # Through a shell: the image's command is the same.
     command = ("sh", "-c", f"{setup or ':'}; exec /sbin/init")
     container = docker("create", "--hostname", "ip-10-0-0-9", *OPTIONS, *options, image, *command)
     vm = SystemVM(container, folder)
+    vm.trust(host_key.public)
     try:
-        docker("cp", "-", f"{container}:/", stdin=_seed(vm, user_data(host_key, limits)))
+        vm.put(_seed(vm, user_data(host_key, limits)))
         docker("start", container)
         vm.wait_booted()
         yield vm
@@ -145,14 +167,19 @@ def booted(image: str, folder: Path, limits: TimeLimits, *options: str, setup: s
         docker("rm", "--force", "--volumes", container)
 
 
-def _seed(vm: SystemVM, text: str) -> bytes:
-    """Return a tar of the files from which cloud-init's NoCloud datasource reads."""
+def _seed(vm: SystemVM, text: str) -> dict[str, str]:
+    """Return the files from which cloud-init's NoCloud datasource reads."""
     public = (vm.folder / "key.pub").read_text().strip()
     meta = {"instance-id": vm.container[:12], "local-hostname": "ip-10-0-0-9", "public-keys": [public]}
+    folder = "/var/lib/cloud/seed/nocloud"
+    return {f"{folder}/user-data": text, f"{folder}/meta-data": json.dumps(meta)}
+
+
+def _tar(files: Mapping[str, str], changed_at: float) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in {"user-data": text, "meta-data": json.dumps(meta)}.items():
-            member = tarfile.TarInfo(f"var/lib/cloud/seed/nocloud/{name}")
-            member.size = len(content.encode())
-            tar.addfile(member, io.BytesIO(content.encode()))
+        for path, text in files.items():
+            member = tarfile.TarInfo(path.lstrip("/"))
+            member.size, member.mtime = len(text.encode()), changed_at
+            tar.addfile(member, io.BytesIO(text.encode()))
     return out.getvalue()
