@@ -26,6 +26,7 @@ from orchestrator.install import registry_login
 from tests.support.aws.iam_policy import Call, Claim, Policy, Recorder, Tags, callable_actions
 from tests.support.localcloud.clients import boto
 from tests.support.localcloud.iam_enforcement import ROLE, as_user, enforce
+from tests.support.localcloud.instances import allow_ssh
 from tests.support.paths import ROOT
 from tests.support.project import Project
 
@@ -72,9 +73,7 @@ def exercise_lifecycle(lab: Project) -> None:
     default = [{"Name": "group-name", "Values": ["default"]}]
     admin = boto(lab.env, "ec2")
     (named,) = admin.describe_security_groups(Filters=default)["SecurityGroups"]
-    port = int(lab.env["REHEARSAL_SSH_PORT"])
-    rule = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-    admin.authorize_security_group_ingress(GroupId=named["GroupId"], IpPermissions=[rule])
+    allow_ssh(admin, named["GroupId"], network="0.0.0.0/0")
     lab.config.write_text(lab.config.read_text().replace("[aws]", f"[aws]\nsecurity_group_id = {named['GroupId']}"))
     with lab.session() as session:
         # SSH is not needed: only its request has calls of its own.

@@ -15,6 +15,7 @@ from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.core.errors import CloudRefused
 from orchestrator.session import Session
 from tests.support.localcloud.clients import boto
+from tests.support.localcloud.instances import allow_ssh
 from tests.support.project import Project
 from tests.support.simulated_project import SimulatedProject, simulate
 
@@ -175,8 +176,10 @@ def test_on_the_embedded_cloud_another_computer_terminates_what_is_not_shown_yet
 ) -> None:
     lab = Project(tmp_path, "guarded", cloud)
     lab.job("single = true\n")
+    ec2 = boto(cloud, "ec2")
     default = [{"Name": "group-name", "Values": ["default"]}]
-    named_id = boto(cloud, "ec2").describe_security_groups(Filters=default)["SecurityGroups"][0]["GroupId"]
+    named_id = ec2.describe_security_groups(Filters=default)["SecurityGroups"][0]["GroupId"]
+    allow_ssh(ec2, named_id, network="0.0.0.0/0")
     text = lab.config.read_text().replace("instance_profile = rehearsal", f"security_group_id = {named_id}")
     lab.config.write_text(text)
     localcloud.scenario(Scenario(1, (make_fault("invisible", seconds=20),)), cloud["LOCALCLOUD_HOME"])
