@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -114,6 +114,9 @@ class VmHosts:
     def reboot(self, instance_id: str) -> None:
         """Shut a VM down and boot it again; returns at once. Does nothing if it is off."""
         self._submit(instance_id, self._reboot)
+
+    def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
+        """Do nothing: security groups do not decide about VM hosts."""
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a VM: connections stay open, and nothing answers. Does nothing if it is off."""
