@@ -32,12 +32,12 @@ OTHER_TESTS = (
     (
         "F33",
         "this computer has another address",
-        "tests/local/test_network.py::test_on_another_network_hosts_are_silent_until_access_is_refreshed",
+        "tests/local/launch/test_network.py::test_on_another_network_hosts_are_silent_until_access_is_refreshed",
     ),
     (
         "F33",
         "a group of the user without a rule",
-        "tests/local/test_network.py::"
+        "tests/local/launch/test_network.py::"
         "test_a_group_of_the_user_is_checked_before_the_launch_and_what_is_printed_opens_it",
     ),
     ("F33", "no route", "tests/ssh/test_connect.py::test_no_route_when_the_kernel_knows_no_way"),
