@@ -93,10 +93,12 @@ def instance_ids(region: str) -> set[str]:
 
 
 def default_group_id() -> str:
-    """Return the id of a security group that is not ours: the default one of the default VPC."""
+    """Return the id of a security group that is not ours, open to all: the default one of the default VPC."""
     backend = _backend(REGIONS[0])
     vpc = next(vpc for vpc in backend.vpcs.values() if vpc.is_default)
-    return next(str(group.id) for group in backend.groups[vpc.id].values() if group.name == "default")
+    group_id = next(str(group.id) for group in backend.groups[vpc.id].values() if group.name == "default")
+    backend.authorize_security_group_ingress(group_id, "-1", None, None, [{"CidrIp": "0.0.0.0/0"}])
+    return group_id
 
 
 def _backend(region: str) -> Any:
