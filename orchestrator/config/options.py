@@ -51,7 +51,7 @@ class ClusterSettings:
         0.0, aws_value_types.dollars(), "USD per launch; VMs shut down before it is exceeded; 0: no cap"
     )
     idle_minutes: int = option(
-        0, integer(0, 43200), "a VM shuts down when unused this long (job, notebook, SSH, GPU); 0: never"
+        0, integer(0, 43200), "a VM shuts down when unused so long (job, notebook, SSH, GPU); 0: never"
     )
     fallback_instance_types: str = option(
         "", aws_value_types.instance_types(), "types to launch if instance_type is unavailable in every zone"

@@ -116,7 +116,7 @@ def _rows(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
         for field in fields(record):
             value = getattr(record, field.name)
             # Legacy keys are no options: they are listed only when a file sets them.
-            if "option" in field.metadata or value is not None:
+            if "option" in field.metadata or isinstance(value, Secret):
                 yield section, field.name, format_value(value), settings.origins.get((section, field.name), "default")
 
 

@@ -38,14 +38,15 @@ def text(name: str) -> str:
 
 @cache
 def text_without_comments(name: str) -> str:
-    """Return the text of a remote script without lines that are only a comment; the line ``#!`` stays.
+    """Return the text of a remote script without indentation and lines that are only a comment; the line ``#!`` stays.
 
     For user data, whose size EC2 limits. The script must contain no text of several lines.
 
     :param name: path below ``orchestrator/remote``.
     """
     first, *lines = text(name).splitlines(keepends=True)
-    return first + "".join(line for line in lines if not line.lstrip().startswith("#"))
+    stripped = (line.lstrip(" ") for line in lines)
+    return first + "".join(line for line in stripped if not line.startswith("#"))
 
 
 def inline_command(name: str, *args: str) -> str:

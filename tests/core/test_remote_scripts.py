@@ -10,9 +10,10 @@ from orchestrator.core import remote_scripts
 
 
 @pytest.mark.parametrize("name", ["expire.sh", "idle.sh"])
-def test_a_script_of_the_user_data_differs_only_in_its_comments(name: str) -> None:
+def test_a_script_of_the_user_data_differs_only_in_comments_and_indentation(name: str) -> None:
     text = remote_scripts.text_without_comments(name)
-    code = [line for line in remote_scripts.text(name).splitlines() if not line.strip().startswith("#")]
+    lines = [line.lstrip(" ") for line in remote_scripts.text(name).splitlines()]
+    code = [line for line in lines if not line.startswith("#")]
 
     assert text.splitlines() == ["#!/bin/sh", *code]
     assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0

@@ -121,6 +121,7 @@ ELSEWHERE = {
     "expire.sh": "takes numbers, from extend.sh",
     "idle.sh": "takes a number, from expire.sh",
     "install.sh": "below, with its plan",
+    "jupyter.sh": "called with an address, a number and the name of a job, which is checked where the job is read",
     "killall.sh": "takes no arguments of the user",
     "start.sh": "below",
     "task.sh": "called by start.sh",

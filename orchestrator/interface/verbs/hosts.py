@@ -94,8 +94,9 @@ def tunnel(workspace: Workspace, host: SshHost, port: PortNumber) -> PortTunnel:
 
     Costs  nothing.
     """
-    if not 0 < port < 65536:
-        raise UsageError(f"{port}: a port is a number from 1 to 65535", fix=NextStep("Tunnel", host, 6006))
+    check_number(port, "port", NextStep("Tunnel", host, 6006))
+    if not 0 < port < 65536 or port != int(port):
+        raise UsageError(f"{port}: a port is a whole number from 1 to 65535", fix=NextStep("Tunnel", host, 6006))
     opened = workspace.session().hosts.tunnel(host, port)
     # The tunnel outlives this verb, but not the session.
     workspace.close_later(opened.close)

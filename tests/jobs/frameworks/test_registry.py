@@ -25,6 +25,7 @@ EVERY_RUN = {
     "bin/python.sh",
     "bin/limit.sh",
     "bin/notify.sh",
+    "bin/run_notebook.py",
 }
 
 
