@@ -8,6 +8,7 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 PAGE = """<!DOCTYPE html>
@@ -27,19 +28,20 @@ def has_windows(environ: Mapping[str, str], platform: str) -> bool:
     return platform in ("darwin", "win32") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
-def open_page(url: str, title: str, folder: Path | None = None) -> bool:
-    """Open a page whose address holds a secret; return False where no browser can be shown.
+def open_page(url: str, title: str) -> Path | None:
+    """Open a page whose address holds a secret; return the file that leads there, None where no browser can be shown.
+
+    The caller removes the file at its end: when the browser has read it is unknown.
 
     :param title: of the link, for a browser that does not follow redirections.
-    :param folder: for the file with the address; None: a temporary one. The file stays until the browser has read it.
     """
     if not has_windows(os.environ, sys.platform):
-        return False
+        return None
     # By a file that only this user can read: other users see the command lines of all programs.
-    handle, name = tempfile.mkstemp(suffix=".html", prefix="stratus-", dir=folder)
+    handle, name = tempfile.mkstemp(suffix=".html", prefix="stratus-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(PAGE.format(url=html.escape(url), title=html.escape(title)))
-    try:
-        return webbrowser.open(Path(name).as_uri())
-    except webbrowser.Error:
-        return False
+    # Without a browser the address is on the screen.
+    with suppress(webbrowser.Error):
+        webbrowser.open(Path(name).as_uri())
+    return Path(name)

@@ -16,7 +16,7 @@ trap 'rm -rf "$bundle"' EXIT
 # Two shells that start it at once must find the same one.
 exec 9>"$folder/lock"
 if command -v flock >/dev/null 2>&1; then
-    flock -w 60 9 || { echo "JupyterLab is being started or ended by somebody else"; exit 75; }
+    flock -w 60 9 || { echo "another shell is starting or ending JupyterLab"; exit 75; }
 fi
 
 field() { # FILE NAME: prints a number of the file in which a server describes itself

@@ -69,7 +69,7 @@ def test_a_group_from_the_settings_is_never_changed(user: Ec2User) -> None:
         "GroupId"
     ]
     named = replace(user.settings, aws=replace(user.settings.aws, security_group_id=theirs))
-    access = security_groups.ssh_access(named, vpc, find_address=lambda _: pytest.fail("nobody needs the address"))
+    access = security_groups.ssh_access(named, vpc, find_address=lambda _: pytest.fail("the address is not needed"))
     used = security_groups.ensure(user.clients, user.cluster_id, access, journal=user.journal)
     deleted = security_groups.delete(user.clients, user.cluster_id)
     left = rules(user, theirs)

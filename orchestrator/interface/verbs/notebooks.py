@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from orchestrator.core.next_step import NextStep
@@ -41,7 +42,8 @@ def jupyter(workspace: Workspace, host: Host = "") -> NotebookPage:
     if workspace.console.is_interactive:
         from orchestrator.interface import browser
 
-        browser.open_page(page.url, f"JupyterLab on {page.host}")
+        if file := browser.open_page(page.url, f"JupyterLab on {page.host}"):
+            workspace.close_later(partial(file.unlink, missing_ok=True))
     return page
 
 

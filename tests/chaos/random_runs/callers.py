@@ -45,7 +45,7 @@ class Caller:
     by_name: bool = False
 
     def colleague_tags(self) -> dict[str, str]:
-        """Return the owner tags of somebody else who has the same role; none for an IAM user."""
+        """Return the owner tags of another person with the same role; none for an IAM user."""
         if not self.role:
             return {}
         session = "ben@example.org" if self.role == SSO_ROLE else self.sessions[0]
