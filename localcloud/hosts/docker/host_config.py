@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.core.addresses import ENDPOINT_PORT, METADATA_ADDRESS
+from localcloud.hosts import system_files
 from localcloud.hosts.spec import HostSpec
 
 # systemd-resolved names itself, on loopback, in the first file, and the actual servers in the second.
@@ -62,7 +61,9 @@ def image_files(spec: HostSpec, network: Mapping[str, str], gateway: str) -> dic
         "etc/environment": session,
         "etc/systemd/system.conf.d/50-localcloud.conf": f"[Manager]\n{services}",
         "etc/sudoers.d/50-localcloud": f'Defaults env_keep += "{_SUDO_KEEPS}"\n',
-        "etc/cloud/cloud.cfg.d/95-localcloud.cfg": json.dumps({"system_info": {"default_user": _login_user(spec)}}),
+        "etc/cloud/cloud.cfg.d/95-localcloud.cfg": json.dumps(
+            {"system_info": {"default_user": system_files.login_user(spec, *(["docker"] if spec.has_engine else []))}}
+        ),
         "etc/docker/daemon.json": json.dumps(_engine_settings(gateway), indent=1) + "\n",
     }
 
@@ -93,19 +94,6 @@ def network_files(gateway: str, unresponsive: UnresponsivePort | None) -> dict[s
     }
 
 
-def to_tar(files: Mapping[str, str]) -> bytes:
-    """Return a tar of files, to be unpacked at the root of a host; root owns them."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, text in files.items():
-            content = text.encode()
-            member = tarfile.TarInfo(path)
-            # sudo ignores files that others may write.
-            member.size, member.mode = len(content), 0o440 if "sudoers" in path else 0o644
-            tar.addfile(member, io.BytesIO(content))
-    return out.getvalue()
-
-
 def nameservers(files: Sequence[Path] = _RESOLVERS) -> list[str]:
     """Return this computer's name servers that containers can reach, from the first of ``files`` that has any."""
     for file in files:
@@ -117,17 +105,6 @@ def nameservers(files: Sequence[Path] = _RESOLVERS) -> list[str]:
         if servers := [address for address in addresses if not address.startswith("127.") and ":" not in address]:
             return servers
     return []
-
-
-def _login_user(spec: HostSpec) -> dict[str, object]:
-    """Return cloud-init's description of the login user of an AMI."""
-    return {
-        "name": spec.user,
-        "lock_passwd": True,
-        "shell": "/bin/bash",
-        "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
-        "groups": ["adm", "sudo", *(["docker"] if spec.has_engine else [])],
-    }
 
 
 def _engine_settings(gateway: str) -> dict[str, object]:

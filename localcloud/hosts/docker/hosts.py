@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from localcloud.hosts import system_files
 from localcloud.hosts.docker import host_config, image
 from localcloud.hosts.docker.engine import EngineError, docker, docker_output
 from localcloud.hosts.docker.host_config import UnresponsivePort
@@ -284,7 +285,7 @@ class DockerHosts:
         self._copy(slot, host_config.image_files(spec, self._variables, self._network.block.endpoint))
 
     def _copy(self, slot: _Slot, files: Mapping[str, str]) -> None:
-        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=host_config.to_tar(files))
+        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=system_files.to_tar(files))
 
     def _stop(self, slot: _Slot) -> None:
         if slot.booted:

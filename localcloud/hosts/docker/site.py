@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from localcloud.core.home import Home
+from localcloud.hosts import system_files
 from localcloud.hosts.docker import engine, host_config, image, network
 from localcloud.hosts.docker.hosts import CONFINEMENT, DockerHosts
 from localcloud.hosts.interface import HostSite
@@ -42,7 +43,7 @@ def open_site(home: Home, resources: ExitStack) -> HostSite:
     resources.callback(network.remove, home.folder)
     claimed, listener = network.claim(home.folder)
     files = host_config.network_files(claimed.block.endpoint, None)
-    network.probe(claimed, image.ensure(), CONFINEMENT, host_config.to_tar(files))
+    network.probe(claimed, image.ensure(), CONFINEMENT, system_files.to_tar(files))
     return HostSite(
         claimed.block,
         listener,

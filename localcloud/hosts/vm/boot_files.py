@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Mapping
 
 from localcloud.core.addresses import ENDPOINT_PORT, METADATA_ADDRESS, AddressBlock
+from localcloud.hosts import system_files
 from localcloud.hosts.spec import HostSpec
 from localcloud.hosts.vm import qemu
 
@@ -32,19 +31,14 @@ def archive(spec: HostSpec, block: AddressBlock, network: Mapping[str, str]) -> 
         "etc/environment": session,
         "etc/systemd/system.conf.d/50-localcloud.conf": f"[Manager]\n{services}",
         "etc/sudoers.d/50-localcloud": f'Defaults env_keep += "{_SUDO_KEEPS}"\n',
-        "etc/cloud/cloud.cfg.d/95-localcloud.cfg": json.dumps({"system_info": {"default_user": _login_user(spec)}}),
+        "etc/cloud/cloud.cfg.d/95-localcloud.cfg": json.dumps(
+            {"system_info": {"default_user": system_files.login_user(spec)}}
+        ),
         "etc/ssh/sshd_config.d/50-localcloud.conf": f"Port {spec.port}\n",
         "etc/hosts": f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n",
         "etc/localcloud/network": qemu.network_script(spec, block),
     }
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, text in files.items():
-            member = tarfile.TarInfo(path)
-            # sudo ignores files that others may write.
-            member.size, member.mode = len(text.encode()), 0o440 if "sudoers" in path else 0o644
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return out.getvalue()
+    return system_files.to_tar(files)
 
 
 def _variables(spec: HostSpec, network: Mapping[str, str]) -> dict[str, str]:
@@ -57,14 +51,3 @@ def _variables(spec: HostSpec, network: Mapping[str, str]) -> dict[str, str]:
         **{"NO_PROXY": exceptions, "no_proxy": exceptions, "LANG": "C.UTF-8"},
     }
     return {name: value for name, value in {**network, **spec.environment, **own}.items() if name != _METADATA_VARIABLE}
-
-
-def _login_user(spec: HostSpec) -> dict[str, object]:
-    """Return cloud-init's description of the login user of an AMI."""
-    return {
-        "name": spec.user,
-        "lock_passwd": True,
-        "shell": "/bin/bash",
-        "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
-        "groups": ["adm", "sudo"],
-    }

@@ -8,7 +8,8 @@ from pathlib import Path
 from localcloud.core import file_lock
 from localcloud.core.home import Home
 from localcloud.hosts.docker import network
-from localcloud.hosts.docker.host_config import network_files, to_tar
+from localcloud.hosts.docker.host_config import network_files
+from localcloud.hosts.system_files import to_tar
 
 
 def probe(image: str, home: Path, confinement: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from localcloud.hosts import system_files
 from localcloud.hosts.docker import host_config
 from localcloud.hosts.docker.host_config import UnresponsivePort
 from localcloud.hosts.spec import HostSpec
@@ -35,7 +36,7 @@ def test_the_login_user_is_that_of_the_image(tmp_path: Path) -> None:
 
 def test_sudo_accepts_the_modes_of_the_files(tmp_path: Path) -> None:
     files = host_config.image_files(spec(tmp_path), {}, GATEWAY)
-    with tarfile.open(fileobj=io.BytesIO(host_config.to_tar(files))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(system_files.to_tar(files))) as tar:
         modes = {member.name: (member.mode, member.uid) for member in tar}
 
     assert modes["etc/sudoers.d/50-localcloud"] == (0o440, 0)
