@@ -36,8 +36,36 @@ no_room() { # FOLDER WHAT KIB-NEEDED (0: unknown): fails with one line, and a su
     fail "$line" "set [disk] size = $gib (GiB) in the config, then TerminateAll() and LaunchInstances()"
 }
 
-full() { # true if the last captured output mentions a full disk
-    grep -qi 'no space left on device' "$kept"
+full() { # true if the last captured output mentions a full disk; apt and dnf compare the sizes before they begin
+    grep -qi "no space left on device\|don't have enough free space in\|more space needed on the\|more space on the" "$kept"
+}
+
+unreachable() { # sets problem (dns or way) and server if the last captured output, of apt, dnf or pip, names a failed download
+    server=$(sed -n "
+        s|.*[Ff]ailed to fetch [a-z+]*://\([^/ ]*\).*|\1|p
+        s|.*[Cc]url error.* for [a-z]*://\([^/ ]*\).*|\1|p
+        s,^\(Ign\|Err\):[0-9]* [a-z+]*://\([^/ ]*\).*,\2,p
+        s|.*host='\([^']*\)', port=.*|\1|p" "$kept" | head -n 1)
+    if grep -qi "temporary failure resolving\|could not resolve\|couldn't resolve\|in name resolution\|name or service not known\|failed to resolve '" "$kept"; then
+        problem=dns
+    elif [ -n "$server" ] || grep -qi 'some index files failed\|errors during downloading metadata\|failed to establish a new connection\|connection to .* timed out' "$kept"; then
+        problem=way
+    else
+        return 1
+    fi
+}
+
+no_way() { # KIND WHAT: fails with one line after unreachable, if that has set a problem
+    case $problem in
+    dns)
+        fail "this VM cannot resolve names (DNS), ${server:-the $1} for one, so that $2 cannot be installed" \
+            "turn on DNS in the VPC of [aws] subnet_id (enableDnsSupport, DHCP options), then InstallDeps() again"
+        ;;
+    way)
+        fail "no way to the $1${server:+ $server}, so that $2 cannot be installed: no NAT in the subnet?" \
+            "check that [aws] subnet_id has a route to it (NAT, internet gateway, VPC endpoint), then InstallDeps() again"
+        ;;
+    esac
 }
 
 tools="$STRATUS_ROOT/tools"

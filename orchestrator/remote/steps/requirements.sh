@@ -47,6 +47,9 @@ apply)
     if grep -q '^[[:space:]]*[^#[:space:]]' "$file"; then
         if ! install_packages "$@"; then
             full && no_room "$venv" "the packages of the job" 0
+            # Not after a connection that a later attempt made.
+            grep -q 'Retry(total=0,\|Max retries exceeded' "$kept" && unreachable &&
+                no_way "package index" "the packages of the job"
             exit 1
         fi
     fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,9 +41,10 @@ def test_a_lock_that_is_never_released_is_one_line(host: HostWithTools) -> None:
 
 
 NO_WAY = """Err:1 http://eu.archive.ubuntu.com/ubuntu noble InRelease
-  Temporary failure resolving 'eu.archive.ubuntu.com'
-W: Failed to fetch http://eu.archive.ubuntu.com/ubuntu/dists/noble/InRelease  Temporary failure
+  Could not connect to eu.archive.ubuntu.com:80 (91.189.91.83), connection timed out
+W: Failed to fetch http://eu.archive.ubuntu.com/ubuntu/dists/noble/InRelease  Could not connect, connection timed out
 W: Some index files failed to download. They have been ignored, or old ones used instead."""
+NO_DNS = NO_WAY.replace("connection timed out", "Temporary failure resolving 'eu.archive.ubuntu.com'")
 
 
 @pytest.mark.parametrize("update_status", [0, 100])
@@ -60,10 +62,80 @@ def test_a_mirror_that_cannot_be_reached_is_no_missing_package(host: HostWithToo
     assert "NAT" in fix_of(lines)
 
 
+def test_names_that_are_not_resolved_are_no_missing_route(host: HostWithTools) -> None:
+    host.tool("apt-get", f'cat <<"E"\n{NO_DNS}\nE\nexit 100\n')
+    status, lines = run_step(host, "apt.sh", "docker.io")
+
+    assert status == 1
+    assert lines[-1] == (
+        "this VM cannot resolve names (DNS), eu.archive.ubuntu.com for one, so that docker.io cannot be installed"
+    )
+    assert "enableDnsSupport" in fix_of(lines)
+
+
+def test_a_mirror_that_never_answers_has_a_deadline(host: HostWithTools) -> None:
+    """apt tries each address of each mirror for each index, which takes minutes."""
+    waits = "echo 'Ign:1 http://eu.archive.ubuntu.com/ubuntu noble InRelease'\nexec sleep 60\n"
+    missing = "E: Unable to locate package docker.io"
+    host.tool("apt-get", f'case "$*" in *install*) echo "{missing}"; exit 100 ;; esac\n{waits}')
+    status, lines = run_step(HostWithTools(host.home, {"STRATUS_APT_UPDATE_S": "1"}), "apt.sh", "docker.io")
+
+    assert status == 1
+    assert lines[-1].startswith("no way to the package mirror eu.archive.ubuntu.com, so that docker.io cannot")
+
+
+EARLY = "E: Release file for http://mirror/dists/noble/InRelease is not valid yet (invalid for another 2h 59min 8s)."
+
+
+def test_a_clock_that_ntp_has_not_set_yet_is_waited_for(host: HostWithTools) -> None:
+    tries = f'echo x >>{host.home}/calls\n[ "$(wc -l <{host.home}/calls)" -gt 2 ]'
+    host.tool("apt-get", f'{tries} || {{ echo "{EARLY}"; exit 100; }}\n')
+    host.tool("sleep", "exit 0\n")
+    status, lines = run_step(host, "apt.sh", "docker.io")
+
+    assert status == 0
+    assert lines.count("@@say the clock of this VM is behind, and NTP has not set it yet: waiting") == 1
+
+
+def test_a_clock_that_stays_wrong_is_one_line(host: HostWithTools) -> None:
+    host.tool("apt-get", f'echo "{EARLY}"\nexit 100\n')
+    status, lines = run_step(HostWithTools(host.home, {"STRATUS_APT_PATIENCE": "1"}), "apt.sh", "docker.io")
+
+    assert status == 1
+    assert lines[-1] == "the clock of this VM is still behind after 1 s, so that docker.io cannot be installed"
+    assert fix_of(lines).startswith("timedatectl  on that host")
+
+
+def test_no_service_is_restarted_by_an_install(host: HostWithTools) -> None:
+    """needrestart restarts services on Ubuntu 24.04 also without a terminal; one may run a job.
+
+    https://discourse.ubuntu.com/t/needrestart-changes-in-ubuntu-24-04-service-restarts/44671
+    """
+    host.tool("apt-get", f'echo "$NEEDRESTART_SUSPEND$DEBIAN_FRONTEND" >>{host.home}/calls\n')
+
+    assert run_step(host, "apt.sh", "docker.io")[0] == 0
+    assert set((host.home / "calls").read_text().split()) == {"1noninteractive"}
+
+
 def test_an_index_that_is_missing_does_not_fail_an_install_from_another(host: HostWithTools) -> None:
     host.tool("apt-get", f'case "$*" in *update*) cat <<"E"\n{NO_WAY}\nE\nexit 100 ;; esac\n')
 
     assert run_step(host, "apt.sh", "docker.io")[0] == 0
+
+
+def test_the_holder_of_dnfs_lock_is_named(host: HostWithTools) -> None:
+    host.tool("dnf", "echo 'Waiting for process with pid 4711 to finish.'\nexec sleep 60\n")
+    system = without(host, "apt-get")
+    system = HostWithTools(system.home, system.extra_env | {"STRATUS_APT_PATIENCE": "1"})
+    status, lines = run_step(system, "apt.sh", "docker")
+
+    assert (status, lines[-1]) == (1, "another dnf still runs here after 1 s (pid 4711)")
+
+
+def test_a_system_with_another_package_manager_is_one_line(host: HostWithTools) -> None:
+    status, lines = run_step(without(host, "apt-get", "dnf"), "apt.sh", "docker")
+
+    assert (status, lines[-1]) == (1, "neither apt nor dnf on this VM, so that docker cannot be installed")
 
 
 def test_a_mirror_of_dnf_that_cannot_be_reached_is_named(host: HostWithTools) -> None:
@@ -110,13 +182,44 @@ def without(host: HostWithTools, *names: str) -> HostWithTools:
     return HostWithTools(host.home, {"PATH": f"{host.home}/tools:{folder}"})
 
 
-def test_packages_that_do_not_fit_on_the_disk(host: HostWithTools) -> None:
-    host.tool("apt-get", "echo 'dpkg: error: cannot copy: No space left on device'\nexit 100\n")
+@pytest.mark.parametrize(
+    ("manager", "output"),
+    [
+        ("apt-get", "dpkg: error: cannot copy: No space left on device"),
+        ("apt-get", "E: You don't have enough free space in /var/cache/apt/archives/."),
+        ("dnf", "At least 120MB more space needed on the / filesystem."),
+    ],
+)
+def test_packages_that_do_not_fit_on_the_disk(host: HostWithTools, manager: str, output: str) -> None:
+    host = without(host, "apt-get", "dnf")
+    host.tool(manager, f'echo "{output}"\nexit 100\n')
     fake_disk(host, total=8000, free=3)
     status, lines = run_step(host, "apt.sh", "docker.io")
 
     assert status == 1
     assert lines[-1] == "the disk is full: docker.io did not fit, 3 MB free of 8.4 GB"
+
+
+@pytest.mark.parametrize(
+    ("index", "line"),
+    [
+        ("http://127.0.0.1:9/simple", "no way to the package index, so that the packages of the job cannot"),
+        ("https://index.invalid/simple", "this VM cannot resolve names (DNS), the package index for one, so that the"),
+    ],
+)
+def test_an_index_that_cannot_be_reached_is_no_missing_package(host: HostWithTools, index: str, line: str) -> None:
+    """With pip itself."""
+    venv = host.home / "stratus/venvs/job/bin"
+    venv.mkdir(parents=True)
+    (venv / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (venv / "python").chmod(0o755)
+    options = ["--isolated", "--index-url", index, "--retries", "1"]
+    plan = [["requirements", "requirements.sh", "job", "d1", "requirements.txt", *options]]
+    host = HostWithTools(host.home, {"STRATUS_UV": "no", "NO_PROXY": "*"})
+    _, lines = host.install(plan, None, **{"requirements.txt": b"stratus-nothing\n"})
+
+    assert [text for text in lines if text.startswith(line)], lines
+    assert "[aws] subnet_id" in fix_of(lines)
 
 
 def test_a_disk_that_fills_up_under_pip(host: HostWithTools) -> None:
